@@ -1,0 +1,95 @@
+//! What stands behind the guests.
+
+mod echo;
+mod hello;
+mod proxy;
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body::Body;
+use tower::Service;
+
+use crate::body::{BoxBody, BoxError, boxed, full};
+use crate::config::Upstream;
+
+use self::proxy::Proxy;
+pub(crate) use self::proxy::remove_nominated;
+
+/// The client's address, in a request's extensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PeerAddr(pub(crate) SocketAddr);
+
+/// The innermost handler. Cheap to clone; all clones share the proxy's pool of connections.
+#[derive(Debug, Clone)]
+pub(crate) enum Backend {
+    Echo,
+    Hello,
+    Proxy(Arc<Proxy>),
+}
+
+impl Backend {
+    /// The backend for an upstream; `timeout` is how long a URL may take to answer.
+    pub(crate) fn new(upstream: Upstream, timeout: Duration) -> Self {
+        match upstream {
+            Upstream::Echo => Self::Echo,
+            Upstream::Hello => Self::Hello,
+            Upstream::Url(url) => Self::Proxy(Arc::new(Proxy::new(url, timeout))),
+        }
+    }
+
+    /// Whether requests leave this process.
+    pub(crate) fn is_proxy(&self) -> bool {
+        matches!(self, Self::Proxy(_))
+    }
+
+    async fn respond(self, request: Request<BoxBody>) -> Response<BoxBody> {
+        if request.method() == Method::CONNECT {
+            // A 200 would open a tunnel, and there is nowhere to open one to.
+            return plain_text(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported\n");
+        }
+        match self {
+            Self::Echo => echo::respond(request).await,
+            Self::Hello => hello::respond(),
+            Self::Proxy(proxy) => proxy.respond(request).await,
+        }
+    }
+}
+
+impl<B> Service<Request<B>> for Backend
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<BoxBody>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let backend = self.clone();
+        let request = request.map(boxed);
+        Box::pin(async move { Ok(backend.respond(request).await) })
+    }
+}
+
+fn plain_text(status: StatusCode, text: &'static str) -> Response<BoxBody> {
+    content(status, "text/plain; charset=utf-8", text)
+}
+
+fn content(status: StatusCode, content_type: &'static str, bytes: impl Into<Bytes>) -> Response<BoxBody> {
+    let mut response = Response::new(full(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,121 @@
+//! https upstreams: no test can have a certificate that the binary trusts, so these bring their own trust.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{HeaderMap, HeaderValue, Request};
+use http_body_util::{BodyExt as _, Full};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+use super::client::Clients;
+use super::{PeerAddr, Proxy};
+use crate::backend::Backend;
+use crate::body::{BoxBody, boxed, empty};
+
+const CERTIFICATE: &[u8] = include_bytes!("../../../tests/fixtures/localhost.pem");
+const KEY: &[u8] = include_bytes!("../../../tests/fixtures/localhost.key.pem");
+
+#[tokio::test]
+async fn an_https_upstream_that_agrees_to_http_2_gets_it_with_one_consistent_host() {
+    let (proxy, host) = proxy_to_echo_over_tls(&["h2", "http/1.1"]).await;
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", HeaderValue::from_static("6"));
+    let body = boxed(Full::from("abc").with_trailers(async { Some(Ok(trailers)) }));
+    let received = received(&proxy, request("POST", body)).await;
+    assert_eq!(
+        received,
+        json!({
+            "method": "POST", "uri": "/a?b", "version": "HTTP/2.0",
+            "headers": [
+                ["content-length", "3"], ["host", host], ["x-forwarded-for", "10.0.0.1"], ["x-forwarded-host", "mine"],
+                ["x-forwarded-proto", "http"],
+            ],
+            "body": "abc",
+            "trailers": [["x-sum", "6"]],
+        })
+    );
+}
+
+#[tokio::test]
+async fn an_https_upstream_without_http_2_gets_http_1_and_the_same_host() {
+    let (proxy, host) = proxy_to_echo_over_tls(&["http/1.1"]).await;
+    let received = received(&proxy, request("GET", empty())).await;
+    assert_eq!(received["version"], "HTTP/1.1");
+    let hosts: Vec<_> =
+        received["headers"].as_array().unwrap().iter().filter(|pair| pair[0] == "host").collect();
+    assert_eq!(hosts, [&json!(["host", host])]);
+}
+
+#[tokio::test]
+async fn an_upgrade_goes_over_http_1_even_if_the_upstream_prefers_http_2() {
+    let (proxy, _) = proxy_to_echo_over_tls(&["h2", "http/1.1"]).await;
+    let client = hyper::upgrade::on(Request::new(()));
+    let mut request = request("GET", empty());
+    request.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
+    request.headers_mut().insert("upgrade", HeaderValue::from_static("websocket"));
+    request.extensions_mut().insert(client);
+    let received = received(&proxy, request).await;
+    assert_eq!(received["version"], "HTTP/1.1");
+    assert!(received["headers"].as_array().unwrap().contains(&json!(["upgrade", "websocket"])), "{received}");
+}
+
+fn request(method: &str, body: BoxBody) -> Request<BoxBody> {
+    let request = Request::builder().method(method).uri("/a?b").header("host", "mine");
+    request.extension(PeerAddr(([10, 0, 0, 1], 1).into())).body(body).unwrap()
+}
+
+/// What echo received, the headers sorted: removing one from a `HeaderMap` mixes the others.
+async fn received(proxy: &Proxy, request: Request<BoxBody>) -> Value {
+    let answer = proxy.respond(request).await.into_body().collect().await.unwrap().to_bytes();
+    let mut echo: Value =
+        serde_json::from_slice(&answer).unwrap_or_else(|_| panic!("not from echo: {answer:?}"));
+    echo["headers"].as_array_mut().unwrap().sort_by_key(Value::to_string);
+    echo
+}
+
+/// A proxy to an echo behind TLS, and the host and port of the latter.
+async fn proxy_to_echo_over_tls(protocols: &[&str]) -> (Proxy, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = format!("localhost:{}", listener.local_addr().unwrap().port());
+    let acceptor = TlsAcceptor::from(Arc::new(server_config(protocols)));
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let io = TokioIo::new(acceptor.accept(stream).await.unwrap());
+                let service = TowerToHyperService::new(Backend::Echo);
+                auto::Builder::new(TokioExecutor::new()).serve_connection(io, service).await
+            });
+        }
+    });
+    let proxy = Proxy {
+        clients: Clients::new(|builder| builder.with_tls_config(client_config())),
+        upstream: format!("https://{host}").parse().unwrap(),
+        timeout: Duration::from_secs(10),
+    };
+    (proxy, host)
+}
+
+fn server_config(protocols: &[&str]) -> ServerConfig {
+    let certificate = CertificateDer::from_pem_slice(CERTIFICATE).unwrap();
+    let key = PrivateKeyDer::from_pem_slice(KEY).unwrap();
+    let mut config =
+        ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+    config
+}
+
+fn client_config() -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_slice(CERTIFICATE).unwrap()).unwrap();
+    ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
+}

@@ -1,0 +1,94 @@
+//! `http-wasm check`: what a guest file is, and what is wrong with it.
+
+use std::fmt;
+use std::io::Write as _;
+
+use http_wasm_tower::Guest;
+use serde::Serialize;
+
+use crate::config::Check;
+use crate::failure::Failure;
+use crate::guest;
+
+/// Loads the guest and reports on it.
+pub(crate) fn run(check: &Check) -> Result<(), Failure> {
+    let engine = http_wasm_tower::engine()?;
+    let guest = guest::load(&engine, &check.guest)?;
+    let report = Report::of(&guest);
+    let mut out = std::io::stdout().lock();
+    let written = if check.json {
+        serde_json::to_writer(&mut out, &report).map_err(Into::into).and_then(|()| writeln!(out))
+    } else {
+        writeln!(out, "{report}")
+    };
+    written.map_err(|error| Failure::Other(format!("cannot write the report: {error}")))
+}
+
+/// What `check` says of a valid guest.
+#[derive(Debug, Serialize)]
+struct Report {
+    guest: String,
+    valid: bool,
+    producers: Vec<String>,
+    /// `module.name`, in the module's order.
+    imports: Vec<String>,
+    features_at_start: Vec<&'static str>,
+    needs_wasi: bool,
+    start_functions: Vec<&'static str>,
+    memory_bytes_at_start: usize,
+    compile_milliseconds: f64,
+    instantiation_milliseconds: f64,
+}
+
+impl Report {
+    fn of(guest: &Guest) -> Self {
+        let facts = guest.facts();
+        let inspection = &facts.inspection;
+        let start_functions = [
+            (inspection.has_start_function(), "start section"),
+            (inspection.exports_initialize(), "_initialize"),
+            (inspection.exports_start(), "_start"),
+        ];
+        Self {
+            guest: guest.name().to_owned(),
+            valid: true,
+            producers: inspection.producers().iter().map(ToString::to_string).collect(),
+            imports: inspection.imports().iter().map(|i| format!("{}.{}", i.module, i.name)).collect(),
+            features_at_start: facts.features.names().collect(),
+            needs_wasi: inspection.needs_wasi(),
+            start_functions: start_functions
+                .into_iter()
+                .filter(|(has, _)| *has)
+                .map(|(_, name)| name)
+                .collect(),
+            memory_bytes_at_start: facts.memory_bytes,
+            compile_milliseconds: facts.compile_time.as_secs_f64() * 1e3,
+            instantiation_milliseconds: facts.start_time.as_secs_f64() * 1e3,
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{}: a valid guest", self.guest)?;
+        line(f, "made with", &list(&self.producers))?;
+        line(f, "imports", &list(&self.imports))?;
+        line(f, "features at start", &list(&self.features_at_start))?;
+        line(f, "needs WASI", if self.needs_wasi { "yes" } else { "no" })?;
+        line(f, "runs at start", &list(&self.start_functions))?;
+        line(f, "memory at start", &format!("{} KiB", self.memory_bytes_at_start / 1024))?;
+        line(f, "compilation", &format!("{:.1} ms", self.compile_milliseconds))?;
+        write!(f, "  {:<18} {:.3} ms", "instantiation", self.instantiation_milliseconds)
+    }
+}
+
+fn line(f: &mut fmt::Formatter<'_>, what: &str, value: &str) -> fmt::Result {
+    writeln!(f, "  {what:<18} {value}")
+}
+
+fn list<T: AsRef<str>>(items: &[T]) -> String {
+    match items {
+        [] => "none".to_owned(),
+        items => items.iter().map(AsRef::as_ref).collect::<Vec<_>>().join(", "),
+    }
+}

@@ -1,0 +1,99 @@
+//! `--env` and `--mount`: what guests may see of the machine.
+
+use std::str::FromStr;
+
+use http_wasm_tower::Mount;
+
+use super::ConfigError;
+use crate::failure::plain;
+
+/// What guests may see of the machine; nothing unless granted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Grants {
+    pub(crate) env: Vec<EnvVar>,
+    pub(crate) mounts: Vec<Mount>,
+}
+
+impl Grants {
+    /// Finds out now, not at the first request, that a directory isn't there.
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        for mount in &self.mounts {
+            let reason = match std::fs::metadata(&mount.host) {
+                Ok(found) if found.is_dir() => continue,
+                Ok(_) => "not a directory".to_owned(),
+                Err(error) => plain(&error),
+            };
+            return Err(ConfigError::MountDirectory { path: mount.host.clone(), reason });
+        }
+        Ok(())
+    }
+}
+
+/// One environment variable, `KEY=VALUE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EnvVar {
+    pub(crate) key: String,
+    pub(crate) value: String,
+}
+
+impl FromStr for EnvVar {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.split_once('=') {
+            Some((key, value)) if !key.is_empty() => {
+                Ok(Self { key: key.to_owned(), value: value.to_owned() })
+            }
+            _ => Err("expected KEY=VALUE"),
+        }
+    }
+}
+
+/// Reads `HOST[:GUEST][:ro]`; the guest sees the directory under its own name by default.
+pub(crate) fn parse_mount(text: &str) -> Result<Mount, &'static str> {
+    let (paths, read_only) = match text.strip_suffix(":ro") {
+        Some(paths) => (paths, true),
+        None => (text, false),
+    };
+    let (host, guest) = paths.split_once(':').unwrap_or((paths, paths));
+    if host.is_empty() || guest.is_empty() || guest.contains(':') {
+        return Err("expected HOST, HOST:GUEST, HOST:ro or HOST:GUEST:ro");
+    }
+    Ok(Mount { host: host.into(), guest: guest.to_owned(), read_only })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{EnvVar, Mount, parse_mount};
+
+    fn mount(host: &str, guest: &str, read_only: bool) -> Mount {
+        Mount { host: host.into(), guest: guest.to_owned(), read_only }
+    }
+
+    #[test]
+    fn a_mount_names_host_guest_and_access() {
+        assert_eq!(parse_mount("/a"), Ok(mount("/a", "/a", false)));
+        assert_eq!(parse_mount("/a:/b"), Ok(mount("/a", "/b", false)));
+        assert_eq!(parse_mount("/a:ro"), Ok(mount("/a", "/a", true)));
+        assert_eq!(parse_mount("/a:/b:ro"), Ok(mount("/a", "/b", true)));
+        assert_eq!(parse_mount("/a:ro:ro"), Ok(mount("/a", "ro", true)));
+        assert_eq!(parse_mount("ro"), Ok(mount("ro", "ro", false)));
+    }
+
+    #[test]
+    fn a_mount_with_an_empty_or_a_third_part_is_refused() {
+        for text in ["", ":", ":ro", "/a:", ":/b", "/a::ro", "/a:/b:rw", "/a:/b:/c:ro"] {
+            assert!(parse_mount(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn an_environment_variable_has_a_key_and_any_value() {
+        let var = |key: &str, value: &str| EnvVar { key: key.to_owned(), value: value.to_owned() };
+        assert_eq!("A=1".parse(), Ok(var("A", "1")));
+        assert_eq!("A=".parse(), Ok(var("A", "")));
+        assert_eq!("A=b=c".parse(), Ok(var("A", "b=c")));
+        assert!("A".parse::<EnvVar>().is_err());
+        assert!("=1".parse::<EnvVar>().is_err());
+    }
+}

@@ -1,0 +1,57 @@
+//! The `http-wasm` command: serves http-wasm guests in front of a backend, and checks guest files.
+
+mod args;
+mod backend;
+mod body;
+mod chain;
+mod check;
+mod config;
+mod failure;
+mod guest;
+mod logging;
+mod serve;
+mod server;
+mod signals;
+
+use std::future::Future;
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+
+use crate::args::Args;
+use crate::config::Command;
+use crate::failure::Failure;
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            // Nobody is left to tell when stderr itself is gone.
+            let _ = writeln!(std::io::stderr().lock(), "error: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn run(args: Args) -> Result<(), Failure> {
+    match Command::resolve(args)? {
+        Command::Serve(serve) => {
+            logging::init(serve.log)?;
+            block_on(serve::run(serve))
+        }
+        Command::Check(check) => check::run(&check),
+    }
+}
+
+fn block_on(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Other(format!("cannot start the runtime: {}", failure::plain(&error))))?;
+    let result = runtime.block_on(task);
+    // A name lookup or a guest that still computes must not hold the exit.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    result
+}

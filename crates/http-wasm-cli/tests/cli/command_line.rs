@@ -1,0 +1,139 @@
+//! Flags, messages and exit codes.
+
+use std::fs;
+use std::net::TcpListener;
+use std::process::Output;
+
+use crate::support::{Server, http_wasm, run};
+
+/// The one line on stderr, if it is one, and the exit code.
+fn failure(output: &Output) -> (String, Option<i32>) {
+    let stderr = String::from_utf8(output.stderr.clone()).expect("messages are text");
+    assert!(output.stdout.is_empty(), "nothing on stdout: {:?}", output.stdout);
+    assert!(!stderr.contains("os error") && !stderr.contains("panicked"), "{stderr}");
+    (stderr, output.status.code())
+}
+
+fn one_line(output: &Output) -> (String, Option<i32>) {
+    let (stderr, code) = failure(output);
+    let line =
+        stderr.strip_prefix("error: ").and_then(|rest| rest.strip_suffix('\n')).expect("an error line");
+    assert!(!line.contains('\n'), "{stderr}");
+    (line.to_owned(), code)
+}
+
+#[test]
+fn a_bad_flag_exits_with_2() {
+    for args in [
+        &["serve", "--no-such-flag"][..],
+        &["serve", "--listen", "8080"],
+        &["serve", "--listen", "127.0.0.1:http"],
+        &["serve", "--upstream", "ftp://h"],
+        &["serve", "--upstream", "http://h/?q"],
+        &["serve", "--log", "xml"],
+        &["serve", "--env", "novalue"],
+        &["serve", "--mount", "/a:/b:/c"],
+        &["serve", "--upstream-timeout", "0"],
+        &["check"],
+        &["no-such-command"],
+    ] {
+        let (stderr, code) = failure(&run(args));
+        assert_eq!(code, Some(2), "{args:?}");
+        assert!(stderr.starts_with("error: "), "{args:?}: {stderr}");
+    }
+}
+
+#[test]
+fn more_configurations_than_guests_are_refused() {
+    let output = run(&["serve", "--guest", "a.wasm", "--guest-config", "1", "--guest-config", "2"]);
+    let (line, code) = one_line(&output);
+    assert_eq!(code, Some(2));
+    assert!(line.starts_with("2 --guest-config for 1 --guest"), "{line}");
+}
+
+#[test]
+fn a_configuration_file_that_cannot_be_read_is_named() {
+    let output = run(&["serve", "--guest", "a.wasm", "--guest-config", "@/no/such/file"]);
+    assert_eq!(
+        one_line(&output),
+        ("--guest-config @/no/such/file: no such file or directory".to_owned(), Some(2))
+    );
+}
+
+#[test]
+fn a_mounted_directory_must_exist() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    let (line, code) = one_line(&run(&["serve", "--mount", path]));
+    assert_eq!((line, code), (format!("--mount {path}: not a directory"), Some(2)));
+
+    let (line, code) = one_line(&run(&["check", "a.wasm", "--mount", "/no/such:/data:ro"]));
+    assert_eq!((line.as_str(), code), ("--mount /no/such: no such file or directory", Some(2)));
+}
+
+#[test]
+fn a_log_filter_that_cannot_be_parsed_is_refused() {
+    let output =
+        http_wasm().args(["serve", "--listen", "127.0.0.1:0"]).env("RUST_LOG", "a=b=c").output().unwrap();
+    let (line, code) = one_line(&output);
+    assert_eq!(code, Some(2));
+    assert!(line.starts_with("RUST_LOG is no valid filter: "), "{line}");
+}
+
+#[test]
+fn a_guest_that_cannot_be_read_exits_with_65() {
+    let expected = ("guest /no/such.wasm: no such file or directory".to_owned(), Some(65));
+    assert_eq!(one_line(&run(&["serve", "--guest", "/no/such.wasm"])), expected);
+    assert_eq!(one_line(&run(&["check", "/no/such.wasm"])), expected);
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().to_str().unwrap();
+    assert_eq!(one_line(&run(&["check", path])), (format!("guest {path}: is a directory"), Some(65)));
+}
+
+#[test]
+fn a_taken_port_exits_with_69() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (line, code) = one_line(&run(&["serve", "--listen", &address]));
+    assert_eq!(code, Some(69));
+    assert!(line.starts_with(&format!("cannot listen on {address}: the port is taken")), "{line}");
+}
+
+#[test]
+fn an_address_of_another_machine_exits_with_69() {
+    let (line, code) = one_line(&run(&["serve", "--listen", "192.0.2.1:0"]));
+    let expected = "cannot listen on 192.0.2.1:0: this machine has no such address";
+    assert_eq!((line.as_str(), code), (expected, Some(69)));
+}
+
+#[test]
+fn every_option_is_explained() {
+    for (command, options) in [
+        ("serve", &["--listen", "--guest", "--guest-config", "--env", "--mount", "--upstream", "--log"][..]),
+        ("check", &["--guest-config", "--env", "--mount", "--json"]),
+    ] {
+        let output = run(&[command, "-h"]);
+        let help = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success());
+        for option in options {
+            assert!(
+                help.contains(&format!("{option} ")) || help.contains(&format!("{option}\n")),
+                "{option}: {help}"
+            );
+        }
+    }
+}
+
+#[test]
+fn grants_and_configurations_are_accepted() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = directory.path().join("config");
+    fs::write(&config, [0xff, 0x00]).unwrap();
+    let mount = format!("{}:/data:ro", directory.path().display());
+    let config = format!("@{}", config.display());
+    Server::start(&["--env", "A=1", "--env", "B=", "--mount", &mount, "--log", "json"]);
+    // The guest is looked for only after all this was understood.
+    let (_, code) = one_line(&run(&["check", "/no/such.wasm", "--guest-config", &config, "--mount", &mount]));
+    assert_eq!(code, Some(65));
+}

@@ -1,0 +1,158 @@
+//! `--upstream URL`: what reaches the upstream, and what happens without one.
+
+use http::{HeaderMap, HeaderValue, Request};
+use http_body_util::{BodyExt as _, Empty, Full};
+use serde_json::{Value, json};
+
+use crate::support::{PATIENCE, Server, Upstream, echoed, exchange, http2, soon, values};
+
+#[tokio::test]
+async fn the_upstream_gets_the_request_with_the_clients_host_and_who_asked() {
+    let echo = Server::start(&[]);
+    let url = format!("http://{}/api/", echo.addr);
+    let proxy = Server::start(&["--upstream", &url]);
+    let request = "POST //a%20b?c HTTP/1.1\r\nHost: example:1\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\n\
+                   Content-Length: 3\r\nConnection: close\r\n\r\nabc";
+    let received = echoed(&exchange(proxy.addr, request).await);
+    assert_eq!(received["method"], "POST");
+    assert_eq!(received["uri"], "/api//a%20b?c");
+    assert_eq!(received["body"], "abc");
+    assert_eq!(
+        received["headers"],
+        json!([
+            ["host", "example:1"],
+            ["x-forwarded-for", "1.2.3.4, 127.0.0.1"],
+            ["x-forwarded-proto", "http"],
+            ["content-length", "3"],
+            ["x-forwarded-host", "example:1"],
+        ])
+    );
+}
+
+#[tokio::test]
+async fn hop_by_hop_fields_stay_on_their_hop() {
+    let upstream = Upstream::bind().await;
+    let proxy = Server::proxy_to(upstream.addr(), &[]);
+    let served = async {
+        let mut raw = upstream.accept().await;
+        let head = raw.read_until("\r\n\r\n").await.to_ascii_lowercase();
+        raw.send("HTTP/1.1 200 OK\r\nConnection: x-theirs\r\nX-Theirs: 1\r\nKeep-Alive: 1\r\nX-Kept: 1\r\nContent-Length: 0\r\n\r\n").await;
+        head
+    };
+    let request = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close, X-Mine\r\nX-Mine: 1\r\nKeep-Alive: 1\r\n\
+                   Proxy-Authorization: secret\r\nTE: trailers, deflate\r\n\r\n";
+    let (head, answer) = tokio::join!(served, exchange(proxy.addr, request));
+    for name in ["connection:", "x-mine:", "keep-alive:", "proxy-authorization:", "transfer-encoding:"] {
+        assert!(!head.contains(name), "{head}");
+    }
+    assert!(head.contains("\r\nte: trailers\r\n"), "{head}");
+    assert!(answer.contains("x-kept: 1\r\n"), "{answer}");
+    assert!(!answer.contains("x-theirs") && !answer.contains("keep-alive"), "{answer}");
+}
+
+#[tokio::test]
+async fn trailers_pass_both_ways_between_http_2_and_http_1() {
+    let upstream = Upstream::bind().await;
+    let proxy = Server::proxy_to(upstream.addr(), &[]);
+    let served = async {
+        let mut raw = upstream.accept().await;
+        let request = raw.read_until("x-sum: 6\r\n\r\n").await;
+        raw.send("HTTP/1.1 200 OK\r\nTrailer: x-status\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-status: 0\r\n\r\n").await;
+        request
+    };
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-sum", HeaderValue::from_static("6"));
+    let body = Full::new("abc".into()).with_trailers(async move { Some(Ok(trailers)) });
+    let request = Request::post(format!("http://{}/", proxy.addr))
+        .header("te", "trailers")
+        .header("trailer", "x-sum")
+        .body(body.boxed_unsync())
+        .unwrap();
+    let asked =
+        async { http2(proxy.addr).await.send_request(request).await.unwrap().into_body().collect().await };
+    let (request, answer) = soon(async { tokio::join!(served, asked) }).await;
+    assert!(
+        request.contains("transfer-encoding: chunked\r\n") && request.contains("te: trailers\r\n"),
+        "{request}"
+    );
+    let answer = answer.unwrap();
+    assert_eq!(answer.trailers().unwrap()["x-status"], "0");
+    assert_eq!(answer.to_bytes(), "ok");
+}
+
+#[tokio::test]
+async fn cookies_that_http_2_split_and_the_host_in_its_authority_arrive_as_http_1_fields() {
+    let echo = Server::start(&[]);
+    let proxy = Server::proxy_to(echo.addr, &[]);
+    let uri = format!("http://{}/", proxy.addr);
+    let request = Request::get(uri).header("cookie", "a=1").header("cookie", "b=2");
+    let request = request.body(Empty::new().boxed_unsync()).unwrap();
+    let response = soon(http2(proxy.addr).await.send_request(request)).await.unwrap();
+    let received: Value =
+        serde_json::from_slice(&response.into_body().collect().await.unwrap().to_bytes()).unwrap();
+    assert_eq!(received["version"], "HTTP/1.1");
+    assert_eq!(values(&received, "cookie"), ["a=1; b=2"]);
+    assert_eq!(values(&received, "host"), [proxy.addr.to_string()]);
+}
+
+#[tokio::test]
+async fn the_body_of_a_get_arrives_even_without_a_length() {
+    let echo = Server::start(&[]);
+    let proxy = Server::proxy_to(echo.addr, &[]);
+    let request = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    assert_eq!(echoed(&exchange(proxy.addr, request).await)["body"], "abc");
+}
+
+#[tokio::test]
+async fn head_and_the_asterisk_pass() {
+    let echo = Server::start(&[]);
+    let url = format!("http://{}/api", echo.addr);
+    let proxy = Server::start(&["--upstream", &url]);
+    let answer = exchange(proxy.addr, "HEAD / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.contains("content-length: ") && answer.ends_with("\r\n\r\n"), "{answer}");
+    let answer = exchange(proxy.addr, "OPTIONS * HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+    assert_eq!(echoed(&answer)["uri"], "*");
+}
+
+#[tokio::test]
+async fn a_dead_upstream_is_a_502_without_details() {
+    let dead = Upstream::bind().await.addr();
+    let proxy = Server::proxy_to(dead, &[]);
+    let answer = exchange(proxy.addr, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 502 ") && answer.ends_with("\r\n\r\nbad gateway\n"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_silent_upstream_is_a_504_without_details() {
+    let upstream = Upstream::bind().await;
+    let proxy = Server::proxy_to(upstream.addr(), &["--upstream-timeout", "1"]);
+    let start = std::time::Instant::now();
+    let answer = exchange(proxy.addr, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+    assert!(answer.starts_with("HTTP/1.1 504 ") && answer.ends_with("\r\n\r\ngateway timeout\n"), "{answer}");
+    assert!(start.elapsed() < PATIENCE);
+}
+
+#[tokio::test]
+async fn a_slow_upload_does_not_count_against_the_upstream() {
+    let echo = Server::start(&[]);
+    let proxy = Server::proxy_to(echo.addr, &["--upstream-timeout", "1"]);
+    let mut raw = crate::support::Raw::connect(proxy.addr).await;
+    raw.send("POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 2\r\n\r\na").await;
+    tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+    raw.send("b").await;
+    assert_eq!(echoed(&raw.read_to_end().await)["body"], "ab");
+}
+
+#[tokio::test]
+async fn an_answer_that_breaks_off_is_not_passed_on_as_whole() {
+    let upstream = Upstream::bind().await;
+    let proxy = Server::proxy_to(upstream.addr(), &[]);
+    let served = async {
+        let mut raw = upstream.accept().await;
+        raw.read_until("\r\n\r\n").await;
+        raw.send("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
+    };
+    let request = "GET / HTTP/1.1\r\nHost: h\r\n\r\n";
+    let ((), answer) = tokio::join!(served, exchange(proxy.addr, request));
+    assert!(answer.contains("abc") && !answer.contains("0\r\n\r\n"), "{answer}");
+}

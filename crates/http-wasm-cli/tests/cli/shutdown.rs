@@ -1,0 +1,87 @@
+//! SIGINT and SIGTERM.
+#![cfg(unix)]
+
+use std::net::TcpStream;
+use std::time::Instant;
+
+use http::Request;
+use http_body_util::{BodyExt as _, Empty};
+
+use crate::support::{PATIENCE, Raw, Server, Upstream, http2, soon};
+
+#[tokio::test]
+async fn a_running_request_finishes_and_new_connections_are_refused() {
+    for signal in ["TERM", "INT"] {
+        let upstream = Upstream::bind().await;
+        let mut proxy = Server::proxy_to(upstream.addr(), &[]);
+        let mut client = Raw::connect(proxy.addr).await;
+        client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+        let mut server = upstream.accept().await;
+        server.read_until("\r\n\r\n").await;
+
+        proxy.signal(signal);
+        let start = Instant::now();
+        while TcpStream::connect(proxy.addr).is_ok() {
+            assert!(start.elapsed() < PATIENCE, "new connections are still accepted");
+        }
+        server.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").await;
+        let answer = client.read_to_end().await;
+        assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.ends_with("\r\n\r\ndone"), "{answer}");
+        assert_eq!(proxy.wait().await.code(), Some(0));
+        assert_eq!(proxy.rest_of_stdout(), "");
+    }
+}
+
+#[tokio::test]
+async fn a_running_http_2_request_finishes_too() {
+    let upstream = Upstream::bind().await;
+    let mut proxy = Server::proxy_to(upstream.addr(), &[]);
+    let request = Request::get(format!("http://{}/", proxy.addr)).body(Empty::new().boxed_unsync()).unwrap();
+    let mut client = http2(proxy.addr).await;
+    let asked = tokio::spawn(client.send_request(request));
+    let mut server = upstream.accept().await;
+    server.read_until("\r\n\r\n").await;
+    proxy.signal("TERM");
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").await;
+    let response = soon(asked).await.unwrap().unwrap();
+    assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "done");
+    assert_eq!(proxy.wait().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn idle_connections_do_not_hold_up_the_end() {
+    let mut server = Server::start(&[]);
+    let _silent = Raw::connect(server.addr).await;
+    let mut idle = Raw::connect(server.addr).await;
+    idle.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    idle.read_until("trailers").await;
+    let _idle = http2(server.addr).await;
+    let start = Instant::now();
+    server.signal("TERM");
+    assert_eq!(server.wait().await.code(), Some(0));
+    assert!(start.elapsed() < PATIENCE / 2);
+}
+
+#[tokio::test]
+async fn a_request_that_never_ends_is_cut_off_at_the_limit() {
+    let upstream = Upstream::bind().await;
+    let mut proxy = Server::proxy_to(upstream.addr(), &["--shutdown-timeout", "1"]);
+    let mut client = Raw::connect(proxy.addr).await;
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let _server = upstream.accept().await;
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let upstream = Upstream::bind().await;
+    let mut proxy = Server::proxy_to(upstream.addr(), &[]);
+    let mut client = Raw::connect(proxy.addr).await;
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let _server = upstream.accept().await;
+    proxy.signal("TERM");
+    while TcpStream::connect(proxy.addr).is_ok() {}
+    proxy.signal("INT");
+    assert_eq!(proxy.wait().await.code(), Some(0));
+}

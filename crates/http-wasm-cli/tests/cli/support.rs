@@ -1,0 +1,183 @@
+//! The binary as a child process, and clients and upstreams that see every byte.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+pub(crate) type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
+
+/// Longer than anything here takes; a test that waits this long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The binary, its arguments to come.
+pub(crate) fn http_wasm() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_http-wasm"));
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+/// Runs the binary to its end.
+pub(crate) fn run(args: &[&str]) -> Output {
+    http_wasm().args(args).output().expect("the binary runs")
+}
+
+/// `http-wasm serve` on a free port; killed when dropped.
+pub(crate) struct Server {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    pub(crate) addr: SocketAddr,
+}
+
+impl Server {
+    pub(crate) fn start(args: &[&str]) -> Self {
+        let mut child = http_wasm()
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(args)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts");
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("stdout is readable");
+        let addr = line
+            .strip_prefix("listening on http://")
+            .and_then(|rest| rest.strip_suffix('\n')?.parse().ok())
+            .unwrap_or_else(|| panic!("no ready line but {line:?}"));
+        Self { child, stdout, addr }
+    }
+
+    /// A proxy to this upstream.
+    pub(crate) fn proxy_to(upstream: SocketAddr, args: &[&str]) -> Self {
+        let url = format!("http://{upstream}");
+        Self::start(&[&["--upstream", url.as_str()], args].concat())
+    }
+
+    #[cfg(unix)]
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").args(["-c", &kill]).status().expect("sh runs").success());
+    }
+
+    /// Waits for the process to end by itself.
+    pub(crate) async fn wait(&mut self) -> ExitStatus {
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("the child can be waited for") {
+                return status;
+            }
+            assert!(start.elapsed() < PATIENCE, "the server does not stop");
+            // Asynchronously, for an HTTP/2 client in this thread must see the server's goodbye.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// What came on stdout after the ready line, once the process has ended.
+    pub(crate) fn rest_of_stdout(&mut self) -> String {
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).expect("stdout is text");
+        rest
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Both fail when it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Lets no test hang.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("this takes too long")
+}
+
+/// A connection that speaks bytes.
+pub(crate) struct Raw(pub(crate) TcpStream);
+
+impl Raw {
+    pub(crate) async fn connect(addr: SocketAddr) -> Self {
+        Self(TcpStream::connect(addr).await.expect("the server accepts"))
+    }
+
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.expect("the peer reads");
+    }
+
+    /// Reads until this text has come, and returns all up to its end and what came with it.
+    pub(crate) async fn read_until(&mut self, text: &str) -> String {
+        let mut all = Vec::new();
+        while !all.windows(text.len()).any(|window| window == text.as_bytes()) {
+            let read = soon(self.0.read_buf(&mut all)).await.expect("the peer sends");
+            assert!(read > 0, "closed before {text:?}: {:?}", String::from_utf8_lossy(&all));
+        }
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
+    pub(crate) async fn read_to_end(&mut self) -> String {
+        let mut all = Vec::new();
+        soon(self.0.read_to_end(&mut all)).await.expect("the peer sends and closes");
+        String::from_utf8_lossy(&all).into_owned()
+    }
+}
+
+/// Sends these bytes, which must make the server close, and returns its whole answer.
+pub(crate) async fn exchange(addr: SocketAddr, request: impl AsRef<[u8]>) -> String {
+    let mut raw = Raw::connect(addr).await;
+    raw.send(request).await;
+    raw.read_to_end().await
+}
+
+/// The JSON in an answer that echo gave over HTTP/1.1.
+pub(crate) fn echoed(answer: &str) -> Value {
+    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
+    let body = &answer[answer.find('{').expect("a JSON body")..=answer.rfind('}').expect("a JSON body")];
+    serde_json::from_str(body).expect("the body is JSON")
+}
+
+/// The values of a header that echo received.
+pub(crate) fn values<'a>(echo: &'a Value, name: &str) -> Vec<&'a str> {
+    let headers = echo["headers"].as_array().expect("headers are a list");
+    headers.iter().filter(|pair| pair[0] == name).map(|pair| pair[1].as_str().expect("a text")).collect()
+}
+
+/// An upstream under the test's control.
+pub(crate) struct Upstream(TcpListener);
+
+impl Upstream {
+    pub(crate) async fn bind() -> Self {
+        Self(TcpListener::bind("127.0.0.1:0").await.expect("a free port"))
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.0.local_addr().expect("a bound listener has an address")
+    }
+
+    pub(crate) async fn accept(&self) -> Raw {
+        Raw(soon(self.0.accept()).await.expect("the proxy connects").0)
+    }
+}
+
+pub(crate) async fn http1(addr: SocketAddr) -> http1::SendRequest<Body> {
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(Raw::connect(addr).await.0)).await.expect("HTTP/1.1");
+    tokio::spawn(connection);
+    sender
+}
+
+pub(crate) async fn http2(addr: SocketAddr) -> http2::SendRequest<Body> {
+    let io = TokioIo::new(Raw::connect(addr).await.0);
+    let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    sender
+}

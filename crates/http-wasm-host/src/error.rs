@@ -1,0 +1,257 @@
+//! What can go wrong: at load ([`LoadError`]), and while a guest serves ([`Error`]).
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::abi::{BodyKind, Phase};
+use crate::inspect::Fault;
+
+/// An error of the embedding program or its HTTP implementation.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why a guest could not be loaded. The message names the guest, what was wrong and what to do.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LoadError {
+    /// The file could not be read.
+    #[error("cannot read guest {}: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The bytes are no guest for this ABI.
+    #[error("guest {guest} is not valid:{}", list(faults))]
+    Invalid {
+        /// The guest's name.
+        guest: Arc<str>,
+        /// All that was found wrong.
+        faults: Vec<Fault>,
+    },
+    /// The module is malformed in a way that shows only when it is compiled.
+    #[error("guest {guest} does not compile: {reason}")]
+    Compile {
+        /// The guest's name.
+        guest: Arc<str>,
+        /// What the compiler said.
+        reason: String,
+    },
+    /// A directory, argument or environment variable that was granted can't be.
+    #[error("guest {guest}: {reason}")]
+    Grant {
+        /// The guest's name.
+        guest: Arc<str>,
+        /// Which grant, and what is wrong with it.
+        reason: String,
+    },
+    /// The first instance could not be made.
+    #[error("failed to start: {0}")]
+    Start(Error),
+    /// The engine could not be set up on this machine.
+    #[error("the WebAssembly engine could not be set up: {0}")]
+    Engine(String),
+}
+
+fn list(faults: &[Fault]) -> String {
+    faults.iter().map(|fault| format!("\n  - {fault}")).collect()
+}
+
+/// Why a guest failed while it was started or served a request. Meant for the log, never for a client.
+pub struct Error {
+    kind: ErrorKind,
+    guest: Arc<str>,
+    phase: Option<Phase>,
+    function: Option<&'static str>,
+    message: String,
+    backtrace: Option<String>,
+}
+
+/// What kind of failure an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The guest's own code trapped: unreachable, division by zero, stack overflow, memory out of bounds, …
+    Trap,
+    /// The guest called a host function in a way that the ABI forbids.
+    HostCall,
+    /// The guest called `proc_exit`.
+    Exit,
+    /// The guest computed for longer than its limit.
+    Deadline,
+    /// The guest made the host hold more than a limit allows.
+    Limit,
+    /// A message's body was too long to keep for replay.
+    BodyTooLarge(BodyKind),
+    /// A message's body ended in an error while the guest read it.
+    Body(BodyKind),
+    /// No instance could be made.
+    Unavailable,
+    /// A fault of the host.
+    Internal,
+}
+
+impl Error {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    /// The guest's name.
+    pub fn guest(&self) -> &str {
+        &self.guest
+    }
+
+    /// The phase it happened in; `None` while an instance was made.
+    pub fn phase(&self) -> Option<Phase> {
+        self.phase
+    }
+
+    /// The host function that the guest was calling, by its ABI name.
+    pub fn function(&self) -> Option<&'static str> {
+        self.function
+    }
+
+    /// The guest's call stack, innermost first, with names where the module has them.
+    pub fn backtrace(&self) -> Option<&str> {
+        self.backtrace.as_deref()
+    }
+
+    pub(crate) fn new(kind: ErrorKind, guest: Arc<str>, phase: Option<Phase>, message: String) -> Self {
+        Self { kind, guest, phase, function: None, message, backtrace: None }
+    }
+
+    /// Sorts out what wasmtime hands back from a call into the guest.
+    pub(crate) fn from_wasmtime(guest: Arc<str>, phase: Option<Phase>, error: &wasmtime::Error) -> Self {
+        let backtrace = error.downcast_ref::<wasmtime::WasmBacktrace>().map(|trace| trace.to_string());
+        let (kind, function, message) = if let Some(call) = error.downcast_ref::<CallError>() {
+            (call.reason.kind(), Some(call.function), call.reason.to_string())
+        } else if let Some(stop) = error.downcast_ref::<Stop>() {
+            (ErrorKind::Deadline, None, stop.to_string())
+        } else if let Some(trap) = error.downcast_ref::<wasmtime::Trap>() {
+            (ErrorKind::Trap, None, trap.to_string())
+        } else if phase.is_none() {
+            (ErrorKind::Unavailable, None, format!("{error:#}"))
+        } else {
+            (ErrorKind::Internal, None, format!("{error:#}"))
+        };
+        Self { kind, guest, phase, function, message, backtrace }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "guest {}", self.guest)?;
+        if let Some(phase) = self.phase {
+            write!(f, " in {phase}")?;
+        }
+        if let Some(function) = self.function {
+            write!(f, ", calling {function}")?;
+        }
+        write!(f, ": {}", self.message)
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.kind)
+            .field("guest", &self.guest)
+            .field("phase", &self.phase)
+            .field("function", &self.function)
+            .field("message", &self.message)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// A host function's refusal, on its way through wasmtime to [`Error::from_wasmtime`].
+#[derive(Debug, thiserror::Error)]
+#[error("{function}: {reason}")]
+pub(crate) struct CallError {
+    pub(crate) function: &'static str,
+    pub(crate) reason: Reason,
+}
+
+/// The guest's time is up.
+#[derive(Debug, thiserror::Error)]
+#[error("computed for more than its limit of {limit:?} and was stopped")]
+pub(crate) struct Stop {
+    pub(crate) limit: std::time::Duration,
+}
+
+/// Why a host function refuses.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Reason {
+    #[error("{argument} is out of bounds: {len} bytes at offset {offset} of a memory of {memory} bytes")]
+    OutOfBounds { argument: &'static str, offset: u32, len: u32, memory: usize },
+    #[error("the module exports no memory")]
+    NoMemory,
+    #[error(
+        "no request yet: only enable_features, get_config, log and log_enabled work while an instance is made"
+    )]
+    NoRequest,
+    #[error("{argument} is empty")]
+    Empty { argument: &'static str },
+    #[error("{argument} is not a legal {what}: {value}")]
+    Illegal { argument: &'static str, what: &'static str, value: String },
+    #[error("unknown {argument} {value}")]
+    UnknownKind { argument: &'static str, value: u32 },
+    #[error("buf_limit is 0: there is no room to read into")]
+    NoRoom,
+    #[error("status {0} is outside 100..=999")]
+    Status(u32),
+    #[error("{0}")]
+    WrongPhase(&'static str),
+    #[error("the value is longer than the 4 GiB that a guest can address")]
+    TooLongForGuest,
+    #[error("the value {}", .0.0)]
+    Refused(crate::host::Refused),
+    #[error("{what} would pass the limit of {limit}")]
+    Limit { what: &'static str, limit: usize },
+    #[error("the {} body is longer than the {limit} bytes that are kept for replay", kind.name())]
+    BodyTooLarge { kind: BodyKind, limit: usize },
+    #[error("reading the {} body failed: {source}", kind.name())]
+    Body { kind: BodyKind, source: BoxError },
+    #[error("exit code {0}")]
+    Exit(u32),
+    #[error("{0}")]
+    Internal(&'static str),
+}
+
+impl Reason {
+    pub(crate) fn kind(&self) -> ErrorKind {
+        match self {
+            Self::OutOfBounds { .. }
+            | Self::NoMemory
+            | Self::NoRequest
+            | Self::Empty { .. }
+            | Self::Illegal { .. }
+            | Self::UnknownKind { .. }
+            | Self::NoRoom
+            | Self::Status(_)
+            | Self::WrongPhase(_)
+            | Self::Refused(_)
+            | Self::TooLongForGuest => ErrorKind::HostCall,
+            Self::Limit { .. } => ErrorKind::Limit,
+            Self::BodyTooLarge { kind, .. } => ErrorKind::BodyTooLarge(*kind),
+            Self::Body { kind, .. } => ErrorKind::Body(*kind),
+            Self::Exit(_) => ErrorKind::Exit,
+            Self::Internal(_) => ErrorKind::Internal,
+        }
+    }
+
+    pub(crate) fn refused(refused: crate::host::Refused) -> Self {
+        Self::Refused(refused)
+    }
+
+    /// A [`Reason::Illegal`] that shows `value` printably and in bounded length.
+    pub(crate) fn illegal(argument: &'static str, what: &'static str, value: &[u8]) -> Self {
+        const SHOWN: usize = 64;
+        let shown = value[..value.len().min(SHOWN)].escape_ascii();
+        let more = if value.len() > SHOWN { "…" } else { "" };
+        Self::Illegal { argument, what, value: format!("\"{shown}\"{more}") }
+    }
+}

@@ -1,0 +1,258 @@
+//! Bodies: streams that a guest reads, what must be kept of them, and what it writes in their place.
+
+use std::task::{Context, Poll, ready};
+
+use bytes::BytesMut;
+
+use super::{Budget, Chunks, Exchange, Trailers};
+use crate::abi::{BodyKind, EofLen, Features, HeaderKind, Phase};
+use crate::error::Reason;
+use crate::fields::Fields;
+use crate::host::{Frame, Host, Outgoing};
+
+/// What an exchange knows of one message's body and trailers. Most exchanges never touch either.
+#[derive(Default)]
+pub(super) struct Side(Option<Box<Touched>>);
+
+#[derive(Default)]
+struct Touched {
+    /// Received, but not yet read by the guest.
+    unread: Chunks,
+    /// Read by the guest, and to be sent again.
+    kept: Chunks,
+    /// Bytes that are gone: read without being kept.
+    consumed: bool,
+    /// Bytes of the current read that are in the guest's memory already, should it have to wait for more.
+    filled: usize,
+    /// Whether anything has been taken out of the host's body, or put before it.
+    started: bool,
+    ended: bool,
+    written: Option<BytesMut>,
+    /// Where the guest is in reading what it wrote itself.
+    own_read: usize,
+    /// The guest's bytes that come before the next handler's body.
+    early: usize,
+    trailers: Trailers,
+}
+
+static NO_FIELDS: Fields = Fields::new();
+
+impl Side {
+    fn touch(&mut self) -> &mut Touched {
+        self.0.get_or_insert_default()
+    }
+
+    pub(super) fn trailers(&self) -> &Fields {
+        self.0.as_ref().map_or(&NO_FIELDS, |touched| touched.trailers.current())
+    }
+
+    pub(super) fn trailers_mut(&mut self) -> &mut Trailers {
+        &mut self.touch().trailers
+    }
+
+    /// The next handler's response is there; what the guest has written so far goes before its body.
+    pub(super) fn begin_response(&mut self) {
+        let Some(touched) = &mut self.0 else { return };
+        if let Some(written) = touched.written.take().filter(|written| !written.is_empty()) {
+            touched.early = written.len();
+            touched.started = true;
+            touched.unread = Chunks::from(written.freeze());
+        }
+    }
+
+    /// Whether the body that goes out is another one than the host's.
+    pub(super) fn is_changed(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|touched| touched.written.is_some() || touched.consumed || touched.early > 0)
+    }
+
+    pub(super) fn drop_trailers(&mut self) {
+        if let Some(touched) = &mut self.0 {
+            touched.trailers = Trailers::default();
+        }
+    }
+
+    pub(super) fn has_trailers(&self) -> bool {
+        self.0.as_ref().is_some_and(|touched| !touched.trailers.is_untouched())
+    }
+
+    pub(super) fn edits_trailers(&self) -> bool {
+        self.0.as_ref().is_some_and(|touched| touched.trailers.edited())
+    }
+
+    /// The body that goes out, if it isn't simply the host's.
+    pub(super) fn take_outgoing(&mut self) -> Option<Outgoing> {
+        let touched = self.0.as_mut()?;
+        let trailers = touched.trailers.clone();
+        if let Some(written) = touched.written.take() {
+            return Some(Outgoing { first: written.freeze().into(), rest: false, trailers });
+        }
+        if !touched.started && trailers.is_untouched() {
+            return None;
+        }
+        let mut first = std::mem::take(&mut touched.kept);
+        while let Some(piece) = touched.unread.pop() {
+            first.push(piece);
+        }
+        Some(Outgoing { first, rest: !touched.ended, trailers })
+    }
+}
+
+impl Touched {
+    /// Takes the next piece from the host's body; `Ready(false)` at its end.
+    fn receive<H: Host>(
+        &mut self,
+        host: &mut H,
+        kind: BodyKind,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool, Reason>> {
+        self.started = true;
+        match ready!(host.poll_body(kind, cx)) {
+            Some(Ok(Frame::Data(data))) => {
+                self.unread.push(data);
+                return Poll::Ready(Ok(true));
+            }
+            Some(Ok(Frame::Trailers(fields))) => self.trailers.arrive(fields),
+            Some(Err(source)) => return Poll::Ready(Err(Reason::Body { kind, source })),
+            None => {}
+        }
+        self.ended = true;
+        Poll::Ready(Ok(false))
+    }
+
+    /// Fills `buf`, or reads to the end.
+    fn read<H: Host>(
+        &mut self,
+        host: &mut H,
+        kind: BodyKind,
+        keep: Option<&Budget>,
+        buf: &mut [u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<EofLen, Reason>> {
+        self.started = true;
+        loop {
+            let room = &mut buf[self.filled..];
+            let len = room.len().min(self.unread.len());
+            match keep {
+                Some(budget) => {
+                    budget.check_kept(kind, self.kept.len() + len)?;
+                    self.unread.read(room, |piece| self.kept.push(piece));
+                }
+                None => {
+                    self.consumed |= len > 0;
+                    self.unread.read(room, drop);
+                }
+            }
+            self.filled += len;
+            if self.filled == buf.len() || self.ended {
+                break;
+            }
+            ready!(self.receive(host, kind, cx))?;
+        }
+        // Guests take a full buffer without EOF for an error as often as not, so the end is reported with the last
+        // byte wherever it can be known by now.
+        if self.unread.is_empty() && !self.ended {
+            self.ended =
+                host.body_ended(kind) || matches!(self.receive(host, kind, cx), Poll::Ready(Ok(false)));
+        }
+        let len = std::mem::take(&mut self.filled) as u32;
+        Poll::Ready(Ok(EofLen { eof: self.ended && self.unread.is_empty(), len }))
+    }
+
+    fn read_own(&mut self, buf: &mut [u8]) -> EofLen {
+        let written = self.written.as_deref().unwrap_or_default();
+        // A write of length 0 may have emptied what was read before.
+        let rest = written.get(self.own_read..).unwrap_or_default();
+        let len = rest.len().min(buf.len());
+        buf[..len].copy_from_slice(&rest[..len]);
+        self.own_read += len;
+        EofLen { eof: len == rest.len(), len: len as u32 }
+    }
+}
+
+impl<H: Host> Exchange<H> {
+    /// Reads on where the last read of this body stopped, until `buf` is full or the body has ended.
+    pub(crate) fn read_body(
+        &mut self,
+        kind: BodyKind,
+        buf: &mut [u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<EofLen, Reason>> {
+        const AT_END: EofLen = EofLen { eof: true, len: 0 };
+        match (self.phase, kind) {
+            (Phase::Request, BodyKind::Request) => {
+                let keep = self.features.contains(Features::BUFFER_REQUEST).then_some(&self.budget);
+                self.request.touch().read(&mut self.host, kind, keep, buf, cx)
+            }
+            (Phase::Request, BodyKind::Response) => Poll::Ready(Ok(self.response.touch().read_own(buf))),
+            (Phase::Response, BodyKind::Request) if self.features.contains(Features::BUFFER_REQUEST) => {
+                Poll::Ready(Ok(AT_END))
+            }
+            (Phase::Response, BodyKind::Request) => Poll::Ready(Err(Reason::WrongPhase(
+                "the request body can be read in handle_response only with the feature buffer_request",
+            ))),
+            (Phase::Response, BodyKind::Response) => {
+                if !self.features.contains(Features::BUFFER_RESPONSE) {
+                    return Poll::Ready(Err(Reason::WrongPhase(
+                        "the response body can be read in handle_response only with the feature buffer_response",
+                    )));
+                }
+                if self.is_upgrade() {
+                    return Poll::Ready(Ok(AT_END));
+                }
+                self.response.touch().read(&mut self.host, kind, Some(&self.budget), buf, cx)
+            }
+        }
+    }
+
+    /// Appends to the body that goes out; the first write of a phase starts a new one.
+    pub(crate) fn write_body(&mut self, kind: BodyKind, data: &[u8]) -> Result<(), Reason> {
+        self.check_content_mutable(kind)?;
+        self.budget.spend_written(data.len())?;
+        let written = &mut self.side_mut(kind).touch().written;
+        // A first write of length 0 makes the body empty; a later one, as copy loops end with, appends nothing.
+        written.get_or_insert_default().extend_from_slice(data);
+        Ok(())
+    }
+
+    /// Makes the body that goes out empty.
+    pub(crate) fn empty_body(&mut self, kind: BodyKind) -> Result<(), Reason> {
+        self.check_content_mutable(kind)?;
+        self.side_mut(kind).touch().written = Some(BytesMut::new());
+        Ok(())
+    }
+
+    /// Waits until trailers are known, as far as this guest may: pulls the rest of the body, which is kept for
+    /// replay. Without the feature that allows that, trailers that have not arrived read as empty.
+    pub(crate) fn await_trailers(
+        &mut self,
+        kind: HeaderKind,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), Reason>> {
+        let message = kind.message();
+        let feature = match (self.phase, kind) {
+            (Phase::Request, HeaderKind::RequestTrailers) => Features::BUFFER_REQUEST,
+            (Phase::Response, HeaderKind::ResponseTrailers) if !self.is_upgrade() => {
+                Features::BUFFER_RESPONSE
+            }
+            _ => return Poll::Ready(Ok(())),
+        };
+        if !self.features.contains(feature) {
+            return Poll::Ready(Ok(()));
+        }
+        let side = match message {
+            BodyKind::Request => &mut self.request,
+            BodyKind::Response => &mut self.response,
+        };
+        let ended = side.0.as_ref().is_some_and(|touched| touched.ended);
+        if ended || self.host.body_ended(message) {
+            return Poll::Ready(Ok(()));
+        }
+        let touched = side.touch();
+        while ready!(touched.receive(&mut self.host, message, cx))? {
+            self.budget.check_kept(message, touched.kept.len() + touched.unread.len())?;
+        }
+        Poll::Ready(Ok(()))
+    }
+}

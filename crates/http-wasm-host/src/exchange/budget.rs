@@ -1,0 +1,67 @@
+//! What a guest may still make the host hold in one exchange.
+
+use crate::abi::BodyKind;
+use crate::error::Reason;
+use crate::limits::Limits;
+
+/// What is left of the limits that are counted per exchange.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Budget {
+    header_count: usize,
+    header_bytes: usize,
+    written_bytes: usize,
+    uri_bytes: usize,
+    replay_bytes: usize,
+    header_count_limit: usize,
+    header_bytes_limit: usize,
+    written_bytes_limit: usize,
+}
+
+impl Budget {
+    pub(crate) fn new(limits: &Limits) -> Self {
+        Self {
+            header_count: limits.header_count,
+            header_bytes: limits.header_bytes,
+            written_bytes: limits.written_bytes,
+            uri_bytes: limits.uri_bytes,
+            replay_bytes: limits.replay_bytes,
+            header_count_limit: limits.header_count,
+            header_bytes_limit: limits.header_bytes,
+            written_bytes_limit: limits.written_bytes,
+        }
+    }
+
+    /// Takes a field that the guest sets or adds out of the budget.
+    pub(super) fn spend_field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Reason> {
+        let limit = self.header_count_limit;
+        spend(&mut self.header_count, 1, "the number of fields set", limit)?;
+        let limit = self.header_bytes_limit;
+        spend(&mut self.header_bytes, name.len() + value.len(), "the size of the fields set", limit)
+    }
+
+    /// Takes body bytes that the guest writes out of the budget.
+    pub(super) fn spend_written(&mut self, len: usize) -> Result<(), Reason> {
+        let limit = self.written_bytes_limit;
+        spend(&mut self.written_bytes, len, "the size of the bodies written", limit)
+    }
+
+    pub(super) fn check_uri(&self, len: usize) -> Result<(), Reason> {
+        if len > self.uri_bytes {
+            return Err(Reason::Limit { what: "the length of the URI", limit: self.uri_bytes });
+        }
+        Ok(())
+    }
+
+    /// Whether `len` bytes of a message may be kept.
+    pub(super) fn check_kept(&self, kind: BodyKind, len: usize) -> Result<(), Reason> {
+        if len > self.replay_bytes {
+            return Err(Reason::BodyTooLarge { kind, limit: self.replay_bytes });
+        }
+        Ok(())
+    }
+}
+
+fn spend(left: &mut usize, amount: usize, what: &'static str, limit: usize) -> Result<(), Reason> {
+    *left = left.checked_sub(amount).ok_or(Reason::Limit { what, limit })?;
+    Ok(())
+}

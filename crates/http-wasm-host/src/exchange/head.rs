@@ -1,0 +1,92 @@
+//! Method, URI, status: the first line of either message.
+
+use std::io::Write;
+
+use super::Exchange;
+use crate::abi::{BodyKind, Phase};
+use crate::error::Reason;
+use crate::host::Host;
+use crate::text;
+
+impl<H: Host> Exchange<H> {
+    pub(crate) fn method(&self) -> &[u8] {
+        self.host.method()
+    }
+
+    pub(crate) fn set_method(&mut self, method: &[u8]) -> Result<(), Reason> {
+        self.check_mutable(BodyKind::Request)?;
+        if method.is_empty() {
+            return Err(Reason::Empty { argument: "method" });
+        }
+        if !text::is_token(method) {
+            return Err(Reason::illegal("method", "method", method));
+        }
+        self.budget.check_uri(method.len())?;
+        self.host.set_method(method);
+        Ok(())
+    }
+
+    pub(crate) fn uri(&self) -> &[u8] {
+        self.host.uri()
+    }
+
+    pub(crate) fn set_uri(&mut self, uri: &[u8]) -> Result<(), Reason> {
+        self.check_mutable(BodyKind::Request)?;
+        self.budget.check_uri(uri.len())?;
+        // What came in may have been looser than what we would write; it stays as it was.
+        if uri == self.host.uri() {
+            return Ok(());
+        }
+        let asterisk = self.host.method() == b"OPTIONS";
+        let target = text::origin_form(uri, asterisk).map_err(|_| {
+            Reason::illegal("uri", "URI (a path that begins with \"/\", or an absolute URI)", uri)
+        })?;
+        self.budget.check_uri(target.len())?;
+        self.host.set_uri(&target).map_err(Reason::refused)
+    }
+
+    pub(crate) fn protocol_version(&self) -> &'static str {
+        self.host.protocol_version()
+    }
+
+    /// "ip:port" in `buf`, and the length of it.
+    pub(crate) fn source_addr<'b>(&self, buf: &'b mut [u8; 64]) -> &'b [u8] {
+        let mut rest = &mut buf[..];
+        if let Some(addr) = self.host.source_addr() {
+            // No address is longer than 58 bytes, so the write can't fail.
+            let _ = write!(rest, "{addr}");
+        }
+        let left = rest.len();
+        &buf[..64 - left]
+    }
+
+    pub(crate) fn status(&self) -> u16 {
+        match self.phase {
+            Phase::Request => self.early.status.unwrap_or(200),
+            Phase::Response => self.host.status(),
+        }
+    }
+
+    pub(crate) fn set_status(&mut self, status: u32) -> Result<(), Reason> {
+        self.check_content_mutable(BodyKind::Response)?;
+        let status = u16::try_from(status)
+            .ok()
+            .filter(|status| (100..=999).contains(status))
+            .ok_or(Reason::Status(status))?;
+        match (status, self.phase) {
+            (101, _) => Err(Reason::WrongPhase("a guest can't switch protocols (status 101)")),
+            (100..=199, _) => {
+                self.host.inform(status);
+                Ok(())
+            }
+            (_, Phase::Request) => {
+                self.early.status = Some(status);
+                Ok(())
+            }
+            (_, Phase::Response) => {
+                self.host.set_status(status);
+                Ok(())
+            }
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! Headers and trailers.
+
+use super::Exchange;
+use crate::abi::{BodyKind, HeaderKind, Phase};
+use crate::error::Reason;
+use crate::fields::Fields;
+use crate::host::Host;
+use crate::text;
+
+/// Whether a guest's `set` replaces or its `add` goes beside what is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    Set,
+    Add,
+}
+
+/// Headers that say where a body ends. They follow the body that really goes out.
+const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "trailer"];
+
+/// Headers of one connection, which only its two ends may speak of (RFC 9110, section 7.6.1).
+const CONNECTION: [&str; 6] =
+    ["connection", "http2-settings", "keep-alive", "proxy-connection", "te", "upgrade"];
+
+fn is_one_of(name: &[u8], list: &[&str]) -> bool {
+    list.iter().any(|listed| name.eq_ignore_ascii_case(listed.as_bytes()))
+}
+
+impl<H: Host> Exchange<H> {
+    /// Visits each name once, lower case, in the order received.
+    pub(crate) fn header_names(&self, kind: HeaderKind, visit: impl FnMut(&[u8])) {
+        match self.own_fields(kind) {
+            Some(fields) => fields.names().for_each(visit),
+            None => self.host.header_names(kind.message(), visit),
+        }
+    }
+
+    /// Visits the values under `name`.
+    pub(crate) fn header_values(&self, kind: HeaderKind, name: &[u8], visit: impl FnMut(&[u8])) {
+        match self.own_fields(kind) {
+            Some(fields) => fields.values(name).for_each(visit),
+            None => self.host.header_values(kind.message(), name, visit),
+        }
+    }
+
+    /// The fields that the exchange itself keeps; the others are the host's.
+    fn own_fields(&self, kind: HeaderKind) -> Option<&Fields> {
+        match (kind, self.phase) {
+            (HeaderKind::RequestTrailers, _) => Some(self.request.trailers()),
+            (HeaderKind::ResponseTrailers, _) => Some(self.response.trailers()),
+            (HeaderKind::Response, Phase::Request) => Some(&self.early.headers),
+            (HeaderKind::Request, _) | (HeaderKind::Response, Phase::Response) => None,
+        }
+    }
+
+    pub(crate) fn change_header(
+        &mut self,
+        change: Change,
+        kind: HeaderKind,
+        name: &[u8],
+        value: &[u8],
+    ) -> Result<(), Reason> {
+        self.check_mutable(kind.message())?;
+        check_name(name)?;
+        if !text::is_field_value(value) {
+            return Err(Reason::illegal("value", "header value", value));
+        }
+        if is_one_of(name, &FRAMING) {
+            return self.frame(kind, name, value);
+        }
+        if is_one_of(name, &CONNECTION) {
+            return Ok(());
+        }
+        self.budget.spend_field(name, value)?;
+        if kind == HeaderKind::Request && name.eq_ignore_ascii_case(b"host") {
+            if !text::is_authority(value) {
+                return Err(Reason::illegal("value", "host", value));
+            }
+            self.host.set_authority(value);
+            return Ok(());
+        }
+        let message = kind.message();
+        match (kind.is_trailers(), self.phase, message, change) {
+            (true, _, _, Change::Set) => self.side_mut(message).trailers_mut().set(name, value),
+            (true, _, _, Change::Add) => self.side_mut(message).trailers_mut().add(name, value),
+            (false, Phase::Request, BodyKind::Response, Change::Set) => self.early.headers.set(name, value),
+            (false, Phase::Request, BodyKind::Response, Change::Add) => self.early.headers.add(name, value),
+            (false, _, _, Change::Set) => {
+                self.host.set_header(message, name, value).map_err(Reason::refused)?;
+            }
+            (false, _, _, Change::Add) => {
+                self.host.add_header(message, name, value).map_err(Reason::refused)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A guest's framing header is accepted and ignored, except that `content-length: 0` empties the body:
+    /// TinyGo's library never passes an empty write on, and a guest that blocks a response knows no other way.
+    fn frame(&mut self, kind: HeaderKind, name: &[u8], value: &[u8]) -> Result<(), Reason> {
+        let empties = !kind.is_trailers() && name.eq_ignore_ascii_case(b"content-length") && value == b"0";
+        if empties { self.empty_body(kind.message()) } else { Ok(()) }
+    }
+
+    pub(crate) fn remove_header(&mut self, kind: HeaderKind, name: &[u8]) -> Result<(), Reason> {
+        self.check_mutable(kind.message())?;
+        check_name(name)?;
+        if is_one_of(name, &FRAMING) {
+            return Ok(());
+        }
+        if kind == HeaderKind::Request && name.eq_ignore_ascii_case(b"host") {
+            return Err(Reason::illegal("name", "header to remove: a request has one host always", name));
+        }
+        let message = kind.message();
+        match (kind.is_trailers(), self.phase, message) {
+            (true, ..) => self.side_mut(message).trailers_mut().remove(name),
+            (false, Phase::Request, BodyKind::Response) => self.early.headers.remove(name),
+            (false, ..) => self.host.remove_header(message, name),
+        }
+        Ok(())
+    }
+}
+
+/// Checks a header name, for every function that takes one.
+pub(crate) fn check_name(name: &[u8]) -> Result<(), Reason> {
+    match name {
+        [] => Err(Reason::Empty { argument: "name" }),
+        _ if text::is_token(name) => Ok(()),
+        _ => Err(Reason::illegal("name", "header name", name)),
+    }
+}

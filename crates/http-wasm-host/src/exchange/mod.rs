@@ -1,0 +1,183 @@
+//! The rules of the ABI: what a guest may do to one request/response pair, and when.
+//!
+//! Host functions decode their arguments and call an [`Exchange`]; it checks, and turns to the [`Host`] for the
+//! plain data. No adapter repeats a rule of this module.
+
+mod body;
+mod budget;
+mod chunks;
+mod framing;
+mod head;
+mod headers;
+mod trailers;
+
+pub(crate) use self::budget::Budget;
+pub use self::chunks::Chunks;
+pub use self::trailers::Trailers;
+
+pub(crate) use self::headers::{Change, check_name};
+
+use self::body::Side;
+use crate::abi::{BodyKind, Features, Phase};
+use crate::error::Reason;
+use crate::fields::Fields;
+use crate::host::Host;
+
+/// One request/response pair, pinned to one instance.
+pub(crate) struct Exchange<H> {
+    pub(crate) host: H,
+    phase: Phase,
+    features: Features,
+    budget: Budget,
+    early: Early,
+    request: Side,
+    response: Side,
+    /// The client's method was HEAD, whatever the guest made of it.
+    client_sent_head: bool,
+    /// The next handler's response can't have had a body, so its framing says nothing about one.
+    next_was_bodyless: bool,
+    /// The next handler gave a response.
+    answered: bool,
+}
+
+/// The response as the guest has set it before the next handler was called.
+#[derive(Default)]
+struct Early {
+    status: Option<u16>,
+    headers: Fields,
+}
+
+impl<H: Host> Exchange<H> {
+    pub(crate) fn new(host: H, features: Features, budget: Budget) -> Self {
+        let client_sent_head = host.method() == b"HEAD";
+        Self {
+            host,
+            phase: Phase::Request,
+            features,
+            budget,
+            early: Early::default(),
+            request: Side::default(),
+            response: Side::default(),
+            client_sent_head,
+            next_was_bodyless: false,
+            answered: false,
+        }
+    }
+
+    /// Adds to this request's features. In `handle_response` it is too late: nothing changes.
+    pub(crate) fn enable_features(&mut self, features: Features) {
+        if self.phase == Phase::Request {
+            self.features = self.features | features;
+        }
+    }
+
+    /// The next handler gave no response: the guest sees what it has set itself.
+    pub(crate) fn join_error(&mut self) -> Result<(), Reason> {
+        self.begin_response()
+    }
+
+    /// Whether a call into the guest in this phase could have to wait for a body or its trailers.
+    pub(crate) fn may_wait(&self) -> bool {
+        match self.phase {
+            Phase::Request => !self.request_ended(),
+            // Features are fixed by now, so a guest that may not read the response can't wait for it.
+            Phase::Response => {
+                self.features.contains(Features::BUFFER_RESPONSE) && !self.host.body_ended(BodyKind::Response)
+            }
+        }
+    }
+
+    fn request_ended(&self) -> bool {
+        self.host.body_ended(BodyKind::Request)
+    }
+
+    /// The guest proceeds: makes the host's request the one for the next handler.
+    pub(crate) fn finish_request(&mut self) {
+        framing::finish_request(self);
+    }
+
+    /// The guest stops: makes the host's response what the guest has set.
+    pub(crate) fn respond(&mut self) -> Result<(), Reason> {
+        self.begin_response()?;
+        self.finish_response();
+        Ok(())
+    }
+
+    /// The next handler's response is in the host: joins what the guest set before it. The next handler's
+    /// headers replace those of the same name, cookies add up, its status wins, its body follows.
+    pub(crate) fn join_response(&mut self) -> Result<(), Reason> {
+        self.answered = true;
+        self.early.status = None;
+        self.next_was_bodyless = framing::is_bodyless(self.host.status()) || self.host.method() == b"HEAD";
+        self.begin_response()
+    }
+
+    fn begin_response(&mut self) -> Result<(), Reason> {
+        self.phase = Phase::Response;
+        if let Some(status) = self.early.status {
+            self.host.set_status(status);
+        }
+        let early = std::mem::take(&mut self.early.headers);
+        let mut present = Vec::new();
+        for name in early.names() {
+            let mut taken = false;
+            if name != b"set-cookie" {
+                self.host.header_values(BodyKind::Response, name, |_| taken = true);
+            }
+            present.push(taken);
+        }
+        for (name, _) in early.names().zip(present).filter(|(_, taken)| !taken) {
+            for value in early.values(name) {
+                self.host.add_header(BodyKind::Response, name, value).map_err(Reason::refused)?;
+            }
+        }
+        self.response.begin_response();
+        Ok(())
+    }
+
+    /// `handle_response` has returned: makes the host's response the one for the client.
+    pub(crate) fn finish_response(&mut self) {
+        framing::finish_response(self);
+    }
+
+    fn side_mut(&mut self, kind: BodyKind) -> &mut Side {
+        match kind {
+            BodyKind::Request => &mut self.request,
+            BodyKind::Response => &mut self.response,
+        }
+    }
+
+    // The phase rules. What may be read when is in `body` for bodies; all else can always be read.
+
+    /// Whether the guest may change this message now.
+    fn check_mutable(&self, message: BodyKind) -> Result<(), Reason> {
+        match (self.phase, message) {
+            (Phase::Request, _) => Ok(()),
+            (Phase::Response, BodyKind::Request) => Err(Reason::WrongPhase(
+                "the request has gone to the next handler and can't be changed in handle_response",
+            )),
+            (Phase::Response, BodyKind::Response) if self.features.contains(Features::BUFFER_RESPONSE) => {
+                Ok(())
+            }
+            (Phase::Response, BodyKind::Response) => Err(Reason::WrongPhase(
+                "the response can be changed in handle_response only with the feature buffer_response",
+            )),
+        }
+    }
+
+    /// Whether the guest may change this message's status or body now.
+    fn check_content_mutable(&self, message: BodyKind) -> Result<(), Reason> {
+        self.check_mutable(message)?;
+        if message == BodyKind::Response && self.is_upgrade() {
+            return Err(Reason::WrongPhase(
+                "the next handler switched protocols (101): status and body of its response are final",
+            ));
+        }
+        Ok(())
+    }
+
+    /// The next handler answered 101: what follows its head is no HTTP body.
+    fn is_upgrade(&self) -> bool {
+        self.phase == Phase::Response && self.host.status() == 101
+    }
+}

@@ -1,0 +1,100 @@
+//! Trailers: what a guest reads of them, and what it does to them before they have arrived.
+
+use crate::fields::Fields;
+
+/// The trailers of one message.
+#[derive(Clone, Debug, Default)]
+pub struct Trailers {
+    /// As far as known, with the edits applied.
+    current: Fields,
+    /// To be applied to what arrives.
+    edits: Vec<Edit>,
+}
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Set(Box<[u8]>, Box<[u8]>),
+    Add(Box<[u8]>, Box<[u8]>),
+    Remove(Box<[u8]>),
+}
+
+impl Trailers {
+    /// The trailers to send once the body has ended, `arrived` being those that its unread rest brought.
+    pub fn finish(mut self, arrived: Option<Fields>) -> Fields {
+        if let Some(fields) = arrived {
+            self.arrive(fields);
+        }
+        self.current
+    }
+
+    /// Whether nothing is known or changed: what arrives goes out as it is.
+    pub fn is_untouched(&self) -> bool {
+        self.edits.is_empty() && self.current.is_empty()
+    }
+
+    /// Lets `later` edits follow these.
+    pub(crate) fn append(&mut self, later: Self) {
+        // What the later guest has seen arrive has gone through these edits already.
+        later.edits.into_iter().for_each(|edit| self.edit(edit));
+    }
+
+    /// Names of the trailers that are known to go out.
+    pub(crate) fn current(&self) -> &Fields {
+        &self.current
+    }
+
+    pub(crate) fn edited(&self) -> bool {
+        !self.edits.is_empty()
+    }
+
+    pub(crate) fn arrive(&mut self, fields: Fields) {
+        self.current = fields;
+        for edit in &self.edits {
+            edit.apply(&mut self.current);
+        }
+    }
+
+    pub(crate) fn set(&mut self, name: &[u8], value: &[u8]) {
+        self.edit(Edit::Set(name.into(), value.into()));
+    }
+
+    pub(crate) fn add(&mut self, name: &[u8], value: &[u8]) {
+        self.edit(Edit::Add(name.into(), value.into()));
+    }
+
+    pub(crate) fn remove(&mut self, name: &[u8]) {
+        self.edit(Edit::Remove(name.into()));
+    }
+
+    fn edit(&mut self, edit: Edit) {
+        edit.apply(&mut self.current);
+        self.edits.push(edit);
+    }
+}
+
+impl Edit {
+    fn apply(&self, fields: &mut Fields) {
+        match self {
+            Self::Set(name, value) => fields.set(name, value),
+            Self::Add(name, value) => fields.add(name, value),
+            Self::Remove(name) => fields.remove(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_made_before_the_trailers_arrive_are_applied_to_them() {
+        let mut trailers = Trailers::default();
+        trailers.set(b"a", b"1");
+        trailers.add(b"b", b"2");
+        trailers.remove(b"c");
+        let arrived = [(&b"a"[..], &b"9"[..]), (b"b", b"9"), (b"c", b"9"), (b"d", b"9")];
+        let sent = trailers.finish(Some(arrived.into_iter().collect()));
+        let sent: Vec<_> = sent.iter().collect();
+        assert_eq!(sent, [(&b"a"[..], &b"1"[..]), (b"b", b"9"), (b"d", b"9"), (b"b", b"2")]);
+    }
+}

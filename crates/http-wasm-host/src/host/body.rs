@@ -1,0 +1,201 @@
+//! The one body type of everything built on the `http` crate.
+
+use std::any::Any;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::{Buf, Bytes};
+use http::HeaderMap;
+use http_body::{Body as HttpBody, SizeHint};
+use http_body_util::BodyExt;
+use http_body_util::combinators::UnsyncBoxBody;
+
+use super::{Frame, Outgoing, Refused};
+use crate::error::BoxError;
+use crate::exchange::{Chunks, Trailers};
+use crate::fields::Fields;
+
+/// A request or response body on its way through guests.
+///
+/// A body that no guest touches is the original one in a box, frame by frame.
+#[derive(Default)]
+pub struct Body {
+    first: Chunks,
+    rest: Option<UnsyncBoxBody<Bytes, BoxError>>,
+    /// What guests did to the trailers.
+    trailers: Option<Box<Trailers>>,
+}
+
+impl Body {
+    /// A body without bytes.
+    pub fn empty() -> Self {
+        Self::default()
+    }
+
+    /// Any body; boxed, unless it is one of these already.
+    pub fn new<B>(body: B) -> Self
+    where
+        B: HttpBody + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        let mut body = Some(body);
+        if let Some(own) = (&mut body as &mut dyn Any).downcast_mut::<Option<Self>>() {
+            return own.take().unwrap_or_default();
+        }
+        match body {
+            Some(body) if !body.is_end_stream() => {
+                let rest =
+                    body.map_frame(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())));
+                let rest = Some(rest.map_err(Into::into).boxed_unsync());
+                Self { rest, ..Self::default() }
+            }
+            _ => Self::default(),
+        }
+    }
+
+    /// The next piece, in the core's terms.
+    pub(crate) fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BoxError>>> {
+        let frame = match ready!(Pin::new(self).poll_frame(cx)) {
+            None => return Poll::Ready(None),
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            Some(Ok(frame)) => frame,
+        };
+        let frame = frame.into_data().map(Frame::Data).or_else(|frame| {
+            frame.into_trailers().map(|trailers| Frame::Trailers(from_header_map(&trailers)))
+        });
+        match frame {
+            Ok(frame) => Poll::Ready(Some(Ok(frame))),
+            // `http_body` may grow further kinds of frames; a guest can see none of them.
+            Err(_) => Poll::Ready(Some(Err("a body frame of unknown kind".into()))),
+        }
+    }
+
+    /// What is left of this body under what a guest made of it.
+    pub(crate) fn rework(&mut self, outgoing: Outgoing) {
+        let old = std::mem::take(self);
+        let mut first = outgoing.first;
+        if outgoing.rest {
+            let mut unread = old.first;
+            while let Some(piece) = unread.pop() {
+                first.push(piece);
+            }
+            self.rest = old.rest;
+        }
+        self.first = first;
+        // Edits of a guest further out come first; those of this one apply to what they yield. The core's
+        // exchange sees only its own, so the earlier ones have to be kept when the rest goes on.
+        let earlier = old.trailers.filter(|_| outgoing.rest);
+        self.trailers = match (earlier, outgoing.trailers) {
+            (Some(mut earlier), later) => {
+                earlier.append(later);
+                Some(earlier)
+            }
+            (None, later) if later.is_untouched() => None,
+            (None, later) => Some(Box::new(later)),
+        };
+    }
+
+    /// The trailers to send at the end, given those that came with the original.
+    fn finish(&mut self, arrived: Option<HeaderMap>) -> Option<HeaderMap> {
+        self.rest = None;
+        match self.trailers.take() {
+            None => arrived,
+            Some(trailers) => {
+                let fields = trailers.finish(arrived.as_ref().map(from_header_map));
+                (!fields.is_empty()).then(|| to_header_map(&fields))
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Body").field("size", &self.size_hint()).finish_non_exhaustive()
+    }
+}
+
+impl From<Bytes> for Body {
+    fn from(bytes: Bytes) -> Self {
+        Self { first: bytes.into(), ..Self::default() }
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
+        if let Some(piece) = self.first.pop() {
+            return Poll::Ready(Some(Ok(http_body::Frame::data(piece))));
+        }
+        let arrived = match &mut self.rest {
+            None => None,
+            Some(rest) => match ready!(Pin::new(rest).poll_frame(cx)) {
+                None => None,
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                Some(Ok(frame)) => match frame.into_trailers() {
+                    Ok(trailers) => Some(trailers),
+                    Err(data) => return Poll::Ready(Some(Ok(data))),
+                },
+            },
+        };
+        let trailers = self.finish(arrived);
+        Poll::Ready(trailers.map(|trailers| Ok(http_body::Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_empty()
+            && self.trailers.is_none()
+            && self.rest.as_ref().is_none_or(HttpBody::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let first = self.first.len() as u64;
+        let rest = self.rest.as_ref().map_or(SizeHint::with_exact(0), HttpBody::size_hint);
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(first));
+        match rest.upper().and_then(|upper| upper.checked_add(first)) {
+            // A server takes an exact size for "no chunking needed", and then has no place for trailers.
+            Some(upper) if self.trailers.is_none() => hint.set_upper(upper),
+            _ => {}
+        }
+        hint
+    }
+}
+
+fn from_header_map(map: &HeaderMap) -> Fields {
+    map.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect()
+}
+
+fn to_header_map(fields: &Fields) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    for (name, value) in fields.iter() {
+        // A limit of the core keeps trailers far below what a map can hold, so nothing is refused.
+        let _ = append(&mut map, name, value);
+    }
+    map
+}
+
+/// Adds a field whose name and value the core has checked.
+pub(super) fn append(map: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+    let (name, value) = parse(name, value)?;
+    map.try_append(name, value).map(drop).map_err(|_| FULL)
+}
+
+/// Sets a field whose name and value the core has checked.
+pub(super) fn insert(map: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+    let (name, value) = parse(name, value)?;
+    map.try_insert(name, value).map(drop).map_err(|_| FULL)
+}
+
+const FULL: Refused = Refused("can't be held beside so many others");
+
+fn parse(name: &[u8], value: &[u8]) -> Result<(http::HeaderName, http::HeaderValue), Refused> {
+    let name = http::HeaderName::from_bytes(name).map_err(|_| Refused("has a name that is too long"))?;
+    let value = http::HeaderValue::from_bytes(value).map_err(|_| Refused("has an illegal value"))?;
+    Ok((name, value))
+}

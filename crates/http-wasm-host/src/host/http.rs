@@ -1,0 +1,215 @@
+//! A [`Host`] over the types of the `http` crate.
+
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use http::header::HOST;
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request, response};
+use http_body::Body as _;
+
+use super::body::{append, insert};
+use super::{Body, Frame, Host, Outgoing, Refused};
+use crate::abi::BodyKind;
+use crate::error::BoxError;
+
+/// A request and response of the `http` crate.
+///
+/// It starts with the request. When the guest proceeds, [`take_request`](Self::take_request) gives the request
+/// for the next handler, whose answer goes into [`set_response`](Self::set_response); what the client gets is
+/// [`into_response`](Self::into_response).
+#[derive(Debug)]
+pub struct HttpHost {
+    request: request::Parts,
+    request_body: Body,
+    response: response::Parts,
+    response_body: Body,
+    source_addr: Option<SocketAddr>,
+}
+
+impl HttpHost {
+    /// Starts with a request, from the client at `source_addr` if known.
+    pub fn new(request: Request<Body>, source_addr: Option<SocketAddr>) -> Self {
+        let (request, request_body) = request.into_parts();
+        let (response, response_body) = Response::new(Body::empty()).into_parts();
+        Self { request, request_body, response, response_body, source_addr }
+    }
+
+    /// The request for the next handler. With `keep_head` its head stays readable here, for `handle_response`.
+    pub fn take_request(&mut self, keep_head: bool) -> Request<Body> {
+        let mut head = Request::new(()).into_parts().0;
+        if keep_head {
+            head.method = self.request.method.clone();
+            head.uri = self.request.uri.clone();
+            head.version = self.request.version;
+            head.headers = self.request.headers.clone();
+        } else {
+            // Framing depends on these two.
+            head.method = self.request.method.clone();
+            head.version = self.request.version;
+        }
+        let head = std::mem::replace(&mut self.request, head);
+        Request::from_parts(head, std::mem::take(&mut self.request_body))
+    }
+
+    /// The next handler's response.
+    pub fn set_response(&mut self, response: Response<Body>) {
+        (self.response, self.response_body) = response.into_parts();
+    }
+
+    /// The response for the client.
+    pub fn into_response(self) -> Response<Body> {
+        Response::from_parts(self.response, self.response_body)
+    }
+
+    fn headers(&self, message: BodyKind) -> &HeaderMap {
+        match message {
+            BodyKind::Request => &self.request.headers,
+            BodyKind::Response => &self.response.headers,
+        }
+    }
+
+    fn headers_mut(&mut self, message: BodyKind) -> &mut HeaderMap {
+        match message {
+            BodyKind::Request => &mut self.request.headers,
+            BodyKind::Response => &mut self.response.headers,
+        }
+    }
+
+    fn body(&self, message: BodyKind) -> &Body {
+        match message {
+            BodyKind::Request => &self.request_body,
+            BodyKind::Response => &self.response_body,
+        }
+    }
+
+    fn body_mut(&mut self, message: BodyKind) -> &mut Body {
+        match message {
+            BodyKind::Request => &mut self.request_body,
+            BodyKind::Response => &mut self.response_body,
+        }
+    }
+
+    /// The authority that stands for a `host` header that didn't come: HTTP/2's `:authority`.
+    fn implied_host(&self) -> Option<&str> {
+        match self.request.headers.contains_key(HOST) {
+            true => None,
+            false => self.request.uri.authority().map(Authority::as_str),
+        }
+    }
+}
+
+impl Host for HttpHost {
+    fn method(&self) -> &[u8] {
+        self.request.method.as_str().as_bytes()
+    }
+
+    fn set_method(&mut self, method: &[u8]) {
+        if let Ok(method) = Method::from_bytes(method) {
+            self.request.method = method;
+        }
+    }
+
+    fn uri(&self) -> &[u8] {
+        self.request.uri.path_and_query().map_or(b"/", |path| path.as_str().as_bytes())
+    }
+
+    fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
+        let path = PathAndQuery::try_from(uri).map_err(|_| Refused("is no path and query"))?;
+        let mut parts = self.request.uri.clone().into_parts();
+        parts.path_and_query = Some(path);
+        self.request.uri = Uri::from_parts(parts)
+            .map_err(|_| Refused("can't be set on a CONNECT request, which has no path"))?;
+        Ok(())
+    }
+
+    fn set_authority(&mut self, authority: &[u8]) {
+        if let Ok(value) = HeaderValue::from_bytes(authority) {
+            self.request.headers.insert(HOST, value);
+        }
+        if self.request.uri.authority().is_some()
+            && let Ok(authority) = Authority::try_from(authority)
+        {
+            let mut parts = self.request.uri.clone().into_parts();
+            parts.authority = Some(authority);
+            if let Ok(uri) = Uri::from_parts(parts) {
+                self.request.uri = uri;
+            }
+        }
+    }
+
+    fn protocol_version(&self) -> &'static str {
+        match self.request.version {
+            Version::HTTP_10 | Version::HTTP_09 => "HTTP/1.0",
+            Version::HTTP_2 => "HTTP/2.0",
+            Version::HTTP_3 => "HTTP/3.0",
+            _ => "HTTP/1.1",
+        }
+    }
+
+    fn source_addr(&self) -> Option<SocketAddr> {
+        self.source_addr
+    }
+
+    fn status(&self) -> u16 {
+        self.response.status.as_u16()
+    }
+
+    fn set_status(&mut self, status: u16) {
+        if let Ok(status) = StatusCode::from_u16(status) {
+            self.response.status = status;
+        }
+    }
+
+    fn header_names(&self, message: BodyKind, mut visit: impl FnMut(&[u8])) {
+        if message == BodyKind::Request && self.implied_host().is_some() {
+            visit(b"host");
+        }
+        self.headers(message).keys().for_each(|name| visit(name.as_str().as_bytes()));
+    }
+
+    fn header_values(&self, message: BodyKind, name: &[u8], mut visit: impl FnMut(&[u8])) {
+        let Ok(name) = std::str::from_utf8(name) else { return };
+        if message == BodyKind::Request
+            && name.eq_ignore_ascii_case("host")
+            && let Some(host) = self.implied_host()
+        {
+            return visit(host.as_bytes());
+        }
+        self.headers(message).get_all(name).iter().for_each(|value| visit(value.as_bytes()));
+    }
+
+    fn set_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        insert(self.headers_mut(message), name, value)
+    }
+
+    fn add_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        append(self.headers_mut(message), name, value)
+    }
+
+    fn remove_header(&mut self, message: BodyKind, name: &[u8]) {
+        if let Ok(name) = std::str::from_utf8(name) {
+            self.headers_mut(message).remove(name);
+        }
+    }
+
+    fn poll_body(
+        &mut self,
+        message: BodyKind,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame, BoxError>>> {
+        self.body_mut(message).poll_piece(cx)
+    }
+
+    fn body_ended(&self, message: BodyKind) -> bool {
+        self.body(message).is_end_stream()
+    }
+
+    fn body_remaining(&self, message: BodyKind) -> Option<u64> {
+        self.body(message).size_hint().exact()
+    }
+
+    fn set_body(&mut self, message: BodyKind, body: Outgoing) {
+        self.body_mut(message).rework(body);
+    }
+}

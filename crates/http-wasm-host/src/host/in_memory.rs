@@ -1,0 +1,287 @@
+//! A [`Host`] of plain values, for tests and tools.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::Bytes;
+
+use super::{Frame, Host, Outgoing, Refused};
+use crate::abi::BodyKind;
+use crate::error::BoxError;
+use crate::exchange::Chunks;
+use crate::fields::Fields;
+
+/// A request and a response as plain values.
+///
+/// The next handler is whoever holds it between the two phases: it looks at `request` and fills `response`.
+#[derive(Debug)]
+pub struct InMemoryHost {
+    /// The request's method.
+    pub method: Vec<u8>,
+    /// Path and query.
+    pub uri: Vec<u8>,
+    /// "HTTP/1.1" and so on.
+    pub protocol_version: &'static str,
+    /// The client's address.
+    pub source_addr: Option<SocketAddr>,
+    /// Headers, body and trailers of the request.
+    pub request: Message,
+    /// The response's status.
+    pub status: u16,
+    /// Informational statuses sent so far.
+    pub informational: Vec<u16>,
+    /// Headers, body and trailers of the response.
+    pub response: Message,
+}
+
+/// Headers and body of a message.
+#[derive(Debug, Default)]
+pub struct Message {
+    /// The headers.
+    pub headers: Fields,
+    first: Chunks,
+    rest: Option<Feed>,
+    trailers: Option<crate::exchange::Trailers>,
+}
+
+/// The far end of a body that arrives bit by bit.
+#[derive(Clone, Debug, Default)]
+pub struct Feed(Arc<Mutex<Fed>>);
+
+#[derive(Debug, Default)]
+struct Fed {
+    chunks: Chunks,
+    trailers: Option<Fields>,
+    ended: bool,
+    reader: Option<Waker>,
+}
+
+impl InMemoryHost {
+    /// A request without headers or body.
+    pub fn new(method: &str, uri: &str) -> Self {
+        Self {
+            method: method.into(),
+            uri: uri.into(),
+            protocol_version: "HTTP/1.1",
+            source_addr: None,
+            request: Message::default(),
+            status: 200,
+            informational: Vec::new(),
+            response: Message::default(),
+        }
+    }
+
+    fn message(&self, message: BodyKind) -> &Message {
+        match message {
+            BodyKind::Request => &self.request,
+            BodyKind::Response => &self.response,
+        }
+    }
+
+    fn message_mut(&mut self, message: BodyKind) -> &mut Message {
+        match message {
+            BodyKind::Request => &mut self.request,
+            BodyKind::Response => &mut self.response,
+        }
+    }
+}
+
+impl Message {
+    /// Gives the message a whole body. Its framing headers are the caller's business.
+    pub fn set_body(&mut self, body: impl Into<Bytes>) {
+        *self = Self { headers: std::mem::take(&mut self.headers), ..Self::default() };
+        self.first = Chunks::from(body.into());
+    }
+
+    /// Gives the message a body that arrives through the feed.
+    pub fn feed_body(&mut self) -> Feed {
+        let feed = Feed::default();
+        *self = Self { headers: std::mem::take(&mut self.headers), ..Self::default() };
+        self.rest = Some(feed.clone());
+        feed
+    }
+
+    /// Takes all that has arrived of the body, and its trailers once it has ended.
+    pub fn take_body(&mut self) -> (Vec<u8>, Fields) {
+        let mut body = Vec::new();
+        let mut trailers = Fields::new();
+        let mut cx = Context::from_waker(Waker::noop());
+        while let Poll::Ready(Some(Ok(frame))) = self.poll(&mut cx) {
+            match frame {
+                Frame::Data(data) => body.extend_from_slice(&data),
+                Frame::Trailers(fields) => trailers = fields,
+            }
+        }
+        (body, trailers)
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BoxError>>> {
+        if let Some(piece) = self.first.pop() {
+            return Poll::Ready(Some(Ok(Frame::Data(piece))));
+        }
+        let arrived = match &self.rest {
+            None => None,
+            Some(feed) => {
+                let mut fed = feed.lock();
+                if let Some(piece) = fed.chunks.pop() {
+                    return Poll::Ready(Some(Ok(Frame::Data(piece))));
+                }
+                if !fed.ended {
+                    fed.reader = Some(cx.waker().clone());
+                    return Poll::Pending;
+                }
+                fed.trailers.take()
+            }
+        };
+        self.rest = None;
+        let trailers = match self.trailers.take() {
+            Some(trailers) => Some(trailers.finish(arrived)),
+            None => arrived,
+        };
+        Poll::Ready(trailers.filter(|fields| !fields.is_empty()).map(|fields| Ok(Frame::Trailers(fields))))
+    }
+
+    fn ended(&self) -> bool {
+        self.first.is_empty()
+            && self.trailers.is_none()
+            && self.rest.as_ref().is_none_or(|feed| feed.lock().is_over())
+    }
+}
+
+impl Feed {
+    /// Delivers bytes.
+    pub fn push(&self, data: impl Into<Bytes>) {
+        let mut fed = self.lock();
+        fed.chunks.push(data.into());
+        fed.wake();
+    }
+
+    /// Ends the body.
+    pub fn finish(&self, trailers: Option<Fields>) {
+        let mut fed = self.lock();
+        fed.trailers = trailers;
+        fed.ended = true;
+        fed.wake();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Fed> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Fed {
+    fn is_over(&self) -> bool {
+        self.ended && self.chunks.is_empty() && self.trailers.is_none()
+    }
+
+    fn wake(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+    }
+}
+
+impl Host for InMemoryHost {
+    fn method(&self) -> &[u8] {
+        &self.method
+    }
+
+    fn set_method(&mut self, method: &[u8]) {
+        self.method = method.to_vec();
+    }
+
+    fn uri(&self) -> &[u8] {
+        &self.uri
+    }
+
+    fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
+        self.uri = uri.to_vec();
+        Ok(())
+    }
+
+    fn set_authority(&mut self, authority: &[u8]) {
+        self.request.headers.set(b"host", authority);
+    }
+
+    fn protocol_version(&self) -> &'static str {
+        self.protocol_version
+    }
+
+    fn source_addr(&self) -> Option<SocketAddr> {
+        self.source_addr
+    }
+
+    fn status(&self) -> u16 {
+        self.status
+    }
+
+    fn set_status(&mut self, status: u16) {
+        self.status = status;
+    }
+
+    fn inform(&mut self, status: u16) {
+        self.informational.push(status);
+    }
+
+    fn header_names(&self, message: BodyKind, visit: impl FnMut(&[u8])) {
+        self.message(message).headers.names().for_each(visit);
+    }
+
+    fn header_values(&self, message: BodyKind, name: &[u8], visit: impl FnMut(&[u8])) {
+        self.message(message).headers.values(name).for_each(visit);
+    }
+
+    fn set_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        self.message_mut(message).headers.set(name, value);
+        Ok(())
+    }
+
+    fn add_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        self.message_mut(message).headers.add(name, value);
+        Ok(())
+    }
+
+    fn remove_header(&mut self, message: BodyKind, name: &[u8]) {
+        self.message_mut(message).headers.remove(name);
+    }
+
+    fn poll_body(
+        &mut self,
+        message: BodyKind,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame, BoxError>>> {
+        self.message_mut(message).poll(cx)
+    }
+
+    fn body_ended(&self, message: BodyKind) -> bool {
+        self.message(message).ended()
+    }
+
+    fn body_remaining(&self, message: BodyKind) -> Option<u64> {
+        let message = self.message(message);
+        match &message.rest {
+            None => Some(message.first.len() as u64),
+            Some(feed) => {
+                let fed = feed.lock();
+                fed.ended.then(|| (message.first.len() + fed.chunks.len()) as u64)
+            }
+        }
+    }
+
+    fn set_body(&mut self, message: BodyKind, body: Outgoing) {
+        let message = self.message_mut(message);
+        let old = std::mem::take(&mut message.first);
+        let mut first = body.first;
+        if body.rest {
+            let mut unread = old;
+            while let Some(piece) = unread.pop() {
+                first.push(piece);
+            }
+        } else {
+            message.rest = None;
+        }
+        message.first = first;
+        message.trailers = (!body.trailers.is_untouched()).then_some(body.trailers);
+    }
+}

@@ -1,0 +1,122 @@
+//! What an HTTP server shows to a guest.
+
+mod body;
+mod http;
+mod in_memory;
+
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+
+pub use self::body::Body;
+pub use self::http::HttpHost;
+pub use self::in_memory::{Feed, InMemoryHost, Message};
+use crate::abi::BodyKind;
+use crate::error::BoxError;
+use crate::exchange::{Chunks, Trailers};
+use crate::fields::Fields;
+
+/// One request/response pair of an HTTP server, as plain data: the rules of the ABI are not its business.
+///
+/// The core has checked everything it passes in: methods, header names and values are legal, URIs are in origin
+/// form or `*`, and nothing comes out of phase. A request is there when the exchange starts; the response once the
+/// next handler has given one (before that, the core keeps what the guest sets). Trailers come as the last
+/// [`Frame`] of a body and go out with an [`Outgoing`] one.
+pub trait Host: Send + 'static {
+    /// The request's method.
+    fn method(&self) -> &[u8];
+
+    /// Sets the method.
+    fn set_method(&mut self, method: &[u8]);
+
+    /// Path and query as on the wire; "/" when there is none.
+    fn uri(&self) -> &[u8];
+
+    /// Replaces path and query, keeping scheme and authority.
+    ///
+    /// # Errors
+    /// When this request can have no path, as a CONNECT to an authority.
+    fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused>;
+
+    /// Sets the request's authority wherever the server keeps it, the `host` header included.
+    fn set_authority(&mut self, authority: &[u8]);
+
+    /// "HTTP/1.0", "HTTP/1.1", "HTTP/2.0" or "HTTP/3.0".
+    fn protocol_version(&self) -> &'static str;
+
+    /// The client's address, if known.
+    fn source_addr(&self) -> Option<SocketAddr>;
+
+    /// The response's status.
+    fn status(&self) -> u16;
+
+    /// Sets the response's status, 100 to 999.
+    fn set_status(&mut self, status: u16);
+
+    /// Sends an informational response at once, where the server can; dropped by default.
+    fn inform(&mut self, status: u16) {
+        let _ = status;
+    }
+
+    /// Visits each header name once, lower case, in the order received. `host` is among a request's, whatever
+    /// the protocol version.
+    fn header_names(&self, message: BodyKind, visit: impl FnMut(&[u8]));
+
+    /// Visits the values under `name`, compared without case as in all methods, in the order received.
+    fn header_values(&self, message: BodyKind, name: &[u8], visit: impl FnMut(&[u8]));
+
+    /// Sets `name` to the one `value`.
+    ///
+    /// # Errors
+    /// When the server can hold no more headers.
+    fn set_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused>;
+
+    /// Adds `value` under `name`.
+    ///
+    /// # Errors
+    /// When the server can hold no more headers.
+    fn add_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused>;
+
+    /// Removes all values under `name`.
+    fn remove_header(&mut self, message: BodyKind, name: &[u8]);
+
+    /// The next piece of a message's body as it was received, `None` at its end. Must register the waker when
+    /// it answers [`Poll::Pending`].
+    fn poll_body(&mut self, message: BodyKind, cx: &mut Context<'_>)
+    -> Poll<Option<Result<Frame, BoxError>>>;
+
+    /// Whether [`Host::poll_body`] would answer `None` at once. `false` may also mean that it is not known yet.
+    fn body_ended(&self, message: BodyKind) -> bool;
+
+    /// How many bytes of the body are still to come, if known.
+    fn body_remaining(&self, message: BodyKind) -> Option<u64>;
+
+    /// Replaces a message's body by `body`, which may go on with the unread rest of the current one.
+    /// The headers that frame it are already right.
+    fn set_body(&mut self, message: BodyKind, body: Outgoing);
+}
+
+/// Why a [`Host`] can't take a value, in words that follow the value's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused(pub &'static str);
+
+/// A piece of a body as it was received.
+#[derive(Debug)]
+pub enum Frame {
+    /// Bytes of the body.
+    Data(Bytes),
+    /// The trailers, after the last byte.
+    Trailers(Fields),
+}
+
+/// A body that a guest has read or written, on its way out.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    /// What goes out first.
+    pub first: Chunks,
+    /// Whether the unread rest of the message's current body follows.
+    pub rest: bool,
+    /// What the guest did to the trailers, to be applied to those that the rest brings, or to none.
+    pub trailers: Trailers,
+}

@@ -1,0 +1,44 @@
+//! Bodies.
+
+use std::task::Poll;
+
+use crate::abi::{BodyKind, EofLen};
+use crate::error::Reason;
+use crate::host::Host;
+use crate::memory;
+use crate::state::State;
+
+pub(super) fn read_body<H: Host>(
+    memory: &mut [u8],
+    state: &mut State<H>,
+    kind: u32,
+    buf: u32,
+    buf_limit: u32,
+) -> Result<Poll<u64>, Reason> {
+    let kind = decode(kind)?;
+    let (exchange, suspension) = state.exchange_and_suspension()?;
+    if buf_limit == 0 {
+        return Err(Reason::NoRoom);
+    }
+    let buf = memory::slice_mut(memory, "buf", buf, buf_limit)?;
+    match suspension.poll(|cx| exchange.read_body(kind, buf, cx)) {
+        Poll::Ready(read) => Ok(Poll::Ready(EofLen::pack(read?))),
+        Poll::Pending => Ok(Poll::Pending),
+    }
+}
+
+pub(super) fn write_body<H: Host>(
+    memory: &mut [u8],
+    state: &mut State<H>,
+    kind: u32,
+    body: u32,
+    body_len: u32,
+) -> Result<(), Reason> {
+    let kind = decode(kind)?;
+    let exchange = state.exchange()?;
+    exchange.write_body(kind, memory::read(memory, "body", body, body_len)?)
+}
+
+fn decode(kind: u32) -> Result<BodyKind, Reason> {
+    BodyKind::from_abi(kind).ok_or(Reason::UnknownKind { argument: "body kind", value: kind })
+}

@@ -1,0 +1,99 @@
+//! The 19 functions of the ABI: decode the arguments, ask the exchange, encode the result.
+
+mod body;
+mod fields;
+mod head;
+mod instance;
+
+use std::task::Poll;
+
+use wasmtime::{Caller, Linker};
+
+use crate::abi::{MODULE, PENDING};
+use crate::error::{CallError, Reason};
+use crate::host::Host;
+use crate::memory;
+use crate::state::State;
+use crate::suspend;
+
+/// The functions that may have to wait; their imports get a shim (see [`crate::suspend`]).
+pub(crate) const SUSPENDING: [(&str, &str); 3] =
+    [(MODULE, "get_header_names"), (MODULE, "get_header_values"), (MODULE, "read_body")];
+
+/// Registers a host function under its ABI name: `linker, name(parameters) -> result`, for the function of that name.
+macro_rules! define {
+    ($linker:ident, $module:ident :: $name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty) => {
+        $linker.func_wrap(
+            MODULE,
+            stringify!($name),
+            |mut caller: Caller<'_, State<H>> $(, $arg: $ty)*| -> wasmtime::Result<$result> {
+                let answer = memory::split(&mut caller)
+                    .and_then(|(memory, state)| $module::$name(memory, state $(, $arg)*));
+                Answer::finish(answer, stringify!($name), &mut caller)
+            },
+        )?;
+    };
+}
+
+/// Registers the ABI.
+pub(crate) fn add_to_linker<H: Host>(linker: &mut Linker<State<H>>) -> wasmtime::Result<()> {
+    define!(linker, instance::enable_features(features: u32) -> u32);
+    define!(linker, instance::get_config(buf: u32, buf_limit: u32) -> u32);
+    define!(linker, instance::log(level: i32, message: u32, message_len: u32) -> ());
+    define!(linker, instance::log_enabled(level: i32) -> u32);
+    define!(linker, head::get_method(buf: u32, buf_limit: u32) -> u32);
+    define!(linker, head::set_method(method: u32, method_len: u32) -> ());
+    define!(linker, head::get_uri(buf: u32, buf_limit: u32) -> u32);
+    define!(linker, head::set_uri(uri: u32, uri_len: u32) -> ());
+    define!(linker, head::get_protocol_version(buf: u32, buf_limit: u32) -> u32);
+    define!(linker, head::get_source_addr(buf: u32, buf_limit: u32) -> u32);
+    define!(linker, head::get_status_code() -> u32);
+    define!(linker, head::set_status_code(status: u32) -> ());
+    define!(linker, fields::get_header_names(kind: u32, buf: u32, buf_limit: u32) -> u64);
+    define!(linker, fields::get_header_values(kind: u32, name: u32, name_len: u32, buf: u32, buf_limit: u32) -> u64);
+    define!(linker, fields::set_header_value(kind: u32, name: u32, name_len: u32, value: u32, value_len: u32) -> ());
+    define!(linker, fields::add_header_value(kind: u32, name: u32, name_len: u32, value: u32, value_len: u32) -> ());
+    define!(linker, fields::remove_header(kind: u32, name: u32, name_len: u32) -> ());
+    define!(linker, body::read_body(kind: u32, buf: u32, buf_limit: u32) -> u64);
+    define!(linker, body::write_body(kind: u32, body: u32, body_len: u32) -> ());
+    Ok(())
+}
+
+/// What a host function answers: a value, or one that the guest may have to wait for.
+trait Answer<R>: Sized {
+    fn finish<H: Host>(
+        answer: Result<Self, Reason>,
+        function: &'static str,
+        caller: &mut Caller<'_, State<H>>,
+    ) -> wasmtime::Result<R>;
+}
+
+impl<R> Answer<R> for R {
+    fn finish<H: Host>(
+        answer: Result<R, Reason>,
+        function: &'static str,
+        _: &mut Caller<'_, State<H>>,
+    ) -> wasmtime::Result<R> {
+        answer.map_err(|reason| CallError { function, reason }.into())
+    }
+}
+
+impl Answer<u64> for Poll<u64> {
+    fn finish<H: Host>(
+        answer: Result<Self, Reason>,
+        function: &'static str,
+        caller: &mut Caller<'_, State<H>>,
+    ) -> wasmtime::Result<u64> {
+        match answer.map_err(|reason| CallError { function, reason })? {
+            Poll::Ready(value) => Ok(value),
+            Poll::Pending if caller.data().suspension.can_wait() => {
+                suspend::wait(caller);
+                Ok(PENDING)
+            }
+            Poll::Pending => {
+                let reason = Reason::Internal("a body that had ended made the guest wait");
+                Err(CallError { function, reason }.into())
+            }
+        }
+    }
+}

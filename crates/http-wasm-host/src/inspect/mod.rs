@@ -1,0 +1,190 @@
+//! Looks into a guest before it is compiled: what it imports and exports, and what is wrong with it.
+//!
+//! A guest that can't run is refused here, with all its faults at once and in words that name the cause; whatever is left
+//! for the compiler to refuse are invalid function bodies and features that the engine doesn't have.
+
+mod causes;
+mod exports;
+mod fault;
+mod format;
+mod imports;
+mod nearest;
+mod producers;
+pub(crate) mod shim;
+mod signatures;
+#[cfg(test)]
+mod tests;
+
+use wasmparser::types::{EntityType, Types, TypesRef};
+use wasmparser::{CompositeInnerType, FuncType, Parser, Payload, ValidPayload, Validator, WasmFeatures};
+
+pub use fault::Fault;
+pub use producers::Producer;
+pub(crate) use signatures::{HANDLER, WASI};
+
+use fault::{Faults, shown};
+
+/// Reads a guest, a binary module or WebAssembly text, and checks it against the http-wasm ABI.
+///
+/// # Errors
+///
+/// All faults that were found, at least one. A file that can't be read as a core module has just that one.
+pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspection, Vec<Fault>> {
+    let wasm = format::to_binary(bytes).map_err(|fault| vec![fault])?;
+    let Outline { types, producers, has_start_function } = outline(&wasm).map_err(|fault| vec![fault])?;
+    let mut faults = Faults::default();
+    let exports = exports::check(types.as_ref(), &producers, &mut faults);
+    let imports = imports::check(types.as_ref(), &mut faults);
+    faults.into_result()?;
+    Ok(Inspection {
+        imports,
+        producers,
+        has_start_function,
+        exports_initialize: exports.initialize,
+        exports_start: exports.start,
+        memory_pages: exports.memory,
+        wasm,
+    })
+}
+
+/// What is known about a valid guest before it is compiled.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    wasm: Vec<u8>,
+    imports: Vec<ImportUse>,
+    producers: Vec<Producer>,
+    has_start_function: bool,
+    exports_initialize: bool,
+    exports_start: bool,
+    memory_pages: (u64, Option<u64>),
+}
+
+/// A host function that a guest imports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImportUse {
+    /// `http_handler` or `wasi_snapshot_preview1`.
+    pub module: String,
+    /// The function's name in that module.
+    pub name: String,
+}
+
+impl Inspection {
+    /// Takes the module out: once it is compiled, nobody needs its bytes.
+    pub(crate) fn take_wasm(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.wasm)
+    }
+
+    /// The host functions that the guest imports, each once, in the module's order.
+    pub fn imports(&self) -> &[ImportUse] {
+        &self.imports
+    }
+
+    /// Whether the guest imports this function of `http_handler`.
+    pub fn imports_handler(&self, name: &str) -> bool {
+        self.uses(HANDLER, name)
+    }
+
+    /// Whether the guest imports this function of `wasi_snapshot_preview1`.
+    pub fn imports_wasi(&self, name: &str) -> bool {
+        self.uses(WASI, name)
+    }
+
+    /// Whether the guest imports any function of `wasi_snapshot_preview1`.
+    pub fn needs_wasi(&self) -> bool {
+        self.imports.iter().any(|import| import.module == WASI)
+    }
+
+    /// Whether the module has a start section, which runs while it is instantiated.
+    pub fn has_start_function(&self) -> bool {
+        self.has_start_function
+    }
+
+    /// Whether the guest exports `_initialize`, as a WASI reactor does.
+    pub fn exports_initialize(&self) -> bool {
+        self.exports_initialize
+    }
+
+    /// Whether the guest exports `_start`, as a WASI command does.
+    pub fn exports_start(&self) -> bool {
+        self.exports_start
+    }
+
+    /// Size of the exported memory when an instance is made, in pages of 64 KiB.
+    pub fn initial_memory_pages(&self) -> u64 {
+        self.memory_pages.0
+    }
+
+    /// The most pages of 64 KiB that the exported memory may grow to, if the module gives a limit.
+    pub fn maximum_memory_pages(&self) -> Option<u64> {
+        self.memory_pages.1
+    }
+
+    /// What the module says it was made with: languages, compilers and SDKs, with their versions.
+    ///
+    /// Not to be relied upon: many tools record nothing, and linked C code is recorded beside the guest's own language.
+    pub fn producers(&self) -> &[Producer] {
+        &self.producers
+    }
+
+    fn uses(&self, module: &str, name: &str) -> bool {
+        self.imports.iter().any(|import| import.module == module && import.name == name)
+    }
+}
+
+/// All of a module but its code.
+struct Outline {
+    types: Types,
+    producers: Vec<Producer>,
+    has_start_function: bool,
+}
+
+fn outline(wasm: &[u8]) -> Result<Outline, Fault> {
+    // Which features are allowed is for the engine to say; no guest is refused for one here.
+    let mut validator = Validator::new_with_features(WasmFeatures::all());
+    let mut producers = Vec::new();
+    let mut has_start_function = false;
+    for payload in Parser::new(0).parse_all(wasm) {
+        let payload = payload.map_err(|error| malformed(&error, wasm))?;
+        // Function bodies come back unchecked: the compiler validates them anyway.
+        let checked = validator.payload(&payload).map_err(|error| malformed(&error, wasm))?;
+        match payload {
+            Payload::StartSection { .. } => has_start_function = true,
+            Payload::CustomSection(section) => producers.extend(producers::read(&section)),
+            _ => {}
+        }
+        if let ValidPayload::End(types) = checked {
+            return Ok(Outline { types, producers, has_start_function });
+        }
+    }
+    Err(Fault::new("the module has no end", CUT_SHORT))
+}
+
+const CUT_SHORT: &str = "it seems to be cut short or damaged: copy or build it again";
+
+fn malformed(error: &wasmparser::Error, wasm: &[u8]) -> Fault {
+    let (offset, len) = (error.offset(), wasm.len());
+    let help = if error.message().contains("unexpected end") {
+        CUT_SHORT
+    } else {
+        "it is damaged, or the tool that wrote it has a fault: build it again, and see what `wasm-tools validate` says"
+    };
+    Fault::new(
+        format!(
+            "the module is malformed at byte {offset} ({offset:#x}) of {len}: {}",
+            shown(error.message())
+        ),
+        help,
+    )
+}
+
+/// The type of an import or export, if it is a function.
+fn func_type(types: TypesRef<'_>, entity: EntityType) -> Option<&FuncType> {
+    match entity {
+        EntityType::Func(id) | EntityType::FuncExact(id) => match &types.get(id)?.composite_type.inner {
+            CompositeInnerType::Func(ty) => Some(ty),
+            _ => None,
+        },
+        _ => None,
+    }
+}

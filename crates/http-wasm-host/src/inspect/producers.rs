@@ -1,0 +1,47 @@
+//! The custom section in which tools leave their names.
+
+use std::fmt;
+
+use wasmparser::{CustomSectionReader, KnownCustom};
+
+use super::fault::shown;
+
+/// One thing a module says it was made with.
+///
+/// Displays as "processed-by: rustc 1.95.0".
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Producer {
+    /// `language`, `processed-by` or `sdk`.
+    pub field: String,
+    /// Name of the language or tool.
+    pub name: String,
+    /// Its version, which may be empty.
+    pub version: String,
+}
+
+impl fmt::Display for Producer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.field, self.name)?;
+        if self.version.is_empty() { Ok(()) } else { write!(f, " {}", self.version) }
+    }
+}
+
+/// More than any toolchain writes.
+const MOST: usize = 32;
+
+/// What a `producers` section names; nothing for other sections. A malformed one is worth no error.
+pub(super) fn read(section: &CustomSectionReader<'_>) -> Vec<Producer> {
+    let KnownCustom::Producers(fields) = section.as_known() else {
+        return Vec::new();
+    };
+    let values = fields.into_iter().map_while(Result::ok).flat_map(|field| {
+        let values = field.values.into_iter().map_while(Result::ok);
+        values.map(move |value| Producer {
+            field: shown(field.name),
+            name: shown(value.name),
+            version: shown(value.version),
+        })
+    });
+    values.take(MOST).collect()
+}

@@ -1,0 +1,170 @@
+//! The rewriting itself, section by section.
+
+use std::convert::Infallible;
+
+use wasm_encoder::reencode::{Error, Reencode, utils};
+use wasm_encoder::{
+    BlockType, CodeSection, CustomSection, Function, FunctionSection, Instruction, Module, SectionId,
+    TypeSection, ValType,
+};
+use wasmparser::{CodeSectionReader, CustomSectionReader, FunctionSectionReader, TypeSectionReader};
+
+use super::{Plan, Point, names};
+
+pub(super) struct Rewriter {
+    plan: Plan,
+    functions_written: bool,
+    code_written: bool,
+}
+
+impl Rewriter {
+    pub(super) fn new(plan: Plan) -> Self {
+        Self { plan, functions_written: false, code_written: false }
+    }
+
+    fn add_functions(&mut self, functions: &mut FunctionSection) {
+        for point in &self.plan.points {
+            functions.function(point.type_index);
+        }
+        // The pause has the type that is added at the end.
+        functions.function(self.plan.types);
+        self.functions_written = true;
+    }
+
+    fn add_code(&mut self, code: &mut CodeSection) {
+        for point in &self.plan.points {
+            code.function(&stand_in(point, self.plan.pause()));
+        }
+        let mut pause = Function::new([]);
+        pause.instruction(&Instruction::End);
+        code.function(&pause);
+        self.code_written = true;
+    }
+}
+
+impl Reencode for Rewriter {
+    type Error = Infallible;
+
+    fn function_index(&mut self, func: u32) -> Result<u32, Error> {
+        Ok(self.plan.redirect(func))
+    }
+
+    fn parse_type_section(
+        &mut self,
+        types: &mut TypeSection,
+        section: TypeSectionReader<'_>,
+    ) -> Result<(), Error> {
+        utils::parse_type_section(self, types, section)?;
+        types.ty().function([], []);
+        Ok(())
+    }
+
+    fn parse_function_section(
+        &mut self,
+        functions: &mut FunctionSection,
+        section: FunctionSectionReader<'_>,
+    ) -> Result<(), Error> {
+        utils::parse_function_section(self, functions, section)?;
+        self.add_functions(functions);
+        Ok(())
+    }
+
+    fn parse_code_section(
+        &mut self,
+        code: &mut CodeSection,
+        section: CodeSectionReader<'_>,
+    ) -> Result<(), Error> {
+        utils::parse_code_section(self, code, section)?;
+        self.add_code(code);
+        Ok(())
+    }
+
+    /// Called between all sections: a module may have no functions of its own, and so no sections for them.
+    fn intersperse_section_hook(
+        &mut self,
+        module: &mut Module,
+        _after: Option<SectionId>,
+        before: Option<SectionId>,
+    ) -> Result<(), Error> {
+        let is_past = |section| before.is_none_or(|before| rank(before) > rank(section));
+        if !self.functions_written && is_past(SectionId::Function) {
+            let mut functions = FunctionSection::new();
+            self.add_functions(&mut functions);
+            module.section(&functions);
+        }
+        if !self.code_written && is_past(SectionId::Code) {
+            let mut code = CodeSection::new();
+            self.add_code(&mut code);
+            module.section(&code);
+        }
+        Ok(())
+    }
+
+    fn parse_custom_section(
+        &mut self,
+        module: &mut Module,
+        section: CustomSectionReader<'_>,
+    ) -> Result<(), Error> {
+        let name = section.name();
+        if depends_on_code_offsets(name) {
+            return Ok(());
+        }
+        let data = if name == "name" { names::extended(section.data(), &self.plan) } else { None };
+        // Copied, not parsed: a custom section that nobody understands is no error.
+        let data = data.map_or(section.data().into(), Into::into);
+        module.section(&CustomSection { name: name.into(), data });
+        Ok(())
+    }
+}
+
+/// `loop: r = import(params…); if r == -1 { pause(); continue }; return r`
+fn stand_in(point: &Point, pause: u32) -> Function {
+    let (local, ty) = (point.params, point.result);
+    let (ty, all_ones, equal) = match ty {
+        wasmparser::ValType::I64 => (ValType::I64, Instruction::I64Const(-1), Instruction::I64Eq),
+        _ => (ValType::I32, Instruction::I32Const(-1), Instruction::I32Eq),
+    };
+    let mut body = Function::new([(1, ty)]);
+    body.instruction(&Instruction::Loop(BlockType::Empty));
+    for param in 0..point.params {
+        body.instruction(&Instruction::LocalGet(param));
+    }
+    body.instruction(&Instruction::Call(point.import))
+        .instruction(&Instruction::LocalTee(local))
+        .instruction(&all_ones)
+        .instruction(&equal)
+        .instruction(&Instruction::If(BlockType::Empty))
+        .instruction(&Instruction::Call(pause))
+        .instruction(&Instruction::Br(1))
+        .instruction(&Instruction::End)
+        .instruction(&Instruction::End)
+        .instruction(&Instruction::LocalGet(local))
+        .instruction(&Instruction::End);
+    body
+}
+
+/// Sections that say something about places in the code, which have moved.
+fn depends_on_code_offsets(section: &str) -> bool {
+    ["sourceMappingURL", "external_debug_info", "linking"].contains(&section)
+        || [".debug_", "reloc.", "metadata.code."].iter().any(|prefix| section.starts_with(prefix))
+}
+
+/// The place of a section in a module, which its id doesn't tell.
+fn rank(section: SectionId) -> u8 {
+    match section {
+        SectionId::Custom => 0,
+        SectionId::Type => 1,
+        SectionId::Import => 2,
+        SectionId::Function => 3,
+        SectionId::Table => 4,
+        SectionId::Memory => 5,
+        SectionId::Tag => 6,
+        SectionId::Global => 7,
+        SectionId::Export => 8,
+        SectionId::Start => 9,
+        SectionId::Element => 10,
+        SectionId::DataCount => 11,
+        SectionId::Code => 12,
+        SectionId::Data => 13,
+    }
+}

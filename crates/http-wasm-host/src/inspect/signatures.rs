@@ -1,0 +1,194 @@
+//! The functions a guest may import, with their signatures.
+
+use std::fmt;
+use wasmparser::{FuncType, ValType};
+
+/// Import module of the http-wasm functions.
+pub(crate) const HANDLER: &str = "http_handler";
+/// Import module of WASI preview 1.
+pub(crate) const WASI: &str = "wasi_snapshot_preview1";
+
+/// A function signature, one letter for each value: `i` is i32, `l` is i64.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Signature {
+    params: &'static str,
+    results: &'static str,
+}
+
+impl Signature {
+    pub(super) const fn new(params: &'static str, results: &'static str) -> Self {
+        Self { params, results }
+    }
+
+    pub(super) fn matches(&self, found: &FuncType) -> bool {
+        let same = |letters: &str, types: &[ValType]| letters.chars().map(val_type).eq(types.iter().copied());
+        same(self.params, found.params()) && same(self.results, found.results())
+    }
+}
+
+impl fmt::Display for Signature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let list = |letters: &str| letters.chars().map(val_type).collect::<Vec<_>>();
+        f.write_str(&arrow(&list(self.params), &list(self.results)))
+    }
+}
+
+/// A signature as found in a module, in the form the messages use.
+pub(super) fn describe(found: &FuncType) -> String {
+    arrow(found.params(), found.results())
+}
+
+fn val_type(letter: char) -> ValType {
+    if letter == 'l' { ValType::I64 } else { ValType::I32 }
+}
+
+fn arrow(params: &[ValType], results: &[ValType]) -> String {
+    // More than a line holds helps nobody; a module may declare a thousand parameters.
+    const MOST: usize = 16;
+    let list = |types: &[ValType]| {
+        let mut names: Vec<String> = types.iter().take(MOST).map(ToString::to_string).collect();
+        if types.len() > MOST {
+            names.push(format!("… {} in all", types.len()));
+        }
+        names.join(", ")
+    };
+    match results {
+        [one] => format!("({}) -> {one}", list(params)),
+        _ => format!("({}) -> ({})", list(params), list(results)),
+    }
+}
+
+/// The signature of an `http_handler` function, if there is one of that name.
+pub(super) fn handler(name: &str) -> Option<Signature> {
+    lookup(HANDLER_FUNCTIONS, name)
+}
+
+/// The signature of a WASI preview 1 function, if there is one of that name.
+pub(super) fn wasi(name: &str) -> Option<Signature> {
+    lookup(WASI_FUNCTIONS, name)
+}
+
+pub(super) fn handler_names() -> impl Iterator<Item = &'static str> {
+    HANDLER_FUNCTIONS.iter().map(|f| f.0)
+}
+
+pub(super) fn wasi_names() -> impl Iterator<Item = &'static str> {
+    WASI_FUNCTIONS.iter().map(|f| f.0)
+}
+
+type Table = [(&'static str, &'static str, &'static str)];
+
+fn lookup(table: &Table, name: &str) -> Option<Signature> {
+    table.iter().find(|f| f.0 == name).map(|&(_, params, results)| Signature::new(params, results))
+}
+
+const HANDLER_FUNCTIONS: &Table = &[
+    ("enable_features", "i", "i"),
+    ("get_config", "ii", "i"),
+    ("log", "iii", ""),
+    ("log_enabled", "i", "i"),
+    ("get_method", "ii", "i"),
+    ("set_method", "ii", ""),
+    ("get_uri", "ii", "i"),
+    ("set_uri", "ii", ""),
+    ("get_protocol_version", "ii", "i"),
+    ("get_source_addr", "ii", "i"),
+    ("get_header_names", "iii", "l"),
+    ("get_header_values", "iiiii", "l"),
+    ("set_header_value", "iiiii", ""),
+    ("add_header_value", "iiiii", ""),
+    ("remove_header", "iii", ""),
+    ("read_body", "iii", "l"),
+    ("write_body", "iii", ""),
+    ("get_status_code", "", "i"),
+    ("set_status_code", "i", ""),
+];
+
+// `sock_accept` came later than the others; all hosts of preview 1 have it today.
+const WASI_FUNCTIONS: &Table = &[
+    ("args_get", "ii", "i"),
+    ("args_sizes_get", "ii", "i"),
+    ("environ_get", "ii", "i"),
+    ("environ_sizes_get", "ii", "i"),
+    ("clock_res_get", "ii", "i"),
+    ("clock_time_get", "ili", "i"),
+    ("fd_advise", "illi", "i"),
+    ("fd_allocate", "ill", "i"),
+    ("fd_close", "i", "i"),
+    ("fd_datasync", "i", "i"),
+    ("fd_fdstat_get", "ii", "i"),
+    ("fd_fdstat_set_flags", "ii", "i"),
+    ("fd_fdstat_set_rights", "ill", "i"),
+    ("fd_filestat_get", "ii", "i"),
+    ("fd_filestat_set_size", "il", "i"),
+    ("fd_filestat_set_times", "illi", "i"),
+    ("fd_pread", "iiili", "i"),
+    ("fd_prestat_get", "ii", "i"),
+    ("fd_prestat_dir_name", "iii", "i"),
+    ("fd_pwrite", "iiili", "i"),
+    ("fd_read", "iiii", "i"),
+    ("fd_readdir", "iiili", "i"),
+    ("fd_renumber", "ii", "i"),
+    ("fd_seek", "ilii", "i"),
+    ("fd_sync", "i", "i"),
+    ("fd_tell", "ii", "i"),
+    ("fd_write", "iiii", "i"),
+    ("path_create_directory", "iii", "i"),
+    ("path_filestat_get", "iiiii", "i"),
+    ("path_filestat_set_times", "iiiilli", "i"),
+    ("path_link", "iiiiiii", "i"),
+    ("path_open", "iiiiillii", "i"),
+    ("path_readlink", "iiiiii", "i"),
+    ("path_remove_directory", "iii", "i"),
+    ("path_rename", "iiiiii", "i"),
+    ("path_symlink", "iiiii", "i"),
+    ("path_unlink_file", "iii", "i"),
+    ("poll_oneoff", "iiii", "i"),
+    ("proc_exit", "i", ""),
+    ("proc_raise", "i", "i"),
+    ("sched_yield", "", "i"),
+    ("random_get", "ii", "i"),
+    ("sock_accept", "iii", "i"),
+    ("sock_recv", "iiiiii", "i"),
+    ("sock_send", "iiiii", "i"),
+    ("sock_shutdown", "ii", "i"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_tables_are_complete_and_know_each_name_once() {
+        for (table, len) in [(HANDLER_FUNCTIONS, 19), (WASI_FUNCTIONS, 46)] {
+            let names: std::collections::BTreeSet<_> = table.iter().map(|f| f.0).collect();
+            assert_eq!((table.len(), names.len()), (len, len));
+        }
+    }
+
+    #[test]
+    fn the_wasi_table_agrees_with_wasmtimes_own_definitions() {
+        use wasmtime::{Engine, Linker, Store};
+        let engine = Engine::default();
+        let mut linker: Linker<wasmtime_wasi::p1::WasiP1Ctx> = Linker::new(&engine);
+        wasmtime_wasi::p1::add_to_linker_async(&mut linker, |ctx| ctx).unwrap();
+        let mut store = Store::new(&engine, wasmtime_wasi::WasiCtxBuilder::new().build_p1());
+        for (name, ..) in WASI_FUNCTIONS {
+            let func = linker.get(&mut store, WASI, name).ok().and_then(wasmtime::Extern::into_func);
+            let ty = func.expect(name).ty(&store);
+            let letters = |types: Vec<wasmtime::ValType>| -> String {
+                types.iter().map(|t| if t.is_i64() { 'l' } else { 'i' }).collect()
+            };
+            let found = (letters(ty.params().collect()), letters(ty.results().collect()));
+            let ours = wasi(name).unwrap();
+            assert_eq!((found.0.as_str(), found.1.as_str()), (ours.params, ours.results), "{name}");
+        }
+    }
+
+    #[test]
+    fn signatures_read_like_wasm_types() {
+        assert_eq!(handler("read_body").unwrap().to_string(), "(i32, i32, i32) -> i64");
+        assert_eq!(handler("set_status_code").unwrap().to_string(), "(i32) -> ()");
+        assert_eq!(handler("get_status_code").unwrap().to_string(), "() -> i32");
+    }
+}

@@ -1,0 +1,119 @@
+mod exports;
+mod imports;
+
+use super::*;
+
+const EXPORTS: &str = r#"(memory (export "memory") 2 9)
+    (func (export "handle_request") (result i64) (i64.const 0))
+    (func (export "handle_response") (param i32 i32))"#;
+
+fn inspected(guest: &str) -> Inspection {
+    inspect(guest.as_bytes()).unwrap()
+}
+
+fn faults(guest: &str) -> Vec<String> {
+    inspect(guest.as_bytes()).unwrap_err().iter().map(ToString::to_string).collect()
+}
+
+/// Asserts that a guest with these imports, and all exports, has one fault whose message has all `parts`.
+#[track_caller]
+fn assert_import_fault(imports: &str, parts: &[&str]) {
+    assert_one_fault(&format!("(module {imports} {EXPORTS})"), parts);
+}
+
+#[track_caller]
+fn assert_one_fault(guest: &str, parts: &[&str]) {
+    let faults = faults(guest);
+    let [fault] = &faults[..] else { panic!("one fault is expected: {faults:#?}") };
+    for part in parts {
+        assert!(fault.contains(part), "{part:?} is not in {fault:?}");
+    }
+    assert!(!fault.contains('\n'), "{fault}");
+}
+
+#[test]
+fn a_valid_guest_is_described() {
+    let guest = inspected(&format!(
+        r#"(module
+            (import "http_handler" "log" (func (param i32 i32 i32)))
+            (import "http_handler" "log" (func (param i32 i32 i32)))
+            (import "wasi_snapshot_preview1" "fd_write" (func (param i32 i32 i32 i32) (result i32)))
+            {EXPORTS} (func $f (export "_initialize")) (start $f))"#
+    ));
+    assert!(guest.clone().take_wasm().starts_with(b"\0asm"));
+    let imports: Vec<_> = guest.imports().iter().map(|i| (i.module.as_str(), i.name.as_str())).collect();
+    assert_eq!(imports, [("http_handler", "log"), ("wasi_snapshot_preview1", "fd_write")]);
+    assert!(guest.imports_handler("log") && !guest.imports_handler("fd_write"));
+    assert!(guest.imports_wasi("fd_write") && guest.needs_wasi());
+    assert!(guest.has_start_function() && guest.exports_initialize() && !guest.exports_start());
+    assert_eq!((guest.initial_memory_pages(), guest.maximum_memory_pages()), (2, Some(9)));
+    assert_eq!(guest.producers(), []);
+}
+
+#[test]
+fn a_guest_that_imports_nothing_needs_nothing() {
+    let guest = inspected(&format!("(module {EXPORTS} (func (export \"_start\")))"));
+    assert!(guest.imports().is_empty() && !guest.needs_wasi() && !guest.has_start_function());
+    assert!(guest.exports_start() && !guest.exports_initialize());
+}
+
+#[test]
+fn the_tools_that_made_a_guest_are_told() {
+    let guest = inspected(&format!(
+        r#"(module {EXPORTS} (@producers (language "Rust" "") (processed-by "rustc" "1.95.0")))"#
+    ));
+    let told: Vec<_> = guest.producers().iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["language: Rust", "processed-by: rustc 1.95.0"]);
+}
+
+#[test]
+fn all_faults_are_reported_at_once() {
+    let faults = faults(
+        r#"(module (import "env" "abort" (func (param i32 i32 i32 i32))) (import "http_handler" "lok" (func)))"#,
+    );
+    let starts = [
+        "the export `memory` (a memory) is missing; ",
+        "the export `handle_request` (a function () -> i64) is missing; ",
+        "the export `handle_response` (a function (i32, i32) -> ()) is missing; ",
+        "the import `http_handler.lok` names a function that `http_handler` doesn't have; ",
+        "the import `env.abort` (function) is not part of the http-wasm ABI; ",
+    ];
+    assert_eq!(faults.len(), starts.len(), "{faults:#?}");
+    for (fault, start) in faults.iter().zip(starts) {
+        assert!(fault.starts_with(start), "{fault}");
+    }
+}
+
+#[test]
+fn a_malformed_module_says_where_and_why() {
+    let mut wasm = wat::parse_str(format!("(module {EXPORTS})")).unwrap();
+    let cut = inspect(&wasm[..wasm.len() - 3]).unwrap_err();
+    assert_eq!(cut.len(), 1);
+    assert!(cut[0].what.starts_with("the module is malformed at byte "), "{}", cut[0]);
+    assert!(cut[0].to_string().contains("cut short"), "{}", cut[0]);
+    wasm[8] = 0x7f;
+    let damaged = inspect(&wasm).unwrap_err();
+    assert!(damaged[0].to_string().contains("malformed section id: 127; it is damaged"), "{}", damaged[0]);
+}
+
+#[test]
+fn modules_of_more_than_one_type_section_and_the_like_are_refused() {
+    let twice = b"\0asm\x01\0\0\0\x01\x01\0\x01\x01\0";
+    assert!(inspect(twice).unwrap_err()[0].what.contains("malformed"));
+}
+
+#[test]
+fn damaged_modules_never_cause_a_panic() {
+    let wasm = wat::parse_str(format!(
+        "(module (import \"env\" \"f\" (func (param i32))) (import \"http_handler\" \"log\" (func (param i32 i32 i32))) {EXPORTS})"
+    ))
+    .unwrap();
+    for at in 0..wasm.len() {
+        let _cut = inspect(&wasm[..at]);
+        for flip in [0x01, 0x80, 0xff] {
+            let mut damaged = wasm.clone();
+            damaged[at] ^= flip;
+            let _may_still_be_readable = inspect(&damaged);
+        }
+    }
+}

@@ -1,0 +1,210 @@
+//! One store with its exports: the thing that a pool holds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use wasmtime::{InstancePre, Store, StoreLimitsBuilder, TypedFunc};
+
+use crate::abi::{CtxNext, Features, Phase};
+use crate::engine::{Clock, Engine};
+use crate::error::{CallError, Error, ErrorKind, Reason};
+use crate::exchange::{Budget, Exchange};
+use crate::host::Host;
+use crate::state::{Shared, State};
+use crate::stats::Live;
+use crate::suspend::{self, Mode, Suspension};
+use crate::wasi::{WasiConfig, WasiState};
+
+/// One store with its exports. Used by one request at a time, as `&mut` says.
+pub(crate) struct Instance<H: Host> {
+    store: Store<State<H>>,
+    handle_request: TypedFunc<(), u64>,
+    handle_response: TypedFunc<(u32, u32), ()>,
+    calls: Arc<Calls>,
+    _live: Live,
+}
+
+/// How a guest's functions are called, the same for all its instances.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    /// Some import may have to wait whatever the exchange: a sleep, a file.
+    pub(crate) always_waits: bool,
+    /// Some import waits for bodies or trailers.
+    pub(crate) waits_for_bodies: bool,
+    /// A call without a fiber has computed for too long; see [`crate::suspend`].
+    pub(crate) slow: Arc<AtomicBool>,
+    pub(crate) deadline: Clock,
+    pub(crate) startup_deadline: Clock,
+    /// The module has a wasm start function.
+    pub(crate) has_start: bool,
+    pub(crate) exports_initialize: bool,
+    pub(crate) exports_start: bool,
+}
+
+/// What it takes to make instances.
+pub(crate) struct Blueprint<H: Host> {
+    pub(crate) engine: Engine,
+    pub(crate) pre: InstancePre<State<H>>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) wasi: WasiConfig,
+    pub(crate) calls: Arc<Calls>,
+}
+
+impl<H: Host> Blueprint<H> {
+    /// Makes an instance and runs its start-up: wasm start function, `_initialize`, `_start`, whatever is there.
+    pub(crate) async fn build(&self, live: Live) -> Result<Instance<H>, Error> {
+        let failed = |error: wasmtime::Error| Error::from_wasmtime(self.shared.name.clone(), None, &error);
+        let wasi = WasiState::new(&self.wasi).map_err(|reason| failed(wasmtime::Error::msg(reason)))?;
+        let limits = &self.shared.limits;
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(limits.memory_bytes)
+            .table_elements(limits.table_elements)
+            .instances(1)
+            .build();
+        let state = State {
+            guest: self.shared.clone(),
+            features: Features::NONE,
+            exchange: None,
+            suspension: Suspension::new(self.engine.clone(), self.calls.slow.clone()),
+            wasi,
+            memory: None,
+            limits,
+        };
+        let mut store = Store::new(self.engine.wasm(), state);
+        store.limiter(|state| &mut state.limits);
+        store.epoch_deadline_callback(suspend::on_epoch);
+        let instance = self.start(&mut store).await.map_err(failed)?;
+        let memory = instance.get_memory(&mut store, "memory");
+        store.data_mut().memory = memory;
+        store.data_mut().flush_output();
+        let handle_request = instance.get_typed_func(&mut store, "handle_request").map_err(failed)?;
+        let handle_response = instance.get_typed_func(&mut store, "handle_response").map_err(failed)?;
+        Ok(Instance { store, handle_request, handle_response, calls: self.calls.clone(), _live: live })
+    }
+
+    async fn start(&self, store: &mut Store<State<H>>) -> wasmtime::Result<wasmtime::Instance> {
+        let calls = &*self.calls;
+        let ticks = store.data_mut().suspension.begin(Mode::Fiber, calls.startup_deadline);
+        store.set_epoch_deadline(ticks);
+        let waker = store.data().suspension.waker();
+        // Without a start function no guest code runs here, and a fiber would be for nothing.
+        let instance = match calls.has_start || calls.always_waits {
+            true => waker.clone().drive(self.pre.instantiate_async(&mut *store)).await?,
+            false => self.pre.instantiate(&mut *store)?,
+        };
+        for (exported, name) in [(calls.exports_initialize, "_initialize"), (calls.exports_start, "_start")] {
+            if !exported {
+                continue;
+            }
+            let function = instance.get_typed_func::<(), ()>(&mut *store, name)?;
+            let ticks = store.data_mut().suspension.begin(Mode::Fiber, calls.startup_deadline);
+            store.set_epoch_deadline(ticks);
+            match waker.clone().drive(function.call_async(&mut *store, ())).await {
+                // A command that says it has succeeded; its instance stays callable.
+                Err(error) if exit_code(&error) == Some(0) => {}
+                result => result?,
+            }
+        }
+        Ok(instance)
+    }
+}
+
+fn exit_code(error: &wasmtime::Error) -> Option<u32> {
+    match error.downcast_ref::<CallError>()?.reason {
+        Reason::Exit(code) => Some(code),
+        _ => None,
+    }
+}
+
+impl<H: Host> Instance<H> {
+    /// Features enabled while the instance was made.
+    pub(crate) fn features(&self) -> Features {
+        self.store.data().features
+    }
+
+    /// Size of the guest's memory in bytes.
+    pub(crate) fn memory_size(&self) -> usize {
+        self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
+    }
+
+    /// Runs `handle_request` with `host`.
+    pub(crate) async fn handle_request(&mut self, host: H) -> Result<CtxNext, Error> {
+        let state = self.store.data_mut();
+        let budget = Budget::new(&state.guest.limits);
+        state.exchange = Some(Exchange::new(host, state.features, budget));
+        let function = self.handle_request.clone();
+        let ctx_next = CtxNext::unpack(self.call(Phase::Request, function, ()).await?);
+        let finished = self.exchange()?;
+        match ctx_next.proceed {
+            true => finished.finish_request(),
+            false => {
+                let responded = finished.respond();
+                responded.map_err(|reason| self.refused(Phase::Request, reason))?;
+            }
+        }
+        Ok(ctx_next)
+    }
+
+    /// Runs `handle_response`. The next handler's response is in the host, unless `is_error`.
+    pub(crate) async fn handle_response(&mut self, req_ctx: u32, is_error: bool) -> Result<(), Error> {
+        let exchange = self.exchange()?;
+        let joined = if is_error { exchange.join_error() } else { exchange.join_response() };
+        joined.map_err(|reason| self.refused(Phase::Response, reason))?;
+        let function = self.handle_response.clone();
+        self.call(Phase::Response, function, (req_ctx, u32::from(is_error))).await?;
+        self.exchange()?.finish_response();
+        Ok(())
+    }
+
+    /// The host between the phases.
+    pub(crate) fn host_mut(&mut self) -> Option<&mut H> {
+        self.store.data_mut().exchange.as_mut().map(|exchange| &mut exchange.host)
+    }
+
+    /// Ends the exchange; the instance is as before it.
+    pub(crate) fn end(&mut self) -> Result<H, Error> {
+        let State { exchange, guest, .. } = self.store.data_mut();
+        exchange.take().map(|exchange| exchange.host).ok_or_else(|| no_exchange(guest))
+    }
+
+    fn exchange(&mut self) -> Result<&mut Exchange<H>, Error> {
+        let State { exchange, guest, .. } = self.store.data_mut();
+        exchange.as_mut().ok_or_else(|| no_exchange(guest))
+    }
+
+    async fn call<P, R>(&mut self, phase: Phase, function: TypedFunc<P, R>, params: P) -> Result<R, Error>
+    where
+        P: wasmtime::WasmParams + Sync,
+        R: wasmtime::WasmResults + Sync,
+    {
+        let mode = self.mode();
+        let ticks = self.store.data_mut().suspension.begin(mode, self.calls.deadline);
+        self.store.set_epoch_deadline(ticks);
+        let result = match mode {
+            Mode::Direct => function.call(&mut self.store, params),
+            Mode::Fiber => {
+                let waker = self.store.data().suspension.waker();
+                waker.drive(function.call_async(&mut self.store, params)).await
+            }
+        };
+        self.store.data_mut().flush_output();
+        result
+            .map_err(|error| Error::from_wasmtime(self.store.data().guest.name.clone(), Some(phase), &error))
+    }
+
+    fn mode(&self) -> Mode {
+        let calls = &*self.calls;
+        let waits = calls.always_waits
+            || calls.slow.load(Ordering::Relaxed)
+            || calls.waits_for_bodies && self.store.data().exchange.as_ref().is_some_and(Exchange::may_wait);
+        if waits { Mode::Fiber } else { Mode::Direct }
+    }
+
+    fn refused(&self, phase: Phase, reason: Reason) -> Error {
+        Error::new(reason.kind(), self.store.data().guest.name.clone(), Some(phase), reason.to_string())
+    }
+}
+
+fn no_exchange(guest: &Shared) -> Error {
+    Error::new(ErrorKind::Internal, guest.name.clone(), None, "there is no exchange".into())
+}

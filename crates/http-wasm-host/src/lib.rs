@@ -1,0 +1,48 @@
+//! Run [http-wasm](https://http-wasm.io/http-handler-abi/) guests: request-handling logic compiled to WebAssembly.
+//!
+//! A [`Guest`] is loaded into an [`Engine`] once. Each request is a call of [`Guest::handle_request`] with a
+//! [`Host`], the server's view of one request and its response. It ends in an [`Outcome`]: the guest has answered, or
+//! the request goes on to the next handler, with the guest's instance [`Pinned`] to it until the response is there.
+//!
+//! This crate has no HTTP server in it and needs no executor: see `http-wasm-tower` for tower, axum and hyper.
+
+mod abi;
+mod block_on;
+mod builder;
+mod engine;
+mod error;
+mod exchange;
+mod fields;
+mod guest;
+mod host;
+mod hostcalls;
+mod housekeeping;
+mod inspect;
+mod instance;
+mod limits;
+mod log;
+mod memory;
+mod pinned;
+mod pool;
+mod runtime;
+mod state;
+mod stats;
+mod suspend;
+mod text;
+mod wasi;
+
+pub use self::abi::{BodyKind, Features, HeaderKind, Phase};
+pub use self::builder::GuestBuilder;
+pub use self::engine::{Engine, EngineBuilder};
+pub use self::error::{BoxError, Error, ErrorKind, LoadError};
+pub use self::exchange::{Chunks, Trailers};
+pub use self::fields::Fields;
+pub use self::guest::{Guest, GuestFacts};
+pub use self::host::{Body, Feed, Frame, Host, HttpHost, InMemoryHost, Message, Outgoing, Refused};
+pub use self::inspect::{Fault, ImportUse, Inspection, Producer};
+pub use self::limits::Limits;
+pub use self::log::TARGET as LOG_TARGET;
+pub use self::pinned::{Outcome, Pinned};
+pub use self::runtime::{Runtime, Task};
+pub use self::stats::PoolStats;
+pub use self::wasi::{Mount, WasiConfig};

@@ -1,0 +1,56 @@
+//! Every cap that the host puts on a guest, with its default and reason.
+
+use std::time::Duration;
+
+const MIB: usize = 1024 * 1024;
+
+/// What one guest may use. Sizes are in bytes; each cap is counted per exchange unless it says otherwise.
+///
+/// ```
+/// use http_wasm_host::Limits;
+///
+/// let limits = Limits { replay_bytes: 64 * 1024 * 1024, ..Limits::default() };
+/// # let _ = limits;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Limits {
+    /// Bytes of one message's body kept because the guest read them and the next handler (or the client)
+    /// must get them again. Over it the exchange fails with 413 for a request and 502 for a response.
+    /// Default 16 MiB: uploads that a guest has reason to look into fit, a thousand at once still fit a server.
+    pub replay_bytes: usize,
+    /// Body bytes that the guest writes, request and response together. Default 16 MiB, for the same reason.
+    pub written_bytes: usize,
+    /// Fields that the guest sets or adds, trailers included. Default 1,000: ten times what servers accept.
+    pub header_count: usize,
+    /// Names and values of those fields together. Default 1 MiB.
+    pub header_bytes: usize,
+    /// Length of a URI that the guest sets, before encoding. Default 65,534, the most that the `http` crate holds.
+    pub uri_bytes: usize,
+    /// Length of one `log` message or line of output; the rest is cut off. Default 16 KiB. Per message.
+    pub log_line_bytes: usize,
+    /// Linear memory of one instance. Growing past it fails inside the guest. Default 256 MiB. Per instance.
+    pub memory_bytes: usize,
+    /// Elements of one table. Default 1,000,000 (a table costs the host eight bytes each). Per table.
+    pub table_elements: usize,
+    /// Time that the guest may compute in one phase without waiting for the host. Default 1 s.
+    pub deadline: Duration,
+    /// The same for the making of an instance. Default 10 s, as interpreters load their runtime there.
+    pub startup_deadline: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            replay_bytes: 16 * MIB,
+            written_bytes: 16 * MIB,
+            header_count: 1_000,
+            header_bytes: MIB,
+            uri_bytes: 65_534,
+            log_line_bytes: 16 * 1024,
+            memory_bytes: 256 * MIB,
+            table_elements: 1_000_000,
+            deadline: Duration::from_secs(1),
+            startup_deadline: Duration::from_secs(10),
+        }
+    }
+}

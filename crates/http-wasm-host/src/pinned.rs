@@ -1,0 +1,130 @@
+//! What comes out of `handle_request`, and the instance that stays pinned to its request.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use crate::error::Error;
+use crate::host::Host;
+use crate::pool::PooledInstance;
+use crate::stats::DropReason;
+
+/// How long a clean-up call may take with all its waiting. Nobody waits for it, but it holds an instance.
+const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a guest decided in `handle_request`.
+#[derive(Debug)]
+pub enum Outcome<H: Host> {
+    /// The guest stopped: the host's response is the answer.
+    Respond(H),
+    /// The guest proceeds: the host's request is for the next handler.
+    Next(Pinned<H>),
+}
+
+/// An instance pinned to the request that it has let through.
+///
+/// The guest may keep state for the request, under `req_ctx`, so the same instance handles the response. Dropping this
+/// unanswered (the client is gone, the next handler panicked) still calls `handle_response` with `is_error` = 1,
+/// off the request's path, so that the guest can clean up.
+#[must_use = "dropping it tells the guest that there was no response"]
+pub struct Pinned<H: Host> {
+    instance: Option<PooledInstance<H>>,
+    req_ctx: u32,
+}
+
+impl<H: Host> Pinned<H> {
+    pub(crate) fn new(instance: PooledInstance<H>, req_ctx: u32) -> Self {
+        Self { instance: Some(instance), req_ctx }
+    }
+
+    /// The host: take the request for the next handler out of it, put the response in.
+    pub fn host_mut(&mut self) -> &mut H {
+        let instance = self.instance.as_mut().expect("taken only when it is consumed");
+        instance.host_mut().expect("between the phases there is an exchange")
+    }
+
+    /// Whether the guest may read the request again in `handle_response`, so that its head must stay in the host.
+    pub fn reads_request(&self) -> bool {
+        self.instance.as_ref().is_some_and(|instance| instance.guest.reads_request)
+    }
+
+    /// Lets the guest handle the response that was put into the host; gives the host back with the one for the client.
+    ///
+    /// The instance is free again when this returns, however long the response's body takes.
+    ///
+    /// # Errors
+    /// When the guest fails; there is no response then.
+    pub async fn handle_response(self) -> Result<H, Error> {
+        self.finish(false).await
+    }
+
+    /// Tells the guest that the next handler gave no response at all, and waits for it to clean up.
+    ///
+    /// # Errors
+    /// When the guest fails.
+    pub async fn handle_error(self) -> Result<H, Error> {
+        self.finish(true).await
+    }
+
+    async fn finish(mut self, is_error: bool) -> Result<H, Error> {
+        let mut instance = self.instance.take().expect("taken only when it is consumed");
+        let result = instance.handle_response(self.req_ctx, is_error).await;
+        match result.and_then(|()| instance.end()) {
+            Ok(host) => {
+                instance.recycle();
+                Ok(host)
+            }
+            Err(error) => {
+                instance.doubt(DropReason::Failed);
+                Err(error)
+            }
+        }
+    }
+}
+
+impl<H: Host> Drop for Pinned<H> {
+    fn drop(&mut self) {
+        if let Some(mut instance) = self.instance.take() {
+            // Whatever keeps the clean-up from being made or finished: full queue, time limit, shutdown.
+            instance.doubt(DropReason::Unclean);
+            let engine = instance.guest.engine().clone();
+            engine.spawn(Box::pin(clean_up(instance, self.req_ctx)));
+        }
+    }
+}
+
+async fn clean_up<H: Host>(mut instance: PooledInstance<H>, req_ctx: u32) {
+    let engine = instance.guest.engine().clone();
+    let cleaned = {
+        let mut call = pin!(instance.handle_response(req_ctx, true));
+        // Not even made for the usual call, which doesn't wait.
+        let mut limit = None;
+        poll_fn(|cx| match call.as_mut().poll(cx) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending => {
+                let limit = limit.get_or_insert_with(|| engine.sleep(CLEAN_UP_LIMIT));
+                limit.as_mut().poll(cx).map(|()| None)
+            }
+        })
+        .await
+    };
+    match cleaned {
+        Some(Ok(())) => {
+            let _host = instance.end();
+            instance.recycle();
+        }
+        Some(Err(error)) => {
+            instance.doubt(DropReason::Failed);
+            tracing::error!(backtrace = error.backtrace(), "{error}");
+        }
+        None => tracing::warn!(guest = &*instance.guest.name(), "clean-up took too long; instance dropped"),
+    }
+}
+
+impl<H: Host> fmt::Debug for Pinned<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pinned").field("req_ctx", &self.req_ctx).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,82 @@
+//! The pool of idle instances, and the guard that is pinned to a request.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::guest::Inner;
+use crate::host::Host;
+use crate::instance::Instance;
+use crate::stats::DropReason;
+
+/// Idle instances, last in first out: the warmest is used first, and a burst's surplus stays at the bottom.
+pub(crate) struct Pool<H: Host>(Mutex<Vec<Box<Instance<H>>>>);
+
+impl<H: Host> Pool<H> {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(Vec::new()))
+    }
+
+    pub(crate) fn take(&self) -> Option<Box<Instance<H>>> {
+        self.lock().pop()
+    }
+
+    pub(crate) fn put(&self, instance: Box<Instance<H>>) {
+        self.lock().push(instance);
+    }
+
+    pub(crate) fn idle(&self) -> usize {
+        self.lock().len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Box<Instance<H>>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An instance out of the pool. It goes back only by [`recycle`](Self::recycle), the explicit last step of an
+/// exchange that left it clean; dropped in any other way it is gone.
+pub(crate) struct PooledInstance<H: Host> {
+    pub(crate) guest: Arc<Inner<H>>,
+    instance: Option<Box<Instance<H>>>,
+    reason: DropReason,
+}
+
+impl<H: Host> PooledInstance<H> {
+    pub(crate) fn new(guest: Arc<Inner<H>>, instance: Box<Instance<H>>) -> Self {
+        // Until something else is known, being dropped means that a call was cancelled inside the guest.
+        Self { guest, instance: Some(instance), reason: DropReason::Cancelled }
+    }
+
+    pub(crate) fn recycle(mut self) {
+        if let Some(instance) = self.instance.take() {
+            self.guest.pool.put(instance);
+        }
+    }
+
+    /// What it counts as if it is dropped from now on.
+    pub(crate) fn doubt(&mut self, reason: DropReason) {
+        self.reason = reason;
+    }
+}
+
+impl<H: Host> Deref for PooledInstance<H> {
+    type Target = Instance<H>;
+
+    fn deref(&self) -> &Instance<H> {
+        self.instance.as_deref().expect("taken only by recycle, which consumes the guard")
+    }
+}
+
+impl<H: Host> DerefMut for PooledInstance<H> {
+    fn deref_mut(&mut self) -> &mut Instance<H> {
+        self.instance.as_deref_mut().expect("taken only by recycle, which consumes the guard")
+    }
+}
+
+impl<H: Host> Drop for PooledInstance<H> {
+    fn drop(&mut self) {
+        if self.instance.is_some() {
+            self.guest.counters.dropped(self.reason);
+        }
+    }
+}

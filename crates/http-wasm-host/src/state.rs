@@ -1,0 +1,67 @@
+//! What one store holds beside its guest's memory.
+
+use std::sync::Arc;
+
+use wasmtime::{Memory, StoreLimits};
+
+use crate::abi::Features;
+use crate::error::Reason;
+use crate::exchange::Exchange;
+use crate::host::Host;
+use crate::limits::Limits;
+use crate::memory::HasMemory;
+use crate::suspend::{Suspend, Suspension};
+use crate::wasi::{HasWasi, WasiState};
+
+/// What all instances of a guest share and their host functions read.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) name: Arc<str>,
+    pub(crate) config: Vec<u8>,
+    pub(crate) limits: Limits,
+}
+
+/// A store's data.
+pub(crate) struct State<H> {
+    pub(crate) guest: Arc<Shared>,
+    /// Enabled while the instance was made: the default of every request.
+    pub(crate) features: Features,
+    pub(crate) exchange: Option<Exchange<H>>,
+    pub(crate) suspension: Suspension,
+    pub(crate) wasi: WasiState,
+    pub(crate) memory: Option<Memory>,
+    pub(crate) limits: StoreLimits,
+}
+
+impl<H: Host> State<H> {
+    pub(crate) fn exchange(&mut self) -> Result<&mut Exchange<H>, Reason> {
+        self.exchange.as_mut().ok_or(Reason::NoRequest)
+    }
+
+    /// Logs what the guest has written to its output without ending the line.
+    pub(crate) fn flush_output(&mut self) {
+        self.wasi.flush(&self.guest);
+    }
+
+    pub(crate) fn exchange_and_suspension(&mut self) -> Result<(&mut Exchange<H>, &Suspension), Reason> {
+        Ok((self.exchange.as_mut().ok_or(Reason::NoRequest)?, &self.suspension))
+    }
+}
+
+impl<H: Host> HasMemory for State<H> {
+    fn memory(&self) -> Option<Memory> {
+        self.memory
+    }
+}
+
+impl<H: Host> Suspend for State<H> {
+    fn suspension(&mut self) -> &mut Suspension {
+        &mut self.suspension
+    }
+}
+
+impl<H: Host> HasWasi for State<H> {
+    fn wasi(&mut self) -> (&mut WasiState, &Shared, &Suspension) {
+        (&mut self.wasi, &self.guest, &self.suspension)
+    }
+}

@@ -1,0 +1,168 @@
+//! What may stand on the wire: checks on what guests hand over, and the form of a URI.
+//!
+//! Source: RFC 9110 (tokens, field values), RFC 3986 (characters of path and query), RFC 9112 (request targets).
+
+use std::borrow::Cow;
+
+/// Whether `text` is a token, as methods and header names are.
+pub(crate) fn is_token(text: &[u8]) -> bool {
+    !text.is_empty() && text.iter().all(|&byte| is_token_byte(byte))
+}
+
+fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
+}
+
+/// Whether `value` may be a header value: no control character but the tab.
+pub(crate) fn is_field_value(value: &[u8]) -> bool {
+    value.iter().all(|&byte| byte == b'\t' || !byte.is_ascii_control())
+}
+
+/// Whether `authority` may stand in a `host` header: a host and maybe a port, nothing else.
+pub(crate) fn is_authority(authority: &[u8]) -> bool {
+    !authority.contains(&b'@') && http::uri::Authority::try_from(authority).is_ok()
+}
+
+/// Why a URI is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NotAUri;
+
+/// The origin form (path and query) of the URI that a guest sets.
+///
+/// A guest's encoding can't be checked, so what may not stand in a path or query is percent-encoded rather than refused.
+/// Control characters are refused: nobody means them. `asterisk` says whether "*" is a target, as for OPTIONS.
+pub(crate) fn origin_form(uri: &[u8], asterisk: bool) -> Result<Cow<'_, [u8]>, NotAUri> {
+    if uri.iter().any(u8::is_ascii_control) {
+        return Err(NotAUri);
+    }
+    let target = match uri.first() {
+        None => return Ok(Cow::Borrowed(b"/")),
+        Some(b'*') if uri.len() == 1 && asterisk => return Ok(Cow::Borrowed(uri)),
+        Some(b'/' | b'?') => uri,
+        Some(_) => without_scheme_and_authority(uri).ok_or(NotAUri)?,
+    };
+    let encoded = encode(target);
+    Ok(match encoded.first() {
+        Some(b'/') => encoded,
+        _ => Cow::Owned([b"/", &encoded[..]].concat()),
+    })
+}
+
+fn without_scheme_and_authority(uri: &[u8]) -> Option<&[u8]> {
+    let colon = uri.iter().position(|&byte| byte == b':')?;
+    let (scheme, rest) = uri.split_at(colon);
+    let legal = |&byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    if !scheme.first()?.is_ascii_alphabetic() || !scheme.iter().all(legal) {
+        return None;
+    }
+    let rest = rest.strip_prefix(b"://")?;
+    let path = rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
+    Some(&rest[path..])
+}
+
+fn encode(target: &[u8]) -> Cow<'_, [u8]> {
+    let mut encoded: Option<Vec<u8>> = None;
+    for (at, &byte) in target.iter().enumerate() {
+        let stays = match byte {
+            b'%' => target.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)),
+            _ => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?".contains(&byte),
+        };
+        match (&mut encoded, stays) {
+            (None, true) => {}
+            (Some(out), true) => out.push(byte),
+            (out, false) => {
+                let out = out.get_or_insert_with(|| target[..at].to_vec());
+                out.extend_from_slice(&[b'%', HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
+            }
+        }
+    }
+    encoded.map_or(Cow::Borrowed(target), Cow::Owned)
+}
+
+const HEX: &[u8; 16] = b"0123456789ABCDEF";
+
+/// Text for a log line: control characters, which could forge further lines, are escaped.
+pub(crate) fn printable(bytes: &[u8], limit: usize) -> Cow<'_, str> {
+    let cut = &bytes[..bytes.len().min(limit)];
+    let text = String::from_utf8_lossy(cut);
+    let bad = |c: char| c.is_control() && c != '\t';
+    if cut.len() == bytes.len() && !text.contains(bad) {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len() + 8);
+    for c in text.chars() {
+        if bad(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    if cut.len() < bytes.len() {
+        out.push_str("… (cut)");
+    }
+    Cow::Owned(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(uri: &[u8]) -> Result<String, NotAUri> {
+        origin_form(uri, false).map(|uri| String::from_utf8(uri.into_owned()).unwrap())
+    }
+
+    #[test]
+    fn a_uri_is_reduced_to_path_and_query() {
+        for (given, expected) in [
+            ("", "/"),
+            ("/a?b=c", "/a?b=c"),
+            ("?b", "/?b"),
+            ("/a?", "/a?"),
+            ("//foo", "//foo"),
+            ("http://example.com/a?b", "/a?b"),
+            ("https://example.com", "/"),
+            ("h2+x://example.com?b", "/?b"),
+            ("http://[::1]:80/x", "/x"),
+        ] {
+            assert_eq!(form(given.as_bytes()).unwrap(), expected, "{given}");
+        }
+    }
+
+    #[test]
+    fn what_may_not_stand_in_a_uri_is_percent_encoded() {
+        for (given, expected) in [
+            (&b"/a b#c"[..], "/a%20b%23c"),
+            (b"/\xff\xc3\xa4", "/%FF%C3%A4"),
+            (b"/%41%zz%", "/%41%25zz%25"),
+            (b"/?a[]=\"<>\\^`{|}", "/?a%5B%5D=%22%3C%3E%5C%5E%60%7B%7C%7D"),
+            (b"/a?b?c=/d", "/a?b?c=/d"),
+        ] {
+            assert_eq!(form(given).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_uri_and_control_characters_are_refused() {
+        for uri in ["foo", "*", "1http://x/", "mailto:x", ":", "/a\rb", "/a\nb", "/\0", "/\x7f"] {
+            assert_eq!(form(uri.as_bytes()), Err(NotAUri), "{uri:?}");
+        }
+        assert!(origin_form(b"*", true).is_ok());
+    }
+
+    #[test]
+    fn tokens_and_values_are_those_of_rfc_9110() {
+        assert!(is_token(b"X-Custom_1!"));
+        for bad in [&b""[..], b"a b", b"a:b", b"a\n", b"\xff", b"a(b)"] {
+            assert!(!is_token(bad), "{bad:?}");
+        }
+        assert!(is_field_value(b"a\tb \xff"));
+        for bad in [&b"a\rb"[..], b"a\nb", b"a\0b", b"\x7f"] {
+            assert!(!is_field_value(bad), "{bad:?}");
+        }
+        assert!(is_authority(b"example.com:8080") && is_authority(b"[::1]:1"));
+        assert!(!is_authority(b"u@example.com") && !is_authority(b"a b") && !is_authority(b""));
+    }
+
+    #[test]
+    fn printable_text_forges_no_lines_and_is_cut_at_the_limit() {
+        assert_eq!(printable(b"ok\tfine", 100), "ok\tfine");
+        assert_eq!(printable(b"a\r\nb\x1b[0m", 100), "a\\r\\nb\\u{1b}[0m");
+        assert_eq!(printable(b"abcdef", 3), "abc… (cut)");
+    }
+}

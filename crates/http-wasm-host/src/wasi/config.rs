@@ -1,0 +1,147 @@
+//! What a guest is granted.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+
+/// What a guest that imports `wasi_snapshot_preview1` gets beyond clocks and randomness. By default nothing: no
+/// arguments, no environment, no files. There is no network at all.
+///
+/// ```
+/// use http_wasm_host::{Mount, WasiConfig};
+///
+/// let wasi = WasiConfig {
+///     env: vec![("RULES".into(), "/rules/default.conf".into())],
+///     mounts: vec![Mount::read_only("/etc/waf", "/rules")],
+///     ..WasiConfig::default()
+/// };
+/// # let _ = wasi;
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct WasiConfig {
+    /// The guest's arguments. The first is its own name by custom, which the host doesn't add by itself.
+    pub args: Vec<String>,
+    /// Environment variables, names and values. The host's own environment is never passed on.
+    pub env: Vec<(String, String)>,
+    /// Directories of the host. With one or more, each call into the guest runs on a fiber, as reading a file
+    /// makes it wait; and files are read on the blocking threads of the tokio runtime that is entered, or of one
+    /// that is then started for it.
+    pub mounts: Vec<Mount>,
+}
+
+/// A directory of the host that a guest may use, with all that is below it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Mount {
+    /// The directory. Symbolic links in it that point outside can't be followed.
+    pub host: PathBuf,
+    /// The path that the guest sees it at, such as `/data`.
+    pub guest: String,
+    /// Whether writing, creating and deleting is refused.
+    pub read_only: bool,
+}
+
+impl Mount {
+    /// A directory that the guest may read.
+    pub fn read_only(host: impl Into<PathBuf>, guest: impl Into<String>) -> Self {
+        Self { host: host.into(), guest: guest.into(), read_only: true }
+    }
+
+    /// A directory that the guest may read and change.
+    pub fn read_write(host: impl Into<PathBuf>, guest: impl Into<String>) -> Self {
+        Self { host: host.into(), guest: guest.into(), read_only: false }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        if self.guest.is_empty() || self.guest.contains('\0') {
+            return Err(self.wrong(format_args!("{:?} is no path for the guest to see it at", self.guest)));
+        }
+        match std::fs::metadata(&self.host) {
+            Ok(found) if found.is_dir() => Ok(()),
+            Ok(_) => Err(self.wrong("it is no directory; only directories can be mounted")),
+            Err(error) => Err(self.wrong(error)),
+        }
+    }
+
+    /// The text of an error about this mount.
+    pub(super) fn wrong(&self, what: impl std::fmt::Display) -> String {
+        format!("cannot mount {} at {}: {what}", self.host.display(), self.guest.escape_default())
+    }
+}
+
+impl WasiConfig {
+    /// Whether functions that need a fiber are linked, whatever the guest calls.
+    pub(crate) fn needs_async(&self) -> bool {
+        !self.mounts.is_empty()
+    }
+
+    /// Says which grant can't be, and why.
+    pub(crate) fn check(&self) -> Result<(), String> {
+        if let Some(arg) = self.args.iter().find(|arg| arg.contains('\0')) {
+            return Err(format!("argument {arg:?} contains a NUL byte, which ends an argument"));
+        }
+        let mut names = HashSet::new();
+        for (name, value) in &self.env {
+            let wrong = if name.is_empty() || name.contains(['=', '\0']) {
+                "a name is not empty and contains neither `=` nor a NUL byte"
+            } else if value.contains('\0') {
+                "its value contains a NUL byte, which ends a value"
+            } else if !names.insert(name) {
+                "it is given twice"
+            } else {
+                continue;
+            };
+            return Err(format!("environment variable {name:?}: {wrong}"));
+        }
+        let mut paths = HashSet::new();
+        for mount in &self.mounts {
+            mount.check()?;
+            if !paths.insert(&mount.guest) {
+                return Err(mount.wrong("another directory is mounted there already"));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wrong(args: &[&str], env: &[(&str, &str)], mounts: &[Mount]) -> String {
+        let config = WasiConfig {
+            args: args.iter().map(ToString::to_string).collect(),
+            env: env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+            mounts: mounts.to_vec(),
+        };
+        config.check().expect_err("the grant is refused")
+    }
+
+    #[test]
+    fn a_grant_that_cannot_be_is_named_with_its_reason() {
+        assert!(wrong(&["ok", "a\0b"], &[], &[]).starts_with("argument \"a\\0b\" contains a NUL"));
+        assert!(wrong(&[], &[("A=B", "c")], &[]).starts_with("environment variable \"A=B\": a name"));
+        assert!(wrong(&[], &[("", "c")], &[]).contains("not empty"));
+        assert!(wrong(&[], &[("A", "\0")], &[]).contains("its value contains a NUL"));
+        assert!(wrong(&[], &[("A", "1"), ("A", "2")], &[]).contains("given twice"));
+    }
+
+    #[test]
+    fn a_mount_that_cannot_be_is_named_with_its_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        std::fs::write(&file, "x").unwrap();
+        let missing = dir.path().join("missing");
+        let said = wrong(&[], &[], &[Mount::read_only(&missing, "/data")]);
+        assert!(said.starts_with(&format!("cannot mount {} at /data: ", missing.display())), "{said}");
+        assert!(wrong(&[], &[], &[Mount::read_only(&file, "/data")]).contains("no directory"));
+        assert!(wrong(&[], &[], &[Mount::read_only(dir.path(), "")]).contains("no path"));
+        let twice = [Mount::read_only(dir.path(), "/a"), Mount::read_write(dir.path(), "/a")];
+        assert!(wrong(&[], &[], &twice).contains("mounted there already"));
+    }
+
+    #[test]
+    fn nothing_is_granted_by_default() {
+        let config = WasiConfig::default();
+        assert!(config.args.is_empty() && config.env.is_empty() && config.mounts.is_empty());
+        assert!(!config.needs_async() && config.check().is_ok());
+    }
+}

@@ -1,0 +1,128 @@
+//! Mounted directories: wasmtime-wasi's file system, with the guest's output led to the log.
+//!
+//! Its functions run file operations on tokio's blocking threads. When no tokio runtime is entered it starts one of its own
+//! for that; what the guest's task awaits is a plain future, which any executor can poll.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+
+use super::config::Mount;
+use super::lines::{Lines, Speaker};
+use crate::state::Shared;
+
+/// One instance's open files.
+pub(super) struct Files {
+    ctx: WasiP1Ctx,
+    stdout: Output,
+    stderr: Output,
+}
+
+impl Files {
+    /// Opens the directories anew, so that instances share no position and no descriptor.
+    pub(super) fn open(mounts: &[Mount]) -> Result<Self, String> {
+        let mut builder = WasiCtxBuilder::new();
+        for mount in mounts {
+            let perms = if mount.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
+            builder
+                .preopened_dir(&mount.host, &mount.guest, perms)
+                .map_err(|error| mount.wrong(format_args!("{error:#}")))?;
+        }
+        Ok(Self::new(builder))
+    }
+
+    pub(super) fn none() -> Self {
+        Self::new(WasiCtxBuilder::new())
+    }
+
+    fn new(mut builder: WasiCtxBuilder) -> Self {
+        let (stdout, stderr) = (Output::new("stdout"), Output::new("stderr"));
+        builder.stdout(stdout.clone()).stderr(stderr.clone());
+        Self { ctx: builder.build_p1(), stdout, stderr }
+    }
+
+    /// What wasmtime-wasi's functions work on.
+    pub(super) fn ctx(&mut self, shared: &Shared) -> &mut WasiP1Ctx {
+        self.stdout.introduce(shared);
+        self.stderr.introduce(shared);
+        &mut self.ctx
+    }
+
+    pub(super) fn flush(&self) {
+        self.stdout.with_lines(Lines::flush);
+        self.stderr.with_lines(Lines::flush);
+    }
+}
+
+/// One stream of output, shared by the instance and wasmtime-wasi's table of descriptors.
+#[derive(Clone)]
+struct Output(Arc<Shout>);
+
+struct Shout {
+    stream: &'static str,
+    /// The guest's name and the limit of a line; known before the guest's first call.
+    guest: OnceLock<(Arc<str>, usize)>,
+    /// Never contended: one instance is used by one task at a time.
+    lines: Mutex<Lines>,
+}
+
+impl Output {
+    fn new(stream: &'static str) -> Self {
+        Self(Arc::new(Shout { stream, guest: OnceLock::new(), lines: Mutex::default() }))
+    }
+
+    fn introduce(&self, shared: &Shared) {
+        self.0.guest.get_or_init(|| (shared.name.clone(), shared.limits.log_line_bytes));
+    }
+
+    fn with_lines(&self, f: impl FnOnce(&mut Lines, Speaker<'_>)) {
+        if let Some((guest, limit)) = self.0.guest.get() {
+            let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            f(&mut lines, Speaker { guest, stream: self.0.stream, limit: *limit });
+        }
+    }
+}
+
+impl IsTerminal for Output {
+    /// As without files; see `stdio`.
+    fn is_terminal(&self) -> bool {
+        true
+    }
+}
+
+impl StdoutStream for Output {
+    /// For preview 3 alone, which no guest here can import.
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for Output {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.with_lines(|lines, speaker| lines.write(&bytes, speaker));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        // A guest flushes after each write; a line is whole at its end alone.
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(4096)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Output {
+    async fn ready(&mut self) {}
+}

@@ -1,0 +1,144 @@
+//! `poll_oneoff`: the one function of ours that may make a guest wait.
+
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use super::errno::{Answer, Errno, field, put, put_u32, slice};
+use super::{Call, clocks};
+use crate::runtime::Task;
+
+/// Subscriptions per call: more than one per file descriptor that a program has by custom.
+const MAX_SUBSCRIPTIONS: u32 = 4096;
+
+const SUBSCRIPTION: usize = 48;
+const EVENT: usize = 32;
+/// Flag of a clock's subscription: its time is a moment, not a duration.
+const ABSOLUTE: u16 = 1;
+
+/// A wait that has begun, kept while the guest is suspended and its call made again.
+pub(super) struct Waiting {
+    since: Instant,
+    sleep: Option<Task>,
+}
+
+/// Answers `Pending` when the guest must wait; the waker has been registered then.
+pub(super) fn poll_oneoff(
+    call: &mut Call<'_>,
+    subscriptions: u32,
+    events: u32,
+    count: u32,
+    nevents: u32,
+) -> Result<Poll<()>, Errno> {
+    // Waiting for nothing would be waiting for ever.
+    if count == 0 || count > MAX_SUBSCRIPTIONS {
+        return Err(Errno::INVAL);
+    }
+    slice(call.memory, events, count * EVENT as u32)?;
+    slice(call.memory, nevents, 4)?;
+    let records = slice(call.memory, subscriptions, count * SUBSCRIPTION as u32)?;
+    let parsed: Result<Vec<_>, _> = records.chunks_exact(SUBSCRIPTION).map(Subscription::parse).collect();
+    let subscriptions = parsed?;
+    let mut waiting =
+        call.wasi.waiting.take().unwrap_or_else(|| Waiting { since: Instant::now(), sleep: None });
+    loop {
+        let mut due = Vec::new();
+        let mut next = Duration::MAX;
+        for subscription in &subscriptions {
+            match subscription.look(call, waiting.since) {
+                Ok(event) => due.push(event),
+                Err(left) => next = next.min(left),
+            }
+        }
+        if !due.is_empty() {
+            return write(call.memory, events, nevents, &due).map(Poll::Ready);
+        }
+        let sleep = waiting.sleep.get_or_insert_with(|| call.suspension.engine().sleep(next));
+        if call.suspension.poll(|cx| sleep.as_mut().poll(cx)).is_pending() {
+            call.wasi.waiting = Some(waiting);
+            return Ok(Poll::Pending);
+        }
+        // Look again rather than trust it: a timer may be early, and the real-time clock may have been set.
+        waiting.sleep = None;
+    }
+}
+
+fn write(memory: &mut [u8], events: u32, nevents: u32, due: &[Event]) -> Answer {
+    for (at, event) in (events..).step_by(EVENT).zip(due) {
+        put(memory, at, event)?;
+    }
+    put_u32(memory, nevents, due.len() as u32)
+}
+
+type Event = [u8; EVENT];
+
+struct Subscription {
+    userdata: [u8; 8],
+    kind: u8,
+    what: What,
+}
+
+enum What {
+    Clock { id: u32, nanos: u64, absolute: bool },
+    Read(u32),
+    Write(u32),
+}
+
+impl Subscription {
+    fn parse(record: &[u8]) -> Result<Self, Errno> {
+        let kind = u8::from_le_bytes(field(record, 8)?);
+        // The clock's identifier or the file descriptor.
+        let id = u32::from_le_bytes(field(record, 16)?);
+        let what = match kind {
+            0 => {
+                let flags = u16::from_le_bytes(field(record, 40)?);
+                let nanos = u64::from_le_bytes(field(record, 24)?);
+                What::Clock { id, nanos, absolute: flags & ABSOLUTE != 0 }
+            }
+            1 => What::Read(id),
+            2 => What::Write(id),
+            _ => return Err(Errno::INVAL),
+        };
+        Ok(Self { userdata: field(record, 0)?, kind, what })
+    }
+
+    /// The event when it is there, else the time until it may be.
+    fn look(&self, call: &Call<'_>, since: Instant) -> Result<Event, Duration> {
+        match self.what {
+            What::Clock { id, nanos, absolute } => match left(id, nanos, absolute, call.wasi.made, since) {
+                Ok(None) => Ok(self.event(None)),
+                Ok(Some(left)) => Err(left),
+                Err(errno) => Ok(self.event(Some(errno))),
+            },
+            // Files are always ready, and reading from what isn't there tells so.
+            What::Read(0) | What::Write(1 | 2) => Ok(self.event(None)),
+            _ if call.wasi.has_files() => Ok(self.event(None)),
+            _ => Ok(self.event(Some(Errno::BADF))),
+        }
+    }
+
+    fn event(&self, error: Option<Errno>) -> Event {
+        let mut event = [0; EVENT];
+        event[..8].copy_from_slice(&self.userdata);
+        event[8..10].copy_from_slice(&error.map_or(0, Errno::code).to_le_bytes());
+        event[10] = self.kind;
+        event
+    }
+}
+
+/// What is left of a clock's time; nothing when it is over.
+fn left(
+    id: u32,
+    nanos: u64,
+    absolute: bool,
+    made: Instant,
+    since: Instant,
+) -> Result<Option<Duration>, Errno> {
+    if id != clocks::REALTIME && id != clocks::MONOTONIC {
+        return Err(Errno::INVAL);
+    }
+    let passed = match absolute {
+        true => Duration::from_nanos(clocks::now(id, made)?),
+        false => since.elapsed(),
+    };
+    Ok(Duration::from_nanos(nanos).checked_sub(passed).filter(|left| !left.is_zero()))
+}

@@ -1,0 +1,48 @@
+//! Arguments and environment, laid out as a guest copies them.
+
+use super::config::WasiConfig;
+use super::errno::{Answer, Errno, put, put_u32, slice};
+
+/// A list of strings, each with its NUL. Laid out once per guest.
+pub(super) struct Strings {
+    bytes: Vec<u8>,
+    starts: Vec<u32>,
+}
+
+impl Strings {
+    pub(super) fn args(config: &WasiConfig) -> Self {
+        Self::new(config.args.iter().map(|arg| [arg.as_bytes()]))
+    }
+
+    pub(super) fn env(config: &WasiConfig) -> Self {
+        Self::new(config.env.iter().map(|(name, value)| [name.as_bytes(), b"=", value.as_bytes()]))
+    }
+
+    fn new<'a, const N: usize>(strings: impl Iterator<Item = [&'a [u8]; N]>) -> Self {
+        let mut list = Self { bytes: Vec::new(), starts: Vec::new() };
+        for parts in strings {
+            // Strings of more than 4 GiB can't be handed over: `get` then finds no room for them.
+            list.starts.push(list.bytes.len() as u32);
+            list.bytes.extend(parts.concat());
+            list.bytes.push(0);
+        }
+        list
+    }
+
+    pub(super) fn sizes(&self, memory: &mut [u8], count: u32, size: u32) -> Answer {
+        slice(memory, size, 4)?;
+        put_u32(memory, count, self.starts.len() as u32)?;
+        put_u32(memory, size, self.bytes.len() as u32)
+    }
+
+    /// Writes the strings to `buffer` and a pointer to each to `pointers`.
+    pub(super) fn get(&self, memory: &mut [u8], pointers: u32, buffer: u32) -> Answer {
+        let table = self.starts.len().checked_mul(4).and_then(|len| u32::try_from(len).ok());
+        slice(memory, pointers, table.ok_or(Errno::FAULT)?)?;
+        put(memory, buffer, &self.bytes)?;
+        for (at, start) in (pointers..).step_by(4).zip(&self.starts) {
+            put_u32(memory, at, buffer + start)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,56 @@
+//! What a client gets when a guest fails.
+
+use http::{HeaderValue, Response, StatusCode, header};
+use http_wasm_host::{Body, BodyKind, Error, ErrorKind};
+
+/// Makes the response for a request whose guest failed.
+///
+/// The layer logs the error, and puts it into the response's extensions as `Arc<Error>` after this.
+pub trait FailurePolicy: Send + Sync + 'static {
+    /// The response. Keep the error's words out of it: clients have no business with them.
+    fn response(&self, error: &Error) -> Response<Body>;
+}
+
+/// The default: a status that says who is to blame, and nothing else.
+///
+/// | failure | status |
+/// | --- | --- |
+/// | the request's body is over the replay cap | 413 |
+/// | the request's body could not be read | 400 |
+/// | the response's body is over the replay cap, or could not be read | 502 |
+/// | no instance could be made | 503 |
+/// | everything else | 500 |
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct HideDetails;
+
+impl FailurePolicy for HideDetails {
+    fn response(&self, error: &Error) -> Response<Body> {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = status(error.kind());
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        if error.kind() == ErrorKind::Unavailable {
+            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        response
+    }
+}
+
+fn status(kind: ErrorKind) -> StatusCode {
+    match kind {
+        ErrorKind::BodyTooLarge(BodyKind::Request) => StatusCode::PAYLOAD_TOO_LARGE,
+        ErrorKind::Body(BodyKind::Request) => StatusCode::BAD_REQUEST,
+        ErrorKind::BodyTooLarge(BodyKind::Response) | ErrorKind::Body(BodyKind::Response) => {
+            StatusCode::BAD_GATEWAY
+        }
+        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Trap
+        | ErrorKind::HostCall
+        | ErrorKind::Exit
+        | ErrorKind::Deadline
+        | ErrorKind::Limit
+        | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        // A kind of a newer core is nothing the client did.
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

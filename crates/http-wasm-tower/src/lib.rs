@@ -1,0 +1,50 @@
+//! Put an [http-wasm](https://http-wasm.io/http-handler-abi/) guest in front of any tower service: axum, hyper, tonic.
+//!
+//! ```no_run
+//! use axum::{Router, routing::get};
+//! use http_wasm_tower::{Guest, HttpWasmLayer, engine};
+//!
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let guest = Guest::builder(&engine()?).load_file("guest.wasm")?;
+//! let app = Router::new()
+//!     .route("/", get(|| async { "hello world" }))
+//!     .layer(HttpWasmLayer::new(guest));
+//!
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//! axum::serve(listener, app).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A guest's pool of instances has no cap: each request in flight between a guest's two phases holds one instance. Where the
+//! server has no limit of its own, put tower's `ConcurrencyLimitLayer` (or `LoadShedLayer` around it) outside the guest.
+
+mod addr;
+mod failure;
+mod future;
+mod layer;
+mod runtime;
+mod service;
+
+pub use self::addr::SourceAddr;
+pub use self::failure::{FailurePolicy, HideDetails};
+pub use self::future::ResponseFuture;
+pub use self::layer::HttpWasmLayer;
+pub use self::runtime::TokioRuntime;
+pub use self::service::HttpWasm;
+
+pub use http_wasm_host::{
+    Body, BoxError, Engine, Error, ErrorKind, GuestBuilder, HttpHost, Limits, LoadError, Mount,
+};
+
+/// A guest for services over the `http` crate's types.
+pub type Guest = http_wasm_host::Guest<HttpHost>;
+
+/// An engine that uses tokio's tasks and timers. A process needs one.
+///
+/// # Errors
+/// When this machine can't run WebAssembly, or no thread can be started.
+pub fn engine() -> Result<Engine, LoadError> {
+    Engine::builder().runtime(TokioRuntime::default()).build()
+}

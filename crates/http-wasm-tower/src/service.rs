@@ -1,0 +1,63 @@
+//! The service.
+
+use std::fmt;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use http_wasm_host::{Body, BoxError};
+use tower_service::Service;
+
+use crate::future::{self, ResponseFuture};
+use crate::layer::HttpWasmLayer;
+
+/// A service with a guest in front of it.
+#[derive(Clone)]
+pub struct HttpWasm<S> {
+    inner: S,
+    layer: HttpWasmLayer,
+}
+
+impl<S> HttpWasm<S> {
+    pub(crate) fn new(inner: S, layer: HttpWasmLayer) -> Self {
+        Self { inner, layer }
+    }
+
+    /// The service behind the guest.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+}
+
+impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for HttpWasm<S>
+where
+    S: Service<Request<Body>, Response = Response<ResBody>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Send,
+    ReqBody: HttpBody<Data = Bytes> + Send + 'static,
+    ReqBody::Error: Into<BoxError>,
+    ResBody: HttpBody<Data = Bytes> + Send + 'static,
+    ResBody::Error: Into<BoxError>,
+{
+    type Response = Response<Body>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Error>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
+        // The inner service that was polled ready is the one to call; its clone stays behind.
+        let clone = self.inner.clone();
+        let ready = std::mem::replace(&mut self.inner, clone);
+        ResponseFuture::new(future::serve(ready, self.layer.clone(), request.map(Body::new)))
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for HttpWasm<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpWasm").field("inner", &self.inner).field("guest", &self.layer.guest).finish()
+    }
+}
