@@ -10,17 +10,25 @@ use crate::config::Check;
 use crate::failure::Failure;
 use crate::guest;
 
-/// Loads the guest and reports on it.
+/// Loads the guest and reports on it: on stdout what it is, on stderr what is wrong with it, and as JSON both on stdout.
 pub(crate) fn run(check: &Check) -> Result<(), Failure> {
     let engine = http_wasm_tower::engine()?;
-    let guest = guest::load(&engine, &check.guest)?;
-    let report = Report::of(&guest);
-    let mut out = std::io::stdout().lock();
-    let written = if check.json {
-        serde_json::to_writer(&mut out, &report).map_err(Into::into).and_then(|()| writeln!(out))
+    let loaded = guest::load(&engine, &check.guest);
+    if check.json {
+        let report = match &loaded {
+            Ok(guest) => serde_json::to_value(Report::of(guest)),
+            Err(failure) => Ok(serde_json::json!({ "valid": false, "error": failure.to_string() })),
+        };
+        let report = report.map_err(|error| Failure::Other(format!("cannot put the report as JSON: {error}")))?;
+        print(&report)?;
+        loaded.map(drop)
     } else {
-        writeln!(out, "{report}")
-    };
+        print(&Report::of(&loaded?))
+    }
+}
+
+fn print(report: &impl fmt::Display) -> Result<(), Failure> {
+    let written = writeln!(std::io::stdout().lock(), "{report}");
     written.map_err(|error| Failure::Other(format!("cannot write the report: {error}")))
 }
 

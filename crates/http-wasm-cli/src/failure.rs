@@ -3,7 +3,6 @@
 use std::io;
 use std::process::ExitCode;
 
-use http_wasm_tower::LoadError;
 use thiserror::Error;
 
 use crate::config::{ConfigError, Listen};
@@ -16,12 +15,16 @@ pub(crate) enum Failure {
     Config(#[from] ConfigError),
 
     /// A guest can't be read, is no valid guest, or doesn't start.
-    #[error(transparent)]
-    Guest(LoadError),
+    #[error("{0}")]
+    Guest(String),
 
     /// The address is taken or can't be listened on.
     #[error("cannot listen on {address}: {}", listen_advice(source))]
     Listen { address: Listen, source: io::Error },
+
+    /// A host doesn't do what the ABI says.
+    #[error("{failed} of {all} cases failed")]
+    Cases { failed: usize, all: usize },
 
     /// Anything else.
     #[error("{0}")]
@@ -32,6 +35,7 @@ impl Failure {
     /// The exit code, after BSD's `sysexits.h` but for 2, which is what clap exits with on a bad flag.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
+            Self::Cases { .. } => 1,
             Self::Config(_) => 2,
             Self::Guest(_) => 65,
             Self::Listen { .. } => 69,

@@ -3,7 +3,7 @@
 use http_wasm_tower::{Engine, Guest, GuestBuilder, LoadError};
 
 use crate::config::{Grants, GuestSpec};
-use crate::failure::Failure;
+use crate::failure::{Failure, plain};
 
 /// The guest that is served when none is named.
 const WELCOME: &[u8] = include_bytes!("../../../guests/welcome/welcome.wat");
@@ -36,7 +36,10 @@ impl From<LoadError> for Failure {
     fn from(error: LoadError) -> Self {
         match error {
             LoadError::Engine(_) => Self::Other(error.to_string()),
-            error => Self::Guest(error),
+            LoadError::Read { path, source } => {
+                Self::Guest(format!("guest {}: {}", path.display(), plain(&source)))
+            }
+            error => Self::Guest(error.to_string()),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The `http-wasm` command: serves http-wasm guests in front of a backend, and checks guest files.
+//! The `http-wasm` command: serves http-wasm guests in front of a backend, checks guest files, and tests hosts.
 
 mod args;
 mod backend;
@@ -12,6 +12,7 @@ mod logging;
 mod serve;
 mod server;
 mod signals;
+mod tck;
 
 use std::future::Future;
 use std::io::Write as _;
@@ -42,6 +43,7 @@ fn run(args: Args) -> Result<(), Failure> {
             block_on(serve::run(serve))
         }
         Command::Check(check) => check::run(&check),
+        Command::Tck(args) => block_on(tck::run(args)),
     }
 }
 

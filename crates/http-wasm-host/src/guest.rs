@@ -119,7 +119,8 @@ impl<H: Host> Guest<H> {
     /// When no instance can be made or the guest fails. Other requests are not affected.
     pub async fn handle_request(&self, host: H) -> Result<Outcome<H>, Error> {
         let mut instance = self.checkout().await?;
-        match instance.handle_request(host).await {
+        instance.begin(host);
+        match instance.handle_request().await {
             Ok(ctx_next) if ctx_next.proceed => Ok(Outcome::Next(Pinned::new(instance, ctx_next.req_ctx))),
             Ok(_) => {
                 let host = instance.end()?;

@@ -127,20 +127,25 @@ impl<H: Host> Instance<H> {
         self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
     }
 
-    /// Runs `handle_request` with `host`.
-    pub(crate) async fn handle_request(&mut self, host: H) -> Result<CtxNext, Error> {
+    /// Starts an exchange.
+    pub(crate) fn begin(&mut self, host: H) {
         let state = self.store.data_mut();
         let budget = Budget::new(&state.guest.limits);
         state.exchange = Some(Exchange::new(host, state.features, budget));
-        let function = self.handle_request.clone();
-        let ctx_next = CtxNext::unpack(self.call(Phase::Request, function, ()).await?);
-        let finished = self.exchange()?;
-        match ctx_next.proceed {
-            true => finished.finish_request(),
-            false => {
-                let responded = finished.respond();
-                responded.map_err(|reason| self.refused(Phase::Request, reason))?;
-            }
+    }
+
+    /// Runs `handle_request`.
+    pub(crate) async fn handle_request(&mut self) -> Result<CtxNext, Error> {
+        let mode = self.mode();
+        let Self { store, handle_request, calls, .. } = self;
+        let called = call(store, calls, mode, handle_request, ()).await;
+        let ctx_next = CtxNext::unpack(called.map_err(|error| self.failed(Phase::Request, &error))?);
+        let exchange = self.exchange()?;
+        if ctx_next.proceed {
+            exchange.finish_request();
+        } else {
+            let responded = exchange.respond();
+            responded.map_err(|reason| self.refused(Phase::Request, reason))?;
         }
         Ok(ctx_next)
     }
@@ -150,8 +155,10 @@ impl<H: Host> Instance<H> {
         let exchange = self.exchange()?;
         let joined = if is_error { exchange.join_error() } else { exchange.join_response() };
         joined.map_err(|reason| self.refused(Phase::Response, reason))?;
-        let function = self.handle_response.clone();
-        self.call(Phase::Response, function, (req_ctx, u32::from(is_error))).await?;
+        let mode = self.mode();
+        let Self { store, handle_response, calls, .. } = self;
+        let called = call(store, calls, mode, handle_response, (req_ctx, u32::from(is_error))).await;
+        called.map_err(|error| self.failed(Phase::Response, &error))?;
         self.exchange()?.finish_response();
         Ok(())
     }
@@ -172,26 +179,6 @@ impl<H: Host> Instance<H> {
         exchange.as_mut().ok_or_else(|| no_exchange(guest))
     }
 
-    async fn call<P, R>(&mut self, phase: Phase, function: TypedFunc<P, R>, params: P) -> Result<R, Error>
-    where
-        P: wasmtime::WasmParams + Sync,
-        R: wasmtime::WasmResults + Sync,
-    {
-        let mode = self.mode();
-        let ticks = self.store.data_mut().suspension.begin(mode, self.calls.deadline);
-        self.store.set_epoch_deadline(ticks);
-        let result = match mode {
-            Mode::Direct => function.call(&mut self.store, params),
-            Mode::Fiber => {
-                let waker = self.store.data().suspension.waker();
-                waker.drive(function.call_async(&mut self.store, params)).await
-            }
-        };
-        self.store.data_mut().flush_output();
-        result
-            .map_err(|error| Error::from_wasmtime(self.store.data().guest.name.clone(), Some(phase), &error))
-    }
-
     fn mode(&self) -> Mode {
         let calls = &*self.calls;
         let waits = calls.always_waits
@@ -200,9 +187,39 @@ impl<H: Host> Instance<H> {
         if waits { Mode::Fiber } else { Mode::Direct }
     }
 
+    fn failed(&self, phase: Phase, error: &wasmtime::Error) -> Error {
+        Error::from_wasmtime(self.store.data().guest.name.clone(), Some(phase), error)
+    }
+
     fn refused(&self, phase: Phase, reason: Reason) -> Error {
         Error::new(reason.kind(), self.store.data().guest.name.clone(), Some(phase), reason.to_string())
     }
+}
+
+/// Calls a function of the guest. Takes the parts of an instance, as cloning a function is not cheap.
+async fn call<H, P, R>(
+    store: &mut Store<State<H>>,
+    calls: &Calls,
+    mode: Mode,
+    function: &TypedFunc<P, R>,
+    params: P,
+) -> wasmtime::Result<R>
+where
+    H: Host,
+    P: wasmtime::WasmParams + Sync,
+    R: wasmtime::WasmResults + Sync,
+{
+    let ticks = store.data_mut().suspension.begin(mode, calls.deadline);
+    store.set_epoch_deadline(ticks);
+    let result = match mode {
+        Mode::Direct => function.call(&mut *store, params),
+        Mode::Fiber => {
+            let waker = store.data().suspension.waker();
+            waker.drive(function.call_async(&mut *store, params)).await
+        }
+    };
+    store.data_mut().flush_output();
+    result
 }
 
 fn no_exchange(guest: &Shared) -> Error {

@@ -119,7 +119,7 @@ async fn clean_up<H: Host>(mut instance: PooledInstance<H>, req_ctx: u32) {
             instance.doubt(DropReason::Failed);
             tracing::error!(backtrace = error.backtrace(), "{error}");
         }
-        None => tracing::warn!(guest = &*instance.guest.name(), "clean-up took too long; instance dropped"),
+        None => tracing::warn!(guest = instance.guest.name(), "clean-up took too long; instance dropped"),
     }
 }
 

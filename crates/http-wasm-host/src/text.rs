@@ -20,7 +20,12 @@ pub(crate) fn is_field_value(value: &[u8]) -> bool {
 
 /// Whether `authority` may stand in a `host` header: a host and maybe a port, nothing else.
 pub(crate) fn is_authority(authority: &[u8]) -> bool {
-    !authority.contains(&b'@') && http::uri::Authority::try_from(authority).is_ok()
+    // The port begins at the last colon, unless that stands inside an IPv6 address.
+    let port = authority.iter().rposition(|&byte| byte == b':' || byte == b']');
+    let port = port.filter(|&at| authority[at] == b':').map_or(&[][..], |at| &authority[at + 1..]);
+    !authority.contains(&b'@')
+        && port.iter().all(u8::is_ascii_digit)
+        && http::uri::Authority::try_from(authority).is_ok()
 }
 
 /// Why a URI is refused.
@@ -156,7 +161,7 @@ mod tests {
             assert!(!is_field_value(bad), "{bad:?}");
         }
         assert!(is_authority(b"example.com:8080") && is_authority(b"[::1]:1"));
-        assert!(!is_authority(b"u@example.com") && !is_authority(b"a b") && !is_authority(b""));
+        assert!(!is_authority(b"u@example.com") && !is_authority(b"a b") && !is_authority(b"a:b") && !is_authority(b""));
     }
 
     #[test]

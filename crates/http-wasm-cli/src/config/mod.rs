@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::args::{Args, CheckArgs, CommandArgs, GrantArgs, LogFormat, ServeArgs};
+use crate::args::{Args, CheckArgs, CommandArgs, GrantArgs, LogFormat, ServeArgs, TckArgs};
 use crate::failure::plain;
 
 pub(crate) use self::grants::{EnvVar, Grants, parse_mount};
@@ -21,6 +21,7 @@ pub(crate) use self::upstream::{Upstream, UpstreamUrl};
 pub(crate) enum Command {
     Serve(Serve),
     Check(Check),
+    Tck(TckArgs),
 }
 
 /// Everything `http-wasm serve` takes.
@@ -76,6 +77,7 @@ impl Command {
         match args.command {
             CommandArgs::Serve(args) => Serve::resolve(args).map(Self::Serve),
             CommandArgs::Check(args) => Check::resolve(args).map(Self::Check),
+            CommandArgs::Tck(args) => Ok(Self::Tck(args)),
         }
     }
 }

@@ -1,7 +1,9 @@
-//! Runs the real `http-wasm` binary: no guest, only the server, its backends and the command line.
+//! Runs the real `http-wasm` binary.
 
 mod backends;
 mod command_line;
+
+mod guests;
 mod proxy;
 mod shutdown;
 mod streaming;

@@ -131,6 +131,8 @@ impl Touched {
         cx: &mut Context<'_>,
     ) -> Poll<Result<EofLen, Reason>> {
         self.started = true;
+        // Once the guest has written, the original goes nowhere.
+        let keep = keep.filter(|_| self.written.is_none());
         loop {
             let room = &mut buf[self.filled..];
             let len = room.len().min(self.unread.len());
@@ -153,8 +155,12 @@ impl Touched {
         // Guests take a full buffer without EOF for an error as often as not, so the end is reported with the last
         // byte wherever it can be known by now.
         if self.unread.is_empty() && !self.ended {
-            self.ended =
-                host.body_ended(kind) || matches!(self.receive(host, kind, cx), Poll::Ready(Ok(false)));
+            self.ended = host.body_ended(kind);
+            if !self.ended
+                && let Poll::Ready(broken @ Err(_)) = self.receive(host, kind, cx)
+            {
+                broken?;
+            }
         }
         let len = std::mem::take(&mut self.filled) as u32;
         Poll::Ready(Ok(EofLen { eof: self.ended && self.unread.is_empty(), len }))
@@ -210,16 +216,20 @@ impl<H: Host> Exchange<H> {
     pub(crate) fn write_body(&mut self, kind: BodyKind, data: &[u8]) -> Result<(), Reason> {
         self.check_content_mutable(kind)?;
         self.budget.spend_written(data.len())?;
-        let written = &mut self.side_mut(kind).touch().written;
+        let touched = self.side_mut(kind).touch();
+        touched.kept = Chunks::default();
         // A first write of length 0 makes the body empty; a later one, as copy loops end with, appends nothing.
-        written.get_or_insert_default().extend_from_slice(data);
+        touched.written.get_or_insert_default().extend_from_slice(data);
         Ok(())
     }
 
     /// Makes the body that goes out empty.
     pub(crate) fn empty_body(&mut self, kind: BodyKind) -> Result<(), Reason> {
         self.check_content_mutable(kind)?;
-        self.side_mut(kind).touch().written = Some(BytesMut::new());
+        let touched = self.side_mut(kind).touch();
+        touched.kept = Chunks::default();
+        touched.written = Some(BytesMut::new());
+        touched.own_read = 0;
         Ok(())
     }
 

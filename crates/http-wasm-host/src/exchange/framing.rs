@@ -100,6 +100,9 @@ fn announce_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind) {
     }
     names.retain(|name| !name.is_empty());
     let list = names.join(&b", "[..]);
+    if list.is_empty() {
+        return exchange.host.remove_header(message, b"trailer");
+    }
     // One header among those the server holds already; if it is full, the trailers go unannounced.
     let _fits = exchange.host.set_header(message, b"trailer", &list);
 }

@@ -97,8 +97,9 @@ impl<H: Host> Exchange<H> {
     /// A guest's framing header is accepted and ignored, except that `content-length: 0` empties the body:
     /// TinyGo's library never passes an empty write on, and a guest that blocks a response knows no other way.
     fn frame(&mut self, kind: HeaderKind, name: &[u8], value: &[u8]) -> Result<(), Reason> {
-        let empties = !kind.is_trailers() && name.eq_ignore_ascii_case(b"content-length") && value == b"0";
-        if empties { self.empty_body(kind.message()) } else { Ok(()) }
+        let message = kind.message();
+        let empties = !kind.is_trailers() && self.check_content_mutable(message).is_ok() && name.eq_ignore_ascii_case(b"content-length") && value == b"0";
+        if empties { self.empty_body(message) } else { Ok(()) }
     }
 
     pub(crate) fn remove_header(&mut self, kind: HeaderKind, name: &[u8]) -> Result<(), Reason> {
@@ -112,7 +113,11 @@ impl<H: Host> Exchange<H> {
         }
         let message = kind.message();
         match (kind.is_trailers(), self.phase, message) {
-            (true, ..) => self.side_mut(message).trailers_mut().remove(name),
+            (true, ..) => {
+                // Recorded until the trailers arrive, so it is held like a field that is set.
+                self.budget.spend_field(name, b"")?;
+                self.side_mut(message).trailers_mut().remove(name);
+            }
             (false, Phase::Request, BodyKind::Response) => self.early.headers.remove(name),
             (false, ..) => self.host.remove_header(message, name),
         }

@@ -8,8 +8,9 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Body as HttpBody, SizeHint};
-use http_body_util::BodyExt;
+use http_body_util::{BodyExt, Full};
 use http_body_util::combinators::UnsyncBoxBody;
+use pin_project_lite::pin_project;
 
 use super::{Frame, Outgoing, Refused};
 use crate::error::BoxError;
@@ -21,16 +22,24 @@ use crate::fields::Fields;
 /// A body that no guest touches is the original one in a box, frame by frame.
 #[derive(Default)]
 pub struct Body {
-    first: Chunks,
+    /// Apart, as most bodies have none of it and all are moved around a lot.
+    reworked: Option<Box<Reworked>>,
     rest: Option<UnsyncBoxBody<Bytes, BoxError>>,
-    /// What guests did to the trailers.
-    trailers: Option<Box<Trailers>>,
+}
+
+/// What guests made of a body.
+#[derive(Default)]
+struct Reworked {
+    /// Goes out before the rest.
+    first: Chunks,
+    /// What was done to the trailers.
+    trailers: Option<Trailers>,
 }
 
 impl Body {
     /// A body without bytes.
-    pub fn empty() -> Self {
-        Self::default()
+    pub const fn empty() -> Self {
+        Self { reworked: None, rest: None }
     }
 
     /// Any body; boxed, unless it is one of these already.
@@ -45,10 +54,7 @@ impl Body {
         }
         match body {
             Some(body) if !body.is_end_stream() => {
-                let rest =
-                    body.map_frame(|frame| frame.map_data(|mut data| data.copy_to_bytes(data.remaining())));
-                let rest = Some(rest.map_err(Into::into).boxed_unsync());
-                Self { rest, ..Self::default() }
+                Self { reworked: None, rest: Some(AsBytes { body }.boxed_unsync()) }
             }
             _ => Self::default(),
         }
@@ -74,38 +80,47 @@ impl Body {
     /// What is left of this body under what a guest made of it.
     pub(crate) fn rework(&mut self, outgoing: Outgoing) {
         let old = std::mem::take(self);
-        let mut first = outgoing.first;
-        if outgoing.rest {
-            let mut unread = old.first;
-            while let Some(piece) = unread.pop() {
+        let Outgoing { mut first, rest, trailers } = outgoing;
+        let mut earlier = None;
+        if rest {
+            self.rest = old.rest;
+            let mut old = old.reworked.unwrap_or_default();
+            while let Some(piece) = old.first.pop() {
                 first.push(piece);
             }
-            self.rest = old.rest;
+            // An outer guest's edits come first; this exchange has seen only its own.
+            earlier = old.trailers.take();
         }
-        self.first = first;
-        // Edits of a guest further out come first; those of this one apply to what they yield. The core's
-        // exchange sees only its own, so the earlier ones have to be kept when the rest goes on.
-        let earlier = old.trailers.filter(|_| outgoing.rest);
-        self.trailers = match (earlier, outgoing.trailers) {
-            (Some(mut earlier), later) => {
-                earlier.append(later);
+        let trailers = match earlier {
+            Some(mut earlier) => {
+                earlier.append(trailers);
                 Some(earlier)
             }
-            (None, later) if later.is_untouched() => None,
-            (None, later) => Some(Box::new(later)),
+            None => (!trailers.is_untouched()).then_some(trailers),
         };
+        if !first.is_empty() || trailers.is_some() {
+            self.reworked = Some(Box::new(Reworked { first, trailers }));
+        }
     }
 
     /// The trailers to send at the end, given those that came with the original.
     fn finish(&mut self, arrived: Option<HeaderMap>) -> Option<HeaderMap> {
         self.rest = None;
-        match self.trailers.take() {
+        match self.reworked.take().and_then(|reworked| reworked.trailers) {
             None => arrived,
             Some(trailers) => {
                 let fields = trailers.finish(arrived.as_ref().map(from_header_map));
                 (!fields.is_empty()).then(|| to_header_map(&fields))
             }
         }
+    }
+
+    fn has_trailers(&self) -> bool {
+        self.reworked.as_ref().is_some_and(|reworked| reworked.trailers.is_some())
+    }
+
+    fn first_len(&self) -> usize {
+        self.reworked.as_ref().map_or(0, |reworked| reworked.first.len())
     }
 }
 
@@ -117,7 +132,7 @@ impl fmt::Debug for Body {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self { first: bytes.into(), ..Self::default() }
+        Self::new(Full::new(bytes))
     }
 }
 
@@ -129,7 +144,7 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
-        if let Some(piece) = self.first.pop() {
+        if let Some(piece) = self.reworked.as_mut().and_then(|reworked| reworked.first.pop()) {
             return Poll::Ready(Some(Ok(http_body::Frame::data(piece))));
         }
         let arrived = match &mut self.rest {
@@ -148,22 +163,57 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_empty()
-            && self.trailers.is_none()
-            && self.rest.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.first_len() == 0 && !self.has_trailers() && self.rest.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let first = self.first.len() as u64;
+        let first = self.first_len() as u64;
         let rest = self.rest.as_ref().map_or(SizeHint::with_exact(0), HttpBody::size_hint);
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(first));
         match rest.upper().and_then(|upper| upper.checked_add(first)) {
             // A server takes an exact size for "no chunking needed", and then has no place for trailers.
-            Some(upper) if self.trailers.is_none() => hint.set_upper(upper),
+            Some(upper) if !self.has_trailers() => hint.set_upper(upper),
             _ => {}
         }
         hint
+    }
+}
+
+pin_project! {
+    /// A body with the core's types for data and errors. Unlike a mapped one it keeps its size hint.
+    struct AsBytes<B> {
+        #[pin]
+        body: B,
+    }
+}
+
+impl<B: HttpBody> HttpBody for AsBytes<B>
+where
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
+        self.project().body.poll_frame(cx).map(|frame| {
+            frame.map(|frame| match frame {
+                // Of bytes this makes no copy.
+                Ok(frame) => Ok(frame.map_data(|mut data| data.copy_to_bytes(data.remaining()))),
+                Err(error) => Err(error.into()),
+            })
+        })
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

@@ -19,7 +19,11 @@ use crate::error::BoxError;
 /// for the next handler, whose answer goes into [`set_response`](Self::set_response); what the client gets is
 /// [`into_response`](Self::into_response).
 #[derive(Debug)]
-pub struct HttpHost {
+pub struct HttpHost(Box<Parts>);
+
+/// In a box, as a host is moved a lot: into the store and out, in and out of futures.
+#[derive(Debug)]
+struct Parts {
     request: request::Parts,
     request_body: Body,
     response: response::Parts,
@@ -30,116 +34,126 @@ pub struct HttpHost {
 impl HttpHost {
     /// Starts with a request, from the client at `source_addr` if known.
     pub fn new(request: Request<Body>, source_addr: Option<SocketAddr>) -> Self {
-        let (request, request_body) = request.into_parts();
+        let (mut request, request_body) = request.into_parts();
+        add_missing_path(&mut request.uri);
         let (response, response_body) = Response::new(Body::empty()).into_parts();
-        Self { request, request_body, response, response_body, source_addr }
+        Self(Box::new(Parts { request, request_body, response, response_body, source_addr }))
     }
 
     /// The request for the next handler. With `keep_head` its head stays readable here, for `handle_response`.
     pub fn take_request(&mut self, keep_head: bool) -> Request<Body> {
-        let mut head = Request::new(()).into_parts().0;
+        let Parts { request, request_body, .. } = &mut *self.0;
+        let mut kept = Request::new(()).into_parts().0;
+        // Framing depends on these two.
+        kept.method = request.method.clone();
+        kept.version = request.version;
         if keep_head {
-            head.method = self.request.method.clone();
-            head.uri = self.request.uri.clone();
-            head.version = self.request.version;
-            head.headers = self.request.headers.clone();
-        } else {
-            // Framing depends on these two.
-            head.method = self.request.method.clone();
-            head.version = self.request.version;
+            kept.uri = request.uri.clone();
+            kept.headers = request.headers.clone();
         }
-        let head = std::mem::replace(&mut self.request, head);
-        Request::from_parts(head, std::mem::take(&mut self.request_body))
+        Request::from_parts(std::mem::replace(request, kept), std::mem::take(request_body))
     }
 
     /// The next handler's response.
     pub fn set_response(&mut self, response: Response<Body>) {
-        (self.response, self.response_body) = response.into_parts();
+        (self.0.response, self.0.response_body) = response.into_parts();
     }
 
     /// The response for the client.
     pub fn into_response(self) -> Response<Body> {
-        Response::from_parts(self.response, self.response_body)
+        let parts = *self.0;
+        Response::from_parts(parts.response, parts.response_body)
     }
 
     fn headers(&self, message: BodyKind) -> &HeaderMap {
         match message {
-            BodyKind::Request => &self.request.headers,
-            BodyKind::Response => &self.response.headers,
+            BodyKind::Request => &self.0.request.headers,
+            BodyKind::Response => &self.0.response.headers,
         }
     }
 
     fn headers_mut(&mut self, message: BodyKind) -> &mut HeaderMap {
         match message {
-            BodyKind::Request => &mut self.request.headers,
-            BodyKind::Response => &mut self.response.headers,
+            BodyKind::Request => &mut self.0.request.headers,
+            BodyKind::Response => &mut self.0.response.headers,
         }
     }
 
     fn body(&self, message: BodyKind) -> &Body {
         match message {
-            BodyKind::Request => &self.request_body,
-            BodyKind::Response => &self.response_body,
+            BodyKind::Request => &self.0.request_body,
+            BodyKind::Response => &self.0.response_body,
         }
     }
 
     fn body_mut(&mut self, message: BodyKind) -> &mut Body {
         match message {
-            BodyKind::Request => &mut self.request_body,
-            BodyKind::Response => &mut self.response_body,
+            BodyKind::Request => &mut self.0.request_body,
+            BodyKind::Response => &mut self.0.response_body,
         }
     }
 
     /// The authority that stands for a `host` header that didn't come: HTTP/2's `:authority`.
     fn implied_host(&self) -> Option<&str> {
-        match self.request.headers.contains_key(HOST) {
+        match self.0.request.headers.contains_key(HOST) {
             true => None,
-            false => self.request.uri.authority().map(Authority::as_str),
+            false => self.0.request.uri.authority().map(Authority::as_str),
         }
+    }
+}
+
+/// Of an absolute URI without a path, as in `http://example.com?b`, the origin form still begins with "/".
+fn add_missing_path(uri: &mut Uri) {
+    let Some(query) = uri.path_and_query().filter(|path| path.as_str().starts_with('?')) else { return };
+    let Ok(path) = PathAndQuery::try_from(format!("/{query}")) else { return };
+    let mut parts = uri.clone().into_parts();
+    parts.path_and_query = Some(path);
+    if let Ok(whole) = Uri::from_parts(parts) {
+        *uri = whole;
     }
 }
 
 impl Host for HttpHost {
     fn method(&self) -> &[u8] {
-        self.request.method.as_str().as_bytes()
+        self.0.request.method.as_str().as_bytes()
     }
 
     fn set_method(&mut self, method: &[u8]) {
         if let Ok(method) = Method::from_bytes(method) {
-            self.request.method = method;
+            self.0.request.method = method;
         }
     }
 
     fn uri(&self) -> &[u8] {
-        self.request.uri.path_and_query().map_or(b"/", |path| path.as_str().as_bytes())
+        self.0.request.uri.path_and_query().map_or(b"/", |path| path.as_str().as_bytes())
     }
 
     fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
         let path = PathAndQuery::try_from(uri).map_err(|_| Refused("is no path and query"))?;
-        let mut parts = self.request.uri.clone().into_parts();
+        let mut parts = self.0.request.uri.clone().into_parts();
         parts.path_and_query = Some(path);
-        self.request.uri = Uri::from_parts(parts)
+        self.0.request.uri = Uri::from_parts(parts)
             .map_err(|_| Refused("can't be set on a CONNECT request, which has no path"))?;
         Ok(())
     }
 
     fn set_authority(&mut self, authority: &[u8]) {
         if let Ok(value) = HeaderValue::from_bytes(authority) {
-            self.request.headers.insert(HOST, value);
+            self.0.request.headers.insert(HOST, value);
         }
-        if self.request.uri.authority().is_some()
+        if self.0.request.uri.authority().is_some()
             && let Ok(authority) = Authority::try_from(authority)
         {
-            let mut parts = self.request.uri.clone().into_parts();
+            let mut parts = self.0.request.uri.clone().into_parts();
             parts.authority = Some(authority);
             if let Ok(uri) = Uri::from_parts(parts) {
-                self.request.uri = uri;
+                self.0.request.uri = uri;
             }
         }
     }
 
     fn protocol_version(&self) -> &'static str {
-        match self.request.version {
+        match self.0.request.version {
             Version::HTTP_10 | Version::HTTP_09 => "HTTP/1.0",
             Version::HTTP_2 => "HTTP/2.0",
             Version::HTTP_3 => "HTTP/3.0",
@@ -148,16 +162,16 @@ impl Host for HttpHost {
     }
 
     fn source_addr(&self) -> Option<SocketAddr> {
-        self.source_addr
+        self.0.source_addr
     }
 
     fn status(&self) -> u16 {
-        self.response.status.as_u16()
+        self.0.response.status.as_u16()
     }
 
     fn set_status(&mut self, status: u16) {
         if let Ok(status) = StatusCode::from_u16(status) {
-            self.response.status = status;
+            self.0.response.status = status;
         }
     }
 

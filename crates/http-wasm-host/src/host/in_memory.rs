@@ -271,17 +271,23 @@ impl Host for InMemoryHost {
 
     fn set_body(&mut self, message: BodyKind, body: Outgoing) {
         let message = self.message_mut(message);
-        let old = std::mem::take(&mut message.first);
-        let mut first = body.first;
+        let mut unread = std::mem::take(&mut message.first);
+        let mut earlier = message.trailers.take();
+        message.first = body.first;
         if body.rest {
-            let mut unread = old;
             while let Some(piece) = unread.pop() {
-                first.push(piece);
+                message.first.push(piece);
             }
         } else {
             message.rest = None;
+            earlier = None;
         }
-        message.first = first;
-        message.trailers = (!body.trailers.is_untouched()).then_some(body.trailers);
+        message.trailers = match earlier {
+            Some(mut earlier) => {
+                earlier.append(body.trailers);
+                Some(earlier)
+            }
+            None => (!body.trailers.is_untouched()).then_some(body.trailers),
+        };
     }
 }

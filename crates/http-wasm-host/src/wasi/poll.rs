@@ -63,9 +63,7 @@ pub(super) fn poll_oneoff(
 }
 
 fn write(memory: &mut [u8], events: u32, nevents: u32, due: &[Event]) -> Answer {
-    for (at, event) in (events..).step_by(EVENT).zip(due) {
-        put(memory, at, event)?;
-    }
+    put(memory, events, due.as_flattened())?;
     put_u32(memory, nevents, due.len() as u32)
 }
 

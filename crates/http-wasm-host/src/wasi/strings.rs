@@ -1,7 +1,7 @@
 //! Arguments and environment, laid out as a guest copies them.
 
 use super::config::WasiConfig;
-use super::errno::{Answer, Errno, put, put_u32, slice};
+use super::errno::{Answer, Errno, put, put_u32, slice, slice_mut};
 
 /// A list of strings, each with its NUL. Laid out once per guest.
 pub(super) struct Strings {
@@ -38,10 +38,12 @@ impl Strings {
     /// Writes the strings to `buffer` and a pointer to each to `pointers`.
     pub(super) fn get(&self, memory: &mut [u8], pointers: u32, buffer: u32) -> Answer {
         let table = self.starts.len().checked_mul(4).and_then(|len| u32::try_from(len).ok());
-        slice(memory, pointers, table.ok_or(Errno::FAULT)?)?;
+        let table = table.ok_or(Errno::FAULT)?;
+        slice(memory, pointers, table)?;
         put(memory, buffer, &self.bytes)?;
-        for (at, start) in (pointers..).step_by(4).zip(&self.starts) {
-            put_u32(memory, at, buffer + start)?;
+        let pointers = slice_mut(memory, pointers, table)?;
+        for (pointer, start) in pointers.chunks_exact_mut(4).zip(&self.starts) {
+            pointer.copy_from_slice(&(buffer + start).to_le_bytes());
         }
         Ok(())
     }

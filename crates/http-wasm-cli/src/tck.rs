@@ -1,0 +1,120 @@
+//! `http-wasm tck`: the conformance kit.
+
+use std::fs;
+use std::io::{self, Write};
+use std::time::Duration;
+
+use http_wasm_tck::backend::Backend;
+use http_wasm_tck::cases;
+use http_wasm_tck::guest;
+use http_wasm_tck::run::{self, LaunchCommand, Options, Outcome, Summary};
+
+use crate::args::{TckArgs, TckCommand, TckGuestArgs, TckRunArgs};
+use crate::failure::{Failure, plain};
+
+/// Does what was asked of the kit.
+pub(crate) async fn run(args: TckArgs) -> Result<(), Failure> {
+    match args.command {
+        TckCommand::Guest(args) => write_guest(&args),
+        TckCommand::Backend { listen } => serve(listen.as_str()).await,
+        TckCommand::Run(args) => run_cases(args).await,
+        TckCommand::List { filter } => list(filter),
+    }
+}
+
+fn write_guest(args: &TckGuestArgs) -> Result<(), Failure> {
+    let bytes = if args.wat {
+        guest::wat(args.variant).into_bytes()
+    } else {
+        guest::wasm(args.variant).map_err(|error| Failure::Other(format!("the guest is broken: {error}")))?
+    };
+    let written = if args.output.as_os_str() == "-" {
+        io::stdout().lock().write_all(&bytes)
+    } else {
+        fs::write(&args.output, bytes)
+    };
+    written.map_err(|error| cannot_write(&args.output.display().to_string(), &error))
+}
+
+async fn serve(address: &str) -> Result<(), Failure> {
+    let failed = |error: &io::Error| {
+        Failure::Other(format!("the backend cannot listen on {address}: {}", plain(error)))
+    };
+    let backend = Backend::bind(address).await.map_err(|error| failed(&error))?;
+    let address = backend.local_addr().map_err(|error| failed(&error))?;
+    print(&format!("listening on http://{address}"))?;
+    tokio::select! {
+        () = backend.serve() => Ok(()),
+        _ = tokio::signal::ctrl_c() => Ok(()),
+    }
+}
+
+async fn run_cases(args: TckRunArgs) -> Result<(), Failure> {
+    let launch = match &args.launch {
+        _ if args.own => Some(own_command()?),
+        launch => launch.clone(),
+    };
+    let options = Options {
+        address: args.url.map(|url| url.0),
+        launch,
+        log_file: args.log_file,
+        http: args.http.into(),
+        filter: args.filter.map(run::Filter::new),
+        profile: args.profile.into(),
+        timeout: Duration::from_secs(10),
+    };
+    if !args.json {
+        print(&run::table_head())?;
+    }
+    let mut printed = Ok(());
+    let outcomes = run::run(&cases::all(), &options, |outcome: &Outcome| {
+        if !args.json && printed.is_ok() {
+            printed = print(&run::row(outcome));
+        }
+    });
+    let outcomes = outcomes.await.map_err(|error| Failure::Other(error.to_string()))?;
+    printed?;
+    if let Some(file) = &args.junit {
+        fs::write(file, run::junit(&outcomes))
+            .map_err(|error| cannot_write(&file.display().to_string(), &error))?;
+    }
+    let summary = Summary::of(&outcomes);
+    if args.json {
+        print(&run::json(&outcomes).to_string())?;
+    } else {
+        print(&format!("\n{summary}"))?;
+    }
+    match summary.failed() {
+        0 if outcomes.is_empty() => Err(Failure::Other("no case has that name".to_owned())),
+        0 => Ok(()),
+        failed => Err(Failure::Cases { failed, all: outcomes.len() }),
+    }
+}
+
+/// This binary as the host under test.
+fn own_command() -> Result<LaunchCommand, Failure> {
+    let binary = std::env::current_exe()
+        .map_err(|error| Failure::Other(format!("cannot tell where this binary is: {}", plain(&error))))?;
+    let mut words = vec![binary.to_string_lossy().into_owned()];
+    let serve = "serve --guest {guest} --guest-config @{config} --upstream {backend} --listen {listen}";
+    words.extend(serve.split(' ').map(str::to_owned));
+    LaunchCommand::new(words).map_err(|error| Failure::Other(error.to_string()))
+}
+
+fn list(filter: Option<String>) -> Result<(), Failure> {
+    let filter = filter.map(run::Filter::new);
+    for case in cases::all() {
+        if filter.as_ref().is_none_or(|filter| filter.matches(case.id())) {
+            print(&format!("{:<52} {:<8} {}", case.id(), case.group(), case.says()))?;
+        }
+    }
+    Ok(())
+}
+
+fn print(line: &str) -> Result<(), Failure> {
+    writeln!(io::stdout().lock(), "{line}").map_err(|error| cannot_write("stdout", &error))
+}
+
+fn cannot_write(what: &str, error: &io::Error) -> Failure {
+    Failure::Other(format!("cannot write {what}: {}", plain(error)))
+}

@@ -1,0 +1,131 @@
+//! Guests in front of a backend, and `check`.
+
+use std::io::Write as _;
+
+use serde_json::Value;
+use tempfile::NamedTempFile;
+
+use crate::support::{Server, echoed, exchange, run, values};
+
+/// A guest file that lives as long as this.
+fn guest(wat: &str) -> NamedTempFile {
+    let mut file = tempfile::Builder::new().suffix(".wat").tempfile().expect("a temporary file");
+    file.write_all(wat.as_bytes()).expect("the file takes it");
+    file
+}
+
+fn path(file: &NamedTempFile) -> &str {
+    file.path().to_str().expect("a path of ours is text")
+}
+
+fn get(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+}
+
+/// Adds its configuration as a request header `x-config`.
+const ADDS_CONFIG: &str = r#"(module
+  (import "http_handler" "get_config" (func $get_config (param i32 i32) (result i32)))
+  (import "http_handler" "add_header_value" (func $add (param i32 i32 i32 i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "x-config")
+  (func (export "handle_request") (result i64)
+    (call $add (i32.const 0) (i32.const 0) (i32.const 8)
+      (i32.const 64) (call $get_config (i32.const 64) (i32.const 1024)))
+    i64.const 1)
+  (func (export "handle_response") (param i32 i32)))"#;
+
+/// Answers with the client's address.
+const ANSWERS_ADDRESS: &str = r#"(module
+  (import "http_handler" "get_source_addr" (func $addr (param i32 i32) (result i32)))
+  (import "http_handler" "write_body" (func $write (param i32 i32 i32)))
+  (memory (export "memory") 1)
+  (func (export "handle_request") (result i64)
+    (call $write (i32.const 1) (i32.const 0) (call $addr (i32.const 0) (i32.const 64)))
+    i64.const 0)
+  (func (export "handle_response") (param i32 i32)))"#;
+
+const TRAPS: &str = r#"(module (memory (export "memory") 1)
+  (func (export "handle_request") (result i64) unreachable)
+  (func (export "handle_response") (param i32 i32)))"#;
+
+#[tokio::test]
+async fn the_embedded_guest_answers_rejects_and_rewrites() {
+    let server = Server::start(&[]);
+    let hello = exchange(server.addr, get("/hello")).await;
+    assert!(hello.starts_with("HTTP/1.1 200 OK\r\n") && hello.ends_with("\r\n\r\nhello from the guest\n"), "{hello}");
+    let admin = exchange(server.addr, get("/admin/users")).await;
+    assert!(admin.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{admin}");
+    let rewritten = exchange(server.addr, get("/v1/users?a=b")).await;
+    assert!(rewritten.contains("\r\nx-guest: welcome\r\n"), "{rewritten}");
+    let echo = echoed(&rewritten);
+    assert_eq!(echo["uri"], "/users?a=b");
+    assert_eq!(values(&echo, "x-api-version"), ["1"]);
+}
+
+#[tokio::test]
+async fn the_first_guest_of_a_chain_is_outermost_and_each_has_its_own_configuration() {
+    let (first, second) = (guest(ADDS_CONFIG), guest(ADDS_CONFIG));
+    let server = Server::start(&[
+        "--guest", path(&first), "--guest-config", "one", "--guest", path(&second), "--guest-config", "two",
+    ]);
+    let echo = echoed(&exchange(server.addr, get("/")).await);
+    assert_eq!(values(&echo, "x-config"), ["one", "two"]);
+}
+
+#[tokio::test]
+async fn a_guest_sees_the_address_of_the_client() {
+    let guest = guest(ANSWERS_ADDRESS);
+    let server = Server::start(&["--guest", path(&guest)]);
+    let answer = exchange(server.addr, get("/")).await;
+    assert!(answer.contains("\r\n\r\n127.0.0.1:"), "{answer}");
+}
+
+#[tokio::test]
+async fn a_guest_that_traps_answers_500_without_a_word_and_the_server_lives() {
+    let guest = guest(TRAPS);
+    let server = Server::start(&["--guest", path(&guest)]);
+    for _ in 0..3 {
+        let answer = exchange(server.addr, get("/")).await;
+        assert!(answer.starts_with("HTTP/1.1 500 Internal Server Error\r\n"), "{answer}");
+        assert!(answer.ends_with("\r\n\r\n"), "no body: {answer}");
+    }
+}
+
+#[test]
+fn check_tells_what_a_guest_needs() {
+    let guest = guest(ADDS_CONFIG);
+    let output = run(&["check", path(&guest)]);
+    assert!(output.status.success());
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("a valid guest") && text.contains("http_handler.get_config"), "{text}");
+
+    let output = run(&["check", "--json", path(&guest)]);
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["valid"], true);
+    assert_eq!(report["imports"][1], "http_handler.add_header_value");
+    assert_eq!(report["needs_wasi"], false);
+    assert_eq!(report["memory_bytes_at_start"], 65_536);
+}
+
+#[test]
+fn a_guest_that_is_not_valid_exits_with_65_and_all_that_is_wrong_with_it() {
+    let guest = guest(r#"(module (import "env" "abort" (func)) (func (export "handle_request")))"#);
+    for command in [&["serve", "--guest", path(&guest)][..], &["check", path(&guest)]] {
+        let output = run(command);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(65), "{stderr}");
+        for part in ["env.abort", "handle_request", "handle_response", "memory"] {
+            assert!(stderr.contains(part), "{part}: {stderr}");
+        }
+    }
+}
+
+#[test]
+fn check_as_json_names_the_faults_of_a_guest_that_is_not_valid() {
+    let guest = guest("(module)");
+    let output = run(&["check", "--json", path(&guest)]);
+    assert_eq!(output.status.code(), Some(65));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON on stdout");
+    assert_eq!(report["valid"], false);
+    assert!(report["error"].as_str().is_some_and(|error| error.contains("handle_request")), "{report}");
+}

@@ -1,0 +1,118 @@
+//! With mounts: wasmtime-wasi's files, no runtime entered.
+
+use super::*;
+
+const OPEN: (&str, &str) = ("path_open", "i32 i32 i32 i32 i32 i64 i64 i32 i32");
+const IO: &str = "i32 i32 i32 i32";
+const FD_READ: i64 = 1 << 1;
+const FD_WRITE: i64 = 1 << 6;
+const CREATE: u32 = 1;
+
+/// A guest that opens `path` below the first mount, whose descriptor goes to 0, and goes on with `then`.
+fn opens(config: &WasiConfig, path: &str, flags: u32, rights: i64, then: &str) -> Guest {
+    let len = path.len();
+    let body = format!(
+        "(data (i32.const 100) \"{path}\") (data (i32.const 200) \"\\2c\\01\\00\\00\\05\\00\\00\\00\")
+        (data (i32.const 300) \"hello\")
+        (func $open (result i32)
+            (call $path_open (i32.const 3) (i32.const 1) (i32.const 100) (i32.const {len}) (i32.const {flags})
+                (i64.const {rights}) (i64.const 0) (i32.const 0) (i32.const 0)))
+        (func (export \"run\") (result i32) {then})"
+    );
+    Guest::new(config, &[OPEN, ("fd_read", IO), ("fd_write", IO)], &body)
+}
+
+/// Opens, then reads or writes five bytes at 300.
+fn then(function: &str) -> String {
+    format!(
+        "(local $errno i32)
+        (if (result i32) (local.tee $errno (call $open)) (then (local.get $errno))
+            (else (call ${function} (i32.load (i32.const 0)) (i32.const 200) (i32.const 1) (i32.const 8))))"
+    )
+}
+
+fn mounted(mount: Mount) -> WasiConfig {
+    WasiConfig { mounts: vec![mount], ..WasiConfig::default() }
+}
+
+#[test]
+fn a_file_is_read_outside_any_runtime() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "12345").unwrap();
+    let config = mounted(Mount::read_only(dir.path(), "/data"));
+    assert!(config.needs_async());
+    let mut guest = opens(&config, "file", 0, FD_READ, &then("fd_read"));
+    assert_eq!(block_on(guest.run_on_fiber()), 0);
+    assert_eq!((guest.u32(8), guest.bytes(300, 5)), (5, b"12345".to_vec()));
+}
+
+#[test]
+fn a_file_is_written_only_where_that_was_granted() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    let config = mounted(Mount::read_only(dir.path(), "/data"));
+    let mut guest = opens(&config, "file", CREATE, FD_WRITE, &then("fd_write"));
+    assert_ne!(block_on(guest.run_on_fiber()), 0);
+    assert!(!file.exists());
+    std::fs::write(&file, "12345").unwrap();
+    let mut guest = opens(&config, "file", 0, FD_READ | FD_WRITE, &then("fd_write"));
+    assert_ne!(block_on(guest.run_on_fiber()), 0);
+    assert_eq!(std::fs::read(&file).unwrap(), b"12345");
+    let config = mounted(Mount::read_write(dir.path(), "/data"));
+    let mut guest = opens(&config, "file", CREATE, FD_WRITE, &then("fd_write"));
+    assert_eq!(block_on(guest.run_on_fiber()), 0);
+    assert_eq!(std::fs::read(&file).unwrap(), b"hello");
+}
+
+#[test]
+fn nothing_outside_the_directory_is_reached() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = dir.path().join("inner");
+    std::fs::create_dir(&inner).unwrap();
+    std::fs::write(dir.path().join("secret"), "12345").unwrap();
+    #[cfg(unix)]
+    std::os::unix::fs::symlink("../secret", inner.join("link")).unwrap();
+    let config = mounted(Mount::read_write(&inner, "/data"));
+    for path in ["../secret", "link", "/etc/passwd", "../inner/../secret"] {
+        let mut guest = opens(&config, path, 0, FD_READ, &then("fd_read"));
+        assert_ne!(block_on(guest.run_on_fiber()), 0, "{path}");
+        assert_eq!(guest.bytes(300, 5), b"hello", "{path}");
+    }
+}
+
+#[test]
+fn a_missing_directory_is_reported() {
+    let config = mounted(Mount::read_only("/no/such/directory", "/data"));
+    let said = WasiState::new(&config).err().unwrap();
+    assert!(said.starts_with("cannot mount /no/such/directory at /data: "), "{said}");
+}
+
+#[test]
+fn output_goes_line_by_line_to_the_log_all_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = mounted(Mount::read_only(dir.path(), "/data"));
+    let body = r#"(data (i32.const 0) "\64\00\00\00\07\00\00\00") (data (i32.const 100) "one\ntwo")
+        (func (export "run") (result i32)
+            (call $fd_write (i32.const 2) (i32.const 0) (i32.const 1) (i32.const 8)))"#;
+    let mut guest = Guest::new(&config, &[("fd_write", IO)], body);
+    let lines = heard(|| assert_eq!(block_on(guest.run_on_fiber()), 0));
+    assert_eq!(lines, ["example stderr: one"]);
+    assert_eq!(heard(|| guest.flush()), ["example stderr: two"]);
+}
+
+#[test]
+fn clocks_randomness_arguments_and_exit_stay_our_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = WasiConfig { args: vec!["a".into()], ..mounted(Mount::read_only(dir.path(), "/data")) };
+    let functions = [("args_get", "i32 i32"), ("random_get", "i32 i32"), ("proc_exit", "i32")];
+    let body = r#"(func (export "run") (result i32)
+        (drop (call $args_get (i32.const 0) (i32.const 8)))
+        (drop (call $random_get (i32.const 16) (i32.const 8)))
+        (call $proc_exit (i32.const 3)) (i32.const 0))"#;
+    let mut guest = Guest::new(&config, &functions, body);
+    // No fiber is needed for any of them.
+    let error = guest.try_run().unwrap_err();
+    assert!(matches!(error.downcast_ref(), Some(CallError { reason: Reason::Exit(3), .. })));
+    assert_eq!((guest.u32(0), guest.bytes(8, 2)), (8, b"a\0".to_vec()));
+    assert_ne!(guest.u64(16), 0);
+}

@@ -1,0 +1,221 @@
+//! "Where we differ from the reference host": a test for each row of the table, in its order.
+
+use std::time::Duration;
+
+use http_wasm_host::{ErrorKind, Limits};
+use tracing_subscriber::EnvFilter;
+
+use crate::support::{
+    BUFFER_REQUEST, BUFFER_RESPONSE, assert_refused, block_on, feed, fields, fill, framing, get, guest,
+    header, length, list, number, pattern, post, proceeds, stops,
+};
+
+#[test]
+fn buffer_request_keeps_the_whole_body_whatever_the_steps_it_is_read_in() {
+    let probe = proceeds("(call $read_all 0 64)").features(BUFFER_REQUEST).pages(2).load();
+    let body = pattern(5000);
+    probe.run(post(&body), |next| assert!(next.request.take_body().0 == body));
+}
+
+#[test]
+fn framing_follows_a_rewritten_body() {
+    let rewrite = |kind| format!("(call $write_body {kind} \"longer than before\")");
+    let probe = proceeds(&rewrite(0)).features(BUFFER_RESPONSE).on_response(&rewrite(1)).load();
+    let host = probe.run(post(b"short"), |next| {
+        assert_eq!(framing(&next.request), length(18));
+        fill(&mut next.response, b"short");
+    });
+    assert_eq!(framing(&host.response), length(18));
+}
+
+#[test]
+fn setting_the_host_request_header_takes_effect() {
+    let probe = proceeds("(call $set_header_value 0 \"host\" \"other.example\")").load();
+    let mut host = get();
+    host.request.headers.add(b"host", b"example.com");
+    probe.run(host, |next| assert_eq!(header(&next.request, "host").as_deref(), Some("other.example")));
+}
+
+#[test]
+fn get_status_code_in_handle_response_without_buffer_response_answers_the_real_status() {
+    let probe = guest().on_response("(call $note (call $get_status_code))").load();
+    probe.run(get(), |next| next.status = 418);
+    assert_eq!(probe.notes(), [number(418)]);
+}
+
+#[test]
+fn the_error_of_a_trap_has_no_stack_in_its_message_but_apart_for_the_log() {
+    for probe in [stops("(call $boom)"), guest().on_response("(call $boom)")] {
+        let error = probe.item("(func $boom unreachable)").load().error(get());
+        assert!(!format!("{error} {error:?}").contains("boom"), "{error} {error:?}");
+        assert!(error.backtrace().unwrap().contains("boom"));
+    }
+}
+
+#[test]
+fn a_trapped_instance_never_serves_again() {
+    let probe = stops(
+        "(i32.store 0 (i32.add (i32.load 0) 1))
+         (call $note (i32.load 0))
+         (if (i32.eq (call $get_uri BUF 0) 4) (then unreachable))",
+    )
+    .load();
+    let error = probe.error(http_wasm_host::InMemoryHost::new("GET", "/bad"));
+    assert_eq!(error.kind(), ErrorKind::Trap);
+    probe.respond(get());
+    assert_eq!(probe.notes(), [number(1)]);
+    assert_eq!(probe.stats().dropped_failed, 1);
+}
+
+#[test]
+fn an_endless_loop_ends_at_the_deadline() {
+    let limits = Limits { deadline: Duration::from_millis(50), ..Limits::default() };
+    let error = stops("(loop $l (br $l))").limits(limits).load().error(get());
+    assert_eq!(error.kind(), ErrorKind::Deadline);
+}
+
+#[test]
+fn add_on_a_trailer_adds() {
+    let probe = guest()
+        .features(BUFFER_RESPONSE)
+        .on_response("(call $add_header_value 3 \"t\" \"1\") (call $add_header_value 3 \"t\" \"2\")")
+        .load();
+    let mut host = probe.run(get(), |_| {});
+    assert_eq!(host.response.take_body().1, fields(&[("t", "1"), ("t", "2")]));
+}
+
+#[test]
+fn request_trailers_are_those_of_the_request() {
+    let probe =
+        proceeds("(call $read 0 10) (call $note_list (call $get_header_values 2 \"t\" BUF LIMIT))").load();
+    let mut host = get();
+    feed(&mut host.request, [].into_iter(), Some(fields(&[("t", "request")])));
+    probe.run(host, |next| {
+        feed(&mut next.response, [].into_iter(), Some(fields(&[("t", "response")])));
+    });
+    assert_eq!(probe.notes()[1], list(["request"]));
+}
+
+#[test]
+fn a_guest_that_stops_with_req_ctx_set_gives_its_instance_back() {
+    let probe = stops("(return (i64.const 0x700000000))").load();
+    for _ in 0..5 {
+        probe.respond(get());
+    }
+    let stats = probe.stats();
+    assert_eq!((stats.live, stats.idle, stats.created), (1, 1, 1));
+}
+
+#[test]
+fn a_failed_instantiation_fails_that_request_alone() {
+    // Something from outside that a start function can see: whether the subscriber wants debug messages.
+    let probe = guest().on_start("(if (call $log_enabled -1) (then unreachable))").load();
+    let busy = probe.next(get());
+    let debug = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new("debug"))
+        .with_writer(std::io::sink)
+        .finish();
+    let failed = tracing::subscriber::with_default(debug, || probe.outcome(get()));
+    let error = failed.unwrap_err();
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Trap, None));
+    assert_eq!((probe.stats().live, probe.stats().created), (1, 2));
+    // The request that was running meanwhile, and one that comes later.
+    let another = probe.next(get());
+    block_on(busy.handle_response()).unwrap();
+    block_on(another.handle_response()).unwrap();
+    assert_eq!((probe.stats().live, probe.stats().idle), (2, 2));
+}
+
+#[test]
+fn a_failed_memory_write_traps() {
+    let error = stops("(drop (call $get_uri 65536 10))").load().error(get());
+    assert_refused(&error, "get_uri", Some(http_wasm_host::Phase::Request), "out of bounds");
+}
+
+#[test]
+fn buffer_response_holds_only_what_the_guest_asks_for() {
+    let probe = guest()
+        .features(BUFFER_RESPONSE)
+        .on_response("(call $set_header_value 1 \"x\" \"y\") (drop (call $read_body 1 BUF 2))")
+        .load();
+    let mut pinned = probe.next(get());
+    let body = pinned.host_mut().response.feed_body();
+    body.push("abc");
+    // It returns while the body is still to come.
+    let mut host = block_on(pinned.handle_response()).unwrap();
+    assert_eq!(header(&host.response, "x").as_deref(), Some("y"));
+    assert_eq!(host.response.take_body().0, b"abc");
+    body.push("def");
+    assert_eq!(host.response.take_body().0, b"def");
+}
+
+#[test]
+fn buffer_response_passes_upgrades() {
+    let probe =
+        guest().features(BUFFER_RESPONSE).on_response("(call $set_header_value 1 \"x\" \"y\")").load();
+    let host = probe.run(get(), |next| {
+        next.status = 101;
+        next.response.headers.add(b"upgrade", b"websocket");
+    });
+    assert_eq!((host.status, header(&host.response, "upgrade").as_deref()), (101, Some("websocket")));
+}
+
+#[test]
+fn what_is_held_for_the_guest_has_a_cap() {
+    let limits = Limits { replay_bytes: 1000, ..Limits::default() };
+    let probe = guest()
+        .features(BUFFER_RESPONSE)
+        .on_response("(call $read_all 1 100)")
+        .pages(2)
+        .limits(limits)
+        .load();
+    let error = probe.try_run(get(), |next| fill(&mut next.response, &pattern(1001))).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::BodyTooLarge(http_wasm_host::BodyKind::Response));
+}
+
+#[test]
+fn the_instance_is_given_back_when_handle_response_returns() {
+    let probe = guest().features(BUFFER_RESPONSE).load();
+    let mut pinned = probe.next(get());
+    let _body = pinned.host_mut().response.feed_body();
+    assert_eq!(probe.stats().idle, 0);
+    let host = block_on(pinned.handle_response()).unwrap();
+    assert_eq!(probe.stats().idle, 1);
+    drop(host);
+}
+
+#[test]
+fn header_names_come_in_the_order_received() {
+    let probe = stops("(call $note_list (call $get_header_names 0 BUF LIMIT))").load();
+    let mut host = get();
+    for name in ["z", "m", "a", "q"] {
+        host.request.headers.add(name.as_bytes(), b"");
+    }
+    assert_eq!(probe.noted(host), [list(["z", "m", "a", "q"])]);
+}
+
+#[test]
+fn enable_features_answers_what_is_supported() {
+    let probe = stops("(call $note (call $enable_features 1))").load();
+    assert_eq!(probe.noted(get()), [number(7)]);
+}
+
+#[test]
+fn initialize_is_run_and_so_is_start() {
+    let probe = guest().on_initialize("(call $note 1)").on_command("(call $note 2)").load();
+    assert_eq!(probe.noted(get()), [1, 2].map(number));
+}
+
+#[test]
+fn the_next_handlers_status_wins_over_one_set_before_next_without_buffering() {
+    let probe = proceeds("(call $set_status_code 404)").load();
+    assert_eq!(probe.run(get(), |next| next.status = 201).status, 201);
+}
+
+#[test]
+fn illegal_header_names_and_values_trap() {
+    for (name, value) in [("a b", "c"), ("a\\0d\\0ab", "c"), ("a", "b\\0d\\0ac"), ("a", "\\00")] {
+        let probe = stops(&format!("(call $set_header_value 1 \"{name}\" \"{value}\")")).load();
+        assert!(matches!(probe.outcome(get()), Err(error) if error.kind() == ErrorKind::HostCall));
+    }
+}

@@ -1,0 +1,242 @@
+//! Limits: each is reached, and passed by one.
+
+use http_wasm_host::{BodyKind, Error, ErrorKind, InMemoryHost, Limits, LoadError, Phase};
+
+use crate::support::{
+    BUFFER_REQUEST, BUFFER_RESPONSE, feed, fill, get, guest, number, pattern, post, proceeds, stops,
+};
+
+fn limited(change: impl FnOnce(&mut Limits)) -> Limits {
+    let mut limits = Limits::default();
+    change(&mut limits);
+    limits
+}
+
+#[track_caller]
+fn assert_limit(error: &Error, function: &str, kind: ErrorKind) {
+    assert_eq!((error.kind(), error.function()), (kind, Some(function)), "{error}");
+    assert!(error.to_string().contains("1000"), "the message names the limit: {error}");
+}
+
+fn replay() -> Limits {
+    limited(|limits| limits.replay_bytes = 1000)
+}
+
+#[test]
+fn a_request_longer_than_the_replay_limit_fails_when_the_guest_reads_past_it() {
+    for step in [1, 64, 1000, 4096] {
+        let probe = proceeds(&format!("(call $read_all 0 {step})"))
+            .features(BUFFER_REQUEST)
+            .pages(2)
+            .limits(replay())
+            .load();
+        probe.run(post(&pattern(1000)), |next| assert_eq!(next.request.take_body().0.len(), 1000));
+        for piece in [1, 100, 4096] {
+            let mut host = get();
+            feed(&mut host.request, pattern(1001).chunks(piece), None);
+            let error = probe.error(host);
+            assert_limit(&error, "read_body", ErrorKind::BodyTooLarge(BodyKind::Request));
+            assert_eq!(error.phase(), Some(Phase::Request));
+        }
+    }
+}
+
+#[test]
+fn a_response_longer_than_the_replay_limit_fails_when_the_guest_reads_past_it() {
+    let probe = guest()
+        .features(BUFFER_RESPONSE)
+        .on_response("(call $read_all 1 64)")
+        .pages(2)
+        .limits(replay())
+        .load();
+    let run = |len| probe.try_run(get(), |next| fill(&mut next.response, &pattern(len)));
+    assert_eq!(run(1000).unwrap().response.take_body().0.len(), 1000);
+    let error = run(1001).unwrap_err();
+    assert_limit(&error, "read_body", ErrorKind::BodyTooLarge(BodyKind::Response));
+    assert_eq!(error.phase(), Some(Phase::Response));
+}
+
+#[test]
+fn a_body_longer_than_the_replay_limit_passes_when_the_guest_reads_less_of_it() {
+    let body = pattern(100_000);
+    let probe = proceeds("(call $read 0 1000)")
+        .features(BUFFER_REQUEST | BUFFER_RESPONSE)
+        .on_response("(call $read 1 1000)")
+        .limits(replay())
+        .load();
+    let mut host = post(&body);
+    feed(&mut host.request, body.chunks(4096), None);
+    let mut host = probe.run(host, |next| {
+        assert!(next.request.take_body().0 == body);
+        fill(&mut next.response, &body);
+    });
+    assert!(host.response.take_body().0 == body);
+}
+
+#[test]
+fn the_replay_limit_does_not_count_for_a_body_that_is_consumed() {
+    let probe = proceeds("(call $read_all 0 64)").pages(2).limits(replay()).load();
+    probe.run(post(&pattern(100_000)), |_| {});
+}
+
+#[test]
+fn what_is_read_once_the_body_was_replaced_is_not_kept_and_does_not_count() {
+    for kind in [0, 1] {
+        let calls = format!("(call $write_body {kind} \"new\") (call $read_all {kind} 64)");
+        let probe = match kind {
+            0 => proceeds(&calls).features(BUFFER_REQUEST),
+            _ => guest().features(BUFFER_RESPONSE).on_response(&calls),
+        };
+        let probe = probe.pages(2).limits(replay()).load();
+        let run = probe.try_run(post(&pattern(5000)), |next| fill(&mut next.response, &pattern(5000)));
+        assert!(run.is_ok(), "{}", run.unwrap_err());
+    }
+}
+
+#[test]
+fn waiting_for_trailers_fails_past_the_replay_limit() {
+    let names = |kind| format!("(drop (call $get_header_names {kind} BUF LIMIT))");
+    let request = proceeds(&names(2)).features(BUFFER_REQUEST).limits(replay()).load();
+    request.run(post(&pattern(1000)), |next| assert_eq!(next.request.take_body().0.len(), 1000));
+    let error = request.error(post(&pattern(1001)));
+    assert_limit(&error, "get_header_names", ErrorKind::BodyTooLarge(BodyKind::Request));
+
+    let response = guest().features(BUFFER_RESPONSE).on_response(&names(3)).limits(replay()).load();
+    let run = |len| response.try_run(get(), |next| fill(&mut next.response, &pattern(len)));
+    assert_eq!(run(1000).unwrap().response.take_body().0.len(), 1000);
+    assert_limit(&run(1001).unwrap_err(), "get_header_names", ErrorKind::BodyTooLarge(BodyKind::Response));
+}
+
+#[test]
+fn waiting_for_trailers_of_an_endless_body_stops_at_the_replay_limit() {
+    let probe = proceeds("(drop (call $get_header_names 2 BUF LIMIT))")
+        .features(BUFFER_REQUEST)
+        .limits(replay())
+        .load();
+    let mut host = get();
+    let feed = host.request.feed_body();
+    for piece in pattern(1001).chunks(7) {
+        feed.push(piece.to_vec());
+    }
+    assert_eq!(probe.error(host).kind(), ErrorKind::BodyTooLarge(BodyKind::Request));
+}
+
+#[test]
+fn bytes_written_are_limited_request_and_response_together() {
+    let limits = limited(|limits| limits.written_bytes = 1000);
+    let write = |kind, len| format!("(call $write_body {kind} 0 {len})");
+    let probe = stops(&write(1, 1000)).limits(limits.clone()).load();
+    for _ in 0..2 {
+        // Each exchange has its own.
+        assert_eq!(probe.respond(get()).response.take_body().0.len(), 1000);
+    }
+    for (first, second) in
+        [((1, 1001), (1, 0)), ((1, 1000), (1, 1)), ((0, 600), (1, 401)), ((0, 1000), (0, 1))]
+    {
+        let calls = write(first.0, first.1) + &write(second.0, second.1);
+        let error = proceeds(&calls).limits(limits.clone()).load().error(get());
+        assert_limit(&error, "write_body", ErrorKind::Limit);
+    }
+    let probe =
+        proceeds(&write(1, 600)).features(BUFFER_RESPONSE).on_response(&write(1, 401)).limits(limits).load();
+    assert_limit(&probe.error(get()), "write_body", ErrorKind::Limit);
+}
+
+#[test]
+fn the_number_of_fields_set_is_limited_trailers_included() {
+    let limits = limited(|limits| limits.header_count = 1000);
+    // Setting one field a thousand times costs as much: what is recorded for trailers grows with each.
+    let times = |n: u32, kind: u32| {
+        format!(
+            "(global.set $n {n})
+             (loop $next
+               (call $add_header_value {kind} \"a\" \"b\")
+               (global.set $n (i32.sub (global.get $n) 1))
+               (br_if $next (global.get $n)))"
+        )
+    };
+    let load =
+        |calls: &str| stops(calls).item("(global $n (mut i32) (i32.const 0))").limits(limits.clone()).load();
+    load(&times(1000, 1)).respond(get());
+    for kinds in [(0, 0), (1, 1), (2, 2), (3, 3), (1, 3)] {
+        let calls = times(999, kinds.0) + &times(2, kinds.1);
+        assert_limit(&load(&calls).error(get()), "add_header_value", ErrorKind::Limit);
+    }
+}
+
+#[test]
+fn the_size_of_the_fields_set_is_limited() {
+    let limits = limited(|limits| limits.header_bytes = 1000);
+    let set =
+        |name, len| format!("(memory.fill BUF 120 1000) (call $set_header_value 1 \"{name}\" BUF {len})");
+    stops(&set("abc", 997)).limits(limits.clone()).load().respond(get());
+    for calls in [set("abc", 998), set("a", 900) + &set("b", 99)] {
+        let error = stops(&calls).limits(limits.clone()).load().error(get());
+        assert_limit(&error, "set_header_value", ErrorKind::Limit);
+    }
+}
+
+#[test]
+fn edits_of_trailers_that_are_removals_are_limited_too() {
+    // Each is recorded until the trailers arrive.
+    let limits = limited(|limits| limits.header_count = 1000);
+    let probe = stops(
+        "(global.set $n 100000)
+         (loop $next
+           (call $remove_header 3 \"a\")
+           (global.set $n (i32.sub (global.get $n) 1))
+           (br_if $next (global.get $n)))",
+    )
+    .item("(global $n (mut i32) (i32.const 0))")
+    .limits(limits)
+    .load();
+    assert_limit(&probe.error(get()), "remove_header", ErrorKind::Limit);
+}
+
+#[test]
+fn the_length_of_a_uri_is_limited() {
+    let limits = limited(|limits| limits.uri_bytes = 1000);
+    let set = |len| format!("(memory.fill BUF 97 2000) (i32.store8 BUF 47) (call $set_uri BUF {len})");
+    let probe = proceeds(&set(1000)).limits(limits.clone()).load();
+    probe.run(get(), |next| assert_eq!(next.uri.len(), 1000));
+    let error = proceeds(&set(1001)).limits(limits.clone()).load().error(get());
+    assert_limit(&error, "set_uri", ErrorKind::Limit);
+    // So is what encoding makes of it.
+    let set = "(memory.fill BUF 32 2000) (i32.store8 BUF 47) (call $set_uri BUF 400)";
+    assert_limit(&stops(set).limits(limits).load().error(get()), "set_uri", ErrorKind::Limit);
+}
+
+#[test]
+fn growing_the_memory_past_its_limit_fails_inside_the_guest() {
+    let probe = stops(
+        "(call $note (memory.grow 2)) (call $note (memory.grow 1)) (call $note (memory.grow 60000))
+         (call $note (memory.size))",
+    )
+    .limits(limited(|limits| limits.memory_bytes = 3 * 65_536))
+    .load();
+    assert_eq!(probe.noted(get()), [1, 0xffff_ffff, 0xffff_ffff, 3].map(number));
+}
+
+#[test]
+fn growing_a_table_past_its_limit_fails_inside_the_guest() {
+    let probe = stops(
+        "(call $note (table.grow $table (ref.null func) 999)) (call $note (table.grow $table (ref.null func) 1))",
+    )
+    .item("(table $table 1 funcref)")
+    .limits(limited(|limits| limits.table_elements = 1000))
+    .load();
+    assert_eq!(probe.noted(get()), [1, 0xffff_ffff].map(number));
+}
+
+#[test]
+fn a_memory_that_starts_above_its_limit_is_a_load_error() {
+    let limits = limited(|limits| limits.memory_bytes = 65_536);
+    match guest().pages(2).limits(limits).try_load::<InMemoryHost>() {
+        Err(LoadError::Start(error)) => {
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert!(error.to_string().contains("memory"), "{error}");
+        }
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("it was loaded"),
+    }
+}

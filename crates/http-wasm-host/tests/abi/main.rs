@@ -1,0 +1,30 @@
+//! The rules of the http-wasm ABI, each checked with a guest that shows it.
+
+mod bodyless;
+mod chain;
+mod cleanup;
+mod concurrency;
+mod ctx_next;
+mod divergences;
+mod early;
+mod features;
+mod feeding;
+mod head;
+mod headers;
+mod http_body;
+mod http_host;
+mod limits;
+mod log;
+mod memory;
+mod phases;
+mod read_request;
+mod read_response;
+mod request_trailers;
+mod response_trailers;
+mod runtime;
+mod special_headers;
+mod startup;
+mod status;
+mod support;
+mod traps;
+mod write;

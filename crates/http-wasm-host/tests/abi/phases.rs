@@ -1,0 +1,173 @@
+//! Which function may be called when: the table "Phases" of the ABI, and what works while an instance is made.
+
+use http_wasm_host::{InMemoryHost, LoadError, Phase};
+
+use crate::support::{Wat, assert_refused, guest, post, proceeds};
+
+/// In `handle_response` with neither of the features, with `buffer_request` alone, and with `buffer_response` alone.
+type After = [bool; 3];
+
+const ALWAYS: After = [true; 3];
+const NEVER: After = [false; 3];
+const WITH_BUFFER_REQUEST: After = [false, true, false];
+const WITH_BUFFER_RESPONSE: After = [false, false, true];
+
+fn check(function: &str, call: &str, after: After) {
+    // Before next everything is allowed.
+    proceeds(call).load().run(request(), |_| {});
+    for (features, allowed) in after.into_iter().enumerate() {
+        let probe = guest().features(features as u32).on_response(call).load();
+        match (probe.try_run(request(), |_| {}), allowed) {
+            (Ok(_), true) => {}
+            (Ok(_), false) => panic!("{call} is allowed in handle_response with features {features}"),
+            (Err(error), true) => panic!("{call} with features {features}: {error}"),
+            (Err(error), false) => {
+                assert_refused(&error, function, Some(Phase::Response), "handle_response");
+                // A clean instance takes over.
+                assert_eq!((probe.stats().live, probe.stats().dropped_failed), (0, 1));
+            }
+        }
+    }
+}
+
+fn request() -> InMemoryHost {
+    post(b"body")
+}
+
+/// `test name: function, call, when it is allowed in handle_response;`
+macro_rules! phases {
+    ($($test:ident: $function:ident $call:literal $after:expr;)*) => {$(
+        #[test]
+        fn $test() {
+            check(stringify!($function), $call, $after);
+        }
+    )*};
+}
+
+phases! {
+    enable_features_works_in_both_phases: enable_features "(drop (call $enable_features 7))" ALWAYS;
+    get_config_works_in_both_phases: get_config "(drop (call $get_config BUF LIMIT))" ALWAYS;
+    log_works_in_both_phases: log "(call $log 0 \"hello\")" ALWAYS;
+    log_enabled_works_in_both_phases: log_enabled "(drop (call $log_enabled 0))" ALWAYS;
+    the_method_can_always_be_read: get_method "(drop (call $get_method BUF LIMIT))" ALWAYS;
+    the_method_can_be_set_before_next_only: set_method "(call $set_method \"PUT\")" NEVER;
+    the_uri_can_always_be_read: get_uri "(drop (call $get_uri BUF LIMIT))" ALWAYS;
+    the_uri_can_be_set_before_next_only: set_uri "(call $set_uri \"/a\")" NEVER;
+    the_protocol_version_can_always_be_read: get_protocol_version
+        "(drop (call $get_protocol_version BUF LIMIT))" ALWAYS;
+    the_source_address_can_always_be_read: get_source_addr "(drop (call $get_source_addr BUF LIMIT))" ALWAYS;
+
+    names_of_request_headers_can_always_be_read: get_header_names
+        "(drop (call $get_header_names 0 BUF LIMIT))" ALWAYS;
+    names_of_response_headers_can_always_be_read: get_header_names
+        "(drop (call $get_header_names 1 BUF LIMIT))" ALWAYS;
+    names_of_request_trailers_can_always_be_read: get_header_names
+        "(drop (call $get_header_names 2 BUF LIMIT))" ALWAYS;
+    names_of_response_trailers_can_always_be_read: get_header_names
+        "(drop (call $get_header_names 3 BUF LIMIT))" ALWAYS;
+
+    request_headers_can_always_be_read: get_header_values
+        "(drop (call $get_header_values 0 \"a\" BUF LIMIT))" ALWAYS;
+    response_headers_can_always_be_read: get_header_values
+        "(drop (call $get_header_values 1 \"a\" BUF LIMIT))" ALWAYS;
+    request_trailers_can_always_be_read: get_header_values
+        "(drop (call $get_header_values 2 \"a\" BUF LIMIT))" ALWAYS;
+    response_trailers_can_always_be_read: get_header_values
+        "(drop (call $get_header_values 3 \"a\" BUF LIMIT))" ALWAYS;
+
+    request_headers_can_be_set_before_next_only: set_header_value
+        "(call $set_header_value 0 \"a\" \"b\")" NEVER;
+    response_headers_can_be_set_after_next_with_buffer_response: set_header_value
+        "(call $set_header_value 1 \"a\" \"b\")" WITH_BUFFER_RESPONSE;
+    request_trailers_can_be_set_before_next_only: set_header_value
+        "(call $set_header_value 2 \"a\" \"b\")" NEVER;
+    response_trailers_can_be_set_after_next_with_buffer_response: set_header_value
+        "(call $set_header_value 3 \"a\" \"b\")" WITH_BUFFER_RESPONSE;
+
+    request_headers_can_be_added_before_next_only: add_header_value
+        "(call $add_header_value 0 \"a\" \"b\")" NEVER;
+    response_headers_can_be_added_after_next_with_buffer_response: add_header_value
+        "(call $add_header_value 1 \"a\" \"b\")" WITH_BUFFER_RESPONSE;
+    request_trailers_can_be_added_before_next_only: add_header_value
+        "(call $add_header_value 2 \"a\" \"b\")" NEVER;
+    response_trailers_can_be_added_after_next_with_buffer_response: add_header_value
+        "(call $add_header_value 3 \"a\" \"b\")" WITH_BUFFER_RESPONSE;
+
+    request_headers_can_be_removed_before_next_only: remove_header "(call $remove_header 0 \"a\")" NEVER;
+    response_headers_can_be_removed_after_next_with_buffer_response: remove_header
+        "(call $remove_header 1 \"a\")" WITH_BUFFER_RESPONSE;
+    request_trailers_can_be_removed_before_next_only: remove_header "(call $remove_header 2 \"a\")" NEVER;
+    response_trailers_can_be_removed_after_next_with_buffer_response: remove_header
+        "(call $remove_header 3 \"a\")" WITH_BUFFER_RESPONSE;
+
+    headers_that_the_host_ignores_are_still_refused_in_the_wrong_phase: set_header_value
+        "(call $set_header_value 1 \"content-length\" \"5\")" WITH_BUFFER_RESPONSE;
+    headers_of_the_connection_are_still_refused_in_the_wrong_phase: set_header_value
+        "(call $set_header_value 0 \"connection\" \"close\")" NEVER;
+    an_emptying_content_length_is_still_refused_in_the_wrong_phase: set_header_value
+        "(call $set_header_value 1 \"content-length\" \"0\")" WITH_BUFFER_RESPONSE;
+
+    the_request_body_can_be_read_after_next_with_buffer_request: read_body
+        "(drop (call $read_body 0 BUF 1))" WITH_BUFFER_REQUEST;
+    the_response_body_can_be_read_after_next_with_buffer_response: read_body
+        "(drop (call $read_body 1 BUF 1))" WITH_BUFFER_RESPONSE;
+    the_request_body_can_be_written_before_next_only: write_body "(call $write_body 0 \"new\")" NEVER;
+    the_response_body_can_be_written_after_next_with_buffer_response: write_body
+        "(call $write_body 1 \"new\")" WITH_BUFFER_RESPONSE;
+    writing_nothing_is_still_refused_in_the_wrong_phase: write_body "(call $write_body 1 0 0)" WITH_BUFFER_RESPONSE;
+
+    the_status_can_always_be_read: get_status_code "(drop (call $get_status_code))" ALWAYS;
+    the_status_can_be_set_after_next_with_buffer_response: set_status_code
+        "(call $set_status_code 404)" WITH_BUFFER_RESPONSE;
+    an_informational_status_can_be_set_after_next_with_buffer_response: set_status_code
+        "(call $set_status_code 103)" WITH_BUFFER_RESPONSE;
+}
+
+/// Where code can run while an instance is made.
+const STARTS: [fn(Wat, &str) -> Wat; 3] = [Wat::on_start, Wat::on_initialize, Wat::on_command];
+
+#[test]
+fn enable_features_get_config_log_and_log_enabled_work_while_an_instance_is_made() {
+    for start in STARTS {
+        let guest = start(
+            guest().config(b"settings"),
+            "(if (i32.ne (call $enable_features 2) 7) (then unreachable))
+             (if (i32.ne (call $get_config BUF LIMIT) 8) (then unreachable))
+             (if (i64.ne (i64.load BUF) (i64.const 0x73676e6974746573)) (then unreachable))
+             (call $log 0 \"hello\")
+             (if (i32.gt_u (call $log_enabled 0) 1) (then unreachable))",
+        );
+        guest.load();
+    }
+}
+
+#[test]
+fn everything_else_traps_with_no_request_yet_while_an_instance_is_made() {
+    for (function, call) in [
+        ("get_method", "(drop (call $get_method BUF LIMIT))"),
+        ("set_method", "(call $set_method \"PUT\")"),
+        ("get_uri", "(drop (call $get_uri BUF LIMIT))"),
+        ("set_uri", "(call $set_uri \"/a\")"),
+        ("get_protocol_version", "(drop (call $get_protocol_version BUF LIMIT))"),
+        ("get_source_addr", "(drop (call $get_source_addr BUF LIMIT))"),
+        ("get_header_names", "(drop (call $get_header_names 0 BUF LIMIT))"),
+        ("get_header_names", "(drop (call $get_header_names 3 BUF LIMIT))"),
+        ("get_header_values", "(drop (call $get_header_values 0 \"a\" BUF LIMIT))"),
+        ("set_header_value", "(call $set_header_value 1 \"a\" \"b\")"),
+        ("set_header_value", "(call $set_header_value 1 \"content-length\" \"5\")"),
+        ("add_header_value", "(call $add_header_value 1 \"a\" \"b\")"),
+        ("remove_header", "(call $remove_header 1 \"a\")"),
+        ("read_body", "(drop (call $read_body 0 BUF LIMIT))"),
+        ("write_body", "(call $write_body 1 \"new\")"),
+        ("get_status_code", "(drop (call $get_status_code))"),
+        ("set_status_code", "(call $set_status_code 404)"),
+    ] {
+        for start in STARTS {
+            match start(guest(), call).try_load::<InMemoryHost>() {
+                Err(LoadError::Start(error)) => assert_refused(&error, function, None, "no request yet"),
+                Err(error) => panic!("{call}: {error}"),
+                Ok(_) => panic!("{call} works while an instance is made"),
+            }
+        }
+    }
+}

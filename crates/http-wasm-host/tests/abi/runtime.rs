@@ -1,0 +1,160 @@
+//! The `Runtime` hook: what the core asks of an executor where there is one.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use http_wasm_host::{Engine, Guest, InMemoryHost, Limits, Runtime, Task};
+
+use crate::support::{ByHand, Probe, Wat, block_on, eventually, get, guest, number, proceeds, stops};
+
+/// An executor that runs nothing by itself, and counts.
+#[derive(Clone, Default)]
+struct Recorder(Arc<Recorded>);
+
+#[derive(Default)]
+struct Recorded {
+    tasks: Mutex<Vec<Task>>,
+    yields: AtomicUsize,
+    declines: bool,
+}
+
+impl Runtime for Recorder {
+    fn spawn(&self, task: Task) -> Result<(), Task> {
+        if self.0.declines {
+            return Err(task);
+        }
+        self.0.tasks.lock().unwrap().push(task);
+        Ok(())
+    }
+
+    fn sleep(&self, _: Duration) -> Option<Task> {
+        None
+    }
+
+    fn yield_now(&self) -> Task {
+        self.0.yields.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::ready(()))
+    }
+}
+
+fn load(wat: &Wat, runtime: impl Runtime) -> Probe<InMemoryHost> {
+    let engine = Engine::builder().runtime(runtime).build().unwrap();
+    let guest: Guest<InMemoryHost> = wat.builder(&engine).load(wat.text().as_bytes()).unwrap();
+    Probe::new(guest)
+}
+
+fn notes_end() -> Wat {
+    guest().on_response("(call $note (local.get $is_error))")
+}
+
+#[test]
+fn clean_up_calls_go_to_the_runtime() {
+    let runtime = Recorder::default();
+    let probe = load(&notes_end(), runtime.clone());
+    drop(probe.next(get()));
+    let task = runtime.0.tasks.lock().unwrap().pop().expect("a task was spawned");
+    assert_eq!((probe.stats().live, probe.stats().idle), (1, 0), "not yet: the task decides when");
+    block_on(task);
+    assert_eq!((probe.stats().live, probe.stats().idle), (1, 1));
+    assert_eq!(probe.notes(), [number(1)]);
+}
+
+#[test]
+fn a_clean_up_that_the_runtime_drops_drops_the_instance_and_is_counted() {
+    let runtime = Recorder::default();
+    let probe = load(&notes_end(), runtime.clone());
+    drop(probe.next(get()));
+    runtime.0.tasks.lock().unwrap().clear();
+    let stats = probe.stats();
+    assert_eq!((stats.live, stats.idle, stats.dropped_unclean), (0, 0, 1));
+    assert_eq!(probe.noted(get()), [number(0)]);
+}
+
+#[test]
+fn clean_ups_that_a_runtime_declines_run_on_the_housekeeping_thread() {
+    let runtime = Recorder(Arc::new(Recorded { declines: true, ..Recorded::default() }));
+    let probe = load(&notes_end(), runtime);
+    drop(probe.next(get()));
+    eventually("the clean-up", || probe.stats().idle == 1);
+    assert_eq!(probe.notes(), [number(1)]);
+}
+
+#[test]
+fn a_request_that_is_answered_needs_nothing_of_the_runtime() {
+    let runtime = Recorder::default();
+    let probe = load(&notes_end(), runtime.clone());
+    for _ in 0..3 {
+        probe.run(get(), |_| {});
+    }
+    assert!(runtime.0.tasks.lock().unwrap().is_empty());
+}
+
+#[test]
+fn a_guest_known_to_compute_for_long_yields_through_the_runtime() {
+    let spin = "(loop $l (global.set $n (i32.add (global.get $n) 1))
+                  (br_if $l (i32.rem_u (global.get $n) (i32.const 50000000))))";
+    let wat = stops(spin)
+        .item("(global $n (mut i32) (i32.const 0))")
+        .limits(Limits { deadline: Duration::from_secs(60), ..Limits::default() });
+    let runtime = Recorder::default();
+    let probe = load(&wat, runtime.clone());
+    // The first call may hold its thread; it makes the guest known.
+    probe.respond(get());
+    let before = runtime.0.yields.load(Ordering::Relaxed);
+    probe.respond(get());
+    assert!(runtime.0.yields.load(Ordering::Relaxed) > before);
+}
+
+/// An executor whose yields never end.
+struct Stuck;
+
+impl Runtime for Stuck {
+    fn spawn(&self, task: Task) -> Result<(), Task> {
+        Err(task)
+    }
+
+    fn sleep(&self, _: Duration) -> Option<Task> {
+        None
+    }
+
+    fn yield_now(&self) -> Task {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[test]
+fn dropping_a_call_that_has_yielded_drops_the_instance() {
+    let wat =
+        stops("(loop $l (br $l))").limits(Limits { deadline: Duration::from_secs(60), ..Limits::default() });
+    let probe = load(&wat, Stuck);
+    let mut host = get();
+    // Whatever may have to wait runs so that it can be suspended.
+    let _feed = host.request.feed_body();
+    let mut call = ByHand::new(probe.0.handle_request(host));
+    call.waits();
+    drop(call);
+    let stats = probe.stats();
+    assert_eq!((stats.live, stats.idle, stats.dropped_cancelled), (0, 0, 1));
+}
+
+#[test]
+fn a_quick_guest_never_yields() {
+    let runtime = Recorder::default();
+    let probe = load(&proceeds("(drop (call $get_method BUF LIMIT))"), runtime.clone());
+    for _ in 0..100 {
+        probe.run(get(), |_| {});
+    }
+    // A thread that was kept off its processor for long may look slow once.
+    assert!(runtime.0.yields.load(Ordering::Relaxed) < 50);
+}
+
+#[test]
+fn an_engine_ends_with_its_last_guest_and_takes_its_queue_with_it() {
+    let probe = load(&notes_end(), Recorder(Arc::new(Recorded { declines: true, ..Recorded::default() })));
+    for _ in 0..10 {
+        drop(probe.next(get()));
+    }
+    drop(probe);
+    // Nothing to see: no thread panics, nothing hangs.
+}

@@ -1,0 +1,209 @@
+//! The making of an instance: start functions, and guests that can't be loaded.
+
+use std::time::Duration;
+
+use http_wasm_host::{ErrorKind, Guest, InMemoryHost, Limits, LoadError};
+
+use crate::support::{Probe, Wat, engine, get, guest, number, text};
+
+#[test]
+fn start_function_initialize_and_start_run_once_for_each_instance_in_this_order() {
+    let probe = guest()
+        .on_start("(call $note 1)")
+        .on_initialize("(call $note 2)")
+        .on_command("(call $note 3)")
+        .on_response("(call $note 4)")
+        .load();
+    // A second instance, while the first is busy.
+    let (first, second) = (probe.next(get()), probe.next(get()));
+    for pinned in [first, second] {
+        crate::support::block_on(pinned.handle_response()).unwrap();
+        assert_eq!(probe.notes(), [1, 2, 3, 4].map(number));
+    }
+    for _ in 0..2 {
+        assert_eq!(probe.noted(get()), [number(4)]);
+    }
+    assert_eq!(probe.stats().created, 2);
+}
+
+#[test]
+fn each_of_the_three_runs_alone_too() {
+    for start in [Wat::on_start, Wat::on_initialize, Wat::on_command] {
+        let probe = start(guest(), "(call $note 1)").load();
+        assert_eq!(probe.noted(get()), [number(1)]);
+    }
+}
+
+#[test]
+fn the_host_functions_that_work_at_start_find_the_memory_even_from_a_start_section() {
+    let guest = guest().config(b"settings").on_start("(call $note_text (call $get_config BUF LIMIT))");
+    assert_eq!(guest.load().noted(get()), [text("settings")]);
+}
+
+#[test]
+fn memory_out_of_bounds_traps_from_a_start_section_too() {
+    match guest().on_start("(call $log 0 65536 1)").try_load::<InMemoryHost>() {
+        Err(LoadError::Start(error)) => {
+            assert_eq!((error.kind(), error.function()), (ErrorKind::HostCall, Some("log")));
+        }
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("it was loaded"),
+    }
+}
+
+#[test]
+fn one_instance_is_made_when_the_guest_is_loaded() {
+    let probe = guest().load();
+    let stats = probe.stats();
+    assert_eq!((stats.live, stats.idle, stats.created), (1, 1, 1));
+}
+
+#[test]
+fn a_trap_at_start_up_is_a_load_error_that_names_guest_and_reason() {
+    for start in [Wat::on_start, Wat::on_initialize, Wat::on_command] {
+        let guest = start(guest().item("(func $boom unreachable)"), "(call $boom)");
+        match guest.try_load::<InMemoryHost>() {
+            Err(LoadError::Start(error)) => {
+                assert_eq!((error.kind(), error.phase()), (ErrorKind::Trap, None), "{error}");
+                assert!(error.backtrace().unwrap().contains("boom"));
+                let message = LoadError::Start(error).to_string();
+                assert!(message.contains("probe") && message.contains("unreachable"), "{message}");
+            }
+            Err(error) => panic!("{error}"),
+            Ok(_) => panic!("it was loaded"),
+        }
+    }
+}
+
+#[test]
+fn an_endless_loop_at_start_up_is_a_load_error() {
+    for start in [Wat::on_start, Wat::on_initialize, Wat::on_command] {
+        let limits = Limits { startup_deadline: Duration::from_millis(50), ..Limits::default() };
+        match start(guest(), "(loop $l (br $l))").limits(limits).try_load::<InMemoryHost>() {
+            Err(LoadError::Start(error)) => assert_eq!(error.kind(), ErrorKind::Deadline, "{error}"),
+            Err(error) => panic!("{error}"),
+            Ok(_) => panic!("it was loaded"),
+        }
+    }
+}
+
+#[test]
+fn start_up_has_a_deadline_of_its_own() {
+    let limits = Limits { deadline: Duration::from_millis(5), ..Limits::default() };
+    // Some 100 ms.
+    let spin = "(loop $l (i32.store 0 (i32.add (i32.load 0) 1)) (br_if $l (i32.lt_u (i32.load 0) (i32.const 50000000))))";
+    for start in [Wat::on_start, Wat::on_initialize] {
+        start(guest(), spin).limits(limits.clone()).load();
+    }
+}
+
+#[test]
+fn what_is_known_of_a_guest_can_be_asked_for() {
+    let probe = guest().features(6).pages(3).load();
+    let facts = probe.0.facts();
+    assert_eq!(probe.0.name(), "probe");
+    assert_eq!(facts.features.bits(), 6);
+    assert_eq!(facts.memory_bytes, 3 * 65_536);
+    assert_eq!(facts.inspection.imports().len(), 19);
+}
+
+/// Loads raw text; gives the message.
+fn refused(wat: &str) -> String {
+    match Guest::<InMemoryHost>::builder(engine()).name("probe").load::<InMemoryHost>(wat.as_bytes()) {
+        Err(error) => error.to_string(),
+        Ok(_) => panic!("it was loaded: {wat}"),
+    }
+}
+
+const MEMORY: &str = "(memory (export \"memory\") 1)";
+const REQUEST: &str = "(func (export \"handle_request\") (result i64) (i64.const 1))";
+const RESPONSE: &str = "(func (export \"handle_response\") (param i32 i32))";
+
+#[test]
+fn a_guest_of_the_three_exports_alone_is_enough() {
+    let wat = format!("(module {MEMORY} {REQUEST} {RESPONSE})");
+    Guest::<InMemoryHost>::load(engine(), wat.as_bytes()).unwrap();
+    let wasm = wat::parse_str(&wat).unwrap();
+    Guest::<InMemoryHost>::load(engine(), &wasm).unwrap();
+}
+
+#[test]
+fn a_guest_may_import_a_function_twice() {
+    let import =
+        |id| format!("(import \"http_handler\" \"read_body\" (func ${id} (param i32 i32 i32) (result i64)))");
+    let wat = format!(
+        "(module {} {} {MEMORY} {RESPONSE} (func (export \"handle_request\") (result i64)
+           (drop (call $one (i32.const 0) (i32.const 0) (i32.const 1)))
+           (call $two (i32.const 0) (i32.const 0) (i32.const 1))))",
+        import("one"),
+        import("two")
+    );
+    let probe = Probe::new(Guest::<InMemoryHost>::load(engine(), wat.as_bytes()).unwrap());
+    // What is left of "abc" tells that both have read: the second result's low half is 1, so it proceeds.
+    let mut pinned = probe.next(crate::support::post(b"abc"));
+    assert_eq!(pinned.host_mut().request.take_body().0, b"c");
+}
+
+#[test]
+fn a_guest_without_one_of_its_exports_is_refused_with_an_error_that_says_so() {
+    for (wat, missing) in [
+        (format!("(module {REQUEST} {RESPONSE})"), "memory"),
+        (format!("(module {MEMORY} {RESPONSE})"), "handle_request"),
+        (format!("(module {MEMORY} {REQUEST})"), "handle_response"),
+    ] {
+        let message = refused(&wat);
+        for part in ["probe", missing, "missing"] {
+            assert!(message.contains(part), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_guest_with_a_wrong_signature_is_refused_with_an_error_that_says_so() {
+    let request = "(func (export \"handle_request\") (result i32) (i32.const 1))";
+    let message = refused(&format!("(module {MEMORY} {request} {RESPONSE})"));
+    assert!(message.contains("handle_request") && message.contains("i64"), "{message}");
+    let response = "(func (export \"handle_response\") (param i32))";
+    let message = refused(&format!("(module {MEMORY} {REQUEST} {response})"));
+    assert!(message.contains("handle_response") && message.contains("i32"), "{message}");
+}
+
+#[test]
+fn an_import_that_the_abi_does_not_have_is_refused_with_an_error_that_names_it() {
+    for (module, name, ty) in [
+        ("env", "abort", "(param i32 i32 i32 i32)"),
+        ("http_handler", "get_weather", "(result i32)"),
+        ("http_handler", "get_method", "(param i32) (result i32)"),
+        ("wasi_snapshot_preview2", "fd_write", ""),
+    ] {
+        let import = format!("(import \"{module}\" \"{name}\" (func {ty}))");
+        let message = refused(&format!("(module {import} {MEMORY} {REQUEST} {RESPONSE})"));
+        assert!(message.contains("probe") && message.contains(name), "{message}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_module_are_refused() {
+    for bytes in ["", "\0asm", "\0asm\x01\0\0\0", "#!/bin/sh", "(module", "(component)"] {
+        assert!(refused(bytes).contains("probe"));
+    }
+}
+
+#[test]
+fn a_guest_file_that_is_not_there_is_refused_with_its_name() {
+    let error = Guest::<InMemoryHost>::builder(engine())
+        .load_file::<InMemoryHost>("/no/such/guest.wasm")
+        .unwrap_err();
+    assert!(matches!(error, LoadError::Read { .. }));
+    assert!(error.to_string().contains("/no/such/guest.wasm"), "{error}");
+}
+
+#[test]
+fn a_guest_is_named_after_its_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("router.wat");
+    std::fs::write(&path, format!("(module {MEMORY} {REQUEST} {RESPONSE})")).unwrap();
+    let load = |builder: http_wasm_host::GuestBuilder| builder.load_file::<InMemoryHost>(&path).unwrap();
+    assert_eq!(load(Guest::<InMemoryHost>::builder(engine())).name(), "router");
+    assert_eq!(load(Guest::<InMemoryHost>::builder(engine()).name("other")).name(), "other");
+}

@@ -1,0 +1,179 @@
+//! What all tests share: guests in a few lines, and the next handler and client that they stand between.
+
+mod drive;
+mod notes;
+mod wat;
+
+use std::sync::OnceLock;
+
+use http_wasm_host::{
+    Engine, Error, ErrorKind, Fields, Guest, Host, InMemoryHost, Message, Outcome, Phase, Pinned, PoolStats,
+};
+
+pub(crate) use self::drive::{ByHand, block_on, eventually};
+pub(crate) use self::notes::{Note, decode, eof, list, more, nothing, number, text, whole};
+pub(crate) use self::wat::{Wat, guest, proceeds, stops};
+
+pub(crate) const BUFFER_REQUEST: u32 = 1;
+pub(crate) const BUFFER_RESPONSE: u32 = 2;
+
+/// The engine of all tests that need no other.
+pub(crate) fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| Engine::new().unwrap())
+}
+
+/// A loaded guest.
+pub(crate) struct Probe<H: Host>(pub(crate) Guest<H>);
+
+impl<H: Host> Probe<H> {
+    pub(crate) fn new(guest: Guest<H>) -> Self {
+        Self(guest)
+    }
+
+    pub(crate) fn stats(&self) -> PoolStats {
+        self.0.stats()
+    }
+
+    pub(crate) fn outcome(&self, host: H) -> Result<Outcome<H>, Error> {
+        block_on(self.0.handle_request(host))
+    }
+
+    /// A request that the guest lets through.
+    #[track_caller]
+    pub(crate) fn next(&self, host: H) -> Pinned<H> {
+        match self.outcome(host) {
+            Ok(Outcome::Next(pinned)) => pinned,
+            Ok(Outcome::Respond(_)) => panic!("the guest should have proceeded"),
+            Err(error) => panic!("{error}\n{}", error.backtrace().unwrap_or_default()),
+        }
+    }
+
+    /// A request that the guest answers.
+    #[track_caller]
+    pub(crate) fn respond(&self, host: H) -> H {
+        match self.outcome(host) {
+            Ok(Outcome::Respond(host)) => host,
+            Ok(Outcome::Next(_)) => panic!("the guest should have stopped"),
+            Err(error) => panic!("{error}\n{}", error.backtrace().unwrap_or_default()),
+        }
+    }
+
+    /// A request through both phases, with `next` for the next handler where there is one.
+    pub(crate) fn try_run(&self, host: H, next: impl FnOnce(&mut H)) -> Result<H, Error> {
+        match self.outcome(host)? {
+            Outcome::Respond(host) => Ok(host),
+            Outcome::Next(mut pinned) => {
+                next(pinned.host_mut());
+                block_on(pinned.handle_response())
+            }
+        }
+    }
+
+    #[track_caller]
+    pub(crate) fn run(&self, host: H, next: impl FnOnce(&mut H)) -> H {
+        match self.try_run(host, next) {
+            Ok(host) => host,
+            Err(error) => panic!("{error}\n{}", error.backtrace().unwrap_or_default()),
+        }
+    }
+
+    /// The error of a request that makes the guest fail, with a next handler that does nothing.
+    #[track_caller]
+    pub(crate) fn error(&self, host: H) -> Error {
+        match self.try_run(host, |_| {}) {
+            Err(error) => error,
+            Ok(_) => panic!("the guest should have failed"),
+        }
+    }
+}
+
+impl Probe<InMemoryHost> {
+    /// What the guest has noted since it was asked last.
+    #[track_caller]
+    pub(crate) fn notes(&self) -> Vec<Note> {
+        decode(&self.respond(InMemoryHost::new("DUMP", "/")).response.take_body().0)
+    }
+
+    /// What the guest notes while it handles a request, with a next handler that does nothing.
+    #[track_caller]
+    pub(crate) fn noted(&self, host: InMemoryHost) -> Vec<Note> {
+        self.run(host, |_| {});
+        self.notes()
+    }
+}
+
+/// A request without headers or body.
+pub(crate) fn get() -> InMemoryHost {
+    InMemoryHost::new("GET", "/")
+}
+
+/// A request with a body, framed.
+pub(crate) fn post(body: &[u8]) -> InMemoryHost {
+    let mut host = InMemoryHost::new("POST", "/");
+    fill(&mut host.request, body);
+    host
+}
+
+/// Gives a message a body, framed.
+pub(crate) fn fill(message: &mut Message, body: &[u8]) {
+    message.set_body(body.to_vec());
+    message.headers.set(b"content-length", body.len().to_string().as_bytes());
+}
+
+/// The value of a header, its values joined by "|" should there be several.
+pub(crate) fn header(message: &Message, name: &str) -> Option<String> {
+    let values: Vec<_> =
+        message.headers.values(name.as_bytes()).map(|value| value.escape_ascii().to_string()).collect();
+    (!values.is_empty()).then(|| values.join("|"))
+}
+
+/// The body, in which nothing is random but everything differs.
+pub(crate) fn pattern(len: usize) -> Vec<u8> {
+    let mut state = 1_u32;
+    let next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+/// Checks an error of a host function: its kind, function, phase, and that the message names function and reason.
+#[track_caller]
+pub(crate) fn assert_refused(error: &Error, function: &str, phase: Option<Phase>, reason: &str) {
+    let message = error.to_string();
+    assert_eq!(error.kind(), ErrorKind::HostCall, "{message}");
+    assert_eq!(error.function(), Some(function), "{message}");
+    assert_eq!(error.phase(), phase, "{message}");
+    assert!(message.contains(function), "{message}");
+    assert!(message.contains(reason), "{message} should contain {reason:?}");
+    assert_eq!(error.guest(), "probe");
+}
+
+/// Gives a message a body that has arrived in `pieces`, with trailers.
+pub(crate) fn feed<'a>(
+    message: &mut Message,
+    pieces: impl Iterator<Item = &'a [u8]>,
+    trailers: Option<Fields>,
+) {
+    let feed = message.feed_body();
+    pieces.for_each(|piece| feed.push(piece.to_vec()));
+    feed.finish(trailers);
+}
+
+pub(crate) fn fields(fields: &[(&str, &str)]) -> Fields {
+    fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes())).collect()
+}
+
+/// The headers that frame a message: `content-length`, `transfer-encoding`, `trailer`.
+pub(crate) fn framing(message: &Message) -> [Option<String>; 3] {
+    ["content-length", "transfer-encoding", "trailer"].map(|name| header(message, name))
+}
+
+/// Framing by a length alone.
+pub(crate) fn length(len: usize) -> [Option<String>; 3] {
+    [Some(len.to_string()), None, None]
+}
+
+/// No framing header.
+pub(crate) const UNFRAMED: [Option<String>; 3] = [None, None, None];

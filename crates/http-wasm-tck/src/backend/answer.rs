@@ -1,0 +1,123 @@
+//! What the backend is asked to answer.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::payload::Payload;
+use crate::text::{from_latin1, to_hex};
+use crate::wire::{Fields, Framing};
+
+/// A response of the backend.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reply {
+    pub(crate) status: u16,
+    /// One character stands for one byte.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Payload,
+    pub(crate) framing: Framing,
+    pub(crate) trailers: Vec<(String, String)>,
+    pub(crate) informational: Vec<u16>,
+    pub(crate) piece: usize,
+    pub(crate) pause_ms: u64,
+}
+
+/// The body that the backend answers with unless told otherwise.
+pub(crate) const BODY: &str = "from the backend";
+
+impl Default for Reply {
+    fn default() -> Self {
+        Self::text(200, BODY).header("x-from", "backend")
+    }
+}
+
+impl Reply {
+    /// A text with its `content-length`.
+    pub fn text(status: u16, body: &str) -> Self {
+        Self {
+            status,
+            headers: Vec::new(),
+            body: body.into(),
+            framing: Framing::Length,
+            trailers: Vec::new(),
+            informational: Vec::new(),
+            piece: 0,
+            pause_ms: 0,
+        }
+    }
+
+    /// Only a head; for the statuses that have no body.
+    pub fn bodiless(status: u16) -> Self {
+        Self { framing: Framing::None, ..Self::text(status, "") }
+    }
+
+    /// So many bytes of the pattern.
+    pub fn pattern(len: usize, framing: Framing) -> Self {
+        Self { body: Payload::Pattern(len), framing, ..Self::default() }
+    }
+
+    /// The same with this status.
+    pub fn status(mut self, status: u16) -> Self {
+        self.status = status;
+        self
+    }
+
+    /// The same with one header more.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The same with one trailer more, in chunks.
+    pub fn trailer(mut self, name: &str, value: &str) -> Self {
+        self.trailers.push((name.to_owned(), value.to_owned()));
+        self.framing = Framing::Chunked;
+        self
+    }
+
+    /// The same with an informational response before it.
+    pub fn after(mut self, informational: u16) -> Self {
+        self.informational.push(informational);
+        self
+    }
+
+    /// The same in pieces of so many bytes, with a pause between them.
+    pub fn slowly(mut self, piece: usize, pause_ms: u64) -> Self {
+        (self.piece, self.pause_ms) = (piece, pause_ms);
+        self
+    }
+
+    pub(crate) fn pause(&self) -> Duration {
+        Duration::from_millis(self.pause_ms)
+    }
+
+    /// The value of the header that asks for it.
+    pub(crate) fn encode(&self) -> String {
+        serde_json::to_vec(self).map(|json| to_hex(&json)).unwrap_or_default()
+    }
+
+    /// The header lines, framing included.
+    pub(super) fn fields(&self) -> Fields {
+        let mut fields = to_fields(&self.headers);
+        let framing = match self.framing {
+            Framing::None => None,
+            Framing::Length => Some(("Content-Length", self.body.len().to_string())),
+            Framing::Chunked => Some(("Transfer-Encoding", "chunked".to_owned())),
+            Framing::Close => Some(("Connection", "close".to_owned())),
+        };
+        fields.extend(framing.map(|(name, value)| (name.into(), value.into_bytes())));
+        if !self.trailers.is_empty() {
+            let names: Vec<&str> = self.trailers.iter().map(|trailer| &trailer.0[..]).collect();
+            fields.push((b"Trailer".to_vec(), names.join(", ").into_bytes()));
+        }
+        fields
+    }
+
+    pub(super) fn trailers(&self) -> Fields {
+        to_fields(&self.trailers)
+    }
+}
+
+fn to_fields(pairs: &[(String, String)]) -> Fields {
+    pairs.iter().map(|(name, value)| (from_latin1(name), from_latin1(value))).collect()
+}

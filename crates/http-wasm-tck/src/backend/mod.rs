@@ -1,0 +1,171 @@
+//! The backend behind the host under test: answers as the request's `x-tck-answer` says, and remembers what came.
+//!
+//! A request with `x-tck-fetch: ID` is answered with what was seen of the request that had `x-tck-id: ID`, so that
+//! the runner needs no way to the backend but that through the host.
+
+mod answer;
+mod seen;
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncWriteExt as _, BufWriter};
+use tokio::net::{TcpListener, TcpStream};
+
+pub use self::answer::Reply;
+pub use self::seen::Seen;
+use crate::text::{from_hex, latin1};
+use crate::wire::{Framed, Framing, Head, Reader, values, write_body, write_fields};
+
+pub(crate) const ID: &str = "x-tck-id";
+pub(crate) const FETCH: &str = "x-tck-fetch";
+pub(crate) const ANSWER: &str = "x-tck-answer";
+
+/// How many requests are remembered.
+const MEMORY: usize = 1024;
+
+/// The kit's backend, bound to an address.
+#[derive(Debug)]
+pub struct Backend {
+    listener: TcpListener,
+    memory: Arc<Mutex<VecDeque<(String, Seen)>>>,
+}
+
+impl Backend {
+    /// Listens on `address`, HOST:PORT; port 0 takes any free port.
+    ///
+    /// # Errors
+    /// When the address can't be listened on.
+    pub async fn bind(address: &str) -> io::Result<Self> {
+        Ok(Self { listener: TcpListener::bind(address).await?, memory: Arc::default() })
+    }
+
+    /// Where it listens.
+    ///
+    /// # Errors
+    /// When the system doesn't tell.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Answers requests until dropped.
+    pub async fn serve(self) {
+        loop {
+            let Ok((stream, _)) = self.listener.accept().await else {
+                // File descriptors have run out, as a rule; some will be free soon.
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            };
+            let connection = Connection { memory: self.memory.clone() };
+            // A connection that breaks is the host's affair; what it did not send, the runner misses.
+            tokio::spawn(async move { connection.serve(stream).await.ok() });
+        }
+    }
+}
+
+struct Connection {
+    memory: Arc<Mutex<VecDeque<(String, Seen)>>>,
+}
+
+impl Connection {
+    async fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
+        stream.set_nodelay(true)?;
+        let (read, write) = stream.split();
+        let (mut reader, mut writer) = (Reader::new(read), BufWriter::new(write));
+        while let Some(head) = reader.head().await? {
+            let mut seen = Seen::of(&head);
+            if values(&head.fields, "expect").any(|value| value.eq_ignore_ascii_case(b"100-continue")) {
+                writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
+                writer.flush().await?;
+            }
+            let broken = match head.framing() {
+                Ok((framing, length)) => {
+                    seen.framing = framing;
+                    match reader.body(framing, length).await {
+                        Ok(body) => {
+                            seen.receive(&body.bytes, &body.trailers);
+                            None
+                        }
+                        Err(error) => Some(error.to_string()),
+                    }
+                }
+                Err(reason) => Some(reason),
+            };
+            let close = broken.is_some();
+            seen.broken = broken;
+            let fetched = values(&head.fields, FETCH).next().map(|id| self.recall(&latin1(id)));
+            let reply = match fetched {
+                Some(reply) => reply,
+                None => {
+                    let reply = asked(&head);
+                    if let Some(id) = values(&head.fields, ID).next() {
+                        self.remember(latin1(id), seen);
+                    }
+                    reply
+                }
+            };
+            answer(&mut writer, &head, &reply).await?;
+            if close || reply.framing == Framing::Close {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(&self, id: String, seen: Seen) {
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        if memory.len() == MEMORY {
+            memory.pop_front();
+        }
+        memory.push_back((id, seen));
+    }
+
+    fn recall(&self, id: &str) -> Reply {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let found: Vec<&Seen> =
+            memory.iter().filter(|(other, _)| other == id).map(|(_, seen)| seen).collect();
+        match serde_json::to_string(&found) {
+            Ok(json) => Reply::text(200, &json),
+            Err(_) => Reply::text(500, "the report is no JSON"),
+        }
+    }
+}
+
+fn asked(head: &Head) -> Reply {
+    match values(&head.fields, ANSWER).next() {
+        None => Reply::default(),
+        Some(hex) => from_hex(hex)
+            .and_then(|json| serde_json::from_slice(&json).ok())
+            .unwrap_or_else(|| Reply::text(500, "x-tck-answer is damaged")),
+    }
+}
+
+async fn answer(to: &mut (impl tokio::io::AsyncWrite + Unpin), head: &Head, reply: &Reply) -> io::Result<()> {
+    for status in &reply.informational {
+        to.write_all(format!("HTTP/1.1 {status} Early\r\nx-early: {status}\r\n\r\n").as_bytes()).await?;
+        to.flush().await?;
+    }
+    let is_head = head.first.starts_with(b"HEAD ");
+    let mut text = format!("HTTP/1.1 {} Answer\r\n", reply.status).into_bytes();
+    write_fields(&mut text, &reply.fields());
+    text.extend(b"\r\n");
+    to.write_all(&text).await?;
+    if is_head || matches!(reply.status, 100..=199 | 204 | 304) {
+        return to.flush().await;
+    }
+    // The head goes out alone, so that a host that waits for more is seen.
+    if !reply.pause().is_zero() {
+        to.flush().await?;
+    }
+    let framed = Framed {
+        bytes: &reply.body.bytes(),
+        framing: reply.framing,
+        trailers: &reply.trailers(),
+        piece: reply.piece,
+        pause: reply.pause(),
+    };
+    write_body(to, framed).await
+}

@@ -1,0 +1,191 @@
+//! One request with its scripts, the backend's answer to it, and what must come of it.
+
+use std::time::Duration;
+
+use super::Check;
+use crate::backend::{ANSWER, ID, Reply};
+use crate::client::Request;
+use crate::guest::Function;
+use crate::payload::Payload;
+use crate::script::{Mode, Script, script};
+use crate::text::to_hex;
+use crate::wire::Framing;
+
+/// One request and all that belongs to it.
+#[derive(Clone, Debug, Default)]
+pub struct Exchange {
+    request: Request,
+    pub(super) reply: Reply,
+    pub(super) before: Script,
+    pub(super) after: Script,
+    pub(super) stops: bool,
+    features: u32,
+    reports_after: bool,
+    pub(super) checks: Vec<Check>,
+}
+
+/// An exchange as it goes out.
+pub(crate) struct Sent {
+    pub(crate) id: String,
+    pub(crate) request: Request,
+}
+
+/// Where the guest puts its report.
+const IN_REQUEST: u32 = 0;
+const IN_RESPONSE: u32 = 1;
+const IN_LATE_RESPONSE: u32 = 2;
+
+impl Exchange {
+    /// A GET.
+    pub fn get(target: &str) -> Self {
+        Self::default().method("GET").target(target)
+    }
+
+    /// A POST with a body.
+    pub fn post(body: impl Into<Payload>, framing: Framing) -> Self {
+        let mut exchange = Self::default().method("POST");
+        (exchange.request.body, exchange.request.framing) = (body.into(), framing);
+        exchange
+    }
+
+    /// The same with this method.
+    pub fn method(mut self, method: &str) -> Self {
+        method.clone_into(&mut self.request.method);
+        self
+    }
+
+    /// The same with this target.
+    pub fn target(mut self, target: &str) -> Self {
+        target.clone_into(&mut self.request.target);
+        self
+    }
+
+    /// The same for this host.
+    pub fn host(mut self, host: &str) -> Self {
+        self.request.host = Some(host.to_owned());
+        self
+    }
+
+    /// The same in HTTP/1.0.
+    pub fn http10(mut self) -> Self {
+        self.request.version = "HTTP/1.0";
+        self
+    }
+
+    /// The same with one header more.
+    pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
+        self.request.fields.push((name.into(), value.as_ref().to_vec()));
+        self
+    }
+
+    /// The same with one trailer more; the body must be chunked.
+    pub fn trailer(mut self, name: &str, value: &str) -> Self {
+        self.request.trailers.push((name.into(), value.into()));
+        self
+    }
+
+    /// The same, sent in pieces of so many bytes, with a pause between them.
+    pub fn slowly(mut self, piece: usize, pause_ms: u64) -> Self {
+        (self.request.piece, self.request.pause) = (piece, Duration::from_millis(pause_ms));
+        self
+    }
+
+    /// The same with this answer of the backend. A client that is to see trailers says so.
+    pub fn reply(mut self, reply: Reply) -> Self {
+        if !reply.trailers.is_empty() {
+            self = self.takes_trailers();
+        }
+        self.reply = reply;
+        self
+    }
+
+    /// The same from a client that takes trailers.
+    pub fn takes_trailers(self) -> Self {
+        self.header("te", "trailers")
+    }
+
+    /// What the guest does in `handle_request`.
+    pub fn before(mut self, script: Script) -> Self {
+        self.before = script;
+        self
+    }
+
+    /// The guest answers by itself.
+    pub fn stops(mut self) -> Self {
+        self.stops = true;
+        self
+    }
+
+    /// What the guest does in `handle_response`.
+    pub fn after(mut self, script: Script) -> Self {
+        self.after = script;
+        self
+    }
+
+    /// The guest enables these features first of all.
+    pub fn features(mut self, features: u32) -> Self {
+        self.features |= features;
+        self.reports_after |= features & 2 != 0;
+        self
+    }
+
+    /// The instance has `buffer_response` from its start.
+    pub fn buffers_from_start(mut self) -> Self {
+        self.reports_after = true;
+        self
+    }
+
+    /// What must come of it.
+    pub fn check(mut self, check: Check) -> Self {
+        self.checks.push(check);
+        self
+    }
+
+    pub(crate) fn checks(&self) -> &[Check] {
+        &self.checks
+    }
+
+    pub(super) fn scripts(&self) -> (&Script, &Script) {
+        (&self.before, &self.after)
+    }
+
+    /// Whether the guest reports what it saw in `handle_response`; if not, it traps when that was wrong.
+    pub(super) fn reports_after(&self) -> bool {
+        self.reports_after && !self.after.expected().is_empty()
+    }
+
+    /// As it goes out, under this id.
+    pub(crate) fn prepare(&self, case: &str, id: String) -> Sent {
+        let mut before = script();
+        if self.features != 0 {
+            before = before.call(Function::EnableFeatures, [self.features.into()]);
+        }
+        before = before.then(self.before.clone());
+        if !self.before.expected().is_empty() {
+            before = before.deliver(if self.stops { IN_RESPONSE } else { IN_REQUEST });
+        }
+        if self.stops {
+            before = before.proceed(0, 7);
+        }
+        let after = if self.reports_after() {
+            self.after.clone().deliver(IN_LATE_RESPONSE).compile(Mode::Report)
+        } else {
+            self.after.compile(Mode::Expect)
+        };
+
+        let mut request = self.request.clone();
+        let mut header = |name: &str, value: String| {
+            if !value.is_empty() {
+                request.fields.push((name.into(), value.into_bytes()));
+            }
+        };
+        header("x-tck-case", case.to_owned());
+        header(ID, id.clone());
+        header("x-tck-script", to_hex(&before.compile(Mode::Report)));
+        header("x-tck-script-r", to_hex(&after));
+        if self.reply != Reply::default() {
+            header(ANSWER, self.reply.encode());
+        }
+        Sent { id, request }
+    }
+}

@@ -1,0 +1,193 @@
+//! What a case is: exchanges, and what must come of them.
+
+mod check;
+mod exchange;
+mod report;
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+pub use self::check::{Check, Phase};
+pub(crate) use self::check::{Mismatch, Observed};
+pub use self::exchange::Exchange;
+pub(crate) use self::exchange::Sent;
+pub use crate::client::Http;
+use crate::guest::{Function, Variant};
+
+/// The part of the ABI's description that a case stands on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Section {
+    /// What a guest is, and what runs when.
+    Guest,
+    /// Kinds, features, levels.
+    Constants,
+    /// Results that hold two numbers.
+    PackedResults,
+    /// Method, URI, status, headers, configuration.
+    Fields,
+    /// What may be done when.
+    Phases,
+    /// Bodies, their framing, and trailers.
+    Bodies,
+}
+
+impl fmt::Display for Section {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Guest => "Guest",
+            Self::Constants => "Constants",
+            Self::PackedResults => "Packed results",
+            Self::Fields => "Fields",
+            Self::Phases => "Phases",
+            Self::Bodies => "Bodies",
+        })
+    }
+}
+
+/// The host that a case needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Host {
+    /// Any that has the conformance guest loaded.
+    #[default]
+    Any,
+    /// One of its own, started with this guest and configuration.
+    Own {
+        /// Which guest.
+        variant: Variant,
+        /// The bytes behind `get_config`.
+        config: Vec<u8>,
+    },
+}
+
+/// How the reference host (Go, `net/http`) differs from what the case demands.
+#[derive(Clone, Debug)]
+pub(crate) struct Difference {
+    pub(crate) what: &'static str,
+    /// What it does instead, where that does no harm; the profile `reference` takes it.
+    pub(crate) expects: Option<Vec<Check>>,
+}
+
+/// What is done.
+#[derive(Clone, Debug)]
+pub(crate) enum Plan {
+    /// One exchange after the other.
+    InTurn(Vec<Exchange>),
+    /// All at the same time.
+    Together(Vec<Exchange>),
+    /// The host must not take the guest.
+    Refused,
+}
+
+/// One thing that the ABI says, and how to find out whether a host does it.
+#[derive(Clone, Debug)]
+pub struct Case {
+    pub(crate) id: String,
+    pub(crate) says: String,
+    pub(crate) section: Section,
+    pub(crate) host: Host,
+    pub(crate) only: Option<Http>,
+    pub(crate) differs: Option<Difference>,
+    pub(crate) plan: Plan,
+}
+
+impl Case {
+    /// A case of one exchange.
+    pub fn new(id: impl Into<String>, section: Section, says: impl Into<String>, exchange: Exchange) -> Self {
+        Self::of(id, section, says, Plan::InTurn(vec![exchange]))
+    }
+
+    pub(crate) fn of(
+        id: impl Into<String>,
+        section: Section,
+        says: impl Into<String>,
+        plan: Plan,
+    ) -> Self {
+        Self {
+            id: id.into(),
+            says: says.into(),
+            section,
+            host: Host::Any,
+            only: None,
+            differs: None,
+            plan,
+        }
+    }
+
+    /// The same with a host of its own.
+    pub fn with_guest(mut self, variant: Variant, config: impl Into<Vec<u8>>) -> Self {
+        self.host = Host::Own { variant, config: config.into() };
+        self
+    }
+
+    /// The same for this HTTP alone.
+    pub fn only(mut self, http: Http) -> Self {
+        self.only = Some(http);
+        self
+    }
+
+    /// Marks that the reference host does otherwise, to the harm of somebody.
+    pub fn differs(mut self, what: &'static str) -> Self {
+        self.differs = Some(Difference { what, expects: None });
+        self
+    }
+
+    /// Marks that the reference host does otherwise, and harms nobody by it.
+    pub fn harmlessly_differs(mut self, what: &'static str, expects: impl Into<Vec<Check>>) -> Self {
+        self.differs = Some(Difference { what, expects: Some(expects.into()) });
+        self
+    }
+
+    /// `group/name`.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// What the ABI says, in one sentence.
+    pub fn says(&self) -> &str {
+        &self.says
+    }
+
+    /// Where in the ABI's description.
+    pub fn section(&self) -> Section {
+        self.section
+    }
+
+    /// The host that it needs.
+    pub fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// The group: `core` for what runs against any URL, else the first part of the id.
+    pub fn group(&self) -> &str {
+        match self.host {
+            Host::Any => "core",
+            Host::Own { .. } => self.id.split('/').next().unwrap_or_default(),
+        }
+    }
+
+    /// How the reference host differs, if it does.
+    pub fn difference(&self) -> Option<&'static str> {
+        self.differs.as_ref().map(|difference| difference.what)
+    }
+
+    /// The functions that its scripts call, and when.
+    pub fn calls(&self) -> BTreeSet<(Function, Phase)> {
+        let mut calls = BTreeSet::new();
+        if let Host::Own { variant, .. } = self.host {
+            let at_start: &[Function] = match variant {
+                Variant::Conformance | Variant::Wasi | Variant::NoHandleResponse => &[],
+                Variant::Early(function) => &[function],
+                _ => &[Function::EnableFeatures, Function::GetConfig, Function::Log, Function::LogEnabled],
+            };
+            calls.extend(at_start.iter().map(|&function| (function, Phase::Start)));
+        }
+        if let Plan::InTurn(exchanges) | Plan::Together(exchanges) = &self.plan {
+            for exchange in exchanges {
+                let (before, after) = exchange.scripts();
+                calls.extend(before.functions().iter().map(|&function| (function, Phase::Request)));
+                calls.extend(after.functions().iter().map(|&function| (function, Phase::Response)));
+            }
+        }
+        calls
+    }
+}

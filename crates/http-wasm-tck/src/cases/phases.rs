@@ -1,0 +1,482 @@
+//! Every function in either phase, for every kind.
+
+use crate::case::{Case, Check, Exchange, Http, Phase, Section};
+use crate::guest::{FREE, Function};
+use crate::payload::Payload;
+use crate::script::{
+    Arg, Content, REQUEST, REQUEST_TRAILERS, RESPONSE, RESPONSE_TRAILERS, Script, eof_len, script,
+};
+use crate::backend::Reply;
+use crate::wire::Framing;
+
+pub(super) const BUFFER_REQUEST: u32 = 1;
+pub(super) const BUFFER_RESPONSE: u32 = 2;
+
+const KINDS: [(u32, &str); 4] = [
+    (REQUEST, "request-headers"),
+    (RESPONSE, "response-headers"),
+    (REQUEST_TRAILERS, "request-trailers"),
+    (RESPONSE_TRAILERS, "response-trailers"),
+];
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    always(&mut cases);
+    reads(&mut cases);
+    early_reads(&mut cases);
+    late_reads(&mut cases);
+    changes(&mut cases);
+    bodies(&mut cases);
+    features(&mut cases);
+    cases
+}
+
+/// What most cases of this theme send.
+fn exchange() -> Exchange {
+    Exchange::post("request body", Framing::Length)
+        .target("/phase?q=1")
+        .header("x-b", "2")
+        .header("x-a", "1")
+        .reply(Reply::default().header("x-r", "3"))
+}
+
+fn case(id: String, says: String, exchange: Exchange) -> Case {
+    Case::new(format!("phases/{id}"), Section::Phases, says, exchange)
+}
+
+/// Without effect on the messages: configuration, log.
+fn always(cases: &mut Vec<Case>) {
+    let all: [(&str, fn() -> Script); 4] = [
+        ("get-config", || script().call(Function::GetConfig, [FREE.into(), 0.into()])),
+        ("log", || script().call(Function::Log, [0.into(), "tck: a line".into()])),
+        ("log-enabled", || {
+            script().call(Function::LogEnabled, [2.into()]).gives_one_of(&[0, 1])
+        }),
+        ("get-source-addr", || {
+            let twice = script().call(Function::GetSourceAddr, [FREE.into(), 0.into()]).keep(0);
+            twice.call(Function::GetSourceAddr, [FREE.into(), 64.into()]).same_as(0)
+        }),
+    ];
+    for (name, make) in all {
+        let says = |when| format!("{} works in {when}", name.replace('-', "_"));
+        cases.push(case(format!("{name}/before"), says("handle_request"), exchange().before(make())));
+        cases.push(case(format!("{name}/after"), says("handle_response"), exchange().after(make())));
+        let buffered = exchange().features(BUFFER_RESPONSE).after(make());
+        cases.push(case(
+            format!("{name}/after-buffered"),
+            says("handle_response with buffer_response"),
+            buffered,
+        ));
+    }
+}
+
+/// What can be read of the request, whenever.
+fn reads(cases: &mut Vec<Case>) {
+    let mut read = |name: &str, what: &str, only: Option<Http>, script: Script| {
+        let mut push = |when: &str, says: &str, exchange: Exchange| {
+            let mut case = case(format!("{name}/{when}"), format!("{what} can be read {says}"), exchange);
+            case.only = only;
+            cases.push(case);
+        };
+        push("before", "in handle_request", exchange().before(script.clone()));
+        push("after", "in handle_response", exchange().after(script.clone()));
+        let buffered = exchange().features(BUFFER_RESPONSE).after(script);
+        push("after-buffered", "in handle_response with buffer_response", buffered);
+    };
+    read("get-method", "the method", None, script().reads(Function::GetMethod, "POST"));
+    read("get-uri", "the URI", None, script().reads(Function::GetUri, "/phase?q=1"));
+    let version = |text| script().reads(Function::GetProtocolVersion, text);
+    read("get-protocol-version", "the protocol version", Some(Http::One), version("HTTP/1.1"));
+    read("get-protocol-version-2", "the protocol version", Some(Http::Two), version("HTTP/2.0"));
+    read("get-header-names/request-headers", "the names of request headers", None, names(REQUEST, &["x-b", "x-a"]));
+    read(
+        "get-header-values/request-headers",
+        "a request header",
+        None,
+        script().values(REQUEST, "x-a", &[b"1"]).values(REQUEST, "X-B", &[b"2"]),
+    );
+}
+
+/// The names, which a guest that can't report compares at least with what it was told before.
+fn names(kind: u32, names: &[&'static str]) -> Script {
+    script()
+        .names(kind, names)
+        .keep(0)
+        .call(Function::GetHeaderNames, [kind.into(), FREE.into(), 0.into()])
+        .same_as(0)
+}
+
+/// What `handle_request` reads of what is not there yet.
+fn early_reads(cases: &mut Vec<Case>) {
+    let mut read = |name: String, says: &str, script: Script| {
+        cases.push(case(format!("{name}/before"), says.to_owned(), exchange().before(script)));
+    };
+    let none = |kind: u32| {
+        script()
+            .call(Function::GetHeaderNames, [kind.into(), FREE.into(), 64.into()])
+            .gives(0)
+            .values(kind, "x-r", &[])
+    };
+    for (kind, name) in &KINDS[1..] {
+        read(
+            format!("get-header-names/{name}"),
+            "before next there are no response headers and no trailers but those that the guest set",
+            none(*kind),
+        );
+        let set = script().set(*kind, "X-Own", "4").add(*kind, "x-own", "5").names(*kind, &["x-own"]);
+        read(
+            format!("get-header-values/{name}"),
+            "before next the guest reads the response headers and the trailers that it set itself",
+            set.values(*kind, "x-own", &[b"4", b"5"]).remove(*kind, "x-own").values(*kind, "x-own", &[]),
+        );
+    }
+    let status = |status| script().call(Function::GetStatusCode, []).gives(status);
+    read("get-status-code".to_owned(), "before next the status is 200 until the guest sets one", status(200));
+    let set = script().call(Function::SetStatusCode, [404.into()]).then(status(404));
+    let set = set.call(Function::SetStatusCode, [201.into()]).then(status(201));
+    cases.push(
+        case(
+            "get-status-code/before-set".to_owned(),
+            "before next the guest reads the status that it set last".to_owned(),
+            exchange().before(set).stops().check(Check::Status(201)),
+        ),
+    );
+}
+
+/// What `handle_response` reads of the response.
+fn late_reads(cases: &mut Vec<Case>) {
+    let reply = || Reply::default().status(404).header("X-R", "3").header("x-q", "").header("x-r", "4");
+    let mut read = |name: &str, says: &str, script: Script| {
+        let ways = [("after", 0, ""), ("after-buffered", BUFFER_RESPONSE, " with buffer_response")];
+        for (when, features, with) in ways {
+            let exchange = exchange().reply(reply()).features(features).after(script.clone());
+            cases.push(case(
+                format!("{name}/{when}"),
+                format!("{says} can be read in handle_response{with}"),
+                exchange,
+            ));
+        }
+    };
+    read(
+        "get-header-names/response-headers",
+        "the names of response headers",
+        names(RESPONSE, &["x-r", "x-q"]),
+    );
+    read(
+        "get-header-values/response-headers",
+        "a response header",
+        script().values(RESPONSE, "x-r", &[b"3", b"4"]).values(RESPONSE, "x-q", &[b""]),
+    );
+    read("get-status-code", "the status", script().call(Function::GetStatusCode, []).gives(404));
+    if let Some(case) = cases.iter_mut().rev().nth(1) {
+        *case = case.clone().differs("get_status_code without buffer_response kills the connection");
+    }
+    let empty = |kind: u32| {
+        script()
+            .call(Function::GetHeaderNames, [kind.into(), FREE.into(), 64.into()])
+            .gives(0)
+            .values(kind, "x-t", &[])
+    };
+    for (kind, name) in &KINDS[2..] {
+        cases.push(case(
+            format!("get-header-names/{name}/after"),
+            format!("the {} of a message without any read as none in handle_response", name.replace('-', " ")),
+            exchange().after(empty(*kind)),
+        ));
+    }
+    cases.push(case(
+        "get-header-names/response-trailers/after-unbuffered".to_owned(),
+        "without buffer_response response trailers read as none, as they have not come yet".to_owned(),
+        exchange()
+            .reply(Reply::default().trailer("x-t", "1").slowly(8, 30))
+            .after(empty(RESPONSE_TRAILERS))
+            .check(Check::Trailer("x-t", vec![b"1".into()])),
+    ));
+    cases.push(case(
+        "get-header-values/response-trailers/after-buffered".to_owned(),
+        "with buffer_response reading response trailers waits for them".to_owned(),
+        exchange()
+            .reply(Reply::default().trailer("x-t", "1").slowly(8, 30))
+            .features(BUFFER_RESPONSE)
+            .after(script().values(RESPONSE_TRAILERS, "x-t", &[b"1"]).names(RESPONSE_TRAILERS, &["x-t"]))
+            .check(Check::Trailer("x-t", vec![b"1".into()]))
+            .check(Check::Body("from the backend".into())),
+    ));
+}
+
+/// A change, what it is called, the kind of message, and what comes of it in `handle_request`.
+struct Change {
+    name: String,
+    script: Script,
+    request: bool,
+    check: Check,
+}
+
+fn all_changes() -> Vec<Change> {
+    let mut changes = vec![
+        Change {
+            name: "set-method".to_owned(),
+            script: script().call(Function::SetMethod, ["PUT".into()]),
+            request: true,
+            check: Check::Method("PUT"),
+        },
+        Change {
+            name: "set-uri".to_owned(),
+            script: script().call(Function::SetUri, ["/other".into()]),
+            request: true,
+            check: Check::Target("/other".to_owned()),
+        },
+        Change {
+            name: "write-body/request".to_owned(),
+            script: script().write(REQUEST, "written"),
+            request: true,
+            check: Check::BackendBody("written".into()),
+        },
+    ];
+    for (kind, name) in KINDS {
+        let check = |name: &'static str, values: &[&[u8]]| {
+            let values = values.iter().map(|value| value.to_vec()).collect();
+            match kind {
+                REQUEST => Check::BackendHeader(name, values),
+                RESPONSE => Check::Header(name, values),
+                REQUEST_TRAILERS => Check::BackendTrailer(name, values),
+                _ => Check::Trailer(name, values),
+            }
+        };
+        let request = matches!(kind, REQUEST | REQUEST_TRAILERS);
+        changes.push(Change {
+            name: format!("set-header-value/{name}"),
+            script: script().set(kind, "x-new", "1").set(kind, "X-New", "2"),
+            request,
+            check: check("x-new", &[b"2"]),
+        });
+        changes.push(Change {
+            name: format!("add-header-value/{name}"),
+            script: script().add(kind, "x-new", "1").add(kind, "X-New", "2"),
+            request,
+            check: check("x-new", &[b"1", b"2"]),
+        });
+        changes.push(Change {
+            name: format!("remove-header/{name}"),
+            script: script().set(kind, "x-new", "1").remove(kind, "X-NEW"),
+            request,
+            check: check("x-new", &[]),
+        });
+    }
+    changes
+}
+
+/// The exchange in which trailers can get through on either side.
+fn changeable() -> Exchange {
+    Exchange::post("request body", Framing::Chunked)
+        .trailer("x-rt", "1")
+        .reply(Reply::default().trailer("x-t", "1"))
+}
+
+fn changes(cases: &mut Vec<Case>) {
+    for change in all_changes() {
+        let Change { name, script, request, check } = change;
+        let what = name.replace('-', "_").replace('/', " of ");
+        cases.push(case(
+            format!("{name}/before"),
+            format!("{what} is allowed in handle_request and takes effect"),
+            changeable().before(script.clone()).check(check.clone()),
+        ));
+        cases.push(case(
+            format!("{name}/after"),
+            match request {
+                true => format!("{what} traps in handle_response: the request has gone"),
+                false => format!("{what} traps in handle_response without buffer_response"),
+            },
+            changeable().after(script.clone()).check(Check::Traps(Phase::Response)),
+        ));
+        let buffered = changeable().features(BUFFER_RESPONSE).after(script);
+        cases.push(match request {
+            true => case(
+                format!("{name}/after-buffered"),
+                format!("{what} traps in handle_response, with buffer_response as well"),
+                buffered.check(Check::Traps(Phase::Response)),
+            ),
+            false => case(
+                format!("{name}/after-buffered"),
+                format!("{what} is allowed in handle_response with buffer_response and takes effect"),
+                buffered.check(check),
+            ),
+        });
+    }
+}
+
+/// Bodies and the status, whose rules are not those of headers.
+fn bodies(cases: &mut Vec<Case>) {
+    let mut add = |id: &str, says: &str, exchange: Exchange| {
+        cases.push(case(id.to_owned(), says.to_owned(), exchange));
+    };
+    let traps = || Check::Traps(Phase::Response);
+    add(
+        "read-body/request/before",
+        "the request body can be read in handle_request",
+        exchange().before(script().read(REQUEST, 64, "request body", true)),
+    );
+    add(
+        "read-body/request/after",
+        "without buffer_request reading the request body in handle_response traps",
+        exchange().after(script().call(Function::ReadBody, read_args(REQUEST))).check(traps()),
+    );
+    let ended = || script().call(Function::ReadBody, read_args(REQUEST)).gives(eof_len(true, 0));
+    add(
+        "read-body/request/after-with-buffer-request",
+        "with buffer_request the request body reads EOF in handle_response, as it has gone to the next handler",
+        exchange().features(BUFFER_REQUEST).after(ended()).check(Check::BackendBody("request body".into())),
+    );
+    add(
+        "read-body/request/after-both",
+        "with both features the request body, read in part before next, reads EOF in handle_response",
+        exchange()
+            .features(BUFFER_REQUEST | BUFFER_RESPONSE)
+            .before(script().read(REQUEST, 3, "req", false))
+            .after(ended())
+            .check(Check::BackendBody("request body".into())),
+    );
+    add(
+        "read-body/response/before",
+        "before next the response body reads as what the guest wrote: nothing",
+        exchange().before(script().read(RESPONSE, 8, "", true)),
+    );
+    add(
+        "read-body/response/before-written",
+        "before next the response body reads as what the guest wrote so far",
+        exchange().before(script().write(RESPONSE, "abc").write(RESPONSE, "def").read(RESPONSE, 16, "abcdef", true)),
+    );
+    add(
+        "read-body/response/after",
+        "without buffer_response reading the response body traps",
+        exchange().after(script().call(Function::ReadBody, read_args(RESPONSE))).check(traps()),
+    );
+    add(
+        "read-body/response/after-buffered",
+        "with buffer_response the response body can be read in handle_response",
+        exchange()
+            .features(BUFFER_RESPONSE)
+            .after(script().read(RESPONSE, 64, "from the backend", true))
+            .check(Check::Body("from the backend".into())),
+    );
+    add(
+        "write-body/response/before",
+        "what the guest writes before next comes first, the next handler's body follows",
+        exchange()
+            .before(script().write(RESPONSE, "first, "))
+            .check(Check::Body("first, from the backend".into())),
+    );
+    add(
+        "write-body/response/after",
+        "without buffer_response writing the response body traps in handle_response",
+        exchange().after(script().write(RESPONSE, "written")).check(traps()),
+    );
+    add(
+        "write-body/response/after-buffered",
+        "with buffer_response what the guest writes in handle_response takes the body's place",
+        exchange()
+            .features(BUFFER_RESPONSE)
+            .after(script().write(RESPONSE, "written"))
+            .check(Check::Body("written".into()))
+            .check(Check::Length(Some(7))),
+    );
+    let status = || script().call(Function::SetStatusCode, [201.into()]);
+    add(
+        "set-status-code/before-stop",
+        "a status set in handle_request is the answer's when the guest stops",
+        exchange().before(status()).stops().check(Check::Status(201)).check(Check::NotReached),
+    );
+    add(
+        "set-status-code/after",
+        "without buffer_response setting the status traps in handle_response",
+        exchange().after(status()).check(traps()),
+    );
+    add(
+        "set-status-code/after-buffered",
+        "with buffer_response the status can be set in handle_response",
+        exchange().features(BUFFER_RESPONSE).after(status()).check(Check::Status(201)),
+    );
+    cases.push(
+        case(
+            "set-status-code/before".to_owned(),
+            "the next handler's status wins over one that was set before next".to_owned(),
+            exchange().before(status()).reply(Reply::default().status(404)).check(Check::Status(404)),
+        )
+        .harmlessly_differs(
+            "a status set before next without buffering is final",
+            [Check::Status(201), Check::Body("from the backend".into())],
+        ),
+    );
+}
+
+fn read_args(kind: u32) -> [Arg; 3] {
+    [kind.into(), FREE.into(), 64.into()]
+}
+
+/// `enable_features` in either phase.
+fn features(cases: &mut Vec<Case>) {
+    let enable = |features: u32| script().call(Function::EnableFeatures, [features.into()]);
+    cases.push(case(
+        "enable-features/after".to_owned(),
+        "enable_features in handle_response changes nothing: setting a status still traps".to_owned(),
+        exchange()
+            .after(enable(BUFFER_RESPONSE).call(Function::SetStatusCode, [201.into()]))
+            .check(Check::Traps(Phase::Response)),
+    ));
+    cases.push(case(
+        "enable-features/after-answer".to_owned(),
+        "enable_features is no fault in handle_response".to_owned(),
+        exchange().after(enable(BUFFER_RESPONSE)),
+    ));
+    cases.push(case(
+        "enable-features/after-buffered".to_owned(),
+        "enable_features answers what the host supports in handle_response as well".to_owned(),
+        exchange().features(BUFFER_RESPONSE).after(enable(0).gives_one_of(&[3, 7])),
+    ));
+    cases.push(case(
+        "enable-features/before".to_owned(),
+        "enable_features in handle_request holds for that request".to_owned(),
+        exchange()
+            .before(enable(BUFFER_RESPONSE))
+            .buffers_from_start()
+            .after(script().call(Function::GetStatusCode, []).gives(200))
+            .check(Check::Status(200)),
+    ));
+    let source = Content::Like(
+        |text| {
+            let text = String::from_utf8_lossy(text);
+            text.is_empty() || text.parse::<std::net::SocketAddr>().is_ok()
+        },
+        "ip:port with IPv6 in brackets, or nothing",
+    );
+    cases.push(case(
+        "get-source-addr/form".to_owned(),
+        "the source address is ip:port, or empty when the server doesn't know it".to_owned(),
+        exchange().before(
+            script()
+                .call(Function::GetSourceAddr, [FREE.into(), 64.into()])
+                .holds_content(FREE, Arg::Low, source),
+        ),
+    ));
+    cases.push(case(
+        "request-as-handed-on".to_owned(),
+        "handle_response reads the request as the guest handed it on".to_owned(),
+        exchange()
+            .before(
+                script()
+                    .call(Function::SetMethod, ["PUT".into()])
+                    .call(Function::SetUri, ["/new".into()])
+                    .set(REQUEST, "x-a", "9")
+                    .remove(REQUEST, "x-b"),
+            )
+            .after(
+                script()
+                    .reads(Function::GetMethod, "PUT")
+                    .reads(Function::GetUri, "/new")
+                    .values(REQUEST, "x-a", &[b"9"])
+                    .values(REQUEST, "x-b", &[]),
+            )
+            .check(Check::BackendBody(Payload::from("request body"))),
+    ));
+}

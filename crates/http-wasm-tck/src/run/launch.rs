@@ -1,0 +1,193 @@
+//! Starting hosts.
+
+use std::fs::File;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::process::{Child, Command};
+
+use super::preflight;
+use crate::case::Http;
+
+/// How long a host may take to come up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The command that starts a host: words with `{guest}`, `{config}`, `{backend}` and `{listen}` in them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchCommand(Vec<String>);
+
+/// The command can't be used.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum BadCommand {
+    /// It has no words.
+    #[error("the command is empty")]
+    Empty,
+    /// A quote is not closed.
+    #[error("a quote is not closed")]
+    Quote,
+    /// A place is missing without which nothing can be tested.
+    #[error("`{0}` is missing: the kit puts there {1}")]
+    Missing(&'static str, &'static str),
+}
+
+impl LaunchCommand {
+    /// From words.
+    ///
+    /// # Errors
+    /// When a place that is needed is missing.
+    pub fn new(words: Vec<String>) -> Result<Self, BadCommand> {
+        if words.is_empty() {
+            return Err(BadCommand::Empty);
+        }
+        for (place, what) in [
+            ("{guest}", "the file of the guest to load"),
+            ("{backend}", "the URL to forward to"),
+            ("{listen}", "the HOST:PORT to listen on"),
+        ] {
+            if !words.iter().any(|word| word.contains(place)) {
+                return Err(BadCommand::Missing(place, what));
+            }
+        }
+        Ok(Self(words))
+    }
+
+    /// From a line, split at spaces save between quotes.
+    ///
+    /// # Errors
+    /// When it is no such line, or a place that is needed is missing.
+    pub fn parse(line: &str) -> Result<Self, BadCommand> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        for c in line.chars() {
+            match quote {
+                Some(open) if c == open => quote = None,
+                None if c == '"' || c == '\'' => {
+                    quote = Some(c);
+                    word.get_or_insert_default();
+                }
+                None if c.is_whitespace() => words.extend(word.take()),
+                _ => word.get_or_insert_default().push(c),
+            }
+        }
+        if quote.is_some() {
+            return Err(BadCommand::Quote);
+        }
+        words.extend(word);
+        Self::new(words)
+    }
+
+    fn command(&self, places: &[(&str, &str)]) -> Command {
+        let fill =
+            |word: &String| places.iter().fold(word.clone(), |word, (place, text)| word.replace(place, text));
+        let mut words = self.0.iter().map(fill);
+        // There is a first word: `new` saw to that.
+        let mut command = Command::new(words.next().unwrap_or_default());
+        command.args(words);
+        command
+    }
+}
+
+/// A host that the kit started; killed when dropped.
+pub(super) struct Launched {
+    child: Child,
+    pub(super) address: String,
+    log: PathBuf,
+    /// How long the log was before.
+    log_start: u64,
+}
+
+/// What a host is started with.
+pub(super) struct Setting<'a> {
+    pub(super) guest: &'a Path,
+    pub(super) config: &'a Path,
+    pub(super) backend: SocketAddr,
+    pub(super) own_log: Option<&'a Path>,
+    /// Where the host's output goes.
+    pub(super) output: &'a Path,
+}
+
+impl Launched {
+    /// Starts a host, without waiting for it.
+    pub(super) fn start(command: &LaunchCommand, setting: &Setting<'_>) -> Result<Self, String> {
+        let address = free_address().map_err(|error| format!("no free port: {error}"))?;
+        let places = [
+            ("{guest}", &*setting.guest.to_string_lossy()),
+            ("{config}", &*setting.config.to_string_lossy()),
+            ("{backend}", &format!("http://{}", setting.backend)),
+            ("{listen}", &address),
+        ];
+        let mut command = command.command(&places);
+        let output = File::create(setting.output).map_err(|error| format!("no file for its output: {error}"))?;
+        let errors = output.try_clone().map_err(|error| format!("no file for its output: {error}"))?;
+        command.stdin(Stdio::null()).stdout(output).stderr(errors).kill_on_drop(true);
+        let log = setting.own_log.unwrap_or(setting.output).to_owned();
+        let log_start = setting.own_log.and_then(|log| log.metadata().ok()).map_or(0, |file| file.len());
+        let child = command.spawn().map_err(|error| format!("the host can't be started: {error}"))?;
+        Ok(Self { child, address, log, log_start })
+    }
+
+    /// Waits until it forwards requests.
+    pub(super) async fn ready(&mut self, http: Http) -> Result<(), String> {
+        let start = Instant::now();
+        loop {
+            let failed = match preflight::reaches_backend(&self.address, http).await {
+                Ok(()) => return Ok(()),
+                Err(reason) => reason,
+            };
+            if let Some(status) = self.exited() {
+                return Err(format!("the host ended with {status}; it said: {}", self.last_words()));
+            }
+            if start.elapsed() > PATIENCE {
+                return Err(failed);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn exited(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().ok().flatten()
+    }
+
+    /// What it has logged so far.
+    pub(super) fn log(&self) -> String {
+        let bytes = std::fs::read(&self.log).unwrap_or_default();
+        let start = usize::try_from(self.log_start).unwrap_or(0).min(bytes.len());
+        String::from_utf8_lossy(&bytes[start..]).into_owned()
+    }
+
+    fn last_words(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
+        let last = &lines[lines.len().saturating_sub(3)..];
+        if last.is_empty() { "nothing".to_owned() } else { last.join(" / ") }
+    }
+}
+
+fn free_address() -> io::Result<String> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_split_at_spaces_and_filled() {
+        let command = LaunchCommand::parse("host --g={guest} 'to {backend}' \"\" {listen}").unwrap();
+        let filled = command.command(&[("{guest}", "a b"), ("{backend}", "x"), ("{listen}", "y")]);
+        let args: Vec<_> = filled.as_std().get_args().collect();
+        assert_eq!(args, ["--g=a b", "to x", "", "y"]);
+    }
+
+    #[test]
+    fn a_command_without_its_places_is_refused() {
+        assert_eq!(LaunchCommand::parse(" "), Err(BadCommand::Empty));
+        assert_eq!(LaunchCommand::parse("a '{guest}"), Err(BadCommand::Quote));
+        let error = LaunchCommand::parse("a {guest} {listen}").unwrap_err();
+        assert_eq!(error.to_string(), "`{backend}` is missing: the kit puts there the URL to forward to");
+    }
+}

@@ -1,0 +1,49 @@
+//! Whether the host under test is set up for the kit: better said at once than four hundred times.
+
+use std::time::Duration;
+
+use crate::case::{Exchange, Http, Observed};
+use crate::client::{Request, Response, send};
+use crate::script::script;
+use crate::guest::Function;
+use super::target::fetch;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Checks that the host forwards to the kit's backend, and that the guest runs.
+pub(super) async fn check(address: &str, http: Http) -> Result<(), String> {
+    reaches_backend(address, http).await?;
+    let exchange = Exchange::get("/").before(script().reads(Function::GetMethod, "GET"));
+    let sent = exchange.prepare("preflight", format!("preflight-{}", std::process::id()));
+    let response = send(address, http, &sent.request).await;
+    let backend = fetch(address, http, &sent.id).await.unwrap_or_default();
+    let error = response.as_ref().err().map(ToString::to_string).unwrap_or_default();
+    let observed = Observed {
+        response: response.as_ref().map_err(|_| &error[..]),
+        backend: &backend,
+        log: None,
+        lenient: true,
+    };
+    exchange.evaluate(&observed, None).map_err(|mismatch| {
+        format!(
+            "the host at {address} forwards to the kit's backend, but does not run the conformance guest ({mismatch}): write \
+             the guest with `http-wasm tck guest -o FILE`, and let the host load it"
+        )
+    })
+}
+
+/// Checks that a request comes out at the kit's backend.
+pub(super) async fn reaches_backend(address: &str, http: Http) -> Result<(), String> {
+    let is_ours = |response: &Response| response.header("x-from") == [b"backend"];
+    let answer = tokio::time::timeout(PATIENCE, send(address, http, &Request::default())).await;
+    let seen = match answer {
+        Ok(Ok(response)) if is_ours(&response) => return Ok(()),
+        Ok(Ok(response)) => format!("status {}, and not from it", response.status),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in time".to_owned(),
+    };
+    Err(format!(
+        "a request to {address} over {http} does not come out at the kit's backend ({seen}): start one with \
+         `http-wasm tck backend --listen HOST:PORT`, and let the host forward there"
+    ))
+}

@@ -1,0 +1,205 @@
+//! The host under test: one that is there, or ones that are started as cases need them.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures_util::future;
+use tempfile::TempDir;
+
+use super::launch::{Launched, Setting};
+use super::{Options, Profile, RunError};
+use crate::backend::{FETCH, Seen};
+use crate::case::{Case, Check, Exchange, Host, Http, Observed, Plan};
+use crate::client::{Request, send};
+use crate::guest::{self, Variant};
+
+/// How long a line may take to come out in the log.
+const LOG_PATIENCE: Duration = Duration::from_secs(3);
+
+pub(super) struct Target<'a> {
+    options: &'a Options,
+    backend: Option<SocketAddr>,
+    files: TempDir,
+    /// The host started last, and what for.
+    launched: Option<(Host, Launched)>,
+    count: AtomicU64,
+    run: u128,
+}
+
+impl<'a> Target<'a> {
+    pub(super) fn new(options: &'a Options, backend: Option<SocketAddr>) -> Result<Self, RunError> {
+        let run = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
+        let files = tempfile::tempdir().map_err(RunError::Files)?;
+        Ok(Self { options, backend, files, launched: None, count: AtomicU64::new(0), run })
+    }
+
+    /// Lets go of the host that was started.
+    pub(super) fn forget(&mut self) {
+        self.launched = None;
+    }
+
+    /// Runs the exchanges of a case.
+    pub(super) async fn exchange(&mut self, case: &Case) -> Result<(), String> {
+        let address = match (&self.options.address, &case.host) {
+            (Some(address), Host::Any) => address.clone(),
+            _ => self.launch(case).await?,
+        };
+        match &case.plan {
+            Plan::InTurn(exchanges) => {
+                for exchange in exchanges {
+                    self.one(&address, case, exchange).await?;
+                }
+                Ok(())
+            }
+            Plan::Together(exchanges) => {
+                let all = exchanges.iter().map(|exchange| self.one(&address, case, exchange));
+                future::join_all(all).await.into_iter().collect()
+            }
+            Plan::Refused => Ok(()),
+        }
+    }
+
+    async fn one(&self, address: &str, case: &Case, exchange: &Exchange) -> Result<(), String> {
+        let http = self.options.http;
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let sent = exchange.prepare(&case.id, format!("{:x}-{count}", self.run));
+        let response = tokio::time::timeout(self.options.timeout, send(address, http, &sent.request)).await;
+        let response = match response {
+            Ok(response) => response.map_err(|error| error.to_string()),
+            Err(_) => Err(format!("none within {} s", self.options.timeout.as_secs())),
+        };
+        let backend = fetch(address, http, &sent.id).await?;
+        let lenient = self.options.profile == Profile::Reference;
+        let expected = case.differs.as_ref().filter(|_| lenient).and_then(|d| d.expects.as_deref());
+        let start = Instant::now();
+        loop {
+            let log = self.launched.as_ref().map(|(_, launched)| launched.log());
+            let observed = Observed {
+                response: response.as_ref().map_err(|error| &error[..]),
+                backend: &backend,
+                log: log.as_deref(),
+                lenient,
+            };
+            let result = exchange.evaluate(&observed, None);
+            let result = match (result, expected) {
+                // A user of the reference wants to know that it still does what it did, or does better.
+                (Err(_), Some(expected)) => exchange.evaluate(&observed, Some(expected)),
+                (result, _) => result,
+            };
+            match result {
+                Ok(()) => return Ok(()),
+                Err(_) if exchange.waits_for_log() && start.elapsed() < LOG_PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(mismatch) => return Err(mismatch.to_string()),
+            }
+        }
+    }
+
+    /// The address of a host as the case needs it.
+    async fn launch(&mut self, case: &Case) -> Result<String, String> {
+        let wanted = match &case.host {
+            Host::Any => Host::Own { variant: Variant::Conformance, config: Vec::new() },
+            own @ Host::Own { .. } => own.clone(),
+        };
+        if let Some((host, launched)) = &mut self.launched
+            && *host == wanted
+            && launched.exited().is_none()
+        {
+            return Ok(launched.address.clone());
+        }
+        self.forget();
+        let mut launched = self.start(&wanted)?;
+        launched.ready(self.options.http).await?;
+        let address = launched.address.clone();
+        self.launched = Some((wanted, launched));
+        Ok(address)
+    }
+
+    fn start(&self, host: &Host) -> Result<Launched, String> {
+        let (variant, config) = match host {
+            Host::Any => (Variant::Conformance, &[][..]),
+            Host::Own { variant, config } => (*variant, &config[..]),
+        };
+        let (Some(command), Some(backend)) = (&self.options.launch, self.backend) else {
+            return Err("there is no command to start a host with".to_owned());
+        };
+        let count = self.count.fetch_add(1, Ordering::Relaxed);
+        let wasm = guest::wasm(variant).map_err(|error| format!("the guest is broken: {error}"))?;
+        let guest = self.file(&format!("{variant}-{count}.wasm"), &wasm)?;
+        let config = self.file(&format!("config-{count}"), config)?;
+        let setting = Setting {
+            guest: &guest,
+            config: &config,
+            backend,
+            own_log: self.options.log_file.as_deref(),
+            output: &self.files.path().join(format!("output-{count}")),
+        };
+        Launched::start(command, &setting)
+    }
+
+    fn file(&self, name: &str, bytes: &[u8]) -> Result<PathBuf, String> {
+        let path = self.files.path().join(name);
+        std::fs::write(&path, bytes).map_err(|error| format!("{}: {error}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Whether the host refuses the guest: it ends, or at least never serves.
+    pub(super) async fn refuses(&mut self, case: &Case) -> Result<(), String> {
+        const LONG_ENOUGH: Duration = Duration::from_secs(4);
+        self.forget();
+        let mut launched = self.start(&case.host)?;
+        let start = Instant::now();
+        while start.elapsed() < LONG_ENOUGH {
+            if let Some(status) = launched.exited() {
+                return if status.success() {
+                    Err("the host refuses the guest: seen that it ended as if all were well".to_owned())
+                } else {
+                    names_the_cause(case, &launched)
+                };
+            }
+            let answer = send(&launched.address, self.options.http, &Request::default()).await;
+            if answer.is_ok_and(|response| response.status < 500) {
+                return Err("the host refuses the guest: seen that it serves requests".to_owned());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        names_the_cause(case, &launched)
+    }
+}
+
+/// A refusal must say what is missing.
+fn names_the_cause(case: &Case, launched: &Launched) -> Result<(), String> {
+    let log = launched.log();
+    match case.host {
+        Host::Own { variant: Variant::NoHandleResponse, .. } if !log.contains("handle_response") => {
+            Err("an error that names handle_response: seen none".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What the backend saw under this id, asked for through the host.
+pub(super) async fn fetch(address: &str, http: Http, id: &str) -> Result<Vec<Seen>, String> {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    let mut request = Request::default();
+    request.fields.push((FETCH.into(), id.into()));
+    let answer = tokio::time::timeout(PATIENCE, send(address, http, &request)).await;
+    let seen = match answer {
+        Ok(Ok(response)) => match serde_json::from_slice(&response.body) {
+            Ok(seen) => return Ok(seen),
+            Err(_) => format!("status {}", response.status),
+        },
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "no answer in time".to_owned(),
+    };
+    Err(format!("a request that asks what the backend saw: seen {seen}"))
+}
+
+impl Exchange {
+    fn waits_for_log(&self) -> bool {
+        self.checks().iter().any(|check| matches!(check, Check::Logged(_)))
+    }
+}

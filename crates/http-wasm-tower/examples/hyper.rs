@@ -1,0 +1,51 @@
+//! A guest in front of a hyper service, HTTP/1.1 and HTTP/2 on one port: `cargo run -p http-wasm-tower --example hyper`.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use http::{Request, Response};
+use http_wasm_tower::{Body, BoxError, Guest, HttpWasmLayer, SourceAddr, engine};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpListener;
+use tower::{Layer as _, ServiceExt as _, service_fn};
+
+/// Answers with the client's address in a header.
+const GUEST: &str = r#"(module
+    (import "http_handler" "get_source_addr" (func $get_source_addr (param i32 i32) (result i32)))
+    (import "http_handler" "set_header_value" (func $set_header_value (param i32 i32 i32 i32 i32)))
+    (memory (export "memory") 1)
+    (data (i32.const 0) "x-client")
+    (func (export "handle_request") (result i64)
+        (call $set_header_value (i32.const 1) (i32.const 0) (i32.const 8)
+            (i32.const 64) (call $get_source_addr (i32.const 64) (i32.const 64)))
+        (i64.const 1))
+    (func (export "handle_response") (param i32 i32)))"#;
+
+async fn hello(_: Request<Body>) -> Result<Response<Body>, Infallible> {
+    Ok(Response::new(Body::new("hello world\n".to_owned())))
+}
+
+pub(crate) async fn serve(listener: TcpListener) -> Result<(), BoxError> {
+    let guest = Guest::builder(&engine()?).name("client-address").load(GUEST.as_bytes())?;
+    let service = HttpWasmLayer::new(guest).layer(service_fn(hello));
+    loop {
+        let (connection, client): (_, SocketAddr) = listener.accept().await?;
+        let service = service.clone().map_request(move |mut request: Request<hyper::body::Incoming>| {
+            request.extensions_mut().insert(SourceAddr(client));
+            request
+        });
+        tokio::spawn(async move {
+            // An error here is a client that broke its connection.
+            let _ = auto::Builder::new(TokioExecutor::new())
+                .serve_connection_with_upgrades(TokioIo::new(connection), TowerToHyperService::new(service))
+                .await;
+        });
+    }
+}
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    serve(TcpListener::bind("127.0.0.1:8080").await?).await
+}

@@ -1,0 +1,193 @@
+//! What a client gets when a guest fails, and what the server learns.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_wasm_tower::{Body, Error, ErrorKind, FailurePolicy, HttpWasmLayer, Limits};
+use tower::{Layer as _, ServiceExt as _, service_fn};
+
+use crate::support::*;
+
+fn error(response: &Response<Body>) -> &Error {
+    response.extensions().get::<Arc<Error>>().expect("the typed error")
+}
+
+#[tokio::test]
+async fn a_trap_is_a_500_without_detail_and_with_the_typed_error_in_the_extensions() {
+    for (before, after) in [("unreachable", ""), ("", "unreachable")] {
+        let guest = around(NO_FEATURES, before, after);
+        let response = call(&guest, service_fn(describe), get("/")).await;
+        assert_eq!(response.status(), 500);
+        assert_eq!(response.headers(), &fields(&[("content-length", "0")]));
+        assert_eq!(error(&response).kind(), ErrorKind::Trap);
+        assert!(error(&response).backtrace().is_some());
+        assert_eq!(text(response.into_body()).await, "");
+        assert_eq!(guest.stats().live, 0, "a trapped instance is dropped");
+        assert_eq!(guest.stats().dropped_failed, 1);
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_the_abi_forbids_names_the_function() {
+    let guest = around(NO_FEATURES, "", "(call $set_status_code (i32.const 201))");
+    let response = call(&guest, service_fn(hello), get("/")).await;
+    assert_eq!(response.status(), 500);
+    assert_eq!(error(&response).kind(), ErrorKind::HostCall);
+    assert_eq!(error(&response).function(), Some("set_status_code"));
+}
+
+#[tokio::test]
+async fn an_endless_loop_ends_at_the_deadline() {
+    let limits = Limits { deadline: std::time::Duration::from_millis(50), ..Limits::default() };
+    let guest = limited_guest(limits, NO_FEATURES, r#"(func (export "handle_request") (result i64) (loop (br 0)) (i64.const 1))"#);
+    for _ in 0..2 {
+        let response = call(&guest, service_fn(hello), get("/")).await;
+        assert_eq!(response.status(), 500);
+        assert_eq!(error(&response).kind(), ErrorKind::Deadline);
+    }
+}
+
+#[tokio::test]
+async fn one_failed_request_leaves_the_next_alone() {
+    let guest = guest(
+        NO_FEATURES,
+        r#"(func (export "handle_request") (result i64)
+            (if (i32.eq (call $get_uri (global.get $buf) (i32.const 100)) (i32.const 5)) (then unreachable))
+            (i64.const 1))"#,
+    );
+    let addr = serve_guest(&guest, service_fn(hello)).await;
+    for mut client in Client::both(addr).await {
+        for _ in 0..3 {
+            let response = client.send(get("/trap")).await;
+            assert_eq!((response.status(), text(response.into_body()).await), (StatusCode::INTERNAL_SERVER_ERROR, String::new()));
+            assert_eq!(text(client.send(get("/")).await.into_body()).await, "hello");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_policy_is_replaceable() {
+    struct Teapot;
+    impl FailurePolicy for Teapot {
+        fn response(&self, error: &Error) -> Response<Body> {
+            assert_eq!(error.kind(), ErrorKind::Trap);
+            let mut response = Response::new("sorry".into_body());
+            *response.status_mut() = StatusCode::IM_A_TEAPOT;
+            response
+        }
+    }
+    let layer = HttpWasmLayer::new(around(NO_FEATURES, "unreachable", "")).on_failure(Teapot);
+    let response = layer.layer(service_fn(hello)).oneshot(get("/")).await.unwrap();
+    assert_eq!(response.status(), 418);
+    assert_eq!(error(&response).kind(), ErrorKind::Trap);
+    assert_eq!(text(response.into_body()).await, "sorry");
+}
+
+/// Reads the whole of a body, 100 bytes at a time.
+fn read_all(kind: u32) -> String {
+    format!(
+        "(loop $more (br_if $more (i64.eqz (i64.shr_u
+            (call $read_body (i32.const {kind}) (global.get $buf) (i32.const 100)) (i64.const 32)))))"
+    )
+}
+
+fn capped(features: u32, before: &str, after: &str) -> http_wasm_tower::Guest {
+    let text = format!(
+        r#"(func (export "handle_request") (result i64) {before} (i64.const 1))
+           (func (export "handle_response") (param i32 i32) {after})"#
+    );
+    limited_guest(Limits { replay_bytes: 1000, ..Limits::default() }, features, &text)
+}
+
+#[tokio::test]
+async fn a_request_body_over_the_replay_cap_is_a_413() {
+    let guest = capped(BUFFER_REQUEST, &read_all(0), "");
+    let addr = serve_guest(&guest, service_fn(mirror)).await;
+    for mut client in Client::both(addr).await {
+        let response = client.send(post("/", noise(1000))).await;
+        assert_eq!(collect(response.into_body()).await, noise(1000));
+    }
+    for mut client in Client::both(addr).await {
+        let response = client.send(post("/", noise(1001))).await;
+        assert_eq!((response.status(), text(response.into_body()).await), (StatusCode::PAYLOAD_TOO_LARGE, String::new()));
+    }
+}
+
+#[tokio::test]
+async fn a_response_body_over_the_replay_cap_is_a_502() {
+    let guest = capped(BUFFER_RESPONSE, "", &read_all(1));
+    let addr = serve_guest(&guest, service_fn(mirror)).await;
+    for mut client in Client::both(addr).await {
+        let response = client.send(post("/", noise(1000))).await;
+        assert_eq!(collect(response.into_body()).await, noise(1000));
+        let response = client.send(post("/", noise(1001))).await;
+        assert_eq!((response.status(), text(response.into_body()).await), (StatusCode::BAD_GATEWAY, String::new()));
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_the_guest_does_not_read_has_no_cap() {
+    let guest = capped(BUFFER_REQUEST | BUFFER_RESPONSE, "", "");
+    let response = call(&guest, service_fn(mirror), post("/", noise(100_000))).await;
+    assert_eq!(collect(response.into_body()).await, noise(100_000));
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_while_the_guest_reads_is_a_400_or_a_502() {
+    let broken = || {
+        let (feed, body) = fed();
+        feed.send(Ok(Bytes::from("so far"))).unwrap();
+        feed.send(Err("broken".into())).unwrap();
+        body
+    };
+    let guest = capped(BUFFER_REQUEST, &read_all(0), "");
+    let response = call(&guest, service_fn(hello), Request::post("/").body(broken()).unwrap()).await;
+    assert_eq!(response.status(), 400);
+
+    let guest = capped(BUFFER_RESPONSE, "", &read_all(1));
+    let inner = service_fn(move |_: Request<Body>| {
+        let response = Response::new(broken());
+        async { Ok(response) }
+    });
+    let response = call(&guest, inner, get("/")).await;
+    assert_eq!(response.status(), 502);
+}
+
+#[tokio::test]
+async fn a_guest_that_cannot_be_started_again_is_a_503_for_that_request_alone() {
+    // What the subscriber wants is all that can differ from one start-up to the next.
+    let guest = guest(
+        NO_FEATURES,
+        r#"(func $unless_debugged (if (call $log_enabled (i32.const -1)) (then unreachable))) (start $unless_debugged)"#,
+    );
+    let release = Arc::new(tokio::sync::Notify::new());
+    let inner = service_fn({
+        let release = release.clone();
+        move |_: Request<Body>| {
+            let release = release.clone();
+            async move {
+                release.notified().await;
+                Ok(Response::new(Body::empty()))
+            }
+        }
+    });
+    let mut first = std::pin::pin!(call(&guest, inner.clone(), get("/")));
+    assert!(is_pending(first.as_mut()).await);
+
+    let debugging = tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::DEBUG)
+        .with_writer(std::io::sink)
+        .finish();
+    let debugging = tracing_subscriber::util::SubscriberInitExt::set_default(debugging);
+    let response = call(&guest, inner.clone(), get("/")).await;
+    drop(debugging);
+    assert_eq!(response.status(), 503);
+    assert_eq!(header(&response, "retry-after"), "1");
+    assert!(error(&response).phase().is_none());
+    assert_eq!(error(&response).kind(), ErrorKind::Unavailable);
+
+    release.notify_one();
+    assert_eq!(first.await.status(), 200);
+    idle(&guest, 1).await;
+}

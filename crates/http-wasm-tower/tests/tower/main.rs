@@ -1,0 +1,14 @@
+//! The tower adapter over real HTTP: what reaches the next handler and the client, byte for byte.
+
+mod bodies;
+mod chain;
+mod contract;
+mod examples;
+mod failure;
+mod framing;
+mod hang_up;
+mod request;
+mod streaming;
+mod support;
+mod trailers;
+mod upgrade;

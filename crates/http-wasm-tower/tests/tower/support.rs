@@ -1,0 +1,480 @@
+//! Guests in a few lines of WAT, servers on free ports, and clients that see what they need to see.
+
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _, stream};
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt as _, Collected, StreamBody};
+use http_wasm_tower::{Body, BoxError, Engine, Guest, HttpWasm, HttpWasmLayer, Limits, SourceAddr};
+use hyper::body::Frame;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tower::{Layer as _, Service, ServiceExt as _};
+
+pub(crate) const NO_FEATURES: u32 = 0;
+pub(crate) const BUFFER_REQUEST: u32 = 1;
+pub(crate) const BUFFER_RESPONSE: u32 = 2;
+pub(crate) const TRAILERS: u32 = 4;
+
+/// Longer than anything here takes; a test that waits this long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Lets no test hang.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("this takes too long")
+}
+
+/// Polls once; whether there is more to wait for.
+pub(crate) async fn is_pending(mut future: std::pin::Pin<&mut impl Future>) -> bool {
+    std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx).is_pending())).await
+}
+
+// Guests
+
+const ABI: [(&str, &str); 19] = [
+    ("enable_features", "(param i32) (result i32)"),
+    ("get_config", "(param i32 i32) (result i32)"),
+    ("log", "(param i32 i32 i32)"),
+    ("log_enabled", "(param i32) (result i32)"),
+    ("get_method", "(param i32 i32) (result i32)"),
+    ("set_method", "(param i32 i32)"),
+    ("get_uri", "(param i32 i32) (result i32)"),
+    ("set_uri", "(param i32 i32)"),
+    ("get_protocol_version", "(param i32 i32) (result i32)"),
+    ("get_source_addr", "(param i32 i32) (result i32)"),
+    ("get_header_names", "(param i32 i32 i32) (result i64)"),
+    ("get_header_values", "(param i32 i32 i32 i32 i32) (result i64)"),
+    ("set_header_value", "(param i32 i32 i32 i32 i32)"),
+    ("add_header_value", "(param i32 i32 i32 i32 i32)"),
+    ("remove_header", "(param i32 i32 i32)"),
+    ("read_body", "(param i32 i32 i32) (result i64)"),
+    ("write_body", "(param i32 i32 i32)"),
+    ("get_status_code", "(result i32)"),
+    ("set_status_code", "(param i32)"),
+];
+
+/// The rest of a module of which `text` is the part that matters: imports what is called, exports a memory, turns
+/// `{some text}` into its offset and length, and passes the request on, the response back where `text` says nothing
+/// else. From `$buf` on, 1 MiB and more is free.
+pub(crate) fn module(features: u32, text: &str) -> String {
+    let start = match features {
+        0 => String::new(),
+        bits => format!("(func $start (drop (call $enable_features (i32.const {bits})))) (start $start)"),
+    };
+    let mut rest = format!("{start}\n{text}");
+    let mut data = String::new();
+    let mut offset = 0;
+    while let Some((before, literal, after)) =
+        rest.split_once('{').and_then(|(before, after)| {
+            after.split_once('}').map(|(literal, after)| (before, literal, after))
+        })
+    {
+        writeln!(data, r#"(data (i32.const {offset}) "{literal}")"#).expect("a string takes all");
+        let len = literal.len();
+        rest = format!("{before}(i32.const {offset}) (i32.const {len}){after}");
+        offset += len;
+    }
+    let mut module = String::from("(module\n");
+    for (name, signature) in ABI {
+        if rest.split(&format!("call ${name}")).skip(1).any(|after| after.starts_with([' ', ')'])) {
+            writeln!(module, r#"(import "http_handler" "{name}" (func ${name} {signature}))"#)
+                .expect("a string takes all");
+        }
+    }
+    module += r#"(memory (export "memory") 18) (global $buf i32 (i32.const 65536))"#;
+    module += &data;
+    module += &rest;
+    if !rest.contains(r#""handle_request""#) {
+        module += r#"(func (export "handle_request") (result i64) (i64.const 1))"#;
+    }
+    if !rest.contains(r#""handle_response""#) {
+        module += r#"(func (export "handle_response") (param i32 i32))"#;
+    }
+    module + ")"
+}
+
+pub(crate) fn engine() -> &'static Engine {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    ENGINE.get_or_init(|| http_wasm_tower::engine().expect("an engine can be made"))
+}
+
+pub(crate) fn guest(features: u32, text: &str) -> Guest {
+    limited_guest(Limits::default(), features, text)
+}
+
+pub(crate) fn limited_guest(limits: Limits, features: u32, text: &str) -> Guest {
+    let module = module(features, text);
+    let guest = Guest::builder(engine()).limits(limits).load(module.as_bytes());
+    guest.unwrap_or_else(|error| panic!("{error}\n{module}"))
+}
+
+/// A guest with this between the phases: `before` in `handle_request`, then `after` in `handle_response`.
+pub(crate) fn around(features: u32, before: &str, after: &str) -> Guest {
+    guest(
+        features,
+        &format!(
+            r#"(func (export "handle_request") (result i64) {before} (i64.const 1))
+               (func (export "handle_response") (param $ctx i32) (param $is_error i32) {after})"#
+        ),
+    )
+}
+
+/// Counts, in the instance's memory, exchanges begun, exchanges ended, and those of them with `is_error`.
+/// `POST /ledger` isn't counted; the three numbers come before the next handler's body. Any other POST body is read,
+/// and so is the response's.
+pub(crate) fn ledger() -> Guest {
+    guest(
+        BUFFER_REQUEST | BUFFER_RESPONSE,
+        r#"
+        (global $begun (mut i32) (i32.const 0))
+        (global $ended (mut i32) (i32.const 0))
+        (global $errors (mut i32) (i32.const 0))
+        (func $read_all (param $kind i32)
+            (loop $more
+                (br_if $more (i64.eqz (i64.shr_u
+                    (call $read_body (local.get $kind) (global.get $buf) (i32.const 100)) (i64.const 32))))))
+        (func (export "handle_request") (result i64)
+            (if (i32.eq (call $get_uri (global.get $buf) (i32.const 100)) (i32.const 7))
+                (then
+                    (i32.store (global.get $buf) (global.get $begun))
+                    (i32.store offset=4 (global.get $buf) (global.get $ended))
+                    (i32.store offset=8 (global.get $buf) (global.get $errors))
+                    (call $write_body (i32.const 1) (global.get $buf) (i32.const 12))
+                    (return (i64.const 1))))
+            (call $read_all (i32.const 0))
+            (global.set $begun (i32.add (global.get $begun) (i32.const 1)))
+            (i64.const 0x2a_0000_0001))
+        (func (export "handle_response") (param $ctx i32) (param $is_error i32)
+            (if (i32.ne (local.get $ctx) (i32.const 42)) (then (return)))
+            (global.set $ended (i32.add (global.get $ended) (i32.const 1)))
+            (global.set $errors (i32.add (global.get $errors) (local.get $is_error)))
+            (if (i32.eqz (local.get $is_error)) (then (call $read_all (i32.const 1)))))"#,
+    )
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ledger {
+    pub(crate) begun: u32,
+    pub(crate) ended: u32,
+    pub(crate) errors: u32,
+}
+
+/// The ledgers of all idle instances: as many requests at once, so that each gets another one.
+pub(crate) async fn ledgers(guest: &Guest) -> Vec<Ledger> {
+    let all = guest.stats().idle as usize;
+    let barrier = std::sync::Arc::new(tokio::sync::Barrier::new(all));
+    let service = HttpWasmLayer::new(guest.clone()).layer(tower::service_fn(move |_: Request<Body>| {
+        let barrier = barrier.clone();
+        async move {
+            barrier.wait().await;
+            Ok::<_, Infallible>(Response::new(Body::empty()))
+        }
+    }));
+    let requests = (0..all).map(|_| async {
+        let request = Request::post("/ledger").body(Body::empty()).expect("a legal request");
+        let body = collect(service.clone().oneshot(request).await.expect("it can't fail").into_body()).await;
+        let numbers: Vec<_> =
+            body.chunks_exact(4).map(|four| u32::from_le_bytes(four.try_into().expect("four"))).collect();
+        Ledger { begun: numbers[0], ended: numbers[1], errors: numbers[2] }
+    });
+    soon(futures_util::future::join_all(requests)).await
+}
+
+/// Waits until every instance is idle again, and this many are.
+pub(crate) async fn idle(guest: &Guest, count: u64) {
+    let wait = async {
+        while guest.stats().idle != count || guest.stats().live != count {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, wait).await.is_err() {
+        panic!("not {count} instances and all idle: {:?}", guest.stats());
+    }
+}
+
+/// Waits until every instance is idle, however many there are.
+pub(crate) async fn all_idle(guest: &Guest) {
+    let wait = async {
+        while guest.stats().idle != guest.stats().live {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    if tokio::time::timeout(PATIENCE, wait).await.is_err() {
+        panic!("some instance is still in use: {:?}", guest.stats());
+    }
+}
+
+// Services
+
+/// Answers with what it received, as text: the request line, the headers, the body, the trailers.
+pub(crate) async fn describe(request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    let (head, body) = request.into_parts();
+    let mut text = format!("{} {} {:?}\n", head.method, head.uri, head.version);
+    write_fields(&mut text, &head.headers);
+    let body = body.collect().await.expect("the body is whole");
+    let trailers = body.trailers().cloned();
+    write!(text, "\n{}\n", String::from_utf8_lossy(&body.to_bytes())).expect("a string takes all");
+    write_fields(&mut text, &trailers.unwrap_or_default());
+    Ok(Response::new(text.into_bytes().into_body()))
+}
+
+fn write_fields(text: &mut String, fields: &HeaderMap) {
+    for (name, value) in fields {
+        writeln!(text, "{name}: {}", String::from_utf8_lossy(value.as_bytes())).expect("a string takes all");
+    }
+}
+
+/// Answers with the request's body, frame by frame.
+pub(crate) async fn mirror(request: Request<Body>) -> Result<Response<Body>, Infallible> {
+    Ok(Response::new(request.into_body()))
+}
+
+/// Answers `hello`.
+pub(crate) async fn hello(_: Request<Body>) -> Result<Response<Body>, Infallible> {
+    Ok(Response::new("hello".into_body()))
+}
+
+pub(crate) trait IntoBody {
+    fn into_body(self) -> Body;
+}
+
+impl<T: Into<Bytes>> IntoBody for T {
+    fn into_body(self) -> Body {
+        Body::from(self.into())
+    }
+}
+
+/// A body of unknown length.
+pub(crate) fn streamed<S>(pieces: S) -> Body
+where
+    S: Stream<Item = Result<Bytes, BoxError>> + Send + 'static,
+{
+    Body::new(StreamBody::new(pieces.map(|piece| piece.map(Frame::data))))
+}
+
+/// A body of unknown length, with trailers.
+pub(crate) fn with_trailers(data: &'static str, trailers: &[(&'static str, &'static str)]) -> Body {
+    let frames = [Frame::data(Bytes::from(data)), Frame::trailers(fields(trailers))];
+    Body::new(StreamBody::new(stream::iter(frames.map(Ok::<_, Infallible>))))
+}
+
+pub(crate) fn fields(fields: &[(&'static str, &'static str)]) -> HeaderMap {
+    let field = |&(name, value): &(&'static str, &'static str)| {
+        (http::HeaderName::from_static(name), http::HeaderValue::from_static(value))
+    };
+    let mut map = HeaderMap::new();
+    for (name, value) in fields.iter().map(field) {
+        map.append(name, value);
+    }
+    map
+}
+
+/// A body that the test feeds.
+pub(crate) fn fed() -> (tokio::sync::mpsc::UnboundedSender<Result<Bytes, BoxError>>, Body) {
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let pieces = stream::unfold(receiver, |mut receiver| async { Some((receiver.recv().await?, receiver)) });
+    (sender, streamed(pieces))
+}
+
+/// Bytes without a pattern that a mistake could hide in.
+pub(crate) fn noise(len: usize) -> Bytes {
+    let mut random = Random(len as u64 + 1);
+    (0..len).map(|_| random.next() as u8).collect()
+}
+
+/// Small, seeded, good enough.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 32
+    }
+
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
+}
+
+/// Sends a request through a guest in front of a service, all in this process.
+pub(crate) async fn call<S>(guest: &Guest, inner: S, request: Request<Body>) -> Response<Body>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    let service: HttpWasm<S> = HttpWasmLayer::new(guest.clone()).layer(inner);
+    soon(service.oneshot(request)).await.expect("it can't fail")
+}
+
+pub(crate) fn get(uri: &str) -> Request<Body> {
+    Request::get(uri).body(Body::empty()).expect("a legal request")
+}
+
+pub(crate) fn post(uri: &str, body: impl IntoBody) -> Request<Body> {
+    Request::post(uri).body(body.into_body()).expect("a legal request")
+}
+
+pub(crate) async fn collect<B>(body: B) -> Bytes
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: std::fmt::Debug,
+{
+    gather(body).await.to_bytes()
+}
+
+pub(crate) async fn gather<B>(body: B) -> Collected<Bytes>
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: std::fmt::Debug,
+{
+    soon(body.collect()).await.expect("the body is whole")
+}
+
+pub(crate) async fn text<B>(body: B) -> String
+where
+    B: http_body::Body<Data = Bytes>,
+    B::Error: std::fmt::Debug,
+{
+    String::from_utf8_lossy(&collect(body).await).into_owned()
+}
+
+/// The value of a header, or "" without it.
+pub(crate) fn header<'a, B>(response: &'a Response<B>, name: &str) -> &'a str {
+    response.headers().get(name).map_or("", |value| value.to_str().expect("a text"))
+}
+
+// Servers
+
+/// Serves HTTP/1 and HTTP/2 on a free port, and tells the service the client's address.
+pub(crate) async fn serve<S, B>(service: S) -> SocketAddr
+where
+    S: Service<Request<hyper::body::Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let addr = listener.local_addr().expect("a bound listener has an address");
+    tokio::spawn(async move {
+        while let Ok((connection, client)) = listener.accept().await {
+            let service = service.clone().map_request(move |mut request: Request<_>| {
+                request.extensions_mut().insert(SourceAddr(client));
+                request
+            });
+            tokio::spawn(async move {
+                let mut server = auto::Builder::new(TokioExecutor::new());
+                server.http2().enable_connect_protocol();
+                let service = TowerToHyperService::new(service);
+                // Clients here break their connections on purpose.
+                let _ = server.serve_connection_with_upgrades(TokioIo::new(connection), service).await;
+            });
+        }
+    });
+    addr
+}
+
+/// Serves a guest in front of a service.
+pub(crate) async fn serve_guest<S>(guest: &Guest, inner: S) -> SocketAddr
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+{
+    serve(HttpWasmLayer::new(guest.clone()).layer(inner)).await
+}
+
+// Clients
+
+/// A hyper client on one connection of either version.
+pub(crate) enum Client {
+    Http1(http1::SendRequest<Body>),
+    Http2(http2::SendRequest<Body>),
+}
+
+impl Client {
+    pub(crate) async fn http1(addr: SocketAddr) -> Self {
+        let io = TokioIo::new(TcpStream::connect(addr).await.expect("the server accepts"));
+        let (sender, connection) = http1::handshake(io).await.expect("HTTP/1.1");
+        tokio::spawn(connection.with_upgrades());
+        Self::Http1(sender)
+    }
+
+    pub(crate) async fn http2(addr: SocketAddr) -> Self {
+        let io = TokioIo::new(TcpStream::connect(addr).await.expect("the server accepts"));
+        let (sender, connection) = http2::handshake(TokioExecutor::new(), io).await.expect("HTTP/2");
+        tokio::spawn(connection);
+        Self::Http2(sender)
+    }
+
+    /// One of each.
+    pub(crate) async fn both(addr: SocketAddr) -> [Self; 2] {
+        [Self::http1(addr).await, Self::http2(addr).await]
+    }
+
+    /// Sends a request; a URI without an authority gets the one of an `example.com` that is not asked.
+    pub(crate) async fn send(&mut self, mut request: Request<Body>) -> Response<hyper::body::Incoming> {
+        match self {
+            Self::Http1(sender) => {
+                request.headers_mut().entry("host").or_insert(http::HeaderValue::from_static("example.com"));
+                soon(sender.ready()).await.expect("the connection lives");
+                soon(sender.send_request(request)).await.expect("a response")
+            }
+            Self::Http2(sender) => {
+                if request.uri().authority().is_none() {
+                    let uri = format!("http://example.com{}", request.uri());
+                    *request.uri_mut() = uri.parse().expect("a legal URI");
+                }
+                soon(sender.ready()).await.expect("the connection lives");
+                soon(sender.send_request(request)).await.expect("a response")
+            }
+        }
+    }
+}
+
+/// A connection that speaks bytes.
+pub(crate) struct Raw(pub(crate) TcpStream);
+
+impl Raw {
+    pub(crate) async fn connect(addr: SocketAddr) -> Self {
+        Self(TcpStream::connect(addr).await.expect("the server accepts"))
+    }
+
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.expect("the peer reads");
+    }
+
+    /// Reads until this text has come, and returns all up to its end and what came with it.
+    pub(crate) async fn read_until(&mut self, text: &str) -> String {
+        let mut all = Vec::new();
+        while !all.windows(text.len()).any(|window| window == text.as_bytes()) {
+            let read = soon(self.0.read_buf(&mut all)).await.expect("the peer sends");
+            assert!(read > 0, "closed before {text:?}: {:?}", String::from_utf8_lossy(&all));
+        }
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
+    pub(crate) async fn read_to_end(&mut self) -> String {
+        let mut all = Vec::new();
+        soon(self.0.read_to_end(&mut all)).await.expect("the peer sends and closes");
+        String::from_utf8_lossy(&all).into_owned()
+    }
+}
+
+/// Sends these bytes, which must make the server close, and returns its whole answer without the `date`.
+pub(crate) async fn exchange(addr: SocketAddr, request: impl AsRef<[u8]>) -> String {
+    let mut raw = Raw::connect(addr).await;
+    raw.send(request).await;
+    let answer = raw.read_to_end().await;
+    answer.split_inclusive("\r\n").filter(|line| !line.starts_with("date: ")).collect()
+}
