@@ -19,7 +19,8 @@ pub(crate) fn run(check: &Check) -> Result<(), Failure> {
             Ok(guest) => serde_json::to_value(Report::of(guest)),
             Err(failure) => Ok(serde_json::json!({ "valid": false, "error": failure.to_string() })),
         };
-        let report = report.map_err(|error| Failure::Other(format!("cannot put the report as JSON: {error}")))?;
+        let report =
+            report.map_err(|error| Failure::Other(format!("cannot put the report as JSON: {error}")))?;
         print(&report)?;
         loaded.map(drop)
     } else {

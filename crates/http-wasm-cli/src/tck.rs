@@ -67,7 +67,8 @@ async fn run_cases(args: TckRunArgs) -> Result<(), Failure> {
         print(&run::table_head())?;
     }
     let mut printed = Ok(());
-    let outcomes = run::run(&cases::all(), &options, |outcome: &Outcome| {
+    let cases = cases::all();
+    let outcomes = run::run(&cases, &options, |outcome: &Outcome| {
         if !args.json && printed.is_ok() {
             printed = print(&run::row(outcome));
         }

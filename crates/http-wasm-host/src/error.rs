@@ -59,7 +59,10 @@ fn list(faults: &[Fault]) -> String {
 }
 
 /// Why a guest failed while it was started or served a request. Meant for the log, never for a client.
-pub struct Error {
+pub struct Error(Box<Details>);
+
+/// In a box, so that results that hold an error are small.
+struct Details {
     kind: ErrorKind,
     guest: Arc<str>,
     phase: Option<Phase>,
@@ -95,31 +98,31 @@ pub enum ErrorKind {
 impl Error {
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {
-        self.kind
+        self.0.kind
     }
 
     /// The guest's name.
     pub fn guest(&self) -> &str {
-        &self.guest
+        &self.0.guest
     }
 
     /// The phase it happened in; `None` while an instance was made.
     pub fn phase(&self) -> Option<Phase> {
-        self.phase
+        self.0.phase
     }
 
     /// The host function that the guest was calling, by its ABI name.
     pub fn function(&self) -> Option<&'static str> {
-        self.function
+        self.0.function
     }
 
     /// The guest's call stack, innermost first, with names where the module has them.
     pub fn backtrace(&self) -> Option<&str> {
-        self.backtrace.as_deref()
+        self.0.backtrace.as_deref()
     }
 
     pub(crate) fn new(kind: ErrorKind, guest: Arc<str>, phase: Option<Phase>, message: String) -> Self {
-        Self { kind, guest, phase, function: None, message, backtrace: None }
+        Self(Box::new(Details { kind, guest, phase, function: None, message, backtrace: None }))
     }
 
     /// Sorts out what wasmtime hands back from a call into the guest.
@@ -136,31 +139,31 @@ impl Error {
         } else {
             (ErrorKind::Internal, None, format!("{error:#}"))
         };
-        Self { kind, guest, phase, function, message, backtrace }
+        Self(Box::new(Details { kind, guest, phase, function, message, backtrace }))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "guest {}", self.guest)?;
-        if let Some(phase) = self.phase {
+        write!(f, "guest {}", self.0.guest)?;
+        if let Some(phase) = self.0.phase {
             write!(f, " in {phase}")?;
         }
-        if let Some(function) = self.function {
+        if let Some(function) = self.0.function {
             write!(f, ", calling {function}")?;
         }
-        write!(f, ": {}", self.message)
+        write!(f, ": {}", self.0.message)
     }
 }
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Error")
-            .field("kind", &self.kind)
-            .field("guest", &self.guest)
-            .field("phase", &self.phase)
-            .field("function", &self.function)
-            .field("message", &self.message)
+            .field("kind", &self.0.kind)
+            .field("guest", &self.0.guest)
+            .field("phase", &self.0.phase)
+            .field("function", &self.0.function)
+            .field("message", &self.0.message)
             .finish_non_exhaustive()
     }
 }

@@ -113,7 +113,8 @@ impl<H: Host> Guest<H> {
 
     /// Runs `handle_request` on an idle instance, or a new one.
     ///
-    /// Dropping the future while the guest runs drops the instance.
+    /// Dropping the future while the guest runs drops the instance. A guest that need not wait runs on the stack
+    /// of the thread that polls, of which it may use 512 KiB: leave it that much.
     ///
     /// # Errors
     /// When no instance can be made or the guest fails. Other requests are not affected.

@@ -161,7 +161,12 @@ mod tests {
             assert!(!is_field_value(bad), "{bad:?}");
         }
         assert!(is_authority(b"example.com:8080") && is_authority(b"[::1]:1"));
-        assert!(!is_authority(b"u@example.com") && !is_authority(b"a b") && !is_authority(b"a:b") && !is_authority(b""));
+        assert!(
+            !is_authority(b"u@example.com")
+                && !is_authority(b"a b")
+                && !is_authority(b"a:b")
+                && !is_authority(b"")
+        );
     }
 
     #[test]

@@ -329,6 +329,12 @@
         (i32.store (call $arg (i32.const 0)) (call $arg (i32.const 1)))
         (br $continue)))
 
+      ;; Turn the sign of the low half of the last result.
+      (if (i32.eq (local.get $op) (i32.const 83)) (then
+        (global.set $last
+          (i64.extend_i32_u (i32.sub (i32.const 0) (i32.wrap_i64 (global.get $last)))))
+        (br $continue)))
+
       ;; Overflow the stack.
       (if (i32.eq (local.get $op) (i32.const 82)) (then
         (global.set $last (i64.extend_i32_u (call $deeper (i32.const 0))))

@@ -27,6 +27,8 @@ pub enum Arg {
     Low,
     /// The high half of the last result.
     High,
+    /// The low half of what a register keeps.
+    Register(u8),
 }
 
 impl From<u32> for Arg {
@@ -299,6 +301,11 @@ impl Script {
         self.op(77, &[(number as u32).into()])
     }
 
+    /// Turns the sign of the low half of the last result.
+    pub fn negate(self) -> Self {
+        self.op(83, &[])
+    }
+
     /// The last result must be that which was kept.
     pub fn same_as(mut self, register: u32) -> Self {
         self.of = format!("{} as before", self.of);
@@ -403,6 +410,7 @@ fn operand(bytes: &mut Vec<u8>, arg: &Arg) {
         }
         Arg::Low => bytes.push(3),
         Arg::High => bytes.push(4),
+        Arg::Register(register) => bytes.extend([5, *register]),
     }
 }
 
@@ -411,6 +419,6 @@ fn show(arg: &Arg) -> String {
         Arg::N(number) if *number > 0xffff => format!("{number:#x}"),
         Arg::N(number) => number.to_string(),
         Arg::T(text) => shown(text),
-        Arg::Low | Arg::High => "last result".to_owned(),
+        Arg::Low | Arg::High | Arg::Register(_) => "last result".to_owned(),
     }
 }

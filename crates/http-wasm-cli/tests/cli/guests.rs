@@ -52,7 +52,10 @@ const TRAPS: &str = r#"(module (memory (export "memory") 1)
 async fn the_embedded_guest_answers_rejects_and_rewrites() {
     let server = Server::start(&[]);
     let hello = exchange(server.addr, get("/hello")).await;
-    assert!(hello.starts_with("HTTP/1.1 200 OK\r\n") && hello.ends_with("\r\n\r\nhello from the guest\n"), "{hello}");
+    assert!(
+        hello.starts_with("HTTP/1.1 200 OK\r\n") && hello.ends_with("\r\n\r\nhello from the guest\n"),
+        "{hello}"
+    );
     let admin = exchange(server.addr, get("/admin/users")).await;
     assert!(admin.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{admin}");
     let rewritten = exchange(server.addr, get("/v1/users?a=b")).await;
@@ -66,7 +69,14 @@ async fn the_embedded_guest_answers_rejects_and_rewrites() {
 async fn the_first_guest_of_a_chain_is_outermost_and_each_has_its_own_configuration() {
     let (first, second) = (guest(ADDS_CONFIG), guest(ADDS_CONFIG));
     let server = Server::start(&[
-        "--guest", path(&first), "--guest-config", "one", "--guest", path(&second), "--guest-config", "two",
+        "--guest",
+        path(&first),
+        "--guest-config",
+        "one",
+        "--guest",
+        path(&second),
+        "--guest-config",
+        "two",
     ]);
     let echo = echoed(&exchange(server.addr, get("/")).await);
     assert_eq!(values(&echo, "x-config"), ["one", "two"]);

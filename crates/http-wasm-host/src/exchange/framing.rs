@@ -33,7 +33,7 @@ pub(super) fn finish_request<H: Host>(exchange: &mut Exchange<H>) {
 pub(super) fn finish_response<H: Host>(exchange: &mut Exchange<H>) {
     const RESPONSE: BodyKind = BodyKind::Response;
     let status = exchange.host.status();
-    if status == 101 {
+    if exchange.is_upgrade() {
         return;
     }
     if exchange.client_sent_head || is_bodyless(status) {

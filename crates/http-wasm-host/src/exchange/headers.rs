@@ -98,7 +98,10 @@ impl<H: Host> Exchange<H> {
     /// TinyGo's library never passes an empty write on, and a guest that blocks a response knows no other way.
     fn frame(&mut self, kind: HeaderKind, name: &[u8], value: &[u8]) -> Result<(), Reason> {
         let message = kind.message();
-        let empties = !kind.is_trailers() && self.check_content_mutable(message).is_ok() && name.eq_ignore_ascii_case(b"content-length") && value == b"0";
+        let empties = !kind.is_trailers()
+            && self.check_content_mutable(message).is_ok()
+            && name.eq_ignore_ascii_case(b"content-length")
+            && value == b"0";
         if empties { self.empty_body(message) } else { Ok(()) }
     }
 

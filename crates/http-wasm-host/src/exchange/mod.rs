@@ -34,6 +34,8 @@ pub(crate) struct Exchange<H> {
     response: Side,
     /// The client's method was HEAD, whatever the guest made of it.
     client_sent_head: bool,
+    /// The client's method was CONNECT.
+    client_sent_connect: bool,
     /// The next handler's response can't have had a body, so its framing says nothing about one.
     next_was_bodyless: bool,
     /// The next handler gave a response.
@@ -50,6 +52,7 @@ struct Early {
 impl<H: Host> Exchange<H> {
     pub(crate) fn new(host: H, features: Features, budget: Budget) -> Self {
         let client_sent_head = host.method() == b"HEAD";
+        let client_sent_connect = host.method() == b"CONNECT";
         Self {
             host,
             phase: Phase::Request,
@@ -59,6 +62,7 @@ impl<H: Host> Exchange<H> {
             request: Side::default(),
             response: Side::default(),
             client_sent_head,
+            client_sent_connect,
             next_was_bodyless: false,
             answered: false,
         }
@@ -170,14 +174,16 @@ impl<H: Host> Exchange<H> {
         self.check_mutable(message)?;
         if message == BodyKind::Response && self.is_upgrade() {
             return Err(Reason::WrongPhase(
-                "the next handler switched protocols (101): status and body of its response are final",
+                "the next handler switched protocols (101, or a tunnel for CONNECT): status and body of its response are final",
             ));
         }
         Ok(())
     }
 
-    /// The next handler answered 101: what follows its head is no HTTP body.
+    /// The next handler answered 101, or opened the tunnel that CONNECT asks for: what follows its head is no
+    /// HTTP body.
     fn is_upgrade(&self) -> bool {
-        self.phase == Phase::Response && self.host.status() == 101
+        let tunnel = self.client_sent_connect && (200..300).contains(&self.host.status());
+        self.answered && (tunnel || self.host.status() == 101)
     }
 }

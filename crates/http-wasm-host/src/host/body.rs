@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
 use http_body::{Body as HttpBody, SizeHint};
-use http_body_util::{BodyExt, Full};
 use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt, Full};
 use pin_project_lite::pin_project;
 
 use super::{Frame, Outgoing, Refused};
@@ -163,7 +163,9 @@ impl HttpBody for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first_len() == 0 && !self.has_trailers() && self.rest.as_ref().is_none_or(HttpBody::is_end_stream)
+        self.first_len() == 0
+            && !self.has_trailers()
+            && self.rest.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {

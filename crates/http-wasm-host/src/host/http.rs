@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, request, response};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as _;
 
 use super::body::{append, insert};
@@ -24,80 +24,80 @@ pub struct HttpHost(Box<Parts>);
 /// In a box, as a host is moved a lot: into the store and out, in and out of futures.
 #[derive(Debug)]
 struct Parts {
-    request: request::Parts,
-    request_body: Body,
-    response: response::Parts,
-    response_body: Body,
+    request: Request<Body>,
+    /// Made when the guest or the next handler first sets something of it.
+    response: Option<Response<Body>>,
     source_addr: Option<SocketAddr>,
 }
 
 impl HttpHost {
     /// Starts with a request, from the client at `source_addr` if known.
-    pub fn new(request: Request<Body>, source_addr: Option<SocketAddr>) -> Self {
-        let (mut request, request_body) = request.into_parts();
-        add_missing_path(&mut request.uri);
-        let (response, response_body) = Response::new(Body::empty()).into_parts();
-        Self(Box::new(Parts { request, request_body, response, response_body, source_addr }))
+    pub fn new(mut request: Request<Body>, source_addr: Option<SocketAddr>) -> Self {
+        add_missing_path(request.uri_mut());
+        Self(Box::new(Parts { request, response: None, source_addr }))
     }
 
     /// The request for the next handler. With `keep_head` its head stays readable here, for `handle_response`.
     pub fn take_request(&mut self, keep_head: bool) -> Request<Body> {
-        let Parts { request, request_body, .. } = &mut *self.0;
-        let mut kept = Request::new(()).into_parts().0;
+        let request = &mut self.0.request;
+        let mut kept = Request::new(Body::empty());
         // Framing depends on these two.
-        kept.method = request.method.clone();
-        kept.version = request.version;
+        *kept.method_mut() = request.method().clone();
+        *kept.version_mut() = request.version();
         if keep_head {
-            kept.uri = request.uri.clone();
-            kept.headers = request.headers.clone();
+            *kept.uri_mut() = request.uri().clone();
+            *kept.headers_mut() = request.headers().clone();
         }
-        Request::from_parts(std::mem::replace(request, kept), std::mem::take(request_body))
+        std::mem::replace(request, kept)
     }
 
     /// The next handler's response.
     pub fn set_response(&mut self, response: Response<Body>) {
-        (self.0.response, self.0.response_body) = response.into_parts();
+        self.0.response = Some(response);
     }
 
     /// The response for the client.
     pub fn into_response(self) -> Response<Body> {
-        let parts = *self.0;
-        Response::from_parts(parts.response, parts.response_body)
+        self.0.response.unwrap_or_default()
     }
 
-    fn headers(&self, message: BodyKind) -> &HeaderMap {
+    fn response_mut(&mut self) -> &mut Response<Body> {
+        self.0.response.get_or_insert_default()
+    }
+
+    fn headers(&self, message: BodyKind) -> Option<&HeaderMap> {
         match message {
-            BodyKind::Request => &self.0.request.headers,
-            BodyKind::Response => &self.0.response.headers,
+            BodyKind::Request => Some(self.0.request.headers()),
+            BodyKind::Response => self.0.response.as_ref().map(Response::headers),
         }
     }
 
     fn headers_mut(&mut self, message: BodyKind) -> &mut HeaderMap {
         match message {
-            BodyKind::Request => &mut self.0.request.headers,
-            BodyKind::Response => &mut self.0.response.headers,
+            BodyKind::Request => self.0.request.headers_mut(),
+            BodyKind::Response => self.response_mut().headers_mut(),
         }
     }
 
-    fn body(&self, message: BodyKind) -> &Body {
+    fn body(&self, message: BodyKind) -> Option<&Body> {
         match message {
-            BodyKind::Request => &self.0.request_body,
-            BodyKind::Response => &self.0.response_body,
+            BodyKind::Request => Some(self.0.request.body()),
+            BodyKind::Response => self.0.response.as_ref().map(Response::body),
         }
     }
 
     fn body_mut(&mut self, message: BodyKind) -> &mut Body {
         match message {
-            BodyKind::Request => &mut self.0.request_body,
-            BodyKind::Response => &mut self.0.response_body,
+            BodyKind::Request => self.0.request.body_mut(),
+            BodyKind::Response => self.response_mut().body_mut(),
         }
     }
 
     /// The authority that stands for a `host` header that didn't come: HTTP/2's `:authority`.
     fn implied_host(&self) -> Option<&str> {
-        match self.0.request.headers.contains_key(HOST) {
+        match self.0.request.headers().contains_key(HOST) {
             true => None,
-            false => self.0.request.uri.authority().map(Authority::as_str),
+            false => self.0.request.uri().authority().map(Authority::as_str),
         }
     }
 }
@@ -105,7 +105,7 @@ impl HttpHost {
 /// Of an absolute URI without a path, as in `http://example.com?b`, the origin form still begins with "/".
 fn add_missing_path(uri: &mut Uri) {
     let Some(query) = uri.path_and_query().filter(|path| path.as_str().starts_with('?')) else { return };
-    let Ok(path) = PathAndQuery::try_from(format!("/{query}")) else { return };
+    let Ok(path) = PathAndQuery::try_from(format!("/{}", query.as_str())) else { return };
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(path);
     if let Ok(whole) = Uri::from_parts(parts) {
@@ -115,45 +115,45 @@ fn add_missing_path(uri: &mut Uri) {
 
 impl Host for HttpHost {
     fn method(&self) -> &[u8] {
-        self.0.request.method.as_str().as_bytes()
+        self.0.request.method().as_str().as_bytes()
     }
 
     fn set_method(&mut self, method: &[u8]) {
         if let Ok(method) = Method::from_bytes(method) {
-            self.0.request.method = method;
+            *self.0.request.method_mut() = method;
         }
     }
 
     fn uri(&self) -> &[u8] {
-        self.0.request.uri.path_and_query().map_or(b"/", |path| path.as_str().as_bytes())
+        self.0.request.uri().path_and_query().map_or(b"/", |path| path.as_str().as_bytes())
     }
 
     fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
         let path = PathAndQuery::try_from(uri).map_err(|_| Refused("is no path and query"))?;
-        let mut parts = self.0.request.uri.clone().into_parts();
+        let mut parts = self.0.request.uri().clone().into_parts();
         parts.path_and_query = Some(path);
-        self.0.request.uri = Uri::from_parts(parts)
+        *self.0.request.uri_mut() = Uri::from_parts(parts)
             .map_err(|_| Refused("can't be set on a CONNECT request, which has no path"))?;
         Ok(())
     }
 
     fn set_authority(&mut self, authority: &[u8]) {
         if let Ok(value) = HeaderValue::from_bytes(authority) {
-            self.0.request.headers.insert(HOST, value);
+            self.0.request.headers_mut().insert(HOST, value);
         }
-        if self.0.request.uri.authority().is_some()
+        if self.0.request.uri().authority().is_some()
             && let Ok(authority) = Authority::try_from(authority)
         {
-            let mut parts = self.0.request.uri.clone().into_parts();
+            let mut parts = self.0.request.uri().clone().into_parts();
             parts.authority = Some(authority);
             if let Ok(uri) = Uri::from_parts(parts) {
-                self.0.request.uri = uri;
+                *self.0.request.uri_mut() = uri;
             }
         }
     }
 
     fn protocol_version(&self) -> &'static str {
-        match self.0.request.version {
+        match self.0.request.version() {
             Version::HTTP_10 | Version::HTTP_09 => "HTTP/1.0",
             Version::HTTP_2 => "HTTP/2.0",
             Version::HTTP_3 => "HTTP/3.0",
@@ -166,12 +166,12 @@ impl Host for HttpHost {
     }
 
     fn status(&self) -> u16 {
-        self.0.response.status.as_u16()
+        self.0.response.as_ref().map_or(200, |response| response.status().as_u16())
     }
 
     fn set_status(&mut self, status: u16) {
         if let Ok(status) = StatusCode::from_u16(status) {
-            self.0.response.status = status;
+            *self.response_mut().status_mut() = status;
         }
     }
 
@@ -179,7 +179,8 @@ impl Host for HttpHost {
         if message == BodyKind::Request && self.implied_host().is_some() {
             visit(b"host");
         }
-        self.headers(message).keys().for_each(|name| visit(name.as_str().as_bytes()));
+        let headers = self.headers(message).into_iter().flat_map(HeaderMap::keys);
+        headers.for_each(|name| visit(name.as_str().as_bytes()));
     }
 
     fn header_values(&self, message: BodyKind, name: &[u8], mut visit: impl FnMut(&[u8])) {
@@ -190,7 +191,9 @@ impl Host for HttpHost {
         {
             return visit(host.as_bytes());
         }
-        self.headers(message).get_all(name).iter().for_each(|value| visit(value.as_bytes()));
+        if let Some(headers) = self.headers(message) {
+            headers.get_all(name).iter().for_each(|value| visit(value.as_bytes()));
+        }
     }
 
     fn set_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
@@ -216,11 +219,11 @@ impl Host for HttpHost {
     }
 
     fn body_ended(&self, message: BodyKind) -> bool {
-        self.body(message).is_end_stream()
+        self.body(message).is_none_or(Body::is_end_stream)
     }
 
     fn body_remaining(&self, message: BodyKind) -> Option<u64> {
-        self.body(message).size_hint().exact()
+        self.body(message).map_or(Some(0), |body| body.size_hint().exact())
     }
 
     fn set_body(&mut self, message: BodyKind, body: Outgoing) {

@@ -26,6 +26,17 @@ fn every_req_ctx_is_handed_back() {
 }
 
 #[test]
+fn is_error_is_1_only_when_the_next_handler_gave_no_response_at_all() {
+    let probe = returns(1);
+    for status in [200, 404, 500, 502, 504] {
+        probe.run(get(), |next| next.status = status);
+        assert_eq!(probe.notes(), [number(0), number(0)], "{status} is a response");
+    }
+    block_on(probe.next(get()).handle_error()).unwrap();
+    assert_eq!(probe.notes(), [number(0), number(1)]);
+}
+
+#[test]
 fn with_next_zero_handle_response_is_not_called_whatever_req_ctx_is() {
     for ctx_next in [0, 1 << 32, 0xffff_ffff << 32] {
         let probe = returns(ctx_next);

@@ -96,7 +96,11 @@ impl fmt::Display for Mismatch {
 
 impl Exchange {
     /// Whether all is as it must be; `instead` takes the place of the exchange's own checks.
-    pub(crate) fn evaluate(&self, observed: &Observed<'_>, instead: Option<&[Check]>) -> Result<(), Mismatch> {
+    pub(crate) fn evaluate(
+        &self,
+        observed: &Observed<'_>,
+        instead: Option<&[Check]>,
+    ) -> Result<(), Mismatch> {
         let checks = instead.unwrap_or(&self.checks);
         let says_status = |check: &Check| {
             use Check::{AnyOf, Dropped, Status, StatusWithin, Traps};
@@ -168,11 +172,9 @@ impl Check {
                 require(within, || format!("a status from {from} to {to} at the client"), || seen.to_string())
             }
             Self::Traps(phase) => trapped(*phase, observed),
-            Self::Dropped => require(
-                observed.response.is_err(),
-                || "no answer".to_owned(),
-                || "an answer".to_owned(),
-            ),
+            Self::Dropped => {
+                require(observed.response.is_err(), || "no answer".to_owned(), || "an answer".to_owned())
+            }
             Self::Header(name, expected) => {
                 fields(&observed.response()?.header(name), expected, || format!("{name} at the client"))
             }
@@ -204,7 +206,12 @@ impl Check {
             ),
             Self::Method(expected) => {
                 let seen = &observed.seen()?.method;
-                same(&&seen[..], expected, || format!("method {expected} at the backend"), |s| (*s).to_owned())
+                same(
+                    &&seen[..],
+                    expected,
+                    || format!("method {expected} at the backend"),
+                    |s| (*s).to_owned(),
+                )
             }
             Self::Target(expected) => {
                 let seen = &observed.seen()?.target;
@@ -249,7 +256,8 @@ impl Check {
 }
 
 /// Words that tell of the guest's inside.
-const DETAILS: [&str; 7] = ["wasm", "unreachable", "handle_re", "http_handler", "backtrace", "stack", "memory"];
+const DETAILS: [&str; 7] =
+    ["wasm", "unreachable", "handle_re", "http_handler", "backtrace", "stack", "memory"];
 
 fn trapped(phase: Phase, observed: &Observed<'_>) -> Result<(), Mismatch> {
     const EXPECTED: &str = "500 without detail at the client";

@@ -10,7 +10,6 @@ use std::fmt;
 pub use self::check::{Check, Phase};
 pub(crate) use self::check::{Mismatch, Observed};
 pub use self::exchange::Exchange;
-pub(crate) use self::exchange::Sent;
 pub use crate::client::Http;
 use crate::guest::{Function, Variant};
 
@@ -96,21 +95,8 @@ impl Case {
         Self::of(id, section, says, Plan::InTurn(vec![exchange]))
     }
 
-    pub(crate) fn of(
-        id: impl Into<String>,
-        section: Section,
-        says: impl Into<String>,
-        plan: Plan,
-    ) -> Self {
-        Self {
-            id: id.into(),
-            says: says.into(),
-            section,
-            host: Host::Any,
-            only: None,
-            differs: None,
-            plan,
-        }
+    pub(crate) fn of(id: impl Into<String>, section: Section, says: impl Into<String>, plan: Plan) -> Self {
+        Self { id: id.into(), says: says.into(), section, host: Host::Any, only: None, differs: None, plan }
     }
 
     /// The same with a host of its own.

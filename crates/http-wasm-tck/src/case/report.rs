@@ -93,14 +93,16 @@ fn has_names(list: &[u8], names: &[&str]) -> bool {
     let mut once = list.clone();
     once.sort_unstable();
     once.dedup();
-    lower && once.len() == list.len() && found.iter().eq(names.iter().map(|name| name.as_bytes()).collect::<Vec<_>>().iter())
+    lower
+        && once.len() == list.len()
+        && found.iter().eq(names.iter().map(|name| name.as_bytes()).collect::<Vec<_>>().iter())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::script::script;
     use crate::guest::Function;
+    use crate::script::script;
 
     #[test]
     fn names_are_found_among_others_in_order_and_once() {

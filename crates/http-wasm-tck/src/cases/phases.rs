@@ -1,12 +1,12 @@
 //! Every function in either phase, for every kind.
 
+use crate::backend::Reply;
 use crate::case::{Case, Check, Exchange, Http, Phase, Section};
 use crate::guest::{FREE, Function};
 use crate::payload::Payload;
 use crate::script::{
     Arg, Content, REQUEST, REQUEST_TRAILERS, RESPONSE, RESPONSE_TRAILERS, Script, eof_len, script,
 };
-use crate::backend::Reply;
 use crate::wire::Framing;
 
 pub(super) const BUFFER_REQUEST: u32 = 1;
@@ -49,9 +49,7 @@ fn always(cases: &mut Vec<Case>) {
     let all: [(&str, fn() -> Script); 4] = [
         ("get-config", || script().call(Function::GetConfig, [FREE.into(), 0.into()])),
         ("log", || script().call(Function::Log, [0.into(), "tck: a line".into()])),
-        ("log-enabled", || {
-            script().call(Function::LogEnabled, [2.into()]).gives_one_of(&[0, 1])
-        }),
+        ("log-enabled", || script().call(Function::LogEnabled, [2.into()]).gives_one_of(&[0, 1])),
         ("get-source-addr", || {
             let twice = script().call(Function::GetSourceAddr, [FREE.into(), 0.into()]).keep(0);
             twice.call(Function::GetSourceAddr, [FREE.into(), 64.into()]).same_as(0)
@@ -88,7 +86,12 @@ fn reads(cases: &mut Vec<Case>) {
     let version = |text| script().reads(Function::GetProtocolVersion, text);
     read("get-protocol-version", "the protocol version", Some(Http::One), version("HTTP/1.1"));
     read("get-protocol-version-2", "the protocol version", Some(Http::Two), version("HTTP/2.0"));
-    read("get-header-names/request-headers", "the names of request headers", None, names(REQUEST, &["x-b", "x-a"]));
+    read(
+        "get-header-names/request-headers",
+        "the names of request headers",
+        None,
+        names(REQUEST, &["x-b", "x-a"]),
+    );
     read(
         "get-header-values/request-headers",
         "a request header",
@@ -112,10 +115,11 @@ fn early_reads(cases: &mut Vec<Case>) {
         cases.push(case(format!("{name}/before"), says.to_owned(), exchange().before(script)));
     };
     let none = |kind: u32| {
-        script()
-            .call(Function::GetHeaderNames, [kind.into(), FREE.into(), 64.into()])
-            .gives(0)
-            .values(kind, "x-r", &[])
+        script().call(Function::GetHeaderNames, [kind.into(), FREE.into(), 64.into()]).gives(0).values(
+            kind,
+            "x-r",
+            &[],
+        )
     };
     for (kind, name) in &KINDS[1..] {
         read(
@@ -134,13 +138,11 @@ fn early_reads(cases: &mut Vec<Case>) {
     read("get-status-code".to_owned(), "before next the status is 200 until the guest sets one", status(200));
     let set = script().call(Function::SetStatusCode, [404.into()]).then(status(404));
     let set = set.call(Function::SetStatusCode, [201.into()]).then(status(201));
-    cases.push(
-        case(
-            "get-status-code/before-set".to_owned(),
-            "before next the guest reads the status that it set last".to_owned(),
-            exchange().before(set).stops().check(Check::Status(201)),
-        ),
-    );
+    cases.push(case(
+        "get-status-code/before-set".to_owned(),
+        "before next the guest reads the status that it set last".to_owned(),
+        exchange().before(set).stops().check(Check::Status(201)),
+    ));
 }
 
 /// What `handle_response` reads of the response.
@@ -172,15 +174,19 @@ fn late_reads(cases: &mut Vec<Case>) {
         *case = case.clone().differs("get_status_code without buffer_response kills the connection");
     }
     let empty = |kind: u32| {
-        script()
-            .call(Function::GetHeaderNames, [kind.into(), FREE.into(), 64.into()])
-            .gives(0)
-            .values(kind, "x-t", &[])
+        script().call(Function::GetHeaderNames, [kind.into(), FREE.into(), 64.into()]).gives(0).values(
+            kind,
+            "x-t",
+            &[],
+        )
     };
     for (kind, name) in &KINDS[2..] {
         cases.push(case(
             format!("get-header-names/{name}/after"),
-            format!("the {} of a message without any read as none in handle_response", name.replace('-', " ")),
+            format!(
+                "the {} of a message without any read as none in handle_response",
+                name.replace('-', " ")
+            ),
             exchange().after(empty(*kind)),
         ));
     }
@@ -345,7 +351,9 @@ fn bodies(cases: &mut Vec<Case>) {
     add(
         "read-body/response/before-written",
         "before next the response body reads as what the guest wrote so far",
-        exchange().before(script().write(RESPONSE, "abc").write(RESPONSE, "def").read(RESPONSE, 16, "abcdef", true)),
+        exchange().before(
+            script().write(RESPONSE, "abc").write(RESPONSE, "def").read(RESPONSE, 16, "abcdef", true),
+        ),
     );
     add(
         "read-body/response/after",
@@ -453,11 +461,11 @@ fn features(cases: &mut Vec<Case>) {
     cases.push(case(
         "get-source-addr/form".to_owned(),
         "the source address is ip:port, or empty when the server doesn't know it".to_owned(),
-        exchange().before(
-            script()
-                .call(Function::GetSourceAddr, [FREE.into(), 64.into()])
-                .holds_content(FREE, Arg::Low, source),
-        ),
+        exchange().before(script().call(Function::GetSourceAddr, [FREE.into(), 64.into()]).holds_content(
+            FREE,
+            Arg::Low,
+            source,
+        )),
     ));
     cases.push(case(
         "request-as-handed-on".to_owned(),

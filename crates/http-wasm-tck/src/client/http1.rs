@@ -64,7 +64,8 @@ async fn read_response(
 ) -> io::Result<Response> {
     let mut response = Response::default();
     let head = loop {
-        let head = reader.head().await?.ok_or_else(|| closed("the connection was closed without an answer"))?;
+        let head =
+            reader.head().await?.ok_or_else(|| closed("the connection was closed without an answer"))?;
         match status(&head)? {
             status @ (100 | 102..=199) => response.informational.push(status),
             status => {

@@ -56,8 +56,11 @@ pub fn wasm(variant: Variant) -> Result<Vec<u8>, wat::Error> {
 }
 
 /// The WASI functions of the variant `wasi`: their operations, names and numbers of parameters, some of them 64 bits wide.
-const WASI: [(u8, &str, &str); 3] =
-    [(96, "clock_time_get", "i32 i64 i32"), (97, "random_get", "i32 i32"), (98, "fd_write", "i32 i32 i32 i32")];
+const WASI: [(u8, &str, &str); 3] = [
+    (96, "clock_time_get", "i32 i64 i32"),
+    (97, "random_get", "i32 i32"),
+    (98, "fd_write", "i32 i32 i32 i32"),
+];
 
 fn imports(text: &mut String, variant: Variant) {
     for function in Function::ALL {
@@ -124,9 +127,7 @@ fn boot(text: &mut String, variant: Variant) {
         Variant::Start(Start::Exit) => {
             (4, None, None, "(func (export \"_start\") (call $boot) (call $proc_exit (i32.const 0)))")
         }
-        Variant::Features(features) => {
-            (2, Some(features), None, "(export \"_initialize\" (func $boot))")
-        }
+        Variant::Features(features) => (2, Some(features), None, "(export \"_initialize\" (func $boot))"),
         Variant::Early(function) => (2, None, Some(function), "(export \"_initialize\" (func $boot))"),
     };
     line(text, format_args!("(func $boot"));

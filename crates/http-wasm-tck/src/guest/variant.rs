@@ -81,9 +81,7 @@ impl FromStr for Variant {
     type Err = UnknownVariant;
 
     fn from_str(name: &str) -> Result<Self, UnknownVariant> {
-        Self::all()
-            .find(|variant| variant.to_string() == name)
-            .ok_or_else(|| UnknownVariant(name.to_owned()))
+        Self::all().find(|variant| variant.to_string() == name).ok_or_else(|| UnknownVariant(name.to_owned()))
     }
 }
 

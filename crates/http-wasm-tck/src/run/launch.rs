@@ -120,7 +120,8 @@ impl Launched {
             ("{listen}", &address),
         ];
         let mut command = command.command(&places);
-        let output = File::create(setting.output).map_err(|error| format!("no file for its output: {error}"))?;
+        let output =
+            File::create(setting.output).map_err(|error| format!("no file for its output: {error}"))?;
         let errors = output.try_clone().map_err(|error| format!("no file for its output: {error}"))?;
         command.stdin(Stdio::null()).stdout(output).stderr(errors).kill_on_drop(true);
         let log = setting.own_log.unwrap_or(setting.output).to_owned();

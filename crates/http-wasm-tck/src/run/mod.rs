@@ -98,7 +98,9 @@ pub struct Outcome {
 #[non_exhaustive]
 pub enum RunError {
     /// Neither an address nor a command to start a host was given.
-    #[error("nothing to test: name a host with --url, or how to start one with --launch, or test ours with --self")]
+    #[error(
+        "nothing to test: name a host with --url, or how to start one with --launch, or test ours with --self"
+    )]
     NoTarget,
 
     /// The kit's own backend can't be started.

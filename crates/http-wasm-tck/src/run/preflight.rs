@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
+use super::target::fetch;
 use crate::case::{Exchange, Http, Observed};
 use crate::client::{Request, Response, send};
-use crate::script::script;
 use crate::guest::Function;
-use super::target::fetch;
+use crate::script::script;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 

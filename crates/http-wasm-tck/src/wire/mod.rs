@@ -33,10 +33,7 @@ pub(crate) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// The values under a name.
 pub(crate) fn values<'a>(fields: &'a Fields, name: &str) -> impl Iterator<Item = &'a [u8]> {
-    fields
-        .iter()
-        .filter(move |field| field.0.eq_ignore_ascii_case(name.as_bytes()))
-        .map(|field| &field.1[..])
+    fields.iter().filter(move |field| field.0.eq_ignore_ascii_case(name.as_bytes())).map(|field| &field.1[..])
 }
 
 impl Head {

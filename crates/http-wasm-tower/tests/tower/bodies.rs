@@ -47,7 +47,10 @@ enum Does {
 fn request_guest(does: Does, step: u32, features: u32) -> Guest {
     let code = READ_ALL.replace("EACH", if does == Does::Rewrites { REWRITE } else { "" });
     let code = code.replace("AFTER", "").replace("KIND", "0").replace("STEP", &step.to_string());
-    guest(features, &format!(r#"(func (export "handle_request") (result i64) (local $at i32) {code} (i64.const 1))"#))
+    guest(
+        features,
+        &format!(r#"(func (export "handle_request") (result i64) (local $at i32) {code} (i64.const 1))"#),
+    )
 }
 
 fn response_guest(does: Does, step: u32, features: u32) -> Guest {
@@ -129,7 +132,9 @@ async fn with_buffer_request_the_next_handler_gets_the_whole_request_in_its_old_
         |sent, received, seen, framing, is_http1, _| {
             same(sent, &received);
             match framing {
-                Framing::Length => assert_eq!(seen, sent.len().to_string()),
+                Framing::Length if is_http1 || !sent.is_empty() => assert_eq!(seen, sent.len().to_string()),
+                // HTTP/2 says by ending the stream with the head that there is no body.
+                Framing::Length => assert_eq!(seen, ""),
                 Framing::Chunked => assert_eq!(seen, if is_http1 { "chunked" } else { "" }),
             }
         },
@@ -146,7 +151,8 @@ async fn without_buffer_request_what_the_guest_reads_is_consumed() {
             match (sent.is_empty(), framing) {
                 // Nothing was taken away.
                 (true, Framing::Chunked) => assert_eq!(seen, if is_http1 { "chunked" } else { "" }),
-                _ => assert_eq!(seen, "0"),
+                (true, Framing::Length) => assert_eq!(seen, if is_http1 { "0" } else { "" }),
+                (false, _) => assert_eq!(seen, "0"),
             }
         },
     )
@@ -160,7 +166,9 @@ async fn a_request_that_is_rewritten_while_it_is_read_has_the_new_length() {
             |step| request_guest(Does::Rewrites, step, features),
             |sent, received, seen, _, _, _| {
                 same(&inverted(sent), &received);
-                assert_eq!(seen, sent.len().to_string());
+                if !sent.is_empty() {
+                    assert_eq!(seen, sent.len().to_string());
+                }
             },
         )
         .await;
@@ -170,7 +178,8 @@ async fn a_request_that_is_rewritten_while_it_is_read_has_the_new_length() {
 #[tokio::test]
 async fn a_request_of_which_the_guest_reads_a_part_reaches_the_next_handler_whole_or_from_there_on() {
     for (features, from) in [(BUFFER_REQUEST, 0), (NO_FEATURES, 1000)] {
-        let guest = around(features, "(drop (call $read_body (i32.const 0) (global.get $buf) (i32.const 1000)))", "");
+        let guest =
+            around(features, "(drop (call $read_body (i32.const 0) (global.get $buf) (i32.const 1000)))", "");
         let addr = serve_guest(&guest, service_fn(report)).await;
         let [mut http1, mut http2] = Client::both(addr).await;
         for size in SIZES {
@@ -183,7 +192,7 @@ async fn a_request_of_which_the_guest_reads_a_part_reaches_the_next_handler_whol
                     let received = collect(response.into_body()).await;
                     let left = sent.slice(from.min(size)..);
                     same(&left, &received);
-                    if framing == Framing::Length {
+                    if framing == Framing::Length && size > 0 {
                         assert_eq!(seen, left.len().to_string());
                     }
                 }
@@ -223,6 +232,7 @@ async fn with_buffer_response_the_client_gets_the_whole_response_in_its_old_fram
         |produced, received, length, framing| {
             same(produced, &received);
             match framing {
+                _ if produced.is_empty() => assert!(length.is_empty() || length == "0"),
                 Framing::Length => assert_eq!(length, produced.len().to_string()),
                 // What has been read to its end before the head goes out may have a length by now.
                 Framing::Chunked => assert!(length.is_empty() || length == produced.len().to_string()),
@@ -238,7 +248,9 @@ async fn a_response_that_is_rewritten_while_it_is_read_has_the_new_length() {
         |step| response_guest(Does::Rewrites, step, BUFFER_RESPONSE),
         |produced, received, length, _| {
             same(&inverted(produced), &received);
-            assert_eq!(length, produced.len().to_string());
+            if !produced.is_empty() {
+                assert_eq!(length, produced.len().to_string());
+            }
         },
     )
     .await;

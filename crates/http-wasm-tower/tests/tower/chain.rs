@@ -55,8 +55,12 @@ async fn an_outer_guest_that_stops_keeps_the_inner_one_from_being_called() {
 #[tokio::test]
 async fn an_inner_guests_failure_is_a_response_to_the_outer_one() {
     let failing = around(NO_FEATURES, "unreachable", "");
-    let outer = around(BUFFER_RESPONSE, "", "(if (i32.eq (call $get_status_code) (i32.const 500))
-        (then (call $set_status_code (i32.const 503)) (call $write_body (i32.const 1) {later})))");
+    let outer = around(
+        BUFFER_RESPONSE,
+        "",
+        "(if (i32.eq (call $get_status_code) (i32.const 500))
+        (then (call $set_status_code (i32.const 503)) (call $write_body (i32.const 1) {later})))",
+    );
     let addr = behind(outer.clone(), failing, service_fn(hello)).await;
     let response = Client::http1(addr).await.send(get("/")).await;
     assert_eq!((response.status().as_u16(), text(response.into_body()).await), (503, "later".into()));
@@ -90,8 +94,10 @@ async fn each_guest_sees_the_whole_body_however_little_the_one_before_it_read() 
     for read in [0, 1, 3, 4, 5] {
         let peeks = around(
             BUFFER_REQUEST | BUFFER_RESPONSE,
-            &format!("(drop (call $read_body (i32.const 0) (global.get $buf) (i32.const {read})))").repeat(read.min(1)),
-            &format!("(drop (call $read_body (i32.const 1) (global.get $buf) (i32.const {read})))").repeat(read.min(1)),
+            &format!("(drop (call $read_body (i32.const 0) (global.get $buf) (i32.const {read})))")
+                .repeat(read.min(1)),
+            &format!("(drop (call $read_body (i32.const 1) (global.get $buf) (i32.const {read})))")
+                .repeat(read.min(1)),
         );
         let brackets = around(BUFFER_REQUEST | BUFFER_RESPONSE, &bracket(0), &bracket(1));
         for (first, second) in [(peeks.clone(), brackets.clone()), (brackets, peeks)] {
@@ -133,7 +139,9 @@ async fn two_guests_edit_the_same_trailers_in_turn() {
 #[tokio::test]
 async fn a_client_that_hangs_up_lets_every_guest_of_the_chain_clean_up() {
     let (outer, inner) = (ledger(), ledger());
-    let pending = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, std::convert::Infallible>>());
+    let pending = service_fn(|_: Request<Body>| {
+        std::future::pending::<Result<Response<Body>, std::convert::Infallible>>()
+    });
     let service = HttpWasmLayer::new(outer.clone()).layer(HttpWasmLayer::new(inner.clone()).layer(pending));
     {
         let mut response = std::pin::pin!(tower::ServiceExt::oneshot(service, get("/")));

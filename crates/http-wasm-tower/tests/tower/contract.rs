@@ -44,13 +44,20 @@ async fn request_and_response_may_have_any_body() {
         let response = collect(response.into_body()).await;
         (received.await.expect("the inner service was called"), response)
     }
-    let frames = || StreamBody::new(stream::iter(["ab", "cd"].map(|data| Ok::<_, Infallible>(Frame::data(Bytes::from(data))))));
+    let frames = || {
+        StreamBody::new(stream::iter(
+            ["ab", "cd"].map(|data| Ok::<_, Infallible>(Frame::data(Bytes::from(data)))),
+        ))
+    };
     let (abcd, none) = (Bytes::from("abcd"), Bytes::new());
     assert_eq!(through(Empty::new(), Full::new(abcd.clone())).await, (none.clone(), abcd.clone()));
     assert_eq!(through(Full::new(abcd.clone()), Empty::new()).await, (abcd.clone(), none));
     assert_eq!(through(frames(), "abcd".to_owned()).await, (abcd.clone(), abcd.clone()));
     assert_eq!(through("abcd".to_owned(), frames()).await, (abcd.clone(), abcd.clone()));
-    assert_eq!(through(axum::body::Body::from("abcd"), axum::body::Body::from("abcd")).await, (abcd.clone(), abcd));
+    assert_eq!(
+        through(axum::body::Body::from("abcd"), axum::body::Body::from("abcd")).await,
+        (abcd.clone(), abcd)
+    );
 }
 
 /// May be called only where it was polled ready; a clone starts afresh.
@@ -108,7 +115,8 @@ async fn the_layer_is_ready_when_the_inner_service_is() {
 #[tokio::test]
 async fn the_inner_services_error_passes_through_and_the_guest_cleans_up() {
     let guest = ledger();
-    let inner = service_fn(|_: Request<Body>| async { Err::<Response<Body>, _>("the inner service's own error") });
+    let inner =
+        service_fn(|_: Request<Body>| async { Err::<Response<Body>, _>("the inner service's own error") });
     let service = HttpWasmLayer::new(guest.clone()).layer(inner);
     assert_eq!(service.oneshot(get("/")).await.unwrap_err(), "the inner service's own error");
     idle(&guest, 1).await;
@@ -158,10 +166,13 @@ async fn a_guest_that_stops_keeps_the_inner_service_from_being_called() {
 async fn extensions_of_request_and_response_pass_through() {
     #[derive(Clone, Debug, PartialEq)]
     struct Marked(u8);
-    let guest = around(BUFFER_RESPONSE, "(call $set_uri {/other})", "(call $set_status_code (i32.const 201))");
+    let guest =
+        around(BUFFER_RESPONSE, "(call $set_uri {/other})", "(call $set_status_code (i32.const 201))");
     let inner = service_fn(|request: Request<Body>| async move {
         let mut response = Response::new(Body::empty());
-        response.extensions_mut().insert(request.extensions().get::<Marked>().cloned().expect("it came along"));
+        response
+            .extensions_mut()
+            .insert(request.extensions().get::<Marked>().cloned().expect("it came along"));
         Ok(response)
     });
     let mut request = get("/");
@@ -196,8 +207,11 @@ async fn many_requests_at_once_each_get_their_own_instance_on_a_runtime_of_threa
 #[test]
 fn an_engine_outlives_the_runtimes_that_use_it() {
     let engine = http_wasm_tower::Engine::builder().runtime(TokioRuntime::default()).build().unwrap();
-    let module = module(BUFFER_REQUEST, r#"(func (export "handle_request") (result i64)
-        (drop (call $read_body (i32.const 0) (global.get $buf) (i32.const 2))) (i64.const 1))"#);
+    let module = module(
+        BUFFER_REQUEST,
+        r#"(func (export "handle_request") (result i64)
+        (drop (call $read_body (i32.const 0) (global.get $buf) (i32.const 2))) (i64.const 1))"#,
+    );
     let guest = http_wasm_tower::Guest::builder(&engine).load(module.as_bytes()).unwrap();
     for _ in 0..2 {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();

@@ -1,8 +1,8 @@
 //! The examples do what they say.
 
 use futures_util::{StreamExt as _, stream};
-use http::uri::PathAndQuery;
 use http::Request;
+use http::uri::PathAndQuery;
 use tonic::client::Grpc;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
@@ -65,7 +65,10 @@ fn authorized<T>(message: T) -> tonic::Request<T> {
     request
 }
 
-async fn shout(client: &mut Grpc<Channel>, request: tonic::Request<Text>) -> Result<tonic::Response<Text>, Status> {
+async fn shout(
+    client: &mut Grpc<Channel>,
+    request: tonic::Request<Text>,
+) -> Result<tonic::Response<Text>, Status> {
     client.ready().await.unwrap();
     let path = PathAndQuery::from_static("/example.Talk/Shout");
     soon(client.unary(request, path, ProstCodec::default())).await
@@ -93,9 +96,11 @@ async fn a_grpc_status_passes_the_guest_of_the_tonic_example() {
 async fn a_bidirectional_grpc_stream_passes_the_guest_of_the_tonic_example_message_by_message() {
     let (_, mut client) = talk().await;
     let (feed, messages) = tokio::sync::mpsc::unbounded_channel();
-    let messages = stream::unfold(messages, |mut messages| async { Some((messages.recv().await?, messages)) });
+    let messages =
+        stream::unfold(messages, |mut messages| async { Some((messages.recv().await?, messages)) });
     let path = PathAndQuery::from_static("/example.Talk/Chat");
-    let response = soon(client.streaming(authorized(messages), path, ProstCodec::<Text, Text>::default())).await;
+    let response =
+        soon(client.streaming(authorized(messages), path, ProstCodec::<Text, Text>::default())).await;
     let mut answers = response.unwrap().into_inner();
     for text in ["one", "two", "three"] {
         feed.send(Text { text: text.into() }).unwrap();

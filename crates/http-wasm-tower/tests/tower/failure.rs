@@ -40,7 +40,11 @@ async fn a_call_that_the_abi_forbids_names_the_function() {
 #[tokio::test]
 async fn an_endless_loop_ends_at_the_deadline() {
     let limits = Limits { deadline: std::time::Duration::from_millis(50), ..Limits::default() };
-    let guest = limited_guest(limits, NO_FEATURES, r#"(func (export "handle_request") (result i64) (loop (br 0)) (i64.const 1))"#);
+    let guest = limited_guest(
+        limits,
+        NO_FEATURES,
+        r#"(func (export "handle_request") (result i64) (loop (br 0)) (i64.const 1))"#,
+    );
     for _ in 0..2 {
         let response = call(&guest, service_fn(hello), get("/")).await;
         assert_eq!(response.status(), 500);
@@ -60,7 +64,10 @@ async fn one_failed_request_leaves_the_next_alone() {
     for mut client in Client::both(addr).await {
         for _ in 0..3 {
             let response = client.send(get("/trap")).await;
-            assert_eq!((response.status(), text(response.into_body()).await), (StatusCode::INTERNAL_SERVER_ERROR, String::new()));
+            assert_eq!(
+                (response.status(), text(response.into_body()).await),
+                (StatusCode::INTERNAL_SERVER_ERROR, String::new())
+            );
             assert_eq!(text(client.send(get("/")).await.into_body()).await, "hello");
         }
     }
@@ -110,7 +117,10 @@ async fn a_request_body_over_the_replay_cap_is_a_413() {
     }
     for mut client in Client::both(addr).await {
         let response = client.send(post("/", noise(1001))).await;
-        assert_eq!((response.status(), text(response.into_body()).await), (StatusCode::PAYLOAD_TOO_LARGE, String::new()));
+        assert_eq!(
+            (response.status(), text(response.into_body()).await),
+            (StatusCode::PAYLOAD_TOO_LARGE, String::new())
+        );
     }
 }
 
@@ -122,7 +132,10 @@ async fn a_response_body_over_the_replay_cap_is_a_502() {
         let response = client.send(post("/", noise(1000))).await;
         assert_eq!(collect(response.into_body()).await, noise(1000));
         let response = client.send(post("/", noise(1001))).await;
-        assert_eq!((response.status(), text(response.into_body()).await), (StatusCode::BAD_GATEWAY, String::new()));
+        assert_eq!(
+            (response.status(), text(response.into_body()).await),
+            (StatusCode::BAD_GATEWAY, String::new())
+        );
     }
 }
 
@@ -155,23 +168,61 @@ async fn a_body_that_breaks_off_while_the_guest_reads_is_a_400_or_a_502() {
 }
 
 #[tokio::test]
-async fn a_guest_that_cannot_be_started_again_is_a_503_for_that_request_alone() {
-    // What the subscriber wants is all that can differ from one start-up to the next.
+async fn an_instance_that_the_system_refuses_is_a_503_for_that_request_alone() {
+    let mounted = std::env::temp_dir().join(format!("http-wasm-tower-{}", std::process::id()));
+    std::fs::create_dir(&mounted).unwrap();
+    let guest: http_wasm_tower::Guest = http_wasm_tower::Guest::builder(engine())
+        .mount(http_wasm_tower::Mount::read_only(&mounted, "/data"))
+        .load(module(NO_FEATURES, "").as_bytes())
+        .unwrap();
+    let (release, inner) = held();
+    let mut first = std::pin::pin!(call(&guest, inner.clone(), get("/")));
+    assert!(is_pending(first.as_mut()).await);
+
+    // The second instance would need the directory again.
+    std::fs::remove_dir(&mounted).unwrap();
+    let response = call(&guest, inner.clone(), get("/")).await;
+    assert_eq!(response.status(), 503);
+    assert_eq!(header(&response, "retry-after"), "1");
+    assert_eq!(error(&response).kind(), ErrorKind::Unavailable);
+
+    release.notify_one();
+    assert_eq!(first.await.status(), 200);
+    idle(&guest, 1).await;
+}
+
+/// A service that answers when it is told to.
+fn held() -> (
+    Arc<tokio::sync::Notify>,
+    impl tower::Service<
+        Request<Body>,
+        Response = Response<Body>,
+        Error = std::convert::Infallible,
+        Future: Send,
+    > + Clone
+    + Send
+    + 'static,
+) {
+    let release = Arc::new(tokio::sync::Notify::new());
+    let notified = release.clone();
+    let inner = service_fn(move |_: Request<Body>| {
+        let release = notified.clone();
+        async move {
+            release.notified().await;
+            Ok(Response::new(Body::empty()))
+        }
+    });
+    (release, inner)
+}
+
+#[tokio::test]
+async fn a_guest_that_traps_when_it_is_started_again_fails_that_request_alone() {
+    // What the subscriber wants can differ from one start-up to the next.
     let guest = guest(
         NO_FEATURES,
         r#"(func $unless_debugged (if (call $log_enabled (i32.const -1)) (then unreachable))) (start $unless_debugged)"#,
     );
-    let release = Arc::new(tokio::sync::Notify::new());
-    let inner = service_fn({
-        let release = release.clone();
-        move |_: Request<Body>| {
-            let release = release.clone();
-            async move {
-                release.notified().await;
-                Ok(Response::new(Body::empty()))
-            }
-        }
-    });
+    let (release, inner) = held();
     let mut first = std::pin::pin!(call(&guest, inner.clone(), get("/")));
     assert!(is_pending(first.as_mut()).await);
 
@@ -182,10 +233,9 @@ async fn a_guest_that_cannot_be_started_again_is_a_503_for_that_request_alone() 
     let debugging = tracing_subscriber::util::SubscriberInitExt::set_default(debugging);
     let response = call(&guest, inner.clone(), get("/")).await;
     drop(debugging);
-    assert_eq!(response.status(), 503);
-    assert_eq!(header(&response, "retry-after"), "1");
+    assert_eq!(response.status(), 500);
+    assert_eq!(error(&response).kind(), ErrorKind::Trap);
     assert!(error(&response).phase().is_none());
-    assert_eq!(error(&response).kind(), ErrorKind::Unavailable);
 
     release.notify_one();
     assert_eq!(first.await.status(), 200);

@@ -29,7 +29,10 @@ async fn chunked(_: Request<Body>) -> Result<Response<Body>, Infallible> {
 async fn a_response_that_no_guest_touched_keeps_its_framing() {
     let guest = around(BUFFER_RESPONSE, "", "");
     let addr = serve_guest(&guest, service_fn(twelve_bytes)).await;
-    assert_eq!(exchange(addr, GET).await, "HTTP/1.1 200 OK\r\netag: x\r\ncontent-length: 12\r\nconnection: close\r\n\r\ntwelve bytes");
+    assert_eq!(
+        exchange(addr, GET).await,
+        "HTTP/1.1 200 OK\r\netag: x\r\ncontent-length: 12\r\nconnection: close\r\n\r\ntwelve bytes"
+    );
     let addr = serve_guest(&guest, service_fn(chunked)).await;
     assert_eq!(
         exchange(addr, GET).await,
@@ -41,9 +44,15 @@ async fn a_response_that_no_guest_touched_keeps_its_framing() {
 async fn a_rewritten_response_has_its_own_length() {
     let guest = around(BUFFER_RESPONSE, "", REWRITE);
     let addr = serve_guest(&guest, service_fn(twelve_bytes)).await;
-    assert_eq!(exchange(addr, GET).await, "HTTP/1.1 200 OK\r\netag: x\r\ncontent-length: 9\r\nconnection: close\r\n\r\nrewritten");
+    assert_eq!(
+        exchange(addr, GET).await,
+        "HTTP/1.1 200 OK\r\netag: x\r\ncontent-length: 9\r\nconnection: close\r\n\r\nrewritten"
+    );
     let addr = serve_guest(&guest, service_fn(chunked)).await;
-    assert_eq!(exchange(addr, GET).await, "HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\nrewritten");
+    assert_eq!(
+        exchange(addr, GET).await,
+        "HTTP/1.1 200 OK\r\ncontent-length: 9\r\nconnection: close\r\n\r\nrewritten"
+    );
 }
 
 #[tokio::test]
@@ -51,7 +60,8 @@ async fn a_rewritten_request_has_its_own_length() {
     let guest = around(NO_FEATURES, "(call $write_body (i32.const 0) {rewritten})", "");
     let addr = serve_guest(&guest, service_fn(describe)).await;
     for body in ["content-length: 3\r\n\r\nold", "transfer-encoding: chunked\r\n\r\n3\r\nold\r\n0\r\n\r\n"] {
-        let answer = exchange(addr, format!("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{body}")).await;
+        let answer =
+            exchange(addr, format!("POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n{body}")).await;
         assert!(answer.contains("content-length: 9\n"), "{answer}");
         assert!(answer.contains("\n\nrewritten\n"), "{answer}");
         assert!(!answer.contains("transfer-encoding"), "{answer}");
@@ -85,20 +95,33 @@ async fn the_answer_to_head_keeps_the_length_that_the_answer_to_get_would_have()
         (around(BUFFER_RESPONSE, "", ""), 12),
         // The next handler's own word, for whoever asks with HEAD doesn't get the body.
         (around(BUFFER_RESPONSE, "", REWRITE), 12),
-        (around(BUFFER_RESPONSE, "", "(drop (call $read_body (i32.const 1) (global.get $buf) (i32.const 100)))"), 12),
+        (
+            around(
+                BUFFER_RESPONSE,
+                "",
+                "(drop (call $read_body (i32.const 1) (global.get $buf) (i32.const 100)))",
+            ),
+            12,
+        ),
     ] {
         let inner = service_fn(|_: Request<Body>| async {
             Ok(Response::builder().header("content-length", "12").body(Body::empty()).unwrap())
         });
         let addr = serve_guest(&guest, inner).await;
-        assert_eq!(exchange(addr, &head).await, format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"));
+        assert_eq!(
+            exchange(addr, &head).await,
+            format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n")
+        );
     }
     let stops = guest(
         NO_FEATURES,
         r#"(func (export "handle_request") (result i64) (call $write_body (i32.const 1) {answer}) (i64.const 0))"#,
     );
     let addr = serve_guest(&stops, service_fn(hello)).await;
-    assert_eq!(exchange(addr, &head).await, "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\n");
+    assert_eq!(
+        exchange(addr, &head).await,
+        "HTTP/1.1 200 OK\r\ncontent-length: 6\r\nconnection: close\r\n\r\n"
+    );
 }
 
 #[tokio::test]
@@ -129,7 +152,9 @@ async fn a_304_keeps_its_length_and_has_no_body_and_a_204_has_neither() {
 #[tokio::test]
 async fn a_guest_that_makes_a_204_of_an_answer_drops_its_body() {
     let guest = around(BUFFER_RESPONSE, "", "(call $set_status_code (i32.const 204))");
-    for addr in [serve_guest(&guest, service_fn(twelve_bytes)).await, serve_guest(&guest, service_fn(chunked)).await] {
+    for addr in
+        [serve_guest(&guest, service_fn(twelve_bytes)).await, serve_guest(&guest, service_fn(chunked)).await]
+    {
         let answer = exchange(addr, format!("GET / HTTP/1.1\r\nhost: a\r\n\r\n{GET}")).await;
         let (first, second) = answer.split_once("\r\n\r\n").unwrap();
         for answer in [first, second] {
@@ -168,7 +193,10 @@ async fn framing_headers_that_a_guest_sets_are_ignored() {
         assert_eq!(text(response.into_body()).await, "twelve bytes");
     }
     let addr = serve_guest(&guest, service_fn(twelve_bytes)).await;
-    assert_eq!(exchange(addr, GET).await, "HTTP/1.1 200 OK\r\netag: x\r\ncontent-length: 12\r\nconnection: close\r\n\r\ntwelve bytes");
+    assert_eq!(
+        exchange(addr, GET).await,
+        "HTTP/1.1 200 OK\r\netag: x\r\ncontent-length: 12\r\nconnection: close\r\n\r\ntwelve bytes"
+    );
 }
 
 #[tokio::test]
@@ -179,14 +207,18 @@ async fn a_content_length_of_0_empties_a_body_that_the_guest_may_write() {
         "(call $set_header_value (i32.const 1) {content-length} {0})",
     );
     let addr = serve_guest(&guest, service_fn(twelve_bytes)).await;
-    assert_eq!(exchange(addr, GET).await, "HTTP/1.1 200 OK\r\netag: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+    assert_eq!(
+        exchange(addr, GET).await,
+        "HTTP/1.1 200 OK\r\netag: x\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    );
     let guest = around(NO_FEATURES, "(call $set_header_value (i32.const 0) {content-length} {0})", "");
     let addr = serve_guest(&guest, service_fn(describe)).await;
     let body = text(Client::http1(addr).await.send(post("/", "a body")).await.into_body()).await;
     assert!(body.contains("content-length: 0\n") && body.ends_with("\n\n\n"), "{body}");
 }
 
-const FORGED: [&str; 6] = ["connection", "keep-alive", "te", "upgrade", "transfer-encoding", "proxy-connection"];
+const FORGED: [&str; 6] =
+    ["connection", "keep-alive", "te", "upgrade", "transfer-encoding", "proxy-connection"];
 
 #[tokio::test]
 async fn headers_of_the_connection_that_a_guest_sets_on_a_response_never_reach_the_wire() {
@@ -267,7 +299,8 @@ fn guest_that_stops(code: &str) -> http_wasm_tower::Guest {
 
 #[tokio::test]
 async fn a_guest_that_answers_before_the_request_has_come_does_not_wait_for_it() {
-    let addr = serve_guest(&guest_that_stops("(call $set_status_code (i32.const 403))"), service_fn(hello)).await;
+    let addr =
+        serve_guest(&guest_that_stops("(call $set_status_code (i32.const 403))"), service_fn(hello)).await;
     let mut raw = Raw::connect(addr).await;
     raw.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 1000000\r\nexpect: 100-continue\r\n\r\n").await;
     let answer = raw.read_until("\r\n\r\n").await;
@@ -276,7 +309,11 @@ async fn a_guest_that_answers_before_the_request_has_come_does_not_wait_for_it()
 
 #[tokio::test]
 async fn a_guest_that_reads_lets_the_client_continue() {
-    let guest = around(BUFFER_REQUEST, "(drop (call $read_body (i32.const 0) (global.get $buf) (i32.const 100)))", "");
+    let guest = around(
+        BUFFER_REQUEST,
+        "(drop (call $read_body (i32.const 0) (global.get $buf) (i32.const 100)))",
+        "",
+    );
     let addr = serve_guest(&guest, service_fn(mirror)).await;
     let mut raw = Raw::connect(addr).await;
     raw.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\nexpect: 100-continue\r\n\r\n").await;

@@ -167,10 +167,15 @@ async fn five_hundred_connections_cut_at_random_leave_nothing_behind() {
 async fn nothing_left(guest: &http_wasm_tower::Guest) {
     all_idle(guest).await;
     let stats = guest.stats();
-    assert_eq!((stats.dropped_failed, stats.dropped_unclean), (0, 0), "{stats:?}");
-    assert_eq!(stats.created, stats.live + stats.dropped_cancelled, "{stats:?}");
+    assert_eq!(stats.dropped_unclean, 0, "{stats:?}");
+    // Over HTTP/1.1 a hang-up inside the guest is a request body that ends in an error.
+    let cut_off = stats.dropped_cancelled + stats.dropped_failed;
+    assert_eq!(stats.created, stats.live + cut_off, "{stats:?}");
     let ledgers = ledgers(guest).await;
     assert!(ledgers.iter().all(|ledger| ledger.begun == ledger.ended), "{ledgers:?}");
-    assert!(ledgers.iter().any(|ledger| ledger.errors > 0), "no client was cut off in the next handler: {ledgers:?}");
-    assert!(stats.dropped_cancelled > 0, "no client was cut off inside the guest");
+    assert!(
+        ledgers.iter().any(|ledger| ledger.errors > 0),
+        "no client was cut off in the next handler: {ledgers:?}"
+    );
+    assert!(cut_off > 0, "no client was cut off inside the guest");
 }

@@ -50,7 +50,9 @@ async fn the_source_address_comes_from_axums_connect_info() {
     let app = Router::new().fallback(|| async { "hello" }).layer(layer);
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
-    tokio::spawn(async { axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await });
+    tokio::spawn(async {
+        axum::serve(listener, app.into_make_service_with_connect_info::<SocketAddr>()).await
+    });
     let mut raw = Raw::connect(addr).await;
     let client = raw.0.local_addr().unwrap();
     raw.send("GET / HTTP/1.1\r\nhost: a\r\n\r\n").await;
@@ -84,14 +86,20 @@ async fn the_host_header_is_there_in_either_protocol_version() {
         assert_eq!(header(&client.send(get("/")).await, "x-told"), "example.com");
     }
     // In absolute form the authority is that of the target, which may stand beside a host header.
-    let answer = exchange(addr, "GET http://a.example/ HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n").await;
+    let answer =
+        exchange(addr, "GET http://a.example/ HTTP/1.1\r\nhost: a.example\r\nconnection: close\r\n\r\n")
+            .await;
     assert!(answer.contains("x-told: a.example\r\n"), "{answer}");
 }
 
 #[tokio::test]
 async fn a_host_that_a_guest_sets_takes_effect_on_the_next_handler() {
     for function in ["set_header_value", "add_header_value"] {
-        let guest = around(NO_FEATURES, &format!("(call ${function} (i32.const 0) {{host}} {{other.example:81}})"), "");
+        let guest = around(
+            NO_FEATURES,
+            &format!("(call ${function} (i32.const 0) {{host}} {{other.example:81}})"),
+            "",
+        );
         let addr = serve_guest(&guest, service_fn(describe)).await;
         let [mut http1, mut http2] = Client::both(addr).await;
         let seen = text(http1.send(get("/path?query")).await.into_body()).await;
@@ -123,7 +131,8 @@ async fn a_rewritten_request_line_keeps_scheme_and_authority() {
     );
     let addr = serve_guest(&guest, service_fn(describe)).await;
     let [mut http1, mut http2] = Client::both(addr).await;
-    let request = || http::Request::get("/old?x").header("x-gone", "1").body(http_wasm_tower::Body::empty()).unwrap();
+    let request =
+        || http::Request::get("/old?x").header("x-gone", "1").body(http_wasm_tower::Body::empty()).unwrap();
     let seen = text(http1.send(request()).await.into_body()).await;
     assert!(seen.starts_with("PUT /new%20path?a=b%23c HTTP/1.1\n"), "{seen}");
     assert!(seen.contains("x-one: 1\n") && !seen.contains("x-gone"), "{seen}");
@@ -152,7 +161,11 @@ async fn headers_keep_their_order_and_bytes() {
         "",
     );
     let service = HttpWasmLayer::new(names).layer(service_fn(mirror));
-    let request = http::Request::get("/").header("Zeta", "1").header("host", "a").header("alpha", "2").header("zeta", "3");
+    let request = http::Request::get("/")
+        .header("Zeta", "1")
+        .header("host", "a")
+        .header("alpha", "2")
+        .header("zeta", "3");
     let response = service.oneshot(request.body(http_wasm_tower::Body::empty()).unwrap()).await.unwrap();
     assert_eq!(text(response.into_body()).await, "zeta\0host\0alpha\0");
 }

@@ -80,9 +80,11 @@ async fn a_guest_gives_trailers_to_a_response_that_has_none() {
 
 #[tokio::test]
 async fn over_http1_a_guests_trailers_are_announced_and_chunked_for_a_client_that_takes_them() {
-    let guest = around(BUFFER_RESPONSE | TRAILERS, "", "(call $set_header_value (i32.const 3) {x-set} {guest})");
+    let guest =
+        around(BUFFER_RESPONSE | TRAILERS, "", "(call $set_header_value (i32.const 3) {x-set} {guest})");
     let addr = serve_guest(&guest, service_fn(hello)).await;
-    let answer = exchange(addr, "GET / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: close, te\r\n\r\n").await;
+    let answer =
+        exchange(addr, "GET / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: close, te\r\n\r\n").await;
     assert_eq!(
         answer,
         "HTTP/1.1 200 OK\r\ntrailer: x-set\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n\
@@ -92,7 +94,8 @@ async fn over_http1_a_guests_trailers_are_announced_and_chunked_for_a_client_tha
 
 #[tokio::test]
 async fn over_http1_trailers_that_the_client_does_not_take_are_dropped() {
-    let guest = around(BUFFER_RESPONSE | TRAILERS, "", "(call $set_header_value (i32.const 3) {x-set} {guest})");
+    let guest =
+        around(BUFFER_RESPONSE | TRAILERS, "", "(call $set_header_value (i32.const 3) {x-set} {guest})");
     let addr = serve_guest(&guest, service_fn(hello)).await;
     let answer = exchange(addr, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
     assert!(answer.contains("hello"), "{answer}");
@@ -116,7 +119,8 @@ async fn over_http1_trailers_pass_in_both_directions() {
         Ok(response.body(with_trailers("body", &[("x-set", "1"), ("x-kept", "1")])).unwrap())
     });
     let addr = serve_guest(&around(BUFFER_RESPONSE | TRAILERS, "", &edits(3)), inner).await;
-    let answer = exchange(addr, "GET / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: close, te\r\n\r\n").await;
+    let answer =
+        exchange(addr, "GET / HTTP/1.1\r\nhost: a\r\nte: trailers\r\nconnection: close, te\r\n\r\n").await;
     for line in ["x-set: guest\r\n", "x-kept: 1\r\n", "x-add: guest\r\n"] {
         assert!(answer.contains(line), "{answer}");
     }

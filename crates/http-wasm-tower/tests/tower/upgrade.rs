@@ -138,17 +138,30 @@ async fn the_body_of_a_101_reads_as_ended() {
 
 #[tokio::test]
 async fn changing_status_or_body_of_a_101_fails() {
-    for after in [
-        "(call $set_status_code (i32.const 200))",
-        "(call $write_body (i32.const 1) {body})",
-        "(call $set_header_value (i32.const 1) {content-length} {0})",
-    ] {
+    for after in ["(call $set_status_code (i32.const 200))", "(call $write_body (i32.const 1) {body})"] {
         let addr = serve_guest(&around(BUFFER_RESPONSE, "", after), service_fn(upgrading)).await;
         let mut raw = Raw::connect(addr).await;
         raw.send(UPGRADE).await;
         let head = raw.read_until("\r\n\r\n").await;
         assert!(head.starts_with("HTTP/1.1 500 Internal Server Error\r\n"), "{after}: {head}");
     }
+}
+
+#[tokio::test]
+async fn framing_headers_that_a_guest_sets_on_a_101_are_ignored() {
+    let guest = around(
+        BUFFER_RESPONSE,
+        "",
+        "(call $set_header_value (i32.const 1) {content-length} {0})
+         (call $set_header_value (i32.const 1) {transfer-encoding} {chunked})",
+    );
+    let addr = serve_guest(&guest, service_fn(upgrading)).await;
+    let mut raw = Raw::connect(addr).await;
+    raw.send(UPGRADE).await;
+    let head = raw.read_until("\r\n\r\n").await;
+    assert!(!head.contains("content-length") && !head.contains("transfer-encoding"), "{head}");
+    raw.send("not http").await;
+    assert_eq!(raw.read_until("HTTP").await, "NOT HTTP");
 }
 
 #[tokio::test]
@@ -181,5 +194,8 @@ async fn a_refused_upgrade_is_an_ordinary_response() {
     let mut raw = Raw::connect(addr).await;
     raw.send(UPGRADE).await;
     let answer = raw.read_until("hello").await;
-    assert!(answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("content-length: 5\r\n"), "{answer}");
+    assert!(
+        answer.starts_with("HTTP/1.1 200 OK\r\n") && answer.contains("content-length: 5\r\n"),
+        "{answer}"
+    );
 }
