@@ -38,7 +38,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     pub(crate) listen: Listen,
 
-    /// Guest to run, a .wasm or .wat file; repeat for a chain, the first is outermost [default: an embedded example]
+    /// Guest to run, a .wasm or .wat file; repeat for a chain, the first is outermost [default: none, but an embedded
+    /// example if --upstream is not given either]
     #[arg(long = "guest", value_name = "FILE")]
     pub(crate) guests: Vec<PathBuf>,
 
@@ -51,12 +52,12 @@ pub(crate) struct ServeArgs {
     pub(crate) grants: GrantArgs,
 
     /// What stands behind the guests: `echo` answers the request as JSON, `hello` answers `hello world`, an http:// or
-    /// https:// URL proxies there
+    /// https:// URL proxies there [default: echo]
     ///
     /// The path of a URL is put before that of each request. An http upstream gets the client's own Host header, an https
     /// upstream the URL's; the client's is in X-Forwarded-Host.
-    #[arg(long, value_name = "echo|hello|URL", default_value = "echo")]
-    pub(crate) upstream: Upstream,
+    #[arg(long, value_name = "echo|hello|URL")]
+    pub(crate) upstream: Option<Upstream>,
 
     /// Format of the log on stderr; RUST_LOG chooses what is logged, `info` when unset
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Pretty)]

@@ -11,7 +11,7 @@ use tower::ServiceExt as _;
 use crate::backend::{Backend, PeerAddr};
 use crate::body::boxed;
 use crate::chain::chain;
-use crate::config::Serve;
+use crate::config::{Guests, Serve};
 use crate::failure::{Failure, plain};
 use crate::guest;
 use crate::server;
@@ -20,11 +20,12 @@ use crate::signals::Signals;
 /// Serves until a signal says stop.
 pub(crate) async fn run(serve: Serve) -> Result<(), Failure> {
     let engine = http_wasm_tower::engine()?;
-    let guests = match &serve.guests[..] {
-        [] => vec![guest::load_welcome(&engine)?],
-        specs => specs.iter().map(|spec| guest::load(&engine, spec)).collect::<Result<_, _>>()?,
+    let (guests, shows_welcome) = match &serve.guests {
+        Guests::Example => (vec![guest::load_welcome(&engine)?], true),
+        Guests::Named(specs) => {
+            (specs.iter().map(|spec| guest::load(&engine, spec)).collect::<Result<_, _>>()?, false)
+        }
     };
-    let shows_welcome = serve.guests.is_empty();
     let backend = Backend::new(serve.upstream, serve.upstream_timeout);
     let prepare = prepare(&backend);
     let handler = chain(guests, backend).map_request(|request: Request<Incoming>| request.map(boxed));

@@ -9,7 +9,9 @@ use crate::instance::Instance;
 use crate::stats::DropReason;
 
 /// Idle instances, last in first out: the warmest is used first, and a burst's surplus stays at the bottom.
-pub(crate) struct Pool<H: Host>(Mutex<Vec<Box<Instance<H>>>>);
+pub(crate) struct Pool<H: Host>(Mutex<Idle<H>>);
+
+type Idle<H> = Vec<Box<Instance<H>>>;
 
 impl<H: Host> Pool<H> {
     pub(crate) fn new() -> Self {
@@ -28,7 +30,7 @@ impl<H: Host> Pool<H> {
         self.lock().len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Box<Instance<H>>>> {
+    fn lock(&self) -> MutexGuard<'_, Idle<H>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

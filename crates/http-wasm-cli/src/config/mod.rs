@@ -28,12 +28,21 @@ pub(crate) enum Command {
 #[derive(Debug)]
 pub(crate) struct Serve {
     pub(crate) listen: Listen,
-    /// The chain, outermost first. Empty: the embedded example.
-    pub(crate) guests: Vec<GuestSpec>,
+    /// The chain, outermost first.
+    pub(crate) guests: Guests,
     pub(crate) upstream: Upstream,
     pub(crate) log: LogFormat,
     pub(crate) upstream_timeout: Duration,
     pub(crate) shutdown_timeout: Duration,
+}
+
+/// The guests to serve.
+#[derive(Debug)]
+pub(crate) enum Guests {
+    /// Those named, none among them.
+    Named(Vec<GuestSpec>),
+    /// The embedded example: nothing was asked for, so something is shown.
+    Example,
 }
 
 /// Everything `http-wasm check` takes.
@@ -94,11 +103,15 @@ impl Serve {
             .guests
             .into_iter()
             .map(|path| GuestSpec::resolve(path, configs.next(), grants.clone()))
-            .collect::<Result<_, _>>()?;
+            .collect::<Result<Vec<_>, _>>()?;
+        let guests = match (guests.is_empty(), &args.upstream) {
+            (true, None) => Guests::Example,
+            _ => Guests::Named(guests),
+        };
         Ok(Self {
             listen: args.listen,
             guests,
-            upstream: args.upstream,
+            upstream: args.upstream.unwrap_or(Upstream::Echo),
             log: args.log,
             upstream_timeout: Duration::from_secs(args.upstream_timeout),
             shutdown_timeout: Duration::from_secs(args.shutdown_timeout),

@@ -1,9 +1,9 @@
 //! What must come of an exchange at the client, the backend and in the log.
 
-use std::fmt;
 use std::time::Duration;
 
-use super::{Exchange, report};
+use super::compare::{Values, body, fields, require, same, trapped};
+use super::{Exchange, Mismatch, report};
 use crate::backend::Seen;
 use crate::client::Response;
 use crate::payload::Payload;
@@ -20,8 +20,6 @@ pub enum Phase {
     /// In `handle_response`.
     Response,
 }
-
-type Values = Vec<Vec<u8>>;
 
 /// One thing that must come of an exchange.
 #[derive(Clone, Debug)]
@@ -44,6 +42,8 @@ pub enum Check {
     Trailer(&'static str, Values),
     /// Time passes between the body's first byte and its end.
     Streams(Duration),
+    /// Neither client nor backend gets this header with this text in its value.
+    Nowhere(&'static str, &'static str),
     /// The backend gets no request.
     NotReached,
     /// The backend gets this method.
@@ -75,25 +75,6 @@ pub(crate) struct Observed<'a> {
     pub(crate) lenient: bool,
 }
 
-/// What should have been, and what was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mismatch {
-    expected: String,
-    seen: String,
-}
-
-impl Mismatch {
-    pub(crate) fn new(expected: impl Into<String>, seen: impl Into<String>) -> Self {
-        Self { expected: expected.into(), seen: seen.into() }
-    }
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: seen {}", self.expected, self.seen)
-    }
-}
-
 impl Exchange {
     /// Whether all is as it must be; `instead` takes the place of the exchange's own checks.
     pub(crate) fn evaluate(
@@ -103,26 +84,27 @@ impl Exchange {
     ) -> Result<(), Mismatch> {
         let checks = instead.unwrap_or(&self.checks);
         let says_status = |check: &Check| {
-            use Check::{AnyOf, Dropped, Status, StatusWithin, Traps};
-            matches!(check, Status(_) | StatusWithin(..) | Traps(_) | Dropped | AnyOf(_))
+            use Check::{Dropped, Status, StatusWithin, Traps};
+            matches!(check, Status(_) | StatusWithin(..) | Traps(_) | Dropped)
         };
         if !checks.iter().any(says_status) {
-            let expected = if self.stops { 200 } else { self.reply.status };
+            let expected = if self.stops.is_some() { 200 } else { self.reply.status };
             Check::Status(expected).evaluate(observed)?;
         }
         checks.iter().try_for_each(|check| check.evaluate(observed))?;
-        let fails = |check: &Check| matches!(check, Check::Traps(_) | Check::Dropped);
+        let fails =
+            |check: &Check| matches!(check, Check::Traps(_) | Check::Dropped | Check::StatusWithin(..));
         if checks.iter().any(fails) || instead.is_some() {
             return Ok(());
         }
         let response = observed.response()?;
         whole(response.broken.as_deref(), "a whole response")?;
-        if !self.stops {
+        if self.stops.is_none() {
             whole(observed.seen()?.broken.as_deref(), "a whole request at the backend")?;
         }
         let before = self.before.expected();
         if !before.is_empty() {
-            let reports = match self.stops {
+            let reports = match self.stops.is_some() {
                 true => response.header("x-tck-report"),
                 false => observed.seen()?.header("x-tck-report"),
             };
@@ -147,11 +129,11 @@ fn whole(broken: Option<&str>, what: &str) -> Result<(), Mismatch> {
 }
 
 impl Observed<'_> {
-    fn response(&self) -> Result<&Response, Mismatch> {
+    pub(super) fn response(&self) -> Result<&Response, Mismatch> {
         self.response.map_err(|error| Mismatch::new("a response", format!("none: {error}")))
     }
 
-    fn seen(&self) -> Result<&Seen, Mismatch> {
+    pub(super) fn seen(&self) -> Result<&Seen, Mismatch> {
         match self.backend {
             [seen] => Ok(seen),
             all => Err(Mismatch::new("one request at the backend", format!("{} requests", all.len()))),
@@ -160,7 +142,7 @@ impl Observed<'_> {
 }
 
 impl Check {
-    fn evaluate(&self, observed: &Observed<'_>) -> Result<(), Mismatch> {
+    pub(super) fn evaluate(&self, observed: &Observed<'_>) -> Result<(), Mismatch> {
         match self {
             Self::Status(status) => {
                 let seen = observed.response()?.status;
@@ -197,6 +179,16 @@ impl Check {
                     seen >= *least,
                     || "the first bytes long before the last ones".to_owned(),
                     || format!("{} ms between them", seen.as_millis()),
+                )
+            }
+            Self::Nowhere(name, text) => {
+                let mut all = observed.response()?.header(name);
+                all.extend(observed.backend.iter().flat_map(|seen| seen.header(name)));
+                let found = all.into_iter().find(|value| latin1(value).contains(text));
+                require(
+                    found.is_none(),
+                    || format!("no {name} with {text:?}"),
+                    || shown(found.as_deref().unwrap_or_default()),
                 )
             }
             Self::NotReached => require(
@@ -253,64 +245,4 @@ impl Check {
             }
         }
     }
-}
-
-/// Words that tell of the guest's inside.
-const DETAILS: [&str; 7] =
-    ["wasm", "unreachable", "handle_re", "http_handler", "backtrace", "stack", "memory"];
-
-fn trapped(phase: Phase, observed: &Observed<'_>) -> Result<(), Mismatch> {
-    const EXPECTED: &str = "500 without detail at the client";
-    if observed.lenient && phase == Phase::Response && observed.response.is_err() {
-        return Ok(());
-    }
-    let response = observed.response()?;
-    if response.status != 500 {
-        return Err(Mismatch::new(EXPECTED, format!("status {}", response.status)));
-    }
-    let text = latin1(&response.body).to_ascii_lowercase();
-    if !observed.lenient && DETAILS.iter().any(|word| text.contains(word)) {
-        return Err(Mismatch::new(EXPECTED, shown(&response.body)));
-    }
-    if phase == Phase::Request { Check::NotReached.evaluate(observed) } else { Ok(()) }
-}
-
-fn require(
-    holds: bool,
-    expected: impl FnOnce() -> String,
-    seen: impl FnOnce() -> String,
-) -> Result<(), Mismatch> {
-    if holds { Ok(()) } else { Err(Mismatch::new(expected(), seen())) }
-}
-
-fn same<T: PartialEq>(
-    seen: &T,
-    wanted: &T,
-    expected: impl FnOnce() -> String,
-    show: impl FnOnce(&T) -> String,
-) -> Result<(), Mismatch> {
-    require(seen == wanted, expected, || show(seen))
-}
-
-/// Compares the values of a field; several may have been joined on the way, as HTTP allows.
-fn fields(seen: &Values, expected: &Values, what: impl FnOnce() -> String) -> Result<(), Mismatch> {
-    let list = |values: &Values| match &values[..] {
-        [] => "none".to_owned(),
-        values => values.iter().map(|value| shown(value)).collect::<Vec<_>>().join(" and "),
-    };
-    let equal = seen == expected || expected.len() > 1 && *seen == [expected.join(&b", "[..])];
-    require(equal, || format!("{} {}", what(), list(expected)), || list(seen))
-}
-
-fn body(len: usize, seen_hash: u32, start: &[u8], expected: &Payload, place: &str) -> Result<(), Mismatch> {
-    let bytes = expected.bytes();
-    require(
-        len == bytes.len() && seen_hash == hash(&bytes),
-        || format!("a body of {expected} {place}"),
-        || match len {
-            len if len == bytes.len() && len > 64 => format!("{len} bytes, but other ones"),
-            len if len > 64 => format!("{len} bytes"),
-            _ => shown(start),
-        },
-    )
 }

@@ -18,7 +18,8 @@ pub struct Exchange {
     pub(super) reply: Reply,
     pub(super) before: Script,
     pub(super) after: Script,
-    pub(super) stops: bool,
+    /// The guest answers by itself, with this `req_ctx`.
+    pub(super) stops: Option<u32>,
     features: u32,
     reports_after: bool,
     pub(super) checks: Vec<Check>,
@@ -111,8 +112,13 @@ impl Exchange {
     }
 
     /// The guest answers by itself.
-    pub fn stops(mut self) -> Self {
-        self.stops = true;
+    pub fn stops(self) -> Self {
+        self.stops_with(7)
+    }
+
+    /// The guest answers by itself, and gives this `req_ctx`, which nobody needs.
+    pub fn stops_with(mut self, req_ctx: u32) -> Self {
+        self.stops = Some(req_ctx);
         self
     }
 
@@ -162,10 +168,10 @@ impl Exchange {
         }
         before = before.then(self.before.clone());
         if !self.before.expected().is_empty() {
-            before = before.deliver(if self.stops { IN_RESPONSE } else { IN_REQUEST });
+            before = before.deliver(if self.stops.is_some() { IN_RESPONSE } else { IN_REQUEST });
         }
-        if self.stops {
-            before = before.proceed(0, 7);
+        if let Some(req_ctx) = self.stops {
+            before = before.proceed(0, req_ctx);
         }
         let after = if self.reports_after() {
             self.after.clone().deliver(IN_LATE_RESPONSE).compile(Mode::Report)

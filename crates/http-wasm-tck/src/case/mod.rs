@@ -1,14 +1,16 @@
 //! What a case is: exchanges, and what must come of them.
 
 mod check;
+mod compare;
 mod exchange;
 mod report;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
+pub(crate) use self::check::Observed;
 pub use self::check::{Check, Phase};
-pub(crate) use self::check::{Mismatch, Observed};
+pub(crate) use self::compare::Mismatch;
 pub use self::exchange::Exchange;
 pub use crate::client::Http;
 use crate::guest::{Function, Variant};

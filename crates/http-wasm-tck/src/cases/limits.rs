@@ -1,9 +1,9 @@
 //! `buf_limit`: too small, exact, zero, and more than enough.
 
+use crate::backend::Reply;
 use crate::case::{Case, Exchange, Section};
 use crate::guest::{FREE, Function};
 use crate::script::{Arg, REQUEST, RESPONSE, RESPONSE_TRAILERS, Script, count_len, script};
-use crate::backend::Reply;
 
 /// A getter and its arguments before the buffer, and what it gives: packed as a list, or plain.
 struct Getter {
@@ -19,14 +19,8 @@ struct Getter {
 const BOTH: &[&str] = &["before", "after"];
 
 fn getters() -> Vec<Getter> {
-    let plain = |name, function, value| Getter {
-        name,
-        function,
-        args: Vec::new(),
-        value,
-        list: false,
-        phases: BOTH,
-    };
+    let plain =
+        |name, function, value| Getter { name, function, args: Vec::new(), value, list: false, phases: BOTH };
     let list = |name, function, args: &[Arg], value, phases| Getter {
         name,
         function,
@@ -42,8 +36,20 @@ fn getters() -> Vec<Getter> {
         plain("get-protocol-version", Function::GetProtocolVersion, None),
         list("get-header-names/request", names, &[REQUEST.into()], None, BOTH),
         list("get-header-names/response", names, &[RESPONSE.into()], None, &["after"]),
-        list("get-header-values/request", values, &[REQUEST.into(), "x-a".into()], Some(b"one\0\0two\0"), BOTH),
-        list("get-header-values/response", values, &[RESPONSE.into(), "x-r".into()], Some(b"un\0deux\0"), &["after"]),
+        list(
+            "get-header-values/request",
+            values,
+            &[REQUEST.into(), "x-a".into()],
+            Some(b"one\0\0two\0"),
+            BOTH,
+        ),
+        list(
+            "get-header-values/response",
+            values,
+            &[RESPONSE.into(), "x-r".into()],
+            Some(b"un\0deux\0"),
+            &["after"],
+        ),
         list(
             "get-header-values/response-trailers",
             values,
@@ -60,22 +66,31 @@ pub(super) fn cases() -> Vec<Case> {
         for &phase in getter.phases {
             for (limit, says) in [
                 ("zero", "buf_limit 0 asks for the length alone"),
-                ("too-small", "a value longer than buf_limit is not written, not even in part, and its length is returned"),
+                (
+                    "too-small",
+                    "a value longer than buf_limit is not written, not even in part, and its length is returned",
+                ),
                 ("exact", "a value as long as buf_limit is written whole, and nothing behind it"),
                 ("huge", "a buf_limit beyond the memory is no fault when the value fits"),
             ] {
                 let script = getter.script(limit);
                 let exchange = Exchange::get("/limits?a=1").method("DELETE");
-                let exchange = exchange.header("x-a", "one").header("x-a", "").header("X-A", "two").reply(
-                    Reply::default().header("x-r", "un").header("x-r", "deux").trailer("x-t", "sum"),
-                );
+                let exchange =
+                    exchange.header("x-a", "one").header("x-a", "").header("X-A", "two").reply(
+                        Reply::default().header("x-r", "un").header("x-r", "deux").trailer("x-t", "sum"),
+                    );
                 let exchange = match phase {
                     "before" => exchange.before(script),
                     "after" => exchange.after(script),
                     _ => exchange.features(2).after(script),
                 };
                 let id = format!("limits/{}/{phase}/{limit}", getter.name);
-                cases.push(Case::new(id, Section::Fields, format!("{}: {says}", getter.function.name()), exchange));
+                cases.push(Case::new(
+                    id,
+                    Section::Fields,
+                    format!("{}: {says}", getter.function.name()),
+                    exchange,
+                ));
             }
         }
     }

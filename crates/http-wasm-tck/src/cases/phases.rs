@@ -44,9 +44,11 @@ fn case(id: String, says: String, exchange: Exchange) -> Case {
     Case::new(format!("phases/{id}"), Section::Phases, says, exchange)
 }
 
+type MakeScript = fn() -> Script;
+
 /// Without effect on the messages: configuration, log.
 fn always(cases: &mut Vec<Case>) {
-    let all: [(&str, fn() -> Script); 4] = [
+    let all: [(&str, MakeScript); 4] = [
         ("get-config", || script().call(Function::GetConfig, [FREE.into(), 0.into()])),
         ("log", || script().call(Function::Log, [0.into(), "tck: a line".into()])),
         ("log-enabled", || script().call(Function::LogEnabled, [2.into()]).gives_one_of(&[0, 1])),

@@ -1,9 +1,9 @@
 //! Pointers at, across and beyond the end of memory.
 
+use crate::backend::Reply;
 use crate::case::{Case, Check, Exchange, Phase, Section};
 use crate::guest::{FREE, Function, MEMORY_END, Param};
 use crate::script::{Arg, Script, script};
-use crate::backend::Reply;
 use crate::wire::Framing;
 
 const IGNORED: &str = "a failed memory write is ignored";
@@ -57,7 +57,10 @@ fn good(argument: &str) -> &'static str {
 }
 
 fn exchange() -> Exchange {
-    Exchange::post("a body", Framing::Length).target("/pointers").header("x-a", "12345").reply(Reply::default())
+    Exchange::post("a body", Framing::Length)
+        .target("/pointers")
+        .header("x-a", "12345")
+        .reply(Reply::default())
 }
 
 /// Bytes for the host to read.
@@ -114,7 +117,12 @@ fn writes(cases: &mut Vec<Case>, function: Function) {
             exchange().before(read(MEMORY_END - 16, 16).gives(1 << 32 | 6).holds(MEMORY_END - 16, "a body")),
         ));
         for (what, buf, limit, says) in [
-            ("across-end", MEMORY_END - 15, 16, "when its buffer reaches across the end of memory, though the body would fit"),
+            (
+                "across-end",
+                MEMORY_END - 15,
+                16,
+                "when its buffer reaches across the end of memory, though the body would fit",
+            ),
             ("beyond-end", MEMORY_END, 1, "when its buffer lies behind the end of memory"),
             ("wraps-around", u32::MAX, 2, "when its buffer would wrap around 32 bits"),
             ("no-room", FREE, 0, "when buf_limit is 0"),
@@ -169,10 +177,14 @@ fn late(cases: &mut Vec<Case>) {
     let beyond: [(&str, Script); 6] = [
         ("get-method", script().call(Function::GetMethod, [MEMORY_END.into(), 64.into()])),
         ("get-uri", script().call(Function::GetUri, [MEMORY_END.into(), 64.into()])),
-        ("get-header-names", script().call(Function::GetHeaderNames, [1.into(), MEMORY_END.into(), 4096.into()])),
+        (
+            "get-header-names",
+            script().call(Function::GetHeaderNames, [1.into(), MEMORY_END.into(), 4096.into()]),
+        ),
         (
             "get-header-values",
-            script().call(Function::GetHeaderValues, [1.into(), "x-from".into(), MEMORY_END.into(), 64.into()]),
+            script()
+                .call(Function::GetHeaderValues, [1.into(), "x-from".into(), MEMORY_END.into(), 64.into()]),
         ),
         ("get-header-values/name", {
             let args = [1.into(), MEMORY_END.into(), 1.into(), FREE.into(), 64.into()];

@@ -4,6 +4,7 @@ use http::{Request, Response};
 use http_wasm_tower::{Body, Guest, HttpWasmLayer};
 use tower::{Layer as _, service_fn};
 
+use crate::guests::*;
 use crate::support::*;
 
 /// A service behind two guests, the first outermost.

@@ -13,6 +13,7 @@ use http_wasm_tower::{Body, HttpWasmLayer, TokioRuntime};
 use hyper::body::Frame;
 use tower::{Layer as _, Service, ServiceExt as _, service_fn};
 
+use crate::guests::*;
 use crate::support::*;
 
 /// Reads the request, so that the body's type matters.
@@ -202,6 +203,26 @@ async fn many_requests_at_once_each_get_their_own_instance_on_a_runtime_of_threa
     let ledgers = ledgers(&guest).await;
     assert_eq!(ledgers.iter().map(|ledger| ledger.begun).sum::<u32>(), 400);
     assert!(ledgers.iter().all(|ledger| ledger.begun == ledger.ended && ledger.errors == 0), "{ledgers:?}");
+}
+
+#[test]
+fn a_guest_that_starts_slowly_can_be_loaded_inside_a_runtime() {
+    // Far beyond one epoch tick, at which a guest gives way to others.
+    let module = module(
+        NO_FEATURES,
+        "(func $spin (local $i i32)
+            (loop $again
+                (local.set $i (i32.add (local.get $i) (i32.const 1)))
+                (br_if $again (i32.lt_u (local.get $i) (i32.const 200000000)))))
+         (start $spin)",
+    );
+    let (loaded, outcome) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let load = async { http_wasm_tower::Guest::load(engine(), module.as_bytes()).map(drop) };
+        loaded.send(runtime.block_on(load)).unwrap();
+    });
+    outcome.recv_timeout(PATIENCE).expect("loading ends").expect("loading succeeds");
 }
 
 #[test]

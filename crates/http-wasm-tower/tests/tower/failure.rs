@@ -7,6 +7,7 @@ use http::{Request, Response, StatusCode};
 use http_wasm_tower::{Body, Error, ErrorKind, FailurePolicy, HttpWasmLayer, Limits};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
+use crate::guests::*;
 use crate::support::*;
 
 fn error(response: &Response<Body>) -> &Error {
@@ -194,12 +195,8 @@ async fn an_instance_that_the_system_refuses_is_a_503_for_that_request_alone() {
 /// A service that answers when it is told to.
 fn held() -> (
     Arc<tokio::sync::Notify>,
-    impl tower::Service<
-        Request<Body>,
-        Response = Response<Body>,
-        Error = std::convert::Infallible,
-        Future: Send,
-    > + Clone
+    impl tower::Service<Request<Body>, Response = Response<Body>, Error = std::convert::Infallible, Future: Send>
+    + Clone
     + Send
     + 'static,
 ) {

@@ -6,6 +6,7 @@ mod contract;
 mod examples;
 mod failure;
 mod framing;
+mod guests;
 mod hang_up;
 mod request;
 mod streaming;

@@ -7,6 +7,7 @@ use axum::extract::ConnectInfo;
 use http_wasm_tower::{Guest, HttpWasmLayer};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
+use crate::guests::*;
 use crate::support::*;
 
 /// Answers with what a function that fills a buffer says.

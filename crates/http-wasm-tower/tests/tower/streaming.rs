@@ -11,6 +11,7 @@ use http_body_util::BodyExt as _;
 use http_wasm_tower::{Body, Guest};
 use tower::service_fn;
 
+use crate::guests::*;
 use crate::support::*;
 
 const CHUNK: usize = 64 * 1024;

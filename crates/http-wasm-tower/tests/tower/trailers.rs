@@ -4,6 +4,7 @@ use http::{Request, Response};
 use http_wasm_tower::Body;
 use tower::service_fn;
 
+use crate::guests::*;
 use crate::support::*;
 
 /// Sets `x-set`, adds to `x-add`, removes `x-gone`.

@@ -11,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
 use tower::{Layer as _, service_fn};
 
+use crate::guests::*;
 use crate::support::*;
 
 /// Sets a header of the request and of the response, with buffer_response on.
@@ -112,6 +113,23 @@ async fn connect_over_http2_passes() {
     let mut client = Client::http2(addr).await;
     let request = Request::connect("far.example:443").body(Body::empty()).unwrap();
     let response = client.send(request).await;
+    assert_eq!((response.status().as_u16(), header(&response, "x-guest")), (200, "was here"));
+    let mut tunnel = TokioIo::new(soon(hyper::upgrade::on(response)).await.unwrap());
+    tokio::io::AsyncWriteExt::write_all(&mut tunnel, b"not http").await.unwrap();
+    let mut answer = [0; 8];
+    soon(tokio::io::AsyncReadExt::read_exact(&mut tunnel, &mut answer)).await.unwrap();
+    assert_eq!(&answer, b"NOT HTTP");
+}
+
+#[tokio::test]
+async fn a_web_socket_over_http2_passes() {
+    let addr = serve_guest(&decorator(), service_fn(upgrading)).await;
+    let Client::Http2(mut client) = Client::http2(addr).await else { unreachable!() };
+    // The server's settings, which allow an extended CONNECT, come with its first answer.
+    soon(client.send_request(Request::connect("a.example:443").body(Body::empty()).unwrap())).await.unwrap();
+    let mut request = Request::connect("http://a.example/chat").body(Body::empty()).unwrap();
+    request.extensions_mut().insert(hyper::ext::Protocol::from_static("websocket"));
+    let response = soon(client.send_request(request)).await.unwrap();
     assert_eq!((response.status().as_u16(), header(&response, "x-guest")), (200, "was here"));
     let mut tunnel = TokioIo::new(soon(hyper::upgrade::on(response)).await.unwrap());
     tokio::io::AsyncWriteExt::write_all(&mut tunnel, b"not http").await.unwrap();

@@ -3,8 +3,9 @@
 //! A script becomes bytes in one of two ways. As a *report* the guest writes down what it sees and the runner compares. Where the
 //! guest can't tell anybody (in `handle_response` without `buffer_response`), the expectations go along, and the guest traps when one fails.
 
-use crate::guest::{FREE, Function};
-use crate::payload::{Payload, pattern};
+mod verbs;
+
+use crate::guest::Function;
 use crate::text::shown;
 
 /// Header kinds of the ABI.
@@ -163,172 +164,6 @@ impl Script {
         self
     }
 
-    /// A getter must give this, into a buffer with room.
-    pub fn reads(self, function: Function, value: impl AsRef<[u8]>) -> Self {
-        let value = value.as_ref();
-        let room = value.len() as u32 + 16;
-        self.call(function, [FREE.into(), room.into()]).gives(value.len() as u64).holds(FREE, value)
-    }
-
-    /// The values under a name must be these.
-    pub fn values(self, kind: u32, name: &str, values: &[&[u8]]) -> Self {
-        let all: Vec<u8> = values.iter().flat_map(|value| value.iter().copied().chain([0])).collect();
-        let room = all.len() as u32 + 16;
-        self.call(Function::GetHeaderValues, [kind.into(), name.into(), FREE.into(), room.into()])
-            .gives(count_len(values))
-            .holds(FREE, all)
-    }
-
-    /// The names must be these among others, each once, in this order.
-    pub fn names(self, kind: u32, names: &[&'static str]) -> Self {
-        self.call(Function::GetHeaderNames, [kind.into(), FREE.into(), 65_536.into()]).holds_content(
-            FREE,
-            Arg::Low,
-            Content::Names(names.to_vec()),
-        )
-    }
-
-    /// Sets a header or trailer.
-    pub fn set<'a>(self, kind: u32, name: impl Into<Arg>, value: impl Into<Arg> + 'a) -> Self {
-        self.call(Function::SetHeaderValue, [kind.into(), name.into(), value.into()])
-    }
-
-    /// Adds a header or trailer.
-    pub fn add<'a>(self, kind: u32, name: impl Into<Arg>, value: impl Into<Arg> + 'a) -> Self {
-        self.call(Function::AddHeaderValue, [kind.into(), name.into(), value.into()])
-    }
-
-    /// Removes a header or trailer.
-    pub fn remove(self, kind: u32, name: impl Into<Arg>) -> Self {
-        self.call(Function::RemoveHeader, [kind.into(), name.into()])
-    }
-
-    /// Reads once; these bytes must come.
-    pub fn read(self, kind: u32, limit: u32, bytes: impl AsRef<[u8]>, eof: bool) -> Self {
-        let bytes = bytes.as_ref();
-        self.call(Function::ReadBody, [kind.into(), FREE.into(), limit.into()])
-            .gives(eof_len(eof, bytes.len()))
-            .holds(FREE, bytes)
-    }
-
-    /// Reads once; that many bytes from the middle of a pattern must come.
-    pub fn read_pattern(self, kind: u32, from: usize, len: usize, eof: &[bool]) -> Self {
-        let all = pattern(from + len);
-        let results: Vec<u64> = eof.iter().map(|&eof| eof_len(eof, len)).collect();
-        self.call(Function::ReadBody, [kind.into(), FREE.into(), (len as u32).into()])
-            .gives_one_of(&results)
-            .holds(FREE, &all[from..from + len.min(256)])
-    }
-
-    /// Reads to the end in steps; this must come, by the rules of `read_body`.
-    pub fn read_all(self, kind: u32, step: u32, payload: &Payload) -> Self {
-        self.copy_all(kind, step, None, payload)
-    }
-
-    /// The same, and writes each piece at once as a body of kind `to`.
-    pub fn copy_all(mut self, kind: u32, step: u32, to: Option<u32>, payload: &Payload) -> Self {
-        self.called.push(Function::ReadBody);
-        if to.is_some() {
-            self.called.push(Function::WriteBody);
-        }
-        self.of = format!("read_body({kind}) in steps of {step}");
-        self.op(70, &[kind.into(), FREE.into(), step.into(), to.unwrap_or(255).into()])
-            .gives(payload.digest())
-    }
-
-    /// Writes body bytes.
-    pub fn write(self, kind: u32, bytes: impl Into<Arg>) -> Self {
-        self.call(Function::WriteBody, [kind.into(), bytes.into()])
-    }
-
-    /// Writes so many bytes of the pattern in pieces of `step` (the whole in one with 0).
-    pub fn write_pattern(mut self, kind: u32, len: u32, step: u32) -> Self {
-        self = self.op(69, &[FREE.into(), len.into()]);
-        let step = if step == 0 { len.max(1) } else { step };
-        for from in (0..len).step_by(step as usize) {
-            let len = step.min(len - from);
-            self = self.call(Function::WriteBody, [kind.into(), (FREE + from).into(), len.into()]);
-        }
-        self
-    }
-
-    /// Fills memory with one byte.
-    pub fn fill(self, at: u32, byte: u8, len: u32) -> Self {
-        self.op(68, &[at.into(), u32::from(byte).into(), len.into()])
-    }
-
-    /// Puts bytes into memory, one by one.
-    pub fn put(mut self, at: u32, bytes: &[u8]) -> Self {
-        for (&byte, at) in bytes.iter().zip(at..) {
-            self = self.fill(at, byte, 1);
-        }
-        self
-    }
-
-    /// What `handle_request` returns.
-    pub fn proceed(self, next: u32, req_ctx: u32) -> Self {
-        self.op(71, &[next.into(), req_ctx.into()])
-    }
-
-    /// Traps.
-    pub fn trap(self) -> Self {
-        self.op(72, &[])
-    }
-
-    /// Computes for ever.
-    pub fn spin(self) -> Self {
-        self.op(76, &[])
-    }
-
-    /// Calls itself until the stack is full.
-    pub fn overflow(self) -> Self {
-        self.op(82, &[])
-    }
-
-    /// This instance must not have trapped before.
-    pub fn is_clean(mut self) -> Self {
-        self.of = "traces of an earlier trap in the guest's memory".to_owned();
-        self.op(75, &[]).gives(0)
-    }
-
-    /// Keeps the last result.
-    pub fn keep(self, register: u32) -> Self {
-        self.op(74, &[register.into()])
-    }
-
-    /// Adds to the low half of the last result.
-    pub fn plus(self, number: i32) -> Self {
-        self.op(77, &[(number as u32).into()])
-    }
-
-    /// Turns the sign of the low half of the last result.
-    pub fn negate(self) -> Self {
-        self.op(83, &[])
-    }
-
-    /// The last result must be that which was kept.
-    pub fn same_as(mut self, register: u32) -> Self {
-        self.of = format!("{} as before", self.of);
-        self.op(78, &[register.into()]).gives(1)
-    }
-
-    /// Grows the memory; the number of pages before must be this.
-    pub fn grow(mut self, pages: u32, before: u64) -> Self {
-        self.of = "memory.grow".to_owned();
-        self.op(79, &[pages.into()]).gives(before)
-    }
-
-    /// Calls a WASI function by its operation; it must answer 0.
-    pub fn wasi(mut self, op: u8, name: &str, args: &[Arg]) -> Self {
-        self.of = name.to_owned();
-        self.op(op, args).gives(0)
-    }
-
-    /// Stores 32 bits.
-    pub fn store(self, at: u32, value: u32) -> Self {
-        self.op(81, &[at.into(), value.into()])
-    }
-
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
@@ -351,6 +186,7 @@ impl Script {
         self.op(73, &[place.into()])
     }
 
+    /// Appends an operation of the guest's interpreter.
     fn op(mut self, op: u8, args: &[Arg]) -> Self {
         let mut bytes = vec![op];
         args.iter().for_each(|arg| operand(&mut bytes, arg));

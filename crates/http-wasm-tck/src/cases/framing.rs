@@ -1,0 +1,482 @@
+//! Framing after rewrites, messages without body, trailers, streaming.
+
+use std::time::Duration;
+
+use crate::backend::Reply;
+use crate::case::{Case, Check, Exchange, Http, Section};
+use crate::guest::{FREE, Function};
+use crate::payload::Payload;
+use crate::script::{REQUEST, REQUEST_TRAILERS, RESPONSE, RESPONSE_TRAILERS, script};
+use crate::wire::Framing;
+
+const OLD_LENGTH: &str = "a rewritten body keeps the old Content-Length";
+const TRAILERS: &str = "add on a trailer overwrites; request trailers are taken from the response";
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    lengths(&mut cases);
+    set_by_guests(&mut cases);
+    bodiless(&mut cases);
+    request_trailers(&mut cases);
+    response_trailers(&mut cases);
+    streaming(&mut cases);
+    cases
+}
+
+fn case(id: &str, says: &str, exchange: Exchange) -> Case {
+    Case::new(id, Section::Bodies, says, exchange)
+}
+
+fn one(text: &str) -> Vec<Vec<u8>> {
+    vec![text.as_bytes().to_vec()]
+}
+
+fn lengths(cases: &mut Vec<Case>) {
+    let post = || Exchange::post("original", Framing::Length);
+    let longer = "a longer body than the original one";
+    let mut add = |id: &str, says: &str, exchange: Exchange| {
+        cases.push(case(&format!("framing/{id}"), says, exchange).differs(OLD_LENGTH));
+    };
+    for (what, text) in [("shorter", "short"), ("longer", longer), ("empty", "")] {
+        let len = text.len().to_string();
+        add(
+            &format!("request/{what}"),
+            "the length of a rewritten request is that of the body that really goes out",
+            post()
+                .before(script().write(REQUEST, text))
+                .check(Check::BackendHeader("content-length", one(&len)))
+                .check(Check::BackendHeader("transfer-encoding", vec![]))
+                .check(Check::BackendBody(text.into())),
+        );
+        add(
+            &format!("response/{what}"),
+            "the length of a rewritten response is that of the body that really goes out",
+            Exchange::get("/")
+                .features(2)
+                .after(script().write(RESPONSE, text))
+                .check(Check::Length(Some(text.len())))
+                .check(Check::Body(text.into())),
+        );
+        add(
+            &format!("early/{what}"),
+            "the length of a response that a guest began before next is that of both bodies",
+            Exchange::get("/")
+                .before(script().write(RESPONSE, text))
+                .check(Check::Length(Some(text.len() + "from the backend".len())))
+                .check(Check::Body(format!("{text}from the backend").as_str().into())),
+        );
+    }
+    add(
+        "request/chunked-rewritten",
+        "a chunked request that was rewritten goes out with one framing",
+        Exchange::post("original", Framing::Chunked)
+            .before(script().write(REQUEST, "new"))
+            .check(Check::BackendBody("new".into())),
+    );
+    add(
+        "request/partly-consumed",
+        "the length of a request that was read in part without buffering is that of the rest",
+        post().before(script().read(REQUEST, 3, "ori", false)).check(Check::BackendBody("ginal".into())),
+    );
+}
+
+/// Framing headers that a guest sets.
+fn set_by_guests(cases: &mut Vec<Case>) {
+    let mut add = |id: &str, says: &str, exchange: Exchange| {
+        cases.push(case(&format!("framing/set/{id}"), says, exchange).differs(OLD_LENGTH));
+    };
+    let post = || Exchange::post("original", Framing::Length);
+    for (what, name, value) in [
+        ("content-length", "content-length", "3"),
+        ("content-length-more", "Content-Length", "3000"),
+        ("transfer-encoding", "transfer-encoding", "chunked"),
+    ] {
+        add(
+            &format!("request/{what}"),
+            &format!("a {name} that a guest sets on the request is accepted and ignored"),
+            post()
+                .before(script().set(REQUEST, name, value))
+                .check(Check::BackendBody("original".into()))
+                .check(Check::BackendHeader("content-length", one("8"))),
+        );
+        add(
+            &format!("response/{what}"),
+            &format!("a {name} that a guest sets on the response is accepted and ignored"),
+            Exchange::get("/")
+                .features(2)
+                .after(script().set(RESPONSE, name, value))
+                .check(Check::Body("from the backend".into()))
+                .check(Check::Length(Some(16))),
+        );
+        add(
+            &format!("stop/{what}"),
+            &format!("a {name} that a guest sets on its own answer is accepted and ignored"),
+            Exchange::get("/")
+                .before(script().set(RESPONSE, name, value).write(RESPONSE, "blocked"))
+                .stops()
+                .check(Check::Body("blocked".into()))
+                .check(Check::Length(Some(7))),
+        );
+    }
+    add(
+        "request/zero",
+        "content-length: 0 empties a request body",
+        post().before(script().set(REQUEST, "content-length", "0")).check(Check::BackendBody(Payload::EMPTY)),
+    );
+    add(
+        "response/zero",
+        "with buffer_response content-length: 0 empties the response body",
+        Exchange::get("/")
+            .features(2)
+            .after(script().set(RESPONSE, "Content-Length", "0"))
+            .check(Check::Body(Payload::EMPTY))
+            .check(Check::Length(Some(0))),
+    );
+    add(
+        "response/zero-and-status",
+        "a guest blocks a response with a status and content-length: 0",
+        Exchange::get("/")
+            .features(2)
+            .after(script().call(Function::SetStatusCode, [403.into()]).set(RESPONSE, "content-length", "0"))
+            .check(Check::Status(403))
+            .check(Check::Body(Payload::EMPTY)),
+    );
+    add(
+        "response/zero-then-write",
+        "a write after content-length: 0 is the body",
+        Exchange::get("/")
+            .features(2)
+            .after(script().set(RESPONSE, "content-length", "0").write(RESPONSE, "blocked"))
+            .check(Check::Body("blocked".into())),
+    );
+}
+
+/// HEAD, 204 and 304.
+fn bodiless(cases: &mut Vec<Case>) {
+    let mut add = |id: &str, says: &str, exchange: Exchange| {
+        cases.push(case(&format!("framing/bodiless/{id}"), says, exchange));
+    };
+    let head = || Exchange::get("/").method("HEAD");
+    let read = || script().read(RESPONSE, 64, "", true);
+    add(
+        "head",
+        "the answer to HEAD keeps the next handler's content-length, and has no body",
+        head().check(Check::Length(Some(16))).check(Check::Body(Payload::EMPTY)),
+    );
+    add(
+        "head-buffered",
+        "with buffer_response the answer to HEAD reads as empty and keeps its content-length",
+        head().features(2).after(read()).check(Check::Length(Some(16))).check(Check::Body(Payload::EMPTY)),
+    );
+    add(
+        "head-written",
+        "a body written for HEAD does not go out",
+        head()
+            .features(2)
+            .after(script().write(RESPONSE, "no place for it"))
+            .check(Check::Body(Payload::EMPTY)),
+    );
+    add(
+        "head-stop",
+        "a guest that stops may answer HEAD with a body that does not go out",
+        head().before(script().write(RESPONSE, "no place for it")).stops().check(Check::Body(Payload::EMPTY)),
+    );
+    for status in [204, 304] {
+        let reply = || Reply::bodiless(status).header("x-from", "backend");
+        add(
+            &status.to_string(),
+            &format!("a {status} passes without body"),
+            Exchange::get("/").reply(reply()).check(Check::Body(Payload::EMPTY)),
+        );
+        add(
+            &format!("{status}-buffered"),
+            &format!("with buffer_response a {status} reads as empty"),
+            Exchange::get("/").reply(reply()).features(2).after(read()).check(Check::Body(Payload::EMPTY)),
+        );
+        add(
+            &format!("{status}-written"),
+            &format!("a body written for a {status} does not go out"),
+            Exchange::get("/")
+                .reply(reply())
+                .features(2)
+                .after(script().write(RESPONSE, "no place for it"))
+                .check(Check::Body(Payload::EMPTY)),
+        );
+        add(
+            &format!("{status}-stop"),
+            &format!("a guest's own {status} goes out without body"),
+            Exchange::get("/")
+                .before(
+                    script()
+                        .call(Function::SetStatusCode, [u32::from(status).into()])
+                        .write(RESPONSE, "no place for it"),
+                )
+                .stops()
+                .check(Check::Status(status))
+                .check(Check::Body(Payload::EMPTY)),
+        );
+    }
+    let with_length = || {
+        Exchange::get("/")
+            .reply(Reply::bodiless(304).header("Content-Length", "1234"))
+            .check(Check::Body(Payload::EMPTY))
+    };
+    // Some HTTP/1.1 servers leave it out at the last moment, as RFC 9110 section 8.6 allows; the host can do nothing about that.
+    add(
+        "304-no-other-length",
+        "a 304 keeps the next handler's content-length: no other one goes out",
+        with_length().check(Check::AnyOf(vec![Check::Length(Some(1234)), Check::Length(None)])),
+    );
+    add(
+        "304-length-read",
+        "the content-length of a 304 is read in handle_response",
+        with_length().after(script().values(RESPONSE, "content-length", &[b"1234"])),
+    );
+    add(
+        "204-to-200",
+        "a 204 that the guest makes a 200 with a body has that body",
+        Exchange::get("/")
+            .reply(Reply::bodiless(204))
+            .features(2)
+            .after(script().call(Function::SetStatusCode, [200.into()]).write(RESPONSE, "a body"))
+            .check(Check::Status(200))
+            .check(Check::Body("a body".into())),
+    );
+    add(
+        "200-to-204",
+        "a 200 that the guest makes a 204 has neither body nor length",
+        Exchange::get("/")
+            .features(2)
+            .after(script().call(Function::SetStatusCode, [204.into()]))
+            .check(Check::Status(204))
+            .check(Check::Body(Payload::EMPTY))
+            .check(Check::Length(None)),
+    );
+    add(
+        "get-to-head",
+        "a method that the guest makes HEAD has an answer without body",
+        Exchange::get("/")
+            .before(script().call(Function::SetMethod, ["HEAD".into()]))
+            .check(Check::Method("HEAD"))
+            .check(Check::Body(Payload::EMPTY)),
+    );
+    cases.push(
+        case(
+            "framing/bodiless/304-length",
+            "a 304 keeps the next handler's content-length",
+            with_length().check(Check::Length(Some(1234))),
+        )
+        .only(Http::Two),
+    );
+}
+
+fn request_trailers(cases: &mut Vec<Case>) {
+    let mut add = |id: &str, says: &str, exchange: Exchange| {
+        cases.push(case(&format!("trailers/request/{id}"), says, exchange).differs(TRAILERS));
+    };
+    let post = || Exchange::post("a body", Framing::Chunked).trailer("x-sum", "1").trailer("x-more", "2");
+    let read =
+        || script().values(REQUEST_TRAILERS, "x-sum", &[b"1"]).names(REQUEST_TRAILERS, &["x-sum", "x-more"]);
+    let whole = |exchange: Exchange| exchange.check(Check::BackendBody("a body".into()));
+    add(
+        "untouched",
+        "trailers of a body that the guest never touches pass",
+        whole(post()).check(Check::BackendTrailer("x-sum", one("1"))),
+    );
+    add(
+        "buffered",
+        "with buffer_request reading request trailers waits for them, and the body goes on whole",
+        whole(post().slowly(2, 20).features(1).before(read()))
+            .check(Check::BackendTrailer("x-sum", one("1"))),
+    );
+    add(
+        "unbuffered",
+        "without buffer_request request trailers read as none before EOF",
+        post()
+            .slowly(2, 100)
+            .before(script().values(REQUEST_TRAILERS, "x-sum", &[]))
+            .check(Check::BackendTrailer("x-sum", one("1"))),
+    );
+    add(
+        "after-eof",
+        "without buffer_request request trailers can be read once the body was read to its end",
+        post().before(script().read_all(REQUEST, 64, &"a body".into()).then(read())),
+    );
+    add(
+        "body-and-trailers",
+        "with buffer_request body and trailers that were read go on",
+        whole(post().features(1).before(script().read_all(REQUEST, 4, &"a body".into()).then(read())))
+            .check(Check::BackendTrailer("x-more", one("2"))),
+    );
+    add(
+        "set",
+        "setting a request trailer replaces the one that arrives",
+        whole(post().before(script().set(REQUEST_TRAILERS, "X-Sum", "9")))
+            .check(Check::BackendTrailer("x-sum", one("9")))
+            .check(Check::BackendTrailer("x-more", one("2"))),
+    );
+    add(
+        "add",
+        "adding a request trailer appends to the one that arrives",
+        whole(post().before(script().add(REQUEST_TRAILERS, "x-sum", "9")))
+            .check(Check::BackendTrailer("x-sum", vec![b"1".to_vec(), b"9".to_vec()])),
+    );
+    add(
+        "remove",
+        "removing a request trailer removes the one that arrives",
+        whole(post().before(script().remove(REQUEST_TRAILERS, "x-sum")))
+            .check(Check::BackendTrailer("x-sum", vec![]))
+            .check(Check::BackendTrailer("x-more", one("2"))),
+    );
+    add(
+        "with-length",
+        "a trailer set on a request with content-length goes out, and the body with it",
+        whole(Exchange::post("a body", Framing::Length).before(script().set(REQUEST_TRAILERS, "x-sum", "9")))
+            .check(Check::BackendTrailer("x-sum", one("9"))),
+    );
+    add(
+        "rewritten",
+        "a rewritten body can have a trailer",
+        Exchange::post("a body", Framing::Length)
+            .before(script().write(REQUEST, "new").set(REQUEST_TRAILERS, "x-sum", "9"))
+            .check(Check::BackendBody("new".into()))
+            .check(Check::BackendTrailer("x-sum", one("9"))),
+    );
+    add(
+        "without-feature",
+        "a guest that uses trailers without enabling them is served all the same",
+        whole(post().features(1).before(read())),
+    );
+}
+
+fn response_trailers(cases: &mut Vec<Case>) {
+    let mut add = |id: &str, says: &str, exchange: Exchange| {
+        cases.push(case(&format!("trailers/response/{id}"), says, exchange).differs(TRAILERS));
+    };
+    let reply = || Reply::default().trailer("X-Sum", "1").trailer("X-More", "2");
+    let get = || Exchange::get("/").reply(reply());
+    let whole = |exchange: Exchange| exchange.check(Check::Body("from the backend".into()));
+    let read = || {
+        script().values(RESPONSE_TRAILERS, "x-sum", &[b"1"]).names(RESPONSE_TRAILERS, &["x-sum", "x-more"])
+    };
+    add(
+        "untouched",
+        "trailers of a response that the guest never touches reach the client",
+        whole(get()).check(Check::Trailer("x-sum", one("1"))),
+    );
+    add(
+        "buffered",
+        "with buffer_response reading response trailers waits for the rest of the body, which goes on",
+        whole(Exchange::get("/").reply(reply().slowly(4, 20)).features(2).after(read()))
+            .check(Check::Trailer("x-sum", one("1"))),
+    );
+    add(
+        "body-then-trailers",
+        "body and trailers that were read reach the client",
+        whole(
+            get().features(2).after(script().read_all(RESPONSE, 5, &"from the backend".into()).then(read())),
+        )
+        .check(Check::Trailer("x-more", one("2"))),
+    );
+    add(
+        "trailers-then-body",
+        "after its trailers the body can still be read",
+        whole(get().features(2).after(read().read_all(RESPONSE, 5, &"from the backend".into()))),
+    );
+    add(
+        "set",
+        "setting a response trailer replaces the one that arrives",
+        whole(get().features(2).after(script().set(RESPONSE_TRAILERS, "x-sum", "9")))
+            .check(Check::Trailer("x-sum", one("9")))
+            .check(Check::Trailer("x-more", one("2"))),
+    );
+    add(
+        "add",
+        "adding a response trailer appends to the one that arrives",
+        whole(get().features(2).after(script().add(RESPONSE_TRAILERS, "x-sum", "9")))
+            .check(Check::Trailer("x-sum", vec![b"1".to_vec(), b"9".to_vec()])),
+    );
+    add(
+        "remove",
+        "removing a response trailer removes the one that arrives",
+        whole(get().features(2).after(script().remove(RESPONSE_TRAILERS, "X-SUM")))
+            .check(Check::Trailer("x-sum", vec![]))
+            .check(Check::Trailer("x-more", one("2"))),
+    );
+    add(
+        "set-before-next",
+        "a response trailer set before next is not lost",
+        whole(Exchange::get("/").takes_trailers().reply(Reply::default()).before(script().set(
+            RESPONSE_TRAILERS,
+            "x-sum",
+            "9",
+        )))
+        .check(Check::Trailer("x-sum", one("9"))),
+    );
+    add(
+        "stop",
+        "a guest's own answer can have a trailer",
+        Exchange::get("/")
+            .takes_trailers()
+            .before(script().write(RESPONSE, "own").set(RESPONSE_TRAILERS, "x-sum", "9"))
+            .stops()
+            .check(Check::Body("own".into()))
+            .check(Check::Trailer("x-sum", one("9"))),
+    );
+    add(
+        "not-accepted",
+        "a trailer that the client can't accept is dropped, not trapped",
+        whole(Exchange::get("/").features(2).after(script().set(RESPONSE_TRAILERS, "x-sum", "9"))),
+    );
+    add(
+        "read-back",
+        "a response trailer that was set is read back",
+        get().features(2).after(
+            script()
+                .set(RESPONSE_TRAILERS, "x-new", "9")
+                .call(Function::GetHeaderValues, [3.into(), "X-New".into(), FREE.into(), 64.into()])
+                .gives(1 << 32 | 2)
+                .holds(FREE, b"9\0"),
+        ),
+    );
+}
+
+/// Nothing is held that the guest doesn't ask for.
+fn streaming(cases: &mut Vec<Case>) {
+    const BUFFERS: &str = "buffer_response buffers whole bodies, breaks flushing and upgrades";
+    let slow = || Exchange::get("/").reply(Reply::pattern(200, Framing::Chunked).slowly(100, 400));
+    let streams = |exchange: Exchange| {
+        exchange.check(Check::Streams(Duration::from_millis(200))).check(Check::Body(Payload::Pattern(200)))
+    };
+    cases.push(case(
+        "streaming/untouched",
+        "a response that the guest never touches streams through",
+        streams(slow()),
+    ));
+    cases.push(case(
+        "streaming/headers-read",
+        "a response whose head alone is read streams through",
+        streams(slow().after(script().values(RESPONSE, "x-from", &[b"backend"]))),
+    ));
+    cases.push(
+        case(
+            "streaming/head-changed",
+            "with buffer_response a response whose head alone is changed streams through",
+            streams(slow().features(2).after(script().set(RESPONSE, "x-new", "1"))),
+        )
+        .differs(BUFFERS),
+    );
+    cases.push(
+        case(
+            "streaming/partly-read",
+            "with buffer_response the rest behind what was read streams through",
+            streams(slow().features(2).after(script().read_pattern(RESPONSE, 0, 10, &[false]))),
+        )
+        .differs(BUFFERS),
+    );
+    cases.push(case(
+        "streaming/early-body",
+        "what was written before next does not hold back the next handler's body",
+        slow().before(script().write(RESPONSE, "early")).check(Check::Streams(Duration::from_millis(200))),
+    ));
+}

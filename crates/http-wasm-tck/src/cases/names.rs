@@ -1,0 +1,465 @@
+//! Header names and values, method, status: what may be set, and how it comes out.
+
+use crate::backend::Reply;
+use crate::case::{Case, Check, Exchange, Http, Phase, Section};
+use crate::guest::{FREE, Function};
+use crate::script::{Arg, REQUEST, REQUEST_TRAILERS, RESPONSE, RESPONSE_TRAILERS, count_len, script};
+use crate::wire::Framing;
+
+const KINDS: [(u32, &str); 4] = [
+    (REQUEST, "request-headers"),
+    (RESPONSE, "response-headers"),
+    (REQUEST_TRAILERS, "request-trailers"),
+    (RESPONSE_TRAILERS, "response-trailers"),
+];
+
+const ILLEGAL: &str = "illegal header names and values go out as they are";
+
+pub(super) fn cases() -> Vec<Case> {
+    let mut cases = Vec::new();
+    illegal_names(&mut cases);
+    illegal_values(&mut cases);
+    legal(&mut cases);
+    semantics(&mut cases);
+    oversized(&mut cases);
+    methods(&mut cases);
+    kinds(&mut cases);
+    cases
+}
+
+fn case(id: String, says: String, exchange: Exchange) -> Case {
+    Case::new(id, Section::Fields, says, exchange)
+}
+
+fn traps() -> Check {
+    Check::Traps(Phase::Request)
+}
+
+fn illegal_names(cases: &mut Vec<Case>) {
+    let names: [(&str, &[u8]); 9] = [
+        ("empty", b""),
+        ("space", b"x a"),
+        ("colon", b"x:a"),
+        ("cr-lf", b"x-a: 1\r\nx-injected"),
+        ("lf", b"x-a\nx-injected"),
+        ("nul", b"x-a\0"),
+        ("tab", b"x\ta"),
+        ("8-bit", b"x-\xe4"),
+        ("bracket", b"x(a)"),
+    ];
+    for (what, name) in names {
+        let calls: [(&str, Function, Vec<Arg>); 4] = [
+            ("get", Function::GetHeaderValues, vec![0.into(), name.into(), FREE.into(), 64.into()]),
+            ("set", Function::SetHeaderValue, vec![0.into(), name.into(), "1".into()]),
+            ("add", Function::AddHeaderValue, vec![1.into(), name.into(), "1".into()]),
+            ("remove", Function::RemoveHeader, vec![0.into(), name.into()]),
+        ];
+        for (verb, function, args) in calls {
+            let says = format!("{} traps on a header name with {}", function.name(), described(what));
+            let exchange = Exchange::get("/").before(script().call_with(function, &args)).check(traps());
+            cases.push(case(format!("names/{verb}/{what}"), says, exchange).differs(ILLEGAL));
+        }
+    }
+    for (kind, kind_name) in &KINDS[2..] {
+        let exchange = Exchange::get("/").before(script().set(*kind, b"x a", "1")).check(traps());
+        let says = format!("an illegal name traps among {} as well", kind_name.replace('-', " "));
+        cases.push(case(format!("names/{kind_name}"), says, exchange).differs(ILLEGAL));
+    }
+    let late = Exchange::get("/").features(2).after(script().set(RESPONSE, b"x a", "1"));
+    cases.push(
+        case(
+            "names/after".to_owned(),
+            "an illegal name traps in handle_response as well".to_owned(),
+            late.check(Check::Traps(Phase::Response)),
+        )
+        .differs(ILLEGAL),
+    );
+}
+
+fn described(what: &str) -> String {
+    match what {
+        "empty" => "no byte in it".to_owned(),
+        "space" | "colon" | "tab" | "bracket" => format!("a {what} in it"),
+        "8-bit" => "an 8-bit byte in it".to_owned(),
+        other => format!("{} in it", other.to_ascii_uppercase().replace('-', " ")),
+    }
+}
+
+fn illegal_values(cases: &mut Vec<Case>) {
+    let values: [(&str, &[u8]); 6] = [
+        ("cr-lf", b"1\r\nx-injected: 2"),
+        ("cr", b"1\rx-injected: 2"),
+        ("lf", b"1\nx-injected: 2"),
+        ("nul", b"1\0"),
+        ("escape", b"\x1b[0m"),
+        ("delete", b"1\x7f"),
+    ];
+    for (what, value) in values {
+        for (kind, kind_name) in KINDS {
+            for (verb, function) in [("set", Function::SetHeaderValue), ("add", Function::AddHeaderValue)] {
+                // One verb for each kind is enough; both take the same way.
+                if (verb == "set") != matches!(kind, REQUEST | RESPONSE_TRAILERS) {
+                    continue;
+                }
+                let script = script().call(function, [kind.into(), "x-a".into(), value.into()]);
+                let exchange = Exchange::post("body", Framing::Chunked).takes_trailers().before(script);
+                let says = format!(
+                    "{} traps on a value with {} among {}",
+                    function.name(),
+                    described(what),
+                    kind_name.replace('-', " ")
+                );
+                let id = format!("values/{verb}/{kind_name}/{what}");
+                cases.push(case(id, says, exchange.check(traps())).differs(ILLEGAL));
+            }
+        }
+    }
+}
+
+/// What is legal comes through as it is.
+fn legal(cases: &mut Vec<Case>) {
+    let values: [(&str, &[u8]); 6] = [
+        ("empty", b""),
+        ("8-bit", b"caf\xe9 \xff"),
+        ("utf-8", "käse".as_bytes()),
+        ("tab-inside", b"a\tb"),
+        ("comma", b"a, b"),
+        ("quotes", b"\"a;b\""),
+    ];
+    for (what, value) in values {
+        let to_backend = Exchange::get("/")
+            .before(script().set(REQUEST, "x-v", value).values(REQUEST, "x-v", &[value]))
+            .check(Check::BackendHeader("x-v", vec![value.to_vec()]));
+        let says = format!("a request header value may be {}", described_value(what));
+        cases.push(case(format!("values/request/{what}"), says, to_backend));
+        let to_client = Exchange::get("/")
+            .before(script().add(RESPONSE, "x-v", value).values(RESPONSE, "x-v", &[value]))
+            .stops()
+            .check(Check::Header("x-v", vec![value.to_vec()]));
+        let says = format!("a response header value may be {}", described_value(what));
+        cases.push(case(format!("values/response/{what}"), says, to_client));
+        let received = Exchange::get("/")
+            .header("x-v", value)
+            .before(script().values(REQUEST, "x-v", &[value]))
+            .check(Check::BackendHeader("x-v", vec![value.to_vec()]));
+        let says = format!(
+            "a header value that the client sends comes to the guest when it is {}",
+            described_value(what)
+        );
+        cases.push(case(format!("values/received/{what}"), says, received));
+    }
+    for name in ["x_under", "x.dot", "x!#$%&'*+-^`|~9"] {
+        let exchange = Exchange::get("/")
+            .before(script().set(REQUEST, name, "1"))
+            .check(Check::BackendHeader(name, vec![b"1".to_vec()]));
+        cases.push(case(format!("names/legal/{name}"), format!("{name} is a legal header name"), exchange));
+    }
+}
+
+fn described_value(what: &str) -> &'static str {
+    match what {
+        "empty" => "empty",
+        "8-bit" => "of bytes that are no UTF-8",
+        "utf-8" => "of bytes beyond ASCII",
+        "tab-inside" => "a text with a tab in it",
+        "comma" => "a list, which stays one value",
+        _ => "a quoted text",
+    }
+}
+
+/// Set, add, remove, and what reads see of them.
+fn semantics(cases: &mut Vec<Case>) {
+    let mut add = |id: &str, section, says: &str, exchange: Exchange| {
+        cases.push(Case::new(format!("headers/{id}"), section, says, exchange));
+    };
+    let one = |text: &[u8]| vec![text.to_vec()];
+    let repeated =
+        || Exchange::get("/").header("x-m", "1").header("X-Other", "o").header("X-M", "2").header("x-m", "3");
+    add(
+        "no-such-header",
+        Section::PackedResults,
+        "no such header is 0",
+        Exchange::get("/").before(script().values(REQUEST, "x-none", &[])),
+    );
+    add(
+        "empty-value",
+        Section::PackedResults,
+        "a header with an empty value is count 1, length 1",
+        Exchange::get("/").header("x-e", "").before(script().values(REQUEST, "x-e", &[b""])),
+    );
+    add(
+        "repeated-values",
+        Section::PackedResults,
+        "all values of a repeated header are read in order, each with one NUL behind it",
+        repeated().before(script().values(REQUEST, "x-m", &[b"1", b"2", b"3"])),
+    );
+    add(
+        "mixed-case-lookup",
+        Section::Fields,
+        "names match case-insensitively",
+        repeated().before(script().values(REQUEST, "X-m", &[b"1", b"2", b"3"])),
+    );
+    add(
+        "names-once-lower-case-in-order",
+        Section::Fields,
+        "header names come out lower case, once each, in the order received",
+        repeated().before(script().names(REQUEST, &["x-m", "x-other"])),
+    );
+    let ordered = || Exchange::get("/").header("z-last", "1").header("m-mid", "2").header("a-first", "3");
+    cases.push(
+        case(
+            "headers/names-in-order".to_owned(),
+            "header names come out in the order received, not sorted".to_owned(),
+            ordered().before(script().names(REQUEST, &["z-last", "m-mid", "a-first"])),
+        )
+        .differs("header names sorted"),
+    );
+    cases.push(
+        case(
+            "headers/response-names-in-order".to_owned(),
+            "response header names come out in the order received".to_owned(),
+            Exchange::get("/")
+                .reply(Reply::default().header("z-last", "1").header("M-Mid", "2").header("a-first", "3"))
+                .features(2)
+                .after(script().names(RESPONSE, &["z-last", "m-mid", "a-first"])),
+        )
+        .differs("header names sorted"),
+    );
+    let mut add = |id: &str, says: &str, exchange: Exchange| {
+        cases.push(case(format!("headers/{id}"), says.to_owned(), exchange));
+    };
+    add(
+        "set-replaces-all",
+        "set_header_value replaces all values of a name, however it is written",
+        repeated()
+            .before(script().set(REQUEST, "x-M", "new").values(REQUEST, "x-m", &[b"new"]))
+            .check(Check::BackendHeader("x-m", one(b"new"))),
+    );
+    add(
+        "add-appends",
+        "add_header_value appends to the values of a name",
+        Exchange::get("/")
+            .header("x-m", "1")
+            .before(script().add(REQUEST, "X-M", "2").values(REQUEST, "x-m", &[b"1", b"2"]))
+            .check(Check::BackendHeader("x-m", vec![b"1".to_vec(), b"2".to_vec()])),
+    );
+    add(
+        "remove-removes-all",
+        "remove_header removes all values of a name",
+        repeated()
+            .before(script().remove(REQUEST, "X-m").values(REQUEST, "x-m", &[]).names(REQUEST, &["x-other"]))
+            .check(Check::BackendHeader("x-m", vec![]))
+            .check(Check::BackendHeader("x-other", one(b"o"))),
+    );
+    add(
+        "remove-unknown",
+        "removing a header that isn't there is no fault",
+        Exchange::get("/").before(script().remove(REQUEST, "x-none")),
+    );
+    add(
+        "set-cookie-adds",
+        "each set-cookie that is added stays a header of its own",
+        Exchange::get("/")
+            .before(script().add(RESPONSE, "set-cookie", "a=1").add(RESPONSE, "Set-Cookie", "b=2"))
+            .stops()
+            .check(Check::Header("set-cookie", vec![b"a=1".to_vec(), b"b=2".to_vec()])),
+    );
+    add(
+        "early-replaced-by-next",
+        "a response header set before next is replaced by the next handler's of the same name",
+        Exchange::get("/")
+            .before(script().set(RESPONSE, "X-From", "guest").set(RESPONSE, "x-stays", "1"))
+            .check(Check::Header("x-from", one(b"backend")))
+            .check(Check::Header("x-stays", one(b"1"))),
+    );
+    add(
+        "early-set-cookie-appended",
+        "a set-cookie set before next stays beside the next handler's",
+        Exchange::get("/")
+            .before(script().set(RESPONSE, "set-cookie", "guest=1"))
+            .reply(Reply::default().header("Set-Cookie", "backend=1"))
+            .features(2)
+            .after(
+                script()
+                    .call(Function::GetHeaderValues, [1.into(), "set-cookie".into(), FREE.into(), 64.into()])
+                    .gives(count_len(&[b"guest=1", b"backend=1"])),
+            ),
+    );
+    add(
+        "early-seen-after-next",
+        "a response header set before next is read in handle_response",
+        Exchange::get("/")
+            .before(script().set(RESPONSE, "x-early", "1"))
+            .after(script().values(RESPONSE, "x-early", &[b"1"]).values(RESPONSE, "x-from", &[b"backend"])),
+    );
+    add(
+        "response-set-after-next",
+        "with buffer_response a header of the next handler is replaced, added to and removed",
+        Exchange::get("/")
+            .reply(Reply::default().header("X-A", "1").header("X-B", "1").header("X-C", "1"))
+            .features(2)
+            .after(script().set(RESPONSE, "x-a", "2").add(RESPONSE, "x-b", "2").remove(RESPONSE, "x-c"))
+            .check(Check::Header("x-a", one(b"2")))
+            .check(Check::Header("x-b", vec![b"1".to_vec(), b"2".to_vec()]))
+            .check(Check::Header("x-c", vec![])),
+    );
+    for name in ["connection", "keep-alive", "te", "upgrade", "proxy-connection"] {
+        add(
+            &format!("connection-level/{name}"),
+            &format!("{name} concerns one connection: setting it is ignored"),
+            Exchange::get("/")
+                .before(script().set(REQUEST, name, "x-tck").set(RESPONSE, name, "x-tck"))
+                .check(Check::Nowhere(name, "x-tck")),
+        );
+    }
+}
+
+/// Longer than any buffer that an implementation may have on its stack.
+fn oversized(cases: &mut Vec<Case>) {
+    for len in [65, 1000, 4000] {
+        let value = "v".repeat(len);
+        cases.push(case(
+            format!("values/long/{len}"),
+            format!("a header value of {len} bytes comes to the guest and goes on whole"),
+            Exchange::get("/")
+                .header("x-long", &value)
+                .before(
+                    script()
+                        .call(
+                            Function::GetHeaderValues,
+                            [0.into(), "x-long".into(), FREE.into(), 65_536.into()],
+                        )
+                        .gives(count_len(&[value.as_bytes()]))
+                        .holds(FREE + len as u32 - 2, b"vv\0")
+                        .call(
+                            Function::SetHeaderValue,
+                            [0.into(), "x-copy".into(), FREE.into(), (len as u32).into()],
+                        ),
+                )
+                .check(Check::BackendHeader("x-copy", vec![value.clone().into_bytes()])),
+        ));
+    }
+    let name = "x-".repeat(100);
+    cases.push(case(
+        "names/long".to_owned(),
+        "a header name of 200 bytes can be set and read".to_owned(),
+        Exchange::get("/").before(script().set(REQUEST, &name[..], "1").values(REQUEST, &name, &[b"1"])),
+    ));
+    cases.push(case(
+        "names/over-the-name".to_owned(),
+        "get_header_values may write its answer over the name that it was given".to_owned(),
+        Exchange::get("/").header("x-a", "value").before(
+            script()
+                .put(FREE, b"x-a")
+                .call(Function::GetHeaderValues, [0.into(), FREE.into(), 3.into(), FREE.into(), 64.into()])
+                .gives(count_len(&[b"value"]))
+                .holds(FREE, b"value\0"),
+        ),
+    ));
+}
+
+fn methods(cases: &mut Vec<Case>) {
+    for method in ["PUT", "DELETE", "PATCH", "OPTIONS", "QUERY", "x-own.Method"] {
+        cases.push(case(
+            format!("method/set/{method}"),
+            format!("the method can be set to {method}"),
+            Exchange::get("/")
+                .before(
+                    script().call(Function::SetMethod, [method.into()]).reads(Function::GetMethod, method),
+                )
+                .check(Check::Method(method)),
+        ));
+    }
+    for method in ["PUT", "DELETE", "OPTIONS", "PROPFIND"] {
+        cases.push(case(
+            format!("method/get/{method}"),
+            format!("the method {method} is read as received"),
+            Exchange::get("/")
+                .method(method)
+                .before(script().reads(Function::GetMethod, method))
+                .check(Check::Method(method)),
+        ));
+    }
+    let illegal: [(&str, &[u8]); 6] = [
+        ("empty", b""),
+        ("space", b"GET /injected"),
+        ("cr-lf", b"GET / HTTP/1.1\r\nx-injected: 1\r\n\r\nGET"),
+        ("lf", b"GET\n"),
+        ("nul", b"GET\0"),
+        ("8-bit", b"G\xcbT"),
+    ];
+    for (what, method) in illegal {
+        cases.push(
+            case(
+                format!("method/illegal/{what}"),
+                format!("set_method traps on a method with {}", described(what)),
+                Exchange::get("/").before(script().call(Function::SetMethod, [method.into()])).check(traps()),
+            )
+            .differs("illegal methods are passed on or become a 502"),
+        );
+    }
+    cases.push(case(
+        "method/after-set".to_owned(),
+        "the request that is handed on has the method that was set last".to_owned(),
+        Exchange::get("/")
+            .before(
+                script().call(Function::SetMethod, ["PUT".into()]).call(Function::SetMethod, ["POST".into()]),
+            )
+            .check(Check::Method("POST")),
+    ));
+    cases.push(
+        case(
+            "protocol-version/1.0".to_owned(),
+            "the protocol version of an HTTP/1.0 client is HTTP/1.0".to_owned(),
+            Exchange::get("/").http10().before(script().reads(Function::GetProtocolVersion, "HTTP/1.0")),
+        )
+        .only(Http::One),
+    );
+}
+
+/// Kinds that don't exist.
+fn kinds(cases: &mut Vec<Case>) {
+    for kind in [4_u32, 0x100, u32::MAX] {
+        let calls: [(&str, Function, Vec<Arg>); 5] = [
+            ("get-header-names", Function::GetHeaderNames, vec![kind.into(), FREE.into(), 64.into()]),
+            (
+                "get-header-values",
+                Function::GetHeaderValues,
+                vec![kind.into(), "x-a".into(), FREE.into(), 64.into()],
+            ),
+            ("set-header-value", Function::SetHeaderValue, vec![kind.into(), "x-a".into(), "1".into()]),
+            ("add-header-value", Function::AddHeaderValue, vec![kind.into(), "x-a".into(), "1".into()]),
+            ("remove-header", Function::RemoveHeader, vec![kind.into(), "x-a".into()]),
+        ];
+        for (name, function, args) in calls {
+            cases.push(Case::new(
+                format!("kinds/{name}/{kind}"),
+                Section::Constants,
+                format!("{} traps on the unknown header kind {kind}", function.name()),
+                Exchange::get("/").before(script().call_with(function, &args)).check(traps()),
+            ));
+        }
+    }
+    for kind in [2_u32, u32::MAX] {
+        for (name, function, args) in [
+            ("read-body", Function::ReadBody, vec![kind.into(), FREE.into(), 64.into()]),
+            ("write-body", Function::WriteBody, vec![kind.into(), "x".into()]),
+        ] {
+            cases.push(Case::new(
+                format!("kinds/{name}/{kind}"),
+                Section::Constants,
+                format!("{} traps on the unknown body kind {kind}", function.name()),
+                Exchange::get("/").before(script().call_with(function, &args)).check(traps()),
+            ));
+        }
+    }
+    for level in [-2_i32, 3, 4, i32::MAX] {
+        cases.push(Case::new(
+            format!("kinds/log/{level}"),
+            Section::Constants,
+            format!("log never traps for a level it doesn't know, as {level}"),
+            Exchange::get("/")
+                .before(script().call(Function::Log, [(level as u32).into(), "tck: odd level".into()])),
+        ));
+    }
+}
