@@ -14,8 +14,18 @@ impl Wake for Unpark {
     }
 }
 
-/// Runs `future` to its end on this thread, which sleeps while there is nothing to do.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+/// Runs `future` to its end while this thread sleeps.
+///
+/// On a thread of its own: an executor that this one may belong to would be asked for a turn, or for the time, and could
+/// give neither while its thread waits here.
+pub(crate) fn block_on<F: Future<Output: Send> + Send>(future: F) -> F::Output {
+    thread::scope(|scope| match scope.spawn(|| drive(future)).join() {
+        Ok(output) => output,
+        Err(panic) => std::panic::resume_unwind(panic),
+    })
+}
+
+fn drive<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     loop {

@@ -129,7 +129,7 @@ impl<H: Host> Guest<H> {
                 Ok(Outcome::Respond(host))
             }
             Err(error) => {
-                instance.doubt(DropReason::Failed);
+                instance.doubt(DropReason::of(&error));
                 Err(error)
             }
         }
@@ -146,7 +146,10 @@ impl<H: Host> Guest<H> {
 
 impl<H: Host> Inner<H> {
     async fn make(&self) -> Result<Instance<H>, Error> {
-        self.blueprint.build(Live::new(&self.counters)).await
+        let making = Making(Some(&self.counters));
+        let made = self.blueprint.build(Live::new(&self.counters)).await;
+        making.finish(made.as_ref().err().map(|_| DropReason::Failed));
+        made
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -155,6 +158,25 @@ impl<H: Host> Inner<H> {
 
     pub(crate) fn name(&self) -> &str {
         &self.blueprint.shared.name
+    }
+}
+
+/// Counts an instance that never gets finished, be it that its request is cancelled.
+struct Making<'a>(Option<&'a Counters>);
+
+impl Making<'_> {
+    fn finish(mut self, dropped: Option<DropReason>) {
+        if let (Some(counters), Some(reason)) = (self.0.take(), dropped) {
+            counters.dropped(reason);
+        }
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        if let Some(counters) = self.0 {
+            counters.dropped(DropReason::Cancelled);
+        }
     }
 }
 

@@ -77,7 +77,7 @@ impl<H: Host> Pinned<H> {
                 Ok(host)
             }
             Err(error) => {
-                instance.doubt(DropReason::Failed);
+                instance.doubt(DropReason::of(&error));
                 Err(error)
             }
         }
@@ -116,7 +116,7 @@ async fn clean_up<H: Host>(mut instance: PooledInstance<H>, req_ctx: u32) {
             instance.recycle();
         }
         Some(Err(error)) => {
-            instance.doubt(DropReason::Failed);
+            instance.doubt(DropReason::of(&error));
             tracing::error!(backtrace = error.backtrace(), "{error}");
         }
         None => tracing::warn!(guest = instance.guest.name(), "clean-up took too long; instance dropped"),

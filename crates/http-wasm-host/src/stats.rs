@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::error::{Error, ErrorKind};
+
 /// How many instances of a guest there are, and what became of the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -15,7 +17,7 @@ pub struct PoolStats {
     pub created: u64,
     /// Instances dropped because the guest trapped, broke the ABI, overran its deadline or a limit.
     pub dropped_failed: u64,
-    /// Instances dropped because a call was cancelled inside the guest.
+    /// Instances dropped because a call was cancelled inside the guest, or a body broke off that it was reading.
     pub dropped_cancelled: u64,
     /// Instances dropped because their clean-up call could not be made, or not in time.
     pub dropped_unclean: u64,
@@ -37,6 +39,16 @@ pub(crate) enum DropReason {
     Failed,
     Cancelled,
     Unclean,
+}
+
+impl DropReason {
+    /// A peer that breaks off a body which the guest reads cancels the call; the rest is the guest's doing.
+    pub(crate) fn of(error: &Error) -> Self {
+        match error.kind() {
+            ErrorKind::Body(_) => Self::Cancelled,
+            _ => Self::Failed,
+        }
+    }
 }
 
 /// Counts one instance for as long as it lives.

@@ -18,7 +18,7 @@ pub trait FailurePolicy: Send + Sync + 'static {
 /// | the request's body is over the replay cap | 413 |
 /// | the request's body could not be read | 400 |
 /// | the response's body is over the replay cap, or could not be read | 502 |
-/// | no instance could be made | 503 |
+/// | the system refused an instance | 503 |
 /// | everything else | 500 |
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use http_wasm_host::{Body, BoxError, Error, HttpHost, Outcome};
+use http_wasm_host::{Body, BoxError, Error, ErrorKind, HttpHost, Outcome};
 use tower_service::Service;
 
 use crate::layer::HttpWasmLayer;
@@ -71,7 +71,12 @@ where
 }
 
 fn failed(layer: &HttpWasmLayer, error: Error) -> Response<Body> {
-    tracing::error!(guest = error.guest(), backtrace = error.backtrace(), "{error}");
+    match error.kind() {
+        // Peers hang up all the time, and send what is too long; neither is the guest's fault.
+        ErrorKind::Body(_) => tracing::debug!(guest = error.guest(), "{error}"),
+        ErrorKind::BodyTooLarge(_) => tracing::info!(guest = error.guest(), "{error}"),
+        _ => tracing::error!(guest = error.guest(), backtrace = error.backtrace(), "{error}"),
+    }
     let mut response = layer.failure.response(&error);
     response.extensions_mut().insert(Arc::new(error));
     response

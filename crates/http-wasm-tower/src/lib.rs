@@ -3,13 +3,14 @@
 //! ```no_run
 //! use axum::{Router, routing::get};
 //! use http_wasm_tower::{Guest, HttpWasmLayer, engine};
+//! use tower_layer::Layer;
 //!
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let guest = Guest::builder(&engine()?).load_file("guest.wasm")?;
-//! let app = Router::new()
-//!     .route("/", get(|| async { "hello world" }))
-//!     .layer(HttpWasmLayer::new(guest));
+//! let routes = Router::new().route("/", get(|| async { "hello world" }));
+//! // `Router::layer` would run after routing. Around the whole router, the guest sees a request before it is routed.
+//! let app = Router::new().fallback_service(HttpWasmLayer::new(guest).layer(routes));
 //!
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
 //! axum::serve(listener, app).await?;
@@ -48,3 +49,8 @@ pub type Guest = http_wasm_host::Guest<HttpHost>;
 pub fn engine() -> Result<Engine, LoadError> {
     Engine::builder().runtime(TokioRuntime::default()).build()
 }
+
+/// The README's examples are compiled with the documentation.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

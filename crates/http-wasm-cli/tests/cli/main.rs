@@ -8,4 +8,5 @@ mod proxy;
 mod shutdown;
 mod streaming;
 mod support;
+mod tck;
 mod tunnel;

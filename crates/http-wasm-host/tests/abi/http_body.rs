@@ -128,7 +128,8 @@ fn an_error_of_a_response_that_the_guest_reads_ends_the_call() {
     let error = block_on(pinned.handle_response()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Body(BodyKind::Response));
     assert_eq!(error.function(), Some("read_body"));
-    assert_eq!((probe.stats().live, probe.stats().dropped_failed), (0, 1));
+    let stats = probe.stats();
+    assert_eq!((stats.live, stats.dropped_cancelled, stats.dropped_failed), (0, 1, 0));
 }
 
 #[test]

@@ -10,8 +10,6 @@ use crate::wire::Framing;
 const SIZES: [usize; 6] = [0, 1, 64, 65, 5000, 70_000];
 const STEPS: [u32; 3] = [64, 4096, 1 << 20];
 const FRAMINGS: [(Framing, &str); 2] = [(Framing::Length, "length"), (Framing::Chunked, "chunked")];
-const LAST_CHUNK: &str = "buffer_request keeps only the last chunk";
-const OLD_LENGTH: &str = "a rewritten body keeps the old Content-Length";
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -42,7 +40,7 @@ fn read_requests(cases: &mut Vec<Case>) {
                         format!("with buffer_request a body of {size} bytes, {how}, read in steps of {step}, goes on whole"),
                         sent().features(1).before(script.clone()).check(Check::BackendBody(body.clone())),
                     )
-                    .differs(LAST_CHUNK),
+                    .differs(super::LAST_CHUNK),
                 );
                 cases.push(
                     case(
@@ -50,7 +48,7 @@ fn read_requests(cases: &mut Vec<Case>) {
                         format!("without buffer_request a body of {size} bytes, {how}, read in steps of {step}, is consumed"),
                         sent().before(script).check(Check::BackendBody(Payload::EMPTY)),
                     )
-                    .differs(OLD_LENGTH),
+                    .differs(super::OLD_LENGTH),
                 );
             }
         }
@@ -118,7 +116,7 @@ fn partial_reads(cases: &mut Vec<Case>) {
                         .before(take(REQUEST, steps))
                         .check(Check::BackendBody(body())),
                 )
-                .differs(LAST_CHUNK),
+                .differs(super::LAST_CHUNK),
             );
         }
         cases.push(case(
@@ -140,7 +138,7 @@ fn partial_reads(cases: &mut Vec<Case>) {
                     .before(script().read(REQUEST, 11, "read this, ", false))
                     .check(Check::BackendBody("keep that".into())),
             )
-            .differs(OLD_LENGTH),
+            .differs(super::OLD_LENGTH),
         );
     }
 }
@@ -236,7 +234,7 @@ fn writes(cases: &mut Vec<Case>) {
                         .before(write(REQUEST))
                         .check(Check::BackendBody(body.clone())),
                 )
-                .differs(OLD_LENGTH),
+                .differs(super::OLD_LENGTH),
             );
         }
         cases.push(case(
@@ -335,7 +333,7 @@ fn alternate(cases: &mut Vec<Case>) {
                         .before(copy(REQUEST))
                         .check(Check::BackendBody(body.clone())),
                 )
-                .differs(LAST_CHUNK),
+                .differs(super::LAST_CHUNK),
             );
         }
         cases.push(case(

@@ -9,7 +9,6 @@ use crate::payload::Payload;
 use crate::script::{REQUEST, REQUEST_TRAILERS, RESPONSE, RESPONSE_TRAILERS, script};
 use crate::wire::Framing;
 
-const OLD_LENGTH: &str = "a rewritten body keeps the old Content-Length";
 const TRAILERS: &str = "add on a trailer overwrites; request trailers are taken from the response";
 
 pub(super) fn cases() -> Vec<Case> {
@@ -35,7 +34,7 @@ fn lengths(cases: &mut Vec<Case>) {
     let post = || Exchange::post("original", Framing::Length);
     let longer = "a longer body than the original one";
     let mut add = |id: &str, says: &str, exchange: Exchange| {
-        cases.push(case(&format!("framing/{id}"), says, exchange).differs(OLD_LENGTH));
+        cases.push(case(&format!("framing/{id}"), says, exchange).differs(super::OLD_LENGTH));
     };
     for (what, text) in [("shorter", "short"), ("longer", longer), ("empty", "")] {
         let len = text.len().to_string();
@@ -83,7 +82,7 @@ fn lengths(cases: &mut Vec<Case>) {
 /// Framing headers that a guest sets.
 fn set_by_guests(cases: &mut Vec<Case>) {
     let mut add = |id: &str, says: &str, exchange: Exchange| {
-        cases.push(case(&format!("framing/set/{id}"), says, exchange).differs(OLD_LENGTH));
+        cases.push(case(&format!("framing/set/{id}"), says, exchange).differs(super::OLD_LENGTH));
     };
     let post = || Exchange::post("original", Framing::Length);
     for (what, name, value) in [

@@ -13,6 +13,16 @@ mod uri;
 
 use crate::case::Case;
 
+// How the reference host differs, where several themes meet it. All of them stand in docs/conformance.md.
+const ECHOES: &str = "enable_features echoes what was asked";
+const ENDLESS: &str = "an endless loop never ends";
+const IGNORED: &str = "a failed memory write is ignored";
+const ILLEGAL: &str = "illegal header names and values do not trap";
+const LAST_CHUNK: &str = "buffer_request keeps only the last chunk";
+const OLD_LENGTH: &str = "a rewritten body keeps the old Content-Length";
+const ONLY_START: &str = "only `_start` is run";
+const SORTED: &str = "header names sorted";
+
 /// All cases. Those that need the same host stand together.
 pub fn all() -> Vec<Case> {
     let themes: [fn() -> Vec<Case>; 10] = [

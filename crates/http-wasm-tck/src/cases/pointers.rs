@@ -6,8 +6,6 @@ use crate::guest::{FREE, Function, MEMORY_END, Param};
 use crate::script::{Arg, Script, script};
 use crate::wire::Framing;
 
-const IGNORED: &str = "a failed memory write is ignored";
-
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     for &function in Function::ALL {
@@ -156,7 +154,7 @@ fn writes(cases: &mut Vec<Case>, function: Function) {
             format!("{name} traps when what it writes {says}"),
             exchange().before(script).check(Check::Traps(Phase::Request)),
         )
-        .differs(IGNORED)
+        .differs(super::IGNORED)
     };
     cases.push(traps("across-end", "reaches across the end of memory", at_end(1)));
     let beyond = call(script(), MEMORY_END.into(), 4096.into());

@@ -127,8 +127,8 @@ fn boot(text: &mut String, variant: Variant) {
         Variant::Start(Start::Exit) => {
             (4, None, None, "(func (export \"_start\") (call $boot) (call $proc_exit (i32.const 0)))")
         }
-        Variant::Features(features) => (2, Some(features), None, "(export \"_initialize\" (func $boot))"),
-        Variant::Early(function) => (2, None, Some(function), "(export \"_initialize\" (func $boot))"),
+        Variant::Features(features) => (4, Some(features), None, "(export \"_start\" (func $boot))"),
+        Variant::Early(function) => (4, None, Some(function), "(export \"_start\" (func $boot))"),
     };
     line(text, format_args!("(func $boot"));
     let or = format!("(i32.or (i32.load (i32.const {BOOT_RECORD})) (i32.const {bit}))");

@@ -1,4 +1,5 @@
 //! The kit's own promises: what its cases cover, and how it treats hosts that are not set up.
 
 mod coverage;
+mod docs;
 mod setup;
