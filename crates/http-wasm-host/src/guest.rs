@@ -138,7 +138,8 @@ impl<H: Host> Guest<H> {
     async fn checkout(&self) -> Result<PooledInstance<H>, Error> {
         let instance = match self.0.pool.take() {
             Some(instance) => instance,
-            None => Box::new(self.0.make().await?),
+            // Boxed, so that the usual call's future stays small.
+            None => Box::new(Box::pin(self.0.make()).await?),
         };
         Ok(PooledInstance::new(self.0.clone(), instance))
     }

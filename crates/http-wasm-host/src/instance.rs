@@ -215,7 +215,8 @@ where
         Mode::Direct => function.call(&mut *store, params),
         Mode::Fiber => {
             let waker = store.data().suspension.waker();
-            waker.drive(function.call_async(&mut *store, params)).await
+            // Boxed, so that the future of a call without a fiber stays small.
+            Box::pin(waker.drive(function.call_async(&mut *store, params))).await
         }
     };
     store.data_mut().flush_output();
