@@ -122,8 +122,8 @@ impl<H: Host> Guest<H> {
         let mut instance = self.checkout().await?;
         instance.begin(host);
         match instance.handle_request().await {
-            Ok(ctx_next) if ctx_next.proceed => Ok(Outcome::Next(Pinned::new(instance, ctx_next.req_ctx))),
-            Ok(_) => {
+            Ok(true) => Ok(Outcome::Next(Pinned::new(instance))),
+            Ok(false) => {
                 let host = instance.end()?;
                 instance.recycle();
                 Ok(Outcome::Respond(host))

@@ -11,7 +11,7 @@ use crate::error::{CallError, Error, ErrorKind, Reason};
 use crate::exchange::{Budget, Exchange};
 use crate::host::Host;
 use crate::state::{Shared, State};
-use crate::stats::Live;
+use crate::stats::{DropReason, Live};
 use crate::suspend::{self, Mode, Suspension};
 use crate::wasi::{WasiConfig, WasiState};
 
@@ -21,7 +21,24 @@ pub(crate) struct Instance<H: Host> {
     handle_request: TypedFunc<(), u64>,
     handle_response: TypedFunc<(u32, u32), ()>,
     calls: Arc<Calls>,
+    pub(crate) pin: Pin,
     _live: Live,
+}
+
+/// What goes with an instance that is out of the pool. It is kept here, so that the guards that are passed around
+/// are mere pointers.
+#[derive(Debug)]
+pub(crate) struct Pin {
+    /// What the guest gave for its second call.
+    pub(crate) req_ctx: u32,
+    /// What it counts as if it is dropped now. Until something else is known, a call was cancelled inside the guest.
+    pub(crate) doubt: DropReason,
+}
+
+impl Default for Pin {
+    fn default() -> Self {
+        Self { req_ctx: 0, doubt: DropReason::Cancelled }
+    }
 }
 
 /// How a guest's functions are called, the same for all its instances.
@@ -79,7 +96,14 @@ impl<H: Host> Blueprint<H> {
         store.data_mut().flush_output();
         let handle_request = instance.get_typed_func(&mut store, "handle_request").map_err(failed)?;
         let handle_response = instance.get_typed_func(&mut store, "handle_response").map_err(failed)?;
-        Ok(Instance { store, handle_request, handle_response, calls: self.calls.clone(), _live: live })
+        Ok(Instance {
+            store,
+            handle_request,
+            handle_response,
+            calls: self.calls.clone(),
+            pin: Pin::default(),
+            _live: live,
+        })
     }
 
     async fn start(&self, store: &mut Store<State<H>>) -> wasmtime::Result<wasmtime::Instance> {
@@ -132,10 +156,13 @@ impl<H: Host> Instance<H> {
         let state = self.store.data_mut();
         let budget = Budget::new(&state.guest.limits);
         state.exchange = Some(Exchange::new(host, state.features, budget));
+        self.pin = Pin::default();
     }
 
     /// Runs `handle_request`.
-    pub(crate) async fn handle_request(&mut self) -> Result<CtxNext, Error> {
+    ///
+    /// Answers whether the guest proceeds.
+    pub(crate) async fn handle_request(&mut self) -> Result<bool, Error> {
         let mode = self.mode();
         let Self { store, handle_request, calls, .. } = self;
         let called = call(store, calls, mode, handle_request, ()).await;
@@ -147,17 +174,18 @@ impl<H: Host> Instance<H> {
             let responded = exchange.respond();
             responded.map_err(|reason| self.refused(Phase::Request, reason))?;
         }
-        Ok(ctx_next)
+        self.pin.req_ctx = ctx_next.req_ctx;
+        Ok(ctx_next.proceed)
     }
 
     /// Runs `handle_response`. The next handler's response is in the host, unless `is_error`.
-    pub(crate) async fn handle_response(&mut self, req_ctx: u32, is_error: bool) -> Result<(), Error> {
+    pub(crate) async fn handle_response(&mut self, is_error: bool) -> Result<(), Error> {
         let exchange = self.exchange()?;
         let joined = if is_error { exchange.join_error() } else { exchange.join_response() };
         joined.map_err(|reason| self.refused(Phase::Response, reason))?;
         let mode = self.mode();
-        let Self { store, handle_response, calls, .. } = self;
-        let called = call(store, calls, mode, handle_response, (req_ctx, u32::from(is_error))).await;
+        let Self { store, handle_response, calls, pin, .. } = self;
+        let called = call(store, calls, mode, handle_response, (pin.req_ctx, u32::from(is_error))).await;
         called.map_err(|error| self.failed(Phase::Response, &error))?;
         self.exchange()?.finish_response();
         Ok(())

@@ -31,12 +31,11 @@ pub enum Outcome<H: Host> {
 #[must_use = "dropping it tells the guest that there was no response"]
 pub struct Pinned<H: Host> {
     instance: Option<PooledInstance<H>>,
-    req_ctx: u32,
 }
 
 impl<H: Host> Pinned<H> {
-    pub(crate) fn new(instance: PooledInstance<H>, req_ctx: u32) -> Self {
-        Self { instance: Some(instance), req_ctx }
+    pub(crate) fn new(instance: PooledInstance<H>) -> Self {
+        Self { instance: Some(instance) }
     }
 
     /// The host: take the request for the next handler out of it, put the response in.
@@ -70,7 +69,7 @@ impl<H: Host> Pinned<H> {
 
     async fn finish(mut self, is_error: bool) -> Result<H, Error> {
         let mut instance = self.instance.take().expect("taken only when it is consumed");
-        let result = instance.handle_response(self.req_ctx, is_error).await;
+        let result = instance.handle_response(is_error).await;
         match result.and_then(|()| instance.end()) {
             Ok(host) => {
                 instance.recycle();
@@ -90,15 +89,15 @@ impl<H: Host> Drop for Pinned<H> {
             // Whatever keeps the clean-up from being made or finished: full queue, time limit, shutdown.
             instance.doubt(DropReason::Unclean);
             let engine = instance.guest.engine().clone();
-            engine.spawn(Box::pin(clean_up(instance, self.req_ctx)));
+            engine.spawn(Box::pin(clean_up(instance)));
         }
     }
 }
 
-async fn clean_up<H: Host>(mut instance: PooledInstance<H>, req_ctx: u32) {
+async fn clean_up<H: Host>(mut instance: PooledInstance<H>) {
     let engine = instance.guest.engine().clone();
     let cleaned = {
-        let mut call = pin!(instance.handle_response(req_ctx, true));
+        let mut call = pin!(instance.handle_response(true));
         // Not even made for the usual call, which doesn't wait.
         let mut limit = None;
         poll_fn(|cx| match call.as_mut().poll(cx) {
@@ -125,6 +124,7 @@ async fn clean_up<H: Host>(mut instance: PooledInstance<H>, req_ctx: u32) {
 
 impl<H: Host> fmt::Debug for Pinned<H> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pinned").field("req_ctx", &self.req_ctx).finish_non_exhaustive()
+        let req_ctx = self.instance.as_ref().map(|instance| instance.pin.req_ctx);
+        f.debug_struct("Pinned").field("req_ctx", &req_ctx).finish_non_exhaustive()
     }
 }

@@ -40,13 +40,11 @@ impl<H: Host> Pool<H> {
 pub(crate) struct PooledInstance<H: Host> {
     pub(crate) guest: Arc<Inner<H>>,
     instance: Option<Box<Instance<H>>>,
-    reason: DropReason,
 }
 
 impl<H: Host> PooledInstance<H> {
     pub(crate) fn new(guest: Arc<Inner<H>>, instance: Box<Instance<H>>) -> Self {
-        // Until something else is known, being dropped means that a call was cancelled inside the guest.
-        Self { guest, instance: Some(instance), reason: DropReason::Cancelled }
+        Self { guest, instance: Some(instance) }
     }
 
     pub(crate) fn recycle(mut self) {
@@ -57,7 +55,9 @@ impl<H: Host> PooledInstance<H> {
 
     /// What it counts as if it is dropped from now on.
     pub(crate) fn doubt(&mut self, reason: DropReason) {
-        self.reason = reason;
+        if let Some(instance) = &mut self.instance {
+            instance.pin.doubt = reason;
+        }
     }
 }
 
@@ -77,8 +77,8 @@ impl<H: Host> DerefMut for PooledInstance<H> {
 
 impl<H: Host> Drop for PooledInstance<H> {
     fn drop(&mut self) {
-        if self.instance.is_some() {
-            self.guest.counters.dropped(self.reason);
+        if let Some(instance) = &self.instance {
+            self.guest.counters.dropped(instance.pin.doubt);
         }
     }
 }

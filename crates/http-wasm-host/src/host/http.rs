@@ -24,7 +24,11 @@ pub struct HttpHost(Box<Parts>);
 /// In a box, as a host is moved a lot: into the store and out, in and out of futures.
 #[derive(Debug)]
 struct Parts {
-    request: Request<Body>,
+    /// As it came, or its head as it was handed on.
+    request: Option<Request<Body>>,
+    /// What framing a response depends on, once the request is gone.
+    method: Method,
+    version: Version,
     /// Made when the guest or the next handler first sets something of it.
     response: Option<Response<Body>>,
     source_addr: Option<SocketAddr>,
@@ -34,21 +38,23 @@ impl HttpHost {
     /// Starts with a request, from the client at `source_addr` if known.
     pub fn new(mut request: Request<Body>, source_addr: Option<SocketAddr>) -> Self {
         add_missing_path(request.uri_mut());
-        Self(Box::new(Parts { request, response: None, source_addr }))
+        let (method, version) = (Method::GET, request.version());
+        Self(Box::new(Parts { request: Some(request), method, version, response: None, source_addr }))
     }
 
     /// The request for the next handler. With `keep_head` its head stays readable here, for `handle_response`.
     pub fn take_request(&mut self, keep_head: bool) -> Request<Body> {
-        let request = &mut self.0.request;
-        let mut kept = Request::new(Body::empty());
-        // Framing depends on these two.
-        *kept.method_mut() = request.method().clone();
-        *kept.version_mut() = request.version();
+        let Some(request) = self.0.request.take() else { return Request::default() };
+        self.0.method = request.method().clone();
         if keep_head {
+            let mut kept = Request::new(Body::empty());
+            *kept.method_mut() = request.method().clone();
+            *kept.version_mut() = request.version();
             *kept.uri_mut() = request.uri().clone();
             *kept.headers_mut() = request.headers().clone();
+            self.0.request = Some(kept);
         }
-        std::mem::replace(request, kept)
+        request
     }
 
     /// The next handler's response.
@@ -61,44 +67,50 @@ impl HttpHost {
         self.0.response.unwrap_or_default()
     }
 
+    fn request_mut(&mut self) -> &mut Request<Body> {
+        self.0.request.get_or_insert_default()
+    }
+
+    fn uri(&self) -> Option<&Uri> {
+        self.0.request.as_ref().map(Request::uri)
+    }
+
     fn response_mut(&mut self) -> &mut Response<Body> {
         self.0.response.get_or_insert_default()
     }
 
     fn headers(&self, message: BodyKind) -> Option<&HeaderMap> {
         match message {
-            BodyKind::Request => Some(self.0.request.headers()),
+            BodyKind::Request => self.0.request.as_ref().map(Request::headers),
             BodyKind::Response => self.0.response.as_ref().map(Response::headers),
         }
     }
 
     fn headers_mut(&mut self, message: BodyKind) -> &mut HeaderMap {
         match message {
-            BodyKind::Request => self.0.request.headers_mut(),
+            BodyKind::Request => self.request_mut().headers_mut(),
             BodyKind::Response => self.response_mut().headers_mut(),
         }
     }
 
     fn body(&self, message: BodyKind) -> Option<&Body> {
         match message {
-            BodyKind::Request => Some(self.0.request.body()),
+            BodyKind::Request => self.0.request.as_ref().map(Request::body),
             BodyKind::Response => self.0.response.as_ref().map(Response::body),
         }
     }
 
     fn body_mut(&mut self, message: BodyKind) -> &mut Body {
         match message {
-            BodyKind::Request => self.0.request.body_mut(),
+            BodyKind::Request => self.request_mut().body_mut(),
             BodyKind::Response => self.response_mut().body_mut(),
         }
     }
 
     /// The authority that stands for a `host` header that didn't come: HTTP/2's `:authority`.
     fn implied_host(&self) -> Option<&str> {
-        match self.0.request.headers().contains_key(HOST) {
-            true => None,
-            false => self.0.request.uri().authority().map(Authority::as_str),
-        }
+        let request = self.0.request.as_ref().filter(|request| !request.headers().contains_key(HOST))?;
+        request.uri().authority().map(Authority::as_str)
     }
 }
 
@@ -115,45 +127,46 @@ fn add_missing_path(uri: &mut Uri) {
 
 impl Host for HttpHost {
     fn method(&self) -> &[u8] {
-        self.0.request.method().as_str().as_bytes()
+        self.0.request.as_ref().map_or(&self.0.method, Request::method).as_str().as_bytes()
     }
 
     fn set_method(&mut self, method: &[u8]) {
         if let Ok(method) = Method::from_bytes(method) {
-            *self.0.request.method_mut() = method;
+            *self.request_mut().method_mut() = method;
         }
     }
 
     fn uri(&self) -> &[u8] {
-        self.0.request.uri().path_and_query().map_or(b"/", |path| path.as_str().as_bytes())
+        let path = self.uri().and_then(Uri::path_and_query);
+        path.map_or(b"/", |path| path.as_str().as_bytes())
     }
 
     fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
         let path = PathAndQuery::try_from(uri).map_err(|_| Refused("is no path and query"))?;
-        let mut parts = self.0.request.uri().clone().into_parts();
+        let mut parts = self.request_mut().uri().clone().into_parts();
         parts.path_and_query = Some(path);
-        *self.0.request.uri_mut() = Uri::from_parts(parts)
+        *self.request_mut().uri_mut() = Uri::from_parts(parts)
             .map_err(|_| Refused("can't be set on a CONNECT request, which has no path"))?;
         Ok(())
     }
 
     fn set_authority(&mut self, authority: &[u8]) {
         if let Ok(value) = HeaderValue::from_bytes(authority) {
-            self.0.request.headers_mut().insert(HOST, value);
+            self.request_mut().headers_mut().insert(HOST, value);
         }
-        if self.0.request.uri().authority().is_some()
+        if self.request_mut().uri().authority().is_some()
             && let Ok(authority) = Authority::try_from(authority)
         {
-            let mut parts = self.0.request.uri().clone().into_parts();
+            let mut parts = self.request_mut().uri().clone().into_parts();
             parts.authority = Some(authority);
             if let Ok(uri) = Uri::from_parts(parts) {
-                *self.0.request.uri_mut() = uri;
+                *self.request_mut().uri_mut() = uri;
             }
         }
     }
 
     fn protocol_version(&self) -> &'static str {
-        match self.0.request.version() {
+        match self.0.version {
             Version::HTTP_10 | Version::HTTP_09 => "HTTP/1.0",
             Version::HTTP_2 => "HTTP/2.0",
             Version::HTTP_3 => "HTTP/3.0",
