@@ -59,6 +59,10 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_name = "echo|hello|URL")]
     pub(crate) upstream: Option<Upstream>,
 
+    /// Requests that may be on their way to a response at once; further ones get 503 with `Retry-After`
+    #[arg(long, value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) max_requests: u32,
+
     /// Format of the log on stderr; RUST_LOG chooses what is logged, `info` when unset
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Pretty)]
     pub(crate) log: LogFormat,

@@ -3,14 +3,16 @@
 use std::io::Write as _;
 use std::net::SocketAddr;
 
-use http::Request;
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
-use tower::ServiceExt as _;
+use tower::limit::ConcurrencyLimit;
+use tower::load_shed::LoadShed;
+use tower::{Service, ServiceExt as _};
 
 use crate::backend::{Backend, PeerAddr};
-use crate::body::boxed;
-use crate::chain::chain;
+use crate::body::{BoxBody, BoxError, boxed, empty};
+use crate::chain::{Handler, chain};
 use crate::config::{Guests, Serve};
 use crate::failure::{Failure, plain};
 use crate::guest;
@@ -28,7 +30,8 @@ pub(crate) async fn run(serve: Serve) -> Result<(), Failure> {
     };
     let backend = Backend::new(serve.upstream, serve.upstream_timeout);
     let prepare = prepare(&backend);
-    let handler = chain(guests, backend).map_request(|request: Request<Incoming>| request.map(boxed));
+    let handler = limited(chain(guests, backend), serve.max_requests)
+        .map_request(|request: Request<Incoming>| request.map(boxed));
 
     let signals = Signals::install()
         .map_err(|error| Failure::Other(format!("cannot handle signals: {}", plain(&error))))?;
@@ -42,6 +45,29 @@ pub(crate) async fn run(serve: Serve) -> Result<(), Failure> {
 
     server::serve(listener, handler, prepare, signals, serve.shutdown_timeout).await;
     Ok(())
+}
+
+/// Lets `max` requests in at once, until their response heads are there, and turns further ones away: each may hold an
+/// instance of each guest, and those have no cap of their own.
+fn limited(
+    handler: Handler,
+    max: usize,
+) -> impl Service<Request<BoxBody>, Response = Response<BoxBody>, Error = BoxError, Future: Send + 'static>
++ Clone
++ Send
++ 'static {
+    let limited = LoadShed::new(ConcurrencyLimit::new(handler, max));
+    limited.map_result(|result: Result<_, BoxError>| {
+        // The handler itself never fails, so this is the limit.
+        Ok::<_, BoxError>(result.unwrap_or_else(|_| overloaded()))
+    })
+}
+
+fn overloaded() -> Response<BoxBody> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
 }
 
 /// What is done to each request before any guest sees it.

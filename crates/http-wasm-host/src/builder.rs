@@ -28,6 +28,8 @@ pub struct GuestBuilder {
     config: Vec<u8>,
     limits: Limits,
     wasi: WasiConfig,
+    #[cfg(feature = "mutations")]
+    mutation: Option<crate::mutation::Mutation>,
 }
 
 impl GuestBuilder {
@@ -38,6 +40,8 @@ impl GuestBuilder {
             config: Vec::new(),
             limits: Limits::default(),
             wasi: WasiConfig::default(),
+            #[cfg(feature = "mutations")]
+            mutation: None,
         }
     }
 
@@ -74,6 +78,14 @@ impl GuestBuilder {
     /// Grants a directory.
     pub fn mount(mut self, mount: Mount) -> Self {
         self.wasi.mounts.push(mount);
+        self
+    }
+
+    /// Breaks one rule of the ABI, for tests of tests.
+    #[cfg(feature = "mutations")]
+    #[doc(hidden)]
+    pub fn mutation(mut self, mutation: Option<crate::mutation::Mutation>) -> Self {
+        self.mutation = mutation;
         self
     }
 
@@ -114,6 +126,11 @@ impl GuestBuilder {
         hostcalls::add_to_linker(&mut linker)
             .and_then(|()| wasi::add_to_linker(&mut linker, &self.wasi))
             .map_err(|e| refused(format!("{e:#}")))?;
+        #[cfg(feature = "mutations")]
+        if let Some(mutation) = self.mutation {
+            hostcalls::broken::replace_imports(&mut linker, mutation)
+                .map_err(|e| refused(format!("{e:#}")))?;
+        }
         let pre = linker.instantiate_pre(&module).map_err(|e| refused(format!("{e:#}")))?;
 
         let calls = Calls {
@@ -126,7 +143,13 @@ impl GuestBuilder {
             exports_initialize: inspection.exports_initialize(),
             exports_start: inspection.exports_start(),
         };
-        let shared = Shared { name, config: self.config, limits: self.limits };
+        let shared = Shared {
+            name,
+            config: self.config,
+            limits: self.limits,
+            #[cfg(feature = "mutations")]
+            mutation: self.mutation,
+        };
         let blueprint = Blueprint {
             engine: self.engine,
             pre,

@@ -1,7 +1,10 @@
 //! The engine: one compiler and one clock for many guests.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use wasmtime::{Config, WasmBacktraceDetails};
@@ -64,6 +67,17 @@ impl Engine {
             // A task that doesn't fit is dropped, and what it holds with it.
             let _fits = self.0.housekeeping.spawn(task);
         }
+    }
+
+    /// What `call` gives within `limit`, which is counted from its first wait: most calls have none, and need no timer.
+    pub(crate) async fn within<F: Future>(&self, limit: Duration, call: F) -> Option<F::Output> {
+        let mut call = pin!(call);
+        let mut timer = None;
+        poll_fn(|cx| match call.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => timer.get_or_insert_with(|| self.sleep(limit)).as_mut().poll(cx).map(|()| None),
+        })
+        .await
     }
 
     pub(crate) fn sleep(&self, duration: Duration) -> Task {

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::abi::{BodyKind, Phase};
 use crate::inspect::Fault;
@@ -81,7 +82,7 @@ pub enum ErrorKind {
     HostCall,
     /// The guest called `proc_exit`.
     Exit,
-    /// The guest computed for longer than its limit.
+    /// The guest computed, or waited, for longer than its limit.
     Deadline,
     /// The guest made the host hold more than a limit allows.
     Limit,
@@ -180,9 +181,11 @@ pub(crate) struct CallError {
 
 /// The guest's time is up.
 #[derive(Debug, thiserror::Error)]
-#[error("computed for more than its limit of {limit:?} and was stopped")]
-pub(crate) struct Stop {
-    pub(crate) limit: std::time::Duration,
+pub(crate) enum Stop {
+    #[error("computed for more than its limit of {0:?} and was stopped")]
+    Computed(Duration),
+    #[error("took more than its limit of {0:?}, waiting included, and was stopped")]
+    Took(Duration),
 }
 
 /// Why a host function refuses.

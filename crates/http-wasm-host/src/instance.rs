@@ -7,9 +7,11 @@ use wasmtime::{InstancePre, Store, StoreLimitsBuilder, TypedFunc};
 
 use crate::abi::{CtxNext, Features, Phase};
 use crate::engine::{Clock, Engine};
-use crate::error::{CallError, Error, ErrorKind, Reason};
+use crate::error::{CallError, Error, ErrorKind, Reason, Stop};
 use crate::exchange::{Budget, Exchange};
 use crate::host::Host;
+#[cfg(feature = "mutations")]
+use crate::mutation::Mutation;
 use crate::state::{Shared, State};
 use crate::stats::{DropReason, Live};
 use crate::suspend::{self, Mode, Suspension};
@@ -22,6 +24,8 @@ pub(crate) struct Instance<H: Host> {
     handle_response: TypedFunc<(u32, u32), ()>,
     calls: Arc<Calls>,
     pub(crate) pin: Pin,
+    /// Size of the memory after start-up, in bytes.
+    start_size: usize,
     _live: Live,
 }
 
@@ -96,12 +100,14 @@ impl<H: Host> Blueprint<H> {
         store.data_mut().flush_output();
         let handle_request = instance.get_typed_func(&mut store, "handle_request").map_err(failed)?;
         let handle_response = instance.get_typed_func(&mut store, "handle_response").map_err(failed)?;
+        let start_size = memory.map_or(0, |memory| memory.data_size(&store));
         Ok(Instance {
             store,
             handle_request,
             handle_response,
             calls: self.calls.clone(),
             pin: Pin::default(),
+            start_size,
             _live: live,
         })
     }
@@ -156,7 +162,15 @@ impl<H: Host> Instance<H> {
         let state = self.store.data_mut();
         let budget = Budget::new(&state.guest.limits);
         state.exchange = Some(Exchange::new(host, state.features, budget));
+        #[cfg(feature = "mutations")]
+        self.mutate_exchange();
         self.pin = Pin::default();
+    }
+
+    /// Whether its memory has grown too far for it to lie idle.
+    pub(crate) fn has_outgrown(&self) -> bool {
+        let growth = self.memory_size().saturating_sub(self.start_size);
+        growth > self.store.data().guest.limits.retained_growth
     }
 
     /// Runs `handle_request`.
@@ -166,6 +180,8 @@ impl<H: Host> Instance<H> {
         let mode = self.mode();
         let Self { store, handle_request, calls, .. } = self;
         let called = call(store, calls, mode, handle_request, ()).await;
+        #[cfg(feature = "mutations")]
+        let called = called.map(|packed| self.mutate_ctx_next(packed));
         let ctx_next = CtxNext::unpack(called.map_err(|error| self.failed(Phase::Request, &error))?);
         let exchange = self.exchange()?;
         if ctx_next.proceed {
@@ -183,6 +199,11 @@ impl<H: Host> Instance<H> {
         let exchange = self.exchange()?;
         let joined = if is_error { exchange.join_error() } else { exchange.join_response() };
         joined.map_err(|reason| self.refused(Phase::Response, reason))?;
+        #[cfg(feature = "mutations")]
+        if self.is_mutated(Mutation::ResponsePhaseSkipped) {
+            self.exchange()?.finish_response();
+            return Ok(());
+        }
         let mode = self.mode();
         let Self { store, handle_response, calls, pin, .. } = self;
         let called = call(store, calls, mode, handle_response, (pin.req_ctx, u32::from(is_error))).await;
@@ -224,6 +245,37 @@ impl<H: Host> Instance<H> {
     }
 }
 
+/// Breaking rules on purpose; see [`crate::mutation`].
+#[cfg(feature = "mutations")]
+impl<H: Host> Instance<H> {
+    pub(crate) fn is_mutated(&self, mutation: Mutation) -> bool {
+        self.store.data().guest.mutation == Some(mutation)
+    }
+
+    fn mutate_exchange(&mut self) {
+        let State { exchange, guest, .. } = self.store.data_mut();
+        if let Some(exchange) = exchange {
+            exchange.mutation = guest.mutation;
+        }
+    }
+
+    fn mutate_ctx_next(&self, packed: u64) -> u64 {
+        match self.store.data().guest.mutation {
+            Some(Mutation::NextIsOne) if packed as u32 != 1 => 0,
+            Some(Mutation::StopIgnored) => packed | 1,
+            Some(Mutation::ReqCtxTruncated) => packed & !(1 << 63),
+            Some(Mutation::ReqCtxZero) => packed & 0xffff_ffff,
+            _ => packed,
+        }
+    }
+
+    /// Lets each go on with the other's exchange.
+    pub(crate) fn swap_exchanges(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.store.data_mut().exchange, &mut other.store.data_mut().exchange);
+        std::mem::swap(&mut self.pin, &mut other.pin);
+    }
+}
+
 /// Calls a function of the guest. Takes the parts of an instance, as cloning a function is not cheap.
 async fn call<H, P, R>(
     store: &mut Store<State<H>>,
@@ -244,7 +296,10 @@ where
         Mode::Fiber => {
             let waker = store.data().suspension.waker();
             // Boxed, so that the future of a call without a fiber stays small.
-            Box::pin(waker.drive(function.call_async(&mut *store, params))).await
+            let engine = store.data().suspension.engine().clone();
+            let limit = store.data().guest.limits.total;
+            let call = waker.drive(function.call_async(&mut *store, params));
+            Box::pin(engine.within(limit, call)).await.unwrap_or_else(|| Err(Stop::Took(limit).into()))
         }
     };
     store.data_mut().flush_output();

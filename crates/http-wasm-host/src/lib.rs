@@ -22,6 +22,8 @@ mod instance;
 mod limits;
 mod log;
 mod memory;
+#[cfg(feature = "mutations")]
+mod mutation;
 mod pinned;
 mod pool;
 mod runtime;
@@ -42,6 +44,9 @@ pub use self::host::{Body, Feed, Frame, Host, HttpHost, InMemoryHost, Message, O
 pub use self::inspect::{Fault, ImportUse, Inspection, Producer};
 pub use self::limits::Limits;
 pub use self::log::TARGET as LOG_TARGET;
+#[cfg(feature = "mutations")]
+#[doc(hidden)]
+pub use self::mutation::Mutation;
 pub use self::pinned::{Outcome, Pinned};
 pub use self::runtime::{Runtime, Task};
 pub use self::stats::PoolStats;

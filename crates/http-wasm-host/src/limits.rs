@@ -34,7 +34,13 @@ pub struct Limits {
     pub table_elements: usize,
     /// Time that the guest may compute in one phase without waiting for the host. Default 1 s.
     pub deadline: Duration,
-    /// The same for the making of an instance. Default 10 s, as interpreters load their runtime there.
+    /// Time that one phase may take with all its waiting: for a body's bytes, and in sleeps. Default 5 minutes, as slow
+    /// clients upload through guests that read.
+    pub total: Duration,
+    /// Memory by which an instance may have grown since its start and still go back to the pool. One that has grown
+    /// further is dropped, so that a burst's memory comes back. Default 64 MiB. Per instance.
+    pub retained_growth: usize,
+    /// The same as `deadline` for the making of an instance. Default 10 s, as interpreters load their runtime there.
     pub startup_deadline: Duration,
 }
 
@@ -50,6 +56,8 @@ impl Default for Limits {
             memory_bytes: 256 * MIB,
             table_elements: 1_000_000,
             deadline: Duration::from_secs(1),
+            total: Duration::from_secs(300),
+            retained_growth: 64 * MIB,
             startup_deadline: Duration::from_secs(10),
         }
     }

@@ -1,9 +1,6 @@
 //! What comes out of `handle_request`, and the instance that stays pinned to its request.
 
 use std::fmt;
-use std::future::{Future, poll_fn};
-use std::pin::pin;
-use std::task::Poll;
 use std::time::Duration;
 
 use crate::error::Error;
@@ -69,6 +66,10 @@ impl<H: Host> Pinned<H> {
 
     async fn finish(mut self, is_error: bool) -> Result<H, Error> {
         let mut instance = self.instance.take().expect("taken only when it is consumed");
+        #[cfg(feature = "mutations")]
+        if instance.is_mutated(crate::mutation::Mutation::InstanceSwapped) {
+            instance.swap();
+        }
         let result = instance.handle_response(is_error).await;
         match result.and_then(|()| instance.end()) {
             Ok(host) => {
@@ -96,19 +97,7 @@ impl<H: Host> Drop for Pinned<H> {
 
 async fn clean_up<H: Host>(mut instance: PooledInstance<H>) {
     let engine = instance.guest.engine().clone();
-    let cleaned = {
-        let mut call = pin!(instance.handle_response(true));
-        // Not even made for the usual call, which doesn't wait.
-        let mut limit = None;
-        poll_fn(|cx| match call.as_mut().poll(cx) {
-            Poll::Ready(result) => Poll::Ready(Some(result)),
-            Poll::Pending => {
-                let limit = limit.get_or_insert_with(|| engine.sleep(CLEAN_UP_LIMIT));
-                limit.as_mut().poll(cx).map(|()| None)
-            }
-        })
-        .await
-    };
+    let cleaned = engine.within(CLEAN_UP_LIMIT, instance.handle_response(true)).await;
     match cleaned {
         Some(Ok(())) => {
             let _host = instance.end();

@@ -48,8 +48,19 @@ impl<H: Host> PooledInstance<H> {
     }
 
     pub(crate) fn recycle(mut self) {
-        if let Some(instance) = self.instance.take() {
-            self.guest.pool.put(instance);
+        if let Some(instance) = self.instance.take_if(|instance| !instance.has_outgrown()) {
+            return self.guest.pool.put(instance);
+        }
+        self.doubt(DropReason::Outgrown);
+    }
+
+    /// Goes on with another instance; see [`crate::mutation`].
+    #[cfg(feature = "mutations")]
+    pub(crate) fn swap(&mut self) {
+        if let (Some(instance), Some(mut other)) = (&mut self.instance, self.guest.pool.take()) {
+            instance.swap_exchanges(&mut other);
+            std::mem::swap(instance, &mut other);
+            self.guest.pool.put(other);
         }
     }
 
@@ -77,6 +88,13 @@ impl<H: Host> DerefMut for PooledInstance<H> {
 
 impl<H: Host> Drop for PooledInstance<H> {
     fn drop(&mut self) {
+        #[cfg(feature = "mutations")]
+        if let Some(instance) = self
+            .instance
+            .take_if(|instance| instance.is_mutated(crate::mutation::Mutation::TrappedInstanceKept))
+        {
+            self.guest.pool.put(instance);
+        }
         if let Some(instance) = &self.instance {
             self.guest.counters.dropped(instance.pin.doubt);
         }

@@ -19,6 +19,8 @@ pub(crate) struct Shared {
     pub(crate) name: Arc<str>,
     pub(crate) config: Vec<u8>,
     pub(crate) limits: Limits,
+    #[cfg(feature = "mutations")]
+    pub(crate) mutation: Option<crate::mutation::Mutation>,
 }
 
 /// A store's data.

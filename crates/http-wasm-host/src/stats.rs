@@ -21,6 +21,8 @@ pub struct PoolStats {
     pub dropped_cancelled: u64,
     /// Instances dropped because their clean-up call could not be made, or not in time.
     pub dropped_unclean: u64,
+    /// Instances dropped because their memory had grown by more than [`Limits::retained_growth`](crate::Limits).
+    pub dropped_outgrown: u64,
 }
 
 /// The counters behind [`PoolStats`].
@@ -31,6 +33,7 @@ pub(crate) struct Counters {
     failed: AtomicU64,
     cancelled: AtomicU64,
     unclean: AtomicU64,
+    outgrown: AtomicU64,
 }
 
 /// Why an instance isn't given back.
@@ -39,6 +42,7 @@ pub(crate) enum DropReason {
     Failed,
     Cancelled,
     Unclean,
+    Outgrown,
 }
 
 impl DropReason {
@@ -75,6 +79,7 @@ impl Counters {
             DropReason::Failed => &self.failed,
             DropReason::Cancelled => &self.cancelled,
             DropReason::Unclean => &self.unclean,
+            DropReason::Outgrown => &self.outgrown,
         };
         counter.fetch_add(1, Ordering::Relaxed);
     }
@@ -88,6 +93,7 @@ impl Counters {
             dropped_failed: read(&self.failed),
             dropped_cancelled: read(&self.cancelled),
             dropped_unclean: read(&self.unclean),
+            dropped_outgrown: read(&self.outgrown),
         }
     }
 }

@@ -123,7 +123,7 @@ impl Suspension {
     }
 
     fn stop(&self) -> wasmtime::Error {
-        Stop { limit: self.limit.duration }.into()
+        Stop::Computed(self.limit.duration).into()
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use http_wasm_host::{Runtime, Task};
 use tokio::runtime::Handle;
 
-/// Tokio's tasks, timers and yielding, of whichever tokio runtime the caller is in.
+/// Tokio's tasks, timers and yielding, of whichever tokio runtime the caller is in. One whose timer is not enabled
+/// panics, as tokio's own timers do there.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct TokioRuntime;
@@ -22,7 +23,6 @@ impl Runtime for TokioRuntime {
     }
 
     fn sleep(&self, duration: Duration) -> Option<Task> {
-        // A runtime built without its timer has no way to say so but a panic, so only its presence is asked.
         Handle::try_current().ok()?;
         Some(Box::pin(tokio::time::sleep(duration)))
     }

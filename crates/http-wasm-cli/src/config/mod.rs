@@ -31,6 +31,8 @@ pub(crate) struct Serve {
     /// The chain, outermost first.
     pub(crate) guests: Guests,
     pub(crate) upstream: Upstream,
+    /// Requests in flight at once.
+    pub(crate) max_requests: usize,
     pub(crate) log: LogFormat,
     pub(crate) upstream_timeout: Duration,
     pub(crate) shutdown_timeout: Duration,
@@ -112,6 +114,7 @@ impl Serve {
             listen: args.listen,
             guests,
             upstream: args.upstream.unwrap_or(Upstream::Echo),
+            max_requests: args.max_requests as usize,
             log: args.log,
             upstream_timeout: Duration::from_secs(args.upstream_timeout),
             shutdown_timeout: Duration::from_secs(args.shutdown_timeout),

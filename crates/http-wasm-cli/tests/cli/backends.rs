@@ -5,7 +5,7 @@ use http::{HeaderMap, HeaderValue, Request, StatusCode};
 use http_body_util::{BodyExt as _, Empty, Full};
 use serde_json::{Value, json};
 
-use crate::support::{Server, echoed, exchange, http1, http2, soon};
+use crate::support::{Raw, Server, Upstream, echoed, exchange, http1, http2, soon};
 
 #[tokio::test]
 async fn echo_answers_the_request_as_json() {
@@ -126,4 +126,27 @@ async fn connect_is_refused() {
     let request = Request::connect("h:80").body(Empty::new().boxed_unsync()).unwrap();
     let response = soon(http2(server.addr).await.send_request(request)).await.unwrap();
     assert_eq!(response.status(), StatusCode::NOT_IMPLEMENTED);
+}
+
+#[tokio::test]
+async fn requests_over_the_limit_are_turned_away_until_one_has_its_response() {
+    let upstream = Upstream::bind().await;
+    let proxy = Server::proxy_to(upstream.addr(), &["--max-requests", "1"]);
+    let request = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    let mut first = Raw::connect(proxy.addr).await;
+    first.send(request).await;
+    let mut server = upstream.accept().await;
+    server.read_until("\r\n\r\n").await;
+
+    let second = exchange(proxy.addr, request).await;
+    assert!(second.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{second}");
+    assert!(second.contains("\r\nretry-after: 1\r\n"), "{second}");
+
+    server.send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
+    assert!(first.read_to_end().await.starts_with("HTTP/1.1 204"));
+    let mut third = Raw::connect(proxy.addr).await;
+    third.send(request).await;
+    let mut server = upstream.accept().await;
+    server.send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
+    assert!(third.read_to_end().await.starts_with("HTTP/1.1 204"));
 }

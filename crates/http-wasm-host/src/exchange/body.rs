@@ -81,6 +81,17 @@ impl Side {
         self.0.as_ref().is_some_and(|touched| touched.trailers.edited())
     }
 
+    #[cfg(feature = "mutations")]
+    pub(super) fn forget_kept(&mut self) {
+        self.touch().kept = Chunks::default();
+        self.touch().consumed = true;
+    }
+
+    #[cfg(feature = "mutations")]
+    pub(super) fn forget_written(&mut self) {
+        self.touch().written = None;
+    }
+
     /// The body that goes out, if it isn't simply the host's.
     pub(super) fn take_outgoing(&mut self) -> Option<Outgoing> {
         let touched = self.0.as_mut()?;

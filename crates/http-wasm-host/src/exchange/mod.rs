@@ -4,6 +4,8 @@
 //! plain data. No adapter repeats a rule of this module.
 
 mod body;
+#[cfg(feature = "mutations")]
+mod broken;
 mod budget;
 mod chunks;
 mod framing;
@@ -40,6 +42,8 @@ pub(crate) struct Exchange<H> {
     next_was_bodyless: bool,
     /// The next handler gave a response.
     answered: bool,
+    #[cfg(feature = "mutations")]
+    pub(crate) mutation: Option<crate::mutation::Mutation>,
 }
 
 /// The response as the guest has set it before the next handler was called.
@@ -65,6 +69,8 @@ impl<H: Host> Exchange<H> {
             client_sent_connect,
             next_was_bodyless: false,
             answered: false,
+            #[cfg(feature = "mutations")]
+            mutation: None,
         }
     }
 
@@ -97,7 +103,11 @@ impl<H: Host> Exchange<H> {
 
     /// The guest proceeds: makes the host's request the one for the next handler.
     pub(crate) fn finish_request(&mut self) {
+        #[cfg(feature = "mutations")]
+        let length = broken::before_finish(self, BodyKind::Request);
         framing::finish_request(self);
+        #[cfg(feature = "mutations")]
+        broken::after_finish(self, BodyKind::Request, length);
     }
 
     /// The guest stops: makes the host's response what the guest has set.
@@ -111,6 +121,8 @@ impl<H: Host> Exchange<H> {
     /// headers replace those of the same name, cookies add up, its status wins, its body follows.
     pub(crate) fn join_response(&mut self) -> Result<(), Reason> {
         self.answered = true;
+        #[cfg(feature = "mutations")]
+        broken::before_join(self);
         self.early.status = None;
         self.next_was_bodyless = framing::is_bodyless(self.host.status()) || self.host.method() == b"HEAD";
         self.begin_response()
@@ -141,7 +153,11 @@ impl<H: Host> Exchange<H> {
 
     /// `handle_response` has returned: makes the host's response the one for the client.
     pub(crate) fn finish_response(&mut self) {
+        #[cfg(feature = "mutations")]
+        let length = broken::before_finish(self, BodyKind::Response);
         framing::finish_response(self);
+        #[cfg(feature = "mutations")]
+        broken::after_finish(self, BodyKind::Response, length);
     }
 
     fn side_mut(&mut self, kind: BodyKind) -> &mut Side {

@@ -1,6 +1,8 @@
 //! The 19 functions of the ABI: decode the arguments, ask the exchange, encode the result.
 
 mod body;
+#[cfg(feature = "mutations")]
+pub(crate) mod broken;
 mod fields;
 mod head;
 mod instance;

@@ -1,5 +1,7 @@
 //! Limits: each is reached, and passed by one.
 
+use std::time::Duration;
+
 use http_wasm_host::{BodyKind, Error, ErrorKind, InMemoryHost, Limits, LoadError, Phase};
 
 use crate::support::{
@@ -238,5 +240,31 @@ fn a_memory_that_starts_above_its_limit_is_a_load_error() {
         }
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("it was loaded"),
+    }
+}
+
+#[test]
+fn a_guest_that_waits_for_longer_than_its_total_limit_is_stopped_and_its_instance_dropped() {
+    let limits = limited(|limits| limits.total = Duration::from_millis(50));
+    let probe = proceeds("(call $read_all 0 64)").pages(2).limits(limits).load();
+    let mut host = get();
+    // Kept, or the body would end.
+    let _never_fed = host.request.feed_body();
+    let error = probe.error(host);
+    assert_eq!(error.kind(), ErrorKind::Deadline);
+    assert!(error.to_string().contains("50ms, waiting included"), "{error}");
+    let stats = probe.stats();
+    assert_eq!((stats.live, stats.dropped_failed), (0, 1), "{stats:?}");
+}
+
+#[test]
+fn an_instance_whose_memory_has_grown_past_the_limit_does_not_go_back_to_the_pool() {
+    const PAGE: usize = 64 * 1024;
+    for (growth, kept) in [(2 * PAGE, 1), (2 * PAGE - 1, 0)] {
+        let limits = limited(|limits| limits.retained_growth = growth);
+        let probe = stops("(drop (memory.grow (i32.const 2)))").limits(limits).load();
+        probe.respond(get());
+        let stats = probe.stats();
+        assert_eq!((stats.idle, stats.live, stats.dropped_outgrown), (kept, kept, 1 - kept), "{stats:?}");
     }
 }

@@ -67,6 +67,8 @@ impl Guest {
             name: "example".into(),
             config: Vec::new(),
             limits: Limits { log_line_bytes: 32, ..Limits::default() },
+            #[cfg(feature = "mutations")]
+            mutation: None,
         };
         let suspension = Suspension::new(engine.clone(), Arc::default());
         let data = Data { shared, suspension, wasi: WasiState::new(config).unwrap() };

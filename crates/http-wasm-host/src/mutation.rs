@@ -1,0 +1,218 @@
+//! Rules of the ABI to break on purpose, for testing whether a conformance kit notices.
+//!
+//! Compiled with the feature `mutations` only, which no build for users enables. Even then nothing is broken until
+//! [`GuestBuilder::mutation`](crate::GuestBuilder::mutation) asks for it. Broken imports are in `hostcalls::broken`, broken rules of the
+//! exchange in `exchange::broken`.
+
+macro_rules! mutations {
+    ($($(#[doc = $says:literal])+ $name:ident,)*) => {
+        /// A rule to break. The variants say how.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Mutation {
+            $($(#[doc = $says])+ $name,)*
+        }
+
+        impl Mutation {
+            /// All of them.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+        }
+    };
+}
+
+mutations! {
+    // Traps that don't come: the call has no effect instead.
+    /// Memory out of bounds for a write is ignored.
+    WriteFaultIgnored,
+    /// Memory out of bounds for a read is ignored.
+    ReadFaultIgnored,
+    /// An empty method is ignored.
+    EmptyMethodIgnored,
+    /// An illegal method is ignored.
+    IllegalMethodIgnored,
+    /// An empty header name is ignored.
+    EmptyNameIgnored,
+    /// An illegal header name is ignored.
+    IllegalNameIgnored,
+    /// An illegal header value is ignored.
+    IllegalValueIgnored,
+    /// An illegal URI is ignored.
+    IllegalUriIgnored,
+    /// An unknown header kind is ignored.
+    HeaderKindIgnored,
+    /// An unknown body kind is ignored.
+    BodyKindIgnored,
+    /// `read_body` without room answers EOF.
+    NoRoomIgnored,
+    /// A status outside 100..=999 is ignored.
+    StatusRangeIgnored,
+    /// A guest's own 101 is ignored.
+    SwitchingIgnored,
+    /// Removing `host` is ignored.
+    HostRemovalIgnored,
+    /// Changing the request in `handle_response` is ignored.
+    LateRequestChangeIgnored,
+    /// Changing the response without `buffer_response` is ignored.
+    UnbufferedResponseChangeIgnored,
+    /// Reading the request body in `handle_response` without `buffer_request` answers EOF.
+    LateRequestReadIgnored,
+    /// Reading the response body without `buffer_response` answers EOF.
+    UnbufferedResponseReadIgnored,
+
+    // Single values.
+    /// A value longer than `buf_limit` is written in part.
+    ValueTruncated,
+    /// The length answered is never more than `buf_limit`.
+    ValueLengthClamped,
+    /// A NUL follows the value where there is room.
+    ValueTerminated,
+    /// A value exactly as long as `buf_limit` isn't written.
+    ValueExactFitRefused,
+    /// All of `buf..buf+buf_limit` must be in bounds.
+    ValueBufferChecked,
+
+    // Lists.
+    /// A list longer than `buf_limit` is written in part.
+    ListTruncated,
+    /// NULs stand between values, not behind each.
+    ListSeparated,
+    /// The length counts no NULs.
+    ListLengthWithoutNuls,
+    /// The count is 1 whatever the number of values.
+    ListCountIsOne,
+    /// A list exactly as long as `buf_limit` isn't written.
+    ListExactFitRefused,
+    /// All of `buf..buf+buf_limit` must be in bounds.
+    ListBufferChecked,
+    /// Names come out with capitals.
+    NamesCapitalised,
+    /// Names are sorted.
+    NamesSorted,
+    /// Names come out once for each value.
+    NamesRepeated,
+    /// `host` isn't among the names.
+    NamesWithoutHost,
+    /// Names match with their case.
+    NamesCaseSensitive,
+    /// Only the first value is seen.
+    ValuesFirstOnly,
+    /// Values are joined by commas.
+    ValuesJoined,
+    /// Values are decoded as UTF-8.
+    ValuesLossy,
+    /// A header with an empty value is none.
+    ValuesEmptyIsNone,
+    /// No such header is a header with an empty value.
+    ValuesNoneIsEmpty,
+
+    // The request's head.
+    /// `get_uri` decodes escapes.
+    UriDecoded,
+    /// `get_uri` leaves the query out.
+    UriWithoutQuery,
+    /// `set_uri` keeps the old query.
+    UriQueryKept,
+    /// `set_uri` with an empty URI does nothing.
+    UriEmptyIgnored,
+    /// `set_uri` merges a double slash.
+    UriSlashesMerged,
+    /// `set_method` turns methods to upper case.
+    MethodUpperCased,
+    /// `get_protocol_version` leaves `HTTP/` out.
+    ProtocolWithoutName,
+    /// `get_source_addr` leaves the port out.
+    SourceAddrWithoutPort,
+
+    // Changing headers.
+    /// `set_header_value` adds.
+    SetAdds,
+    /// `add_header_value` sets.
+    AddSets,
+    /// `remove_header` removes the first value.
+    RemovesFirstOnly,
+    /// Setting `host` has no effect.
+    HostIgnored,
+    /// Connection-level headers go out.
+    ConnectionHeadersPass,
+    /// `content-length: 0` doesn't empty the body.
+    LengthZeroIgnored,
+    /// `add_header_value` sets trailers.
+    TrailerAddSets,
+    /// Trailers can't be changed.
+    TrailerChangesIgnored,
+    /// Trailers read as empty.
+    TrailersUnread,
+
+    // Status, features, log.
+    /// `get_status_code` answers 200.
+    StatusIs200,
+    /// `get_status_code` traps without `buffer_response`.
+    StatusNeedsBuffering,
+    /// An informational status traps.
+    InformationalTraps,
+    /// `enable_features` echoes.
+    FeaturesEchoed,
+    /// `enable_features` doesn't enable.
+    FeaturesIgnored,
+    /// Features enabled for one request stay.
+    FeaturesStick,
+    /// `enable_features` works in `handle_response`.
+    FeaturesLate,
+    /// An unknown log level traps.
+    LogLevelTraps,
+    /// `log_enabled` answers 2.
+    LogEnabledIsTwo,
+
+    // Bodies.
+    /// EOF is never reported.
+    EofNever,
+    /// EOF is reported with every read.
+    EofEarly,
+    /// EOF is reported by a read of its own.
+    EofLate,
+    /// Reads don't fill the buffer.
+    ReadShort,
+    /// `read_body` reads what fits into memory.
+    ReadClamped,
+    /// Each write replaces the one before.
+    WriteReplaces,
+    /// An empty write does nothing.
+    EmptyWriteIgnored,
+    /// What was read of the request is consumed under `buffer_request`.
+    RequestConsumed,
+    /// Of what was read under a buffering feature, the next handler or client gets the last read.
+    LastReadOnly,
+    /// A changed body keeps the old Content-Length.
+    LengthKept,
+    /// A response to HEAD has no Content-Length.
+    HeadLengthDropped,
+    /// Trailers don't go out when the guest has touched the message.
+    TrailersLost,
+
+    // Before and after the next handler.
+    /// The status set before next wins.
+    EarlyStatusWins,
+    /// Headers set before next win.
+    EarlyHeadersWin,
+    /// Headers set before next are lost.
+    EarlyHeadersLost,
+    /// Cookies set before next are lost when the next handler sets some.
+    EarlyCookiesReplaced,
+    /// The body written before next is lost.
+    EarlyBodyLost,
+
+    // Calls and instances.
+    /// Only a `next` of 1 proceeds.
+    NextIsOne,
+    /// `next` 0 proceeds.
+    StopIgnored,
+    /// `req_ctx` loses its highest bit.
+    ReqCtxTruncated,
+    /// `handle_response` gets 0 for `req_ctx`.
+    ReqCtxZero,
+    /// Another instance handles the response.
+    InstanceSwapped,
+    /// `handle_response` isn't called.
+    ResponsePhaseSkipped,
+    /// A trapped instance serves on.
+    TrappedInstanceKept,
+}

@@ -1,0 +1,121 @@
+//! The kit tests itself: hosts with one rule broken must fail the cases for that rule, and no other.
+
+mod host;
+mod table;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http_wasm_host::Mutation;
+use http_wasm_tck::backend::Backend;
+use http_wasm_tck::case::{Case, Host, Section};
+use http_wasm_tck::cases;
+use http_wasm_tck::guest::{self, Variant};
+use http_wasm_tck::run::{Options, Outcome, Verdict, run};
+
+use self::host::Fault;
+use self::table::TABLE;
+
+/// How many hosts are tested at the same time.
+const AT_ONCE: usize = 16;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_host_without_a_broken_rule_passes() {
+    let failed = failures(Fault::None, &core()).await;
+    assert!(failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn every_mutation_is_in_the_table_once() {
+    let listed: Vec<Mutation> = TABLE
+        .iter()
+        .filter_map(|(fault, _)| match fault {
+            Fault::Rule(mutation) => Some(*mutation),
+            Fault::None | Fault::Answer(_) => None,
+        })
+        .collect();
+    assert_eq!(listed, Mutation::ALL);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_broken_host_fails_the_cases_for_its_rule_and_no_other() {
+    let cases = core();
+    let mut wrong = String::new();
+    for chunk in TABLE.chunks(AT_ONCE) {
+        let running: Vec<_> = chunk
+            .iter()
+            .map(|&(fault, expected)| {
+                let cases = chosen(&cases, expected);
+                let failed = tokio::spawn(async move { failures(fault, &cases).await });
+                (fault, expected, failed)
+            })
+            .collect();
+        for (fault, expected, failed) in running {
+            let failed = failed.await.expect("the run does not panic");
+            wrong.push_str(&judge(fault, expected, &failed));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// The cases for the rule, and of the others a sample: one of each family. With `MUTATIONS_FULL` in the environment all.
+fn chosen(cases: &[Case], expected: &[&str]) -> Vec<Case> {
+    let mut families = BTreeSet::new();
+    let family = |case: &Case| case.id().rsplit_once('/').map(|(family, _)| family.to_owned());
+    let full = std::env::var_os("MUTATIONS_FULL").is_some();
+    let is_chosen = |case: &&Case| {
+        let first = families.insert(family(case));
+        full || first || expected.iter().any(|part| case.id().contains(part))
+    };
+    cases.iter().filter(is_chosen).cloned().collect()
+}
+
+/// What is wrong with these failures, if anything.
+fn judge(fault: Fault, expected: &[&str], failed: &[Outcome]) -> String {
+    if failed.is_empty() {
+        return format!("{fault:?} survives\n");
+    }
+    let is_expected = |outcome: &&Outcome| expected.iter().any(|part| outcome.id.contains(part));
+    let stray = failed.iter().filter(|outcome| !is_expected(outcome));
+    let mut wrong: String = stray.map(|o| format!("{fault:?} fails {}: {:?}\n", o.id, o.verdict)).collect();
+    for part in expected.iter().filter(|part| !failed.iter().any(|outcome| outcome.id.contains(**part))) {
+        wrong.push_str(&format!("{fault:?} passes all of {part}\n"));
+    }
+    wrong
+}
+
+/// The failed cases.
+async fn failures(fault: Fault, cases: &[Case]) -> Vec<Outcome> {
+    let backend = backend().await;
+    let wasm = guest::wasm(Variant::Conformance).expect("the guest is well-formed");
+    let address = host::start(fault, wasm, backend).await;
+    // Some faults make cases hang; a host without one has all the time that a busy machine takes.
+    let timeout = Duration::from_secs(if matches!(fault, Fault::None) { 20 } else { 2 });
+    let options = Options { address: Some(address.to_string()), timeout, ..Options::default() };
+    let outcomes = match run(cases, &options, |_| ()).await {
+        Ok(outcomes) => outcomes,
+        // So broken that the kit doesn't even begin.
+        Err(error) => vec![Outcome {
+            id: "preflight".to_owned(),
+            group: "core".to_owned(),
+            section: Section::Guest,
+            says: String::new(),
+            differs: None,
+            verdict: Verdict::Failed(error.to_string()),
+            time: Duration::ZERO,
+        }],
+    };
+    outcomes.into_iter().filter(|outcome| matches!(outcome.verdict, Verdict::Failed(_))).collect()
+}
+
+fn core() -> Vec<Case> {
+    cases::all().into_iter().filter(|case| *case.host() == Host::Any).collect()
+}
+
+async fn backend() -> SocketAddr {
+    let backend = Backend::bind("127.0.0.1:0").await.expect("a free port");
+    let address = backend.local_addr().expect("a bound listener has an address");
+    tokio::spawn(backend.serve());
+    address
+}
