@@ -4,7 +4,7 @@ use std::fmt;
 use wasmparser::{FuncType, ValType};
 
 /// Import module of the http-wasm functions.
-pub(crate) const HANDLER: &str = "http_handler";
+pub(crate) use crate::abi::MODULE as HANDLER;
 /// Import module of WASI preview 1.
 pub(crate) const WASI: &str = "wasi_snapshot_preview1";
 

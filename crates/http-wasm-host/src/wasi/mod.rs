@@ -29,11 +29,10 @@ use self::files::Files;
 use self::lines::{Lines, Speaker};
 use self::strings::Strings;
 use crate::error::{CallError, Reason};
+use crate::inspect::WASI as MODULE;
 use crate::memory::{self, HasMemory};
 use crate::state::Shared;
 use crate::suspend::{self, Suspend, Suspension};
-
-const MODULE: &str = "wasi_snapshot_preview1";
 
 /// The functions that may have to wait; their imports get a shim (see [`crate::suspend`]).
 pub(crate) const SUSPENDING: [(&str, &str); 1] = [(MODULE, "poll_oneoff")];
