@@ -1,32 +1,36 @@
 //! Settings of a guest, and how it is loaded.
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
-
-use wasmtime::{Linker, Module};
 
 use crate::engine::Engine;
 use crate::error::LoadError;
-use crate::guest::Guest;
+use crate::guest::{Guest, Parts};
 use crate::host::Host;
 use crate::hostcalls;
 use crate::inspect::{self, Inspection, shim};
 use crate::instance::{Blueprint, Calls};
 use crate::limits::Limits;
-use crate::state::{Shared, State};
+use crate::link::link;
+use crate::observer::Observer;
+use crate::pool::PoolSettings;
+use crate::state::Shared;
 use crate::wasi::{self, Mount, WasiConfig};
 
 /// Settings of a guest to be loaded. What isn't granted here, the guest has not.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[must_use = "a builder does nothing until it loads"]
 pub struct GuestBuilder {
     engine: Engine,
     name: Option<String>,
     config: Vec<u8>,
     limits: Limits,
+    pool: PoolSettings,
+    observer: Option<Arc<dyn Observer>>,
     wasi: WasiConfig,
     #[cfg(feature = "mutations")]
     mutation: Option<crate::mutation::Mutation>,
@@ -39,6 +43,8 @@ impl GuestBuilder {
             name: None,
             config: Vec::new(),
             limits: Limits::default(),
+            pool: PoolSettings::default(),
+            observer: None,
             wasi: WasiConfig::default(),
             #[cfg(feature = "mutations")]
             mutation: None,
@@ -60,6 +66,18 @@ impl GuestBuilder {
     /// What the guest may use.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// How many instances are kept ready.
+    pub fn pool(mut self, pool: PoolSettings) -> Self {
+        self.pool = pool;
+        self
+    }
+
+    /// Who is told what the guest does. Nobody by default.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
         self
     }
 
@@ -119,19 +137,8 @@ impl GuestBuilder {
         let points: Vec<_> = hostcalls::SUSPENDING.into_iter().chain(wasi::SUSPENDING).collect();
         let wasm = shim::add_suspension_points(&inspection.take_wasm(), &points)
             .map_err(|error| refused(error.to_string()))?;
-        let module = Module::from_binary(self.engine.wasm(), &wasm).map_err(|e| refused(format!("{e:#}")))?;
+        let code = self.engine.code(&wasm, &self.limits).map_err(refused)?;
         let compile_time = started.elapsed();
-
-        let mut linker = Linker::<State<H>>::new(self.engine.wasm());
-        hostcalls::add_to_linker(&mut linker)
-            .and_then(|()| wasi::add_to_linker(&mut linker, &self.wasi))
-            .map_err(|e| refused(format!("{e:#}")))?;
-        #[cfg(feature = "mutations")]
-        if let Some(mutation) = self.mutation {
-            hostcalls::broken::replace_imports(&mut linker, mutation)
-                .map_err(|e| refused(format!("{e:#}")))?;
-        }
-        let pre = linker.instantiate_pre(&module).map_err(|e| refused(format!("{e:#}")))?;
 
         let calls = Calls {
             always_waits: always_waits(&inspection, &self.wasi),
@@ -144,21 +151,43 @@ impl GuestBuilder {
             exports_start: inspection.exports_start(),
         };
         let shared = Shared {
-            name,
+            name: name.clone(),
             config: self.config,
             limits: self.limits,
             #[cfg(feature = "mutations")]
             mutation: self.mutation,
         };
+        let pre =
+            link(&code.get().module, &self.wasi, &shared).map_err(|error| refused(format!("{error:#}")))?;
         let blueprint = Blueprint {
             engine: self.engine,
+            code,
             pre,
+            overflow: OnceLock::new(),
             shared: Arc::new(shared),
             wasi: self.wasi,
-            calls: Arc::new(calls),
+            calls,
         };
-        let reads_request = READS_REQUEST.iter().any(|name| inspection.imports_handler(name));
-        Guest::new(blueprint, reads_request, inspection, compile_time)
+        let parts = Parts {
+            pool: self.pool,
+            observer: self.observer,
+            reads_request: READS_REQUEST.iter().any(|name| inspection.imports_handler(name)),
+            inspection,
+            compile_time,
+        };
+        Guest::new(blueprint, parts)
+    }
+}
+
+impl fmt::Debug for GuestBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuestBuilder")
+            .field("name", &self.name)
+            .field("config_bytes", &self.config.len())
+            .field("limits", &self.limits)
+            .field("pool", &self.pool)
+            .field("wasi", &self.wasi)
+            .finish_non_exhaustive()
     }
 }
 

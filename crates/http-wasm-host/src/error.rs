@@ -70,7 +70,11 @@ struct Details {
     function: Option<&'static str>,
     message: String,
     backtrace: Option<String>,
+    retry_after: Option<Duration>,
 }
+
+/// When what was short may be there again: as soon as a request ends.
+const SOON: Duration = Duration::from_secs(1);
 
 /// What kind of failure an [`Error`] is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -90,7 +94,7 @@ pub enum ErrorKind {
     BodyTooLarge(BodyKind),
     /// A message's body ended in an error while the guest read it.
     Body(BodyKind),
-    /// No instance could be made.
+    /// There was no instance for the request, and no memory for one, or for what it needed; later there may be.
     Unavailable,
     /// A fault of the host.
     Internal,
@@ -122,8 +126,36 @@ impl Error {
         self.0.backtrace.as_deref()
     }
 
+    /// When it may be worth trying again; for [`ErrorKind::Unavailable`].
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    pub(crate) fn unavailable(guest: Arc<str>, message: String, retry_after: Duration) -> Self {
+        let mut error = Self::new(ErrorKind::Unavailable, guest, None, message);
+        error.0.retry_after = Some(retry_after);
+        error
+    }
+
+    /// The same failure, caused by the memory that all guests share running out.
+    pub(crate) fn starved(mut self, budget: usize) -> Self {
+        self.0.kind = ErrorKind::Unavailable;
+        self.0.retry_after = Some(SOON);
+        self.0.message +=
+            &format!(" (the memory budget of {budget} bytes for all guests together is used up)");
+        self
+    }
+
     pub(crate) fn new(kind: ErrorKind, guest: Arc<str>, phase: Option<Phase>, message: String) -> Self {
-        Self(Box::new(Details { kind, guest, phase, function: None, message, backtrace: None }))
+        Self(Box::new(Details {
+            kind,
+            guest,
+            phase,
+            function: None,
+            message,
+            backtrace: None,
+            retry_after: None,
+        }))
     }
 
     /// Sorts out what wasmtime hands back from a call into the guest.
@@ -140,7 +172,8 @@ impl Error {
         } else {
             (ErrorKind::Internal, None, format!("{error:#}"))
         };
-        Self(Box::new(Details { kind, guest, phase, function, message, backtrace }))
+        let retry_after = (kind == ErrorKind::Unavailable).then_some(SOON);
+        Self(Box::new(Details { kind, guest, phase, function, message, backtrace, retry_after }))
     }
 }
 

@@ -1,19 +1,23 @@
 //! One store with its exports: the thing that a pool holds.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
-use wasmtime::{InstancePre, Store, StoreLimitsBuilder, TypedFunc};
+use wasmtime::{InstancePre, PoolConcurrencyLimitError, Store, TypedFunc};
 
 use crate::abi::{CtxNext, Features, Phase};
-use crate::engine::{Clock, Engine};
+use crate::engine::{Clock, Engine, SharedCode};
 use crate::error::{CallError, Error, ErrorKind, Reason, Stop};
 use crate::exchange::{Budget, Exchange};
+use crate::guest;
 use crate::host::Host;
+use crate::link::link;
 #[cfg(feature = "mutations")]
 use crate::mutation::Mutation;
+use crate::observer::Call;
 use crate::state::{Shared, State};
-use crate::stats::{DropReason, Live};
+use crate::stats::{Counters, DropReason, Live};
 use crate::suspend::{self, Mode, Suspension};
 use crate::wasi::{WasiConfig, WasiState};
 
@@ -22,7 +26,7 @@ pub(crate) struct Instance<H: Host> {
     store: Store<State<H>>,
     handle_request: TypedFunc<(), u64>,
     handle_response: TypedFunc<(u32, u32), ()>,
-    calls: Arc<Calls>,
+    home: Arc<guest::Inner<H>>,
     pub(crate) pin: Pin,
     /// Size of the memory after start-up, in bytes.
     start_size: usize,
@@ -65,23 +69,20 @@ pub(crate) struct Calls {
 /// What it takes to make instances.
 pub(crate) struct Blueprint<H: Host> {
     pub(crate) engine: Engine,
+    pub(crate) code: SharedCode,
     pub(crate) pre: InstancePre<State<H>>,
+    /// For instances that find no slot, linked when there is the first.
+    pub(crate) overflow: OnceLock<Result<InstancePre<State<H>>, String>>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) wasi: WasiConfig,
-    pub(crate) calls: Arc<Calls>,
+    pub(crate) calls: Calls,
 }
 
 impl<H: Host> Blueprint<H> {
-    /// Makes an instance and runs its start-up: wasm start function, `_initialize`, `_start`, whatever is there.
-    pub(crate) async fn build(&self, live: Live) -> Result<Instance<H>, Error> {
-        let failed = |error: wasmtime::Error| Error::from_wasmtime(self.shared.name.clone(), None, &error);
-        let wasi = WasiState::new(&self.wasi).map_err(|reason| failed(wasmtime::Error::msg(reason)))?;
-        let limits = &self.shared.limits;
-        let limits = StoreLimitsBuilder::new()
-            .memory_size(limits.memory_bytes)
-            .table_elements(limits.table_elements)
-            .instances(1)
-            .build();
+    /// A store for an instance that is made by `pre`.
+    fn store(&self, counters: &Arc<Counters>, pre: &InstancePre<State<H>>) -> Result<Store<State<H>>, Error> {
+        let wasi =
+            WasiState::new(&self.wasi).map_err(|reason| self.failed(None, &wasmtime::Error::msg(reason)))?;
         let state = State {
             guest: self.shared.clone(),
             features: Features::NONE,
@@ -89,38 +90,44 @@ impl<H: Host> Blueprint<H> {
             suspension: Suspension::new(self.engine.clone(), self.calls.slow.clone()),
             wasi,
             memory: None,
-            limits,
+            quota: self.engine.quota(counters, &self.shared.limits),
         };
-        let mut store = Store::new(self.engine.wasm(), state);
-        store.limiter(|state| &mut state.limits);
+        let mut store = Store::new(pre.module().engine(), state);
+        store.limiter(|state| &mut state.quota);
         store.epoch_deadline_callback(suspend::on_epoch);
-        let instance = self.start(&mut store).await.map_err(failed)?;
-        let memory = instance.get_memory(&mut store, "memory");
-        store.data_mut().memory = memory;
-        store.data_mut().flush_output();
-        let handle_request = instance.get_typed_func(&mut store, "handle_request").map_err(failed)?;
-        let handle_response = instance.get_typed_func(&mut store, "handle_response").map_err(failed)?;
-        let start_size = memory.map_or(0, |memory| memory.data_size(&store));
-        Ok(Instance {
-            store,
-            handle_request,
-            handle_response,
-            calls: self.calls.clone(),
-            pin: Pin::default(),
-            start_size,
-            _live: live,
-        })
+        Ok(store)
     }
 
-    async fn start(&self, store: &mut Store<State<H>>) -> wasmtime::Result<wasmtime::Instance> {
-        let calls = &*self.calls;
+    /// How instances are made that find no slot; `None` where all are made in that way.
+    fn overflow(&self) -> Option<Result<&InstancePre<State<H>>, Error>> {
+        let module = self.code.get().overflow()?;
+        let pre = self
+            .overflow
+            .get_or_init(|| link(module?, &self.wasi, &self.shared).map_err(|e| format!("{e:#}")));
+        Some(pre.as_ref().map_err(|reason| self.failed(None, &wasmtime::Error::msg(reason.clone()))))
+    }
+
+    fn failed(&self, store: Option<&Store<State<H>>>, error: &wasmtime::Error) -> Error {
+        match store {
+            Some(store) => store.data().failed(None, error),
+            None => Error::from_wasmtime(self.shared.name.clone(), None, error),
+        }
+    }
+
+    /// Runs the start-up of an instance: wasm start function, `_initialize`, `_start`, whatever is there.
+    async fn start(
+        &self,
+        store: &mut Store<State<H>>,
+        pre: &InstancePre<State<H>>,
+    ) -> wasmtime::Result<wasmtime::Instance> {
+        let calls = &self.calls;
         let ticks = store.data_mut().suspension.begin(Mode::Fiber, calls.startup_deadline);
         store.set_epoch_deadline(ticks);
         let waker = store.data().suspension.waker();
         // Without a start function no guest code runs here, and a fiber would be for nothing.
         let instance = match calls.has_start || calls.always_waits {
-            true => waker.clone().drive(self.pre.instantiate_async(&mut *store)).await?,
-            false => self.pre.instantiate(&mut *store)?,
+            true => waker.clone().drive(pre.instantiate_async(&mut *store)).await?,
+            false => pre.instantiate(&mut *store)?,
         };
         for (exported, name) in [(calls.exports_initialize, "_initialize"), (calls.exports_start, "_start")] {
             if !exported {
@@ -147,6 +154,53 @@ fn exit_code(error: &wasmtime::Error) -> Option<u32> {
 }
 
 impl<H: Host> Instance<H> {
+    /// Makes an instance: in a slot if one is free, else with what the system gives.
+    pub(crate) async fn make(home: &Arc<guest::Inner<H>>, live: Live) -> Result<Box<Self>, Error> {
+        let blueprint = &home.blueprint;
+        let mut store = blueprint.store(&home.counters, &blueprint.pre)?;
+        let mut started = blueprint.start(&mut store, &blueprint.pre).await;
+        if started.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>())
+            && let Some(pre) = blueprint.overflow()
+        {
+            let pre = pre?;
+            store = blueprint.store(&home.counters, pre)?;
+            started = blueprint.start(&mut store, pre).await;
+        }
+        let failed = |store: &Store<_>, error| blueprint.failed(Some(store), &error);
+        let instance = started.map_err(|error| failed(&store, error))?;
+        let memory = instance.get_memory(&mut store, "memory");
+        store.data_mut().memory = memory;
+        store.data_mut().flush_output();
+        let functions = instance
+            .get_typed_func(&mut store, "handle_request")
+            .and_then(|request| Ok((request, instance.get_typed_func(&mut store, "handle_response")?)));
+        let (handle_request, handle_response) = functions.map_err(|error| failed(&store, error))?;
+        let start_size = memory.map_or(0, |memory| memory.data_size(&store));
+        Ok(Box::new(Self {
+            store,
+            handle_request,
+            handle_response,
+            home: home.clone(),
+            pin: Pin::default(),
+            start_size,
+            _live: live,
+        }))
+    }
+
+    /// What it has in common with the guest's other instances.
+    pub(crate) fn home(&self) -> &guest::Inner<H> {
+        &self.home
+    }
+
+    /// Back into the pool, if that has a place for it.
+    pub(crate) fn give_back(self: Box<Self>) {
+        let home = self.home.clone();
+        if let Err(instance) = home.pool.put(self) {
+            home.dropped(DropReason::Idle);
+            drop(instance);
+        }
+    }
+
     /// Features enabled while the instance was made.
     pub(crate) fn features(&self) -> Features {
         self.store.data().features
@@ -160,6 +214,7 @@ impl<H: Host> Instance<H> {
     /// Starts an exchange.
     pub(crate) fn begin(&mut self, host: H) {
         let state = self.store.data_mut();
+        state.quota.begin();
         let budget = Budget::new(&state.guest.limits);
         state.exchange = Some(Exchange::new(host, state.features, budget));
         #[cfg(feature = "mutations")]
@@ -177,9 +232,16 @@ impl<H: Host> Instance<H> {
     ///
     /// Answers whether the guest proceeds.
     pub(crate) async fn handle_request(&mut self) -> Result<bool, Error> {
+        let started = self.home.observer.as_ref().map(|_| Instant::now());
+        let result = self.run_request().await;
+        self.observe(Phase::Request, started, result.as_ref().err());
+        result
+    }
+
+    async fn run_request(&mut self) -> Result<bool, Error> {
         let mode = self.mode();
-        let Self { store, handle_request, calls, .. } = self;
-        let called = call(store, calls, mode, handle_request, ()).await;
+        let Self { store, handle_request, home, .. } = self;
+        let called = call(store, &home.blueprint.calls, mode, handle_request, ()).await;
         #[cfg(feature = "mutations")]
         let called = called.map(|packed| self.mutate_ctx_next(packed));
         let ctx_next = CtxNext::unpack(called.map_err(|error| self.failed(Phase::Request, &error))?);
@@ -196,6 +258,13 @@ impl<H: Host> Instance<H> {
 
     /// Runs `handle_response`. The next handler's response is in the host, unless `is_error`.
     pub(crate) async fn handle_response(&mut self, is_error: bool) -> Result<(), Error> {
+        let started = self.home.observer.as_ref().map(|_| Instant::now());
+        let result = self.run_response(is_error).await;
+        self.observe(Phase::Response, started, result.as_ref().err());
+        result
+    }
+
+    async fn run_response(&mut self, is_error: bool) -> Result<(), Error> {
         let exchange = self.exchange()?;
         let joined = if is_error { exchange.join_error() } else { exchange.join_response() };
         joined.map_err(|reason| self.refused(Phase::Response, reason))?;
@@ -205,8 +274,9 @@ impl<H: Host> Instance<H> {
             return Ok(());
         }
         let mode = self.mode();
-        let Self { store, handle_response, calls, pin, .. } = self;
-        let called = call(store, calls, mode, handle_response, (pin.req_ctx, u32::from(is_error))).await;
+        let Self { store, handle_response, home, pin, .. } = self;
+        let params = (pin.req_ctx, u32::from(is_error));
+        let called = call(store, &home.blueprint.calls, mode, handle_response, params).await;
         called.map_err(|error| self.failed(Phase::Response, &error))?;
         self.exchange()?.finish_response();
         Ok(())
@@ -229,15 +299,23 @@ impl<H: Host> Instance<H> {
     }
 
     fn mode(&self) -> Mode {
-        let calls = &*self.calls;
+        let calls = &self.home.blueprint.calls;
         let waits = calls.always_waits
             || calls.slow.load(Ordering::Relaxed)
             || calls.waits_for_bodies && self.store.data().exchange.as_ref().is_some_and(Exchange::may_wait);
         if waits { Mode::Fiber } else { Mode::Direct }
     }
 
+    fn observe(&self, phase: Phase, started: Option<Instant>, error: Option<&Error>) {
+        if let (Some(observer), Some(started)) = (&self.home.observer, started) {
+            let exchange = self.store.data().exchange.as_ref();
+            let replayed_bytes = exchange.map_or(0, |exchange| exchange.replayed_bytes(phase));
+            observer.called(&Call { phase, took: started.elapsed(), error, replayed_bytes });
+        }
+    }
+
     fn failed(&self, phase: Phase, error: &wasmtime::Error) -> Error {
-        Error::from_wasmtime(self.store.data().guest.name.clone(), Some(phase), error)
+        self.store.data().failed(Some(phase), error)
     }
 
     fn refused(&self, phase: Phase, reason: Reason) -> Error {

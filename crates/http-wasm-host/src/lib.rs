@@ -7,7 +7,6 @@
 //! This crate has no HTTP server in it and needs no executor: see `http-wasm-tower` for tower, axum and hyper.
 
 mod abi;
-mod block_on;
 mod builder;
 mod engine;
 mod error;
@@ -16,14 +15,15 @@ mod fields;
 mod guest;
 mod host;
 mod hostcalls;
-mod housekeeping;
 mod inspect;
 mod instance;
 mod limits;
+mod link;
 mod log;
 mod memory;
 #[cfg(feature = "mutations")]
 mod mutation;
+mod observer;
 mod pinned;
 mod pool;
 mod runtime;
@@ -47,7 +47,9 @@ pub use self::log::TARGET as LOG_TARGET;
 #[cfg(feature = "mutations")]
 #[doc(hidden)]
 pub use self::mutation::Mutation;
+pub use self::observer::{Call, Observer};
 pub use self::pinned::{Outcome, Pinned};
+pub use self::pool::PoolSettings;
 pub use self::runtime::{Runtime, Task};
-pub use self::stats::PoolStats;
+pub use self::stats::{DropReason, PoolStats};
 pub use self::wasi::{Mount, WasiConfig};

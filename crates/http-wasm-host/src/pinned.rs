@@ -43,7 +43,7 @@ impl<H: Host> Pinned<H> {
 
     /// Whether the guest may read the request again in `handle_response`, so that its head must stay in the host.
     pub fn reads_request(&self) -> bool {
-        self.instance.as_ref().is_some_and(|instance| instance.guest.reads_request)
+        self.instance.as_ref().is_some_and(|instance| instance.home().reads_request)
     }
 
     /// Lets the guest handle the response that was put into the host; gives the host back with the one for the client.
@@ -89,14 +89,14 @@ impl<H: Host> Drop for Pinned<H> {
         if let Some(mut instance) = self.instance.take() {
             // Whatever keeps the clean-up from being made or finished: full queue, time limit, shutdown.
             instance.doubt(DropReason::Unclean);
-            let engine = instance.guest.engine().clone();
+            let engine = instance.home().engine().clone();
             engine.spawn(Box::pin(clean_up(instance)));
         }
     }
 }
 
 async fn clean_up<H: Host>(mut instance: PooledInstance<H>) {
-    let engine = instance.guest.engine().clone();
+    let engine = instance.home().engine().clone();
     let cleaned = engine.within(CLEAN_UP_LIMIT, instance.handle_response(true)).await;
     match cleaned {
         Some(Ok(())) => {
@@ -107,7 +107,7 @@ async fn clean_up<H: Host>(mut instance: PooledInstance<H>) {
             instance.doubt(DropReason::of(&error));
             tracing::error!(backtrace = error.backtrace(), "{error}");
         }
-        None => tracing::warn!(guest = instance.guest.name(), "clean-up took too long; instance dropped"),
+        None => tracing::warn!(guest = instance.home().name(), "clean-up took too long; instance dropped"),
     }
 }
 

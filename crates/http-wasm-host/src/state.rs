@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use wasmtime::{Memory, StoreLimits};
+use wasmtime::Memory;
 
-use crate::abi::Features;
-use crate::error::Reason;
+use crate::abi::{Features, Phase};
+use crate::engine::Quota;
+use crate::error::{Error, ErrorKind, Reason};
 use crate::exchange::Exchange;
 use crate::host::Host;
 use crate::limits::Limits;
@@ -32,12 +33,26 @@ pub(crate) struct State<H> {
     pub(crate) suspension: Suspension,
     pub(crate) wasi: WasiState,
     pub(crate) memory: Option<Memory>,
-    pub(crate) limits: StoreLimits,
+    pub(crate) quota: Quota,
 }
 
 impl<H: Host> State<H> {
     pub(crate) fn exchange(&mut self) -> Result<&mut Exchange<H>, Reason> {
         self.exchange.as_mut().ok_or(Reason::NoRequest)
+    }
+
+    /// What a failed call into the guest comes to.
+    pub(crate) fn failed(&self, phase: Option<Phase>, error: &wasmtime::Error) -> Error {
+        let failed = Error::from_wasmtime(self.guest.name.clone(), phase, error);
+        match self.quota.starved() {
+            // It could not cope with what it was refused, but that is not its fault.
+            Some(budget)
+                if matches!(failed.kind(), ErrorKind::Trap | ErrorKind::Exit | ErrorKind::Unavailable) =>
+            {
+                failed.starved(budget.limit())
+            }
+            _ => failed,
+        }
     }
 
     /// Logs what the guest has written to its output without ending the line.

@@ -1,7 +1,7 @@
 //! Counts of a guest's instances.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::error::{Error, ErrorKind};
 
@@ -23,29 +23,32 @@ pub struct PoolStats {
     pub dropped_unclean: u64,
     /// Instances dropped because their memory had grown by more than [`Limits::retained_growth`](crate::Limits).
     pub dropped_outgrown: u64,
+    /// Instances dropped because nobody needed them for [`PoolSettings::idle_ttl`](crate::PoolSettings), or
+    /// [`PoolSettings::max_idle`](crate::PoolSettings) others were idle already.
+    pub dropped_idle: u64,
+    /// Bytes that the memories and tables of all its instances take. Pages that were never touched count too.
+    pub memory_bytes: u64,
 }
 
-/// The counters behind [`PoolStats`].
-#[derive(Debug, Default)]
-pub(crate) struct Counters {
-    live: AtomicU64,
-    created: AtomicU64,
-    failed: AtomicU64,
-    cancelled: AtomicU64,
-    unclean: AtomicU64,
-    outgrown: AtomicU64,
-}
-
-/// Why an instance isn't given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DropReason {
+/// Why an instance isn't given back, or doesn't stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum DropReason {
+    /// The guest trapped, broke the ABI, overran its deadline or a limit.
     Failed,
+    /// A call was cancelled inside the guest, or a body broke off that it was reading.
     Cancelled,
+    /// Its clean-up call could not be made, or not in time.
     Unclean,
+    /// Its memory had grown by more than [`Limits::retained_growth`](crate::Limits).
     Outgrown,
+    /// Nobody needed it.
+    Idle,
 }
 
 impl DropReason {
+    const COUNT: usize = 5;
+
     /// A peer that breaks off a body which the guest reads cancels the call; the rest is the guest's doing.
     pub(crate) fn of(error: &Error) -> Self {
         match error.kind() {
@@ -53,6 +56,15 @@ impl DropReason {
             _ => Self::Failed,
         }
     }
+}
+
+/// The counters behind [`PoolStats`].
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    live: AtomicU64,
+    created: AtomicU64,
+    dropped: [AtomicU64; DropReason::COUNT],
+    memory: AtomicUsize,
 }
 
 /// Counts one instance for as long as it lives.
@@ -75,25 +87,29 @@ impl Drop for Live {
 
 impl Counters {
     pub(crate) fn dropped(&self, reason: DropReason) {
-        let counter = match reason {
-            DropReason::Failed => &self.failed,
-            DropReason::Cancelled => &self.cancelled,
-            DropReason::Unclean => &self.unclean,
-            DropReason::Outgrown => &self.outgrown,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
+        self.dropped[reason as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn hold(&self, bytes: usize) {
+        self.memory.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(crate) fn release(&self, bytes: usize) {
+        self.memory.fetch_sub(bytes, Ordering::Relaxed);
     }
 
     pub(crate) fn read(&self, idle: usize) -> PoolStats {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let dropped = |reason: DropReason| self.dropped[reason as usize].load(Ordering::Relaxed);
         PoolStats {
-            live: read(&self.live),
+            live: self.live.load(Ordering::Relaxed),
             idle: idle as u64,
-            created: read(&self.created),
-            dropped_failed: read(&self.failed),
-            dropped_cancelled: read(&self.cancelled),
-            dropped_unclean: read(&self.unclean),
-            dropped_outgrown: read(&self.outgrown),
+            created: self.created.load(Ordering::Relaxed),
+            dropped_failed: dropped(DropReason::Failed),
+            dropped_cancelled: dropped(DropReason::Cancelled),
+            dropped_unclean: dropped(DropReason::Unclean),
+            dropped_outgrown: dropped(DropReason::Outgrown),
+            dropped_idle: dropped(DropReason::Idle),
+            memory_bytes: self.memory.load(Ordering::Relaxed) as u64,
         }
     }
 }

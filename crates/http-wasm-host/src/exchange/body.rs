@@ -32,6 +32,8 @@ struct Touched {
     own_read: usize,
     /// The guest's bytes that come before the next handler's body.
     early: usize,
+    /// Bytes that were kept and have been handed on.
+    replayed: usize,
     trailers: Trailers,
 }
 
@@ -48,6 +50,10 @@ impl Side {
 
     pub(super) fn trailers_mut(&mut self) -> &mut Trailers {
         &mut self.touch().trailers
+    }
+
+    pub(super) fn replayed_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |touched| touched.replayed)
     }
 
     /// The next handler's response is there; what the guest has written so far goes before its body.
@@ -103,6 +109,7 @@ impl Side {
             return None;
         }
         let mut first = std::mem::take(&mut touched.kept);
+        touched.replayed = first.len();
         while let Some(piece) = touched.unread.pop() {
             first.push(piece);
         }

@@ -101,6 +101,14 @@ impl<H: Host> Exchange<H> {
         self.host.body_ended(BodyKind::Request)
     }
 
+    /// Bytes of the phase's own message that the guest has read and that are kept for whoever gets it next.
+    pub(crate) fn replayed_bytes(&self, phase: Phase) -> usize {
+        match phase {
+            Phase::Request => self.request.replayed_bytes(),
+            Phase::Response => self.response.replayed_bytes(),
+        }
+    }
+
     /// The guest proceeds: makes the host's request the one for the next handler.
     pub(crate) fn finish_request(&mut self) {
         #[cfg(feature = "mutations")]

@@ -17,6 +17,7 @@ mod limits;
 mod log;
 mod memory;
 mod phases;
+mod pool;
 mod read_request;
 mod read_response;
 mod request_trailers;

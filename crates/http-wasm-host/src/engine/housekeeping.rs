@@ -62,6 +62,17 @@ impl Housekeeping {
         Sleep { shared: self.shared.clone(), deadline, timer: None }
     }
 
+    /// Wakes `waker` once `at` has come, unless the timer is dropped before. The waker runs on this thread.
+    pub(crate) fn wake_at(&self, at: Instant, waker: Waker) -> Timer {
+        let mut state = self.shared.lock();
+        self.ensure_started(&mut state);
+        state.next_timer += 1;
+        let key = (at, state.next_timer);
+        state.timers.insert(key, waker);
+        self.shared.changed.notify_one();
+        Timer { shared: self.shared.clone(), key }
+    }
+
     fn ensure_started(&self, state: &mut State) -> bool {
         if !state.started {
             let shared = self.shared.clone();
@@ -148,7 +159,19 @@ impl Wake for TaskWake {
     }
 }
 
-/// A timer of the housekeeping thread.
+/// A waker that waits for its time. Dropped, it is forgotten.
+pub(crate) struct Timer {
+    shared: Arc<Shared>,
+    key: (Instant, u64),
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let _waker = self.shared.lock().timers.remove(&self.key);
+    }
+}
+
+/// A timer of the housekeeping thread, as a future.
 pub(crate) struct Sleep {
     shared: Arc<Shared>,
     deadline: Instant,

@@ -1,0 +1,97 @@
+//! Compiled code: made once for all guests of the same bytes, and run by both wasmtime engines.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::{Engine, Module};
+
+use super::wasm::Engines;
+
+/// A module's compiled code.
+pub(crate) struct Code {
+    /// For the engine that makes its instances as a rule.
+    pub(crate) module: Module,
+    /// For the burst beyond the slots; the same machine code.
+    overflow: Option<Overflow>,
+}
+
+struct Overflow {
+    engine: Engine,
+    module: OnceLock<Result<Module, String>>,
+}
+
+impl Code {
+    /// The code for instances that find no slot: `None` when the usual ones need none.
+    pub(crate) fn overflow(&self) -> Option<Result<&Module, String>> {
+        let overflow = self.overflow.as_ref()?;
+        let module = overflow.module.get_or_init(|| {
+            let bytes = self.module.serialize().map_err(|e| format!("{e:#}"))?;
+            load_own(&overflow.engine, &bytes).map_err(|e| format!("{e:#}"))
+        });
+        Some(module.as_ref().map_err(Clone::clone))
+    }
+}
+
+/// Loads code that [`Module::serialize`] gave in this process.
+#[expect(unsafe_code, reason = "the one place where compiled code is loaded that wasmtime didn't just make")]
+fn load_own(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Module> {
+    // SAFETY: the bytes come from `serialize` of a module of this process, a moment ago, and nobody could change them
+    // in between.
+    unsafe { Module::deserialize(engine, bytes) }
+}
+
+/// All code in use, by content.
+#[derive(Default)]
+pub(super) struct Codes(Mutex<HashMap<Key, Weak<Shelf>>>);
+
+/// Digest of the bytes, and whether they shall have slots.
+type Key = ([u8; 32], bool);
+
+/// Where one module's code stands once it is compiled. Whoever comes while that is being done waits for it.
+type Shelf = OnceLock<Result<Code, String>>;
+
+/// A guest's hold of shared code.
+#[derive(Clone)]
+pub(crate) struct SharedCode(Arc<Shelf>);
+
+impl SharedCode {
+    pub(crate) fn get(&self) -> &Code {
+        let code = self.0.get().and_then(|code| code.as_ref().ok());
+        code.expect("handed out only once it is there")
+    }
+}
+
+impl Codes {
+    /// The code for `wasm`, compiled unless it is in use already.
+    pub(super) fn get(&self, engines: &Engines, wasm: &[u8], slots: bool) -> Result<SharedCode, String> {
+        let shelf = self.shelf((Sha256::digest(wasm).into(), slots));
+        match shelf.get_or_init(|| compile(engines, wasm, slots)) {
+            Ok(_) => Ok(SharedCode(shelf)),
+            Err(error) => Err(error.clone()),
+        }
+    }
+
+    fn shelf(&self, key: Key) -> Arc<Shelf> {
+        let mut codes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        codes.retain(|_, shelf| shelf.strong_count() > 0);
+        if let Some(shelf) = codes.get(&key).and_then(Weak::upgrade) {
+            return shelf;
+        }
+        let shelf = Arc::default();
+        codes.insert(key, Arc::downgrade(&shelf));
+        shelf
+    }
+}
+
+fn compile(engines: &Engines, wasm: &[u8], slots: bool) -> Result<Code, String> {
+    if let (Some(engine), true) = (&engines.slots, slots) {
+        // A module may need more than a slot has; what else may be wrong with it, the other engine finds as well.
+        if let Ok(module) = Module::from_binary(engine, wasm) {
+            let overflow = Overflow { engine: engines.on_demand.clone(), module: OnceLock::new() };
+            return Ok(Code { module, overflow: Some(overflow) });
+        }
+    }
+    let module = Module::from_binary(&engines.on_demand, wasm).map_err(|e| format!("{e:#}"))?;
+    Ok(Code { module, overflow: None })
+}

@@ -1,0 +1,233 @@
+//! The engine: one compiler and one clock for many guests.
+
+mod block_on;
+mod code;
+mod housekeeping;
+mod memory;
+mod wasm;
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use self::code::Codes;
+use self::housekeeping::Housekeeping;
+use self::memory::Budget;
+use self::wasm::{Engines, Settings, TABLE_ELEMENTS};
+use crate::error::LoadError;
+use crate::limits::Limits;
+use crate::runtime::{NoRuntime, Runtime, Task};
+use crate::stats::Counters;
+
+pub(crate) use self::block_on::block_on;
+pub(crate) use self::code::SharedCode;
+pub(crate) use self::housekeeping::Timer;
+pub(crate) use self::memory::Quota;
+
+/// Time between two looks at whether a guest has computed for too long. Short enough for an innocent request
+/// beside looping guests to wait a few milliseconds only, long enough for the looks to cost nothing.
+const TICK: Duration = Duration::from_millis(5);
+
+/// What guests are loaded into. Cheap to clone; a process needs one.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    engines: Engines,
+    codes: Codes,
+    memory: Arc<Budget>,
+    runtime: Box<dyn Runtime>,
+    housekeeping: Housekeeping,
+}
+
+/// How an [`Engine`] is set up.
+pub struct EngineBuilder {
+    runtime: Box<dyn Runtime>,
+    slots: u32,
+    memory_budget: usize,
+    code_cache: Option<PathBuf>,
+}
+
+/// Slots for instances by default: enough for what a process has in flight as a rule, and each test its own engine.
+const SLOTS: u32 = 1_000;
+
+impl Engine {
+    /// An engine without an executor of its own; see [`Runtime`].
+    ///
+    /// # Errors
+    /// When this machine can't run WebAssembly, or no thread can be started.
+    pub fn new() -> Result<Self, LoadError> {
+        Self::builder().build()
+    }
+
+    /// Settings for an engine.
+    pub fn builder() -> EngineBuilder {
+        EngineBuilder {
+            runtime: Box::new(NoRuntime),
+            slots: SLOTS,
+            memory_budget: usize::MAX,
+            code_cache: None,
+        }
+    }
+
+    /// Bytes of memory that the instances of all guests hold now.
+    pub fn memory_in_use(&self) -> usize {
+        self.0.memory.used()
+    }
+
+    /// The code for `wasm`, compiled unless another guest has it already.
+    pub(crate) fn code(&self, wasm: &[u8], limits: &Limits) -> Result<SharedCode, String> {
+        // A table in a slot can't grow beyond it.
+        let slots = limits.table_elements <= TABLE_ELEMENTS;
+        self.0.codes.get(&self.0.engines, wasm, slots)
+    }
+
+    pub(crate) fn quota(&self, counters: &Arc<Counters>, limits: &Limits) -> Quota {
+        Quota::new(self.0.memory.clone(), counters.clone(), limits)
+    }
+
+    /// Wakes `waker` on the housekeeping thread after `delay`, unless the timer is dropped before. `None` when that is further
+    /// away than the clock goes.
+    pub(crate) fn wake_after(&self, delay: Duration, waker: Waker) -> Option<Timer> {
+        Instant::now().checked_add(delay).map(|at| self.0.housekeeping.wake_at(at, waker))
+    }
+
+    /// For unit tests that need no guest.
+    #[cfg(test)]
+    pub(crate) fn wasm(&self) -> &wasmtime::Engine {
+        &self.0.engines.on_demand
+    }
+
+    pub(crate) fn runtime(&self) -> &dyn Runtime {
+        &*self.0.runtime
+    }
+
+    /// `duration` in this engine's ticks, rounded up.
+    pub(crate) fn clock(&self, duration: Duration) -> Clock {
+        let ticks = duration.as_nanos().div_ceil(TICK.as_nanos());
+        // Kept well below the point where adding it to the current epoch would overflow.
+        Clock { duration, ticks: u64::try_from(ticks).unwrap_or(u64::MAX).clamp(1, u64::MAX / 4) }
+    }
+
+    /// Runs `task` off the current path: on the runtime, else on the housekeeping thread.
+    pub(crate) fn spawn(&self, task: Task) {
+        if let Err(task) = self.0.runtime.spawn(task) {
+            // A task that doesn't fit is dropped, and what it holds with it.
+            let _fits = self.0.housekeeping.spawn(task);
+        }
+    }
+
+    /// What `call` gives within `limit`, which is counted from its first wait: most calls have none, and need no timer.
+    pub(crate) async fn within<F: Future>(&self, limit: Duration, call: F) -> Option<F::Output> {
+        let mut call = pin!(call);
+        let mut timer = None;
+        poll_fn(|cx| match call.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => timer.get_or_insert_with(|| self.sleep(limit)).as_mut().poll(cx).map(|()| None),
+        })
+        .await
+    }
+
+    pub(crate) fn sleep(&self, duration: Duration) -> Task {
+        match self.0.runtime.sleep(duration) {
+            Some(sleep) => sleep,
+            None => Box::pin(self.0.housekeeping.sleep(duration)),
+        }
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine").finish_non_exhaustive()
+    }
+}
+
+impl EngineBuilder {
+    /// The executor whose tasks, timers and yielding the engine uses.
+    pub fn runtime(mut self, runtime: impl Runtime) -> Self {
+        self.runtime = Box::new(runtime);
+        self
+    }
+
+    /// Instances that find a slot: making one takes microseconds. Further ones are made all the same, at ten times the
+    /// cost. A slot takes some 200 bytes while it is unused, and 8 GiB of address space. 1,000 by default; 0 for none.
+    pub fn slots(mut self, slots: u32) -> Self {
+        self.slots = slots;
+        self
+    }
+
+    /// Bytes of memory that the instances of all guests may hold together. Without room for one more, requests that need a
+    /// new instance fail as [`Unavailable`](crate::ErrorKind::Unavailable), and guests can't grow theirs. No limit by default: a
+    /// library can't know what else its process holds.
+    pub fn memory_budget(mut self, bytes: usize) -> Self {
+        self.memory_budget = bytes;
+        self
+    }
+
+    /// Keeps compiled code in this directory from one process to the next. None by default.
+    ///
+    /// Whoever can write there can run code in this process.
+    pub fn code_cache(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.code_cache = Some(directory.into());
+        self
+    }
+
+    /// Sets the engine up.
+    ///
+    /// # Errors
+    /// When this machine can't run WebAssembly, no thread can be started, or the directory for code can't be used.
+    pub fn build(self) -> Result<Engine, LoadError> {
+        let failed = |error: wasmtime::Error| LoadError::Engine(format!("{error:#}"));
+        let cache = self.code_cache.map(code_cache).transpose().map_err(failed)?;
+        let engines = Engines::new(&Settings { slots: self.slots, cache }).map_err(failed)?;
+        start_ticker(&engines).map_err(|e| LoadError::Engine(format!("no thread for its clock: {e}")))?;
+        Ok(Engine(Arc::new(Inner {
+            engines,
+            codes: Codes::default(),
+            memory: Arc::new(Budget::new(self.memory_budget)),
+            runtime: self.runtime,
+            housekeeping: Housekeeping::default(),
+        })))
+    }
+}
+
+fn code_cache(directory: PathBuf) -> wasmtime::Result<wasmtime::Cache> {
+    let mut config = wasmtime::CacheConfig::new();
+    config.with_directory(directory);
+    wasmtime::Cache::new(config)
+}
+
+impl fmt::Debug for EngineBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineBuilder").finish_non_exhaustive()
+    }
+}
+
+/// A duration, and what it is in ticks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Clock {
+    pub(crate) duration: Duration,
+    pub(crate) ticks: u64,
+}
+
+/// One thread per engine moves its epochs on; it ends once the engine is gone, and all that runs on it.
+fn start_ticker(engines: &Engines) -> std::io::Result<()> {
+    let mut engines: Vec<_> = engines.slots.iter().chain([&engines.on_demand]).map(|e| e.weak()).collect();
+    std::thread::Builder::new().name("http-wasm-ticker".into()).spawn(move || {
+        while !engines.is_empty() {
+            std::thread::sleep(TICK);
+            engines.retain(|engine| match engine.upgrade() {
+                Some(engine) => {
+                    engine.increment_epoch();
+                    true
+                }
+                None => false,
+            });
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,105 @@
+//! Patience with a guest that can't start.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Failures in a row before anybody is turned away. Fewer may be bad luck, which is one request's alone.
+const FREE: u32 = 3;
+
+const FIRST: Duration = Duration::from_millis(100);
+
+const LONGEST: Duration = Duration::from_secs(30);
+
+/// After repeated failures to make an instance, one attempt at a time is let through, at growing distances.
+#[derive(Debug, Default)]
+pub(super) struct Backoff(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    failures: u32,
+    probing: bool,
+    until: Option<Instant>,
+}
+
+/// Leave to make an instance. Dropped without a result, as a cancelled request does it, it counts as not tried.
+#[derive(Debug)]
+pub(super) struct Attempt<'a>(&'a Backoff);
+
+impl Backoff {
+    /// Leave to try, or how long to wait before asking again.
+    pub(super) fn attempt(&self) -> Result<Attempt<'_>, Duration> {
+        let mut state = self.lock();
+        if state.failures >= FREE {
+            let now = Instant::now();
+            let wait = state.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
+            if !wait.is_zero() || state.probing {
+                return Err(wait.max(FIRST));
+            }
+            state.probing = true;
+        }
+        Ok(Attempt(self))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Attempt<'_> {
+    pub(super) fn succeeded(self) {
+        *self.0.lock() = State::default();
+    }
+
+    pub(super) fn failed(self) {
+        let mut state = self.0.lock();
+        state.failures = state.failures.saturating_add(1);
+        let doublings = state.failures.saturating_sub(FREE).min(16);
+        state.until = Some(Instant::now() + FIRST.saturating_mul(1 << doublings).min(LONGEST));
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.0.lock().probing = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_few_failures_turn_nobody_away() {
+        let backoff = Backoff::default();
+        for _ in 0..FREE {
+            backoff.attempt().expect("leave to try").failed();
+        }
+        let wait = backoff.attempt().expect_err("no leave");
+        assert!(wait > Duration::ZERO && wait <= FIRST, "{wait:?}");
+    }
+
+    #[test]
+    fn once_the_time_is_over_one_may_try_and_the_others_wait() {
+        let backoff = Backoff::default();
+        backoff.lock().failures = FREE;
+        let probe = backoff.attempt().expect("leave to try");
+        assert!(backoff.attempt().is_err());
+        drop(probe);
+        backoff.attempt().expect("leave to try, as the other was cancelled").succeeded();
+        assert!(backoff.attempt().is_ok() && backoff.attempt().is_ok());
+    }
+
+    #[test]
+    fn the_distance_doubles_up_to_the_longest() {
+        let backoff = Backoff::default();
+        let mut waits = Vec::new();
+        for _ in 0..40 {
+            backoff.lock().until = None;
+            backoff.attempt().expect("leave to try").failed();
+            waits.push(backoff.attempt().err().unwrap_or_default());
+        }
+        assert!(waits[FREE as usize] > FIRST && waits[FREE as usize] <= FIRST * 2, "{waits:?}");
+        assert!(waits.iter().all(|wait| *wait <= LONGEST), "{waits:?}");
+        assert!(waits[39] > LONGEST - Duration::from_secs(5), "{waits:?}");
+    }
+}

@@ -1,0 +1,26 @@
+//! Joins a module with the host functions that it may call.
+
+use wasmtime::{InstancePre, Linker, Module};
+
+use crate::host::Host;
+use crate::hostcalls;
+use crate::state::{Shared, State};
+use crate::wasi::{self, WasiConfig};
+
+/// `module`, ready to be instantiated on the engine that it was compiled for.
+pub(crate) fn link<H: Host>(
+    module: &Module,
+    wasi: &WasiConfig,
+    shared: &Shared,
+) -> wasmtime::Result<InstancePre<State<H>>> {
+    let mut linker = Linker::<State<H>>::new(module.engine());
+    hostcalls::add_to_linker(&mut linker)?;
+    wasi::add_to_linker(&mut linker, wasi)?;
+    #[cfg(feature = "mutations")]
+    if let Some(mutation) = shared.mutation {
+        hostcalls::broken::replace_imports(&mut linker, mutation)?;
+    }
+    #[cfg(not(feature = "mutations"))]
+    let _ = shared;
+    linker.instantiate_pre(module)
+}

@@ -1,0 +1,307 @@
+//! Where instances come from, how many stay, and what all of them together may hold.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use http_wasm_host::{
+    Call, DropReason, Engine, EngineBuilder, Error, ErrorKind, InMemoryHost, Limits, LoadError, Observer,
+    Outcome, Phase, Pinned, PoolSettings,
+};
+
+use crate::support::{BUFFER_REQUEST, Probe, Wat, block_on, eventually, get, guest, post, proceeds, stops};
+
+const PAGE: usize = 64 * 1024;
+
+fn load(engine: &Engine, wat: &Wat) -> Probe<InMemoryHost> {
+    Probe::new(wat.builder(engine).load(wat.text().as_bytes()).unwrap())
+}
+
+fn engine(change: impl FnOnce(EngineBuilder) -> EngineBuilder) -> Engine {
+    change(Engine::builder()).build().unwrap()
+}
+
+fn settle(pinned: Vec<Pinned<InMemoryHost>>) {
+    for pinned in pinned {
+        block_on(pinned.handle_response()).unwrap();
+    }
+}
+
+fn with_pool(settings: PoolSettings) -> Probe<InMemoryHost> {
+    let wat = guest();
+    Probe::new(wat.builder(crate::support::engine()).pool(settings).load(wat.text().as_bytes()).unwrap())
+}
+
+#[test]
+fn instances_beyond_the_slots_are_made_all_the_same() {
+    let engine = engine(|builder| builder.slots(2));
+    // A start function, a fiber and a table show that all of an instance is there.
+    let wat = proceeds("(call $read_all 0 64) (drop (table.grow $t (ref.null func) 1))")
+        .item("(table $t 1 funcref)")
+        .features(BUFFER_REQUEST)
+        .pages(2);
+    let probe = load(&engine, &wat);
+    for _ in 0..2 {
+        let busy: Vec<_> = (0..7).map(|_| probe.next(post(b"hello"))).collect();
+        assert_eq!(probe.stats().live, 7);
+        settle(busy);
+        assert_eq!((probe.stats().idle, probe.stats().created), (7, 7));
+    }
+}
+
+#[test]
+fn an_engine_without_slots_works_too() {
+    let probe = load(&engine(|builder| builder.slots(0)), &guest());
+    settle((0..3).map(|_| probe.next(get())).collect());
+    assert_eq!(probe.stats().idle, 3);
+}
+
+#[test]
+fn a_module_that_no_slot_has_room_for_works_too() {
+    let engine = engine(|builder| builder.slots(4));
+    for item in [
+        "(memory $second 1)",
+        "(table 200000 funcref)",
+        "(table 1 funcref) (table 1 funcref) (table 1 funcref)",
+    ] {
+        let probe = load(&engine, &guest().item(item));
+        settle((0..6).map(|_| probe.next(get())).collect());
+        assert_eq!(probe.stats().idle, 6, "{item}");
+    }
+}
+
+#[test]
+fn a_table_may_grow_as_far_as_its_limit_says_whatever_a_slot_holds() {
+    let limits = Limits { table_elements: 300_000, ..Limits::default() };
+    let grow = "(if (i32.eq (table.grow $t (ref.null func) (i32.const 250000)) -1) (then unreachable))";
+    let probe = stops(grow).item("(table $t 1 funcref)").limits(limits).load();
+    probe.respond(get());
+}
+
+#[test]
+fn guests_with_the_same_bytes_share_their_code_and_nothing_else() {
+    let engine = engine(|builder| builder);
+    let wat = stops("(if (call $get_config BUF LIMIT) (then unreachable))");
+    let configured = stops("(if (call $get_config BUF LIMIT) (then unreachable))").config(b"x");
+    let (first, second) = (load(&engine, &wat), load(&engine, &wat));
+    first.respond(get());
+    assert_eq!((first.stats().created, second.stats().created), (1, 1));
+    assert_eq!(load(&engine, &configured).error(get()).kind(), ErrorKind::Trap);
+    drop(first);
+    second.respond(get());
+    // Code that nobody used any more is compiled again.
+    drop(second);
+    load(&engine, &wat).respond(get());
+}
+
+#[test]
+fn warm_instances_are_made_at_load_and_stay() {
+    let settings =
+        PoolSettings { min_warm: 5, idle_ttl: Duration::from_millis(20), ..PoolSettings::default() };
+    let probe = with_pool(settings);
+    assert_eq!((probe.stats().idle, probe.stats().created), (5, 5));
+    let busy: Vec<_> = (0..12).map(|_| probe.next(get())).collect();
+    settle(busy);
+    eventually("the burst's instances are gone", || probe.stats().live == 5);
+    let stats = probe.stats();
+    assert_eq!((stats.created, stats.dropped_idle), (12, 7), "{stats:?}");
+}
+
+#[test]
+fn instances_above_the_idle_limit_are_dropped_when_they_come_back() {
+    let probe = with_pool(PoolSettings { max_idle: Some(2), ..PoolSettings::default() });
+    for round in 1..=2 {
+        settle((0..5).map(|_| probe.next(get())).collect());
+        let stats = probe.stats();
+        assert_eq!((stats.idle, stats.live, stats.dropped_idle), (2, 2, round * 3), "{stats:?}");
+    }
+}
+
+#[test]
+fn an_instance_in_constant_use_does_not_expire() {
+    let settings =
+        PoolSettings { min_warm: 0, idle_ttl: Duration::from_millis(400), ..PoolSettings::default() };
+    let probe = with_pool(settings);
+    let busy: Vec<_> = (0..3).map(|_| probe.next(get())).collect();
+    settle(busy);
+    let start = Instant::now();
+    while probe.stats().live > 1 {
+        settle(vec![probe.next(get())]);
+        assert!(start.elapsed() < Duration::from_secs(30), "{:?}", probe.stats());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let created = probe.stats().created;
+    assert_eq!(created, 3);
+    eventually("the last one is gone, too", || probe.stats().live == 0);
+    settle(vec![probe.next(get())]);
+}
+
+#[test]
+fn dropping_the_guest_drops_idle_instances_at_once_and_busy_ones_when_they_come_back() {
+    let engine = engine(|builder| builder.memory_budget(usize::MAX));
+    let probe = load(&engine, &guest());
+    let mut busy: Vec<_> = (0..3).map(|_| probe.next(get())).collect();
+    settle(vec![busy.pop().unwrap()]);
+    assert_eq!(engine.memory_in_use(), 3 * PAGE);
+    drop(probe);
+    assert_eq!(engine.memory_in_use(), 2 * PAGE);
+    settle(busy);
+    assert_eq!(engine.memory_in_use(), 0);
+}
+
+#[test]
+fn a_request_for_which_there_is_no_memory_left_fails_alone_and_may_be_tried_again() {
+    let engine = engine(|builder| builder.memory_budget(5 * PAGE));
+    let (one, other) = (load(&engine, &guest()), load(&engine, &guest().pages(3)));
+    let (busy, waiting) = (one.next(get()), other.next(get()));
+    let last = one.next(get());
+    assert_eq!(engine.memory_in_use(), 5 * PAGE);
+    for probe in [&one, &other] {
+        let error = probe.error(get());
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(error.retry_after().is_some());
+        assert!(error.to_string().contains("the memory budget of 327680 bytes"), "{error}");
+    }
+    settle(vec![busy, waiting, last]);
+    settle(vec![one.next(get()), other.next(get())]);
+    drop((one, other));
+    assert_eq!(engine.memory_in_use(), 0);
+}
+
+#[test]
+fn a_guest_that_cannot_grow_for_want_of_common_memory_is_not_at_fault() {
+    let engine = engine(|builder| builder.memory_budget(3 * PAGE));
+    let grow = "(if (i32.eq (memory.grow (i32.const 2)) -1) (then unreachable))";
+    let probe = load(&engine, &stops(grow));
+    let neighbour = load(&engine, &guest());
+    let error = probe.error(get());
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    assert_eq!(error.phase(), Some(Phase::Request));
+    drop(neighbour);
+    probe.respond(get());
+    // Its own limit, on the other hand, is its own.
+    let limits = Limits { memory_bytes: PAGE, ..Limits::default() };
+    assert_eq!(stops(grow).limits(limits).load().error(get()).kind(), ErrorKind::Trap);
+}
+
+#[test]
+fn tables_count_against_the_common_memory() {
+    let engine = engine(|builder| builder.memory_budget(PAGE + 8 * 1000));
+    let wat = stops("(if (i32.eq (table.grow $t (ref.null func) (i32.const 900)) -1) (then unreachable))")
+        .item("(table $t 100 funcref)");
+    let probe = load(&engine, &wat);
+    probe.respond(get());
+    assert_eq!(engine.memory_in_use(), PAGE + 8 * 1000);
+    assert_eq!(probe.error(get()).kind(), ErrorKind::Unavailable);
+}
+
+#[test]
+fn a_guest_that_does_not_fit_the_common_memory_cannot_be_loaded() {
+    let engine = engine(|builder| builder.memory_budget(PAGE));
+    let wat = guest().pages(2);
+    match wat.builder(&engine).load::<InMemoryHost>(wat.text().as_bytes()) {
+        Err(LoadError::Start(error)) => assert!(error.to_string().contains("memory budget"), "{error}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(engine.memory_in_use(), 0);
+}
+
+#[test]
+fn the_memories_of_one_instance_share_its_limit() {
+    let limits = Limits { memory_bytes: 3 * PAGE, ..Limits::default() };
+    let grow = "(if (i32.ne (memory.grow $second (i32.const 1)) 1) (then unreachable))
+                (if (i32.ne (memory.grow $second (i32.const 1)) -1) (then unreachable))";
+    stops(grow).item("(memory $second 1)").limits(limits).load().respond(get());
+}
+
+#[test]
+fn a_guest_that_keeps_failing_to_start_is_left_alone_for_a_while_and_recovers() {
+    // It starts only while nobody listens to its log.
+    let probe = guest().on_start("(if (call $log_enabled 2) (then unreachable))").load();
+    let busy = probe.next(get());
+    let listening = tracing_subscriber::fmt().with_writer(std::io::sink).finish();
+    let kinds: Vec<_> = tracing::subscriber::with_default(listening, || {
+        (0..6).map(|_| probe.outcome(get()).expect_err("it can't start")).collect()
+    });
+    for error in &kinds[..3] {
+        assert_eq!((error.kind(), error.phase()), (ErrorKind::Trap, None), "{error}");
+    }
+    for error in &kinds[3..] {
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(error.retry_after().is_some_and(|wait| wait > Duration::ZERO), "{error}");
+    }
+    assert_eq!(probe.stats().created, 4, "nothing was tried for those turned away");
+    eventually("one is let through again", || match probe.outcome(get()) {
+        Ok(Outcome::Next(pinned)) => {
+            settle(vec![pinned]);
+            true
+        }
+        _ => false,
+    });
+    // The instance that was there all along is not affected, and all is forgiven.
+    settle(vec![busy, probe.next(get()), probe.next(get())]);
+}
+
+/// Counts what it is told.
+#[derive(Default)]
+struct Counting {
+    hits: AtomicUsize,
+    misses: AtomicUsize,
+    requests: AtomicUsize,
+    responses: AtomicUsize,
+    traps: AtomicUsize,
+    replayed: AtomicUsize,
+    created: AtomicUsize,
+    dropped: AtomicUsize,
+}
+
+impl Observer for Counting {
+    fn checked_out(&self, hit: bool) {
+        if hit { &self.hits } else { &self.misses }.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn called(&self, call: &Call<'_>) {
+        let calls = match call.phase {
+            Phase::Request => &self.requests,
+            _ => &self.responses,
+        };
+        calls.fetch_add(1, Ordering::Relaxed);
+        self.replayed.fetch_add(call.replayed_bytes, Ordering::Relaxed);
+        if call.error.is_some_and(|error| error.kind() == ErrorKind::Trap) {
+            self.traps.fetch_add(1, Ordering::Relaxed);
+        }
+        assert!(call.took < Duration::from_secs(60));
+    }
+
+    fn created(&self, _: Duration, error: Option<&Error>) {
+        assert!(error.is_none());
+        self.created.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn dropped(&self, reason: DropReason) {
+        assert_eq!(reason, DropReason::Failed);
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn an_observer_is_told_of_checkouts_calls_failures_replayed_bytes_and_instances() {
+    let observer = Arc::new(Counting::default());
+    let wat = proceeds("(call $read_all 0 2)")
+        .features(BUFFER_REQUEST)
+        .pages(2)
+        .on_response("(if (i32.eq (call $get_status_code) 500) (then unreachable))");
+    let builder = wat.builder(crate::support::engine()).observer(observer.clone());
+    let probe = Probe::<InMemoryHost>::new(builder.load(wat.text().as_bytes()).unwrap());
+    let (first, second) = (probe.next(post(b"hello")), probe.next(get()));
+    settle(vec![first, second]);
+    let Ok(Outcome::Next(mut failing)) = probe.outcome(get()) else { panic!("it should proceed") };
+    failing.host_mut().status = 500;
+    assert!(block_on(failing.handle_response()).is_err());
+
+    let count = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+    assert_eq!((count(&observer.hits), count(&observer.misses)), (2, 1));
+    assert_eq!((count(&observer.requests), count(&observer.responses)), (3, 3));
+    assert_eq!((count(&observer.traps), count(&observer.replayed)), (1, 5));
+    assert_eq!((count(&observer.created), count(&observer.dropped)), (2, 1));
+}
