@@ -16,6 +16,7 @@ use crate::hostcalls;
 use crate::inspect::{self, Inspection, shim};
 use crate::instance::{Blueprint, Calls};
 use crate::limits::Limits;
+use crate::snapshot::{self, Snapshot};
 use crate::state::{Shared, State};
 use crate::wasi::{self, Mount, WasiConfig};
 
@@ -28,6 +29,7 @@ pub struct GuestBuilder {
     config: Vec<u8>,
     limits: Limits,
     wasi: WasiConfig,
+    snapshot: Snapshot,
     #[cfg(feature = "mutations")]
     mutation: Option<crate::mutation::Mutation>,
 }
@@ -40,6 +42,7 @@ impl GuestBuilder {
             config: Vec::new(),
             limits: Limits::default(),
             wasi: WasiConfig::default(),
+            snapshot: Snapshot::Off,
             #[cfg(feature = "mutations")]
             mutation: None,
         }
@@ -81,6 +84,12 @@ impl GuestBuilder {
         self
     }
 
+    /// Whether instances begin with a snapshot of the initialised guest, in place of each being initialised. Off by default.
+    pub fn snapshot(mut self, snapshot: Snapshot) -> Self {
+        self.snapshot = snapshot;
+        self
+    }
+
     /// Breaks one rule of the ABI, for tests of tests.
     #[cfg(feature = "mutations")]
     #[doc(hidden)]
@@ -119,8 +128,6 @@ impl GuestBuilder {
         let points: Vec<_> = hostcalls::SUSPENDING.into_iter().chain(wasi::SUSPENDING).collect();
         let wasm = shim::add_suspension_points(&inspection.take_wasm(), &points)
             .map_err(|error| refused(error.to_string()))?;
-        let module = Module::from_binary(self.engine.wasm(), &wasm).map_err(|e| refused(format!("{e:#}")))?;
-        let compile_time = started.elapsed();
 
         let mut linker = Linker::<State<H>>::new(self.engine.wasm());
         hostcalls::add_to_linker(&mut linker)
@@ -131,8 +138,6 @@ impl GuestBuilder {
             hostcalls::broken::replace_imports(&mut linker, mutation)
                 .map_err(|e| refused(format!("{e:#}")))?;
         }
-        let pre = linker.instantiate_pre(&module).map_err(|e| refused(format!("{e:#}")))?;
-
         let calls = Calls {
             always_waits: always_waits(&inspection, &self.wasi),
             waits_for_bodies: hostcalls::SUSPENDING.iter().any(|(_, name)| inspection.imports_handler(name)),
@@ -143,20 +148,40 @@ impl GuestBuilder {
             exports_initialize: inspection.exports_initialize(),
             exports_start: inspection.exports_start(),
         };
-        let shared = Shared {
-            name,
+        let shared = Arc::new(Shared {
+            name: name.clone(),
             config: self.config,
             limits: self.limits,
             #[cfg(feature = "mutations")]
             mutation: self.mutation,
-        };
-        let blueprint = Blueprint {
-            engine: self.engine,
+        });
+        let (engine, wasi) = (&self.engine, &self.wasi);
+        let blueprint = |pre, calls: Calls, image| Blueprint {
+            engine: engine.clone(),
             pre,
-            shared: Arc::new(shared),
-            wasi: self.wasi,
+            shared: shared.clone(),
+            wasi: wasi.clone(),
             calls: Arc::new(calls),
+            image,
         };
+
+        let image = if self.snapshot != Snapshot::Off && calls.run_at_start() {
+            let (snapshot, shared, linker) = (self.snapshot, &shared, linker.clone());
+            let source = snapshot::Source { engine, snapshot, shared, wasi, wasm: &wasm, linker };
+            Some(source.image(|pre| blueprint(pre, calls.clone(), None))?)
+        } else {
+            None
+        };
+        let (module, calls) = match &image {
+            Some(image) => (Ok(image.module.clone()), calls.started()),
+            None => (Module::from_binary(engine.wasm(), &wasm), calls),
+        };
+        let pre = module
+            .and_then(|module| linker.instantiate_pre(&module))
+            .map_err(|e| refused(format!("{e:#}")))?;
+        let blueprint = blueprint(pre, calls, image);
+        let compile_time = started.elapsed();
+
         let reads_request = READS_REQUEST.iter().any(|name| inspection.imports_handler(name));
         Guest::new(blueprint, reads_request, inspection, compile_time)
     }

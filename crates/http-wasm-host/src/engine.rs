@@ -12,6 +12,7 @@ use wasmtime::{Config, WasmBacktraceDetails};
 use crate::error::LoadError;
 use crate::housekeeping::Housekeeping;
 use crate::runtime::{NoRuntime, Runtime, Task};
+use crate::snapshot::Images;
 
 /// Time between two looks at whether a guest has computed for too long. Short enough for an innocent request
 /// beside looping guests to wait a few milliseconds only, long enough for the looks to cost nothing.
@@ -25,6 +26,7 @@ struct Inner {
     wasm: wasmtime::Engine,
     runtime: Box<dyn Runtime>,
     housekeeping: Housekeeping,
+    images: Images,
 }
 
 /// How an [`Engine`] is set up.
@@ -52,6 +54,11 @@ impl Engine {
 
     pub(crate) fn runtime(&self) -> &dyn Runtime {
         &*self.0.runtime
+    }
+
+    /// The snapshots of its guests.
+    pub(crate) fn images(&self) -> &Images {
+        &self.0.images
     }
 
     /// `duration` in this engine's ticks, rounded up.
@@ -108,7 +115,8 @@ impl EngineBuilder {
     pub fn build(self) -> Result<Engine, LoadError> {
         let wasm = wasmtime::Engine::new(&config()).map_err(|e| LoadError::Engine(format!("{e:#}")))?;
         start_ticker(&wasm).map_err(|e| LoadError::Engine(format!("no thread for its clock: {e}")))?;
-        Ok(Engine(Arc::new(Inner { wasm, runtime: self.runtime, housekeeping: Housekeeping::default() })))
+        let (runtime, housekeeping, images) = (self.runtime, Housekeeping::default(), Images::default());
+        Ok(Engine(Arc::new(Inner { wasm, runtime, housekeeping, images })))
     }
 }
 

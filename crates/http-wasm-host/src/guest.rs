@@ -13,6 +13,7 @@ use crate::inspect::Inspection;
 use crate::instance::{Blueprint, Instance};
 use crate::pinned::{Outcome, Pinned};
 use crate::pool::{Pool, PooledInstance};
+use crate::snapshot::SnapshotFacts;
 use crate::stats::{Counters, DropReason, Live, PoolStats};
 
 /// A loaded guest. Cheap to clone; all clones share one pool.
@@ -52,10 +53,12 @@ pub struct GuestFacts {
     pub features: Features,
     /// Memory of the first instance after its start-up, in bytes.
     pub memory_bytes: usize,
-    /// How long compiling took.
+    /// How long compiling took, and making the snapshot, unless another guest had it already.
     pub compile_time: Duration,
     /// How long making the first instance took.
     pub start_time: Duration,
+    /// The snapshot that instances begin with. None if none was asked for, or no code runs at start-up.
+    pub snapshot: Option<SnapshotFacts>,
 }
 
 impl<H: Host> Guest<H> {
@@ -90,6 +93,7 @@ impl<H: Host> Guest<H> {
             memory_bytes: first.memory_size(),
             compile_time,
             start_time: started.elapsed(),
+            snapshot: blueprint.image.as_ref().map(|image| image.facts),
         };
         let pool = Pool::new();
         pool.put(Box::new(first));

@@ -12,6 +12,7 @@ use crate::exchange::{Budget, Exchange};
 use crate::host::Host;
 #[cfg(feature = "mutations")]
 use crate::mutation::Mutation;
+use crate::snapshot::Image;
 use crate::state::{Shared, State};
 use crate::stats::{DropReason, Live};
 use crate::suspend::{self, Mode, Suspension};
@@ -46,7 +47,7 @@ impl Default for Pin {
 }
 
 /// How a guest's functions are called, the same for all its instances.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Calls {
     /// Some import may have to wait whatever the exchange: a sleep, a file.
     pub(crate) always_waits: bool,
@@ -62,6 +63,18 @@ pub(crate) struct Calls {
     pub(crate) exports_start: bool,
 }
 
+impl Calls {
+    /// Whether making an instance runs code of the guest.
+    pub(crate) fn run_at_start(&self) -> bool {
+        self.has_start || self.exports_initialize || self.exports_start
+    }
+
+    /// The same for instances whose start-up has been run.
+    pub(crate) fn started(self) -> Self {
+        Self { has_start: false, exports_initialize: false, exports_start: false, ..self }
+    }
+}
+
 /// What it takes to make instances.
 pub(crate) struct Blueprint<H: Host> {
     pub(crate) engine: Engine,
@@ -69,31 +82,15 @@ pub(crate) struct Blueprint<H: Host> {
     pub(crate) shared: Arc<Shared>,
     pub(crate) wasi: WasiConfig,
     pub(crate) calls: Arc<Calls>,
+    /// The snapshot that instances begin with, if there is one.
+    pub(crate) image: Option<Arc<Image>>,
 }
 
 impl<H: Host> Blueprint<H> {
     /// Makes an instance and runs its start-up: wasm start function, `_initialize`, `_start`, whatever is there.
     pub(crate) async fn build(&self, live: Live) -> Result<Instance<H>, Error> {
         let failed = |error: wasmtime::Error| Error::from_wasmtime(self.shared.name.clone(), None, &error);
-        let wasi = WasiState::new(&self.wasi).map_err(|reason| failed(wasmtime::Error::msg(reason)))?;
-        let limits = &self.shared.limits;
-        let limits = StoreLimitsBuilder::new()
-            .memory_size(limits.memory_bytes)
-            .table_elements(limits.table_elements)
-            .instances(1)
-            .build();
-        let state = State {
-            guest: self.shared.clone(),
-            features: Features::NONE,
-            exchange: None,
-            suspension: Suspension::new(self.engine.clone(), self.calls.slow.clone()),
-            wasi,
-            memory: None,
-            limits,
-        };
-        let mut store = Store::new(self.engine.wasm(), state);
-        store.limiter(|state| &mut state.limits);
-        store.epoch_deadline_callback(suspend::on_epoch);
+        let mut store = self.store().map_err(failed)?;
         let instance = self.start(&mut store).await.map_err(failed)?;
         let memory = instance.get_memory(&mut store, "memory");
         store.data_mut().memory = memory;
@@ -112,7 +109,36 @@ impl<H: Host> Blueprint<H> {
         })
     }
 
-    async fn start(&self, store: &mut Store<State<H>>) -> wasmtime::Result<wasmtime::Instance> {
+    /// What an instance lives in, as it is before start-up.
+    pub(crate) fn store(&self) -> wasmtime::Result<Store<State<H>>> {
+        let mut wasi = WasiState::new(&self.wasi).map_err(wasmtime::Error::msg)?;
+        let mut features = Features::NONE;
+        if let Some(image) = &self.image {
+            wasi.set_clock(image.clock);
+            features = image.features;
+        }
+        let limits = &self.shared.limits;
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(limits.memory_bytes)
+            .table_elements(limits.table_elements)
+            .instances(1)
+            .build();
+        let state = State {
+            guest: self.shared.clone(),
+            features,
+            exchange: None,
+            suspension: Suspension::new(self.engine.clone(), self.calls.slow.clone()),
+            wasi,
+            memory: None,
+            limits,
+        };
+        let mut store = Store::new(self.engine.wasm(), state);
+        store.limiter(|state| &mut state.limits);
+        store.epoch_deadline_callback(suspend::on_epoch);
+        Ok(store)
+    }
+
+    pub(crate) async fn start(&self, store: &mut Store<State<H>>) -> wasmtime::Result<wasmtime::Instance> {
         let calls = &*self.calls;
         let ticks = store.data_mut().suspension.begin(Mode::Fiber, calls.startup_deadline);
         store.set_epoch_deadline(ticks);
