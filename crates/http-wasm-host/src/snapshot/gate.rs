@@ -17,10 +17,10 @@ pub(super) struct Refusal {
     reason: &'static str,
 }
 
-const RANDOM: &str = "all its instances would share these random bytes. Allow the snapshot as a shared seed (`Snapshot::SharedSeed`) if \
-                      the guest makes nothing secret or unique from them";
-const TIME: &str = "in all its instances it would be the time of the snapshot. Allow the snapshot as a shared seed \
-                    (`Snapshot::SharedSeed`) if the guest can live with that";
+const RANDOM: &str = "all its instances would share these random bytes. Choose `shared-seed` for its snapshot if it makes nothing \
+                      secret or unique from them";
+const TIME: &str = "in all its instances it would be the time of the snapshot. Choose `shared-seed` for its snapshot if it can \
+                    live with that";
 const FILES: &str = "an open file can't be in a snapshot, and what was read from or written to a mounted directory wouldn't happen \
                      again for other instances. Use files in requests only";
 

@@ -40,7 +40,7 @@ pub enum Snapshot {
     Off,
     /// All instances begin with one snapshot.
     On,
-    /// As [`On`](Self::On), for guests that draw random bytes or read a clock during start-up.
+    /// As [`On`](Self::On), for guests that draw random bytes or read a clock during start-up. Messages call it `shared-seed`.
     ///
     /// **What was random is then the same in all instances.** Go, for one, seeds its hash tables and `math/rand` at start-up: each
     /// instance produces the same sequence, and who learns the seed from one (by its answers, or as the client of another route) knows it

@@ -29,7 +29,7 @@ fn random_bytes_a_clock_and_waiting_need_a_shared_seed() {
     ] {
         let message = refusal(&text, Snapshot::On);
         assert!(message.contains(&format!("it called `{function}` while it was initialised")), "{message}");
-        assert!(message.contains("Snapshot::SharedSeed"), "{message}");
+        assert!(message.contains("`shared-seed`"), "{message}");
         let probe = load(&text, Snapshot::SharedSeed);
         let seen = shown(&probe, 2);
         assert_eq!(seen[0], seen[1]);
