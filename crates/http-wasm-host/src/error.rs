@@ -48,7 +48,7 @@ pub enum LoadError {
         reason: String,
     },
     /// The guest can't be snapshotted; see [`Snapshot`](crate::Snapshot).
-    #[error("guest {guest} can't be snapshotted: {reason}; or turn its snapshot off")]
+    #[error("guest {guest} can't be snapshotted: {reason}; it can be loaded with its snapshot off")]
     Snapshot {
         /// The guest's name.
         guest: Arc<str>,

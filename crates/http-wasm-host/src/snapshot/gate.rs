@@ -1,7 +1,7 @@
 //! What a guest may ask of WASI while its snapshot is made.
 //!
-//! Everything that answers the same in each instance: arguments, environment, output, and that there are no files. The functions of
-//! `http_handler` need no gate: before a request only those work that a snapshot may have seen.
+//! Everything that answers the same in each instance: arguments, environment, output, and that there are no files. The
+//! functions of `http_handler` need no gate: before a request only those work that a snapshot may have seen.
 
 use wasmtime::{ExternType, Linker, Module};
 
@@ -19,8 +19,8 @@ pub(super) struct Refusal {
 
 const RANDOM: &str = "all its instances would share these random bytes. Choose `shared-seed` for its snapshot if it makes nothing \
                       secret or unique from them";
-const TIME: &str = "in all its instances it would be the time of the snapshot. Choose `shared-seed` for its snapshot if it can \
-                    live with that";
+const TIME: &str = "in all its instances it would be the time of the snapshot. Choose `shared-seed` for its snapshot if it can live \
+                    with that; random bytes drawn at start are shared then too, so it may make nothing secret or unique from them";
 const FILES: &str = "an open file can't be in a snapshot, and what was read from or written to a mounted directory wouldn't happen \
                      again for other instances. Use files in requests only";
 

@@ -63,8 +63,9 @@ impl<H: Host> Source<'_, H> {
         let mut wizer = Wizer::new();
         // Taken out, and `_initialize` with it.
         wizer.init_func("_start");
-        let (context, readable) =
-            wizer.instrument(self.wasm).map_err(|error| self.refused(format!("{error:#}")))?;
+        let (context, readable) = wizer
+            .instrument(self.wasm)
+            .map_err(|error| self.refused(format!("its state can't be read from outside: {error:#}")))?;
 
         let module = self.compile(&readable)?;
         let blueprint = gate::close(&mut self.linker, &module, self.snapshot, self.wasi)
