@@ -89,9 +89,32 @@ pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) grants: GrantArgs,
 
+    /// Say too whether the guest can be initialised once for all its instances, and if not, why; `shared-seed` when all of
+    /// them may have the same random bytes and times from then [default: not asked; without a value: on]
+    #[arg(long, value_enum, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    pub(crate) snapshot: Option<SnapshotMode>,
+
     /// Print the report as JSON [default: as text]
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// What may be in a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SnapshotMode {
+    /// Nothing that should differ between instances
+    On,
+    /// Random bytes and times too
+    SharedSeed,
+}
+
+impl From<SnapshotMode> for http_wasm_tower::Snapshot {
+    fn from(mode: SnapshotMode) -> Self {
+        match mode {
+            SnapshotMode::On => Self::On,
+            SnapshotMode::SharedSeed => Self::SharedSeed,
+        }
+    }
 }
 
 #[derive(Debug, clap::Args)]

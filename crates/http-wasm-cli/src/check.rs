@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::Write as _;
 
-use http_wasm_tower::Guest;
+use http_wasm_tower::{Guest, LoadError};
 use serde::Serialize;
 
 use crate::config::Check;
@@ -12,19 +12,39 @@ use crate::guest;
 
 /// Loads the guest and reports on it: on stdout what it is, on stderr what is wrong with it, and as JSON both on stdout.
 pub(crate) fn run(check: &Check) -> Result<(), Failure> {
-    let engine = http_wasm_tower::engine()?;
-    let loaded = guest::load(&engine, &check.guest);
+    let checked = load(check);
     if check.json {
-        let report = match &loaded {
-            Ok(guest) => serde_json::to_value(Report::of(guest)),
+        let report = match &checked {
+            Ok((report, _)) => serde_json::to_value(report),
             Err(failure) => Ok(serde_json::json!({ "valid": false, "error": failure.to_string() })),
         };
         let report =
             report.map_err(|error| Failure::Other(format!("cannot put the report as JSON: {error}")))?;
         print(&report)?;
-        loaded.map(drop)
-    } else {
-        print(&Report::of(&loaded?))
+    }
+    let (report, refused) = checked?;
+    if !check.json {
+        print(&report)?;
+    }
+    refused.map_or(Ok(()), |refused| Err(refused.into()))
+}
+
+/// What the guest is, and the refusal if the snapshot that was asked for can't be.
+fn load(check: &Check) -> Result<(Report, Option<LoadError>), Failure> {
+    let engine = http_wasm_tower::engine()?;
+    let Some(snapshot) = check.snapshot else {
+        return Ok((Report::of(&guest::load(&engine, &check.guest)?, None), None));
+    };
+    match guest::configure(&engine, &check.guest).snapshot(snapshot).load_file(&check.guest.path) {
+        Ok(guest) => {
+            let answer = SnapshotReport::possible(&guest);
+            Ok((Report::of(&guest, Some(answer)), None))
+        }
+        Err(refused @ LoadError::Snapshot { .. }) => {
+            let answer = SnapshotReport::refused(&refused);
+            Ok((Report::of(&guest::load(&engine, &check.guest)?, Some(answer)), Some(refused)))
+        }
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -47,10 +67,51 @@ struct Report {
     memory_bytes_at_start: usize,
     compile_milliseconds: f64,
     instantiation_milliseconds: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    snapshot: Option<SnapshotReport>,
+}
+
+/// Whether instances can begin with a snapshot.
+#[derive(Debug, Serialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+enum SnapshotReport {
+    /// No code runs when an instance is made.
+    NotNeeded,
+    Possible {
+        /// What each instance is spared.
+        start_milliseconds: f64,
+        module_bytes: usize,
+    },
+    Refused {
+        reason: String,
+        /// Innermost first; empty when the module itself is the reason.
+        calls: Vec<String>,
+    },
+}
+
+impl SnapshotReport {
+    fn possible(guest: &Guest) -> Self {
+        match guest.facts().snapshot {
+            None => Self::NotNeeded,
+            Some(facts) => Self::Possible {
+                start_milliseconds: facts.start_time.as_secs_f64() * 1e3,
+                module_bytes: facts.module_bytes,
+            },
+        }
+    }
+
+    fn refused(error: &LoadError) -> Self {
+        let (reason, backtrace) = match error {
+            LoadError::Snapshot { reason, backtrace, .. } => (reason.clone(), backtrace.as_deref()),
+            error => (error.to_string(), None),
+        };
+        let calls = backtrace.into_iter().flat_map(str::lines).skip(1).map(|line| line.trim().to_owned());
+        Self::Refused { reason, calls: calls.collect() }
+    }
 }
 
 impl Report {
-    fn of(guest: &Guest) -> Self {
+    fn of(guest: &Guest, snapshot: Option<SnapshotReport>) -> Self {
         let facts = guest.facts();
         let inspection = &facts.inspection;
         let start_functions = [
@@ -73,6 +134,7 @@ impl Report {
             memory_bytes_at_start: facts.memory_bytes,
             compile_milliseconds: facts.compile_time.as_secs_f64() * 1e3,
             instantiation_milliseconds: facts.start_time.as_secs_f64() * 1e3,
+            snapshot,
         }
     }
 }
@@ -87,7 +149,28 @@ impl fmt::Display for Report {
         line(f, "runs at start", &list(&self.start_functions))?;
         line(f, "memory at start", &format!("{} KiB", self.memory_bytes_at_start / 1024))?;
         line(f, "compilation", &format!("{:.1} ms", self.compile_milliseconds))?;
-        write!(f, "  {:<18} {:.3} ms", "instantiation", self.instantiation_milliseconds)
+        write!(f, "  {:<18} {:.3} ms", "instantiation", self.instantiation_milliseconds)?;
+        match &self.snapshot {
+            Some(snapshot) => write!(f, "\n  {:<18} {snapshot}", "snapshot"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for SnapshotReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotNeeded => write!(f, "not needed: nothing runs at start"),
+            Self::Possible { start_milliseconds, module_bytes } => write!(
+                f,
+                "yes: spares each instance {start_milliseconds:.1} ms of start-up; {} KiB with the module",
+                module_bytes / 1024
+            ),
+            Self::Refused { reason, calls } => {
+                write!(f, "no: {reason}")?;
+                calls.iter().try_for_each(|call| write!(f, "\n  {:<18}   {call}", ""))
+            }
+        }
     }
 }
 

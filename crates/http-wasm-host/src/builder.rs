@@ -13,11 +13,12 @@ use crate::guest::{Guest, Parts};
 use crate::host::Host;
 use crate::hostcalls;
 use crate::inspect::{self, Inspection, shim};
-use crate::instance::{Blueprint, Calls};
+use crate::instance::{Blueprint, Calls, Startup};
 use crate::limits::Limits;
 use crate::link::link;
 use crate::observer::Observer;
 use crate::pool::PoolSettings;
+use crate::snapshot::{self, Snapshot};
 use crate::state::Shared;
 use crate::wasi::{self, Mount, WasiConfig};
 
@@ -32,6 +33,7 @@ pub struct GuestBuilder {
     pool: PoolSettings,
     observer: Option<Arc<dyn Observer>>,
     wasi: WasiConfig,
+    snapshot: Snapshot,
     #[cfg(feature = "mutations")]
     mutation: Option<crate::mutation::Mutation>,
 }
@@ -46,6 +48,7 @@ impl GuestBuilder {
             pool: PoolSettings::default(),
             observer: None,
             wasi: WasiConfig::default(),
+            snapshot: Snapshot::Off,
             #[cfg(feature = "mutations")]
             mutation: None,
         }
@@ -99,6 +102,12 @@ impl GuestBuilder {
         self
     }
 
+    /// Whether instances begin with a snapshot of the initialised guest, in place of each being initialised. Off by default.
+    pub fn snapshot(mut self, snapshot: Snapshot) -> Self {
+        self.snapshot = snapshot;
+        self
+    }
+
     /// Breaks one rule of the ABI, for tests of tests.
     #[cfg(feature = "mutations")]
     #[doc(hidden)]
@@ -137,9 +146,6 @@ impl GuestBuilder {
         let points: Vec<_> = hostcalls::SUSPENDING.into_iter().chain(wasi::SUSPENDING).collect();
         let wasm = shim::add_suspension_points(&inspection.take_wasm(), &points)
             .map_err(|error| refused(error.to_string()))?;
-        let code = self.engine.code(&wasm, &self.limits).map_err(refused)?;
-        let compile_time = started.elapsed();
-
         let calls = Calls {
             always_waits: always_waits(&inspection, &self.wasi),
             waits_for_bodies: hostcalls::SUSPENDING.iter().any(|(_, name)| inspection.imports_handler(name)),
@@ -150,24 +156,27 @@ impl GuestBuilder {
             exports_initialize: inspection.exports_initialize(),
             exports_start: inspection.exports_start(),
         };
-        let shared = Shared {
+        let shared = Arc::new(Shared {
             name: name.clone(),
             config: self.config,
             limits: self.limits,
             #[cfg(feature = "mutations")]
             mutation: self.mutation,
+        });
+        let mut startup = Startup { engine: self.engine, shared, wasi: self.wasi, calls, image: None };
+        if self.snapshot != Snapshot::Off && startup.calls.run_at_start() {
+            let image = snapshot::image::<H>(&wasm, self.snapshot, &startup)?;
+            startup.calls = startup.calls.started();
+            startup.image = Some(image);
+        }
+        let code = match &startup.image {
+            Some(image) => image.code.clone(),
+            None => startup.engine.code(&wasm, &startup.shared.limits).map_err(refused)?,
         };
-        let pre =
-            link(&code.get().module, &self.wasi, &shared).map_err(|error| refused(format!("{error:#}")))?;
-        let blueprint = Blueprint {
-            engine: self.engine,
-            code,
-            pre,
-            overflow: OnceLock::new(),
-            shared: Arc::new(shared),
-            wasi: self.wasi,
-            calls,
-        };
+        let pre = link(&code.get().module, &startup.wasi, &startup.shared)
+            .map_err(|error| refused(format!("{error:#}")))?;
+        let compile_time = started.elapsed();
+        let blueprint = Blueprint { startup, code, pre, overflow: OnceLock::new() };
         let parts = Parts {
             pool: self.pool,
             observer: self.observer,
@@ -187,6 +196,7 @@ impl fmt::Debug for GuestBuilder {
             .field("limits", &self.limits)
             .field("pool", &self.pool)
             .field("wasi", &self.wasi)
+            .field("snapshot", &self.snapshot)
             .finish_non_exhaustive()
     }
 }

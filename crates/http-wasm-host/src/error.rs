@@ -47,6 +47,16 @@ pub enum LoadError {
         /// Which grant, and what is wrong with it.
         reason: String,
     },
+    /// The guest can't be snapshotted; see [`Snapshot`](crate::Snapshot).
+    #[error("guest {guest} can't be snapshotted: {reason}; it can be loaded with its snapshot off")]
+    Snapshot {
+        /// The guest's name.
+        guest: Arc<str>,
+        /// What it has or did that can't be in a snapshot.
+        reason: String,
+        /// The guest's call stack when it did so, innermost first; `None` when the module itself is the reason.
+        backtrace: Option<String>,
+    },
     /// The first instance could not be made.
     #[error("failed to start: {0}")]
     Start(Error),

@@ -16,6 +16,7 @@ use crate::link::link;
 #[cfg(feature = "mutations")]
 use crate::mutation::Mutation;
 use crate::observer::Call;
+use crate::snapshot::Image;
 use crate::state::{Shared, State};
 use crate::stats::{Counters, DropReason, Live};
 use crate::suspend::{self, Mode, Suspension};
@@ -50,7 +51,7 @@ impl Default for Pin {
 }
 
 /// How a guest's functions are called, the same for all its instances.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Calls {
     /// Some import may have to wait whatever the exchange: a sleep, a file.
     pub(crate) always_waits: bool,
@@ -66,56 +67,68 @@ pub(crate) struct Calls {
     pub(crate) exports_start: bool,
 }
 
+impl Calls {
+    /// Whether making an instance runs code of the guest.
+    pub(crate) fn run_at_start(&self) -> bool {
+        self.has_start || self.exports_initialize || self.exports_start
+    }
+
+    /// The same for instances whose start-up has been run.
+    pub(crate) fn started(self) -> Self {
+        Self { has_start: false, exports_initialize: false, exports_start: false, ..self }
+    }
+}
+
 /// What it takes to make instances.
 pub(crate) struct Blueprint<H: Host> {
-    pub(crate) engine: Engine,
+    pub(crate) startup: Startup,
     pub(crate) code: SharedCode,
     pub(crate) pre: InstancePre<State<H>>,
     /// For instances that find no slot, linked when there is the first.
     pub(crate) overflow: OnceLock<Result<InstancePre<State<H>>, String>>,
+}
+
+/// What goes into an instance beside its module, and what is run until it can serve.
+#[derive(Clone)]
+pub(crate) struct Startup {
+    pub(crate) engine: Engine,
     pub(crate) shared: Arc<Shared>,
     pub(crate) wasi: WasiConfig,
     pub(crate) calls: Calls,
+    /// The snapshot that instances begin with, if there is one.
+    pub(crate) image: Option<Arc<Image>>,
 }
 
-impl<H: Host> Blueprint<H> {
-    /// A store for an instance that is made by `pre`.
-    fn store(&self, counters: &Arc<Counters>, pre: &InstancePre<State<H>>) -> Result<Store<State<H>>, Error> {
-        let wasi =
-            WasiState::new(&self.wasi).map_err(|reason| self.failed(None, &wasmtime::Error::msg(reason)))?;
+impl Startup {
+    /// What an instance lives in, as it is before start-up.
+    pub(crate) fn store<H: Host>(
+        &self,
+        engine: &wasmtime::Engine,
+        counters: &Arc<Counters>,
+    ) -> wasmtime::Result<Store<State<H>>> {
+        let mut wasi = WasiState::new(&self.wasi).map_err(wasmtime::Error::msg)?;
+        let mut features = Features::NONE;
+        if let Some(image) = &self.image {
+            wasi.set_clock(image.clock);
+            features = image.features;
+        }
         let state = State {
             guest: self.shared.clone(),
-            features: Features::NONE,
+            features,
             exchange: None,
             suspension: Suspension::new(self.engine.clone(), self.calls.slow.clone()),
             wasi,
             memory: None,
             quota: self.engine.quota(counters, &self.shared.limits),
         };
-        let mut store = Store::new(pre.module().engine(), state);
+        let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.quota);
         store.epoch_deadline_callback(suspend::on_epoch);
         Ok(store)
     }
 
-    /// How instances are made that find no slot; `None` where all are made in that way.
-    fn overflow(&self) -> Option<Result<&InstancePre<State<H>>, Error>> {
-        let module = self.code.get().overflow()?;
-        let pre = self
-            .overflow
-            .get_or_init(|| link(module?, &self.wasi, &self.shared).map_err(|e| format!("{e:#}")));
-        Some(pre.as_ref().map_err(|reason| self.failed(None, &wasmtime::Error::msg(reason.clone()))))
-    }
-
-    fn failed(&self, store: Option<&Store<State<H>>>, error: &wasmtime::Error) -> Error {
-        match store {
-            Some(store) => store.data().failed(None, error),
-            None => Error::from_wasmtime(self.shared.name.clone(), None, error),
-        }
-    }
-
     /// Runs the start-up of an instance: wasm start function, `_initialize`, `_start`, whatever is there.
-    async fn start(
+    pub(crate) async fn start<H: Host>(
         &self,
         store: &mut Store<State<H>>,
         pre: &InstancePre<State<H>>,
@@ -144,6 +157,20 @@ impl<H: Host> Blueprint<H> {
         }
         Ok(instance)
     }
+
+    fn failed(&self, error: &wasmtime::Error) -> Error {
+        Error::from_wasmtime(self.shared.name.clone(), None, error)
+    }
+}
+
+impl<H: Host> Blueprint<H> {
+    /// How instances are made that find no slot; `None` where all are made in that way.
+    fn overflow(&self) -> Option<Result<&InstancePre<State<H>>, Error>> {
+        let Startup { shared, wasi, .. } = &self.startup;
+        let module = self.code.get().overflow()?;
+        let pre = self.overflow.get_or_init(|| link(module?, wasi, shared).map_err(|e| format!("{e:#}")));
+        Some(pre.as_ref().map_err(|reason| self.startup.failed(&wasmtime::Error::msg(reason.clone()))))
+    }
 }
 
 fn exit_code(error: &wasmtime::Error) -> Option<u32> {
@@ -157,16 +184,20 @@ impl<H: Host> Instance<H> {
     /// Makes an instance: in a slot if one is free, else with what the system gives.
     pub(crate) async fn make(home: &Arc<guest::Inner<H>>, live: Live) -> Result<Box<Self>, Error> {
         let blueprint = &home.blueprint;
-        let mut store = blueprint.store(&home.counters, &blueprint.pre)?;
-        let mut started = blueprint.start(&mut store, &blueprint.pre).await;
+        let startup = &blueprint.startup;
+        let new_store = |pre: &InstancePre<_>| {
+            startup.store(pre.module().engine(), &home.counters).map_err(|error| startup.failed(&error))
+        };
+        let mut store = new_store(&blueprint.pre)?;
+        let mut started = startup.start(&mut store, &blueprint.pre).await;
         if started.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>())
             && let Some(pre) = blueprint.overflow()
         {
             let pre = pre?;
-            store = blueprint.store(&home.counters, pre)?;
-            started = blueprint.start(&mut store, pre).await;
+            store = new_store(pre)?;
+            started = startup.start(&mut store, pre).await;
         }
-        let failed = |store: &Store<_>, error| blueprint.failed(Some(store), &error);
+        let failed = |store: &Store<State<H>>, error| store.data().failed(None, &error);
         let instance = started.map_err(|error| failed(&store, error))?;
         let memory = instance.get_memory(&mut store, "memory");
         store.data_mut().memory = memory;
@@ -241,7 +272,7 @@ impl<H: Host> Instance<H> {
     async fn run_request(&mut self) -> Result<bool, Error> {
         let mode = self.mode();
         let Self { store, handle_request, home, .. } = self;
-        let called = call(store, &home.blueprint.calls, mode, handle_request, ()).await;
+        let called = call(store, &home.blueprint.startup.calls, mode, handle_request, ()).await;
         #[cfg(feature = "mutations")]
         let called = called.map(|packed| self.mutate_ctx_next(packed));
         let ctx_next = CtxNext::unpack(called.map_err(|error| self.failed(Phase::Request, &error))?);
@@ -276,7 +307,7 @@ impl<H: Host> Instance<H> {
         let mode = self.mode();
         let Self { store, handle_response, home, pin, .. } = self;
         let params = (pin.req_ctx, u32::from(is_error));
-        let called = call(store, &home.blueprint.calls, mode, handle_response, params).await;
+        let called = call(store, &home.blueprint.startup.calls, mode, handle_response, params).await;
         called.map_err(|error| self.failed(Phase::Response, &error))?;
         self.exchange()?.finish_response();
         Ok(())
@@ -299,7 +330,7 @@ impl<H: Host> Instance<H> {
     }
 
     fn mode(&self) -> Mode {
-        let calls = &self.home.blueprint.calls;
+        let calls = &self.home.blueprint.startup.calls;
         let waits = calls.always_waits
             || calls.slow.load(Ordering::Relaxed)
             || calls.waits_for_bodies && self.store.data().exchange.as_ref().is_some_and(Exchange::may_wait);

@@ -1,6 +1,6 @@
 //! Joins a module with the host functions that it may call.
 
-use wasmtime::{InstancePre, Linker, Module};
+use wasmtime::{Engine, InstancePre, Linker, Module};
 
 use crate::host::Host;
 use crate::hostcalls;
@@ -13,7 +13,16 @@ pub(crate) fn link<H: Host>(
     wasi: &WasiConfig,
     shared: &Shared,
 ) -> wasmtime::Result<InstancePre<State<H>>> {
-    let mut linker = Linker::<State<H>>::new(module.engine());
+    linker(module.engine(), wasi, shared)?.instantiate_pre(module)
+}
+
+/// All host functions.
+pub(crate) fn linker<H: Host>(
+    engine: &Engine,
+    wasi: &WasiConfig,
+    shared: &Shared,
+) -> wasmtime::Result<Linker<State<H>>> {
+    let mut linker = Linker::<State<H>>::new(engine);
     hostcalls::add_to_linker(&mut linker)?;
     wasi::add_to_linker(&mut linker, wasi)?;
     #[cfg(feature = "mutations")]
@@ -22,5 +31,5 @@ pub(crate) fn link<H: Host>(
     }
     #[cfg(not(feature = "mutations"))]
     let _ = shared;
-    linker.instantiate_pre(module)
+    Ok(linker)
 }

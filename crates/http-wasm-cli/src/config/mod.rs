@@ -7,6 +7,7 @@ mod upstream;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http_wasm_tower::Snapshot;
 use thiserror::Error;
 
 use crate::args::{Args, CheckArgs, CommandArgs, GrantArgs, LogFormat, ServeArgs, TckArgs};
@@ -51,6 +52,8 @@ pub(crate) enum Guests {
 #[derive(Debug)]
 pub(crate) struct Check {
     pub(crate) guest: GuestSpec,
+    /// The snapshot to try, if one is asked for.
+    pub(crate) snapshot: Option<Snapshot>,
     pub(crate) json: bool,
 }
 
@@ -125,7 +128,8 @@ impl Serve {
 impl Check {
     fn resolve(args: CheckArgs) -> Result<Self, ConfigError> {
         let grants = resolve_grants(args.grants)?;
-        Ok(Self { guest: GuestSpec::resolve(args.guest, args.guest_config, grants)?, json: args.json })
+        let guest = GuestSpec::resolve(args.guest, args.guest_config, grants)?;
+        Ok(Self { guest, snapshot: args.snapshot.map(Into::into), json: args.json })
     }
 }
 

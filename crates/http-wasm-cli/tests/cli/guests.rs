@@ -117,6 +117,52 @@ fn check_tells_what_a_guest_needs() {
     assert_eq!(report["memory_bytes_at_start"], 65_536);
 }
 
+/// A guest that does `start` when it is initialised.
+fn initialised(start: &str) -> NamedTempFile {
+    guest(&format!(
+        r#"(module
+          (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+          (memory (export "memory") 1)
+          (func $seed (drop (call $random (i32.const 0) (i32.const 8))))
+          (func (export "_initialize") {start})
+          (func (export "handle_request") (result i64) (i64.const 1))
+          (func (export "handle_response") (param i32 i32)))"#
+    ))
+}
+
+#[test]
+fn check_tells_whether_a_guest_can_be_initialised_once_for_all_instances() {
+    let report = |args: &[&str], guest: &NamedTempFile| {
+        let output = run(&[&["check", path(guest)], args].concat());
+        (
+            output.status.code(),
+            String::from_utf8(output.stdout).unwrap(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    let (code, text, _) =
+        report(&["--snapshot"], &initialised("(memory.fill (i32.const 0) (i32.const 7) (i32.const 9))"));
+    assert!(code == Some(0) && text.contains("snapshot           yes: spares each instance"), "{text}");
+    let (code, text, _) = report(&["--snapshot"], &guest(ADDS_CONFIG));
+    assert!(code == Some(0) && text.contains("not needed: nothing runs at start"), "{text}");
+
+    let seeds = initialised("(call $seed)");
+    let (code, text, stderr) = report(&["--snapshot"], &seeds);
+    assert_eq!(code, Some(65));
+    for part in ["a valid guest", "snapshot           no: it called `random_get`", "`shared-seed`", "!seed"] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    assert!(stderr.contains("can't be snapshotted"), "{stderr}");
+    assert_eq!(report(&["--snapshot=shared-seed"], &seeds).0, Some(0));
+    let (code, text, _) = report(&["--json", "--snapshot"], &seeds);
+    let report: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(
+        (code, &report["valid"], &report["snapshot"]["answer"]),
+        (Some(65), &true.into(), &"refused".into())
+    );
+    assert!(report["snapshot"]["calls"][0].as_str().unwrap().ends_with("!seed"), "{report}");
+}
+
 #[test]
 fn a_guest_that_is_not_valid_exits_with_65_and_all_that_is_wrong_with_it() {
     let guest = guest(r#"(module (import "env" "abort" (func)) (func (export "handle_request")))"#);

@@ -33,11 +33,11 @@ impl Code {
     }
 }
 
-/// Loads code that [`Module::serialize`] gave in this process.
+/// Loads code that this process has made itself.
 #[expect(unsafe_code, reason = "the one place where compiled code is loaded that wasmtime didn't just make")]
 fn load_own(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Module> {
-    // SAFETY: the bytes come from `serialize` of a module of this process, a moment ago, and nobody could change them
-    // in between.
+    // SAFETY: the callers have the bytes from `Module::serialize` or `Engine::precompile_module`, a moment ago, and nobody could
+    // change them in between.
     unsafe { Module::deserialize(engine, bytes) }
 }
 
@@ -63,10 +63,16 @@ impl SharedCode {
 }
 
 impl Codes {
-    /// The code for `wasm`, compiled unless it is in use already.
-    pub(super) fn get(&self, engines: &Engines, wasm: &[u8], slots: bool) -> Result<SharedCode, String> {
+    /// The code for `wasm`, compiled unless it is in use already. `private` code isn't written to disk.
+    pub(super) fn get(
+        &self,
+        engines: &Engines,
+        wasm: &[u8],
+        slots: bool,
+        private: bool,
+    ) -> Result<SharedCode, String> {
         let shelf = self.shelf((Sha256::digest(wasm).into(), slots));
-        match shelf.get_or_init(|| compile(engines, wasm, slots)) {
+        match shelf.get_or_init(|| compile(engines, wasm, slots, private)) {
             Ok(_) => Ok(SharedCode(shelf)),
             Err(error) => Err(error.clone()),
         }
@@ -84,14 +90,19 @@ impl Codes {
     }
 }
 
-fn compile(engines: &Engines, wasm: &[u8], slots: bool) -> Result<Code, String> {
+fn compile(engines: &Engines, wasm: &[u8], slots: bool, private: bool) -> Result<Code, String> {
+    let load = |engine: &Engine| match private {
+        // The only way past wasmtime's cache.
+        true => load_own(engine, &engine.precompile_module(wasm)?),
+        false => Module::from_binary(engine, wasm),
+    };
     if let (Some(engine), true) = (&engines.slots, slots) {
         // A module may need more than a slot has; what else may be wrong with it, the other engine finds as well.
-        if let Ok(module) = Module::from_binary(engine, wasm) {
+        if let Ok(module) = load(engine) {
             let overflow = Overflow { engine: engines.on_demand.clone(), module: OnceLock::new() };
             return Ok(Code { module, overflow: Some(overflow) });
         }
     }
-    let module = Module::from_binary(&engines.on_demand, wasm).map_err(|e| format!("{e:#}"))?;
+    let module = load(&engines.on_demand).map_err(|e| format!("{e:#}"))?;
     Ok(Code { module, overflow: None })
 }

@@ -21,6 +21,7 @@ use self::wasm::{Engines, Settings, TABLE_ELEMENTS};
 use crate::error::LoadError;
 use crate::limits::Limits;
 use crate::runtime::{NoRuntime, Runtime, Task};
+use crate::snapshot::Images;
 use crate::stats::Counters;
 
 pub(crate) use self::block_on::block_on;
@@ -39,6 +40,7 @@ pub struct Engine(Arc<Inner>);
 struct Inner {
     engines: Engines,
     codes: Codes,
+    images: Images,
     memory: Arc<Budget>,
     runtime: Box<dyn Runtime>,
     housekeeping: Housekeeping,
@@ -83,7 +85,13 @@ impl Engine {
     pub(crate) fn code(&self, wasm: &[u8], limits: &Limits) -> Result<SharedCode, String> {
         // A table in a slot can't grow beyond it.
         let slots = limits.table_elements <= TABLE_ELEMENTS;
-        self.0.codes.get(&self.0.engines, wasm, slots)
+        self.0.codes.get(&self.0.engines, wasm, slots, false)
+    }
+
+    /// The same for a module that holds what nobody else should see: it stays in memory.
+    pub(crate) fn private_code(&self, wasm: &[u8], limits: &Limits) -> Result<SharedCode, String> {
+        let slots = limits.table_elements <= TABLE_ELEMENTS;
+        self.0.codes.get(&self.0.engines, wasm, slots, true)
     }
 
     pub(crate) fn quota(&self, counters: &Arc<Counters>, limits: &Limits) -> Quota {
@@ -96,8 +104,12 @@ impl Engine {
         Instant::now().checked_add(delay).map(|at| self.0.housekeeping.wake_at(at, waker))
     }
 
-    /// For unit tests that need no guest.
-    #[cfg(test)]
+    /// The snapshots of its guests.
+    pub(crate) fn images(&self) -> &Images {
+        &self.0.images
+    }
+
+    /// For a module that is used once.
     pub(crate) fn wasm(&self) -> &wasmtime::Engine {
         &self.0.engines.on_demand
     }
@@ -188,6 +200,7 @@ impl EngineBuilder {
         Ok(Engine(Arc::new(Inner {
             engines,
             codes: Codes::default(),
+            images: Images::default(),
             memory: Arc::new(Budget::new(self.memory_budget)),
             runtime: self.runtime,
             housekeeping: Housekeeping::default(),

@@ -17,6 +17,7 @@ use crate::instance::{Blueprint, Instance};
 use crate::observer::Observer;
 use crate::pinned::{Outcome, Pinned};
 use crate::pool::{Pool, PoolSettings, PooledInstance};
+use crate::snapshot::SnapshotFacts;
 use crate::stats::{Counters, DropReason, Live, PoolStats};
 
 use self::backoff::Backoff;
@@ -77,10 +78,12 @@ pub struct GuestFacts {
     pub features: Features,
     /// Memory of the first instance after its start-up, in bytes.
     pub memory_bytes: usize,
-    /// How long compiling took.
+    /// How long compiling took, and making the snapshot, unless another guest had it already.
     pub compile_time: Duration,
     /// How long making the first instance took.
     pub start_time: Duration,
+    /// The snapshot that instances begin with. None if none was asked for, or no code runs at start-up.
+    pub snapshot: Option<SnapshotFacts>,
 }
 
 impl<H: Host> Guest<H> {
@@ -116,6 +119,7 @@ impl<H: Host> Guest<H> {
             memory_bytes: first.memory_size(),
             compile_time: parts.compile_time,
             start_time: started.elapsed(),
+            snapshot: inner.blueprint.startup.image.as_ref().map(|image| image.facts),
         };
         let sweep = Sweep::start(&inner);
         let guest = Self(Arc::new(Handle { inner, facts, sweep }));
@@ -204,7 +208,7 @@ impl<H: Host> Inner<H> {
     async fn make_unless_hopeless(self: &Arc<Self>) -> Result<Box<Instance<H>>, Error> {
         let attempt = self.backoff.attempt().map_err(|wait| {
             let reason = "it has repeatedly failed to start and is tried again later";
-            Error::unavailable(self.blueprint.shared.name.clone(), reason.into(), wait)
+            Error::unavailable(self.blueprint.startup.shared.name.clone(), reason.into(), wait)
         })?;
         let made = self.make().await;
         match &made {
@@ -231,11 +235,11 @@ impl<H: Host> Inner<H> {
     }
 
     pub(crate) fn engine(&self) -> &Engine {
-        &self.blueprint.engine
+        &self.blueprint.startup.engine
     }
 
     pub(crate) fn name(&self) -> &str {
-        &self.blueprint.shared.name
+        &self.blueprint.startup.shared.name
     }
 
     /// Counts an instance that is dropped.

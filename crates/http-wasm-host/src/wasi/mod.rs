@@ -18,7 +18,7 @@ mod tests;
 
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::{Caller, Linker};
 
@@ -62,6 +62,16 @@ impl WasiState {
         };
         let (stdout, stderr) = Default::default();
         Ok(Self { made: Instant::now(), stdout, stderr, waiting: None, files })
+    }
+
+    /// What the monotonic clock shows.
+    pub(crate) fn clock(&self) -> Duration {
+        self.made.elapsed()
+    }
+
+    /// Lets the monotonic clock go on from `clock`. On a machine that hasn't run for so long, from what can be told.
+    pub(crate) fn set_clock(&mut self, clock: Duration) {
+        self.made = self.made.checked_sub(clock).unwrap_or(self.made);
     }
 
     /// Logs unfinished lines, as nobody knows when the guest will be called again.

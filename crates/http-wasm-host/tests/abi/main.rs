@@ -23,6 +23,7 @@ mod read_response;
 mod request_trailers;
 mod response_trailers;
 mod runtime;
+mod snapshot;
 mod special_headers;
 mod startup;
 mod status;

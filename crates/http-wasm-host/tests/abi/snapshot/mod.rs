@@ -1,0 +1,77 @@
+//! Guests whose instances begin with a snapshot of the initialised state.
+
+mod cache;
+mod refused;
+mod requests;
+mod state;
+mod wasi;
+
+use http_wasm_host::{Error, Guest, GuestBuilder, InMemoryHost, LoadError, Pinned, Snapshot};
+
+use crate::support::{Probe, Wat, block_on, engine, get};
+
+/// A module that does `initialize` when it is initialised, and shows the first 16 bytes of its memory in the response. It
+/// proceeds, so that requests between their phases keep as many instances.
+fn shows(imports: &str, items: &str, initialize: &str) -> String {
+    format!(
+        r#"(module {imports}
+          (import "http_handler" "write_body" (func $write_body (param i32 i32 i32)))
+          (memory (export "memory") 1)
+          {items}
+          (func $initialize (export "_initialize") {initialize})
+          (func (export "handle_request") (result i64)
+            (call $write_body (i32.const 1) (i32.const 0) (i32.const 16))
+            (i64.const 1))
+          (func (export "handle_response") (param i32 i32)))"#
+    )
+}
+
+fn builder(snapshot: Snapshot) -> GuestBuilder {
+    Guest::<InMemoryHost>::builder(engine()).name("probe").snapshot(snapshot)
+}
+
+fn load(text: &str, snapshot: Snapshot) -> Probe<InMemoryHost> {
+    Probe::new(builder(snapshot).load(text.as_bytes()).unwrap_or_else(|error| panic!("{error}\n{text}")))
+}
+
+/// What each of `count` instances shows.
+fn shown(probe: &Probe<InMemoryHost>, count: usize) -> Vec<Vec<u8>> {
+    let pinned: Vec<_> = (0..count).map(|_| probe.next(get())).collect();
+    assert!(probe.stats().live >= count as u64);
+    let body =
+        |pinned: Pinned<InMemoryHost>| block_on(pinned.handle_response()).unwrap().response.take_body().0;
+    pinned.into_iter().map(body).collect()
+}
+
+/// Why the module is refused.
+#[track_caller]
+fn refusal(text: &str, snapshot: Snapshot) -> String {
+    refusal_of(builder(snapshot), text)
+}
+
+#[track_caller]
+fn refusal_of(builder: GuestBuilder, text: &str) -> String {
+    match builder.load::<InMemoryHost>(text.as_bytes()) {
+        Err(error @ LoadError::Snapshot { .. }) => error.to_string(),
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("it was loaded: {text}"),
+    }
+}
+
+/// A guest of the tests' own language, with a snapshot.
+fn snapshotted(wat: &Wat) -> Probe<InMemoryHost> {
+    Probe::new(try_snapshot(wat).unwrap_or_else(|error| panic!("{error}")))
+}
+
+fn try_snapshot(wat: &Wat) -> Result<Guest<InMemoryHost>, LoadError> {
+    wat.builder(engine()).snapshot(Snapshot::On).load(wat.text().as_bytes())
+}
+
+/// The functions of a backtrace. Their places in the module differ with and without a snapshot.
+fn functions(error: &Error) -> Vec<&str> {
+    error.backtrace().unwrap().lines().filter_map(|line| line.split_once('!')).map(|(_, name)| name).collect()
+}
+
+const RANDOM: &str =
+    r#"(import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))"#;
+const DRAW: &str = "(drop (call $random (i32.const 0) (i32.const 16)))";

@@ -1,0 +1,70 @@
+//! Requests served by instances that begin with a snapshot: they wait, fail and go back to the pool as others do.
+
+use http_wasm_host::{ErrorKind, InMemoryHost, Outcome, Snapshot};
+
+use super::{functions, load, shows, snapshotted};
+use crate::support::{ByHand, Wat, block_on, eof, get, guest, number, proceeds};
+
+#[test]
+fn a_guest_waits_for_a_body_after_a_snapshot() {
+    let probe = snapshotted(&proceeds("(call $read 0 100)").on_initialize("(call $note 1)"));
+    let mut host = InMemoryHost::new("POST", "/");
+    let feed = host.request.feed_body();
+    let mut call = ByHand::new(probe.0.handle_request(host));
+    call.waits();
+    feed.push("abc");
+    feed.finish(None);
+    let Ok(Outcome::Next(pinned)) = call.ends() else { panic!("the guest proceeds") };
+    drop(call);
+    block_on(pinned.handle_response()).unwrap();
+    assert_eq!(probe.notes(), [number(1), eof("abc")]);
+}
+
+#[test]
+fn a_guest_sleeps_in_requests_after_a_snapshot_in_all_instances_at_once() {
+    let import = r#"(import "wasi_snapshot_preview1" "poll_oneoff"
+      (func $poll (param i32 i32 i32 i32) (result i32)))"#;
+    // Ten milliseconds by the monotonic clock. The answer, and the number of events.
+    let data = r#"(data (i32.const 144) "\01\00\00\00\00\00\00\00\80\96\98\00")"#;
+    let sleep = "(i32.store (i32.const 0)
+        (call $poll (i32.const 128) (i32.const 256) (i32.const 1) (i32.const 4)))
+      (call $write_body";
+    let text =
+        shows(import, data, "(i32.store (i32.const 8) (i32.const 7))").replace("(call $write_body", sleep);
+    let probe = load(&text, Snapshot::On);
+    let mut calls: Vec<_> = (0..3).map(|_| ByHand::new(probe.0.handle_request(get()))).collect();
+    calls.iter_mut().for_each(ByHand::waits);
+    for mut call in calls {
+        crate::support::eventually("the timer wakes the guest", || call.wakes() > 0);
+        let Ok(Outcome::Next(pinned)) = call.ends() else { panic!("the guest proceeds") };
+        let seen = block_on(pinned.handle_response()).unwrap().response.take_body().0;
+        assert_eq!(seen, [0, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]);
+    }
+    assert_eq!(probe.stats().created, 3);
+}
+
+#[test]
+fn a_trap_names_functions_as_without_a_snapshot() {
+    let wat = || {
+        let boom = "(func $boom (drop (call $read_body (i32.const 0) (i32.const 0) (i32.const 0))))";
+        proceeds("(call $boom)").item(boom).on_initialize("(call $note 1)")
+    };
+    let [without, with] = [wat().load(), snapshotted(&wat())].map(|probe| probe.error(get()));
+    assert_eq!(with.kind(), ErrorKind::HostCall);
+    assert_eq!(with.to_string(), without.to_string());
+    assert_eq!(functions(&with), functions(&without));
+    assert!(functions(&with).contains(&"boom"), "{:?}", with.backtrace());
+}
+
+#[test]
+fn an_instance_that_failed_is_replaced_by_one_that_begins_with_the_snapshot_again() {
+    let fails_at_two = "(call $note 9)
+      (if (i32.eq (global.get $notes_end) (i32.const 32786)) (then unreachable))";
+    let wat: Wat = guest().on_initialize("(call $note 1)").on_response(fails_at_two);
+    let probe = snapshotted(&wat);
+    for _ in 0..2 {
+        assert_eq!(probe.error(get()).kind(), ErrorKind::Trap);
+    }
+    assert_eq!(probe.notes(), [number(1)]);
+    assert_eq!(probe.stats().created, 3);
+}
