@@ -131,7 +131,7 @@ fn memory_in_more_pieces_than_a_module_may_have_segments_is_carried_whole() {
       (i64.store (i32.const 0) (call $sum))";
     let compare =
         "(i32.store8 (i32.const 8) (i64.eq (call $sum) (i64.load (i32.const 0)))) (call $write_body";
-    let text = shows("", items, fill).replace("(call $write_body", &compare);
+    let text = shows("", items, fill).replace("(call $write_body", compare);
     for seen in shown(&load(&text, Snapshot::On), 2) {
         assert!(seen[..8] != [0; 8] && seen[8] == 1, "{seen:?}");
     }
