@@ -13,8 +13,12 @@ const WELCOME: &[u8] = include_bytes!("../../../guests/welcome/welcome.wat");
 /// # Errors
 /// [`Failure::Guest`] when it can't be read, is no valid guest, or doesn't start.
 pub(crate) fn load(engine: &Engine, spec: &GuestSpec) -> Result<Guest, Failure> {
-    let builder = grant(Guest::builder(engine), &spec.grants).config(spec.config.clone());
-    Ok(builder.load_file(&spec.path)?)
+    Ok(builder(engine, spec).load_file(&spec.path)?)
+}
+
+/// The settings of `spec`, all but its file.
+pub(crate) fn builder(engine: &Engine, spec: &GuestSpec) -> GuestBuilder {
+    grant(Guest::builder(engine), &spec.grants).config(spec.config.clone())
 }
 
 /// Loads the embedded example.

@@ -12,7 +12,7 @@ use crate::engine::Engine;
 use crate::error::LoadError;
 use crate::guest::Guest;
 use crate::host::Host;
-use crate::hostcalls;
+use crate::hostcalls::{self, Observer};
 use crate::inspect::{self, Inspection, shim};
 use crate::instance::{Blueprint, Calls};
 use crate::limits::Limits;
@@ -28,6 +28,7 @@ pub struct GuestBuilder {
     config: Vec<u8>,
     limits: Limits,
     wasi: WasiConfig,
+    observer: Option<Observer>,
     #[cfg(feature = "mutations")]
     mutation: Option<crate::mutation::Mutation>,
 }
@@ -40,6 +41,7 @@ impl GuestBuilder {
             config: Vec::new(),
             limits: Limits::default(),
             wasi: WasiConfig::default(),
+            observer: None,
             #[cfg(feature = "mutations")]
             mutation: None,
         }
@@ -78,6 +80,15 @@ impl GuestBuilder {
     /// Grants a directory.
     pub fn mount(mut self, mount: Mount) -> Self {
         self.wasi.mounts.push(mount);
+        self
+    }
+
+    /// Calls `seen` with the name of each of the ABI's 19 functions that the guest calls, its start-up included, before the
+    /// call is made. A call that has to wait is seen again when it is tried again.
+    ///
+    /// For tools that show what a guest does. Without it, nothing is in the way of a call.
+    pub fn on_host_call(mut self, seen: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Observer(Arc::new(seen)));
         self
     }
 
@@ -123,7 +134,11 @@ impl GuestBuilder {
         let compile_time = started.elapsed();
 
         let mut linker = Linker::<State<H>>::new(self.engine.wasm());
-        hostcalls::add_to_linker(&mut linker)
+        let added = match self.observer {
+            Some(observer) => hostcalls::add_to_linker(&mut linker, observer),
+            None => hostcalls::add_to_linker(&mut linker, ()),
+        };
+        added
             .and_then(|()| wasi::add_to_linker(&mut linker, &self.wasi))
             .map_err(|e| refused(format!("{e:#}")))?;
         #[cfg(feature = "mutations")]
