@@ -25,9 +25,7 @@ pub(crate) const ONE_CALL: &str = r#"
 pub(crate) fn module(body: &str) -> String {
     let is_called = |line: &&str| {
         let name = line.split("(func $").nth(1).and_then(|rest| rest.split(' ').next());
-        name.is_some_and(|name| {
-            body.contains(&format!("(call ${name} ")) || body.contains(&format!("(call ${name})"))
-        })
+        name.is_some_and(|name| body.split([' ', '\n', ')']).any(|word| word.strip_prefix('$') == Some(name)))
     };
     let imports: Vec<_> = IMPORTS.lines().filter(is_called).collect();
     format!("(module {}\n(memory (export \"memory\") 2)\n{body})", imports.join("\n"))
