@@ -28,6 +28,11 @@ pub(crate) enum CommandArgs {
     Serve(ServeArgs),
     /// Check a guest file: is it valid, what does it need, what is wrong with it
     Check(CheckArgs),
+    /// Measure what a guest costs, in process: each phase, its host calls, a new instance, requests per second
+    ///
+    /// Nothing goes over a network: requests are made in memory, and those that the guest passes on are answered with `hello
+    /// world`. Nobody reads what the guest logs. The making of requests and the reading of the clock are taken off.
+    Bench(BenchArgs),
     /// Test whether a host, ours or another, does what the http-wasm ABI says
     Tck(TckArgs),
 }
@@ -115,6 +120,32 @@ impl From<SnapshotMode> for http_wasm_tower::Snapshot {
             SnapshotMode::SharedSeed => Self::SharedSeed,
         }
     }
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    /// Guest to measure, a .wasm or .wat file
+    #[arg(value_name = "FILE")]
+    pub(crate) guest: PathBuf,
+
+    /// Configuration handed to the guest: text, or @FILE for a file's bytes [default: empty]
+    #[arg(long, value_name = "TEXT|@FILE", allow_hyphen_values = true)]
+    pub(crate) guest_config: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) grants: GrantArgs,
+
+    /// File with the request to send, as it stands in HTTP/1.1: head, empty line, body [default: GET / without a body]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) request: Option<PathBuf>,
+
+    /// Seconds that measuring may take, loading aside; a slow guest takes longer
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) seconds: u64,
+
+    /// Print the report as JSON [default: as text]
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Args)]

@@ -35,7 +35,7 @@ fn load(check: &Check) -> Result<(Report, Option<LoadError>), Failure> {
     let Some(snapshot) = check.snapshot else {
         return Ok((Report::of(&guest::load(&engine, &check.guest)?, None), None));
     };
-    match guest::configure(&engine, &check.guest).snapshot(snapshot).load_file(&check.guest.path) {
+    match guest::builder(&engine, &check.guest).snapshot(snapshot).load_file(&check.guest.path) {
         Ok(guest) => {
             let answer = SnapshotReport::possible(&guest);
             Ok((Report::of(&guest, Some(answer)), None))

@@ -13,11 +13,11 @@ const WELCOME: &[u8] = include_bytes!("../../../guests/welcome/welcome.wat");
 /// # Errors
 /// [`Failure::Guest`] when it can't be read, is no valid guest, or doesn't start.
 pub(crate) fn load(engine: &Engine, spec: &GuestSpec) -> Result<Guest, Failure> {
-    Ok(configure(engine, spec).load_file(&spec.path)?)
+    Ok(builder(engine, spec).load_file(&spec.path)?)
 }
 
-/// The settings of `spec`.
-pub(crate) fn configure(engine: &Engine, spec: &GuestSpec) -> GuestBuilder {
+/// The settings of `spec`, all but its file.
+pub(crate) fn builder(engine: &Engine, spec: &GuestSpec) -> GuestBuilder {
     grant(Guest::builder(engine), &spec.grants).config(spec.config.clone())
 }
 

@@ -1,7 +1,8 @@
-//! The `http-wasm` command: serves http-wasm guests in front of a backend, checks guest files, and tests hosts.
+//! The `http-wasm` command: serves http-wasm guests in front of a backend, checks and measures guest files, and tests hosts.
 
 mod args;
 mod backend;
+mod bench;
 mod body;
 mod chain;
 mod check;
@@ -43,6 +44,7 @@ fn run(args: Args) -> Result<(), Failure> {
             block_on(serve::run(serve))
         }
         Command::Check(check) => check::run(&check),
+        Command::Bench(bench) => bench::run(&bench),
         Command::Tck(args) => block_on(tck::run(args)),
     }
 }

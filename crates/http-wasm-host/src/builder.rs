@@ -11,7 +11,7 @@ use crate::engine::Engine;
 use crate::error::LoadError;
 use crate::guest::{Guest, Parts};
 use crate::host::Host;
-use crate::hostcalls;
+use crate::hostcalls::{self, Hook};
 use crate::inspect::{self, Inspection, shim};
 use crate::instance::{Blueprint, Calls, Startup};
 use crate::limits::Limits;
@@ -34,6 +34,7 @@ pub struct GuestBuilder {
     observer: Option<Arc<dyn Observer>>,
     wasi: WasiConfig,
     snapshot: Snapshot,
+    on_host_call: Option<Hook>,
     #[cfg(feature = "mutations")]
     mutation: Option<crate::mutation::Mutation>,
 }
@@ -49,6 +50,7 @@ impl GuestBuilder {
             observer: None,
             wasi: WasiConfig::default(),
             snapshot: Snapshot::Off,
+            on_host_call: None,
             #[cfg(feature = "mutations")]
             mutation: None,
         }
@@ -108,6 +110,15 @@ impl GuestBuilder {
         self
     }
 
+    /// Calls `seen` with the name of each of the ABI's 19 functions that the guest calls, its start-up included, before the
+    /// call is made. A call that has to wait is seen again when it is tried again.
+    ///
+    /// For tools that show what a guest does. Without it, nothing is in the way of a call.
+    pub fn on_host_call(mut self, seen: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
+        self.on_host_call = Some(Hook(Arc::new(seen)));
+        self
+    }
+
     /// Breaks one rule of the ABI, for tests of tests.
     #[cfg(feature = "mutations")]
     #[doc(hidden)]
@@ -160,6 +171,7 @@ impl GuestBuilder {
             name: name.clone(),
             config: self.config,
             limits: self.limits,
+            on_host_call: self.on_host_call,
             #[cfg(feature = "mutations")]
             mutation: self.mutation,
         });

@@ -23,13 +23,14 @@ pub(crate) fn linker<H: Host>(
     shared: &Shared,
 ) -> wasmtime::Result<Linker<State<H>>> {
     let mut linker = Linker::<State<H>>::new(engine);
-    hostcalls::add_to_linker(&mut linker)?;
+    match &shared.on_host_call {
+        Some(hook) => hostcalls::add_to_linker(&mut linker, hook.clone()),
+        None => hostcalls::add_to_linker(&mut linker, ()),
+    }?;
     wasi::add_to_linker(&mut linker, wasi)?;
     #[cfg(feature = "mutations")]
     if let Some(mutation) = shared.mutation {
         hostcalls::broken::replace_imports(&mut linker, mutation)?;
     }
-    #[cfg(not(feature = "mutations"))]
-    let _ = shared;
     Ok(linker)
 }

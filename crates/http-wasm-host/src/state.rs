@@ -9,6 +9,7 @@ use crate::engine::Quota;
 use crate::error::{Error, ErrorKind, Reason};
 use crate::exchange::Exchange;
 use crate::host::Host;
+use crate::hostcalls::Hook;
 use crate::limits::Limits;
 use crate::memory::HasMemory;
 use crate::suspend::{Suspend, Suspension};
@@ -20,6 +21,7 @@ pub(crate) struct Shared {
     pub(crate) name: Arc<str>,
     pub(crate) config: Vec<u8>,
     pub(crate) limits: Limits,
+    pub(crate) on_host_call: Option<Hook>,
     #[cfg(feature = "mutations")]
     pub(crate) mutation: Option<crate::mutation::Mutation>,
 }

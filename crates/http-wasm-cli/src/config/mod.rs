@@ -10,7 +10,8 @@ use std::time::Duration;
 use http_wasm_tower::Snapshot;
 use thiserror::Error;
 
-use crate::args::{Args, CheckArgs, CommandArgs, GrantArgs, LogFormat, ServeArgs, TckArgs};
+use crate::args::{Args, BenchArgs, CheckArgs, CommandArgs, GrantArgs, LogFormat, ServeArgs, TckArgs};
+use crate::bench::SampleRequest;
 use crate::failure::plain;
 
 pub(crate) use self::grants::{EnvVar, Grants, parse_mount};
@@ -22,6 +23,7 @@ pub(crate) use self::upstream::{Upstream, UpstreamUrl};
 pub(crate) enum Command {
     Serve(Serve),
     Check(Check),
+    Bench(Bench),
     Tck(TckArgs),
 }
 
@@ -57,6 +59,16 @@ pub(crate) struct Check {
     pub(crate) json: bool,
 }
 
+/// Everything `http-wasm bench` takes.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) guest: GuestSpec,
+    pub(crate) request: SampleRequest,
+    /// How long all the measuring may take.
+    pub(crate) duration: Duration,
+    pub(crate) json: bool,
+}
+
 /// A guest as it is asked for: its file is not read yet.
 #[derive(Debug)]
 pub(crate) struct GuestSpec {
@@ -81,6 +93,9 @@ pub(crate) enum ConfigError {
     #[error("--mount {}: {reason}", path.display())]
     MountDirectory { path: PathBuf, reason: String },
 
+    #[error("--request {}: {reason}", path.display())]
+    RequestFile { path: PathBuf, reason: String },
+
     #[error("RUST_LOG is no valid filter: {0}")]
     LogFilter(String),
 }
@@ -91,6 +106,7 @@ impl Command {
         match args.command {
             CommandArgs::Serve(args) => Serve::resolve(args).map(Self::Serve),
             CommandArgs::Check(args) => Check::resolve(args).map(Self::Check),
+            CommandArgs::Bench(args) => Bench::resolve(args).map(Self::Bench),
             CommandArgs::Tck(args) => Ok(Self::Tck(args)),
         }
     }
@@ -130,6 +146,24 @@ impl Check {
         let grants = resolve_grants(args.grants)?;
         let guest = GuestSpec::resolve(args.guest, args.guest_config, grants)?;
         Ok(Self { guest, snapshot: args.snapshot.map(Into::into), json: args.json })
+    }
+}
+
+impl Bench {
+    fn resolve(args: BenchArgs) -> Result<Self, ConfigError> {
+        let request = match args.request {
+            None => SampleRequest::default(),
+            Some(path) => {
+                SampleRequest::read(&path).map_err(|reason| ConfigError::RequestFile { path, reason })?
+            }
+        };
+        let grants = resolve_grants(args.grants)?;
+        Ok(Self {
+            guest: GuestSpec::resolve(args.guest, args.guest_config, grants)?,
+            request,
+            duration: Duration::from_secs(args.seconds),
+            json: args.json,
+        })
     }
 }
 

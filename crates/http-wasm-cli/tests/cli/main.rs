@@ -1,6 +1,7 @@
 //! Runs the real `http-wasm` binary.
 
 mod backends;
+mod bench;
 mod command_line;
 
 mod guests;

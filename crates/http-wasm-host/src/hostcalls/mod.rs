@@ -7,6 +7,8 @@ mod fields;
 mod head;
 mod instance;
 
+use std::fmt;
+use std::sync::Arc;
 use std::task::Poll;
 
 use wasmtime::{Caller, Linker};
@@ -22,13 +24,16 @@ use crate::suspend;
 pub(crate) const SUSPENDING: [(&str, &str); 3] =
     [(MODULE, "get_header_names"), (MODULE, "get_header_values"), (MODULE, "read_body")];
 
-/// Registers a host function under its ABI name: `linker, name(parameters) -> result`, for the function of that name.
+/// Registers a host function under its ABI name: `linker, hook, name(parameters) -> result`, for the function of that
+/// name.
 macro_rules! define {
-    ($linker:ident, $module:ident :: $name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty) => {
+    ($linker:ident, $hook:ident, $module:ident :: $name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty) => {
+        let hook = $hook.clone();
         $linker.func_wrap(
             MODULE,
             stringify!($name),
-            |mut caller: Caller<'_, State<H>> $(, $arg: $ty)*| -> wasmtime::Result<$result> {
+            move |mut caller: Caller<'_, State<H>> $(, $arg: $ty)*| -> wasmtime::Result<$result> {
+                hook.called(stringify!($name));
                 let answer = memory::split(&mut caller)
                     .and_then(|(memory, state)| $module::$name(memory, state $(, $arg)*));
                 Answer::finish(answer, stringify!($name), &mut caller)
@@ -37,27 +42,52 @@ macro_rules! define {
     };
 }
 
+/// Is told of each call of a guest. For nobody, `()`, nothing is compiled.
+pub(crate) trait Told: Clone + Send + Sync + 'static {
+    fn called(&self, function: &'static str);
+}
+
+impl Told for () {
+    fn called(&self, _: &'static str) {}
+}
+
+/// A function of the embedding program that is told.
+#[derive(Clone)]
+pub(crate) struct Hook(pub(crate) Arc<dyn Fn(&'static str) + Send + Sync>);
+
+impl Told for Hook {
+    fn called(&self, function: &'static str) {
+        (self.0)(function);
+    }
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Hook")
+    }
+}
+
 /// Registers the ABI.
-pub(crate) fn add_to_linker<H: Host>(linker: &mut Linker<State<H>>) -> wasmtime::Result<()> {
-    define!(linker, instance::enable_features(features: u32) -> u32);
-    define!(linker, instance::get_config(buf: u32, buf_limit: u32) -> u32);
-    define!(linker, instance::log(level: i32, message: u32, message_len: u32) -> ());
-    define!(linker, instance::log_enabled(level: i32) -> u32);
-    define!(linker, head::get_method(buf: u32, buf_limit: u32) -> u32);
-    define!(linker, head::set_method(method: u32, method_len: u32) -> ());
-    define!(linker, head::get_uri(buf: u32, buf_limit: u32) -> u32);
-    define!(linker, head::set_uri(uri: u32, uri_len: u32) -> ());
-    define!(linker, head::get_protocol_version(buf: u32, buf_limit: u32) -> u32);
-    define!(linker, head::get_source_addr(buf: u32, buf_limit: u32) -> u32);
-    define!(linker, head::get_status_code() -> u32);
-    define!(linker, head::set_status_code(status: u32) -> ());
-    define!(linker, fields::get_header_names(kind: u32, buf: u32, buf_limit: u32) -> u64);
-    define!(linker, fields::get_header_values(kind: u32, name: u32, name_len: u32, buf: u32, buf_limit: u32) -> u64);
-    define!(linker, fields::set_header_value(kind: u32, name: u32, name_len: u32, value: u32, value_len: u32) -> ());
-    define!(linker, fields::add_header_value(kind: u32, name: u32, name_len: u32, value: u32, value_len: u32) -> ());
-    define!(linker, fields::remove_header(kind: u32, name: u32, name_len: u32) -> ());
-    define!(linker, body::read_body(kind: u32, buf: u32, buf_limit: u32) -> u64);
-    define!(linker, body::write_body(kind: u32, body: u32, body_len: u32) -> ());
+pub(crate) fn add_to_linker<H: Host>(linker: &mut Linker<State<H>>, hook: impl Told) -> wasmtime::Result<()> {
+    define!(linker, hook, instance::enable_features(features: u32) -> u32);
+    define!(linker, hook, instance::get_config(buf: u32, buf_limit: u32) -> u32);
+    define!(linker, hook, instance::log(level: i32, message: u32, message_len: u32) -> ());
+    define!(linker, hook, instance::log_enabled(level: i32) -> u32);
+    define!(linker, hook, head::get_method(buf: u32, buf_limit: u32) -> u32);
+    define!(linker, hook, head::set_method(method: u32, method_len: u32) -> ());
+    define!(linker, hook, head::get_uri(buf: u32, buf_limit: u32) -> u32);
+    define!(linker, hook, head::set_uri(uri: u32, uri_len: u32) -> ());
+    define!(linker, hook, head::get_protocol_version(buf: u32, buf_limit: u32) -> u32);
+    define!(linker, hook, head::get_source_addr(buf: u32, buf_limit: u32) -> u32);
+    define!(linker, hook, head::get_status_code() -> u32);
+    define!(linker, hook, head::set_status_code(status: u32) -> ());
+    define!(linker, hook, fields::get_header_names(kind: u32, buf: u32, buf_limit: u32) -> u64);
+    define!(linker, hook, fields::get_header_values(kind: u32, name: u32, name_len: u32, buf: u32, buf_limit: u32) -> u64);
+    define!(linker, hook, fields::set_header_value(kind: u32, name: u32, name_len: u32, value: u32, value_len: u32) -> ());
+    define!(linker, hook, fields::add_header_value(kind: u32, name: u32, name_len: u32, value: u32, value_len: u32) -> ());
+    define!(linker, hook, fields::remove_header(kind: u32, name: u32, name_len: u32) -> ());
+    define!(linker, hook, body::read_body(kind: u32, buf: u32, buf_limit: u32) -> u64);
+    define!(linker, hook, body::write_body(kind: u32, body: u32, body_len: u32) -> ());
     Ok(())
 }
 

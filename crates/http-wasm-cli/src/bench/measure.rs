@@ -1,0 +1,209 @@
+//! The loops that take the time.
+
+use std::hint::black_box;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Request, Response, header};
+use http_wasm_host::{Outcome, Pinned};
+use http_wasm_tower::{Error, Guest, HttpHost};
+use tokio::runtime::{Builder, Runtime};
+
+use super::request::SampleRequest;
+use crate::body::{BoxBody, full};
+use crate::failure::{Failure, plain};
+
+/// Exchanges whose phases are timed one by one: enough for a p99 that stays, few enough to keep.
+const MAX_SAMPLES: usize = 1_000_000;
+
+/// Requests made at once, so that making them can be taken off. More would fall out of the cache, which no server's do.
+const BATCH: usize = 16;
+
+/// Instances that are held at once to see what a new one costs.
+const MAX_INSTANCES: usize = 1_000;
+
+/// Memory that these may have together, in bytes.
+const MAX_MEMORY: usize = 512 << 20;
+
+/// A guest, and what it is sent.
+pub(crate) struct Course {
+    guest: Guest,
+    request: SampleRequest,
+}
+
+/// The times of both phases, and how the requests ended.
+pub(crate) struct Phases {
+    pub(crate) handle_request: Vec<Duration>,
+    /// Empty when the guest answers the request itself.
+    pub(crate) handle_response: Vec<Duration>,
+    pub(crate) outcome: String,
+}
+
+/// What new instances cost.
+pub(crate) struct Fresh {
+    pub(crate) times: Vec<Duration>,
+    /// In bytes; not known on every system.
+    pub(crate) memory_per_instance: Option<u64>,
+}
+
+impl Course {
+    pub(crate) fn new(guest: Guest, request: SampleRequest) -> Self {
+        Self { guest, request }
+    }
+
+    /// One exchange.
+    pub(crate) fn once(&self) -> Result<(), Failure> {
+        runtime()?.block_on(self.exchange(self.request.build())).map(drop).map_err(failed)
+    }
+
+    /// The time of each phase, one request after the other, the reading of the clock taken off.
+    pub(crate) fn phases(&self, share: Duration) -> Result<Phases, Failure> {
+        let clock = clock();
+        let (mut handle_request, mut handle_response) = (Vec::new(), Vec::new());
+        let mut status = None;
+        let begin = Instant::now();
+        let measured = runtime()?.block_on(async {
+            while handle_request.len() < MAX_SAMPLES && (handle_request.is_empty() || begin.elapsed() < share)
+            {
+                let host = HttpHost::new(self.request.build(), None);
+                let start = Instant::now();
+                let outcome = self.guest.handle_request(host).await?;
+                handle_request.push(start.elapsed().saturating_sub(clock));
+                match outcome {
+                    Outcome::Respond(host) => status = Some(host.into_response().status()),
+                    Outcome::Next(mut pinned) => {
+                        next(&mut pinned);
+                        let start = Instant::now();
+                        let host = pinned.handle_response().await?;
+                        handle_response.push(start.elapsed().saturating_sub(clock));
+                        drop(host.into_response());
+                    }
+                }
+            }
+            Ok::<_, Error>(())
+        });
+        measured.map_err(failed)?;
+        let outcome = match status {
+            Some(status) => format!("answered by the guest with {}", status.as_u16()),
+            None => "passed on by the guest".to_owned(),
+        };
+        Ok(Phases { handle_request, handle_response, outcome })
+    }
+
+    /// The time of making an instance: that of a request which finds no idle one, less that of one which does. And the
+    /// memory of an idle instance.
+    ///
+    /// Only a guest that passes requests on holds its instances; of another the first instance is all that is known.
+    pub(crate) fn fresh(&self, share: Duration) -> Result<Fresh, Failure> {
+        let most = (MAX_MEMORY / self.guest.facts().memory_bytes.max(1)).clamp(2, MAX_INSTANCES);
+        let mut times = Vec::with_capacity(most);
+        let mut held = Vec::with_capacity(most);
+        let runtime = runtime()?;
+        self.once()?;
+        let start = Instant::now();
+        self.once()?;
+        let warm = start.elapsed();
+
+        let before = resident_bytes();
+        let begin = Instant::now();
+        let measured = runtime.block_on(async {
+            while times.len() < most && (times.len() < 2 || begin.elapsed() < share) {
+                let host = HttpHost::new(self.request.build(), None);
+                let start = Instant::now();
+                let Outcome::Next(pinned) = self.guest.handle_request(host).await? else { return Ok(None) };
+                times.push(start.elapsed().saturating_sub(warm));
+                held.push(pinned);
+            }
+            for mut pinned in held.drain(..) {
+                next(&mut pinned);
+                drop(pinned.handle_response().await?);
+            }
+            Ok::<_, Error>(Some(times.len() as u64 - 1))
+        });
+        // The first of them was there before.
+        let Some(made) = measured.map_err(failed)? else {
+            return Ok(Fresh { times: vec![self.guest.facts().start_time], memory_per_instance: None });
+        };
+        times.remove(0);
+        let grown = before.zip(resident_bytes()).map(|(before, after)| after.saturating_sub(before));
+        Ok(Fresh { times, memory_per_instance: grown.map(|grown| grown / made) })
+    }
+
+    /// Requests per second that `threads` serve together, the making of requests taken off.
+    pub(crate) fn throughput(&self, threads: usize, share: Duration) -> Result<f64, Failure> {
+        thread::scope(|scope| {
+            let running: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.rate(share))).collect();
+            let rates = running.into_iter().map(|thread| thread.join().expect("no panic in it is caught"));
+            rates.sum()
+        })
+    }
+
+    /// Requests per second of this thread.
+    fn rate(&self, share: Duration) -> Result<f64, Failure> {
+        let (mut served, mut taken) = (0, Duration::ZERO);
+        let begin = Instant::now();
+        let measured = runtime()?.block_on(async {
+            while served == 0 || begin.elapsed() < share {
+                let requests: Vec<_> = (0..BATCH).map(|_| self.request.build()).collect();
+                let start = Instant::now();
+                for request in requests {
+                    black_box(self.exchange(request).await?);
+                }
+                taken += start.elapsed();
+                served += BATCH;
+            }
+            Ok::<_, Error>(())
+        });
+        measured.map_err(failed)?;
+        Ok(served as f64 / taken.as_secs_f64())
+    }
+
+    /// Takes a request through the guest, as the tower layer does.
+    async fn exchange(&self, request: Request<BoxBody>) -> Result<Response<BoxBody>, Error> {
+        match self.guest.handle_request(HttpHost::new(request, None)).await? {
+            Outcome::Respond(host) => Ok(host.into_response()),
+            Outcome::Next(mut pinned) => {
+                next(&mut pinned);
+                Ok(pinned.handle_response().await?.into_response())
+            }
+        }
+    }
+}
+
+/// The next handler: drops the request and answers `hello world`.
+fn next(pinned: &mut Pinned<HttpHost>) {
+    let keep_head = pinned.reads_request();
+    drop(black_box(pinned.host_mut().take_request(keep_head)));
+    let mut response = Response::new(full("hello world"));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    pinned.host_mut().set_response(response);
+}
+
+/// What reading the clock twice adds to a time.
+fn clock() -> Duration {
+    let mut times: Vec<_> = (0..1_001)
+        .map(|_| {
+            let start = Instant::now();
+            start.elapsed()
+        })
+        .collect();
+    times.sort_unstable();
+    times[times.len() / 2]
+}
+
+/// The executor of one thread: guests may sleep, or yield when they compute for long.
+fn runtime() -> Result<Runtime, Failure> {
+    let runtime = Builder::new_current_thread().enable_all().build();
+    runtime.map_err(|error| Failure::Other(format!("cannot start the runtime: {}", plain(&error))))
+}
+
+fn failed(error: Error) -> Failure {
+    Failure::Guest(format!("the guest fails at this request: {error}"))
+}
+
+/// Memory of this process that is not swapped out. Linux tells it; elsewhere it is not known.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+}

@@ -1,0 +1,76 @@
+//! `http-wasm bench`: what a guest costs, measured in process.
+
+mod measure;
+mod report;
+mod request;
+
+use std::collections::BTreeMap;
+use std::io::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http_wasm_tower::Engine;
+
+use crate::config::Bench;
+use crate::failure::{Failure, plain};
+use crate::guest;
+
+pub(crate) use self::request::SampleRequest;
+
+use self::measure::Course;
+use self::report::{Report, Times};
+
+/// Measures the guest and prints what was found.
+pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
+    let engine = http_wasm_tower::engine()?;
+    let guest = guest::load(&engine, &bench.guest)?;
+    let course = Course::new(guest.clone(), bench.request.clone());
+    // Each of the four takes its share. An exchange is never cut off, so a slow guest takes longer.
+    let share = bench.duration / 4;
+
+    let host_calls = count_host_calls(&engine, bench)?;
+    let fresh = course.fresh(share)?;
+    let phases = course.phases(share)?;
+    let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
+    let one_thread = course.throughput(1, share)?;
+    let all_threads = course.throughput(threads, share)?;
+
+    let report = Report {
+        guest: guest.name().to_owned(),
+        request: bench.request.to_string(),
+        outcome: phases.outcome,
+        compile_milliseconds: guest.facts().compile_time.as_secs_f64() * 1e3,
+        handle_request: Times::of(phases.handle_request),
+        handle_response: Some(phases.handle_response).filter(|times| !times.is_empty()).map(Times::of),
+        host_calls,
+        new_instance: Times::of(fresh.times),
+        memory_bytes_per_idle_instance: fresh.memory_per_instance,
+        requests_per_second_on_one_thread: one_thread,
+        threads,
+        requests_per_second_per_thread: all_threads / threads as f64,
+    };
+    let text = if bench.json {
+        serde_json::to_string_pretty(&report)
+            .map_err(|error| Failure::Other(format!("cannot put the report as JSON: {error}")))?
+    } else {
+        report.to_string()
+    };
+    writeln!(std::io::stdout().lock(), "{text}")
+        .map_err(|error| Failure::Other(format!("cannot write the report: {}", plain(&error))))
+}
+
+/// The host functions that the guest calls for one request, and how often. Its instance has served one before, as a first
+/// request may set things up.
+fn count_host_calls(engine: &Engine, bench: &Bench) -> Result<BTreeMap<&'static str, u64>, Failure> {
+    let counts = Arc::new(Mutex::new(BTreeMap::new()));
+    let counter = counts.clone();
+    let guest = guest::builder(engine, &bench.guest)
+        .on_host_call(move |function| {
+            *counter.lock().unwrap_or_else(PoisonError::into_inner).entry(function).or_default() += 1;
+        })
+        .load_file(&bench.guest.path)?;
+    let course = Course::new(guest, bench.request.clone());
+    course.once()?;
+    counts.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    course.once()?;
+    Ok(std::mem::take(&mut counts.lock().unwrap_or_else(PoisonError::into_inner)))
+}

@@ -1,0 +1,157 @@
+//! Bodies in both directions: streamed past a guest, kept while it reads them, and rewritten by it.
+
+use std::convert::Infallible;
+use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use criterion::{Criterion, SamplingMode, Throughput};
+use futures_util::stream;
+use http::{Request, Response};
+use http_body::{Body as _, Frame};
+use http_body_util::StreamBody;
+use http_wasm_host::{Body, BodyKind};
+
+use crate::support::{EMPTY, FIELDS, engine, exchange, load, request};
+
+const KIB: usize = 1024;
+const SIZES: [(&str, usize); 5] = [
+    ("1 KiB", KIB),
+    ("64 KiB", 64 * KIB),
+    ("1 MiB", KIB * KIB),
+    ("16 MiB", 16 * KIB * KIB),
+    ("64 MiB", 64 * KIB * KIB),
+];
+
+/// What a server gets from its socket in one read, more or less.
+const PIECE: usize = 16 * KIB;
+static BYTES: [u8; PIECE] = [b'x'; PIECE];
+
+/// What a guest reads in one call.
+const BUFFER: usize = 64 * KIB;
+
+/// Calls to `read_body` and `write_body` until the end; `{kind}` is the body's, `{write}` what is done with each piece.
+const LOOP: &str = r#"
+    (local $read i64)
+    (loop $again
+      (local.set $read (call $read_body (i32.const {kind}) (i32.const 65536) (i32.const 65536)))
+      {write}
+      (br_if $again (i64.eqz (i64.shr_u (local.get $read) (i64.const 32)))))"#;
+const WRITE: &str =
+    "(call $write_body (i32.const {kind}) (i32.const 65536) (i32.wrap_i64 (local.get $read)))";
+
+pub(crate) fn suite(c: &mut Criterion) {
+    let engine = engine();
+    for (direction, kind) in [("request", BodyKind::Request), ("response", BodyKind::Response)] {
+        let reads = load(&engine, &reader(kind, ""));
+        let rewrites = load(&engine, &reader(kind, WRITE));
+        let untouched = load(&engine, EMPTY);
+        for (label, size) in SIZES {
+            let mut group = c.benchmark_group(format!("bodies/{direction}/{label}"));
+            group.throughput(Throughput::Bytes(size as u64));
+            group.sample_size(10).sampling_mode(SamplingMode::Flat);
+            group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+            for (name, guest) in [("untouched", &untouched), ("read", &reads), ("rewritten", &rewrites)] {
+                group.bench_function(name, |b| {
+                    b.iter_custom(|iters| {
+                        transfer(iters, kind, size, |request, next| exchange(guest, request, next))
+                    });
+                });
+            }
+            group.bench_function("no middleware", |b| {
+                b.iter_custom(|iters| transfer(iters, kind, size, |request, next| next(request)));
+            });
+            group.bench_function("native copy", |b| {
+                b.iter_custom(|iters| {
+                    transfer(iters, kind, size, |request, next| copied(kind, request, next))
+                });
+            });
+            group.finish();
+        }
+    }
+}
+
+/// A guest that reads the whole body of `kind` in its phase.
+fn reader(kind: BodyKind, write: &str) -> String {
+    let (number, request, response) = match kind {
+        BodyKind::Request => ("0", LOOP, ""),
+        BodyKind::Response => ("1", "", LOOP),
+    };
+    format!(
+        r#"
+        (func (export "_initialize") (drop (call $enable_features (i32.const 3))))
+        (func (export "handle_request") (result i64) {request} i64.const 1)
+        (func (export "handle_response") (param i32 i32) {response})"#
+    )
+    .replace("{write}", write)
+    .replace("{kind}", number)
+}
+
+type Next<'a> = &'a dyn Fn(Request<Body>) -> Response<Body>;
+
+/// Time of `iters` exchanges with a body of `size` bytes, all of it received at its far end.
+fn transfer(
+    iters: u64,
+    kind: BodyKind,
+    size: usize,
+    exchange: impl Fn(Request<Body>, Next<'_>) -> Response<Body>,
+) -> Duration {
+    let (sent, answered) = match kind {
+        BodyKind::Request => (size, 0),
+        BodyKind::Response => (0, size),
+    };
+    let mut taken = Duration::ZERO;
+    for _ in 0..iters {
+        let request = request(&FIELDS, streamed(sent));
+        let start = Instant::now();
+        let response = exchange(request, &|mut request| {
+            assert_eq!(drain(request.body_mut(), |_| {}), sent);
+            Response::new(streamed(answered))
+        });
+        assert_eq!(drain(&mut response.into_body(), |_| {}), answered);
+        taken += start.elapsed();
+    }
+    taken
+}
+
+/// What a native middleware does that collects a body to look at it, and passes on a copy.
+fn copied(kind: BodyKind, mut request: Request<Body>, next: Next<'_>) -> Response<Body> {
+    if kind == BodyKind::Request {
+        *request.body_mut() = copy(request.body_mut());
+    }
+    let mut response = next(request);
+    if kind == BodyKind::Response {
+        *response.body_mut() = copy(response.body_mut());
+    }
+    response
+}
+
+fn copy(body: &mut Body) -> Body {
+    let mut whole = BytesMut::with_capacity(BUFFER);
+    drain(body, |piece| whole.extend_from_slice(piece));
+    Body::from(whole.freeze())
+}
+
+/// A body that arrives in pieces, all of them at hand.
+fn streamed(size: usize) -> Body {
+    if size == 0 {
+        return Body::empty();
+    }
+    let pieces =
+        (0..size.div_ceil(PIECE)).map(move |at| Bytes::from_static(&BYTES[..PIECE.min(size - at * PIECE)]));
+    Body::new(StreamBody::new(stream::iter(pieces.map(|piece| Ok::<_, Infallible>(Frame::data(piece))))))
+}
+
+/// Receives the rest of a body; how many bytes it had.
+fn drain(body: &mut Body, mut visit: impl FnMut(&[u8])) -> usize {
+    let mut len = 0;
+    let mut cx = Context::from_waker(Waker::noop());
+    while let Poll::Ready(Some(frame)) = pin!(&mut *body).poll_frame(&mut cx) {
+        let data = frame.expect("the body doesn't fail").into_data().unwrap_or_default();
+        visit(&data);
+        len += black_box(data).len();
+    }
+    len
+}

@@ -1,0 +1,195 @@
+//! Checkout, both phases, give-back: warm, on several threads, on a new instance, and in a burst on a cold pool.
+
+use std::hint::black_box;
+use std::sync::Barrier;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use criterion::Criterion;
+use http::{Request, Response};
+use http_wasm_host::{Body, Engine};
+
+use crate::floor::Raw;
+use crate::support::{EMPTY, FIELDS, ONE_CALL, answer, engine, exchange, first_phase, load, now, request};
+
+/// Requests are made in small batches outside the time taken: larger ones fall out of the cache, which no server's do.
+const BATCH: u64 = 16;
+
+/// Instances made in one go for the time of a new one.
+const FRESH: u64 = 100;
+
+pub(crate) fn suite(c: &mut Criterion) {
+    let engine = engine();
+    warm(c, &engine);
+    threads(c, &engine);
+    fresh(c, &engine);
+    burst(c, &engine);
+}
+
+/// A guest beside a native closure that does the same to the same request, and beside no middleware at all.
+fn warm(c: &mut Criterion, engine: &Engine) {
+    const PER_PHASE: &str = r#"
+        (func (export "handle_request") (result i64) (drop (call $get_status_code)) i64.const 1)
+        (func (export "handle_response") (param i32 i32) (drop (call $get_status_code)))"#;
+    const HEADERS: &str = r#"
+        (func (export "handle_request") (result i64)
+          (drop (call $get_header_names (i32.const 0) (i32.const 0) (i32.const 4096))) i64.const 1)
+        (func (export "handle_response") (param i32 i32))"#;
+    compare(c, engine, "empty guest", EMPTY, |_| {}, |_| {});
+    compare(c, engine, "one host call", ONE_CALL, |_| {}, |_| {});
+    let read_status = |response: &mut Response<Body>| {
+        black_box(response.status());
+    };
+    compare(c, engine, "one host call per phase", PER_PHASE, |_| {}, read_status);
+    let list_names = |request: &mut Request<Body>| {
+        let mut names = Vec::with_capacity(64);
+        for name in request.headers().keys() {
+            names.extend_from_slice(name.as_str().as_bytes());
+            names.push(0);
+        }
+        black_box(names);
+    };
+    compare(c, engine, "header list", HEADERS, list_names, |_| {});
+
+    let mut group = c.benchmark_group("lifecycle/no middleware");
+    group.bench_function("at all", |b| b.iter_custom(|iters| turns(iters, answer)));
+    group.finish();
+}
+
+fn compare(
+    c: &mut Criterion,
+    engine: &Engine,
+    name: &str,
+    body: &str,
+    before: impl Fn(&mut Request<Body>),
+    after: impl Fn(&mut Response<Body>),
+) {
+    let guest = load(engine, body);
+    let native = |mut request: Request<Body>| {
+        before(&mut request);
+        let mut response = answer(request);
+        after(&mut response);
+        response
+    };
+    let mut group = c.benchmark_group(format!("lifecycle/{name}"));
+    group.bench_function("guest", |b| {
+        b.iter_custom(|iters| turns(iters, |request| exchange(&guest, request, answer)));
+    });
+    group.bench_function("native closure", |b| b.iter_custom(|iters| turns(iters, native)));
+    group.finish();
+}
+
+/// One guest used by one thread and by two at once, beside raw wasmtime with an instance per thread.
+fn threads(c: &mut Criterion, engine: &Engine) {
+    let guest = load(engine, ONE_CALL);
+    let raw = Raw::on_demand(ONE_CALL);
+    let mut group = c.benchmark_group("lifecycle/one host call, threads");
+    for threads in [1, 2] {
+        group.bench_function(format!("guest/{threads}"), |b| {
+            b.iter_custom(|iters| {
+                together(threads, || turns(iters, |request| exchange(&guest, request, answer)))
+            });
+        });
+        group.bench_function(format!("raw wasmtime/{threads}"), |b| {
+            b.iter_custom(|iters| {
+                together(threads, || {
+                    let mut instance = raw.instance();
+                    let start = Instant::now();
+                    (0..iters).for_each(|_| instance.call());
+                    start.elapsed()
+                })
+            });
+        });
+    }
+    group.finish();
+}
+
+/// A request that finds no idle instance: making one, both phases, and dropping it.
+fn fresh(c: &mut Criterion, engine: &Engine) {
+    let mut group = c.benchmark_group("lifecycle/new instance");
+    group.bench_function("guest", |b| {
+        b.iter_custom(|iters| {
+            let rounds = iters.div_ceil(FRESH);
+            let taken: Duration = (0..rounds).map(|_| cold(engine, FRESH)).sum();
+            scaled(taken, iters, rounds * FRESH)
+        });
+    });
+    for (name, raw) in [("on demand", Raw::on_demand(ONE_CALL)), ("pooling", Raw::pooling(ONE_CALL))] {
+        group.bench_function(format!("raw wasmtime, {name}"), |b| b.iter(|| raw.instance().call()));
+    }
+    group.finish();
+}
+
+/// 1,000 requests between their phases at once.
+fn burst(c: &mut Criterion, engine: &Engine) {
+    const REQUESTS: u64 = 1_000;
+    let mut group = c.benchmark_group("lifecycle/burst of 1,000");
+    group.sample_size(20);
+    group.bench_function("cold pool", |b| {
+        b.iter_custom(|iters| (0..iters).map(|_| cold(engine, REQUESTS)).sum());
+    });
+    let guest = load(engine, ONE_CALL);
+    at_once(&guest, REQUESTS);
+    group.bench_function("warm pool", |b| {
+        b.iter_custom(|iters| (0..iters).map(|_| at_once(&guest, REQUESTS)).sum());
+    });
+    group.finish();
+}
+
+/// `requests` at once on a pool that has all but none of the instances for them; these are dropped in the time taken.
+fn cold(engine: &Engine, requests: u64) -> Duration {
+    let guest = load(engine, ONE_CALL);
+    let taken = at_once(&guest, requests);
+    let start = Instant::now();
+    drop(guest);
+    taken + start.elapsed()
+}
+
+/// `requests` of which each has gone through its first phase before any begins its second.
+fn at_once(guest: &http_wasm_host::Guest<http_wasm_host::HttpHost>, requests: u64) -> Duration {
+    let requests: Vec<_> = (0..requests).map(|_| request(&FIELDS, Body::empty())).collect();
+    let start = Instant::now();
+    let pinned: Vec<_> = requests.into_iter().map(|request| first_phase(guest, request)).collect();
+    for pinned in pinned {
+        black_box(now(pinned.handle_response()).expect("the guest doesn't fail"));
+    }
+    start.elapsed()
+}
+
+/// Time of `iters` turns, the making of their requests and the dropping of their responses taken off.
+fn turns(iters: u64, turn: impl Fn(Request<Body>) -> Response<Body>) -> Duration {
+    let mut taken = Duration::ZERO;
+    let mut left = iters;
+    let mut responses = Vec::with_capacity(BATCH as usize);
+    while left > 0 {
+        let batch = left.min(BATCH);
+        let requests: Vec<_> = (0..batch).map(|_| request(&FIELDS, Body::empty())).collect();
+        let start = Instant::now();
+        responses.extend(requests.into_iter().map(&turn));
+        taken += start.elapsed();
+        responses.clear();
+        left -= batch;
+    }
+    taken
+}
+
+/// The mean time that each of `threads` takes for `work`, all at once.
+fn together(threads: u32, work: impl Fn() -> Duration + Sync) -> Duration {
+    let start = Barrier::new(threads as usize);
+    thread::scope(|scope| {
+        let running: Vec<_> = (0..threads)
+            .map(|_| {
+                scope.spawn(|| {
+                    start.wait();
+                    work()
+                })
+            })
+            .collect();
+        running.into_iter().map(|thread| thread.join().expect("no panic")).sum::<Duration>() / threads
+    })
+}
+
+/// `taken` for `done` turns, as it would be for `wanted`.
+fn scaled(taken: Duration, wanted: u64, done: u64) -> Duration {
+    taken.mul_f64(wanted as f64 / done as f64)
+}

@@ -1,0 +1,13 @@
+//! What the core costs, each suite beside its floors in the same run: raw wasmtime without a fiber, a native closure, and
+//! no middleware at all. `cargo bench -p http-wasm-host --bench host -- hostcalls` runs one suite.
+
+mod bodies;
+mod floor;
+mod hostcalls;
+mod lifecycle;
+mod support;
+
+use criterion::{criterion_group, criterion_main};
+
+criterion_group!(host, hostcalls::suite, lifecycle::suite, bodies::suite);
+criterion_main!(host);

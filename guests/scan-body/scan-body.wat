@@ -1,0 +1,36 @@
+;; Reads each request's body to its end. One with a NUL byte in it is answered with 400; any other goes on as it came.
+(module
+  (import "http_handler" "enable_features" (func $enable_features (param i32) (result i32)))
+  (import "http_handler" "read_body" (func $read_body (param i32 i32 i32) (result i64)))
+  (import "http_handler" "set_status_code" (func $set_status_code (param i32)))
+
+  (memory (export "memory") 2)
+  ;; Here and on for 64 KiB.
+  (global $buf i32 (i32.const 65536))
+
+  ;; With buffer_request (1) the next handler gets again what was read.
+  (func (export "_initialize") (drop (call $enable_features (i32.const 1))))
+
+  (func $has_nul (param $len i32) (result i32)
+    (local $at i32) (local $end i32)
+    (local.set $at (global.get $buf))
+    (local.set $end (i32.add (global.get $buf) (local.get $len)))
+    (loop $next
+      (if (i32.eq (local.get $at) (local.get $end)) (then (return (i32.const 0))))
+      (if (i32.eqz (i32.load8_u (local.get $at))) (then (return (i32.const 1))))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br $next))
+    unreachable)
+
+  (func (export "handle_request") (result i64)
+    (local $eof_len i64)
+    (loop $again
+      (local.set $eof_len (call $read_body (i32.const 0) (global.get $buf) (i32.const 65536)))
+      (if (call $has_nul (i32.wrap_i64 (local.get $eof_len)))
+        (then
+          (call $set_status_code (i32.const 400))
+          (return (i64.const 0))))
+      (br_if $again (i64.eqz (i64.shr_u (local.get $eof_len) (i64.const 32)))))
+    (i64.const 1))
+
+  (func (export "handle_response") (param $req_ctx i32) (param $is_error i32)))
