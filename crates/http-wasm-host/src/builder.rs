@@ -10,6 +10,7 @@ use wasmtime::{Linker, Module};
 
 use crate::engine::Engine;
 use crate::error::LoadError;
+use crate::failure::OnFailure;
 use crate::guest::Guest;
 use crate::host::Host;
 use crate::hostcalls;
@@ -27,6 +28,7 @@ pub struct GuestBuilder {
     name: Option<String>,
     config: Vec<u8>,
     limits: Limits,
+    on_failure: OnFailure,
     wasi: WasiConfig,
     #[cfg(feature = "mutations")]
     mutation: Option<crate::mutation::Mutation>,
@@ -39,6 +41,7 @@ impl GuestBuilder {
             name: None,
             config: Vec::new(),
             limits: Limits::default(),
+            on_failure: OnFailure::default(),
             wasi: WasiConfig::default(),
             #[cfg(feature = "mutations")]
             mutation: None,
@@ -60,6 +63,12 @@ impl GuestBuilder {
     /// What the guest may use.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// What becomes of a request when the guest fails on it. [`OnFailure::Closed`] by default.
+    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.on_failure = on_failure;
         self
     }
 
@@ -147,6 +156,7 @@ impl GuestBuilder {
             name,
             config: self.config,
             limits: self.limits,
+            on_failure: self.on_failure,
             #[cfg(feature = "mutations")]
             mutation: self.mutation,
         };

@@ -96,6 +96,14 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl ErrorKind {
+    /// Whether it is a failure of the guest, which one that fails open is excused. Whoever sends a body that is too
+    /// long or breaks off has to hear of it.
+    pub(crate) fn is_guests(self) -> bool {
+        !matches!(self, Self::BodyTooLarge(_) | Self::Body(_))
+    }
+}
+
 impl Error {
     /// What kind of failure this is.
     pub fn kind(&self) -> ErrorKind {

@@ -4,10 +4,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::abi::Features;
+use crate::abi::{BodyKind, Features};
 use crate::builder::GuestBuilder;
 use crate::engine::Engine;
 use crate::error::{Error, LoadError};
+use crate::failure::OnFailure;
 use crate::host::Host;
 use crate::inspect::Inspection;
 use crate::instance::{Blueprint, Instance};
@@ -117,9 +118,16 @@ impl<H: Host> Guest<H> {
     /// of the thread that polls, of which it may use 512 KiB: leave it that much.
     ///
     /// # Errors
-    /// When no instance can be made or the guest fails. Other requests are not affected.
+    /// When no instance can be made or the guest fails, unless it [fails open](crate::OnFailure::Open). Other requests are not
+    /// affected.
     pub async fn handle_request(&self, host: H) -> Result<Outcome<H>, Error> {
-        let mut instance = self.checkout().await?;
+        let mut instance = match self.checkout().await {
+            Ok(instance) => instance,
+            Err(error) => match self.0.on_failure() {
+                OnFailure::Open => return Ok(Outcome::Bypassed { host, error }),
+                OnFailure::Closed => return Err(error),
+            },
+        };
         instance.begin(host);
         match instance.handle_request().await {
             Ok(true) => Ok(Outcome::Next(Pinned::new(instance))),
@@ -130,7 +138,10 @@ impl<H: Host> Guest<H> {
             }
             Err(error) => {
                 instance.doubt(DropReason::of(&error));
-                Err(error)
+                match instance.undo(BodyKind::Request, &error) {
+                    Some(host) => Ok(Outcome::Bypassed { host, error }),
+                    None => Err(error),
+                }
             }
         }
     }
@@ -155,6 +166,10 @@ impl<H: Host> Inner<H> {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.blueprint.engine
+    }
+
+    pub(crate) fn on_failure(&self) -> OnFailure {
+        self.blueprint.shared.on_failure
     }
 
     pub(crate) fn name(&self) -> &str {

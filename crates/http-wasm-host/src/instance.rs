@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use wasmtime::{InstancePre, Store, StoreLimitsBuilder, TypedFunc};
 
-use crate::abi::{CtxNext, Features, Phase};
+use crate::abi::{BodyKind, CtxNext, Features, Phase};
 use crate::engine::{Clock, Engine};
 use crate::error::{CallError, Error, ErrorKind, Reason, Stop};
 use crate::exchange::{Budget, Exchange};
@@ -161,7 +161,7 @@ impl<H: Host> Instance<H> {
     pub(crate) fn begin(&mut self, host: H) {
         let state = self.store.data_mut();
         let budget = Budget::new(&state.guest.limits);
-        state.exchange = Some(Exchange::new(host, state.features, budget));
+        state.exchange = Some(Exchange::new(host, state.features, budget, state.guest.on_failure));
         #[cfg(feature = "mutations")]
         self.mutate_exchange();
         self.pin = Pin::default();
@@ -221,6 +221,13 @@ impl<H: Host> Instance<H> {
     pub(crate) fn end(&mut self) -> Result<H, Error> {
         let State { exchange, guest, .. } = self.store.data_mut();
         exchange.take().map(|exchange| exchange.host).ok_or_else(|| no_exchange(guest))
+    }
+
+    /// Undoes what the guest did to `message` before it failed with `error`: the host with that message as it came.
+    /// `None` if the guest fails closed, or the message is no longer whole, or it wasn't the guest that failed.
+    pub(crate) fn undo(&mut self, message: BodyKind, error: &Error) -> Option<H> {
+        let exchange = self.store.data_mut().exchange.take()?;
+        if error.kind().is_guests() { exchange.undo(message) } else { None }
     }
 
     fn exchange(&mut self) -> Result<&mut Exchange<H>, Error> {

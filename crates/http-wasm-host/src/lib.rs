@@ -12,6 +12,7 @@ mod builder;
 mod engine;
 mod error;
 mod exchange;
+mod failure;
 mod fields;
 mod guest;
 mod host;
@@ -38,6 +39,7 @@ pub use self::builder::GuestBuilder;
 pub use self::engine::{Engine, EngineBuilder};
 pub use self::error::{BoxError, Error, ErrorKind, LoadError};
 pub use self::exchange::{Chunks, Trailers};
+pub use self::failure::OnFailure;
 pub use self::fields::Fields;
 pub use self::guest::{Guest, GuestFacts};
 pub use self::host::{Body, Feed, Frame, Host, HttpHost, InMemoryHost, Message, Outgoing, Refused};
@@ -47,7 +49,7 @@ pub use self::log::TARGET as LOG_TARGET;
 #[cfg(feature = "mutations")]
 #[doc(hidden)]
 pub use self::mutation::Mutation;
-pub use self::pinned::{Outcome, Pinned};
+pub use self::pinned::{Handled, Outcome, Pinned};
 pub use self::runtime::{Runtime, Task};
 pub use self::stats::PoolStats;
 pub use self::wasi::{Mount, WasiConfig};

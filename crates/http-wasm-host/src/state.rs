@@ -7,6 +7,7 @@ use wasmtime::{Memory, StoreLimits};
 use crate::abi::Features;
 use crate::error::Reason;
 use crate::exchange::Exchange;
+use crate::failure::OnFailure;
 use crate::host::Host;
 use crate::limits::Limits;
 use crate::memory::HasMemory;
@@ -19,12 +20,13 @@ pub(crate) struct Shared {
     pub(crate) name: Arc<str>,
     pub(crate) config: Vec<u8>,
     pub(crate) limits: Limits,
+    pub(crate) on_failure: OnFailure,
     #[cfg(feature = "mutations")]
     pub(crate) mutation: Option<crate::mutation::Mutation>,
 }
 
 /// A store's data.
-pub(crate) struct State<H> {
+pub(crate) struct State<H: Host> {
     pub(crate) guest: Arc<Shared>,
     /// Enabled while the instance was made: the default of every request.
     pub(crate) features: Features,

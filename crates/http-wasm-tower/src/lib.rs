@@ -36,7 +36,7 @@ pub use self::runtime::TokioRuntime;
 pub use self::service::HttpWasm;
 
 pub use http_wasm_host::{
-    Body, BoxError, Engine, Error, ErrorKind, GuestBuilder, HttpHost, Limits, LoadError, Mount,
+    Body, BoxError, Engine, Error, ErrorKind, GuestBuilder, HttpHost, Limits, LoadError, Mount, OnFailure,
 };
 
 /// A guest for services over the `http` crate's types.

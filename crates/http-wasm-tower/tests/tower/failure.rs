@@ -10,10 +10,6 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use crate::guests::*;
 use crate::support::*;
 
-fn error(response: &Response<Body>) -> &Error {
-    response.extensions().get::<Arc<Error>>().expect("the typed error")
-}
-
 #[tokio::test]
 async fn a_trap_is_a_500_without_detail_and_with_the_typed_error_in_the_extensions() {
     for (before, after) in [("unreachable", ""), ("", "unreachable")] {
@@ -92,20 +88,8 @@ async fn the_policy_is_replaceable() {
     assert_eq!(text(response.into_body()).await, "sorry");
 }
 
-/// Reads the whole of a body, 100 bytes at a time.
-fn read_all(kind: u32) -> String {
-    format!(
-        "(loop $more (br_if $more (i64.eqz (i64.shr_u
-            (call $read_body (i32.const {kind}) (global.get $buf) (i32.const 100)) (i64.const 32)))))"
-    )
-}
-
 fn capped(features: u32, before: &str, after: &str) -> http_wasm_tower::Guest {
-    let text = format!(
-        r#"(func (export "handle_request") (result i64) {before} (i64.const 1))
-           (func (export "handle_response") (param i32 i32) {after})"#
-    );
-    limited_guest(Limits { replay_bytes: 1000, ..Limits::default() }, features, &text)
+    limited_guest(Limits { replay_bytes: 1000, ..Limits::default() }, features, &phases(before, after))
 }
 
 #[tokio::test]

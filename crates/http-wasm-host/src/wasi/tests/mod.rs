@@ -67,6 +67,7 @@ impl Guest {
             name: "example".into(),
             config: Vec::new(),
             limits: Limits { log_line_bytes: 32, ..Limits::default() },
+            on_failure: Default::default(),
             #[cfg(feature = "mutations")]
             mutation: None,
         };
