@@ -29,7 +29,7 @@ mod runtime;
 mod service;
 
 pub use self::addr::SourceAddr;
-pub use self::failure::{FailurePolicy, HideDetails};
+pub use self::failure::{FailurePolicy, GatewayTimeout, HideDetails};
 pub use self::future::ResponseFuture;
 pub use self::layer::HttpWasmLayer;
 pub use self::runtime::TokioRuntime;
