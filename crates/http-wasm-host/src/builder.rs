@@ -17,6 +17,7 @@ use crate::hostcalls;
 use crate::inspect::{self, Inspection, shim};
 use crate::instance::{Blueprint, Calls};
 use crate::limits::Limits;
+use crate::log::Log;
 use crate::state::{Shared, State};
 use crate::wasi::{self, Mount, WasiConfig};
 
@@ -116,9 +117,14 @@ impl GuestBuilder {
     /// Compiling takes up to seconds of computing, and one instance is made: call it from where blocking is allowed.
     ///
     /// # Errors
-    /// When the bytes are no guest of this ABI, what was granted can't be, or the first instance can't be made.
+    /// When the bytes are no guest of this ABI, its configuration is too long, what was granted can't
+    /// be, or the first instance can't be made.
     pub fn load<H: Host>(self, bytes: &[u8]) -> Result<Guest<H>, LoadError> {
         let name: Arc<str> = self.name.as_deref().unwrap_or("guest").into();
+        let (size, limit) = (self.config.len(), self.limits.config_bytes);
+        if size > limit {
+            return Err(LoadError::ConfigTooLarge { guest: name, size, limit });
+        }
         let mut inspection =
             inspect::inspect(bytes).map_err(|faults| LoadError::Invalid { guest: name.clone(), faults })?;
         self.wasi.check().map_err(|reason| LoadError::Grant { guest: name.clone(), reason })?;
@@ -153,6 +159,7 @@ impl GuestBuilder {
             exports_start: inspection.exports_start(),
         };
         let shared = Shared {
+            log: Log::new(self.engine.clone(), name.clone(), &self.limits),
             name,
             config: self.config,
             limits: self.limits,

@@ -17,6 +17,11 @@ use crate::runtime::{NoRuntime, Runtime, Task};
 /// beside looping guests to wait a few milliseconds only, long enough for the looks to cost nothing.
 const TICK: Duration = Duration::from_millis(5);
 
+const GUEST_STACK_BYTES: usize = 512 * 1024;
+
+/// Stack that host functions have on a guest's fiber beyond its own.
+const HOST_STACK_BYTES: usize = 1536 * 1024;
+
 /// What guests are loaded into. Cheap to clone; a process needs one.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
@@ -30,6 +35,7 @@ struct Inner {
 /// How an [`Engine`] is set up.
 pub struct EngineBuilder {
     runtime: Box<dyn Runtime>,
+    guest_stack_bytes: usize,
 }
 
 impl Engine {
@@ -43,7 +49,7 @@ impl Engine {
 
     /// Settings for an engine.
     pub fn builder() -> EngineBuilder {
-        EngineBuilder { runtime: Box::new(NoRuntime) }
+        EngineBuilder { runtime: Box::new(NoRuntime), guest_stack_bytes: GUEST_STACK_BYTES }
     }
 
     pub(crate) fn wasm(&self) -> &wasmtime::Engine {
@@ -101,12 +107,21 @@ impl EngineBuilder {
         self
     }
 
+    /// Stack that a guest's call may use, in bytes. Going deeper is a trap. Default 512 KiB: a quarter of
+    /// what threads have as a rule. A call that need not wait runs on the stack of the thread that polls it, which must have
+    /// that much left, or the process aborts.
+    pub fn guest_stack_bytes(mut self, bytes: usize) -> Self {
+        self.guest_stack_bytes = bytes;
+        self
+    }
+
     /// Sets the engine up.
     ///
     /// # Errors
-    /// When this machine can't run WebAssembly, or no thread can be started.
+    /// When the guests' stack has no size that can be, this machine can't run WebAssembly, or no thread can be started.
     pub fn build(self) -> Result<Engine, LoadError> {
-        let wasm = wasmtime::Engine::new(&config()).map_err(|e| LoadError::Engine(format!("{e:#}")))?;
+        let wasm = wasmtime::Engine::new(&config(self.guest_stack_bytes))
+            .map_err(|e| LoadError::Engine(format!("{e:#}")))?;
         start_ticker(&wasm).map_err(|e| LoadError::Engine(format!("no thread for its clock: {e}")))?;
         Ok(Engine(Arc::new(Inner { wasm, runtime: self.runtime, housekeeping: Housekeeping::default() })))
     }
@@ -125,10 +140,12 @@ pub(crate) struct Clock {
     pub(crate) ticks: u64,
 }
 
-fn config() -> Config {
+fn config(guest_stack_bytes: usize) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        .max_wasm_stack(guest_stack_bytes)
+        .async_stack_size(guest_stack_bytes.saturating_add(HOST_STACK_BYTES))
         // What toolchains of today emit beyond wasmtime's defaults.
         .wasm_tail_call(true)
         .wasm_function_references(true)

@@ -47,6 +47,18 @@ pub enum LoadError {
         /// Which grant, and what is wrong with it.
         reason: String,
     },
+    /// The configuration is longer than [`Limits::config_bytes`](crate::Limits).
+    #[error(
+        "guest {guest}: its configuration has {size} bytes, and its limit is {limit}; shorten it, or raise `config_bytes`"
+    )]
+    ConfigTooLarge {
+        /// The guest's name.
+        guest: Arc<str>,
+        /// Size of the configuration, in bytes.
+        size: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// The first instance could not be made.
     #[error("failed to start: {0}")]
     Start(Error),

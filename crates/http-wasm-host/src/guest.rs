@@ -115,7 +115,8 @@ impl<H: Host> Guest<H> {
     /// Runs `handle_request` on an idle instance, or a new one.
     ///
     /// Dropping the future while the guest runs drops the instance. A guest that need not wait runs on the stack
-    /// of the thread that polls, of which it may use 512 KiB: leave it that much.
+    /// of the thread that polls, of which it may use
+    /// [`guest_stack_bytes`](crate::EngineBuilder::guest_stack_bytes): leave it that much.
     ///
     /// # Errors
     /// When no instance can be made or the guest fails, unless it [fails open](crate::OnFailure::Open). Other requests are not

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use wasmtime::{InstancePre, Store, StoreLimitsBuilder, TypedFunc};
+use wasmtime::{InstancePre, Store, TypedFunc};
 
 use crate::abi::{BodyKind, CtxNext, Features, Phase};
 use crate::engine::{Clock, Engine};
@@ -12,6 +12,7 @@ use crate::exchange::{Budget, Exchange};
 use crate::host::Host;
 #[cfg(feature = "mutations")]
 use crate::mutation::Mutation;
+use crate::quota::Quota;
 use crate::state::{Shared, State};
 use crate::stats::{DropReason, Live};
 use crate::suspend::{self, Mode, Suspension};
@@ -24,7 +25,7 @@ pub(crate) struct Instance<H: Host> {
     handle_response: TypedFunc<(u32, u32), ()>,
     calls: Arc<Calls>,
     pub(crate) pin: Pin,
-    /// Size of the memory after start-up, in bytes.
+    /// Size of its memories after start-up, in bytes.
     start_size: usize,
     _live: Live,
 }
@@ -76,12 +77,6 @@ impl<H: Host> Blueprint<H> {
     pub(crate) async fn build(&self, live: Live) -> Result<Instance<H>, Error> {
         let failed = |error: wasmtime::Error| Error::from_wasmtime(self.shared.name.clone(), None, &error);
         let wasi = WasiState::new(&self.wasi).map_err(|reason| failed(wasmtime::Error::msg(reason)))?;
-        let limits = &self.shared.limits;
-        let limits = StoreLimitsBuilder::new()
-            .memory_size(limits.memory_bytes)
-            .table_elements(limits.table_elements)
-            .instances(1)
-            .build();
         let state = State {
             guest: self.shared.clone(),
             features: Features::NONE,
@@ -89,10 +84,10 @@ impl<H: Host> Blueprint<H> {
             suspension: Suspension::new(self.engine.clone(), self.calls.slow.clone()),
             wasi,
             memory: None,
-            limits,
+            quota: Quota::new(&self.shared.limits),
         };
         let mut store = Store::new(self.engine.wasm(), state);
-        store.limiter(|state| &mut state.limits);
+        store.limiter(|state| &mut state.quota);
         store.epoch_deadline_callback(suspend::on_epoch);
         let instance = self.start(&mut store).await.map_err(failed)?;
         let memory = instance.get_memory(&mut store, "memory");
@@ -100,7 +95,7 @@ impl<H: Host> Blueprint<H> {
         store.data_mut().flush_output();
         let handle_request = instance.get_typed_func(&mut store, "handle_request").map_err(failed)?;
         let handle_response = instance.get_typed_func(&mut store, "handle_response").map_err(failed)?;
-        let start_size = memory.map_or(0, |memory| memory.data_size(&store));
+        let start_size = store.data().quota.memory();
         Ok(Instance {
             store,
             handle_request,
@@ -152,9 +147,9 @@ impl<H: Host> Instance<H> {
         self.store.data().features
     }
 
-    /// Size of the guest's memory in bytes.
+    /// Size of the guest's memories in bytes.
     pub(crate) fn memory_size(&self) -> usize {
-        self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
+        self.store.data().quota.memory()
     }
 
     /// Starts an exchange.

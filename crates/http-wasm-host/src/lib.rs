@@ -27,6 +27,7 @@ mod memory;
 mod mutation;
 mod pinned;
 mod pool;
+mod quota;
 mod runtime;
 mod state;
 mod stats;

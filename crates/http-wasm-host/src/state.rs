@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wasmtime::{Memory, StoreLimits};
+use wasmtime::Memory;
 
 use crate::abi::Features;
 use crate::error::Reason;
@@ -10,7 +10,9 @@ use crate::exchange::Exchange;
 use crate::failure::OnFailure;
 use crate::host::Host;
 use crate::limits::Limits;
+use crate::log::Log;
 use crate::memory::HasMemory;
+use crate::quota::Quota;
 use crate::suspend::{Suspend, Suspension};
 use crate::wasi::{HasWasi, WasiState};
 
@@ -20,6 +22,7 @@ pub(crate) struct Shared {
     pub(crate) name: Arc<str>,
     pub(crate) config: Vec<u8>,
     pub(crate) limits: Limits,
+    pub(crate) log: Arc<Log>,
     pub(crate) on_failure: OnFailure,
     #[cfg(feature = "mutations")]
     pub(crate) mutation: Option<crate::mutation::Mutation>,
@@ -34,7 +37,7 @@ pub(crate) struct State<H: Host> {
     pub(crate) suspension: Suspension,
     pub(crate) wasi: WasiState,
     pub(crate) memory: Option<Memory>,
-    pub(crate) limits: StoreLimits,
+    pub(crate) quota: Quota,
 }
 
 impl<H: Host> State<H> {
