@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use crate::engine::Engine;
 use crate::error::LoadError;
+use crate::failure::OnFailure;
 use crate::guest::{Guest, Parts};
 use crate::host::Host;
 use crate::hostcalls::{self, Hook};
@@ -16,6 +17,7 @@ use crate::inspect::{self, Inspection, shim};
 use crate::instance::{Blueprint, Calls, Startup};
 use crate::limits::Limits;
 use crate::link::link;
+use crate::log::Log;
 use crate::observer::Observer;
 use crate::pool::PoolSettings;
 use crate::snapshot::{self, Snapshot};
@@ -30,6 +32,7 @@ pub struct GuestBuilder {
     name: Option<String>,
     config: Vec<u8>,
     limits: Limits,
+    on_failure: OnFailure,
     pool: PoolSettings,
     observer: Option<Arc<dyn Observer>>,
     wasi: WasiConfig,
@@ -46,6 +49,7 @@ impl GuestBuilder {
             name: None,
             config: Vec::new(),
             limits: Limits::default(),
+            on_failure: OnFailure::default(),
             pool: PoolSettings::default(),
             observer: None,
             wasi: WasiConfig::default(),
@@ -71,6 +75,12 @@ impl GuestBuilder {
     /// What the guest may use.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// What becomes of a request when the guest fails on it. [`OnFailure::Closed`] by default.
+    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.on_failure = on_failure;
         self
     }
 
@@ -145,9 +155,14 @@ impl GuestBuilder {
     /// Compiling takes up to seconds of computing, and one instance is made: call it from where blocking is allowed.
     ///
     /// # Errors
-    /// When the bytes are no guest of this ABI, what was granted can't be, or the first instance can't be made.
+    /// When the bytes are no guest of this ABI, its configuration is too long, what was granted can't
+    /// be, or the first instance can't be made.
     pub fn load<H: Host>(self, bytes: &[u8]) -> Result<Guest<H>, LoadError> {
         let name: Arc<str> = self.name.as_deref().unwrap_or("guest").into();
+        let (size, limit) = (self.config.len(), self.limits.config_bytes);
+        if size > limit {
+            return Err(LoadError::ConfigTooLarge { guest: name, size, limit });
+        }
         let mut inspection =
             inspect::inspect(bytes).map_err(|faults| LoadError::Invalid { guest: name.clone(), faults })?;
         self.wasi.check().map_err(|reason| LoadError::Grant { guest: name.clone(), reason })?;
@@ -168,9 +183,11 @@ impl GuestBuilder {
             exports_start: inspection.exports_start(),
         };
         let shared = Arc::new(Shared {
+            log: Log::new(self.engine.clone(), name.clone(), &self.limits),
             name: name.clone(),
             config: self.config,
             limits: self.limits,
+            on_failure: self.on_failure,
             on_host_call: self.on_host_call,
             #[cfg(feature = "mutations")]
             mutation: self.mutation,
@@ -206,6 +223,7 @@ impl fmt::Debug for GuestBuilder {
             .field("name", &self.name)
             .field("config_bytes", &self.config.len())
             .field("limits", &self.limits)
+            .field("on_failure", &self.on_failure)
             .field("pool", &self.pool)
             .field("wasi", &self.wasi)
             .field("snapshot", &self.snapshot)

@@ -57,6 +57,18 @@ pub enum LoadError {
         /// The guest's call stack when it did so, innermost first; `None` when the module itself is the reason.
         backtrace: Option<String>,
     },
+    /// The configuration is longer than [`Limits::config_bytes`](crate::Limits).
+    #[error(
+        "guest {guest}: its configuration has {size} bytes, and its limit is {limit}; shorten it, or raise `config_bytes`"
+    )]
+    ConfigTooLarge {
+        /// The guest's name.
+        guest: Arc<str>,
+        /// Size of the configuration, in bytes.
+        size: usize,
+        /// The limit, in bytes.
+        limit: usize,
+    },
     /// The first instance could not be made.
     #[error("failed to start: {0}")]
     Start(Error),
@@ -108,6 +120,14 @@ pub enum ErrorKind {
     Unavailable,
     /// A fault of the host.
     Internal,
+}
+
+impl ErrorKind {
+    /// Whether it is a failure of the guest, which one that fails open is excused. Whoever sends a body that is too
+    /// long or breaks off has to hear of it.
+    pub(crate) fn is_guests(self) -> bool {
+        !matches!(self, Self::BodyTooLarge(_) | Self::Body(_))
+    }
 }
 
 impl Error {

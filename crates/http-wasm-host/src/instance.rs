@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use wasmtime::{InstancePre, PoolConcurrencyLimitError, Store, TypedFunc};
 
-use crate::abi::{CtxNext, Features, Phase};
+use crate::abi::{BodyKind, CtxNext, Features, Phase};
 use crate::engine::{Clock, Engine, SharedCode};
 use crate::error::{CallError, Error, ErrorKind, Reason, Stop};
 use crate::exchange::{Budget, Exchange};
@@ -29,7 +29,7 @@ pub(crate) struct Instance<H: Host> {
     handle_response: TypedFunc<(u32, u32), ()>,
     home: Arc<guest::Inner<H>>,
     pub(crate) pin: Pin,
-    /// Size of the memory after start-up, in bytes.
+    /// Size of its memories after start-up, in bytes.
     start_size: usize,
     _live: Live,
 }
@@ -206,7 +206,7 @@ impl<H: Host> Instance<H> {
             .get_typed_func(&mut store, "handle_request")
             .and_then(|request| Ok((request, instance.get_typed_func(&mut store, "handle_response")?)));
         let (handle_request, handle_response) = functions.map_err(|error| failed(&store, error))?;
-        let start_size = memory.map_or(0, |memory| memory.data_size(&store));
+        let start_size = store.data().quota.memory();
         Ok(Box::new(Self {
             store,
             handle_request,
@@ -237,9 +237,9 @@ impl<H: Host> Instance<H> {
         self.store.data().features
     }
 
-    /// Size of the guest's memory in bytes.
+    /// Size of the guest's memories in bytes.
     pub(crate) fn memory_size(&self) -> usize {
-        self.store.data().memory.map_or(0, |memory| memory.data_size(&self.store))
+        self.store.data().quota.memory()
     }
 
     /// Starts an exchange.
@@ -247,7 +247,7 @@ impl<H: Host> Instance<H> {
         let state = self.store.data_mut();
         state.quota.begin();
         let budget = Budget::new(&state.guest.limits);
-        state.exchange = Some(Exchange::new(host, state.features, budget));
+        state.exchange = Some(Exchange::new(host, state.features, budget, state.guest.on_failure));
         #[cfg(feature = "mutations")]
         self.mutate_exchange();
         self.pin = Pin::default();
@@ -322,6 +322,13 @@ impl<H: Host> Instance<H> {
     pub(crate) fn end(&mut self) -> Result<H, Error> {
         let State { exchange, guest, .. } = self.store.data_mut();
         exchange.take().map(|exchange| exchange.host).ok_or_else(|| no_exchange(guest))
+    }
+
+    /// Undoes what the guest did to `message` before it failed with `error`: the host with that message as it came.
+    /// `None` if the guest fails closed, or the message is no longer whole, or it wasn't the guest that failed.
+    pub(crate) fn undo(&mut self, message: BodyKind, error: &Error) -> Option<H> {
+        let exchange = self.store.data_mut().exchange.take()?;
+        if error.kind().is_guests() { exchange.undo(message) } else { None }
     }
 
     fn exchange(&mut self) -> Result<&mut Exchange<H>, Error> {

@@ -28,9 +28,16 @@ pub struct Limits {
     pub uri_bytes: usize,
     /// Length of one `log` message or line of output; the rest is cut off. Default 16 KiB. Per message.
     pub log_line_bytes: usize,
-    /// Linear memory of one instance. Growing past it fails inside the guest. Default 256 MiB. Per instance.
+    /// `log` messages and lines of output that are logged in a second, a second's worth at once; those beyond are counted
+    /// and reported in one line a second. 0 logs nothing. Default 1,000: a flood costs whoever shares the log a few
+    /// milliseconds a second. Per guest, all its instances together, as the log is shared by all.
+    pub log_rate: u32,
+    /// Size of the configuration, checked when the guest is loaded. Default 16 MiB: rule sets fit. Per guest.
+    pub config_bytes: usize,
+    /// Linear memory of one instance, all its memories together. Growing past it fails inside the guest. Default 256 MiB.
+    /// Per instance.
     pub memory_bytes: usize,
-    /// Elements of one table. Default 1,000,000 (a table costs the host eight bytes each). Per table.
+    /// Elements of one instance's tables together. Default 1,000,000 (each costs the host eight bytes). Per instance.
     pub table_elements: usize,
     /// Time that the guest may compute in one phase without waiting for the host. Default 1 s.
     pub deadline: Duration,
@@ -53,6 +60,8 @@ impl Default for Limits {
             header_bytes: MIB,
             uri_bytes: 65_534,
             log_line_bytes: 16 * 1024,
+            log_rate: 1_000,
+            config_bytes: 16 * MIB,
             memory_bytes: 256 * MIB,
             table_elements: 1_000_000,
             deadline: Duration::from_secs(1),

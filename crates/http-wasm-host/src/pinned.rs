@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::abi::BodyKind;
 use crate::error::Error;
 use crate::host::Host;
 use crate::pool::PooledInstance;
@@ -18,6 +19,24 @@ pub enum Outcome<H: Host> {
     Respond(H),
     /// The guest proceeds: the host's request is for the next handler.
     Next(Pinned<H>),
+    /// The guest failed, and [fails open](crate::OnFailure::Open): the host's request, as it came, is for the next handler, whose
+    /// response is the answer. The guest has no further part in it.
+    Bypassed {
+        /// The host, with the request as it came.
+        host: H,
+        /// Why the guest failed; for the log.
+        error: Error,
+    },
+}
+
+/// What came out of `handle_response`.
+#[derive(Debug)]
+pub struct Handled<H> {
+    /// The host, with the response for the client.
+    pub host: H,
+    /// Why that is the next handler's response as it came: the guest failed, and [fails open](crate::OnFailure::Open). For
+    /// the log.
+    pub error: Option<Error>,
 }
 
 /// An instance pinned to the request that it has let through.
@@ -46,25 +65,25 @@ impl<H: Host> Pinned<H> {
         self.instance.as_ref().is_some_and(|instance| instance.home().reads_request)
     }
 
-    /// Lets the guest handle the response that was put into the host; gives the host back with the one for the client.
+    /// Lets the guest handle the response that was put into the host, and gives the one for the client.
     ///
     /// The instance is free again when this returns, however long the response's body takes.
     ///
     /// # Errors
-    /// When the guest fails; there is no response then.
-    pub async fn handle_response(self) -> Result<H, Error> {
+    /// When the guest fails, unless it [fails open](crate::OnFailure::Open); there is no response then.
+    pub async fn handle_response(self) -> Result<Handled<H>, Error> {
         self.finish(false).await
     }
 
     /// Tells the guest that the next handler gave no response at all, and waits for it to clean up.
     ///
     /// # Errors
-    /// When the guest fails.
+    /// When the guest fails, whatever its policy: there is no response that could go on.
     pub async fn handle_error(self) -> Result<H, Error> {
-        self.finish(true).await
+        self.finish(true).await.map(|handled| handled.host)
     }
 
-    async fn finish(mut self, is_error: bool) -> Result<H, Error> {
+    async fn finish(mut self, is_error: bool) -> Result<Handled<H>, Error> {
         let mut instance = self.instance.take().expect("taken only when it is consumed");
         #[cfg(feature = "mutations")]
         if instance.is_mutated(crate::mutation::Mutation::InstanceSwapped) {
@@ -74,11 +93,14 @@ impl<H: Host> Pinned<H> {
         match result.and_then(|()| instance.end()) {
             Ok(host) => {
                 instance.recycle();
-                Ok(host)
+                Ok(Handled { host, error: None })
             }
             Err(error) => {
                 instance.doubt(DropReason::of(&error));
-                Err(error)
+                match instance.undo(BodyKind::Response, &error).filter(|_| !is_error) {
+                    Some(host) => Ok(Handled { host, error: Some(error) }),
+                    None => Err(error),
+                }
             }
         }
     }

@@ -8,9 +8,11 @@ use crate::abi::{Features, Phase};
 use crate::engine::Quota;
 use crate::error::{Error, ErrorKind, Reason};
 use crate::exchange::Exchange;
+use crate::failure::OnFailure;
 use crate::host::Host;
 use crate::hostcalls::Hook;
 use crate::limits::Limits;
+use crate::log::Log;
 use crate::memory::HasMemory;
 use crate::suspend::{Suspend, Suspension};
 use crate::wasi::{HasWasi, WasiState};
@@ -22,12 +24,14 @@ pub(crate) struct Shared {
     pub(crate) config: Vec<u8>,
     pub(crate) limits: Limits,
     pub(crate) on_host_call: Option<Hook>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) on_failure: OnFailure,
     #[cfg(feature = "mutations")]
     pub(crate) mutation: Option<crate::mutation::Mutation>,
 }
 
 /// A store's data.
-pub(crate) struct State<H> {
+pub(crate) struct State<H: Host> {
     pub(crate) guest: Arc<Shared>,
     /// Enabled while the instance was made: the default of every request.
     pub(crate) features: Features,

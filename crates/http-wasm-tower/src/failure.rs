@@ -3,9 +3,9 @@
 use http::{HeaderValue, Response, StatusCode, header};
 use http_wasm_host::{Body, BodyKind, Error, ErrorKind};
 
-/// Makes the response for a request whose guest failed.
+/// Makes the response for a request whose guest failed, and failed closed.
 ///
-/// The layer logs the error, and puts it into the response's extensions as `Arc<Error>` after this.
+/// [`Error::kind`] tells what happened. [`HideDetails`] and [`GatewayTimeout`] are ready-made. The layer logs the error, and puts it into the response's extensions as `Arc<Error>` after this.
 pub trait FailurePolicy: Send + Sync + 'static {
     /// The response. Keep the error's words out of it: clients have no business with them.
     fn response(&self, error: &Error) -> Response<Body>;
@@ -18,7 +18,7 @@ pub trait FailurePolicy: Send + Sync + 'static {
 /// | the request's body is over the replay cap | 413 |
 /// | the request's body could not be read | 400 |
 /// | the response's body is over the replay cap, or could not be read | 502 |
-/// | the system refused an instance | 503 |
+/// | the system refused an instance | 503, with `Retry-After` |
 /// | everything else | 500 |
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
@@ -29,11 +29,33 @@ impl FailurePolicy for HideDetails {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = status(error.kind());
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        if error.kind() == ErrorKind::Unavailable {
-            response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = retry_after(error) {
+            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
         }
         response
     }
+}
+
+/// The same, but a guest that overran its deadline is a 504: for a gateway, whose callers tell "too slow" from
+/// "broken" by the status.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct GatewayTimeout;
+
+impl FailurePolicy for GatewayTimeout {
+    fn response(&self, error: &Error) -> Response<Body> {
+        let mut response = HideDetails.response(error);
+        if error.kind() == ErrorKind::Deadline {
+            *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+        }
+        response
+    }
+}
+
+/// The seconds after which it makes sense to try again, for what may pass by itself.
+fn retry_after(error: &Error) -> Option<u64> {
+    const DEFAULT: u64 = 1;
+    (error.kind() == ErrorKind::Unavailable).then_some(DEFAULT)
 }
 
 fn status(kind: ErrorKind) -> StatusCode {

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use http_wasm_host::{Body, BoxError, Error, ErrorKind, HttpHost, Outcome};
+use http_wasm_host::{Body, BoxError, Error, ErrorKind, Handled, HttpHost, Outcome};
 use tower_service::Service;
 
 use crate::layer::HttpWasmLayer;
@@ -53,6 +53,11 @@ where
     let mut pinned = match outcome {
         Ok(Outcome::Respond(host)) => return Ok(host.into_response()),
         Ok(Outcome::Next(pinned)) => pinned,
+        Ok(Outcome::Bypassed { mut host, error }) => {
+            log(&error, "; the request goes on as it came");
+            let response = inner.call(host.take_request(false)).await?;
+            return Ok(told(response.map(Body::new), error));
+        }
         Err(error) => return Ok(failed(&layer, error)),
     };
     let keep_head = pinned.reads_request();
@@ -61,7 +66,11 @@ where
         Ok(response) => {
             pinned.host_mut().set_response(response.map(Body::new));
             match pinned.handle_response().await {
-                Ok(host) => Ok(host.into_response()),
+                Ok(Handled { host, error: None }) => Ok(host.into_response()),
+                Ok(Handled { host, error: Some(error) }) => {
+                    log(&error, "; the response goes out as it came");
+                    Ok(told(host.into_response(), error))
+                }
                 Err(error) => Ok(failed(&layer, error)),
             }
         }
@@ -71,13 +80,22 @@ where
 }
 
 fn failed(layer: &HttpWasmLayer, error: Error) -> Response<Body> {
+    log(&error, "");
+    told(layer.failure.response(&error), error)
+}
+
+/// Logs an error, and what became of the exchange if it didn't fail.
+fn log(error: &Error, instead: &str) {
     match error.kind() {
         // Peers hang up all the time, and send what is too long; neither is the guest's fault.
-        ErrorKind::Body(_) => tracing::debug!(guest = error.guest(), "{error}"),
-        ErrorKind::BodyTooLarge(_) => tracing::info!(guest = error.guest(), "{error}"),
-        _ => tracing::error!(guest = error.guest(), backtrace = error.backtrace(), "{error}"),
+        ErrorKind::Body(_) => tracing::debug!(guest = error.guest(), "{error}{instead}"),
+        ErrorKind::BodyTooLarge(_) => tracing::info!(guest = error.guest(), "{error}{instead}"),
+        _ => tracing::error!(guest = error.guest(), backtrace = error.backtrace(), "{error}{instead}"),
     }
-    let mut response = layer.failure.response(&error);
+}
+
+/// The response, with the error for whoever wraps the service.
+fn told(mut response: Response<Body>, error: Error) -> Response<Body> {
     response.extensions_mut().insert(Arc::new(error));
     response
 }

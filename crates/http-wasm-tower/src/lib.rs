@@ -29,14 +29,15 @@ mod runtime;
 mod service;
 
 pub use self::addr::SourceAddr;
-pub use self::failure::{FailurePolicy, HideDetails};
+pub use self::failure::{FailurePolicy, GatewayTimeout, HideDetails};
 pub use self::future::ResponseFuture;
 pub use self::layer::HttpWasmLayer;
 pub use self::runtime::TokioRuntime;
 pub use self::service::HttpWasm;
 
 pub use http_wasm_host::{
-    Body, BoxError, Engine, Error, ErrorKind, GuestBuilder, HttpHost, Limits, LoadError, Mount, Snapshot,
+    Body, BoxError, Engine, Error, ErrorKind, GuestBuilder, HttpHost, Limits, LoadError, Mount, OnFailure,
+    Snapshot,
 };
 
 /// A guest for services over the `http` crate's types.

@@ -71,10 +71,11 @@ impl Course {
                 handle_request.push(start.elapsed().saturating_sub(clock));
                 match outcome {
                     Outcome::Respond(host) => status = Some(host.into_response().status()),
+                    Outcome::Bypassed { error, .. } => return Err(error),
                     Outcome::Next(mut pinned) => {
                         next(&mut pinned);
                         let start = Instant::now();
-                        let host = pinned.handle_response().await?;
+                        let host = pinned.handle_response().await?.host;
                         handle_response.push(start.elapsed().saturating_sub(clock));
                         drop(host.into_response());
                     }
@@ -162,9 +163,10 @@ impl Course {
     async fn exchange(&self, request: Request<BoxBody>) -> Result<Response<BoxBody>, Error> {
         match self.guest.handle_request(HttpHost::new(request, None)).await? {
             Outcome::Respond(host) => Ok(host.into_response()),
+            Outcome::Bypassed { error, .. } => Err(error),
             Outcome::Next(mut pinned) => {
                 next(&mut pinned);
-                Ok(pinned.handle_response().await?.into_response())
+                Ok(pinned.handle_response().await?.host.into_response())
             }
         }
     }

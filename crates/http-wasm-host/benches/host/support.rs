@@ -74,7 +74,7 @@ pub(crate) fn now<T>(future: impl Future<Output = T>) -> T {
 pub(crate) fn first_phase(guest: &Guest<HttpHost>, request: Request<Body>) -> Pinned<HttpHost> {
     match now(guest.handle_request(HttpHost::new(request, None))).expect("the guest doesn't fail") {
         Outcome::Next(pinned) => pinned,
-        Outcome::Respond(_) => panic!("the guest proceeds"),
+        Outcome::Respond(_) | Outcome::Bypassed { .. } => panic!("the guest proceeds"),
     }
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn exchange(
     let keep_head = pinned.reads_request();
     let request = pinned.host_mut().take_request(keep_head);
     pinned.host_mut().set_response(next(request));
-    now(pinned.handle_response()).expect("the guest doesn't fail").into_response()
+    now(pinned.handle_response()).expect("the guest doesn't fail").host.into_response()
 }
 
 /// A next handler that looks at nothing.

@@ -41,14 +41,26 @@ impl Budget {
     }
 }
 
+#[derive(Debug)]
+struct Share {
+    used: usize,
+    limit: usize,
+}
+
+impl Share {
+    fn has_room(&self, more: usize) -> bool {
+        more <= self.limit.saturating_sub(self.used)
+    }
+}
+
 /// One instance's part of it. What it holds is given back when it is dropped.
 pub(crate) struct Quota {
     budget: Arc<Budget>,
     counters: Arc<Counters>,
-    memory_limit: usize,
-    table_limit: usize,
-    /// Bytes of linear memory, all memories of the instance together.
-    memory: usize,
+    /// Bytes of linear memory, all memories of the instance together: a module may have a hundred.
+    memory: Share,
+    /// Elements of all tables together.
+    tables: Share,
     /// Bytes of memories and tables.
     held: usize,
     /// Something was refused because all guests together hold too much.
@@ -60,9 +72,8 @@ impl Quota {
         Self {
             budget,
             counters,
-            memory_limit: limits.memory_bytes,
-            table_limit: limits.table_elements,
-            memory: 0,
+            memory: Share { used: 0, limit: limits.memory_bytes },
+            tables: Share { used: 0, limit: limits.table_elements },
             held: 0,
             starved: false,
         }
@@ -78,15 +89,19 @@ impl Quota {
         self.starved.then_some(&*self.budget)
     }
 
-    fn grant(&mut self, memory: usize, held: usize) -> bool {
-        if !self.budget.take(held) {
-            self.starved = true;
-            return false;
+    /// Bytes that all memories hold.
+    pub(crate) fn memory(&self) -> usize {
+        self.memory.used
+    }
+
+    fn grant(&mut self, bytes: usize) -> bool {
+        let granted = self.budget.take(bytes);
+        if granted {
+            self.held += bytes;
+            self.counters.hold(bytes);
         }
-        self.memory += memory;
-        self.held += held;
-        self.counters.hold(held);
-        true
+        self.starved |= !granted;
+        granted
     }
 }
 
@@ -100,8 +115,9 @@ impl ResourceLimiter for Quota {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);
-        let fits = self.memory.checked_add(more).is_some_and(|sum| sum <= self.memory_limit);
-        Ok(fits && within(desired, maximum) && self.grant(more, more))
+        let granted = within(desired, maximum) && self.memory.has_room(more) && self.grant(more);
+        self.memory.used += if granted { more } else { 0 };
+        Ok(granted)
     }
 
     fn table_growing(
@@ -110,8 +126,11 @@ impl ResourceLimiter for Quota {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let more = desired.saturating_sub(current).saturating_mul(ELEMENT_BYTES);
-        Ok(desired <= self.table_limit && within(desired, maximum) && self.grant(0, more))
+        let more = desired.saturating_sub(current);
+        let bytes = more.saturating_mul(ELEMENT_BYTES);
+        let granted = within(desired, maximum) && self.tables.has_room(more) && self.grant(bytes);
+        self.tables.used += if granted { more } else { 0 };
+        Ok(granted)
     }
 
     fn instances(&self) -> usize {

@@ -33,6 +33,8 @@ pub(crate) use self::memory::Quota;
 /// beside looping guests to wait a few milliseconds only, long enough for the looks to cost nothing.
 const TICK: Duration = Duration::from_millis(5);
 
+const GUEST_STACK_BYTES: usize = 512 * 1024;
+
 /// What guests are loaded into. Cheap to clone; a process needs one.
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
@@ -49,6 +51,7 @@ struct Inner {
 /// How an [`Engine`] is set up.
 pub struct EngineBuilder {
     runtime: Box<dyn Runtime>,
+    guest_stack_bytes: usize,
     slots: u32,
     memory_budget: usize,
     code_cache: Option<PathBuf>,
@@ -70,6 +73,7 @@ impl Engine {
     pub fn builder() -> EngineBuilder {
         EngineBuilder {
             runtime: Box::new(NoRuntime),
+            guest_stack_bytes: GUEST_STACK_BYTES,
             slots: SLOTS,
             memory_budget: usize::MAX,
             code_cache: None,
@@ -165,6 +169,14 @@ impl EngineBuilder {
         self
     }
 
+    /// Stack that a guest's call may use, in bytes. Going deeper is a trap. Default 512 KiB: a quarter of
+    /// what threads have as a rule. A call that need not wait runs on the stack of the thread that polls it, which must have
+    /// that much left, or the process aborts.
+    pub fn guest_stack_bytes(mut self, bytes: usize) -> Self {
+        self.guest_stack_bytes = bytes;
+        self
+    }
+
     /// Instances that find a slot: making one takes microseconds. Further ones are made all the same, at ten times the
     /// cost. A slot takes some 200 bytes while it is unused, and 8 GiB of address space. 1,000 by default; 0 for none.
     pub fn slots(mut self, slots: u32) -> Self {
@@ -191,11 +203,14 @@ impl EngineBuilder {
     /// Sets the engine up.
     ///
     /// # Errors
-    /// When this machine can't run WebAssembly, no thread can be started, or the directory for code can't be used.
+    /// When the guests' stack has no size that can be, this machine can't run WebAssembly, no thread can be started, or the
+    /// directory for code can't be used.
     pub fn build(self) -> Result<Engine, LoadError> {
         let failed = |error: wasmtime::Error| LoadError::Engine(format!("{error:#}"));
         let cache = self.code_cache.map(code_cache).transpose().map_err(failed)?;
-        let engines = Engines::new(&Settings { slots: self.slots, cache }).map_err(failed)?;
+        let engines =
+            Engines::new(&Settings { slots: self.slots, guest_stack_bytes: self.guest_stack_bytes, cache })
+                .map_err(failed)?;
         start_ticker(&engines).map_err(|e| LoadError::Engine(format!("no thread for its clock: {e}")))?;
         Ok(Engine(Arc::new(Inner {
             engines,

@@ -9,6 +9,9 @@ const TABLES: u32 = 2;
 /// Elements of a table that fit a slot. What a slot has more than an instance uses is address space alone.
 pub(super) const TABLE_ELEMENTS: usize = 100_000;
 
+/// Stack that host functions have on a guest's fiber beyond its own.
+const HOST_STACK_BYTES: usize = 1536 * 1024;
+
 /// What its own instance data may take in a slot: some 30,000 functions in tables.
 const INSTANCE_BYTES: usize = 1024 * 1024;
 
@@ -36,6 +39,7 @@ impl Engines {
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) slots: u32,
+    pub(super) guest_stack_bytes: usize,
     pub(super) cache: Option<wasmtime::Cache>,
 }
 
@@ -43,6 +47,8 @@ fn config(settings: &Settings) -> Config {
     let mut config = Config::new();
     config
         .epoch_interruption(true)
+        .max_wasm_stack(settings.guest_stack_bytes)
+        .async_stack_size(settings.guest_stack_bytes.saturating_add(HOST_STACK_BYTES))
         .cache(settings.cache.clone())
         // What toolchains of today emit beyond wasmtime's defaults.
         .wasm_tail_call(true)

@@ -20,7 +20,11 @@ struct Touched {
     unread: Chunks,
     /// Read by the guest, and to be sent again.
     kept: Chunks,
-    /// Bytes that are gone: read without being kept.
+    /// How many bytes at the front of `kept` are sent again only if the guest fails.
+    kept_for_undo: usize,
+    /// Not all that was read is in `kept`.
+    lost: bool,
+    /// Bytes that the next handler doesn't get: read without being kept for it.
     consumed: bool,
     /// Bytes of the current read that are in the guest's memory already, should it have to wait for more.
     filled: usize,
@@ -35,6 +39,16 @@ struct Touched {
     /// Bytes that were kept and have been handed on.
     replayed: usize,
     trailers: Trailers,
+}
+
+/// Why what a guest reads is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Keep {
+    /// The next handler, or the client, gets it again.
+    Replay,
+    /// They get it again if the guest fails.
+    Undo,
+    Nothing,
 }
 
 static NO_FIELDS: Fields = Fields::new();
@@ -66,6 +80,10 @@ impl Side {
         }
     }
 
+    fn is_written(&self) -> bool {
+        self.0.as_ref().is_some_and(|touched| touched.written.is_some())
+    }
+
     /// Whether the body that goes out is another one than the host's.
     pub(super) fn is_changed(&self) -> bool {
         self.0
@@ -89,8 +107,9 @@ impl Side {
 
     #[cfg(feature = "mutations")]
     pub(super) fn forget_kept(&mut self) {
-        self.touch().kept = Chunks::default();
-        self.touch().consumed = true;
+        let touched = self.touch();
+        (touched.kept, touched.kept_for_undo) = Default::default();
+        (touched.consumed, touched.lost) = (true, true);
     }
 
     #[cfg(feature = "mutations")]
@@ -108,12 +127,22 @@ impl Side {
         if !touched.started && trailers.is_untouched() {
             return None;
         }
-        let mut first = std::mem::take(&mut touched.kept);
-        touched.replayed = first.len();
-        while let Some(piece) = touched.unread.pop() {
-            first.push(piece);
-        }
-        Some(Outgoing { first, rest: !touched.ended, trailers })
+        touched.forget_undo();
+        touched.replayed = touched.kept.len();
+        Some(Outgoing { first: touched.take_received(), rest: !touched.ended, trailers })
+    }
+
+    /// Whether bytes are gone that came with the original body.
+    pub(super) fn is_original_lost(&self) -> bool {
+        self.0.as_ref().is_some_and(|touched| touched.lost)
+    }
+
+    /// The body as it came, if it isn't simply the host's.
+    pub(super) fn take_original(&mut self) -> Option<Outgoing> {
+        let mut touched = self.0.take().filter(|touched| touched.started)?;
+        let mut first = touched.take_received();
+        first.skip(touched.early);
+        Some(Outgoing { first, rest: !touched.ended, trailers: touched.trailers.into_original() })
     }
 }
 
@@ -144,26 +173,23 @@ impl Touched {
         &mut self,
         host: &mut H,
         kind: BodyKind,
-        keep: Option<&Budget>,
+        keep: Keep,
+        budget: &Budget,
         buf: &mut [u8],
         cx: &mut Context<'_>,
     ) -> Poll<Result<EofLen, Reason>> {
         self.started = true;
-        // Once the guest has written, the original goes nowhere.
-        let keep = keep.filter(|_| self.written.is_none());
         loop {
             let room = &mut buf[self.filled..];
             let len = room.len().min(self.unread.len());
+            let keep = self.make_room(keep, budget, kind, len)?;
             match keep {
-                Some(budget) => {
-                    budget.check_kept(kind, self.kept.len() + len)?;
-                    self.unread.read(room, |piece| self.kept.push(piece));
-                }
-                None => {
-                    self.consumed |= len > 0;
-                    self.unread.read(room, drop);
-                }
+                Keep::Nothing => self.unread.read(room, drop),
+                Keep::Replay | Keep::Undo => self.unread.read(room, |piece| self.kept.push(piece)),
             }
+            self.consumed |= len > 0 && keep != Keep::Replay;
+            self.lost |= len > 0 && keep == Keep::Nothing;
+            self.kept_for_undo += if keep == Keep::Undo { len } else { 0 };
             self.filled += len;
             if self.filled == buf.len() || self.ended {
                 break;
@@ -182,6 +208,49 @@ impl Touched {
         }
         let len = std::mem::take(&mut self.filled) as u32;
         Poll::Ready(Ok(EofLen { eof: self.ended && self.unread.is_empty(), len }))
+    }
+
+    /// Makes room for `len` bytes more of the body, and says whether these can be kept. What is kept only to undo the
+    /// guest's doing gives way: most guests never fail.
+    fn make_room(&mut self, keep: Keep, budget: &Budget, kind: BodyKind, len: usize) -> Result<Keep, Reason> {
+        match keep {
+            Keep::Replay => {
+                if budget.check_kept(kind, self.kept.len() + len).is_err() {
+                    self.forget_undo();
+                }
+                budget.check_kept(kind, self.kept.len() + len).map(|()| keep)
+            }
+            Keep::Undo if self.lost || budget.check_kept(kind, self.kept.len() + len).is_err() => {
+                self.forget_undo();
+                Ok(Keep::Nothing)
+            }
+            Keep::Undo | Keep::Nothing => Ok(keep),
+        }
+    }
+
+    /// Keeps only what the next handler gets again.
+    fn forget_undo(&mut self) {
+        self.kept.skip(self.kept_for_undo);
+        self.lost |= self.kept_for_undo > 0;
+        self.kept_for_undo = 0;
+    }
+
+    /// The guest replaces the body. What was kept of it for the next handler may serve to undo that.
+    fn stop_replay(&mut self, undoable: bool) {
+        if undoable && !self.lost {
+            self.kept_for_undo = self.kept.len();
+        } else {
+            self.kept = Chunks::default();
+        }
+    }
+
+    /// All that is kept or unread of the body, in order.
+    fn take_received(&mut self) -> Chunks {
+        let mut all = std::mem::take(&mut self.kept);
+        while let Some(piece) = self.unread.pop() {
+            all.push(piece);
+        }
+        all
     }
 
     fn read_own(&mut self, buf: &mut [u8]) -> EofLen {
@@ -206,8 +275,8 @@ impl<H: Host> Exchange<H> {
         const AT_END: EofLen = EofLen { eof: true, len: 0 };
         match (self.phase, kind) {
             (Phase::Request, BodyKind::Request) => {
-                let keep = self.features.contains(Features::BUFFER_REQUEST).then_some(&self.budget);
-                self.request.touch().read(&mut self.host, kind, keep, buf, cx)
+                let keep = self.keep(kind);
+                self.request.touch().read(&mut self.host, kind, keep, &self.budget, buf, cx)
             }
             (Phase::Request, BodyKind::Response) => Poll::Ready(Ok(self.response.touch().read_own(buf))),
             (Phase::Response, BodyKind::Request) if self.features.contains(Features::BUFFER_REQUEST) => {
@@ -225,8 +294,25 @@ impl<H: Host> Exchange<H> {
                 if self.is_upgrade() {
                     return Poll::Ready(Ok(AT_END));
                 }
-                self.response.touch().read(&mut self.host, kind, Some(&self.budget), buf, cx)
+                let keep = self.keep(kind);
+                self.response.touch().read(&mut self.host, kind, keep, &self.budget, buf, cx)
             }
+        }
+    }
+
+    /// Why what the guest reads of a message now is kept.
+    fn keep(&self, message: BodyKind) -> Keep {
+        let (feature, side) = match message {
+            BodyKind::Request => (Features::BUFFER_REQUEST, &self.request),
+            BodyKind::Response => (Features::BUFFER_RESPONSE, &self.response),
+        };
+        // Once the guest has written, the original goes nowhere.
+        if self.features.contains(feature) && !side.is_written() {
+            Keep::Replay
+        } else if self.is_undoable() {
+            Keep::Undo
+        } else {
+            Keep::Nothing
         }
     }
 
@@ -234,8 +320,9 @@ impl<H: Host> Exchange<H> {
     pub(crate) fn write_body(&mut self, kind: BodyKind, data: &[u8]) -> Result<(), Reason> {
         self.check_content_mutable(kind)?;
         self.budget.spend_written(data.len())?;
+        let undoable = self.is_undoable();
         let touched = self.side_mut(kind).touch();
-        touched.kept = Chunks::default();
+        touched.stop_replay(undoable);
         // A first write of length 0 makes the body empty; a later one, as copy loops end with, appends nothing.
         touched.written.get_or_insert_default().extend_from_slice(data);
         Ok(())
@@ -244,8 +331,9 @@ impl<H: Host> Exchange<H> {
     /// Makes the body that goes out empty.
     pub(crate) fn empty_body(&mut self, kind: BodyKind) -> Result<(), Reason> {
         self.check_content_mutable(kind)?;
+        let undoable = self.is_undoable();
         let touched = self.side_mut(kind).touch();
-        touched.kept = Chunks::default();
+        touched.stop_replay(undoable);
         touched.written = Some(BytesMut::new());
         touched.own_read = 0;
         Ok(())
@@ -279,7 +367,7 @@ impl<H: Host> Exchange<H> {
         }
         let touched = side.touch();
         while ready!(touched.receive(&mut self.host, message, cx))? {
-            self.budget.check_kept(message, touched.kept.len() + touched.unread.len())?;
+            touched.make_room(Keep::Replay, &self.budget, message, touched.unread.len())?;
         }
         Poll::Ready(Ok(()))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 
 /// Pieces shorter than this are copied together: a peer that sends single bytes would otherwise pin one receive
 /// buffer for each.
@@ -67,6 +67,19 @@ impl Chunks {
             taken(piece);
         }
         self.len -= read;
+    }
+
+    /// Drops `len` bytes from the front.
+    pub(crate) fn skip(&mut self, mut len: usize) {
+        self.close_tail();
+        while let Some(front) = self.whole.front_mut().filter(|_| len > 0) {
+            let skipped = front.len().min(len);
+            front.advance(skipped);
+            if front.is_empty() {
+                self.whole.pop_front();
+            }
+            (self.len, len) = (self.len - skipped, len - skipped);
+        }
     }
 
     fn close_tail(&mut self) {

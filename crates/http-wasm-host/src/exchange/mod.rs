@@ -11,6 +11,7 @@ mod chunks;
 mod framing;
 mod head;
 mod headers;
+mod original;
 mod trailers;
 
 pub(crate) use self::budget::Budget;
@@ -20,13 +21,15 @@ pub use self::trailers::Trailers;
 pub(crate) use self::headers::{Change, check_name};
 
 use self::body::Side;
+use self::original::Originals;
 use crate::abi::{BodyKind, Features, Phase};
 use crate::error::Reason;
+use crate::failure::OnFailure;
 use crate::fields::Fields;
 use crate::host::Host;
 
 /// One request/response pair, pinned to one instance.
-pub(crate) struct Exchange<H> {
+pub(crate) struct Exchange<H: Host> {
     pub(crate) host: H,
     phase: Phase,
     features: Features,
@@ -34,6 +37,8 @@ pub(crate) struct Exchange<H> {
     early: Early,
     request: Side,
     response: Side,
+    /// What a guest that fails open must leave as it was.
+    originals: Option<Box<Originals<H>>>,
     /// The client's method was HEAD, whatever the guest made of it.
     client_sent_head: bool,
     /// The client's method was CONNECT.
@@ -54,9 +59,13 @@ struct Early {
 }
 
 impl<H: Host> Exchange<H> {
-    pub(crate) fn new(host: H, features: Features, budget: Budget) -> Self {
+    pub(crate) fn new(host: H, features: Features, budget: Budget, on_failure: OnFailure) -> Self {
         let client_sent_head = host.method() == b"HEAD";
         let client_sent_connect = host.method() == b"CONNECT";
+        let originals = match on_failure {
+            OnFailure::Closed => None,
+            OnFailure::Open => Some(Box::new(Originals::new(&host))),
+        };
         Self {
             host,
             phase: Phase::Request,
@@ -65,6 +74,7 @@ impl<H: Host> Exchange<H> {
             early: Early::default(),
             request: Side::default(),
             response: Side::default(),
+            originals,
             client_sent_head,
             client_sent_connect,
             next_was_bodyless: false,
@@ -138,6 +148,7 @@ impl<H: Host> Exchange<H> {
 
     fn begin_response(&mut self) -> Result<(), Reason> {
         self.phase = Phase::Response;
+        self.save_response();
         if let Some(status) = self.early.status {
             self.host.set_status(status);
         }

@@ -5,10 +5,12 @@ use crate::fields::Fields;
 /// The trailers of one message.
 #[derive(Clone, Debug, Default)]
 pub struct Trailers {
-    /// As far as known, with the edits applied.
-    current: Fields,
+    /// As they came, as far as known.
+    arrived: Fields,
     /// To be applied to what arrives.
     edits: Vec<Edit>,
+    /// What has arrived with the edits applied, once there are any.
+    edited: Option<Fields>,
 }
 
 #[derive(Clone, Debug)]
@@ -24,12 +26,17 @@ impl Trailers {
         if let Some(fields) = arrived {
             self.arrive(fields);
         }
-        self.current
+        self.edited.unwrap_or(self.arrived)
+    }
+
+    /// The same without the edits.
+    pub(crate) fn into_original(self) -> Self {
+        Self { arrived: self.arrived, ..Self::default() }
     }
 
     /// Whether nothing is known or changed: what arrives goes out as it is.
     pub fn is_untouched(&self) -> bool {
-        self.edits.is_empty() && self.current.is_empty()
+        self.edits.is_empty() && self.arrived.is_empty()
     }
 
     /// Lets `later` edits follow these.
@@ -40,7 +47,7 @@ impl Trailers {
 
     /// Names of the trailers that are known to go out.
     pub(crate) fn current(&self) -> &Fields {
-        &self.current
+        self.edited.as_ref().unwrap_or(&self.arrived)
     }
 
     pub(crate) fn edited(&self) -> bool {
@@ -48,9 +55,10 @@ impl Trailers {
     }
 
     pub(crate) fn arrive(&mut self, fields: Fields) {
-        self.current = fields;
+        self.arrived = fields;
+        self.edited = None;
         for edit in &self.edits {
-            edit.apply(&mut self.current);
+            edit.apply(self.edited.get_or_insert_with(|| self.arrived.clone()));
         }
     }
 
@@ -67,7 +75,7 @@ impl Trailers {
     }
 
     fn edit(&mut self, edit: Edit) {
-        edit.apply(&mut self.current);
+        edit.apply(self.edited.get_or_insert_with(|| self.arrived.clone()));
         self.edits.push(edit);
     }
 }

@@ -7,10 +7,11 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::abi::Features;
+use crate::abi::{BodyKind, Features};
 use crate::builder::GuestBuilder;
 use crate::engine::{Engine, block_on};
 use crate::error::{Error, ErrorKind, LoadError};
+use crate::failure::OnFailure;
 use crate::host::Host;
 use crate::inspect::Inspection;
 use crate::instance::{Blueprint, Instance};
@@ -168,12 +169,20 @@ impl<H: Host> Guest<H> {
     /// Runs `handle_request` on an idle instance, or a new one.
     ///
     /// Dropping the future while the guest runs drops the instance. A guest that need not wait runs on the stack
-    /// of the thread that polls, of which it may use 512 KiB: leave it that much.
+    /// of the thread that polls, of which it may use
+    /// [`guest_stack_bytes`](crate::EngineBuilder::guest_stack_bytes): leave it that much.
     ///
     /// # Errors
-    /// When no instance can be made or the guest fails. Other requests are not affected.
+    /// When no instance can be made or the guest fails, unless it [fails open](crate::OnFailure::Open). Other requests are not
+    /// affected.
     pub async fn handle_request(&self, host: H) -> Result<Outcome<H>, Error> {
-        let mut instance = self.checkout().await?;
+        let mut instance = match self.checkout().await {
+            Ok(instance) => instance,
+            Err(error) => match self.0.inner.blueprint.startup.shared.on_failure {
+                OnFailure::Open => return Ok(Outcome::Bypassed { host, error }),
+                OnFailure::Closed => return Err(error),
+            },
+        };
         instance.begin(host);
         match instance.handle_request().await {
             Ok(true) => Ok(Outcome::Next(Pinned::new(instance))),
@@ -184,7 +193,10 @@ impl<H: Host> Guest<H> {
             }
             Err(error) => {
                 instance.doubt(DropReason::of(&error));
-                Err(error)
+                match instance.undo(BodyKind::Request, &error) {
+                    Some(host) => Ok(Outcome::Bypassed { host, error }),
+                    None => Err(error),
+                }
             }
         }
     }

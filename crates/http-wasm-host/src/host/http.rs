@@ -125,7 +125,45 @@ fn add_missing_path(uri: &mut Uri) {
     }
 }
 
+/// A copy of a message's head.
+#[derive(Debug)]
+pub enum HttpHead {
+    /// Of a request.
+    Request(Method, Uri, HeaderMap),
+    /// Of a response.
+    Response(StatusCode, HeaderMap),
+}
+
 impl Host for HttpHost {
+    type Head = HttpHead;
+
+    fn save_head(&self, message: BodyKind) -> HttpHead {
+        let headers = self.headers(message).cloned().unwrap_or_default();
+        match (message, &self.0.request, &self.0.response) {
+            (BodyKind::Request, Some(request), _) => {
+                HttpHead::Request(request.method().clone(), request.uri().clone(), headers)
+            }
+            (BodyKind::Request, None, _) => HttpHead::Request(self.0.method.clone(), Uri::default(), headers),
+            (BodyKind::Response, _, response) => {
+                let status = response.as_ref().map_or(StatusCode::OK, Response::status);
+                HttpHead::Response(status, headers)
+            }
+        }
+    }
+
+    fn restore_head(&mut self, head: HttpHead) {
+        match head {
+            HttpHead::Request(method, uri, headers) => {
+                let request = self.request_mut();
+                (*request.method_mut(), *request.uri_mut(), *request.headers_mut()) = (method, uri, headers);
+            }
+            HttpHead::Response(status, headers) => {
+                let response = self.response_mut();
+                (*response.status_mut(), *response.headers_mut()) = (status, headers);
+            }
+        }
+    }
+
     fn method(&self) -> &[u8] {
         self.0.request.as_ref().map_or(&self.0.method, Request::method).as_str().as_bytes()
     }

@@ -182,7 +182,37 @@ impl Fed {
     }
 }
 
+/// A copy of a message's head.
+#[derive(Debug)]
+pub enum InMemoryHead {
+    /// Of a request: method, path and query, headers.
+    Request(Vec<u8>, Vec<u8>, Fields),
+    /// Of a response: status, headers.
+    Response(u16, Fields),
+}
+
 impl Host for InMemoryHost {
+    type Head = InMemoryHead;
+
+    fn save_head(&self, message: BodyKind) -> InMemoryHead {
+        let headers = self.message(message).headers.clone();
+        match message {
+            BodyKind::Request => InMemoryHead::Request(self.method.clone(), self.uri.clone(), headers),
+            BodyKind::Response => InMemoryHead::Response(self.status, headers),
+        }
+    }
+
+    fn restore_head(&mut self, head: InMemoryHead) {
+        match head {
+            InMemoryHead::Request(method, uri, headers) => {
+                (self.method, self.uri, self.request.headers) = (method, uri, headers);
+            }
+            InMemoryHead::Response(status, headers) => {
+                (self.status, self.response.headers) = (status, headers);
+            }
+        }
+    }
+
     fn method(&self) -> &[u8] {
         &self.method
     }

@@ -24,6 +24,15 @@ use crate::fields::Fields;
 /// next handler has given one (before that, the core keeps what the guest sets). Trailers come as the last
 /// [`Frame`] of a body and go out with an [`Outgoing`] one.
 pub trait Host: Send + 'static {
+    /// A copy of one message's head: all that the methods here can change of it but the body.
+    type Head: Send + 'static;
+
+    /// Copies a message's head, for a guest that [fails open](crate::OnFailure::Open).
+    fn save_head(&self, message: BodyKind) -> Self::Head;
+
+    /// Makes the head of the message that was saved what it was then.
+    fn restore_head(&mut self, head: Self::Head);
+
     /// The request's method.
     fn method(&self) -> &[u8];
 

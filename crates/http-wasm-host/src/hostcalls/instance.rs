@@ -40,7 +40,7 @@ pub(super) fn log<H: Host>(
 ) -> Result<(), Reason> {
     let message = memory::read(memory, "message", message, message_len)?;
     if let Some(level) = LogLevel::from_abi(level) {
-        log::message(&state.guest.name, to_tracing(level), message, state.guest.limits.log_line_bytes);
+        state.guest.log.message(to_tracing(level), message);
     }
     Ok(())
 }

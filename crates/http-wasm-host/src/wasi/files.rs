@@ -14,6 +14,7 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use super::config::Mount;
 use super::lines::{Lines, Speaker};
+use crate::log::Log;
 use crate::state::Shared;
 
 /// One instance's open files.
@@ -65,25 +66,25 @@ struct Output(Arc<Shout>);
 
 struct Shout {
     stream: &'static str,
-    /// The guest's name and the limit of a line; known before the guest's first call.
-    guest: OnceLock<(Arc<str>, usize)>,
+    /// Where it goes; known before the guest's first call.
+    log: OnceLock<Arc<Log>>,
     /// Never contended: one instance is used by one task at a time.
     lines: Mutex<Lines>,
 }
 
 impl Output {
     fn new(stream: &'static str) -> Self {
-        Self(Arc::new(Shout { stream, guest: OnceLock::new(), lines: Mutex::default() }))
+        Self(Arc::new(Shout { stream, log: OnceLock::new(), lines: Mutex::default() }))
     }
 
     fn introduce(&self, shared: &Shared) {
-        self.0.guest.get_or_init(|| (shared.name.clone(), shared.limits.log_line_bytes));
+        self.0.log.get_or_init(|| shared.log.clone());
     }
 
     fn with_lines(&self, f: impl FnOnce(&mut Lines, Speaker<'_>)) {
-        if let Some((guest, limit)) = self.0.guest.get() {
+        if let Some(log) = self.0.log.get() {
             let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            f(&mut lines, Speaker { guest, stream: self.0.stream, limit: *limit });
+            f(&mut lines, Speaker { log, stream: self.0.stream });
         }
     }
 }

@@ -1,7 +1,8 @@
 //! Output of a guest on its way to the log, line by line.
 
-use crate::log;
-use crate::state::Shared;
+use std::sync::Arc;
+
+use crate::log::Log;
 
 /// A stream's unfinished line.
 #[derive(Default)]
@@ -12,23 +13,17 @@ pub(super) struct Lines {
 /// Whose lines they are.
 #[derive(Clone, Copy)]
 pub(super) struct Speaker<'a> {
-    pub(super) guest: &'a str,
+    pub(super) log: &'a Arc<Log>,
     /// "stdout" or "stderr".
     pub(super) stream: &'static str,
-    /// Bytes of a line that are logged; the rest is cut off.
-    pub(super) limit: usize,
 }
 
-impl<'a> Speaker<'a> {
-    pub(super) fn new(shared: &'a Shared, stream: &'static str) -> Self {
-        Self { guest: &shared.name, stream, limit: shared.limits.log_line_bytes }
-    }
-
+impl Speaker<'_> {
     fn say(self, line: &[u8]) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         // A blank line parts paragraphs on a terminal; in a log it says nothing.
         if !line.is_empty() {
-            log::line(self.guest, self.stream, line, self.limit);
+            self.log.line(self.stream, line);
         }
     }
 }
@@ -41,12 +36,12 @@ impl Lines {
             if self.partial.is_empty() {
                 speaker.say(line);
             } else {
-                self.keep(line, speaker.limit);
+                self.keep(line, speaker.log.line_bytes);
                 self.flush(speaker);
             }
             bytes = &bytes[end + 1..];
         }
-        self.keep(bytes, speaker.limit);
+        self.keep(bytes, speaker.log.line_bytes);
     }
 
     /// Logs what has no end yet.
@@ -65,12 +60,16 @@ impl Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::Engine;
+    use crate::limits::Limits;
 
     #[test]
     fn a_line_without_end_takes_bounded_memory() {
         let mut lines = Lines::default();
+        let limits = Limits { log_line_bytes: 64, ..Limits::default() };
+        let log = Log::new(Engine::new().unwrap(), "g".into(), &limits);
         for _ in 0..100 {
-            lines.write(&[b'x'; 1000], Speaker { guest: "g", stream: "stdout", limit: 64 });
+            lines.write(&[b'x'; 1000], Speaker { log: &log, stream: "stdout" });
         }
         assert_eq!(lines.partial.len(), 65);
     }

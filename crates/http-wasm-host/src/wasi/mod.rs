@@ -76,8 +76,8 @@ impl WasiState {
 
     /// Logs unfinished lines, as nobody knows when the guest will be called again.
     pub(crate) fn flush(&mut self, shared: &Shared) {
-        self.stdout.flush(Speaker::new(shared, "stdout"));
-        self.stderr.flush(Speaker::new(shared, "stderr"));
+        self.stdout.flush(Speaker { log: &shared.log, stream: "stdout" });
+        self.stderr.flush(Speaker { log: &shared.log, stream: "stderr" });
         if let Some(files) = &self.files {
             files.flush();
         }

@@ -33,7 +33,7 @@ pub(super) fn fd_write(call: &mut Call<'_>, fd: u32, iovs: u32, iovs_len: u32, n
     for buffer in buffers(memory, iovs, iovs_len)? {
         let buffer = buffer?;
         let taken = &buffer[..buffer.len().min(room)];
-        lines.write(taken, Speaker::new(shared, stream));
+        lines.write(taken, Speaker { log: &shared.log, stream });
         room -= taken.len();
     }
     put_u32(memory, nwritten, (MAX_WRITE - room) as u32)

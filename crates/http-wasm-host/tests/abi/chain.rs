@@ -71,7 +71,7 @@ fn an_inner_guests_answer_is_the_outer_guests_response() {
     let mut pinned = outer.next(get());
     let between = std::mem::replace(pinned.host_mut(), get());
     *pinned.host_mut() = inner.respond(between);
-    let mut host = crate::support::block_on(pinned.handle_response()).unwrap();
+    let mut host = crate::support::block_on(pinned.handle_response()).unwrap().host;
     assert_eq!((host.status, framing(&host.response)), (403, length(3)));
     assert_eq!(host.response.take_body().0, b"no!");
 }

@@ -142,7 +142,7 @@ fn buffer_response_holds_only_what_the_guest_asks_for() {
     let body = pinned.host_mut().response.feed_body();
     body.push("abc");
     // It returns while the body is still to come.
-    let mut host = block_on(pinned.handle_response()).unwrap();
+    let mut host = block_on(pinned.handle_response()).unwrap().host;
     assert_eq!(header(&host.response, "x").as_deref(), Some("y"));
     assert_eq!(host.response.take_body().0, b"abc");
     body.push("def");
@@ -179,7 +179,7 @@ fn the_instance_is_given_back_when_handle_response_returns() {
     let mut pinned = probe.next(get());
     let _body = pinned.host_mut().response.feed_body();
     assert_eq!(probe.stats().idle, 0);
-    let host = block_on(pinned.handle_response()).unwrap();
+    let host = block_on(pinned.handle_response()).unwrap().host;
     assert_eq!(probe.stats().idle, 1);
     drop(host);
 }

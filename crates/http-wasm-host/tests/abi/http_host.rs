@@ -202,7 +202,7 @@ fn a_uri_of_the_longest_length_can_be_set() {
 fn answered(pinned: Pinned<HttpHost>, response: Response<Body>) -> Response<Body> {
     let mut pinned = pinned;
     pinned.host_mut().set_response(response);
-    block_on(pinned.handle_response()).unwrap().into_response()
+    block_on(pinned.handle_response()).unwrap().host.into_response()
 }
 
 #[test]

@@ -268,3 +268,116 @@ fn an_instance_whose_memory_has_grown_past_the_limit_does_not_go_back_to_the_poo
         assert_eq!((stats.idle, stats.live, stats.dropped_outgrown), (kept, kept, 1 - kept), "{stats:?}");
     }
 }
+
+#[test]
+fn all_memories_of_an_instance_share_one_limit() {
+    const PAGE: usize = 64 * 1024;
+    let wat = || {
+        stops("(call $note (memory.grow $other 2)) (call $note (memory.grow 2)) (call $note (memory.grow $other 1))")
+            .item("(memory $other 1)")
+    };
+    let probe = wat().limits(limited(|limits| limits.memory_bytes = 5 * PAGE)).load();
+    probe.respond(get());
+    assert_eq!(probe.notes(), [1, u32::MAX, 3].map(|pages| number(pages.into())));
+    let error = wat().limits(limited(|limits| limits.memory_bytes = 2 * PAGE - 1)).try_load::<InMemoryHost>();
+    assert!(matches!(error, Err(LoadError::Start(_))), "what it starts with counts");
+}
+
+#[test]
+fn growing_any_memory_past_what_is_retained_drops_the_instance() {
+    const PAGE: usize = 64 * 1024;
+    let probe = stops("(drop (memory.grow $other 2))")
+        .item("(memory $other 1)")
+        .limits(limited(|limits| limits.retained_growth = 2 * PAGE - 1))
+        .load();
+    probe.respond(get());
+    assert_eq!((probe.stats().live, probe.stats().dropped_outgrown), (0, 1));
+}
+
+#[test]
+fn all_tables_of_an_instance_share_one_limit() {
+    let probe = stops(
+        "(call $note (table.grow $a (ref.null func) 500)) (call $note (table.grow $b (ref.null func) 500))",
+    )
+    .item("(table $a 0 funcref) (table $b 1 funcref)")
+    .limits(limited(|limits| limits.table_elements = 1000))
+    .load();
+    probe.respond(get());
+    assert_eq!(probe.notes(), [0, u32::MAX].map(|elements| number(elements.into())));
+}
+
+#[test]
+fn garbage_collected_objects_count_as_memory() {
+    let probe = stops(
+        "(loop $more
+           (global.set $list (struct.new $node (array.new_default $bytes (i32.const 100000)) (global.get $list)))
+           (br $more))",
+    )
+    .item(
+        "(type $bytes (array (mut i8)))
+         (type $node (struct (field (ref $bytes)) (field (ref null $node))))
+         (global $list (mut (ref null $node)) (ref.null $node))",
+    )
+    .limits(limited(|limits| {
+        limits.memory_bytes = 8 * 1024 * 1024;
+        limits.deadline = Duration::from_secs(60);
+    }))
+    .load();
+    let error = probe.error(get());
+    assert_ne!(error.kind(), ErrorKind::Deadline, "{error}");
+}
+
+#[test]
+fn a_configuration_past_its_limit_is_refused_at_load_with_both_sizes() {
+    let load = |size| {
+        let limits = limited(|limits| limits.config_bytes = 1000);
+        guest().config(&pattern(size)).limits(limits).try_load::<InMemoryHost>()
+    };
+    assert!(load(1000).is_ok());
+    let error = load(1001).unwrap_err();
+    assert!(matches!(error, LoadError::ConfigTooLarge { size: 1001, limit: 1000, .. }));
+    for part in ["probe", "1001", "1000", "config_bytes"] {
+        assert!(error.to_string().contains(part), "{error}");
+    }
+}
+
+#[test]
+fn a_configuration_of_a_million_bytes_passes_by_default() {
+    let probe = stops("(call $note (call $get_config 0 0))").config(&pattern(1_000_000)).load();
+    probe.respond(get());
+    assert_eq!(probe.notes(), [number(1_000_000)]);
+}
+
+#[test]
+fn the_stack_of_guests_is_as_deep_as_the_engine_says() {
+    let depth = |bytes: Option<usize>| {
+        let builder = http_wasm_host::Engine::builder();
+        let engine = match bytes {
+            Some(bytes) => builder.guest_stack_bytes(bytes),
+            None => builder,
+        };
+        let engine = engine.build().unwrap();
+        // Recurses as deep as the path is long, in thousands.
+        let wat = stops("(call $recurse (i32.mul (call $get_uri 0 0) (i32.const 1000)))").item(
+            "(func $recurse (param $n i32)
+               (if (local.get $n) (then (call $recurse (i32.sub (local.get $n) (i32.const 1))))))",
+        );
+        let guest: http_wasm_host::Guest<InMemoryHost> =
+            wat.builder(&engine).load(wat.text().as_bytes()).unwrap();
+        (1..1000)
+            .find(|thousands| {
+                let host = InMemoryHost::new("GET", &"/".repeat(*thousands));
+                let outcome = crate::support::block_on(guest.handle_request(host));
+                outcome.is_err_and(|error| error.kind() == ErrorKind::Trap)
+            })
+            .expect("no stack is endless")
+    };
+    let (small, default) = (depth(Some(128 * 1024)), depth(None));
+    assert!(small * 3 <= default && default <= small * 5, "{small} and {default} thousand calls");
+}
+
+#[test]
+fn an_engine_without_stack_for_guests_is_refused() {
+    let error = http_wasm_host::Engine::builder().guest_stack_bytes(0).build().unwrap_err();
+    assert!(matches!(error, LoadError::Engine(_)), "{error}");
+}

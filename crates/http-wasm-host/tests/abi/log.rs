@@ -3,10 +3,12 @@
 use std::io;
 use std::sync::{Arc, Mutex};
 
-use http_wasm_host::{LOG_TARGET, Limits};
+use std::time::Duration;
+
+use http_wasm_host::{Engine, LOG_TARGET, Limits, Runtime, Task};
 use tracing_subscriber::EnvFilter;
 
-use crate::support::{Wat, get, number, stops};
+use crate::support::{Probe, Wat, block_on, get, guest, number, stops};
 
 /// Where a subscriber writes.
 #[derive(Clone, Default)]
@@ -24,6 +26,12 @@ impl io::Write for Lines {
 
 /// What a subscriber with `filter` gets while the guest handles a request: one line of JSON per event.
 fn logged(wat: Wat, filter: &str) -> Vec<String> {
+    let probe = wat.load();
+    logged_by(filter, || drop(probe.respond(get())))
+}
+
+/// What a subscriber with `filter` gets of `what` happens: one line of JSON per event.
+fn logged_by(filter: &str, what: impl FnOnce()) -> Vec<String> {
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -32,8 +40,7 @@ fn logged(wat: Wat, filter: &str) -> Vec<String> {
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(move || writer.clone())
         .finish();
-    let probe = wat.load();
-    tracing::subscriber::with_default(subscriber, || drop(probe.respond(get())));
+    tracing::subscriber::with_default(subscriber, what);
     let lines = lines.0.lock().unwrap();
     String::from_utf8(lines.clone()).unwrap().lines().map(str::to_owned).collect()
 }
@@ -115,4 +122,95 @@ fn a_long_message_is_cut_at_its_limit() {
 #[test]
 fn an_empty_message_is_no_error() {
     logged(stops("(call $log 0 0 0) (call $log 0 -1 0)"), "trace");
+}
+
+/// An executor whose tasks run when the test says so, and whose sleeps are over at once.
+#[derive(Clone, Default)]
+struct ByTest(Arc<Mutex<Vec<Task>>>);
+
+impl ByTest {
+    fn run(&self) {
+        let tasks = std::mem::take(&mut *self.0.lock().unwrap());
+        tasks.into_iter().for_each(block_on);
+    }
+}
+
+impl Runtime for ByTest {
+    fn spawn(&self, task: Task) -> Result<(), Task> {
+        self.0.lock().unwrap().push(task);
+        Ok(())
+    }
+
+    fn sleep(&self, _: Duration) -> Option<Task> {
+        Some(Box::pin(std::future::ready(())))
+    }
+}
+
+/// A guest that logs 10,000 messages per request and may log 5 a second.
+fn flooding(runtime: &ByTest) -> Probe<http_wasm_host::InMemoryHost> {
+    let wat = guest()
+        .limits(Limits { log_rate: 5, deadline: Duration::from_secs(60), ..Limits::default() })
+        .item("(global $n (mut i32) (i32.const 0))")
+        .on_response(
+            "(global.set $n 10000)
+             (loop $next
+               (call $log 0 \"flood\")
+               (global.set $n (i32.sub (global.get $n) 1))
+               (br_if $next (global.get $n)))",
+        );
+    let engine = Engine::builder().runtime(runtime.clone()).build().unwrap();
+    Probe::new(wat.builder(&engine).load(wat.text().as_bytes()).unwrap())
+}
+
+/// Messages of the flood that were logged, and those that were reported not to be, with the number of reports.
+fn counted(lines: &[String]) -> (usize, usize, usize) {
+    let flood = lines.iter().filter(|line| line.contains("\"flood\"")).count();
+    let reports: Vec<usize> = lines
+        .iter()
+        .filter_map(|line| line.split_once("\"suppressed\":")?.1.split(',').next()?.parse().ok())
+        .collect();
+    (flood, reports.iter().sum(), reports.len())
+}
+
+#[test]
+fn a_flood_is_cut_to_its_rate_and_the_rest_counted_in_one_line_whatever_instances_it_comes_from() {
+    let runtime = ByTest::default();
+    let probe = flooding(&runtime);
+    let lines = logged_by("info", || {
+        let open = [probe.next(get()), probe.next(get())];
+        open.into_iter().for_each(|pinned| drop(block_on(pinned.handle_response()).unwrap()));
+        assert_eq!(runtime.0.lock().unwrap().len(), 1, "one report is under way");
+        runtime.run();
+    });
+    let (flood, suppressed, reports) = counted(&lines);
+    assert_eq!((flood + suppressed, reports), (20_000, 1), "{flood} logged");
+    assert!((5..1000).contains(&flood), "{flood}");
+    // The next flood is reported by itself.
+    let lines = logged_by("info", || {
+        probe.run(get(), |_| {});
+        runtime.run();
+    });
+    let (flood, suppressed, reports) = counted(&lines);
+    assert_eq!((flood + suppressed, reports), (10_000, 1));
+}
+
+#[test]
+fn what_was_cut_is_reported_when_the_guest_goes_before_its_time_has_come() {
+    let runtime = ByTest::default();
+    let lines = logged_by("info", || {
+        let probe = flooding(&runtime);
+        probe.run(get(), |_| {});
+        // An executor that shuts down drops its tasks.
+        runtime.0.lock().unwrap().clear();
+        drop(probe);
+    });
+    let (flood, suppressed, reports) = counted(&lines);
+    assert_eq!((flood + suppressed, reports), (10_000, 1));
+}
+
+#[test]
+fn a_rate_of_zero_logs_nothing_of_the_guest() {
+    let limits = Limits { log_rate: 0, ..Limits::default() };
+    let lines = logged(stops("(call $log 2 \"hello\")").limits(limits), "info");
+    assert!(!lines.iter().any(|line| line.contains("hello")), "{lines:?}");
 }

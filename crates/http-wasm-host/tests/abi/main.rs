@@ -7,6 +7,8 @@ mod concurrency;
 mod ctx_next;
 mod divergences;
 mod early;
+mod fail_open;
+mod fail_open_http;
 mod features;
 mod feeding;
 mod head;

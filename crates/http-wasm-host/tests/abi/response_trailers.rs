@@ -58,7 +58,7 @@ fn trailers_read_with_buffer_response_wait_for_the_rest_of_the_body_and_keep_it(
         let wakes = call.wakes();
         feed.finish(Some(fields(&[("a", "1"), ("b", "2"), ("b", "3")])));
         assert_eq!(call.wakes(), wakes + 1);
-        let host = call.ends().unwrap();
+        let host = call.ends().unwrap().host;
         assert_eq!(taken(host), (b"abcdef".into(), fields(&[("a", "1"), ("b", "2"), ("b", "3")])));
         let rest = eof(if seen.is_some() { "cdef" } else { "abcdef" });
         let expected: Vec<_> = seen.into_iter().chain([list(["a", "b"]), list(["2", "3"]), rest]).collect();
@@ -71,7 +71,7 @@ fn trailers_read_without_buffer_response_are_empty_and_nothing_waits() {
     let probe = guest().on_response(NOTE).load();
     let mut pinned = probe.next(get());
     let feed = pinned.host_mut().response.feed_body();
-    let mut host = block_on(pinned.handle_response()).unwrap();
+    let mut host = block_on(pinned.handle_response()).unwrap().host;
     assert_eq!(probe.notes(), [nothing(), nothing()]);
     feed.push("abc");
     feed.finish(Some(fields(&[("a", "1")])));
@@ -121,7 +121,7 @@ fn edits_in_handle_response_need_not_wait_for_the_body() {
     let probe = guest().features(BUFFER_RESPONSE).on_response(EDIT).load();
     let mut pinned = probe.next(get());
     let feed = pinned.host_mut().response.feed_body();
-    let host = ByHand::new(pinned.handle_response()).ends().unwrap();
+    let host = ByHand::new(pinned.handle_response()).ends().unwrap().host;
     feed.push("abcdef");
     feed.finish(Some(fields(&[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4")])));
     check_edited(host);

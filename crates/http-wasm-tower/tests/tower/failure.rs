@@ -4,15 +4,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_wasm_tower::{Body, Error, ErrorKind, FailurePolicy, HttpWasmLayer, Limits};
+use http_wasm_tower::{Body, Error, ErrorKind, FailurePolicy, GatewayTimeout, HttpWasmLayer, Limits};
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
 use crate::guests::*;
 use crate::support::*;
-
-fn error(response: &Response<Body>) -> &Error {
-    response.extensions().get::<Arc<Error>>().expect("the typed error")
-}
 
 #[tokio::test]
 async fn a_trap_is_a_500_without_detail_and_with_the_typed_error_in_the_extensions() {
@@ -92,20 +88,8 @@ async fn the_policy_is_replaceable() {
     assert_eq!(text(response.into_body()).await, "sorry");
 }
 
-/// Reads the whole of a body, 100 bytes at a time.
-fn read_all(kind: u32) -> String {
-    format!(
-        "(loop $more (br_if $more (i64.eqz (i64.shr_u
-            (call $read_body (i32.const {kind}) (global.get $buf) (i32.const 100)) (i64.const 32)))))"
-    )
-}
-
 fn capped(features: u32, before: &str, after: &str) -> http_wasm_tower::Guest {
-    let text = format!(
-        r#"(func (export "handle_request") (result i64) {before} (i64.const 1))
-           (func (export "handle_response") (param i32 i32) {after})"#
-    );
-    limited_guest(Limits { replay_bytes: 1000, ..Limits::default() }, features, &text)
+    limited_guest(Limits { replay_bytes: 1000, ..Limits::default() }, features, &phases(before, after))
 }
 
 #[tokio::test]
@@ -169,7 +153,7 @@ async fn a_body_that_breaks_off_while_the_guest_reads_is_a_400_or_a_502() {
 }
 
 #[tokio::test]
-async fn an_instance_that_the_system_refuses_is_a_503_for_that_request_alone() {
+async fn an_instance_that_the_system_refuses_is_a_503_with_retry_after_for_that_request_alone() {
     let mounted = std::env::temp_dir().join(format!("http-wasm-tower-{}", std::process::id()));
     std::fs::create_dir(&mounted).unwrap();
     let guest: http_wasm_tower::Guest = http_wasm_tower::Guest::builder(engine())
@@ -190,6 +174,21 @@ async fn an_instance_that_the_system_refuses_is_a_503_for_that_request_alone() {
     release.notify_one();
     assert_eq!(first.await.status(), 200);
     idle(&guest, 1).await;
+}
+
+#[tokio::test]
+async fn with_gateway_timeout_a_deadline_is_a_504_and_all_else_as_by_default() {
+    let limits = Limits { deadline: std::time::Duration::from_millis(20), ..Limits::default() };
+    for (before, after, status) in
+        [("(loop (br 0))", "", 504), ("", "(loop (br 0))", 504), ("unreachable", "", 500)]
+    {
+        let guest = limited_guest(limits.clone(), NO_FEATURES, &phases(before, after));
+        let layer = HttpWasmLayer::new(guest).on_failure(GatewayTimeout::default());
+        let response = soon(layer.layer(service_fn(hello)).oneshot(get("/"))).await.unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(response.headers(), &fields(&[("content-length", "0")]));
+        assert_eq!(text(response.into_body()).await, "");
+    }
 }
 
 /// A service that answers when it is told to.

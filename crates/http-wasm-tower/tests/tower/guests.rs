@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use http::{Request, Response};
-use http_wasm_tower::{Body, Engine, Guest, HttpWasmLayer, Limits};
+use http_wasm_tower::{Body, Engine, Guest, GuestBuilder, HttpWasmLayer, Limits};
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::support::{PATIENCE, collect, soon};
@@ -77,6 +77,14 @@ pub(crate) fn module(features: u32, text: &str) -> String {
     module + ")"
 }
 
+/// Reads the whole of a body, 100 bytes at a time.
+pub(crate) fn read_all(kind: u32) -> String {
+    format!(
+        "(loop $more (br_if $more (i64.eqz (i64.shr_u
+            (call $read_body (i32.const {kind}) (global.get $buf) (i32.const 100)) (i64.const 32)))))"
+    )
+}
+
 pub(crate) fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     ENGINE.get_or_init(|| http_wasm_tower::engine().expect("an engine can be made"))
@@ -87,21 +95,32 @@ pub(crate) fn guest(features: u32, text: &str) -> Guest {
 }
 
 pub(crate) fn limited_guest(limits: Limits, features: u32, text: &str) -> Guest {
+    guest_with(|builder| builder.limits(limits), features, text)
+}
+
+/// A guest with settings of its own.
+pub(crate) fn guest_with(
+    settings: impl FnOnce(GuestBuilder) -> GuestBuilder + Send,
+    features: u32,
+    text: &str,
+) -> Guest {
     let module = module(features, text);
     // From a thread of its own, for compiling is no work for an executor's.
-    let load = || Guest::builder(engine()).limits(limits).load(module.as_bytes());
+    let load = || settings(Guest::builder(engine())).load(module.as_bytes());
     let guest = std::thread::scope(|threads| threads.spawn(load).join().expect("loading doesn't panic"));
     guest.unwrap_or_else(|error| panic!("{error}\n{module}"))
 }
 
 /// A guest with this between the phases: `before` in `handle_request`, then `after` in `handle_response`.
 pub(crate) fn around(features: u32, before: &str, after: &str) -> Guest {
-    guest(
-        features,
-        &format!(
-            r#"(func (export "handle_request") (result i64) {before} (i64.const 1))
-               (func (export "handle_response") (param $ctx i32) (param $is_error i32) {after})"#
-        ),
+    guest(features, &phases(before, after))
+}
+
+/// The two functions of a guest that proceeds.
+pub(crate) fn phases(before: &str, after: &str) -> String {
+    format!(
+        r#"(func (export "handle_request") (result i64) {before} (i64.const 1))
+           (func (export "handle_response") (param $ctx i32) (param $is_error i32) {after})"#
     )
 }
 

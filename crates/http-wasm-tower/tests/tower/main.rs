@@ -4,6 +4,7 @@ mod bodies;
 mod chain;
 mod contract;
 mod examples;
+mod fail_open;
 mod failure;
 mod framing;
 mod guests;

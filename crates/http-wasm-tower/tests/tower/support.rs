@@ -3,13 +3,14 @@
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _, stream};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Collected, StreamBody};
-use http_wasm_tower::{Body, BoxError, Guest, HttpWasm, HttpWasmLayer, SourceAddr};
+use http_wasm_tower::{Body, BoxError, Error, Guest, HttpWasm, HttpWasmLayer, SourceAddr};
 use hyper::body::Frame;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -134,6 +135,11 @@ where
 {
     let service: HttpWasm<S> = HttpWasmLayer::new(guest.clone()).layer(inner);
     soon(service.oneshot(request)).await.expect("it can't fail")
+}
+
+/// The error that a response tells whoever wraps the service.
+pub(crate) fn error(response: &Response<Body>) -> &Error {
+    response.extensions().get::<Arc<Error>>().expect("the typed error")
 }
 
 pub(crate) fn get(uri: &str) -> Request<Body> {

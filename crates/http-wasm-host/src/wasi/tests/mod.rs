@@ -19,6 +19,7 @@ use super::*;
 use crate::engine::Engine;
 use crate::inspect::shim::add_suspension_points;
 use crate::limits::Limits;
+use crate::log::Log;
 use crate::suspend::Mode;
 
 struct Data {
@@ -63,10 +64,14 @@ impl Guest {
         let wasm = add_suspension_points(&wat::parse_str(wat).unwrap(), &SUSPENDING).unwrap();
         let engine = Engine::new().unwrap();
         let module = Module::new(engine.wasm(), wasm).unwrap();
+        let limits = Limits { log_line_bytes: 32, ..Limits::default() };
         let shared = Shared {
             name: "example".into(),
             config: Vec::new(),
-            limits: Limits { log_line_bytes: 32, ..Limits::default() },
+            log: Log::new(engine.clone(), "example".into(), &limits),
+            limits,
+            on_failure: Default::default(),
+            on_host_call: None,
             #[cfg(feature = "mutations")]
             mutation: None,
         };

@@ -38,8 +38,9 @@ fn load(text: &str, snapshot: Snapshot) -> Probe<InMemoryHost> {
 fn shown(probe: &Probe<InMemoryHost>, count: usize) -> Vec<Vec<u8>> {
     let pinned: Vec<_> = (0..count).map(|_| probe.next(get())).collect();
     assert!(probe.stats().live >= count as u64);
-    let body =
-        |pinned: Pinned<InMemoryHost>| block_on(pinned.handle_response()).unwrap().response.take_body().0;
+    let body = |pinned: Pinned<InMemoryHost>| {
+        block_on(pinned.handle_response()).unwrap().host.response.take_body().0
+    };
     pinned.into_iter().map(body).collect()
 }
 

@@ -37,7 +37,7 @@ fn a_guest_sleeps_in_requests_after_a_snapshot_in_all_instances_at_once() {
     for mut call in calls {
         crate::support::eventually("the timer wakes the guest", || call.wakes() > 0);
         let Ok(Outcome::Next(pinned)) = call.ends() else { panic!("the guest proceeds") };
-        let seen = block_on(pinned.handle_response()).unwrap().response.take_body().0;
+        let seen = block_on(pinned.handle_response()).unwrap().host.response.take_body().0;
         assert_eq!(seen, [0, 0, 0, 0, 1, 0, 0, 0, 7, 0, 0, 0, 0, 0, 0, 0]);
     }
     assert_eq!(probe.stats().created, 3);

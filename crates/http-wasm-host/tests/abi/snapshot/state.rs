@@ -175,7 +175,7 @@ fn features_enabled_at_start_hold_for_the_requests_of_all_instances() {
     assert_eq!(probe.0.facts().features.bits(), BUFFER_RESPONSE);
     let pinned = [(); 2].map(|()| probe.next(get()));
     for pinned in pinned {
-        assert_eq!(block_on(pinned.handle_response()).unwrap().status, 418);
+        assert_eq!(block_on(pinned.handle_response()).unwrap().host.status, 418);
     }
 }
 

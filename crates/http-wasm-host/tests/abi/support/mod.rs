@@ -45,6 +45,7 @@ impl<H: Host> Probe<H> {
         match self.outcome(host) {
             Ok(Outcome::Next(pinned)) => pinned,
             Ok(Outcome::Respond(_)) => panic!("the guest should have proceeded"),
+            Ok(Outcome::Bypassed { error, .. }) => panic!("the guest failed: {error}"),
             Err(error) => panic!("{error}\n{}", error.backtrace().unwrap_or_default()),
         }
     }
@@ -55,7 +56,18 @@ impl<H: Host> Probe<H> {
         match self.outcome(host) {
             Ok(Outcome::Respond(host)) => host,
             Ok(Outcome::Next(_)) => panic!("the guest should have stopped"),
+            Ok(Outcome::Bypassed { error, .. }) => panic!("the guest failed: {error}"),
             Err(error) => panic!("{error}\n{}", error.backtrace().unwrap_or_default()),
+        }
+    }
+
+    /// A request on which the guest fails and is left out.
+    #[track_caller]
+    pub(crate) fn bypassed(&self, host: H) -> (H, Error) {
+        match self.outcome(host) {
+            Ok(Outcome::Bypassed { host, error }) => (host, error),
+            Ok(_) => panic!("the guest should have failed"),
+            Err(error) => panic!("the guest should have been left out: {error}"),
         }
     }
 
@@ -65,7 +77,11 @@ impl<H: Host> Probe<H> {
             Outcome::Respond(host) => Ok(host),
             Outcome::Next(mut pinned) => {
                 next(pinned.host_mut());
-                block_on(pinned.handle_response())
+                block_on(pinned.handle_response()).map(|handled| handled.host)
+            }
+            Outcome::Bypassed { mut host, .. } => {
+                next(&mut host);
+                Ok(host)
             }
         }
     }

@@ -10,7 +10,7 @@
 
 use std::fmt::Write;
 
-use http_wasm_host::{Guest, GuestBuilder, Host, InMemoryHost, Limits, LoadError};
+use http_wasm_host::{Guest, GuestBuilder, Host, InMemoryHost, Limits, LoadError, OnFailure};
 
 use super::{Probe, engine};
 
@@ -34,6 +34,7 @@ pub(crate) struct Wat {
     strings: Vec<u8>,
     config: Vec<u8>,
     limits: Limits,
+    on_failure: OnFailure,
 }
 
 /// A guest that lets every request through.
@@ -108,6 +109,11 @@ impl Wat {
         self
     }
 
+    pub(crate) fn fails_open(mut self) -> Self {
+        self.on_failure = OnFailure::Open;
+        self
+    }
+
     /// Loads it for the in-memory host.
     pub(crate) fn load(self) -> Probe<InMemoryHost> {
         self.load_for()
@@ -126,7 +132,11 @@ impl Wat {
     /// Settings with which [`text`](Self::text) is to be loaded into another engine.
     pub(crate) fn builder(&self, engine: &http_wasm_host::Engine) -> GuestBuilder {
         let builder = Guest::<InMemoryHost>::builder(engine);
-        builder.name("probe").config(self.config.clone()).limits(self.limits.clone())
+        builder
+            .name("probe")
+            .config(self.config.clone())
+            .limits(self.limits.clone())
+            .on_failure(self.on_failure)
     }
 
     pub(crate) fn text(&self) -> String {

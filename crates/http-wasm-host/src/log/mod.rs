@@ -1,0 +1,163 @@
+//! Where guests' words go: `tracing`, under one target, with the guest's name.
+
+mod rate;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use tracing::Level;
+
+use self::rate::Rate;
+use crate::engine::Engine;
+use crate::limits::Limits;
+use crate::text::printable;
+
+/// The `tracing` target of all that guests say.
+pub const TARGET: &str = "http_wasm::guest";
+
+/// How long messages that are not logged add up before they are reported in one line.
+const REPORT_AFTER: Duration = Duration::from_secs(1);
+
+/// `tracing` fixes an event's level where it stands in the code, so a level that is a value needs one event each.
+macro_rules! by_level {
+    ($level:expr, $event:ident) => {
+        match $level {
+            Level::ERROR => $event!(Level::ERROR),
+            Level::WARN => $event!(Level::WARN),
+            Level::INFO => $event!(Level::INFO),
+            Level::DEBUG => $event!(Level::DEBUG),
+            Level::TRACE => $event!(Level::TRACE),
+        }
+    };
+}
+
+/// Whether the subscriber wants what guests say at `level`.
+pub(crate) fn enabled(level: Level) -> bool {
+    macro_rules! ask {
+        ($level:expr) => {
+            tracing::enabled!(target: TARGET, $level)
+        };
+    }
+    by_level!(level, ask)
+}
+
+/// What one guest says, all its instances together: a flood of words hurts whoever shares the log, however many
+/// instances it comes from.
+#[derive(Debug)]
+pub(crate) struct Log {
+    guest: Arc<str>,
+    /// Bytes of a message or line that are logged; the rest is cut off.
+    pub(crate) line_bytes: usize,
+    rate: Rate,
+    /// Messages that were too many, since the last report of them.
+    suppressed: AtomicU64,
+    /// A report is on its way.
+    reporting: AtomicBool,
+    engine: Engine,
+}
+
+impl Log {
+    pub(crate) fn new(engine: Engine, guest: Arc<str>, limits: &Limits) -> Arc<Self> {
+        Arc::new(Self {
+            guest,
+            line_bytes: limits.log_line_bytes,
+            rate: Rate::new(limits.log_rate),
+            suppressed: AtomicU64::new(0),
+            reporting: AtomicBool::new(false),
+            engine,
+        })
+    }
+
+    /// A message given to `log`.
+    pub(crate) fn message(self: &Arc<Self>, level: Level, message: &[u8]) {
+        macro_rules! say {
+            ($level:expr) => {
+                tracing::event!(target: TARGET, $level, guest = &*self.guest, "{}", printable(message, self.line_bytes))
+            };
+        }
+        // What nobody wants to hear uses nothing up.
+        if enabled(level) && self.admits() {
+            by_level!(level, say);
+        }
+    }
+
+    /// A line that a guest wrote to `stream`, "stdout" or "stderr".
+    pub(crate) fn line(self: &Arc<Self>, stream: &'static str, line: &[u8]) {
+        if enabled(Level::INFO) && self.admits() {
+            let line = printable(line, self.line_bytes);
+            tracing::event!(target: TARGET, Level::INFO, guest = &*self.guest, stream, "{line}");
+        }
+    }
+
+    /// Whether one more message may be logged now. One that may not is counted, and reported within a second.
+    fn admits(self: &Arc<Self>) -> bool {
+        if self.rate.admits() {
+            return true;
+        }
+        self.suppressed.fetch_add(1, Ordering::Relaxed);
+        if !self.reporting.swap(true, Ordering::AcqRel) {
+            let report = Report(self.clone());
+            self.engine.spawn(Box::pin(report.finish()));
+        }
+        false
+    }
+
+    fn report_suppressed(&self) {
+        let suppressed = self.suppressed.swap(0, Ordering::Relaxed);
+        if suppressed > 0 {
+            let limit = self.rate.per_second();
+            tracing::warn!(target: TARGET, guest = &*self.guest, suppressed, "{suppressed} messages were not logged: the guest's limit is {limit} a second");
+        }
+    }
+}
+
+impl Drop for Log {
+    /// What the guest's end leaves unreported.
+    fn drop(&mut self) {
+        self.report_suppressed();
+    }
+}
+
+/// A report on its way. However it ends, the next message that is too many starts another.
+struct Report(Arc<Log>);
+
+impl Report {
+    async fn finish(self) {
+        self.0.engine.sleep(REPORT_AFTER).await;
+        let log = self.0.clone();
+        // First, so that a message that comes too late for this report starts the next.
+        drop(self);
+        log.report_suppressed();
+    }
+}
+
+impl Drop for Report {
+    fn drop(&mut self) {
+        self.0.reporting.store(false, Ordering::Release);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_and_lines_of_output_are_counted_together_and_only_those_that_are_wanted() {
+        let limits = Limits { log_rate: 3, ..Limits::default() };
+        let log = Log::new(Engine::new().unwrap(), "g".into(), &limits);
+        let subscriber = tracing_subscriber::fmt().with_max_level(Level::INFO).with_writer(std::io::sink);
+        let started = std::time::Instant::now();
+        tracing::subscriber::with_default(subscriber.finish(), || {
+            for _ in 0..1000 {
+                log.message(Level::DEBUG, b"not wanted");
+                log.message(Level::INFO, b"wanted");
+                log.line("stdout", b"wanted");
+            }
+        });
+        let logged = 2000 - log.suppressed.load(Ordering::Relaxed);
+        // A third of a second brings one more.
+        let most = 3 + started.elapsed().as_secs() * 3 + 3;
+        assert!((3..=most).contains(&logged), "{logged} of at most {most}");
+    }
+}

@@ -1,0 +1,299 @@
+//! Guests that fail open: what they did is undone.
+
+use std::time::Duration;
+
+use http_wasm_host::{Error, ErrorKind, Fields, Handled, InMemoryHost, Limits, Outcome, Phase};
+
+use crate::support::{
+    BUFFER_REQUEST, BUFFER_RESPONSE, ByHand, Probe, block_on, feed, fields, get, guest, pattern, post,
+    proceeds, stops,
+};
+
+/// Changes all that a guest can change in `handle_request`.
+const SPOIL_REQUEST: &str = r#"
+    (call $set_method "PUT") (call $set_uri "/spoiled?yes") (call $set_header_value 0 "host" "spoiled.example")
+    (call $set_header_value 0 "a" "spoiled") (call $add_header_value 0 "b" "spoiled") (call $remove_header 0 "c")
+    (call $write_body 0 "spoiled") (call $set_header_value 2 "t" "spoiled") (call $add_header_value 2 "u" "spoiled")"#;
+
+/// Changes all that a guest can change of the response, in either phase.
+const SPOIL_RESPONSE: &str = r#"
+    (call $set_status_code 418) (call $set_header_value 1 "a" "spoiled") (call $remove_header 1 "c")
+    (call $add_header_value 1 "set-cookie" "spoiled=1") (call $add_header_value 1 "new" "spoiled")
+    (call $write_body 1 "spoiled") (call $remove_header 3 "t") (call $add_header_value 3 "u" "spoiled")"#;
+
+const BODY: &[u8] = b"0123456789";
+
+fn headers() -> Fields {
+    fields(&[
+        ("c", "1"),
+        ("host", "example.com"),
+        ("a", "2"),
+        ("b", "3"),
+        ("a", "4"),
+        ("content-length", "10"),
+    ])
+}
+
+fn trailers() -> Fields {
+    fields(&[("t", "1"), ("v", "2")])
+}
+
+/// A request with a body in three pieces, and trailers.
+fn request() -> InMemoryHost {
+    let mut host = InMemoryHost::new("POST", "/a?b");
+    host.request.headers = headers();
+    feed(&mut host.request, BODY.chunks(4), Some(trailers()));
+    host
+}
+
+fn respond(host: &mut InMemoryHost) {
+    host.status = 201;
+    host.response.headers = headers();
+    feed(&mut host.response, BODY.chunks(4), Some(trailers()));
+}
+
+#[track_caller]
+fn assert_request_as_it_came(host: &mut InMemoryHost, note: &str) {
+    assert_eq!((&host.method[..], &host.uri[..]), (&b"POST"[..], &b"/a?b"[..]), "{note}");
+    assert_eq!(host.request.headers, headers(), "{note}");
+    assert_eq!(host.request.take_body(), (BODY.to_vec(), trailers()), "{note}");
+    assert_eq!((host.status, host.response.headers.is_empty()), (200, true), "{note}");
+    assert_eq!(host.response.take_body(), (Vec::new(), Fields::new()), "{note}");
+}
+
+#[track_caller]
+fn assert_response_as_it_came(host: &mut InMemoryHost, note: &str) {
+    assert_eq!((host.status, &host.response.headers), (201, &headers()), "{note}");
+    assert_eq!(host.response.take_body(), (BODY.to_vec(), trailers()), "{note}");
+}
+
+/// What becomes of the next handler's response; the guest must have failed on it.
+#[track_caller]
+fn handled(probe: &Probe<InMemoryHost>) -> (InMemoryHost, Error) {
+    let mut pinned = probe.next(request());
+    respond(pinned.host_mut());
+    match block_on(pinned.handle_response()) {
+        Ok(Handled { host, error: Some(error) }) => (host, error),
+        Ok(_) => panic!("the guest should have failed"),
+        Err(error) => panic!("the guest should have been left out: {error}"),
+    }
+}
+
+/// Reads of a body of 10 bytes in 3 pieces: none, part of a piece, over the end of one, all, and all with its end.
+const READS: [&[u32]; 6] = [&[], &[2], &[3, 3], &[10], &[20], &[1, 7, 20]];
+
+fn reads(kind: u32, sizes: &[u32]) -> String {
+    sizes.iter().map(|size| format!("(call $read {kind} {size})")).collect()
+}
+
+#[test]
+fn a_request_goes_on_as_it_came_whatever_the_guest_had_read_and_changed_before_it_trapped() {
+    for features in [0, BUFFER_REQUEST, BUFFER_REQUEST | BUFFER_RESPONSE] {
+        for sizes in READS {
+            let (read, note) = (reads(0, sizes), format!("features {features}, {sizes:?}"));
+            for calls in [
+                format!("{read} unreachable"),
+                format!("{read} {SPOIL_REQUEST} {SPOIL_RESPONSE} unreachable"),
+                format!("{SPOIL_REQUEST} {SPOIL_RESPONSE} {read} unreachable"),
+                format!("{read} (call $set_header_value 0 \"content-length\" \"0\") {read} unreachable"),
+            ] {
+                let probe = stops(&calls).features(features).fails_open().load();
+                let (mut host, error) = probe.bypassed(request());
+                assert_eq!((error.kind(), error.phase()), (ErrorKind::Trap, Some(Phase::Request)), "{note}");
+                assert_request_as_it_came(&mut host, &note);
+                let stats = probe.stats();
+                assert_eq!((stats.live, stats.dropped_failed), (0, 1), "the instance is dropped");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_response_goes_out_as_it_came_whatever_the_guest_had_read_and_changed_before_it_trapped() {
+    for sizes in READS {
+        let (read, note) = (reads(1, sizes), format!("{sizes:?}"));
+        for early in ["", SPOIL_RESPONSE] {
+            for calls in [
+                format!("{read} unreachable"),
+                format!("{read} {SPOIL_RESPONSE} unreachable"),
+                format!("{SPOIL_RESPONSE} {read} unreachable"),
+            ] {
+                let probe = proceeds(early).features(BUFFER_RESPONSE).on_response(&calls).fails_open().load();
+                let (mut host, error) = handled(&probe);
+                assert_eq!((error.kind(), error.phase()), (ErrorKind::Trap, Some(Phase::Response)), "{note}");
+                assert_response_as_it_came(&mut host, &note);
+                assert_eq!((probe.stats().live, probe.stats().dropped_failed), (0, 1));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_response_that_the_guest_may_not_read_goes_out_without_what_it_had_set_before_next() {
+    let probe = proceeds(SPOIL_RESPONSE).on_response("unreachable").fails_open().load();
+    assert_response_as_it_came(&mut handled(&probe).0, "without buffer_response");
+}
+
+#[test]
+fn every_failure_of_the_guest_is_excused() {
+    let limits = Limits {
+        deadline: Duration::from_millis(20),
+        header_count: 100,
+        written_bytes: 100,
+        ..Limits::default()
+    };
+    for (calls, kind) in [
+        ("unreachable", ErrorKind::Trap),
+        ("(call $set_method \"\")", ErrorKind::HostCall),
+        ("(loop $l (br $l))", ErrorKind::Deadline),
+        ("(call $write_body 0 BUF 101)", ErrorKind::Limit),
+        ("(loop $l (call $add_header_value 0 \"a\" \"b\") (br $l))", ErrorKind::Limit),
+    ] {
+        let probe = stops(calls).limits(limits.clone()).fails_open().load();
+        let (mut host, error) = probe.bypassed(request());
+        assert_eq!(error.kind(), kind, "{calls}");
+        assert_request_as_it_came(&mut host, calls);
+    }
+}
+
+#[test]
+fn the_rest_of_a_body_streams_on_behind_what_the_guest_had_read() {
+    let probe = stops("(call $read 0 2) unreachable").fails_open().load();
+    let mut host = get();
+    let feed = host.request.feed_body();
+    feed.push("abc");
+    let (mut host, _) = probe.bypassed(host);
+    assert_eq!(host.request.take_body().0, b"abc");
+    feed.push("def");
+    assert_eq!(host.request.take_body().0, b"def");
+    feed.finish(Some(trailers()));
+    assert_eq!(host.request.take_body(), (Vec::new(), trailers()));
+}
+
+#[test]
+fn a_read_that_is_stopped_while_it_waits_leaves_nothing_of_its_own_out() {
+    let limits = Limits { total: Duration::from_millis(20), ..Limits::default() };
+    let probe = stops("(call $read 0 100)").limits(limits).fails_open().load();
+    let mut host = get();
+    let feed = host.request.feed_body();
+    feed.push("abc");
+    let mut call = Box::pin(probe.0.handle_request(host));
+    ByHand::new(call.as_mut()).waits();
+    feed.push("def");
+    let (mut host, error) = match block_on(call) {
+        Ok(Outcome::Bypassed { host, error }) => (host, error),
+        outcome => panic!("{outcome:?}"),
+    };
+    assert_eq!(error.kind(), ErrorKind::Deadline);
+    feed.push("ghi");
+    feed.finish(None);
+    assert_eq!(host.request.take_body().0, b"abcdefghi");
+}
+
+fn capped(calls: &str, features: u32) -> Probe<InMemoryHost> {
+    let limits = Limits { replay_bytes: 1000, ..Limits::default() };
+    proceeds(calls).features(features).pages(2).limits(limits).fails_open().load()
+}
+
+#[test]
+fn a_guest_that_consumed_more_than_is_kept_fails_closed() {
+    let body = pattern(1001);
+    for step in [1, 64, 1001] {
+        let probe = capped(&format!("(call $read_all 0 {step}) unreachable"), 0);
+        assert_eq!(probe.bypassed(post(&body[..1000])).0.request.take_body().0, body[..1000], "{step}");
+        assert_eq!(probe.error(post(&body)).kind(), ErrorKind::Trap, "{step}");
+    }
+}
+
+#[test]
+fn a_guest_that_consumes_more_than_is_kept_and_does_not_fail_is_served() {
+    let probe = capped("(call $read 0 1500) (drop (call $enable_features 1)) (call $read 0 900)", 0);
+    let body = pattern(5000);
+    let mut left = Vec::new();
+    probe.run(post(&body), |next| left = next.request.take_body().0);
+    assert!(left == body[1500..], "what was read before buffer_request is consumed, the rest is replayed");
+}
+
+#[test]
+fn what_is_kept_for_a_failure_takes_no_room_from_replay() {
+    let calls = "(call $read 0 900) (drop (call $enable_features 1)) (call $read 0 900)";
+    let body = pattern(5000);
+    let mut left = Vec::new();
+    capped(calls, 0).run(post(&body), |next| left = next.request.take_body().0);
+    assert!(left == body[900..]);
+    // But once it has given way the request can't go on as it came.
+    let error = capped(&format!("{calls} unreachable"), 0).error(post(&body));
+    assert_eq!(error.kind(), ErrorKind::Trap);
+}
+
+#[test]
+fn a_body_over_the_replay_limit_is_no_failure_of_the_guest() {
+    let error = capped("(call $read_all 0 64)", BUFFER_REQUEST).error(post(&pattern(1001)));
+    assert!(matches!(error.kind(), ErrorKind::BodyTooLarge(_)), "{error}");
+}
+
+#[test]
+fn a_guest_that_does_not_fail_is_served_as_if_it_failed_closed() {
+    let calls = format!("(call $read 0 4) {SPOIL_RESPONSE}");
+    for features in [0, BUFFER_REQUEST, BUFFER_RESPONSE] {
+        let wat = || proceeds(&calls).features(features).on_response("(drop (call $get_status_code))");
+        let results = [wat().load(), wat().fails_open().load()].map(|probe| {
+            let mut sent = None;
+            let mut host = probe.run(request(), |next| {
+                sent = Some(next.request.take_body());
+                respond(next);
+            });
+            (sent, host.status, host.response.headers.clone(), host.response.take_body())
+        });
+        assert_eq!(results[0], results[1], "features {features}");
+    }
+}
+
+#[test]
+fn a_guest_that_cannot_be_started_is_left_out() {
+    // What the subscriber wants can differ from one start-up to the next.
+    let probe = guest().on_start("(if (call $log_enabled -1) (then unreachable))").fails_open().load();
+    let held = probe.next(get());
+    let debugging =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::sink);
+    let (mut host, error) =
+        tracing::subscriber::with_default(debugging.finish(), || probe.bypassed(request()));
+    assert_eq!((error.kind(), error.phase()), (ErrorKind::Trap, None));
+    assert_request_as_it_came(&mut host, "no instance");
+    drop(held);
+}
+
+#[test]
+fn the_next_request_gets_a_fresh_instance() {
+    let probe = proceeds(
+        "(global.set $n (i32.add (global.get $n) 1)) (if (i32.eq (global.get $n) 2) (then unreachable))",
+    )
+    .item("(global $n (mut i32) (i32.const 0))")
+    .fails_open()
+    .load();
+    for _ in 0..3 {
+        probe.run(get(), |_| {});
+        probe.bypassed(get());
+    }
+    assert_eq!(probe.stats().dropped_failed, 3);
+}
+
+#[test]
+fn a_guest_that_fails_where_there_is_no_response_has_nothing_to_go_on_with() {
+    let probe = guest().on_response("unreachable").fails_open().load();
+    assert_eq!(block_on(probe.next(get()).handle_error()).unwrap_err().kind(), ErrorKind::Trap);
+}
+
+#[test]
+fn edits_of_trailers_by_the_guest_before_stay() {
+    let first = proceeds("(call $add_header_value 2 \"t\" \"first\")").load();
+    for read in ["", "(call $read 0 2)", "(call $read 0 20)"] {
+        let edit = "(call $set_header_value 2 \"t\" \"spoiled\")";
+        let second = stops(&format!("{edit} {read} {edit} unreachable")).fails_open().load();
+        let mut outer = first.next(request());
+        let (mut host, _) = second.bypassed(std::mem::replace(outer.host_mut(), get()));
+        let mut expected = trailers();
+        expected.add(b"t", b"first");
+        assert_eq!(host.request.take_body(), (BODY.to_vec(), expected), "{read:?}");
+    }
+}
