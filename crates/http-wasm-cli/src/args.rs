@@ -5,11 +5,12 @@ use std::str::FromStr;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use http_wasm_gateway::Upstream;
 use http_wasm_tck::guest::Variant;
 use http_wasm_tck::run::LaunchCommand;
 use http_wasm_tower::Mount;
 
-use crate::config::{EnvVar, Listen, Upstream, parse_mount};
+use crate::config::{EnvVar, Listen, parse_mount};
 
 /// Runs http-wasm guests: HTTP handlers compiled to WebAssembly.
 #[derive(Debug, Parser)]

@@ -1,17 +1,12 @@
 //! The `http-wasm` command: serves http-wasm guests in front of a backend, checks guest files, and tests hosts.
 
 mod args;
-mod backend;
-mod body;
-mod chain;
 mod check;
 mod config;
 mod failure;
 mod guest;
 mod logging;
 mod serve;
-mod server;
-mod signals;
 mod tck;
 
 use std::future::Future;

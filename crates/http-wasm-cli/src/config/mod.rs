@@ -2,11 +2,11 @@
 
 mod grants;
 mod listen;
-mod upstream;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http_wasm_gateway::Upstream;
 use thiserror::Error;
 
 use crate::args::{Args, CheckArgs, CommandArgs, GrantArgs, LogFormat, ServeArgs, TckArgs};
@@ -14,7 +14,6 @@ use crate::failure::plain;
 
 pub(crate) use self::grants::{EnvVar, Grants, parse_mount};
 pub(crate) use self::listen::Listen;
-pub(crate) use self::upstream::{Upstream, UpstreamUrl};
 
 /// What to do, with everything it takes.
 #[derive(Debug)]

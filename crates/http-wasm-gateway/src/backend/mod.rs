@@ -18,10 +18,10 @@ use http_body::Body;
 use tower::Service;
 
 use crate::body::{BoxBody, BoxError, boxed, full};
-use crate::config::Upstream;
 
 use self::proxy::Proxy;
 pub(crate) use self::proxy::remove_nominated;
+pub use self::proxy::{Upstream, UpstreamUrl};
 
 /// The client's address, in a request's extensions.
 #[derive(Debug, Clone, Copy)]

@@ -10,6 +10,7 @@ mod patience;
 #[cfg(test)]
 mod tests;
 mod tunnel;
+mod url;
 
 use std::fmt;
 use std::time::Duration;
@@ -24,9 +25,9 @@ use self::client::{Client, Clients};
 use self::patience::{Clock, Watched};
 use super::{PeerAddr, plain_text};
 use crate::body::{BoxBody, boxed, empty};
-use crate::config::UpstreamUrl;
 
 pub(crate) use self::fields::remove_nominated;
+pub use self::url::{Upstream, UpstreamUrl};
 
 /// A reverse proxy with its pool of connections.
 pub(crate) struct Proxy {

@@ -1,4 +1,4 @@
-//! `--upstream`: what stands behind the guests.
+//! What stands behind the guests.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,9 +8,12 @@ use http::uri::{Authority, PathAndQuery, Scheme};
 
 /// What stands behind the guests.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Upstream {
+pub enum Upstream {
+    /// Answers with the request, as JSON.
     Echo,
+    /// Answers `hello world`.
     Hello,
+    /// Answers come from there.
     Url(UpstreamUrl),
 }
 
@@ -28,7 +31,7 @@ impl FromStr for Upstream {
 
 /// An upstream's URL: scheme, authority, and the path that goes before each request's.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct UpstreamUrl {
+pub struct UpstreamUrl {
     scheme: Scheme,
     authority: Authority,
     /// Without a slash at its end; empty when the URL has no path.
