@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use http_wasm_gateway::ServeError;
+use http_wasm_gateway::StartError;
 use thiserror::Error;
 
 use crate::config::ConfigError;
@@ -16,13 +16,9 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
 
-    /// A guest can't be read, is no valid guest, or doesn't start.
-    #[error("{0}")]
-    Guest(String),
-
-    /// The server can't start.
+    /// The gateway can't start.
     #[error(transparent)]
-    Serve(#[from] ServeError),
+    Start(#[from] StartError),
 
     /// A host doesn't do what the ABI says.
     #[error("{failed} of {all} cases failed")]
@@ -38,10 +34,10 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Cases { .. } => 1,
-            Self::Config(_) => 2,
-            Self::Guest(_) => 65,
-            Self::Serve(ServeError::Listen { .. }) => 69,
-            Self::Serve(_) | Self::Other(_) => 70,
+            Self::Config(_) | Self::Start(StartError::Config(_)) => 2,
+            Self::Start(StartError::Guests(_)) => 65,
+            Self::Start(StartError::Listen { .. }) => 69,
+            Self::Start(_) | Self::Other(_) => 70,
         })
     }
 }

@@ -3,6 +3,7 @@
 mod args;
 mod check;
 mod config;
+mod config_command;
 mod failure;
 mod guest;
 mod logging;
@@ -34,9 +35,10 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<(), Failure> {
     match Command::resolve(args)? {
         Command::Serve(serve) => {
-            logging::init(serve.log)?;
-            block_on(serve::run(serve))
+            logging::init(&serve.config.log)?;
+            block_on(serve::run(*serve))
         }
+        Command::Config(command) => block_on(config_command::run(command)),
         Command::Check(check) => check::run(&check),
         Command::Tck(args) => block_on(tck::run(args)),
     }

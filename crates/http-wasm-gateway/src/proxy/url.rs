@@ -1,33 +1,10 @@
-//! What stands behind the guests.
+//! URLs of upstreams.
 
 use std::fmt;
 use std::str::FromStr;
 
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
-
-/// What stands behind the guests.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Upstream {
-    /// Answers with the request, as JSON.
-    Echo,
-    /// Answers `hello world`.
-    Hello,
-    /// Answers come from there.
-    Url(UpstreamUrl),
-}
-
-impl FromStr for Upstream {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        match text {
-            "echo" => Ok(Self::Echo),
-            "hello" => Ok(Self::Hello),
-            url => url.parse().map(Self::Url),
-        }
-    }
-}
 
 /// An upstream's URL: scheme, authority, and the path that goes before each request's.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +17,7 @@ pub struct UpstreamUrl {
 
 impl UpstreamUrl {
     /// Whether requests go there over TLS.
-    pub(crate) fn is_tls(&self) -> bool {
+    pub fn is_tls(&self) -> bool {
         self.scheme == Scheme::HTTPS
     }
 
@@ -67,7 +44,7 @@ impl FromStr for UpstreamUrl {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const EXPECTED: &str = "expected echo, hello, or a URL that begins with http:// or https://";
+        const EXPECTED: &str = "expected a URL that begins with http:// or https://";
         if text.contains('#') {
             return Err("the URL must have no fragment");
         }
@@ -100,7 +77,7 @@ impl fmt::Display for UpstreamUrl {
 
 #[cfg(test)]
 mod tests {
-    use super::{Upstream, UpstreamUrl};
+    use super::UpstreamUrl;
 
     fn joined(upstream: &str, request: &str) -> String {
         let upstream = upstream.parse::<UpstreamUrl>().expect("a valid upstream");
@@ -108,24 +85,14 @@ mod tests {
     }
 
     #[test]
-    fn an_upstream_is_a_word_or_a_url() {
-        assert_eq!("echo".parse(), Ok(Upstream::Echo));
-        assert_eq!("hello".parse(), Ok(Upstream::Hello));
+    fn an_upstream_is_a_url_without_query_and_user() {
         for url in ["http://localhost", "https://example.com:8443/api", "http://[::1]:80/"] {
-            assert!(matches!(url.parse(), Ok(Upstream::Url(_))), "{url}");
+            assert!(url.parse::<UpstreamUrl>().is_ok(), "{url}");
         }
-        for wrong in [
-            "",
-            "ecko",
-            "localhost:80",
-            "/x",
-            "ftp://h",
-            "http://",
-            "http://h/?q",
-            "http://h/#f",
-            "http://u:p@h",
-        ] {
-            assert!(wrong.parse::<Upstream>().is_err(), "{wrong}");
+        for wrong in
+            ["", "localhost:80", "/x", "ftp://h", "http://", "http://h/?q", "http://h/#f", "http://u:p@h"]
+        {
+            assert!(wrong.parse::<UpstreamUrl>().is_err(), "{wrong}");
         }
     }
 

@@ -1,0 +1,41 @@
+//! `--upstream`: what stands behind the guests.
+
+use std::str::FromStr;
+
+use http_wasm_gateway::UpstreamUrl;
+
+/// What stands behind the guests.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Upstream {
+    Echo,
+    Hello,
+    Url(UpstreamUrl),
+}
+
+impl FromStr for Upstream {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "echo" => Ok(Self::Echo),
+            "hello" => Ok(Self::Hello),
+            url if url.contains("://") => url.parse().map(Self::Url),
+            _ => Err("expected echo, hello, or a URL that begins with http:// or https://"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Upstream;
+
+    #[test]
+    fn an_upstream_is_a_word_or_a_url() {
+        assert_eq!("echo".parse(), Ok(Upstream::Echo));
+        assert_eq!("hello".parse(), Ok(Upstream::Hello));
+        assert!(matches!("http://localhost".parse(), Ok(Upstream::Url(_))));
+        for wrong in ["", "ecko", "localhost:80", "ftp://h", "http://h/?q"] {
+            assert!(wrong.parse::<Upstream>().is_err(), "{wrong}");
+        }
+    }
+}
