@@ -7,12 +7,11 @@ use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_wasm_tower::Engine;
-use hyper::body::Incoming;
 use tokio::sync::Semaphore;
 use tower::ServiceExt as _;
 
 use crate::backend::plain_text;
-use crate::body::{BoxBody, boxed, empty};
+use crate::body::{BoxBody, empty};
 use crate::config::{self, Config};
 use crate::error::{StartError, plain};
 use crate::guests::{self, Loaded};
@@ -25,11 +24,11 @@ use crate::signals::Signals;
 /// A gateway that is ready to serve: its guests are up.
 pub struct Gateway {
     config: Config,
-    core: Arc<Core>,
+    pub(crate) core: Arc<Core>,
 }
 
 /// What requests need, whatever connection they come by.
-struct Core {
+pub(crate) struct Core {
     routes: Routes,
     /// Requests that may still come in. Each may hold an instance of each guest, and those have no cap of their own.
     free: Semaphore,
@@ -42,12 +41,20 @@ impl Gateway {
     /// # Errors
     /// When the system refuses, or a guest that isn't optional can't be loaded.
     pub async fn build(config: Config) -> Result<Self, StartError> {
+        Self::build_with(config, Vec::new()).await
+    }
+
+    /// The same, with these told of each request that is over.
+    pub(crate) async fn build_with(
+        config: Config,
+        observers: Vec<Arc<dyn Observe>>,
+    ) -> Result<Self, StartError> {
         let engine = engine(&config)?;
         let guests = guests::load(&engine, &config.guests).await?;
         let core = Core {
             routes: routes(&config, &guests),
             free: Semaphore::new(config.server.max_requests.get() as usize),
-            observers: Vec::new().into(),
+            observers: observers.into(),
         };
         Ok(Self { config, core: Arc::new(core) })
     }
@@ -106,7 +113,7 @@ fn route_handler(route: &config::Route, guests: &Loaded, upstreams: &HashMap<&st
 }
 
 impl Answer for Core {
-    async fn answer(self: Arc<Self>, mut request: Request<Incoming>, client: Client) -> Response<BoxBody> {
+    async fn answer(self: Arc<Self>, mut request: Request<BoxBody>, client: Client) -> Response<BoxBody> {
         request.extensions_mut().insert(client);
         if self.observers.is_empty() {
             return self.respond(request, None).await;
@@ -118,11 +125,7 @@ impl Answer for Core {
 }
 
 impl Core {
-    async fn respond(
-        &self,
-        mut request: Request<Incoming>,
-        exchange: Option<&Exchange>,
-    ) -> Response<BoxBody> {
+    async fn respond(&self, mut request: Request<BoxBody>, exchange: Option<&Exchange>) -> Response<BoxBody> {
         // Held until the response's head is there.
         let Ok(_place) = self.free.try_acquire() else { return unavailable() };
         let Some(route) = self.routes.find(&request) else {
@@ -136,7 +139,7 @@ impl Core {
             // have it taken away again.
             remove_nominated(request.headers_mut());
         }
-        let Ok(response) = route.handler.clone().oneshot(request.map(boxed)).await;
+        let Ok(response) = route.handler.clone().oneshot(request).await;
         response
     }
 }

@@ -2,7 +2,7 @@
 
 mod backends;
 mod command_line;
-
+mod config;
 mod guests;
 mod proxy;
 mod shutdown;

@@ -20,7 +20,7 @@ use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::body::BoxBody;
+use crate::body::{BoxBody, boxed};
 use crate::config::{Listen, ListenEntry, ListenHttp, Located, ProxyProtocol};
 use crate::error::StartError;
 use crate::signals::Signals;
@@ -47,7 +47,7 @@ pub(crate) trait Answer: Send + Sync + 'static {
     /// The response to a request.
     fn answer(
         self: Arc<Self>,
-        request: Request<Incoming>,
+        request: Request<BoxBody>,
         client: Client,
     ) -> impl Future<Output = Response<BoxBody>> + Send;
 }
@@ -112,7 +112,9 @@ async fn accept_all(listener: TcpListener, answer: Arc<impl Answer>, graceful: &
             seen.store(true, Ordering::Relaxed);
             let (answer, head) = (answer.clone(), request.method() == Method::HEAD);
             let client = Client { addr: peer, tls: false };
-            async move { Ok::<_, Infallible>(without_body_if(head, answer.answer(request, client).await)) }
+            async move {
+                Ok::<_, Infallible>(without_body_if(head, answer.answer(request.map(boxed), client).await))
+            }
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler).into_owned();
         let connection = graceful.watch(connection);

@@ -7,6 +7,8 @@
 mod exchange;
 mod finish;
 mod guest_time;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::net::SocketAddr;

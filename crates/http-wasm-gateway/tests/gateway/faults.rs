@@ -17,7 +17,7 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("listen = [{}]\nroutes = []\n", &["`address` is missing here"]),
     ("listen = ['a:1', 'a:1']\nroutes = []\n", &["can't both be listened on", "the other one"]),
     ("listen = ['0.0.0.0:1', '127.0.0.1:1']\nroutes = []\n", &["can't both be listened on"]),
-    ("listen = ['127.0.0.1:9901']\nroutes = []\n[admin]\n", &["can't both be listened on"]),
+    ("listen = ['127.0.0.1:9901']\nroutes = []\n[admin]\n", &["can't both be listened on", "of [admin]"]),
     ("+listn = 1\n", &["`listn` is no setting here", "did you mean `listen`?"]),
     (
         "+[server]\nmax_requests = 0\n",

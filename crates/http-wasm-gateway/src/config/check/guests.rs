@@ -33,8 +33,8 @@ pub(super) fn check(guests: &BTreeMap<String, Located<Guest>>, context: &mut Con
 
 fn module(guest: &Guest, context: &mut Context) {
     let GuestSource::File(path) = &guest.path.value else { return };
-    if path.as_os_str().is_empty() {
-        return; // Said already: it is missing, or no path.
+    if !guest.path.was_read() {
+        return;
     }
     let path = guest.path.clone().map(|_| path.clone());
     let Some(bytes) = file(&path, "the guest", context) else { return };

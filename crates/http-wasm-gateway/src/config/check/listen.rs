@@ -5,15 +5,16 @@ use crate::config::model::{Address, Config, ProxyProtocol};
 use crate::config::read::{Context, Located};
 
 pub(super) fn check(config: &Config, context: &mut Context) {
-    let mut seen: Vec<&Located<Address>> = Vec::new();
-    let admin = config.admin.iter().map(|admin| &admin.address);
-    for address in config.listen.iter().map(|listen| &listen.address).chain(admin) {
-        if address.as_str().is_empty() {
-            continue; // Said already: it is missing, or no address.
-        }
+    // The admin listener first: its address may be the default, which stands nowhere in the file.
+    let mut seen: Vec<&Located<Address>> = config.admin.iter().map(|admin| &admin.address).collect();
+    for address in config.listen.iter().map(|listen| &listen.address).filter(|address| address.was_read()) {
         if let Some(other) = seen.iter().find(|other| collide(other, address)) {
             let message = format!("{} and {} can't both be listened on", other.value, address.value);
-            context.fault(Fault::new(address.span(), message).related(other.span(), "the other one"));
+            let fault = Fault::new(address.span(), message);
+            context.fault(match other.was_read() {
+                true => fault.related(other.span(), "the other one"),
+                false => fault.help("the other one is the default address of [admin]"),
+            });
         }
         seen.push(address);
     }

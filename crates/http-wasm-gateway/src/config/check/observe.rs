@@ -12,7 +12,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
         let is_url = endpoint
             .parse::<Uri>()
             .is_ok_and(|url| url.host().is_some() && matches!(url.scheme_str(), Some("http" | "https")));
-        if endpoint.span().len() > 0 && !is_url {
+        if endpoint.was_read() && !is_url {
             let fault = Fault::new(endpoint.span(), format!("{:?} is no http or https URL", endpoint.value));
             context.fault(fault.help("a collector takes OTLP over HTTP at a URL like http://127.0.0.1:4318"));
         }

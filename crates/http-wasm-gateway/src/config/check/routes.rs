@@ -72,7 +72,7 @@ fn check_redirect(redirect: &Redirect, context: &mut Context) {
         context.fault(Fault::new(redirect.status.span(), message).help("expected 301, 302, 303, 307 or 308"));
     }
     let to = &redirect.to;
-    if to.span().len() > 0 && (to.is_empty() || to.parse::<Uri>().is_err()) {
+    if to.was_read() && (to.is_empty() || to.parse::<Uri>().is_err()) {
         context.at(to.span(), format!("{:?} is no URL and no path", to.value));
     } else if redirect.keep_path && to.value == "/" {
         context.at(to.span(), "with `keep_path` this redirects to itself");

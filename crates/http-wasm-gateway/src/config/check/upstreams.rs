@@ -63,8 +63,8 @@ fn check_tls(upstream: &Upstream, context: &mut Context) {
 /// A certificate and its key, which must belong together.
 pub(super) fn identity(pair: &Located<Certificate>, context: &mut Context) {
     let (certificate, key) = (&pair.certificate, &pair.key);
-    if certificate.as_os_str().is_empty() || key.as_os_str().is_empty() {
-        return; // Said already: one is missing, or no path.
+    if !certificate.was_read() || !key.was_read() {
+        return;
     }
     let files = (file(certificate, "the certificate", context), file(key, "the key", context));
     let (Some(certificate_pem), Some(key_pem)) = files else { return };

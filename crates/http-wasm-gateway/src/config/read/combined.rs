@@ -25,6 +25,11 @@ impl<T> Located<T> {
         self.at.clone()
     }
 
+    /// Whether it was read from the file. When not, its absence or its form is among the faults already.
+    pub(in crate::config) fn was_read(&self) -> bool {
+        !self.at.is_empty()
+    }
+
     /// Another value at the same place.
     pub(in crate::config) fn map<U>(self, map: impl FnOnce(T) -> U) -> Located<U> {
         Located { value: map(self.value), at: self.at }
