@@ -1,7 +1,7 @@
 //! The configuration: one TOML file, or the same value built in code.
 //!
-//! A file is read in two steps, each of which finds all that is wrong and not only the first: [`read`] turns the
-//! document into the [`model`], value by value, and [`check`] looks at what the values mean together and at the files
+//! A file is read in two steps, each of which finds all that is wrong and not only the first: `read` turns the
+//! document into the `model`, value by value, and `check` looks at what the values mean together and at the files
 //! that they name.
 
 mod check;

@@ -26,7 +26,7 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("+[server]\ndrain_timeout = 30\n", &["a duration with its unit", "found the number 30"]),
     ("+[server]\ndrain_timeout = '30'\n", &["a duration with its unit", "\"30\""]),
     ("+[server]\nguest_memory_budget = 'lots'\n", &["a size, as in", "\"lots\""]),
-    ("+[log]\nformat = 'xml'\n", &["unknown variant `xml`", "`pretty` or `json`"]),
+    ("+[log]\nformat = 'xml'\n", &["unknown value `xml`", "`pretty` or `json`"]),
     ("+[telemetry]\notlp_endpoint = 'collector'\n", &["no http or https URL", "http://127.0.0.1:4318"]),
     ("+[telemetry]\notlp_endpoint = 'http://h'\nsample_ratio = 2\n", &["a number from 0 to 1"]),
     ("+[access_log]\nfile = 'no/such/log'\n", &["there is no directory"]),
@@ -47,7 +47,7 @@ const FAULTS: &[(&str, &[&str])] = &[
     ),
     (
         "+[guests.a]\npath = 'guest.wat'\non_failure = 'opne'\n",
-        &["unknown variant `opne`", "`closed` or `open`"],
+        &["unknown value `opne`", "`closed` or `open`"],
     ),
     ("+[guests.a]\npath = 'guest.wat'\nsnapshot = 'yes'\n", &["expected false, true or \"shared-seed\""]),
     ("+[guests.a]\npath = 'guest.wat'\nconfig = 1\n", &["expected a text, or a table"]),

@@ -1,5 +1,6 @@
 //! Addresses that exclude each other, and certificates.
 
+use super::key_pair;
 use crate::config::fault::Fault;
 use crate::config::model::{Address, Config, ProxyProtocol};
 use crate::config::read::{Context, Located};
@@ -21,7 +22,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
     for listen in config.listen.iter() {
         if let Some(tls) = &listen.tls {
             for pair in tls.certificates.iter() {
-                super::upstreams::identity(pair, context);
+                key_pair::check(pair, context);
             }
         }
         if listen.proxy_protocol == ProxyProtocol::V2 && listen.trusted_proxies.is_empty() {

@@ -1,6 +1,7 @@
 //! What the values of a configuration mean together, and the files that they name.
 
 mod guests;
+mod key_pair;
 mod listen;
 mod observe;
 mod routes;
@@ -16,10 +17,10 @@ use crate::error::plain;
 
 /// Adds to `context` all that is wrong.
 pub(super) fn check(config: &Config, context: &mut Context) {
+    routes::check(config, context);
     listen::check(config, context);
     guests::check(&config.guests, context);
     upstreams::check(&config.upstreams, context);
-    routes::check(config, context);
     observe::check(config, context);
 }
 

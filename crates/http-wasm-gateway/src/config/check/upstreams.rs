@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::{file, name};
+use super::{file, key_pair, name};
 use crate::config::fault::Fault;
-use crate::config::model::{Certificate, Upstream};
+use crate::config::model::Upstream;
 use crate::config::read::{Context, Located};
-use crate::tls::{self, PairFault};
+use crate::tls;
 
 pub(super) fn check(upstreams: &BTreeMap<String, Located<Upstream>>, context: &mut Context) {
     for (upstream_name, upstream) in upstreams {
@@ -56,27 +56,6 @@ fn check_tls(upstream: &Upstream, context: &mut Context) {
         context.at(server_name.span(), format!("{:?} is no host name or IP address", server_name.value));
     }
     if let Some(pair) = &tls.identity {
-        identity(pair, context);
-    }
-}
-
-/// A certificate and its key, which must belong together.
-pub(super) fn identity(pair: &Located<Certificate>, context: &mut Context) {
-    let (certificate, key) = (&pair.certificate, &pair.key);
-    if !certificate.was_read() || !key.was_read() {
-        return;
-    }
-    let files = (file(certificate, "the certificate", context), file(key, "the key", context));
-    let (Some(certificate_pem), Some(key_pem)) = files else { return };
-    match tls::certified_key(&certificate_pem, &key_pem) {
-        Ok(_) => {}
-        Err(PairFault::Certificate(reason)) => {
-            context.at(certificate.span(), format!("{}: {reason}", certificate.display()));
-        }
-        Err(PairFault::Key(reason)) => context.at(key.span(), format!("{}: {reason}", key.display())),
-        Err(PairFault::Mismatch) => {
-            let fault = Fault::new(key.span(), "this key does not belong to the certificate");
-            context.fault(fault.related(certificate.span(), "the certificate"));
-        }
+        key_pair::check(pair, context);
     }
 }

@@ -64,7 +64,7 @@ section! {
 #[schemars(deny_unknown_fields)]
 #[schemars(extend("required" = ["to"]))]
 pub struct Redirect {
-    /// Where to, as in "https://example.com" or "/new".
+    /// Where to, a URL or a path, as in `https://example.com` or `/new`.
     pub to: Located<String>,
     /// 301, 302, 303, 307 or 308.
     pub status: Located<u16>,

@@ -71,6 +71,11 @@ impl Context {
         self.fault(Fault::new(span, message));
     }
 
+    /// Whether nothing wrong was found so far.
+    pub(super) fn is_clean(&self) -> bool {
+        self.faults.is_empty()
+    }
+
     pub(super) fn into_faults(self) -> Vec<Fault> {
         self.faults
     }

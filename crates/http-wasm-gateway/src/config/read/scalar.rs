@@ -48,7 +48,8 @@ pub(in crate::config) fn choice<T: for<'de> Deserialize<'de>>(
     match T::deserialize(IntoDeserializer::<Error>::into_deserializer(word)) {
         Ok(value) => Some(value),
         Err(error) => {
-            context.at(node.span(), error.to_string());
+            // serde speaks of Rust's enums here.
+            context.at(node.span(), error.to_string().replacen("unknown variant", "unknown value", 1));
             None
         }
     }
