@@ -1,15 +1,18 @@
 //! The command line as it is typed. `config` makes sense of it.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use http_wasm_gateway::config::Address;
 use http_wasm_tck::guest::Variant;
 use http_wasm_tck::run::LaunchCommand;
 use http_wasm_tower::Mount;
 
-use crate::config::{EnvVar, Listen, Upstream, parse_mount};
+use crate::config::{EnvVar, Upstream, parse_mount};
 
 /// Runs http-wasm guests: HTTP handlers compiled to WebAssembly.
 #[derive(Debug, Parser)]
@@ -26,6 +29,8 @@ pub(crate) enum CommandArgs {
     /// HTTP/1.1 and HTTP/2 (prior knowledge) share one port. SIGINT and SIGTERM stop accepting, let what runs
     /// finish, and exit with 0.
     Serve(ServeArgs),
+    /// Check a configuration file, or print its schema
+    Config(ConfigArgs),
     /// Check a guest file: is it valid, what does it need, what is wrong with it
     Check(CheckArgs),
     /// Measure what a guest costs, in process: each phase, its host calls, a new instance, requests per second
@@ -39,9 +44,13 @@ pub(crate) enum CommandArgs {
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
+    /// Configuration file; it replaces all other options
+    #[arg(long, value_name = "FILE", exclusive = true)]
+    pub(crate) config: Option<PathBuf>,
+
     /// Address to listen on, HOST:PORT; port 0 takes any free port
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
-    pub(crate) listen: Listen,
+    pub(crate) listen: Address,
 
     /// Guest to run, a .wasm or .wat file; repeat for a chain, the first is outermost [default: none, but an embedded
     /// example if --upstream is not given either]
@@ -65,20 +74,38 @@ pub(crate) struct ServeArgs {
     pub(crate) upstream: Option<Upstream>,
 
     /// Requests that may be on their way to a response at once; further ones get 503 with `Retry-After`
-    #[arg(long, value_name = "COUNT", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    pub(crate) max_requests: u32,
+    #[arg(long, value_name = "COUNT", default_value = "4096", value_parser = parse_count)]
+    pub(crate) max_requests: NonZeroU32,
 
     /// Format of the log on stderr; RUST_LOG chooses what is logged, `info` when unset
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Pretty)]
     pub(crate) log: LogFormat,
 
     /// Seconds that the upstream may take to answer, counted from when it has the request
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, hide = true, value_parser = clap::value_parser!(u64).range(1..=86_400))]
-    pub(crate) upstream_timeout: u64,
+    #[arg(long, value_name = "SECONDS", default_value = "30", hide = true, value_parser = |text: &str| parse_seconds(text, 1))]
+    pub(crate) upstream_timeout: Duration,
 
     /// Seconds that running requests may take to finish once the server was told to stop
-    #[arg(long, value_name = "SECONDS", default_value_t = 30, hide = true, value_parser = clap::value_parser!(u64).range(0..=86_400))]
-    pub(crate) shutdown_timeout: u64,
+    #[arg(long, value_name = "SECONDS", default_value = "30", hide = true, value_parser = |text: &str| parse_seconds(text, 0))]
+    pub(crate) shutdown_timeout: Duration,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    pub(crate) command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check a configuration file, the files it names and its guests, without serving
+    Check {
+        /// Configuration to check
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Print the JSON schema of configuration files, for editors
+    Schema,
 }
 
 #[derive(Debug, clap::Args)]
@@ -162,7 +189,7 @@ pub(crate) enum TckCommand {
     Backend {
         /// Address to listen on, HOST:PORT; port 0 takes any free port
         #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8081")]
-        listen: Listen,
+        listen: Address,
     },
     /// Run the cases against a host; exits with 0 when all pass, with 1 when some fail
     Run(TckRunArgs),
@@ -298,6 +325,16 @@ pub(crate) struct GrantArgs {
     pub(crate) mounts: Vec<Mount>,
 }
 
+fn parse_count(text: &str) -> Result<NonZeroU32, &'static str> {
+    let count = text.parse().ok().filter(|count: &NonZeroU32| count.get() <= 1_000_000);
+    count.ok_or("expected a number from 1 to 1000000")
+}
+
+fn parse_seconds(text: &str, least: u64) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (least..=86_400).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(|| format!("expected a number from {least} to 86400"))
+}
+
 /// Format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -305,4 +342,13 @@ pub(crate) enum LogFormat {
     Pretty,
     /// One JSON object per event
     Json,
+}
+
+impl From<LogFormat> for http_wasm_gateway::config::LogFormat {
+    fn from(format: LogFormat) -> Self {
+        match format {
+            LogFormat::Pretty => Self::Pretty,
+            LogFormat::Json => Self::Json,
+        }
+    }
 }

@@ -2,25 +2,29 @@
 
 use std::io::IsTerminal as _;
 
+use http_wasm_gateway::config::{Log, LogFormat};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
-use crate::args::LogFormat;
 use crate::config::ConfigError;
 
-/// Sets the process's log up; `RUST_LOG` chooses what is logged, `info` when unset.
+/// Sets the process's log up; `RUST_LOG` chooses what is logged, the configuration when it is unset, and `info` when neither does.
 ///
 /// # Errors
-/// When `RUST_LOG` can't be parsed: better said at once than found out when the log is needed.
-pub(crate) fn init(format: LogFormat) -> Result<(), ConfigError> {
+/// When the choice can't be parsed: better said at once than found out when the log is needed.
+pub(crate) fn init(log: &Log) -> Result<(), ConfigError> {
+    let (name, filter) = match (std::env::var("RUST_LOG"), &log.filter) {
+        (Err(_), Some(filter)) => ("log.filter", filter.clone()),
+        (from_env, _) => ("RUST_LOG", from_env.unwrap_or_default()),
+    };
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
-        .parse(std::env::var("RUST_LOG").unwrap_or_default())
-        .map_err(|error| ConfigError::LogFilter(error.to_string()))?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match format {
-        LogFormat::Pretty => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().init(),
+        .parse(filter)
+        .map_err(|error| ConfigError::LogFilter { name, reason: error.to_string() })?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match log.format {
+        LogFormat::Pretty => subscriber.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => subscriber.json().init(),
     }
     Ok(())
 }

@@ -1,18 +1,14 @@
 //! The `http-wasm` command: serves http-wasm guests in front of a backend, checks and measures guest files, and tests hosts.
 
 mod args;
-mod backend;
 mod bench;
-mod body;
-mod chain;
 mod check;
 mod config;
+mod config_command;
 mod failure;
 mod guest;
 mod logging;
 mod serve;
-mod server;
-mod signals;
 mod tck;
 
 use std::future::Future;
@@ -40,9 +36,10 @@ fn main() -> ExitCode {
 fn run(args: Args) -> Result<(), Failure> {
     match Command::resolve(args)? {
         Command::Serve(serve) => {
-            logging::init(serve.log)?;
-            block_on(serve::run(serve))
+            logging::init(&serve.config.log)?;
+            block_on(serve::run(*serve))
         }
+        Command::Config(command) => block_on(config_command::run(command)),
         Command::Check(check) => check::run(&check),
         Command::Bench(bench) => bench::run(&bench),
         Command::Tck(args) => block_on(tck::run(args)),

@@ -36,8 +36,8 @@ pub use self::runtime::TokioRuntime;
 pub use self::service::HttpWasm;
 
 pub use http_wasm_host::{
-    Body, BoxError, Engine, Error, ErrorKind, GuestBuilder, HttpHost, Limits, LoadError, Mount, OnFailure,
-    Snapshot,
+    Body, BoxError, Call, DropReason, Engine, EngineBuilder, Error, ErrorKind, GuestBuilder, HttpHost,
+    Limits, LoadError, Mount, Observer, OnFailure, Phase, PoolSettings, PoolStats, Snapshot,
 };
 
 /// A guest for services over the `http` crate's types.
@@ -48,7 +48,12 @@ pub type Guest = http_wasm_host::Guest<HttpHost>;
 /// # Errors
 /// When this machine can't run WebAssembly, or no thread can be started.
 pub fn engine() -> Result<Engine, LoadError> {
-    Engine::builder().runtime(TokioRuntime::default()).build()
+    engine_builder().build()
+}
+
+/// Settings for an engine that uses tokio's tasks and timers.
+pub fn engine_builder() -> EngineBuilder {
+    Engine::builder().runtime(TokioRuntime::default())
 }
 
 /// The README's examples are compiled with the documentation.

@@ -5,12 +5,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Request, Response, header};
+use http_wasm_gateway::StartError;
 use http_wasm_host::{Outcome, Pinned};
-use http_wasm_tower::{Error, Guest, HttpHost};
+use http_wasm_tower::{Body, Error, Guest, HttpHost};
 use tokio::runtime::{Builder, Runtime};
 
 use super::request::SampleRequest;
-use crate::body::{BoxBody, full};
 use crate::failure::{Failure, plain};
 
 /// Exchanges whose phases are timed one by one: enough for a p99 that stays, few enough to keep.
@@ -160,7 +160,7 @@ impl Course {
     }
 
     /// Takes a request through the guest, as the tower layer does.
-    async fn exchange(&self, request: Request<BoxBody>) -> Result<Response<BoxBody>, Error> {
+    async fn exchange(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
         match self.guest.handle_request(HttpHost::new(request, None)).await? {
             Outcome::Respond(host) => Ok(host.into_response()),
             Outcome::Bypassed { error, .. } => Err(error),
@@ -176,7 +176,7 @@ impl Course {
 fn next(pinned: &mut Pinned<HttpHost>) {
     let keep_head = pinned.reads_request();
     drop(black_box(pinned.host_mut().take_request(keep_head)));
-    let mut response = Response::new(full("hello world"));
+    let mut response = Response::new(Body::from("hello world"));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     pinned.host_mut().set_response(response);
 }
@@ -200,7 +200,7 @@ fn runtime() -> Result<Runtime, Failure> {
 }
 
 fn failed(error: Error) -> Failure {
-    Failure::Guest(format!("the guest fails at this request: {error}"))
+    StartError::Guests(vec![format!("the guest fails at this request: {error}")]).into()
 }
 
 /// Memory of this process that is not swapped out. Linux tells it; elsewhere it is not known.

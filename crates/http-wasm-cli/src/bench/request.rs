@@ -5,8 +5,8 @@ use std::path::Path;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+use http_wasm_tower::Body;
 
-use crate::body::{BoxBody, empty, full};
 use crate::failure::plain;
 
 /// More headers than a server takes.
@@ -70,8 +70,8 @@ impl SampleRequest {
     }
 
     /// A new request like this.
-    pub(crate) fn build(&self) -> Request<BoxBody> {
-        let body = if self.body.is_empty() { empty() } else { full(self.body.clone()) };
+    pub(crate) fn build(&self) -> Request<Body> {
+        let body = if self.body.is_empty() { Body::empty() } else { Body::from(self.body.clone()) };
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         *request.uri_mut() = self.uri.clone();

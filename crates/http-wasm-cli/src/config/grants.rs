@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use http_wasm_gateway::config::MountPoint;
 use http_wasm_tower::Mount;
 
 use super::ConfigError;
@@ -49,17 +50,9 @@ impl FromStr for EnvVar {
     }
 }
 
-/// Reads `HOST[:GUEST][:ro]`; the guest sees the directory under its own name by default.
+/// Reads `HOST[:GUEST][:ro]`, as the configuration does.
 pub(crate) fn parse_mount(text: &str) -> Result<Mount, &'static str> {
-    let (paths, read_only) = match text.strip_suffix(":ro") {
-        Some(paths) => (paths, true),
-        None => (text, false),
-    };
-    let (host, guest) = paths.split_once(':').unwrap_or((paths, paths));
-    if host.is_empty() || guest.is_empty() || guest.contains(':') {
-        return Err("expected HOST, HOST:GUEST, HOST:ro or HOST:GUEST:ro");
-    }
-    Ok(Mount { host: host.into(), guest: guest.to_owned(), read_only })
+    text.parse::<MountPoint>().map(|mount| mount.0)
 }
 
 #[cfg(test)]

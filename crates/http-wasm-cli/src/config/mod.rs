@@ -1,7 +1,7 @@
 //! Arguments made sense of: files read, counts matched, values typed.
 
 mod grants;
-mod listen;
+mod serve;
 mod upstream;
 
 use std::path::PathBuf;
@@ -10,44 +10,22 @@ use std::time::Duration;
 use http_wasm_tower::Snapshot;
 use thiserror::Error;
 
-use crate::args::{Args, BenchArgs, CheckArgs, CommandArgs, GrantArgs, LogFormat, ServeArgs, TckArgs};
+use crate::args::{Args, BenchArgs, CheckArgs, CommandArgs, ConfigCommand, GrantArgs, TckArgs};
 use crate::bench::SampleRequest;
 use crate::failure::plain;
 
 pub(crate) use self::grants::{EnvVar, Grants, parse_mount};
-pub(crate) use self::listen::Listen;
-pub(crate) use self::upstream::{Upstream, UpstreamUrl};
+pub(crate) use self::serve::Serve;
+pub(crate) use self::upstream::Upstream;
 
 /// What to do, with everything it takes.
 #[derive(Debug)]
 pub(crate) enum Command {
-    Serve(Serve),
+    Serve(Box<Serve>),
+    Config(ConfigCommand),
     Check(Check),
     Bench(Bench),
     Tck(TckArgs),
-}
-
-/// Everything `http-wasm serve` takes.
-#[derive(Debug)]
-pub(crate) struct Serve {
-    pub(crate) listen: Listen,
-    /// The chain, outermost first.
-    pub(crate) guests: Guests,
-    pub(crate) upstream: Upstream,
-    /// Requests in flight at once.
-    pub(crate) max_requests: usize,
-    pub(crate) log: LogFormat,
-    pub(crate) upstream_timeout: Duration,
-    pub(crate) shutdown_timeout: Duration,
-}
-
-/// The guests to serve.
-#[derive(Debug)]
-pub(crate) enum Guests {
-    /// Those named, none among them.
-    Named(Vec<GuestSpec>),
-    /// The embedded example: nothing was asked for, so something is shown.
-    Example,
 }
 
 /// Everything `http-wasm check` takes.
@@ -96,48 +74,23 @@ pub(crate) enum ConfigError {
     #[error("--request {}: {reason}", path.display())]
     RequestFile { path: PathBuf, reason: String },
 
-    #[error("RUST_LOG is no valid filter: {0}")]
-    LogFilter(String),
+    #[error("{name} is no valid filter: {reason}")]
+    LogFilter { name: &'static str, reason: String },
+
+    #[error(transparent)]
+    File(#[from] http_wasm_gateway::config::Faults),
 }
 
 impl Command {
     /// Reads the files that arguments name, guests excepted, and matches configurations to guests.
     pub(crate) fn resolve(args: Args) -> Result<Self, ConfigError> {
         match args.command {
-            CommandArgs::Serve(args) => Serve::resolve(args).map(Self::Serve),
+            CommandArgs::Serve(args) => Serve::resolve(args).map(|serve| Self::Serve(Box::new(serve))),
+            CommandArgs::Config(args) => Ok(Self::Config(args.command)),
             CommandArgs::Check(args) => Check::resolve(args).map(Self::Check),
             CommandArgs::Bench(args) => Bench::resolve(args).map(Self::Bench),
             CommandArgs::Tck(args) => Ok(Self::Tck(args)),
         }
-    }
-}
-
-impl Serve {
-    fn resolve(args: ServeArgs) -> Result<Self, ConfigError> {
-        let (guests, configs) = (args.guests.len(), args.guest_configs.len());
-        if configs > guests {
-            return Err(ConfigError::MoreConfigsThanGuests { guests, configs });
-        }
-        let grants = resolve_grants(args.grants)?;
-        let mut configs = args.guest_configs.into_iter();
-        let guests = args
-            .guests
-            .into_iter()
-            .map(|path| GuestSpec::resolve(path, configs.next(), grants.clone()))
-            .collect::<Result<Vec<_>, _>>()?;
-        let guests = match (guests.is_empty(), &args.upstream) {
-            (true, None) => Guests::Example,
-            _ => Guests::Named(guests),
-        };
-        Ok(Self {
-            listen: args.listen,
-            guests,
-            upstream: args.upstream.unwrap_or(Upstream::Echo),
-            max_requests: args.max_requests as usize,
-            log: args.log,
-            upstream_timeout: Duration::from_secs(args.upstream_timeout),
-            shutdown_timeout: Duration::from_secs(args.shutdown_timeout),
-        })
     }
 }
 

@@ -3,7 +3,7 @@
 mod backends;
 mod bench;
 mod command_line;
-
+mod config;
 mod guests;
 mod proxy;
 mod shutdown;

@@ -56,6 +56,13 @@ impl Server {
         Self { child, stdout, addr }
     }
 
+    /// The next line on stdout.
+    pub(crate) fn ready_line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("stdout is readable");
+        line.trim_end().to_owned()
+    }
+
     /// A proxy to this upstream.
     pub(crate) fn proxy_to(upstream: SocketAddr, args: &[&str]) -> Self {
         let url = format!("http://{upstream}");

@@ -1,6 +1,7 @@
 //! https upstreams: no test can have a certificate that the binary trusts, so these bring their own trust.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request};
@@ -15,13 +16,14 @@ use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
+use super::Proxy;
 use super::client::Clients;
-use super::{PeerAddr, Proxy};
 use crate::backend::Backend;
 use crate::body::{BoxBody, boxed, empty};
+use crate::listener::Client;
 
-const CERTIFICATE: &[u8] = include_bytes!("../../../tests/fixtures/localhost.pem");
-const KEY: &[u8] = include_bytes!("../../../tests/fixtures/localhost.key.pem");
+const CERTIFICATE: &[u8] = include_bytes!("../../tests/fixtures/localhost.pem");
+const KEY: &[u8] = include_bytes!("../../tests/fixtures/localhost.key.pem");
 
 #[tokio::test]
 async fn an_https_upstream_that_agrees_to_http_2_gets_it_with_one_consistent_host() {
@@ -69,7 +71,7 @@ async fn an_upgrade_goes_over_http_1_even_if_the_upstream_prefers_http_2() {
 
 fn request(method: &str, body: BoxBody) -> Request<BoxBody> {
     let request = Request::builder().method(method).uri("/a?b").header("host", "mine");
-    request.extension(PeerAddr(([10, 0, 0, 1], 1).into())).body(body).unwrap()
+    request.extension(Client { addr: ([10, 0, 0, 1], 1).into(), tls: false }).body(body).unwrap()
 }
 
 /// What echo received, the headers sorted: removing one from a `HeaderMap` mixes the others.
@@ -99,7 +101,9 @@ async fn proxy_to_echo_over_tls(protocols: &[&str]) -> (Proxy, String) {
     });
     let proxy = Proxy {
         clients: Clients::new(|builder| builder.with_tls_config(client_config())),
-        upstream: format!("https://{host}").parse().unwrap(),
+        name: "echo".into(),
+        addresses: vec![format!("https://{host}").parse().unwrap()],
+        turn: AtomicUsize::new(0),
         timeout: Duration::from_secs(10),
     };
     (proxy, host)

@@ -1,10 +1,10 @@
 //! Header fields that a proxy removes or adds.
 
-use std::net::IpAddr;
-
 use bytes::{BufMut as _, BytesMut};
 use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
+
+use crate::listener::Client;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -76,8 +76,9 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
 
 /// Says who asked for what: the client's address joins the list that is there; host and scheme replace what the client
 /// claims, for this server knows them first hand.
-pub(super) fn add_forwarded(headers: &mut HeaderMap, peer: Option<IpAddr>) {
-    if let Some(Ok(peer)) = peer.map(|peer| HeaderValue::try_from(peer.to_string())) {
+pub(super) fn add_forwarded(headers: &mut HeaderMap, client: Option<Client>) {
+    let address = client.map(|client| client.addr.ip().to_canonical().to_string());
+    if let Some(Ok(peer)) = address.map(HeaderValue::try_from) {
         headers.append(X_FORWARDED_FOR, peer);
         let joined = joined(headers, X_FORWARDED_FOR, b", ");
         headers.insert(X_FORWARDED_FOR, joined);
@@ -86,7 +87,8 @@ pub(super) fn add_forwarded(headers: &mut HeaderMap, peer: Option<IpAddr>) {
         Some(host) => headers.insert(X_FORWARDED_HOST, host),
         None => headers.remove(X_FORWARDED_HOST),
     };
-    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+    let scheme = if client.is_some_and(|client| client.tls) { "https" } else { "http" };
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
 }
 
 /// Chooses chunks where hyper's client would lose something otherwise: the body of a GET whose length isn't known, or
@@ -126,6 +128,7 @@ fn joined(headers: &HeaderMap, name: HeaderName, separator: &[u8]) -> HeaderValu
 #[cfg(test)]
 mod tests {
     use super::{add_forwarded, join_cookies, remove_hop_by_hop, remove_nominated};
+    use crate::listener::Client;
     use http::{HeaderMap, HeaderName, HeaderValue};
 
     fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -182,7 +185,7 @@ mod tests {
             ("x-forwarded-host", "evil"),
             ("x-forwarded-proto", "https"),
         ]);
-        add_forwarded(&mut received, Some([3, 3, 3, 3].into()));
+        add_forwarded(&mut received, Some(Client { addr: ([3, 3, 3, 3], 1).into(), tls: false }));
         let sent = headers(&[
             ("host", "h"),
             ("x-forwarded-for", "1.1.1.1, 2.2.2.2, 3.3.3.3"),

@@ -1,5 +1,6 @@
-//! An HTTP server for any tower service: HTTP/1.1 and HTTP/2 (prior knowledge) on one port, with a graceful end.
+//! Where clients come in: HTTP/1.1 and HTTP/2 (prior knowledge) on each address, with a graceful end.
 
+use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use http_body_util::{Either, Empty};
@@ -17,9 +19,10 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tower::{Service, ServiceExt as _};
 
-use crate::body::BoxError;
+use crate::body::{BoxBody, boxed};
+use crate::config::{Listen, ListenEntry, ListenHttp, Located, ProxyProtocol};
+use crate::error::StartError;
 use crate::signals::Signals;
 
 /// How long a client may take to send a request head, and how long its connection may then lie idle in HTTP/1.1.
@@ -31,38 +34,87 @@ const MAX_HEADER_LIST_BYTES: u32 = 64 * 1024;
 /// Pause after an accept that failed for want of something, file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves until a signal comes; then accepts no more and lets running requests finish, for `limit` at most or until a
-/// second signal comes. Upgraded connections are no requests any more: they end with the process.
-///
-/// `prepare` sees each request first, with the client's address.
-pub(crate) async fn serve<S, B, P>(
-    listener: TcpListener,
-    service: S,
-    prepare: P,
-    mut signals: Signals,
-    limit: Duration,
-) where
-    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-    P: Fn(SocketAddr, &mut Request<Incoming>) + Clone + Send + 'static,
-{
+/// Who sent a request, and how. In its extensions.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client {
+    pub(crate) addr: SocketAddr,
+    /// Whether the request came over TLS.
+    pub(crate) tls: bool,
+}
+
+/// What answers requests.
+pub(crate) trait Answer: Send + Sync + 'static {
+    /// The response to a request.
+    fn answer(
+        self: Arc<Self>,
+        request: Request<BoxBody>,
+        client: Client,
+    ) -> impl Future<Output = Response<BoxBody>> + Send;
+}
+
+/// Addresses that are listened on, whose connections nobody has accepted yet.
+#[derive(Debug)]
+pub(crate) struct Listeners(Vec<TcpListener>);
+
+impl Listeners {
+    /// Binds all addresses, or none.
+    pub(crate) async fn bind(listen: &[Located<ListenEntry>]) -> Result<Self, StartError> {
+        let mut bound = Vec::with_capacity(listen.len());
+        for listen in listen {
+            bound.push(bind(listen).await?);
+        }
+        Ok(Self(bound))
+    }
+
+    /// The addresses, with the ports that the system chose where it was asked to.
+    pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.0.iter().map(TcpListener::local_addr).collect()
+    }
+
+    /// Serves until a signal comes; then accepts no more and lets running requests finish, for `limit` at most or until a
+    /// second signal comes. Upgraded connections are no requests any more: they end with the process.
+    pub(crate) async fn serve(self, answer: Arc<impl Answer>, mut signals: Signals, limit: Duration) {
+        let graceful = GracefulShutdown::new();
+        {
+            let accepting =
+                self.0.into_iter().map(|listener| accept_all(listener, answer.clone(), &graceful));
+            tokio::select! {
+                () = signals.recv() => {}
+                _ = join_all(accepting) => {}
+            }
+        }
+        drain(graceful, signals, limit).await;
+    }
+}
+
+async fn bind(listen: &Listen) -> Result<TcpListener, StartError> {
+    let address = &listen.address;
+    let unsupported = [
+        (listen.tls.is_some(), "tls"),
+        (listen.proxy_protocol != ProxyProtocol::Off, "proxy_protocol"),
+        (listen.http != ListenHttp::Auto, "http"),
+    ];
+    if let Some((_, setting)) = unsupported.into_iter().find(|(used, _)| *used) {
+        return Err(StartError::System(format!("{}: `{setting}` can't be served yet", address.value)));
+    }
+    let listener = TcpListener::bind(address.as_str()).await;
+    listener.map_err(|source| StartError::Listen { address: address.to_string(), source })
+}
+
+/// Accepts connections for as long as it is polled.
+async fn accept_all(listener: TcpListener, answer: Arc<impl Answer>, graceful: &GracefulShutdown) {
     let builder = builder();
-    let graceful = GracefulShutdown::new();
     loop {
-        let (stream, peer) = tokio::select! {
-            () = signals.recv() => break,
-            accepted = accept(&listener) => accepted,
-        };
+        let (stream, peer) = accept(&listener).await;
         let first = Arc::new(AtomicBool::new(false));
-        let (seen, service, prepare) = (first.clone(), service.clone(), prepare.clone());
-        let handler = service_fn(move |mut request: Request<Incoming>| {
+        let (seen, answer) = (first.clone(), answer.clone());
+        let handler = service_fn(move |request: Request<Incoming>| {
             seen.store(true, Ordering::Relaxed);
-            prepare(peer, &mut request);
-            let (service, head) = (service.clone(), request.method() == Method::HEAD);
-            async move { service.oneshot(request).await.map(|response| without_body_if(head, response)) }
+            let (answer, head) = (answer.clone(), request.method() == Method::HEAD);
+            let client = Client { addr: peer, tls: false };
+            async move {
+                Ok::<_, Infallible>(without_body_if(head, answer.answer(request.map(boxed), client).await))
+            }
         });
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler).into_owned();
         let connection = graceful.watch(connection);
@@ -76,8 +128,6 @@ pub(crate) async fn serve<S, B, P>(
             }
         });
     }
-    drop(listener);
-    drain(graceful, signals, limit).await;
 }
 
 fn builder() -> auto::Builder<TokioExecutor> {

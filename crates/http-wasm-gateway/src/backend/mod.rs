@@ -1,16 +1,13 @@
-//! What stands behind the guests.
+//! What stands behind the guests: upstreams, and what the gateway answers by itself.
 
 mod echo;
 mod hello;
-mod proxy;
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
@@ -18,14 +15,7 @@ use http_body::Body;
 use tower::Service;
 
 use crate::body::{BoxBody, BoxError, boxed, full};
-use crate::config::Upstream;
-
-use self::proxy::Proxy;
-pub(crate) use self::proxy::remove_nominated;
-
-/// The client's address, in a request's extensions.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct PeerAddr(pub(crate) SocketAddr);
+use crate::proxy::Proxy;
 
 /// The innermost handler. Cheap to clone; all clones share the proxy's pool of connections.
 #[derive(Debug, Clone)]
@@ -36,20 +26,6 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    /// The backend for an upstream; `timeout` is how long a URL may take to answer.
-    pub(crate) fn new(upstream: Upstream, timeout: Duration) -> Self {
-        match upstream {
-            Upstream::Echo => Self::Echo,
-            Upstream::Hello => Self::Hello,
-            Upstream::Url(url) => Self::Proxy(Arc::new(Proxy::new(url, timeout))),
-        }
-    }
-
-    /// Whether requests leave this process.
-    pub(crate) fn is_proxy(&self) -> bool {
-        matches!(self, Self::Proxy(_))
-    }
-
     async fn respond(self, request: Request<BoxBody>) -> Response<BoxBody> {
         if request.method() == Method::CONNECT {
             // A 200 would open a tunnel, and there is nowhere to open one to.
@@ -83,7 +59,7 @@ where
     }
 }
 
-fn plain_text(status: StatusCode, text: &'static str) -> Response<BoxBody> {
+pub(crate) fn plain_text(status: StatusCode, text: &'static str) -> Response<BoxBody> {
     content(status, "text/plain; charset=utf-8", text)
 }
 

@@ -1,4 +1,4 @@
-//! A reverse proxy to one URL: streams both ways, with trailers, and passes `Upgrade` through.
+//! A reverse proxy to one upstream: streams both ways, with trailers, and passes `Upgrade` through.
 //!
 //! An http upstream gets HTTP/1.1 and the client's own `Host`. An https upstream gets HTTP/2 or HTTP/1.1, whichever it
 //! agrees to, and its own name as host: TLS servers choose certificate and site by it, and HTTP/2 forbids a `Host`
@@ -10,8 +10,11 @@ mod patience;
 #[cfg(test)]
 mod tests;
 mod tunnel;
+mod url;
 
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::uri::Authority;
@@ -22,81 +25,74 @@ use hyper_rustls::HttpsConnectorBuilder;
 
 use self::client::{Client, Clients};
 use self::patience::{Clock, Watched};
-use super::{PeerAddr, plain_text};
+use crate::backend::plain_text;
 use crate::body::{BoxBody, boxed, empty};
-use crate::config::UpstreamUrl;
+use crate::config;
+use crate::listener::Client as Peer;
+use crate::observe::Exchange;
 
 pub(crate) use self::fields::remove_nominated;
+pub use self::url::UpstreamUrl;
 
 /// A reverse proxy with its pool of connections.
 pub(crate) struct Proxy {
+    /// The upstream's name in logs and metrics.
+    name: Arc<str>,
     clients: Clients,
-    upstream: UpstreamUrl,
+    addresses: Vec<UpstreamUrl>,
+    /// Counts requests, for each goes to the address after the one before.
+    turn: AtomicUsize,
     /// How long the upstream may take to begin its answer once it has what it needs for that.
     timeout: Duration,
 }
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proxy").field("upstream", &self.upstream).finish_non_exhaustive()
+        f.debug_struct("Proxy").field("name", &self.name).finish_non_exhaustive()
     }
 }
 
 impl Proxy {
-    pub(super) fn new(upstream: UpstreamUrl, timeout: Duration) -> Self {
-        Self { clients: Clients::new(HttpsConnectorBuilder::with_webpki_roots), upstream, timeout }
+    pub(crate) fn new(name: &str, upstream: &config::Upstream) -> Self {
+        Self {
+            name: name.into(),
+            clients: Clients::new(HttpsConnectorBuilder::with_webpki_roots),
+            addresses: upstream.addresses.iter().map(|address| address.value.clone()).collect(),
+            turn: AtomicUsize::new(0),
+            timeout: upstream.response_timeout.0,
+        }
     }
 
-    pub(super) async fn respond(&self, mut request: Request<BoxBody>) -> Response<BoxBody> {
+    pub(crate) async fn respond(&self, mut request: Request<BoxBody>) -> Response<BoxBody> {
+        let address = self.address();
+        if let Some(exchange) = request.extensions().get::<Arc<Exchange>>() {
+            exchange.went_to(&self.name);
+        }
         let upgrade = tunnel::asked(&mut request);
-        let Ok(uri) = self.upstream.join(request.uri()) else {
+        let Ok(uri) = address.join(request.uri()) else {
             return plain_text(StatusCode::URI_TOO_LONG, "the URI is too long\n");
         };
-        self.prepare(&mut request, upgrade.as_ref());
+        prepare(&mut request, address, upgrade.as_ref());
         *request.uri_mut() = uri;
 
         // An upgrade is a matter of HTTP/1.1: an upstream that would rather speak HTTP/2 must not get to choose.
         let client = if upgrade.is_some() { &self.clients.http1 } else { &self.clients.any };
         let response = match self.exchange(client, request).await {
             Ok(response) => response,
-            Err(failed) => return self.failure(failed),
+            Err(failed) => return self.failure(address, failed),
         };
         match upgrade {
             _ if response.status() != StatusCode::SWITCHING_PROTOCOLS => answer(response),
             Some(upgrade) => upgrade.accept(response),
-            None => self.failure(Failed::Upstream("it switches protocols without being asked to".into())),
+            None => {
+                self.failure(address, Failed::Upstream("it switches protocols without being asked to".into()))
+            }
         }
     }
 
-    /// Turns the request as received into the one to send, its URI excepted.
-    fn prepare(&self, request: &mut Request<BoxBody>, upgrade: Option<&tunnel::Asked>) {
-        let authority = request.uri().authority().cloned();
-        let peer = request.extensions().get::<PeerAddr>().map(|peer| peer.0.ip().to_canonical());
-        // None of what this side of the proxy keeps with a request concerns the other.
-        request.extensions_mut().clear();
-        *request.version_mut() = Version::HTTP_11;
-
-        let (bodiless, length) = (request.body().is_end_stream(), request.body().size_hint().exact());
-        let headers = request.headers_mut();
-        let te_trailers = fields::accepts_trailers(headers);
-        fields::remove_hop_by_hop(headers);
-        if te_trailers {
-            headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        }
-        fields::join_cookies(headers);
-        if let Some(host) = authority.as_ref().and_then(host_of) {
-            headers.insert(header::HOST, host);
-        }
-        fields::add_forwarded(headers, peer);
-        if self.upstream.is_tls() {
-            headers.remove(header::HOST);
-        }
-        if !bodiless {
-            fields::choose_framing(headers, length);
-        }
-        if let Some(upgrade) = upgrade {
-            upgrade.write(headers);
-        }
+    /// The address whose turn it is.
+    fn address(&self) -> &UpstreamUrl {
+        &self.addresses[self.turn.fetch_add(1, Ordering::Relaxed) % self.addresses.len()]
     }
 
     /// Sends the request and waits for the head of its answer.
@@ -116,22 +112,53 @@ impl Proxy {
     }
 
     /// The answer when there is none from the upstream: details go to the log, not to the client.
-    fn failure(&self, failed: Failed) -> Response<BoxBody> {
-        let upstream = &self.upstream;
+    fn failure(&self, address: &UpstreamUrl, failed: Failed) -> Response<BoxBody> {
+        let upstream = &*self.name;
         match failed {
             Failed::Client(error) => {
                 tracing::debug!(error = %Causes(&*error), "request body broke off");
                 plain_text(StatusCode::BAD_REQUEST, "the request body broke off\n")
             }
             Failed::Upstream(error) => {
-                tracing::warn!(%upstream, error = %Causes(&*error), "upstream failed");
+                tracing::warn!(upstream, %address, error = %Causes(&*error), "upstream failed");
                 plain_text(StatusCode::BAD_GATEWAY, "bad gateway\n")
             }
             Failed::Timeout => {
-                tracing::warn!(%upstream, timeout = ?self.timeout, "upstream did not answer in time");
+                tracing::warn!(upstream, %address, timeout = ?self.timeout, "upstream did not answer in time");
                 plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n")
             }
         }
+    }
+}
+
+/// Turns the request as received into the one to send, its URI excepted.
+fn prepare(request: &mut Request<BoxBody>, address: &UpstreamUrl, upgrade: Option<&tunnel::Asked>) {
+    let authority = request.uri().authority().cloned();
+    let peer = request.extensions().get::<Peer>().copied();
+    // None of what this side of the proxy keeps with a request concerns the other.
+    request.extensions_mut().clear();
+    *request.version_mut() = Version::HTTP_11;
+
+    let (bodiless, length) = (request.body().is_end_stream(), request.body().size_hint().exact());
+    let headers = request.headers_mut();
+    let te_trailers = fields::accepts_trailers(headers);
+    fields::remove_hop_by_hop(headers);
+    if te_trailers {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    fields::join_cookies(headers);
+    if let Some(host) = authority.as_ref().and_then(host_of) {
+        headers.insert(header::HOST, host);
+    }
+    fields::add_forwarded(headers, peer);
+    if address.is_tls() {
+        headers.remove(header::HOST);
+    }
+    if !bodiless {
+        fields::choose_framing(headers, length);
+    }
+    if let Some(upgrade) = upgrade {
+        upgrade.write(headers);
     }
 }
 

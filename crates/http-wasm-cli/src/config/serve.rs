@@ -1,0 +1,108 @@
+//! `http-wasm serve`: a configuration from a file, or from flags.
+
+use std::path::{Path, PathBuf};
+
+use http_wasm_gateway::config::{
+    AnyTime, Backend, Config, Guest, GuestConfig, GuestSource, Listen, ListenEntry, Located, Log, MountPoint,
+    Route, Time,
+};
+
+use super::{ConfigError, Grants, Upstream, resolve_config, resolve_grants};
+use crate::args::ServeArgs;
+
+/// The guest that is served when nothing was asked for.
+const WELCOME: &[u8] = include_bytes!("../../../../guests/welcome/welcome.wat");
+
+/// Everything `http-wasm serve` takes.
+#[derive(Debug)]
+pub(crate) struct Serve {
+    pub(crate) config: Config,
+    /// Whether nothing was asked for, so that the embedded example is served.
+    pub(crate) shows_welcome: bool,
+}
+
+impl Serve {
+    pub(super) fn resolve(args: ServeArgs) -> Result<Self, ConfigError> {
+        if let Some(path) = &args.config {
+            return Ok(Self { config: Config::load(path)?, shows_welcome: false });
+        }
+        let (guests, configs) = (args.guests.len(), args.guest_configs.len());
+        if configs > guests {
+            return Err(ConfigError::MoreConfigsThanGuests { guests, configs });
+        }
+        let shows_welcome = args.guests.is_empty() && args.upstream.is_none();
+        let listen = ListenEntry(Listen { address: args.listen.into(), ..Listen::default() });
+        let mut config = Config {
+            listen: Located::from(listen).into(),
+            log: Log { format: args.log.into(), filter: None },
+            ..Config::default()
+        };
+        config.server.max_requests = args.max_requests;
+        config.server.drain_timeout = AnyTime(args.shutdown_timeout);
+
+        let mut route = Route { name: Some("default".to_owned().into()), ..Route::default() };
+        match args.upstream.unwrap_or(Upstream::Echo) {
+            Upstream::Echo => route.backend = Some(Backend::Echo),
+            Upstream::Hello => route.backend = Some(Backend::Hello),
+            Upstream::Url(url) => {
+                let upstream = http_wasm_gateway::config::Upstream {
+                    addresses: Located::from(url).into(),
+                    response_timeout: Time(args.upstream_timeout),
+                    ..Default::default()
+                };
+                route.upstream = Some("default".to_owned().into());
+                config.upstreams.insert("default".to_owned(), upstream.into());
+            }
+        }
+        let grants = resolve_grants(args.grants)?;
+        let mut configs = args.guest_configs.into_iter();
+        let mut add = |name: String, guest: Guest| {
+            let name = unused(&config, name);
+            route.guests.push(name.clone().into());
+            config.guests.insert(name, guest.into());
+        };
+        if shows_welcome {
+            let path = GuestSource::Embedded("welcome", WELCOME).into();
+            add("welcome".to_owned(), Guest { path, ..Guest::default() });
+        }
+        for path in args.guests {
+            add(stem(&path), guest(path, configs.next(), &grants)?);
+        }
+        config.routes.push(route.into());
+        Ok(Self { config, shows_welcome })
+    }
+}
+
+fn guest(path: PathBuf, config: Option<String>, grants: &Grants) -> Result<Guest, ConfigError> {
+    let mut guest = Guest {
+        path: GuestSource::File(path).into(),
+        env: grants.env.iter().map(|var| (var.key.clone(), var.value.clone().into())).collect(),
+        mounts: grants.mounts.iter().map(|mount| Located::from(MountPoint(mount.clone()))).collect(),
+        ..Guest::default()
+    };
+    let config = config.unwrap_or_default();
+    match config.strip_prefix('@') {
+        None => guest.config = Some(GuestConfig(config)),
+        Some(file) => {
+            guest.config_file = Some(PathBuf::from(file).into());
+            // Read here only to say at once that it can't be.
+            resolve_config(config)?;
+        }
+    }
+    Ok(guest)
+}
+
+/// A guest is named after its file.
+fn stem(path: &Path) -> String {
+    path.file_stem().map_or_else(|| "guest".to_owned(), |stem| stem.to_string_lossy().into_owned())
+}
+
+/// `name`, with a number behind it if another guest has it already.
+fn unused(config: &Config, name: String) -> String {
+    let taken = |name: &String| config.guests.contains_key(name);
+    if !taken(&name) {
+        return name;
+    }
+    let mut numbered = (2..).map(|number| format!("{name}-{number}"));
+    numbered.find(|name| !taken(name)).unwrap_or(name)
+}

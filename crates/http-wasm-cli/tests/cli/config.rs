@@ -1,0 +1,233 @@
+//! Configuration files: `serve --config`, and `config`.
+
+use std::fs;
+use std::io::Write as _;
+use std::process::Output;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{Server, Upstream, echoed, exchange, http_wasm, run, values};
+
+/// Adds its configuration as a request header `x-config`.
+const ADDS_CONFIG: &str = r#"(module
+  (import "http_handler" "get_config" (func $get_config (param i32 i32) (result i32)))
+  (import "http_handler" "add_header_value" (func $add (param i32 i32 i32 i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "x-config")
+  (func (export "handle_request") (result i64)
+    (call $add (i32.const 0) (i32.const 0) (i32.const 8)
+      (i32.const 64) (call $get_config (i32.const 64) (i32.const 1024)))
+    i64.const 1)
+  (func (export "handle_response") (param i32 i32)))"#;
+
+/// A directory with a guest and a configuration.
+fn directory(config: &str) -> TempDir {
+    let directory = tempfile::tempdir().expect("a temporary directory");
+    fs::write(directory.path().join("guest.wat"), ADDS_CONFIG).expect("the guest can be written");
+    let mut file = fs::File::create(directory.path().join("gateway.toml")).expect("the file can be made");
+    file.write_all(config.as_bytes()).expect("the configuration can be written");
+    directory
+}
+
+fn file(directory: &TempDir) -> String {
+    directory.path().join("gateway.toml").to_str().expect("a path of ours is text").to_owned()
+}
+
+fn serve(config: &str) -> (Server, TempDir) {
+    let directory = directory(config);
+    let server = Server::of(http_wasm().args(["serve", "--config", &file(&directory)]));
+    (server, directory)
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("messages are text")
+}
+
+async fn get(server: &Server, host: &str, path: &str) -> String {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n");
+    exchange(server.addr, request).await
+}
+
+#[tokio::test]
+async fn the_first_route_that_fits_takes_the_request() {
+    let (server, _directory) = serve(
+        r#"
+        listen = ["127.0.0.1:0"]
+        [guests.a]
+        path = "guest.wat"
+        config = { place = "admin" }
+        [[routes]]
+        host = "*.Example.com"
+        path_prefix = "/admin"
+        guests = ["a"]
+        backend = "echo"
+        [[routes]]
+        path = "/old"
+        redirect = { to = "https://new.example.com/", keep_path = true }
+        [[routes]]
+        path_pattern = "/users/{id}"
+        method = ["GET", "HEAD"]
+        respond = { status = 404, body = "nobody", headers = { "x-a" = "b" } }
+        [[routes]]
+        headers = { "host" = "special" }
+        backend = "hello"
+        "#,
+    );
+    let admin = echoed(&get(&server, "www.example.com:80", "/admin/users").await);
+    assert_eq!(values(&admin, "x-config"), [r#"{"place":"admin"}"#]);
+    let old = get(&server, "h", "/old?a=b").await;
+    assert!(old.starts_with("HTTP/1.1 308 "), "{old}");
+    assert!(old.contains("\r\nlocation: https://new.example.com/old?a=b\r\n"), "{old}");
+    let user = get(&server, "h", "/users/7").await;
+    assert!(user.starts_with("HTTP/1.1 404 ") && user.ends_with("\r\n\r\nnobody"), "{user}");
+    assert!(user.contains("\r\nx-a: b\r\n") && user.contains("\r\ncontent-type: text/plain"), "{user}");
+    assert!(get(&server, "special", "/x").await.ends_with("\r\n\r\nhello world"));
+    for (host, path) in [("h", "/admin"), ("h", "/users/7/posts"), ("h", "/")] {
+        let answer = get(&server, host, path).await;
+        assert!(
+            answer.starts_with("HTTP/1.1 404 ") && answer.ends_with("not found\n"),
+            "{host} {path}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn no_spelling_of_a_path_passes_by_the_route_of_its_guests() {
+    let (server, _directory) = serve(
+        r#"
+        listen = ["127.0.0.1:0"]
+        [guests.a]
+        path = "guest.wat"
+        config = "guarded"
+        [[routes]]
+        path_prefix = "/admin"
+        guests = ["a"]
+        backend = "echo"
+        [[routes]]
+        backend = "echo"
+        "#,
+    );
+    for path in ["/admin", "/%61dmin/x", "//admin", "/x/../admin", "/x/%2e%2e/admin", "/./admin?q"] {
+        let echo = echoed(&get(&server, "h", path).await);
+        assert_eq!(values(&echo, "x-config"), ["guarded"], "{path}");
+        assert_eq!(echo["uri"], path, "what goes on is the path as it came");
+    }
+    let other = echoed(&get(&server, "h", "/admins").await);
+    assert!(values(&other, "x-config").is_empty());
+}
+
+#[tokio::test]
+async fn requests_take_turns_among_the_addresses_of_an_upstream() {
+    let (one, two) = (Upstream::bind().await, Upstream::bind().await);
+    let (server, _directory) = serve(&format!(
+        r#"
+        listen = ["127.0.0.1:0"]
+        [upstreams.app]
+        addresses = ["http://{}", "http://{}/base"]
+        [[routes]]
+        upstream = "app"
+        "#,
+        one.addr(),
+        two.addr()
+    ));
+    for (upstream, target) in [(&one, "GET /x HTTP"), (&two, "GET /base/x HTTP"), (&one, "GET /x HTTP")] {
+        let answer = async {
+            let mut connection = upstream.accept().await;
+            let head = connection.read_until("\r\n\r\n").await;
+            assert!(head.starts_with(target), "{head}");
+            connection.send("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\nok").await;
+        };
+        let (got, ()) = tokio::join!(get(&server, "h", "/x"), answer);
+        assert!(got.ends_with("\r\n\r\nok"), "{got}");
+    }
+}
+
+#[tokio::test]
+async fn each_address_is_listened_on() {
+    let (mut server, _directory) = serve(
+        "listen = ['127.0.0.1:0', '127.0.0.1:0']\nserver.drain_timeout = '5s'\n[[routes]]\nbackend = 'hello'\n",
+    );
+    let second = server.ready_line();
+    let second = second.strip_prefix("listening on http://").expect("a second ready line").parse().unwrap();
+    assert_ne!(server.addr, second);
+    for addr in [server.addr, second] {
+        let answer = exchange(addr, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+        assert!(answer.ends_with("hello world"), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn routes_of_an_optional_guest_that_cannot_be_loaded_answer_503_and_others_serve() {
+    let (server, directory) = serve(
+        r#"
+        listen = ["127.0.0.1:0"]
+        [guests.broken]
+        path = "gateway.toml"
+        optional = true
+        [[routes]]
+        path = "/broken"
+        guests = ["broken"]
+        backend = "hello"
+        [[routes]]
+        backend = "hello"
+        "#,
+    );
+    let broken = get(&server, "h", "/broken").await;
+    assert!(broken.starts_with("HTTP/1.1 503 ") && broken.contains("\r\nretry-after: 1\r\n"), "{broken}");
+    assert!(get(&server, "h", "/").await.ends_with("hello world"));
+    drop(directory);
+}
+
+#[test]
+fn a_configuration_with_faults_exits_with_2_and_names_all_of_them() {
+    let directory =
+        directory("listen = ['127.0.0.1:0']\n[server]\nmax_request = 1\n[[routes]]\nupstream = 'x'\n");
+    for command in [&["serve", "--config"][..], &["config", "check"]] {
+        let output = run(&[command, &[&file(&directory)]].concat());
+        let stderr = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        assert!(output.stdout.is_empty());
+        for part in ["2 faults", "did you mean `max_requests`?", ":3:1", "no upstream \"x\"", ":5:12"] {
+            assert!(stderr.contains(part), "{part}: {stderr}");
+        }
+    }
+}
+
+#[test]
+fn guests_that_are_not_valid_exit_with_65_and_all_are_named() {
+    let directory = directory(
+        "listen = ['127.0.0.1:0']\n[guests.one]\npath = 'gateway.toml'\n[guests.two]\npath = 'gateway.toml'\n\
+         [[routes]]\nbackend = 'echo'\n",
+    );
+    let output = run(&["config", "check", &file(&directory)]);
+    let stderr = stderr(&output);
+    assert_eq!(output.status.code(), Some(65), "{stderr}");
+    assert!(stderr.contains("guest one ") && stderr.contains("guest two "), "{stderr}");
+}
+
+#[test]
+fn a_valid_configuration_is_said_to_be_so() {
+    let directory = directory(
+        "listen = ['127.0.0.1:0']\n[guests.a]\npath = 'guest.wat'\n[[routes]]\nguests = ['a']\nbackend = 'echo'\n",
+    );
+    let output = run(&["config", "check", &file(&directory)]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.ends_with("gateway.toml: valid (1 guests, 0 upstreams, 1 routes)\n"), "{text}");
+}
+
+#[test]
+fn a_configuration_file_excludes_the_other_flags() {
+    let output = run(&["serve", "--config", "x.toml", "--upstream", "echo"]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--config"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_schema_is_json() {
+    let output = run(&["config", "schema"]);
+    let schema: Value = serde_json::from_slice(&output.stdout).expect("JSON on stdout");
+    assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
+    assert!(schema["properties"]["routes"].is_object());
+}

@@ -1,0 +1,63 @@
+//! Guests: their files, pins and grants. Whether a module is a guest is found out when it is loaded.
+
+use std::collections::BTreeMap;
+
+use super::{file, name};
+use crate::config::fault::Fault;
+use crate::config::model::{Guest, GuestSource};
+use crate::config::read::{Context, Located};
+use crate::error::plain;
+use crate::guests::sha256;
+
+pub(super) fn check(guests: &BTreeMap<String, Located<Guest>>, context: &mut Context) {
+    for (guest_name, guest) in guests {
+        name(guest_name, guest.span(), context);
+        module(guest, context);
+        if let Some(path) = &guest.config_file {
+            file(path, "the guest's configuration", context);
+        }
+        mounts(guest, context);
+        for (key, value) in &guest.env {
+            if key.is_empty() || key.contains(['=', '\0']) {
+                context.at(value.span(), format!("{key:?} is no name of an environment variable"));
+            }
+        }
+        if let (Some(warm), Some(idle)) = (guest.pool.min_warm, guest.pool.max_idle)
+            && warm > idle.get()
+        {
+            let message = format!("`min_warm` of {warm} is more than `max_idle`, which is {idle}");
+            context.at(guest.span(), message);
+        }
+    }
+}
+
+fn module(guest: &Guest, context: &mut Context) {
+    let GuestSource::File(path) = &guest.path.value else { return };
+    if !guest.path.was_read() {
+        return;
+    }
+    let path = guest.path.clone().map(|_| path.clone());
+    let Some(bytes) = file(&path, "the guest", context) else { return };
+    let Some(pin) = &guest.sha256 else { return };
+    if pin.len() != 64 || !pin.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        let found = format!("a SHA-256 is 64 hexadecimal digits, found {}", pin.len());
+        context.fault(Fault::new(pin.span(), found).help("`sha256sum FILE` prints it"));
+    } else if let actual = sha256(&bytes)
+        && !actual.eq_ignore_ascii_case(pin)
+    {
+        let fault = Fault::new(pin.span(), format!("the guest's file has another SHA-256: {actual}"));
+        context.fault(fault.help("if the file is the one you want, put this one here"));
+    }
+}
+
+fn mounts(guest: &Guest, context: &mut Context) {
+    for mount in &guest.mounts {
+        let host = &mount.0.host;
+        let reason = match std::fs::metadata(host) {
+            Ok(found) if found.is_dir() => continue,
+            Ok(_) => "not a directory".to_owned(),
+            Err(error) => plain(&error),
+        };
+        context.at(mount.span(), format!("{} can't be mounted: {reason}", host.display()));
+    }
+}

@@ -1,0 +1,50 @@
+//! Addresses that exclude each other, and certificates.
+
+use super::key_pair;
+use crate::config::fault::Fault;
+use crate::config::model::{Address, Config, ProxyProtocol};
+use crate::config::read::{Context, Located};
+
+pub(super) fn check(config: &Config, context: &mut Context) {
+    // The admin listener first: its address may be the default, which stands nowhere in the file.
+    let mut seen: Vec<&Located<Address>> = config.admin.iter().map(|admin| &admin.address).collect();
+    for address in config.listen.iter().map(|listen| &listen.address).filter(|address| address.was_read()) {
+        if let Some(other) = seen.iter().find(|other| collide(other, address)) {
+            let message = format!("{} and {} can't both be listened on", other.value, address.value);
+            let fault = Fault::new(address.span(), message);
+            context.fault(match other.was_read() {
+                true => fault.related(other.span(), "the other one"),
+                false => fault.help("the other one is the default address of [admin]"),
+            });
+        }
+        seen.push(address);
+    }
+    for listen in config.listen.iter() {
+        if let Some(tls) = &listen.tls {
+            for pair in tls.certificates.iter() {
+                key_pair::check(pair, context);
+            }
+        }
+        if listen.proxy_protocol == ProxyProtocol::V2 && listen.trusted_proxies.is_empty() {
+            let fault =
+                Fault::new(listen.span(), "`proxy_protocol` without `trusted_proxies` lets nobody in");
+            context.fault(
+                fault.help("name the networks of the proxies, as in trusted_proxies = [\"10.0.0.0/8\"]"),
+            );
+        }
+    }
+}
+
+/// Whether two listeners can't be: the same address, or the same port of one and of all addresses.
+fn collide(a: &Address, b: &Address) -> bool {
+    if a.takes_any_port() || b.takes_any_port() {
+        return false;
+    }
+    let split = |address: &'_ Address| {
+        let (host, port) = address.as_str().rsplit_once(':').unwrap_or_default();
+        (host.to_owned(), port.to_owned())
+    };
+    let ((a_host, a_port), (b_host, b_port)) = (split(a), split(b));
+    let everywhere = |host: &str| matches!(host, "0.0.0.0" | "[::]");
+    a_port == b_port && (a_host == b_host || everywhere(&a_host) || everywhere(&b_host))
+}

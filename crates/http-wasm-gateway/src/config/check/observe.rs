@@ -1,0 +1,26 @@
+//! Logs and traces.
+
+use http::Uri;
+
+use crate::config::fault::Fault;
+use crate::config::model::Config;
+use crate::config::read::Context;
+
+pub(super) fn check(config: &Config, context: &mut Context) {
+    if let Some(telemetry) = &config.telemetry {
+        let endpoint = &telemetry.otlp_endpoint;
+        let is_url = endpoint
+            .parse::<Uri>()
+            .is_ok_and(|url| url.host().is_some() && matches!(url.scheme_str(), Some("http" | "https")));
+        if endpoint.was_read() && !is_url {
+            let fault = Fault::new(endpoint.span(), format!("{:?} is no http or https URL", endpoint.value));
+            context.fault(fault.help("a collector takes OTLP over HTTP at a URL like http://127.0.0.1:4318"));
+        }
+    }
+    if let Some(file) = config.access_log.as_ref().and_then(|log| log.file.as_ref())
+        && let Some(directory) = file.parent().filter(|directory| !directory.as_os_str().is_empty())
+        && !directory.is_dir()
+    {
+        context.at(file.span(), format!("there is no directory {}", directory.display()));
+    }
+}

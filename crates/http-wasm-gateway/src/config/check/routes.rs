@@ -1,0 +1,100 @@
+//! Routes: what they refer to, and what they answer.
+
+use http::{HeaderName, HeaderValue, StatusCode, Uri};
+
+use super::{name, shadow};
+use crate::config::fault::Fault;
+use crate::config::model::{Config, Redirect, Respond, Route};
+use crate::config::read::{Context, Located, suggestion};
+
+pub(super) fn check(config: &Config, context: &mut Context) {
+    // A condition that could not be read would make its route look as if it took all.
+    let all_read = context.is_clean();
+    for (index, route) in config.routes.iter().enumerate() {
+        let earlier = &config.routes[..index];
+        route_name(route, earlier, context);
+        for guest in &route.guests {
+            reference(guest, "guest", config.guests.keys(), context);
+        }
+        if let Some(upstream) = &route.upstream {
+            reference(upstream, "upstream", config.upstreams.keys(), context);
+        }
+        for (header, condition) in &route.headers {
+            if HeaderName::try_from(header.as_str()).is_err() {
+                context.at(condition.span(), format!("{header:?} is no name of a header field"));
+            }
+        }
+        if let Some(redirect) = &route.redirect {
+            check_redirect(redirect, context);
+        }
+        if let Some(respond) = &route.respond {
+            check_respond(respond, context);
+        }
+        if all_read && let Some(shadow) = earlier.iter().find(|earlier| shadow::covers(earlier, route)) {
+            let fault = Fault::new(route.span(), "no request can reach this route");
+            let fault = fault.related(shadow.span(), "this one, which comes before it, takes them all");
+            context
+                .fault(fault.help("routes are tried in their order: put the one that asks for more first"));
+        }
+    }
+}
+
+fn route_name(route: &Route, earlier: &[Located<Route>], context: &mut Context) {
+    let Some(own) = &route.name else { return };
+    name(own, own.span(), context);
+    let mut names = earlier.iter().filter_map(|route| route.name.as_ref());
+    if let Some(same) = names.find(|name| name.value == own.value) {
+        let fault = Fault::new(own.span(), format!("two routes are named {:?}", own.value));
+        context.fault(fault.related(same.span(), "the other one"));
+    }
+}
+
+fn reference<'a>(
+    wanted: &Located<String>,
+    kind: &str,
+    known: impl Iterator<Item = &'a String> + Clone,
+    context: &mut Context,
+) {
+    if known.clone().any(|name| *name == wanted.value) {
+        return;
+    }
+    let help = suggestion(wanted, known.clone().map(String::as_str)).unwrap_or_else(|| {
+        let names: Vec<&str> = known.map(String::as_str).collect();
+        match &names[..] {
+            [] => format!("none is defined; add a section [{kind}s.{}]", wanted.value),
+            names => format!("defined are: {}", names.join(", ")),
+        }
+    });
+    context.fault(Fault::new(wanted.span(), format!("there is no {kind} {:?}", wanted.value)).help(help));
+}
+
+fn check_redirect(redirect: &Redirect, context: &mut Context) {
+    if !matches!(*redirect.status, 301 | 302 | 303 | 307 | 308) {
+        let message = format!("{} is no status of a redirect", redirect.status.value);
+        context.fault(Fault::new(redirect.status.span(), message).help("expected 301, 302, 303, 307 or 308"));
+    }
+    let to = &redirect.to;
+    if to.was_read() && (to.is_empty() || to.parse::<Uri>().is_err()) {
+        context.at(to.span(), format!("{:?} is no URL and no path", to.value));
+    } else if redirect.keep_path && to.value == "/" {
+        context.at(to.span(), "with `keep_path` this redirects to itself");
+    }
+}
+
+fn check_respond(respond: &Respond, context: &mut Context) {
+    let status = *respond.status;
+    if !(200..600).contains(&status) {
+        context.at(respond.status.span(), format!("expected a status from 200 to 599, found {status}"));
+    } else if !respond.body.is_empty()
+        && matches!(StatusCode::from_u16(status), Ok(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED))
+    {
+        context.at(respond.status.span(), format!("an answer with status {status} has no body"));
+    }
+    for (header, value) in &respond.headers {
+        if HeaderName::try_from(header.as_str()).is_err() {
+            context.at(value.span(), format!("{header:?} is no name of a header field"));
+        } else if HeaderValue::try_from(value.as_str()).is_err() {
+            context.at(value.span(), format!("{:?} is no value of a header field", value.value));
+        }
+    }
+}

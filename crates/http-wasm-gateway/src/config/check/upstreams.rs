@@ -1,0 +1,61 @@
+//! Upstreams: addresses that fit together, and TLS.
+
+use std::collections::BTreeMap;
+
+use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::{file, key_pair, name};
+use crate::config::fault::Fault;
+use crate::config::model::Upstream;
+use crate::config::read::{Context, Located};
+use crate::tls;
+
+pub(super) fn check(upstreams: &BTreeMap<String, Located<Upstream>>, context: &mut Context) {
+    for (upstream_name, upstream) in upstreams {
+        name(upstream_name, upstream.span(), context);
+        addresses(upstream, context);
+        if let Some(health) = &upstream.health.active
+            && !health.path.starts_with('/')
+        {
+            context.at(health.path.span(), "the path to ask for begins with /");
+        }
+        check_tls(upstream, context);
+    }
+}
+
+fn addresses(upstream: &Upstream, context: &mut Context) {
+    let addresses = &upstream.addresses;
+    for (index, address) in addresses.iter().enumerate() {
+        let earlier = &addresses[..index];
+        if let Some(first) = earlier.first().filter(|first| first.is_tls() != address.is_tls()) {
+            let fault = Fault::new(address.span(), "http and https addresses are mixed in one upstream");
+            context.fault(fault.related(first.span(), "this one is the other kind"));
+        }
+        if let Some(same) = earlier.iter().find(|same| same.value == address.value) {
+            let fault = Fault::new(address.span(), "this address is listed twice");
+            context.fault(fault.related(same.span(), "here already"));
+        }
+    }
+}
+
+fn check_tls(upstream: &Upstream, context: &mut Context) {
+    let Some(tls) = &upstream.tls else { return };
+    if let Some(plain) = upstream.addresses.iter().find(|address| !address.is_tls()) {
+        let fault = Fault::new(tls.span(), "`tls` without an https address does nothing");
+        context.fault(fault.related(plain.span(), "make this https, or leave `tls` out"));
+    }
+    if let Some(ca) = &tls.ca
+        && let Some(pem) = file(ca, "the list of authorities", context)
+        && let Err(reason) = tls::roots(&pem)
+    {
+        context.at(ca.span(), format!("{}: {reason}", ca.display()));
+    }
+    if let Some(server_name) = &tls.server_name
+        && ServerName::try_from(server_name.as_str()).is_err()
+    {
+        context.at(server_name.span(), format!("{:?} is no host name or IP address", server_name.value));
+    }
+    if let Some(pair) = &tls.identity {
+        key_pair::check(pair, context);
+    }
+}

@@ -1,0 +1,126 @@
+//! What is wrong with a configuration, and how it is shown.
+
+use std::fmt;
+use std::io;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use crate::error::plain;
+
+/// One thing that is wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// Where, in bytes from the start of the file.
+    at: Range<usize>,
+    /// What was expected and what is there.
+    message: String,
+    /// What to do about it, where the message doesn't say so.
+    help: Option<String>,
+    /// Another place that has to do with it.
+    related: Option<(Range<usize>, String)>,
+}
+
+impl Fault {
+    pub(super) fn new(at: Range<usize>, message: impl Into<String>) -> Self {
+        Self { at, message: message.into(), help: None, related: None }
+    }
+
+    pub(super) fn syntax(error: &toml::de::Error) -> Self {
+        Self::new(error.span().unwrap_or_default(), format!("this is no TOML: {}", error.message()))
+    }
+
+    pub(super) fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    pub(super) fn related(mut self, at: Range<usize>, label: impl Into<String>) -> Self {
+        self.related = Some((at, label.into()));
+        self
+    }
+
+    /// What was expected and what is there.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Where, in bytes from the start of the file.
+    pub fn span(&self) -> Range<usize> {
+        self.at.clone()
+    }
+}
+
+/// All that is wrong with one configuration file. Its text shows each place with its line and column.
+#[derive(Debug)]
+pub struct Faults {
+    path: PathBuf,
+    source: String,
+    /// In the order of the file. None when it could not be read.
+    faults: Vec<Fault>,
+    unreadable: Option<String>,
+}
+
+impl Faults {
+    pub(super) fn new(path: &Path, source: String, mut faults: Vec<Fault>) -> Self {
+        faults.sort_by_key(|fault| fault.at.start);
+        Self { path: path.to_owned(), source, faults, unreadable: None }
+    }
+
+    pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
+        let reason = match error.kind() {
+            io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+            _ => plain(error),
+        };
+        Self { path: path.to_owned(), source: String::new(), faults: Vec::new(), unreadable: Some(reason) }
+    }
+
+    /// The faults, in the order of the file; none when the file could not be read.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = &Fault> {
+        self.faults.iter()
+    }
+}
+
+impl std::error::Error for Faults {}
+
+impl fmt::Display for Faults {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let path = self.path.display().to_string();
+        if let Some(reason) = &self.unreadable {
+            return write!(f, "configuration {path}: {reason}");
+        }
+        let count = self.faults.len();
+        write!(f, "configuration {path}: {count} {}", if count == 1 { "fault" } else { "faults" })?;
+        let renderer = Renderer::plain();
+        for fault in &self.faults {
+            let shown = self.show(fault, &path);
+            write!(f, "\n\n{}", renderer.render(&shown))?;
+        }
+        Ok(())
+    }
+}
+
+impl Faults {
+    fn show<'a>(&'a self, fault: &'a Fault, path: &'a str) -> Vec<Group<'a>> {
+        let mut snippet = Snippet::source(&*self.source)
+            .path(path)
+            .annotation(AnnotationKind::Primary.span(self.one_line(&fault.at)));
+        if let Some((at, label)) = &fault.related {
+            let related = AnnotationKind::Context.span(self.one_line(at)).label(&**label);
+            snippet = snippet.annotation(related);
+        }
+        let mut group = Level::ERROR.primary_title(&*fault.message).element(snippet);
+        if let Some(help) = &fault.help {
+            group = group.element(Level::HELP.message(&**help));
+        }
+        vec![group]
+    }
+
+    /// The part of a span that is on its first line: of a table it is enough to show where it begins.
+    fn one_line(&self, at: &Range<usize>) -> Range<usize> {
+        let start = at.start.min(self.source.len());
+        let rest = &self.source[start..at.end.clamp(start, self.source.len())];
+        start..start + rest.find('\n').unwrap_or(rest.len())
+    }
+}

@@ -1,0 +1,124 @@
+//! How a guest is kept, started, and what its failure means.
+
+use std::borrow::Cow;
+use std::num::NonZeroU32;
+
+use http_wasm_tower::PoolSettings;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use toml::de::DeValue;
+
+use crate::config::read::{Context, Node, Time, Value, choice, section};
+
+/// How many instances of a guest are kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct Pool {
+    /// Idle instances that are made ahead and kept whatever happens. Absent, the core's default.
+    pub min_warm: Option<u32>,
+    /// Idle instances that are kept at most. Absent, the core's default.
+    pub max_idle: Option<NonZeroU32>,
+    /// How long an instance beyond `min_warm` may lie idle. Absent, the core's default.
+    pub idle_ttl: Option<Time>,
+}
+
+impl From<&Pool> for PoolSettings {
+    fn from(pool: &Pool) -> Self {
+        let default = Self::default();
+        Self {
+            min_warm: pool.min_warm.map_or(default.min_warm, |count| count as usize),
+            max_idle: pool.max_idle.map_or(default.max_idle, |count| Some(count.get() as usize)),
+            idle_ttl: pool.idle_ttl.map_or(default.idle_ttl, |time| time.0),
+        }
+    }
+}
+
+section! { Pool { min_warm, max_idle, idle_ttl } }
+
+/// What becomes of a request when a guest fails on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnFailure {
+    /// It is answered with an error.
+    #[default]
+    Closed,
+    /// It goes on as it came, as if the guest were not there.
+    Open,
+}
+
+impl From<OnFailure> for http_wasm_tower::OnFailure {
+    fn from(on_failure: OnFailure) -> Self {
+        match on_failure {
+            OnFailure::Closed => Self::Closed,
+            OnFailure::Open => Self::Open,
+        }
+    }
+}
+
+impl Value for OnFailure {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        choice(node, context)
+    }
+}
+
+/// Whether new instances start from a picture of an initialised one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[serde(into = "serde_json::Value")]
+pub enum Snapshot {
+    /// Each is initialised anew.
+    #[default]
+    Off,
+    /// They do, if the guest drew no randomness while it was initialised.
+    On,
+    /// They do, and all share what randomness the guest drew while it was initialised.
+    SharedSeed,
+}
+
+impl From<Snapshot> for serde_json::Value {
+    fn from(snapshot: Snapshot) -> Self {
+        match snapshot {
+            Snapshot::Off => false.into(),
+            Snapshot::On => true.into(),
+            Snapshot::SharedSeed => "shared-seed".into(),
+        }
+    }
+}
+
+impl From<Snapshot> for http_wasm_tower::Snapshot {
+    fn from(snapshot: Snapshot) -> Self {
+        match snapshot {
+            Snapshot::Off => Self::Off,
+            Snapshot::On => Self::On,
+            Snapshot::SharedSeed => Self::SharedSeed,
+        }
+    }
+}
+
+impl Value for Snapshot {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        match node.get_ref() {
+            DeValue::Boolean(false) => Some(Self::Off),
+            DeValue::Boolean(true) => Some(Self::On),
+            DeValue::String(text) if text == "shared-seed" => Some(Self::SharedSeed),
+            _ => {
+                context.expected("false, true or \"shared-seed\"", node);
+                None
+            }
+        }
+    }
+}
+
+impl JsonSchema for Snapshot {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Snapshot".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "enum": [false, true, "shared-seed"] })
+    }
+}

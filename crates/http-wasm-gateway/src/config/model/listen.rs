@@ -1,0 +1,236 @@
+//! Where clients come in.
+
+use std::borrow::Cow;
+use std::num::NonZeroU32;
+use std::ops::Deref;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+use toml::de::DeValue;
+
+use super::Address;
+use crate::config::read::{Context, Located, Node, NonEmpty, Size, Time, Value, choice, parsed, section};
+
+/// One address to listen on. HTTP/1.1 and HTTP/2 share it: over TLS the client chooses by ALPN, else by how it begins.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("required" = ["address"]))]
+pub struct Listen {
+    /// Where.
+    pub address: Located<Address>,
+    /// TLS; absent, the listener speaks plain HTTP.
+    pub tls: Option<ListenTls>,
+    /// Which versions of HTTP are spoken.
+    pub http: ListenHttp,
+    /// Whether connections begin with a PROXY protocol header. One without it is then refused.
+    pub proxy_protocol: ProxyProtocol,
+    /// Networks of the proxies in front, as in "10.0.0.0/8". From them alone PROXY headers, `X-Forwarded-For` and
+    /// `X-Forwarded-Proto` are believed.
+    pub trusted_proxies: Vec<TrustedNet>,
+    /// What one client may take.
+    pub limits: ClientLimits,
+}
+
+section! {
+    Listen { address, tls, http, proxy_protocol, trusted_proxies, limits }
+    need ["address"]
+}
+
+/// A [`Listen`], which may be written as its address alone.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct ListenEntry(pub Listen);
+
+impl Deref for ListenEntry {
+    type Target = Listen;
+
+    fn deref(&self) -> &Listen {
+        &self.0
+    }
+}
+
+impl Value for ListenEntry {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        match node.get_ref() {
+            DeValue::String(_) => {
+                let address = Value::read(node, context)?;
+                Some(Self(Listen { address, ..Listen::default() }))
+            }
+            DeValue::Table(_) => Value::read(node, context).map(Self),
+            _ => {
+                context.expected("an address, or a table with an `address`", node);
+                None
+            }
+        }
+    }
+}
+
+impl JsonSchema for ListenEntry {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "ListenEntry".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let (short, long) = (generator.subschema_for::<Address>(), generator.subschema_for::<Listen>());
+        json_schema!({ "anyOf": [short, long] })
+    }
+}
+
+/// TLS of a listener.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("required" = ["certificates"]))]
+pub struct ListenTls {
+    /// Certificates with their keys. A client gets the first whose names have the one that it asks for, else the first.
+    pub certificates: NonEmpty<Located<Certificate>>,
+    /// The oldest version that is spoken.
+    pub min_version: TlsVersion,
+}
+
+section! { ListenTls { certificates, min_version } need ["certificates"] }
+
+/// A certificate and its key.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("required" = ["certificate", "key"]))]
+pub struct Certificate {
+    /// PEM file with the certificate, and behind it those that it depends on.
+    pub certificate: Located<PathBuf>,
+    /// PEM file with the private key.
+    pub key: Located<PathBuf>,
+}
+
+section! { Certificate { certificate, key } need ["certificate", "key"] }
+
+/// A version of TLS.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[default]
+    #[serde(rename = "1.2")]
+    V1_2,
+    /// TLS 1.3.
+    #[serde(rename = "1.3")]
+    V1_3,
+}
+
+impl Value for TlsVersion {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        choice(node, context)
+    }
+}
+
+/// Which versions of HTTP a listener speaks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ListenHttp {
+    /// Both, as the client likes.
+    #[default]
+    #[serde(rename = "auto")]
+    Auto,
+    /// HTTP/1.1 alone.
+    #[serde(rename = "1")]
+    Http1,
+    /// HTTP/2 alone.
+    #[serde(rename = "2")]
+    Http2,
+}
+
+impl Value for ListenHttp {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        choice(node, context)
+    }
+}
+
+/// Whether connections begin with a PROXY protocol header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ProxyProtocol {
+    /// They don't.
+    #[default]
+    Off,
+    /// Those from trusted proxies begin with one of version 2.
+    V2,
+}
+
+impl Value for ProxyProtocol {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        choice(node, context)
+    }
+}
+
+/// A network, as in "10.0.0.0/8" or "fd00::/8".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrustedNet(pub IpNet);
+
+impl Serialize for TrustedNet {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl Value for TrustedNet {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        parsed(node, "a network such as \"10.0.0.0/8\"", context).map(Self)
+    }
+}
+
+impl JsonSchema for TrustedNet {
+    fn schema_name() -> Cow<'static, str> {
+        "Network".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "string", "description": "A network.", "examples": ["10.0.0.0/8", "fd00::/8"] })
+    }
+}
+
+/// What one client may take.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct ClientLimits {
+    /// Connections at once, of all clients of this listener.
+    pub max_connections: NonZeroU32,
+    /// How long the head of a request may take to come, the TLS handshake included.
+    pub header_timeout: Time,
+    /// How long a connection may lie idle between requests.
+    pub idle_timeout: Time,
+    /// How long a client may take over the next bytes of a request's body, or to take the next ones of a response.
+    pub body_timeout: Time,
+    /// Size of a request's header fields together.
+    pub max_header_size: Size,
+    /// Number of a request's header fields.
+    pub max_headers: NonZeroU32,
+    /// Requests at once on one connection of HTTP/2.
+    pub max_http2_streams: NonZeroU32,
+}
+
+impl Default for ClientLimits {
+    fn default() -> Self {
+        let count = |count| NonZeroU32::new(count).expect("no default is 0");
+        Self {
+            max_connections: count(16_384),
+            header_timeout: Time::seconds(30),
+            idle_timeout: Time::seconds(60),
+            body_timeout: Time::seconds(60),
+            max_header_size: Size(64 * 1024),
+            max_headers: count(100),
+            max_http2_streams: count(200),
+        }
+    }
+}
+
+section! {
+    ClientLimits {
+        max_connections, header_timeout, idle_timeout, body_timeout, max_header_size, max_headers, max_http2_streams
+    }
+}

@@ -1,0 +1,218 @@
+//! What a route asks of a request, and when one such condition covers another.
+
+mod path;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use http::{HeaderMap, HeaderName, Method};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+use toml::de::DeValue;
+
+use crate::config::read::{Context, Node, Value, parsed};
+
+pub use self::path::{ExactPath, PathPattern, PathPrefix};
+
+/// A host that requests ask for: "example.com", or "*.example.com" for all below it. Ports and case don't count.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostPattern {
+    /// In lower case, without the asterisk.
+    name: String,
+    below: bool,
+}
+
+impl HostPattern {
+    /// Whether this host fits; it is in lower case and has no port.
+    pub fn fits(&self, host: &str) -> bool {
+        if self.below {
+            host.len() > self.name.len() && host.ends_with(&self.name)
+        } else {
+            host == self.name
+        }
+    }
+
+    /// Whether all hosts that fit `other` fit this.
+    pub(in crate::config) fn covers(&self, other: &Self) -> bool {
+        self == other || self.below && other.name.len() > self.name.len() && other.name.ends_with(&self.name)
+    }
+}
+
+impl FromStr for HostPattern {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (name, below) = match text.strip_prefix('*') {
+            Some(name) if name.starts_with('.') => (name, true),
+            Some(_) => return Err("behind an asterisk comes a dot, as in \"*.example.com\""),
+            None => (text, false),
+        };
+        let rest = name.trim_start_matches('.');
+        if rest.is_empty() || rest.contains(['*', '/', '@', ' ', '?', '#']) {
+            return Err("expected a host name such as \"example.com\" or \"*.example.com\"");
+        }
+        if !rest.starts_with('[') && rest.contains(':') {
+            return Err("a host has no port here: the port is that of the listener");
+        }
+        Ok(Self { name: name.to_ascii_lowercase(), below })
+    }
+}
+
+impl fmt::Display for HostPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", if self.below { "*" } else { "" }, self.name)
+    }
+}
+
+impl Value for HostPattern {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        parsed(node, "a host", context)
+    }
+}
+
+/// A method, in capitals as on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MethodName(pub Method);
+
+impl FromStr for MethodName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let upper = text.to_ascii_uppercase();
+        match Method::from_bytes(text.as_bytes()) {
+            // Methods are case-sensitive, so the lower case of a known one would never come.
+            Ok(_) if upper != text => Err(format!("methods are written in capitals: \"{upper}\"")),
+            Ok(method) => Ok(Self(method)),
+            Err(_) => Err("expected one such as \"GET\"".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for MethodName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Value for MethodName {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        parsed(node, "a method", context)
+    }
+}
+
+/// What is asked of a header field.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum HeaderMatch {
+    /// It is there, or it isn't.
+    Present(bool),
+    /// One of its fields has this value.
+    Value(String),
+}
+
+impl HeaderMatch {
+    /// Whether the field of this name is as asked.
+    pub fn fits(&self, name: &HeaderName, headers: &HeaderMap) -> bool {
+        match self {
+            Self::Present(wanted) => headers.contains_key(name) == *wanted,
+            Self::Value(wanted) => headers.get_all(name).iter().any(|value| value == wanted.as_str()),
+        }
+    }
+
+    /// Whether all that fits `other` fits this.
+    pub(in crate::config) fn covers(&self, other: &Self) -> bool {
+        self == other || matches!((self, other), (Self::Present(true), Self::Value(_)))
+    }
+}
+
+impl Value for HeaderMatch {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        match node.get_ref() {
+            DeValue::Boolean(present) => Some(Self::Present(*present)),
+            DeValue::String(value) => Some(Self::Value(value.clone().into_owned())),
+            _ => {
+                context.expected("a text for its value, or true or false for there or not there", node);
+                None
+            }
+        }
+    }
+}
+
+impl JsonSchema for HeaderMatch {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "HeaderMatch".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "boolean"] })
+    }
+}
+
+/// In the file these are texts, and shown as they are written.
+macro_rules! as_text {
+    ($($type:ty),*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string" })
+            }
+        }
+    )*};
+}
+as_text!(HostPattern, MethodName, ExactPath, PathPrefix, PathPattern);
+
+#[cfg(test)]
+mod tests {
+    use super::{HeaderMatch, HostPattern, MethodName};
+
+    #[test]
+    fn a_host_pattern_fits_one_host_or_all_below_one() {
+        let host = |text: &str| text.parse::<HostPattern>().unwrap();
+        assert!(host("Example.com").fits("example.com"));
+        assert!(!host("example.com").fits("www.example.com"));
+        assert!(host("*.example.com").fits("www.example.com"));
+        assert!(!host("*.example.com").fits("example.com"));
+        assert!(!host("*.example.com").fits(".example.com"));
+        assert!(!host("*.example.com").fits("badexample.com"));
+        assert!(host("*.a.b").covers(&host("x.a.b")) && host("*.a.b").covers(&host("*.x.a.b")));
+        assert!(!host("x.a.b").covers(&host("*.a.b")) && !host("*.a.b").covers(&host("a.b")));
+        for wrong in ["", "*", "*x.com", "a.*.com", "a/b", "a:80", "a b"] {
+            assert!(wrong.parse::<HostPattern>().is_err(), "{wrong}");
+        }
+        assert!(host("[::1]").fits("[::1]"));
+    }
+
+    #[test]
+    fn a_method_is_written_in_capitals() {
+        assert!("PROPFIND".parse::<MethodName>().is_ok());
+        for wrong in ["get", "", "A B"] {
+            assert!(wrong.parse::<MethodName>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_header_that_must_be_there_covers_one_that_must_have_a_value() {
+        let value = HeaderMatch::Value("1".to_owned());
+        assert!(HeaderMatch::Present(true).covers(&value));
+        assert!(!value.covers(&HeaderMatch::Present(true)));
+        assert!(!HeaderMatch::Present(false).covers(&value));
+    }
+}

@@ -1,0 +1,182 @@
+//! Paths: exact, by prefix, by pattern. Each looks at a path in the form of [`normal`].
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::config::read::{Context, Node, Value, parsed};
+use crate::route::normal;
+
+/// The one path that fits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ExactPath(String);
+
+impl ExactPath {
+    /// Whether this path fits.
+    pub fn fits(&self, path: &str) -> bool {
+        self.0 == path
+    }
+
+    /// The path.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The beginning of paths that fit, by whole segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPrefix(String);
+
+impl PathPrefix {
+    /// Whether this path fits.
+    pub fn fits(&self, path: &str) -> bool {
+        let prefix = self.0.strip_suffix('/').unwrap_or(&self.0);
+        path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    }
+
+    /// The prefix.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A pattern for paths: `{name}` stands for one segment, `{*rest}` at the end for all that follow.
+#[derive(Debug, Clone)]
+pub struct PathPattern {
+    text: String,
+    matcher: matchit::Router<()>,
+}
+
+impl PathPattern {
+    /// Whether this path fits.
+    pub fn fits(&self, path: &str) -> bool {
+        self.matcher.at(path).is_ok()
+    }
+
+    /// The part before the first segment that may differ, with the slash at its end.
+    pub(in crate::config) fn fixed_part(&self) -> &str {
+        match self.text.find('{') {
+            Some(brace) => &self.text[..=self.text[..brace].rfind('/').unwrap_or(0)],
+            None => &self.text,
+        }
+    }
+}
+
+impl PartialEq for PathPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl FromStr for ExactPath {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        checked(text).map(Self)
+    }
+}
+
+impl FromStr for PathPrefix {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        checked(text).map(Self)
+    }
+}
+
+impl FromStr for PathPattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if !text.starts_with('/') {
+            return Err("it begins with /".to_owned());
+        }
+        let mut matcher = matchit::Router::new();
+        matcher.insert(text, ()).map_err(|error| error.to_string())?;
+        Ok(Self { text: text.to_owned(), matcher })
+    }
+}
+
+/// A path as requests are compared with it. One that no request could have after normalisation would never fit.
+fn checked(text: &str) -> Result<String, String> {
+    if !text.starts_with('/') {
+        return Err("it begins with /".to_owned());
+    }
+    if text.contains(['?', '#']) {
+        return Err("a path has no query and no fragment".to_owned());
+    }
+    match normal(text) {
+        Cow::Owned(normal) if normal != text => {
+            Err(format!("requests are compared in their normal form, in which this is {normal:?}"))
+        }
+        _ => Ok(text.to_owned()),
+    }
+}
+
+impl fmt::Display for ExactPath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for PathPrefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Display for PathPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl Value for ExactPath {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        parsed(node, "a path", context)
+    }
+}
+
+impl Value for PathPrefix {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        parsed(node, "a path prefix", context)
+    }
+}
+
+impl Value for PathPattern {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        parsed(node, "a path pattern", context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{ExactPath, PathPattern, PathPrefix};
+
+    #[test]
+    fn a_prefix_ends_at_a_segment() {
+        let fits = |prefix: &str, path| prefix.parse::<PathPrefix>().unwrap().fits(path);
+        assert!(fits("/api", "/api") && fits("/api", "/api/") && fits("/api", "/api/users"));
+        assert!(!fits("/api", "/apis") && !fits("/api", "/"));
+        assert!(fits("/api/", "/api/users") && fits("/", "/x") && fits("/", "/"));
+    }
+
+    #[test]
+    fn a_pattern_has_segments_of_any_content() {
+        let fits = |pattern: &str, path| pattern.parse::<PathPattern>().unwrap().fits(path);
+        assert!(fits("/users/{id}", "/users/1") && !fits("/users/{id}", "/users/1/posts"));
+        assert!(fits("/users/{id}/posts", "/users/1/posts"));
+        assert!(fits("/files/{*rest}", "/files/a/b") && !fits("/files/{*rest}", "/other"));
+        for wrong in ["", "x", "/{", "/{*a}/b"] {
+            assert!(wrong.parse::<PathPattern>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_no_request_could_have_is_refused() {
+        for wrong in ["", "a", "/a?b", "/a/../b", "/a//b", "/%61", "/a#b"] {
+            assert!(wrong.parse::<ExactPath>().is_err(), "{wrong}");
+        }
+        assert!("/a%2Fb".parse::<ExactPath>().is_ok());
+    }
+}

@@ -1,0 +1,136 @@
+//! What concerns the gateway as a whole, and what operators see of it.
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::Address;
+use crate::config::read::{AnyTime, Context, Located, Node, Size, Value, choice, section};
+
+/// What concerns the gateway as a whole.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct Server {
+    /// How long running requests may take to finish once the gateway was told to stop.
+    pub drain_timeout: AnyTime,
+    /// Requests that may be on their way to a response head at once; further ones get 503 with `Retry-After`.
+    pub max_requests: NonZeroU32,
+    /// Memory that the instances of all guests may have together; past it, requests that need another one get 503 with
+    /// `Retry-After`. Absent, half of what the machine, or the process's control group, has.
+    pub guest_memory_budget: Option<Size>,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self {
+            drain_timeout: AnyTime(Duration::from_secs(30)),
+            max_requests: NonZeroU32::new(4096).expect("4096 is not 0"),
+            guest_memory_budget: None,
+        }
+    }
+}
+
+section! { Server { drain_timeout, max_requests, guest_memory_budget } }
+
+/// The listener for operators: probes, metrics, status, reload.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct Admin {
+    /// Where it listens. Whoever reaches it can read the metrics and have the configuration read again.
+    pub address: Located<Address>,
+}
+
+impl Default for Admin {
+    fn default() -> Self {
+        Self { address: "127.0.0.1:9901".parse::<Address>().expect("a valid address").into() }
+    }
+}
+
+section! { Admin { address } }
+
+/// The log of the gateway and its guests, on stderr.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct Log {
+    /// How a line looks.
+    pub format: LogFormat,
+    /// What is logged, as in `RUST_LOG`, which goes before it. Absent, "info".
+    pub filter: Option<String>,
+}
+
+section! { Log { format, filter } }
+
+/// How a line of the log looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    /// A line per event, for people.
+    #[default]
+    Pretty,
+    /// A JSON object per event.
+    Json,
+}
+
+impl Value for LogFormat {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        choice(node, context)
+    }
+}
+
+/// A line per request.
+#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct AccessLog {
+    /// How a line looks.
+    pub format: AccessLogFormat,
+    /// The file that lines are appended to. Absent, stdout.
+    pub file: Option<Located<PathBuf>>,
+}
+
+section! { AccessLog { format, file } }
+
+/// How a line of the access log looks.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AccessLogFormat {
+    /// A JSON object, with all there is to know.
+    #[default]
+    Json,
+    /// The combined log format of Apache and nginx.
+    Combined,
+}
+
+impl Value for AccessLogFormat {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        choice(node, context)
+    }
+}
+
+/// Traces, sent to a collector.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("required" = ["otlp_endpoint"]))]
+pub struct Telemetry {
+    /// The collector's URL for OTLP over HTTP, as in "http://127.0.0.1:4318".
+    pub otlp_endpoint: Located<String>,
+    /// The service's name in traces.
+    pub service_name: String,
+    /// The share of traces begun here that are sent, from 0 to 1. A client's own decision, in `traceparent`, is kept.
+    pub sample_ratio: f64,
+}
+
+impl Default for Telemetry {
+    fn default() -> Self {
+        Self { otlp_endpoint: Located::default(), service_name: "http-wasm".to_owned(), sample_ratio: 1.0 }
+    }
+}
+
+section! { Telemetry { otlp_endpoint, service_name, sample_ratio } need ["otlp_endpoint"] }

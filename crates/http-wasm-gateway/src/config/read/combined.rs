@@ -1,0 +1,196 @@
+//! Values made of values.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::{Deref, Range};
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Serialize;
+use toml::de::DeValue;
+
+use super::{Context, Node, Value};
+
+/// A value and where it stands in the file; built in code it stands nowhere.
+#[derive(Debug, Clone, Default, Serialize)]
+#[serde(transparent)]
+pub struct Located<T> {
+    /// The value.
+    pub value: T,
+    #[serde(skip)]
+    at: Range<usize>,
+}
+
+impl<T> Located<T> {
+    pub(in crate::config) fn span(&self) -> Range<usize> {
+        self.at.clone()
+    }
+
+    /// Whether it was read from the file. When not, its absence or its form is among the faults already.
+    pub(in crate::config) fn was_read(&self) -> bool {
+        !self.at.is_empty()
+    }
+
+    /// Another value at the same place.
+    pub(in crate::config) fn map<U>(self, map: impl FnOnce(T) -> U) -> Located<U> {
+        Located { value: map(self.value), at: self.at }
+    }
+}
+
+impl<T> From<T> for Located<T> {
+    fn from(value: T) -> Self {
+        Self { value, at: 0..0 }
+    }
+}
+
+impl<T> Deref for Located<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.value
+    }
+}
+
+impl<T: Value> Value for Located<T> {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        Some(Self { value: T::read(node, context)?, at: node.span() })
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Located<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
+
+impl<T: Value> Value for Option<T> {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        T::read(node, context).map(Some)
+    }
+}
+
+/// What can be read of a list is kept, so that a fault in one element hides none in another.
+impl<T: Value> Value for Vec<T> {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        let DeValue::Array(elements) = node.get_ref() else {
+            context.expected("a list", node);
+            return None;
+        };
+        Some(elements.iter().filter_map(|element| T::read(element, context)).collect())
+    }
+}
+
+/// A table whose keys are names that the file gives. A value is located where its name stands.
+impl<T: Value> Value for BTreeMap<String, Located<T>> {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        let DeValue::Table(entries) = node.get_ref() else {
+            context.expected("a table", node);
+            return None;
+        };
+        let mut map = Self::new();
+        for (name, value) in entries {
+            if let Some(value) = T::read(value, context) {
+                map.insert(name.get_ref().clone().into_owned(), Located { value, at: name.span() });
+            }
+        }
+        Some(map)
+    }
+}
+
+/// A list that may be written as its only element.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct OneOrMany<T>(pub Vec<T>);
+
+impl<T> Default for OneOrMany<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> Deref for OneOrMany<T> {
+    type Target = Vec<T>;
+
+    fn deref(&self) -> &Vec<T> {
+        &self.0
+    }
+}
+
+impl<T: Value> Value for OneOrMany<T> {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        match node.get_ref() {
+            DeValue::Array(_) => Vec::read(node, context).map(Self),
+            _ => T::read(node, context).map(|one| Self(vec![one])),
+        }
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("OneOrMany{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let one = generator.subschema_for::<T>();
+        json_schema!({ "anyOf": [one, { "type": "array", "items": one }] })
+    }
+}
+
+/// A list with at least one element.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub struct NonEmpty<T>(Vec<T>);
+
+impl<T> Default for NonEmpty<T> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<T> From<T> for NonEmpty<T> {
+    fn from(only: T) -> Self {
+        Self(vec![only])
+    }
+}
+
+impl<T> Deref for NonEmpty<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        &self.0
+    }
+}
+
+impl<T: Value> Value for NonEmpty<T> {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        if matches!(node.get_ref(), DeValue::Array(elements) if elements.is_empty()) {
+            context.at(node.span(), "this list needs at least one element");
+        }
+        Vec::read(node, context).map(Self)
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for NonEmpty<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("NonEmpty{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "array", "items": generator.subschema_for::<T>(), "minItems": 1 })
+    }
+}

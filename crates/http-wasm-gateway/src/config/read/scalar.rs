@@ -1,0 +1,144 @@
+//! Single values.
+
+use std::fmt::Display;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::Error;
+use toml::de::{DeInteger, DeValue};
+
+use super::{Context, Node, Value};
+
+/// The node's text; `what` is what was expected.
+pub(in crate::config) fn text<'a>(node: &'a Node<'_>, what: &str, context: &mut Context) -> Option<&'a str> {
+    match node.get_ref() {
+        DeValue::String(text) => Some(text),
+        _ => {
+            context.expected(what, node);
+            None
+        }
+    }
+}
+
+/// What the node's text says; `what` is what was expected.
+pub(in crate::config) fn parsed<T: FromStr<Err: Display>>(
+    node: &Node<'_>,
+    what: &str,
+    context: &mut Context,
+) -> Option<T> {
+    let text = text(node, what, context)?;
+    match text.parse() {
+        Ok(value) => Some(value),
+        Err(error) => {
+            context.at(node.span(), format!("{text:?} is not {what}: {error}"));
+            None
+        }
+    }
+}
+
+/// One of the words that `T` has.
+pub(in crate::config) fn choice<T: for<'de> Deserialize<'de>>(
+    node: &Node<'_>,
+    context: &mut Context,
+) -> Option<T> {
+    let word = text(node, "a text", context)?;
+    match T::deserialize(IntoDeserializer::<Error>::into_deserializer(word)) {
+        Ok(value) => Some(value),
+        Err(error) => {
+            // serde speaks of Rust's enums here.
+            context.at(node.span(), error.to_string().replacen("unknown variant", "unknown value", 1));
+            None
+        }
+    }
+}
+
+/// A whole number within `range`.
+pub(super) fn integer(
+    node: &Node<'_>,
+    range: std::ops::RangeInclusive<u64>,
+    context: &mut Context,
+) -> Option<u64> {
+    let number = match node.get_ref() {
+        DeValue::Integer(number) => value_of(number),
+        _ => None,
+    };
+    let number = number.filter(|number| range.contains(number));
+    if number.is_none() {
+        context.expected(&format!("a whole number from {} to {}", range.start(), range.end()), node);
+    }
+    number
+}
+
+pub(super) fn value_of(number: &DeInteger<'_>) -> Option<u64> {
+    u64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+impl Value for String {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        text(node, "a text", context).map(str::to_owned)
+    }
+}
+
+impl Value for bool {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        let value = match node.get_ref() {
+            DeValue::Boolean(value) => Some(*value),
+            _ => None,
+        };
+        if value.is_none() {
+            context.expected("true or false", node);
+        }
+        value
+    }
+}
+
+impl Value for u16 {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        integer(node, 0..=Self::MAX.into(), context).and_then(|number| number.try_into().ok())
+    }
+}
+
+impl Value for u32 {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        integer(node, 0..=Self::MAX.into(), context).and_then(|number| number.try_into().ok())
+    }
+}
+
+impl Value for NonZeroU32 {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        let number = integer(node, 1..=u32::MAX.into(), context)?;
+        u32::try_from(number).ok().and_then(Self::new)
+    }
+}
+
+/// A share, from 0 to 1.
+impl Value for f64 {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        let number = match node.get_ref() {
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            DeValue::Integer(number) => number.as_str().parse().ok(),
+            _ => None,
+        };
+        let number = number.filter(|number| (0.0..=1.0).contains(number));
+        if number.is_none() {
+            context.expected("a number from 0 to 1", node);
+        }
+        number
+    }
+}
+
+/// Relative paths are relative to the directory of the configuration.
+impl Value for PathBuf {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        match text(node, "a path", context)? {
+            "" => {
+                context.at(node.span(), "the path is empty");
+                None
+            }
+            path => Some(context.path(path)),
+        }
+    }
+}

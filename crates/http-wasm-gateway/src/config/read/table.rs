@@ -1,0 +1,119 @@
+//! Tables: their keys, what they need, and what they don't know.
+
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+
+use super::{Context, Node, Value};
+use crate::config::fault::Fault;
+
+/// A table being read key by key, which remembers the keys it was asked for.
+pub(in crate::config) struct Table<'a, 'i> {
+    entries: &'a DeTable<'i>,
+    at: Range<usize>,
+    known: Vec<&'static str>,
+    context: &'a mut Context,
+}
+
+impl<'a, 'i> Table<'a, 'i> {
+    /// The node as a table.
+    pub(in crate::config) fn of(node: &'a Node<'i>, context: &'a mut Context) -> Option<Self> {
+        let DeValue::Table(entries) = node.get_ref() else {
+            context.expected("a table", node);
+            return None;
+        };
+        Some(Self { entries, at: node.span(), known: Vec::new(), context })
+    }
+
+    /// Reads the value of `key` into `slot`, which stays as it is when the key is absent.
+    pub(in crate::config) fn read<T: Value>(&mut self, key: &'static str, slot: &mut T) {
+        self.known.push(key);
+        let found = self.entries.iter().find(|(name, _)| name.get_ref() == key);
+        if let Some(value) = found.and_then(|(_, node)| T::read(node, self.context)) {
+            *slot = value;
+        }
+    }
+
+    /// Says so when one of these keys is absent.
+    pub(in crate::config) fn need(&mut self, keys: &[&'static str]) {
+        for key in keys {
+            if self.has(key) {
+                continue;
+            }
+            let fault = Fault::new(self.at.clone(), format!("`{key}` is missing here"));
+            self.context.fault(fault);
+        }
+    }
+
+    /// Says so when not exactly one of these keys is there.
+    pub(in crate::config) fn one_of(&mut self, keys: &[&'static str]) {
+        let names = keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
+        match self.present(keys) {
+            0 => self.context.at(self.at.clone(), format!("one of {names} is missing here")),
+            1 => {}
+            _ => self.context.at(self.at.clone(), format!("only one of {names} may be here")),
+        }
+    }
+
+    /// Says so when more than one of these keys is there.
+    pub(in crate::config) fn at_most_one_of(&mut self, keys: &[&'static str]) {
+        if self.present(keys) > 1 {
+            self.one_of(keys);
+        }
+    }
+
+    /// Names the keys that nobody asked for.
+    pub(in crate::config) fn finish(self) {
+        for (name, _) in self.entries.iter().filter(|(name, _)| !self.known.contains(&&**name.get_ref())) {
+            let key = name.get_ref();
+            let help = suggestion(key, self.known.iter().copied())
+                .unwrap_or_else(|| format!("known here are: {}", self.known.join(", ")));
+            self.context.fault(Fault::new(name.span(), format!("`{key}` is no setting here")).help(help));
+        }
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.entries.keys().any(|name| name.get_ref() == key)
+    }
+
+    fn present(&self, keys: &[&'static str]) -> usize {
+        keys.iter().filter(|key| self.has(key)).count()
+    }
+}
+
+/// "did you mean", when something known is close to what was written.
+pub(in crate::config) fn suggestion<'a>(
+    written: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> Option<String> {
+    let close = known.into_iter().map(|name| (strsim::jaro_winkler(written, name), name));
+    let (likeness, name) = close.max_by(|a, b| a.0.total_cmp(&b.0))?;
+    (likeness > 0.75).then(|| format!("did you mean `{name}`?"))
+}
+
+/// Makes a struct a table of the configuration: each field is a key of the same name, and its default is what it has when
+/// the key is absent. A field that is left out does not compile.
+macro_rules! section {
+    (
+        $section:ty { $($field:ident),* $(,)? }
+        $(need $needed:tt)? $(one_of $one:tt)? $(at_most_one_of $most:tt)?
+    ) => {
+        impl crate::config::read::Value for $section {
+            fn read(
+                node: &crate::config::read::Node<'_>,
+                context: &mut crate::config::read::Context,
+            ) -> Option<Self> {
+                let mut section = Self::default();
+                let mut table = crate::config::read::Table::of(node, context)?;
+                let Self { $($field),* } = &mut section;
+                $(table.read(stringify!($field), $field);)*
+                $(table.need(&$needed);)?
+                $(table.one_of(&$one);)?
+                $(table.at_most_one_of(&$most);)?
+                table.finish();
+                Some(section)
+            }
+        }
+    };
+}
+pub(in crate::config) use section;

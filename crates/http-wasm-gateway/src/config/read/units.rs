@@ -1,0 +1,152 @@
+//! Durations and sizes.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Serialize, Serializer};
+use toml::de::DeValue;
+
+use super::scalar::value_of;
+use super::{Context, Node, Value};
+
+const A_TIME: &str = "a duration with its unit, as in \"30s\", \"500ms\" or \"1h 30m\"";
+const A_SIZE: &str = "a size, as in \"16MiB\", or a number of bytes";
+
+/// A duration that is not zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Time(pub Duration);
+
+impl Time {
+    /// So many seconds.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Duration::from_secs(seconds))
+    }
+}
+
+impl Value for Time {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        let time = AnyTime::read(node, context)?;
+        if time.0.is_zero() {
+            context.at(node.span(), "this duration must be longer than 0");
+            return None;
+        }
+        Some(Self(time.0))
+    }
+}
+
+/// A duration, zero included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct AnyTime(pub Duration);
+
+impl Value for AnyTime {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        let parsed = match node.get_ref() {
+            DeValue::String(text) => humantime::parse_duration(text).ok(),
+            _ => None,
+        };
+        if parsed.is_none() {
+            context.expected(A_TIME, node);
+        }
+        parsed.map(Self)
+    }
+}
+
+/// A number of bytes that is not zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Size(pub u64);
+
+impl Size {
+    /// So many bytes, as the library code counts them.
+    pub fn bytes(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl From<usize> for Size {
+    fn from(bytes: usize) -> Self {
+        Self(bytes as u64)
+    }
+}
+
+impl Value for Size {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        let bytes = match node.get_ref() {
+            DeValue::String(text) => text.parse::<ByteSize>().ok().map(|size| size.0),
+            DeValue::Integer(number) => value_of(number),
+            _ => None,
+        };
+        match bytes {
+            Some(0) => context.at(node.span(), "this size must be more than 0"),
+            Some(bytes) => return Some(Self(bytes)),
+            None => context.expected(A_SIZE, node),
+        }
+        None
+    }
+}
+
+impl Serialize for Time {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        AnyTime(self.0).serialize(serializer)
+    }
+}
+
+impl Serialize for AnyTime {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&humantime::format_duration(self.0))
+    }
+}
+
+/// In the largest unit that leaves no fraction.
+impl Serialize for Size {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let unit = [(30, "GiB"), (20, "MiB"), (10, "KiB")]
+            .into_iter()
+            .find(|(power, _)| self.0.trailing_zeros() >= *power && self.0 > 0);
+        match unit {
+            Some((power, unit)) => serializer.collect_str(&format_args!("{}{unit}", self.0 >> power)),
+            None => serializer.serialize_u64(self.0),
+        }
+    }
+}
+
+impl JsonSchema for Time {
+    fn schema_name() -> Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        AnyTime::json_schema(generator)
+    }
+}
+
+impl JsonSchema for AnyTime {
+    fn schema_name() -> Cow<'static, str> {
+        "DurationOrZero".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A duration with its unit: ns, us, ms, s, m, h, days.",
+            "examples": ["30s", "500ms", "1h 30m"],
+        })
+    }
+}
+
+impl JsonSchema for Size {
+    fn schema_name() -> Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A size with its unit (KB, KiB, MB, MiB, GB, GiB), or a number of bytes.",
+            "anyOf": [
+                { "type": "string", "examples": ["16MiB"] },
+                { "type": "integer", "minimum": 1 },
+            ],
+        })
+    }
+}

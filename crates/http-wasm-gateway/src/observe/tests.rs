@@ -1,0 +1,93 @@
+//! What observers are told.
+
+use std::sync::{Arc, Mutex};
+
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+
+use super::{Observe, RequestOutcome};
+use crate::Gateway;
+use crate::body::empty;
+use crate::config::{Backend, Config, Guest, GuestSource, Route};
+use crate::listener::{Answer as _, Client};
+
+const PASSES: &[u8] = br#"(module (memory (export "memory") 1)
+  (func (export "handle_request") (result i64) i64.const 1)
+  (func (export "handle_response") (param i32 i32)))"#;
+
+const ANSWERS: &[u8] = br#"(module (memory (export "memory") 1)
+  (func (export "handle_request") (result i64) i64.const 0)
+  (func (export "handle_response") (param i32 i32)))"#;
+
+#[derive(Debug, Default)]
+struct Collected(Mutex<Vec<RequestOutcome>>);
+
+impl Observe for Collected {
+    fn finished(&self, outcome: &RequestOutcome) {
+        self.0.lock().unwrap().push(outcome.clone());
+    }
+}
+
+/// A gateway whose one route, `/hello`, has these guests.
+async fn gateway(guests: &[(&str, &'static [u8])]) -> (Gateway, Arc<Collected>) {
+    let mut config = Config::default();
+    let mut route =
+        Route { path: Some("/hello".parse().unwrap()), backend: Some(Backend::Hello), ..Route::default() };
+    for (name, wat) in guests {
+        let guest = Guest { path: GuestSource::Embedded("test", wat).into(), ..Guest::default() };
+        config.guests.insert((*name).to_owned(), guest.into());
+        route.guests.push((*name).to_owned().into());
+    }
+    config.routes.push(route.into());
+    let collected = Arc::new(Collected::default());
+    let gateway = Gateway::build_with(config, vec![collected.clone()]).await.unwrap();
+    (gateway, collected)
+}
+
+async fn get(gateway: &Gateway, path: &str) -> http::Response<crate::body::BoxBody> {
+    let client = Client { addr: ([10, 0, 0, 1], 1).into(), tls: false };
+    gateway.core.clone().answer(Request::get(path).body(empty()).unwrap(), client).await
+}
+
+fn only(collected: &Collected) -> RequestOutcome {
+    let mut outcomes = collected.0.lock().unwrap();
+    assert_eq!(outcomes.len(), 1);
+    outcomes.remove(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outcome_has_route_status_bytes_and_the_time_of_each_guest_in_order() {
+    let (gateway, collected) = gateway(&[("z", PASSES), ("a", PASSES)]).await;
+    let response = get(&gateway, "/hello?q").await;
+    assert!(collected.0.lock().unwrap().is_empty(), "it is not over before the body is");
+    response.into_body().collect().await.unwrap();
+    let outcome = only(&collected);
+    assert_eq!((outcome.route.as_deref(), outcome.upstream), (Some("route-1"), None));
+    assert_eq!((outcome.status, outcome.response_bytes, outcome.complete), (Some(StatusCode::OK), 11, true));
+    assert_eq!(outcome.target, "/hello?q");
+    let guests: Vec<_> =
+        outcome.guests.iter().map(|times| (&*times.guest, times.response.is_some())).collect();
+    assert_eq!(guests, [("z", true), ("a", true)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_guest_that_answers_has_no_time_with_a_response() {
+    let (gateway, collected) = gateway(&[("first", ANSWERS), ("second", PASSES)]).await;
+    drop(get(&gateway, "/hello").await);
+    let outcome = only(&collected);
+    let guests: Vec<_> = outcome.guests.iter().map(|times| (&*times.guest, times.response)).collect();
+    assert_eq!(guests, [("first", None)]);
+    assert!(outcome.complete, "an empty body is whole");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_is_dropped_early_is_not_complete_and_no_route_is_none() {
+    let (gateway, collected) = gateway(&[]).await;
+    drop(get(&gateway, "/hello").await);
+    let outcome = only(&collected);
+    assert_eq!((outcome.response_bytes, outcome.complete), (0, false));
+
+    drop(get(&gateway, "/other").await);
+    let outcome = only(&collected);
+    assert_eq!((outcome.route, outcome.status), (None, Some(StatusCode::NOT_FOUND)));
+}

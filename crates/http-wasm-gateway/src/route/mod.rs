@@ -1,0 +1,10 @@
+//! Which route a request takes, and what handles it there.
+
+mod answer;
+mod handler;
+mod normal;
+mod table;
+
+pub(crate) use self::handler::{Handler, handler};
+pub(crate) use self::normal::normal;
+pub(crate) use self::table::{Route, Routes};

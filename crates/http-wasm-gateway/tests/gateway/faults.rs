@@ -1,0 +1,163 @@
+//! Configurations that are wrong: each message says where, what was expected, and what to do.
+
+use crate::files::Files;
+
+/// What every configuration needs.
+const BASE: &str = "listen = ['127.0.0.1:0']\n";
+const ROUTE: &str = "[[routes]]\nbackend = 'echo'\n";
+
+/// What follows [`BASE`] or stands alone, and parts of the message about it.
+const FAULTS: &[(&str, &[&str])] = &[
+    ("listen = ['127.0.0.1:0'\n", &["this is no TOML", "gateway.toml:1:"]),
+    ("listen = 5\nroutes = []\n", &["expected a list, found the number 5", "gateway.toml:1:10"]),
+    ("[[routes]]\nbackend = 'echo'\n", &["`listen` is missing"]),
+    ("listen = ['127.0.0.1:0']\n", &["`routes` is missing"]),
+    ("listen = []\nroutes = []\n", &["at least one element"]),
+    ("listen = ['8080']\nroutes = []\n", &["is not an address: expected HOST:PORT"]),
+    ("listen = [{}]\nroutes = []\n", &["`address` is missing here"]),
+    ("listen = ['a:1', 'a:1']\nroutes = []\n", &["can't both be listened on", "the other one"]),
+    ("listen = ['0.0.0.0:1', '127.0.0.1:1']\nroutes = []\n", &["can't both be listened on"]),
+    ("listen = ['127.0.0.1:9901']\nroutes = []\n[admin]\n", &["can't both be listened on", "of [admin]"]),
+    ("+listn = 1\n", &["`listn` is no setting here", "did you mean `listen`?"]),
+    (
+        "+[server]\nmax_requests = 0\n",
+        &["a whole number from 1 to", "found the number 0", "gateway.toml:3:16"],
+    ),
+    ("+[server]\ndrain_timeout = 30\n", &["a duration with its unit", "found the number 30"]),
+    ("+[server]\ndrain_timeout = '30'\n", &["a duration with its unit", "\"30\""]),
+    ("+[server]\nguest_memory_budget = 'lots'\n", &["a size, as in", "\"lots\""]),
+    ("+[log]\nformat = 'xml'\n", &["unknown value `xml`", "`pretty` or `json`"]),
+    ("+[telemetry]\notlp_endpoint = 'collector'\n", &["no http or https URL", "http://127.0.0.1:4318"]),
+    ("+[telemetry]\notlp_endpoint = 'http://h'\nsample_ratio = 2\n", &["a number from 0 to 1"]),
+    ("+[access_log]\nfile = 'no/such/log'\n", &["there is no directory"]),
+    ("+[guests.a]\n", &["`path` is missing here"]),
+    ("+[guests.a]\npath = 'none.wasm'\n", &["the guest none.wasm can't be read: no such file"]),
+    ("+[guests.'a b']\npath = 'guest.wat'\n", &["no name that can be used", "letters, digits"]),
+    ("+[guests.a]\npath = 'guest.wat'\nsha256 = '12'\n", &["64 hexadecimal digits", "sha256sum"]),
+    (
+        "+[guests.a]\npath = 'guest.wat'\nsha256 = '0000000000000000000000000000000000000000000000000000000000000000'\n",
+        &["has another SHA-256: ", "put this one here"],
+    ),
+    ("+[guests.a]\npath = 'guest.wat'\nlimits = { deadline = '0s' }\n", &["must be longer than 0"]),
+    ("+[guests.a]\npath = 'guest.wat'\nlimits = { memory_bytes = 0 }\n", &["must be more than 0"]),
+    ("+[guests.a]\npath = 'guest.wat'\nlimits = { memory = 1 }\n", &["did you mean `memory_bytes`?"]),
+    (
+        "+[guests.a]\npath = 'guest.wat'\npool = { min_warm = 2, max_idle = 1 }\n",
+        &["is more than `max_idle`"],
+    ),
+    (
+        "+[guests.a]\npath = 'guest.wat'\non_failure = 'opne'\n",
+        &["unknown value `opne`", "`closed` or `open`"],
+    ),
+    ("+[guests.a]\npath = 'guest.wat'\nsnapshot = 'yes'\n", &["expected false, true or \"shared-seed\""]),
+    ("+[guests.a]\npath = 'guest.wat'\nconfig = 1\n", &["expected a text, or a table"]),
+    (
+        "+[guests.a]\npath = 'guest.wat'\nconfig = ''\nconfig_file = 'guest.wat'\n",
+        &["only one of `config`, `config_file`"],
+    ),
+    ("+[guests.a]\npath = 'guest.wat'\nmounts = ['none:/x']\n", &["can't be mounted: no such file"]),
+    ("+[guests.a]\npath = 'guest.wat'\nmounts = ['a:b:c']\n", &["HOST:GUEST:ro"]),
+    ("+[guests.a]\npath = 'guest.wat'\nenv = { '' = 'x' }\n", &["no name of an environment variable"]),
+    ("+[upstreams.a]\naddresses = []\n", &["at least one element"]),
+    ("+[upstreams.a]\naddresses = ['localhost:80']\n", &["begins with http:// or https://"]),
+    ("+[upstreams.a]\naddresses = ['http://h', 'https://h']\n", &["http and https addresses are mixed"]),
+    ("+[upstreams.a]\naddresses = ['http://h', 'http://h']\n", &["listed twice"]),
+    (
+        "+[upstreams.a]\naddresses = ['http://h']\ntls = {}\n",
+        &["`tls` without an https address does nothing"],
+    ),
+    ("+[upstreams.a]\naddresses = ['https://h']\ntls = { ca = 'guest.wat' }\n", &["no certificate in PEM"]),
+    ("+[upstreams.a]\naddresses = ['http://h']\nhealth.active.path = 'x'\n", &["begins with /"]),
+    ("+[[routes]]\n", &["one of `upstream`, `redirect`, `respond`, `backend` is missing"]),
+    ("+[[routes]]\nbackend = 'echo'\nrespond = {}\n", &["only one of `upstream`"]),
+    ("+[[routes]]\npath = '/a'\npath_prefix = '/a'\nbackend = 'echo'\n", &["only one of `path`"]),
+    ("+[[routes]]\npath = '/a/../b'\nbackend = 'echo'\n", &["in which this is \"/b\""]),
+    ("+[[routes]]\npath_pattern = '/{*a}/b'\nbackend = 'echo'\n", &["is not a path pattern"]),
+    ("+[[routes]]\nhost = 'h:80'\nbackend = 'echo'\n", &["a host has no port here"]),
+    ("+[[routes]]\nmethod = 'get'\nbackend = 'echo'\n", &["written in capitals: \"GET\""]),
+    (
+        "+[[routes]]\nguests = ['a']\nbackend = 'echo'\n",
+        &["there is no guest \"a\"", "add a section [guests.a]"],
+    ),
+    (
+        "+[guests.auth]\npath = 'guest.wat'\n[[routes]]\nguests = ['auht']\nbackend = 'echo'\n",
+        &["there is no guest \"auht\"", "did you mean `auth`?", "gateway.toml:5:11"],
+    ),
+    ("+[[routes]]\nupstream = 'x'\n", &["there is no upstream \"x\""]),
+    ("+[[routes]]\nredirect = { to = '/x', status = 200 }\n", &["no status of a redirect", "301, 302"]),
+    ("+[[routes]]\nredirect = { to = '/', keep_path = true }\n", &["redirects to itself"]),
+    ("+[[routes]]\nredirect = {}\n", &["`to` is missing"]),
+    ("+[[routes]]\nrespond = { status = 99 }\n", &["a status from 200 to 599"]),
+    ("+[[routes]]\nrespond = { headers = { 'a b' = 'x' } }\n", &["no name of a header field"]),
+    (
+        "+[[routes]]\nbackend = 'echo'\n[[routes]]\npath = '/a'\nbackend = 'echo'\n",
+        &["no request can reach", "takes them all"],
+    ),
+    (
+        "+[[routes]]\npath_prefix = '/a'\nbackend = 'echo'\n[[routes]]\npath_pattern = '/a/{x}'\nbackend = 'echo'\n",
+        &["no request can reach"],
+    ),
+    (
+        "+[[routes]]\nname = 'a'\npath = '/a'\nbackend = 'echo'\n[[routes]]\nname = 'a'\nbackend = 'echo'\n",
+        &["two routes are named \"a\""],
+    ),
+];
+
+#[test]
+fn each_fault_is_told_once_with_its_place_and_what_to_do() {
+    let files = Files::new();
+    let mut wrong = Vec::new();
+    for (text, parts) in FAULTS {
+        let text = match text.strip_prefix('+') {
+            Some(rest) if rest.contains("[[routes]]") => format!("{BASE}{rest}"),
+            Some(rest) => format!("{BASE}{rest}{ROUTE}"),
+            None => (*text).to_owned(),
+        };
+        let message = files.fault(&text);
+        let whole = [": 1 fault\n", "--> gateway.toml:"];
+        if let Some(part) = parts.iter().chain(&whole).find(|part| !message.contains(**part)) {
+            wrong.push(format!("{part:?} is not in:\n{message}\n"));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn all_faults_of_a_file_are_told_at_once_in_its_order() {
+    let message = Files::new().fault(
+        "listen = ['nope', 'a:1', 'a:1']\n[server]\nmax_requests = 0\n[guests.a]\npath = 'none'\ntypo = 1\n\
+         [[routes]]\nguests = ['b']\nupstream = 'u'\n",
+    );
+    assert!(message.contains(": 7 faults\n"), "{message}");
+    let order = [
+        "\"nope\" is not an address",
+        "can't both",
+        "found the number 0",
+        "`typo`",
+        "no guest \"b\"",
+        "no upstream",
+    ];
+    let places: Vec<_> = order.iter().map(|part| message.find(part)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}\n{message}");
+}
+
+#[test]
+fn a_key_that_belongs_to_another_certificate_is_refused() {
+    let files = Files::new();
+    files.write("other.pem", include_str!("../fixtures/other.key.pem"));
+    for (key, expected) in
+        [("other.pem", "does not belong to the certificate"), ("cert.pem", "no private key")]
+    {
+        let message = files.fault(&format!(
+            "[[listen]]\naddress = '127.0.0.1:0'\ntls.certificates = [{{ certificate = 'cert.pem', key = '{key}' }}]\n{ROUTE}"
+        ));
+        assert!(message.contains(expected) && message.contains(": 1 fault\n"), "{message}");
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_named() {
+    let error =
+        http_wasm_gateway::config::Config::load("/no/such.toml".as_ref()).expect_err("there is no such file");
+    assert_eq!(error.to_string(), "configuration /no/such.toml: no such file or directory");
+}

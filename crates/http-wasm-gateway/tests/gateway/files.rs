@@ -1,0 +1,43 @@
+//! A directory with a configuration and the files that it names.
+
+use std::fs;
+use std::path::PathBuf;
+
+use http_wasm_gateway::config::{Config, Faults};
+use tempfile::TempDir;
+
+/// A guest that lets everything through.
+pub(crate) const PASSES: &str = r#"(module (memory (export "memory") 1)
+  (func (export "handle_request") (result i64) i64.const 1)
+  (func (export "handle_response") (param i32 i32)))"#;
+
+/// A directory with `gateway.toml` in it; gone when dropped.
+pub(crate) struct Files(TempDir);
+
+impl Files {
+    /// With a guest in `guest.wat`, and certificate and key in `cert.pem` and `key.pem`.
+    pub(crate) fn new() -> Self {
+        let files = Self(tempfile::tempdir().expect("a temporary directory"));
+        files.write("guest.wat", PASSES);
+        files.write("cert.pem", include_str!("../fixtures/localhost.pem"));
+        files.write("key.pem", include_str!("../fixtures/localhost.key.pem"));
+        files
+    }
+
+    pub(crate) fn write(&self, name: &str, content: &str) -> PathBuf {
+        let path = self.0.path().join(name);
+        fs::write(&path, content).expect("a file of ours can be written");
+        path
+    }
+
+    pub(crate) fn load(&self, text: &str) -> Result<Config, Faults> {
+        Config::load(&self.write("gateway.toml", text))
+    }
+
+    /// The message about this configuration, which must be wrong, without the directory's own name.
+    pub(crate) fn fault(&self, text: &str) -> String {
+        let faults = self.load(text).expect_err("this configuration is wrong");
+        let own = format!("{}/", self.0.path().display());
+        faults.to_string().replace(&own, "")
+    }
+}
