@@ -4,6 +4,7 @@ use std::hint::black_box;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_wasm_gateway::StartError;
 use http_wasm_host::{Outcome, Pinned};
@@ -176,7 +177,7 @@ impl Course {
 fn next(pinned: &mut Pinned<HttpHost>) {
     let keep_head = pinned.reads_request();
     drop(black_box(pinned.host_mut().take_request(keep_head)));
-    let mut response = Response::new(Body::from("hello world"));
+    let mut response = Response::new(Body::from(Bytes::from_static(b"hello world")));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
     pinned.host_mut().set_response(response);
 }
