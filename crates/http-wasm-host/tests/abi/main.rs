@@ -19,6 +19,7 @@ mod limits;
 mod log;
 mod memory;
 mod phases;
+mod properties;
 mod read_request;
 mod read_response;
 mod request_trailers;
