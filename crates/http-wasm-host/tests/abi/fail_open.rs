@@ -136,12 +136,7 @@ fn a_response_that_the_guest_may_not_read_goes_out_without_what_it_had_set_befor
 
 #[test]
 fn every_failure_of_the_guest_is_excused() {
-    let limits = Limits {
-        deadline: Duration::from_millis(20),
-        header_count: 100,
-        written_bytes: 100,
-        ..Limits::default()
-    };
+    let limits = Limits { header_count: 100, written_bytes: 100, ..Limits::default() };
     for (calls, kind) in [
         ("unreachable", ErrorKind::Trap),
         ("(call $set_method \"\")", ErrorKind::HostCall),
@@ -149,7 +144,9 @@ fn every_failure_of_the_guest_is_excused() {
         ("(call $write_body 0 BUF 101)", ErrorKind::Limit),
         ("(loop $l (call $add_header_value 0 \"a\" \"b\") (br $l))", ErrorKind::Limit),
     ] {
-        let probe = stops(calls).limits(limits.clone()).fails_open().load();
+        // Short only where it is to be reached, however busy the machine is.
+        let deadline = if kind == ErrorKind::Deadline { Duration::from_millis(20) } else { limits.deadline };
+        let probe = stops(calls).limits(Limits { deadline, ..limits.clone() }).fails_open().load();
         let (mut host, error) = probe.bypassed(request());
         assert_eq!(error.kind(), kind, "{calls}");
         assert_request_as_it_came(&mut host, calls);

@@ -1,7 +1,9 @@
 //! `log` and `log_enabled`.
 
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use std::time::Duration;
 
@@ -124,25 +126,35 @@ fn an_empty_message_is_no_error() {
     logged(stops("(call $log 0 0 0) (call $log 0 -1 0)"), "trace");
 }
 
-/// An executor whose tasks run when the test says so, and whose sleeps are over at once.
+/// An executor whose tasks run, and whose sleeps are over, when the test says so.
 #[derive(Clone, Default)]
-struct ByTest(Arc<Mutex<Vec<Task>>>);
+struct ByTest {
+    tasks: Arc<Mutex<Vec<Task>>>,
+    over: Arc<AtomicBool>,
+}
 
 impl ByTest {
     fn run(&self) {
-        let tasks = std::mem::take(&mut *self.0.lock().unwrap());
+        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap());
+        self.over.store(true, Ordering::Relaxed);
         tasks.into_iter().for_each(block_on);
+        self.over.store(false, Ordering::Relaxed);
     }
 }
 
 impl Runtime for ByTest {
     fn spawn(&self, task: Task) -> Result<(), Task> {
-        self.0.lock().unwrap().push(task);
+        self.tasks.lock().unwrap().push(task);
         Ok(())
     }
 
     fn sleep(&self, _: Duration) -> Option<Task> {
-        Some(Box::pin(std::future::ready(())))
+        let over = self.over.clone();
+        let poll = move |_: &mut Context<'_>| match over.load(Ordering::Relaxed) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        };
+        Some(Box::pin(std::future::poll_fn(poll)))
     }
 }
 
@@ -179,7 +191,7 @@ fn a_flood_is_cut_to_its_rate_and_the_rest_counted_in_one_line_whatever_instance
     let lines = logged_by("info", || {
         let open = [probe.next(get()), probe.next(get())];
         open.into_iter().for_each(|pinned| drop(block_on(pinned.handle_response()).unwrap()));
-        assert_eq!(runtime.0.lock().unwrap().len(), 1, "one report is under way");
+        assert_eq!(runtime.tasks.lock().unwrap().len(), 1, "one report is under way");
         runtime.run();
     });
     let (flood, suppressed, reports) = counted(&lines);
@@ -201,7 +213,7 @@ fn what_was_cut_is_reported_when_the_guest_goes_before_its_time_has_come() {
         let probe = flooding(&runtime);
         probe.run(get(), |_| {});
         // An executor that shuts down drops its tasks.
-        runtime.0.lock().unwrap().clear();
+        runtime.tasks.lock().unwrap().clear();
         drop(probe);
     });
     let (flood, suppressed, reports) = counted(&lines);

@@ -20,6 +20,7 @@ mod log;
 mod memory;
 mod phases;
 mod pool;
+mod properties;
 mod read_request;
 mod read_response;
 mod request_trailers;
