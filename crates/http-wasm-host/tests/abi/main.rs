@@ -16,6 +16,7 @@ mod http_host;
 mod limits;
 mod log;
 mod memory;
+mod observe;
 mod phases;
 mod read_request;
 mod read_response;
