@@ -142,11 +142,13 @@ where
     now(service.oneshot(request)).expect("it can't fail")
 }
 
-/// Polls a future that has nothing to wait for.
+/// Polls a future that has nothing to wait for but its own turn.
 fn now<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => output,
-        Poll::Pending => panic!("there is nothing to wait for"),
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            return output;
+        }
     }
 }
 

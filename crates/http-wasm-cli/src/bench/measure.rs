@@ -101,11 +101,8 @@ impl Course {
         let mut times = Vec::with_capacity(most);
         let mut held = Vec::with_capacity(most);
         let runtime = runtime()?;
+        // From now on the pool has one idle instance, which the first of the requests below finds.
         self.once()?;
-        let start = Instant::now();
-        self.once()?;
-        let warm = start.elapsed();
-
         let before = resident_bytes();
         let begin = Instant::now();
         let measured = runtime.block_on(async {
@@ -113,7 +110,7 @@ impl Course {
                 let host = HttpHost::new(self.request.build(), None);
                 let start = Instant::now();
                 let Outcome::Next(pinned) = self.guest.handle_request(host).await? else { return Ok(None) };
-                times.push(start.elapsed().saturating_sub(warm));
+                times.push(start.elapsed());
                 held.push(pinned);
             }
             for mut pinned in held.drain(..) {
@@ -122,11 +119,11 @@ impl Course {
             }
             Ok::<_, Error>(Some(times.len() as u64 - 1))
         });
-        // The first of them was there before.
         let Some(made) = measured.map_err(failed)? else {
             return Ok(Fresh { times: vec![self.guest.facts().start_time], memory_per_instance: None });
         };
-        times.remove(0);
+        let warm = times.remove(0);
+        times.iter_mut().for_each(|time| *time = time.saturating_sub(warm));
         let grown = before.zip(resident_bytes()).map(|(before, after)| after.saturating_sub(before));
         Ok(Fresh { times, memory_per_instance: grown.map(|grown| grown / made) })
     }
@@ -135,7 +132,9 @@ impl Course {
     pub(crate) fn throughput(&self, threads: usize, share: Duration) -> Result<f64, Failure> {
         thread::scope(|scope| {
             let running: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.rate(share))).collect();
-            let rates = running.into_iter().map(|thread| thread.join().expect("no panic in it is caught"));
+            let rates = running
+                .into_iter()
+                .map(|thread| thread.join().expect("a thread that measures doesn't panic"));
             rates.sum()
         })
     }

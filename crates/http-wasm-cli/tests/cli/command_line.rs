@@ -35,6 +35,8 @@ fn a_bad_flag_exits_with_2() {
         &["serve", "--mount", "/a:/b:/c"],
         &["serve", "--upstream-timeout", "0"],
         &["check"],
+        &["bench"],
+        &["bench", "a.wasm", "--seconds", "0"],
         &["no-such-command"],
     ] {
         let (stderr, code) = failure(&run(args));
@@ -112,6 +114,7 @@ fn every_option_is_explained() {
     for (command, options) in [
         ("serve", &["--listen", "--guest", "--guest-config", "--env", "--mount", "--upstream", "--log"][..]),
         ("check", &["--guest-config", "--env", "--mount", "--json"]),
+        ("bench", &["--guest-config", "--env", "--mount", "--request", "--seconds", "--json"]),
     ] {
         let output = run(&[command, "-h"]);
         let help = String::from_utf8(output.stdout).unwrap();

@@ -52,7 +52,7 @@ pub(crate) fn suite(c: &mut Criterion) {
             let mut group = c.benchmark_group(format!("bodies/{direction}/{label}"));
             group.throughput(Throughput::Bytes(size as u64));
             group.sample_size(10).sampling_mode(SamplingMode::Flat);
-            group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+            group.warm_up_time(Duration::from_millis(200)).measurement_time(Duration::from_secs(1));
             for (name, guest) in [("untouched", &untouched), ("read", &reads), ("rewritten", &rewrites)] {
                 group.bench_function(name, |b| {
                     b.iter_custom(|iters| {

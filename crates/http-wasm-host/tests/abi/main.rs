@@ -18,6 +18,7 @@ mod http_host;
 mod limits;
 mod log;
 mod memory;
+mod observe;
 mod phases;
 mod pool;
 mod properties;
