@@ -3,11 +3,10 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use crate::engine::Engine;
+use crate::engine::{Engine, Precompiled, SharedCode, Source, is_precompiled};
 use crate::error::LoadError;
 use crate::failure::OnFailure;
 use crate::guest::{Guest, Parts};
@@ -37,6 +36,7 @@ pub struct GuestBuilder {
     observer: Option<Arc<dyn Observer>>,
     wasi: WasiConfig,
     snapshot: Snapshot,
+    trust_precompiled: bool,
     on_host_call: Option<Hook>,
     #[cfg(feature = "mutations")]
     mutation: Option<crate::mutation::Mutation>,
@@ -54,6 +54,7 @@ impl GuestBuilder {
             observer: None,
             wasi: WasiConfig::default(),
             snapshot: Snapshot::Off,
+            trust_precompiled: false,
             on_host_call: None,
             #[cfg(feature = "mutations")]
             mutation: None,
@@ -150,6 +151,31 @@ impl GuestBuilder {
         self.load(&bytes)
     }
 
+    /// Lets [`load`](Self::load) take what [`precompile`](Self::precompile) gave, without compiling anything.
+    ///
+    /// **Call it only for files that you made yourself and nobody else could write to since.** They hold machine code, which is run
+    /// as it is: who can change such a file can do whatever this process can.
+    pub fn trust_precompiled(mut self) -> Self {
+        self.trust_precompiled = true;
+        self
+    }
+
+    /// Compiles the guest, for [`trust_precompiled`](Self::trust_precompiled). The result runs with this version of this crate,
+    /// on processors that have what this machine's has. It holds the module as well: another version compiles that again.
+    ///
+    /// # Errors
+    /// When the bytes are no guest of this ABI.
+    pub fn precompile(&self, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+        let name = self.guest_name();
+        let mut inspection =
+            inspect::inspect(bytes).map_err(|faults| LoadError::Invalid { guest: name.clone(), faults })?;
+        let module = inspection.take_wasm();
+        let code = with_suspension_points(&module)
+            .and_then(|wasm| self.engine.precompile(&wasm).map_err(|error| format!("{error:#}")));
+        let code = code.map_err(|reason| LoadError::Compile { guest: name, reason })?;
+        Ok(Precompiled::write(&module, &code))
+    }
+
     /// Loads the guest from `.wasm` or `.wat` bytes.
     ///
     /// Compiling takes up to seconds of computing, and one instance is made: call it from where blocking is allowed.
@@ -158,7 +184,8 @@ impl GuestBuilder {
     /// When the bytes are no guest of this ABI, its configuration is too long, what was granted can't
     /// be, or the first instance can't be made.
     pub fn load<H: Host>(self, bytes: &[u8]) -> Result<Guest<H>, LoadError> {
-        let name: Arc<str> = self.name.as_deref().unwrap_or("guest").into();
+        let name = self.guest_name();
+        let (bytes, precompiled) = self.unpack(bytes)?;
         let (size, limit) = (self.config.len(), self.limits.config_bytes);
         if size > limit {
             return Err(LoadError::ConfigTooLarge { guest: name, size, limit });
@@ -169,13 +196,11 @@ impl GuestBuilder {
         let refused = |reason: String| LoadError::Compile { guest: name.clone(), reason };
 
         let started = Instant::now();
-        let points: Vec<_> = hostcalls::SUSPENDING.into_iter().chain(wasi::SUSPENDING).collect();
-        let wasm = shim::add_suspension_points(&inspection.take_wasm(), &points)
-            .map_err(|error| refused(error.to_string()))?;
+        let wasm = with_suspension_points(&inspection.take_wasm()).map_err(refused)?;
         let calls = Calls {
             always_waits: always_waits(&inspection, &self.wasi),
             waits_for_bodies: hostcalls::SUSPENDING.iter().any(|(_, name)| inspection.imports_handler(name)),
-            slow: Arc::new(AtomicBool::new(false)),
+            pace: Arc::default(),
             deadline: self.engine.clock(self.limits.deadline),
             startup_deadline: self.engine.clock(self.limits.startup_deadline),
             has_start: inspection.has_start_function(),
@@ -200,7 +225,7 @@ impl GuestBuilder {
         }
         let code = match &startup.image {
             Some(image) => image.code.clone(),
-            None => startup.engine.code(&wasm, &startup.shared.limits).map_err(refused)?,
+            None => compiled(&startup, &wasm, precompiled).map_err(refused)?,
         };
         let pre = link(&code.get().module, &startup.wasi, &startup.shared)
             .map_err(|error| refused(format!("{error:#}")))?;
@@ -215,6 +240,50 @@ impl GuestBuilder {
         };
         Guest::new(blueprint, parts)
     }
+
+    fn guest_name(&self) -> Arc<str> {
+        self.name.as_deref().unwrap_or("guest").into()
+    }
+
+    /// The module in `bytes`, and its code if they hold that too.
+    fn unpack<'a>(&self, bytes: &'a [u8]) -> Result<(&'a [u8], Option<&'a [u8]>), LoadError> {
+        if !is_precompiled(bytes) {
+            return Ok((bytes, None));
+        }
+        let refused = |reason| LoadError::Precompiled { guest: self.guest_name(), reason };
+        if !self.trust_precompiled {
+            return Err(refused(
+                "it holds machine code, which is run as it is; load the .wasm file it was made from, or say that you trust it",
+            ));
+        }
+        let file = Precompiled::parse(bytes).ok_or_else(|| refused("the file is cut off; make it again"))?;
+        if file.code.is_none() {
+            let guest = &*self.guest_name();
+            tracing::warn!(guest, "precompiled by another version; it is compiled again");
+        }
+        Ok((file.wasm, file.code))
+    }
+}
+
+fn with_suspension_points(wasm: &[u8]) -> Result<Vec<u8>, String> {
+    let points: Vec<_> = hostcalls::SUSPENDING.into_iter().chain(wasi::SUSPENDING).collect();
+    shim::add_suspension_points(wasm, &points).map_err(|error| error.to_string())
+}
+
+/// The code of a guest: the precompiled, if there is any and it fits this engine.
+fn compiled(startup: &Startup, wasm: &[u8], precompiled: Option<&[u8]>) -> Result<SharedCode, String> {
+    let Startup { engine, shared, .. } = startup;
+    if let Some(code) = precompiled {
+        match engine.code(wasm, Source::Trusted(code), &shared.limits) {
+            Ok(code) => return Ok(code),
+            Err(reason) => tracing::warn!(
+                guest = &*shared.name,
+                reason,
+                "precompiled code doesn't fit; it is compiled again"
+            ),
+        }
+    }
+    engine.code(wasm, Source::Compiler, &shared.limits)
 }
 
 impl fmt::Debug for GuestBuilder {

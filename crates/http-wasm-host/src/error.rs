@@ -57,6 +57,14 @@ pub enum LoadError {
         /// The guest's call stack when it did so, innermost first; `None` when the module itself is the reason.
         backtrace: Option<String>,
     },
+    /// The file holds precompiled code that isn't to be run.
+    #[error("guest {guest} is precompiled: {reason}")]
+    Precompiled {
+        /// The guest's name.
+        guest: Arc<str>,
+        /// Why it isn't, and what to do.
+        reason: &'static str,
+    },
     /// The configuration is longer than [`Limits::config_bytes`](crate::Limits).
     #[error(
         "guest {guest}: its configuration has {size} bytes, and its limit is {limit}; shorten it, or raise `config_bytes`"

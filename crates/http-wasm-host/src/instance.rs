@@ -1,6 +1,5 @@
 //! One store with its exports: the thing that a pool holds.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
@@ -19,7 +18,7 @@ use crate::observer::Call;
 use crate::snapshot::Image;
 use crate::state::{Shared, State};
 use crate::stats::{Counters, DropReason, Live};
-use crate::suspend::{self, Mode, Suspension};
+use crate::suspend::{self, Mode, Pace, Suspension};
 use crate::wasi::{WasiConfig, WasiState};
 
 /// One store with its exports. Used by one request at a time, as `&mut` says.
@@ -57,8 +56,7 @@ pub(crate) struct Calls {
     pub(crate) always_waits: bool,
     /// Some import waits for bodies or trailers.
     pub(crate) waits_for_bodies: bool,
-    /// A call without a fiber has computed for too long; see [`crate::suspend`].
-    pub(crate) slow: Arc<AtomicBool>,
+    pub(crate) pace: Arc<Pace>,
     pub(crate) deadline: Clock,
     pub(crate) startup_deadline: Clock,
     /// The module has a wasm start function.
@@ -116,7 +114,7 @@ impl Startup {
             guest: self.shared.clone(),
             features,
             exchange: None,
-            suspension: Suspension::new(self.engine.clone(), self.calls.slow.clone()),
+            suspension: Suspension::new(self.engine.clone(), self.calls.pace.clone()),
             wasi,
             memory: None,
             quota: self.engine.quota(counters, &self.shared.limits),
@@ -339,7 +337,7 @@ impl<H: Host> Instance<H> {
     fn mode(&self) -> Mode {
         let calls = &self.home.blueprint.startup.calls;
         let waits = calls.always_waits
-            || calls.slow.load(Ordering::Relaxed)
+            || calls.pace.needs_fiber()
             || calls.waits_for_bodies && self.store.data().exchange.as_ref().is_some_and(Exchange::may_wait);
         if waits { Mode::Fiber } else { Mode::Direct }
     }
@@ -415,7 +413,9 @@ where
             let engine = store.data().suspension.engine().clone();
             let limit = store.data().guest.limits.total;
             let call = waker.drive(function.call_async(&mut *store, params));
-            Box::pin(engine.within(limit, call)).await.unwrap_or_else(|| Err(Stop::Took(limit).into()))
+            let called = Box::pin(engine.within(limit, call)).await;
+            store.data().suspension.end();
+            called.unwrap_or_else(|| Err(Stop::Took(limit).into()))
         }
     };
     store.data_mut().flush_output();

@@ -9,7 +9,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -42,15 +42,57 @@ pub(crate) struct Suspension {
     /// Epoch ticks that the guest has computed for since it last waited.
     spent: u64,
     limit: Clock,
-    /// Set when a call without a fiber computes for so long that the guest should have had one.
-    slow: Arc<AtomicBool>,
+    pace: Arc<Pace>,
 }
 
-/// Ticks that a call without a fiber may take before its guest is called on fibers for good.
+/// Ticks after which a call without a fiber is looked at first, and then one tick later again. What it has not ended by then, it
+/// spends computing: a call that was merely kept waiting by the machine ends within that tick.
 const DIRECT_TICKS: u64 = 2;
 
+/// Whether a guest's calls end so soon that they need no fiber.
+///
+/// A call without a fiber can't yield: one that computes for long holds up its thread until its deadline. So a guest is called on
+/// fibers first, until it has shown that it is quick. One that holds up a thread nevertheless does so once: from then on
+/// it is called on fibers for good.
+#[derive(Debug)]
+pub(crate) struct Pace(AtomicU32);
+
+/// Quick calls after which a guest is trusted to be so.
+const PROBATION: u32 = 100;
+
+const FOR_GOOD: u32 = u32::MAX;
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self(AtomicU32::new(PROBATION))
+    }
+}
+
+impl Pace {
+    pub(crate) fn needs_fiber(&self) -> bool {
+        self.0.load(Ordering::Relaxed) > 0
+    }
+
+    /// A call on a fiber has ended, and hardly computed.
+    fn was_quick(&self) {
+        let left = |left: u32| (left > 0 && left < FOR_GOOD).then(|| left - 1);
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
+    }
+
+    /// A call on a fiber computes for long, as a first call may that fills a cache.
+    fn is_slow(&self) {
+        let again = |left: u32| (left < FOR_GOOD).then_some(PROBATION);
+        let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, again);
+    }
+
+    /// A call without a fiber computes for long.
+    fn needs_fibers_for_good(&self) {
+        self.0.store(FOR_GOOD, Ordering::Relaxed);
+    }
+}
+
 impl Suspension {
-    pub(crate) fn new(engine: Engine, slow: Arc<AtomicBool>) -> Self {
+    pub(crate) fn new(engine: Engine, pace: Arc<Pace>) -> Self {
         let limit = engine.clock(std::time::Duration::MAX);
         Self {
             engine,
@@ -59,7 +101,7 @@ impl Suspension {
             waker: TaskWaker::default(),
             spent: 0,
             limit,
-            slow,
+            pace,
         }
     }
 
@@ -96,6 +138,13 @@ impl Suspension {
         self.mode == Mode::Fiber
     }
 
+    /// A call on a fiber has ended.
+    pub(crate) fn end(&self) {
+        if self.spent < DIRECT_TICKS && self.pace.needs_fiber() {
+            self.pace.was_quick();
+        }
+    }
+
     fn on_epoch(&mut self) -> wasmtime::Result<UpdateDeadline> {
         if std::mem::take(&mut self.waiting) {
             // Waiting is not computing: the time starts afresh.
@@ -103,17 +152,27 @@ impl Suspension {
             return Ok(UpdateDeadline::YieldCustom(1, Box::pin(UntilWoken::default())));
         }
         match self.mode {
-            Mode::Direct if self.spent == 0 => {
-                self.slow.store(true, Ordering::Relaxed);
-                self.spent = DIRECT_TICKS;
-                match self.limit.ticks.saturating_sub(DIRECT_TICKS) {
-                    0 => Err(self.stop()),
-                    rest => Ok(UpdateDeadline::Continue(rest)),
+            Mode::Direct => {
+                let next = match self.spent {
+                    0 => DIRECT_TICKS,
+                    DIRECT_TICKS => DIRECT_TICKS + 1,
+                    _ => self.limit.ticks,
+                };
+                self.spent = next;
+                if next >= self.limit.ticks {
+                    return Err(self.stop());
                 }
+                if next == DIRECT_TICKS {
+                    return Ok(UpdateDeadline::Continue(1));
+                }
+                self.pace.needs_fibers_for_good();
+                Ok(UpdateDeadline::Continue(self.limit.ticks - next))
             }
-            Mode::Direct => Err(self.stop()),
             Mode::Fiber => {
                 self.spent += 1;
+                if self.spent == DIRECT_TICKS {
+                    self.pace.is_slow();
+                }
                 if self.spent >= self.limit.ticks {
                     return Err(self.stop());
                 }

@@ -18,7 +18,7 @@ pub trait FailurePolicy: Send + Sync + 'static {
 /// | the request's body is over the replay cap | 413 |
 /// | the request's body could not be read | 400 |
 /// | the response's body is over the replay cap, or could not be read | 502 |
-/// | the system refused an instance | 503, with `Retry-After` |
+/// | there is no instance for it, and no room for one now; or the guest keeps failing to start | 503, with `Retry-After` |
 /// | everything else | 500 |
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
@@ -54,8 +54,9 @@ impl FailurePolicy for GatewayTimeout {
 
 /// The seconds after which it makes sense to try again, for what may pass by itself.
 fn retry_after(error: &Error) -> Option<u64> {
-    const DEFAULT: u64 = 1;
-    (error.kind() == ErrorKind::Unavailable).then_some(DEFAULT)
+    let wait = error.retry_after()?;
+    // Whole seconds, and never "at once".
+    Some(wait.as_millis().div_ceil(1000).clamp(1, 3600) as u64)
 }
 
 fn status(kind: ErrorKind) -> StatusCode {

@@ -27,18 +27,30 @@ impl Code {
         let overflow = self.overflow.as_ref()?;
         let module = overflow.module.get_or_init(|| {
             let bytes = self.module.serialize().map_err(|e| format!("{e:#}"))?;
-            load_own(&overflow.engine, &bytes).map_err(|e| format!("{e:#}"))
+            load(&overflow.engine, &bytes).map_err(|e| format!("{e:#}"))
         });
         Some(module.as_ref().map_err(Clone::clone))
     }
 }
 
-/// Loads code that this process has made itself.
+/// Loads code that this process has made itself, or that the operator vouches for.
 #[expect(unsafe_code, reason = "the one place where compiled code is loaded that wasmtime didn't just make")]
-fn load_own(engine: &Engine, bytes: &[u8]) -> wasmtime::Result<Module> {
-    // SAFETY: the callers have the bytes from `Module::serialize` or `Engine::precompile_module`, a moment ago, and nobody could
-    // change them in between.
-    unsafe { Module::deserialize(engine, bytes) }
+fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Module> {
+    // SAFETY: the bytes come from `Module::serialize` or `Engine::precompile_module` of this process, a moment ago, when nobody could
+    // change them in between; or from a file for which `GuestBuilder::trust_precompiled` was called, whose contract is that they come
+    // from such a call unchanged.
+    unsafe { Module::deserialize(engine, code) }
+}
+
+/// Where a module's code comes from.
+#[derive(Clone, Copy, Debug, Hash)]
+pub(crate) enum Source<'a> {
+    /// It is compiled, or found in the cache on disk.
+    Compiler,
+    /// It is compiled, and stays in memory.
+    Private,
+    /// The operator vouches for these bytes.
+    Trusted(&'a [u8]),
 }
 
 /// All code in use, by content.
@@ -63,16 +75,21 @@ impl SharedCode {
 }
 
 impl Codes {
-    /// The code for `wasm`, compiled unless it is in use already. `private` code isn't written to disk.
+    /// The code for `wasm`, compiled unless it is in use already.
     pub(super) fn get(
         &self,
         engines: &Engines,
         wasm: &[u8],
+        source: Source<'_>,
         slots: bool,
-        private: bool,
     ) -> Result<SharedCode, String> {
-        let shelf = self.shelf((Sha256::digest(wasm).into(), slots));
-        match shelf.get_or_init(|| compile(engines, wasm, slots, private)) {
+        let mut digest = Sha256::new_with_prefix(wasm);
+        if let Source::Trusted(code) = source {
+            // Whom the operator didn't vouch for doesn't get it.
+            digest.update(code);
+        }
+        let shelf = self.shelf((digest.finalize().into(), slots));
+        match shelf.get_or_init(|| compile(engines, wasm, source, slots)) {
             Ok(_) => Ok(SharedCode(shelf)),
             Err(error) => Err(error.clone()),
         }
@@ -90,19 +107,20 @@ impl Codes {
     }
 }
 
-fn compile(engines: &Engines, wasm: &[u8], slots: bool, private: bool) -> Result<Code, String> {
-    let load = |engine: &Engine| match private {
+fn compile(engines: &Engines, wasm: &[u8], source: Source<'_>, slots: bool) -> Result<Code, String> {
+    let module = |engine: &Engine| match source {
+        Source::Compiler => Module::from_binary(engine, wasm),
         // The only way past wasmtime's cache.
-        true => load_own(engine, &engine.precompile_module(wasm)?),
-        false => Module::from_binary(engine, wasm),
+        Source::Private => load(engine, &engine.precompile_module(wasm)?),
+        Source::Trusted(code) => load(engine, code),
     };
     if let (Some(engine), true) = (&engines.slots, slots) {
         // A module may need more than a slot has; what else may be wrong with it, the other engine finds as well.
-        if let Ok(module) = load(engine) {
+        if let Ok(module) = module(engine) {
             let overflow = Overflow { engine: engines.on_demand.clone(), module: OnceLock::new() };
             return Ok(Code { module, overflow: Some(overflow) });
         }
     }
-    let module = load(&engines.on_demand).map_err(|e| format!("{e:#}"))?;
+    let module = module(&engines.on_demand).map_err(|e| format!("{e:#}"))?;
     Ok(Code { module, overflow: None })
 }

@@ -4,6 +4,7 @@ mod block_on;
 mod code;
 mod housekeeping;
 mod memory;
+mod precompiled;
 mod wasm;
 
 use std::fmt;
@@ -25,9 +26,10 @@ use crate::snapshot::Images;
 use crate::stats::Counters;
 
 pub(crate) use self::block_on::block_on;
-pub(crate) use self::code::SharedCode;
+pub(crate) use self::code::{SharedCode, Source};
 pub(crate) use self::housekeeping::Timer;
 pub(crate) use self::memory::Quota;
+pub(crate) use self::precompiled::{Precompiled, is_precompiled};
 
 /// Time between two looks at whether a guest has computed for too long. Short enough for an innocent request
 /// beside looping guests to wait a few milliseconds only, long enough for the looks to cost nothing.
@@ -86,16 +88,20 @@ impl Engine {
     }
 
     /// The code for `wasm`, compiled unless another guest has it already.
-    pub(crate) fn code(&self, wasm: &[u8], limits: &Limits) -> Result<SharedCode, String> {
+    pub(crate) fn code(
+        &self,
+        wasm: &[u8],
+        source: Source<'_>,
+        limits: &Limits,
+    ) -> Result<SharedCode, String> {
         // A table in a slot can't grow beyond it.
         let slots = limits.table_elements <= TABLE_ELEMENTS;
-        self.0.codes.get(&self.0.engines, wasm, slots, false)
+        self.0.codes.get(&self.0.engines, wasm, source, slots)
     }
 
-    /// The same for a module that holds what nobody else should see: it stays in memory.
-    pub(crate) fn private_code(&self, wasm: &[u8], limits: &Limits) -> Result<SharedCode, String> {
-        let slots = limits.table_elements <= TABLE_ELEMENTS;
-        self.0.codes.get(&self.0.engines, wasm, slots, true)
+    /// Compiled code for any engine of this version, on any machine like this.
+    pub(crate) fn precompile(&self, wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
+        self.0.engines.on_demand.precompile_module(wasm)
     }
 
     pub(crate) fn quota(&self, counters: &Arc<Counters>, limits: &Limits) -> Quota {

@@ -78,7 +78,7 @@ fn finish_bodyless<H: Host>(exchange: &mut Exchange<H>, status: u16) {
 
 /// HTTP/1.0 has no place for trailers.
 fn prepare_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind) {
-    if exchange.host.protocol_version() == "HTTP/1.0" {
+    if exchange.side_mut(message).has_trailers() && exchange.host.protocol_version() == "HTTP/1.0" {
         exchange.side_mut(message).drop_trailers();
     }
 }

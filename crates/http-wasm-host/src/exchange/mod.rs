@@ -60,8 +60,8 @@ struct Early {
 
 impl<H: Host> Exchange<H> {
     pub(crate) fn new(host: H, features: Features, budget: Budget, on_failure: OnFailure) -> Self {
-        let client_sent_head = host.method() == b"HEAD";
-        let client_sent_connect = host.method() == b"CONNECT";
+        let method = host.method();
+        let (client_sent_head, client_sent_connect) = (method == b"HEAD", method == b"CONNECT");
         let originals = match on_failure {
             OnFailure::Closed => None,
             OnFailure::Open => Some(Box::new(Originals::new(&host))),
@@ -152,6 +152,15 @@ impl<H: Host> Exchange<H> {
         if let Some(status) = self.early.status {
             self.host.set_status(status);
         }
+        if !self.early.headers.is_empty() {
+            self.join_early()?;
+        }
+        self.response.begin_response();
+        Ok(())
+    }
+
+    /// What the guest set before there was a response, and that has not.
+    fn join_early(&mut self) -> Result<(), Reason> {
         let early = std::mem::take(&mut self.early.headers);
         let mut present = Vec::new();
         for name in early.names() {
@@ -166,7 +175,6 @@ impl<H: Host> Exchange<H> {
                 self.host.add_header(BodyKind::Response, name, value).map_err(Reason::refused)?;
             }
         }
-        self.response.begin_response();
         Ok(())
     }
 
@@ -218,7 +226,10 @@ impl<H: Host> Exchange<H> {
     /// The next handler answered 101, or opened the tunnel that CONNECT asks for: what follows its head is no
     /// HTTP body.
     fn is_upgrade(&self) -> bool {
-        let tunnel = self.client_sent_connect && (200..300).contains(&self.host.status());
-        self.answered && (tunnel || self.host.status() == 101)
+        if !self.answered {
+            return false;
+        }
+        let status = self.host.status();
+        status == 101 || self.client_sent_connect && (200..300).contains(&status)
     }
 }

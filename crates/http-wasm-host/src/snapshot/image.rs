@@ -10,7 +10,7 @@ use wasmtime_wizer::{InstanceState, ModuleContext, SnapshotVal, ValType, Wizer};
 use super::gate::{self, Refusal};
 use super::{Snapshot, SnapshotFacts, cache};
 use crate::abi::Features;
-use crate::engine::{SharedCode, block_on};
+use crate::engine::{self, SharedCode, block_on};
 use crate::error::{Error, LoadError};
 use crate::host::Host;
 use crate::instance::Startup;
@@ -72,7 +72,7 @@ impl Source<'_> {
         let run = block_on(run(self.startup, &pre, &wizer, &context)).map_err(|error| self.failed(&error))?;
         // Configuration, environment and seed are in it.
         let code = engine
-            .private_code(&run.wasm, &shared.limits)
+            .code(&run.wasm, engine::Source::Private, &shared.limits)
             .map_err(|reason| LoadError::Compile { guest: shared.name.clone(), reason })?;
         let facts = SnapshotFacts { start_time: run.start_time, module_bytes: run.wasm.len() };
         Ok(Image { code, features: run.features, clock: run.clock, facts })

@@ -45,9 +45,12 @@ impl Lines {
     }
 
     /// Logs what has no end yet.
+    #[inline]
     pub(super) fn flush(&mut self, speaker: Speaker<'_>) {
-        speaker.say(&self.partial);
-        self.partial.clear();
+        if !self.partial.is_empty() {
+            speaker.say(&self.partial);
+            self.partial.clear();
+        }
     }
 
     fn keep(&mut self, bytes: &[u8], limit: usize) {

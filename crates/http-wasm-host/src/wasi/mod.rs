@@ -75,6 +75,7 @@ impl WasiState {
     }
 
     /// Logs unfinished lines, as nobody knows when the guest will be called again.
+    #[inline]
     pub(crate) fn flush(&mut self, shared: &Shared) {
         self.stdout.flush(Speaker { log: &shared.log, stream: "stdout" });
         self.stderr.flush(Speaker { log: &shared.log, stream: "stderr" });

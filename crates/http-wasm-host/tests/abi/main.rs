@@ -21,6 +21,7 @@ mod memory;
 mod observe;
 mod phases;
 mod pool;
+mod precompiled;
 mod properties;
 mod read_request;
 mod read_response;

@@ -1,0 +1,76 @@
+//! A guest's compiled code in a file, for processes that shall not compile it themselves.
+
+/// What such a file begins with. No WebAssembly, binary or text, begins so.
+const MAGIC: &[u8] = b"\x7fhttp-wasm\0";
+
+/// Changes whenever the code expects something else of the host.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
+
+/// The parts of such a file: the module, as it was given, and its code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Precompiled<'a> {
+    pub(crate) wasm: &'a [u8],
+    /// `None` when it was made by another version.
+    pub(crate) code: Option<&'a [u8]>,
+}
+
+/// Whether these bytes claim to be such a file.
+pub(crate) fn is_precompiled(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC)
+}
+
+impl<'a> Precompiled<'a> {
+    /// The parts of a file. `None` when it is cut off.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let mut rest = bytes.strip_prefix(MAGIC)?;
+        let version = part(&mut rest)?;
+        let wasm = part(&mut rest)?;
+        let code = part(&mut rest)?;
+        Some(Self { wasm, code: (version == VERSION.as_bytes()).then_some(code) })
+    }
+
+    /// A file with these parts.
+    pub(crate) fn write(wasm: &[u8], code: &[u8]) -> Vec<u8> {
+        let mut file = MAGIC.to_vec();
+        for part in [VERSION.as_bytes(), wasm, code] {
+            file.extend((part.len() as u64).to_le_bytes());
+            file.extend(part);
+        }
+        file
+    }
+}
+
+fn part<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
+    let (len, after) = rest.split_first_chunk::<8>()?;
+    let (part, after) = after.split_at_checked(usize::try_from(u64::from_le_bytes(*len)).ok()?)?;
+    *rest = after;
+    Some(part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_can_be_read() {
+        let file = Precompiled::write(b"wasm", b"code");
+        assert!(is_precompiled(&file) && !is_precompiled(b"\0asm"));
+        assert_eq!(Precompiled::parse(&file), Some(Precompiled { wasm: b"wasm", code: Some(b"code") }));
+    }
+
+    #[test]
+    fn a_file_that_is_cut_off_anywhere_is_none() {
+        let file = Precompiled::write(b"wasm", b"code");
+        assert!((0..file.len()).all(|end| Precompiled::parse(&file[..end]).is_none()));
+        let mut huge = file.clone();
+        huge[MAGIC.len()..MAGIC.len() + 8].fill(0xff);
+        assert_eq!(Precompiled::parse(&huge), None);
+    }
+
+    #[test]
+    fn code_of_another_version_is_not_used() {
+        let mut file = Precompiled::write(b"wasm", b"code");
+        file[MAGIC.len() + 8] ^= 1;
+        assert_eq!(Precompiled::parse(&file), Some(Precompiled { wasm: b"wasm", code: None }));
+    }
+}

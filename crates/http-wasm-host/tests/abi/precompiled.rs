@@ -1,0 +1,113 @@
+//! Guests whose code comes from a file, or stays in one.
+
+use http_wasm_host::{Engine, Guest, InMemoryHost, LoadError, Snapshot};
+
+use crate::support::{BUFFER_REQUEST, Probe, Wat, engine, get, number, post, stops};
+
+/// Needs suspension points, memory and a table to be there.
+fn wat() -> Wat {
+    stops("(call $read_all 0 64) (call $note (table.size $t))")
+        .item("(table $t 7 funcref)")
+        .features(BUFFER_REQUEST)
+        .pages(2)
+}
+
+fn precompiled(engine: &Engine) -> Vec<u8> {
+    wat().builder(engine).precompile(wat().text().as_bytes()).unwrap()
+}
+
+#[test]
+fn a_guest_runs_from_precompiled_code_in_slots_and_beyond_them() {
+    let file = precompiled(engine());
+    for slots in [0, 1] {
+        let engine = Engine::builder().slots(slots).build().unwrap();
+        let guest: Guest<InMemoryHost> = wat().builder(&engine).trust_precompiled().load(&file).unwrap();
+        let probe = Probe::new(guest);
+        let first = probe.noted(post(b"hello"));
+        assert_eq!(first.last(), Some(&number(7)));
+        assert_eq!(probe.noted(get()).last(), Some(&number(7)));
+    }
+}
+
+#[test]
+fn precompiled_code_is_refused_without_trust_and_says_so() {
+    match wat().builder(engine()).load::<InMemoryHost>(&precompiled(engine())) {
+        Err(error @ LoadError::Precompiled { .. }) => {
+            assert!(error.to_string().contains("say that you trust it"), "{error}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_precompiled_file_that_is_cut_off_is_refused() {
+    let file = precompiled(engine());
+    for len in [11, 100, file.len() - 1] {
+        match wat().builder(engine()).trust_precompiled().load::<InMemoryHost>(&file[..len]) {
+            Err(error @ LoadError::Precompiled { .. }) => {
+                assert!(error.to_string().contains("cut off"), "{error}");
+            }
+            other => panic!("{len}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn precompiled_code_that_does_not_fit_is_compiled_again() {
+    let mut file = precompiled(engine());
+    // The version stands at the beginning, with its length in eight bytes before it.
+    let version = file.windows(4).position(|bytes| bytes == b"\0asm").unwrap() - 9;
+    file[version] ^= 1;
+    let guest: Guest<InMemoryHost> = wat().builder(engine()).trust_precompiled().load(&file).unwrap();
+    assert_eq!(Probe::new(guest).noted(get()).last(), Some(&number(7)));
+}
+
+#[test]
+fn an_invalid_guest_cannot_be_precompiled() {
+    let error = wat().builder(engine()).precompile(b"(module)").unwrap_err();
+    assert!(matches!(error, LoadError::Invalid { .. }), "{error}");
+}
+
+#[test]
+fn a_precompiled_guest_can_have_a_snapshot() {
+    let wat = wat().on_initialize("(drop (memory.grow 1))");
+    let file = wat.builder(engine()).precompile(wat.text().as_bytes()).unwrap();
+    let builder = wat.builder(engine()).trust_precompiled().snapshot(Snapshot::On);
+    let guest: Guest<InMemoryHost> = builder.load(&file).unwrap();
+    assert_eq!(guest.facts().memory_bytes, 3 * 64 * 1024);
+}
+
+#[test]
+fn code_is_kept_on_disk_where_a_directory_is_given_but_for_snapshots() {
+    let directory = tempfile::tempdir().unwrap();
+    let files = || walk(directory.path()).len();
+    let load = |snapshot, config: &[u8]| {
+        let engine = Engine::builder().code_cache(directory.path()).build().unwrap();
+        let wat = wat().on_initialize("(drop (call $get_config BUF LIMIT))").config(config);
+        let guest: Guest<InMemoryHost> =
+            wat.builder(&engine).snapshot(snapshot).load(wat.text().as_bytes()).unwrap();
+        assert_eq!(Probe::new(guest).noted(get()).last(), Some(&number(7)));
+    };
+    load(Snapshot::Off, b"one");
+    crate::support::eventually("the code is on disk", || files() == 1);
+    load(Snapshot::Off, b"two");
+    // The module whose start-up is run for a snapshot is kept. What comes out of that has the configuration in it, and is not.
+    load(Snapshot::On, b"one");
+    crate::support::eventually("that code is on disk, too", || files() == 2);
+    load(Snapshot::On, b"two");
+    assert_eq!(files(), 2);
+}
+
+/// The modules under `directory`. What else lies there counts how often they are used.
+fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => found.extend(walk(&path)),
+            false if path.extension().is_none() => found.push(path),
+            false => {}
+        }
+    }
+    found
+}
