@@ -37,7 +37,8 @@ pub struct Limits {
     /// Linear memory of one instance, all its memories together. Growing past it fails inside the guest. Default 256 MiB.
     /// Per instance.
     pub memory_bytes: usize,
-    /// Elements of one instance's tables together. Default 1,000,000 (each costs the host eight bytes). Per instance.
+    /// Elements of one instance's tables together. Default 100,000: toolchains emit one for each function that is called through a
+    /// pointer. With more, instances of this guest find no [slot](crate::EngineBuilder::slots). Per instance.
     pub table_elements: usize,
     /// Time that the guest may compute in one phase without waiting for the host. Default 1 s.
     pub deadline: Duration,
@@ -63,7 +64,7 @@ impl Default for Limits {
             log_rate: 1_000,
             config_bytes: 16 * MIB,
             memory_bytes: 256 * MIB,
-            table_elements: 1_000_000,
+            table_elements: 100_000,
             deadline: Duration::from_secs(1),
             total: Duration::from_secs(300),
             retained_growth: 64 * MIB,

@@ -61,7 +61,7 @@ fn a_module_that_no_slot_has_room_for_works_too() {
     let engine = engine(|builder| builder.slots(4));
     for item in [
         "(memory $second 1)",
-        "(table 200000 funcref)",
+        "(table 90000 funcref)",
         "(table 1 funcref) (table 1 funcref) (table 1 funcref)",
     ] {
         let probe = load(&engine, &guest().item(item));
