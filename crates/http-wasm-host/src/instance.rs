@@ -94,7 +94,10 @@ impl<H: Host> Blueprint<H> {
         let mut store = Store::new(self.engine.wasm(), state);
         store.limiter(|state| &mut state.limits);
         store.epoch_deadline_callback(suspend::on_epoch);
-        let instance = self.start(&mut store).await.map_err(failed)?;
+        // Its computing is counted in `start`; this is for one that sleeps.
+        let limit = self.calls.startup_deadline.duration;
+        let started = Box::pin(self.engine.within(limit, self.start(&mut store))).await;
+        let instance = started.unwrap_or_else(|| Err(Stop::Took(limit).into())).map_err(failed)?;
         let memory = instance.get_memory(&mut store, "memory");
         store.data_mut().memory = memory;
         store.data_mut().flush_output();
