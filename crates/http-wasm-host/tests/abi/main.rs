@@ -22,6 +22,7 @@ mod read_response;
 mod request_trailers;
 mod response_trailers;
 mod runtime;
+mod soak;
 mod special_headers;
 mod startup;
 mod status;
