@@ -4,6 +4,7 @@ mod backends;
 mod command_line;
 
 mod guests;
+mod hostile;
 mod proxy;
 mod shutdown;
 mod streaming;
