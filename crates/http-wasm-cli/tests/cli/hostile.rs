@@ -1,6 +1,8 @@
 //! Guests that mean harm, each behind a path of its own in one running server. Whatever they do, the server lives, the requests
 //! beside them are answered, and their clients learn nothing.
 
+#![expect(clippy::print_stdout, reason = "figures, for whoever makes it run for longer")]
+
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

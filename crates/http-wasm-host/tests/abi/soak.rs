@@ -1,6 +1,8 @@
 //! Guests that are replaced again and again under traffic, as by a gateway that reloads its configuration. A process of its own:
 //! what the other tests hold doesn't count.
 
+#![expect(clippy::print_stdout, reason = "figures, for whoever makes it run for longer")]
+
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};

@@ -1,6 +1,8 @@
 //! Guests of every kind in one server at once, healthy and not, under load from clients of which many hang up. A process of its own:
 //! what the other tests hold doesn't count.
 
+#![expect(clippy::print_stdout, reason = "figures, for whoever makes it run for longer")]
+
 use std::convert::Infallible;
 use std::process::Command;
 use std::sync::Arc;
