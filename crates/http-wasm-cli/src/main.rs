@@ -22,6 +22,10 @@ use crate::args::Args;
 use crate::config::Command;
 use crate::failure::Failure;
 
+/// The system's keeps what a burst has left behind, in each of its arenas; this one gives it back, and is faster.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match run(Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,

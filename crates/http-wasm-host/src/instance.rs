@@ -131,6 +131,17 @@ impl Startup {
         store: &mut Store<State<H>>,
         pre: &InstancePre<State<H>>,
     ) -> wasmtime::Result<wasmtime::Instance> {
+        // Its computing is counted where it runs; this is for one that sleeps.
+        let limit = self.calls.startup_deadline.duration;
+        let started = self.engine.within(limit, self.run(store, pre)).await;
+        started.unwrap_or_else(|| Err(Stop::Took(limit).into()))
+    }
+
+    async fn run<H: Host>(
+        &self,
+        store: &mut Store<State<H>>,
+        pre: &InstancePre<State<H>>,
+    ) -> wasmtime::Result<wasmtime::Instance> {
         let calls = &self.calls;
         let ticks = store.data_mut().suspension.begin(Mode::Fiber, calls.startup_deadline);
         store.set_epoch_deadline(ticks);

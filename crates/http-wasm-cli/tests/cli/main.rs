@@ -5,6 +5,7 @@ mod bench;
 mod command_line;
 mod config;
 mod guests;
+mod hostile;
 mod proxy;
 mod shutdown;
 mod streaming;

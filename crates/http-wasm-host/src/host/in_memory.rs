@@ -175,6 +175,11 @@ impl Fed {
         self.ended && self.chunks.is_empty() && self.trailers.is_none()
     }
 
+    /// The number of bytes still to come, if nothing comes after them.
+    fn len(&self) -> Option<usize> {
+        (self.ended && self.trailers.is_none()).then(|| self.chunks.len())
+    }
+
     fn wake(&mut self) {
         if let Some(reader) = self.reader.take() {
             reader.wake();
@@ -290,13 +295,12 @@ impl Host for InMemoryHost {
 
     fn body_remaining(&self, message: BodyKind) -> Option<u64> {
         let message = self.message(message);
-        match &message.rest {
-            None => Some(message.first.len() as u64),
-            Some(feed) => {
-                let fed = feed.lock();
-                fed.ended.then(|| (message.first.len() + fed.chunks.len()) as u64)
-            }
-        }
+        let first = message.first.len();
+        let len = match &message.rest {
+            None => Some(first),
+            Some(feed) => feed.lock().len().map(|rest| first + rest),
+        };
+        len.filter(|_| message.trailers.is_none()).map(|len| len as u64)
     }
 
     fn set_body(&mut self, message: BodyKind, body: Outgoing) {

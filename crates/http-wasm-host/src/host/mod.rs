@@ -98,7 +98,8 @@ pub trait Host: Send + 'static {
     /// Whether [`Host::poll_body`] would answer `None` at once. `false` may also mean that it is not known yet.
     fn body_ended(&self, message: BodyKind) -> bool;
 
-    /// How many bytes of the body are still to come, if known.
+    /// How many bytes of the body are still to come, if known. `None` where trailers follow, if that is known:
+    /// a message with a length has no place for them.
     fn body_remaining(&self, message: BodyKind) -> Option<u64>;
 
     /// Replaces a message's body by `body`, which may go on with the unread rest of the current one.

@@ -29,6 +29,7 @@ mod request_trailers;
 mod response_trailers;
 mod runtime;
 mod snapshot;
+mod soak;
 mod special_headers;
 mod startup;
 mod status;

@@ -50,6 +50,7 @@ fn trailers_pass_behind_a_body_that_was_read_in_part() {
     for (features, left) in [(0, "cdef"), (BUFFER_REQUEST, "abcdef")] {
         let probe = proceeds("(call $read 0 2)").features(features).load();
         probe.run(request(), |next| {
+            assert_eq!(framing(&next.request)[0], None, "a length would leave no place for them");
             let (body, trailers) = taken(next);
             assert_eq!(
                 (&body[..], trailers),

@@ -88,6 +88,26 @@ fn an_endless_loop_at_start_up_is_a_load_error() {
 }
 
 #[test]
+fn a_start_up_that_sleeps_for_ever_is_a_load_error() {
+    // A clock's subscription: a relative time of centuries.
+    let wat = r#"(module
+        (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
+        (memory (export "memory") 1)
+        (data (i32.const 16) "\01")
+        (data (i32.const 24) "\ff\ff\ff\ff\ff\ff\ff\7f")
+        (func (export "_initialize")
+          (drop (call $poll (i32.const 0) (i32.const 100) (i32.const 1) (i32.const 200))))
+        (func (export "handle_request") (result i64) (i64.const 1))
+        (func (export "handle_response") (param i32 i32)))"#;
+    let limits = Limits { startup_deadline: Duration::from_millis(50), ..Limits::default() };
+    match Guest::<InMemoryHost>::builder(engine()).limits(limits).load::<InMemoryHost>(wat.as_bytes()) {
+        Err(LoadError::Start(error)) => assert_eq!(error.kind(), ErrorKind::Deadline, "{error}"),
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("it was loaded"),
+    }
+}
+
+#[test]
 fn start_up_has_a_deadline_of_its_own() {
     let limits = Limits { deadline: Duration::from_millis(5), ..Limits::default() };
     // Some 100 ms.

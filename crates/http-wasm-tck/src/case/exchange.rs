@@ -7,7 +7,7 @@ use crate::backend::{ANSWER, ID, Reply};
 use crate::client::Request;
 use crate::guest::Function;
 use crate::payload::Payload;
-use crate::script::{Mode, Script, script};
+use crate::script::{AFTER_HEADER, BEFORE_HEADER, Mode, Script, script};
 use crate::text::to_hex;
 use crate::wire::Framing;
 
@@ -187,8 +187,8 @@ impl Exchange {
         };
         header("x-tck-case", case.to_owned());
         header(ID, id.clone());
-        header("x-tck-script", to_hex(&before.compile(Mode::Report)));
-        header("x-tck-script-r", to_hex(&after));
+        header(BEFORE_HEADER, to_hex(&before.compile(Mode::Report)));
+        header(AFTER_HEADER, to_hex(&after));
         if self.reply != Reply::default() {
             header(ANSWER, self.reply.encode());
         }

@@ -6,7 +6,7 @@
 mod verbs;
 
 use crate::guest::Function;
-use crate::text::shown;
+use crate::text::{shown, to_hex};
 
 /// Header kinds of the ABI.
 pub const REQUEST: u32 = 0;
@@ -16,6 +16,11 @@ pub const RESPONSE: u32 = 1;
 pub const REQUEST_TRAILERS: u32 = 2;
 /// The response's trailers.
 pub const RESPONSE_TRAILERS: u32 = 3;
+
+/// The request header with the script for `handle_request`.
+pub const BEFORE_HEADER: &str = "x-tck-script";
+/// The request header with the script for `handle_response`.
+pub const AFTER_HEADER: &str = "x-tck-script-r";
 
 /// An operand.
 #[derive(Clone, Debug)]
@@ -192,6 +197,11 @@ impl Script {
         args.iter().for_each(|arg| operand(&mut bytes, arg));
         self.steps.push(Step::Op(bytes));
         self
+    }
+
+    /// What stands in a script's header for a guest that reports nothing, and traps where an expectation fails.
+    pub fn to_header(&self) -> String {
+        to_hex(&self.compile(Mode::Expect))
     }
 
     /// The bytes for the guest.

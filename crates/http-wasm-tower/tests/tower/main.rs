@@ -2,6 +2,7 @@
 
 mod bodies;
 mod chain;
+mod chaos;
 mod contract;
 mod examples;
 mod fail_open;

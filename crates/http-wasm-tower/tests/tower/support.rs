@@ -192,22 +192,32 @@ where
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let addr = listener.local_addr().expect("a bound listener has an address");
-    tokio::spawn(async move {
-        while let Ok((connection, client)) = listener.accept().await {
-            let service = service.clone().map_request(move |mut request: Request<_>| {
-                request.extensions_mut().insert(SourceAddr(client));
-                request
-            });
-            tokio::spawn(async move {
-                let mut server = auto::Builder::new(TokioExecutor::new());
-                server.http2().enable_connect_protocol();
-                let service = TowerToHyperService::new(service);
-                // Clients here break their connections on purpose.
-                let _ = server.serve_connection_with_upgrades(TokioIo::new(connection), service).await;
-            });
-        }
-    });
+    tokio::spawn(serve_on(listener, service));
     addr
+}
+
+/// The same on this listener, until dropped.
+pub(crate) async fn serve_on<S, B>(listener: TcpListener, service: S)
+where
+    S: Service<Request<hyper::body::Incoming>, Response = Response<B>> + Clone + Send + Sync + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    while let Ok((connection, client)) = listener.accept().await {
+        let service = service.clone().map_request(move |mut request: Request<_>| {
+            request.extensions_mut().insert(SourceAddr(client));
+            request
+        });
+        tokio::spawn(async move {
+            let mut server = auto::Builder::new(TokioExecutor::new());
+            server.http2().enable_connect_protocol();
+            let service = TowerToHyperService::new(service);
+            // Clients here break their connections on purpose.
+            let _ = server.serve_connection_with_upgrades(TokioIo::new(connection), service).await;
+        });
+    }
 }
 
 /// Serves a guest in front of a service.

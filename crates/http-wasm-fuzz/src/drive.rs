@@ -1,0 +1,102 @@
+//! Polling by hand: clean-ups run when the target says so, and a wait that nothing can end is found.
+
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use http_wasm_host::{Runtime, Task};
+
+/// Keeps clean-up calls until [`CleanUps::run`].
+#[derive(Clone, Default)]
+pub(crate) struct CleanUps(Arc<Mutex<Vec<Task>>>);
+
+impl CleanUps {
+    /// Runs all that has been asked for.
+    pub(crate) fn run(&self) {
+        let tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        for task in tasks {
+            // Nothing is left to arrive by now, so a clean-up has nothing to wait for.
+            assert!(drive(task, usize::MAX, || false).is_some());
+        }
+    }
+}
+
+impl Runtime for CleanUps {
+    fn spawn(&self, task: Task) -> Result<(), Task> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(task);
+        Ok(())
+    }
+
+    fn sleep(&self, _: Duration) -> Option<Task> {
+        None
+    }
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Polls `future` to its end, or drops it at its `waits`-th wait. `arrive` brings on what it may be waiting for, and answers
+/// whether there was anything.
+///
+/// # Panics
+/// When it waits for something that can't come.
+pub(crate) fn drive<F: Future>(
+    future: F,
+    mut waits: usize,
+    mut arrive: impl FnMut() -> bool,
+) -> Option<F::Output> {
+    let mut future = pin!(future);
+    let woken = Arc::new(Woken::default());
+    let waker = Waker::from(woken.clone());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return Some(output);
+        }
+        waits = waits.checked_sub(1)?;
+        if !woken.0.swap(false, Ordering::Relaxed) {
+            assert!(arrive(), "waits for something that can't come");
+            assert!(woken.0.swap(false, Ordering::Relaxed), "what has arrived woke nobody");
+        }
+    }
+}
+
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        *self.rung.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.changed.notify_one();
+    }
+}
+
+/// Polls `future` to its end while other threads keep the time.
+///
+/// # Panics
+/// When it waits for longer than `patience`.
+pub(crate) fn wait<F: Future>(future: F, patience: Duration) -> F::Output {
+    let mut future = pin!(future);
+    let bell = Arc::new(Bell::default());
+    let waker = Waker::from(bell.clone());
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        let rung = bell.rung.lock().unwrap_or_else(PoisonError::into_inner);
+        let waited = bell.changed.wait_timeout_while(rung, patience, |rung| !*rung);
+        let (mut rung, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        assert!(!timeout.timed_out(), "waits for longer than {patience:?}");
+        *rung = false;
+    }
+}

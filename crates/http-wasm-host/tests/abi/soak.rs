@@ -1,0 +1,140 @@
+//! Guests that are replaced again and again under traffic, as by a gateway that reloads its configuration. A process of its own:
+//! what the other tests hold doesn't count.
+
+#![expect(clippy::print_stdout, reason = "figures, for whoever makes it run for longer")]
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use http_wasm_host::{Engine, Guest, InMemoryHost, Outcome};
+
+use crate::support::{block_on, eventually};
+
+/// How many guests are loaded at once.
+const GUESTS: usize = 80;
+
+/// How many are loaded and dropped in all: enough to see a leak of a whole guest, in seconds.
+const CYCLES: usize = 400;
+
+/// For a longer run.
+const CYCLES_VARIABLE: &str = "HTTP_WASM_SOAK_CYCLES";
+
+/// Threads that send requests all the time.
+const CLIENTS: usize = 2;
+
+#[test]
+fn guests_that_are_replaced_under_traffic_leave_nothing_behind() {
+    let this = std::env::current_exe().expect("a test has a binary");
+    let arguments = ["soak::alone", "--exact", "--ignored", "--nocapture"];
+    let output = Command::new(this).args(arguments).output().expect("the binary starts");
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.contains("1 passed"), "{said}");
+    println!("{said}");
+}
+
+#[test]
+#[ignore = "started by the test above, in a process of its own"]
+fn alone() {
+    let cycles = std::env::var(CYCLES_VARIABLE).map_or(CYCLES, |cycles| cycles.parse().expect("a number"));
+    let engine = Engine::new().expect("an engine can be made");
+    // They name themselves when they begin; where the system tells nothing, this is all there is to see.
+    eventually("the engine's thread is seen", || threads() > 0 || resident().is_none());
+    let guests: Vec<_> = (0..GUESTS).map(|slot| Mutex::new(load(&engine, slot))).collect();
+    let answered = AtomicU64::new(0);
+    let over = AtomicBool::new(false);
+    let mut resident_then = None;
+    std::thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let (guests, over, answered) = (&guests, &over, &answered);
+            scope.spawn(move || {
+                for request in client.. {
+                    if over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    exchange(&guests[request * 7 % GUESTS], request);
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        for cycle in 0..cycles {
+            if cycle == cycles / 5 {
+                resident_then = resident();
+            }
+            let new = load(&engine, cycle);
+            let old = std::mem::replace(&mut *lock(&guests[cycle % GUESTS]), new);
+            // Once the requests that still have it are through, all its instances lie idle, and go with it.
+            eventually("no instance is in use", || old.stats().idle == old.stats().live);
+        }
+        over.store(true, Ordering::Relaxed);
+    });
+    let resident_now = resident();
+    let answered = answered.into_inner();
+    println!(
+        "{cycles} loads, {answered} requests, KiB resident after a fifth and at the end: {resident_then:?}, {resident_now:?}"
+    );
+    assert!(answered > cycles as u64, "no traffic: {answered} requests");
+    if let (Some(then), Some(now)) = (resident_then, resident_now) {
+        assert!(
+            now <= then + then / 10 + 4096,
+            "{now} KiB are resident, {then} KiB were after a fifth of the run"
+        );
+    }
+    // The clock's thread ends with the last module and the last instance, whoever holds it.
+    drop((guests, engine));
+    eventually("no thread of the engine is left", || threads() == 0);
+}
+
+/// A guest unlike all others.
+fn load(engine: &Engine, number: usize) -> Guest<InMemoryHost> {
+    let wat = format!(
+        r#"(module
+            (import "http_handler" "set_header_value" (func $set (param i32 i32 i32 i32 i32)))
+            (memory (export "memory") 2)
+            (global $number i32 (i32.const {number}))
+            (data (i32.const 0) "x-number{number}")
+            (func (export "handle_request") (result i64)
+              (memory.fill (i32.const 1024) (global.get $number) (i32.const 65536))
+              (call $set (i32.const 0) (i32.const 0) (i32.const 8) (i32.const 8) (i32.const {len}))
+              (i64.const 1))
+            (func (export "handle_response") (param i32 i32)))"#,
+        len = number.to_string().len()
+    );
+    Guest::load(engine, wat.as_bytes()).expect("it is a guest")
+}
+
+/// A request through whatever guest is in the slot. Every third client is gone before the answer.
+fn exchange(slot: &Mutex<Guest<InMemoryHost>>, request: usize) {
+    let guest = lock(slot).clone();
+    match block_on(guest.handle_request(InMemoryHost::new("GET", "/"))) {
+        Ok(Outcome::Next(mut pinned)) => {
+            assert!(pinned.host_mut().request.headers.contains(b"x-number"));
+            if request.is_multiple_of(3) {
+                drop(pinned);
+                // Clients that never wait outrun the thread that cleans up, and each needs another instance meanwhile.
+                eventually("most instances are cleaned up", || guest.stats().live <= guest.stats().idle + 4);
+            } else {
+                block_on(pinned.handle_response()).expect("it does nothing");
+            }
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Memory that this process has in use, in KiB, where the system tells.
+fn resident() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Threads of the core, where the system tells. Those that compile are the process's own, and stay.
+fn threads() -> usize {
+    let Ok(tasks) = std::fs::read_dir("/proc/self/task") else { return 0 };
+    let names = tasks.flatten().filter_map(|task| std::fs::read_to_string(task.path().join("comm")).ok());
+    names.filter(|name| name.starts_with("http-wasm-")).count()
+}
