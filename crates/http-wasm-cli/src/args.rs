@@ -13,6 +13,7 @@ use http_wasm_tck::run::LaunchCommand;
 use http_wasm_tower::Mount;
 
 use crate::config::{EnvVar, Upstream, parse_mount};
+use crate::guest_args::GuestArgs;
 
 /// Runs http-wasm guests: HTTP handlers compiled to WebAssembly.
 #[derive(Debug, Parser)]
@@ -33,6 +34,11 @@ pub(crate) enum CommandArgs {
     Config(ConfigArgs),
     /// Check a guest file: is it valid, what does it need, what is wrong with it
     Check(CheckArgs),
+    /// Compile a guest file ahead, for servers that shall not compile it themselves
+    ///
+    /// The result holds machine code for processors like this machine's. `serve --trust-precompiled` loads it with the same version of this command;
+    /// another version compiles the guest anew, as it is in the file too.
+    Compile(CompileArgs),
     /// Measure what a guest costs, in process: each phase, its host calls, a new instance, requests per second
     ///
     /// Nothing goes over a network: requests are made in memory, and those that the guest passes on are answered with `hello
@@ -76,6 +82,9 @@ pub(crate) struct ServeArgs {
     /// Requests that may be on their way to a response at once; further ones get 503 with `Retry-After`
     #[arg(long, value_name = "COUNT", default_value = "4096", value_parser = parse_count)]
     pub(crate) max_requests: NonZeroU32,
+
+    #[command(flatten)]
+    pub(crate) each_guest: GuestArgs,
 
     /// Format of the log on stderr; RUST_LOG chooses what is logged, `info` when unset
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Pretty)]
@@ -129,6 +138,17 @@ pub(crate) struct CheckArgs {
     /// Print the report as JSON [default: as text]
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompileArgs {
+    /// Guest to compile, a .wasm or .wat file
+    #[arg(value_name = "FILE")]
+    pub(crate) guest: PathBuf,
+
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
 }
 
 /// What may be in a snapshot.

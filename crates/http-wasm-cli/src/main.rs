@@ -3,10 +3,12 @@
 mod args;
 mod bench;
 mod check;
+mod compile;
 mod config;
 mod config_command;
 mod failure;
 mod guest;
+mod guest_args;
 mod logging;
 mod serve;
 mod tck;
@@ -46,6 +48,7 @@ fn run(args: Args) -> Result<(), Failure> {
         Command::Config(command) => block_on(config_command::run(command)),
         Command::Check(check) => check::run(&check),
         Command::Bench(bench) => bench::run(&bench),
+        Command::Compile(args) => compile::run(&args),
         Command::Tck(args) => block_on(tck::run(args)),
     }
 }

@@ -85,7 +85,12 @@ fn engine(config: &Config) -> Result<Engine, StartError> {
     let server = &config.server;
     let memory = server.guest_memory_budget.map_or_else(default_memory_budget, |size| size.bytes());
     let slots = server.max_requests.get().clamp(1_000, 10_000);
-    Ok(http_wasm_tower::engine_builder().slots(slots).memory_budget(memory).build()?)
+    let engine = http_wasm_tower::engine_builder().slots(slots).memory_budget(memory);
+    Ok(match &server.code_cache {
+        Some(directory) => engine.code_cache(directory),
+        None => engine,
+    }
+    .build()?)
 }
 
 /// Half of the memory that this process may have: the machine's, or what its control group allows.

@@ -82,6 +82,7 @@ fn load_one(engine: &Engine, name: &str, guest: &config::Guest) -> Result<Guest,
 
 /// Hands a guest's settings over to the core.
 fn apply_guest_settings(builder: GuestBuilder, guest: &config::Guest) -> GuestBuilder {
+    let builder = if guest.trust_precompiled { builder.trust_precompiled() } else { builder };
     builder
         .limits((&guest.limits).into())
         .pool((&guest.pool).into())

@@ -10,7 +10,7 @@ use std::time::Duration;
 use http_wasm_tower::Snapshot;
 use thiserror::Error;
 
-use crate::args::{Args, BenchArgs, CheckArgs, CommandArgs, ConfigCommand, GrantArgs, TckArgs};
+use crate::args::{Args, BenchArgs, CheckArgs, CommandArgs, CompileArgs, ConfigCommand, GrantArgs, TckArgs};
 use crate::bench::SampleRequest;
 use crate::failure::plain;
 
@@ -25,6 +25,7 @@ pub(crate) enum Command {
     Config(ConfigCommand),
     Check(Check),
     Bench(Bench),
+    Compile(CompileArgs),
     Tck(TckArgs),
 }
 
@@ -89,6 +90,7 @@ impl Command {
             CommandArgs::Config(args) => Ok(Self::Config(args.command)),
             CommandArgs::Check(args) => Check::resolve(args).map(Self::Check),
             CommandArgs::Bench(args) => Bench::resolve(args).map(Self::Bench),
+            CommandArgs::Compile(args) => Ok(Self::Compile(args)),
             CommandArgs::Tck(args) => Ok(Self::Tck(args)),
         }
     }

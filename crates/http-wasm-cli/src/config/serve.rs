@@ -38,6 +38,7 @@ impl Serve {
             ..Config::default()
         };
         config.server.max_requests = args.max_requests;
+        args.each_guest.apply_to_server(&mut config.server);
         config.server.drain_timeout = AnyTime(args.shutdown_timeout);
 
         let mut route = Route { name: Some("default".to_owned().into()), ..Route::default() };
@@ -56,7 +57,8 @@ impl Serve {
         }
         let grants = resolve_grants(args.grants)?;
         let mut configs = args.guest_configs.into_iter();
-        let mut add = |name: String, guest: Guest| {
+        let mut add = |name: String, mut guest: Guest| {
+            args.each_guest.apply(&mut guest);
             let name = unused(&config, name);
             route.guests.push(name.clone().into());
             config.guests.insert(name, guest.into());

@@ -6,16 +6,12 @@ use std::process::Output;
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use crate::support::run;
+use crate::support::{path, run};
 
 fn file(suffix: &str, content: &[u8]) -> NamedTempFile {
     let mut file = tempfile::Builder::new().suffix(suffix).tempfile().expect("a temporary file");
     file.write_all(content).expect("the file takes it");
     file
-}
-
-fn path(file: &NamedTempFile) -> &str {
-    file.path().to_str().expect("a path of ours is text")
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -1,22 +1,9 @@
 //! Guests in front of a backend, and `check`.
 
-use std::io::Write as _;
-
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use crate::support::{Server, echoed, exchange, run, values};
-
-/// A guest file that lives as long as this.
-fn guest(wat: &str) -> NamedTempFile {
-    let mut file = tempfile::Builder::new().suffix(".wat").tempfile().expect("a temporary file");
-    file.write_all(wat.as_bytes()).expect("the file takes it");
-    file
-}
-
-fn path(file: &NamedTempFile) -> &str {
-    file.path().to_str().expect("a path of ours is text")
-}
+use crate::support::{Server, echoed, exchange, guest, path, run, values};
 
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")

@@ -7,6 +7,7 @@ mod config;
 mod guests;
 mod hostile;
 mod proxy;
+mod settings;
 mod shutdown;
 mod streaming;
 mod support;

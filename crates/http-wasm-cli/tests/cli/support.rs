@@ -1,6 +1,6 @@
 //! The binary as a child process, and clients and upstreams that see every byte.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
+use tempfile::NamedTempFile;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -23,6 +24,17 @@ pub(crate) fn http_wasm() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_http-wasm"));
     command.env_remove("RUST_LOG").stdin(Stdio::null());
     command
+}
+
+/// A guest file that lives as long as this.
+pub(crate) fn guest(wat: &str) -> NamedTempFile {
+    let mut file = tempfile::Builder::new().suffix(".wat").tempfile().expect("a temporary file");
+    file.write_all(wat.as_bytes()).expect("the file takes it");
+    file
+}
+
+pub(crate) fn path(file: &NamedTempFile) -> &str {
+    file.path().to_str().expect("a path of ours is text")
 }
 
 /// Runs the binary to its end.
@@ -42,10 +54,19 @@ impl Server {
         Self::of(http_wasm().args(["serve", "--listen", "127.0.0.1:0"]).args(args))
     }
 
+    /// The same, with its log in a file.
+    pub(crate) fn with_log(args: &[&str], log: &NamedTempFile) -> Self {
+        let log = log.reopen().expect("the file is there");
+        Self::spawn(http_wasm().args(["serve", "--listen", "127.0.0.1:0"]).args(args).stderr(log))
+    }
+
     /// A command that says where it listens.
     pub(crate) fn of(command: &mut Command) -> Self {
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary starts");
+        Self::spawn(command.stderr(Stdio::null()))
+    }
+
+    fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("stdout is readable");

@@ -22,6 +22,9 @@ pub struct Server {
     /// Memory that the instances of all guests may have together; past it, requests that need another one get 503 with
     /// `Retry-After`. Absent, half of what the machine, or the process's control group, has.
     pub guest_memory_budget: Option<Size>,
+    /// Directory in which compiled guests are kept from one start to the next. Who can write there can run code in the gateway.
+    /// Absent, each start compiles them.
+    pub code_cache: Option<PathBuf>,
 }
 
 impl Default for Server {
@@ -30,11 +33,12 @@ impl Default for Server {
             drain_timeout: AnyTime(Duration::from_secs(30)),
             max_requests: NonZeroU32::new(4096).expect("4096 is not 0"),
             guest_memory_budget: None,
+            code_cache: None,
         }
     }
 }
 
-section! { Server { drain_timeout, max_requests, guest_memory_budget } }
+section! { Server { drain_timeout, max_requests, guest_memory_budget, code_cache } }
 
 /// The listener for operators: probes, metrics, status, reload.
 #[derive(Debug, Clone, Serialize, JsonSchema)]

@@ -1,6 +1,7 @@
 //! Durations and sizes.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -22,6 +23,16 @@ impl Time {
     /// So many seconds.
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
+    }
+}
+
+/// As it stands in a configuration file, without the quotes.
+impl FromStr for Time {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let time = humantime::parse_duration(text).ok().filter(|time| !time.is_zero());
+        time.map(Self).ok_or_else(|| format!("expected {A_TIME}, and not 0"))
     }
 }
 
@@ -61,6 +72,16 @@ impl Size {
     /// So many bytes, as the library code counts them.
     pub fn bytes(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+/// As it stands in a configuration file, without the quotes.
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let size = text.parse::<ByteSize>().ok().filter(|size| size.0 > 0);
+        size.map(|size| Self(size.0)).ok_or_else(|| format!("expected {A_SIZE}, and not 0"))
     }
 }
 

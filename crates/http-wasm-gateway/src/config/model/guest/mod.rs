@@ -46,13 +46,17 @@ pub struct Guest {
     pub on_failure: OnFailure,
     /// Whether new instances start from a picture of an initialised one.
     pub snapshot: Snapshot,
+    /// Whether its file may be one of `http-wasm compile`. That holds machine code, which is run as it is: only for a file that
+    /// nobody else can write to.
+    pub trust_precompiled: bool,
     /// Whether the gateway starts without it when it can't be loaded. Its routes are answered with 503 then.
     pub optional: bool,
 }
 
 section! {
     Guest {
-        path, sha256, config, config_file, args, env, mounts, limits, pool, on_failure, snapshot, optional
+        path, sha256, config, config_file, args, env, mounts, limits, pool, on_failure, snapshot,
+        trust_precompiled, optional
     }
     need ["path"]
     at_most_one_of ["config", "config_file"]
