@@ -132,7 +132,7 @@ impl Startup {
         pre: &InstancePre<State<H>>,
     ) -> wasmtime::Result<wasmtime::Instance> {
         // Its computing is counted where it runs; this is for one that sleeps.
-        let limit = self.calls.startup_deadline.duration;
+        let limit = self.calls.startup_deadline.duration.saturating_mul(2);
         let started = self.engine.within(limit, self.run(store, pre)).await;
         started.unwrap_or_else(|| Err(Stop::Took(limit).into()))
     }

@@ -48,7 +48,7 @@ pub struct Limits {
     /// Memory by which an instance may have grown since its start and still go back to the pool. One that has grown
     /// further is dropped, so that a burst's memory comes back. Default 64 MiB. Per instance.
     pub retained_growth: usize,
-    /// The same as `deadline` for the making of an instance, which may not sleep for longer either: there is nothing to
+    /// The same as `deadline` for the making of an instance, which with all its sleeping may take twice that: there is nothing to
     /// wait for. Default 10 s, as interpreters load their runtime there.
     pub startup_deadline: Duration,
 }

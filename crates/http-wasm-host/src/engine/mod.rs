@@ -33,7 +33,7 @@ pub(crate) use self::precompiled::{Precompiled, is_precompiled};
 
 /// Time between two looks at whether a guest has computed for too long. Short enough for an innocent request
 /// beside looping guests to wait a few milliseconds only, long enough for the looks to cost nothing.
-const TICK: Duration = Duration::from_millis(5);
+const TICK: Duration = Duration::from_millis(2);
 
 const GUEST_STACK_BYTES: usize = 512 * 1024;
 
@@ -60,7 +60,7 @@ pub struct EngineBuilder {
 }
 
 /// Slots for instances by default: enough for what a process has in flight as a rule, and each test its own engine.
-const SLOTS: u32 = 1_000;
+const SLOTS: u32 = 500;
 
 impl Engine {
     /// An engine without an executor of its own; see [`Runtime`].
@@ -184,7 +184,8 @@ impl EngineBuilder {
     }
 
     /// Instances that find a slot: making one takes microseconds. Further ones are made all the same, at ten times the
-    /// cost. A slot takes some 200 bytes while it is unused, and 8 GiB of address space. 1,000 by default; 0 for none.
+    /// cost. A slot takes some 200 bytes while it is unused, and 5 GiB of address space: of one engine's default a process has room for
+    /// some fifty. 500 by default; 0 for none.
     pub fn slots(mut self, slots: u32) -> Self {
         self.slots = slots;
         self

@@ -68,9 +68,9 @@ fn slotted(settings: &Settings, slots: u32) -> Config {
     pool.total_core_instances(slots)
         // A store keeps the stack that it has once used.
         .total_stacks(slots)
-        .total_gc_heaps(slots)
-        // Each instance's own, and its garbage-collected heap.
-        .total_memories(slots.saturating_mul(2))
+        // Few guests are of garbage-collected languages; theirs takes a second memory.
+        .total_gc_heaps(slots.div_ceil(4))
+        .total_memories(slots.saturating_add(slots.div_ceil(4)))
         .max_memories_per_module(1)
         .max_tables_per_module(TABLES)
         .total_tables(slots.saturating_mul(TABLES))

@@ -1,8 +1,9 @@
 //! A host in this process: our own, with or without a rule broken, in front of the kit's backend.
 
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 
-use http_wasm_host::Mutation;
+use http_wasm_host::{Engine, Mutation};
 use http_wasm_tower::{Body, FailurePolicy, Guest, HttpWasmLayer, SourceAddr};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
@@ -48,6 +49,12 @@ impl FailurePolicy for OnFailure {
     }
 }
 
+/// One for all hosts: each engine sets address space aside.
+fn engine() -> &'static Engine {
+    static ENGINE: LazyLock<Engine> = LazyLock::new(|| http_wasm_tower::engine().expect("an engine"));
+    &ENGINE
+}
+
 /// Starts a host with this guest on a free port; it serves until the runtime ends.
 pub(crate) async fn start(fault: Fault, wasm: Vec<u8>, backend: SocketAddr) -> SocketAddr {
     let mutation = match fault {
@@ -55,8 +62,7 @@ pub(crate) async fn start(fault: Fault, wasm: Vec<u8>, backend: SocketAddr) -> S
         Fault::None | Fault::Answer(_) => None,
     };
     let load = move || {
-        let engine = http_wasm_tower::engine().expect("an engine");
-        Guest::builder(&engine)
+        Guest::builder(engine())
             .name(format!("{fault:?}"))
             .mutation(mutation)
             .load(&wasm)

@@ -112,9 +112,9 @@ fn a_trap_is_the_same_error_as_without_a_snapshot() {
 fn an_endless_loop_is_the_same_error_as_without_a_snapshot() {
     for start in STARTS {
         let limits = Limits { startup_deadline: Duration::from_millis(50), ..Limits::default() };
-        let [without, with] = start_errors(|| start(guest().limits(limits.clone()), "(loop $l (br $l))"));
-        assert_eq!(with.kind(), ErrorKind::Deadline);
-        assert_eq!(with.to_string(), without.to_string());
+        let errors = start_errors(|| start(guest().limits(limits.clone()), "(loop $l (br $l))"));
+        // On a busy machine the time with all waiting may be over first.
+        assert_eq!(errors.map(|error| error.kind()), [ErrorKind::Deadline; 2]);
     }
 }
 
