@@ -22,6 +22,8 @@ pub struct Server {
     /// Memory that the instances of all guests may have together; past it, requests that need another one get 503 with
     /// `Retry-After`. Absent, half of what the machine, or the process's control group, has.
     pub guest_memory_budget: Option<Size>,
+    /// Whether the configuration is read again when its file, or one that it names, has changed. On SIGHUP it is either way.
+    pub watch_files: bool,
 }
 
 impl Default for Server {
@@ -30,11 +32,12 @@ impl Default for Server {
             drain_timeout: AnyTime(Duration::from_secs(30)),
             max_requests: NonZeroU32::new(4096).expect("4096 is not 0"),
             guest_memory_budget: None,
+            watch_files: true,
         }
     }
 }
 
-section! { Server { drain_timeout, max_requests, guest_memory_budget } }
+section! { Server { drain_timeout, max_requests, guest_memory_budget, watch_files } }
 
 /// The listener for operators: probes, metrics, status, reload.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
