@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use tower::ServiceExt as _;
 
 use crate::backend::plain_text;
 use crate::body::{BoxBody, empty};
@@ -58,8 +57,7 @@ impl Core {
             // have it taken away again.
             remove_nominated(request.headers_mut());
         }
-        let Ok(response) = route.handler.clone().oneshot(request).await;
-        response
+        route.respond(request).await
     }
 }
 
