@@ -51,7 +51,10 @@ fn upstreams(config: &Config, earlier: Option<&Generation>) -> Result<Upstreams,
         let same = earlier.and_then(|earlier| earlier.upstreams.get(name)).filter(|same| same.0 == made_of);
         let proxy = match same {
             Some((_, proxy)) => proxy.clone(),
-            None => Arc::new(Proxy::new(name, upstream)),
+            None => match Proxy::new(name, upstream) {
+                Ok(proxy) => Arc::new(proxy),
+                Err(reason) => return Err(StartError::System(format!("upstream {name}: {reason}"))),
+            },
         };
         Ok((name.clone(), (made_of, proxy)))
     });
