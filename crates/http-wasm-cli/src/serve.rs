@@ -11,7 +11,10 @@ use crate::failure::Failure;
 /// Serves until a signal says stop.
 pub(crate) async fn run(serve: Serve) -> Result<(), Failure> {
     let welcome = serve.shows_welcome;
-    let gateway = Gateway::build(serve.config).await?;
+    let mut gateway = Gateway::build(serve.config).await?;
+    if let Some(file) = serve.file {
+        gateway = gateway.with_file(file);
+    }
     Ok(gateway.serve(|addresses| announce(addresses, welcome)).await?)
 }
 

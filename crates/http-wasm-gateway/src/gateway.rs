@@ -1,39 +1,27 @@
-//! A gateway: what is made of a configuration, and the way of a request through it.
+//! A gateway: what is made of a configuration, and its life from the first address to the last request.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_wasm_tower::Engine;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
-use tokio::sync::Semaphore;
-use tower::ServiceExt as _;
 
-use crate::backend::plain_text;
-use crate::body::{BoxBody, empty};
-use crate::config::{self, Config};
+use crate::config::Config;
+use crate::core::Core;
 use crate::error::{StartError, plain};
-use crate::guests::{self, Loaded};
-use crate::listener::{Answer, Client, Listeners};
-use crate::observe::{Exchange, Observe, observed};
-use crate::proxy::{Proxy, remove_nominated};
-use crate::route::{Handler, Route, Routes, handler};
-use crate::signals::Signals;
+use crate::generation::Generation;
+use crate::listener::Listeners;
+use crate::observe::Observe;
+use crate::reload::{Reloader, Source, follow};
+use crate::signals::{Hangup, Signals};
 
 /// A gateway that is ready to serve: its guests are up.
 pub struct Gateway {
-    config: Config,
     pub(crate) core: Arc<Core>,
-}
-
-/// What requests need, whatever connection they come by.
-pub(crate) struct Core {
-    routes: Routes,
-    /// Requests that may still come in. Each may hold an instance of each guest, and those have no cap of their own.
-    free: Semaphore,
-    observers: Arc<[Arc<dyn Observe>]>,
+    engine: Engine,
+    source: Source,
 }
 
 impl Gateway {
@@ -51,32 +39,83 @@ impl Gateway {
         observers: Vec<Arc<dyn Observe>>,
     ) -> Result<Self, StartError> {
         let engine = engine(&config)?;
-        let guests = guests::load(&engine, &config.guests).await?;
-        let core = Core {
-            routes: routes(&config, &guests),
-            free: Semaphore::new(config.server.max_requests.get() as usize),
-            observers: observers.into(),
-        };
-        Ok(Self { config, core: Arc::new(core) })
+        let source = Source::Value(config.clone().into());
+        let generation = Generation::build(&engine, config, None).await?;
+        Ok(Self { core: Arc::new(Core::new(generation, observers)), engine, source })
     }
 
-    /// Serves until a signal says stop. `ready` is told the addresses as soon as connections are accepted at all of them.
+    /// The same gateway, which reads its configuration from this file whenever it reloads. Without one, it keeps its
+    /// configuration, and reads again only the files that this names.
+    pub fn with_file(mut self, path: PathBuf) -> Self {
+        self.source = Source::File(path);
+        self
+    }
+
+    /// Listens on all addresses. From here on connections are accepted and requests answered, until all that came of it is dropped.
+    ///
+    /// # Errors
+    /// When the system refuses an address.
+    pub async fn bind(self) -> Result<Bound, StartError> {
+        let listeners = Arc::new(Listeners::new(self.core.clone()));
+        let opened = listeners.open(&self.core.generation().config.listen).await?;
+        listeners.commit(opened);
+        let reloader = Reloader::new(self.engine, self.source, self.core.clone(), listeners.clone());
+        Ok(Bound { core: self.core, listeners, reloader })
+    }
+
+    /// Serves until a signal says stop, and reloads when one says so, or when files change. `ready` is told the addresses as soon as
+    /// connections are accepted at all of them.
     ///
     /// # Errors
     /// When the system refuses an address or something else that is needed to begin.
     pub async fn serve(self, ready: impl FnOnce(&[SocketAddr])) -> Result<(), StartError> {
-        let system = |what: &str, error| StartError::System(format!("cannot {what}: {}", plain(&error)));
-        let signals = Signals::install().map_err(|error| system("handle signals", error))?;
-        let listeners = Listeners::bind(&self.config.listen).await?;
-        ready(&listeners.addresses().map_err(|error| system("tell the address", error))?);
-        listeners.serve(self.core, signals, self.config.server.drain_timeout.0).await;
+        let refused = |error| StartError::System(format!("cannot handle signals: {}", plain(&error)));
+        let mut signals = Signals::install().map_err(refused)?;
+        let hangup = Hangup::install().map_err(refused)?;
+        let bound = self.bind().await?;
+        ready(&bound.addresses()?);
+        tokio::select! {
+            () = signals.recv() => {}
+            () = follow(&bound.reloader, hangup) => {}
+        }
+        let limit = bound.core.generation().config.server.drain_timeout.0;
+        bound.listeners.drain(signals, limit).await;
         Ok(())
+    }
+}
+
+/// A gateway that listens.
+pub struct Bound {
+    pub(crate) core: Arc<Core>,
+    listeners: Arc<Listeners<Core>>,
+    pub(crate) reloader: Reloader,
+}
+
+impl Bound {
+    /// The addresses, with the ports that the system chose where it was asked to.
+    ///
+    /// # Errors
+    /// When the system can't tell.
+    pub fn addresses(&self) -> Result<Vec<SocketAddr>, StartError> {
+        let untold = |error| StartError::System(format!("cannot tell the address: {}", plain(&error)));
+        self.listeners.addresses().map_err(untold)
+    }
+
+    /// What reloads the configuration.
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+}
+
+impl fmt::Debug for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Bound").field("addresses", &self.listeners.addresses()).finish_non_exhaustive()
     }
 }
 
 impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Gateway").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Gateway").field("config", &self.core.generation().config).finish_non_exhaustive()
     }
 }
 
@@ -99,71 +138,4 @@ fn default_memory_budget() -> usize {
     let system = System::new_with_specifics(refresh);
     let group = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory);
     usize::try_from(system.total_memory().min(group) / 2).unwrap_or(usize::MAX)
-}
-
-fn routes(config: &Config, guests: &Loaded) -> Routes {
-    let upstreams: HashMap<&str, Arc<Proxy>> = config
-        .upstreams
-        .iter()
-        .map(|(name, upstream)| (name.as_str(), Arc::new(Proxy::new(name, upstream))))
-        .collect();
-    let routes = config.routes.iter().enumerate().map(|(index, route)| {
-        let name = match &route.name {
-            Some(name) => name.value.clone(),
-            None => format!("route-{}", index + 1),
-        };
-        Route::new(route, name.into(), route_handler(route, guests, &upstreams))
-    });
-    Routes::new(routes.collect())
-}
-
-fn route_handler(route: &config::Route, guests: &Loaded, upstreams: &HashMap<&str, Arc<Proxy>>) -> Handler {
-    let chain: Option<Vec<_>> =
-        route.guests.iter().map(|name| guests.get(&name.value).cloned().flatten()).collect();
-    let upstream = route.upstream.as_ref().map(|name| upstreams.get(name.as_str()).cloned());
-    match (chain, upstream) {
-        (Some(guests), Some(Some(upstream))) => handler(route, guests, Some(upstream)),
-        (Some(guests), None) => handler(route, guests, None),
-        // A guest is missing, which only one that is optional may: without it the request must not go on.
-        _ => Handler::new(tower::service_fn(async |_| Ok(unavailable()))),
-    }
-}
-
-impl Answer for Core {
-    async fn answer(self: Arc<Self>, mut request: Request<BoxBody>, client: Client) -> Response<BoxBody> {
-        request.extensions_mut().insert(client);
-        if self.observers.is_empty() {
-            return self.respond(request, None).await;
-        }
-        let exchange = Arc::new(Exchange::begin(&request, client));
-        request.extensions_mut().insert(exchange.clone());
-        observed(exchange.clone(), self.observers.clone(), self.respond(request, Some(&exchange))).await
-    }
-}
-
-impl Core {
-    async fn respond(&self, mut request: Request<BoxBody>, exchange: Option<&Exchange>) -> Response<BoxBody> {
-        // Held until the response's head is there.
-        let Ok(_place) = self.free.try_acquire() else { return unavailable() };
-        let Some(route) = self.routes.find(&request) else {
-            return plain_text(StatusCode::NOT_FOUND, "not found\n");
-        };
-        if let Some(exchange) = exchange {
-            exchange.took(&route.name);
-        }
-        if route.proxied {
-            // Here and not in the proxy: a client must not name, in `Connection`, a header that a guest will add, and so
-            // have it taken away again.
-            remove_nominated(request.headers_mut());
-        }
-        let Ok(response) = route.handler.clone().oneshot(request).await;
-        response
-    }
-}
-
-fn unavailable() -> Response<BoxBody> {
-    let mut response = Response::new(empty());
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    response
 }

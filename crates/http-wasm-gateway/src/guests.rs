@@ -5,31 +5,56 @@ use std::thread::available_parallelism;
 
 use futures_util::{StreamExt as _, stream};
 use http_wasm_tower::{Engine, Guest, GuestBuilder, LoadError};
-use sha2::{Digest as _, Sha256};
 
 use crate::config::{self, GuestSource, Located};
+use crate::digest::{Digest, json, sha256};
 use crate::error::{StartError, guest_fault, plain};
 
-/// Guests by name. One that is optional and could not be loaded is `None`.
-pub(crate) type Loaded = HashMap<String, Option<Guest>>;
+/// Guests by name.
+#[derive(Default)]
+pub(crate) struct Loaded(HashMap<String, Entry>);
 
-/// Loads all guests, several at a time.
+/// A guest, and what it was made of. One that is optional and could not be loaded is `None`.
+#[derive(Clone)]
+struct Entry {
+    made_of: Digest,
+    guest: Option<Guest>,
+}
+
+impl Loaded {
+    /// The guest of this name, if there is one and it could be loaded.
+    pub(crate) fn get(&self, name: &str) -> Option<&Guest> {
+        self.0.get(name)?.guest.as_ref()
+    }
+
+    /// How many of these guests `other` has too.
+    pub(crate) fn shared_with(&self, other: &Self) -> usize {
+        let same = |(name, entry): &(&String, &Entry)| {
+            entry.guest.is_some() && other.0.get(*name).is_some_and(|other| other.made_of == entry.made_of)
+        };
+        self.0.iter().filter(same).count()
+    }
+}
+
+/// Loads all guests, several at a time. Those that `earlier` has, made of the same bytes and settings, are taken from there.
 ///
 /// # Errors
 /// When one that isn't optional can't be loaded; the faults of all are told.
 pub(crate) async fn load(
     engine: &Engine,
     guests: &BTreeMap<String, Located<config::Guest>>,
+    earlier: &Loaded,
 ) -> Result<Loaded, StartError> {
     let at_once = available_parallelism().map_or(1, Into::into);
     let jobs = guests.iter().map(|(name, guest)| {
         let (engine, name, guest) = (engine.clone(), name.clone(), guest.value.clone());
+        let earlier = earlier.0.get(&name).cloned();
         async move {
             let optional = guest.optional;
             // Compiling takes up to seconds, which must not hold up what else this runtime does.
             let job = {
                 let name = name.clone();
-                tokio::task::spawn_blocking(move || load_one(&engine, &name, &guest))
+                tokio::task::spawn_blocking(move || load_one(&engine, &name, &guest, earlier))
             };
             let result = job
                 .await
@@ -39,24 +64,29 @@ pub(crate) async fn load(
     });
     let results: Vec<_> = stream::iter(jobs).buffered(at_once).collect().await;
 
-    let (mut loaded, mut faults) = (Loaded::new(), Vec::new());
+    let (mut loaded, mut faults) = (HashMap::new(), Vec::new());
     for (name, optional, result) in results {
         match result {
-            Ok(guest) => drop(loaded.insert(name, Some(guest))),
+            Ok(entry) => drop(loaded.insert(name, entry)),
             Err(fault) if optional => {
                 tracing::error!(
                     guest = name,
                     "{fault}; its routes are answered with 503, for it is optional"
                 );
-                loaded.insert(name, None);
+                loaded.insert(name, Entry { made_of: Digest::of([]), guest: None });
             }
             Err(fault) => faults.push(fault),
         }
     }
-    if faults.is_empty() { Ok(loaded) } else { Err(StartError::Guests(faults)) }
+    if faults.is_empty() { Ok(Loaded(loaded)) } else { Err(StartError::Guests(faults)) }
 }
 
-fn load_one(engine: &Engine, name: &str, guest: &config::Guest) -> Result<Guest, String> {
+fn load_one(
+    engine: &Engine,
+    name: &str,
+    guest: &config::Guest,
+    earlier: Option<Entry>,
+) -> Result<Entry, String> {
     let bytes = match &guest.path.value {
         GuestSource::Embedded(_, bytes) => (*bytes).to_owned(),
         GuestSource::File(path) => std::fs::read(path)
@@ -67,7 +97,12 @@ fn load_one(engine: &Engine, name: &str, guest: &config::Guest) -> Result<Guest,
     {
         return Err(format!("guest {name}: its file has another SHA-256 than the configuration says"));
     }
-    let mut builder = Guest::builder(engine).name(name).config(config_bytes(name, guest)?);
+    let config = config_bytes(name, guest)?;
+    let made_of = Digest::of([&*bytes, &config, &json(&settings(guest))]);
+    if let Some(earlier) = earlier.filter(|earlier| earlier.guest.is_some() && earlier.made_of == made_of) {
+        return Ok(earlier);
+    }
+    let mut builder = Guest::builder(engine).name(name).config(config);
     for arg in &guest.args {
         builder = builder.arg(arg);
     }
@@ -77,7 +112,20 @@ fn load_one(engine: &Engine, name: &str, guest: &config::Guest) -> Result<Guest,
     for mount in &guest.mounts {
         builder = builder.mount(mount.0.clone());
     }
-    apply_guest_settings(builder, guest).load(&bytes).map_err(|error| guest_fault(&error))
+    let guest = apply_guest_settings(builder, guest).load(&bytes).map_err(|error| guest_fault(&error))?;
+    Ok(Entry { made_of, guest: Some(guest) })
+}
+
+/// What makes a difference to a guest besides its module and its configuration.
+fn settings(guest: &config::Guest) -> config::Guest {
+    config::Guest {
+        path: Located::default(),
+        sha256: None,
+        config: None,
+        config_file: None,
+        optional: false,
+        ..guest.clone()
+    }
 }
 
 /// Hands a guest's settings over to the core.
@@ -96,19 +144,5 @@ fn config_bytes(name: &str, guest: &config::Guest) -> Result<Vec<u8>, String> {
         (None, None) => Ok(Vec::new()),
         (None, Some(path)) => std::fs::read(&path.value)
             .map_err(|error| format!("guest {name}: configuration {}: {}", path.display(), plain(&error))),
-    }
-}
-
-/// The SHA-256 of these bytes, as `sha256sum` prints it.
-pub(crate) fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn a_sha256_is_printed_as_sha256sum_does() {
-        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(super::sha256(b""), empty);
     }
 }

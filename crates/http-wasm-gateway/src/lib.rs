@@ -5,16 +5,21 @@
 mod backend;
 mod body;
 pub mod config;
+mod core;
+mod digest;
 mod error;
 mod gateway;
+mod generation;
 mod guests;
 mod listener;
 mod observe;
 mod proxy;
+mod reload;
 mod route;
 mod signals;
 mod tls;
 
 pub use self::error::{StartError, plain};
-pub use self::gateway::Gateway;
+pub use self::gateway::{Bound, Gateway};
 pub use self::proxy::UpstreamUrl;
+pub use self::reload::{Reloader, Summary};

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM.
+//! SIGINT and SIGTERM, which say stop, and SIGHUP, which says reload.
 
 use std::io;
 
@@ -39,5 +39,31 @@ impl Signals {
         if signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
+    }
+}
+
+/// The signal that asks to read the configuration again.
+#[derive(Debug)]
+pub(crate) struct Hangup {
+    #[cfg(unix)]
+    hangup: signal::unix::Signal,
+}
+
+impl Hangup {
+    /// Takes the signal over from its default, which is to end the process at once.
+    pub(crate) fn install() -> io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            hangup: signal::unix::signal(signal::unix::SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub(crate) async fn recv(&mut self) {
+        #[cfg(unix)]
+        if self.hangup.recv().await.is_some() {
+            return;
+        }
+        std::future::pending().await
     }
 }

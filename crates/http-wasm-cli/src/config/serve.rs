@@ -17,6 +17,8 @@ const WELCOME: &[u8] = include_bytes!("../../../../guests/welcome/welcome.wat");
 #[derive(Debug)]
 pub(crate) struct Serve {
     pub(crate) config: Config,
+    /// The file that it is from, to be read again.
+    pub(crate) file: Option<PathBuf>,
     /// Whether nothing was asked for, so that the embedded example is served.
     pub(crate) shows_welcome: bool,
 }
@@ -24,7 +26,7 @@ pub(crate) struct Serve {
 impl Serve {
     pub(super) fn resolve(args: ServeArgs) -> Result<Self, ConfigError> {
         if let Some(path) = &args.config {
-            return Ok(Self { config: Config::load(path)?, shows_welcome: false });
+            return Ok(Self { config: Config::load(path)?, file: Some(path.clone()), shows_welcome: false });
         }
         let (guests, configs) = (args.guests.len(), args.guest_configs.len());
         if configs > guests {
@@ -71,7 +73,7 @@ impl Serve {
             add(stem(&path), guest(path, configs.next(), &grants)?);
         }
         config.routes.push(route.into());
-        Ok(Self { config, shows_welcome })
+        Ok(Self { config, file: None, shows_welcome })
     }
 }
 

@@ -231,3 +231,30 @@ fn the_schema_is_json() {
     assert_eq!(schema["$schema"], "https://json-schema.org/draft/2020-12/schema");
     assert!(schema["properties"]["routes"].is_object());
 }
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_configuration_is_reloaded_when_its_file_changes_and_on_sighup() {
+    let text = |config: &str, watch: bool| {
+        format!(
+            "listen = [\"127.0.0.1:0\"]\n[server]\nwatch_files = {watch}\n[guests.a]\npath = \"guest.wat\"\n\
+             config = \"{config}\"\n[[routes]]\nguests = [\"a\"]\nbackend = \"echo\"\n"
+        )
+    };
+    let (server, directory) = serve(&text("one", true));
+    let comes = async |expected: &str| {
+        crate::support::soon(async {
+            while values(&echoed(&get(&server, "h", "/").await), "x-config") != [expected] {
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+        })
+        .await;
+    };
+    comes("one").await;
+    fs::write(file(&directory), "listen = 1").unwrap();
+    fs::write(file(&directory), text("two", false)).unwrap();
+    comes("two").await;
+    fs::write(file(&directory), text("three", false)).unwrap();
+    server.signal("HUP");
+    comes("three").await;
+}

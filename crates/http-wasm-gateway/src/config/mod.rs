@@ -6,6 +6,7 @@
 
 mod check;
 mod fault;
+mod files;
 mod model;
 mod read;
 mod schema;

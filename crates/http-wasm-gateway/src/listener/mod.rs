@@ -1,5 +1,7 @@
 //! Where clients come in: HTTP/1.1 and HTTP/2 (prior knowledge) on each address, with a graceful end.
 
+mod set;
+
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -9,7 +11,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::future::join_all;
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 use http_body_util::{Either, Empty};
@@ -21,9 +22,10 @@ use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::body::{BoxBody, boxed};
-use crate::config::{Listen, ListenEntry, ListenHttp, Located, ProxyProtocol};
+use crate::config::{Listen, ListenHttp, ProxyProtocol};
 use crate::error::StartError;
-use crate::signals::Signals;
+
+pub(crate) use self::set::Listeners;
 
 /// How long a client may take to send a request head, and how long its connection may then lie idle in HTTP/1.1.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
@@ -52,60 +54,51 @@ pub(crate) trait Answer: Send + Sync + 'static {
     ) -> impl Future<Output = Response<BoxBody>> + Send;
 }
 
-/// Addresses that are listened on, whose connections nobody has accepted yet.
+/// An address that is listened on, and how.
 #[derive(Debug)]
-pub(crate) struct Listeners(Vec<TcpListener>);
-
-impl Listeners {
-    /// Binds all addresses, or none.
-    pub(crate) async fn bind(listen: &[Located<ListenEntry>]) -> Result<Self, StartError> {
-        let mut bound = Vec::with_capacity(listen.len());
-        for listen in listen {
-            bound.push(bind(listen).await?);
-        }
-        Ok(Self(bound))
-    }
-
-    /// The addresses, with the ports that the system chose where it was asked to.
-    pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.0.iter().map(TcpListener::local_addr).collect()
-    }
-
-    /// Serves until a signal comes; then accepts no more and lets running requests finish, for `limit` at most or until a
-    /// second signal comes. Upgraded connections are no requests any more: they end with the process.
-    pub(crate) async fn serve(self, answer: Arc<impl Answer>, mut signals: Signals, limit: Duration) {
-        let graceful = GracefulShutdown::new();
-        {
-            let accepting =
-                self.0.into_iter().map(|listener| accept_all(listener, answer.clone(), &graceful));
-            tokio::select! {
-                () = signals.recv() => {}
-                _ = join_all(accepting) => {}
-            }
-        }
-        drain(graceful, signals, limit).await;
-    }
+pub(crate) struct Listener {
+    socket: Arc<TcpListener>,
 }
 
-async fn bind(listen: &Listen) -> Result<TcpListener, StartError> {
-    let address = &listen.address;
-    let unsupported = [
-        (listen.tls.is_some(), "tls"),
-        (listen.proxy_protocol != ProxyProtocol::Off, "proxy_protocol"),
-        (listen.http != ListenHttp::Auto, "http"),
-    ];
-    if let Some((_, setting)) = unsupported.into_iter().find(|(used, _)| *used) {
-        return Err(StartError::System(format!("{}: `{setting}` can't be served yet", address.value)));
+impl Listener {
+    /// Listens as it is asked to, on `socket` if there is one already.
+    pub(crate) async fn open(listen: &Listen, socket: Option<Arc<TcpListener>>) -> Result<Self, StartError> {
+        let address = &listen.address;
+        let unsupported = [
+            (listen.tls.is_some(), "tls"),
+            (listen.proxy_protocol != ProxyProtocol::Off, "proxy_protocol"),
+            (listen.http != ListenHttp::Auto, "http"),
+        ];
+        if let Some((_, setting)) = unsupported.into_iter().find(|(used, _)| *used) {
+            return Err(StartError::System(format!("{}: `{setting}` can't be served yet", address.value)));
+        }
+        if let Some(socket) = socket {
+            return Ok(Self { socket });
+        }
+        match TcpListener::bind(address.as_str()).await {
+            Ok(socket) => Ok(Self { socket: Arc::new(socket) }),
+            Err(source) => Err(StartError::Listen { address: address.to_string(), source }),
+        }
     }
-    let listener = TcpListener::bind(address.as_str()).await;
-    listener.map_err(|source| StartError::Listen { address: address.to_string(), source })
+
+    /// Serves until `stop` ends; then accepts no more, and lets running requests finish. Upgraded connections are no requests any
+    /// more: they end with the process.
+    pub(crate) async fn serve(self, answer: Arc<impl Answer>, stop: impl Future<Output = ()>) {
+        let graceful = GracefulShutdown::new();
+        tokio::select! {
+            () = stop => {}
+            () = accept_all(&self.socket, answer, &graceful) => {}
+        }
+        drop(self);
+        graceful.shutdown().await;
+    }
 }
 
 /// Accepts connections for as long as it is polled.
-async fn accept_all(listener: TcpListener, answer: Arc<impl Answer>, graceful: &GracefulShutdown) {
+async fn accept_all(listener: &TcpListener, answer: Arc<impl Answer>, graceful: &GracefulShutdown) {
     let builder = builder();
     loop {
-        let (stream, peer) = accept(&listener).await;
+        let (stream, peer) = accept(listener).await;
         let first = Arc::new(AtomicBool::new(false));
         let (seen, answer) = (first.clone(), answer.clone());
         let handler = service_fn(move |request: Request<Incoming>| {
@@ -187,13 +180,4 @@ fn without_body_if<B: Body<Data = Bytes>>(
         response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }
     response
-}
-
-async fn drain(graceful: GracefulShutdown, mut signals: Signals, limit: Duration) {
-    tracing::info!(connections = graceful.count(), "stopping: no new connections, running requests finish");
-    tokio::select! {
-        () = graceful.shutdown() => tracing::info!("stopped"),
-        () = tokio::time::sleep(limit) => tracing::warn!(?limit, "stopped; requests that took too long were cut off"),
-        () = signals.recv() => tracing::warn!("stopped by a second signal; running requests were cut off"),
-    }
 }

@@ -1,12 +1,15 @@
 //! A reverse proxy to one upstream: streams both ways, with trailers, and passes `Upgrade` through.
 //!
-//! An http upstream gets HTTP/1.1 and the client's own `Host`. An https upstream gets HTTP/2 or HTTP/1.1, whichever it
-//! agrees to, and its own name as host: TLS servers choose certificate and site by it, and HTTP/2 forbids a `Host`
-//! that differs from `:authority`. The client's host is in `X-Forwarded-Host` either way.
+//! Unless told otherwise, an http upstream gets HTTP/1.1 and the client's own `Host`. An https upstream gets HTTP/2 or HTTP/1.1,
+//! whichever it agrees to, and its own name as host: TLS servers choose certificate and site by it, and HTTP/2 forbids a
+//! `Host` that differs from `:authority`. The client's host is in `X-Forwarded-Host` either way.
 
 mod client;
 mod fields;
+mod health;
 mod patience;
+mod replay;
+mod server;
 #[cfg(test)]
 mod tests;
 mod tunnel;
@@ -14,36 +17,51 @@ mod url;
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use hyper_rustls::HttpsConnectorBuilder;
+use hyper_util::client::legacy;
+use tokio::task::JoinSet;
+use tower::retry::budget::{Budget as _, TpsBudget};
 
 use self::client::{Client, Clients};
 use self::patience::{Clock, Watched};
+use self::replay::{Attempt, Replay};
+use self::server::{Lease, Leased, Servers};
 use crate::backend::plain_text;
-use crate::body::{BoxBody, boxed, empty};
-use crate::config;
+use crate::body::{BoxBody, BoxError, boxed, empty};
+use crate::config::{self, ForwardedHost};
 use crate::listener::Client as Peer;
 use crate::observe::Exchange;
 
 pub(crate) use self::fields::remove_nominated;
 pub use self::url::UpstreamUrl;
 
+/// Retries may be a fifth of the requests of the last ten seconds, and ten a second when there are few: what helps against a
+/// server that is gone must not become the load that keeps it down.
+const BUDGET_WINDOW: Duration = Duration::from_secs(10);
+const BUDGET_PER_SECOND: u32 = 10;
+const BUDGET_SHARE: f32 = 0.2;
+
+/// Pause before a request goes once more to an address that it has been to; it doubles each time.
+const PAUSE: Duration = Duration::from_millis(25);
+
 /// A reverse proxy with its pool of connections.
 pub(crate) struct Proxy {
     /// The upstream's name in logs and metrics.
     name: Arc<str>,
     clients: Clients,
-    addresses: Vec<UpstreamUrl>,
-    /// Counts requests, for each goes to the address after the one before.
-    turn: AtomicUsize,
+    servers: Servers,
+    host: ForwardedHost,
     /// How long the upstream may take to begin its answer once it has what it needs for that.
     timeout: Duration,
+    retries: usize,
+    budget: TpsBudget,
+    /// Those that ask addresses how they are. They end when this is dropped.
+    _asking: JoinSet<()>,
 }
 
 impl fmt::Debug for Proxy {
@@ -53,86 +71,162 @@ impl fmt::Debug for Proxy {
 }
 
 impl Proxy {
-    pub(crate) fn new(name: &str, upstream: &config::Upstream) -> Self {
-        Self {
-            name: name.into(),
-            clients: Clients::new(HttpsConnectorBuilder::with_webpki_roots),
-            addresses: upstream.addresses.iter().map(|address| address.value.clone()).collect(),
-            turn: AtomicUsize::new(0),
-            timeout: upstream.response_timeout.0,
+    /// A proxy to this upstream, or why there can't be one. Within a runtime.
+    pub(crate) fn new(name: &str, upstream: &config::Upstream) -> Result<Self, String> {
+        let name: Arc<str> = name.into();
+        let (clients, servers) = (Clients::new(upstream)?, Servers::new(upstream));
+        let mut asking = JoinSet::new();
+        if let Some(asked) = &upstream.health.active {
+            for server in servers.iter() {
+                let server = Arc::downgrade(server);
+                asking.spawn(health::ask(server, clients.any.clone(), asked.clone(), name.clone()));
+            }
         }
+        Ok(Self {
+            name,
+            clients,
+            servers,
+            host: upstream.forwarded_host(),
+            timeout: upstream.response_timeout.0,
+            retries: upstream.retries as usize,
+            budget: TpsBudget::new(BUDGET_WINDOW, BUDGET_PER_SECOND, BUDGET_SHARE),
+            _asking: asking,
+        })
     }
 
     pub(crate) async fn respond(&self, mut request: Request<BoxBody>) -> Response<BoxBody> {
-        let address = self.address();
         if let Some(exchange) = request.extensions().get::<Arc<Exchange>>() {
             exchange.went_to(&self.name);
         }
         let upgrade = tunnel::asked(&mut request);
-        let Ok(uri) = address.join(request.uri()) else {
-            return plain_text(StatusCode::URI_TOO_LONG, "the URI is too long\n");
-        };
-        prepare(&mut request, address, upgrade.as_ref());
-        *request.uri_mut() = uri;
+        prepare(&mut request, self.host, upgrade.as_ref());
 
         // An upgrade is a matter of HTTP/1.1: an upstream that would rather speak HTTP/2 must not get to choose.
         let client = if upgrade.is_some() { &self.clients.http1 } else { &self.clients.any };
-        let response = match self.exchange(client, request).await {
-            Ok(response) => response,
-            Err(failed) => return self.failure(address, failed),
+        let (lease, response) = match self.exchange(client, request).await {
+            Ok(answered) => answered,
+            Err(failed) => return self.answer_to(failed),
         };
         match upgrade {
-            _ if response.status() != StatusCode::SWITCHING_PROTOCOLS => answer(response),
+            _ if response.status() != StatusCode::SWITCHING_PROTOCOLS => answer(response, lease),
             Some(upgrade) => upgrade.accept(response),
             None => {
-                self.failure(address, Failed::Upstream("it switches protocols without being asked to".into()))
+                tracing::warn!(
+                    upstream = &*self.name, address = %lease.server().url,
+                    "upstream failed: it switches protocols without being asked to"
+                );
+                bad_gateway()
             }
         }
     }
 
-    /// The address whose turn it is.
-    fn address(&self) -> &UpstreamUrl {
-        &self.addresses[self.turn.fetch_add(1, Ordering::Relaxed) % self.addresses.len()]
-    }
-
-    /// Sends the request and waits for the head of its answer.
+    /// Sends the request and waits for the head of its answer; where that fails, sends it to another address, as far as that is
+    /// safe, allowed and not too much.
     async fn exchange(
         &self,
         client: &Client,
         request: Request<BoxBody>,
+    ) -> Result<(Lease, Response<Incoming>), Failed> {
+        let (head, body) = request.into_parts();
+        let idempotent = is_idempotent(&head.method);
+        let body = Replay::new(body, self.retries > 0 && idempotent);
+        self.budget.deposit();
+        let mut tried: Vec<Lease> = Vec::new();
+        loop {
+            let lease = self.servers.choose(&tried);
+            let server = lease.server();
+            if tried.iter().any(|tried| tried.server().url == server.url) {
+                let doublings = u32::try_from(tried.len() - 1).unwrap_or(u32::MAX).min(6);
+                tokio::time::sleep(PAUSE * 2_u32.pow(doublings)).await;
+            }
+            let Ok(uri) = server.url.join(&head.uri) else { return Err(Failed::Uri) };
+            let failed = match self.attempt(client, to(uri, &head, body.attempt())).await {
+                Ok(response) => {
+                    server.health.succeeded();
+                    return Ok((lease, response));
+                }
+                Err(failed) => failed,
+            };
+            if failed.is_the_upstreams() {
+                self.note(&lease, &failed);
+            }
+            let safe = failed.was_unseen() || idempotent && failed.is_broken();
+            if !safe || tried.len() >= self.retries || !body.is_whole() || !self.budget.withdraw() {
+                return Err(failed);
+            }
+            tried.push(lease);
+        }
+    }
+
+    /// Sends the request once.
+    async fn attempt(
+        &self,
+        client: &Client,
+        request: Request<Attempt>,
     ) -> Result<Response<Incoming>, Failed> {
         let clock = Clock::start();
         let request = request.map(|body| Watched::new(body, clock.clone()));
         tokio::select! {
             result = client.request(request) => result.map_err(|error| {
-                if clock.client_failed() { Failed::Client(error.into()) } else { Failed::Upstream(error.into()) }
+                if clock.client_failed() { Failed::Client(error.into()) } else { Failed::Upstream(error) }
             }),
             () = clock.expired(self.timeout) => Err(Failed::Timeout),
         }
     }
 
-    /// The answer when there is none from the upstream: details go to the log, not to the client.
-    fn failure(&self, address: &UpstreamUrl, failed: Failed) -> Response<BoxBody> {
-        let upstream = &*self.name;
+    /// Says in the log what an address did, and remembers it.
+    fn note(&self, lease: &Lease, failed: &Failed) {
+        let (upstream, address) = (&*self.name, &lease.server().url);
         match failed {
+            Failed::Upstream(error) => {
+                tracing::warn!(upstream, %address, error = %Causes(error), "upstream failed");
+            }
+            _ => {
+                tracing::warn!(upstream, %address, timeout = ?self.timeout, "upstream did not answer in time")
+            }
+        }
+        if let Some(out) = lease.server().health.failed() {
+            tracing::warn!(upstream, %address, ?out, "an address failed too often and gets no requests for a while");
+        }
+    }
+
+    /// The answer when there is none from the upstream: details went to the log, not to the client.
+    fn answer_to(&self, failed: Failed) -> Response<BoxBody> {
+        match failed {
+            Failed::Uri => plain_text(StatusCode::URI_TOO_LONG, "the URI is too long\n"),
             Failed::Client(error) => {
                 tracing::debug!(error = %Causes(&*error), "request body broke off");
                 plain_text(StatusCode::BAD_REQUEST, "the request body broke off\n")
             }
-            Failed::Upstream(error) => {
-                tracing::warn!(upstream, %address, error = %Causes(&*error), "upstream failed");
-                plain_text(StatusCode::BAD_GATEWAY, "bad gateway\n")
-            }
-            Failed::Timeout => {
-                tracing::warn!(upstream, %address, timeout = ?self.timeout, "upstream did not answer in time");
-                plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n")
-            }
+            Failed::Upstream(_) => bad_gateway(),
+            Failed::Timeout => plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n"),
         }
     }
 }
 
+fn bad_gateway() -> Response<BoxBody> {
+    plain_text(StatusCode::BAD_GATEWAY, "bad gateway\n")
+}
+
+/// Whether a request may be sent again though the upstream may have seen it (RFC 9110 section 9.2.2).
+fn is_idempotent(method: &Method) -> bool {
+    matches!(
+        *method,
+        Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
+    )
+}
+
+/// One more request with this head.
+fn to(uri: Uri, head: &http::request::Parts, body: Attempt) -> Request<Attempt> {
+    let mut request = Request::new(body);
+    request.method_mut().clone_from(&head.method);
+    *request.uri_mut() = uri;
+    request.headers_mut().clone_from(&head.headers);
+    request
+}
+
 /// Turns the request as received into the one to send, its URI excepted.
-fn prepare(request: &mut Request<BoxBody>, address: &UpstreamUrl, upgrade: Option<&tunnel::Asked>) {
+fn prepare(request: &mut Request<BoxBody>, host: ForwardedHost, upgrade: Option<&tunnel::Asked>) {
     let authority = request.uri().authority().cloned();
     let peer = request.extensions().get::<Peer>().copied();
     // None of what this side of the proxy keeps with a request concerns the other.
@@ -151,7 +245,7 @@ fn prepare(request: &mut Request<BoxBody>, address: &UpstreamUrl, upgrade: Optio
         headers.insert(header::HOST, host);
     }
     fields::add_forwarded(headers, peer);
-    if address.is_tls() {
+    if host == ForwardedHost::Upstream {
         headers.remove(header::HOST);
     }
     if !bodiless {
@@ -164,15 +258,33 @@ fn prepare(request: &mut Request<BoxBody>, address: &UpstreamUrl, upgrade: Optio
 
 /// Why there is no answer from the upstream.
 enum Failed {
-    Client(crate::body::BoxError),
-    Upstream(crate::body::BoxError),
+    /// The URI is too long with the address's own path before it.
+    Uri,
+    Client(BoxError),
+    Upstream(legacy::Error),
     Timeout,
 }
 
-fn answer(response: Response<Incoming>) -> Response<BoxBody> {
+impl Failed {
+    fn is_the_upstreams(&self) -> bool {
+        matches!(self, Self::Upstream(_) | Self::Timeout)
+    }
+
+    /// Whether the connection could not be made or was lost. An upstream that takes its time gets nothing again.
+    fn is_broken(&self) -> bool {
+        matches!(self, Self::Upstream(_))
+    }
+
+    /// Whether the upstream can't have seen the request.
+    fn was_unseen(&self) -> bool {
+        matches!(self, Self::Upstream(error) if error.is_connect())
+    }
+}
+
+fn answer(response: Response<Incoming>, lease: Lease) -> Response<BoxBody> {
     let (mut head, body) = response.into_parts();
     fields::remove_hop_by_hop(&mut head.headers);
-    respond_with(head.status, head.headers, boxed(body))
+    respond_with(head.status, head.headers, boxed(Leased { body, _lease: lease }))
 }
 
 /// A response of our own version and extensions.

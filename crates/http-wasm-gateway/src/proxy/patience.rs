@@ -12,7 +12,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use crate::body::{BoxBody, BoxError};
+use crate::body::BoxError;
 
 /// Whose turn it is in an exchange, and since when.
 #[derive(Debug, Clone)]
@@ -59,18 +59,18 @@ impl Clock {
 
 /// A request body that keeps a [`Clock`].
 #[derive(Debug)]
-pub(super) struct Watched {
-    body: BoxBody,
+pub(super) struct Watched<B> {
+    body: B,
     clock: Clock,
 }
 
-impl Watched {
-    pub(super) fn new(body: BoxBody, clock: Clock) -> Self {
+impl<B> Watched<B> {
+    pub(super) fn new(body: B, clock: Clock) -> Self {
         Self { body, clock }
     }
 }
 
-impl Body for Watched {
+impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> Body for Watched<B> {
     type Data = Bytes;
     type Error = BoxError;
 

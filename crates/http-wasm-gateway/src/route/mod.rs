@@ -2,6 +2,7 @@
 
 mod answer;
 mod handler;
+mod limits;
 mod normal;
 mod table;
 

@@ -3,16 +3,19 @@
 use std::sync::Arc;
 
 use http::uri::Authority;
-use http::{HeaderName, Request, header};
+use http::{HeaderName, Request, Response, header};
 
+use super::limits::Limits;
 use super::{Handler, normal};
+use crate::body::BoxBody;
 use crate::config;
 
 /// A route, ready to take requests.
 pub(crate) struct Route {
     /// Its name in logs and metrics.
     pub(crate) name: Arc<str>,
-    pub(crate) handler: Handler,
+    handler: Handler,
+    limits: Limits,
     /// Whether requests leave this process.
     pub(crate) proxied: bool,
     conditions: Conditions,
@@ -45,7 +48,12 @@ impl Route {
             methods: config.method.to_vec(),
             headers: headers.collect(),
         };
-        Self { name, handler, proxied: config.upstream.is_some(), conditions }
+        Self { name, handler, limits: Limits::new(config), proxied: config.upstream.is_some(), conditions }
+    }
+
+    /// The answer to a request that this route takes.
+    pub(crate) async fn respond(&self, request: Request<BoxBody>) -> Response<BoxBody> {
+        self.limits.respond(self.handler.clone(), request).await
     }
 }
 

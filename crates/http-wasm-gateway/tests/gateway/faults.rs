@@ -30,6 +30,10 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("+[telemetry]\notlp_endpoint = 'collector'\n", &["no http or https URL", "http://127.0.0.1:4318"]),
     ("+[telemetry]\notlp_endpoint = 'http://h'\nsample_ratio = 2\n", &["a number from 0 to 1"]),
     ("+[access_log]\nfile = 'no/such/log'\n", &["there is no directory"]),
+    (
+        "+[upstreams.a]\naddresses = ['http://h']\nhttp = '2'\nhost = 'client'\n",
+        &["can't get the client's host over HTTP/2", "leave `host` out", "gateway.toml:5:8"],
+    ),
     ("+[guests.a]\n", &["`path` is missing here"]),
     ("+[guests.a]\npath = 'none.wasm'\n", &["the guest none.wasm can't be read: no such file"]),
     ("+[guests.'a b']\npath = 'guest.wat'\n", &["no name that can be used", "letters, digits"]),

@@ -6,8 +6,8 @@ use super::{file, name};
 use crate::config::fault::Fault;
 use crate::config::model::{Guest, GuestSource};
 use crate::config::read::{Context, Located};
+use crate::digest::sha256;
 use crate::error::plain;
-use crate::guests::sha256;
 
 pub(super) fn check(guests: &BTreeMap<String, Located<Guest>>, context: &mut Context) {
     for (guest_name, guest) in guests {

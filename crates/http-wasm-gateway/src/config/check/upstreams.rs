@@ -6,7 +6,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{file, key_pair, name};
 use crate::config::fault::Fault;
-use crate::config::model::Upstream;
+use crate::config::model::{ForwardedHost, Upstream, UpstreamHttp};
 use crate::config::read::{Context, Located};
 use crate::tls;
 
@@ -18,6 +18,13 @@ pub(super) fn check(upstreams: &BTreeMap<String, Located<Upstream>>, context: &m
             && !health.path.starts_with('/')
         {
             context.at(health.path.span(), "the path to ask for begins with /");
+        }
+        if let Some(host) = &upstream.host
+            && **host == ForwardedHost::Client
+            && upstream.http == UpstreamHttp::Http2
+        {
+            let fault = Fault::new(host.span(), "an upstream can't get the client's host over HTTP/2");
+            context.fault(fault.help("leave `host` out, and let the upstream read X-Forwarded-Host"));
         }
         check_tls(upstream, context);
     }

@@ -41,7 +41,8 @@ pub struct Route {
     /// The gateway answers by itself, to try things out.
     pub backend: Option<Backend>,
 
-    /// How long the answer's head may take, guests included; 504 after that. Absent, guests and upstream have their own limits.
+    /// How long the answer's head may take, guests included and the queue excepted; 504 after
+    /// that. Absent, guests and upstream have their own limits.
     pub timeout: Option<Time>,
     /// Size of a request's body; 413 beyond it. Absent, any.
     pub max_request_body: Option<Size>,

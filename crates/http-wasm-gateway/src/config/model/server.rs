@@ -25,6 +25,8 @@ pub struct Server {
     /// Directory in which compiled guests are kept from one start to the next. Who can write there can run code in the gateway.
     /// Absent, each start compiles them.
     pub code_cache: Option<PathBuf>,
+    /// Whether the configuration is read again when its file, or one that it names, has changed. On SIGHUP it is either way.
+    pub watch_files: bool,
 }
 
 impl Default for Server {
@@ -34,11 +36,12 @@ impl Default for Server {
             max_requests: NonZeroU32::new(4096).expect("4096 is not 0"),
             guest_memory_budget: None,
             code_cache: None,
+            watch_files: true,
         }
     }
 }
 
-section! { Server { drain_timeout, max_requests, guest_memory_budget, code_cache } }
+section! { Server { drain_timeout, max_requests, guest_memory_budget, code_cache, watch_files } }
 
 /// The listener for operators: probes, metrics, status, reload.
 #[derive(Debug, Clone, Serialize, JsonSchema)]

@@ -22,7 +22,8 @@ pub struct Upstream {
     pub balance: Balance,
     /// Which version of HTTP is spoken.
     pub http: UpstreamHttp,
-    /// Which `Host` the upstream gets. Absent, "client" for http URLs and "upstream" for https.
+    /// Which `Host` the upstream gets. Absent, "client" for http URLs that are spoken to in HTTP/1.1, else "upstream". With "client",
+    /// "auto" means HTTP/1.1, for in HTTP/2 the host is part of the address.
     pub host: Option<Located<ForwardedHost>>,
     /// TLS for https URLs.
     pub tls: Option<Located<UpstreamTls>>,
@@ -34,9 +35,9 @@ pub struct Upstream {
     pub idle_timeout: Time,
     /// Unused connections that are kept to each address.
     pub max_idle: NonZeroU32,
-    /// How often a request is sent again, to another address where there is one, after a failure that
-    /// came before any of the answer. Requests that are not idempotent, or whose body has begun to flow, are not sent again unless the upstream
-    /// can't have seen them.
+    /// How often a request is sent again, to another address where there is one, when the connection fails before any of the answer
+    /// has come; not after a timeout. Only idempotent requests are, as long as no more than 64 KiB of their body were sent, and those
+    /// that the upstream can't have seen. All retries together are at most a fifth of the requests, or ten a second.
     pub retries: u32,
     /// When an address gets no requests.
     pub health: Health,
@@ -57,6 +58,15 @@ impl Default for Upstream {
             retries: 1,
             health: Health::default(),
         }
+    }
+}
+
+impl Upstream {
+    /// Which `Host` the upstream gets.
+    pub(crate) fn forwarded_host(&self) -> ForwardedHost {
+        let to_itself = self.http == UpstreamHttp::Http2 || self.addresses.iter().any(|url| url.is_tls());
+        let default = if to_itself { ForwardedHost::Upstream } else { ForwardedHost::Client };
+        self.host.as_ref().map_or(default, |host| host.value)
     }
 }
 
@@ -182,7 +192,7 @@ section! { Health { passive, active } }
 pub struct PassiveHealth {
     /// Failures in a row to connect or to answer that make an address unhealthy.
     pub failures: NonZeroU32,
-    /// How long it then gets no requests.
+    /// How long it then gets no requests. Each time that it fails again right after, it is twice as long, up to 32 times.
     pub retry_after: Time,
 }
 

@@ -164,6 +164,12 @@ impl<T> From<T> for NonEmpty<T> {
     }
 }
 
+impl<T> Extend<T> for NonEmpty<T> {
+    fn extend<I: IntoIterator<Item = T>>(&mut self, more: I) {
+        self.0.extend(more);
+    }
+}
+
 impl<T> Deref for NonEmpty<T> {
     type Target = [T];
 

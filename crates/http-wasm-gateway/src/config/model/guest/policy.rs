@@ -15,11 +15,11 @@ use crate::config::read::{Context, Node, Time, Value, choice, section};
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Pool {
-    /// Idle instances that are made ahead and kept whatever happens. Absent, the core's default.
+    /// Idle instances that are made ahead and kept whatever happens. Absent, 1.
     pub min_warm: Option<u32>,
-    /// Idle instances that are kept at most. Absent, the core's default.
+    /// Idle instances that are kept at most. Absent, any number until they are idle for too long.
     pub max_idle: Option<NonZeroU32>,
-    /// How long an instance beyond `min_warm` may lie idle. Absent, the core's default.
+    /// How long an instance beyond `min_warm` may lie idle. Absent, a minute.
     pub idle_ttl: Option<Time>,
 }
 

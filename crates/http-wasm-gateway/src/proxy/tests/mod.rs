@@ -1,7 +1,11 @@
-//! https upstreams: no test can have a certificate that the binary trusts, so these bring their own trust.
+//! Upstreams as they are, and as they shouldn't be.
 
+mod failures;
+mod versions;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request};
@@ -12,18 +16,20 @@ use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
-use super::Proxy;
-use super::client::Clients;
+use super::{Proxy, UpstreamUrl};
 use crate::backend::Backend;
 use crate::body::{BoxBody, boxed, empty};
+use crate::config::{Located, NonEmpty, Upstream, UpstreamTls};
 use crate::listener::Client;
 
-const CERTIFICATE: &[u8] = include_bytes!("../../tests/fixtures/localhost.pem");
-const KEY: &[u8] = include_bytes!("../../tests/fixtures/localhost.key.pem");
+const CERTIFICATE: &[u8] = include_bytes!("../../../tests/fixtures/localhost.pem");
+/// The certificate is its own authority.
+const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/localhost.pem");
+const KEY: &[u8] = include_bytes!("../../../tests/fixtures/localhost.key.pem");
 
 #[tokio::test]
 async fn an_https_upstream_that_agrees_to_http_2_gets_it_with_one_consistent_host() {
@@ -83,8 +89,33 @@ async fn received(proxy: &Proxy, request: Request<BoxBody>) -> Value {
     echo
 }
 
+/// A proxy to plain servers at these addresses.
+fn proxy(addresses: &[SocketAddr], settings: Upstream) -> Proxy {
+    let mut urls =
+        addresses.iter().map(|addr| Located::from(format!("http://{addr}").parse::<UpstreamUrl>().unwrap()));
+    let mut addresses = NonEmpty::from(urls.next().expect("an address"));
+    addresses.extend(urls);
+    Proxy::new("u", &Upstream { addresses, ..settings }).unwrap()
+}
+
+/// Lets no test hang.
+async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), what).await.expect("this takes too long")
+}
+
 /// A proxy to an echo behind TLS, and the host and port of the latter.
 async fn proxy_to_echo_over_tls(protocols: &[&str]) -> (Proxy, String) {
+    let host = echo_over_tls(protocols).await;
+    let upstream = Upstream {
+        addresses: Located::from(format!("https://{host}").parse::<UpstreamUrl>().unwrap()).into(),
+        tls: Some(UpstreamTls { ca: Some(PathBuf::from(CA).into()), ..UpstreamTls::default() }.into()),
+        ..Upstream::default()
+    };
+    (Proxy::new("echo", &upstream).unwrap(), host)
+}
+
+/// An echo behind TLS: its host and port.
+async fn echo_over_tls(protocols: &[&str]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = format!("localhost:{}", listener.local_addr().unwrap().port());
     let acceptor = TlsAcceptor::from(Arc::new(server_config(protocols)));
@@ -93,20 +124,15 @@ async fn proxy_to_echo_over_tls(protocols: &[&str]) -> (Proxy, String) {
             let (stream, _) = listener.accept().await.unwrap();
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                let io = TokioIo::new(acceptor.accept(stream).await.unwrap());
+                // A client that doesn't trust the certificate breaks the handshake off.
+                let Ok(stream) = acceptor.accept(stream).await else { return };
                 let service = TowerToHyperService::new(Backend::Echo);
-                auto::Builder::new(TokioExecutor::new()).serve_connection(io, service).await
+                let connection = auto::Builder::new(TokioExecutor::new());
+                let _ = connection.serve_connection(TokioIo::new(stream), service).await;
             });
         }
     });
-    let proxy = Proxy {
-        clients: Clients::new(|builder| builder.with_tls_config(client_config())),
-        name: "echo".into(),
-        addresses: vec![format!("https://{host}").parse().unwrap()],
-        turn: AtomicUsize::new(0),
-        timeout: Duration::from_secs(10),
-    };
-    (proxy, host)
+    host
 }
 
 fn server_config(protocols: &[&str]) -> ServerConfig {
@@ -116,10 +142,4 @@ fn server_config(protocols: &[&str]) -> ServerConfig {
         ServerConfig::builder().with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
     config.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
     config
-}
-
-fn client_config() -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(CERTIFICATE).unwrap()).unwrap();
-    ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()
 }

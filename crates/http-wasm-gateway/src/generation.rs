@@ -1,0 +1,85 @@
+//! One configuration made ready to answer requests. The next one takes from it what is the same.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use http_wasm_tower::Engine;
+
+use crate::config::{self, Config};
+use crate::core::unavailable;
+use crate::digest::Digest;
+use crate::error::StartError;
+use crate::guests::{self, Loaded};
+use crate::proxy::Proxy;
+use crate::route::{Handler, Route, Routes, handler};
+
+/// A configuration with its guests, upstreams and routes.
+pub(crate) struct Generation {
+    pub(crate) config: Config,
+    pub(crate) routes: Routes,
+    pub(crate) guests: Loaded,
+    upstreams: Upstreams,
+}
+
+/// Upstreams by name, and what they were made of.
+type Upstreams = HashMap<String, (Digest, Arc<Proxy>)>;
+
+impl Generation {
+    /// Makes all that a configuration asks for, addresses excepted.
+    ///
+    /// # Errors
+    /// When a guest that isn't optional can't be loaded, or an upstream's files are wrong.
+    pub(crate) async fn build(
+        engine: &Engine,
+        config: Config,
+        earlier: Option<&Self>,
+    ) -> Result<Self, StartError> {
+        let guests = match earlier {
+            Some(earlier) => guests::load(engine, &config.guests, &earlier.guests).await?,
+            None => guests::load(engine, &config.guests, &Loaded::default()).await?,
+        };
+        let upstreams = upstreams(&config, earlier)?;
+        let routes = routes(&config, &guests, &upstreams);
+        Ok(Self { config, routes, guests, upstreams })
+    }
+}
+
+/// An upstream that is the same as before keeps its connections, and what is known of its health.
+fn upstreams(config: &Config, earlier: Option<&Generation>) -> Result<Upstreams, StartError> {
+    let upstreams = config.upstreams.iter().map(|(name, upstream)| {
+        let made_of = Digest::of_settings(&upstream.value, upstream.files());
+        let same = earlier.and_then(|earlier| earlier.upstreams.get(name)).filter(|same| same.0 == made_of);
+        let proxy = match same {
+            Some((_, proxy)) => proxy.clone(),
+            None => match Proxy::new(name, upstream) {
+                Ok(proxy) => Arc::new(proxy),
+                Err(reason) => return Err(StartError::System(format!("upstream {name}: {reason}"))),
+            },
+        };
+        Ok((name.clone(), (made_of, proxy)))
+    });
+    upstreams.collect()
+}
+
+fn routes(config: &Config, guests: &Loaded, upstreams: &Upstreams) -> Routes {
+    let routes = config.routes.iter().enumerate().map(|(index, route)| {
+        let name = match &route.name {
+            Some(name) => name.value.clone(),
+            None => format!("route-{}", index + 1),
+        };
+        Route::new(route, name.into(), route_handler(route, guests, upstreams))
+    });
+    Routes::new(routes.collect())
+}
+
+fn route_handler(route: &config::Route, guests: &Loaded, upstreams: &Upstreams) -> Handler {
+    let chain: Option<Vec<_>> = route.guests.iter().map(|name| guests.get(&name.value).cloned()).collect();
+    let upstream =
+        route.upstream.as_ref().map(|name| upstreams.get(name.as_str()).map(|(_, proxy)| proxy.clone()));
+    match (chain, upstream) {
+        (Some(guests), Some(Some(upstream))) => handler(route, guests, Some(upstream)),
+        (Some(guests), None) => handler(route, guests, None),
+        // A guest is missing, which only one that is optional may: without it the request must not go on.
+        _ => Handler::new(tower::service_fn(async |_| Ok(unavailable()))),
+    }
+}

@@ -1,0 +1,149 @@
+//! All addresses that are listened on, which a reload may change.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use super::{Answer, Listener};
+use crate::config::{ListenEntry, Located};
+use crate::digest::Digest;
+use crate::error::StartError;
+use crate::signals::Signals;
+
+/// Listeners whose requests are all answered by the same. They end when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Listeners<A> {
+    answer: Arc<A>,
+    active: Mutex<Active>,
+}
+
+#[derive(Debug, Default)]
+struct Active {
+    running: Vec<Running>,
+    /// Those that run and those that drain.
+    tasks: JoinSet<()>,
+}
+
+/// A listener that accepts connections.
+#[derive(Debug)]
+struct Running {
+    id: Id,
+    /// Its settings, and the certificates that they name.
+    settings: Digest,
+    socket: Arc<TcpListener>,
+    /// It stops when this is dropped.
+    _stop: oneshot::Sender<()>,
+}
+
+/// An address as written, and how many of the same stand before it: any number of listeners may ask for any free port.
+type Id = (String, usize);
+
+/// What is listened on next.
+#[derive(Debug)]
+pub(crate) struct Opened(Vec<(Id, Digest, Next)>);
+
+#[derive(Debug)]
+enum Next {
+    /// The listener that runs already.
+    Same,
+    Other(Listener),
+}
+
+/// What a change of listeners came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Change {
+    /// Addresses that were not listened on before.
+    pub(crate) opened: usize,
+    /// Addresses that are no longer listened on.
+    pub(crate) closed: usize,
+}
+
+impl<A: Answer> Listeners<A> {
+    pub(crate) fn new(answer: Arc<A>) -> Self {
+        Self { answer, active: Mutex::default() }
+    }
+
+    /// Opens all that is listened on next, or nothing. What stays as it is goes on, and what has other settings keeps its socket.
+    pub(crate) async fn open(&self, listen: &[Located<ListenEntry>]) -> Result<Opened, StartError> {
+        let mut opened: Vec<(Id, Digest, Next)> = Vec::with_capacity(listen.len());
+        for listen in listen {
+            let address = listen.address.to_string();
+            let before = opened.iter().filter(|((same, _), ..)| *same == address).count();
+            let id = (address, before);
+            let settings = Digest::of_settings(&listen.value, listen.files());
+            let next = match self.running(&id) {
+                Some((same, _)) if same == settings => Next::Same,
+                Some((_, socket)) => Next::Other(Listener::open(listen, Some(socket)).await?),
+                None => Next::Other(Listener::open(listen, None).await?),
+            };
+            opened.push((id, settings, next));
+        }
+        Ok(Opened(opened))
+    }
+
+    /// Listens on these from now on. Listeners that are not among them accept no more, and let their requests finish.
+    pub(crate) fn commit(&self, opened: Opened) -> Change {
+        let mut active = self.active();
+        // Their end was waited for by nobody.
+        while active.tasks.try_join_next().is_some() {}
+        let mut before = std::mem::take(&mut active.running);
+        let known: Vec<Id> = before.iter().map(|running| running.id.clone()).collect();
+        for (id, settings, next) in opened.0 {
+            let running = match next {
+                Next::Same => before.iter().position(|running| running.id == id).map(|at| before.remove(at)),
+                Next::Other(listener) => Some(self.start(id, settings, listener, &mut active.tasks)),
+            };
+            active.running.extend(running);
+        }
+        let is_new = |running: &&Running| !known.contains(&running.id);
+        let is_gone = |id: &&Id| !active.running.iter().any(|running| running.id == **id);
+        Change {
+            opened: active.running.iter().filter(is_new).count(),
+            closed: known.iter().filter(is_gone).count(),
+        }
+    }
+
+    /// The addresses, with the ports that the system chose where it was asked to.
+    pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
+        self.active().running.iter().map(|running| running.socket.local_addr()).collect()
+    }
+
+    /// Accepts no more and lets running requests finish, for `limit` at most or until a signal comes.
+    pub(crate) async fn drain(&self, mut signals: Signals, limit: Duration) {
+        let Active { running, tasks } = std::mem::take(&mut *self.active());
+        tracing::info!("stopping: no new connections, running requests finish");
+        drop(running);
+        tokio::select! {
+            _ = tasks.join_all() => tracing::info!("stopped"),
+            () = tokio::time::sleep(limit) => {
+                tracing::warn!(?limit, "stopped; requests that took too long were cut off");
+            }
+            () = signals.recv() => tracing::warn!("stopped by a second signal; running requests were cut off"),
+        }
+    }
+
+    fn start(&self, id: Id, settings: Digest, listener: Listener, tasks: &mut JoinSet<()>) -> Running {
+        let (stop, stopped) = oneshot::channel();
+        let socket = listener.socket.clone();
+        tasks.spawn(listener.serve(self.answer.clone(), async move {
+            // It can only be dropped.
+            let _ = stopped.await;
+        }));
+        Running { id, settings, socket, _stop: stop }
+    }
+
+    fn running(&self, id: &Id) -> Option<(Digest, Arc<TcpListener>)> {
+        let active = self.active();
+        let found = active.running.iter().find(|running| running.id == *id)?;
+        Some((found.settings, found.socket.clone()))
+    }
+
+    fn active(&self) -> MutexGuard<'_, Active> {
+        self.active.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,179 @@
+//! Whether an address gets requests: what is learnt from those it had, and from asking it.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use http::{Request, Uri};
+use tokio::time::{Instant, timeout};
+
+use super::client::Client;
+use super::patience::{Clock, Watched};
+use super::replay::Attempt;
+use super::server::Server;
+use crate::config::{ActiveHealth, PassiveHealth};
+
+/// How often the time that an address gets no requests is doubled at most, when it keeps failing.
+const MAX_DOUBLINGS: u32 = 5;
+
+/// The health of one address.
+#[derive(Debug)]
+pub(super) struct Health {
+    passive: PassiveHealth,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Requests in a row that failed.
+    failures: u32,
+    /// How often it was taken out since a request last succeeded.
+    times_out: u32,
+    /// It gets no requests until then.
+    out_until: Option<Instant>,
+    /// Whether asking says that it is unhealthy.
+    is_down: bool,
+    /// Answers in a row that say otherwise.
+    contrary: u32,
+}
+
+impl Health {
+    pub(super) fn new(passive: &PassiveHealth) -> Self {
+        Self { passive: passive.clone(), state: Mutex::default() }
+    }
+
+    /// Whether it gets requests.
+    pub(super) fn is_up(&self) -> bool {
+        let state = self.state();
+        !state.is_down && state.out_until.is_none_or(|until| until <= Instant::now())
+    }
+
+    /// A request was answered.
+    pub(super) fn succeeded(&self) {
+        let mut state = self.state();
+        (state.failures, state.times_out, state.out_until) = (0, 0, None);
+    }
+
+    /// A request failed, or was not answered in time. Says for how long the address is out if that is so from now on.
+    pub(super) fn failed(&self) -> Option<Duration> {
+        let mut state = self.state();
+        let now = Instant::now();
+        state.failures += 1;
+        // Requests that were there before it was taken out tell nothing new.
+        if state.failures < self.passive.failures.get() || state.out_until.is_some_and(|until| until > now) {
+            return None;
+        }
+        // The first failure after it is back counts, for it has shown nothing else meanwhile.
+        state.failures = self.passive.failures.get() - 1;
+        let out = self.passive.retry_after.0.saturating_mul(1 << state.times_out.min(MAX_DOUBLINGS));
+        state.times_out += 1;
+        state.out_until = Some(now + out);
+        Some(out)
+    }
+
+    /// It was asked. Says whether that changed something.
+    fn answered(&self, healthy: bool, asked: &ActiveHealth) -> bool {
+        let mut state = self.state();
+        if healthy != state.is_down {
+            state.contrary = 0;
+            return false;
+        }
+        state.contrary += 1;
+        let needed = if healthy { asked.healthy_after } else { asked.unhealthy_after };
+        let changed = state.contrary >= needed.get();
+        if changed {
+            state.is_down = !healthy;
+            state.contrary = 0;
+        }
+        changed
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Asks an address how it is for as long as it is there.
+pub(super) async fn ask(server: Weak<Server>, client: Client, asked: ActiveHealth, upstream: Arc<str>) {
+    loop {
+        let Some(server) = server.upgrade() else { return };
+        let path = asked.path.parse::<Uri>().unwrap_or_default();
+        let healthy = match server.url.join(&path) {
+            Ok(uri) => is_healthy(&client, uri, asked.timeout.0).await,
+            Err(_) => false,
+        };
+        if server.health.answered(healthy, &asked) {
+            let (upstream, address) = (&*upstream, &server.url);
+            match healthy {
+                true => tracing::info!(upstream, %address, "an address is healthy again"),
+                false => tracing::warn!(upstream, %address, "an address is unhealthy"),
+            }
+        }
+        drop(server);
+        tokio::time::sleep(asked.interval.0).await;
+    }
+}
+
+async fn is_healthy(client: &Client, uri: Uri, limit: Duration) -> bool {
+    let mut request = Request::new(Watched::new(Attempt::empty(), Clock::start()));
+    *request.uri_mut() = uri;
+    match timeout(limit, client.request(request)).await {
+        Ok(Ok(response)) => response.status().is_success() || response.status().is_redirection(),
+        Ok(Err(_)) | Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Health, MAX_DOUBLINGS};
+    use crate::config::{ActiveHealth, PassiveHealth, Time};
+
+    fn health() -> Health {
+        Health::new(&PassiveHealth { failures: 2.try_into().unwrap(), retry_after: Time::seconds(10) })
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn failures_in_a_row_take_an_address_out_for_a_time_that_grows() {
+        let health = health();
+        assert_eq!(health.failed(), None);
+        health.succeeded();
+        assert_eq!(health.failed(), None, "one success in between begins the row anew");
+        assert!(health.is_up());
+        let mut expected = Duration::from_secs(10);
+        for round in 0..=MAX_DOUBLINGS + 1 {
+            let out = health.failed().expect("it is taken out");
+            assert_eq!(out, expected, "round {round}");
+            assert!(!health.is_up());
+            assert_eq!(health.failed(), None, "it is out already");
+            tokio::time::advance(out).await;
+            assert!(health.is_up());
+            if round < MAX_DOUBLINGS {
+                expected *= 2;
+            }
+        }
+        health.succeeded();
+        assert_eq!(health.failed(), None, "it has to fail as often as at first");
+        assert_eq!(health.failed(), Some(Duration::from_secs(10)));
+    }
+
+    #[test]
+    fn answers_in_a_row_make_an_address_unhealthy_and_healthy() {
+        let asked = ActiveHealth {
+            healthy_after: 2.try_into().unwrap(),
+            unhealthy_after: 3.try_into().unwrap(),
+            ..ActiveHealth::default()
+        };
+        let health = health();
+        let told = |answers: &[bool]| {
+            answers.iter().map(|&healthy| health.answered(healthy, &asked)).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            told(&[false, false, true, false, false, false]),
+            [false, false, false, false, false, true]
+        );
+        assert!(!health.is_up());
+        assert_eq!(told(&[true, false, true, true]), [false, false, false, true]);
+        assert!(health.is_up());
+    }
+}

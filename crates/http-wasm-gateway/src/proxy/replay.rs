@@ -1,0 +1,210 @@
+//! Request bodies that can be sent again.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body, Frame, SizeHint};
+
+use crate::body::{BoxBody, BoxError};
+
+/// As much of a body is kept for another attempt. The bytes are shared and not copied, but they stay in memory for longer.
+const MAX_KEPT_BYTES: usize = 64 * 1024;
+
+/// The body of a request that may be sent several times, one after the other.
+#[derive(Debug)]
+pub(super) struct Replay(Arc<Mutex<State>>);
+
+#[derive(Debug)]
+struct State {
+    rest: BoxBody,
+    /// What came of the body so far; nothing any more once that was too much.
+    kept: Vec<Kept>,
+    bytes: usize,
+    is_whole: bool,
+    /// The attempt that may read. Another one that still does is stopped.
+    attempt: usize,
+}
+
+#[derive(Debug, Clone)]
+enum Kept {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl Replay {
+    /// `keep` says whether what was read shall be there for another attempt.
+    pub(super) fn new(body: BoxBody, keep: bool) -> Self {
+        let state = State { rest: body, kept: Vec::new(), bytes: 0, is_whole: keep, attempt: 0 };
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// The body, from its beginning; only while [`is_whole`](Self::is_whole).
+    pub(super) fn attempt(&self) -> Attempt {
+        let mut state = lock(&self.0);
+        state.attempt += 1;
+        Attempt { number: state.attempt, next: 0, state: self.0.clone() }
+    }
+
+    /// Whether the body can be sent from its beginning.
+    pub(super) fn is_whole(&self) -> bool {
+        let state = lock(&self.0);
+        state.is_whole || state.bytes == 0 && state.kept.is_empty()
+    }
+}
+
+/// The body of one attempt.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    number: usize,
+    /// How many of the kept frames it has given out.
+    next: usize,
+    state: Arc<Mutex<State>>,
+}
+
+impl Attempt {
+    /// A body of no bytes.
+    pub(super) fn empty() -> Self {
+        Replay::new(BoxBody::empty(), false).attempt()
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl State {
+    fn keep(&mut self, frame: &Frame<Bytes>) {
+        let kept = match (frame.data_ref(), frame.trailers_ref()) {
+            (Some(data), _) => Kept::Data(data.clone()),
+            (None, Some(trailers)) => Kept::Trailers(trailers.clone()),
+            (None, None) => return,
+        };
+        self.bytes += frame.data_ref().map_or(0, Bytes::len);
+        self.is_whole &= self.bytes <= MAX_KEPT_BYTES;
+        match self.is_whole {
+            true => self.kept.push(kept),
+            false => self.kept = Vec::new(),
+        }
+    }
+}
+
+impl Body for Attempt {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let mut state = lock(&this.state);
+        if state.attempt != this.number {
+            return Poll::Ready(Some(Err("the request is being sent again".into())));
+        }
+        if let Some(kept) = state.kept.get(this.next).cloned() {
+            this.next += 1;
+            return Poll::Ready(Some(Ok(match kept {
+                Kept::Data(data) => Frame::data(data),
+                Kept::Trailers(trailers) => Frame::trailers(trailers),
+            })));
+        }
+        let frame = ready!(Pin::new(&mut state.rest).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => state.keep(frame),
+            // What failed once can't be had a second time.
+            Some(Err(_)) => state.is_whole = false,
+            None => {}
+        }
+        this.next = state.kept.len();
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let state = lock(&self.state);
+        self.next >= state.kept.len() && state.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let state = lock(&self.state);
+        let data = |kept: &Kept| match kept {
+            Kept::Data(data) => data.len() as u64,
+            Kept::Trailers(_) => 0,
+        };
+        let ahead: u64 = state.kept.iter().skip(self.next).map(data).sum();
+        let mut hint = state.rest.size_hint();
+        if let Some(upper) = hint.upper() {
+            hint.set_upper(upper + ahead);
+        }
+        hint.set_lower(hint.lower() + ahead);
+        hint
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderValue};
+    use http_body::Body as _;
+    use http_body_util::{BodyExt as _, Full, StreamBody};
+
+    use super::{MAX_KEPT_BYTES, Replay};
+    use crate::body::{BoxBody, boxed};
+
+    fn chunks(chunks: Vec<Bytes>) -> BoxBody {
+        let frames = chunks.into_iter().map(|chunk| Ok::<_, std::io::Error>(http_body::Frame::data(chunk)));
+        boxed(StreamBody::new(futures_util::stream::iter(frames.collect::<Vec<_>>())))
+    }
+
+    #[tokio::test]
+    async fn a_second_attempt_gets_what_the_first_one_got_and_then_the_rest() {
+        let replay = Replay::new(chunks(vec!["a".into(), "b".into(), "c".into()]), true);
+        let mut first = replay.attempt();
+        for expected in ["a", "b"] {
+            assert_eq!(first.frame().await.unwrap().unwrap().into_data().unwrap(), expected);
+        }
+        assert!(replay.is_whole());
+        let second = replay.attempt();
+        assert!(first.frame().await.unwrap().is_err(), "the first attempt must take nothing from the second");
+        assert_eq!(second.collect().await.unwrap().to_bytes(), "abc");
+    }
+
+    #[tokio::test]
+    async fn length_and_trailers_are_the_same_in_each_attempt() {
+        let trailers = HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("1"))]);
+        let sent = trailers.clone();
+        let body = Full::<Bytes>::from("abc").with_trailers(async { Some(Ok(sent)) });
+        let replay = Replay::new(boxed(body), true);
+        for _ in 0..2 {
+            let attempt = replay.attempt();
+            assert_eq!(attempt.size_hint().exact(), Some(3));
+            let all = attempt.collect().await.unwrap();
+            assert_eq!(all.trailers(), Some(&trailers));
+            assert_eq!(all.to_bytes(), "abc");
+        }
+        let whole = Replay::new(boxed(Full::from("abc")), true);
+        assert_eq!(whole.attempt().size_hint().exact(), Some(3));
+        whole.attempt().collect().await.unwrap();
+        assert_eq!(whole.attempt().size_hint().exact(), Some(3));
+    }
+
+    #[tokio::test]
+    async fn a_body_that_is_too_large_is_given_out_once() {
+        let large = vec![Bytes::from(vec![b'x'; MAX_KEPT_BYTES]), Bytes::from_static(b"y")];
+        let replay = Replay::new(chunks(large), true);
+        let sent = replay.attempt().collect().await.unwrap().to_bytes();
+        assert_eq!(sent.len(), MAX_KEPT_BYTES + 1);
+        assert!(!replay.is_whole());
+    }
+
+    #[tokio::test]
+    async fn a_body_that_nobody_has_read_is_whole_even_if_nothing_is_kept() {
+        let replay = Replay::new(chunks(vec!["a".into()]), false);
+        drop(replay.attempt());
+        assert!(replay.is_whole());
+        replay.attempt().collect().await.unwrap();
+        assert!(!replay.is_whole());
+    }
+}

@@ -1,0 +1,197 @@
+//! One address of an upstream, and the choice between several.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::UpstreamUrl;
+use super::health::Health;
+use crate::config::{Balance, Upstream};
+
+/// One address of an upstream.
+#[derive(Debug)]
+pub(super) struct Server {
+    pub(super) url: UpstreamUrl,
+    pub(super) health: Health,
+    in_flight: AtomicUsize,
+}
+
+/// The addresses of an upstream.
+#[derive(Debug)]
+pub(super) struct Servers {
+    all: Vec<Arc<Server>>,
+    balance: Balance,
+    turn: AtomicUsize,
+}
+
+impl Servers {
+    pub(super) fn new(upstream: &Upstream) -> Self {
+        let server = |url: &UpstreamUrl| {
+            let health = Health::new(&upstream.health.passive);
+            Arc::new(Server { url: url.clone(), health, in_flight: AtomicUsize::new(0) })
+        };
+        let all = upstream.addresses.iter().map(|address| server(&address.value)).collect();
+        Self { all, balance: upstream.balance, turn: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Server>> {
+        self.all.iter()
+    }
+
+    /// The address that gets a request next: one that is healthy and was not `tried` for it, if there is one; else one that was not
+    /// tried; else any.
+    pub(super) fn choose(&self, tried: &[Lease]) -> Lease {
+        let untried = |server: &&Arc<Server>| !tried.iter().any(|lease| Arc::ptr_eq(&lease.0, server));
+        let healthy = |server: &&Arc<Server>| server.health.is_up();
+        let candidates = || self.all.iter().filter(untried);
+        let chosen = self
+            .balanced(candidates().filter(healthy))
+            .or_else(|| self.balanced(candidates()))
+            .or_else(|| self.balanced(self.all.iter().filter(healthy)))
+            .or_else(|| self.balanced(self.all.iter()))
+            .expect("a checked upstream has an address");
+        Lease::new(chosen.clone())
+    }
+
+    fn balanced<'a>(&self, among: impl Iterator<Item = &'a Arc<Server>> + Clone) -> Option<&'a Arc<Server>> {
+        let count = among.clone().count();
+        let nth = |index: usize| among.clone().nth(index);
+        match (count, self.balance) {
+            (0, _) => None,
+            (1, _) => nth(0),
+            (_, Balance::RoundRobin) => nth(self.turn.fetch_add(1, Ordering::Relaxed) % count),
+            (_, Balance::LeastRequests) => {
+                let first = fastrand::usize(..count);
+                // Another one than the first.
+                let second = (first + fastrand::usize(1..count)) % count;
+                nth(first).into_iter().chain(nth(second)).min_by_key(|server| server.in_flight())
+            }
+        }
+    }
+}
+
+impl Server {
+    fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+}
+
+/// A request that an address has. It has it no more when this is dropped.
+#[derive(Debug)]
+pub(super) struct Lease(Arc<Server>);
+
+impl Lease {
+    fn new(server: Arc<Server>) -> Self {
+        server.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(server)
+    }
+
+    pub(super) fn server(&self) -> &Server {
+        &self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The body of a response, with which the address is done when it ends.
+#[derive(Debug)]
+pub(super) struct Leased {
+    pub(super) body: Incoming,
+    pub(super) _lease: Lease,
+}
+
+impl Body for Leased {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Servers;
+    use crate::config::{Balance, Config, Upstream};
+
+    fn upstream(balance: &str) -> Upstream {
+        let text = format!(
+            "listen = [\"127.0.0.1:0\"]\nroutes = []\n[upstreams.u]\nbalance = \"{balance}\"\n\
+             addresses = [\"http://a\", \"http://b\", \"http://c\"]\nhealth.passive.failures = 1\n"
+        );
+        let config = Config::parse("gateway.toml".as_ref(), text).unwrap_or_else(|faults| panic!("{faults}"));
+        config.upstreams["u"].value.clone()
+    }
+
+    fn hosts(servers: &Servers, count: usize) -> String {
+        let host = |_| servers.choose(&[]).server().url.to_string().pop().expect("a host");
+        (0..count).map(host).collect()
+    }
+
+    #[test]
+    fn round_robin_takes_one_after_the_other_and_passes_by_what_is_out() {
+        let servers = Servers::new(&upstream("round_robin"));
+        assert_eq!(hosts(&servers, 6), "abcabc");
+        servers.all[1].health.failed();
+        assert_eq!(hosts(&servers, 4), "acac");
+        servers.all[0].health.failed();
+        assert_eq!(hosts(&servers, 2), "cc");
+        servers.all[2].health.failed();
+        let all = hosts(&servers, 6);
+        assert!(
+            ['a', 'b', 'c'].iter().all(|host| all.contains(*host)),
+            "all are out, so all are tried: {all}"
+        );
+    }
+
+    #[test]
+    fn another_attempt_goes_where_none_has_been() {
+        let servers = Servers::new(&upstream("round_robin"));
+        let mut tried = vec![servers.choose(&[])];
+        for _ in 0..2 {
+            let next = servers.choose(&tried);
+            assert!(tried.iter().all(|lease| lease.server().url != next.server().url));
+            tried.push(next);
+        }
+        // Each has been tried now, so it is anybody's turn.
+        let again = servers.choose(&tried);
+        assert!(tried.iter().any(|lease| lease.server().url == again.server().url));
+    }
+
+    #[test]
+    fn least_requests_leaves_out_the_busiest() {
+        assert_eq!(upstream("least_requests").balance, Balance::LeastRequests);
+        let servers = Servers::new(&upstream("least_requests"));
+        let busy = super::Lease::new(servers.all[0].clone());
+        let mut held = vec![busy];
+        // Of any two, one of the others has fewer until each has one.
+        for _ in 0..2 {
+            held.push(servers.choose(&[]));
+        }
+        assert!(servers.all[0].in_flight() <= 2, "{held:?}");
+        drop(held);
+        assert!(servers.all.iter().all(|server| server.in_flight() == 0));
+        let _busy: Vec<_> = (0..9).map(|_| super::Lease::new(servers.all[0].clone())).collect();
+        assert!(!hosts(&servers, 50).contains('a'), "one with 9 requests is never the one with fewer");
+    }
+}

@@ -1,0 +1,212 @@
+//! Another configuration, without an end to what runs.
+//!
+//! All that a new configuration asks for is made first: guests, upstreams, routes, addresses. Only when nothing is wrong with it
+//! do requests go there, all at once. Those in flight finish on what they began with, and what nobody uses any more is
+//! freed with the last of them.
+
+mod stamps;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_wasm_tower::Engine;
+use tokio::sync::Mutex;
+
+use crate::config::Config;
+use crate::core::Core;
+use crate::digest::json;
+use crate::error::StartError;
+use crate::generation::Generation;
+use crate::listener::Listeners;
+use crate::signals::Hangup;
+
+use self::stamps::Stamps;
+
+/// How often files are looked at. Looking, unlike being told by the system, works on any file system, and sees through links:
+/// a mounted ConfigMap is changed by turning one.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Where the configuration comes from.
+#[derive(Debug)]
+pub(crate) enum Source {
+    File(PathBuf),
+    Value(Box<Config>),
+}
+
+/// Reloads the configuration of a gateway. All clones reload the same one, one at a time.
+#[derive(Clone)]
+pub struct Reloader(Arc<Inner>);
+
+struct Inner {
+    engine: Engine,
+    source: Source,
+    core: Arc<Core>,
+    listeners: Arc<Listeners<Core>>,
+    /// What the gateway was started with and can't change.
+    fixed: Fixed,
+    one_at_a_time: Mutex<()>,
+}
+
+/// What a reload came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Summary {
+    /// Guests of the configuration.
+    pub guests: usize,
+    /// Those of them that went on as they were.
+    pub guests_kept: usize,
+    /// Addresses that were not listened on before.
+    pub opened: usize,
+    /// Addresses that are no longer listened on.
+    pub closed: usize,
+    /// Settings that have changed and take effect at the next start only.
+    pub at_next_start: Vec<&'static str>,
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { guests, guests_kept, opened, closed, .. } = self;
+        let loaded = guests - guests_kept;
+        write!(f, "{guests} guests, {loaded} of them loaded; {opened} addresses opened, {closed} closed")
+    }
+}
+
+impl Reloader {
+    pub(crate) fn new(
+        engine: Engine,
+        source: Source,
+        core: Arc<Core>,
+        listeners: Arc<Listeners<Core>>,
+    ) -> Self {
+        let fixed = Fixed::of(&core.generation().config);
+        Self(Arc::new(Inner { engine, source, core, listeners, fixed, one_at_a_time: Mutex::default() }))
+    }
+
+    /// Reads the configuration and the files that it names again, and lets requests from now on be answered by it.
+    ///
+    /// # Errors
+    /// All that is wrong with it. Nothing has changed then.
+    pub async fn reload(&self) -> Result<Summary, StartError> {
+        let Inner { engine, core, listeners, .. } = &*self.0;
+        let _one_at_a_time = self.0.one_at_a_time.lock().await;
+        let config = self.read().await?;
+        let earlier = core.generation();
+        let next = Generation::build(engine, config, Some(&earlier)).await?;
+        let opened = listeners.open(&next.config.listen).await?;
+
+        let at_next_start = self.0.fixed.differing(&Fixed::of(&next.config));
+        let (guests, guests_kept) = (next.config.guests.len(), next.guests.shared_with(&earlier.guests));
+        core.swap(next);
+        let change = listeners.commit(opened);
+        Ok(Summary { guests, guests_kept, opened: change.opened, closed: change.closed, at_next_start })
+    }
+
+    async fn read(&self) -> Result<Config, StartError> {
+        match &self.0.source {
+            Source::Value(config) => Ok((**config).clone()),
+            Source::File(path) => {
+                let path = path.clone();
+                let read = tokio::task::spawn_blocking(move || Config::load(&path)).await;
+                Ok(read.map_err(|_| StartError::System("cannot read the configuration".to_owned()))??)
+            }
+        }
+    }
+
+    /// The files that the active configuration was made from.
+    fn files(&self) -> Vec<PathBuf> {
+        let own = match &self.0.source {
+            Source::File(path) => Some(path.clone()),
+            Source::Value(_) => None,
+        };
+        own.into_iter().chain(self.0.core.generation().config.files().cloned()).collect()
+    }
+
+    /// Reloads, and says in the log what came of it.
+    async fn reload_and_log(&self) -> bool {
+        match self.reload().await {
+            Ok(summary) => {
+                tracing::info!("configuration reloaded: {summary}");
+                if !summary.at_next_start.is_empty() {
+                    let settings = summary.at_next_start.join(", ");
+                    tracing::warn!("changes of {settings} take effect at the next start only");
+                }
+                true
+            }
+            Err(error) => {
+                tracing::error!("the configuration was not reloaded, the one before stays active: {error}");
+                false
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Reloader {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reloader").field("source", &self.0.source).finish_non_exhaustive()
+    }
+}
+
+/// Reloads whenever a signal says so, and when files have changed if the configuration wants that. It never ends.
+pub(crate) async fn follow(reloader: &Reloader, mut hangup: Hangup) {
+    let mut active = true;
+    let mut seen = Stamps::of(reloader.files(), active).await;
+    loop {
+        tokio::select! {
+            () = hangup.recv() => {}
+            () = changed(reloader, &seen, active) => {}
+        }
+        // Before the files are read: what changes from here on is seen as another change.
+        let files = reloader.files();
+        let before = Stamps::of(files.clone(), active).await;
+        active = reloader.reload_and_log().await;
+        seen = match active && reloader.files() == files {
+            true => before,
+            false => Stamps::of(reloader.files(), active).await,
+        };
+    }
+}
+
+/// Ends when files are others than they were, and have been the same for a while: a file is written, and several are, in many
+/// steps.
+async fn changed(reloader: &Reloader, seen: &Stamps, active: bool) {
+    let mut last = None;
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if !reloader.0.core.generation().config.server.watch_files {
+            continue;
+        }
+        let now = Stamps::of(reloader.files(), active).await;
+        if now == *seen {
+            last = None;
+        } else if last.as_ref() == Some(&now) {
+            return;
+        } else {
+            last = Some(now);
+        }
+    }
+}
+
+/// The settings that a running gateway can't change, by their names.
+#[derive(Debug)]
+struct Fixed([(&'static str, Vec<u8>); 5]);
+
+impl Fixed {
+    fn of(config: &Config) -> Self {
+        Self([
+            ("server.guest_memory_budget", json(&config.server.guest_memory_budget)),
+            ("admin", json(&config.admin)),
+            ("log", json(&config.log)),
+            ("access_log", json(&config.access_log)),
+            ("telemetry", json(&config.telemetry)),
+        ])
+    }
+
+    fn differing(&self, other: &Self) -> Vec<&'static str> {
+        let pairs = self.0.iter().zip(&other.0);
+        pairs.filter(|(own, other)| own != other).map(|((name, _), _)| *name).collect()
+    }
+}

@@ -1,0 +1,265 @@
+//! Reloads of a gateway that serves.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::combinators::BoxBody;
+use http_body_util::{BodyExt as _, Channel, Full};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+use crate::config::Config;
+use crate::{Bound, Gateway};
+
+/// Adds its configuration as a response header `x-config`, once the response is there.
+const SAYS_CONFIG: &str = r#"(module
+  (import "http_handler" "get_config" (func $get_config (param i32 i32) (result i32)))
+  (import "http_handler" "add_header_value" (func $add (param i32 i32 i32 i32 i32)))
+  (import "http_handler" "enable_features" (func $enable (param i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "x-config")
+  (func (export "handle_request") (result i64) (drop (call $enable (i32.const 2))) i64.const 1)
+  (func (export "handle_response") (param i32 i32)
+    (call $add (i32.const 1) (i32.const 0) (i32.const 8)
+      (i32.const 64) (call $get_config (i32.const 64) (i32.const 1024)))))"#;
+
+/// Longer than anything here takes; a test that waits this long has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A gateway from a file, in a directory with a guest.
+struct Served {
+    directory: TempDir,
+    bound: Bound,
+}
+
+impl Served {
+    async fn start(text: &str) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        fs::write(directory.path().join("guest.wat"), SAYS_CONFIG).unwrap();
+        let file = directory.path().join("gateway.toml");
+        fs::write(&file, text).unwrap();
+        let config = Config::load(&file).unwrap_or_else(|faults| panic!("{faults}"));
+        let gateway = Gateway::build(config).await.unwrap().with_file(file);
+        Self { directory, bound: gateway.bind().await.unwrap() }
+    }
+
+    fn write(&self, text: &str) -> PathBuf {
+        let file = self.directory.path().join("gateway.toml");
+        fs::write(&file, text).unwrap();
+        file
+    }
+
+    async fn reload(&self, text: &str) -> super::Summary {
+        self.write(text);
+        self.bound.reloader().reload().await.unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.bound.addresses().unwrap()[0]
+    }
+
+    fn guest_memory(&self) -> usize {
+        self.bound.reloader.0.engine.memory_in_use()
+    }
+}
+
+/// One guest with this configuration, before an echo.
+fn one_guest(config: &str) -> String {
+    format!(
+        "listen = [\"127.0.0.1:0\"]\n[guests.a]\npath = \"guest.wat\"\nconfig = \"{config}\"\n\
+         [[routes]]\nguests = [\"a\"]\nbackend = \"echo\"\n"
+    )
+}
+
+type Client = SendRequest<BoxBody<Bytes, std::convert::Infallible>>;
+
+async fn connect(addr: SocketAddr) -> Client {
+    let stream = TcpStream::connect(addr).await.expect("the gateway accepts");
+    let (client, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
+    tokio::spawn(connection);
+    client
+}
+
+/// What the guest of `SAYS_CONFIG` said.
+async fn ask(client: &mut Client) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
+    client.ready().await?;
+    let request = Request::post("/").header("host", "h").body(Full::from("body").boxed())?;
+    let response = client.send_request(request).await?;
+    let said = response.headers().get("x-config").map(|value| value.to_str().map(ToOwned::to_owned));
+    if response.status() != 200 {
+        return Err(response.status().to_string().into());
+    }
+    let body = response.into_body().collect().await?.to_bytes();
+    if !body.windows(13).any(|window| window == b"\"body\":\"body\"") {
+        return Err(format!("{body:?}").into());
+    }
+    Ok(said.transpose()?.unwrap_or_default())
+}
+
+async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let reached = async {
+        while !is_so() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, reached).await.is_ok(), "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_reloads_under_load_fail_no_request_and_leave_no_old_guest() {
+    let served = Served::start(&one_guest("0")).await;
+    let memory = served.guest_memory();
+    let (stop, answered) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let load: Vec<_> = (0..4)
+        .map(|_| {
+            let (addr, stop, answered) = (served.addr(), stop.clone(), answered.clone());
+            tokio::spawn(async move {
+                let mut client = connect(addr).await;
+                while !stop.load(Ordering::Relaxed) {
+                    ask(&mut client).await?;
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+                Ok::<_, Box<dyn std::error::Error + Send + Sync>>(())
+            })
+        })
+        .collect();
+
+    let mut old = vec![Arc::downgrade(&served.bound.core.generation())];
+    let mut fresh = connect(served.addr()).await;
+    let (mut rss_early, mut resident) = (0, 0);
+    for number in 1..=100 {
+        let seen = answered.load(Ordering::Relaxed);
+        let summary = served.reload(&one_guest(&number.to_string())).await;
+        assert_eq!((summary.guests, summary.guests_kept), (1, 0));
+        assert_eq!(ask(&mut fresh).await.unwrap(), number.to_string(), "a reload that is over holds");
+        old.push(Arc::downgrade(&served.bound.core.generation()));
+        until("requests are answered between reloads", || answered.load(Ordering::Relaxed) > seen).await;
+        resident = rss();
+        if number == 20 {
+            rss_early = resident;
+        }
+    }
+    stop.store(true, Ordering::Relaxed);
+    for client in load {
+        client.await.unwrap().expect("no request fails");
+    }
+    // None of the load has touched this one, so that it has the one instance that it was loaded with.
+    served.reload(&one_guest("last")).await;
+    until("old generations are gone", || old.iter().all(|old| old.strong_count() == 0)).await;
+    until("instances of old guests are gone", || served.guest_memory() == memory).await;
+    #[expect(
+        clippy::print_stderr,
+        reason = "a figure for people: what else runs in this process makes it no rule"
+    )]
+    {
+        eprintln!(
+            "{} requests, 100 reloads; resident after 20: {rss_early} KiB, after 100: {resident} KiB",
+            answered.load(Ordering::Relaxed)
+        );
+    }
+}
+
+/// Resident memory of this process in KiB; 0 where that isn't told.
+fn rss() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.trim().trim_end_matches(" kB").parse().ok()).unwrap_or(0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_in_flight_finishes_with_the_guest_it_began_with() {
+    let served = Served::start(&one_guest("old")).await;
+    let mut client = connect(served.addr()).await;
+    let (mut sender, body) = Channel::<Bytes, std::convert::Infallible>::new(1);
+    let request = Request::post("/").header("host", "h").body(BoxBody::new(body)).unwrap();
+    let answer = tokio::spawn(client.send_request(request));
+    sender.send_data("bo".into()).await.unwrap();
+    let old = Arc::downgrade(&served.bound.core.generation());
+    until("the request is there", || old.strong_count() > 1).await;
+
+    served.reload(&one_guest("new")).await;
+    assert_eq!(ask(&mut connect(served.addr()).await).await.unwrap(), "new");
+    sender.send_data("dy".into()).await.unwrap();
+    drop(sender);
+    let answer = answer.await.unwrap().unwrap();
+    assert_eq!(answer.headers()["x-config"], "old");
+    answer.into_body().collect().await.unwrap();
+    until("the old generation is gone", || old.strong_count() == 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_configuration_changes_nothing_and_says_why() {
+    let served = Served::start(&one_guest("old")).await;
+    let before = Arc::downgrade(&served.bound.core.generation());
+    for (wrong, reason) in [
+        ("listen = 1".to_owned(), "expected a list, found the number 1"),
+        (one_guest("x").replace("guest.wat", "none.wat"), "none.wat can't be read"),
+        (one_guest("x").replace("guest.wat", "gateway.toml"), "guest a"),
+        (one_guest("x").replace("127.0.0.1:0", "192.0.2.1:1"), "cannot listen on 192.0.2.1:1"),
+    ] {
+        served.write(&wrong);
+        let error = served.bound.reloader().reload().await.expect_err("this one is wrong").to_string();
+        assert!(error.contains(reason), "{error}");
+        assert_eq!(ask(&mut connect(served.addr()).await).await.unwrap(), "old");
+    }
+    assert!(before.strong_count() > 0, "it is the same generation");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_guests_that_changed_are_loaded_anew() {
+    let two = |a: &str, b: &str| {
+        format!("{}[guests.b]\npath = \"guest.wat\"\nenv = {{ B = \"{b}\" }}\n", one_guest(a))
+    };
+    let served = Served::start(&two("1", "1")).await;
+    let kept = async |text: &str| served.reload(text).await.guests_kept;
+    assert_eq!(kept(&two("1", "1")).await, 2);
+    assert_eq!(kept(&two("2", "1")).await, 1);
+    assert_eq!(kept(&two("2", "2")).await, 1);
+    assert_eq!(kept(&two("2", "2").replace("guests = [\"a\"]", "guests = [\"b\"]")).await, 2);
+    fs::write(served.directory.path().join("guest.wat"), format!("{SAYS_CONFIG} ")).unwrap();
+    assert_eq!(kept(&two("2", "2")).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn listeners_come_and_go_and_those_that_stay_keep_their_connections() {
+    let served = Served::start(&one_guest("1")).await;
+    let stays = served.addr();
+    let mut kept = connect(stays).await;
+    ask(&mut kept).await.unwrap();
+
+    let both = one_guest("1").replace("listen = [", "listen = [\"127.0.0.1:0\", ");
+    let summary = served.reload(&both).await;
+    assert_eq!((summary.opened, summary.closed), (1, 0));
+    let addresses = served.bound.addresses().unwrap();
+    assert_eq!(addresses[0], stays);
+    let mut goes = connect(addresses[1]).await;
+    ask(&mut goes).await.unwrap();
+
+    // Other settings, the same socket: no connection is refused, those that are there come to their end.
+    let other = one_guest("1")
+        .replace("[\"127.0.0.1:0\"]", "[{ address = \"127.0.0.1:0\", limits = { max_headers = 50 } }]");
+    let summary = served.reload(&other).await;
+    assert_eq!((summary.opened, summary.closed), (0, 1));
+    assert_eq!(served.addr(), stays);
+    ask(&mut connect(stays).await).await.unwrap();
+    until("the connection to the address that is gone ends", || goes.is_closed()).await;
+    until("the one with the old settings ends", || kept.is_closed()).await;
+    let refused = async { while TcpStream::connect(addresses[1]).await.is_ok() {} };
+    assert!(tokio::time::timeout(PATIENCE, refused).await.is_ok(), "nobody listens there any more");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_need_a_start_are_named() {
+    let served = Served::start(&one_guest("1")).await;
+    let summary = served.reload(&format!("{}[log]\nformat = \"json\"\n", one_guest("1"))).await;
+    assert_eq!(summary.at_next_start, ["log"]);
+    assert_eq!(served.reload(&one_guest("1")).await.at_next_start, [""; 0]);
+}

@@ -1,0 +1,251 @@
+//! What a route allows of requests: how many at once, how large, for how long.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{LengthLimitError, Limited};
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tower::ServiceExt as _;
+
+use super::Handler;
+use crate::backend::plain_text;
+use crate::body::{BoxBody, BoxError, boxed};
+use crate::config;
+use crate::core::unavailable;
+
+/// The limits of one route.
+pub(super) struct Limits {
+    timeout: Option<Duration>,
+    max_body: Option<u64>,
+    concurrency: Option<Concurrency>,
+}
+
+impl Limits {
+    pub(super) fn new(route: &config::Route) -> Self {
+        Self {
+            timeout: route.timeout.map(|time| time.0),
+            max_body: route.max_request_body.map(|size| size.0),
+            concurrency: route.concurrency.as_ref().map(Concurrency::new),
+        }
+    }
+
+    /// Lets the handler answer within these limits.
+    ///
+    /// Time spent in the queue has a limit of its own and does not count for the route's.
+    pub(super) async fn respond(&self, handler: Handler, request: Request<BoxBody>) -> Response<BoxBody> {
+        let Some(max) = self.max_body else { return self.in_turn(handler, request).await };
+        if request.body().size_hint().lower() > max {
+            return too_large();
+        }
+        let over = Arc::new(AtomicBool::new(false));
+        let request = request.map(|body| boxed(Capped::new(body, max, over.clone())));
+        let response = self.in_turn(handler, request).await;
+        // Whatever guest or upstream made of a body that broke off, this is why it did.
+        if over.load(Ordering::Relaxed) { too_large() } else { response }
+    }
+
+    async fn in_turn(&self, handler: Handler, request: Request<BoxBody>) -> Response<BoxBody> {
+        // Held until the response's head is there.
+        let _place = match &self.concurrency {
+            None => None,
+            Some(concurrency) => match concurrency.place().await {
+                Some(place) => Some(place),
+                None => return unavailable(),
+            },
+        };
+        let response = handler.oneshot(request);
+        let response = match self.timeout {
+            None => response.await,
+            Some(limit) => match tokio::time::timeout(limit, response).await {
+                Ok(response) => response,
+                Err(_) => return plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n"),
+            },
+        };
+        let Ok(response) = response;
+        response
+    }
+}
+
+fn too_large() -> Response<BoxBody> {
+    plain_text(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large\n")
+}
+
+/// Requests at once, and those that wait for their turn.
+struct Concurrency {
+    running: Semaphore,
+    /// Those that run and those that wait.
+    admitted: Semaphore,
+    patience: Duration,
+}
+
+/// The right to run. Given back when dropped.
+struct Place<'a> {
+    _running: SemaphorePermit<'a>,
+    _admitted: SemaphorePermit<'a>,
+}
+
+impl Concurrency {
+    fn new(config: &config::Concurrency) -> Self {
+        let (max, queue) = (config.max.get() as usize, config.queue as usize);
+        Self {
+            running: Semaphore::new(max.min(Semaphore::MAX_PERMITS)),
+            admitted: Semaphore::new(max.saturating_add(queue).min(Semaphore::MAX_PERMITS)),
+            patience: config.queue_timeout.0,
+        }
+    }
+
+    /// A place, as soon as it is this request's turn; `None` when too many wait already, or it took too long.
+    async fn place(&self) -> Option<Place<'_>> {
+        let admitted = self.admitted.try_acquire().ok()?;
+        let running = tokio::time::timeout(self.patience, self.running.acquire()).await.ok()?.ok()?;
+        Some(Place { _running: running, _admitted: admitted })
+    }
+}
+
+/// A body that breaks off, and says so, as soon as it is larger than it may be.
+#[derive(Debug)]
+struct Capped {
+    body: Limited<BoxBody>,
+    over: Arc<AtomicBool>,
+}
+
+impl Capped {
+    fn new(body: BoxBody, max: u64, over: Arc<AtomicBool>) -> Self {
+        Self { body: Limited::new(body, usize::try_from(max).unwrap_or(usize::MAX)), over }
+    }
+}
+
+impl Body for Capped {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if matches!(&frame, Some(Err(error)) if error.is::<LengthLimitError>()) {
+            self.over.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use http::{Request, StatusCode};
+    use http_body_util::{BodyExt as _, Full, StreamBody};
+    use tokio::sync::{mpsc, oneshot};
+
+    use super::Limits;
+    use crate::backend::Backend;
+    use crate::body::{BoxBody, boxed, empty};
+    use crate::config::{Concurrency, Route, Size, Time};
+    use crate::route::Handler;
+
+    fn request(body: BoxBody) -> Request<BoxBody> {
+        Request::post("/").body(body).unwrap()
+    }
+
+    fn chunks(chunks: &[&'static str]) -> BoxBody {
+        let frames: Vec<_> = chunks
+            .iter()
+            .map(|chunk| Ok::<_, std::io::Error>(http_body::Frame::data((*chunk).into())))
+            .collect();
+        boxed(StreamBody::new(futures_util::stream::iter(frames)))
+    }
+
+    /// A handler that says when a request has come, and answers when it is told to.
+    fn waits() -> (Handler, mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let handler = tower::service_fn(move |_| {
+            let (go, wait) = oneshot::channel();
+            let _ = sender.send(go);
+            async move {
+                let _ = wait.await;
+                Ok(crate::backend::plain_text(StatusCode::OK, "done"))
+            }
+        });
+        (Handler::new(handler), receiver)
+    }
+
+    #[tokio::test]
+    async fn a_body_over_the_cap_is_refused_whether_its_length_is_declared_or_not() {
+        let limits = Limits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
+        for (body, status) in [
+            (boxed(Full::from("four")), 200),
+            (boxed(Full::from("fives")), 413),
+            (chunks(&["fo", "ur"]), 200),
+            (chunks(&["four", "s"]), 413),
+            (empty(), 200),
+        ] {
+            let response = limits.respond(Handler::new(Backend::Echo), request(body)).await;
+            assert_eq!(response.status(), status);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_declared_length_over_the_cap_is_refused_before_anything_is_read() {
+        let limits = Limits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
+        let (handler, mut came) = waits();
+        let response = limits.respond(handler, request(boxed(Full::from("fives")))).await;
+        assert_eq!(response.status(), 413);
+        assert!(came.try_recv().is_err(), "no handler has seen it");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_takes_longer_than_the_timeout_is_a_504() {
+        let limits = Limits::new(&Route { timeout: Some(Time::seconds(2)), ..Route::default() });
+        let (handler, mut came) = waits();
+        let response = limits.respond(handler, request(empty())).await;
+        assert_eq!(response.status(), 504);
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        assert_eq!(body, "gateway timeout\n");
+        assert!(came.try_recv().unwrap().is_closed(), "what stood behind it has been told to stop");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_wait_in_the_queue_and_further_ones_are_turned_away() {
+        let concurrency =
+            Concurrency { max: 1.try_into().unwrap(), queue: 1, queue_timeout: Time(Duration::from_secs(3)) };
+        let route = Route { concurrency: Some(concurrency), ..Route::default() };
+        let limits = std::sync::Arc::new(Limits::new(&route));
+        let (handler, mut came) = waits();
+        let ask = || {
+            let (limits, handler) = (limits.clone(), handler.clone());
+            tokio::spawn(async move { limits.respond(handler, request(empty())).await })
+        };
+        let first = ask();
+        let go = came.recv().await.unwrap();
+        let second = ask();
+        tokio::task::yield_now().await;
+        let third = ask().await.unwrap();
+        assert_eq!(third.status(), 503);
+        assert_eq!(third.headers()["retry-after"], "1");
+        assert!(came.try_recv().is_err(), "the second one waits");
+
+        go.send(()).unwrap();
+        assert_eq!(first.await.unwrap().status(), 200);
+        let hold = came.recv().await.unwrap();
+        // One that waits for too long is turned away, and its place in the queue is free again.
+        assert_eq!(ask().await.unwrap().status(), 503);
+        hold.send(()).unwrap();
+        assert_eq!(second.await.unwrap().status(), 200);
+    }
+}

@@ -1,0 +1,214 @@
+//! The manual: the page that lists all settings is made from the schema, and the configurations that it shows are right.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+
+use http_wasm_gateway::config::schema;
+use serde_json::{Map, Value};
+
+use crate::files::{Files, PASSES};
+
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
+
+/// Set, it has the page written anew.
+const WRITE: &str = "WRITE_MANUAL";
+
+#[test]
+fn the_page_of_all_settings_is_what_the_schema_says() {
+    let page = Manual::new().page();
+    if std::env::var_os(WRITE).is_some() {
+        fs::write(PAGE, &page).expect("the page can be written");
+    }
+    let committed = fs::read_to_string(PAGE).unwrap_or_default();
+    assert!(committed == page, "docs/configuration.md is out of date: run this test with {WRITE}=1");
+}
+
+/// What the configurations of the manual name beside what [`Files`] has.
+const GUESTS: [&str; 4] = ["rewrite-headers.wat", "auth.wasm", "waf.wasm", "redact.wasm"];
+
+#[test]
+fn each_configuration_that_the_manual_shows_is_right() {
+    let files = Files::new();
+    for guest in GUESTS {
+        files.write(guest, PASSES);
+    }
+    files.write("rules.conf", "");
+    files.write("internal-ca.pem", include_str!("../fixtures/localhost.pem"));
+    let users = files.write("gateway.toml", "").with_file_name("users");
+    fs::create_dir(users).expect("a directory can be made");
+
+    let page = include_str!("../../../../docs/gateway.md");
+    let shown: Vec<_> =
+        page.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or(rest)).collect();
+    assert!(shown.len() >= 7, "{} configurations", shown.len());
+    for text in shown {
+        if let Err(faults) = files.load(text) {
+            panic!("{faults}\n\n{text}");
+        }
+    }
+    let kubernetes = include_str!("../../../../deploy/kubernetes.yaml");
+    let text = kubernetes.split("gateway.toml: |\n").nth(1).and_then(|rest| rest.split("  # Put").next());
+    files.write("headers.wat", PASSES);
+    files.load(text.expect("the example has a configuration")).unwrap_or_else(|faults| panic!("{faults}"));
+}
+
+const HEAD: &str = r#"# Settings of the gateway
+
+<!-- Made from the schema by crates/http-wasm-gateway/tests/gateway/manual.rs; edit the comments in src/config/model instead. -->
+
+A configuration is one TOML file. `http-wasm config check FILE` says what is wrong with one, `http-wasm config schema` prints the
+JSON schema that editors complete by, and [gateway.md](gateway.md) shows how settings go together. Relative paths are relative to
+the file's directory.
+
+- **Durations** are texts with their unit: `"500ms"`, `"30s"`, `"1h 30m"`.
+- **Sizes** are texts with their unit, `"16MiB"`, or numbers of bytes.
+- **Lists of one** may be written without their brackets where it says "or a list".
+"#;
+
+/// The page in the making.
+struct Manual {
+    types: Map<String, Value>,
+    /// Sections in their order: where they stand in a file, and their types.
+    sections: Vec<(String, Value)>,
+}
+
+impl Manual {
+    fn new() -> Self {
+        let schema = schema().to_value();
+        let types = schema["$defs"].as_object().expect("the schema has definitions").clone();
+        let mut manual = Self { types, sections: Vec::new() };
+        manual.collect(String::new(), &schema);
+        manual
+    }
+
+    /// Adds a table, and those within it.
+    fn collect(&mut self, place: String, table: &Value) {
+        self.sections.push((place.clone(), table.clone()));
+        for (name, setting) in properties(table) {
+            let Some((ending, inner)) = self.table_of(&setting) else { continue };
+            let place = if place.is_empty() { name } else { format!("{place}.{name}") };
+            self.collect(format!("{place}{ending}"), &inner);
+        }
+    }
+
+    /// The table that a setting is, and what its place looks like: many by name, many in a row, or one.
+    fn table_of(&self, setting: &Value) -> Option<(&'static str, Value)> {
+        let table = |value: &Value| {
+            let found = self.resolve(value);
+            found.get("properties").is_some().then(|| found.clone())
+        };
+        if let Some(inner) = setting.get("additionalProperties").and_then(table) {
+            return Some((".NAME", inner));
+        }
+        if let Some(items) = setting.get("items") {
+            let choices = items.get("anyOf").and_then(Value::as_array);
+            let inner = table(items).or_else(|| choices?.iter().find_map(table));
+            return inner.map(|inner| ("[]", inner));
+        }
+        table(setting).map(|inner| ("", inner))
+    }
+
+    fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
+        let name = value.get("$ref").and_then(Value::as_str).and_then(|path| path.rsplit('/').next());
+        name.and_then(|name| self.types.get(name)).unwrap_or(value)
+    }
+
+    fn page(&self) -> String {
+        let mut page = HEAD.to_owned();
+        for (place, table) in &self.sections {
+            let title = match place.strip_suffix("[]") {
+                _ if place.is_empty() => "Top level".to_owned(),
+                Some(place) => format!("`[[{}]]`", place.replace("[]", "")),
+                None => format!("`[{}]`", place.replace("[]", "")),
+            };
+            let _ = write!(page, "\n## {title}\n\n{}\n", text(table));
+            page.push_str("\n| setting | what it is | default |\n| --- | --- | --- |\n");
+            let required = table.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+            for (name, setting) in properties(table) {
+                let default = match setting.get("default") {
+                    _ if required.contains(&Value::from(name.as_str())) => "required".to_owned(),
+                    Some(value) if self.table_of(&setting).is_none() && !is_empty(value) => {
+                        format!("`{value}`")
+                    }
+                    _ => String::new(),
+                };
+                let _ = writeln!(page, "| `{name}` | {} | {default} |", self.cell(&setting));
+            }
+        }
+        page
+    }
+
+    /// What a setting is: its kind, its text, and the values it may have.
+    fn cell(&self, setting: &Value) -> String {
+        let mut cell = format!("*{}.* {}", self.kind(setting), text(setting));
+        if let Some(choices) = self.resolve(setting).get("oneOf").and_then(Value::as_array) {
+            for choice in choices {
+                let _ = write!(cell, " `{}`: {}", choice["const"], text(choice));
+            }
+        }
+        cell.replace('|', "\\|")
+    }
+
+    fn kind(&self, setting: &Value) -> String {
+        let of = |key: &str| setting.get(key).map(|value| self.kind(value));
+        if self.table_of(setting).is_some_and(|(ending, _)| ending.is_empty()) {
+            return "Table".to_owned();
+        }
+        if let Some(name) = setting.get("$ref").and_then(Value::as_str) {
+            let known = self.resolve(setting);
+            return match name.rsplit('/').next() {
+                Some(name @ ("Duration" | "Size" | "Address" | "Network")) => name.to_owned(),
+                Some("DurationOrZero") => "Duration".to_owned(),
+                Some("UpstreamUrl") => "URL".to_owned(),
+                _ if known.get("oneOf").is_some() => "One of these".to_owned(),
+                _ if known.get("properties").is_some() => "Table".to_owned(),
+                _ => self.kind(known),
+            };
+        }
+        if let Some(choices) = setting.get("anyOf").and_then(Value::as_array) {
+            let first = self.kind(&choices[0]);
+            return match choices.get(1).map(|choice| self.kind(choice)) {
+                Some(second) if second.starts_with("List") => format!("{first}, or a list"),
+                Some(second) => format!("{first} or {}", second.to_lowercase()),
+                None => first,
+            };
+        }
+        if let Some(values) = setting.get("enum").and_then(Value::as_array) {
+            let values: Vec<_> = values.iter().map(|value| format!("`{value}`")).collect();
+            return values.join(", ");
+        }
+        if let Some(inner) =
+            of("additionalProperties").filter(|_| setting["additionalProperties"].is_object())
+        {
+            return format!("{inner} by name");
+        }
+        match setting.get("type") {
+            Some(Value::String(kind)) => match kind.as_str() {
+                "array" => format!("List of: {}", of("items").unwrap_or_default().to_lowercase()),
+                "string" => "Text".to_owned(),
+                "boolean" => "`true` or `false`".to_owned(),
+                "object" => "Table".to_owned(),
+                _ => "Number".to_owned(),
+            },
+            Some(Value::Array(kinds)) => {
+                let kind = |kind: &Value| self.kind(&serde_json::json!({ "type": kind }));
+                kinds.iter().map(kind).collect::<Vec<_>>().join(" or ")
+            }
+            _ => "Value".to_owned(),
+        }
+    }
+}
+
+fn properties(table: &Value) -> BTreeMap<String, Value> {
+    let entries = table.get("properties").and_then(Value::as_object).into_iter().flatten();
+    entries.map(|(name, setting)| (name.clone(), setting.clone())).collect()
+}
+
+fn text(of: &Value) -> String {
+    of.get("description").and_then(Value::as_str).unwrap_or_default().replace('\n', " ")
+}
+
+fn is_empty(value: &Value) -> bool {
+    value == "" || value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
+}
