@@ -1,35 +1,28 @@
 //! Where clients come in: HTTP/1.1 and HTTP/2 (prior knowledge) on each address, with a graceful end.
 
-use std::convert::Infallible;
+mod activity;
+mod body;
+mod check;
+mod connection;
+mod framing;
+mod request;
+
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::join_all;
-use http::{HeaderValue, Method, Request, Response, header};
-use http_body::Body;
-use http_body_util::{Either, Empty};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use http::{Request, Response};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
-use crate::body::{BoxBody, boxed};
-use crate::config::{Listen, ListenEntry, ListenHttp, Located, ProxyProtocol};
+use self::connection::Connections;
+use crate::body::BoxBody;
+use crate::config::{ClientLimits, Listen, ListenEntry, ListenHttp, Located, ProxyProtocol};
 use crate::error::StartError;
 use crate::signals::Signals;
-
-/// How long a client may take to send a request head, and how long its connection may then lie idle in HTTP/1.1.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The largest list of header fields taken over HTTP/2; hyper's own 16 KiB is less than what its HTTP/1.1 takes.
-const MAX_HEADER_LIST_BYTES: u32 = 64 * 1024;
 
 /// Pause after an accept that failed for want of something, file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -54,87 +47,76 @@ pub(crate) trait Answer: Send + Sync + 'static {
 
 /// Addresses that are listened on, whose connections nobody has accepted yet.
 #[derive(Debug)]
-pub(crate) struct Listeners(Vec<TcpListener>);
+pub(crate) struct Listeners(Vec<Listener>);
+
+#[derive(Debug)]
+struct Listener {
+    socket: TcpListener,
+    http: ListenHttp,
+    limits: Arc<ClientLimits>,
+}
 
 impl Listeners {
     /// Binds all addresses, or none.
     pub(crate) async fn bind(listen: &[Located<ListenEntry>]) -> Result<Self, StartError> {
         let mut bound = Vec::with_capacity(listen.len());
         for listen in listen {
-            bound.push(bind(listen).await?);
+            bound.push(Listener::bind(listen).await?);
         }
         Ok(Self(bound))
     }
 
     /// The addresses, with the ports that the system chose where it was asked to.
     pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.0.iter().map(TcpListener::local_addr).collect()
+        self.0.iter().map(|listener| listener.socket.local_addr()).collect()
     }
 
     /// Serves until a signal comes; then accepts no more and lets running requests finish, for `limit` at most or until a
     /// second signal comes. Upgraded connections are no requests any more: they end with the process.
     pub(crate) async fn serve(self, answer: Arc<impl Answer>, mut signals: Signals, limit: Duration) {
-        let graceful = GracefulShutdown::new();
+        let (stop, closing) = watch::channel(false);
         {
             let accepting =
-                self.0.into_iter().map(|listener| accept_all(listener, answer.clone(), &graceful));
+                self.0.into_iter().map(|listener| listener.accept_all(answer.clone(), closing.clone()));
             tokio::select! {
                 () = signals.recv() => {}
                 _ = join_all(accepting) => {}
             }
         }
-        drain(graceful, signals, limit).await;
+        drop(closing);
+        drain(stop, signals, limit).await;
     }
 }
 
-async fn bind(listen: &Listen) -> Result<TcpListener, StartError> {
-    let address = &listen.address;
-    let unsupported = [
-        (listen.tls.is_some(), "tls"),
-        (listen.proxy_protocol != ProxyProtocol::Off, "proxy_protocol"),
-        (listen.http != ListenHttp::Auto, "http"),
-    ];
-    if let Some((_, setting)) = unsupported.into_iter().find(|(used, _)| *used) {
-        return Err(StartError::System(format!("{}: `{setting}` can't be served yet", address.value)));
+impl Listener {
+    async fn bind(listen: &Listen) -> Result<Self, StartError> {
+        let address = &listen.address;
+        let unsupported =
+            [(listen.tls.is_some(), "tls"), (listen.proxy_protocol != ProxyProtocol::Off, "proxy_protocol")];
+        if let Some((_, setting)) = unsupported.into_iter().find(|(used, _)| *used) {
+            return Err(StartError::System(format!("{}: `{setting}` can't be served yet", address.value)));
+        }
+        let socket = TcpListener::bind(address.as_str()).await;
+        let socket = socket.map_err(|source| StartError::Listen { address: address.to_string(), source })?;
+        Ok(Self { socket, http: listen.http, limits: Arc::new(listen.limits.clone()) })
     }
-    let listener = TcpListener::bind(address.as_str()).await;
-    listener.map_err(|source| StartError::Listen { address: address.to_string(), source })
-}
 
-/// Accepts connections for as long as it is polled.
-async fn accept_all(listener: TcpListener, answer: Arc<impl Answer>, graceful: &GracefulShutdown) {
-    let builder = builder();
-    loop {
-        let (stream, peer) = accept(&listener).await;
-        let first = Arc::new(AtomicBool::new(false));
-        let (seen, answer) = (first.clone(), answer.clone());
-        let handler = service_fn(move |request: Request<Incoming>| {
-            seen.store(true, Ordering::Relaxed);
-            let (answer, head) = (answer.clone(), request.method() == Method::HEAD);
+    /// Accepts connections for as long as it is polled. When there are as many as there may be, others wait with the system.
+    async fn accept_all(self, answer: Arc<impl Answer>, closing: watch::Receiver<bool>) {
+        let Self { socket, http, limits } = self;
+        let places = Arc::new(Semaphore::new(limits.max_connections.get() as usize));
+        let connections = Connections { answer, http, limits, closing };
+        while let Ok(place) = places.clone().acquire_owned().await {
+            let (stream, peer) = accept(&socket).await;
             let client = Client { addr: peer, tls: false };
-            async move {
-                Ok::<_, Infallible>(without_body_if(head, answer.answer(request.map(boxed), client).await))
-            }
-        });
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler).into_owned();
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            let result = tokio::select! {
-                result = pin!(connection) => result,
-                () = silent(&first) => Err("no request in time".into()),
-            };
-            if let Err(error) = result {
-                tracing::debug!(%peer, error, "connection ended");
-            }
-        });
+            let connection = connections.clone().serve(stream, client, Instant::now(), place);
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%peer, error, "connection ended");
+                }
+            });
+        }
     }
-}
-
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEADER_LIST_BYTES);
-    builder
 }
 
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
@@ -161,38 +143,11 @@ fn concerns_one_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Ends when no request came in time. hyper's own timeout begins only once it knows the protocol's version, so a client
-/// that sends nothing at all would stay.
-async fn silent(seen: &AtomicBool) {
-    tokio::time::sleep(HEADER_READ_TIMEOUT).await;
-    if seen.load(Ordering::Relaxed) {
-        std::future::pending().await
-    }
-}
-
-/// Answers to HEAD have no body; hyper sees to that in HTTP/1.1 but not in HTTP/2.
-fn without_body_if<B: Body<Data = Bytes>>(
-    head: bool,
-    response: Response<B>,
-) -> Response<Either<B, Empty<Bytes>>> {
-    if !head {
-        return response.map(Either::Left);
-    }
-    let length = response.body().size_hint().exact();
-    let mut response = response.map(|_| Either::Right(Empty::new()));
-    // A length of 0 says nothing: the handler may have left the body out itself.
-    if let Some(length) = length.filter(|&length| length > 0)
-        && !response.headers().contains_key(header::TRANSFER_ENCODING)
-    {
-        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
-    }
-    response
-}
-
-async fn drain(graceful: GracefulShutdown, mut signals: Signals, limit: Duration) {
-    tracing::info!(connections = graceful.count(), "stopping: no new connections, running requests finish");
+async fn drain(stop: watch::Sender<bool>, mut signals: Signals, limit: Duration) {
+    tracing::info!("stopping: no new connections, running requests finish");
+    stop.send_replace(true);
     tokio::select! {
-        () = graceful.shutdown() => tracing::info!("stopped"),
+        () = stop.closed() => tracing::info!("stopped"),
         () = tokio::time::sleep(limit) => tracing::warn!(?limit, "stopped; requests that took too long were cut off"),
         () = signals.recv() => tracing::warn!("stopped by a second signal; running requests were cut off"),
     }

@@ -1,6 +1,7 @@
 //! Durations and sizes.
 
 use std::borrow::Cow;
+use std::str::FromStr;
 use std::time::Duration;
 
 use bytesize::ByteSize;
@@ -67,6 +68,18 @@ impl Size {
 impl From<usize> for Size {
     fn from(bytes: usize) -> Self {
         Self(bytes as u64)
+    }
+}
+
+impl FromStr for Size {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<ByteSize>() {
+            Ok(ByteSize(0)) => Err("it must be more than 0"),
+            Ok(ByteSize(bytes)) => Ok(Self(bytes)),
+            Err(_) => Err("expected a size, as in 16MiB, or a number of bytes"),
+        }
     }
 }
 
