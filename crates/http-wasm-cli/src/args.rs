@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-use http_wasm_gateway::config::Address;
+use http_wasm_gateway::config::{Address, Size};
 use http_wasm_tck::guest::Variant;
 use http_wasm_tck::run::LaunchCommand;
 use http_wasm_tower::Mount;
@@ -85,6 +85,17 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     pub(crate) each_guest: GuestArgs,
+    /// Connections at once; further ones wait until there is room
+    #[arg(long, value_name = "COUNT", default_value = "16384", value_parser = parse_count)]
+    pub(crate) max_connections: NonZeroU32,
+
+    /// Size of a request's body, as in 16MiB; 413 beyond it [default: any]
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_request_body: Option<Size>,
+
+    /// Seconds that a client may take to send the head of a request
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = |text: &str| parse_seconds(text, 1))]
+    pub(crate) header_timeout: Duration,
 
     /// Format of the log on stderr; RUST_LOG chooses what is logged, `info` when unset
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = LogFormat::Pretty)]

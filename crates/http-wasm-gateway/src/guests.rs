@@ -62,7 +62,7 @@ pub(crate) async fn load(
             (name, optional, result)
         }
     });
-    let results: Vec<_> = stream::iter(jobs).buffered(at_once).collect().await;
+    let results: Vec<_> = stream::iter(jobs.collect::<Vec<_>>()).buffered(at_once).collect().await;
 
     let (mut loaded, mut faults) = (HashMap::new(), Vec::new());
     for (name, optional, result) in results {

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use http_wasm_gateway::config::{
-    AnyTime, Backend, Config, Guest, GuestConfig, GuestSource, Listen, ListenEntry, Located, Log, MountPoint,
-    Route, Time,
+    AnyTime, Backend, ClientLimits, Config, Guest, GuestConfig, GuestSource, Listen, ListenEntry, Located,
+    Log, MountPoint, Route, Time,
 };
 
 use super::{ConfigError, Grants, Upstream, resolve_config, resolve_grants};
@@ -33,7 +33,13 @@ impl Serve {
             return Err(ConfigError::MoreConfigsThanGuests { guests, configs });
         }
         let shows_welcome = args.guests.is_empty() && args.upstream.is_none();
-        let listen = ListenEntry(Listen { address: args.listen.into(), ..Listen::default() });
+        let limits = ClientLimits {
+            max_connections: args.max_connections,
+            max_request_body: args.max_request_body,
+            header_timeout: Time(args.header_timeout),
+            ..ClientLimits::default()
+        };
+        let listen = ListenEntry(Listen { address: args.listen.into(), limits, ..Listen::default() });
         let mut config = Config {
             listen: Located::from(listen).into(),
             log: Log { format: args.log.into(), filter: None },

@@ -1,37 +1,29 @@
 //! Where clients come in: HTTP/1.1 and HTTP/2 (prior knowledge) on each address, with a graceful end.
 
+mod activity;
+mod body;
+mod check;
+mod connection;
+mod framing;
+mod request;
 mod set;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, header};
-use http_body::Body;
-use http_body_util::{Either, Empty};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
-use hyper_util::server::graceful::GracefulShutdown;
+use http::{Request, Response};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::time::Instant;
 
-use crate::body::{BoxBody, boxed};
-use crate::config::{Listen, ListenHttp, ProxyProtocol};
+use self::connection::Connections;
+use crate::body::BoxBody;
+use crate::config::{ClientLimits, Listen, ListenHttp, ProxyProtocol};
 use crate::error::StartError;
 
 pub(crate) use self::set::Listeners;
-
-/// How long a client may take to send a request head, and how long its connection may then lie idle in HTTP/1.1.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// The largest list of header fields taken over HTTP/2; hyper's own 16 KiB is less than what its HTTP/1.1 takes.
-const MAX_HEADER_LIST_BYTES: u32 = 64 * 1024;
 
 /// Pause after an accept that failed for want of something, file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -58,76 +50,57 @@ pub(crate) trait Answer: Send + Sync + 'static {
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: Arc<TcpListener>,
+    http: ListenHttp,
+    limits: Arc<ClientLimits>,
 }
 
 impl Listener {
     /// Listens as it is asked to, on `socket` if there is one already.
     pub(crate) async fn open(listen: &Listen, socket: Option<Arc<TcpListener>>) -> Result<Self, StartError> {
         let address = &listen.address;
-        let unsupported = [
-            (listen.tls.is_some(), "tls"),
-            (listen.proxy_protocol != ProxyProtocol::Off, "proxy_protocol"),
-            (listen.http != ListenHttp::Auto, "http"),
-        ];
+        let unsupported =
+            [(listen.tls.is_some(), "tls"), (listen.proxy_protocol != ProxyProtocol::Off, "proxy_protocol")];
         if let Some((_, setting)) = unsupported.into_iter().find(|(used, _)| *used) {
             return Err(StartError::System(format!("{}: `{setting}` can't be served yet", address.value)));
         }
-        if let Some(socket) = socket {
-            return Ok(Self { socket });
-        }
-        match TcpListener::bind(address.as_str()).await {
-            Ok(socket) => Ok(Self { socket: Arc::new(socket) }),
-            Err(source) => Err(StartError::Listen { address: address.to_string(), source }),
-        }
+        let socket = match socket {
+            Some(socket) => socket,
+            None => match TcpListener::bind(address.as_str()).await {
+                Ok(socket) => Arc::new(socket),
+                Err(source) => return Err(StartError::Listen { address: address.to_string(), source }),
+            },
+        };
+        Ok(Self { socket, http: listen.http, limits: Arc::new(listen.limits.clone()) })
     }
 
     /// Serves until `stop` ends; then accepts no more, and lets running requests finish. Upgraded connections are no requests any
     /// more: they end with the process.
     pub(crate) async fn serve(self, answer: Arc<impl Answer>, stop: impl Future<Output = ()>) {
-        let graceful = GracefulShutdown::new();
+        let (close, closing) = watch::channel(false);
         tokio::select! {
             () = stop => {}
-            () = accept_all(&self.socket, answer, &graceful) => {}
+            () = self.accept_all(answer, closing) => {}
         }
-        drop(self);
-        graceful.shutdown().await;
+        close.send_replace(true);
+        close.closed().await;
     }
-}
 
-/// Accepts connections for as long as it is polled.
-async fn accept_all(listener: &TcpListener, answer: Arc<impl Answer>, graceful: &GracefulShutdown) {
-    let builder = builder();
-    loop {
-        let (stream, peer) = accept(listener).await;
-        let first = Arc::new(AtomicBool::new(false));
-        let (seen, answer) = (first.clone(), answer.clone());
-        let handler = service_fn(move |request: Request<Incoming>| {
-            seen.store(true, Ordering::Relaxed);
-            let (answer, head) = (answer.clone(), request.method() == Method::HEAD);
+    /// Accepts connections for as long as it is polled. When there are as many as there may be, others wait with the system.
+    async fn accept_all(self, answer: Arc<impl Answer>, closing: watch::Receiver<bool>) {
+        let Self { socket, http, limits } = self;
+        let places = Arc::new(Semaphore::new(limits.max_connections.get() as usize));
+        let connections = Connections { answer, http, limits, closing };
+        while let Ok(place) = places.clone().acquire_owned().await {
+            let (stream, peer) = accept(&socket).await;
             let client = Client { addr: peer, tls: false };
-            async move {
-                Ok::<_, Infallible>(without_body_if(head, answer.answer(request.map(boxed), client).await))
-            }
-        });
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), handler).into_owned();
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            let result = tokio::select! {
-                result = pin!(connection) => result,
-                () = silent(&first) => Err("no request in time".into()),
-            };
-            if let Err(error) = result {
-                tracing::debug!(%peer, error, "connection ended");
-            }
-        });
+            let connection = connections.clone().serve(stream, client, Instant::now(), place);
+            tokio::spawn(async move {
+                if let Err(error) = connection.await {
+                    tracing::debug!(%peer, error, "connection ended");
+                }
+            });
+        }
     }
-}
-
-fn builder() -> auto::Builder<TokioExecutor> {
-    let mut builder = auto::Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
-    builder.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEADER_LIST_BYTES);
-    builder
 }
 
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
@@ -152,32 +125,4 @@ async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
 fn concerns_one_client(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-/// Ends when no request came in time. hyper's own timeout begins only once it knows the protocol's version, so a client
-/// that sends nothing at all would stay.
-async fn silent(seen: &AtomicBool) {
-    tokio::time::sleep(HEADER_READ_TIMEOUT).await;
-    if seen.load(Ordering::Relaxed) {
-        std::future::pending().await
-    }
-}
-
-/// Answers to HEAD have no body; hyper sees to that in HTTP/1.1 but not in HTTP/2.
-fn without_body_if<B: Body<Data = Bytes>>(
-    head: bool,
-    response: Response<B>,
-) -> Response<Either<B, Empty<Bytes>>> {
-    if !head {
-        return response.map(Either::Left);
-    }
-    let length = response.body().size_hint().exact();
-    let mut response = response.map(|_| Either::Right(Empty::new()));
-    // A length of 0 says nothing: the handler may have left the body out itself.
-    if let Some(length) = length.filter(|&length| length > 0)
-        && !response.headers().contains_key(header::TRANSFER_ENCODING)
-    {
-        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
-    }
-    response
 }

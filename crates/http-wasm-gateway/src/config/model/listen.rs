@@ -30,7 +30,7 @@ pub struct Listen {
     /// Networks of the proxies in front, as in "10.0.0.0/8". From them alone PROXY headers, `X-Forwarded-For` and
     /// `X-Forwarded-Proto` are believed.
     pub trusted_proxies: Vec<TrustedNet>,
-    /// What one client may take.
+    /// What clients may take.
     pub limits: ClientLimits,
 }
 
@@ -193,24 +193,31 @@ impl JsonSchema for TrustedNet {
     }
 }
 
-/// What one client may take.
+/// What clients may take.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct ClientLimits {
-    /// Connections at once, of all clients of this listener.
+    /// Connections at once, of all clients of this listener, tunnels included. Further ones wait until there is room.
     pub max_connections: NonZeroU32,
-    /// How long the head of a request may take to come, the TLS handshake included.
+    /// How long the head of a request may take to come from its first byte; for the first request of a connection from the
+    /// connection's beginning, the TLS handshake included.
     pub header_timeout: Time,
     /// How long a connection may lie idle between requests.
     pub idle_timeout: Time,
-    /// How long a client may take over the next bytes of a request's body, or to take the next ones of a response.
+    /// How long a client may take over the next bytes of a request's body, until there is a response; 408 after that. And how long it
+    /// may take over the next bytes of a response; the connection ends after that.
     pub body_timeout: Time,
-    /// Size of a request's header fields together.
+    /// Bytes of a request's body that must come in a second, on average over the time in which they are waited for, once
+    /// `body_timeout` has passed; 408 for less. Without it a byte now and then would hold a request forever.
+    pub min_body_rate: Size,
+    /// Size of a request's body; 413 beyond it. Absent, any, as bodies are not kept; routes and guests have limits of their own.
+    pub max_request_body: Option<Size>,
+    /// Size of a request's header fields together; 431 beyond it. Cookies and tokens of large sites stay below 32 KiB.
     pub max_header_size: Size,
-    /// Number of a request's header fields.
+    /// Number of a request's header fields; 431 beyond it.
     pub max_headers: NonZeroU32,
-    /// Requests at once on one connection of HTTP/2.
+    /// Requests at once on one connection of HTTP/2. Browsers ask for 100 at most.
     pub max_http2_streams: NonZeroU32,
 }
 
@@ -222,6 +229,8 @@ impl Default for ClientLimits {
             header_timeout: Time::seconds(30),
             idle_timeout: Time::seconds(60),
             body_timeout: Time::seconds(60),
+            min_body_rate: Size(240),
+            max_request_body: None,
             max_header_size: Size(64 * 1024),
             max_headers: count(100),
             max_http2_streams: count(200),
@@ -231,6 +240,7 @@ impl Default for ClientLimits {
 
 section! {
     ClientLimits {
-        max_connections, header_timeout, idle_timeout, body_timeout, max_header_size, max_headers, max_http2_streams
+        max_connections, header_timeout, idle_timeout, body_timeout, min_body_rate, max_request_body,
+        max_header_size, max_headers, max_http2_streams
     }
 }

@@ -1,0 +1,234 @@
+//! Bodies of requests: how large they may be, and how slow.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::body::BoxError;
+use crate::config::ClientLimits;
+
+/// What the two ends of a request know of each other.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    answered: AtomicBool,
+    breach: AtomicU16,
+}
+
+impl Watch {
+    /// The head of the response is there.
+    pub(super) fn answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    /// What to answer because of the body, if it broke off for it.
+    pub(super) fn breach(&self) -> Option<StatusCode> {
+        StatusCode::from_u16(self.breach.load(Ordering::Relaxed)).ok()
+    }
+}
+
+/// A body as it comes in. It fails when it is too large; and, until the response is there, when it is too slow. After that it may be half
+/// of a conversation, as in gRPC, in which the client has nothing to say for as long as it likes.
+#[derive(Debug)]
+pub(super) struct Received<B> {
+    body: B,
+    watch: Arc<Watch>,
+    /// How many more bytes may come.
+    left: u64,
+    pace: Pace,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl<B> Received<B> {
+    pub(super) fn new(body: B, watch: Arc<Watch>, limits: &ClientLimits) -> Self {
+        let left = limits.max_request_body.map_or(u64::MAX, |size| size.0);
+        let pace = Pace::new(limits.body_timeout.0, limits.min_body_rate.0);
+        Self { body, watch, left, pace, timer: None }
+    }
+
+    fn fail(
+        &self,
+        status: StatusCode,
+        reason: impl Into<BoxError>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.watch.breach.store(status.as_u16(), Ordering::Relaxed);
+        Poll::Ready(Some(Err(reason.into())))
+    }
+}
+
+impl<B> Body for Received<B>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        match Pin::new(&mut this.body).poll_frame(cx) {
+            Poll::Ready(Some(Ok(frame))) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                this.pace.came(bytes, Instant::now());
+                match this.left.checked_sub(bytes) {
+                    Some(left) => this.left = left,
+                    None => return this.fail(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
+                }
+                Poll::Ready(Some(Ok(frame)))
+            }
+            Poll::Ready(Some(Err(error))) => this.fail(StatusCode::BAD_REQUEST, error),
+            Poll::Ready(None) => Poll::Ready(None),
+            Poll::Pending if this.watch.answered.load(Ordering::Relaxed) => Poll::Pending,
+            Poll::Pending => {
+                let deadline = this.pace.deadline(Instant::now());
+                let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+                if timer.deadline() != deadline {
+                    timer.as_mut().reset(deadline);
+                }
+                match timer.as_mut().poll(cx) {
+                    Poll::Ready(()) if !this.watch.answered.load(Ordering::Relaxed) => {
+                        this.fail(StatusCode::REQUEST_TIMEOUT, "the body is too slow")
+                    }
+                    _ => Poll::Pending,
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// How fast a body comes. Only time in which somebody waits for it counts.
+#[derive(Debug)]
+struct Pace {
+    /// How long the next bytes may take.
+    timeout: Duration,
+    /// Bytes in a second.
+    rate: u64,
+    bytes: u64,
+    waited: Duration,
+    waits_since: Option<Instant>,
+}
+
+impl Pace {
+    fn new(timeout: Duration, rate: u64) -> Self {
+        Self { timeout, rate, bytes: 0, waited: Duration::ZERO, waits_since: None }
+    }
+
+    /// So many bytes have come.
+    fn came(&mut self, bytes: u64, now: Instant) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        if let Some(since) = self.waits_since.take() {
+            self.waited += now - since;
+        }
+    }
+
+    /// When waiting has been too long: for these bytes, or, beyond a first time of that length, for all so far.
+    fn deadline(&mut self, now: Instant) -> Instant {
+        let since = *self.waits_since.get_or_insert(now);
+        let earned = Duration::from_millis(self.bytes.saturating_mul(1000) / self.rate.max(1));
+        let left = (self.timeout + earned).saturating_sub(self.waited);
+        since + left.min(self.timeout)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use http::StatusCode;
+    use http_body_util::{BodyExt as _, Channel, channel::Sender};
+    use tokio::time::Instant;
+
+    use super::{Received, Watch};
+    use crate::body::BoxError;
+    use crate::config::{ClientLimits, Size, Time};
+
+    type Incoming = Received<Channel<Bytes, BoxError>>;
+
+    fn received() -> (Sender<Bytes, BoxError>, Incoming, Arc<Watch>) {
+        let limits = ClientLimits {
+            body_timeout: Time::seconds(10),
+            min_body_rate: Size(100),
+            max_request_body: Some(Size(5_000)),
+            ..ClientLimits::default()
+        };
+        let (sender, body) = Channel::new(1);
+        let watch = Arc::new(Watch::default());
+        (sender, Received::new(body, watch.clone(), &limits), watch)
+    }
+
+    /// Sends so many pieces of this size, one a second.
+    async fn drip(sender: &mut Sender<Bytes, BoxError>, pieces: usize, size: usize) {
+        for _ in 0..pieces {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if sender.send_data(vec![0; size].into()).await.is_err() {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_stands_still_is_given_up() {
+        let (mut sender, body, watch) = received();
+        let start = Instant::now();
+        tokio::select! {
+            collected = body.collect() => assert!(collected.is_err()),
+            () = drip(&mut sender, 3, 1000) => unreachable!("it is never done"),
+        }
+        assert_eq!((start.elapsed().as_secs(), watch.breach()), (13, Some(StatusCode::REQUEST_TIMEOUT)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_drips_is_given_up_though_it_never_stands_still() {
+        let (mut sender, body, watch) = received();
+        let start = Instant::now();
+        tokio::select! {
+            collected = body.collect() => assert!(collected.is_err()),
+            () = drip(&mut sender, 1000, 20) => unreachable!("it is given up"),
+        }
+        // Each second earns a fifth of one.
+        assert_eq!((start.elapsed().as_secs(), watch.breach()), (12, Some(StatusCode::REQUEST_TIMEOUT)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_at_the_least_rate_may_take_as_long_as_it_likes_until_it_is_too_large() {
+        let (mut sender, body, watch) = received();
+        let start = Instant::now();
+        tokio::select! {
+            collected = body.collect() => assert!(collected.is_err()),
+            () = drip(&mut sender, 1000, 100) => unreachable!("it is given up"),
+        }
+        assert_eq!((start.elapsed().as_secs(), watch.breach()), (51, Some(StatusCode::PAYLOAD_TOO_LARGE)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn once_it_is_answered_a_body_may_stand_still() {
+        let (mut sender, mut body, watch) = received();
+        watch.answered();
+        let later = async {
+            tokio::time::sleep(Duration::from_secs(1000)).await;
+            sender.send_data("late".into()).await.expect("the body is being read");
+        };
+        let (_, frame) = tokio::join!(later, body.frame());
+        assert!(frame.expect("a frame").is_ok());
+    }
+}

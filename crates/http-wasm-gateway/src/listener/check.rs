@@ -1,0 +1,159 @@
+//! Requests that nobody should see: those whose host can be read in two ways, and those with too much in them.
+
+use http::uri::{Authority, Scheme};
+use http::{Method, Request, StatusCode, Version, header};
+use http_body::Body;
+
+use crate::config::ClientLimits;
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refusal {
+    pub(super) status: StatusCode,
+    /// For the log.
+    pub(super) reason: &'static str,
+}
+
+/// Looks at a request as it was parsed.
+pub(super) fn request<B: Body>(request: &Request<B>, limits: &ClientLimits) -> Result<(), Refusal> {
+    let refusal = |status, reason| Err(Refusal { status, reason });
+    // hyper counts in HTTP/1.1 only.
+    if request.headers().len() > limits.max_headers.get() as usize {
+        return refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
+    }
+    host(request).or_else(|reason| refusal(StatusCode::BAD_REQUEST, reason))?;
+    match limits.max_request_body {
+        Some(max) if request.body().size_hint().lower() > max.0 => {
+            refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Routes, guests and upstreams take the host from where they like, so there must be one only (RFC 9112 section 3.2, RFC 9113
+/// section 8.3.1).
+fn host<B>(request: &Request<B>) -> Result<(), &'static str> {
+    let target = request.uri().authority();
+    if target.is_some_and(|target| !is_host(target)) {
+        return Err("the target's host is not valid");
+    }
+    if request.uri().path() == "*" && request.method() != Method::OPTIONS {
+        return Err("* is the target of OPTIONS alone");
+    }
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    let host = match hosts.next() {
+        Some(host) => Some(Authority::try_from(host.as_bytes()).map_err(|_| "Host is not valid")?),
+        None => None,
+    };
+    if hosts.next().is_some() {
+        return Err("more than one Host");
+    }
+    match (target, host) {
+        (_, Some(host)) if !is_host(&host) => Err("Host is not valid"),
+        (Some(target), Some(host)) if !same(target, &host, request.uri().scheme()) => {
+            Err("Host is another than the target's")
+        }
+        (_, None) if request.version() == Version::HTTP_11 => Err("no Host"),
+        (None, None) if request.version() > Version::HTTP_11 => Err("no host"),
+        _ => Ok(()),
+    }
+}
+
+/// Whether it is a host with an optional port, and nothing else. A comma would be legal, but is what becomes of two fields that
+/// somebody joined.
+fn is_host(authority: &Authority) -> bool {
+    let host = authority.host();
+    let rest = authority.as_str().strip_prefix(host);
+    !host.is_empty()
+        && !host.contains(',')
+        && rest.is_some_and(|rest| match rest.strip_prefix(':') {
+            Some(port) => port.is_empty() || authority.port_u16().is_some(),
+            None => rest.is_empty(),
+        })
+}
+
+fn same(a: &Authority, b: &Authority, scheme: Option<&Scheme>) -> bool {
+    let port = |authority: &Authority| {
+        authority.port_u16().or(match scheme.map(Scheme::as_str) {
+            Some("http") => Some(80),
+            Some("https") => Some(443),
+            _ => None,
+        })
+    };
+    a.host().eq_ignore_ascii_case(b.host()) && port(a) == port(b)
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, StatusCode, Version};
+    use http_body_util::{Empty, Full};
+
+    use super::request;
+    use crate::config::{ClientLimits, Size};
+
+    fn verdict(method: &str, uri: &str, hosts: &[&str], version: Version) -> Result<(), &'static str> {
+        let mut builder = Request::builder().method(method).uri(uri).version(version);
+        for host in hosts {
+            builder = builder.header("host", *host);
+        }
+        let built = builder.body(Empty::<bytes::Bytes>::new()).unwrap();
+        request(&built, &ClientLimits::default()).map_err(|refusal| {
+            assert_eq!(refusal.status, StatusCode::BAD_REQUEST);
+            refusal.reason
+        })
+    }
+
+    #[test]
+    fn a_request_has_one_host_wherever_it_stands() {
+        let (http10, http11, http2) = (Version::HTTP_10, Version::HTTP_11, Version::HTTP_2);
+        for (method, uri, hosts, version) in [
+            ("GET", "/", &["h"][..], http11),
+            ("GET", "/", &["[::1]:80"], http11),
+            ("GET", "/", &["h:"], http11),
+            ("GET", "http://H/", &["h"], http11),
+            ("GET", "http://h/", &["h:80"], http11),
+            ("GET", "/", &[], http10),
+            ("OPTIONS", "*", &["h"], http11),
+            ("CONNECT", "h:443", &["h:443"], http11),
+            ("GET", "https://h/", &[], http2),
+            ("GET", "https://h:443/", &["h"], http2),
+            ("GET", "/", &["h"], http2),
+        ] {
+            assert_eq!(verdict(method, uri, hosts, version), Ok(()), "{method} {uri} {hosts:?}");
+        }
+        for (method, uri, hosts, version, reason) in [
+            ("GET", "/", &[][..], http11, "no Host"),
+            ("GET", "http://h/", &[], http11, "no Host"),
+            ("GET", "/", &[], http2, "no host"),
+            ("GET", "/", &["a", "a"], http11, "more than one Host"),
+            ("GET", "/", &["a", "b"], http2, "more than one Host"),
+            ("GET", "/", &[""], http11, "Host is not valid"),
+            ("GET", "/", &["a b"], http11, "Host is not valid"),
+            ("GET", "/", &["a/b"], http11, "Host is not valid"),
+            ("GET", "/", &["a,b"], http11, "Host is not valid"),
+            ("GET", "/", &["u@h"], http11, "Host is not valid"),
+            ("GET", "/", &["h:x"], http11, "Host is not valid"),
+            ("GET", "/", &["h:99999"], http11, "Host is not valid"),
+            ("GET", "http://u@h/", &["h"], http11, "the target's host is not valid"),
+            ("GET", "http://a/", &["b"], http11, "Host is another than the target's"),
+            ("GET", "https://a/", &["a:80"], http2, "Host is another than the target's"),
+            ("GET", "*", &["h"], http11, "* is the target of OPTIONS alone"),
+        ] {
+            assert_eq!(verdict(method, uri, hosts, version), Err(reason), "{method} {uri} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn too_many_fields_and_a_body_that_says_it_is_too_large_are_refused() {
+        let limits = ClientLimits { max_request_body: Some(Size(3)), ..ClientLimits::default() };
+        let body = Full::<bytes::Bytes>::from("1234");
+        let mut built = Request::get("http://h/").header("host", "h").body(body).unwrap();
+        let refused = request(&built, &limits).unwrap_err();
+        assert_eq!(refused.status, StatusCode::PAYLOAD_TOO_LARGE);
+        for _ in 0..limits.max_headers.get() {
+            built.headers_mut().append("a", "b".parse().unwrap());
+        }
+        let refused = request(&built, &limits).unwrap_err();
+        assert_eq!(refused.status, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    }
+}

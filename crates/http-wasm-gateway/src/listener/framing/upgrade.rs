@@ -1,0 +1,42 @@
+//! What becomes of requests for another protocol.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::task::{Context, Poll};
+
+use futures_util::task::AtomicWaker;
+use http::{Method, StatusCode};
+
+/// Whether the connection is given to another protocol. Told by who answers, asked by who reads.
+#[derive(Debug, Default)]
+pub(in crate::listener) struct Upgrade {
+    state: AtomicU8,
+    reader: AtomicWaker,
+}
+
+const UNDECIDED: u8 = 0;
+const DECLINED: u8 = 1;
+const ACCEPTED: u8 = 2;
+
+impl Upgrade {
+    /// A request for another protocol goes on its way.
+    pub(super) fn asked(&self) {
+        self.state.store(UNDECIDED, Ordering::Release);
+    }
+
+    /// Requests of this method are answered with this status.
+    pub(in crate::listener) fn answered(&self, method: &Method, status: StatusCode) {
+        let accepted =
+            status == StatusCode::SWITCHING_PROTOCOLS || (*method == Method::CONNECT && status.is_success());
+        self.state.store(if accepted { ACCEPTED } else { DECLINED }, Ordering::Release);
+        self.reader.wake();
+    }
+
+    /// Whether the connection is now the other protocol's.
+    pub(super) fn poll_decided(&self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.reader.register(cx.waker());
+        match self.state.load(Ordering::Acquire) {
+            UNDECIDED => Poll::Pending,
+            state => Poll::Ready(state == ACCEPTED),
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! A request's way from the connection to what answers it, and back.
+
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{Either, Empty};
+use hyper::body::Incoming;
+use tokio::sync::watch;
+
+use super::activity::{Activity, InFlight};
+use super::body::{Received, Watch};
+use super::framing::Upgrade;
+use super::{Answer, Client, check};
+use crate::backend::plain_text;
+use crate::body::{BoxBody, BoxError, boxed};
+use crate::config::ClientLimits;
+
+/// What the requests of one connection have in common.
+#[derive(Debug)]
+pub(super) struct Requests<A> {
+    pub(super) answer: Arc<A>,
+    pub(super) client: Client,
+    pub(super) limits: Arc<ClientLimits>,
+    pub(super) activity: Arc<Activity>,
+    /// Where it is told what became of requests for another protocol.
+    pub(super) upgrade: Option<Arc<Upgrade>>,
+    /// Whether the server is about to stop.
+    pub(super) closing: watch::Receiver<bool>,
+}
+
+impl<A: Answer> Requests<A> {
+    /// The response to a request.
+    pub(super) async fn respond(
+        self: Arc<Self>,
+        request: Request<Incoming>,
+    ) -> Result<Response<Sending>, Infallible> {
+        let in_flight = self.activity.request();
+        let (method, version) = (request.method().clone(), request.version());
+        let may_switch = method == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
+        let mut response = match check::request(&request, &self.limits) {
+            Ok(()) => self.answer(request).await,
+            Err(refusal) => {
+                tracing::debug!(peer = %self.client.addr, reason = refusal.reason, "request refused");
+                refused(refusal.status, version)
+            }
+        };
+        let status = response.status();
+        if let Some(upgrade) = self.upgrade.as_ref().filter(|_| may_switch) {
+            upgrade.answered(&method, status);
+        }
+        // In HTTP/1.1 a client can't be told in any other way, and a request that it sends just then would be lost.
+        if *self.closing.borrow() && version < Version::HTTP_2 && status != StatusCode::SWITCHING_PROTOCOLS {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        let response = without_body_if(method == Method::HEAD, response);
+        // In HTTP/2 the connection asks for the body only once the client takes some.
+        in_flight.client_takes(true);
+        Ok(response.map(|body| Sending { body, in_flight }))
+    }
+
+    async fn answer(&self, request: Request<Incoming>) -> Response<BoxBody> {
+        let version = request.version();
+        if request.body().is_end_stream() {
+            return self.answer.clone().answer(request.map(boxed), self.client).await;
+        }
+        let watch = Arc::new(Watch::default());
+        let request = request.map(|body| boxed(Received::new(body, watch.clone(), &self.limits)));
+        let response = self.answer.clone().answer(request, self.client).await;
+        watch.answered();
+        // Whoever read the body knows only that it broke off.
+        watch.breach().map_or(response, |status| refused(status, version))
+    }
+}
+
+/// The answer to a request that is not handled any further. The rest of its body is of no use, and so in HTTP/1.1 neither is the
+/// connection.
+fn refused(status: StatusCode, version: Version) -> Response<BoxBody> {
+    let text = match status {
+        StatusCode::REQUEST_TIMEOUT => "the request took too long\n",
+        StatusCode::PAYLOAD_TOO_LARGE => "the request body is too large\n",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "there are too many header fields\n",
+        _ => "bad request\n",
+    };
+    let mut response = plain_text(status, text);
+    if version < Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// Answers to HEAD have no body; hyper sees to that in HTTP/1.1 but not in HTTP/2.
+fn without_body_if(head: bool, response: Response<BoxBody>) -> Response<Either<BoxBody, Empty<Bytes>>> {
+    if !head {
+        return response.map(Either::Left);
+    }
+    let length = response.body().size_hint().exact();
+    let mut response = response.map(|_| Either::Right(Empty::new()));
+    // A length of 0 says nothing: the handler may have left the body out itself.
+    if let Some(length) = length.filter(|&length| length > 0)
+        && !response.headers().contains_key(header::TRANSFER_ENCODING)
+    {
+        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
+    }
+    response
+}
+
+/// A response's body on its way to the client. The request lasts until all of it is taken.
+#[derive(Debug)]
+pub(super) struct Sending {
+    body: Either<BoxBody, Empty<Bytes>>,
+    in_flight: InFlight,
+}
+
+impl Body for Sending {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        // Until it asks for more, the connection is waiting for the client to take this.
+        self.in_flight.client_takes(matches!(frame, Poll::Ready(Some(Ok(_)))));
+        Poll::Ready(ready!(frame))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

@@ -1,0 +1,97 @@
+//! A gateway in this process, and clients that see every byte.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use http_wasm_gateway::Gateway;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::files::Files;
+
+/// Longer than anything here takes; a test that waits this long has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A gateway that serves; it ends when dropped.
+pub(crate) struct Server {
+    task: JoinHandle<()>,
+    pub(crate) addr: SocketAddr,
+    /// What its configuration names.
+    _files: Files,
+}
+
+impl Server {
+    /// With this configuration.
+    pub(crate) async fn start(config: &str) -> Self {
+        let files = Files::new();
+        let config = files.load(config).unwrap_or_else(|faults| panic!("{faults}"));
+        let gateway = Gateway::build(config).await.expect("the gateway starts");
+        let (ready, addresses) = oneshot::channel();
+        let task = tokio::spawn(async move {
+            let served = gateway.serve(move |addresses| ready.send(addresses[0]).expect("it is waited for"));
+            served.await.expect("the gateway serves");
+        });
+        let addr = addresses.await.expect("the gateway says where it listens");
+        Self { task, addr, _files: files }
+    }
+
+    /// An echo, with these settings of its listener.
+    pub(crate) async fn echo(listen: &str) -> Self {
+        let listener = format!("[[listen]]\naddress = '127.0.0.1:0'\n{listen}\n");
+        Self::start(&format!("{listener}[[routes]]\nbackend = 'echo'\n")).await
+    }
+
+    pub(crate) async fn connect(&self) -> Raw {
+        Raw(TcpStream::connect(self.addr).await.expect("the server accepts"))
+    }
+
+    /// Sends these bytes, which must make the server close, and returns its whole answer.
+    pub(crate) async fn exchange(&self, request: impl AsRef<[u8]>) -> String {
+        let mut raw = self.connect().await;
+        raw.send(request).await;
+        raw.read_to_end().await
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Lets no test hang.
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, what).await.expect("this takes too long")
+}
+
+/// A connection that speaks bytes.
+pub(crate) struct Raw(pub(crate) TcpStream);
+
+impl Raw {
+    pub(crate) async fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.write_all(bytes.as_ref()).await.expect("the peer reads");
+    }
+
+    /// Reads until this text has come, and returns all up to its end and what came with it.
+    pub(crate) async fn read_until(&mut self, text: &str) -> String {
+        let mut all = Vec::new();
+        while !all.windows(text.len()).any(|window| window == text.as_bytes()) {
+            let read = soon(self.0.read_buf(&mut all)).await.expect("the peer sends");
+            assert!(read > 0, "closed before {text:?}: {:?}", String::from_utf8_lossy(&all));
+        }
+        String::from_utf8_lossy(&all).into_owned()
+    }
+
+    pub(crate) async fn read_to_end(&mut self) -> String {
+        String::from_utf8_lossy(&self.read_bytes_to_end().await).into_owned()
+    }
+
+    /// All that comes until the server closes, or resets, the connection.
+    pub(crate) async fn read_bytes_to_end(&mut self) -> Vec<u8> {
+        let mut all = Vec::new();
+        while let Ok(1..) = soon(self.0.read_buf(&mut all)).await {}
+        all
+    }
+}
