@@ -135,7 +135,7 @@ impl Proxy {
         loop {
             let lease = self.servers.choose(&tried);
             let server = lease.server();
-            if tried.iter().any(|tried| tried.server().url == server.url) {
+            if lease.is_among(&tried) {
                 let doublings = u32::try_from(tried.len() - 1).unwrap_or(u32::MAX).min(6);
                 tokio::time::sleep(PAUSE * 2_u32.pow(doublings)).await;
             }

@@ -24,6 +24,8 @@ struct State {
     kept: Vec<Kept>,
     bytes: usize,
     is_whole: bool,
+    /// Whether any of it was asked for.
+    begun: bool,
     /// The attempt that may read. Another one that still does is stopped.
     attempt: usize,
 }
@@ -37,7 +39,8 @@ enum Kept {
 impl Replay {
     /// `keep` says whether what was read shall be there for another attempt.
     pub(super) fn new(body: BoxBody, keep: bool) -> Self {
-        let state = State { rest: body, kept: Vec::new(), bytes: 0, is_whole: keep, attempt: 0 };
+        let state =
+            State { rest: body, kept: Vec::new(), bytes: 0, is_whole: keep, begun: false, attempt: 0 };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -51,7 +54,7 @@ impl Replay {
     /// Whether the body can be sent from its beginning.
     pub(super) fn is_whole(&self) -> bool {
         let state = lock(&self.0);
-        state.is_whole || state.bytes == 0 && state.kept.is_empty()
+        state.is_whole || !state.begun
     }
 }
 
@@ -111,6 +114,7 @@ impl Body for Attempt {
                 Kept::Trailers(trailers) => Frame::trailers(trailers),
             })));
         }
+        state.begun = true;
         let frame = ready!(Pin::new(&mut state.rest).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => state.keep(frame),

@@ -46,7 +46,8 @@ pub struct Guest {
     pub on_failure: OnFailure,
     /// Whether new instances start from a picture of an initialised one.
     pub snapshot: Snapshot,
-    /// Whether the gateway starts without it when it can't be loaded. Its routes are answered with 503 then.
+    /// Whether the gateway starts without it when it can't be loaded. Its routes are answered with 503 then. A reload never
+    /// takes one away that is up.
     pub optional: bool,
 }
 
