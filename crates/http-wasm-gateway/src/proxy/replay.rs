@@ -45,10 +45,10 @@ impl Replay {
     }
 
     /// The body, from its beginning; only while [`is_whole`](Self::is_whole).
-    pub(super) fn attempt(&self) -> Attempt {
+    pub(super) fn attempt(&self) -> Replayed {
         let mut state = lock(&self.0);
         state.attempt += 1;
-        Attempt { number: state.attempt, next: 0, state: self.0.clone() }
+        Replayed { number: state.attempt, next: 0, state: self.0.clone() }
     }
 
     /// Whether the body can be sent from its beginning.
@@ -60,14 +60,14 @@ impl Replay {
 
 /// The body of one attempt.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(super) struct Replayed {
     number: usize,
     /// How many of the kept frames it has given out.
     next: usize,
     state: Arc<Mutex<State>>,
 }
 
-impl Attempt {
+impl Replayed {
     /// A body of no bytes.
     pub(super) fn empty() -> Self {
         Replay::new(BoxBody::empty(), false).attempt()
@@ -94,7 +94,7 @@ impl State {
     }
 }
 
-impl Body for Attempt {
+impl Body for Replayed {
     type Data = Bytes;
     type Error = BoxError;
 
