@@ -39,7 +39,7 @@ impl Loaded {
 /// Loads all guests, several at a time. Those that `earlier` has, made of the same bytes and settings, are taken from there.
 ///
 /// # Errors
-/// When one that isn't optional can't be loaded; the faults of all are told.
+/// When one that isn't optional can't be loaded, or one that was up until now; the faults of all are told.
 pub(crate) async fn load(
     engine: &Engine,
     guests: &BTreeMap<String, Located<config::Guest>>,
@@ -50,7 +50,8 @@ pub(crate) async fn load(
         let (engine, name, guest) = (engine.clone(), name.clone(), guest.value.clone());
         let earlier = earlier.0.get(&name).cloned();
         async move {
-            let optional = guest.optional;
+            let was_up = earlier.as_ref().is_some_and(|earlier| earlier.guest.is_some());
+            let may_fail = guest.optional && !was_up;
             // Compiling takes up to seconds, which must not hold up what else this runtime does.
             let job = {
                 let name = name.clone();
@@ -59,16 +60,16 @@ pub(crate) async fn load(
             let result = job
                 .await
                 .unwrap_or_else(|_| Err(format!("guest {name}: loading it failed for no known reason")));
-            (name, optional, result)
+            (name, may_fail, result)
         }
     });
     let results: Vec<_> = stream::iter(jobs.collect::<Vec<_>>()).buffered(at_once).collect().await;
 
     let (mut loaded, mut faults) = (HashMap::new(), Vec::new());
-    for (name, optional, result) in results {
+    for (name, may_fail, result) in results {
         match result {
             Ok(entry) => drop(loaded.insert(name, entry)),
-            Err(fault) if optional => {
+            Err(fault) if may_fail => {
                 tracing::error!(
                     guest = name,
                     "{fault}; its routes are answered with 503, for it is optional"

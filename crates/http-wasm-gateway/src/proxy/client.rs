@@ -19,7 +19,7 @@ use tower::timeout::Timeout;
 use tower::util::BoxCloneSyncService;
 
 use super::patience::Watched;
-use super::replay::Attempt;
+use super::replay::Replayed;
 use crate::body::BoxError;
 use crate::config::{Certificate, ForwardedHost, Upstream, UpstreamHttp, UpstreamTls};
 use crate::error::plain;
@@ -31,7 +31,7 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client whose connections take no longer to come about, TLS handshake included, than they may.
-pub(super) type Client = legacy::Client<Connector, Watched<Attempt>>;
+pub(super) type Client = legacy::Client<Connector, Watched<Replayed>>;
 
 /// The client wants futures that can be moved, which boxed ones can.
 type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;

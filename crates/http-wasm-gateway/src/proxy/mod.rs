@@ -29,7 +29,7 @@ use tower::retry::budget::{Budget as _, TpsBudget};
 
 use self::client::{Client, Clients};
 use self::patience::{Clock, Watched};
-use self::replay::{Attempt, Replay};
+use self::replay::{Replay, Replayed};
 use self::server::{Lease, Leased, Servers};
 use crate::backend::plain_text;
 use crate::body::{BoxBody, BoxError, boxed, empty};
@@ -135,7 +135,7 @@ impl Proxy {
         loop {
             let lease = self.servers.choose(&tried);
             let server = lease.server();
-            if tried.iter().any(|tried| tried.server().url == server.url) {
+            if lease.is_among(&tried) {
                 let doublings = u32::try_from(tried.len() - 1).unwrap_or(u32::MAX).min(6);
                 tokio::time::sleep(PAUSE * 2_u32.pow(doublings)).await;
             }
@@ -162,7 +162,7 @@ impl Proxy {
     async fn attempt(
         &self,
         client: &Client,
-        request: Request<Attempt>,
+        request: Request<Replayed>,
     ) -> Result<Response<Incoming>, Failed> {
         let clock = Clock::start();
         let request = request.map(|body| Watched::new(body, clock.clone()));
@@ -217,7 +217,7 @@ fn is_idempotent(method: &Method) -> bool {
 }
 
 /// One more request with this head.
-fn to(uri: Uri, head: &http::request::Parts, body: Attempt) -> Request<Attempt> {
+fn to(uri: Uri, head: &http::request::Parts, body: Replayed) -> Request<Replayed> {
     let mut request = Request::new(body);
     request.method_mut().clone_from(&head.method);
     *request.uri_mut() = uri;

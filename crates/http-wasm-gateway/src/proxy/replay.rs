@@ -24,6 +24,8 @@ struct State {
     kept: Vec<Kept>,
     bytes: usize,
     is_whole: bool,
+    /// Whether any of it was asked for.
+    begun: bool,
     /// The attempt that may read. Another one that still does is stopped.
     attempt: usize,
 }
@@ -37,34 +39,35 @@ enum Kept {
 impl Replay {
     /// `keep` says whether what was read shall be there for another attempt.
     pub(super) fn new(body: BoxBody, keep: bool) -> Self {
-        let state = State { rest: body, kept: Vec::new(), bytes: 0, is_whole: keep, attempt: 0 };
+        let state =
+            State { rest: body, kept: Vec::new(), bytes: 0, is_whole: keep, begun: false, attempt: 0 };
         Self(Arc::new(Mutex::new(state)))
     }
 
     /// The body, from its beginning; only while [`is_whole`](Self::is_whole).
-    pub(super) fn attempt(&self) -> Attempt {
+    pub(super) fn attempt(&self) -> Replayed {
         let mut state = lock(&self.0);
         state.attempt += 1;
-        Attempt { number: state.attempt, next: 0, state: self.0.clone() }
+        Replayed { number: state.attempt, next: 0, state: self.0.clone() }
     }
 
     /// Whether the body can be sent from its beginning.
     pub(super) fn is_whole(&self) -> bool {
         let state = lock(&self.0);
-        state.is_whole || state.bytes == 0 && state.kept.is_empty()
+        state.is_whole || !state.begun
     }
 }
 
 /// The body of one attempt.
 #[derive(Debug)]
-pub(super) struct Attempt {
+pub(super) struct Replayed {
     number: usize,
     /// How many of the kept frames it has given out.
     next: usize,
     state: Arc<Mutex<State>>,
 }
 
-impl Attempt {
+impl Replayed {
     /// A body of no bytes.
     pub(super) fn empty() -> Self {
         Replay::new(BoxBody::empty(), false).attempt()
@@ -91,7 +94,7 @@ impl State {
     }
 }
 
-impl Body for Attempt {
+impl Body for Replayed {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -111,6 +114,7 @@ impl Body for Attempt {
                 Kept::Trailers(trailers) => Frame::trailers(trailers),
             })));
         }
+        state.begun = true;
         let frame = ready!(Pin::new(&mut state.rest).poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => state.keep(frame),

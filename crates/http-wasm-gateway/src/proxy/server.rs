@@ -94,6 +94,11 @@ impl Lease {
     pub(super) fn server(&self) -> &Server {
         &self.0
     }
+
+    /// Whether this address is among those that others are of.
+    pub(super) fn is_among(&self, others: &[Self]) -> bool {
+        others.iter().any(|other| Arc::ptr_eq(&self.0, &other.0))
+    }
 }
 
 impl Drop for Lease {

@@ -214,6 +214,29 @@ async fn a_wrong_configuration_changes_nothing_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_optional_guest_that_is_up_is_not_taken_away_and_one_that_was_not_may_come() {
+    let optional = one_guest("1").replace("config =", "optional = true\nconfig =");
+    let served = Served::start(&optional).await;
+    let guest = served.directory.path().join("guest.wat");
+    fs::write(&guest, "no guest").unwrap();
+    assert!(served.bound.reloader().reload().await.is_err());
+    assert_eq!(ask(&mut connect(served.addr()).await).await.unwrap(), "1");
+
+    let other = format!("{optional}[guests.b]\npath = \"b.wat\"\noptional = true\n");
+    let other = other.replace("guests = [\"a\"]", "guests = [\"b\"]");
+    fs::write(&guest, SAYS_CONFIG).unwrap();
+    fs::write(served.directory.path().join("b.wat"), "no guest").unwrap();
+    served.reload(&other).await;
+    assert_eq!(
+        ask(&mut connect(served.addr()).await).await.unwrap_err().to_string(),
+        "503 Service Unavailable"
+    );
+    fs::write(served.directory.path().join("b.wat"), SAYS_CONFIG).unwrap();
+    served.reload(&other).await;
+    assert_eq!(ask(&mut connect(served.addr()).await).await.unwrap(), "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn only_guests_that_changed_are_loaded_anew() {
     let two = |a: &str, b: &str| {
         format!("{}[guests.b]\npath = \"guest.wat\"\nenv = {{ B = \"{b}\" }}\n", one_guest(a))

@@ -201,6 +201,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_handler_that_makes_do_with_half_a_body_does_not_hide_that_it_was_too_large() {
+        let limits = Limits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
+        let handler = tower::service_fn(async |request: Request<BoxBody>| {
+            let _ = request.into_body().collect().await;
+            Ok(crate::backend::plain_text(StatusCode::OK, "done"))
+        });
+        let response = limits.respond(Handler::new(handler), request(chunks(&["four", "s"]))).await;
+        assert_eq!(response.status(), 413);
+    }
+
+    #[tokio::test]
     async fn a_declared_length_over_the_cap_is_refused_before_anything_is_read() {
         let limits = Limits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
         let (handler, mut came) = waits();

@@ -71,7 +71,10 @@ const FAULTS: &[(&str, &[&str])] = &[
         &["`tls` without an https address does nothing"],
     ),
     ("+[upstreams.a]\naddresses = ['https://h']\ntls = { ca = 'guest.wat' }\n", &["no certificate in PEM"]),
-    ("+[upstreams.a]\naddresses = ['http://h']\nhealth.active.path = 'x'\n", &["begins with /"]),
+    (
+        "+[upstreams.a]\naddresses = ['http://h']\nhealth.active.path = 'x'\n",
+        &["\"x\" is no path to ask for"],
+    ),
     ("+[[routes]]\n", &["one of `upstream`, `redirect`, `respond`, `backend` is missing"]),
     ("+[[routes]]\nbackend = 'echo'\nrespond = {}\n", &["only one of `upstream`"]),
     ("+[[routes]]\npath = '/a'\npath_prefix = '/a'\nbackend = 'echo'\n", &["only one of `path`"]),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use http::uri::PathAndQuery;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{file, key_pair, name};
@@ -15,9 +16,11 @@ pub(super) fn check(upstreams: &BTreeMap<String, Located<Upstream>>, context: &m
         name(upstream_name, upstream.span(), context);
         addresses(upstream, context);
         if let Some(health) = &upstream.health.active
-            && !health.path.starts_with('/')
+            && !(health.path.starts_with('/') && health.path.parse::<PathAndQuery>().is_ok())
         {
-            context.at(health.path.span(), "the path to ask for begins with /");
+            let message =
+                format!("{:?} is no path to ask for: expected one like \"/healthz\"", health.path.value);
+            context.at(health.path.span(), message);
         }
         if let Some(host) = &upstream.host
             && **host == ForwardedHost::Client
