@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -9,15 +10,17 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_wasm_tower::Engine;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tower::ServiceExt as _;
 
+use crate::admin::Admin;
 use crate::backend::plain_text;
 use crate::body::{BoxBody, empty};
 use crate::config::{self, Config};
 use crate::error::{StartError, plain};
 use crate::guests::{self, Loaded};
 use crate::listener::{Answer, Client, Listeners};
-use crate::observe::{Exchange, Observe, observed};
+use crate::observe::{Configured, Exchange, Monitor, Observe, observed};
 use crate::proxy::{Proxy, remove_nominated};
 use crate::route::{Handler, Route, Routes, handler};
 use crate::signals::Signals;
@@ -26,6 +29,8 @@ use crate::signals::Signals;
 pub struct Gateway {
     config: Config,
     pub(crate) core: Arc<Core>,
+    pub(crate) monitor: Option<Arc<Monitor>>,
+    admin: Option<Admin>,
 }
 
 /// What requests need, whatever connection they come by.
@@ -37,10 +42,11 @@ pub(crate) struct Core {
 }
 
 impl Gateway {
-    /// Makes all that a configuration asks for, addresses excepted.
+    /// Makes all that a configuration asks for, addresses excepted: only that for operators is listened on from here on, so
+    /// that they can see guests being loaded.
     ///
     /// # Errors
-    /// When the system refuses, or a guest that isn't optional can't be loaded.
+    /// When the system refuses, the operators' address included, or a guest that isn't optional can't be loaded.
     pub async fn build(config: Config) -> Result<Self, StartError> {
         Self::build_with(config, Vec::new()).await
     }
@@ -48,16 +54,43 @@ impl Gateway {
     /// The same, with these told of each request that is over.
     pub(crate) async fn build_with(
         config: Config,
-        observers: Vec<Arc<dyn Observe>>,
+        mut observers: Vec<Arc<dyn Observe>>,
     ) -> Result<Self, StartError> {
-        let engine = engine(&config)?;
-        let guests = guests::load(&engine, &config.guests).await?;
+        let monitor = config.admin.as_ref().map(|_| Monitor::new());
+        let admin = match config.admin.as_ref().zip(monitor.clone()) {
+            Some((admin, monitor)) => Some(Admin::start(admin, monitor).await?),
+            None => None,
+        };
+        observers.extend(monitor.iter().map(|monitor| monitor.clone() as Arc<dyn Observe>));
+        let (engine, memory) = engine(&config)?;
+        let guests = guests::load(&engine, &config.guests, monitor.as_deref()).await?;
+        let upstreams = upstreams(&config);
+        if let Some(monitor) = &monitor {
+            let upstreams = upstreams.values().cloned();
+            monitor.configured(Configured::new(&config, &engine, memory, &guests, upstreams));
+        }
         let core = Core {
-            routes: routes(&config, &guests),
+            routes: routes(&config, &guests, &upstreams),
             free: Semaphore::new(config.server.max_requests.get() as usize),
             observers: observers.into(),
         };
-        Ok(Self { config, core: Arc::new(core) })
+        Ok(Self { config, core: Arc::new(core), monitor, admin })
+    }
+
+    /// Where operators find metrics and status; none without an `[admin]` section.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
+    }
+
+    /// What `POST /reload` at the admin listener does: read the configuration again, or say why it can't be used. Without it
+    /// the answer is 501.
+    pub fn on_reload<F>(&self, reload: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<(), String>> + Send + 'static,
+    {
+        if let Some(monitor) = &self.monitor {
+            monitor.on_reload(Box::new(move || Box::pin(reload())));
+        }
     }
 
     /// Serves until a signal says stop. `ready` is told the addresses as soon as connections are accepted at all of them.
@@ -68,6 +101,10 @@ impl Gateway {
         let system = |what: &str, error| StartError::System(format!("cannot {what}: {}", plain(&error)));
         let signals = Signals::install().map_err(|error| system("handle signals", error))?;
         let listeners = Listeners::bind(&self.config.listen).await?;
+        let _stages = match self.monitor {
+            Some(monitor) => Some(stages(monitor).map_err(|error| system("handle signals", error))?),
+            None => None,
+        };
         ready(&listeners.addresses().map_err(|error| system("tell the address", error))?);
         listeners.serve(self.core, signals, self.config.server.drain_timeout.0).await;
         Ok(())
@@ -80,12 +117,25 @@ impl fmt::Debug for Gateway {
     }
 }
 
-/// The engine of a configuration: with a slot for each request that may be there, and the memory that its guests may have.
-fn engine(config: &Config) -> Result<Engine, StartError> {
+/// Tells the monitor that requests are taken, and then, when a signal comes, that no more are. Ends when dropped.
+fn stages(monitor: Arc<Monitor>) -> io::Result<JoinSet<()>> {
+    let mut signals = Signals::install()?;
+    monitor.ready();
+    let mut task = JoinSet::new();
+    task.spawn(async move {
+        signals.recv().await;
+        monitor.draining();
+    });
+    Ok(task)
+}
+
+/// The engine of a configuration: with a slot for each request that may be there, and the memory that its guests may have,
+/// which is told too.
+fn engine(config: &Config) -> Result<(Engine, usize), StartError> {
     let server = &config.server;
     let memory = server.guest_memory_budget.map_or_else(default_memory_budget, |size| size.bytes());
     let slots = server.max_requests.get().clamp(1_000, 10_000);
-    Ok(http_wasm_tower::engine_builder().slots(slots).memory_budget(memory).build()?)
+    Ok((http_wasm_tower::engine_builder().slots(slots).memory_budget(memory).build()?, memory))
 }
 
 /// Half of the memory that this process may have: the machine's, or what its control group allows.
@@ -96,23 +146,21 @@ fn default_memory_budget() -> usize {
     usize::try_from(system.total_memory().min(group) / 2).unwrap_or(usize::MAX)
 }
 
-fn routes(config: &Config, guests: &Loaded) -> Routes {
-    let upstreams: HashMap<&str, Arc<Proxy>> = config
-        .upstreams
-        .iter()
-        .map(|(name, upstream)| (name.as_str(), Arc::new(Proxy::new(name, upstream))))
-        .collect();
+type Upstreams<'a> = HashMap<&'a str, Arc<Proxy>>;
+
+fn upstreams(config: &Config) -> Upstreams<'_> {
+    let upstreams = config.upstreams.iter();
+    upstreams.map(|(name, upstream)| (name.as_str(), Arc::new(Proxy::new(name, upstream)))).collect()
+}
+
+fn routes(config: &Config, guests: &Loaded, upstreams: &Upstreams<'_>) -> Routes {
     let routes = config.routes.iter().enumerate().map(|(index, route)| {
-        let name = match &route.name {
-            Some(name) => name.value.clone(),
-            None => format!("route-{}", index + 1),
-        };
-        Route::new(route, name.into(), route_handler(route, guests, &upstreams))
+        Route::new(route, route.name_at(index).into(), route_handler(route, guests, upstreams))
     });
     Routes::new(routes.collect())
 }
 
-fn route_handler(route: &config::Route, guests: &Loaded, upstreams: &HashMap<&str, Arc<Proxy>>) -> Handler {
+fn route_handler(route: &config::Route, guests: &Loaded, upstreams: &Upstreams<'_>) -> Handler {
     let chain: Option<Vec<_>> =
         route.guests.iter().map(|name| guests.get(&name.value).cloned().flatten()).collect();
     let upstream = route.upstream.as_ref().map(|name| upstreams.get(name.as_str()).cloned());

@@ -1,35 +1,39 @@
 //! Loading the guests of a configuration.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use futures_util::{StreamExt as _, stream};
-use http_wasm_tower::{Engine, Guest, GuestBuilder, LoadError};
+use http_wasm_tower::{Engine, Guest, GuestBuilder, LoadError, Observer};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::{self, GuestSource, Located};
 use crate::error::{StartError, guest_fault, plain};
+use crate::observe::Monitor;
 
 /// Guests by name. One that is optional and could not be loaded is `None`.
 pub(crate) type Loaded = HashMap<String, Option<Guest>>;
 
-/// Loads all guests, several at a time.
+/// Loads all guests, several at a time; what they do is told to `monitor`.
 ///
 /// # Errors
 /// When one that isn't optional can't be loaded; the faults of all are told.
 pub(crate) async fn load(
     engine: &Engine,
     guests: &BTreeMap<String, Located<config::Guest>>,
+    monitor: Option<&Monitor>,
 ) -> Result<Loaded, StartError> {
     let at_once = available_parallelism().map_or(1, Into::into);
     let jobs = guests.iter().map(|(name, guest)| {
         let (engine, name, guest) = (engine.clone(), name.clone(), guest.value.clone());
+        let observer = monitor.map(|monitor| monitor.guest(&name));
         async move {
             let optional = guest.optional;
             // Compiling takes up to seconds, which must not hold up what else this runtime does.
             let job = {
                 let name = name.clone();
-                tokio::task::spawn_blocking(move || load_one(&engine, &name, &guest))
+                tokio::task::spawn_blocking(move || load_one(&engine, &name, &guest, observer))
             };
             let result = job
                 .await
@@ -56,7 +60,12 @@ pub(crate) async fn load(
     if faults.is_empty() { Ok(loaded) } else { Err(StartError::Guests(faults)) }
 }
 
-fn load_one(engine: &Engine, name: &str, guest: &config::Guest) -> Result<Guest, String> {
+fn load_one(
+    engine: &Engine,
+    name: &str,
+    guest: &config::Guest,
+    observer: Option<Arc<dyn Observer>>,
+) -> Result<Guest, String> {
     let bytes = match &guest.path.value {
         GuestSource::Embedded(_, bytes) => (*bytes).to_owned(),
         GuestSource::File(path) => std::fs::read(path)
@@ -68,6 +77,9 @@ fn load_one(engine: &Engine, name: &str, guest: &config::Guest) -> Result<Guest,
         return Err(format!("guest {name}: its file has another SHA-256 than the configuration says"));
     }
     let mut builder = Guest::builder(engine).name(name).config(config_bytes(name, guest)?);
+    if let Some(observer) = observer {
+        builder = builder.observer(observer);
+    }
     for arg in &guest.args {
         builder = builder.arg(arg);
     }

@@ -2,6 +2,7 @@
 //!
 //! A [`Config`](config::Config) is read from a file or built in code; a [`Gateway`] is made of it, and serves.
 
+mod admin;
 mod backend;
 mod body;
 pub mod config;

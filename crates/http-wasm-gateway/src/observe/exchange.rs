@@ -5,7 +5,7 @@ use std::time::{Instant, SystemTime};
 
 use http::{Method, Request, StatusCode, Version};
 
-use super::{GuestTimes, RequestOutcome};
+use super::{AttemptNote, GuestTimes, RequestOutcome};
 use crate::listener::Client;
 
 /// Notes about one request.
@@ -19,6 +19,7 @@ pub(crate) struct Exchange {
     version: Version,
     route: OnceLock<Arc<str>>,
     upstream: OnceLock<Arc<str>>,
+    attempts: Mutex<Vec<AttemptNote>>,
     guests: Mutex<Vec<GuestTimes>>,
     status: OnceLock<StatusCode>,
 }
@@ -34,9 +35,15 @@ impl Exchange {
             version: request.version(),
             route: OnceLock::new(),
             upstream: OnceLock::new(),
+            attempts: Mutex::default(),
             guests: Mutex::default(),
             status: OnceLock::new(),
         }
+    }
+
+    /// When the request came in.
+    pub(super) fn started(&self) -> Instant {
+        self.started
     }
 
     /// The route that took the request.
@@ -46,8 +53,13 @@ impl Exchange {
     }
 
     /// The upstream that the request was sent to.
-    pub(crate) fn went_to(&self, upstream: &Arc<str>) {
+    pub(super) fn went_to(&self, upstream: &Arc<str>) {
         let _ = self.upstream.set(upstream.clone());
+    }
+
+    /// What became of one sending to an upstream.
+    pub(super) fn tried(&self, attempt: AttemptNote) {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).push(attempt);
     }
 
     /// The response has a head.
@@ -70,6 +82,7 @@ impl Exchange {
             version: self.version,
             route: self.route.get().cloned(),
             upstream: self.upstream.get().cloned(),
+            attempts: self.attempts.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             guests: self.guests.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             status: self.status.get().copied(),
             response_bytes,

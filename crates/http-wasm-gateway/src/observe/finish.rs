@@ -35,6 +35,9 @@ pub(crate) async fn observed(
     observers: Arc<[Arc<dyn Observe>]>,
     response: impl Future<Output = Response<BoxBody>>,
 ) -> Response<BoxBody> {
+    for observer in observers.iter() {
+        observer.started();
+    }
     let finish = Finish { exchange, observers, bytes: 0, complete: false };
     let response = response.await;
     finish.exchange.answered(response.status());

@@ -4,9 +4,14 @@
 //! wrappers, the proxy, notes it there; when the last byte of the response has gone, or the client has, the observers get it as a
 //! [`RequestOutcome`].
 
+mod active;
+mod attempt;
 mod exchange;
 mod finish;
 mod guest_time;
+mod metrics;
+mod monitor;
+mod recent;
 #[cfg(test)]
 mod tests;
 
@@ -17,19 +22,26 @@ use std::time::{Duration, SystemTime};
 
 use http::{Method, StatusCode, Version};
 
+pub(crate) use self::active::{Configured, ConfiguredGuest, ConfiguredRoute, Stage};
+pub(crate) use self::attempt::{Attempt, AttemptNote, UpstreamFailure};
 pub(crate) use self::exchange::Exchange;
 pub(crate) use self::finish::observed;
 pub(crate) use self::guest_time::{AroundGuest, BehindGuest};
+pub(crate) use self::metrics::{CONTENT_TYPE, GuestCounts, RouteCounts, UpstreamCounts, resident_memory};
+pub(crate) use self::monitor::Monitor;
+pub(crate) use self::recent::RecentError;
 
 /// What wants to know of requests that are over. It is called on the request's own path, so it must not block.
 pub(crate) trait Observe: fmt::Debug + Send + Sync {
+    /// A request came in. It will be told to be over exactly once.
+    fn started(&self) {}
+
     /// A request is over.
     fn finished(&self, outcome: &RequestOutcome);
 }
 
 /// What is known of a request that is over.
 #[derive(Debug, Clone)]
-#[expect(dead_code, reason = "read by observers, of which there are none yet outside tests")]
 pub(crate) struct RequestOutcome {
     pub(crate) started: SystemTime,
     /// From the request's head to the last byte of the response.
@@ -43,6 +55,8 @@ pub(crate) struct RequestOutcome {
     pub(crate) route: Option<Arc<str>>,
     /// The upstream that the request was sent to; none when a guest or the gateway answered.
     pub(crate) upstream: Option<Arc<str>>,
+    /// The requests that were sent to upstreams for it: more than one when it was tried again.
+    pub(crate) attempts: Vec<AttemptNote>,
     /// What the guests took, in the order in which they saw the request.
     pub(crate) guests: Vec<GuestTimes>,
     /// None when the client went away before there was one.
@@ -51,6 +65,11 @@ pub(crate) struct RequestOutcome {
     pub(crate) response_bytes: u64,
     /// Whether the response's body ended as it should.
     pub(crate) complete: bool,
+}
+
+/// A time as RFC 3339 says it, in UTC, to the millisecond.
+pub(crate) fn rfc3339<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&humantime::format_rfc3339_millis(*time))
 }
 
 /// What one guest took for one request, waiting for bodies included.

@@ -28,8 +28,9 @@ use self::patience::{Clock, Watched};
 use crate::backend::plain_text;
 use crate::body::{BoxBody, boxed, empty};
 use crate::config;
+use crate::error::Causes;
 use crate::listener::Client as Peer;
-use crate::observe::Exchange;
+use crate::observe::{Attempt, UpstreamFailure};
 
 pub(crate) use self::fields::remove_nominated;
 pub use self::url::UpstreamUrl;
@@ -63,23 +64,37 @@ impl Proxy {
         }
     }
 
+    /// The upstream's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The servers that there are to choose from.
+    pub(crate) fn addresses(&self) -> &[UpstreamUrl] {
+        &self.addresses
+    }
+
     pub(crate) async fn respond(&self, mut request: Request<BoxBody>) -> Response<BoxBody> {
         let address = self.address();
-        if let Some(exchange) = request.extensions().get::<Arc<Exchange>>() {
-            exchange.went_to(&self.name);
-        }
         let upgrade = tunnel::asked(&mut request);
         let Ok(uri) = address.join(request.uri()) else {
             return plain_text(StatusCode::URI_TOO_LONG, "the URI is too long\n");
         };
+        let attempt = Attempt::begin(&request, &self.name);
         prepare(&mut request, address, upgrade.as_ref());
         *request.uri_mut() = uri;
 
         // An upgrade is a matter of HTTP/1.1: an upstream that would rather speak HTTP/2 must not get to choose.
         let client = if upgrade.is_some() { &self.clients.http1 } else { &self.clients.any };
         let response = match self.exchange(client, request).await {
-            Ok(response) => response,
-            Err(failed) => return self.failure(address, failed),
+            Ok(response) => {
+                attempt.answered(response.status());
+                response
+            }
+            Err(failed) => {
+                failed.note(attempt);
+                return self.failure(address, failed);
+            }
         };
         match upgrade {
             _ if response.status() != StatusCode::SWITCHING_PROTOCOLS => answer(response),
@@ -169,6 +184,23 @@ enum Failed {
     Timeout,
 }
 
+impl Failed {
+    fn note(&self, attempt: Attempt) {
+        match self {
+            Self::Client(error) => attempt.failed(UpstreamFailure::RequestBody, &**error),
+            Self::Upstream(error) if is_connect(&**error) => {
+                attempt.failed(UpstreamFailure::Connect, &**error)
+            }
+            Self::Upstream(error) => attempt.failed(UpstreamFailure::Broken, &**error),
+            Self::Timeout => attempt.timed_out(),
+        }
+    }
+}
+
+fn is_connect(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.downcast_ref::<hyper_util::client::legacy::Error>().is_some_and(|error| error.is_connect())
+}
+
 fn answer(response: Response<Incoming>) -> Response<BoxBody> {
     let (mut head, body) = response.into_parts();
     fields::remove_hop_by_hop(&mut head.headers);
@@ -187,19 +219,4 @@ fn respond_with(status: StatusCode, headers: HeaderMap, body: BoxBody) -> Respon
 fn host_of(authority: &Authority) -> Option<HeaderValue> {
     let text = authority.as_str();
     HeaderValue::from_str(text.rsplit_once('@').map_or(text, |(_, host)| host)).ok()
-}
-
-/// An error with its causes: "a: b: c".
-struct Causes<'a>(&'a (dyn std::error::Error + 'static));
-
-impl fmt::Display for Causes<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }

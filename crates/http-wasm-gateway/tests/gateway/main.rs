@@ -1,5 +1,9 @@
-//! The gateway as a library: configurations from files, and their faults.
+//! The gateway as a library: configurations from files and their faults, and what operators see of one that serves.
 
+mod admin;
 mod faults;
 mod files;
 mod full;
+mod metrics;
+mod open_metrics;
+mod served;
