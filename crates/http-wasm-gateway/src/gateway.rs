@@ -20,7 +20,7 @@ use crate::config::{self, Config};
 use crate::error::{StartError, plain};
 use crate::guests::{self, Loaded};
 use crate::listener::{Answer, Client, Listeners};
-use crate::observe::{Configured, Exchange, Monitor, Observe, observed};
+use crate::observe::{Configured, Exchange, Monitor, Observe, Watchers};
 use crate::proxy::{Proxy, remove_nominated};
 use crate::route::{Handler, Route, Routes, handler};
 use crate::signals::Signals;
@@ -38,7 +38,7 @@ pub(crate) struct Core {
     routes: Routes,
     /// Requests that may still come in. Each may hold an instance of each guest, and those have no cap of their own.
     free: Semaphore,
-    observers: Arc<[Arc<dyn Observe>]>,
+    watchers: Watchers,
 }
 
 impl Gateway {
@@ -54,14 +54,14 @@ impl Gateway {
     /// The same, with these told of each request that is over.
     pub(crate) async fn build_with(
         config: Config,
-        mut observers: Vec<Arc<dyn Observe>>,
+        observers: Vec<Arc<dyn Observe>>,
     ) -> Result<Self, StartError> {
         let monitor = config.admin.as_ref().map(|_| Monitor::new());
         let admin = match config.admin.as_ref().zip(monitor.clone()) {
             Some((admin, monitor)) => Some(Admin::start(admin, monitor).await?),
             None => None,
         };
-        observers.extend(monitor.iter().map(|monitor| monitor.clone() as Arc<dyn Observe>));
+        let watchers = Watchers::new(&config, monitor.as_ref(), observers)?;
         let (engine, memory) = engine(&config)?;
         let guests = guests::load(&engine, &config.guests, monitor.as_deref()).await?;
         let upstreams = upstreams(&config);
@@ -72,7 +72,7 @@ impl Gateway {
         let core = Core {
             routes: routes(&config, &guests, &upstreams),
             free: Semaphore::new(config.server.max_requests.get() as usize),
-            observers: observers.into(),
+            watchers,
         };
         Ok(Self { config, core: Arc::new(core), monitor, admin })
     }
@@ -106,7 +106,9 @@ impl Gateway {
             None => None,
         };
         ready(&listeners.addresses().map_err(|error| system("tell the address", error))?);
-        listeners.serve(self.core, signals, self.config.server.drain_timeout.0).await;
+        let _reopening = reopening(&self.core).map_err(|error| system("handle signals", error))?;
+        listeners.serve(self.core.clone(), signals, self.config.server.drain_timeout.0).await;
+        self.core.watchers.flush().await;
         Ok(())
     }
 }
@@ -127,6 +129,30 @@ fn stages(monitor: Arc<Monitor>) -> io::Result<JoinSet<()>> {
         monitor.draining();
     });
     Ok(task)
+}
+
+/// Has log files opened again at each SIGHUP. Ends when dropped.
+#[cfg(unix)]
+fn reopening(core: &Arc<Core>) -> io::Result<JoinSet<()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut task = JoinSet::new();
+    // Without logs the signal keeps its meaning, which is to end the process.
+    if core.watchers.have_files() {
+        let (mut hangup, core) = (signal(SignalKind::hangup())?, core.clone());
+        task.spawn(async move {
+            while hangup.recv().await.is_some() {
+                core.watchers.reopen();
+            }
+        });
+    }
+    Ok(task)
+}
+
+/// There is no such signal.
+#[cfg(not(unix))]
+fn reopening(_: &Arc<Core>) -> io::Result<JoinSet<()>> {
+    Ok(JoinSet::new())
 }
 
 /// The engine of a configuration: with a slot for each request that may be there, and the memory that its guests may have,
@@ -175,12 +201,12 @@ fn route_handler(route: &config::Route, guests: &Loaded, upstreams: &Upstreams<'
 impl Answer for Core {
     async fn answer(self: Arc<Self>, mut request: Request<BoxBody>, client: Client) -> Response<BoxBody> {
         request.extensions_mut().insert(client);
-        if self.observers.is_empty() {
-            return self.respond(request, None).await;
+        match self.watchers.begin(&mut request, client) {
+            Some(exchange) => {
+                self.watchers.watch(exchange.clone(), self.respond(request, Some(&exchange))).await
+            }
+            None => self.respond(request, None).await,
         }
-        let exchange = Arc::new(Exchange::begin(&request, client));
-        request.extensions_mut().insert(exchange.clone());
-        observed(exchange.clone(), self.observers.clone(), self.respond(request, Some(&exchange))).await
     }
 }
 

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::config::{self, GuestSource, Located};
 use crate::error::{StartError, guest_fault, plain};
-use crate::observe::Monitor;
+use crate::observe::{Monitor, Source};
 
 /// Guests by name. One that is optional and could not be loaded is `None`.
 pub(crate) type Loaded = HashMap<String, Option<Guest>>;
@@ -52,6 +52,9 @@ pub(crate) async fn load(
                     guest = name,
                     "{fault}; its routes are answered with 503, for it is optional"
                 );
+                if let Some(monitor) = monitor {
+                    monitor.recent.add(Source::Guest, &name, "load", &fault);
+                }
                 loaded.insert(name, None);
             }
             Err(fault) => faults.push(fault),

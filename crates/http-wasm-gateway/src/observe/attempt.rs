@@ -70,9 +70,10 @@ struct Open {
 impl Attempt {
     /// Of the request as it is about to be sent, while it still has its extensions.
     pub(crate) fn begin<B>(request: &Request<B>, upstream: &Arc<str>) -> Self {
-        Self(request.extensions().get::<Arc<Exchange>>().map(|exchange| {
-            exchange.went_to(upstream);
-            Open { exchange: exchange.clone(), upstream: upstream.clone(), started: Instant::now() }
+        Self(request.extensions().get::<Arc<Exchange>>().map(|exchange| Open {
+            exchange: exchange.clone(),
+            upstream: upstream.clone(),
+            started: Instant::now(),
         }))
     }
 

@@ -1,9 +1,12 @@
 //! What is noted about a request while it is under way.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use http::{Method, Request, StatusCode, Version};
+use http::header::{HOST, HeaderName, REFERER, USER_AGENT};
+use http::{HeaderValue, Method, Request, StatusCode, Version};
+use tracing::Span;
 
 use super::{AttemptNote, GuestTimes, RequestOutcome};
 use crate::listener::Client;
@@ -17,15 +20,28 @@ pub(crate) struct Exchange {
     method: Method,
     target: String,
     version: Version,
+    host: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+    request_id: Option<HeaderValue>,
+    /// What guests say is logged within it.
+    span: Span,
+    /// Bytes of the request's body that were taken.
+    request_bytes: AtomicU64,
     route: OnceLock<Arc<str>>,
-    upstream: OnceLock<Arc<str>>,
     attempts: Mutex<Vec<AttemptNote>>,
     guests: Mutex<Vec<GuestTimes>>,
     status: OnceLock<StatusCode>,
 }
 
 impl Exchange {
-    pub(crate) fn begin<B>(request: &Request<B>, client: Client) -> Self {
+    pub(super) fn begin<B>(request: &Request<B>, client: Client, request_id: Option<HeaderValue>) -> Self {
+        let field = |name: HeaderName| request.headers().get(name).cloned();
+        let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+        // An error's level, so that no filter that lets a guest's words through takes the request's name from them.
+        let span = request_id.as_ref().and_then(|id| id.to_str().ok()).map_or_else(Span::none, |id| {
+            tracing::error_span!(target: "http_wasm::request", "request", id, route = tracing::field::Empty)
+        });
         Self {
             started: Instant::now(),
             started_at: SystemTime::now(),
@@ -33,8 +49,13 @@ impl Exchange {
             method: request.method().clone(),
             target: request.uri().path_and_query().map_or_else(String::new, ToString::to_string),
             version: request.version(),
+            host: host.or_else(|| field(HOST)),
+            user_agent: field(USER_AGENT),
+            referer: field(REFERER),
+            request_id,
+            span,
+            request_bytes: AtomicU64::new(0),
             route: OnceLock::new(),
-            upstream: OnceLock::new(),
             attempts: Mutex::default(),
             guests: Mutex::default(),
             status: OnceLock::new(),
@@ -46,15 +67,25 @@ impl Exchange {
         self.started
     }
 
-    /// The route that took the request.
-    pub(crate) fn took(&self, route: &Arc<str>) {
-        // Nothing is noted twice; should it be, the first note holds.
-        let _ = self.route.set(route.clone());
+    /// The name by which logs know the request.
+    pub(super) fn request_id(&self) -> Option<&HeaderValue> {
+        self.request_id.as_ref()
     }
 
-    /// The upstream that the request was sent to.
-    pub(super) fn went_to(&self, upstream: &Arc<str>) {
-        let _ = self.upstream.set(upstream.clone());
+    pub(super) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// So many more bytes of the request's body were taken.
+    pub(super) fn received(&self, bytes: usize) {
+        self.request_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// The route that took the request.
+    pub(crate) fn took(&self, route: &Arc<str>) {
+        self.span.record("route", &**route);
+        // Nothing is noted twice; should it be, the first note holds.
+        let _ = self.route.set(route.clone());
     }
 
     /// What became of one sending to an upstream.
@@ -80,8 +111,12 @@ impl Exchange {
             method: self.method.clone(),
             target: self.target.clone(),
             version: self.version,
+            host: self.host.clone(),
+            user_agent: self.user_agent.clone(),
+            referer: self.referer.clone(),
+            request_id: self.request_id.clone(),
+            request_bytes: self.request_bytes.load(Ordering::Relaxed),
             route: self.route.get().cloned(),
-            upstream: self.upstream.get().cloned(),
             attempts: self.attempts.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             guests: self.guests.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             status: self.status.get().copied(),

@@ -22,9 +22,10 @@ pub(crate) enum Source {
     Configuration,
 }
 
-/// One error, as `/status` shows it.
+/// An error, as `/status` shows it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RecentError {
+    /// When it last came.
     #[serde(serialize_with = "super::rfc3339")]
     pub(crate) at: SystemTime,
     pub(crate) source: Source,
@@ -32,9 +33,11 @@ pub(crate) struct RecentError {
     pub(crate) name: String,
     pub(crate) kind: &'static str,
     pub(crate) message: String,
+    /// How often it came while it was kept.
+    pub(crate) times: u64,
 }
 
-/// The last errors; each new one pushes the oldest out.
+/// The last errors, each once, however often it comes; a new one pushes the oldest out.
 #[derive(Debug, Default)]
 pub(crate) struct Recent(Mutex<VecDeque<RecentError>>);
 
@@ -42,8 +45,14 @@ impl Recent {
     pub(crate) fn add(&self, source: Source, name: &str, kind: &'static str, message: impl Display) {
         let mut message = message.to_string();
         message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
-        let error = RecentError { at: SystemTime::now(), source, name: name.to_owned(), kind, message };
         let mut errors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |other: &RecentError| {
+            (other.source, other.kind) == (source, kind) && other.name == name && other.message == message
+        };
+        let before = errors.iter().position(same).and_then(|index| errors.remove(index));
+        let times = before.map_or(1, |error| error.times + 1);
+        let error =
+            RecentError { at: SystemTime::now(), source, name: name.to_owned(), kind, message, times };
         if errors.len() == KEPT {
             errors.pop_front();
         }
@@ -71,5 +80,17 @@ mod tests {
         assert_eq!(errors.len(), KEPT);
         assert_eq!(errors[0].message, "ä".repeat(MESSAGE_BYTES / 2));
         assert_eq!(errors.last().map(|error| error.message.as_str()), Some("4"));
+    }
+
+    #[test]
+    fn an_error_that_comes_again_is_the_newest_again_and_pushes_nothing_out() {
+        let recent = Recent::default();
+        for message in ["a", "b", "a", "a"] {
+            recent.add(Source::Guest, "g", "trap", message);
+        }
+        recent.add(Source::Guest, "h", "trap", "b");
+        let errors = recent.newest_first();
+        let told: Vec<_> = errors.iter().map(|error| (&*error.name, &*error.message, error.times)).collect();
+        assert_eq!(told, [("h", "b", 1), ("g", "a", 3), ("g", "b", 1)]);
     }
 }

@@ -65,7 +65,8 @@ async fn the_status_tells_of_guests_routes_upstreams_and_errors() {
             )
         })
         .collect();
-    assert_eq!(errors, [("guest", "judge", "trap"), ("upstream", "app", "connect")]);
+    let expected = [("guest", "judge", "trap"), ("upstream", "app", "connect"), ("guest", "missing", "load")];
+    assert_eq!(errors, expected);
 }
 
 #[tokio::test(flavor = "multi_thread")]

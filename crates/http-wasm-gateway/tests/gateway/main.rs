@@ -1,5 +1,6 @@
 //! The gateway as a library: configurations from files and their faults, and what operators see of one that serves.
 
+mod access_log;
 mod admin;
 mod faults;
 mod files;

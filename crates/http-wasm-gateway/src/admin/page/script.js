@@ -249,7 +249,8 @@ function show(status) {
     element("li", {},
       element("time", { class: "quiet", datetime: error.at, title: error.at }, new Date(error.at).toLocaleString("en-GB")),
       element("div", {}, element("p", {}, `${error.source} `, element("strong", {}, error.name), ` `,
-        element("span", { class: "pill bad" }, error.kind.replaceAll("_", " "))),
+        element("span", { class: "pill bad" }, error.kind.replaceAll("_", " ")),
+          error.times > 1 ? element("span", { class: "quiet" }, ` ${number(error.times)} times`) : ""),
         element("p", { class: "message" }, error.message)))))
     : element("p", { class: "quiet" }, "None. Guests, upstreams and the configuration all behave."));
   previous = status;

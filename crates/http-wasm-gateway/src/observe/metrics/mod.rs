@@ -28,6 +28,7 @@ use super::recent::Recent;
 use super::{AttemptNote, RequestOutcome};
 
 pub(crate) use self::guest::GuestMetrics;
+pub(crate) use self::labels::failure as failure_kind;
 pub(crate) use self::latency::{Latency, LatencyCounts};
 pub(crate) use self::process::resident_memory;
 pub(crate) use self::read::{GuestCounts, RouteCounts, UpstreamCounts};
