@@ -18,4 +18,5 @@ mod tls;
 
 pub use self::error::{StartError, plain};
 pub use self::gateway::Gateway;
+pub use self::observe::GuestWords;
 pub use self::proxy::UpstreamUrl;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{Request, StatusCode};
+use opentelemetry::trace::SpanContext;
 
 use super::Exchange;
 
@@ -48,6 +49,8 @@ impl UpstreamFailure {
 #[derive(Debug, Clone)]
 pub(crate) struct AttemptNote {
     pub(crate) upstream: Arc<str>,
+    /// Its place in the request's trace, if there are traces.
+    pub(super) span: Option<SpanContext>,
     /// From the request's beginning to this one's.
     pub(crate) began: Duration,
     /// Until the answer's head, or the failure.
@@ -64,16 +67,18 @@ pub(crate) struct Attempt(Option<Open>);
 struct Open {
     exchange: Arc<Exchange>,
     upstream: Arc<str>,
+    span: Option<SpanContext>,
     started: Instant,
 }
 
 impl Attempt {
-    /// Of the request as it is about to be sent, while it still has its extensions.
-    pub(crate) fn begin<B>(request: &Request<B>, upstream: &Arc<str>) -> Self {
-        Self(request.extensions().get::<Arc<Exchange>>().map(|exchange| Open {
-            exchange: exchange.clone(),
-            upstream: upstream.clone(),
-            started: Instant::now(),
+    /// Of the request as it is about to be sent, while it still has its extensions. Where there are traces, its `traceparent` names
+    /// this sending afterwards.
+    pub(crate) fn begin<B>(request: &mut Request<B>, upstream: &Arc<str>) -> Self {
+        let exchange = request.extensions().get::<Arc<Exchange>>().cloned();
+        Self(exchange.map(|exchange| {
+            let span = exchange.trace().map(|trace| trace.child(request.headers_mut()));
+            Open { exchange, upstream: upstream.clone(), span, started: Instant::now() }
         }))
     }
 
@@ -93,9 +98,9 @@ impl Attempt {
     }
 
     fn end(&mut self, result: impl FnOnce() -> Result<StatusCode, (UpstreamFailure, String)>) {
-        if let Some(Open { exchange, upstream, started }) = self.0.take() {
+        if let Some(Open { exchange, upstream, span, started }) = self.0.take() {
             let began = started - exchange.started();
-            exchange.tried(AttemptNote { upstream, began, took: started.elapsed(), result: result() });
+            exchange.tried(AttemptNote { upstream, span, began, took: started.elapsed(), result: result() });
         }
     }
 }

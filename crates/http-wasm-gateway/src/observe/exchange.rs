@@ -8,8 +8,11 @@ use http::header::{HOST, HeaderName, REFERER, USER_AGENT};
 use http::{HeaderValue, Method, Request, StatusCode, Version};
 use tracing::Span;
 
-use super::{AttemptNote, GuestTimes, RequestOutcome};
+use super::{AttemptNote, GuestTimes, RequestOutcome, Said, TraceContext};
 use crate::listener::Client;
+
+/// Messages of guests that are noted for a request's trace. The log has all.
+const MAX_SAID: usize = 100;
 
 /// Notes about one request.
 #[derive(Debug)]
@@ -24,6 +27,8 @@ pub(crate) struct Exchange {
     user_agent: Option<HeaderValue>,
     referer: Option<HeaderValue>,
     request_id: Option<HeaderValue>,
+    trace: Option<TraceContext>,
+    said: Mutex<Vec<Said>>,
     /// What guests say is logged within it.
     span: Span,
     /// Bytes of the request's body that were taken.
@@ -35,7 +40,12 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn begin<B>(request: &Request<B>, client: Client, request_id: Option<HeaderValue>) -> Self {
+    pub(super) fn begin<B>(
+        request: &Request<B>,
+        client: Client,
+        request_id: Option<HeaderValue>,
+        trace: Option<TraceContext>,
+    ) -> Self {
         let field = |name: HeaderName| request.headers().get(name).cloned();
         let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
         // An error's level, so that no filter that lets a guest's words through takes the request's name from them.
@@ -53,6 +63,8 @@ impl Exchange {
             user_agent: field(USER_AGENT),
             referer: field(REFERER),
             request_id,
+            trace,
+            said: Mutex::default(),
             span,
             request_bytes: AtomicU64::new(0),
             route: OnceLock::new(),
@@ -70,6 +82,24 @@ impl Exchange {
     /// The name by which logs know the request.
     pub(super) fn request_id(&self) -> Option<&HeaderValue> {
         self.request_id.as_ref()
+    }
+
+    /// The request's place in a trace, if there are traces.
+    pub(super) fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref()
+    }
+
+    /// Whether its trace is sent.
+    pub(super) fn is_traced(&self) -> bool {
+        self.trace.as_ref().is_some_and(TraceContext::is_sampled)
+    }
+
+    /// A guest logged something.
+    pub(super) fn said(&self, said: Said) {
+        let mut all = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() < MAX_SAID {
+            all.push(said);
+        }
     }
 
     pub(super) fn span(&self) -> &Span {
@@ -115,6 +145,8 @@ impl Exchange {
             user_agent: self.user_agent.clone(),
             referer: self.referer.clone(),
             request_id: self.request_id.clone(),
+            trace: self.trace.clone(),
+            said: self.said.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             request_bytes: self.request_bytes.load(Ordering::Relaxed),
             route: self.route.get().cloned(),
             attempts: self.attempts.lock().unwrap_or_else(PoisonError::into_inner).clone(),

@@ -11,6 +11,7 @@ use pin_project_lite::pin_project;
 use tower::Service;
 
 use super::metrics::failure_kind;
+use super::traces::hearing;
 use super::{Exchange, GuestTimes};
 
 /// Measures a guest from outside.
@@ -82,6 +83,8 @@ impl Watch {
         let now = Instant::now();
         self.exchange.passed(GuestTimes {
             guest: self.guest,
+            began: self.started - self.exchange.started(),
+            resumed: back.map(|back| back - self.exchange.started()),
             request: left.unwrap_or(now) - self.started,
             response: back.map(|back| now - back),
             failure,
@@ -106,7 +109,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let output = ready!(this.future.poll(cx));
+        let output = ready!(match this.watch {
+            Some(watch) => hearing(&watch.exchange, || this.future.poll(cx)),
+            None => this.future.poll(cx),
+        });
         if let Some(watch) = this.watch.take() {
             watch.note(output.as_ref().ok());
         }

@@ -16,6 +16,7 @@ mod recent;
 mod request_id;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod watchers;
 
 use std::fmt;
@@ -32,9 +33,11 @@ pub(crate) use self::guest_time::{AroundGuest, BehindGuest};
 pub(crate) use self::metrics::{CONTENT_TYPE, GuestCounts, RouteCounts, UpstreamCounts, resident_memory};
 pub(crate) use self::monitor::Monitor;
 pub(crate) use self::recent::{RecentError, Source};
+pub use self::traces::GuestWords;
 pub(crate) use self::watchers::Watchers;
 
 use self::finish::observed;
+use self::traces::{Said, TraceContext};
 
 /// What wants to know of requests that are over. It is called on the request's own path, so it must not block.
 pub(crate) trait Observe: fmt::Debug + Send + Sync {
@@ -62,6 +65,10 @@ pub(crate) struct RequestOutcome {
     pub(crate) referer: Option<HeaderValue>,
     /// The name by which logs know the request.
     pub(crate) request_id: Option<HeaderValue>,
+    /// Its place in a trace, if there are traces.
+    pub(crate) trace: Option<TraceContext>,
+    /// What its guests logged, if the trace is sent.
+    pub(crate) said: Vec<Said>,
     /// Body bytes that guests or what stands behind them took from the connection.
     pub(crate) request_bytes: u64,
     /// The route that took the request; none when it was turned away before, or fitted none.
@@ -96,6 +103,10 @@ pub(crate) fn rfc3339<S: serde::Serializer>(time: &SystemTime, serializer: S) ->
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GuestTimes {
     pub(crate) guest: Arc<str>,
+    /// From the request's beginning until the guest got it.
+    pub(crate) began: Duration,
+    /// From the request's beginning until the guest got the response.
+    pub(crate) resumed: Option<Duration>,
     /// Its time before the request went on, or until its own answer.
     pub(crate) request: Duration,
     /// Its time with the response; none when the request did not go on.

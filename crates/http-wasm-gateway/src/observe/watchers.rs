@@ -9,6 +9,7 @@ use tracing::Instrument as _;
 use super::access_log::AccessLog;
 use super::finish::Received;
 use super::request_id::RequestIds;
+use super::traces::Traces;
 use super::{Exchange, Monitor, Observe, observed};
 use crate::body::BoxBody;
 use crate::config::Config;
@@ -20,6 +21,7 @@ pub(crate) struct Watchers {
     observers: Arc<[Arc<dyn Observe>]>,
     request_ids: Option<RequestIds>,
     access_log: Option<Arc<AccessLog>>,
+    traces: Option<Arc<Traces>>,
 }
 
 impl Watchers {
@@ -32,10 +34,12 @@ impl Watchers {
         let access_log = config.access_log.as_ref().map(AccessLog::open).transpose()?;
         observers.extend(monitor.cloned().map(|monitor| monitor as Arc<dyn Observe>));
         observers.extend(access_log.clone().map(|log| log as Arc<dyn Observe>));
+        let traces = config.telemetry.as_ref().map(Traces::start).transpose()?;
+        observers.extend(traces.clone().map(|traces| traces as Arc<dyn Observe>));
         // A log has a use for names even if nothing is said about them.
         let named = config.request_id.is_some() || config.access_log.is_some();
         let request_ids = named.then(|| RequestIds::new(&config.request_id.clone().unwrap_or_default()));
-        Ok(Self { observers: observers.into(), request_ids, access_log })
+        Ok(Self { observers: observers.into(), request_ids, access_log, traces })
     }
 
     /// Begins to watch a request. None when nobody wants to know.
@@ -44,7 +48,8 @@ impl Watchers {
             return None;
         }
         let id = self.request_ids.as_ref().map(|ids| ids.name(request.headers_mut()));
-        let exchange = Arc::new(Exchange::begin(request, client, id));
+        let trace = self.traces.as_ref().map(|traces| traces.begin(request.headers_mut()));
+        let exchange = Arc::new(Exchange::begin(request, client, id, trace));
         request.extensions_mut().insert(exchange.clone());
         let body = std::mem::take(request.body_mut());
         *request.body_mut() = Received::counted(&exchange, body);
@@ -82,6 +87,9 @@ impl Watchers {
     pub(crate) async fn flush(&self) {
         if let Some(log) = &self.access_log {
             log.flush().await;
+        }
+        if let Some(traces) = &self.traces {
+            traces.flush().await;
         }
     }
 }

@@ -80,7 +80,7 @@ impl Proxy {
         let Ok(uri) = address.join(request.uri()) else {
             return plain_text(StatusCode::URI_TOO_LONG, "the URI is too long\n");
         };
-        let attempt = Attempt::begin(&request, &self.name);
+        let attempt = Attempt::begin(&mut request, &self.name);
         prepare(&mut request, address, upgrade.as_ref());
         *request.uri_mut() = uri;
 

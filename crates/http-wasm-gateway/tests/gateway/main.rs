@@ -8,3 +8,4 @@ mod full;
 mod metrics;
 mod open_metrics;
 mod served;
+mod traces;

@@ -16,6 +16,8 @@ struct Line<'a> {
     time: SystemTime,
     #[serde(skip_serializing_if = "Option::is_none")]
     request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
     client: IpAddr,
     method: &'a str,
     target: &'a str,
@@ -59,6 +61,7 @@ pub(super) fn json(outcome: &RequestOutcome) -> Vec<u8> {
     let line = Line {
         time: outcome.started,
         request_id: outcome.request_id.as_ref().and_then(|id| id.to_str().ok()),
+        trace_id: outcome.trace.as_ref().map(|trace| trace.trace_id().to_string()),
         client: outcome.client.ip().to_canonical(),
         method: outcome.method.as_str(),
         target: &outcome.target,
