@@ -45,7 +45,6 @@ impl Admin {
         let address = listener.local_addr().map_err(refused)?;
         let mut serving = JoinSet::new();
         serving.spawn(accept_all(listener, monitor));
-        tracing::info!("operators find status and metrics at http://{address}/");
         Ok(Self { address, _serving: serving })
     }
 

@@ -7,5 +7,6 @@ mod files;
 mod full;
 mod metrics;
 mod open_metrics;
+mod page;
 mod served;
 mod traces;

@@ -177,17 +177,18 @@ function card(guest, seconds) {
       ["Memory", size(guest.pool.memory_bytes)],
       ["From pool", hits],
       ["Failures", failed ? kinds : "none", failed > 0],
-    ]) : element("p", { class: "quiet" }, "Its routes answer 503. The log says why it could not be loaded."),
+    ]) : element("p", { class: "quiet" }, "Its routes answer 503. Why it could not be loaded is among the recent errors, and whole in the log."),
     guest.pool ? pool(guest.pool) : null,
     ...Object.keys(PHASES).map((name) => phase(guest, name, seconds)));
 }
 
 function table(heads, rows) {
-  const cell = (tag, [text, kind], head) => element(tag, { ...(kind ? { class: kind } : {}), ...head }, text);
+  const cell = (tag, [text, kind], more) => element(tag, { ...(kind ? { class: kind } : {}), ...more }, text);
   return element("table", {},
     element("thead", {}, element("tr", {}, ...heads.map((head) => cell("th", head, { scope: "col" })))),
     element("tbody", {}, ...rows.map(([name, ...rest]) =>
-      element("tr", {}, cell("th", [name], { scope: "row" }), ...rest.map((value) => cell("td", value))))));
+      element("tr", {}, cell("th", [name], { scope: "row" }),
+        ...rest.map((value, index) => cell("td", value, { "data-name": heads[index + 1][0] }))))));
 }
 
 function codes(counts) {
