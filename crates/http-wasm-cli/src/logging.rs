@@ -2,9 +2,12 @@
 
 use std::io::IsTerminal as _;
 
+use http_wasm_gateway::GuestWords;
 use http_wasm_gateway::config::{Log, LogFormat};
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::config::ConfigError;
 
@@ -21,10 +24,11 @@ pub(crate) fn init(log: &Log) -> Result<(), ConfigError> {
         .with_default_directive(LevelFilter::INFO.into())
         .parse(filter)
         .map_err(|error| ConfigError::LogFilter { name, reason: error.to_string() })?;
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match log.format {
-        LogFormat::Pretty => subscriber.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => subscriber.json().init(),
-    }
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = match log.format {
+        LogFormat::Pretty => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Json => lines.json().boxed(),
+    };
+    tracing_subscriber::registry().with(lines).with(GuestWords::default()).with(filter).init();
     Ok(())
 }

@@ -15,14 +15,16 @@ pub(crate) async fn run(serve: Serve) -> Result<(), Failure> {
     if let Some(file) = serve.file {
         gateway = gateway.with_file(file);
     }
-    Ok(gateway.serve(|addresses| announce(addresses, welcome)).await?)
+    let admin = gateway.admin_address();
+    Ok(gateway.serve(|addresses| announce(addresses, admin, welcome)).await?)
 }
 
-/// A ready line for each address, and for the embedded example how to see it at work. Nobody may be reading, which is no reason to
+/// A ready line for each address, one for that of operators, and for the embedded example how to see it at work. Nobody may be reading, which is no reason to
 /// stop.
-fn announce(addresses: &[SocketAddr], welcome: bool) {
+fn announce(addresses: &[SocketAddr], admin: Option<SocketAddr>, welcome: bool) {
     let mut text: String =
         addresses.iter().map(|address| format!("listening on http://{address}\n")).collect();
+    text.extend(admin.map(|address| format!("status and metrics at http://{address}\n")));
     if let Some(address) = addresses.first().filter(|_| welcome) {
         text += &format!(
             "\nThe embedded example guest (guests/welcome) stands in front of a backend that echoes requests. Try:\n\n  \

@@ -10,7 +10,7 @@ use crate::backend::plain_text;
 use crate::body::{BoxBody, empty};
 use crate::generation::Generation;
 use crate::listener::{Answer, Client};
-use crate::observe::{Exchange, Observe, observed};
+use crate::observe::{Exchange, Watchers};
 use crate::proxy::remove_nominated;
 
 /// What requests need.
@@ -18,16 +18,12 @@ pub(crate) struct Core {
     /// What requests are answered by from now on. Each keeps the one that it began with.
     generation: ArcSwap<Generation>,
     in_flight: AtomicU32,
-    observers: Arc<[Arc<dyn Observe>]>,
+    watchers: Watchers,
 }
 
 impl Core {
-    pub(crate) fn new(generation: Generation, observers: Vec<Arc<dyn Observe>>) -> Self {
-        Self {
-            generation: ArcSwap::from_pointee(generation),
-            in_flight: AtomicU32::new(0),
-            observers: observers.into(),
-        }
+    pub(crate) fn new(generation: Generation, watchers: Watchers) -> Self {
+        Self { generation: ArcSwap::from_pointee(generation), in_flight: AtomicU32::new(0), watchers }
     }
 
     /// What requests are answered by now.
@@ -38,6 +34,11 @@ impl Core {
     /// Lets all requests from now on be answered by `generation`.
     pub(crate) fn swap(&self, generation: Generation) {
         self.generation.store(Arc::new(generation));
+    }
+
+    /// Who wants to know of requests.
+    pub(crate) fn watchers(&self) -> &Watchers {
+        &self.watchers
     }
 
     async fn respond(&self, mut request: Request<BoxBody>, exchange: Option<&Exchange>) -> Response<BoxBody> {
@@ -64,12 +65,12 @@ impl Core {
 impl Answer for Core {
     async fn answer(self: Arc<Self>, mut request: Request<BoxBody>, client: Client) -> Response<BoxBody> {
         request.extensions_mut().insert(client);
-        if self.observers.is_empty() {
-            return self.respond(request, None).await;
+        match self.watchers.begin(&mut request, client) {
+            Some(exchange) => {
+                self.watchers.watch(exchange.clone(), self.respond(request, Some(&exchange))).await
+            }
+            None => self.respond(request, None).await,
         }
-        let exchange = Arc::new(Exchange::begin(&request, client));
-        request.extensions_mut().insert(exchange.clone());
-        observed(exchange.clone(), self.observers.clone(), self.respond(request, Some(&exchange))).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! Why a gateway could not start.
 
+use std::fmt;
 use std::io;
 
 use http_wasm_tower::LoadError;
@@ -66,5 +67,20 @@ fn listen_advice(error: &io::Error) -> String {
             "not permitted; ports below 1024 usually need privileges, so choose another".to_owned()
         }
         _ => plain(error),
+    }
+}
+
+/// An error with its causes: "a: b: c".
+pub(crate) struct Causes<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
+
+impl fmt::Display for Causes<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
     }
 }

@@ -8,27 +8,40 @@ use std::sync::Arc;
 use http_wasm_tower::Engine;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
+use crate::admin::Admin;
 use crate::config::Config;
 use crate::core::Core;
 use crate::error::{StartError, plain};
 use crate::generation::Generation;
 use crate::listener::Listeners;
-use crate::observe::Observe;
+use crate::observe::{Monitor, Observe, Watchers};
 use crate::reload::{Reloader, Source, follow};
 use crate::signals::{Hangup, Signals};
 
 /// A gateway that is ready to serve: its guests are up.
 pub struct Gateway {
     pub(crate) core: Arc<Core>,
-    engine: Engine,
+    pub(crate) monitor: Option<Arc<Monitor>>,
+    admin: Option<Admin>,
+    machine: Machine,
     source: Source,
 }
 
+/// What generations are made on.
+#[derive(Clone)]
+pub(crate) struct Machine {
+    pub(crate) engine: Engine,
+    /// Bytes that all guests' instances may have together.
+    pub(crate) memory: usize,
+    pub(crate) monitor: Option<Arc<Monitor>>,
+}
+
 impl Gateway {
-    /// Makes all that a configuration asks for, addresses excepted.
+    /// Makes all that a configuration asks for, addresses excepted: only that for operators is listened on from here on, so
+    /// that they can see guests being loaded.
     ///
     /// # Errors
-    /// When the system refuses, or a guest that isn't optional can't be loaded.
+    /// When the system refuses, the operators' address included, or a guest that isn't optional can't be loaded.
     pub async fn build(config: Config) -> Result<Self, StartError> {
         Self::build_with(config, Vec::new()).await
     }
@@ -38,10 +51,23 @@ impl Gateway {
         config: Config,
         observers: Vec<Arc<dyn Observe>>,
     ) -> Result<Self, StartError> {
-        let engine = engine(&config)?;
+        let monitor = config.admin.as_ref().map(|_| Monitor::new());
+        let admin = match config.admin.as_ref().zip(monitor.clone()) {
+            Some((admin, monitor)) => Some(Admin::start(admin, monitor).await?),
+            None => None,
+        };
+        let watchers = Watchers::new(&config, monitor.as_ref(), observers)?;
+        let (engine, memory) = engine(&config)?;
+        let machine = Machine { engine, memory, monitor: monitor.clone() };
         let source = Source::Value(config.clone().into());
-        let generation = Generation::build(&engine, config, None).await?;
-        Ok(Self { core: Arc::new(Core::new(generation, observers)), engine, source })
+        let generation = Generation::build(&machine, config, None).await?;
+        generation.show(&machine);
+        Ok(Self { core: Arc::new(Core::new(generation, watchers)), monitor, admin, machine, source })
+    }
+
+    /// Where operators find metrics and status; none without an `[admin]` section.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(Admin::address)
     }
 
     /// The same gateway, which reads its configuration from this file whenever it reloads. Without one, it keeps its
@@ -59,8 +85,12 @@ impl Gateway {
         let listeners = Arc::new(Listeners::new(self.core.clone()));
         let opened = listeners.open(&self.core.generation().config.listen).await?;
         listeners.commit(opened);
-        let reloader = Reloader::new(self.engine, self.source, self.core.clone(), listeners.clone());
-        Ok(Bound { core: self.core, listeners, reloader })
+        let reloader = Reloader::new(self.machine, self.source, self.core.clone(), listeners.clone());
+        if let Some(monitor) = &self.monitor {
+            monitor.on_reload(reloader.for_operators());
+            monitor.ready();
+        }
+        Ok(Bound { core: self.core, listeners, reloader, monitor: self.monitor, _admin: self.admin })
     }
 
     /// Serves until a signal says stop, and reloads when one says so, or when files change. `ready` is told the addresses as soon as
@@ -78,8 +108,12 @@ impl Gateway {
             () = signals.recv() => {}
             () = follow(&bound.reloader, hangup) => {}
         }
+        if let Some(monitor) = &bound.monitor {
+            monitor.draining();
+        }
         let limit = bound.core.generation().config.server.drain_timeout.0;
         bound.listeners.drain(signals, limit).await;
+        bound.core.watchers().flush().await;
         Ok(())
     }
 }
@@ -89,6 +123,8 @@ pub struct Bound {
     pub(crate) core: Arc<Core>,
     listeners: Arc<Listeners<Core>>,
     pub(crate) reloader: Reloader,
+    monitor: Option<Arc<Monitor>>,
+    _admin: Option<Admin>,
 }
 
 impl Bound {
@@ -119,17 +155,17 @@ impl fmt::Debug for Gateway {
     }
 }
 
-/// The engine of a configuration: with a slot for each request that may be there, and the memory that its guests may have.
-fn engine(config: &Config) -> Result<Engine, StartError> {
+/// The engine of a configuration: with a slot for each request that may be there, and the memory that its guests may have,
+/// which is told too.
+fn engine(config: &Config) -> Result<(Engine, usize), StartError> {
     let server = &config.server;
     let memory = server.guest_memory_budget.map_or_else(default_memory_budget, |size| size.bytes());
     let slots = server.max_requests.get().clamp(1_000, 10_000);
-    let engine = http_wasm_tower::engine_builder().slots(slots).memory_budget(memory);
-    Ok(match &server.code_cache {
-        Some(directory) => engine.code_cache(directory),
-        None => engine,
+    let mut engine = http_wasm_tower::engine_builder().slots(slots).memory_budget(memory);
+    if let Some(directory) = &server.code_cache {
+        engine = engine.code_cache(directory);
     }
-    .build()?)
+    Ok((engine.build()?, memory))
 }
 
 /// Half of the memory that this process may have: the machine's, or what its control group allows.

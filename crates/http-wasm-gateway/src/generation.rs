@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http_wasm_tower::Engine;
-
 use crate::config::{self, Config};
 use crate::core::unavailable;
 use crate::digest::Digest;
 use crate::error::StartError;
+use crate::gateway::Machine;
 use crate::guests::{self, Loaded};
+use crate::observe::Configured;
 use crate::proxy::Proxy;
 use crate::route::{Handler, Route, Routes, handler};
 
@@ -30,17 +30,25 @@ impl Generation {
     /// # Errors
     /// When a guest that isn't optional can't be loaded, or an upstream's files are wrong.
     pub(crate) async fn build(
-        engine: &Engine,
+        machine: &Machine,
         config: Config,
         earlier: Option<&Self>,
     ) -> Result<Self, StartError> {
-        let guests = match earlier {
-            Some(earlier) => guests::load(engine, &config.guests, &earlier.guests).await?,
-            None => guests::load(engine, &config.guests, &Loaded::default()).await?,
-        };
+        let none = Loaded::default();
+        let known = earlier.map_or(&none, |earlier| &earlier.guests);
+        let guests = guests::load(&machine.engine, &config.guests, known, machine.monitor.as_deref()).await?;
         let upstreams = upstreams(&config, earlier)?;
         let routes = routes(&config, &guests, &upstreams);
         Ok(Self { config, routes, guests, upstreams })
+    }
+
+    /// Lets operators see that this is the configuration in use.
+    pub(crate) fn show(&self, machine: &Machine) {
+        if let Some(monitor) = &machine.monitor {
+            let upstreams = self.upstreams.values().map(|(_, proxy)| proxy.clone());
+            let (engine, memory) = (&machine.engine, machine.memory);
+            monitor.configured(Configured::new(&self.config, engine, memory, &self.guests, upstreams));
+        }
     }
 }
 
@@ -63,11 +71,7 @@ fn upstreams(config: &Config, earlier: Option<&Generation>) -> Result<Upstreams,
 
 fn routes(config: &Config, guests: &Loaded, upstreams: &Upstreams) -> Routes {
     let routes = config.routes.iter().enumerate().map(|(index, route)| {
-        let name = match &route.name {
-            Some(name) => name.value.clone(),
-            None => format!("route-{}", index + 1),
-        };
-        Route::new(route, name.into(), route_handler(route, guests, upstreams))
+        Route::new(route, route.name_at(index).into(), route_handler(route, guests, upstreams))
     });
     Routes::new(routes.collect())
 }

@@ -1,14 +1,16 @@
 //! Loading the guests of a configuration.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::thread::available_parallelism;
 
 use futures_util::{StreamExt as _, stream};
-use http_wasm_tower::{Engine, Guest, GuestBuilder, LoadError};
+use http_wasm_tower::{Engine, Guest, GuestBuilder, LoadError, Observer};
 
 use crate::config::{self, GuestSource, Located};
 use crate::digest::{Digest, json, sha256};
 use crate::error::{StartError, guest_fault, plain};
+use crate::observe::{Monitor, Source};
 
 /// Guests by name.
 #[derive(Default)]
@@ -36,7 +38,8 @@ impl Loaded {
     }
 }
 
-/// Loads all guests, several at a time. Those that `earlier` has, made of the same bytes and settings, are taken from there.
+/// Loads all guests, several at a time. Those that `earlier` has, made of the same bytes and settings, are taken from there. What
+/// they do is told to `monitor`.
 ///
 /// # Errors
 /// When one that isn't optional can't be loaded, or one that was up until now; the faults of all are told.
@@ -44,18 +47,20 @@ pub(crate) async fn load(
     engine: &Engine,
     guests: &BTreeMap<String, Located<config::Guest>>,
     earlier: &Loaded,
+    monitor: Option<&Monitor>,
 ) -> Result<Loaded, StartError> {
     let at_once = available_parallelism().map_or(1, Into::into);
     let jobs = guests.iter().map(|(name, guest)| {
         let (engine, name, guest) = (engine.clone(), name.clone(), guest.value.clone());
         let earlier = earlier.0.get(&name).cloned();
+        let observer = monitor.map(|monitor| monitor.guest(&name));
         async move {
             let was_up = earlier.as_ref().is_some_and(|earlier| earlier.guest.is_some());
             let may_fail = guest.optional && !was_up;
             // Compiling takes up to seconds, which must not hold up what else this runtime does.
             let job = {
                 let name = name.clone();
-                tokio::task::spawn_blocking(move || load_one(&engine, &name, &guest, earlier))
+                tokio::task::spawn_blocking(move || load_one(&engine, &name, &guest, earlier, observer))
             };
             let result = job
                 .await
@@ -74,6 +79,9 @@ pub(crate) async fn load(
                     guest = name,
                     "{fault}; its routes are answered with 503, for it is optional"
                 );
+                if let Some(monitor) = monitor {
+                    monitor.recent.add(Source::Guest, &name, "load", &fault);
+                }
                 loaded.insert(name, Entry { made_of: Digest::of([]), guest: None });
             }
             Err(fault) => faults.push(fault),
@@ -87,6 +95,7 @@ fn load_one(
     name: &str,
     guest: &config::Guest,
     earlier: Option<Entry>,
+    observer: Option<Arc<dyn Observer>>,
 ) -> Result<Entry, String> {
     let bytes = match &guest.path.value {
         GuestSource::Embedded(_, bytes) => (*bytes).to_owned(),
@@ -104,6 +113,9 @@ fn load_one(
         return Ok(earlier);
     }
     let mut builder = Guest::builder(engine).name(name).config(config);
+    if let Some(observer) = observer {
+        builder = builder.observer(observer);
+    }
     for arg in &guest.args {
         builder = builder.arg(arg);
     }

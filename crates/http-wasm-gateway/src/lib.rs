@@ -2,6 +2,7 @@
 //!
 //! A [`Config`](config::Config) is read from a file or built in code; a [`Gateway`] is made of it, and serves.
 
+mod admin;
 mod backend;
 mod body;
 pub mod config;
@@ -21,5 +22,6 @@ mod tls;
 
 pub use self::error::{StartError, plain};
 pub use self::gateway::{Bound, Gateway};
+pub use self::observe::GuestWords;
 pub use self::proxy::UpstreamUrl;
 pub use self::reload::{Reloader, Summary};

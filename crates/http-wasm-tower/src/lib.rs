@@ -37,7 +37,7 @@ pub use self::service::HttpWasm;
 
 pub use http_wasm_host::{
     Body, BoxError, Call, DropReason, Engine, EngineBuilder, Error, ErrorKind, GuestBuilder, HttpHost,
-    Limits, LoadError, Mount, Observer, OnFailure, Phase, PoolSettings, PoolStats, Snapshot,
+    LOG_TARGET, Limits, LoadError, Mount, Observer, OnFailure, Phase, PoolSettings, PoolStats, Snapshot,
 };
 
 /// A guest for services over the `http` crate's types.

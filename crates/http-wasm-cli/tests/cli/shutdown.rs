@@ -7,7 +7,7 @@ use std::time::Instant;
 use http::Request;
 use http_body_util::{BodyExt as _, Empty};
 
-use crate::support::{PATIENCE, Raw, Server, Upstream, http2, soon};
+use crate::support::{PATIENCE, Raw, Server, Upstream, exchange, http_wasm, http2, soon};
 
 #[tokio::test]
 async fn a_running_request_finishes_and_new_connections_are_refused() {
@@ -30,6 +30,43 @@ async fn a_running_request_finishes_and_new_connections_are_refused() {
         assert_eq!(proxy.wait().await.code(), Some(0));
         assert_eq!(proxy.rest_of_stdout(), "");
     }
+}
+
+#[tokio::test]
+async fn while_it_drains_it_is_alive_and_not_ready() {
+    let upstream = Upstream::bind().await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = format!(
+        "listen = ['127.0.0.1:0']\n[admin]\naddress = '127.0.0.1:0'\n\
+         [upstreams.app]\naddresses = ['http://{}']\n[[routes]]\nupstream = 'app'\n",
+        upstream.addr()
+    );
+    let file = directory.path().join("gateway.toml");
+    std::fs::write(&file, config).unwrap();
+    let mut proxy = Server::of(http_wasm().args(["serve", "--config"]).arg(file));
+    let line = proxy.ready_line();
+    let admin = line.strip_prefix("status and metrics at http://").expect("the operators' address");
+    let admin = admin.parse().expect("an address");
+    let probe = async |path| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+        exchange(admin, request).await
+    };
+    assert!(probe("/readyz").await.ends_with("\r\n\r\nready\n"));
+
+    let mut client = Raw::connect(proxy.addr).await;
+    client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let mut server = upstream.accept().await;
+    server.read_until("\r\n\r\n").await;
+    proxy.signal("TERM");
+    let start = Instant::now();
+    while !probe("/readyz").await.starts_with("HTTP/1.1 503 ") {
+        assert!(start.elapsed() < PATIENCE, "still ready");
+    }
+    assert!(probe("/readyz").await.ends_with("\r\n\r\ndraining\n"));
+    assert!(probe("/livez").await.starts_with("HTTP/1.1 200 "));
+    server.send("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ndone").await;
+    assert!(client.read_to_end().await.ends_with("done"));
+    assert_eq!(proxy.wait().await.code(), Some(0));
 }
 
 #[tokio::test]

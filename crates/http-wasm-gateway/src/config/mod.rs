@@ -20,8 +20,8 @@ pub use self::model::{
     AccessLog, AccessLogFormat, ActiveHealth, Address, Admin, Backend, Balance, Certificate, ClientLimits,
     Concurrency, Config, ExactPath, ForwardedHost, Guest, GuestConfig, GuestLimits, GuestSource, HeaderMatch,
     Health, HostPattern, Listen, ListenEntry, ListenHttp, ListenTls, Log, LogFormat, MethodName, MountPoint,
-    OnFailure, PassiveHealth, PathPattern, PathPrefix, Pool, ProxyProtocol, Redirect, Respond, Route, Server,
-    Snapshot, Telemetry, TlsVersion, TrustedNet, Upstream, UpstreamHttp, UpstreamTls,
+    OnFailure, PassiveHealth, PathPattern, PathPrefix, Pool, ProxyProtocol, Redirect, RequestId, Respond,
+    Route, Server, Snapshot, Telemetry, TlsVersion, TrustedNet, Upstream, UpstreamHttp, UpstreamTls,
 };
 pub use self::read::{AnyTime, Located, NonEmpty, OneOrMany, Size, Time};
 pub use self::schema::schema;

@@ -1,12 +1,18 @@
 //! What is noted about a request while it is under way.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Instant, SystemTime};
 
-use http::{Method, Request, StatusCode, Version};
+use http::header::{HOST, HeaderName, REFERER, USER_AGENT};
+use http::{HeaderValue, Method, Request, StatusCode, Version};
+use tracing::Span;
 
-use super::{GuestTimes, RequestOutcome};
+use super::{AttemptNote, GuestTimes, RequestOutcome, Said, TraceContext};
 use crate::listener::Client;
+
+/// Messages of guests that are noted for a request's trace. The log has all.
+const MAX_SAID: usize = 100;
 
 /// Notes about one request.
 #[derive(Debug)]
@@ -17,14 +23,35 @@ pub(crate) struct Exchange {
     method: Method,
     target: String,
     version: Version,
+    host: Option<HeaderValue>,
+    user_agent: Option<HeaderValue>,
+    referer: Option<HeaderValue>,
+    request_id: Option<HeaderValue>,
+    trace: Option<TraceContext>,
+    said: Mutex<Vec<Said>>,
+    /// What guests say is logged within it.
+    span: Span,
+    /// Bytes of the request's body that were taken.
+    request_bytes: AtomicU64,
     route: OnceLock<Arc<str>>,
-    upstream: OnceLock<Arc<str>>,
+    attempts: Mutex<Vec<AttemptNote>>,
     guests: Mutex<Vec<GuestTimes>>,
     status: OnceLock<StatusCode>,
 }
 
 impl Exchange {
-    pub(crate) fn begin<B>(request: &Request<B>, client: Client) -> Self {
+    pub(super) fn begin<B>(
+        request: &Request<B>,
+        client: Client,
+        request_id: Option<HeaderValue>,
+        trace: Option<TraceContext>,
+    ) -> Self {
+        let field = |name: HeaderName| request.headers().get(name).cloned();
+        let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+        // An error's level, so that no filter that lets a guest's words through takes the request's name from them.
+        let span = request_id.as_ref().and_then(|id| id.to_str().ok()).map_or_else(Span::none, |id| {
+            tracing::error_span!(target: "http_wasm::request", "request", id, route = tracing::field::Empty)
+        });
         Self {
             started: Instant::now(),
             started_at: SystemTime::now(),
@@ -32,22 +59,68 @@ impl Exchange {
             method: request.method().clone(),
             target: request.uri().path_and_query().map_or_else(String::new, ToString::to_string),
             version: request.version(),
+            host: host.or_else(|| field(HOST)),
+            user_agent: field(USER_AGENT),
+            referer: field(REFERER),
+            request_id,
+            trace,
+            said: Mutex::default(),
+            span,
+            request_bytes: AtomicU64::new(0),
             route: OnceLock::new(),
-            upstream: OnceLock::new(),
+            attempts: Mutex::default(),
             guests: Mutex::default(),
             status: OnceLock::new(),
         }
     }
 
+    /// When the request came in.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// The name by which logs know the request.
+    pub(super) fn request_id(&self) -> Option<&HeaderValue> {
+        self.request_id.as_ref()
+    }
+
+    /// The request's place in a trace, if there are traces.
+    pub(super) fn trace(&self) -> Option<&TraceContext> {
+        self.trace.as_ref()
+    }
+
+    /// Whether its trace is sent.
+    pub(super) fn is_traced(&self) -> bool {
+        self.trace.as_ref().is_some_and(TraceContext::is_sampled)
+    }
+
+    /// A guest logged something.
+    pub(super) fn said(&self, said: Said) {
+        let mut all = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if all.len() < MAX_SAID {
+            all.push(said);
+        }
+    }
+
+    pub(super) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// So many more bytes of the request's body were taken.
+    pub(super) fn received(&self, bytes: usize) {
+        self.request_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
     /// The route that took the request.
     pub(crate) fn took(&self, route: &Arc<str>) {
+        self.span.record("route", &**route);
         // Nothing is noted twice; should it be, the first note holds.
         let _ = self.route.set(route.clone());
     }
 
-    /// The upstream that the request was sent to.
-    pub(crate) fn went_to(&self, upstream: &Arc<str>) {
-        let _ = self.upstream.set(upstream.clone());
+    /// What became of one sending to an upstream.
+    pub(super) fn tried(&self, attempt: AttemptNote) {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).push(attempt);
     }
 
     /// The response has a head.
@@ -68,8 +141,15 @@ impl Exchange {
             method: self.method.clone(),
             target: self.target.clone(),
             version: self.version,
+            host: self.host.clone(),
+            user_agent: self.user_agent.clone(),
+            referer: self.referer.clone(),
+            request_id: self.request_id.clone(),
+            trace: self.trace.clone(),
+            said: self.said.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            request_bytes: self.request_bytes.load(Ordering::Relaxed),
             route: self.route.get().cloned(),
-            upstream: self.upstream.get().cloned(),
+            attempts: self.attempts.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             guests: self.guests.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             status: self.status.get().copied(),
             response_bytes,

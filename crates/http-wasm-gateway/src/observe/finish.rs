@@ -30,11 +30,14 @@ impl Drop for Finish {
 }
 
 /// Waits for the response, and counts its body.
-pub(crate) async fn observed(
+pub(super) async fn observed(
     exchange: Arc<Exchange>,
     observers: Arc<[Arc<dyn Observe>]>,
     response: impl Future<Output = Response<BoxBody>>,
 ) -> Response<BoxBody> {
+    for observer in observers.iter() {
+        observer.started();
+    }
     let finish = Finish { exchange, observers, bytes: 0, complete: false };
     let response = response.await;
     finish.exchange.answered(response.status());
@@ -46,7 +49,48 @@ pub(crate) async fn observed(
     })
 }
 
-/// A body that counts what is taken of it.
+/// A request's body that counts what is taken of it.
+#[derive(Debug)]
+pub(super) struct Received {
+    exchange: Arc<Exchange>,
+    body: BoxBody,
+}
+
+impl Received {
+    /// The body; one that has ended already needs no counting.
+    pub(super) fn counted(exchange: &Arc<Exchange>, body: BoxBody) -> BoxBody {
+        if body.is_end_stream() {
+            return body;
+        }
+        boxed(Self { exchange: exchange.clone(), body })
+    }
+}
+
+impl Body for Received {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let Some(Ok(frame)) = &frame {
+            self.exchange.received(frame.data_ref().map_or(0, Bytes::len));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// A response's body that counts what is taken of it.
 #[derive(Debug)]
 struct Counted {
     finish: Finish,

@@ -6,9 +6,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use http::{Request, Response};
+use http_wasm_tower::Error;
 use pin_project_lite::pin_project;
 use tower::Service;
 
+use super::metrics::failure_kind;
+use super::traces::hearing;
 use super::{Exchange, GuestTimes};
 
 /// Measures a guest from outside.
@@ -71,13 +74,20 @@ struct Watch {
 }
 
 impl Watch {
-    fn note(self) {
+    /// The response may hold why a guest failed; whose failure it is, the error says.
+    fn note<B>(self, response: Option<&Response<B>>) {
+        let error = response.and_then(|response| response.extensions().get::<Arc<Error>>());
+        let failure =
+            error.filter(|error| error.guest() == &*self.guest).map(|error| failure_kind(error.kind()));
         let (left, back) = *self.behind.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         self.exchange.passed(GuestTimes {
             guest: self.guest,
+            began: self.started - self.exchange.started(),
+            resumed: back.map(|back| back - self.exchange.started()),
             request: left.unwrap_or(now) - self.started,
             response: back.map(|back| now - back),
+            failure,
         });
     }
 }
@@ -91,14 +101,20 @@ pin_project! {
     }
 }
 
-impl<F: Future> Future for Around<F> {
+impl<F, B, E> Future for Around<F>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+{
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let output = ready!(this.future.poll(cx));
+        let output = ready!(match this.watch {
+            Some(watch) => hearing(&watch.exchange, || this.future.poll(cx)),
+            None => this.future.poll(cx),
+        });
         if let Some(watch) = this.watch.take() {
-            watch.note();
+            watch.note(output.as_ref().ok());
         }
         Poll::Ready(output)
     }

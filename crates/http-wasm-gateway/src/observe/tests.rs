@@ -8,7 +8,7 @@ use http_body_util::BodyExt as _;
 use super::{Observe, RequestOutcome};
 use crate::Gateway;
 use crate::body::empty;
-use crate::config::{Backend, Config, Guest, GuestSource, Route};
+use crate::config::{Backend, Config, Guest, GuestSource, RequestId, Route};
 use crate::listener::{Answer as _, Client};
 
 const PASSES: &[u8] = br#"(module (memory (export "memory") 1)
@@ -17,6 +17,11 @@ const PASSES: &[u8] = br#"(module (memory (export "memory") 1)
 
 const ANSWERS: &[u8] = br#"(module (memory (export "memory") 1)
   (func (export "handle_request") (result i64) i64.const 0)
+  (func (export "handle_response") (param i32 i32)))"#;
+
+const LOGS: &[u8] = br#"(module (import "http_handler" "log" (func $log (param i32 i32 i32)))
+  (memory (export "memory") 1) (data (i32.const 0) "hello there")
+  (func (export "handle_request") (result i64) (call $log (i32.const 0) (i32.const 0) (i32.const 11)) i64.const 1)
   (func (export "handle_response") (param i32 i32)))"#;
 
 #[derive(Debug, Default)]
@@ -62,12 +67,57 @@ async fn an_outcome_has_route_status_bytes_and_the_time_of_each_guest_in_order()
     assert!(collected.0.lock().unwrap().is_empty(), "it is not over before the body is");
     response.into_body().collect().await.unwrap();
     let outcome = only(&collected);
-    assert_eq!((outcome.route.as_deref(), outcome.upstream), (Some("route-1"), None));
+    assert_eq!((outcome.route.as_deref(), outcome.attempts.len()), (Some("route-1"), 0));
     assert_eq!((outcome.status, outcome.response_bytes, outcome.complete), (Some(StatusCode::OK), 11, true));
     assert_eq!(outcome.target, "/hello?q");
     let guests: Vec<_> =
         outcome.guests.iter().map(|times| (&*times.guest, times.response.is_some())).collect();
     assert_eq!(guests, [("z", true), ("a", true)]);
+}
+
+/// What was logged, as text.
+#[derive(Clone, Default)]
+struct Logged(Arc<Mutex<Vec<u8>>>);
+
+impl std::io::Write for Logged {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+// On one thread, for the subscriber is that thread's.
+#[tokio::test]
+async fn what_a_guest_logs_has_the_requests_name_and_route() {
+    let mut config =
+        Config { request_id: Some(RequestId { trust: true, respond: false }), ..Config::default() };
+    let guest = Guest { path: GuestSource::Embedded("test", LOGS).into(), ..Guest::default() };
+    config.guests.insert("talks".to_owned(), guest.into());
+    config.routes.push(
+        Route {
+            name: Some("main".to_owned().into()),
+            guests: vec!["talks".to_owned().into()],
+            backend: Some(Backend::Hello),
+            ..Route::default()
+        }
+        .into(),
+    );
+    let gateway = Gateway::build(config).await.unwrap();
+    let logged = Logged::default();
+    let writer = logged.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    let _guard = tracing::subscriber::set_default(subscriber);
+    let client = Client { addr: ([10, 0, 0, 1], 1).into(), tls: false };
+    let request = Request::get("/").header("x-request-id", "abc-1").body(empty()).unwrap();
+    gateway.core.clone().answer(request, client).await;
+    let text = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
+    let line = text.lines().find(|line| line.contains("hello there")).expect("the guest's line");
+    for part in ["id=\"abc-1\"", "route=\"main\"", "guest=\"talks\""] {
+        assert!(line.contains(part), "{part}: {line}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,8 +34,9 @@ use self::server::{Lease, Leased, Servers};
 use crate::backend::plain_text;
 use crate::body::{BoxBody, BoxError, boxed, empty};
 use crate::config::{self, ForwardedHost};
+use crate::error::Causes;
 use crate::listener::Client as Peer;
-use crate::observe::Exchange;
+use crate::observe::{Attempt, Exchange, UpstreamFailure};
 
 pub(crate) use self::fields::remove_nominated;
 pub use self::url::UpstreamUrl;
@@ -94,16 +95,24 @@ impl Proxy {
         })
     }
 
+    /// The upstream's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The servers that there are to choose from.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = &UpstreamUrl> {
+        self.servers.iter().map(|server| &server.url)
+    }
+
     pub(crate) async fn respond(&self, mut request: Request<BoxBody>) -> Response<BoxBody> {
-        if let Some(exchange) = request.extensions().get::<Arc<Exchange>>() {
-            exchange.went_to(&self.name);
-        }
+        let exchange = request.extensions().get::<Arc<Exchange>>().cloned();
         let upgrade = tunnel::asked(&mut request);
         prepare(&mut request, self.host, upgrade.as_ref());
 
         // An upgrade is a matter of HTTP/1.1: an upstream that would rather speak HTTP/2 must not get to choose.
         let client = if upgrade.is_some() { &self.clients.http1 } else { &self.clients.any };
-        let (lease, response) = match self.exchange(client, request).await {
+        let (lease, response) = match self.exchange(client, request, exchange).await {
             Ok(answered) => answered,
             Err(failed) => return self.answer_to(failed),
         };
@@ -126,6 +135,7 @@ impl Proxy {
         &self,
         client: &Client,
         request: Request<BoxBody>,
+        exchange: Option<Arc<Exchange>>,
     ) -> Result<(Lease, Response<Incoming>), Failed> {
         let (head, body) = request.into_parts();
         let idempotent = is_idempotent(&head.method);
@@ -140,13 +150,17 @@ impl Proxy {
                 tokio::time::sleep(PAUSE * 2_u32.pow(doublings)).await;
             }
             let Ok(uri) = server.url.join(&head.uri) else { return Err(Failed::Uri) };
-            let failed = match self.attempt(client, to(uri, &head, body.attempt())).await {
+            let mut request = to(uri, &head, body.attempt());
+            let attempt = Attempt::begin(&mut request, exchange.as_ref(), &self.name);
+            let failed = match self.attempt(client, request).await {
                 Ok(response) => {
+                    attempt.answered(response.status());
                     server.health.succeeded();
                     return Ok((lease, response));
                 }
                 Err(failed) => failed,
             };
+            failed.note(attempt);
             if failed.is_the_upstreams() {
                 self.note(&lease, &failed);
             }
@@ -279,6 +293,17 @@ impl Failed {
     fn was_unseen(&self) -> bool {
         matches!(self, Self::Upstream(error) if error.is_connect())
     }
+
+    fn note(&self, attempt: Attempt) {
+        match self {
+            // Nothing was sent.
+            Self::Uri => {}
+            Self::Client(error) => attempt.failed(UpstreamFailure::RequestBody, &**error),
+            Self::Upstream(error) if error.is_connect() => attempt.failed(UpstreamFailure::Connect, error),
+            Self::Upstream(error) => attempt.failed(UpstreamFailure::Broken, error),
+            Self::Timeout => attempt.timed_out(),
+        }
+    }
 }
 
 fn answer(response: Response<Incoming>, lease: Lease) -> Response<BoxBody> {
@@ -299,19 +324,4 @@ fn respond_with(status: StatusCode, headers: HeaderMap, body: BoxBody) -> Respon
 fn host_of(authority: &Authority) -> Option<HeaderValue> {
     let text = authority.as_str();
     HeaderValue::from_str(text.rsplit_once('@').map_or(text, |(_, host)| host)).ok()
-}
-
-/// An error with its causes: "a: b: c".
-struct Causes<'a>(&'a (dyn std::error::Error + 'static));
-
-impl fmt::Display for Causes<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        Ok(())
-    }
 }

@@ -13,15 +13,16 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_wasm_tower::Engine;
 use tokio::sync::Mutex;
 
 use crate::config::Config;
 use crate::core::Core;
 use crate::digest::json;
 use crate::error::StartError;
+use crate::gateway::Machine;
 use crate::generation::Generation;
 use crate::listener::Listeners;
+use crate::observe::Reload;
 use crate::signals::Hangup;
 
 use self::stamps::Stamps;
@@ -42,7 +43,7 @@ pub(crate) enum Source {
 pub struct Reloader(Arc<Inner>);
 
 struct Inner {
-    engine: Engine,
+    machine: Machine,
     source: Source,
     core: Arc<Core>,
     listeners: Arc<Listeners<Core>>,
@@ -77,13 +78,13 @@ impl fmt::Display for Summary {
 
 impl Reloader {
     pub(crate) fn new(
-        engine: Engine,
+        machine: Machine,
         source: Source,
         core: Arc<Core>,
         listeners: Arc<Listeners<Core>>,
     ) -> Self {
         let fixed = Fixed::of(&core.generation().config);
-        Self(Arc::new(Inner { engine, source, core, listeners, fixed, one_at_a_time: Mutex::default() }))
+        Self(Arc::new(Inner { machine, source, core, listeners, fixed, one_at_a_time: Mutex::default() }))
     }
 
     /// Reads the configuration and the files that it names again, and lets requests from now on be answered by it.
@@ -91,15 +92,37 @@ impl Reloader {
     /// # Errors
     /// All that is wrong with it. Nothing has changed then.
     pub async fn reload(&self) -> Result<Summary, StartError> {
-        let Inner { engine, core, listeners, .. } = &*self.0;
+        let result = self.swap().await;
+        if let Some(monitor) = &self.0.machine.monitor {
+            let why = result.as_ref().err().map(ToString::to_string);
+            monitor.reloaded(why.as_deref().map_or(Ok(()), Err));
+        }
+        result
+    }
+
+    /// The same for whoever must not keep the gateway alive.
+    pub(crate) fn for_operators(&self) -> Reload {
+        let inner = Arc::downgrade(&self.0);
+        Box::new(move || {
+            let inner = inner.upgrade();
+            Box::pin(async move {
+                let inner = inner.ok_or("the gateway has ended")?;
+                Self(inner).reload().await.map(drop).map_err(|error| error.to_string())
+            })
+        })
+    }
+
+    async fn swap(&self) -> Result<Summary, StartError> {
+        let Inner { machine, core, listeners, .. } = &*self.0;
         let _one_at_a_time = self.0.one_at_a_time.lock().await;
         let config = self.read().await?;
         let earlier = core.generation();
-        let next = Generation::build(engine, config, Some(&earlier)).await?;
+        let next = Generation::build(machine, config, Some(&earlier)).await?;
         let opened = listeners.open(&next.config.listen).await?;
 
         let at_next_start = self.0.fixed.differing(&Fixed::of(&next.config));
         let (guests, guests_kept) = (next.config.guests.len(), next.guests.shared_with(&earlier.guests));
+        next.show(machine);
         core.swap(next);
         let change = listeners.commit(opened);
         Ok(Summary { guests, guests_kept, opened: change.opened, closed: change.closed, at_next_start })
@@ -156,7 +179,8 @@ pub(crate) async fn follow(reloader: &Reloader, mut hangup: Hangup) {
     let mut seen = Stamps::of(reloader.files(), active).await;
     loop {
         tokio::select! {
-            () = hangup.recv() => {}
+            // Log files may have been moved away.
+            () = hangup.recv() => reloader.0.core.watchers().reopen(),
             () = changed(reloader, &seen, active) => {}
         }
         // Before the files are read: what changes from here on is seen as another change.

@@ -67,7 +67,7 @@ impl Served {
     }
 
     fn guest_memory(&self) -> usize {
-        self.bound.reloader.0.engine.memory_in_use()
+        self.bound.reloader.0.machine.engine.memory_in_use()
     }
 }
 

@@ -30,6 +30,10 @@ impl Files {
         path
     }
 
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
     pub(crate) fn load(&self, text: &str) -> Result<Config, Faults> {
         Config::load(&self.write("gateway.toml", text))
     }

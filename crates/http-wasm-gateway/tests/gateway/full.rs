@@ -22,6 +22,10 @@ address = "127.0.0.1:9000"
 format = "json"
 filter = "info"
 
+[request_id]
+trust = true
+respond = true
+
 [access_log]
 format = "combined"
 

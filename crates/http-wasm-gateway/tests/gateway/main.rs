@@ -1,10 +1,17 @@
-//! The gateway as a library: configurations from files and their faults, and what clients meet.
+//! The gateway as a library: configurations from files and their faults, what clients meet, and what operators see.
 
+mod access_log;
+mod admin;
 mod faults;
 mod files;
 mod full;
 mod limits;
 mod limits_http2;
 mod manual;
+mod metrics;
+mod open_metrics;
+mod page;
+mod served;
 mod smuggling;
 mod support;
+mod traces;

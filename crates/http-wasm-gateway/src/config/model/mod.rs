@@ -23,7 +23,7 @@ pub use self::listen::{
 };
 pub use self::matching::{ExactPath, HeaderMatch, HostPattern, MethodName, PathPattern, PathPrefix};
 pub use self::route::{Backend, Concurrency, Redirect, Respond, Route};
-pub use self::server::{AccessLog, AccessLogFormat, Admin, Log, LogFormat, Server, Telemetry};
+pub use self::server::{AccessLog, AccessLogFormat, Admin, Log, LogFormat, RequestId, Server, Telemetry};
 pub use self::upstream::{
     ActiveHealth, Balance, ForwardedHost, Health, PassiveHealth, Upstream, UpstreamHttp, UpstreamTls,
 };
@@ -47,6 +47,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// The log of the gateway and its guests, on stderr.
     pub log: Log,
+    /// The name of each request; absent, there is one only if there is an access log.
+    pub request_id: Option<RequestId>,
     /// A line per request; absent, there is none.
     pub access_log: Option<AccessLog>,
     /// Traces; absent, there are none.
@@ -56,6 +58,6 @@ pub struct Config {
 }
 
 section! {
-    Config { listen, guests, upstreams, routes, admin, log, access_log, telemetry, server }
+    Config { listen, guests, upstreams, routes, admin, log, request_id, access_log, telemetry, server }
     need ["listen", "routes"]
 }

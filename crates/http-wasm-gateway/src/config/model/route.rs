@@ -50,6 +50,13 @@ pub struct Route {
     pub concurrency: Option<Concurrency>,
 }
 
+impl Route {
+    /// Its name, the one that is made up included. `index` is its place among all routes, from 0.
+    pub(crate) fn name_at(&self, index: usize) -> String {
+        self.name.as_ref().map_or_else(|| format!("route-{}", index + 1), |name| name.value.clone())
+    }
+}
+
 section! {
     Route {
         name, host, path, path_prefix, path_pattern, method, headers, guests, upstream, redirect, respond,

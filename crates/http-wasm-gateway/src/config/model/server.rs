@@ -90,6 +90,21 @@ impl Value for LogFormat {
     }
 }
 
+/// The name of each request, in `X-Request-Id`: guests and upstreams get it, the access log has it, and so has each line of the
+/// log that a guest says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct RequestId {
+    /// Whether a client's own `X-Request-Id` is kept, for where only a proxy of yours can reach the gateway. When not, and where it is
+    /// absent or more than letters, digits and `-_.:+/=@`, a new one is made.
+    pub trust: bool,
+    /// Whether the response has it too.
+    pub respond: bool,
+}
+
+section! { RequestId { trust, respond } }
+
 /// A line per request.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[serde(default)]
@@ -97,7 +112,7 @@ impl Value for LogFormat {
 pub struct AccessLog {
     /// How a line looks.
     pub format: AccessLogFormat,
-    /// The file that lines are appended to. Absent, stdout.
+    /// The file that lines are appended to. Absent, stdout. On SIGHUP it is opened again, for tools that move it away.
     pub file: Option<Located<PathBuf>>,
 }
 

@@ -1,0 +1,115 @@
+//! What each path answers.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::uri::Authority;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::Full;
+
+use super::page;
+use super::status::Status;
+use crate::observe::{CONTENT_TYPE, Monitor, Stage};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+type Answer = Response<Full<Bytes>>;
+
+/// The answer to an operator's request. Request bodies mean nothing here.
+pub(super) async fn respond<B>(request: &Request<B>, monitor: &Arc<Monitor>) -> Answer {
+    let path = request.uri().path();
+    let allowed = match path {
+        "/reload" => &[Method::POST][..],
+        _ => &[Method::GET, Method::HEAD],
+    };
+    let mut answer = match path {
+        _ if page::asset(path).is_none() && !is_known(path) => text(StatusCode::NOT_FOUND, "not found\n"),
+        _ if !allowed.contains(request.method()) => not_allowed(allowed),
+        "/livez" => text(StatusCode::OK, "alive\n"),
+        "/readyz" => readyz(monitor.active.stage()),
+        "/metrics" => content(StatusCode::OK, CONTENT_TYPE, monitor.metrics.encode()),
+        "/status" => status(monitor),
+        "/reload" if is_cross_site(request.headers()) => {
+            text(StatusCode::FORBIDDEN, "other sites may not have the configuration read again\n")
+        }
+        "/reload" => reload(monitor).await,
+        _ => page::asset(path).map_or_else(
+            || text(StatusCode::NOT_FOUND, "not found\n"),
+            |(content_type, bytes)| content(StatusCode::OK, content_type, bytes),
+        ),
+    };
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, page::CONTENT_SECURITY_POLICY),
+    ] {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+fn is_known(path: &str) -> bool {
+    matches!(path, "/livez" | "/readyz" | "/metrics" | "/status" | "/reload")
+}
+
+fn readyz(stage: Stage) -> Answer {
+    match stage {
+        Stage::Starting => text(StatusCode::SERVICE_UNAVAILABLE, "starting\n"),
+        Stage::Ready => text(StatusCode::OK, "ready\n"),
+        Stage::Draining => text(StatusCode::SERVICE_UNAVAILABLE, "draining\n"),
+    }
+}
+
+fn status(monitor: &Monitor) -> Answer {
+    match serde_json::to_vec_pretty(&Status::of(monitor)) {
+        Ok(json) => content(StatusCode::OK, JSON, json),
+        Err(error) => {
+            tracing::error!(%error, "the status can't be written as JSON");
+            text(StatusCode::INTERNAL_SERVER_ERROR, "the status can't be told; the log says why\n")
+        }
+    }
+}
+
+async fn reload(monitor: &Arc<Monitor>) -> Answer {
+    match monitor.reload().await {
+        None => text(StatusCode::NOT_IMPLEMENTED, "this gateway can't read its configuration again\n"),
+        Some(Ok(())) => text(StatusCode::OK, "the configuration was read again and is in use\n"),
+        Some(Err(why)) => {
+            content(StatusCode::UNPROCESSABLE_ENTITY, TEXT, format!("nothing was changed: {why}\n"))
+        }
+    }
+}
+
+/// Whether a browser sent the request for a page of another site. What isn't a browser sends neither field.
+fn is_cross_site(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).map(HeaderValue::as_bytes);
+    match text(header::HeaderName::from_static("sec-fetch-site")) {
+        Some(site) => !matches!(site, b"same-origin" | b"none"),
+        None => text(header::ORIGIN).is_some_and(|origin| {
+            let origin = origin.splitn(2, |&byte| byte == b'/').nth(1).unwrap_or_default();
+            let origin = Authority::try_from(origin.strip_prefix(b"/").unwrap_or(origin));
+            let host = Authority::try_from(text(header::HOST).unwrap_or_default());
+            !matches!((origin, host), (Ok(origin), Ok(host)) if origin == host)
+        }),
+    }
+}
+
+fn not_allowed(allowed: &[Method]) -> Answer {
+    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "this method does nothing here\n");
+    let allow = if allowed.contains(&Method::POST) { "POST" } else { "GET, HEAD" };
+    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    answer
+}
+
+fn text(status: StatusCode, text: &'static str) -> Answer {
+    content(status, TEXT, text)
+}
+
+fn content(status: StatusCode, content_type: &'static str, bytes: impl Into<Bytes>) -> Answer {
+    let mut answer = Response::new(Full::new(bytes.into()));
+    *answer.status_mut() = status;
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
+}

@@ -1,0 +1,172 @@
+//! What a line says.
+
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderValue, Version};
+use serde::Serialize;
+
+use crate::observe::{GuestTimes, RequestOutcome, rfc3339};
+
+/// A line in JSON. Times of day are RFC 3339 in UTC, durations seconds, sizes bytes.
+#[derive(Debug, Serialize)]
+struct Line<'a> {
+    #[serde(serialize_with = "rfc3339")]
+    time: SystemTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    request_id: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<String>,
+    client: IpAddr,
+    method: &'a str,
+    target: &'a str,
+    protocol: &'static str,
+    host: Option<String>,
+    status: Option<u16>,
+    outcome: &'static str,
+    duration: f64,
+    request_bytes: u64,
+    response_bytes: u64,
+    route: Option<&'a str>,
+    guests: Vec<GuestPart<'a>>,
+    upstream: Option<UpstreamPart<'a>>,
+    user_agent: Option<String>,
+    referer: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct GuestPart<'a> {
+    name: &'a str,
+    request: f64,
+    response: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'static str>,
+}
+
+#[derive(Debug, Serialize)]
+struct UpstreamPart<'a> {
+    name: &'a str,
+    /// How often the request was sent.
+    attempts: usize,
+    /// Until the head of the last answer, or the last failure.
+    duration: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    failure: Option<&'static str>,
+}
+
+/// The line as a JSON object.
+pub(super) fn json(outcome: &RequestOutcome) -> Vec<u8> {
+    let last = outcome.attempts.last();
+    let line = Line {
+        time: outcome.started,
+        request_id: outcome.request_id.as_ref().and_then(|id| id.to_str().ok()),
+        trace_id: outcome.trace.as_ref().map(|trace| trace.trace_id().to_string()),
+        client: outcome.client.ip().to_canonical(),
+        method: outcome.method.as_str(),
+        target: &outcome.target,
+        protocol: protocol(outcome.version),
+        host: outcome.host.as_ref().map(text),
+        status: outcome.status.map(|status| status.as_u16()),
+        outcome: outcome.word(),
+        duration: outcome.duration.as_secs_f64(),
+        request_bytes: outcome.request_bytes,
+        response_bytes: outcome.response_bytes,
+        route: outcome.route.as_deref(),
+        guests: outcome.guests.iter().map(GuestPart::of).collect(),
+        upstream: last.map(|last| UpstreamPart {
+            name: &last.upstream,
+            attempts: outcome.attempts.len(),
+            duration: last.took.as_secs_f64(),
+            failure: last.result.as_ref().err().map(|(failure, _)| failure.name()),
+        }),
+        user_agent: outcome.user_agent.as_ref().map(text),
+        referer: outcome.referer.as_ref().map(text),
+    };
+    // Texts, numbers and lists: nothing that JSON can't say.
+    serde_json::to_vec(&line).unwrap_or_default()
+}
+
+impl<'a> GuestPart<'a> {
+    fn of(times: &'a GuestTimes) -> Self {
+        Self {
+            name: &times.guest,
+            request: times.request.as_secs_f64(),
+            response: times.response.as_ref().map(Duration::as_secs_f64),
+            failure: times.failure,
+        }
+    }
+}
+
+/// The line in the combined log format.
+pub(super) fn combined(outcome: &RequestOutcome) -> Vec<u8> {
+    let client = outcome.client.ip().to_canonical();
+    let time = day_and_time(outcome.started);
+    // What nginx writes for a client that left before there was an answer.
+    let status = outcome.status.map_or(499, |status| status.as_u16());
+    let mut line = format!("{client} - - [{time}] \"");
+    escape(outcome.method.as_str().as_bytes(), &mut line);
+    line.push(' ');
+    escape(outcome.target.as_bytes(), &mut line);
+    let _ = write!(line, " {}\" {status} {}", protocol(outcome.version), outcome.response_bytes);
+    for field in [&outcome.referer, &outcome.user_agent] {
+        line.push_str(" \"");
+        escape(field.as_ref().map_or(b"-", HeaderValue::as_bytes), &mut line);
+        line.push('"');
+    }
+    line.into_bytes()
+}
+
+/// As in "22/Nov/2026:23:59:59 +0000".
+fn day_and_time(time: SystemTime) -> String {
+    // An HTTP date has the same parts: "Sun, 22 Nov 2026 23:59:59 GMT".
+    let date = httpdate::fmt_http_date(time);
+    let parts: Vec<&str> = date.split(' ').collect();
+    match parts.as_slice() {
+        [_, day, month, year, clock, _] => format!("{day}/{month}/{year}:{clock} +0000"),
+        _ => date,
+    }
+}
+
+fn protocol(version: Version) -> &'static str {
+    match version {
+        Version::HTTP_10 => "HTTP/1.0",
+        Version::HTTP_2 => "HTTP/2.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+fn text(value: &HeaderValue) -> String {
+    String::from_utf8_lossy(value.as_bytes()).into_owned()
+}
+
+/// Writes what a client sent so that it can neither end the quotes nor the line.
+fn escape(bytes: &[u8], to: &mut String) {
+    for &byte in bytes {
+        match byte {
+            b'"' | b'\\' | 0..=0x1f | 0x7f.. => {
+                let _ = write!(to, "\\x{byte:02X}");
+            }
+            _ => to.push(char::from(byte)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use super::{day_and_time, escape};
+
+    #[test]
+    fn the_time_is_as_apache_writes_it() {
+        assert_eq!(day_and_time(UNIX_EPOCH + Duration::from_secs(971_211_336)), "10/Oct/2000:20:55:36 +0000");
+    }
+
+    #[test]
+    fn what_a_client_sends_can_not_forge_a_line() {
+        let mut line = String::new();
+        escape("a\" 200\n\\ä".as_bytes(), &mut line);
+        assert_eq!(line, r"a\x22 200\x0A\x5C\xC3\xA4");
+    }
+}

@@ -1,0 +1,57 @@
+//! The access log: a line per request, written by a thread of its own, so that a slow disk holds nobody up.
+
+mod line;
+mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+
+use self::line::{combined, json};
+use self::writer::Writer;
+use super::{Observe, RequestOutcome};
+use crate::config::{self, AccessLogFormat};
+use crate::error::{StartError, plain};
+
+/// Writes a line for each request that is over.
+pub(crate) struct AccessLog {
+    format: AccessLogFormat,
+    writer: Writer,
+}
+
+impl AccessLog {
+    /// Opens the log.
+    pub(crate) fn open(config: &config::AccessLog) -> Result<Arc<Self>, StartError> {
+        let file = config.file.as_ref().map(|file| file.value.clone());
+        let shown = file.clone();
+        let writer = Writer::start(file).map_err(|error| {
+            let shown = shown.unwrap_or_default();
+            StartError::System(format!("cannot open the access log {}: {}", shown.display(), plain(&error)))
+        })?;
+        Ok(Arc::new(Self { format: config.format, writer }))
+    }
+
+    /// Opens the file again, under the same name: a tool has moved the old one away.
+    pub(crate) fn reopen(&self) {
+        self.writer.reopen();
+    }
+
+    /// Ends when all lines until now are written.
+    pub(crate) async fn flush(&self) {
+        self.writer.flush().await;
+    }
+}
+
+impl Observe for AccessLog {
+    fn finished(&self, outcome: &RequestOutcome) {
+        self.writer.write(match self.format {
+            AccessLogFormat::Json => json(outcome),
+            AccessLogFormat::Combined => combined(outcome),
+        });
+    }
+}
+
+impl fmt::Debug for AccessLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessLog").field("format", &self.format).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,147 @@
+//! What is being served: the configuration in use, and whether requests are taken.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use http_wasm_tower::{Engine, Guest, PoolStats};
+use serde::Serialize;
+
+use crate::config::{self, Config, Located};
+use crate::digest::sha256;
+use crate::guests::Loaded;
+use crate::proxy::Proxy;
+
+/// Where in its life the gateway is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[repr(u8)]
+pub(crate) enum Stage {
+    /// Guests are being loaded, or addresses are not listened on yet.
+    Starting,
+    /// Requests are served.
+    Ready,
+    /// No new connections are accepted; running requests finish.
+    Draining,
+}
+
+/// The configuration in use, and the stage.
+pub(crate) struct Active {
+    stage: AtomicU8,
+    configured: RwLock<Option<Arc<Configured>>>,
+}
+
+/// A configuration in use, as operators see it. It holds guests and upstreams for no longer than it is the one in use.
+pub(crate) struct Configured {
+    pub(crate) since: SystemTime,
+    /// SHA-256 of what the configuration says, defaults included.
+    pub(crate) sha256: String,
+    pub(crate) engine: Engine,
+    /// Memory that all guests may have, in bytes.
+    pub(crate) memory_budget: usize,
+    pub(crate) guests: Vec<ConfiguredGuest>,
+    pub(crate) upstreams: Vec<Arc<Proxy>>,
+    pub(crate) routes: Vec<ConfiguredRoute>,
+}
+
+/// A guest of the configuration in use.
+pub(crate) struct ConfiguredGuest {
+    pub(crate) name: Arc<str>,
+    pub(crate) optional: bool,
+    /// None for one that is optional and could not be loaded.
+    pub(crate) loaded: Option<Guest>,
+}
+
+/// A route of the configuration in use.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ConfiguredRoute {
+    pub(crate) name: String,
+    pub(crate) guests: Vec<String>,
+    pub(crate) upstream: Option<String>,
+}
+
+impl Active {
+    pub(super) fn new() -> Self {
+        Self { stage: AtomicU8::new(Stage::Starting as u8), configured: RwLock::new(None) }
+    }
+
+    pub(crate) fn stage(&self) -> Stage {
+        match self.stage.load(Ordering::Acquire) {
+            stage if stage == Stage::Starting as u8 => Stage::Starting,
+            stage if stage == Stage::Ready as u8 => Stage::Ready,
+            _ => Stage::Draining,
+        }
+    }
+
+    /// Goes on to a later stage; there is no way back.
+    pub(super) fn enter(&self, stage: Stage) {
+        self.stage.fetch_max(stage as u8, Ordering::AcqRel);
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.stage() == Stage::Ready
+    }
+
+    pub(crate) fn configured(&self) -> Option<Arc<Configured>> {
+        self.configured.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn replace(&self, configured: Configured) {
+        *self.configured.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(configured));
+    }
+}
+
+impl Configured {
+    pub(crate) fn new(
+        config: &Config,
+        engine: &Engine,
+        memory_budget: usize,
+        guests: &Loaded,
+        upstreams: impl IntoIterator<Item = Arc<Proxy>>,
+    ) -> Self {
+        let guest = |(name, guest): (&String, &Located<config::Guest>)| ConfiguredGuest {
+            name: name.as_str().into(),
+            optional: guest.optional,
+            loaded: guests.get(name).cloned(),
+        };
+        let mut upstreams: Vec<_> = upstreams.into_iter().collect();
+        upstreams.sort_by(|a, b| a.name().cmp(b.name()));
+        Self {
+            since: SystemTime::now(),
+            // Numbers, texts, lists and tables with text keys: nothing that JSON can't say.
+            sha256: sha256(&serde_json::to_vec(config).unwrap_or_default()),
+            engine: engine.clone(),
+            memory_budget,
+            guests: config.guests.iter().map(guest).collect(),
+            upstreams,
+            routes: config
+                .routes
+                .iter()
+                .enumerate()
+                .map(|(index, route)| ConfiguredRoute::new(index, route))
+                .collect(),
+        }
+    }
+
+    /// The guests that could be loaded, with their pools' counts.
+    pub(crate) fn stats(&self) -> impl Iterator<Item = (&Arc<str>, PoolStats)> {
+        self.guests.iter().filter_map(|guest| Some((&guest.name, guest.loaded.as_ref()?.stats())))
+    }
+}
+
+impl ConfiguredRoute {
+    fn new(index: usize, route: &config::Route) -> Self {
+        Self {
+            name: route.name_at(index),
+            guests: route.guests.iter().map(|guest| guest.value.clone()).collect(),
+            upstream: route.upstream.as_ref().map(|upstream| upstream.value.clone()),
+        }
+    }
+}
+
+impl fmt::Debug for Active {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Active").field("stage", &self.stage()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,96 @@
+//! What is read of guests and their memory at the moment that somebody asks.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+
+use super::PREFIX;
+use super::labels::{GuestState, OfGuest};
+use crate::observe::active::{Active, Configured};
+
+/// Reads the gauges of the configuration in use.
+#[derive(Debug)]
+pub(super) struct Gauges(pub(super) Arc<Active>);
+
+impl Collector for Gauges {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        single(
+            &mut encoder,
+            "ready",
+            "Whether requests are served: 1 or 0",
+            None,
+            u64::from(self.0.is_ready()),
+        )?;
+        match self.0.configured() {
+            Some(configured) => of_configured(&configured, &mut encoder),
+            None => Ok(()),
+        }
+    }
+}
+
+fn of_configured(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let since = configured.since.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let loaded = "When the configuration in use was read, since 1970";
+    single(encoder, "config_loaded_timestamp", loaded, Some(&Unit::Seconds), since)?;
+    let used = configured.engine.memory_in_use() as u64;
+    let help = "Memory that the instances of all guests have";
+    single(encoder, "guests_memory", help, Some(&Unit::Bytes), used)?;
+    let budget = configured.memory_budget as u64;
+    let help = "Memory that the instances of all guests may have together";
+    single(encoder, "guests_memory_budget", help, Some(&Unit::Bytes), budget)?;
+    let label = |name: &Arc<str>| OfGuest { guest: name.clone() };
+    family(encoder, "guest_up", "Whether a guest could be loaded: 1 or 0", None, |one| {
+        configured
+            .guests
+            .iter()
+            .try_for_each(|guest| one(&label(&guest.name), u64::from(guest.loaded.is_some())))
+    })?;
+    family(encoder, "guest_memory", "Memory that a guest's instances have", Some(&Unit::Bytes), |one| {
+        configured.stats().try_for_each(|(name, stats)| one(&label(name), stats.memory_bytes))
+    })?;
+    family(
+        encoder,
+        "guest_instances",
+        "Instances that there are, by state: idle in the pool, or busy",
+        None,
+        |one| {
+            configured.stats().try_for_each(|(name, stats)| {
+                let state = |state| GuestState { guest: name.clone(), state };
+                one(&state("idle"), stats.idle)?;
+                one(&state("busy"), stats.live.saturating_sub(stats.idle))
+            })
+        },
+    )
+}
+
+/// A gauge without labels.
+fn single(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    value: u64,
+) -> Result<(), fmt::Error> {
+    let name = format!("{PREFIX}_{name}");
+    let metric = encoder.encode_descriptor(&name, &format!("{help}."), unit, MetricType::Gauge)?;
+    ConstGauge::new(value).encode(metric)
+}
+
+/// A family of gauges; `write` is handed what writes one of them.
+fn family<L: EncodeLabelSet>(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    write: impl FnOnce(&mut dyn FnMut(&L, u64) -> Result<(), fmt::Error>) -> Result<(), fmt::Error>,
+) -> Result<(), fmt::Error> {
+    let name = format!("{PREFIX}_{name}");
+    let mut metric = encoder.encode_descriptor(&name, &format!("{help}."), unit, MetricType::Gauge)?;
+    write(&mut |labels, value| ConstGauge::new(value).encode(metric.encode_family(labels)?))
+}

@@ -1,0 +1,107 @@
+//! What one guest does, counted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http_wasm_tower::{Call, DropReason, Error, Observer, Phase};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+
+use super::labels::{self, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfGuest};
+use super::{CallLatency, Latency, StartLatency};
+use crate::observe::recent::{Recent, Source};
+
+/// The metrics of all guests.
+#[derive(Debug)]
+pub(super) struct Families {
+    pub(super) calls: CallLatency,
+    pub(super) replayed: Family<GuestPhase, Counter>,
+    pub(super) failures: Family<GuestFailure, Counter>,
+    pub(super) checkouts: Family<GuestCheckout, Counter>,
+    pub(super) starts: StartLatency,
+    pub(super) dropped: Family<GuestDrop, Counter>,
+}
+
+/// The metrics of one guest. What each request touches is looked up once, here.
+#[derive(Debug)]
+pub(crate) struct GuestMetrics {
+    guest: Arc<str>,
+    request: PerPhase,
+    response: PerPhase,
+    hits: Counter,
+    misses: Counter,
+    starts: Latency,
+    failures: Family<GuestFailure, Counter>,
+    dropped: Family<GuestDrop, Counter>,
+    recent: Arc<Recent>,
+}
+
+#[derive(Debug)]
+struct PerPhase {
+    took: Latency,
+    replayed: Counter,
+}
+
+impl GuestMetrics {
+    pub(super) fn new(guest: &str, families: &Families, recent: Arc<Recent>) -> Self {
+        let guest: Arc<str> = guest.into();
+        let phase = |phase| {
+            let labels = GuestPhase { guest: guest.clone(), phase: labels::phase(Some(phase)) };
+            PerPhase {
+                took: families.calls.get_or_create_owned(&labels),
+                replayed: families.replayed.get_or_create_owned(&labels),
+            }
+        };
+        let checkout =
+            |result| families.checkouts.get_or_create_owned(&GuestCheckout { guest: guest.clone(), result });
+        Self {
+            request: phase(Phase::Request),
+            response: phase(Phase::Response),
+            hits: checkout("hit"),
+            misses: checkout("miss"),
+            starts: families.starts.get_or_create_owned(&OfGuest { guest: guest.clone() }),
+            failures: families.failures.clone(),
+            dropped: families.dropped.clone(),
+            recent,
+            guest,
+        }
+    }
+
+    fn failed(&self, error: &Error) {
+        let (phase, kind) = (labels::phase(error.phase()), labels::failure(error.kind()));
+        self.failures.get_or_create(&GuestFailure { guest: self.guest.clone(), phase, kind }).inc();
+        self.recent.add(Source::Guest, &self.guest, kind, error);
+    }
+}
+
+impl Observer for GuestMetrics {
+    fn checked_out(&self, hit: bool) {
+        if hit { &self.hits } else { &self.misses }.inc();
+    }
+
+    fn called(&self, call: &Call<'_>) {
+        let phase = match call.phase {
+            Phase::Request => &self.request,
+            Phase::Response => &self.response,
+        };
+        phase.took.observe(call.took);
+        if call.replayed_bytes > 0 {
+            phase.replayed.inc_by(call.replayed_bytes as u64);
+        }
+        if let Some(error) = call.error {
+            self.failed(error);
+        }
+    }
+
+    fn created(&self, took: Duration, error: Option<&Error>) {
+        self.starts.observe(took);
+        if let Some(error) = error {
+            self.failed(error);
+        }
+    }
+
+    fn dropped(&self, reason: DropReason) {
+        let reason = labels::dropped(reason);
+        self.dropped.get_or_create(&GuestDrop { guest: self.guest.clone(), reason }).inc();
+    }
+}

@@ -1,0 +1,164 @@
+//! Labels. Their values are names that the configuration gives, or come from the enumerations here, so that no client can make
+//! their number grow.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use http_wasm_tower::{DropReason, ErrorKind, Phase};
+use prometheus_client::encoding::EncodeLabelSet;
+
+/// The route that requests without one are counted under.
+const NO_ROUTE: &str = "none";
+
+/// All that [`code`] can say.
+pub(super) const CODES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
+
+/// All that [`phase`] can say.
+pub(super) const PHASES: [&str; 3] = ["request", "response", "start"];
+
+/// All that [`failure`] can say.
+pub(super) const FAILURES: [&str; 10] = [
+    "trap",
+    "host_call",
+    "exit",
+    "deadline",
+    "limit",
+    "body_too_large",
+    "body",
+    "unavailable",
+    "internal",
+    "other",
+];
+
+/// All that [`dropped`] can say.
+pub(super) const DROPS: [&str; 6] = ["failed", "cancelled", "unclean", "outgrown", "idle", "other"];
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct RouteCode {
+    pub(super) route: Arc<str>,
+    pub(super) code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfRoute {
+    pub(super) route: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfGuest {
+    pub(super) guest: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct GuestPhase {
+    pub(super) guest: Arc<str>,
+    pub(super) phase: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct GuestFailure {
+    pub(super) guest: Arc<str>,
+    pub(super) phase: &'static str,
+    pub(super) kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct GuestCheckout {
+    pub(super) guest: Arc<str>,
+    pub(super) result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct GuestDrop {
+    pub(super) guest: Arc<str>,
+    pub(super) reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct GuestState {
+    pub(super) guest: Arc<str>,
+    pub(super) state: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct OfUpstream {
+    pub(super) upstream: Arc<str>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct UpstreamCode {
+    pub(super) upstream: Arc<str>,
+    pub(super) code: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct UpstreamFailed {
+    pub(super) upstream: Arc<str>,
+    pub(super) kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct ReloadResult {
+    pub(super) result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Build {
+    pub(super) version: &'static str,
+}
+
+/// What the label `route` says of a request.
+pub(super) fn route(route: Option<&Arc<str>>) -> Arc<str> {
+    route.cloned().unwrap_or_else(|| NO_ROUTE.into())
+}
+
+/// What the label `code` says: the status's class, or "none" for a request that got no response.
+pub(super) fn code(status: Option<StatusCode>) -> &'static str {
+    match status.map(|status| status.as_u16() / 100) {
+        Some(1) => "1xx",
+        Some(2) => "2xx",
+        Some(3) => "3xx",
+        Some(4) => "4xx",
+        Some(_) => "5xx",
+        None => "none",
+    }
+}
+
+/// What the label `phase` says; a guest that fails in none failed while an instance started.
+pub(crate) fn phase(phase: Option<Phase>) -> &'static str {
+    match phase {
+        Some(Phase::Request) => "request",
+        Some(Phase::Response) => "response",
+        None => "start",
+    }
+}
+
+/// What the label `kind` says of a guest's failure.
+pub(crate) fn failure(kind: ErrorKind) -> &'static str {
+    match kind {
+        ErrorKind::Trap => "trap",
+        ErrorKind::HostCall => "host_call",
+        ErrorKind::Exit => "exit",
+        ErrorKind::Deadline => "deadline",
+        ErrorKind::Limit => "limit",
+        ErrorKind::BodyTooLarge(_) => "body_too_large",
+        ErrorKind::Body(_) => "body",
+        ErrorKind::Unavailable => "unavailable",
+        ErrorKind::Internal => "internal",
+        // A kind of a newer core.
+        _ => "other",
+    }
+}
+
+/// What the label `reason` says of an instance that was dropped.
+pub(super) fn dropped(reason: DropReason) -> &'static str {
+    match reason {
+        DropReason::Failed => "failed",
+        DropReason::Cancelled => "cancelled",
+        DropReason::Unclean => "unclean",
+        DropReason::Outgrown => "outgrown",
+        DropReason::Idle => "idle",
+        // A reason of a newer core.
+        _ => "other",
+    }
+}

@@ -1,0 +1,101 @@
+//! The process itself, under the names that Prometheus' own clients use.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::registry::Unit;
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+/// Asks the system, at each scrape.
+#[derive(Debug)]
+pub(super) struct Process;
+
+impl Collector for Process {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let wanted = ProcessRefreshKind::nothing().with_memory().with_cpu();
+        let Some(now) = ask(wanted, Numbers::of) else { return Ok(()) };
+        let to = &mut encoder;
+        let cpu = ConstCounter::new(now.cpu_millis as f64 / 1000.0);
+        one(to, "process_cpu", "User and system time that the process used.", Some(&Unit::Seconds), &cpu)?;
+        let memory = ConstGauge::new(now.memory);
+        one(
+            to,
+            "process_resident_memory",
+            "Memory of the process that is resident.",
+            Some(&Unit::Bytes),
+            &memory,
+        )?;
+        let start = ConstGauge::new(now.start);
+        one(
+            to,
+            "process_start_time",
+            "When the process was started, since 1970.",
+            Some(&Unit::Seconds),
+            &start,
+        )?;
+        if let Some(open) = now.open_files {
+            one(
+                to,
+                "process_open_fds",
+                "File descriptors that are open.",
+                None,
+                &ConstGauge::new(open as u64),
+            )?;
+        }
+        if let Some(limit) = now.open_files_limit {
+            one(
+                to,
+                "process_max_fds",
+                "File descriptors that may be open.",
+                None,
+                &ConstGauge::new(limit as u64),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// The resident memory of this process in bytes, if the system tells.
+pub(crate) fn resident_memory() -> Option<u64> {
+    ask(ProcessRefreshKind::nothing().with_memory(), sysinfo::Process::memory)
+}
+
+struct Numbers {
+    cpu_millis: u64,
+    memory: u64,
+    start: u64,
+    open_files: Option<usize>,
+    open_files_limit: Option<usize>,
+}
+
+impl Numbers {
+    fn of(process: &sysinfo::Process) -> Self {
+        Self {
+            cpu_millis: process.accumulated_cpu_time(),
+            memory: process.memory(),
+            start: process.start_time(),
+            open_files: process.open_files(),
+            open_files_limit: process.open_files_limit(),
+        }
+    }
+}
+
+fn ask<T>(wanted: ProcessRefreshKind, read: impl FnOnce(&sysinfo::Process) -> T) -> Option<T> {
+    let pid = Pid::from_u32(std::process::id());
+    let mut system = System::new();
+    system.refresh_processes_specifics(ProcessesToUpdate::Some(&[pid]), false, wanted);
+    system.process(pid).map(read)
+}
+
+fn one(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    unit: Option<&Unit>,
+    metric: &impl EncodeMetric,
+) -> Result<(), fmt::Error> {
+    metric.encode(encoder.encode_descriptor(name, help, unit, metric.metric_type())?)
+}

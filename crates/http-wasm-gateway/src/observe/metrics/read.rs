@@ -1,0 +1,132 @@
+//! What was counted, for `/status`.
+
+use std::collections::BTreeMap;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use serde::Serialize;
+
+use super::labels::{
+    CODES, DROPS, FAILURES, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfUpstream, PHASES,
+    RouteCode, UpstreamCode, UpstreamFailed,
+};
+use super::{LatencyCounts, Metrics};
+use crate::observe::UpstreamFailure;
+
+/// Counts that are not 0, by what they count.
+type Counts = BTreeMap<&'static str, u64>;
+
+/// What one guest did.
+#[derive(Debug, Serialize)]
+pub(crate) struct GuestCounts {
+    /// Calls by phase.
+    calls: BTreeMap<&'static str, LatencyCounts>,
+    failures: Counts,
+    checkouts: Counts,
+    dropped: Counts,
+}
+
+/// What became of a route's requests.
+#[derive(Debug, Serialize)]
+pub(crate) struct RouteCounts {
+    requests: Counts,
+    /// Durations of all requests.
+    durations: Option<LatencyCounts>,
+}
+
+/// What became of what was sent to an upstream.
+#[derive(Debug, Serialize)]
+pub(crate) struct UpstreamCounts {
+    requests: Counts,
+    failures: Counts,
+    durations: Option<LatencyCounts>,
+}
+
+impl Metrics {
+    /// Requests that are not over.
+    pub(crate) fn requests_in_flight(&self) -> i64 {
+        self.in_flight.get()
+    }
+
+    /// Times that the configuration was read again, by result.
+    pub(crate) fn reloads(&self) -> BTreeMap<&'static str, u64> {
+        [("success", true), ("failure", false)].map(|(name, ok)| (name, self.reloads_with(ok).get())).into()
+    }
+
+    pub(crate) fn of_guest(&self, guest: &Arc<str>) -> GuestCounts {
+        let families = &self.guests;
+        let calls = PHASES.into_iter().filter_map(|phase| {
+            let latency = families.calls.get(&GuestPhase { guest: guest.clone(), phase })?.read();
+            Some((phase, latency))
+        });
+        let failures = FAILURES.into_iter().map(|kind| {
+            let of_phase =
+                |phase| count(&families.failures, &GuestFailure { guest: guest.clone(), phase, kind });
+            (kind, PHASES.into_iter().map(of_phase).sum())
+        });
+        let checkouts = ["hit", "miss"].into_iter().map(|result| {
+            (result, count(&families.checkouts, &GuestCheckout { guest: guest.clone(), result }))
+        });
+        let dropped = DROPS
+            .into_iter()
+            .map(|reason| (reason, count(&families.dropped, &GuestDrop { guest: guest.clone(), reason })));
+        GuestCounts {
+            calls: calls.collect(),
+            failures: some(failures),
+            checkouts: some(checkouts),
+            dropped: some(dropped),
+        }
+    }
+
+    /// `route` is the name of a route; requests that none took are under "none".
+    pub(crate) fn of_route(&self, route: &str) -> RouteCounts {
+        let route: Arc<str> = route.into();
+        let labels = |code| RouteCode { route: route.clone(), code };
+        let durations = CODES.into_iter().filter_map(|code| Some(self.durations.get(&labels(code))?.read()));
+        RouteCounts {
+            requests: some(CODES.into_iter().map(|code| (code, count(&self.requests, &labels(code))))),
+            durations: durations.reduce(LatencyCounts::and),
+        }
+    }
+
+    pub(crate) fn of_upstream(&self, upstream: &str) -> UpstreamCounts {
+        let upstream: Arc<str> = upstream.into();
+        let requests = CODES.into_iter().map(|code| {
+            (code, count(&self.upstream_requests, &UpstreamCode { upstream: upstream.clone(), code }))
+        });
+        let failures = UpstreamFailure::ALL.into_iter().map(UpstreamFailure::name).map(|kind| {
+            (kind, count(&self.upstream_failures, &UpstreamFailed { upstream: upstream.clone(), kind }))
+        });
+        UpstreamCounts {
+            requests: some(requests),
+            failures: some(failures),
+            durations: self
+                .upstream_durations
+                .get(&OfUpstream { upstream: upstream.clone() })
+                .map(|latency| latency.read()),
+        }
+    }
+}
+
+impl LatencyCounts {
+    /// Both together; their bounds are the same.
+    fn and(mut self, other: Self) -> Self {
+        self.count += other.count;
+        self.sum_seconds += other.sum_seconds;
+        for (bucket, more) in self.buckets.iter_mut().zip(other.buckets) {
+            *bucket += more;
+        }
+        self
+    }
+}
+
+/// What was counted under these labels; asking makes no series.
+fn count<L: Clone + Hash + Eq>(family: &Family<L, Counter>, labels: &L) -> u64 {
+    family.get(labels).map_or(0, |counter| counter.get())
+}
+
+fn some(counts: impl Iterator<Item = (&'static str, u64)>) -> Counts {
+    counts.filter(|(_, count)| *count > 0).collect()
+}

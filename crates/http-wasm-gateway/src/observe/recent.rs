@@ -1,0 +1,96 @@
+//! The last errors, for operators.
+
+use std::collections::VecDeque;
+use std::fmt::Display;
+use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
+
+use serde::Serialize;
+
+/// How many errors are kept.
+const KEPT: usize = 50;
+
+/// The longest message that is kept, in bytes; guests have a say in it.
+const MESSAGE_BYTES: usize = 500;
+
+/// What an error came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Source {
+    Guest,
+    Upstream,
+    Configuration,
+}
+
+/// An error, as `/status` shows it.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct RecentError {
+    /// When it last came.
+    #[serde(serialize_with = "super::rfc3339")]
+    pub(crate) at: SystemTime,
+    pub(crate) source: Source,
+    /// The guest's or upstream's name.
+    pub(crate) name: String,
+    pub(crate) kind: &'static str,
+    pub(crate) message: String,
+    /// How often it came while it was kept.
+    pub(crate) times: u64,
+}
+
+/// The last errors, each once, however often it comes; a new one pushes the oldest out.
+#[derive(Debug, Default)]
+pub(crate) struct Recent(Mutex<VecDeque<RecentError>>);
+
+impl Recent {
+    pub(crate) fn add(&self, source: Source, name: &str, kind: &'static str, message: impl Display) {
+        let mut message = message.to_string();
+        message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
+        let mut errors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |other: &RecentError| {
+            (other.source, other.kind) == (source, kind) && other.name == name && other.message == message
+        };
+        let before = errors.iter().position(same).and_then(|index| errors.remove(index));
+        let times = before.map_or(1, |error| error.times + 1);
+        let error =
+            RecentError { at: SystemTime::now(), source, name: name.to_owned(), kind, message, times };
+        if errors.len() == KEPT {
+            errors.pop_front();
+        }
+        errors.push_back(error);
+    }
+
+    /// The last errors, the newest first.
+    pub(crate) fn newest_first(&self) -> Vec<RecentError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{KEPT, MESSAGE_BYTES, Recent, Source};
+
+    #[test]
+    fn only_the_newest_errors_are_kept_and_long_messages_are_cut_between_characters() {
+        let recent = Recent::default();
+        for number in 0..KEPT + 3 {
+            recent.add(Source::Guest, "g", "trap", number);
+        }
+        recent.add(Source::Upstream, "u", "connect", "ä".repeat(MESSAGE_BYTES));
+        let errors = recent.newest_first();
+        assert_eq!(errors.len(), KEPT);
+        assert_eq!(errors[0].message, "ä".repeat(MESSAGE_BYTES / 2));
+        assert_eq!(errors.last().map(|error| error.message.as_str()), Some("4"));
+    }
+
+    #[test]
+    fn an_error_that_comes_again_is_the_newest_again_and_pushes_nothing_out() {
+        let recent = Recent::default();
+        for message in ["a", "b", "a", "a"] {
+            recent.add(Source::Guest, "g", "trap", message);
+        }
+        recent.add(Source::Guest, "h", "trap", "b");
+        let errors = recent.newest_first();
+        let told: Vec<_> = errors.iter().map(|error| (&*error.name, &*error.message, error.times)).collect();
+        assert_eq!(told, [("h", "b", 1), ("g", "a", 3), ("g", "b", 1)]);
+    }
+}

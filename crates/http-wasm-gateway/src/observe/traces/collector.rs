@@ -1,0 +1,84 @@
+//! The way to the collector: a client of ours, so that no second HTTP stack is built in.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
+use tokio::runtime::Handle;
+
+use crate::error::Causes;
+
+/// The longest answer that is read; collectors say little.
+const MAX_ANSWER_BYTES: usize = 64 * 1024;
+
+/// Sends on the runtime's own threads: the exporter's thread is none of them.
+#[derive(Debug)]
+pub(super) struct Collector {
+    runtime: Handle,
+    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    timeout: Duration,
+    /// A failure was reported, and nothing got through since.
+    failing: Arc<AtomicBool>,
+}
+
+impl Collector {
+    pub(super) fn new(timeout: Duration) -> Self {
+        let connector = HttpsConnectorBuilder::new().with_webpki_roots().https_or_http();
+        let client = Client::builder(TokioExecutor::new()).build(connector.enable_http1().build());
+        Self { runtime: Handle::current(), client, timeout, failing: Arc::default() }
+    }
+}
+
+/// Written out, for the trait's macro is no dependency of ours.
+impl HttpClient for Collector {
+    fn send_bytes<'a, 'b>(
+        &'a self,
+        request: Request<Bytes>,
+    ) -> Pin<Box<dyn Future<Output = Result<Response<Bytes>, HttpError>> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        let (client, timeout, failing) = (self.client.clone(), self.timeout, self.failing.clone());
+        let sending = self.runtime.spawn(async move {
+            let result = tokio::time::timeout(timeout, send(&client, request)).await;
+            let result = result.unwrap_or_else(|_| Err("it did not answer in time".into()));
+            report(&result, &failing);
+            result
+        });
+        Box::pin(async move { sending.await? })
+    }
+}
+
+async fn send(
+    client: &Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    request: Request<Bytes>,
+) -> Result<Response<Bytes>, HttpError> {
+    let (head, body) = client.request(request.map(Full::new)).await?.into_parts();
+    let body = Limited::new(body, MAX_ANSWER_BYTES).collect().await?;
+    Ok(Response::from_parts(head, body.to_bytes()))
+}
+
+/// Reports the first of failures in a row.
+fn report(result: &Result<Response<Bytes>, HttpError>, failing: &AtomicBool) {
+    let fault = match result {
+        Ok(response) if response.status().is_success() => None,
+        Ok(response) => Some(format!("it answers {}", response.status())),
+        Err(error) => Some(Causes(&**error).to_string()),
+    };
+    let failed_before = failing.swap(fault.is_some(), Ordering::Relaxed);
+    match fault {
+        Some(fault) if !failed_before => {
+            tracing::warn!("the collector of traces takes none: {fault}; traces are lost until it does");
+        }
+        None if failed_before => tracing::info!("the collector takes traces again"),
+        _ => {}
+    }
+}

@@ -1,0 +1,114 @@
+//! Traces, sent to a collector over OTLP.
+//!
+//! A request's spans are made when it is over, of what was noted on its way: that costs little meanwhile, and their times are those that
+//! the access log and the metrics tell.
+
+mod collector;
+mod context;
+mod spans;
+mod words;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_otlp::{SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use opentelemetry_sdk::Resource;
+use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanProcessor as _};
+
+use self::collector::Collector;
+use self::spans::spans;
+use super::{Observe, RequestOutcome};
+use crate::config;
+use crate::error::StartError;
+
+pub(crate) use self::context::TraceContext;
+pub use self::words::GuestWords;
+pub(super) use self::words::{Said, hearing};
+
+/// How long spans wait to be sent together.
+const DELAY: Duration = Duration::from_secs(1);
+
+/// How long the collector may take.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The path that OTLP over HTTP has for traces.
+const TRACES_PATH: &str = "/v1/traces";
+
+/// Sends the spans of requests that are over.
+pub(crate) struct Traces {
+    sample_ratio: f64,
+    scope: InstrumentationScope,
+    processor: Arc<BatchSpanProcessor>,
+}
+
+impl Traces {
+    /// Begins to send to the collector. It need not be there: what can't be sent is reported and lost.
+    pub(crate) fn start(config: &config::Telemetry) -> Result<Arc<Self>, StartError> {
+        let exporter = SpanExporter::builder()
+            .with_http()
+            .with_http_client(Collector::new(TIMEOUT))
+            .with_endpoint(traces_url(&config.otlp_endpoint))
+            .with_timeout(TIMEOUT)
+            .build()
+            .map_err(|error| StartError::System(format!("cannot send traces: {error}")))?;
+        let batches = BatchConfigBuilder::default().with_scheduled_delay(DELAY).build();
+        let mut processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
+        let version = env!("CARGO_PKG_VERSION");
+        let resource = Resource::builder()
+            .with_service_name(config.service_name.clone())
+            .with_attribute(KeyValue::new("service.version", version))
+            .build();
+        processor.set_resource(&resource);
+        let scope = InstrumentationScope::builder(env!("CARGO_PKG_NAME")).with_version(version).build();
+        Ok(Arc::new(Self { sample_ratio: config.sample_ratio, scope, processor: Arc::new(processor) }))
+    }
+
+    /// The place of a request in its trace, which its header fields say afterwards.
+    pub(super) fn begin(&self, headers: &mut HeaderMap) -> TraceContext {
+        TraceContext::begin(headers, self.sample_ratio)
+    }
+
+    /// Ends when all spans until now are sent, or the collector took too long.
+    pub(super) async fn flush(&self) {
+        let processor = self.processor.clone();
+        // What could not be sent was reported where it was tried.
+        let _ = tokio::task::spawn_blocking(move || processor.force_flush()).await;
+    }
+}
+
+impl Observe for Traces {
+    fn finished(&self, outcome: &RequestOutcome) {
+        if let Some(trace) = outcome.trace.as_ref().filter(|trace| trace.is_sampled()) {
+            for span in spans(trace, outcome, &self.scope) {
+                self.processor.on_end(span);
+            }
+        }
+    }
+}
+
+/// The URL for traces: the configured one is that of the collector, unless it is that already.
+fn traces_url(endpoint: &str) -> String {
+    let endpoint = endpoint.trim_end_matches('/');
+    if endpoint.ends_with(TRACES_PATH) { endpoint.to_owned() } else { format!("{endpoint}{TRACES_PATH}") }
+}
+
+impl fmt::Debug for Traces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Traces").field("sample_ratio", &self.sample_ratio).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::traces_url;
+
+    #[test]
+    fn the_path_for_traces_follows_a_collectors_url_once() {
+        for endpoint in ["http://h:4318", "http://h:4318/", "http://h:4318/v1/traces"] {
+            assert_eq!(traces_url(endpoint), "http://h:4318/v1/traces");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! A gateway that serves, and a client.
+
+use std::net::SocketAddr;
+
+use http::{Method, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use http_wasm_gateway::Gateway;
+use hyper::body::Bytes;
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
+
+use crate::files::Files;
+
+/// A guest that traps when the path ends in "trap" (its last byte is `p`), answers when it ends in `a`, and lets through the rest.
+pub(crate) const JUDGES: &str = r#"(module
+  (import "http_handler" "get_uri" (func $uri (param i32 i32) (result i32)))
+  (import "http_handler" "log" (func $log (param i32 i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 1024) "judging")
+  (func (export "handle_request") (result i64) (local $last i32)
+    (call $log (i32.const 0) (i32.const 1024) (i32.const 7))
+    (local.set $last (i32.load8_u (i32.sub (call $uri (i32.const 0) (i32.const 512)) (i32.const 1))))
+    (if (i32.eq (local.get $last) (i32.const 0x70)) (then unreachable))
+    (i64.extend_i32_u (i32.ne (local.get $last) (i32.const 0x61))))
+  (func (export "handle_response") (param i32 i32)))"#;
+
+/// A gateway that serves until it is dropped.
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    pub(crate) admin: Option<SocketAddr>,
+    pub(crate) files: Files,
+    client: Client<HttpConnector, Full<Bytes>>,
+    _task: JoinSet<()>,
+}
+
+impl Served {
+    /// By this configuration, to which `listen` is added. The guest [`JUDGES`] is in `judges.wat`,
+    /// and `broken.wat` is none.
+    pub(crate) async fn start(text: &str) -> Self {
+        Self::start_with(text, |gateway, _| gateway).await
+    }
+
+    pub(crate) async fn start_with(text: &str, prepare: impl FnOnce(Gateway, &Files) -> Gateway) -> Self {
+        let files = Files::new();
+        files.write("judges.wat", JUDGES);
+        files.write("broken.wat", "(module)");
+        let text = format!("listen = ['127.0.0.1:0']\n{text}");
+        let config = files.load(&text).unwrap_or_else(|faults| panic!("{faults}"));
+        let gateway = Gateway::build(config).await.expect("the gateway can be built");
+        let gateway = prepare(gateway, &files);
+        let admin = gateway.admin_address();
+        let (tell, told) = oneshot::channel();
+        let mut task = JoinSet::new();
+        task.spawn(async move {
+            let serving = gateway.serve(|addresses| tell.send(addresses[0]).expect("the test waits"));
+            serving.await.expect("the gateway can serve");
+        });
+        let address = told.await.expect("the gateway gets ready");
+        let client = Client::builder(TokioExecutor::new()).build_http();
+        Self { address, admin, files, client, _task: task }
+    }
+
+    /// Sends a request to the gateway.
+    pub(crate) async fn send(&self, request: http::request::Builder, body: &str) -> Response<String> {
+        let uri = format!("http://{}{}", self.address, request.uri_ref().expect("a path"));
+        self.call(request.uri(uri), body).await
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Response<String> {
+        self.send(Request::get(path), "").await
+    }
+
+    /// Asks the admin listener.
+    pub(crate) async fn ask(&self, method: Method, path: &str) -> Response<String> {
+        self.ask_with(Request::builder().method(method).uri(path)).await
+    }
+
+    pub(crate) async fn ask_with(&self, request: http::request::Builder) -> Response<String> {
+        let admin = self.admin.expect("an [admin] section");
+        let uri = format!("http://{admin}{}", request.uri_ref().expect("a path"));
+        self.call(request.uri(uri), "").await
+    }
+
+    /// `/status`, once `wanted` says that it is there: what is told of a request is told just after its last byte.
+    pub(crate) async fn status_with(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        loop {
+            let answer = self.ask(Method::GET, "/status").await;
+            let status = serde_json::from_str(answer.body()).expect("the status is JSON");
+            if wanted(&status) {
+                return status;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn call(&self, request: http::request::Builder, body: &str) -> Response<String> {
+        let request = request.body(Full::from(body.to_owned())).expect("a request");
+        let (head, body) = self.client.request(request).await.expect("an answer").into_parts();
+        let bytes = body.collect().await.expect("the whole body").to_bytes();
+        Response::from_parts(head, String::from_utf8(bytes.to_vec()).expect("text"))
+    }
+}
