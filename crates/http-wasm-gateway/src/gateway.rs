@@ -38,7 +38,7 @@ pub(crate) struct Core {
     routes: Routes,
     /// Requests that may still come in. Each may hold an instance of each guest, and those have no cap of their own.
     free: Semaphore,
-    watchers: Watchers,
+    watchers: Arc<Watchers>,
 }
 
 impl Gateway {
@@ -101,15 +101,17 @@ impl Gateway {
         let system = |what: &str, error| StartError::System(format!("cannot {what}: {}", plain(&error)));
         let signals = Signals::install().map_err(|error| system("handle signals", error))?;
         let listeners = Listeners::bind(&self.config.listen).await?;
-        let _stages = match self.monitor {
-            Some(monitor) => Some(stages(monitor).map_err(|error| system("handle signals", error))?),
-            None => None,
-        };
+        let _watching = self.watch().map_err(|error| system("handle signals", error))?;
         ready(&listeners.addresses().map_err(|error| system("tell the address", error))?);
-        let _reopening = reopening(&self.core).map_err(|error| system("handle signals", error))?;
         listeners.serve(self.core.clone(), signals, self.config.server.drain_timeout.0).await;
         self.core.watchers.flush().await;
         Ok(())
+    }
+
+    /// What goes on for operators' sake while requests are served. It ends when it is dropped.
+    fn watch(&self) -> io::Result<[JoinSet<()>; 2]> {
+        let stages = self.monitor.as_ref().map(Monitor::follow_stages).transpose()?;
+        Ok([stages.unwrap_or_default(), self.core.watchers.reopen_at_hangup()?])
     }
 }
 
@@ -117,42 +119,6 @@ impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway").field("config", &self.config).finish_non_exhaustive()
     }
-}
-
-/// Tells the monitor that requests are taken, and then, when a signal comes, that no more are. Ends when dropped.
-fn stages(monitor: Arc<Monitor>) -> io::Result<JoinSet<()>> {
-    let mut signals = Signals::install()?;
-    monitor.ready();
-    let mut task = JoinSet::new();
-    task.spawn(async move {
-        signals.recv().await;
-        monitor.draining();
-    });
-    Ok(task)
-}
-
-/// Has log files opened again at each SIGHUP. Ends when dropped.
-#[cfg(unix)]
-fn reopening(core: &Arc<Core>) -> io::Result<JoinSet<()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-
-    let mut task = JoinSet::new();
-    // Without logs the signal keeps its meaning, which is to end the process.
-    if core.watchers.have_files() {
-        let (mut hangup, core) = (signal(SignalKind::hangup())?, core.clone());
-        task.spawn(async move {
-            while hangup.recv().await.is_some() {
-                core.watchers.reopen();
-            }
-        });
-    }
-    Ok(task)
-}
-
-/// There is no such signal.
-#[cfg(not(unix))]
-fn reopening(_: &Arc<Core>) -> io::Result<JoinSet<()>> {
-    Ok(JoinSet::new())
 }
 
 /// The engine of a configuration: with a slot for each request that may be there, and the memory that its guests may have,

@@ -1,16 +1,19 @@
 //! What is noted about the process as a whole: it outlives configurations.
 
 use std::fmt;
+use std::io;
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 use http_wasm_tower::Observer;
+use tokio::task::JoinSet;
 
 use super::active::{Active, Configured, Stage};
 use super::metrics::Metrics;
 use super::recent::{Recent, Source};
 use super::{Observe, RequestOutcome};
+use crate::signals::Signals;
 
 /// All that operators can ask about, kept up to date by the gateway.
 pub(crate) struct Monitor {
@@ -67,14 +70,16 @@ impl Monitor {
         }
     }
 
-    /// Connections are accepted.
-    pub(crate) fn ready(&self) {
+    /// Connections are accepted from now on, until a signal comes. Follows for as long as the result is kept.
+    pub(crate) fn follow_stages(self: &Arc<Self>) -> io::Result<JoinSet<()>> {
+        let mut signals = Signals::install()?;
         self.active.enter(Stage::Ready);
-    }
-
-    /// No new connections are accepted.
-    pub(crate) fn draining(&self) {
-        self.active.enter(Stage::Draining);
+        let (active, mut task) = (self.active.clone(), JoinSet::new());
+        task.spawn(async move {
+            signals.recv().await;
+            active.enter(Stage::Draining);
+        });
+        Ok(task)
     }
 }
 
