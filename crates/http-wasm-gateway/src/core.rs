@@ -18,11 +18,11 @@ pub(crate) struct Core {
     /// What requests are answered by from now on. Each keeps the one that it began with.
     generation: ArcSwap<Generation>,
     in_flight: AtomicU32,
-    watchers: Watchers,
+    watchers: Arc<Watchers>,
 }
 
 impl Core {
-    pub(crate) fn new(generation: Generation, watchers: Watchers) -> Self {
+    pub(crate) fn new(generation: Generation, watchers: Arc<Watchers>) -> Self {
         Self { generation: ArcSwap::from_pointee(generation), in_flight: AtomicU32::new(0), watchers }
     }
 

@@ -1,10 +1,8 @@
 //! What each path answers.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
 use super::page;
@@ -16,28 +14,54 @@ const JSON: &str = "application/json";
 
 type Answer = Response<Full<Bytes>>;
 
+/// What there is to ask for.
+enum Resource {
+    Livez,
+    Readyz,
+    Metrics,
+    Status,
+    Reload,
+    /// A file of the page: its media type and content.
+    File(&'static str, &'static str),
+}
+
+impl Resource {
+    fn at(path: &str) -> Option<Self> {
+        match path {
+            "/livez" => Some(Self::Livez),
+            "/readyz" => Some(Self::Readyz),
+            "/metrics" => Some(Self::Metrics),
+            "/status" => Some(Self::Status),
+            "/reload" => Some(Self::Reload),
+            _ => page::asset(path).map(|(content_type, bytes)| Self::File(content_type, bytes)),
+        }
+    }
+
+    /// The methods that do something here, as `Allow` lists them.
+    fn methods(&self) -> &'static str {
+        match self {
+            Self::Reload => "POST",
+            _ => "GET, HEAD",
+        }
+    }
+}
+
 /// The answer to an operator's request. Request bodies mean nothing here.
-pub(super) async fn respond<B>(request: &Request<B>, monitor: &Arc<Monitor>) -> Answer {
-    let path = request.uri().path();
-    let allowed = match path {
-        "/reload" => &[Method::POST][..],
-        _ => &[Method::GET, Method::HEAD],
-    };
-    let mut answer = match path {
-        _ if page::asset(path).is_none() && !is_known(path) => text(StatusCode::NOT_FOUND, "not found\n"),
-        _ if !allowed.contains(request.method()) => not_allowed(allowed),
-        "/livez" => text(StatusCode::OK, "alive\n"),
-        "/readyz" => readyz(monitor.active.stage()),
-        "/metrics" => content(StatusCode::OK, CONTENT_TYPE, monitor.metrics.encode()),
-        "/status" => status(monitor),
-        "/reload" if is_cross_site(request.headers()) => {
+pub(super) async fn respond<B>(request: &Request<B>, monitor: &Monitor) -> Answer {
+    let mut answer = match Resource::at(request.uri().path()) {
+        None => text(StatusCode::NOT_FOUND, "not found\n"),
+        Some(resource) if !resource.methods().split(", ").any(|method| *request.method() == *method) => {
+            not_allowed(resource.methods())
+        }
+        Some(Resource::Livez) => text(StatusCode::OK, "alive\n"),
+        Some(Resource::Readyz) => readyz(monitor.active.stage()),
+        Some(Resource::Metrics) => content(StatusCode::OK, CONTENT_TYPE, monitor.metrics.encode()),
+        Some(Resource::Status) => status(monitor),
+        Some(Resource::Reload) if is_cross_site(request.headers()) => {
             text(StatusCode::FORBIDDEN, "other sites may not have the configuration read again\n")
         }
-        "/reload" => reload(monitor).await,
-        _ => page::asset(path).map_or_else(
-            || text(StatusCode::NOT_FOUND, "not found\n"),
-            |(content_type, bytes)| content(StatusCode::OK, content_type, bytes),
-        ),
+        Some(Resource::Reload) => reload(monitor).await,
+        Some(Resource::File(content_type, bytes)) => content(StatusCode::OK, content_type, bytes),
     };
     for (name, value) in [
         (header::CACHE_CONTROL, "no-store"),
@@ -48,10 +72,6 @@ pub(super) async fn respond<B>(request: &Request<B>, monitor: &Arc<Monitor>) -> 
         answer.headers_mut().insert(name, HeaderValue::from_static(value));
     }
     answer
-}
-
-fn is_known(path: &str) -> bool {
-    matches!(path, "/livez" | "/readyz" | "/metrics" | "/status" | "/reload")
 }
 
 fn readyz(stage: Stage) -> Answer {
@@ -72,7 +92,7 @@ fn status(monitor: &Monitor) -> Answer {
     }
 }
 
-async fn reload(monitor: &Arc<Monitor>) -> Answer {
+async fn reload(monitor: &Monitor) -> Answer {
     match monitor.reload().await {
         None => text(StatusCode::NOT_IMPLEMENTED, "this gateway can't read its configuration again\n"),
         Some(Ok(())) => text(StatusCode::OK, "the configuration was read again and is in use\n"),
@@ -96,10 +116,9 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
     }
 }
 
-fn not_allowed(allowed: &[Method]) -> Answer {
+fn not_allowed(allowed: &'static str) -> Answer {
     let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "this method does nothing here\n");
-    let allow = if allowed.contains(&Method::POST) { "POST" } else { "GET, HEAD" };
-    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allow));
+    answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     answer
 }
 

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::{Request, Response};
 use tracing::Instrument as _;
@@ -16,7 +17,10 @@ use crate::config::Config;
 use crate::error::StartError;
 use crate::listener::Client;
 
-/// All that watch requests.
+/// How long the process's end may be held up by what is left to write.
+const FLUSH_LIMIT: Duration = Duration::from_secs(3);
+
+/// All that watch requests. They outlive configurations, as the monitor does.
 pub(crate) struct Watchers {
     observers: Arc<[Arc<dyn Observe>]>,
     request_ids: Option<RequestIds>,
@@ -30,7 +34,7 @@ impl Watchers {
         config: &Config,
         monitor: Option<&Arc<Monitor>>,
         mut observers: Vec<Arc<dyn Observe>>,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Arc<Self>, StartError> {
         let access_log = config.access_log.as_ref().map(AccessLog::open).transpose()?;
         observers.extend(monitor.cloned().map(|monitor| monitor as Arc<dyn Observe>));
         observers.extend(access_log.clone().map(|log| log as Arc<dyn Observe>));
@@ -39,7 +43,7 @@ impl Watchers {
         // A log has a use for names even if nothing is said about them.
         let named = config.request_id.is_some() || config.access_log.is_some();
         let request_ids = named.then(|| RequestIds::new(&config.request_id.clone().unwrap_or_default()));
-        Ok(Self { observers: observers.into(), request_ids, access_log, traces })
+        Ok(Arc::new(Self { observers: observers.into(), request_ids, access_log, traces }))
     }
 
     /// Begins to watch a request. None when nobody wants to know.
@@ -78,8 +82,16 @@ impl Watchers {
         }
     }
 
-    /// Ends when all that was noted until now is where it belongs.
+    /// Ends when all that was noted until now is where it belongs, or that takes too long.
     pub(crate) async fn flush(&self) {
+        if tokio::time::timeout(FLUSH_LIMIT, self.flush_all()).await.is_err() {
+            tracing::warn!(
+                "the end of the access log or of traces may be lost: it could not be written in time"
+            );
+        }
+    }
+
+    async fn flush_all(&self) {
         if let Some(log) = &self.access_log {
             log.flush().await;
         }

@@ -1,8 +1,5 @@
 //! The admin listener.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use http::{Method, Request, StatusCode};
 
 use crate::served::Served;

@@ -15,7 +15,7 @@ pub(super) struct Process;
 
 impl Collector for Process {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let wanted = ProcessRefreshKind::nothing().with_memory().with_cpu();
+        let wanted = ProcessRefreshKind::nothing().without_tasks().with_memory().with_cpu();
         let Some(now) = ask(wanted, Numbers::of) else { return Ok(()) };
         let to = &mut encoder;
         let cpu = ConstCounter::new(now.cpu_millis as f64 / 1000.0);
@@ -60,7 +60,7 @@ impl Collector for Process {
 
 /// The resident memory of this process in bytes, if the system tells.
 pub(crate) fn resident_memory() -> Option<u64> {
-    ask(ProcessRefreshKind::nothing().with_memory(), sysinfo::Process::memory)
+    ask(ProcessRefreshKind::nothing().without_tasks().with_memory(), sysinfo::Process::memory)
 }
 
 struct Numbers {
