@@ -2,7 +2,6 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -16,7 +15,7 @@ use crate::body::{BoxBody, empty};
 use crate::config::{self, Config};
 use crate::error::{StartError, plain};
 use crate::guests::{self, Loaded};
-use crate::listener::{Answer, Client, Listeners};
+use crate::listener::{Answer, Bound, Client, Listeners};
 use crate::observe::{Exchange, Observe, observed};
 use crate::proxy::{Proxy, remove_nominated};
 use crate::route::{Handler, Route, Routes, handler};
@@ -64,7 +63,7 @@ impl Gateway {
     ///
     /// # Errors
     /// When the system refuses an address or something else that is needed to begin.
-    pub async fn serve(self, ready: impl FnOnce(&[SocketAddr])) -> Result<(), StartError> {
+    pub async fn serve(self, ready: impl FnOnce(&[Bound])) -> Result<(), StartError> {
         let system = |what: &str, error| StartError::System(format!("cannot {what}: {}", plain(&error)));
         let signals = Signals::install().map_err(|error| system("handle signals", error))?;
         let listeners = Listeners::bind(&self.config.listen).await?;

@@ -17,4 +17,5 @@ mod tls;
 
 pub use self::error::{StartError, plain};
 pub use self::gateway::Gateway;
+pub use self::listener::Bound;
 pub use self::proxy::UpstreamUrl;

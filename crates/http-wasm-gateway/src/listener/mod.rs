@@ -1,4 +1,4 @@
-//! Where clients come in: HTTP/1.1 and HTTP/2 (prior knowledge) on each address, with a graceful end.
+//! Where clients come in: HTTP/1.1 and HTTP/2 on each address, over TLS or not, with a graceful end.
 
 mod activity;
 mod body;
@@ -6,7 +6,10 @@ mod check;
 mod connection;
 mod framing;
 mod request;
+mod source;
+mod tls;
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,8 +22,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use self::connection::Connections;
+use self::source::Sources;
+use self::tls::{AllCertificates, Tls};
 use crate::body::BoxBody;
-use crate::config::{ClientLimits, Listen, ListenEntry, ListenHttp, Located, ProxyProtocol};
+use crate::config::{ClientLimits, Listen, ListenEntry, ListenHttp, Located};
 use crate::error::StartError;
 use crate::signals::Signals;
 
@@ -47,13 +52,34 @@ pub(crate) trait Answer: Send + Sync + 'static {
 
 /// Addresses that are listened on, whose connections nobody has accepted yet.
 #[derive(Debug)]
-pub(crate) struct Listeners(Vec<Listener>);
+pub(crate) struct Listeners {
+    listeners: Vec<Listener>,
+}
 
 #[derive(Debug)]
 struct Listener {
     socket: TcpListener,
+    /// As it was configured.
+    address: String,
+    tls: Option<Tls>,
     http: ListenHttp,
     limits: Arc<ClientLimits>,
+    sources: Arc<Sources>,
+}
+
+/// An address that is listened on. Shown as the URL of a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Bound {
+    /// With the port that the system chose if it was asked to.
+    pub addr: SocketAddr,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.addr)
+    }
 }
 
 impl Listeners {
@@ -63,24 +89,38 @@ impl Listeners {
         for listen in listen {
             bound.push(Listener::bind(listen).await?);
         }
-        Ok(Self(bound))
+        Ok(Self { listeners: bound })
     }
 
-    /// The addresses, with the ports that the system chose where it was asked to.
-    pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.0.iter().map(|listener| listener.socket.local_addr()).collect()
+    /// The addresses.
+    pub(crate) fn addresses(&self) -> io::Result<Vec<Bound>> {
+        let bound = |listener: &Listener| {
+            Ok(Bound { addr: listener.socket.local_addr()?, tls: listener.tls.is_some() })
+        };
+        self.listeners.iter().map(bound).collect()
+    }
+
+    /// The certificates, to be replaced while the listeners serve.
+    pub(crate) fn certificates(&self) -> AllCertificates {
+        let with_tls = self
+            .listeners
+            .iter()
+            .filter_map(|listener| Some((listener.address.clone(), listener.tls.as_ref()?.certificates())));
+        AllCertificates(with_tls.collect())
     }
 
     /// Serves until a signal comes; then accepts no more and lets running requests finish, for `limit` at most or until a
     /// second signal comes. Upgraded connections are no requests any more: they end with the process.
     pub(crate) async fn serve(self, answer: Arc<impl Answer>, mut signals: Signals, limit: Duration) {
         let (stop, closing) = watch::channel(false);
+        let certificates = self.certificates();
         {
-            let accepting =
-                self.0.into_iter().map(|listener| listener.accept_all(answer.clone(), closing.clone()));
+            let accepting = self.listeners.into_iter();
+            let accepting = accepting.map(|listener| listener.accept_all(answer.clone(), closing.clone()));
             tokio::select! {
                 () = signals.recv() => {}
                 _ = join_all(accepting) => {}
+                () = certificates.watch() => {}
             }
         }
         drop(closing);
@@ -91,25 +131,25 @@ impl Listeners {
 impl Listener {
     async fn bind(listen: &Listen) -> Result<Self, StartError> {
         let address = &listen.address;
-        let unsupported =
-            [(listen.tls.is_some(), "tls"), (listen.proxy_protocol != ProxyProtocol::Off, "proxy_protocol")];
-        if let Some((_, setting)) = unsupported.into_iter().find(|(used, _)| *used) {
-            return Err(StartError::System(format!("{}: `{setting}` can't be served yet", address.value)));
-        }
+        let tls = listen.tls.as_ref().map(|tls| Tls::new(tls, listen.http)).transpose();
+        let tls = tls.map_err(|reason| StartError::System(format!("{}: {reason}", address.value)))?;
         let socket = TcpListener::bind(address.as_str()).await;
         let socket = socket.map_err(|source| StartError::Listen { address: address.to_string(), source })?;
-        Ok(Self { socket, http: listen.http, limits: Arc::new(listen.limits.clone()) })
+        let limits = Arc::new(listen.limits.clone());
+        let sources =
+            Sources { trusted: listen.trusted_proxies.clone(), proxy_protocol: listen.proxy_protocol };
+        let sources = Arc::new(sources);
+        Ok(Self { socket, address: address.to_string(), tls, http: listen.http, limits, sources })
     }
 
     /// Accepts connections for as long as it is polled. When there are as many as there may be, others wait with the system.
     async fn accept_all(self, answer: Arc<impl Answer>, closing: watch::Receiver<bool>) {
-        let Self { socket, http, limits } = self;
+        let Self { socket, tls, http, limits, sources, .. } = self;
         let places = Arc::new(Semaphore::new(limits.max_connections.get() as usize));
-        let connections = Connections { answer, http, limits, closing };
+        let connections = Connections { answer, tls, http, limits, sources, closing };
         while let Ok(place) = places.clone().acquire_owned().await {
             let (stream, peer) = accept(&socket).await;
-            let client = Client { addr: peer, tls: false };
-            let connection = connections.clone().serve(stream, client, Instant::now(), place);
+            let connection = connections.clone().serve(stream, peer, Instant::now(), place);
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%peer, error, "connection ended");

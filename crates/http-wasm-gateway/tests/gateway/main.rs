@@ -6,4 +6,6 @@ mod full;
 mod limits;
 mod limits_http2;
 mod smuggling;
+mod source;
 mod support;
+mod tls;
