@@ -7,6 +7,7 @@ mod config;
 mod guests;
 mod proxy;
 mod shutdown;
+mod sockets;
 mod streaming;
 mod support;
 mod tck;

@@ -5,8 +5,11 @@ mod body;
 mod check;
 mod connection;
 mod framing;
+mod inherited;
 mod request;
 mod source;
+#[cfg(unix)]
+mod successor;
 mod tls;
 
 use std::fmt;
@@ -22,11 +25,14 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use self::connection::Connections;
+use self::inherited::Inherited;
 use self::source::Sources;
+#[cfg(unix)]
+use self::successor::Successor;
 use self::tls::{AllCertificates, Tls};
 use crate::body::BoxBody;
 use crate::config::{ClientLimits, Listen, ListenEntry, ListenHttp, Located};
-use crate::error::StartError;
+use crate::error::{StartError, plain};
 use crate::signals::Signals;
 
 /// Pause after an accept that failed for want of something, file descriptors as a rule.
@@ -54,6 +60,8 @@ pub(crate) trait Answer: Send + Sync + 'static {
 #[derive(Debug)]
 pub(crate) struct Listeners {
     listeners: Vec<Listener>,
+    #[cfg(unix)]
+    successor: Successor,
 }
 
 #[derive(Debug)]
@@ -83,13 +91,23 @@ impl fmt::Display for Bound {
 }
 
 impl Listeners {
-    /// Binds all addresses, or none.
+    /// Binds all addresses, or none. Sockets that were handed to this process are used where they fit.
     pub(crate) async fn bind(listen: &[Located<ListenEntry>]) -> Result<Self, StartError> {
+        let mut inherited = Inherited::take()
+            .map_err(|error| StartError::System(format!("LISTEN_FDS: {}", plain(&error))))?;
         let mut bound = Vec::with_capacity(listen.len());
         for listen in listen {
-            bound.push(Listener::bind(listen).await?);
+            bound.push(Listener::bind(listen, &mut inherited).await?);
         }
-        Ok(Self { listeners: bound })
+        #[cfg(unix)]
+        let successor = Successor::new(bound.iter().map(|listener| &listener.socket)).map_err(|error| {
+            StartError::System(format!("cannot prepare for a successor: {}", plain(&error)))
+        })?;
+        Ok(Self {
+            listeners: bound,
+            #[cfg(unix)]
+            successor,
+        })
     }
 
     /// The addresses.
@@ -109,16 +127,25 @@ impl Listeners {
         AllCertificates(with_tls.collect())
     }
 
-    /// Serves until a signal comes; then accepts no more and lets running requests finish, for `limit` at most or until a
-    /// second signal comes. Upgraded connections are no requests any more: they end with the process.
+    /// Serves until a signal comes, or a successor serves in its place; then accepts no more and lets running requests finish, for `limit` at
+    /// most or until a second signal comes. Upgraded connections are no requests any more: they end with the process.
     pub(crate) async fn serve(self, answer: Arc<impl Answer>, mut signals: Signals, limit: Duration) {
         let (stop, closing) = watch::channel(false);
         let certificates = self.certificates();
+        inherited::announce();
         {
+            // It has sockets of its own, and goes with the listeners: once the last is closed, connections are refused.
+            #[cfg(unix)]
+            let mut successor = self.successor;
+            #[cfg(unix)]
+            let succeeded = successor.ready();
+            #[cfg(not(unix))]
+            let succeeded = std::future::pending();
             let accepting = self.listeners.into_iter();
             let accepting = accepting.map(|listener| listener.accept_all(answer.clone(), closing.clone()));
             tokio::select! {
                 () = signals.recv() => {}
+                () = succeeded => {}
                 _ = join_all(accepting) => {}
                 () = certificates.watch() => {}
             }
@@ -129,11 +156,14 @@ impl Listeners {
 }
 
 impl Listener {
-    async fn bind(listen: &Listen) -> Result<Self, StartError> {
+    async fn bind(listen: &Listen, inherited: &mut Inherited) -> Result<Self, StartError> {
         let address = &listen.address;
         let tls = listen.tls.as_ref().map(|tls| Tls::new(tls, listen.http)).transpose();
         let tls = tls.map_err(|reason| StartError::System(format!("{}: {reason}", address.value)))?;
-        let socket = TcpListener::bind(address.as_str()).await;
+        let socket = match inherited.claim(address).await {
+            Ok(None) => TcpListener::bind(address.as_str()).await,
+            claimed => claimed.and_then(|socket| socket.ok_or_else(|| io::ErrorKind::NotFound.into())),
+        };
         let socket = socket.map_err(|source| StartError::Listen { address: address.to_string(), source })?;
         let limits = Arc::new(listen.limits.clone());
         let sources =
