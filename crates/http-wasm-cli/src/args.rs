@@ -28,7 +28,8 @@ pub(crate) enum CommandArgs {
     /// Serve guests in front of a backend
     ///
     /// HTTP/1.1 and HTTP/2 (prior knowledge) share one port. SIGINT and SIGTERM stop accepting, let what runs
-    /// finish, and exit with 0.
+    /// finish, and exit with 0. SIGUSR2 does so too once the same command, started again, serves on the same sockets. Sockets from systemd are
+    /// taken where they fit.
     Serve(ServeArgs),
     /// Check a configuration file, or print its schema
     Config(ConfigArgs),

@@ -1,9 +1,10 @@
 //! `http-wasm serve`: the gateway.
 
 use std::io::Write as _;
+
 use std::net::SocketAddr;
 
-use http_wasm_gateway::Gateway;
+use http_wasm_gateway::{Endpoint, Gateway};
 
 use crate::config::Serve;
 use crate::failure::Failure;
@@ -21,16 +22,15 @@ pub(crate) async fn run(serve: Serve) -> Result<(), Failure> {
 
 /// A ready line for each address, one for that of operators, and for the embedded example how to see it at work. Nobody may be reading, which is no reason to
 /// stop.
-fn announce(addresses: &[SocketAddr], admin: Option<SocketAddr>, welcome: bool) {
-    let mut text: String =
-        addresses.iter().map(|address| format!("listening on http://{address}\n")).collect();
+fn announce(addresses: &[Endpoint], admin: Option<SocketAddr>, welcome: bool) {
+    let mut text: String = addresses.iter().map(|address| format!("listening on {address}\n")).collect();
     text.extend(admin.map(|address| format!("status and metrics at http://{address}\n")));
     if let Some(address) = addresses.first().filter(|_| welcome) {
         text += &format!(
             "\nThe embedded example guest (guests/welcome) stands in front of a backend that echoes requests. Try:\n\n  \
-             curl -i http://{address}/hello           # answered by the guest\n  \
-             curl -i http://{address}/admin           # rejected by the guest\n  \
-             curl -i 'http://{address}/v1/users?a=b'  # rewritten by the guest, answered by the backend\n\n"
+             curl -i {address}/hello           # answered by the guest\n  \
+             curl -i {address}/admin           # rejected by the guest\n  \
+             curl -i '{address}/v1/users?a=b'  # rewritten by the guest, answered by the backend\n\n"
         );
     }
     let mut out = std::io::stdout().lock();

@@ -7,13 +7,16 @@ use std::sync::Arc;
 
 use http_wasm_tower::Engine;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
+use tokio::net::TcpListener;
 
 use crate::admin::Admin;
 use crate::config::Config;
 use crate::core::Core;
 use crate::error::{StartError, plain};
 use crate::generation::Generation;
-use crate::listener::Listeners;
+#[cfg(unix)]
+use crate::listener::Successor;
+use crate::listener::{Endpoint, Inherited, Listeners, announce};
 use crate::observe::{Monitor, Observe, Watchers};
 use crate::reload::{Reloader, Source, follow};
 use crate::signals::{Hangup, Signals};
@@ -25,6 +28,7 @@ pub struct Gateway {
     admin: Option<Admin>,
     machine: Machine,
     source: Source,
+    inherited: Inherited,
 }
 
 /// What generations are made on.
@@ -51,9 +55,11 @@ impl Gateway {
         config: Config,
         observers: Vec<Arc<dyn Observe>>,
     ) -> Result<Self, StartError> {
+        let mut inherited = Inherited::take()
+            .map_err(|error| StartError::System(format!("LISTEN_FDS: {}", plain(&error))))?;
         let monitor = config.admin.as_ref().map(|_| Monitor::new());
         let admin = match config.admin.as_ref().zip(monitor.clone()) {
-            Some((admin, monitor)) => Some(Admin::start(admin, monitor).await?),
+            Some((admin, monitor)) => Some(Admin::start(admin, monitor, &mut inherited).await?),
             None => None,
         };
         let watchers = Watchers::new(&config, monitor.as_ref(), observers)?;
@@ -62,7 +68,14 @@ impl Gateway {
         let source = Source::Value(config.clone().into());
         let generation = Generation::build(&machine, config, None).await?;
         generation.show(&machine);
-        Ok(Self { core: Arc::new(Core::new(generation, watchers)), monitor, admin, machine, source })
+        Ok(Self {
+            core: Arc::new(Core::new(generation, watchers)),
+            monitor,
+            admin,
+            machine,
+            source,
+            inherited,
+        })
     }
 
     /// Where operators find metrics and status; none without an `[admin]` section.
@@ -82,7 +95,7 @@ impl Gateway {
     /// # Errors
     /// When the system refuses an address.
     pub async fn bind(self) -> Result<Bound, StartError> {
-        let listeners = Arc::new(Listeners::new(self.core.clone()));
+        let listeners = Arc::new(Listeners::new(self.core.clone(), self.inherited));
         let opened = listeners.open(&self.core.generation().config.listen).await?;
         listeners.commit(opened);
         let reloader = Reloader::new(self.machine, self.source, self.core.clone(), listeners.clone());
@@ -90,7 +103,7 @@ impl Gateway {
             monitor.on_reload(reloader.for_operators());
             monitor.ready();
         }
-        Ok(Bound { core: self.core, listeners, reloader, monitor: self.monitor, _admin: self.admin })
+        Ok(Bound { core: self.core, listeners, reloader, monitor: self.monitor, admin: self.admin })
     }
 
     /// Serves until a signal says stop, and reloads when one says so, or when files change. `ready` is told the addresses as soon as
@@ -98,14 +111,22 @@ impl Gateway {
     ///
     /// # Errors
     /// When the system refuses an address or something else that is needed to begin.
-    pub async fn serve(self, ready: impl FnOnce(&[SocketAddr])) -> Result<(), StartError> {
+    pub async fn serve(self, ready: impl FnOnce(&[Endpoint])) -> Result<(), StartError> {
         let refused = |error| StartError::System(format!("cannot handle signals: {}", plain(&error)));
         let mut signals = Signals::install().map_err(refused)?;
         let hangup = Hangup::install().map_err(refused)?;
+        #[cfg(unix)]
+        let mut successor = Successor::install().map_err(refused)?;
         let bound = self.bind().await?;
         ready(&bound.addresses()?);
+        announce();
+        #[cfg(unix)]
+        let succeeded = successor.ready(|| bound.sockets());
+        #[cfg(not(unix))]
+        let succeeded = std::future::pending();
         tokio::select! {
             () = signals.recv() => {}
+            () = succeeded => {}
             () = follow(&bound.reloader, hangup) => {}
         }
         if let Some(monitor) = &bound.monitor {
@@ -124,7 +145,7 @@ pub struct Bound {
     listeners: Arc<Listeners<Core>>,
     pub(crate) reloader: Reloader,
     monitor: Option<Arc<Monitor>>,
-    _admin: Option<Admin>,
+    admin: Option<Admin>,
 }
 
 impl Bound {
@@ -132,9 +153,16 @@ impl Bound {
     ///
     /// # Errors
     /// When the system can't tell.
-    pub fn addresses(&self) -> Result<Vec<SocketAddr>, StartError> {
+    pub fn addresses(&self) -> Result<Vec<Endpoint>, StartError> {
         let untold = |error| StartError::System(format!("cannot tell the address: {}", plain(&error)));
         self.listeners.addresses().map_err(untold)
+    }
+
+    /// The sockets that are listened on, that for operators among them.
+    #[cfg(unix)]
+    fn sockets(&self) -> Vec<Arc<TcpListener>> {
+        let admin = self.admin.iter().map(|admin| admin.socket.clone());
+        self.listeners.sockets().into_iter().chain(admin).collect()
     }
 
     /// What reloads the configuration.

@@ -22,6 +22,7 @@ mod tls;
 
 pub use self::error::{StartError, plain};
 pub use self::gateway::{Bound, Gateway};
+pub use self::listener::Endpoint;
 pub use self::observe::GuestWords;
 pub use self::proxy::UpstreamUrl;
 pub use self::reload::{Reloader, Summary};

@@ -24,7 +24,7 @@ pub(crate) enum Command {
     Serve(Box<Serve>),
     Config(ConfigCommand),
     Check(Check),
-    Bench(Bench),
+    Bench(Box<Bench>),
     Compile(CompileArgs),
     Tck(TckArgs),
 }
@@ -89,7 +89,7 @@ impl Command {
             CommandArgs::Serve(args) => Serve::resolve(args).map(|serve| Self::Serve(Box::new(serve))),
             CommandArgs::Config(args) => Ok(Self::Config(args.command)),
             CommandArgs::Check(args) => Check::resolve(args).map(Self::Check),
-            CommandArgs::Bench(args) => Bench::resolve(args).map(Self::Bench),
+            CommandArgs::Bench(args) => Bench::resolve(args).map(|bench| Self::Bench(Box::new(bench))),
             CommandArgs::Compile(args) => Ok(Self::Compile(args)),
             CommandArgs::Tck(args) => Ok(Self::Tck(args)),
         }

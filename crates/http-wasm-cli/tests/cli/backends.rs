@@ -152,3 +152,18 @@ async fn requests_over_the_limit_are_turned_away_until_one_has_its_response() {
     server.send("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n").await;
     assert!(third.read_to_end().await.starts_with("HTTP/1.1 204"));
 }
+
+#[tokio::test]
+async fn flags_limit_what_clients_may_take() {
+    let args = ["--max-connections", "1", "--max-request-body", "1KiB", "--header-timeout", "1"];
+    let server = Server::start(&args);
+    let post = |bytes: usize| format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {bytes}\r\n\r\n");
+    let answer = exchange(server.addr, post(1025)).await;
+    assert!(answer.starts_with("HTTP/1.1 413 Payload Too Large\r\n"), "{answer}");
+    // The second can't even begin until the first has had its time.
+    let (mut first, mut second) = (Raw::connect(server.addr).await, Raw::connect(server.addr).await);
+    first.send("GET / HTTP/1.1\r\n").await;
+    second.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert_eq!(first.read_to_end().await, "");
+    second.read_until("HTTP/1.1 200 OK\r\n").await;
+}

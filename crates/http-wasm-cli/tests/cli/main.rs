@@ -9,6 +9,7 @@ mod hostile;
 mod proxy;
 mod settings;
 mod shutdown;
+mod sockets;
 mod streaming;
 mod support;
 mod tck;

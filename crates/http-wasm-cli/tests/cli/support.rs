@@ -66,6 +66,9 @@ impl Server {
     }
 
     fn spawn(command: &mut Command) -> Self {
+        // With its successors it is a group of its own, so that none outlives the test.
+        #[cfg(unix)]
+        std::os::unix::process::CommandExt::process_group(command, 0);
         let mut child = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
         let mut line = String::new();
@@ -126,7 +129,9 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // Both fail when it has ended already.
+        // All of it fails when it has ended already.
+        #[cfg(unix)]
+        let _ = Command::new("sh").args(["-c", &format!("kill -KILL -- -{} 2>&-", self.child.id())]).status();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use self::respond::respond;
 use crate::config;
 use crate::error::StartError;
+use crate::listener::Inherited;
 use crate::observe::Monitor;
 
 /// Connections at once. Operators and their tools are few; the rest of the process needs its file descriptors.
@@ -34,18 +35,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub(crate) struct Admin {
     address: SocketAddr,
+    pub(crate) socket: Arc<TcpListener>,
     _serving: JoinSet<()>,
 }
 
 impl Admin {
     /// Binds the address and serves.
-    pub(crate) async fn start(admin: &config::Admin, monitor: Arc<Monitor>) -> Result<Self, StartError> {
+    pub(crate) async fn start(
+        admin: &config::Admin,
+        monitor: Arc<Monitor>,
+        inherited: &mut Inherited,
+    ) -> Result<Self, StartError> {
         let refused = |source| StartError::Listen { address: admin.address.to_string(), source };
-        let listener = TcpListener::bind(admin.address.as_str()).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
+        let socket = Arc::new(inherited.claim_or_bind(&admin.address).await.map_err(refused)?);
+        let address = socket.local_addr().map_err(refused)?;
         let mut serving = JoinSet::new();
-        serving.spawn(accept_all(listener, monitor));
-        Ok(Self { address, _serving: serving })
+        serving.spawn(accept_all(socket.clone(), monitor));
+        Ok(Self { address, socket, _serving: serving })
     }
 
     /// The address, with the port that the system chose where it was asked to.
@@ -54,7 +60,7 @@ impl Admin {
     }
 }
 
-async fn accept_all(listener: TcpListener, monitor: Arc<Monitor>) {
+async fn accept_all(listener: Arc<TcpListener>, monitor: Arc<Monitor>) {
     let mut connections = JoinSet::new();
     loop {
         while connections.len() >= MAX_CONNECTIONS {

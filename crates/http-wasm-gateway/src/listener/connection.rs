@@ -1,5 +1,6 @@
 //! One connection, from its first byte to its end.
 
+use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,12 +10,15 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::activity::{Activity, Expired, Patience};
 use super::framing::Framing;
 use super::request::Requests;
+use super::source::Sources;
+use super::tls::{self, Tls};
 use super::{Answer, Client};
 use crate::body::BoxError;
 use crate::config::{ClientLimits, ListenHttp};
@@ -46,22 +50,58 @@ const PING: Duration = Duration::from_secs(20);
 #[derive(Debug)]
 pub(super) struct Connections<A> {
     pub(super) answer: Arc<A>,
+    pub(super) tls: Option<Tls>,
     pub(super) http: ListenHttp,
     pub(super) limits: Arc<ClientLimits>,
+    pub(super) sources: Arc<Sources>,
     /// Whether the server is about to stop. Each connection has a receiver for as long as it lasts.
     pub(super) closing: watch::Receiver<bool>,
 }
 
 impl<A> Clone for Connections<A> {
     fn clone(&self) -> Self {
-        let Self { answer, http, limits, closing } = self;
-        Self { answer: answer.clone(), http: *http, limits: limits.clone(), closing: closing.clone() }
+        Self {
+            answer: self.answer.clone(),
+            tls: self.tls.clone(),
+            http: self.http,
+            limits: self.limits.clone(),
+            sources: self.sources.clone(),
+            closing: self.closing.clone(),
+        }
     }
 }
 
 impl<A: Answer> Connections<A> {
     /// Serves a connection that was accepted at `accepted`.
-    pub(super) async fn serve<S>(
+    pub(super) async fn serve(
+        mut self,
+        mut stream: TcpStream,
+        peer: SocketAddr,
+        accepted: Instant,
+        place: OwnedSemaphorePermit,
+    ) -> Result<(), BoxError> {
+        let mut closing = self.closing.clone();
+        let limit = accepted + self.limits.header_timeout.0;
+        let sources = self.sources.clone();
+        let addr = tokio::select! {
+            addr = timeout_at(limit, sources.of_connection(&mut stream, peer)) => addr??,
+            () = last_call(&mut closing) => return Ok(()),
+        };
+        let Some(tls) = self.tls.take() else {
+            return self.serve_http(stream, Client { addr, tls: false }, accepted, place).await;
+        };
+        let stream = tokio::select! {
+            stream = timeout_at(limit, tls.acceptor.accept(stream)) => stream??,
+            () = last_call(&mut closing) => return Ok(()),
+        };
+        drop(closing);
+        if let Some(http) = tls::agreed(stream.get_ref().1.alpn_protocol()) {
+            self.http = http;
+        }
+        self.serve_http(stream, Client { addr, tls: true }, accepted, place).await
+    }
+
+    async fn serve_http<S>(
         self,
         mut io: S,
         client: Client,
@@ -87,6 +127,7 @@ impl<A: Answer> Connections<A> {
             answer: self.answer,
             client,
             limits: self.limits.clone(),
+            sources: self.sources,
             activity: activity.clone(),
             upgrade: (!http2).then(|| framing.upgrade()),
             closing: self.closing,

@@ -1,13 +1,19 @@
-//! Where clients come in: HTTP/1.1 and HTTP/2 (prior knowledge) on each address, with a graceful end.
+//! Where clients come in: HTTP/1.1 and HTTP/2 on each address, over TLS or not, with a graceful end.
 
 mod activity;
 mod body;
 mod check;
 mod connection;
 mod framing;
+mod inherited;
 mod request;
 mod set;
+mod source;
+#[cfg(unix)]
+mod successor;
+mod tls;
 
+use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -19,11 +25,16 @@ use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
 use self::connection::Connections;
+use self::source::Sources;
+use self::tls::{AllCertificates, Tls};
 use crate::body::BoxBody;
-use crate::config::{ClientLimits, Listen, ListenHttp, ProxyProtocol};
+use crate::config::{ClientLimits, Listen, ListenHttp};
 use crate::error::StartError;
 
+pub(crate) use self::inherited::{Inherited, announce};
 pub(crate) use self::set::Listeners;
+#[cfg(unix)]
+pub(crate) use self::successor::Successor;
 
 /// Pause after an accept that failed for want of something, file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -50,36 +61,65 @@ pub(crate) trait Answer: Send + Sync + 'static {
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: Arc<TcpListener>,
+    /// As it was configured.
+    address: String,
+    tls: Option<Tls>,
     http: ListenHttp,
     limits: Arc<ClientLimits>,
+    sources: Arc<Sources>,
+}
+
+/// An address that is listened on. Shown as the URL of a client.
+#[derive(Debug, Clone, Copy)]
+pub struct Endpoint {
+    /// With the port that the system chose if it was asked to.
+    pub addr: SocketAddr,
+    /// Whether TLS is spoken.
+    pub tls: bool,
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://{}", if self.tls { "https" } else { "http" }, self.addr)
+    }
 }
 
 impl Listener {
-    /// Listens as it is asked to, on `socket` if there is one already.
-    pub(crate) async fn open(listen: &Listen, socket: Option<Arc<TcpListener>>) -> Result<Self, StartError> {
+    /// Listens as it is asked to: on `socket` if there is one already, or one that was handed to this process if one fits.
+    pub(crate) async fn open(
+        listen: &Listen,
+        socket: Option<Arc<TcpListener>>,
+        inherited: &mut Inherited,
+    ) -> Result<Self, StartError> {
         let address = &listen.address;
-        let unsupported =
-            [(listen.tls.is_some(), "tls"), (listen.proxy_protocol != ProxyProtocol::Off, "proxy_protocol")];
-        if let Some((_, setting)) = unsupported.into_iter().find(|(used, _)| *used) {
-            return Err(StartError::System(format!("{}: `{setting}` can't be served yet", address.value)));
-        }
+        let tls = listen.tls.as_ref().map(|tls| Tls::new(tls, listen.http)).transpose();
+        let tls = tls.map_err(|reason| StartError::System(format!("{}: {reason}", address.value)))?;
         let socket = match socket {
             Some(socket) => socket,
-            None => match TcpListener::bind(address.as_str()).await {
-                Ok(socket) => Arc::new(socket),
-                Err(source) => return Err(StartError::Listen { address: address.to_string(), source }),
-            },
+            None => {
+                let socket = inherited.claim_or_bind(address).await;
+                Arc::new(
+                    socket.map_err(|source| StartError::Listen { address: address.to_string(), source })?,
+                )
+            }
         };
-        Ok(Self { socket, http: listen.http, limits: Arc::new(listen.limits.clone()) })
+        let limits = Arc::new(listen.limits.clone());
+        let sources =
+            Sources { trusted: listen.trusted_proxies.clone(), proxy_protocol: listen.proxy_protocol };
+        let sources = Arc::new(sources);
+        Ok(Self { socket, address: address.to_string(), tls, http: listen.http, limits, sources })
     }
 
     /// Serves until `stop` ends; then accepts no more, and lets running requests finish. Upgraded connections are no requests any
     /// more: they end with the process.
     pub(crate) async fn serve(self, answer: Arc<impl Answer>, stop: impl Future<Output = ()>) {
         let (close, closing) = watch::channel(false);
+        let certificates =
+            AllCertificates(self.tls.iter().map(|tls| (self.address.clone(), tls.certificates())).collect());
         tokio::select! {
             () = stop => {}
             () = self.accept_all(answer, closing) => {}
+            () = certificates.watch() => {}
         }
         close.send_replace(true);
         close.closed().await;
@@ -87,13 +127,12 @@ impl Listener {
 
     /// Accepts connections for as long as it is polled. When there are as many as there may be, others wait with the system.
     async fn accept_all(self, answer: Arc<impl Answer>, closing: watch::Receiver<bool>) {
-        let Self { socket, http, limits } = self;
+        let Self { socket, tls, http, limits, sources, .. } = self;
         let places = Arc::new(Semaphore::new(limits.max_connections.get() as usize));
-        let connections = Connections { answer, http, limits, closing };
+        let connections = Connections { answer, tls, http, limits, sources, closing };
         while let Ok(place) = places.clone().acquire_owned().await {
             let (stream, peer) = accept(&socket).await;
-            let client = Client { addr: peer, tls: false };
-            let connection = connections.clone().serve(stream, client, Instant::now(), place);
+            let connection = connections.clone().serve(stream, peer, Instant::now(), place);
             tokio::spawn(async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%peer, error, "connection ended");

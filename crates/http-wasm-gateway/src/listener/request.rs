@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use super::activity::{Activity, InFlight};
 use super::body::{Received, Watch};
 use super::framing::Upgrade;
+use super::source::Sources;
 use super::{Answer, Client, check};
 use crate::backend::plain_text;
 use crate::body::{BoxBody, BoxError, boxed};
@@ -26,6 +27,7 @@ pub(super) struct Requests<A> {
     pub(super) answer: Arc<A>,
     pub(super) client: Client,
     pub(super) limits: Arc<ClientLimits>,
+    pub(super) sources: Arc<Sources>,
     pub(super) activity: Arc<Activity>,
     /// Where it is told what became of requests for another protocol.
     pub(super) upgrade: Option<Arc<Upgrade>>,
@@ -63,14 +65,15 @@ impl<A: Answer> Requests<A> {
         Ok(response.map(|body| Sending { body, in_flight }))
     }
 
-    async fn answer(&self, request: Request<Incoming>) -> Response<BoxBody> {
+    async fn answer(&self, mut request: Request<Incoming>) -> Response<BoxBody> {
         let version = request.version();
+        let client = self.sources.of_request(self.client, request.headers_mut());
         if request.body().is_end_stream() {
-            return self.answer.clone().answer(request.map(boxed), self.client).await;
+            return self.answer.clone().answer(request.map(boxed), client).await;
         }
         let watch = Arc::new(Watch::default());
         let request = request.map(|body| boxed(Received::new(body, watch.clone(), &self.limits)));
-        let response = self.answer.clone().answer(request, self.client).await;
+        let response = self.answer.clone().answer(request, client).await;
         watch.answered();
         // Whoever read the body knows only that it broke off.
         watch.breach().map_or(response, |status| refused(status, version))

@@ -1,7 +1,6 @@
 //! All addresses that are listened on, which a reload may change.
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,7 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::{Answer, Listener};
+use super::{Answer, Endpoint, Inherited, Listener};
 use crate::config::{ListenEntry, Located};
 use crate::digest::Digest;
 use crate::error::StartError;
@@ -20,6 +19,7 @@ use crate::signals::Signals;
 pub(crate) struct Listeners<A> {
     answer: Arc<A>,
     active: Mutex<Active>,
+    inherited: tokio::sync::Mutex<Inherited>,
 }
 
 #[derive(Debug, Default)]
@@ -36,6 +36,7 @@ struct Running {
     /// Its settings, and the certificates that they name.
     settings: Digest,
     socket: Arc<TcpListener>,
+    tls: bool,
     /// It stops when this is dropped.
     _stop: oneshot::Sender<()>,
 }
@@ -64,12 +65,13 @@ pub(crate) struct Change {
 }
 
 impl<A: Answer> Listeners<A> {
-    pub(crate) fn new(answer: Arc<A>) -> Self {
-        Self { answer, active: Mutex::default() }
+    pub(crate) fn new(answer: Arc<A>, inherited: Inherited) -> Self {
+        Self { answer, active: Mutex::default(), inherited: inherited.into() }
     }
 
     /// Opens all that is listened on next, or nothing. What stays as it is goes on, and what has other settings keeps its socket.
     pub(crate) async fn open(&self, listen: &[Located<ListenEntry>]) -> Result<Opened, StartError> {
+        let mut inherited = self.inherited.lock().await;
         let mut opened: Vec<(Id, Digest, Next)> = Vec::with_capacity(listen.len());
         for listen in listen {
             let address = listen.address.to_string();
@@ -78,8 +80,8 @@ impl<A: Answer> Listeners<A> {
             let settings = Digest::of_settings(&listen.value, listen.files());
             let next = match self.running(&id) {
                 Some((same, _)) if same == settings => Next::Same,
-                Some((_, socket)) => Next::Other(Listener::open(listen, Some(socket)).await?),
-                None => Next::Other(Listener::open(listen, None).await?),
+                Some((_, socket)) => Next::Other(Listener::open(listen, Some(socket), &mut inherited).await?),
+                None => Next::Other(Listener::open(listen, None, &mut inherited).await?),
             };
             opened.push((id, settings, next));
         }
@@ -109,8 +111,15 @@ impl<A: Answer> Listeners<A> {
     }
 
     /// The addresses, with the ports that the system chose where it was asked to.
-    pub(crate) fn addresses(&self) -> io::Result<Vec<SocketAddr>> {
-        self.active().running.iter().map(|running| running.socket.local_addr()).collect()
+    pub(crate) fn addresses(&self) -> io::Result<Vec<Endpoint>> {
+        let endpoint =
+            |running: &Running| Ok(Endpoint { addr: running.socket.local_addr()?, tls: running.tls });
+        self.active().running.iter().map(endpoint).collect()
+    }
+
+    /// The sockets that are listened on.
+    pub(crate) fn sockets(&self) -> Vec<Arc<TcpListener>> {
+        self.active().running.iter().map(|running| running.socket.clone()).collect()
     }
 
     /// Accepts no more and lets running requests finish, for `limit` at most or until a signal comes.
@@ -129,12 +138,12 @@ impl<A: Answer> Listeners<A> {
 
     fn start(&self, id: Id, settings: Digest, listener: Listener, tasks: &mut JoinSet<()>) -> Running {
         let (stop, stopped) = oneshot::channel();
-        let socket = listener.socket.clone();
+        let (socket, tls) = (listener.socket.clone(), listener.tls.is_some());
         tasks.spawn(listener.serve(self.answer.clone(), async move {
             // It can only be dropped.
             let _ = stopped.await;
         }));
-        Running { id, settings, socket, _stop: stop }
+        Running { id, settings, socket, tls, _stop: stop }
     }
 
     fn running(&self, id: &Id) -> Option<(Digest, Arc<TcpListener>)> {

@@ -63,7 +63,7 @@ impl Served {
     }
 
     fn addr(&self) -> SocketAddr {
-        self.bound.addresses().unwrap()[0]
+        self.bound.addresses().unwrap()[0].addr
     }
 
     fn guest_memory(&self) -> usize {
@@ -262,8 +262,8 @@ async fn listeners_come_and_go_and_those_that_stay_keep_their_connections() {
     let summary = served.reload(&both).await;
     assert_eq!((summary.opened, summary.closed), (1, 0));
     let addresses = served.bound.addresses().unwrap();
-    assert_eq!(addresses[0], stays);
-    let mut goes = connect(addresses[1]).await;
+    assert_eq!(addresses[0].addr, stays);
+    let mut goes = connect(addresses[1].addr).await;
     ask(&mut goes).await.unwrap();
 
     // Other settings, the same socket: no connection is refused, those that are there come to their end.
@@ -275,7 +275,7 @@ async fn listeners_come_and_go_and_those_that_stay_keep_their_connections() {
     ask(&mut connect(stays).await).await.unwrap();
     until("the connection to the address that is gone ends", || goes.is_closed()).await;
     until("the one with the old settings ends", || kept.is_closed()).await;
-    let refused = async { while TcpStream::connect(addresses[1]).await.is_ok() {} };
+    let refused = async { while TcpStream::connect(addresses[1].addr).await.is_ok() {} };
     assert!(tokio::time::timeout(PATIENCE, refused).await.is_ok(), "nobody listens there any more");
 }
 

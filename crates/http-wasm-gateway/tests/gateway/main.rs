@@ -13,5 +13,7 @@ mod open_metrics;
 mod page;
 mod served;
 mod smuggling;
+mod source;
 mod support;
+mod tls;
 mod traces;

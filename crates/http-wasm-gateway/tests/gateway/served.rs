@@ -55,7 +55,7 @@ impl Served {
         let (tell, told) = oneshot::channel();
         let mut task = JoinSet::new();
         task.spawn(async move {
-            let serving = gateway.serve(|addresses| tell.send(addresses[0]).expect("the test waits"));
+            let serving = gateway.serve(|addresses| tell.send(addresses[0].addr).expect("the test waits"));
             serving.await.expect("the gateway can serve");
         });
         let address = told.await.expect("the gateway gets ready");

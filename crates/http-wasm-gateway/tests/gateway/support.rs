@@ -19,22 +19,27 @@ pub(crate) struct Server {
     task: JoinHandle<()>,
     pub(crate) addr: SocketAddr,
     /// What its configuration names.
-    _files: Files,
+    pub(crate) files: Files,
 }
 
 impl Server {
     /// With this configuration.
     pub(crate) async fn start(config: &str) -> Self {
-        let files = Files::new();
+        Self::start_with(Files::new(), config).await
+    }
+
+    /// With this configuration, which names these files.
+    pub(crate) async fn start_with(files: Files, config: &str) -> Self {
         let config = files.load(config).unwrap_or_else(|faults| panic!("{faults}"));
         let gateway = Gateway::build(config).await.expect("the gateway starts");
         let (ready, addresses) = oneshot::channel();
         let task = tokio::spawn(async move {
-            let served = gateway.serve(move |addresses| ready.send(addresses[0]).expect("it is waited for"));
+            let served =
+                gateway.serve(move |addresses| ready.send(addresses[0].addr).expect("it is waited for"));
             served.await.expect("the gateway serves");
         });
         let addr = addresses.await.expect("the gateway says where it listens");
-        Self { task, addr, _files: files }
+        Self { task, addr, files }
     }
 
     /// An echo, with these settings of its listener.

@@ -25,10 +25,11 @@ pub struct Listen {
     pub tls: Option<ListenTls>,
     /// Which versions of HTTP are spoken.
     pub http: ListenHttp,
-    /// Whether connections begin with a PROXY protocol header. One without it is then refused.
+    /// Whether connections begin with a PROXY protocol header. One without it, or from no trusted proxy, is then refused.
     pub proxy_protocol: ProxyProtocol,
     /// Networks of the proxies in front, as in "10.0.0.0/8". From them alone PROXY headers, `X-Forwarded-For` and
-    /// `X-Forwarded-Proto` are believed.
+    /// `X-Forwarded-Proto` are believed; from others the latter two are replaced by what is known. The client is then the last address in
+    /// `X-Forwarded-For` that is in none of these networks.
     pub trusted_proxies: Vec<TrustedNet>,
     /// What clients may take.
     pub limits: ClientLimits,
