@@ -46,7 +46,7 @@ pub(crate) async fn load(
     earlier: &Loaded,
 ) -> Result<Loaded, StartError> {
     let at_once = available_parallelism().map_or(1, Into::into);
-    let jobs = guests.iter().map(|(name, guest)| {
+    let job = |(name, guest): (&String, &Located<config::Guest>)| {
         let (engine, name, guest) = (engine.clone(), name.clone(), guest.value.clone());
         let earlier = earlier.0.get(&name).cloned();
         async move {
@@ -62,7 +62,9 @@ pub(crate) async fn load(
                 .unwrap_or_else(|_| Err(format!("guest {name}: loading it failed for no known reason")));
             (name, may_fail, result)
         }
-    });
+    };
+    // Of owned things alone, or the compiler fails to see that this future is `Send`.
+    let jobs: Vec<_> = guests.iter().map(job).collect();
     let results: Vec<_> = stream::iter(jobs).buffered(at_once).collect().await;
 
     let (mut loaded, mut faults) = (HashMap::new(), Vec::new());
