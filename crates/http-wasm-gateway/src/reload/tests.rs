@@ -280,6 +280,19 @@ async fn listeners_come_and_go_and_those_that_stay_keep_their_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn reloads_that_are_asked_for_at_once_happen_one_after_the_other() {
+    let served = Served::start(&one_guest("1")).await;
+    served.write(&one_guest("2"));
+    let ask = || {
+        let reloader = served.bound.reloader();
+        tokio::spawn(async move { reloader.reload().await })
+    };
+    let (a, b) = (ask(), ask());
+    let kept = [a.await.unwrap().unwrap().guests_kept, b.await.unwrap().unwrap().guests_kept];
+    assert_eq!(kept.iter().sum::<usize>(), 1, "one loads it, the other finds it loaded");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn settings_that_need_a_start_are_named() {
     let served = Served::start(&one_guest("1")).await;
     let summary = served.reload(&format!("{}[log]\nformat = \"json\"\n", one_guest("1"))).await;
