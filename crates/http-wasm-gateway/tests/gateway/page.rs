@@ -12,6 +12,7 @@ address = "127.0.0.1:0"
 path = "judges.wat"
 [upstreams.app]
 addresses = ["http://127.0.0.1:1"]
+retries = 0
 [[routes]]
 name = "main"
 guests = ["judge"]
