@@ -30,7 +30,7 @@ pub(crate) enum CommandArgs {
     /// HTTP/1.1 and HTTP/2 (prior knowledge) share one port. SIGINT and SIGTERM stop accepting, let what runs
     /// finish, and exit with 0. SIGUSR2 does so too once the same command, started again, serves on the same sockets. Sockets from systemd are
     /// taken where they fit.
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Check a configuration file, or print its schema
     Config(ConfigArgs),
     /// Check a guest file: is it valid, what does it need, what is wrong with it

@@ -86,7 +86,7 @@ impl Command {
     /// Reads the files that arguments name, guests excepted, and matches configurations to guests.
     pub(crate) fn resolve(args: Args) -> Result<Self, ConfigError> {
         match args.command {
-            CommandArgs::Serve(args) => Serve::resolve(args).map(|serve| Self::Serve(Box::new(serve))),
+            CommandArgs::Serve(args) => Serve::resolve(*args).map(|serve| Self::Serve(Box::new(serve))),
             CommandArgs::Config(args) => Ok(Self::Config(args.command)),
             CommandArgs::Check(args) => Check::resolve(args).map(Self::Check),
             CommandArgs::Bench(args) => Bench::resolve(args).map(|bench| Self::Bench(Box::new(bench))),
