@@ -75,7 +75,9 @@ fn alone() {
     );
     assert!(answered > cycles as u64, "no traffic: {answered} requests");
     if let (Some(then), Some(now)) = (resident_then, resident_now) {
-        assert!(now <= then + then / 10 + 4096, "{now} KiB are resident, {then} KiB were half-way");
+        // In a short run the allocator's own ups and downs are larger than any leak.
+        let slack = if cycles < 1000 { 16 * 1024 } else { 4 * 1024 };
+        assert!(now <= then + then / 10 + slack, "{now} KiB are resident, {then} KiB were half-way");
     }
     // The clock's thread ends with the last module and the last instance, whoever holds it.
     drop((guests, engine));
