@@ -131,7 +131,7 @@ impl Drop for Server {
     fn drop(&mut self) {
         // All of it fails when it has ended already.
         #[cfg(unix)]
-        let _ = Command::new("sh").args(["-c", &format!("kill -KILL -- -{} 2>&-", self.child.id())]).status();
+        let _ = Command::new("sh").args(["-c", &format!("kill -9 -{} 2>&-", self.child.id())]).status();
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
