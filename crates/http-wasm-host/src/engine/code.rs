@@ -124,3 +124,28 @@ fn compile(engines: &Engines, wasm: &[u8], source: Source<'_>, slots: bool) -> R
     let module = module(&engines.on_demand).map_err(|e| format!("{e:#}"))?;
     Ok(Code { module, overflow: None })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Source;
+    use crate::engine::Engine;
+    use crate::limits::Limits;
+
+    #[test]
+    fn a_guest_with_default_limits_finds_slots_and_one_that_no_slot_has_room_for_does_not() {
+        let engine = Engine::builder().slots(2).build().unwrap();
+        let finds_slots = |items: &str, limits: &Limits| {
+            let wasm = wat::parse_str(format!("(module {items})")).unwrap();
+            let code = engine.code(&wasm, Source::Compiler, limits).unwrap();
+            let overflow = code.get().overflow();
+            overflow.is_some_and(|module| module.is_ok())
+        };
+        let limits = Limits::default();
+        assert!(finds_slots("(memory 1) (table 10 funcref)", &limits));
+        assert!(!finds_slots("(memory 1) (memory 1)", &limits));
+        assert!(!finds_slots("(table 1 funcref) (table 1 funcref) (table 1 funcref)", &limits));
+        assert!(!finds_slots("(table 100001 funcref)", &limits));
+        let large_tables = Limits { table_elements: limits.table_elements + 1, ..limits };
+        assert!(!finds_slots("(memory 1)", &large_tables));
+    }
+}

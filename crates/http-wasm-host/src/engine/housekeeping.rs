@@ -64,13 +64,8 @@ impl Housekeeping {
 
     /// Wakes `waker` once `at` has come, unless the timer is dropped before. The waker runs on this thread.
     pub(crate) fn wake_at(&self, at: Instant, waker: Waker) -> Timer {
-        let mut state = self.shared.lock();
-        self.ensure_started(&mut state);
-        state.next_timer += 1;
-        let key = (at, state.next_timer);
-        state.timers.insert(key, waker);
-        self.shared.changed.notify_one();
-        Timer { shared: self.shared.clone(), key }
+        self.ensure_started(&mut self.shared.lock());
+        Timer::new(&self.shared, at, waker)
     }
 
     fn ensure_started(&self, state: &mut State) -> bool {
@@ -165,6 +160,17 @@ pub(crate) struct Timer {
     key: (Instant, u64),
 }
 
+impl Timer {
+    fn new(shared: &Arc<Shared>, at: Instant, waker: Waker) -> Self {
+        let mut state = shared.lock();
+        state.next_timer += 1;
+        let key = (at, state.next_timer);
+        state.timers.insert(key, waker);
+        shared.changed.notify_one();
+        Self { shared: shared.clone(), key }
+    }
+}
+
 impl Drop for Timer {
     fn drop(&mut self) {
         let _waker = self.shared.lock().timers.remove(&self.key);
@@ -175,7 +181,7 @@ impl Drop for Timer {
 pub(crate) struct Sleep {
     shared: Arc<Shared>,
     deadline: Instant,
-    timer: Option<u64>,
+    timer: Option<Timer>,
 }
 
 impl Future for Sleep {
@@ -185,24 +191,8 @@ impl Future for Sleep {
         if Instant::now() >= self.deadline {
             return Poll::Ready(());
         }
-        let mut state = self.shared.lock();
-        let id = self.timer.unwrap_or_else(|| {
-            state.next_timer += 1;
-            state.next_timer
-        });
-        state.timers.insert((self.deadline, id), cx.waker().clone());
-        self.shared.changed.notify_one();
-        drop(state);
-        self.timer = Some(id);
+        self.timer = Some(Timer::new(&self.shared, self.deadline, cx.waker().clone()));
         Poll::Pending
-    }
-}
-
-impl Drop for Sleep {
-    fn drop(&mut self) {
-        if let Some(id) = self.timer {
-            let _waker = self.shared.lock().timers.remove(&(self.deadline, id));
-        }
     }
 }
 
