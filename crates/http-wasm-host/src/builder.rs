@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
+use crate::abi::Phase;
 use crate::engine::{Engine, Precompiled, SharedCode, Source, is_precompiled};
 use crate::error::LoadError;
 use crate::failure::OnFailure;
@@ -13,7 +14,7 @@ use crate::guest::{Guest, Parts};
 use crate::host::Host;
 use crate::hostcalls::{self, Hook};
 use crate::inspect::{self, Inspection, shim};
-use crate::instance::{Blueprint, Calls, Startup};
+use crate::instance::{Blueprint, Calls, Startup, Waits};
 use crate::limits::Limits;
 use crate::link::link;
 use crate::log::Log;
@@ -198,8 +199,10 @@ impl GuestBuilder {
         let started = Instant::now();
         let wasm = with_suspension_points(&inspection.take_wasm()).map_err(refused)?;
         let calls = Calls {
-            always_waits: always_waits(&inspection, &self.wasi),
-            waits_for_bodies: hostcalls::SUSPENDING.iter().any(|(_, name)| inspection.imports_handler(name)),
+            always_on_fiber: inspection.needs_wasi() && self.wasi.needs_async(),
+            request: waits(&inspection, Phase::Request),
+            response: waits(&inspection, Phase::Response),
+            ignores_responses: inspection.ignores_responses(),
             pace: Arc::default(),
             deadline: self.engine.clock(self.limits.deadline),
             startup_deadline: self.engine.clock(self.limits.startup_deadline),
@@ -234,7 +237,7 @@ impl GuestBuilder {
         let parts = Parts {
             pool: self.pool,
             observer: self.observer,
-            reads_request: READS_REQUEST.iter().any(|name| inspection.imports_handler(name)),
+            reads_request: READS_REQUEST.iter().any(|name| inspection.reaches_handler(Phase::Response, name)),
             inspection,
             compile_time,
         };
@@ -300,11 +303,16 @@ impl fmt::Debug for GuestBuilder {
     }
 }
 
+/// What the guest's function for `phase` may wait for.
+fn waits(inspection: &Inspection, phase: Phase) -> Waits {
+    let reaches = |name| inspection.reaches_handler(phase, name);
+    Waits {
+        for_bodies: reaches("read_body"),
+        for_trailers: reaches("get_header_names") || reaches("get_header_values"),
+        enables_features: reaches("enable_features"),
+        sleeps: wasi::SUSPENDING.iter().any(|(_, name)| inspection.reaches_wasi(phase, name)),
+    }
+}
+
 /// The functions through which a guest could read the request again in `handle_response`.
 const READS_REQUEST: [&str; 4] = ["get_method", "get_uri", "get_header_names", "get_header_values"];
-
-/// Whether a guest may wait, or uses functions that only work on a fiber, whatever the exchange.
-fn always_waits(inspection: &Inspection, wasi: &WasiConfig) -> bool {
-    let sleeps = wasi::SUSPENDING.iter().any(|(_, name)| inspection.imports_wasi(name));
-    sleeps || inspection.needs_wasi() && wasi.needs_async()
-}

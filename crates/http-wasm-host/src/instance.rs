@@ -39,23 +39,35 @@ pub(crate) struct Instance<H: Host> {
 pub(crate) struct Pin {
     /// What the guest gave for its second call.
     pub(crate) req_ctx: u32,
+    /// The next handler gave no response.
+    is_error: bool,
     /// What it counts as if it is dropped now. Until something else is known, a call was cancelled inside the guest.
     pub(crate) doubt: DropReason,
 }
 
+impl Pin {
+    /// The parameters of `handle_response`.
+    fn params(&self) -> (u32, u32) {
+        (self.req_ctx, self.is_error.into())
+    }
+}
+
 impl Default for Pin {
     fn default() -> Self {
-        Self { req_ctx: 0, doubt: DropReason::Cancelled }
+        Self { req_ctx: 0, is_error: false, doubt: DropReason::Cancelled }
     }
 }
 
 /// How a guest's functions are called, the same for all its instances.
 #[derive(Clone, Debug)]
 pub(crate) struct Calls {
-    /// Some import may have to wait whatever the exchange: a sleep, a file.
-    pub(crate) always_waits: bool,
-    /// Some import waits for bodies or trailers.
-    pub(crate) waits_for_bodies: bool,
+    /// Some import is asynchronous: those that have to do with files.
+    pub(crate) always_on_fiber: bool,
+    /// What `handle_request` may wait for, and what `handle_response`.
+    pub(crate) request: Waits,
+    pub(crate) response: Waits,
+    /// `handle_response` does nothing, so that it need not be called.
+    pub(crate) ignores_responses: bool,
     pub(crate) pace: Arc<Pace>,
     pub(crate) deadline: Clock,
     pub(crate) startup_deadline: Clock,
@@ -63,6 +75,25 @@ pub(crate) struct Calls {
     pub(crate) has_start: bool,
     pub(crate) exports_initialize: bool,
     pub(crate) exports_start: bool,
+}
+
+/// What one of a guest's two functions may have to wait for, as far as its code tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waits {
+    /// It may read bodies.
+    pub(crate) for_bodies: bool,
+    /// It may read trailers, which are there at once unless the guest may read the body before them.
+    pub(crate) for_trailers: bool,
+    /// It may enable features.
+    pub(crate) enables_features: bool,
+    /// It may sleep.
+    pub(crate) sleeps: bool,
+}
+
+impl Waits {
+    fn for_message(self) -> bool {
+        self.for_bodies || self.for_trailers
+    }
 }
 
 impl Calls {
@@ -147,9 +178,13 @@ impl Startup {
         store.set_epoch_deadline(ticks);
         let waker = store.data().suspension.waker();
         // Without a start function no guest code runs here, and a fiber would be for nothing.
-        let instance = match calls.has_start || calls.always_waits {
+        let instance = match calls.has_start || calls.always_on_fiber {
             true => waker.clone().drive(pre.instantiate_async(&mut *store)).await?,
-            false => pre.instantiate(&mut *store)?,
+            false => {
+                // What wasmtime itself does there may take longer than a tick on a busy machine, and can't yield.
+                store.set_epoch_deadline(NEVER);
+                pre.instantiate(&mut *store)?
+            }
         };
         for (exported, name) in [(calls.exports_initialize, "_initialize"), (calls.exports_start, "_start")] {
             if !exported {
@@ -181,6 +216,9 @@ impl<H: Host> Blueprint<H> {
         Some(pre.as_ref().map_err(|reason| self.startup.failed(&wasmtime::Error::msg(reason.clone()))))
     }
 }
+
+/// Ticks until a deadline that never comes.
+const NEVER: u64 = u64::MAX / 4;
 
 fn exit_code(error: &wasmtime::Error) -> Option<u32> {
     match error.downcast_ref::<CallError>()?.reason {
@@ -232,15 +270,6 @@ impl<H: Host> Instance<H> {
         &self.home
     }
 
-    /// Back into the pool, if that has a place for it.
-    pub(crate) fn give_back(self: Box<Self>) {
-        let home = self.home.clone();
-        if let Err(instance) = home.pool.put(self) {
-            home.dropped(DropReason::Idle);
-            drop(instance);
-        }
-    }
-
     /// Features enabled while the instance was made.
     pub(crate) fn features(&self) -> Features {
         self.store.data().features
@@ -252,6 +281,7 @@ impl<H: Host> Instance<H> {
     }
 
     /// Starts an exchange.
+    #[inline]
     pub(crate) fn begin(&mut self, host: H) {
         let state = self.store.data_mut();
         state.quota.begin();
@@ -263,25 +293,45 @@ impl<H: Host> Instance<H> {
     }
 
     /// Whether its memory has grown too far for it to lie idle.
+    #[inline]
     pub(crate) fn has_outgrown(&self) -> bool {
         let growth = self.memory_size().saturating_sub(self.start_size);
         growth > self.store.data().guest.limits.retained_growth
     }
 
-    /// Runs `handle_request`.
-    ///
-    /// Answers whether the guest proceeds.
-    pub(crate) async fn handle_request(&mut self) -> Result<bool, Error> {
-        let started = self.home.observer.as_ref().map(|_| Instant::now());
-        let result = self.run_request().await;
+    /// Runs `handle_request`, and answers whether the guest proceeds. `None` if that takes a fiber.
+    #[inline]
+    pub(crate) fn handle_request(&mut self) -> Option<Result<bool, Error>> {
+        if self.needs_fiber(Phase::Request) {
+            return None;
+        }
+        let started = self.clock();
+        let Self { store, handle_request, home, .. } = self;
+        let called = call(store, home.calls().deadline, handle_request, ());
+        Some(self.request_returned(called, started))
+    }
+
+    /// The same on a fiber.
+    pub(crate) async fn handle_request_on_fiber(&mut self) -> Result<bool, Error> {
+        let started = self.clock();
+        let Self { store, handle_request, home, .. } = self;
+        let called = call_on_fiber(store, home.calls().deadline, handle_request, ()).await;
+        self.request_returned(called, started)
+    }
+
+    #[inline]
+    fn request_returned(
+        &mut self,
+        called: wasmtime::Result<u64>,
+        started: Option<Instant>,
+    ) -> Result<bool, Error> {
+        let result = self.request_decided(called);
         self.observe(Phase::Request, started, result.as_ref().err());
         result
     }
 
-    async fn run_request(&mut self) -> Result<bool, Error> {
-        let mode = self.mode();
-        let Self { store, handle_request, home, .. } = self;
-        let called = call(store, &home.blueprint.startup.calls, mode, handle_request, ()).await;
+    #[inline]
+    fn request_decided(&mut self, called: wasmtime::Result<u64>) -> Result<bool, Error> {
         #[cfg(feature = "mutations")]
         let called = called.map(|packed| self.mutate_ctx_next(packed));
         let ctx_next = CtxNext::unpack(called.map_err(|error| self.failed(Phase::Request, &error))?);
@@ -296,38 +346,69 @@ impl<H: Host> Instance<H> {
         Ok(ctx_next.proceed)
     }
 
-    /// Runs `handle_response`. The next handler's response is in the host, unless `is_error`.
-    pub(crate) async fn handle_response(&mut self, is_error: bool) -> Result<(), Error> {
-        let started = self.home.observer.as_ref().map(|_| Instant::now());
-        let result = self.run_response(is_error).await;
+    /// Joins the next handler's response, which is in the host unless `is_error`, with what the guest set before it. Comes
+    /// before the call of `handle_response`.
+    #[inline]
+    pub(crate) fn join(&mut self, is_error: bool) -> Result<(), Error> {
+        self.pin.is_error = is_error;
+        let exchange = self.exchange()?;
+        let joined = if is_error { exchange.join_error() } else { exchange.join_response() };
+        joined.map_err(|reason| self.refused(Phase::Response, reason))
+    }
+
+    /// Runs `handle_response`. `None` if that takes a fiber.
+    #[inline]
+    pub(crate) fn handle_response(&mut self) -> Option<Result<(), Error>> {
+        let ignored = self.ignores_response();
+        if !ignored && self.needs_fiber(Phase::Response) {
+            return None;
+        }
+        let started = self.clock();
+        let Self { store, handle_response, home, pin, .. } = self;
+        let called =
+            if ignored { Ok(()) } else { call(store, home.calls().deadline, handle_response, pin.params()) };
+        Some(self.response_returned(called, started))
+    }
+
+    /// The same on a fiber.
+    pub(crate) async fn handle_response_on_fiber(&mut self) -> Result<(), Error> {
+        let started = self.clock();
+        let Self { store, handle_response, home, pin, .. } = self;
+        let called = call_on_fiber(store, home.calls().deadline, handle_response, pin.params()).await;
+        self.response_returned(called, started)
+    }
+
+    #[inline]
+    fn response_returned(
+        &mut self,
+        called: wasmtime::Result<()>,
+        started: Option<Instant>,
+    ) -> Result<(), Error> {
+        let result = match called {
+            Ok(()) => self.exchange().map(Exchange::finish_response),
+            Err(error) => Err(self.failed(Phase::Response, &error)),
+        };
         self.observe(Phase::Response, started, result.as_ref().err());
         result
     }
 
-    async fn run_response(&mut self, is_error: bool) -> Result<(), Error> {
-        let exchange = self.exchange()?;
-        let joined = if is_error { exchange.join_error() } else { exchange.join_response() };
-        joined.map_err(|reason| self.refused(Phase::Response, reason))?;
+    /// Whether nothing would happen in `handle_response`.
+    fn ignores_response(&self) -> bool {
         #[cfg(feature = "mutations")]
         if self.is_mutated(Mutation::ResponsePhaseSkipped) {
-            self.exchange()?.finish_response();
-            return Ok(());
+            return true;
         }
-        let mode = self.mode();
-        let Self { store, handle_response, home, pin, .. } = self;
-        let params = (pin.req_ctx, u32::from(is_error));
-        let called = call(store, &home.blueprint.startup.calls, mode, handle_response, params).await;
-        called.map_err(|error| self.failed(Phase::Response, &error))?;
-        self.exchange()?.finish_response();
-        Ok(())
+        self.home.calls().ignores_responses
     }
 
     /// The host between the phases.
+    #[inline]
     pub(crate) fn host_mut(&mut self) -> Option<&mut H> {
         self.store.data_mut().exchange.as_mut().map(|exchange| &mut exchange.host)
     }
 
     /// Ends the exchange; the instance is as before it.
+    #[inline]
     pub(crate) fn end(&mut self) -> Result<H, Error> {
         let State { exchange, guest, .. } = self.store.data_mut();
         exchange.take().map(|exchange| exchange.host).ok_or_else(|| no_exchange(guest))
@@ -340,19 +421,34 @@ impl<H: Host> Instance<H> {
         if error.kind().is_guests() { exchange.undo(message) } else { None }
     }
 
+    #[inline]
     fn exchange(&mut self) -> Result<&mut Exchange<H>, Error> {
         let State { exchange, guest, .. } = self.store.data_mut();
         exchange.as_mut().ok_or_else(|| no_exchange(guest))
     }
 
-    fn mode(&self) -> Mode {
-        let calls = &self.home.blueprint.startup.calls;
-        let waits = calls.always_waits
-            || calls.pace.needs_fiber()
-            || calls.waits_for_bodies && self.store.data().exchange.as_ref().is_some_and(Exchange::may_wait);
-        if waits { Mode::Fiber } else { Mode::Direct }
+    #[inline]
+    fn needs_fiber(&self, phase: Phase) -> bool {
+        let calls = self.home.calls();
+        if calls.always_on_fiber || calls.pace.needs_fiber() {
+            return true;
+        }
+        let waits = match phase {
+            Phase::Request => calls.request,
+            Phase::Response => calls.response,
+        };
+        waits.sleeps
+            || waits.for_message()
+                && self.store.data().exchange.as_ref().is_some_and(|exchange| exchange.may_wait(waits))
     }
 
+    /// The time, if an observer wants to know how long a call takes.
+    #[inline]
+    fn clock(&self) -> Option<Instant> {
+        self.home.observer.as_ref().map(|_| Instant::now())
+    }
+
+    #[inline]
     fn observe(&self, phase: Phase, started: Option<Instant>, error: Option<&Error>) {
         if let (Some(observer), Some(started)) = (&self.home.observer, started) {
             let exchange = self.store.data().exchange.as_ref();
@@ -401,11 +497,30 @@ impl<H: Host> Instance<H> {
     }
 }
 
-/// Calls a function of the guest. Takes the parts of an instance, as cloning a function is not cheap.
-async fn call<H, P, R>(
+/// Calls a function of the guest on the caller's stack. Takes the parts of an instance, as cloning a function is not cheap.
+#[inline]
+fn call<H, P, R>(
     store: &mut Store<State<H>>,
-    calls: &Calls,
-    mode: Mode,
+    limit: Clock,
+    function: &TypedFunc<P, R>,
+    params: P,
+) -> wasmtime::Result<R>
+where
+    H: Host,
+    P: wasmtime::WasmParams,
+    R: wasmtime::WasmResults,
+{
+    let ticks = store.data_mut().suspension.begin(Mode::Direct, limit);
+    store.set_epoch_deadline(ticks);
+    let result = function.call(&mut *store, params);
+    store.data_mut().flush_output();
+    result
+}
+
+/// The same on a fiber.
+async fn call_on_fiber<H, P, R>(
+    store: &mut Store<State<H>>,
+    limit: Clock,
     function: &TypedFunc<P, R>,
     params: P,
 ) -> wasmtime::Result<R>
@@ -414,23 +529,18 @@ where
     P: wasmtime::WasmParams + Sync,
     R: wasmtime::WasmResults + Sync,
 {
-    let ticks = store.data_mut().suspension.begin(mode, calls.deadline);
+    let state = store.data_mut();
+    let ticks = state.suspension.begin(Mode::Fiber, limit);
+    let waker = state.suspension.waker();
+    let engine = state.suspension.engine().clone();
+    let limit = state.guest.limits.total;
     store.set_epoch_deadline(ticks);
-    let result = match mode {
-        Mode::Direct => function.call(&mut *store, params),
-        Mode::Fiber => {
-            let waker = store.data().suspension.waker();
-            // Boxed, so that the future of a call without a fiber stays small.
-            let engine = store.data().suspension.engine().clone();
-            let limit = store.data().guest.limits.total;
-            let call = waker.drive(function.call_async(&mut *store, params));
-            let called = Box::pin(engine.within(limit, call)).await;
-            store.data().suspension.end();
-            called.unwrap_or_else(|| Err(Stop::Took(limit).into()))
-        }
-    };
-    store.data_mut().flush_output();
-    result
+    let call = waker.drive(function.call_async(&mut *store, params));
+    let called = engine.within(limit, call).await;
+    let state = store.data_mut();
+    state.suspension.end();
+    state.flush_output();
+    called.unwrap_or_else(|| Err(Stop::Took(limit).into()))
 }
 
 fn no_exchange(guest: &Shared) -> Error {

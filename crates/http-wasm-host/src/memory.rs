@@ -11,6 +11,7 @@ pub(crate) trait HasMemory: Send + 'static {
 }
 
 /// The guest's memory and the store's data, side by side.
+#[inline]
 pub(crate) fn split<'a, T: HasMemory>(
     caller: &'a mut Caller<'_, T>,
 ) -> Result<(&'a mut [u8], &'a mut T), Reason> {
@@ -23,6 +24,7 @@ pub(crate) fn split<'a, T: HasMemory>(
 }
 
 /// The bytes that the guest hands over as `argument` and its length.
+#[inline]
 pub(crate) fn read<'m>(
     memory: &'m [u8],
     argument: &'static str,
@@ -34,6 +36,7 @@ pub(crate) fn read<'m>(
 }
 
 /// The bytes of `argument` for the host to fill.
+#[inline]
 pub(crate) fn slice_mut<'m>(
     memory: &'m mut [u8],
     argument: &'static str,
@@ -46,6 +49,7 @@ pub(crate) fn slice_mut<'m>(
 
 /// Writes `value` when it fits into `buf_limit`, and returns its length either way, so that the guest can
 /// retry with more room. Only the bytes really written must be in bounds.
+#[inline]
 pub(crate) fn write_if_fits(
     memory: &mut [u8],
     value: &[u8],
@@ -59,6 +63,7 @@ pub(crate) fn write_if_fits(
     Ok(len)
 }
 
+#[inline]
 fn range(memory: &[u8], argument: &'static str, offset: u32, len: u32) -> Result<(usize, usize), Reason> {
     let start = offset as usize;
     match start.checked_add(len as usize) {

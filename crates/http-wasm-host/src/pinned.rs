@@ -7,6 +7,7 @@ use crate::abi::BodyKind;
 use crate::error::Error;
 use crate::host::Host;
 use crate::pool::PooledInstance;
+use crate::progress::Progress;
 use crate::stats::DropReason;
 
 /// How long a clean-up call may take with all its waiting. Nobody waits for it, but it holds an instance.
@@ -55,54 +56,94 @@ impl<H: Host> Pinned<H> {
     }
 
     /// The host: take the request for the next handler out of it, put the response in.
+    #[inline]
     pub fn host_mut(&mut self) -> &mut H {
         let instance = self.instance.as_mut().expect("taken only when it is consumed");
         instance.host_mut().expect("between the phases there is an exchange")
     }
 
     /// Whether the guest may read the request again in `handle_response`, so that its head must stay in the host.
+    #[inline]
     pub fn reads_request(&self) -> bool {
         self.instance.as_ref().is_some_and(|instance| instance.home().reads_request)
     }
 
-    /// Lets the guest handle the response that was put into the host, and gives the one for the client.
+    /// Lets the guest handle the response that was put into the host, and gives the one for the client: within this call, if the
+    /// guest has nothing to wait for, and in the future otherwise.
     ///
-    /// The instance is free again when this returns, however long the response's body takes.
+    /// The instance is free again when that is there, however long the response's body takes.
     ///
     /// # Errors
     /// When the guest fails, unless it [fails open](crate::OnFailure::Open); there is no response then.
-    pub async fn handle_response(self) -> Result<Handled<H>, Error> {
-        self.finish(false).await
+    #[inline]
+    pub fn handle_response(mut self) -> Progress<Result<Handled<H>, Error>> {
+        let mut instance = self.take();
+        match instance.join(false).map_or_else(|error| Some(Err(error)), |()| instance.handle_response()) {
+            Some(called) => Progress::of(handled(instance, called)),
+            // Should nobody poll that, it is dropped as any other pinned instance.
+            None => Progress::waiting(Self::new(instance).on_fiber()),
+        }
     }
 
     /// Tells the guest that the next handler gave no response at all, and waits for it to clean up.
     ///
     /// # Errors
     /// When the guest fails, whatever its policy: there is no response that could go on.
-    pub async fn handle_error(self) -> Result<H, Error> {
-        self.finish(true).await.map(|handled| handled.host)
+    pub async fn handle_error(mut self) -> Result<H, Error> {
+        let mut instance = self.take();
+        instance.told_of_error().await?;
+        let host = instance.end()?;
+        instance.recycle();
+        Ok(host)
     }
 
-    async fn finish(mut self, is_error: bool) -> Result<Handled<H>, Error> {
+    async fn on_fiber(mut self) -> Result<Handled<H>, Error> {
+        let mut instance = self.instance.take().expect("taken only when it is consumed");
+        let called = instance.handle_response_on_fiber().await;
+        handled(instance, called)
+    }
+
+    #[inline]
+    fn take(&mut self) -> PooledInstance<H> {
+        #[cfg_attr(not(feature = "mutations"), expect(unused_mut, reason = "only mutations swap it"))]
         let mut instance = self.instance.take().expect("taken only when it is consumed");
         #[cfg(feature = "mutations")]
         if instance.is_mutated(crate::mutation::Mutation::InstanceSwapped) {
             instance.swap();
         }
-        let result = instance.handle_response(is_error).await;
-        match result.and_then(|()| instance.end()) {
-            Ok(host) => {
-                instance.recycle();
-                Ok(Handled { host, error: None })
-            }
-            Err(error) => {
-                instance.doubt(DropReason::of(&error));
-                match instance.undo(BodyKind::Response, &error).filter(|_| !is_error) {
-                    Some(host) => Ok(Handled { host, error: Some(error) }),
-                    None => Err(error),
-                }
+        instance
+    }
+}
+
+/// What becomes of a response and its instance once the guest's second function has returned or failed.
+#[inline]
+fn handled<H: Host>(
+    mut instance: PooledInstance<H>,
+    called: Result<(), Error>,
+) -> Result<Handled<H>, Error> {
+    match called.and_then(|()| instance.end()) {
+        Ok(host) => {
+            instance.recycle();
+            Ok(Handled { host, error: None })
+        }
+        Err(error) => {
+            instance.doubt(DropReason::of(&error));
+            match instance.undo(BodyKind::Response, &error) {
+                Some(host) => Ok(Handled { host, error: Some(error) }),
+                None => Err(error),
             }
         }
+    }
+}
+
+impl<H: Host> PooledInstance<H> {
+    /// Calls `handle_response` for a request that got no response.
+    async fn told_of_error(&mut self) -> Result<(), Error> {
+        let called = match self.join(true).map_or_else(|error| Some(Err(error)), |()| self.handle_response()) {
+            Some(called) => called,
+            None => self.handle_response_on_fiber().await,
+        };
+        called.inspect_err(|error| self.doubt(DropReason::of(error)))
     }
 }
 
@@ -119,16 +160,13 @@ impl<H: Host> Drop for Pinned<H> {
 
 async fn clean_up<H: Host>(mut instance: PooledInstance<H>) {
     let engine = instance.home().engine().clone();
-    let cleaned = engine.within(CLEAN_UP_LIMIT, instance.handle_response(true)).await;
+    let cleaned = engine.within(CLEAN_UP_LIMIT, instance.told_of_error()).await;
     match cleaned {
         Some(Ok(())) => {
             let _host = instance.end();
             instance.recycle();
         }
-        Some(Err(error)) => {
-            instance.doubt(DropReason::of(&error));
-            tracing::error!(backtrace = error.backtrace(), "{error}");
-        }
+        Some(Err(error)) => tracing::error!(backtrace = error.backtrace(), "{error}"),
         None => tracing::warn!(guest = instance.home().name(), "clean-up took too long; instance dropped"),
     }
 }

@@ -2,10 +2,13 @@
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
+use crossbeam_utils::atomic::AtomicCell;
+
+use crate::guest;
 use crate::host::Host;
 use crate::instance::Instance;
 use crate::stats::DropReason;
@@ -32,18 +35,29 @@ impl Default for PoolSettings {
 
 /// Idle instances, last in first out: the warmest is used first, and a burst's surplus stays at the bottom.
 ///
-/// Each thread has a shard that it looks into first, so that threads don't wait for each other.
+/// Each thread has a shard that it looks into first, so that threads don't wait for each other, nor share a cache line.
 pub(crate) struct Pool<H: Host> {
-    shards: Box<[Shard<H>]>,
+    shards: Box<[Arc<Shard<H>>]>,
     settings: PoolSettings,
-    /// Idle instances, counted only where `max_idle` asks for it.
-    idle: AtomicUsize,
-    closed: AtomicBool,
+    home: Arc<guest::Inner<H>>,
 }
 
-/// On a cache line of its own.
+/// One thread's part of a pool. Instances that are out hold it and not the pool, which is closed with the last handle of
+/// its guest.
 #[repr(align(128))]
-struct Shard<H: Host>(Mutex<Idle<H>>);
+struct Shard<H: Host> {
+    /// The instance that came back last: most requests find one here, and need no lock.
+    hot: AtomicCell<Option<Box<Instance<H>>>>,
+    idle: Mutex<Idle<H>>,
+    closed: AtomicBool,
+    cap: Option<Arc<Cap>>,
+}
+
+/// Counts idle instances, where `max_idle` asks for it.
+struct Cap {
+    max: usize,
+    idle: AtomicUsize,
+}
 
 struct Idle<H: Host> {
     instances: Boxes<H>,
@@ -61,42 +75,52 @@ const QUARTERS: usize = 4;
 const MAX_SHARDS: usize = 16;
 
 impl<H: Host> Pool<H> {
-    pub(crate) fn new(settings: PoolSettings) -> Self {
+    pub(crate) fn new(settings: PoolSettings, home: Arc<guest::Inner<H>>) -> Self {
         let shards = available_parallelism().map_or(1, usize::from).min(MAX_SHARDS);
-        Self {
-            shards: (0..shards).map(|_| Shard::new()).collect(),
-            settings,
-            idle: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
-        }
+        let cap = settings.max_idle.map(|max| Arc::new(Cap { max, idle: AtomicUsize::new(0) }));
+        Self { shards: (0..shards).map(|_| Arc::new(Shard::new(cap.clone()))).collect(), settings, home }
     }
 
-    pub(crate) fn take(&self) -> Option<Box<Instance<H>>> {
+    /// What the instances have in common.
+    pub(crate) fn home(&self) -> &Arc<guest::Inner<H>> {
+        &self.home
+    }
+
+    /// An idle instance, if there is one.
+    #[inline]
+    pub(crate) fn take(&self) -> Option<PooledInstance<H>> {
+        let own = self.own();
+        let instance = match own.hot.take() {
+            Some(instance) => instance,
+            None => self.search()?,
+        };
+        if let Some(cap) = &own.cap {
+            cap.idle.fetch_sub(1, Ordering::Relaxed);
+        }
+        Some(PooledInstance { instance: Some(instance), shard: own.clone() })
+    }
+
+    /// Looks where no warm instance was left.
+    #[cold]
+    fn search(&self) -> Option<Box<Instance<H>>> {
         let home = home();
-        let taken = (0..self.shards.len()).find_map(|i| self.shard(home + i).lock().pop())?;
-        if self.settings.max_idle.is_some() {
-            self.idle.fetch_sub(1, Ordering::Relaxed);
-        }
-        Some(taken)
+        (0..self.shards.len()).find_map(|i| {
+            let shard = &self.shards[(home + i) % self.shards.len()];
+            shard.lock().pop().or_else(|| shard.hot.take())
+        })
     }
 
-    /// Takes `instance` in, or gives it back when there is no place for it.
-    pub(crate) fn put(&self, instance: Box<Instance<H>>) -> Result<(), Box<Instance<H>>> {
-        if let Some(max) = self.settings.max_idle
-            && self.idle.fetch_add(1, Ordering::Relaxed) >= max
-        {
-            self.idle.fetch_sub(1, Ordering::Relaxed);
-            return Err(instance);
-        }
-        self.shard(home()).lock().instances.push(instance);
-        if self.closed.load(Ordering::SeqCst) {
-            drop(self.drain());
-        }
-        Ok(())
+    /// A new instance on its way to a request.
+    pub(crate) fn guard(&self, instance: Box<Instance<H>>) -> PooledInstance<H> {
+        PooledInstance { instance: Some(instance), shard: self.own().clone() }
+    }
+
+    fn own(&self) -> &Arc<Shard<H>> {
+        &self.shards[home() % self.shards.len()]
     }
 
     pub(crate) fn idle(&self) -> usize {
-        self.shards.iter().map(|shard| shard.lock().instances.len()).sum()
+        self.shards.iter().map(|shard| shard.settle().instances.len()).sum()
     }
 
     pub(crate) fn settings(&self) -> &PoolSettings {
@@ -105,8 +129,10 @@ impl<H: Host> Pool<H> {
 
     /// Drops what is idle, and from now on whatever comes back.
     pub(crate) fn close(&self) {
-        self.closed.store(true, Ordering::SeqCst);
-        drop(self.drain());
+        for shard in &self.shards {
+            shard.closed.store(true, Ordering::Relaxed);
+            drop(shard.drain());
+        }
     }
 
     /// Takes out what nobody has needed for `idle_ttl`. To be called once each quarter of it.
@@ -119,30 +145,53 @@ impl<H: Host> Pool<H> {
             spare -= unused;
             expired.extend(idle.instances.drain(..unused));
             idle.forget(unused);
-        }
-        if self.settings.max_idle.is_some() {
-            self.idle.fetch_sub(expired.len(), Ordering::Relaxed);
+            if let Some(cap) = &shard.cap {
+                cap.idle.fetch_sub(unused, Ordering::Relaxed);
+            }
         }
         expired
-    }
-
-    fn drain(&self) -> Boxes<H> {
-        // Dropped by the caller, outside the locks.
-        self.shards.iter().flat_map(|shard| std::mem::take(&mut shard.lock().instances)).collect()
-    }
-
-    fn shard(&self, index: usize) -> &Shard<H> {
-        &self.shards[index % self.shards.len()]
     }
 }
 
 impl<H: Host> Shard<H> {
-    fn new() -> Self {
-        Self(Mutex::new(Idle { instances: Vec::new(), unused: [0; QUARTERS] }))
+    fn new(cap: Option<Arc<Cap>>) -> Self {
+        let idle = Mutex::new(Idle { instances: Vec::new(), unused: [0; QUARTERS] });
+        Self { hot: AtomicCell::new(None), idle, closed: AtomicBool::new(false), cap }
+    }
+
+    /// Takes `instance` in, or gives it back when there is no place for it.
+    #[inline]
+    fn put(&self, instance: Box<Instance<H>>) -> Result<(), Box<Instance<H>>> {
+        if let Some(cap) = &self.cap
+            && cap.idle.fetch_add(1, Ordering::Relaxed) >= cap.max
+        {
+            cap.idle.fetch_sub(1, Ordering::Relaxed);
+            return Err(instance);
+        }
+        if let Some(colder) = self.hot.swap(Some(instance)) {
+            self.lock().instances.push(colder);
+        }
+        // Should this be missed, the shard goes with the last instance that is out, and what is in it too.
+        if self.closed.load(Ordering::Relaxed) {
+            drop(self.drain());
+        }
+        Ok(())
+    }
+
+    /// All that is idle, in one place.
+    fn settle(&self) -> MutexGuard<'_, Idle<H>> {
+        let mut idle = self.lock();
+        idle.instances.extend(self.hot.take());
+        idle
+    }
+
+    fn drain(&self) -> Boxes<H> {
+        // Dropped by the caller, outside the lock.
+        std::mem::take(&mut self.settle().instances)
     }
 
     fn lock(&self) -> MutexGuard<'_, Idle<H>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -177,35 +226,45 @@ fn home() -> usize {
 
 /// An instance out of the pool. It goes back only by [`recycle`](Self::recycle), the explicit last step of an
 /// exchange that left it clean; dropped in any other way it is gone.
-pub(crate) struct PooledInstance<H: Host>(Option<Box<Instance<H>>>);
+pub(crate) struct PooledInstance<H: Host> {
+    instance: Option<Box<Instance<H>>>,
+    /// Where it goes back to.
+    shard: Arc<Shard<H>>,
+}
 
 impl<H: Host> PooledInstance<H> {
-    pub(crate) fn new(instance: Box<Instance<H>>) -> Self {
-        Self(Some(instance))
+    #[inline]
+    pub(crate) fn recycle(mut self) {
+        match self.instance.take_if(|instance| !instance.has_outgrown()) {
+            Some(instance) => self.put(instance),
+            None => self.doubt(DropReason::Outgrown),
+        }
     }
 
-    pub(crate) fn recycle(mut self) {
-        if let Some(instance) = self.0.take_if(|instance| !instance.has_outgrown()) {
-            instance.give_back();
-            return;
+    #[inline]
+    fn put(&self, instance: Box<Instance<H>>) {
+        if let Err(surplus) = self.shard.put(instance) {
+            surplus.home().dropped(DropReason::Idle);
+            drop(surplus);
         }
-        self.doubt(DropReason::Outgrown);
     }
 
     /// Goes on with another instance; see [`crate::mutation`].
     #[cfg(feature = "mutations")]
     pub(crate) fn swap(&mut self) {
-        let Some(instance) = &mut self.0 else { return };
-        if let Some(mut other) = instance.home().pool.take() {
+        let shard = self.shard.clone();
+        let Some(instance) = &mut self.instance else { return };
+        let popped = shard.settle().pop();
+        if let Some(mut other) = popped {
             instance.swap_exchanges(&mut other);
             std::mem::swap(instance, &mut other);
-            other.give_back();
+            self.put(other);
         }
     }
 
     /// What it counts as if it is dropped from now on.
     pub(crate) fn doubt(&mut self, reason: DropReason) {
-        if let Some(instance) = &mut self.0 {
+        if let Some(instance) = &mut self.instance {
             instance.pin.doubt = reason;
         }
     }
@@ -214,26 +273,29 @@ impl<H: Host> PooledInstance<H> {
 impl<H: Host> Deref for PooledInstance<H> {
     type Target = Instance<H>;
 
+    #[inline]
     fn deref(&self) -> &Instance<H> {
-        self.0.as_deref().expect("taken only by recycle, which consumes the guard")
+        self.instance.as_deref().expect("taken only by recycle, which consumes the guard")
     }
 }
 
 impl<H: Host> DerefMut for PooledInstance<H> {
+    #[inline]
     fn deref_mut(&mut self) -> &mut Instance<H> {
-        self.0.as_deref_mut().expect("taken only by recycle, which consumes the guard")
+        self.instance.as_deref_mut().expect("taken only by recycle, which consumes the guard")
     }
 }
 
 impl<H: Host> Drop for PooledInstance<H> {
+    #[inline]
     fn drop(&mut self) {
         #[cfg(feature = "mutations")]
         if let Some(instance) =
-            self.0.take_if(|instance| instance.is_mutated(crate::mutation::Mutation::TrappedInstanceKept))
+            self.instance.take_if(|instance| instance.is_mutated(crate::mutation::Mutation::TrappedInstanceKept))
         {
-            return instance.give_back();
+            return self.put(instance);
         }
-        if let Some(instance) = &self.0 {
+        if let Some(instance) = &self.instance {
             instance.home().dropped(instance.pin.doubt);
         }
     }

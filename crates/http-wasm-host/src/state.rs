@@ -43,6 +43,7 @@ pub(crate) struct State<H: Host> {
 }
 
 impl<H: Host> State<H> {
+    #[inline]
     pub(crate) fn exchange(&mut self) -> Result<&mut Exchange<H>, Reason> {
         self.exchange.as_mut().ok_or(Reason::NoRequest)
     }
@@ -62,10 +63,12 @@ impl<H: Host> State<H> {
     }
 
     /// Logs what the guest has written to its output without ending the line.
+    #[inline]
     pub(crate) fn flush_output(&mut self) {
         self.wasi.flush(&self.guest);
     }
 
+    #[inline]
     pub(crate) fn exchange_and_suspension(&mut self) -> Result<(&mut Exchange<H>, &Suspension), Reason> {
         Ok((self.exchange.as_mut().ok_or(Reason::NoRequest)?, &self.suspension))
     }

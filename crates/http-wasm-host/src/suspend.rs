@@ -69,6 +69,7 @@ impl Default for Pace {
 }
 
 impl Pace {
+    #[inline]
     pub(crate) fn needs_fiber(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
     }
@@ -106,6 +107,7 @@ impl Suspension {
     }
 
     /// Prepares a call. Returns the ticks after which the epoch callback is due.
+    #[inline]
     pub(crate) fn begin(&mut self, mode: Mode, limit: Clock) -> u64 {
         self.mode = mode;
         self.limit = limit;

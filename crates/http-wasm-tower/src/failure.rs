@@ -1,5 +1,7 @@
 //! What a client gets when a guest fails.
 
+use std::sync::Arc;
+
 use http::{HeaderValue, Response, StatusCode, header};
 use http_wasm_host::{Body, BodyKind, Error, ErrorKind};
 
@@ -9,6 +11,31 @@ use http_wasm_host::{Body, BodyKind, Error, ErrorKind};
 pub trait FailurePolicy: Send + Sync + 'static {
     /// The response. Keep the error's words out of it: clients have no business with them.
     fn response(&self, error: &Error) -> Response<Body>;
+}
+
+/// A policy as requests carry it along.
+#[derive(Clone)]
+pub(crate) enum Policy {
+    /// Without data of its own, as the ready-made are: nothing is counted when it is copied.
+    Plain(&'static dyn FailurePolicy),
+    Shared(Arc<dyn FailurePolicy>),
+}
+
+impl Policy {
+    pub(crate) fn new<P: FailurePolicy>(policy: P) -> Self {
+        match size_of::<P>() {
+            // A box of nothing takes no memory, so none is leaked.
+            0 => Self::Plain(Box::leak(Box::new(policy))),
+            _ => Self::Shared(Arc::new(policy)),
+        }
+    }
+
+    pub(crate) fn response(&self, error: &Error) -> Response<Body> {
+        match self {
+            Self::Plain(policy) => policy.response(error),
+            Self::Shared(policy) => policy.response(error),
+        }
+    }
 }
 
 /// The default: a status that says who is to blame, and nothing else.

@@ -4,84 +4,149 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use http_wasm_host::{Body, BoxError, Error, ErrorKind, Handled, HttpHost, Outcome};
+use http_wasm_host::{Body, BoxError, Error, ErrorKind, Handled, HttpHost, Outcome, Pinned, Progress};
+use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::layer::HttpWasmLayer;
+use crate::failure::Policy;
 
-/// The response of [`HttpWasm`](crate::HttpWasm).
-pub struct ResponseFuture<E>(Pin<Box<dyn Future<Output = Result<Response<Body>, E>> + Send>>);
+type Requested = Result<Outcome<HttpHost>, Error>;
+type Responded = Result<Handled<HttpHost>, Error>;
 
-impl<E> ResponseFuture<E> {
-    pub(crate) fn new(future: impl Future<Output = Result<Response<Body>, E>> + Send + 'static) -> Self {
-        Self(Box::pin(future))
+pin_project! {
+    /// The response of [`HttpWasm`](crate::HttpWasm).
+    pub struct ResponseFuture<S>
+    where
+        S: Service<Request<Body>>,
+    {
+        #[pin]
+        state: State<S, S::Future>,
+        policy: Policy,
     }
 }
 
-impl<E> Future for ResponseFuture<E> {
-    type Output = Result<Response<Body>, E>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.0.as_mut().poll(cx)
+pin_project! {
+    #[project = StateProj]
+    enum State<S, F> {
+        /// The guest waits in `handle_request`.
+        Requesting { guest: Progress<Requested>, inner: S },
+        /// The inner service has the request, with the guest's instance pinned to it.
+        Inner { #[pin] response: F, pinned: Option<Pinned<HttpHost>> },
+        /// The inner service has the request, and the guest, which failed open, no part in it.
+        Bypassed { #[pin] response: F, error: Option<Error> },
+        /// The guest waits in `handle_response`.
+        Responding { guest: Progress<Responded> },
+        Done { response: Option<Response<Body>> },
     }
 }
 
-impl<E> fmt::Debug for ResponseFuture<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ResponseFuture").finish_non_exhaustive()
-    }
-}
-
-/// Takes a request through the guest, the inner service if the guest lets it, and the guest again.
-pub(crate) async fn serve<S, ResBody>(
-    mut inner: S,
-    layer: HttpWasmLayer,
-    request: Request<Body>,
-) -> Result<Response<Body>, S::Error>
+impl<S, ResBody> ResponseFuture<S>
 where
     S: Service<Request<Body>, Response = Response<ResBody>>,
     ResBody: HttpBody<Data = Bytes> + Send + 'static,
     ResBody::Error: Into<BoxError>,
 {
-    let source_addr = (layer.find_addr)(request.extensions());
-    let outcome = layer.guest.handle_request(HttpHost::new(request, source_addr)).await;
-    let mut pinned = match outcome {
-        Ok(Outcome::Respond(host)) => return Ok(host.into_response()),
-        Ok(Outcome::Next(pinned)) => pinned,
-        Ok(Outcome::Bypassed { mut host, error }) => {
-            log(&error, "; the request goes on as it came");
-            let response = inner.call(host.take_request(false)).await?;
-            return Ok(told(response.map(Body::new), error));
-        }
-        Err(error) => return Ok(failed(&layer, error)),
-    };
-    let keep_head = pinned.reads_request();
-    let request = pinned.host_mut().take_request(keep_head);
-    match inner.call(request).await {
-        Ok(response) => {
-            pinned.host_mut().set_response(response.map(Body::new));
-            match pinned.handle_response().await {
-                Ok(Handled { host, error: None }) => Ok(host.into_response()),
-                Ok(Handled { host, error: Some(error) }) => {
-                    log(&error, "; the response goes out as it came");
-                    Ok(told(host.into_response(), error))
-                }
-                Err(error) => Ok(failed(&layer, error)),
-            }
-        }
-        // No response at all: dropping the pinned instance tells the guest so, and nobody waits for that.
-        Err(error) => Err(error),
+    /// Goes on behind the guest's first function, which is done.
+    #[inline]
+    pub(crate) fn requested(requested: Requested, inner: &mut S, policy: Policy) -> Self {
+        let state = State::requested(requested, inner, &policy);
+        Self { state, policy }
+    }
+
+    /// Waits for the guest's first function; `inner` is ready for a call.
+    pub(crate) fn requesting(guest: Progress<Requested>, inner: S, policy: Policy) -> Self {
+        Self { state: State::Requesting { guest, inner }, policy }
     }
 }
 
-fn failed(layer: &HttpWasmLayer, error: Error) -> Response<Body> {
+impl<S, ResBody> State<S, S::Future>
+where
+    S: Service<Request<Body>, Response = Response<ResBody>>,
+{
+    #[inline]
+    fn requested(requested: Requested, inner: &mut S, policy: &Policy) -> Self {
+        match requested {
+            Ok(Outcome::Next(mut pinned)) => {
+                let keep_head = pinned.reads_request();
+                let request = pinned.host_mut().take_request(keep_head);
+                Self::Inner { response: inner.call(request), pinned: Some(pinned) }
+            }
+            Ok(Outcome::Respond(host)) => Self::Done { response: Some(host.into_response()) },
+            Ok(Outcome::Bypassed { mut host, error }) => {
+                log(&error, "; the request goes on as it came");
+                Self::Bypassed { response: inner.call(host.take_request(false)), error: Some(error) }
+            }
+            Err(error) => Self::Done { response: Some(failed(policy, error)) },
+        }
+    }
+}
+
+impl<S, ResBody> Future for ResponseFuture<S>
+where
+    S: Service<Request<Body>, Response = Response<ResBody>>,
+    ResBody: HttpBody<Data = Bytes> + Send + 'static,
+    ResBody::Error: Into<BoxError>,
+{
+    type Output = Result<Response<Body>, S::Error>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        loop {
+            let next = match this.state.as_mut().project() {
+                StateProj::Requesting { guest, inner } => {
+                    let requested = ready!(Pin::new(guest).poll(cx));
+                    State::requested(requested, inner, this.policy)
+                }
+                StateProj::Inner { response, pinned } => {
+                    // Of no response at all the guest is told by the drop of its instance, and nobody waits for that.
+                    let response = ready!(response.poll(cx))?.map(Body::new);
+                    let mut pinned = pinned.take().expect("the inner service answers once");
+                    pinned.host_mut().set_response(response);
+                    match pinned.handle_response().done() {
+                        Ok(responded) => {
+                            this.state.set(State::Done { response: None });
+                            return Poll::Ready(Ok(respond(responded, this.policy)));
+                        }
+                        Err(guest) => State::Responding { guest },
+                    }
+                }
+                StateProj::Bypassed { response, error } => {
+                    let response = ready!(response.poll(cx))?.map(Body::new);
+                    let error = error.take().expect("the inner service answers once");
+                    return Poll::Ready(Ok(told(response, error)));
+                }
+                StateProj::Responding { guest } => {
+                    let responded = ready!(Pin::new(guest).poll(cx));
+                    return Poll::Ready(Ok(respond(responded, this.policy)));
+                }
+                StateProj::Done { response } => {
+                    return Poll::Ready(Ok(response.take().expect("polled after it was done")));
+                }
+            };
+            this.state.set(next);
+        }
+    }
+}
+
+fn respond(responded: Responded, policy: &Policy) -> Response<Body> {
+    match responded {
+        Ok(Handled { host, error: None }) => host.into_response(),
+        Ok(Handled { host, error: Some(error) }) => {
+            log(&error, "; the response goes out as it came");
+            told(host.into_response(), error)
+        }
+        Err(error) => failed(policy, error),
+    }
+}
+
+fn failed(policy: &Policy, error: Error) -> Response<Body> {
     log(&error, "");
-    told(layer.failure.response(&error), error)
+    told(policy.response(&error), error)
 }
 
 /// Logs an error, and what became of the exchange if it didn't fail.
@@ -98,4 +163,10 @@ fn log(error: &Error, instead: &str) {
 fn told(mut response: Response<Body>, error: Error) -> Response<Body> {
     response.extensions_mut().insert(Arc::new(error));
     response
+}
+
+impl<S: Service<Request<Body>>> fmt::Debug for ResponseFuture<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
 }

@@ -2,14 +2,13 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use http::Extensions;
 use tower_layer::Layer;
 
 use crate::Guest;
 use crate::addr::{self, FindAddr};
-use crate::failure::{FailurePolicy, HideDetails};
+use crate::failure::{FailurePolicy, HideDetails, Policy};
 use crate::service::HttpWasm;
 
 /// Puts a guest in front of a service.
@@ -18,19 +17,19 @@ use crate::service::HttpWasm;
 #[derive(Clone)]
 pub struct HttpWasmLayer {
     pub(crate) guest: Guest,
-    pub(crate) failure: Arc<dyn FailurePolicy>,
+    pub(crate) failure: Policy,
     pub(crate) find_addr: FindAddr,
 }
 
 impl HttpWasmLayer {
     /// A layer with default settings.
     pub fn new(guest: Guest) -> Self {
-        Self { guest, failure: Arc::new(HideDetails), find_addr: addr::from_extension }
+        Self { guest, failure: Policy::new(HideDetails), find_addr: addr::from_extension }
     }
 
     /// What a client gets when the guest fails. [`HideDetails`] by default.
     pub fn on_failure(mut self, policy: impl FailurePolicy) -> Self {
-        self.failure = Arc::new(policy);
+        self.failure = Policy::new(policy);
         self
     }
 

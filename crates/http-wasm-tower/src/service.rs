@@ -6,10 +6,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use http_wasm_host::{Body, BoxError};
+use http_wasm_host::{Body, BoxError, HttpHost};
 use tower_service::Service;
 
-use crate::future::{self, ResponseFuture};
+use crate::future::ResponseFuture;
 use crate::layer::HttpWasmLayer;
 
 /// A service with a guest in front of it.
@@ -32,9 +32,7 @@ impl<S> HttpWasm<S> {
 
 impl<S, ReqBody, ResBody> Service<Request<ReqBody>> for HttpWasm<S>
 where
-    S: Service<Request<Body>, Response = Response<ResBody>> + Clone + Send + 'static,
-    S::Future: Send,
-    S::Error: Send,
+    S: Service<Request<Body>, Response = Response<ResBody>> + Clone,
     ReqBody: HttpBody<Data = Bytes> + Send + 'static,
     ReqBody::Error: Into<BoxError>,
     ResBody: HttpBody<Data = Bytes> + Send + 'static,
@@ -42,17 +40,26 @@ where
 {
     type Response = Response<Body>;
     type Error = S::Error;
-    type Future = ResponseFuture<S::Error>;
+    type Future = ResponseFuture<S>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
     }
 
+    /// Runs the guest at once, if it has nothing to wait for: nothing is then put aside for the future, and nothing cloned.
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        // The inner service that was polled ready is the one to call; its clone stays behind.
-        let clone = self.inner.clone();
-        let ready = std::mem::replace(&mut self.inner, clone);
-        ResponseFuture::new(future::serve(ready, self.layer.clone(), request.map(Body::new)))
+        let HttpWasmLayer { guest, failure, find_addr } = &self.layer;
+        let source_addr = find_addr(request.extensions());
+        let host = HttpHost::new(request.map(Body::new), source_addr);
+        match guest.handle_request(host).done() {
+            Ok(requested) => ResponseFuture::requested(requested, &mut self.inner, failure.clone()),
+            Err(waiting) => {
+                // The inner service that was polled ready is the one to call; its clone stays behind.
+                let clone = self.inner.clone();
+                let ready = std::mem::replace(&mut self.inner, clone);
+                ResponseFuture::requesting(waiting, ready, failure.clone())
+            }
+        }
     }
 }
 

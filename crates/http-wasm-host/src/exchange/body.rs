@@ -58,6 +58,12 @@ impl Side {
         self.0.get_or_insert_default()
     }
 
+    /// Whether anything of the body or its trailers was read, written or changed.
+    #[inline]
+    pub(super) fn is_touched(&self) -> bool {
+        self.0.is_some()
+    }
+
     pub(super) fn trailers(&self) -> &Fields {
         self.0.as_ref().map_or(&NO_FIELDS, |touched| touched.trailers.current())
     }
@@ -71,6 +77,7 @@ impl Side {
     }
 
     /// The next handler's response is there; what the guest has written so far goes before its body.
+    #[inline]
     pub(super) fn begin_response(&mut self) {
         let Some(touched) = &mut self.0 else { return };
         if let Some(written) = touched.written.take().filter(|written| !written.is_empty()) {

@@ -18,6 +18,7 @@ pub(crate) struct Budget {
 }
 
 impl Budget {
+    #[inline]
     pub(crate) fn new(limits: &Limits) -> Self {
         Self {
             header_count: limits.header_count,

@@ -7,12 +7,20 @@ use crate::abi::BodyKind;
 use crate::host::{Host, Outgoing};
 
 /// Statuses whose responses have no body.
+#[inline]
 pub(super) fn is_bodyless(status: u16) -> bool {
     matches!(status, 100..=199 | 204 | 304)
 }
 
 /// Makes the host's request the one for the next handler.
+#[inline]
 pub(super) fn finish_request<H: Host>(exchange: &mut Exchange<H>) {
+    if exchange.request.is_touched() {
+        frame_request(exchange);
+    }
+}
+
+fn frame_request<H: Host>(exchange: &mut Exchange<H>) {
     const REQUEST: BodyKind = BodyKind::Request;
     prepare_trailers(exchange, REQUEST);
     let changed = exchange.request.is_changed();
@@ -30,9 +38,19 @@ pub(super) fn finish_request<H: Host>(exchange: &mut Exchange<H>) {
 }
 
 /// Makes the host's response the one for the client.
+#[inline]
 pub(super) fn finish_response<H: Host>(exchange: &mut Exchange<H>) {
-    const RESPONSE: BodyKind = BodyKind::Response;
     let status = exchange.host.status();
+    let has_usual_body = !exchange.client_sent_head && !exchange.next_was_bodyless && !is_bodyless(status);
+    // As most responses are, the next handler's with a body that nobody has looked at.
+    let is_as_it_came = exchange.answered && has_usual_body && !exchange.response.is_touched();
+    if !is_as_it_came {
+        frame_response(exchange, status);
+    }
+}
+
+fn frame_response<H: Host>(exchange: &mut Exchange<H>, status: u16) {
+    const RESPONSE: BodyKind = BodyKind::Response;
     if exchange.is_upgrade() {
         return;
     }

@@ -27,6 +27,7 @@ use crate::error::Reason;
 use crate::failure::OnFailure;
 use crate::fields::Fields;
 use crate::host::Host;
+use crate::instance::Waits;
 
 /// One request/response pair, pinned to one instance.
 pub(crate) struct Exchange<H: Host> {
@@ -59,6 +60,7 @@ struct Early {
 }
 
 impl<H: Host> Exchange<H> {
+    #[inline]
     pub(crate) fn new(host: H, features: Features, budget: Budget, on_failure: OnFailure) -> Self {
         let method = host.method();
         let (client_sent_head, client_sent_connect) = (method == b"HEAD", method == b"CONNECT");
@@ -97,18 +99,19 @@ impl<H: Host> Exchange<H> {
     }
 
     /// Whether a call into the guest in this phase could have to wait for a body or its trailers.
-    pub(crate) fn may_wait(&self) -> bool {
+    pub(crate) fn may_wait(&self, waits: Waits) -> bool {
         match self.phase {
-            Phase::Request => !self.request_ended(),
+            Phase::Request => {
+                let reads_on = waits.for_bodies
+                    || waits.enables_features
+                    || self.features.contains(Features::BUFFER_REQUEST);
+                reads_on && !self.host.body_ready(BodyKind::Request)
+            }
             // Features are fixed by now, so a guest that may not read the response can't wait for it.
             Phase::Response => {
-                self.features.contains(Features::BUFFER_RESPONSE) && !self.host.body_ended(BodyKind::Response)
+                self.features.contains(Features::BUFFER_RESPONSE) && !self.host.body_ready(BodyKind::Response)
             }
         }
-    }
-
-    fn request_ended(&self) -> bool {
-        self.host.body_ended(BodyKind::Request)
     }
 
     /// Bytes of the phase's own message that the guest has read and that are kept for whoever gets it next.
@@ -120,6 +123,7 @@ impl<H: Host> Exchange<H> {
     }
 
     /// The guest proceeds: makes the host's request the one for the next handler.
+    #[inline]
     pub(crate) fn finish_request(&mut self) {
         #[cfg(feature = "mutations")]
         let length = broken::before_finish(self, BodyKind::Request);
@@ -129,6 +133,7 @@ impl<H: Host> Exchange<H> {
     }
 
     /// The guest stops: makes the host's response what the guest has set.
+    #[inline]
     pub(crate) fn respond(&mut self) -> Result<(), Reason> {
         self.begin_response()?;
         self.finish_response();
@@ -137,6 +142,7 @@ impl<H: Host> Exchange<H> {
 
     /// The next handler's response is in the host: joins what the guest set before it. The next handler's
     /// headers replace those of the same name, cookies add up, its status wins, its body follows.
+    #[inline]
     pub(crate) fn join_response(&mut self) -> Result<(), Reason> {
         self.answered = true;
         #[cfg(feature = "mutations")]
@@ -146,6 +152,7 @@ impl<H: Host> Exchange<H> {
         self.begin_response()
     }
 
+    #[inline]
     fn begin_response(&mut self) -> Result<(), Reason> {
         self.phase = Phase::Response;
         self.save_response();
@@ -179,6 +186,7 @@ impl<H: Host> Exchange<H> {
     }
 
     /// `handle_response` has returned: makes the host's response the one for the client.
+    #[inline]
     pub(crate) fn finish_response(&mut self) {
         #[cfg(feature = "mutations")]
         let length = broken::before_finish(self, BodyKind::Response);
@@ -225,6 +233,7 @@ impl<H: Host> Exchange<H> {
 
     /// The next handler answered 101, or opened the tunnel that CONNECT asks for: what follows its head is no
     /// HTTP body.
+    #[inline]
     fn is_upgrade(&self) -> bool {
         if !self.answered {
             return false;

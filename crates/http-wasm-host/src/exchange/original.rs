@@ -24,6 +24,7 @@ impl<H: Host> Exchange<H> {
     }
 
     /// Keeps the response as it is before anything of the guest is in it.
+    #[inline]
     pub(super) fn save_response(&mut self) {
         if let Some(originals) = &mut self.originals {
             originals.response = Some(self.host.save_head(BodyKind::Response));

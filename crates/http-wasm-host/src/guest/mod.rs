@@ -14,10 +14,11 @@ use crate::error::{Error, ErrorKind, LoadError};
 use crate::failure::OnFailure;
 use crate::host::Host;
 use crate::inspect::Inspection;
-use crate::instance::{Blueprint, Instance};
+use crate::instance::{Blueprint, Calls, Instance};
 use crate::observer::Observer;
 use crate::pinned::{Outcome, Pinned};
 use crate::pool::{Pool, PoolSettings, PooledInstance};
+use crate::progress::Progress;
 use crate::snapshot::SnapshotFacts;
 use crate::stats::{Counters, DropReason, Live, PoolStats};
 
@@ -46,14 +47,14 @@ pub struct Guest<H: Host>(Arc<Handle<H>>);
 /// What all clones of a guest share. With the last of them, the pool is closed; instances that are out finish first.
 struct Handle<H: Host> {
     inner: Arc<Inner<H>>,
+    pool: Arc<Pool<H>>,
     facts: GuestFacts,
     sweep: Arc<Sweep<H>>,
 }
 
-/// What a guest's instances share. Each holds it, so that it finds back.
+/// What a guest's instances share.
 pub(crate) struct Inner<H: Host> {
     pub(crate) blueprint: Blueprint<H>,
-    pub(crate) pool: Pool<H>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) reads_request: bool,
     pub(crate) counters: Arc<Counters>,
@@ -106,7 +107,6 @@ impl<H: Host> Guest<H> {
     pub(crate) fn new(blueprint: Blueprint<H>, parts: Parts) -> Result<Self, LoadError> {
         let inner = Arc::new(Inner {
             blueprint,
-            pool: Pool::new(parts.pool),
             observer: parts.observer,
             reads_request: parts.reads_request,
             counters: Arc::default(),
@@ -122,9 +122,10 @@ impl<H: Host> Guest<H> {
             start_time: started.elapsed(),
             snapshot: inner.blueprint.startup.image.as_ref().map(|image| image.facts),
         };
-        let sweep = Sweep::start(&inner);
-        let guest = Self(Arc::new(Handle { inner, facts, sweep }));
-        first.give_back();
+        let pool = Arc::new(Pool::new(parts.pool, inner.clone()));
+        let sweep = Sweep::start(&pool);
+        pool.guard(first).recycle();
+        let guest = Self(Arc::new(Handle { inner, pool, facts, sweep }));
         guest.warm_up(parts.pool.min_warm.saturating_sub(1)).map_err(LoadError::Start)?;
         Ok(guest)
     }
@@ -138,7 +139,8 @@ impl<H: Host> Guest<H> {
                 .map(|share| {
                     scope.spawn(move || {
                         (0..share).try_for_each(|_| {
-                            block_on(self.0.inner.make())?.give_back();
+                            let made = block_on(self.0.inner.make())?;
+                            self.0.pool.guard(made).recycle();
                             Ok(())
                         })
                     })
@@ -163,56 +165,89 @@ impl<H: Host> Guest<H> {
 
     /// Counts of its instances.
     pub fn stats(&self) -> PoolStats {
-        self.0.inner.counters.read(self.0.inner.pool.idle())
+        self.0.inner.counters.read(self.0.pool.idle())
     }
 
-    /// Runs `handle_request` on an idle instance, or a new one.
+    /// Runs `handle_request` on an idle instance, or a new one: within this call, if the guest has nothing to wait for, and in the
+    /// future otherwise.
     ///
     /// Dropping the future while the guest runs drops the instance. A guest that need not wait runs on the stack
-    /// of the thread that polls, of which it may use
+    /// of the calling thread, of which it may use
     /// [`guest_stack_bytes`](crate::EngineBuilder::guest_stack_bytes): leave it that much.
     ///
     /// # Errors
     /// When no instance can be made or the guest fails, unless it [fails open](crate::OnFailure::Open). Other requests are not
     /// affected.
-    pub async fn handle_request(&self, host: H) -> Result<Outcome<H>, Error> {
-        let mut instance = match self.checkout().await {
-            Ok(instance) => instance,
+    #[inline]
+    pub fn handle_request(&self, host: H) -> Progress<Result<Outcome<H>, Error>> {
+        let Handle { inner, pool, .. } = &*self.0;
+        let idle = pool.take();
+        if let Some(observer) = &inner.observer {
+            observer.checked_out(idle.is_some());
+        }
+        let Some(mut instance) = idle else { return Progress::waiting(self.clone().on_new_instance(host)) };
+        instance.begin(host);
+        match instance.handle_request() {
+            Some(called) => Progress::of(decided(instance, called)),
+            None => Progress::waiting(on_fiber(NotBegun(Some(instance)))),
+        }
+    }
+
+    async fn on_new_instance(self, host: H) -> Result<Outcome<H>, Error> {
+        let made = self.0.inner.make_unless_hopeless().await;
+        let mut instance = match made {
+            Ok(instance) => self.0.pool.guard(instance),
             Err(error) => match self.0.inner.blueprint.startup.shared.on_failure {
                 OnFailure::Open => return Ok(Outcome::Bypassed { host, error }),
                 OnFailure::Closed => return Err(error),
             },
         };
         instance.begin(host);
-        match instance.handle_request().await {
-            Ok(true) => Ok(Outcome::Next(Pinned::new(instance))),
-            Ok(false) => {
-                let host = instance.end()?;
-                instance.recycle();
-                Ok(Outcome::Respond(host))
-            }
-            Err(error) => {
-                instance.doubt(DropReason::of(&error));
-                match instance.undo(BodyKind::Request, &error) {
-                    Some(host) => Ok(Outcome::Bypassed { host, error }),
-                    None => Err(error),
-                }
-            }
+        match instance.handle_request() {
+            Some(called) => decided(instance, called),
+            None => on_fiber(NotBegun(Some(instance))).await,
         }
     }
+}
 
-    async fn checkout(&self) -> Result<PooledInstance<H>, Error> {
-        let inner = &self.0.inner;
-        let idle = inner.pool.take();
-        if let Some(observer) = &inner.observer {
-            observer.checked_out(idle.is_some());
+/// An instance whose guest has seen nothing of the request yet: if nobody polls, it goes back as it came.
+struct NotBegun<H: Host>(Option<PooledInstance<H>>);
+
+impl<H: Host> Drop for NotBegun<H> {
+    fn drop(&mut self) {
+        if let Some(mut instance) = self.0.take() {
+            let _host = instance.end();
+            instance.recycle();
         }
-        let instance = match idle {
-            Some(instance) => instance,
-            // Boxed, so that the usual call's future stays small.
-            None => Box::pin(inner.make_unless_hopeless()).await?,
-        };
-        Ok(PooledInstance::new(instance))
+    }
+}
+
+async fn on_fiber<H: Host>(mut ready: NotBegun<H>) -> Result<Outcome<H>, Error> {
+    let mut instance = ready.0.take().expect("taken only here");
+    let called = instance.handle_request_on_fiber().await;
+    decided(instance, called)
+}
+
+/// What becomes of a request and its instance once the guest's first function has returned or failed.
+#[inline]
+fn decided<H: Host>(
+    mut instance: PooledInstance<H>,
+    called: Result<bool, Error>,
+) -> Result<Outcome<H>, Error> {
+    match called {
+        Ok(true) => Ok(Outcome::Next(Pinned::new(instance))),
+        Ok(false) => {
+            let host = instance.end()?;
+            instance.recycle();
+            Ok(Outcome::Respond(host))
+        }
+        Err(error) => {
+            instance.doubt(DropReason::of(&error));
+            match instance.undo(BodyKind::Request, &error) {
+                Some(host) => Ok(Outcome::Bypassed { host, error }),
+                None => Err(error),
+            }
+        }
     }
 }
 
@@ -246,6 +281,10 @@ impl<H: Host> Inner<H> {
         made
     }
 
+    pub(crate) fn calls(&self) -> &Calls {
+        &self.blueprint.startup.calls
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.blueprint.startup.engine
     }
@@ -266,7 +305,7 @@ impl<H: Host> Inner<H> {
 impl<H: Host> Drop for Handle<H> {
     fn drop(&mut self) {
         self.sweep.stop();
-        self.inner.pool.close();
+        self.pool.close();
     }
 }
 

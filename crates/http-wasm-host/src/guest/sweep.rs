@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use super::Inner;
 use crate::engine::Timer;
 use crate::host::Host;
+use crate::pool::Pool;
 use crate::stats::DropReason;
 
 /// Shorter pauses would keep the thread busy for nothing.
@@ -14,7 +14,7 @@ const SHORTEST: Duration = Duration::from_millis(5);
 
 /// Looks through a guest's pool once each quarter of its `idle_ttl`, on the housekeeping thread.
 pub(super) struct Sweep<H: Host> {
-    inner: Weak<Inner<H>>,
+    pool: Weak<Pool<H>>,
     timer: Mutex<Next>,
 }
 
@@ -25,9 +25,9 @@ struct Next {
 }
 
 impl<H: Host> Sweep<H> {
-    pub(super) fn start(inner: &Arc<Inner<H>>) -> Arc<Self> {
-        let sweep = Arc::new(Self { inner: Arc::downgrade(inner), timer: Mutex::default() });
-        sweep.schedule(inner);
+    pub(super) fn start(pool: &Arc<Pool<H>>) -> Arc<Self> {
+        let sweep = Arc::new(Self { pool: Arc::downgrade(pool), timer: Mutex::default() });
+        sweep.schedule(pool);
         sweep
     }
 
@@ -39,22 +39,22 @@ impl<H: Host> Sweep<H> {
         drop(next);
     }
 
-    fn schedule(self: &Arc<Self>, inner: &Inner<H>) {
-        let pause = (inner.pool.settings().idle_ttl / 4).max(SHORTEST);
+    fn schedule(self: &Arc<Self>, pool: &Pool<H>) {
+        let pause = (pool.settings().idle_ttl / 4).max(SHORTEST);
         let mut next = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
         if !next.stopped {
-            next.timer = inner.engine().wake_after(pause, Waker::from(self.clone()));
+            next.timer = pool.home().engine().wake_after(pause, Waker::from(self.clone()));
         }
     }
 }
 
 impl<H: Host> Wake for Sweep<H> {
     fn wake(self: Arc<Self>) {
-        let Some(inner) = self.inner.upgrade() else { return };
-        for instance in inner.pool.expire() {
-            inner.dropped(DropReason::Idle);
+        let Some(pool) = self.pool.upgrade() else { return };
+        for instance in pool.expire() {
+            pool.home().dropped(DropReason::Idle);
             drop(instance);
         }
-        self.schedule(&inner);
+        self.schedule(&pool);
     }
 }

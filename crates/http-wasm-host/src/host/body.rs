@@ -2,8 +2,8 @@
 
 use std::any::Any;
 use std::fmt;
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use http::HeaderMap;
@@ -24,7 +24,17 @@ use crate::fields::Fields;
 pub struct Body {
     /// Apart, as most bodies have none of it and all are moved around a lot.
     reworked: Option<Box<Reworked>>,
-    rest: Option<UnsyncBoxBody<Bytes, BoxError>>,
+    rest: Rest,
+}
+
+/// What is still to come of the original body.
+#[derive(Default)]
+enum Rest {
+    #[default]
+    Nothing,
+    /// All its bytes, without trailers.
+    Whole(Bytes),
+    Streamed(UnsyncBoxBody<Bytes, BoxError>),
 }
 
 /// What guests made of a body.
@@ -39,10 +49,10 @@ struct Reworked {
 impl Body {
     /// A body without bytes.
     pub const fn empty() -> Self {
-        Self { reworked: None, rest: None }
+        Self { reworked: None, rest: Rest::Nothing }
     }
 
-    /// Any body; boxed, unless it is one of these already.
+    /// Any body; boxed, unless it is one of these or a [`Full`] already.
     pub fn new<B>(body: B) -> Self
     where
         B: HttpBody + Send + 'static,
@@ -52,12 +62,30 @@ impl Body {
         if let Some(own) = (&mut body as &mut dyn Any).downcast_mut::<Option<Self>>() {
             return own.take().unwrap_or_default();
         }
-        match body {
-            Some(body) if !body.is_end_stream() => {
-                Self { reworked: None, rest: Some(AsBytes { body }.boxed_unsync()) }
-            }
-            _ => Self::default(),
+        if let Some(whole) = (&mut body as &mut dyn Any).downcast_mut::<Option<Full<Bytes>>>() {
+            return whole.take().map_or(Self::empty(), Self::whole);
         }
+        let rest = match body {
+            Some(body) if !body.is_end_stream() => Rest::Streamed(AsBytes { body }.boxed_unsync()),
+            _ => Rest::Nothing,
+        };
+        Self { reworked: None, rest }
+    }
+
+    fn whole(body: Full<Bytes>) -> Self {
+        let mut body = pin!(body);
+        // It never waits, and it never fails.
+        match body.as_mut().poll_frame(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Some(Ok(frame))) => frame.into_data().map_or_else(|_| Self::empty(), Self::from),
+            Poll::Ready(Some(Err(never))) => match never {},
+            Poll::Ready(None) | Poll::Pending => Self::empty(),
+        }
+    }
+
+    /// Whether all that is still to come is there.
+    #[inline]
+    pub(crate) fn is_ready(&self) -> bool {
+        !matches!(self.rest, Rest::Streamed(_))
     }
 
     /// The next piece, in the core's terms.
@@ -105,7 +133,7 @@ impl Body {
 
     /// The trailers to send at the end, given those that came with the original.
     fn finish(&mut self, arrived: Option<HeaderMap>) -> Option<HeaderMap> {
-        self.rest = None;
+        self.rest = Rest::Nothing;
         match self.reworked.take().and_then(|reworked| reworked.trailers) {
             None => arrived,
             Some(trailers) => {
@@ -132,7 +160,8 @@ impl fmt::Debug for Body {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        Self::new(Full::new(bytes))
+        let rest = if bytes.is_empty() { Rest::Nothing } else { Rest::Whole(bytes) };
+        Self { reworked: None, rest }
     }
 }
 
@@ -148,8 +177,13 @@ impl HttpBody for Body {
             return Poll::Ready(Some(Ok(http_body::Frame::data(piece))));
         }
         let arrived = match &mut self.rest {
-            None => None,
-            Some(rest) => match ready!(Pin::new(rest).poll_frame(cx)) {
+            Rest::Nothing => None,
+            Rest::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.rest = Rest::Nothing;
+                return Poll::Ready(Some(Ok(http_body::Frame::data(bytes))));
+            }
+            Rest::Streamed(rest) => match ready!(Pin::new(rest).poll_frame(cx)) {
                 None => None,
                 Some(Err(error)) => return Poll::Ready(Some(Err(error))),
                 Some(Ok(frame)) => match frame.into_trailers() {
@@ -162,15 +196,16 @@ impl HttpBody for Body {
         Poll::Ready(trailers.map(|trailers| Ok(http_body::Frame::trailers(trailers))))
     }
 
+    #[inline]
     fn is_end_stream(&self) -> bool {
         self.first_len() == 0
             && !self.has_trailers()
-            && self.rest.as_ref().is_none_or(HttpBody::is_end_stream)
+            && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
         let first = self.first_len() as u64;
-        let rest = self.rest.as_ref().map_or(SizeHint::with_exact(0), HttpBody::size_hint);
+        let rest = self.rest.size_hint();
         let mut hint = SizeHint::new();
         hint.set_lower(rest.lower().saturating_add(first));
         match rest.upper().and_then(|upper| upper.checked_add(first)) {
@@ -179,6 +214,25 @@ impl HttpBody for Body {
             _ => {}
         }
         hint
+    }
+}
+
+impl Rest {
+    #[inline]
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Whole(_) => false,
+            Self::Streamed(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Nothing => SizeHint::with_exact(0),
+            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Streamed(body) => body.size_hint(),
+        }
     }
 }
 

@@ -1,5 +1,6 @@
 //! A [`Host`] over the types of the `http` crate.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
@@ -22,7 +23,7 @@ use crate::error::BoxError;
 pub struct HttpHost(Box<Parts>);
 
 /// In a box, as a host is moved a lot: into the store and out, in and out of futures.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Parts {
     /// As it came, or its head as it was handed on.
     request: Option<Request<Body>>,
@@ -34,39 +35,58 @@ struct Parts {
     source_addr: Option<SocketAddr>,
 }
 
+thread_local! {
+    /// The box of the last host that this thread has finished with, empty: most requests need none of their own.
+    static SPARE: Cell<Option<Box<Parts>>> = const { Cell::new(None) };
+}
+
 impl HttpHost {
     /// Starts with a request, from the client at `source_addr` if known.
-    pub fn new(mut request: Request<Body>, source_addr: Option<SocketAddr>) -> Self {
-        add_missing_path(request.uri_mut());
-        let (method, version) = (Method::GET, request.version());
-        Self(Box::new(Parts { request: Some(request), method, version, response: None, source_addr }))
+    #[inline]
+    pub fn new(request: Request<Body>, source_addr: Option<SocketAddr>) -> Self {
+        // Filled where it stays: all of it is rather large to be moved.
+        let mut parts = SPARE.take().unwrap_or_default();
+        parts.version = request.version();
+        parts.source_addr = source_addr;
+        add_missing_path(parts.request.insert(request).uri_mut());
+        Self(parts)
     }
 
     /// The request for the next handler. With `keep_head` its head stays readable here, for `handle_response`.
+    #[inline]
     pub fn take_request(&mut self, keep_head: bool) -> Request<Body> {
-        let Some(request) = self.0.request.take() else { return Request::default() };
-        self.0.method = request.method().clone();
-        if keep_head {
-            let mut kept = Request::new(Body::empty());
-            *kept.method_mut() = request.method().clone();
-            *kept.version_mut() = request.version();
-            *kept.uri_mut() = request.uri().clone();
-            *kept.headers_mut() = request.headers().clone();
-            self.0.request = Some(kept);
+        if let Some(request) = &self.0.request {
+            self.0.method.clone_from(request.method());
+            if keep_head {
+                let head = head_of(request);
+                return self.0.request.replace(head).unwrap_or_default();
+            }
         }
-        request
+        match self.0.request.take() {
+            Some(request) => request,
+            None => Request::default(),
+        }
     }
 
     /// The next handler's response.
+    #[inline]
     pub fn set_response(&mut self, response: Response<Body>) {
         self.0.response = Some(response);
     }
 
     /// The response for the client.
-    pub fn into_response(self) -> Response<Body> {
-        self.0.response.unwrap_or_default()
+    #[inline]
+    pub fn into_response(mut self) -> Response<Body> {
+        let response = match self.0.response.take() {
+            Some(response) => response,
+            None => Response::default(),
+        };
+        self.0.request = None;
+        SPARE.set(Some(self.0));
+        response
     }
 
+    #[inline]
     fn request_mut(&mut self) -> &mut Request<Body> {
         self.0.request.get_or_insert_default()
     }
@@ -75,10 +95,12 @@ impl HttpHost {
         self.0.request.as_ref().map(Request::uri)
     }
 
+    #[inline]
     fn response_mut(&mut self) -> &mut Response<Body> {
         self.0.response.get_or_insert_default()
     }
 
+    #[inline]
     fn headers(&self, message: BodyKind) -> Option<&HeaderMap> {
         match message {
             BodyKind::Request => self.0.request.as_ref().map(Request::headers),
@@ -86,6 +108,7 @@ impl HttpHost {
         }
     }
 
+    #[inline]
     fn headers_mut(&mut self, message: BodyKind) -> &mut HeaderMap {
         match message {
             BodyKind::Request => self.request_mut().headers_mut(),
@@ -93,6 +116,7 @@ impl HttpHost {
         }
     }
 
+    #[inline]
     fn body(&self, message: BodyKind) -> Option<&Body> {
         match message {
             BodyKind::Request => self.0.request.as_ref().map(Request::body),
@@ -100,6 +124,7 @@ impl HttpHost {
         }
     }
 
+    #[inline]
     fn body_mut(&mut self, message: BodyKind) -> &mut Body {
         match message {
             BodyKind::Request => self.request_mut().body_mut(),
@@ -114,10 +139,28 @@ impl HttpHost {
     }
 }
 
+/// A request's head, without its extensions.
+fn head_of(request: &Request<Body>) -> Request<Body> {
+    let mut head = Request::new(Body::empty());
+    *head.method_mut() = request.method().clone();
+    *head.version_mut() = request.version();
+    *head.uri_mut() = request.uri().clone();
+    *head.headers_mut() = request.headers().clone();
+    head
+}
+
 /// Of an absolute URI without a path, as in `http://example.com?b`, the origin form still begins with "/".
+#[inline]
 fn add_missing_path(uri: &mut Uri) {
-    let Some(query) = uri.path_and_query().filter(|path| path.as_str().starts_with('?')) else { return };
-    let Ok(path) = PathAndQuery::try_from(format!("/{}", query.as_str())) else { return };
+    if uri.path_and_query().is_some_and(|path| path.as_str().starts_with('?')) {
+        insert_path(uri);
+    }
+}
+
+#[cold]
+fn insert_path(uri: &mut Uri) {
+    let query = uri.query().unwrap_or_default();
+    let Ok(path) = PathAndQuery::try_from(format!("/?{query}")) else { return };
     let mut parts = uri.clone().into_parts();
     parts.path_and_query = Some(path);
     if let Ok(whole) = Uri::from_parts(parts) {
@@ -164,6 +207,7 @@ impl Host for HttpHost {
         }
     }
 
+    #[inline]
     fn method(&self) -> &[u8] {
         self.0.request.as_ref().map_or(&self.0.method, Request::method).as_str().as_bytes()
     }
@@ -174,6 +218,7 @@ impl Host for HttpHost {
         }
     }
 
+    #[inline]
     fn uri(&self) -> &[u8] {
         let path = self.uri().and_then(Uri::path_and_query);
         path.map_or(b"/", |path| path.as_str().as_bytes())
@@ -203,6 +248,7 @@ impl Host for HttpHost {
         }
     }
 
+    #[inline]
     fn protocol_version(&self) -> &'static str {
         match self.0.version {
             Version::HTTP_10 | Version::HTTP_09 => "HTTP/1.0",
@@ -212,10 +258,12 @@ impl Host for HttpHost {
         }
     }
 
+    #[inline]
     fn source_addr(&self) -> Option<SocketAddr> {
         self.0.source_addr
     }
 
+    #[inline]
     fn status(&self) -> u16 {
         self.0.response.as_ref().map_or(200, |response| response.status().as_u16())
     }
@@ -226,6 +274,7 @@ impl Host for HttpHost {
         }
     }
 
+    #[inline]
     fn header_names(&self, message: BodyKind, mut visit: impl FnMut(&[u8])) {
         if message == BodyKind::Request && self.implied_host().is_some() {
             visit(b"host");
@@ -234,6 +283,7 @@ impl Host for HttpHost {
         headers.for_each(|name| visit(name.as_str().as_bytes()));
     }
 
+    #[inline]
     fn header_values(&self, message: BodyKind, name: &[u8], mut visit: impl FnMut(&[u8])) {
         let Ok(name) = std::str::from_utf8(name) else { return };
         if message == BodyKind::Request
@@ -269,8 +319,14 @@ impl Host for HttpHost {
         self.body_mut(message).poll_piece(cx)
     }
 
+    #[inline]
     fn body_ended(&self, message: BodyKind) -> bool {
         self.body(message).is_none_or(Body::is_end_stream)
+    }
+
+    #[inline]
+    fn body_ready(&self, message: BodyKind) -> bool {
+        self.body(message).is_none_or(Body::is_ready)
     }
 
     fn body_remaining(&self, message: BodyKind) -> Option<u64> {

@@ -293,6 +293,10 @@ impl Host for InMemoryHost {
         self.message(message).ended()
     }
 
+    fn body_ready(&self, message: BodyKind) -> bool {
+        self.message(message).rest.as_ref().is_none_or(|feed| feed.lock().ended)
+    }
+
     fn body_remaining(&self, message: BodyKind) -> Option<u64> {
         let message = self.message(message);
         let first = message.first.len();

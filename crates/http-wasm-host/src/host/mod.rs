@@ -98,6 +98,12 @@ pub trait Host: Send + 'static {
     /// Whether [`Host::poll_body`] would answer `None` at once. `false` may also mean that it is not known yet.
     fn body_ended(&self, message: BodyKind) -> bool;
 
+    /// Whether [`Host::poll_body`] will answer at once until it has answered `None`: the guest then can't have to wait, and is called
+    /// in a cheaper way. `false` may also mean that it is not known.
+    fn body_ready(&self, message: BodyKind) -> bool {
+        self.body_ended(message)
+    }
+
     /// How many bytes of the body are still to come, if known. `None` where trailers follow, if that is known:
     /// a message with a length has no place for them.
     fn body_remaining(&self, message: BodyKind) -> Option<u64>;

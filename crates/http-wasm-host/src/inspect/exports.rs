@@ -18,8 +18,8 @@ pub(super) struct Exports {
     pub(super) memory: (u64, Option<u64>),
 }
 
-const HANDLE_REQUEST: &str = "handle_request";
-const HANDLE_RESPONSE: &str = "handle_response";
+pub(super) const HANDLE_REQUEST: &str = "handle_request";
+pub(super) const HANDLE_RESPONSE: &str = "handle_response";
 
 /// Checks that each export of the ABI is there and of the right type.
 pub(super) fn check(types: TypesRef<'_>, producers: &[Producer], faults: &mut Faults) -> Exports {

@@ -10,6 +10,7 @@ mod format;
 mod imports;
 mod nearest;
 mod producers;
+mod reach;
 pub(crate) mod shim;
 mod signatures;
 #[cfg(test)]
@@ -22,7 +23,9 @@ pub use fault::Fault;
 pub use producers::Producer;
 pub(crate) use signatures::{HANDLER, WASI};
 
+use crate::abi::Phase;
 use fault::{Faults, shown};
+use reach::Reach;
 
 /// Reads a guest, a binary module or WebAssembly text, and checks it against the http-wasm ABI.
 ///
@@ -36,8 +39,13 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspection, Vec<Fault>> {
     let exports = exports::check(types.as_ref(), &producers, &mut faults);
     let imports = imports::check(types.as_ref(), &mut faults);
     faults.into_result()?;
+    let phases = [exports::HANDLE_REQUEST, exports::HANDLE_RESPONSE];
+    let [request, response] =
+        reach::reach(&wasm, types.as_ref(), phases).map_err(|error| vec![malformed(&error, &wasm)])?;
     Ok(Inspection {
         imports,
+        request,
+        response,
         producers,
         has_start_function,
         exports_initialize: exports.initialize,
@@ -52,6 +60,8 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspection, Vec<Fault>> {
 pub struct Inspection {
     wasm: Vec<u8>,
     imports: Vec<ImportUse>,
+    request: Reach,
+    response: Reach,
     producers: Vec<Producer>,
     has_start_function: bool,
     exports_initialize: bool,
@@ -83,6 +93,21 @@ impl Inspection {
     /// Whether the guest imports this function of `http_handler`.
     pub fn imports_handler(&self, name: &str) -> bool {
         self.uses(HANDLER, name)
+    }
+
+    /// Whether the guest's function for `phase` can come to call this function of `http_handler`.
+    pub(crate) fn reaches_handler(&self, phase: Phase, name: &str) -> bool {
+        self.reaches(phase, HANDLER, name)
+    }
+
+    /// Whether the guest's function for `phase` can come to call this function of `wasi_snapshot_preview1`.
+    pub(crate) fn reaches_wasi(&self, phase: Phase, name: &str) -> bool {
+        self.reaches(phase, WASI, name)
+    }
+
+    /// Whether the guest's `handle_response` does nothing at all.
+    pub(crate) fn ignores_responses(&self) -> bool {
+        self.response.is_empty
     }
 
     /// Whether the guest imports this function of `wasi_snapshot_preview1`.
@@ -125,6 +150,14 @@ impl Inspection {
     /// Not to be relied upon: many tools record nothing, and linked C code is recorded beside the guest's own language.
     pub fn producers(&self) -> &[Producer] {
         &self.producers
+    }
+
+    fn reaches(&self, phase: Phase, module: &str, name: &str) -> bool {
+        let reach = match phase {
+            Phase::Request => &self.request,
+            Phase::Response => &self.response,
+        };
+        reach.imports.iter().any(|import| import.module == module && import.name == name)
     }
 
     fn uses(&self, module: &str, name: &str) -> bool {
