@@ -2,6 +2,7 @@
 
 mod backoff;
 mod sweep;
+mod turns;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::stats::{Counters, DropReason, Live, PoolStats};
 
 use self::backoff::Backoff;
 use self::sweep::Sweep;
+use self::turns::{Got, Keep, Turns};
 
 /// A loaded guest. Cheap to clone; all clones share one pool.
 ///
@@ -58,6 +60,7 @@ pub(crate) struct Inner<H: Host> {
     pub(crate) reads_request: bool,
     pub(crate) counters: Arc<Counters>,
     backoff: Backoff,
+    turns: Turns<Box<Instance<H>>>,
 }
 
 /// What a guest is made of, beside its code.
@@ -111,6 +114,7 @@ impl<H: Host> Guest<H> {
             reads_request: parts.reads_request,
             counters: Arc::default(),
             backoff: Backoff::default(),
+            turns: Turns::new(),
         });
         let started = Instant::now();
         let first = block_on(inner.make()).map_err(LoadError::Start)?;
@@ -210,13 +214,38 @@ impl<H: Host> Guest<H> {
         let instance = match idle {
             Some(instance) => instance,
             // Boxed, so that the usual call's future stays small.
-            None => Box::pin(inner.make_unless_hopeless()).await?,
+            None => Box::pin(inner.obtain()).await?,
         };
         Ok(PooledInstance::new(instance))
     }
 }
 
 impl<H: Host> Inner<H> {
+    /// An instance for a request that has found none: a new one, or one that comes back before its turn to make one has come.
+    async fn obtain(self: &Arc<Self>) -> Result<Box<Instance<H>>, Error> {
+        if !self.blueprint.startup.calls.run_at_start() {
+            return self.make_unless_hopeless().await;
+        }
+        match self.turns.wait(self.engine(), || self.pool.take()).await {
+            Got::Given(instance) => Ok(instance),
+            Got::Turn(turn) => turn.run(self.make_unless_hopeless()).await,
+        }
+    }
+
+    /// Gives an instance to a request that waits for one, else into the pool, if that has a place for it.
+    pub(crate) fn take_back(&self, instance: Box<Instance<H>>) {
+        let Some(instance) = self.turns.give(instance) else { return };
+        if let Err(instance) = self.pool.put(instance) {
+            self.dropped(DropReason::Idle);
+            drop(instance);
+        } else if self.turns.anybody_waits()
+            && let Some(instance) = self.pool.take()
+        {
+            // Who has begun to wait meanwhile had looked into the pool before. If another has been quicker, it goes back.
+            self.take_back(instance);
+        }
+    }
+
     async fn make_unless_hopeless(self: &Arc<Self>) -> Result<Box<Instance<H>>, Error> {
         let attempt = self.backoff.attempt().map_err(|wait| {
             let reason = "it has repeatedly failed to start and is tried again later";
@@ -260,6 +289,12 @@ impl<H: Host> Inner<H> {
         if let Some(observer) = &self.observer {
             observer.dropped(reason);
         }
+    }
+}
+
+impl<H: Host> Keep for Box<Instance<H>> {
+    fn keep(self) {
+        self.give_back();
     }
 }
 
