@@ -11,7 +11,7 @@ use crate::gateway::Machine;
 use crate::guests::{self, Loaded};
 use crate::observe::Configured;
 use crate::proxy::Proxy;
-use crate::route::{Handler, Route, Routes, handler};
+use crate::route::{Behind, Handler, Route, Routes};
 
 /// A configuration with its guests, upstreams and routes.
 pub(crate) struct Generation {
@@ -81,9 +81,9 @@ fn route_handler(route: &config::Route, guests: &Loaded, upstreams: &Upstreams) 
     let upstream =
         route.upstream.as_ref().map(|name| upstreams.get(name.as_str()).map(|(_, proxy)| proxy.clone()));
     match (chain, upstream) {
-        (Some(guests), Some(Some(upstream))) => handler(route, guests, Some(upstream)),
-        (Some(guests), None) => handler(route, guests, None),
+        (Some(guests), Some(Some(upstream))) => Handler::new(guests, Behind::new(route, Some(upstream))),
+        (Some(guests), None) => Handler::new(guests, Behind::new(route, None)),
         // A guest is missing, which only one that is optional may: without it the request must not go on.
-        _ => Handler::new(tower::service_fn(async |_| Ok(unavailable()))),
+        _ => Handler::new(Vec::new(), Behind::Nothing),
     }
 }

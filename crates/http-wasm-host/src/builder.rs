@@ -16,7 +16,7 @@ use crate::hostcalls::{self, Hook};
 use crate::inspect::{self, Inspection, shim};
 use crate::instance::{Blueprint, Calls, Startup, Waits};
 use crate::limits::Limits;
-use crate::link::link;
+use crate::link::Linked;
 use crate::log::Log;
 use crate::observer::Observer;
 use crate::pool::PoolSettings;
@@ -230,10 +230,10 @@ impl GuestBuilder {
             Some(image) => image.code.clone(),
             None => compiled(&startup, &wasm, precompiled).map_err(refused)?,
         };
-        let pre = link(&code.get().module, &startup.wasi, &startup.shared)
+        let linked = Linked::new(&code.get().module, &startup.wasi, &startup.shared)
             .map_err(|error| refused(format!("{error:#}")))?;
         let compile_time = started.elapsed();
-        let blueprint = Blueprint { startup, code, pre, overflow: OnceLock::new() };
+        let blueprint = Blueprint { startup, code, linked, overflow: OnceLock::new() };
         let parts = Parts {
             pool: self.pool,
             observer: self.observer,

@@ -11,7 +11,7 @@ use crate::error::{CallError, Error, ErrorKind, Reason, Stop};
 use crate::exchange::{Budget, Exchange};
 use crate::guest;
 use crate::host::Host;
-use crate::link::link;
+use crate::link::{Exports, Linked};
 #[cfg(feature = "mutations")]
 use crate::mutation::Mutation;
 use crate::observer::Call;
@@ -112,9 +112,9 @@ impl Calls {
 pub(crate) struct Blueprint<H: Host> {
     pub(crate) startup: Startup,
     pub(crate) code: SharedCode,
-    pub(crate) pre: InstancePre<State<H>>,
+    pub(crate) linked: Linked<H>,
     /// For instances that find no slot, linked when there is the first.
-    pub(crate) overflow: OnceLock<Result<InstancePre<State<H>>, String>>,
+    pub(crate) overflow: OnceLock<Result<Linked<H>, String>>,
 }
 
 /// What goes into an instance beside its module, and what is run until it can serve.
@@ -209,11 +209,12 @@ impl Startup {
 
 impl<H: Host> Blueprint<H> {
     /// How instances are made that find no slot; `None` where all are made in that way.
-    fn overflow(&self) -> Option<Result<&InstancePre<State<H>>, Error>> {
+    fn overflow(&self) -> Option<Result<&Linked<H>, Error>> {
         let Startup { shared, wasi, .. } = &self.startup;
         let module = self.code.get().overflow()?;
-        let pre = self.overflow.get_or_init(|| link(module?, wasi, shared).map_err(|e| format!("{e:#}")));
-        Some(pre.as_ref().map_err(|reason| self.startup.failed(&wasmtime::Error::msg(reason.clone()))))
+        let linked =
+            self.overflow.get_or_init(|| Linked::new(module?, wasi, shared).map_err(|e| format!("{e:#}")));
+        Some(linked.as_ref().map_err(|reason| self.startup.failed(&wasmtime::Error::msg(reason.clone()))))
     }
 }
 
@@ -232,27 +233,25 @@ impl<H: Host> Instance<H> {
     pub(crate) async fn make(home: &Arc<guest::Inner<H>>, live: Live) -> Result<Box<Self>, Error> {
         let blueprint = &home.blueprint;
         let startup = &blueprint.startup;
-        let new_store = |pre: &InstancePre<_>| {
-            startup.store(pre.module().engine(), &home.counters).map_err(|error| startup.failed(&error))
+        let new_store = |linked: &Linked<_>| {
+            let engine = linked.pre.module().engine();
+            startup.store(engine, &home.counters).map_err(|error| startup.failed(&error))
         };
-        let mut store = new_store(&blueprint.pre)?;
-        let mut started = startup.start(&mut store, &blueprint.pre).await;
+        let mut linked = &blueprint.linked;
+        let mut store = new_store(linked)?;
+        let mut started = startup.start(&mut store, &linked.pre).await;
         if started.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>())
-            && let Some(pre) = blueprint.overflow()
+            && let Some(overflow) = blueprint.overflow()
         {
-            let pre = pre?;
-            store = new_store(pre)?;
-            started = startup.start(&mut store, pre).await;
+            linked = overflow?;
+            store = new_store(linked)?;
+            started = startup.start(&mut store, &linked.pre).await;
         }
-        let failed = |store: &Store<State<H>>, error| store.data().failed(None, &error);
-        let instance = started.map_err(|error| failed(&store, error))?;
-        let memory = instance.get_memory(&mut store, "memory");
-        store.data_mut().memory = memory;
+        let exports = started.and_then(|instance| linked.exports(&mut store, &instance));
+        let Exports { memory, handle_request, handle_response } =
+            exports.map_err(|error| store.data().failed(None, &error))?;
+        store.data_mut().memory = Some(memory);
         store.data_mut().flush_output();
-        let functions = instance
-            .get_typed_func(&mut store, "handle_request")
-            .and_then(|request| Ok((request, instance.get_typed_func(&mut store, "handle_response")?)));
-        let (handle_request, handle_response) = functions.map_err(|error| failed(&store, error))?;
         let start_size = store.data().quota.memory();
         Ok(Box::new(Self {
             store,

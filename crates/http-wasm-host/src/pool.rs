@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crossbeam_utils::atomic::AtomicCell;
 
-use crate::guest;
+use crate::guest::{self, Keep, Turns};
 use crate::host::Host;
 use crate::instance::Instance;
 use crate::stats::DropReason;
@@ -40,6 +40,7 @@ pub(crate) struct Pool<H: Host> {
     shards: Box<[Arc<Shard<H>>]>,
     settings: PoolSettings,
     home: Arc<guest::Inner<H>>,
+    turns: Arc<Turns<PooledInstance<H>>>,
 }
 
 /// One thread's part of a pool. Instances that are out hold it and not the pool, which is closed with the last handle of
@@ -51,6 +52,7 @@ struct Shard<H: Host> {
     idle: Mutex<Idle<H>>,
     closed: AtomicBool,
     cap: Option<Arc<Cap>>,
+    turns: Arc<Turns<PooledInstance<H>>>,
 }
 
 /// Counts idle instances, where `max_idle` asks for it.
@@ -78,7 +80,14 @@ impl<H: Host> Pool<H> {
     pub(crate) fn new(settings: PoolSettings, home: Arc<guest::Inner<H>>) -> Self {
         let shards = available_parallelism().map_or(1, usize::from).min(MAX_SHARDS);
         let cap = settings.max_idle.map(|max| Arc::new(Cap { max, idle: AtomicUsize::new(0) }));
-        Self { shards: (0..shards).map(|_| Arc::new(Shard::new(cap.clone()))).collect(), settings, home }
+        let turns = Arc::new(Turns::new());
+        let shard = |_| Arc::new(Shard::new(cap.clone(), turns.clone()));
+        Self { shards: (0..shards).map(shard).collect(), settings, home, turns }
+    }
+
+    /// Where requests wait for their turn to run a start-up, and for what comes back meanwhile.
+    pub(crate) fn turns(&self) -> &Turns<PooledInstance<H>> {
+        &self.turns
     }
 
     /// What the instances have in common.
@@ -90,24 +99,18 @@ impl<H: Host> Pool<H> {
     #[inline]
     pub(crate) fn take(&self) -> Option<PooledInstance<H>> {
         let own = self.own();
-        let instance = match own.hot.take() {
+        let instance = match own.take() {
             Some(instance) => instance,
             None => self.search()?,
         };
-        if let Some(cap) = &own.cap {
-            cap.idle.fetch_sub(1, Ordering::Relaxed);
-        }
         Some(PooledInstance { instance: Some(instance), shard: own.clone() })
     }
 
-    /// Looks where no warm instance was left.
+    /// Looks into the other threads' shards.
     #[cold]
     fn search(&self) -> Option<Box<Instance<H>>> {
         let home = home();
-        (0..self.shards.len()).find_map(|i| {
-            let shard = &self.shards[(home + i) % self.shards.len()];
-            shard.lock().pop().or_else(|| shard.hot.take())
-        })
+        (1..self.shards.len()).find_map(|i| self.shards[(home + i) % self.shards.len()].take())
     }
 
     /// A new instance on its way to a request.
@@ -154,9 +157,9 @@ impl<H: Host> Pool<H> {
 }
 
 impl<H: Host> Shard<H> {
-    fn new(cap: Option<Arc<Cap>>) -> Self {
+    fn new(cap: Option<Arc<Cap>>, turns: Arc<Turns<PooledInstance<H>>>) -> Self {
         let idle = Mutex::new(Idle { instances: Vec::new(), unused: [0; QUARTERS] });
-        Self { hot: AtomicCell::new(None), idle, closed: AtomicBool::new(false), cap }
+        Self { hot: AtomicCell::new(None), idle, closed: AtomicBool::new(false), cap, turns }
     }
 
     /// Takes `instance` in, or gives it back when there is no place for it.
@@ -176,6 +179,15 @@ impl<H: Host> Shard<H> {
             drop(self.drain());
         }
         Ok(())
+    }
+
+    /// What came back last.
+    fn take(&self) -> Option<Box<Instance<H>>> {
+        let instance = self.hot.take().or_else(|| self.lock().pop())?;
+        if let Some(cap) = &self.cap {
+            cap.idle.fetch_sub(1, Ordering::Relaxed);
+        }
+        Some(instance)
     }
 
     /// All that is idle, in one place.
@@ -235,9 +247,24 @@ pub(crate) struct PooledInstance<H: Host> {
 impl<H: Host> PooledInstance<H> {
     #[inline]
     pub(crate) fn recycle(mut self) {
-        match self.instance.take_if(|instance| !instance.has_outgrown()) {
-            Some(instance) => self.put(instance),
-            None => self.doubt(DropReason::Outgrown),
+        if self.has_outgrown() {
+            return self.doubt(DropReason::Outgrown);
+        }
+        if self.shard.turns.anybody_waits() {
+            match self.shard.turns.clone().give(self) {
+                Some(unwanted) => self = unwanted,
+                None => return,
+            }
+        }
+        if let Some(instance) = self.instance.take() {
+            self.put(instance);
+        }
+        // Who has begun to wait meanwhile had looked into the pool before. If another has been quicker, it goes back.
+        if self.shard.turns.anybody_waits() {
+            self.instance = self.shard.take();
+            if self.instance.is_some() {
+                self.recycle();
+            }
         }
     }
 
@@ -254,8 +281,7 @@ impl<H: Host> PooledInstance<H> {
     pub(crate) fn swap(&mut self) {
         let shard = self.shard.clone();
         let Some(instance) = &mut self.instance else { return };
-        let popped = shard.settle().pop();
-        if let Some(mut other) = popped {
+        if let Some(mut other) = shard.take() {
             instance.swap_exchanges(&mut other);
             std::mem::swap(instance, &mut other);
             self.put(other);
@@ -267,6 +293,12 @@ impl<H: Host> PooledInstance<H> {
         if let Some(instance) = &mut self.instance {
             instance.pin.doubt = reason;
         }
+    }
+}
+
+impl<H: Host> Keep for PooledInstance<H> {
+    fn keep(self) {
+        self.recycle();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::{HeaderValue, Response, StatusCode, header};
-use http_wasm_host::{Body, BodyKind, Error, ErrorKind};
+use http_wasm_host::{Body, BodyKind, Error, ErrorKind, Phase};
 
 /// Makes the response for a request whose guest failed, and failed closed.
 ///
@@ -11,6 +11,41 @@ use http_wasm_host::{Body, BodyKind, Error, ErrorKind};
 pub trait FailurePolicy: Send + Sync + 'static {
     /// The response. Keep the error's words out of it: clients have no business with them.
     fn response(&self, error: &Error) -> Response<Body>;
+}
+
+/// Logs why a guest failed closed, and makes the response for its request.
+///
+/// This is what [`HttpWasm`](crate::HttpWasm) does; for those who call guests by themselves.
+pub fn fail(policy: &dyn FailurePolicy, error: Error) -> Response<Body> {
+    log(&error, "");
+    told(policy.response(&error), error)
+}
+
+/// Logs why a guest failed open, and lets the response that goes out in spite of it tell.
+///
+/// This is what [`HttpWasm`](crate::HttpWasm) does; for those who call guests by themselves.
+pub fn pass_over(error: Error, response: Response<Body>) -> Response<Body> {
+    log(&error, match error.phase() {
+        Some(Phase::Response) => "; the response goes out as it came",
+        _ => "; the request goes on as it came",
+    });
+    told(response, error)
+}
+
+/// Logs an error, and what became of the exchange if it didn't fail.
+fn log(error: &Error, instead: &str) {
+    match error.kind() {
+        // Peers hang up all the time, and send what is too long; neither is the guest's fault.
+        ErrorKind::Body(_) => tracing::debug!(guest = error.guest(), "{error}{instead}"),
+        ErrorKind::BodyTooLarge(_) => tracing::info!(guest = error.guest(), "{error}{instead}"),
+        _ => tracing::error!(guest = error.guest(), backtrace = error.backtrace(), "{error}{instead}"),
+    }
+}
+
+/// The response, with the error for whoever wraps the service.
+fn told(mut response: Response<Body>, error: Error) -> Response<Body> {
+    response.extensions_mut().insert(Arc::new(error));
+    response
 }
 
 /// A policy as requests carry it along.
@@ -30,10 +65,10 @@ impl Policy {
         }
     }
 
-    pub(crate) fn response(&self, error: &Error) -> Response<Body> {
+    pub(crate) fn fail(&self, error: Error) -> Response<Body> {
         match self {
-            Self::Plain(policy) => policy.response(error),
-            Self::Shared(policy) => policy.response(error),
+            Self::Plain(policy) => fail(*policy, error),
+            Self::Shared(policy) => fail(&**policy, error),
         }
     }
 }

@@ -3,17 +3,16 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use http_wasm_host::{Body, BoxError, Error, ErrorKind, Handled, HttpHost, Outcome, Pinned, Progress};
+use http_wasm_host::{Body, BoxError, Error, Handled, HttpHost, Outcome, Pinned, Progress};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::failure::Policy;
+use crate::failure::{Policy, pass_over};
 
 type Requested = Result<Outcome<HttpHost>, Error>;
 type Responded = Result<Handled<HttpHost>, Error>;
@@ -78,10 +77,9 @@ where
             }
             Ok(Outcome::Respond(host)) => Self::Done { response: Some(host.into_response()) },
             Ok(Outcome::Bypassed { mut host, error }) => {
-                log(&error, "; the request goes on as it came");
                 Self::Bypassed { response: inner.call(host.take_request(false)), error: Some(error) }
             }
-            Err(error) => Self::Done { response: Some(failed(policy, error)) },
+            Err(error) => Self::Done { response: Some(policy.fail(error)) },
         }
     }
 }
@@ -118,7 +116,7 @@ where
                 StateProj::Bypassed { response, error } => {
                     let response = ready!(response.poll(cx))?.map(Body::new);
                     let error = error.take().expect("the inner service answers once");
-                    return Poll::Ready(Ok(told(response, error)));
+                    return Poll::Ready(Ok(pass_over(error, response)));
                 }
                 StateProj::Responding { guest } => {
                     let responded = ready!(Pin::new(guest).poll(cx));
@@ -136,33 +134,9 @@ where
 fn respond(responded: Responded, policy: &Policy) -> Response<Body> {
     match responded {
         Ok(Handled { host, error: None }) => host.into_response(),
-        Ok(Handled { host, error: Some(error) }) => {
-            log(&error, "; the response goes out as it came");
-            told(host.into_response(), error)
-        }
-        Err(error) => failed(policy, error),
+        Ok(Handled { host, error: Some(error) }) => pass_over(error, host.into_response()),
+        Err(error) => policy.fail(error),
     }
-}
-
-fn failed(policy: &Policy, error: Error) -> Response<Body> {
-    log(&error, "");
-    told(policy.response(&error), error)
-}
-
-/// Logs an error, and what became of the exchange if it didn't fail.
-fn log(error: &Error, instead: &str) {
-    match error.kind() {
-        // Peers hang up all the time, and send what is too long; neither is the guest's fault.
-        ErrorKind::Body(_) => tracing::debug!(guest = error.guest(), "{error}{instead}"),
-        ErrorKind::BodyTooLarge(_) => tracing::info!(guest = error.guest(), "{error}{instead}"),
-        _ => tracing::error!(guest = error.guest(), backtrace = error.backtrace(), "{error}{instead}"),
-    }
-}
-
-/// The response, with the error for whoever wraps the service.
-fn told(mut response: Response<Body>, error: Error) -> Response<Body> {
-    response.extensions_mut().insert(Arc::new(error));
-    response
 }
 
 impl<S: Service<Request<Body>>> fmt::Debug for ResponseFuture<S> {

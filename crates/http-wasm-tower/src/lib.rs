@@ -29,15 +29,15 @@ mod runtime;
 mod service;
 
 pub use self::addr::SourceAddr;
-pub use self::failure::{FailurePolicy, GatewayTimeout, HideDetails};
+pub use self::failure::{FailurePolicy, GatewayTimeout, HideDetails, fail, pass_over};
 pub use self::future::ResponseFuture;
 pub use self::layer::HttpWasmLayer;
 pub use self::runtime::TokioRuntime;
 pub use self::service::HttpWasm;
 
 pub use http_wasm_host::{
-    Body, BoxError, Call, DropReason, Engine, EngineBuilder, Error, ErrorKind, GuestBuilder, HttpHost,
-    LOG_TARGET, Limits, LoadError, Mount, Observer, OnFailure, Phase, PoolSettings, PoolStats, Snapshot,
+    Body, BoxError, Call, DropReason, Engine, EngineBuilder, Error, ErrorKind, GuestBuilder, Handled, HttpHost,
+    LOG_TARGET, Limits, LoadError, Mount, Observer, OnFailure, Outcome, Phase, Pinned, PoolSettings, Progress, PoolStats, Snapshot,
 };
 
 /// A guest for services over the `http` crate's types.

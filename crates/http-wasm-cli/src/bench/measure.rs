@@ -20,16 +20,10 @@ const MAX_SAMPLES: usize = 1_000_000;
 /// Requests made at once, so that making them can be taken off. More would fall out of the cache, which no server's do.
 const BATCH: usize = 16;
 
-/// Instances that are held at once to see what a new one costs.
-const MAX_INSTANCES: usize = 1_000;
-
-/// Memory that these may have together, in bytes.
-const MAX_MEMORY: usize = 512 << 20;
-
 /// A guest, and what it is sent.
 pub(crate) struct Course {
-    guest: Guest,
-    request: SampleRequest,
+    pub(super) guest: Guest,
+    pub(super) request: SampleRequest,
 }
 
 /// The times of both phases, and how the requests ended.
@@ -38,13 +32,6 @@ pub(crate) struct Phases {
     /// Empty when the guest answers the request itself.
     pub(crate) handle_response: Vec<Duration>,
     pub(crate) outcome: String,
-}
-
-/// What new instances cost.
-pub(crate) struct Fresh {
-    pub(crate) times: Vec<Duration>,
-    /// In bytes; not known on every system.
-    pub(crate) memory_per_instance: Option<u64>,
 }
 
 impl Course {
@@ -92,42 +79,6 @@ impl Course {
         Ok(Phases { handle_request, handle_response, outcome })
     }
 
-    /// The time of making an instance: that of a request which finds no idle one, less that of one which does. And the
-    /// memory of an idle instance.
-    ///
-    /// Only a guest that passes requests on holds its instances; of another the first instance is all that is known.
-    pub(crate) fn fresh(&self, share: Duration) -> Result<Fresh, Failure> {
-        let most = (MAX_MEMORY / self.guest.facts().memory_bytes.max(1)).clamp(2, MAX_INSTANCES);
-        let mut times = Vec::with_capacity(most);
-        let mut held = Vec::with_capacity(most);
-        let runtime = runtime()?;
-        // From now on the pool has one idle instance, which the first of the requests below finds.
-        self.once()?;
-        let before = resident_bytes();
-        let begin = Instant::now();
-        let measured = runtime.block_on(async {
-            while times.len() < most && (times.len() < 2 || begin.elapsed() < share) {
-                let host = HttpHost::new(self.request.build(), None);
-                let start = Instant::now();
-                let Outcome::Next(pinned) = self.guest.handle_request(host).await? else { return Ok(None) };
-                times.push(start.elapsed());
-                held.push(pinned);
-            }
-            for mut pinned in held.drain(..) {
-                next(&mut pinned);
-                drop(pinned.handle_response().await?);
-            }
-            Ok::<_, Error>(Some(times.len() as u64 - 1))
-        });
-        let Some(made) = measured.map_err(failed)? else {
-            return Ok(Fresh { times: vec![self.guest.facts().start_time], memory_per_instance: None });
-        };
-        let warm = times.remove(0);
-        times.iter_mut().for_each(|time| *time = time.saturating_sub(warm));
-        let grown = before.zip(resident_bytes()).map(|(before, after)| after.saturating_sub(before));
-        Ok(Fresh { times, memory_per_instance: grown.map(|grown| grown / made) })
-    }
-
     /// Requests per second that `threads` serve together, the making of requests taken off.
     pub(crate) fn throughput(&self, threads: usize, share: Duration) -> Result<f64, Failure> {
         thread::scope(|scope| {
@@ -160,7 +111,7 @@ impl Course {
     }
 
     /// Takes a request through the guest, as the tower layer does.
-    async fn exchange(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
+    pub(super) async fn exchange(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
         match self.guest.handle_request(HttpHost::new(request, None)).await? {
             Outcome::Respond(host) => Ok(host.into_response()),
             Outcome::Bypassed { error, .. } => Err(error),
@@ -173,7 +124,7 @@ impl Course {
 }
 
 /// The next handler: drops the request and answers `hello world`.
-fn next(pinned: &mut Pinned<HttpHost>) {
+pub(super) fn next(pinned: &mut Pinned<HttpHost>) {
     let keep_head = pinned.reads_request();
     drop(black_box(pinned.host_mut().take_request(keep_head)));
     let mut response = Response::new(Body::from(Bytes::from_static(b"hello world")));
@@ -194,18 +145,11 @@ fn clock() -> Duration {
 }
 
 /// The executor of one thread: guests may sleep, or yield when they compute for long.
-fn runtime() -> Result<Runtime, Failure> {
+pub(super) fn runtime() -> Result<Runtime, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::Other(format!("cannot start the runtime: {}", plain(&error))))
 }
 
-fn failed(error: Error) -> Failure {
+pub(super) fn failed(error: Error) -> Failure {
     StartError::Guests(vec![format!("the guest fails at this request: {error}")]).into()
-}
-
-/// Memory of this process that is not swapped out. Linux tells it; elsewhere it is not known.
-fn resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
 }

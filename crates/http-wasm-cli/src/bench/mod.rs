@@ -1,5 +1,6 @@
 //! `http-wasm bench`: what a guest costs, measured in process.
 
+mod instances;
 mod measure;
 mod report;
 mod request;
@@ -8,7 +9,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http_wasm_tower::Engine;
+use http_wasm_tower::{Engine, PoolSettings};
 
 use crate::config::Bench;
 use crate::failure::{Failure, plain};
@@ -16,6 +17,7 @@ use crate::guest;
 
 pub(crate) use self::request::SampleRequest;
 
+use self::instances::{NONE_IDLE, SHORT_IDLE};
 use self::measure::Course;
 use self::report::{Report, Times};
 
@@ -24,12 +26,18 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
     let engine = http_wasm_tower::engine()?;
     let guest = guest::load(&engine, &bench.guest)?;
     let course = Course::new(guest.clone(), bench.request.clone());
-    // Each of the four takes its share. An exchange is never cut off, so a slow guest takes longer.
-    let share = bench.duration / 4;
+    let with_pool = |pool: PoolSettings| {
+        let guest = guest::builder(&engine, &bench.guest).pool(pool).load_file(&bench.guest.path)?;
+        Ok::<_, Failure>(Course::new(guest, bench.request.clone()))
+    };
+    // Each of the five takes its share. An exchange is never cut off, so a slow guest takes longer.
+    let share = bench.duration / 5;
 
     let host_calls = count_host_calls(&engine, bench)?;
-    let fresh = course.fresh(share)?;
+    let burst = with_pool(PoolSettings::default())?.burst()?;
+    let memory = with_pool(SHORT_IDLE)?.memory(share)?;
     let phases = course.phases(share)?;
+    let fresh = with_pool(NONE_IDLE)?.fresh(&course, share)?;
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
     let one_thread = course.throughput(1, share)?;
     let all_threads = course.throughput(threads, share)?;
@@ -42,8 +50,11 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
         handle_request: Times::of(phases.handle_request),
         handle_response: Some(phases.handle_response).filter(|times| !times.is_empty()).map(Times::of),
         host_calls,
-        new_instance: Times::of(fresh.times),
-        memory_bytes_per_idle_instance: fresh.memory_per_instance,
+        new_instance: Times::of(fresh),
+        cold_burst: Times::of(burst.cold),
+        warm_burst: Times::of(burst.warm),
+        memory_bytes_per_idle_instance: memory.idle,
+        memory_bytes_left_per_instance: memory.left,
         requests_per_second_on_one_thread: one_thread,
         threads,
         requests_per_second_per_thread: all_threads / threads as f64,

@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::instances::BURST;
+
 /// All that `bench` tells of a guest.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
@@ -18,8 +20,15 @@ pub(crate) struct Report {
     pub(crate) handle_response: Option<Times>,
     /// How often each function is called for one request.
     pub(crate) host_calls: BTreeMap<&'static str, u64>,
+    /// To make an instance and to drop it.
     pub(crate) new_instance: Times,
+    /// Requests that come all at once to a pool with one instance, each from the beginning of the burst to its end.
+    pub(crate) cold_burst: Times,
+    /// The same requests again.
+    pub(crate) warm_burst: Times,
     pub(crate) memory_bytes_per_idle_instance: Option<u64>,
+    /// What is left of that once it has been idle for too long.
+    pub(crate) memory_bytes_left_per_instance: Option<u64>,
     pub(crate) requests_per_second_on_one_thread: f64,
     pub(crate) threads: usize,
     /// With all threads at work.
@@ -70,10 +79,10 @@ impl fmt::Display for Report {
         }
         line(f, "compilation", &format!("{:.1} ms", self.compile_milliseconds))?;
         line(f, "new instance", &self.new_instance)?;
-        match self.memory_bytes_per_idle_instance {
-            Some(bytes) => line(f, "idle instance", &format!("{:.1} KiB", bytes as f64 / 1024.0))?,
-            None => line(f, "idle instance", &"memory not known")?,
-        }
+        line(f, &format!("burst of {BURST}, cold"), &self.cold_burst)?;
+        line(f, &format!("burst of {BURST}, warm"), &self.warm_burst)?;
+        line(f, "idle instance", &kibibytes(self.memory_bytes_per_idle_instance))?;
+        line(f, "after its time", &kibibytes(self.memory_bytes_left_per_instance))?;
         line(f, "one thread", &format!("{:.0} requests/s", self.requests_per_second_on_one_thread))?;
         let threads = format!("{} thread{}", self.threads, if self.threads == 1 { "" } else { "s" });
         write!(f, "  {threads:<22} {:.0} requests/s each", self.requests_per_second_per_thread)
@@ -82,6 +91,13 @@ impl fmt::Display for Report {
 
 fn line(f: &mut fmt::Formatter<'_>, what: &str, value: &dyn fmt::Display) -> fmt::Result {
     writeln!(f, "  {what:<22} {value}")
+}
+
+fn kibibytes(bytes: Option<u64>) -> String {
+    match bytes {
+        Some(bytes) => format!("{:.1} KiB", bytes as f64 / 1024.0),
+        None => "memory not known".to_owned(),
+    }
 }
 
 /// A time in the unit that suits it.

@@ -53,7 +53,7 @@ fn bench_tells_phases_host_calls_instances_and_requests_per_second() {
     assert_eq!(report["outcome"], "passed on by the guest");
     let calls = serde_json::json!({ "get_header_values": 2, "get_method": 1, "read_body": 1 });
     assert_eq!(report["host_calls"], calls, "of one request, its start-up left out");
-    for times in ["handle_request", "handle_response", "new_instance"] {
+    for times in ["handle_request", "handle_response", "new_instance", "cold_burst", "warm_burst"] {
         let time = |of: &str| report[times][of].as_u64().unwrap_or_else(|| panic!("{times}.{of}: {report}"));
         assert!(time("samples") > 0 && time("median_nanoseconds") <= time("p99_nanoseconds"), "{report}");
     }
@@ -63,7 +63,12 @@ fn bench_tells_phases_host_calls_instances_and_requests_per_second() {
         assert!(report[rate].as_f64() > Some(0.0), "{rate}: {report}");
     }
     if cfg!(target_os = "linux") {
-        assert!(report["memory_bytes_per_idle_instance"].as_u64() > Some(0), "{report}");
+        let memory = |of: &str| report[of].as_u64().unwrap_or_else(|| panic!("{of}: {report}"));
+        let (idle, left) =
+            (memory("memory_bytes_per_idle_instance"), memory("memory_bytes_left_per_instance"));
+        // A page of its own memory, its part of the host's, and a stack for the first hundred. 10,000 of them are less than 100 MB.
+        assert!(idle > 0 && idle < 10_000, "{report}");
+        assert!(left <= idle / 4, "its memory goes back to the system: {report}");
     }
 }
 
@@ -76,7 +81,9 @@ fn bench_sends_the_request_of_the_file() {
     let report = text(&output.stdout);
     let first = report.lines().next().unwrap_or_default();
     assert!(first.ends_with(": POST /form, 3 bytes of body, answered by the guest with 403"), "{report}");
-    for part in ["handle_response        not called", "set_status_code", "requests/s each", "(once)"] {
+    for part in
+        ["handle_response        not called", "set_status_code", "requests/s each", "burst of 1000, cold"]
+    {
         assert!(report.contains(part), "{part}: {report}");
     }
 }

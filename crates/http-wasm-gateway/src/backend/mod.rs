@@ -26,7 +26,7 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    async fn respond(self, request: Request<BoxBody>) -> Response<BoxBody> {
+    pub(crate) async fn respond(&self, request: Request<BoxBody>) -> Response<BoxBody> {
         if request.method() == Method::CONNECT {
             // A 200 would open a tunnel, and there is nowhere to open one to.
             return plain_text(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported\n");

@@ -1,19 +1,14 @@
 //! Routes that answer by themselves: redirects and fixed responses.
 
-use std::convert::Infallible;
-use std::future::{Ready, ready};
-use std::task::{Context, Poll};
-
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use tower::Service;
 
 use crate::body::{BoxBody, empty, full};
 use crate::config::{Redirect, Respond};
 
 /// An answer that asks nobody.
 #[derive(Debug, Clone)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Fixed { status: StatusCode, headers: HeaderMap, body: Bytes },
     Redirect { status: StatusCode, to: String, keep_path: bool },
 }
@@ -43,7 +38,7 @@ impl Answer {
         Self::Redirect { status: status(*redirect.status), to, keep_path: redirect.keep_path }
     }
 
-    fn to(&self, request: &Request<BoxBody>) -> Response<BoxBody> {
+    pub(super) fn to(&self, request: &Request<BoxBody>) -> Response<BoxBody> {
         let mut response = Response::new(empty());
         match self {
             Self::Fixed { status, headers, body } => {
@@ -69,18 +64,4 @@ impl Answer {
 
 fn status(number: u16) -> StatusCode {
     StatusCode::from_u16(number).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
-}
-
-impl Service<Request<BoxBody>> for Answer {
-    type Response = Response<BoxBody>;
-    type Error = Infallible;
-    type Future = Ready<Result<Self::Response, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<BoxBody>) -> Self::Future {
-        ready(Ok(self.to(&request)))
-    }
 }

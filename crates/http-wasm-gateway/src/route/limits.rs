@@ -11,7 +11,6 @@ use http::{Request, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{LengthLimitError, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tower::ServiceExt as _;
 
 use super::Handler;
 use crate::backend::plain_text;
@@ -38,7 +37,7 @@ impl Limits {
     /// Lets the handler answer within these limits.
     ///
     /// Time spent in the queue has a limit of its own and does not count for the route's.
-    pub(super) async fn respond(&self, handler: Handler, request: Request<BoxBody>) -> Response<BoxBody> {
+    pub(super) async fn respond(&self, handler: &Handler, request: Request<BoxBody>) -> Response<BoxBody> {
         let Some(max) = self.max_body else { return self.in_turn(handler, request).await };
         if request.body().size_hint().lower() > max {
             return too_large();
@@ -50,7 +49,7 @@ impl Limits {
         if over.load(Ordering::Relaxed) { too_large() } else { response }
     }
 
-    async fn in_turn(&self, handler: Handler, request: Request<BoxBody>) -> Response<BoxBody> {
+    async fn in_turn(&self, handler: &Handler, request: Request<BoxBody>) -> Response<BoxBody> {
         // Held until the response's head is there.
         let _place = match &self.concurrency {
             None => None,
@@ -59,16 +58,14 @@ impl Limits {
                 None => return unavailable(),
             },
         };
-        let response = handler.oneshot(request);
-        let response = match self.timeout {
+        let response = handler.respond(request);
+        match self.timeout {
             None => response.await,
             Some(limit) => match tokio::time::timeout(limit, response).await {
                 Ok(response) => response,
-                Err(_) => return plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n"),
+                Err(_) => plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n"),
             },
-        };
-        let Ok(response) = response;
-        response
+        }
     }
 }
 
@@ -152,12 +149,14 @@ mod tests {
     use http::{Request, StatusCode};
     use http_body_util::{BodyExt as _, Full, StreamBody};
     use tokio::sync::{mpsc, oneshot};
+    use tower::Service;
+    use tower::util::BoxCloneSyncService;
 
     use super::Limits;
     use crate::backend::Backend;
     use crate::body::{BoxBody, boxed, empty};
     use crate::config::{Concurrency, Route, Size, Time};
-    use crate::route::Handler;
+    use crate::route::{Behind, Handler};
 
     fn request(body: BoxBody) -> Request<BoxBody> {
         Request::post("/").body(body).unwrap()
@@ -171,6 +170,16 @@ mod tests {
         boxed(StreamBody::new(futures_util::stream::iter(frames)))
     }
 
+    /// A handler without guests.
+    fn behind<S>(service: S) -> Handler
+    where
+        S: Service<Request<BoxBody>, Response = Response<BoxBody>, Error = Infallible>,
+        S: Clone + Send + Sync + 'static,
+        S::Future: Send,
+    {
+        Handler::new(Vec::new(), Behind::Service(BoxCloneSyncService::new(service)))
+    }
+
     /// A handler that says when a request has come, and answers when it is told to.
     fn waits() -> (Handler, mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
         let (sender, receiver) = mpsc::unbounded_channel();
@@ -182,7 +191,7 @@ mod tests {
                 Ok(crate::backend::plain_text(StatusCode::OK, "done"))
             }
         });
-        (Handler::new(handler), receiver)
+        (behind(handler), receiver)
     }
 
     #[tokio::test]
@@ -195,7 +204,7 @@ mod tests {
             (chunks(&["four", "s"]), 413),
             (empty(), 200),
         ] {
-            let response = limits.respond(Handler::new(Backend::Echo), request(body)).await;
+            let response = limits.respond(&Handler::new(Vec::new(), Behind::Backend(Backend::Echo)), request(body)).await;
             assert_eq!(response.status(), status);
         }
     }
@@ -207,7 +216,7 @@ mod tests {
             let _ = request.into_body().collect().await;
             Ok(crate::backend::plain_text(StatusCode::OK, "done"))
         });
-        let response = limits.respond(Handler::new(handler), request(chunks(&["four", "s"]))).await;
+        let response = limits.respond(&behind(handler), request(chunks(&["four", "s"]))).await;
         assert_eq!(response.status(), 413);
     }
 

@@ -6,6 +6,6 @@ mod limits;
 mod normal;
 mod table;
 
-pub(crate) use self::handler::{Handler, handler};
+pub(crate) use self::handler::{Behind, Handler};
 pub(crate) use self::normal::normal;
 pub(crate) use self::table::{Route, Routes};

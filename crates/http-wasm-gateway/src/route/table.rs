@@ -53,7 +53,7 @@ impl Route {
 
     /// The answer to a request that this route takes.
     pub(crate) async fn respond(&self, request: Request<BoxBody>) -> Response<BoxBody> {
-        self.limits.respond(self.handler.clone(), request).await
+        self.limits.respond(&self.handler, request).await
     }
 }
 

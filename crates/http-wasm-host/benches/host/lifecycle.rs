@@ -7,16 +7,15 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use http::{Request, Response};
-use http_wasm_host::{Body, Engine};
+use http_wasm_host::{Body, Engine, PoolSettings};
 
-use crate::floor::Raw;
-use crate::support::{EMPTY, FIELDS, ONE_CALL, answer, engine, exchange, first_phase, load, now, request};
+use crate::floor::{Raw, RawInstance};
+use crate::support::{
+    EMPTY, FIELDS, ONE_CALL, answer, engine, exchange, first_phase, load, load_with, now, request,
+};
 
 /// Requests are made in small batches outside the time taken: larger ones fall out of the cache, which no server's do.
 const BATCH: u64 = 16;
-
-/// Instances made in one go for the time of a new one.
-const FRESH: u64 = 100;
 
 pub(crate) fn suite(c: &mut Criterion) {
     let engine = engine();
@@ -106,18 +105,36 @@ fn threads(c: &mut Criterion, engine: &Engine) {
 
 /// A request that finds no idle instance: making one, both phases, and dropping it.
 fn fresh(c: &mut Criterion, engine: &Engine) {
+    let none_idle = PoolSettings { max_idle: Some(0), ..PoolSettings::default() };
     let mut group = c.benchmark_group("lifecycle/new instance");
-    group.bench_function("guest", |b| {
-        b.iter_custom(|iters| {
-            let rounds = iters.div_ceil(FRESH);
-            let taken: Duration = (0..rounds).map(|_| cold(engine, FRESH)).sum();
-            scaled(taken, iters, rounds * FRESH)
+    for (size, body) in [("small", ONE_CALL), ("large", &large())] {
+        let guest = load_with(engine, body, none_idle);
+        group.bench_function(format!("{size} guest"), |b| {
+            b.iter_custom(|iters| turns(iters, |request| exchange(&guest, request, answer)));
         });
-    });
-    for (name, raw) in [("on demand", Raw::on_demand(ONE_CALL)), ("pooling", Raw::pooling(ONE_CALL))] {
-        group.bench_function(format!("raw wasmtime, {name}"), |b| b.iter(|| raw.instance().call()));
+        let raw = Raw::pooling(body);
+        group.bench_function(format!("{size} guest, raw wasmtime in slots"), |b| {
+            b.iter(|| raw.instance().call());
+        });
     }
+    let raw = Raw::on_demand(ONE_CALL);
+    group.bench_function("small guest, raw wasmtime on demand", |b| b.iter(|| raw.instance().call()));
     group.finish();
+}
+
+/// The guest of one host call, as large as what a compiler with a large runtime makes: 4 MiB of data, and 10,000 functions in
+/// a table.
+fn large() -> String {
+    const FUNCTIONS: usize = 10_000;
+    let data = "\\ab".repeat(4 << 20);
+    let functions = "(func (result i32) (i32.const 7) (i32.const 9) (i32.mul))".repeat(FUNCTIONS);
+    // Before them stand the imported function, and those of the guest.
+    let first = 3;
+    let elements: String = (first..first + FUNCTIONS).map(|index| format!(" {index}")).collect();
+    format!(
+        "{ONE_CALL} {functions} (table {FUNCTIONS} funcref) (elem (i32.const 0){elements})
+         (memory (export \"memory\") 65) (data (i32.const 65536) \"{data}\")"
+    )
 }
 
 /// 1,000 requests between their phases at once.
@@ -127,6 +144,13 @@ fn burst(c: &mut Criterion, engine: &Engine) {
     group.sample_size(20);
     group.bench_function("cold pool", |b| {
         b.iter_custom(|iters| (0..iters).map(|_| cold(engine, REQUESTS)).sum());
+    });
+    let raw = Raw::pooling(ONE_CALL);
+    group.bench_function("raw wasmtime in slots", |b| {
+        b.iter(|| {
+            let mut instances: Vec<_> = (0..REQUESTS).map(|_| raw.instance()).collect();
+            instances.iter_mut().for_each(RawInstance::call);
+        });
     });
     let guest = load(engine, ONE_CALL);
     at_once(&guest, REQUESTS);
@@ -187,9 +211,4 @@ fn together(threads: u32, work: impl Fn() -> Duration + Sync) -> Duration {
             .collect();
         running.into_iter().map(|thread| thread.join().expect("no panic")).sum::<Duration>() / threads
     })
-}
-
-/// `taken` for `done` turns, as it would be for `wanted`.
-fn scaled(taken: Duration, wanted: u64, done: u64) -> Duration {
-    taken.mul_f64(wanted as f64 / done as f64)
 }

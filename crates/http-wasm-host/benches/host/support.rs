@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use http::{HeaderValue, Request, Response};
-use http_wasm_host::{Body, Engine, Guest, HttpHost, Limits, Outcome, Pinned};
+use http_wasm_host::{Body, Engine, Guest, HttpHost, Limits, Outcome, Pinned, PoolSettings};
 
 const IMPORTS: &str = include_str!("imports.wat");
 
@@ -21,25 +21,31 @@ pub(crate) const ONE_CALL: &str = r#"
     (func (export "handle_response") (param i32 i32))"#;
 
 /// A whole module: the fields in `body`, and those imports that it calls. An import that a guest doesn't use would put it
-/// at a disadvantage beside one that doesn't have it.
+/// at a disadvantage beside one that doesn't have it. A memory of two pages, unless there is one in `body`.
 pub(crate) fn module(body: &str) -> String {
     let is_called = |line: &&str| {
         let name = line.split("(func $").nth(1).and_then(|rest| rest.split(' ').next());
         name.is_some_and(|name| body.split([' ', '\n', ')']).any(|word| word.strip_prefix('$') == Some(name)))
     };
     let imports: Vec<_> = IMPORTS.lines().filter(is_called).collect();
-    format!("(module {}\n(memory (export \"memory\") 2)\n{body})", imports.join("\n"))
+    let memory = if body.contains("(memory ") { "" } else { "(memory (export \"memory\") 2)" };
+    format!("(module {}\n{memory}\n{body})", imports.join("\n"))
 }
 
 /// Loads the guest that `body` makes; its limits are wide enough for what is measured.
 pub(crate) fn load(engine: &Engine, body: &str) -> Guest<HttpHost> {
+    load_with(engine, body, PoolSettings::default())
+}
+
+/// The same with settings for its pool.
+pub(crate) fn load_with(engine: &Engine, body: &str, pool: PoolSettings) -> Guest<HttpHost> {
     let limits = Limits {
         replay_bytes: 256 << 20,
         written_bytes: 256 << 20,
         header_count: 100_000,
         ..Limits::default()
     };
-    let builder = Guest::<HttpHost>::builder(engine).limits(limits).config([b'c'; 64]);
+    let builder = Guest::<HttpHost>::builder(engine).limits(limits).config([b'c'; 64]).pool(pool);
     builder.load(module(body).as_bytes()).expect("a valid guest")
 }
 

@@ -25,14 +25,24 @@ pub(super) struct Engines {
 impl Engines {
     pub(super) fn new(settings: &Settings) -> wasmtime::Result<Self> {
         let on_demand = wasmtime::Engine::new(&config(settings))?;
-        let slots = match settings.slots {
-            0 => None,
-            slots => wasmtime::Engine::new(&slotted(settings, slots))
-                .inspect_err(|error| tracing::warn!(slots, "no slots for instances: {error:#}"))
-                .ok(),
-        };
-        Ok(Self { slots, on_demand })
+        Ok(Self { slots: with_slots(settings), on_demand })
     }
+}
+
+/// The engine with as many of the slots as the system has address space for.
+fn with_slots(settings: &Settings) -> Option<wasmtime::Engine> {
+    let mut slots = settings.slots;
+    while slots > 0 {
+        match wasmtime::Engine::new(&slotted(settings, slots)) {
+            Ok(engine) => return Some(engine),
+            Err(error) => {
+                let fewer = slots / 2;
+                tracing::warn!(slots, fewer, "no room for the slots of instances: {error:#}");
+                slots = fewer;
+            }
+        }
+    }
+    None
 }
 
 /// What distinguishes one engine from another.
@@ -68,15 +78,18 @@ fn slotted(settings: &Settings, slots: u32) -> Config {
     pool.total_core_instances(slots)
         // A store keeps the stack that it has once used.
         .total_stacks(slots)
-        // Few guests are of garbage-collected languages; theirs takes a second memory.
+        // Few guests are of garbage-collected languages; theirs takes the memory of another slot.
         .total_gc_heaps(slots.div_ceil(4))
-        .total_memories(slots.saturating_add(slots.div_ceil(4)))
+        .total_memories(slots)
         .max_memories_per_module(1)
         .max_tables_per_module(TABLES)
         .total_tables(slots.saturating_mul(TABLES))
         .table_elements(TABLE_ELEMENTS)
         .max_core_instance_size(INSTANCE_BYTES);
     let mut config = config(settings);
-    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
+        // Otherwise what a guest has once used of a stack stays resident in the slot for good.
+        .async_stack_zeroing(true);
     config
 }

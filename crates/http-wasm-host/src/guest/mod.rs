@@ -2,6 +2,7 @@
 
 mod backoff;
 mod sweep;
+mod turns;
 
 use std::fmt;
 use std::sync::Arc;
@@ -24,6 +25,8 @@ use crate::stats::{Counters, DropReason, Live, PoolStats};
 
 use self::backoff::Backoff;
 use self::sweep::Sweep;
+use self::turns::Got;
+pub(crate) use self::turns::{Keep, Turns};
 
 /// A loaded guest. Cheap to clone; all clones share one pool.
 ///
@@ -194,9 +197,8 @@ impl<H: Host> Guest<H> {
     }
 
     async fn on_new_instance(self, host: H) -> Result<Outcome<H>, Error> {
-        let made = self.0.inner.make_unless_hopeless().await;
-        let mut instance = match made {
-            Ok(instance) => self.0.pool.guard(instance),
+        let mut instance = match self.0.obtain().await {
+            Ok(instance) => instance,
             Err(error) => match self.0.inner.blueprint.startup.shared.on_failure {
                 OnFailure::Open => return Ok(Outcome::Bypassed { host, error }),
                 OnFailure::Closed => return Err(error),
@@ -207,6 +209,22 @@ impl<H: Host> Guest<H> {
             Some(called) => decided(instance, called),
             None => on_fiber(NotBegun(Some(instance))).await,
         }
+    }
+}
+
+impl<H: Host> Handle<H> {
+    /// An instance for a request that has found none: a new one, or one that comes back before its turn to make one has come.
+    async fn obtain(&self) -> Result<PooledInstance<H>, Error> {
+        let Self { inner, pool, .. } = self;
+        let made = if inner.calls().run_at_start() {
+            match pool.turns().wait(inner.engine(), || pool.take()).await {
+                Got::Given(instance) => return Ok(instance),
+                Got::Turn(turn) => turn.run(inner.make_unless_hopeless()).await,
+            }
+        } else {
+            inner.make_unless_hopeless().await
+        };
+        made.map(|instance| pool.guard(instance))
     }
 }
 

@@ -62,10 +62,7 @@ impl HttpHost {
                 return self.0.request.replace(head).unwrap_or_default();
             }
         }
-        match self.0.request.take() {
-            Some(request) => request,
-            None => Request::default(),
-        }
+        self.0.request.take().unwrap_or_default()
     }
 
     /// The next handler's response.
@@ -77,10 +74,7 @@ impl HttpHost {
     /// The response for the client.
     #[inline]
     pub fn into_response(mut self) -> Response<Body> {
-        let response = match self.0.response.take() {
-            Some(response) => response,
-            None => Response::default(),
-        };
+        let response = self.0.response.take().unwrap_or_default();
         self.0.request = None;
         SPARE.set(Some(self.0));
         response

@@ -53,9 +53,9 @@ pub(crate) struct WasiState {
 }
 
 impl WasiState {
-    /// Opens what is granted. The error tells which grant can't be, and why.
+    /// Opens what is granted by `config`, which has been [checked](WasiConfig::check). The error tells which grant can't be any
+    /// more, and why.
     pub(crate) fn new(config: &WasiConfig) -> Result<Self, String> {
-        config.check()?;
         let files = match config.needs_async() {
             true => Some(Box::new(Files::open(&config.mounts)?)),
             false => None,

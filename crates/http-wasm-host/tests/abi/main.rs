@@ -35,4 +35,5 @@ mod startup;
 mod status;
 mod support;
 mod traps;
+mod turns;
 mod write;

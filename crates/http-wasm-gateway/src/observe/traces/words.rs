@@ -28,9 +28,9 @@ pub(crate) struct Said {
     pub(super) message: String,
 }
 
-/// Polls a guest; what it says is noted with this request, if that is traced.
-pub(in crate::observe) fn hearing<T>(exchange: &Arc<Exchange>, poll: impl FnOnce() -> Poll<T>) -> Poll<T> {
-    if exchange.is_traced() { CURRENT.sync_scope(exchange.clone(), poll) } else { poll() }
+/// Waits for guests; what they say is noted with this request, if that is traced.
+pub(crate) async fn heard<F: Future>(exchange: Arc<Exchange>, guests: F) -> F::Output {
+    if exchange.is_traced() { CURRENT.scope(exchange, guests).await } else { guests.await }
 }
 
 /// A layer for the process's subscriber: it hands what guests log to the traces of their requests. Without it traces have no such

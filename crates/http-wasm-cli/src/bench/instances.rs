@@ -1,0 +1,188 @@
+//! What instances cost: making one, having many idle, and a burst that finds none.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use http_wasm_host::Outcome;
+use http_wasm_tower::{Error, HttpHost, PoolSettings};
+use tokio::runtime::Builder;
+use tokio::task::JoinSet;
+
+use super::measure::{Course, failed, next, runtime};
+use crate::failure::{Failure, plain};
+
+/// New instances made at least, if that takes less than twice the time that they have.
+const MIN_FRESH: usize = 200;
+
+/// And at most.
+const MAX_FRESH: usize = 20_000;
+
+/// Instances that are idle at once.
+const MAX_IDLE: usize = 1_000;
+
+/// Memory that these may have together, in bytes.
+const MAX_MEMORY: usize = 512 << 20;
+
+/// How long they stay.
+const IDLE_TTL: Duration = Duration::from_millis(200);
+
+/// How long they have to be gone, and their memory with them.
+const GONE: Duration = Duration::from_secs(3);
+
+/// Requests of a burst.
+pub(crate) const BURST: usize = 1_000;
+
+/// The pool of a guest whose instances serve one request each.
+pub(crate) const NONE_IDLE: PoolSettings =
+    PoolSettings { min_warm: 0, max_idle: Some(0), idle_ttl: Duration::from_secs(60) };
+
+/// The pool of a guest whose instances are soon gone again.
+pub(crate) const SHORT_IDLE: PoolSettings = PoolSettings { min_warm: 0, max_idle: None, idle_ttl: IDLE_TTL };
+
+/// Memory of an instance, in bytes; not known on every system.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Memory {
+    /// While it is idle.
+    pub(crate) idle: Option<u64>,
+    /// What is left of it once it is gone.
+    pub(crate) left: Option<u64>,
+}
+
+/// How long each request of a burst takes, counted from the beginning of the burst.
+pub(crate) struct Burst {
+    /// With one idle instance in the pool.
+    pub(crate) cold: Vec<Duration>,
+    /// The same requests again.
+    pub(crate) warm: Vec<Duration>,
+}
+
+impl Course {
+    /// The time of making an instance and dropping it: that of an exchange which finds no idle one, less that of one which does.
+    /// The guest of this course keeps none [idle](NONE_IDLE); that of `warm` is the same otherwise.
+    pub(crate) fn fresh(&self, warm: &Self, share: Duration) -> Result<Vec<Duration>, Failure> {
+        // A guest's first calls run in another way than those that follow.
+        self.exchanges(share / 4)?;
+        warm.exchanges(share / 8)?;
+        let mut usual = warm.exchanges(share / 8)?;
+        usual.sort_unstable();
+        let usual = usual[usual.len() / 2];
+        let mut times = self.exchanges(share / 2)?;
+        times.iter_mut().for_each(|time| *time = time.saturating_sub(usual));
+        Ok(times)
+    }
+
+    /// The times of exchanges, one after the other.
+    fn exchanges(&self, share: Duration) -> Result<Vec<Duration>, Failure> {
+        let mut times = Vec::new();
+        let begin = Instant::now();
+        let enough = |made: usize| {
+            let share = if made < MIN_FRESH { share * 2 } else { share };
+            made > 0 && begin.elapsed() >= share || made >= MAX_FRESH
+        };
+        let measured = runtime()?.block_on(async {
+            while !enough(times.len()) {
+                let request = self.request.build();
+                let start = Instant::now();
+                let response = self.exchange(request).await?;
+                times.push(start.elapsed());
+                drop(response);
+            }
+            Ok::<_, Error>(())
+        });
+        measured.map_err(failed)?;
+        Ok(times)
+    }
+
+    /// Memory of an idle instance, and what is left of it after its time, which is [short](SHORT_IDLE).
+    ///
+    /// Only a guest that passes requests on holds its instances; of another nothing is known.
+    pub(crate) fn memory(&self, share: Duration) -> Result<Memory, Failure> {
+        let most = (MAX_MEMORY / self.guest.facts().memory_bytes.max(1)).clamp(2, MAX_IDLE);
+        let mut held = Vec::with_capacity(most);
+        let runtime = runtime()?;
+        // Whatever is made at the first request is there before, and gone again is what the load has made.
+        self.once()?;
+        self.wait_until_gone();
+        let before = resident_bytes();
+        let begin = Instant::now();
+        let measured = runtime.block_on(async {
+            while held.len() < most && (held.len() < 2 || begin.elapsed() < share) {
+                let host = HttpHost::new(self.request.build(), None);
+                let Outcome::Next(pinned) = self.guest.handle_request(host).await? else { return Ok(None) };
+                held.push(pinned);
+            }
+            let made = held.len() as u64;
+            for mut pinned in held.drain(..) {
+                next(&mut pinned);
+                drop(pinned.handle_response().await?);
+            }
+            Ok::<_, Error>(Some(made))
+        });
+        let Some(made) = measured.map_err(failed)? else { return Ok(Memory::default()) };
+        let each = |now: Option<u64>| before.zip(now).map(|(before, now)| now.saturating_sub(before) / made);
+        let idle = each(resident_bytes());
+        self.wait_until_gone();
+        // The allocator may take a while to give back what is free.
+        let limit = Instant::now() + GONE;
+        let mut left = each(resident_bytes());
+        while left.zip(idle).is_some_and(|(left, idle)| left > idle / 20) && Instant::now() < limit {
+            thread::sleep(Duration::from_millis(20));
+            left = left.min(each(resident_bytes()));
+        }
+        Ok(Memory { idle, left })
+    }
+
+    fn wait_until_gone(&self) {
+        let limit = Instant::now() + GONE;
+        while self.guest.stats().live > 0 && Instant::now() < limit {
+            thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// [`BURST`] requests at once, on as many threads as the machine runs; the next handler lets others go first, as one that
+    /// waits for an answer does.
+    pub(crate) fn burst(self) -> Result<Burst, Failure> {
+        let runtime = Builder::new_multi_thread().enable_all().build();
+        let runtime = runtime
+            .map_err(|error| Failure::Other(format!("cannot start the runtime: {}", plain(&error))))?;
+        let course = Arc::new(self);
+        let burst = || {
+            runtime.block_on(async {
+                let begin = Instant::now();
+                let mut requests = JoinSet::new();
+                for _ in 0..BURST {
+                    let course = course.clone();
+                    requests.spawn(async move {
+                        let response = course.slow_exchange().await;
+                        response.map(|()| begin.elapsed())
+                    });
+                }
+                requests.join_all().await.into_iter().collect::<Result<Vec<_>, Error>>()
+            })
+        };
+        let cold = burst().map_err(failed)?;
+        let warm = burst().map_err(failed)?;
+        Ok(Burst { cold, warm })
+    }
+
+    async fn slow_exchange(&self) -> Result<(), Error> {
+        match self.guest.handle_request(HttpHost::new(self.request.build(), None)).await? {
+            Outcome::Respond(host) => drop(host),
+            Outcome::Bypassed { error, .. } => return Err(error),
+            Outcome::Next(mut pinned) => {
+                next(&mut pinned);
+                tokio::task::yield_now().await;
+                drop(pinned.handle_response().await?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Memory of this process that is not swapped out. Linux tells it; elsewhere it is not known.
+fn resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    line.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib * 1024)
+}
