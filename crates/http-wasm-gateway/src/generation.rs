@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::config::{self, Config};
-use crate::core::unavailable;
 use crate::digest::Digest;
 use crate::error::StartError;
 use crate::gateway::Machine;

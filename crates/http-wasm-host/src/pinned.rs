@@ -117,10 +117,7 @@ impl<H: Host> Pinned<H> {
 
 /// What becomes of a response and its instance once the guest's second function has returned or failed.
 #[inline]
-fn handled<H: Host>(
-    mut instance: PooledInstance<H>,
-    called: Result<(), Error>,
-) -> Result<Handled<H>, Error> {
+fn handled<H: Host>(mut instance: PooledInstance<H>, called: Result<(), Error>) -> Result<Handled<H>, Error> {
     match called.and_then(|()| instance.end()) {
         Ok(host) => {
             instance.recycle();
@@ -139,7 +136,8 @@ fn handled<H: Host>(
 impl<H: Host> PooledInstance<H> {
     /// Calls `handle_response` for a request that got no response.
     async fn told_of_error(&mut self) -> Result<(), Error> {
-        let called = match self.join(true).map_or_else(|error| Some(Err(error)), |()| self.handle_response()) {
+        let called = match self.join(true).map_or_else(|error| Some(Err(error)), |()| self.handle_response())
+        {
             Some(called) => called,
             None => self.handle_response_on_fiber().await,
         };

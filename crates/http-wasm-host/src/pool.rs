@@ -322,8 +322,9 @@ impl<H: Host> Drop for PooledInstance<H> {
     #[inline]
     fn drop(&mut self) {
         #[cfg(feature = "mutations")]
-        if let Some(instance) =
-            self.instance.take_if(|instance| instance.is_mutated(crate::mutation::Mutation::TrappedInstanceKept))
+        if let Some(instance) = self
+            .instance
+            .take_if(|instance| instance.is_mutated(crate::mutation::Mutation::TrappedInstanceKept))
         {
             return self.put(instance);
         }

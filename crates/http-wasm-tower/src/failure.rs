@@ -25,10 +25,13 @@ pub fn fail(policy: &dyn FailurePolicy, error: Error) -> Response<Body> {
 ///
 /// This is what [`HttpWasm`](crate::HttpWasm) does; for those who call guests by themselves.
 pub fn pass_over(error: Error, response: Response<Body>) -> Response<Body> {
-    log(&error, match error.phase() {
-        Some(Phase::Response) => "; the response goes out as it came",
-        _ => "; the request goes on as it came",
-    });
+    log(
+        &error,
+        match error.phase() {
+            Some(Phase::Response) => "; the response goes out as it came",
+            _ => "; the request goes on as it came",
+        },
+    );
     told(response, error)
 }
 

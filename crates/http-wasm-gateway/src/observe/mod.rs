@@ -34,6 +34,7 @@ pub(crate) use self::metrics::{CONTENT_TYPE, GuestCounts, RouteCounts, UpstreamC
 pub(crate) use self::monitor::{Monitor, Reload};
 pub(crate) use self::recent::{RecentError, Source};
 pub use self::traces::GuestWords;
+pub(crate) use self::traces::heard;
 pub(crate) use self::watchers::Watchers;
 
 use self::finish::observed;

@@ -162,13 +162,17 @@ impl Named {
                 return Asked::Answered(fail(&HideDetails::default(), error));
             }
         };
-        timer.as_mut().map_or((), GuestTimer::leave);
+        if let Some(timer) = &mut timer {
+            timer.leave();
+        }
         Asked::GoesOn(request, Pass { timer, role })
     }
 
     async fn tell(&self, pass: Pass, response: Response<BoxBody>) -> Response<BoxBody> {
         let Pass { mut timer, role } = pass;
-        timer.as_mut().map_or((), GuestTimer::come_back);
+        if let Some(timer) = &mut timer {
+            timer.come_back();
+        }
         let mut pinned = match role {
             Role::Pinned(pinned) => pinned,
             Role::Failed(error) => {

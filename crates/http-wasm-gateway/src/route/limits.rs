@@ -144,9 +144,11 @@ impl Body for Capped {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::sync::Arc;
     use std::time::Duration;
 
-    use http::{Request, StatusCode};
+    use http::{Request, Response, StatusCode};
     use http_body_util::{BodyExt as _, Full, StreamBody};
     use tokio::sync::{mpsc, oneshot};
     use tower::Service;
@@ -204,7 +206,9 @@ mod tests {
             (chunks(&["four", "s"]), 413),
             (empty(), 200),
         ] {
-            let response = limits.respond(&Handler::new(Vec::new(), Behind::Backend(Backend::Echo)), request(body)).await;
+            let response = limits
+                .respond(&Handler::new(Vec::new(), Behind::Backend(Backend::Echo)), request(body))
+                .await;
             assert_eq!(response.status(), status);
         }
     }
@@ -224,7 +228,7 @@ mod tests {
     async fn a_declared_length_over_the_cap_is_refused_before_anything_is_read() {
         let limits = Limits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
         let (handler, mut came) = waits();
-        let response = limits.respond(handler, request(boxed(Full::from("fives")))).await;
+        let response = limits.respond(&handler, request(boxed(Full::from("fives")))).await;
         assert_eq!(response.status(), 413);
         assert!(came.try_recv().is_err(), "no handler has seen it");
     }
@@ -233,7 +237,7 @@ mod tests {
     async fn an_answer_that_takes_longer_than_the_timeout_is_a_504() {
         let limits = Limits::new(&Route { timeout: Some(Time::seconds(2)), ..Route::default() });
         let (handler, mut came) = waits();
-        let response = limits.respond(handler, request(empty())).await;
+        let response = limits.respond(&handler, request(empty())).await;
         assert_eq!(response.status(), 504);
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "gateway timeout\n");
@@ -245,11 +249,12 @@ mod tests {
         let concurrency =
             Concurrency { max: 1.try_into().unwrap(), queue: 1, queue_timeout: Time(Duration::from_secs(3)) };
         let route = Route { concurrency: Some(concurrency), ..Route::default() };
-        let limits = std::sync::Arc::new(Limits::new(&route));
+        let limits = Arc::new(Limits::new(&route));
         let (handler, mut came) = waits();
+        let handler = Arc::new(handler);
         let ask = || {
             let (limits, handler) = (limits.clone(), handler.clone());
-            tokio::spawn(async move { limits.respond(handler, request(empty())).await })
+            tokio::spawn(async move { limits.respond(&handler, request(empty())).await })
         };
         let first = ask();
         let go = came.recv().await.unwrap();

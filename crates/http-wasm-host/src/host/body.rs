@@ -198,9 +198,7 @@ impl HttpBody for Body {
 
     #[inline]
     fn is_end_stream(&self) -> bool {
-        self.first_len() == 0
-            && !self.has_trailers()
-            && self.rest.is_end_stream()
+        self.first_len() == 0 && !self.has_trailers() && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {

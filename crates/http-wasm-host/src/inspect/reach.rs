@@ -47,12 +47,8 @@ struct Module<'a> {
 
 impl<'a> Module<'a> {
     fn read(wasm: &'a [u8], types: TypesRef<'_>) -> Result<Self> {
-        let mut module = Self {
-            imports: imports(types),
-            bodies: Vec::new(),
-            exports: Vec::new(),
-            referenced: Vec::new(),
-        };
+        let mut module =
+            Self { imports: imports(types), bodies: Vec::new(), exports: Vec::new(), referenced: Vec::new() };
         for payload in Parser::new(0).parse_all(wasm) {
             match payload? {
                 Payload::ExportSection(exports) => {

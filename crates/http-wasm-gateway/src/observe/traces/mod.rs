@@ -26,7 +26,8 @@ use crate::error::StartError;
 
 pub(crate) use self::context::TraceContext;
 pub use self::words::GuestWords;
-pub(super) use self::words::{Said, hearing};
+pub(super) use self::words::Said;
+pub(crate) use self::words::heard;
 
 /// How long spans wait to be sent together.
 const DELAY: Duration = Duration::from_secs(1);
