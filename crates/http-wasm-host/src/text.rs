@@ -5,17 +5,33 @@
 use std::borrow::Cow;
 
 /// Whether `text` is a token, as methods and header names are.
+#[inline]
 pub(crate) fn is_token(text: &[u8]) -> bool {
-    !text.is_empty() && text.iter().all(|&byte| is_token_byte(byte))
+    // All bytes are looked at, in no order: there is no branch for each.
+    !text.is_empty() && text.iter().fold(true, |legal, &byte| legal & TOKEN[usize::from(byte)])
 }
 
-fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
-}
+/// Bytes of tokens.
+static TOKEN: [bool; 256] = {
+    let mut token = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        token[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let others = b"!#$%&'*+-.^_`|~";
+    let mut at = 0;
+    while at < others.len() {
+        token[others[at] as usize] = true;
+        at += 1;
+    }
+    token
+};
 
 /// Whether `value` may be a header value: no control character but the tab.
+#[inline]
 pub(crate) fn is_field_value(value: &[u8]) -> bool {
-    value.iter().all(|&byte| byte == b'\t' || !byte.is_ascii_control())
+    value.iter().fold(true, |legal, &byte| legal & (byte == b'\t' || !byte.is_ascii_control()))
 }
 
 /// Whether `authority` may stand in a `host` header: a host and maybe a port, nothing else.

@@ -10,18 +10,19 @@ use super::{Exchange, GuestTimes};
 
 /// Notes the times of one guest's part in a request.
 #[derive(Debug)]
-pub(crate) struct GuestTimer {
-    exchange: Arc<Exchange>,
+pub(crate) struct GuestTimer<'a> {
+    exchange: &'a Exchange,
+    guest: &'a Arc<str>,
     began: Instant,
     /// When the request went on behind it, and when the response came back to it.
     left: Option<Instant>,
     back: Option<Instant>,
 }
 
-impl GuestTimer {
+impl<'a> GuestTimer<'a> {
     /// The guest begins.
-    pub(crate) fn start(exchange: &Arc<Exchange>) -> Self {
-        Self { exchange: exchange.clone(), began: Instant::now(), left: None, back: None }
+    pub(crate) fn start(exchange: &'a Exchange, guest: &'a Arc<str>) -> Self {
+        Self { exchange, guest, began: Instant::now(), left: None, back: None }
     }
 
     /// The request goes on.
@@ -35,11 +36,11 @@ impl GuestTimer {
     }
 
     /// The guest is done, or has failed.
-    pub(crate) fn finish(self, guest: &Arc<str>, error: Option<&Error>) {
+    pub(crate) fn finish(self, error: Option<&Error>) {
         let now = Instant::now();
         let start = self.exchange.started();
         self.exchange.passed(GuestTimes {
-            guest: guest.clone(),
+            guest: self.guest.clone(),
             began: self.began - start,
             resumed: self.back.map(|back| back - start),
             request: self.left.unwrap_or(now) - self.began,

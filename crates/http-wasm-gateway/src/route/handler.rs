@@ -1,6 +1,5 @@
 //! What handles a route's requests: its guests, and what stands behind them.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http::{Request, Response};
@@ -95,43 +94,72 @@ impl Handler {
     ) -> Response<BoxBody> {
         let client = request.extensions().get::<Client>().map(|client| client.addr);
         let mut passed = Vec::with_capacity(self.guests.len());
-        let mut response = None;
-        for guest in &self.guests {
-            match guest.ask(request, client, exchange.as_ref()).await {
-                Asked::GoesOn(on, pass) => {
-                    request = on;
-                    passed.push((guest, pass));
+        let mut answer = None;
+        for Named { name, guest } in &self.guests {
+            let mut timer = exchange.as_ref().map(|exchange| GuestTimer::start(exchange, name));
+            let role = match guest.handle_request(HttpHost::new(std::mem::take(&mut request), client)).await {
+                Ok(Outcome::Next(mut pinned)) => {
+                    let keep_head = pinned.reads_request();
+                    request = pinned.host_mut().take_request(keep_head);
+                    Role::Pinned(pinned)
                 }
-                Asked::Answered(answer) => {
-                    response = Some(answer);
-                    request = Request::default();
+                Ok(Outcome::Bypassed { mut host, error }) => {
+                    request = host.take_request(false);
+                    Role::Failed(error)
+                }
+                Ok(Outcome::Respond(host)) => {
+                    done(timer, None);
+                    answer = Some(host.into_response());
                     break;
                 }
+                Err(error) => {
+                    done(timer, Some(&error));
+                    answer = Some(fail(&HideDetails::default(), error));
+                    break;
+                }
+            };
+            if let Some(timer) = &mut timer {
+                timer.leave();
             }
+            passed.push((timer, role));
         }
-        let mut response = match response {
-            Some(response) => response,
+        let mut response = match answer {
+            Some(answer) => answer,
             None => self.behind.respond(request).await,
         };
-        while let Some((guest, pass)) = passed.pop() {
-            response = guest.tell(pass, response).await;
+        while let Some((mut timer, role)) = passed.pop() {
+            if let Some(timer) = &mut timer {
+                timer.come_back();
+            }
+            response = match role {
+                Role::Pinned(mut pinned) => {
+                    pinned.host_mut().set_response(response);
+                    match pinned.handle_response().await {
+                        Ok(Handled { host, error }) => {
+                            done(timer, error.as_ref());
+                            let response = host.into_response();
+                            match error {
+                                None => response,
+                                Some(error) => pass_over(error, response),
+                            }
+                        }
+                        Err(error) => {
+                            done(timer, Some(&error));
+                            fail(&HideDetails::default(), error)
+                        }
+                    }
+                }
+                Role::Failed(error) => {
+                    done(timer, Some(&error));
+                    pass_over(error, response)
+                }
+            };
         }
         response
     }
 }
 
-/// What a guest did with a request.
-enum Asked {
-    Answered(Response<BoxBody>),
-    GoesOn(Request<BoxBody>, Pass),
-}
-
 /// A guest's further part in a request that it has let pass.
-struct Pass {
-    timer: Option<GuestTimer>,
-    role: Role,
-}
-
 enum Role {
     /// It handles the response.
     Pinned(Pinned<HttpHost>),
@@ -139,67 +167,8 @@ enum Role {
     Failed(Error),
 }
 
-impl Named {
-    async fn ask(
-        &self,
-        request: Request<BoxBody>,
-        client: Option<SocketAddr>,
-        exchange: Option<&Arc<Exchange>>,
-    ) -> Asked {
-        let mut timer = exchange.map(GuestTimer::start);
-        let (request, role) = match self.guest.handle_request(HttpHost::new(request, client)).await {
-            Ok(Outcome::Next(mut pinned)) => {
-                let keep_head = pinned.reads_request();
-                (pinned.host_mut().take_request(keep_head), Role::Pinned(pinned))
-            }
-            Ok(Outcome::Bypassed { mut host, error }) => (host.take_request(false), Role::Failed(error)),
-            Ok(Outcome::Respond(host)) => {
-                self.done(timer, None);
-                return Asked::Answered(host.into_response());
-            }
-            Err(error) => {
-                self.done(timer, Some(&error));
-                return Asked::Answered(fail(&HideDetails::default(), error));
-            }
-        };
-        if let Some(timer) = &mut timer {
-            timer.leave();
-        }
-        Asked::GoesOn(request, Pass { timer, role })
-    }
-
-    async fn tell(&self, pass: Pass, response: Response<BoxBody>) -> Response<BoxBody> {
-        let Pass { mut timer, role } = pass;
-        if let Some(timer) = &mut timer {
-            timer.come_back();
-        }
-        let mut pinned = match role {
-            Role::Pinned(pinned) => pinned,
-            Role::Failed(error) => {
-                self.done(timer, Some(&error));
-                return pass_over(error, response);
-            }
-        };
-        pinned.host_mut().set_response(response);
-        match pinned.handle_response().await {
-            Ok(Handled { host, error: None }) => {
-                self.done(timer, None);
-                host.into_response()
-            }
-            Ok(Handled { host, error: Some(error) }) => {
-                self.done(timer, Some(&error));
-                pass_over(error, host.into_response())
-            }
-            Err(error) => {
-                self.done(timer, Some(&error));
-                fail(&HideDetails::default(), error)
-            }
-        }
-    }
-
-    fn done(&self, timer: Option<GuestTimer>, error: Option<&Error>) {
-        if let Some(timer) = timer {
-            timer.finish(&self.name, error);
-        }
+fn done(timer: Option<GuestTimer<'_>>, error: Option<&Error>) {
+    if let Some(timer) = timer {
+        timer.finish(error);
     }
 }

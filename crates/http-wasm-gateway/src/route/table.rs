@@ -1,5 +1,7 @@
 //! The table of routes: the first that fits takes the request.
 
+use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use http::uri::Authority;
@@ -52,8 +54,8 @@ impl Route {
     }
 
     /// The answer to a request that this route takes.
-    pub(crate) async fn respond(&self, request: Request<BoxBody>) -> Response<BoxBody> {
-        self.limits.respond(&self.handler, request).await
+    pub(crate) fn respond(&self, request: Request<BoxBody>) -> impl Future<Output = Response<BoxBody>> {
+        self.limits.respond(&self.handler, request)
     }
 }
 
@@ -64,22 +66,38 @@ impl Routes {
 
     /// The route that takes this request.
     pub(crate) fn find<B>(&self, request: &Request<B>) -> Option<&Route> {
-        let host = host(request);
-        let path = normal(request.uri().path());
-        self.0.iter().find(|route| route.conditions.fit(request, host.as_deref(), &path))
+        let asked = Asked { request, host: OnceCell::new(), path: OnceCell::new() };
+        self.0.iter().find(|route| route.conditions.fit(&asked))
+    }
+}
+
+/// A request as conditions see it; what none of them asks for is not worked out.
+struct Asked<'a, B> {
+    request: &'a Request<B>,
+    host: OnceCell<Option<String>>,
+    path: OnceCell<Cow<'a, str>>,
+}
+
+impl<B> Asked<'_, B> {
+    fn host(&self) -> Option<&str> {
+        self.host.get_or_init(|| host(self.request)).as_deref()
+    }
+
+    fn path(&self) -> &str {
+        self.path.get_or_init(|| normal(self.request.uri().path()))
     }
 }
 
 impl Conditions {
-    fn fit<B>(&self, request: &Request<B>, host: Option<&str>, path: &str) -> bool {
-        let in_path = self.path.as_ref().is_none_or(|wanted| wanted.fits(path))
-            && self.path_prefix.as_ref().is_none_or(|wanted| wanted.fits(path))
-            && self.path_pattern.as_ref().is_none_or(|wanted| wanted.fits(path));
-        in_path
-            && (self.methods.is_empty() || self.methods.iter().any(|method| method.0 == request.method()))
+    fn fit<B>(&self, asked: &Asked<'_, B>) -> bool {
+        self.path.as_ref().is_none_or(|wanted| wanted.fits(asked.path()))
+            && self.path_prefix.as_ref().is_none_or(|wanted| wanted.fits(asked.path()))
+            && self.path_pattern.as_ref().is_none_or(|wanted| wanted.fits(asked.path()))
+            && (self.methods.is_empty()
+                || self.methods.iter().any(|method| method.0 == asked.request.method()))
             && (self.hosts.is_empty()
-                || host.is_some_and(|host| self.hosts.iter().any(|wanted| wanted.fits(host))))
-            && self.headers.iter().all(|(name, condition)| condition.fits(name, request.headers()))
+                || asked.host().is_some_and(|host| self.hosts.iter().any(|wanted| wanted.fits(host))))
+            && self.headers.iter().all(|(name, condition)| condition.fits(name, asked.request.headers()))
     }
 }
 

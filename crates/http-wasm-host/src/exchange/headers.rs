@@ -14,15 +14,35 @@ pub(crate) enum Change {
     Add,
 }
 
-/// Headers that say where a body ends. They follow the body that really goes out.
-const FRAMING: [&str; 3] = ["content-length", "transfer-encoding", "trailer"];
+/// Headers that aren't the guest's to set as it likes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Special {
+    /// Says where a body ends; follows the body that really goes out.
+    Framing,
+    /// Of one connection: only its two ends may speak of it (RFC 9110, section 7.6.1).
+    Connection,
+    /// Stands for the authority in a request.
+    Host,
+}
 
-/// Headers of one connection, which only its two ends may speak of (RFC 9110, section 7.6.1).
-const CONNECTION: [&str; 6] =
-    ["connection", "http2-settings", "keep-alive", "proxy-connection", "te", "upgrade"];
-
-fn is_one_of(name: &[u8], list: &[&str]) -> bool {
-    list.iter().any(|listed| name.eq_ignore_ascii_case(listed.as_bytes()))
+impl Special {
+    #[inline]
+    fn of(name: &[u8]) -> Option<Self> {
+        // Few names have one of these lengths, so most are compared with nothing.
+        let (same, special): (&[&str], _) = match name.len() {
+            2 => (&["te"], Self::Connection),
+            4 => (&["host"], Self::Host),
+            7 if name[0] | 0x20 == b't' => (&["trailer"], Self::Framing),
+            7 => (&["upgrade"], Self::Connection),
+            10 => (&["connection", "keep-alive"], Self::Connection),
+            14 if name[0] | 0x20 == b'c' => (&["content-length"], Self::Framing),
+            14 => (&["http2-settings"], Self::Connection),
+            16 => (&["proxy-connection"], Self::Connection),
+            17 => (&["transfer-encoding"], Self::Framing),
+            _ => return None,
+        };
+        same.iter().any(|same| name.eq_ignore_ascii_case(same.as_bytes())).then_some(special)
+    }
 }
 
 impl<H: Host> Exchange<H> {
@@ -64,14 +84,14 @@ impl<H: Host> Exchange<H> {
         if !text::is_field_value(value) {
             return Err(Reason::illegal("value", "header value", value));
         }
-        if is_one_of(name, &FRAMING) {
-            return self.frame(kind, name, value);
-        }
-        if is_one_of(name, &CONNECTION) {
-            return Ok(());
+        let special = Special::of(name);
+        match special {
+            Some(Special::Framing) => return self.frame(kind, name, value),
+            Some(Special::Connection) => return Ok(()),
+            Some(Special::Host) | None => {}
         }
         self.budget.spend_field(name, value)?;
-        if kind == HeaderKind::Request && name.eq_ignore_ascii_case(b"host") {
+        if kind == HeaderKind::Request && special == Some(Special::Host) {
             if !text::is_authority(value) {
                 return Err(Reason::illegal("value", "host", value));
             }
@@ -108,10 +128,11 @@ impl<H: Host> Exchange<H> {
     pub(crate) fn remove_header(&mut self, kind: HeaderKind, name: &[u8]) -> Result<(), Reason> {
         self.check_mutable(kind.message())?;
         check_name(name)?;
-        if is_one_of(name, &FRAMING) {
+        let special = Special::of(name);
+        if special == Some(Special::Framing) {
             return Ok(());
         }
-        if kind == HeaderKind::Request && name.eq_ignore_ascii_case(b"host") {
+        if kind == HeaderKind::Request && special == Some(Special::Host) {
             return Err(Reason::illegal("name", "header to remove: a request has one host always", name));
         }
         let message = kind.message();
