@@ -143,13 +143,20 @@ impl Startup {
         pre: &InstancePre<State<H>>,
     ) -> wasmtime::Result<wasmtime::Instance> {
         let calls = &self.calls;
-        let ticks = store.data_mut().suspension.begin(Mode::Fiber, calls.startup_deadline);
-        store.set_epoch_deadline(ticks);
         let waker = store.data().suspension.waker();
         // Without a start function no guest code runs here, and a fiber would be for nothing.
         let instance = match calls.has_start || calls.always_waits {
-            true => waker.clone().drive(pre.instantiate_async(&mut *store)).await?,
-            false => pre.instantiate(&mut *store)?,
+            true => {
+                let ticks = store.data_mut().suspension.begin(Mode::Fiber, calls.startup_deadline);
+                store.set_epoch_deadline(ticks);
+                waker.clone().drive(pre.instantiate_async(&mut *store)).await?
+            }
+            false => {
+                // But data that is too sparse for an image is written by compiled code, which looks at the clock as well.
+                store.data_mut().suspension.begin(Mode::Direct, calls.startup_deadline);
+                store.set_epoch_deadline(calls.startup_deadline.ticks);
+                pre.instantiate(&mut *store)?
+            }
         };
         for (exported, name) in [(calls.exports_initialize, "_initialize"), (calls.exports_start, "_start")] {
             if !exported {
