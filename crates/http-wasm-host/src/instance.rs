@@ -174,15 +174,18 @@ impl Startup {
         pre: &InstancePre<State<H>>,
     ) -> wasmtime::Result<wasmtime::Instance> {
         let calls = &self.calls;
-        let ticks = store.data_mut().suspension.begin(Mode::Fiber, calls.startup_deadline);
-        store.set_epoch_deadline(ticks);
         let waker = store.data().suspension.waker();
         // Without a start function no guest code runs here, and a fiber would be for nothing.
         let instance = match calls.has_start || calls.always_on_fiber {
-            true => waker.clone().drive(pre.instantiate_async(&mut *store)).await?,
+            true => {
+                let ticks = store.data_mut().suspension.begin(Mode::Fiber, calls.startup_deadline);
+                store.set_epoch_deadline(ticks);
+                waker.clone().drive(pre.instantiate_async(&mut *store)).await?
+            }
             false => {
-                // What wasmtime itself does there may take longer than a tick on a busy machine, and can't yield.
-                store.set_epoch_deadline(NEVER);
+                // But data that is too sparse for an image is written by compiled code, which looks at the clock as well.
+                store.data_mut().suspension.begin(Mode::Direct, calls.startup_deadline);
+                store.set_epoch_deadline(calls.startup_deadline.ticks);
                 pre.instantiate(&mut *store)?
             }
         };
@@ -217,9 +220,6 @@ impl<H: Host> Blueprint<H> {
         Some(linked.as_ref().map_err(|reason| self.startup.failed(&wasmtime::Error::msg(reason.clone()))))
     }
 }
-
-/// Ticks until a deadline that never comes.
-const NEVER: u64 = u64::MAX / 4;
 
 fn exit_code(error: &wasmtime::Error) -> Option<u32> {
     match error.downcast_ref::<CallError>()?.reason {

@@ -127,6 +127,8 @@ fn compile(engines: &Engines, wasm: &[u8], source: Source<'_>, slots: bool) -> R
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Barrier};
+
     use super::Source;
     use crate::engine::Engine;
     use crate::limits::Limits;
@@ -147,5 +149,26 @@ mod tests {
         assert!(!finds_slots("(table 100001 funcref)", &limits));
         let large_tables = Limits { table_elements: limits.table_elements + 1, ..limits };
         assert!(!finds_slots("(memory 1)", &large_tables));
+    }
+
+    #[test]
+    fn guests_with_the_same_bytes_that_are_loaded_at_the_same_time_are_compiled_once() {
+        let engine = Engine::builder().slots(0).build().unwrap();
+        let code = |text: &str| {
+            let wasm = wat::parse_str(text).unwrap();
+            engine.code(&wasm, Source::Compiler, &Limits::default()).unwrap()
+        };
+        let together = Barrier::new(4);
+        let codes = std::thread::scope(|scope| {
+            let threads = [(); 4].map(|()| {
+                scope.spawn(|| {
+                    together.wait();
+                    code("(module (func))")
+                })
+            });
+            threads.map(|thread| thread.join().unwrap())
+        });
+        assert!(codes.iter().all(|code| Arc::ptr_eq(&code.0, &codes[0].0)));
+        assert!(!Arc::ptr_eq(&code("(module (func nop))").0, &codes[0].0));
     }
 }

@@ -4,6 +4,9 @@
 //! of them end before nearly all have. So no more of them run at once than threads can, the other requests wait in the order in
 //! which they came, and whoever waits also gets what comes back meanwhile. Nobody waits for another's *request*: a start-up
 //! always ends, and if those that have their turn stand still, the next ones go ahead.
+//!
+//! As long as instances come back sooner than a start-up takes, one start-up at a time is enough, and the other threads serve
+//! the requests that have what they need.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::{Future, poll_fn};
@@ -33,9 +36,19 @@ struct Line<T> {
     running: usize,
     /// When a start-up last did something.
     progress: Instant,
+    /// When an instance last came back to one who waited.
+    given: Instant,
+    /// How long the last start-up took.
+    took: Duration,
     next_ticket: u64,
     waiting: BTreeMap<u64, Waker>,
     served: HashMap<u64, Served<T>>,
+}
+
+impl<T> Line<T> {
+    fn may_start(&self, limit: usize) -> bool {
+        self.running == 0 || self.running < limit && self.given.elapsed() > self.took
+    }
 }
 
 enum Served<T> {
@@ -64,6 +77,8 @@ impl<T: Keep> Turns<T> {
             line: Mutex::new(Line {
                 running: 0,
                 progress: Instant::now(),
+                given: Instant::now(),
+                took: Duration::ZERO,
                 next_ticket: 0,
                 waiting: BTreeMap::new(),
                 served: HashMap::new(),
@@ -100,6 +115,7 @@ impl<T: Keep> Turns<T> {
         let mut line = self.lock();
         let Some((ticket, waker)) = line.waiting.pop_first() else { return Some(value) };
         line.served.insert(ticket, Served::Given(value));
+        line.given = Instant::now();
         self.unlock(line, [waker]);
         None
     }
@@ -110,7 +126,7 @@ impl<T: Keep> Turns<T> {
 
     fn stand_in_line(&self) -> Result<Turn<'_, T>, Place<'_, T>> {
         let mut line = self.lock();
-        if line.running < self.limit && line.waiting.is_empty() {
+        if line.waiting.is_empty() && line.may_start(self.limit) {
             line.running += 1;
             line.progress = Instant::now();
             return Ok(Turn(self));
@@ -125,7 +141,7 @@ impl<T: Keep> Turns<T> {
     /// Lets those go on who can, and wakes them and `others` outside of the lock.
     fn unlock(&self, mut line: MutexGuard<'_, Line<T>>, others: impl IntoIterator<Item = Waker>) {
         let mut wakers: Vec<_> = others.into_iter().collect();
-        while line.running < self.limit
+        while line.may_start(self.limit)
             && let Some((ticket, waker)) = line.waiting.pop_first()
         {
             line.running += 1;
@@ -149,10 +165,16 @@ pub(crate) struct Turn<'a, T: Keep>(&'a Turns<T>);
 impl<T: Keep> Turn<'_, T> {
     /// Runs it.
     pub(crate) async fn run<F: Future>(self, start_up: F) -> F::Output {
+        let began = Instant::now();
         let mut start_up = pin!(start_up);
         poll_fn(|cx| {
             let polled = start_up.as_mut().poll(cx);
-            self.0.lock().progress = Instant::now();
+            let mut line = self.0.lock();
+            line.progress = Instant::now();
+            if polled.is_ready() {
+                line.took = began.elapsed();
+            }
+            self.0.unlock(line, []);
             polled
         })
         .await

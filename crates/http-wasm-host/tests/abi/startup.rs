@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http_wasm_host::{ErrorKind, Guest, InMemoryHost, Limits, LoadError};
+use http_wasm_host::{ErrorKind, Guest, InMemoryHost, Limits, LoadError, PoolSettings};
 
 use crate::support::{Probe, Wat, engine, get, guest, number, text};
 
@@ -105,6 +105,23 @@ fn a_start_up_that_sleeps_for_ever_is_a_load_error() {
         Err(error) => panic!("{error}"),
         Ok(_) => panic!("it was loaded"),
     }
+}
+
+#[test]
+fn an_instance_whose_data_is_too_sparse_for_an_image_can_be_made_at_any_moment() {
+    let wat = r#"(module
+        (memory (export "memory") 513)
+        (data (i32.const 0) "one") (data (i32.const 33554432) "other")
+        (func (export "handle_request") (result i64) (i64.const 1))
+        (func (export "handle_response") (param i32 i32)))"#;
+    let pool = PoolSettings { max_idle: Some(0), ..PoolSettings::default() };
+    let guest = Guest::<InMemoryHost>::builder(engine()).pool(pool).load(wat.as_bytes()).unwrap();
+    let probe = Probe::new(guest);
+    // Some of them meet a tick of the clock.
+    for _ in 0..2_000 {
+        crate::support::block_on(probe.next(get()).handle_response()).unwrap();
+    }
+    assert_eq!(probe.stats().created, 2_001);
 }
 
 #[test]
