@@ -24,9 +24,10 @@ use crate::args::Args;
 use crate::config::Command;
 use crate::failure::Failure;
 
-/// The system's keeps what a burst has left behind, in each of its arenas; this one gives it back, and is faster.
+/// What a burst has left behind, on whichever threads, goes back to the system from a thread of this allocator's own. The
+/// system's keeps it in its arenas, and others wait for the threads that allocated it, which are idle then.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     match run(Args::parse()) {
