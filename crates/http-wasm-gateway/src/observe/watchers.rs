@@ -8,7 +8,7 @@ use http::{Request, Response};
 use tracing::Instrument as _;
 
 use super::access_log::AccessLog;
-use super::finish::Received;
+use super::finish::received;
 use super::request_id::RequestIds;
 use super::traces::Traces;
 use super::{Exchange, Monitor, Observe, observed};
@@ -56,7 +56,7 @@ impl Watchers {
         let exchange = Arc::new(Exchange::begin(request, client, id, trace));
         request.extensions_mut().insert(exchange.clone());
         let body = std::mem::take(request.body_mut());
-        *request.body_mut() = Received::counted(&exchange, body);
+        *request.body_mut() = received(&exchange, body);
         Some(exchange)
     }
 
