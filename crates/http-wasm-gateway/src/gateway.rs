@@ -191,6 +191,8 @@ fn engine(config: &Config) -> Result<(Engine, usize), StartError> {
     let slots = server.max_requests.get().clamp(1_000, 10_000);
     let mut engine = http_wasm_tower::engine_builder().slots(slots).memory_budget(memory);
     if let Some(directory) = &server.code_cache {
+        // The cache's own settings know no working directory.
+        let directory = std::path::absolute(&directory.value).unwrap_or_else(|_| directory.value.clone());
         engine = engine.code_cache(directory);
     }
     Ok((engine.build()?, memory))

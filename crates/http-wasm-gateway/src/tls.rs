@@ -18,8 +18,17 @@ pub(crate) enum PairFault {
 /// A certificate chain with its key, from the contents of their files.
 pub(crate) fn certified_key(certificate: &[u8], key: &[u8]) -> Result<CertifiedKey, PairFault> {
     let chain = certificates(certificate).map_err(PairFault::Certificate)?;
-    let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|error| PairFault::Key(format!("there is no private key in PEM in it ({error})")))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
+        // In either of its two forms; nobody is there to be asked for a password.
+        let is_encrypted = key.windows(9).any(|word| word == b"ENCRYPTED");
+        PairFault::Key(match is_encrypted {
+            true => {
+                "the private key has a password; one without is written by `openssl pkey -in KEY -out NEW`"
+                    .to_owned()
+            }
+            false => format!("there is no private key in PEM in it ({error})"),
+        })
+    })?;
     CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| match error {
         Error::InconsistentKeys(_) => PairFault::Mismatch,
         Error::InvalidCertificate(_) => {

@@ -24,7 +24,7 @@ pub struct Server {
     pub guest_memory_budget: Option<Size>,
     /// Directory in which compiled guests are kept from one start to the next. Who can write there can run code in the gateway.
     /// Absent, each start compiles them.
-    pub code_cache: Option<PathBuf>,
+    pub code_cache: Option<Located<PathBuf>>,
     /// Whether the configuration is read again when its file, or one that it names, has changed. On SIGHUP it is either way.
     pub watch_files: bool,
 }
@@ -155,4 +155,6 @@ impl Default for Telemetry {
     }
 }
 
-section! { Telemetry { otlp_endpoint, service_name, sample_ratio } need ["otlp_endpoint"] }
+const OTLP_ENDPOINT: (&str, &str) = ("otlp_endpoint", r#"otlp_endpoint = "http://127.0.0.1:4318""#);
+
+section! { Telemetry { otlp_endpoint, service_name, sample_ratio } need [OTLP_ENDPOINT] }

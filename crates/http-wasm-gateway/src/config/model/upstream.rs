@@ -74,7 +74,7 @@ section! {
     Upstream {
         addresses, balance, http, host, tls, connect_timeout, response_timeout, idle_timeout, max_idle, retries, health
     }
-    need ["addresses"]
+    need [("addresses", r#"addresses = ["http://127.0.0.1:3000"]"#)]
 }
 
 impl Value for UpstreamUrl {
