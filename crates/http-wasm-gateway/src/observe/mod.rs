@@ -34,7 +34,7 @@ pub(crate) use self::metrics::{CONTENT_TYPE, GuestCounts, RouteCounts, UpstreamC
 pub(crate) use self::monitor::{Monitor, Reload};
 pub(crate) use self::recent::{RecentError, Source};
 pub use self::traces::GuestWords;
-pub(crate) use self::watchers::Watchers;
+pub(crate) use self::watchers::{Sinks, Watchers};
 
 use self::finish::observed;
 use self::traces::{Said, TraceContext};
