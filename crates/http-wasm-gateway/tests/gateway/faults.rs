@@ -131,6 +131,11 @@ const FAULTS: &[(&str, &[&str])] = &[
         "+[[routes]]\nname = 'a'\npath = '/a'\nbackend = 'echo'\n[[routes]]\nname = 'a'\nbackend = 'echo'\n",
         &["two routes are named \"a\""],
     ),
+    (
+        "+[[routes]]\npath = '/a'\nbackend = 'echo'\n[[routes]]\nname = 'route-1'\nbackend = 'echo'\n",
+        &["two routes are named \"route-1\"", "has no name of its own"],
+    ),
+    ("+[[routes]]\nname = 'none'\nbackend = 'echo'\n", &["can't be named \"none\"", "no route took"]),
 ];
 
 #[test]
