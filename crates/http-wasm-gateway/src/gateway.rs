@@ -62,6 +62,15 @@ impl Gateway {
         Ok(Self { core: Arc::new(Core::new(generation)), admin, machine, source, inherited })
     }
 
+    /// Makes all that a configuration asks for, as far as nobody notices: no address is listened on and no log opened, for a gateway may
+    /// run that has them.
+    ///
+    /// # Errors
+    /// When a guest that isn't optional can't be loaded, or files can't be used.
+    pub async fn check(config: &Config) -> Result<(), StartError> {
+        Generation::check(&Machine::new(config)?, config).await
+    }
+
     /// Where operators find metrics and status; none without an `[admin]` section.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Admin::address)

@@ -56,6 +56,13 @@ impl Generation {
         Ok(Self { config, routes, guests, watchers, upstreams })
     }
 
+    /// Makes what a configuration asks for, and nothing that others could notice.
+    pub(crate) async fn check(machine: &Machine, config: &Config) -> Result<(), StartError> {
+        let none = Self::none(Vec::new());
+        guests::load(&machine.engine, &config.guests, &none.guests, None).await?;
+        upstreams(config, &none).map(drop)
+    }
+
     /// Lets operators see that this is the configuration in use.
     pub(crate) fn show(&self, machine: &Machine) {
         if let Some(monitor) = &self.watchers.monitor {

@@ -217,6 +217,23 @@ fn a_valid_configuration_is_said_to_be_so() {
     assert!(text.ends_with("gateway.toml: valid (1 guests, 0 upstreams, 1 routes)\n"), "{text}");
 }
 
+#[tokio::test]
+async fn a_configuration_can_be_checked_beside_the_gateway_that_runs_it() {
+    let text = |admin: &str| {
+        format!(
+            "listen = ['127.0.0.1:0']\n[admin]\naddress = '{admin}'\n[access_log]\nfile = 'access.log'\n\
+             [[routes]]\nbackend = 'hello'\n"
+        )
+    };
+    let (mut server, _running) = serve(&text("127.0.0.1:0"));
+    let line = server.ready_line();
+    let taken = line.strip_prefix("status and metrics at http://").expect("the address for operators");
+    let directory = directory(&text(taken));
+    let output = run(&["config", "check", &file(&directory)]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(!directory.path().join("access.log").exists(), "a check leaves nothing behind");
+}
+
 #[test]
 fn a_configuration_file_excludes_the_other_flags() {
     let output = run(&["serve", "--config", "x.toml", "--upstream", "echo"]);
