@@ -7,19 +7,7 @@ use std::process::Output;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Server, Upstream, echoed, exchange, http_wasm, run, values};
-
-/// Adds its configuration as a request header `x-config`.
-const ADDS_CONFIG: &str = r#"(module
-  (import "http_handler" "get_config" (func $get_config (param i32 i32) (result i32)))
-  (import "http_handler" "add_header_value" (func $add (param i32 i32 i32 i32 i32)))
-  (memory (export "memory") 1)
-  (data (i32.const 0) "x-config")
-  (func (export "handle_request") (result i64)
-    (call $add (i32.const 0) (i32.const 0) (i32.const 8)
-      (i32.const 64) (call $get_config (i32.const 64) (i32.const 1024)))
-    i64.const 1)
-  (func (export "handle_response") (param i32 i32)))"#;
+use crate::support::{ADDS_CONFIG, Server, Upstream, echoed, exchange, http_wasm, run, values};
 
 /// A directory with a guest and a configuration.
 fn directory(config: &str) -> TempDir {
