@@ -56,6 +56,13 @@ impl Core {
         Sinks::flush(earlier.into_iter().chain([self.generation().watchers.sinks()])).await;
     }
 
+    /// How many earlier configurations are not over.
+    #[cfg(test)]
+    pub(crate) fn earlier_count(&self) -> usize {
+        self.release();
+        self.earlier().len()
+    }
+
     fn earlier(&self) -> MutexGuard<'_, Vec<Sinks>> {
         self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
     }

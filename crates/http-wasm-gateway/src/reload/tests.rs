@@ -400,9 +400,13 @@ async fn the_access_log_and_the_names_of_requests_change_with_a_reload() {
     until("the line is written", || lines("new.log").len() == 1).await;
     assert!(lines("new.log")[0].contains("\"GET /new HTTP/1.1\" 200"), "{:?}", lines("new.log"));
 
+    served.reload(&with(combined)).await;
+    assert_eq!(served.bound.core.earlier_count(), 1, "a request needs the first one, nobody the second");
+
     let old = finish(sender, answer).await;
     assert!(!old.headers().contains_key("x-request-id"), "it ends as it began");
-    served.bound.core.flush().await;
+    until("the old log is closed", || served.bound.core.earlier_count() == 0).await;
+    until("the line is written", || lines("old.log").len() == 2).await;
     assert!(lines("old.log")[1].contains("\"target\":\"/half\""), "{:?}", lines("old.log"));
 
     served.reload(&one_guest("1")).await;
