@@ -61,10 +61,37 @@ fn engine(config: &Config) -> Result<(Engine, usize), StartError> {
     Ok((engine.build()?, memory))
 }
 
+/// What guests may have where the system doesn't tell how much there is.
+const UNTOLD_BUDGET: usize = 1 << 30;
+
 /// Half of the memory that this process may have: the machine's, or what its control group allows.
 fn default_memory_budget() -> usize {
     let refresh = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     let system = System::new_with_specifics(refresh);
-    let group = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory);
-    usize::try_from(system.total_memory().min(group) / 2).unwrap_or(usize::MAX)
+    half_of(system.total_memory(), || system.cgroup_limits().map(|limits| limits.total_memory))
+}
+
+/// Half of the machine's memory, or of its control group's; the latter is only asked for when the former is known, 0 if it isn't.
+fn half_of(machine: u64, group: impl FnOnce() -> Option<u64>) -> usize {
+    if machine == 0 {
+        tracing::warn!(
+            "the system does not tell how much memory there is, perhaps for want of /proc: guests may have 1 GiB together, \
+             or what `server.guest_memory_budget` says"
+        );
+        return UNTOLD_BUDGET;
+    }
+    usize::try_from(group().unwrap_or(u64::MAX).min(machine) / 2).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{UNTOLD_BUDGET, half_of};
+
+    #[test]
+    fn guests_may_have_half_of_what_there_is_and_something_where_nobody_tells() {
+        assert_eq!(half_of(1000, || None), 500);
+        assert_eq!(half_of(1000, || Some(600)), 300);
+        assert_eq!(half_of(1000, || Some(u64::MAX)), 500);
+        assert_eq!(half_of(0, || unreachable!("it panics then")), UNTOLD_BUDGET);
+    }
 }
