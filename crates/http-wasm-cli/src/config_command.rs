@@ -28,8 +28,7 @@ pub(crate) async fn run(command: ConfigCommand) -> Result<(), Failure> {
                 config.upstreams.len(),
                 config.routes.len()
             );
-            // All that starting does, but for the addresses.
-            drop(Gateway::build(config).await?);
+            Gateway::check(&config).await?;
             print(&format_args!("{}: valid ({counts})", file.display()))
         }
     }

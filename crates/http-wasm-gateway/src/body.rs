@@ -1,7 +1,10 @@
-//! The one body type that all handlers of the command share.
+//! The one body type that all handlers share, and bodies that somebody listens to.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
-use http_body::Body;
+use http_body::{Body, Frame, SizeHint};
 
 pub(crate) use http_wasm_tower::{Body as BoxBody, BoxError};
 
@@ -22,4 +25,47 @@ pub(crate) fn empty() -> BoxBody {
 /// A body of these bytes.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> BoxBody {
     BoxBody::from(bytes.into())
+}
+
+/// A body that goes on as it is, and tells of each frame and of its end.
+#[derive(Debug)]
+pub(crate) struct Told<B, F> {
+    body: B,
+    tell: F,
+}
+
+/// Has `tell` called with what comes of the body, and with whether that was its end: with a known length nobody may ask again.
+pub(crate) fn told<B, F>(body: B, tell: F) -> Told<B, F>
+where
+    B: Body,
+    F: FnMut(Option<&Result<Frame<B::Data>, B::Error>>, bool),
+{
+    Told { body, tell }
+}
+
+impl<B, F> Body for Told<B, F>
+where
+    B: Body + Unpin,
+    F: FnMut(Option<&Result<Frame<B::Data>, B::Error>>, bool) + Unpin,
+{
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let Self { body, tell } = &mut *self;
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        tell(frame.as_ref(), frame.is_none() || body.is_end_stream());
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

@@ -1,7 +1,7 @@
 //! What answers requests, whatever connection they come by: the active configuration, and what stays when that changes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use http::{HeaderValue, Request, Response, StatusCode, header};
@@ -10,7 +10,7 @@ use crate::backend::plain_text;
 use crate::body::{BoxBody, empty};
 use crate::generation::Generation;
 use crate::listener::{Answer, Client};
-use crate::observe::{Exchange, Watchers};
+use crate::observe::{Exchange, Sinks};
 use crate::proxy::remove_nominated;
 
 /// What requests need.
@@ -18,12 +18,17 @@ pub(crate) struct Core {
     /// What requests are answered by from now on. Each keeps the one that it began with.
     generation: ArcSwap<Generation>,
     in_flight: AtomicU32,
-    watchers: Arc<Watchers>,
+    /// Where earlier configurations' requests are written down that are not over.
+    earlier: Mutex<Vec<Sinks>>,
 }
 
 impl Core {
-    pub(crate) fn new(generation: Generation, watchers: Arc<Watchers>) -> Self {
-        Self { generation: ArcSwap::from_pointee(generation), in_flight: AtomicU32::new(0), watchers }
+    pub(crate) fn new(generation: Generation) -> Self {
+        Self {
+            generation: ArcSwap::from_pointee(generation),
+            in_flight: AtomicU32::new(0),
+            earlier: Mutex::default(),
+        }
     }
 
     /// What requests are answered by now.
@@ -33,16 +38,41 @@ impl Core {
 
     /// Lets all requests from now on be answered by `generation`.
     pub(crate) fn swap(&self, generation: Generation) {
-        self.generation.store(Arc::new(generation));
+        let sinks = generation.watchers.sinks();
+        let earlier = self.generation.swap(Arc::new(generation));
+        self.earlier().push(earlier.watchers.sinks().without(&sinks));
+        drop((earlier, sinks));
+        self.release();
     }
 
-    /// Who wants to know of requests.
-    pub(crate) fn watchers(&self) -> &Watchers {
-        &self.watchers
+    /// Lets go of what only requests of earlier configurations needed, once they are over.
+    pub(crate) fn release(&self) {
+        self.earlier().retain(Sinks::are_used);
     }
 
-    async fn respond(&self, mut request: Request<BoxBody>, exchange: Option<&Exchange>) -> Response<BoxBody> {
-        let generation = self.generation();
+    /// Ends when what was noted of requests that are over is where it belongs, or that takes too long.
+    pub(crate) async fn flush(&self) {
+        let earlier = std::mem::take(&mut *self.earlier());
+        Sinks::flush(earlier.into_iter().chain([self.generation().watchers.sinks()])).await;
+    }
+
+    /// How many earlier configurations are not over.
+    #[cfg(test)]
+    pub(crate) fn earlier_count(&self) -> usize {
+        self.release();
+        self.earlier().len()
+    }
+
+    fn earlier(&self) -> MutexGuard<'_, Vec<Sinks>> {
+        self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn respond(
+        &self,
+        generation: &Generation,
+        mut request: Request<BoxBody>,
+        exchange: Option<&Exchange>,
+    ) -> Response<BoxBody> {
         // Held until the response's head is there.
         let Some(_place) = Place::take(&self.in_flight, generation.config.server.max_requests.get()) else {
             return unavailable();
@@ -65,11 +95,14 @@ impl Core {
 impl Answer for Core {
     async fn answer(self: Arc<Self>, mut request: Request<BoxBody>, client: Client) -> Response<BoxBody> {
         request.extensions_mut().insert(client);
-        match self.watchers.begin(&mut request, client) {
+        let generation = self.generation();
+        let watchers = &generation.watchers;
+        match watchers.begin(&mut request, client) {
             Some(exchange) => {
-                self.watchers.watch(exchange.clone(), self.respond(request, Some(&exchange))).await
+                let response = self.respond(&generation, request, Some(&exchange));
+                watchers.watch(exchange.clone(), response).await
             }
-            None => self.respond(request, None).await,
+            None => self.respond(&generation, request, None).await,
         }
     }
 }

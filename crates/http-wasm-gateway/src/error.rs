@@ -7,6 +7,7 @@ use http_wasm_tower::LoadError;
 use thiserror::Error;
 
 use crate::config::Faults;
+use crate::tls;
 
 /// Why the gateway could not start. Nothing was served.
 #[derive(Debug, Error)]
@@ -70,7 +71,7 @@ fn listen_advice(error: &io::Error) -> String {
     }
 }
 
-/// An error with its causes: "a: b: c".
+/// An error with its causes, "a: b: c", and what to do about it where it has to do with certificates.
 pub(crate) struct Causes<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
 
 impl fmt::Display for Causes<'_> {
@@ -81,6 +82,9 @@ impl fmt::Display for Causes<'_> {
             write!(f, ": {error}")?;
             cause = error.source();
         }
-        Ok(())
+        match tls::advice(self.0) {
+            Some(advice) => write!(f, "; {advice}"),
+            None => Ok(()),
+        }
     }
 }

@@ -5,11 +5,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use http_wasm_tower::Engine;
-use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 use tokio::net::TcpListener;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, Operators};
 use crate::config::Config;
 use crate::core::Core;
 use crate::error::{StartError, plain};
@@ -17,27 +15,18 @@ use crate::generation::Generation;
 #[cfg(unix)]
 use crate::listener::Successor;
 use crate::listener::{Endpoint, Inherited, Listeners, announce};
-use crate::observe::{Monitor, Observe, Watchers};
+use crate::machine::Machine;
+use crate::observe::{Monitor, Observe};
 use crate::reload::{Reloader, Source, follow};
 use crate::signals::{Hangup, Signals};
 
 /// A gateway that is ready to serve: its guests are up.
 pub struct Gateway {
     pub(crate) core: Arc<Core>,
-    pub(crate) monitor: Option<Arc<Monitor>>,
     admin: Option<Admin>,
     machine: Machine,
     source: Source,
     inherited: Inherited,
-}
-
-/// What generations are made on.
-#[derive(Clone)]
-pub(crate) struct Machine {
-    pub(crate) engine: Engine,
-    /// Bytes that all guests' instances may have together.
-    pub(crate) memory: usize,
-    pub(crate) monitor: Option<Arc<Monitor>>,
 }
 
 impl Gateway {
@@ -57,25 +46,29 @@ impl Gateway {
     ) -> Result<Self, StartError> {
         let mut inherited = Inherited::take()
             .map_err(|error| StartError::System(format!("LISTEN_FDS: {}", plain(&error))))?;
-        let monitor = config.admin.as_ref().map(|_| Monitor::new());
+        let machine = Machine::new(&config)?;
+        let monitor = config.admin.as_ref().map(|_| Monitor::new(machine.started));
         let admin = match config.admin.as_ref().zip(monitor.clone()) {
-            Some((admin, monitor)) => Some(Admin::start(admin, monitor, &mut inherited).await?),
+            Some((admin, monitor)) => {
+                let socket = inherited.claim_or_bind(&admin.address).await;
+                Some(Admin::start(admin, monitor, socket)?)
+            }
             None => None,
         };
-        let watchers = Watchers::new(&config, monitor.as_ref(), observers)?;
-        let (engine, memory) = engine(&config)?;
-        let machine = Machine { engine, memory, monitor: monitor.clone() };
         let source = Source::Value(config.clone().into());
-        let generation = Generation::build(&machine, config, None).await?;
+        let none = Generation::none(observers);
+        let generation = Generation::build(&machine, config, monitor, &none).await?;
         generation.show(&machine);
-        Ok(Self {
-            core: Arc::new(Core::new(generation, watchers)),
-            monitor,
-            admin,
-            machine,
-            source,
-            inherited,
-        })
+        Ok(Self { core: Arc::new(Core::new(generation)), admin, machine, source, inherited })
+    }
+
+    /// Makes all that a configuration asks for, as far as nobody notices: no address is listened on and no log opened, for a gateway may
+    /// run that has them.
+    ///
+    /// # Errors
+    /// When a guest that isn't optional can't be loaded, or files can't be used.
+    pub async fn check(config: &Config) -> Result<(), StartError> {
+        Generation::check(&Machine::new(config)?, config).await
     }
 
     /// Where operators find metrics and status; none without an `[admin]` section.
@@ -98,12 +91,11 @@ impl Gateway {
         let listeners = Arc::new(Listeners::new(self.core.clone(), self.inherited));
         let opened = listeners.open(&self.core.generation().config.listen).await?;
         listeners.commit(opened);
-        let reloader = Reloader::new(self.machine, self.source, self.core.clone(), listeners.clone());
-        if let Some(monitor) = &self.monitor {
-            monitor.on_reload(reloader.for_operators());
-            monitor.ready();
-        }
-        Ok(Bound { core: self.core, listeners, reloader, monitor: self.monitor, admin: self.admin })
+        let operators = Operators::new(self.admin);
+        let reloader =
+            Reloader::new(self.machine, self.source, self.core.clone(), listeners.clone(), operators);
+        reloader.serves();
+        Ok(Bound { core: self.core, listeners, reloader })
     }
 
     /// Serves until a signal says stop, and reloads when one says so, or when files change. `ready` is told the addresses as soon as
@@ -129,12 +121,12 @@ impl Gateway {
             () = succeeded => {}
             () = follow(&bound.reloader, hangup) => {}
         }
-        if let Some(monitor) = &bound.monitor {
+        if let Some(monitor) = &bound.core.generation().watchers.monitor {
             monitor.draining();
         }
         let limit = bound.core.generation().config.server.drain_timeout.0;
         bound.listeners.drain(signals, limit).await;
-        bound.core.watchers().flush().await;
+        bound.core.flush().await;
         Ok(())
     }
 }
@@ -144,8 +136,6 @@ pub struct Bound {
     pub(crate) core: Arc<Core>,
     listeners: Arc<Listeners<Core>>,
     pub(crate) reloader: Reloader,
-    monitor: Option<Arc<Monitor>>,
-    admin: Option<Admin>,
 }
 
 impl Bound {
@@ -158,11 +148,15 @@ impl Bound {
         self.listeners.addresses().map_err(untold)
     }
 
+    /// Where operators find metrics and status; none without an `[admin]` section.
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.reloader.operators().address()
+    }
+
     /// The sockets that are listened on, that for operators among them.
     #[cfg(unix)]
     fn sockets(&self) -> Vec<Arc<TcpListener>> {
-        let admin = self.admin.iter().map(|admin| admin.socket.clone());
-        self.listeners.sockets().into_iter().chain(admin).collect()
+        self.listeners.sockets().into_iter().chain(self.reloader.operators().socket()).collect()
     }
 
     /// What reloads the configuration.
@@ -181,25 +175,4 @@ impl fmt::Debug for Gateway {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Gateway").field("config", &self.core.generation().config).finish_non_exhaustive()
     }
-}
-
-/// The engine of a configuration: with a slot for each request that may be there, and the memory that its guests may have,
-/// which is told too.
-fn engine(config: &Config) -> Result<(Engine, usize), StartError> {
-    let server = &config.server;
-    let memory = server.guest_memory_budget.map_or_else(default_memory_budget, |size| size.bytes());
-    let slots = server.max_requests.get().clamp(1_000, 10_000);
-    let mut engine = http_wasm_tower::engine_builder().slots(slots).memory_budget(memory);
-    if let Some(directory) = &server.code_cache {
-        engine = engine.code_cache(directory);
-    }
-    Ok((engine.build()?, memory))
-}
-
-/// Half of the memory that this process may have: the machine's, or what its control group allows.
-fn default_memory_budget() -> usize {
-    let refresh = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    let system = System::new_with_specifics(refresh);
-    let group = system.cgroup_limits().map_or(u64::MAX, |limits| limits.total_memory);
-    usize::try_from(system.total_memory().min(group) / 2).unwrap_or(usize::MAX)
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use crate::config::{self, Config};
 use crate::digest::Digest;
 use crate::error::StartError;
-use crate::gateway::Machine;
 use crate::guests::{self, Loaded};
-use crate::observe::Configured;
+use crate::machine::Machine;
+use crate::observe::{Configured, Monitor, Observe, Watchers};
 use crate::proxy::Proxy;
 use crate::route::{Behind, Handler, Route, Routes};
 
@@ -17,6 +17,7 @@ pub(crate) struct Generation {
     pub(crate) config: Config,
     pub(crate) routes: Routes,
     pub(crate) guests: Loaded,
+    pub(crate) watchers: Watchers,
     upstreams: Upstreams,
 }
 
@@ -24,38 +25,57 @@ pub(crate) struct Generation {
 type Upstreams = HashMap<String, (Digest, Arc<Proxy>)>;
 
 impl Generation {
+    /// What is before the first: it serves nothing, and has these watchers for all that follow.
+    pub(crate) fn none(given: Vec<Arc<dyn Observe>>) -> Self {
+        Self {
+            config: Config::default(),
+            routes: Routes::new(Vec::new()),
+            guests: Loaded::default(),
+            watchers: Watchers::only(given),
+            upstreams: HashMap::new(),
+        }
+    }
+
     /// Makes all that a configuration asks for, addresses excepted.
     ///
     /// # Errors
-    /// When a guest that isn't optional can't be loaded, or an upstream's files are wrong.
+    /// When a guest that isn't optional can't be loaded, an upstream's files are wrong, or a log can't be opened.
     pub(crate) async fn build(
         machine: &Machine,
         config: Config,
-        earlier: Option<&Self>,
+        monitor: Option<Arc<Monitor>>,
+        earlier: &Self,
     ) -> Result<Self, StartError> {
-        let none = Loaded::default();
-        let known = earlier.map_or(&none, |earlier| &earlier.guests);
-        let guests = guests::load(&machine.engine, &config.guests, known, machine.monitor.as_deref()).await?;
+        let guests =
+            guests::load(&machine.engine, &config.guests, &earlier.guests, monitor.as_deref()).await?;
         let upstreams = upstreams(&config, earlier)?;
         let routes = routes(&config, &guests, &upstreams);
-        Ok(Self { config, routes, guests, upstreams })
+        // Last, for a log file is made by opening it.
+        let watchers = Watchers::next(&config, monitor, &earlier.watchers)?;
+        Ok(Self { config, routes, guests, watchers, upstreams })
+    }
+
+    /// Makes what a configuration asks for, and nothing that others could notice.
+    pub(crate) async fn check(machine: &Machine, config: &Config) -> Result<(), StartError> {
+        let none = Self::none(Vec::new());
+        guests::load(&machine.engine, &config.guests, &none.guests, None).await?;
+        upstreams(config, &none).map(drop)
     }
 
     /// Lets operators see that this is the configuration in use.
     pub(crate) fn show(&self, machine: &Machine) {
-        if let Some(monitor) = &machine.monitor {
+        if let Some(monitor) = &self.watchers.monitor {
             let upstreams = self.upstreams.values().map(|(_, proxy)| proxy.clone());
-            let (engine, memory) = (&machine.engine, machine.memory);
-            monitor.configured(Configured::new(&self.config, engine, memory, &self.guests, upstreams));
+            monitor.configured(Configured::new(&self.config, machine, &self.guests, upstreams));
         }
     }
 }
 
 /// An upstream that is the same as before keeps its connections, and what is known of its health.
-fn upstreams(config: &Config, earlier: Option<&Generation>) -> Result<Upstreams, StartError> {
+fn upstreams(config: &Config, earlier: &Generation) -> Result<Upstreams, StartError> {
     let upstreams = config.upstreams.iter().map(|(name, upstream)| {
         let made_of = Digest::of_settings(&upstream.value, upstream.files());
-        let same = earlier.and_then(|earlier| earlier.upstreams.get(name)).filter(|same| same.0 == made_of);
+        let same = earlier.upstreams.get(name).filter(|same| same.0 == made_of);
         let proxy = match same {
             Some((_, proxy)) => proxy.clone(),
             None => match Proxy::new(name, upstream) {

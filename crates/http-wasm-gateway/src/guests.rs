@@ -21,6 +21,8 @@ pub(crate) struct Loaded(HashMap<String, Entry>);
 struct Entry {
     made_of: Digest,
     guest: Option<Guest>,
+    /// Who is told what the guest does. Kept for one that could not be loaded too, so that what it was told is not forgotten.
+    _observer: Option<Arc<dyn Observer>>,
 }
 
 impl Loaded {
@@ -55,6 +57,7 @@ pub(crate) async fn load(
         let earlier = earlier.0.get(&name).cloned();
         let observer = monitor.map(|monitor| monitor.guest(&name));
         async move {
+            let told = observer.clone();
             let was_up = earlier.as_ref().is_some_and(|earlier| earlier.guest.is_some());
             let may_fail = guest.optional && !was_up;
             // Compiling takes up to seconds, which must not hold up what else this runtime does.
@@ -65,13 +68,13 @@ pub(crate) async fn load(
             let result = job
                 .await
                 .unwrap_or_else(|_| Err(format!("guest {name}: loading it failed for no known reason")));
-            (name, may_fail, result)
+            (name, may_fail, told, result)
         }
     });
     let results: Vec<_> = stream::iter(jobs.collect::<Vec<_>>()).buffered(at_once).collect().await;
 
     let (mut loaded, mut faults) = (HashMap::new(), Vec::new());
-    for (name, may_fail, result) in results {
+    for (name, may_fail, observer, result) in results {
         match result {
             Ok(entry) => drop(loaded.insert(name, entry)),
             Err(fault) if may_fail => {
@@ -82,7 +85,7 @@ pub(crate) async fn load(
                 if let Some(monitor) = monitor {
                     monitor.recent.add(Source::Guest, &name, "load", &fault);
                 }
-                loaded.insert(name, Entry { made_of: Digest::of([]), guest: None });
+                loaded.insert(name, Entry { made_of: Digest::of([]), guest: None, _observer: observer });
             }
             Err(fault) => faults.push(fault),
         }
@@ -108,12 +111,14 @@ fn load_one(
         return Err(format!("guest {name}: its file has another SHA-256 than the configuration says"));
     }
     let config = config_bytes(name, guest)?;
-    let made_of = Digest::of([&*bytes, &config, &json(&settings(guest))]);
+    // Whoever is told what a guest does is told from its beginning, or never.
+    let observed = [u8::from(observer.is_some())];
+    let made_of = Digest::of([&*bytes, &config, &json(&settings(guest)), &observed]);
     if let Some(earlier) = earlier.filter(|earlier| earlier.guest.is_some() && earlier.made_of == made_of) {
         return Ok(earlier);
     }
     let mut builder = Guest::builder(engine).name(name).config(config);
-    if let Some(observer) = observer {
+    if let Some(observer) = observer.clone() {
         builder = builder.observer(observer);
     }
     for arg in &guest.args {
@@ -126,7 +131,7 @@ fn load_one(
         builder = builder.mount(mount.0.clone());
     }
     let guest = apply_guest_settings(builder, guest).load(&bytes).map_err(|error| guest_fault(&error))?;
-    Ok(Entry { made_of, guest: Some(guest) })
+    Ok(Entry { made_of, guest: Some(guest), _observer: observer })
 }
 
 /// What makes a difference to a guest besides its module and its configuration.

@@ -13,6 +13,7 @@ mod gateway;
 mod generation;
 mod guests;
 mod listener;
+mod machine;
 mod observe;
 mod proxy;
 mod reload;

@@ -1,10 +1,13 @@
-//! Certificates, keys and authorities from PEM files.
+//! Certificates, keys and authorities from PEM files, and what is wrong with those of others.
+
+use std::error::Error as StdError;
+use std::io;
 
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{Error, RootCertStore};
+use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, RootCertStore};
 
 /// What is wrong with a certificate and its key.
 #[derive(Debug)]
@@ -18,8 +21,17 @@ pub(crate) enum PairFault {
 /// A certificate chain with its key, from the contents of their files.
 pub(crate) fn certified_key(certificate: &[u8], key: &[u8]) -> Result<CertifiedKey, PairFault> {
     let chain = certificates(certificate).map_err(PairFault::Certificate)?;
-    let key = PrivateKeyDer::from_pem_slice(key)
-        .map_err(|error| PairFault::Key(format!("there is no private key in PEM in it ({error})")))?;
+    let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
+        // In either of its two forms; nobody is there to be asked for a password.
+        let is_encrypted = key.windows(9).any(|word| word == b"ENCRYPTED");
+        PairFault::Key(match is_encrypted {
+            true => {
+                "the private key has a password; one without is written by `openssl pkey -in KEY -out NEW`"
+                    .to_owned()
+            }
+            false => format!("there is no private key in PEM in it ({error})"),
+        })
+    })?;
     CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| match error {
         Error::InconsistentKeys(_) => PairFault::Mismatch,
         Error::InvalidCertificate(_) => {
@@ -46,4 +58,90 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
         return Err("there is no certificate in PEM in it".to_owned());
     }
     Ok(certificates)
+}
+
+/// What can be done when a server's certificate is why there is no connection to it, or that it wants one.
+pub(crate) fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<Error>() {
+            return advice_on(error);
+        }
+        // What an I/O error was made of is not its source.
+        let within = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        next = match within {
+            Some(within) => Some(within),
+            None => error.source(),
+        };
+    }
+    None
+}
+
+fn advice_on(error: &Error) -> Option<&'static str> {
+    match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(
+            "no authority that is trusted has issued it: an upstream's `tls.ca` names others than the web's",
+        ),
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => Some("an upstream's `tls.server_name` is the name that it must have"),
+        Error::InvalidCertificate(CertificateError::Other(other))
+            if other.to_string() == "CaUsedAsEndEntity" =>
+        {
+            Some(
+                "it is an authority's own, which no server may show: issue one for the server, or make one by \
+                 `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`",
+            )
+        }
+        Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            Some("the server wants a certificate of the gateway: an upstream's `tls.identity`")
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
+    use tokio_rustls::rustls::client::WebPkiServerVerifier;
+    use tokio_rustls::rustls::client::danger::ServerCertVerifier as _;
+    use tokio_rustls::rustls::crypto::ring::default_provider;
+    use tokio_rustls::rustls::pki_types::UnixTime;
+    use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
+
+    use super::roots;
+    use crate::error::Causes;
+
+    #[test]
+    fn what_is_wrong_with_a_servers_certificate_comes_with_what_to_do() {
+        for (error, part) in [
+            (Error::InvalidCertificate(CertificateError::UnknownIssuer), "`tls.ca`"),
+            (Error::InvalidCertificate(CertificateError::NotValidForName), "`tls.server_name`"),
+            (Error::AlertReceived(AlertDescription::CertificateRequired), "`tls.identity`"),
+        ] {
+            // As a connector hands it on.
+            let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error));
+            let told = Causes(&wrapped).to_string();
+            assert!(told.contains(part), "{told}");
+        }
+        let told = Causes(&io::Error::other("broken")).to_string();
+        assert_eq!(told, "broken");
+    }
+
+    #[test]
+    fn an_authority_that_serves_by_its_own_certificate_is_told_apart() {
+        let key = KeyPair::generate().expect("a key");
+        let mut own = CertificateParams::new(["localhost".to_owned()]).expect("a name");
+        own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let own = own.self_signed(&key).expect("a certificate");
+        let roots = roots(own.pem().as_bytes()).expect("an authority");
+        let verifier = WebPkiServerVerifier::builder_with_provider(roots.into(), default_provider().into());
+        let verifier = verifier.build().expect("a verifier");
+        let name = "localhost".try_into().expect("a name");
+        let verified = verifier.verify_server_cert(own.der(), &[], &name, &[], UnixTime::now());
+        let told = Causes(&verified.expect_err("it is an authority's")).to_string();
+        assert!(told.contains("CA:FALSE"), "{told}");
+    }
 }

@@ -75,7 +75,9 @@ pub(crate) enum ConfigError {
     #[error("--request {}: {reason}", path.display())]
     RequestFile { path: PathBuf, reason: String },
 
-    #[error("{name} is no valid filter: {reason}")]
+    #[error(
+        "{name} is no valid filter: {reason}; it is a level, or levels by target, as in \"info,http_wasm_gateway=debug\""
+    )]
     LogFilter { name: &'static str, reason: String },
 
     #[error(transparent)]

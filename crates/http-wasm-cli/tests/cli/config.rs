@@ -7,19 +7,7 @@ use std::process::Output;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::{Server, Upstream, echoed, exchange, http_wasm, run, values};
-
-/// Adds its configuration as a request header `x-config`.
-const ADDS_CONFIG: &str = r#"(module
-  (import "http_handler" "get_config" (func $get_config (param i32 i32) (result i32)))
-  (import "http_handler" "add_header_value" (func $add (param i32 i32 i32 i32 i32)))
-  (memory (export "memory") 1)
-  (data (i32.const 0) "x-config")
-  (func (export "handle_request") (result i64)
-    (call $add (i32.const 0) (i32.const 0) (i32.const 8)
-      (i32.const 64) (call $get_config (i32.const 64) (i32.const 1024)))
-    i64.const 1)
-  (func (export "handle_response") (param i32 i32)))"#;
+use crate::support::{ADDS_CONFIG, Server, Upstream, echoed, exchange, http_wasm, run, values};
 
 /// A directory with a guest and a configuration.
 fn directory(config: &str) -> TempDir {
@@ -215,6 +203,23 @@ fn a_valid_configuration_is_said_to_be_so() {
     assert!(output.status.success(), "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(text.ends_with("gateway.toml: valid (1 guests, 0 upstreams, 1 routes)\n"), "{text}");
+}
+
+#[tokio::test]
+async fn a_configuration_can_be_checked_beside_the_gateway_that_runs_it() {
+    let text = |admin: &str| {
+        format!(
+            "listen = ['127.0.0.1:0']\n[admin]\naddress = '{admin}'\n[access_log]\nfile = 'access.log'\n\
+             [[routes]]\nbackend = 'hello'\n"
+        )
+    };
+    let (mut server, _running) = serve(&text("127.0.0.1:0"));
+    let line = server.ready_line();
+    let taken = line.strip_prefix("status and metrics at http://").expect("the address for operators");
+    let directory = directory(&text(taken));
+    let output = run(&["config", "check", &file(&directory)]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(!directory.path().join("access.log").exists(), "a check leaves nothing behind");
 }
 
 #[test]

@@ -3,23 +3,11 @@
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use crate::support::{Server, echoed, exchange, guest, path, run, values};
+use crate::support::{ADDS_CONFIG, Server, echoed, exchange, guest, path, run, values};
 
 fn get(path: &str) -> String {
     format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
 }
-
-/// Adds its configuration as a request header `x-config`.
-const ADDS_CONFIG: &str = r#"(module
-  (import "http_handler" "get_config" (func $get_config (param i32 i32) (result i32)))
-  (import "http_handler" "add_header_value" (func $add (param i32 i32 i32 i32 i32)))
-  (memory (export "memory") 1)
-  (data (i32.const 0) "x-config")
-  (func (export "handle_request") (result i64)
-    (call $add (i32.const 0) (i32.const 0) (i32.const 8)
-      (i32.const 64) (call $get_config (i32.const 64) (i32.const 1024)))
-    i64.const 1)
-  (func (export "handle_response") (param i32 i32)))"#;
 
 /// Answers with the client's address.
 const ANSWERS_ADDRESS: &str = r#"(module

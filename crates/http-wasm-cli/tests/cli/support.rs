@@ -19,6 +19,18 @@ pub(crate) type Body = UnsyncBoxBody<Bytes, std::convert::Infallible>;
 /// Longer than anything here takes; a test that waits this long has failed.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
+/// Adds its configuration as a request header `x-config`.
+pub(crate) const ADDS_CONFIG: &str = r#"(module
+  (import "http_handler" "get_config" (func $get_config (param i32 i32) (result i32)))
+  (import "http_handler" "add_header_value" (func $add (param i32 i32 i32 i32 i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "x-config")
+  (func (export "handle_request") (result i64)
+    (call $add (i32.const 0) (i32.const 0) (i32.const 8)
+      (i32.const 64) (call $get_config (i32.const 64) (i32.const 1024)))
+    i64.const 1)
+  (func (export "handle_response") (param i32 i32)))"#;
+
 /// The binary, its arguments to come.
 pub(crate) fn http_wasm() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_http-wasm"));

@@ -95,7 +95,10 @@ fn status(monitor: &Monitor) -> Answer {
 async fn reload(monitor: &Monitor) -> Answer {
     match monitor.reload().await {
         None => text(StatusCode::NOT_IMPLEMENTED, "this gateway can't read its configuration again\n"),
-        Some(Ok(())) => text(StatusCode::OK, "the configuration was read again and is in use\n"),
+        Some(Ok(summary)) => {
+            let answer = format!("the configuration was read again and is in use: {summary}\n");
+            content(StatusCode::OK, TEXT, answer)
+        }
         Some(Err(why)) => {
             content(StatusCode::UNPROCESSABLE_ENTITY, TEXT, format!("nothing was changed: {why}\n"))
         }

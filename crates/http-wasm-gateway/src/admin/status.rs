@@ -10,7 +10,7 @@ use crate::observe::{
     Configured, ConfiguredGuest, ConfiguredRoute, GuestCounts, Monitor, RecentError, RouteCounts, Stage,
     UpstreamCounts, resident_memory, rfc3339,
 };
-use crate::proxy::Proxy;
+use crate::proxy::{AddressStatus, Proxy};
 
 /// The gateway's status. Times of day are RFC 3339 in UTC, durations seconds, sizes bytes.
 #[derive(Debug, Serialize)]
@@ -40,6 +40,8 @@ struct Configuration {
     sha256: String,
     #[serde(serialize_with = "rfc3339")]
     since: SystemTime,
+    /// Settings that have changed and wait for the next start.
+    at_next_start: Vec<&'static str>,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,7 +91,7 @@ struct RouteStatus {
 #[derive(Debug, Serialize)]
 struct UpstreamStatus {
     name: String,
-    addresses: Vec<String>,
+    addresses: Vec<AddressStatus>,
     #[serde(flatten)]
     counts: UpstreamCounts,
 }
@@ -132,7 +134,11 @@ fn each<'a, T: 'a, S>(
 
 impl Configuration {
     fn of(configured: &Configured) -> Self {
-        Self { sha256: configured.sha256.clone(), since: configured.since }
+        Self {
+            sha256: configured.sha256.clone(),
+            since: configured.since,
+            at_next_start: configured.at_next_start.clone(),
+        }
     }
 }
 
@@ -178,8 +184,8 @@ impl Pool {
 impl UpstreamStatus {
     fn of(proxy: &std::sync::Arc<Proxy>, monitor: &Monitor) -> Self {
         Self {
-            name: proxy.name().to_owned(),
-            addresses: proxy.addresses().map(ToString::to_string).collect(),
+            name: proxy.name().to_string(),
+            addresses: proxy.addresses().collect(),
             counts: monitor.metrics.of_upstream(proxy.name()),
         }
     }

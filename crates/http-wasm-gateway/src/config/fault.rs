@@ -6,7 +6,9 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use toml::de::DeValue;
 
+use super::read::Node;
 use crate::error::plain;
 
 /// One thing that is wrong.
@@ -27,8 +29,28 @@ impl Fault {
         Self { at, message: message.into(), help: None, related: None }
     }
 
-    pub(super) fn syntax(error: &toml::de::Error) -> Self {
-        Self::new(error.span().unwrap_or_default(), format!("this is no TOML: {}", error.message()))
+    /// The first place that can't be read, and how many there are. What is wrong with the others may come of this one.
+    pub(super) fn syntax(first: &toml::de::Error, places: usize) -> Self {
+        let fault =
+            Self::new(first.span().unwrap_or_default(), format!("this is no TOML: {}", first.message()));
+        match places {
+            1 => fault,
+            _ => fault.help("more after it can't be read, perhaps because of this"),
+        }
+    }
+
+    /// Something else stands there than was expected.
+    pub(super) fn unexpected(what: &str, node: &Node<'_>) -> Self {
+        let found = match node.get_ref() {
+            DeValue::String(text) => format!("the text {text:?}"),
+            DeValue::Integer(number) => format!("the number {number}"),
+            DeValue::Float(number) => format!("the number {number}"),
+            DeValue::Boolean(value) => value.to_string(),
+            DeValue::Datetime(_) => "a date or time".to_owned(),
+            DeValue::Array(_) => "a list".to_owned(),
+            DeValue::Table(_) => "a table".to_owned(),
+        };
+        Self::new(node.span(), format!("expected {what}, found {found}"))
     }
 
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {

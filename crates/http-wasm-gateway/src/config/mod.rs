@@ -46,10 +46,10 @@ impl Config {
     /// All that is wrong with it.
     pub fn parse(path: &Path, text: String) -> Result<Self, Faults> {
         let (document, syntax) = DeTable::parse_recoverable(&text);
-        if !syntax.is_empty() {
+        if let Some(first) = syntax.iter().min_by_key(|error| error.span().map(|span| span.start)) {
             // What stands around a place that can't be read isn't known, so all further faults could be wrong.
-            let faults = syntax.iter().map(Fault::syntax).collect();
-            return Err(Faults::new(path, text, faults));
+            let fault = Fault::syntax(first, syntax.len());
+            return Err(Faults::new(path, text, vec![fault]));
         }
         let base = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
         let mut context = Context::new(base);

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use super::{Answer, Endpoint, Inherited, Listener};
-use crate::config::{ListenEntry, Located};
+use crate::config::{Address, ListenEntry, Located};
 use crate::digest::Digest;
 use crate::error::StartError;
 use crate::signals::Signals;
@@ -108,6 +108,11 @@ impl<A: Answer> Listeners<A> {
             opened: active.running.iter().filter(is_new).count(),
             closed: known.iter().filter(is_gone).count(),
         }
+    }
+
+    /// A socket for another purpose: one that was handed to this process if one fits.
+    pub(crate) async fn claim_or_bind(&self, address: &Address) -> io::Result<TcpListener> {
+        self.inherited.lock().await.claim_or_bind(address).await
     }
 
     /// The addresses, with the ports that the system chose where it was asked to.

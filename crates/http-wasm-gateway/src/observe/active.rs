@@ -11,7 +11,8 @@ use serde::Serialize;
 use crate::config::{self, Config, Located};
 use crate::digest::sha256;
 use crate::guests::Loaded;
-use crate::proxy::Proxy;
+use crate::machine::Machine;
+use crate::proxy::{AddressStatus, Proxy};
 
 /// Where in its life the gateway is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -35,6 +36,8 @@ pub(crate) struct Active {
 /// A configuration in use, as operators see it. It holds guests and upstreams for no longer than it is the one in use.
 pub(crate) struct Configured {
     pub(crate) since: SystemTime,
+    /// Settings that wait for the next start.
+    pub(crate) at_next_start: Vec<&'static str>,
     /// SHA-256 of what the configuration says, defaults included.
     pub(crate) sha256: String,
     pub(crate) engine: Engine,
@@ -95,8 +98,7 @@ impl Active {
 impl Configured {
     pub(crate) fn new(
         config: &Config,
-        engine: &Engine,
-        memory_budget: usize,
+        machine: &Machine,
         guests: &Loaded,
         upstreams: impl IntoIterator<Item = Arc<Proxy>>,
     ) -> Self {
@@ -111,8 +113,9 @@ impl Configured {
             since: SystemTime::now(),
             // Numbers, texts, lists and tables with text keys: nothing that JSON can't say.
             sha256: sha256(&serde_json::to_vec(config).unwrap_or_default()),
-            engine: engine.clone(),
-            memory_budget,
+            at_next_start: machine.fixed.differing(config),
+            engine: machine.engine.clone(),
+            memory_budget: machine.memory,
             guests: config.guests.iter().map(guest).collect(),
             upstreams,
             routes: config
@@ -122,6 +125,11 @@ impl Configured {
                 .map(|(index, route)| ConfiguredRoute::new(index, route))
                 .collect(),
         }
+    }
+
+    /// The addresses of all upstreams, with the upstream's name.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = (&Arc<str>, AddressStatus)> {
+        self.upstreams.iter().flat_map(|proxy| proxy.addresses().map(|address| (proxy.name(), address)))
     }
 
     /// The guests that could be loaded, with their pools' counts.

@@ -107,8 +107,8 @@ impl Exchange {
     }
 
     /// So many more bytes of the request's body were taken.
-    pub(super) fn received(&self, bytes: usize) {
-        self.request_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
+    pub(super) fn received(&self, bytes: u64) {
+        self.request_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
     /// The route that took the request.

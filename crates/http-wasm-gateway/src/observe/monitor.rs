@@ -1,4 +1,4 @@
-//! What is noted about the process as a whole: it outlives configurations.
+//! What is noted about the process as a whole: it outlives configurations, as long as they have an `[admin]` section.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -8,9 +8,10 @@ use futures_util::future::BoxFuture;
 use http_wasm_tower::Observer;
 
 use super::active::{Active, Configured, Stage};
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Names};
 use super::recent::{Recent, Source};
 use super::{Observe, RequestOutcome};
+use crate::config::Config;
 
 /// All that operators can ask about, kept up to date by the gateway.
 pub(crate) struct Monitor {
@@ -21,25 +22,25 @@ pub(crate) struct Monitor {
     reload: OnceLock<Reload>,
 }
 
-/// Reads the configuration again, and says why it can't be used when it can't.
-pub(crate) type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
+/// Reads the configuration again, and says what came of it, or why it can't be used.
+pub(crate) type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
 
 impl Monitor {
-    pub(crate) fn new() -> Arc<Self> {
+    /// Of a process that was started then.
+    pub(crate) fn new(started: SystemTime) -> Arc<Self> {
         let active = Arc::new(Active::new());
         let metrics = Metrics::new(active.clone());
-        Arc::new(Self {
-            started: SystemTime::now(),
-            active,
-            metrics,
-            recent: Arc::default(),
-            reload: OnceLock::new(),
-        })
+        Arc::new(Self { started, active, metrics, recent: Arc::default(), reload: OnceLock::new() })
     }
 
     /// What a guest of this name tells what it does.
     pub(crate) fn guest(&self, name: &str) -> Arc<dyn Observer> {
         self.metrics.guest(name, self.recent.clone())
+    }
+
+    /// What watches the requests of this configuration. Their series stay until the last of them is over.
+    pub(super) fn watching(self: &Arc<Self>, config: &Config) -> Watching {
+        Watching { monitor: self.clone(), _names: self.metrics.names(config) }
     }
 
     /// This configuration is the one in use from now on.
@@ -53,7 +54,7 @@ impl Monitor {
     }
 
     /// Has the configuration read again. None when nothing here can.
-    pub(crate) async fn reload(&self) -> Option<Result<(), String>> {
+    pub(crate) async fn reload(&self) -> Option<Result<String, String>> {
         Some(self.reload.get()?().await)
     }
 
@@ -76,18 +77,26 @@ impl Monitor {
     }
 }
 
-impl Observe for Monitor {
+/// The monitor, as the requests of one configuration know it.
+#[derive(Debug)]
+pub(super) struct Watching {
+    monitor: Arc<Monitor>,
+    _names: Names,
+}
+
+impl Observe for Watching {
     fn started(&self) {
-        self.metrics.started();
+        self.monitor.metrics.started();
     }
 
     fn finished(&self, outcome: &RequestOutcome) {
-        self.metrics.finished(outcome);
+        let Monitor { metrics, recent, .. } = &*self.monitor;
+        metrics.finished(outcome);
         for attempt in &outcome.attempts {
             if let Err((failure, why)) = &attempt.result
                 && failure.is_upstreams()
             {
-                self.recent.add(Source::Upstream, &attempt.upstream, failure.name(), why);
+                recent.add(Source::Upstream, &attempt.upstream, failure.name(), why);
             }
         }
     }

@@ -4,46 +4,69 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::{Request, Response};
+use serde::Serialize;
 use tracing::Instrument as _;
 
 use super::access_log::AccessLog;
-use super::finish::Received;
+use super::finish::received;
 use super::request_id::RequestIds;
 use super::traces::Traces;
 use super::{Exchange, Monitor, Observe, observed};
 use crate::body::BoxBody;
 use crate::config::Config;
+use crate::digest::{Digest, json};
 use crate::error::StartError;
 use crate::listener::Client;
 
 /// How long the process's end may be held up by what is left to write.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
-/// All that watch requests. They outlive configurations, as the monitor does.
+/// All that watch the requests of one configuration. The next one takes from it what is the same.
 pub(crate) struct Watchers {
+    pub(crate) monitor: Option<Arc<Monitor>>,
+    /// Those that no configuration asks for.
+    given: Vec<Arc<dyn Observe>>,
     observers: Arc<[Arc<dyn Observe>]>,
     request_ids: Option<RequestIds>,
-    access_log: Option<Arc<AccessLog>>,
-    traces: Option<Arc<Traces>>,
+    access_log: Option<Made<AccessLog>>,
+    traces: Option<Made<Traces>>,
 }
 
+/// Something, and the settings that it was made of.
+type Made<T> = (Digest, Arc<T>);
+
 impl Watchers {
-    /// What a configuration asks for, and these beside it.
-    pub(crate) fn new(
+    /// These alone.
+    pub(crate) fn only(given: Vec<Arc<dyn Observe>>) -> Self {
+        Self {
+            monitor: None,
+            observers: given.clone().into(),
+            given,
+            request_ids: None,
+            access_log: None,
+            traces: None,
+        }
+    }
+
+    /// What a configuration asks for: what `earlier` has, made of the same settings, is taken from there.
+    pub(crate) fn next(
         config: &Config,
-        monitor: Option<&Arc<Monitor>>,
-        mut observers: Vec<Arc<dyn Observe>>,
-    ) -> Result<Arc<Self>, StartError> {
-        let access_log = config.access_log.as_ref().map(AccessLog::open).transpose()?;
-        observers.extend(monitor.cloned().map(|monitor| monitor as Arc<dyn Observe>));
-        observers.extend(access_log.clone().map(|log| log as Arc<dyn Observe>));
-        let traces = config.telemetry.as_ref().map(Traces::start).transpose()?;
-        observers.extend(traces.clone().map(|traces| traces as Arc<dyn Observe>));
+        monitor: Option<Arc<Monitor>>,
+        earlier: &Self,
+    ) -> Result<Self, StartError> {
+        let access_log = kept_or_made(config.access_log.as_ref(), &earlier.access_log, AccessLog::open)?;
+        let traces = kept_or_made(config.telemetry.as_ref(), &earlier.traces, Traces::start)?;
+        let mut observers = earlier.given.clone();
+        observers.extend(monitor.as_ref().map(|monitor| Arc::new(monitor.watching(config)) as _));
+        observers.extend(access_log.iter().map(|(_, log)| log.clone() as Arc<dyn Observe>));
+        observers.extend(traces.iter().map(|(_, traces)| traces.clone() as Arc<dyn Observe>));
         // A log has a use for names even if nothing is said about them.
         let named = config.request_id.is_some() || config.access_log.is_some();
         let request_ids = named.then(|| RequestIds::new(&config.request_id.clone().unwrap_or_default()));
-        Ok(Arc::new(Self { observers: observers.into(), request_ids, access_log, traces }))
+        let given = earlier.given.clone();
+        Ok(Self { monitor, given, observers: observers.into(), request_ids, access_log, traces })
     }
 
     /// Begins to watch a request. None when nobody wants to know.
@@ -52,11 +75,11 @@ impl Watchers {
             return None;
         }
         let id = self.request_ids.as_ref().map(|ids| ids.name(request.headers_mut()));
-        let trace = self.traces.as_ref().map(|traces| traces.begin(request.headers_mut()));
+        let trace = self.traces.as_ref().map(|(_, traces)| traces.begin(request.headers_mut()));
         let exchange = Arc::new(Exchange::begin(request, client, id, trace));
         request.extensions_mut().insert(exchange.clone());
         let body = std::mem::take(request.body_mut());
-        *request.body_mut() = Received::counted(&exchange, body);
+        *request.body_mut() = received(&exchange, body);
         Some(exchange)
     }
 
@@ -77,14 +100,64 @@ impl Watchers {
 
     /// Log files were moved away: opens new ones.
     pub(crate) fn reopen(&self) {
-        if let Some(log) = &self.access_log {
+        if let Some((_, log)) = &self.access_log {
             log.reopen();
         }
     }
 
+    /// Where it is written down what requests were.
+    pub(crate) fn sinks(&self) -> Sinks {
+        Sinks {
+            access_log: self.access_log.as_ref().map(|(_, log)| log.clone()),
+            traces: self.traces.as_ref().map(|(_, traces)| traces.clone()),
+        }
+    }
+}
+
+fn kept_or_made<S: Serialize, T>(
+    settings: Option<&S>,
+    earlier: &Option<Made<T>>,
+    make: impl FnOnce(&S) -> Result<Arc<T>, StartError>,
+) -> Result<Option<Made<T>>, StartError> {
+    let Some(settings) = settings else { return Ok(None) };
+    let made_of = Digest::of([&*json(settings)]);
+    match earlier.as_ref().filter(|earlier| earlier.0 == made_of) {
+        Some((_, same)) => Ok(Some((made_of, same.clone()))),
+        None => Ok(Some((made_of, make(settings)?))),
+    }
+}
+
+fn is_same<T>(one: &Arc<T>, other: Option<&Arc<T>>) -> bool {
+    other.is_some_and(|other| Arc::ptr_eq(one, other))
+}
+
+/// Where it is written down what requests were. Those of earlier configurations are kept for as long as requests that began with
+/// them are not over.
+#[derive(Debug)]
+pub(crate) struct Sinks {
+    access_log: Option<Arc<AccessLog>>,
+    traces: Option<Arc<Traces>>,
+}
+
+impl Sinks {
+    /// Those of these that the next configuration doesn't have.
+    pub(crate) fn without(self, next: &Self) -> Self {
+        Self {
+            access_log: self.access_log.filter(|log| !is_same(log, next.access_log.as_ref())),
+            traces: self.traces.filter(|traces| !is_same(traces, next.traces.as_ref())),
+        }
+    }
+
+    /// Whether anybody else may still write something down.
+    pub(crate) fn are_used(&self) -> bool {
+        let log = self.access_log.as_ref().is_some_and(|log| Arc::strong_count(log) > 1);
+        log || self.traces.as_ref().is_some_and(|traces| Arc::strong_count(traces) > 1)
+    }
+
     /// Ends when all that was noted until now is where it belongs, or that takes too long.
-    pub(crate) async fn flush(&self) {
-        if tokio::time::timeout(FLUSH_LIMIT, self.flush_all()).await.is_err() {
+    pub(crate) async fn flush(all: impl IntoIterator<Item = Self>) {
+        let each = join_all(all.into_iter().map(async |sinks| sinks.flush_all().await));
+        if tokio::time::timeout(FLUSH_LIMIT, each).await.is_err() {
             tracing::warn!(
                 "the end of the access log or of traces may be lost: it could not be written in time"
             );

@@ -22,8 +22,20 @@ pub(super) struct Health {
     state: Mutex<State>,
 }
 
+/// What is thought of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Condition {
+    Healthy,
+    /// It failed too often, and gets no requests for this long.
+    Out(Duration),
+    /// Asking says that it is not healthy.
+    Unhealthy,
+}
+
 #[derive(Debug, Default)]
 struct State {
+    /// Requests that failed, ever.
+    all_failures: u64,
     /// Requests in a row that failed.
     failures: u32,
     /// How often it was taken out since a request last succeeded.
@@ -43,8 +55,25 @@ impl Health {
 
     /// Whether it gets requests.
     pub(super) fn is_up(&self) -> bool {
+        self.condition() == Condition::Healthy
+    }
+
+    /// Why it gets requests or not.
+    pub(super) fn condition(&self) -> Condition {
         let state = self.state();
-        !state.is_down && state.out_until.is_none_or(|until| until <= Instant::now())
+        match state.out_until {
+            _ if state.is_down => Condition::Unhealthy,
+            None => Condition::Healthy,
+            Some(until) => match until.saturating_duration_since(Instant::now()) {
+                Duration::ZERO => Condition::Healthy,
+                left => Condition::Out(left),
+            },
+        }
+    }
+
+    /// Requests that failed, ever.
+    pub(super) fn all_failures(&self) -> u64 {
+        self.state().all_failures
     }
 
     /// A request was answered.
@@ -58,6 +87,7 @@ impl Health {
         let mut state = self.state();
         let now = Instant::now();
         state.failures += 1;
+        state.all_failures += 1;
         // Requests that were there before it was taken out tell nothing new.
         if state.failures < self.passive.failures.get() || state.out_until.is_some_and(|until| until > now) {
             return None;

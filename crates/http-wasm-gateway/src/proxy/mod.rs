@@ -39,6 +39,7 @@ use crate::listener::Client as Peer;
 use crate::observe::{Attempt, Exchange, UpstreamFailure};
 
 pub(crate) use self::fields::remove_nominated;
+pub(crate) use self::server::AddressStatus;
 pub use self::url::UpstreamUrl;
 
 /// Retries may be a fifth of the requests of the last ten seconds, and ten a second when there are few: what helps against a
@@ -96,13 +97,13 @@ impl Proxy {
     }
 
     /// The upstream's name.
-    pub(crate) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &Arc<str> {
         &self.name
     }
 
-    /// The servers that there are to choose from.
-    pub(crate) fn addresses(&self) -> impl Iterator<Item = &UpstreamUrl> {
-        self.servers.iter().map(|server| &server.url)
+    /// How the servers are that there are to choose from.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = AddressStatus> {
+        self.servers.status()
     }
 
     pub(crate) async fn respond(&self, mut request: Request<BoxBody>) -> Response<BoxBody> {

@@ -8,9 +8,10 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use serde::Serialize;
 
 use super::UpstreamUrl;
-use super::health::Health;
+use super::health::{Condition, Health};
 use crate::config::{Balance, Upstream};
 
 /// One address of an upstream.
@@ -37,6 +38,10 @@ impl Servers {
         };
         let all = upstream.addresses.iter().map(|address| server(&address.value)).collect();
         Self { all, balance: upstream.balance, turn: AtomicUsize::new(0) }
+    }
+
+    pub(super) fn status(&self) -> impl Iterator<Item = AddressStatus> {
+        self.all.iter().map(|server| AddressStatus::of(server))
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Arc<Server>> {
@@ -72,6 +77,41 @@ impl Servers {
                 nth(first).into_iter().chain(nth(second)).min_by_key(|server| server.in_flight())
             }
         }
+    }
+}
+
+/// How an address is, for operators.
+#[derive(Debug, Serialize)]
+pub(crate) struct AddressStatus {
+    pub(crate) url: String,
+    health: &'static str,
+    /// For how long one that is out gets no requests.
+    retry_in_seconds: Option<f64>,
+    /// Requests that it has now, answers that are on their way included.
+    pub(crate) in_flight: usize,
+    /// Requests that it failed or did not answer in time.
+    pub(crate) failures: u64,
+}
+
+impl AddressStatus {
+    fn of(server: &Server) -> Self {
+        let (health, out) = match server.health.condition() {
+            Condition::Healthy => ("healthy", None),
+            Condition::Out(left) => ("out", Some(left.as_secs_f64())),
+            Condition::Unhealthy => ("unhealthy", None),
+        };
+        Self {
+            url: server.url.to_string(),
+            health,
+            retry_in_seconds: out,
+            in_flight: server.in_flight(),
+            failures: server.health.all_failures(),
+        }
+    }
+
+    /// Whether it gets requests.
+    pub(crate) fn is_up(&self) -> bool {
+        self.health == "healthy"
     }
 }
 

@@ -61,6 +61,10 @@ impl FromStr for UpstreamUrl {
         if authority.host().is_empty() {
             return Err("the URL's host is missing");
         }
+        let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+        if !port.is_empty() && authority.port_u16().is_none_or(|port| port == 0) {
+            return Err("the URL's port must be a number from 1 to 65535");
+        }
         let path = parts.path_and_query.unwrap_or_else(|| PathAndQuery::from_static("/"));
         if path.query().is_some() {
             return Err("the URL must have no query");
@@ -89,9 +93,19 @@ mod tests {
         for url in ["http://localhost", "https://example.com:8443/api", "http://[::1]:80/"] {
             assert!(url.parse::<UpstreamUrl>().is_ok(), "{url}");
         }
-        for wrong in
-            ["", "localhost:80", "/x", "ftp://h", "http://", "http://h/?q", "http://h/#f", "http://u:p@h"]
-        {
+        for wrong in [
+            "",
+            "localhost:80",
+            "/x",
+            "ftp://h",
+            "http://",
+            "http://h/?q",
+            "http://h/#f",
+            "http://u:p@h",
+            "http://h:65536",
+            "http://h:0",
+            "http://h:/",
+        ] {
             assert!(wrong.parse::<UpstreamUrl>().is_err(), "{wrong}");
         }
     }

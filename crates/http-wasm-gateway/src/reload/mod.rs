@@ -15,14 +15,14 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
+use crate::admin::Operators;
 use crate::config::Config;
 use crate::core::Core;
-use crate::digest::json;
 use crate::error::StartError;
-use crate::gateway::Machine;
 use crate::generation::Generation;
 use crate::listener::Listeners;
-use crate::observe::Reload;
+use crate::machine::Machine;
+use crate::observe::{Monitor, Reload};
 use crate::signals::Hangup;
 
 use self::stamps::Stamps;
@@ -47,8 +47,7 @@ struct Inner {
     source: Source,
     core: Arc<Core>,
     listeners: Arc<Listeners<Core>>,
-    /// What the gateway was started with and can't change.
-    fixed: Fixed,
+    operators: Operators,
     one_at_a_time: Mutex<()>,
 }
 
@@ -70,9 +69,15 @@ pub struct Summary {
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { guests, guests_kept, opened, closed, .. } = self;
+        let Self { guests, guests_kept, opened, closed, at_next_start: _ } = self;
         let loaded = guests - guests_kept;
-        write!(f, "{guests} guests, {loaded} of them loaded; {opened} addresses opened, {closed} closed")
+        write!(f, "{guests} guests, {loaded} of them loaded; {opened} addresses opened, {closed} closed")?;
+        match &*self.at_next_start {
+            [] => Ok(()),
+            settings => {
+                write!(f, "; but changes of {} take effect at the next start only", settings.join(", "))
+            }
+        }
     }
 }
 
@@ -82,9 +87,22 @@ impl Reloader {
         source: Source,
         core: Arc<Core>,
         listeners: Arc<Listeners<Core>>,
+        operators: Operators,
     ) -> Self {
-        let fixed = Fixed::of(&core.generation().config);
-        Self(Arc::new(Inner { machine, source, core, listeners, fixed, one_at_a_time: Mutex::default() }))
+        Self(Arc::new(Inner { machine, source, core, listeners, operators, one_at_a_time: Mutex::default() }))
+    }
+
+    /// The listener for operators.
+    pub(crate) fn operators(&self) -> &Operators {
+        &self.0.operators
+    }
+
+    /// Lets operators see that requests are served, and reload.
+    pub(crate) fn serves(&self) {
+        if let Some(monitor) = &self.0.core.generation().watchers.monitor {
+            monitor.on_reload(self.for_operators());
+            monitor.ready();
+        }
     }
 
     /// Reads the configuration and the files that it names again, and lets requests from now on be answered by it.
@@ -93,7 +111,7 @@ impl Reloader {
     /// All that is wrong with it. Nothing has changed then.
     pub async fn reload(&self) -> Result<Summary, StartError> {
         let result = self.swap().await;
-        if let Some(monitor) = &self.0.machine.monitor {
+        if let Some(monitor) = &self.0.core.generation().watchers.monitor {
             let why = result.as_ref().err().map(ToString::to_string);
             monitor.reloaded(why.as_deref().map_or(Ok(()), Err));
         }
@@ -101,30 +119,37 @@ impl Reloader {
     }
 
     /// The same for whoever must not keep the gateway alive.
-    pub(crate) fn for_operators(&self) -> Reload {
+    fn for_operators(&self) -> Reload {
         let inner = Arc::downgrade(&self.0);
         Box::new(move || {
             let inner = inner.upgrade();
             Box::pin(async move {
                 let inner = inner.ok_or("the gateway has ended")?;
-                Self(inner).reload().await.map(drop).map_err(|error| error.to_string())
+                let result = Self(inner).reload().await;
+                result.map(|summary| summary.to_string()).map_err(|error| error.to_string())
             })
         })
     }
 
     async fn swap(&self) -> Result<Summary, StartError> {
-        let Inner { machine, core, listeners, .. } = &*self.0;
+        let Inner { machine, core, listeners, operators, .. } = &*self.0;
         let _one_at_a_time = self.0.one_at_a_time.lock().await;
         let config = self.read().await?;
         let earlier = core.generation();
-        let next = Generation::build(machine, config, Some(&earlier)).await?;
+        // What was counted goes on, as long as somebody may ask for it.
+        let known = || earlier.watchers.monitor.clone().unwrap_or_else(|| Monitor::new(machine.started));
+        let monitor = config.admin.as_ref().map(|_| known());
+        let next = Generation::build(machine, config, monitor.clone(), &earlier).await?;
         let opened = listeners.open(&next.config.listen).await?;
+        let admin = operators.open(next.config.admin.as_ref().zip(monitor), listeners).await?;
 
-        let at_next_start = self.0.fixed.differing(&Fixed::of(&next.config));
+        let at_next_start = machine.fixed.differing(&next.config);
         let (guests, guests_kept) = (next.config.guests.len(), next.guests.shared_with(&earlier.guests));
         next.show(machine);
         core.swap(next);
         let change = listeners.commit(opened);
+        operators.commit(admin);
+        self.serves();
         Ok(Summary { guests, guests_kept, opened: change.opened, closed: change.closed, at_next_start })
     }
 
@@ -151,12 +176,12 @@ impl Reloader {
     /// Reloads, and says in the log what came of it.
     async fn reload_and_log(&self) -> bool {
         match self.reload().await {
-            Ok(summary) => {
+            Ok(summary) if summary.at_next_start.is_empty() => {
                 tracing::info!("configuration reloaded: {summary}");
-                if !summary.at_next_start.is_empty() {
-                    let settings = summary.at_next_start.join(", ");
-                    tracing::warn!("changes of {settings} take effect at the next start only");
-                }
+                true
+            }
+            Ok(summary) => {
+                tracing::warn!("configuration reloaded: {summary}");
                 true
             }
             Err(error) => {
@@ -180,7 +205,7 @@ pub(crate) async fn follow(reloader: &Reloader, mut hangup: Hangup) {
     loop {
         tokio::select! {
             // Log files may have been moved away.
-            () = hangup.recv() => reloader.0.core.watchers().reopen(),
+            () = hangup.recv() => reloader.0.core.generation().watchers.reopen(),
             () = changed(reloader, &seen, active) => {}
         }
         // Before the files are read: what changes from here on is seen as another change.
@@ -200,6 +225,7 @@ async fn changed(reloader: &Reloader, seen: &Stamps, active: bool) {
     let mut last = None;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
+        reloader.0.core.release();
         if !reloader.0.core.generation().config.server.watch_files {
             continue;
         }
@@ -211,26 +237,5 @@ async fn changed(reloader: &Reloader, seen: &Stamps, active: bool) {
         } else {
             last = Some(now);
         }
-    }
-}
-
-/// The settings that a running gateway can't change, by their names.
-#[derive(Debug)]
-struct Fixed([(&'static str, Vec<u8>); 5]);
-
-impl Fixed {
-    fn of(config: &Config) -> Self {
-        Self([
-            ("server.guest_memory_budget", json(&config.server.guest_memory_budget)),
-            ("admin", json(&config.admin)),
-            ("log", json(&config.log)),
-            ("access_log", json(&config.access_log)),
-            ("telemetry", json(&config.telemetry)),
-        ])
-    }
-
-    fn differing(&self, other: &Self) -> Vec<&'static str> {
-        let pairs = self.0.iter().zip(&other.0);
-        pairs.filter(|(own, other)| own != other).map(|((name, _), _)| *name).collect()
     }
 }

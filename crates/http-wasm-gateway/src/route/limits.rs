@@ -1,20 +1,17 @@
 //! What a route allows of requests: how many at once, how large, for how long.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body as _;
 use http_body_util::{LengthLimitError, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::Handler;
 use crate::backend::plain_text;
-use crate::body::{BoxBody, BoxError, boxed};
+use crate::body::{BoxBody, boxed, told};
 use crate::config;
 use crate::core::unavailable;
 
@@ -43,7 +40,7 @@ impl Limits {
             return too_large();
         }
         let over = Arc::new(AtomicBool::new(false));
-        let request = request.map(|body| boxed(Capped::new(body, max, over.clone())));
+        let request = request.map(|body| capped(body, max, over.clone()));
         let response = self.in_turn(handler, request).await;
         // Whatever guest or upstream made of a body that broke off, this is why it did.
         if over.load(Ordering::Relaxed) { too_large() } else { response }
@@ -106,40 +103,13 @@ impl Concurrency {
 }
 
 /// A body that breaks off, and says so, as soon as it is larger than it may be.
-#[derive(Debug)]
-struct Capped {
-    body: Limited<BoxBody>,
-    over: Arc<AtomicBool>,
-}
-
-impl Capped {
-    fn new(body: BoxBody, max: u64, over: Arc<AtomicBool>) -> Self {
-        Self { body: Limited::new(body, usize::try_from(max).unwrap_or(usize::MAX)), over }
-    }
-}
-
-impl Body for Capped {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if matches!(&frame, Some(Err(error)) if error.is::<LengthLimitError>()) {
-            self.over.store(true, Ordering::Relaxed);
+fn capped(body: BoxBody, max: u64, over: Arc<AtomicBool>) -> BoxBody {
+    let limited = Limited::new(body, usize::try_from(max).unwrap_or(usize::MAX));
+    boxed(told(limited, move |frame, _| {
+        if matches!(frame, Some(Err(error)) if error.is::<LengthLimitError>()) {
+            over.store(true, Ordering::Relaxed);
         }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
+    }))
 }
 
 #[cfg(test)]

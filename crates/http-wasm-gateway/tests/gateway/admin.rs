@@ -4,7 +4,8 @@ use http::{Method, Request, StatusCode};
 
 use crate::served::Served;
 
-const CONFIG: &str = r#"
+/// A guest that works and one that doesn't, before an upstream that isn't there.
+pub(crate) const CONFIG: &str = r#"
 [admin]
 address = "127.0.0.1:0"
 [guests.judge]
@@ -50,7 +51,12 @@ async fn the_status_tells_of_guests_routes_upstreams_and_errors() {
     assert_eq!((&guest["facts"]["memory_bytes"], &guest["pool"]["live"]), (&65536.into(), &0.into()));
     let missing = &status["guests"][1];
     assert_eq!((&missing["up"], &missing["optional"]), (&false.into(), &true.into()));
-    assert_eq!(status["upstreams"][0]["failures"]["connect"], 1);
+    let upstream = &status["upstreams"][0];
+    assert_eq!(upstream["failures"]["connect"], 1);
+    let address = serde_json::json!({
+        "url": "http://127.0.0.1:1", "health": "healthy", "retry_in_seconds": null, "in_flight": 0, "failures": 1,
+    });
+    assert_eq!(upstream["addresses"], serde_json::json!([address]));
     let errors: Vec<_> = status["errors"]
         .as_array()
         .expect("a list")
@@ -87,8 +93,7 @@ async fn the_page_loads_nothing_from_elsewhere_and_runs_no_inline_script() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_reload_is_asked_for_by_post_and_never_by_another_site() {
-    let served =
-        Served::start_with(CONFIG, |gateway, files| gateway.with_file(files.path("gateway.toml"))).await;
+    let served = Served::reloadable(CONFIG).await;
     assert_eq!(served.ask(Method::GET, "/reload").await.status(), StatusCode::METHOD_NOT_ALLOWED);
     for (name, value) in
         [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site"), ("origin", "null")]
@@ -112,4 +117,66 @@ async fn a_reload_is_asked_for_by_post_and_never_by_another_site() {
         status["reloads"]["success"].as_u64() >= Some(1) && status["reloads"]["failure"].as_u64() >= Some(1)
     );
     assert!(status["errors"][0]["message"].as_str().is_some_and(|message| message.contains("nobody")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_status_tells_how_the_addresses_of_upstreams_are() {
+    // One that never answers: its backlog takes connections.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let silent = (silent.local_addr().expect("an address"), silent);
+    let config = format!(
+        "[admin]\naddress = '127.0.0.1:0'\n\
+         [upstreams.down]\naddresses = ['http://127.0.0.1:1']\nretries = 0\n\
+         health.passive = {{ failures = 2, retry_after = '60s' }}\n\
+         [upstreams.asked]\naddresses = ['http://127.0.0.1:1']\n\
+         health.active = {{ path = '/', interval = '10ms', unhealthy_after = 1 }}\n\
+         [upstreams.silent]\naddresses = ['http://{}']\nresponse_timeout = '60s'\n\
+         [[routes]]\npath = '/down'\nupstream = 'down'\n[[routes]]\npath = '/asked'\nupstream = 'asked'\n\
+         [[routes]]\nupstream = 'silent'\n",
+        silent.0
+    );
+    let served = std::sync::Arc::new(Served::start(&config).await);
+    served.get("/down").await;
+    served.get("/down").await;
+    let waiting = served.clone();
+    let _waits = tokio::task::JoinSet::from_iter([async move { waiting.get("/").await }]);
+    let status = served
+        .status_with(|status| {
+            let address = |index: usize| &status["upstreams"][index]["addresses"][0];
+            address(0)["health"] == "unhealthy" && address(2)["in_flight"] == 1
+        })
+        .await;
+    let upstreams: Vec<_> = status["upstreams"].as_array().expect("a list").iter().collect();
+    assert_eq!(upstreams.iter().map(|one| &one["name"]).collect::<Vec<_>>(), ["asked", "down", "silent"]);
+    let down = &upstreams[1]["addresses"][0];
+    assert_eq!((&down["health"], &down["failures"]), (&"out".into(), &2.into()));
+    assert!(down["retry_in_seconds"].as_f64().is_some_and(|left| left > 0.0 && left <= 60.0), "{down}");
+    assert_eq!(upstreams[2]["addresses"][0]["health"], "healthy");
+
+    let scrape = crate::open_metrics::Scrape::parse(served.ask(Method::GET, "/metrics").await.body());
+    for (name, upstream, value) in [
+        ("up", "asked", 0.0),
+        ("up", "down", 0.0),
+        ("up", "silent", 1.0),
+        ("failures_total", "down", 2.0),
+        ("requests_in_flight", "down", 0.0),
+        ("requests_in_flight", "silent", 1.0),
+    ] {
+        let address = if upstream == "silent" { silent.0.to_string() } else { "127.0.0.1:1".to_owned() };
+        let series = format!(
+            "http_wasm_upstream_address_{name}{{upstream=\"{upstream}\",address=\"http://{address}\"}}"
+        );
+        assert!(scrape.has(&series), "{series}: {scrape:#?}");
+        assert_eq!(scrape.get(&series), value, "{series}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_that_waits_for_the_next_start_is_told_in_the_answer_and_the_status() {
+    let served = Served::reloadable(CONFIG).await;
+    assert!(!served.reload(CONFIG).await.contains("next start"));
+    let answer = served.reload(&format!("{CONFIG}\n[log]\nformat = 'json'\n")).await;
+    assert!(answer.contains("changes of log take effect at the next start only"), "{answer}");
+    let status = served.status_with(|_| true).await;
+    assert_eq!(status["configuration"]["at_next_start"], serde_json::json!(["log"]));
 }

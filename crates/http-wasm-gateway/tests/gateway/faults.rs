@@ -9,8 +9,28 @@ const ROUTE: &str = "[[routes]]\nbackend = 'echo'\n";
 /// What follows [`BASE`] or stands alone, and parts of the message about it.
 const FAULTS: &[(&str, &[&str])] = &[
     ("listen = ['127.0.0.1:0'\n", &["this is no TOML", "gateway.toml:1:"]),
+    (
+        "listen = ['127.0.0.1:0\nroutes = []\n",
+        &["this is no TOML", "gateway.toml:1:", "more after it can't be read"],
+    ),
+    (
+        "listen = '127.0.0.1:0'\nroutes = []\n",
+        &["expected a list", "one element is a list too: [\"127.0.0.1:0\"]"],
+    ),
+    (
+        "listen = ['127.0.0.1:0']\n[routes]\nbackend = 'echo'\n",
+        &["expected a list, found a table", "double brackets"],
+    ),
+    (
+        "listen = ['http://127.0.0.1:80']\nroutes = []\n",
+        &["expected HOST:PORT", "without what goes before it in a URL"],
+    ),
+    (
+        "listen = [{ address = '127.0.0.1:0', tls = true }]\nroutes = []\n",
+        &["expected a table", "its settings are: certificates"],
+    ),
     ("listen = 5\nroutes = []\n", &["expected a list, found the number 5", "gateway.toml:1:10"]),
-    ("[[routes]]\nbackend = 'echo'\n", &["`listen` is missing"]),
+    ("[[routes]]\nbackend = 'echo'\n", &["`listen` is missing", "as in listen = [\"127.0.0.1:8080\"]"]),
     ("listen = ['127.0.0.1:0']\n", &["`routes` is missing"]),
     ("listen = []\nroutes = []\n", &["at least one element"]),
     ("listen = ['8080']\nroutes = []\n", &["is not an address: expected HOST:PORT"]),
@@ -30,6 +50,8 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("+[telemetry]\notlp_endpoint = 'collector'\n", &["no http or https URL", "http://127.0.0.1:4318"]),
     ("+[telemetry]\notlp_endpoint = 'http://h'\nsample_ratio = 2\n", &["a number from 0 to 1"]),
     ("+[access_log]\nfile = 'no/such/log'\n", &["there is no directory"]),
+    ("+[access_log]\nfile = '.'\n", &["is a directory, and lines go to a file"]),
+    ("+[server]\ncode_cache = 'guest.wat'\n", &["guest.wat is no directory"]),
     (
         "+[upstreams.a]\naddresses = ['http://h']\nhttp = '2'\nhost = 'client'\n",
         &["can't get the client's host over HTTP/2", "leave `host` out", "gateway.toml:5:8"],
@@ -64,6 +86,7 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("+[guests.a]\npath = 'guest.wat'\nenv = { '' = 'x' }\n", &["no name of an environment variable"]),
     ("+[upstreams.a]\naddresses = []\n", &["at least one element"]),
     ("+[upstreams.a]\naddresses = ['localhost:80']\n", &["begins with http:// or https://"]),
+    ("+[upstreams.a]\naddresses = ['http://h:99999']\n", &["port must be a number from 1 to 65535"]),
     ("+[upstreams.a]\naddresses = ['http://h', 'https://h']\n", &["http and https addresses are mixed"]),
     ("+[upstreams.a]\naddresses = ['http://h', 'http://h']\n", &["listed twice"]),
     (
@@ -108,6 +131,11 @@ const FAULTS: &[(&str, &[&str])] = &[
         "+[[routes]]\nname = 'a'\npath = '/a'\nbackend = 'echo'\n[[routes]]\nname = 'a'\nbackend = 'echo'\n",
         &["two routes are named \"a\""],
     ),
+    (
+        "+[[routes]]\npath = '/a'\nbackend = 'echo'\n[[routes]]\nname = 'route-1'\nbackend = 'echo'\n",
+        &["two routes are named \"route-1\"", "has no name of its own"],
+    ),
+    ("+[[routes]]\nname = 'none'\nbackend = 'echo'\n", &["can't be named \"none\"", "no route took"]),
 ];
 
 #[test]
@@ -152,9 +180,15 @@ fn all_faults_of_a_file_are_told_at_once_in_its_order() {
 fn a_key_that_belongs_to_another_certificate_is_refused() {
     let files = Files::new();
     files.write("other.pem", include_str!("../fixtures/other.key.pem"));
-    for (key, expected) in
-        [("other.pem", "does not belong to the certificate"), ("cert.pem", "no private key")]
-    {
+    files.write(
+        "locked.pem",
+        "-----BEGIN ENCRYPTED PRIVATE KEY-----\nAAAA\n-----END ENCRYPTED PRIVATE KEY-----\n",
+    );
+    for (key, expected) in [
+        ("other.pem", "does not belong to the certificate"),
+        ("cert.pem", "no private key"),
+        ("locked.pem", "has a password"),
+    ] {
         let message = files.fault(&format!(
             "[[listen]]\naddress = '127.0.0.1:0'\ntls.certificates = [{{ certificate = 'cert.pem', key = '{key}' }}]\n{ROUTE}"
         ));

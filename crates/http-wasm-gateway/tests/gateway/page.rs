@@ -1,23 +1,17 @@
 //! The page for operators in a real browser.
 
 use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::path::Path;
 use std::process::Command;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use crate::admin::CONFIG;
 use crate::served::Served;
 
-const CONFIG: &str = r#"
-[admin]
-address = "127.0.0.1:0"
-[guests.judge]
-path = "judges.wat"
-[upstreams.app]
-addresses = ["http://127.0.0.1:1"]
-retries = 0
-[[routes]]
-name = "main"
-guests = ["judge"]
-upstream = "app"
-"#;
+/// Starting may take long beside other tests; a browser that takes this long has failed.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A browser that can do without a screen, by its usual names.
 fn browser() -> Option<&'static str> {
@@ -28,34 +22,44 @@ fn browser() -> Option<&'static str> {
     ["chromium", "chromium-browser", "google-chrome"].into_iter().find(there)
 }
 
-/// The page's document as the browser has it after a few seconds, and what it complained of.
-fn load(browser: &str, profile: &OsStr, url: &str) -> (String, String) {
-    let mut profile_argument = OsStr::new("--user-data-dir=").to_owned();
-    profile_argument.push(profile);
-    let output = Command::new(browser)
-        .args([
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--disable-dev-shm-usage",
-            "--enable-logging=stderr",
-        ])
-        .args([
-            profile_argument.as_os_str(),
-            OsStr::new("--virtual-time-budget=7000"),
-            OsStr::new("--dump-dom"),
-        ])
-        .arg(url)
-        .output()
+/// The page's document as the browser has it after a few seconds, and what it complained of. Its own files go into this directory.
+fn load(browser: &str, directory: &Path, url: &str) -> (String, String) {
+    let mut profile = OsStr::new("--user-data-dir=").to_owned();
+    profile.push(directory);
+    let [document, complaints] = ["document", "complaints"].map(|name| directory.join(name));
+    let file = |path| File::create(path).expect("a file of ours");
+    fs::create_dir(directory).expect("a directory of ours");
+    let mut running = Command::new(browser)
+        .args(["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"])
+        .args(["--enable-logging=stderr", "--virtual-time-budget=7000", "--dump-dom"])
+        .args([profile.as_os_str(), OsStr::new(url)])
+        .stdout(file(&document))
+        .stderr(file(&complaints))
+        .spawn()
         .expect("the browser runs");
-    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    (text(&output.stdout), text(&output.stderr))
+    let start = Instant::now();
+    while running.try_wait().expect("it can be waited for").is_none() {
+        if start.elapsed() > PATIENCE {
+            running.kill().expect("it can be ended");
+            panic!("the browser takes too long: {}", read(&complaints));
+        }
+        sleep(Duration::from_millis(50));
+    }
+    (read(&document), read(&complaints))
+}
+
+fn read(path: &Path) -> String {
+    String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 async fn a_browser_shows_guests_charts_and_errors_and_has_nothing_to_complain_of() {
     let Some(browser) = browser() else {
+        assert!(
+            std::env::var_os("HTTP_WASM_BROWSER").is_none(),
+            "there is no chromium, and this run is to have one"
+        );
         eprintln!("SKIPPED: there is no chromium; install one to have the page tested");
         return;
     };
@@ -66,17 +70,20 @@ async fn a_browser_shows_guests_charts_and_errors_and_has_nothing_to_complain_of
     served.status_with(|status| status["guests"][0]["failures"]["trap"] == 1).await;
     let url = format!("http://{}/", served.admin.expect("an [admin] section"));
     let profile = served.files.path("profile");
-    let loading = tokio::task::spawn_blocking(move || load(browser, profile.as_os_str(), &url));
+    let loading = tokio::task::spawn_blocking(move || load(browser, &profile, &url));
     let (document, complaints) = loading.await.expect("the browser runs");
     for part in [
         r#"<span id="stage" class="pill good" role="status">ready</span>"#,
         "<h3>judge</h3>",
+        r#"<h3>missing</h3><span class="pill bad">not loaded</span>"#,
         "trap 1",
         "<svg class=\"chart\"",
         r#"aria-label="Durations of handle_request: half within"#,
         "<th scope=\"row\">main</th>",
         "connect 1",
         "unreachable",
+        r#"<span>http://127.0.0.1:1</span><span class="pill good">healthy</span>"#,
+        "0 in flight, 1 failed",
     ] {
         assert!(document.contains(part), "{part:?} is not in:\n{document}");
     }

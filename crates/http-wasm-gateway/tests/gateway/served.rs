@@ -63,6 +63,19 @@ impl Served {
         Self { address, admin, files, client, _task: task }
     }
 
+    /// The same, of a gateway that reads its configuration again when it is told to. It has an `[admin]` section.
+    pub(crate) async fn reloadable(text: &str) -> Self {
+        Self::start_with(text, |gateway, files| gateway.with_file(files.path("gateway.toml"))).await
+    }
+
+    /// Has it read this configuration; the answer says what came of that.
+    pub(crate) async fn reload(&self, text: &str) -> String {
+        self.files.write("gateway.toml", &format!("listen = ['127.0.0.1:0']\n{text}"));
+        let answer = self.ask(Method::POST, "/reload").await;
+        assert_eq!(answer.status(), http::StatusCode::OK, "{}", answer.body());
+        answer.into_body()
+    }
+
     /// Sends a request to the gateway.
     pub(crate) async fn send(&self, request: http::request::Builder, body: &str) -> Response<String> {
         let uri = format!("http://{}{}", self.address, request.uri_ref().expect("a path"));

@@ -175,3 +175,20 @@ async fn a_trace_that_is_not_sampled_goes_on_to_the_upstream_but_to_no_collector
     let traceparents = receiver.traceparents.lock().unwrap().clone();
     assert!(traceparents[0].ends_with("-00") && traceparents[1].ends_with("-01"), "{traceparents:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reload_sends_traces_to_another_collector_and_the_old_one_gets_what_was_left() {
+    let (first, second) = (Receiver::start().await, Receiver::start().await);
+    let admin = "[admin]\naddress = '127.0.0.1:0'\n";
+    let with = |receiver: &Receiver| format!("{admin}{}", config(receiver, 1.0));
+    let served = Served::reloadable(&with(&first)).await;
+    served.get("/x").await;
+    served.reload(&with(&second)).await;
+    served.get("/y").await;
+    assert_eq!(first.spans(4).await.len(), 4);
+    assert_eq!(second.spans(4).await.len(), 4);
+    served.reload(&format!("{admin}[[routes]]\nbackend = 'hello'\n")).await;
+    served.get("/z").await;
+    let paths = |receiver: &Receiver| format!("{:?}", receiver.batches.lock().unwrap());
+    assert!(!paths(&first).contains("/y") && !paths(&second).contains("/x"));
+}

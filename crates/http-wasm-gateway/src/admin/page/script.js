@@ -195,6 +195,14 @@ function codes(counts) {
   return Object.entries(counts).map(([code, count]) => `${code === "none" ? "no answer" : code} ${number(count)}`).join(", ") || "–";
 }
 
+function addresses(all) {
+  return element("ul", { class: "addresses" }, ...all.map(({ url, health, retry_in_seconds, in_flight, failures }) =>
+    element("li", {}, element("span", {}, url),
+      element("span", { class: `pill ${health === "healthy" ? "good" : "bad"}` },
+        health === "out" ? `out for ${time(retry_in_seconds)}` : health),
+      element("span", { class: "quiet" }, `${number(in_flight)} in flight${failures ? `, ${number(failures)} failed` : ""}`))));
+}
+
 function tiles(status, seconds, rate) {
   const uptime = (new Date(status.now) - new Date(status.started)) / 1000;
   const memory = status.guests_memory;
@@ -218,7 +226,9 @@ function show(status) {
   if (stage.textContent !== status.stage) stage.textContent = status.stage;
   stage.className = `pill ${status.stage === "ready" ? "good" : "warn"}`;
   const digest = status.configuration ? `configuration ${status.configuration.sha256.slice(0, 12)}` : "no configuration yet";
-  document.getElementById("about").textContent = `Version ${status.version}, ${digest}`;
+  const waiting = status.configuration?.at_next_start ?? [];
+  const waits = waiting.length ? `; changes of ${waiting.join(", ")} wait for the next start` : "";
+  document.getElementById("about").textContent = `Version ${status.version}, ${digest}${waits}`;
   tiles(status, seconds, rate);
 
   for (const guest of status.guests) {
@@ -242,7 +252,7 @@ function show(status) {
 
   document.getElementById("upstreams-section").hidden = status.upstreams.length === 0;
   fill("upstreams", table([["Upstream"], ["Addresses"], ["Answers"], ["Failures"], ["p50", "number"], ["p99", "number"]],
-    status.upstreams.map((upstream) => [upstream.name, [upstream.addresses.join(", "), "wrap"], [codes(upstream.requests), "wrap"],
+    status.upstreams.map((upstream) => [upstream.name, [addresses(upstream.addresses), "wrap"], [codes(upstream.requests), "wrap"],
       [codes(upstream.failures), total(upstream.failures) ? "wrap bad-text" : "wrap"],
       [time(quantile(upstream.durations, 0.5)), "number"], [time(quantile(upstream.durations, 0.99)), "number"]])));
 

@@ -1,4 +1,4 @@
-//! Logs and traces.
+//! Logs and traces, and what the gateway as a whole keeps.
 
 use http::Uri;
 
@@ -17,10 +17,15 @@ pub(super) fn check(config: &Config, context: &mut Context) {
             context.fault(fault.help("a collector takes OTLP over HTTP at a URL like http://127.0.0.1:4318"));
         }
     }
-    if let Some(file) = config.access_log.as_ref().and_then(|log| log.file.as_ref())
-        && let Some(directory) = file.parent().filter(|directory| !directory.as_os_str().is_empty())
-        && !directory.is_dir()
-    {
-        context.at(file.span(), format!("there is no directory {}", directory.display()));
+    if let Some(file) = config.access_log.as_ref().and_then(|log| log.file.as_ref()) {
+        let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());
+        if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
+            context.at(file.span(), format!("there is no directory {}", directory.display()));
+        } else if file.is_dir() {
+            context.at(file.span(), format!("{} is a directory, and lines go to a file", file.display()));
+        }
+    }
+    if let Some(cache) = config.server.code_cache.as_ref().filter(|cache| cache.exists() && !cache.is_dir()) {
+        context.at(cache.span(), format!("{} is no directory", cache.display()));
     }
 }

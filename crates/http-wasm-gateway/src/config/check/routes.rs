@@ -12,7 +12,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
     let all_read = context.is_clean();
     for (index, route) in config.routes.iter().enumerate() {
         let earlier = &config.routes[..index];
-        route_name(route, earlier, context);
+        route_name(route, index, config, context);
         for guest in &route.guests {
             reference(guest, "guest", config.guests.keys(), context);
         }
@@ -39,13 +39,26 @@ pub(super) fn check(config: &Config, context: &mut Context) {
     }
 }
 
-fn route_name(route: &Route, earlier: &[Located<Route>], context: &mut Context) {
+/// What metrics have for requests that no route took.
+const NO_ROUTE: &str = "none";
+
+fn route_name(route: &Route, index: usize, config: &Config, context: &mut Context) {
     let Some(own) = &route.name else { return };
     name(own, own.span(), context);
-    let mut names = earlier.iter().filter_map(|route| route.name.as_ref());
-    if let Some(same) = names.find(|name| name.value == own.value) {
+    if own.value == NO_ROUTE {
+        let fault = Fault::new(own.span(), format!("a route can't be named {NO_ROUTE:?}"));
+        context.fault(fault.help("metrics call requests so that no route took"));
+    }
+    // Among those before it any, and behind it those whose name is made for them.
+    let mut others =
+        config.routes.iter().enumerate().filter(|(at, other)| *at < index || other.name.is_none());
+    if let Some((_, same)) = others.find(|(at, other)| other.name_at(*at) == own.value) {
+        let (place, label) = match &same.name {
+            Some(name) => (name.span(), "the other one"),
+            None => (same.span(), "the other one, which has no name of its own and is counted"),
+        };
         let fault = Fault::new(own.span(), format!("two routes are named {:?}", own.value));
-        context.fault(fault.related(same.span(), "the other one"));
+        context.fault(fault.related(place, label));
     }
 }
 

@@ -30,6 +30,9 @@ impl FromStr for Address {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text.contains("://") {
+            return Err("expected HOST:PORT, as in 127.0.0.1:8080, without what goes before it in a URL");
+        }
         let Some((host, port)) = text.rsplit_once(':') else {
             return Err("expected HOST:PORT, as in 127.0.0.1:8080");
         };
@@ -81,7 +84,16 @@ mod tests {
         for text in ["127.0.0.1:0", "localhost:8080", "[::1]:80", "0.0.0.0:65535"] {
             assert_eq!(text.parse::<Address>().as_ref().map(Address::as_str), Ok(text));
         }
-        for text in ["", "8080", ":8080", "localhost", "localhost:http", "::1:80", "127.0.0.1:65536"] {
+        for text in [
+            "",
+            "8080",
+            ":8080",
+            "localhost",
+            "localhost:http",
+            "::1:80",
+            "127.0.0.1:65536",
+            "http://127.0.0.1:80",
+        ] {
             assert!(text.parse::<Address>().is_err(), "{text:?}");
         }
     }

@@ -37,7 +37,7 @@ pub struct Listen {
 
 section! {
     Listen { address, tls, http, proxy_protocol, trusted_proxies, limits }
-    need ["address"]
+    need [("address", r#"address = "127.0.0.1:8080""#)]
 }
 
 /// A [`Listen`], which may be written as its address alone.
@@ -96,7 +96,10 @@ pub struct ListenTls {
     pub min_version: TlsVersion,
 }
 
-section! { ListenTls { certificates, min_version } need ["certificates"] }
+section! {
+    ListenTls { certificates, min_version }
+    need [("certificates", r#"certificates = [{ certificate = "cert.pem", key = "key.pem" }]"#)]
+}
 
 /// A certificate and its key.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
@@ -110,7 +113,10 @@ pub struct Certificate {
     pub key: Located<PathBuf>,
 }
 
-section! { Certificate { certificate, key } need ["certificate", "key"] }
+section! {
+    Certificate { certificate, key }
+    need [("certificate", r#"certificate = "cert.pem""#), ("key", r#"key = "key.pem""#)]
+}
 
 /// A version of TLS.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

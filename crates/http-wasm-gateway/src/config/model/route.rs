@@ -86,7 +86,7 @@ impl Default for Redirect {
     }
 }
 
-section! { Redirect { to, status, keep_path } need ["to"] }
+section! { Redirect { to, status, keep_path } need [("to", r#"to = "https://example.com""#)] }
 
 /// A fixed answer.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -145,4 +145,4 @@ impl Default for Concurrency {
     }
 }
 
-section! { Concurrency { max, queue, queue_timeout } need ["max"] }
+section! { Concurrency { max, queue, queue_timeout } need [("max", "max = 100")] }

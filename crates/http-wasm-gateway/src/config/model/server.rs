@@ -20,11 +20,11 @@ pub struct Server {
     /// Requests that may be on their way to a response head at once; further ones get 503 with `Retry-After`.
     pub max_requests: NonZeroU32,
     /// Memory that the instances of all guests may have together; past it, requests that need another one get 503 with
-    /// `Retry-After`. Absent, half of what the machine, or the process's control group, has.
+    /// `Retry-After`. Absent, half of what the machine, or the process's control group, has. Read at the start only.
     pub guest_memory_budget: Option<Size>,
     /// Directory in which compiled guests are kept from one start to the next. Who can write there can run code in the gateway.
-    /// Absent, each start compiles them.
-    pub code_cache: Option<PathBuf>,
+    /// Absent, each start compiles them. Read at the start only.
+    pub code_cache: Option<Located<PathBuf>>,
     /// Whether the configuration is read again when its file, or one that it names, has changed. On SIGHUP it is either way.
     pub watch_files: bool,
 }
@@ -60,7 +60,7 @@ impl Default for Admin {
 
 section! { Admin { address } }
 
-/// The log of the gateway and its guests, on stderr.
+/// The log of the gateway and its guests, on stderr. Read at the start only.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
@@ -155,4 +155,6 @@ impl Default for Telemetry {
     }
 }
 
-section! { Telemetry { otlp_endpoint, service_name, sample_ratio } need ["otlp_endpoint"] }
+const OTLP_ENDPOINT: (&str, &str) = ("otlp_endpoint", r#"otlp_endpoint = "http://127.0.0.1:4318""#);
+
+section! { Telemetry { otlp_endpoint, service_name, sample_ratio } need [OTLP_ENDPOINT] }

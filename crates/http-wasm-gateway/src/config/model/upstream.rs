@@ -74,7 +74,7 @@ section! {
     Upstream {
         addresses, balance, http, host, tls, connect_timeout, response_timeout, idle_timeout, max_idle, retries, health
     }
-    need ["addresses"]
+    need [("addresses", r#"addresses = ["http://127.0.0.1:3000"]"#)]
 }
 
 impl Value for UpstreamUrl {
@@ -162,7 +162,8 @@ impl Value for ForwardedHost {
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct UpstreamTls {
-    /// PEM file with the certificates of the authorities that are trusted. Absent, the web's.
+    /// PEM file with the certificates of the authorities that are trusted. Absent, the web's. A server's own certificate may be there too,
+    /// unless it is that of an authority.
     pub ca: Option<Located<PathBuf>>,
     /// The name that the upstream's certificate must have, and that it is asked for. Absent, the URL's host.
     pub server_name: Option<Located<String>>,

@@ -9,6 +9,7 @@ use serde::Serialize;
 use toml::de::DeValue;
 
 use super::{Context, Node, Value};
+use crate::config::fault::Fault;
 
 /// A value and where it stands in the file; built in code it stands nowhere.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -80,7 +81,14 @@ impl<T: Value> Value for Option<T> {
 impl<T: Value> Value for Vec<T> {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
         let DeValue::Array(elements) = node.get_ref() else {
-            context.expected("a list", node);
+            let fault = Fault::unexpected("a list", node);
+            context.fault(match node.get_ref() {
+                DeValue::String(text) => fault.help(format!("one element is a list too: [{text:?}]")),
+                DeValue::Table(_) => {
+                    fault.help("the header of one of several tables has double brackets: [[…]]")
+                }
+                _ => fault,
+            });
             return None;
         };
         Some(elements.iter().filter_map(|element| T::read(element, context)).collect())

@@ -55,16 +55,7 @@ impl Context {
 
     /// Says that something else stands there than was expected.
     pub(super) fn expected(&mut self, what: &str, node: &Node<'_>) {
-        let found = match node.get_ref() {
-            DeValue::String(text) => format!("the text {text:?}"),
-            DeValue::Integer(number) => format!("the number {number}"),
-            DeValue::Float(number) => format!("the number {number}"),
-            DeValue::Boolean(value) => value.to_string(),
-            DeValue::Datetime(_) => "a date or time".to_owned(),
-            DeValue::Array(_) => "a list".to_owned(),
-            DeValue::Table(_) => "a table".to_owned(),
-        };
-        self.fault(Fault::new(node.span(), format!("expected {what}, found {found}")));
+        self.fault(Fault::unexpected(what, node));
     }
 
     pub(super) fn at(&mut self, span: Range<usize>, message: impl Into<String>) {

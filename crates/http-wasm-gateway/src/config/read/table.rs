@@ -16,10 +16,15 @@ pub(in crate::config) struct Table<'a, 'i> {
 }
 
 impl<'a, 'i> Table<'a, 'i> {
-    /// The node as a table.
-    pub(in crate::config) fn of(node: &'a Node<'i>, context: &'a mut Context) -> Option<Self> {
+    /// The node as a table, which may have these keys.
+    pub(in crate::config) fn of(
+        node: &'a Node<'i>,
+        keys: &[&'static str],
+        context: &'a mut Context,
+    ) -> Option<Self> {
         let DeValue::Table(entries) = node.get_ref() else {
-            context.expected("a table", node);
+            let help = format!("its settings are: {}", keys.join(", "));
+            context.fault(Fault::unexpected("a table", node).help(help));
             return None;
         };
         Some(Self { entries, at: node.span(), known: Vec::new(), context })
@@ -34,14 +39,14 @@ impl<'a, 'i> Table<'a, 'i> {
         }
     }
 
-    /// Says so when one of these keys is absent.
-    pub(in crate::config) fn need(&mut self, keys: &[&'static str]) {
-        for key in keys {
+    /// Says so when one of these keys is absent; with each, how it may be written.
+    pub(in crate::config) fn need(&mut self, keys: &[(&'static str, &'static str)]) {
+        for (key, example) in keys {
             if self.has(key) {
                 continue;
             }
             let fault = Fault::new(self.at.clone(), format!("`{key}` is missing here"));
-            self.context.fault(fault);
+            self.context.fault(fault.help(format!("as in {example}")));
         }
     }
 
@@ -104,7 +109,7 @@ macro_rules! section {
                 context: &mut crate::config::read::Context,
             ) -> Option<Self> {
                 let mut section = Self::default();
-                let mut table = crate::config::read::Table::of(node, context)?;
+                let mut table = crate::config::read::Table::of(node, &[$(stringify!($field)),*], context)?;
                 let Self { $($field),* } = &mut section;
                 $(table.read(stringify!($field), $field);)*
                 $(table.need(&$needed);)?

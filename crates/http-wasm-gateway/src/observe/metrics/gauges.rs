@@ -1,4 +1,4 @@
-//! What is read of guests and their memory at the moment that somebody asks.
+//! What is read of guests, their memory and upstreams at the moment that somebody asks.
 
 use std::fmt;
 use std::sync::Arc;
@@ -7,11 +7,12 @@ use std::time::UNIX_EPOCH;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use super::PREFIX;
-use super::labels::{GuestState, OfGuest};
+use super::labels::{GuestState, OfGuest, UpstreamAddress};
 use crate::observe::active::{Active, Configured};
 
 /// Reads the gauges of the configuration in use.
@@ -66,7 +67,32 @@ fn of_configured(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) -
                 one(&state("busy"), stats.live.saturating_sub(stats.idle))
             })
         },
-    )
+    )?;
+    of_addresses(configured, encoder)
+}
+
+/// How many there are is for the configuration to say, as with guests.
+fn of_addresses(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let all: Vec<_> = configured
+        .addresses()
+        .map(|(upstream, status)| {
+            (UpstreamAddress { upstream: upstream.clone(), address: status.url.as_str().into() }, status)
+        })
+        .collect();
+    let help = "Whether an upstream's address is healthy: 1 or 0";
+    family(encoder, "upstream_address_up", help, None, |one| {
+        all.iter().try_for_each(|(labels, status)| one(labels, u64::from(status.is_up())))
+    })?;
+    let help = "Requests that an upstream's address has now, answers that are on their way included";
+    family(encoder, "upstream_address_requests_in_flight", help, None, |one| {
+        all.iter().try_for_each(|(labels, status)| one(labels, status.in_flight as u64))
+    })?;
+    let name = format!("{PREFIX}_upstream_address_failures");
+    let help = "Requests that an upstream's address failed or did not answer in time.";
+    let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+    all.iter().try_for_each(|(labels, status)| {
+        ConstCounter::new(status.failures).encode(metric.encode_family(labels)?)
+    })
 }
 
 /// A gauge without labels.

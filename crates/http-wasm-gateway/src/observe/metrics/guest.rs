@@ -7,8 +7,11 @@ use http_wasm_tower::{Call, DropReason, Error, Observer, Phase};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 
-use super::labels::{self, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfGuest};
-use super::{CallLatency, Latency, StartLatency};
+use super::Latency;
+use super::labels::{
+    self, CHECKOUTS, DROPS, FAILURES, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfGuest, PHASES,
+};
+use super::series::{CallLatency, Name, Names, Series, StartLatency};
 use crate::observe::recent::{Recent, Source};
 
 /// The metrics of all guests.
@@ -22,6 +25,26 @@ pub(super) struct Families {
     pub(super) dropped: Family<GuestDrop, Counter>,
 }
 
+impl Families {
+    pub(super) fn remove(&self, guest: &Arc<str>) {
+        for phase in PHASES {
+            let labels = GuestPhase { guest: guest.clone(), phase };
+            self.calls.remove(&labels);
+            self.replayed.remove(&labels);
+            for kind in FAILURES {
+                self.failures.remove(&GuestFailure { guest: guest.clone(), phase, kind });
+            }
+        }
+        for result in CHECKOUTS {
+            self.checkouts.remove(&GuestCheckout { guest: guest.clone(), result });
+        }
+        self.starts.remove(&OfGuest { guest: guest.clone() });
+        for reason in DROPS {
+            self.dropped.remove(&GuestDrop { guest: guest.clone(), reason });
+        }
+    }
+}
+
 /// The metrics of one guest. What each request touches is looked up once, here.
 #[derive(Debug)]
 pub(crate) struct GuestMetrics {
@@ -31,9 +54,10 @@ pub(crate) struct GuestMetrics {
     hits: Counter,
     misses: Counter,
     starts: Latency,
-    failures: Family<GuestFailure, Counter>,
-    dropped: Family<GuestDrop, Counter>,
+    series: Arc<Series>,
     recent: Arc<Recent>,
+    /// The guest's series stay for as long as it may still do something.
+    _name: Names,
 }
 
 #[derive(Debug)]
@@ -43,8 +67,11 @@ struct PerPhase {
 }
 
 impl GuestMetrics {
-    pub(super) fn new(guest: &str, families: &Families, recent: Arc<Recent>) -> Self {
+    pub(super) fn new(guest: &str, series: &Arc<Series>, recent: Arc<Recent>) -> Self {
         let guest: Arc<str> = guest.into();
+        // Before the first series is made, so that none is removed with those of a guest of the same name.
+        let name = Names::used(series, [Name::Guest(guest.clone())]);
+        let families = &series.guests;
         let phase = |phase| {
             let labels = GuestPhase { guest: guest.clone(), phase: labels::phase(Some(phase)) };
             PerPhase {
@@ -60,16 +87,20 @@ impl GuestMetrics {
             hits: checkout("hit"),
             misses: checkout("miss"),
             starts: families.starts.get_or_create_owned(&OfGuest { guest: guest.clone() }),
-            failures: families.failures.clone(),
-            dropped: families.dropped.clone(),
+            series: series.clone(),
             recent,
             guest,
+            _name: name,
         }
     }
 
     fn failed(&self, error: &Error) {
         let (phase, kind) = (labels::phase(error.phase()), labels::failure(error.kind()));
-        self.failures.get_or_create(&GuestFailure { guest: self.guest.clone(), phase, kind }).inc();
+        self.series
+            .guests
+            .failures
+            .get_or_create(&GuestFailure { guest: self.guest.clone(), phase, kind })
+            .inc();
         self.recent.add(Source::Guest, &self.guest, kind, error);
     }
 }
@@ -102,6 +133,6 @@ impl Observer for GuestMetrics {
 
     fn dropped(&self, reason: DropReason) {
         let reason = labels::dropped(reason);
-        self.dropped.get_or_create(&GuestDrop { guest: self.guest.clone(), reason }).inc();
+        self.series.guests.dropped.get_or_create(&GuestDrop { guest: self.guest.clone(), reason }).inc();
     }
 }

@@ -30,6 +30,9 @@ pub(super) const FAILURES: [&str; 10] = [
     "other",
 ];
 
+/// What the label `result` says of an instance that was taken for a request.
+pub(super) const CHECKOUTS: [&str; 2] = ["hit", "miss"];
+
 /// All that [`dropped`] can say.
 pub(super) const DROPS: [&str; 6] = ["failed", "cancelled", "unclean", "outgrown", "idle", "other"];
 
@@ -95,6 +98,12 @@ pub(super) struct UpstreamCode {
 pub(super) struct UpstreamFailed {
     pub(super) upstream: Arc<str>,
     pub(super) kind: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct UpstreamAddress {
+    pub(super) upstream: Arc<str>,
+    pub(super) address: Arc<str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -1,6 +1,6 @@
 //! Metrics in the OpenMetrics format, which Prometheus reads.
 //!
-//! Counters live as long as the process, whatever configurations come and go; gauges are read when somebody asks.
+//! Counters go on whatever configurations come and go, for as long as anything of that name is there; gauges are read when somebody asks.
 
 mod gauges;
 mod guest;
@@ -8,9 +8,11 @@ mod labels;
 mod latency;
 mod process;
 mod read;
+mod series;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Instant;
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
@@ -19,19 +21,19 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Metric, Registry, Unit};
 
-use self::guest::Families;
-use self::labels::{
-    Build, GuestPhase, OfGuest, OfRoute, OfUpstream, ReloadResult, RouteCode, UpstreamCode, UpstreamFailed,
-};
+use self::labels::{Build, ReloadResult};
+use self::series::{Name, Series};
+use super::RequestOutcome;
 use super::active::Active;
 use super::recent::Recent;
-use super::{AttemptNote, RequestOutcome};
+use crate::config::Config;
 
 pub(crate) use self::guest::GuestMetrics;
 pub(crate) use self::labels::failure as failure_kind;
 pub(crate) use self::latency::{Latency, LatencyCounts};
 pub(crate) use self::process::resident_memory;
 pub(crate) use self::read::{GuestCounts, RouteCounts, UpstreamCounts};
+pub(crate) use self::series::Names;
 
 /// The media type of [`Metrics::encode`].
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -41,120 +43,23 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// What all metrics of ours begin with.
 const PREFIX: &str = "http_wasm";
 
-type CallLatency = Family<GuestPhase, Latency, fn() -> Latency>;
-type StartLatency = Family<OfGuest, Latency, fn() -> Latency>;
-
 /// All that is counted.
 pub(crate) struct Metrics {
     registry: Registry,
     in_flight: Gauge,
-    requests: Family<RouteCode, Counter>,
-    durations: Family<RouteCode, Latency, fn() -> Latency>,
-    response_bytes: Family<OfRoute, Counter>,
-    incomplete: Family<OfRoute, Counter>,
-    guests: Families,
-    upstream_requests: Family<UpstreamCode, Counter>,
-    upstream_failures: Family<UpstreamFailed, Counter>,
-    upstream_durations: Family<OfUpstream, Latency, fn() -> Latency>,
+    series: Arc<Series>,
     reloads: Family<ReloadResult, Counter>,
 }
 
 impl Metrics {
     pub(super) fn new(active: Arc<Active>) -> Self {
-        let calls: fn() -> Latency = Latency::of_calls;
-        let requests: fn() -> Latency = Latency::of_requests;
         let mut registry = Registry::default();
         registry.register_collector(Box::new(process::Process));
         let to = registry.sub_registry_with_prefix(PREFIX);
         to.register("build", "The version of the gateway", Info::new(Build { version: VERSION }));
         let metrics = Self {
             in_flight: register(to, "requests_in_flight", "Requests that are not over", Gauge::default()),
-            requests: register(
-                to,
-                "requests",
-                "Requests that are over, by route and class of status",
-                Family::default(),
-            ),
-            durations: register_with_unit(
-                to,
-                "request_duration",
-                "Time from a request's head to the end of its response",
-                Unit::Seconds,
-                Family::new_with_constructor(requests),
-            ),
-            response_bytes: register_with_unit(
-                to,
-                "response",
-                "Bytes of response bodies that were handed to clients' connections",
-                Unit::Bytes,
-                Family::default(),
-            ),
-            incomplete: register(
-                to,
-                "responses_incomplete",
-                "Responses whose body did not end as it should: the client went away, or the body broke off",
-                Family::default(),
-            ),
-            guests: Families {
-                calls: register_with_unit(
-                    to,
-                    "guest_call_duration",
-                    "Time of a call of a guest, with what it waited for; phase is request or response",
-                    Unit::Seconds,
-                    Family::new_with_constructor(calls),
-                ),
-                replayed: register_with_unit(
-                    to,
-                    "guest_replayed",
-                    "Bytes of bodies that a guest read and that go on after it",
-                    Unit::Bytes,
-                    Family::default(),
-                ),
-                failures: register(
-                    to,
-                    "guest_failures",
-                    "Calls and starts of a guest that failed, by kind",
-                    Family::default(),
-                ),
-                checkouts: register(
-                    to,
-                    "guest_checkouts",
-                    "Instances taken for requests: hit when one was idle in the pool, miss when one had to be made",
-                    Family::default(),
-                ),
-                starts: register_with_unit(
-                    to,
-                    "guest_instance_start",
-                    "Time to make an instance, start-up included",
-                    Unit::Seconds,
-                    Family::new_with_constructor(calls),
-                ),
-                dropped: register(
-                    to,
-                    "guest_instances_dropped",
-                    "Instances that were dropped, by reason",
-                    Family::default(),
-                ),
-            },
-            upstream_requests: register(
-                to,
-                "upstream_requests",
-                "Requests sent to an upstream that it answered, by class of status",
-                Family::default(),
-            ),
-            upstream_failures: register(
-                to,
-                "upstream_failures",
-                "Requests sent to an upstream that got no answer, by kind",
-                Family::default(),
-            ),
-            upstream_durations: register_with_unit(
-                to,
-                "upstream_duration",
-                "Time from sending a request to the head of the upstream's answer",
-                Unit::Seconds,
-                Family::new_with_constructor(requests),
-            ),
+            series: Arc::new(Series::register(to)),
             reloads: register(
                 to,
                 "config_reloads",
@@ -173,6 +78,7 @@ impl Metrics {
 
     /// All metrics in the format of [`CONTENT_TYPE`].
     pub(crate) fn encode(&self) -> String {
+        self.series.forget(Instant::now());
         let mut text = String::new();
         // Writing to a string fails only if a metric does, and none of these can.
         let _ = text::encode(&mut text, &self.registry);
@@ -180,7 +86,22 @@ impl Metrics {
     }
 
     pub(super) fn guest(&self, name: &str, recent: Arc<Recent>) -> Arc<GuestMetrics> {
-        Arc::new(GuestMetrics::new(name, &self.guests, recent))
+        Arc::new(GuestMetrics::new(name, &self.series, recent))
+    }
+
+    /// The series of this configuration's routes and upstreams stay for as long as this is kept.
+    pub(super) fn names(&self, config: &Config) -> Names {
+        let routes = config.routes.iter().enumerate();
+        let routes = routes.map(|(index, route)| Name::Route(route.name_at(index).into()));
+        let upstreams = config.upstreams.keys().map(|name| Name::Upstream(name.as_str().into()));
+        Names::used(&self.series, routes.chain(upstreams))
+    }
+
+    /// What is told when nothing has happened for as long as series are kept.
+    #[cfg(test)]
+    pub(crate) fn encode_later(&self) -> String {
+        self.series.forget(Instant::now() + series::KEPT);
+        self.encode()
     }
 
     pub(super) fn reloaded(&self, ok: bool) {
@@ -198,34 +119,7 @@ impl Metrics {
 
     pub(super) fn finished(&self, outcome: &RequestOutcome) {
         self.in_flight.dec();
-        let route = labels::route(outcome.route.as_ref());
-        let labels = RouteCode { route: route.clone(), code: labels::code(outcome.status) };
-        self.requests.get_or_create(&labels).inc();
-        self.durations.get_or_create(&labels).observe(outcome.duration);
-        let labels = OfRoute { route };
-        self.response_bytes.get_or_create(&labels).inc_by(outcome.response_bytes);
-        if !outcome.complete {
-            self.incomplete.get_or_create(&labels).inc();
-        }
-        for attempt in &outcome.attempts {
-            self.tried(attempt);
-        }
-    }
-
-    fn tried(&self, attempt: &AttemptNote) {
-        let upstream = attempt.upstream.clone();
-        match &attempt.result {
-            Ok(status) => {
-                let labels = UpstreamCode { upstream: upstream.clone(), code: labels::code(Some(*status)) };
-                self.upstream_requests.get_or_create(&labels).inc();
-                self.upstream_durations.get_or_create(&OfUpstream { upstream }).observe(attempt.took);
-            }
-            Err((failure, _)) => {
-                self.upstream_failures
-                    .get_or_create(&UpstreamFailed { upstream, kind: failure.name() })
-                    .inc();
-            }
-        }
+        self.series.finished(outcome);
     }
 }
 

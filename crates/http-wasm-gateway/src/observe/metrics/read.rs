@@ -9,8 +9,8 @@ use prometheus_client::metrics::family::Family;
 use serde::Serialize;
 
 use super::labels::{
-    CODES, DROPS, FAILURES, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfUpstream, PHASES,
-    RouteCode, UpstreamCode, UpstreamFailed,
+    CHECKOUTS, CODES, DROPS, FAILURES, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfUpstream,
+    PHASES, RouteCode, UpstreamCode, UpstreamFailed,
 };
 use super::{LatencyCounts, Metrics};
 use crate::observe::UpstreamFailure;
@@ -56,7 +56,7 @@ impl Metrics {
     }
 
     pub(crate) fn of_guest(&self, guest: &Arc<str>) -> GuestCounts {
-        let families = &self.guests;
+        let families = &self.series.guests;
         let calls = PHASES.into_iter().filter_map(|phase| {
             let latency = families.calls.get(&GuestPhase { guest: guest.clone(), phase })?.read();
             Some((phase, latency))
@@ -66,7 +66,7 @@ impl Metrics {
                 |phase| count(&families.failures, &GuestFailure { guest: guest.clone(), phase, kind });
             (kind, PHASES.into_iter().map(of_phase).sum())
         });
-        let checkouts = ["hit", "miss"].into_iter().map(|result| {
+        let checkouts = CHECKOUTS.into_iter().map(|result| {
             (result, count(&families.checkouts, &GuestCheckout { guest: guest.clone(), result }))
         });
         let dropped = DROPS
@@ -84,9 +84,10 @@ impl Metrics {
     pub(crate) fn of_route(&self, route: &str) -> RouteCounts {
         let route: Arc<str> = route.into();
         let labels = |code| RouteCode { route: route.clone(), code };
-        let durations = CODES.into_iter().filter_map(|code| Some(self.durations.get(&labels(code))?.read()));
+        let durations =
+            CODES.into_iter().filter_map(|code| Some(self.series.durations.get(&labels(code))?.read()));
         RouteCounts {
-            requests: some(CODES.into_iter().map(|code| (code, count(&self.requests, &labels(code))))),
+            requests: some(CODES.into_iter().map(|code| (code, count(&self.series.requests, &labels(code))))),
             durations: durations.reduce(LatencyCounts::and),
         }
     }
@@ -94,15 +95,19 @@ impl Metrics {
     pub(crate) fn of_upstream(&self, upstream: &str) -> UpstreamCounts {
         let upstream: Arc<str> = upstream.into();
         let requests = CODES.into_iter().map(|code| {
-            (code, count(&self.upstream_requests, &UpstreamCode { upstream: upstream.clone(), code }))
+            (code, count(&self.series.upstream_requests, &UpstreamCode { upstream: upstream.clone(), code }))
         });
         let failures = UpstreamFailure::ALL.into_iter().map(UpstreamFailure::name).map(|kind| {
-            (kind, count(&self.upstream_failures, &UpstreamFailed { upstream: upstream.clone(), kind }))
+            (
+                kind,
+                count(&self.series.upstream_failures, &UpstreamFailed { upstream: upstream.clone(), kind }),
+            )
         });
         UpstreamCounts {
             requests: some(requests),
             failures: some(failures),
             durations: self
+                .series
                 .upstream_durations
                 .get(&OfUpstream { upstream: upstream.clone() })
                 .map(|latency| latency.read()),

@@ -80,6 +80,16 @@ impl Traces {
     }
 }
 
+impl Drop for Traces {
+    /// What is left is sent by a thread of its own, for that may take as long as the collector likes.
+    fn drop(&mut self) {
+        let processor = self.processor.clone();
+        let sending = std::thread::Builder::new().name("last-traces".to_owned());
+        // Failures are reported where it is tried; without a thread there is nothing left to try.
+        let _ = sending.spawn(move || processor.shutdown());
+    }
+}
+
 impl Observe for Traces {
     fn finished(&self, outcome: &RequestOutcome) {
         if let Some(trace) = outcome.trace.as_ref().filter(|trace| trace.is_sampled()) {

@@ -59,6 +59,6 @@ section! {
         path, sha256, config, config_file, args, env, mounts, limits, pool, on_failure, snapshot,
         trust_precompiled, optional
     }
-    need ["path"]
+    need [("path", r#"path = "guest.wasm""#)]
     at_most_one_of ["config", "config_file"]
 }

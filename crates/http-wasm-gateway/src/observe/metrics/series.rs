@@ -1,0 +1,258 @@
+//! The series with labels. They live as long as the names in them are used, and a while longer: what was counted last must be read, too.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::guest::Families;
+use super::labels::{
+    self, CODES, GuestPhase, OfGuest, OfRoute, OfUpstream, RouteCode, UpstreamCode, UpstreamFailed,
+};
+use super::{Latency, register, register_with_unit};
+use crate::observe::{AttemptNote, RequestOutcome, UpstreamFailure};
+
+pub(super) type CallLatency = Family<GuestPhase, Latency, fn() -> Latency>;
+pub(super) type StartLatency = Family<OfGuest, Latency, fn() -> Latency>;
+
+/// How long series stay when nobody uses their name any more. Prometheus itself takes a value for the current one for as long.
+pub(super) const KEPT: Duration = Duration::from_secs(5 * 60);
+
+/// All series that name guests, routes or upstreams.
+#[derive(Debug)]
+pub(super) struct Series {
+    pub(super) requests: Family<RouteCode, Counter>,
+    pub(super) durations: Family<RouteCode, Latency, fn() -> Latency>,
+    pub(super) response_bytes: Family<OfRoute, Counter>,
+    pub(super) incomplete: Family<OfRoute, Counter>,
+    pub(super) guests: Families,
+    pub(super) upstream_requests: Family<UpstreamCode, Counter>,
+    pub(super) upstream_failures: Family<UpstreamFailed, Counter>,
+    pub(super) upstream_durations: Family<OfUpstream, Latency, fn() -> Latency>,
+    uses: Mutex<HashMap<Name, Uses>>,
+}
+
+/// Who uses a name.
+#[derive(Debug, Default)]
+struct Uses {
+    users: usize,
+    /// Since when there are none.
+    unused: Option<Instant>,
+}
+
+/// What a series can be about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) enum Name {
+    Guest(Arc<str>),
+    Route(Arc<str>),
+    Upstream(Arc<str>),
+}
+
+/// Names that somebody uses, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Names {
+    series: Arc<Series>,
+    names: Vec<Name>,
+}
+
+impl Names {
+    pub(super) fn used(series: &Arc<Series>, names: impl IntoIterator<Item = Name>) -> Self {
+        // Whoever is never asked for its metrics forgets all the same.
+        series.forget(Instant::now());
+        let names: Vec<_> = names.into_iter().collect();
+        let mut uses = series.uses();
+        for name in &names {
+            let uses = uses.entry(name.clone()).or_default();
+            (uses.users, uses.unused) = (uses.users + 1, None);
+        }
+        drop(uses);
+        Self { series: series.clone(), names }
+    }
+}
+
+impl Drop for Names {
+    fn drop(&mut self) {
+        let mut all = self.series.uses();
+        for name in &self.names {
+            if let Some(uses) = all.get_mut(name) {
+                uses.users -= 1;
+                uses.unused = (uses.users == 0).then(Instant::now);
+            }
+        }
+    }
+}
+
+impl Series {
+    pub(super) fn register(to: &mut Registry) -> Self {
+        let calls: fn() -> Latency = Latency::of_calls;
+        let requests: fn() -> Latency = Latency::of_requests;
+        Self {
+            requests: register(
+                to,
+                "requests",
+                "Requests that are over, by route and class of status",
+                Family::default(),
+            ),
+            durations: register_with_unit(
+                to,
+                "request_duration",
+                "Time from a request's head to the end of its response",
+                Unit::Seconds,
+                Family::new_with_constructor(requests),
+            ),
+            response_bytes: register_with_unit(
+                to,
+                "response",
+                "Bytes of response bodies that were handed to clients' connections",
+                Unit::Bytes,
+                Family::default(),
+            ),
+            incomplete: register(
+                to,
+                "responses_incomplete",
+                "Responses whose body did not end as it should: the client went away, or the body broke off",
+                Family::default(),
+            ),
+            guests: Families {
+                calls: register_with_unit(
+                    to,
+                    "guest_call_duration",
+                    "Time of a call of a guest, with what it waited for; phase is request or response",
+                    Unit::Seconds,
+                    Family::new_with_constructor(calls),
+                ),
+                replayed: register_with_unit(
+                    to,
+                    "guest_replayed",
+                    "Bytes of bodies that a guest read and that go on after it",
+                    Unit::Bytes,
+                    Family::default(),
+                ),
+                failures: register(
+                    to,
+                    "guest_failures",
+                    "Calls and starts of a guest that failed, by kind",
+                    Family::default(),
+                ),
+                checkouts: register(
+                    to,
+                    "guest_checkouts",
+                    "Instances taken for requests: hit when one was idle in the pool, miss when one had to be made",
+                    Family::default(),
+                ),
+                starts: register_with_unit(
+                    to,
+                    "guest_instance_start",
+                    "Time to make an instance, start-up included",
+                    Unit::Seconds,
+                    Family::new_with_constructor(calls),
+                ),
+                dropped: register(
+                    to,
+                    "guest_instances_dropped",
+                    "Instances that were dropped, by reason",
+                    Family::default(),
+                ),
+            },
+            upstream_requests: register(
+                to,
+                "upstream_requests",
+                "Requests sent to an upstream that it answered, by class of status",
+                Family::default(),
+            ),
+            upstream_failures: register(
+                to,
+                "upstream_failures",
+                "Requests sent to an upstream that got no answer, by kind",
+                Family::default(),
+            ),
+            upstream_durations: register_with_unit(
+                to,
+                "upstream_duration",
+                "Time from sending a request to the head of the upstream's answer",
+                Unit::Seconds,
+                Family::new_with_constructor(requests),
+            ),
+            uses: Mutex::default(),
+        }
+    }
+
+    pub(super) fn finished(&self, outcome: &RequestOutcome) {
+        let route = labels::route(outcome.route.as_ref());
+        let labels = RouteCode { route: route.clone(), code: labels::code(outcome.status) };
+        self.requests.get_or_create(&labels).inc();
+        self.durations.get_or_create(&labels).observe(outcome.duration);
+        let labels = OfRoute { route };
+        self.response_bytes.get_or_create(&labels).inc_by(outcome.response_bytes);
+        if !outcome.complete {
+            self.incomplete.get_or_create(&labels).inc();
+        }
+        for attempt in &outcome.attempts {
+            self.tried(attempt);
+        }
+    }
+
+    fn tried(&self, attempt: &AttemptNote) {
+        let upstream = attempt.upstream.clone();
+        match &attempt.result {
+            Ok(status) => {
+                let labels = UpstreamCode { upstream: upstream.clone(), code: labels::code(Some(*status)) };
+                self.upstream_requests.get_or_create(&labels).inc();
+                self.upstream_durations.get_or_create(&OfUpstream { upstream }).observe(attempt.took);
+            }
+            Err((failure, _)) => {
+                self.upstream_failures
+                    .get_or_create(&UpstreamFailed { upstream, kind: failure.name() })
+                    .inc();
+            }
+        }
+    }
+
+    /// Ends the series whose names nobody has used for a while.
+    pub(super) fn forget(&self, now: Instant) {
+        // Locked until the series are gone: who begins to use a name meanwhile must not lose new ones.
+        self.uses().retain(|name, uses| {
+            let stays = uses.unused.is_none_or(|since| now.saturating_duration_since(since) < KEPT);
+            if !stays {
+                self.remove(name);
+            }
+            stays
+        });
+    }
+
+    fn remove(&self, name: &Name) {
+        match name {
+            Name::Guest(guest) => self.guests.remove(guest),
+            Name::Route(route) => self.remove_route(route),
+            Name::Upstream(upstream) => self.remove_upstream(upstream),
+        }
+    }
+
+    fn remove_route(&self, route: &Arc<str>) {
+        for code in CODES {
+            let labels = RouteCode { route: route.clone(), code };
+            self.requests.remove(&labels);
+            self.durations.remove(&labels);
+        }
+        let labels = OfRoute { route: route.clone() };
+        self.response_bytes.remove(&labels);
+        self.incomplete.remove(&labels);
+    }
+
+    fn remove_upstream(&self, upstream: &Arc<str>) {
+        for code in CODES {
+            self.upstream_requests.remove(&UpstreamCode { upstream: upstream.clone(), code });
+        }
+        for kind in UpstreamFailure::ALL.map(UpstreamFailure::name) {
+            self.upstream_failures.remove(&UpstreamFailed { upstream: upstream.clone(), kind });
+        }
+        self.upstream_durations.remove(&OfUpstream { upstream: upstream.clone() });
+    }
+
+    fn uses(&self) -> MutexGuard<'_, HashMap<Name, Uses>> {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
