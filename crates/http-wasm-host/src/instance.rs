@@ -403,14 +403,19 @@ impl<H: Host> Instance<H> {
     /// The host between the phases.
     #[inline]
     pub(crate) fn host_mut(&mut self) -> Option<&mut H> {
-        self.store.data_mut().exchange.as_mut().map(|exchange| &mut exchange.host)
+        self.store.data_mut().exchange.as_mut().map(|exchange| &mut *exchange.host)
     }
 
     /// Ends the exchange; the instance is as before it.
     #[inline]
     pub(crate) fn end(&mut self) -> Result<H, Error> {
         let State { exchange, guest, .. } = self.store.data_mut();
-        exchange.take().map(|exchange| exchange.host).ok_or_else(|| no_exchange(guest))
+        let host = match exchange {
+            Some(exchange) => exchange.host.take(),
+            None => return Err(no_exchange(guest)),
+        };
+        *exchange = None;
+        Ok(host)
     }
 
     /// Undoes what the guest did to `message` before it failed with `error`: the host with that message as it came.

@@ -50,7 +50,7 @@ where
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let HttpWasmLayer { guest, failure, find_addr } = &self.layer;
         let source_addr = find_addr(request.extensions());
-        let host = HttpHost::new(request.map(Body::new), source_addr);
+        let host = HttpHost::new(request, source_addr);
         match guest.handle_request(host).done() {
             Ok(requested) => ResponseFuture::requested(requested, &mut self.inner, failure.clone()),
             Err(waiting) => {

@@ -283,7 +283,7 @@ impl<H: Host> Exchange<H> {
         match (self.phase, kind) {
             (Phase::Request, BodyKind::Request) => {
                 let keep = self.keep(kind);
-                self.request.touch().read(&mut self.host, kind, keep, &self.budget, buf, cx)
+                self.request.touch().read(&mut *self.host, kind, keep, &self.budget, buf, cx)
             }
             (Phase::Request, BodyKind::Response) => Poll::Ready(Ok(self.response.touch().read_own(buf))),
             (Phase::Response, BodyKind::Request) if self.features.contains(Features::BUFFER_REQUEST) => {
@@ -302,7 +302,7 @@ impl<H: Host> Exchange<H> {
                     return Poll::Ready(Ok(AT_END));
                 }
                 let keep = self.keep(kind);
-                self.response.touch().read(&mut self.host, kind, keep, &self.budget, buf, cx)
+                self.response.touch().read(&mut *self.host, kind, keep, &self.budget, buf, cx)
             }
         }
     }
@@ -373,7 +373,7 @@ impl<H: Host> Exchange<H> {
             return Poll::Ready(Ok(()));
         }
         let touched = side.touch();
-        while ready!(touched.receive(&mut self.host, message, cx))? {
+        while ready!(touched.receive(&mut *self.host, message, cx))? {
             touched.make_room(Keep::Replay, &self.budget, message, touched.unread.len())?;
         }
         Poll::Ready(Ok(()))

@@ -28,11 +28,11 @@ fn frame_request<H: Host>(exchange: &mut Exchange<H>) {
     if exchange.request.has_trailers() {
         announce_trailers(exchange, REQUEST);
     } else if changed {
-        let len = length(&exchange.host, REQUEST, &body);
+        let len = length(&*exchange.host, REQUEST, &body);
         // A method like GET says nothing about an empty body.
         let silent =
-            len == Some(0) && !is_framed(&exchange.host, REQUEST) && !expects_body(exchange.host.method());
-        set_length(&mut exchange.host, REQUEST, len.filter(|_| !silent));
+            len == Some(0) && !is_framed(&*exchange.host, REQUEST) && !expects_body(exchange.host.method());
+        set_length(&mut *exchange.host, REQUEST, len.filter(|_| !silent));
     }
     exchange.host.set_body(REQUEST, body);
 }
@@ -64,14 +64,14 @@ fn frame_response<H: Host>(exchange: &mut Exchange<H>, status: u16) {
             if exchange.response.has_trailers() {
                 announce_trailers(exchange, RESPONSE);
             } else if changed {
-                let len = length(&exchange.host, RESPONSE, &body);
-                set_length(&mut exchange.host, RESPONSE, len);
+                let len = length(&*exchange.host, RESPONSE, &body);
+                set_length(&mut *exchange.host, RESPONSE, len);
             }
             exchange.host.set_body(RESPONSE, body);
         }
         None if changed => {
             let len = exchange.host.body_remaining(RESPONSE);
-            set_length(&mut exchange.host, RESPONSE, len);
+            set_length(&mut *exchange.host, RESPONSE, len);
         }
         None => {}
     }
@@ -83,11 +83,11 @@ fn finish_bodyless<H: Host>(exchange: &mut Exchange<H>, status: u16) {
     let changed = exchange.response.is_changed();
     let written = exchange.response.take_outgoing();
     if status == 204 {
-        set_length(&mut exchange.host, RESPONSE, None);
+        set_length(&mut *exchange.host, RESPONSE, None);
     } else if !exchange.answered && !is_bodyless(status) {
         // The guest answers HEAD by itself: as long as its answer to GET would be.
         let len = written.as_ref().map_or(0, |body| body.first.len() as u64);
-        set_length(&mut exchange.host, RESPONSE, Some(len));
+        set_length(&mut *exchange.host, RESPONSE, Some(len));
     }
     if changed || is_bodyless(status) {
         exchange.host.set_body(RESPONSE, Outgoing::default());
@@ -103,7 +103,7 @@ fn prepare_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind) {
 
 /// Trailers need a body of unknown length, and in HTTP/1.1 an announcement.
 fn announce_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind) {
-    set_length(&mut exchange.host, message, None);
+    set_length(&mut *exchange.host, message, None);
     if !exchange.side_mut(message).edits_trailers() {
         return;
     }

@@ -14,6 +14,8 @@ mod headers;
 mod original;
 mod trailers;
 
+use std::ops::{Deref, DerefMut};
+
 pub(crate) use self::budget::Budget;
 pub use self::chunks::Chunks;
 pub use self::trailers::Trailers;
@@ -31,7 +33,7 @@ use crate::instance::Waits;
 
 /// One request/response pair, pinned to one instance.
 pub(crate) struct Exchange<H: Host> {
-    pub(crate) host: H,
+    pub(crate) host: Held<H>,
     phase: Phase,
     features: Features,
     budget: Budget,
@@ -52,6 +54,35 @@ pub(crate) struct Exchange<H: Host> {
     pub(crate) mutation: Option<crate::mutation::Mutation>,
 }
 
+/// What an exchange holds until it ends. It can be taken out without moving all the rest.
+pub(crate) struct Held<H>(Option<H>);
+
+impl<H> Held<H> {
+    const TAKEN: &str = "the host is there until the exchange ends";
+
+    /// The host, as the last thing that happens to the exchange.
+    #[inline]
+    pub(crate) fn take(&mut self) -> H {
+        self.0.take().expect(Self::TAKEN)
+    }
+}
+
+impl<H> Deref for Held<H> {
+    type Target = H;
+
+    #[inline]
+    fn deref(&self) -> &H {
+        self.0.as_ref().expect(Self::TAKEN)
+    }
+}
+
+impl<H> DerefMut for Held<H> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut H {
+        self.0.as_mut().expect(Self::TAKEN)
+    }
+}
+
 /// The response as the guest has set it before the next handler was called.
 #[derive(Default)]
 struct Early {
@@ -69,7 +100,7 @@ impl<H: Host> Exchange<H> {
             OnFailure::Open => Some(Box::new(Originals::new(&host))),
         };
         Self {
-            host,
+            host: Held(Some(host)),
             phase: Phase::Request,
             features,
             budget,

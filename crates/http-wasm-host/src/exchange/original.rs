@@ -48,6 +48,6 @@ impl<H: Host> Exchange<H> {
         if let Some(response) = response {
             self.host.restore_head(response);
         }
-        Some(self.host)
+        Some(self.host.take())
     }
 }

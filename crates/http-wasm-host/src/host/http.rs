@@ -4,10 +4,11 @@ use std::cell::Cell;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use http::header::HOST;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
-use http_body::Body as _;
+use http_body::Body as HttpBody;
 
 use super::body::{append, insert};
 use super::{Body, Frame, Host, Outgoing, Refused};
@@ -43,12 +44,18 @@ thread_local! {
 impl HttpHost {
     /// Starts with a request, from the client at `source_addr` if known.
     #[inline]
-    pub fn new(request: Request<Body>, source_addr: Option<SocketAddr>) -> Self {
+    pub fn new<B>(request: Request<B>, source_addr: Option<SocketAddr>) -> Self
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
         // Filled where it stays: all of it is rather large to be moved.
         let mut parts = SPARE.take().unwrap_or_default();
         parts.version = request.version();
         parts.source_addr = source_addr;
-        add_missing_path(parts.request.insert(request).uri_mut());
+        let (head, body) = request.into_parts();
+        let request = parts.request.insert(Request::from_parts(head, Body::new(body)));
+        add_missing_path(request.uri_mut());
         Self(parts)
     }
 

@@ -449,7 +449,7 @@ fn replace_fields<H: Host>(linker: &mut Linker<State<H>>, mutation: Mutation) ->
             replace!(linker, $name, |memory, state, kind: u32, name: u32, name_len: u32, value: u32, value_len: u32| -> () {
                 let (text, bytes) = (memory::read(memory, "name", name, name_len)?, memory::read(memory, "value", value, value_len)?);
                 let with: fn(&mut H, u32, &[u8], &[u8]) -> bool = $with;
-                match with(&mut state.exchange()?.host, kind, text, bytes) {
+                match with(&mut *state.exchange()?.host, kind, text, bytes) {
                     true => Ok(()),
                     false => fields::$name(memory, state, kind, name, name_len, value, value_len),
                 }
