@@ -63,8 +63,9 @@ impl Sources {
                 _ => {}
             }
         }
-        let addr = HeaderValue::try_from(client.addr.ip().to_canonical().to_string());
-        if let (true, Ok(addr)) = (headers.contains_key(X_FORWARDED_FOR), addr) {
+        if headers.contains_key(X_FORWARDED_FOR)
+            && let Ok(addr) = HeaderValue::try_from(client.addr.ip().to_canonical().to_string())
+        {
             headers.insert(X_FORWARDED_FOR, addr);
         }
         if headers.contains_key(X_FORWARDED_PROTO) {

@@ -47,7 +47,8 @@ impl Special {
 
 impl<H: Host> Exchange<H> {
     /// Visits each name once, lower case, in the order received.
-    pub(crate) fn header_names(&self, kind: HeaderKind, visit: impl FnMut(&[u8])) {
+    #[inline]
+    pub(crate) fn header_names<'a>(&'a self, kind: HeaderKind, visit: impl FnMut(&'a [u8])) {
         match self.own_fields(kind) {
             Some(fields) => fields.names().for_each(visit),
             None => self.host.header_names(kind.message(), visit),
@@ -55,7 +56,8 @@ impl<H: Host> Exchange<H> {
     }
 
     /// Visits the values under `name`.
-    pub(crate) fn header_values(&self, kind: HeaderKind, name: &[u8], visit: impl FnMut(&[u8])) {
+    #[inline]
+    pub(crate) fn header_values<'a>(&'a self, kind: HeaderKind, name: &[u8], visit: impl FnMut(&'a [u8])) {
         match self.own_fields(kind) {
             Some(fields) => fields.values(name).for_each(visit),
             None => self.host.header_values(kind.message(), name, visit),

@@ -276,7 +276,7 @@ impl Host for HttpHost {
     }
 
     #[inline]
-    fn header_names(&self, message: BodyKind, mut visit: impl FnMut(&[u8])) {
+    fn header_names<'a>(&'a self, message: BodyKind, mut visit: impl FnMut(&'a [u8])) {
         if message == BodyKind::Request && self.implied_host().is_some() {
             visit(b"host");
         }
@@ -285,7 +285,7 @@ impl Host for HttpHost {
     }
 
     #[inline]
-    fn header_values(&self, message: BodyKind, name: &[u8], mut visit: impl FnMut(&[u8])) {
+    fn header_values<'a>(&'a self, message: BodyKind, name: &[u8], mut visit: impl FnMut(&'a [u8])) {
         let Ok(name) = std::str::from_utf8(name) else { return };
         if message == BodyKind::Request
             && name.eq_ignore_ascii_case("host")

@@ -259,11 +259,11 @@ impl Host for InMemoryHost {
         self.informational.push(status);
     }
 
-    fn header_names(&self, message: BodyKind, visit: impl FnMut(&[u8])) {
+    fn header_names<'a>(&'a self, message: BodyKind, visit: impl FnMut(&'a [u8])) {
         self.message(message).headers.names().for_each(visit);
     }
 
-    fn header_values(&self, message: BodyKind, name: &[u8], visit: impl FnMut(&[u8])) {
+    fn header_values<'a>(&'a self, message: BodyKind, name: &[u8], visit: impl FnMut(&'a [u8])) {
         self.message(message).headers.values(name).for_each(visit);
     }
 

@@ -70,10 +70,10 @@ pub trait Host: Send + 'static {
 
     /// Visits each header name once, lower case, in the order received. `host` is among a request's, whatever
     /// the protocol version.
-    fn header_names(&self, message: BodyKind, visit: impl FnMut(&[u8]));
+    fn header_names<'a>(&'a self, message: BodyKind, visit: impl FnMut(&'a [u8]));
 
     /// Visits the values under `name`, compared without case as in all methods, in the order received.
-    fn header_values(&self, message: BodyKind, name: &[u8], visit: impl FnMut(&[u8]));
+    fn header_values<'a>(&'a self, message: BodyKind, name: &[u8], visit: impl FnMut(&'a [u8]));
 
     /// Sets `name` to the one `value`.
     ///

@@ -112,7 +112,6 @@ fn forgive<H: Host>(linker: &mut Linker<State<H>>, forgiven: Forgiven) -> wasmti
         head::get_source_addr(buf, buf_limit) -> u32, 0;
         head::set_method(method, method_len) -> (), ();
         head::set_uri(uri, uri_len) -> (), ();
-        head::set_status_code(status) -> (), ();
         fields::get_header_names(kind, buf, buf_limit) -> u64, Poll::Ready(0);
         fields::get_header_values(kind, name, name_len, buf, buf_limit) -> u64, Poll::Ready(0);
         fields::set_header_value(kind, name, name_len, value, value_len) -> (), ();
@@ -121,6 +120,12 @@ fn forgive<H: Host>(linker: &mut Linker<State<H>>, forgiven: Forgiven) -> wasmti
         body::read_body(kind, buf, buf_limit) -> u64, Poll::Ready(AT_END);
         body::write_body(kind, body, body_len) -> (), ();
     }
+    replace!(linker, set_status_code, |_memory, state, status: u32| -> () {
+        match head::set_status_code(state, status) {
+            Err(reason) if forgiven(&reason) => Ok(()),
+            result => result,
+        }
+    });
     replace!(linker, log, |memory, state, level: i32, message: u32, message_len: u32| -> () {
         match instance::log(memory, state, level, message, message_len) {
             Err(reason) if forgiven(&reason) => Ok(()),
@@ -386,17 +391,17 @@ fn replace_head<H: Host>(linker: &mut Linker<State<H>>, mutation: Mutation) -> w
         Mutation::StatusIs200 => {
             replace!(linker, get_status_code, |_memory, state| -> u32 { state.exchange().map(|_| 200) })
         }
-        Mutation::StatusNeedsBuffering => replace!(linker, get_status_code, |memory, state| -> u32 {
+        Mutation::StatusNeedsBuffering => replace!(linker, get_status_code, |_memory, state| -> u32 {
             match state.exchange()?.may_read_response() {
-                true => head::get_status_code(memory, state),
+                true => head::get_status_code(state),
                 false => Err(Reason::Internal("a mutation")),
             }
         }),
         Mutation::InformationalTraps => {
-            replace!(linker, set_status_code, |memory, state, status: u32| -> () {
+            replace!(linker, set_status_code, |_memory, state, status: u32| -> () {
                 match status {
                     102..=199 => Err(Reason::Status(status)),
-                    _ => head::set_status_code(memory, state, status),
+                    _ => head::set_status_code(state, status),
                 }
             })
         }
@@ -549,8 +554,8 @@ fn replace_fields<H: Host>(linker: &mut Linker<State<H>>, mutation: Mutation) ->
 fn replace_instance<H: Host>(linker: &mut Linker<State<H>>, mutation: Mutation) -> wasmtime::Result<()> {
     match mutation {
         Mutation::FeaturesEchoed => {
-            replace!(linker, enable_features, |memory, state, features: u32| -> u32 {
-                instance::enable_features(memory, state, features).map(|_| features)
+            replace!(linker, enable_features, |_memory, state, features: u32| -> u32 {
+                instance::enable_features(state, features).map(|_| features)
             })
         }
         Mutation::FeaturesIgnored => {
@@ -558,15 +563,17 @@ fn replace_instance<H: Host>(linker: &mut Linker<State<H>>, mutation: Mutation) 
                 Ok(Features::SUPPORTED.bits())
             })
         }
-        Mutation::FeaturesStick => replace!(linker, enable_features, |memory, state, features: u32| -> u32 {
-            state.features = state.features | Features::from_bits(features);
-            instance::enable_features(memory, state, features)
-        }),
-        Mutation::FeaturesLate => replace!(linker, enable_features, |memory, state, features: u32| -> u32 {
+        Mutation::FeaturesStick => {
+            replace!(linker, enable_features, |_memory, state, features: u32| -> u32 {
+                state.features = state.features | Features::from_bits(features);
+                instance::enable_features(state, features)
+            })
+        }
+        Mutation::FeaturesLate => replace!(linker, enable_features, |_memory, state, features: u32| -> u32 {
             if let Some(exchange) = &mut state.exchange {
                 exchange.force_features(Features::from_bits(features));
             }
-            instance::enable_features(memory, state, features)
+            instance::enable_features(state, features)
         }),
         Mutation::LogLevelTraps => {
             replace!(linker, log, |memory, state, level: i32, message: u32, len: u32| -> () {

@@ -21,10 +21,10 @@ pub(super) fn get_header_names<H: Host>(
 ) -> Result<Poll<u64>, Reason> {
     let kind = decode(kind)?;
     let Poll::Ready(exchange) = arrived(state, kind)? else { return Ok(Poll::Pending) };
-    let list = write_list(memory, buf, buf_limit, |list| {
-        exchange.header_names(kind, |name| list.push(name));
-    })?;
-    Ok(Poll::Ready(list.pack()))
+    let mut list = List::default();
+    exchange.header_names(kind, |name| list.push(name));
+    let count_len = list.write(memory, buf, buf_limit, |rest| exchange.header_names(kind, rest))?;
+    Ok(Poll::Ready(count_len.pack()))
 }
 
 pub(super) fn get_header_values<H: Host>(
@@ -42,24 +42,16 @@ pub(super) fn get_header_values<H: Host>(
     if name.len() > LONGEST_NAME {
         return Ok(Poll::Ready(CountLen::default().pack()));
     }
-    // The answer may be written over the name, so that can't stay in the guest's memory.
-    let mut short = [0; 64];
-    let long;
-    let name = match short.get_mut(..name.len()) {
-        Some(copy) => {
-            copy.copy_from_slice(name);
-            copy
-        }
-        None => {
-            long = name.to_vec();
-            &long[..]
-        }
-    };
     let Poll::Ready(exchange) = arrived(state, kind)? else { return Ok(Poll::Pending) };
-    let list = write_list(memory, buf, buf_limit, |list| {
-        exchange.header_values(kind, name, |value| list.push(value));
-    })?;
-    Ok(Poll::Ready(list.pack()))
+    let mut list = List::default();
+    exchange.header_values(kind, name, |value| list.push(value));
+    if list.is_whole() {
+        return Ok(Poll::Ready(list.write(memory, buf, buf_limit, |_| {})?.pack()));
+    }
+    // The answer may be written over the name, by which the rest of the values is found.
+    let name = name.to_vec();
+    let count_len = list.write(memory, buf, buf_limit, |rest| exchange.header_values(kind, &name, rest))?;
+    Ok(Poll::Ready(count_len.pack()))
 }
 
 pub(super) fn set_header_value<H: Host>(
@@ -129,40 +121,65 @@ fn arrived<H: Host>(state: &mut State<H>, kind: HeaderKind) -> Result<Poll<&mut 
     Ok(Poll::Ready(exchange))
 }
 
-/// Writes values, each with a NUL behind it, if all of them fit; answers how many and how long they are.
-/// `visit` is called twice: to count, and to write.
-fn write_list(
-    memory: &mut [u8],
-    buf: u32,
-    buf_limit: u32,
-    mut visit: impl FnMut(&mut List<'_>),
-) -> Result<CountLen, Reason> {
-    let mut counted = List { count: 0, len: 0, room: &mut [] };
-    visit(&mut counted);
-    let count = counted.count;
-    let len = u32::try_from(counted.len).map_err(|_| Reason::TooLongForGuest)?;
-    if 0 < len && len <= buf_limit {
-        let room = memory::slice_mut(memory, "buf", buf, len)?;
-        visit(&mut List { count: 0, len: 0, room });
-    }
-    Ok(CountLen { count, len })
-}
-
-struct List<'m> {
-    count: u32,
+/// Values on their way into the guest's memory, where each has a NUL behind it.
+struct List<'a> {
+    count: usize,
+    /// Bytes that all take there.
     len: usize,
-    /// Where to write; empty while values are only counted.
-    room: &'m mut [u8],
+    /// As many of the values as are remembered, so that few have to be looked for twice.
+    first: [&'a [u8]; REMEMBERED],
 }
 
-impl List<'_> {
-    fn push(&mut self, value: &[u8]) {
-        let end = self.len + value.len();
-        if let Some(room) = self.room.get_mut(self.len..=end) {
-            room[..value.len()].copy_from_slice(value);
-            room[value.len()] = 0;
+const REMEMBERED: usize = 16;
+
+impl Default for List<'_> {
+    #[inline]
+    fn default() -> Self {
+        Self { count: 0, len: 0, first: [&[]; REMEMBERED] }
+    }
+}
+
+impl<'a> List<'a> {
+    #[inline]
+    fn push(&mut self, value: &'a [u8]) {
+        if let Some(place) = self.first.get_mut(self.count) {
+            *place = value;
         }
         self.count += 1;
-        self.len = end + 1;
+        self.len += value.len() + 1;
+    }
+
+    /// Whether all values are remembered.
+    fn is_whole(&self) -> bool {
+        self.count <= REMEMBERED
+    }
+
+    /// Writes the values if all of them fit; answers how many and how long they are. `again` visits them once more, if they
+    /// are too many to be remembered.
+    #[inline]
+    fn write(
+        &self,
+        memory: &mut [u8],
+        buf: u32,
+        buf_limit: u32,
+        again: impl FnOnce(&mut dyn FnMut(&'a [u8])),
+    ) -> Result<CountLen, Reason> {
+        let count = u32::try_from(self.count).map_err(|_| Reason::TooLongForGuest)?;
+        let len = u32::try_from(self.len).map_err(|_| Reason::TooLongForGuest)?;
+        if 0 < len && len <= buf_limit {
+            let mut room = memory::slice_mut(memory, "buf", buf, len)?;
+            let mut put = |value: &[u8]| {
+                // There is as much room as was counted.
+                let (place, rest) = std::mem::take(&mut room).split_at_mut(value.len() + 1);
+                place[..value.len()].copy_from_slice(value);
+                place[value.len()] = 0;
+                room = rest;
+            };
+            match self.first.get(..self.count) {
+                Some(all) => all.iter().for_each(|value| put(value)),
+                None => again(&mut |value| put(value)),
+            }
+        }
+        Ok(CountLen { count, len })
     }
 }

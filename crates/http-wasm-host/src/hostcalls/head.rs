@@ -62,14 +62,10 @@ pub(super) fn get_source_addr<H: Host>(
     memory::write_if_fits(memory, state.exchange()?.source_addr(&mut text), buf, buf_limit)
 }
 
-pub(super) fn get_status_code<H: Host>(_: &mut [u8], state: &mut State<H>) -> Result<u32, Reason> {
+pub(super) fn get_status_code<H: Host>(state: &mut State<H>) -> Result<u32, Reason> {
     Ok(state.exchange()?.status().into())
 }
 
-pub(super) fn set_status_code<H: Host>(
-    _: &mut [u8],
-    state: &mut State<H>,
-    status: u32,
-) -> Result<(), Reason> {
+pub(super) fn set_status_code<H: Host>(state: &mut State<H>, status: u32) -> Result<(), Reason> {
     state.exchange()?.set_status(status)
 }

@@ -9,11 +9,7 @@ use crate::log;
 use crate::memory;
 use crate::state::State;
 
-pub(super) fn enable_features<H: Host>(
-    _: &mut [u8],
-    state: &mut State<H>,
-    features: u32,
-) -> Result<u32, Reason> {
+pub(super) fn enable_features<H: Host>(state: &mut State<H>, features: u32) -> Result<u32, Reason> {
     let features = Features::from_bits(features);
     match &mut state.exchange {
         Some(exchange) => exchange.enable_features(features),
@@ -45,7 +41,7 @@ pub(super) fn log<H: Host>(
     Ok(())
 }
 
-pub(super) fn log_enabled<H: Host>(_: &mut [u8], _: &mut State<H>, level: i32) -> Result<u32, Reason> {
+pub(super) fn log_enabled<H: Host>(_: &mut State<H>, level: i32) -> Result<u32, Reason> {
     Ok(LogLevel::from_abi(level).is_some_and(|level| log::enabled(to_tracing(level))).into())
 }
 

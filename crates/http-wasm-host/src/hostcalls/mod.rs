@@ -25,8 +25,20 @@ pub(crate) const SUSPENDING: [(&str, &str); 3] =
     [(MODULE, "get_header_names"), (MODULE, "get_header_values"), (MODULE, "read_body")];
 
 /// Registers a host function under its ABI name: `linker, hook, name(parameters) -> result`, for the function of that
-/// name.
+/// name. Finding the guest's memory costs as much as a small function does, so those that need none don't look for it.
 macro_rules! define {
+    ($linker:ident, $hook:ident, without memory $module:ident :: $name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty) => {
+        let hook = $hook.clone();
+        $linker.func_wrap(
+            MODULE,
+            stringify!($name),
+            move |mut caller: Caller<'_, State<H>> $(, $arg: $ty)*| -> wasmtime::Result<$result> {
+                hook.called(stringify!($name));
+                let answer = $module::$name(caller.data_mut() $(, $arg)*);
+                Answer::finish(answer, stringify!($name), &mut caller)
+            },
+        )?;
+    };
     ($linker:ident, $hook:ident, $module:ident :: $name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty) => {
         let hook = $hook.clone();
         $linker.func_wrap(
@@ -69,18 +81,18 @@ impl fmt::Debug for Hook {
 
 /// Registers the ABI.
 pub(crate) fn add_to_linker<H: Host>(linker: &mut Linker<State<H>>, hook: impl Told) -> wasmtime::Result<()> {
-    define!(linker, hook, instance::enable_features(features: u32) -> u32);
+    define!(linker, hook, without memory instance::enable_features(features: u32) -> u32);
     define!(linker, hook, instance::get_config(buf: u32, buf_limit: u32) -> u32);
     define!(linker, hook, instance::log(level: i32, message: u32, message_len: u32) -> ());
-    define!(linker, hook, instance::log_enabled(level: i32) -> u32);
+    define!(linker, hook, without memory instance::log_enabled(level: i32) -> u32);
     define!(linker, hook, head::get_method(buf: u32, buf_limit: u32) -> u32);
     define!(linker, hook, head::set_method(method: u32, method_len: u32) -> ());
     define!(linker, hook, head::get_uri(buf: u32, buf_limit: u32) -> u32);
     define!(linker, hook, head::set_uri(uri: u32, uri_len: u32) -> ());
     define!(linker, hook, head::get_protocol_version(buf: u32, buf_limit: u32) -> u32);
     define!(linker, hook, head::get_source_addr(buf: u32, buf_limit: u32) -> u32);
-    define!(linker, hook, head::get_status_code() -> u32);
-    define!(linker, hook, head::set_status_code(status: u32) -> ());
+    define!(linker, hook, without memory head::get_status_code() -> u32);
+    define!(linker, hook, without memory head::set_status_code(status: u32) -> ());
     define!(linker, hook, fields::get_header_names(kind: u32, buf: u32, buf_limit: u32) -> u64);
     define!(linker, hook, fields::get_header_values(kind: u32, name: u32, name_len: u32, buf: u32, buf_limit: u32) -> u64);
     define!(linker, hook, fields::set_header_value(kind: u32, name: u32, name_len: u32, value: u32, value_len: u32) -> ());

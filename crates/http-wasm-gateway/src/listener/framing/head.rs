@@ -1,7 +1,7 @@
 //! Heads of requests: their end, and the framing that they announce.
 
 use bytes::{Buf as _, BytesMut};
-use memchr::memchr;
+use memchr::{memchr, memchr_iter};
 
 /// A search for the end of a head, which goes on where it stopped.
 #[derive(Debug, Default)]
@@ -66,12 +66,18 @@ fn complete(head: &[u8]) -> Scanned {
 
 /// The framing that a head announces. The rest of the syntax is hyper's to judge.
 fn framing(head: &[u8]) -> Result<(Length, bool), &'static str> {
-    let mut lines = head.split(|&byte| byte == b'\n').filter_map(|line| line.strip_suffix(b"\r"));
+    let mut begun = 0;
+    let lines = memchr_iter(b'\n', head).map(|end| {
+        let line = &head[begun..end];
+        begun = end + 1;
+        line
+    });
+    let mut lines = lines.filter_map(|line| line.strip_suffix(b"\r"));
     let start = lines.next().unwrap_or_default();
     let mut upgrades = start.starts_with(b"CONNECT ");
     let (mut content_length, mut chunked) = (None, false);
     for line in lines.take_while(|line| !line.is_empty()) {
-        if line.contains(&b'\r') {
+        if memchr(b'\r', line).is_some() {
             return Err("a carriage return stands within a line");
         }
         if line.starts_with(b" ") || line.starts_with(b"\t") {
