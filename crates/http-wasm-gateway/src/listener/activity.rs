@@ -1,9 +1,9 @@
 //! What goes on on a connection, and how long it may go on.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use slab::Slab;
 use tokio::time::{Instant, sleep_until};
 
 /// How long a connection may wait, and for what.
@@ -25,8 +25,7 @@ pub(super) struct Activity(Mutex<State>);
 struct State {
     /// Requests whose response has not been handed over whole; for each, since when it has been the client's turn to
     /// take more of it, if it is.
-    requests: HashMap<u64, Option<Instant>>,
-    next: u64,
+    requests: Slab<Option<Instant>>,
     /// Since when the connection has been as it is.
     since: Instant,
     waits_for: Waits,
@@ -55,7 +54,7 @@ pub(super) enum Expired {
 impl Activity {
     /// Of a connection that began at `since`.
     pub(super) fn new(since: Instant) -> Arc<Self> {
-        let state = State { requests: HashMap::new(), next: 0, since, waits_for: Waits::First };
+        let state = State { requests: Slab::new(), since, waits_for: Waits::First };
         Arc::new(Self(Mutex::new(state)))
     }
 
@@ -63,10 +62,7 @@ impl Activity {
     pub(super) fn request(self: &Arc<Self>) -> InFlight {
         let mut state = self.state();
         state.waits_for = Waits::Next;
-        let id = state.next;
-        state.next += 1;
-        state.requests.insert(id, None);
-        InFlight { activity: self.clone(), id }
+        InFlight { activity: self.clone(), id: state.requests.insert(None) }
     }
 
     /// The head of a request has begun to come, but is not there yet.
@@ -106,8 +102,8 @@ impl State {
     /// When waiting has been too long, should nothing change until then.
     fn deadline(&self, patience: Patience) -> (Instant, Expired) {
         if !self.requests.is_empty() {
-            let longest = self.requests.values().flatten().min();
-            return (longest.copied().unwrap_or_else(Instant::now) + patience.take, Expired::Take);
+            let longest = self.requests.iter().filter_map(|(_, since)| *since).min();
+            return (longest.unwrap_or_else(Instant::now) + patience.take, Expired::Take);
         }
         match self.waits_for {
             Waits::First | Waits::Head => (self.since + patience.head, Expired::Head),
@@ -120,21 +116,21 @@ impl State {
 #[derive(Debug)]
 pub(super) struct InFlight {
     activity: Arc<Activity>,
-    id: u64,
+    id: usize,
 }
 
 impl InFlight {
     /// Whether it is now the client's turn to take more of the response.
     pub(super) fn client_takes(&self, takes: bool) {
         let since = takes.then(Instant::now);
-        self.activity.state().requests.insert(self.id, since);
+        self.activity.state().requests[self.id] = since;
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
         let mut state = self.activity.state();
-        state.requests.remove(&self.id);
+        state.requests.remove(self.id);
         if state.requests.is_empty() {
             state.since = Instant::now();
         }

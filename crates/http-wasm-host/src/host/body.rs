@@ -12,7 +12,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use pin_project_lite::pin_project;
 
-use super::{Frame, Outgoing, Refused};
+use super::{Frame, Outgoing, Refused, names};
 use crate::error::BoxError;
 use crate::exchange::{Chunks, Trailers};
 use crate::fields::Fields;
@@ -286,20 +286,22 @@ fn to_header_map(fields: &Fields) -> HeaderMap {
 
 /// Adds a field whose name and value the core has checked.
 pub(super) fn append(map: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(), Refused> {
-    let (name, value) = parse(name, value)?;
-    map.try_append(name, value).map(drop).map_err(|_| FULL)
+    let value = parse(value)?;
+    let added = names::with(name, |name| map.try_append(name, value).map(drop));
+    added.ok_or(TOO_LONG)?.map_err(|_| FULL)
 }
 
 /// Sets a field whose name and value the core has checked.
 pub(super) fn insert(map: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(), Refused> {
-    let (name, value) = parse(name, value)?;
-    map.try_insert(name, value).map(drop).map_err(|_| FULL)
+    let value = parse(value)?;
+    let set = names::with(name, |name| map.try_insert(name, value).map(drop));
+    set.ok_or(TOO_LONG)?.map_err(|_| FULL)
 }
+
+const TOO_LONG: Refused = Refused("has a name that is too long");
 
 const FULL: Refused = Refused("can't be held beside so many others");
 
-fn parse(name: &[u8], value: &[u8]) -> Result<(http::HeaderName, http::HeaderValue), Refused> {
-    let name = http::HeaderName::from_bytes(name).map_err(|_| Refused("has a name that is too long"))?;
-    let value = http::HeaderValue::from_bytes(value).map_err(|_| Refused("has an illegal value"))?;
-    Ok((name, value))
+fn parse(value: &[u8]) -> Result<http::HeaderValue, Refused> {
+    http::HeaderValue::from_bytes(value).map_err(|_| Refused("has an illegal value"))
 }

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body as HttpBody;
 
 use super::body::{append, insert};
-use super::{Body, Frame, Host, Outgoing, Refused};
+use super::{Body, Frame, Host, Outgoing, Refused, names};
 use crate::abi::BodyKind;
 use crate::error::BoxError;
 
@@ -286,15 +286,16 @@ impl Host for HttpHost {
 
     #[inline]
     fn header_values<'a>(&'a self, message: BodyKind, name: &[u8], mut visit: impl FnMut(&'a [u8])) {
-        let Ok(name) = std::str::from_utf8(name) else { return };
         if message == BodyKind::Request
-            && name.eq_ignore_ascii_case("host")
+            && name.eq_ignore_ascii_case(b"host")
             && let Some(host) = self.implied_host()
         {
             return visit(host.as_bytes());
         }
         if let Some(headers) = self.headers(message) {
-            headers.get_all(name).iter().for_each(|value| visit(value.as_bytes()));
+            names::with(name, |name| {
+                headers.get_all(name).iter().for_each(|value| visit(value.as_bytes()));
+            });
         }
     }
 
@@ -307,9 +308,8 @@ impl Host for HttpHost {
     }
 
     fn remove_header(&mut self, message: BodyKind, name: &[u8]) {
-        if let Ok(name) = std::str::from_utf8(name) {
-            self.headers_mut(message).remove(name);
-        }
+        let headers = self.headers_mut(message);
+        names::with(name, |name| headers.remove(name));
     }
 
     fn poll_body(

@@ -3,6 +3,7 @@
 mod body;
 mod http;
 mod in_memory;
+mod names;
 
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
