@@ -1,5 +1,7 @@
 //! A service with a guest in front of it beside the same service with a native layer that does the same.
 
+mod functions;
+
 use std::convert::Infallible;
 use std::future::{Future, Ready, ready};
 use std::hint::black_box;
@@ -45,6 +47,7 @@ fn suite(c: &mut Criterion) {
     set_headers(c, &engine);
     read_body(c, &engine);
     chains(c, &engine);
+    functions::suite(c, &engine);
 }
 
 fn set_headers(c: &mut Criterion, engine: &Engine) {
