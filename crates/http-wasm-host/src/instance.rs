@@ -352,7 +352,11 @@ impl<H: Host> Instance<H> {
         self.pin.is_error = is_error;
         let exchange = self.exchange()?;
         let joined = if is_error { exchange.join_error() } else { exchange.join_response() };
-        joined.map_err(|reason| self.refused(Phase::Response, reason))
+        joined.map_err(|reason| {
+            let error = self.refused(Phase::Response, reason);
+            self.observe(Phase::Response, self.clock(), Some(&error));
+            error
+        })
     }
 
     /// Runs `handle_response`. `None` if that takes a fiber.

@@ -144,7 +144,8 @@ impl<H: Host> Pool<H> {
         let mut expired = Vec::new();
         for shard in &self.shards {
             let mut idle = shard.lock();
-            let unused = idle.end_quarter().min(spare);
+            // The pool may have been closed since they were counted.
+            let unused = idle.end_quarter().min(spare).min(idle.instances.len());
             spare -= unused;
             expired.extend(idle.instances.drain(..unused));
             idle.forget(unused);

@@ -101,8 +101,14 @@ where
                     State::requested(requested, inner, this.policy)
                 }
                 StateProj::Inner { response, pinned } => {
-                    // Of no response at all the guest is told by the drop of its instance, and nobody waits for that.
-                    let response = ready!(response.poll(cx))?.map(Body::new);
+                    let response = match ready!(response.poll(cx)) {
+                        Ok(response) => response.map(Body::new),
+                        Err(error) => {
+                            // Of no response at all the guest is told by the drop of its instance, and nobody waits for that.
+                            this.state.set(State::Done { response: None });
+                            return Poll::Ready(Err(error));
+                        }
+                    };
                     let mut pinned = pinned.take().expect("the inner service answers once");
                     pinned.host_mut().set_response(response);
                     match pinned.handle_response().done() {

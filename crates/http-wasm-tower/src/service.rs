@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use http_wasm_host::{Body, BoxError, HttpHost};
+use http_wasm_host::{Body, BoxError, HttpHost, Outcome};
 use tower_service::Service;
 
 use crate::future::ResponseFuture;
@@ -52,7 +52,14 @@ where
         let source_addr = find_addr(request.extensions());
         let host = HttpHost::new(request, source_addr);
         match guest.handle_request(host).done() {
-            Ok(requested) => ResponseFuture::requested(requested, &mut self.inner, failure.clone()),
+            Ok(requested) => {
+                let policy = failure.clone();
+                if matches!(requested, Err(_) | Ok(Outcome::Respond(_))) {
+                    // Nobody will call the service that was polled ready: what it has reserved is given back.
+                    self.inner = self.inner.clone();
+                }
+                ResponseFuture::requested(requested, &mut self.inner, policy)
+            }
             Err(waiting) => {
                 // The inner service that was polled ready is the one to call; its clone stays behind.
                 let clone = self.inner.clone();

@@ -93,7 +93,7 @@ impl Handler {
         exchange: Option<Arc<Exchange>>,
     ) -> Response<BoxBody> {
         let client = request.extensions().get::<Client>().map(|client| client.addr);
-        let mut passed = Vec::with_capacity(self.guests.len());
+        let mut passed = Passed(Vec::with_capacity(self.guests.len()));
         let mut answer = None;
         for Named { name, guest } in &self.guests {
             let mut timer = exchange.as_ref().map(|exchange| GuestTimer::start(exchange, name));
@@ -121,13 +121,13 @@ impl Handler {
             if let Some(timer) = &mut timer {
                 timer.leave();
             }
-            passed.push((timer, role));
+            passed.0.push((timer, role));
         }
         let mut response = match answer {
             Some(answer) => answer,
             None => self.behind.respond(request).await,
         };
-        while let Some((mut timer, role)) = passed.pop() {
+        while let Some((mut timer, role)) = passed.0.pop() {
             if let Some(timer) = &mut timer {
                 timer.come_back();
             }
@@ -156,6 +156,16 @@ impl Handler {
             };
         }
         response
+    }
+}
+
+/// The guests that have let a request pass, outermost first.
+struct Passed<'a>(Vec<(Option<GuestTimer<'a>>, Role)>);
+
+/// Should the request end here, they clean up as they would have been told of a response: innermost first.
+impl Drop for Passed<'_> {
+    fn drop(&mut self) {
+        while self.0.pop().is_some() {}
     }
 }
 

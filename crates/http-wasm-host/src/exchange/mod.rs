@@ -126,6 +126,8 @@ impl<H: Host> Exchange<H> {
 
     /// The next handler gave no response: the guest sees what it has set itself.
     pub(crate) fn join_error(&mut self) -> Result<(), Reason> {
+        // There may have been a response that nobody waited for.
+        self.answered = false;
         self.begin_response()
     }
 

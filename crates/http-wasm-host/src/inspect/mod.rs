@@ -40,8 +40,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspection, Vec<Fault>> {
     let imports = imports::check(types.as_ref(), &mut faults);
     faults.into_result()?;
     let phases = [exports::HANDLE_REQUEST, exports::HANDLE_RESPONSE];
-    let [request, response] =
-        reach::reach(&wasm, types.as_ref(), phases).map_err(|error| vec![malformed(&error, &wasm)])?;
+    let [request, response] = reach::reach(&wasm, phases).map_err(|error| vec![malformed(&error, &wasm)])?;
     Ok(Inspection {
         imports,
         request,

@@ -5,9 +5,9 @@
 
 use std::collections::HashSet;
 
-use wasmparser::types::{EntityType, TypesRef};
 use wasmparser::{
     ConstExpr, ElementItems, ExternalKind, FunctionBody, Operator, Parser, Payload, Result, TableInit,
+    TypeRef,
 };
 
 use super::ImportUse;
@@ -22,12 +22,8 @@ pub(super) struct Reach {
 }
 
 /// What is reached from the exported functions called `exports`, in a module that is otherwise valid.
-pub(super) fn reach<const N: usize>(
-    wasm: &[u8],
-    types: TypesRef<'_>,
-    exports: [&str; N],
-) -> Result<[Reach; N]> {
-    let module = Module::read(wasm, types)?;
+pub(super) fn reach<const N: usize>(wasm: &[u8], exports: [&str; N]) -> Result<[Reach; N]> {
+    let module = Module::read(wasm)?;
     let mut reached = [const { None }; N];
     for (reached, export) in reached.iter_mut().zip(exports) {
         *reached = Some(module.from(export)?);
@@ -46,11 +42,20 @@ struct Module<'a> {
 }
 
 impl<'a> Module<'a> {
-    fn read(wasm: &'a [u8], types: TypesRef<'_>) -> Result<Self> {
+    fn read(wasm: &'a [u8]) -> Result<Self> {
         let mut module =
             Self { imports: imports(types), bodies: Vec::new(), exports: Vec::new(), referenced: Vec::new() };
         for payload in Parser::new(0).parse_all(wasm) {
             match payload? {
+                Payload::ImportSection(imports) => {
+                    for import in imports.into_imports() {
+                        let import = import?;
+                        if matches!(import.ty, TypeRef::Func(_) | TypeRef::FuncExact(_)) {
+                            let (module_name, name) = (import.module.into(), import.name.into());
+                            module.imports.push(ImportUse { module: module_name, name });
+                        }
+                    }
+                }
                 Payload::ExportSection(exports) => {
                     for export in exports {
                         let export = export?;
@@ -149,13 +154,6 @@ impl<'a> Module<'a> {
     }
 }
 
-fn imports(types: TypesRef<'_>) -> Vec<ImportUse> {
-    let functions = types.core_imports().into_iter().flatten();
-    let functions =
-        functions.filter(|(.., entity)| matches!(entity, EntityType::Func(_) | EntityType::FuncExact(_)));
-    functions.map(|(module, name, _)| ImportUse { module: module.into(), name: name.into() }).collect()
-}
-
 fn references(expression: &ConstExpr<'_>, functions: &mut Vec<u32>) -> Result<()> {
     for operator in expression.get_operators_reader() {
         if let Operator::RefFunc { function_index } = operator? {
@@ -167,8 +165,6 @@ fn references(expression: &ConstExpr<'_>, functions: &mut Vec<u32>) -> Result<()
 
 #[cfg(test)]
 mod tests {
-    use wasmparser::{Validator, WasmFeatures};
-
     use super::*;
 
     fn names(reach: &Reach) -> Vec<&str> {
@@ -185,9 +181,7 @@ mod tests {
             (func $method (drop (call $get_method (i32.const 0) (i32.const 0))))
             {body})"#
         );
-        let wasm = wat::parse_str(wat).unwrap();
-        let types = Validator::new_with_features(WasmFeatures::all()).validate_all(&wasm).unwrap();
-        reach(&wasm, types.as_ref(), ["handle_request", "handle_response"]).unwrap()
+        reach(&wat::parse_str(wat).unwrap(), ["handle_request", "handle_response"]).unwrap()
     }
 
     #[test]
@@ -200,6 +194,23 @@ mod tests {
         assert_eq!(names(&request), ["get_uri"]);
         assert_eq!(names(&response), ["get_method"]);
         assert!(!request.is_empty && !response.is_empty);
+    }
+
+    #[test]
+    fn an_import_that_stands_twice_is_two_functions() {
+        let wasm = wat::parse_str(
+            r#"(module
+            (import "http_handler" "get_uri" (func (param i32 i32) (result i32)))
+            (import "http_handler" "log" (func $log (param i32 i32 i32)))
+            (import "http_handler" "get_uri" (func $again (param i32 i32) (result i32)))
+            (func (export "handle_request") (result i64)
+              (call $log (i32.const 0) (i32.const 0) (i32.const 0)) i64.const 1)
+            (func (export "handle_response") (param i32 i32)
+              (drop (call $again (i32.const 0) (i32.const 0)))))"#,
+        );
+        let [request, response] = reach(&wasm.unwrap(), ["handle_request", "handle_response"]).unwrap();
+        assert_eq!(names(&request), ["log"]);
+        assert_eq!(names(&response), ["get_uri"]);
     }
 
     #[test]

@@ -250,3 +250,22 @@ fn an_engine_outlives_the_runtimes_that_use_it() {
         });
     }
 }
+
+#[tokio::test]
+async fn a_guest_that_answers_by_itself_leaves_the_inner_service_to_others() {
+    let guest = guest(
+        NO_FEATURES,
+        r#"(func (export "handle_request") (result i64) (i64.const 0))
+        (func (export "handle_response") (param i32 i32))"#,
+    );
+    let one_at_a_time = tower::limit::ConcurrencyLimit::new(service_fn(mirror), 1);
+    let service = HttpWasmLayer::new(guest).layer(one_at_a_time);
+    // Often enough for the guest to be known as quick, and be run in the call.
+    for _ in 0..200 {
+        // Kept after its request, as a connection keeps its service.
+        let mut kept = service.clone();
+        kept.ready().await.expect("it can't fail").call(get("/")).await.expect("it can't fail");
+        let ready = service.clone().ready().now_or_never().is_some();
+        assert!(ready, "the place is free again");
+    }
+}
