@@ -44,7 +44,7 @@ struct Module<'a> {
 impl<'a> Module<'a> {
     fn read(wasm: &'a [u8]) -> Result<Self> {
         let mut module =
-            Self { imports: imports(types), bodies: Vec::new(), exports: Vec::new(), referenced: Vec::new() };
+            Self { imports: Vec::new(), bodies: Vec::new(), exports: Vec::new(), referenced: Vec::new() };
         for payload in Parser::new(0).parse_all(wasm) {
             match payload? {
                 Payload::ImportSection(imports) => {
