@@ -2,6 +2,8 @@
 //!
 //! Source: RFC 9110, sections 6.4.1, 6.5 and 8.6; RFC 9112, section 6.
 
+use std::io::Write as _;
+
 use super::Exchange;
 use crate::abi::BodyKind;
 use crate::host::{Host, Outgoing};
@@ -135,9 +137,12 @@ fn set_length<H: Host>(host: &mut H, message: BodyKind, len: Option<u64>) {
     host.remove_header(message, b"transfer-encoding");
     match len {
         Some(len) => {
-            let len = len.to_string();
+            // No number is longer.
+            let mut digits = [0; 20];
+            let mut rest = &mut digits[..];
+            let written = write!(rest, "{len}").map_or(0, |()| 20 - rest.len());
             // It takes the place of the one header that is removed otherwise.
-            let _fits = host.set_header(message, b"content-length", len.as_bytes());
+            let _fits = host.set_header(message, b"content-length", &digits[..written]);
         }
         None => host.remove_header(message, b"content-length"),
     }

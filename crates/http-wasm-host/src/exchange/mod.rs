@@ -202,15 +202,14 @@ impl<H: Host> Exchange<H> {
     /// What the guest set before there was a response, and that has not.
     fn join_early(&mut self) -> Result<(), Reason> {
         let early = std::mem::take(&mut self.early.headers);
-        let mut present = Vec::new();
         for name in early.names() {
             let mut taken = false;
             if name != b"set-cookie" {
                 self.host.header_values(BodyKind::Response, name, |_| taken = true);
             }
-            present.push(taken);
-        }
-        for (name, _) in early.names().zip(present).filter(|(_, taken)| !taken) {
+            if taken {
+                continue;
+            }
             for value in early.values(name) {
                 self.host.add_header(BodyKind::Response, name, value).map_err(Reason::refused)?;
             }
