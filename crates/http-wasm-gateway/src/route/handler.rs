@@ -94,38 +94,34 @@ impl Handler {
     ) -> Response<BoxBody> {
         let client = request.extensions().get::<Client>().map(|client| client.addr);
         let mut passed = Passed(Vec::with_capacity(self.guests.len()));
-        let mut answer = None;
-        for Named { name, guest } in &self.guests {
-            let mut timer = exchange.as_ref().map(|exchange| GuestTimer::start(exchange, name));
-            let role = match guest.handle_request(HttpHost::new(std::mem::take(&mut request), client)).await {
-                Ok(Outcome::Next(mut pinned)) => {
-                    let keep_head = pinned.reads_request();
-                    request = pinned.host_mut().take_request(keep_head);
-                    Role::Pinned(pinned)
+        let mut response = 'answered: {
+            for Named { name, guest } in &self.guests {
+                let mut timer = exchange.as_ref().map(|exchange| GuestTimer::start(exchange, name));
+                let role = match guest.handle_request(HttpHost::new(request, client)).await {
+                    Ok(Outcome::Next(mut pinned)) => {
+                        let keep_head = pinned.reads_request();
+                        request = pinned.host_mut().take_request(keep_head);
+                        Role::Pinned(pinned)
+                    }
+                    Ok(Outcome::Bypassed { mut host, error }) => {
+                        request = host.take_request(false);
+                        Role::Failed(error)
+                    }
+                    Ok(Outcome::Respond(host)) => {
+                        done(timer, None);
+                        break 'answered host.into_response();
+                    }
+                    Err(error) => {
+                        done(timer, Some(&error));
+                        break 'answered fail(&HideDetails::default(), error);
+                    }
+                };
+                if let Some(timer) = &mut timer {
+                    timer.leave();
                 }
-                Ok(Outcome::Bypassed { mut host, error }) => {
-                    request = host.take_request(false);
-                    Role::Failed(error)
-                }
-                Ok(Outcome::Respond(host)) => {
-                    done(timer, None);
-                    answer = Some(host.into_response());
-                    break;
-                }
-                Err(error) => {
-                    done(timer, Some(&error));
-                    answer = Some(fail(&HideDetails::default(), error));
-                    break;
-                }
-            };
-            if let Some(timer) = &mut timer {
-                timer.leave();
+                passed.0.push((timer, role));
             }
-            passed.0.push((timer, role));
-        }
-        let mut response = match answer {
-            Some(answer) => answer,
-            None => self.behind.respond(request).await,
+            self.behind.respond(request).await
         };
         while let Some((mut timer, role)) = passed.0.pop() {
             if let Some(timer) = &mut timer {

@@ -177,7 +177,7 @@ impl EngineBuilder {
     }
 
     /// Stack that a guest's call may use, in bytes. Going deeper is a trap. Default 512 KiB: a quarter of
-    /// what threads have as a rule. A call that need not wait runs on the stack of the thread that polls it, which must have
+    /// what threads have as a rule. A call that need not wait runs on the stack of the calling thread, which must have
     /// that much left, or the process aborts.
     pub fn guest_stack_bytes(mut self, bytes: usize) -> Self {
         self.guest_stack_bytes = bytes;
