@@ -305,10 +305,11 @@ impl fmt::Debug for GuestBuilder {
 
 /// What the guest's function for `phase` may wait for.
 fn waits(inspection: &Inspection, phase: Phase) -> Waits {
+    const READS_BODY: &str = "read_body";
     let reaches = |name| inspection.reaches_handler(phase, name);
     Waits {
-        for_bodies: reaches("read_body"),
-        for_trailers: reaches("get_header_names") || reaches("get_header_values"),
+        for_bodies: reaches(READS_BODY),
+        for_trailers: hostcalls::SUSPENDING.iter().any(|(_, name)| *name != READS_BODY && reaches(name)),
         enables_features: reaches("enable_features"),
         sleeps: wasi::SUSPENDING.iter().any(|(_, name)| inspection.reaches_wasi(phase, name)),
     }

@@ -345,10 +345,9 @@ impl<H: Host> Instance<H> {
         Ok(ctx_next.proceed)
     }
 
-    /// Joins the next handler's response, which is in the host unless `is_error`, with what the guest set before it. Comes
-    /// before the call of `handle_response`.
+    /// Joins the next handler's response, which is in the host unless `is_error`, with what the guest set before it.
     #[inline]
-    pub(crate) fn join(&mut self, is_error: bool) -> Result<(), Error> {
+    fn join(&mut self, is_error: bool) -> Result<(), Error> {
         self.pin.is_error = is_error;
         let exchange = self.exchange()?;
         let joined = if is_error { exchange.join_error() } else { exchange.join_response() };
@@ -359,9 +358,13 @@ impl<H: Host> Instance<H> {
         })
     }
 
-    /// Runs `handle_response`. `None` if that takes a fiber.
+    /// Runs `handle_response`. The next handler's response is in the host, unless `is_error`. `None` if the call takes a fiber: all
+    /// is ready for that then.
     #[inline]
-    pub(crate) fn handle_response(&mut self) -> Option<Result<(), Error>> {
+    pub(crate) fn handle_response(&mut self, is_error: bool) -> Option<Result<(), Error>> {
+        if let Err(error) = self.join(is_error) {
+            return Some(Err(error));
+        }
         let ignored = self.ignores_response();
         if !ignored && self.needs_fiber(Phase::Response) {
             return None;
@@ -373,7 +376,7 @@ impl<H: Host> Instance<H> {
         Some(self.response_returned(called, started))
     }
 
-    /// The same on a fiber.
+    /// Goes on with that on a fiber.
     pub(crate) async fn handle_response_on_fiber(&mut self) -> Result<(), Error> {
         let started = self.clock();
         let Self { store, handle_response, home, pin, .. } = self;

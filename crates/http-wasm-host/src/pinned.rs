@@ -78,7 +78,7 @@ impl<H: Host> Pinned<H> {
     #[inline]
     pub fn handle_response(mut self) -> Progress<Result<Handled<H>, Error>> {
         let mut instance = self.take();
-        match instance.join(false).map_or_else(|error| Some(Err(error)), |()| instance.handle_response()) {
+        match instance.handle_response(false) {
             Some(called) => Progress::of(handled(instance, called)),
             // Should nobody poll that, it is dropped as any other pinned instance.
             None => Progress::waiting(Self::new(instance).on_fiber()),
@@ -136,8 +136,7 @@ fn handled<H: Host>(mut instance: PooledInstance<H>, called: Result<(), Error>) 
 impl<H: Host> PooledInstance<H> {
     /// Calls `handle_response` for a request that got no response.
     async fn told_of_error(&mut self) -> Result<(), Error> {
-        let called = match self.join(true).map_or_else(|error| Some(Err(error)), |()| self.handle_response())
-        {
+        let called = match self.handle_response(true) {
             Some(called) => called,
             None => self.handle_response_on_fiber().await,
         };

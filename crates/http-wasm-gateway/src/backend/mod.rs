@@ -3,18 +3,12 @@
 mod echo;
 mod hello;
 
-use std::convert::Infallible;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body::Body;
-use tower::Service;
 
-use crate::body::{BoxBody, BoxError, boxed, full};
+use crate::body::{BoxBody, full};
 use crate::proxy::Proxy;
 
 /// The innermost handler. Cheap to clone; all clones share the proxy's pool of connections.
@@ -36,26 +30,6 @@ impl Backend {
             Self::Hello => hello::respond(),
             Self::Proxy(proxy) => proxy.respond(request).await,
         }
-    }
-}
-
-impl<B> Service<Request<B>> for Backend
-where
-    B: Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
-{
-    type Response = Response<BoxBody>;
-    type Error = Infallible;
-    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        let backend = self.clone();
-        let request = request.map(boxed);
-        Box::pin(async move { Ok(backend.respond(request).await) })
     }
 }
 

@@ -3,6 +3,7 @@
 mod failures;
 mod versions;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,9 +11,10 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue, Request};
 use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
@@ -126,7 +128,9 @@ async fn echo_over_tls(protocols: &[&str]) -> String {
             tokio::spawn(async move {
                 // A client that doesn't trust the certificate breaks the handshake off.
                 let Ok(stream) = acceptor.accept(stream).await else { return };
-                let service = TowerToHyperService::new(Backend::Echo);
+                let service = service_fn(async |request: Request<Incoming>| {
+                    Ok::<_, Infallible>(Backend::Echo.respond(request.map(boxed)).await)
+                });
                 let connection = auto::Builder::new(TokioExecutor::new());
                 let _ = connection.serve_connection(TokioIo::new(stream), service).await;
             });
