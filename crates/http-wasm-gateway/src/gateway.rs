@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
 use crate::admin::{Admin, Operators};
-use crate::config::Config;
+use crate::config::{Config, ConfigFile};
 use crate::core::Core;
 use crate::error::{StartError, plain};
 use crate::generation::Generation;
@@ -19,6 +18,7 @@ use crate::machine::Machine;
 use crate::observe::{Monitor, Observe};
 use crate::reload::{Reloader, Source, follow};
 use crate::signals::{Hangup, Signals};
+use crate::stamps::Stamps;
 
 /// A gateway that is ready to serve: its guests are up.
 pub struct Gateway {
@@ -27,6 +27,8 @@ pub struct Gateway {
     machine: Machine,
     source: Source,
     inherited: Inherited,
+    /// How the files looked that it was made from.
+    made_of: Stamps,
 }
 
 impl Gateway {
@@ -57,9 +59,10 @@ impl Gateway {
         };
         let source = Source::Value(config.clone().into());
         let none = Generation::none(observers);
+        let made_of = Stamps::of(config.files().cloned());
         let generation = Generation::build(&machine, config, monitor, &none).await?;
         generation.show(&machine);
-        Ok(Self { core: Arc::new(Core::new(generation)), admin, machine, source, inherited })
+        Ok(Self { core: Arc::new(Core::new(generation)), admin, machine, source, inherited, made_of })
     }
 
     /// Makes all that a configuration asks for, as far as nobody notices: no address is listened on and no log opened, for a gateway may
@@ -78,8 +81,9 @@ impl Gateway {
 
     /// The same gateway, which reads its configuration from this file whenever it reloads. Without one, it keeps its
     /// configuration, and reads again only the files that this names.
-    pub fn with_file(mut self, path: PathBuf) -> Self {
-        self.source = Source::File(path);
+    pub fn with_file(mut self, file: ConfigFile) -> Self {
+        self.source = Source::File(file.path);
+        self.made_of = file.stamps.and(self.made_of);
         self
     }
 
@@ -92,8 +96,14 @@ impl Gateway {
         let opened = listeners.open(&self.core.generation().config.listen).await?;
         listeners.commit(opened);
         let operators = Operators::new(self.admin);
-        let reloader =
-            Reloader::new(self.machine, self.source, self.core.clone(), listeners.clone(), operators);
+        let reloader = Reloader::new(
+            self.machine,
+            self.source,
+            self.core.clone(),
+            listeners.clone(),
+            operators,
+            self.made_of,
+        );
         reloader.serves();
         Ok(Bound { core: self.core, listeners, reloader })
     }

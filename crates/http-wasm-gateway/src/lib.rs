@@ -19,6 +19,7 @@ mod proxy;
 mod reload;
 mod route;
 mod signals;
+mod stamps;
 mod tls;
 
 pub use self::error::{StartError, plain};

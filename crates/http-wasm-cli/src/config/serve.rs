@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use http_wasm_gateway::config::{
-    AnyTime, Backend, ClientLimits, Config, Guest, GuestConfig, GuestSource, Listen, ListenEntry, Located,
-    Log, MountPoint, Route, Time,
+    AnyTime, Backend, ClientLimits, Config, ConfigFile, Guest, GuestConfig, GuestSource, Listen, ListenEntry,
+    Located, Log, MountPoint, Route, Time,
 };
 
 use super::{ConfigError, Grants, Upstream, resolve_config, resolve_grants};
@@ -18,7 +18,7 @@ const WELCOME: &[u8] = include_bytes!("../../../../guests/welcome/welcome.wat");
 pub(crate) struct Serve {
     pub(crate) config: Config,
     /// The file that it is from, to be read again.
-    pub(crate) file: Option<PathBuf>,
+    pub(crate) file: Option<ConfigFile>,
     /// Whether nothing was asked for, so that the embedded example is served.
     pub(crate) shows_welcome: bool,
 }
@@ -26,7 +26,8 @@ pub(crate) struct Serve {
 impl Serve {
     pub(super) fn resolve(args: ServeArgs) -> Result<Self, ConfigError> {
         if let Some(path) = &args.config {
-            return Ok(Self { config: Config::load(path)?, file: Some(path.clone()), shows_welcome: false });
+            let (config, file) = ConfigFile::load(path)?;
+            return Ok(Self { config, file: Some(file), shows_welcome: false });
         }
         let (guests, configs) = (args.guests.len(), args.guest_configs.len());
         if configs > guests {

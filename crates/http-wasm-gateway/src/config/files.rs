@@ -1,8 +1,30 @@
 //! The files that a configuration names.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::Faults;
 use super::model::{Config, Guest, GuestSource, Listen, Upstream};
+
+use crate::stamps::Stamps;
+
+/// The file of a configuration, as it was when that was read: so that a gateway that follows it misses no change.
+#[derive(Debug, Clone)]
+pub struct ConfigFile {
+    pub(crate) path: PathBuf,
+    pub(crate) stamps: Stamps,
+}
+
+impl ConfigFile {
+    /// Reads and checks a file. Relative paths in it are relative to its directory.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn load(path: &Path) -> Result<(Config, Self), Faults> {
+        let stamps = Stamps::of([path.to_owned()]);
+        let config = Config::load(path)?;
+        Ok((config, Self { path: path.to_owned(), stamps }))
+    }
+}
 
 impl Config {
     /// The files that this configuration was made from, beside its own: guests, what they are configured with,

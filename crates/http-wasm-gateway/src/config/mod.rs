@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use toml::de::DeTable;
 
 pub use self::fault::{Fault, Faults};
+pub use self::files::ConfigFile;
 pub use self::model::{
     AccessLog, AccessLogFormat, ActiveHealth, Address, Admin, Backend, Balance, Certificate, ClientLimits,
     Concurrency, Config, ExactPath, ForwardedHost, Guest, GuestConfig, GuestLimits, GuestSource, HeaderMatch,

@@ -4,19 +4,18 @@
 //! do requests go there, all at once. Those in flight finish on what they began with, and what nobody uses any more is
 //! freed with the last of them.
 
-mod stamps;
 #[cfg(test)]
 mod tests;
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Mutex;
 
 use crate::admin::Operators;
-use crate::config::Config;
+use crate::config::{Config, ConfigFile};
 use crate::core::Core;
 use crate::error::StartError;
 use crate::generation::Generation;
@@ -24,8 +23,7 @@ use crate::listener::Listeners;
 use crate::machine::Machine;
 use crate::observe::{Monitor, Reload};
 use crate::signals::Hangup;
-
-use self::stamps::Stamps;
+use crate::stamps::Stamps;
 
 /// How often files are looked at. Looking, unlike being told by the system, works on any file system, and sees through links:
 /// a mounted ConfigMap is changed by turning one.
@@ -49,6 +47,8 @@ struct Inner {
     listeners: Arc<Listeners<Core>>,
     operators: Operators,
     one_at_a_time: Mutex<()>,
+    /// How the files looked that the active configuration was made from.
+    made_of: SyncMutex<Stamps>,
 }
 
 /// What a reload came to.
@@ -88,8 +88,10 @@ impl Reloader {
         core: Arc<Core>,
         listeners: Arc<Listeners<Core>>,
         operators: Operators,
+        made_of: Stamps,
     ) -> Self {
-        Self(Arc::new(Inner { machine, source, core, listeners, operators, one_at_a_time: Mutex::default() }))
+        let (one_at_a_time, made_of) = (Mutex::default(), SyncMutex::new(made_of));
+        Self(Arc::new(Inner { machine, source, core, listeners, operators, one_at_a_time, made_of }))
     }
 
     /// The listener for operators.
@@ -132,9 +134,9 @@ impl Reloader {
     }
 
     async fn swap(&self) -> Result<Summary, StartError> {
-        let Inner { machine, core, listeners, operators, .. } = &*self.0;
+        let Inner { machine, core, listeners, operators, made_of, .. } = &*self.0;
         let _one_at_a_time = self.0.one_at_a_time.lock().await;
-        let config = self.read().await?;
+        let (config, files) = self.read().await?;
         let earlier = core.generation();
         // What was counted goes on, as long as somebody may ask for it.
         let known = || earlier.watchers.monitor.clone().unwrap_or_else(|| Monitor::new(machine.started));
@@ -147,21 +149,29 @@ impl Reloader {
         let (guests, guests_kept) = (next.config.guests.len(), next.guests.shared_with(&earlier.guests));
         next.show(machine);
         core.swap(next);
+        *made_of.lock().unwrap_or_else(PoisonError::into_inner) = files;
         let change = listeners.commit(opened);
         operators.commit(admin);
         self.serves();
         Ok(Summary { guests, guests_kept, opened: change.opened, closed: change.closed, at_next_start })
     }
 
-    async fn read(&self) -> Result<Config, StartError> {
-        match &self.0.source {
-            Source::Value(config) => Ok((**config).clone()),
-            Source::File(path) => {
-                let path = path.clone();
-                let read = tokio::task::spawn_blocking(move || Config::load(&path)).await;
-                Ok(read.map_err(|_| StartError::System("cannot read the configuration".to_owned()))??)
-            }
-        }
+    /// The configuration, and how the files look that it is made from.
+    async fn read(&self) -> Result<(Config, Stamps), StartError> {
+        let inner = self.0.clone();
+        let read = move || {
+            let (config, own) = match &inner.source {
+                Source::Value(config) => ((**config).clone(), Stamps::default()),
+                Source::File(path) => {
+                    let (config, file) = ConfigFile::load(path)?;
+                    (config, file.stamps)
+                }
+            };
+            let files = own.and(Stamps::of(config.files().cloned()));
+            Ok((config, files))
+        };
+        let read = tokio::task::spawn_blocking(read).await;
+        read.map_err(|_| StartError::System("cannot read the configuration".to_owned()))?
     }
 
     /// The files that the active configuration was made from.
@@ -171,6 +181,17 @@ impl Reloader {
             Source::Value(_) => None,
         };
         own.into_iter().chain(self.0.core.generation().config.files().cloned()).collect()
+    }
+
+    /// How these look now; after a failure their directories too.
+    async fn look(&self, has_failed: bool) -> Stamps {
+        let files = self.files();
+        let look = move || if has_failed { Stamps::with_directories(files) } else { Stamps::of(files) };
+        tokio::task::spawn_blocking(look).await.unwrap_or_default()
+    }
+
+    fn made_of(&self) -> Stamps {
+        self.0.made_of.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reloads, and says in the log what came of it.
@@ -200,28 +221,22 @@ impl fmt::Debug for Reloader {
 
 /// Reloads whenever a signal says so, and when files have changed if the configuration wants that. It never ends.
 pub(crate) async fn follow(reloader: &Reloader, mut hangup: Hangup) {
-    let mut active = true;
-    let mut seen = Stamps::of(reloader.files(), active).await;
+    let mut failed = None;
     loop {
         tokio::select! {
             // Log files may have been moved away.
             () = hangup.recv() => reloader.0.core.generation().watchers.reopen(),
-            () = changed(reloader, &seen, active) => {}
+            () = changed(reloader, failed.as_ref()) => {}
         }
         // Before the files are read: what changes from here on is seen as another change.
-        let files = reloader.files();
-        let before = Stamps::of(files.clone(), active).await;
-        active = reloader.reload_and_log().await;
-        seen = match active && reloader.files() == files {
-            true => before,
-            false => Stamps::of(reloader.files(), active).await,
-        };
+        let before = reloader.look(true).await;
+        failed = (!reloader.reload_and_log().await).then_some(before);
     }
 }
 
-/// Ends when files are others than they were, and have been the same for a while: a file is written, and several are, in many
-/// steps.
-async fn changed(reloader: &Reloader, seen: &Stamps, active: bool) {
+/// Ends when files are others than those that the active configuration was made from, or that were read when a reload last `failed`,
+/// and have been the same for a while: a file is written, and several are, in many steps.
+async fn changed(reloader: &Reloader, failed: Option<&Stamps>) {
     let mut last = None;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;
@@ -229,8 +244,12 @@ async fn changed(reloader: &Reloader, seen: &Stamps, active: bool) {
         if !reloader.0.core.generation().config.server.watch_files {
             continue;
         }
-        let now = Stamps::of(reloader.files(), active).await;
-        if now == *seen {
+        let now = reloader.look(failed.is_some()).await;
+        let is_known = match failed {
+            Some(failed) => now == *failed,
+            None => now == reloader.made_of(),
+        };
+        if is_known {
             last = None;
         } else if last.as_ref() == Some(&now) {
             return;

@@ -17,7 +17,8 @@ use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use crate::config::Config;
+use crate::config::ConfigFile;
+use crate::signals::Hangup;
 use crate::{Bound, Gateway};
 
 /// Adds its configuration as a response header `x-config`, once the response is there.
@@ -47,7 +48,7 @@ impl Served {
         fs::write(directory.path().join("guest.wat"), SAYS_CONFIG).unwrap();
         let file = directory.path().join("gateway.toml");
         fs::write(&file, text).unwrap();
-        let config = Config::load(&file).unwrap_or_else(|faults| panic!("{faults}"));
+        let (config, file) = ConfigFile::load(&file).unwrap_or_else(|faults| panic!("{faults}"));
         let gateway = Gateway::build(config).await.unwrap().with_file(file);
         Self { directory, bound: gateway.bind().await.unwrap() }
     }
@@ -250,6 +251,33 @@ async fn an_optional_guest_that_is_up_is_not_taken_away_and_one_that_was_not_may
     fs::write(served.directory.path().join("b.wat"), SAYS_CONFIG).unwrap();
     served.reload(&other).await;
     assert_eq!(ask(&mut connect(served.addr()).await).await.unwrap(), "");
+}
+
+/// Changes of the two kinds of files between their reading and the gateway's first look at them, on top of a start.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_change_while_the_gateway_starts_is_seen() {
+    for (changed, content, expected) in
+        [("gateway.toml", one_guest("2"), "2"), ("config.txt", "2".to_owned(), "2")]
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        fs::write(path("guest.wat"), SAYS_CONFIG).unwrap();
+        fs::write(path("config.txt"), "1").unwrap();
+        let text = one_guest("1").replace("config = \"1\"", "config_file = \"config.txt\"");
+        fs::write(path("gateway.toml"), text).unwrap();
+        let (config, file) =
+            ConfigFile::load(&path("gateway.toml")).unwrap_or_else(|faults| panic!("{faults}"));
+        let gateway = Gateway::build(config).await.unwrap().with_file(file);
+        fs::write(path(changed), content).unwrap();
+        let bound = gateway.bind().await.unwrap();
+        let addr = bound.addresses().unwrap()[0].addr;
+        let comes = async { while ask(&mut connect(addr).await).await.unwrap() != expected {} };
+        tokio::select! {
+            came = tokio::time::timeout(PATIENCE, comes) => came.expect("the change is seen"),
+            () = super::follow(&bound.reloader, Hangup::install().unwrap()) => {}
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use http_wasm_gateway::config::{Config, Faults};
+use http_wasm_gateway::config::{Config, ConfigFile, Faults};
 use tempfile::TempDir;
 
 /// A guest that lets everything through.
@@ -36,6 +36,11 @@ impl Files {
 
     pub(crate) fn load(&self, text: &str) -> Result<Config, Faults> {
         Config::load(&self.write("gateway.toml", text))
+    }
+
+    /// `gateway.toml` as it is now.
+    pub(crate) fn config_file(&self) -> ConfigFile {
+        ConfigFile::load(&self.path("gateway.toml")).expect("it has been loaded before").1
     }
 
     /// The message about this configuration, which must be wrong, without the directory's own name.

@@ -65,7 +65,7 @@ impl Served {
 
     /// The same, of a gateway that reads its configuration again when it is told to. It has an `[admin]` section.
     pub(crate) async fn reloadable(text: &str) -> Self {
-        Self::start_with(text, |gateway, files| gateway.with_file(files.path("gateway.toml"))).await
+        Self::start_with(text, |gateway, files| gateway.with_file(files.config_file())).await
     }
 
     /// Has it read this configuration; the answer says what came of that.

@@ -6,20 +6,27 @@ use std::time::SystemTime;
 /// What a file's directory entry said, or that there is none.
 type Stamp = Option<(SystemTime, u64, u64)>;
 
-/// The stamps of some files.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Stamps(Vec<(PathBuf, Stamp)>);
+/// The stamps of some files. Those of files that are to be read are taken before that, so that what changes from then on is
+/// seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Stamps(Vec<(PathBuf, Stamp)>);
 
 impl Stamps {
-    /// How these files look now; unless all is well with them, their directories too, for one that was named but not there may
-    /// come.
-    pub(super) async fn of(files: Vec<PathBuf>, all_well: bool) -> Self {
-        let look = move || {
-            let directories = files.iter().filter(|_| !all_well).filter_map(|file| directory(file));
-            let all = files.iter().cloned().chain(directories);
-            Self(all.map(|path| (path.clone(), stamp(&path))).collect())
-        };
-        tokio::task::spawn_blocking(look).await.unwrap_or(Self(Vec::new()))
+    /// How these files look now.
+    pub(crate) fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
+        Self(files.into_iter().map(|path| (path.clone(), stamp(&path))).collect())
+    }
+
+    /// The same, with their directories: one that was named but not there may come.
+    pub(crate) fn with_directories(files: Vec<PathBuf>) -> Self {
+        let directories: Vec<_> = files.iter().filter_map(|file| directory(file)).collect();
+        Self::of(files.into_iter().chain(directories))
+    }
+
+    /// These and `more`.
+    pub(crate) fn and(mut self, more: Self) -> Self {
+        self.0.extend(more.0);
+        self
     }
 }
 
@@ -46,32 +53,32 @@ mod tests {
 
     use super::Stamps;
 
-    #[tokio::test]
-    async fn a_file_that_is_replaced_by_one_of_the_same_length_and_time_is_seen() {
+    #[test]
+    fn a_file_that_is_replaced_by_one_of_the_same_length_and_time_is_seen() {
         let directory = tempfile::tempdir().unwrap();
         let (file, other) = (directory.path().join("a"), directory.path().join("b"));
         fs::write(&file, "1").unwrap();
         fs::write(&other, "2").unwrap();
         let time = fs::metadata(&file).unwrap().modified().unwrap();
         fs::File::options().write(true).open(&other).unwrap().set_modified(time).unwrap();
-        let before = Stamps::of(vec![file.clone()], true).await;
-        assert_eq!(before, Stamps::of(vec![file.clone()], true).await);
+        let before = Stamps::of([file.clone()]);
+        assert_eq!(before, Stamps::of([file.clone()]));
         fs::rename(&other, &file).unwrap();
-        assert_ne!(before, Stamps::of(vec![file], true).await);
+        assert_ne!(before, Stamps::of([file]));
     }
 
-    #[tokio::test]
-    async fn a_new_file_beside_is_seen_only_when_something_is_wrong() {
+    #[test]
+    fn a_new_file_beside_is_seen_with_the_directory_only() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("a");
         fs::write(&file, "1").unwrap();
-        let both = async |all_well| Stamps::of(vec![file.clone()], all_well).await;
-        let before = (both(true).await, both(false).await);
+        let (alone, both) = (|| Stamps::of([file.clone()]), || Stamps::with_directories(vec![file.clone()]));
+        let before = (alone(), both());
         // Until the directory has another time than before, which is coarse on some file systems.
-        while both(false).await == before.1 {
+        while both() == before.1 {
             fs::write(directory.path().join("b"), "2").unwrap();
             fs::remove_file(directory.path().join("b")).unwrap();
         }
-        assert_eq!(both(true).await, before.0);
+        assert_eq!(alone(), before.0);
     }
 }
