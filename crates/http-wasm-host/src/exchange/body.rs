@@ -2,7 +2,7 @@
 
 use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
+use bytes::Bytes;
 
 use super::{Budget, Chunks, Exchange, Trailers};
 use crate::abi::{BodyKind, EofLen, Features, HeaderKind, Phase};
@@ -31,7 +31,7 @@ struct Touched {
     /// Whether anything has been taken out of the host's body, or put before it.
     started: bool,
     ended: bool,
-    written: Option<BytesMut>,
+    written: Option<Vec<u8>>,
     /// Where the guest is in reading what it wrote itself.
     own_read: usize,
     /// The guest's bytes that come before the next handler's body.
@@ -83,7 +83,7 @@ impl Side {
         if let Some(written) = touched.written.take().filter(|written| !written.is_empty()) {
             touched.early = written.len();
             touched.started = true;
-            touched.unread = Chunks::from(written.freeze());
+            touched.unread = Chunks::from(Bytes::from(written));
         }
     }
 
@@ -129,7 +129,7 @@ impl Side {
         let touched = self.0.as_mut()?;
         let trailers = touched.trailers.clone();
         if let Some(written) = touched.written.take() {
-            return Some(Outgoing { first: written.freeze().into(), rest: false, trailers });
+            return Some(Outgoing { first: Bytes::from(written).into(), rest: false, trailers });
         }
         if !touched.started && trailers.is_untouched() {
             return None;
@@ -341,7 +341,7 @@ impl<H: Host> Exchange<H> {
         let undoable = self.is_undoable();
         let touched = self.side_mut(kind).touch();
         touched.stop_replay(undoable);
-        touched.written = Some(BytesMut::new());
+        touched.written = Some(Vec::new());
         touched.own_read = 0;
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 /// Pieces shorter than this are copied together: a peer that sends single bytes would otherwise pin one receive
 /// buffer for each.
@@ -11,8 +11,10 @@ const COALESCE_BELOW: usize = 1024;
 /// Body bytes in order.
 #[derive(Clone, Debug, Default)]
 pub struct Chunks {
-    whole: VecDeque<Bytes>,
-    /// Small pieces, not yet closed; they come after `whole`.
+    /// The first piece, if there is a closed one: most bodies have no other.
+    front: Bytes,
+    more: VecDeque<Bytes>,
+    /// Small pieces, not yet closed; they come after the others.
     tail: BytesMut,
     len: usize,
 }
@@ -30,12 +32,13 @@ impl Chunks {
 
     /// Appends bytes that can be shared.
     pub fn push(&mut self, piece: Bytes) {
-        if piece.len() < COALESCE_BELOW {
+        // One that is alone pins no more than one buffer.
+        if piece.len() < COALESCE_BELOW && !self.is_empty() {
             return self.extend_from_slice(&piece);
         }
         self.len += piece.len();
         self.close_tail();
-        self.whole.push_back(piece);
+        self.close(piece);
     }
 
     /// Appends a copy of `piece`.
@@ -47,56 +50,70 @@ impl Chunks {
     /// Takes the first piece out.
     pub fn pop(&mut self) -> Option<Bytes> {
         self.close_tail();
-        let piece = self.whole.pop_front()?;
+        if self.front.is_empty() {
+            return None;
+        }
+        let next = self.more.pop_front().unwrap_or_default();
+        let piece = std::mem::replace(&mut self.front, next);
         self.len -= piece.len();
         Some(piece)
+    }
+
+    /// All of it, if it is one piece.
+    pub(crate) fn into_whole(mut self) -> Result<Bytes, Self> {
+        self.close_tail();
+        if self.more.is_empty() { Ok(self.front) } else { Err(self) }
     }
 
     /// Copies bytes from the front into `buf` and hands the pieces that were copied to `taken`.
     pub(crate) fn read(&mut self, buf: &mut [u8], mut taken: impl FnMut(Bytes)) {
         self.close_tail();
         let mut read = 0;
-        while read < buf.len() {
-            let Some(front) = self.whole.front_mut() else { break };
-            let piece = front.split_to(front.len().min(buf.len() - read));
+        while read < buf.len() && !self.front.is_empty() {
+            let piece = self.take(buf.len() - read);
             buf[read..read + piece.len()].copy_from_slice(&piece);
             read += piece.len();
-            if front.is_empty() {
-                self.whole.pop_front();
-            }
             taken(piece);
         }
-        self.len -= read;
     }
 
     /// Drops `len` bytes from the front.
     pub(crate) fn skip(&mut self, mut len: usize) {
         self.close_tail();
-        while let Some(front) = self.whole.front_mut().filter(|_| len > 0) {
-            let skipped = front.len().min(len);
-            front.advance(skipped);
-            if front.is_empty() {
-                self.whole.pop_front();
-            }
-            (self.len, len) = (self.len - skipped, len - skipped);
+        while len > 0 && !self.front.is_empty() {
+            len -= self.take(len).len();
         }
+    }
+
+    /// Takes up to `len` bytes of the first piece.
+    fn take(&mut self, len: usize) -> Bytes {
+        if len >= self.front.len() {
+            return self.pop().unwrap_or_default();
+        }
+        self.len -= len;
+        self.front.split_to(len)
     }
 
     fn close_tail(&mut self) {
         if !self.tail.is_empty() {
-            self.whole.push_back(self.tail.split().freeze());
+            let tail = self.tail.split().freeze();
+            self.close(tail);
+        }
+    }
+
+    /// Appends to the closed pieces.
+    fn close(&mut self, piece: Bytes) {
+        if self.front.is_empty() {
+            self.front = piece;
+        } else if !piece.is_empty() {
+            self.more.push_back(piece);
         }
     }
 }
 
 impl From<Bytes> for Chunks {
     fn from(bytes: Bytes) -> Self {
-        let mut chunks = Self::default();
-        if !bytes.is_empty() {
-            chunks.len = bytes.len();
-            chunks.whole.push_back(bytes);
-        }
-        chunks
+        Self { len: bytes.len(), front: bytes, ..Self::default() }
     }
 }
 

@@ -61,17 +61,19 @@ fn frame_response<H: Host>(exchange: &mut Exchange<H>, status: u16) {
     }
     prepare_trailers(exchange, RESPONSE);
     let changed = exchange.response.is_changed() || exchange.next_was_bodyless || !exchange.answered;
+    // What a guest has made has no header of the kind, as those that it sets are ignored.
+    let is_declared = H::SENDER_DECLARES_LENGTH && !exchange.answered;
     match exchange.response.take_outgoing() {
         Some(body) => {
             if exchange.response.has_trailers() {
                 announce_trailers(exchange, RESPONSE);
-            } else if changed {
+            } else if changed && !is_declared {
                 let len = length(&*exchange.host, RESPONSE, &body);
                 set_length(&mut *exchange.host, RESPONSE, len);
             }
             exchange.host.set_body(RESPONSE, body);
         }
-        None if changed => {
+        None if changed && !is_declared => {
             let len = exchange.host.body_remaining(RESPONSE);
             set_length(&mut *exchange.host, RESPONSE, len);
         }

@@ -109,6 +109,12 @@ impl Body {
     pub(crate) fn rework(&mut self, outgoing: Outgoing) {
         let old = std::mem::take(self);
         let Outgoing { mut first, rest, trailers } = outgoing;
+        if !rest && trailers.is_untouched() {
+            match first.into_whole() {
+                Ok(whole) => return *self = Self::from(whole),
+                Err(pieces) => first = pieces,
+            }
+        }
         let mut earlier = None;
         if rest {
             self.rest = old.rest;

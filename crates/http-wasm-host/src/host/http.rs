@@ -181,6 +181,9 @@ pub enum HttpHead {
 impl Host for HttpHost {
     type Head = HttpHead;
 
+    /// Servers of `http_body` bodies go by their size hints.
+    const SENDER_DECLARES_LENGTH: bool = true;
+
     fn save_head(&self, message: BodyKind) -> HttpHead {
         let headers = self.headers(message).cloned().unwrap_or_default();
         match (message, &self.0.request, &self.0.response) {
@@ -227,10 +230,16 @@ impl Host for HttpHost {
 
     fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
         let path = PathAndQuery::try_from(uri).map_err(|_| Refused("is no path and query"))?;
-        let mut parts = self.request_mut().uri().clone().into_parts();
-        parts.path_and_query = Some(path);
-        *self.request_mut().uri_mut() = Uri::from_parts(parts)
-            .map_err(|_| Refused("can't be set on a CONNECT request, which has no path"))?;
+        let uri = self.request_mut().uri_mut();
+        *uri = match uri.authority() {
+            None => Uri::from(path),
+            Some(_) => {
+                let mut parts = uri.clone().into_parts();
+                parts.path_and_query = Some(path);
+                Uri::from_parts(parts)
+                    .map_err(|_| Refused("can't be set on a CONNECT request, which has no path"))?
+            }
+        };
         Ok(())
     }
 

@@ -28,6 +28,10 @@ pub trait Host: Send + 'static {
     /// A copy of one message's head: all that the methods here can change of it but the body.
     type Head: Send + 'static;
 
+    /// Whether whoever sends a response sees the length of its body by itself, and declares it. A response that a guest has made
+    /// then comes without a `content-length` header; one of the next handler keeps its own, made right, in any case.
+    const SENDER_DECLARES_LENGTH: bool = false;
+
     /// Copies a message's head, for a guest that [fails open](crate::OnFailure::Open).
     fn save_head(&self, message: BodyKind) -> Self::Head;
 
