@@ -1,17 +1,28 @@
 //! An ordered list of header or trailer fields, for what the core itself keeps.
 
-use bytes::Bytes;
+use std::fmt;
+use std::ops::Range;
 
 /// Header or trailer fields in the order received. Names are lower case; values are bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default)]
 pub struct Fields {
-    entries: Vec<(Bytes, Bytes)>,
+    entries: Vec<Entry>,
+    /// Names and values, one after the other: there are few fields as a rule, and two allocations hold them all. A value that was
+    /// replaced stays here; what a guest may set is limited.
+    text: Vec<u8>,
+}
+
+/// Where a field stands in the text.
+#[derive(Clone)]
+struct Entry {
+    name: Range<usize>,
+    value: Range<usize>,
 }
 
 impl Fields {
     /// An empty list.
     pub const fn new() -> Self {
-        Self { entries: Vec::new() }
+        Self { entries: Vec::new(), text: Vec::new() }
     }
 
     /// Whether there is no field.
@@ -21,7 +32,7 @@ impl Fields {
 
     /// The fields, in order, repeated names repeated.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.entries.iter().map(|(name, value)| (&name[..], &value[..]))
+        self.entries.iter().map(|entry| (self.name(entry), &self.text[entry.value.clone()]))
     }
 
     /// The values under `name`, compared without case.
@@ -36,36 +47,65 @@ impl Fields {
 
     /// Each name once, in order of first appearance.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
-        self.entries.iter().enumerate().filter_map(|(at, (name, _))| {
-            let repeated = self.entries[..at].iter().any(|(earlier, _)| earlier == name);
-            (!repeated).then_some(&name[..])
+        self.entries.iter().enumerate().filter_map(|(at, entry)| {
+            let name = self.name(entry);
+            let repeated = self.entries[..at].iter().any(|earlier| self.name(earlier) == name);
+            (!repeated).then_some(name)
         })
     }
 
     /// Adds a field, beside others of the same name.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
-        let name = Bytes::from(name.to_ascii_lowercase());
-        self.entries.push((name, Bytes::copy_from_slice(value)));
+        self.text.reserve(name.len() + value.len());
+        let name = self.write(name);
+        self.text[name.clone()].make_ascii_lowercase();
+        let value = self.write(value);
+        self.entries.push(Entry { name, value });
     }
 
     /// Sets `name` to the one `value`; it keeps the place of the first field it replaces.
     pub fn set(&mut self, name: &[u8], value: &[u8]) {
-        match self.entries.iter().position(|(other, _)| other.eq_ignore_ascii_case(name)) {
-            Some(at) => {
-                self.entries[at].1 = Bytes::copy_from_slice(value);
-                let mut index = 0;
-                self.entries.retain(|(other, _)| {
-                    index += 1;
-                    index <= at + 1 || !other.eq_ignore_ascii_case(name)
-                });
-            }
-            None => self.add(name, value),
-        }
+        let Self { entries, text } = self;
+        let has_name = |entry: &Entry| text[entry.name.clone()].eq_ignore_ascii_case(name);
+        let Some(at) = entries.iter().position(has_name) else { return self.add(name, value) };
+        let mut index = 0;
+        entries.retain(|entry| {
+            index += 1;
+            index <= at + 1 || !has_name(entry)
+        });
+        self.entries[at].value = self.write(value);
     }
 
     /// Removes all fields under `name`.
     pub fn remove(&mut self, name: &[u8]) {
-        self.entries.retain(|(other, _)| !other.eq_ignore_ascii_case(name));
+        let Self { entries, text } = self;
+        entries.retain(|entry| !text[entry.name.clone()].eq_ignore_ascii_case(name));
+    }
+
+    fn name(&self, entry: &Entry) -> &[u8] {
+        &self.text[entry.name.clone()]
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Range<usize> {
+        let start = self.text.len();
+        self.text.extend_from_slice(bytes);
+        start..self.text.len()
+    }
+}
+
+impl PartialEq for Fields {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Fields {}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list()
+            .entries(self.iter().map(|(name, value)| (name.escape_ascii(), value.escape_ascii())))
+            .finish()
     }
 }
 

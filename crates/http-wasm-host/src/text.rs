@@ -8,25 +8,37 @@ use std::borrow::Cow;
 #[inline]
 pub(crate) fn is_token(text: &[u8]) -> bool {
     // All bytes are looked at, in no order: there is no branch for each.
-    !text.is_empty() && text.iter().fold(true, |legal, &byte| legal & TOKEN[usize::from(byte)])
+    !text.is_empty() && are_all(&TOKEN, text)
 }
 
 /// Bytes of tokens.
-static TOKEN: [bool; 256] = {
-    let mut token = [false; 256];
+static TOKEN: Bytes = alphanumeric_and(b"!#$%&'*+-.^_`|~");
+
+/// Bytes of paths and queries, the percent sign not among them.
+static PATH_OR_QUERY: Bytes = alphanumeric_and(b"-._~!$&'()*+,;=:@/?");
+
+/// A set of bytes.
+type Bytes = [bool; 256];
+
+const fn alphanumeric_and(others: &[u8]) -> Bytes {
+    let mut set = [false; 256];
     let mut byte = 0;
     while byte < 256 {
-        token[byte] = (byte as u8).is_ascii_alphanumeric();
+        set[byte] = (byte as u8).is_ascii_alphanumeric();
         byte += 1;
     }
-    let others = b"!#$%&'*+-.^_`|~";
     let mut at = 0;
     while at < others.len() {
-        token[others[at] as usize] = true;
+        set[others[at] as usize] = true;
         at += 1;
     }
-    token
-};
+    set
+}
+
+#[inline]
+fn are_all(set: &Bytes, text: &[u8]) -> bool {
+    text.iter().fold(true, |all, &byte| all & set[usize::from(byte)])
+}
 
 /// Whether `value` may be a header value: no control character but the tab.
 #[inline]
@@ -53,6 +65,9 @@ pub(crate) struct NotAUri;
 /// A guest's encoding can't be checked, so what may not stand in a path or query is percent-encoded rather than refused.
 /// Control characters are refused: nobody means them. `asterisk` says whether "*" is a target, as for OPTIONS.
 pub(crate) fn origin_form(uri: &[u8], asterisk: bool) -> Result<Cow<'_, [u8]>, NotAUri> {
+    if uri.first() == Some(&b'/') && are_all(&PATH_OR_QUERY, uri) {
+        return Ok(Cow::Borrowed(uri));
+    }
     if uri.iter().any(u8::is_ascii_control) {
         return Err(NotAUri);
     }
@@ -86,7 +101,7 @@ fn encode(target: &[u8]) -> Cow<'_, [u8]> {
     for (at, &byte) in target.iter().enumerate() {
         let stays = match byte {
             b'%' => target.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)),
-            _ => byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?".contains(&byte),
+            _ => PATH_OR_QUERY[usize::from(byte)],
         };
         match (&mut encoded, stays) {
             (None, true) => {}

@@ -12,7 +12,11 @@ use crate::host::{Frame, Host, Outgoing};
 
 /// What an exchange knows of one message's body and trailers. Most exchanges never touch either.
 #[derive(Default)]
-pub(super) struct Side(Option<Box<Touched>>);
+pub(super) struct Side {
+    /// What the guest has written in place of the body.
+    written: Option<Vec<u8>>,
+    touched: Option<Box<Touched>>,
+}
 
 #[derive(Default)]
 struct Touched {
@@ -31,7 +35,6 @@ struct Touched {
     /// Whether anything has been taken out of the host's body, or put before it.
     started: bool,
     ended: bool,
-    written: Option<Vec<u8>>,
     /// Where the guest is in reading what it wrote itself.
     own_read: usize,
     /// The guest's bytes that come before the next handler's body.
@@ -55,17 +58,17 @@ static NO_FIELDS: Fields = Fields::new();
 
 impl Side {
     fn touch(&mut self) -> &mut Touched {
-        self.0.get_or_insert_default()
+        self.touched.get_or_insert_default()
     }
 
     /// Whether anything of the body or its trailers was read, written or changed.
     #[inline]
     pub(super) fn is_touched(&self) -> bool {
-        self.0.is_some()
+        self.written.is_some() || self.touched.is_some()
     }
 
     pub(super) fn trailers(&self) -> &Fields {
-        self.0.as_ref().map_or(&NO_FIELDS, |touched| touched.trailers.current())
+        self.touched.as_ref().map_or(&NO_FIELDS, |touched| touched.trailers.current())
     }
 
     pub(super) fn trailers_mut(&mut self) -> &mut Trailers {
@@ -73,14 +76,14 @@ impl Side {
     }
 
     pub(super) fn replayed_bytes(&self) -> usize {
-        self.0.as_ref().map_or(0, |touched| touched.replayed)
+        self.touched.as_ref().map_or(0, |touched| touched.replayed)
     }
 
     /// The next handler's response is there; what the guest has written so far goes before its body.
     #[inline]
     pub(super) fn begin_response(&mut self) {
-        let Some(touched) = &mut self.0 else { return };
-        if let Some(written) = touched.written.take().filter(|written| !written.is_empty()) {
+        if let Some(written) = self.written.take().filter(|written| !written.is_empty()) {
+            let touched = self.touch();
             touched.early = written.len();
             touched.started = true;
             touched.unread = Chunks::from(Bytes::from(written));
@@ -88,28 +91,27 @@ impl Side {
     }
 
     fn is_written(&self) -> bool {
-        self.0.as_ref().is_some_and(|touched| touched.written.is_some())
+        self.written.is_some()
     }
 
     /// Whether the body that goes out is another one than the host's.
     pub(super) fn is_changed(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|touched| touched.written.is_some() || touched.consumed || touched.early > 0)
+        self.is_written()
+            || self.touched.as_ref().is_some_and(|touched| touched.consumed || touched.early > 0)
     }
 
     pub(super) fn drop_trailers(&mut self) {
-        if let Some(touched) = &mut self.0 {
+        if let Some(touched) = &mut self.touched {
             touched.trailers = Trailers::default();
         }
     }
 
     pub(super) fn has_trailers(&self) -> bool {
-        self.0.as_ref().is_some_and(|touched| !touched.trailers.is_untouched())
+        self.touched.as_ref().is_some_and(|touched| !touched.trailers.is_untouched())
     }
 
     pub(super) fn edits_trailers(&self) -> bool {
-        self.0.as_ref().is_some_and(|touched| touched.trailers.edited())
+        self.touched.as_ref().is_some_and(|touched| touched.trailers.edited())
     }
 
     #[cfg(feature = "mutations")]
@@ -121,16 +123,18 @@ impl Side {
 
     #[cfg(feature = "mutations")]
     pub(super) fn forget_written(&mut self) {
-        self.touch().written = None;
+        self.written = None;
     }
 
     /// The body that goes out, if it isn't simply the host's.
     pub(super) fn take_outgoing(&mut self) -> Option<Outgoing> {
-        let touched = self.0.as_mut()?;
-        let trailers = touched.trailers.clone();
-        if let Some(written) = touched.written.take() {
-            return Some(Outgoing { first: Bytes::from(written).into(), rest: false, trailers });
+        let trailers =
+            || self.touched.as_ref().map_or_else(Trailers::default, |touched| touched.trailers.clone());
+        if let Some(written) = self.written.take() {
+            return Some(Outgoing { first: Bytes::from(written).into(), rest: false, trailers: trailers() });
         }
+        let trailers = trailers();
+        let touched = self.touched.as_mut()?;
         if !touched.started && trailers.is_untouched() {
             return None;
         }
@@ -139,14 +143,27 @@ impl Side {
         Some(Outgoing { first: touched.take_received(), rest: !touched.ended, trailers })
     }
 
+    /// What the guest itself has written so far, from where it last stopped reading that.
+    fn read_own(&mut self, buf: &mut [u8]) -> EofLen {
+        let Self { written, touched } = self;
+        let own_read = &mut touched.get_or_insert_default().own_read;
+        let written = written.as_deref().unwrap_or_default();
+        // A write of length 0 may have emptied what was read before.
+        let rest = written.get(*own_read..).unwrap_or_default();
+        let len = rest.len().min(buf.len());
+        buf[..len].copy_from_slice(&rest[..len]);
+        *own_read += len;
+        EofLen { eof: len == rest.len(), len: len as u32 }
+    }
+
     /// Whether bytes are gone that came with the original body.
     pub(super) fn is_original_lost(&self) -> bool {
-        self.0.as_ref().is_some_and(|touched| touched.lost)
+        self.touched.as_ref().is_some_and(|touched| touched.lost)
     }
 
     /// The body as it came, if it isn't simply the host's.
     pub(super) fn take_original(&mut self) -> Option<Outgoing> {
-        let mut touched = self.0.take().filter(|touched| touched.started)?;
+        let mut touched = self.touched.take().filter(|touched| touched.started)?;
         let mut first = touched.take_received();
         first.skip(touched.early);
         Some(Outgoing { first, rest: !touched.ended, trailers: touched.trailers.into_original() })
@@ -259,16 +276,6 @@ impl Touched {
         }
         all
     }
-
-    fn read_own(&mut self, buf: &mut [u8]) -> EofLen {
-        let written = self.written.as_deref().unwrap_or_default();
-        // A write of length 0 may have emptied what was read before.
-        let rest = written.get(self.own_read..).unwrap_or_default();
-        let len = rest.len().min(buf.len());
-        buf[..len].copy_from_slice(&rest[..len]);
-        self.own_read += len;
-        EofLen { eof: len == rest.len(), len: len as u32 }
-    }
 }
 
 impl<H: Host> Exchange<H> {
@@ -285,7 +292,7 @@ impl<H: Host> Exchange<H> {
                 let keep = self.keep(kind);
                 self.request.touch().read(&mut *self.host, kind, keep, &self.budget, buf, cx)
             }
-            (Phase::Request, BodyKind::Response) => Poll::Ready(Ok(self.response.touch().read_own(buf))),
+            (Phase::Request, BodyKind::Response) => Poll::Ready(Ok(self.response.read_own(buf))),
             (Phase::Response, BodyKind::Request) if self.features.contains(Features::BUFFER_REQUEST) => {
                 Poll::Ready(Ok(AT_END))
             }
@@ -328,10 +335,12 @@ impl<H: Host> Exchange<H> {
         self.check_content_mutable(kind)?;
         self.budget.spend_written(data.len())?;
         let undoable = self.is_undoable();
-        let touched = self.side_mut(kind).touch();
-        touched.stop_replay(undoable);
+        let side = self.side_mut(kind);
+        if let Some(touched) = &mut side.touched {
+            touched.stop_replay(undoable);
+        }
         // A first write of length 0 makes the body empty; a later one, as copy loops end with, appends nothing.
-        touched.written.get_or_insert_default().extend_from_slice(data);
+        side.written.get_or_insert_default().extend_from_slice(data);
         Ok(())
     }
 
@@ -339,10 +348,12 @@ impl<H: Host> Exchange<H> {
     pub(crate) fn empty_body(&mut self, kind: BodyKind) -> Result<(), Reason> {
         self.check_content_mutable(kind)?;
         let undoable = self.is_undoable();
-        let touched = self.side_mut(kind).touch();
-        touched.stop_replay(undoable);
-        touched.written = Some(Vec::new());
-        touched.own_read = 0;
+        let side = self.side_mut(kind);
+        if let Some(touched) = &mut side.touched {
+            touched.stop_replay(undoable);
+            touched.own_read = 0;
+        }
+        side.written = Some(Vec::new());
         Ok(())
     }
 
@@ -368,7 +379,7 @@ impl<H: Host> Exchange<H> {
             BodyKind::Request => &mut self.request,
             BodyKind::Response => &mut self.response,
         };
-        let ended = side.0.as_ref().is_some_and(|touched| touched.ended);
+        let ended = side.touched.as_ref().is_some_and(|touched| touched.ended);
         if ended || self.host.body_ended(message) {
             return Poll::Ready(Ok(()));
         }

@@ -168,7 +168,8 @@ impl<H: Host> Exchange<H> {
     /// The guest stops: makes the host's response what the guest has set.
     #[inline]
     pub(crate) fn respond(&mut self) -> Result<(), Reason> {
-        self.begin_response()?;
+        // What it has written is all of the body, and not the beginning.
+        self.apply_early()?;
         self.finish_response();
         Ok(())
     }
@@ -187,6 +188,14 @@ impl<H: Host> Exchange<H> {
 
     #[inline]
     fn begin_response(&mut self) -> Result<(), Reason> {
+        self.apply_early()?;
+        self.response.begin_response();
+        Ok(())
+    }
+
+    /// Applies the head that the guest has set before there was a response.
+    #[inline]
+    fn apply_early(&mut self) -> Result<(), Reason> {
         self.phase = Phase::Response;
         self.save_response();
         if let Some(status) = self.early.status {
@@ -195,23 +204,25 @@ impl<H: Host> Exchange<H> {
         if !self.early.headers.is_empty() {
             self.join_early()?;
         }
-        self.response.begin_response();
         Ok(())
     }
 
     /// What the guest set before there was a response, and that has not.
     fn join_early(&mut self) -> Result<(), Reason> {
         let early = std::mem::take(&mut self.early.headers);
+        let add = |host: &mut H, (name, value): (&[u8], &[u8])| {
+            host.add_header(BodyKind::Response, name, value).map_err(Reason::refused)
+        };
+        if !self.answered {
+            return early.iter().try_for_each(|field| add(&mut self.host, field));
+        }
         for name in early.names() {
             let mut taken = false;
             if name != b"set-cookie" {
                 self.host.header_values(BodyKind::Response, name, |_| taken = true);
             }
-            if taken {
-                continue;
-            }
-            for value in early.values(name) {
-                self.host.add_header(BodyKind::Response, name, value).map_err(Reason::refused)?;
+            if !taken {
+                early.values(name).try_for_each(|value| add(&mut self.host, (name, value)))?;
             }
         }
         Ok(())
