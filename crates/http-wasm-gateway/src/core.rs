@@ -4,13 +4,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Response, StatusCode, header};
+use tracing::{Instrument as _, Span};
 
 use crate::backend::plain_text;
 use crate::body::{BoxBody, empty};
 use crate::generation::Generation;
-use crate::listener::{Answer, Client};
-use crate::observe::{Exchange, Sinks};
+use crate::inbound::Inbound;
+use crate::listener::Answer;
+use crate::observe::{Sinks, Watch};
 use crate::proxy::remove_nominated;
 
 /// What requests need.
@@ -67,43 +69,36 @@ impl Core {
         self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn respond(
-        &self,
-        generation: &Generation,
-        mut request: Request<BoxBody>,
-        exchange: Option<&Exchange>,
-    ) -> Response<BoxBody> {
+    async fn respond(&self, generation: &Generation, inbound: &mut Inbound) -> Response<BoxBody> {
         // Held until the response's head is there.
         let Some(_place) = Place::take(&self.in_flight, generation.config.server.max_requests.get()) else {
             return unavailable();
         };
-        let Some(route) = generation.routes.find(&request) else {
+        let Some(route) = generation.routes.find(&inbound.request) else {
             return plain_text(StatusCode::NOT_FOUND, "not found\n");
         };
-        if let Some(exchange) = exchange {
+        if let Some(exchange) = &inbound.exchange {
             exchange.took(&route.name);
         }
         if route.proxied {
             // Here and not in the proxy: a client must not name, in `Connection`, a header that a guest will add, and so
             // have it taken away again.
-            remove_nominated(request.headers_mut());
+            remove_nominated(inbound.request.headers_mut());
         }
-        route.respond(request).await
+        route.respond(inbound).await
     }
 }
 
 impl Answer for Core {
-    async fn answer(self: Arc<Self>, mut request: Request<BoxBody>, client: Client) -> Response<BoxBody> {
-        request.extensions_mut().insert(client);
+    async fn answer(&self, inbound: &mut Inbound) -> Response<BoxBody> {
         let generation = self.generation();
-        let watchers = &generation.watchers;
-        match watchers.begin(&mut request, client) {
-            Some(exchange) => {
-                let response = self.respond(&generation, request, Some(&exchange));
-                watchers.watch(exchange.clone(), response).await
-            }
-            None => self.respond(&generation, request, None).await,
+        let watch = generation.watchers.begin(inbound);
+        let span = watch.as_ref().map_or_else(Span::none, Watch::span);
+        let mut response = self.respond(&generation, inbound).instrument(span).await;
+        if let Some(watch) = watch {
+            watch.answered(&mut response);
         }
+        response
     }
 }
 

@@ -12,6 +12,7 @@ mod error;
 mod gateway;
 mod generation;
 mod guests;
+mod inbound;
 mod listener;
 mod machine;
 mod observe;

@@ -6,9 +6,10 @@ mod hello;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Response, StatusCode, header};
 
 use crate::body::{BoxBody, full};
+use crate::inbound::Inbound;
 use crate::proxy::Proxy;
 
 /// The innermost handler. Cheap to clone; all clones share the proxy's pool of connections.
@@ -20,15 +21,15 @@ pub(crate) enum Backend {
 }
 
 impl Backend {
-    pub(crate) async fn respond(&self, request: Request<BoxBody>) -> Response<BoxBody> {
-        if request.method() == Method::CONNECT {
+    pub(crate) async fn respond(&self, inbound: &mut Inbound) -> Response<BoxBody> {
+        if inbound.request.method() == Method::CONNECT {
             // A 200 would open a tunnel, and there is nowhere to open one to.
             return plain_text(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported\n");
         }
         match self {
-            Self::Echo => echo::respond(request).await,
+            Self::Echo => echo::respond(inbound.take()).await,
             Self::Hello => hello::respond(),
-            Self::Proxy(proxy) => proxy.respond(request).await,
+            Self::Proxy(proxy) => proxy.respond(inbound).await,
         }
     }
 }

@@ -23,8 +23,9 @@ pub(super) struct Watch {
 
 impl Watch {
     /// The head of the response is there.
-    pub(super) fn answered(&self) {
+    pub(super) fn answered(&self) -> Option<StatusCode> {
         self.answered.store(true, Ordering::Relaxed);
+        self.breach()
     }
 
     /// What to answer because of the body, if it broke off for it.

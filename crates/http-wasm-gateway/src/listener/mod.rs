@@ -19,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::Response;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -30,6 +30,7 @@ use self::tls::{AllCertificates, Tls};
 use crate::body::BoxBody;
 use crate::config::{ClientLimits, Listen, ListenHttp};
 use crate::error::StartError;
+use crate::inbound::Inbound;
 
 pub(crate) use self::inherited::{Inherited, announce};
 pub(crate) use self::set::Listeners;
@@ -39,7 +40,7 @@ pub(crate) use self::successor::Successor;
 /// Pause after an accept that failed for want of something, file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Who sent a request, and how. In its extensions.
+/// Who sent a request, and how.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Client {
     pub(crate) addr: SocketAddr,
@@ -50,11 +51,7 @@ pub(crate) struct Client {
 /// What answers requests.
 pub(crate) trait Answer: Send + Sync + 'static {
     /// The response to a request.
-    fn answer(
-        self: Arc<Self>,
-        request: Request<BoxBody>,
-        client: Client,
-    ) -> impl Future<Output = Response<BoxBody>> + Send;
+    fn answer(&self, inbound: &mut Inbound) -> impl Future<Output = Response<BoxBody>> + Send;
 }
 
 /// An address that is listened on, and how.

@@ -8,7 +8,6 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::{Either, Empty};
 use hyper::body::Incoming;
 use tokio::sync::watch;
 
@@ -18,8 +17,9 @@ use super::framing::Upgrade;
 use super::source::Sources;
 use super::{Answer, Client, check};
 use crate::backend::plain_text;
-use crate::body::{BoxBody, BoxError, boxed};
+use crate::body::{BoxBody, BoxError, boxed, empty};
 use crate::config::ClientLimits;
+use crate::inbound::Inbound;
 
 /// What the requests of one connection have in common.
 #[derive(Debug)]
@@ -44,8 +44,17 @@ impl<A: Answer> Requests<A> {
         let in_flight = self.activity.request();
         let (method, version) = (request.method().clone(), request.version());
         let may_switch = method == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
-        let mut response = match check::request(&request, &self.limits) {
-            Ok(()) => self.answer(request).await,
+        let checked = check::request(&request, &self.limits);
+        let (mut inbound, watch) = self.inbound(request);
+        let mut response = match checked {
+            Ok(()) => {
+                let response = self.answer.answer(&mut inbound).await;
+                // Whoever read the body knows only that it broke off.
+                match watch.and_then(|watch| watch.answered()) {
+                    Some(status) => refused(status, version),
+                    None => response,
+                }
+            }
             Err(refusal) => {
                 tracing::debug!(peer = %self.client.addr, reason = refusal.reason, "request refused");
                 refused(refusal.status, version)
@@ -59,24 +68,23 @@ impl<A: Answer> Requests<A> {
         if *self.closing.borrow() && version < Version::HTTP_2 && status != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        let response = without_body_if(method == Method::HEAD, response);
+        if method == Method::HEAD {
+            remove_body(&mut response);
+        }
         // In HTTP/2 the connection asks for the body only once the client takes some.
         in_flight.client_takes(true);
         Ok(response.map(|body| Sending { body, in_flight }))
     }
 
-    async fn answer(&self, mut request: Request<Incoming>) -> Response<BoxBody> {
-        let version = request.version();
+    /// The request as handlers get it, and who watches its body if it has one.
+    fn inbound(&self, mut request: Request<Incoming>) -> (Inbound, Option<Arc<Watch>>) {
         let client = self.sources.of_request(self.client, request.headers_mut());
         if request.body().is_end_stream() {
-            return self.answer.clone().answer(request.map(boxed), client).await;
+            return (Inbound::new(request.map(|_| empty()), client), None);
         }
         let watch = Arc::new(Watch::default());
         let request = request.map(|body| boxed(Received::new(body, watch.clone(), &self.limits)));
-        let response = self.answer.clone().answer(request, client).await;
-        watch.answered();
-        // Whoever read the body knows only that it broke off.
-        watch.breach().map_or(response, |status| refused(status, version))
+        (Inbound::new(request, client), Some(watch))
     }
 }
 
@@ -97,25 +105,21 @@ fn refused(status: StatusCode, version: Version) -> Response<BoxBody> {
 }
 
 /// Answers to HEAD have no body; hyper sees to that in HTTP/1.1 but not in HTTP/2.
-fn without_body_if(head: bool, response: Response<BoxBody>) -> Response<Either<BoxBody, Empty<Bytes>>> {
-    if !head {
-        return response.map(Either::Left);
-    }
+fn remove_body(response: &mut Response<BoxBody>) {
     let length = response.body().size_hint().exact();
-    let mut response = response.map(|_| Either::Right(Empty::new()));
+    *response.body_mut() = empty();
     // A length of 0 says nothing: the handler may have left the body out itself.
     if let Some(length) = length.filter(|&length| length > 0)
         && !response.headers().contains_key(header::TRANSFER_ENCODING)
     {
         response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
     }
-    response
 }
 
 /// A response's body on its way to the client. The request lasts until all of it is taken.
 #[derive(Debug)]
 pub(super) struct Sending {
-    body: Either<BoxBody, Empty<Bytes>>,
+    body: BoxBody,
     in_flight: InFlight,
 }
 

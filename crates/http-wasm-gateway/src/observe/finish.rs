@@ -11,7 +11,7 @@ use crate::body::{BoxBody, BoxError, boxed, told};
 
 /// Tells the observers as soon as it is dropped: with the response's body, or with a request that got no response.
 #[derive(Debug)]
-struct Finish {
+pub(super) struct Finish {
     exchange: Arc<Exchange>,
     observers: Arc<[Arc<dyn Observe>]>,
     bytes: u64,
@@ -27,28 +27,29 @@ impl Drop for Finish {
     }
 }
 
-/// Waits for the response, and counts its body.
-pub(super) async fn observed(
-    exchange: Arc<Exchange>,
-    observers: Arc<[Arc<dyn Observe>]>,
-    response: impl Future<Output = Response<BoxBody>>,
-) -> Response<BoxBody> {
-    for observer in observers.iter() {
-        observer.started();
+impl Finish {
+    /// Tells them that the request has begun.
+    pub(super) fn of(exchange: Arc<Exchange>, observers: Arc<[Arc<dyn Observe>]>) -> Self {
+        for observer in observers.iter() {
+            observer.started();
+        }
+        Self { exchange, observers, bytes: 0, complete: false }
     }
-    let mut finish = Finish { exchange, observers, bytes: 0, complete: false };
-    let response = response.await;
-    finish.exchange.answered(response.status());
-    response.map(|body| {
+
+    /// The response is there: counts its body.
+    pub(super) fn with(mut self, response: &mut Response<BoxBody>) {
+        self.exchange.answered(response.status());
+        let body = std::mem::take(response.body_mut());
         // Nobody may ask an empty body for its end.
-        finish.complete = body.is_end_stream();
-        boxed(told(body, move |frame, ended| {
+        self.complete = body.is_end_stream();
+        let counted = told(body, move |frame, ended| {
             // The whole of it is held here, for it tells when it is dropped.
-            let finish = &mut finish;
+            let finish = &mut self;
             finish.bytes += bytes(frame);
             finish.complete |= ended;
-        }))
-    })
+        });
+        *response.body_mut() = boxed(counted);
+    }
 }
 
 /// A request's body, whose bytes are counted; one that has ended already has none to come.

@@ -1,6 +1,6 @@
 //! What is known of each request once it is over: the hook for metrics, access log and traces.
 //!
-//! An [`Exchange`] goes with each request in its extensions. Whoever learns something about it, the router, the guests'
+//! An [`Exchange`] goes with each request. Whoever learns something about it, the router, the guests'
 //! wrappers, the proxy, notes it there; when the last byte of the response has gone, or the client has, the observers get it as a
 //! [`RequestOutcome`].
 
@@ -35,9 +35,8 @@ pub(crate) use self::monitor::{Monitor, Reload};
 pub(crate) use self::recent::{RecentError, Source};
 pub use self::traces::GuestWords;
 pub(crate) use self::traces::heard;
-pub(crate) use self::watchers::{Sinks, Watchers};
+pub(crate) use self::watchers::{Sinks, Watch, Watchers};
 
-use self::finish::observed;
 use self::traces::{Said, TraceContext};
 
 /// What wants to know of requests that are over. It is called on the request's own path, so it must not block.

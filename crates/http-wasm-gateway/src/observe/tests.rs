@@ -9,6 +9,7 @@ use super::{Observe, RequestOutcome};
 use crate::Gateway;
 use crate::body::empty;
 use crate::config::{Backend, Config, Guest, GuestSource, RequestId, Route};
+use crate::inbound::Inbound;
 use crate::listener::{Answer as _, Client};
 
 const PASSES: &[u8] = br#"(module (memory (export "memory") 1)
@@ -51,7 +52,7 @@ async fn gateway(guests: &[(&str, &'static [u8])]) -> (Gateway, Arc<Collected>) 
 
 async fn get(gateway: &Gateway, path: &str) -> http::Response<crate::body::BoxBody> {
     let client = Client { addr: ([10, 0, 0, 1], 1).into(), tls: false };
-    gateway.core.clone().answer(Request::get(path).body(empty()).unwrap(), client).await
+    gateway.core.answer(&mut Inbound::new(Request::get(path).body(empty()).unwrap(), client)).await
 }
 
 fn only(collected: &Collected) -> RequestOutcome {
@@ -112,7 +113,7 @@ async fn what_a_guest_logs_has_the_requests_name_and_route() {
     let _guard = tracing::subscriber::set_default(subscriber);
     let client = Client { addr: ([10, 0, 0, 1], 1).into(), tls: false };
     let request = Request::get("/").header("x-request-id", "abc-1").body(empty()).unwrap();
-    gateway.core.clone().answer(request, client).await;
+    gateway.core.answer(&mut Inbound::new(request, client)).await;
     let text = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
     let line = text.lines().find(|line| line.contains("hello there")).expect("the guest's line");
     for part in ["id=\"abc-1\"", "route=\"main\"", "guest=\"talks\""] {

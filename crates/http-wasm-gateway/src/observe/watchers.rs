@@ -5,20 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use http::{Request, Response};
+use http::Response;
 use serde::Serialize;
-use tracing::Instrument as _;
+use tracing::Span;
 
 use super::access_log::AccessLog;
-use super::finish::received;
+use super::finish::{Finish, received};
 use super::request_id::RequestIds;
 use super::traces::Traces;
-use super::{Exchange, Monitor, Observe, observed};
+use super::{Exchange, Monitor, Observe};
 use crate::body::BoxBody;
 use crate::config::Config;
 use crate::digest::{Digest, json};
 use crate::error::StartError;
-use crate::listener::Client;
+use crate::inbound::Inbound;
 
 /// How long the process's end may be held up by what is left to write.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
@@ -70,32 +70,19 @@ impl Watchers {
     }
 
     /// Begins to watch a request. None when nobody wants to know.
-    pub(crate) fn begin(&self, request: &mut Request<BoxBody>, client: Client) -> Option<Arc<Exchange>> {
+    pub(crate) fn begin(&self, inbound: &mut Inbound) -> Option<Watch<'_>> {
         if self.observers.is_empty() && self.request_ids.is_none() {
             return None;
         }
+        let request = &mut inbound.request;
         let id = self.request_ids.as_ref().map(|ids| ids.name(request.headers_mut()));
         let trace = self.traces.as_ref().map(|(_, traces)| traces.begin(request.headers_mut()));
-        let exchange = Arc::new(Exchange::begin(request, client, id, trace));
-        request.extensions_mut().insert(exchange.clone());
+        let exchange = Arc::new(Exchange::begin(request, inbound.client, id, trace));
         let body = std::mem::take(request.body_mut());
         *request.body_mut() = received(&exchange, body);
-        Some(exchange)
-    }
-
-    /// Watches until the response is over.
-    pub(crate) async fn watch(
-        &self,
-        exchange: Arc<Exchange>,
-        response: impl Future<Output = Response<BoxBody>>,
-    ) -> Response<BoxBody> {
-        let span = exchange.span().clone();
-        let response = observed(exchange.clone(), self.observers.clone(), response.instrument(span));
-        let mut response = response.await;
-        if let (Some(ids), Some(id)) = (&self.request_ids, exchange.request_id()) {
-            ids.tell(id, response.headers_mut());
-        }
-        response
+        inbound.exchange = Some(exchange.clone());
+        let finish = Finish::of(exchange.clone(), self.observers.clone());
+        Some(Watch { exchange, finish, request_ids: self.request_ids.as_ref() })
     }
 
     /// Log files were moved away: opens new ones.
@@ -110,6 +97,28 @@ impl Watchers {
         Sinks {
             access_log: self.access_log.as_ref().map(|(_, log)| log.clone()),
             traces: self.traces.as_ref().map(|(_, traces)| traces.clone()),
+        }
+    }
+}
+
+/// One request that is watched. If this is dropped, it got no response.
+pub(crate) struct Watch<'a> {
+    exchange: Arc<Exchange>,
+    finish: Finish,
+    request_ids: Option<&'a RequestIds>,
+}
+
+impl Watch<'_> {
+    /// What is logged on the request's way is logged within this.
+    pub(crate) fn span(&self) -> Span {
+        self.exchange.span().clone()
+    }
+
+    /// Watches the response until it is over.
+    pub(crate) fn answered(self, response: &mut Response<BoxBody>) {
+        self.finish.with(response);
+        if let (Some(ids), Some(id)) = (self.request_ids, self.exchange.request_id()) {
+            ids.tell(id, response.headers_mut());
         }
     }
 }

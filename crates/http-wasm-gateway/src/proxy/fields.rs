@@ -75,16 +75,15 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
 }
 
 /// Says who asked for what. It replaces what the client claims; what proxies in front may say, the listener has believed already.
-pub(super) fn add_forwarded(headers: &mut HeaderMap, client: Option<Client>) {
-    let address = client.map(|client| client.addr.ip().to_canonical().to_string());
-    if let Some(Ok(peer)) = address.map(HeaderValue::try_from) {
+pub(super) fn add_forwarded(headers: &mut HeaderMap, client: Client) {
+    if let Ok(peer) = HeaderValue::try_from(client.addr.ip().to_canonical().to_string()) {
         headers.insert(X_FORWARDED_FOR, peer);
     }
     match headers.get(header::HOST).cloned() {
         Some(host) => headers.insert(X_FORWARDED_HOST, host),
         None => headers.remove(X_FORWARDED_HOST),
     };
-    let scheme = if client.is_some_and(|client| client.tls) { "https" } else { "http" };
+    let scheme = if client.tls { "https" } else { "http" };
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
 }
 
@@ -182,7 +181,7 @@ mod tests {
             ("x-forwarded-host", "evil"),
             ("x-forwarded-proto", "https"),
         ]);
-        add_forwarded(&mut received, Some(Client { addr: ([3, 3, 3, 3], 1).into(), tls: false }));
+        add_forwarded(&mut received, Client { addr: ([3, 3, 3, 3], 1).into(), tls: false });
         let sent = headers(&[
             ("host", "h"),
             ("x-forwarded-for", "3.3.3.3"),

@@ -35,8 +35,8 @@ use crate::backend::plain_text;
 use crate::body::{BoxBody, BoxError, boxed, empty};
 use crate::config::{self, ForwardedHost};
 use crate::error::Causes;
-use crate::listener::Client as Peer;
-use crate::observe::{Attempt, Exchange, UpstreamFailure};
+use crate::inbound::Inbound;
+use crate::observe::{Attempt, UpstreamFailure};
 
 pub(crate) use self::fields::remove_nominated;
 pub(crate) use self::server::AddressStatus;
@@ -106,14 +106,13 @@ impl Proxy {
         self.servers.status()
     }
 
-    pub(crate) async fn respond(&self, mut request: Request<BoxBody>) -> Response<BoxBody> {
-        let exchange = request.extensions().get::<Arc<Exchange>>().cloned();
-        let upgrade = tunnel::asked(&mut request);
-        prepare(&mut request, self.host, upgrade.as_ref());
+    pub(crate) async fn respond(&self, inbound: &mut Inbound) -> Response<BoxBody> {
+        let upgrade = tunnel::asked(&mut inbound.request);
+        prepare(inbound, self.host, upgrade.as_ref());
 
         // An upgrade is a matter of HTTP/1.1: an upstream that would rather speak HTTP/2 must not get to choose.
         let client = if upgrade.is_some() { &self.clients.http1 } else { &self.clients.any };
-        let (lease, response) = match self.exchange(client, request, exchange).await {
+        let (lease, response) = match self.exchange(client, inbound).await {
             Ok(answered) => answered,
             Err(failed) => return self.answer_to(failed),
         };
@@ -135,10 +134,9 @@ impl Proxy {
     async fn exchange(
         &self,
         client: &Client,
-        request: Request<BoxBody>,
-        exchange: Option<Arc<Exchange>>,
+        inbound: &mut Inbound,
     ) -> Result<(Lease, Response<Incoming>), Failed> {
-        let (head, body) = request.into_parts();
+        let (head, body) = inbound.take().into_parts();
         let idempotent = is_idempotent(&head.method);
         let body = Replay::new(body, self.retries > 0 && idempotent);
         self.budget.deposit();
@@ -152,7 +150,7 @@ impl Proxy {
             }
             let Ok(uri) = server.url.join(&head.uri) else { return Err(Failed::Uri) };
             let mut request = to(uri, &head, body.attempt());
-            let attempt = Attempt::begin(&mut request, exchange.as_ref(), &self.name);
+            let attempt = Attempt::begin(&mut request, inbound.exchange.as_ref(), &self.name);
             let failed = match self.attempt(client, request).await {
                 Ok(response) => {
                     attempt.answered(response.status());
@@ -241,9 +239,9 @@ fn to(uri: Uri, head: &http::request::Parts, body: Replayed) -> Request<Replayed
 }
 
 /// Turns the request as received into the one to send, its URI excepted.
-fn prepare(request: &mut Request<BoxBody>, host: ForwardedHost, upgrade: Option<&tunnel::Asked>) {
+fn prepare(inbound: &mut Inbound, host: ForwardedHost, upgrade: Option<&tunnel::Asked>) {
+    let Inbound { request, client, .. } = inbound;
     let authority = request.uri().authority().cloned();
-    let peer = request.extensions().get::<Peer>().copied();
     // None of what this side of the proxy keeps with a request concerns the other.
     request.extensions_mut().clear();
     *request.version_mut() = Version::HTTP_11;
@@ -259,7 +257,7 @@ fn prepare(request: &mut Request<BoxBody>, host: ForwardedHost, upgrade: Option<
     if let Some(host) = authority.as_ref().and_then(host_of) {
         headers.insert(header::HOST, host);
     }
-    fields::add_forwarded(headers, peer);
+    fields::add_forwarded(headers, *client);
     if host == ForwardedHost::Upstream {
         headers.remove(header::HOST);
     }

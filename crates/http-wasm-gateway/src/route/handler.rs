@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http::{Request, Response};
+use http::Response;
 use http_wasm_tower::{Error, Guest, Handled, HideDetails, HttpHost, Outcome, Pinned, fail, pass_over};
 
 use super::answer::Answer;
@@ -10,7 +10,7 @@ use crate::backend::Backend;
 use crate::body::BoxBody;
 use crate::config;
 use crate::core::unavailable;
-use crate::listener::Client;
+use crate::inbound::Inbound;
 use crate::observe::{Exchange, GuestTimer, heard};
 use crate::proxy::Proxy;
 
@@ -35,7 +35,9 @@ pub(crate) enum Behind {
     /// A guest of the route is missing.
     Nothing,
     #[cfg(test)]
-    Service(tower::util::BoxCloneSyncService<Request<BoxBody>, Response<BoxBody>, std::convert::Infallible>),
+    Service(
+        tower::util::BoxCloneSyncService<http::Request<BoxBody>, Response<BoxBody>, std::convert::Infallible>,
+    ),
 }
 
 impl Behind {
@@ -56,14 +58,14 @@ impl Behind {
         })
     }
 
-    async fn respond(&self, request: Request<BoxBody>) -> Response<BoxBody> {
+    async fn respond(&self, inbound: &mut Inbound) -> Response<BoxBody> {
         match self {
-            Self::Backend(backend) => backend.respond(request).await,
-            Self::Answer(answer) => answer.to(&request),
+            Self::Backend(backend) => backend.respond(inbound).await,
+            Self::Answer(answer) => answer.to(&inbound.request),
             Self::Nothing => unavailable(),
             #[cfg(test)]
             Self::Service(service) => {
-                let Ok(response) = tower::ServiceExt::oneshot(service.clone(), request).await;
+                let Ok(response) = tower::ServiceExt::oneshot(service.clone(), inbound.take()).await;
                 response
             }
         }
@@ -77,34 +79,32 @@ impl Handler {
     }
 
     /// The answer. Each guest answers for its own failures, so no error is left.
-    pub(crate) async fn respond(&self, request: Request<BoxBody>) -> Response<BoxBody> {
+    pub(crate) async fn respond(&self, inbound: &mut Inbound) -> Response<BoxBody> {
         if self.guests.is_empty() {
-            return self.behind.respond(request).await;
+            return self.behind.respond(inbound).await;
         }
-        match request.extensions().get::<Arc<Exchange>>().cloned() {
-            Some(exchange) => heard(exchange.clone(), self.through_guests(request, Some(exchange))).await,
-            None => self.through_guests(request, None).await,
-        }
+        let exchange = inbound.exchange.clone();
+        heard(exchange.as_ref(), self.through_guests(inbound, exchange.as_ref())).await
     }
 
     async fn through_guests(
         &self,
-        mut request: Request<BoxBody>,
-        exchange: Option<Arc<Exchange>>,
+        inbound: &mut Inbound,
+        exchange: Option<&Arc<Exchange>>,
     ) -> Response<BoxBody> {
-        let client = request.extensions().get::<Client>().map(|client| client.addr);
         let mut passed = Passed(Vec::with_capacity(self.guests.len()));
         let mut response = 'answered: {
             for Named { name, guest } in &self.guests {
-                let mut timer = exchange.as_ref().map(|exchange| GuestTimer::start(exchange, name));
-                let role = match guest.handle_request(HttpHost::new(request, client)).await {
+                let mut timer = exchange.map(|exchange| GuestTimer::start(exchange, name));
+                let host = HttpHost::new(inbound.take(), Some(inbound.client.addr));
+                let role = match guest.handle_request(host).await {
                     Ok(Outcome::Next(mut pinned)) => {
                         let keep_head = pinned.reads_request();
-                        request = pinned.host_mut().take_request(keep_head);
+                        inbound.request = pinned.host_mut().take_request(keep_head);
                         Role::Pinned(pinned)
                     }
                     Ok(Outcome::Bypassed { mut host, error }) => {
-                        request = host.take_request(false);
+                        inbound.request = host.take_request(false);
                         Role::Failed(error)
                     }
                     Ok(Outcome::Respond(host)) => {
@@ -121,7 +121,7 @@ impl Handler {
                 }
                 passed.0.push((timer, role));
             }
-            self.behind.respond(request).await
+            self.behind.respond(inbound).await
         };
         while let Some((mut timer, role)) = passed.0.pop() {
             if let Some(timer) = &mut timer {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::{Request, Response, StatusCode};
+use http::{Response, StatusCode};
 use http_body::Body as _;
 use http_body_util::{LengthLimitError, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
@@ -14,6 +14,7 @@ use crate::backend::plain_text;
 use crate::body::{BoxBody, boxed, told};
 use crate::config;
 use crate::core::unavailable;
+use crate::inbound::Inbound;
 
 /// The limits of one route.
 pub(super) struct Limits {
@@ -34,19 +35,20 @@ impl Limits {
     /// Lets the handler answer within these limits.
     ///
     /// Time spent in the queue has a limit of its own and does not count for the route's.
-    pub(super) async fn respond(&self, handler: &Handler, request: Request<BoxBody>) -> Response<BoxBody> {
-        let Some(max) = self.max_body else { return self.in_turn(handler, request).await };
-        if request.body().size_hint().lower() > max {
+    pub(super) async fn respond(&self, handler: &Handler, inbound: &mut Inbound) -> Response<BoxBody> {
+        let Some(max) = self.max_body else { return self.in_turn(handler, inbound).await };
+        let body = inbound.request.body_mut();
+        if body.size_hint().lower() > max {
             return too_large();
         }
         let over = Arc::new(AtomicBool::new(false));
-        let request = request.map(|body| capped(body, max, over.clone()));
-        let response = self.in_turn(handler, request).await;
+        *body = capped(std::mem::take(body), max, over.clone());
+        let response = self.in_turn(handler, inbound).await;
         // Whatever guest or upstream made of a body that broke off, this is why it did.
         if over.load(Ordering::Relaxed) { too_large() } else { response }
     }
 
-    async fn in_turn(&self, handler: &Handler, request: Request<BoxBody>) -> Response<BoxBody> {
+    async fn in_turn(&self, handler: &Handler, inbound: &mut Inbound) -> Response<BoxBody> {
         // Held until the response's head is there.
         let _place = match &self.concurrency {
             None => None,
@@ -55,7 +57,7 @@ impl Limits {
                 None => return unavailable(),
             },
         };
-        let response = handler.respond(request);
+        let response = handler.respond(inbound);
         match self.timeout {
             None => response.await,
             Some(limit) => match tokio::time::timeout(limit, response).await {
@@ -128,10 +130,13 @@ mod tests {
     use crate::backend::Backend;
     use crate::body::{BoxBody, boxed, empty};
     use crate::config::{Concurrency, Route, Size, Time};
+    use crate::inbound::Inbound;
+    use crate::listener::Client;
     use crate::route::{Behind, Handler};
 
-    fn request(body: BoxBody) -> Request<BoxBody> {
-        Request::post("/").body(body).unwrap()
+    fn request(body: BoxBody) -> Inbound {
+        let client = Client { addr: ([10, 0, 0, 1], 1).into(), tls: false };
+        Inbound::new(Request::post("/").body(body).unwrap(), client)
     }
 
     fn chunks(chunks: &[&'static str]) -> BoxBody {
@@ -177,7 +182,7 @@ mod tests {
             (empty(), 200),
         ] {
             let response = limits
-                .respond(&Handler::new(Vec::new(), Behind::Backend(Backend::Echo)), request(body))
+                .respond(&Handler::new(Vec::new(), Behind::Backend(Backend::Echo)), &mut request(body))
                 .await;
             assert_eq!(response.status(), status);
         }
@@ -190,7 +195,7 @@ mod tests {
             let _ = request.into_body().collect().await;
             Ok(crate::backend::plain_text(StatusCode::OK, "done"))
         });
-        let response = limits.respond(&behind(handler), request(chunks(&["four", "s"]))).await;
+        let response = limits.respond(&behind(handler), &mut request(chunks(&["four", "s"]))).await;
         assert_eq!(response.status(), 413);
     }
 
@@ -198,7 +203,7 @@ mod tests {
     async fn a_declared_length_over_the_cap_is_refused_before_anything_is_read() {
         let limits = Limits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
         let (handler, mut came) = waits();
-        let response = limits.respond(&handler, request(boxed(Full::from("fives")))).await;
+        let response = limits.respond(&handler, &mut request(boxed(Full::from("fives")))).await;
         assert_eq!(response.status(), 413);
         assert!(came.try_recv().is_err(), "no handler has seen it");
     }
@@ -207,7 +212,7 @@ mod tests {
     async fn an_answer_that_takes_longer_than_the_timeout_is_a_504() {
         let limits = Limits::new(&Route { timeout: Some(Time::seconds(2)), ..Route::default() });
         let (handler, mut came) = waits();
-        let response = limits.respond(&handler, request(empty())).await;
+        let response = limits.respond(&handler, &mut request(empty())).await;
         assert_eq!(response.status(), 504);
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "gateway timeout\n");
@@ -224,7 +229,7 @@ mod tests {
         let handler = Arc::new(handler);
         let ask = || {
             let (limits, handler) = (limits.clone(), handler.clone());
-            tokio::spawn(async move { limits.respond(&handler, request(empty())).await })
+            tokio::spawn(async move { limits.respond(&handler, &mut request(empty())).await })
         };
         let first = ask();
         let go = came.recv().await.unwrap();

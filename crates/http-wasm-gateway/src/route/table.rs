@@ -11,6 +11,7 @@ use super::limits::Limits;
 use super::{Handler, normal};
 use crate::body::BoxBody;
 use crate::config;
+use crate::inbound::Inbound;
 
 /// A route, ready to take requests.
 pub(crate) struct Route {
@@ -54,8 +55,8 @@ impl Route {
     }
 
     /// The answer to a request that this route takes.
-    pub(crate) fn respond(&self, request: Request<BoxBody>) -> impl Future<Output = Response<BoxBody>> {
-        self.limits.respond(&self.handler, request)
+    pub(crate) fn respond(&self, inbound: &mut Inbound) -> impl Future<Output = Response<BoxBody>> {
+        self.limits.respond(&self.handler, inbound)
     }
 }
 

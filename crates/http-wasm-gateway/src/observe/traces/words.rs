@@ -14,7 +14,7 @@ use crate::observe::Exchange;
 
 tokio::task_local! {
     /// The request whose guest runs now.
-    static CURRENT: Arc<Exchange>;
+    static CURRENT: Option<Arc<Exchange>>;
 }
 
 /// A message that a guest logged.
@@ -28,8 +28,11 @@ pub(crate) struct Said {
 }
 
 /// Waits for guests; what they say is noted with this request, if that is traced.
-pub(crate) async fn heard<F: Future>(exchange: Arc<Exchange>, guests: F) -> F::Output {
-    if exchange.is_traced() { CURRENT.scope(exchange, guests).await } else { guests.await }
+pub(crate) fn heard<F: Future>(
+    exchange: Option<&Arc<Exchange>>,
+    guests: F,
+) -> impl Future<Output = F::Output> {
+    CURRENT.scope(exchange.filter(|exchange| exchange.is_traced()).cloned(), guests)
 }
 
 /// A layer for the process's subscriber: it hands what guests log to the traces of their requests. Without it traces have no such
@@ -45,6 +48,7 @@ impl<S: Subscriber> Layer<S> for GuestWords {
         }
         // Elsewhere nobody listens.
         let _ = CURRENT.try_with(|exchange| {
+            let Some(exchange) = exchange else { return };
             let mut words = Words::default();
             event.record(&mut words);
             exchange.said(Said {

@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use super::{proxy, soon};
+use super::{proxy, request, soon};
 use crate::body::{BoxBody, BoxError, boxed, empty};
 use crate::config::{Time, Upstream};
 use crate::proxy::Proxy;
@@ -101,12 +101,8 @@ async fn nobody() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
-fn request(method: &str, body: BoxBody) -> Request<BoxBody> {
-    Request::builder().method(method).uri("/a").header("host", "h").body(body).unwrap()
-}
-
 async fn status(proxy: &Proxy, method: &str, body: BoxBody) -> u16 {
-    soon(proxy.respond(request(method, body))).await.status().as_u16()
+    soon(proxy.respond(&mut request(method, body))).await.status().as_u16()
 }
 
 #[tokio::test]
@@ -129,7 +125,7 @@ async fn a_request_that_is_not_idempotent_is_sent_again_only_when_nobody_has_see
     assert_eq!((broken.load(Ordering::Relaxed), good.requests()), (1, 0));
 
     let unseen = proxy(&[nobody().await, good.addr], Upstream::default());
-    let response = soon(unseen.respond(request("POST", boxed(Full::from("body"))))).await;
+    let response = soon(unseen.respond(&mut request("POST", boxed(Full::from("body"))))).await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "body");
 }
@@ -140,7 +136,8 @@ async fn what_was_sent_of_a_body_is_sent_again_with_the_rest_behind_it() {
     let good = Answers::start().await;
     let proxy = proxy(&[bad, good.addr], Upstream::default());
     let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
-    let answer = proxy.respond(request("PUT", boxed(body)));
+    let mut upload = request("PUT", boxed(body));
+    let answer = proxy.respond(&mut upload);
     let send = async {
         // As a chunk it is longer than the five bytes that the first address waits for.
         sender.send_data("first ".into()).await.unwrap();
@@ -161,7 +158,7 @@ async fn nothing_is_sent_again_once_the_answer_has_begun_or_where_no_retries_are
     let (bad, _) = breaks(0, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
     let good = Answers::start().await;
     let begun = proxy(&[bad, good.addr], Upstream::default());
-    let response = soon(begun.respond(request("GET", empty()))).await;
+    let response = soon(begun.respond(&mut request("GET", empty()))).await;
     assert_eq!(response.status(), 200);
     assert!(response.into_body().collect().await.is_err(), "the client learns that the answer is not whole");
     assert_eq!(good.requests(), 0);
@@ -238,7 +235,7 @@ async fn an_upstream_of_two_servers_may_lose_one_and_get_it_back_under_load() {
             let (proxy, stop, answered) = (proxy.clone(), stop.clone(), answered.clone());
             tokio::spawn(async move {
                 while !stop.load(Ordering::Relaxed) {
-                    let response = proxy.respond(request("GET", empty())).await;
+                    let response = proxy.respond(&mut request("GET", empty())).await;
                     assert_eq!(response.status(), 200, "no request that can be sent again fails");
                     response.into_body().collect().await.expect("the answer is whole");
                     answered.fetch_add(1, Ordering::Relaxed);

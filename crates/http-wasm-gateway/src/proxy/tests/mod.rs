@@ -26,6 +26,7 @@ use super::{Proxy, UpstreamUrl};
 use crate::backend::Backend;
 use crate::body::{BoxBody, boxed, empty};
 use crate::config::{Located, NonEmpty, Upstream, UpstreamTls};
+use crate::inbound::Inbound;
 use crate::listener::Client;
 
 const CERTIFICATE: &[u8] = include_bytes!("../../../tests/fixtures/localhost.pem");
@@ -68,23 +69,28 @@ async fn an_https_upstream_without_http_2_gets_http_1_and_the_same_host() {
 async fn an_upgrade_goes_over_http_1_even_if_the_upstream_prefers_http_2() {
     let (proxy, _) = proxy_to_echo_over_tls(&["h2", "http/1.1"]).await;
     let client = hyper::upgrade::on(Request::new(()));
-    let mut request = request("GET", empty());
+    let mut inbound = request("GET", empty());
+    let request = &mut inbound.request;
     request.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
     request.headers_mut().insert("upgrade", HeaderValue::from_static("websocket"));
     request.extensions_mut().insert(client);
-    let received = received(&proxy, request).await;
+    let received = received(&proxy, inbound).await;
     assert_eq!(received["version"], "HTTP/1.1");
     assert!(received["headers"].as_array().unwrap().contains(&json!(["upgrade", "websocket"])), "{received}");
 }
 
-fn request(method: &str, body: BoxBody) -> Request<BoxBody> {
+fn request(method: &str, body: BoxBody) -> Inbound {
     let request = Request::builder().method(method).uri("/a?b").header("host", "mine");
-    request.extension(Client { addr: ([10, 0, 0, 1], 1).into(), tls: false }).body(body).unwrap()
+    inbound(request.body(body).unwrap())
+}
+
+fn inbound(request: Request<BoxBody>) -> Inbound {
+    Inbound::new(request, Client { addr: ([10, 0, 0, 1], 1).into(), tls: false })
 }
 
 /// What echo received, the headers sorted: removing one from a `HeaderMap` mixes the others.
-async fn received(proxy: &Proxy, request: Request<BoxBody>) -> Value {
-    let answer = proxy.respond(request).await.into_body().collect().await.unwrap().to_bytes();
+async fn received(proxy: &Proxy, mut request: Inbound) -> Value {
+    let answer = proxy.respond(&mut request).await.into_body().collect().await.unwrap().to_bytes();
     let mut echo: Value =
         serde_json::from_slice(&answer).unwrap_or_else(|_| panic!("not from echo: {answer:?}"));
     echo["headers"].as_array_mut().unwrap().sort_by_key(Value::to_string);
@@ -129,7 +135,7 @@ async fn echo_over_tls(protocols: &[&str]) -> String {
                 // A client that doesn't trust the certificate breaks the handshake off.
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let service = service_fn(async |request: Request<Incoming>| {
-                    Ok::<_, Infallible>(Backend::Echo.respond(request.map(boxed)).await)
+                    Ok::<_, Infallible>(Backend::Echo.respond(&mut inbound(request.map(boxed))).await)
                 });
                 let connection = auto::Builder::new(TokioExecutor::new());
                 let _ = connection.serve_connection(TokioIo::new(stream), service).await;

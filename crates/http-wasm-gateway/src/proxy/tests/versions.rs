@@ -45,8 +45,8 @@ async fn a_plain_upstream_that_is_known_to_speak_http_2_gets_it_with_trailers_bo
     let proxy = proxy(&[addr], Upstream { http: UpstreamHttp::Http2, ..Upstream::default() });
     let body = boxed(Full::<Bytes>::from("call").with_trailers(async { Some(Ok(trailers("1"))) }));
     let mut call = request("POST", body);
-    call.headers_mut().insert("te", HeaderValue::from_static("trailers"));
-    let answer = soon(proxy.respond(call)).await;
+    call.request.headers_mut().insert("te", HeaderValue::from_static("trailers"));
+    let answer = soon(proxy.respond(&mut call)).await;
     assert_eq!(answer.status(), 200);
     let answer = answer.into_body().collect().await.unwrap();
     assert_eq!(answer.trailers(), Some(&trailers("0")));
@@ -70,7 +70,7 @@ async fn the_settings_say_which_name_and_which_authorities_a_certificate_must_ha
         (UpstreamTls { ca: None, server_name: named("localhost"), identity: None }, 502),
     ] {
         let proxy = Proxy::new("u", &over_tls(&by_address, tls)).unwrap();
-        assert_eq!(soon(proxy.respond(request("GET", empty()))).await.status(), status);
+        assert_eq!(soon(proxy.respond(&mut request("GET", empty()))).await.status(), status);
     }
 }
 
@@ -95,5 +95,5 @@ async fn a_tls_handshake_that_does_not_end_is_given_up() {
         ..over_tls(&format!("https://localhost:{port}"), UpstreamTls::default())
     };
     let proxy = Proxy::new("u", &upstream).unwrap();
-    assert_eq!(soon(proxy.respond(request("GET", empty()))).await.status(), 502);
+    assert_eq!(soon(proxy.respond(&mut request("GET", empty()))).await.status(), 502);
 }
