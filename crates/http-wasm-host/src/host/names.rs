@@ -21,15 +21,20 @@ pub(super) fn with<T>(name: &[u8], f: impl FnOnce(&HeaderName) -> T) -> Option<T
         return HeaderName::from_bytes(name).ok().as_ref().map(f);
     }
     let place = place(name);
-    // Taken out while `f` runs, which may look for another.
-    let known = NAMES.with_borrow_mut(|names| names[place].take());
-    let known = match known {
-        Some(known) if known.as_str().as_bytes() == name => known,
-        _ => HeaderName::from_bytes(name).ok()?,
-    };
-    let result = f(&known);
-    NAMES.with_borrow_mut(|names| names[place] = Some(known));
-    Some(result)
+    NAMES.with(|names| {
+        if let Ok(known) = names.try_borrow()
+            && let Some(known) = known[place].as_ref().filter(|known| known.as_str().as_bytes() == name)
+        {
+            return Some(f(known));
+        }
+        let parsed = HeaderName::from_bytes(name).ok()?;
+        let result = f(&parsed);
+        // Unless somebody looks one up just now, who has called this.
+        if let Ok(mut names) = names.try_borrow_mut() {
+            names[place] = Some(parsed);
+        }
+        Some(result)
+    })
 }
 
 /// Tells names apart well enough that come one after the other, and costs next to nothing.
@@ -63,8 +68,12 @@ mod tests {
 
     #[test]
     fn a_name_may_be_looked_for_while_another_is() {
-        let inner = with(b"a", |_| with(b"a", |name| name.as_str().to_owned()));
-        assert_eq!(inner.flatten().as_deref(), Some("a"));
+        for _ in 0..2 {
+            for name in [&b"a"[..], b"other"] {
+                let inner = with(b"a", |_| parsed(name));
+                assert_eq!(inner.flatten().unwrap().as_bytes(), name);
+            }
+        }
     }
 
     #[test]
