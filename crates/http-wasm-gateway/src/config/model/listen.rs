@@ -1,9 +1,11 @@
 //! Where clients come in.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -27,7 +29,7 @@ pub struct Listen {
     pub http: ListenHttp,
     /// Whether connections begin with a PROXY protocol header. One without it, or from no trusted proxy, is then refused.
     pub proxy_protocol: ProxyProtocol,
-    /// Networks of the proxies in front, as in "10.0.0.0/8". From them alone PROXY headers, `X-Forwarded-For` and
+    /// Networks or addresses of the proxies in front, as in "10.0.0.0/8". From them alone PROXY headers, `X-Forwarded-For` and
     /// `X-Forwarded-Proto` are believed; from others the latter two are replaced by what is known. The client is then the last address in
     /// `X-Forwarded-For` that is in none of these networks.
     pub trusted_proxies: Vec<TrustedNet>,
@@ -174,9 +176,18 @@ impl Value for ProxyProtocol {
     }
 }
 
-/// A network, as in "10.0.0.0/8" or "fd00::/8".
+/// A network, as in "10.0.0.0/8" or "fd00::/8", or a single address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrustedNet(pub IpNet);
+
+impl FromStr for TrustedNet {
+    type Err = ipnet::AddrParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let address = text.parse::<IpAddr>().map(IpNet::from);
+        address.or_else(|_| text.parse()).map(Self)
+    }
+}
 
 impl Serialize for TrustedNet {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -186,7 +197,7 @@ impl Serialize for TrustedNet {
 
 impl Value for TrustedNet {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        parsed(node, "a network such as \"10.0.0.0/8\"", context).map(Self)
+        parsed(node, "an address, or a network such as \"10.0.0.0/8\"", context)
     }
 }
 
@@ -196,7 +207,7 @@ impl JsonSchema for TrustedNet {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "description": "A network.", "examples": ["10.0.0.0/8", "fd00::/8"] })
+        json_schema!({ "type": "string", "description": "A network, or an address.", "examples": ["10.0.0.0/8", "fd00::/8", "10.0.0.1"] })
     }
 }
 
