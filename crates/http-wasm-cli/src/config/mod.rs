@@ -55,6 +55,7 @@ pub(crate) struct GuestSpec {
     /// The bytes behind `get_config`.
     pub(crate) config: Vec<u8>,
     pub(crate) grants: Grants,
+    pub(crate) snapshot: Snapshot,
 }
 
 /// The command line can't be followed.
@@ -116,7 +117,10 @@ impl Bench {
         };
         let grants = resolve_grants(args.grants)?;
         Ok(Self {
-            guest: GuestSpec::resolve(args.guest, args.guest_config, grants)?,
+            guest: GuestSpec {
+                snapshot: args.snapshot.map_or(Snapshot::Off, Into::into),
+                ..GuestSpec::resolve(args.guest, args.guest_config, grants)?
+            },
             request,
             duration: Duration::from_secs(args.seconds),
             json: args.json,
@@ -126,7 +130,8 @@ impl Bench {
 
 impl GuestSpec {
     fn resolve(path: PathBuf, config: Option<String>, grants: Grants) -> Result<Self, ConfigError> {
-        Ok(Self { path, config: resolve_config(config.unwrap_or_default())?, grants })
+        let config = resolve_config(config.unwrap_or_default())?;
+        Ok(Self { path, config, grants, snapshot: Snapshot::Off })
     }
 }
 

@@ -69,6 +69,27 @@ fn bench_tells_phases_host_calls_instances_and_requests_per_second() {
 }
 
 #[test]
+fn bench_measures_a_guest_with_a_snapshot_and_says_why_one_cannot_have_it() {
+    let guest = file(".wat", READS.as_bytes());
+    let output = run(&["bench", "--seconds", "1", "--snapshot", path(&guest)]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let clock = READS.replace(
+        "(memory (export",
+        r#"(import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
+           (memory (export"#,
+    );
+    let clock = clock.replace(
+        r#"(func (export "_initialize")"#,
+        r#"(func (export "_initialize") (drop (call $clock (i32.const 0) (i64.const 1) (i32.const 64)))"#,
+    );
+    let guest = file(".wat", clock.as_bytes());
+    let (message, code) = failed(&run(&["bench", "--seconds", "1", "--snapshot", path(&guest)]));
+    assert!(code == Some(65) && message.contains("shared-seed"), "{code:?}: {message}");
+    let output = run(&["bench", "--seconds", "1", "--snapshot=shared-seed", path(&guest)]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
 fn bench_sends_the_request_of_the_file() {
     let guest = file(".wat", READS.as_bytes());
     let request = file(".http", b"POST /form HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\n\r\na=b");
