@@ -49,6 +49,8 @@ impl UpstreamFailure {
 #[derive(Debug, Clone)]
 pub(crate) struct AttemptNote {
     pub(crate) upstream: Arc<str>,
+    /// The upstream's address that it was sent to, as a URL.
+    pub(crate) address: Arc<str>,
     /// Its place in the request's trace, if there are traces.
     pub(super) span: Option<SpanContext>,
     /// From the request's beginning to this one's.
@@ -67,6 +69,7 @@ pub(crate) struct Attempt(Option<Open>);
 struct Open {
     exchange: Arc<Exchange>,
     upstream: Arc<str>,
+    address: Arc<str>,
     span: Option<SpanContext>,
     started: Instant,
 }
@@ -77,10 +80,12 @@ impl Attempt {
         request: &mut Request<B>,
         exchange: Option<&Arc<Exchange>>,
         upstream: &Arc<str>,
+        address: &Arc<str>,
     ) -> Self {
         Self(exchange.cloned().map(|exchange| {
             let span = exchange.trace().map(|trace| trace.child(request.headers_mut()));
-            Open { exchange, upstream: upstream.clone(), span, started: Instant::now() }
+            let (upstream, address) = (upstream.clone(), address.clone());
+            Open { exchange, upstream, address, span, started: Instant::now() }
         }))
     }
 
@@ -100,9 +105,9 @@ impl Attempt {
     }
 
     fn end(&mut self, result: impl FnOnce() -> Result<StatusCode, (UpstreamFailure, String)>) {
-        if let Some(Open { exchange, upstream, span, started }) = self.0.take() {
-            let began = started - exchange.started();
-            exchange.tried(AttemptNote { upstream, span, began, took: started.elapsed(), result: result() });
+        if let Some(Open { exchange, upstream, address, span, started }) = self.0.take() {
+            let (began, took) = (started - exchange.started(), started.elapsed());
+            exchange.tried(AttemptNote { upstream, address, span, began, took, result: result() });
         }
     }
 }

@@ -96,7 +96,8 @@ impl Observe for Watching {
             if let Err((failure, why)) = &attempt.result
                 && failure.is_upstreams()
             {
-                recent.add(Source::Upstream, &attempt.upstream, failure.name(), why);
+                let message = format_args!("{}: {why}", attempt.address);
+                recent.add(Source::Upstream, &attempt.upstream, failure.name(), message);
             }
         }
     }

@@ -150,7 +150,8 @@ impl Proxy {
             }
             let Ok(uri) = server.url.join(&head.uri) else { return Err(Failed::Uri) };
             let mut request = to(uri, &head, body.attempt());
-            let attempt = Attempt::begin(&mut request, inbound.exchange.as_ref(), &self.name);
+            let attempt =
+                Attempt::begin(&mut request, inbound.exchange.as_ref(), &self.name, &server.address);
             let failed = match self.attempt(client, request).await {
                 Ok(response) => {
                     attempt.answered(response.status());

@@ -18,6 +18,8 @@ use crate::config::{Balance, Upstream};
 #[derive(Debug)]
 pub(super) struct Server {
     pub(super) url: UpstreamUrl,
+    /// The URL in logs and status.
+    pub(super) address: Arc<str>,
     pub(super) health: Health,
     in_flight: AtomicUsize,
 }
@@ -34,7 +36,8 @@ impl Servers {
     pub(super) fn new(upstream: &Upstream) -> Self {
         let server = |url: &UpstreamUrl| {
             let health = Health::new(&upstream.health.passive);
-            Arc::new(Server { url: url.clone(), health, in_flight: AtomicUsize::new(0) })
+            let address = url.to_string().into();
+            Arc::new(Server { url: url.clone(), address, health, in_flight: AtomicUsize::new(0) })
         };
         let all = upstream.addresses.iter().map(|address| server(&address.value)).collect();
         Self { all, balance: upstream.balance, turn: AtomicUsize::new(0) }
@@ -101,7 +104,7 @@ impl AddressStatus {
             Condition::Unhealthy => ("unhealthy", None),
         };
         Self {
-            url: server.url.to_string(),
+            url: server.address.to_string(),
             health,
             retry_in_seconds: out,
             in_flight: server.in_flight(),

@@ -84,6 +84,7 @@ async fn a_line_says_which_guest_or_upstream_failed_and_how() {
     let upstream = &lines[1]["upstream"];
     assert_eq!((&upstream["name"], &upstream["attempts"]), (&"nobody".into(), &1.into()));
     assert_eq!(upstream["failure"], "connect");
+    assert_eq!(upstream["address"], "http://127.0.0.1:1");
 }
 
 #[tokio::test(flavor = "multi_thread")]

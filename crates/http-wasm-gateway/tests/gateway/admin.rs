@@ -71,6 +71,8 @@ async fn the_status_tells_of_guests_routes_upstreams_and_errors() {
         .collect();
     let expected = [("guest", "judge", "trap"), ("upstream", "app", "connect"), ("guest", "missing", "load")];
     assert_eq!(errors, expected);
+    let message = status["errors"][1]["message"].as_str().unwrap();
+    assert!(message.starts_with("http://127.0.0.1:1: "), "{message}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

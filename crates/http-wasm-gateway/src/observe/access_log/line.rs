@@ -47,6 +47,8 @@ struct GuestPart<'a> {
 #[derive(Debug, Serialize)]
 struct UpstreamPart<'a> {
     name: &'a str,
+    /// That it was last sent to.
+    address: &'a str,
     /// How often the request was sent.
     attempts: usize,
     /// Until the head of the last answer, or the last failure.
@@ -76,6 +78,7 @@ pub(super) fn json(outcome: &RequestOutcome) -> Vec<u8> {
         guests: outcome.guests.iter().map(GuestPart::of).collect(),
         upstream: last.map(|last| UpstreamPart {
             name: &last.upstream,
+            address: &last.address,
             attempts: outcome.attempts.len(),
             duration: last.took.as_secs_f64(),
             failure: last.result.as_ref().err().map(|(failure, _)| failure.name()),

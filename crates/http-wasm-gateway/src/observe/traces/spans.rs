@@ -101,6 +101,7 @@ impl Make<'_> {
         let mut attributes = vec![
             KeyValue::new("http.request.method", method(&self.outcome.method)),
             KeyValue::new("http_wasm.upstream", attempt.upstream.to_string()),
+            KeyValue::new("http_wasm.upstream.address", attempt.address.to_string()),
         ];
         let failed = match &attempt.result {
             Ok(status) => {
