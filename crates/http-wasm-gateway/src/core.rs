@@ -12,7 +12,7 @@ use crate::body::{BoxBody, empty};
 use crate::generation::Generation;
 use crate::inbound::Inbound;
 use crate::listener::Answer;
-use crate::observe::{Sinks, Watch};
+use crate::observe::{Observed, Sinks};
 use crate::proxy::remove_nominated;
 
 /// What requests need.
@@ -92,11 +92,11 @@ impl Core {
 impl Answer for Core {
     async fn answer(&self, inbound: &mut Inbound) -> Response<BoxBody> {
         let generation = self.generation();
-        let watch = generation.watchers.begin(inbound);
-        let span = watch.as_ref().map_or_else(Span::none, Watch::span);
+        let observed = generation.watchers.begin(inbound);
+        let span = observed.as_ref().map_or_else(Span::none, Observed::span);
         let mut response = self.respond(&generation, inbound).instrument(span).await;
-        if let Some(watch) = watch {
-            watch.answered(&mut response);
+        if let Some(observed) = observed {
+            observed.answered(&mut response);
         }
         response
     }

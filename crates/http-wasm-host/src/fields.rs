@@ -4,11 +4,13 @@ use std::fmt;
 use std::ops::Range;
 
 /// Header or trailer fields in the order received. Names are lower case; values are bytes.
+///
+/// Made for the fields of one message: what is replaced or removed takes up memory as long as the list is there.
 #[derive(Clone, Default)]
 pub struct Fields {
     entries: Vec<Entry>,
-    /// Names and values, one after the other: there are few fields as a rule, and two allocations hold them all. A value that was
-    /// replaced stays here; what a guest may set is limited.
+    /// Names and values, one after the other: there are few fields as a rule, and two allocations hold them all. What was replaced or
+    /// removed stays here; what a guest may set is limited.
     text: Vec<u8>,
 }
 
@@ -103,9 +105,8 @@ impl Eq for Fields {}
 
 impl fmt::Debug for Fields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.iter().map(|(name, value)| (name.escape_ascii(), value.escape_ascii())))
-            .finish()
+        let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        f.debug_list().entries(self.iter().map(|(name, value)| (text(name), text(value)))).finish()
     }
 }
 
@@ -127,6 +128,12 @@ mod tests {
         fields.set(b"a", b"4");
         let all: Vec<_> = fields.iter().collect();
         assert_eq!(all, [(&b"a"[..], &b"4"[..]), (b"b", b"2")]);
+    }
+
+    #[test]
+    fn its_debug_text_shows_the_fields() {
+        let fields: Fields = [(&b"A"[..], &b"1\xff"[..])].into_iter().collect();
+        assert_eq!(format!("{fields:?}"), r#"[("a", "1\\xff")]"#);
     }
 
     #[test]

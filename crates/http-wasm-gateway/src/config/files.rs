@@ -1,10 +1,9 @@
-//! The files that a configuration names.
+//! The file that a configuration is in, and those that it names.
 
 use std::path::{Path, PathBuf};
 
 use super::Faults;
 use super::model::{Config, Guest, GuestSource, Listen, Upstream};
-
 use crate::stamps::Stamps;
 
 /// The file of a configuration, as it was when that was read: so that a gateway that follows it misses no change.

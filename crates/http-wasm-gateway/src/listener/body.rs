@@ -22,7 +22,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// The head of the response is there.
+    /// The head of the response is there. What to answer instead, if the body broke off for a reason of ours.
     pub(super) fn answered(&self) -> Option<StatusCode> {
         self.answered.store(true, Ordering::Relaxed);
         self.breach()

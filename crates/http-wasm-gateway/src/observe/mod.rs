@@ -35,7 +35,7 @@ pub(crate) use self::monitor::{Monitor, Reload};
 pub(crate) use self::recent::{RecentError, Source};
 pub use self::traces::GuestWords;
 pub(crate) use self::traces::heard;
-pub(crate) use self::watchers::{Sinks, Watch, Watchers};
+pub(crate) use self::watchers::{Observed, Sinks, Watchers};
 
 use self::traces::{Said, TraceContext};
 

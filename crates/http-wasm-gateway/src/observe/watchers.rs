@@ -70,7 +70,7 @@ impl Watchers {
     }
 
     /// Begins to watch a request. None when nobody wants to know.
-    pub(crate) fn begin(&self, inbound: &mut Inbound) -> Option<Watch<'_>> {
+    pub(crate) fn begin(&self, inbound: &mut Inbound) -> Option<Observed<'_>> {
         if self.observers.is_empty() && self.request_ids.is_none() {
             return None;
         }
@@ -82,7 +82,7 @@ impl Watchers {
         *request.body_mut() = received(&exchange, body);
         inbound.exchange = Some(exchange.clone());
         let finish = Finish::of(exchange.clone(), self.observers.clone());
-        Some(Watch { exchange, finish, request_ids: self.request_ids.as_ref() })
+        Some(Observed { exchange, finish, request_ids: self.request_ids.as_ref() })
     }
 
     /// Log files were moved away: opens new ones.
@@ -102,13 +102,13 @@ impl Watchers {
 }
 
 /// One request that is watched. If this is dropped, it got no response.
-pub(crate) struct Watch<'a> {
+pub(crate) struct Observed<'a> {
     exchange: Arc<Exchange>,
     finish: Finish,
     request_ids: Option<&'a RequestIds>,
 }
 
-impl Watch<'_> {
+impl Observed<'_> {
     /// What is logged on the request's way is logged within this.
     pub(crate) fn span(&self) -> Span {
         self.exchange.span().clone()

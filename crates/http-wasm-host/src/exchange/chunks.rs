@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-/// Pieces shorter than this are copied together: a peer that sends single bytes would otherwise pin one receive
-/// buffer for each.
+/// Pieces shorter than this are copied together, all but the first: a peer that sends single bytes would otherwise pin one
+/// receive buffer for each.
 const COALESCE_BELOW: usize = 1024;
 
 /// Body bytes in order.

@@ -61,7 +61,7 @@ fn frame_response<H: Host>(exchange: &mut Exchange<H>, status: u16) {
     }
     prepare_trailers(exchange, RESPONSE);
     let changed = exchange.response.is_changed() || exchange.next_was_bodyless || !exchange.answered;
-    // What a guest has made has no header of the kind, as those that it sets are ignored.
+    // What a guest has made has no header of the kind: those that it sets are ignored, and of an earlier response none is left.
     let is_declared = H::SENDER_DECLARES_LENGTH && !exchange.answered;
     match exchange.response.take_outgoing() {
         Some(body) => {
@@ -95,7 +95,15 @@ fn finish_bodyless<H: Host>(exchange: &mut Exchange<H>, status: u16) {
     }
     if changed || is_bodyless(status) {
         exchange.host.set_body(RESPONSE, Outgoing::default());
+    } else if let Some(read) = written {
+        // What the guest has only read is as long as it was, should the server tell its length.
+        exchange.host.set_body(RESPONSE, read);
     }
+}
+
+/// The response in the host goes to nobody, and another takes its place.
+pub(super) fn forget_length<H: Host>(exchange: &mut Exchange<H>) {
+    set_length(&mut *exchange.host, BodyKind::Response, None);
 }
 
 /// HTTP/1.0 has no place for trailers.

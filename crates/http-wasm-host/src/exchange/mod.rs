@@ -128,6 +128,7 @@ impl<H: Host> Exchange<H> {
     pub(crate) fn join_error(&mut self) -> Result<(), Reason> {
         // There may have been a response that nobody waited for.
         self.answered = false;
+        framing::forget_length(self);
         self.begin_response()
     }
 
@@ -169,7 +170,7 @@ impl<H: Host> Exchange<H> {
     #[inline]
     pub(crate) fn respond(&mut self) -> Result<(), Reason> {
         // What it has written is all of the body, and not the beginning.
-        self.apply_early()?;
+        self.apply_early(true)?;
         self.finish_response();
         Ok(())
     }
@@ -188,32 +189,32 @@ impl<H: Host> Exchange<H> {
 
     #[inline]
     fn begin_response(&mut self) -> Result<(), Reason> {
-        self.apply_early()?;
+        self.apply_early(false)?;
         self.response.begin_response();
         Ok(())
     }
 
-    /// Applies the head that the guest has set before there was a response.
+    /// Applies the head that the guest has set before there was a response; `alone`, if there is none.
     #[inline]
-    fn apply_early(&mut self) -> Result<(), Reason> {
+    fn apply_early(&mut self, alone: bool) -> Result<(), Reason> {
         self.phase = Phase::Response;
         self.save_response();
         if let Some(status) = self.early.status {
             self.host.set_status(status);
         }
         if !self.early.headers.is_empty() {
-            self.join_early()?;
+            self.join_early(alone)?;
         }
         Ok(())
     }
 
     /// What the guest set before there was a response, and that has not.
-    fn join_early(&mut self) -> Result<(), Reason> {
+    fn join_early(&mut self, alone: bool) -> Result<(), Reason> {
         let early = std::mem::take(&mut self.early.headers);
         let add = |host: &mut H, (name, value): (&[u8], &[u8])| {
             host.add_header(BodyKind::Response, name, value).map_err(Reason::refused)
         };
-        if !self.answered {
+        if alone {
             return early.iter().try_for_each(|field| add(&mut self.host, field));
         }
         for name in early.names() {

@@ -78,7 +78,8 @@ impl HttpHost {
         self.0.response = Some(response);
     }
 
-    /// The response for the client.
+    /// The response for the client. One that the guest has made has no `content-length`: its body knows its size, and
+    /// servers declare that.
     #[inline]
     pub fn into_response(mut self) -> Response<Body> {
         let response = self.0.response.take().unwrap_or_default();
@@ -181,7 +182,7 @@ pub enum HttpHead {
 impl Host for HttpHost {
     type Head = HttpHead;
 
-    /// Servers of `http_body` bodies go by their size hints.
+    /// Servers of `http_body` bodies go by their size hints. In HTTP/2 an empty body needs no length, and hyper declares none.
     const SENDER_DECLARES_LENGTH: bool = true;
 
     fn save_head(&self, message: BodyKind) -> HttpHead {

@@ -28,8 +28,9 @@ pub trait Host: Send + 'static {
     /// A copy of one message's head: all that the methods here can change of it but the body.
     type Head: Send + 'static;
 
-    /// Whether whoever sends a response sees the length of its body by itself, and declares it. A response that a guest has made
-    /// then comes without a `content-length` header; one of the next handler keeps its own, made right, in any case.
+    /// Whether whoever sends a response sees the length of its body by itself, and declares it where that is needed. A response that
+    /// a guest has made then comes without a `content-length` header; one of the next handler keeps its own, made right, in
+    /// any case.
     const SENDER_DECLARES_LENGTH: bool = false;
 
     /// Copies a message's head, for a guest that [fails open](crate::OnFailure::Open).
@@ -114,7 +115,8 @@ pub trait Host: Send + 'static {
     fn body_remaining(&self, message: BodyKind) -> Option<u64>;
 
     /// Replaces a message's body by `body`, which may go on with the unread rest of the current one.
-    /// The headers that frame it are already right.
+    /// The headers that frame it are already right, or are left to whoever sends it (see
+    /// [`SENDER_DECLARES_LENGTH`](Self::SENDER_DECLARES_LENGTH)).
     fn set_body(&mut self, message: BodyKind, body: Outgoing);
 }
 

@@ -285,3 +285,34 @@ fn a_guests_own_answer_is_a_whole_body() {
     assert_eq!(response.body().size_hint().exact(), Some(2));
     assert_eq!(collected(response.into_body()).0, "no");
 }
+
+#[test]
+fn what_is_read_of_an_answer_to_head_still_counts_for_its_length() {
+    let head = || Request::head("/").body(Body::empty()).unwrap();
+    let reads = ["", "(drop (call $read_body 1 BUF 2))", "(call $read_all 1 1000)"];
+    for (read, pieces) in reads.into_iter().flat_map(|read| [(read, false), (read, true)]) {
+        // The guest makes the next handler believe in a GET, so that there is a body.
+        let wat = proceeds("(call $set_method \"GET\")").features(BUFFER_RESPONSE).on_response(read);
+        let probe = load(wat);
+        let mut pinned = probe.next(HttpHost::new(head(), None));
+        let body = if pieces { streamed(vec![data("twelve "), data("bytes")]) } else { full("twelve bytes") };
+        pinned.host_mut().set_response(Response::new(body));
+        let response = block_on(pinned.handle_response()).unwrap().host.into_response();
+        if !pieces {
+            assert_eq!(response.body().size_hint().exact(), Some(12), "{read}");
+        }
+        assert_eq!(collected(response.into_body()).0, "twelve bytes", "{read}");
+    }
+}
+
+#[test]
+fn nothing_is_left_of_the_framing_of_a_response_that_came_to_nothing() {
+    let wat = guest().features(BUFFER_RESPONSE).on_response("(call $write_body 1 \"abc\")");
+    let probe = load(wat);
+    let mut pinned = probe.next(post(Body::empty()));
+    let lost = Response::builder().header("content-length", "12").body(full("twelve bytes")).unwrap();
+    pinned.host_mut().set_response(lost);
+    let response = block_on(pinned.handle_error()).unwrap().into_response();
+    assert!(!response.headers().contains_key("content-length"));
+    assert_eq!(collected(response.into_body()).0, "abc");
+}
