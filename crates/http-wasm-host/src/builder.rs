@@ -22,6 +22,7 @@ use crate::observer::Observer;
 use crate::pool::PoolSettings;
 use crate::snapshot::{self, Snapshot};
 use crate::state::Shared;
+use crate::suspend::StartPace;
 use crate::wasi::{self, Mount, WasiConfig};
 
 /// Settings of a guest to be loaded. What isn't granted here, the guest has not.
@@ -206,6 +207,9 @@ impl GuestBuilder {
             pace: Arc::default(),
             deadline: self.engine.clock(self.limits.deadline),
             startup_deadline: self.engine.clock(self.limits.startup_deadline),
+            // What start-ups can reach is not looked at: a guest that may wait anywhere may wait there.
+            start_pace: (!wasi::SUSPENDING.iter().any(|(_, name)| inspection.imports_wasi(name)))
+                .then(|| Arc::new(StartPace::new())),
             has_start: inspection.has_start_function(),
             exports_initialize: inspection.exports_initialize(),
             exports_start: inspection.exports_start(),

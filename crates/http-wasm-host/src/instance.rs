@@ -18,7 +18,7 @@ use crate::observer::Call;
 use crate::snapshot::Image;
 use crate::state::{Shared, State};
 use crate::stats::{Counters, DropReason, Live};
-use crate::suspend::{self, Mode, Pace, Suspension};
+use crate::suspend::{self, Mode, Pace, StartPace, Suspension};
 use crate::wasi::{WasiConfig, WasiState};
 
 /// One store with its exports. Used by one request at a time, as `&mut` says.
@@ -71,6 +71,8 @@ pub(crate) struct Calls {
     pub(crate) pace: Arc<Pace>,
     pub(crate) deadline: Clock,
     pub(crate) startup_deadline: Clock,
+    /// Whether start-ups need fibers; none if they may have to wait, and so always do.
+    pub(crate) start_pace: Option<Arc<StartPace>>,
     /// The module has a wasm start function.
     pub(crate) has_start: bool,
     pub(crate) exports_initialize: bool,
@@ -100,6 +102,11 @@ impl Calls {
     /// Whether making an instance runs code of the guest.
     pub(crate) fn run_at_start(&self) -> bool {
         self.has_start || self.exports_initialize || self.exports_start
+    }
+
+    /// Whether that is tried without a fiber.
+    fn start_directly(&self) -> bool {
+        !self.always_on_fiber && self.start_pace.as_ref().is_some_and(|pace| !pace.needs_fiber())
     }
 
     /// The same for instances whose start-up has been run.
@@ -156,15 +163,16 @@ impl Startup {
         Ok(store)
     }
 
-    /// Runs the start-up of an instance: wasm start function, `_initialize`, `_start`, whatever is there.
+    /// Runs the start-up of an instance: wasm start function, `_initialize`, `_start`, whatever is there. `directly`: without a fiber.
     pub(crate) async fn start<H: Host>(
         &self,
         store: &mut Store<State<H>>,
         pre: &InstancePre<State<H>>,
+        directly: bool,
     ) -> wasmtime::Result<wasmtime::Instance> {
         // Its computing is counted where it runs; this is for one that sleeps.
         let limit = self.calls.startup_deadline.duration.saturating_mul(2);
-        let started = self.engine.within(limit, self.run(store, pre)).await;
+        let started = self.engine.within(limit, self.run(store, pre, directly)).await;
         started.unwrap_or_else(|| Err(Stop::Took(limit).into()))
     }
 
@@ -172,15 +180,24 @@ impl Startup {
         &self,
         store: &mut Store<State<H>>,
         pre: &InstancePre<State<H>>,
+        directly: bool,
     ) -> wasmtime::Result<wasmtime::Instance> {
         let calls = &self.calls;
         let waker = store.data().suspension.waker();
+        let mut quick = true;
         // Without a start function no guest code runs here, and a fiber would be for nothing.
-        let instance = match calls.has_start || calls.always_on_fiber {
+        let instance = match calls.has_start && !directly || calls.always_on_fiber {
             true => {
                 let ticks = store.data_mut().suspension.begin(Mode::Fiber, calls.startup_deadline);
                 store.set_epoch_deadline(ticks);
-                waker.clone().drive(pre.instantiate_async(&mut *store)).await?
+                let instance = waker.clone().drive(pre.instantiate_async(&mut *store)).await?;
+                quick &= store.data().suspension.was_quick();
+                instance
+            }
+            false if calls.has_start => {
+                let ticks = store.data_mut().suspension.begin_direct_start(calls.startup_deadline);
+                store.set_epoch_deadline(ticks);
+                pre.instantiate(&mut *store)?
             }
             false => {
                 // But data that is too sparse for an image is written by compiled code, which looks at the clock as well.
@@ -194,15 +211,35 @@ impl Startup {
                 continue;
             }
             let function = instance.get_typed_func::<(), ()>(&mut *store, name)?;
-            let ticks = store.data_mut().suspension.begin(Mode::Fiber, calls.startup_deadline);
-            store.set_epoch_deadline(ticks);
-            match waker.clone().drive(function.call_async(&mut *store, ())).await {
+            let called = if directly {
+                let ticks = store.data_mut().suspension.begin_direct_start(calls.startup_deadline);
+                store.set_epoch_deadline(ticks);
+                function.call(&mut *store, ())
+            } else {
+                let ticks = store.data_mut().suspension.begin(Mode::Fiber, calls.startup_deadline);
+                store.set_epoch_deadline(ticks);
+                waker.clone().drive(function.call_async(&mut *store, ())).await
+            };
+            match called {
                 // A command that says it has succeeded; its instance stays callable.
                 Err(error) if exit_code(&error) == Some(0) => {}
                 result => result?,
             }
+            quick &= store.data().suspension.was_quick();
+        }
+        if let Some(pace) = calls.start_pace.as_ref().filter(|_| quick && !directly) {
+            pace.was_quick();
         }
         Ok(instance)
+    }
+
+    /// Whether a start-up was stopped only because it had no fiber: the next one has.
+    fn was_too_slow<T>(&self, directly: bool, started: &wasmtime::Result<T>) -> bool {
+        let stopped = directly && started.as_ref().is_err_and(|error| error.is::<Stop>());
+        if let Some(pace) = self.calls.start_pace.as_ref().filter(|_| stopped) {
+            pace.was_slow();
+        }
+        stopped
     }
 
     fn failed(&self, error: &wasmtime::Error) -> Error {
@@ -239,13 +276,18 @@ impl<H: Host> Instance<H> {
         };
         let mut linked = &blueprint.linked;
         let mut store = new_store(linked)?;
-        let mut started = startup.start(&mut store, &linked.pre).await;
+        let directly = startup.calls.run_at_start() && startup.calls.start_directly();
+        let mut started = startup.start(&mut store, &linked.pre, directly).await;
         if started.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>())
             && let Some(overflow) = blueprint.overflow()
         {
             linked = overflow?;
             store = new_store(linked)?;
-            started = startup.start(&mut store, &linked.pre).await;
+            started = startup.start(&mut store, &linked.pre, directly).await;
+        }
+        if startup.was_too_slow(directly, &started) {
+            store = new_store(linked)?;
+            started = startup.start(&mut store, &linked.pre, false).await;
         }
         let exports = started.and_then(|instance| linked.exports(&mut store, &instance));
         let Exports { memory, handle_request, handle_response } =

@@ -9,7 +9,7 @@
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -92,6 +92,42 @@ impl Pace {
     }
 }
 
+/// Whether a guest's start-ups need no fiber.
+///
+/// What runs at start-up is the same each time, so one that was quick on a fiber is trusted from then on. Without one it is
+/// stopped as soon as it takes longer, for it can be begun anew: nobody's request depends on what it has done.
+#[derive(Debug)]
+pub(crate) struct StartPace(AtomicU8);
+
+/// None has been seen, or what it calls may wait.
+const UNKNOWN: u8 = 0;
+const QUICK: u8 = 1;
+/// One was stopped.
+const SLOW: u8 = 2;
+
+/// How long a start-up may take without a fiber.
+const DIRECT_START_TICKS: u64 = DIRECT_TICKS + 1;
+
+impl StartPace {
+    pub(crate) fn new() -> Self {
+        Self(AtomicU8::new(UNKNOWN))
+    }
+
+    pub(crate) fn needs_fiber(&self) -> bool {
+        self.0.load(Ordering::Relaxed) != QUICK
+    }
+
+    /// A start-up on a fiber has come to its end without computing for long.
+    pub(crate) fn was_quick(&self) {
+        let _ = self.0.compare_exchange(UNKNOWN, QUICK, Ordering::Relaxed, Ordering::Relaxed);
+    }
+
+    /// One without a fiber was stopped.
+    pub(crate) fn was_slow(&self) {
+        self.0.store(SLOW, Ordering::Relaxed);
+    }
+}
+
 impl Suspension {
     pub(crate) fn new(engine: Engine, pace: Arc<Pace>) -> Self {
         let limit = engine.clock(std::time::Duration::MAX);
@@ -117,6 +153,16 @@ impl Suspension {
             Mode::Direct => DIRECT_TICKS.min(limit.ticks),
             Mode::Fiber => 1,
         }
+    }
+
+    /// The same for a start-up without a fiber, which is not given as much time as one on a fiber.
+    pub(crate) fn begin_direct_start(&mut self, limit: Clock) -> u64 {
+        self.begin(Mode::Direct, Clock { ticks: limit.ticks.min(DIRECT_START_TICKS), ..limit })
+    }
+
+    /// Whether the call that has just ended has hardly computed.
+    pub(crate) fn was_quick(&self) -> bool {
+        self.spent < DIRECT_TICKS
     }
 
     pub(crate) fn engine(&self) -> &Engine {

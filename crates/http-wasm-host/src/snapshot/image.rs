@@ -139,7 +139,7 @@ async fn run<H: Host>(
     // Counted nowhere: it is gone before the guest has any other.
     let mut store = startup.store(pre.module().engine(), &Arc::default())?;
     let began = Instant::now();
-    let started = startup.start(&mut store, pre).await;
+    let started = startup.start(&mut store, pre, false).await;
     store.data_mut().flush_output();
     let instance = started?;
     let start_time = began.elapsed();

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use http_wasm_host::{ErrorKind, Guest, InMemoryHost, Limits, LoadError, PoolSettings};
+use http_wasm_host::{ErrorKind, Guest, InMemoryHost, Limits, LoadError, PoolSettings, PoolStats};
 
-use crate::support::{Probe, Wat, engine, get, guest, number, text};
+use crate::support::{Probe, Wat, engine, get, guest, number, stops, text};
 
 #[test]
 fn start_function_initialize_and_start_run_once_for_each_instance_in_this_order() {
@@ -122,6 +122,33 @@ fn an_instance_whose_data_is_too_sparse_for_an_image_can_be_made_at_any_moment()
         crate::support::block_on(probe.next(get()).handle_response()).unwrap();
     }
     assert_eq!(probe.stats().created, 2_001);
+}
+
+/// A start-up that was quick when the guest was loaded is not given a fiber. Should a later one take longer, it is begun anew
+/// on one: here it computes for some 100 ms once somebody wants debug messages.
+#[test]
+fn a_start_up_that_is_slow_though_the_first_was_quick_succeeds_all_the_same() {
+    for start in [Wat::on_start, Wat::on_initialize, Wat::on_command] {
+        let compute = "(if (call $log_enabled -1) (then
+            (loop $more
+              (global.set $i (i32.add (global.get $i) 1))
+              (br_if $more (i32.lt_u (global.get $i) 100000000)))))
+            (i32.store (i32.const 0) (global.get $i))";
+        let answers = "(if (i32.load (i32.const 0)) (then (call $set_status_code 201)))";
+        let wat = start(stops(answers).item("(global $i (mut i32) (i32.const 0))"), compute);
+        let pool = PoolSettings { max_idle: Some(0), ..PoolSettings::default() };
+        let guest = wat.builder(engine()).pool(pool).load(wat.text().as_bytes()).unwrap();
+        let probe = Probe::<InMemoryHost>::new(guest);
+        assert_eq!(probe.respond(get()).status, 200);
+        for _ in 0..2 {
+            let debugging =
+                tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::sink);
+            let answer = tracing::subscriber::with_default(debugging.finish(), || probe.respond(get()));
+            assert_eq!(answer.status, 201, "its start-up has run to its end");
+        }
+        let PoolStats { created, dropped_failed, .. } = probe.stats();
+        assert_eq!((created, dropped_failed), (4, 0));
+    }
 }
 
 #[test]
