@@ -104,12 +104,12 @@ impl Calls {
         self.has_start || self.exports_initialize || self.exports_start
     }
 
-    /// Whether that is tried without a fiber.
+    /// Whether a start-up is run without a fiber.
     fn start_directly(&self) -> bool {
         !self.always_on_fiber && self.start_pace.as_ref().is_some_and(|pace| !pace.needs_fiber())
     }
 
-    /// The same for instances whose start-up has been run.
+    /// How those of instances are called whose start-up has been run.
     pub(crate) fn started(self) -> Self {
         Self { has_start: false, exports_initialize: false, exports_start: false, ..self }
     }
