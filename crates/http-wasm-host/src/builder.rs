@@ -199,17 +199,18 @@ impl GuestBuilder {
 
         let started = Instant::now();
         let wasm = with_suspension_points(&inspection.take_wasm()).map_err(refused)?;
+        let always_on_fiber = inspection.needs_wasi() && self.wasi.needs_async();
+        // What start-ups can reach is not looked at: a guest that may wait anywhere may wait there.
+        let may_wait = wasi::SUSPENDING.iter().any(|(_, name)| inspection.imports_wasi(name));
         let calls = Calls {
-            always_on_fiber: inspection.needs_wasi() && self.wasi.needs_async(),
+            always_on_fiber,
             request: waits(&inspection, Phase::Request),
             response: waits(&inspection, Phase::Response),
             ignores_responses: inspection.ignores_responses(),
             pace: Arc::default(),
             deadline: self.engine.clock(self.limits.deadline),
             startup_deadline: self.engine.clock(self.limits.startup_deadline),
-            // What start-ups can reach is not looked at: a guest that may wait anywhere may wait there.
-            start_pace: (!wasi::SUSPENDING.iter().any(|(_, name)| inspection.imports_wasi(name)))
-                .then(|| Arc::new(StartPace::new())),
+            start_pace: Arc::new(StartPace::new(always_on_fiber || may_wait)),
             has_start: inspection.has_start_function(),
             exports_initialize: inspection.exports_initialize(),
             exports_start: inspection.exports_start(),

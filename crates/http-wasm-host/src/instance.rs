@@ -71,8 +71,7 @@ pub(crate) struct Calls {
     pub(crate) pace: Arc<Pace>,
     pub(crate) deadline: Clock,
     pub(crate) startup_deadline: Clock,
-    /// Whether start-ups need fibers; none if they may have to wait, and so always do.
-    pub(crate) start_pace: Option<Arc<StartPace>>,
+    pub(crate) start_pace: Arc<StartPace>,
     /// The module has a wasm start function.
     pub(crate) has_start: bool,
     pub(crate) exports_initialize: bool,
@@ -102,11 +101,6 @@ impl Calls {
     /// Whether making an instance runs code of the guest.
     pub(crate) fn run_at_start(&self) -> bool {
         self.has_start || self.exports_initialize || self.exports_start
-    }
-
-    /// Whether a start-up is run without a fiber.
-    fn start_directly(&self) -> bool {
-        !self.always_on_fiber && self.start_pace.as_ref().is_some_and(|pace| !pace.needs_fiber())
     }
 
     /// How those of instances are called whose start-up has been run.
@@ -184,20 +178,21 @@ impl Startup {
     ) -> wasmtime::Result<wasmtime::Instance> {
         let calls = &self.calls;
         let waker = store.data().suspension.waker();
+        let begin = |store: &mut Store<State<H>>| {
+            let ticks = store.data_mut().suspension.begin_start(directly, calls.startup_deadline);
+            store.set_epoch_deadline(ticks);
+        };
         let mut quick = true;
         // Without a start function no guest code runs here, and a fiber would be for nothing.
-        let instance = match calls.has_start && !directly || calls.always_on_fiber {
+        let instance = match calls.has_start || calls.always_on_fiber {
             true => {
-                let ticks = store.data_mut().suspension.begin(Mode::Fiber, calls.startup_deadline);
-                store.set_epoch_deadline(ticks);
-                let instance = waker.clone().drive(pre.instantiate_async(&mut *store)).await?;
+                begin(store);
+                let instance = match directly {
+                    true => pre.instantiate(&mut *store)?,
+                    false => waker.clone().drive(pre.instantiate_async(&mut *store)).await?,
+                };
                 quick &= store.data().suspension.was_quick();
                 instance
-            }
-            false if calls.has_start => {
-                let ticks = store.data_mut().suspension.begin_direct_start(calls.startup_deadline);
-                store.set_epoch_deadline(ticks);
-                pre.instantiate(&mut *store)?
             }
             false => {
                 // But data that is too sparse for an image is written by compiled code, which looks at the clock as well.
@@ -211,14 +206,10 @@ impl Startup {
                 continue;
             }
             let function = instance.get_typed_func::<(), ()>(&mut *store, name)?;
-            let called = if directly {
-                let ticks = store.data_mut().suspension.begin_direct_start(calls.startup_deadline);
-                store.set_epoch_deadline(ticks);
-                function.call(&mut *store, ())
-            } else {
-                let ticks = store.data_mut().suspension.begin(Mode::Fiber, calls.startup_deadline);
-                store.set_epoch_deadline(ticks);
-                waker.clone().drive(function.call_async(&mut *store, ())).await
+            begin(store);
+            let called = match directly {
+                true => function.call(&mut *store, ()),
+                false => waker.clone().drive(function.call_async(&mut *store, ())).await,
             };
             match called {
                 // A command that says it has succeeded; its instance stays callable.
@@ -227,19 +218,10 @@ impl Startup {
             }
             quick &= store.data().suspension.was_quick();
         }
-        if let Some(pace) = calls.start_pace.as_ref().filter(|_| quick && !directly) {
-            pace.was_quick();
+        if quick && !directly {
+            calls.start_pace.was_quick();
         }
         Ok(instance)
-    }
-
-    /// Whether a start-up was stopped only because it had no fiber: the next one has.
-    fn was_too_slow<T>(&self, directly: bool, started: &wasmtime::Result<T>) -> bool {
-        let stopped = directly && started.as_ref().is_err_and(|error| error.is::<Stop>());
-        if let Some(pace) = self.calls.start_pace.as_ref().filter(|_| stopped) {
-            pace.was_slow();
-        }
-        stopped
     }
 
     fn failed(&self, error: &wasmtime::Error) -> Error {
@@ -276,7 +258,7 @@ impl<H: Host> Instance<H> {
         };
         let mut linked = &blueprint.linked;
         let mut store = new_store(linked)?;
-        let directly = startup.calls.run_at_start() && startup.calls.start_directly();
+        let directly = startup.calls.run_at_start() && !startup.calls.start_pace.needs_fiber();
         let mut started = startup.start(&mut store, &linked.pre, directly).await;
         if started.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>())
             && let Some(overflow) = blueprint.overflow()
@@ -285,7 +267,9 @@ impl<H: Host> Instance<H> {
             store = new_store(linked)?;
             started = startup.start(&mut store, &linked.pre, directly).await;
         }
-        if startup.was_too_slow(directly, &started) {
+        if directly && started.as_ref().is_err_and(|error| error.is::<Stop>()) {
+            // It was stopped only because it had no fiber.
+            startup.calls.start_pace.was_slow();
             store = new_store(linked)?;
             started = startup.start(&mut store, &linked.pre, false).await;
         }

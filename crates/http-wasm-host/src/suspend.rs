@@ -99,18 +99,18 @@ impl Pace {
 #[derive(Debug)]
 pub(crate) struct StartPace(AtomicU8);
 
-/// None has been seen, or what it calls may wait.
+/// None has been seen.
 const UNKNOWN: u8 = 0;
 const QUICK: u8 = 1;
-/// One was stopped.
+/// One was stopped, or may have to wait.
 const SLOW: u8 = 2;
 
 /// How long a start-up may take without a fiber.
 const DIRECT_START_TICKS: u64 = DIRECT_TICKS + 1;
 
 impl StartPace {
-    pub(crate) fn new() -> Self {
-        Self(AtomicU8::new(UNKNOWN))
+    pub(crate) fn new(may_wait: bool) -> Self {
+        Self(AtomicU8::new(if may_wait { SLOW } else { UNKNOWN }))
     }
 
     pub(crate) fn needs_fiber(&self) -> bool {
@@ -155,9 +155,12 @@ impl Suspension {
         }
     }
 
-    /// The same for a start-up without a fiber, which is not given as much time as one on a fiber.
-    pub(crate) fn begin_direct_start(&mut self, limit: Clock) -> u64 {
-        self.begin(Mode::Direct, Clock { ticks: limit.ticks.min(DIRECT_START_TICKS), ..limit })
+    /// The same for a start-up, which without a fiber is not given as much time as on one.
+    pub(crate) fn begin_start(&mut self, directly: bool, limit: Clock) -> u64 {
+        match directly {
+            true => self.begin(Mode::Direct, Clock { ticks: limit.ticks.min(DIRECT_START_TICKS), ..limit }),
+            false => self.begin(Mode::Fiber, limit),
+        }
     }
 
     /// Whether the call that has just ended has hardly computed.

@@ -44,10 +44,9 @@ impl<A: Answer> Requests<A> {
         let in_flight = self.activity.request();
         let (method, version) = (request.method().clone(), request.version());
         let may_switch = method == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
-        let checked = check::request(&request, &self.limits);
-        let (mut inbound, watch) = self.inbound(request);
-        let mut response = match checked {
+        let mut response = match check::request(&request, &self.limits) {
             Ok(()) => {
+                let (mut inbound, watch) = self.inbound(request);
                 let response = self.answer.answer(&mut inbound).await;
                 // Whoever read the body knows only that it broke off.
                 match watch.and_then(|watch| watch.answered()) {

@@ -12,7 +12,7 @@ use crate::body::{BoxBody, BoxError, boxed, told};
 /// Tells the observers as soon as it is dropped: with the response's body, or with a request that got no response.
 #[derive(Debug)]
 pub(super) struct Finish {
-    exchange: Arc<Exchange>,
+    pub(super) exchange: Arc<Exchange>,
     observers: Arc<[Arc<dyn Observe>]>,
     bytes: u64,
     complete: bool,

@@ -81,8 +81,8 @@ impl Watchers {
         let body = std::mem::take(request.body_mut());
         *request.body_mut() = received(&exchange, body);
         inbound.exchange = Some(exchange.clone());
-        let finish = Finish::of(exchange.clone(), self.observers.clone());
-        Some(Observed { exchange, finish, request_ids: self.request_ids.as_ref() })
+        let finish = Finish::of(exchange, self.observers.clone());
+        Some(Observed { finish, request_ids: self.request_ids.as_ref() })
     }
 
     /// Log files were moved away: opens new ones.
@@ -103,7 +103,6 @@ impl Watchers {
 
 /// One request that is watched. If this is dropped, it got no response.
 pub(crate) struct Observed<'a> {
-    exchange: Arc<Exchange>,
     finish: Finish,
     request_ids: Option<&'a RequestIds>,
 }
@@ -111,15 +110,15 @@ pub(crate) struct Observed<'a> {
 impl Observed<'_> {
     /// What is logged on the request's way is logged within this.
     pub(crate) fn span(&self) -> Span {
-        self.exchange.span().clone()
+        self.finish.exchange.span().clone()
     }
 
     /// Watches the response until it is over.
     pub(crate) fn answered(self, response: &mut Response<BoxBody>) {
-        self.finish.with(response);
-        if let (Some(ids), Some(id)) = (self.request_ids, self.exchange.request_id()) {
+        if let (Some(ids), Some(id)) = (self.request_ids, self.finish.exchange.request_id()) {
             ids.tell(id, response.headers_mut());
         }
+        self.finish.with(response);
     }
 }
 

@@ -85,17 +85,17 @@ fn frame_response<H: Host>(exchange: &mut Exchange<H>, status: u16) {
 fn finish_bodyless<H: Host>(exchange: &mut Exchange<H>, status: u16) {
     const RESPONSE: BodyKind = BodyKind::Response;
     let changed = exchange.response.is_changed();
-    let written = exchange.response.take_outgoing();
+    let outgoing = exchange.response.take_outgoing();
     if status == 204 {
         set_length(&mut *exchange.host, RESPONSE, None);
     } else if !exchange.answered && !is_bodyless(status) {
         // The guest answers HEAD by itself: as long as its answer to GET would be.
-        let len = written.as_ref().map_or(0, |body| body.first.len() as u64);
+        let len = outgoing.as_ref().map_or(0, |body| body.first.len() as u64);
         set_length(&mut *exchange.host, RESPONSE, Some(len));
     }
     if changed || is_bodyless(status) {
         exchange.host.set_body(RESPONSE, Outgoing::default());
-    } else if let Some(read) = written {
+    } else if let Some(read) = outgoing {
         // What the guest has only read is as long as it was, should the server tell its length.
         exchange.host.set_body(RESPONSE, read);
     }

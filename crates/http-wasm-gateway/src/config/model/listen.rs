@@ -207,7 +207,11 @@ impl JsonSchema for TrustedNet {
     }
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({ "type": "string", "description": "A network, or an address.", "examples": ["10.0.0.0/8", "fd00::/8", "10.0.0.1"] })
+        json_schema!({
+            "type": "string",
+            "description": "A network, or an address.",
+            "examples": ["10.0.0.0/8", "fd00::/8", "10.0.0.1"]
+        })
     }
 }
 
