@@ -53,8 +53,14 @@ where
     /// Goes on behind the guest's first function, which is done.
     #[inline]
     pub(crate) fn requested(requested: Requested, inner: &mut S, policy: Policy) -> Self {
-        let state = State::requested(requested, inner, &policy);
-        Self { state, policy }
+        match requested {
+            // Written out, as the inner service's future may hold the request, and would be copied once more on its way.
+            Ok(Outcome::Next(mut pinned)) => {
+                let response = inner.call(next_request(&mut pinned));
+                Self { state: State::Inner { response, pinned: Some(pinned) }, policy }
+            }
+            other => Self { state: State::requested(other, inner, &policy), policy },
+        }
     }
 
     /// Waits for the guest's first function; `inner` is ready for a call.
@@ -71,9 +77,8 @@ where
     fn requested(requested: Requested, inner: &mut S, policy: &Policy) -> Self {
         match requested {
             Ok(Outcome::Next(mut pinned)) => {
-                let keep_head = pinned.reads_request();
-                let request = pinned.host_mut().take_request(keep_head);
-                Self::Inner { response: inner.call(request), pinned: Some(pinned) }
+                let response = inner.call(next_request(&mut pinned));
+                Self::Inner { response, pinned: Some(pinned) }
             }
             Ok(Outcome::Respond(host)) => Self::Done { response: Some(host.into_response()) },
             Ok(Outcome::Bypassed { mut host, error }) => {
@@ -135,6 +140,12 @@ where
             this.state.set(next);
         }
     }
+}
+
+#[inline]
+fn next_request(pinned: &mut Pinned<HttpHost>) -> Request<Body> {
+    let keep_head = pinned.reads_request();
+    pinned.host_mut().take_request(keep_head)
 }
 
 fn respond(responded: Responded, policy: &Policy) -> Response<Body> {

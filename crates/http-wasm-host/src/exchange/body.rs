@@ -128,8 +128,10 @@ impl Side {
 
     /// The body that goes out, if it isn't simply the host's.
     pub(super) fn take_outgoing(&mut self) -> Option<Outgoing> {
-        let trailers =
-            || self.touched.as_ref().map_or_else(Trailers::default, |touched| touched.trailers.clone());
+        let trailers = || match &self.touched {
+            Some(touched) if !touched.trailers.is_untouched() => touched.trailers.clone(),
+            _ => Trailers::default(),
+        };
         if let Some(written) = self.written.take() {
             return Some(Outgoing { first: Bytes::from(written).into(), rest: false, trailers: trailers() });
         }

@@ -13,10 +13,16 @@ const COALESCE_BELOW: usize = 1024;
 pub struct Chunks {
     /// The first piece, if there is a closed one: most bodies have no other.
     front: Bytes,
-    more: VecDeque<Bytes>,
+    more: Option<Box<More>>,
+    len: usize,
+}
+
+/// What comes after the first piece.
+#[derive(Clone, Debug, Default)]
+struct More {
+    closed: VecDeque<Bytes>,
     /// Small pieces, not yet closed; they come after the others.
     tail: BytesMut,
-    len: usize,
 }
 
 impl Chunks {
@@ -44,7 +50,7 @@ impl Chunks {
     /// Appends a copy of `piece`.
     pub fn extend_from_slice(&mut self, piece: &[u8]) {
         self.len += piece.len();
-        self.tail.extend_from_slice(piece);
+        self.more.get_or_insert_default().tail.extend_from_slice(piece);
     }
 
     /// Takes the first piece out.
@@ -53,7 +59,7 @@ impl Chunks {
         if self.front.is_empty() {
             return None;
         }
-        let next = self.more.pop_front().unwrap_or_default();
+        let next = self.more.as_mut().and_then(|more| more.closed.pop_front()).unwrap_or_default();
         let piece = std::mem::replace(&mut self.front, next);
         self.len -= piece.len();
         Some(piece)
@@ -62,7 +68,7 @@ impl Chunks {
     /// All of it, if it is one piece.
     pub(crate) fn into_whole(mut self) -> Result<Bytes, Self> {
         self.close_tail();
-        if self.more.is_empty() { Ok(self.front) } else { Err(self) }
+        if self.len == self.front.len() { Ok(self.front) } else { Err(self) }
     }
 
     /// Copies bytes from the front into `buf` and hands the pieces that were copied to `taken`.
@@ -95,8 +101,10 @@ impl Chunks {
     }
 
     fn close_tail(&mut self) {
-        if !self.tail.is_empty() {
-            let tail = self.tail.split().freeze();
+        if let Some(more) = &mut self.more
+            && !more.tail.is_empty()
+        {
+            let tail = more.tail.split().freeze();
             self.close(tail);
         }
     }
@@ -106,14 +114,14 @@ impl Chunks {
         if self.front.is_empty() {
             self.front = piece;
         } else if !piece.is_empty() {
-            self.more.push_back(piece);
+            self.more.get_or_insert_default().closed.push_back(piece);
         }
     }
 }
 
 impl From<Bytes> for Chunks {
     fn from(bytes: Bytes) -> Self {
-        Self { len: bytes.len(), front: bytes, ..Self::default() }
+        Self { len: bytes.len(), front: bytes, more: None }
     }
 }
 

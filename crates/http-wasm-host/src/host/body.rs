@@ -6,10 +6,9 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
-use http::HeaderMap;
+use http::{HeaderMap, Request};
 use http_body::{Body as HttpBody, SizeHint};
-use http_body_util::combinators::UnsyncBoxBody;
-use http_body_util::{BodyExt, Full};
+use http_body_util::Full;
 use pin_project_lite::pin_project;
 
 use super::{Frame, Outgoing, Refused, names};
@@ -21,35 +20,35 @@ use crate::fields::Fields;
 ///
 /// A body that no guest touches is the original one in a box, frame by frame.
 #[derive(Default)]
-pub struct Body {
-    /// Apart, as most bodies have none of it and all are moved around a lot.
-    reworked: Option<Box<Reworked>>,
-    rest: Rest,
-}
+pub struct Body(Kind);
 
-/// What is still to come of the original body.
-#[derive(Default)]
-enum Rest {
-    #[default]
-    Nothing,
+/// A request with such a body is copied several times on its way, and costs twice as much to copy as soon as it is larger than
+/// 256 bytes.
+const _: () = assert!(size_of::<Request<Body>>() <= 256);
+
+enum Kind {
     /// All its bytes, without trailers.
     Whole(Bytes),
-    Streamed(UnsyncBoxBody<Bytes, BoxError>),
+    /// Any other; `None` has no bytes.
+    Piped(Option<Pin<Box<dyn Piped>>>),
 }
 
-/// What guests made of a body.
-#[derive(Default)]
-struct Reworked {
-    /// Goes out before the rest.
-    first: Chunks,
-    /// What was done to the trailers.
-    trailers: Option<Trailers>,
+/// A body with the core's types for data and errors.
+trait Piped: HttpBody<Data = Bytes, Error = BoxError> + Send {
+    /// Whether all that is still to come is there.
+    fn is_ready(&self) -> bool;
+}
+
+impl Default for Kind {
+    fn default() -> Self {
+        Self::Piped(None)
+    }
 }
 
 impl Body {
     /// A body without bytes.
     pub const fn empty() -> Self {
-        Self { reworked: None, rest: Rest::Nothing }
+        Self(Kind::Piped(None))
     }
 
     /// Any body; boxed, unless it is one of these or a [`Full`] already.
@@ -65,11 +64,14 @@ impl Body {
         if let Some(whole) = (&mut body as &mut dyn Any).downcast_mut::<Option<Full<Bytes>>>() {
             return whole.take().map_or(Self::empty(), Self::whole);
         }
-        let rest = match body {
-            Some(body) if !body.is_end_stream() => Rest::Streamed(AsBytes { body }.boxed_unsync()),
-            _ => Rest::Nothing,
-        };
-        Self { reworked: None, rest }
+        match body {
+            Some(body) if !body.is_end_stream() => Self::piped(Original { body }),
+            _ => Self::empty(),
+        }
+    }
+
+    fn piped(body: impl Piped + 'static) -> Self {
+        Self(Kind::Piped(Some(Box::pin(body))))
     }
 
     fn whole(body: Full<Bytes>) -> Self {
@@ -85,7 +87,10 @@ impl Body {
     /// Whether all that is still to come is there.
     #[inline]
     pub(crate) fn is_ready(&self) -> bool {
-        !matches!(self.rest, Rest::Streamed(_))
+        match &self.0 {
+            Kind::Whole(_) | Kind::Piped(None) => true,
+            Kind::Piped(Some(body)) => body.is_ready(),
+        }
     }
 
     /// The next piece, in the core's terms.
@@ -109,52 +114,20 @@ impl Body {
     pub(crate) fn rework(&mut self, outgoing: Outgoing) {
         let old = std::mem::take(self);
         let Outgoing { mut first, rest, trailers } = outgoing;
-        if !rest && trailers.is_untouched() {
-            match first.into_whole() {
-                Ok(whole) => return *self = Self::from(whole),
-                Err(pieces) => first = pieces,
+        let rest = if rest { old } else { Self::empty() };
+        if trailers.is_untouched() {
+            if first.is_empty() {
+                return *self = rest;
+            }
+            if rest.is_end_stream() {
+                match first.into_whole() {
+                    Ok(whole) => return *self = Self::from(whole),
+                    Err(pieces) => first = pieces,
+                }
             }
         }
-        let mut earlier = None;
-        if rest {
-            self.rest = old.rest;
-            let mut old = old.reworked.unwrap_or_default();
-            while let Some(piece) = old.first.pop() {
-                first.push(piece);
-            }
-            // An outer guest's edits come first; this exchange has seen only its own.
-            earlier = old.trailers.take();
-        }
-        let trailers = match earlier {
-            Some(mut earlier) => {
-                earlier.append(trailers);
-                Some(earlier)
-            }
-            None => (!trailers.is_untouched()).then_some(trailers),
-        };
-        if !first.is_empty() || trailers.is_some() {
-            self.reworked = Some(Box::new(Reworked { first, trailers }));
-        }
-    }
-
-    /// The trailers to send at the end, given those that came with the original.
-    fn finish(&mut self, arrived: Option<HeaderMap>) -> Option<HeaderMap> {
-        self.rest = Rest::Nothing;
-        match self.reworked.take().and_then(|reworked| reworked.trailers) {
-            None => arrived,
-            Some(trailers) => {
-                let fields = trailers.finish(arrived.as_ref().map(from_header_map));
-                (!fields.is_empty()).then(|| to_header_map(&fields))
-            }
-        }
-    }
-
-    fn has_trailers(&self) -> bool {
-        self.reworked.as_ref().is_some_and(|reworked| reworked.trailers.is_some())
-    }
-
-    fn first_len(&self) -> usize {
-        self.reworked.as_ref().map_or(0, |reworked| reworked.first.len())
+        let trailers = (!trailers.is_untouched()).then_some(trailers);
+        *self = Self::piped(Reworked { first, rest, trailers });
     }
 }
 
@@ -166,8 +139,7 @@ impl fmt::Debug for Body {
 
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
-        let rest = if bytes.is_empty() { Rest::Nothing } else { Rest::Whole(bytes) };
-        Self { reworked: None, rest }
+        if bytes.is_empty() { Self::empty() } else { Self(Kind::Whole(bytes)) }
     }
 }
 
@@ -179,76 +151,55 @@ impl HttpBody for Body {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
-        if let Some(piece) = self.reworked.as_mut().and_then(|reworked| reworked.first.pop()) {
-            return Poll::Ready(Some(Ok(http_body::Frame::data(piece))));
-        }
-        let arrived = match &mut self.rest {
-            Rest::Nothing => None,
-            Rest::Whole(bytes) => {
+        match &mut self.0 {
+            Kind::Whole(bytes) => {
                 let bytes = std::mem::take(bytes);
-                self.rest = Rest::Nothing;
-                return Poll::Ready(Some(Ok(http_body::Frame::data(bytes))));
+                self.0 = Kind::Piped(None);
+                Poll::Ready(Some(Ok(http_body::Frame::data(bytes))))
             }
-            Rest::Streamed(rest) => match ready!(Pin::new(rest).poll_frame(cx)) {
-                None => None,
-                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
-                Some(Ok(frame)) => match frame.into_trailers() {
-                    Ok(trailers) => Some(trailers),
-                    Err(data) => return Poll::Ready(Some(Ok(data))),
-                },
-            },
-        };
-        let trailers = self.finish(arrived);
-        Poll::Ready(trailers.map(|trailers| Ok(http_body::Frame::trailers(trailers))))
+            Kind::Piped(None) => Poll::Ready(None),
+            Kind::Piped(Some(body)) => {
+                let frame = ready!(body.as_mut().poll_frame(cx));
+                let is_last = match &frame {
+                    None => true,
+                    Some(frame) => frame.as_ref().is_ok_and(http_body::Frame::is_trailers),
+                };
+                // It is not asked again, however it would answer.
+                if is_last {
+                    self.0 = Kind::Piped(None);
+                }
+                Poll::Ready(frame)
+            }
+        }
     }
 
     #[inline]
     fn is_end_stream(&self) -> bool {
-        self.first_len() == 0 && !self.has_trailers() && self.rest.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        let first = self.first_len() as u64;
-        let rest = self.rest.size_hint();
-        let mut hint = SizeHint::new();
-        hint.set_lower(rest.lower().saturating_add(first));
-        match rest.upper().and_then(|upper| upper.checked_add(first)) {
-            // A server takes an exact size for "no chunking needed", and then has no place for trailers.
-            Some(upper) if !self.has_trailers() => hint.set_upper(upper),
-            _ => {}
-        }
-        hint
-    }
-}
-
-impl Rest {
-    #[inline]
-    fn is_end_stream(&self) -> bool {
-        match self {
-            Self::Nothing => true,
-            Self::Whole(_) => false,
-            Self::Streamed(body) => body.is_end_stream(),
+        match &self.0 {
+            Kind::Whole(_) => false,
+            Kind::Piped(None) => true,
+            Kind::Piped(Some(body)) => body.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Nothing => SizeHint::with_exact(0),
-            Self::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Self::Streamed(body) => body.size_hint(),
+        match &self.0 {
+            Kind::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Kind::Piped(None) => SizeHint::with_exact(0),
+            Kind::Piped(Some(body)) => body.size_hint(),
         }
     }
 }
 
 pin_project! {
-    /// A body with the core's types for data and errors. Unlike a mapped one it keeps its size hint.
-    struct AsBytes<B> {
+    /// A body as its maker gave it. Unlike a mapped one it keeps its size hint.
+    struct Original<B> {
         #[pin]
         body: B,
     }
 }
 
-impl<B: HttpBody> HttpBody for AsBytes<B>
+impl<B: HttpBody> HttpBody for Original<B>
 where
     B::Error: Into<BoxError>,
 {
@@ -274,6 +225,85 @@ where
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
+    }
+}
+
+impl<B: HttpBody + Send> Piped for Original<B>
+where
+    B::Error: Into<BoxError>,
+{
+    fn is_ready(&self) -> bool {
+        self.body.is_end_stream()
+    }
+}
+
+/// What a guest made of a body.
+struct Reworked {
+    /// Goes out before the rest.
+    first: Chunks,
+    /// What is left of the body that the guest got, if any of it is to follow.
+    rest: Body,
+    /// What was done to the trailers.
+    trailers: Option<Trailers>,
+}
+
+impl Reworked {
+    /// The trailers to send at the end, given those that the rest has brought.
+    fn finish(&mut self, arrived: Option<HeaderMap>) -> Option<HeaderMap> {
+        match self.trailers.take() {
+            None => arrived,
+            Some(trailers) => {
+                let fields = trailers.finish(arrived.as_ref().map(from_header_map));
+                (!fields.is_empty()).then(|| to_header_map(&fields))
+            }
+        }
+    }
+}
+
+impl HttpBody for Reworked {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
+        if let Some(piece) = self.first.pop() {
+            return Poll::Ready(Some(Ok(http_body::Frame::data(piece))));
+        }
+        let arrived = match ready!(Pin::new(&mut self.rest).poll_frame(cx)) {
+            None => None,
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            Some(Ok(frame)) => match frame.into_trailers() {
+                Ok(trailers) => Some(trailers),
+                Err(data) => return Poll::Ready(Some(Ok(data))),
+            },
+        };
+        let trailers = self.finish(arrived);
+        Poll::Ready(trailers.map(|trailers| Ok(http_body::Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.first.is_empty() && self.trailers.is_none() && self.rest.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let first = self.first.len() as u64;
+        let rest = self.rest.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(rest.lower().saturating_add(first));
+        match rest.upper().and_then(|upper| upper.checked_add(first)) {
+            // A server takes an exact size for "no chunking needed", and then has no place for trailers.
+            Some(upper) if self.trailers.is_none() => hint.set_upper(upper),
+            _ => {}
+        }
+        hint
+    }
+}
+
+impl Piped for Reworked {
+    fn is_ready(&self) -> bool {
+        self.rest.is_ready()
     }
 }
 

@@ -36,6 +36,27 @@ struct Parts {
     source_addr: Option<SocketAddr>,
 }
 
+/// The parts of a host that this thread is done with once this is dropped: after the response has gone where it is wanted, and not
+/// by way of somewhere else.
+struct Used(Option<Box<Parts>>);
+
+impl Used {
+    #[inline]
+    fn response(mut self) -> Response<Body> {
+        self.0.as_mut().and_then(|parts| parts.response.take()).unwrap_or_default()
+    }
+}
+
+impl Drop for Used {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(parts) = &mut self.0 {
+            parts.request = None;
+        }
+        SPARE.set(self.0.take());
+    }
+}
+
 thread_local! {
     /// The box of the last host that this thread has finished with, empty: most requests need none of their own.
     static SPARE: Cell<Option<Box<Parts>>> = const { Cell::new(None) };
@@ -53,9 +74,13 @@ impl HttpHost {
         let mut parts = SPARE.take().unwrap_or_default();
         parts.version = request.version();
         parts.source_addr = source_addr;
-        let (head, body) = request.into_parts();
-        let request = parts.request.insert(Request::from_parts(head, Body::new(body)));
-        add_missing_path(request.uri_mut());
+        // A spare one is empty. Saying so, and setting the body afterwards, makes the compiler copy the head straight to its place.
+        if let slot @ None = &mut parts.request {
+            let (head, body) = request.into_parts();
+            let request = slot.insert(Request::from_parts(head, Body::empty()));
+            *request.body_mut() = Body::new(body);
+            add_missing_path(request.uri_mut());
+        }
         Self(parts)
     }
 
@@ -75,17 +100,17 @@ impl HttpHost {
     /// The next handler's response.
     #[inline]
     pub fn set_response(&mut self, response: Response<Body>) {
-        self.0.response = Some(response);
+        match &mut self.0.response {
+            slot @ None => *slot = Some(response),
+            Some(other) => replace(other, response),
+        }
     }
 
     /// The response for the client. One that the guest has made has no `content-length`: its body knows its size, and
     /// servers declare that.
     #[inline]
-    pub fn into_response(mut self) -> Response<Body> {
-        let response = self.0.response.take().unwrap_or_default();
-        self.0.request = None;
-        SPARE.set(Some(self.0));
-        response
+    pub fn into_response(self) -> Response<Body> {
+        Used(Some(self.0)).response()
     }
 
     #[inline]
@@ -139,6 +164,13 @@ impl HttpHost {
         let request = self.0.request.as_ref().filter(|request| !request.headers().contains_key(HOST))?;
         request.uri().authority().map(Authority::as_str)
     }
+}
+
+/// Apart from the place where there is no other, as the compiler makes one more copy of what may go to either.
+#[cold]
+#[inline(never)]
+fn replace(other: &mut Response<Body>, response: Response<Body>) {
+    *other = response;
 }
 
 /// A request's head, without its extensions.

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{Frame, Host, Outgoing, Refused};
 use crate::abi::BodyKind;
 use crate::error::BoxError;
-use crate::exchange::Chunks;
+use crate::exchange::{Chunks, Trailers};
 use crate::fields::Fields;
 
 /// A request and a response as plain values.
@@ -40,9 +40,16 @@ pub struct InMemoryHost {
 pub struct Message {
     /// The headers.
     pub headers: Fields,
+    /// Apart, as a host is moved a lot.
+    content: Option<Box<Content>>,
+}
+
+/// Body and trailers.
+#[derive(Debug, Default)]
+struct Content {
     first: Chunks,
     rest: Option<Feed>,
-    trailers: Option<crate::exchange::Trailers>,
+    trailers: Option<Trailers>,
 }
 
 /// The far end of a body that arrives bit by bit.
@@ -90,15 +97,13 @@ impl InMemoryHost {
 impl Message {
     /// Gives the message a whole body. Its framing headers are the caller's business.
     pub fn set_body(&mut self, body: impl Into<Bytes>) {
-        *self = Self { headers: std::mem::take(&mut self.headers), ..Self::default() };
-        self.first = Chunks::from(body.into());
+        self.content = Some(Box::new(Content { first: Chunks::from(body.into()), ..Content::default() }));
     }
 
     /// Gives the message a body that arrives through the feed.
     pub fn feed_body(&mut self) -> Feed {
         let feed = Feed::default();
-        *self = Self { headers: std::mem::take(&mut self.headers), ..Self::default() };
-        self.rest = Some(feed.clone());
+        self.content = Some(Box::new(Content { rest: Some(feed.clone()), ..Content::default() }));
         feed
     }
 
@@ -116,6 +121,15 @@ impl Message {
         (body, trailers)
     }
 
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BoxError>>> {
+        match &mut self.content {
+            Some(content) => content.poll(cx),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl Content {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame, BoxError>>> {
         if let Some(piece) = self.first.pop() {
             return Poll::Ready(Some(Ok(Frame::Data(piece))));
@@ -146,6 +160,41 @@ impl Message {
         self.first.is_empty()
             && self.trailers.is_none()
             && self.rest.as_ref().is_none_or(|feed| feed.lock().is_over())
+    }
+
+    fn is_ready(&self) -> bool {
+        self.rest.as_ref().is_none_or(|feed| feed.lock().ended)
+    }
+
+    /// The number of bytes still to come, if nothing comes after them.
+    fn len(&self) -> Option<usize> {
+        let first = self.first.len();
+        let len = match &self.rest {
+            None => Some(first),
+            Some(feed) => feed.lock().len().map(|rest| first + rest),
+        };
+        len.filter(|_| self.trailers.is_none())
+    }
+
+    /// What is left of it under what a guest made of it.
+    fn rework(&mut self, body: Outgoing) {
+        let mut unread = std::mem::replace(&mut self.first, body.first);
+        let mut earlier = self.trailers.take();
+        if body.rest {
+            while let Some(piece) = unread.pop() {
+                self.first.push(piece);
+            }
+        } else {
+            self.rest = None;
+            earlier = None;
+        }
+        self.trailers = match earlier {
+            Some(mut earlier) => {
+                earlier.append(body.trailers);
+                Some(earlier)
+            }
+            None => (!body.trailers.is_untouched()).then_some(body.trailers),
+        };
     }
 }
 
@@ -290,42 +339,19 @@ impl Host for InMemoryHost {
     }
 
     fn body_ended(&self, message: BodyKind) -> bool {
-        self.message(message).ended()
+        self.message(message).content.as_ref().is_none_or(|content| content.ended())
     }
 
     fn body_ready(&self, message: BodyKind) -> bool {
-        self.message(message).rest.as_ref().is_none_or(|feed| feed.lock().ended)
+        self.message(message).content.as_ref().is_none_or(|content| content.is_ready())
     }
 
     fn body_remaining(&self, message: BodyKind) -> Option<u64> {
-        let message = self.message(message);
-        let first = message.first.len();
-        let len = match &message.rest {
-            None => Some(first),
-            Some(feed) => feed.lock().len().map(|rest| first + rest),
-        };
-        len.filter(|_| message.trailers.is_none()).map(|len| len as u64)
+        let content = self.message(message).content.as_ref();
+        content.map_or(Some(0), |content| content.len()).map(|len| len as u64)
     }
 
     fn set_body(&mut self, message: BodyKind, body: Outgoing) {
-        let message = self.message_mut(message);
-        let mut unread = std::mem::take(&mut message.first);
-        let mut earlier = message.trailers.take();
-        message.first = body.first;
-        if body.rest {
-            while let Some(piece) = unread.pop() {
-                message.first.push(piece);
-            }
-        } else {
-            message.rest = None;
-            earlier = None;
-        }
-        message.trailers = match earlier {
-            Some(mut earlier) => {
-                earlier.append(body.trailers);
-                Some(earlier)
-            }
-            None => (!body.trailers.is_untouched()).then_some(body.trailers),
-        };
+        self.message_mut(message).content.get_or_insert_default().rework(body);
     }
 }
