@@ -4,6 +4,8 @@ use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Wake};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,9 +30,29 @@ pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("this takes too long")
 }
 
-/// Polls once; whether there is more to wait for.
+/// Polls until there is nothing to do; whether there is more to wait for. Once is not enough: a guest that a busy machine keeps
+/// from its work gives way to others in the middle of it.
 pub(crate) async fn is_pending(mut future: std::pin::Pin<&mut impl Future>) -> bool {
-    std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx).is_pending())).await
+    loop {
+        let woken = Arc::new(Woken::default());
+        if future.as_mut().poll(&mut Context::from_waker(&woken.clone().into())).is_ready() {
+            return false;
+        }
+        // Whoever has given way is woken by the runtime's next turn.
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        if !woken.0.load(Ordering::Relaxed) {
+            return true;
+        }
+    }
+}
+
+#[derive(Default)]
+struct Woken(AtomicBool);
+
+impl Wake for Woken {
+    fn wake(self: Arc<Self>) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 // Services
