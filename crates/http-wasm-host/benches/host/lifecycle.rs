@@ -7,11 +7,12 @@ use std::time::{Duration, Instant};
 
 use criterion::Criterion;
 use http::{Request, Response};
-use http_wasm_host::{Body, Engine, PoolSettings};
+use http_wasm_host::{Body, Engine, Guest, PoolSettings};
 
 use crate::floor::{Raw, RawInstance};
+use crate::nothing::{self, Nothing};
 use crate::support::{
-    EMPTY, FIELDS, ONE_CALL, answer, engine, exchange, first_phase, load, load_with, now, request,
+    EMPTY, FIELDS, ONE_CALL, answer, engine, exchange, first_phase, load, load_with, module, now, request,
 };
 
 /// Requests are made in small batches outside the time taken: larger ones fall out of the cache, which no server's do.
@@ -78,15 +79,26 @@ fn compare(
     group.finish();
 }
 
-/// One guest used by one thread and by two at once, beside raw wasmtime with an instance per thread.
+/// One guest used by one thread and by two at once, beside raw wasmtime with an instance per thread. With a host of nothing, so that
+/// no request or response is moved, this is what pool, exchange and rules cost.
 fn threads(c: &mut Criterion, engine: &Engine) {
     let guest = load(engine, ONE_CALL);
+    let alone = Guest::<Nothing>::load(engine, module(ONE_CALL).as_bytes()).expect("a valid guest");
     let raw = Raw::on_demand(ONE_CALL);
     let mut group = c.benchmark_group("lifecycle/one host call, threads");
     for threads in [1, 2] {
         group.bench_function(format!("guest/{threads}"), |b| {
             b.iter_custom(|iters| {
                 together(threads, || turns(iters, |request| exchange(&guest, request, answer)))
+            });
+        });
+        group.bench_function(format!("guest, a host of nothing/{threads}"), |b| {
+            b.iter_custom(|iters| {
+                together(threads, || {
+                    let start = Instant::now();
+                    (0..iters).for_each(|_| nothing::exchange(&alone));
+                    start.elapsed()
+                })
             });
         });
         group.bench_function(format!("raw wasmtime/{threads}"), |b| {

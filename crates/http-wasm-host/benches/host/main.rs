@@ -5,6 +5,7 @@ mod bodies;
 mod floor;
 mod hostcalls;
 mod lifecycle;
+mod nothing;
 mod support;
 
 use criterion::{criterion_group, criterion_main};
