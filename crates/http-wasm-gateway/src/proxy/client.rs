@@ -18,7 +18,7 @@ use tokio_rustls::rustls::sign::SingleCertAndKey;
 use tower::timeout::Timeout;
 use tower::util::BoxCloneSyncService;
 
-use super::patience::Watched;
+use super::patience::Timed;
 use super::replay::Replayed;
 use crate::body::BoxError;
 use crate::config::{Certificate, ForwardedHost, Upstream, UpstreamHttp, UpstreamTls};
@@ -31,7 +31,7 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client whose connections take no longer to come about, TLS handshake included, than they may.
-pub(super) type Client = legacy::Client<Connector, Watched<Replayed>>;
+pub(super) type Client = legacy::Client<Connector, Timed<Replayed>>;
 
 /// The client wants futures that can be moved, which boxed ones can.
 type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;

@@ -7,7 +7,7 @@ use http::{Request, Uri};
 use tokio::time::{Instant, timeout};
 
 use super::client::Client;
-use super::patience::{Clock, Watched};
+use super::patience::{Clock, Timed};
 use super::replay::Replayed;
 use super::server::Server;
 use crate::config::{ActiveHealth, PassiveHealth};
@@ -144,7 +144,7 @@ pub(super) async fn ask(server: Weak<Server>, client: Client, asked: ActiveHealt
 }
 
 async fn is_healthy(client: &Client, uri: Uri, limit: Duration) -> bool {
-    let mut request = Request::new(Watched::new(Replayed::empty(), Clock::start()));
+    let mut request = Request::new(Timed::new(Replayed::empty(), Clock::start()));
     *request.uri_mut() = uri;
     match timeout(limit, client.request(request)).await {
         Ok(Ok(response)) => response.status().is_success() || response.status().is_redirection(),

@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use tower::retry::budget::{Budget as _, TpsBudget};
 
 use self::client::{Client, Clients};
-use self::patience::{Clock, Watched};
+use self::patience::{Clock, Timed};
 use self::replay::{Replay, Replayed};
 use self::server::{Lease, Leased, Servers};
 use crate::backend::plain_text;
@@ -179,7 +179,7 @@ impl Proxy {
         request: Request<Replayed>,
     ) -> Result<Response<Incoming>, Failed> {
         let clock = Clock::start();
-        let request = request.map(|body| Watched::new(body, clock.clone()));
+        let request = request.map(|body| Timed::new(body, clock.clone()));
         tokio::select! {
             result = client.request(request) => result.map_err(|error| {
                 if clock.client_failed() { Failed::Client(error.into()) } else { Failed::Upstream(error) }

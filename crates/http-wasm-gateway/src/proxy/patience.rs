@@ -59,18 +59,18 @@ impl Clock {
 
 /// A request body that keeps a [`Clock`].
 #[derive(Debug)]
-pub(super) struct Watched<B> {
+pub(super) struct Timed<B> {
     body: B,
     clock: Clock,
 }
 
-impl<B> Watched<B> {
+impl<B> Timed<B> {
     pub(super) fn new(body: B, clock: Clock) -> Self {
         Self { body, clock }
     }
 }
 
-impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> Body for Watched<B> {
+impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> Body for Timed<B> {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -103,7 +103,7 @@ mod tests {
     use http_body_util::{BodyExt as _, Channel};
     use tokio::time::{Instant, timeout};
 
-    use super::{Clock, Watched};
+    use super::{Clock, Timed};
     use crate::body::{BoxError, boxed};
 
     const LIMIT: Duration = Duration::from_secs(30);
@@ -119,7 +119,7 @@ mod tests {
     async fn the_clock_stands_still_while_the_client_is_sending() {
         let clock = Clock::start();
         let (mut sender, body) = Channel::<bytes::Bytes, BoxError>::new(1);
-        let mut body = Watched::new(boxed(body), clock.clone());
+        let mut body = Timed::new(boxed(body), clock.clone());
         let upload = async {
             tokio::time::sleep(LIMIT * 10).await;
             sender.send_data("late".into()).await.expect("the body is being read");
