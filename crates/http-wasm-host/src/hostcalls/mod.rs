@@ -28,27 +28,24 @@ pub(crate) const SUSPENDING: [(&str, &str); 3] =
 /// name. Finding the guest's memory costs as much as a small function does, so those that need none don't look for it.
 macro_rules! define {
     ($linker:ident, $hook:ident, without memory $module:ident :: $name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty) => {
-        let hook = $hook.clone();
-        $linker.func_wrap(
-            MODULE,
-            stringify!($name),
-            move |mut caller: Caller<'_, State<H>> $(, $arg: $ty)*| -> wasmtime::Result<$result> {
-                hook.called(stringify!($name));
-                let answer = $module::$name(caller.data_mut() $(, $arg)*);
-                Answer::finish(answer, stringify!($name), &mut caller)
-            },
-        )?;
+        define!(@ $linker, $hook, $name($($arg: $ty),*) -> $result, |caller| {
+            $module::$name(caller.data_mut() $(, $arg)*)
+        });
     };
     ($linker:ident, $hook:ident, $module:ident :: $name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty) => {
+        define!(@ $linker, $hook, $name($($arg: $ty),*) -> $result, |caller| {
+            memory::split(&mut caller).and_then(|(memory, state)| $module::$name(memory, state $(, $arg)*))
+        });
+    };
+    (@ $linker:ident, $hook:ident, $name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty, |$caller:ident| $answer:expr) => {
         let hook = $hook.clone();
         $linker.func_wrap(
             MODULE,
             stringify!($name),
-            move |mut caller: Caller<'_, State<H>> $(, $arg: $ty)*| -> wasmtime::Result<$result> {
+            move |mut $caller: Caller<'_, State<H>> $(, $arg: $ty)*| -> wasmtime::Result<$result> {
                 hook.called(stringify!($name));
-                let answer = memory::split(&mut caller)
-                    .and_then(|(memory, state)| $module::$name(memory, state $(, $arg)*));
-                Answer::finish(answer, stringify!($name), &mut caller)
+                let answer = $answer;
+                Answer::finish(answer, stringify!($name), &mut $caller)
             },
         )?;
     };
