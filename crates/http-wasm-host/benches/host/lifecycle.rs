@@ -51,6 +51,13 @@ fn warm(c: &mut Criterion, engine: &Engine) {
     };
     compare(c, engine, "header list", HEADERS, list_names, |_| {});
 
+    let alone = load_alone(engine);
+    let mut raw = Raw::on_demand(ONE_CALL).instance();
+    let mut group = c.benchmark_group("lifecycle/one host call, by itself");
+    group.bench_function("guest, a host of nothing", |b| b.iter(|| nothing::exchange(&alone)));
+    group.bench_function("raw wasmtime", |b| b.iter(|| raw.call()));
+    group.finish();
+
     let mut group = c.benchmark_group("lifecycle/no middleware");
     group.bench_function("at all", |b| b.iter_custom(|iters| turns(iters, answer)));
     group.finish();
@@ -79,11 +86,16 @@ fn compare(
     group.finish();
 }
 
-/// One guest used by one thread and by two at once, beside raw wasmtime with an instance per thread. With a host of nothing, so that
-/// no request or response is moved, this is what pool, exchange and rules cost.
+/// The guest of one host call with a host of nothing: no request or response is moved, and what is left is what pool, exchange and
+/// rules cost.
+fn load_alone(engine: &Engine) -> Guest<Nothing> {
+    Guest::load(engine, module(ONE_CALL).as_bytes()).expect("a valid guest")
+}
+
+/// One guest used by one thread and by two at once, beside raw wasmtime with an instance per thread.
 fn threads(c: &mut Criterion, engine: &Engine) {
     let guest = load(engine, ONE_CALL);
-    let alone = Guest::<Nothing>::load(engine, module(ONE_CALL).as_bytes()).expect("a valid guest");
+    let alone = load_alone(engine);
     let raw = Raw::on_demand(ONE_CALL);
     let mut group = c.benchmark_group("lifecycle/one host call, threads");
     for threads in [1, 2] {
