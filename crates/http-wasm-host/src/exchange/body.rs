@@ -4,6 +4,7 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 
+use super::trailers::NO_FIELDS;
 use super::{Budget, Chunks, Exchange, Trailers};
 use crate::abi::{BodyKind, EofLen, Features, HeaderKind, Phase};
 use crate::error::Reason;
@@ -53,8 +54,6 @@ enum Keep {
     Undo,
     Nothing,
 }
-
-static NO_FIELDS: Fields = Fields::new();
 
 impl Side {
     fn touch(&mut self) -> &mut Touched {
@@ -128,10 +127,8 @@ impl Side {
 
     /// The body that goes out, if it isn't simply the host's.
     pub(super) fn take_outgoing(&mut self) -> Option<Outgoing> {
-        let trailers = || match &self.touched {
-            Some(touched) if !touched.trailers.is_untouched() => touched.trailers.clone(),
-            _ => Trailers::default(),
-        };
+        let trailers =
+            || self.touched.as_ref().map_or_else(Trailers::default, |touched| touched.trailers.clone());
         if let Some(written) = self.written.take() {
             return Some(Outgoing { first: Bytes::from(written).into(), rest: false, trailers: trailers() });
         }

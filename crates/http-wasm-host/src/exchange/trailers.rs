@@ -4,7 +4,14 @@ use crate::fields::Fields;
 
 /// The trailers of one message.
 #[derive(Clone, Debug, Default)]
-pub struct Trailers {
+pub struct Trailers(
+    /// Apart, as most messages have none and nobody asks.
+    Option<Box<Known>>,
+);
+
+/// What is known of trailers, and what a guest did to them.
+#[derive(Clone, Debug, Default)]
+struct Known {
     /// As they came, as far as known.
     arrived: Fields,
     /// To be applied to what arrives.
@@ -20,45 +27,50 @@ enum Edit {
     Remove(Box<[u8]>),
 }
 
+pub(super) static NO_FIELDS: Fields = Fields::new();
+
 impl Trailers {
     /// The trailers to send once the body has ended, `arrived` being those that its unread rest brought.
     pub fn finish(mut self, arrived: Option<Fields>) -> Fields {
         if let Some(fields) = arrived {
             self.arrive(fields);
         }
-        self.edited.unwrap_or(self.arrived)
+        self.0.map_or_else(Fields::new, |known| known.edited.unwrap_or(known.arrived))
     }
 
     /// The same without the edits.
     pub(crate) fn into_original(self) -> Self {
-        Self { arrived: self.arrived, ..Self::default() }
+        let arrived = self.0.map_or_else(Fields::new, |known| known.arrived);
+        let known = (!arrived.is_empty()).then(|| Box::new(Known { arrived, ..Known::default() }));
+        Self(known)
     }
 
     /// Whether nothing is known or changed: what arrives goes out as it is.
     pub fn is_untouched(&self) -> bool {
-        self.edits.is_empty() && self.arrived.is_empty()
+        self.0.as_ref().is_none_or(|known| known.edits.is_empty() && known.arrived.is_empty())
     }
 
     /// Lets `later` edits follow these.
     pub(crate) fn append(&mut self, later: Self) {
         // What the later guest has seen arrive has gone through these edits already.
-        later.edits.into_iter().for_each(|edit| self.edit(edit));
+        later.0.into_iter().flat_map(|known| known.edits).for_each(|edit| self.edit(edit));
     }
 
-    /// Names of the trailers that are known to go out.
+    /// The trailers that are known to go out.
     pub(crate) fn current(&self) -> &Fields {
-        self.edited.as_ref().unwrap_or(&self.arrived)
+        self.0.as_ref().map_or(&NO_FIELDS, |known| known.edited.as_ref().unwrap_or(&known.arrived))
     }
 
     pub(crate) fn edited(&self) -> bool {
-        !self.edits.is_empty()
+        self.0.as_ref().is_some_and(|known| !known.edits.is_empty())
     }
 
     pub(crate) fn arrive(&mut self, fields: Fields) {
-        self.arrived = fields;
-        self.edited = None;
-        for edit in &self.edits {
-            edit.apply(self.edited.get_or_insert_with(|| self.arrived.clone()));
+        let known = self.0.get_or_insert_default();
+        known.arrived = fields;
+        known.edited = None;
+        for edit in &known.edits {
+            edit.apply(known.edited.get_or_insert_with(|| known.arrived.clone()));
         }
     }
 
@@ -75,8 +87,9 @@ impl Trailers {
     }
 
     fn edit(&mut self, edit: Edit) {
-        edit.apply(self.edited.get_or_insert_with(|| self.arrived.clone()));
-        self.edits.push(edit);
+        let known = self.0.get_or_insert_default();
+        edit.apply(known.edited.get_or_insert_with(|| known.arrived.clone()));
+        known.edits.push(edit);
     }
 }
 
