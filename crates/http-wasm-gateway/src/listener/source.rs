@@ -139,6 +139,19 @@ mod tests {
     }
 
     #[test]
+    fn a_proxy_is_trusted_in_whichever_form_its_address_is_written() {
+        for written in ["10.1.2.3", "::ffff:10.1.2.3", "10.0.0.0/8", "::ffff:10.0.0.0/104"] {
+            let trusted = vec![written.parse::<TrustedNet>().unwrap()];
+            let sources = Sources { trusted, proxy_protocol: ProxyProtocol::V2 };
+            for (peer, expected) in
+                [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("11.1.2.3", false), ("::1", false)]
+            {
+                assert_eq!(sources.trusts(peer.parse().unwrap()), expected, "{peer} by {written}");
+            }
+        }
+    }
+
+    #[test]
     fn the_source_of_a_request_is_the_last_address_that_is_no_trusted_proxys() {
         for (peer, lists, expected) in [
             ("1.1.1.1:1", &["2.2.2.2"][..], "1.1.1.1:1"),

@@ -7,7 +7,7 @@ use std::ops::Deref;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv4Net};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use toml::de::DeValue;
@@ -184,8 +184,20 @@ impl FromStr for TrustedNet {
     type Err = ipnet::AddrParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let address = text.parse::<IpAddr>().map(IpNet::from);
-        address.or_else(|_| text.parse()).map(Self)
+        // Peers are compared by their plain form, which need not be the one in a log.
+        let address = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
+        address.or_else(|_| text.parse().map(plain)).map(Self)
+    }
+}
+
+/// A network of IPv4 addresses written as IPv6 ones, as the network that it is.
+fn plain(net: IpNet) -> IpNet {
+    let addr = net.addr().to_canonical();
+    match (net, addr) {
+        (IpNet::V6(mapped), IpAddr::V4(addr)) if mapped.prefix_len() >= 96 => {
+            Ipv4Net::new(addr, mapped.prefix_len() - 96).map_or(net, IpNet::V4)
+        }
+        _ => net,
     }
 }
 
