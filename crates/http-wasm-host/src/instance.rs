@@ -229,7 +229,37 @@ impl Startup {
     }
 }
 
+/// An instance whose start-up has been run, well or not.
+struct Begun<'a, H: Host> {
+    linked: &'a Linked<H>,
+    store: Store<State<H>>,
+    started: wasmtime::Result<wasmtime::Instance>,
+}
+
 impl<H: Host> Blueprint<H> {
+    /// Begins an instance in a slot if one is free, else with what the system gives.
+    async fn begin(&self, home: &guest::Inner<H>, directly: bool) -> Result<Begun<'_, H>, Error> {
+        let begun = self.begin_in(&self.linked, home, directly).await?;
+        let has_no_slot = begun.started.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>());
+        match if has_no_slot { self.overflow() } else { None } {
+            Some(overflow) => self.begin_in(overflow?, home, directly).await,
+            None => Ok(begun),
+        }
+    }
+
+    async fn begin_in<'a>(
+        &'a self,
+        linked: &'a Linked<H>,
+        home: &guest::Inner<H>,
+        directly: bool,
+    ) -> Result<Begun<'a, H>, Error> {
+        let engine = linked.pre.module().engine();
+        let store = self.startup.store(engine, &home.counters);
+        let mut store = store.map_err(|error| self.startup.failed(&error))?;
+        let started = self.startup.start(&mut store, &linked.pre, directly).await;
+        Ok(Begun { linked, store, started })
+    }
+
     /// How instances are made that find no slot; `None` where all are made in that way.
     fn overflow(&self) -> Option<Result<&Linked<H>, Error>> {
         let Startup { shared, wasi, .. } = &self.startup;
@@ -251,28 +281,16 @@ impl<H: Host> Instance<H> {
     /// Makes an instance: in a slot if one is free, else with what the system gives.
     pub(crate) async fn make(home: &Arc<guest::Inner<H>>, live: Live) -> Result<Box<Self>, Error> {
         let blueprint = &home.blueprint;
-        let startup = &blueprint.startup;
-        let new_store = |linked: &Linked<_>| {
-            let engine = linked.pre.module().engine();
-            startup.store(engine, &home.counters).map_err(|error| startup.failed(&error))
-        };
-        let mut linked = &blueprint.linked;
-        let mut store = new_store(linked)?;
-        let directly = startup.calls.run_at_start() && !startup.calls.start_pace.needs_fiber();
-        let mut started = startup.start(&mut store, &linked.pre, directly).await;
-        if started.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>())
-            && let Some(overflow) = blueprint.overflow()
-        {
-            linked = overflow?;
-            store = new_store(linked)?;
-            started = startup.start(&mut store, &linked.pre, directly).await;
-        }
-        if directly && started.as_ref().is_err_and(|error| error.is::<Stop>()) {
+        let calls = &blueprint.startup.calls;
+        let directly = calls.run_at_start() && !calls.start_pace.needs_fiber();
+        let mut begun = blueprint.begin(home, directly).await?;
+        if directly && begun.started.as_ref().is_err_and(|error| error.is::<Stop>()) {
             // It was stopped only because it had no fiber.
-            startup.calls.start_pace.was_slow();
-            store = new_store(linked)?;
-            started = startup.start(&mut store, &linked.pre, false).await;
+            calls.start_pace.was_slow();
+            drop(begun);
+            begun = blueprint.begin(home, false).await?;
         }
+        let Begun { linked, mut store, started } = begun;
         let exports = started.and_then(|instance| linked.exports(&mut store, &instance));
         let Exports { memory, handle_request, handle_response } =
             exports.map_err(|error| store.data().failed(None, &error))?;

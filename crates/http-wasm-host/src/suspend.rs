@@ -95,7 +95,8 @@ impl Pace {
 /// Whether a guest's start-ups need no fiber.
 ///
 /// What runs at start-up is the same each time, so one that was quick on a fiber is trusted from then on. Without one it is
-/// stopped as soon as it takes longer, for it can be begun anew: nobody's request depends on what it has done.
+/// stopped as soon as it takes longer, for it can be begun anew: nobody's request depends on what it has done. What it has logged by then
+/// is logged twice.
 #[derive(Debug)]
 pub(crate) struct StartPace(AtomicU8);
 

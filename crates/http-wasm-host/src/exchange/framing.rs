@@ -85,6 +85,8 @@ fn frame_response<H: Host>(exchange: &mut Exchange<H>, status: u16) {
 fn finish_bodyless<H: Host>(exchange: &mut Exchange<H>, status: u16) {
     const RESPONSE: BodyKind = BodyKind::Response;
     let changed = exchange.response.is_changed();
+    // Where there is no body there is no end of it.
+    exchange.response.drop_trailers();
     let outgoing = exchange.response.take_outgoing();
     if status == 204 {
         set_length(&mut *exchange.host, RESPONSE, None);

@@ -53,13 +53,22 @@ impl Drop for Used {
         if let Some(parts) = &mut self.0 {
             parts.request = None;
         }
-        SPARE.set(self.0.take());
+        let parts = self.0.take();
+        // A thread that ends keeps nothing.
+        let _ = SPARE.try_with(|spare| spare.set(parts));
     }
 }
 
 thread_local! {
     /// The box of the last host that this thread has finished with, empty: most requests need none of their own.
     static SPARE: Cell<Option<Box<Parts>>> = const { Cell::new(None) };
+}
+
+/// An empty box.
+#[inline]
+fn spare() -> Box<Parts> {
+    let spare = SPARE.try_with(Cell::take).ok().flatten();
+    spare.filter(|spare| spare.request.is_none()).unwrap_or_default()
 }
 
 impl HttpHost {
@@ -71,10 +80,10 @@ impl HttpHost {
         B::Error: Into<BoxError>,
     {
         // Filled where it stays: all of it is rather large to be moved.
-        let mut parts = SPARE.take().unwrap_or_default();
+        let mut parts = spare();
         parts.version = request.version();
         parts.source_addr = source_addr;
-        // A spare one is empty. Saying so, and setting the body afterwards, makes the compiler copy the head straight to its place.
+        // It is empty. Saying so, and setting the body afterwards, makes the compiler copy the head straight to its place.
         if let slot @ None = &mut parts.request {
             let (head, body) = request.into_parts();
             let request = slot.insert(Request::from_parts(head, Body::empty()));

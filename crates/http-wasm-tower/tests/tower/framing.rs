@@ -104,6 +104,8 @@ async fn the_answer_to_head_keeps_the_length_that_the_answer_to_get_would_have()
             ),
             12,
         ),
+        // Which have no place where there is no body.
+        (around(BUFFER_RESPONSE, "", "(call $set_header_value (i32.const 3) {x-trailer} {1})"), 12),
     ] {
         let inner = service_fn(|_: Request<Body>| async {
             Ok(Response::builder().header("content-length", "12").body(Body::empty()).unwrap())
