@@ -25,11 +25,6 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// Where it begins, in bytes from the start of the file.
-    pub(super) fn start(&self) -> usize {
-        self.at.start
-    }
-
     pub(super) fn new(at: Range<usize>, message: impl Into<String>) -> Self {
         Self { at, message: message.into(), help: None, related: None }
     }

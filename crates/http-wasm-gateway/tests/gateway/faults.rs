@@ -178,14 +178,15 @@ fn all_faults_of_a_file_are_told_at_once_in_its_order() {
 
 #[test]
 fn a_listener_that_lets_nobody_in_is_told_of_beside_other_faults_but_not_for_a_network_that_cannot_be_read() {
-    let listener = |trusted| {
-        let listen = format!("listen = [{{ address = '127.0.0.1:0', proxy_protocol = 'v2'{trusted} }}]\n");
-        Files::new().fault(&format!("{listen}{ROUTE}[server]\nmax_requests = 0\n"))
-    };
-    for trusted in ["", ", trusted_proxies = ['ten']"] {
-        let message = listener(trusted);
-        assert!(message.contains(": 2 faults\n"), "{message}");
-        assert_eq!(message.contains("lets nobody in"), trusted.is_empty(), "{message}");
+    let inline =
+        |trusted| format!("listen = [{{ address = '127.0.0.1:0', proxy_protocol = 'v2', {trusted} }}]\n");
+    let table = |trusted| format!("[[listen]]\naddress = '127.0.0.1:0'\nproxy_protocol = 'v2'\n{trusted}\n");
+    for trusted in ["", "trusted_proxies = []", "trusted_proxies = ['ten']", "trusted_proxies = 'ten'"] {
+        for listen in [inline(trusted), table(trusted)] {
+            let message = Files::new().fault(&format!("{listen}{ROUTE}[server]\nmax_requests = 0\n"));
+            assert!(message.contains(": 2 faults\n"), "{message}");
+            assert_eq!(message.contains("lets nobody in"), !trusted.contains("ten"), "{message}");
+        }
     }
 }
 

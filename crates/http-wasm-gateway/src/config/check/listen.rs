@@ -6,7 +6,6 @@ use crate::config::model::{Address, Config, ProxyProtocol};
 use crate::config::read::{Context, Located};
 
 pub(super) fn check(config: &Config, context: &mut Context) {
-    check_each(config, context);
     // The admin listener first: its address may be the default, which stands nowhere in the file.
     let mut seen: Vec<&Located<Address>> = config.admin.iter().map(|admin| &admin.address).collect();
     for address in config.listen.iter().map(|listen| &listen.address).filter(|address| address.was_read()) {
@@ -20,19 +19,16 @@ pub(super) fn check(config: &Config, context: &mut Context) {
         }
         seen.push(address);
     }
-    for tls in config.listen.iter().filter_map(|listen| listen.tls.as_ref()) {
-        for pair in tls.certificates.iter() {
-            key_pair::check(pair, context);
-        }
-    }
-}
-
-/// Settings of one listener that make no sense together.
-fn check_each(config: &Config, context: &mut Context) {
     for listen in config.listen.iter() {
-        // What could not be read looks as if it were not there.
-        let was_read = context.is_clean_in(&listen.span());
-        if was_read && listen.proxy_protocol == ProxyProtocol::V2 && listen.trusted_proxies.is_empty() {
+        if let Some(tls) = &listen.tls {
+            for pair in tls.certificates.iter() {
+                key_pair::check(pair, context);
+            }
+        }
+        if listen.proxy_protocol == ProxyProtocol::V2
+            && listen.trusted_proxies.is_empty()
+            && !listen.was_read_in_part()
+        {
             let fault =
                 Fault::new(listen.span(), "`proxy_protocol` without `trusted_proxies` lets nobody in");
             context.fault(

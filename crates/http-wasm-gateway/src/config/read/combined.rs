@@ -19,6 +19,8 @@ pub struct Located<T> {
     pub value: T,
     #[serde(skip)]
     at: Range<usize>,
+    #[serde(skip)]
+    in_part: bool,
 }
 
 impl<T> Located<T> {
@@ -31,15 +33,20 @@ impl<T> Located<T> {
         !self.at.is_empty()
     }
 
+    /// Whether something in it could not be read, and looks as if it were not there.
+    pub(in crate::config) fn was_read_in_part(&self) -> bool {
+        self.in_part
+    }
+
     /// Another value at the same place.
     pub(in crate::config) fn map<U>(self, map: impl FnOnce(T) -> U) -> Located<U> {
-        Located { value: map(self.value), at: self.at }
+        Located { value: map(self.value), at: self.at, in_part: self.in_part }
     }
 }
 
 impl<T> From<T> for Located<T> {
     fn from(value: T) -> Self {
-        Self { value, at: 0..0 }
+        Self { value, at: 0..0, in_part: false }
     }
 }
 
@@ -53,7 +60,9 @@ impl<T> Deref for Located<T> {
 
 impl<T: Value> Value for Located<T> {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        Some(Self { value: T::read(node, context)?, at: node.span() })
+        let faults = context.fault_count();
+        let value = T::read(node, context)?;
+        Some(Self { value, at: node.span(), in_part: context.fault_count() > faults })
     }
 }
 
@@ -104,8 +113,8 @@ impl<T: Value> Value for BTreeMap<String, Located<T>> {
         };
         let mut map = Self::new();
         for (name, value) in entries {
-            if let Some(value) = T::read(value, context) {
-                map.insert(name.get_ref().clone().into_owned(), Located { value, at: name.span() });
+            if let Some(value) = Located::read(value, context) {
+                map.insert(name.get_ref().clone().into_owned(), Located { at: name.span(), ..value });
             }
         }
         Some(map)
