@@ -79,14 +79,7 @@ pub(super) fn replace<H: Host>(linker: &mut Linker<State<H>>, mutation: Mutation
             });
         }
         Mutation::NamesCaseSensitive => {
-            replace!(linker, get_header_values, |memory,
-                                                 state,
-                                                 kind: u32,
-                                                 name: u32,
-                                                 len: u32,
-                                                 buf: u32,
-                                                 limit: u32|
-             -> u64 {
+            replace_values!(linker, |memory, state, kind, name, len, buf, limit| {
                 let upper = memory::read(memory, "name", name, len)?.iter().any(u8::is_ascii_uppercase);
                 match upper {
                     true => Ok(Poll::Ready(0)),
@@ -112,14 +105,7 @@ pub(super) fn replace<H: Host>(linker: &mut Linker<State<H>>, mutation: Mutation
                     _ => fields::get_header_names(memory, state, kind, buf, limit),
                 }
             });
-            replace!(linker, get_header_values, |memory,
-                                                 state,
-                                                 kind: u32,
-                                                 name: u32,
-                                                 len: u32,
-                                                 buf: u32,
-                                                 limit: u32|
-             -> u64 {
+            replace_values!(linker, |memory, state, kind, name, len, buf, limit| {
                 match kind {
                     2 | 3 => Ok(Poll::Ready(0)),
                     _ => fields::get_header_values(memory, state, kind, name, len, buf, limit),

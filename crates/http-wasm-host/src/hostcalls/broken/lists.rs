@@ -145,14 +145,7 @@ fn spoil_lists<H: Host>(
         });
     }
     if lists != Lists::Names {
-        replace!(linker, get_header_values, |memory,
-                                             state,
-                                             kind: u32,
-                                             name: u32,
-                                             len: u32,
-                                             buf: u32,
-                                             limit: u32|
-         -> u64 {
+        replace_values!(linker, |memory, state, kind, name, len, buf, limit| {
             arrived!(fields::get_header_values(memory, state, kind, name, len, 0, 0));
             let name = memory::read(memory, "name", name, len)?.to_vec();
             let values = values(state, kind, &name)?;

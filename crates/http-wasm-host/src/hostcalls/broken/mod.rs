@@ -20,6 +20,13 @@ macro_rules! replace {
     };
 }
 
+/// The same for `get_header_values`.
+macro_rules! replace_values {
+    ($linker:ident, |$memory:ident, $state:ident, $kind:ident, $name:ident, $len:ident, $buf:ident, $limit:ident| $body:block) => {
+        replace!($linker, get_header_values, |$memory, $state, $kind: u32, $name: u32, $len: u32, $buf: u32, $limit: u32| -> u64 $body)
+    };
+}
+
 /// The value if it is there; waits with the caller if not.
 macro_rules! arrived {
     ($poll:expr) => {
