@@ -238,11 +238,11 @@ struct Begun<'a, H: Host> {
 
 impl<H: Host> Blueprint<H> {
     /// Begins an instance in a slot if one is free, else with what the system gives.
-    async fn begin(&self, home: &guest::Inner<H>, directly: bool) -> Result<Begun<'_, H>, Error> {
-        let begun = self.begin_in(&self.linked, home, directly).await?;
+    async fn begin(&self, counters: &Arc<Counters>, directly: bool) -> Result<Begun<'_, H>, Error> {
+        let begun = self.begin_in(&self.linked, counters, directly).await?;
         let has_no_slot = begun.started.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>());
         match if has_no_slot { self.overflow() } else { None } {
-            Some(overflow) => self.begin_in(overflow?, home, directly).await,
+            Some(overflow) => self.begin_in(overflow?, counters, directly).await,
             None => Ok(begun),
         }
     }
@@ -250,11 +250,11 @@ impl<H: Host> Blueprint<H> {
     async fn begin_in<'a>(
         &'a self,
         linked: &'a Linked<H>,
-        home: &guest::Inner<H>,
+        counters: &Arc<Counters>,
         directly: bool,
     ) -> Result<Begun<'a, H>, Error> {
         let engine = linked.pre.module().engine();
-        let store = self.startup.store(engine, &home.counters);
+        let store = self.startup.store(engine, counters);
         let mut store = store.map_err(|error| self.startup.failed(&error))?;
         let started = self.startup.start(&mut store, &linked.pre, directly).await;
         Ok(Begun { linked, store, started })
@@ -283,12 +283,12 @@ impl<H: Host> Instance<H> {
         let blueprint = &home.blueprint;
         let calls = &blueprint.startup.calls;
         let directly = calls.run_at_start() && !calls.start_pace.needs_fiber();
-        let mut begun = blueprint.begin(home, directly).await?;
+        let mut begun = blueprint.begin(&home.counters, directly).await?;
         if directly && begun.started.as_ref().is_err_and(|error| error.is::<Stop>()) {
             // It was stopped only because it had no fiber.
             calls.start_pace.was_slow();
             drop(begun);
-            begun = blueprint.begin(home, false).await?;
+            begun = blueprint.begin(&home.counters, false).await?;
         }
         let Begun { linked, mut store, started } = begun;
         let exports = started.and_then(|instance| linked.exports(&mut store, &instance));

@@ -122,7 +122,6 @@ impl Body {
                 }
             }
         }
-        let trailers = (!trailers.is_untouched()).then_some(trailers);
         *self = Self::piped(Reworked { first, rest, trailers });
     }
 }
@@ -240,19 +239,18 @@ struct Reworked {
     /// What is left of the body that the guest got, if any of it is to follow.
     rest: Body,
     /// What was done to the trailers.
-    trailers: Option<Trailers>,
+    trailers: Trailers,
 }
 
 impl Reworked {
     /// The trailers to send at the end, given those that the rest has brought.
     fn finish(&mut self, arrived: Option<HeaderMap>) -> Option<HeaderMap> {
-        match self.trailers.take() {
-            None => arrived,
-            Some(trailers) => {
-                let fields = trailers.finish(arrived.as_ref().map(from_header_map));
-                (!fields.is_empty()).then(|| to_header_map(&fields))
-            }
+        if self.trailers.is_untouched() {
+            return arrived;
         }
+        let trailers = std::mem::take(&mut self.trailers);
+        let fields = trailers.finish(arrived.as_ref().map(from_header_map));
+        (!fields.is_empty()).then(|| to_header_map(&fields))
     }
 }
 
@@ -280,7 +278,7 @@ impl HttpBody for Reworked {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_empty() && self.trailers.is_none() && self.rest.is_end_stream()
+        self.first.is_empty() && self.trailers.is_untouched() && self.rest.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -290,7 +288,7 @@ impl HttpBody for Reworked {
         hint.set_lower(rest.lower().saturating_add(first));
         match rest.upper().and_then(|upper| upper.checked_add(first)) {
             // A server takes an exact size for "no chunking needed", and then has no place for trailers.
-            Some(upper) if self.trailers.is_none() => hint.set_upper(upper),
+            Some(upper) if self.trailers.is_untouched() => hint.set_upper(upper),
             _ => {}
         }
         hint
