@@ -261,3 +261,24 @@ fn informational_statuses_that_the_server_cannot_send_are_dropped() {
     let response = probe.respond(HttpHost::new(request("GET", "/"), None)).into_response();
     assert_eq!(response.status(), StatusCode::NOT_FOUND);
 }
+
+/// A thread uses what a host is kept in again.
+#[test]
+fn a_host_has_nothing_of_the_one_that_its_thread_has_finished_with() {
+    let mut earlier = request("DELETE", "/secret?q");
+    earlier.headers_mut().insert("authorization", "secret".parse().unwrap());
+    earlier.extensions_mut().insert("secret");
+    let mut host = HttpHost::new(earlier, "[2001:db8::1]:443".parse().ok());
+    // Its head stays in the host, as for a guest that reads it again.
+    let _ = host.take_request(true);
+    host.set_response(Response::builder().status(403).header("x-secret", "1").body(Body::empty()).unwrap());
+    assert_eq!(host.into_response().status(), 403);
+
+    let mut host = HttpHost::new(request("GET", "/"), None);
+    assert!(format!("{host:?}").contains("source_addr: None"));
+    let later = host.take_request(false);
+    assert_eq!((later.method(), later.uri()), (&Method::GET, &Uri::from_static("/")));
+    assert!(later.headers().is_empty() && later.extensions().is_empty());
+    let response = host.into_response();
+    assert!(response.status() == 200 && response.headers().is_empty());
+}
