@@ -1,35 +1,11 @@
 //! A new instance of a guest whose start-up takes some 50 ms and fills 1 MiB, with and without a snapshot: what a request
 //! waits for that finds no idle instance.
 
-use std::future::Future;
 use std::hint::black_box;
-use std::pin::pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
 
 use criterion::{Criterion, criterion_group, criterion_main};
+use futures_executor::block_on;
 use http_wasm_host::{Engine, Guest, InMemoryHost, Limits, Outcome, Snapshot};
-
-struct Unpark(Thread);
-
-impl Wake for Unpark {
-    fn wake(self: Arc<Self>) {
-        self.0.unpark();
-    }
-}
-
-/// Start-up runs on a fiber, and yields.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
-}
 
 /// Each request grows the memory, after which no instance may be used again; so each request needs a new one.
 fn guest(snapshot: Snapshot) -> Guest<InMemoryHost> {

@@ -38,10 +38,8 @@ pub(crate) use self::turns::{Keep, Turns};
 ///   (func (export "handle_request") (result i64) i64.const 0)
 ///   (func (export "handle_response") (param i32 i32)))"#)?;
 ///
-/// # let poll = |f: std::pin::Pin<&mut dyn Future<Output = _>>| f.poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
-/// # let outcome = std::pin::pin!(guest.handle_request(InMemoryHost::new("GET", "/")));
-/// # let std::task::Poll::Ready(outcome) = poll(outcome) else { panic!() };
-/// // let outcome = guest.handle_request(InMemoryHost::new("GET", "/")).await;
+/// // Any executor will do.
+/// let outcome = futures_executor::block_on(guest.handle_request(InMemoryHost::new("GET", "/")));
 /// assert!(matches!(outcome, Ok(Outcome::Respond(host)) if host.status == 200));
 /// # Ok::<(), http_wasm_host::LoadError>(())
 /// ```

@@ -5,12 +5,10 @@ mod mounts;
 mod waiting;
 
 use std::fmt::Write;
-use std::future::Future;
-use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
+use futures_executor::block_on;
 use tracing::field::{Field, Visit};
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use wasmtime::{Instance, Linker, Memory, Module, Store};
@@ -122,24 +120,6 @@ impl Guest {
 
     fn u32(&mut self, at: usize) -> u32 {
         u32::from_le_bytes(self.bytes(at, 4).try_into().unwrap())
-    }
-}
-
-/// Polls by hand: no executor is entered.
-fn block_on<T>(future: impl Future<Output = T>) -> T {
-    struct Unpark(std::thread::Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
-    let mut future = pin!(future);
-    loop {
-        if let Poll::Ready(value) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return value;
-        }
-        std::thread::park();
     }
 }
 

@@ -1,5 +1,6 @@
 //! `poll_oneoff`.
 
+use std::pin::pin;
 use std::time::Instant;
 
 use super::*;

@@ -1,42 +1,43 @@
 //! Driving futures without an executor.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
-/// Runs `future` to its end on this thread, which is parked while nothing wakes it.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    struct Unpark(Thread);
-    impl Wake for Unpark {
-        fn wake(self: Arc<Self>) {
-            self.0.unpark();
-        }
-    }
-    let waker = Waker::from(Arc::new(Unpark(thread::current())));
-    let mut future = std::pin::pin!(future);
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => thread::park(),
-        }
-    }
-}
+pub(crate) use futures_executor::block_on;
 
-/// A future polled by hand, with a waker that counts.
+/// A future polled by hand, with a waker that counts who else calls it: a guest that a busy machine keeps from its work gives
+/// way to others in the middle of it, and asks to be polled again itself.
 pub(crate) struct ByHand<F> {
     future: Pin<Box<F>>,
-    wakes: Arc<Count>,
+    wakes: Arc<Wakes>,
 }
 
 #[derive(Default)]
-struct Count(AtomicUsize);
+struct Wakes {
+    polled_on: Mutex<Option<ThreadId>>,
+    turns_given: AtomicUsize,
+    by_others: AtomicUsize,
+}
 
-impl Wake for Count {
+impl Wake for Wakes {
     fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::SeqCst);
+        let by_itself = *self.polled_on.lock().unwrap() == Some(thread::current().id());
+        let count = if by_itself { &self.turns_given } else { &self.by_others };
+        count.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Wakes {
+    fn all(&self) -> usize {
+        self.turns_given.load(Ordering::SeqCst) + self.by_others()
+    }
+
+    fn by_others(&self) -> usize {
+        self.by_others.load(Ordering::SeqCst)
     }
 }
 
@@ -48,21 +49,24 @@ impl<F: Future> ByHand<F> {
     /// The same future with another waker, and how often the old one has been called.
     pub(crate) fn handed_over(self) -> (Self, impl Fn() -> usize) {
         let Self { future, wakes } = self;
-        (Self { future, wakes: Arc::default() }, move || wakes.0.load(Ordering::SeqCst))
+        (Self { future, wakes: Arc::default() }, move || wakes.by_others())
     }
 
-    /// How often the waker has been called.
+    /// How often somebody else has called the waker.
     pub(crate) fn wakes(&self) -> usize {
-        self.wakes.0.load(Ordering::SeqCst)
+        self.wakes.by_others()
     }
 
     /// Polls until the future has ended or waits for somebody else: it may yield to other tasks in between.
     pub(crate) fn poll(&mut self) -> Poll<F::Output> {
         loop {
-            let wakes = self.wakes();
+            let wakes = self.wakes.all();
             let waker = Waker::from(self.wakes.clone());
-            match self.future.as_mut().poll(&mut Context::from_waker(&waker)) {
-                Poll::Pending if self.wakes() > wakes => {}
+            *self.wakes.polled_on.lock().unwrap() = Some(thread::current().id());
+            let poll = self.future.as_mut().poll(&mut Context::from_waker(&waker));
+            *self.wakes.polled_on.lock().unwrap() = None;
+            match poll {
+                Poll::Pending if self.wakes.all() > wakes => {}
                 poll => return poll,
             }
         }
