@@ -37,7 +37,8 @@ pub(crate) struct RecentError {
     pub(crate) times: u64,
 }
 
-/// The last errors, each once, however often it comes; a new one pushes the oldest out.
+/// The last errors, each once, however often it comes. A new one pushes out the oldest of whoever has most, so that the many
+/// addresses of an upstream leave room for a guest's only error.
 #[derive(Debug, Default)]
 pub(crate) struct Recent(Mutex<VecDeque<RecentError>>);
 
@@ -53,8 +54,10 @@ impl Recent {
         let times = before.map_or(1, |error| error.times + 1);
         let error =
             RecentError { at: SystemTime::now(), source, name: name.to_owned(), kind, message, times };
-        if errors.len() == KEPT {
-            errors.pop_front();
+        if errors.len() == KEPT
+            && let Some(crowded) = oldest_of_whoever_has_most(&errors)
+        {
+            errors.remove(crowded);
         }
         errors.push_back(error);
     }
@@ -63,6 +66,14 @@ impl Recent {
     pub(crate) fn newest_first(&self) -> Vec<RecentError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().cloned().collect()
     }
+}
+
+fn oldest_of_whoever_has_most(errors: &VecDeque<RecentError>) -> Option<usize> {
+    let of_the_same = |error: &RecentError| {
+        errors.iter().filter(|other| (other.source, &other.name) == (error.source, &error.name)).count()
+    };
+    // The last of equals is the one that comes first here.
+    errors.iter().enumerate().rev().max_by_key(|(_, error)| of_the_same(error)).map(|(index, _)| index)
 }
 
 #[cfg(test)]
@@ -80,6 +91,18 @@ mod tests {
         assert_eq!(errors.len(), KEPT);
         assert_eq!(errors[0].message, "ä".repeat(MESSAGE_BYTES / 2));
         assert_eq!(errors.last().map(|error| error.message.as_str()), Some("4"));
+    }
+
+    #[test]
+    fn many_errors_of_one_push_out_none_of_another() {
+        let recent = Recent::default();
+        recent.add(Source::Guest, "g", "trap", "the only one");
+        for number in 0..2 * KEPT {
+            recent.add(Source::Upstream, "u", "connect", number);
+        }
+        let errors = recent.newest_first();
+        let told: Vec<_> = errors.iter().map(|error| &*error.message).collect();
+        assert_eq!((told.len(), told[0], told[KEPT - 2], told[KEPT - 1]), (KEPT, "99", "51", "the only one"));
     }
 
     #[test]

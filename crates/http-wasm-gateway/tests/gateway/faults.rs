@@ -191,6 +191,24 @@ fn a_listener_that_lets_nobody_in_is_told_of_beside_other_faults_but_not_for_a_n
 }
 
 #[test]
+fn a_route_that_no_request_reaches_is_told_of_beside_other_faults_but_not_for_a_condition_that_cannot_be_read()
+ {
+    for (all, last, unreachable) in [
+        ("", "path = '/a'", true),
+        ("", "path = 5", false),
+        ("path_prefix = '/'", "host = 'a'", true),
+        ("path_prefix = 5", "host = 'a'", false),
+        ("metod = 'GET'", "host = 'a'", false),
+    ] {
+        let routes = format!("[[routes]]\n{all}\nbackend = 'echo'\n[[routes]]\n{last}\nupstream = 'u'\n");
+        let message = Files::new().fault(&format!("{BASE}{routes}"));
+        assert!(message.contains("there is no upstream"), "{message}");
+        assert!(message.contains(": 2 faults\n"), "{message}");
+        assert_eq!(message.contains("no request can reach"), unreachable, "{message}");
+    }
+}
+
+#[test]
 fn a_key_that_belongs_to_another_certificate_is_refused() {
     let files = Files::new();
     files.write("other.pem", include_str!("../fixtures/other.key.pem"));

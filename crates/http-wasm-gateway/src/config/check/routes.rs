@@ -8,8 +8,6 @@ use crate::config::model::{Config, Redirect, Respond, Route};
 use crate::config::read::{Context, Located, suggestion};
 
 pub(super) fn check(config: &Config, context: &mut Context) {
-    // A condition that could not be read would make its route look as if it took all.
-    let all_read = context.is_clean();
     for (index, route) in config.routes.iter().enumerate() {
         let earlier = &config.routes[..index];
         route_name(route, index, config, context);
@@ -30,7 +28,11 @@ pub(super) fn check(config: &Config, context: &mut Context) {
         if let Some(respond) = &route.respond {
             check_respond(respond, context);
         }
-        if all_read && let Some(shadow) = earlier.iter().find(|earlier| shadow::covers(earlier, route)) {
+        // A condition that could not be read would make its route look as if it took all.
+        let mut shadows = earlier.iter().filter(|earlier| !earlier.was_read_in_part());
+        if !route.was_read_in_part()
+            && let Some(shadow) = shadows.find(|earlier| shadow::covers(earlier, route))
+        {
             let fault = Fault::new(route.span(), "no request can reach this route");
             let fault = fault.related(shadow.span(), "this one, which comes before it, takes them all");
             context

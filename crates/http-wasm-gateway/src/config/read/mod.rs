@@ -62,11 +62,6 @@ impl Context {
         self.fault(Fault::new(span, message));
     }
 
-    /// Whether nothing wrong was found so far.
-    pub(super) fn is_clean(&self) -> bool {
-        self.faults.is_empty()
-    }
-
     fn fault_count(&self) -> usize {
         self.faults.len()
     }
