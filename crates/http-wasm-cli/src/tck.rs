@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io::{self, Write};
-use std::time::Duration;
 
 use http_wasm_tck::backend::Backend;
 use http_wasm_tck::cases;
@@ -61,7 +60,7 @@ async fn run_cases(args: TckRunArgs) -> Result<(), Failure> {
         http: args.http.into(),
         filter: args.filter.map(run::Filter::new),
         profile: args.profile.into(),
-        timeout: Duration::from_secs(10),
+        timeout: args.timeout,
     };
     if !args.json {
         print(&run::table_head())?;

@@ -32,7 +32,7 @@ const ATTACKS: [(&str, &str, u16); 9] = [
         "(loop $more
         (local.set $page (memory.grow (i32.const 16)))
         (if (i32.eq (local.get $page) (i32.const -1)) (then (return (i64.const 1))))
-        (memory.fill (i32.mul (local.get $page) (i32.const 65536)) (i32.const 1) (i32.const 262144))
+        (memory.fill (i32.mul (local.get $page) (i32.const 65536)) (i32.const 1) (i32.const 65536))
         (br $more))",
         200,
     ),

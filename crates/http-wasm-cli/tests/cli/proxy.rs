@@ -135,10 +135,10 @@ async fn a_silent_upstream_is_a_504_without_details() {
 #[tokio::test]
 async fn a_slow_upload_does_not_count_against_the_upstream() {
     let echo = Server::start(&[]);
-    let proxy = Server::proxy_to(echo.addr, &["--upstream-timeout", "1"]);
+    let proxy = Server::proxy_to(echo.addr, &["--upstream-timeout", "3"]);
     let mut raw = Raw::connect(proxy.addr).await;
     raw.send("POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 2\r\n\r\na").await;
-    tokio::time::sleep(std::time::Duration::from_millis(2_500)).await;
+    tokio::time::sleep(std::time::Duration::from_secs(5)).await;
     raw.send("b").await;
     assert_eq!(echoed(&raw.read_to_end().await)["body"], "ab");
 }

@@ -68,11 +68,11 @@ async fn no_request_is_lost_while_successors_take_over() {
         }
     };
 
-    soon(more(1_000)).await;
+    soon(more(100)).await;
     server.signal("USR2");
     assert_eq!(server.ready_line(), format!("listening on http://{}", server.addr));
     assert_eq!(server.wait().await.code(), Some(0));
-    soon(more(2_000)).await;
+    soon(more(200)).await;
     stop.store(true, Ordering::Relaxed);
     for client in clients {
         soon(client).await.expect("no request fails");

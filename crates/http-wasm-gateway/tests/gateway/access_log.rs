@@ -6,6 +6,7 @@ use http::{Request, StatusCode};
 use serde_json::{Value, json};
 
 use crate::served::Served;
+use crate::support::eventually;
 
 const ROUTES: &str = r#"
 [guests.judge]
@@ -25,13 +26,12 @@ backend = "echo"
 
 /// The lines of the log, once there are as many.
 async fn lines(served: &Served, name: &str, count: usize) -> Vec<String> {
-    loop {
+    eventually(async || {
         let text = fs::read_to_string(served.files.path(name)).unwrap_or_default();
-        if text.ends_with('\n') && text.lines().count() >= count {
-            return text.lines().map(str::to_owned).collect();
-        }
-        tokio::task::yield_now().await;
-    }
+        let are_all = text.ends_with('\n') && text.lines().count() >= count;
+        are_all.then(|| text.lines().map(str::to_owned).collect())
+    })
+    .await
 }
 
 async fn json_lines(served: &Served, count: usize) -> Vec<Value> {
@@ -124,9 +124,7 @@ async fn a_log_that_was_moved_away_is_opened_again_at_sighup() {
     let pid = std::process::id().to_string();
     let kill = std::process::Command::new("kill").args(["-HUP", &pid]).status().expect("kill is there");
     assert!(kill.success());
-    while !served.files.path("access.log").exists() {
-        tokio::task::yield_now().await;
-    }
+    eventually(async || served.files.path("access.log").exists().then_some(())).await;
     served.get("/after").await;
     assert_eq!(json_lines(&served, 1).await[0]["target"], "/after");
     assert_eq!(lines(&served, "access.log.1", 1).await.len(), 1);

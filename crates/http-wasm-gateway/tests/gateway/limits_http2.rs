@@ -171,9 +171,10 @@ async fn a_head_in_endless_continuations_ends_the_connection() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_is_silent_or_lies_idle_is_closed() {
-    let server = Server::echo("limits = { header_timeout = '300ms', idle_timeout = '300ms' }").await;
+    let server = Server::echo("limits = { header_timeout = '300ms', idle_timeout = '1h' }").await;
     let mut silent = connect(&server).await;
     goodbye(&mut silent).await;
+    let server = Server::echo("limits = { header_timeout = '1h', idle_timeout = '300ms' }").await;
     let mut idle = connect(&server).await;
     idle.send(request(1, &[])).await;
     wait_for(&mut idle, HEADERS).await;

@@ -4,6 +4,7 @@ use http::{Method, StatusCode};
 
 use crate::open_metrics::Scrape;
 use crate::served::Served;
+use crate::support::eventually;
 
 const CONFIG: &str = r#"
 [admin]
@@ -37,13 +38,11 @@ async fn scrape(served: &Served) -> Scrape {
 
 /// Once as many requests are over.
 async fn scrape_after(served: &Served, requests: f64) -> Scrape {
-    loop {
+    eventually(async || {
         let scrape = scrape(served).await;
-        if scrape.sum("http_wasm_requests_total") >= requests {
-            return scrape;
-        }
-        tokio::task::yield_now().await;
-    }
+        (scrape.sum("http_wasm_requests_total") >= requests).then_some(scrape)
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
 use crate::files::Files;
+use crate::support::eventually;
 
 /// A guest that traps when the path ends in "trap" (its last byte is `p`), answers when it ends in `a`, and lets through the rest.
 pub(crate) const JUDGES: &str = r#"(module
@@ -99,14 +100,12 @@ impl Served {
 
     /// `/status`, once `wanted` says that it is there: what is told of a request is told just after its last byte.
     pub(crate) async fn status_with(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
-        loop {
+        eventually(async || {
             let answer = self.ask(Method::GET, "/status").await;
             let status = serde_json::from_str(answer.body()).expect("the status is JSON");
-            if wanted(&status) {
-                return status;
-            }
-            tokio::task::yield_now().await;
-        }
+            wanted(&status).then_some(status)
+        })
+        .await
     }
 
     async fn call(&self, request: http::request::Builder, body: &str) -> Response<String> {

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
@@ -23,6 +22,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::served::Served;
+use crate::support::eventually;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -55,18 +55,15 @@ impl Receiver {
 
     /// All spans by name, once there are as many.
     async fn spans(&self, count: usize) -> BTreeMap<String, Span> {
-        loop {
-            let spans: BTreeMap<String, Span> = {
-                let batches = self.batches.lock().unwrap();
-                let scopes =
-                    batches.iter().flat_map(|batch| &batch.resource_spans).flat_map(|all| &all.scope_spans);
-                scopes.flat_map(|scope| &scope.spans).map(|span| (span.name.clone(), span.clone())).collect()
-            };
-            if spans.len() >= count {
-                return spans;
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        eventually(async || {
+            let batches = self.batches.lock().unwrap();
+            let scopes =
+                batches.iter().flat_map(|batch| &batch.resource_spans).flat_map(|all| &all.scope_spans);
+            let spans = scopes.flat_map(|scope| &scope.spans);
+            let spans: BTreeMap<String, Span> = spans.map(|span| (span.name.clone(), span.clone())).collect();
+            (spans.len() >= count).then_some(spans)
+        })
+        .await
     }
 }
 

@@ -206,8 +206,8 @@ mod tests {
     fn a_task_that_sleeps_is_woken_and_finished_without_any_executor() {
         let housekeeping = Arc::new(Housekeeping::default());
         let (done, finished) = mpsc::channel();
-        let sleep = housekeeping.sleep(Duration::from_millis(20));
         let started = Instant::now();
+        let sleep = housekeeping.sleep(Duration::from_millis(20));
         assert!(housekeeping.spawn(Box::pin(async move {
             sleep.await;
             done.send(started.elapsed()).unwrap();

@@ -5,8 +5,8 @@ use std::time::Duration;
 use http_wasm_host::{Error, ErrorKind, Fields, Handled, InMemoryHost, Limits, Outcome, Phase};
 
 use crate::support::{
-    BUFFER_REQUEST, BUFFER_RESPONSE, ByHand, Probe, block_on, feed, fields, get, guest, pattern, post,
-    proceeds, stops,
+    BUFFER_REQUEST, BUFFER_RESPONSE, ByHand, Probe, block_on, feed, fields, get, guest, heard_by, pattern,
+    post, proceeds, stops,
 };
 
 /// Changes all that a guest can change in `handle_request`.
@@ -169,7 +169,7 @@ fn the_rest_of_a_body_streams_on_behind_what_the_guest_had_read() {
 
 #[test]
 fn a_read_that_is_stopped_while_it_waits_leaves_nothing_of_its_own_out() {
-    let limits = Limits { total: Duration::from_millis(20), ..Limits::default() };
+    let limits = Limits { total: Duration::from_millis(300), ..Limits::default() };
     let probe = stops("(call $read 0 100)").limits(limits).fails_open().load();
     let mut host = get();
     let feed = host.request.feed_body();
@@ -253,8 +253,7 @@ fn a_guest_that_cannot_be_started_is_left_out() {
     let held = probe.next(get());
     let debugging =
         tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::sink);
-    let (mut host, error) =
-        tracing::subscriber::with_default(debugging.finish(), || probe.bypassed(request()));
+    let (mut host, error) = heard_by(debugging.finish(), || probe.bypassed(request()));
     assert_eq!((error.kind(), error.phase()), (ErrorKind::Trap, None));
     assert_request_as_it_came(&mut host, "no instance");
     drop(held);

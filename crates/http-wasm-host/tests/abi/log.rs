@@ -10,7 +10,7 @@ use std::time::Duration;
 use http_wasm_host::{Engine, LOG_TARGET, Limits, Runtime, Task};
 use tracing_subscriber::EnvFilter;
 
-use crate::support::{Probe, Wat, block_on, get, guest, number, stops};
+use crate::support::{Probe, Wat, block_on, get, guest, heard_by, number, stops};
 
 /// Where a subscriber writes.
 #[derive(Clone, Default)]
@@ -42,7 +42,7 @@ fn logged_by(filter: &str, what: impl FnOnce()) -> Vec<String> {
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(move || writer.clone())
         .finish();
-    tracing::subscriber::with_default(subscriber, what);
+    heard_by(subscriber, what);
     let lines = lines.0.lock().unwrap();
     String::from_utf8(lines.clone()).unwrap().lines().map(str::to_owned).collect()
 }
@@ -88,7 +88,7 @@ fn log_enabled_answers_what_the_subscriber_really_does() {
         let probe = stops(&calls).load();
         let subscriber =
             tracing_subscriber::fmt().with_env_filter(EnvFilter::new(filter)).with_writer(io::sink).finish();
-        tracing::subscriber::with_default(subscriber, || drop(probe.respond(get())));
+        heard_by(subscriber, || drop(probe.respond(get())));
         assert_eq!(probe.notes(), expected.map(number), "{filter}");
     }
 }
@@ -101,7 +101,7 @@ fn a_filter_can_name_the_guests_target() {
         .with_env_filter(EnvFilter::new(format!("off,{LOG_TARGET}=debug")))
         .with_writer(io::sink)
         .finish();
-    tracing::subscriber::with_default(subscriber, || drop(probe.respond(get())));
+    heard_by(subscriber, || drop(probe.respond(get())));
     assert_eq!(probe.notes(), [number(1)]);
 }
 

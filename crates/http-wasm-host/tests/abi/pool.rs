@@ -9,7 +9,9 @@ use http_wasm_host::{
     Outcome, Phase, Pinned, PoolSettings,
 };
 
-use crate::support::{BUFFER_REQUEST, Probe, Wat, block_on, eventually, get, guest, post, proceeds, stops};
+use crate::support::{
+    BUFFER_REQUEST, Probe, Wat, block_on, eventually, get, guest, heard_by, post, proceeds, stops, within,
+};
 
 const PAGE: usize = 64 * 1024;
 
@@ -115,8 +117,7 @@ fn instances_above_the_idle_limit_are_dropped_when_they_come_back() {
 
 #[test]
 fn an_instance_in_constant_use_does_not_expire() {
-    let settings =
-        PoolSettings { min_warm: 0, idle_ttl: Duration::from_millis(400), ..PoolSettings::default() };
+    let settings = PoolSettings { min_warm: 0, idle_ttl: Duration::from_secs(1), ..PoolSettings::default() };
     let probe = with_pool(settings);
     let busy: Vec<_> = (0..3).map(|_| probe.next(get())).collect();
     settle(busy);
@@ -212,30 +213,33 @@ fn the_memories_of_one_instance_share_its_limit() {
 
 #[test]
 fn a_guest_that_keeps_failing_to_start_is_left_alone_for_a_while_and_recovers() {
-    // It starts only while nobody listens to its log.
-    let probe = guest().on_start("(if (call $log_enabled 2) (then unreachable))").load();
-    let busy = probe.next(get());
-    let listening = tracing_subscriber::fmt().with_writer(std::io::sink).finish();
-    let kinds: Vec<_> = tracing::subscriber::with_default(listening, || {
-        (0..6).map(|_| probe.outcome(get()).expect_err("it can't start")).collect()
-    });
-    for error in &kinds[..3] {
-        assert_eq!((error.kind(), error.phase()), (ErrorKind::Trap, None), "{error}");
-    }
-    for error in &kinds[3..] {
-        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-        assert!(error.retry_after().is_some_and(|wait| wait > Duration::ZERO), "{error}");
-    }
-    assert_eq!(probe.stats().created, 4, "nothing was tried for those turned away");
-    eventually("one is let through again", || match probe.outcome(get()) {
-        Ok(Outcome::Next(pinned)) => {
-            settle(vec![pinned]);
-            true
+    // The pause after the third failure.
+    within(Duration::from_millis(100), || {
+        // It starts only while nobody listens to its log.
+        let probe = guest().on_start("(if (call $log_enabled 2) (then unreachable))").load();
+        let busy = probe.next(get());
+        let listening = tracing_subscriber::fmt().with_writer(std::io::sink).finish();
+        let kinds: Vec<_> = heard_by(listening, || {
+            (0..6).map(|_| probe.outcome(get()).expect_err("it can't start")).collect()
+        });
+        for error in &kinds[..3] {
+            assert_eq!((error.kind(), error.phase()), (ErrorKind::Trap, None), "{error}");
         }
-        _ => false,
+        for error in &kinds[3..] {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            assert!(error.retry_after().is_some_and(|wait| wait > Duration::ZERO), "{error}");
+        }
+        assert_eq!(probe.stats().created, 4, "nothing was tried for those turned away");
+        eventually("one is let through again", || match probe.outcome(get()) {
+            Ok(Outcome::Next(pinned)) => {
+                settle(vec![pinned]);
+                true
+            }
+            _ => false,
+        });
+        // The instance that was there all along is not affected, and all is forgiven.
+        settle(vec![busy, probe.next(get()), probe.next(get())]);
     });
-    // The instance that was there all along is not affected, and all is forgiven.
-    settle(vec![busy, probe.next(get()), probe.next(get())]);
 }
 
 /// Counts what it is told.

@@ -1,6 +1,8 @@
 //! Reading the response's body in `handle_response`: what the guest gets, and what the client gets after that.
 
-use http_wasm_host::InMemoryHost;
+use std::time::Duration;
+
+use http_wasm_host::{InMemoryHost, Limits};
 
 use crate::support::{
     BUFFER_RESPONSE, Probe, eof, feed, fill, framing, get, guest, length, more, pattern, proceeds, whole,
@@ -10,7 +12,10 @@ const SIZES: [usize; 6] = [0, 1, 4095, 4096, 4097, 65_537];
 
 /// A guest that reads the whole response in steps.
 fn reads_all(step: usize) -> Probe<InMemoryHost> {
-    guest().features(BUFFER_RESPONSE).on_response(&format!("(call $read_all 1 {step})")).pages(18).load()
+    let code = format!("(call $read_all 1 {step})");
+    // It may make a hundred thousand calls on a busy machine.
+    let limits = Limits { deadline: Duration::from_secs(60), ..Limits::default() };
+    guest().features(BUFFER_RESPONSE).on_response(&code).pages(18).limits(limits).load()
 }
 
 fn check(step: usize) {

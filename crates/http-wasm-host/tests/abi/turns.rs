@@ -1,23 +1,27 @@
 //! Requests that find no idle instance of a guest whose start-up takes long.
 
 use std::thread::available_parallelism;
+use std::time::Duration;
 
 use http_wasm_host::{Error, Guest, InMemoryHost, Outcome, Pinned};
 
-use crate::support::{ByHand, Probe, block_on, engine, eventually, get};
+use crate::support::{ByHand, Probe, block_on, engine, eventually, get, within};
 
-/// A guest whose start-up sleeps, 50 ms by the monotonic clock.
+/// A guest whose start-up sleeps, 300 ms by the monotonic clock.
 fn sleeps_at_start() -> Probe<InMemoryHost> {
     let wat = r#"(module
       (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
       (memory (export "memory") 1)
-      (data (i32.const 16) "\01\00\00\00\00\00\00\00\80\f0\fa\02")
+      (data (i32.const 16) "\01\00\00\00\00\00\00\00\00\a3\e1\11")
       (func (export "_initialize")
         (drop (call $poll (i32.const 0) (i32.const 100) (i32.const 1) (i32.const 200))))
       (func (export "handle_request") (result i64) (i64.const 1))
       (func (export "handle_response") (param i32 i32)))"#;
     Probe::new(Guest::load(engine(), wat.as_bytes()).unwrap())
 }
+
+/// How long a request waits for its turn.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// As many requests as may run start-ups at once, all of them in the middle of that.
 fn starting(probe: &Probe<InMemoryHost>) -> Vec<ByHand<impl Future<Output = Answer>>> {
@@ -54,68 +58,74 @@ fn finish(mut call: ByHand<impl Future<Output = Answer>>) -> Pinned<InMemoryHost
 
 #[test]
 fn no_more_start_ups_run_at_once_than_threads_and_the_next_begins_when_one_has_ended() {
-    let probe = sleeps_at_start();
-    let busy = probe.next(get());
-    let mut starting = starting(&probe);
-    let running = probe.stats().created;
-    let mut next = request(&probe);
-    next.waits();
-    assert_eq!(probe.stats().created, running);
-    let other = finish(starting.pop().unwrap());
-    assert!(next.wakes() > 0);
-    next.waits();
-    assert_eq!(probe.stats().created, running + 1);
-    for pinned in [busy, other, finish(next)] {
-        block_on(pinned.handle_response()).unwrap();
-    }
+    within(PATIENCE, || {
+        let probe = sleeps_at_start();
+        let busy = probe.next(get());
+        let mut starting = starting(&probe);
+        let running = probe.stats().created;
+        let mut next = request(&probe);
+        next.waits();
+        assert_eq!(probe.stats().created, running);
+        let other = finish(starting.pop().unwrap());
+        assert!(next.wakes() > 0);
+        next.waits();
+        assert_eq!(probe.stats().created, running + 1);
+        for pinned in [busy, other, finish(next)] {
+            block_on(pinned.handle_response()).unwrap();
+        }
+    });
 }
 
 #[test]
 fn an_instance_that_comes_back_goes_to_the_request_that_has_waited_longest() {
-    let probe = sleeps_at_start();
-    let busy = probe.next(get());
-    let _starting = starting(&probe);
-    let created = probe.stats().created;
-    let (mut first, mut second) = (request(&probe), request(&probe));
-    first.waits();
-    second.waits();
-    block_on(busy.handle_response()).unwrap();
-    assert_eq!((first.wakes(), second.wakes(), probe.stats().idle), (1, 0, 0));
-    second.waits();
-    // Nobody answers this one, and its instance comes back all the same.
-    drop(passed_on(first.ends()));
-    eventually("the clean-up call has been made", || second.wakes() > 0);
-    drop(passed_on(second.ends()));
-    assert_eq!(probe.stats().created, created);
+    within(PATIENCE, || {
+        let probe = sleeps_at_start();
+        let busy = probe.next(get());
+        let _starting = starting(&probe);
+        let created = probe.stats().created;
+        let (mut first, mut second) = (request(&probe), request(&probe));
+        first.waits();
+        second.waits();
+        block_on(busy.handle_response()).unwrap();
+        assert_eq!((first.wakes(), second.wakes(), probe.stats().idle), (1, 0, 0));
+        second.waits();
+        // Nobody answers this one, and its instance comes back all the same.
+        drop(passed_on(first.ends()));
+        eventually("the clean-up call has been made", || second.wakes() > 0);
+        drop(passed_on(second.ends()));
+        assert_eq!(probe.stats().created, created);
+    });
 }
 
 #[test]
 fn a_request_that_leaves_passes_on_what_it_was_given() {
-    let probe = sleeps_at_start();
-    let busy = probe.next(get());
-    let mut starting = starting(&probe);
-    let [mut first, mut second, mut third] = [(); 3].map(|()| request(&probe));
-    first.waits();
-    second.waits();
-    third.waits();
-    // An instance.
-    block_on(busy.handle_response()).unwrap();
-    drop(first);
-    let busy = passed_on(second.ends());
-    // A turn.
-    drop(starting.pop());
-    let made = probe.stats().created;
-    drop(third);
-    let mut fourth = request(&probe);
-    fourth.waits();
-    assert_eq!(probe.stats().created, made + 1);
-    // And an instance again, with nobody else in line.
-    let mut last = request(&probe);
-    last.waits();
-    block_on(busy.handle_response()).unwrap();
-    assert_eq!(probe.stats().idle, 0);
-    drop(last);
-    assert_eq!(probe.stats().idle, 1);
+    within(PATIENCE, || {
+        let probe = sleeps_at_start();
+        let busy = probe.next(get());
+        let mut starting = starting(&probe);
+        let [mut first, mut second, mut third] = [(); 3].map(|()| request(&probe));
+        first.waits();
+        second.waits();
+        third.waits();
+        // An instance.
+        block_on(busy.handle_response()).unwrap();
+        drop(first);
+        let busy = passed_on(second.ends());
+        // A turn.
+        drop(starting.pop());
+        let made = probe.stats().created;
+        drop(third);
+        let mut fourth = request(&probe);
+        fourth.waits();
+        assert_eq!(probe.stats().created, made + 1);
+        // And an instance again, with nobody else in line.
+        let mut last = request(&probe);
+        last.waits();
+        block_on(busy.handle_response()).unwrap();
+        assert_eq!(probe.stats().idle, 0);
+        drop(last);
+        assert_eq!(probe.stats().idle, 1);
+    });
 }
 
 #[test]

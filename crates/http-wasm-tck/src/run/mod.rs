@@ -129,7 +129,7 @@ pub async fn run(
         return Err(RunError::NoTarget);
     }
     if let Some(address) = &options.address {
-        preflight::check(address, options.http).await.map_err(RunError::Setup)?;
+        preflight::check(address, options.http, options.timeout).await.map_err(RunError::Setup)?;
     }
     let backend = match &options.launch {
         None => None,

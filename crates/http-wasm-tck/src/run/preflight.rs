@@ -8,15 +8,13 @@ use crate::client::{Request, Response, send};
 use crate::guest::Function;
 use crate::script::script;
 
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// Checks that the host forwards to the kit's backend, and that the guest runs.
-pub(super) async fn check(address: &str, http: Http) -> Result<(), String> {
-    reaches_backend(address, http).await?;
+/// Checks that the host forwards to the kit's backend, and that the guest runs; an answer may take as long as `timeout`.
+pub(super) async fn check(address: &str, http: Http, timeout: Duration) -> Result<(), String> {
+    reaches_backend(address, http, timeout).await?;
     let exchange = Exchange::get("/").before(script().reads(Function::GetMethod, "GET"));
     let sent = exchange.prepare("preflight", format!("preflight-{}", std::process::id()));
     let response = send(address, http, &sent.request).await;
-    let backend = fetch(address, http, &sent.id).await.unwrap_or_default();
+    let backend = fetch(address, http, &sent.id, timeout).await.unwrap_or_default();
     let error = response.as_ref().err().map(ToString::to_string).unwrap_or_default();
     let observed = Observed {
         response: response.as_ref().map_err(|_| &error[..]),
@@ -32,10 +30,10 @@ pub(super) async fn check(address: &str, http: Http) -> Result<(), String> {
     })
 }
 
-/// Checks that a request comes out at the kit's backend.
-pub(super) async fn reaches_backend(address: &str, http: Http) -> Result<(), String> {
+/// Checks that a request comes out at the kit's backend, and is answered within `timeout`.
+pub(super) async fn reaches_backend(address: &str, http: Http, timeout: Duration) -> Result<(), String> {
     let is_ours = |response: &Response| response.header("x-from") == [b"backend"];
-    let answer = tokio::time::timeout(PATIENCE, send(address, http, &Request::default())).await;
+    let answer = tokio::time::timeout(timeout, send(address, http, &Request::default())).await;
     let seen = match answer {
         Ok(Ok(response)) if is_ours(&response) => return Ok(()),
         Ok(Ok(response)) => format!("status {}, and not from it", response.status),

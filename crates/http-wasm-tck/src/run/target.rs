@@ -70,7 +70,7 @@ impl<'a> Target<'a> {
             Ok(response) => response.map_err(|error| error.to_string()),
             Err(_) => Err(format!("none within {} s", self.options.timeout.as_secs())),
         };
-        let backend = fetch(address, http, &sent.id).await?;
+        let backend = fetch(address, http, &sent.id, self.options.timeout).await?;
         let lenient = self.options.profile == Profile::Reference;
         let expected = case.differs.as_ref().filter(|_| lenient).and_then(|d| d.expects.as_deref());
         let start = Instant::now();
@@ -148,7 +148,7 @@ impl<'a> Target<'a> {
 
     /// Whether the host refuses the guest: it ends, or at least never serves.
     pub(super) async fn refuses(&mut self, case: &Case) -> Result<(), String> {
-        const LONG_ENOUGH: Duration = Duration::from_secs(4);
+        const LONG_ENOUGH: Duration = Duration::from_secs(10);
         self.forget();
         let mut launched = self.start(&case.host)?;
         let start = Instant::now();
@@ -181,12 +181,16 @@ fn names_the_cause(case: &Case, launched: &Launched) -> Result<(), String> {
     }
 }
 
-/// What the backend saw under this id, asked for through the host.
-pub(super) async fn fetch(address: &str, http: Http, id: &str) -> Result<Vec<Seen>, String> {
-    const PATIENCE: Duration = Duration::from_secs(5);
+/// What the backend saw under this id, asked for through the host, which has as long as `timeout` to answer.
+pub(super) async fn fetch(
+    address: &str,
+    http: Http,
+    id: &str,
+    timeout: Duration,
+) -> Result<Vec<Seen>, String> {
     let mut request = Request::default();
     request.fields.push((FETCH.into(), id.into()));
-    let answer = tokio::time::timeout(PATIENCE, send(address, http, &request)).await;
+    let answer = tokio::time::timeout(timeout, send(address, http, &request)).await;
     let seen = match answer {
         Ok(Ok(response)) => match serde_json::from_slice(&response.body) {
             Ok(seen) => return Ok(seen),

@@ -1,11 +1,12 @@
 //! Bodies, byte for byte: every size at a buffer's edge, by small and large steps, buffered and not, over each framing.
 
 use std::convert::Infallible;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
 use http::{Request, Response};
-use http_wasm_tower::{Body, Guest};
+use http_wasm_tower::{Body, Guest, Limits};
 use tower::service_fn;
 
 use crate::guests::*;
@@ -45,10 +46,15 @@ enum Does {
     Rewrites,
 }
 
+/// A guest that may make a hundred thousand calls on a busy machine.
+fn patient(features: u32, text: &str) -> Guest {
+    limited_guest(Limits { deadline: Duration::from_secs(60), ..Limits::default() }, features, text)
+}
+
 fn request_guest(does: Does, step: u32, features: u32) -> Guest {
     let code = READ_ALL.replace("EACH", if does == Does::Rewrites { REWRITE } else { "" });
     let code = code.replace("AFTER", "").replace("KIND", "0").replace("STEP", &step.to_string());
-    guest(
+    patient(
         features,
         &format!(r#"(func (export "handle_request") (result i64) (local $at i32) {code} (i64.const 1))"#),
     )
@@ -57,7 +63,7 @@ fn request_guest(does: Does, step: u32, features: u32) -> Guest {
 fn response_guest(does: Does, step: u32, features: u32) -> Guest {
     let code = READ_ALL.replace("EACH", if does == Does::Rewrites { REWRITE } else { "" });
     let code = code.replace("AFTER", "").replace("KIND", "1").replace("STEP", &step.to_string());
-    guest(features, &format!(r#"(func (export "handle_response") (param i32 i32) (local $at i32) {code})"#))
+    patient(features, &format!(r#"(func (export "handle_response") (param i32 i32) (local $at i32) {code})"#))
 }
 
 fn inverted(bytes: &Bytes) -> Bytes {

@@ -24,8 +24,8 @@ fn a_guest_waits_for_a_body_after_a_snapshot() {
 fn a_guest_sleeps_in_requests_after_a_snapshot_in_all_instances_at_once() {
     let import = r#"(import "wasi_snapshot_preview1" "poll_oneoff"
       (func $poll (param i32 i32 i32 i32) (result i32)))"#;
-    // Ten milliseconds by the monotonic clock. The answer, and the number of events.
-    let data = r#"(data (i32.const 144) "\01\00\00\00\00\00\00\00\80\96\98\00")"#;
+    // 300 ms by the monotonic clock. The answer, and the number of events.
+    let data = r#"(data (i32.const 144) "\01\00\00\00\00\00\00\00\00\a3\e1\11")"#;
     let sleep = "(i32.store (i32.const 0)
         (call $poll (i32.const 128) (i32.const 256) (i32.const 1) (i32.const 4)))
       (call $write_body";

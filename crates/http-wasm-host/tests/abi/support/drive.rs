@@ -1,5 +1,6 @@
 //! Driving futures without an executor.
 
+use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,6 +9,7 @@ use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
 pub(crate) use futures_executor::block_on;
+use tracing::Dispatch;
 
 /// A future polled by hand, with a waker that counts who else calls it: a guest that a busy machine keeps from its work gives
 /// way to others in the middle of it, and asks to be polled again itself.
@@ -84,6 +86,25 @@ impl<F: Future> ByHand<F> {
         match self.poll() {
             Poll::Ready(output) => output,
             Poll::Pending => panic!("it should have ended"),
+        }
+    }
+}
+
+/// Does `what` on this thread while `subscriber` hears it.
+pub(crate) fn heard_by<T>(subscriber: impl Into<Dispatch>, what: impl FnOnce() -> T) -> T {
+    // Were there one subscriber alone, what a thread without any says first would count as unwanted by all.
+    let _second = Dispatch::new(tracing_subscriber::registry());
+    tracing::dispatcher::with_default(&subscriber.into(), what)
+}
+
+/// Runs `test` until it passes, unless it fails though it took no longer than `limit`: what it shows must happen within that time,
+/// for which a busy machine may need several attempts.
+pub(crate) fn within(limit: Duration, test: impl Fn()) {
+    for attempt in 1.. {
+        let start = Instant::now();
+        let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(&test)) else { return };
+        if start.elapsed() <= limit || attempt == 20 {
+            std::panic::resume_unwind(panic);
         }
     }
 }

@@ -10,7 +10,7 @@ use http_wasm_host::{
     Engine, Error, ErrorKind, Fields, Guest, Host, InMemoryHost, Message, Outcome, Phase, Pinned, PoolStats,
 };
 
-pub(crate) use self::drive::{ByHand, block_on, eventually};
+pub(crate) use self::drive::{ByHand, block_on, eventually, heard_by, within};
 pub(crate) use self::notes::{Note, decode, eof, list, more, nothing, number, text, whole};
 pub(crate) use self::wat::{Wat, guest, proceeds, stops};
 
