@@ -12,7 +12,7 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 
 /// Fields that concern one connection, whether `Connection` names them or not. `Trailer` is not among them: hyper sends
 /// those trailers only that it names.
-const HOP_BY_HOP: [HeaderName; 8] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     header::PROXY_AUTHENTICATE,
@@ -27,10 +27,8 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 /// connection itself.
 pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
     let nominated: Vec<HeaderName> = list(headers, header::CONNECTION)
+        .filter(|option| !names_no_private_field(option))
         .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
-        // Routing and framing are never a connection's private matter.
-        .filter(|name| !matches!(*name, header::HOST | header::CONTENT_LENGTH) && !HOP_BY_HOP.contains(name))
-        .filter(|name| name != "close")
         .collect();
     if nominated.is_empty() {
         return;
@@ -46,6 +44,13 @@ pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
     if let Some(kept) = kept {
         headers.insert(header::CONNECTION, kept);
     }
+}
+
+/// Whether an option of `Connection` names no field that would have to go with it. Routing and framing are never a connection's
+/// private matter.
+fn names_no_private_field(option: &str) -> bool {
+    let others = ["close", "host", "content-length"].into_iter();
+    others.chain(HOP_BY_HOP.iter().map(HeaderName::as_str)).any(|name| name.eq_ignore_ascii_case(option))
 }
 
 /// Removes all that concerns one connection alone.
