@@ -8,7 +8,7 @@ use wasmtime::{InstancePre, Module, Store, Val, WasmBacktrace};
 use wasmtime_wizer::{InstanceState, ModuleContext, SnapshotVal, ValType, Wizer};
 
 use super::gate::{self, Refusal};
-use super::{Snapshot, SnapshotFacts, cache};
+use super::{Snapshot, SnapshotFacts, cache, segments};
 use crate::abi::Features;
 use crate::engine::{self, SharedCode, block_on};
 use crate::error::{Error, LoadError};
@@ -55,11 +55,12 @@ impl Source<'_> {
         // The rewriter takes for granted what this refuses.
         Module::validate(engine.wasm(), self.wasm).map_err(|error| self.invalid(&error))?;
         check_layout(self.wasm).map_err(|reason| self.refused(reason))?;
+        let wasm = segments::few(self.wasm).map_err(|reason| self.refused(reason))?;
         let mut wizer = Wizer::new();
         // Taken out, and `_initialize` with it.
         wizer.init_func("_start");
         let (context, readable) = wizer
-            .instrument(self.wasm)
+            .instrument(&wasm)
             .map_err(|error| self.refused(format!("its state can't be read from outside: {error:#}")))?;
 
         let module = Module::from_binary(engine.wasm(), &readable).map_err(|error| self.invalid(&error))?;
@@ -98,20 +99,12 @@ impl Source<'_> {
     }
 }
 
-/// The rewriter writes sections in the order in which it finds them, and the data before the names. It adds some thousand
-/// segments of data at most, which must not take the module past the limit of 100,000.
+/// The rewriter writes sections in the order in which it finds them, and the data before the names.
 fn check_layout(wasm: &[u8]) -> Result<(), String> {
-    const MAX_SEGMENTS: u32 = 50_000;
     let mut named = false;
     for payload in Parser::new(0).parse_all(wasm) {
         match payload.map_err(|error| error.to_string())? {
             Payload::CustomSection(section) => named |= section.name() == "name",
-            Payload::DataSection(section) if section.count() > MAX_SEGMENTS => {
-                return Err(format!(
-                    "the module has {} data segments, of which a snapshot can take {MAX_SEGMENTS}",
-                    section.count()
-                ));
-            }
             Payload::End(_) => break,
             payload if named && payload.as_section().is_some() => {
                 return Err("the module's `name` section stands before other sections, not at the end where it belongs".into());

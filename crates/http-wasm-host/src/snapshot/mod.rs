@@ -7,6 +7,7 @@
 mod cache;
 mod gate;
 mod image;
+mod segments;
 
 use std::time::Duration;
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use http_wasm_host::{ErrorKind, Limits, LoadError, Snapshot};
 
-use super::{functions, load, refusal, shows, try_snapshot};
+use super::{functions, load, refusal, shows, shows_many_segments, try_snapshot};
 use crate::support::{Wat, guest};
 
 #[test]
@@ -40,6 +40,20 @@ fn a_module_whose_state_cannot_be_read_back_is_refused_with_the_reason_and_what_
         assert!(message.contains(reason), "{message} should contain {reason}");
         assert!(message.ends_with("; it can be loaded with its snapshot off"), "{message}");
         load(&text, Snapshot::Off);
+    }
+}
+
+#[test]
+fn segments_that_are_too_many_and_cannot_be_joined_are_counted() {
+    for other in [
+        // Overlaps with one of them; its code names one; its place isn't known before the module is instantiated.
+        "(data (i32.const 1010) \"12345678\")",
+        "(func (memory.init 0 (i32.const 0) (i32.const 0) (i32.const 0)))",
+        "(global $here i32 (i32.const 8)) (data (global.get $here) \"x\")",
+    ] {
+        let (text, _) = shows_many_segments(other, "");
+        let message = refusal(&text, Snapshot::On);
+        assert!(message.contains("data segments, of which a snapshot can take 50000"), "{message}");
     }
 }
 

@@ -2,7 +2,7 @@
 
 use http_wasm_host::{Limits, Snapshot};
 
-use super::{load, shown, shows, snapshotted, try_snapshot};
+use super::{load, shown, shows, shows_many_segments, snapshotted, try_snapshot};
 use crate::support::{BUFFER_RESPONSE, block_on, engine, get, guest, number, text};
 
 #[test]
@@ -134,6 +134,16 @@ fn memory_in_more_pieces_than_a_module_may_have_segments_is_carried_whole() {
     let text = shows("", items, fill).replace("(call $write_body", compare);
     for seen in shown(&load(&text, Snapshot::On), 2) {
         assert!(seen[..8] != [0; 8] && seen[8] == 1, "{seen:?}");
+    }
+}
+
+#[test]
+fn data_in_more_segments_than_a_snapshot_can_take_is_joined_in_whatever_order_it_stands() {
+    let (text, hash) = shows_many_segments("", "(i32.store8 (i32.const 8) (i32.const 1))");
+    for snapshot in [Snapshot::Off, Snapshot::On] {
+        for seen in shown(&load(&text, snapshot), 2) {
+            assert_eq!((&seen[..8], seen[8]), (&hash.to_le_bytes()[..], 1), "{snapshot:?}");
+        }
     }
 }
 
