@@ -285,8 +285,8 @@ pub(crate) struct TckRunArgs {
     #[arg(long, value_enum, value_name = "PROFILE", default_value_t = TckProfile::Abi)]
     pub(crate) profile: TckProfile,
 
-    /// Seconds that the host may take to answer a request
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = |text: &str| parse_seconds(text, 1))]
+    /// Seconds that the host may take to answer a request, 2 or more
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = |text: &str| parse_seconds(text, 2))]
     pub(crate) timeout: Duration,
 
     /// Print the outcomes as JSON [default: as a table]

@@ -54,12 +54,12 @@ impl Recent {
         let times = before.map_or(1, |error| error.times + 1);
         let error =
             RecentError { at: SystemTime::now(), source, name: name.to_owned(), kind, message, times };
-        if errors.len() == KEPT
+        errors.push_back(error);
+        if errors.len() > KEPT
             && let Some(crowded) = oldest_of_whoever_has_most(&errors)
         {
             errors.remove(crowded);
         }
-        errors.push_back(error);
     }
 
     /// The last errors, the newest first.

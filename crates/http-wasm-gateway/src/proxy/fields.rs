@@ -27,7 +27,7 @@ static HOP_BY_HOP: [HeaderName; 8] = [
 /// connection itself.
 pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
     let nominated: Vec<HeaderName> = list(headers, header::CONNECTION)
-        .filter(|option| !names_no_private_field(option))
+        .filter(|option| names_private_field(option))
         .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
         .collect();
     if nominated.is_empty() {
@@ -46,17 +46,17 @@ pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether an option of `Connection` names no field that would have to go with it. Routing and framing are never a connection's
-/// private matter.
-fn names_no_private_field(option: &str) -> bool {
+/// Whether an option of `Connection` names a field that has to go with it. Routing and framing are never a connection's private
+/// matter, and what concerns the connection itself is seen to elsewhere.
+fn names_private_field(option: &str) -> bool {
     let others = ["close", "host", "content-length"].into_iter();
-    others.chain(HOP_BY_HOP.iter().map(HeaderName::as_str)).any(|name| name.eq_ignore_ascii_case(option))
+    !others.chain(HOP_BY_HOP.iter().map(HeaderName::as_str)).any(|name| name.eq_ignore_ascii_case(option))
 }
 
 /// Removes all that concerns one connection alone.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     remove_nominated(headers);
-    // One look at those that are there costs far less than looking for each that may be.
+    // Looking at those that are there costs far less than looking for each that may be.
     while let Some(name) = headers.keys().find(|name| HOP_BY_HOP.contains(name)).cloned() {
         headers.remove(name);
     }

@@ -3,50 +3,98 @@
 use std::borrow::Cow;
 
 use wasm_encoder::{ConstExpr, DataSection, Module, RawSection};
-use wasmparser::{BinaryReaderError, Data, DataKind, DataSectionReader, Operator, Parser, Payload};
+use wasmparser::{
+    BinaryReaderError, Data, DataKind, DataSectionReader, FunctionBody, Operator, Parser, Payload,
+};
 
 /// What a module may have beside those that a snapshot adds, ten thousand at most: engines take 100,000 in all, and the rewriter
 /// leaves an empty one in the place of each that was there.
-const MOST: usize = 50_000;
+const MOST: u32 = 90_000;
 
 /// As many zeros between two segments are written out.
 const LONGEST_GAP: u64 = 64;
 
-/// The valid module `wasm`, with as few data segments as a snapshot can take.
+/// The valid module `wasm`, its data segments joined if it has more of them than a snapshot can take.
 ///
 /// # Errors
 /// The reason why it can't be had.
 pub(super) fn few(wasm: &[u8]) -> Result<Cow<'_, [u8]>, String> {
-    few_of(wasm).map_err(|error| error.to_string())?
+    at_most(MOST, wasm)
 }
 
-fn few_of(wasm: &[u8]) -> Result<Result<Cow<'_, [u8]>, String>, BinaryReaderError> {
-    let mut rewritten = Module::new();
-    let mut joined_any = false;
+fn at_most(most: u32, wasm: &[u8]) -> Result<Cow<'_, [u8]>, String> {
+    let count = count(wasm).map_err(|error| error.to_string())?;
+    if count <= most {
+        return Ok(Cow::Borrowed(wasm));
+    }
+    joined(most, wasm).map(Cow::Owned).map_err(|why| {
+        format!("the module has {count} data segments, of which a snapshot can take {most}, and they can't be joined: {why}")
+    })
+}
+
+fn count(wasm: &[u8]) -> Result<u32, BinaryReaderError> {
+    for payload in Parser::new(0).parse_all(wasm) {
+        if let Payload::DataSection(section) = payload? {
+            return Ok(section.count());
+        }
+    }
+    Ok(0)
+}
+
+/// Why segments can't be joined.
+#[derive(Debug, thiserror::Error)]
+enum Obstacle {
+    #[error(transparent)]
+    Invalid(#[from] BinaryReaderError),
+    #[error("its code refers to them by number")]
+    Named,
+    #[error("not all are put at a constant place")]
+    Unplaced,
+    #[error("some overlap")]
+    Overlap,
+    #[error("too many have more than {LONGEST_GAP} bytes between them")]
+    Scattered,
+}
+
+fn joined(most: u32, wasm: &[u8]) -> Result<Vec<u8>, Obstacle> {
+    let mut module = Module::new();
     let mut is_counted = false;
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload?;
-        if let Payload::DataSection(section) = &payload
-            && section.count() as usize > MOST
-        {
-            // Where the segments are counted, code refers to them by number.
-            let few = if is_counted { None } else { joined(section.clone())? };
-            let Some(few) = few.filter(|few| few.len() as usize <= MOST) else {
-                let count = section.count();
-                let reason =
-                    format!("the module has {count} data segments, of which a snapshot can take {MOST}");
-                return Ok(Err(reason));
-            };
-            joined_any = true;
-            rewritten.section(&few);
-            continue;
-        }
-        is_counted |= matches!(payload, Payload::DataCountSection { .. });
-        if let Some((id, range)) = payload.as_section() {
-            rewritten.section(&RawSection { id, data: &wasm[range] });
+        match &payload {
+            Payload::DataCountSection { .. } => is_counted = true,
+            Payload::DataSection(section) => {
+                let section = join(section.clone())?;
+                if section.len() > most {
+                    return Err(Obstacle::Scattered);
+                }
+                module.section(&section);
+            }
+            // Only where segments are counted may code refer to them.
+            Payload::CodeSectionEntry(body) if is_counted && refers_to_segments(body)? => {
+                return Err(Obstacle::Named);
+            }
+            _ => {
+                if let Some((id, range)) = payload.as_section() {
+                    module.section(&RawSection { id, data: &wasm[range] });
+                }
+            }
         }
     }
-    Ok(Ok(if joined_any { Cow::Owned(rewritten.finish()) } else { Cow::Borrowed(wasm) }))
+    Ok(module.finish())
+}
+
+fn refers_to_segments(body: &FunctionBody<'_>) -> Result<bool, BinaryReaderError> {
+    for operator in body.get_operators_reader()? {
+        if let Operator::MemoryInit { .. }
+        | Operator::DataDrop { .. }
+        | Operator::ArrayNewData { .. }
+        | Operator::ArrayInitData { .. } = operator?
+        {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// An active segment at a constant place.
@@ -57,28 +105,27 @@ struct Segment<'a> {
     data: Cow<'a, [u8]>,
 }
 
-/// The same data in fewer segments; `None` where a segment isn't active, has no constant place or overlaps with another.
-fn joined(section: DataSectionReader<'_>) -> Result<Option<DataSection>, BinaryReaderError> {
-    let mut segments = Vec::new();
-    for data in section {
-        let Some(segment) = Segment::of(data?)? else { return Ok(None) };
-        segments.push(segment);
-    }
+/// The same data in fewer segments.
+fn join(section: DataSectionReader<'_>) -> Result<DataSection, Obstacle> {
+    let mut segments = section.into_iter().map(|data| Segment::of(data?)).collect::<Result<Vec<_>, _>>()?;
     segments.sort_by_key(|segment| (segment.memory, segment.offset));
     let mut few: Vec<Segment<'_>> = Vec::new();
     for next in segments {
-        if let Some(last) = few.last_mut().filter(|last| last.memory == next.memory) {
-            let Some(gap) = next.offset.checked_sub(last.offset + last.data.len() as u64) else {
-                return Ok(None);
-            };
-            if gap <= LONGEST_GAP {
-                let data = last.data.to_mut();
-                data.resize(data.len() + gap as usize, 0);
-                data.extend_from_slice(&next.data);
-                continue;
+        match few.last_mut().filter(|last| last.memory == next.memory) {
+            // It would only have to be within the memory, as the last one is.
+            Some(last) if next.data.is_empty() && next.offset <= last.end() => {}
+            Some(last) => {
+                let gap = next.offset.checked_sub(last.end()).ok_or(Obstacle::Overlap)?;
+                if gap <= LONGEST_GAP {
+                    let data = last.data.to_mut();
+                    data.resize(data.len() + gap as usize, 0);
+                    data.extend_from_slice(&next.data);
+                } else {
+                    few.push(next);
+                }
             }
+            None => few.push(next),
         }
-        few.push(next);
     }
     let mut section = DataSection::new();
     for Segment { memory, offset, is_64, data } in few {
@@ -88,20 +135,125 @@ fn joined(section: DataSectionReader<'_>) -> Result<Option<DataSection>, BinaryR
         };
         section.active(memory, &offset, data.iter().copied());
     }
-    Ok(Some(section))
+    Ok(section)
 }
 
 impl<'a> Segment<'a> {
-    fn of(data: Data<'a>) -> Result<Option<Self>, BinaryReaderError> {
-        let DataKind::Active { memory_index: memory, offset_expr } = data.kind else { return Ok(None) };
-        let mut offset = offset_expr.get_operators_reader();
-        let (offset, is_64) = match (offset.read()?, offset.read()?) {
+    fn of(data: Data<'a>) -> Result<Self, Obstacle> {
+        let DataKind::Active { memory_index: memory, offset_expr } = data.kind else {
+            return Err(Obstacle::Unplaced);
+        };
+        let mut operators = offset_expr.get_operators_reader();
+        let (offset, is_64) = match (operators.read()?, operators.read()?) {
             (Operator::I32Const { value }, Operator::End) => (u64::from(value.cast_unsigned()), false),
             (Operator::I64Const { value }, Operator::End) => (value.cast_unsigned(), true),
-            _ => return Ok(None),
+            _ => return Err(Obstacle::Unplaced),
         };
-        // A place beyond all memory is refused when the module is instantiated.
-        let is_within = offset.checked_add(data.data.len() as u64).is_some();
-        Ok(is_within.then_some(Self { memory, offset, is_64, data: data.data.into() }))
+        // Beyond all addresses there is no place.
+        offset.checked_add(data.data.len() as u64).ok_or(Obstacle::Unplaced)?;
+        Ok(Self { memory, offset, is_64, data: data.data.into() })
+    }
+
+    fn end(&self) -> u64 {
+        // Checked when it was read, and zeros are added up to the next one only.
+        self.offset + self.data.len() as u64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Memory, place, whether that has 64 bits, and data.
+    type Left = (u32, u64, bool, Vec<u8>);
+
+    /// The segments that are left of these when there may be two.
+    fn left(items: &str) -> Result<Vec<Left>, String> {
+        let text = format!("(module (memory 2) (memory i64 1) {items} (func $f (export \"f\")))");
+        let wasm = wat::parse_str(&text).unwrap();
+        let few = at_most(2, &wasm)?;
+        wasmparser::Validator::new_with_features(wasmparser::WasmFeatures::all()).validate_all(&few).unwrap();
+        let mut left = Vec::new();
+        for payload in Parser::new(0).parse_all(&few) {
+            if let Payload::DataSection(section) = payload.unwrap() {
+                for data in section {
+                    let Segment { memory, offset, is_64, data } = Segment::of(data.unwrap()).unwrap();
+                    left.push((memory, offset, is_64, data.into_owned()));
+                }
+            }
+        }
+        Ok(left)
+    }
+
+    #[test]
+    fn segments_near_each_other_are_joined_in_each_memory_by_itself() {
+        let items = r#"(data (memory 1) (i64.const 0) "one") (data (i32.const 70) "b") (data (i32.const 0) "a")
+          (data (memory 1) (i64.const 3) "!") (data (i32.const 69) "_") (data (i32.const 71) "")"#;
+        assert!(left(items).unwrap_err().ends_with("more than 64 bytes between them"));
+        let items = items.replace("69", "65").replace("70", "66").replace("71", "67");
+        let first = [&b"a"[..], &[0; 64], b"_b"].concat();
+        assert_eq!(left(&items).unwrap(), [(0, 0, false, first), (1, 0, true, b"one!".to_vec())]);
+    }
+
+    #[test]
+    fn few_segments_are_left_alone() {
+        let items = r#"(data (i32.const 9) "b") (data (i32.const 8) "a")"#;
+        let left = left(items).unwrap();
+        assert_eq!(left, [(0, 9, false, b"b".to_vec()), (0, 8, false, b"a".to_vec())]);
+    }
+
+    #[test]
+    fn empty_segments_overlap_with_none_and_stay_where_they_must_trap() {
+        let items = r#"(data (i32.const 8) "abc") (data (i32.const 9) "") (data (i32.const 8) "")
+          (data (i32.const 11) "") (data (i32.const 200000) "")"#;
+        assert_eq!(left(items).unwrap(), [(0, 8, false, b"abc".to_vec()), (0, 200_000, false, vec![])]);
+    }
+
+    #[test]
+    fn the_reason_is_told_where_they_cannot_be_joined() {
+        let three = r#"(data (i32.const 8) "abc") (data (i32.const 11) "d") (data (i32.const 12) "e")"#;
+        for (other, reason) in [
+            ("(data (i32.const 9) \"x\")", "some overlap"),
+            ("(data \"x\")", "not all are put at a constant place"),
+            (
+                "(global $g i32 (i32.const 1)) (data (global.get $g) \"x\")",
+                "not all are put at a constant place",
+            ),
+            (
+                "(func (memory.init 0 (i32.const 0) (i32.const 0) (i32.const 0)))",
+                "its code refers to them by number",
+            ),
+            ("(func (data.drop 1))", "its code refers to them by number"),
+        ] {
+            let message = left(&format!("{three} {other}")).unwrap_err();
+            assert!(
+                message.contains("of which a snapshot can take 2, and they can't be joined: "),
+                "{message}"
+            );
+            assert!(message.ends_with(reason), "{message}");
+        }
+    }
+
+    #[test]
+    fn segments_that_are_counted_but_never_referred_to_are_joined() {
+        const CODE: u8 = wasm_encoder::SectionId::Code as u8;
+        let parse = |code| {
+            let data = r#"(data (i32.const 0) "a") (data (i32.const 1) "b") (data (i32.const 2) "c")"#;
+            wat::parse_str(format!("(module (memory 1) {data} (func {code}))")).unwrap()
+        };
+        let counted = parse("(memory.init 0 (i32.const 0) (i32.const 0) (i32.const 0))");
+        let plain = parse("");
+        let code = sections(&plain).find(|section| section.id == CODE).unwrap();
+        let mut module = Module::new();
+        for section in sections(&counted) {
+            module.section(if section.id == CODE { &code } else { &section });
+        }
+        let few = at_most(2, &module.finish()).map(|few| count(&few).unwrap());
+        assert_eq!(few, Ok(1));
+    }
+
+    fn sections(wasm: &[u8]) -> impl Iterator<Item = RawSection<'_>> {
+        let sections = Parser::new(0).parse_all(wasm).filter_map(|payload| payload.unwrap().as_section());
+        sections.map(|(id, range)| RawSection { id, data: &wasm[range] })
     }
 }

@@ -214,7 +214,7 @@ fn the_memories_of_one_instance_share_its_limit() {
 #[test]
 fn a_guest_that_keeps_failing_to_start_is_left_alone_for_a_while_and_recovers() {
     // The pause after the third failure.
-    within(Duration::from_millis(100), || {
+    let (probe, busy) = within(Duration::from_millis(100), || {
         // It starts only while nobody listens to its log.
         let probe = guest().on_start("(if (call $log_enabled 2) (then unreachable))").load();
         let busy = probe.next(get());
@@ -230,16 +230,17 @@ fn a_guest_that_keeps_failing_to_start_is_left_alone_for_a_while_and_recovers() 
             assert!(error.retry_after().is_some_and(|wait| wait > Duration::ZERO), "{error}");
         }
         assert_eq!(probe.stats().created, 4, "nothing was tried for those turned away");
-        eventually("one is let through again", || match probe.outcome(get()) {
-            Ok(Outcome::Next(pinned)) => {
-                settle(vec![pinned]);
-                true
-            }
-            _ => false,
-        });
-        // The instance that was there all along is not affected, and all is forgiven.
-        settle(vec![busy, probe.next(get()), probe.next(get())]);
+        (probe, busy)
     });
+    eventually("one is let through again", || match probe.outcome(get()) {
+        Ok(Outcome::Next(pinned)) => {
+            settle(vec![pinned]);
+            true
+        }
+        _ => false,
+    });
+    // The instance that was there all along is not affected, and all is forgiven.
+    settle(vec![busy, probe.next(get()), probe.next(get())]);
 }
 
 /// Counts what it is told.

@@ -134,7 +134,7 @@ impl Launched {
     pub(super) async fn ready(&mut self, http: Http) -> Result<(), String> {
         let start = Instant::now();
         loop {
-            let failed = match preflight::reaches_backend(&self.address, http, PATIENCE).await {
+            let failed = match preflight::reaches_backend(&self.address, http, PATIENCE / 4).await {
                 Ok(()) => return Ok(()),
                 Err(reason) => reason,
             };

@@ -45,7 +45,7 @@ pub struct Options {
     pub filter: Option<Filter>,
     /// Whose behaviour is expected.
     pub profile: Profile,
-    /// How long a case may take.
+    /// How long the host may take to answer a request. Some answers take a second, as the backend makes a pause.
     pub timeout: Duration,
 }
 
@@ -141,7 +141,7 @@ pub async fn run(
         let start = Instant::now();
         let verdict = match skipped(case, options) {
             Some(why) => Verdict::Skipped(why),
-            None => verdict(case, &mut target, options).await,
+            None => verdict(case, &mut target).await,
         };
         let outcome = Outcome {
             id: case.id().to_owned(),
@@ -168,13 +168,10 @@ fn skipped(case: &Case, options: &Options) -> Option<String> {
         .then(|| "needs a host of its own: say with --launch how to start one".to_owned())
 }
 
-async fn verdict(case: &Case, target: &mut Target<'_>, options: &Options) -> Verdict {
+async fn verdict(case: &Case, target: &mut Target<'_>) -> Verdict {
     let result = match &case.plan {
         Plan::Refused => target.refuses(case).await,
-        _ => match tokio::time::timeout(options.timeout * 2, target.exchange(case)).await {
-            Ok(result) => result,
-            Err(_) => Err("no end in time".to_owned()),
-        },
+        _ => target.exchange(case).await,
     };
     match result {
         Ok(()) => Verdict::Passed,

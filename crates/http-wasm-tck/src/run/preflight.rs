@@ -13,11 +13,13 @@ pub(super) async fn check(address: &str, http: Http, timeout: Duration) -> Resul
     reaches_backend(address, http, timeout).await?;
     let exchange = Exchange::get("/").before(script().reads(Function::GetMethod, "GET"));
     let sent = exchange.prepare("preflight", format!("preflight-{}", std::process::id()));
-    let response = send(address, http, &sent.request).await;
+    let response = match tokio::time::timeout(timeout, send(address, http, &sent.request)).await {
+        Ok(response) => response.map_err(|error| error.to_string()),
+        Err(_) => Err("no answer in time".to_owned()),
+    };
     let backend = fetch(address, http, &sent.id, timeout).await.unwrap_or_default();
-    let error = response.as_ref().err().map(ToString::to_string).unwrap_or_default();
     let observed = Observed {
-        response: response.as_ref().map_err(|_| &error[..]),
+        response: response.as_ref().map_err(|error| &error[..]),
         backend: &backend,
         log: None,
         lenient: true,

@@ -160,8 +160,10 @@ impl<'a> Target<'a> {
                     names_the_cause(case, &launched)
                 };
             }
-            let answer = send(&launched.address, self.options.http, &Request::default()).await;
-            if answer.is_ok_and(|response| response.status < 500) {
+            let request = Request::default();
+            let answer = send(&launched.address, self.options.http, &request);
+            let answer = tokio::time::timeout(LONG_ENOUGH.saturating_sub(start.elapsed()), answer).await;
+            if matches!(answer, Ok(Ok(response)) if response.status < 500) {
                 return Err("the host refuses the guest: seen that it serves requests".to_owned());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -99,12 +99,16 @@ pub(crate) fn heard_by<T>(subscriber: impl Into<Dispatch>, what: impl FnOnce() -
 
 /// Runs `test` until it passes, unless it fails though it took no longer than `limit`: what it shows must happen within that time,
 /// for which a busy machine may need several attempts.
-pub(crate) fn within(limit: Duration, test: impl Fn()) {
-    for attempt in 1.. {
+pub(crate) fn within<T>(limit: Duration, test: impl Fn() -> T) -> T {
+    let began = Instant::now();
+    loop {
         let start = Instant::now();
-        let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(&test)) else { return };
-        if start.elapsed() <= limit || attempt == 20 {
-            std::panic::resume_unwind(panic);
+        match std::panic::catch_unwind(AssertUnwindSafe(&test)) {
+            Ok(shown) => return shown,
+            Err(panic) if start.elapsed() <= limit || began.elapsed() > Duration::from_secs(30) => {
+                std::panic::resume_unwind(panic)
+            }
+            Err(_) => {}
         }
     }
 }
