@@ -162,6 +162,8 @@ impl<'a> Segment<'a> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// Memory, place, whether that has 64 bits, and data.
@@ -250,6 +252,40 @@ mod tests {
         }
         let few = at_most(2, &module.finish()).map(|few| count(&few).unwrap());
         assert_eq!(few, Ok(1));
+    }
+
+    /// Places and lengths of segments one behind the other, some of them past the end of a page, in any order.
+    fn places() -> impl Strategy<Value = Vec<(usize, usize)>> {
+        let gaps_and_lengths = proptest::collection::vec((0usize..100, 0usize..20), 3..9);
+        let places = (65_000usize..65_500, gaps_and_lengths).prop_map(|(mut at, segments)| {
+            let mut place = |(gap, len)| {
+                at += gap + len;
+                (at - len, len)
+            };
+            segments.into_iter().map(&mut place).collect::<Vec<_>>()
+        });
+        places.prop_shuffle()
+    }
+
+    proptest! {
+        #[test]
+        fn a_module_whose_segments_are_joined_begins_with_the_same_memory_or_traps_as_before(places in places()) {
+            let letters = |n: usize, len| char::from(b'a' + n as u8).to_string().repeat(len);
+            let data = |(n, &(at, len))| format!("(data (i32.const {at}) \"{}\")", letters(n, len));
+            let data: String = places.iter().enumerate().map(data).collect();
+            let wasm = wat::parse_str(format!("(module (memory (export \"memory\") 1) {data})")).unwrap();
+            let few = joined(u32::MAX, &wasm).expect("none overlap");
+            assert_eq!(memory(&few), memory(&wasm));
+        }
+    }
+
+    /// What an instance begins with; `None` if there can't be one.
+    fn memory(wasm: &[u8]) -> Option<Vec<u8>> {
+        let engine = wasmtime::Engine::default();
+        let module = wasmtime::Module::new(&engine, wasm).unwrap();
+        let mut store = wasmtime::Store::new(&engine, ());
+        let instance = wasmtime::Instance::new(&mut store, &module, &[]).ok()?;
+        Some(instance.get_memory(&mut store, "memory").unwrap().data(&store).to_vec())
     }
 
     fn sections(wasm: &[u8]) -> impl Iterator<Item = RawSection<'_>> {
