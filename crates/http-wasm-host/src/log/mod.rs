@@ -138,6 +138,14 @@ impl Drop for Report {
     }
 }
 
+/// Does `what` on this thread while `subscriber` hears it.
+#[cfg(test)]
+pub(crate) fn heard_by(subscriber: impl Into<tracing::Dispatch>, what: impl FnOnce()) {
+    // Were there one subscriber alone, what a thread without any says first would count as unwanted by all.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    tracing::dispatcher::with_default(&subscriber.into(), what);
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::AtomicU64;
@@ -162,10 +170,8 @@ mod tests {
         let log = Log::new(Engine::new().unwrap(), "g".into(), &limits);
         let logged = Logged::default();
         let subscriber = tracing_subscriber::registry().with(LevelFilter::INFO).with(logged.clone());
-        // Were there one subscriber alone, what a thread without any says first would count as unwanted by all.
-        let _second = tracing::Dispatch::new(tracing_subscriber::registry());
         let started = std::time::Instant::now();
-        tracing::subscriber::with_default(subscriber, || {
+        heard_by(subscriber, || {
             for _ in 0..1000 {
                 log.message(Level::DEBUG, b"not wanted");
                 log.message(Level::INFO, b"wanted");

@@ -29,6 +29,7 @@ pub(crate) use self::image::{Image, image};
 /// Such guests are refused with [`LoadError::Snapshot`](crate::LoadError::Snapshot), which says why:
 /// - whose code changes tables or drops segments (`table.set`, `table.grow`, `data.drop`, …), has mutable globals that
 ///   hold references, or changes garbage-collected objects: that state can't be read back;
+/// - who have more than 90,000 data segments that can't be joined, as they overlap or code refers to them;
 /// - who use mounted directories during start-up other than to list which there are: an open file can't be kept, and what
 ///   was read or written wouldn't happen again;
 /// - who draw random bytes, read a clock or wait during start-up, unless this is allowed by

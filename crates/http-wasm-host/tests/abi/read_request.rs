@@ -1,11 +1,10 @@
 //! Reading the request's body: what the guest gets, and what the next handler gets after that.
 
-use std::time::Duration;
-
-use http_wasm_host::{InMemoryHost, Limits};
+use http_wasm_host::InMemoryHost;
 
 use crate::support::{
-    BUFFER_REQUEST, Probe, eof, feed, framing, get, guest, length, more, pattern, post, proceeds, whole,
+    BUFFER_REQUEST, Probe, eof, feed, framing, get, guest, length, more, patient, pattern, post, proceeds,
+    whole,
 };
 
 const SIZES: [usize; 6] = [0, 1, 4095, 4096, 4097, 65_537];
@@ -13,9 +12,7 @@ const SIZES: [usize; 6] = [0, 1, 4095, 4096, 4097, 65_537];
 /// A guest that reads the whole request in steps.
 fn reads_all(step: usize, features: u32) -> Probe<InMemoryHost> {
     let code = format!("(call $read_all 0 {step})");
-    // It may make a hundred thousand calls on a busy machine.
-    let limits = Limits { deadline: Duration::from_secs(60), ..Limits::default() };
-    proceeds(&code).features(features).pages(18).limits(limits).load()
+    proceeds(&code).features(features).pages(18).limits(patient()).load()
 }
 
 /// Sends a body of each size, at once and in pieces, through a guest that reads it all.

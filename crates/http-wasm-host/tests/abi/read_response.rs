@@ -1,11 +1,10 @@
 //! Reading the response's body in `handle_response`: what the guest gets, and what the client gets after that.
 
-use std::time::Duration;
-
-use http_wasm_host::{InMemoryHost, Limits};
+use http_wasm_host::InMemoryHost;
 
 use crate::support::{
-    BUFFER_RESPONSE, Probe, eof, feed, fill, framing, get, guest, length, more, pattern, proceeds, whole,
+    BUFFER_RESPONSE, Probe, eof, feed, fill, framing, get, guest, length, more, patient, pattern, proceeds,
+    whole,
 };
 
 const SIZES: [usize; 6] = [0, 1, 4095, 4096, 4097, 65_537];
@@ -13,9 +12,7 @@ const SIZES: [usize; 6] = [0, 1, 4095, 4096, 4097, 65_537];
 /// A guest that reads the whole response in steps.
 fn reads_all(step: usize) -> Probe<InMemoryHost> {
     let code = format!("(call $read_all 1 {step})");
-    // It may make a hundred thousand calls on a busy machine.
-    let limits = Limits { deadline: Duration::from_secs(60), ..Limits::default() };
-    guest().features(BUFFER_RESPONSE).on_response(&code).pages(18).limits(limits).load()
+    guest().features(BUFFER_RESPONSE).on_response(&code).pages(18).limits(patient()).load()
 }
 
 fn check(step: usize) {

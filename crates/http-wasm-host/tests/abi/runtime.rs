@@ -4,9 +4,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http_wasm_host::{Engine, Guest, InMemoryHost, Limits, Runtime, Task};
+use http_wasm_host::{Engine, Guest, InMemoryHost, Runtime, Task};
 
-use crate::support::{ByHand, Probe, Wat, block_on, eventually, get, guest, number, proceeds, stops};
+use crate::support::{
+    ByHand, Probe, Wat, block_on, eventually, get, guest, number, patient, proceeds, stops,
+};
 
 /// An executor that runs nothing by itself, and counts.
 #[derive(Clone, Default)]
@@ -94,9 +96,7 @@ fn a_request_that_is_answered_needs_nothing_of_the_runtime() {
 fn a_guest_known_to_compute_for_long_yields_through_the_runtime() {
     let spin = "(loop $l (global.set $n (i32.add (global.get $n) 1))
                   (br_if $l (i32.rem_u (global.get $n) (i32.const 50000000))))";
-    let wat = stops(spin)
-        .item("(global $n (mut i32) (i32.const 0))")
-        .limits(Limits { deadline: Duration::from_secs(60), ..Limits::default() });
+    let wat = stops(spin).item("(global $n (mut i32) (i32.const 0))").limits(patient());
     let runtime = Recorder::default();
     let probe = load(&wat, runtime.clone());
     // The first call may hold its thread; it makes the guest known.
@@ -125,8 +125,7 @@ impl Runtime for Stuck {
 
 #[test]
 fn dropping_a_call_that_has_yielded_drops_the_instance() {
-    let wat =
-        stops("(loop $l (br $l))").limits(Limits { deadline: Duration::from_secs(60), ..Limits::default() });
+    let wat = stops("(loop $l (br $l))").limits(patient());
     let probe = load(&wat, Stuck);
     let mut host = get();
     // Whatever may have to wait runs so that it can be suspended.

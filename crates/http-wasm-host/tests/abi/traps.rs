@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use http_wasm_host::{Error, ErrorKind, InMemoryHost, Limits, Outcome, Phase};
 
-use crate::support::{BUFFER_RESPONSE, ByHand, Probe, Wat, block_on, get, guest, number, proceeds, stops};
+use crate::support::{
+    BUFFER_RESPONSE, ByHand, Probe, Wat, block_on, get, guest, number, patient, proceeds, stops,
+};
 
 /// Counts requests in a global, so that a dirty instance would show.
 const COUNTS: &str = "(global.set $count (i32.add (global.get $count) 1)) (call $note (global.get $count))";
@@ -204,10 +206,7 @@ fn each_phase_has_its_own_deadline() {
 fn a_guest_that_computes_for_long_but_within_its_deadline_is_served() {
     let spin = "(loop $l (global.set $n (i32.add (global.get $n) 1))
                   (br_if $l (i32.rem_u (global.get $n) (i32.const 20000000))))";
-    let probe = stops(spin)
-        .item("(global $n (mut i32) (i32.const 0))")
-        .limits(Limits { deadline: Duration::from_secs(60), ..Limits::default() })
-        .load();
+    let probe = stops(spin).item("(global $n (mut i32) (i32.const 0))").limits(patient()).load();
     for _ in 0..3 {
         probe.respond(get());
     }

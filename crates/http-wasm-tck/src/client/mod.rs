@@ -91,8 +91,20 @@ impl Response {
     }
 }
 
-/// Sends a request on a connection of its own.
-pub(crate) async fn send(address: &str, http: Http, request: &Request) -> io::Result<Response> {
+/// Sends a request on a connection of its own. The whole answer must have come within `timeout`; why there is none is said otherwise.
+pub(crate) async fn send(
+    address: &str,
+    http: Http,
+    request: &Request,
+    timeout: Duration,
+) -> Result<Response, String> {
+    match tokio::time::timeout(timeout, exchange(address, http, request)).await {
+        Ok(answer) => answer.map_err(|error| error.to_string()),
+        Err(_) => Err(format!("no answer within {} s", timeout.as_secs())),
+    }
+}
+
+async fn exchange(address: &str, http: Http, request: &Request) -> io::Result<Response> {
     let stream = TcpStream::connect(address).await?;
     stream.set_nodelay(true)?;
     match http {

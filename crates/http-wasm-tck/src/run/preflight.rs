@@ -13,10 +13,7 @@ pub(super) async fn check(address: &str, http: Http, timeout: Duration) -> Resul
     reaches_backend(address, http, timeout).await?;
     let exchange = Exchange::get("/").before(script().reads(Function::GetMethod, "GET"));
     let sent = exchange.prepare("preflight", format!("preflight-{}", std::process::id()));
-    let response = match tokio::time::timeout(timeout, send(address, http, &sent.request)).await {
-        Ok(response) => response.map_err(|error| error.to_string()),
-        Err(_) => Err("no answer in time".to_owned()),
-    };
+    let response = send(address, http, &sent.request, timeout).await;
     let backend = fetch(address, http, &sent.id, timeout).await.unwrap_or_default();
     let observed = Observed {
         response: response.as_ref().map_err(|error| &error[..]),
@@ -35,12 +32,10 @@ pub(super) async fn check(address: &str, http: Http, timeout: Duration) -> Resul
 /// Checks that a request comes out at the kit's backend, and is answered within `timeout`.
 pub(super) async fn reaches_backend(address: &str, http: Http, timeout: Duration) -> Result<(), String> {
     let is_ours = |response: &Response| response.header("x-from") == [b"backend"];
-    let answer = tokio::time::timeout(timeout, send(address, http, &Request::default())).await;
-    let seen = match answer {
-        Ok(Ok(response)) if is_ours(&response) => return Ok(()),
-        Ok(Ok(response)) => format!("status {}, and not from it", response.status),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "no answer in time".to_owned(),
+    let seen = match send(address, http, &Request::default(), timeout).await {
+        Ok(response) if is_ours(&response) => return Ok(()),
+        Ok(response) => format!("status {}, and not from it", response.status),
+        Err(error) => error,
     };
     Err(format!(
         "a request to {address} over {http} does not come out at the kit's backend ({seen}): start one with \

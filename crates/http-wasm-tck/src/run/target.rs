@@ -65,11 +65,7 @@ impl<'a> Target<'a> {
         let http = self.options.http;
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let sent = exchange.prepare(&case.id, format!("{:x}-{count}", self.run));
-        let response = tokio::time::timeout(self.options.timeout, send(address, http, &sent.request)).await;
-        let response = match response {
-            Ok(response) => response.map_err(|error| error.to_string()),
-            Err(_) => Err(format!("none within {} s", self.options.timeout.as_secs())),
-        };
+        let response = send(address, http, &sent.request, self.options.timeout).await;
         let backend = fetch(address, http, &sent.id, self.options.timeout).await?;
         let lenient = self.options.profile == Profile::Reference;
         let expected = case.differs.as_ref().filter(|_| lenient).and_then(|d| d.expects.as_deref());
@@ -160,10 +156,9 @@ impl<'a> Target<'a> {
                     names_the_cause(case, &launched)
                 };
             }
-            let request = Request::default();
-            let answer = send(&launched.address, self.options.http, &request);
-            let answer = tokio::time::timeout(LONG_ENOUGH.saturating_sub(start.elapsed()), answer).await;
-            if matches!(answer, Ok(Ok(response)) if response.status < 500) {
+            let left = LONG_ENOUGH.saturating_sub(start.elapsed());
+            let answer = send(&launched.address, self.options.http, &Request::default(), left).await;
+            if answer.is_ok_and(|response| response.status < 500) {
                 return Err("the host refuses the guest: seen that it serves requests".to_owned());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -192,14 +187,12 @@ pub(super) async fn fetch(
 ) -> Result<Vec<Seen>, String> {
     let mut request = Request::default();
     request.fields.push((FETCH.into(), id.into()));
-    let answer = tokio::time::timeout(timeout, send(address, http, &request)).await;
-    let seen = match answer {
-        Ok(Ok(response)) => match serde_json::from_slice(&response.body) {
+    let seen = match send(address, http, &request, timeout).await {
+        Ok(response) => match serde_json::from_slice(&response.body) {
             Ok(seen) => return Ok(seen),
             Err(_) => format!("status {}", response.status),
         },
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "no answer in time".to_owned(),
+        Err(error) => error,
     };
     Err(format!("a request that asks what the backend saw: seen {seen}"))
 }

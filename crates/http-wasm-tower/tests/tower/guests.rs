@@ -6,7 +6,7 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use http::{Request, Response};
-use http_wasm_tower::{Body, Engine, Guest, GuestBuilder, HttpWasmLayer, Limits};
+use http_wasm_tower::{Body, Engine, Guest, GuestBuilder, HttpWasmLayer, Limits, PoolStats};
 use tower::{Layer as _, ServiceExt as _};
 
 use crate::support::{PATIENCE, collect, soon};
@@ -192,24 +192,25 @@ pub(crate) async fn ledgers(guest: &Guest) -> Vec<Ledger> {
 
 /// Waits until every instance is idle again, and this many are.
 pub(crate) async fn idle(guest: &Guest, count: u64) {
-    let wait = async {
-        while guest.stats().idle != count || guest.stats().live != count {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    };
-    if tokio::time::timeout(PATIENCE, wait).await.is_err() {
-        panic!("not {count} instances and all idle: {:?}", guest.stats());
-    }
+    reaches(guest, "all its instances idle, and as many as expected", |stats| {
+        (stats.idle, stats.live) == (count, count)
+    })
+    .await;
 }
 
 /// Waits until every instance is idle, however many there are.
 pub(crate) async fn all_idle(guest: &Guest) {
+    reaches(guest, "all its instances idle", |stats| stats.idle == stats.live).await;
+}
+
+/// Waits until the guest's pool is as it should be.
+pub(crate) async fn reaches(guest: &Guest, what: &str, holds: impl Fn(&PoolStats) -> bool) {
     let wait = async {
-        while guest.stats().idle != guest.stats().live {
+        while !holds(&guest.stats()) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
     if tokio::time::timeout(PATIENCE, wait).await.is_err() {
-        panic!("some instance is still in use: {:?}", guest.stats());
+        panic!("the guest does not have {what}: {:?}", guest.stats());
     }
 }

@@ -226,12 +226,7 @@ async fn a_guest_waits_for_what_it_reads_and_no_more() {
     raw.send("POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 10\r\n\r\n").await;
     for byte in ["0", "1", "2"] {
         raw.send(byte).await;
-        soon(async {
-            while guest.stats().idle > 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
-        })
-        .await;
+        reaches(&guest, "its one instance in use", |stats| stats.idle == 0).await;
         tokio::time::sleep(Duration::from_millis(5)).await;
         assert_eq!((guest.stats().live, guest.stats().idle), (1, 0), "the guest waits for its four bytes");
     }

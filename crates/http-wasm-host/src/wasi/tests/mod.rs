@@ -17,7 +17,7 @@ use super::*;
 use crate::engine::Engine;
 use crate::inspect::shim::add_suspension_points;
 use crate::limits::Limits;
-use crate::log::Log;
+use crate::log::{Log, heard_by};
 use crate::suspend::Mode;
 
 struct Data {
@@ -127,9 +127,7 @@ impl Guest {
 fn heard(f: impl FnOnce()) -> Vec<String> {
     let ear = Ear::default();
     let lines = ear.0.clone();
-    // Were there one subscriber alone, what a thread without any says first would count as unwanted by all.
-    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
-    tracing::subscriber::with_default(tracing_subscriber::registry().with(ear), f);
+    heard_by(tracing_subscriber::registry().with(ear), f);
     let mut lines = lines.lock().unwrap();
     std::mem::take(&mut *lines)
 }

@@ -26,19 +26,26 @@ fn shows(imports: &str, items: &str, initialize: &str) -> String {
     )
 }
 
-/// The same of a module with as many segments as Go's linker makes, few zeros between them, here of one byte each and the last ones
-/// first; it shows first a hash of all memory from 16 on. And what that comes to.
+/// A function `$hash`: of all memory from `start` to `end`.
+fn hash_of_memory(start: usize, end: usize) -> String {
+    format!(
+        "(func $hash (result i64) (local $at i32) (local $hash i64)
+          (local.set $at (i32.const {start}))
+          (loop $next
+            (local.set $hash (i64.add (i64.mul (local.get $hash) (i64.const 31)) (i64.load8_u (local.get $at))))
+            (br_if $next (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 1))) (i32.const {end}))))
+          (local.get $hash))"
+    )
+}
+
+/// The same as [`shows`] of a module with as many segments as Go's linker makes, few zeros between them, here of one byte each and
+/// the last ones first; it shows first a hash of all memory from 16 on. And what that comes to.
 fn shows_many_segments(items: &str, initialize: &str) -> (String, u64) {
     const COUNT: u64 = 95_000;
     let byte = |n: u64| n % 255 + 1;
     let segment = |n: u64| format!("(data (i32.const {}) \"\\{:02x}\")", 16 + 20 * n, byte(n));
     let segments: String = (0..COUNT).rev().map(segment).collect();
-    let hash = "(func $hash (result i64) (local $at i32) (local $hash i64)
-      (local.set $at (i32.const 16))
-      (loop $next
-        (local.set $hash (i64.add (i64.mul (local.get $hash) (i64.const 31)) (i64.load8_u (local.get $at))))
-        (br_if $next (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 1))) (i32.const 1900016))))
-      (local.get $hash))";
+    let hash = hash_of_memory(16, 1_900_016);
     let text = shows("", &format!("{hash} {segments} {items}"), initialize)
         .replace("(memory (export \"memory\") 1)", "(memory (export \"memory\") 29)")
         .replace("(call $write_body", "(i64.store (i32.const 0) (call $hash)) (call $write_body");

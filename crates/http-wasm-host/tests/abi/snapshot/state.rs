@@ -2,7 +2,7 @@
 
 use http_wasm_host::{Limits, Snapshot};
 
-use super::{load, shown, shows, shows_many_segments, snapshotted, try_snapshot};
+use super::{hash_of_memory, load, shown, shows, shows_many_segments, snapshotted, try_snapshot};
 use crate::support::{BUFFER_RESPONSE, block_on, engine, get, guest, number, text};
 
 #[test]
@@ -116,22 +116,17 @@ fn a_second_memory_is_carried_too_with_addresses_of_64_bits_as_well() {
 #[test]
 fn memory_in_more_pieces_than_a_module_may_have_segments_is_carried_whole() {
     // One byte in ten, 20,000 in all, and a hash of all memory behind the place where it stands.
-    let items = "(func $sum (result i64) (local $at i32) (local $sum i64)
-      (local.set $at (i32.const 8))
-      (loop $next
-        (local.set $sum (i64.add (i64.mul (local.get $sum) (i64.const 31)) (i64.load8_u (local.get $at))))
-        (br_if $next (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 1))) (i32.const 262144))))
-      (local.get $sum))";
+    let items = hash_of_memory(8, 262_144);
     let fill = "(local $at i32)
       (drop (memory.grow (i32.const 3)))
       (local.set $at (i32.const 100))
       (loop $next
         (i32.store8 (local.get $at) (i32.or (i32.shr_u (local.get $at) (i32.const 4)) (i32.const 1)))
         (br_if $next (i32.lt_u (local.tee $at (i32.add (local.get $at) (i32.const 10))) (i32.const 200100))))
-      (i64.store (i32.const 0) (call $sum))";
+      (i64.store (i32.const 0) (call $hash))";
     let compare =
-        "(i32.store8 (i32.const 8) (i64.eq (call $sum) (i64.load (i32.const 0)))) (call $write_body";
-    let text = shows("", items, fill).replace("(call $write_body", compare);
+        "(i32.store8 (i32.const 8) (i64.eq (call $hash) (i64.load (i32.const 0)))) (call $write_body";
+    let text = shows("", &items, fill).replace("(call $write_body", compare);
     for seen in shown(&load(&text, Snapshot::On), 2) {
         assert!(seen[..8] != [0; 8] && seen[8] == 1, "{seen:?}");
     }

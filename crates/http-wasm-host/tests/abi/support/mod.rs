@@ -5,9 +5,11 @@ mod notes;
 mod wat;
 
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use http_wasm_host::{
-    Engine, Error, ErrorKind, Fields, Guest, Host, InMemoryHost, Message, Outcome, Phase, Pinned, PoolStats,
+    Engine, Error, ErrorKind, Fields, Guest, Host, InMemoryHost, Limits, Message, Outcome, Phase, Pinned,
+    PoolStats,
 };
 
 pub(crate) use self::drive::{ByHand, block_on, eventually, heard_by, within};
@@ -21,6 +23,11 @@ pub(crate) const BUFFER_RESPONSE: u32 = 2;
 pub(crate) fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     ENGINE.get_or_init(|| Engine::new().unwrap())
+}
+
+/// For a guest that makes a hundred thousand calls or computes for long, on a busy machine too.
+pub(crate) fn patient() -> Limits {
+    Limits { deadline: Duration::from_secs(60), ..Limits::default() }
 }
 
 /// A loaded guest.
