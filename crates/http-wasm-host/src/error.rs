@@ -126,6 +126,10 @@ pub enum ErrorKind {
     Body(BodyKind),
     /// There was no instance for the request, and no memory for one, or for what it needed; later there may be.
     Unavailable,
+    /// Too much is held of bodies for all requests together (see [`EngineBuilder::body_memory_budget`]); later there may be room.
+    ///
+    /// [`EngineBuilder::body_memory_budget`]: crate::EngineBuilder::body_memory_budget
+    BodyMemory,
     /// A fault of the host.
     Internal,
 }
@@ -135,6 +139,10 @@ impl ErrorKind {
     /// long or breaks off has to hear of it.
     pub(crate) fn is_guests(self) -> bool {
         !matches!(self, Self::BodyTooLarge(_) | Self::Body(_))
+    }
+
+    fn retry_after(self) -> Option<Duration> {
+        matches!(self, Self::Unavailable | Self::BodyMemory).then_some(SOON)
     }
 }
 
@@ -164,7 +172,7 @@ impl Error {
         self.0.backtrace.as_deref()
     }
 
-    /// When it may be worth trying again; for [`ErrorKind::Unavailable`].
+    /// When it may be worth trying again; for [`ErrorKind::Unavailable`] and [`ErrorKind::BodyMemory`].
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
@@ -196,6 +204,13 @@ impl Error {
         }))
     }
 
+    /// A refusal that no host function was there to make.
+    pub(crate) fn refused(guest: Arc<str>, phase: Phase, reason: &Reason) -> Self {
+        let mut error = Self::new(reason.kind(), guest, Some(phase), reason.to_string());
+        error.0.retry_after = error.0.kind.retry_after();
+        error
+    }
+
     /// Sorts out what wasmtime hands back from a call into the guest.
     pub(crate) fn from_wasmtime(guest: Arc<str>, phase: Option<Phase>, error: &wasmtime::Error) -> Self {
         let backtrace = error.downcast_ref::<wasmtime::WasmBacktrace>().map(|trace| trace.to_string());
@@ -210,7 +225,7 @@ impl Error {
         } else {
             (ErrorKind::Internal, None, format!("{error:#}"))
         };
-        let retry_after = (kind == ErrorKind::Unavailable).then_some(SOON);
+        let retry_after = kind.retry_after();
         Self(Box::new(Details { kind, guest, phase, function, message, backtrace, retry_after }))
     }
 }
@@ -292,6 +307,8 @@ pub(crate) enum Reason {
     BodyTooLarge { kind: BodyKind, limit: usize },
     #[error("reading the {} body failed: {source}", kind.name())]
     Body { kind: BodyKind, source: BoxError },
+    #[error("the memory for bodies that are held for all requests together is used up")]
+    BodyMemory,
     #[error("exit code {0}")]
     Exit(u32),
     #[error("{0}")]
@@ -315,6 +332,7 @@ impl Reason {
             Self::Limit { .. } => ErrorKind::Limit,
             Self::BodyTooLarge { kind, .. } => ErrorKind::BodyTooLarge(*kind),
             Self::Body { kind, .. } => ErrorKind::Body(*kind),
+            Self::BodyMemory => ErrorKind::BodyMemory,
             Self::Exit(_) => ErrorKind::Exit,
             Self::Internal(_) => ErrorKind::Internal,
         }

@@ -379,12 +379,14 @@ impl<H: Host> Instance<H> {
         let called = called.map(|packed| self.mutate_ctx_next(packed));
         let ctx_next = CtxNext::unpack(called.map_err(|error| self.failed(Phase::Request, &error))?);
         let exchange = self.exchange()?;
-        if ctx_next.proceed {
-            exchange.finish_request();
-        } else {
-            let responded = exchange.respond();
-            responded.map_err(|reason| self.refused(Phase::Request, reason))?;
-        }
+        let finished = exchange.check_memory().and_then(|()| {
+            if ctx_next.proceed {
+                exchange.finish_request();
+                return Ok(());
+            }
+            exchange.respond()
+        });
+        finished.map_err(|reason| self.refused(Phase::Request, reason))?;
         self.pin.req_ctx = ctx_next.req_ctx;
         Ok(ctx_next.proceed)
     }
@@ -435,11 +437,18 @@ impl<H: Host> Instance<H> {
         started: Option<Instant>,
     ) -> Result<(), Error> {
         let result = match called {
-            Ok(()) => self.exchange().map(Exchange::finish_response),
+            Ok(()) => self.finish_response(),
             Err(error) => Err(self.failed(Phase::Response, &error)),
         };
         self.observe(Phase::Response, started, result.as_ref().err());
         result
+    }
+
+    #[inline]
+    fn finish_response(&mut self) -> Result<(), Error> {
+        let exchange = self.exchange()?;
+        let finished = exchange.check_memory().map(|()| exchange.finish_response());
+        finished.map_err(|reason| self.refused(Phase::Response, reason))
     }
 
     /// Whether nothing would happen in `handle_response`.
@@ -517,7 +526,7 @@ impl<H: Host> Instance<H> {
     }
 
     fn refused(&self, phase: Phase, reason: Reason) -> Error {
-        Error::new(reason.kind(), self.store.data().guest.name.clone(), Some(phase), reason.to_string())
+        Error::refused(self.store.data().guest.name.clone(), phase, &reason)
     }
 }
 

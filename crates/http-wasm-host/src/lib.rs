@@ -7,6 +7,7 @@
 //! This crate has no HTTP server in it and needs no executor: see `http-wasm-tower` for tower, axum and hyper.
 
 mod abi;
+mod body_budget;
 mod builder;
 mod engine;
 mod error;
@@ -37,6 +38,7 @@ mod text;
 mod wasi;
 
 pub use self::abi::{BodyKind, Features, HeaderKind, Phase};
+pub use self::body_budget::{BodyAccount, BodyBudget, BodyMemory, HeldBytes, NoBodyMemory};
 pub use self::builder::GuestBuilder;
 pub use self::engine::{Engine, EngineBuilder};
 pub use self::error::{BoxError, Error, ErrorKind, LoadError};

@@ -41,6 +41,8 @@ fn log(error: &Error, instead: &str) {
         // Peers hang up all the time, and send what is too long; neither is the guest's fault.
         ErrorKind::Body(_) => tracing::debug!(guest = error.guest(), "{error}{instead}"),
         ErrorKind::BodyTooLarge(_) => tracing::info!(guest = error.guest(), "{error}{instead}"),
+        // The budget's own warning tells how many there are.
+        ErrorKind::BodyMemory => tracing::debug!(guest = error.guest(), "{error}{instead}"),
         _ => tracing::error!(guest = error.guest(), backtrace = error.backtrace(), "{error}{instead}"),
     }
 }
@@ -84,6 +86,7 @@ impl Policy {
 /// | the request's body could not be read | 400 |
 /// | the response's body is over the replay cap, or could not be read | 502 |
 /// | there is no instance for it, and no room for one now; or the guest keeps failing to start | 503, with `Retry-After` |
+/// | there is no room for its body now, or there is none any more | 503, with `Retry-After` |
 /// | everything else | 500 |
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
@@ -131,7 +134,7 @@ fn status(kind: ErrorKind) -> StatusCode {
         ErrorKind::BodyTooLarge(BodyKind::Response) | ErrorKind::Body(BodyKind::Response) => {
             StatusCode::BAD_GATEWAY
         }
-        ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Unavailable | ErrorKind::BodyMemory => StatusCode::SERVICE_UNAVAILABLE,
         ErrorKind::Trap
         | ErrorKind::HostCall
         | ErrorKind::Exit

@@ -36,9 +36,9 @@ pub use self::runtime::TokioRuntime;
 pub use self::service::HttpWasm;
 
 pub use http_wasm_host::{
-    Body, BoxError, Call, DropReason, Engine, EngineBuilder, Error, ErrorKind, GuestBuilder, Handled,
-    HttpHost, LOG_TARGET, Limits, LoadError, Mount, Observer, OnFailure, Outcome, Phase, Pinned,
-    PoolSettings, PoolStats, Progress, Snapshot,
+    Body, BodyBudget, BodyMemory, BoxError, Call, DropReason, Engine, EngineBuilder, Error, ErrorKind,
+    GuestBuilder, Handled, HeldBytes, HttpHost, LOG_TARGET, Limits, LoadError, Mount, NoBodyMemory, Observer,
+    OnFailure, Outcome, Phase, Pinned, PoolSettings, PoolStats, Progress, Snapshot,
 };
 
 /// A guest for services over the `http` crate's types.

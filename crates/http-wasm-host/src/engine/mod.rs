@@ -19,6 +19,7 @@ use self::code::Codes;
 use self::housekeeping::Housekeeping;
 use self::memory::Budget;
 use self::wasm::{Engines, Settings, TABLE_ELEMENTS};
+use crate::body_budget::BodyBudget;
 use crate::error::LoadError;
 use crate::limits::Limits;
 use crate::runtime::{NoRuntime, Runtime, Task};
@@ -46,6 +47,7 @@ struct Inner {
     codes: Codes,
     images: Images,
     memory: Arc<Budget>,
+    bodies: BodyBudget,
     runtime: Box<dyn Runtime>,
     housekeeping: Housekeeping,
 }
@@ -56,6 +58,7 @@ pub struct EngineBuilder {
     guest_stack_bytes: usize,
     slots: u32,
     memory_budget: usize,
+    body_memory_budget: usize,
     code_cache: Option<PathBuf>,
 }
 
@@ -79,6 +82,7 @@ impl Engine {
             guest_stack_bytes: GUEST_STACK_BYTES,
             slots: SLOTS,
             memory_budget: usize::MAX,
+            body_memory_budget: usize::MAX,
             code_cache: None,
         }
     }
@@ -86,6 +90,12 @@ impl Engine {
     /// Bytes of memory that the instances of all guests hold now.
     pub fn memory_in_use(&self) -> usize {
         self.0.memory.used()
+    }
+
+    /// What exchanges may hold of bodies together, and do hold.
+    #[inline]
+    pub fn body_budget(&self) -> &BodyBudget {
+        &self.0.bodies
     }
 
     /// The code for `wasm`, compiled unless another guest has it already.
@@ -201,6 +211,19 @@ impl EngineBuilder {
         self
     }
 
+    /// Bytes of bodies that may be held on behalf of all exchanges together: what guests have read and the next handler gets again,
+    /// what they have written, and what is kept while trailers are waited for, until it is delivered. At the limit, requests fail as
+    /// [`BodyMemory`](crate::ErrorKind::BodyMemory): those that make no progress first, then the youngest; see [`BodyBudget`]. No limit
+    /// by default.
+    ///
+    /// A single request may hold up to its guest's [`replay_bytes`](crate::Limits::replay_bytes) and
+    /// [`written_bytes`](crate::Limits::written_bytes), so leave room for some of those. For moments there may be a quarter more than
+    /// the limit, and the oldest request is never refused.
+    pub fn body_memory_budget(mut self, bytes: usize) -> Self {
+        self.body_memory_budget = bytes;
+        self
+    }
+
     /// Keeps compiled code in this directory from one process to the next. None by default.
     ///
     /// Whoever can write there can run code in this process.
@@ -226,6 +249,7 @@ impl EngineBuilder {
             codes: Codes::default(),
             images: Images::default(),
             memory: Arc::new(Budget::new(self.memory_budget)),
+            bodies: BodyBudget::new(self.body_memory_budget),
             runtime: self.runtime,
             housekeeping: Housekeeping::default(),
         })))

@@ -2,21 +2,30 @@
 
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
-
 use super::trailers::NO_FIELDS;
 use super::{Budget, Chunks, Exchange, Trailers};
 use crate::abi::{BodyKind, EofLen, Features, HeaderKind, Phase};
+use crate::body_budget::{BodyAccount, BodyBudget, NoBodyMemory, Reservation};
 use crate::error::Reason;
 use crate::fields::Fields;
 use crate::host::{Frame, Host, Outgoing};
+
+/// What is reserved at once, if no more is asked for, by whoever holds that much already.
+const RESERVED_AT_ONCE: usize = 64 * 1024;
 
 /// What an exchange knows of one message's body and trailers. Most exchanges never touch either.
 #[derive(Default)]
 pub(super) struct Side {
     /// What the guest has written in place of the body.
-    written: Option<Vec<u8>>,
+    written: Option<Box<Written>>,
     touched: Option<Box<Touched>>,
+}
+
+#[derive(Default)]
+struct Written {
+    bytes: Chunks,
+    /// Reserved for what is still to be written in this phase.
+    ahead: Reservation,
 }
 
 #[derive(Default)]
@@ -43,7 +52,15 @@ struct Touched {
     /// Bytes that were kept and have been handed on.
     replayed: usize,
     trailers: Trailers,
+    /// Reserved for bytes that are still to come in this phase.
+    ahead: Reservation,
+    /// Room has been reserved, or there was none.
+    asked_for_room: bool,
+    /// There was no room for what is kept only for undoing.
+    no_room_for_undo: bool,
 }
+
+const AT_END: EofLen = EofLen { eof: true, len: 0 };
 
 /// Why what a guest reads is kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -81,11 +98,11 @@ impl Side {
     /// The next handler's response is there; what the guest has written so far goes before its body.
     #[inline]
     pub(super) fn begin_response(&mut self) {
-        if let Some(written) = self.written.take().filter(|written| !written.is_empty()) {
+        if let Some(written) = self.written.take().filter(|written| !written.bytes.is_empty()) {
             let touched = self.touch();
-            touched.early = written.len();
+            touched.early = written.bytes.len();
             touched.started = true;
-            touched.unread = Chunks::from(Bytes::from(written));
+            touched.unread = written.bytes;
         }
     }
 
@@ -130,10 +147,16 @@ impl Side {
         let trailers =
             || self.touched.as_ref().map_or_else(Trailers::default, |touched| touched.trailers.clone());
         if let Some(written) = self.written.take() {
-            return Some(Outgoing { first: Bytes::from(written).into(), rest: false, trailers: trailers() });
+            let trailers = trailers();
+            if let Some(touched) = &mut self.touched {
+                // The guest has not failed, so nothing needs the original any more.
+                drop(touched.take_received());
+            }
+            return Some(Outgoing { first: written.bytes, rest: false, trailers });
         }
         let trailers = trailers();
         let touched = self.touched.as_mut()?;
+        touched.ahead = Reservation::default();
         if !touched.started && trailers.is_untouched() {
             return None;
         }
@@ -146,13 +169,11 @@ impl Side {
     fn read_own(&mut self, buf: &mut [u8]) -> EofLen {
         let Self { written, touched } = self;
         let own_read = &mut touched.get_or_insert_default().own_read;
-        let written = written.as_deref().unwrap_or_default();
-        // A write of length 0 may have emptied what was read before.
-        let rest = written.get(*own_read..).unwrap_or_default();
-        let len = rest.len().min(buf.len());
-        buf[..len].copy_from_slice(&rest[..len]);
+        let Some(written) = written else { return AT_END };
+        let len = written.bytes.copy_to(*own_read, buf);
         *own_read += len;
-        EofLen { eof: len == rest.len(), len: len as u32 }
+        // A write of length 0 may have emptied what was read before.
+        EofLen { eof: *own_read >= written.bytes.len(), len: len as u32 }
     }
 
     /// Whether bytes are gone that came with the original body.
@@ -170,17 +191,40 @@ impl Side {
 }
 
 impl Touched {
-    /// Takes the next piece from the host's body; `Ready(false)` at its end.
+    /// Takes the next piece from the host's body; `Ready(false)` at its end. What is to be kept counts in `account`, if there is one.
     fn receive<H: Host>(
         &mut self,
         host: &mut H,
         kind: BodyKind,
+        keep: Keep,
+        account: Option<&BodyAccount>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<bool, Reason>> {
         self.started = true;
-        match ready!(host.poll_body(kind, cx)) {
+        let Poll::Ready(frame) = host.poll_body(kind, cx) else {
+            // Whoever holds bytes while it waits may have to give them back.
+            return match account.map(|account| account.wait(cx)) {
+                Some(Err(lost)) => Poll::Ready(Err(lost.into())),
+                Some(Ok(())) | None => Poll::Pending,
+            };
+        };
+        match frame {
             Some(Ok(Frame::Data(data))) => {
-                self.unread.push(data);
+                let reserved = match account.filter(|_| keep != Keep::Nothing) {
+                    None => Reservation::default(),
+                    Some(account) => {
+                        account.moved(data.len());
+                        match reserve(&mut self.ahead, account, data.len()) {
+                            Ok(reserved) => reserved,
+                            Err(NoBodyMemory) if keep == Keep::Undo && account.check().is_ok() => {
+                                self.no_room_for_undo = true;
+                                Reservation::default()
+                            }
+                            Err(none) => return Poll::Ready(Err(none.into())),
+                        }
+                    }
+                };
+                self.unread.push_reserved(data, reserved);
                 return Poll::Ready(Ok(true));
             }
             Some(Ok(Frame::Trailers(fields))) => self.trailers.arrive(fields),
@@ -188,16 +232,19 @@ impl Touched {
             None => {}
         }
         self.ended = true;
+        self.ahead = Reservation::default();
         Poll::Ready(Ok(false))
     }
 
     /// Fills `buf`, or reads to the end.
+    #[expect(clippy::too_many_arguments, reason = "they are parts of one exchange")]
     fn read<H: Host>(
         &mut self,
         host: &mut H,
         kind: BodyKind,
         keep: Keep,
         budget: &Budget,
+        account: Option<&BodyAccount>,
         buf: &mut [u8],
         cx: &mut Context<'_>,
     ) -> Poll<Result<EofLen, Reason>> {
@@ -207,8 +254,10 @@ impl Touched {
             let len = room.len().min(self.unread.len());
             let keep = self.make_room(keep, budget, kind, len)?;
             match keep {
-                Keep::Nothing => self.unread.read(room, drop),
-                Keep::Replay | Keep::Undo => self.unread.read(room, |piece| self.kept.push(piece)),
+                Keep::Nothing => self.unread.read(room, |_, _| {}),
+                Keep::Replay | Keep::Undo => {
+                    self.unread.read(room, |piece, reserved| self.kept.push_reserved(piece, reserved));
+                }
             }
             self.consumed |= len > 0 && keep != Keep::Replay;
             self.lost |= len > 0 && keep == Keep::Nothing;
@@ -217,14 +266,14 @@ impl Touched {
             if self.filled == buf.len() || self.ended {
                 break;
             }
-            ready!(self.receive(host, kind, cx))?;
+            ready!(self.receive(host, kind, keep, account, cx))?;
         }
         // Guests take a full buffer without EOF for an error as often as not, so the end is reported with the last
         // byte wherever it can be known by now.
         if self.unread.is_empty() && !self.ended {
             self.ended = host.body_ended(kind);
             if !self.ended
-                && let Poll::Ready(broken @ Err(_)) = self.receive(host, kind, cx)
+                && let Poll::Ready(broken @ Err(_)) = self.receive(host, kind, keep, account, cx)
             {
                 broken?;
             }
@@ -243,7 +292,11 @@ impl Touched {
                 }
                 budget.check_kept(kind, self.kept.len() + len).map(|()| keep)
             }
-            Keep::Undo if self.lost || budget.check_kept(kind, self.kept.len() + len).is_err() => {
+            Keep::Undo
+                if self.lost
+                    || self.no_room_for_undo
+                    || budget.check_kept(kind, self.kept.len() + len).is_err() =>
+            {
                 self.forget_undo();
                 Ok(Keep::Nothing)
             }
@@ -264,17 +317,30 @@ impl Touched {
             self.kept_for_undo = self.kept.len();
         } else {
             self.kept = Chunks::default();
+            self.ahead = Reservation::default();
         }
     }
 
     /// All that is kept or unread of the body, in order.
     fn take_received(&mut self) -> Chunks {
         let mut all = std::mem::take(&mut self.kept);
-        while let Some(piece) = self.unread.pop() {
-            all.push(piece);
-        }
+        all.append(std::mem::take(&mut self.unread));
         all
     }
+}
+
+/// Bytes of what is reserved ahead, of which there is more if need be.
+fn reserve(
+    ahead: &mut Reservation,
+    account: &BodyAccount,
+    bytes: usize,
+) -> Result<Reservation, NoBodyMemory> {
+    let short = bytes.saturating_sub(ahead.bytes());
+    if short > 0 {
+        let at_once = short.max(account.held().min(RESERVED_AT_ONCE));
+        ahead.merge(account.reserve(at_once)?);
+    }
+    Ok(ahead.split(bytes))
 }
 
 impl<H: Host> Exchange<H> {
@@ -283,33 +349,98 @@ impl<H: Host> Exchange<H> {
         &mut self,
         kind: BodyKind,
         buf: &mut [u8],
+        memory: &BodyBudget,
         cx: &mut Context<'_>,
     ) -> Poll<Result<EofLen, Reason>> {
-        const AT_END: EofLen = EofLen { eof: true, len: 0 };
         match (self.phase, kind) {
-            (Phase::Request, BodyKind::Request) => {
-                let keep = self.keep(kind);
-                self.request.touch().read(&mut *self.host, kind, keep, &self.budget, buf, cx)
-            }
-            (Phase::Request, BodyKind::Response) => Poll::Ready(Ok(self.response.read_own(buf))),
+            (Phase::Request, BodyKind::Response) => return Poll::Ready(Ok(self.response.read_own(buf))),
             (Phase::Response, BodyKind::Request) if self.features.contains(Features::BUFFER_REQUEST) => {
-                Poll::Ready(Ok(AT_END))
+                return Poll::Ready(Ok(AT_END));
             }
-            (Phase::Response, BodyKind::Request) => Poll::Ready(Err(Reason::WrongPhase(
-                "the request body can be read in handle_response only with the feature buffer_request",
-            ))),
-            (Phase::Response, BodyKind::Response) => {
-                if !self.features.contains(Features::BUFFER_RESPONSE) {
-                    return Poll::Ready(Err(Reason::WrongPhase(
-                        "the response body can be read in handle_response only with the feature buffer_response",
-                    )));
-                }
-                if self.is_upgrade() {
-                    return Poll::Ready(Ok(AT_END));
-                }
-                let keep = self.keep(kind);
-                self.response.touch().read(&mut *self.host, kind, keep, &self.budget, buf, cx)
+            (Phase::Response, BodyKind::Request) => {
+                return Poll::Ready(Err(Reason::WrongPhase(
+                    "the request body can be read in handle_response only with the feature buffer_request",
+                )));
             }
+            (Phase::Response, BodyKind::Response) if !self.features.contains(Features::BUFFER_RESPONSE) => {
+                return Poll::Ready(Err(Reason::WrongPhase(
+                    "the response body can be read in handle_response only with the feature buffer_response",
+                )));
+            }
+            (Phase::Response, BodyKind::Response) if self.is_upgrade() => {
+                return Poll::Ready(Ok(AT_END));
+            }
+            (Phase::Request, BodyKind::Request) | (Phase::Response, BodyKind::Response) => {}
+        }
+        let keep = self.keep(kind);
+        if keep != Keep::Nothing {
+            self.reserve_for_body(kind, keep, memory)?;
+        }
+        let Self { host, request, response, budget, account, .. } = self;
+        let side = if kind == BodyKind::Request { request } else { response };
+        let account = account.as_ref().filter(|_| keep != Keep::Nothing);
+        side.touch().read(&mut **host, kind, keep, budget, account, buf, cx)
+    }
+
+    /// Before bytes of a body are kept: its length, if it is known, and at most what may be kept of it, is reserved once.
+    fn reserve_for_body(&mut self, kind: BodyKind, keep: Keep, memory: &BodyBudget) -> Result<(), Reason> {
+        if !memory.is_limited() {
+            return Ok(());
+        }
+        let touched = self.side_mut(kind).touch();
+        let asked = std::mem::replace(&mut touched.asked_for_room, true);
+        if asked || self.host.body_ended(kind) {
+            return self.check_memory();
+        }
+        if let Some(account) = self.account(memory)
+            && !self.host.body_ready(kind)
+            && let Some(length) = self.host.body_remaining(kind)
+        {
+            let length = usize::try_from(length).unwrap_or(usize::MAX).min(self.budget.kept_limit());
+            match account.reserve(length) {
+                Ok(ahead) => self.side_mut(kind).touch().ahead = ahead,
+                Err(NoBodyMemory) if keep == Keep::Undo => {
+                    self.side_mut(kind).touch().no_room_for_undo = true
+                }
+                Err(none) => return Err(none.into()),
+            }
+        }
+        self.check_memory()
+    }
+
+    /// The account of the request, which may be that of another guest on its way already.
+    fn account(&mut self, memory: &BodyBudget) -> Option<BodyAccount> {
+        let message = match self.phase {
+            Phase::Request => BodyKind::Request,
+            Phase::Response => BodyKind::Response,
+        };
+        if self.account.is_none() {
+            self.account = self.host.body_account(message);
+        }
+        if self.account.is_none() {
+            self.account = memory.open();
+            if let Some(account) = &self.account {
+                self.host.set_body_account(message, account);
+            }
+        }
+        self.account.clone()
+    }
+
+    /// The guest has done its part in a message: what it might have held beyond what it holds is for others.
+    pub(super) fn release_ahead(&mut self) {
+        if self.account.is_some() {
+            for side in [&mut self.request, &mut self.response] {
+                side.written.iter_mut().for_each(|written| written.ahead = Reservation::default());
+                side.touched.iter_mut().for_each(|touched| touched.ahead = Reservation::default());
+            }
+        }
+    }
+
+    /// Whether what is held for the exchange has not been given to others.
+    pub(crate) fn check_memory(&self) -> Result<(), Reason> {
+        match &self.account {
+            None => Ok(()),
+            Some(account) => Ok(account.check()?),
         }
     }
 
@@ -330,16 +461,30 @@ impl<H: Host> Exchange<H> {
     }
 
     /// Appends to the body that goes out; the first write of a phase starts a new one.
-    pub(crate) fn write_body(&mut self, kind: BodyKind, data: &[u8]) -> Result<(), Reason> {
+    pub(crate) fn write_body(
+        &mut self,
+        kind: BodyKind,
+        data: &[u8],
+        memory: &BodyBudget,
+    ) -> Result<(), Reason> {
         self.check_content_mutable(kind)?;
         self.budget.spend_written(data.len())?;
         let undoable = self.is_undoable();
+        let account = if data.is_empty() { None } else { self.account(memory) };
         let side = self.side_mut(kind);
         if let Some(touched) = &mut side.touched {
             touched.stop_replay(undoable);
         }
         // A first write of length 0 makes the body empty; a later one, as copy loops end with, appends nothing.
-        side.written.get_or_insert_default().extend_from_slice(data);
+        let written = side.written.get_or_insert_default();
+        let reserved = match account {
+            None => Reservation::default(),
+            Some(account) => {
+                account.moved(data.len());
+                reserve(&mut written.ahead, &account, data.len())?
+            }
+        };
+        written.bytes.extend_reserved(data, reserved);
         Ok(())
     }
 
@@ -352,7 +497,7 @@ impl<H: Host> Exchange<H> {
             touched.stop_replay(undoable);
             touched.own_read = 0;
         }
-        side.written = Some(Vec::new());
+        side.written = Some(Box::default());
         Ok(())
     }
 
@@ -361,6 +506,7 @@ impl<H: Host> Exchange<H> {
     pub(crate) fn await_trailers(
         &mut self,
         kind: HeaderKind,
+        memory: &BodyBudget,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Reason>> {
         let message = kind.message();
@@ -374,17 +520,16 @@ impl<H: Host> Exchange<H> {
         if !self.features.contains(feature) {
             return Poll::Ready(Ok(()));
         }
-        let side = match message {
-            BodyKind::Request => &mut self.request,
-            BodyKind::Response => &mut self.response,
-        };
-        let ended = side.touched.as_ref().is_some_and(|touched| touched.ended);
+        let ended = self.side_mut(message).touched.as_ref().is_some_and(|touched| touched.ended);
         if ended || self.host.body_ended(message) {
             return Poll::Ready(Ok(()));
         }
+        self.reserve_for_body(message, Keep::Replay, memory)?;
+        let Self { host, request, response, budget, account, .. } = self;
+        let side = if message == BodyKind::Request { request } else { response };
         let touched = side.touch();
-        while ready!(touched.receive(&mut *self.host, message, cx))? {
-            touched.make_room(Keep::Replay, &self.budget, message, touched.unread.len())?;
+        while ready!(touched.receive(&mut **host, message, Keep::Replay, account.as_ref(), cx))? {
+            touched.make_room(Keep::Replay, budget, message, touched.unread.len())?;
         }
         Poll::Ready(Ok(()))
     }

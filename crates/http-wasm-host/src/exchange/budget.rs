@@ -53,6 +53,11 @@ impl Budget {
         Ok(())
     }
 
+    /// How many bytes of a message may be kept.
+    pub(super) fn kept_limit(&self) -> usize {
+        self.replay_bytes
+    }
+
     /// Whether `len` bytes of a message may be kept.
     pub(super) fn check_kept(&self, kind: BodyKind, len: usize) -> Result<(), Reason> {
         if len > self.replay_bytes {

@@ -25,6 +25,7 @@ pub(crate) use self::headers::{Change, check_name};
 use self::body::Side;
 use self::original::Originals;
 use crate::abi::{BodyKind, Features, Phase};
+use crate::body_budget::BodyAccount;
 use crate::error::Reason;
 use crate::failure::OnFailure;
 use crate::fields::Fields;
@@ -37,6 +38,8 @@ pub(crate) struct Exchange<H: Host> {
     phase: Phase,
     features: Features,
     budget: Budget,
+    /// What is counted of the bodies that are held; there is none until there is something to count.
+    account: Option<BodyAccount>,
     early: Early,
     request: Side,
     response: Side,
@@ -104,6 +107,7 @@ impl<H: Host> Exchange<H> {
             phase: Phase::Request,
             features,
             budget,
+            account: None,
             early: Early::default(),
             request: Side::default(),
             response: Side::default(),
@@ -162,6 +166,7 @@ impl<H: Host> Exchange<H> {
         #[cfg(feature = "mutations")]
         let length = broken::before_finish(self, BodyKind::Request);
         framing::finish_request(self);
+        self.release_ahead();
         #[cfg(feature = "mutations")]
         broken::after_finish(self, BodyKind::Request, length);
     }
@@ -235,6 +240,7 @@ impl<H: Host> Exchange<H> {
         #[cfg(feature = "mutations")]
         let length = broken::before_finish(self, BodyKind::Response);
         framing::finish_response(self);
+        self.release_ahead();
         #[cfg(feature = "mutations")]
         broken::after_finish(self, BodyKind::Response, length);
     }

@@ -35,6 +35,9 @@ impl<H: Host> Exchange<H> {
     /// guest fails closed, or bytes of the body are gone.
     pub(crate) fn undo(mut self, message: BodyKind) -> Option<H> {
         let Originals { request, response } = *self.originals.take()?;
+        if self.check_memory().is_err() {
+            return None;
+        }
         let side = self.side_mut(message);
         if side.is_original_lost() {
             return None;

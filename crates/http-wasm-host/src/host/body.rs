@@ -12,8 +12,9 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 
 use super::{Frame, Outgoing, Refused, names};
+use crate::body_budget::Delivery;
 use crate::error::BoxError;
-use crate::exchange::{Chunks, Trailers};
+use crate::exchange::Trailers;
 use crate::fields::Fields;
 
 /// A request or response body on its way through guests.
@@ -122,7 +123,7 @@ impl Body {
                 }
             }
         }
-        *self = Self::piped(Reworked { first, rest, trailers });
+        *self = Self::piped(Reworked { first: Delivery::new(first), rest, trailers });
     }
 }
 
@@ -235,7 +236,7 @@ where
 /// What a guest made of a body.
 struct Reworked {
     /// Goes out before the rest.
-    first: Chunks,
+    first: Delivery,
     /// What is left of the body that the guest got, if any of it is to follow.
     rest: Body,
     /// What was done to the trailers.
@@ -262,8 +263,10 @@ impl HttpBody for Reworked {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
-        if let Some(piece) = self.first.pop() {
-            return Poll::Ready(Some(Ok(http_body::Frame::data(piece))));
+        match self.first.pop() {
+            Ok(Some(piece)) => return Poll::Ready(Some(Ok(http_body::Frame::data(piece)))),
+            Ok(None) => {}
+            Err(lost) => return Poll::Ready(Some(Err(lost.into()))),
         }
         let arrived = match ready!(Pin::new(&mut self.rest).poll_frame(cx)) {
             None => None,

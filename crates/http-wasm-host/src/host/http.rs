@@ -13,6 +13,7 @@ use http_body::Body as HttpBody;
 use super::body::{append, insert};
 use super::{Body, Frame, Host, Outgoing, Refused, names};
 use crate::abi::BodyKind;
+use crate::body_budget::BodyAccount;
 use crate::error::BoxError;
 
 /// A request and response of the `http` crate.
@@ -383,6 +384,22 @@ impl Host for HttpHost {
 
     fn body_remaining(&self, message: BodyKind) -> Option<u64> {
         self.body(message).map_or(Some(0), |body| body.size_hint().exact())
+    }
+
+    fn body_account(&self, message: BodyKind) -> Option<BodyAccount> {
+        let extensions = match message {
+            BodyKind::Request => self.0.request.as_ref().map(Request::extensions),
+            BodyKind::Response => self.0.response.as_ref().map(Response::extensions),
+        };
+        extensions.and_then(|extensions| extensions.get::<BodyAccount>().cloned())
+    }
+
+    fn set_body_account(&mut self, message: BodyKind, account: &BodyAccount) {
+        let extensions = match message {
+            BodyKind::Request => self.request_mut().extensions_mut(),
+            BodyKind::Response => self.response_mut().extensions_mut(),
+        };
+        extensions.insert(account.clone());
     }
 
     fn set_body(&mut self, message: BodyKind, body: Outgoing) {

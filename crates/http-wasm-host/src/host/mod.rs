@@ -14,6 +14,7 @@ pub use self::body::Body;
 pub use self::http::HttpHost;
 pub use self::in_memory::{Feed, InMemoryHost, Message};
 use crate::abi::BodyKind;
+use crate::body_budget::BodyAccount;
 use crate::error::BoxError;
 use crate::exchange::{Chunks, Trailers};
 use crate::fields::Fields;
@@ -113,6 +114,18 @@ pub trait Host: Send + 'static {
     /// How many bytes of the body are still to come, if known. `None` where trailers follow, if that is known:
     /// a message with a length has no place for them.
     fn body_remaining(&self, message: BodyKind) -> Option<u64>;
+
+    /// The account in which bodies of this request are counted, if another guest has opened one already.
+    fn body_account(&self, message: BodyKind) -> Option<BodyAccount> {
+        let _ = message;
+        None
+    }
+
+    /// Keeps the account with the message for the next guest on its way, so that all of them hold bytes as one request. Where it is
+    /// dropped, each counts for itself.
+    fn set_body_account(&mut self, message: BodyKind, account: &BodyAccount) {
+        let _ = (message, account);
+    }
 
     /// Replaces a message's body by `body`, which may go on with the unread rest of the current one.
     /// The headers that frame it are already right, or are left to whoever sends it (see

@@ -21,7 +21,8 @@ pub(super) fn read_body<H: Host>(
         return Err(Reason::NoRoom);
     }
     let buf = memory::slice_mut(memory, "buf", buf, buf_limit)?;
-    match suspension.poll(|cx| exchange.read_body(kind, buf, cx)) {
+    let memory = suspension.engine().body_budget();
+    match suspension.poll(|cx| exchange.read_body(kind, buf, memory, cx)) {
         Poll::Ready(read) => Ok(Poll::Ready(EofLen::pack(read?))),
         Poll::Pending => Ok(Poll::Pending),
     }
@@ -35,8 +36,9 @@ pub(super) fn write_body<H: Host>(
     body_len: u32,
 ) -> Result<(), Reason> {
     let kind = decode(kind)?;
-    let exchange = state.exchange()?;
-    exchange.write_body(kind, memory::read(memory, "body", body, body_len)?)
+    let (exchange, suspension) = state.exchange_and_suspension()?;
+    let data = memory::read(memory, "body", body, body_len)?;
+    exchange.write_body(kind, data, suspension.engine().body_budget())
 }
 
 fn decode(kind: u32) -> Result<BodyKind, Reason> {

@@ -113,7 +113,8 @@ fn decode(kind: u32) -> Result<HeaderKind, Reason> {
 fn arrived<H: Host>(state: &mut State<H>, kind: HeaderKind) -> Result<Poll<&mut Exchange<H>>, Reason> {
     let (exchange, suspension) = state.exchange_and_suspension()?;
     if kind.is_trailers() {
-        match suspension.poll(|cx| exchange.await_trailers(kind, cx)) {
+        let bodies = suspension.engine().body_budget();
+        match suspension.poll(|cx| exchange.await_trailers(kind, bodies, cx)) {
             Poll::Ready(known) => known?,
             Poll::Pending => return Ok(Poll::Pending),
         }

@@ -77,6 +77,12 @@ pub(super) struct GuestDrop {
     pub(super) reason: &'static str,
 }
 
+/// Why a request has no memory for its body.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct Refusal {
+    pub(super) reason: &'static str,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct GuestState {
     pub(super) guest: Arc<str>,
@@ -151,6 +157,7 @@ pub(crate) fn failure(kind: ErrorKind) -> &'static str {
         ErrorKind::Deadline => "deadline",
         ErrorKind::Limit => "limit",
         ErrorKind::BodyTooLarge(_) => "body_too_large",
+        ErrorKind::BodyMemory => "body_memory",
         ErrorKind::Body(_) => "body",
         ErrorKind::Unavailable => "unavailable",
         ErrorKind::Internal => "internal",

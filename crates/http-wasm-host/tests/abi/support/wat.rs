@@ -21,7 +21,7 @@ const LIMIT: usize = 8_192;
 const LARGE: usize = 65_536;
 
 /// A guest in the making.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Wat {
     request: String,
     response: String,
