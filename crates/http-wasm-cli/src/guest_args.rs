@@ -29,9 +29,14 @@ pub(crate) struct GuestArgs {
     memory_bytes: Size,
 
     /// Memory of all guests' instances together; past it, requests that need another one get 503 with `Retry-After` [default: half
-    /// of what the machine, or the process's control group, has]
+    /// of what the machine, or the process's control groups, have]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     guest_memory_budget: Option<Size>,
+
+    /// Memory of all bodies together that guests have read or written, until they are delivered; past it, requests get 503 with
+    /// `Retry-After` [default: a quarter of what the machine, or the process's control groups, have]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    body_memory_budget: Option<Size>,
 
     /// Bytes of one body kept because a guest read them; over it, 413 for a request and 502 for a response
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = parse_size)]
@@ -110,6 +115,7 @@ impl GuestArgs {
     /// Puts what concerns all guests together into the server's settings.
     pub(crate) fn apply_to_server(&self, server: &mut Server) {
         server.guest_memory_budget = self.guest_memory_budget;
+        server.body_memory_budget = self.body_memory_budget;
     }
 }
 

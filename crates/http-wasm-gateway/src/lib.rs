@@ -6,6 +6,7 @@ mod admin;
 mod backend;
 mod body;
 pub mod config;
+mod control_group;
 mod core;
 mod digest;
 mod error;

@@ -5,7 +5,8 @@ use std::time::SystemTime;
 use http_wasm_tower::Engine;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::control_group;
 use crate::digest::json;
 use crate::error::StartError;
 
@@ -27,12 +28,13 @@ impl Machine {
 
 /// The settings that a running gateway can't change, by their names.
 #[derive(Debug)]
-pub(crate) struct Fixed([(&'static str, Vec<u8>); 3]);
+pub(crate) struct Fixed([(&'static str, Vec<u8>); 4]);
 
 impl Fixed {
     fn of(config: &Config) -> Self {
         Self([
             ("server.guest_memory_budget", json(&config.server.guest_memory_budget)),
+            ("server.body_memory_budget", json(&config.server.body_memory_budget)),
             ("server.code_cache", json(&config.server.code_cache)),
             ("log", json(&config.log)),
         ])
@@ -50,48 +52,94 @@ impl Fixed {
 /// which is told too.
 fn engine(config: &Config) -> Result<(Engine, usize), StartError> {
     let server = &config.server;
-    let memory = server.guest_memory_budget.map_or_else(default_memory_budget, |size| size.bytes());
+    let shares = Shares::of(server, available_memory());
     let slots = server.max_requests.get().clamp(1_000, 10_000);
-    let mut engine = http_wasm_tower::engine_builder().slots(slots).memory_budget(memory);
+    let mut engine = http_wasm_tower::engine_builder()
+        .slots(slots)
+        .memory_budget(shares.guests)
+        .body_memory_budget(shares.bodies);
     if let Some(directory) = &server.code_cache {
         // The cache's own settings know no working directory.
         let directory = std::path::absolute(&directory.value).unwrap_or_else(|_| directory.value.clone());
         engine = engine.code_cache(directory);
     }
-    Ok((engine.build()?, memory))
+    Ok((engine.build()?, shares.guests))
 }
 
-/// What guests may have where the system doesn't tell how much there is.
-const UNTOLD_BUDGET: usize = 1 << 30;
-
-/// Half of the memory that this process may have: the machine's, or what its control group allows.
-fn default_memory_budget() -> usize {
-    let refresh = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
-    let system = System::new_with_specifics(refresh);
-    half_of(system.total_memory(), || system.cgroup_limits().map(|limits| limits.total_memory))
+/// Bytes that the two budgets have.
+#[derive(Debug, PartialEq, Eq)]
+struct Shares {
+    guests: usize,
+    bodies: usize,
 }
 
-/// Half of the machine's memory, or of its control group's; the latter is only asked for when the former is known, 0 if it isn't.
-fn half_of(machine: u64, group: impl FnOnce() -> Option<u64>) -> usize {
-    if machine == 0 {
-        tracing::warn!(
-            "the system does not tell how much memory there is, perhaps for want of /proc: guests may have 1 GiB together, \
-             or what `server.guest_memory_budget` says"
-        );
-        return UNTOLD_BUDGET;
+impl Shares {
+    /// What is set; else half of what there is for guests and a quarter for bodies that are held for them. The last quarter is for all
+    /// else: code, connections and their windows, stacks, caches.
+    fn of(server: &config::Server, available: usize) -> Self {
+        let share =
+            |set: Option<config::Size>, part: usize| set.map_or(available / part, |size| size.bytes());
+        let shares = Self {
+            guests: share(server.guest_memory_budget, 2),
+            bodies: share(server.body_memory_budget, 4),
+        };
+        if shares.guests.saturating_add(shares.bodies) > available {
+            tracing::warn!(
+                available,
+                guests = shares.guests,
+                bodies = shares.bodies,
+                "`server.guest_memory_budget` and `server.body_memory_budget` together are more than there is"
+            );
+        }
+        shares
     }
-    usize::try_from(group().unwrap_or(u64::MAX).min(machine) / 2).unwrap_or(usize::MAX)
+}
+
+/// What is assumed where the system doesn't tell how much memory there is.
+const ASSUMED: usize = 2 << 30;
+
+/// The memory that this process may have: the machine's, or what its control groups allow.
+fn available_memory() -> usize {
+    let refresh = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
+    least_of(System::new_with_specifics(refresh).total_memory(), control_group::memory_limit())
+}
+
+/// The machine's memory, 0 if it isn't known, or that of its control groups.
+fn least_of(machine: u64, groups: Option<u64>) -> usize {
+    let machine = (machine > 0).then_some(machine);
+    match machine.into_iter().chain(groups).min() {
+        Some(least) => usize::try_from(least).unwrap_or(usize::MAX),
+        None => {
+            tracing::warn!(
+                "the system does not tell how much memory there is, perhaps for want of /proc: guests may have 1 GiB together and \
+                 bodies half of that, or what `server.guest_memory_budget` and `server.body_memory_budget` say"
+            );
+            ASSUMED
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{UNTOLD_BUDGET, half_of};
+    use super::{ASSUMED, Shares, least_of};
+    use crate::config::{Server, Size};
 
     #[test]
-    fn guests_may_have_half_of_what_there_is_and_something_where_nobody_tells() {
-        assert_eq!(half_of(1000, || None), 500);
-        assert_eq!(half_of(1000, || Some(600)), 300);
-        assert_eq!(half_of(1000, || Some(u64::MAX)), 500);
-        assert_eq!(half_of(0, || unreachable!("it panics then")), UNTOLD_BUDGET);
+    fn there_is_what_machine_and_control_groups_allow_and_something_where_nobody_tells() {
+        assert_eq!(least_of(1000, None), 1000);
+        assert_eq!(least_of(1000, Some(600)), 600);
+        assert_eq!(least_of(1000, Some(u64::MAX)), 1000);
+        assert_eq!(least_of(0, Some(600)), 600);
+        assert_eq!(least_of(0, None), ASSUMED);
+    }
+
+    #[test]
+    fn guests_get_half_of_it_and_bodies_a_quarter_unless_something_else_is_set() {
+        let mut server = Server::default();
+        assert_eq!(Shares::of(&server, 1000), Shares { guests: 500, bodies: 250 });
+        server.guest_memory_budget = Some(Size(70));
+        assert_eq!(Shares::of(&server, 1000), Shares { guests: 70, bodies: 250 });
+        server.body_memory_budget = Some(Size(30));
+        assert_eq!(Shares::of(&server, 1000), Shares { guests: 70, bodies: 30 });
     }
 }

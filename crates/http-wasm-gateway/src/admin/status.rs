@@ -26,6 +26,7 @@ pub(super) struct Status {
     configuration: Option<Configuration>,
     reloads: BTreeMap<&'static str, u64>,
     guests_memory: Option<Memory>,
+    bodies_memory: Option<Bodies>,
     guests: Vec<GuestStatus>,
     routes: Vec<RouteStatus>,
     /// Requests that fitted no route, or were turned away before one was found.
@@ -48,6 +49,17 @@ struct Configuration {
 struct Memory {
     used_bytes: usize,
     budget_bytes: usize,
+}
+
+/// Bodies that are held on behalf of requests.
+#[derive(Debug, Serialize)]
+struct Bodies {
+    used_bytes: usize,
+    budget_bytes: usize,
+    /// Requests that found no room.
+    refused: u64,
+    /// Requests that gave their room to others.
+    evicted: u64,
 }
 
 #[derive(Debug, Serialize)]
@@ -111,6 +123,7 @@ impl Status {
             configuration: configured.map(Configuration::of),
             reloads: metrics.reloads(),
             guests_memory: configured.map(Memory::of),
+            bodies_memory: configured.map(Bodies::of),
             guests: each(configured, |all| &all.guests, |guest| GuestStatus::of(guest, monitor)),
             routes: each(
                 configured,
@@ -145,6 +158,18 @@ impl Configuration {
 impl Memory {
     fn of(configured: &Configured) -> Self {
         Self { used_bytes: configured.engine.memory_in_use(), budget_bytes: configured.memory_budget }
+    }
+}
+
+impl Bodies {
+    fn of(configured: &Configured) -> Self {
+        let memory = configured.engine.body_budget().memory();
+        Self {
+            used_bytes: memory.held,
+            budget_bytes: memory.limit,
+            refused: memory.refused,
+            evicted: memory.evicted,
+        }
     }
 }
 

@@ -14,6 +14,7 @@ listen = ["127.0.0.1:0", { address = "[::1]:8443", http = "2", tls = { certifica
 drain_timeout = "0s"
 max_requests = 100
 guest_memory_budget = "2GiB"
+body_memory_budget = "1GiB"
 
 [admin]
 address = "127.0.0.1:9000"
@@ -92,6 +93,7 @@ fn a_configuration_with_every_section_is_read_as_it_is_written() {
     assert_eq!(config.listen[0].address.as_str(), "127.0.0.1:0");
     assert_eq!(config.server.drain_timeout.0, Duration::ZERO);
     assert_eq!(config.server.guest_memory_budget, Some(Size(2 << 30)));
+    assert_eq!(config.server.body_memory_budget, Some(Size(1 << 30)));
     let guest = &config.guests["auth"];
     let handed_over: Value =
         serde_json::from_str(&guest.config.as_ref().expect("a configuration").0).unwrap();

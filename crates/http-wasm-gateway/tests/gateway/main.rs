@@ -2,6 +2,7 @@
 
 mod access_log;
 mod admin;
+mod body_memory;
 mod faults;
 mod files;
 mod full;

@@ -45,7 +45,17 @@ impl Served {
     }
 
     pub(crate) async fn start_with(text: &str, prepare: impl FnOnce(Gateway, &Files) -> Gateway) -> Self {
+        Self::start_in(Files::new(), text, prepare).await
+    }
+
+    /// The same, with a file that the configuration names.
+    pub(crate) async fn start_with_file(name: &str, content: &str, text: &str) -> Self {
         let files = Files::new();
+        files.write(name, content);
+        Self::start_in(files, text, |gateway, _| gateway).await
+    }
+
+    async fn start_in(files: Files, text: &str, prepare: impl FnOnce(Gateway, &Files) -> Gateway) -> Self {
         files.write("judges.wat", JUDGES);
         files.write("broken.wat", "(module)");
         let text = format!("listen = ['127.0.0.1:0']\n{text}");

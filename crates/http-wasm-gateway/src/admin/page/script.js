@@ -206,6 +206,7 @@ function addresses(all) {
 function tiles(status, seconds, rate) {
   const uptime = (new Date(status.now) - new Date(status.started)) / 1000;
   const memory = status.guests_memory;
+  const bodies = status.bodies_memory;
   const reloads = status.reloads;
   const failed = reloads.failure ? `, ${reloads.failure} failed` : "";
   const tile = (name, value, detail) => element("div", { class: "tile" },
@@ -213,6 +214,8 @@ function tiles(status, seconds, rate) {
   fill("summary",
     tile("Requests", rate === null ? "–" : `${number(rate)}/s`, `${number(status.requests_in_flight)} in flight`),
     tile("Guest memory", memory ? size(memory.used_bytes) : "–", memory ? `of ${size(memory.budget_bytes)} allowed` : ""),
+    tile("Body memory", bodies ? size(bodies.used_bytes) : "–",
+      bodies ? `of ${size(bodies.budget_bytes)} allowed${bodies.refused + bodies.evicted ? `, ${number(bodies.refused + bodies.evicted)} refused` : ""}` : ""),
     tile("Process memory", size(status.process_memory_bytes), "resident"),
     tile("Uptime", span(uptime), `${reloads.success} reloads${failed}`));
 }

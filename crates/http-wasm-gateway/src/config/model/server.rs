@@ -20,8 +20,12 @@ pub struct Server {
     /// Requests that may be on their way to a response head at once; further ones get 503 with `Retry-After`.
     pub max_requests: NonZeroU32,
     /// Memory that the instances of all guests may have together; past it, requests that need another one get 503 with
-    /// `Retry-After`. Absent, half of what the machine, or the process's control group, has. Read at the start only.
+    /// `Retry-After`. Absent, half of what the machine, or the process's control groups, have. Read at the start only.
     pub guest_memory_budget: Option<Size>,
+    /// Memory that bodies may take together while they are held: what guests have read of them and must be sent again, and what guests
+    /// have written, until it is delivered. Past it, requests get 503 with `Retry-After`: first those whose bodies make no progress,
+    /// then the youngest. Absent, a quarter of what the machine, or the process's control groups, have. Read at the start only.
+    pub body_memory_budget: Option<Size>,
     /// Directory in which compiled guests are kept from one start to the next. Who can write there can run code in the gateway.
     /// Absent, each start compiles them. Read at the start only.
     pub code_cache: Option<Located<PathBuf>>,
@@ -35,13 +39,16 @@ impl Default for Server {
             drain_timeout: AnyTime(Duration::from_secs(30)),
             max_requests: NonZeroU32::new(4096).expect("4096 is not 0"),
             guest_memory_budget: None,
+            body_memory_budget: None,
             code_cache: None,
             watch_files: true,
         }
     }
 }
 
-section! { Server { drain_timeout, max_requests, guest_memory_budget, code_cache, watch_files } }
+section! {
+    Server { drain_timeout, max_requests, guest_memory_budget, body_memory_budget, code_cache, watch_files }
+}
 
 /// The listener for operators: probes, metrics, status, reload.
 #[derive(Debug, Clone, Serialize, JsonSchema)]

@@ -12,7 +12,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
 use super::PREFIX;
-use super::labels::{GuestState, OfGuest, UpstreamAddress};
+use super::labels::{GuestState, OfGuest, Refusal, UpstreamAddress};
 use crate::observe::active::{Active, Configured};
 
 /// Reads the gauges of the configuration in use.
@@ -45,6 +45,7 @@ fn of_configured(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) -
     let budget = configured.memory_budget as u64;
     let help = "Memory that the instances of all guests may have together";
     single(encoder, "guests_memory_budget", help, Some(&Unit::Bytes), budget)?;
+    of_bodies(configured, encoder)?;
     let label = |name: &Arc<str>| OfGuest { guest: name.clone() };
     family(encoder, "guest_up", "Whether a guest could be loaded: 1 or 0", None, |one| {
         configured
@@ -69,6 +70,21 @@ fn of_configured(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) -
         },
     )?;
     of_addresses(configured, encoder)
+}
+
+fn of_bodies(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+    let memory = configured.engine.body_budget().memory();
+    let help = "Memory that bodies have which are held for guests";
+    single(encoder, "bodies_memory", help, Some(&Unit::Bytes), memory.held as u64)?;
+    let help = "Memory that bodies may have together which are held for guests";
+    single(encoder, "bodies_memory_budget", help, Some(&Unit::Bytes), memory.limit as u64)?;
+    let name = format!("{PREFIX}_bodies_memory_refusals");
+    let help = "Requests that found no memory for their bodies, or gave it to others.";
+    let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+    for (reason, count) in [("full", memory.refused), ("evicted", memory.evicted)] {
+        ConstCounter::new(count).encode(metric.encode_family(&Refusal { reason })?)?;
+    }
+    Ok(())
 }
 
 /// How many there are is for the configuration to say, as with guests.
