@@ -10,9 +10,13 @@ mod control_group;
 mod core;
 mod digest;
 mod error;
+mod framing;
+#[doc(hidden)]
+pub mod fuzzing;
 mod gateway;
 mod generation;
 mod guests;
+mod http1;
 mod inbound;
 mod listener;
 mod machine;
@@ -23,6 +27,7 @@ mod route;
 mod signals;
 mod stamps;
 mod tls;
+mod trailers;
 
 pub use self::error::{StartError, plain};
 pub use self::gateway::{Bound, Gateway};

@@ -5,6 +5,7 @@ use http::{Method, Request, StatusCode, Version, header};
 use http_body::Body;
 
 use crate::config::ClientLimits;
+use crate::http1::decimal;
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub(super) fn request<B: Body>(request: &Request<B>, limits: &ClientLimits) -> R
         return refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
     }
     host(request).or_else(|reason| refusal(StatusCode::BAD_REQUEST, reason))?;
+    length(request).or_else(|reason| refusal(StatusCode::BAD_REQUEST, reason))?;
     match limits.max_request_body {
         Some(max) if request.body().size_hint().lower() > max.0 => {
             refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large")
@@ -58,6 +60,17 @@ fn host<B>(request: &Request<B>) -> Result<(), &'static str> {
         (_, None) if request.version() == Version::HTTP_11 => Err("no Host"),
         (None, None) if request.version() > Version::HTTP_11 => Err("no host"),
         _ => Ok(()),
+    }
+}
+
+/// In HTTP/2, h2 accepts a length that is repeated or empty. In HTTP/1.1 no such request arrives here.
+fn length<B>(request: &Request<B>) -> Result<(), &'static str> {
+    let mut lengths = request.headers().get_all(header::CONTENT_LENGTH).iter();
+    match (lengths.next(), lengths.next()) {
+        (None, _) => Ok(()),
+        (Some(_), Some(_)) => Err("more than one Content-Length"),
+        (Some(length), None) if decimal(length.as_bytes()).is_some() => Ok(()),
+        (Some(_), None) => Err("invalid Content-Length"),
     }
 }
 

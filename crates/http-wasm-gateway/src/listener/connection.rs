@@ -130,6 +130,7 @@ impl<A: Answer> Connections<A> {
             sources: self.sources,
             activity: activity.clone(),
             upgrade: (!http2).then(|| framing.upgrade()),
+            flushes: framing.flushes(),
             closing: self.closing,
         });
         let service = service_fn(move |request| requests.clone().respond(request));

@@ -13,12 +13,15 @@ use tokio::sync::watch;
 
 use super::activity::{Activity, InFlight};
 use super::body::{Received, Watch};
+use super::flush::Flushes;
 use super::framing::Upgrade;
+use super::outgoing::{self, Outgoing};
 use super::source::Sources;
 use super::{Answer, Client, check};
 use crate::backend::plain_text;
 use crate::body::{BoxBody, BoxError, boxed, empty};
 use crate::config::ClientLimits;
+use crate::framing::Asked;
 use crate::inbound::Inbound;
 
 /// What the requests of one connection have in common.
@@ -31,6 +34,7 @@ pub(super) struct Requests<A> {
     pub(super) activity: Arc<Activity>,
     /// Where it is told what became of requests for another protocol.
     pub(super) upgrade: Option<Arc<Upgrade>>,
+    pub(super) flushes: Arc<Flushes>,
     /// Whether the server is about to stop.
     pub(super) closing: watch::Receiver<bool>,
 }
@@ -42,8 +46,9 @@ impl<A: Answer> Requests<A> {
         request: Request<Incoming>,
     ) -> Result<Response<Sending>, Infallible> {
         let in_flight = self.activity.request();
-        let (method, version) = (request.method().clone(), request.version());
-        let may_switch = method == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
+        let asked = Asked::by(&request);
+        let version = asked.version;
+        let may_switch = asked.method == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
         let mut response = match check::request(&request, &self.limits) {
             Ok(()) => {
                 let (mut inbound, watch) = self.inbound(request);
@@ -61,15 +66,13 @@ impl<A: Answer> Requests<A> {
         };
         let status = response.status();
         if let Some(upgrade) = self.upgrade.as_ref().filter(|_| may_switch) {
-            upgrade.answered(&method, status);
+            upgrade.answered(&asked.method, status);
         }
         // In HTTP/1.1 a client can't be told in any other way, and a request that it sends just then would be lost.
         if *self.closing.borrow() && version < Version::HTTP_2 && status != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        if method == Method::HEAD {
-            remove_body(&mut response);
-        }
+        let response = outgoing::frame(response, &asked, &self.flushes);
         // In HTTP/2 the connection asks for the body only once the client takes some.
         in_flight.client_takes(true);
         Ok(response.map(|body| Sending { body, in_flight }))
@@ -103,22 +106,10 @@ fn refused(status: StatusCode, version: Version) -> Response<BoxBody> {
     response
 }
 
-/// Answers to HEAD have no body; hyper sees to that in HTTP/1.1 but not in HTTP/2.
-fn remove_body(response: &mut Response<BoxBody>) {
-    let length = response.body().size_hint().exact();
-    *response.body_mut() = empty();
-    // A length of 0 says nothing: the handler may have left the body out itself.
-    if let Some(length) = length.filter(|&length| length > 0)
-        && !response.headers().contains_key(header::TRANSFER_ENCODING)
-    {
-        response.headers_mut().entry(header::CONTENT_LENGTH).or_insert_with(|| HeaderValue::from(length));
-    }
-}
-
 /// A response's body on its way to the client. The request lasts until all of it is taken.
 #[derive(Debug)]
 pub(super) struct Sending {
-    body: BoxBody,
+    body: Outgoing,
     in_flight: InFlight,
 }
 

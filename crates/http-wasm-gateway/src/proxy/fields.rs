@@ -62,11 +62,6 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether the sender takes trailers.
-pub(super) fn accepts_trailers(headers: &HeaderMap) -> bool {
-    list(headers, header::TE).any(|coding| coding.eq_ignore_ascii_case("trailers"))
-}
-
 /// Whether `Connection` has this option.
 pub(super) fn has_connection_option(headers: &HeaderMap, wanted: &str) -> bool {
     list(headers, header::CONNECTION).any(|option| option.eq_ignore_ascii_case(wanted))
@@ -91,17 +86,6 @@ pub(super) fn add_forwarded(headers: &mut HeaderMap, client: Client) {
     };
     let scheme = if client.tls { "https" } else { "http" };
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-}
-
-/// Chooses chunks where hyper's client would lose something otherwise: the body of a GET whose length isn't known, or
-/// the trailers behind a body whose length is.
-pub(super) fn choose_framing(headers: &mut HeaderMap, length: Option<u64>) {
-    if headers.contains_key(header::TRAILER) {
-        headers.remove(header::CONTENT_LENGTH);
-    } else if length.is_some() || headers.contains_key(header::CONTENT_LENGTH) {
-        return;
-    }
-    headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
 }
 
 /// The elements of a comma-separated field.

@@ -21,7 +21,6 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
-use http_body::Body as _;
 use hyper::body::Incoming;
 use hyper_util::client::legacy;
 use tokio::task::JoinSet;
@@ -35,6 +34,7 @@ use crate::backend::plain_text;
 use crate::body::{BoxBody, BoxError, boxed, empty};
 use crate::config::{self, ForwardedHost};
 use crate::error::Causes;
+use crate::framing::{self, Framing};
 use crate::inbound::Inbound;
 use crate::observe::{Attempt, UpstreamFailure};
 
@@ -112,10 +112,14 @@ impl Proxy {
 
         // An upgrade is a matter of HTTP/1.1: an upstream that would rather speak HTTP/2 must not get to choose.
         let client = if upgrade.is_some() { &self.clients.http1 } else { &self.clients.any };
-        let (lease, response) = match self.exchange(client, inbound).await {
+        let (lease, mut response) = match self.exchange(client, inbound).await {
             Ok(answered) => answered,
             Err(failed) => return self.answer_to(failed),
         };
+        if let Err(reason) = framing::received(&mut response) {
+            tracing::warn!(upstream = &*self.name, address = %lease.server().url, reason, "response refused");
+            return bad_gateway();
+        }
         match upgrade {
             _ if response.status() != StatusCode::SWITCHING_PROTOCOLS => answer(response, lease),
             Some(upgrade) => upgrade.accept(response),
@@ -245,11 +249,11 @@ fn prepare(inbound: &mut Inbound, host: ForwardedHost, upgrade: Option<&tunnel::
     let authority = request.uri().authority().cloned();
     // None of what this side of the proxy keeps with a request concerns the other.
     request.extensions_mut().clear();
-    *request.version_mut() = Version::HTTP_11;
+    let received = std::mem::replace(request.version_mut(), Version::HTTP_11);
+    let framing = Framing::of_request(request.method(), received, request.headers(), request.body());
 
-    let (bodiless, length) = (request.body().is_end_stream(), request.body().size_hint().exact());
     let headers = request.headers_mut();
-    let te_trailers = fields::accepts_trailers(headers);
+    let te_trailers = framing::accepts_trailers(headers);
     fields::remove_hop_by_hop(headers);
     if te_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
@@ -262,9 +266,7 @@ fn prepare(inbound: &mut Inbound, host: ForwardedHost, upgrade: Option<&tunnel::
     if host == ForwardedHost::Upstream {
         headers.remove(header::HOST);
     }
-    if !bodiless {
-        fields::choose_framing(headers, length);
-    }
+    framing.write_request(headers);
     if let Some(upgrade) = upgrade {
         upgrade.write(headers);
     }

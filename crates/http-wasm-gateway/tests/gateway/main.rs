@@ -12,6 +12,7 @@ mod manual;
 mod metrics;
 mod open_metrics;
 mod page;
+mod responses;
 mod served;
 mod smuggling;
 mod source;

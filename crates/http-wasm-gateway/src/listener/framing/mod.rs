@@ -7,7 +7,6 @@
 //!
 //! Heads are passed on whole, so that an incomplete one is known here.
 
-mod chunked;
 mod head;
 #[cfg(test)]
 mod tests;
@@ -16,7 +15,7 @@ mod upgrade;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
@@ -24,9 +23,10 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Sleep, sleep};
 
-use self::chunked::Chunks;
-use self::head::{HeadScan, Length, Scanned};
+use self::head::{Length, Scanned};
 use super::activity::Activity;
+use super::flush::Flushes;
+use crate::http1::{Chunks, HeadScan, Padding};
 
 pub(super) use self::upgrade::Upgrade;
 
@@ -52,11 +52,34 @@ pub(super) struct Framing<S> {
     state: State,
     activity: Arc<Activity>,
     upgrade: Arc<Upgrade>,
+    flushes: Arc<Flushes>,
+    http2: Option<Http2>,
     max_head: usize,
     /// Until when the client may go on sending what nobody will read.
     linger: Option<Pin<Box<Sleep>>>,
     /// The connection's place among those that there may be, for as long as it lasts.
     _place: OwnedSemaphorePermit,
+}
+
+/// How flushes are noticed that a connection of HTTP/2 completes. It may flush several times while frames are queued; all that was queued
+/// has left it when it reads right behind a flush.
+#[derive(Debug, Default)]
+struct Http2 {
+    /// The last thing done was a flush.
+    flushed: bool,
+    task: Option<Waker>,
+}
+
+impl Http2 {
+    fn reads(&mut self, cx: &Context<'_>, flushes: &Flushes) {
+        if !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            self.task = Some(cx.waker().clone());
+            flushes.set_connection(cx.waker().clone());
+        }
+        if std::mem::take(&mut self.flushed) {
+            flushes.completed();
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -96,6 +119,8 @@ impl<S> Framing<S> {
             state: State::Head(HeadScan::default()),
             activity,
             upgrade: Arc::default(),
+            flushes: Arc::default(),
+            http2: None,
             max_head: max_head.max(LEAST_TOO_LONG),
             linger: None,
             _place: place,
@@ -104,12 +129,27 @@ impl<S> Framing<S> {
 
     /// The same for a connection that speaks another protocol from the beginning, such as HTTP/2.
     pub(super) fn none(io: S, read: BytesMut, activity: Arc<Activity>, place: OwnedSemaphorePermit) -> Self {
-        Self { state: State::Opaque, ..Self::new(io, read, activity, 0, place) }
+        Self {
+            state: State::Opaque,
+            http2: Some(Http2::default()),
+            ..Self::new(io, read, activity, 0, place)
+        }
     }
 
     /// Where it is told what became of requests for another protocol.
     pub(super) fn upgrade(&self) -> Arc<Upgrade> {
         self.upgrade.clone()
+    }
+
+    fn writes(&mut self) {
+        if let Some(http2) = &mut self.http2 {
+            http2.flushed = false;
+        }
+    }
+
+    /// Where flushes of the connection are noticed.
+    pub(super) fn flushes(&self) -> Arc<Flushes> {
+        self.flushes.clone()
     }
 
     /// Whether the client may still be sending what nobody will read.
@@ -125,7 +165,7 @@ impl<S> Framing<S> {
     fn advance(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         loop {
             match &mut self.state {
-                State::Head(scan) => match scan.scan(&mut self.input) {
+                State::Head(scan) => match head::scan(scan, &mut self.input) {
                     Scanned::Partial if self.input.len() > self.max_head => {
                         self.ready = self.input.len();
                         self.state = State::TooLong;
@@ -139,7 +179,10 @@ impl<S> Framing<S> {
                         self.ready = bytes;
                         self.state = match length {
                             Length::Known(left) => State::Body { left, upgrades },
-                            Length::Chunked => State::Chunked { chunks: Chunks::default(), upgrades },
+                            Length::Chunked => State::Chunked {
+                                chunks: Chunks::new(Padding::Refused, self.max_head, usize::MAX),
+                                upgrades,
+                            },
                         };
                         if upgrades {
                             self.upgrade.asked();
@@ -162,11 +205,14 @@ impl<S> Framing<S> {
                     *left -= self.ready as u64;
                 }
                 State::Chunked { chunks, upgrades } => {
-                    let passed = chunks.advance(&self.input, self.max_head);
-                    let passed = passed.map_err(|reason| {
+                    let (passed, rest) = chunks.advance(&self.input);
+                    if passed == 0
+                        && let Err(fault) = rest
+                    {
+                        let reason = fault.reason();
                         tracing::debug!(reason, "request body refused");
-                        io::Error::new(io::ErrorKind::InvalidData, reason)
-                    })?;
+                        return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+                    }
                     self.ready = passed;
                     if chunks.is_end() {
                         self.state = State::after(*upgrades);
@@ -205,6 +251,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
+        if let Some(http2) = &mut this.http2 {
+            http2.reads(cx, &this.flushes);
+        }
         loop {
             if this.ready == 0 {
                 this.advance(cx)?;
@@ -233,6 +282,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.writes();
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -241,6 +291,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.writes();
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
@@ -249,7 +300,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        let this = &mut *self;
+        this.writes();
+        ready!(Pin::new(&mut this.io).poll_flush(cx))?;
+        match &mut this.http2 {
+            None => this.flushes.completed(),
+            Some(http2) => {
+                http2.flushed = true;
+                if this.flushes.is_awaited() {
+                    // Whether it was the last one shows when the connection goes on.
+                    cx.waker().wake_by_ref();
+                }
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 
     /// Says goodbye, and then reads what the client is still sending: to close with bytes unread resets the connection, and

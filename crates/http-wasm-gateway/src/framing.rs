@@ -1,0 +1,391 @@
+//! What the head of an outgoing message says of its body.
+//!
+//! Fields like `Content-Length` describe a body on one connection, in the shape that it had there. Once the body has been decoded they
+//! describe nothing any more. So none is forwarded: each outgoing head gets its own from a [`Framing`], which knows the body that
+//! really goes out. What remains of a received `Content-Length` is the length of a body that is absent: of HEAD and 304.
+
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
+use http_body::Body;
+
+use crate::http1::decimal;
+use crate::trailers;
+
+/// The framing of a message that goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Framing {
+    length: Length,
+    /// Whether trailers may follow.
+    trailers: bool,
+}
+
+/// What is known of a body's length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    /// There is no body, and none is expected.
+    None,
+    /// There is a body of this length, which may be 0.
+    Exact(u64),
+    /// There is no body, but this would be its length.
+    Absent(u64),
+    /// The body tells where it ends.
+    Streamed,
+}
+
+/// What the framing of a response depends on besides the response.
+#[derive(Debug, Clone)]
+pub(crate) struct Asked {
+    pub(crate) method: Method,
+    pub(crate) version: Version,
+    /// Whether the client accepts trailers.
+    pub(crate) trailers: bool,
+}
+
+impl Asked {
+    /// By this request.
+    pub(crate) fn by<B>(request: &http::Request<B>) -> Self {
+        let version = request.version();
+        let trailers = match version {
+            Version::HTTP_11 => {
+                request.headers().contains_key(header::TE) && accepts_trailers(request.headers())
+            }
+            _ => version > Version::HTTP_11,
+        };
+        Self { method: request.method().clone(), version, trailers }
+    }
+}
+
+impl Framing {
+    /// Of a request that was received in this version.
+    pub(crate) fn of_request<B: Body>(
+        method: &Method,
+        received: Version,
+        headers: &HeaderMap,
+        body: &B,
+    ) -> Self {
+        if body.is_end_stream() {
+            // These methods expect a body, and servers refuse requests that don't say that it is empty. With others it is said if the client
+            // has said it.
+            let said = matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+                || headers.contains_key(header::CONTENT_LENGTH);
+            let length = if said { Length::Exact(0) } else { Length::None };
+            return Self { length, trailers: false };
+        }
+        match body.size_hint().exact() {
+            // In HTTP/1.1, trailers follow chunks alone.
+            Some(length) if received < Version::HTTP_2 => {
+                Self { length: Length::Exact(length), trailers: false }
+            }
+            Some(length) => Self { length: Length::Exact(length), trailers: true },
+            None => Self { length: Length::Streamed, trailers: true },
+        }
+    }
+
+    /// Of a response with this status; `headers` are those that it has so far.
+    pub(crate) fn of_response<B: Body>(
+        asked: &Asked,
+        status: StatusCode,
+        headers: &HeaderMap,
+        body: &B,
+    ) -> Self {
+        let without = |length| Self { length, trailers: false };
+        let exact = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
+        if status.is_informational()
+            || status == StatusCode::NO_CONTENT
+            || asked.method == Method::CONNECT && status.is_success()
+        {
+            return without(Length::None);
+        }
+        // hyper adds a length of 0 where HTTP/1.1 needs one.
+        let empty = match headers.contains_key(header::CONTENT_LENGTH) {
+            true => without(Length::Exact(0)),
+            false => without(Length::None),
+        };
+        if status == StatusCode::RESET_CONTENT {
+            return empty;
+        }
+        if asked.method == Method::HEAD || status == StatusCode::NOT_MODIFIED {
+            // A body of no bytes says nothing: the handler may have left it out itself.
+            let built = exact.filter(|&length| length > 0 && asked.method == Method::HEAD);
+            let length = content_length(headers).ok().flatten().or(built);
+            return without(length.map_or(Length::None, Length::Absent));
+        }
+        match exact {
+            Some(0) if body.is_end_stream() => empty,
+            // HTTP/2 has room for both. HTTP/1.1 has to choose.
+            Some(length) if asked.version < Version::HTTP_2 => {
+                let announced = asked.trailers && headers.contains_key(header::TRAILER);
+                match announced {
+                    true => Self { length: Length::Streamed, trailers: true },
+                    false => without(Length::Exact(length)),
+                }
+            }
+            Some(length) => Self { length: Length::Exact(length), trailers: asked.trailers },
+            None => Self { length: Length::Streamed, trailers: asked.trailers },
+        }
+    }
+
+    pub(crate) fn length(self) -> Length {
+        self.length
+    }
+
+    /// Whether there is a body.
+    pub(crate) fn has_body(self) -> bool {
+        !matches!(self.length, Length::None | Length::Absent(_) | Length::Exact(0))
+    }
+
+    /// Makes `headers` say this and nothing else.
+    pub(crate) fn write(self, headers: &mut HeaderMap) {
+        if headers.contains_key(header::TRANSFER_ENCODING) {
+            headers.remove(header::TRANSFER_ENCODING);
+        }
+        match self.length {
+            Length::Exact(length) | Length::Absent(length) => {
+                if !says(headers, length) {
+                    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+                }
+            }
+            Length::None | Length::Streamed => {
+                headers.remove(header::CONTENT_LENGTH);
+            }
+        }
+        if headers.contains_key(header::TRAILER) {
+            match self.trailers {
+                true => trailers::retain_announced(headers),
+                false => drop(headers.remove(header::TRAILER)),
+            }
+        }
+    }
+
+    /// The same for a request to an upstream. hyper would leave out the body of a GET whose length isn't known, and the trailers
+    /// behind a length, if it weren't told to send chunks.
+    pub(crate) fn write_request(self, headers: &mut HeaderMap) {
+        self.write(headers);
+        let announced = headers.contains_key(header::TRAILER);
+        if announced {
+            headers.remove(header::CONTENT_LENGTH);
+        }
+        if announced || self.length == Length::Streamed {
+            headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        }
+    }
+}
+
+/// Whether there is one `Content-Length`, this one.
+fn says(headers: &HeaderMap, length: u64) -> bool {
+    let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
+    let first = lengths.next().and_then(|value| decimal(value.as_bytes()));
+    first == Some(length) && lengths.next().is_none()
+}
+
+/// The length that `Content-Length` tells; values that repeat it count once.
+pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, &'static str> {
+    let mut length = None;
+    for value in headers.get_all(header::CONTENT_LENGTH) {
+        for one in value.as_bytes().split(|&byte| byte == b',') {
+            let one = decimal(one.trim_ascii()).ok_or("invalid Content-Length")?;
+            if length.is_some_and(|other| other != one) {
+                return Err("several Content-Length that differ");
+            }
+            length = Some(one);
+        }
+    }
+    Ok(length)
+}
+
+/// Checks and tidies the framing fields of a response as it was received, so that those who look at them before it goes out see nothing
+/// that isn't so.
+pub(crate) fn received<B: Body>(response: &mut http::Response<B>) -> Result<(), &'static str> {
+    if !response.headers().contains_key(header::CONTENT_LENGTH) {
+        return Ok(());
+    }
+    let length = content_length(response.headers())?;
+    if let Some(length) = length.filter(|&length| !says(response.headers(), length)) {
+        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    // In HTTP/1.1, trailers follow chunks alone.
+    if response.version() < Version::HTTP_2 {
+        response.headers_mut().remove(header::TRAILER);
+    }
+    Ok(())
+}
+
+/// Whether `TE` says that trailers are accepted.
+pub(crate) fn accepts_trailers(headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
+    let mut codings = values.flat_map(|value| value.split(','));
+    codings.any(|coding| coding.trim().eq_ignore_ascii_case("trailers"))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+    use http_body::Frame;
+    use http_body_util::{Full, StreamBody};
+
+    use super::{Asked, Framing, content_length, received};
+    use crate::body::{BoxBody, boxed, empty};
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs.iter().map(pair) {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    fn sized(text: &'static str) -> BoxBody {
+        boxed(Full::<Bytes>::from(text))
+    }
+
+    /// A body whose length isn't known.
+    fn streamed() -> BoxBody {
+        let frames = [Ok::<_, std::io::Error>(Frame::data(Bytes::from_static(b"abc")))];
+        boxed(StreamBody::new(futures_util::stream::iter(frames)))
+    }
+
+    fn request(
+        method: Method,
+        received: Version,
+        fields: &[(&'static str, &'static str)],
+        body: &BoxBody,
+    ) -> HeaderMap {
+        let mut headers = headers(fields);
+        Framing::of_request(&method, received, &headers, body).write_request(&mut headers);
+        headers
+    }
+
+    fn response(
+        asked: &Asked,
+        status: u16,
+        fields: &[(&'static str, &'static str)],
+        body: &BoxBody,
+    ) -> HeaderMap {
+        let mut headers = headers(fields);
+        let status = StatusCode::from_u16(status).unwrap();
+        Framing::of_response(asked, status, &headers, body).write(&mut headers);
+        headers
+    }
+
+    fn asked(method: Method, version: Version, trailers: bool) -> Asked {
+        Asked { method, version, trailers }
+    }
+
+    const FALSE: [(&str, &str); 3] =
+        [("content-length", "1"), ("content-length", "2"), ("transfer-encoding", "gzip, chunked")];
+
+    #[test]
+    fn a_request_says_what_its_body_is_whatever_it_said_before() {
+        for received in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
+            for method in [Method::GET, Method::POST, Method::DELETE] {
+                let exact = request(method.clone(), received, &FALSE, &sized("abc"));
+                assert_eq!(exact, headers(&[("content-length", "3")]));
+                let open = request(method, received, &FALSE, &streamed());
+                assert_eq!(open, headers(&[("transfer-encoding", "chunked")]));
+            }
+        }
+    }
+
+    #[test]
+    fn an_empty_body_is_said_to_be_empty_where_one_is_expected_or_was_announced() {
+        let zero = headers(&[("content-length", "0")]);
+        for method in [Method::POST, Method::PUT, Method::PATCH] {
+            assert_eq!(request(method.clone(), Version::HTTP_2, &[], &empty()), zero);
+            assert_eq!(request(method, Version::HTTP_11, &[("trailer", "x-a")], &empty()), zero);
+        }
+        assert_eq!(request(Method::GET, Version::HTTP_11, &[], &empty()), headers(&[]));
+        assert_eq!(request(Method::DELETE, Version::HTTP_11, &[("content-length", "0")], &empty()), zero);
+    }
+
+    #[test]
+    fn trailers_are_announced_only_where_they_can_follow() {
+        let announced = [("trailer", "x-a, Host"), ("content-length", "3")];
+        let chunked = headers(&[("trailer", "x-a"), ("transfer-encoding", "chunked")]);
+        let length = headers(&[("content-length", "3")]);
+        assert_eq!(request(Method::POST, Version::HTTP_11, &announced, &sized("abc")), length);
+        assert_eq!(request(Method::POST, Version::HTTP_2, &announced, &sized("abc")), chunked);
+        assert_eq!(request(Method::POST, Version::HTTP_11, &announced, &streamed()), chunked);
+        let forbidden = [("trailer", "host"), ("content-length", "3")];
+        assert_eq!(request(Method::POST, Version::HTTP_2, &forbidden, &sized("abc")), length);
+
+        let get = |version, trailers| asked(Method::GET, version, trailers);
+        let both = headers(&[("trailer", "x-a"), ("content-length", "3")]);
+        let open = headers(&[("trailer", "x-a")]);
+        assert_eq!(response(&get(Version::HTTP_11, false), 200, &announced, &sized("abc")), length);
+        assert_eq!(response(&get(Version::HTTP_11, true), 200, &announced, &sized("abc")), open);
+        assert_eq!(response(&get(Version::HTTP_2, true), 200, &announced, &sized("abc")), both);
+        assert_eq!(response(&get(Version::HTTP_11, true), 200, &announced, &streamed()), open);
+        assert_eq!(response(&get(Version::HTTP_10, false), 200, &announced, &streamed()), headers(&[]));
+        assert_eq!(response(&get(Version::HTTP_2, true), 204, &announced, &empty()), headers(&[]));
+    }
+
+    #[test]
+    fn a_response_says_what_its_body_is_whatever_it_said_before() {
+        for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
+            let get = asked(Method::GET, version, false);
+            assert_eq!(response(&get, 200, &FALSE, &sized("abc")), headers(&[("content-length", "3")]));
+            assert_eq!(response(&get, 404, &FALSE, &streamed()), headers(&[]));
+            assert_eq!(
+                response(&get, 200, &[("content-length", "7")], &empty()),
+                headers(&[("content-length", "0")])
+            );
+            assert_eq!(response(&get, 200, &[], &empty()), headers(&[]));
+            for status in [101, 204] {
+                assert_eq!(response(&get, status, &[("content-length", "7")], &empty()), headers(&[]));
+            }
+            assert_eq!(
+                response(&get, 205, &[("content-length", "3")], &sized("abc")),
+                headers(&[("content-length", "0")])
+            );
+            let connect = asked(Method::CONNECT, version, false);
+            assert_eq!(response(&connect, 200, &[("content-length", "7")], &empty()), headers(&[]));
+        }
+    }
+
+    #[test]
+    fn the_length_of_a_body_that_stays_behind_is_the_one_that_was_declared() {
+        let seven = headers(&[("content-length", "7")]);
+        for version in [Version::HTTP_11, Version::HTTP_2] {
+            let (get, head) = (asked(Method::GET, version, true), asked(Method::HEAD, version, true));
+            for (asked, status) in [(&head, 200), (&head, 304), (&get, 304)] {
+                let declared =
+                    [("content-length", "7, 7"), ("transfer-encoding", "chunked"), ("trailer", "x-a")];
+                assert_eq!(response(asked, status, &declared, &empty()), seven);
+                assert_eq!(response(asked, status, &[], &empty()), headers(&[]));
+                assert_eq!(response(asked, status, &FALSE, &empty()), headers(&[]));
+            }
+            // A handler that builds the body all the same has told its length.
+            assert_eq!(response(&head, 200, &[], &sized("abc")), headers(&[("content-length", "3")]));
+            assert_eq!(response(&get, 304, &[], &sized("abc")), headers(&[]));
+        }
+    }
+
+    #[test]
+    fn a_received_length_is_one_or_none() {
+        for (values, length) in [
+            (&["2"][..], Ok(Some(2))),
+            (&["2", "2"], Ok(Some(2))),
+            (&["2, 2", "2"], Ok(Some(2))),
+            (&[], Ok(None)),
+        ] {
+            let mut response = http::Response::new(sized("ab"));
+            for value in values {
+                response.headers_mut().append("content-length", HeaderValue::from_static(value));
+            }
+            assert_eq!(content_length(response.headers()), length);
+            received(&mut response).unwrap();
+            assert_eq!(
+                response.headers().get_all("content-length").iter().count(),
+                usize::from(!values.is_empty())
+            );
+        }
+        for values in [&["2", "3"][..], &["2, 3"], &[""], &["x"], &["2,"], &["+2"]] {
+            let mut response = http::Response::new(sized("ab"));
+            for value in values {
+                response.headers_mut().append("content-length", HeaderValue::from_static(value));
+            }
+            assert!(received(&mut response).is_err(), "{values:?}");
+        }
+    }
+}

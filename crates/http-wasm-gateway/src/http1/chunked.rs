@@ -1,0 +1,175 @@
+//! Chunked bodies.
+
+use memchr::memchr;
+
+use super::head::Field;
+
+/// The longest line with a chunk's size. Extensions, of which it may have some, are of no use to anybody here.
+const MAX_SIZE_LINE: usize = 256;
+
+/// How far a chunked body has been read.
+#[derive(Debug)]
+pub(crate) struct Chunks {
+    next: Next,
+    padding: Padding,
+    max_trailer_bytes: usize,
+    max_trailer_fields: usize,
+    /// So far.
+    trailer_bytes: usize,
+    trailer_fields: usize,
+}
+
+/// Why the rest of a chunked body is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChunkFault {
+    Malformed(&'static str),
+    /// Trailers beyond their limits.
+    TooLarge(&'static str),
+}
+
+impl From<&'static str> for ChunkFault {
+    fn from(reason: &'static str) -> Self {
+        Self::Malformed(reason)
+    }
+}
+
+impl ChunkFault {
+    /// In words.
+    pub(crate) fn reason(self) -> &'static str {
+        match self {
+            Self::Malformed(reason) | Self::TooLarge(reason) => reason,
+        }
+    }
+}
+
+/// Whether white space may follow a chunk's size.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Padding {
+    Refused,
+    /// Old servers pad sizes, and all parsers read those alike.
+    Allowed,
+}
+
+#[derive(Debug, Default)]
+enum Next {
+    #[default]
+    Size,
+    Data {
+        left: u64,
+    },
+    /// The end of a chunk's data.
+    DataEnd,
+    Trailer,
+    End,
+}
+
+impl Chunks {
+    /// The beginning of a body whose trailers are bounded by bytes and by number.
+    pub(crate) fn new(padding: Padding, max_trailer_bytes: usize, max_trailer_fields: usize) -> Self {
+        Self {
+            next: Next::Size,
+            padding,
+            max_trailer_bytes,
+            max_trailer_fields,
+            trailer_bytes: 0,
+            trailer_fields: 0,
+        }
+    }
+
+    /// How much of `input` is well-formed, and whether something malformed follows that. Where a line is incomplete, that much isn't all
+    /// of `input`.
+    pub(crate) fn advance(&mut self, input: &[u8]) -> (usize, Result<(), ChunkFault>) {
+        let mut passed = 0;
+        loop {
+            match self.step(&input[passed..]) {
+                Ok(0) => return (passed, Ok(())),
+                Ok(more) => passed += more,
+                Err(reason) => return (passed, Err(reason)),
+            }
+        }
+    }
+
+    /// Whether the body has ended.
+    pub(crate) fn is_end(&self) -> bool {
+        matches!(self.next, Next::End)
+    }
+
+    /// The next piece of `input`; 0 when more is needed to tell.
+    fn step(&mut self, input: &[u8]) -> Result<usize, ChunkFault> {
+        match &mut self.next {
+            Next::Size => {
+                let too_long = ChunkFault::Malformed("the line of a chunk's size is too long");
+                let Some(line) = line(input, MAX_SIZE_LINE, too_long)? else {
+                    return Ok(0);
+                };
+                let left = size(line, self.padding).ok_or("a chunk's size is invalid")?;
+                self.next = if left == 0 { Next::Trailer } else { Next::Data { left } };
+                Ok(line.len() + 2)
+            }
+            Next::Data { left } => {
+                let passed = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                *left -= passed as u64;
+                if *left == 0 {
+                    self.next = Next::DataEnd;
+                }
+                Ok(passed)
+            }
+            Next::DataEnd => match input {
+                [b'\r', b'\n', ..] => {
+                    self.next = Next::Size;
+                    Ok(2)
+                }
+                [] | [b'\r'] => Ok(0),
+                _ => Err("a chunk is longer than its size".into()),
+            },
+            Next::Trailer => {
+                let too_large = ChunkFault::TooLarge("the trailers have too many bytes");
+                let left = self.max_trailer_bytes.saturating_sub(self.trailer_bytes);
+                let Some(line) = line(input, left, too_large)? else { return Ok(0) };
+                let bytes = line.len() + 2;
+                if line.is_empty() {
+                    self.next = Next::End;
+                } else {
+                    Field::parse(line)?.check()?;
+                    if bytes > left {
+                        return Err(too_large);
+                    }
+                    if self.trailer_fields == self.max_trailer_fields {
+                        return Err(ChunkFault::TooLarge("there are too many trailers"));
+                    }
+                    self.trailer_fields += 1;
+                    self.trailer_bytes += bytes;
+                }
+                Ok(bytes)
+            }
+            Next::End => Ok(0),
+        }
+    }
+}
+
+/// The first line, without its end.
+fn line(input: &[u8], max: usize, too_long: ChunkFault) -> Result<Option<&[u8]>, ChunkFault> {
+    let found = memchr(b'\n', input);
+    if found.unwrap_or(input.len()) > max.saturating_add(1) {
+        return Err(too_long);
+    }
+    let Some(end) = found else { return Ok(None) };
+    match input[..end].strip_suffix(b"\r") {
+        Some(line) if !line.contains(&b'\r') => Ok(Some(line)),
+        _ => Err("a line doesn't end with CR LF".into()),
+    }
+}
+
+/// The size in a line; what follows it behind a semicolon is an extension.
+fn size(line: &[u8], padding: Padding) -> Option<u64> {
+    let mut digits = line.split(|&byte| byte == b';').next().unwrap_or_default();
+    if padding == Padding::Allowed {
+        while let [rest @ .., b' ' | b'\t'] = digits {
+            digits = rest;
+        }
+    }
+    let hex = (1..=16).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit);
+    let extension = &line[digits.len()..];
+    let control = extension.iter().any(|&byte| byte < b' ' && byte != b'\t' || byte == 0x7f);
+    u64::from_str_radix(str::from_utf8(digits).ok().filter(|_| hex && !control)?, 16).ok()
+}

@@ -1,0 +1,126 @@
+//! The end of a head, and its lines.
+
+use memchr::{memchr, memchr_iter};
+
+/// A search for the end of a head that resumes where it stopped.
+#[derive(Debug, Default)]
+pub(crate) struct HeadScan {
+    /// Where the current line begins.
+    line: usize,
+    /// No line feed stands before this offset, except those of complete lines.
+    searched: usize,
+}
+
+/// Result of a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum HeadEnd {
+    /// More input is needed.
+    Partial,
+    /// The first line is empty.
+    EmptyLine,
+    /// The head has this many bytes, the empty line at its end included.
+    At(usize),
+}
+
+impl HeadScan {
+    /// Looks for the end of the head with which `input` begins. Between two calls `input` may only grow.
+    pub(crate) fn find(&mut self, input: &[u8]) -> Result<HeadEnd, &'static str> {
+        while let Some(found) = memchr(b'\n', &input[self.searched..]) {
+            let end = self.searched + found;
+            let Some(line) = input[self.line..end].strip_suffix(b"\r") else {
+                return Err("a line ends without a carriage return");
+            };
+            if line.is_empty() {
+                return Ok(if self.line == 0 { HeadEnd::EmptyLine } else { HeadEnd::At(end + 1) });
+            }
+            self.line = end + 1;
+            self.searched = self.line;
+        }
+        self.searched = input.len();
+        Ok(HeadEnd::Partial)
+    }
+}
+
+/// A field line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Field<'a> {
+    /// The whole line, without its end.
+    pub(crate) line: &'a [u8],
+    pub(crate) name: &'a [u8],
+    /// Without the white space around it.
+    pub(crate) value: &'a [u8],
+}
+
+impl<'a> Field<'a> {
+    /// Splits a line. Only what could make two parsers see different fields is checked here.
+    pub(crate) fn parse(line: &'a [u8]) -> Result<Self, &'static str> {
+        if memchr(b'\r', line).is_some() {
+            return Err("a carriage return within a line");
+        }
+        if line.starts_with(b" ") || line.starts_with(b"\t") {
+            return Err("a folded line");
+        }
+        let Some(colon) = memchr(b':', line) else { return Err("a line without a colon") };
+        let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
+        if name.is_empty() || name.iter().any(u8::is_ascii_whitespace) {
+            return Err("a field name that is empty or has white space");
+        }
+        Ok(Self { line, name, value })
+    }
+
+    /// Checks the characters of name and value.
+    pub(crate) fn check(&self) -> Result<(), &'static str> {
+        if !self.name.iter().all(|&byte| is_token(byte)) {
+            return Err("an invalid field name");
+        }
+        // Without branches: values are most of a head.
+        let control = |byte: u8| (byte < b' ') & (byte != b'\t') | (byte == 0x7f);
+        if self.line.iter().fold(false, |found, &byte| found | control(byte)) {
+            return Err("a control character in a field value");
+        }
+        Ok(())
+    }
+
+    pub(crate) fn is(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name.as_bytes())
+    }
+}
+
+/// The first line of a complete head, and its fields.
+pub(crate) fn fields(head: &[u8]) -> (&[u8], impl Iterator<Item = Result<Field<'_>, &'static str>>) {
+    let mut begun = 0;
+    let lines = memchr_iter(b'\n', head).map(move |end| {
+        let line = &head[begun..end];
+        begun = end + 1;
+        line
+    });
+    let mut lines = lines.filter_map(|line| line.strip_suffix(b"\r"));
+    let first = lines.next().unwrap_or_default();
+    (first, lines.take_while(|line| !line.is_empty()).map(Field::parse))
+}
+
+/// A number of digits alone: `parse` would accept a sign as well.
+pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
+    let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
+    str::from_utf8(digits).ok().filter(|_| all_digits)?.parse().ok()
+}
+
+/// Characters of field names (RFC 9110 section 5.6.2).
+fn is_token(byte: u8) -> bool {
+    const TOKEN: [bool; 256] = {
+        let mut table = [false; 256];
+        let mut byte = 0;
+        while byte < 128 {
+            table[byte] = (byte as u8).is_ascii_alphanumeric();
+            byte += 1;
+        }
+        let others = b"!#$%&'*+-.^_`|~";
+        let mut at = 0;
+        while at < others.len() {
+            table[others[at] as usize] = true;
+            at += 1;
+        }
+        table
+    };
+    TOKEN[usize::from(byte)]
+}

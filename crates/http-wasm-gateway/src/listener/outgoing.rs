@@ -1,0 +1,138 @@
+//! Responses as they go out: with the framing of the body that they really have, and with an end that the client sees.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Response, StatusCode, Version};
+use http_body::{Body, Frame, SizeHint};
+use tokio::time::{Sleep, sleep};
+
+use super::flush::{Flushes, Waiting};
+use crate::body::{BoxBody, BoxError, empty};
+use crate::framing::{Asked, Framing, Length};
+use crate::trailers;
+
+/// How long a broken body waits for the client to take what came before the break.
+const BREAK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Gives a response the framing of its body, and leaves the body out where there must be none.
+pub(super) fn frame(
+    response: Response<BoxBody>,
+    asked: &Asked,
+    flushes: &Arc<Flushes>,
+) -> Response<Outgoing> {
+    let (mut head, mut body) = response.into_parts();
+    let framing = Framing::of_response(asked, head.status, &head.headers, &body);
+    framing.write(&mut head.headers);
+    if !framing.has_body() {
+        body = empty();
+    }
+    let absent = match framing.length() {
+        Length::Absent(length)
+            if asked.version < Version::HTTP_2 && head.status == StatusCode::NOT_MODIFIED =>
+        {
+            Some(length)
+        }
+        _ => None,
+    };
+    let streamed = framing.length() == Length::Streamed;
+    let http2 = asked.version >= Version::HTTP_2;
+    let flushes = flushes.clone();
+    Response::from_parts(head, Outgoing { body, absent, streamed, http2, flushes, broken: None })
+}
+
+/// The body of a response on its way to hyper.
+#[derive(Debug)]
+pub(super) struct Outgoing {
+    body: BoxBody,
+    /// The length of a body that doesn't go out. hyper's server for HTTP/1.1 removes a length from the head of a 304 unless there is a body,
+    /// which it then doesn't ask for.
+    absent: Option<u64>,
+    /// Whether the length is left open, though it may be known.
+    streamed: bool,
+    http2: bool,
+    flushes: Arc<Flushes>,
+    broken: Option<Box<Broken>>,
+}
+
+impl Outgoing {
+    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.broken {
+            Some(broken) => broken.poll(cx).map(|error| Some(Err(error))),
+            None => Poll::Ready(None),
+        }
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if this.broken.is_some() {
+            return this.poll_broken(cx);
+        }
+        match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+            Some(Ok(frame)) if frame.is_trailers() => {
+                let mut trailers = frame.into_trailers().unwrap_or_default();
+                trailers::retain(&mut trailers);
+                Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))))
+            }
+            Some(Err(error)) => {
+                // What it holds, a connection to an upstream for instance, is of no more use.
+                this.body = empty();
+                this.broken = Some(Box::new(Broken::new(error, this.http2, &this.flushes)));
+                this.poll_broken(cx)
+            }
+            frame => Poll::Ready(frame),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.broken.is_none() && self.absent.is_none() && self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self.absent {
+            Some(length) => SizeHint::with_exact(length),
+            None if self.streamed => SizeHint::default(),
+            None => self.body.size_hint(),
+        }
+    }
+}
+
+/// A body that has broken off. The error waits until all that came before it is on its way to the client, the head above all:
+/// at an error, hyper's server for HTTP/1.1 forgets what it has not written, and h2 what is queued for the stream.
+struct Broken {
+    error: Option<BoxError>,
+    flushed: Waiting,
+    timeout: Pin<Box<Sleep>>,
+}
+
+impl Broken {
+    fn new(error: BoxError, http2: bool, flushes: &Arc<Flushes>) -> Self {
+        // In HTTP/2 another task writes, and may be about to complete a flush that began before this stream's frames were queued.
+        let flushed = flushes.wait(if http2 { 2 } else { 1 });
+        Self { error: Some(error), flushed, timeout: Box::pin(sleep(BREAK_TIMEOUT)) }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<BoxError> {
+        if self.flushed.poll(cx).is_pending() && self.timeout.as_mut().poll(cx).is_pending() {
+            return Poll::Pending;
+        }
+        Poll::Ready(self.error.take().unwrap_or_else(|| "the body has broken off".into()))
+    }
+}
+
+impl std::fmt::Debug for Broken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Broken").field("error", &self.error).finish_non_exhaustive()
+    }
+}
