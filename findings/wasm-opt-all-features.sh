@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Guess:   wasm-opt's --all-features lets it read modules that use any feature. What it writes uses those that the input uses.
+# Reality: it also writes the import section in the form of the "compact imports" proposal, if two imports share a module name. No
+#          current engine reads that: "invalid leading byte 0x7F", "unknown import kind 0x7f". wabt's wasm-objdump lists fewer imports.
+# Matters: every http-wasm guest with two imports has them all from "http_handler", and so is hit. The flag is common in build scripts:
+#          wasm-opt itself sends people there, as it refuses bulk memory in a module that has lost its target_features section, as
+#          stripping does. The cure: name the features (--enable-bulk-memory), or add --disable-compact-imports.
+set -euo pipefail
+work=$(mktemp -d); trap 'rm -rf "$work"' EXIT
+python3 -m venv "$work/venv"; export PATH="$work/venv/bin:$PATH"
+pip install -q --disable-pip-version-check --no-compile wasmtime==50.0.1
+cd "$work"
+npm install --silent --no-audit --no-fund --save-exact binaryen@132.0.0
+cat > guest.wat <<'WAT'
+(module
+  (import "http_handler" "log" (func $log (param i32 i32 i32)))
+  (import "http_handler" "get_method" (func $get_method (param i32 i32) (result i32)))
+  (memory (export "memory") 1)
+  (data (i32.const 0) "hi")
+  (func (export "handle_request") (result i64)
+    (call $log (i32.const 0) (i32.const 0) (i32.const 2))
+    (drop (call $get_method (i32.const 0) (i32.const 9)))
+    (i64.const 1))
+  (func (export "handle_response") (param i32 i32)))
+WAT
+cat > load.js <<'JS'
+WebAssembly.compile(require('node:fs').readFileSync(process.argv[2])).then(() => console.log('loads'), error => console.log(error.message))
+JS
+cat > load.py <<'PY'
+import sys
+from wasmtime import Engine, Module, WasmtimeError
+try:
+    Module.from_file(Engine(), sys.argv[1])
+    print("loads")
+except WasmtimeError as error:
+    print(str(error).splitlines()[-1].strip())
+PY
+echo "tool:      $(npx --no-install wasm-opt --version) (npm binaryen 132.0.0), wasmtime 50.0.1, Node $(node --version)"
+echo "guess:     --all-features changes nothing for a module of the first WebAssembly version"
+echo "behaviour: no engine loads the result"
+: > seen
+for flags in "" "--all-features" "--all-features --disable-compact-imports"; do
+  npx --no-install wasm-opt $flags -O guest.wat -o guest.wasm
+  echo "seen:      wasm-opt -O $flags"
+  echo "             wasmtime: $(python load.py guest.wasm | tee -a seen)"
+  echo "             node:     $(node load.js guest.wasm | tee -a seen)"
+done
+if [ "$(grep -c '^loads$' seen)" = 4 ] && [ "$(sed -n 3,4p seen | grep -ci '0x7f')" = 2 ]; then echo "stands"; else echo "changed"; exit 1; fi
