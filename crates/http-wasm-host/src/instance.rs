@@ -378,13 +378,13 @@ impl<H: Host> Instance<H> {
         #[cfg(feature = "mutations")]
         let called = called.map(|packed| self.mutate_ctx_next(packed));
         let ctx_next = CtxNext::unpack(called.map_err(|error| self.failed(Phase::Request, &error))?);
-        let exchange = self.exchange()?;
+        let (exchange, engine) = self.exchange_and_engine()?;
         let finished = exchange.check_memory().and_then(|()| {
             if ctx_next.proceed {
-                exchange.finish_request();
+                exchange.finish_request(engine);
                 return Ok(());
             }
-            exchange.respond()
+            exchange.respond(engine)
         });
         finished.map_err(|reason| self.refused(Phase::Request, reason))?;
         self.pin.req_ctx = ctx_next.req_ctx;
@@ -446,8 +446,8 @@ impl<H: Host> Instance<H> {
 
     #[inline]
     fn finish_response(&mut self) -> Result<(), Error> {
-        let exchange = self.exchange()?;
-        let finished = exchange.check_memory().map(|()| exchange.finish_response());
+        let (exchange, engine) = self.exchange_and_engine()?;
+        let finished = exchange.check_memory().map(|()| exchange.finish_response(engine));
         finished.map_err(|reason| self.refused(Phase::Response, reason))
     }
 
@@ -487,8 +487,14 @@ impl<H: Host> Instance<H> {
 
     #[inline]
     fn exchange(&mut self) -> Result<&mut Exchange<H>, Error> {
-        let State { exchange, guest, .. } = self.store.data_mut();
-        exchange.as_mut().ok_or_else(|| no_exchange(guest))
+        self.exchange_and_engine().map(|(exchange, _)| exchange)
+    }
+
+    #[inline]
+    fn exchange_and_engine(&mut self) -> Result<(&mut Exchange<H>, &Engine), Error> {
+        let State { exchange, guest, suspension, .. } = self.store.data_mut();
+        let exchange = exchange.as_mut().ok_or_else(|| no_exchange(guest))?;
+        Ok((exchange, suspension.engine()))
     }
 
     #[inline]

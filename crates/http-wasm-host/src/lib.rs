@@ -42,11 +42,11 @@ pub use self::body_budget::{BodyAccount, BodyBudget, BodyMemory, HeldBytes, NoBo
 pub use self::builder::GuestBuilder;
 pub use self::engine::{Engine, EngineBuilder};
 pub use self::error::{BoxError, Error, ErrorKind, LoadError};
-pub use self::exchange::{Chunks, Trailers};
+pub use self::exchange::{Chunks, Discard, Trailers};
 pub use self::failure::OnFailure;
 pub use self::fields::Fields;
 pub use self::guest::{Guest, GuestFacts};
-pub use self::host::{Body, Feed, Frame, Host, HttpHost, InMemoryHost, Message, Outgoing, Refused};
+pub use self::host::{Body, Feed, Frame, Host, HttpHost, InMemoryHost, Message, Outgoing, Refused, Rest};
 pub use self::inspect::{Fault, ImportUse, Inspection, Producer};
 pub use self::limits::Limits;
 pub use self::log::TARGET as LOG_TARGET;

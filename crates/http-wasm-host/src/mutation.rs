@@ -33,6 +33,10 @@ mutations! {
     EmptyNameIgnored,
     /// An illegal header name is ignored.
     IllegalNameIgnored,
+    /// Looking up an empty or illegal header name traps.
+    IllegalLookupTraps,
+    /// Removing an empty or illegal header name traps.
+    IllegalRemovalTraps,
     /// An illegal header value is ignored.
     IllegalValueIgnored,
     /// An illegal URI is ignored.
@@ -187,6 +191,18 @@ mutations! {
     HeadLengthDropped,
     /// Trailers don't go out when the guest has touched the message.
     TrailersLost,
+    /// Trailers are dropped with a body that was replaced unread.
+    ReplacedBodyTrailersLost,
+    /// The `trailer` header stays as the next handler or client sent it.
+    AnnouncementKept,
+    /// A response body that a guest writes gets a content-type.
+    ContentTypeInvented,
+    /// A status set after a write to the response's body is lost.
+    StatusAfterWriteLost,
+    /// Response headers set after a write to the response's body are lost.
+    HeadersAfterWriteLost,
+    /// Response headers set after the status are lost.
+    HeadersAfterStatusLost,
 
     // Before and after the next handler.
     /// The status set before next wins.
@@ -197,6 +213,8 @@ mutations! {
     EarlyHeadersLost,
     /// Cookies set before next are lost when the next handler sets some.
     EarlyCookiesReplaced,
+    /// Cookies set before next come last.
+    EarlyCookiesLast,
     /// The body written before next is lost.
     EarlyBodyLost,
 

@@ -2,13 +2,13 @@
 
 use std::task::{Context, Poll, ready};
 
-use super::trailers::NO_FIELDS;
+use super::trailers::UNKNOWN;
 use super::{Budget, Chunks, Exchange, Trailers};
 use crate::abi::{BodyKind, EofLen, Features, HeaderKind, Phase};
 use crate::body_budget::{BodyAccount, BodyBudget, NoBodyMemory, Reservation};
 use crate::error::Reason;
 use crate::fields::Fields;
-use crate::host::{Frame, Host, Outgoing};
+use crate::host::{Frame, Host, Outgoing, Rest};
 
 /// What is reserved at once, if no more is asked for, by whoever holds that much already.
 const RESERVED_AT_ONCE: usize = 64 * 1024;
@@ -84,7 +84,11 @@ impl Side {
     }
 
     pub(super) fn trailers(&self) -> &Fields {
-        self.touched.as_ref().map_or(&NO_FIELDS, |touched| touched.trailers.current())
+        self.known_trailers().current()
+    }
+
+    pub(super) fn known_trailers(&self) -> &Trailers {
+        self.touched.as_ref().map_or(&UNKNOWN, |touched| &touched.trailers)
     }
 
     pub(super) fn trailers_mut(&mut self) -> &mut Trailers {
@@ -106,8 +110,13 @@ impl Side {
         }
     }
 
-    fn is_written(&self) -> bool {
+    pub(super) fn is_written(&self) -> bool {
         self.written.is_some()
+    }
+
+    /// Whether the end of the original body has arrived, and with it all its trailers.
+    pub(super) fn has_ended(&self) -> bool {
+        self.touched.as_ref().is_some_and(|touched| touched.ended)
     }
 
     /// Whether the body that goes out is another one than the host's.
@@ -126,6 +135,7 @@ impl Side {
         self.touched.as_ref().is_some_and(|touched| !touched.trailers.is_untouched())
     }
 
+    #[cfg(feature = "mutations")]
     pub(super) fn edits_trailers(&self) -> bool {
         self.touched.as_ref().is_some_and(|touched| touched.trailers.edited())
     }
@@ -142,8 +152,8 @@ impl Side {
         self.written = None;
     }
 
-    /// The body that goes out, if it isn't simply the host's.
-    pub(super) fn take_outgoing(&mut self) -> Option<Outgoing> {
+    /// The body that goes out, if it isn't simply the host's. Behind one that the guest has written comes `rest`.
+    pub(super) fn take_outgoing(&mut self, rest: Rest) -> Option<Outgoing> {
         let trailers =
             || self.touched.as_ref().map_or_else(Trailers::default, |touched| touched.trailers.clone());
         if let Some(written) = self.written.take() {
@@ -152,7 +162,7 @@ impl Side {
                 // The guest has not failed, so nothing needs the original any more.
                 drop(touched.take_received());
             }
-            return Some(Outgoing { first: written.bytes, rest: false, trailers });
+            return Some(Outgoing { first: written.bytes, rest, trailers });
         }
         let trailers = trailers();
         let touched = self.touched.as_mut()?;
@@ -162,7 +172,7 @@ impl Side {
         }
         touched.forget_undo();
         touched.replayed = touched.kept.len();
-        Some(Outgoing { first: touched.take_received(), rest: !touched.ended, trailers })
+        Some(Outgoing { first: touched.take_received(), rest: touched.rest(), trailers })
     }
 
     /// What the guest itself has written so far, from where it last stopped reading that.
@@ -186,11 +196,16 @@ impl Side {
         let mut touched = self.touched.take().filter(|touched| touched.started)?;
         let mut first = touched.take_received();
         first.skip(touched.early);
-        Some(Outgoing { first, rest: !touched.ended, trailers: touched.trailers.into_original() })
+        Some(Outgoing { first, rest: touched.rest(), trailers: touched.trailers.into_original() })
     }
 }
 
 impl Touched {
+    /// What the host still has of a body that isn't replaced.
+    fn rest(&self) -> Rest {
+        if self.ended { Rest::Dropped } else { Rest::Follows }
+    }
+
     /// Takes the next piece from the host's body; `Ready(false)` at its end. What is to be kept counts in `account`, if there is one.
     fn receive<H: Host>(
         &mut self,

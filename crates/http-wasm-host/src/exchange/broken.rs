@@ -27,6 +27,12 @@ pub(super) fn before_join<H: Host>(exchange: &mut Exchange<H>) {
                 exchange.early.headers.remove(b"set-cookie");
             }
         }
+        Some(Mutation::EarlyCookiesLast) => {
+            for value in exchange.early.headers.values(b"set-cookie") {
+                let _fits = exchange.host.add_header(BodyKind::Response, b"set-cookie", value);
+            }
+            exchange.early.headers.remove(b"set-cookie");
+        }
         Some(Mutation::EarlyBodyLost) => exchange.response.forget_written(),
         _ => {}
     }
@@ -36,6 +42,12 @@ pub(super) fn before_join<H: Host>(exchange: &mut Exchange<H>) {
 pub(super) fn before_finish<H: Host>(exchange: &mut Exchange<H>, message: BodyKind) -> Option<Vec<u8>> {
     if exchange.mutation == Some(Mutation::TrailersLost) && exchange.side_mut(message).edits_trailers() {
         exchange.side_mut(message).drop_trailers();
+    }
+    if exchange.mutation == Some(Mutation::ContentTypeInvented)
+        && message == BodyKind::Response
+        && exchange.response.is_written()
+    {
+        let _fits = exchange.host.set_header(message, b"content-type", b"text/plain; charset=utf-8");
     }
     let mut length = None;
     exchange.host.header_values(message, b"content-length", |value| length = Some(value.to_vec()));
@@ -58,6 +70,16 @@ pub(super) fn after_finish<H: Host>(exchange: &mut Exchange<H>, message: BodyKin
 impl<H: Host> Exchange<H> {
     pub(crate) fn may_read_response(&self) -> bool {
         self.phase == Phase::Request || self.features.contains(Features::BUFFER_RESPONSE)
+    }
+
+    /// Whether the guest has written to the response's body in this phase.
+    pub(crate) fn has_written_response(&self) -> bool {
+        self.response.is_written()
+    }
+
+    /// Whether the guest has set a status before there was a response.
+    pub(crate) fn has_early_status(&self) -> bool {
+        self.early.status.is_some()
     }
 
     /// Enables features whatever the phase.

@@ -1,5 +1,7 @@
 //! What a guest may still make the host hold in one exchange.
 
+use std::time::Duration;
+
 use crate::abi::BodyKind;
 use crate::error::Reason;
 use crate::limits::Limits;
@@ -11,7 +13,8 @@ pub(crate) struct Budget {
     header_bytes: usize,
     written_bytes: usize,
     uri_bytes: usize,
-    replay_bytes: usize,
+    pub(super) replay_bytes: usize,
+    pub(super) total: Duration,
     header_count_limit: usize,
     header_bytes_limit: usize,
     written_bytes_limit: usize,
@@ -26,6 +29,7 @@ impl Budget {
             written_bytes: limits.written_bytes,
             uri_bytes: limits.uri_bytes,
             replay_bytes: limits.replay_bytes,
+            total: limits.total,
             header_count_limit: limits.header_count,
             header_bytes_limit: limits.header_bytes,
             written_bytes_limit: limits.written_bytes,

@@ -4,9 +4,12 @@
 
 use std::io::Write as _;
 
-use super::Exchange;
+use super::{Discard, Exchange};
 use crate::abi::BodyKind;
-use crate::host::{Host, Outgoing};
+use crate::engine::Engine;
+use crate::host::{Host, Outgoing, Rest};
+#[cfg(feature = "mutations")]
+use crate::mutation::Mutation;
 
 /// Statuses whose responses have no body.
 #[inline]
@@ -16,19 +19,19 @@ pub(super) fn is_bodyless(status: u16) -> bool {
 
 /// Makes the host's request the one for the next handler.
 #[inline]
-pub(super) fn finish_request<H: Host>(exchange: &mut Exchange<H>) {
+pub(super) fn finish_request<H: Host>(exchange: &mut Exchange<H>, engine: &Engine) {
     if exchange.request.is_touched() {
-        frame_request(exchange);
+        frame_request(exchange, engine);
     }
 }
 
-fn frame_request<H: Host>(exchange: &mut Exchange<H>) {
+fn frame_request<H: Host>(exchange: &mut Exchange<H>, engine: &Engine) {
     const REQUEST: BodyKind = BodyKind::Request;
-    prepare_trailers(exchange, REQUEST);
     let changed = exchange.request.is_changed();
-    let Some(body) = exchange.request.take_outgoing() else { return };
-    if exchange.request.has_trailers() {
-        announce_trailers(exchange, REQUEST);
+    let (rest, has_trailers) = frame_trailers(exchange, REQUEST, engine);
+    let Some(body) = exchange.request.take_outgoing(rest) else { return };
+    if has_trailers {
+        set_length(&mut *exchange.host, REQUEST, None);
     } else if changed {
         let len = length(&*exchange.host, REQUEST, &body);
         // A method like GET says nothing about an empty body.
@@ -41,17 +44,17 @@ fn frame_request<H: Host>(exchange: &mut Exchange<H>) {
 
 /// Makes the host's response the one for the client.
 #[inline]
-pub(super) fn finish_response<H: Host>(exchange: &mut Exchange<H>) {
+pub(super) fn finish_response<H: Host>(exchange: &mut Exchange<H>, engine: &Engine) {
     let status = exchange.host.status();
     let has_usual_body = !exchange.client_sent_head && !exchange.next_was_bodyless && !is_bodyless(status);
     // As most responses are, the next handler's with a body that nobody has looked at.
     let is_as_it_came = exchange.answered && has_usual_body && !exchange.response.is_touched();
     if !is_as_it_came {
-        frame_response(exchange, status);
+        frame_response(exchange, status, engine);
     }
 }
 
-fn frame_response<H: Host>(exchange: &mut Exchange<H>, status: u16) {
+fn frame_response<H: Host>(exchange: &mut Exchange<H>, status: u16, engine: &Engine) {
     const RESPONSE: BodyKind = BodyKind::Response;
     if exchange.is_upgrade() {
         return;
@@ -59,14 +62,14 @@ fn frame_response<H: Host>(exchange: &mut Exchange<H>, status: u16) {
     if exchange.client_sent_head || is_bodyless(status) {
         return finish_bodyless(exchange, status);
     }
-    prepare_trailers(exchange, RESPONSE);
     let changed = exchange.response.is_changed() || exchange.next_was_bodyless || !exchange.answered;
+    let (rest, has_trailers) = frame_trailers(exchange, RESPONSE, engine);
     // What a guest has made has no header of the kind: those that it sets are ignored, and of an earlier response none is left.
     let is_declared = H::SENDER_DECLARES_LENGTH && !exchange.answered;
-    match exchange.response.take_outgoing() {
+    match exchange.response.take_outgoing(rest) {
         Some(body) => {
-            if exchange.response.has_trailers() {
-                announce_trailers(exchange, RESPONSE);
+            if has_trailers {
+                set_length(&mut *exchange.host, RESPONSE, None);
             } else if changed && !is_declared {
                 let len = length(&*exchange.host, RESPONSE, &body);
                 set_length(&mut *exchange.host, RESPONSE, len);
@@ -87,7 +90,7 @@ fn finish_bodyless<H: Host>(exchange: &mut Exchange<H>, status: u16) {
     let changed = exchange.response.is_changed();
     // Where there is no body there is no end of it.
     exchange.response.drop_trailers();
-    let outgoing = exchange.response.take_outgoing();
+    let outgoing = exchange.response.take_outgoing(Rest::Dropped);
     if status == 204 {
         set_length(&mut *exchange.host, RESPONSE, None);
     } else if !exchange.answered && !is_bodyless(status) {
@@ -108,40 +111,94 @@ pub(super) fn forget_length<H: Host>(exchange: &mut Exchange<H>) {
     set_length(&mut *exchange.host, BodyKind::Response, None);
 }
 
-/// HTTP/1.0 has no place for trailers.
-fn prepare_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind) {
-    if exchange.side_mut(message).has_trailers() && exchange.host.protocol_version() == "HTTP/1.0" {
+/// Announces the trailers that go out. Answers what becomes of the rest of a body that the guest has replaced, and whether
+/// trailers have arrived, were set, or are waited for: then the body's length must stay unknown.
+fn frame_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind, engine: &Engine) -> (Rest, bool) {
+    if exchange.host.protocol_version() == "HTTP/1.0" {
+        // It has no place for them.
         exchange.side_mut(message).drop_trailers();
+        remove_announcement(&mut *exchange.host, message);
+        return (Rest::Dropped, false);
     }
+    let is_original = message == BodyKind::Request || exchange.answered;
+    let may_arrive =
+        is_original && !exchange.side_mut(message).has_ended() && !exchange.host.body_ended(message);
+    let is_replaced = exchange.side_mut(message).is_written();
+    let rest = match is_replaced && may_arrive && promises_trailers(&*exchange.host, message) {
+        true => {
+            Rest::Discarded(Discard::new(engine.clone(), exchange.budget.replay_bytes, exchange.budget.total))
+        }
+        false => Rest::Dropped,
+    };
+    #[cfg(feature = "mutations")]
+    let rest = match exchange.mutation {
+        Some(Mutation::ReplacedBodyTrailersLost) => Rest::Dropped,
+        _ => rest,
+    };
+    let is_discarded = matches!(rest, Rest::Discarded(_));
+    announce_trailers(exchange, message, is_discarded || may_arrive && !is_replaced);
+    (rest, is_discarded || exchange.side_mut(message).has_trailers())
 }
 
-/// Trailers need a body of unknown length, and in HTTP/1.1 an announcement.
-fn announce_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind) {
-    set_length(&mut *exchange.host, message, None);
-    if !exchange.side_mut(message).edits_trailers() {
-        return;
-    }
-    let mut names = Vec::new();
-    exchange.host.header_values(message, b"trailer", |value| {
-        names.extend(value.split(|&byte| byte == b',').map(|name| name.trim_ascii().to_ascii_lowercase()));
+/// Whether the message's trailers matter enough to be waited for behind a body that was replaced.
+fn promises_trailers<H: Host>(host: &H, message: BodyKind) -> bool {
+    let mut promised = false;
+    host.header_values(message, b"trailer", |_| promised = true);
+    host.header_values(message, b"content-type", |value| {
+        let kind = value.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC));
+        // Not gRPC-Web, whose trailers are in the body.
+        promised |= kind && matches!(value.get(GRPC.len()), None | Some(b'+' | b';' | b' ' | b'\t'));
     });
-    for name in exchange.side_mut(message).trailers().names() {
+    promised
+}
+
+const GRPC: &[u8] = b"application/grpc";
+
+/// Makes the message's `trailer` header list the trailers that will be sent: those that are known, and of those that were
+/// announced the ones that may still arrive.
+fn announce_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind, more_may_arrive: bool) {
+    #[cfg(feature = "mutations")]
+    let is_mutated = exchange.mutation == Some(Mutation::AnnouncementKept);
+    #[cfg(not(feature = "mutations"))]
+    let is_mutated = false;
+    let mut announced = Vec::new();
+    exchange.host.header_values(message, b"trailer", |value| {
+        announced
+            .extend(value.split(|&byte| byte == b',').map(|name| name.trim_ascii().to_ascii_lowercase()));
+    });
+    let trailers = exchange.side_mut(message).known_trailers();
+    let is_sent = |name: &[u8]| {
+        is_mutated || trailers.current().contains(name) || more_may_arrive && !trailers.removes(name)
+    };
+    let mut names: Vec<_> =
+        announced.iter().filter(|name| !name.is_empty() && is_sent(name)).cloned().collect();
+    for name in trailers.current().names() {
         if !names.iter().any(|listed| listed == name) {
             names.push(name.to_vec());
         }
     }
-    names.retain(|name| !name.is_empty());
+    if names == announced {
+        return;
+    }
     let list = names.join(&b", "[..]);
     if list.is_empty() {
-        return exchange.host.remove_header(message, b"trailer");
+        return remove_announcement(&mut *exchange.host, message);
     }
     // One header among those the server holds already; if it is full, the trailers go unannounced.
     let _fits = exchange.host.set_header(message, b"trailer", &list);
 }
 
+fn remove_announcement<H: Host>(host: &mut H, message: BodyKind) {
+    host.remove_header(message, b"trailer");
+}
+
 /// The length of an outgoing body, if it can be known.
 fn length<H: Host>(host: &H, message: BodyKind, body: &Outgoing) -> Option<u64> {
-    let rest = if body.rest { host.body_remaining(message)? } else { 0 };
+    let rest = match body.rest {
+        Rest::Dropped => 0,
+        Rest::Follows => host.body_remaining(message)?,
+        Rest::Discarded(_) => return None,
+    };
     (body.first.len() as u64).checked_add(rest)
 }
 

@@ -8,6 +8,7 @@ mod body;
 mod broken;
 mod budget;
 mod chunks;
+mod discard;
 mod framing;
 mod head;
 mod headers;
@@ -18,14 +19,16 @@ use std::ops::{Deref, DerefMut};
 
 pub(crate) use self::budget::Budget;
 pub use self::chunks::Chunks;
+pub use self::discard::Discard;
 pub use self::trailers::Trailers;
 
-pub(crate) use self::headers::{Change, check_name};
+pub(crate) use self::headers::{Change, can_be_name};
 
 use self::body::Side;
 use self::original::Originals;
 use crate::abi::{BodyKind, Features, Phase};
 use crate::body_budget::BodyAccount;
+use crate::engine::Engine;
 use crate::error::Reason;
 use crate::failure::OnFailure;
 use crate::fields::Fields;
@@ -162,10 +165,10 @@ impl<H: Host> Exchange<H> {
 
     /// The guest proceeds: makes the host's request the one for the next handler.
     #[inline]
-    pub(crate) fn finish_request(&mut self) {
+    pub(crate) fn finish_request(&mut self, engine: &Engine) {
         #[cfg(feature = "mutations")]
         let length = broken::before_finish(self, BodyKind::Request);
-        framing::finish_request(self);
+        framing::finish_request(self, engine);
         self.release_ahead();
         #[cfg(feature = "mutations")]
         broken::after_finish(self, BodyKind::Request, length);
@@ -173,15 +176,15 @@ impl<H: Host> Exchange<H> {
 
     /// The guest stops: makes the host's response what the guest has set.
     #[inline]
-    pub(crate) fn respond(&mut self) -> Result<(), Reason> {
+    pub(crate) fn respond(&mut self, engine: &Engine) -> Result<(), Reason> {
         // What it has written is all of the body, and not the beginning.
         self.apply_early(true)?;
-        self.finish_response();
+        self.finish_response(engine);
         Ok(())
     }
 
     /// The next handler's response is in the host: joins what the guest set before it. The next handler's
-    /// headers replace those of the same name, cookies add up, its status wins, its body follows.
+    /// headers replace those of the same name (its cookies follow the guest's), its status wins, its body follows.
     #[inline]
     pub(crate) fn join_response(&mut self) -> Result<(), Reason> {
         self.answered = true;
@@ -213,33 +216,46 @@ impl<H: Host> Exchange<H> {
         Ok(())
     }
 
-    /// What the guest set before there was a response, and that has not.
+    /// What the guest set before there was a response, and that has not. Cookies go before those of the response.
     fn join_early(&mut self, alone: bool) -> Result<(), Reason> {
+        const RESPONSE: BodyKind = BodyKind::Response;
         let early = std::mem::take(&mut self.early.headers);
-        let add = |host: &mut H, (name, value): (&[u8], &[u8])| {
-            host.add_header(BodyKind::Response, name, value).map_err(Reason::refused)
-        };
+        let host = &mut *self.host;
         if alone {
-            return early.iter().try_for_each(|field| add(&mut self.host, field));
+            let mut fields = early.iter();
+            return fields
+                .try_for_each(|(name, value)| host.add_header(RESPONSE, name, value))
+                .map_err(Reason::refused);
         }
         for name in early.names() {
+            let mut nexts: Vec<Vec<u8>> = Vec::new();
+            let is_cookie = name == b"set-cookie";
             let mut taken = false;
-            if name != b"set-cookie" {
-                self.host.header_values(BodyKind::Response, name, |_| taken = true);
+            host.header_values(RESPONSE, name, |value| {
+                taken = true;
+                if is_cookie {
+                    nexts.push(value.to_vec());
+                }
+            });
+            if taken && !is_cookie {
+                continue;
             }
-            if !taken {
-                early.values(name).try_for_each(|value| add(&mut self.host, (name, value)))?;
-            }
+            let mut values = early.values(name).chain(nexts.iter().map(Vec::as_slice));
+            // The first takes the place of what is there, and all that follows stands in its order.
+            let first = values.next().map_or(Ok(()), |first| host.set_header(RESPONSE, name, first));
+            first
+                .and_then(|()| values.try_for_each(|value| host.add_header(RESPONSE, name, value)))
+                .map_err(Reason::refused)?;
         }
         Ok(())
     }
 
     /// `handle_response` has returned: makes the host's response the one for the client.
     #[inline]
-    pub(crate) fn finish_response(&mut self) {
+    pub(crate) fn finish_response(&mut self, engine: &Engine) {
         #[cfg(feature = "mutations")]
         let length = broken::before_finish(self, BodyKind::Response);
-        framing::finish_response(self);
+        framing::finish_response(self, engine);
         self.release_ahead();
         #[cfg(feature = "mutations")]
         broken::after_finish(self, BodyKind::Response, length);

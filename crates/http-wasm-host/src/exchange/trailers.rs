@@ -27,7 +27,10 @@ enum Edit {
     Remove(Box<[u8]>),
 }
 
-pub(super) static NO_FIELDS: Fields = Fields::new();
+/// Trailers of which nothing is known.
+pub(super) static UNKNOWN: Trailers = Trailers(None);
+
+static NO_FIELDS: Fields = Fields::new();
 
 impl Trailers {
     /// The trailers to send once the body has ended, `arrived` being those that its unread rest brought.
@@ -61,6 +64,14 @@ impl Trailers {
         self.0.as_ref().map_or(&NO_FIELDS, |known| known.edited.as_ref().unwrap_or(&known.arrived))
     }
 
+    /// Whether a trailer of this name that arrives is removed.
+    pub(super) fn removes(&self, name: &[u8]) -> bool {
+        let removes =
+            |edit: &Edit| matches!(edit, Edit::Remove(removed) if removed.eq_ignore_ascii_case(name));
+        self.0.as_ref().is_some_and(|known| known.edits.iter().any(removes))
+    }
+
+    #[cfg(feature = "mutations")]
     pub(crate) fn edited(&self) -> bool {
         self.0.as_ref().is_some_and(|known| !known.edits.is_empty())
     }

@@ -11,10 +11,10 @@ use http_body::{Body as HttpBody, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 
-use super::{Frame, Outgoing, Refused, names};
+use super::{Frame, Outgoing, Refused, Rest, names};
 use crate::body_budget::Delivery;
 use crate::error::BoxError;
-use crate::exchange::Trailers;
+use crate::exchange::{Discard, Trailers};
 use crate::fields::Fields;
 
 /// A request or response body on its way through guests.
@@ -111,8 +111,12 @@ impl Body {
     pub(crate) fn rework(&mut self, outgoing: Outgoing) {
         let old = std::mem::take(self);
         let Outgoing { mut first, rest, trailers } = outgoing;
-        let rest = if rest { old } else { Self::empty() };
-        if trailers.is_untouched() {
+        let (rest, discard) = match rest {
+            Rest::Dropped => (Self::empty(), None),
+            Rest::Follows => (old, None),
+            Rest::Discarded(discard) => (old, Some(discard)),
+        };
+        if trailers.is_untouched() && discard.is_none() {
             if first.is_empty() {
                 return *self = rest;
             }
@@ -123,7 +127,7 @@ impl Body {
                 }
             }
         }
-        *self = Self::piped(Reworked { first: Delivery::new(first), rest, trailers });
+        *self = Self::piped(Reworked { first: Delivery::new(first), rest, discard, trailers });
     }
 }
 
@@ -239,11 +243,24 @@ struct Reworked {
     first: Delivery,
     /// What is left of the body that the guest got, if any of it is to follow.
     rest: Body,
+    /// Of the rest only the trailers follow.
+    discard: Option<Discard>,
     /// What was done to the trailers.
     trailers: Trailers,
 }
 
 impl Reworked {
+    /// The next frame of the rest that goes out.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
+        let rest = &mut self.rest;
+        let Some(discard) = &mut self.discard else { return Pin::new(rest).poll_frame(cx) };
+        let arrived = ready!(discard.poll_trailers(cx, |cx| rest.poll_piece(cx)));
+        (self.discard, *rest) = (None, Body::empty());
+        let trailers =
+            arrived.map(|fields| fields.map(|fields| http_body::Frame::trailers(to_header_map(&fields))));
+        Poll::Ready(trailers.transpose())
+    }
+
     /// The trailers to send at the end, given those that the rest has brought.
     fn finish(&mut self, arrived: Option<HeaderMap>) -> Option<HeaderMap> {
         if self.trailers.is_untouched() {
@@ -268,7 +285,7 @@ impl HttpBody for Reworked {
             Ok(None) => {}
             Err(lost) => return Poll::Ready(Some(Err(lost.into()))),
         }
-        let arrived = match ready!(Pin::new(&mut self.rest).poll_frame(cx)) {
+        let arrived = match ready!(self.poll_rest(cx)) {
             None => None,
             Some(Err(error)) => return Poll::Ready(Some(Err(error))),
             Some(Ok(frame)) => match frame.into_trailers() {
@@ -281,13 +298,18 @@ impl HttpBody for Reworked {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_empty() && self.trailers.is_untouched() && self.rest.is_end_stream()
+        let is_rest_over = self.discard.is_none() && self.rest.is_end_stream();
+        self.first.is_empty() && self.trailers.is_untouched() && is_rest_over
     }
 
     fn size_hint(&self) -> SizeHint {
         let first = self.first.len() as u64;
-        let rest = self.rest.size_hint();
         let mut hint = SizeHint::new();
+        if self.discard.is_some() {
+            hint.set_lower(first);
+            return hint;
+        }
+        let rest = self.rest.size_hint();
         hint.set_lower(rest.lower().saturating_add(first));
         match rest.upper().and_then(|upper| upper.checked_add(first)) {
             // A server takes an exact size for "no chunking needed", and then has no place for trailers.

@@ -2,14 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 
-use super::{Frame, Host, Outgoing, Refused};
+use super::{Frame, Host, Outgoing, Refused, Rest};
 use crate::abi::BodyKind;
 use crate::error::BoxError;
-use crate::exchange::{Chunks, Trailers};
+use crate::exchange::{Chunks, Discard, Trailers};
 use crate::fields::Fields;
 
 /// A request and a response as plain values.
@@ -48,8 +48,17 @@ pub struct Message {
 #[derive(Debug, Default)]
 struct Content {
     first: Chunks,
+    /// What is behind that is read for its trailers alone.
+    replaced: Option<Replaced>,
     rest: Option<Feed>,
     trailers: Option<Trailers>,
+}
+
+/// A body that a guest has replaced.
+#[derive(Debug)]
+struct Replaced {
+    body: Box<Content>,
+    discard: Discard,
 }
 
 /// The far end of a body that arrives bit by bit.
@@ -134,6 +143,14 @@ impl Content {
         if let Some(piece) = self.first.pop() {
             return Poll::Ready(Some(Ok(Frame::Data(piece))));
         }
+        if let Some(Replaced { body, discard }) = &mut self.replaced {
+            let arrived = ready!(discard.poll_trailers(cx, |cx| body.poll(cx)));
+            self.replaced = None;
+            return match arrived {
+                Ok(arrived) => self.end(arrived),
+                Err(error) => Poll::Ready(Some(Err(error))),
+            };
+        }
         let arrived = match &self.rest {
             None => None,
             Some(feed) => {
@@ -149,6 +166,11 @@ impl Content {
             }
         };
         self.rest = None;
+        self.end(arrived)
+    }
+
+    /// The last frame, if there are trailers.
+    fn end(&mut self, arrived: Option<Fields>) -> Poll<Option<Result<Frame, BoxError>>> {
         let trailers = match self.trailers.take() {
             Some(trailers) => Some(trailers.finish(arrived)),
             None => arrived,
@@ -159,11 +181,12 @@ impl Content {
     fn ended(&self) -> bool {
         self.first.is_empty()
             && self.trailers.is_none()
+            && self.replaced.is_none()
             && self.rest.as_ref().is_none_or(|feed| feed.lock().is_over())
     }
 
     fn is_ready(&self) -> bool {
-        self.rest.as_ref().is_none_or(|feed| feed.lock().ended)
+        self.replaced.is_none() && self.rest.as_ref().is_none_or(|feed| feed.lock().ended)
     }
 
     /// The number of bytes still to come, if nothing comes after them.
@@ -173,19 +196,25 @@ impl Content {
             None => Some(first),
             Some(feed) => feed.lock().len().map(|rest| first + rest),
         };
-        len.filter(|_| self.trailers.is_none())
+        len.filter(|_| self.trailers.is_none() && self.replaced.is_none())
     }
 
     /// What is left of it under what a guest made of it.
     fn rework(&mut self, body: Outgoing) {
+        if let Rest::Discarded(discard) = body.rest {
+            let replaced = Replaced { body: Box::new(std::mem::take(self)), discard };
+            let trailers = (!body.trailers.is_untouched()).then_some(body.trailers);
+            *self = Self { first: body.first, replaced: Some(replaced), rest: None, trailers };
+            return;
+        }
         let mut unread = std::mem::replace(&mut self.first, body.first);
         let mut earlier = self.trailers.take();
-        if body.rest {
+        if matches!(body.rest, Rest::Follows) {
             while let Some(piece) = unread.pop() {
                 self.first.push(piece);
             }
         } else {
-            self.rest = None;
+            (self.rest, self.replaced) = (None, None);
             earlier = None;
         }
         self.trailers = match earlier {

@@ -16,7 +16,7 @@ pub use self::in_memory::{Feed, InMemoryHost, Message};
 use crate::abi::BodyKind;
 use crate::body_budget::BodyAccount;
 use crate::error::BoxError;
-use crate::exchange::{Chunks, Trailers};
+use crate::exchange::{Chunks, Discard, Trailers};
 use crate::fields::Fields;
 
 /// One request/response pair of an HTTP server, as plain data: the rules of the ABI are not its business.
@@ -151,8 +151,20 @@ pub enum Frame {
 pub struct Outgoing {
     /// What goes out first.
     pub first: Chunks,
-    /// Whether the unread rest of the message's current body follows.
-    pub rest: bool,
+    /// What becomes of the unread rest of the message's current body.
+    pub rest: Rest,
     /// What the guest did to the trailers, to be applied to those that the rest brings, or to none.
     pub trailers: Trailers,
+}
+
+/// The unread rest of a body behind what a guest has read or written of it.
+#[derive(Debug, Default)]
+pub enum Rest {
+    /// It is dropped, and its trailers with it.
+    #[default]
+    Dropped,
+    /// It follows, with its trailers.
+    Follows,
+    /// It is read and discarded for its trailers, which follow.
+    Discarded(Discard),
 }

@@ -4,13 +4,10 @@ use std::task::Poll;
 
 use crate::abi::{CountLen, HeaderKind};
 use crate::error::Reason;
-use crate::exchange::{Change, Exchange, check_name};
+use crate::exchange::{Change, Exchange, can_be_name};
 use crate::host::Host;
 use crate::memory;
 use crate::state::State;
-
-/// No server holds a header with a longer name, so none has to be copied to look for it.
-const LONGEST_NAME: usize = 65_535;
 
 pub(super) fn get_header_names<H: Host>(
     memory: &mut [u8],
@@ -38,9 +35,9 @@ pub(super) fn get_header_values<H: Host>(
 ) -> Result<Poll<u64>, Reason> {
     let kind = decode(kind)?;
     let name = memory::read(memory, "name", name, name_len)?;
-    check_name(name)?;
-    if name.len() > LONGEST_NAME {
-        return Ok(Poll::Ready(CountLen::default().pack()));
+    // Which fields arrive doesn't matter for a name that none of them can have.
+    if !can_be_name(name) {
+        return state.exchange().map(|_| Poll::Ready(CountLen::default().pack()));
     }
     let Poll::Ready(exchange) = arrived(state, kind)? else { return Ok(Poll::Pending) };
     let mut list = List::default();

@@ -219,3 +219,34 @@ fn illegal_header_names_and_values_trap() {
         assert!(matches!(probe.outcome(get()), Err(error) if error.kind() == ErrorKind::HostCall));
     }
 }
+
+#[test]
+fn looking_up_or_removing_an_empty_header_name_finds_nothing() {
+    let probe = stops(
+        "(call $remove_header 0 \"\") (call $note64 (call $get_header_values 0 \"\" BUF LIMIT))
+         (call $remove_header 1 \"\") (call $note64 (call $get_header_values 1 \"\" BUF LIMIT))",
+    );
+    assert_eq!(probe.load().noted(get()), [0, 0].map(number));
+}
+
+#[test]
+fn a_response_body_written_by_a_guest_gets_no_content_type() {
+    let write = "(call $write_body 1 \"<html><p>a text</p></html>\")";
+    let after = guest().features(BUFFER_RESPONSE).on_response(write);
+    for guest in [stops(write), proceeds(write), after] {
+        let host = guest.load().run(get(), |_| {});
+        assert_eq!(header(&host.response, "content-type"), None);
+    }
+}
+
+#[test]
+fn status_and_headers_count_until_the_phase_returns_whatever_is_written_before() {
+    let calls = "(call $write_body 1 \"a body\") (call $set_status_code 418)
+                 (call $set_header_value 1 \"x\" \"1\") (call $set_status_code 419)
+                 (call $write_body 1 \"!\") (call $add_header_value 1 \"x\" \"2\")";
+    for guest in [stops(calls), guest().features(BUFFER_RESPONSE).on_response(calls)] {
+        let mut host = guest.load().run(get(), |_| {});
+        assert_eq!((host.status, header(&host.response, "x").as_deref()), (419, Some("1|2")));
+        assert_eq!(host.response.take_body().0, b"a body!");
+    }
+}

@@ -32,13 +32,13 @@ fn the_next_handlers_headers_replace_those_of_the_same_name_and_others_stay() {
 }
 
 #[test]
-fn cookies_set_before_next_are_appended_to_the_next_handlers() {
+fn cookies_set_before_next_come_first_and_the_next_handlers_are_appended() {
     let probe = proceeds(
         "(call $add_header_value 1 \"Set-Cookie\" \"b=2\") (call $add_header_value 1 \"set-cookie\" \"c=3\")",
     )
     .load();
     let host = probe.run(get(), answers);
-    assert_eq!(header(&host.response, "set-cookie").as_deref(), Some("a=1|b=2|c=3"));
+    assert_eq!(header(&host.response, "set-cookie").as_deref(), Some("b=2|c=3|a=1"));
     let host = probe.run(get(), |_| {});
     assert_eq!(header(&host.response, "set-cookie").as_deref(), Some("b=2|c=3"));
 }

@@ -2,7 +2,10 @@
 
 use http_wasm_host::{InMemoryHost, Phase};
 
-use crate::support::{assert_refused, get, guest, header, list, nothing, number, proceeds, stops};
+use crate::support::{
+    BUFFER_REQUEST, BUFFER_RESPONSE, ByHand, assert_refused, get, guest, header, list, nothing, number,
+    proceeds, stops,
+};
 
 fn with_headers(headers: &[(&str, &str)]) -> InMemoryHost {
     let mut host = get();
@@ -197,18 +200,84 @@ fn the_request_read_in_handle_response_is_the_one_that_was_handed_on() {
     assert_eq!(notes, [list(["changed"]), crate::support::text("PUT"), crate::support::text("/changed")]);
 }
 
+const ILLEGAL_NAMES: [&str; 11] =
+    ["a b", " a", "a:", "a\\0d", "a\\0a", "a\\00", "\\ff", "caf\\c3\\a9", "(a)", "a,b", "\\7f"];
+
 #[test]
-fn a_header_name_that_is_none_traps() {
-    for name in ["a b", " a", "a:", "a\\0d", "a\\0a", "a\\00", "\\ff", "caf\\c3\\a9", "(a)", "a,b", "\\7f"] {
+fn an_illegal_header_name_traps_when_it_is_set_or_added() {
+    for name in ILLEGAL_NAMES {
         for (function, call) in [
-            ("get_header_values", "(drop (call $get_header_values 0 {} BUF LIMIT))"),
             ("set_header_value", "(call $set_header_value 0 {} \"v\")"),
             ("add_header_value", "(call $add_header_value 1 {} \"v\")"),
-            ("remove_header", "(call $remove_header 0 {})"),
         ] {
             let error = stops(&call.replace("{}", &format!("\"{name}\""))).load().error(get());
             assert_refused(&error, function, Some(Phase::Request), "name is not a legal header name");
         }
+    }
+}
+
+#[test]
+fn an_empty_header_name_traps_when_it_is_set_or_added() {
+    for kind in 0..4 {
+        for function in ["set_header_value", "add_header_value"] {
+            let error = stops(&format!("(call ${function} {kind} \"\" \"v\")")).load().error(get());
+            assert_refused(&error, function, Some(Phase::Request), "name is empty");
+        }
+    }
+}
+
+#[test]
+fn looking_up_or_removing_a_name_that_no_field_can_have_finds_nothing_in_any_kind_and_phase() {
+    let calls = |kinds: &[u32]| {
+        let mut calls = String::new();
+        for name in ILLEGAL_NAMES.iter().chain([&""]) {
+            for kind in kinds {
+                calls += &format!(
+                    "(call $remove_header {kind} \"{name}\")
+                     (call $note64 (call $get_header_values {kind} \"{name}\" BUF LIMIT))"
+                );
+            }
+        }
+        calls
+    };
+    let names = ILLEGAL_NAMES.len() + 1;
+    for features in [BUFFER_RESPONSE, BUFFER_REQUEST | BUFFER_RESPONSE] {
+        let probe = proceeds(&calls(&[0, 1, 2, 3])).features(features).on_response(&calls(&[1, 3])).load();
+        let host = probe.run(with_headers(&[("a", "1"), ("b", "2")]), |next| {
+            next.response.headers.add(b"a", b"1");
+        });
+        assert_eq!(probe.notes(), vec![number(0); names * 6]);
+        assert_eq!(header(&host.request, "a").as_deref(), Some("1"));
+        assert_eq!(header(&host.response, "a").as_deref(), Some("1"));
+    }
+}
+
+#[test]
+fn looking_up_such_a_name_among_trailers_does_not_wait_for_them() {
+    let probe = proceeds("(call $note64 (call $get_header_values 2 \"a b\" BUF LIMIT))")
+        .features(BUFFER_REQUEST)
+        .load();
+    let mut host = get();
+    let _unfinished = host.request.feed_body();
+    ByHand::new(probe.0.handle_request(host)).ends().unwrap();
+}
+
+#[test]
+fn removing_such_a_name_traps_where_removing_any_would() {
+    for (features, kind) in [(0, 0), (0, 1), (BUFFER_RESPONSE, 0), (0, 3)] {
+        let call = format!("(call $remove_header {kind} \"a b\")");
+        let error = guest().features(features).on_response(&call).load().error(get());
+        assert_refused(&error, "remove_header", Some(Phase::Response), "can");
+    }
+}
+
+#[test]
+fn looking_up_such_a_name_traps_before_there_is_a_request() {
+    let name = "n".repeat(3000);
+    for name in ["a b", "", &name] {
+        let call = format!("(drop (call $get_header_values 0 \"{name}\" BUF LIMIT))");
+        let error = guest().on_initialize(&call).try_load::<InMemoryHost>().unwrap_err().to_string();
+        assert!(error.contains("get_header_values") && error.contains("no request yet"), "{error}");
     }
 }
 

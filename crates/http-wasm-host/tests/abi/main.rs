@@ -26,6 +26,7 @@ mod precompiled;
 mod properties;
 mod read_request;
 mod read_response;
+mod replaced;
 mod request_trailers;
 mod response_trailers;
 mod runtime;

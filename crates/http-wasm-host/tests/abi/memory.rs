@@ -156,9 +156,9 @@ fn the_pointer_of_an_empty_string_does_not_matter() {
 }
 
 #[test]
-fn an_empty_method_or_header_name_traps() {
+fn an_empty_method_traps_and_so_does_an_empty_header_name_that_is_set_or_added() {
     for (function, argument, call) in TAKERS {
-        if ["method", "name"].contains(&argument) {
+        if argument == "method" || argument == "name" && ["set_", "add_"].contains(&&function[..4]) {
             let error = load(&call.replace("{}", "0 0")).error(get());
             let reason = format!("{argument} is empty");
             assert_refused(&error, function, Some(Phase::Request), &reason);

@@ -17,6 +17,8 @@ pub struct Reply {
     pub(crate) body: Payload,
     pub(crate) framing: Framing,
     pub(crate) trailers: Vec<(String, String)>,
+    /// Their names aren't in a `trailer` field.
+    pub(crate) unannounced: bool,
     pub(crate) informational: Vec<u16>,
     pub(crate) piece: usize,
     pub(crate) pause_ms: u64,
@@ -40,6 +42,7 @@ impl Reply {
             body: body.into(),
             framing: Framing::Length,
             trailers: Vec::new(),
+            unannounced: false,
             informational: Vec::new(),
             piece: 0,
             pause_ms: 0,
@@ -75,6 +78,12 @@ impl Reply {
         self
     }
 
+    /// The same with one trailer more, in chunks, and no `trailer` field.
+    pub fn unannounced_trailer(mut self, name: &str, value: &str) -> Self {
+        self.unannounced = true;
+        self.trailer(name, value)
+    }
+
     /// The same with an informational response before it.
     pub fn after(mut self, informational: u16) -> Self {
         self.informational.push(informational);
@@ -106,7 +115,7 @@ impl Reply {
             Framing::Close => Some(("Connection", "close".to_owned())),
         };
         fields.extend(framing.map(|(name, value)| (name.into(), value.into_bytes())));
-        if !self.trailers.is_empty() {
+        if !self.trailers.is_empty() && !self.unannounced {
             let names: Vec<&str> = self.trailers.iter().map(|trailer| &trailer.0[..]).collect();
             fields.push((b"Trailer".to_vec(), names.join(", ").into_bytes()));
         }

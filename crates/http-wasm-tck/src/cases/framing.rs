@@ -9,8 +9,6 @@ use crate::payload::Payload;
 use crate::script::{REQUEST, REQUEST_TRAILERS, RESPONSE, RESPONSE_TRAILERS, script};
 use crate::wire::Framing;
 
-const TRAILERS: &str = "add on a trailer overwrites; request trailers are taken from the response";
-
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     lengths(&mut cases);
@@ -18,6 +16,7 @@ pub(super) fn cases() -> Vec<Case> {
     bodiless(&mut cases);
     request_trailers(&mut cases);
     response_trailers(&mut cases);
+    unannounced_trailers(&mut cases);
     streaming(&mut cases);
     cases
 }
@@ -271,7 +270,7 @@ fn bodiless(cases: &mut Vec<Case>) {
 
 fn request_trailers(cases: &mut Vec<Case>) {
     let mut add = |id: &str, says: &str, exchange: Exchange| {
-        cases.push(case(&format!("trailers/request/{id}"), says, exchange).differs(TRAILERS));
+        cases.push(case(&format!("trailers/request/{id}"), says, exchange).differs(super::TRAILERS));
     };
     let post = || Exchange::post("a body", Framing::Chunked).trailer("x-sum", "1").trailer("x-more", "2");
     let read =
@@ -342,6 +341,32 @@ fn request_trailers(cases: &mut Vec<Case>) {
             .check(Check::BackendTrailer("x-sum", one("9"))),
     );
     add(
+        "replaced-unread",
+        "announced trailers of a request body that the guest replaces unread are kept",
+        post()
+            .slowly(2, 20)
+            .before(script().write(REQUEST, "new"))
+            .check(Check::BackendBody("new".into()))
+            .check(Check::BackendTrailer("x-sum", one("1")))
+            .check(Check::BackendTrailer("x-more", one("2"))),
+    );
+    add(
+        "replaced-part-read",
+        "announced trailers of a request body that the guest reads in part and replaces are kept",
+        post()
+            .before(script().read(REQUEST, 2, "a ", false).write(REQUEST, "new"))
+            .check(Check::BackendBody("new".into()))
+            .check(Check::BackendTrailer("x-sum", one("1"))),
+    );
+    add(
+        "removed-unannounced",
+        "the trailer field of a request doesn't name a trailer that the guest has removed",
+        post()
+            .before(script().remove(REQUEST_TRAILERS, "x-sum"))
+            .check(Check::Nowhere("trailer", "x-sum"))
+            .check(Check::BackendTrailer("x-more", one("2"))),
+    );
+    add(
         "without-feature",
         "a guest that uses trailers without enabling them is served all the same",
         whole(post().features(1).before(read())),
@@ -350,7 +375,7 @@ fn request_trailers(cases: &mut Vec<Case>) {
 
 fn response_trailers(cases: &mut Vec<Case>) {
     let mut add = |id: &str, says: &str, exchange: Exchange| {
-        cases.push(case(&format!("trailers/response/{id}"), says, exchange).differs(TRAILERS));
+        cases.push(case(&format!("trailers/response/{id}"), says, exchange).differs(super::TRAILERS));
     };
     let reply = || Reply::default().trailer("X-Sum", "1").trailer("X-More", "2");
     let get = || Exchange::get("/").reply(reply());
@@ -422,6 +447,45 @@ fn response_trailers(cases: &mut Vec<Case>) {
             .check(Check::Body("own".into()))
             .check(Check::Trailer("x-sum", one("9"))),
     );
+    let new = |exchange: Exchange| exchange.check(Check::Body("new".into()));
+    let write = || script().write(RESPONSE, "new");
+    add(
+        "replaced-unread",
+        "announced trailers of a response body that the guest replaces unread are kept",
+        new(Exchange::get("/").reply(reply().slowly(4, 20)).features(2).after(write()))
+            .check(Check::Trailer("x-sum", one("1")))
+            .check(Check::Trailer("x-more", one("2"))),
+    );
+    add(
+        "replaced-part-read",
+        "announced trailers of a response body that the guest reads in part and replaces are kept",
+        new(get().features(2).after(script().read(RESPONSE, 4, "from", false).then(write())))
+            .check(Check::Trailer("x-sum", one("1"))),
+    );
+    add(
+        "emptied",
+        "announced trailers of a response body that the guest empties are kept",
+        get()
+            .features(2)
+            .after(script().set(RESPONSE, "content-length", "0"))
+            .check(Check::Body(Payload::EMPTY))
+            .check(Check::Trailer("x-sum", one("1"))),
+    );
+    add(
+        "replaced-and-edited",
+        "trailers of a body that is replaced unread are changed as the guest says",
+        new(get().features(2).after(write().set(RESPONSE_TRAILERS, "x-sum", "9")))
+            .check(Check::Trailer("x-sum", one("9")))
+            .check(Check::Trailer("x-more", one("2"))),
+    );
+    add(
+        "removed-unannounced",
+        "the trailer field of a response doesn't name a trailer that the guest has removed",
+        whole(get().features(2).after(script().remove(RESPONSE_TRAILERS, "x-sum")))
+            .check(Check::Nowhere("trailer", "X-Sum"))
+            .check(Check::Nowhere("trailer", "x-sum"))
+            .check(Check::Trailer("x-more", one("2"))),
+    );
     add(
         "not-accepted",
         "a trailer that the client can't accept is dropped, not trapped",
@@ -437,6 +501,33 @@ fn response_trailers(cases: &mut Vec<Case>) {
                 .gives(1 << 32 | 2)
                 .holds(FREE, b"9\0"),
         ),
+    );
+}
+
+/// Trailers that nobody has announced, which an HTTP/2 client gets all the same.
+fn unannounced_trailers(cases: &mut Vec<Case>) {
+    let mut add = |id: &str, says: &str, kind: &str, kept: Vec<Vec<u8>>| {
+        let reply = Reply::default().header("content-type", kind).unannounced_trailer("grpc-status", "0");
+        let exchange = Exchange::get("/")
+            .reply(reply)
+            .features(2)
+            .after(script().write(RESPONSE, "new"))
+            .check(Check::Body("new".into()))
+            .check(Check::Trailer("grpc-status", kept));
+        let case = case(&format!("trailers/unannounced/{id}"), says, exchange);
+        cases.push(case.only(Http::Two).differs(super::TRAILERS));
+    };
+    add(
+        "grpc",
+        "trailers of a gRPC response whose body the guest replaces unread are kept",
+        "application/grpc",
+        one("0"),
+    );
+    add(
+        "other",
+        "unannounced trailers of another response whose body the guest replaces unread are dropped",
+        "text/plain",
+        vec![],
     );
 }
 

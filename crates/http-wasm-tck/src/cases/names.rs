@@ -46,18 +46,16 @@ fn illegal_names(cases: &mut Vec<Case>) {
         ("bracket", b"x(a)"),
     ];
     for (what, name) in names {
-        let calls: [(&str, Function, Vec<Arg>); 4] = [
-            ("get", Function::GetHeaderValues, vec![0.into(), name.into(), FREE.into(), 64.into()]),
-            ("set", Function::SetHeaderValue, vec![0.into(), name.into(), "1".into()]),
-            ("add", Function::AddHeaderValue, vec![1.into(), name.into(), "1".into()]),
-            ("remove", Function::RemoveHeader, vec![0.into(), name.into()]),
-        ];
-        for (verb, function, args) in calls {
+        for (verb, function, kind) in
+            [("set", Function::SetHeaderValue, REQUEST), ("add", Function::AddHeaderValue, RESPONSE)]
+        {
             let says = format!("{} traps on a header name with {}", function.name(), described(what));
-            let exchange = Exchange::get("/").before(script().call_with(function, &args)).check(traps());
+            let script = script().call(function, [kind.into(), name.into(), "1".into()]);
+            let exchange = Exchange::get("/").before(script).check(traps());
             let case = case(format!("names/{verb}/{what}"), says, exchange);
             cases.push(if what == "empty" { case } else { case.differs(super::ILLEGAL) });
         }
+        impossible(cases, what, name);
     }
     for (kind, kind_name) in &KINDS[2..] {
         let exchange = Exchange::get("/").before(script().set(*kind, b"x a", "1")).check(traps());
@@ -73,6 +71,70 @@ fn illegal_names(cases: &mut Vec<Case>) {
         )
         .differs(super::ILLEGAL),
     );
+}
+
+/// Looks up and removes a name that no field can have.
+fn impossible(cases: &mut Vec<Case>, what: &str, name: &[u8]) {
+    let exchange = || {
+        Exchange::post("a body", Framing::Chunked)
+            .header("x-a", "1")
+            .trailer("x-a", "1")
+            .reply(Reply::default().header("x-a", "1").trailer("x-a", "1"))
+    };
+    let get = |kind: u32| {
+        script().call(Function::GetHeaderValues, [kind.into(), name.into(), FREE.into(), 64.into()]).gives(0)
+    };
+    let stays = |kind| {
+        let one = vec![b"1".to_vec()];
+        match kind {
+            REQUEST => Check::BackendHeader("x-a", one),
+            RESPONSE => Check::Header("x-a", one),
+            REQUEST_TRAILERS => Check::BackendTrailer("x-a", one),
+            _ => Check::Trailer("x-a", one),
+        }
+    };
+    let mut add = |id: String, says: &str, kind: u32, exchange: Exchange, trapped: Phase| {
+        let says = format!("{says} by a name with {} finds nothing", described(what));
+        let case = case(format!("names/{id}/{what}"), says, exchange);
+        cases.push(match kind {
+            REQUEST_TRAILERS | RESPONSE_TRAILERS => case.differs(super::TRAILERS),
+            _ if what == "empty" => case.harmlessly_differs(super::EMPTY_LOOKUP, [Check::Traps(trapped)]),
+            _ => case,
+        });
+    };
+    for (kind, kind_name) in KINDS {
+        let of = kind_name.replace('-', " ");
+        add(
+            format!("get-{kind_name}"),
+            &format!("looking up {of}"),
+            kind,
+            exchange().before(get(kind)),
+            Phase::Request,
+        );
+        add(
+            format!("get-{kind_name}-after"),
+            &format!("looking up {of} in handle_response"),
+            kind,
+            exchange().after(get(kind)),
+            Phase::Response,
+        );
+        add(
+            format!("remove-{kind_name}"),
+            &format!("removing {of}"),
+            kind,
+            exchange().before(script().remove(kind, name)).check(stays(kind)),
+            Phase::Request,
+        );
+        if matches!(kind, RESPONSE | RESPONSE_TRAILERS) {
+            add(
+                format!("remove-{kind_name}-after"),
+                &format!("removing {of} in handle_response with buffer_response"),
+                kind,
+                exchange().features(2).after(script().remove(kind, name)).check(stays(kind)),
+                Phase::Response,
+            );
+        }
+    }
 }
 
 fn described(what: &str) -> String {
@@ -271,18 +333,24 @@ fn semantics(cases: &mut Vec<Case>) {
             .check(Check::Header("x-from", one(b"backend")))
             .check(Check::Header("x-stays", one(b"1"))),
     );
+    let cookies = |values: &[&str]| values.iter().map(|value| value.as_bytes().to_vec()).collect::<Vec<_>>();
     add(
-        "early-set-cookie-appended",
-        "a set-cookie set before next stays beside the next handler's",
+        "early-set-cookie-first",
+        "a set-cookie set before next comes first, the next handler's is appended",
         Exchange::get("/")
             .before(script().set(RESPONSE, "set-cookie", "guest=1"))
             .reply(Reply::default().header("Set-Cookie", "backend=1"))
             .features(2)
-            .after(
-                script()
-                    .call(Function::GetHeaderValues, [1.into(), "set-cookie".into(), FREE.into(), 64.into()])
-                    .gives(count_len(&[b"guest=1", b"backend=1"])),
-            ),
+            .after(script().values(RESPONSE, "set-cookie", &[b"guest=1", b"backend=1"]))
+            .check(Check::Header("set-cookie", cookies(&["guest=1", "backend=1"]))),
+    );
+    add(
+        "early-set-cookies-in-order",
+        "each set-cookie set before next comes before the next handler's, in the order in which it was added",
+        Exchange::get("/")
+            .before(script().add(RESPONSE, "set-cookie", "guest=1").add(RESPONSE, "Set-Cookie", "guest=2"))
+            .reply(Reply::default().header("Set-Cookie", "backend=1").header("set-cookie", "backend=2"))
+            .check(Check::Header("set-cookie", cookies(&["guest=1", "guest=2", "backend=1", "backend=2"]))),
     );
     add(
         "early-seen-after-next",

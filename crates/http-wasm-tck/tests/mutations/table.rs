@@ -28,11 +28,10 @@ pub(crate) const TABLE: &[(Fault, &[&str])] = &[
             "method/illegal/space",
         ],
     ),
-    (
-        Fault::Rule(Mutation::EmptyNameIgnored),
-        &["names/add/empty", "names/get/empty", "names/remove/empty", "names/set/empty"],
-    ),
-    (Fault::Rule(Mutation::IllegalNameIgnored), &["names/"]),
+    (Fault::Rule(Mutation::EmptyNameIgnored), &["names/add/empty", "names/set/empty"]),
+    (Fault::Rule(Mutation::IllegalNameIgnored), &["names/add/", "names/set/", "names/after", "names/re"]),
+    (Fault::Rule(Mutation::IllegalLookupTraps), &["names/get-"]),
+    (Fault::Rule(Mutation::IllegalRemovalTraps), &["names/remove-"]),
     (
         Fault::Rule(Mutation::IllegalValueIgnored),
         &[
@@ -197,7 +196,7 @@ pub(crate) const TABLE: &[(Fault, &[&str])] = &[
         Fault::Rule(Mutation::ListCountIsOne),
         &[
             "headers/add-appends",
-            "headers/early-set-cookie-appended",
+            "headers/early-set-cookie-first",
             "headers/mixed-case-lookup",
             "headers/repeated-values",
             "limits/get-header-values/",
@@ -251,7 +250,7 @@ pub(crate) const TABLE: &[(Fault, &[&str])] = &[
         Fault::Rule(Mutation::ValuesFirstOnly),
         &[
             "headers/add-appends",
-            "headers/early-set-cookie-appended",
+            "headers/early-set-cookie-first",
             "headers/mixed-case-lookup",
             "headers/repeated-values",
             "limits/get-header-values/",
@@ -262,7 +261,7 @@ pub(crate) const TABLE: &[(Fault, &[&str])] = &[
         Fault::Rule(Mutation::ValuesJoined),
         &[
             "headers/add-appends",
-            "headers/early-set-cookie-appended",
+            "headers/early-set-cookie-first",
             "headers/mixed-case-lookup",
             "headers/repeated-values",
             "limits/get-header-values/",
@@ -289,6 +288,7 @@ pub(crate) const TABLE: &[(Fault, &[&str])] = &[
         &[
             "headers/no-such-header",
             "headers/remove-removes-all",
+            "names/get-",
             "phases/get-header-names/",
             "phases/get-header-values/",
             "phases/request-as-handed-on",
@@ -399,10 +399,13 @@ pub(crate) const TABLE: &[(Fault, &[&str])] = &[
         Fault::Rule(Mutation::FeaturesIgnored),
         &[
             "bodies/",
+            "content-type/",
             "flow/",
             "framing/",
             "headers/",
             "limits/",
+            "names/remove-",
+            "order/",
             "phases/",
             "status/",
             "streaming/",
@@ -427,7 +430,10 @@ pub(crate) const TABLE: &[(Fault, &[&str])] = &[
         &["bodies/alternate/", "bodies/partial/", "bodies/request/", "bodies/response/"],
     ),
     (Fault::Rule(Mutation::ReadClamped), &["pointers/read-body/buf/across-end"]),
-    (Fault::Rule(Mutation::WriteReplaces), &["bodies/alternate/", "bodies/write/", "phases/read-body/"]),
+    (
+        Fault::Rule(Mutation::WriteReplaces),
+        &["bodies/alternate/", "bodies/write/", "order/write-header-write/", "phases/read-body/"],
+    ),
     (
         Fault::Rule(Mutation::EmptyWriteIgnored),
         &[
@@ -443,13 +449,26 @@ pub(crate) const TABLE: &[(Fault, &[&str])] = &[
         &["bodies/partial/", "bodies/request/", "flow/together/", "phases/read-body/", "trailers/request/"],
     ),
     (Fault::Rule(Mutation::LastReadOnly), &["bodies/", "flow/", "trailers/"]),
-    (Fault::Rule(Mutation::LengthKept), &["framing/", "body", "bodies/"]),
+    (Fault::Rule(Mutation::LengthKept), &["bodies/", "body", "content-type/", "framing/", "order/"]),
     (Fault::Rule(Mutation::HeadLengthDropped), &["framing/bodiless/"]),
     (Fault::Rule(Mutation::TrailersLost), &["trailers/"]),
+    (
+        Fault::Rule(Mutation::ReplacedBodyTrailersLost),
+        &["trailers/request/replaced-", "trailers/response/emptied", "trailers/response/replaced-"],
+    ),
+    (Fault::Rule(Mutation::AnnouncementKept), &["/removed-unannounced"]),
+    (Fault::Rule(Mutation::ContentTypeInvented), &["content-type/"]),
+    (Fault::Rule(Mutation::StatusAfterWriteLost), &["order/status-after-write/"]),
+    (
+        Fault::Rule(Mutation::HeadersAfterWriteLost),
+        &["bodies/alternate/", "order/header-after-write/", "order/write-header-write/"],
+    ),
+    (Fault::Rule(Mutation::HeadersAfterStatusLost), &["order/header-after-status/stop"]),
     (Fault::Rule(Mutation::EarlyStatusWins), &["phases/set-status-code/before"]),
     (Fault::Rule(Mutation::EarlyHeadersWin), &["early"]),
     (Fault::Rule(Mutation::EarlyHeadersLost), &["early", "response-headers/before"]),
     (Fault::Rule(Mutation::EarlyCookiesReplaced), &["early-set-cookie"]),
+    (Fault::Rule(Mutation::EarlyCookiesLast), &["early-set-cookie"]),
     (Fault::Rule(Mutation::EarlyBodyLost), &["early", "phases/write-body/response/before"]),
     (Fault::Rule(Mutation::NextIsOne), &["flow/next/"]),
     // From here on, rows with "/" alone are faults of what most cases stand on: stopping, the response phase, the

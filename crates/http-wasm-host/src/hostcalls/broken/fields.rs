@@ -7,6 +7,7 @@ use wasmtime::{Caller, Linker};
 use super::lists::{List, names, values};
 use crate::abi::{BodyKind, HeaderKind, MODULE};
 use crate::error::Reason;
+use crate::exchange::{Exchange, can_be_name};
 use crate::host::Host;
 use crate::hostcalls::{Answer, fields};
 use crate::memory;
@@ -37,8 +38,8 @@ pub(super) fn replace<H: Host>(linker: &mut Linker<State<H>>, mutation: Mutation
         (@one $name:ident, $with:expr) => {
             replace!(linker, $name, |memory, state, kind: u32, name: u32, name_len: u32, value: u32, value_len: u32| -> () {
                 let (text, bytes) = (memory::read(memory, "name", name, name_len)?, memory::read(memory, "value", value, value_len)?);
-                let with: fn(&mut H, u32, &[u8], &[u8]) -> bool = $with;
-                match with(&mut *state.exchange()?.host, kind, text, bytes) {
+                let with: fn(&mut Exchange<H>, u32, &[u8], &[u8]) -> bool = $with;
+                match with(state.exchange()?, kind, text, bytes) {
                     true => Ok(()),
                     false => fields::$name(memory, state, kind, name, name_len, value, value_len),
                 }
@@ -58,14 +59,32 @@ pub(super) fn replace<H: Host>(linker: &mut Linker<State<H>>, mutation: Mutation
         Mutation::LengthZeroIgnored => {
             intercept!(|_, _, name, _| name.eq_ignore_ascii_case(b"content-length"))
         }
-        Mutation::ConnectionHeadersPass => intercept!(|host, kind, name, value| {
+        Mutation::HeadersAfterWriteLost => {
+            intercept!(|exchange, kind, _, _| kind == 1 && exchange.has_written_response())
+        }
+        Mutation::HeadersAfterStatusLost => {
+            intercept!(|exchange, kind, _, _| kind == 1 && exchange.has_early_status())
+        }
+        Mutation::ConnectionHeadersPass => intercept!(|exchange, kind, name, value| {
             let listed =
                 [&b"keep-alive"[..], b"te", b"proxy-connection"].contains(&&name.to_ascii_lowercase()[..]);
             listed && kind < 2 && {
                 let message = if kind == 0 { BodyKind::Request } else { BodyKind::Response };
-                host.set_header(message, name, value).is_ok()
+                exchange.host.set_header(message, name, value).is_ok()
             }
         }),
+        Mutation::IllegalLookupTraps => {
+            replace_values!(linker, |memory, state, kind, name, len, buf, limit| {
+                check_name(memory, name, len)?;
+                fields::get_header_values(memory, state, kind, name, len, buf, limit)
+            });
+        }
+        Mutation::IllegalRemovalTraps => {
+            replace!(linker, remove_header, |memory, state, kind: u32, name: u32, len: u32| -> () {
+                check_name(memory, name, len)?;
+                fields::remove_header(memory, state, kind, name, len)
+            });
+        }
         Mutation::RemovesFirstOnly => {
             replace!(linker, remove_header, |memory, state, kind: u32, name: u32, len: u32| -> () {
                 let text = memory::read(memory, "name", name, len)?.to_vec();
@@ -115,4 +134,9 @@ pub(super) fn replace<H: Host>(linker: &mut Linker<State<H>>, mutation: Mutation
         _ => {}
     }
     Ok(())
+}
+
+fn check_name(memory: &[u8], name: u32, len: u32) -> Result<(), Reason> {
+    let name = memory::read(memory, "name", name, len)?;
+    if can_be_name(name) { Ok(()) } else { Err(Reason::illegal("name", "header name", name)) }
 }

@@ -66,6 +66,14 @@ pub(super) fn replace<H: Host>(linker: &mut Linker<State<H>>, mutation: Mutation
                 false => Err(Reason::Internal("a mutation")),
             }
         }),
+        Mutation::StatusAfterWriteLost => {
+            replace!(linker, set_status_code, |_memory, state, status: u32| -> () {
+                match state.exchange()?.has_written_response() {
+                    true => Ok(()),
+                    false => head::set_status_code(state, status),
+                }
+            })
+        }
         Mutation::InformationalTraps => {
             replace!(linker, set_status_code, |_memory, state, status: u32| -> () {
                 match status {
