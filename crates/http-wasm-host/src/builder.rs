@@ -225,7 +225,10 @@ impl GuestBuilder {
             #[cfg(feature = "mutations")]
             mutation: self.mutation,
         });
-        let mut startup = Startup { engine: self.engine, shared, wasi: self.wasi, calls, image: None };
+        let file_threads = self.wasi.needs_async().then(|| self.engine.file_threads(&name)).transpose();
+        let file_threads = file_threads.map_err(|reason| LoadError::Grant { guest: name.clone(), reason })?;
+        let mut startup =
+            Startup { engine: self.engine, shared, wasi: self.wasi, file_threads, calls, image: None };
         if self.snapshot != Snapshot::Off && startup.calls.run_at_start() {
             let image = snapshot::image::<H>(&wasm, self.snapshot, &startup)?;
             startup.calls = startup.calls.started();

@@ -1,7 +1,7 @@
 //! One store with its exports: the thing that a pool holds.
 
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime::{InstancePre, PoolConcurrencyLimitError, Store, TypedFunc};
 
@@ -19,7 +19,7 @@ use crate::snapshot::Image;
 use crate::state::{Shared, State};
 use crate::stats::{Counters, DropReason, Live};
 use crate::suspend::{self, Mode, Pace, StartPace, Suspension};
-use crate::wasi::{WasiConfig, WasiState};
+use crate::wasi::{FileThreads, WasiConfig, WasiState};
 
 /// One store with its exports. Used by one request at a time, as `&mut` says.
 pub(crate) struct Instance<H: Host> {
@@ -124,6 +124,8 @@ pub(crate) struct Startup {
     pub(crate) engine: Engine,
     pub(crate) shared: Arc<Shared>,
     pub(crate) wasi: WasiConfig,
+    /// Where its file operations run, if it has any.
+    pub(crate) file_threads: Option<Arc<FileThreads>>,
     pub(crate) calls: Calls,
     /// The snapshot that instances begin with, if there is one.
     pub(crate) image: Option<Arc<Image>>,
@@ -131,12 +133,15 @@ pub(crate) struct Startup {
 
 impl Startup {
     /// What an instance lives in, as it is before start-up.
-    pub(crate) fn store<H: Host>(
+    pub(crate) async fn store<H: Host>(
         &self,
         engine: &wasmtime::Engine,
         counters: &Arc<Counters>,
     ) -> wasmtime::Result<Store<State<H>>> {
-        let mut wasi = WasiState::new(&self.wasi).map_err(wasmtime::Error::msg)?;
+        let mut wasi = match &self.file_threads {
+            Some(threads) => self.wasi_with_files(threads).await?,
+            None => WasiState::new(&self.wasi, None).map_err(wasmtime::Error::msg)?,
+        };
         let mut features = Features::NONE;
         if let Some(image) = &self.image {
             wasi.set_clock(image.clock);
@@ -157,6 +162,22 @@ impl Startup {
         Ok(store)
     }
 
+    /// WASI with directories, which are opened on the threads for files: their disk may be slow.
+    async fn wasi_with_files(&self, threads: &Arc<FileThreads>) -> wasmtime::Result<WasiState> {
+        let (config, own) = (self.wasi.clone(), Some(threads.clone()));
+        let limit = self.startup_limit();
+        let opened = threads.run_blocking(move || WasiState::new(&config, own));
+        match self.engine.within(limit, opened).await {
+            Some(opened) => opened.map_err(wasmtime::Error::msg),
+            None => Err(Stop::Took(limit).into()),
+        }
+    }
+
+    /// The time that making an instance may take with all its waiting. Computing is counted where it happens.
+    fn startup_limit(&self) -> Duration {
+        self.calls.startup_deadline.duration.saturating_mul(2)
+    }
+
     /// Runs the start-up of an instance: wasm start function, `_initialize`, `_start`, whatever is there. `directly`: without a fiber.
     pub(crate) async fn start<H: Host>(
         &self,
@@ -164,8 +185,7 @@ impl Startup {
         pre: &InstancePre<State<H>>,
         directly: bool,
     ) -> wasmtime::Result<wasmtime::Instance> {
-        // Its computing is counted where it runs; this is for one that sleeps.
-        let limit = self.calls.startup_deadline.duration.saturating_mul(2);
+        let limit = self.startup_limit();
         let started = self.engine.within(limit, self.run(store, pre, directly)).await;
         started.unwrap_or_else(|| Err(Stop::Took(limit).into()))
     }
@@ -254,7 +274,7 @@ impl<H: Host> Blueprint<H> {
         directly: bool,
     ) -> Result<Begun<'a, H>, Error> {
         let engine = linked.pre.module().engine();
-        let store = self.startup.store(engine, counters);
+        let store = self.startup.store(engine, counters).await;
         let mut store = store.map_err(|error| self.startup.failed(&error))?;
         let started = self.startup.start(&mut store, &linked.pre, directly).await;
         Ok(Begun { linked, store, started })

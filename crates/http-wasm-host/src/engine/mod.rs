@@ -25,6 +25,7 @@ use crate::limits::Limits;
 use crate::runtime::{NoRuntime, Runtime, Task};
 use crate::snapshot::Images;
 use crate::stats::Counters;
+use crate::wasi::{FileThreads, FileThreadsByGuest};
 
 pub(crate) use self::block_on::block_on;
 pub(crate) use self::code::{SharedCode, Source};
@@ -46,6 +47,7 @@ struct Inner {
     engines: Engines,
     codes: Codes,
     images: Images,
+    file_threads: FileThreadsByGuest,
     memory: Arc<Budget>,
     bodies: BodyBudget,
     runtime: Box<dyn Runtime>,
@@ -128,6 +130,11 @@ impl Engine {
     /// The snapshots of its guests.
     pub(crate) fn images(&self) -> &Images {
         &self.0.images
+    }
+
+    /// The threads for the files of the guest of that name.
+    pub(crate) fn file_threads(&self, guest: &Arc<str>) -> Result<Arc<FileThreads>, String> {
+        self.0.file_threads.of(guest)
     }
 
     /// For a module that is used once.
@@ -248,6 +255,7 @@ impl EngineBuilder {
             engines,
             codes: Codes::default(),
             images: Images::default(),
+            file_threads: FileThreadsByGuest::default(),
             memory: Arc::new(Budget::new(self.memory_budget)),
             bodies: BodyBudget::new(self.body_memory_budget),
             runtime: self.runtime,

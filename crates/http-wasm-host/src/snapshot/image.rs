@@ -130,7 +130,7 @@ async fn run<H: Host>(
     context: &ModuleContext<'_>,
 ) -> wasmtime::Result<Run> {
     // Counted nowhere: it is gone before the guest has any other.
-    let mut store = startup.store(pre.module().engine(), &Arc::default())?;
+    let mut store = startup.store(pre.module().engine(), &Arc::default()).await?;
     let began = Instant::now();
     let started = startup.start(&mut store, pre, false).await;
     store.data_mut().flush_output();

@@ -1,32 +1,33 @@
 //! Mounted directories: wasmtime-wasi's file system, with the guest's output led to the log.
 //!
-//! Its functions run file operations on tokio's blocking threads. When no tokio runtime is entered it starts one of its own
-//! for that; what the guest's task awaits is a plain future, which any executor can poll.
+//! Its functions run file operations on the guest's [`FileThreads`]; what the guest's task awaits is a plain future, which any
+//! executor can poll.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use super::config::Mount;
 use super::lines::{Lines, Speaker};
+use super::preview1::Preview1;
+use super::threads::FileThreads;
 use crate::log::Log;
 use crate::state::Shared;
 
 /// One instance's open files.
 pub(super) struct Files {
-    ctx: WasiP1Ctx,
+    ctx: Preview1,
     stdout: Output,
     stderr: Output,
 }
 
 impl Files {
-    /// Opens the directories anew, so that instances share no position and no descriptor.
-    pub(super) fn open(mounts: &[Mount]) -> Result<Self, String> {
+    /// Opens the directories anew, so that instances share no position and no descriptor. May block.
+    pub(super) fn open(mounts: &[Mount], threads: Arc<FileThreads>) -> Result<Self, String> {
         let mut builder = WasiCtxBuilder::new();
         for mount in mounts {
             let perms = if mount.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
@@ -34,21 +35,21 @@ impl Files {
                 .preopened_dir(&mount.host, &mount.guest, perms)
                 .map_err(|error| mount.wrong(format_args!("{error:#}")))?;
         }
-        Ok(Self::new(builder))
+        Ok(Self::new(builder, threads))
     }
 
     pub(super) fn none() -> Self {
-        Self::new(WasiCtxBuilder::new())
+        Self::new(WasiCtxBuilder::new(), Arc::new(FileThreads::none()))
     }
 
-    fn new(mut builder: WasiCtxBuilder) -> Self {
+    fn new(mut builder: WasiCtxBuilder, threads: Arc<FileThreads>) -> Self {
         let (stdout, stderr) = (Output::new("stdout"), Output::new("stderr"));
         builder.stdout(stdout.clone()).stderr(stderr.clone());
-        Self { ctx: builder.build_p1(), stdout, stderr }
+        Self { ctx: Preview1 { ctx: builder.build_p1(), threads }, stdout, stderr }
     }
 
     /// What wasmtime-wasi's functions work on.
-    pub(super) fn ctx(&mut self, shared: &Shared) -> &mut WasiP1Ctx {
+    pub(super) fn ctx(&mut self, shared: &Shared) -> &mut Preview1 {
         self.stdout.introduce(shared);
         self.stderr.introduce(shared);
         &mut self.ctx

@@ -11,10 +11,12 @@ mod errno;
 mod files;
 mod lines;
 mod poll;
+mod preview1;
 mod stdio;
 mod strings;
 #[cfg(test)]
 mod tests;
+mod threads;
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -23,6 +25,7 @@ use std::time::{Duration, Instant};
 use wasmtime::{Caller, Linker};
 
 pub use self::config::{Mount, WasiConfig};
+pub(crate) use self::threads::{FileThreads, FileThreadsByGuest};
 
 use self::errno::{Answer, Errno};
 use self::files::Files;
@@ -53,12 +56,12 @@ pub(crate) struct WasiState {
 }
 
 impl WasiState {
-    /// Opens what is granted by `config`, which has been [checked](WasiConfig::check). The error tells which grant can't be any
-    /// more, and why.
-    pub(crate) fn new(config: &WasiConfig) -> Result<Self, String> {
-        let files = match config.needs_async() {
-            true => Some(Box::new(Files::open(&config.mounts)?)),
-            false => None,
+    /// Opens what is granted by `config`, which has been [checked](WasiConfig::check), for use on `threads` if there are mounts.
+    /// The error tells which grant can't be any more, and why. With mounts it may block.
+    pub(crate) fn new(config: &WasiConfig, threads: Option<Arc<FileThreads>>) -> Result<Self, String> {
+        let files = match threads {
+            Some(threads) => Some(Box::new(Files::open(&config.mounts, threads)?)),
+            None => None,
         };
         let (stdout, stderr) = Default::default();
         Ok(Self { made: Instant::now(), stdout, stderr, waiting: None, files })
@@ -96,7 +99,7 @@ pub(crate) fn add_to_linker<T: HasWasi>(linker: &mut Linker<T>, config: &WasiCon
         add_stdio(linker)?;
         return add_fileless(linker, config);
     }
-    wasmtime_wasi::p1::add_to_linker_async(linker, |data: &mut T| {
+    wasmtime_wasi::p1::wasi_snapshot_preview1::add_to_linker(linker, |data: &mut T| {
         let (wasi, shared, _) = data.wasi();
         // A store made with another configuration than its linker has no files to show.
         let none = || Box::new(Files::none());

@@ -74,7 +74,8 @@ impl Guest {
             mutation: None,
         };
         let suspension = Suspension::new(engine.clone(), Arc::default());
-        let data = Data { shared, suspension, wasi: WasiState::new(config).unwrap() };
+        let threads = config.needs_async().then(threads);
+        let data = Data { shared, suspension, wasi: WasiState::new(config, threads).unwrap() };
         let mut store = Store::new(engine.wasm(), data);
         store.epoch_deadline_callback(suspend::on_epoch);
         store.set_epoch_deadline(u64::MAX / 2);
@@ -121,6 +122,11 @@ impl Guest {
     fn u32(&mut self, at: usize) -> u32 {
         u32::from_le_bytes(self.bytes(at, 4).try_into().unwrap())
     }
+}
+
+/// Threads for a guest's files.
+fn threads() -> Arc<FileThreads> {
+    FileThreadsByGuest::default().of(&"example".into()).unwrap()
 }
 
 /// What `f` makes guests say: "guest stream: line".

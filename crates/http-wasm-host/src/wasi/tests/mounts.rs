@@ -83,7 +83,7 @@ fn nothing_outside_the_directory_is_reached() {
 #[test]
 fn a_missing_directory_is_reported() {
     let config = mounted(Mount::read_only("/no/such/directory", "/data"));
-    let said = WasiState::new(&config).err().unwrap();
+    let said = WasiState::new(&config, Some(threads())).err().unwrap();
     assert!(said.starts_with("cannot mount /no/such/directory at /data: "), "{said}");
 }
 
@@ -115,4 +115,51 @@ fn clocks_randomness_arguments_and_exit_stay_our_own() {
     assert!(matches!(error.downcast_ref(), Some(CallError { reason: Reason::Exit(3), .. })));
     assert_eq!((guest.u32(0), guest.bytes(8, 2)), (8, b"a\0".to_vec()));
     assert_ne!(guest.u64(16), 0);
+}
+
+/// The `errno` of what can't be opened because of what it is.
+#[cfg(target_os = "linux")]
+const NOTSUP: i32 = 58;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn opening_what_is_neither_file_nor_directory_is_refused_at_once_however_it_is_opened() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let dir = tempfile::tempdir().unwrap();
+    let fifo = dir.path().join("fifo");
+    mknodat(CWD, &fifo, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+    std::os::unix::fs::symlink("fifo", dir.path().join("link")).unwrap();
+    let config = mounted(Mount::read_write(dir.path(), "/data"));
+    for path in ["fifo", "socket", "link"] {
+        for (flags, rights) in [(0, FD_READ), (0, FD_WRITE), (0, FD_READ | FD_WRITE), (CREATE, FD_WRITE)] {
+            let mut guest = opens(&config, path, flags, rights, &then("fd_read"));
+            assert_eq!(block_on(guest.run_on_fiber()), NOTSUP, "{path} {flags} {rights}");
+        }
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_device_is_not_opened() {
+    // Mounted where it stands: only the superuser can make one.
+    let config = mounted(Mount::read_only("/dev", "/data"));
+    let mut guest = opens(&config, "zero", 0, FD_READ, &then("fd_read"));
+    assert_eq!(block_on(guest.run_on_fiber()), NOTSUP);
+    assert_eq!(guest.bytes(300, 5), b"hello");
+}
+
+#[test]
+fn file_operations_run_on_threads_of_the_guest_and_need_no_runtime_of_whoever_polls() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("file"), "12345").unwrap();
+    let config = mounted(Mount::read_only(dir.path(), "/data"));
+    // It has no blocking threads but one, which is taken.
+    let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
+    let (hanging, hangs) = std::sync::mpsc::channel::<()>();
+    let _task = runtime.spawn_blocking(move || hangs.recv());
+    let mut guest = opens(&config, "file", 0, FD_READ, &then("fd_read"));
+    assert_eq!(runtime.block_on(guest.run_on_fiber()), 0);
+    assert_eq!(guest.bytes(300, 5), b"12345");
+    drop(hanging);
 }

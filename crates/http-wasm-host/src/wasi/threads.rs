@@ -1,0 +1,176 @@
+//! Threads on which a guest's file operations run.
+//!
+//! wasmtime-wasi runs them on the blocking threads of the tokio runtime that is entered. Those of the embedding program also
+//! resolve names and read configurations, so a disk that hangs would stop more than the guest that uses it. Each guest
+//! therefore has a bounded number of threads of its own, which a reloaded guest of the same name shares.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Threads of one guest. Disks have queues of their own; more threads would only wait there.
+const THREADS: usize = 16;
+
+/// Operations for each thread that have begun, those that were cancelled and hang included. Further ones wait without a place in the
+/// queue of the threads, where nobody could take them out.
+const STARTED_PER_THREAD: usize = 4;
+
+/// Time after which an idle thread ends.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// The threads of all guests, by the guests' names.
+#[derive(Default)]
+pub(crate) struct FileThreadsByGuest(Mutex<HashMap<Arc<str>, Weak<FileThreads>>>);
+
+impl FileThreadsByGuest {
+    /// The threads of the guest of that name.
+    pub(crate) fn of(&self, guest: &Arc<str>) -> Result<Arc<FileThreads>, String> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, threads| threads.strong_count() > 0);
+        if let Some(threads) = all.get(guest).and_then(Weak::upgrade) {
+            return Ok(threads);
+        }
+        let threads =
+            FileThreads::new(THREADS).map_err(|error| format!("no threads for its files: {error}"))?;
+        let threads = Arc::new(threads);
+        all.insert(guest.clone(), Arc::downgrade(&threads));
+        Ok(threads)
+    }
+}
+
+/// The threads of one guest.
+pub(crate) struct FileThreads {
+    /// Its blocking threads do the work. Nothing else runs on it, so nobody has to drive it. `None` for those of whoever calls.
+    runtime: Option<Runtime>,
+    started: Arc<Semaphore>,
+}
+
+impl FileThreads {
+    fn new(threads: usize) -> std::io::Result<Self> {
+        let runtime = Builder::new_current_thread()
+            .max_blocking_threads(threads)
+            .thread_keep_alive(KEEP_ALIVE)
+            .thread_name("http-wasm-files")
+            .build()?;
+        Ok(Self { runtime: Some(runtime), started: Arc::new(Semaphore::new(STARTED_PER_THREAD * threads)) })
+    }
+
+    /// No threads of its own: operations run on those of whoever calls.
+    pub(super) fn none() -> Self {
+        Self { runtime: None, started: Arc::new(Semaphore::new(1)) }
+    }
+
+    /// Runs an operation of wasmtime-wasi, whose blocking parts go to these threads.
+    pub(super) async fn run<F: Future>(&self, operation: F) -> F::Output {
+        let mut operation = pin!(operation);
+        let mut started = Started { threads: self, permit: self.started.clone().acquire_owned().await.ok() };
+        let output = poll_fn(|cx| {
+            let _entered = self.runtime.as_ref().map(Runtime::enter);
+            operation.as_mut().poll(cx)
+        })
+        .await;
+        // It has ended, and none of its parts is left on a thread.
+        drop(started.permit.take());
+        output
+    }
+
+    /// Runs `operation` on one of the threads.
+    pub(crate) async fn run_blocking<T: Send + 'static>(
+        &self,
+        operation: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        // In the future's first poll, so that the threads are those that it is run on.
+        self.run(async { wasmtime_wasi::runtime::spawn_blocking(operation).await }).await
+    }
+}
+
+impl Drop for FileThreads {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Operations that hang are not waited for.
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// An operation that has begun.
+struct Started<'a> {
+    threads: &'a FileThreads,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Started<'_> {
+    /// Cancelled, its part on a thread may go on. The permit is given back by the threads, which they do only as long as not all of
+    /// them hang.
+    fn drop(&mut self) {
+        if let (Some(permit), Some(runtime)) = (self.permit.take(), &self.threads.runtime) {
+            runtime.spawn_blocking(move || drop(permit));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use futures_executor::block_on;
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    /// Hangs on a thread of `threads` until the sender is gone, and its future is dropped.
+    fn hang(threads: &FileThreads) -> mpsc::Sender<()> {
+        let (sender, receiver) = mpsc::channel::<()>();
+        let (begun, has_begun) = mpsc::channel();
+        let operation = threads.run_blocking(move || {
+            begun.send(()).unwrap();
+            let _gone = receiver.recv();
+        });
+        assert!(operation.now_or_never().is_none());
+        has_begun.recv_timeout(Duration::from_secs(30)).unwrap();
+        sender
+    }
+
+    #[test]
+    fn guests_share_no_threads_but_one_that_is_loaded_again_keeps_its_own() {
+        let all = FileThreadsByGuest::default();
+        let [a, same, b] = ["a", "a", "b"].map(|name| all.of(&name.into()).unwrap());
+        assert!(Arc::ptr_eq(&a, &same) && !Arc::ptr_eq(&a, &b));
+        drop((a, same));
+        let _new = all.of(&"c".into()).unwrap();
+        assert_eq!(all.0.lock().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn operations_that_hang_hold_up_no_other_guest_and_not_their_own_while_a_thread_is_left() {
+        let (one, other) = (FileThreads::new(2).unwrap(), FileThreads::new(2).unwrap());
+        let first = hang(&one);
+        assert_eq!(block_on(one.run_blocking(|| 1)), 1);
+        let _second = hang(&one);
+        assert!(one.run_blocking(|| ()).now_or_never().is_none());
+        assert_eq!(block_on(other.run_blocking(|| 1)), 1);
+        drop(first);
+        assert_eq!(block_on(one.run_blocking(|| 1)), 1);
+    }
+
+    #[test]
+    fn however_many_operations_are_cancelled_the_queue_behind_those_that_hang_is_bounded() {
+        let threads = FileThreads::new(1).unwrap();
+        let hanging = hang(&threads);
+        let (begun, all_begun) = mpsc::channel();
+        for _ in 0..1000 {
+            let begun = begun.clone();
+            assert!(threads.run_blocking(move || begun.send(()).unwrap()).now_or_never().is_none());
+        }
+        assert_eq!(threads.started.available_permits(), 0);
+        drop((hanging, begun));
+        assert_eq!(block_on(threads.run_blocking(|| 1)), 1);
+        // Those in the queue were cancelled before a thread was free for them, and those beyond it never came there.
+        assert_eq!(all_begun.iter().count(), 0);
+    }
+}
