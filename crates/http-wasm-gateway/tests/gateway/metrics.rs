@@ -83,6 +83,7 @@ async fn requests_guests_upstreams_and_the_process_are_counted_in_strict_open_me
         "http_wasm_bodies_memory_bytes",
         "http_wasm_bodies_memory_budget_bytes",
         "http_wasm_bodies_memory_refusals_total",
+        "http_wasm_code_cache_discarded_total",
         "http_wasm_guest_memory_bytes",
         "http_wasm_guest_instance_start_seconds_count",
         "process_resident_memory_bytes",

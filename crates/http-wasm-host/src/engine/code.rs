@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Engine, Module};
 
+use super::cache::{CodeCache, Key as EntryKey};
 use super::wasm::Engines;
 
 /// A module's compiled code.
@@ -36,9 +37,9 @@ impl Code {
 /// Loads code that this process has made itself, or that the operator vouches for.
 #[expect(unsafe_code, reason = "the one place where compiled code is loaded that wasmtime didn't just make")]
 fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Module> {
-    // SAFETY: the bytes come from `Module::serialize` or `Engine::precompile_module` of this process, a moment ago, when nobody could
-    // change them in between; or from a file for which `GuestBuilder::trust_precompiled` was called, whose contract is that they come
-    // from such a call unchanged.
+    // SAFETY: the bytes come from `Module::serialize`, called by this process a moment ago; or from the code cache, where a process
+    // put what that function gave, whose checksum is right, and to which only those may write whom the operator trusts; or from a file
+    // for which `GuestBuilder::trust_precompiled` was called, whose contract is that they come from such a call unchanged.
     unsafe { Module::deserialize(engine, code) }
 }
 
@@ -54,8 +55,10 @@ pub(crate) enum Source<'a> {
 }
 
 /// All code in use, by content.
-#[derive(Default)]
-pub(super) struct Codes(Mutex<HashMap<Key, Weak<Shelf>>>);
+pub(super) struct Codes {
+    in_use: Mutex<HashMap<Key, Weak<Shelf>>>,
+    cache: Option<CodeCache>,
+}
 
 /// Digest of the bytes, and whether they shall have slots.
 type Key = ([u8; 32], bool);
@@ -75,6 +78,15 @@ impl SharedCode {
 }
 
 impl Codes {
+    pub(super) fn new(cache: Option<CodeCache>) -> Self {
+        Self { in_use: Mutex::default(), cache }
+    }
+
+    /// Entries of the cache that were damaged.
+    pub(super) fn discarded(&self) -> u64 {
+        self.cache.as_ref().map_or(0, CodeCache::discarded)
+    }
+
     /// The code for `wasm`, compiled unless it is in use already.
     pub(super) fn get(
         &self,
@@ -89,14 +101,14 @@ impl Codes {
             digest.update(code);
         }
         let shelf = self.shelf((digest.finalize().into(), slots));
-        match shelf.get_or_init(|| compile(engines, wasm, source, slots)) {
+        match shelf.get_or_init(|| self.make(engines, wasm, source, slots)) {
             Ok(_) => Ok(SharedCode(shelf)),
             Err(error) => Err(error.clone()),
         }
     }
 
     fn shelf(&self, key: Key) -> Arc<Shelf> {
-        let mut codes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut codes = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
         codes.retain(|_, shelf| shelf.strong_count() > 0);
         if let Some(shelf) = codes.get(&key).and_then(Weak::upgrade) {
             return shelf;
@@ -105,15 +117,36 @@ impl Codes {
         codes.insert(key, Arc::downgrade(&shelf));
         shelf
     }
+
+    fn make(&self, engines: &Engines, wasm: &[u8], source: Source<'_>, slots: bool) -> Result<Code, String> {
+        let cache = self.cache.as_ref().map(|cache| (cache, EntryKey::new(&engines.on_demand, wasm)));
+        match (source, cache) {
+            (Source::Trusted(code), _) => on_engines(engines, slots, |engine| load(engine, code)),
+            (Source::Private, _) | (Source::Compiler, None) => {
+                on_engines(engines, slots, |engine| Module::from_binary(engine, wasm))
+            }
+            (Source::Compiler, Some((cache, key))) => {
+                if let Some(code) = cache.get(key)
+                    && let Ok(code) = on_engines(engines, slots, |engine| load(engine, &code))
+                {
+                    return Ok(code);
+                }
+                let code = on_engines(engines, slots, |engine| Module::from_binary(engine, wasm))?;
+                if let Ok(bytes) = code.module.serialize() {
+                    cache.put(key, &bytes);
+                }
+                Ok(code)
+            }
+        }
+    }
 }
 
-fn compile(engines: &Engines, wasm: &[u8], source: Source<'_>, slots: bool) -> Result<Code, String> {
-    let module = |engine: &Engine| match source {
-        Source::Compiler => Module::from_binary(engine, wasm),
-        // The only way past wasmtime's cache.
-        Source::Private => load(engine, &engine.precompile_module(wasm)?),
-        Source::Trusted(code) => load(engine, code),
-    };
+/// The code in a slot where it fits one, else on demand.
+fn on_engines(
+    engines: &Engines,
+    slots: bool,
+    module: impl Fn(&Engine) -> wasmtime::Result<Module>,
+) -> Result<Code, String> {
     if let (Some(engine), true) = (&engines.slots, slots) {
         // A module may need more than a slot has; what else may be wrong with it, the other engine finds as well.
         if let Ok(module) = module(engine) {

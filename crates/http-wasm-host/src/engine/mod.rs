@@ -1,6 +1,7 @@
 //! The engine: one compiler and one clock for many guests.
 
 mod block_on;
+mod cache;
 mod code;
 mod housekeeping;
 mod memory;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 use std::task::{Poll, Waker};
 use std::time::{Duration, Instant};
 
+use self::cache::CodeCache;
 use self::code::Codes;
 use self::housekeeping::Housekeeping;
 use self::memory::Budget;
@@ -100,6 +102,12 @@ impl Engine {
         &self.0.bodies
     }
 
+    /// Entries of the [code cache](EngineBuilder::code_cache) that were damaged, or that others could have written. They were
+    /// discarded and their modules compiled again.
+    pub fn code_cache_discarded(&self) -> u64 {
+        self.0.codes.discarded()
+    }
+
     /// The code for `wasm`, compiled unless another guest has it already.
     pub(crate) fn code(
         &self,
@@ -110,6 +118,11 @@ impl Engine {
         // A table in a slot can't grow beyond it.
         let slots = limits.table_elements <= TABLE_ELEMENTS;
         self.0.codes.get(&self.0.engines, wasm, source, slots)
+    }
+
+    /// The code for `wasm` that is run once, and so needs no slot.
+    pub(crate) fn code_without_slots(&self, wasm: &[u8]) -> Result<SharedCode, String> {
+        self.0.codes.get(&self.0.engines, wasm, Source::Compiler, false)
     }
 
     /// Compiled code for any engine of this version, on any machine like this.
@@ -231,9 +244,10 @@ impl EngineBuilder {
         self
     }
 
-    /// Keeps compiled code in this directory from one process to the next. None by default.
+    /// Keeps compiled code in this directory from one process to the next, up to 1 GiB. None by default.
     ///
-    /// Whoever can write there can run code in this process.
+    /// Damaged entries are discarded and counted ([`Engine::code_cache_discarded`]). Whoever can write there can run code in this
+    /// process; a warning is logged when these are others than this user and root.
     pub fn code_cache(mut self, directory: impl Into<PathBuf>) -> Self {
         self.code_cache = Some(directory.into());
         self
@@ -246,14 +260,18 @@ impl EngineBuilder {
     /// directory for code can't be used.
     pub fn build(self) -> Result<Engine, LoadError> {
         let failed = |error: wasmtime::Error| LoadError::Engine(format!("{error:#}"));
-        let cache = self.code_cache.map(code_cache).transpose().map_err(failed)?;
+        let open = |directory: PathBuf| {
+            CodeCache::open(directory.clone())
+                .map_err(|e| LoadError::Engine(format!("the code cache {}: {e}", directory.display())))
+        };
+        let cache = self.code_cache.map(open).transpose()?;
         let engines =
-            Engines::new(&Settings { slots: self.slots, guest_stack_bytes: self.guest_stack_bytes, cache })
+            Engines::new(&Settings { slots: self.slots, guest_stack_bytes: self.guest_stack_bytes })
                 .map_err(failed)?;
         start_ticker(&engines).map_err(|e| LoadError::Engine(format!("no thread for its clock: {e}")))?;
         Ok(Engine(Arc::new(Inner {
             engines,
-            codes: Codes::default(),
+            codes: Codes::new(cache),
             images: Images::default(),
             file_threads: FileThreadsByGuest::default(),
             memory: Arc::new(Budget::new(self.memory_budget)),
@@ -262,12 +280,6 @@ impl EngineBuilder {
             housekeeping: Housekeeping::default(),
         })))
     }
-}
-
-fn code_cache(directory: PathBuf) -> wasmtime::Result<wasmtime::Cache> {
-    let mut config = wasmtime::CacheConfig::new();
-    config.with_directory(directory);
-    wasmtime::Cache::new(config)
 }
 
 impl fmt::Debug for EngineBuilder {

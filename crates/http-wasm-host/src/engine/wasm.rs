@@ -50,7 +50,6 @@ fn with_slots(settings: &Settings) -> Option<wasmtime::Engine> {
 pub(super) struct Settings {
     pub(super) slots: u32,
     pub(super) guest_stack_bytes: usize,
-    pub(super) cache: Option<wasmtime::Cache>,
 }
 
 fn config(settings: &Settings) -> Config {
@@ -59,7 +58,6 @@ fn config(settings: &Settings) -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(settings.guest_stack_bytes)
         .async_stack_size(settings.guest_stack_bytes.saturating_add(HOST_STACK_BYTES))
-        .cache(settings.cache.clone())
         // What toolchains of today emit beyond wasmtime's defaults.
         .wasm_tail_call(true)
         .wasm_function_references(true)

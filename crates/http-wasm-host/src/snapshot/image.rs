@@ -63,18 +63,18 @@ impl Source<'_> {
             .instrument(&wasm)
             .map_err(|error| self.refused(format!("its state can't be read from outside: {error:#}")))?;
 
-        let module = Module::from_binary(engine.wasm(), &readable).map_err(|error| self.invalid(&error))?;
+        let failed = |reason| LoadError::Compile { guest: shared.name.clone(), reason };
+        let code = engine.code_without_slots(&readable).map_err(failed)?;
+        let module = &code.get().module;
         let pre = linker::<H>(engine.wasm(), wasi, shared)
             .and_then(|mut linker| {
-                gate::close(&mut linker, &module, self.snapshot, wasi)?;
-                linker.instantiate_pre(&module)
+                gate::close(&mut linker, module, self.snapshot, wasi)?;
+                linker.instantiate_pre(module)
             })
             .map_err(|error| self.invalid(&error))?;
         let run = block_on(run(self.startup, &pre, &wizer, &context)).map_err(|error| self.failed(&error))?;
         // Configuration, environment and seed are in it.
-        let code = engine
-            .code(&run.wasm, engine::Source::Private, &shared.limits)
-            .map_err(|reason| LoadError::Compile { guest: shared.name.clone(), reason })?;
+        let code = engine.code(&run.wasm, engine::Source::Private, &shared.limits).map_err(failed)?;
         let facts = SnapshotFacts { start_time: run.start_time, module_bytes: run.wasm.len() };
         Ok(Image { code, features: run.features, clock: run.clock, facts })
     }

@@ -1,5 +1,7 @@
 //! Guests whose code comes from a file, or stays in one.
 
+use std::path::{Path, PathBuf};
+
 use http_wasm_host::{Engine, Guest, InMemoryHost, LoadError, Snapshot};
 
 use crate::support::{BUFFER_REQUEST, Probe, Wat, engine, get, number, post, stops};
@@ -77,37 +79,53 @@ fn a_precompiled_guest_can_have_a_snapshot() {
     assert_eq!(guest.facts().memory_bytes, 3 * 64 * 1024);
 }
 
+/// Loads a guest that answers, into an engine of its own with that code cache.
+fn load(cache: &Path, snapshot: Snapshot, config: &[u8]) -> Engine {
+    let engine = Engine::builder().code_cache(cache).slots(1).build().unwrap();
+    let wat = wat().on_initialize("(drop (call $get_config BUF LIMIT))").config(config);
+    let guest: Guest<InMemoryHost> =
+        wat.builder(&engine).snapshot(snapshot).load(wat.text().as_bytes()).unwrap();
+    assert_eq!(Probe::new(guest).noted(get()).last(), Some(&number(7)));
+    engine
+}
+
+fn entries(cache: &Path) -> Vec<PathBuf> {
+    std::fs::read_dir(cache).unwrap().map(|entry| entry.unwrap().path()).collect()
+}
+
 #[test]
 fn code_is_kept_on_disk_where_a_directory_is_given_but_for_snapshots() {
     let directory = tempfile::tempdir().unwrap();
-    let files = || walk(directory.path()).len();
-    let load = |snapshot, config: &[u8]| {
-        let engine = Engine::builder().code_cache(directory.path()).build().unwrap();
-        let wat = wat().on_initialize("(drop (call $get_config BUF LIMIT))").config(config);
-        let guest: Guest<InMemoryHost> =
-            wat.builder(&engine).snapshot(snapshot).load(wat.text().as_bytes()).unwrap();
-        assert_eq!(Probe::new(guest).noted(get()).last(), Some(&number(7)));
-    };
-    load(Snapshot::Off, b"one");
-    crate::support::eventually("the code is on disk", || files() == 1);
-    load(Snapshot::Off, b"two");
+    let cache = directory.path();
+    load(cache, Snapshot::Off, b"one");
+    assert_eq!(entries(cache).len(), 1);
+    let written = || std::fs::read(&entries(cache)[0]).unwrap();
+    let before = written();
+    load(cache, Snapshot::Off, b"two");
+    assert!(entries(cache).len() == 1 && written() == before);
     // The module whose start-up is run for a snapshot is kept. What comes out of that has the configuration in it, and is not.
-    load(Snapshot::On, b"one");
-    crate::support::eventually("that code is on disk, too", || files() == 2);
-    load(Snapshot::On, b"two");
-    assert_eq!(files(), 2);
+    load(cache, Snapshot::On, b"one");
+    assert_eq!(entries(cache).len(), 2);
+    load(cache, Snapshot::On, b"two");
+    assert_eq!(entries(cache).len(), 2);
 }
 
-/// The modules under `directory`. What else lies there counts how often they are used.
-fn walk(directory: &std::path::Path) -> Vec<std::path::PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(directory).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => found.extend(walk(&path)),
-            false if path.extension().is_none() => found.push(path),
-            false => {}
+#[test]
+fn a_damaged_entry_of_the_code_cache_is_discarded_counted_and_made_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let cache = directory.path();
+    assert_eq!(load(cache, Snapshot::Off, b"").code_cache_discarded(), 0);
+    let [entry] = &entries(cache)[..] else { panic!("one entry") };
+    let good = std::fs::read(entry).unwrap();
+    // Bits all over the file, and files that were cut off.
+    for part in 0..4 {
+        let at = part * good.len() / 4 + 7;
+        let mut bad = good.clone();
+        bad[at] ^= 1 << part;
+        for bad in [&bad[..], &good[..at]] {
+            std::fs::write(entry, bad).unwrap();
+            assert_eq!(load(cache, Snapshot::Off, b"").code_cache_discarded(), 1, "{at}");
+            assert_eq!(load(cache, Snapshot::Off, b"").code_cache_discarded(), 0, "{at}");
         }
     }
-    found
 }

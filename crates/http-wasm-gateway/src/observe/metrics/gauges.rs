@@ -46,6 +46,10 @@ fn of_configured(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) -
     let help = "Memory that the instances of all guests may have together";
     single(encoder, "guests_memory_budget", help, Some(&Unit::Bytes), budget)?;
     of_bodies(configured, encoder)?;
+    let name = format!("{PREFIX}_code_cache_discarded");
+    let help = "Entries of the code cache that were damaged, or could have been written by others.";
+    let metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
+    ConstCounter::new(configured.engine.code_cache_discarded()).encode(metric)?;
     let label = |name: &Arc<str>| OfGuest { guest: name.clone() };
     family(encoder, "guest_up", "Whether a guest could be loaded: 1 or 0", None, |one| {
         configured

@@ -1,0 +1,365 @@
+//! Compiled code on disk, from one process to the next.
+//!
+//! One file per module, named by all that the code depends on: the module's bytes, and the version and settings of the
+//! compiler, the machine's features included. An entry is loaded only if its checksum is right: compiled code runs without
+//! further checks, so one flipped bit could crash the process or worse. The checksum guards against damage. Against those
+//! who can write to the directory it guards nothing, so they must be trusted.
+
+use std::fs::{self, File};
+use std::hash::{Hash, Hasher};
+use std::io::{self, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime};
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::Engine;
+
+/// What an entry begins with. Changes with the layout of entries.
+const MAGIC: &[u8; 16] = b"http-wasm code 1";
+
+const CHECKSUM: usize = 32;
+
+const EXTENSION: &str = "code";
+
+/// What entries that are being written are named by.
+const UNFINISHED: &str = "tmp";
+
+/// Time after which an unfinished entry is taken for one whose process has died.
+const ABANDONED: Duration = Duration::from_secs(3600);
+
+/// Bytes of all entries together; past them the ones that were used least recently go.
+const LIMIT: u64 = 1 << 30;
+
+/// Names an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Key([u8; 32]);
+
+impl Key {
+    /// The key of the code that `engine` makes of `wasm`.
+    pub(super) fn new(engine: &Engine, wasm: &[u8]) -> Self {
+        let mut hash = ShaHasher(Sha256::new());
+        // Version, target, features of the machine, and settings of the compiler.
+        engine.precompile_compatibility_hash().hash(&mut hash);
+        hash.0.update(Sha256::digest(wasm));
+        Self(hash.0.finalize().into())
+    }
+}
+
+/// A directory with compiled code.
+#[derive(Debug)]
+pub(super) struct CodeCache {
+    directory: PathBuf,
+    limit: u64,
+    discarded: AtomicU64,
+}
+
+impl CodeCache {
+    /// Uses `directory`, which is created if need be, for this user alone.
+    pub(super) fn open(directory: PathBuf) -> io::Result<Self> {
+        let mut builder = fs::DirBuilder::new();
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder.recursive(true).create(&directory)?;
+        if let Some(why) = fs::metadata(&directory).as_ref().ok().and_then(foreign) {
+            let directory = directory.display();
+            tracing::warn!(
+                "the code cache {directory} {why}: whoever can write there can run code in this process"
+            );
+        }
+        Ok(Self { directory, limit: LIMIT, discarded: AtomicU64::new(0) })
+    }
+
+    /// Entries that were damaged and have been discarded.
+    pub(super) fn discarded(&self) -> u64 {
+        self.discarded.load(Ordering::Relaxed)
+    }
+
+    /// The code under `key`, if there is any and it is whole.
+    pub(super) fn get(&self, key: Key) -> Option<Vec<u8>> {
+        let path = self.path(key);
+        match self.read(&path, key) {
+            Ok(Ok(code)) => Some(code),
+            Ok(Err(why)) => {
+                self.discarded.fetch_add(1, Ordering::Relaxed);
+                let path = path.display();
+                tracing::warn!(
+                    "the code cache's entry {path} {why}: it is discarded, and the module compiled again"
+                );
+                // If it can't be removed, it is replaced or found damaged again.
+                let _removed = fs::remove_file(self.path(key));
+                None
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => {
+                tracing::warn!("the code cache's entry {} can't be read: {error}", path.display());
+                None
+            }
+        }
+    }
+
+    /// The entry's code, or why it isn't used.
+    fn read(&self, path: &Path, key: Key) -> io::Result<Result<Vec<u8>, &'static str>> {
+        let mut file = File::open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Ok(Err("is not a file"));
+        }
+        if let Some(why) = foreign(&metadata) {
+            return Ok(Err(why));
+        }
+        if metadata.len() > self.limit {
+            return Ok(Err("is too large"));
+        }
+        let mut entry = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+        file.read_to_end(&mut entry)?;
+        let Some(checksum) = entry.get(..MAGIC.len() + CHECKSUM).and_then(|head| head.strip_prefix(MAGIC))
+        else {
+            return Ok(Err("is damaged"));
+        };
+        if checksum != sum(key, &entry[MAGIC.len() + CHECKSUM..]) {
+            return Ok(Err("is damaged"));
+        }
+        // So that entries in use are the last to go. Not worth failing for.
+        let _marked = file.set_modified(SystemTime::now());
+        entry.drain(..MAGIC.len() + CHECKSUM);
+        Ok(Ok(entry))
+    }
+
+    /// Keeps `code` under `key`. Without that, it is compiled again the next time.
+    pub(super) fn put(&self, key: Key, code: &[u8]) {
+        if let Err(error) = self.write(key, code) {
+            let directory = self.directory.display();
+            tracing::warn!("compiled code can't be kept in the code cache {directory}: {error}");
+        }
+    }
+
+    /// Writes a new file and puts it in place as a whole, so that nobody sees half an entry.
+    fn write(&self, key: Key, code: &[u8]) -> io::Result<()> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("{}-{count}.{UNFINISHED}", std::process::id());
+        let unfinished = self.directory.join(name);
+        // What a process of the same number left behind is in the way.
+        let _removed = fs::remove_file(&unfinished);
+        let mut options = File::options();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let written = options.open(&unfinished).and_then(|mut file| {
+            file.write_all(MAGIC)?;
+            file.write_all(&sum(key, code))?;
+            file.write_all(code)
+        });
+        let placed = written.and_then(|()| fs::rename(&unfinished, self.path(key)));
+        if placed.is_err() {
+            let _removed = fs::remove_file(&unfinished);
+        }
+        placed?;
+        self.shrink(key)
+    }
+
+    /// Removes the entries used least recently until the others, of which `newest` is one, fit the limit; and unfinished ones
+    /// that nobody writes any more.
+    fn shrink(&self, newest: Key) -> io::Result<()> {
+        let (newest, now) = (self.path(newest), SystemTime::now());
+        let (mut entries, mut total) = (Vec::new(), 0_u64);
+        for entry in fs::read_dir(&self.directory)? {
+            let path = entry?.path();
+            // Another process may have removed it meanwhile.
+            let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+            let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+            match path.extension().and_then(|extension| extension.to_str()) {
+                Some(EXTENSION) => {
+                    total = total.saturating_add(metadata.len());
+                    entries.push((used, metadata.len(), path));
+                }
+                Some(UNFINISHED) if now.duration_since(used).is_ok_and(|age| age > ABANDONED) => {
+                    let _removed = fs::remove_file(&path);
+                }
+                _ => {}
+            }
+        }
+        entries.sort_unstable();
+        for (_, size, path) in entries.into_iter().filter(|(.., path)| *path != newest) {
+            if total <= self.limit {
+                break;
+            }
+            if fs::remove_file(path).is_ok() {
+                total = total.saturating_sub(size);
+            }
+        }
+        Ok(())
+    }
+
+    fn path(&self, key: Key) -> PathBuf {
+        let mut name: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
+        name.extend([".", EXTENSION]);
+        self.directory.join(name)
+    }
+}
+
+/// The checksum of an entry: of its key too, so that it is none under another name.
+fn sum(key: Key, code: &[u8]) -> [u8; CHECKSUM] {
+    Sha256::new().chain_update(key.0).chain_update(code).finalize().into()
+}
+
+/// Why a file or directory may be changed by others than this user and root, if so.
+#[cfg(unix)]
+fn foreign(metadata: &fs::Metadata) -> Option<&'static str> {
+    use std::os::unix::fs::MetadataExt as _;
+    const ROOT: u32 = 0;
+    const WRITABLE_BY_OTHERS: u32 = 0o022;
+    if ![ROOT, rustix::process::geteuid().as_raw()].contains(&metadata.uid()) {
+        Some("belongs to another user")
+    } else if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
+        Some("can be written to by other users")
+    } else {
+        None
+    }
+}
+
+#[cfg(not(unix))]
+fn foreign(_: &fs::Metadata) -> Option<&'static str> {
+    None
+}
+
+/// Lets what can be hashed be hashed well.
+struct ShaHasher(Sha256);
+
+impl Hasher for ShaHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Not asked for: the whole hash is used.
+    fn finish(&self) -> u64 {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cache(directory: &Path) -> CodeCache {
+        CodeCache::open(directory.into()).unwrap()
+    }
+
+    const KEY: Key = Key([1; 32]);
+
+    #[test]
+    fn what_was_put_is_found_by_the_next_process_under_its_key_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        cache(dir.path()).put(KEY, b"code");
+        let next = cache(dir.path());
+        assert_eq!(next.get(KEY).unwrap(), b"code");
+        assert_eq!((next.get(Key([2; 32])), next.discarded()), (None, 0));
+    }
+
+    #[test]
+    fn an_entry_with_any_bit_flipped_or_cut_off_anywhere_is_discarded_and_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path());
+        cache.put(KEY, b"code");
+        let path = cache.path(KEY);
+        let good = fs::read(&path).unwrap();
+        let flipped = (0..good.len() * 8).map(|bit| {
+            let mut bad = good.clone();
+            bad[bit / 8] ^= 1 << (bit % 8);
+            bad
+        });
+        let cut = (0..good.len()).map(|len| good[..len].to_vec());
+        let longer = [[&good[..], b"x"].concat()];
+        let mut count = 0;
+        for bad in flipped.chain(cut).chain(longer) {
+            fs::write(&path, &bad).unwrap();
+            count += 1;
+            assert_eq!((cache.get(KEY), cache.discarded()), (None, count), "{bad:?}");
+            assert!(!path.exists());
+        }
+    }
+
+    #[test]
+    fn an_entry_under_the_name_of_another_is_discarded() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path());
+        cache.put(KEY, b"code");
+        let other = Key([2; 32]);
+        fs::rename(cache.path(KEY), cache.path(other)).unwrap();
+        assert_eq!((cache.get(other), cache.discarded()), (None, 1));
+    }
+
+    #[test]
+    fn past_the_limit_the_entries_used_least_recently_go() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = CodeCache { limit: 500, ..cache(dir.path()) };
+        let keys = [1, 2, 3, 4].map(|byte| Key([byte; 32]));
+        let long_ago = SystemTime::now() - Duration::from_secs(1000);
+        for (key, age) in keys.into_iter().zip([0, 10, 20, 30]) {
+            if key == keys[3] {
+                // Reading it makes it the newest.
+                assert!(cache.get(keys[0]).is_some());
+            }
+            cache.put(key, &[0; 100]);
+            let file = File::options().write(true).open(cache.path(key)).unwrap();
+            file.set_modified(long_ago + Duration::from_secs(age)).unwrap();
+        }
+        assert_eq!(keys.map(|key| cache.path(key).exists()), [true, false, true, true]);
+        cache.put(Key([5; 32]), &[0; 450]);
+        assert_eq!(
+            fs::read_dir(dir.path()).unwrap().count(),
+            1,
+            "even one that is too large by itself stays"
+        );
+    }
+
+    #[test]
+    fn unfinished_entries_of_dead_processes_are_removed_and_those_being_written_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let files = ["old.tmp", "new.tmp", "other"].map(|name| dir.path().join(name));
+        for path in &files {
+            fs::write(path, "").unwrap();
+        }
+        let file = File::options().write(true).open(&files[0]).unwrap();
+        file.set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
+        cache(dir.path()).put(KEY, b"code");
+        assert_eq!(files.map(|path| path.exists()), [false, true, true]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_new_cache_is_for_its_user_alone_and_so_are_its_entries() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(&dir.path().join("a/cache"));
+        cache.put(KEY, b"code");
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&cache.directory), mode(&cache.path(KEY))), (0o700, 0o600));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn an_entry_that_others_can_write_to_is_not_used() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let cache = cache(dir.path());
+        for mode in [0o620, 0o602] {
+            cache.put(KEY, b"code");
+            fs::set_permissions(cache.path(KEY), fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(cache.get(KEY), None);
+            assert!(!cache.path(KEY).exists());
+        }
+        assert_eq!(cache.discarded(), 2);
+    }
+
+    #[test]
+    fn a_key_depends_on_the_module_and_on_the_settings_of_the_compiler() {
+        let engine = |fuel| Engine::new(wasmtime::Config::new().consume_fuel(fuel)).unwrap();
+        let (plain, other) = (engine(false), engine(true));
+        let key = Key::new(&plain, b"a");
+        assert_eq!(key, Key::new(&engine(false), b"a"));
+        assert_ne!(key, Key::new(&plain, b"b"));
+        assert_ne!(key, Key::new(&other, b"a"));
+    }
+}
