@@ -2,8 +2,8 @@
 # Guess:   flag.Parse() in a guest that is given no arguments has nothing to parse, so all flags keep their defaults.
 # Reality: it panics: "slice bounds out of range [1:0]". Package flag looks at os.Args[1:], and os.Args is empty, because
 #          WASI lets a host pass no arguments at all, not even a program name. An argv of one name cures it.
-# Matters: an empty list is the default of wasmtime's WasiConfig, and the natural one for a host without a command line. Many Go
-#          libraries call flag.Parse (glog, klog, test helpers), so the guest traps at its first request or its start.
+# Matters: an empty list is the default of wasmtime's WasiConfig, and the natural one for a host without a command line. Code
+#          that was a program before calls flag.Parse, if only for its log library, and so traps at the first request or at start-up.
 set -euo pipefail
 work=$(mktemp -d); trap 'chmod -R u+w "$work"; rm -rf "$work"' EXIT
 export GOCACHE="$work/gocache" GOPATH="$work/gopath" GOTOOLCHAIN=local GOENV=off GOFLAGS='' GOOS=wasip1 GOARCH=wasm

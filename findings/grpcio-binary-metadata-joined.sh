@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Guess:   two fields of one name may be joined with a comma, as RFC 9110 section 5.3 has it. gRPC's own protocol text allows it for
+# Guess:   two fields of one name may be joined with a comma, as RFC 9110 section 5.3 has it. gRPC's own protocol text (PROTOCOL-HTTP2) allows it for
 #          binary metadata too: names that end in "-bin" are split at commas before they are decoded.
 # Reality: grpcio doesn't split. A request whose two x-bin fields were joined is refused with INTERNAL "illegal base64 encoding"
 #          before any handler sees it, while two separate fields arrive as two values. grpc-js splits, as the text says.

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Guess:   a gRPC client is an HTTP/2 client, and so skips interim responses (RFC 9113 section 8.1).
-# Reality: grpcio (C-core; under Python, Ruby, PHP and C++) takes a block of header fields with :status 103 for the response, and the
+# Reality: grpcio (gRPC's C-core, tried from Python) takes a block of header fields with :status 103 for the response, and the
 #          call fails with UNKNOWN "Received http2 header with status: 103", although the server's answer is sound. grpc-js skips it.
 # Matters: a proxy must forward interim responses, and an HTTP/2 gateway that does so for browsers, or a guest that sends hints on
 #          all routes, breaks gRPC clients on those routes. Keep 1xx from requests whose content-type is application/grpc.

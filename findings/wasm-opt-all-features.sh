@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Guess:   wasm-opt's --all-features lets it read modules that use any feature. What it writes uses those that the input uses.
-# Reality: it also writes the import section in the form of the "compact imports" proposal, if two imports share a module name. No
-#          current engine reads that: "invalid leading byte 0x7F", "unknown import kind 0x7f". wabt's wasm-objdump lists fewer imports.
+# Reality: it also writes the import section in the form of the "compact imports" proposal, if two imports share a module name. Neither
+#          wasmtime nor Node reads that: "invalid leading byte 0x7F", "unknown import kind 0x7f".
 # Matters: every http-wasm guest with two imports has them all from "http_handler", and so is hit. The flag is common in build scripts:
 #          wasm-opt itself sends people there, as it refuses bulk memory in a module that has lost its target_features section, as
 #          stripping does. The cure: name the features (--enable-bulk-memory), or add --disable-compact-imports.
@@ -37,7 +37,7 @@ except WasmtimeError as error:
 PY
 echo "tool:      $(npx --no-install wasm-opt --version) (npm binaryen 132.0.0), wasmtime 50.0.1, Node $(node --version)"
 echo "guess:     --all-features changes nothing for a module of the first WebAssembly version"
-echo "behaviour: no engine loads the result"
+echo "behaviour: neither wasmtime nor Node loads the result"
 : > seen
 for flags in "" "--all-features" "--all-features --disable-compact-imports"; do
   npx --no-install wasm-opt $flags -O guest.wat -o guest.wasm
