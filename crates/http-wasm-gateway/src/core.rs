@@ -96,7 +96,7 @@ impl Answer for Core {
         let span = observed.as_ref().map_or_else(Span::none, Observed::span);
         let mut response = self.respond(&generation, inbound).instrument(span).await;
         if let Some(observed) = observed {
-            observed.answered(&mut response);
+            observed.answered(&mut response, inbound.granted.take());
         }
         response
     }

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use http::Request;
+use tokio::sync::oneshot;
 
 use crate::body::{BoxBody, empty};
-use crate::listener::Client;
-use crate::observe::Exchange;
+use crate::listener::{Client, ClientSide};
+use crate::observe::{Exchange, Finish};
 
 /// A request on its way from the listener to what answers it.
 ///
@@ -18,11 +19,15 @@ pub(crate) struct Inbound {
     pub(crate) client: Client,
     /// Notes what becomes of it, if somebody wants to know.
     pub(crate) exchange: Option<Arc<Exchange>>,
+    /// What the client's connection brings along if it may become a tunnel.
+    pub(crate) tunnel: Option<Box<ClientSide>>,
+    /// The tunnel that waits for the request to be granted, which is then over when the tunnel is.
+    pub(crate) granted: Option<oneshot::Sender<Finish>>,
 }
 
 impl Inbound {
     pub(crate) fn new(request: Request<BoxBody>, client: Client) -> Self {
-        Self { request, client, exchange: None }
+        Self { request, client, exchange: None, tunnel: None, granted: None }
     }
 
     /// Takes the request out, and leaves an empty one.

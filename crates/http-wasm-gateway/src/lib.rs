@@ -8,6 +8,7 @@ mod body;
 pub mod config;
 mod control_group;
 mod core;
+mod descriptors;
 mod digest;
 mod error;
 mod framing;

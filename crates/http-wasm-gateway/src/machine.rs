@@ -7,6 +7,7 @@ use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
 use crate::config::{self, Config};
 use crate::control_group;
+use crate::descriptors::Descriptors;
 use crate::digest::json;
 use crate::error::StartError;
 
@@ -21,6 +22,8 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new(config: &Config) -> Result<Self, StartError> {
+        // Before anything needs many: guests' files are opened by then.
+        Descriptors::of_process();
         let (engine, memory) = engine(config)?;
         Ok(Self { started: SystemTime::now(), engine, memory, fixed: Fixed::of(config) })
     }

@@ -4,6 +4,7 @@ mod backends;
 mod bench;
 mod command_line;
 mod config;
+mod descriptors;
 mod guests;
 mod hostile;
 mod proxy;

@@ -77,6 +77,11 @@ impl Server {
         Self::spawn(command.stderr(Stdio::null()))
     }
 
+    /// The same, whose log goes where the command says.
+    pub(crate) fn logged(command: &mut Command) -> Self {
+        Self::spawn(command)
+    }
+
     fn spawn(command: &mut Command) -> Self {
         // With its successors it is a group of its own, so that none outlives the test.
         #[cfg(unix)]
@@ -152,6 +157,19 @@ impl Drop for Server {
 /// Lets no test hang.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("this takes too long")
+}
+
+/// Asks again and again until there is an answer.
+pub(crate) async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    soon(async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
 }
 
 /// A connection that speaks bytes.

@@ -1,6 +1,8 @@
 //! `Upgrade` through the proxy.
 
-use crate::support::{Raw, Server, Upstream};
+use std::net::SocketAddr;
+
+use crate::support::{PATIENCE, Raw, Server, Upstream, eventually, exchange, http_wasm};
 
 const WISH: &str =
     "GET /chat HTTP/1.1\r\nHost: h\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\r\n";
@@ -70,17 +72,120 @@ async fn an_upgrade_that_nobody_asked_for_is_a_502() {
     assert!(answer.starts_with("HTTP/1.1 502 "), "{answer}");
 }
 
+/// Sends a request for a tunnel and grants it.
+async fn tunnel(server: SocketAddr, upstream: &Upstream) -> (Raw, Raw) {
+    let mut client = Raw::connect(server).await;
+    client.send(WISH).await;
+    let mut far = upstream.accept().await;
+    far.read_until("\r\n\r\n").await;
+    far.send(CONSENT).await;
+    client.read_until("\r\n\r\n").await;
+    (client, far)
+}
+
+/// Whether new connections are refused, and so a drain has begun.
+#[cfg(unix)]
+async fn drains(server: SocketAddr) {
+    let start = std::time::Instant::now();
+    while std::net::TcpStream::connect(server).is_ok() {
+        assert!(start.elapsed() < PATIENCE, "new connections are still accepted");
+    }
+}
+
 #[cfg(unix)]
 #[tokio::test]
-async fn an_open_tunnel_does_not_hold_up_the_end() {
+async fn a_tunnel_goes_on_while_the_server_drains_and_its_end_is_the_servers() {
     let upstream = Upstream::bind().await;
-    let mut proxy = Server::proxy_to(upstream.addr(), &[]);
-    let mut client = Raw::connect(proxy.addr).await;
-    client.send(WISH).await;
-    let mut server = upstream.accept().await;
-    server.read_until("\r\n\r\n").await;
-    server.send(CONSENT).await;
-    client.read_until("\r\n\r\n").await;
+    let mut proxy = Server::proxy_to(upstream.addr(), &["--shutdown-timeout", "3600"]);
+    let (mut client, mut far) = tunnel(proxy.addr, &upstream).await;
+    proxy.signal("TERM");
+    drains(proxy.addr).await;
+    // Longer than connections that carry nothing are kept.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    client.send("ping!").await;
+    far.read_until("ping!").await;
+    far.send("pong!").await;
+    client.read_until("pong!").await;
+    drop(far);
+    assert_eq!(client.read_to_end().await, "");
+    drop(client);
+    assert_eq!(proxy.wait().await.code(), Some(0));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_tunnel_is_closed_when_the_drain_timeout_is_over() {
+    let upstream = Upstream::bind().await;
+    let mut proxy = Server::proxy_to(upstream.addr(), &["--shutdown-timeout", "1"]);
+    let (mut client, mut far) = tunnel(proxy.addr, &upstream).await;
     proxy.signal("TERM");
     assert_eq!(proxy.wait().await.code(), Some(0));
+    assert_eq!((client.read_to_end().await, far.read_to_end().await), (String::new(), String::new()));
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_tunnel_of_the_old_process_goes_on_when_a_successor_serves() {
+    let upstream = Upstream::bind().await;
+    let mut proxy = Server::proxy_to(upstream.addr(), &["--shutdown-timeout", "3600"]);
+    let (mut client, mut far) = tunnel(proxy.addr, &upstream).await;
+    proxy.signal("USR2");
+    assert_eq!(proxy.ready_line(), format!("listening on http://{}", proxy.addr));
+    // Longer than connections that carry nothing are kept.
+    tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+    let (mut next, mut next_far) = tunnel(proxy.addr, &upstream).await;
+    for (client, far) in [(&mut client, &mut far), (&mut next, &mut next_far)] {
+        client.send("ping!").await;
+        far.read_until("ping!").await;
+    }
+}
+
+#[tokio::test]
+async fn silent_tunnels_end_and_make_room_for_other_clients() {
+    let upstream = Upstream::bind().await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = format!(
+        "[[listen]]\naddress = '127.0.0.1:0'\nlimits = {{ max_connections = 3, tunnel_idle_timeout = '2s' }}\n\
+         [admin]\naddress = '127.0.0.1:0'\n[access_log]\nfile = 'access.log'\n\
+         [upstreams.app]\naddresses = ['http://{}']\n[[routes]]\nupstream = 'app'\n",
+        upstream.addr()
+    );
+    let file = directory.path().join("gateway.toml");
+    std::fs::write(&file, config).unwrap();
+    let mut proxy = Server::of(http_wasm().args(["serve", "--config"]).arg(file));
+    let admin = proxy.ready_line();
+    let admin = admin.strip_prefix("status and metrics at http://").unwrap().parse().unwrap();
+    let status = async || {
+        let request = "GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+        let answer = exchange(admin, request).await;
+        serde_json::from_str::<serde_json::Value>(&answer[answer.find('{').expect("JSON")..]).unwrap()
+    };
+    let mut tunnels = Vec::new();
+    for _ in 0..3 {
+        tunnels.push(tunnel(proxy.addr, &upstream).await);
+    }
+    let now = status().await;
+    let address = &now["upstreams"][0]["addresses"][0];
+    assert_eq!((&now["requests_in_flight"], &address["in_flight"]), (&3.into(), &3.into()), "{now}");
+    // It is counted when both connections have been handed over.
+    eventually(async || (status().await["upstreams"][0]["addresses"][0]["tunnels"] == 3).then_some(())).await;
+    tunnels[0].0.send("ping!").await;
+    tunnels[0].1.read_until("ping!").await;
+
+    let (mut fourth, mut far) = tunnel(proxy.addr, &upstream).await;
+    fourth.send("ping!").await;
+    far.read_until("ping!").await;
+    for (client, far) in &mut tunnels {
+        assert_eq!((client.read_to_end().await, far.read_to_end().await), (String::new(), String::new()));
+    }
+    let log = directory.path().join("access.log");
+    let lines = eventually(async || {
+        let log = std::fs::read_to_string(&log).unwrap();
+        (log.lines().count() >= 3).then_some(log)
+    });
+    let lines = lines.await;
+    let of_first = lines.lines().find(|line| line.contains("\"request_bytes\":5")).expect(&lines);
+    let of_first: serde_json::Value = serde_json::from_str(of_first).unwrap();
+    assert_eq!((&of_first["status"], &of_first["outcome"]), (&101.into(), &"complete".into()));
+    assert!(of_first["duration"].as_f64().unwrap() >= 2.0, "{of_first}");
 }

@@ -1,35 +1,26 @@
 //! The listener for operators: probes, metrics, status, reload. It serves from the moment that the process knows its
 //! configuration, so that probes see guests being loaded.
 
+mod connections;
+mod host;
 mod page;
 mod respond;
 mod status;
 
-use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::net::{TcpListener, TcpStream};
+use arc_swap::ArcSwap;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::JoinSet;
 
-use self::respond::respond;
-use crate::config::{self, Address};
+use self::connections::Connections;
+use crate::config::{self, Address, HostPattern};
 use crate::error::StartError;
 use crate::listener::{Answer, Listeners};
 use crate::observe::Monitor;
-
-/// Connections at once. Operators and their tools are few; the rest of the process needs its file descriptors.
-const MAX_CONNECTIONS: usize = 64;
-
-/// How long a client may take to send a request head, and how long its connection may then lie idle.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Pause after an accept that failed for want of something, file descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -40,8 +31,23 @@ pub(crate) struct Operators(Mutex<Option<Admin>>);
 
 /// What comes after a reload.
 pub(crate) enum Next {
-    Same,
+    /// The same listener, which answers to these names from then on.
+    Same(Vec<HostPattern>),
     Other(Option<Admin>),
+}
+
+/// What all requests to the admin listener need.
+#[derive(Debug)]
+struct Shared {
+    monitor: Arc<Monitor>,
+    /// Names that the listener answers to, besides addresses.
+    hosts: ArcSwap<Vec<HostPattern>>,
+}
+
+impl Shared {
+    fn new(monitor: Arc<Monitor>, hosts: Vec<HostPattern>) -> Arc<Self> {
+        Arc::new(Self { monitor, hosts: ArcSwap::from_pointee(hosts) })
+    }
 }
 
 impl Operators {
@@ -57,7 +63,7 @@ impl Operators {
     ) -> Result<Next, StartError> {
         let Some((admin, monitor)) = asked else { return Ok(Next::Other(None)) };
         if self.running().as_ref().is_some_and(|running| running.asked == *admin.address) {
-            return Ok(Next::Same);
+            return Ok(Next::Same(admin.hosts.clone()));
         }
         let socket = listeners.claim_or_bind(&admin.address).await;
         Admin::start(admin, monitor, socket).map(|admin| Next::Other(Some(admin)))
@@ -65,7 +71,15 @@ impl Operators {
 
     /// Serves this from now on. What served before finishes the requests that it has.
     pub(crate) fn commit(&self, next: Next) {
-        let Next::Other(next) = next else { return };
+        let next = match next {
+            Next::Same(hosts) => {
+                if let Some(admin) = &*self.running() {
+                    admin.shared.hosts.store(Arc::new(hosts));
+                }
+                return;
+            }
+            Next::Other(next) => next,
+        };
         if let Some(admin) = &next {
             tracing::info!("status and metrics are at http://{} from now on", admin.address);
         }
@@ -97,6 +111,7 @@ pub(crate) struct Admin {
     asked: Address,
     address: SocketAddr,
     socket: Arc<TcpListener>,
+    shared: Arc<Shared>,
     /// What serves stops when this is dropped.
     _stop: watch::Sender<()>,
 }
@@ -113,8 +128,9 @@ impl Admin {
         let socket = Arc::new(socket.map_err(refused)?);
         let address = socket.local_addr().map_err(refused)?;
         let (stop, stopped) = watch::channel(());
-        tokio::spawn(serve_all(socket.clone(), monitor, stopped));
-        Ok(Self { asked: admin.address.value.clone(), address, socket, _stop: stop })
+        let shared = Shared::new(monitor, admin.hosts.clone());
+        tokio::spawn(serve_all(socket.clone(), shared.clone(), stopped));
+        Ok(Self { asked: admin.address.value.clone(), address, socket, shared, _stop: stop })
     }
 
     /// The address, with the port that the system chose where it was asked to.
@@ -123,55 +139,31 @@ impl Admin {
     }
 }
 
-async fn serve_all(listener: Arc<TcpListener>, monitor: Arc<Monitor>, mut stopped: watch::Receiver<()>) {
-    let mut connections = JoinSet::new();
+async fn serve_all(listener: Arc<TcpListener>, shared: Arc<Shared>, mut stopped: watch::Receiver<()>) {
+    let mut connections = Connections::default();
     let stop = stopped.clone();
     tokio::select! {
         // Its sender can only be dropped.
         _ = stopped.changed() => {}
-        () = accept_all(&listener, &monitor, &stop, &mut connections) => {}
+        () = accept_all(&listener, &shared, &stop, &mut connections) => {}
     }
     drop(listener);
-    connections.join_all().await;
+    connections.finish().await;
 }
 
 async fn accept_all(
     listener: &TcpListener,
-    monitor: &Arc<Monitor>,
+    shared: &Arc<Shared>,
     stopped: &watch::Receiver<()>,
-    connections: &mut JoinSet<()>,
+    connections: &mut Connections,
 ) {
     loop {
-        while connections.len() >= MAX_CONNECTIONS {
-            connections.join_next().await;
-        }
-        while connections.try_join_next().is_some() {}
         match listener.accept().await {
-            Ok((stream, _)) => drop(connections.spawn(serve(stream, monitor.clone(), stopped.clone()))),
+            Ok((stream, _)) => connections.add(stream, shared.clone(), stopped.clone()).await,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept connections to the admin listener; trying again shortly");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
-    }
-}
-
-async fn serve(stream: TcpStream, monitor: Arc<Monitor>, mut stopped: watch::Receiver<()>) {
-    let service = service_fn(|request| {
-        let monitor = monitor.clone();
-        async move { Ok::<_, Infallible>(respond(&request, &monitor).await) }
-    });
-    let mut builder = http1::Builder::new();
-    builder.timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let result = tokio::select! {
-        result = connection.as_mut() => result,
-        _ = stopped.changed() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
-        }
-    };
-    if let Err(error) = result {
-        tracing::debug!(%error, "connection to the admin listener ended");
     }
 }

@@ -5,8 +5,8 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
-use super::page;
 use super::status::Status;
+use super::{Shared, host, page};
 use crate::observe::{CONTENT_TYPE, Monitor, Stage};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -37,6 +37,11 @@ impl Resource {
         }
     }
 
+    /// Whether it says nothing that is worth asking for under a false name. Probes may use any.
+    fn is_probe(&self) -> bool {
+        matches!(self, Self::Livez | Self::Readyz)
+    }
+
     /// The methods that do something here, as `Allow` lists them.
     fn methods(&self) -> &'static str {
         match self {
@@ -47,8 +52,30 @@ impl Resource {
 }
 
 /// The answer to an operator's request. Request bodies mean nothing here.
-pub(super) async fn respond<B>(request: &Request<B>, monitor: &Monitor) -> Answer {
-    let mut answer = match Resource::at(request.uri().path()) {
+pub(super) async fn respond<B>(request: &Request<B>, shared: &Shared) -> Answer {
+    let monitor = &*shared.monitor;
+    let resource = Resource::at(request.uri().path());
+    let meant = match &resource {
+        Some(resource) if resource.is_probe() => Ok(()),
+        _ => host::check(request, &shared.hosts.load()),
+    };
+    let mut answer = match meant {
+        Err((status, why)) => text(status, why),
+        Ok(()) => answer_to(request, resource, monitor).await,
+    };
+    for (name, value) in [
+        (header::CACHE_CONTROL, "no-store"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::CONTENT_SECURITY_POLICY, page::CONTENT_SECURITY_POLICY),
+    ] {
+        answer.headers_mut().insert(name, HeaderValue::from_static(value));
+    }
+    answer
+}
+
+async fn answer_to<B>(request: &Request<B>, resource: Option<Resource>, monitor: &Monitor) -> Answer {
+    match resource {
         None => text(StatusCode::NOT_FOUND, "not found\n"),
         Some(resource) if !resource.methods().split(", ").any(|method| *request.method() == *method) => {
             not_allowed(resource.methods())
@@ -62,16 +89,7 @@ pub(super) async fn respond<B>(request: &Request<B>, monitor: &Monitor) -> Answe
         }
         Some(Resource::Reload) => reload(monitor).await,
         Some(Resource::File(content_type, bytes)) => content(StatusCode::OK, content_type, bytes),
-    };
-    for (name, value) in [
-        (header::CACHE_CONTROL, "no-store"),
-        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
-        (header::REFERRER_POLICY, "no-referrer"),
-        (header::CONTENT_SECURITY_POLICY, page::CONTENT_SECURITY_POLICY),
-    ] {
-        answer.headers_mut().insert(name, HeaderValue::from_static(value));
     }
-    answer
 }
 
 fn readyz(stage: Stage) -> Answer {

@@ -24,7 +24,7 @@ pub use self::model::{
     OnFailure, PassiveHealth, PathPattern, PathPrefix, Pool, ProxyProtocol, Redirect, RequestId, Respond,
     Route, Server, Snapshot, Telemetry, TlsVersion, TrustedNet, Upstream, UpstreamHttp, UpstreamTls,
 };
-pub use self::read::{AnyTime, Located, NonEmpty, OneOrMany, Size, Time};
+pub use self::read::{AnyTime, Located, NonEmpty, OneOrMany, Size, Time, TimeOrOff};
 pub use self::schema::schema;
 
 use self::read::{Context, Value as _};

@@ -15,6 +15,10 @@ pub(super) struct Refusal {
     pub(super) reason: &'static str,
 }
 
+/// For want of file descriptors.
+pub(super) const OVERLOADED: Refusal =
+    Refusal { status: StatusCode::SERVICE_UNAVAILABLE, reason: "too few file descriptors" };
+
 /// Looks at a request as it was parsed.
 pub(super) fn request<B: Body>(request: &Request<B>, limits: &ClientLimits) -> Result<(), Refusal> {
     let refusal = |status, reason| Err(Refusal { status, reason });

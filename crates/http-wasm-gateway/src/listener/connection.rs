@@ -21,7 +21,7 @@ use super::source::Sources;
 use super::tls::{self, Tls};
 use super::{Answer, Client};
 use crate::body::BoxError;
-use crate::config::{ClientLimits, ListenHttp};
+use crate::config::{ClientLimits, ListenHttp, Time};
 
 /// How clients of HTTP/2 begin (RFC 9113 section 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -46,6 +46,9 @@ const MAX_SEND_BUFFER: usize = 64 * 1024;
 /// How long a connection of HTTP/2 is silent before the client is asked whether it is still there, and how long it then has to answer.
 const PING: Duration = Duration::from_secs(20);
 
+/// How long a client that is refused may take for anything.
+const REFUSAL: Time = Time::seconds(5);
+
 /// What all connections of a listener have in common.
 #[derive(Debug)]
 pub(super) struct Connections<A> {
@@ -56,6 +59,8 @@ pub(super) struct Connections<A> {
     pub(super) sources: Arc<Sources>,
     /// Whether the server is about to stop. Each connection has a receiver for as long as it lasts.
     pub(super) closing: watch::Receiver<bool>,
+    /// Whether requests are answered with 503, whatever they ask for.
+    pub(super) refuse: bool,
 }
 
 impl<A> Clone for Connections<A> {
@@ -67,11 +72,23 @@ impl<A> Clone for Connections<A> {
             limits: self.limits.clone(),
             sources: self.sources.clone(),
             closing: self.closing.clone(),
+            refuse: self.refuse,
         }
     }
 }
 
 impl<A: Answer> Connections<A> {
+    /// The same for connections that are refused. They get no time to spare.
+    pub(super) fn refusing(&self) -> Self {
+        let limits = ClientLimits {
+            header_timeout: self.limits.header_timeout.min(REFUSAL),
+            idle_timeout: self.limits.idle_timeout.min(REFUSAL),
+            body_timeout: self.limits.body_timeout.min(REFUSAL),
+            ..(*self.limits).clone()
+        };
+        Self { limits: Arc::new(limits), refuse: true, ..self.clone() }
+    }
+
     /// Serves a connection that was accepted at `accepted`.
     pub(super) async fn serve(
         mut self,
@@ -132,6 +149,7 @@ impl<A: Answer> Connections<A> {
             upgrade: (!http2).then(|| framing.upgrade()),
             flushes: framing.flushes(),
             closing: self.closing,
+            refuse: self.refuse,
         });
         let service = service_fn(move |request| requests.clone().respond(request));
         let io = TokioIo::new(framing);

@@ -1,5 +1,6 @@
 //! Where clients come in: HTTP/1.1 and HTTP/2 on each address, over TLS or not, with a graceful end.
 
+mod accept;
 mod activity;
 mod body;
 mod check;
@@ -14,23 +15,24 @@ mod source;
 #[cfg(unix)]
 mod successor;
 mod tls;
+mod tunnel;
 
 use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Response;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
+use self::accept::{Refusals, accept, keep_alive};
 use self::connection::Connections;
 use self::source::Sources;
 use self::tls::{AllCertificates, Tls};
 use crate::body::BoxBody;
 use crate::config::{ClientLimits, Listen, ListenHttp};
+use crate::descriptors::{self, Descriptors};
 use crate::error::StartError;
 use crate::inbound::Inbound;
 
@@ -38,9 +40,7 @@ pub(crate) use self::inherited::{Inherited, announce};
 pub(crate) use self::set::Listeners;
 #[cfg(unix)]
 pub(crate) use self::successor::Successor;
-
-/// Pause after an accept that failed for want of something, file descriptors as a rule.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) use self::tunnel::{ClientSide, TunnelLimits};
 
 /// Who sent a request, and how.
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +102,7 @@ impl Listener {
                 )
             }
         };
+        keep_alive(&socket);
         let limits = Arc::new(listen.limits.clone());
         let sources =
             Sources { trusted: listen.trusted_proxies.clone(), proxy_protocol: listen.proxy_protocol };
@@ -109,8 +110,7 @@ impl Listener {
         Ok(Self { socket, address: address.to_string(), tls, http: listen.http, limits, sources })
     }
 
-    /// Serves until `stop` ends; then accepts no more, and lets running requests finish. Upgraded connections are no requests any
-    /// more: they end with the process.
+    /// Serves until `stop` ends; then accepts no more, and lets running requests and tunnels finish.
     pub(crate) async fn serve(self, answer: Arc<impl Answer>, stop: impl Future<Output = ()>) {
         let (close, closing) = watch::channel(false);
         let certificates =
@@ -124,43 +124,30 @@ impl Listener {
         close.closed().await;
     }
 
-    /// Accepts connections for as long as it is polled. When there are as many as there may be, others wait with the system.
+    /// Accepts connections for as long as it is polled. When there are as many as there may be, others wait with the system. When file
+    /// descriptors run short, others are answered with 503.
     async fn accept_all(self, answer: Arc<impl Answer>, closing: watch::Receiver<bool>) {
         let Self { socket, tls, http, limits, sources, .. } = self;
         let places = Arc::new(Semaphore::new(limits.max_connections.get() as usize));
-        let connections = Connections { answer, tls, http, limits, sources, closing };
+        let connections = Connections { answer, tls, http, limits, sources, closing, refuse: false };
+        let (refusing, mut refusals) = (connections.refusing(), Refusals::default());
+        let descriptors = Descriptors::of_process();
         while let Ok(place) = places.clone().acquire_owned().await {
             let (stream, peer) = accept(&socket).await;
+            let refuse = !descriptors.admits_client(descriptors::number(&stream));
+            if refuse && refusals.make_room() {
+                tracing::warn!("file descriptors are short: connections of clients are answered with 503");
+            }
+            let connections = if refuse { &refusing } else { &connections };
             let connection = connections.clone().serve(stream, peer, Instant::now(), place);
-            tokio::spawn(async move {
+            let task = tokio::spawn(async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%peer, error, "connection ended");
                 }
             });
-        }
-    }
-}
-
-async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
-    loop {
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                // Without it small writes wait for acknowledgements; a socket that refuses it still works.
-                let _ = stream.set_nodelay(true);
-                return (stream, peer);
-            }
-            Err(error) if concerns_one_client(&error) => {
-                tracing::debug!(%error, "a client left before it was accepted")
-            }
-            Err(error) => {
-                tracing::error!(%error, "cannot accept connections; trying again shortly");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
+            if refuse {
+                refusals.add(task.abort_handle());
             }
         }
     }
-}
-
-fn concerns_one_client(error: &io::Error) -> bool {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }

@@ -17,6 +17,7 @@ use super::flush::Flushes;
 use super::framing::Upgrade;
 use super::outgoing::{self, Outgoing};
 use super::source::Sources;
+use super::tunnel::ClientSide;
 use super::{Answer, Client, check};
 use crate::backend::plain_text;
 use crate::body::{BoxBody, BoxError, boxed, empty};
@@ -37,6 +38,8 @@ pub(super) struct Requests<A> {
     pub(super) flushes: Arc<Flushes>,
     /// Whether the server is about to stop.
     pub(super) closing: watch::Receiver<bool>,
+    /// Whether requests are answered with 503, whatever they ask for.
+    pub(super) refuse: bool,
 }
 
 impl<A: Answer> Requests<A> {
@@ -49,9 +52,14 @@ impl<A: Answer> Requests<A> {
         let asked = Asked::by(&request);
         let version = asked.version;
         let may_switch = asked.method == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
-        let mut response = match check::request(&request, &self.limits) {
+        let checked =
+            if self.refuse { Err(check::OVERLOADED) } else { check::request(&request, &self.limits) };
+        let mut response = match checked {
             Ok(()) => {
                 let (mut inbound, watch) = self.inbound(request);
+                if may_switch {
+                    inbound.tunnel = Some(ClientSide::new(&self.limits, self.closing.clone()));
+                }
                 let response = self.answer.answer(&mut inbound).await;
                 // Whoever read the body knows only that it broke off.
                 match watch.and_then(|watch| watch.answered()) {
@@ -97,9 +105,13 @@ fn refused(status: StatusCode, version: Version) -> Response<BoxBody> {
         StatusCode::REQUEST_TIMEOUT => "the request took too long\n",
         StatusCode::PAYLOAD_TOO_LARGE => "the request body is too large\n",
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "there are too many header fields\n",
+        StatusCode::SERVICE_UNAVAILABLE => "there are too many connections\n",
         _ => "bad request\n",
     };
     let mut response = plain_text(status, text);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
     if version < Version::HTTP_2 {
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

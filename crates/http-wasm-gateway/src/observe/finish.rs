@@ -3,15 +3,16 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Response;
+use http::{Response, StatusCode};
 use http_body::{Body as _, Frame};
+use tokio::sync::oneshot;
 
 use super::{Exchange, Observe};
 use crate::body::{BoxBody, BoxError, boxed, told};
 
-/// Tells the observers as soon as it is dropped: with the response's body, or with a request that got no response.
+/// Tells the observers as soon as it is dropped: with the response's body, with a tunnel, or with a request that got no response.
 #[derive(Debug)]
-pub(super) struct Finish {
+pub(crate) struct Finish {
     pub(super) exchange: Arc<Exchange>,
     observers: Arc<[Arc<dyn Observe>]>,
     bytes: u64,
@@ -34,6 +35,20 @@ impl Finish {
             observer.started();
         }
         Self { exchange, observers, bytes: 0, complete: false }
+    }
+
+    /// The response switches to another protocol: the tunnel counts what it carries.
+    pub(super) fn with_tunnel(mut self, status: StatusCode, tunnel: oneshot::Sender<Self>) {
+        self.exchange.answered(status);
+        self.complete = true;
+        // When the tunnel has ended already, this is the end too.
+        let _ = tunnel.send(self);
+    }
+
+    /// A tunnel carried so many bytes from the client, and so many to it.
+    pub(crate) fn carried(&mut self, from_client: u64, to_client: u64) {
+        self.exchange.received(from_client);
+        self.bytes += to_client;
     }
 
     /// The response is there: counts its body.

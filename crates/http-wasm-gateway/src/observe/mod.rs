@@ -29,6 +29,7 @@ use http::{HeaderValue, Method, StatusCode, Version};
 pub(crate) use self::active::{Configured, ConfiguredGuest, ConfiguredRoute, Stage};
 pub(crate) use self::attempt::{Attempt, AttemptNote, UpstreamFailure};
 pub(crate) use self::exchange::Exchange;
+pub(crate) use self::finish::Finish;
 pub(crate) use self::guest_time::GuestTimer;
 pub(crate) use self::metrics::{CONTENT_TYPE, GuestCounts, RouteCounts, UpstreamCounts, resident_memory};
 pub(crate) use self::monitor::{Monitor, Reload};

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use http::Response;
+use http::{Response, StatusCode};
 use serde::Serialize;
+use tokio::sync::oneshot;
 use tracing::Span;
 
 use super::access_log::AccessLog;
@@ -113,12 +114,15 @@ impl Observed<'_> {
         self.finish.exchange.span().clone()
     }
 
-    /// Watches the response until it is over.
-    pub(crate) fn answered(self, response: &mut Response<BoxBody>) {
+    /// Watches the response until it is over. One that switches to another protocol is over when the tunnel is that waits for it.
+    pub(crate) fn answered(self, response: &mut Response<BoxBody>, tunnel: Option<oneshot::Sender<Finish>>) {
         if let (Some(ids), Some(id)) = (self.request_ids, self.finish.exchange.request_id()) {
             ids.tell(id, response.headers_mut());
         }
-        self.finish.with(response);
+        match tunnel.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {
+            Some(tunnel) => self.finish.with_tunnel(response.status(), tunnel),
+            None => self.finish.with(response),
+        }
     }
 }
 

@@ -107,7 +107,7 @@ impl Proxy {
     }
 
     pub(crate) async fn respond(&self, inbound: &mut Inbound) -> Response<BoxBody> {
-        let upgrade = tunnel::asked(&mut inbound.request);
+        let upgrade = tunnel::asked(inbound);
         prepare(inbound, self.host, upgrade.as_ref());
 
         // An upgrade is a matter of HTTP/1.1: an upstream that would rather speak HTTP/2 must not get to choose.
@@ -122,7 +122,7 @@ impl Proxy {
         }
         match upgrade {
             _ if response.status() != StatusCode::SWITCHING_PROTOCOLS => answer(response, lease),
-            Some(upgrade) => upgrade.accept(response),
+            Some(upgrade) => upgrade.accept(response, lease),
             None => {
                 tracing::warn!(
                     upstream = &*self.name, address = %lease.server().url,

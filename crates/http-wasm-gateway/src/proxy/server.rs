@@ -22,6 +22,7 @@ pub(super) struct Server {
     pub(super) address: Arc<str>,
     pub(super) health: Health,
     in_flight: AtomicUsize,
+    tunnels: AtomicUsize,
 }
 
 /// The addresses of an upstream.
@@ -37,7 +38,13 @@ impl Servers {
         let server = |url: &UpstreamUrl| {
             let health = Health::new(&upstream.health.passive);
             let address = url.to_string().into();
-            Arc::new(Server { url: url.clone(), address, health, in_flight: AtomicUsize::new(0) })
+            Arc::new(Server {
+                url: url.clone(),
+                address,
+                health,
+                in_flight: AtomicUsize::new(0),
+                tunnels: AtomicUsize::new(0),
+            })
         };
         let all = upstream.addresses.iter().map(|address| server(&address.value)).collect();
         Self { all, balance: upstream.balance, turn: AtomicUsize::new(0) }
@@ -90,8 +97,10 @@ pub(crate) struct AddressStatus {
     health: &'static str,
     /// For how long one that is out gets no requests.
     retry_in_seconds: Option<f64>,
-    /// Requests that it has now, answers that are on their way included.
+    /// Requests that it has now, answers that are on their way and tunnels included.
     pub(crate) in_flight: usize,
+    /// Those of them that have become tunnels.
+    pub(crate) tunnels: usize,
     /// Requests that it failed or did not answer in time.
     pub(crate) failures: u64,
 }
@@ -108,6 +117,7 @@ impl AddressStatus {
             health,
             retry_in_seconds: out,
             in_flight: server.in_flight(),
+            tunnels: server.tunnels.load(Ordering::Relaxed),
             failures: server.health.all_failures(),
         }
     }
@@ -138,6 +148,12 @@ impl Lease {
         &self.0
     }
 
+    /// The request has become a tunnel, which counts until this is dropped.
+    pub(super) fn tunnel(&self) -> Tunnel<'_> {
+        self.0.tunnels.fetch_add(1, Ordering::Relaxed);
+        Tunnel(&self.0)
+    }
+
     /// Whether this address is among those that others are of.
     pub(super) fn is_among(&self, others: &[Self]) -> bool {
         others.iter().any(|other| Arc::ptr_eq(&self.0, &other.0))
@@ -147,6 +163,15 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// A tunnel that an address has.
+pub(super) struct Tunnel<'a>(&'a Server);
+
+impl Drop for Tunnel<'_> {
+    fn drop(&mut self) {
+        self.0.tunnels.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

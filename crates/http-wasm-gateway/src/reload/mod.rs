@@ -17,6 +17,7 @@ use tokio::sync::Mutex;
 use crate::admin::Operators;
 use crate::config::{Config, ConfigFile};
 use crate::core::Core;
+use crate::descriptors::Descriptors;
 use crate::error::StartError;
 use crate::generation::Generation;
 use crate::listener::Listeners;
@@ -101,7 +102,9 @@ impl Reloader {
 
     /// Lets operators see that requests are served, and reload.
     pub(crate) fn serves(&self) {
-        if let Some(monitor) = &self.0.core.generation().watchers.monitor {
+        let generation = self.0.core.generation();
+        Descriptors::of_process().warn_of(&generation.config);
+        if let Some(monitor) = &generation.watchers.monitor {
             monitor.on_reload(self.for_operators());
             monitor.ready();
         }

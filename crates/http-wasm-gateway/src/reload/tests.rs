@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderValue, Request, Response, StatusCode};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Channel, Full};
 use hyper::body::Incoming;
@@ -351,7 +351,8 @@ async fn settings_that_need_a_start_are_named() {
 /// What `[admin]` answers at this address.
 async fn operators(addr: SocketAddr, request: http::request::Builder) -> Response<Bytes> {
     let mut client = connect(addr).await;
-    let request = request.header("host", "h").body(Full::default().boxed()).unwrap();
+    let mut request = request.body(Full::default().boxed()).unwrap();
+    request.headers_mut().entry("host").or_insert(HeaderValue::from_static("localhost"));
     let (head, body) = client.send_request(request).await.unwrap().into_parts();
     Response::from_parts(head, body.collect().await.unwrap().to_bytes())
 }
@@ -467,6 +468,14 @@ async fn the_listener_for_operators_comes_moves_and_goes_with_reloads() {
     ask(&mut connect(served.addr()).await).await.unwrap();
     assert_eq!(served.reload(&with("127.0.0.1")).await.guests_kept, 1);
     assert_eq!(served.bound.admin_address(), Some(first), "it stays");
+
+    // It answers to the names that the newest configuration gives it.
+    let named = |path| Request::get(path).header("host", "gateway.internal:1");
+    assert_eq!(operators(first, named("/status")).await.status(), StatusCode::MISDIRECTED_REQUEST);
+    assert_eq!(operators(first, named("/readyz")).await.status(), StatusCode::OK);
+    served.reload(&format!("{}hosts = [\"gateway.internal\"]\n", with("127.0.0.1"))).await;
+    assert_eq!(served.bound.admin_address(), Some(first), "it stays");
+    assert_eq!(operators(first, named("/status")).await.status(), StatusCode::OK);
 
     // Who asks for it to be moved gets the answer where it was asked.
     served.write(&with("localhost"));

@@ -54,7 +54,8 @@ async fn the_status_tells_of_guests_routes_upstreams_and_errors() {
     let upstream = &status["upstreams"][0];
     assert_eq!(upstream["failures"]["connect"], 1);
     let address = serde_json::json!({
-        "url": "http://127.0.0.1:1", "health": "healthy", "retry_in_seconds": null, "in_flight": 0, "failures": 1,
+        "url": "http://127.0.0.1:1", "health": "healthy", "retry_in_seconds": null, "in_flight": 0,
+        "tunnels": 0, "failures": 1,
     });
     assert_eq!(upstream["addresses"], serde_json::json!([address]));
     let errors: Vec<_> = status["errors"]

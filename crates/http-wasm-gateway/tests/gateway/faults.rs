@@ -45,6 +45,11 @@ const FAULTS: &[(&str, &[&str])] = &[
     ),
     ("+[server]\ndrain_timeout = 30\n", &["a duration with its unit", "found the number 30"]),
     ("+[server]\ndrain_timeout = '30'\n", &["a duration with its unit", "\"30\""]),
+    ("+[server]\ndrain_timeout = '366days'\n", &["longer than 365 days", "the maximum", "gateway.toml:3:17"]),
+    (
+        "listen = [{ address = 'a:1', limits = { idle_timeout = '9999y' } }]\nroutes = []\n",
+        &["longer than 365 days, which is the maximum"],
+    ),
     ("+[server]\nguest_memory_budget = 'lots'\n", &["a size, as in", "\"lots\""]),
     ("+[log]\nformat = 'xml'\n", &["unknown value `xml`", "`pretty` or `json`"]),
     ("+[telemetry]\notlp_endpoint = 'collector'\n", &["no http or https URL", "http://127.0.0.1:4318"]),

@@ -160,6 +160,7 @@ impl Manual {
             return match name.rsplit('/').next() {
                 Some(name @ ("Duration" | "Size" | "Address" | "Network")) => name.to_owned(),
                 Some("DurationOrZero") => "Duration".to_owned(),
+                Some("DurationOrOff") => "Duration or `\"off\"`".to_owned(),
                 Some("UpstreamUrl") => "URL".to_owned(),
                 _ if known.get("oneOf").is_some() => "One of these".to_owned(),
                 _ if known.get("properties").is_some() => "Table".to_owned(),

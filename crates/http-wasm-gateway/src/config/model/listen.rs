@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeValue;
 
 use super::Address;
-use crate::config::read::{Context, Located, Node, NonEmpty, Size, Time, Value, choice, parsed, section};
+use crate::config::read::{
+    Context, Located, Node, NonEmpty, Size, Time, TimeOrOff, Value, choice, parsed, section,
+};
 
 /// One address to listen on. HTTP/1.1 and HTTP/2 share it: over TLS the client chooses by ALPN, else by how it begins.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
@@ -239,6 +241,10 @@ pub struct ClientLimits {
     pub header_timeout: Time,
     /// How long a connection may lie idle between requests.
     pub idle_timeout: Time,
+    /// How long a tunnel, which a connection becomes by `Upgrade`, may carry no bytes; it is closed after that.
+    pub tunnel_idle_timeout: TimeOrOff,
+    /// The same for a tunnel of which one side has sent all that it will.
+    pub tunnel_half_close_timeout: Time,
     /// How long a client may take over the next bytes of a request's body, until there is a response; 408 after that. And how long it
     /// may take over the next bytes of a response; the connection ends after that.
     pub body_timeout: Time,
@@ -262,6 +268,8 @@ impl Default for ClientLimits {
             max_connections: count(16_384),
             header_timeout: Time::seconds(30),
             idle_timeout: Time::seconds(60),
+            tunnel_idle_timeout: TimeOrOff::seconds(60 * 60),
+            tunnel_half_close_timeout: Time::seconds(30),
             body_timeout: Time::seconds(60),
             min_body_rate: Size(240),
             max_request_body: None,
@@ -274,7 +282,7 @@ impl Default for ClientLimits {
 
 section! {
     ClientLimits {
-        max_connections, header_timeout, idle_timeout, body_timeout, min_body_rate, max_request_body,
-        max_header_size, max_headers, max_http2_streams
+        max_connections, header_timeout, idle_timeout, tunnel_idle_timeout, tunnel_half_close_timeout, body_timeout,
+        min_body_rate, max_request_body, max_header_size, max_headers, max_http2_streams
     }
 }

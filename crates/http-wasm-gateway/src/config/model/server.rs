@@ -7,7 +7,7 @@ use std::time::Duration;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Address;
+use super::{Address, HostPattern};
 use crate::config::read::{AnyTime, Context, Located, Node, Size, Value, choice, section};
 
 /// What concerns the gateway as a whole.
@@ -57,15 +57,20 @@ section! {
 pub struct Admin {
     /// Where it listens. Whoever reaches it can read the metrics and have the configuration read again.
     pub address: Located<Address>,
+    /// Host names by which it is asked for, as in "gateway.internal" or "*.internal"; requests with another `Host` get 421. An address as
+    /// `Host`, `localhost`, and requests for `/livez` and `/readyz` are always answered. Without this check, pages of other sites
+    /// could read the status in the browsers of operators (DNS rebinding).
+    pub hosts: Vec<HostPattern>,
 }
 
 impl Default for Admin {
     fn default() -> Self {
-        Self { address: "127.0.0.1:9901".parse::<Address>().expect("a valid address").into() }
+        let address = "127.0.0.1:9901".parse::<Address>().expect("a valid address");
+        Self { address: address.into(), hosts: Vec::new() }
     }
 }
 
-section! { Admin { address } }
+section! { Admin { address, hosts } }
 
 /// The log of the gateway and its guests, on stderr. Read at the start only.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]

@@ -17,7 +17,7 @@ use toml::de::DeValue;
 use super::fault::Fault;
 
 pub use self::combined::{Located, NonEmpty, OneOrMany};
-pub use self::units::{AnyTime, Size, Time};
+pub use self::units::{AnyTime, Size, Time, TimeOrOff};
 
 pub(super) use self::scalar::{choice, parsed, text};
 pub(super) use self::table::{Table, section, suggestion};

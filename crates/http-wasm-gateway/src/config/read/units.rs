@@ -13,10 +13,15 @@ use super::scalar::value_of;
 use super::{Context, Node, Value};
 
 const A_TIME: &str = "a duration with its unit, as in \"30s\", \"500ms\" or \"1h 30m\"";
+const OFF: &str = "off";
 const A_SIZE: &str = "a size, as in \"16MiB\", or a number of bytes";
 
-/// A duration that is not zero.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+/// The longest duration that a setting can have. Longer ones are mistakes, and the longest that can be written overflow clocks.
+const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+const TOO_LONG: &str = "this duration is longer than 365 days, which is the maximum";
+
+/// A duration that is not zero, and at most 365 days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub Duration);
 
 impl Time {
@@ -31,8 +36,11 @@ impl FromStr for Time {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let time = humantime::parse_duration(text).ok().filter(|time| !time.is_zero());
-        time.map(Self).ok_or_else(|| format!("expected {A_TIME}, and not 0"))
+        match humantime::parse_duration(text) {
+            Ok(time) if time > MAX_TIME => Err(TOO_LONG.to_owned()),
+            Ok(time) if !time.is_zero() => Ok(Self(time)),
+            _ => Err(format!("expected {A_TIME}, and not 0")),
+        }
     }
 }
 
@@ -47,7 +55,7 @@ impl Value for Time {
     }
 }
 
-/// A duration, zero included.
+/// A duration of at most 365 days, zero included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AnyTime(pub Duration);
 
@@ -57,10 +65,36 @@ impl Value for AnyTime {
             DeValue::String(text) => humantime::parse_duration(text).ok(),
             _ => None,
         };
-        if parsed.is_none() {
-            context.expected(A_TIME, node);
+        match parsed {
+            Some(time) if time > MAX_TIME => context.at(node.span(), TOO_LONG),
+            Some(time) => return Some(Self(time)),
+            None => context.expected(A_TIME, node),
         }
-        parsed.map(Self)
+        None
+    }
+}
+
+/// A duration that is not zero, or "off".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TimeOrOff(pub Option<Duration>);
+
+impl TimeOrOff {
+    /// So many seconds.
+    pub const fn seconds(seconds: u64) -> Self {
+        Self(Some(Duration::from_secs(seconds)))
+    }
+}
+
+impl Value for TimeOrOff {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        match node.get_ref() {
+            DeValue::String(text) if text == OFF => Some(Self(None)),
+            DeValue::String(_) => Time::read(node, context).map(|time| Self(Some(time.0))),
+            _ => {
+                context.expected(&format!("{A_TIME}, or {OFF:?}"), node);
+                None
+            }
+        }
     }
 }
 
@@ -119,6 +153,15 @@ impl Serialize for AnyTime {
     }
 }
 
+impl Serialize for TimeOrOff {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(time) => Time(time).serialize(serializer),
+            None => serializer.serialize_str(OFF),
+        }
+    }
+}
+
 /// In the largest unit that leaves no fraction.
 impl Serialize for Size {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -152,6 +195,20 @@ impl JsonSchema for AnyTime {
             "type": "string",
             "description": "A duration with its unit: ns, us, ms, s, m, h, days.",
             "examples": ["30s", "500ms", "1h 30m"],
+        })
+    }
+}
+
+impl JsonSchema for TimeOrOff {
+    fn schema_name() -> Cow<'static, str> {
+        "DurationOrOff".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "string",
+            "description": "A duration with its unit, or \"off\".",
+            "examples": ["30s", "1h", OFF],
         })
     }
 }

@@ -103,9 +103,13 @@ fn of_addresses(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) ->
     family(encoder, "upstream_address_up", help, None, |one| {
         all.iter().try_for_each(|(labels, status)| one(labels, u64::from(status.is_up())))
     })?;
-    let help = "Requests that an upstream's address has now, answers that are on their way included";
+    let help =
+        "Requests that an upstream's address has now, answers that are on their way and tunnels included";
     family(encoder, "upstream_address_requests_in_flight", help, None, |one| {
         all.iter().try_for_each(|(labels, status)| one(labels, status.in_flight as u64))
+    })?;
+    family(encoder, "upstream_address_tunnels", "Tunnels that an upstream's address has now", None, |one| {
+        all.iter().try_for_each(|(labels, status)| one(labels, status.tunnels as u64))
     })?;
     let name = format!("{PREFIX}_upstream_address_failures");
     let help = "Requests that an upstream's address failed or did not answer in time.";

@@ -17,6 +17,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -25,9 +26,9 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use super::{Proxy, UpstreamUrl};
 use crate::backend::Backend;
 use crate::body::{BoxBody, boxed, empty};
-use crate::config::{Located, NonEmpty, Upstream, UpstreamTls};
+use crate::config::{ClientLimits, Located, NonEmpty, Upstream, UpstreamTls};
 use crate::inbound::Inbound;
-use crate::listener::Client;
+use crate::listener::{Client, ClientSide};
 
 const CERTIFICATE: &[u8] = include_bytes!("../../../tests/fixtures/localhost.pem");
 /// The certificate is its own authority.
@@ -74,6 +75,8 @@ async fn an_upgrade_goes_over_http_1_even_if_the_upstream_prefers_http_2() {
     request.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
     request.headers_mut().insert("upgrade", HeaderValue::from_static("websocket"));
     request.extensions_mut().insert(client);
+    let (_stop, closing) = watch::channel(false);
+    inbound.tunnel = Some(ClientSide::new(&ClientLimits::default(), closing));
     let received = received(&proxy, inbound).await;
     assert_eq!(received["version"], "HTTP/1.1");
     assert!(received["headers"].as_array().unwrap().contains(&json!(["upgrade", "websocket"])), "{received}");

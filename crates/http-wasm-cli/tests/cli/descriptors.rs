@@ -1,0 +1,59 @@
+//! File descriptors that run short.
+#![cfg(unix)]
+
+use std::process::Command;
+
+use crate::support::{Raw, Server, eventually, exchange, http_wasm};
+
+const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+
+/// A gateway that may have so many files open, and the address of its admin listener.
+fn limited(files: u32, directory: &tempfile::TempDir) -> (Server, std::net::SocketAddr) {
+    let config =
+        "listen = ['127.0.0.1:0']\n[admin]\naddress = '127.0.0.1:0'\n[[routes]]\nbackend = 'hello'\n";
+    let file = directory.path().join("gateway.toml");
+    std::fs::write(&file, config).unwrap();
+    let log = std::fs::File::create(directory.path().join("log")).unwrap();
+    let binary = http_wasm().get_program().to_owned();
+    let mut command = Command::new("sh");
+    command.env_remove("RUST_LOG").stderr(log);
+    command
+        .args(["-c", &format!("ulimit -n {files}; exec \"$0\" serve --config \"$1\"")])
+        .arg(binary)
+        .arg(file);
+    let mut server = Server::logged(&mut command);
+    let admin = server.ready_line();
+    let admin = admin.strip_prefix("status and metrics at http://").unwrap().parse().unwrap();
+    (server, admin)
+}
+
+#[tokio::test]
+async fn clients_beyond_the_descriptors_get_503_and_operators_are_answered() {
+    let directory = tempfile::tempdir().unwrap();
+    let (server, admin) = limited(200, &directory);
+    let log = || std::fs::read_to_string(directory.path().join("log")).unwrap();
+    assert!(log().contains("16384 together, but within the limit of 200 open files only 113"), "{}", log());
+    assert!(exchange(server.addr, GET).await.starts_with("HTTP/1.1 200 OK\r\n"));
+    let mut idle = Vec::new();
+    for _ in 0..180 {
+        idle.push(Raw::connect(server.addr).await);
+    }
+    // All of them have been accepted when those are refused that came last.
+    let refused = eventually(async || {
+        let answer = exchange(server.addr, GET).await;
+        answer.starts_with("HTTP/1.1 503 ").then_some(answer)
+    });
+    let refused = refused.await.to_ascii_lowercase();
+    assert!(
+        refused.contains("\r\nretry-after: 1\r\n") && refused.contains("\r\nconnection: close\r\n"),
+        "{refused}"
+    );
+    let probe = "GET /livez HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
+    assert!(exchange(admin, probe).await.ends_with("alive\n"));
+    let metrics = "GET /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+    assert!(exchange(admin, metrics).await.contains("process_max_fds 200"));
+    drop(idle);
+    eventually(async || exchange(server.addr, GET).await.starts_with("HTTP/1.1 200 OK\r\n").then_some(()))
+        .await;
+    assert_eq!(log().matches("file descriptors are short").count(), 1, "{}", log());
+}

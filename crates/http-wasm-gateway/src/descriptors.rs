@@ -1,0 +1,126 @@
+//! File descriptors: how many the process may have open, and which of them new connections leave to others.
+//!
+//! The system gives a new descriptor the lowest number that is free. So the number of one just opened says how many are open at least, and
+//! nobody needs to count.
+
+use std::sync::OnceLock;
+
+use crate::config::Config;
+
+/// For the admin listener, files, and clients that get a 503 because all other descriptors are in use.
+const OWN: u64 = 128;
+
+/// What new connections leave to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Descriptors {
+    limit: u64,
+    /// A client's connection with this number or a higher one is refused: what is above is for upstreams.
+    clients: u64,
+}
+
+impl Descriptors {
+    /// Of this process. The first call raises the soft limit as far as the system allows without privileges.
+    pub(crate) fn of_process() -> &'static Self {
+        static OF_PROCESS: OnceLock<Descriptors> = OnceLock::new();
+        OF_PROCESS.get_or_init(|| Self::within(raised_limit().unwrap_or(u64::MAX)))
+    }
+
+    fn within(limit: u64) -> Self {
+        let connections = limit - OWN.min(limit / 4);
+        Self { limit, clients: connections - connections / 4 }
+    }
+
+    /// Whether a client's connection with this descriptor may stay.
+    pub(crate) fn admits_client(&self, descriptor: u64) -> bool {
+        descriptor < self.clients
+    }
+
+    /// Says in the log when a configuration admits more connections than there can be.
+    pub(crate) fn warn_of(&self, config: &Config) {
+        if let Some(wanted) = self.too_many(config) {
+            let Self { limit, clients, .. } = self;
+            tracing::warn!(
+                "the `max_connections` of all listeners are {wanted} together, but within the limit of {limit} open files \
+                 only {clients} connections of clients fit beside what is kept for upstreams and the admin listener; \
+                 further ones get 503. Raise the hard limit (`LimitNOFILE=`, `ulimit -Hn`), or lower `max_connections`"
+            );
+        }
+    }
+
+    /// The connections that a configuration admits, if they don't fit.
+    fn too_many(&self, config: &Config) -> Option<u64> {
+        let wanted = config.listen.iter().map(|listen| u64::from(listen.limits.max_connections.get())).sum();
+        (wanted > self.clients).then_some(wanted)
+    }
+}
+
+/// The number of a socket's descriptor.
+#[cfg(unix)]
+pub(crate) fn number(socket: &impl std::os::fd::AsRawFd) -> u64 {
+    u64::try_from(socket.as_raw_fd()).unwrap_or_default()
+}
+
+/// Elsewhere sockets are not numbered in this way, and there is no such limit.
+#[cfg(not(unix))]
+pub(crate) fn number<S>(_: &S) -> u64 {
+    0
+}
+
+/// The limit of open files after it was raised to the hard limit; none when there is no limit.
+#[cfg(unix)]
+fn raised_limit() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    // Some systems allow less than they say; then it stays as it is.
+    let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
+    let raised = getrlimit(Resource::Nofile).current;
+    if raised != current {
+        tracing::debug!(?current, ?raised, "raised the limit of open files");
+    }
+    raised
+}
+
+#[cfg(not(unix))]
+fn raised_limit() -> Option<u64> {
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Descriptors;
+    use crate::config::Config;
+
+    #[test]
+    fn clients_leave_a_quarter_to_upstreams_and_both_leave_some_to_the_admin_listener() {
+        let descriptors = Descriptors::within(1024);
+        assert!(descriptors.admits_client(671) && !descriptors.admits_client(672));
+        // With a tiny limit everybody gets something.
+        let descriptors = Descriptors::within(64);
+        assert!(descriptors.admits_client(35) && !descriptors.admits_client(36));
+        assert!(Descriptors::within(u64::MAX).admits_client(1 << 60));
+    }
+
+    #[test]
+    fn a_configuration_that_admits_more_connections_than_fit_is_told() {
+        let parse = |listen: &str| {
+            let text = format!("listen = [{listen}]\nroutes = []\n");
+            Config::parse("gateway.toml".as_ref(), text).unwrap_or_else(|faults| panic!("{faults}"))
+        };
+        let one = "{ address = '127.0.0.1:0', limits = { max_connections = 400 } }";
+        let descriptors = Descriptors::within(1024);
+        assert_eq!(descriptors.too_many(&parse(one)), None);
+        assert_eq!(descriptors.too_many(&parse(&format!("{one}, {one}"))), Some(800));
+        assert_eq!(descriptors.too_many(&parse("'127.0.0.1:0'")), Some(16_384));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_soft_limit_is_raised_to_the_hard_one() {
+        use rustix::process::{Resource, getrlimit};
+
+        Descriptors::of_process();
+        let limit = getrlimit(Resource::Nofile);
+        assert_eq!(limit.current, limit.maximum);
+    }
+}

@@ -1,0 +1,256 @@
+//! Bytes both ways between two connections, until both sides have sent all, one breaks off, or both are silent for too long.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirectional};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use crate::listener::TunnelLimits;
+
+/// How long the two sides may take to be told of an end that they did not ask for. TLS has a message for that.
+const CLOSE: Duration = Duration::from_secs(1);
+
+/// What was carried, and how it ended.
+pub(super) struct Carried {
+    /// Bytes that the client sent.
+    pub(super) from_client: u64,
+    /// Bytes that the client was sent.
+    pub(super) to_client: u64,
+    pub(super) end: End,
+}
+
+/// How a tunnel ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Each side has sent all that it had to.
+    Closed,
+    /// A connection broke off.
+    Broken(io::ErrorKind),
+    /// Neither side sent or took anything for too long.
+    Idle,
+    /// The same, after one side had sent all that it had to.
+    HalfClosed,
+}
+
+/// Carries bytes both ways until that ends.
+pub(super) async fn carry<C, U>(client: C, upstream: U, limits: TunnelLimits) -> Carried
+where
+    C: AsyncRead + AsyncWrite + Unpin,
+    U: AsyncRead + AsyncWrite + Unpin,
+{
+    let seen = Seen::new();
+    let mut client = Watched { io: client, seen: &seen, read: 0, written: 0 };
+    let mut upstream = Watched { io: upstream, seen: &seen, read: 0, written: 0 };
+    let end = tokio::select! {
+        copied = copy_bidirectional(&mut client, &mut upstream) => {
+            copied.map_or_else(|error| End::Broken(error.kind()), |_| End::Closed)
+        }
+        end = seen.silent(limits) => end,
+    };
+    if end != End::Closed {
+        let both = async { tokio::join!(client.io.shutdown(), upstream.io.shutdown()) };
+        // Whoever doesn't take it finds the connection closed.
+        let _ = timeout(CLOSE, both).await;
+    }
+    Carried { from_client: client.read, to_client: client.written, end }
+}
+
+/// What was last seen on either connection.
+struct Seen {
+    start: Instant,
+    /// When bytes last moved, in milliseconds from the start.
+    moved: AtomicU64,
+    half_closed: AtomicBool,
+    half_closes: Notify,
+}
+
+impl Seen {
+    fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            moved: AtomicU64::new(0),
+            half_closed: AtomicBool::new(false),
+            half_closes: Notify::new(),
+        }
+    }
+
+    fn bytes_moved(&self) {
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.store(now, Ordering::Relaxed);
+    }
+
+    fn side_ended(&self) {
+        self.bytes_moved();
+        self.half_closed.store(true, Ordering::Relaxed);
+        self.half_closes.notify_one();
+    }
+
+    /// Ends when no bytes have moved for too long.
+    async fn silent(&self, limits: TunnelLimits) -> End {
+        loop {
+            let half_closed = self.half_closed.load(Ordering::Relaxed);
+            let limit = if half_closed { Some(limits.half_closed) } else { limits.idle };
+            let moved = self.start + Duration::from_millis(self.moved.load(Ordering::Relaxed));
+            let deadline = limit.map(|limit| moved + limit);
+            if deadline.is_some_and(|deadline| deadline <= Instant::now()) {
+                return if half_closed { End::HalfClosed } else { End::Idle };
+            }
+            let deadline = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = deadline => {}
+                () = self.half_closes.notified() => {}
+            }
+        }
+    }
+}
+
+/// A connection on which bytes are seen to move.
+struct Watched<'a, S> {
+    io: S,
+    seen: &'a Seen,
+    read: u64,
+    written: u64,
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Watched<'_, S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        match buf.filled().len() - before {
+            0 => self.seen.side_ended(),
+            read => {
+                self.read += read as u64;
+                self.seen.bytes_moved();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<'_, S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
+        self.written += written as u64;
+        self.seen.bytes_moved();
+        Poll::Ready(Ok(written))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+    use tokio::task::JoinHandle;
+    use tokio::time::{Instant, sleep};
+
+    use super::{Carried, End, TunnelLimits, carry};
+
+    const LIMITS: TunnelLimits =
+        TunnelLimits { idle: Some(Duration::from_secs(60)), half_closed: Duration::from_secs(5) };
+
+    /// A client, an upstream, and the tunnel between them.
+    fn tunnel(limits: TunnelLimits) -> (DuplexStream, DuplexStream, JoinHandle<Carried>) {
+        let (client, near) = duplex(16);
+        let (upstream, far) = duplex(16);
+        (client, upstream, tokio::spawn(carry(near, far, limits)))
+    }
+
+    async fn pass(from: &mut DuplexStream, to: &mut DuplexStream, bytes: &[u8]) {
+        from.write_all(bytes).await.unwrap();
+        let mut read = vec![0; bytes.len()];
+        to.read_exact(&mut read).await.unwrap();
+        assert_eq!(read, bytes);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn bytes_pass_both_ways_and_are_counted_until_both_sides_end() {
+        let (mut client, mut upstream, tunnel) = tunnel(LIMITS);
+        pass(&mut client, &mut upstream, b"ping").await;
+        pass(&mut upstream, &mut client, b"pong!").await;
+        client.shutdown().await.unwrap();
+        assert_eq!(upstream.read(&mut [0; 8]).await.unwrap(), 0, "the end is passed on");
+        pass(&mut upstream, &mut client, b"the rest").await;
+        drop(upstream);
+        let carried = tunnel.await.unwrap();
+        assert_eq!((carried.from_client, carried.to_client, carried.end), (4, 13, End::Closed));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_tunnel_ends_after_its_idle_timeout_counted_from_the_last_byte_of_either_side() {
+        let (mut client, mut upstream, tunnel) = tunnel(LIMITS);
+        let start = Instant::now();
+        for _ in 0..3 {
+            sleep(Duration::from_secs(50)).await;
+            pass(&mut client, &mut upstream, b"c").await;
+            sleep(Duration::from_secs(50)).await;
+            pass(&mut upstream, &mut client, b"u").await;
+        }
+        assert_eq!(client.read(&mut [0; 8]).await.unwrap(), 0, "it was closed");
+        assert_eq!(upstream.read(&mut [0; 8]).await.unwrap(), 0, "it was closed");
+        assert_eq!(tunnel.await.unwrap().end, End::Idle);
+        assert_eq!(start.elapsed().as_secs(), 360);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tunnel_without_idle_timeout_may_be_silent_for_as_long_as_it_likes() {
+        let (mut client, mut upstream, tunnel) = tunnel(TunnelLimits { idle: None, ..LIMITS });
+        sleep(Duration::from_secs(1_000_000)).await;
+        pass(&mut client, &mut upstream, b"still there").await;
+        assert!(!tunnel.is_finished());
+        // The bound on half-closed tunnels holds all the same.
+        let start = Instant::now();
+        client.shutdown().await.unwrap();
+        assert_eq!(tunnel.await.unwrap().end, End::HalfClosed);
+        assert_eq!(start.elapsed().as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_half_closed_tunnel_ends_when_the_other_side_is_silent() {
+        let (mut client, mut upstream, tunnel) = tunnel(LIMITS);
+        sleep(Duration::from_secs(30)).await;
+        upstream.shutdown().await.unwrap();
+        for _ in 0..3 {
+            sleep(Duration::from_secs(4)).await;
+            pass(&mut client, &mut upstream, b"on").await;
+        }
+        let start = Instant::now();
+        assert_eq!(tunnel.await.unwrap().end, End::HalfClosed);
+        assert_eq!(start.elapsed().as_secs(), 5);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_side_that_takes_nothing_does_not_keep_a_tunnel() {
+        let (mut client, upstream, tunnel) = tunnel(LIMITS);
+        let start = Instant::now();
+        // Until all that is in between is full.
+        let flood = tokio::spawn(async move { while client.write_all(&[0; 64]).await.is_ok() {} });
+        assert_eq!(tunnel.await.unwrap().end, End::Idle);
+        // It waited for its last words to be taken, too.
+        assert!((60..=62).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
+        flood.await.unwrap();
+        drop(upstream);
+    }
+}

@@ -1,0 +1,99 @@
+//! `Upgrade` passed through: once both sides agree, bytes pass both ways unseen.
+
+mod carry;
+
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+use tokio::sync::oneshot;
+
+use self::carry::{Carried, carry};
+use super::server::Lease;
+use super::{empty, fields, respond_with};
+use crate::body::{BoxBody, BoxError};
+use crate::inbound::Inbound;
+use crate::listener::ClientSide;
+use crate::observe::Finish;
+
+/// A client's request for another protocol.
+pub(super) struct Asked {
+    protocols: Vec<HeaderValue>,
+    client: OnUpgrade,
+    side: Box<ClientSide>,
+    granted: oneshot::Receiver<Finish>,
+}
+
+/// The client's request for another protocol, if it makes one that may be granted.
+///
+/// `h2c` may not: over a tunnel that speaks HTTP, further requests would reach the upstream past all guests.
+pub(super) fn asked(inbound: &mut Inbound) -> Option<Asked> {
+    let request: &mut Request<BoxBody> = &mut inbound.request;
+    let headers = request.headers();
+    if request.version() != Version::HTTP_11 || !fields::has_connection_option(headers, "upgrade") {
+        return None;
+    }
+    let protocols: Vec<HeaderValue> = headers.get_all(header::UPGRADE).iter().cloned().collect();
+    if protocols.is_empty() || protocols.iter().any(is_http) {
+        return None;
+    }
+    let client = request.extensions_mut().remove::<OnUpgrade>()?;
+    let side = inbound.tunnel.take()?;
+    let (grant, granted) = oneshot::channel();
+    inbound.granted = Some(grant);
+    Some(Asked { protocols, client, side, granted })
+}
+
+fn is_http(protocols: &HeaderValue) -> bool {
+    protocols.as_bytes().split(|&byte| byte == b',').any(|protocol| {
+        let protocol = protocol.trim_ascii().to_ascii_lowercase();
+        protocol.starts_with(b"h2c") || protocol.starts_with(b"http/")
+    })
+}
+
+impl Asked {
+    /// Writes the request for another protocol into a request from which hop-by-hop fields are gone.
+    pub(super) fn write(&self, headers: &mut HeaderMap) {
+        write(headers, self.protocols.iter().cloned());
+    }
+
+    /// Passes the upstream's consent on, and joins the two connections as soon as both are upgraded. The address has the request for as
+    /// long as that lasts.
+    pub(super) fn accept(self, mut response: Response<Incoming>, lease: Lease) -> Response<BoxBody> {
+        let upstream = hyper::upgrade::on(&mut response);
+        tokio::spawn(async move {
+            match self.join(upstream, lease).await {
+                Ok(end) => tracing::debug!(?end, "tunnel ended"),
+                Err(error) => tracing::debug!(error, "there is no tunnel"),
+            }
+        });
+        let mut headers = std::mem::take(response.headers_mut());
+        let agreed: Vec<HeaderValue> = headers.get_all(header::UPGRADE).iter().cloned().collect();
+        fields::remove_hop_by_hop(&mut headers);
+        write(&mut headers, agreed.into_iter());
+        respond_with(StatusCode::SWITCHING_PROTOCOLS, headers, empty())
+    }
+
+    async fn join(self, upstream: OnUpgrade, lease: Lease) -> Result<carry::End, BoxError> {
+        let ClientSide { limits, closing } = *self.side;
+        let (client, upstream) = tokio::try_join!(self.client, upstream)?;
+        // It is there before the client's connection is handed over, if anybody observes the request.
+        let finish = self.granted.await.ok();
+        let open = lease.tunnel();
+        let Carried { from_client, to_client, end } =
+            carry(TokioIo::new(client), TokioIo::new(upstream), limits).await;
+        drop(open);
+        if let Some(mut finish) = finish {
+            finish.carried(from_client, to_client);
+        }
+        drop((lease, closing));
+        Ok(end)
+    }
+}
+
+fn write(headers: &mut HeaderMap, protocols: impl Iterator<Item = HeaderValue>) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    for protocol in protocols {
+        headers.append(header::UPGRADE, protocol);
+    }
+}
