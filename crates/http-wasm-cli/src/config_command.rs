@@ -22,6 +22,9 @@ pub(crate) async fn run(command: ConfigCommand) -> Result<(), Failure> {
         ConfigCommand::Check { file } => {
             let config = Config::load(&file).map_err(ConfigError::from)?;
             logging::init(&config.log)?;
+            for warning in config.permission_warnings(Some(&file)) {
+                let _ = writeln!(std::io::stderr().lock(), "warning: {warning}");
+            }
             let counts = format!(
                 "{} guests, {} upstreams, {} routes",
                 config.guests.len(),

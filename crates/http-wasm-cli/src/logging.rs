@@ -1,6 +1,8 @@
 //! The log: on stderr, so that stdout keeps to what was promised there.
 
-use std::io::IsTerminal as _;
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::io::{self, IsTerminal as _, Write};
 
 use http_wasm_gateway::GuestWords;
 use http_wasm_gateway::config::{Log, LogFormat};
@@ -24,11 +26,84 @@ pub(crate) fn init(log: &Log) -> Result<(), ConfigError> {
         .with_default_directive(LevelFilter::INFO.into())
         .parse(filter)
         .map_err(|error| ConfigError::LogFilter { name, reason: error.to_string() })?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = tracing_subscriber::fmt::layer().with_writer(|| Escaping(io::stderr()));
     let lines = match log.format {
-        LogFormat::Pretty => lines.with_ansi(std::io::stderr().is_terminal()).boxed(),
+        LogFormat::Pretty => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
     tracing_subscriber::registry().with(lines).with(GuestWords::default()).with(filter).init();
     Ok(())
+}
+
+/// Escapes what would look like the end of a line, or turn its text around, where it is read. The log may quote what guests, clients and
+/// upstreams say. ASCII's control characters are escaped before a line gets here.
+struct Escaping<W>(W);
+
+impl<W: Write> Write for Escaping<W> {
+    /// Gets whole lines.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        match std::str::from_utf8(line) {
+            Ok(text) => self.0.write_all(escaped(text).as_bytes())?,
+            Err(_) => self.0.write_all(line)?,
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
+    }
+}
+
+/// The same text with such characters escaped, in a form that JSON knows.
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() || !text.contains(is_misleading) {
+        return text.into();
+    }
+    let mut escaped = String::with_capacity(text.len() + 16);
+    for character in text.chars() {
+        if is_misleading(character) {
+            // Writing to a string doesn't fail.
+            let _ = write!(escaped, "\\u{:04x}", u32::from(character));
+        } else {
+            escaped.push(character);
+        }
+    }
+    escaped.into()
+}
+
+/// Control characters of ISO 8859, line and paragraph separators, and marks of writing direction.
+fn is_misleading(character: char) -> bool {
+    matches!(
+        character,
+        '\u{80}'..='\u{9f}'
+            | '\u{61c}'
+            | '\u{200e}'..='\u{200f}'
+            | '\u{2028}'..='\u{202e}'
+            | '\u{2066}'..='\u{2069}'
+            | '\u{feff}'
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::{Escaping, escaped};
+
+    #[test]
+    fn what_looks_like_the_end_of_a_line_or_turns_text_around_is_escaped() {
+        for (text, expected) in [
+            ("plain\n", "plain\n"),
+            ("Grüße, 世界 🦀\n", "Grüße, 世界 🦀\n"),
+            ("a\u{2028}b\u{2029}c\u{85}d", "a\\u2028b\\u2029c\\u0085d"),
+            ("a\u{202e}b\u{2066}c\u{9b}31m", "a\\u202eb\\u2066c\\u009b31m"),
+        ] {
+            assert_eq!(escaped(text), expected);
+            let mut written = Vec::new();
+            Escaping(&mut written).write_all(text.as_bytes()).unwrap();
+            assert_eq!(written, expected.as_bytes());
+        }
+        let json = serde_json::to_string("a\u{2028}b\u{85}c").unwrap();
+        assert_eq!(serde_json::from_str::<String>(&escaped(&json)).unwrap(), "a\u{2028}b\u{85}c");
+    }
 }

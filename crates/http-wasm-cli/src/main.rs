@@ -34,7 +34,8 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Nobody is left to tell when stderr itself is gone.
-            let _ = writeln!(std::io::stderr().lock(), "error: {failure}");
+            let message = failure.to_string();
+            let _ = writeln!(std::io::stderr().lock(), "error: {}", logging::escaped(&message));
             failure.exit_code()
         }
     }

@@ -8,6 +8,7 @@ mod check;
 mod fault;
 mod files;
 mod model;
+mod permissions;
 mod read;
 mod schema;
 

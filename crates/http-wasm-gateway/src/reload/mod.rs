@@ -50,6 +50,8 @@ struct Inner {
     one_at_a_time: Mutex<()>,
     /// How the files looked that the active configuration was made from.
     made_of: SyncMutex<Stamps>,
+    /// Warnings about the permissions of files that were given for the active configuration.
+    warned: SyncMutex<Vec<String>>,
 }
 
 /// What a reload came to.
@@ -92,7 +94,8 @@ impl Reloader {
         made_of: Stamps,
     ) -> Self {
         let (one_at_a_time, made_of) = (Mutex::default(), SyncMutex::new(made_of));
-        Self(Arc::new(Inner { machine, source, core, listeners, operators, one_at_a_time, made_of }))
+        let warned = SyncMutex::default();
+        Self(Arc::new(Inner { machine, source, core, listeners, operators, one_at_a_time, made_of, warned }))
     }
 
     /// The listener for operators.
@@ -104,10 +107,25 @@ impl Reloader {
     pub(crate) fn serves(&self) {
         let generation = self.0.core.generation();
         Descriptors::of_process().warn_of(&generation.config);
+        self.warn_of_permissions(&generation.config);
         if let Some(monitor) = &generation.watchers.monitor {
             monitor.on_reload(self.for_operators());
             monitor.ready();
         }
+    }
+
+    /// Says in the log what is dangerous about the permissions of files, once for each.
+    fn warn_of_permissions(&self, config: &Config) {
+        let own = match &self.0.source {
+            Source::File(path) => Some(path.as_path()),
+            Source::Value(_) => None,
+        };
+        let warnings = config.permission_warnings(own);
+        let mut known = self.0.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        for warning in warnings.iter().filter(|warning| !known.contains(warning)) {
+            tracing::warn!("{warning}");
+        }
+        *known = warnings;
     }
 
     /// Reads the configuration and the files that it names again, and lets requests from now on be answered by it.

@@ -41,6 +41,11 @@ impl AccessLog {
     }
 }
 
+/// Lines of access logs that were lost since the process started.
+pub(crate) fn lost_lines() -> u64 {
+    writer::lost()
+}
+
 impl Observe for AccessLog {
     fn finished(&self, outcome: &RequestOutcome) {
         self.writer.write(match self.format {

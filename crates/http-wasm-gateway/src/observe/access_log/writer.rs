@@ -1,11 +1,12 @@
 //! Lines on their way to a file.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvError, SyncSender, TryRecvError, TrySendError, sync_channel};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
@@ -14,10 +15,24 @@ use crate::error::plain;
 /// Lines that may wait to be written. Further ones are lost, which is counted: requests must not wait for a disk.
 const WAITING: usize = 8192;
 
+/// Bytes of lines that are written at once. As many are kept while they can't be written.
+const BUFFER: usize = 64 * 1024;
+
+/// How often the log says that lines are lost.
+const REPORT_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Lines that were lost, of all access logs that the process had.
+static LOST: AtomicU64 = AtomicU64::new(0);
+
+/// Lines of access logs that were lost since the process started.
+pub(super) fn lost() -> u64 {
+    LOST.load(Ordering::Relaxed)
+}
+
 /// Hands lines to the thread that writes them. The thread ends, all lines written, when this is dropped.
 pub(super) struct Writer {
     to: SyncSender<Message>,
-    lost: Arc<AtomicU64>,
+    overflow: Arc<AtomicU64>,
 }
 
 enum Message {
@@ -29,19 +44,28 @@ enum Message {
 impl Writer {
     /// Appends to this file, or writes to stdout.
     pub(super) fn start(file: Option<PathBuf>) -> io::Result<Self> {
+        let target = match file {
+            Some(path) => Target::File(append(&path)?, path),
+            None => Target::Stdout,
+        };
         let (to, messages) = sync_channel(WAITING);
-        let lost = Arc::new(AtomicU64::new(0));
-        let target = Target::open(file)?;
-        let thread = Thread { messages, target, lost: lost.clone(), failing: false };
+        let overflow = Arc::new(AtomicU64::new(0));
+        let thread = Thread {
+            messages,
+            lines: Lines::new(target),
+            overflow: overflow.clone(),
+            losses: Losses::default(),
+        };
         std::thread::Builder::new().name("access-log".to_owned()).spawn(|| thread.run())?;
-        Ok(Self { to, lost })
+        Ok(Self { to, overflow })
     }
 
     pub(super) fn write(&self, line: Vec<u8>) {
         match self.to.try_send(Message::Line(line)) {
             Ok(()) => {}
             Err(TrySendError::Full(_) | TrySendError::Disconnected(_)) => {
-                self.lost.fetch_add(1, Ordering::Relaxed);
+                LOST.fetch_add(1, Ordering::Relaxed);
+                self.overflow.fetch_add(1, Ordering::Relaxed);
             }
         }
     }
@@ -63,105 +87,277 @@ impl Writer {
 
 struct Thread {
     messages: Receiver<Message>,
-    target: Target,
-    lost: Arc<AtomicU64>,
-    /// A failure was reported, and nothing was written since.
-    failing: bool,
+    lines: Lines<Target>,
+    /// Lines that found the queue full.
+    overflow: Arc<AtomicU64>,
+    losses: Losses,
 }
 
 impl Thread {
     fn run(mut self) {
         while let Ok(message) = self.next() {
-            let result = match message {
+            match message {
                 Message::Line(mut line) => {
                     line.push(b'\n');
-                    self.target.write(&line)
+                    if let Err(error) = self.lines.push(&line) {
+                        self.losses.failed(1, &error);
+                    }
                 }
-                Message::Reopen => self.target.reopen(),
+                Message::Reopen => {
+                    if let Err(error) = self.lines.to.reopen() {
+                        tracing::error!(
+                            "cannot open the access log again: {}; the old one goes on",
+                            plain(&error)
+                        );
+                    }
+                    self.flush();
+                }
                 Message::Flush(done) => {
-                    let result = self.target.flush();
+                    self.flush();
                     // Whoever asked may have stopped waiting.
                     let _ = done.send(());
-                    result
                 }
-            };
-            self.note(result);
+            }
         }
-        let result = self.target.flush();
-        self.note(result);
+        if let Err(error) = self.lines.flush() {
+            self.losses.failed(self.lines.count(), &error);
+        }
     }
 
-    /// The next message; all that was written is in the file before the thread waits for one.
+    /// The next message; all that was written is in the file before the thread waits for one, if it can be.
     fn next(&mut self) -> Result<Message, RecvError> {
         match self.messages.try_recv() {
             Ok(message) => Ok(message),
             Err(TryRecvError::Disconnected) => Err(RecvError),
             Err(TryRecvError::Empty) => {
-                let result = self.target.flush();
-                self.note(result);
-                let lost = self.lost.swap(0, Ordering::Relaxed);
-                if lost > 0 {
-                    tracing::warn!(
-                        lost,
-                        "lines of the access log were lost: they came faster than they could be written"
-                    );
-                }
+                self.flush();
+                self.losses.overflowed(&self.overflow);
                 self.messages.recv()
             }
         }
     }
 
-    /// Reports the first of failures in a row.
-    fn note(&mut self, result: io::Result<()>) {
-        match result {
-            Ok(()) => self.failing = false,
-            Err(error) => {
-                if !self.failing {
-                    tracing::error!("cannot write the access log: {}", plain(&error));
-                }
-                self.failing = true;
-            }
+    fn flush(&mut self) {
+        match self.lines.flush() {
+            Ok(()) => self.losses.written(),
+            // Nothing is lost yet.
+            Err(error) => self.losses.failed(0, &error),
         }
+    }
+}
+
+/// What is said of lost lines, and how often.
+#[derive(Default)]
+struct Losses {
+    /// Lines that were lost because they couldn't be written, since they last could.
+    lost: u64,
+    /// When it was last said that lines can't be written, and whether they still can't.
+    failed: Option<Instant>,
+    failing: bool,
+    overflowed: Option<Instant>,
+}
+
+impl Losses {
+    fn failed(&mut self, lost: u64, error: &io::Error) {
+        self.lost += lost;
+        LOST.fetch_add(lost, Ordering::Relaxed);
+        if is_due(&mut self.failed) {
+            self.failing = true;
+            let reason = plain(error);
+            tracing::error!(
+                lost = self.lost,
+                "cannot write the access log: {reason}; lines that don't fit into memory are lost"
+            );
+        }
+    }
+
+    fn written(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            tracing::warn!(lost = self.lost, "the access log can be written again; lines were lost");
+            self.lost = 0;
+        }
+    }
+
+    fn overflowed(&mut self, lines: &AtomicU64) {
+        if lines.load(Ordering::Relaxed) > 0 && is_due(&mut self.overflowed) {
+            let lost = lines.swap(0, Ordering::Relaxed);
+            tracing::warn!(
+                lost,
+                "lines of the access log were lost: they came faster than they could be written"
+            );
+        }
+    }
+}
+
+/// Whether it may be said once more.
+fn is_due(said: &mut Option<Instant>) -> bool {
+    let due = said.is_none_or(|said| said.elapsed() >= REPORT_INTERVAL);
+    if due {
+        *said = Some(Instant::now());
+    }
+    due
+}
+
+/// Lines that are written many at once. When that fails, what there is room for is kept.
+struct Lines<W> {
+    to: W,
+    buffer: Vec<u8>,
+}
+
+impl<W: Write> Lines<W> {
+    fn new(to: W) -> Self {
+        Self { to, buffer: Vec::with_capacity(BUFFER) }
+    }
+
+    /// Takes a line, unless there is no room and none can be made.
+    fn push(&mut self, line: &[u8]) -> io::Result<()> {
+        let fits = |buffer: &[u8]| buffer.len() + line.len() <= BUFFER;
+        if !fits(&self.buffer)
+            && let Err(error) = self.flush()
+            && !fits(&self.buffer)
+        {
+            return Err(error);
+        }
+        self.buffer.extend_from_slice(line);
+        Ok(())
+    }
+
+    /// Writes all lines. When that fails, what is left of them is kept.
+    fn flush(&mut self) -> io::Result<()> {
+        let mut written = 0;
+        let result = loop {
+            let rest = &self.buffer[written..];
+            if rest.is_empty() {
+                break self.to.flush();
+            }
+            match self.to.write(rest) {
+                Ok(0) => break Err(io::ErrorKind::WriteZero.into()),
+                Ok(more) => written += more,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+        };
+        self.buffer.drain(..written);
+        self.buffer.shrink_to(BUFFER);
+        result
+    }
+
+    fn count(&self) -> u64 {
+        memchr::memchr_iter(b'\n', &self.buffer).count() as u64
     }
 }
 
 enum Target {
-    File(PathBuf, BufWriter<File>),
-    Stdout(BufWriter<io::Stdout>),
+    File(File, PathBuf),
+    Stdout,
 }
 
 impl Target {
-    fn open(file: Option<PathBuf>) -> io::Result<Self> {
-        match file {
-            Some(path) => append(&path).map(|file| Self::File(path, file)),
-            None => Ok(Self::Stdout(BufWriter::new(io::stdout()))),
-        }
-    }
-
-    fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        match self {
-            Self::File(_, file) => file.write_all(line),
-            Self::Stdout(out) => out.write_all(line),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::File(_, file) => file.flush(),
-            Self::Stdout(out) => out.flush(),
-        }
-    }
-
     /// When the new file can't be opened, the old one goes on.
     fn reopen(&mut self) -> io::Result<()> {
-        self.flush()?;
-        if let Self::File(path, file) = self {
+        if let Self::File(file, path) = self {
             *file = append(path)?;
         }
         Ok(())
     }
 }
 
-fn append(path: &Path) -> io::Result<BufWriter<File>> {
-    Ok(BufWriter::with_capacity(64 * 1024, OpenOptions::new().create(true).append(true).open(path)?))
+impl Write for Target {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::File(file, _) => file.write(bytes),
+            Self::Stdout => io::stdout().write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::File(file, _) => file.flush(),
+            Self::Stdout => io::stdout().flush(),
+        }
+    }
+}
+
+fn append(path: &Path) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{self, Write};
+
+    use super::{BUFFER, Lines, Target, Writer, append, lost};
+
+    /// A disk with so much room left.
+    struct Disk {
+        room: usize,
+        written: Vec<u8>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let fits = bytes.len().min(self.room);
+            if fits == 0 && !bytes.is_empty() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.room -= fits;
+            self.written.extend_from_slice(&bytes[..fits]);
+            Ok(fits)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_a_full_disk_does_not_take_are_kept_as_far_as_there_is_room_and_are_whole() {
+        let mut lines = Lines::new(Disk { room: 150, written: Vec::new() });
+        let line = |number: usize| format!("{number:099}\n").into_bytes();
+        let pushed: Vec<usize> = (0..1000).filter(|&number| lines.push(&line(number)).is_ok()).collect();
+        assert!(lines.flush().is_err());
+        // The disk took one line and a half.
+        assert_eq!(pushed.len(), (BUFFER + 150) / 100, "all that fits is kept");
+        lines.to.room = usize::MAX;
+        lines.push(&line(2000)).unwrap();
+        lines.flush().unwrap();
+        let expected: Vec<u8> = pushed.into_iter().chain([2000]).flat_map(line).collect();
+        assert!(lines.to.written == expected, "all lines in their order, none torn");
+        assert_eq!(lines.count(), 0);
+    }
+
+    #[test]
+    fn a_line_larger_than_the_buffer_is_written_and_its_memory_given_back() {
+        let mut lines = Lines::new(Disk { room: usize::MAX, written: Vec::new() });
+        lines.push(&vec![b'x'; 3 * BUFFER]).unwrap();
+        lines.push(b"y\n").unwrap();
+        lines.flush().unwrap();
+        assert_eq!(lines.to.written.len(), 3 * BUFFER + 2);
+        assert!(lines.buffer.capacity() <= BUFFER);
+    }
+
+    #[test]
+    fn a_log_that_was_moved_away_is_opened_again_though_the_old_one_can_not_be_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let mut lines = Lines::new(Target::File(append("/dev/full".as_ref()).unwrap(), path.clone()));
+        lines.push(b"a line\n").unwrap();
+        assert!(lines.flush().is_err());
+        lines.to.reopen().unwrap();
+        lines.flush().unwrap();
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "a line\n");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn lines_that_a_full_disk_does_not_take_are_counted() {
+        let before = lost();
+        let writer = Writer::start(Some("/dev/full".into())).unwrap();
+        for _ in 0..100 {
+            writer.write(vec![b'x'; BUFFER / 10]);
+            writer.flush().await;
+        }
+        // Ten of them fit into memory.
+        assert!(lost() - before >= 90, "{}", lost() - before);
+    }
 }

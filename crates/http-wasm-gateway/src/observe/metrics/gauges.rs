@@ -13,6 +13,7 @@ use prometheus_client::registry::Unit;
 
 use super::PREFIX;
 use super::labels::{GuestState, OfGuest, Refusal, UpstreamAddress};
+use crate::observe::access_log::lost_lines;
 use crate::observe::active::{Active, Configured};
 
 /// Reads the gauges of the configuration in use.
@@ -28,6 +29,15 @@ impl Collector for Gauges {
             None,
             u64::from(self.0.is_ready()),
         )?;
+        let name = format!("{PREFIX}_access_log_lines_lost");
+        let help =
+            "Lines of the access log that could not be written, as on a full disk, or not fast enough.";
+        ConstCounter::new(lost_lines()).encode(encoder.encode_descriptor(
+            &name,
+            help,
+            None,
+            MetricType::Counter,
+        )?)?;
         match self.0.configured() {
             Some(configured) => of_configured(&configured, &mut encoder),
             None => Ok(()),
