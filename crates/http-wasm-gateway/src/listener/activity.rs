@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use slab::Slab;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
 /// How long a connection may wait, and for what.
@@ -19,16 +20,21 @@ pub(super) struct Patience {
 
 /// What goes on on one connection. Shared by the parts that see it.
 #[derive(Debug)]
-pub(super) struct Activity(Mutex<State>);
+pub(super) struct Activity {
+    state: Mutex<State>,
+    abandoned: Notify,
+}
 
 #[derive(Debug)]
 struct State {
-    /// Requests whose response has not been handed over whole; for each, since when it has been the client's turn to
-    /// take more of it, if it is.
+    /// Requests whose response has not been handed over whole; for each of HTTP/1.1, until when the client may
+    /// take its time, if it is the client's turn.
     requests: Slab<Option<Instant>>,
     /// Since when the connection has been as it is.
     since: Instant,
     waits_for: Waits,
+    /// A request's body is held up by a handler that doesn't read it, and the response has gone.
+    abandoned: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,13 +55,15 @@ pub(super) enum Expired {
     Idle,
     /// The client to take more of a response.
     Take,
+    /// A handler to read on in a request's body whose response has gone.
+    Upload,
 }
 
 impl Activity {
     /// Of a connection that began at `since`.
     pub(super) fn new(since: Instant) -> Arc<Self> {
-        let state = State { requests: Slab::new(), since, waits_for: Waits::First };
-        Arc::new(Self(Mutex::new(state)))
+        let state = State { requests: Slab::new(), since, waits_for: Waits::First, abandoned: false };
+        Arc::new(Self { state: Mutex::new(state), abandoned: Notify::new() })
     }
 
     /// A request has come; it lasts until the guard is dropped.
@@ -89,21 +97,27 @@ impl Activity {
             if deadline <= now {
                 return expired;
             }
-            sleep_until(deadline.min(now + pause)).await;
+            tokio::select! {
+                () = sleep_until(deadline.min(now + pause)) => {}
+                () = self.abandoned.notified() => {}
+            }
         }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
     /// When waiting has been too long, should nothing change until then.
     fn deadline(&self, patience: Patience) -> (Instant, Expired) {
+        if self.abandoned {
+            return (self.since, Expired::Upload);
+        }
         if !self.requests.is_empty() {
-            let longest = self.requests.iter().filter_map(|(_, since)| *since).min();
-            return (longest.unwrap_or_else(Instant::now) + patience.take, Expired::Take);
+            let first = self.requests.iter().filter_map(|(_, deadline)| *deadline).min();
+            return (first.unwrap_or_else(|| Instant::now() + patience.take), Expired::Take);
         }
         match self.waits_for {
             Waits::First | Waits::Head => (self.since + patience.head, Expired::Head),
@@ -120,10 +134,15 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    /// Whether it is now the client's turn to take more of the response.
-    pub(super) fn client_takes(&self, takes: bool) {
-        let since = takes.then(Instant::now);
-        self.activity.state().requests[self.id] = since;
+    /// The client must take more of the response by then, or it is not the client's turn.
+    pub(super) fn client_takes(&self, deadline: Option<Instant>) {
+        self.activity.state().requests[self.id] = deadline;
+    }
+
+    /// The rest of the request's body can't be read, so the connection can't go on.
+    pub(super) fn abandon(&self) {
+        self.activity.state().abandoned = true;
+        self.activity.abandoned.notify_one();
     }
 }
 
@@ -185,7 +204,7 @@ mod tests {
         let (_waits, stalls) = (activity.request(), activity.request());
         let (expired, ()) = tokio::join!(activity.expired(PATIENCE), async {
             tokio::time::sleep(Duration::from_secs(10)).await;
-            stalls.client_takes(true);
+            stalls.client_takes(Some(Instant::now() + PATIENCE.take));
         });
         assert_eq!((expired, start.elapsed().as_secs()), (Expired::Take, 50));
     }

@@ -2,7 +2,6 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -11,35 +10,19 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::upload::Upload;
 use crate::body::BoxError;
 use crate::config::ClientLimits;
 
-/// What the two ends of a request know of each other.
-#[derive(Debug, Default)]
-pub(super) struct Watch {
-    answered: AtomicBool,
-    breach: AtomicU16,
-}
-
-impl Watch {
-    /// The head of the response is there. What to answer instead, if the body broke off for a reason of ours.
-    pub(super) fn answered(&self) -> Option<StatusCode> {
-        self.answered.store(true, Ordering::Relaxed);
-        self.breach()
-    }
-
-    /// What to answer because of the body, if it broke off for it.
-    pub(super) fn breach(&self) -> Option<StatusCode> {
-        StatusCode::from_u16(self.breach.load(Ordering::Relaxed)).ok()
-    }
-}
-
 /// A body as it comes in. It fails when it is too large; and, until the response is there, when it is too slow. After that it may be half
 /// of a conversation, as in gRPC, in which the client has nothing to say for as long as it likes.
+///
+/// When it is dropped, what has not been read goes back to the [`Upload`].
 #[derive(Debug)]
 pub(super) struct Received<B> {
-    body: B,
-    watch: Arc<Watch>,
+    /// None once it has ended.
+    body: Option<B>,
+    upload: Arc<Upload<B>>,
     /// How many more bytes may come.
     left: u64,
     pace: Pace,
@@ -47,10 +30,10 @@ pub(super) struct Received<B> {
 }
 
 impl<B> Received<B> {
-    pub(super) fn new(body: B, watch: Arc<Watch>, limits: &ClientLimits) -> Self {
+    pub(super) fn new(body: B, upload: Arc<Upload<B>>, limits: &ClientLimits) -> Self {
         let left = limits.max_request_body.map_or(u64::MAX, |size| size.0);
-        let pace = Pace::new(limits.body_timeout.0, limits.min_body_rate.0);
-        Self { body, watch, left, pace, timer: None }
+        let pace = Pace::new(limits.body_timeout.0, Some(limits.min_body_rate.0));
+        Self { body: Some(body), upload, left, pace, timer: None }
     }
 
     fn fail(
@@ -58,8 +41,14 @@ impl<B> Received<B> {
         status: StatusCode,
         reason: impl Into<BoxError>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        self.watch.breach.store(status.as_u16(), Ordering::Relaxed);
+        self.upload.breached(status);
         Poll::Ready(Some(Err(reason.into())))
+    }
+}
+
+impl<B> Drop for Received<B> {
+    fn drop(&mut self) {
+        self.upload.give_back(self.body.take());
     }
 }
 
@@ -76,27 +65,39 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        match Pin::new(&mut this.body).poll_frame(cx) {
+        let Some(body) = &mut this.body else { return Poll::Ready(None) };
+        this.upload.requested();
+        match Pin::new(&mut *body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-                this.pace.came(bytes, Instant::now());
+                if body.is_end_stream() {
+                    this.body = None;
+                }
+                this.upload.received();
+                this.pace.moved(bytes);
                 match this.left.checked_sub(bytes) {
                     Some(left) => this.left = left,
                     None => return this.fail(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
                 }
                 Poll::Ready(Some(Ok(frame)))
             }
-            Poll::Ready(Some(Err(error))) => this.fail(StatusCode::BAD_REQUEST, error),
-            Poll::Ready(None) => Poll::Ready(None),
-            Poll::Pending if this.watch.answered.load(Ordering::Relaxed) => Poll::Pending,
+            Poll::Ready(Some(Err(error))) => {
+                this.body = None;
+                this.fail(StatusCode::BAD_REQUEST, error)
+            }
+            Poll::Ready(None) => {
+                this.body = None;
+                Poll::Ready(None)
+            }
+            Poll::Pending if this.upload.is_answered() => Poll::Pending,
             Poll::Pending => {
-                let deadline = this.pace.deadline(Instant::now());
+                let deadline = this.pace.deadline();
                 let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
                 if timer.deadline() != deadline {
                     timer.as_mut().reset(deadline);
                 }
                 match timer.as_mut().poll(cx) {
-                    Poll::Ready(()) if !this.watch.answered.load(Ordering::Relaxed) => {
+                    Poll::Ready(()) if !this.upload.is_answered() => {
                         this.fail(StatusCode::REQUEST_TIMEOUT, "the body is too slow")
                     }
                     _ => Poll::Pending,
@@ -106,43 +107,44 @@ where
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
-/// How fast a body comes. Only time in which somebody waits for it counts.
+/// How fast a body moves. Only time in which somebody waits for the peer counts.
 #[derive(Debug)]
-struct Pace {
+pub(super) struct Pace {
     /// How long the next bytes may take.
     timeout: Duration,
-    /// Bytes in a second.
-    rate: u64,
+    /// Bytes in a second, if there is a least rate.
+    rate: Option<u64>,
     bytes: u64,
     waited: Duration,
     waits_since: Option<Instant>,
 }
 
 impl Pace {
-    fn new(timeout: Duration, rate: u64) -> Self {
+    pub(super) fn new(timeout: Duration, rate: Option<u64>) -> Self {
         Self { timeout, rate, bytes: 0, waited: Duration::ZERO, waits_since: None }
     }
 
-    /// So many bytes have come.
-    fn came(&mut self, bytes: u64, now: Instant) {
+    /// So many bytes have moved, and nobody waits any more.
+    pub(super) fn moved(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_add(bytes);
         if let Some(since) = self.waits_since.take() {
-            self.waited += now - since;
+            self.waited += since.elapsed();
         }
     }
 
     /// When waiting has been too long: for these bytes, or, beyond a first time of that length, for all so far.
-    fn deadline(&mut self, now: Instant) -> Instant {
-        let since = *self.waits_since.get_or_insert(now);
-        let earned = Duration::from_millis(self.bytes.saturating_mul(1000) / self.rate.max(1));
+    pub(super) fn deadline(&mut self) -> Instant {
+        let since = *self.waits_since.get_or_insert_with(Instant::now);
+        let Some(rate) = self.rate else { return since + self.timeout };
+        let earned = Duration::from_millis(self.bytes.saturating_mul(1000) / rate.max(1));
         let left = (self.timeout + earned).saturating_sub(self.waited);
         since + left.min(self.timeout)
     }
@@ -158,13 +160,14 @@ mod tests {
     use http_body_util::{BodyExt as _, Channel, channel::Sender};
     use tokio::time::Instant;
 
-    use super::{Received, Watch};
+    use super::super::upload::Upload;
+    use super::Received;
     use crate::body::BoxError;
     use crate::config::{ClientLimits, Size, Time};
 
     type Incoming = Received<Channel<Bytes, BoxError>>;
 
-    fn received() -> (Sender<Bytes, BoxError>, Incoming, Arc<Watch>) {
+    fn received() -> (Sender<Bytes, BoxError>, Incoming, Arc<Upload<Channel<Bytes, BoxError>>>) {
         let limits = ClientLimits {
             body_timeout: Time::seconds(10),
             min_body_rate: Size(100),
@@ -172,8 +175,8 @@ mod tests {
             ..ClientLimits::default()
         };
         let (sender, body) = Channel::new(1);
-        let watch = Arc::new(Watch::default());
-        (sender, Received::new(body, watch.clone(), &limits), watch)
+        let upload = Upload::new(false);
+        (sender, Received::new(body, upload.clone(), &limits), upload)
     }
 
     /// Sends so many pieces of this size, one a second.
@@ -189,42 +192,42 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_stands_still_is_given_up() {
-        let (mut sender, body, watch) = received();
+        let (mut sender, body, upload) = received();
         let start = Instant::now();
         tokio::select! {
             collected = body.collect() => assert!(collected.is_err()),
             () = drip(&mut sender, 3, 1000) => unreachable!("it is never done"),
         }
-        assert_eq!((start.elapsed().as_secs(), watch.breach()), (13, Some(StatusCode::REQUEST_TIMEOUT)));
+        assert_eq!((start.elapsed().as_secs(), upload.breach()), (13, Some(StatusCode::REQUEST_TIMEOUT)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_drips_is_given_up_though_it_never_stands_still() {
-        let (mut sender, body, watch) = received();
+        let (mut sender, body, upload) = received();
         let start = Instant::now();
         tokio::select! {
             collected = body.collect() => assert!(collected.is_err()),
             () = drip(&mut sender, 1000, 20) => unreachable!("it is given up"),
         }
         // Each second earns a fifth of one.
-        assert_eq!((start.elapsed().as_secs(), watch.breach()), (12, Some(StatusCode::REQUEST_TIMEOUT)));
+        assert_eq!((start.elapsed().as_secs(), upload.breach()), (12, Some(StatusCode::REQUEST_TIMEOUT)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_at_the_least_rate_may_take_as_long_as_it_likes_until_it_is_too_large() {
-        let (mut sender, body, watch) = received();
+        let (mut sender, body, upload) = received();
         let start = Instant::now();
         tokio::select! {
             collected = body.collect() => assert!(collected.is_err()),
             () = drip(&mut sender, 1000, 100) => unreachable!("it is given up"),
         }
-        assert_eq!((start.elapsed().as_secs(), watch.breach()), (51, Some(StatusCode::PAYLOAD_TOO_LARGE)));
+        assert_eq!((start.elapsed().as_secs(), upload.breach()), (51, Some(StatusCode::PAYLOAD_TOO_LARGE)));
     }
 
     #[tokio::test(start_paused = true)]
     async fn once_it_is_answered_a_body_may_stand_still() {
-        let (mut sender, mut body, watch) = received();
-        watch.answered();
+        let (mut sender, mut body, upload) = received();
+        upload.answered();
         let later = async {
             tokio::time::sleep(Duration::from_secs(1000)).await;
             sender.send_data("late".into()).await.expect("the body is being read");

@@ -26,6 +26,9 @@ pub(super) fn request<B: Body>(request: &Request<B>, limits: &ClientLimits) -> R
     if request.headers().len() > limits.max_headers.get() as usize {
         return refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
     }
+    if request.version() == Version::HTTP_2 && list_size(request) > limits.max_header_size.0 {
+        return refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the header fields are too large");
+    }
     host(request).or_else(|reason| refusal(StatusCode::BAD_REQUEST, reason))?;
     length(request).or_else(|reason| refusal(StatusCode::BAD_REQUEST, reason))?;
     match limits.max_request_body {
@@ -34,6 +37,16 @@ pub(super) fn request<B: Body>(request: &Request<B>, limits: &ClientLimits) -> R
         }
         _ => Ok(()),
     }
+}
+
+/// What HTTP/2 counts of a head (RFC 9113 section 6.5.2); in HTTP/1.1 hyper limits its bytes.
+fn list_size<B>(request: &Request<B>) -> u64 {
+    let fields = request.headers().iter();
+    let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
+    let uri = request.uri();
+    let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    let host = uri.authority().map_or(0, |host| host.as_str().len());
+    (fields + target + host) as u64
 }
 
 /// Routes, guests and upstreams take the host from where they like, so there must be one only (RFC 9112 section 3.2, RFC 9113

@@ -6,25 +6,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
-use hyper::server::conn::{http1, http2};
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
 use super::activity::{Activity, Expired, Patience};
+use super::flush::Flushes;
 use super::framing::Framing;
 use super::request::Requests;
 use super::source::Sources;
 use super::tls::{self, Tls};
-use super::{Answer, Client};
+use super::{Answer, Client, http2};
 use crate::body::BoxError;
 use crate::config::{ClientLimits, ListenHttp, Time};
 
-/// How clients of HTTP/2 begin (RFC 9113 section 3.4).
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+/// The first line of HTTP/2's preface, with which no request of HTTP/1.1 begins.
+const HTTP2_REQUEST_LINE: usize = b"PRI * HTTP/2.0\r\n".len();
 
 /// How long connections of HTTP/1.1 are kept for another request once the server was told to stop. Its answer says that it was the
 /// last; to close without that would lose the requests that are coming in just then.
@@ -32,19 +33,6 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// How long a connection may take to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
-
-/// Streams that a client reset before anybody had begun with them; with more on one connection it is closed. Clients
-/// change their minds, but not about everything at once (CVE-2023-44487).
-const MAX_PENDING_RESETS: usize = 20;
-
-/// Streams that were reset because the client broke the rules; with more on one connection it is closed (CVE-2025-8671).
-const MAX_ERROR_RESETS: usize = 100;
-
-/// What is buffered of one response; with hyper's 400 KiB all streams of one connection could hold 80 MiB.
-const MAX_SEND_BUFFER: usize = 64 * 1024;
-
-/// How long a connection of HTTP/2 is silent before the client is asked whether it is still there, and how long it then has to answer.
-const PING: Duration = Duration::from_secs(20);
 
 /// How long a client that is refused may take for anything.
 const REFUSAL: Time = Time::seconds(5);
@@ -136,33 +124,31 @@ impl<A: Answer> Connections<A> {
             () = last_call(&mut closing) => return Ok(()),
         };
         let activity = Activity::new(accepted);
-        let framing = match http2 {
-            true => Framing::none(io, read, activity.clone(), place),
-            false => Framing::new(io, read, activity.clone(), self.limits.max_header_size.bytes(), place),
-        };
-        let requests = Arc::new(Requests {
+        let flushes = Arc::<Flushes>::default();
+        let mut requests = Requests {
             answer: self.answer,
             client,
             limits: self.limits.clone(),
             sources: self.sources,
             activity: activity.clone(),
-            upgrade: (!http2).then(|| framing.upgrade()),
-            flushes: framing.flushes(),
+            upgrade: None,
+            flushes: flushes.clone(),
             closing: self.closing,
             refuse: self.refuse,
-        });
-        let service = service_fn(move |request| requests.clone().respond(request));
-        let io = TokioIo::new(framing);
-        let life = Life { activity, limits: &self.limits };
+        };
+        let life = Life { activity: activity.clone(), limits: &self.limits };
         if http2 {
-            let connection = http2_builder(&self.limits).serve_connection(io, service);
+            let connection = http2::Connection::new(io, read, place, Arc::new(requests));
             let closing = closing.wait_for(|&closing| closing);
-            life.of(connection, http2::Connection::graceful_shutdown, closing).await
-        } else {
-            let connection = http1_builder(&self.limits).serve_connection(io, service).with_upgrades();
-            life.of(connection, http1::UpgradeableConnection::graceful_shutdown, last_call(&mut closing))
-                .await
+            return life.of(connection, http2::Connection::graceful_shutdown, closing).await;
         }
+        let framing = Framing::new(io, read, activity, flushes, self.limits.max_header_size.bytes(), place);
+        requests.upgrade = Some(framing.upgrade());
+        let requests = Arc::new(requests);
+        let service = service_fn(move |request| requests.clone().respond(request));
+        let connection =
+            http1_builder(&self.limits).serve_connection(TokioIo::new(framing), service).with_upgrades();
+        life.of(connection, http1::UpgradeableConnection::graceful_shutdown, last_call(&mut closing)).await
     }
 
     /// Whether the client speaks HTTP/2. What is read to find out is left in `read`.
@@ -177,12 +163,13 @@ impl<A: Answer> Connections<A> {
             ListenHttp::Auto => {}
         }
         loop {
-            let known = read.len().min(PREFACE.len());
-            if read[..known] != PREFACE[..known] {
-                return Ok(false);
-            }
-            if known == PREFACE.len() {
+            let same = read.iter().zip(http2::PREFACE).take_while(|(read, known)| read == known).count();
+            if same == http2::PREFACE.len() {
                 return Ok(true);
+            }
+            if same < read.len() {
+                // A wrong preface is answered where it is read.
+                return Ok(same >= HTTP2_REQUEST_LINE);
             }
             if io.read_buf(read).await? == 0 {
                 return Err("it ended before a request".into());
@@ -226,6 +213,7 @@ impl Life<'_> {
                 Expired::Idle => {}
                 Expired::Head => return Err("no request in time".into()),
                 Expired::Take => return Err("the client does not take its response".into()),
+                Expired::Upload => return Err("nobody reads the rest of a request's body".into()),
             },
             _ = closing => {}
         }
@@ -251,19 +239,5 @@ fn http1_builder(limits: &ClientLimits) -> http1::Builder {
         .max_header_size(max)
         // Less than 8 KiB is more than hyper can do.
         .max_buf_size(max.max(8 * 1024));
-    builder
-}
-
-fn http2_builder(limits: &ClientLimits) -> http2::Builder<TokioExecutor> {
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .max_header_list_size(u32::try_from(limits.max_header_size.0).unwrap_or(u32::MAX))
-        .max_concurrent_streams(limits.max_http2_streams.get())
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
-        .max_local_error_reset_streams(MAX_ERROR_RESETS)
-        .max_send_buf_size(MAX_SEND_BUFFER)
-        .keep_alive_interval(PING)
-        .keep_alive_timeout(PING);
     builder
 }

@@ -3,22 +3,23 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::sync::watch;
 
 use super::activity::{Activity, InFlight};
-use super::body::{Received, Watch};
+use super::body::{Pace, Received};
 use super::flush::Flushes;
 use super::framing::Upgrade;
 use super::outgoing::{self, Outgoing};
 use super::source::Sources;
 use super::tunnel::ClientSide;
-use super::{Answer, Client, check};
+use super::upload::{Connection, Upload};
+use super::{Answer, Client, check, date};
 use crate::backend::plain_text;
 use crate::body::{BoxBody, BoxError, boxed, empty};
 use crate::config::ClientLimits;
@@ -44,58 +45,106 @@ pub(super) struct Requests<A> {
 
 impl<A: Answer> Requests<A> {
     /// The response to a request.
-    pub(super) async fn respond(
+    pub(super) async fn respond<B>(
         self: Arc<Self>,
-        request: Request<Incoming>,
-    ) -> Result<Response<Sending>, Infallible> {
+        request: Request<B>,
+    ) -> Result<Response<Sending<B>>, Infallible>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
         let in_flight = self.activity.request();
         let asked = Asked::by(&request);
         let version = asked.version;
         let may_switch = asked.method == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
         let checked =
             if self.refuse { Err(check::OVERLOADED) } else { check::request(&request, &self.limits) };
-        let mut response = match checked {
+        let (mut response, mut upload) = match checked {
             Ok(()) => {
-                let (mut inbound, watch) = self.inbound(request);
+                let (mut inbound, upload) = self.inbound(request);
                 if may_switch {
                     inbound.tunnel = Some(ClientSide::new(&self.limits, self.closing.clone()));
                 }
                 let response = self.answer.answer(&mut inbound).await;
+                // With it goes a body that nobody has asked for.
+                drop(inbound);
                 // Whoever read the body knows only that it broke off.
-                match watch.and_then(|watch| watch.answered()) {
-                    Some(status) => refused(status, version),
-                    None => response,
-                }
+                let refused_body = upload.as_ref().and_then(|upload| {
+                    upload.answered();
+                    upload.breach()
+                });
+                (refused_body.map_or(response, |status| refused(status, version)), upload)
             }
             Err(refusal) => {
                 tracing::debug!(peer = %self.client.addr, reason = refusal.reason, "request refused");
-                refused(refusal.status, version)
+                (refused(refusal.status, version), None)
             }
         };
         let status = response.status();
         if let Some(upgrade) = self.upgrade.as_ref().filter(|_| may_switch) {
             upgrade.answered(&asked.method, status);
         }
-        // In HTTP/1.1 a client can't be told in any other way, and a request that it sends just then would be lost.
-        if *self.closing.borrow() && version < Version::HTTP_2 && status != StatusCode::SWITCHING_PROTOCOLS {
-            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        if version < Version::HTTP_2 && status != StatusCode::SWITCHING_PROTOCOLS {
+            upload = self.announce(&mut response, upload).await;
         }
+        date::add(response.headers_mut());
         let response = outgoing::frame(response, &asked, &self.flushes);
-        // In HTTP/2 the connection asks for the body only once the client takes some.
-        in_flight.client_takes(true);
-        Ok(response.map(|body| Sending { body, in_flight }))
+        let stalled = self.limits.body_timeout.0;
+        // Streams of HTTP/2 have timers of their own.
+        let pace = (version < Version::HTTP_2)
+            .then(|| Pace::new(stalled, self.limits.min_response_rate.map(|rate| rate.0)));
+        Ok(response.map(|body| Sending { body, in_flight: Some(in_flight), pace, given: 0, upload, stalled }))
     }
 
-    /// The request as handlers get it, and who watches its body if it has one.
-    fn inbound(&self, mut request: Request<Incoming>) -> (Inbound, Option<Arc<Watch>>) {
+    /// Says in a response of HTTP/1.1 that the connection ends with it, if it does: a client can't be told in any other way, and a
+    /// request that it sends just then would be lost. Returns the request's body if more of it may have to be read.
+    async fn announce<B>(
+        &self,
+        response: &mut Response<BoxBody>,
+        upload: Option<Arc<Upload<B>>>,
+    ) -> Option<Arc<Upload<B>>>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+    {
+        if says_close(response) {
+            return None;
+        }
+        let connection = match &upload {
+            Some(upload) => upload.connection().await,
+            None => Connection::Keep,
+        };
+        if connection == Connection::Close || *self.closing.borrow() {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        upload.filter(|_| connection == Connection::Keep)
+    }
+
+    /// The request as handlers get it, and its body if it has one.
+    fn inbound<B>(&self, mut request: Request<B>) -> (Inbound, Option<Arc<Upload<B>>>)
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
         let client = self.sources.of_request(self.client, request.headers_mut());
         if request.body().is_end_stream() {
             return (Inbound::new(request.map(|_| empty()), client), None);
         }
-        let watch = Arc::new(Watch::default());
-        let request = request.map(|body| boxed(Received::new(body, watch.clone(), &self.limits)));
-        (Inbound::new(request, client), Some(watch))
+        let expects_continue = request.version() > Version::HTTP_10
+            && request.headers().get(header::EXPECT).is_some_and(expects_continue);
+        let upload = Upload::new(expects_continue);
+        let request = request.map(|body| boxed(Received::new(body, upload.clone(), &self.limits)));
+        (Inbound::new(request, client), Some(upload))
     }
+}
+
+pub(super) fn expects_continue(expected: &HeaderValue) -> bool {
+    expected.as_bytes().eq_ignore_ascii_case(b"100-continue")
+}
+
+fn says_close(response: &Response<BoxBody>) -> bool {
+    let options = response.headers().get_all(header::CONNECTION).iter();
+    let mut options = options.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
+    options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
 /// The answer to a request that is not handled any further. The rest of its body is of no use, and so in HTTP/1.1 neither is the
@@ -120,12 +169,49 @@ fn refused(status: StatusCode, version: Version) -> Response<BoxBody> {
 
 /// A response's body on its way to the client. The request lasts until all of it is taken.
 #[derive(Debug)]
-pub(super) struct Sending {
+pub(super) struct Sending<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
     body: Outgoing,
-    in_flight: InFlight,
+    /// Present until this is dropped.
+    in_flight: Option<InFlight>,
+    /// How fast the client takes it, if its connection is to end when that is too slow.
+    pace: Option<Pace>,
+    /// Bytes that it has been given and has not taken yet.
+    given: u64,
+    /// The request's body, if more of it may have to be read.
+    upload: Option<Arc<Upload<B>>>,
+    /// How long a handler may hold it without reading any.
+    stalled: Duration,
 }
 
-impl Body for Sending {
+impl<B> Sending<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    /// Takes over what is left of the request's body.
+    pub(super) fn take_upload(&mut self) -> Option<Arc<Upload<B>>> {
+        self.upload.take()
+    }
+}
+
+impl<B> Drop for Sending<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    fn drop(&mut self) {
+        if let Some((upload, in_flight)) = self.upload.take().zip(self.in_flight.take()) {
+            in_flight.client_takes(None);
+            upload.finish(in_flight, self.stalled);
+        }
+    }
+}
+
+impl<B> Body for Sending<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
     type Data = Bytes;
     type Error = BoxError;
 
@@ -133,10 +219,19 @@ impl Body for Sending {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        // Until it asks for more, the connection is waiting for the client to take this.
-        self.in_flight.client_takes(matches!(frame, Poll::Ready(Some(Ok(_)))));
-        Poll::Ready(ready!(frame))
+        let this = &mut *self;
+        let frame = Pin::new(&mut this.body).poll_frame(cx);
+        let Some((pace, in_flight)) = this.pace.as_mut().zip(this.in_flight.as_ref()) else { return frame };
+        pace.moved(std::mem::take(&mut this.given));
+        match &frame {
+            // Until it asks for more, the connection is waiting for the client to take this.
+            Poll::Ready(Some(Ok(frame))) => {
+                this.given = frame.data_ref().map_or(0, |data| data.len() as u64);
+                in_flight.client_takes(Some(pace.deadline()));
+            }
+            _ => in_flight.client_takes(None),
+        }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

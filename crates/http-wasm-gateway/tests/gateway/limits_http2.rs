@@ -3,15 +3,19 @@
 use crate::support::{Raw, Server, soon};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const SETTINGS: u8 = 4;
+const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
+const PING: u8 = 6;
 const RST_STREAM: u8 = 3;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 const PROTOCOL_ERROR: u32 = 1;
+const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -192,12 +196,147 @@ async fn a_body_that_stands_still_is_answered_with_408() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_response_that_the_client_does_not_take_ends_the_connection() {
+async fn a_response_that_the_client_does_not_take_is_reset_alone() {
     let server = Server::echo("limits = { body_timeout = '300ms', idle_timeout = '1h' }").await;
     let mut raw = server.connect().await;
     // A window of no bytes: the head may come, but nothing of the body.
-    let no_window = [0, 4, 0, 0, 0, 0];
-    raw.send([PREFACE, &frame(SETTINGS, 0, 0, &no_window), &request(1, &[])].concat()).await;
-    wait_for(&mut raw, HEADERS).await;
-    goodbye(&mut raw).await;
+    let window = |bytes: u32| frame(SETTINGS, 0, 0, &[&[0, 4], &bytes.to_be_bytes()[..]].concat());
+    raw.send([PREFACE, &window(0), &request(1, &[])].concat()).await;
+    assert_eq!(wait_for(&mut raw, HEADERS).await.0, 1);
+    assert_eq!(wait_for(&mut raw, RST_STREAM).await, (1, CANCEL.to_be_bytes().to_vec()));
+    raw.send([window(65_535), request(3, &[])].concat()).await;
+    assert_eq!(wait_for(&mut raw, DATA).await.0, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_at_less_than_the_least_rate_is_reset() {
+    let settings = "limits = { body_timeout = '200ms', min_response_rate = '1MiB' }";
+    let server = Server::echo(settings).await;
+    let mut raw = server.connect().await;
+    let window = frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1]);
+    raw.send([PREFACE, &window, &request(1, &[])].concat()).await;
+    // It takes a byte at a time, so that it never stands still for long.
+    let take = frame(WINDOW_UPDATE, 0, 1, &1_u32.to_be_bytes());
+    loop {
+        match next(&mut raw).await.expect("the connection is open") {
+            (DATA, ..) => {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+                raw.send(&take).await;
+            }
+            (RST_STREAM, stream, payload) => break assert_eq!((stream, number(&payload)), (1, CANCEL)),
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_window_of_a_connection_is_as_large_as_those_of_all_its_streams() {
+    let server = Server::echo("limits = { max_http2_streams = 20, http2_stream_window = '128KiB' }").await;
+    let mut raw = connect(&server).await;
+    let (_, settings) = wait_for(&mut raw, SETTINGS).await;
+    let window = settings.chunks(6).find(|setting| setting[..2] == [0, 4]).expect("it is announced");
+    assert_eq!(number(&window[2..]), 128 * 1024);
+    let (stream, more) = wait_for(&mut raw, WINDOW_UPDATE).await;
+    assert_eq!((stream, number(&more) + 65_535), (0, 20 * 128 * 1024));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_before_the_end_of_a_body_is_followed_by_a_reset_without_an_error() {
+    let server = Server::start("listen = ['127.0.0.1:0']\n[[routes]]\nrespond = { status = 404 }\n").await;
+    let mut raw = connect(&server).await;
+    raw.send(frame(HEADERS, END_HEADERS, 1, &fields(&GET))).await;
+    assert_eq!(wait_for(&mut raw, HEADERS).await.0, 1);
+    assert_eq!(wait_for(&mut raw, RST_STREAM).await, (1, vec![0; 4]));
+    // What the client sent meanwhile counts for the connection's window no more.
+    let piece = frame(DATA, 0, 1, &[0; 16_000]);
+    raw.send(piece.repeat(4)).await;
+    raw.send(request(3, &[])).await;
+    assert_eq!(wait_for(&mut raw, HEADERS).await.0, 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_waits_for_100_continue_gets_it_when_its_body_is_wanted() {
+    let server = Server::echo("").await;
+    let mut raw = connect(&server).await;
+    let expects = [&GET[..], &[("expect", "100-continue"), ("content-length", "3")]].concat();
+    raw.send(frame(HEADERS, END_HEADERS, 1, &fields(&expects))).await;
+    let (_, interim) = wait_for(&mut raw, HEADERS).await;
+    assert_ne!(interim[0], 0x88, "an interim response: {interim:x?}");
+    raw.send(frame(DATA, END_STREAM, 1, b"abc")).await;
+    let (_, block) = wait_for(&mut raw, HEADERS).await;
+    assert_eq!(block[0], 0x88, "200: {block:x?}");
+
+    let server = Server::start("listen = ['127.0.0.1:0']\n[[routes]]\nrespond = { status = 404 }\n").await;
+    let mut raw = connect(&server).await;
+    raw.send(frame(HEADERS, END_HEADERS, 1, &fields(&expects))).await;
+    let (_, block) = wait_for(&mut raw, HEADERS).await;
+    assert_eq!(block[0], 0x8d, "404 at once: {block:x?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cookies_in_many_fields_are_joined_before_limits_and_routes_see_them() {
+    let server = Server::start(
+        "[[listen]]\naddress = '127.0.0.1:0'\nlimits = { max_headers = 5 }\n\
+         [[routes]]\nheaders = { cookie = 'a=1; b=2; c=3; d=4; e=5; f=6' }\nrespond = { status = 404 }\n\
+         [[routes]]\nbackend = 'hello'\n",
+    )
+    .await;
+    let mut raw = connect(&server).await;
+    let crumbs = ["a=1", "b=2", "c=3", "d=4", "e=5", "f=6"].map(|crumb| ("cookie", crumb));
+    raw.send(request(1, &crumbs)).await;
+    let (_, block) = wait_for(&mut raw, HEADERS).await;
+    assert_eq!(block[0], 0x8d, "404: {block:x?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_control_frames_ends_the_connection_and_some_do_not() {
+    let server = Server::echo("").await;
+    let ping = frame(PING, 0, 0, &[1; 8]);
+    let mut raw = connect(&server).await;
+    raw.send(ping.repeat(900)).await;
+    for _ in 0..900 {
+        wait_for(&mut raw, PING).await;
+    }
+    let priority = frame(2, 0, 1, &[0, 0, 0, 0, 1]);
+    for flood in [ping, priority, frame(SETTINGS, 0, 0, &[])] {
+        let mut raw = connect(&server).await;
+        let (mut receiving, mut sending) = raw.0.into_split();
+        let flood = tokio::spawn(async move {
+            let flood = flood.repeat(100);
+            while tokio::io::AsyncWriteExt::write_all(&mut sending, &flood).await.is_ok() {}
+        });
+        let mut all = Vec::new();
+        let _ = soon(tokio::io::AsyncReadExt::read_to_end(&mut receiving, &mut all)).await;
+        let calm = [0, 0, 8, GOAWAY, 0, 0, 0, 0, 0];
+        let found = all.windows(17).find(|part| part[..9] == calm).expect("GOAWAY");
+        assert_eq!(number(&found[13..]), ENHANCE_YOUR_CALM);
+        soon(flood).await.expect("it ends");
+        raw = connect(&server).await;
+        drop(raw);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_preface_is_answered_in_http_2() {
+    for listen in ["", "http = '2'"] {
+        let server = Server::echo(listen).await;
+        let mut raw = server.connect().await;
+        raw.send("PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n").await;
+        assert_eq!(goodbye(&mut raw).await, Some(PROTOCOL_ERROR), "{listen}");
+    }
+    let server = Server::echo("http = '2'").await;
+    let mut raw = server.connect().await;
+    raw.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    assert_eq!(goodbye(&mut raw).await, Some(PROTOCOL_ERROR));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_is_too_large_is_answered_with_431() {
+    let server = Server::echo("limits = { max_header_size = '8KiB' }").await;
+    let mut raw = connect(&server).await;
+    let large = "x".repeat(100);
+    let many: Vec<_> = (0..70).map(|_| ("x", &*large)).collect();
+    raw.send(request(1, &many)).await;
+    let (_, block) = wait_for(&mut raw, HEADERS).await;
+    assert_eq!(block[0], 0x48, "a status that is no common one: {block:x?}");
 }

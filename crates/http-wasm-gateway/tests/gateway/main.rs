@@ -3,6 +3,7 @@
 mod access_log;
 mod admin;
 mod body_memory;
+mod early_answers;
 mod faults;
 mod files;
 mod full;

@@ -257,9 +257,29 @@ pub struct ClientLimits {
     pub max_header_size: Size,
     /// Number of a request's header fields; 431 beyond it.
     pub max_headers: NonZeroU32,
+    /// Bytes of a response that a client must take in a second, on average over the time in which some wait for it, once `body_timeout` has
+    /// passed; for less, the stream of HTTP/2 is reset, and the connection of HTTP/1.1 ends. Absent, any rate will do.
+    pub min_response_rate: Option<Size>,
     /// Requests at once on one connection of HTTP/2. Browsers ask for 100 at most.
     pub max_http2_streams: NonZeroU32,
+    /// Bytes of a request's body that a client of HTTP/2 may send before they are read: a stream moves at most so many in a round trip. A
+    /// connection may hold this times `max_http2_streams`, so that streams whose body nobody reads hold up no others; beyond 2 GiB in all,
+    /// each stream gets less.
+    pub http2_stream_window: Size,
 }
+
+impl ClientLimits {
+    /// The window of one stream of HTTP/2, and that of the connection.
+    pub(crate) fn http2_windows(&self) -> (u32, u32) {
+        let streams = self.max_http2_streams.get();
+        let most = MAX_HTTP2_WINDOW / streams;
+        let window = u32::try_from(self.http2_stream_window.0).map_or(most, |window| window.min(most));
+        (window, window * streams)
+    }
+}
+
+/// The largest window of HTTP/2 (RFC 9113 section 6.9.1).
+const MAX_HTTP2_WINDOW: u32 = (1 << 31) - 1;
 
 impl Default for ClientLimits {
     fn default() -> Self {
@@ -275,7 +295,9 @@ impl Default for ClientLimits {
             max_request_body: None,
             max_header_size: Size(64 * 1024),
             max_headers: count(100),
-            max_http2_streams: count(200),
+            min_response_rate: None,
+            max_http2_streams: count(128),
+            http2_stream_window: Size(256 * 1024),
         }
     }
 }
@@ -283,6 +305,7 @@ impl Default for ClientLimits {
 section! {
     ClientLimits {
         max_connections, header_timeout, idle_timeout, tunnel_idle_timeout, tunnel_half_close_timeout, body_timeout,
-        min_body_rate, max_request_body, max_header_size, max_headers, max_http2_streams
+        min_body_rate, max_request_body, max_header_size, max_headers, min_response_rate, max_http2_streams,
+        http2_stream_window
     }
 }

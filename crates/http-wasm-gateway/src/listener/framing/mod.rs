@@ -15,17 +15,17 @@ mod upgrade;
 use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Sleep, sleep};
 
 use self::head::{Length, Scanned};
 use super::activity::Activity;
 use super::flush::Flushes;
+use super::linger::Linger;
 use crate::http1::{Chunks, HeadScan, Padding};
 
 pub(super) use self::upgrade::Upgrade;
@@ -36,8 +36,9 @@ const READ_BYTES: usize = 16 * 1024;
 /// The shortest head of which hyper says that it is too long before it has come to its end.
 const LEAST_TOO_LONG: usize = 8 * 1024;
 
-/// How long a client may go on sending what nobody will read.
-const LINGER: Duration = Duration::from_secs(2);
+/// How long a client may go on sending what nobody will read, and pause meanwhile.
+const LINGER: Duration = Duration::from_secs(30);
+const LINGER_PAUSE: Duration = Duration::from_secs(5);
 
 /// What hyper gets in the place of a head that is refused. It holds no request, so the answer is 400.
 const REFUSED: &[u8] = b"\0\r\n\r\n";
@@ -53,33 +54,10 @@ pub(super) struct Framing<S> {
     activity: Arc<Activity>,
     upgrade: Arc<Upgrade>,
     flushes: Arc<Flushes>,
-    http2: Option<Http2>,
     max_head: usize,
-    /// Until when the client may go on sending what nobody will read.
-    linger: Option<Pin<Box<Sleep>>>,
+    linger: Option<Linger>,
     /// The connection's place among those that there may be, for as long as it lasts.
     _place: OwnedSemaphorePermit,
-}
-
-/// How flushes are noticed that a connection of HTTP/2 completes. It may flush several times while frames are queued; all that was queued
-/// has left it when it reads right behind a flush.
-#[derive(Debug, Default)]
-struct Http2 {
-    /// The last thing done was a flush.
-    flushed: bool,
-    task: Option<Waker>,
-}
-
-impl Http2 {
-    fn reads(&mut self, cx: &Context<'_>, flushes: &Flushes) {
-        if !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
-            self.task = Some(cx.waker().clone());
-            flushes.set_connection(cx.waker().clone());
-        }
-        if std::mem::take(&mut self.flushed) {
-            flushes.completed();
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -109,6 +87,7 @@ impl<S> Framing<S> {
         io: S,
         read: BytesMut,
         activity: Arc<Activity>,
+        flushes: Arc<Flushes>,
         max_head: usize,
         place: OwnedSemaphorePermit,
     ) -> Self {
@@ -119,37 +98,16 @@ impl<S> Framing<S> {
             state: State::Head(HeadScan::default()),
             activity,
             upgrade: Arc::default(),
-            flushes: Arc::default(),
-            http2: None,
+            flushes,
             max_head: max_head.max(LEAST_TOO_LONG),
             linger: None,
             _place: place,
         }
     }
 
-    /// The same for a connection that speaks another protocol from the beginning, such as HTTP/2.
-    pub(super) fn none(io: S, read: BytesMut, activity: Arc<Activity>, place: OwnedSemaphorePermit) -> Self {
-        Self {
-            state: State::Opaque,
-            http2: Some(Http2::default()),
-            ..Self::new(io, read, activity, 0, place)
-        }
-    }
-
     /// Where it is told what became of requests for another protocol.
     pub(super) fn upgrade(&self) -> Arc<Upgrade> {
         self.upgrade.clone()
-    }
-
-    fn writes(&mut self) {
-        if let Some(http2) = &mut self.http2 {
-            http2.flushed = false;
-        }
-    }
-
-    /// Where flushes of the connection are noticed.
-    pub(super) fn flushes(&self) -> Arc<Flushes> {
-        self.flushes.clone()
     }
 
     /// Whether the client may still be sending what nobody will read.
@@ -251,9 +209,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if let Some(http2) = &mut this.http2 {
-            http2.reads(cx, &this.flushes);
-        }
         loop {
             if this.ready == 0 {
                 this.advance(cx)?;
@@ -282,7 +237,6 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.writes();
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -291,7 +245,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.writes();
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
@@ -301,37 +254,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        this.writes();
         ready!(Pin::new(&mut this.io).poll_flush(cx))?;
-        match &mut this.http2 {
-            None => this.flushes.completed(),
-            Some(http2) => {
-                http2.flushed = true;
-                if this.flushes.is_awaited() {
-                    // Whether it was the last one shows when the connection goes on.
-                    cx.waker().wake_by_ref();
-                }
-            }
-        }
+        this.flushes.completed();
         Poll::Ready(Ok(()))
     }
 
-    /// Says goodbye, and then reads what the client is still sending: to close with bytes unread resets the connection, and
-    /// takes from the client the answer that it has not read yet.
+    /// Closes this direction, and then reads what the client is still sending.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
-        if this.leaves_something() {
-            this.state = State::Refused;
-            let linger = this.linger.get_or_insert_with(|| Box::pin(sleep(LINGER)));
-            while linger.as_mut().poll(cx).is_pending() {
-                this.input.clear();
-                this.input.reserve(READ_BYTES);
-                if !matches!(ready!(pin!(this.io.read_buf(&mut this.input)).poll(cx)), Ok(1..)) {
-                    break;
-                }
+        if this.linger.is_none() {
+            ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
+            if matches!(this.state, State::Opaque) || !this.leaves_something() && !this.has_more(cx) {
+                return Poll::Ready(Ok(()));
             }
         }
-        Poll::Ready(Ok(()))
+        this.state = State::Refused;
+        let linger = this.linger.get_or_insert_with(|| Linger::new(LINGER, LINGER_PAUSE));
+        linger.poll(&mut this.io, &mut this.input, cx).map(Ok)
+    }
+}
+
+impl<S: AsyncRead + Unpin> Framing<S> {
+    /// Whether the client has sent something that has not been read.
+    fn has_more(&mut self, cx: &mut Context<'_>) -> bool {
+        self.input.reserve(READ_BYTES);
+        matches!(pin!(self.io.read_buf(&mut self.input)).poll(cx), Poll::Ready(Ok(1..)))
     }
 }

@@ -13,7 +13,7 @@ use super::{Framing, REFUSED};
 
 async fn framing(io: DuplexStream) -> Framing<DuplexStream> {
     let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-    Framing::new(io, BytesMut::new(), Activity::new(Instant::now()), 64 * 1024, place)
+    Framing::new(io, BytesMut::new(), Activity::new(Instant::now()), Arc::default(), 64 * 1024, place)
 }
 
 /// What hyper would get when `input` comes in pieces of this size, up to the end or to an error.

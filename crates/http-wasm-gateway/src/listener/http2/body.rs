@@ -1,0 +1,94 @@
+//! Bodies of requests.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use futures_util::task::AtomicWaker;
+use h2::RecvStream;
+use http_body::{Body, Frame, SizeHint};
+
+/// Whether a client that waits for `100 Continue` should get it: as soon as somebody asks for the body.
+#[derive(Debug, Default)]
+pub(super) struct Continue {
+    wanted: AtomicBool,
+    sender: AtomicWaker,
+}
+
+impl Continue {
+    fn want(&self) {
+        if !self.wanted.swap(true, Ordering::AcqRel) {
+            self.sender.wake();
+        }
+    }
+
+    pub(super) fn poll_wanted(&self, cx: &mut Context<'_>) -> Poll<()> {
+        self.sender.register(cx.waker());
+        if self.wanted.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// The body of one request.
+#[derive(Debug)]
+pub(super) struct RequestBody {
+    stream: RecvStream,
+    /// How much of it is left, if it says so.
+    left: Option<u64>,
+    data_ended: bool,
+    proceed: Option<Arc<Continue>>,
+}
+
+impl RequestBody {
+    pub(super) fn new(stream: RecvStream, length: Option<u64>, proceed: Option<Arc<Continue>>) -> Self {
+        Self { stream, left: length, data_ended: false, proceed }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = h2::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, h2::Error>>> {
+        let this = &mut *self;
+        if let Some(proceed) = this.proceed.take() {
+            proceed.want();
+        }
+        while !this.data_ended {
+            match ready!(this.stream.poll_data(cx)) {
+                // One that only ends the stream.
+                Some(Ok(data)) if data.is_empty() => {}
+                Some(Ok(data)) => {
+                    // It fails for a stream that is closed, which is no matter.
+                    let _ = this.stream.flow_control().release_capacity(data.len());
+                    if let Some(left) = &mut this.left {
+                        *left = left.saturating_sub(data.len() as u64);
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+                None => this.data_ended = true,
+            }
+        }
+        match ready!(this.stream.poll_trailers(cx)) {
+            Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
+            Ok(None) => Poll::Ready(None),
+            Err(error) => Poll::Ready(Some(Err(error))),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.stream.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        if self.is_end_stream() {
+            return SizeHint::with_exact(0);
+        }
+        self.left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

@@ -1,0 +1,167 @@
+//! Frames that cost the server work and carry no content: how many a client may send.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Control frames that a client may send within [`WINDOW`] beyond those that go with DATA.
+const LIMIT: u32 = 1_000;
+
+/// The time in which they are counted.
+const WINDOW: Duration = Duration::from_secs(10);
+
+/// The most control frames that DATA of the past can pay for.
+const MAX_CREDIT: u32 = 10 * LIMIT;
+
+/// Clients send a WINDOW_UPDATE for every 4 KiB that they have read, for the stream and for the connection.
+const BYTES_PER_CONTROL_FRAME: usize = 2 * 1024;
+
+const DATA: u8 = 0;
+const HEADERS: u8 = 1;
+const END_STREAM: u8 = 1;
+
+const HEAD_BYTES: usize = 9;
+
+/// Follows the frames in what a client sends.
+#[derive(Debug)]
+pub(super) struct Frames {
+    head: [u8; HEAD_BYTES],
+    /// Bytes of `head` that are there.
+    filled: usize,
+    /// Bytes up to the next frame.
+    payload: usize,
+    budget: Budget,
+}
+
+impl Frames {
+    pub(super) fn new() -> Self {
+        Self { head: [0; HEAD_BYTES], filled: 0, payload: 0, budget: Budget::new() }
+    }
+
+    /// Whether the client keeps within its limits with these bytes. `earned` is what was sent to it since the last call.
+    pub(super) fn allow(&mut self, mut input: &[u8], earned: u32) -> bool {
+        self.budget.earn(earned);
+        loop {
+            let skipped = self.payload.min(input.len());
+            self.payload -= skipped;
+            input = &input[skipped..];
+            let wanted = (HEAD_BYTES - self.filled).min(input.len());
+            self.head[self.filled..][..wanted].copy_from_slice(&input[..wanted]);
+            self.filled += wanted;
+            input = &input[wanted..];
+            if self.filled < HEAD_BYTES {
+                return true;
+            }
+            self.filled = 0;
+            let [a, b, c, kind, flags, ..] = self.head;
+            self.payload = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+            match kind {
+                // How many requests there may be at once is limited elsewhere.
+                HEADERS => {}
+                DATA if self.payload > 0 || flags & END_STREAM > 0 => self.budget.earn(1),
+                _ if !self.budget.spend() => return false,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The number of control frames that go with so many bytes of DATA in one or more frames sent.
+pub(super) fn earned(bytes: usize) -> u32 {
+    u32::try_from(bytes / BYTES_PER_CONTROL_FRAME).unwrap_or(u32::MAX).saturating_add(2)
+}
+
+#[derive(Debug)]
+struct Budget {
+    credit: u32,
+    /// Without credit, since `since`.
+    spent: u32,
+    since: Option<Instant>,
+}
+
+impl Budget {
+    fn new() -> Self {
+        Self { credit: 0, spent: 0, since: None }
+    }
+
+    fn earn(&mut self, frames: u32) {
+        self.credit = self.credit.saturating_add(frames).min(MAX_CREDIT);
+    }
+
+    fn spend(&mut self) -> bool {
+        if self.credit > 0 {
+            self.credit -= 1;
+            return true;
+        }
+        let now = Instant::now();
+        if self.since.is_none_or(|since| now - since >= WINDOW) {
+            (self.since, self.spent) = (Some(now), 0);
+        }
+        self.spent += 1;
+        self.spent <= LIMIT
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Frames, LIMIT, WINDOW, earned};
+
+    const PING: u8 = 6;
+    const WINDOW_UPDATE: u8 = 8;
+    const CONTINUATION: u8 = 9;
+
+    fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
+        let mut frame = vec![0, u8::try_from(payload >> 8).unwrap(), (payload & 0xff) as u8, kind, flags];
+        frame.extend([0, 0, 0, 1]);
+        frame.resize(9 + payload, 0xaa);
+        frame
+    }
+
+    /// How many of these frames are allowed, at most `max`.
+    fn allowed(frames: &mut Frames, frame: &[u8], max: usize) -> usize {
+        (0..max).take_while(|_| frames.allow(frame, 0)).count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_so_many_control_frames_are_allowed_within_a_while() {
+        let limit = LIMIT as usize;
+        for frame in [frame(PING, 0, 8), frame(0, 0, 0), frame(CONTINUATION, 0, 3), frame(0x77, 0, 0)] {
+            let mut frames = Frames::new();
+            assert_eq!(allowed(&mut frames, &frame, limit), limit);
+            tokio::time::sleep(WINDOW).await;
+            assert_eq!(allowed(&mut frames, &frame, 2 * limit), limit);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn requests_and_their_content_are_not_counted_and_pay_for_control_frames() {
+        let (mut frames, limit) = (Frames::new(), LIMIT as usize);
+        assert_eq!(allowed(&mut frames, &frame(1, 5, 20), 3 * limit), 3 * limit);
+        assert_eq!(allowed(&mut frames, &frame(0, 1, 0), 500), 500);
+        assert_eq!(allowed(&mut frames, &frame(0, 0, 1000), 500), 500);
+        assert_eq!(allowed(&mut frames, &frame(PING, 0, 8), 5 * limit), limit + 1000);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn window_updates_for_what_was_sent_are_not_counted() {
+        let (mut frames, update) = (Frames::new(), frame(WINDOW_UPDATE, 0, 4));
+        for _ in 0..10_000 {
+            assert!(frames.allow(&update.repeat(8), earned(16 * 1024)));
+        }
+        // What was sent long ago pays only for so many.
+        let left = allowed(&mut frames, &update, 1_000_000);
+        assert!((1_000..=11_000).contains(&left), "{left}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn frames_are_found_however_the_bytes_come() {
+        let all =
+            [frame(1, 4, 300), frame(PING, 0, 8), frame(0, 0, 70), frame(PING, 0, 8)].concat().repeat(10);
+        for piece in [1, 2, 8, 9, 10, 33, 1000] {
+            let mut frames = Frames::new();
+            assert!(all.chunks(piece).all(|piece| frames.allow(piece, 0)));
+            // Each DATA frame paid for the PING behind it.
+            assert_eq!((frames.budget.spent, frames.budget.credit), (10, 0), "{piece}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! The bytes of a connection of HTTP/2: whether it begins as it should, and whether there are too many control frames.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf as _, BytesMut};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::PREFACE;
+use super::control::{Frames, earned};
+use crate::listener::flush::Flushes;
+use crate::listener::linger::Linger;
+
+/// GOAWAY with PROTOCOL_ERROR (RFC 9113 section 3.4).
+const BAD_PREFACE: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
+/// How long a client may go on sending once the connection is closed, and pause meanwhile.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_PAUSE: Duration = Duration::from_secs(1);
+
+/// What the connection knows of its bytes.
+#[derive(Debug)]
+pub(super) struct Traffic {
+    began: Instant,
+    /// Milliseconds after `began`.
+    last_read: AtomicU64,
+    flooded: AtomicBool,
+    /// Control frames that the client may send for what was sent to it.
+    earned: AtomicU32,
+}
+
+impl Traffic {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            began: Instant::now(),
+            last_read: AtomicU64::new(0),
+            flooded: AtomicBool::new(false),
+            earned: AtomicU32::new(0),
+        })
+    }
+
+    /// When the client last sent something.
+    pub(super) fn last_read(&self) -> Instant {
+        self.began + Duration::from_millis(self.last_read.load(Ordering::Relaxed))
+    }
+
+    /// Whether the client sent too many control frames. Nothing more is read then.
+    pub(super) fn is_flooded(&self) -> bool {
+        self.flooded.load(Ordering::Relaxed)
+    }
+
+    /// So many bytes of DATA are sent.
+    pub(super) fn sends(&self, bytes: usize) {
+        self.earned.fetch_add(earned(bytes), Ordering::Relaxed);
+    }
+
+    fn read(&self) {
+        let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.last_read.store(now, Ordering::Relaxed);
+    }
+}
+
+/// How flushes are noticed that a connection of HTTP/2 completes. It may flush several times while frames are queued; all that was queued
+/// has left it when it reads right behind a flush.
+#[derive(Debug, Default)]
+struct FlushWatch {
+    /// The last thing done was a flush.
+    flushed: bool,
+    task: Option<Waker>,
+}
+
+impl FlushWatch {
+    fn reads(&mut self, cx: &Context<'_>, flushes: &Flushes) {
+        if !self.task.as_ref().is_some_and(|task| task.will_wake(cx.waker())) {
+            self.task = Some(cx.waker().clone());
+            flushes.set_connection(cx.waker().clone());
+        }
+        if std::mem::take(&mut self.flushed) {
+            flushes.completed();
+        }
+    }
+}
+
+/// A connection whose frames are counted.
+#[derive(Debug)]
+pub(super) struct FrameIo<S> {
+    io: S,
+    /// What was read of it before.
+    early: BytesMut,
+    stage: Stage,
+    frames: Frames,
+    traffic: Arc<Traffic>,
+    flushes: Arc<Flushes>,
+    watch: FlushWatch,
+    linger: Option<Linger>,
+    /// The connection's permit, for as long as it lasts.
+    _place: OwnedSemaphorePermit,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// So many bytes of the preface have come.
+    Preface(usize),
+    Frames,
+    /// The preface is wrong, and so many bytes of the answer are written.
+    Refusing(usize),
+    Refused,
+}
+
+impl<S> FrameIo<S> {
+    /// Reads `io` behind what has been read of it already.
+    pub(super) fn new(
+        io: S,
+        early: BytesMut,
+        traffic: Arc<Traffic>,
+        flushes: Arc<Flushes>,
+        place: OwnedSemaphorePermit,
+    ) -> Self {
+        let (stage, frames, watch) = (Stage::Preface(0), Frames::new(), FlushWatch::default());
+        Self { io, early, stage, frames, traffic, flushes, watch, linger: None, _place: place }
+    }
+
+    /// Looks at what was read.
+    fn inspect(&mut self, mut input: &[u8]) {
+        self.traffic.read();
+        if let Stage::Preface(known) = self.stage {
+            let part = input.len().min(PREFACE.len() - known);
+            if input[..part] != PREFACE[known..][..part] {
+                self.stage = Stage::Refusing(0);
+                return;
+            }
+            let known = known + part;
+            self.stage = if known == PREFACE.len() { Stage::Frames } else { Stage::Preface(known) };
+            input = &input[part..];
+        }
+        let earned = self.traffic.earned.swap(0, Ordering::Relaxed);
+        if !self.frames.allow(input, earned) {
+            self.traffic.flooded.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> FrameIo<S> {
+    /// Answers a wrong preface, and ends the connection.
+    fn poll_refuse(&mut self, mut written: usize, cx: &mut Context<'_>) -> Poll<io::Error> {
+        while let Some(rest) = BAD_PREFACE.get(written..).filter(|rest| !rest.is_empty()) {
+            match ready!(Pin::new(&mut self.io).poll_write(cx, rest)) {
+                Ok(more @ 1..) => written += more,
+                _ => break,
+            }
+            self.stage = Stage::Refusing(written);
+        }
+        ready!(self.poll_close(cx));
+        self.stage = Stage::Refused;
+        Poll::Ready(io::Error::new(io::ErrorKind::InvalidData, "invalid HTTP/2 preface"))
+    }
+
+    /// Closes one direction, and reads and discards what comes for a while.
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.linger.is_none() {
+            let _ = ready!(Pin::new(&mut self.io).poll_shutdown(cx));
+        }
+        let linger = self.linger.get_or_insert_with(|| Linger::new(LINGER, LINGER_PAUSE));
+        linger.poll(&mut self.io, &mut self.early, cx)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for FrameIo<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        this.watch.reads(cx, &this.flushes);
+        match this.stage {
+            Stage::Refusing(written) => return this.poll_refuse(written, cx).map(Err),
+            Stage::Refused => return Poll::Ready(Ok(())),
+            // Whoever polls looks at it, and then reads no more.
+            _ if this.traffic.is_flooded() => return Poll::Pending,
+            _ => {}
+        }
+        let before = buf.filled().len();
+        if this.early.is_empty() {
+            ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
+        } else {
+            let part = this.early.len().min(buf.remaining());
+            buf.put_slice(&this.early[..part]);
+            this.early.advance(part);
+        }
+        if buf.filled().len() > before {
+            this.inspect(&buf.filled()[before..]);
+        }
+        match this.stage {
+            Stage::Refusing(written) => {
+                buf.set_filled(before);
+                this.poll_refuse(written, cx).map(Err)
+            }
+            _ => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FrameIo<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.watch.flushed = false;
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.watch.flushed = false;
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        this.watch.flushed = false;
+        ready!(Pin::new(&mut this.io).poll_flush(cx))?;
+        this.watch.flushed = true;
+        if this.flushes.is_awaited() {
+            // Whether it was the last one shows when the connection goes on.
+            cx.waker().wake_by_ref();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_close(cx).map(Ok)
+    }
+}

@@ -1,0 +1,168 @@
+//! Connections of HTTP/2, on top of the `h2` crate.
+//!
+//! hyper's server hides what is needed here: interim responses, resets of single streams, and what is kept for a client that doesn't read.
+
+mod body;
+mod control;
+mod io;
+mod keep_alive;
+mod send;
+mod stream;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use h2::Reason;
+use h2::server::{Builder, Handshake};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Sleep, sleep};
+
+use self::io::{FrameIo, Traffic};
+use self::keep_alive::KeepAlive;
+use self::send::{Held, Piece};
+use super::Answer;
+use super::request::Requests;
+use crate::body::BoxError;
+use crate::config::ClientLimits;
+
+/// How clients begin (RFC 9113 section 3.4).
+pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Streams that a client reset before anybody had begun with them; with more on one connection it is closed. Clients
+/// change their minds, but not about everything at once (CVE-2023-44487).
+const MAX_PENDING_RESETS: usize = 20;
+
+/// Streams that were reset because the client broke the rules; with more on one connection it is closed (CVE-2025-8671).
+const MAX_ERROR_RESETS: usize = 100;
+
+/// What is buffered of one response.
+const MAX_SEND_BUFFER: usize = 64 * 1024;
+
+/// How long a client may take to read that it was cut off.
+const CUT_OFF_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// One connection.
+pub(super) struct Connection<S, A>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    state: State<S>,
+    requests: Arc<Requests<A>>,
+    traffic: Arc<Traffic>,
+    held: Arc<Held>,
+    keep_alive: KeepAlive,
+    closing: bool,
+    /// Until when it may take to tell the client that it was cut off.
+    cut_off: Option<Pin<Box<Sleep>>>,
+}
+
+enum State<S>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    Handshake(Box<Handshake<FrameIo<S>, Piece>>),
+    Serving(Box<h2::server::Connection<FrameIo<S>, Piece>>),
+}
+
+impl<S, A> Connection<S, A>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    A: Answer,
+{
+    /// Serves `io` behind what has been read of it already.
+    pub(super) fn new(
+        io: S,
+        early: BytesMut,
+        place: OwnedSemaphorePermit,
+        requests: Arc<Requests<A>>,
+    ) -> Self {
+        let traffic = Traffic::new();
+        let io = FrameIo::new(io, early, traffic.clone(), requests.flushes.clone(), place);
+        Self {
+            state: State::Handshake(Box::new(builder(&requests.limits).handshake(io))),
+            held: Held::new(traffic.clone()),
+            keep_alive: KeepAlive::new(),
+            requests,
+            traffic,
+            closing: false,
+            cut_off: None,
+        }
+    }
+
+    /// Tells the client to send no more requests: GOAWAY with the highest stream and a PING, and once that has come back, GOAWAY with the last
+    /// stream that is answered.
+    pub(super) fn graceful_shutdown(mut self: Pin<&mut Self>) {
+        let this = &mut *self;
+        this.closing = true;
+        if let State::Serving(connection) = &mut this.state {
+            connection.graceful_shutdown();
+        }
+    }
+}
+
+impl<S, A> Future for Connection<S, A>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    A: Answer,
+{
+    type Output = Result<(), BoxError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = &mut *self;
+        loop {
+            let connection = match &mut this.state {
+                State::Handshake(handshake) => {
+                    let mut connection = ready!(Pin::new(&mut **handshake).poll(cx))?;
+                    this.keep_alive.pings(connection.ping_pong());
+                    if this.closing {
+                        connection.graceful_shutdown();
+                    }
+                    this.state = State::Serving(Box::new(connection));
+                    continue;
+                }
+                State::Serving(connection) => connection,
+            };
+            if this.keep_alive.poll_dead(&this.traffic, cx).is_ready() {
+                return Poll::Ready(Err("the client does not answer".into()));
+            }
+            match connection.poll_accept(cx) {
+                Poll::Ready(Some(request)) => {
+                    let (request, respond) = request?;
+                    tokio::spawn(stream::serve(request, respond, this.requests.clone(), this.held.clone()));
+                }
+                Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Pending => match &mut this.cut_off {
+                    None if this.traffic.is_flooded() => {
+                        connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+                        this.cut_off = Some(Box::pin(sleep(CUT_OFF_TIMEOUT)));
+                    }
+                    None => return Poll::Pending,
+                    Some(timer) => {
+                        ready!(timer.as_mut().poll(cx));
+                        return Poll::Ready(Err("too many control frames".into()));
+                    }
+                },
+            }
+        }
+    }
+}
+
+fn builder(limits: &ClientLimits) -> Builder {
+    let (window, connection_window) = limits.http2_windows();
+    let mut builder = Builder::new();
+    builder
+        .initial_window_size(window)
+        // With less, streams whose content nobody reads would hold up the others.
+        .initial_connection_window_size(connection_window)
+        .max_concurrent_streams(limits.max_http2_streams.get())
+        // Up to the limit that is announced `h2` answers nothing by itself, so that the request can be logged.
+        .max_header_list_size(u32::try_from(limits.max_header_size.0).unwrap_or(u32::MAX).saturating_mul(2))
+        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
+        .max_send_buffer_size(MAX_SEND_BUFFER);
+    builder
+}

@@ -1,0 +1,119 @@
+//! One request and its response.
+
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use bytes::Bytes;
+use h2::server::SendResponse;
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body as _;
+
+use super::body::{Continue, RequestBody};
+use super::send::{Ended, Held, Piece, send};
+use crate::listener::request::{Requests, expects_continue};
+use crate::listener::{Answer, date};
+
+/// Fields of a connection, which HTTP/2 doesn't have (RFC 9113 section 8.2.2).
+static OF_CONNECTIONS: [HeaderName; 6] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::TE,
+];
+
+/// Answers a request.
+pub(super) async fn serve<A: Answer>(
+    request: Request<RecvStream>,
+    mut respond: SendResponse<Piece>,
+    requests: Arc<Requests<A>>,
+    held: Arc<Held>,
+) {
+    let (mut head, stream) = request.into_parts();
+    join_cookies(&mut head.headers);
+    let expects = head.headers.get(header::EXPECT).is_some_and(expects_continue);
+    let proceed = (expects && !stream.is_end_stream()).then(|| Arc::new(Continue::default()));
+    let body = RequestBody::new(stream, content_length(&head.headers), proceed.clone());
+    let request = Request::from_parts(head, body);
+    let limits = requests.limits.clone();
+    let response = {
+        let mut answer = pin!(requests.respond(request));
+        let mut proceed = proceed;
+        poll_fn(|cx| {
+            if let Poll::Ready(response) = answer.as_mut().poll(cx) {
+                return Poll::Ready(Some(response));
+            }
+            if let Some(wanted) = &proceed
+                && wanted.poll_wanted(cx).is_ready()
+            {
+                proceed = None;
+                let _ = respond.send_informational(interim(StatusCode::CONTINUE));
+            }
+            // A client that gave up, or is gone.
+            respond.poll_reset(cx).map(|_| None)
+        })
+        .await
+    };
+    let Some(Ok(response)) = response else { return };
+    let (mut head, mut sending) = response.into_parts();
+    for name in &OF_CONNECTIONS {
+        head.headers.remove(name);
+    }
+    date::add(&mut head.headers);
+    let ends = sending.is_end_stream();
+    // What is left of the request's body, of which the response may make use.
+    let upload = sending.take_upload();
+    let sent = respond.send_response(Response::from_parts(head, ()), ends);
+    let stream = match sent {
+        Ok(stream) if ends => Ended::Complete(stream),
+        Ok(stream) => send(sending, stream, &held, &limits).await,
+        Err(error) => {
+            tracing::debug!(%error, "the response cannot be sent");
+            respond.send_reset(Reason::INTERNAL_ERROR);
+            return;
+        }
+    };
+    let mut stream = match stream {
+        Ended::Complete(stream) => stream,
+        Ended::Reset => return,
+        Ended::Broken(error) => return tracing::debug!(error, "the response broke off"),
+        Ended::Slow => return tracing::debug!("the client does not take its response"),
+    };
+    let Some(upload) = upload else { return };
+    // A handler may still read the request's body. Once it is dropped unread, so is the stream, and `h2` resets it with NO_ERROR.
+    let stalled = tokio::select! {
+        stalled = upload.stalls(limits.body_timeout.0) => stalled,
+        _ = poll_fn(|cx| stream.poll_reset(cx)) => false,
+    };
+    if stalled {
+        stream.send_reset(Reason::NO_ERROR);
+    }
+}
+
+fn interim(status: StatusCode) -> Response<()> {
+    let mut response = Response::new(());
+    *response.status_mut() = status;
+    response
+}
+
+/// Clients may split cookies over fields, which nothing else knows of (RFC 9113 section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    let mut joined = [first.as_bytes(), b"; ", second.as_bytes()].concat();
+    for crumb in crumbs {
+        joined.extend_from_slice(b"; ");
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    let joined = HeaderValue::from_maybe_shared(Bytes::from(joined));
+    headers.insert(header::COOKIE, joined.expect("valid values joined by valid bytes are a valid value"));
+}
+
+/// The length that the head announces. What contradicts it, `h2` resets.
+fn content_length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}

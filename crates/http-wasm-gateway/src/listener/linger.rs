@@ -1,0 +1,127 @@
+//! The end of a connection whose client may still be sending: to close it with bytes unread would reset it, and take from the client the
+//! answer that it has not read yet (RFC 9112 section 9.6).
+
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// How much it may send.
+const BYTES: usize = 64 * 1024 * 1024;
+
+/// What is read at once.
+const READ_BYTES: usize = 16 * 1024;
+
+/// Reads and discards, once the other direction is closed.
+#[derive(Debug)]
+pub(super) struct Linger {
+    end: Instant,
+    max_pause: Duration,
+    pause: Pin<Box<Sleep>>,
+    left: usize,
+}
+
+impl Linger {
+    /// For a client that may go on sending for `total`, and pause for `max_pause` meanwhile.
+    pub(super) fn new(total: Duration, max_pause: Duration) -> Self {
+        let now = Instant::now();
+        let pause = Box::pin(sleep_until(now + max_pause.min(total)));
+        Self { end: now + total, max_pause, pause, left: BYTES }
+    }
+
+    /// Ready when the client has closed the connection too, or has had enough time, or sent enough.
+    pub(super) fn poll<S: AsyncRead + Unpin>(
+        &mut self,
+        io: &mut S,
+        buffer: &mut BytesMut,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        while self.left > 0 {
+            buffer.clear();
+            buffer.reserve(READ_BYTES);
+            match pin!(io.read_buf(buffer)).poll(cx) {
+                Poll::Ready(Ok(read @ 1..)) => {
+                    self.left = self.left.saturating_sub(read);
+                    self.pause.as_mut().reset(self.end.min(Instant::now() + self.max_pause));
+                }
+                Poll::Ready(_) => break,
+                Poll::Pending => {
+                    ready!(self.pause.as_mut().poll(cx));
+                    break;
+                }
+            }
+        }
+        Poll::Ready(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::time::Duration;
+
+    use bytes::BytesMut;
+    use tokio::io::AsyncWriteExt as _;
+    use tokio::time::Instant;
+
+    use super::{BYTES, Linger};
+
+    const TOTAL: Duration = Duration::from_secs(30);
+    const PAUSE: Duration = Duration::from_secs(5);
+
+    async fn linger(io: &mut (impl tokio::io::AsyncRead + Unpin)) {
+        let (mut linger, mut buffer) = (Linger::new(TOTAL, PAUSE), BytesMut::new());
+        poll_fn(|cx| linger.poll(io, &mut buffer, cx)).await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_drips_pauses_or_floods_is_waited_for_no_longer_than_it_may_take() {
+        let start = Instant::now();
+        let (client, mut server) = tokio::io::duplex(1000);
+        linger(&mut server).await;
+        assert_eq!(start.elapsed(), PAUSE);
+        drop(client);
+
+        let start = Instant::now();
+        let (mut client, mut server) = tokio::io::duplex(1000);
+        let drip = async {
+            loop {
+                tokio::time::sleep(PAUSE / 2).await;
+                client.write_all(b"x").await.unwrap();
+            }
+        };
+        tokio::select! {
+            () = linger(&mut server) => assert_eq!(start.elapsed(), TOTAL),
+            () = drip => {}
+        }
+
+        let start = Instant::now();
+        let (mut client, mut server) = tokio::io::duplex(1024 * 1024);
+        let (piece, mut sent) = (vec![0; 1024 * 1024], 0);
+        let flood = async {
+            loop {
+                client.write_all(&piece).await.unwrap();
+                sent += piece.len();
+            }
+        };
+        tokio::select! {
+            () = linger(&mut server) => {}
+            () = flood => {}
+        }
+        assert_eq!(start.elapsed().as_secs(), 0);
+        assert!((BYTES..BYTES + 3 * 1024 * 1024).contains(&sent), "{sent}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_closes_too_is_done() {
+        let start = Instant::now();
+        let (mut client, mut server) = tokio::io::duplex(1000);
+        client.write_all(b"the rest").await.unwrap();
+        drop(client);
+        linger(&mut server).await;
+        assert_eq!(start.elapsed().as_secs(), 0);
+    }
+}

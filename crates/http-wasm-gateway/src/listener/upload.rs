@@ -1,0 +1,214 @@
+//! What becomes of a request's body that nobody has read to its end when the response is there.
+//!
+//! On a connection of HTTP/1.1 the next request stands behind it. A short rest is read and discarded, and the connection goes on. If the rest
+//! is long, or may never come, the response says `Connection: close` and the connection lingers (RFC 9112 section 9.6).
+
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+use http_body::Body;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::time::timeout;
+
+use super::activity::InFlight;
+
+/// How much of a body is read and discarded so that the connection can go on.
+const DISCARD_BYTES: u64 = 256 * 1024;
+
+/// How long reading and discarding may take.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a response is held back to learn whether a body of unknown length is about to end: a response without `Connection: close` promises
+/// that it ends soon.
+const END_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// A request's body, as the listener knows it. Shared with the handlers' [`Received`](super::body::Received).
+#[derive(Debug)]
+pub(super) struct Upload<B> {
+    /// Whether the client waits for `100 Continue`.
+    expects_continue: bool,
+    /// Whether a handler has asked for the body.
+    requested: AtomicBool,
+    answered: AtomicBool,
+    breach: AtomicU16,
+    frames: AtomicU64,
+    rest: Mutex<Rest<B>>,
+    returned: Notify,
+}
+
+#[derive(Debug)]
+enum Rest<B> {
+    /// A handler has it.
+    Held,
+    /// The handlers dropped it.
+    Unread(B),
+    /// It has ended, or nobody will read it any more.
+    Done,
+}
+
+/// What a response means for the connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Connection {
+    Keep,
+    Close,
+}
+
+impl<B> Upload<B> {
+    pub(super) fn new(expects_continue: bool) -> Arc<Self> {
+        Arc::new(Self {
+            expects_continue,
+            requested: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
+            breach: AtomicU16::new(0),
+            frames: AtomicU64::new(0),
+            rest: Mutex::new(Rest::Held),
+            returned: Notify::new(),
+        })
+    }
+
+    /// The head of the response is there.
+    pub(super) fn answered(&self) {
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// The body broke a limit or broke off.
+    pub(super) fn breached(&self, status: StatusCode) {
+        self.breach.store(status.as_u16(), Ordering::Relaxed);
+    }
+
+    /// What to answer because of the body, if it broke off for it.
+    pub(super) fn breach(&self) -> Option<StatusCode> {
+        StatusCode::from_u16(self.breach.load(Ordering::Relaxed)).ok()
+    }
+
+    /// A handler asked for more of the body.
+    pub(super) fn requested(&self) {
+        self.requested.store(true, Ordering::Relaxed);
+    }
+
+    /// A handler got more of the body.
+    pub(super) fn received(&self) {
+        self.frames.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The handlers are done with the body; `rest` is there if it has not ended.
+    pub(super) fn give_back(&self, rest: Option<B>) {
+        self.set(rest.map_or(Rest::Done, Rest::Unread));
+        self.returned.notify_one();
+    }
+
+    fn set(&self, rest: Rest<B>) {
+        let before = std::mem::replace(&mut *self.rest.lock().unwrap_or_else(PoisonError::into_inner), rest);
+        // Not under the lock.
+        drop(before);
+    }
+
+    /// Takes the rest, after which it is done with.
+    fn take(&self) -> Option<Rest<B>> {
+        let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
+        match *rest {
+            Rest::Held => None,
+            _ => Some(std::mem::replace(&mut *rest, Rest::Done)),
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        matches!(*self.rest.lock().unwrap_or_else(PoisonError::into_inner), Rest::Done)
+    }
+
+    /// Drops the rest, or waits until a handler has dropped what it holds. Fails when a handler neither reads nor drops it within
+    /// `stalled`.
+    async fn returned(&self, stalled: Duration) -> Result<Option<B>, Stalled> {
+        loop {
+            match self.take() {
+                Some(Rest::Unread(body)) => return Ok(Some(body)),
+                Some(_) => return Ok(None),
+                None => {}
+            }
+            let frames = self.frames.load(Ordering::Relaxed);
+            if timeout(stalled, self.returned.notified()).await.is_err()
+                && frames == self.frames.load(Ordering::Relaxed)
+            {
+                return Err(Stalled);
+            }
+        }
+    }
+
+    /// Whether a handler holds the body without reading any of it for that long. Otherwise this ends as soon as nobody holds it, and drops what is
+    /// left of it.
+    pub(super) async fn stalls(&self, stalled: Duration) -> bool {
+        self.returned(stalled).await.is_err()
+    }
+}
+
+/// A handler holds a body that it doesn't read.
+#[derive(Debug)]
+struct Stalled;
+
+impl<B> Upload<B>
+where
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+{
+    /// Whether the connection of HTTP/1.1 can go on behind this request, to be called just before the head of the response goes out.
+    pub(super) async fn connection(&self) -> Connection {
+        let mut body = match self.take() {
+            Some(Rest::Unread(body)) => body,
+            // One that a handler still reads is seen to when the response has ended.
+            _ => return Connection::Keep,
+        };
+        if self.expects_continue && !self.requested.load(Ordering::Relaxed) {
+            // The client may send the body or not (RFC 9110 section 10.1.1), so nobody knows what follows.
+            return Connection::Close;
+        }
+        match body.size_hint().exact() {
+            Some(0..=DISCARD_BYTES) => {
+                self.set(Rest::Unread(body));
+                Connection::Keep
+            }
+            Some(_) => Connection::Close,
+            None => match timeout(END_TIMEOUT, discard(&mut body)).await {
+                Ok(Ok(())) => Connection::Keep,
+                _ => Connection::Close,
+            },
+        }
+    }
+
+    /// The response has been handed over whole: sees to it that the connection gets to the next request, or ends.
+    pub(super) fn finish(self: Arc<Self>, in_flight: InFlight, stalled: Duration) {
+        if self.is_done() {
+            return;
+        }
+        // Without a runtime, the connection ends as well.
+        let Ok(runtime) = Handle::try_current() else { return };
+        runtime.spawn(async move {
+            match self.returned(stalled).await {
+                // One that does not come to its end ends the connection: hyper sees it dropped.
+                Ok(Some(mut body)) => drop(timeout(DISCARD_TIMEOUT, discard(&mut body)).await),
+                Ok(None) => {}
+                Err(Stalled) => in_flight.abandon(),
+            }
+        });
+    }
+}
+
+/// Reads and discards a body to its end. Fails when there is too much, or the body breaks off.
+async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<(), ()> {
+    let mut discarded = 0;
+    while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {
+        let frame = frame.map_err(|_| ())?;
+        discarded += frame.data_ref().map_or(0, |data| data.len() as u64);
+        if discarded > DISCARD_BYTES {
+            return Err(());
+        }
+    }
+    Ok(())
+}
