@@ -13,7 +13,7 @@ use crate::generation::Generation;
 use crate::inbound::Inbound;
 use crate::listener::Answer;
 use crate::observe::{Observed, Sinks};
-use crate::proxy::remove_nominated;
+use crate::route::Ambiguous;
 
 /// What requests need.
 pub(crate) struct Core {
@@ -74,16 +74,19 @@ impl Core {
         let Some(_place) = Place::take(&self.in_flight, generation.config.server.max_requests.get()) else {
             return unavailable();
         };
-        let Some(route) = generation.routes.find(&inbound.request) else {
-            return plain_text(StatusCode::NOT_FOUND, "not found\n");
+        let route = match generation.routes.choose(&inbound.request) {
+            Ok(Some(chosen)) => {
+                chosen.rewrite(&mut inbound.request);
+                chosen.route
+            }
+            Ok(None) => return plain_text(StatusCode::NOT_FOUND, "not found\n"),
+            Err(Ambiguous(reason)) => {
+                tracing::debug!(reason, "request refused");
+                return plain_text(StatusCode::BAD_REQUEST, "bad request\n");
+            }
         };
         if let Some(exchange) = &inbound.exchange {
             exchange.took(&route.name);
-        }
-        if route.proxied {
-            // Here and not in the proxy: a client must not name, in `Connection`, a header that a guest will add, and so
-            // have it taken away again.
-            remove_nominated(inbound.request.headers_mut());
         }
         route.respond(inbound).await
     }

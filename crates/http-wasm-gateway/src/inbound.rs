@@ -17,6 +17,8 @@ use crate::observe::{Exchange, Finish};
 pub(crate) struct Inbound {
     pub(crate) request: Request<BoxBody>,
     pub(crate) client: Client,
+    /// Fields that the listener has dropped.
+    pub(crate) dropped: Dropped,
     /// Notes what becomes of it, if somebody wants to know.
     pub(crate) exchange: Option<Arc<Exchange>>,
     /// What the client's connection brings along if it may become a tunnel.
@@ -25,9 +27,19 @@ pub(crate) struct Inbound {
     pub(crate) granted: Option<oneshot::Sender<Finish>>,
 }
 
+/// How many header fields of a request were dropped, and why.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// They say who the client is, and nobody who is believed said so.
+    pub(crate) claims: u32,
+    /// They have an underscore in their name.
+    pub(crate) underscores: u32,
+}
+
 impl Inbound {
     pub(crate) fn new(request: Request<BoxBody>, client: Client) -> Self {
-        Self { request, client, exchange: None, tunnel: None, granted: None }
+        let dropped = Dropped::default();
+        Self { request, client, dropped, exchange: None, tunnel: None, granted: None }
     }
 
     /// Takes the request out, and leaves an empty one.

@@ -21,6 +21,7 @@ mod http1;
 mod inbound;
 mod listener;
 mod machine;
+mod names;
 mod observe;
 mod proxy;
 mod reload;

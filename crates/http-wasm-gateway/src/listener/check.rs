@@ -4,6 +4,7 @@ use http::uri::{Authority, Scheme};
 use http::{Method, Request, StatusCode, Version, header};
 use http_body::Body;
 
+use super::source::Sources;
 use crate::config::ClientLimits;
 use crate::http1::decimal;
 
@@ -47,6 +48,16 @@ fn list_size<B>(request: &Request<B>) -> u64 {
     let target = uri.path_and_query().map_or(0, |target| target.as_str().len());
     let host = uri.authority().map_or(0, |host| host.as_str().len());
     (fields + target + host) as u64
+}
+
+/// Looks at the names of a request's fields.
+pub(super) fn fields<B>(request: &Request<B>, sources: &Sources) -> Result<(), Refusal> {
+    match sources.refuses(request.headers()) {
+        true => {
+            Err(Refusal { status: StatusCode::BAD_REQUEST, reason: "a field has an underscore in its name" })
+        }
+        false => Ok(()),
+    }
 }
 
 /// Routes, guests and upstreams take the host from where they like, so there must be one only (RFC 9112 section 3.2, RFC 9113

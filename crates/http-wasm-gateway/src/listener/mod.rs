@@ -7,6 +7,7 @@ mod check;
 mod connection;
 mod date;
 mod flush;
+mod forwarded;
 mod framing;
 mod http2;
 mod inherited;
@@ -108,9 +109,7 @@ impl Listener {
         };
         keep_alive(&socket);
         let limits = Arc::new(listen.limits.clone());
-        let sources =
-            Sources { trusted: listen.trusted_proxies.clone(), proxy_protocol: listen.proxy_protocol };
-        let sources = Arc::new(sources);
+        let sources = Arc::new(Sources::new(listen));
         Ok(Self { socket, address: address.to_string(), tls, http: listen.http, limits, sources })
     }
 

@@ -25,6 +25,7 @@ use crate::body::{BoxBody, BoxError, boxed, empty};
 use crate::config::ClientLimits;
 use crate::framing::Asked;
 use crate::inbound::Inbound;
+use crate::proxy::remove_nominated;
 
 /// What the requests of one connection have in common.
 #[derive(Debug)]
@@ -57,8 +58,12 @@ impl<A: Answer> Requests<A> {
         let asked = Asked::by(&request);
         let version = asked.version;
         let may_switch = asked.method == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
-        let checked =
-            if self.refuse { Err(check::OVERLOADED) } else { check::request(&request, &self.limits) };
+        let checked = match self.refuse {
+            true => Err(check::OVERLOADED),
+            false => {
+                check::request(&request, &self.limits).and_then(|()| check::fields(&request, &self.sources))
+            }
+        };
         let (mut response, mut upload) = match checked {
             Ok(()) => {
                 let (mut inbound, upload) = self.inbound(request);
@@ -125,15 +130,22 @@ impl<A: Answer> Requests<A> {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let client = self.sources.of_request(self.client, request.headers_mut());
+        let headers = request.headers_mut();
+        let (client, dropped) = self.sources.of_request(self.client, headers);
+        // Before anything of ours is in it: a client must not have it taken away again by naming it in `Connection`.
+        remove_nominated(headers);
         if request.body().is_end_stream() {
-            return (Inbound::new(request.map(|_| empty()), client), None);
+            let mut inbound = Inbound::new(request.map(|_| empty()), client);
+            inbound.dropped = dropped;
+            return (inbound, None);
         }
         let expects_continue = request.version() > Version::HTTP_10
             && request.headers().get(header::EXPECT).is_some_and(expects_continue);
         let upload = Upload::new(expects_continue);
         let request = request.map(|body| boxed(Received::new(body, upload.clone(), &self.limits)));
-        (Inbound::new(request, client), Some(upload))
+        let mut inbound = Inbound::new(request, client);
+        inbound.dropped = dropped;
+        (inbound, Some(upload))
     }
 }
 

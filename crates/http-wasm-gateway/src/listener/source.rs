@@ -1,4 +1,4 @@
-//! Where requests come from, when proxies stand in front: by the PROXY protocol for a connection, by `X-Forwarded-For` for a request.
+//! Where requests come from, when proxies stand in front: by the PROXY protocol for a connection, by header fields for a request.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,11 +7,13 @@ use ppp::v2::{Addresses, Command, Header};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use super::Client;
+use super::forwarded::{
+    X_FORWARDED_FOR, X_FORWARDED_PROTO, addresses, canonical, elements, only_address, proto,
+};
 use crate::body::BoxError;
-use crate::config::{ProxyProtocol, TrustedNet};
-
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+use crate::config::{FieldPattern, Listen, ProxyProtocol, TrustedNet, Underscores};
+use crate::inbound::Dropped;
+use crate::names::{Claim, retain};
 
 /// The part of a PROXY header that all have, the length of the rest included.
 const FIXED: usize = 16;
@@ -19,16 +21,41 @@ const FIXED: usize = 16;
 /// The longest PROXY header that is taken: addresses, and some kilobytes of what else a proxy may tell, as of a certificate.
 const MAX_HEADER: usize = 4096;
 
-/// Which proxies are believed.
+/// Which proxies are believed, and what of that which they say.
 #[derive(Debug, Clone)]
 pub(super) struct Sources {
-    pub(super) trusted: Vec<TrustedNet>,
-    pub(super) proxy_protocol: ProxyProtocol,
+    trusted: Vec<TrustedNet>,
+    proxy_protocol: ProxyProtocol,
+    /// What trusted proxies say and others can't, in the order in which they are asked.
+    trusted_fields: Vec<(HeaderName, Claim)>,
+    /// Fields about the client beside those that are known.
+    client_fields: Vec<FieldPattern>,
+    underscores: Underscores,
 }
 
 impl Sources {
+    pub(super) fn new(listen: &Listen) -> Self {
+        let claim = |name: &HeaderName| Claim::of(name.as_str()).unwrap_or(Claim::Other);
+        Self {
+            trusted: listen.trusted_proxies.clone(),
+            proxy_protocol: listen.proxy_protocol,
+            trusted_fields: listen
+                .trusted_fields
+                .iter()
+                .map(|name| (name.0.clone(), claim(&name.0)))
+                .collect(),
+            client_fields: listen.client_fields.clone(),
+            underscores: listen.underscores,
+        }
+    }
+
     fn trusts(&self, addr: IpAddr) -> bool {
         self.trusted.iter().any(|net| net.0.contains(&addr.to_canonical()))
+    }
+
+    /// Whether a request with these fields must not go on.
+    pub(super) fn refuses(&self, headers: &HeaderMap) -> bool {
+        self.underscores == Underscores::Reject && headers.keys().any(has_underscore)
     }
 
     /// The source of a connection that has just begun.
@@ -38,33 +65,81 @@ impl Sources {
         peer: SocketAddr,
     ) -> Result<SocketAddr, BoxError> {
         match self.proxy_protocol {
-            ProxyProtocol::Off => Ok(peer),
-            ProxyProtocol::V2 if self.trusts(peer.ip()) => Ok(proxied(io).await?.unwrap_or(peer)),
+            ProxyProtocol::Off => Ok(canonical(peer)),
+            ProxyProtocol::V2 if self.trusts(peer.ip()) => Ok(canonical(proxied(io).await?.unwrap_or(peer))),
             ProxyProtocol::V2 => Err("it does not come from a trusted proxy".into()),
         }
     }
 
-    /// The client of a request: the last address in `X-Forwarded-For` that is no trusted proxy's, as far as trusted proxies say. What stands before
-    /// it is the client's own claim, so it alone is left of the list.
-    pub(super) fn of_request(&self, connection: Client, headers: &mut HeaderMap) -> Client {
-        let mut client = connection;
-        if self.trusts(connection.addr.ip()) {
-            for addr in addresses(headers).rev() {
-                let Some(addr) = addr else { break };
-                client.addr = addr;
-                if !self.trusts(addr.ip()) {
-                    break;
+    /// The client of a request. What is said about it by somebody who isn't believed is dropped.
+    pub(super) fn of_request(&self, connection: Client, headers: &mut HeaderMap) -> (Client, Dropped) {
+        let mut dropped = Dropped::default();
+        let mut unwanted = Vec::new();
+        let (mut trusted, mut believed) = (None, false);
+        // One look at each name: most requests have none of these fields.
+        for name in headers.keys() {
+            if self.is_about_client(name) {
+                let trusted = *trusted.get_or_insert_with(|| self.trusts(connection.addr.ip()));
+                if trusted && self.trusted_fields.iter().any(|(field, _)| field == name) {
+                    believed = true;
+                } else {
+                    dropped.claims += 1;
+                    unwanted.push(name.clone());
                 }
-            }
-            let scheme = headers.get_all(X_FORWARDED_PROTO).iter().next_back();
-            match scheme.map(|scheme| scheme.as_bytes().to_ascii_lowercase()).as_deref() {
-                Some(b"https") => client.tls = true,
-                Some(b"http") => client.tls = false,
-                _ => {}
+            } else if self.underscores == Underscores::Drop && has_underscore(name) {
+                dropped.underscores += 1;
+                unwanted.push(name.clone());
             }
         }
+        if !unwanted.is_empty() {
+            retain(headers, |name| !unwanted.contains(name));
+        }
+        let client = if believed { self.believe(connection, headers) } else { connection };
+        (client, dropped)
+    }
+
+    fn is_about_client(&self, name: &HeaderName) -> bool {
+        Claim::of(name.as_str()).is_some() || self.client_fields.iter().any(|field| field.fits(name.as_str()))
+    }
+
+    /// The client as the fields say that are left: the first that names an address, and the first that names a scheme. What they say beside that
+    /// may be the client's own invention, and doesn't go on.
+    fn believe(&self, connection: Client, headers: &mut HeaderMap) -> Client {
+        let (mut addr, mut tls) = (None, None);
+        // How many proxies stand between the client and this one.
+        let mut behind = 0;
+        for (name, claim) in &self.trusted_fields {
+            if !headers.contains_key(name) {
+                continue;
+            }
+            match claim {
+                Claim::ForwardedFor => {
+                    let last = self.client_in(addresses(headers));
+                    behind = last.map_or(0, |(index, _)| index);
+                    addr = addr.or(last.map(|(_, addr)| addr));
+                }
+                Claim::ForwardedProto => tls = tls.or(proto(headers, behind)),
+                Claim::Forwarded => {
+                    let all = elements(headers).unwrap_or_default();
+                    let last = self.client_in(all.iter().map(|element| element.client));
+                    let element = last.and_then(|(index, _)| all.into_iter().rev().nth(index));
+                    addr = addr.or(last.map(|(_, addr)| addr));
+                    tls = tls.or(element.as_ref().and_then(|element| element.tls));
+                    match element.and_then(|element| element.to_value()) {
+                        Some(element) => headers.insert(name, element),
+                        None => headers.remove(name),
+                    };
+                }
+                Claim::Address => match only_address(headers, name) {
+                    Some(only) => addr = addr.or(Some(only)),
+                    None => drop(headers.remove(name)),
+                },
+                Claim::Other => {}
+            }
+        }
+        let client = Client { addr: addr.unwrap_or(connection.addr), tls: tls.unwrap_or(connection.tls) };
         if headers.contains_key(X_FORWARDED_FOR)
-            && let Ok(addr) = HeaderValue::try_from(client.addr.ip().to_canonical().to_string())
+            && let Ok(addr) = HeaderValue::try_from(client.addr.ip().to_string())
         {
             headers.insert(X_FORWARDED_FOR, addr);
         }
@@ -74,6 +149,27 @@ impl Sources {
         }
         client
     }
+
+    /// Among the addresses that proxies have added one after the other, the last that isn't a trusted proxy's, as far as trusted proxies say; and
+    /// how many come after it.
+    fn client_in(
+        &self,
+        addrs: impl DoubleEndedIterator<Item = Option<SocketAddr>>,
+    ) -> Option<(usize, SocketAddr)> {
+        let mut client = None;
+        for (index, addr) in addrs.rev().enumerate() {
+            let Some(addr) = addr else { break };
+            client = Some((index, addr));
+            if !self.trusts(addr.ip()) {
+                break;
+            }
+        }
+        client
+    }
+}
+
+fn has_underscore(name: &HeaderName) -> bool {
+    name.as_str().contains('_')
 }
 
 /// The source in a PROXY header; none, the proxy itself is the source, as when it checks health.
@@ -97,52 +193,61 @@ async fn proxied(io: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>
     })
 }
 
-/// The addresses in `X-Forwarded-For`, none for what is no address. A port that isn't said is 0.
-fn addresses(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = Option<SocketAddr>> {
-    headers
-        .get_all(X_FORWARDED_FOR)
-        .iter()
-        .flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
-        .map(|entry| {
-            let text = str::from_utf8(entry).ok()?.trim();
-            let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
-            bare.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)).or_else(|_| text.parse()).ok()
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
 
-    use http::HeaderMap;
+    use http::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{ProxyProtocol, Sources};
-    use crate::config::TrustedNet;
+    use super::{Sources, canonical};
+    use crate::config::{FieldName, Listen, ProxyProtocol, TrustedNet, Underscores};
     use crate::listener::Client;
 
+    fn listen() -> Listen {
+        let trusted_proxies = ["10.0.0.0/8", "fd00::/8"].map(|net| TrustedNet(net.parse().unwrap())).to_vec();
+        Listen { trusted_proxies, proxy_protocol: ProxyProtocol::V2, ..Listen::default() }
+    }
+
     fn sources() -> Sources {
-        let trusted = ["10.0.0.0/8", "fd00::/8"].map(|net| TrustedNet(net.parse().unwrap())).to_vec();
-        Sources { trusted, proxy_protocol: ProxyProtocol::V2 }
+        Sources::new(&listen())
+    }
+
+    /// The listener believes these fields.
+    fn trusting(fields: &[&str]) -> Sources {
+        let trusted_fields = fields.iter().map(|field| field.parse::<FieldName>().unwrap().into()).collect();
+        Sources::new(&Listen { trusted_fields, ..listen() })
+    }
+
+    const PROXY: &str = "10.0.0.1:1";
+
+    /// What becomes of these fields of a request from this peer: address and scheme of the client, and the fields that are left.
+    fn seen(sources: &Sources, peer: &str, fields: &[(&str, &str)]) -> (String, bool, Vec<String>) {
+        let mut headers = HeaderMap::new();
+        for (name, value) in fields {
+            headers.append(name.parse::<HeaderName>().unwrap(), value.parse().unwrap());
+        }
+        let connection = Client { addr: canonical(peer.parse().unwrap()), tls: false };
+        let (client, _) = sources.of_request(connection, &mut headers);
+        let mut left: Vec<_> =
+            headers.iter().map(|(name, value)| format!("{name}: {}", value.to_str().unwrap())).collect();
+        left.sort();
+        (client.addr.to_string(), client.tls, left)
     }
 
     fn source(peer: &str, lists: &[&'static str]) -> String {
-        let mut headers = HeaderMap::new();
-        for list in lists {
-            headers.append("x-forwarded-for", list.parse().unwrap());
-        }
-        let client = Client { addr: peer.parse().unwrap(), tls: false };
-        let client = sources().of_request(client, &mut headers);
-        let left: Vec<_> = headers.get_all("x-forwarded-for").iter().collect();
-        let own = client.addr.ip().to_canonical().to_string();
-        assert_eq!(left, if lists.is_empty() { vec![] } else { vec![own.as_str()] });
-        client.addr.to_string()
+        let fields: Vec<_> = lists.iter().map(|list| ("x-forwarded-for", *list)).collect();
+        let (addr, _, left) = seen(&sources(), peer, &fields);
+        let believed = sources().trusts(peer.parse::<SocketAddr>().unwrap().ip()) && !lists.is_empty();
+        let ip = addr.parse::<SocketAddr>().unwrap().ip();
+        assert_eq!(left, if believed { vec![format!("x-forwarded-for: {ip}")] } else { vec![] });
+        addr
     }
 
     #[test]
     fn a_proxy_is_trusted_in_whichever_form_its_address_is_written() {
         for written in ["10.1.2.3", "::ffff:10.1.2.3", "10.0.0.0/8", "::ffff:10.0.0.0/104"] {
-            let trusted = vec![written.parse::<TrustedNet>().unwrap()];
-            let sources = Sources { trusted, proxy_protocol: ProxyProtocol::V2 };
+            let trusted_proxies = vec![written.parse::<TrustedNet>().unwrap()];
+            let sources = Sources::new(&Listen { trusted_proxies, ..Listen::default() });
             for (peer, expected) in
                 [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("11.1.2.3", false), ("::1", false)]
             {
@@ -158,6 +263,9 @@ mod tests {
             ("10.0.0.1:1", &[], "10.0.0.1:1"),
             ("10.0.0.1:1", &["2.2.2.2"], "2.2.2.2:0"),
             ("[::ffff:10.0.0.1]:1", &["2.2.2.2:5"], "2.2.2.2:5"),
+            ("10.0.0.1:1", &["::ffff:2.2.2.2"], "2.2.2.2:0"),
+            ("10.0.0.1:1", &["2.2.2.2, ::ffff:10.0.0.2"], "2.2.2.2:0"),
+            ("[::ffff:1.1.1.1]:1", &["2.2.2.2"], "1.1.1.1:1"),
             ("[fd00::1]:1", &["[2001:db8::1]:5"], "[2001:db8::1]:5"),
             ("10.0.0.1:1", &["[2001:db8::1]"], "[2001:db8::1]:0"),
             ("10.0.0.1:1", &["9.9.9.9, 2.2.2.2,10.0.0.2"], "2.2.2.2:0"),
@@ -183,7 +291,123 @@ mod tests {
                 headers.insert("x-forwarded-proto", said.parse().unwrap());
             }
             let client = Client { addr: peer.parse().unwrap(), tls };
-            assert_eq!(sources().of_request(client, &mut headers).tls, expected);
+            assert_eq!(sources().of_request(client, &mut headers).0.tls, expected);
+        }
+    }
+
+    #[test]
+    fn the_scheme_is_the_one_by_which_the_client_came_to_the_first_trusted_proxy() {
+        for (addrs, schemes, expected) in [
+            ("2.2.2.2", "http, https", true),
+            ("2.2.2.2, 10.0.0.2", "https, http", true),
+            ("https, 2.2.2.2, 10.0.0.2", "https, http, https", false),
+            ("2.2.2.2, 10.0.0.2", "https", true),
+            ("2.2.2.2, 10.0.0.2", "ftp", false),
+        ] {
+            let (_, tls, left) =
+                seen(&sources(), PROXY, &[("x-forwarded-for", addrs), ("x-forwarded-proto", schemes)]);
+            assert_eq!(tls, expected, "{addrs} {schemes}");
+            assert_eq!(
+                left[1],
+                if expected { "x-forwarded-proto: https" } else { "x-forwarded-proto: http" }
+            );
+        }
+    }
+
+    const CLAIMS: [(&str, &str); 12] = [
+        ("forwarded", "for=2.2.2.2;host=h;proto=https"),
+        ("x-real-ip", "3.3.3.3"),
+        ("x-forwarded-host", "h"),
+        ("x-forwarded-port", "1"),
+        ("x_forwarded_for", "4.4.4.4"),
+        ("x-forwarded_proto", "https"),
+        ("cf-connecting-ip", "5.5.5.5"),
+        ("true_client_ip", "6.6.6.6"),
+        ("x-original-url", "/x"),
+        ("client-cert", ":MII:"),
+        ("x-user", "u"),
+        ("x_user", "u"),
+    ];
+
+    #[test]
+    fn what_a_client_says_about_itself_is_dropped_unless_it_is_asked_for_and_a_trusted_proxy_says_it() {
+        let others = ["x-user: u", "x_user: u"];
+        for peer in ["1.1.1.1:1", PROXY] {
+            assert_eq!(
+                seen(&sources(), peer, &CLAIMS),
+                (peer.to_owned(), false, others.map(str::to_owned).to_vec())
+            );
+        }
+        let believing = trusting(&["cf-connecting-ip", "x-forwarded-host", "forwarded"]);
+        let (addr, tls, left) = seen(&believing, PROXY, &CLAIMS);
+        assert_eq!((&*addr, tls), ("5.5.5.5:0", true));
+        let fields =
+            ["cf-connecting-ip: 5.5.5.5", "forwarded: for=2.2.2.2;host=h;proto=https", "x-forwarded-host: h"];
+        assert_eq!(left, [&fields[..], &others].concat());
+        assert_eq!(seen(&believing, "1.1.1.1:1", &CLAIMS).2, others);
+    }
+
+    #[test]
+    fn the_first_trusted_field_that_names_an_address_says_who_the_client_is() {
+        let fields = [("x-forwarded-for", "2.2.2.2"), ("x-real-ip", "3.3.3.3"), ("true-client-ip", "nobody")];
+        for (trusted, expected, left) in [
+            (&["x-forwarded-for", "x-real-ip"][..], "2.2.2.2:0", 2),
+            (&["x-real-ip", "x-forwarded-for"], "3.3.3.3:0", 2),
+            (&["true-client-ip", "x-real-ip"], "3.3.3.3:0", 1),
+            (&["true-client-ip"], PROXY, 0),
+            (&[], PROXY, 0),
+        ] {
+            let (addr, _, all) = seen(&trusting(trusted), PROXY, &fields);
+            assert_eq!((&*addr, all.len()), (expected, left), "{trusted:?}");
+        }
+        let twice = [("x-real-ip", "2.2.2.2"), ("x-real-ip", "3.3.3.3")];
+        assert_eq!(seen(&trusting(&["x-real-ip"]), PROXY, &twice), (PROXY.to_owned(), false, vec![]));
+    }
+
+    #[test]
+    fn of_forwarded_goes_on_what_a_trusted_proxy_says_of_the_client() {
+        for (value, addr, left) in [
+            (
+                "for=9.9.9.9;host=evil, for=2.2.2.2;proto=https, for=10.0.0.2",
+                "2.2.2.2:0",
+                Some("for=2.2.2.2;proto=https"),
+            ),
+            ("for=\"[::ffff:2.2.2.2]:5\"", "2.2.2.2:5", Some("for=\"[::ffff:2.2.2.2]:5\"")),
+            ("for=2.2.2.2, for=unknown", PROXY, None),
+            ("for=\"2.2.2.2", PROXY, None),
+        ] {
+            let (seen_addr, _, all) = seen(&trusting(&["forwarded"]), PROXY, &[("forwarded", value)]);
+            let expected: Vec<_> = left.iter().map(|left| format!("forwarded: {left}")).collect();
+            assert_eq!((&*seen_addr, all), (addr, expected), "{value}");
+        }
+    }
+
+    #[test]
+    fn more_fields_about_clients_can_be_named() {
+        let more = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
+        let sources = Sources::new(&Listen { client_fields: more(&["x-user", "x-auth-*"]), ..listen() });
+        let fields =
+            [("x-user", "u"), ("x_user", "u"), ("x-auth-name", "u"), ("x_auth_", "u"), ("x-users", "u")];
+        assert_eq!(seen(&sources, "1.1.1.1:1", &fields).2, ["x-users: u"]);
+    }
+
+    #[test]
+    fn fields_with_underscores_pass_are_dropped_or_refused() {
+        let headers = |names: &[&'static str]| -> HeaderMap {
+            names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1"))).collect()
+        };
+        let sources = |underscores| Sources::new(&Listen { underscores, ..listen() });
+        let client = Client { addr: "1.1.1.1:1".parse().unwrap(), tls: false };
+        for (underscores, dropped) in
+            [(Underscores::Pass, 0), (Underscores::Drop, 2), (Underscores::Reject, 0)]
+        {
+            let mut all = headers(&["grpc_metadata", "x-a_b", "host", "x_real_ip"]);
+            let sources = sources(underscores);
+            assert_eq!(sources.refuses(&all), underscores == Underscores::Reject);
+            assert!(!sources.refuses(&headers(&["x-a-b"])));
+            let (_, counted) = sources.of_request(client, &mut all);
+            assert_eq!((counted.underscores, counted.claims), (dropped, 1));
+            assert_eq!(all.len(), 3 - dropped as usize);
         }
     }
 
@@ -203,12 +427,15 @@ mod tests {
         };
         let v4 = [2, 2, 2, 2, 10, 0, 0, 1, 0, 5, 0, 80];
         let v6 = [&[0x20, 1, 0xd, 0xb8][..], &[0; 11], &[1], &[0; 16], &[0, 5, 0, 80]].concat();
+        let mapped = [&[0; 10][..], &[255, 255, 2, 2, 2, 2], &[0; 16], &[0, 5, 0, 80]].concat();
         let with_more = [&v4[..], &[4, 0, 2, 0, 0]].concat();
         let proxy = "10.0.0.1:1";
         let addr = |text: &str| Some(text.parse().unwrap());
         assert_eq!(connection(proxy, &header(1, 0x11, &v4)).await, addr("2.2.2.2:5"));
         assert_eq!(connection(proxy, &header(1, 0x11, &with_more)).await, addr("2.2.2.2:5"));
         assert_eq!(connection(proxy, &header(1, 0x21, &v6)).await, addr("[2001:db8::1]:5"));
+        assert_eq!(connection(proxy, &header(1, 0x21, &mapped)).await, addr("2.2.2.2:5"));
+        assert_eq!(connection("[::ffff:10.0.0.1]:1", &header(0, 0, &[])).await, addr(proxy));
         assert_eq!(connection(proxy, &header(0, 0, &[])).await, addr(proxy));
         assert_eq!(connection(proxy, &header(0, 0x11, &v4)).await, addr(proxy));
         assert_eq!(connection(proxy, &header(1, 0, &[])).await, addr(proxy));

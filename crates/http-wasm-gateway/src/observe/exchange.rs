@@ -9,6 +9,7 @@ use http::{HeaderValue, Method, Request, StatusCode, Version};
 use tracing::Span;
 
 use super::{AttemptNote, GuestTimes, RequestOutcome, Said, TraceContext};
+use crate::inbound::Dropped;
 use crate::listener::Client;
 
 /// Messages of guests that are noted for a request's trace. The log has all.
@@ -20,6 +21,7 @@ pub(crate) struct Exchange {
     started: Instant,
     started_at: SystemTime,
     client: Client,
+    dropped: Dropped,
     method: Method,
     target: String,
     version: Version,
@@ -43,6 +45,7 @@ impl Exchange {
     pub(super) fn begin<B>(
         request: &Request<B>,
         client: Client,
+        dropped: Dropped,
         request_id: Option<HeaderValue>,
         trace: Option<TraceContext>,
     ) -> Self {
@@ -56,6 +59,7 @@ impl Exchange {
             started: Instant::now(),
             started_at: SystemTime::now(),
             client,
+            dropped,
             method: request.method().clone(),
             target: request.uri().path_and_query().map_or_else(String::new, ToString::to_string),
             version: request.version(),
@@ -138,6 +142,7 @@ impl Exchange {
             started: self.started_at,
             duration: self.started.elapsed(),
             client: self.client.addr,
+            dropped: self.dropped,
             method: self.method.clone(),
             target: self.target.clone(),
             version: self.version,

@@ -39,6 +39,7 @@ pub(crate) use self::traces::heard;
 pub(crate) use self::watchers::{Observed, Sinks, Watchers};
 
 use self::traces::{Said, TraceContext};
+use crate::inbound::Dropped;
 
 /// What wants to know of requests that are over. It is called on the request's own path, so it must not block.
 pub(crate) trait Observe: fmt::Debug + Send + Sync {
@@ -56,6 +57,8 @@ pub(crate) struct RequestOutcome {
     /// From the request's head to the last byte of the response.
     pub(crate) duration: Duration,
     pub(crate) client: SocketAddr,
+    /// Header fields that it came with and that were dropped.
+    pub(crate) dropped: Dropped,
     pub(crate) method: Method,
     /// Path and query as they came.
     pub(crate) target: String,

@@ -3,6 +3,7 @@
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config;
+use crate::names::remove_twins;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -28,6 +29,7 @@ impl RequestIds {
             (Some(id), None) if self.trust && is_plain(id) => id.clone(),
             _ => made(),
         };
+        remove_twins(headers, &X_REQUEST_ID);
         headers.insert(X_REQUEST_ID, id.clone());
         id
     }

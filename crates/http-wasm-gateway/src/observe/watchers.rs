@@ -78,7 +78,7 @@ impl Watchers {
         let request = &mut inbound.request;
         let id = self.request_ids.as_ref().map(|ids| ids.name(request.headers_mut()));
         let trace = self.traces.as_ref().map(|(_, traces)| traces.begin(request.headers_mut()));
-        let exchange = Arc::new(Exchange::begin(request, inbound.client, id, trace));
+        let exchange = Arc::new(Exchange::begin(request, inbound.client, inbound.dropped, id, trace));
         let body = std::mem::take(request.body_mut());
         *request.body_mut() = received(&exchange, body);
         inbound.exchange = Some(exchange.clone());

@@ -5,61 +5,45 @@ use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 
 use crate::listener::Client;
+use crate::names::{Claim, are_same, folds_to, is_hop_by_hop, is_twin_of_ours, remove_all};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Fields that concern one connection, whether `Connection` names them or not. `Trailer` is not among them: hyper sends
-/// those trailers only that it names.
-static HOP_BY_HOP: [HeaderName; 8] = [
-    header::CONNECTION,
-    HeaderName::from_static("keep-alive"),
-    header::PROXY_AUTHENTICATE,
-    header::PROXY_AUTHORIZATION,
-    HeaderName::from_static("proxy-connection"),
-    header::TE,
-    header::TRANSFER_ENCODING,
-    header::UPGRADE,
-];
-
 /// Removes what `Connection` names, as RFC 9110 section 7.6.1 demands, and leaves in `Connection` what concerns the
 /// connection itself.
 pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
-    let nominated: Vec<HeaderName> = list(headers, header::CONNECTION)
+    let nominated: Vec<String> = list(headers, header::CONNECTION)
         .filter(|option| names_private_field(option))
-        .filter_map(|name| HeaderName::from_bytes(name.as_bytes()).ok())
+        .map(str::to_ascii_lowercase)
         .collect();
     if nominated.is_empty() {
         return;
     }
-    let kept: Vec<&str> = list(headers, header::CONNECTION)
-        .filter(|option| !nominated.iter().any(|name| option.eq_ignore_ascii_case(name.as_str())))
-        .collect();
+    let kept: Vec<&str> =
+        list(headers, header::CONNECTION).filter(|option| !names_private_field(option)).collect();
     let kept = HeaderValue::from_str(&kept.join(", ")).ok().filter(|kept| !kept.is_empty());
-    for name in nominated {
-        headers.remove(name);
-    }
+    remove_all(headers, |name| nominated.iter().any(|nominated| are_same(name.as_str(), nominated)));
     headers.remove(header::CONNECTION);
     if let Some(kept) = kept {
         headers.insert(header::CONNECTION, kept);
     }
 }
 
-/// Whether an option of `Connection` names a field that has to go with it. Routing and framing are never a connection's private
-/// matter, and what concerns the connection itself is seen to elsewhere.
+/// Whether an option of `Connection` names a field that has to go with it. Routing, framing and who the client is are never a connection's
+/// private matter, and what concerns the connection itself is seen to elsewhere.
 fn names_private_field(option: &str) -> bool {
-    let others = ["close", "host", "content-length"].into_iter();
-    !others.chain(HOP_BY_HOP.iter().map(HeaderName::as_str)).any(|name| name.eq_ignore_ascii_case(option))
+    let others = ["close", "host", "content-length"];
+    !is_hop_by_hop(option)
+        && Claim::of(option).is_none()
+        && !others.iter().any(|other| folds_to(option.as_bytes(), other))
 }
 
-/// Removes all that concerns one connection alone.
+/// Removes all that concerns one connection alone, and what could pass for a field that is set here.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     remove_nominated(headers);
-    // Looking at those that are there costs far less than looking for each that may be.
-    while let Some(name) = headers.keys().find(|name| HOP_BY_HOP.contains(name)).cloned() {
-        headers.remove(name);
-    }
+    remove_all(headers, |name| is_hop_by_hop(name.as_str()) || is_twin_of_ours(name.as_str()));
 }
 
 /// Whether `Connection` has this option.
@@ -75,15 +59,16 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Says who asked for what. It replaces what the client claims; what proxies in front may say, the listener has believed already.
+/// Says who asked for what. What the client claims about it the listener has dropped; the host that a trusted proxy names stays.
 pub(super) fn add_forwarded(headers: &mut HeaderMap, client: Client) {
-    if let Ok(peer) = HeaderValue::try_from(client.addr.ip().to_canonical().to_string()) {
+    if let Ok(peer) = HeaderValue::try_from(client.addr.ip().to_string()) {
         headers.insert(X_FORWARDED_FOR, peer);
     }
-    match headers.get(header::HOST).cloned() {
-        Some(host) => headers.insert(X_FORWARDED_HOST, host),
-        None => headers.remove(X_FORWARDED_HOST),
-    };
+    if !headers.contains_key(X_FORWARDED_HOST)
+        && let Some(host) = headers.get(header::HOST).cloned()
+    {
+        headers.insert(X_FORWARDED_HOST, host);
+    }
     let scheme = if client.tls { "https" } else { "http" };
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
 }
@@ -142,6 +127,19 @@ mod tests {
     }
 
     #[test]
+    fn a_field_is_named_by_connection_in_whichever_way_it_is_spelled_and_who_the_client_is_stays() {
+        let mut received = headers(&[
+            ("connection", "X_Private, X-Other, x-real-ip, x_forwarded_for"),
+            ("x-private", "1"),
+            ("x_other", "1"),
+            ("x-real-ip", "1.1.1.1"),
+        ]);
+        remove_nominated(&mut received);
+        let kept = headers(&[("connection", "x-real-ip, x_forwarded_for"), ("x-real-ip", "1.1.1.1")]);
+        assert_eq!(received, kept);
+    }
+
+    #[test]
     fn hop_by_hop_fields_go_and_the_trailer_field_stays() {
         let mut received = headers(&[
             ("connection", "keep-alive, x-private"),
@@ -150,9 +148,17 @@ mod tests {
             ("transfer-encoding", "chunked"),
             ("trailer", "x-sum"),
             ("x-private", "1"),
+            ("content-length", "1"),
+            ("content_length", "2"),
+            ("transfer_encoding", "chunked"),
+            ("keep_alive", "1"),
+            ("proxy_authorization", "1"),
+            ("x-forwarded_for", "1.1.1.1"),
+            ("grpc_metadata", "1"),
         ]);
         remove_hop_by_hop(&mut received);
-        assert_eq!(received, headers(&[("trailer", "x-sum")]));
+        let kept = [("trailer", "x-sum"), ("content-length", "1"), ("grpc_metadata", "1")];
+        assert_eq!(received, headers(&kept));
     }
 
     #[test]
@@ -163,12 +169,11 @@ mod tests {
     }
 
     #[test]
-    fn claims_about_client_host_and_scheme_are_replaced() {
+    fn the_upstream_is_told_of_client_host_and_scheme() {
         let mut received = headers(&[
             ("host", "h"),
             ("x-forwarded-for", "1.1.1.1"),
             ("x-forwarded-for", "2.2.2.2"),
-            ("x-forwarded-host", "evil"),
             ("x-forwarded-proto", "https"),
         ]);
         add_forwarded(&mut received, Client { addr: ([3, 3, 3, 3], 1).into(), tls: false });
@@ -179,5 +184,12 @@ mod tests {
             ("x-forwarded-proto", "http"),
         ]);
         assert_eq!(received, sent);
+    }
+
+    #[test]
+    fn a_host_that_a_trusted_proxy_names_stays() {
+        let mut received = headers(&[("host", "h"), ("x-forwarded-host", "first")]);
+        add_forwarded(&mut received, Client { addr: ([3, 3, 3, 3], 1).into(), tls: false });
+        assert_eq!(received["x-forwarded-host"], "first");
     }
 }

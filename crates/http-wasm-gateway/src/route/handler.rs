@@ -96,7 +96,7 @@ impl Handler {
         let mut response = 'answered: {
             for Named { name, guest } in &self.guests {
                 let mut timer = exchange.map(|exchange| GuestTimer::start(exchange, name));
-                let host = HttpHost::new(inbound.take(), Some(inbound.client.addr));
+                let host = HttpHost::new(inbound.take(), Some(inbound.client.addr)).fold_underscores();
                 let role = match guest.handle_request(host).await {
                     Ok(Outcome::Next(mut pinned)) => {
                         let keep_head = pinned.reads_request();

@@ -2,62 +2,124 @@
 
 use std::borrow::Cow;
 
+/// How a text is split into the segments of a path.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Split {
+    /// A backslash separates segments as a slash does.
+    pub(super) backslash: bool,
+    /// Everything from `;` to the end of a segment is left out.
+    pub(super) drop_params: bool,
+    /// Empty segments are left out.
+    pub(super) merge: bool,
+    /// `.` and `..` are resolved.
+    pub(super) resolve: bool,
+}
+
+impl Split {
+    /// As the path was sent.
+    pub(super) const AS_SENT: Self =
+        Self { backslash: false, drop_params: false, merge: true, resolve: true };
+}
+
 /// A path without what servers read in different ways: percent-encoding of what needs none is resolved, so are `.` and
-/// `..`, and slashes in a row are one. An encoded slash or percent sign stays encoded.
+/// `..`, and slashes in a row are one. An encoded slash or percent sign stays encoded. `None` for a path that climbs above the root.
 ///
 /// Routes are chosen by this form, or `/%61dmin` would pass by the guests of `/admin`. What goes on to guests and upstreams is the
 /// path as it came.
-pub(crate) fn normal(path: &str) -> Cow<'_, str> {
-    let unusual = path.contains('%') || path.contains("//") || path.contains("/.");
-    if !unusual {
-        return Cow::Borrowed(path);
+pub(crate) fn normal(path: &str) -> Option<Cow<'_, str>> {
+    if !is_unusual(path) {
+        return Some(Cow::Borrowed(path));
     }
-    let decoded = decode(path.as_bytes());
+    join(&decode(path.as_bytes()), Split::AS_SENT).map(Cow::Owned)
+}
+
+/// Whether a path may be read in more than one way. Most can't.
+pub(super) fn is_unusual(path: &str) -> bool {
+    let mut before = 0;
+    path.bytes().any(|byte| {
+        let unusual = matches!((before, byte), (_, b'%' | b'\\' | b';') | (b'/', b'/' | b'.'));
+        before = byte;
+        unusual
+    })
+}
+
+/// The path that a decoded text is when it is split like this; `None` if it climbs above the root.
+pub(super) fn join(text: &[u8], how: Split) -> Option<String> {
+    let separates = |byte: &u8| *byte == b'/' || how.backslash && *byte == b'\\';
     let mut segments: Vec<&[u8]> = Vec::new();
     let mut ends_in_directory = false;
-    for segment in decoded.split(|&byte| byte == b'/') {
-        ends_in_directory = matches!(segment, b"" | b"." | b"..");
+    let mut all = text.split(separates).skip(usize::from(text.first().is_some_and(separates))).peekable();
+    while let Some(segment) = all.next() {
+        let is_last = all.peek().is_none();
+        let segment = match segment.iter().position(|&byte| byte == b';') {
+            Some(end) if how.drop_params => &segment[..end],
+            _ => segment,
+        };
         match segment {
-            b"" | b"." => {}
-            b".." => drop(segments.pop()),
+            b"" if is_last || how.merge => ends_in_directory = is_last,
+            b"." if how.resolve => ends_in_directory = is_last,
+            b".." if how.resolve => {
+                segments.pop()?;
+                ends_in_directory = is_last;
+            }
             segment => segments.push(segment),
         }
     }
-    let mut normal = Vec::with_capacity(decoded.len());
+    let mut path = Vec::with_capacity(text.len());
     for segment in &segments {
-        normal.push(b'/');
-        normal.extend_from_slice(segment);
+        path.push(b'/');
+        path.extend_from_slice(segment);
     }
     if ends_in_directory || segments.is_empty() {
-        normal.push(b'/');
+        path.push(b'/');
     }
-    Cow::Owned(String::from_utf8_lossy(&normal).into_owned())
+    Some(
+        String::from_utf8(path)
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()),
+    )
 }
 
-fn decode(path: &[u8]) -> Vec<u8> {
-    let mut decoded = Vec::with_capacity(path.len());
-    let mut rest = path;
-    while let Some((&first, behind)) = rest.split_first() {
-        rest = behind;
-        let byte = match (first, behind) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)).map(|(high, low)| high << 4 | low),
-            _ => None,
-        };
-        match byte {
-            Some(byte) if !matches!(byte, b'/' | b'%') => {
-                decoded.push(byte);
-                rest = &behind[2..];
-            }
-            // Kept as it is, its digits in capitals, for `%2f` and `%2F` are the same.
-            Some(_) => {
-                decoded.push(b'%');
-                decoded.extend(behind[..2].to_ascii_uppercase());
-                rest = &behind[2..];
-            }
-            None => decoded.push(first),
+/// Resolves percent-encoding, except of slashes and percent signs, whose digits become capitals: `%2f` and `%2F` are the same.
+pub(super) fn decode(text: &[u8]) -> Vec<u8> {
+    let mut decoded = Vec::with_capacity(text.len());
+    for unit in units(text) {
+        match unit {
+            Unit::Encoded(byte @ (b'/' | b'%')) => decoded.extend(if byte == b'/' { b"%2F" } else { b"%25" }),
+            Unit::Plain(byte) | Unit::Encoded(byte) => decoded.push(byte),
         }
     }
     decoded
+}
+
+/// Resolves all percent-encoding once.
+pub(super) fn decode_all(text: &[u8]) -> Vec<u8> {
+    let plain = |unit| match unit {
+        Unit::Plain(byte) | Unit::Encoded(byte) => byte,
+    };
+    units(text).map(plain).collect()
+}
+
+/// A byte of a text, and whether it was percent-encoded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unit {
+    Plain(u8),
+    Encoded(u8),
+}
+
+/// The bytes of a percent-encoded text. A percent sign without two digits stands for itself.
+pub(super) fn units(text: &[u8]) -> impl Iterator<Item = Unit> {
+    let mut rest = text;
+    std::iter::from_fn(move || {
+        let (&first, behind) = rest.split_first()?;
+        rest = behind;
+        if let (b'%', [high, low, behind @ ..]) = (first, behind)
+            && let Some((high, low)) = hex(*high).zip(hex(*low))
+        {
+            rest = behind;
+            return Some(Unit::Encoded(high << 4 | low));
+        }
+        Some(Unit::Plain(first))
+    })
 }
 
 fn hex(digit: u8) -> Option<u8> {
@@ -79,27 +141,38 @@ mod tests {
             ("/a/./b", "/a/b"),
             ("/a/../b", "/b"),
             ("/a/%2e%2E/b", "/b"),
-            ("/../../b", "/b"),
             ("/a/..", "/"),
             ("/a/b/..", "/a/"),
             ("/a/.", "/a/"),
+            ("/a//", "/a/"),
+            ("//", "/"),
             ("/a%2fb", "/a%2Fb"),
             ("/a%2Fb", "/a%2Fb"),
             ("/%2561", "/%2561"),
             ("/%", "/%"),
             ("/%zz", "/%zz"),
+            ("/%4", "/%4"),
+            ("/a;b\\c", "/a;b\\c"),
             ("/.well-known/x", "/.well-known/x"),
             ("/%C3%A4", "/ä"),
+            ("*", "*"),
         ] {
-            assert_eq!(normal(path), expected, "{path}");
+            assert_eq!(normal(path).as_deref(), Some(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_climbs_above_the_root_has_no_normal_form() {
+        for path in ["/..", "/../a", "/a/../..", "/a/../../b", "/%2e%2e/a", "//../a", "/./.."] {
+            assert_eq!(normal(path), None, "{path}");
         }
     }
 
     #[test]
     fn the_normal_form_of_a_normal_form_is_itself() {
         for path in ["/%61dmin", "/a/%2e%2e/b", "/a%2fb", "/%25%32%46", "//%2f//"] {
-            let once = normal(path).into_owned();
-            assert_eq!(normal(&once), once, "{path}");
+            let once = normal(path).expect("it stays below the root").into_owned();
+            assert_eq!(normal(&once).as_deref(), Some(&*once), "{path}");
         }
     }
 }

@@ -1,16 +1,17 @@
 //! The table of routes: the first that fits takes the request.
 
-use std::borrow::Cow;
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use http::uri::Authority;
-use http::{HeaderName, Request, Response, header};
+use http::uri::{Authority, PathAndQuery};
+use http::{HeaderName, Request, Response, Uri, header};
 
 use super::limits::Limits;
+use super::normal::is_unusual;
+use super::readings::{self, Ambiguous, Likely, Slashes};
 use super::{Handler, normal};
 use crate::body::BoxBody;
-use crate::config;
+use crate::config::{self, EscapedSlashes};
 use crate::inbound::Inbound;
 
 /// A route, ready to take requests.
@@ -19,14 +20,26 @@ pub(crate) struct Route {
     pub(crate) name: Arc<str>,
     handler: Handler,
     limits: Limits,
-    /// Whether requests leave this process.
-    pub(crate) proxied: bool,
     conditions: Conditions,
+    escaped_slashes: EscapedSlashes,
+    /// The names of its guests, whether they could be loaded or not.
+    guests: Vec<String>,
 }
 
 /// All routes, in the order of the configuration.
 #[derive(Default)]
-pub(crate) struct Routes(Vec<Route>);
+pub(crate) struct Routes {
+    routes: Vec<Route>,
+    /// Whether one of them decodes slashes.
+    decode: bool,
+}
+
+/// The route for a request.
+pub(crate) struct Chosen<'a> {
+    pub(crate) route: &'a Route,
+    /// The path to handle the request with, if it isn't the one that was sent.
+    pub(crate) path: Option<String>,
+}
 
 /// What a route asks of requests.
 struct Conditions {
@@ -51,7 +64,19 @@ impl Route {
             methods: config.method.to_vec(),
             headers: headers.collect(),
         };
-        Self { name, handler, limits: Limits::new(config), proxied: config.upstream.is_some(), conditions }
+        Self {
+            name,
+            handler,
+            limits: Limits::new(config),
+            conditions,
+            escaped_slashes: config.escaped_slashes,
+            guests: config.guests.iter().map(|guest| guest.value.clone()).collect(),
+        }
+    }
+
+    /// Whether a request on this route passes all guests of the other.
+    fn has_guests_of(&self, other: &Self) -> bool {
+        other.guests.iter().all(|guest| self.guests.contains(guest))
     }
 
     /// The answer to a request that this route takes.
@@ -62,13 +87,75 @@ impl Route {
 
 impl Routes {
     pub(crate) fn new(routes: Vec<Route>) -> Self {
-        Self(routes)
+        let decode = routes.iter().any(|route| route.escaped_slashes == EscapedSlashes::Decode);
+        Self { routes, decode }
     }
 
     /// The route that takes this request.
-    pub(crate) fn find<B>(&self, request: &Request<B>) -> Option<&Route> {
-        let asked = Asked { request, host: OnceCell::new(), path: OnceCell::new() };
-        self.0.iter().find(|route| route.conditions.fit(&asked))
+    ///
+    /// # Errors
+    /// When the path can be read in several ways that don't lead to the same route.
+    pub(crate) fn choose<B>(&self, request: &Request<B>) -> Result<Option<Chosen<'_>>, Ambiguous> {
+        let asked = Asked { request, host: OnceCell::new() };
+        let path = request.uri().path();
+        if is_unusual(path) {
+            return self.choose_for_unusual(&asked, path, self.decode);
+        }
+        Ok(self.find(&asked, path).map(|route| Chosen { route, path: None }))
+    }
+
+    #[cold]
+    fn choose_for_unusual<B>(
+        &self,
+        asked: &Asked<'_, B>,
+        path: &str,
+        decode: bool,
+    ) -> Result<Option<Chosen<'_>>, Ambiguous> {
+        let as_sent = normal(path).ok_or(Ambiguous::ABOVE_ROOT)?;
+        let route = self.find(asked, &as_sent);
+        if decode && let Some(decoded) = readings::decode_slashes(path) {
+            let target = normal(&decoded).and_then(|path| self.find(asked, &path));
+            let decodes = |route: &Route| route.escaped_slashes == EscapedSlashes::Decode;
+            if route.is_some_and(decodes) || target.is_some_and(decodes) {
+                let chosen = self.choose_for_unusual(asked, &decoded, false)?;
+                return Ok(chosen.map(|Chosen { route, .. }| Chosen { route, path: Some(decoded) }));
+            }
+        }
+        let Some(route) = route else { return Ok(None) };
+        let slashes = match route.escaped_slashes {
+            EscapedSlashes::Auto | EscapedSlashes::Decode => Slashes::Separate,
+            EscapedSlashes::Keep => Slashes::Ordinary,
+            EscapedSlashes::Reject if readings::has_escaped_slash(path) => {
+                return Err(Ambiguous("a slash is escaped, which the route rejects"));
+            }
+            EscapedSlashes::Reject => Slashes::Separate,
+        };
+        readings::check_hidden_dots(path, slashes)?;
+        readings::check(path, slashes, |likely, reading| {
+            let other = self.find(asked, reading);
+            let fits = match likely {
+                Likely::Yes => other.is_some_and(|other| std::ptr::eq(route, other)),
+                Likely::Maybe => other.is_none_or(|other| route.has_guests_of(other)),
+            };
+            if fits { Ok(()) } else { Err(Ambiguous("the path can be read as that of another route")) }
+        })?;
+        Ok(Some(Chosen { route, path: None }))
+    }
+
+    fn find<B>(&self, asked: &Asked<'_, B>, path: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| route.conditions.fit(asked, path))
+    }
+}
+
+impl Chosen<'_> {
+    /// Gives the request the path that it is to be handled with.
+    pub(crate) fn rewrite<B>(&self, request: &mut Request<B>) {
+        let Some(path) = &self.path else { return };
+        let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
+        let mut parts = std::mem::take(request.uri_mut()).into_parts();
+        // Shorter than the one that was sent, and of the same characters.
+        parts.path_and_query = PathAndQuery::try_from(format!("{path}{query}")).ok();
+        *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
     }
 }
 
@@ -76,24 +163,19 @@ impl Routes {
 struct Asked<'a, B> {
     request: &'a Request<B>,
     host: OnceCell<Option<String>>,
-    path: OnceCell<Cow<'a, str>>,
 }
 
 impl<B> Asked<'_, B> {
     fn host(&self) -> Option<&str> {
         self.host.get_or_init(|| host(self.request)).as_deref()
     }
-
-    fn path(&self) -> &str {
-        self.path.get_or_init(|| normal(self.request.uri().path()))
-    }
 }
 
 impl Conditions {
-    fn fit<B>(&self, asked: &Asked<'_, B>) -> bool {
-        self.path.as_ref().is_none_or(|wanted| wanted.fits(asked.path()))
-            && self.path_prefix.as_ref().is_none_or(|wanted| wanted.fits(asked.path()))
-            && self.path_pattern.as_ref().is_none_or(|wanted| wanted.fits(asked.path()))
+    fn fit<B>(&self, asked: &Asked<'_, B>, path: &str) -> bool {
+        self.path.as_ref().is_none_or(|wanted| wanted.fits(path))
+            && self.path_prefix.as_ref().is_none_or(|wanted| wanted.fits(path))
+            && self.path_pattern.as_ref().is_none_or(|wanted| wanted.fits(path))
             && (self.methods.is_empty()
                 || self.methods.iter().any(|method| method.0 == asked.request.method()))
             && (self.hosts.is_empty()
@@ -114,3 +196,6 @@ fn host<B>(request: &Request<B>) -> Option<String> {
     }
     Some(host)
 }
+
+#[cfg(test)]
+mod tests;

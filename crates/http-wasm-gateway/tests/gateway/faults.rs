@@ -108,6 +108,14 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("+[[routes]]\npath = '/a'\npath_prefix = '/a'\nbackend = 'echo'\n", &["only one of `path`"]),
     ("+[[routes]]\npath = '/a/../b'\nbackend = 'echo'\n", &["in which this is \"/b\""]),
     ("+[[routes]]\npath_pattern = '/{*a}/b'\nbackend = 'echo'\n", &["is not a path pattern"]),
+    ("+[[routes]]\npath = '/a/*'\nbackend = 'echo'\n", &["`*` belong in a `path_pattern`"]),
+    ("+[[routes]]\npath_prefix = '/{a}'\nbackend = 'echo'\n", &["belong in a `path_pattern`"]),
+    ("+[[routes]]\npath_pattern = '/a//{b}'\nbackend = 'echo'\n", &["in which this is \"/a/x\""]),
+    (
+        "+[[routes]]\npath_prefix = '/a%2Fb'\nbackend = 'echo'\n",
+        &["no request can reach this route", "has an escaped slash", "escaped_slashes = \"keep\""],
+    ),
+    ("+[[routes]]\nescaped_slashes = 'drop'\nbackend = 'echo'\n", &["unknown value `drop`", "`keep`"]),
     ("+[[routes]]\nhost = 'h:80'\nbackend = 'echo'\n", &["a host has no port here"]),
     ("+[[routes]]\nmethod = 'get'\nbackend = 'echo'\n", &["written in capitals: \"GET\""]),
     (

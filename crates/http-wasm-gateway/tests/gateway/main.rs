@@ -13,6 +13,7 @@ mod manual;
 mod metrics;
 mod open_metrics;
 mod page;
+mod paths;
 mod responses;
 mod served;
 mod smuggling;

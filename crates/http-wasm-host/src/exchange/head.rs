@@ -1,6 +1,7 @@
 //! Method, URI, status: the first line of either message.
 
 use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
 
 use super::Exchange;
 use crate::abi::{BodyKind, Phase};
@@ -53,6 +54,11 @@ impl<H: Host> Exchange<H> {
     pub(crate) fn source_addr<'b>(&self, buf: &'b mut [u8; 64]) -> &'b [u8] {
         let mut rest = &mut buf[..];
         if let Some(addr) = self.host.source_addr() {
+            // A socket for both versions shows IPv4 addresses as IPv6 ones.
+            let addr = match addr.ip().to_canonical() {
+                ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
+                IpAddr::V6(_) => addr,
+            };
             // No address is longer than 58 bytes, so the write can't fail.
             let _ = write!(rest, "{addr}");
         }

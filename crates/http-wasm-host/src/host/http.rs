@@ -35,6 +35,8 @@ struct Parts {
     /// Made when the guest or the next handler first sets something of it.
     response: Option<Response<Body>>,
     source_addr: Option<SocketAddr>,
+    /// Whether `_` in names of request headers is `-` for whoever gets the request next.
+    folds_underscores: bool,
 }
 
 /// The parts of a host that this thread is done with once this is dropped: after the response has gone where it is wanted, and not
@@ -84,6 +86,7 @@ impl HttpHost {
         let mut parts = spare();
         parts.version = request.version();
         parts.source_addr = source_addr;
+        parts.folds_underscores = false;
         // It is empty. Saying so, and setting the body afterwards, makes the compiler copy the head straight to its place.
         if let slot @ None = &mut parts.request {
             let (head, body) = request.into_parts();
@@ -92,6 +95,15 @@ impl HttpHost {
             add_missing_path(request.uri_mut());
         }
         Self(parts)
+    }
+
+    /// Lets a request header that the guest sets, adds or removes replace those, too, whose names differ from it in `-` and `_` alone: many servers
+    /// (CGI, WSGI, PHP) take these for the same, so a client's `X_User` would stand beside, or for, a guest's `x-user`. What the guest
+    /// reads is not affected.
+    #[must_use]
+    pub fn fold_underscores(mut self) -> Self {
+        self.0.folds_underscores = true;
+        self
     }
 
     /// The request for the next handler. With `keep_head` its head stays readable here, for `handle_response`.
@@ -153,6 +165,19 @@ impl HttpHost {
         }
     }
 
+    /// Removes request headers that some servers would take for this one.
+    fn remove_twins(&mut self, message: BodyKind, name: &[u8]) {
+        if !self.0.folds_underscores || message == BodyKind::Response {
+            return;
+        }
+        let Some(headers) = self.0.request.as_mut().map(Request::headers_mut) else { return };
+        // Few names are as long as this one, so most are compared with nothing.
+        while let Some(twin) = headers.keys().find(|other| is_twin(other.as_str().as_bytes(), name)).cloned()
+        {
+            headers.remove(twin);
+        }
+    }
+
     #[inline]
     fn body(&self, message: BodyKind) -> Option<&Body> {
         match message {
@@ -174,6 +199,14 @@ impl HttpHost {
         let request = self.0.request.as_ref().filter(|request| !request.headers().contains_key(HOST))?;
         request.uri().authority().map(Authority::as_str)
     }
+}
+
+/// Whether two names differ in `-` and `_`, and in nothing else but case.
+fn is_twin(one: &[u8], other: &[u8]) -> bool {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(&one, &other)| fold(one) == fold(other))
+        && !one.eq_ignore_ascii_case(other)
 }
 
 /// Apart from the place where there is no other, as the compiler makes one more copy of what may go to either.
@@ -352,14 +385,17 @@ impl Host for HttpHost {
     }
 
     fn set_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        self.remove_twins(message, name);
         insert(self.headers_mut(message), name, value)
     }
 
     fn add_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        self.remove_twins(message, name);
         append(self.headers_mut(message), name, value)
     }
 
     fn remove_header(&mut self, message: BodyKind, name: &[u8]) {
+        self.remove_twins(message, name);
         let headers = self.headers_mut(message);
         names::with(name, |name| headers.remove(name));
     }

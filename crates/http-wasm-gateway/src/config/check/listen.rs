@@ -4,6 +4,7 @@ use super::key_pair;
 use crate::config::fault::Fault;
 use crate::config::model::{Address, Config, ProxyProtocol};
 use crate::config::read::{Context, Located};
+use crate::names::Claim;
 
 pub(super) fn check(config: &Config, context: &mut Context) {
     // The admin listener first: its address may be the default, which stands nowhere in the file.
@@ -23,6 +24,18 @@ pub(super) fn check(config: &Config, context: &mut Context) {
         if let Some(tls) = &listen.tls {
             for pair in tls.certificates.iter() {
                 key_pair::check(pair, context);
+            }
+        }
+        for field in &listen.trusted_fields {
+            let name = field.0.as_str();
+            if Claim::of(name).is_none() && !listen.client_fields.iter().any(|known| known.fits(name)) {
+                let fault = Fault::new(
+                    field.span(),
+                    format!("{name:?} is not known as a field about the client, so it passes from anybody"),
+                );
+                context.fault(fault.help(format!(
+                    "to drop it unless it comes from a trusted proxy, add client_fields = [{name:?}]"
+                )));
             }
         }
         if listen.proxy_protocol == ProxyProtocol::V2

@@ -4,7 +4,7 @@ use http::{HeaderName, HeaderValue, StatusCode, Uri};
 
 use super::{name, shadow};
 use crate::config::fault::Fault;
-use crate::config::model::{Config, Redirect, Respond, Route};
+use crate::config::model::{Config, EscapedSlashes, Redirect, Respond, Route};
 use crate::config::read::{Context, Located, suggestion};
 
 pub(super) fn check(config: &Config, context: &mut Context) {
@@ -22,6 +22,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
                 context.at(condition.span(), format!("{header:?} is no name of a header field"));
             }
         }
+        escaped_slashes(route, context);
         if let Some(redirect) = &route.redirect {
             check_redirect(redirect, context);
         }
@@ -38,6 +39,26 @@ pub(super) fn check(config: &Config, context: &mut Context) {
             context
                 .fault(fault.help("routes are tried in their order: put the one that asks for more first"));
         }
+    }
+}
+
+/// A slash that is part of a segment is one only where it is kept: else the path has another reading, which this route doesn't take.
+fn escaped_slashes(route: &Located<Route>, context: &mut Context) {
+    let path = route.path.as_ref().map(|path| path.as_str());
+    let prefix = route.path_prefix.as_ref().map(|prefix| prefix.as_str());
+    let pattern = route.path_pattern.as_ref().map(|pattern| pattern.as_str());
+    let escapes = |path: &str| path.contains("%2F") || path.contains('\\');
+    if route.escaped_slashes != EscapedSlashes::Keep
+        && let Some(path) = path.or(prefix).or(pattern).filter(|path| escapes(path))
+        && !route.was_read_in_part()
+    {
+        let fault = Fault::new(
+            route.span(),
+            format!("no request can reach this route: {path:?} has an escaped slash"),
+        );
+        context.fault(
+            fault.help("add escaped_slashes = \"keep\" if the upstream takes it for a part of a name"),
+        );
     }
 }
 

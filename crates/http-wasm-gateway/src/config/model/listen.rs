@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 use toml::de::DeValue;
 
 use super::Address;
+use super::identity::{FieldName, FieldPattern, Underscores};
 use crate::config::read::{
     Context, Located, Node, NonEmpty, Size, Time, TimeOrOff, Value, choice, parsed, section,
 };
 
 /// One address to listen on. HTTP/1.1 and HTTP/2 share it: over TLS the client chooses by ALPN, else by how it begins.
-#[derive(Debug, Clone, Default, Serialize, JsonSchema)]
+#[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 #[schemars(extend("required" = ["address"]))]
@@ -31,16 +32,48 @@ pub struct Listen {
     pub http: ListenHttp,
     /// Whether connections begin with a PROXY protocol header. One without it, or from no trusted proxy, is then refused.
     pub proxy_protocol: ProxyProtocol,
-    /// Networks or addresses of the proxies in front, as in "10.0.0.0/8". From them alone PROXY headers, `X-Forwarded-For` and
-    /// `X-Forwarded-Proto` are believed; from others the latter two are replaced by what is known. The client is then the last address in
-    /// `X-Forwarded-For` that is in none of these networks.
+    /// Networks or addresses of the proxies in front, as in "10.0.0.0/8". From them alone PROXY headers and the fields in
+    /// `trusted_fields` are believed.
     pub trusted_proxies: Vec<TrustedNet>,
+    /// Fields about the client that are believed when they come from a trusted proxy. The first of them that names an address says who
+    /// the client is, and likewise for the scheme: `x-forwarded-for` and `forwarded` name the last address that is in none of the
+    /// networks of `trusted_proxies`; `cf-connecting-ip`, `true-client-ip`, `x-real-ip`, `x-client-ip` and `x-cluster-client-ip` one
+    /// address; `x-forwarded-proto` and `forwarded` the scheme. Others pass. Of `x-forwarded-for` and `forwarded` only what concerns
+    /// that client goes on.
+    pub trusted_fields: Vec<Located<FieldName>>,
+    /// Fields about the client beside those that are known: `Forwarded`, `X-Forwarded` and all that begin with `X-Forwarded-`, `X-Real-IP`,
+    /// `X-Client-IP`, `X-Cluster-Client-IP`, `True-Client-IP`, `CF-Connecting-IP`, `X-Original-URL`, `X-Rewrite-URL`, `Client-Cert` and
+    /// `Client-Cert-Chain`. Unless they are in `trusted_fields` and come from a trusted proxy they are dropped. An asterisk at the end
+    /// stands for all that begin so, as in "x-auth-*".
+    pub client_fields: Vec<FieldPattern>,
+    /// Request header fields with `_` in their name, which many servers take for `-`. Those that could pass for a field that the gateway or a
+    /// guest sets or drops never pass.
+    pub underscores: Underscores,
     /// What clients may take.
     pub limits: ClientLimits,
 }
 
+impl Default for Listen {
+    fn default() -> Self {
+        let trusted = ["x-forwarded-for", "x-forwarded-proto"];
+        Self {
+            address: Located::default(),
+            tls: None,
+            http: ListenHttp::default(),
+            proxy_protocol: ProxyProtocol::default(),
+            trusted_proxies: Vec::new(),
+            trusted_fields: trusted.map(|name| FieldName::new(name).into()).to_vec(),
+            client_fields: Vec::new(),
+            underscores: Underscores::default(),
+            limits: ClientLimits::default(),
+        }
+    }
+}
+
 section! {
-    Listen { address, tls, http, proxy_protocol, trusted_proxies, limits }
+    Listen {
+        address, tls, http, proxy_protocol, trusted_proxies, trusted_fields, client_fields, underscores, limits
+    }
     need [("address", r#"address = "127.0.0.1:8080""#)]
 }
 

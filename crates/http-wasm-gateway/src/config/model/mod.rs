@@ -2,6 +2,7 @@
 
 mod address;
 mod guest;
+mod identity;
 mod listen;
 mod matching;
 mod route;
@@ -17,12 +18,13 @@ use super::read::{Located, NonEmpty, section};
 
 pub use self::address::Address;
 pub use self::guest::{Guest, GuestConfig, GuestLimits, GuestSource, MountPoint, OnFailure, Pool, Snapshot};
+pub use self::identity::{FieldName, FieldPattern, Underscores};
 pub use self::listen::{
     Certificate, ClientLimits, Listen, ListenEntry, ListenHttp, ListenTls, ProxyProtocol, TlsVersion,
     TrustedNet,
 };
 pub use self::matching::{ExactPath, HeaderMatch, HostPattern, MethodName, PathPattern, PathPrefix};
-pub use self::route::{Backend, Concurrency, Redirect, Respond, Route};
+pub use self::route::{Backend, Concurrency, EscapedSlashes, Redirect, Respond, Route};
 pub use self::server::{AccessLog, AccessLogFormat, Admin, Log, LogFormat, RequestId, Server, Telemetry};
 pub use self::upstream::{
     ActiveHealth, Balance, ForwardedHost, Health, PassiveHealth, Upstream, UpstreamHttp, UpstreamTls,

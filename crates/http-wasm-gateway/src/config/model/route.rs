@@ -24,6 +24,9 @@ pub struct Route {
     pub path_prefix: Option<PathPrefix>,
     /// A pattern for paths: "{name}" stands for one segment, "{*rest}" at the end for all that follow.
     pub path_pattern: Option<PathPattern>,
+    /// What becomes of a path that servers read in different ways, as with an encoded slash. The route is that of the path as it was
+    /// sent, where `%2f` is not `/`.
+    pub escaped_slashes: EscapedSlashes,
     /// Methods.
     pub method: OneOrMany<MethodName>,
     /// Header fields: a text for the value that one of them must have, or true and false for there or not there.
@@ -59,11 +62,32 @@ impl Route {
 
 section! {
     Route {
-        name, host, path, path_prefix, path_pattern, method, headers, guests, upstream, redirect, respond,
-        backend, timeout, max_request_body, concurrency
+        name, host, path, path_prefix, path_pattern, escaped_slashes, method, headers, guests, upstream,
+        redirect, respond, backend, timeout, max_request_body, concurrency
     }
     one_of ["upstream", "redirect", "respond", "backend"]
     at_most_one_of ["path", "path_prefix", "path_pattern"]
+}
+
+/// What becomes of encoded slashes and backslashes in paths, and of other spellings that servers read in different ways.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EscapedSlashes {
+    /// The path goes on as it came if it leads to the same route when it is decoded, else the answer is 400.
+    #[default]
+    Auto,
+    /// As `auto`, and a path with an encoded slash or a backslash is answered with 400.
+    Reject,
+    /// They are ordinary characters of a segment, for the upstream too. Other spellings are treated as by `auto`.
+    Keep,
+    /// They become slashes and dot segments are resolved; the resulting path is what routes, guests and the upstream see.
+    Decode,
+}
+
+impl Value for EscapedSlashes {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        choice(node, context)
+    }
 }
 
 /// A redirect.

@@ -48,6 +48,11 @@ pub(super) struct OfRoute {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(super) struct FieldDropped {
+    pub(super) reason: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct OfGuest {
     pub(super) guest: Arc<str>,
 }

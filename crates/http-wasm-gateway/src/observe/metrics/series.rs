@@ -10,9 +10,11 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::guest::Families;
 use super::labels::{
-    self, CODES, GuestPhase, OfGuest, OfRoute, OfUpstream, RouteCode, UpstreamCode, UpstreamFailed,
+    self, CODES, FieldDropped, GuestPhase, OfGuest, OfRoute, OfUpstream, RouteCode, UpstreamCode,
+    UpstreamFailed,
 };
 use super::{Latency, register, register_with_unit};
+use crate::inbound::Dropped;
 use crate::observe::{AttemptNote, RequestOutcome, UpstreamFailure};
 
 pub(super) type CallLatency = Family<GuestPhase, Latency, fn() -> Latency>;
@@ -28,6 +30,7 @@ pub(super) struct Series {
     pub(super) durations: Family<RouteCode, Latency, fn() -> Latency>,
     pub(super) response_bytes: Family<OfRoute, Counter>,
     pub(super) incomplete: Family<OfRoute, Counter>,
+    fields_dropped: Family<FieldDropped, Counter>,
     pub(super) guests: Families,
     pub(super) upstream_requests: Family<UpstreamCode, Counter>,
     pub(super) upstream_failures: Family<UpstreamFailed, Counter>,
@@ -116,6 +119,12 @@ impl Series {
                 "Responses whose body did not end as it should: the client went away, or the body broke off",
                 Family::default(),
             ),
+            fields_dropped: register(
+                to,
+                "request_fields_dropped",
+                "Header fields of requests that were dropped: a claim about the client that nobody believes, or a name with an underscore",
+                Family::default(),
+            ),
             guests: Families {
                 calls: register_with_unit(
                     to,
@@ -189,6 +198,12 @@ impl Series {
         self.response_bytes.get_or_create(&labels).inc_by(outcome.response_bytes);
         if !outcome.complete {
             self.incomplete.get_or_create(&labels).inc();
+        }
+        let Dropped { claims, underscores } = outcome.dropped;
+        for (reason, count) in [("claim", claims), ("underscore", underscores)] {
+            if count > 0 {
+                self.fields_dropped.get_or_create(&FieldDropped { reason }).inc_by(count.into());
+            }
         }
         for attempt in &outcome.attempts {
             self.tried(attempt);

@@ -1,6 +1,5 @@
 //! Paths: exact, by prefix, by pattern. Each looks at a path in the form of [`normal`].
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
@@ -53,6 +52,11 @@ impl PathPattern {
         self.matcher.at(path).is_ok()
     }
 
+    /// As it is written.
+    pub(in crate::config) fn as_str(&self) -> &str {
+        &self.text
+    }
+
     /// The part before the first segment that may differ, with the slash at its end.
     pub(in crate::config) fn fixed_part(&self) -> &str {
         match self.text.find('{') {
@@ -72,7 +76,7 @@ impl FromStr for ExactPath {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        checked(text).map(Self)
+        literal(text).map(Self)
     }
 }
 
@@ -80,7 +84,7 @@ impl FromStr for PathPrefix {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        checked(text).map(Self)
+        literal(text).map(Self)
     }
 }
 
@@ -88,28 +92,57 @@ impl FromStr for PathPattern {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if !text.starts_with('/') {
-            return Err("it begins with /".to_owned());
-        }
         let mut matcher = matchit::Router::new();
         matcher.insert(text, ()).map_err(|error| error.to_string())?;
+        comparable(&example(text))?;
         Ok(Self { text: text.to_owned(), matcher })
     }
 }
 
-/// A path as requests are compared with it. One that no request could have after normalisation would never fit.
-fn checked(text: &str) -> Result<String, String> {
-    if !text.starts_with('/') {
-        return Err("it begins with /".to_owned());
+/// A path that fits a pattern.
+fn example(pattern: &str) -> String {
+    let mut path = String::with_capacity(pattern.len());
+    let mut rest = pattern.chars().peekable();
+    while let Some(char) = rest.next() {
+        match char {
+            // Doubled, they stand for themselves.
+            '{' | '}' if rest.next_if_eq(&char).is_some() => path.push(char),
+            '{' => {
+                rest.by_ref().take_while(|&char| char != '}').for_each(drop);
+                path.push('x');
+            }
+            char => path.push(char),
+        }
     }
-    if text.contains(['?', '#']) {
+    path
+}
+
+/// A path without what has a meaning in patterns alone.
+fn literal(text: &str) -> Result<String, String> {
+    if text.contains(['{', '}', '*']) {
+        return Err(
+            "`{`, `}` and `*` belong in a `path_pattern`, as in \"/users/{id}\" or \"/files/{*rest}\""
+                .to_owned(),
+        );
+    }
+    comparable(text)?;
+    Ok(text.to_owned())
+}
+
+/// Whether requests may have this path in the form in which paths are compared. Any other would never fit.
+fn comparable(path: &str) -> Result<(), String> {
+    if !path.starts_with('/') {
+        return Err("a path begins with /".to_owned());
+    }
+    if path.contains(['?', '#']) {
         return Err("a path has no query and no fragment".to_owned());
     }
-    match normal(text) {
-        Cow::Owned(normal) if normal != text => {
+    match normal(path) {
+        Some(normal) if normal == path => Ok(()),
+        Some(normal) => {
             Err(format!("requests are compared in their normal form, in which this is {normal:?}"))
         }
-        _ => Ok(text.to_owned()),
+        None => Err("it climbs above the root".to_owned()),
     }
 }
 
@@ -167,15 +200,34 @@ mod tests {
         assert!(fits("/users/{id}", "/users/1") && !fits("/users/{id}", "/users/1/posts"));
         assert!(fits("/users/{id}/posts", "/users/1/posts"));
         assert!(fits("/files/{*rest}", "/files/a/b") && !fits("/files/{*rest}", "/other"));
+        assert!(fits("/{{a}}/{b}", "/{a}/x") && fits("/a%2Fb/{c}", "/a%2Fb/x"));
         for wrong in ["", "x", "/{", "/{*a}/b"] {
             assert!(wrong.parse::<PathPattern>().is_err(), "{wrong}");
         }
     }
 
     #[test]
+    fn a_pattern_that_no_request_could_fit_is_refused() {
+        for wrong in [
+            "{a}",
+            "/a//{b}",
+            "/a/../{b}",
+            "/./{a}",
+            "/%61/{b}",
+            "/{a}?b={c}",
+            "/{a}#b",
+            "/a%2fb/{c}",
+            "/{a}//",
+        ] {
+            assert!(wrong.parse::<PathPattern>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
     fn a_path_that_no_request_could_have_is_refused() {
-        for wrong in ["", "a", "/a?b", "/a/../b", "/a//b", "/%61", "/a#b"] {
+        for wrong in ["", "a", "/a?b", "/a/../b", "/../a", "/a//b", "/%61", "/a#b", "/a*", "/{a}", "/a}"] {
             assert!(wrong.parse::<ExactPath>().is_err(), "{wrong}");
+            assert!(wrong.parse::<PathPrefix>().is_err(), "{wrong}");
         }
         assert!("/a%2Fb".parse::<ExactPath>().is_ok());
     }

@@ -1,0 +1,147 @@
+//! Header fields by which clients and proxies say who they are.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use http::HeaderName;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::config::read::{Context, Node, Value, choice, parsed};
+use crate::names::folds_to;
+
+/// The name of a header field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldName(pub HeaderName);
+
+impl FieldName {
+    pub(crate) const fn new(name: &'static str) -> Self {
+        Self(HeaderName::from_static(name))
+    }
+}
+
+impl FromStr for FieldName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let name = HeaderName::from_str(text).map_err(|_| "expected one such as \"x-user\"")?;
+        if name.as_str().contains('_') {
+            return Err("clients can send it in other spellings: use `-` for `_`");
+        }
+        Ok(Self(name))
+    }
+}
+
+impl fmt::Display for FieldName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.as_str())
+    }
+}
+
+impl Value for FieldName {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        parsed(node, "the name of a header field", context)
+    }
+}
+
+/// The names of header fields: one, or all that begin in the same way, as in "x-auth-*".
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FieldPattern {
+    /// Without the asterisk.
+    name: FieldName,
+    is_prefix: bool,
+}
+
+impl FieldPattern {
+    /// Whether a name, or a twin of it, fits.
+    pub(crate) fn fits(&self, name: &str) -> bool {
+        let wanted = self.name.0.as_str();
+        let name = name.as_bytes();
+        let compared = if self.is_prefix { name.get(..wanted.len()).unwrap_or_default() } else { name };
+        folds_to(compared, wanted)
+    }
+}
+
+impl FromStr for FieldPattern {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let prefix = text.strip_suffix('*');
+        Ok(Self { name: prefix.unwrap_or(text).parse()?, is_prefix: prefix.is_some() })
+    }
+}
+
+impl fmt::Display for FieldPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.name, if self.is_prefix { "*" } else { "" })
+    }
+}
+
+impl Value for FieldPattern {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        parsed(node, "the name of a header field", context)
+    }
+}
+
+/// What becomes of request header fields with an underscore in their name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Underscores {
+    /// They pass, as metadata of gRPC needs.
+    #[default]
+    Pass,
+    /// They are dropped and counted.
+    Drop,
+    /// The request is answered with 400.
+    Reject,
+}
+
+impl Value for Underscores {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        choice(node, context)
+    }
+}
+
+/// In the file these are texts, and shown as they are written.
+macro_rules! as_text {
+    ($($type:ty),*) => {$(
+        impl Serialize for $type {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({ "type": "string" })
+            }
+        }
+    )*};
+}
+as_text!(FieldName, FieldPattern);
+
+#[cfg(test)]
+mod tests {
+    use super::FieldPattern;
+
+    #[test]
+    fn a_pattern_fits_a_name_or_all_that_begin_with_it_in_whichever_way_they_are_spelled() {
+        let fits = |pattern: &str, name| pattern.parse::<FieldPattern>().unwrap().fits(name);
+        assert!(fits("X-User", "x-user") && fits("x-user", "x_user") && !fits("x-user", "x-users"));
+        assert!(
+            fits("x-auth-*", "x-auth-name") && fits("x-auth-*", "x_auth_") && !fits("x-auth-*", "x-auth")
+        );
+        for wrong in ["", "*", "a b", "x_user"] {
+            assert!(wrong.parse::<FieldPattern>().is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! The ways in which servers behind the gateway may read a path that is written in an unusual way.
+//!
+//! Each reading is a path in its normal form, so that a route can be chosen for it.
+
+use super::normal::{Split, Unit, decode, decode_all, join, units};
+
+/// How often a path is decoded: servers behind each other may each do so once.
+const ROUNDS: usize = 3;
+
+/// All readings of a path together, in bytes. Short paths never come near it, whatever is in them.
+const MAX_WORK: usize = 256 * 1024;
+
+/// Whether `%2f`, `%5c` and `\` may separate segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Slashes {
+    Separate,
+    /// The upstream takes them for ordinary characters.
+    Ordinary,
+}
+
+/// Why a path is refused, for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ambiguous(pub(crate) &'static str);
+
+impl Ambiguous {
+    pub(super) const ABOVE_ROOT: Self = Self("the path climbs above the root");
+}
+
+/// How probable a reading is, and so what it takes to let the path pass in spite of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Likely {
+    /// Common servers read it like this: it must lead to the same route.
+    Yes,
+    /// Some servers do: it must not lead past a guest.
+    Maybe,
+}
+
+/// Refuses a path with a segment that is `.` or `..` for some servers, but not as it was sent. `%2e` is the same as `.` for
+/// all (RFC 3986 section 6.2.2.2).
+pub(super) fn check_hidden_dots(path: &str, slashes: Slashes) -> Result<(), Ambiguous> {
+    let is_dot = |piece: &[u8]| {
+        let end = piece.iter().position(|byte| matches!(byte, b';' | 0)).unwrap_or(piece.len());
+        let is_blank = |byte: &u8| *byte <= b' ';
+        let start = piece.iter().position(|byte| !is_blank(byte)).unwrap_or(end).min(end);
+        let end = piece[..end].iter().rposition(|byte| !is_blank(byte)).map_or(start, |last| last + 1);
+        matches!(&piece[start..end], b"." | b"..")
+    };
+    for segment in path.as_bytes().split(|&byte| byte == b'/') {
+        if !segment.iter().any(|byte| matches!(byte, b'%' | b'\\' | b';')) {
+            continue;
+        }
+        if matches!(&decode(segment)[..], b"." | b"..") {
+            continue;
+        }
+        let hides = rounds(segment).iter().any(|text| match slashes {
+            Slashes::Separate => text.split(|byte| matches!(byte, b'/' | b'\\')).any(is_dot),
+            Slashes::Ordinary => is_dot(text),
+        });
+        if hides {
+            return Err(Ambiguous("a dot segment appears only after decoding"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a slash or backslash is encoded in the path, once or more often, or a backslash is in it.
+pub(super) fn has_escaped_slash(path: &str) -> bool {
+    let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
+    path.as_bytes()
+        .split(|&byte| byte == b'/')
+        .any(|name| rounds(name).iter().any(|text| text.iter().any(is_slash)))
+}
+
+/// The path with slashes where they or backslashes were encoded once, and without dot segments and empty ones; none if there is no such
+/// slash, or the path climbs above the root. The rest stays as it was sent.
+pub(super) fn decode_slashes(path: &str) -> Option<String> {
+    let mut decoded = Vec::with_capacity(path.len());
+    let mut has_slash = false;
+    let mut rest = path.as_bytes();
+    for unit in units(path.as_bytes()) {
+        let len = if matches!(unit, Unit::Plain(_)) { 1 } else { 3 };
+        match unit {
+            Unit::Encoded(b'/' | b'\\') | Unit::Plain(b'\\') => {
+                has_slash = true;
+                decoded.push(b'/');
+            }
+            Unit::Encoded(b'.') => decoded.push(b'.'),
+            _ => decoded.extend_from_slice(&rest[..len]),
+        }
+        rest = &rest[len..];
+    }
+    if !has_slash {
+        return None;
+    }
+    join(&decoded, Split::AS_SENT)
+}
+
+/// Shows each reading of a path, except for the one as it was sent, to `accept`, until that refuses one.
+pub(super) fn check(
+    path: &str,
+    slashes: Slashes,
+    mut accept: impl FnMut(Likely, &str) -> Result<(), Ambiguous>,
+) -> Result<(), Ambiguous> {
+    let texts = texts(path.as_bytes(), slashes);
+    let variants = Variants::of(&texts, slashes);
+    // Which of them a dot segment takes away depends on what is done first.
+    if variants.has(Variants::UNRESOLVED)
+        && (variants.has(Variants::CUT)
+            || rounds(path.as_bytes()).len() > 1
+            || slashes == Slashes::Separate && has_escaped_slash(path))
+    {
+        return Err(Ambiguous("a dot segment stands beside other things that can be read in several ways"));
+    }
+    if texts.len().saturating_mul(variants.count()).saturating_mul(path.len()) > MAX_WORK {
+        return Err(Ambiguous("there are too many ways to read the path"));
+    }
+    for (index, (likely, text)) in texts.iter().enumerate() {
+        for variant in variants.each() {
+            if (index, variant) == (0, Variants::NONE) {
+                continue;
+            }
+            let text = match text.iter().position(|&byte| byte == 0) {
+                Some(end) if variant.has(Variants::CUT) => &text[..end],
+                _ => text,
+            };
+            let reading = join(text, variant.split()).ok_or(Ambiguous::ABOVE_ROOT)?;
+            accept(if variant.is_rare() { Likely::Maybe } else { *likely }, &reading)?;
+        }
+    }
+    Ok(())
+}
+
+/// The path as it is decoded, from not at all to several times, as far as that makes a difference. In each a percent sign that is meant as such is
+/// encoded, and so is a slash within a name, so that all are read alike.
+fn texts(path: &[u8], slashes: Slashes) -> Vec<(Likely, Vec<u8>)> {
+    let mut texts = Vec::new();
+    let mut add = |path: &[u8], likely: Likely| {
+        let decoded = all_rounds(path, slashes).into_iter().enumerate();
+        let decoded = decoded.map(|(round, text)| (if round == 0 { likely } else { Likely::Maybe }, text));
+        for (likely, text) in std::iter::once((likely, decode(path))).chain(decoded) {
+            if texts.iter().all(|(_, other)| *other != text) {
+                texts.push((likely, text));
+            }
+        }
+    };
+    add(path, Likely::Yes);
+    let has = |byte: u8| path.contains(&byte);
+    if has(b'%') && has(b'\\') && slashes == Slashes::Separate {
+        // By the URL standard a backslash is a slash, but not an encoded one.
+        let path: Vec<_> = path.iter().map(|&byte| if byte == b'\\' { b'/' } else { byte }).collect();
+        add(&path, Likely::Yes);
+    }
+    if has(b'%') && has(b';') {
+        // Where parameters are dropped before anything is decoded, so is what is encoded in them.
+        add(&without_params(path), Likely::Maybe);
+    }
+    texts
+}
+
+fn all_rounds(path: &[u8], slashes: Slashes) -> Vec<Vec<u8>> {
+    if slashes == Slashes::Separate {
+        return rounds(path).iter().map(|text| escaped(text, false)).collect();
+    }
+    let names: Vec<_> = path.split(|&byte| byte == b'/').map(rounds).collect();
+    let most = names.iter().map(Vec::len).max().unwrap_or(0);
+    let round = |round: usize| {
+        let name = |rounds: &Vec<Vec<u8>>| escaped(&rounds[round.min(rounds.len() - 1)], true);
+        names.iter().map(name).collect::<Vec<_>>().join(&b'/')
+    };
+    (0..most).map(round).collect()
+}
+
+/// A text decoded once, twice and so on, until that makes no difference.
+fn rounds(text: &[u8]) -> Vec<Vec<u8>> {
+    let mut rounds = vec![decode_all(text)];
+    while let Some(last) = rounds.last().filter(|last| rounds.len() < ROUNDS && last.contains(&b'%')) {
+        let next = decode_all(last);
+        if next == *last {
+            break;
+        }
+        rounds.push(next);
+    }
+    rounds
+}
+
+/// With percent signs, and slashes where these are part of a name, encoded.
+fn escaped(text: &[u8], slashes: bool) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(text.len());
+    for byte in text {
+        match byte {
+            b'%' => escaped.extend_from_slice(b"%25"),
+            b'/' if slashes => escaped.extend_from_slice(b"%2F"),
+            other => escaped.push(*other),
+        }
+    }
+    escaped
+}
+
+fn without_params(path: &[u8]) -> Vec<u8> {
+    let mut in_params = false;
+    let keeps = |byte: &u8| {
+        in_params = *byte != b'/' && (in_params || *byte == b';');
+        !in_params
+    };
+    path.iter().copied().filter(keeps).collect()
+}
+
+/// What some servers do and others don't, as bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Variants(u8);
+
+impl Variants {
+    const NONE: Self = Self(0);
+    /// A path ends at a NUL.
+    const CUT: Self = Self(1);
+    /// A backslash separates segments.
+    const BACKSLASH: Self = Self(2);
+    /// Parameters of segments don't count.
+    const NO_PARAMS: Self = Self(4);
+    /// Empty segments count.
+    const UNMERGED: Self = Self(8);
+    /// Dot segments are names.
+    const UNRESOLVED: Self = Self(16);
+
+    /// Those that make a difference to one of these texts.
+    fn of(texts: &[(Likely, Vec<u8>)], slashes: Slashes) -> Self {
+        let slash = |byte: &u8| matches!(byte, b'/' | b'\\');
+        let empty = |pair: &[u8]| slash(&pair[0]) && (slash(&pair[1]) || pair[1] == b';');
+        let mut all = Self::NONE;
+        let mut add = |variant: Self, makes_a_difference: bool| {
+            if makes_a_difference {
+                all.0 |= variant.0;
+            }
+        };
+        for (_, text) in texts {
+            add(Self::CUT, text.contains(&0));
+            add(Self::BACKSLASH, slashes == Slashes::Separate && text.contains(&b'\\'));
+            add(Self::NO_PARAMS, text.contains(&b';'));
+            add(Self::UNMERGED, text.windows(2).any(empty));
+            add(Self::UNRESOLVED, text.split(slash).any(|segment| matches!(segment, b"." | b"..")));
+        }
+        all
+    }
+
+    fn count(self) -> usize {
+        1 << self.0.count_ones()
+    }
+
+    /// All that are made of some of these.
+    fn each(self) -> impl Iterator<Item = Self> {
+        (0..=self.0).filter(move |bits| bits & !self.0 == 0).map(Self)
+    }
+
+    fn has(self, variant: Self) -> bool {
+        self.0 & variant.0 != 0
+    }
+
+    /// Whether only some servers do so.
+    fn is_rare(self) -> bool {
+        self.has(Self(Self::NO_PARAMS.0 | Self::UNMERGED.0 | Self::UNRESOLVED.0))
+    }
+
+    fn split(self) -> Split {
+        Split {
+            backslash: self.has(Self::BACKSLASH),
+            drop_params: self.has(Self::NO_PARAMS),
+            merge: !self.has(Self::UNMERGED),
+            resolve: !self.has(Self::UNRESOLVED),
+        }
+    }
+}
