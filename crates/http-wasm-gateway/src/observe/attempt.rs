@@ -18,6 +18,12 @@ pub(crate) enum UpstreamFailure {
     Broken,
     /// It did not begin its answer in time.
     Timeout,
+    /// All connections that it may have were in use for too long.
+    Busy,
+    /// It refused the request unprocessed.
+    Refused,
+    /// A head was larger than it may be.
+    TooLarge,
     /// The client's body broke off, which is not the upstream's fault.
     RequestBody,
     /// Nobody waits for the answer any more.
@@ -25,8 +31,16 @@ pub(crate) enum UpstreamFailure {
 }
 
 impl UpstreamFailure {
-    pub(super) const ALL: [Self; 5] =
-        [Self::Connect, Self::Broken, Self::Timeout, Self::RequestBody, Self::Abandoned];
+    pub(super) const ALL: [Self; 8] = [
+        Self::Connect,
+        Self::Broken,
+        Self::Timeout,
+        Self::Busy,
+        Self::Refused,
+        Self::TooLarge,
+        Self::RequestBody,
+        Self::Abandoned,
+    ];
 
     /// Its name in metrics and traces.
     pub(crate) fn name(self) -> &'static str {
@@ -34,6 +48,9 @@ impl UpstreamFailure {
             Self::Connect => "connect",
             Self::Broken => "broken",
             Self::Timeout => "timeout",
+            Self::Busy => "busy",
+            Self::Refused => "refused",
+            Self::TooLarge => "too_large",
             Self::RequestBody => "request_body",
             Self::Abandoned => "abandoned",
         }
@@ -97,11 +114,6 @@ impl Attempt {
     /// There will be no answer.
     pub(crate) fn failed(mut self, kind: UpstreamFailure, why: &(dyn StdError + 'static)) {
         self.end(|| Err((kind, crate::error::Causes(why).to_string())));
-    }
-
-    /// The upstream took too long.
-    pub(crate) fn timed_out(mut self) {
-        self.end(|| Err((UpstreamFailure::Timeout, "it did not answer in time".to_owned())));
     }
 
     fn end(&mut self, result: impl FnOnce() -> Result<StatusCode, (UpstreamFailure, String)>) {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use http::{Request, Uri};
 use tokio::time::{Instant, timeout};
 
-use super::client::Client;
 use super::patience::{Clock, Timed};
+use super::pool::Sending;
 use super::replay::Replayed;
 use super::server::Server;
 use crate::config::{ActiveHealth, PassiveHealth};
@@ -123,12 +123,12 @@ impl Health {
 }
 
 /// Asks an address how it is for as long as it is there.
-pub(super) async fn ask(server: Weak<Server>, client: Client, asked: ActiveHealth, upstream: Arc<str>) {
+pub(super) async fn ask(server: Weak<Server>, asked: ActiveHealth, upstream: Arc<str>) {
     loop {
         let Some(server) = server.upgrade() else { return };
         let path = asked.path.parse::<Uri>().unwrap_or_default();
         let healthy = match server.url.join(&path) {
-            Ok(uri) => is_healthy(&client, uri, asked.timeout.0).await,
+            Ok(uri) => is_healthy(&server, uri, asked.timeout.0).await,
             Err(_) => false,
         };
         if server.health.answered(healthy, &asked) {
@@ -143,10 +143,12 @@ pub(super) async fn ask(server: Weak<Server>, client: Client, asked: ActiveHealt
     }
 }
 
-async fn is_healthy(client: &Client, uri: Uri, limit: Duration) -> bool {
-    let mut request = Request::new(Timed::new(Replayed::empty(), Clock::start()));
+async fn is_healthy(server: &Server, uri: Uri, limit: Duration) -> bool {
+    let clock = Clock::start();
+    let mut request = Request::new(Timed::new(Replayed::empty(), clock.clone()));
     *request.uri_mut() = uri;
-    match timeout(limit, client.request(request)).await {
+    let sending = Sending { http1: false, fresh: false, avoid: None, clock: &clock, response_timeout: limit };
+    match timeout(limit, server.pool.send(request, &sending)).await {
         Ok(Ok(response)) => response.status().is_success() || response.status().is_redirection(),
         Ok(Err(_)) | Err(_) => false,
     }

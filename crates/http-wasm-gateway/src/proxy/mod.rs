@@ -4,10 +4,11 @@
 //! whichever it agrees to, and its own name as host: TLS servers choose certificate and site by it, and HTTP/2 forbids a
 //! `Host` that differs from `:authority`. The client's host is in `X-Forwarded-Host` either way.
 
-mod client;
+mod connect;
 mod fields;
 mod health;
 mod patience;
+mod pool;
 mod replay;
 mod server;
 #[cfg(test)]
@@ -21,22 +22,22 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
-use hyper::body::Incoming;
-use hyper_util::client::legacy;
 use tokio::task::JoinSet;
 use tower::retry::budget::{Budget as _, TpsBudget};
 
-use self::client::{Client, Clients};
+use self::connect::Connectors;
 use self::patience::{Clock, Timed};
+use self::pool::{ResponseBody, SendError, SendErrorKind, Sending};
 use self::replay::{Replay, Replayed};
 use self::server::{Lease, Leased, Servers};
 use crate::backend::plain_text;
-use crate::body::{BoxBody, BoxError, boxed, empty};
-use crate::config::{self, ForwardedHost};
+use crate::body::{BoxBody, boxed, empty};
+use crate::config::{self, ForwardedHost, UpstreamHttp};
+use crate::core::unavailable;
 use crate::error::Causes;
 use crate::framing::{self, Framing};
 use crate::inbound::Inbound;
-use crate::observe::{Attempt, UpstreamFailure};
+use crate::observe::Attempt;
 
 pub(crate) use self::fields::remove_nominated;
 pub(crate) use self::server::AddressStatus;
@@ -55,15 +56,16 @@ const PAUSE: Duration = Duration::from_millis(25);
 pub(crate) struct Proxy {
     /// The upstream's name in logs and metrics.
     name: Arc<str>,
-    clients: Clients,
     servers: Servers,
     host: ForwardedHost,
     /// How long the upstream may take to begin its answer once it has what it needs for that.
     timeout: Duration,
     retries: usize,
+    /// Whether the upstream may speak HTTP/2.
+    refusable: bool,
     budget: TpsBudget,
-    /// Those that ask addresses how they are. They end when this is dropped.
-    _asking: JoinSet<()>,
+    /// Health checks, and what closes idle connections. They end when this is dropped.
+    _tasks: JoinSet<()>,
 }
 
 impl fmt::Debug for Proxy {
@@ -75,25 +77,29 @@ impl fmt::Debug for Proxy {
 impl Proxy {
     /// A proxy to this upstream, or why there can't be one. Within a runtime.
     pub(crate) fn new(name: &str, upstream: &config::Upstream) -> Result<Self, String> {
+        Ok(Self::with(name, upstream, &Connectors::new(upstream)?))
+    }
+
+    fn with(name: &str, upstream: &config::Upstream, connectors: &Connectors) -> Self {
         let name: Arc<str> = name.into();
-        let (clients, servers) = (Clients::new(upstream)?, Servers::new(upstream));
-        let mut asking = JoinSet::new();
-        if let Some(asked) = &upstream.health.active {
-            for server in servers.iter() {
-                let server = Arc::downgrade(server);
-                asking.spawn(health::ask(server, clients.any.clone(), asked.clone(), name.clone()));
+        let servers = Servers::new(upstream, connectors);
+        let mut tasks = JoinSet::new();
+        for server in servers.iter() {
+            tasks.spawn(server.pool.sweep());
+            if let Some(asked) = &upstream.health.active {
+                tasks.spawn(health::ask(Arc::downgrade(server), asked.clone(), name.clone()));
             }
         }
-        Ok(Self {
+        Self {
             name,
-            clients,
             servers,
             host: upstream.forwarded_host(),
             timeout: upstream.response_timeout.0,
             retries: upstream.retries as usize,
+            refusable: connectors.http != UpstreamHttp::Http1,
             budget: TpsBudget::new(BUDGET_WINDOW, BUDGET_PER_SECOND, BUDGET_SHARE),
-            _asking: asking,
-        })
+            _tasks: tasks,
+        }
     }
 
     /// The upstream's name.
@@ -111,8 +117,7 @@ impl Proxy {
         prepare(inbound, self.host, upgrade.as_ref());
 
         // An upgrade is a matter of HTTP/1.1: an upstream that would rather speak HTTP/2 must not get to choose.
-        let client = if upgrade.is_some() { &self.clients.http1 } else { &self.clients.any };
-        let (lease, mut response) = match self.exchange(client, inbound).await {
+        let (lease, mut response) = match self.exchange(upgrade.is_some(), inbound).await {
             Ok(answered) => answered,
             Err(failed) => return self.answer_to(failed),
         };
@@ -137,14 +142,16 @@ impl Proxy {
     /// safe, allowed and not too much.
     async fn exchange(
         &self,
-        client: &Client,
+        http1: bool,
         inbound: &mut Inbound,
-    ) -> Result<(Lease, Response<Incoming>), Failed> {
+    ) -> Result<(Lease, Response<ResponseBody>), Failed> {
         let (head, body) = inbound.take().into_parts();
         let idempotent = is_idempotent(&head.method);
-        let body = Replay::new(body, self.retries > 0 && idempotent);
+        // HTTP/2 servers can refuse a request unprocessed, whatever its method.
+        let body = Replay::new(body, self.refusable || self.retries > 0 && idempotent);
         self.budget.deposit();
         let mut tried: Vec<Lease> = Vec::new();
+        let mut avoid = None;
         loop {
             let lease = self.servers.choose(&tried);
             let server = lease.server();
@@ -156,68 +163,91 @@ impl Proxy {
             let mut request = to(uri, &head, body.attempt());
             let attempt =
                 Attempt::begin(&mut request, inbound.exchange.as_ref(), &self.name, &server.address);
-            let failed = match self.attempt(client, request).await {
+            let clock = Clock::start();
+            let sending = Sending {
+                http1,
+                fresh: !tried.is_empty(),
+                avoid,
+                clock: &clock,
+                response_timeout: self.timeout,
+            };
+            let request = request.map(|body| Timed::new(body, clock.clone()));
+            let error = match server.pool.send(request, &sending).await {
                 Ok(response) => {
                     attempt.answered(response.status());
                     server.health.succeeded();
                     return Ok((lease, response));
                 }
-                Err(failed) => failed,
+                Err(error) => error,
             };
-            failed.note(attempt);
-            if failed.is_the_upstreams() {
-                self.note(&lease, &failed);
+            attempt.failed(error.failure(), &error);
+            let again = body.is_whole() && self.may_retry(&error, idempotent, tried.len());
+            self.note(&lease, &error, again);
+            if !again {
+                return Err(Failed::Send(error));
             }
-            let safe = failed.was_unseen() || idempotent && failed.is_broken();
-            if !safe || tried.len() >= self.retries || !body.is_whole() || !self.budget.withdraw() {
-                return Err(failed);
+            if let SendErrorKind::Unprocessed { connection } = error.kind {
+                avoid = Some(connection);
             }
             tried.push(lease);
         }
     }
 
-    /// Sends the request once.
-    async fn attempt(
-        &self,
-        client: &Client,
-        request: Request<Replayed>,
-    ) -> Result<Response<Incoming>, Failed> {
-        let clock = Clock::start();
-        let request = request.map(|body| Timed::new(body, clock.clone()));
-        tokio::select! {
-            result = client.request(request) => result.map_err(|error| {
-                if clock.client_failed() { Failed::Client(error.into()) } else { Failed::Upstream(error) }
-            }),
-            () = clock.expired(self.timeout) => Err(Failed::Timeout),
-        }
+    /// Whether a request that failed may be sent once more, as far as it is not up to its body.
+    fn may_retry(&self, error: &SendError, idempotent: bool, retried: usize) -> bool {
+        let (safe, retries) = match error.kind {
+            SendErrorKind::Connect => (true, self.retries),
+            SendErrorKind::Unprocessed { .. } => (true, self.retries.max(1)),
+            SendErrorKind::Stale | SendErrorKind::Broken => (idempotent, self.retries),
+            _ => (false, 0),
+        };
+        // One that met an idle connection which was just being closed is no sign of an upstream in trouble.
+        let free = error.kind == SendErrorKind::Stale && retried == 0;
+        safe && retried < retries && (free || self.budget.withdraw())
     }
 
     /// Says in the log what an address did, and remembers it.
-    fn note(&self, lease: &Lease, failed: &Failed) {
+    fn note(&self, lease: &Lease, error: &SendError, again: bool) {
         let (upstream, address) = (&*self.name, &lease.server().url);
-        match failed {
-            Failed::Upstream(error) => {
-                tracing::warn!(upstream, %address, error = %Causes(error), "upstream failed");
+        match error.kind {
+            // What the client did is noted with its answer.
+            SendErrorKind::RequestBody => {}
+            SendErrorKind::Timeout => {
+                tracing::warn!(upstream, %address, timeout = ?self.timeout, "upstream did not answer in time");
             }
-            _ => {
-                tracing::warn!(upstream, %address, timeout = ?self.timeout, "upstream did not answer in time")
+            SendErrorKind::Stale | SendErrorKind::Unprocessed { .. } if again => {
+                tracing::debug!(upstream, %address, error = %Causes(error), "a request is sent again");
             }
+            _ => tracing::warn!(upstream, %address, error = %Causes(error), "upstream failed"),
         }
-        if let Some(out) = lease.server().health.failed() {
+        if error.is_unhealthy()
+            && let Some(out) = lease.server().health.failed()
+        {
             tracing::warn!(upstream, %address, ?out, "an address failed too often and gets no requests for a while");
         }
     }
 
     /// The answer when there is none from the upstream: details went to the log, not to the client.
     fn answer_to(&self, failed: Failed) -> Response<BoxBody> {
-        match failed {
-            Failed::Uri => plain_text(StatusCode::URI_TOO_LONG, "the URI is too long\n"),
-            Failed::Client(error) => {
-                tracing::debug!(error = %Causes(&*error), "request body broke off");
+        let error = match failed {
+            Failed::Uri => return plain_text(StatusCode::URI_TOO_LONG, "the URI is too long\n"),
+            Failed::Send(error) => error,
+        };
+        match error.kind {
+            SendErrorKind::RequestBody => {
+                tracing::debug!(error = %Causes(&error), "request body broke off");
                 plain_text(StatusCode::BAD_REQUEST, "the request body broke off\n")
             }
-            Failed::Upstream(_) => bad_gateway(),
-            Failed::Timeout => plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n"),
+            SendErrorKind::RequestHead => {
+                plain_text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too large\n")
+            }
+            SendErrorKind::Busy => unavailable(),
+            SendErrorKind::Timeout => plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n"),
+            SendErrorKind::Connect
+            | SendErrorKind::Unprocessed { .. }
+            | SendErrorKind::ResponseHead
+            | SendErrorKind::Stale
+            | SendErrorKind::Broken => bad_gateway(),
         }
     }
 }
@@ -276,39 +306,10 @@ fn prepare(inbound: &mut Inbound, host: ForwardedHost, upgrade: Option<&tunnel::
 enum Failed {
     /// The URI is too long with the address's own path before it.
     Uri,
-    Client(BoxError),
-    Upstream(legacy::Error),
-    Timeout,
+    Send(SendError),
 }
 
-impl Failed {
-    fn is_the_upstreams(&self) -> bool {
-        matches!(self, Self::Upstream(_) | Self::Timeout)
-    }
-
-    /// Whether the connection could not be made or was lost. An upstream that takes its time gets nothing again.
-    fn is_broken(&self) -> bool {
-        matches!(self, Self::Upstream(_))
-    }
-
-    /// Whether the upstream can't have seen the request.
-    fn was_unseen(&self) -> bool {
-        matches!(self, Self::Upstream(error) if error.is_connect())
-    }
-
-    fn note(&self, attempt: Attempt) {
-        match self {
-            // Nothing was sent.
-            Self::Uri => {}
-            Self::Client(error) => attempt.failed(UpstreamFailure::RequestBody, &**error),
-            Self::Upstream(error) if error.is_connect() => attempt.failed(UpstreamFailure::Connect, error),
-            Self::Upstream(error) => attempt.failed(UpstreamFailure::Broken, error),
-            Self::Timeout => attempt.timed_out(),
-        }
-    }
-}
-
-fn answer(response: Response<Incoming>, lease: Lease) -> Response<BoxBody> {
+fn answer(response: Response<ResponseBody>, lease: Lease) -> Response<BoxBody> {
     let (mut head, body) = response.into_parts();
     fields::remove_hop_by_hop(&mut head.headers);
     respond_with(head.status, head.headers, boxed(Leased { body, _lease: lease }))

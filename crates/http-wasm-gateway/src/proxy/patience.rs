@@ -30,6 +30,11 @@ impl Clock {
         Self(Arc::new(Mutex::new(Turn::Upstream { since: Instant::now() })))
     }
 
+    /// It is the upstream's turn from now on: it gets the request only now.
+    pub(super) fn restart(&self) {
+        self.set(Turn::Upstream { since: Instant::now() });
+    }
+
     /// Ends once it has been the upstream's turn for `limit`.
     pub(super) async fn expired(&self, limit: Duration) {
         loop {

@@ -7,11 +7,13 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use serde::Serialize;
 
 use super::UpstreamUrl;
+use super::connect::Connectors;
 use super::health::{Condition, Health};
+use super::pool::{Pool, ResponseBody};
+use crate::body::BoxError;
 use crate::config::{Balance, Upstream};
 
 /// One address of an upstream.
@@ -21,6 +23,7 @@ pub(super) struct Server {
     /// The URL in logs and status.
     pub(super) address: Arc<str>,
     pub(super) health: Health,
+    pub(super) pool: Pool,
     in_flight: AtomicUsize,
     tunnels: AtomicUsize,
 }
@@ -34,14 +37,16 @@ pub(super) struct Servers {
 }
 
 impl Servers {
-    pub(super) fn new(upstream: &Upstream) -> Self {
+    pub(super) fn new(upstream: &Upstream, connectors: &Connectors) -> Self {
         let server = |url: &UpstreamUrl| {
             let health = Health::new(&upstream.health.passive);
             let address = url.to_string().into();
+            let pool = Pool::new(url, connectors, upstream);
             Arc::new(Server {
                 url: url.clone(),
                 address,
                 health,
+                pool,
                 in_flight: AtomicUsize::new(0),
                 tunnels: AtomicUsize::new(0),
             })
@@ -178,18 +183,18 @@ impl Drop for Tunnel<'_> {
 /// The body of a response, with which the address is done when it ends.
 #[derive(Debug)]
 pub(super) struct Leased {
-    pub(super) body: Incoming,
+    pub(super) body: ResponseBody,
     pub(super) _lease: Lease,
 }
 
 impl Body for Leased {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BoxError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
 
@@ -204,7 +209,7 @@ impl Body for Leased {
 
 #[cfg(test)]
 mod tests {
-    use super::Servers;
+    use super::{Connectors, Servers};
     use crate::config::{Balance, Config, Upstream};
 
     fn upstream(balance: &str) -> Upstream {
@@ -216,6 +221,10 @@ mod tests {
         config.upstreams["u"].value.clone()
     }
 
+    fn servers(upstream: &Upstream) -> Servers {
+        Servers::new(upstream, &Connectors::new(upstream).unwrap())
+    }
+
     fn hosts(servers: &Servers, count: usize) -> String {
         let host = |_| servers.choose(&[]).server().url.to_string().pop().expect("a host");
         (0..count).map(host).collect()
@@ -223,7 +232,7 @@ mod tests {
 
     #[test]
     fn round_robin_takes_one_after_the_other_and_passes_by_what_is_out() {
-        let servers = Servers::new(&upstream("round_robin"));
+        let servers = servers(&upstream("round_robin"));
         assert_eq!(hosts(&servers, 6), "abcabc");
         servers.all[1].health.failed();
         assert_eq!(hosts(&servers, 4), "acac");
@@ -239,7 +248,7 @@ mod tests {
 
     #[test]
     fn another_attempt_goes_where_none_has_been() {
-        let servers = Servers::new(&upstream("round_robin"));
+        let servers = servers(&upstream("round_robin"));
         let mut tried = vec![servers.choose(&[])];
         for _ in 0..2 {
             let next = servers.choose(&tried);
@@ -254,7 +263,7 @@ mod tests {
     #[test]
     fn least_requests_leaves_out_the_busiest() {
         assert_eq!(upstream("least_requests").balance, Balance::LeastRequests);
-        let servers = Servers::new(&upstream("least_requests"));
+        let servers = servers(&upstream("least_requests"));
         let busy = super::Lease::new(servers.all[0].clone());
         let mut held = vec![busy];
         // Of any two, one of the others has fewer until each has one.

@@ -2,14 +2,21 @@
 
 use std::collections::BTreeMap;
 
+use bytesize::ByteSize;
 use http::uri::PathAndQuery;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::{file, key_pair, name};
 use crate::config::fault::Fault;
 use crate::config::model::{ForwardedHost, Upstream, UpstreamHttp};
-use crate::config::read::{Context, Located};
+use crate::config::read::{Context, Located, Size};
 use crate::tls;
+
+/// A frame's usual size, and the largest window of which 100 fit into that of a connection.
+const MIN_STREAM_WINDOW: Size = Size(16 * 1024);
+const MAX_STREAM_WINDOW: Size = Size(20 * 1024 * 1024);
+
+const MAX_HEADER_SIZE: Size = Size(1024 * 1024);
 
 pub(super) fn check(upstreams: &BTreeMap<String, Located<Upstream>>, context: &mut Context) {
     for (upstream_name, upstream) in upstreams {
@@ -29,7 +36,16 @@ pub(super) fn check(upstreams: &BTreeMap<String, Located<Upstream>>, context: &m
             let fault = Fault::new(host.span(), "an upstream can't get the client's host over HTTP/2");
             context.fault(fault.help("leave `host` out, and let the upstream read X-Forwarded-Host"));
         }
+        between(&upstream.stream_window, MIN_STREAM_WINDOW, MAX_STREAM_WINDOW, context);
+        between(&upstream.max_response_header_size, Size(1), MAX_HEADER_SIZE, context);
         check_tls(upstream, context);
+    }
+}
+
+fn between(size: &Located<Size>, min: Size, max: Size, context: &mut Context) {
+    if size.0 < min.0 || size.0 > max.0 {
+        let [min, max] = [min, max].map(|size| ByteSize(size.0).display().iec().to_string());
+        context.at(size.span(), format!("expected a size from {min} to {max}"));
     }
 }
 

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use crate::config::read::{Context, Located, Node, NonEmpty, Time, Value, choice, parsed, section};
+use crate::config::read::{
+    Context, Located, Node, NonEmpty, Size, Time, TimeOrOff, Value, choice, parsed, section,
+};
 use crate::proxy::UpstreamUrl;
 
 /// One upstream: servers that can stand in for each other.
@@ -31,13 +33,38 @@ pub struct Upstream {
     pub connect_timeout: Time,
     /// How long the upstream may take to begin its answer, counted while it is its turn and not the client's.
     pub response_timeout: Time,
-    /// How long an unused connection is kept. Best shorter than what the upstream allows.
+    /// How long an unused connection is kept. Best shorter than what the upstream allows. An upstream that has answered and doesn't read
+    /// the rest of the request for this long has its HTTP/1.1 connection closed.
     pub idle_timeout: Time,
-    /// Unused connections that are kept to each address.
+    /// Unused HTTP/1.1 connections that are kept to each address.
     pub max_idle: NonZeroU32,
+    /// HTTP/2 connections to each address. Another one is opened when those that there are have as many requests as the upstream allows,
+    /// which is at most 100. When this many are in use, requests wait for up to `connect_timeout` and are answered with 503 after that.
+    pub max_http2_connections: NonZeroU32,
+    /// How much of each HTTP/2 response the upstream may send ahead of the client, so that this much is in memory for each client that
+    /// reads slowly. A connection has room for 100 times as much, so that no response holds up another. It limits the speed of one
+    /// response to this much per round trip: 256 KiB are 13 MB/s at 20 ms.
+    pub stream_window: Located<Size>,
+    /// How long an HTTP/2 connection with requests on it may be silent before the upstream is asked by PING whether it is still there.
+    /// gRPC servers close connections that are asked more often than every five minutes. "off" asks only after a request has timed
+    /// out.
+    pub ping_interval: TimeOrOff,
+    /// How long an upstream may take to answer a PING. After that its connection is closed.
+    pub ping_timeout: Time,
+    /// The size of a response's header fields: their names and values, and 32 bytes for each. A larger response is answered with 502; a
+    /// response whose trailers are larger is broken off.
+    pub max_response_header_size: Located<Size>,
+    /// The number of a response's header fields, and of its trailers.
+    pub max_response_headers: NonZeroU32,
+    /// The size of a request's header fields that an HTTP/2 upstream gets: their names and values, its path and host included, and 32
+    /// bytes for each. Many servers end the whole connection when they get more, so larger requests are answered with 431.
+    pub max_request_header_size: Size,
+    /// The size of the name and value of one of them.
+    pub max_request_field_size: Size,
     /// How often a request is sent again, to another address where there is one, when the connection fails before any of the answer
     /// has come; not after a timeout. Only idempotent requests are, as long as no more than 64 KiB of their body were sent, and those
-    /// that the upstream can't have seen. All retries together are at most a fifth of the requests, or ten a second.
+    /// that the upstream can't have seen or has refused unprocessed; the latter once even if this is 0. All retries together are at most
+    /// a fifth of the requests, or ten a second; those that met an idle connection which was being closed don't count.
     pub retries: u32,
     /// When an address gets no requests.
     pub health: Health,
@@ -55,6 +82,14 @@ impl Default for Upstream {
             response_timeout: Time::seconds(30),
             idle_timeout: Time::seconds(30),
             max_idle: NonZeroU32::new(256).expect("256 is not 0"),
+            max_http2_connections: NonZeroU32::new(100).expect("100 is not 0"),
+            stream_window: Size(256 * 1024).into(),
+            ping_interval: TimeOrOff::seconds(310),
+            ping_timeout: Time::seconds(20),
+            max_response_header_size: Size(64 * 1024).into(),
+            max_response_headers: NonZeroU32::new(256).expect("256 is not 0"),
+            max_request_header_size: Size(16 * 1024),
+            max_request_field_size: Size(8 * 1024),
             retries: 1,
             health: Health::default(),
         }
@@ -72,7 +107,9 @@ impl Upstream {
 
 section! {
     Upstream {
-        addresses, balance, http, host, tls, connect_timeout, response_timeout, idle_timeout, max_idle, retries, health
+        addresses, balance, http, host, tls, connect_timeout, response_timeout, idle_timeout, max_idle,
+        max_http2_connections, stream_window, ping_interval, ping_timeout, max_response_header_size,
+        max_response_headers, max_request_header_size, max_request_field_size, retries, health
     }
     need [("addresses", r#"addresses = ["http://127.0.0.1:3000"]"#)]
 }

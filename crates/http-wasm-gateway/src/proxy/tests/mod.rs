@@ -1,6 +1,9 @@
 //! Upstreams as they are, and as they shouldn't be.
 
 mod failures;
+mod http1;
+mod http2;
+mod peer;
 mod versions;
 
 use std::convert::Infallible;

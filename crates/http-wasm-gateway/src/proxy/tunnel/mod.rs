@@ -3,7 +3,6 @@
 mod carry;
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
@@ -59,7 +58,7 @@ impl Asked {
 
     /// Passes the upstream's consent on, and joins the two connections as soon as both are upgraded. The address has the request for as
     /// long as that lasts.
-    pub(super) fn accept(self, mut response: Response<Incoming>, lease: Lease) -> Response<BoxBody> {
+    pub(super) fn accept<B>(self, mut response: Response<B>, lease: Lease) -> Response<BoxBody> {
         let upstream = hyper::upgrade::on(&mut response);
         tokio::spawn(async move {
             match self.join(upstream, lease).await {

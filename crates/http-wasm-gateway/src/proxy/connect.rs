@@ -1,5 +1,6 @@
-//! The pooled HTTP clients of an upstream.
+//! Opening connections to an upstream: TCP, and TLS as its settings say.
 
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,74 +8,83 @@ use http::Uri;
 use hyper_rustls::{
     ConfigBuilderExt as _, FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder, MaybeHttpsStream,
 };
-use hyper_util::client::legacy;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::client::legacy::connect::{Connection as _, HttpConnector};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::crypto::ring::default_provider;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::sign::SingleCertAndKey;
-use tower::timeout::Timeout;
+use tower::ServiceExt as _;
 use tower::util::BoxCloneSyncService;
 
-use super::patience::Timed;
-use super::replay::Replayed;
 use crate::body::BoxError;
 use crate::config::{Certificate, ForwardedHost, Upstream, UpstreamHttp, UpstreamTls};
 use crate::error::plain;
 use crate::tls::{self, PairFault};
 
-/// How often an HTTP/2 connection with requests on it is asked whether it is still there, and how long it may take to answer. An
-/// upstream that is gone without a word would hold them until their timeouts otherwise, and get new ones.
-const PING_EVERY: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
+/// Time without traffic after which TCP asks an upstream whether it is still there.
+const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// A client whose connections take no longer to come about, TLS handshake included, than they may.
-pub(super) type Client = legacy::Client<Connector, Timed<Replayed>>;
+/// What a connection to an upstream is made of: TCP, or TLS over it.
+pub(super) type Io = Box<dyn Stream>;
 
-/// The client wants futures that can be moved, which boxed ones can.
-type Connector = BoxCloneSyncService<Uri, MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>;
+pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
-/// The clients of an upstream.
-///
-/// They send a request a second time only when a pooled connection turned out to be closed before a byte of it was
-/// written: hyper hands the request back untouched in that case alone, so that no body can be lost or sent twice.
-pub(super) struct Clients {
-    /// The versions that the upstream's settings say.
-    pub(super) any: Client,
-    /// HTTP/1.1 alone.
-    pub(super) http1: Client,
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// A new connection, on which nothing has been sent.
+pub(super) struct Connected {
+    pub(super) io: Io,
+    /// Whether the server agreed to HTTP/2 in the TLS handshake.
+    pub(super) negotiated_http2: bool,
 }
 
-impl Clients {
-    /// The clients, or why there can't be any: files that the settings name are wrong.
+/// Opens connections. Boxed, because its futures have to be movable; tests put servers in memory in its place.
+pub(super) type Connector = BoxCloneSyncService<Uri, Connected, BoxError>;
+
+/// The connectors of an upstream.
+#[derive(Clone)]
+pub(super) struct Connectors {
+    /// For the versions that the upstream's settings allow.
+    pub(super) any: Connector,
+    /// For HTTP/1.1 alone.
+    pub(super) http1: Connector,
+    pub(super) http: UpstreamHttp,
+}
+
+impl fmt::Debug for Connectors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connectors").field("http", &self.http).finish_non_exhaustive()
+    }
+}
+
+impl Connectors {
+    /// The connectors, or what is wrong with the files that the settings name.
     pub(super) fn new(upstream: &Upstream) -> Result<Self, String> {
         let tls = Tls::new(upstream.tls.as_ref().map(|tls| &tls.value))?;
-        let client = |http| client(upstream, tls.connector(http), http);
-        Ok(Self { any: client(spoken(upstream)), http1: client(UpstreamHttp::Http1) })
+        let http = spoken(upstream);
+        let connector = |http| {
+            Connector::new(tls.connector(http).map_response(
+                |stream: MaybeHttpsStream<TokioIo<TcpStream>>| {
+                    let negotiated_http2 = stream.connected().is_negotiated_h2();
+                    Connected { io: Box::new(TokioIo::new(stream)), negotiated_http2 }
+                },
+            ))
+        };
+        Ok(Self { any: connector(http), http1: connector(UpstreamHttp::Http1), http })
     }
 }
 
-/// Which versions are spoken. One that has its host in the URI, as HTTP/2 does, can't have the client's.
+/// The versions to speak. HTTP/2 has the host in the URI, so the client's can't be forwarded with it; and only TLS negotiates.
 fn spoken(upstream: &Upstream) -> UpstreamHttp {
-    match upstream.forwarded_host() {
-        ForwardedHost::Client => UpstreamHttp::Http1,
-        ForwardedHost::Upstream => upstream.http,
+    let negotiable = upstream.addresses.iter().any(|address| address.is_tls());
+    match (upstream.forwarded_host(), upstream.http) {
+        (ForwardedHost::Client, _) => UpstreamHttp::Http1,
+        (ForwardedHost::Upstream, UpstreamHttp::Auto) if !negotiable => UpstreamHttp::Http1,
+        (ForwardedHost::Upstream, http) => http,
     }
-}
-
-fn client(upstream: &Upstream, connector: HttpsConnector<HttpConnector>, http: UpstreamHttp) -> Client {
-    legacy::Client::builder(TokioExecutor::new())
-        .timer(TokioTimer::new())
-        .pool_timer(TokioTimer::new())
-        .pool_idle_timeout(upstream.idle_timeout.0)
-        .pool_max_idle_per_host(upstream.max_idle.get() as usize)
-        .http2_only(http == UpstreamHttp::Http2)
-        .http2_adaptive_window(true)
-        .http2_keep_alive_interval(PING_EVERY)
-        .http2_keep_alive_timeout(PING_TIMEOUT)
-        .build(Connector::new(Timeout::new(connector, upstream.connect_timeout.0)))
 }
 
 /// Whom to trust, and who to be.
@@ -110,6 +120,7 @@ impl Tls {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
+        tcp.set_keepalive(Some(TCP_KEEPALIVE));
         let mut builder = HttpsConnectorBuilder::new().with_tls_config(self.config.clone()).https_or_http();
         if let Some(name) = &self.server_name {
             builder = builder.with_server_name_resolver(FixedServerNameResolver::new(name.clone()));

@@ -1,0 +1,106 @@
+//! Why a request has no response.
+
+use std::fmt;
+
+use crate::body::BoxError;
+use crate::observe::UpstreamFailure;
+
+/// Why a request has no response.
+#[derive(Debug)]
+pub(in crate::proxy) struct SendError {
+    pub(in crate::proxy) kind: SendErrorKind,
+    source: Option<BoxError>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::proxy) enum SendErrorKind {
+    /// No connection could be established, so nothing was sent.
+    Connect,
+    /// All connections are in use, and none became free in time.
+    Busy,
+    /// The upstream said that it hasn't processed the request, or it was never sent. This HTTP/2 connection is not the one to send
+    /// it on again.
+    Unprocessed { connection: u64 },
+    /// The request's own body failed.
+    RequestBody,
+    /// The request's head is larger than what the upstream gets.
+    RequestHead,
+    /// The response's head is larger than what the upstream may send.
+    ResponseHead,
+    /// A connection that had been idle was closed before any of the response came, as happens when the upstream's idle
+    /// timeout is over just then.
+    Stale,
+    /// The connection broke, or what came is not a response.
+    Broken,
+    /// The response did not begin in time.
+    Timeout,
+}
+
+impl SendError {
+    pub(super) fn new(kind: SendErrorKind, source: impl Into<BoxError>) -> Self {
+        Self { kind, source: Some(source.into()) }
+    }
+
+    /// Whether it says something about the health of the address.
+    pub(in crate::proxy) fn is_unhealthy(&self) -> bool {
+        matches!(self.kind, SendErrorKind::Connect | SendErrorKind::Broken | SendErrorKind::Timeout)
+    }
+
+    /// What observers are told.
+    pub(in crate::proxy) fn failure(&self) -> UpstreamFailure {
+        match self.kind {
+            SendErrorKind::Connect => UpstreamFailure::Connect,
+            SendErrorKind::Busy => UpstreamFailure::Busy,
+            SendErrorKind::Unprocessed { .. } => UpstreamFailure::Refused,
+            SendErrorKind::RequestBody => UpstreamFailure::RequestBody,
+            SendErrorKind::RequestHead | SendErrorKind::ResponseHead => UpstreamFailure::TooLarge,
+            SendErrorKind::Stale | SendErrorKind::Broken => UpstreamFailure::Broken,
+            SendErrorKind::Timeout => UpstreamFailure::Timeout,
+        }
+    }
+
+    /// Whether the connection was closed, rather than that something wrong came.
+    pub(super) fn is_closed(&self) -> bool {
+        let mut source = self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static));
+        while let Some(error) = source {
+            if let Some(error) = error.downcast_ref::<hyper::Error>()
+                && (error.is_incomplete_message() || error.is_closed() || error.is_canceled())
+            {
+                return true;
+            }
+            if error.is::<std::io::Error>() {
+                return true;
+            }
+            source = error.source();
+        }
+        false
+    }
+}
+
+impl From<SendErrorKind> for SendError {
+    fn from(kind: SendErrorKind) -> Self {
+        Self { kind, source: None }
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            SendErrorKind::Connect => "connection failed",
+            SendErrorKind::Busy => "all connections are in use",
+            SendErrorKind::Unprocessed { .. } => "the upstream refused the request unprocessed",
+            SendErrorKind::RequestBody => "the request body broke off",
+            SendErrorKind::RequestHead => "the request head is too large for this upstream",
+            SendErrorKind::ResponseHead => "the response head is too large",
+            SendErrorKind::Stale => "the upstream closed an idle connection",
+            SendErrorKind::Broken => "no valid response",
+            SendErrorKind::Timeout => "the response did not begin in time",
+        })
+    }
+}
+
+impl std::error::Error for SendError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,258 @@
+//! The HTTP/2 connections to one address, and which of them gets a request.
+
+use std::fmt;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::sleep;
+
+use super::{Connection, Status, handshake};
+use crate::body::BoxError;
+use crate::proxy::pool::{Protocol, SendError, SendErrorKind, Shared, http1};
+
+/// The connections to an address.
+#[derive(Debug, Default)]
+pub(in crate::proxy::pool) struct Connections {
+    state: Mutex<State>,
+    /// Something has changed for those that wait for a stream.
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    connections: Vec<Connection>,
+    last_id: u64,
+    /// Connections are opened one after the other, so that a burst of requests doesn't open one each.
+    connecting: bool,
+    /// How many were opened, or were tried to.
+    attempts: u64,
+    /// The last attempt if it failed, and why.
+    failure: Option<(u64, Arc<BoxError>)>,
+    waiting: usize,
+}
+
+/// What a request is to be sent on.
+pub(in crate::proxy::pool) enum Acquired {
+    Stream(Slot),
+    /// The server speaks HTTP/1.1.
+    Http1,
+}
+
+/// The right to one stream on a connection.
+#[derive(Debug)]
+pub(in crate::proxy::pool) struct Slot {
+    pub(super) sender: h2::client::SendRequest<bytes::Bytes>,
+    pub(super) status: Arc<Status>,
+    shared: Arc<Shared>,
+}
+
+impl Slot {
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let status = &self.status;
+        let idle_since = u64::try_from(status.start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        status.idle_since.store(idle_since, Ordering::Release);
+        let last = status.streams.fetch_sub(1, Ordering::AcqRel) == 1;
+        if last && status.is_draining() {
+            status.changed.notify_one();
+        }
+        let connections = &self.shared.http2;
+        if connections.state().waiting > 0 {
+            connections.changed.notify_one();
+        }
+    }
+}
+
+impl Connections {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has those that wait for a stream look again.
+    pub(super) fn changed(&self) {
+        self.changed.notify_waiters();
+    }
+
+    /// Adds a connection that was opened for HTTP/1.1 as well as HTTP/2.
+    pub(in crate::proxy::pool) async fn adopt(
+        &self,
+        shared: &Arc<Shared>,
+        io: crate::proxy::connect::Io,
+    ) -> Result<(), BoxError> {
+        let id = self.state().next_id();
+        let connection = handshake(io, id, shared).await?;
+        self.state().connections.push(connection);
+        self.changed();
+        Ok(())
+    }
+
+    /// Removes a connection that has ended.
+    pub(super) fn remove(&self, id: u64) {
+        self.state().connections.retain(|connection| connection.status.id != id);
+        self.changed();
+    }
+
+    /// Removes a connection if it has no stream, so that it gets none any more.
+    pub(super) fn remove_idle(&self, status: &Status) -> bool {
+        let mut state = self.state();
+        let idle = status.streams() == 0;
+        if idle {
+            state.connections.retain(|connection| connection.status.id != status.id);
+        }
+        idle
+    }
+
+    /// A stream, if possible not on the connection to `avoid`. Opens another connection where that is needed and allowed; otherwise
+    /// it waits until a stream has ended, or a connection is there.
+    pub(in crate::proxy::pool) async fn acquire(
+        &self,
+        shared: &Arc<Shared>,
+        avoid: Option<u64>,
+        uploads: bool,
+    ) -> Result<Acquired, SendError> {
+        let (mut waiting, mut since, mut late) = (None, None, false);
+        let mut timeout = pin!(sleep(shared.settings.connect_timeout));
+        let mut changed = pin!(self.changed.notified());
+        loop {
+            changed.as_mut().enable();
+            {
+                let mut state = self.state();
+                if shared.protocol() == Protocol::Http1 {
+                    return Ok(Acquired::Http1);
+                }
+                // Who came first is served first.
+                let in_turn = waiting.is_some() || state.waiting == 0;
+                if in_turn && let Some(slot) = state.slot(shared, avoid, uploads) {
+                    return Ok(Acquired::Stream(slot));
+                }
+                if let (Some(since), Some((attempt, error))) = (since, &state.failure)
+                    && *attempt >= since
+                {
+                    return Err(SendError::new(SendErrorKind::Connect, SharedError(error.clone())));
+                }
+                if late && !state.connecting {
+                    return Err(SendErrorKind::Busy.into());
+                }
+                if !state.connecting && state.may_connect(shared.settings.max_http2_connections) {
+                    state.connecting = true;
+                    state.attempts += 1;
+                    tokio::spawn(Connecting::new(shared.clone(), state.attempts, state.next_id()).connect());
+                }
+                if state.connecting && since.is_none() {
+                    since = Some(state.attempts);
+                }
+                if waiting.is_none() {
+                    state.waiting += 1;
+                    waiting = Some(Waiting(self));
+                }
+            }
+            tokio::select! {
+                () = changed.as_mut() => {}
+                () = timeout.as_mut(), if !late => late = true,
+            }
+            changed.set(self.changed.notified());
+        }
+    }
+}
+
+impl State {
+    fn next_id(&mut self) -> u64 {
+        self.last_id += 1;
+        self.last_id
+    }
+
+    fn slot(&self, shared: &Arc<Shared>, avoid: Option<u64>, uploads: bool) -> Option<Slot> {
+        let with_room = || {
+            self.connections
+                .iter()
+                .filter(|connection| connection.status.is_usable() && connection.status.has_room())
+        };
+        let others = || with_room().filter(|connection| Some(connection.status.id) != avoid);
+        let flowing = || others().find(|connection| !uploads || !connection.status.seen.is_congested());
+        let chosen = match flowing() {
+            Some(connection) => connection,
+            // Rather another connection, if there may be one.
+            None if self.may_connect(shared.settings.max_http2_connections) => return None,
+            None => others().next().or_else(|| with_room().next())?,
+        };
+        chosen.status.streams.fetch_add(1, Ordering::AcqRel);
+        Some(Slot { sender: chosen.sender.clone(), status: chosen.status.clone(), shared: shared.clone() })
+    }
+
+    /// Whether one more connection may be opened. Those that get no new streams count as well, though less.
+    fn may_connect(&self, max: usize) -> bool {
+        let usable = self.connections.iter().filter(|connection| connection.status.is_usable()).count();
+        usable < max && self.connections.len() < max.saturating_mul(2)
+    }
+}
+
+/// Why a connection couldn't be opened, for each of those that waited for it.
+#[derive(Debug)]
+struct SharedError(Arc<BoxError>);
+
+impl fmt::Display for SharedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for SharedError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.source()
+    }
+}
+
+/// One that waits for a stream.
+struct Waiting<'a>(&'a Connections);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.state().waiting -= 1;
+    }
+}
+
+/// A connection that is being opened. Those who wait for it learn how that ends, even if this is dropped.
+struct Connecting {
+    shared: Arc<Shared>,
+    attempt: u64,
+    id: u64,
+}
+
+impl Connecting {
+    fn new(shared: Arc<Shared>, attempt: u64, id: u64) -> Self {
+        Self { shared, attempt, id }
+    }
+
+    async fn connect(self) {
+        let shared = &self.shared;
+        let opened = shared.within_connect_timeout(async {
+            let connected = shared.open(false).await?;
+            if shared.negotiates() && !connected.negotiated_http2 {
+                let connection = http1::Connection::handshake(connected.io, shared).await?;
+                shared.put_idle(connection);
+                shared.learn(Protocol::Http1);
+                return Ok(None);
+            }
+            shared.learn(Protocol::Http2);
+            handshake(connected.io, self.id, shared).await.map(Some)
+        });
+        match opened.await {
+            Ok(connection) => shared.http2.state().connections.extend(connection),
+            Err(error) => shared.http2.state().failure = Some((self.attempt, Arc::new(error))),
+        }
+    }
+}
+
+impl Drop for Connecting {
+    fn drop(&mut self) {
+        self.shared.http2.state().connecting = false;
+        self.shared.http2.changed();
+    }
+}

@@ -1,0 +1,259 @@
+//! One request and its response.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::ResponseFuture;
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http_body::{Body, Frame, SizeHint};
+
+use super::connections::Slot;
+use super::upload::{Detached, Upload, UploadError};
+use crate::body::BoxError;
+use crate::proxy::patience::Clock;
+use crate::proxy::pool::{RequestBody, SendError, SendErrorKind, limits};
+
+/// Interim responses before the final one. A server that sends more never gets to the point.
+const MAX_INTERIM: usize = 100;
+
+/// Sends a request and waits for the head of its response.
+pub(in crate::proxy::pool) async fn send(
+    slot: Slot,
+    request: Request<RequestBody>,
+    clock: &Clock,
+    limit: Duration,
+) -> Result<Response<ResponseBody>, SendError> {
+    let (mut head, body) = request.into_parts();
+    prepare(&mut head, &body);
+    if !limits::allow_request(&head, &slot.shared().settings) {
+        return Err(SendErrorKind::RequestHead.into());
+    }
+    let bodiless = body.is_end_stream();
+    let is_head = head.method == Method::HEAD;
+    let unprocessed = SendErrorKind::Unprocessed { connection: slot.status.id };
+    let mut sender = slot.sender.clone();
+    clock.restart();
+    let sent = sender.send_request(Request::from_parts(head, ()), bodiless);
+    // Nothing was sent, because the connection is ending.
+    let (response, stream) = sent.map_err(|error| {
+        slot.status.drain();
+        SendError::new(unprocessed, error)
+    })?;
+    let received = slot.status.seen.received_bytes();
+    let upload = (!bodiless).then(|| Upload::new(body, stream));
+    let mut exchange = Exchange { response, upload, is_head, interim: 0 };
+    tokio::select! {
+        biased;
+        result = poll_fn(|cx| exchange.poll(cx)) => match result {
+            Ok(response) => exchange.respond(response, slot),
+            Err(Failure::Body(error)) => Err(SendError::new(SendErrorKind::RequestBody, error)),
+            Err(Failure::Interim) => {
+                Err(SendError::new(SendErrorKind::Broken, format!("more than {MAX_INTERIM} interim responses")))
+            }
+            Err(Failure::Stream(error)) => {
+                let too_large = slot.status.seen.take_oversized(exchange.response.stream_id().as_u32());
+                Err(match (error.is_remote(), error.reason()) {
+                    // h2 fails those streams alone with the server's GOAWAY that are above its number.
+                    (true, _) if error.is_go_away() => SendError::new(unprocessed, error),
+                    (true, Some(Reason::REFUSED_STREAM)) => SendError::new(unprocessed, error),
+                    (false, _) if too_large => limits::too_large(),
+                    _ => SendError::new(SendErrorKind::Broken, error),
+                })
+            }
+        },
+        () = pin!(clock.expired(limit)) => {
+            if slot.status.seen.received_bytes() == received {
+                slot.status.suspect();
+            }
+            Err(SendErrorKind::Timeout.into())
+        }
+    }
+}
+
+/// Leaves out what HTTP/2 says otherwise, and adds the length of a body.
+fn prepare(head: &mut http::request::Parts, body: &RequestBody) {
+    head.version = Version::HTTP_2;
+    let headers = &mut head.headers;
+    for name in [header::HOST, header::TRANSFER_ENCODING, header::CONNECTION, header::UPGRADE] {
+        headers.remove(name);
+    }
+    if let Some(length) = body.size_hint().exact()
+        && (length > 0 || matches!(head.method, Method::POST | Method::PUT | Method::PATCH))
+    {
+        headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
+    }
+}
+
+/// A request until the head of its response is there.
+struct Exchange {
+    response: ResponseFuture,
+    upload: Option<Upload>,
+    is_head: bool,
+    interim: usize,
+}
+
+enum Failure {
+    Body(BoxError),
+    Stream(h2::Error),
+    Interim,
+}
+
+impl Exchange {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<RecvStream>, Failure>> {
+        if let Some(upload) = &mut self.upload
+            && let Poll::Ready(sent) = upload.poll(cx)
+        {
+            self.upload = None;
+            if let Err(UploadError::Body(error)) = sent {
+                return Poll::Ready(Err(Failure::Body(error)));
+            }
+        }
+        while let Poll::Ready(Some(Ok(_))) = self.response.poll_informational(cx) {
+            self.interim += 1;
+            if self.interim > MAX_INTERIM {
+                return Poll::Ready(Err(Failure::Interim));
+            }
+        }
+        Pin::new(&mut self.response).poll(cx).map_err(Failure::Stream)
+    }
+
+    fn respond(
+        self,
+        response: Response<RecvStream>,
+        slot: Slot,
+    ) -> Result<Response<ResponseBody>, SendError> {
+        if !limits::allow(response.headers(), &slot.shared().settings) {
+            return Err(limits::too_large());
+        }
+        let has_content =
+            !self.is_head && !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let length = if has_content { limits::content_length(response.headers()) } else { Some(0) };
+        let upload = self.upload.map(Upload::detach);
+        Ok(response.map(|stream| {
+            let mut body = ResponseBody { stream, length, open: Some(Open { slot, upload }), ended: false };
+            if body.stream.is_end_stream() {
+                body.length = Some(0);
+                body.end();
+            }
+            body
+        }))
+    }
+}
+
+/// The body of a response.
+#[derive(Debug)]
+pub(in crate::proxy) struct ResponseBody {
+    stream: RecvStream,
+    /// What the response's head says, less what has been received.
+    length: Option<u64>,
+    open: Option<Open>,
+    ended: bool,
+}
+
+/// What a stream holds until its end.
+#[derive(Debug)]
+struct Open {
+    slot: Slot,
+    upload: Option<Detached>,
+}
+
+impl ResponseBody {
+    fn end(&mut self) {
+        self.ended = true;
+        if let Some(upload) = self.open.take().and_then(|open| open.upload) {
+            upload.stop();
+        }
+    }
+
+    fn fail(&mut self, error: impl Into<BoxError>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.ended = true;
+        self.open = None;
+        Poll::Ready(Some(Err(error.into())))
+    }
+
+    fn seen_oversized(&self) -> bool {
+        let stream = self.stream.stream_id().as_u32();
+        self.open.as_ref().is_some_and(|open| open.slot.status.seen.take_oversized(stream))
+    }
+
+    fn trailers(&mut self, trailers: HeaderMap) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let allowed =
+            self.open.as_ref().is_none_or(|open| limits::allow(&trailers, &open.slot.shared().settings));
+        if !allowed || self.seen_oversized() {
+            tracing::warn!("upstream failed: the trailers of its response are too large");
+            return self.fail("the trailers are too large");
+        }
+        self.end();
+        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
+    }
+
+    fn error(&mut self, error: h2::Error) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let stream = self.stream.stream_id().as_u32();
+        // The server has sent the whole response and only wants no more of the request.
+        let complete = error.is_remote()
+            && error.reason() == Some(Reason::NO_ERROR)
+            && self.open.as_ref().is_some_and(|open| open.slot.status.seen.ended_before_reset(stream));
+        if complete {
+            self.end();
+            return Poll::Ready(None);
+        }
+        // Of the reasons for a reset, this one alone concerns the client as well.
+        match error.reason() {
+            Some(Reason::CANCEL) => self.fail(error),
+            _ => self.fail(format!("the response broke off: {error}")),
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        if this.ended {
+            return Poll::Ready(None);
+        }
+        loop {
+            match ready!(this.stream.poll_data(cx)) {
+                Some(Ok(data)) => {
+                    let _ = this.stream.flow_control().release_capacity(data.len());
+                    if data.is_empty() {
+                        continue;
+                    }
+                    this.length = this.length.map(|length| length.saturating_sub(data.len() as u64));
+                    if this.stream.is_end_stream() {
+                        this.end();
+                    }
+                    return Poll::Ready(Some(Ok(Frame::data(data))));
+                }
+                Some(Err(error)) => return this.error(error),
+                None => {
+                    return match ready!(this.stream.poll_trailers(cx)) {
+                        Ok(Some(trailers)) => this.trailers(trailers),
+                        Ok(None) => {
+                            this.end();
+                            Poll::Ready(None)
+                        }
+                        Err(error) => this.error(error),
+                    };
+                }
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.length.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}

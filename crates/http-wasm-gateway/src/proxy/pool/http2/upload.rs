@@ -1,0 +1,127 @@
+//! Sending the body of a request.
+
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use h2::{Reason, SendStream};
+use http::HeaderMap;
+use http_body::Body as _;
+use tokio::sync::oneshot;
+
+use crate::body::BoxError;
+use crate::proxy::pool::RequestBody;
+
+/// A body on its way. As a future, it ends when all of it was handed to h2.
+pub(super) struct Upload {
+    body: RequestBody,
+    stream: SendStream<Bytes>,
+    /// Data that waits for the server's window, and whether it is the last.
+    pending: Option<(Bytes, bool)>,
+}
+
+/// Why a body wasn't sent to its end.
+#[derive(Debug)]
+pub(super) enum UploadError {
+    /// The body failed.
+    Body(BoxError),
+    /// The stream is over; the response tells why.
+    Stream,
+}
+
+impl Upload {
+    pub(super) fn new(body: RequestBody, stream: SendStream<Bytes>) -> Self {
+        Self { body, stream, pending: None }
+    }
+
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
+        loop {
+            if !matches!(self.stream.poll_reset(cx), Poll::Pending) {
+                return Poll::Ready(Err(UploadError::Stream));
+            }
+            if let Some((data, last)) = self.pending.take() {
+                // More than there is room for waits in h2; the next frame isn't asked for until there is room again.
+                if self.stream.capacity() == 0 {
+                    self.stream.reserve_capacity(1);
+                    match self.stream.poll_capacity(cx) {
+                        Poll::Pending => {
+                            self.pending = Some((data, last));
+                            return Poll::Pending;
+                        }
+                        Poll::Ready(Some(Ok(0))) => {
+                            self.pending = Some((data, last));
+                            continue;
+                        }
+                        Poll::Ready(Some(Ok(_))) => {}
+                        Poll::Ready(None | Some(Err(_))) => return Poll::Ready(Err(UploadError::Stream)),
+                    }
+                }
+                self.data(data, last)?;
+                if last {
+                    return Poll::Ready(Ok(()));
+                }
+                continue;
+            }
+            let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => frame,
+                Some(Err(error)) => {
+                    self.stream.send_reset(Reason::CANCEL);
+                    return Poll::Ready(Err(UploadError::Body(error)));
+                }
+                None => return Poll::Ready(self.data(Bytes::new(), true)),
+            };
+            match frame.into_data() {
+                Ok(data) => {
+                    let last = self.body.is_end_stream();
+                    match (data.is_empty(), last) {
+                        (true, true) => return Poll::Ready(self.data(data, true)),
+                        // Some servers take empty DATA frames for an attack.
+                        (true, false) => {}
+                        (false, _) => self.pending = Some((data, last)),
+                    }
+                }
+                Err(frame) => {
+                    if let Ok(trailers) = frame.into_trailers() {
+                        return Poll::Ready(self.trailers(trailers));
+                    }
+                }
+            }
+        }
+    }
+
+    fn data(&mut self, data: Bytes, last: bool) -> Result<(), UploadError> {
+        self.stream.send_data(data, last).map_err(|_| UploadError::Stream)
+    }
+
+    fn trailers(&mut self, trailers: HeaderMap) -> Result<(), UploadError> {
+        self.stream.reserve_capacity(0);
+        self.stream.send_trailers(trailers).map_err(|_| UploadError::Stream)
+    }
+
+    /// Goes on in a task of its own while the response is being received.
+    pub(super) fn detach(mut self) -> Detached {
+        let (stop, mut stopped) = oneshot::channel();
+        tokio::spawn(async move {
+            let reason = tokio::select! {
+                _ = poll_fn(|cx| self.poll(cx)) => return,
+                reason = pin!(&mut stopped) => reason.unwrap_or(Reason::CANCEL),
+            };
+            self.stream.send_reset(reason);
+        });
+        Detached(Some(stop))
+    }
+}
+
+/// A body that is still being sent; it is cancelled when this is dropped.
+#[derive(Debug)]
+pub(super) struct Detached(Option<oneshot::Sender<Reason>>);
+
+impl Detached {
+    /// The response is complete, so nobody needs the rest.
+    pub(super) fn stop(mut self) {
+        if let Some(stop) = self.0.take() {
+            let _ = stop.send(Reason::NO_ERROR);
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! HTTP/1.1 upstreams, byte by byte.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Response;
+use http_body_util::{BodyExt as _, Channel};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+
+use super::peer::Upstreams;
+use super::{request, soon};
+use crate::body::{BoxBody, BoxError, boxed, empty};
+use crate::config::{Time, Upstream};
+use crate::proxy::Proxy;
+
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+
+fn send(proxy: &Arc<Proxy>, method: &'static str, body: BoxBody) -> JoinHandle<Response<BoxBody>> {
+    let proxy = proxy.clone();
+    tokio::spawn(async move { proxy.respond(&mut request(method, body)).await })
+}
+
+fn get(proxy: &Arc<Proxy>) -> JoinHandle<Response<BoxBody>> {
+    send(proxy, "GET", empty())
+}
+
+/// The response's status, after its body.
+async fn status(response: JoinHandle<Response<BoxBody>>) -> u16 {
+    let response = soon(response).await.unwrap();
+    let status = response.status().as_u16();
+    soon(response.into_body().collect()).await.expect("a whole body");
+    status
+}
+
+/// Reads a head.
+async fn head(io: &mut DuplexStream) -> String {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let byte = soon(io.read_u8()).await.expect("a request comes");
+        head.push(byte);
+    }
+    String::from_utf8(head).unwrap()
+}
+
+async fn answer(io: &mut DuplexStream, bytes: &str) {
+    soon(io.write_all(bytes.as_bytes())).await.unwrap();
+}
+
+/// Whether the proxy closes the connection within this time.
+async fn closes(io: &mut DuplexStream, within: Duration) -> bool {
+    let mut rest = Vec::new();
+    timeout(within, io.read_to_end(&mut rest)).await.is_ok()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_used_again_in_origin_form_with_a_host_until_it_was_idle_for_too_long() {
+    let upstreams = Upstreams::new(Upstream { idle_timeout: Time::seconds(30), ..Upstream::default() });
+    let response = get(&upstreams.proxy);
+    let mut io = upstreams.accept().await;
+    assert!(head(&mut io).await.starts_with("GET /a?b HTTP/1.1\r\nhost: mine\r\n"));
+    answer(&mut io, OK).await;
+    assert_eq!(status(response).await, 200);
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let response = get(&upstreams.proxy);
+    head(&mut io).await;
+    answer(&mut io, OK).await;
+    assert_eq!(status(response).await, 200);
+    let start = Instant::now();
+    assert!(closes(&mut io, Duration::from_secs(100)).await);
+    let idle = start.elapsed().as_millis();
+    assert!((29_000..=31_000).contains(&idle), "{idle} ms");
+    assert!(upstreams.no_more().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_connections_are_kept_than_may_be_idle() {
+    let upstreams = Upstreams::new(Upstream { max_idle: 1.try_into().unwrap(), ..Upstream::default() });
+    let (first, second) = (get(&upstreams.proxy), get(&upstreams.proxy));
+    let (mut a, mut b) = (upstreams.accept().await, upstreams.accept().await);
+    for io in [&mut a, &mut b] {
+        head(io).await;
+        answer(io, OK).await;
+    }
+    assert_eq!((status(first).await, status(second).await), (200, 200));
+    let soon = Duration::from_secs(1);
+    assert_eq!(usize::from(closes(&mut a, soon).await) + usize::from(closes(&mut b, soon).await), 1);
+}
+
+/// An idle connection that the server closes while a request comes.
+async fn stale(upstreams: &Upstreams) -> DuplexStream {
+    let response = get(&upstreams.proxy);
+    let mut io = upstreams.accept().await;
+    head(&mut io).await;
+    answer(&mut io, OK).await;
+    assert_eq!(status(response).await, 200);
+    io
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_meets_a_connection_being_closed_is_sent_again_on_a_new_one() {
+    let upstreams = Upstreams::new(Upstream { retries: 1, ..Upstream::default() });
+    // Far more often than the retry budget allows.
+    for _ in 0..300 {
+        // Two idle connections, both of which are about to be closed.
+        let (first, second) = (get(&upstreams.proxy), get(&upstreams.proxy));
+        let (mut a, mut b) = (upstreams.accept().await, upstreams.accept().await);
+        for io in [&mut a, &mut b] {
+            head(io).await;
+            answer(io, OK).await;
+        }
+        assert_eq!((status(first).await, status(second).await), (200, 200));
+        let response = get(&upstreams.proxy);
+        head(&mut b).await;
+        drop(b);
+        let mut new = upstreams.accept().await;
+        head(&mut new).await;
+        answer(&mut new, OK.replace("\r\nContent", "\r\nConnection: close\r\nContent").as_str()).await;
+        assert_eq!(status(response).await, 200);
+        drop(a);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let failures: u64 = upstreams.proxy.addresses().map(|address| address.failures).sum();
+    assert_eq!(failures, 0, "an idle connection may end");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_post_that_meets_a_connection_being_closed_is_not_sent_again() {
+    let upstreams = Upstreams::new(Upstream::default());
+    let mut io = stale(&upstreams).await;
+    let response = send(&upstreams.proxy, "POST", empty());
+    head(&mut io).await;
+    drop(io);
+    assert_eq!(status(response).await, 502);
+    assert!(upstreams.no_more().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_answers_early_and_reads_no_more_has_its_connection_closed() {
+    let upstreams = Upstreams::new(Upstream { idle_timeout: Time::seconds(5), ..Upstream::default() });
+    let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
+    let response = send(&upstreams.proxy, "POST", boxed(body));
+    let upload = tokio::spawn(async move {
+        while sender.send_data(Bytes::from_static(&[b'x'; 64 * 1024])).await.is_ok() {}
+    });
+    let mut io = upstreams.accept().await;
+    head(&mut io).await;
+    answer(&mut io, "HTTP/1.1 413 Payload Too Large\r\nContent-Length: 4\r\n\r\nlarg").await;
+    assert_eq!(status(response).await, 413);
+    timeout(Duration::from_secs(6), upload).await.expect("nobody takes the rest of the upload").unwrap();
+    let mut rest = Vec::new();
+    let _ = soon(io.read_to_end(&mut rest)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_still_moves_after_the_response_is_finished_and_the_connection_used_again() {
+    let upstreams = Upstreams::new(Upstream { idle_timeout: Time::seconds(5), ..Upstream::default() });
+    let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
+    let response = send(&upstreams.proxy, "POST", boxed(body));
+    let mut io = upstreams.accept().await;
+    head(&mut io).await;
+    answer(&mut io, OK).await;
+    assert_eq!(status(response).await, 200);
+    let mut chunk = [0; 8];
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        soon(sender.send_data("abc".into())).await.unwrap();
+        soon(io.read_exact(&mut chunk)).await.unwrap();
+        assert_eq!(&chunk, b"3\r\nabc\r\n");
+    }
+    drop(sender);
+    let mut end = [0; 5];
+    soon(io.read_exact(&mut end)).await.unwrap();
+    assert_eq!(&end, b"0\r\n\r\n");
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let response = get(&upstreams.proxy);
+    head(&mut io).await;
+    answer(&mut io, OK).await;
+    assert_eq!(status(response).await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_goes_away_takes_the_connection_with_it() {
+    let upstreams = Upstreams::new(Upstream::default());
+    let response = get(&upstreams.proxy);
+    let mut io = upstreams.accept().await;
+    head(&mut io).await;
+    response.abort();
+    assert!(closes(&mut io, Duration::from_secs(1)).await, "while it waits for the head");
+
+    let response = get(&upstreams.proxy);
+    let mut io = upstreams.accept().await;
+    head(&mut io).await;
+    answer(&mut io, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
+    drop(soon(response).await.unwrap());
+    assert!(closes(&mut io, Duration::from_secs(1)).await, "while it reads the body");
+}
+
+#[tokio::test(start_paused = true)]
+async fn interim_responses_do_not_extend_the_time_to_answer() {
+    let settings = Upstream { response_timeout: Time::seconds(3), ..Upstream::default() };
+    let upstreams = Upstreams::new(settings);
+    let response = get(&upstreams.proxy);
+    let mut io = upstreams.accept().await;
+    head(&mut io).await;
+    let flood = tokio::spawn(async move {
+        while io.write_all(b"HTTP/1.1 103 Early Hints\r\n\r\n").await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    });
+    let start = Instant::now();
+    assert_eq!(status(response).await, 504);
+    assert!(start.elapsed() < Duration::from_secs(4));
+    soon(flood).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn heads_pass_up_to_their_limits_and_are_a_502_beyond_without_blame_or_another_try() {
+    for (count, value, passes) in [(1, 40_000, true), (250, 100, true), (257, 1, false), (2, 40_000, false)] {
+        let upstreams = Upstreams::new(Upstream { retries: 3, ..Upstream::default() });
+        let response = get(&upstreams.proxy);
+        let mut io = upstreams.accept().await;
+        head(&mut io).await;
+        let fields: String =
+            (0..count).map(|index| format!("x-{index}: {}\r\n", "v".repeat(value))).collect();
+        answer(&mut io, &format!("HTTP/1.1 204 No Content\r\n{fields}\r\n")).await;
+        assert_eq!(status(response).await, if passes { 204 } else { 502 }, "{count} of {value} bytes");
+        let failures: u64 = upstreams.proxy.addresses().map(|address| address.failures).sum();
+        assert_eq!(failures, 0);
+        assert!(upstreams.no_more().await);
+    }
+}

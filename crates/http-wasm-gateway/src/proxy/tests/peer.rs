@@ -1,0 +1,171 @@
+//! Servers in memory that are told frame by frame and byte by byte what to do.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use http::Uri;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::sync::{Mutex, mpsc};
+use tower::util::BoxCloneSyncService;
+
+use super::soon;
+use crate::body::BoxError;
+use crate::config::{Located, NonEmpty, Upstream, UpstreamHttp};
+use crate::proxy::connect::{Connected, Connectors};
+use crate::proxy::{Proxy, UpstreamUrl};
+
+pub(super) const DATA: u8 = 0;
+pub(super) const HEADERS: u8 = 1;
+pub(super) const RST_STREAM: u8 = 3;
+pub(super) const SETTINGS: u8 = 4;
+pub(super) const PING: u8 = 6;
+pub(super) const GOAWAY: u8 = 7;
+pub(super) const WINDOW_UPDATE: u8 = 8;
+
+pub(super) const END_STREAM: u8 = 1;
+pub(super) const ACK: u8 = 1;
+pub(super) const END_HEADERS: u8 = 4;
+
+pub(super) const NO_ERROR: u32 = 0;
+pub(super) const REFUSED_STREAM: u32 = 7;
+pub(super) const CANCEL: u32 = 8;
+
+pub(super) const MAX_CONCURRENT_STREAMS: u16 = 3;
+
+/// `:status` 200, as HPACK's static table has it.
+pub(super) const OK: &[u8] = &[0x88];
+
+/// A server that an upstream's connections end at.
+pub(super) struct Upstreams {
+    pub(super) proxy: Arc<Proxy>,
+    connections: Mutex<mpsc::UnboundedReceiver<DuplexStream>>,
+}
+
+impl Upstreams {
+    /// One that speaks HTTP/2.
+    pub(super) fn http2(settings: Upstream) -> Self {
+        Self::new(Upstream { http: UpstreamHttp::Http2, ..settings })
+    }
+
+    pub(super) fn new(settings: Upstream) -> Self {
+        let (opened, connections) = mpsc::unbounded_channel();
+        let connector = BoxCloneSyncService::new(tower::service_fn(move |_: Uri| {
+            let (client, server) = duplex(1024 * 1024);
+            let opened = opened.send(server).map_err(|_| BoxError::from("nobody listens"));
+            async move { opened.map(|()| Connected { io: Box::new(client), negotiated_http2: false }) }
+        }));
+        let http =
+            if settings.http == UpstreamHttp::Http2 { UpstreamHttp::Http2 } else { UpstreamHttp::Http1 };
+        let connectors = Connectors { any: connector.clone(), http1: connector, http };
+        let addr = SocketAddr::from(([10, 0, 0, 2], 80));
+        let url = format!("http://{addr}").parse::<UpstreamUrl>().unwrap();
+        let settings = Upstream { addresses: NonEmpty::from(Located::from(url)), ..settings };
+        let proxy = Arc::new(Proxy::with("u", &settings, &connectors));
+        Self { proxy, connections: Mutex::new(connections) }
+    }
+
+    /// The next connection.
+    pub(super) async fn accept(&self) -> DuplexStream {
+        soon(self.connections.lock().await.recv()).await.expect("the proxy is there")
+    }
+
+    /// The next connection, whose preface is answered with these settings.
+    pub(super) async fn accept_http2(&self, settings: &[(u16, u32)]) -> Peer {
+        let mut io = self.accept().await;
+        let mut preface = [0; 24];
+        soon(io.read_exact(&mut preface)).await.unwrap();
+        let mut peer = Peer { io, settings: Vec::new(), granted: 0, pings: 0, answers_pings: true };
+        let announced: Vec<u8> = settings
+            .iter()
+            .flat_map(|(id, value)| id.to_be_bytes().into_iter().chain(value.to_be_bytes()))
+            .collect();
+        peer.send(SETTINGS, 0, 0, &announced).await;
+        peer
+    }
+
+    /// Whether there is no further connection.
+    pub(super) async fn no_more(&self) -> bool {
+        self.connections.lock().await.try_recv().is_err()
+    }
+}
+
+/// The server's end of an HTTP/2 connection.
+pub(super) struct Peer {
+    io: DuplexStream,
+    /// What the client has announced.
+    pub(super) settings: Vec<(u16, u32)>,
+    /// By how much the client has widened the connection's window.
+    pub(super) granted: u32,
+    pub(super) pings: usize,
+    pub(super) answers_pings: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Frame {
+    pub(super) kind: u8,
+    pub(super) flags: u8,
+    pub(super) stream: u32,
+    pub(super) payload: Vec<u8>,
+}
+
+impl Peer {
+    pub(super) async fn send(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
+        let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
+        let mut frame = vec![length[1], length[2], length[3], kind, flags];
+        frame.extend(stream.to_be_bytes());
+        frame.extend(payload);
+        // It may be closed already.
+        let _ = soon(self.io.write_all(&frame)).await;
+    }
+
+    /// The next frame that is about a stream, or GOAWAY. `None` is the connection's end.
+    pub(super) async fn next(&mut self) -> Option<Frame> {
+        loop {
+            let mut header = [0; 9];
+            self.io.read_exact(&mut header).await.ok()?;
+            let mut payload = vec![0; u32::from_be_bytes([0, header[0], header[1], header[2]]) as usize];
+            self.io.read_exact(&mut payload).await.ok()?;
+            let stream = u32::from_be_bytes([header[5], header[6], header[7], header[8]]);
+            let frame = Frame { kind: header[3], flags: header[4], stream, payload };
+            match (frame.kind, frame.stream) {
+                (SETTINGS, _) if frame.flags & ACK == 0 => {
+                    for setting in frame.payload.chunks(6) {
+                        let value = setting[2..].try_into().map(u32::from_be_bytes).unwrap();
+                        self.settings.push((u16::from_be_bytes([setting[0], setting[1]]), value));
+                    }
+                    self.send(SETTINGS, ACK, 0, &[]).await;
+                }
+                (PING, _) if frame.flags & ACK == 0 => {
+                    self.pings += 1;
+                    if self.answers_pings {
+                        self.send(PING, ACK, 0, &frame.payload).await;
+                    }
+                }
+                (WINDOW_UPDATE, 0) => self.granted += u32::from_be_bytes(frame.payload.try_into().unwrap()),
+                (SETTINGS | PING | WINDOW_UPDATE, _) => {}
+                _ => return Some(frame),
+            }
+        }
+    }
+
+    /// The stream of the next request.
+    pub(super) async fn request(&mut self) -> u32 {
+        let frame = soon(self.next()).await.expect("a request comes");
+        assert_eq!(frame.kind, HEADERS, "{frame:?}");
+        frame.stream
+    }
+
+    /// Answers with 200 and no body.
+    pub(super) async fn answer(&mut self, stream: u32) {
+        self.send(HEADERS, END_HEADERS | END_STREAM, stream, OK).await;
+    }
+
+    pub(super) async fn reset(&mut self, stream: u32, reason: u32) {
+        self.send(RST_STREAM, 0, stream, &reason.to_be_bytes()).await;
+    }
+
+    pub(super) async fn goaway(&mut self, last: u32, reason: u32) {
+        let payload: Vec<u8> = last.to_be_bytes().into_iter().chain(reason.to_be_bytes()).collect();
+        self.send(GOAWAY, 0, 0, &payload).await;
+    }
+}
