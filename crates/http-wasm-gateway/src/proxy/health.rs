@@ -7,7 +7,7 @@ use http::{Request, Uri};
 use tokio::time::{Instant, timeout};
 
 use super::patience::{Clock, Timed};
-use super::pool::Sending;
+use super::pool::{SendErrorKind, Sending};
 use super::replay::Replayed;
 use super::server::Server;
 use crate::config::{ActiveHealth, PassiveHealth};
@@ -129,9 +129,11 @@ pub(super) async fn ask(server: Weak<Server>, asked: ActiveHealth, upstream: Arc
         let path = asked.path.parse::<Uri>().unwrap_or_default();
         let healthy = match server.url.join(&path) {
             Ok(uri) => is_healthy(&server, uri, asked.timeout.0).await,
-            Err(_) => false,
+            Err(_) => Some(false),
         };
-        if server.health.answered(healthy, &asked) {
+        if let Some(healthy) = healthy
+            && server.health.answered(healthy, &asked)
+        {
             let (upstream, address) = (&*upstream, &server.url);
             match healthy {
                 true => tracing::info!(upstream, %address, "an address is healthy again"),
@@ -143,14 +145,17 @@ pub(super) async fn ask(server: Weak<Server>, asked: ActiveHealth, upstream: Arc
     }
 }
 
-async fn is_healthy(server: &Server, uri: Uri, limit: Duration) -> bool {
+/// Whether it answers as it should; `None` if it could not be asked, because others use all connections that it may have.
+async fn is_healthy(server: &Server, uri: Uri, limit: Duration) -> Option<bool> {
     let clock = Clock::start();
     let mut request = Request::new(Timed::new(Replayed::empty(), clock.clone()));
     *request.uri_mut() = uri;
     let sending = Sending { http1: false, fresh: false, avoid: None, clock: &clock, response_timeout: limit };
     match timeout(limit, server.pool.send(request, &sending)).await {
-        Ok(Ok(response)) => response.status().is_success() || response.status().is_redirection(),
-        Ok(Err(_)) | Err(_) => false,
+        Ok(Ok(response)) => Some(response.status().is_success() || response.status().is_redirection()),
+        Ok(Err(error)) if error.kind == SendErrorKind::Busy => None,
+        Err(_) if server.pool.is_saturated() => None,
+        Ok(Err(_)) | Err(_) => Some(false),
     }
 }
 

@@ -151,11 +151,11 @@ impl Proxy {
         let body = Replay::new(body, self.refusable || self.retries > 0 && idempotent);
         self.budget.deposit();
         let mut tried: Vec<Lease> = Vec::new();
-        let mut avoid = None;
+        let (mut avoid, mut pause) = (None, false);
         loop {
             let lease = self.servers.choose(&tried);
             let server = lease.server();
-            if lease.is_among(&tried) {
+            if pause && lease.is_among(&tried) {
                 let doublings = u32::try_from(tried.len() - 1).unwrap_or(u32::MAX).min(6);
                 tokio::time::sleep(PAUSE * 2_u32.pow(doublings)).await;
             }
@@ -186,6 +186,8 @@ impl Proxy {
             if !again {
                 return Err(Failed::Send(error));
             }
+            // The other kinds concern one connection and not the address.
+            pause = error.is_unhealthy();
             if let SendErrorKind::Unprocessed { connection } = error.kind {
                 avoid = Some(connection);
             }

@@ -150,6 +150,11 @@ impl Pool {
         }
     }
 
+    /// Whether requests wait for others to end, so that one that isn't answered says nothing about the upstream.
+    pub(super) fn is_saturated(&self) -> bool {
+        self.0.http2.is_saturated()
+    }
+
     /// Closes connections that have been idle for too long, for as long as the upstream is there.
     pub(super) fn sweep(&self) -> impl Future<Output = ()> + use<> {
         let shared = Arc::downgrade(&self.0);

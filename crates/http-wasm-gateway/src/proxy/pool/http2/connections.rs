@@ -23,7 +23,6 @@ pub(in crate::proxy::pool) struct Connections {
 #[derive(Debug, Default)]
 struct State {
     connections: Vec<Connection>,
-    last_id: u64,
     /// Connections are opened one after the other, so that a burst of requests doesn't open one each.
     connecting: bool,
     /// How many were opened, or were tried to.
@@ -86,9 +85,8 @@ impl Connections {
         shared: &Arc<Shared>,
         io: crate::proxy::connect::Io,
     ) -> Result<(), BoxError> {
-        let id = self.state().next_id();
-        let connection = handshake(io, id, shared).await?;
-        self.state().connections.push(connection);
+        let connection = handshake(io, shared).await?;
+        self.state().add(connection);
         self.changed();
         Ok(())
     }
@@ -109,6 +107,12 @@ impl Connections {
         idle
     }
 
+    /// Whether requests wait for a stream and no connection is on its way.
+    pub(in crate::proxy::pool) fn is_saturated(&self) -> bool {
+        let state = self.state();
+        state.waiting > 0 && !state.connecting
+    }
+
     /// A stream, if possible not on the connection to `avoid`. Opens another connection where that is needed and allowed; otherwise
     /// it waits until a stream has ended, or a connection is there.
     pub(in crate::proxy::pool) async fn acquire(
@@ -117,6 +121,14 @@ impl Connections {
         avoid: Option<u64>,
         uploads: bool,
     ) -> Result<Acquired, SendError> {
+        {
+            let state = self.state();
+            if state.waiting == 0
+                && let Some(slot) = state.slot(shared, avoid, uploads)
+            {
+                return Ok(Acquired::Stream(slot));
+            }
+        }
         let (mut waiting, mut since, mut late) = (None, None, false);
         let mut timeout = pin!(sleep(shared.settings.connect_timeout));
         let mut changed = pin!(self.changed.notified());
@@ -143,7 +155,7 @@ impl Connections {
                 if !state.connecting && state.may_connect(shared.settings.max_http2_connections) {
                     state.connecting = true;
                     state.attempts += 1;
-                    tokio::spawn(Connecting::new(shared.clone(), state.attempts, state.next_id()).connect());
+                    tokio::spawn(Connecting { shared: shared.clone(), attempt: state.attempts }.connect());
                 }
                 if state.connecting && since.is_none() {
                     since = Some(state.attempts);
@@ -163,9 +175,11 @@ impl Connections {
 }
 
 impl State {
-    fn next_id(&mut self) -> u64 {
-        self.last_id += 1;
-        self.last_id
+    /// Adds a connection, unless it has ended already.
+    fn add(&mut self, connection: Connection) {
+        if !connection.status.ended.load(Ordering::Acquire) {
+            self.connections.push(connection);
+        }
     }
 
     fn slot(&self, shared: &Arc<Shared>, avoid: Option<u64>, uploads: bool) -> Option<Slot> {
@@ -222,14 +236,9 @@ impl Drop for Waiting<'_> {
 struct Connecting {
     shared: Arc<Shared>,
     attempt: u64,
-    id: u64,
 }
 
 impl Connecting {
-    fn new(shared: Arc<Shared>, attempt: u64, id: u64) -> Self {
-        Self { shared, attempt, id }
-    }
-
     async fn connect(self) {
         let shared = &self.shared;
         let opened = shared.within_connect_timeout(async {
@@ -241,10 +250,11 @@ impl Connecting {
                 return Ok(None);
             }
             shared.learn(Protocol::Http2);
-            handshake(connected.io, self.id, shared).await.map(Some)
+            handshake(connected.io, shared).await.map(Some)
         });
         match opened.await {
-            Ok(connection) => shared.http2.state().connections.extend(connection),
+            Ok(Some(connection)) => shared.http2.state().add(connection),
+            Ok(None) => {}
             Err(error) => shared.http2.state().failure = Some((self.attempt, Arc::new(error))),
         }
     }

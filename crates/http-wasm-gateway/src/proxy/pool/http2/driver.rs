@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -54,6 +55,7 @@ pub(super) async fn drive(mut connection: H2, status: Arc<Status>, shared: Weak<
         }
     };
     status.drain();
+    status.ended.store(true, Ordering::Release);
     // Fails its streams.
     drop(connection);
     if let Err(error) = ended {

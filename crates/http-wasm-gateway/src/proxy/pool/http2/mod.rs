@@ -49,6 +49,7 @@ pub(super) struct Connection {
 /// What is known about a connection.
 #[derive(Debug)]
 struct Status {
+    /// Unlike that of any other connection, to any upstream.
     id: u64,
     start: Instant,
     /// Open streams.
@@ -62,15 +63,18 @@ struct Status {
     /// Whether it gets no more streams until something is received, after what had been received by then.
     suspect: AtomicBool,
     received_before: AtomicU64,
+    /// Whether its task is over.
+    ended: AtomicBool,
     /// Wakes the connection's task to look at all this again.
     changed: Notify,
     seen: Arc<Seen>,
 }
 
 impl Status {
-    fn new(id: u64, seen: Arc<Seen>) -> Self {
+    fn new(seen: Arc<Seen>) -> Self {
+        static LAST_ID: AtomicU64 = AtomicU64::new(0);
         Self {
-            id,
+            id: LAST_ID.fetch_add(1, Ordering::Relaxed),
             start: Instant::now(),
             streams: AtomicUsize::new(0),
             idle_since: AtomicU64::new(0),
@@ -78,6 +82,7 @@ impl Status {
             draining: AtomicBool::new(false),
             suspect: AtomicBool::new(false),
             received_before: AtomicU64::new(0),
+            ended: AtomicBool::new(false),
             changed: Notify::new(),
             seen,
         }
@@ -139,7 +144,7 @@ impl Status {
 }
 
 /// Opens a connection and starts its task. It is ready once the server's settings are there, so that its limit is known.
-async fn handshake(io: Io, id: u64, shared: &Arc<Shared>) -> Result<Connection, BoxError> {
+async fn handshake(io: Io, shared: &Arc<Shared>) -> Result<Connection, BoxError> {
     let settings = &shared.settings;
     let (wire, seen) = Wire::new(io, settings.max_response_head);
     let (sender, mut connection) = builder(settings).handshake::<_, Bytes>(wire).await?;
@@ -150,7 +155,7 @@ async fn handshake(io: Io, id: u64, shared: &Arc<Shared>) -> Result<Connection, 
         Poll::Pending => Poll::Pending,
     })
     .await?;
-    let status = Arc::new(Status::new(id, seen));
+    let status = Arc::new(Status::new(seen));
     status.set_limit(connection.max_concurrent_send_streams());
     tokio::spawn(driver::drive(connection, status.clone(), Arc::downgrade(shared)));
     Ok(Connection { sender, status })
