@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::body::BoxError;
+use crate::http1::response::Refused;
 use crate::observe::UpstreamFailure;
 
 /// Why a request has no response.
@@ -61,6 +62,9 @@ impl SendError {
 
     /// Whether the connection was closed, rather than that something wrong came.
     pub(super) fn is_closed(&self) -> bool {
+        if Refused::cause_of(self).is_some() {
+            return false;
+        }
         let mut source = self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static));
         while let Some(error) = source {
             if let Some(error) = error.downcast_ref::<hyper::Error>()

@@ -14,7 +14,8 @@ use hyper_util::rt::TokioIo;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::{RequestBody, SendError, SendErrorKind, Sending, Shared, limits};
+use super::{RequestBody, SendError, SendErrorKind, Sending, Settings, Shared};
+use crate::http1::response::{Handle, Limits, Refused, ResponseReader};
 use crate::proxy::connect::Io;
 use crate::proxy::patience::Clock;
 
@@ -25,14 +26,20 @@ const READ_BUFFER: usize = 408 * 1024;
 #[derive(Debug)]
 pub(super) struct Connection {
     sender: http1::SendRequest<RequestBody>,
+    /// What reads responses before hyper does.
+    responses: Handle,
     task: AbortHandle,
 }
 
 impl Connection {
     pub(super) async fn handshake(io: Io, shared: &Shared) -> Result<Self, hyper::Error> {
+        let Settings { max_response_head, max_response_fields, .. } = shared.settings;
+        // hyper's own limits are never met: the reader refuses what is beyond the settings, and sees more of it in trailers.
+        let (io, responses) =
+            ResponseReader::new(io, Limits { bytes: max_response_head, fields: max_response_fields });
         let (sender, connection) = http1::Builder::new()
-            .max_headers(shared.settings.max_response_fields)
-            .max_buf_size(READ_BUFFER.max(shared.settings.max_response_head * 2))
+            .max_headers(max_response_fields)
+            .max_buf_size(READ_BUFFER.max(max_response_head.saturating_mul(2)))
             .handshake(TokioIo::new(io))
             .await?;
         let task = tokio::spawn(async move {
@@ -40,7 +47,7 @@ impl Connection {
                 tracing::debug!(error = &error as &dyn std::error::Error, "upstream connection ended");
             }
         });
-        Ok(Self { sender, task: task.abort_handle() })
+        Ok(Self { sender, responses, task: task.abort_handle() })
     }
 
     /// Whether another request can be sent.
@@ -48,8 +55,12 @@ impl Connection {
         self.sender.is_ready()
     }
 
+    /// Whether another request can be sent once this one has been and its response has ended; `false` if none ever can.
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
-        self.sender.poll_ready(cx).map(|ready| ready.is_ok())
+        match self.responses.may_reuse() {
+            true => self.sender.poll_ready(cx).map(|ready| ready.is_ok()),
+            false => Poll::Ready(false),
+        }
     }
 }
 
@@ -83,6 +94,7 @@ impl Busy {
         sending: &Sending<'_>,
     ) -> Result<Response<ResponseBody>, (SendError, Option<Request<RequestBody>>)> {
         let connection = self.connection.as_mut().expect("it is released only with its response");
+        connection.responses.begin(request.method());
         sending.clock.restart();
         let result = tokio::select! {
             biased;
@@ -94,16 +106,13 @@ impl Busy {
         let response = result.map_err(|mut failed| {
             let unsent = failed.take_message();
             let error = failed.into_error();
-            let kind = match error.is_parse_too_large() {
+            let kind = match Refused::cause_of(&error) {
                 _ if sending.clock.client_failed() => SendErrorKind::RequestBody,
-                true => SendErrorKind::ResponseHead,
-                false => SendErrorKind::Broken,
+                Some(Refused::TooLarge(_)) => SendErrorKind::ResponseHead,
+                _ => SendErrorKind::Broken,
             };
             (SendError::new(kind, error), unsent)
         })?;
-        if !limits::allow(response.headers(), &self.shared.settings) {
-            return Err((limits::too_large(), None));
-        }
         let switched = response.status() == StatusCode::SWITCHING_PROTOCOLS;
         Ok(response.map(|incoming| {
             let mut body = ResponseBody { incoming, busy: Some(self) };
