@@ -38,6 +38,8 @@ fn frame_request<H: Host>(exchange: &mut Exchange<H>, engine: &Engine) {
         let silent =
             len == Some(0) && !is_framed(&*exchange.host, REQUEST) && !expects_body(exchange.host.method());
         set_length(&mut *exchange.host, REQUEST, len.filter(|_| !silent));
+    } else {
+        confirm_length(&mut *exchange.host, REQUEST, &body);
     }
     exchange.host.set_body(REQUEST, body);
 }
@@ -73,6 +75,8 @@ fn frame_response<H: Host>(exchange: &mut Exchange<H>, status: u16, engine: &Eng
             } else if changed && !is_declared {
                 let len = length(&*exchange.host, RESPONSE, &body);
                 set_length(&mut *exchange.host, RESPONSE, len);
+            } else if !changed {
+                confirm_length(&mut *exchange.host, RESPONSE, &body);
             }
             exchange.host.set_body(RESPONSE, body);
         }
@@ -200,6 +204,25 @@ fn length<H: Host>(host: &H, message: BodyKind, body: &Outgoing) -> Option<u64> 
         Rest::Discarded(_) => return None,
     };
     (body.first.len() as u64).checked_add(rest)
+}
+
+/// A body that the guest has only read goes out as it came, but no longer as it was framed: a length that was declared must be the one
+/// that it turned out to have. Beside a transfer coding it may have been any.
+fn confirm_length<H: Host>(host: &mut H, message: BodyKind, body: &Outgoing) {
+    let (mut declared, mut count, mut coded) = (None, 0, false);
+    host.header_values(message, b"content-length", |value| {
+        declared = str::from_utf8(value).ok().and_then(|value| value.parse().ok());
+        count += 1;
+    });
+    if count == 0 {
+        return;
+    }
+    host.header_values(message, b"transfer-encoding", |_| coded = true);
+    let len = length(host, message, body);
+    let is_right = count == 1 && !coded && (len.is_none() || len == declared);
+    if !is_right {
+        set_length(host, message, len);
+    }
 }
 
 fn set_length<H: Host>(host: &mut H, message: BodyKind, len: Option<u64>) {

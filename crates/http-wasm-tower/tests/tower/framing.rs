@@ -57,6 +57,31 @@ async fn a_rewritten_response_has_its_own_length() {
 }
 
 #[tokio::test]
+async fn a_response_that_a_guest_has_read_is_as_long_as_it_is_and_not_as_was_declared() {
+    /// As a client that has decoded the chunks may hand it on.
+    async fn contradicts(_: Request<Body>) -> Result<Response<Body>, Infallible> {
+        let response =
+            Response::builder().header("content-length", "1").header("transfer-encoding", "chunked");
+        let pieces = ["twelve", " bytes"].map(|piece| Ok(Bytes::from(piece)));
+        Ok(response.body(streamed(stream::iter(pieces))).unwrap())
+    }
+    let read =
+        |bytes| format!("(drop (call $read_body (i32.const 1) (global.get $buf) (i32.const {bytes})))");
+    let addr = serve_guest(&around(BUFFER_RESPONSE, "", &read(100)), service_fn(contradicts)).await;
+    assert_eq!(
+        exchange(addr, GET).await,
+        "HTTP/1.1 200 OK\r\ncontent-length: 12\r\nconnection: close\r\n\r\ntwelve bytes"
+    );
+    let addr = serve_guest(&around(BUFFER_RESPONSE, "", &read(3)), service_fn(contradicts)).await;
+    let answer = exchange(addr, GET).await;
+    assert!(
+        answer.contains("transfer-encoding: chunked\r\n") && !answer.contains("content-length"),
+        "{answer}"
+    );
+    assert!(answer.ends_with("6\r\n bytes\r\n0\r\n\r\n"), "{answer}");
+}
+
+#[tokio::test]
 async fn a_rewritten_request_has_its_own_length() {
     let guest = around(NO_FEATURES, "(call $write_body (i32.const 0) {rewritten})", "");
     let addr = serve_guest(&guest, service_fn(describe)).await;
