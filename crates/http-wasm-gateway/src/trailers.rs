@@ -5,6 +5,7 @@
 //! trailers, nor those by which proxies tell who the client is: these were checked in the head and would be claimed anew here.
 
 use http::{HeaderMap, HeaderValue, header};
+use http_body::Frame;
 
 /// `_` in a name counts as `-`, as it does for programs that get fields as variables.
 const FORBIDDEN: &[&str] = &[
@@ -91,8 +92,17 @@ pub(crate) fn may_be_trailer(name: &str) -> bool {
         && !FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// Removes the trailers that may be none.
-pub(crate) fn retain(trailers: &mut HeaderMap) {
+/// A frame of a body without trailers that may be none; nothing if it had no others.
+pub(crate) fn filter<D>(frame: Frame<D>) -> Option<Frame<D>> {
+    if !frame.is_trailers() {
+        return Some(frame);
+    }
+    let mut trailers = frame.into_trailers().unwrap_or_default();
+    retain(&mut trailers);
+    (!trailers.is_empty()).then(|| Frame::trailers(trailers))
+}
+
+fn retain(trailers: &mut HeaderMap) {
     while let Some(name) = trailers.keys().find(|name| !may_be_trailer(name.as_str())).cloned() {
         trailers.remove(name);
     }

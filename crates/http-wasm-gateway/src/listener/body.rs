@@ -13,6 +13,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use super::upload::Upload;
 use crate::body::BoxError;
 use crate::config::ClientLimits;
+use crate::trailers;
 
 /// A body as it comes in. It fails when it is too large; and, until the response is there, when it is too slow. After that it may be half
 /// of a conversation, as in gRPC, in which the client has nothing to say for as long as it likes.
@@ -79,7 +80,7 @@ where
                     Some(left) => this.left = left,
                     None => return this.fail(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
                 }
-                Poll::Ready(Some(Ok(frame)))
+                Poll::Ready(trailers::filter(frame).map(Ok))
             }
             Poll::Ready(Some(Err(error))) => {
                 this.body = None;

@@ -80,18 +80,14 @@ impl Body for Outgoing {
             return this.poll_broken(cx);
         }
         match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
-            Some(Ok(frame)) if frame.is_trailers() => {
-                let mut trailers = frame.into_trailers().unwrap_or_default();
-                trailers::retain(&mut trailers);
-                Poll::Ready((!trailers.is_empty()).then(|| Ok(Frame::trailers(trailers))))
-            }
+            Some(Ok(frame)) => Poll::Ready(trailers::filter(frame).map(Ok)),
             Some(Err(error)) => {
                 // What it holds, a connection to an upstream for instance, is of no more use.
                 this.body = empty();
                 this.broken = Some(Box::new(Broken::new(error, this.http2, &this.flushes)));
                 this.poll_broken(cx)
             }
-            frame => Poll::Ready(frame),
+            None => Poll::Ready(None),
         }
     }
 

@@ -9,6 +9,7 @@ use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
 use crate::body::{BoxBody, BoxError};
+use crate::trailers;
 
 /// As much of a body is kept for another attempt. The bytes are shared and not copied, but they stay in memory for longer.
 const MAX_KEPT_BYTES: usize = 64 * 1024;
@@ -115,7 +116,11 @@ impl Body for Replayed {
             })));
         }
         state.begun = true;
-        let frame = ready!(Pin::new(&mut state.rest).poll_frame(cx));
+        let frame = match ready!(Pin::new(&mut state.rest).poll_frame(cx)) {
+            // Guests add some.
+            Some(Ok(frame)) => trailers::filter(frame).map(Ok),
+            frame => frame,
+        };
         match &frame {
             Some(Ok(frame)) => state.keep(frame),
             // What failed once can't be had a second time.
