@@ -126,7 +126,7 @@ impl Proxy {
             return bad_gateway();
         }
         match upgrade {
-            _ if response.status() != StatusCode::SWITCHING_PROTOCOLS => answer(response, lease),
+            _ if response.status() != StatusCode::SWITCHING_PROTOCOLS => self.answer(response, lease),
             Some(upgrade) => upgrade.accept(response, lease),
             None => {
                 tracing::warn!(
@@ -195,6 +195,14 @@ impl Proxy {
         }
     }
 
+    /// The answer when the upstream has one.
+    fn answer(&self, response: Response<ResponseBody>, lease: Lease) -> Response<BoxBody> {
+        let (mut head, body) = response.into_parts();
+        fields::remove_hop_by_hop(&mut head.headers);
+        let body = Leased { body, upstream: self.name.clone(), lease };
+        respond_with(head.status, head.headers, boxed(body))
+    }
+
     /// Whether a request that failed may be sent once more, as far as it is not up to its body.
     fn may_retry(&self, error: &SendError, idempotent: bool, retried: usize) -> bool {
         let (safe, retries) = match error.kind {
@@ -248,6 +256,7 @@ impl Proxy {
             SendErrorKind::Connect
             | SendErrorKind::Unprocessed { .. }
             | SendErrorKind::ResponseHead
+            | SendErrorKind::ResponseInvalid
             | SendErrorKind::Stale
             | SendErrorKind::Broken => bad_gateway(),
         }
@@ -309,12 +318,6 @@ enum Failed {
     /// The URI is too long with the address's own path before it.
     Uri,
     Send(SendError),
-}
-
-fn answer(response: Response<ResponseBody>, lease: Lease) -> Response<BoxBody> {
-    let (mut head, body) = response.into_parts();
-    fields::remove_hop_by_hop(&mut head.headers);
-    respond_with(head.status, head.headers, boxed(Leased { body, _lease: lease }))
 }
 
 /// A response of our own version and extensions.

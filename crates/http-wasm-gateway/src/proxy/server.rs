@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -15,6 +15,8 @@ use super::health::{Condition, Health};
 use super::pool::{Pool, ResponseBody};
 use crate::body::BoxError;
 use crate::config::{Balance, Upstream};
+use crate::error::Causes;
+use crate::trailers;
 
 /// One address of an upstream.
 #[derive(Debug)]
@@ -184,7 +186,8 @@ impl Drop for Tunnel<'_> {
 #[derive(Debug)]
 pub(super) struct Leased {
     pub(super) body: ResponseBody,
-    pub(super) _lease: Lease,
+    pub(super) upstream: Arc<str>,
+    pub(super) lease: Lease,
 }
 
 impl Body for Leased {
@@ -195,7 +198,15 @@ impl Body for Leased {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Pin::new(&mut self.body).poll_frame(cx)
+        Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Ok(frame)) => trailers::filter(frame).map(Ok),
+            Some(Err(error)) => {
+                let (upstream, address) = (&*self.upstream, &self.lease.server().url);
+                tracing::warn!(upstream, %address, error = %Causes(&*error), "response broke off");
+                Some(Err(error))
+            }
+            None => None,
+        })
     }
 
     fn is_end_stream(&self) -> bool {

@@ -6,6 +6,7 @@ mod body_memory;
 mod early_answers;
 mod faults;
 mod files;
+mod framing_pairs;
 mod full;
 mod limits;
 mod limits_http2;

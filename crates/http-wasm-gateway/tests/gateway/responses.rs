@@ -15,10 +15,10 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::files::Files;
-use crate::support::{Server, soon};
+use crate::support::{Raw, Server, soon};
 
 /// Reads the whole response and changes nothing.
-const READS: &str = r#"(module
+pub(crate) const READS: &str = r#"(module
   (import "http_handler" "enable_features" (func $features (param i32) (result i32)))
   (import "http_handler" "read_body" (func $read (param i32 i32 i32) (result i64)))
   (memory (export "memory") 2)
@@ -187,6 +187,72 @@ fn ok(fields: &str, body: &str) -> String {
 }
 
 const BOTH: [&str; 2] = ["", "/read"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_length_beside_chunks_can_not_split_a_response() {
+    let evil = ok("Content-Length: 4", "evil");
+    let body = format!("{:x}\r\n0{evil}\r\n0\r\n\r\n", 1 + evil.len());
+    let upstream = Upstream::start(vec![
+        ("/first", ok("Content-Length: 1\r\nTransfer-Encoding: chunked", &body), Then::Keep),
+        ("/second", ok("Content-Length: 4", "good"), Then::Close),
+    ])
+    .await;
+    let server = upstream.gateway().await;
+    for guests in BOTH {
+        let before = upstream.connections();
+        let mut raw = server.connect().await;
+        raw.send(format!("GET {guests}/first HTTP/1.1\r\nHost: h\r\n\r\n")).await;
+        raw.read_until("evil").await;
+        raw.send(format!("GET {guests}/second HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")).await;
+        let rest = raw.read_to_end().await;
+        let second = rest.find("HTTP/1.1").map(|at| Got::parse(&rest[at..]));
+        assert_eq!(second.and_then(|second| second.body()).as_deref(), Some("good"), "{rest}");
+        // Another connection answered it.
+        assert_eq!(upstream.connections() - before, 2);
+
+        let got = http1(&server, "GET", &format!("{guests}/first")).await;
+        assert_eq!(got.body(), Some(format!("0{evil}")));
+        let mut sender = http2(&server).await;
+        let response = ask(&mut sender, Method::GET, &format!("{guests}/first")).await.expect("a response");
+        let (_, headers, body) = whole(response).await;
+        let length = headers.get("content-length").map(|length| length.to_str().unwrap().to_owned());
+        assert!(length.is_none_or(|length| length == (1 + evil.len()).to_string()), "{headers:?}");
+        assert_eq!(body.expect("a whole body").to_bytes(), format!("0{evil}"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_can_be_read_in_two_ways_becomes_a_502_without_a_byte_of_it() {
+    for fields in [
+        "Transfer-Encoding: gzip",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked, gzip",
+        "Transfer-Encoding: identity",
+        "Transfer-Encoding: identity\r\nContent-Length: 6",
+        "Content-Length: 1\r\nContent-Length: 6",
+        "Content-Length: 1, 6",
+        "Content-Length: +6",
+        "Content-Length: x",
+        "Content-Length:",
+        "Content-Length: 6\nX: y",
+        "X: y\r\n z\r\nContent-Length: 6",
+        "X : y\r\nContent-Length: 6",
+        "X: \0\r\nContent-Length: 6",
+    ] {
+        let upstream = Upstream::start(vec![("/", ok(fields, "secret"), Then::Close)]).await;
+        let server = upstream.gateway().await;
+        for guests in BOTH {
+            for method in ["GET", "HEAD"] {
+                let got = http1(&server, method, &format!("{guests}/")).await;
+                assert_eq!(got.status, 502, "{fields:?}: {got:?}");
+                assert!(!format!("{got:?}").contains("secret"), "{fields:?}: {got:?}");
+            }
+            let response = ask(&mut http2(&server).await, Method::GET, &format!("{guests}/")).await;
+            assert_eq!(response.expect("a response").status(), 502, "{fields:?}");
+        }
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_length_that_is_repeated_is_told_once() {
@@ -412,5 +478,68 @@ async fn trailers_are_announced_only_to_clients_that_accept_them() {
         let got =
             server.exchange(format!("GET / {version}\r\nHost: h\r\nConnection: close\r\n{te}\r\n")).await;
         assert!(got.contains("ok") && !got.to_ascii_lowercase().contains("x-sum"), "{got}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_head_and_many_fields_of_an_http1_upstream_pass() {
+    let many: String = (0..200).map(|at| format!("x-{at}: v\r\n")).collect();
+    let large = format!("x-large: {}", "v".repeat(60_000));
+    let upstream = Upstream::start(vec![
+        ("/many", ok(&format!("{many}Content-Length: 2"), "ok"), Then::Keep),
+        ("/large", ok(&format!("{large}\r\nContent-Length: 2"), "ok"), Then::Keep),
+        ("/too-many", ok(&format!("{many}{many}Content-Length: 2"), "ok"), Then::Keep),
+        ("/too-large", ok(&format!("{large}{large}\r\nContent-Length: 2"), "ok"), Then::Keep),
+    ])
+    .await;
+    let server = upstream.gateway().await;
+    for (path, status) in [("/many", 200), ("/large", 200), ("/too-many", 502), ("/too-large", 502)] {
+        assert_eq!(http1(&server, "GET", path).await.status, status, "{path}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trailers_of_requests_pass_by_the_same_rule() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let upstream = Upstream { addr: listener.local_addr().expect("an address"), connections: Arc::default() };
+    let server = upstream.gateway().await;
+    for guests in BOTH {
+        let request = format!(
+            "POST {guests}/ HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\
+             Trailer: X-Sum, Content-Length, X-Real-IP\r\n\r\n\
+             2\r\nok\r\n0\r\nX-Sum: 1\r\nContent-Length: 9\r\nX-Real-IP: 1.2.3.4\r\nX_Real_IP: 1.2.3.4\r\n\r\n"
+        );
+        let mut client = server.connect().await;
+        client.send(request).await;
+        let (stream, _) = soon(listener.accept()).await.expect("a connection");
+        let mut stream = Raw(stream);
+        let received = stream.read_until("\r\n0\r\nx-sum: 1\r\n\r\n").await;
+        let head = received.split_once("\r\n\r\n").expect("a head").0;
+        assert!(head.to_ascii_lowercase().contains("\r\ntrailer: x-sum"), "{received}");
+        assert!(!received.to_ascii_lowercase().contains("real"), "{received}");
+        stream.send(ok("Content-Length: 2\r\nConnection: close", "ok")).await;
+        assert_eq!(Got::parse(&client.read_to_end().await).body().as_deref(), Some("ok"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_http2_request_has_one_length_or_none() {
+    let server = Server::echo("").await;
+    let mut sender = http2(&server).await;
+    for (lengths, status) in [(&["0"][..], 200), (&["0", "0"], 400), (&[""], 400)] {
+        let mut request = Request::get("http://h/").body(Empty::<Bytes>::new()).expect("a request");
+        for length in lengths {
+            request.headers_mut().append("content-length", length.parse().expect("a value"));
+        }
+        let response = soon(sender.send_request(request)).await.expect("a response");
+        assert_eq!(response.status(), status, "{lengths:?}");
+    }
+    // h2 resets these streams.
+    for lengths in [&["0", "1"][..], &["+0"], &["5"]] {
+        let mut request = Request::get("http://h/").body(Empty::<Bytes>::new()).expect("a request");
+        for length in lengths {
+            request.headers_mut().append("content-length", length.parse().expect("a value"));
+        }
+        assert!(soon(sender.send_request(request)).await.is_err(), "{lengths:?}");
     }
 }

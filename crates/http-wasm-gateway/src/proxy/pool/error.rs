@@ -28,6 +28,8 @@ pub(in crate::proxy) enum SendErrorKind {
     RequestHead,
     /// The response's head is larger than what the upstream may send.
     ResponseHead,
+    /// The response is malformed, or can be read in two ways.
+    ResponseInvalid,
     /// A connection that had been idle was closed before any of the response came, as happens when the upstream's idle
     /// timeout is over just then.
     Stale,
@@ -55,7 +57,9 @@ impl SendError {
             SendErrorKind::Unprocessed { .. } => UpstreamFailure::Refused,
             SendErrorKind::RequestBody => UpstreamFailure::RequestBody,
             SendErrorKind::RequestHead | SendErrorKind::ResponseHead => UpstreamFailure::TooLarge,
-            SendErrorKind::Stale | SendErrorKind::Broken => UpstreamFailure::Broken,
+            SendErrorKind::ResponseInvalid | SendErrorKind::Stale | SendErrorKind::Broken => {
+                UpstreamFailure::Broken
+            }
             SendErrorKind::Timeout => UpstreamFailure::Timeout,
         }
     }
@@ -96,6 +100,7 @@ impl fmt::Display for SendError {
             SendErrorKind::RequestBody => "the request body broke off",
             SendErrorKind::RequestHead => "the request head is too large for this upstream",
             SendErrorKind::ResponseHead => "the response head is too large",
+            SendErrorKind::ResponseInvalid => "the response is invalid",
             SendErrorKind::Stale => "the upstream closed an idle connection",
             SendErrorKind::Broken => "no valid response",
             SendErrorKind::Timeout => "the response did not begin in time",

@@ -22,6 +22,9 @@ use crate::proxy::patience::Clock;
 /// How much of a response is read ahead at most, if its head needn't more: hyper's default.
 const READ_BUFFER: usize = 408 * 1024;
 
+/// How much larger than the upstream sent it the reader may make a head.
+const EDITED: usize = 64;
+
 /// An open connection. Its own task reads and writes.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -38,7 +41,9 @@ impl Connection {
         let (io, responses) =
             ResponseReader::new(io, Limits { bytes: max_response_head, fields: max_response_fields });
         let (sender, connection) = http1::Builder::new()
-            .max_headers(max_response_fields)
+            // The reader may add a field.
+            .max_headers(max_response_fields.saturating_add(1))
+            .max_header_size(max_response_head.saturating_add(EDITED))
             .max_buf_size(READ_BUFFER.max(max_response_head.saturating_mul(2)))
             .handshake(TokioIo::new(io))
             .await?;
@@ -52,7 +57,7 @@ impl Connection {
 
     /// Whether another request can be sent.
     pub(super) fn is_ready(&self) -> bool {
-        self.sender.is_ready()
+        self.sender.is_ready() && self.responses.may_reuse()
     }
 
     /// Whether another request can be sent once this one has been and its response has ended; `false` if none ever can.
@@ -109,6 +114,7 @@ impl Busy {
             let kind = match Refused::cause_of(&error) {
                 _ if sending.clock.client_failed() => SendErrorKind::RequestBody,
                 Some(Refused::TooLarge(_)) => SendErrorKind::ResponseHead,
+                Some(Refused::Malformed(_)) => SendErrorKind::ResponseInvalid,
                 _ => SendErrorKind::Broken,
             };
             (SendError::new(kind, error), unsent)
