@@ -374,7 +374,12 @@ async fn whatever_shapes_requests_and_responses_have_each_request_gets_its_own_a
             continue;
         };
         assert_eq!(received, [(request.method.to_owned(), body.clone())], "{context}");
-        match response.outcome(request.method) {
+        let outcome = match &response.outcome {
+            // Without a guest nobody reads the body of a 205.
+            Outcome::Broken(205, _) if !guests.is_empty() && request.method != "HEAD" => Outcome::Refused,
+            _ => response.outcome(request.method),
+        };
+        match outcome {
             Outcome::Whole(status, body) => {
                 whole += 1;
                 assert_eq!(got, Some((status, body.as_str())), "{context}");
