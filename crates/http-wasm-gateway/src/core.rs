@@ -11,7 +11,7 @@ use crate::backend::plain_text;
 use crate::body::{BoxBody, empty};
 use crate::generation::Generation;
 use crate::inbound::Inbound;
-use crate::listener::Answer;
+use crate::listener::{Answer, Refused, refusal};
 use crate::observe::{Observed, Sinks};
 use crate::route::Ambiguous;
 
@@ -97,11 +97,28 @@ impl Answer for Core {
         let generation = self.generation();
         let observed = generation.watchers.begin(inbound);
         let span = observed.as_ref().map_or_else(Span::none, Observed::span);
-        let mut response = self.respond(&generation, inbound).instrument(span).await;
+        let version = inbound.request.version();
+        let mut response = match inbound.refused {
+            Refused::Head(status) => refusal(status, version),
+            _ => self.respond(&generation, inbound).instrument(span).await,
+        };
+        if let Refused::Body(body) = &inbound.refused
+            && let Some(status) = body.settle()
+        {
+            // Whoever read the body knows only that it broke off.
+            response = refusal(status, version);
+        }
         if let Some(observed) = observed {
             observed.answered(&mut response, inbound.granted.take());
         }
         response
+    }
+
+    fn refused(&self, mut inbound: Inbound, status: StatusCode) {
+        let generation = self.generation();
+        if let Some(observed) = generation.watchers.begin(&mut inbound) {
+            observed.answered(&mut refusal(status, inbound.request.version()), None);
+        }
     }
 }
 

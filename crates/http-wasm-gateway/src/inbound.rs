@@ -6,7 +6,7 @@ use http::Request;
 use tokio::sync::oneshot;
 
 use crate::body::{BoxBody, empty};
-use crate::listener::{Client, ClientSide};
+use crate::listener::{Client, ClientSide, Refused};
 use crate::observe::{Exchange, Finish};
 
 /// A request on its way from the listener to what answers it.
@@ -19,6 +19,8 @@ pub(crate) struct Inbound {
     pub(crate) client: Client,
     /// Fields that the listener has dropped.
     pub(crate) dropped: Dropped,
+    /// Whether the listener refuses it.
+    pub(crate) refused: Refused,
     /// Notes what becomes of it, if somebody wants to know.
     pub(crate) exchange: Option<Arc<Exchange>>,
     /// What the client's connection brings along if it may become a tunnel.
@@ -38,8 +40,8 @@ pub(crate) struct Dropped {
 
 impl Inbound {
     pub(crate) fn new(request: Request<BoxBody>, client: Client) -> Self {
-        let dropped = Dropped::default();
-        Self { request, client, dropped, exchange: None, tunnel: None, granted: None }
+        let (dropped, refused) = (Dropped::default(), Refused::No);
+        Self { request, client, dropped, refused, exchange: None, tunnel: None, granted: None }
     }
 
     /// Takes the request out, and leaves an empty one.

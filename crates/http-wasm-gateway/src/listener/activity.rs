@@ -81,6 +81,11 @@ impl Activity {
         }
     }
 
+    /// Whether there is a request whose response has not been handed over whole.
+    pub(super) fn is_busy(&self) -> bool {
+        !self.state().requests.is_empty()
+    }
+
     /// The connection begins to wait anew.
     pub(super) fn restart(&self) {
         self.state().since = Instant::now();

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::BytesMut;
+use http::StatusCode;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,12 +18,14 @@ use tokio::time::{Instant, timeout_at};
 use super::activity::{Activity, Expired, Patience};
 use super::flush::Flushes;
 use super::framing::Framing;
+use super::refused::unparsed;
 use super::request::Requests;
 use super::source::Sources;
 use super::tls::{self, Tls};
 use super::{Answer, Client, http2};
 use crate::body::BoxError;
 use crate::config::{ClientLimits, ListenHttp, Time};
+use crate::inbound::Inbound;
 
 /// The first line of HTTP/2's preface, with which no request of HTTP/1.1 begins.
 const HTTP2_REQUEST_LINE: usize = b"PRI * HTTP/2.0\r\n".len();
@@ -142,13 +145,20 @@ impl<A: Answer> Connections<A> {
             let closing = closing.wait_for(|&closing| closing);
             return life.of(connection, http2::Connection::graceful_shutdown, closing).await;
         }
-        let framing = Framing::new(io, read, activity, flushes, self.limits.max_header_size.bytes(), place);
+        let framing = Framing::new(io, read, activity, flushes, &self.limits, place);
         requests.upgrade = Some(framing.upgrade());
+        let start_line = framing.start_line();
         let requests = Arc::new(requests);
+        let answer = requests.answer.clone();
         let service = service_fn(move |request| requests.clone().respond(request));
         let connection =
             http1_builder(&self.limits).serve_connection(TokioIo::new(framing), service).with_upgrades();
-        life.of(connection, http1::UpgradeableConnection::graceful_shutdown, last_call(&mut closing)).await
+        let goodbye = http1::UpgradeableConnection::graceful_shutdown;
+        let result = life.of(connection, goodbye, last_call(&mut closing)).await;
+        if let Some(status) = result.as_ref().err().and_then(|error| answered_by_hyper(&**error)) {
+            answer.refused(Inbound::new(unparsed(&start_line.get()), client), status);
+        }
+        result
     }
 
     /// Whether the client speaks HTTP/2. What is read to find out is left in `read`.
@@ -183,6 +193,15 @@ async fn last_call(closing: &mut watch::Receiver<bool>) {
     // An error means that nobody is left who could say so.
     let _ = closing.wait_for(|&closing| closing).await;
     tokio::time::sleep(LAST_CALL).await;
+}
+
+/// What hyper has answered to a head that it could not parse.
+fn answered_by_hyper(error: &(dyn std::error::Error + 'static)) -> Option<StatusCode> {
+    let error = error.downcast_ref::<hyper::Error>().filter(|error| error.is_parse())?;
+    Some(match error.is_parse_too_large() {
+        true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        false => StatusCode::BAD_REQUEST,
+    })
 }
 
 /// How long a connection lasts.

@@ -6,9 +6,12 @@ use std::io::{self, Write as _};
 use std::net::SocketAddr;
 
 use listenfd::ListenFd;
-use tokio::net::{TcpListener, lookup_host};
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 use crate::config::Address;
+
+/// Room for connections that are not accepted yet, where no setting says how many.
+const DEFAULT_BACKLOG: u32 = 1024;
 
 /// Tells a successor which of its file descriptors to write to once it is ready.
 pub(super) const READY_FD: &str = "HTTP_WASM_READY_FD";
@@ -48,11 +51,36 @@ impl Inherited {
 
     /// A socket for this address: one that was handed over, else a new one.
     pub(crate) async fn claim_or_bind(&mut self, address: &Address) -> io::Result<TcpListener> {
+        self.claim_or_bind_with(address, DEFAULT_BACKLOG).await
+    }
+
+    /// The same, with room for so many connections that are not accepted yet if it is a new one.
+    pub(super) async fn claim_or_bind_with(
+        &mut self,
+        address: &Address,
+        backlog: u32,
+    ) -> io::Result<TcpListener> {
         match self.claim(address).await? {
             Some(socket) => Ok(socket),
-            None => TcpListener::bind(address.as_str()).await,
+            None => bind(address, backlog).await,
         }
     }
+}
+
+/// Listens on the first address that the system lets it.
+async fn bind(address: &Address, backlog: u32) -> io::Result<TcpListener> {
+    let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
+    for address in lookup_host(address.as_str()).await? {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // A start right after an end finds the port still in use otherwise. On Windows the option means something else.
+        #[cfg(unix)]
+        socket.set_reuseaddr(true)?;
+        match socket.bind(address).and_then(|()| socket.listen(backlog)) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => failed = error,
+        }
+    }
+    Err(failed)
 }
 
 impl Drop for Inherited {

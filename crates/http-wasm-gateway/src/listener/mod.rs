@@ -13,6 +13,7 @@ mod http2;
 mod inherited;
 mod linger;
 mod outgoing;
+mod refused;
 mod request;
 mod set;
 mod source;
@@ -26,7 +27,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::Response;
+use http::{Response, StatusCode};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -42,6 +43,7 @@ use crate::error::StartError;
 use crate::inbound::Inbound;
 
 pub(crate) use self::inherited::{Inherited, announce};
+pub(crate) use self::refused::{Refused, refusal};
 pub(crate) use self::set::Listeners;
 #[cfg(unix)]
 pub(crate) use self::successor::Successor;
@@ -59,6 +61,9 @@ pub(crate) struct Client {
 pub(crate) trait Answer: Send + Sync + 'static {
     /// The response to a request.
     fn answer(&self, inbound: &mut Inbound) -> impl Future<Output = Response<BoxBody>> + Send;
+
+    /// Notes a request that was refused with this status before it could be answered.
+    fn refused(&self, inbound: Inbound, status: StatusCode);
 }
 
 /// An address that is listened on, and how.
@@ -101,7 +106,7 @@ impl Listener {
         let socket = match socket {
             Some(socket) => socket,
             None => {
-                let socket = inherited.claim_or_bind(address).await;
+                let socket = inherited.claim_or_bind_with(address, listen.limits.backlog.get()).await;
                 Arc::new(
                     socket.map_err(|source| StartError::Listen { address: address.to_string(), source })?,
                 )

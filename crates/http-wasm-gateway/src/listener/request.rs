@@ -16,11 +16,11 @@ use super::body::{Pace, Received};
 use super::flush::Flushes;
 use super::framing::Upgrade;
 use super::outgoing::{self, Outgoing};
+use super::refused::Refused;
 use super::source::Sources;
 use super::tunnel::ClientSide;
 use super::upload::{Connection, Upload};
 use super::{Answer, Client, check, date};
-use crate::backend::plain_text;
 use crate::body::{BoxBody, BoxError, boxed, empty};
 use crate::config::ClientLimits;
 use crate::framing::Asked;
@@ -64,27 +64,19 @@ impl<A: Answer> Requests<A> {
                 check::request(&request, &self.limits).and_then(|()| check::fields(&request, &self.sources))
             }
         };
-        let (mut response, mut upload) = match checked {
-            Ok(()) => {
-                let (mut inbound, upload) = self.inbound(request);
-                if may_switch {
-                    inbound.tunnel = Some(ClientSide::new(&self.limits, self.closing.clone()));
-                }
-                let response = self.answer.answer(&mut inbound).await;
-                // With it goes a body that nobody has asked for.
-                drop(inbound);
-                // Whoever read the body knows only that it broke off.
-                let refused_body = upload.as_ref().and_then(|upload| {
-                    upload.answered();
-                    upload.breach()
-                });
-                (refused_body.map_or(response, |status| refused(status, version)), upload)
-            }
+        let (mut inbound, mut upload) = match checked {
+            Ok(()) => self.inbound(request),
             Err(refusal) => {
                 tracing::debug!(peer = %self.client.addr, reason = refusal.reason, "request refused");
-                (refused(refusal.status, version), None)
+                (self.refused(request, refusal.status), None)
             }
         };
+        if may_switch {
+            inbound.tunnel = Some(ClientSide::new(&self.limits, self.closing.clone()));
+        }
+        let mut response = self.answer.answer(&mut inbound).await;
+        // With it goes a body that nobody has asked for.
+        drop(inbound);
         let status = response.status();
         if let Some(upgrade) = self.upgrade.as_ref().filter(|_| may_switch) {
             upgrade.answered(&asked.method, status);
@@ -145,7 +137,17 @@ impl<A: Answer> Requests<A> {
         let request = request.map(|body| boxed(Received::new(body, upload.clone(), &self.limits)));
         let mut inbound = Inbound::new(request, client);
         inbound.dropped = dropped;
+        inbound.refused = Refused::Body(upload.clone());
         (inbound, Some(upload))
+    }
+
+    /// A request that handlers don't get.
+    fn refused<B>(&self, mut request: Request<B>, status: StatusCode) -> Inbound {
+        let (client, dropped) = self.sources.of_request(self.client, request.headers_mut());
+        let mut inbound = Inbound::new(request.map(|_| empty()), client);
+        inbound.dropped = dropped;
+        inbound.refused = Refused::Head(status);
+        inbound
     }
 }
 
@@ -157,26 +159,6 @@ fn says_close(response: &Response<BoxBody>) -> bool {
     let options = response.headers().get_all(header::CONNECTION).iter();
     let mut options = options.flat_map(|value| value.as_bytes().split(|&byte| byte == b','));
     options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
-}
-
-/// The answer to a request that is not handled any further. The rest of its body is of no use, and so in HTTP/1.1 neither is the
-/// connection.
-fn refused(status: StatusCode, version: Version) -> Response<BoxBody> {
-    let text = match status {
-        StatusCode::REQUEST_TIMEOUT => "the request took too long\n",
-        StatusCode::PAYLOAD_TOO_LARGE => "the request body is too large\n",
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "there are too many header fields\n",
-        StatusCode::SERVICE_UNAVAILABLE => "there are too many connections\n",
-        _ => "bad request\n",
-    };
-    let mut response = plain_text(status, text);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    if version < Version::HTTP_2 {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
 }
 
 /// A response's body on its way to the client. The request lasts until all of it is taken.

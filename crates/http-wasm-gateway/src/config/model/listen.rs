@@ -6,6 +6,7 @@ use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use ipnet::{IpNet, Ipv4Net};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
@@ -15,7 +16,7 @@ use toml::de::DeValue;
 use super::Address;
 use super::identity::{FieldName, FieldPattern, Underscores};
 use crate::config::read::{
-    Context, Located, Node, NonEmpty, Size, Time, TimeOrOff, Value, choice, parsed, section,
+    AnyTime, Context, Located, Node, NonEmpty, Size, Time, TimeOrOff, Value, choice, parsed, section,
 };
 
 /// One address to listen on. HTTP/1.1 and HTTP/2 share it: over TLS the client chooses by ALPN, else by how it begins.
@@ -269,6 +270,9 @@ impl JsonSchema for TrustedNet {
 pub struct ClientLimits {
     /// Connections at once, of all clients of this listener, tunnels included. Further ones wait until there is room.
     pub max_connections: NonZeroU32,
+    /// Connections that the system has accepted and the gateway has not; the system may allow fewer, and turns further ones away. Read when the
+    /// address is opened.
+    pub backlog: NonZeroU32,
     /// How long the head of a request may take to come from its first byte; for the first request of a connection from the
     /// connection's beginning, the TLS handshake included.
     pub header_timeout: Time,
@@ -278,6 +282,9 @@ pub struct ClientLimits {
     pub tunnel_idle_timeout: TimeOrOff,
     /// The same for a tunnel of which one side has sent all that it will.
     pub tunnel_half_close_timeout: Time,
+    /// How long a request goes on whose client of HTTP/1.1 has closed its direction of the connection behind it, for such a client may still read. With
+    /// 0 it counts as gone at once, as one that resets the connection always does.
+    pub half_close_timeout: AnyTime,
     /// How long a client may take over the next bytes of a request's body, until there is a response; 408 after that. And how long it
     /// may take over the next bytes of a response; the connection ends after that.
     pub body_timeout: Time,
@@ -319,10 +326,12 @@ impl Default for ClientLimits {
         let count = |count| NonZeroU32::new(count).expect("no default is 0");
         Self {
             max_connections: count(16_384),
+            backlog: count(1024),
             header_timeout: Time::seconds(30),
             idle_timeout: Time::seconds(60),
             tunnel_idle_timeout: TimeOrOff::seconds(60 * 60),
             tunnel_half_close_timeout: Time::seconds(30),
+            half_close_timeout: AnyTime(Duration::from_secs(5)),
             body_timeout: Time::seconds(60),
             min_body_rate: Size(240),
             max_request_body: None,
@@ -337,7 +346,7 @@ impl Default for ClientLimits {
 
 section! {
     ClientLimits {
-        max_connections, header_timeout, idle_timeout, tunnel_idle_timeout, tunnel_half_close_timeout, body_timeout,
+        max_connections, backlog, header_timeout, idle_timeout, half_close_timeout, tunnel_idle_timeout, tunnel_half_close_timeout, body_timeout,
         min_body_rate, max_request_body, max_header_size, max_headers, min_response_rate, max_http2_streams,
         http2_stream_window
     }

@@ -7,7 +7,9 @@
 //!
 //! Heads are passed on whole, so that an incomplete one is known here.
 
+mod half_close;
 mod head;
+mod start_line;
 #[cfg(test)]
 mod tests;
 mod upgrade;
@@ -22,12 +24,15 @@ use bytes::{Buf as _, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 
+use self::half_close::HalfClose;
 use self::head::{Length, Scanned};
 use super::activity::Activity;
 use super::flush::Flushes;
 use super::linger::Linger;
+use crate::config::ClientLimits;
 use crate::http1::{Chunks, HeadScan, Padding};
 
+pub(super) use self::start_line::StartLine;
 pub(super) use self::upgrade::Upgrade;
 
 /// What is read from the connection at once.
@@ -54,6 +59,8 @@ pub(super) struct Framing<S> {
     activity: Arc<Activity>,
     upgrade: Arc<Upgrade>,
     flushes: Arc<Flushes>,
+    start_line: Arc<StartLine>,
+    half_close: HalfClose,
     max_head: usize,
     linger: Option<Linger>,
     /// The connection's place among those that there may be, for as long as it lasts.
@@ -88,7 +95,7 @@ impl<S> Framing<S> {
         read: BytesMut,
         activity: Arc<Activity>,
         flushes: Arc<Flushes>,
-        max_head: usize,
+        limits: &ClientLimits,
         place: OwnedSemaphorePermit,
     ) -> Self {
         Self {
@@ -99,15 +106,28 @@ impl<S> Framing<S> {
             activity,
             upgrade: Arc::default(),
             flushes,
-            max_head: max_head.max(LEAST_TOO_LONG),
+            start_line: Arc::default(),
+            half_close: HalfClose::new(limits.half_close_timeout.0),
+            max_head: limits.max_header_size.bytes().max(LEAST_TOO_LONG),
             linger: None,
             _place: place,
         }
     }
 
+    /// The first line of the last request.
+    pub(super) fn start_line(&self) -> Arc<StartLine> {
+        self.start_line.clone()
+    }
+
     /// Where it is told what became of requests for another protocol.
     pub(super) fn upgrade(&self) -> Arc<Upgrade> {
         self.upgrade.clone()
+    }
+
+    /// Whether a whole request is being answered, and the answer has not left.
+    fn answers(&self) -> bool {
+        matches!(self.state, State::Head(_) | State::Undecided)
+            && (self.activity.is_busy() || self.half_close.is_unflushed())
     }
 
     /// Whether the client may still be sending what nobody will read.
@@ -125,6 +145,7 @@ impl<S> Framing<S> {
             match &mut self.state {
                 State::Head(scan) => match head::scan(scan, &mut self.input) {
                     Scanned::Partial if self.input.len() > self.max_head => {
+                        self.start_line.set(&self.input);
                         self.ready = self.input.len();
                         self.state = State::TooLong;
                     }
@@ -134,6 +155,7 @@ impl<S> Framing<S> {
                         }
                     }
                     Scanned::Complete { bytes, length, upgrades } => {
+                        self.start_line.set(&self.input);
                         self.ready = bytes;
                         self.state = match length {
                             Length::Known(left) => State::Body { left, upgrades },
@@ -148,6 +170,7 @@ impl<S> Framing<S> {
                     }
                     Scanned::Malformed(reason) => {
                         tracing::debug!(reason, "request refused");
+                        self.start_line.set(&self.input);
                         self.input.clear();
                         self.input.extend_from_slice(REFUSED);
                         self.ready = REFUSED.len();
@@ -229,6 +252,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
             }
             this.input.reserve(READ_BYTES);
             if ready!(pin!(this.io.read_buf(&mut this.input)).poll(cx))? == 0 {
+                if this.answers() {
+                    // hyper would drop the response.
+                    ready!(this.half_close.poll_expired(cx));
+                }
                 return Poll::Ready(Ok(()));
             }
         }
@@ -237,6 +264,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.half_close.writes();
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -245,6 +273,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.half_close.writes();
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
@@ -256,6 +285,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
         let this = &mut *self;
         ready!(Pin::new(&mut this.io).poll_flush(cx))?;
         this.flushes.completed();
+        this.half_close.flushed();
         Poll::Ready(Ok(()))
     }
 

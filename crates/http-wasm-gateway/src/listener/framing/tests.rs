@@ -10,10 +10,18 @@ use tokio::time::Instant;
 
 use super::super::activity::Activity;
 use super::{Framing, REFUSED};
+use crate::config::ClientLimits;
 
 async fn framing(io: DuplexStream) -> Framing<DuplexStream> {
     let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
-    Framing::new(io, BytesMut::new(), Activity::new(Instant::now()), Arc::default(), 64 * 1024, place)
+    Framing::new(
+        io,
+        BytesMut::new(),
+        Activity::new(Instant::now()),
+        Arc::default(),
+        &ClientLimits::default(),
+        place,
+    )
 }
 
 /// What hyper would get when `input` comes in pieces of this size, up to the end or to an error.

@@ -1,0 +1,49 @@
+//! Requests that the listener refuses are in the access log and the metrics, with the status that the client got.
+
+use serde_json::Value;
+
+use crate::files::Files;
+use crate::support::{Server, eventually};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_is_refused_has_a_line_with_the_status_that_the_client_got() {
+    let files = Files::new();
+    let log = files.path("access.log");
+    let server = Server::start_with(
+        files,
+        "[[listen]]\naddress = '127.0.0.1:0'\n\
+         limits = { max_request_body = 1500, body_timeout = '300ms', max_headers = 20 }\n\
+         [access_log]\nfile = 'access.log'\n[[routes]]\nbackend = 'echo'\n",
+    )
+    .await;
+    let chunk = format!("400\r\n{}\r\n", "x".repeat(1024));
+    let chunked =
+        format!("POST /m HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n{chunk}{chunk}0\r\n\r\n");
+    let fields = format!("GET /f HTTP/1.1\r\nHost: h\r\n{}\r\n", "x: y\r\n".repeat(50));
+    let huge = format!("GET /h HTTP/1.1\r\nHost: h\r\nX: {}", "x".repeat(100_000));
+    for (request, status, target) in [
+        ("GET /a HTTP/1.1\r\nHost: a,b\r\n\r\n", 400, "/a"),
+        ("POST /b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", 400, "/b"),
+        ("GET /?\"x\" HTTP/1.1\r\nHost: h\r\n\r\n", 400, "/?%22x%22"),
+        ("nonsense\r\n\r\n", 400, "/"),
+        (&fields, 431, "/f"),
+        (&huge, 431, "/h"),
+        ("POST /l HTTP/1.1\r\nHost: h\r\nContent-Length: 2000\r\n\r\n", 413, "/l"),
+        (&chunked, 413, "/m"),
+        ("POST /s HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nx", 408, "/s"),
+    ] {
+        let before = std::fs::read_to_string(&log).unwrap_or_default().lines().count();
+        let answer = server.exchange(request).await;
+        assert_eq!(answer[9..12], status.to_string(), "{target}");
+        let lines: Vec<Value> = eventually(async || {
+            let text = std::fs::read_to_string(&log).ok()?;
+            let new: Vec<_> =
+                text.lines().skip(before).map(|line| serde_json::from_str(line).expect("JSON")).collect();
+            (!new.is_empty()).then_some(new)
+        })
+        .await;
+        assert_eq!(lines.len(), 1, "{target}: {lines:?}");
+        assert_eq!(lines[0]["status"], status, "{target}");
+        assert!(lines[0].to_string().contains(&format!("{:?}", target)), "{}", lines[0]);
+    }
+}
