@@ -175,7 +175,10 @@ impl Ledger {
             let others = || all().filter(|other| other.age != seat.age && !other.is_evicted());
             let mut stalled: Vec<_> = others().filter(|other| other.is_stalled(now)).collect();
             stalled.sort_by_key(|other| std::cmp::Reverse(other.held()));
-            let younger = others().rev().filter(|other| other.age > seat.age && !other.is_stalled(now));
+            // Of small ones there is little to be had.
+            let younger = others()
+                .rev()
+                .filter(|other| other.age > seat.age && other.held() > SMALL && !other.is_stalled(now));
             let mut freed = 0;
             let mut evicted = Vec::new();
             for other in stalled.into_iter().chain(younger) {

@@ -108,10 +108,13 @@ fn progress_keeps_a_request_from_counting_as_stalled() {
 #[test]
 fn a_small_request_finds_room_where_large_ones_are_refused() {
     let budget = budget(8 * MIB);
-    let _large = holder(&budget, 7 * MIB);
+    let (large, _large_bytes) = holder(&budget, 7 * MIB);
     assert!(open(&budget).reserve(SMALL + 1).is_err());
-    let _small: Vec<_> = (0..MIB / SMALL).map(|_| holder(&budget, SMALL)).collect();
+    let small: Vec<_> = (0..MIB / SMALL).map(|_| holder(&budget, SMALL)).collect();
     assert!(open(&budget).reserve(SMALL).is_err());
+    // Nor does it give back what would be of little use to a large one.
+    let _more = large.reserve(MIB).expect("it is the oldest");
+    assert!(small.iter().all(|(account, _)| account.check().is_ok()));
 }
 
 #[test]
