@@ -48,7 +48,7 @@ impl Generation {
     ) -> Result<Self, StartError> {
         let guests =
             guests::load(&machine.engine, &config.guests, &earlier.guests, monitor.as_deref()).await?;
-        let upstreams = upstreams(&config, earlier)?;
+        let upstreams = upstreams(machine, &config, earlier)?;
         let routes = routes(&config, &guests, &upstreams);
         // Last, for a log file is made by opening it.
         let watchers = Watchers::next(&config, monitor, &earlier.watchers)?;
@@ -59,7 +59,7 @@ impl Generation {
     pub(crate) async fn check(machine: &Machine, config: &Config) -> Result<(), StartError> {
         let none = Self::none(Vec::new());
         guests::load(&machine.engine, &config.guests, &none.guests, None).await?;
-        upstreams(config, &none).map(drop)
+        upstreams(machine, config, &none).map(drop)
     }
 
     /// Lets operators see that this is the configuration in use.
@@ -72,14 +72,14 @@ impl Generation {
 }
 
 /// An upstream that is the same as before keeps its connections, and what is known of its health.
-fn upstreams(config: &Config, earlier: &Generation) -> Result<Upstreams, StartError> {
+fn upstreams(machine: &Machine, config: &Config, earlier: &Generation) -> Result<Upstreams, StartError> {
     let upstreams = config.upstreams.iter().map(|(name, upstream)| {
         let made_of = Digest::of_settings(&upstream.value, upstream.files());
         let same = earlier.upstreams.get(name).filter(|same| same.0 == made_of);
         let proxy = match same {
             Some((_, proxy)) => proxy.clone(),
             None => match Proxy::new(name, upstream) {
-                Ok(proxy) => Arc::new(proxy),
+                Ok(proxy) => Arc::new(proxy.with_body_budget(machine.engine.body_budget())),
                 Err(reason) => return Err(StartError::System(format!("upstream {name}: {reason}"))),
             },
         };

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http_wasm_tower::BodyBudget;
 use tokio::task::JoinSet;
 use tower::retry::budget::{Budget as _, TpsBudget};
 
@@ -64,6 +65,8 @@ pub(crate) struct Proxy {
     /// Whether the upstream may speak HTTP/2.
     refusable: bool,
     budget: TpsBudget,
+    /// What bodies that are kept for retries count for.
+    body_budget: BodyBudget,
     /// Health checks, and what closes idle connections. They end when this is dropped.
     _tasks: JoinSet<()>,
 }
@@ -98,8 +101,14 @@ impl Proxy {
             retries: upstream.retries as usize,
             refusable: connectors.http != UpstreamHttp::Http1,
             budget: TpsBudget::new(BUDGET_WINDOW, BUDGET_PER_SECOND, BUDGET_SHARE),
+            body_budget: BodyBudget::default(),
             _tasks: tasks,
         }
+    }
+
+    /// Counts bodies that are kept for retries for this budget.
+    pub(crate) fn with_body_budget(self, body_budget: &BodyBudget) -> Self {
+        Self { body_budget: body_budget.clone(), ..self }
     }
 
     /// The upstream's name.
@@ -148,7 +157,8 @@ impl Proxy {
         let (head, body) = inbound.take().into_parts();
         let idempotent = is_idempotent(&head.method);
         // HTTP/2 servers can refuse a request unprocessed, whatever its method.
-        let body = Replay::new(body, self.refusable || self.retries > 0 && idempotent);
+        let keep = self.refusable || self.retries > 0 && idempotent;
+        let body = Replay::new(body, keep, &self.body_budget);
         self.budget.deposit();
         let mut tried: Vec<Lease> = Vec::new();
         let (mut avoid, mut pause) = (None, false);

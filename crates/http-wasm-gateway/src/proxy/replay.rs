@@ -7,11 +7,13 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
+use http_wasm_tower::{BodyBudget, HeldBytes};
 
 use crate::body::{BoxBody, BoxError};
 use crate::trailers;
 
-/// As much of a body is kept for another attempt. The bytes are shared and not copied, but they stay in memory for longer.
+/// As much of a body is kept for another attempt, if there is room for it. The bytes are shared and not copied, but they stay in
+/// memory for longer.
 const MAX_KEPT_BYTES: usize = 64 * 1024;
 
 /// The body of a request that may be sent several times, one after the other.
@@ -25,6 +27,8 @@ struct State {
     kept: Vec<Kept>,
     bytes: usize,
     is_whole: bool,
+    /// The room for that.
+    room: Room,
     /// Whether any of it was asked for.
     begun: bool,
     /// The attempt that may read. Another one that still does is stopped.
@@ -38,10 +42,12 @@ enum Kept {
 }
 
 impl Replay {
-    /// `keep` says whether what was read shall be there for another attempt.
-    pub(super) fn new(body: BoxBody, keep: bool) -> Self {
+    /// `keep` says whether what was read shall be there for another attempt, as far as there is room in `budget`.
+    pub(super) fn new(body: BoxBody, keep: bool, budget: &BodyBudget) -> Self {
+        // Most requests have no body to keep.
+        let room = if keep && !body.is_end_stream() { Room::Of(budget.clone()) } else { Room::None };
         let state =
-            State { rest: body, kept: Vec::new(), bytes: 0, is_whole: keep, begun: false, attempt: 0 };
+            State { rest: body, kept: Vec::new(), bytes: 0, is_whole: keep, room, begun: false, attempt: 0 };
         Self(Arc::new(Mutex::new(state)))
     }
 
@@ -71,7 +77,7 @@ pub(super) struct Replayed {
 impl Replayed {
     /// A body of no bytes.
     pub(super) fn empty() -> Self {
-        Replay::new(BoxBody::empty(), false).attempt()
+        Replay::new(BoxBody::empty(), false, &BodyBudget::default()).attempt()
     }
 }
 
@@ -86,11 +92,38 @@ impl State {
             (None, Some(trailers)) => Kept::Trailers(trailers.clone()),
             (None, None) => return,
         };
-        self.bytes += frame.data_ref().map_or(0, Bytes::len);
-        self.is_whole &= self.bytes <= MAX_KEPT_BYTES;
+        let bytes = frame.data_ref().map_or(0, Bytes::len);
+        self.bytes += bytes;
+        self.is_whole = self.is_whole && self.bytes <= MAX_KEPT_BYTES && self.room.take(bytes);
         match self.is_whole {
             true => self.kept.push(kept),
-            false => self.kept = Vec::new(),
+            false => (self.kept, self.room) = (Vec::new(), Room::None),
+        }
+    }
+}
+
+/// The room for bytes that are kept.
+#[derive(Debug)]
+enum Room {
+    None,
+    Of(BodyBudget),
+    Held(HeldBytes),
+}
+
+impl Room {
+    /// Takes room for so many bytes more, if there is some.
+    fn take(&mut self, bytes: usize) -> bool {
+        match self {
+            _ if bytes == 0 => true,
+            Self::None => false,
+            Self::Held(held) => held.grow(bytes),
+            Self::Of(budget) => match budget.try_hold(bytes) {
+                Some(held) => {
+                    *self = Self::Held(held);
+                    true
+                }
+                None => false,
+            },
         }
     }
 }
@@ -158,6 +191,7 @@ mod tests {
     use http::{HeaderMap, HeaderValue};
     use http_body::Body as _;
     use http_body_util::{BodyExt as _, Full, StreamBody};
+    use http_wasm_tower::BodyBudget;
 
     use super::{MAX_KEPT_BYTES, Replay};
     use crate::body::{BoxBody, boxed};
@@ -169,7 +203,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_second_attempt_gets_what_the_first_one_got_and_then_the_rest() {
-        let replay = Replay::new(chunks(vec!["a".into(), "b".into(), "c".into()]), true);
+        let replay =
+            Replay::new(chunks(vec!["a".into(), "b".into(), "c".into()]), true, &BodyBudget::default());
         let mut first = replay.attempt();
         for expected in ["a", "b"] {
             assert_eq!(first.frame().await.unwrap().unwrap().into_data().unwrap(), expected);
@@ -185,7 +220,7 @@ mod tests {
         let trailers = HeaderMap::from_iter([(http::header::ETAG, HeaderValue::from_static("1"))]);
         let sent = trailers.clone();
         let body = Full::<Bytes>::from("abc").with_trailers(async { Some(Ok(sent)) });
-        let replay = Replay::new(boxed(body), true);
+        let replay = Replay::new(boxed(body), true, &BodyBudget::default());
         for _ in 0..2 {
             let attempt = replay.attempt();
             assert_eq!(attempt.size_hint().exact(), Some(3));
@@ -193,7 +228,7 @@ mod tests {
             assert_eq!(all.trailers(), Some(&trailers));
             assert_eq!(all.to_bytes(), "abc");
         }
-        let whole = Replay::new(boxed(Full::from("abc")), true);
+        let whole = Replay::new(boxed(Full::from("abc")), true, &BodyBudget::default());
         assert_eq!(whole.attempt().size_hint().exact(), Some(3));
         whole.attempt().collect().await.unwrap();
         assert_eq!(whole.attempt().size_hint().exact(), Some(3));
@@ -202,7 +237,7 @@ mod tests {
     #[tokio::test]
     async fn a_body_that_is_too_large_is_given_out_once() {
         let large = vec![Bytes::from(vec![b'x'; MAX_KEPT_BYTES]), Bytes::from_static(b"y")];
-        let replay = Replay::new(chunks(large), true);
+        let replay = Replay::new(chunks(large), true, &BodyBudget::default());
         let sent = replay.attempt().collect().await.unwrap().to_bytes();
         assert_eq!(sent.len(), MAX_KEPT_BYTES + 1);
         assert!(!replay.is_whole());
@@ -210,10 +245,25 @@ mod tests {
 
     #[tokio::test]
     async fn a_body_that_nobody_has_read_is_whole_even_if_nothing_is_kept() {
-        let replay = Replay::new(chunks(vec!["a".into()]), false);
+        let replay = Replay::new(chunks(vec!["a".into()]), false, &BodyBudget::default());
         drop(replay.attempt());
         assert!(replay.is_whole());
         replay.attempt().collect().await.unwrap();
         assert!(!replay.is_whole());
+    }
+
+    #[tokio::test]
+    async fn what_is_kept_counts_for_the_budget_until_the_request_is_over_and_without_room_it_is_sent_once() {
+        let engine = http_wasm_tower::engine_builder().body_memory_budget(40).build().unwrap();
+        let budget = engine.body_budget();
+        // A quarter of it.
+        for (pieces, kept) in [(2, 10), (3, 0)] {
+            let replay = Replay::new(chunks(vec!["12345".into(); pieces]), true, budget);
+            let sent = replay.attempt().collect().await.unwrap().to_bytes();
+            assert_eq!(sent.len(), 5 * pieces);
+            assert_eq!((replay.is_whole(), budget.memory().held), (kept > 0, kept));
+            drop(replay);
+            assert_eq!(budget.memory().held, 0);
+        }
     }
 }
