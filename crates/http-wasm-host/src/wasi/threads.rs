@@ -127,11 +127,12 @@ mod tests {
     fn hang(threads: &FileThreads) -> mpsc::Sender<()> {
         let (sender, receiver) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel();
-        let operation = threads.run_blocking(move || {
+        let mut operation = Box::pin(threads.run_blocking(move || {
             begun.send(()).unwrap();
             let _gone = receiver.recv();
-        });
-        assert!(operation.now_or_never().is_none());
+        }));
+        assert!(operation.as_mut().now_or_never().is_none());
+        // What is cancelled before a thread has it is never begun.
         has_begun.recv_timeout(Duration::from_secs(30)).unwrap();
         sender
     }
