@@ -17,13 +17,19 @@ pub(super) struct Backoff(Mutex<State>);
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
-    probing: bool,
+    /// The attempt that was let through, while it lasts.
+    probe: Option<u64>,
+    next_probe: u64,
     until: Option<Instant>,
 }
 
 /// Leave to make an instance. Dropped without a result, as a cancelled request does it, it counts as not tried.
 #[derive(Debug)]
-pub(super) struct Attempt<'a>(&'a Backoff);
+pub(super) struct Attempt<'a> {
+    backoff: &'a Backoff,
+    /// Set for one that was let through while others are turned away. Those that began before the failures aren't.
+    probe: Option<u64>,
+}
 
 impl Backoff {
     /// Leave to try, or how long to wait before asking again.
@@ -32,12 +38,14 @@ impl Backoff {
         if state.failures >= FREE {
             let now = Instant::now();
             let wait = state.until.map_or(Duration::ZERO, |until| until.saturating_duration_since(now));
-            if !wait.is_zero() || state.probing {
+            if !wait.is_zero() || state.probe.is_some() {
                 return Err(wait.max(FIRST));
             }
-            state.probing = true;
+            state.next_probe += 1;
+            state.probe = Some(state.next_probe);
+            return Ok(Attempt { backoff: self, probe: state.probe });
         }
-        Ok(Attempt(self))
+        Ok(Attempt { backoff: self, probe: None })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -47,11 +55,12 @@ impl Backoff {
 
 impl Attempt<'_> {
     pub(super) fn succeeded(self) {
-        *self.0.lock() = State::default();
+        let mut state = self.backoff.lock();
+        (state.failures, state.until) = (0, None);
     }
 
     pub(super) fn failed(self) {
-        let mut state = self.0.lock();
+        let mut state = self.backoff.lock();
         state.failures = state.failures.saturating_add(1);
         let doublings = state.failures.saturating_sub(FREE).min(16);
         state.until = Some(Instant::now() + FIRST.saturating_mul(1 << doublings).min(LONGEST));
@@ -60,7 +69,10 @@ impl Attempt<'_> {
 
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
-        self.0.lock().probing = false;
+        let mut state = self.backoff.lock();
+        if self.probe.is_some() && state.probe == self.probe {
+            state.probe = None;
+        }
     }
 }
 
@@ -90,6 +102,26 @@ mod tests {
         drop(probe);
         backoff.attempt().expect("leave to try, as the other was cancelled").succeeded();
         assert!(backoff.attempt().is_ok() && backoff.attempt().is_ok());
+    }
+
+    #[test]
+    fn attempts_that_began_before_the_failures_let_no_second_one_through() {
+        let backoff = Backoff::default();
+        let earlier = [(); 3].map(|()| backoff.attempt().expect("leave to try"));
+        backoff.lock().failures = FREE;
+        let probe = backoff.attempt().expect("leave to try");
+        let [cancelled, failed, succeeded] = earlier;
+        drop(cancelled);
+        assert!(backoff.attempt().is_err());
+        failed.failed();
+        backoff.lock().until = None;
+        assert!(backoff.attempt().is_err());
+        succeeded.succeeded();
+        assert!(backoff.attempt().is_ok());
+        backoff.lock().failures = FREE;
+        assert!(backoff.attempt().is_err(), "the first is still on its way");
+        drop(probe);
+        assert!(backoff.attempt().is_ok());
     }
 
     #[test]
