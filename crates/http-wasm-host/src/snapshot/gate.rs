@@ -1,11 +1,13 @@
 //! What a guest may ask of WASI while its snapshot is made.
 //!
-//! Everything that answers the same in each instance: arguments, environment, output, and that there are no files. The
-//! functions of `http_handler` need no gate: before a request only those work that a snapshot may have seen.
+//! Everything that answers the same in each instance: arguments, environment, output, and that there are no files. Of the
+//! functions of `http_handler`, before a request only those work that a snapshot may have seen, and `log_enabled`: what is enabled
+//! may be different later, so it says yes to all levels. A guest that remembers that logs what is dropped then, and loses nothing.
 
 use wasmtime::{ExternType, Linker, Module};
 
 use super::Snapshot;
+use crate::abi::{LogLevel, MODULE};
 use crate::inspect::WASI;
 use crate::wasi::WasiConfig;
 
@@ -41,6 +43,7 @@ pub(super) fn close<T: 'static>(
             })?;
         }
     }
+    linker.func_wrap(MODULE, "log_enabled", |level: i32| u32::from(LogLevel::from_abi(level).is_some()))?;
     linker.allow_shadowing(false);
     Ok(())
 }

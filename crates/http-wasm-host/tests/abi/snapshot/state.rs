@@ -217,3 +217,13 @@ fn a_guest_of_another_host_type_may_have_the_same_snapshot() {
         wat.builder(engine()).snapshot(Snapshot::On).load::<http_wasm_host::HttpHost>(wat.text().as_bytes());
     assert!(other.unwrap().facts().snapshot.is_some() && try_snapshot(&wat).is_ok());
 }
+
+#[test]
+fn a_snapshot_holds_no_log_level_that_happened_to_be_enabled() {
+    let levels = |levels: &str| {
+        levels.split(' ').map(|level| format!("(call $note (call $log_enabled {level}))")).collect::<String>()
+    };
+    let probe = snapshotted(&guest().on_initialize(&levels("-1 0 1 2 3 7")));
+    probe.run(get(), |_| {});
+    assert_eq!(probe.notes(), [1, 1, 1, 1, 0, 0].map(number));
+}
