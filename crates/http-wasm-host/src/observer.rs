@@ -11,7 +11,7 @@ use crate::stats::DropReason;
 /// The methods run on the request's path: they should count and return. Gauges (live and idle instances, memory) are in
 /// [`Guest::stats`](crate::Guest::stats), to be read when somebody asks.
 pub trait Observer: Send + Sync + 'static {
-    /// A request took an instance, which was idle in the pool (`hit`) or had to be made.
+    /// A request took an instance that was idle in the pool or came back while it waited (`hit`), or one has to be made for it.
     fn checked_out(&self, hit: bool) {
         let _ = hit;
     }

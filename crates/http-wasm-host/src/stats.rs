@@ -13,7 +13,8 @@ pub struct PoolStats {
     pub live: u64,
     /// Instances that wait in the pool.
     pub idle: u64,
-    /// Instances made since the guest was loaded, the failed attempts included.
+    /// Instances made since the guest was loaded, those included whose start-up failed. One that the host refused for want of memory
+    /// isn't.
     pub created: u64,
     /// Instances dropped because the guest trapped, broke the ABI, overran its deadline or a limit.
     pub dropped_failed: u64,
@@ -63,6 +64,7 @@ impl DropReason {
 pub(crate) struct Counters {
     live: AtomicU64,
     created: AtomicU64,
+    refused: AtomicU64,
     dropped: [AtomicU64; DropReason::COUNT],
     memory: AtomicUsize,
 }
@@ -86,6 +88,11 @@ impl Drop for Live {
 }
 
 impl Counters {
+    /// An instance could not be made, and the guest is not at fault.
+    pub(crate) fn refused(&self) {
+        self.refused.fetch_add(1, Ordering::Release);
+    }
+
     pub(crate) fn dropped(&self, reason: DropReason) {
         self.dropped[reason as usize].fetch_add(1, Ordering::Relaxed);
     }
@@ -100,10 +107,12 @@ impl Counters {
 
     pub(crate) fn read(&self, idle: usize) -> PoolStats {
         let dropped = |reason: DropReason| self.dropped[reason as usize].load(Ordering::Relaxed);
+        // In this order, so that the difference is never negative.
+        let refused = self.refused.load(Ordering::Acquire);
         PoolStats {
             live: self.live.load(Ordering::Relaxed),
             idle: idle as u64,
-            created: self.created.load(Ordering::Relaxed),
+            created: self.created.load(Ordering::Relaxed).saturating_sub(refused),
             dropped_failed: dropped(DropReason::Failed),
             dropped_cancelled: dropped(DropReason::Cancelled),
             dropped_unclean: dropped(DropReason::Unclean),

@@ -182,11 +182,10 @@ impl<H: Host> Guest<H> {
     #[inline]
     pub fn handle_request(&self, host: H) -> Progress<Result<Outcome<H>, Error>> {
         let Handle { inner, pool, .. } = &*self.0;
-        let idle = pool.take();
-        if let Some(observer) = &inner.observer {
-            observer.checked_out(idle.is_some());
-        }
-        let Some(mut instance) = idle else { return Progress::waiting(self.clone().on_new_instance(host)) };
+        let Some(mut instance) = pool.take() else {
+            return Progress::waiting(self.clone().on_new_instance(host));
+        };
+        inner.checked_out(true);
         instance.begin(host);
         match instance.handle_request() {
             Some(called) => Progress::of(decided(instance, called)),
@@ -216,10 +215,17 @@ impl<H: Host> Handle<H> {
         let Self { inner, pool, .. } = self;
         let made = if inner.calls().run_at_start() {
             match pool.turns().wait(inner.engine(), || pool.take()).await {
-                Got::Given(instance) => return Ok(instance),
-                Got::Turn(turn) => turn.run(inner.make_unless_hopeless()).await,
+                Got::Given(instance) => {
+                    inner.checked_out(true);
+                    return Ok(instance);
+                }
+                Got::Turn(turn) => {
+                    inner.checked_out(false);
+                    turn.run(inner.make_unless_hopeless()).await
+                }
             }
         } else {
+            inner.checked_out(false);
             inner.make_unless_hopeless().await
         };
         made.map(|instance| pool.guard(instance))
@@ -291,10 +297,19 @@ impl<H: Host> Inner<H> {
         if let (Some(observer), Some(started)) = (&self.observer, started) {
             observer.created(started.elapsed(), made.as_ref().err());
         }
-        if made.is_err() {
-            self.dropped(DropReason::Failed);
+        match &made {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Unavailable => self.counters.refused(),
+            Err(_) => self.dropped(DropReason::Failed),
         }
         made
+    }
+
+    #[inline]
+    fn checked_out(&self, hit: bool) {
+        if let Some(observer) = &self.observer {
+            observer.checked_out(hit);
+        }
     }
 
     pub(crate) fn calls(&self) -> &Calls {

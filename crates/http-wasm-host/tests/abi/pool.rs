@@ -159,6 +159,9 @@ fn a_request_for_which_there_is_no_memory_left_fails_alone_and_may_be_tried_agai
         assert!(error.retry_after().is_some());
         assert!(error.to_string().contains("the memory budget of 327680 bytes"), "{error}");
     }
+    // Those that were refused are neither made nor dropped.
+    let counts = |probe: &Probe<_>| (probe.stats().created, probe.stats().dropped_failed);
+    assert_eq!((counts(&one), counts(&other)), ((2, 0), (1, 0)));
     settle(vec![busy, waiting, last]);
     settle(vec![one.next(get()), other.next(get())]);
     drop((one, other));

@@ -1,15 +1,19 @@
 //! Requests that find no idle instance of a guest whose start-up takes long.
 
+use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use http_wasm_host::{Error, Guest, InMemoryHost, Outcome, Pinned};
+use http_wasm_host::{Error, Guest, InMemoryHost, Observer, Outcome, Pinned};
 
 use crate::support::{ByHand, Probe, block_on, engine, eventually, get, within};
 
 /// A guest whose start-up sleeps, 300 ms by the monotonic clock.
 fn sleeps_at_start() -> Probe<InMemoryHost> {
-    let wat = r#"(module
+    Probe::new(Guest::load(engine(), SLEEPS.as_bytes()).unwrap())
+}
+
+const SLEEPS: &str = r#"(module
       (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
       (memory (export "memory") 1)
       (data (i32.const 16) "\01\00\00\00\00\00\00\00\00\a3\e1\11")
@@ -17,8 +21,6 @@ fn sleeps_at_start() -> Probe<InMemoryHost> {
         (drop (call $poll (i32.const 0) (i32.const 100) (i32.const 1) (i32.const 200))))
       (func (export "handle_request") (result i64) (i64.const 1))
       (func (export "handle_response") (param i32 i32)))"#;
-    Probe::new(Guest::load(engine(), wat.as_bytes()).unwrap())
-}
 
 /// How long a request waits for its turn.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -140,4 +142,31 @@ fn start_ups_that_stand_still_hold_nobody_up() {
     for pinned in [busy, last] {
         block_on(pinned.handle_response()).unwrap();
     }
+}
+
+#[derive(Default)]
+struct Checkouts(Mutex<Vec<bool>>);
+
+impl Observer for Checkouts {
+    fn checked_out(&self, hit: bool) {
+        self.0.lock().unwrap().push(hit);
+    }
+}
+
+#[test]
+fn a_request_that_waits_and_gets_what_comes_back_counts_as_a_hit() {
+    within(PATIENCE, || {
+        let checkouts = Arc::new(Checkouts::default());
+        let builder = Guest::<InMemoryHost>::builder(engine()).observer(checkouts.clone());
+        let probe = Probe::new(builder.load(SLEEPS.as_bytes()).unwrap());
+        let busy = probe.next(get());
+        let _starting = starting(&probe);
+        let mut waiting = request(&probe);
+        waiting.waits();
+        block_on(busy.handle_response()).unwrap();
+        drop(passed_on(waiting.ends()));
+        let checkouts = checkouts.0.lock().unwrap();
+        assert_eq!((checkouts.first(), checkouts.last()), (Some(&true), Some(&true)));
+        assert!(checkouts[1..checkouts.len() - 1].iter().all(|hit| !hit));
+    });
 }
