@@ -142,6 +142,7 @@ impl Listener {
         let descriptors = Descriptors::of_process();
         while let Ok(place) = places.clone().acquire_owned().await {
             let (stream, peer) = accept(&socket).await;
+            let peer = forwarded::canonical(peer);
             let refuse = !descriptors.admits_client(descriptors::number(&stream));
             if refuse && refusals.make_room() {
                 tracing::warn!("file descriptors are short: connections of clients are answered with 503");

@@ -115,6 +115,14 @@ const FAULTS: &[(&str, &[&str])] = &[
         "+[[routes]]\npath_prefix = '/a%2Fb'\nbackend = 'echo'\n",
         &["no request can reach this route", "has an escaped slash", "escaped_slashes = \"keep\""],
     ),
+    (
+        "listen = [{ address = '127.0.0.1:0', trusted_fields = ['x-user'] }]\n[[routes]]\nbackend = 'echo'\n",
+        &["\"x-user\" is not known as a field about the client", "client_fields = [\"x-user\"]"],
+    ),
+    (
+        "listen = [{ address = '127.0.0.1:0', client_fields = ['x_user'] }]\n[[routes]]\nbackend = 'echo'\n",
+        &["use `-` for `_`"],
+    ),
     ("+[[routes]]\nescaped_slashes = 'drop'\nbackend = 'echo'\n", &["unknown value `drop`", "`keep`"]),
     ("+[[routes]]\nhost = 'h:80'\nbackend = 'echo'\n", &["a host has no port here"]),
     ("+[[routes]]\nmethod = 'get'\nbackend = 'echo'\n", &["written in capitals: \"GET\""]),

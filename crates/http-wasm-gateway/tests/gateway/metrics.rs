@@ -108,3 +108,18 @@ async fn clients_cannot_make_the_number_of_series_grow() {
     }
     assert_eq!(scrape_after(&served, 42.0).await.names().count(), before);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fields_that_a_listener_drops_are_counted() {
+    let text = "listen = [{ address = '127.0.0.1:0', underscores = 'drop' }]\n\
+                [admin]\naddress = '127.0.0.1:0'\n[[routes]]\nbackend = 'echo'\n";
+    let served = Served::start(text).await;
+    let request =
+        http::Request::get("/").header("x_a", "1").header("x_b", "1").header("x-real-ip", "1.1.1.1");
+    let answer = served.send(request.header("x-c", "1"), "").await;
+    assert!(answer.body().contains("x-c"), "{}", answer.body());
+    assert!(!answer.body().contains("x_a") && !answer.body().contains("x-real-ip"), "{}", answer.body());
+    let scrape = scrape_after(&served, 1.0).await;
+    assert_eq!(scrape.get(r#"http_wasm_request_fields_dropped_total{reason="underscore"}"#), 2.0);
+    assert_eq!(scrape.get(r#"http_wasm_request_fields_dropped_total{reason="claim"}"#), 1.0);
+}

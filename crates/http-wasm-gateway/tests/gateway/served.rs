@@ -38,7 +38,7 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// By this configuration, to which `listen` is added. The guest [`JUDGES`] is in `judges.wat`,
+    /// By this configuration, to which `listen` is added unless it begins with it. The guest [`JUDGES`] is in `judges.wat`,
     /// and `broken.wat` is none.
     pub(crate) async fn start(text: &str) -> Self {
         Self::start_with(text, |gateway, _| gateway).await
@@ -58,7 +58,8 @@ impl Served {
     async fn start_in(files: Files, text: &str, prepare: impl FnOnce(Gateway, &Files) -> Gateway) -> Self {
         files.write("judges.wat", JUDGES);
         files.write("broken.wat", "(module)");
-        let text = format!("listen = ['127.0.0.1:0']\n{text}");
+        let listen = if text.starts_with("listen") { "" } else { "listen = ['127.0.0.1:0']\n" };
+        let text = format!("{listen}{text}");
         let config = files.load(&text).unwrap_or_else(|faults| panic!("{faults}"));
         let gateway = Gateway::build(config).await.expect("the gateway can be built");
         let gateway = prepare(gateway, &files);

@@ -282,3 +282,34 @@ fn a_host_has_nothing_of_the_one_that_its_thread_has_finished_with() {
     let response = host.into_response();
     assert!(response.status() == 200 && response.headers().is_empty());
 }
+
+#[test]
+fn names_that_differ_in_underscores_are_the_same_only_for_a_host_that_folds_them() {
+    let changes = "
+      (call $set_header_value 0 \"x-user\" \"a\")
+      (call $add_header_value 0 \"X_Role\" \"a\")
+      (call $remove_header 0 \"x-debug\")";
+    let names = ["x_user", "x-user", "x-role", "x_role", "x_debug", "x-debug", "x_other"];
+    let sent = |folds: bool| {
+        let mut request = request("GET", "/");
+        for name in names {
+            request.headers_mut().append(name, "1".parse().unwrap());
+        }
+        let host = HttpHost::new(request, None);
+        let host = if folds { host.fold_underscores() } else { host };
+        let mut pinned = load(proceeds(changes)).next(host);
+        let request = pinned.host_mut().take_request(false);
+        let mut names: Vec<_> = request.headers().keys().map(|name| name.as_str().to_owned()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(sent(false), ["x-role", "x-user", "x_debug", "x_other", "x_role", "x_user"]);
+    assert_eq!(sent(true), ["x-user", "x_other", "x_role"]);
+}
+
+#[test]
+fn an_ipv4_address_of_a_socket_for_both_versions_is_shown_as_such() {
+    let source = "[::ffff:192.0.2.1]:443".parse().ok();
+    let response = load(stops(ECHO)).respond(HttpHost::new(request("GET", "/"), source)).into_response();
+    assert_eq!(response.headers()["x-source"], "192.0.2.1:443");
+}
