@@ -16,6 +16,8 @@ pub(crate) struct Descriptors {
     limit: u64,
     /// A client's connection with this number or a higher one is refused: what is above is for upstreams.
     clients: u64,
+    /// The same for an upstream's.
+    upstreams: u64,
 }
 
 impl Descriptors {
@@ -26,13 +28,18 @@ impl Descriptors {
     }
 
     fn within(limit: u64) -> Self {
-        let connections = limit - OWN.min(limit / 4);
-        Self { limit, clients: connections - connections / 4 }
+        let upstreams = limit - OWN.min(limit / 4);
+        Self { limit, clients: upstreams - upstreams / 4, upstreams }
     }
 
     /// Whether a client's connection with this descriptor may stay.
     pub(crate) fn admits_client(&self, descriptor: u64) -> bool {
         descriptor < self.clients
+    }
+
+    /// Whether an upstream's connection with this descriptor may stay.
+    pub(crate) fn admits_upstream(&self, descriptor: u64) -> bool {
+        descriptor < self.upstreams
     }
 
     /// Says in the log when a configuration admits more connections than there can be.
@@ -66,6 +73,35 @@ pub(crate) fn number<S>(_: &S) -> u64 {
     0
 }
 
+/// The error of a connection for which there is no descriptor.
+#[cfg(unix)]
+pub(crate) fn shortage() -> std::io::Error {
+    rustix::io::Errno::MFILE.into()
+}
+
+#[cfg(not(unix))]
+pub(crate) fn shortage() -> std::io::Error {
+    std::io::ErrorKind::Other.into()
+}
+
+/// Whether an error comes from too few descriptors, of the process or of the system.
+pub(crate) fn is_shortage(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|error| error.downcast_ref().is_some_and(is_shortage_of_system))
+}
+
+#[cfg(unix)]
+fn is_shortage_of_system(error: &std::io::Error) -> bool {
+    use rustix::io::Errno;
+
+    [Errno::MFILE, Errno::NFILE].iter().any(|errno| error.raw_os_error() == Some(errno.raw_os_error()))
+}
+
+#[cfg(not(unix))]
+fn is_shortage_of_system(_: &std::io::Error) -> bool {
+    false
+}
+
 /// The limit of open files after it was raised to the hard limit; none when there is no limit.
 #[cfg(unix)]
 fn raised_limit() -> Option<u64> {
@@ -95,9 +131,11 @@ mod tests {
     fn clients_leave_a_quarter_to_upstreams_and_both_leave_some_to_the_admin_listener() {
         let descriptors = Descriptors::within(1024);
         assert!(descriptors.admits_client(671) && !descriptors.admits_client(672));
+        assert!(descriptors.admits_upstream(895) && !descriptors.admits_upstream(896));
         // With a tiny limit everybody gets something.
         let descriptors = Descriptors::within(64);
         assert!(descriptors.admits_client(35) && !descriptors.admits_client(36));
+        assert!(descriptors.admits_upstream(47) && !descriptors.admits_upstream(48));
         assert!(Descriptors::within(u64::MAX).admits_client(1 << 60));
     }
 

@@ -3,14 +3,13 @@
 
 use std::process::Command;
 
-use crate::support::{Raw, Server, eventually, exchange, http_wasm};
+use crate::support::{Raw, Server, Upstream, eventually, exchange, http_wasm, soon};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
 
-/// A gateway that may have so many files open, and the address of its admin listener.
-fn limited(files: u32, directory: &tempfile::TempDir) -> (Server, std::net::SocketAddr) {
-    let config =
-        "listen = ['127.0.0.1:0']\n[admin]\naddress = '127.0.0.1:0'\n[[routes]]\nbackend = 'hello'\n";
+/// A gateway with this route that may have so many files open, and the address of its admin listener.
+fn limited(files: u32, route: &str, directory: &tempfile::TempDir) -> (Server, std::net::SocketAddr) {
+    let config = format!("listen = ['127.0.0.1:0']\n[admin]\naddress = '127.0.0.1:0'\n{route}");
     let file = directory.path().join("gateway.toml");
     std::fs::write(&file, config).unwrap();
     let log = std::fs::File::create(directory.path().join("log")).unwrap();
@@ -28,9 +27,36 @@ fn limited(files: u32, directory: &tempfile::TempDir) -> (Server, std::net::Sock
 }
 
 #[tokio::test]
+async fn requests_without_a_descriptor_for_their_upstream_get_503_and_it_stays_healthy() {
+    // It accepts connections, and answers nothing.
+    let upstream = Upstream::bind().await;
+    let directory = tempfile::tempdir().unwrap();
+    let route = "[[routes]]\nupstream = 'app'\n[upstreams.app]\nretries = 0\n";
+    let route = format!("{route}addresses = ['http://{}']\n", upstream.addr());
+    // Clients get numbers below 57, upstreams below 75.
+    let (server, admin) = limited(100, &route, &directory);
+    let mut clients = Vec::new();
+    for _ in 0..35 {
+        clients.push(Raw::connect(server.addr).await);
+    }
+    let mut answers = tokio::task::JoinSet::new();
+    for mut client in clients {
+        client.send(GET).await;
+        answers.spawn(async move { client.read_to_end().await });
+    }
+    let first = soon(answers.join_next()).await.unwrap().unwrap().to_ascii_lowercase();
+    assert!(first.starts_with("http/1.1 503 ") && first.contains("\r\nretry-after: 1\r\n"), "{first}");
+    let status = "GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n";
+    let status = exchange(admin, status).await;
+    let status: serde_json::Value = serde_json::from_str(&status[status.find('{').expect("JSON")..]).unwrap();
+    let address = &status["upstreams"][0]["addresses"][0];
+    assert_eq!((&address["health"], &address["failures"]), (&"healthy".into(), &0.into()), "{address}");
+}
+
+#[tokio::test]
 async fn clients_beyond_the_descriptors_get_503_and_operators_are_answered() {
     let directory = tempfile::tempdir().unwrap();
-    let (server, admin) = limited(200, &directory);
+    let (server, admin) = limited(200, "[[routes]]\nbackend = 'hello'\n", &directory);
     let log = || std::fs::read_to_string(directory.path().join("log")).unwrap();
     assert!(log().contains("16384 together, but within the limit of 200 open files only 113"), "{}", log());
     assert!(exchange(server.addr, GET).await.starts_with("HTTP/1.1 200 OK\r\n"));

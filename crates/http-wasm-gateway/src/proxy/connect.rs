@@ -21,6 +21,7 @@ use tower::util::BoxCloneSyncService;
 
 use crate::body::BoxError;
 use crate::config::{Certificate, ForwardedHost, Upstream, UpstreamHttp, UpstreamTls};
+use crate::descriptors::{self, Descriptors};
 use crate::error::plain;
 use crate::tls::{self, PairFault};
 
@@ -66,15 +67,26 @@ impl Connectors {
         let tls = Tls::new(upstream.tls.as_ref().map(|tls| &tls.value))?;
         let http = spoken(upstream);
         let connector = |http| {
-            Connector::new(tls.connector(http).map_response(
-                |stream: MaybeHttpsStream<TokioIo<TcpStream>>| {
+            Connector::new(tls.connector(http).map_result(
+                |stream: Result<MaybeHttpsStream<TokioIo<TcpStream>>, BoxError>| {
+                    let stream = stream?;
+                    if !Descriptors::of_process().admits_upstream(descriptor(&stream)) {
+                        return Err(descriptors::shortage().into());
+                    }
                     let negotiated_http2 = stream.connected().is_negotiated_h2();
-                    Connected { io: Box::new(TokioIo::new(stream)), negotiated_http2 }
+                    Ok(Connected { io: Box::new(TokioIo::new(stream)), negotiated_http2 })
                 },
             ))
         };
         Ok(Self { any: connector(http), http1: connector(UpstreamHttp::Http1), http })
     }
+}
+
+fn descriptor(stream: &MaybeHttpsStream<TokioIo<TcpStream>>) -> u64 {
+    descriptors::number(match stream {
+        MaybeHttpsStream::Http(stream) => stream.inner(),
+        MaybeHttpsStream::Https(stream) => stream.inner().get_ref().0.inner().inner(),
+    })
 }
 
 /// The versions to speak. HTTP/2 has the host in the URI, so the client's can't be forwarded with it; and only TLS negotiates.

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use crate::body::BoxError;
+use crate::descriptors::is_shortage;
 use crate::http1::response::Refused;
 use crate::observe::UpstreamFailure;
 
@@ -37,6 +38,13 @@ pub(in crate::proxy) enum SendErrorKind {
     Broken,
     /// The response did not begin in time.
     Timeout,
+}
+
+impl SendErrorKind {
+    /// Of a connection that could not be established. Too few file descriptors say nothing about the upstream.
+    pub(super) fn of_connect(error: &(dyn std::error::Error + 'static)) -> Self {
+        if is_shortage(error) { Self::Busy } else { Self::Connect }
+    }
 }
 
 impl SendError {

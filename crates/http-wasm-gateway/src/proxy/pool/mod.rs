@@ -132,7 +132,7 @@ impl Pool {
                 None => match shared.connect_http1(sending.http1).await {
                     Ok(Some(connection)) => connection,
                     Ok(None) => continue,
-                    Err(error) => return Err(SendError::new(SendErrorKind::Connect, error)),
+                    Err(error) => return Err(SendError::new(SendErrorKind::of_connect(&*error), error)),
                 },
             };
             http1::to_origin_form(&mut request, &shared.host);

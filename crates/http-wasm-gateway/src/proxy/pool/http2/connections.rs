@@ -147,7 +147,8 @@ impl Connections {
                 if let (Some(since), Some((attempt, error))) = (since, &state.failure)
                     && *attempt >= since
                 {
-                    return Err(SendError::new(SendErrorKind::Connect, SharedError(error.clone())));
+                    let kind = SendErrorKind::of_connect(&***error);
+                    return Err(SendError::new(kind, SharedError(error.clone())));
                 }
                 if late && !state.connecting {
                     return Err(SendErrorKind::Busy.into());
