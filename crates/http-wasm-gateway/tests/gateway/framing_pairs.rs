@@ -339,7 +339,7 @@ async fn whatever_shapes_requests_and_responses_have_each_request_gets_its_own_a
     files.write("reads.wat", READS);
     let config = format!(
         "[[listen]]\naddress = '127.0.0.1:0'\n[guests.reads]\npath = 'reads.wat'\n\
-         [upstreams.u]\naddresses = ['http://{}']\nretries = 0\n\
+         [upstreams.u]\naddresses = ['http://{}']\nretries = 1\n\
          [[routes]]\npath_prefix = '/read/'\nguests = ['reads']\nupstream = 'u'\n[[routes]]\nupstream = 'u'\n",
         upstream.listen().await
     );

@@ -62,13 +62,14 @@ impl Upstream {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// A gateway to this upstream; `/read/` goes through a guest that reads responses.
+    /// A gateway to this upstream; `/read/` goes through a guest that reads responses. A retry is for requests that meet an idle connection
+    /// which the upstream is closing.
     async fn gateway(&self) -> Server {
         let files = Files::new();
         files.write("reads.wat", READS);
         let config = format!(
             "[[listen]]\naddress = '127.0.0.1:0'\n[guests.reads]\npath = 'reads.wat'\n\
-             [upstreams.u]\naddresses = ['http://{}']\nretries = 0\n\
+             [upstreams.u]\naddresses = ['http://{}']\nretries = 1\n\
              [[routes]]\npath_prefix = '/read/'\nguests = ['reads']\nupstream = 'u'\n\
              [[routes]]\nupstream = 'u'\n",
             self.addr
@@ -344,12 +345,12 @@ async fn a_response_that_breaks_off_arrives_as_a_head_and_a_broken_body_every_ti
 async fn statuses_without_content_say_no_length_and_what_stands_for_a_body_keeps_it() {
     let answer = |status: &str, length: &str| format!("HTTP/1.1 {status} X\r\n{length}\r\n\r\n");
     let upstream = Upstream::start(vec![
-        ("/204", answer("204", "Content-Length: 7"), Then::Close),
-        ("/205", answer("205", "Content-Length: 3\r\nContent-Type: text/plain") + "abc", Then::Close),
+        ("/204", answer("204", "Content-Length: 7"), Then::Keep),
+        ("/205", answer("205", "Content-Length: 3\r\nContent-Type: text/plain") + "abc", Then::Keep),
         ("/304", answer("304", "Content-Length: 7"), Then::Keep),
         ("/304/none", answer("304", "X: y"), Then::Keep),
-        ("/200", answer("200", "Content-Length: 7"), Then::Close),
-        ("/200/none", answer("200", "Transfer-Encoding: chunked"), Then::Close),
+        ("/200", answer("200", "Content-Length: 7"), Then::Keep),
+        ("/200/none", answer("200", "Transfer-Encoding: chunked"), Then::Keep),
     ])
     .await;
     let server = upstream.gateway().await;
