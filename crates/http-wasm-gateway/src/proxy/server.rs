@@ -110,6 +110,8 @@ pub(crate) struct AddressStatus {
     pub(crate) tunnels: usize,
     /// Requests that it failed or did not answer in time.
     pub(crate) failures: u64,
+    /// Informational responses of it that were dropped.
+    pub(crate) informational_dropped: u64,
 }
 
 impl AddressStatus {
@@ -126,6 +128,7 @@ impl AddressStatus {
             in_flight: server.in_flight(),
             tunnels: server.tunnels.load(Ordering::Relaxed),
             failures: server.health.all_failures(),
+            informational_dropped: server.pool.informational(),
         }
     }
 

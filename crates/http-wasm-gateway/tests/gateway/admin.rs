@@ -55,7 +55,7 @@ async fn the_status_tells_of_guests_routes_upstreams_and_errors() {
     assert_eq!(upstream["failures"]["connect"], 1);
     let address = serde_json::json!({
         "url": "http://127.0.0.1:1", "health": "healthy", "retry_in_seconds": null, "in_flight": 0,
-        "tunnels": 0, "failures": 1,
+        "tunnels": 0, "failures": 1, "informational_dropped": 0,
     });
     assert_eq!(upstream["addresses"], serde_json::json!([address]));
     let errors: Vec<_> = status["errors"]

@@ -187,7 +187,6 @@ impl Handle {
         !self.0.spent.load(Ordering::Acquire)
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "the pool will count them"))]
     /// How many informational responses (1xx but 101) have been received.
     pub(crate) fn informational(&self) -> u64 {
         self.0.informational.load(Ordering::Relaxed)

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -31,6 +32,8 @@ pub(super) struct Connection {
     sender: http1::SendRequest<RequestBody>,
     /// What reads responses before hyper does.
     responses: Handle,
+    /// How many of its informational responses the pool has counted.
+    counted: u64,
     task: AbortHandle,
 }
 
@@ -52,7 +55,7 @@ impl Connection {
                 tracing::debug!(error = &error as &dyn std::error::Error, "upstream connection ended");
             }
         });
-        Ok(Self { sender, responses, task: task.abort_handle() })
+        Ok(Self { sender, responses, counted: 0, task: task.abort_handle() })
     }
 
     /// Whether another request can be sent.
@@ -103,11 +106,16 @@ impl Busy {
         sending.clock.restart();
         let result = tokio::select! {
             biased;
-            result = connection.sender.try_send_request(request) => result,
-            () = sending.clock.expired(sending.response_timeout) => {
-                return Err((SendErrorKind::Timeout.into(), None));
-            }
+            result = connection.sender.try_send_request(request) => Some(result),
+            () = sending.clock.expired(sending.response_timeout) => None,
         };
+        let informational = connection.responses.informational();
+        if informational > connection.counted {
+            let new = informational - connection.counted;
+            self.shared.informational.fetch_add(new, Ordering::Relaxed);
+            connection.counted = informational;
+        }
+        let Some(result) = result else { return Err((SendErrorKind::Timeout.into(), None)) };
         let response = result.map_err(|mut failed| {
             let unsent = failed.take_message();
             let error = failed.into_error();

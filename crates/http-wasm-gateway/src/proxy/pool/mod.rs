@@ -11,7 +11,7 @@ mod limits;
 mod wire;
 
 use std::io;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -66,6 +66,8 @@ struct Shared {
     protocol: AtomicU8,
     http1: Mutex<IdleConnections>,
     http2: http2::Connections,
+    /// Informational responses that were dropped.
+    informational: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +108,7 @@ impl Pool {
             protocol: AtomicU8::new(protocol as u8),
             http1: Mutex::default(),
             http2: http2::Connections::default(),
+            informational: AtomicU64::new(0),
         }))
     }
 
@@ -153,6 +156,11 @@ impl Pool {
     /// Whether requests wait for others to end, so that one that isn't answered says nothing about the upstream.
     pub(super) fn is_saturated(&self) -> bool {
         self.0.http2.is_saturated()
+    }
+
+    /// Informational responses that were dropped, ever.
+    pub(super) fn informational(&self) -> u64 {
+        self.0.informational.load(Ordering::Relaxed)
     }
 
     /// Closes connections that have been idle for too long, for as long as the upstream is there.

@@ -213,6 +213,8 @@ async fn interim_responses_do_not_extend_the_time_to_answer() {
     let start = Instant::now();
     assert_eq!(status(response).await, 504);
     assert!(start.elapsed() < Duration::from_secs(4));
+    let dropped: u64 = upstreams.proxy.addresses().map(|address| address.informational_dropped).sum();
+    assert!((20..=31).contains(&dropped), "{dropped}");
     soon(flood).await.unwrap();
 }
 

@@ -485,6 +485,8 @@ async fn a_server_that_sends_interim_responses_without_end_is_given_up() {
         peer.send(HEADERS, END_HEADERS, stream, &[0x08, 3, b'1', b'0', b'3']).await;
     }
     assert_eq!(status(response).await, 502);
+    let dropped: u64 = upstreams.proxy.addresses().map(|address| address.informational_dropped).sum();
+    assert_eq!(dropped, 101);
 }
 
 #[tokio::test(start_paused = true)]

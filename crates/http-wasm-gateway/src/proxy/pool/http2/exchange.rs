@@ -2,6 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use super::connections::Slot;
 use super::upload::{Detached, Upload, UploadError};
 use crate::body::BoxError;
 use crate::proxy::patience::Clock;
-use crate::proxy::pool::{RequestBody, SendError, SendErrorKind, limits};
+use crate::proxy::pool::{RequestBody, SendError, SendErrorKind, Shared, limits};
 
 /// Interim responses before the final one. A server that sends more never gets to the point.
 const MAX_INTERIM: usize = 100;
@@ -48,7 +49,7 @@ pub(in crate::proxy::pool) async fn send(
     let mut exchange = Exchange { response, upload, is_head, interim: 0 };
     tokio::select! {
         biased;
-        result = poll_fn(|cx| exchange.poll(cx)) => match result {
+        result = poll_fn(|cx| exchange.poll(slot.shared(), cx)) => match result {
             Ok(response) => exchange.respond(response, slot),
             Err(Failure::Body(error)) => Err(SendError::new(SendErrorKind::RequestBody, error)),
             Err(Failure::Interim) => {
@@ -103,7 +104,7 @@ enum Failure {
 }
 
 impl Exchange {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Response<RecvStream>, Failure>> {
+    fn poll(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Poll<Result<Response<RecvStream>, Failure>> {
         if let Some(upload) = &mut self.upload
             && let Poll::Ready(sent) = upload.poll(cx)
         {
@@ -113,6 +114,7 @@ impl Exchange {
             }
         }
         while let Poll::Ready(Some(Ok(_))) = self.response.poll_informational(cx) {
+            shared.informational.fetch_add(1, Ordering::Relaxed);
             self.interim += 1;
             if self.interim > MAX_INTERIM {
                 return Poll::Ready(Err(Failure::Interim));
