@@ -106,8 +106,12 @@ impl fmt::Display for SendError {
             SendErrorKind::Busy => "all connections are in use",
             SendErrorKind::Unprocessed { .. } => "the upstream refused the request unprocessed",
             SendErrorKind::RequestBody => "the request body broke off",
-            SendErrorKind::RequestHead => "the request head is too large for this upstream",
-            SendErrorKind::ResponseHead => "the response head is too large",
+            SendErrorKind::RequestHead => {
+                "the request head is beyond `max_request_header_size` or `max_request_field_size`"
+            }
+            SendErrorKind::ResponseHead => {
+                "the response head is beyond `max_response_header_size` or `max_response_headers`"
+            }
             SendErrorKind::ResponseInvalid => "the response is invalid",
             SendErrorKind::Stale => "the upstream closed an idle connection",
             SendErrorKind::Broken => "no valid response",

@@ -126,6 +126,24 @@ async fn a_server_that_allows_no_streams_any_more_gets_none() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_closes_each_connection_at_once_is_not_asked_without_end() {
+    for settings in [&[(MAX_CONCURRENT_STREAMS, 0)][..], &[]] {
+        let upstreams = Upstreams::http2(Upstream { retries: 0, ..Upstream::default() });
+        let response = get(&upstreams.proxy);
+        let mut connections = 0;
+        while !response.is_finished() {
+            assert!(connections < 50, "{settings:?}");
+            let next = tokio::time::timeout(Duration::from_secs(1), upstreams.accept_http2(settings)).await;
+            let Ok(mut peer) = next else { continue };
+            connections += 1;
+            peer.goaway(0, NO_ERROR).await;
+            settle().await;
+        }
+        assert_eq!(status(response).await, 502);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_the_server_refused_is_sent_again_on_another_connection_whatever_the_method() {
     for method in ["GET", "POST", "PATCH"] {
         // Even without retries there is one more try.

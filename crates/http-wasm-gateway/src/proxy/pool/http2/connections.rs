@@ -12,6 +12,9 @@ use super::{Connection, Status, handshake};
 use crate::body::BoxError;
 use crate::proxy::pool::{Protocol, SendError, SendErrorKind, Shared, http1};
 
+/// Connections that one request opens at most. More means that the server closes them at once.
+const MAX_OPENED: usize = 10;
+
 /// The connections to an address.
 #[derive(Debug, Default)]
 pub(in crate::proxy::pool) struct Connections {
@@ -129,7 +132,7 @@ impl Connections {
                 return Ok(Acquired::Stream(slot));
             }
         }
-        let (mut waiting, mut since, mut late) = (None, None, false);
+        let (mut waiting, mut since, mut late, mut opened) = (None, None, false, 0);
         let mut timeout = pin!(sleep(shared.settings.connect_timeout));
         let mut changed = pin!(self.changed.notified());
         loop {
@@ -154,6 +157,11 @@ impl Connections {
                     return Err(SendErrorKind::Busy.into());
                 }
                 if !state.connecting && state.may_connect(shared.settings.max_http2_connections) {
+                    opened += 1;
+                    if opened > MAX_OPENED {
+                        let error = "connections are closed before they can be used";
+                        return Err(SendError::new(SendErrorKind::Connect, error));
+                    }
                     state.connecting = true;
                     state.attempts += 1;
                     tokio::spawn(Connecting { shared: shared.clone(), attempt: state.attempts }.connect());

@@ -186,7 +186,8 @@ impl ResponseBody {
         let allowed =
             self.open.as_ref().is_none_or(|open| limits::allow(&trailers, &open.slot.shared().settings));
         if !allowed || self.seen_oversized() {
-            tracing::warn!("upstream failed: the trailers of its response are too large");
+            let address = self.open.as_ref().map(|open| open.slot.shared().uri.to_string());
+            tracing::warn!(address, "upstream failed: the trailers of a response are beyond its limits");
             return self.fail("the trailers are too large");
         }
         self.end();

@@ -155,6 +155,9 @@ async fn handshake(io: Io, shared: &Arc<Shared>) -> Result<Connection, BoxError>
         Poll::Pending => Poll::Pending,
     })
     .await?;
+    if connection.max_concurrent_send_streams() == 0 {
+        return Err("the server allows no streams".into());
+    }
     let status = Arc::new(Status::new(seen));
     status.set_limit(connection.max_concurrent_send_streams());
     tokio::spawn(driver::drive(connection, status.clone(), Arc::downgrade(shared)));
