@@ -5,6 +5,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use thiserror::Error;
@@ -168,13 +169,39 @@ impl Launched {
     }
 }
 
+/// Ports below those that systems give to outgoing connections: one of these could take a port between this check and the host's start.
+const PORTS: std::ops::Range<u16> = 20_000..32_000;
+
+/// An address that nobody listens on, and that is not given out again soon.
 fn free_address() -> io::Result<String> {
-    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.to_string())
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    // Kits that run at the same time begin in different places.
+    let begin = std::process::id().wrapping_mul(613);
+    let mut last = None;
+    for _ in PORTS {
+        let index = begin.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % PORTS.len() as u32;
+        let address = SocketAddr::from(([127, 0, 0, 1], PORTS.start + index as u16));
+        match TcpListener::bind(address) {
+            Ok(_) => return Ok(address.to_string()),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or_else(|| io::ErrorKind::AddrInUse.into()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_for_hosts_are_free_differ_and_lie_below_those_of_outgoing_connections() {
+        let (first, second) = (free_address().unwrap(), free_address().unwrap());
+        assert_ne!(first, second);
+        for address in [first, second] {
+            let port = address.parse::<SocketAddr>().unwrap().port();
+            assert!(PORTS.contains(&port), "{address}");
+        }
+    }
 
     #[test]
     fn a_command_is_split_at_spaces_and_filled() {
