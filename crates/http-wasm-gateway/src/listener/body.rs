@@ -166,9 +166,9 @@ mod tests {
     use crate::body::BoxError;
     use crate::config::{ClientLimits, Size, Time};
 
-    type Incoming = Received<Channel<Bytes, BoxError>>;
+    type Content = Channel<Bytes, BoxError>;
 
-    fn received() -> (Sender<Bytes, BoxError>, Incoming, Arc<Upload<Channel<Bytes, BoxError>>>) {
+    fn received() -> (Sender<Bytes, BoxError>, Received<Content>, Arc<Upload<Content>>) {
         let limits = ClientLimits {
             body_timeout: Time::seconds(10),
             min_body_rate: Size(100),

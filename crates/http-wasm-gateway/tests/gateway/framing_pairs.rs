@@ -3,6 +3,8 @@
 //!
 //! `HTTP_WASM_FRAMING_PAIRS` says how many pairs there are, `HTTP_WASM_FRAMING_SEED` which.
 
+#![expect(clippy::print_stdout, reason = "the figures of a long run")]
+
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
