@@ -8,7 +8,7 @@ use std::ops::BitOr;
 /// The module name under which a guest imports the ABI.
 pub(crate) const MODULE: &str = "http_handler";
 
-/// What a host function that suspends its guest returns in place of an answer; see [`crate::suspend`].
+/// What a host function that suspends its guest returns in place of an answer; see [`crate::run::suspend`].
 /// No packed result can take this value: an EOF flag is 0 or 1, and a count has at most 32 bits
 /// beside a length that would have to be 4 GiB - 1.
 pub(crate) const PENDING: u64 = u64::MAX;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::abi::{BodyKind, Phase};
-use crate::inspect::Fault;
+use crate::load::inspect::Fault;
 
 /// An error of the embedding program or its HTTP implementation.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;

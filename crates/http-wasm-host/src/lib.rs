@@ -7,57 +7,45 @@
 //! This crate has no HTTP server in it and needs no executor: see `http-wasm-tower` for tower, axum and hyper.
 
 mod abi;
-mod body_budget;
-mod builder;
 mod engine;
 mod error;
 mod exchange;
 mod failure;
-mod fields;
 mod guest;
 mod host;
-mod hostcalls;
-mod inspect;
-mod instance;
 mod limits;
-mod link;
+mod load;
 mod log;
-mod memory;
+mod message;
 #[cfg(feature = "mutations")]
 mod mutation;
 mod observer;
-mod pinned;
 mod pool;
-mod progress;
+mod run;
 mod runtime;
-mod snapshot;
-mod state;
 mod stats;
-mod suspend;
 mod text;
-mod wasi;
 
 pub use self::abi::{BodyKind, Features, HeaderKind, Phase};
-pub use self::body_budget::{BodyAccount, BodyBudget, BodyMemory, HeldBytes, NoBodyMemory};
-pub use self::builder::GuestBuilder;
 pub use self::engine::{Engine, EngineBuilder};
 pub use self::error::{BoxError, Error, ErrorKind, LoadError};
-pub use self::exchange::{Chunks, Discard, Trailers};
 pub use self::failure::OnFailure;
-pub use self::fields::Fields;
 pub use self::guest::{Guest, GuestFacts};
 pub use self::host::{Body, Feed, Frame, Host, HttpHost, InMemoryHost, Message, Outgoing, Refused, Rest};
-pub use self::inspect::{Fault, ImportUse, Inspection, Producer};
 pub use self::limits::Limits;
+pub use self::load::builder::GuestBuilder;
+pub use self::load::inspect::{Fault, ImportUse, Inspection, Producer};
+pub use self::load::snapshot::{Snapshot, SnapshotFacts};
 pub use self::log::TARGET as LOG_TARGET;
+pub use self::message::body_budget::{BodyAccount, BodyBudget, BodyMemory, HeldBytes, NoBodyMemory};
+pub use self::message::{Chunks, Discard, Fields, Trailers};
 #[cfg(feature = "mutations")]
 #[doc(hidden)]
 pub use self::mutation::Mutation;
 pub use self::observer::{Call, Observer};
-pub use self::pinned::{Handled, Outcome, Pinned};
 pub use self::pool::PoolSettings;
-pub use self::progress::Progress;
+pub use self::pool::pinned::{Handled, Outcome, Pinned};
+pub use self::pool::progress::Progress;
+pub use self::run::wasi::{Mount, WasiConfig};
 pub use self::runtime::{Runtime, Task};
-pub use self::snapshot::{Snapshot, SnapshotFacts};
 pub use self::stats::{DropReason, PoolStats};
-pub use self::wasi::{Mount, WasiConfig};

@@ -21,13 +21,13 @@ use self::code::Codes;
 use self::housekeeping::Housekeeping;
 use self::memory::Budget;
 use self::wasm::{Engines, Settings, TABLE_ELEMENTS};
-use crate::body_budget::BodyBudget;
 use crate::error::LoadError;
 use crate::limits::Limits;
+use crate::load::snapshot::Images;
+use crate::message::body_budget::BodyBudget;
+use crate::run::wasi::{FileThreads, FileThreadsByGuest};
 use crate::runtime::{NoRuntime, Runtime, Task};
-use crate::snapshot::Images;
 use crate::stats::Counters;
-use crate::wasi::{FileThreads, FileThreadsByGuest};
 
 pub(crate) use self::block_on::block_on;
 pub(crate) use self::code::{SharedCode, Source};

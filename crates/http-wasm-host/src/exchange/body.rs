@@ -2,13 +2,13 @@
 
 use std::task::{Context, Poll, ready};
 
-use super::trailers::UNKNOWN;
-use super::{Budget, Chunks, Exchange, Trailers};
+use super::{Budget, Exchange};
 use crate::abi::{BodyKind, EofLen, Features, HeaderKind, Phase};
-use crate::body_budget::{BodyAccount, BodyBudget, NoBodyMemory, Reservation};
 use crate::error::Reason;
-use crate::fields::Fields;
 use crate::host::{Frame, Host, Outgoing, Rest};
+use crate::message::body_budget::{BodyAccount, BodyBudget, NoBodyMemory, Reservation};
+use crate::message::trailers::UNKNOWN;
+use crate::message::{Chunks, Fields, Trailers};
 
 /// What is reserved at once, if no more is asked for, by whoever holds that much already.
 const RESERVED_AT_ONCE: usize = 64 * 1024;

@@ -2,8 +2,8 @@
 
 use super::Exchange;
 use crate::abi::{BodyKind, Features, Phase};
-use crate::fields::Fields;
 use crate::host::Host;
+use crate::message::Fields;
 use crate::mutation::Mutation;
 
 /// Just before what the guest set is joined with the next handler's response.

@@ -4,10 +4,11 @@
 
 use std::io::Write as _;
 
-use super::{Discard, Exchange};
+use super::Exchange;
 use crate::abi::BodyKind;
 use crate::engine::Engine;
 use crate::host::{Host, Outgoing, Rest};
+use crate::message::Discard;
 #[cfg(feature = "mutations")]
 use crate::mutation::Mutation;
 

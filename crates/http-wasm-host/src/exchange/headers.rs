@@ -3,8 +3,8 @@
 use super::Exchange;
 use crate::abi::{BodyKind, HeaderKind, Phase};
 use crate::error::Reason;
-use crate::fields::Fields;
 use crate::host::Host;
+use crate::message::Fields;
 use crate::text;
 
 /// Whether a guest's `set` replaces or its `add` goes beside what is there.

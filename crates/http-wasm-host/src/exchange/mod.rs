@@ -7,33 +7,27 @@ mod body;
 #[cfg(feature = "mutations")]
 mod broken;
 mod budget;
-mod chunks;
-mod discard;
 mod framing;
 mod head;
 mod headers;
 mod original;
-mod trailers;
 
 use std::ops::{Deref, DerefMut};
 
 pub(crate) use self::budget::Budget;
-pub use self::chunks::Chunks;
-pub use self::discard::Discard;
-pub use self::trailers::Trailers;
 
 pub(crate) use self::headers::{Change, can_be_name};
 
 use self::body::Side;
 use self::original::Originals;
 use crate::abi::{BodyKind, Features, Phase};
-use crate::body_budget::BodyAccount;
 use crate::engine::Engine;
 use crate::error::Reason;
 use crate::failure::OnFailure;
-use crate::fields::Fields;
 use crate::host::Host;
-use crate::instance::Waits;
+use crate::message::Fields;
+use crate::message::body_budget::BodyAccount;
+use crate::run::instance::Waits;
 
 /// One request/response pair, pinned to one instance.
 pub(crate) struct Exchange<H: Host> {

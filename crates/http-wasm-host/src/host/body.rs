@@ -12,10 +12,10 @@ use http_body_util::Full;
 use pin_project_lite::pin_project;
 
 use super::{Frame, Outgoing, Refused, Rest, names};
-use crate::body_budget::Delivery;
 use crate::error::BoxError;
-use crate::exchange::{Discard, Trailers};
-use crate::fields::Fields;
+use crate::message::Fields;
+use crate::message::body_budget::Delivery;
+use crate::message::{Discard, Trailers};
 
 /// A request or response body on its way through guests.
 ///

@@ -13,8 +13,8 @@ use http_body::Body as HttpBody;
 use super::body::{append, insert};
 use super::{Body, Frame, Host, Outgoing, Refused, names};
 use crate::abi::BodyKind;
-use crate::body_budget::BodyAccount;
 use crate::error::BoxError;
+use crate::message::body_budget::BodyAccount;
 
 /// A request and response of the `http` crate.
 ///

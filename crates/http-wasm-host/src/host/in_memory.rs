@@ -9,8 +9,8 @@ use bytes::Bytes;
 use super::{Frame, Host, Outgoing, Refused, Rest};
 use crate::abi::BodyKind;
 use crate::error::BoxError;
-use crate::exchange::{Chunks, Discard, Trailers};
-use crate::fields::Fields;
+use crate::message::Fields;
+use crate::message::{Chunks, Discard, Trailers};
 
 /// A request and a response as plain values.
 ///

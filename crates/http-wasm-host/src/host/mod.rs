@@ -14,10 +14,10 @@ pub use self::body::Body;
 pub use self::http::HttpHost;
 pub use self::in_memory::{Feed, InMemoryHost, Message};
 use crate::abi::BodyKind;
-use crate::body_budget::BodyAccount;
 use crate::error::BoxError;
-use crate::exchange::{Chunks, Discard, Trailers};
-use crate::fields::Fields;
+use crate::message::Fields;
+use crate::message::body_budget::BodyAccount;
+use crate::message::{Chunks, Discard, Trailers};
 
 /// One request/response pair of an HTTP server, as plain data: the rules of the ABI are not its business.
 ///

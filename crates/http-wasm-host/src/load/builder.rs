@@ -1,0 +1,327 @@
+//! Settings of a guest, and how it is loaded.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
+
+use crate::abi::Phase;
+use crate::engine::{Engine, Precompiled, SharedCode, Source, is_precompiled};
+use crate::error::LoadError;
+use crate::failure::OnFailure;
+use crate::guest::{Guest, Parts};
+use crate::host::Host;
+use crate::limits::Limits;
+use crate::load::inspect::{self, Inspection, shim};
+use crate::load::snapshot::{self, Snapshot};
+use crate::log::Log;
+use crate::observer::Observer;
+use crate::pool::PoolSettings;
+use crate::run::hostcalls::{self, Hook};
+use crate::run::instance::{Blueprint, Calls, Startup, Waits};
+use crate::run::link::Linked;
+use crate::run::state::Shared;
+use crate::run::suspend::StartPace;
+use crate::run::wasi::{self, Mount, WasiConfig};
+
+/// Settings of a guest to be loaded. What isn't granted here, the guest has not.
+#[derive(Clone)]
+#[must_use = "a builder does nothing until it loads"]
+pub struct GuestBuilder {
+    engine: Engine,
+    name: Option<String>,
+    config: Vec<u8>,
+    limits: Limits,
+    on_failure: OnFailure,
+    pool: PoolSettings,
+    observer: Option<Arc<dyn Observer>>,
+    wasi: WasiConfig,
+    snapshot: Snapshot,
+    trust_precompiled: bool,
+    on_host_call: Option<Hook>,
+    #[cfg(feature = "mutations")]
+    mutation: Option<crate::mutation::Mutation>,
+}
+
+impl GuestBuilder {
+    pub(crate) fn new(engine: Engine) -> Self {
+        Self {
+            engine,
+            name: None,
+            config: Vec::new(),
+            limits: Limits::default(),
+            on_failure: OnFailure::default(),
+            pool: PoolSettings::default(),
+            observer: None,
+            wasi: WasiConfig::default(),
+            snapshot: Snapshot::Off,
+            trust_precompiled: false,
+            on_host_call: None,
+            #[cfg(feature = "mutations")]
+            mutation: None,
+        }
+    }
+
+    /// The guest's name in errors and logs. By default its file's name without the extension, else "guest".
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// The bytes that the guest gets from `get_config`. None by default.
+    pub fn config(mut self, config: impl Into<Vec<u8>>) -> Self {
+        self.config = config.into();
+        self
+    }
+
+    /// What the guest may use.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// What becomes of a request when the guest fails on it. [`OnFailure::Closed`] by default.
+    pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
+        self.on_failure = on_failure;
+        self
+    }
+
+    /// How many instances are kept ready.
+    pub fn pool(mut self, pool: PoolSettings) -> Self {
+        self.pool = pool;
+        self
+    }
+
+    /// Who is told what the guest does. Nobody by default.
+    pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// Grants an argument, after those granted before.
+    pub fn arg(mut self, arg: impl Into<String>) -> Self {
+        self.wasi.args.push(arg.into());
+        self
+    }
+
+    /// Grants an environment variable.
+    pub fn env(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
+        self.wasi.env.push((key.into(), value.into()));
+        self
+    }
+
+    /// Grants a directory.
+    pub fn mount(mut self, mount: Mount) -> Self {
+        self.wasi.mounts.push(mount);
+        self
+    }
+
+    /// Whether instances begin with a snapshot of the initialised guest, in place of each being initialised. Off by default.
+    pub fn snapshot(mut self, snapshot: Snapshot) -> Self {
+        self.snapshot = snapshot;
+        self
+    }
+
+    /// Calls `seen` with the name of each of the ABI's 19 functions that the guest calls, its start-up included, before the
+    /// call is made. A call that has to wait is seen again when it is tried again.
+    ///
+    /// For tools that show what a guest does. Without it, nothing is in the way of a call.
+    pub fn on_host_call(mut self, seen: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
+        self.on_host_call = Some(Hook(Arc::new(seen)));
+        self
+    }
+
+    /// Breaks one rule of the ABI, for tests of tests.
+    #[cfg(feature = "mutations")]
+    #[doc(hidden)]
+    pub fn mutation(mut self, mutation: Option<crate::mutation::Mutation>) -> Self {
+        self.mutation = mutation;
+        self
+    }
+
+    /// Loads the guest from a `.wasm` or `.wat` file.
+    ///
+    /// # Errors
+    /// When the file can't be read, and as [`load`](Self::load).
+    pub fn load_file<H: Host>(mut self, path: impl AsRef<Path>) -> Result<Guest<H>, LoadError> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|source| LoadError::Read { path: path.into(), source })?;
+        if self.name.is_none() {
+            self.name = path.file_stem().map(OsStr::to_string_lossy).map(Into::into);
+        }
+        self.load(&bytes)
+    }
+
+    /// Lets [`load`](Self::load) take what [`precompile`](Self::precompile) gave, without compiling anything.
+    ///
+    /// **Call it only for files that you made yourself and nobody else could write to since.** They hold machine code, which is run
+    /// as it is: who can change such a file can do whatever this process can.
+    pub fn trust_precompiled(mut self) -> Self {
+        self.trust_precompiled = true;
+        self
+    }
+
+    /// Compiles the guest, for [`trust_precompiled`](Self::trust_precompiled). The result runs with this version of this crate,
+    /// on processors that have what this machine's has. It holds the module as well: another version compiles that again.
+    ///
+    /// # Errors
+    /// When the bytes are no guest of this ABI.
+    pub fn precompile(&self, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+        let name = self.guest_name();
+        let mut inspection =
+            inspect::inspect(bytes).map_err(|faults| LoadError::Invalid { guest: name.clone(), faults })?;
+        let module = inspection.take_wasm();
+        let code = with_suspension_points(&module)
+            .and_then(|wasm| self.engine.precompile(&wasm).map_err(|error| format!("{error:#}")));
+        let code = code.map_err(|reason| LoadError::Compile { guest: name, reason })?;
+        Ok(Precompiled::write(&module, &code))
+    }
+
+    /// Loads the guest from `.wasm` or `.wat` bytes.
+    ///
+    /// Compiling takes up to seconds of computing, and one instance is made: call it from where blocking is allowed.
+    ///
+    /// # Errors
+    /// When the bytes are no guest of this ABI, its configuration is too long, what was granted can't
+    /// be, or the first instance can't be made.
+    pub fn load<H: Host>(self, bytes: &[u8]) -> Result<Guest<H>, LoadError> {
+        let name = self.guest_name();
+        let (bytes, precompiled) = self.unpack(bytes)?;
+        let (size, limit) = (self.config.len(), self.limits.config_bytes);
+        if size > limit {
+            return Err(LoadError::ConfigTooLarge { guest: name, size, limit });
+        }
+        let mut inspection =
+            inspect::inspect(bytes).map_err(|faults| LoadError::Invalid { guest: name.clone(), faults })?;
+        self.wasi.check().map_err(|reason| LoadError::Grant { guest: name.clone(), reason })?;
+        let refused = |reason: String| LoadError::Compile { guest: name.clone(), reason };
+
+        let started = Instant::now();
+        let wasm = with_suspension_points(&inspection.take_wasm()).map_err(refused)?;
+        let always_on_fiber = inspection.needs_wasi() && self.wasi.needs_async();
+        // What start-ups can reach is not looked at: a guest that may wait anywhere may wait there.
+        let may_wait = wasi::SUSPENDING.iter().any(|(_, name)| inspection.imports_wasi(name));
+        let calls = Calls {
+            always_on_fiber,
+            request: waits(&inspection, Phase::Request),
+            response: waits(&inspection, Phase::Response),
+            ignores_responses: inspection.ignores_responses(),
+            pace: Arc::default(),
+            deadline: self.engine.clock(self.limits.deadline),
+            startup_deadline: self.engine.clock(self.limits.startup_deadline),
+            start_pace: Arc::new(StartPace::new(always_on_fiber || may_wait)),
+            has_start: inspection.has_start_function(),
+            exports_initialize: inspection.exports_initialize(),
+            exports_start: inspection.exports_start(),
+        };
+        let shared = Arc::new(Shared {
+            log: Log::new(self.engine.clone(), name.clone(), &self.limits),
+            name: name.clone(),
+            config: self.config,
+            limits: self.limits,
+            on_failure: self.on_failure,
+            on_host_call: self.on_host_call,
+            #[cfg(feature = "mutations")]
+            mutation: self.mutation,
+        });
+        let file_threads = self.wasi.needs_async().then(|| self.engine.file_threads(&name)).transpose();
+        let file_threads = file_threads.map_err(|reason| LoadError::Grant { guest: name.clone(), reason })?;
+        let mut startup =
+            Startup { engine: self.engine, shared, wasi: self.wasi, file_threads, calls, image: None };
+        if self.snapshot != Snapshot::Off && startup.calls.run_at_start() {
+            let image = snapshot::image::<H>(&wasm, self.snapshot, &startup)?;
+            startup.calls = startup.calls.started();
+            startup.image = Some(image);
+        }
+        let code = match &startup.image {
+            Some(image) => image.code.clone(),
+            None => compiled(&startup, &wasm, precompiled).map_err(refused)?,
+        };
+        let linked = Linked::new(&code.get().module, &startup.wasi, &startup.shared)
+            .map_err(|error| refused(format!("{error:#}")))?;
+        let compile_time = started.elapsed();
+        let blueprint = Blueprint { startup, code, linked, overflow: OnceLock::new() };
+        let parts = Parts {
+            pool: self.pool,
+            observer: self.observer,
+            reads_request: READS_REQUEST.iter().any(|name| inspection.reaches_handler(Phase::Response, name)),
+            inspection,
+            compile_time,
+        };
+        Guest::new(blueprint, parts)
+    }
+
+    fn guest_name(&self) -> Arc<str> {
+        self.name.as_deref().unwrap_or("guest").into()
+    }
+
+    /// The module in `bytes`, and its code if they hold that too.
+    fn unpack<'a>(&self, bytes: &'a [u8]) -> Result<(&'a [u8], Option<&'a [u8]>), LoadError> {
+        if !is_precompiled(bytes) {
+            return Ok((bytes, None));
+        }
+        let refused = |reason| LoadError::Precompiled { guest: self.guest_name(), reason };
+        if !self.trust_precompiled {
+            return Err(refused(
+                "it holds machine code, which is run as it is; load the .wasm file it was made from, or say that you trust it",
+            ));
+        }
+        let file = Precompiled::parse(bytes).ok_or_else(|| refused("the file is cut off; make it again"))?;
+        if file.code.is_none() {
+            let guest = &*self.guest_name();
+            tracing::warn!(guest, "precompiled by another version; it is compiled again");
+        }
+        Ok((file.wasm, file.code))
+    }
+}
+
+fn with_suspension_points(wasm: &[u8]) -> Result<Vec<u8>, String> {
+    let points: Vec<_> = hostcalls::SUSPENDING.into_iter().chain(wasi::SUSPENDING).collect();
+    shim::add_suspension_points(wasm, &points).map_err(|error| error.to_string())
+}
+
+/// The code of a guest: the precompiled, if there is any and it fits this engine.
+fn compiled(startup: &Startup, wasm: &[u8], precompiled: Option<&[u8]>) -> Result<SharedCode, String> {
+    let Startup { engine, shared, .. } = startup;
+    if let Some(code) = precompiled {
+        match engine.code(wasm, Source::Trusted(code), &shared.limits) {
+            Ok(code) => return Ok(code),
+            Err(reason) => tracing::warn!(
+                guest = &*shared.name,
+                reason,
+                "precompiled code doesn't fit; it is compiled again"
+            ),
+        }
+    }
+    engine.code(wasm, Source::Compiler, &shared.limits)
+}
+
+impl fmt::Debug for GuestBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GuestBuilder")
+            .field("name", &self.name)
+            .field("config_bytes", &self.config.len())
+            .field("limits", &self.limits)
+            .field("on_failure", &self.on_failure)
+            .field("pool", &self.pool)
+            .field("wasi", &self.wasi)
+            .field("snapshot", &self.snapshot)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the guest's function for `phase` may wait for.
+fn waits(inspection: &Inspection, phase: Phase) -> Waits {
+    const READS_BODY: &str = "read_body";
+    let reaches = |name| inspection.reaches_handler(phase, name);
+    Waits {
+        for_bodies: reaches(READS_BODY),
+        for_trailers: hostcalls::SUSPENDING.iter().any(|(_, name)| *name != READS_BODY && reaches(name)),
+        enables_features: reaches("enable_features"),
+        sleeps: wasi::SUSPENDING.iter().any(|(_, name)| inspection.reaches_wasi(phase, name)),
+    }
+}
+
+/// The functions through which a guest could read the request again in `handle_response`.
+const READS_REQUEST: [&str; 4] = ["get_method", "get_uri", "get_header_names", "get_header_values"];

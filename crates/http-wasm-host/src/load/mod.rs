@@ -1,0 +1,5 @@
+//! From bytes to a guest that can serve.
+
+pub(crate) mod builder;
+pub(crate) mod inspect;
+pub(crate) mod snapshot;

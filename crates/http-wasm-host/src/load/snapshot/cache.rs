@@ -1,0 +1,107 @@
+//! Snapshots of one engine, so that loading the same guest again doesn't initialise it again.
+
+use std::collections::HashMap;
+use std::hash::{Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use sha2::{Digest, Sha256};
+
+use super::{Image, Snapshot};
+use crate::limits::Limits;
+use crate::run::wasi::WasiConfig;
+
+/// All that a snapshot depends on. Guests are untrusted, so it is a hash for which nobody finds two that collide.
+pub(super) type Key = [u8; 32];
+
+/// The snapshots that guests hold. It holds none itself.
+#[derive(Default)]
+pub(crate) struct Images(Mutex<HashMap<Key, Arc<Slot>>>);
+
+/// Locked while a snapshot is made: who wants the same one waits for it.
+type Slot = Mutex<Weak<Image>>;
+
+impl Images {
+    /// The snapshot of that key, made by `make` if there is none.
+    pub(super) fn get_or_make<E>(
+        &self,
+        key: Key,
+        make: impl FnOnce() -> Result<Image, E>,
+    ) -> Result<Arc<Image>, E> {
+        let slot = {
+            let mut slots = lock(&self.0);
+            // A slot that nobody else holds isn't locked.
+            slots.retain(|_, slot| Arc::strong_count(slot) > 1 || lock(slot).strong_count() > 0);
+            slots.entry(key).or_default().clone()
+        };
+        let mut slot = lock(&slot);
+        if let Some(image) = slot.upgrade() {
+            return Ok(image);
+        }
+        let image = Arc::new(make()?);
+        *slot = Arc::downgrade(&image);
+        Ok(image)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What tells snapshots apart. Of the limits, the two that a guest can find out.
+pub(super) fn key(wasm: &[u8], snapshot: Snapshot, config: &[u8], wasi: &WasiConfig, limits: &Limits) -> Key {
+    let mut sha = Sha(Sha256::new());
+    (wasm, snapshot, config, wasi, limits.memory_bytes, limits.table_elements).hash(&mut sha);
+    sha.0.finalize().into()
+}
+
+/// Lets types that can be hashed be hashed well.
+struct Sha(Sha256);
+
+impl Hasher for Sha {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    /// Not asked for: the whole hash is used.
+    fn finish(&self) -> u64 {
+        let hash: Key = self.0.clone().finalize().into();
+        hash.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::run::wasi::Mount;
+
+    #[test]
+    fn each_setting_that_a_guest_sees_makes_another_key() {
+        let (limits, plain) = (Limits::default(), WasiConfig::default());
+        let wasi = |arg: &[&str], env: &[(&str, &str)], mounts: &[Mount]| WasiConfig {
+            args: arg.iter().map(ToString::to_string).collect(),
+            env: env.iter().map(|(k, v)| (k.to_string(), v.to_string())).collect(),
+            mounts: mounts.to_vec(),
+        };
+        let of =
+            |wasm: &[u8], config: &[u8], wasi: &WasiConfig| key(wasm, Snapshot::On, config, wasi, &limits);
+        let keys = [
+            of(b"a", b"b", &plain),
+            of(b"ab", b"", &plain),
+            of(b"", b"ab", &plain),
+            of(b"a", b"b", &wasi(&["x"], &[], &[])),
+            of(b"a", b"b", &wasi(&["x", ""], &[], &[])),
+            of(b"a", b"b", &wasi(&[], &[("x", "y")], &[])),
+            of(b"a", b"b", &wasi(&[], &[("xy", "")], &[])),
+            of(b"a", b"b", &wasi(&[], &[], &[Mount::read_only("/x", "/y")])),
+            of(b"a", b"b", &wasi(&[], &[], &[Mount::read_write("/x", "/y")])),
+            key(b"a", Snapshot::SharedSeed, b"b", &plain, &limits),
+            key(b"a", Snapshot::On, b"b", &plain, &Limits { memory_bytes: 1, ..limits.clone() }),
+            key(b"a", Snapshot::On, b"b", &plain, &Limits { table_elements: 1, ..limits.clone() }),
+        ];
+        assert_eq!(HashSet::from(keys).len(), 12);
+        let other = Limits { log_line_bytes: 1, ..limits.clone() };
+        assert_eq!(key(b"a", Snapshot::On, b"b", &plain, &other), keys[0]);
+    }
+}

@@ -1,0 +1,69 @@
+//! What a guest may ask of WASI while its snapshot is made.
+//!
+//! Everything that answers the same in each instance: arguments, environment, output, and that there are no files. Of the
+//! functions of `http_handler`, before a request only those work that a snapshot may have seen, and `log_enabled`: what is enabled
+//! may be different later, so it says yes to all levels. A guest that remembers that logs what is dropped then, and loses nothing.
+
+use wasmtime::{ExternType, Linker, Module};
+
+use super::Snapshot;
+use crate::abi::{LogLevel, MODULE};
+use crate::load::inspect::WASI;
+use crate::run::wasi::WasiConfig;
+
+/// A guest called what can't be in a snapshot.
+#[derive(Debug, thiserror::Error)]
+#[error("it called `{function}` while it was initialised: {reason}")]
+pub(super) struct Refusal {
+    function: String,
+    reason: &'static str,
+}
+
+const RANDOM: &str = "all its instances would share these random bytes. Choose `shared-seed` for its snapshot if it makes nothing \
+                      secret or unique from them";
+const TIME: &str = "in all its instances it would be the time of the snapshot. Choose `shared-seed` for its snapshot if it can live \
+                    with that; random bytes drawn at start are shared then too, so it may make nothing secret or unique from them";
+const FILES: &str = "an open file can't be in a snapshot, and what was read from or written to a mounted directory wouldn't happen \
+                     again for other instances. Use files in requests only";
+
+/// Puts a refusal in place of each function that `module` imports and a snapshot doesn't allow.
+pub(super) fn close<T: 'static>(
+    linker: &mut Linker<T>,
+    module: &Module,
+    snapshot: Snapshot,
+    wasi: &WasiConfig,
+) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    for import in module.imports().filter(|import| import.module() == WASI) {
+        if let (Some(reason), ExternType::Func(ty)) = (forbidden(import.name(), snapshot, wasi), import.ty())
+        {
+            let function = import.name().to_owned();
+            linker.func_new(WASI, import.name(), ty, move |_, _, _| {
+                Err(Refusal { function: function.clone(), reason }.into())
+            })?;
+        }
+    }
+    linker.func_wrap(MODULE, "log_enabled", |level: i32| u32::from(LogLevel::from_abi(level).is_some()))?;
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+/// Why the WASI function is not allowed, if so.
+fn forbidden(function: &str, snapshot: Snapshot, wasi: &WasiConfig) -> Option<&'static str> {
+    let shared_seed = snapshot == Snapshot::SharedSeed;
+    match function {
+        "random_get" => (!shared_seed).then_some(RANDOM),
+        "clock_time_get" | "poll_oneoff" => (!shared_seed).then_some(TIME),
+        "args_get" | "args_sizes_get" | "environ_get" | "environ_sizes_get" | "clock_res_get"
+        | "sched_yield" | "proc_exit" | "proc_raise" => None,
+        // While no file can be open, only standard input, which is empty, and output. Directories are opened anew
+        // for each instance, under the same descriptors.
+        "fd_read"
+        | "fd_write"
+        | "fd_fdstat_get"
+        | "fd_fdstat_set_flags"
+        | "fd_prestat_get"
+        | "fd_prestat_dir_name" => None,
+        _ => (!wasi.mounts.is_empty()).then_some(FILES),
+    }
+}

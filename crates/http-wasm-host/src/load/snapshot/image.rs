@@ -1,0 +1,168 @@
+//! The making of a snapshot.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmparser::{Parser, Payload};
+use wasmtime::{InstancePre, Module, Store, Val, WasmBacktrace};
+use wasmtime_wizer::{InstanceState, ModuleContext, SnapshotVal, ValType, Wizer};
+
+use super::gate::{self, Refusal};
+use super::{Snapshot, SnapshotFacts, cache, segments};
+use crate::abi::Features;
+use crate::engine::{self, SharedCode, block_on};
+use crate::error::{Error, LoadError};
+use crate::host::Host;
+use crate::run::instance::Startup;
+use crate::run::link::linker;
+use crate::run::state::{Shared, State};
+
+/// A module that begins where the start-up of another ended, and what the host must know of that.
+pub(crate) struct Image {
+    pub(crate) code: SharedCode,
+    /// Enabled during start-up.
+    pub(crate) features: Features,
+    /// What the monotonic clock showed at its end.
+    pub(crate) clock: Duration,
+    pub(crate) facts: SnapshotFacts,
+}
+
+/// The snapshot of the guest that is made of `wasm` and starts up as `startup` says: from the engine's cache, or made now.
+///
+/// # Errors
+/// When the module is invalid, its start-up fails, or it can't be snapshotted.
+pub(crate) fn image<H: Host>(
+    wasm: &[u8],
+    snapshot: Snapshot,
+    startup: &Startup,
+) -> Result<Arc<Image>, LoadError> {
+    let Shared { config, limits, .. } = &*startup.shared;
+    let key = cache::key(wasm, snapshot, config, &startup.wasi, limits);
+    startup.engine.images().get_or_make(key, || Source { wasm, snapshot, startup }.make::<H>())
+}
+
+/// What a snapshot is made from.
+struct Source<'a> {
+    /// The module as it would be compiled without a snapshot.
+    wasm: &'a [u8],
+    snapshot: Snapshot,
+    startup: &'a Startup,
+}
+
+impl Source<'_> {
+    fn make<H: Host>(&self) -> Result<Image, LoadError> {
+        let Startup { engine, shared, wasi, .. } = self.startup;
+        // The rewriter takes for granted what this refuses.
+        Module::validate(engine.wasm(), self.wasm).map_err(|error| self.invalid(&error))?;
+        check_layout(self.wasm).map_err(|reason| self.refused(reason))?;
+        let wasm = segments::few(self.wasm).map_err(|reason| self.refused(reason))?;
+        let mut wizer = Wizer::new();
+        // Taken out, and `_initialize` with it.
+        wizer.init_func("_start");
+        let (context, readable) = wizer
+            .instrument(&wasm)
+            .map_err(|error| self.refused(format!("its state can't be read from outside: {error:#}")))?;
+
+        let failed = |reason| LoadError::Compile { guest: shared.name.clone(), reason };
+        let code = engine.code_without_slots(&readable).map_err(failed)?;
+        let module = &code.get().module;
+        let pre = linker::<H>(engine.wasm(), wasi, shared)
+            .and_then(|mut linker| {
+                gate::close(&mut linker, module, self.snapshot, wasi)?;
+                linker.instantiate_pre(module)
+            })
+            .map_err(|error| self.invalid(&error))?;
+        let run = block_on(run(self.startup, &pre, &wizer, &context)).map_err(|error| self.failed(&error))?;
+        // Configuration, environment and seed are in it.
+        let code = engine.code(&run.wasm, engine::Source::Private, &shared.limits).map_err(failed)?;
+        let facts = SnapshotFacts { start_time: run.start_time, module_bytes: run.wasm.len() };
+        Ok(Image { code, features: run.features, clock: run.clock, facts })
+    }
+
+    fn invalid(&self, error: &wasmtime::Error) -> LoadError {
+        LoadError::Compile { guest: self.startup.shared.name.clone(), reason: format!("{error:#}") }
+    }
+
+    fn refused(&self, reason: String) -> LoadError {
+        LoadError::Snapshot { guest: self.startup.shared.name.clone(), reason, backtrace: None }
+    }
+
+    fn failed(&self, error: &wasmtime::Error) -> LoadError {
+        match error.downcast_ref::<Refusal>() {
+            Some(refusal) => LoadError::Snapshot {
+                guest: self.startup.shared.name.clone(),
+                reason: refusal.to_string(),
+                backtrace: error.downcast_ref::<WasmBacktrace>().map(ToString::to_string),
+            },
+            None => LoadError::Start(Error::from_wasmtime(self.startup.shared.name.clone(), None, error)),
+        }
+    }
+}
+
+/// The rewriter writes sections in the order in which it finds them, and the data before the names.
+fn check_layout(wasm: &[u8]) -> Result<(), String> {
+    let mut named = false;
+    for payload in Parser::new(0).parse_all(wasm) {
+        match payload.map_err(|error| error.to_string())? {
+            Payload::CustomSection(section) => named |= section.name() == "name",
+            Payload::End(_) => break,
+            payload if named && payload.as_section().is_some() => {
+                return Err("the module's `name` section stands before other sections, not at the end where it belongs".into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What the start-up left behind.
+struct Run {
+    wasm: Vec<u8>,
+    features: Features,
+    clock: Duration,
+    start_time: Duration,
+}
+
+async fn run<H: Host>(
+    startup: &Startup,
+    pre: &InstancePre<State<H>>,
+    wizer: &Wizer,
+    context: &ModuleContext<'_>,
+) -> wasmtime::Result<Run> {
+    // Counted nowhere: it is gone before the guest has any other.
+    let mut store = startup.store(pre.module().engine(), &Arc::default()).await?;
+    let began = Instant::now();
+    let started = startup.start(&mut store, pre, false).await;
+    store.data_mut().flush_output();
+    let instance = started?;
+    let start_time = began.elapsed();
+    let wasm = wizer.snapshot(context, &mut Started { store: &mut store, instance }).await?;
+    let state = store.data();
+    Ok(Run { wasm, features: state.features, clock: state.wasi.clock(), start_time })
+}
+
+/// An instance whose state is read. The rewriter has exported all of it, and asks for nothing else.
+struct Started<'a, H: Host> {
+    store: &'a mut Store<State<H>>,
+    instance: wasmtime::Instance,
+}
+
+impl<H: Host> InstanceState for Started<'_, H> {
+    async fn global_get(&mut self, name: &str, _: ValType) -> SnapshotVal {
+        let global =
+            self.instance.get_global(&mut *self.store, name).expect("each mutable global is exported");
+        match global.get(&mut *self.store) {
+            Val::I32(value) => SnapshotVal::I32(value),
+            Val::I64(value) => SnapshotVal::I64(value),
+            Val::F32(bits) => SnapshotVal::F32(bits),
+            Val::F64(bits) => SnapshotVal::F64(bits),
+            Val::V128(value) => SnapshotVal::V128(value.as_u128()),
+            _ => unreachable!("modules with mutable globals that hold references are refused"),
+        }
+    }
+
+    async fn memory_contents(&mut self, name: &str, contents: impl FnOnce(&[u8]) + Send) {
+        let memory = self.instance.get_memory(&mut *self.store, name).expect("each memory is exported");
+        contents(memory.data(&self.store));
+    }
+}

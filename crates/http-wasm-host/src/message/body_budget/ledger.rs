@@ -1,0 +1,287 @@
+//! Who gets memory for bodies, and who has to give it back.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
+use std::time::{Duration, Instant};
+
+use super::{BodyMemory, NoBodyMemory};
+use crate::message::Chunks;
+
+/// A request counts as stalled when it has moved less than [`PROGRESS`] for so long. Only then, and only where memory is short,
+/// does it lose what it holds.
+pub(super) const STALLED: Duration = Duration::from_secs(2);
+
+/// Bytes that count as progress: at the least rate of 8 KiB/s that follows from it, modems upload.
+pub(super) const PROGRESS: usize = 16 * 1024;
+
+/// Requests that hold no more than this may use all of the budget, others all but an eighth: a few large uploads are not to keep
+/// small ones out.
+pub(super) const SMALL: usize = 64 * 1024;
+
+/// How often the log tells that requests are refused.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// The account of an engine.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    limit: usize,
+    used: AtomicUsize,
+    /// The part of it that is held by those that can do without.
+    lent: AtomicUsize,
+    refused: AtomicU64,
+    evicted: AtomicU64,
+    start: Instant,
+    /// When the log has last told of refusals; 0 for never.
+    warned: AtomicU64,
+    /// Locked when a request begins to hold bytes, ends, or finds no room; not for every byte.
+    seats: Mutex<Seats>,
+}
+
+#[derive(Debug, Default)]
+struct Seats {
+    next: u64,
+    /// The oldest first.
+    by_age: BTreeMap<u64, Arc<Seat>>,
+}
+
+/// What the ledger knows of a request.
+#[derive(Debug)]
+pub(super) struct Seat {
+    age: u64,
+    held: AtomicUsize,
+    /// Bytes moved since the last progress, and when that was.
+    moved: AtomicUsize,
+    progress: AtomicU64,
+    evicted: AtomicBool,
+    owned: Mutex<Owned>,
+}
+
+/// What is done to a request that loses its bytes.
+#[derive(Debug, Default)]
+struct Owned {
+    waker: Option<Waker>,
+    /// Bytes that are on their way out, which their owner may not touch for long.
+    shelves: Vec<Weak<Mutex<Chunks>>>,
+}
+
+impl Ledger {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            used: AtomicUsize::new(0),
+            lent: AtomicUsize::new(0),
+            refused: AtomicU64::new(0),
+            evicted: AtomicU64::new(0),
+            start: Instant::now(),
+            warned: AtomicU64::new(0),
+            seats: Mutex::default(),
+        }
+    }
+
+    pub(super) fn memory(&self) -> BodyMemory {
+        BodyMemory {
+            held: self.used.load(Relaxed),
+            limit: self.limit,
+            refused: self.refused.load(Relaxed),
+            evicted: self.evicted.load(Relaxed),
+        }
+    }
+
+    /// Milliseconds since so long before the ledger was made that 0 is always long ago.
+    pub(super) fn now(&self) -> u64 {
+        u64::try_from((self.start.elapsed() + STALLED).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A place for one more request, the youngest.
+    pub(super) fn seat(&self) -> Arc<Seat> {
+        let now = self.now();
+        let mut seats = self.lock();
+        let age = seats.next;
+        seats.next += 1;
+        let seat = Arc::new(Seat {
+            age,
+            held: AtomicUsize::new(0),
+            moved: AtomicUsize::new(0),
+            progress: AtomicU64::new(now),
+            evicted: AtomicBool::new(false),
+            owned: Mutex::default(),
+        });
+        seats.by_age.insert(age, seat.clone());
+        seat
+    }
+
+    pub(super) fn leave(&self, seat: &Seat) {
+        let seat = self.lock().by_age.remove(&seat.age);
+        drop(seat);
+    }
+
+    pub(super) fn reserve(&self, seat: &Seat, bytes: usize) -> Result<(), NoBodyMemory> {
+        if seat.is_evicted() {
+            return Err(NoBodyMemory);
+        }
+        let limit = if seat.held() + bytes <= SMALL { self.limit } else { self.limit - self.limit / 8 };
+        if !self.take(bytes, limit) && !self.make_room(seat, bytes, limit) {
+            self.refused.fetch_add(1, Relaxed);
+            self.warn();
+            return Err(NoBodyMemory);
+        }
+        seat.held.fetch_add(bytes, SeqCst);
+        Ok(())
+    }
+
+    pub(super) fn release(&self, seat: &Seat, bytes: usize) {
+        seat.held.fetch_sub(bytes, SeqCst);
+        self.used.fetch_sub(bytes, SeqCst);
+    }
+
+    /// Room for what its holder can do without.
+    pub(super) fn lend(&self, bytes: usize) -> bool {
+        let quarter = self.limit / 4;
+        if !add_within(&self.lent, bytes, quarter) {
+            return false;
+        }
+        let granted = self.take(bytes, self.limit - self.limit / 8);
+        if !granted {
+            self.lent.fetch_sub(bytes, SeqCst);
+        }
+        granted
+    }
+
+    pub(super) fn take_back(&self, bytes: usize) {
+        self.lent.fetch_sub(bytes, SeqCst);
+        self.used.fetch_sub(bytes, SeqCst);
+    }
+
+    fn take(&self, bytes: usize, limit: usize) -> bool {
+        add_within(&self.used, bytes, limit)
+    }
+
+    /// Has others give back what they hold, as far as this request goes before them, and takes `bytes`.
+    fn make_room(&self, seat: &Seat, bytes: usize, limit: usize) -> bool {
+        let now = self.now();
+        // Others may take what was made free, but not again and again.
+        for _ in 0..3 {
+            let seats = self.lock();
+            let all = || seats.by_age.values().filter(|other| other.held() > 0);
+            let leaving: usize = all().filter(|other| other.is_evicted()).map(|other| other.held()).sum();
+            // Those that were told to give back do so when they next run. Until then others may have a quarter more than there is.
+            if self.take(bytes, limit + leaving.min(self.limit / 4)) {
+                return true;
+            }
+            let used = self.used.load(SeqCst).saturating_sub(leaving);
+            let deficit = used.saturating_add(bytes).saturating_sub(limit);
+            let others = || all().filter(|other| other.age != seat.age && !other.is_evicted());
+            let mut stalled: Vec<_> = others().filter(|other| other.is_stalled(now)).collect();
+            stalled.sort_by_key(|other| std::cmp::Reverse(other.held()));
+            // Of small ones there is little to be had.
+            let younger = others()
+                .rev()
+                .filter(|other| other.age > seat.age && other.held() > SMALL && !other.is_stalled(now));
+            let mut freed = 0;
+            let mut evicted = Vec::new();
+            for other in stalled.into_iter().chain(younger) {
+                if freed >= deficit {
+                    break;
+                }
+                freed += other.held();
+                evicted.push(other.clone());
+            }
+            let is_oldest =
+                others().take_while(|other| other.age < seat.age).all(|other| other.is_stalled(now));
+            if freed < deficit && !is_oldest {
+                return false;
+            }
+            evicted.iter().for_each(|other| other.evicted.store(true, SeqCst));
+            drop(seats);
+            self.evicted.fetch_add(evicted.len() as u64, Relaxed);
+            evicted.iter().for_each(|other| other.vacate());
+            if is_oldest {
+                self.used.fetch_add(bytes, SeqCst);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn warn(&self) {
+        let (now, last) = (self.now(), self.warned.load(Relaxed));
+        let due = last == 0 || now.saturating_sub(last) >= WARN_EVERY.as_millis() as u64;
+        if due && self.warned.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
+            let BodyMemory { held, limit, refused, evicted } = self.memory();
+            tracing::warn!(
+                held,
+                limit,
+                refused,
+                evicted,
+                "no memory is left for bodies that are held; requests are refused"
+            );
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Seats> {
+        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn add_within(sum: &AtomicUsize, bytes: usize, limit: usize) -> bool {
+    let add = |sum: usize| sum.checked_add(bytes).filter(|sum| *sum <= limit);
+    sum.fetch_update(SeqCst, Relaxed, add).is_ok()
+}
+
+impl Seat {
+    pub(super) fn held(&self) -> usize {
+        self.held.load(SeqCst)
+    }
+
+    pub(super) fn is_evicted(&self) -> bool {
+        self.evicted.load(SeqCst)
+    }
+
+    fn is_stalled(&self, now: u64) -> bool {
+        now.saturating_sub(self.progress.load(Relaxed)) >= STALLED.as_millis() as u64
+    }
+
+    pub(super) fn moved(&self, bytes: usize, now: impl FnOnce() -> u64) {
+        if self.moved.fetch_add(bytes, Relaxed) + bytes >= PROGRESS {
+            self.moved.store(0, Relaxed);
+            self.progress.store(now(), Relaxed);
+        }
+    }
+
+    /// As if it had moved nothing for long.
+    #[cfg(test)]
+    pub(super) fn stall(&self) {
+        self.progress.store(0, Relaxed);
+    }
+
+    pub(super) fn wake_on_eviction(&self, waker: &Waker) {
+        match &mut self.lock().waker {
+            Some(old) => old.clone_from(waker),
+            none => *none = Some(waker.clone()),
+        }
+    }
+
+    /// Bytes that are taken away when the request loses its memory, whatever its owner does.
+    pub(super) fn put_on_shelf(&self, shelf: Weak<Mutex<Chunks>>) {
+        let mut owned = self.lock();
+        owned.shelves.retain(|shelf| shelf.strong_count() > 0);
+        owned.shelves.push(shelf);
+    }
+
+    fn vacate(&self) {
+        let Owned { waker, shelves } = std::mem::take(&mut *self.lock());
+        for shelf in shelves.iter().filter_map(Weak::upgrade) {
+            let bytes = std::mem::take(&mut *shelf.lock().unwrap_or_else(PoisonError::into_inner));
+            drop(bytes);
+        }
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Owned> {
+        self.owned.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

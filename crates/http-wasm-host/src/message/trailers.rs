@@ -1,0 +1,132 @@
+//! Trailers: what a guest reads of them, and what it does to them before they have arrived.
+
+use crate::message::Fields;
+
+/// The trailers of one message.
+#[derive(Clone, Debug, Default)]
+pub struct Trailers(
+    /// Apart, as most messages have none and nobody asks.
+    Option<Box<Known>>,
+);
+
+/// What is known of trailers, and what a guest did to them.
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// As they came, as far as known.
+    arrived: Fields,
+    /// To be applied to what arrives.
+    edits: Vec<Edit>,
+    /// What has arrived with the edits applied, once there are any.
+    edited: Option<Fields>,
+}
+
+#[derive(Clone, Debug)]
+enum Edit {
+    Set(Box<[u8]>, Box<[u8]>),
+    Add(Box<[u8]>, Box<[u8]>),
+    Remove(Box<[u8]>),
+}
+
+/// Trailers of which nothing is known.
+pub(crate) static UNKNOWN: Trailers = Trailers(None);
+
+static NO_FIELDS: Fields = Fields::new();
+
+impl Trailers {
+    /// The trailers to send once the body has ended, `arrived` being those that its unread rest brought.
+    pub fn finish(mut self, arrived: Option<Fields>) -> Fields {
+        if let Some(fields) = arrived {
+            self.arrive(fields);
+        }
+        self.0.map_or_else(Fields::new, |known| known.edited.unwrap_or(known.arrived))
+    }
+
+    /// The same without the edits.
+    pub(crate) fn into_original(self) -> Self {
+        let arrived = self.0.map_or_else(Fields::new, |known| known.arrived);
+        let known = (!arrived.is_empty()).then(|| Box::new(Known { arrived, ..Known::default() }));
+        Self(known)
+    }
+
+    /// Whether nothing is known or changed: what arrives goes out as it is.
+    pub fn is_untouched(&self) -> bool {
+        self.0.as_ref().is_none_or(|known| known.edits.is_empty() && known.arrived.is_empty())
+    }
+
+    /// Lets `later` edits follow these.
+    pub(crate) fn append(&mut self, later: Self) {
+        // What the later guest has seen arrive has gone through these edits already.
+        later.0.into_iter().flat_map(|known| known.edits).for_each(|edit| self.edit(edit));
+    }
+
+    /// The trailers that are known to go out.
+    pub(crate) fn current(&self) -> &Fields {
+        self.0.as_ref().map_or(&NO_FIELDS, |known| known.edited.as_ref().unwrap_or(&known.arrived))
+    }
+
+    /// Whether a trailer of this name that arrives is removed.
+    pub(crate) fn removes(&self, name: &[u8]) -> bool {
+        let removes =
+            |edit: &Edit| matches!(edit, Edit::Remove(removed) if removed.eq_ignore_ascii_case(name));
+        self.0.as_ref().is_some_and(|known| known.edits.iter().any(removes))
+    }
+
+    #[cfg(feature = "mutations")]
+    pub(crate) fn edited(&self) -> bool {
+        self.0.as_ref().is_some_and(|known| !known.edits.is_empty())
+    }
+
+    pub(crate) fn arrive(&mut self, fields: Fields) {
+        let known = self.0.get_or_insert_default();
+        known.arrived = fields;
+        known.edited = None;
+        for edit in &known.edits {
+            edit.apply(known.edited.get_or_insert_with(|| known.arrived.clone()));
+        }
+    }
+
+    pub(crate) fn set(&mut self, name: &[u8], value: &[u8]) {
+        self.edit(Edit::Set(name.into(), value.into()));
+    }
+
+    pub(crate) fn add(&mut self, name: &[u8], value: &[u8]) {
+        self.edit(Edit::Add(name.into(), value.into()));
+    }
+
+    pub(crate) fn remove(&mut self, name: &[u8]) {
+        self.edit(Edit::Remove(name.into()));
+    }
+
+    fn edit(&mut self, edit: Edit) {
+        let known = self.0.get_or_insert_default();
+        edit.apply(known.edited.get_or_insert_with(|| known.arrived.clone()));
+        known.edits.push(edit);
+    }
+}
+
+impl Edit {
+    fn apply(&self, fields: &mut Fields) {
+        match self {
+            Self::Set(name, value) => fields.set(name, value),
+            Self::Add(name, value) => fields.add(name, value),
+            Self::Remove(name) => fields.remove(name),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn edits_made_before_the_trailers_arrive_are_applied_to_them() {
+        let mut trailers = Trailers::default();
+        trailers.set(b"a", b"1");
+        trailers.add(b"b", b"2");
+        trailers.remove(b"c");
+        let arrived = [(&b"a"[..], &b"9"[..]), (b"b", b"9"), (b"c", b"9"), (b"d", b"9")];
+        let sent = trailers.finish(Some(arrived.into_iter().collect()));
+        let sent: Vec<_> = sent.iter().collect();
+        assert_eq!(sent, [(&b"a"[..], &b"1"[..]), (b"b", b"9"), (b"d", b"9"), (b"b", b"2")]);
+    }
+}

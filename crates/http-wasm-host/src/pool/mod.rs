@@ -1,0 +1,343 @@
+//! The pool of idle instances, and the guard that is pinned to a request.
+
+pub(crate) mod backoff;
+pub(crate) mod pinned;
+pub(crate) mod progress;
+pub(crate) mod sweep;
+pub(crate) mod turns;
+
+use std::ops::{Deref, DerefMut};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use crossbeam_utils::atomic::AtomicCell;
+
+use self::turns::{Keep, Turns};
+use crate::guest;
+use crate::host::Host;
+use crate::run::instance::Instance;
+use crate::stats::DropReason;
+
+/// How many instances a guest keeps ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolSettings {
+    /// Instances made when the guest is loaded, in parallel, and kept however long nobody needs them. At least one is made
+    /// in any case, so that a bad guest fails at load. Default 1.
+    pub min_warm: usize,
+    /// Idle instances kept; one more that comes back is dropped. Default `None`, no limit: what a burst has made is
+    /// likely to be needed again within `idle_ttl`, and gone after it.
+    pub max_idle: Option<usize>,
+    /// How long an instance may lie idle before it is dropped and its memory goes back to the system; up to a quarter more. Default 1
+    /// minute: longer than the pauses within a burst, shorter than anybody watches a graph.
+    pub idle_ttl: Duration,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self { min_warm: 1, max_idle: None, idle_ttl: Duration::from_secs(60) }
+    }
+}
+
+/// Idle instances, last in first out: the warmest is used first, and a burst's surplus stays at the bottom.
+///
+/// Each thread has a shard that it looks into first, so that threads don't wait for each other, nor share a cache line.
+pub(crate) struct Pool<H: Host> {
+    shards: Box<[Arc<Shard<H>>]>,
+    settings: PoolSettings,
+    home: Arc<guest::Inner<H>>,
+    turns: Arc<Turns<PooledInstance<H>>>,
+}
+
+/// One thread's part of a pool. Instances that are out hold it and not the pool, which is closed with the last handle of
+/// its guest.
+#[repr(align(128))]
+struct Shard<H: Host> {
+    /// The instance that came back last: most requests find one here, and need no lock.
+    hot: AtomicCell<Option<Box<Instance<H>>>>,
+    idle: Mutex<Idle<H>>,
+    closed: AtomicBool,
+    cap: Option<Arc<Cap>>,
+    turns: Arc<Turns<PooledInstance<H>>>,
+}
+
+/// Counts idle instances, where `max_idle` asks for it.
+struct Cap {
+    max: usize,
+    idle: AtomicUsize,
+}
+
+struct Idle<H: Host> {
+    instances: Boxes<H>,
+    /// The fewest that were idle at any time, in this quarter of `idle_ttl` (first) and those before: so many, at the bottom,
+    /// nobody has needed.
+    unused: [usize; QUARTERS],
+}
+
+/// In boxes, as guards are passed around that must be small.
+type Boxes<H> = Vec<Box<Instance<H>>>;
+
+const QUARTERS: usize = 4;
+
+/// More would make looking through all of them, before a new instance is made, slow.
+const MAX_SHARDS: usize = 16;
+
+impl<H: Host> Pool<H> {
+    pub(crate) fn new(settings: PoolSettings, home: Arc<guest::Inner<H>>) -> Self {
+        let shards = available_parallelism().map_or(1, usize::from).min(MAX_SHARDS);
+        let cap = settings.max_idle.map(|max| Arc::new(Cap { max, idle: AtomicUsize::new(0) }));
+        let turns = Arc::new(Turns::new());
+        let shard = |_| Arc::new(Shard::new(cap.clone(), turns.clone()));
+        Self { shards: (0..shards).map(shard).collect(), settings, home, turns }
+    }
+
+    /// Where requests wait for their turn to run a start-up, and for what comes back meanwhile.
+    pub(crate) fn turns(&self) -> &Turns<PooledInstance<H>> {
+        &self.turns
+    }
+
+    /// What the instances have in common.
+    pub(crate) fn home(&self) -> &Arc<guest::Inner<H>> {
+        &self.home
+    }
+
+    /// An idle instance, if there is one.
+    #[inline]
+    pub(crate) fn take(&self) -> Option<PooledInstance<H>> {
+        let own = self.own();
+        let instance = match own.take() {
+            Some(instance) => instance,
+            None => self.search()?,
+        };
+        Some(PooledInstance { instance: Some(instance), shard: own.clone() })
+    }
+
+    /// Looks into the other threads' shards.
+    #[cold]
+    fn search(&self) -> Option<Box<Instance<H>>> {
+        let home = home();
+        (1..self.shards.len()).find_map(|i| self.shards[(home + i) % self.shards.len()].take())
+    }
+
+    /// A new instance on its way to a request.
+    pub(crate) fn guard(&self, instance: Box<Instance<H>>) -> PooledInstance<H> {
+        PooledInstance { instance: Some(instance), shard: self.own().clone() }
+    }
+
+    fn own(&self) -> &Arc<Shard<H>> {
+        &self.shards[home() % self.shards.len()]
+    }
+
+    pub(crate) fn idle(&self) -> usize {
+        self.shards.iter().map(|shard| shard.settle().instances.len()).sum()
+    }
+
+    pub(crate) fn settings(&self) -> &PoolSettings {
+        &self.settings
+    }
+
+    /// Drops what is idle, and from now on whatever comes back.
+    pub(crate) fn close(&self) {
+        for shard in &self.shards {
+            shard.closed.store(true, Ordering::Relaxed);
+            drop(shard.drain());
+        }
+    }
+
+    /// Takes out what nobody has needed for `idle_ttl`. To be called once each quarter of it.
+    pub(crate) fn expire(&self) -> Boxes<H> {
+        let mut spare = self.idle().saturating_sub(self.settings.min_warm);
+        let mut expired = Vec::new();
+        for shard in &self.shards {
+            let mut idle = shard.lock();
+            // The pool may have been closed since they were counted.
+            let unused = idle.end_quarter().min(spare).min(idle.instances.len());
+            spare -= unused;
+            expired.extend(idle.instances.drain(..unused));
+            idle.forget(unused);
+            if let Some(cap) = &shard.cap {
+                cap.idle.fetch_sub(unused, Ordering::Relaxed);
+            }
+        }
+        expired
+    }
+}
+
+impl<H: Host> Shard<H> {
+    fn new(cap: Option<Arc<Cap>>, turns: Arc<Turns<PooledInstance<H>>>) -> Self {
+        let idle = Mutex::new(Idle { instances: Vec::new(), unused: [0; QUARTERS] });
+        Self { hot: AtomicCell::new(None), idle, closed: AtomicBool::new(false), cap, turns }
+    }
+
+    /// Takes `instance` in, or gives it back when there is no place for it.
+    #[inline]
+    fn put(&self, instance: Box<Instance<H>>) -> Result<(), Box<Instance<H>>> {
+        if let Some(cap) = &self.cap
+            && cap.idle.fetch_add(1, Ordering::Relaxed) >= cap.max
+        {
+            cap.idle.fetch_sub(1, Ordering::Relaxed);
+            return Err(instance);
+        }
+        if let Some(colder) = self.hot.swap(Some(instance)) {
+            self.lock().instances.push(colder);
+        }
+        // Should this be missed, the shard goes with the last instance that is out, and what is in it too.
+        if self.closed.load(Ordering::Relaxed) {
+            drop(self.drain());
+        }
+        Ok(())
+    }
+
+    /// What came back last.
+    fn take(&self) -> Option<Box<Instance<H>>> {
+        let instance = self.hot.take().or_else(|| self.lock().pop())?;
+        if let Some(cap) = &self.cap {
+            cap.idle.fetch_sub(1, Ordering::Relaxed);
+        }
+        Some(instance)
+    }
+
+    /// All that is idle, in one place.
+    fn settle(&self) -> MutexGuard<'_, Idle<H>> {
+        let mut idle = self.lock();
+        idle.instances.extend(self.hot.take());
+        idle
+    }
+
+    fn drain(&self) -> Boxes<H> {
+        // Dropped by the caller, outside the lock.
+        std::mem::take(&mut self.settle().instances)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Idle<H>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<H: Host> Idle<H> {
+    fn pop(&mut self) -> Option<Box<Instance<H>>> {
+        let popped = self.instances.pop();
+        self.unused[0] = self.unused[0].min(self.instances.len());
+        popped
+    }
+
+    /// How many nobody has needed in this quarter and those before; the next one begins.
+    fn end_quarter(&mut self) -> usize {
+        let unused = self.unused.into_iter().min().unwrap_or(0);
+        self.unused.rotate_right(1);
+        self.unused[0] = self.instances.len();
+        unused
+    }
+
+    fn forget(&mut self, dropped: usize) {
+        for unused in &mut self.unused {
+            *unused = unused.saturating_sub(dropped);
+        }
+    }
+}
+
+/// This thread's shard.
+fn home() -> usize {
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local!(static HOME: usize = NEXT.fetch_add(1, Ordering::Relaxed) % MAX_SHARDS);
+    HOME.with(|home| *home)
+}
+
+/// An instance out of the pool. It goes back only by [`recycle`](Self::recycle), the explicit last step of an
+/// exchange that left it clean; dropped in any other way it is gone.
+pub(crate) struct PooledInstance<H: Host> {
+    instance: Option<Box<Instance<H>>>,
+    /// Where it goes back to.
+    shard: Arc<Shard<H>>,
+}
+
+impl<H: Host> PooledInstance<H> {
+    #[inline]
+    pub(crate) fn recycle(mut self) {
+        if self.has_outgrown() {
+            return self.doubt(DropReason::Outgrown);
+        }
+        if self.shard.turns.anybody_waits() {
+            match self.shard.turns.clone().give(self) {
+                Some(unwanted) => self = unwanted,
+                None => return,
+            }
+        }
+        if let Some(instance) = self.instance.take() {
+            self.put(instance);
+        }
+        // Who has begun to wait meanwhile had looked into the pool before. If another has been quicker, it goes back.
+        if self.shard.turns.anybody_waits() {
+            self.instance = self.shard.take();
+            if self.instance.is_some() {
+                self.recycle();
+            }
+        }
+    }
+
+    #[inline]
+    fn put(&self, instance: Box<Instance<H>>) {
+        if let Err(surplus) = self.shard.put(instance) {
+            surplus.home().dropped(DropReason::Idle);
+            drop(surplus);
+        }
+    }
+
+    /// Goes on with another instance; see [`crate::mutation`].
+    #[cfg(feature = "mutations")]
+    pub(crate) fn swap(&mut self) {
+        let shard = self.shard.clone();
+        let Some(instance) = &mut self.instance else { return };
+        if let Some(mut other) = shard.take() {
+            instance.swap_exchanges(&mut other);
+            std::mem::swap(instance, &mut other);
+            self.put(other);
+        }
+    }
+
+    /// What it counts as if it is dropped from now on.
+    pub(crate) fn doubt(&mut self, reason: DropReason) {
+        if let Some(instance) = &mut self.instance {
+            instance.pin.doubt = reason;
+        }
+    }
+}
+
+impl<H: Host> Keep for PooledInstance<H> {
+    fn keep(self) {
+        self.recycle();
+    }
+}
+
+impl<H: Host> Deref for PooledInstance<H> {
+    type Target = Instance<H>;
+
+    #[inline]
+    fn deref(&self) -> &Instance<H> {
+        self.instance.as_deref().expect("taken only by recycle, which consumes the guard")
+    }
+}
+
+impl<H: Host> DerefMut for PooledInstance<H> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Instance<H> {
+        self.instance.as_deref_mut().expect("taken only by recycle, which consumes the guard")
+    }
+}
+
+impl<H: Host> Drop for PooledInstance<H> {
+    #[inline]
+    fn drop(&mut self) {
+        #[cfg(feature = "mutations")]
+        if let Some(instance) = self
+            .instance
+            .take_if(|instance| instance.is_mutated(crate::mutation::Mutation::TrappedInstanceKept))
+        {
+            return self.put(instance);
+        }
+        if let Some(instance) = &self.instance {
+            instance.home().dropped(instance.pin.doubt);
+        }
+    }
+}

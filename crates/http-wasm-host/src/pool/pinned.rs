@@ -1,0 +1,176 @@
+//! What comes out of `handle_request`, and the instance that stays pinned to its request.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::abi::BodyKind;
+use crate::error::Error;
+use crate::host::Host;
+use crate::pool::PooledInstance;
+use crate::pool::progress::Progress;
+use crate::stats::DropReason;
+
+/// How long a clean-up call may take with all its waiting. Nobody waits for it, but it holds an instance.
+const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
+
+/// What a guest decided in `handle_request`.
+#[derive(Debug)]
+pub enum Outcome<H: Host> {
+    /// The guest stopped: the host's response is the answer.
+    Respond(H),
+    /// The guest proceeds: the host's request is for the next handler.
+    Next(Pinned<H>),
+    /// The guest failed, and [fails open](crate::OnFailure::Open): the host's request, as it came, is for the next handler, whose
+    /// response is the answer. The guest has no further part in it.
+    Bypassed {
+        /// The host, with the request as it came.
+        host: H,
+        /// Why the guest failed; for the log.
+        error: Error,
+    },
+}
+
+/// What came out of `handle_response`.
+#[derive(Debug)]
+pub struct Handled<H> {
+    /// The host, with the response for the client.
+    pub host: H,
+    /// Why that is the next handler's response as it came: the guest failed, and [fails open](crate::OnFailure::Open). For
+    /// the log.
+    pub error: Option<Error>,
+}
+
+/// An instance pinned to the request that it has let through.
+///
+/// The guest may keep state for the request, under `req_ctx`, so the same instance handles the response. Dropping this
+/// unanswered (the client is gone, the next handler panicked) still calls `handle_response` with `is_error` = 1,
+/// off the request's path, so that the guest can clean up.
+#[must_use = "dropping it tells the guest that there was no response"]
+pub struct Pinned<H: Host> {
+    instance: Option<PooledInstance<H>>,
+}
+
+impl<H: Host> Pinned<H> {
+    pub(crate) fn new(instance: PooledInstance<H>) -> Self {
+        Self { instance: Some(instance) }
+    }
+
+    /// The host: take the request for the next handler out of it, put the response in.
+    #[inline]
+    pub fn host_mut(&mut self) -> &mut H {
+        let instance = self.instance.as_mut().expect("taken only when it is consumed");
+        instance.host_mut().expect("between the phases there is an exchange")
+    }
+
+    /// Whether the guest may read the request again in `handle_response`, so that its head must stay in the host.
+    #[inline]
+    pub fn reads_request(&self) -> bool {
+        self.instance.as_ref().is_some_and(|instance| instance.home().reads_request)
+    }
+
+    /// Lets the guest handle the response that was put into the host, and gives the one for the client: within this call, if the
+    /// guest has nothing to wait for, and in the future otherwise.
+    ///
+    /// The instance is free again when that is there, however long the response's body takes.
+    ///
+    /// # Errors
+    /// When the guest fails, unless it [fails open](crate::OnFailure::Open); there is no response then.
+    #[inline]
+    pub fn handle_response(mut self) -> Progress<Result<Handled<H>, Error>> {
+        let mut instance = self.take();
+        match instance.handle_response(false) {
+            Some(called) => Progress::of(handled(instance, called)),
+            // Should nobody poll that, it is dropped as any other pinned instance.
+            None => Progress::waiting(Self::new(instance).on_fiber()),
+        }
+    }
+
+    /// Tells the guest that the next handler gave no response at all, and waits for it to clean up.
+    ///
+    /// # Errors
+    /// When the guest fails, whatever its policy: there is no response that could go on.
+    pub async fn handle_error(mut self) -> Result<H, Error> {
+        let mut instance = self.take();
+        instance.told_of_error().await?;
+        let host = instance.end()?;
+        instance.recycle();
+        Ok(host)
+    }
+
+    async fn on_fiber(mut self) -> Result<Handled<H>, Error> {
+        let mut instance = self.instance.take().expect("taken only when it is consumed");
+        let called = instance.handle_response_on_fiber().await;
+        handled(instance, called)
+    }
+
+    #[inline]
+    fn take(&mut self) -> PooledInstance<H> {
+        #[cfg_attr(not(feature = "mutations"), expect(unused_mut, reason = "only mutations swap it"))]
+        let mut instance = self.instance.take().expect("taken only when it is consumed");
+        #[cfg(feature = "mutations")]
+        if instance.is_mutated(crate::mutation::Mutation::InstanceSwapped) {
+            instance.swap();
+        }
+        instance
+    }
+}
+
+/// What becomes of a response and its instance once the guest's second function has returned or failed.
+#[inline]
+fn handled<H: Host>(mut instance: PooledInstance<H>, called: Result<(), Error>) -> Result<Handled<H>, Error> {
+    match called.and_then(|()| instance.end()) {
+        Ok(host) => {
+            instance.recycle();
+            Ok(Handled { host, error: None })
+        }
+        Err(error) => {
+            instance.doubt(DropReason::of(&error));
+            match instance.undo(BodyKind::Response, &error) {
+                Some(host) => Ok(Handled { host, error: Some(error) }),
+                None => Err(error),
+            }
+        }
+    }
+}
+
+impl<H: Host> PooledInstance<H> {
+    /// Calls `handle_response` for a request that got no response.
+    async fn told_of_error(&mut self) -> Result<(), Error> {
+        let called = match self.handle_response(true) {
+            Some(called) => called,
+            None => self.handle_response_on_fiber().await,
+        };
+        called.inspect_err(|error| self.doubt(DropReason::of(error)))
+    }
+}
+
+impl<H: Host> Drop for Pinned<H> {
+    fn drop(&mut self) {
+        if let Some(mut instance) = self.instance.take() {
+            // Whatever keeps the clean-up from being made or finished: full queue, time limit, shutdown.
+            instance.doubt(DropReason::Unclean);
+            let engine = instance.home().engine().clone();
+            engine.spawn(Box::pin(clean_up(instance)));
+        }
+    }
+}
+
+async fn clean_up<H: Host>(mut instance: PooledInstance<H>) {
+    let engine = instance.home().engine().clone();
+    let cleaned = engine.within(CLEAN_UP_LIMIT, instance.told_of_error()).await;
+    match cleaned {
+        Some(Ok(())) => {
+            let _host = instance.end();
+            instance.recycle();
+        }
+        Some(Err(error)) => tracing::error!(backtrace = error.backtrace(), "{error}"),
+        None => tracing::warn!(guest = instance.home().name(), "clean-up took too long; instance dropped"),
+    }
+}
+
+impl<H: Host> fmt::Debug for Pinned<H> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let req_ctx = self.instance.as_ref().map(|instance| instance.pin.req_ctx);
+        f.debug_struct("Pinned").field("req_ctx", &req_ctx).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,60 @@
+//! Gives the memory of instances back that nobody needs any more.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Wake, Waker};
+use std::time::Duration;
+
+use crate::engine::Timer;
+use crate::host::Host;
+use crate::pool::Pool;
+use crate::stats::DropReason;
+
+/// Shorter pauses would keep the thread busy for nothing.
+const SHORTEST: Duration = Duration::from_millis(5);
+
+/// Looks through a guest's pool once each quarter of its `idle_ttl`, on the housekeeping thread.
+pub(crate) struct Sweep<H: Host> {
+    pool: Weak<Pool<H>>,
+    timer: Mutex<Next>,
+}
+
+#[derive(Default)]
+struct Next {
+    timer: Option<Timer>,
+    stopped: bool,
+}
+
+impl<H: Host> Sweep<H> {
+    pub(crate) fn start(pool: &Arc<Pool<H>>) -> Arc<Self> {
+        let sweep = Arc::new(Self { pool: Arc::downgrade(pool), timer: Mutex::default() });
+        sweep.schedule(pool);
+        sweep
+    }
+
+    /// The timer holds this, and this the timer: so it must be told to stop.
+    pub(crate) fn stop(&self) {
+        let mut next = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
+        next.stopped = true;
+        let _outside_the_lock = next.timer.take();
+        drop(next);
+    }
+
+    fn schedule(self: &Arc<Self>, pool: &Pool<H>) {
+        let pause = (pool.settings().idle_ttl / 4).max(SHORTEST);
+        let mut next = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
+        if !next.stopped {
+            next.timer = pool.home().engine().wake_after(pause, Waker::from(self.clone()));
+        }
+    }
+}
+
+impl<H: Host> Wake for Sweep<H> {
+    fn wake(self: Arc<Self>) {
+        let Some(pool) = self.pool.upgrade() else { return };
+        for instance in pool.expire() {
+            pool.home().dropped(DropReason::Idle);
+            drop(instance);
+        }
+        self.schedule(&pool);
+    }
+}

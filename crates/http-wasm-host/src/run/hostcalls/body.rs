@@ -1,0 +1,46 @@
+//! Bodies.
+
+use std::task::Poll;
+
+use crate::abi::{BodyKind, EofLen};
+use crate::error::Reason;
+use crate::host::Host;
+use crate::run::memory;
+use crate::run::state::State;
+
+pub(super) fn read_body<H: Host>(
+    memory: &mut [u8],
+    state: &mut State<H>,
+    kind: u32,
+    buf: u32,
+    buf_limit: u32,
+) -> Result<Poll<u64>, Reason> {
+    let kind = decode(kind)?;
+    let (exchange, suspension) = state.exchange_and_suspension()?;
+    if buf_limit == 0 {
+        return Err(Reason::NoRoom);
+    }
+    let buf = memory::slice_mut(memory, "buf", buf, buf_limit)?;
+    let memory = suspension.engine().body_budget();
+    match suspension.poll(|cx| exchange.read_body(kind, buf, memory, cx)) {
+        Poll::Ready(read) => Ok(Poll::Ready(EofLen::pack(read?))),
+        Poll::Pending => Ok(Poll::Pending),
+    }
+}
+
+pub(super) fn write_body<H: Host>(
+    memory: &mut [u8],
+    state: &mut State<H>,
+    kind: u32,
+    body: u32,
+    body_len: u32,
+) -> Result<(), Reason> {
+    let kind = decode(kind)?;
+    let (exchange, suspension) = state.exchange_and_suspension()?;
+    let data = memory::read(memory, "body", body, body_len)?;
+    exchange.write_body(kind, data, suspension.engine().body_budget())
+}
+
+fn decode(kind: u32) -> Result<BodyKind, Reason> {
+    BodyKind::from_abi(kind).ok_or(Reason::UnknownKind { argument: "body kind", value: kind })
+}

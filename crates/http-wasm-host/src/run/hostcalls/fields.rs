@@ -1,0 +1,183 @@
+//! Headers and trailers.
+
+use std::task::Poll;
+
+use crate::abi::{CountLen, HeaderKind};
+use crate::error::Reason;
+use crate::exchange::{Change, Exchange, can_be_name};
+use crate::host::Host;
+use crate::run::memory;
+use crate::run::state::State;
+
+pub(super) fn get_header_names<H: Host>(
+    memory: &mut [u8],
+    state: &mut State<H>,
+    kind: u32,
+    buf: u32,
+    buf_limit: u32,
+) -> Result<Poll<u64>, Reason> {
+    let kind = decode(kind)?;
+    let Poll::Ready(exchange) = arrived(state, kind)? else { return Ok(Poll::Pending) };
+    let mut list = List::default();
+    exchange.header_names(kind, |name| list.push(name));
+    let count_len = list.write(memory, buf, buf_limit, |rest| exchange.header_names(kind, rest))?;
+    Ok(Poll::Ready(count_len.pack()))
+}
+
+pub(super) fn get_header_values<H: Host>(
+    memory: &mut [u8],
+    state: &mut State<H>,
+    kind: u32,
+    name: u32,
+    name_len: u32,
+    buf: u32,
+    buf_limit: u32,
+) -> Result<Poll<u64>, Reason> {
+    let kind = decode(kind)?;
+    let name = memory::read(memory, "name", name, name_len)?;
+    // Which fields arrive doesn't matter for a name that none of them can have.
+    if !can_be_name(name) {
+        return state.exchange().map(|_| Poll::Ready(CountLen::default().pack()));
+    }
+    let Poll::Ready(exchange) = arrived(state, kind)? else { return Ok(Poll::Pending) };
+    let mut list = List::default();
+    exchange.header_values(kind, name, |value| list.push(value));
+    if list.is_whole() {
+        return Ok(Poll::Ready(list.write(memory, buf, buf_limit, |_| {})?.pack()));
+    }
+    // The answer may be written over the name, by which the rest of the values is found.
+    let name = name.to_vec();
+    let count_len = list.write(memory, buf, buf_limit, |rest| exchange.header_values(kind, &name, rest))?;
+    Ok(Poll::Ready(count_len.pack()))
+}
+
+pub(super) fn set_header_value<H: Host>(
+    memory: &mut [u8],
+    state: &mut State<H>,
+    kind: u32,
+    name: u32,
+    name_len: u32,
+    value: u32,
+    value_len: u32,
+) -> Result<(), Reason> {
+    change(memory, state, Change::Set, kind, (name, name_len), (value, value_len))
+}
+
+pub(super) fn add_header_value<H: Host>(
+    memory: &mut [u8],
+    state: &mut State<H>,
+    kind: u32,
+    name: u32,
+    name_len: u32,
+    value: u32,
+    value_len: u32,
+) -> Result<(), Reason> {
+    change(memory, state, Change::Add, kind, (name, name_len), (value, value_len))
+}
+
+pub(super) fn remove_header<H: Host>(
+    memory: &mut [u8],
+    state: &mut State<H>,
+    kind: u32,
+    name: u32,
+    name_len: u32,
+) -> Result<(), Reason> {
+    let kind = decode(kind)?;
+    let exchange = state.exchange()?;
+    exchange.remove_header(kind, memory::read(memory, "name", name, name_len)?)
+}
+
+fn change<H: Host>(
+    memory: &[u8],
+    state: &mut State<H>,
+    change: Change,
+    kind: u32,
+    name: (u32, u32),
+    value: (u32, u32),
+) -> Result<(), Reason> {
+    let kind = decode(kind)?;
+    let exchange = state.exchange()?;
+    let name = memory::read(memory, "name", name.0, name.1)?;
+    let value = memory::read(memory, "value", value.0, value.1)?;
+    exchange.change_header(change, kind, name, value)
+}
+
+fn decode(kind: u32) -> Result<HeaderKind, Reason> {
+    HeaderKind::from_abi(kind).ok_or(Reason::UnknownKind { argument: "header kind", value: kind })
+}
+
+/// The exchange, once the fields of `kind` are known as far as this guest may wait for them.
+fn arrived<H: Host>(state: &mut State<H>, kind: HeaderKind) -> Result<Poll<&mut Exchange<H>>, Reason> {
+    let (exchange, suspension) = state.exchange_and_suspension()?;
+    if kind.is_trailers() {
+        let bodies = suspension.engine().body_budget();
+        match suspension.poll(|cx| exchange.await_trailers(kind, bodies, cx)) {
+            Poll::Ready(known) => known?,
+            Poll::Pending => return Ok(Poll::Pending),
+        }
+    }
+    Ok(Poll::Ready(exchange))
+}
+
+/// Values on their way into the guest's memory, where each has a NUL behind it.
+struct List<'a> {
+    count: usize,
+    /// Bytes that all take there.
+    len: usize,
+    /// As many of the values as are remembered, so that few have to be looked for twice.
+    first: [&'a [u8]; REMEMBERED],
+}
+
+const REMEMBERED: usize = 16;
+
+impl Default for List<'_> {
+    #[inline]
+    fn default() -> Self {
+        Self { count: 0, len: 0, first: [&[]; REMEMBERED] }
+    }
+}
+
+impl<'a> List<'a> {
+    #[inline]
+    fn push(&mut self, value: &'a [u8]) {
+        if let Some(place) = self.first.get_mut(self.count) {
+            *place = value;
+        }
+        self.count += 1;
+        self.len += value.len() + 1;
+    }
+
+    /// Whether all values are remembered.
+    fn is_whole(&self) -> bool {
+        self.count <= REMEMBERED
+    }
+
+    /// Writes the values if all of them fit; answers how many and how long they are. `again` visits them once more, if they
+    /// are too many to be remembered.
+    #[inline]
+    fn write(
+        &self,
+        memory: &mut [u8],
+        buf: u32,
+        buf_limit: u32,
+        again: impl FnOnce(&mut dyn FnMut(&'a [u8])),
+    ) -> Result<CountLen, Reason> {
+        let count = u32::try_from(self.count).map_err(|_| Reason::TooLongForGuest)?;
+        let len = u32::try_from(self.len).map_err(|_| Reason::TooLongForGuest)?;
+        if 0 < len && len <= buf_limit {
+            let mut room = memory::slice_mut(memory, "buf", buf, len)?;
+            let mut put = |value: &[u8]| {
+                // There is as much room as was counted.
+                let (place, rest) = std::mem::take(&mut room).split_at_mut(value.len() + 1);
+                place[..value.len()].copy_from_slice(value);
+                place[value.len()] = 0;
+                room = rest;
+            };
+            match self.first.get(..self.count) {
+                Some(all) => all.iter().for_each(|value| put(value)),
+                None => again(&mut |value| put(value)),
+            }
+        }
+        Ok(CountLen { count, len })
+    }
+}

@@ -1,0 +1,55 @@
+//! Error numbers, and access to the guest's memory that answers with one.
+
+use crate::run::memory;
+
+/// A `wasi_snapshot_preview1` error number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Errno(u16);
+
+impl Errno {
+    /// No such file descriptor, or not one for this.
+    pub(super) const BADF: Self = Self(8);
+    /// Memory out of bounds. Preview 1 answers that with an error number, not with a trap.
+    pub(super) const FAULT: Self = Self(21);
+    pub(super) const INVAL: Self = Self(28);
+    pub(super) const IO: Self = Self(29);
+    pub(super) const NOSYS: Self = Self(52);
+    pub(super) const NOTSOCK: Self = Self(57);
+    /// The file descriptor has no position.
+    pub(super) const SPIPE: Self = Self(70);
+
+    pub(super) fn code(self) -> u16 {
+        self.0
+    }
+}
+
+/// What a function answers; its results are in the guest's memory.
+pub(super) type Answer = Result<(), Errno>;
+
+pub(super) fn slice(memory: &[u8], offset: u32, len: u32) -> Result<&[u8], Errno> {
+    memory::read(memory, "", offset, len).map_err(|_| Errno::FAULT)
+}
+
+pub(super) fn slice_mut(memory: &mut [u8], offset: u32, len: u32) -> Result<&mut [u8], Errno> {
+    memory::slice_mut(memory, "", offset, len).map_err(|_| Errno::FAULT)
+}
+
+pub(super) fn put(memory: &mut [u8], offset: u32, value: &[u8]) -> Answer {
+    let len = u32::try_from(value.len()).map_err(|_| Errno::FAULT)?;
+    slice_mut(memory, offset, len)?.copy_from_slice(value);
+    Ok(())
+}
+
+pub(super) fn put_u32(memory: &mut [u8], offset: u32, value: u32) -> Answer {
+    put(memory, offset, &value.to_le_bytes())
+}
+
+pub(super) fn put_u64(memory: &mut [u8], offset: u32, value: u64) -> Answer {
+    put(memory, offset, &value.to_le_bytes())
+}
+
+/// The `N` bytes of `record` from `at` on: a field of a struct whose size the caller has checked.
+pub(super) fn field<const N: usize>(record: &[u8], at: usize) -> Result<[u8; N], Errno> {
+    let bytes = record.get(at..at + N).and_then(|bytes| bytes.try_into().ok());
+    bytes.ok_or(Errno::FAULT)
+}

@@ -1,0 +1,130 @@
+//! Mounted directories: wasmtime-wasi's file system, with the guest's output led to the log.
+//!
+//! Its functions run file operations on the guest's [`FileThreads`]; what the guest's task awaits is a plain future, which any
+//! executor can poll.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use bytes::Bytes;
+use tokio::io::AsyncWrite;
+use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
+
+use super::config::Mount;
+use super::lines::{Lines, Speaker};
+use super::preview1::Preview1;
+use super::threads::FileThreads;
+use crate::log::Log;
+use crate::run::state::Shared;
+
+/// One instance's open files.
+pub(super) struct Files {
+    ctx: Preview1,
+    stdout: Output,
+    stderr: Output,
+}
+
+impl Files {
+    /// Opens the directories anew, so that instances share no position and no descriptor. May block.
+    pub(super) fn open(mounts: &[Mount], threads: Arc<FileThreads>) -> Result<Self, String> {
+        let mut builder = WasiCtxBuilder::new();
+        for mount in mounts {
+            let perms = if mount.read_only { FsPerms::ReadOnly } else { FsPerms::ReadWrite };
+            builder
+                .preopened_dir(&mount.host, &mount.guest, perms)
+                .map_err(|error| mount.wrong(format_args!("{error:#}")))?;
+        }
+        Ok(Self::new(builder, threads))
+    }
+
+    pub(super) fn none() -> Self {
+        Self::new(WasiCtxBuilder::new(), Arc::new(FileThreads::none()))
+    }
+
+    fn new(mut builder: WasiCtxBuilder, threads: Arc<FileThreads>) -> Self {
+        let (stdout, stderr) = (Output::new("stdout"), Output::new("stderr"));
+        builder.stdout(stdout.clone()).stderr(stderr.clone());
+        Self { ctx: Preview1 { ctx: builder.build_p1(), threads }, stdout, stderr }
+    }
+
+    /// What wasmtime-wasi's functions work on.
+    pub(super) fn ctx(&mut self, shared: &Shared) -> &mut Preview1 {
+        self.stdout.introduce(shared);
+        self.stderr.introduce(shared);
+        &mut self.ctx
+    }
+
+    pub(super) fn flush(&self) {
+        self.stdout.with_lines(Lines::flush);
+        self.stderr.with_lines(Lines::flush);
+    }
+}
+
+/// One stream of output, shared by the instance and wasmtime-wasi's table of descriptors.
+#[derive(Clone)]
+struct Output(Arc<Shout>);
+
+struct Shout {
+    stream: &'static str,
+    /// Where it goes; known before the guest's first call.
+    log: OnceLock<Arc<Log>>,
+    /// Never contended: one instance is used by one task at a time.
+    lines: Mutex<Lines>,
+}
+
+impl Output {
+    fn new(stream: &'static str) -> Self {
+        Self(Arc::new(Shout { stream, log: OnceLock::new(), lines: Mutex::default() }))
+    }
+
+    fn introduce(&self, shared: &Shared) {
+        self.0.log.get_or_init(|| shared.log.clone());
+    }
+
+    fn with_lines(&self, f: impl FnOnce(&mut Lines, Speaker<'_>)) {
+        if let Some(log) = self.0.log.get() {
+            let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+            f(&mut lines, Speaker { log, stream: self.0.stream });
+        }
+    }
+}
+
+impl IsTerminal for Output {
+    /// As without files; see `stdio`.
+    fn is_terminal(&self) -> bool {
+        true
+    }
+}
+
+impl StdoutStream for Output {
+    /// For preview 3 alone, which no guest here can import.
+    fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
+        Box::new(tokio::io::sink())
+    }
+
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.clone())
+    }
+}
+
+impl OutputStream for Output {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.with_lines(|lines, speaker| lines.write(&bytes, speaker));
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        // A guest flushes after each write; a line is whole at its end alone.
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(4096)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Output {
+    async fn ready(&mut self) {}
+}

@@ -1,0 +1,176 @@
+//! Guests that call WASI, in stores that hold nothing else.
+
+mod fileless;
+mod mounts;
+mod waiting;
+
+use std::fmt::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_executor::block_on;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use wasmtime::{Instance, Linker, Memory, Module, Store};
+
+use super::*;
+use crate::engine::Engine;
+use crate::limits::Limits;
+use crate::load::inspect::shim::add_suspension_points;
+use crate::log::{Log, heard_by};
+use crate::run::suspend::Mode;
+
+struct Data {
+    shared: Shared,
+    suspension: Suspension,
+    wasi: WasiState,
+}
+
+impl HasMemory for Data {
+    fn memory(&self) -> Option<Memory> {
+        None
+    }
+}
+
+impl Suspend for Data {
+    fn suspension(&mut self) -> &mut Suspension {
+        &mut self.suspension
+    }
+}
+
+impl HasWasi for Data {
+    fn wasi(&mut self) -> (&mut WasiState, &Shared, &Suspension) {
+        (&mut self.wasi, &self.shared, &self.suspension)
+    }
+}
+
+struct Guest {
+    engine: Engine,
+    store: Store<Data>,
+    instance: Instance,
+}
+
+impl Guest {
+    /// A guest of one page of memory. `body` is what follows the import of `functions`, given as name and parameters.
+    fn new(config: &WasiConfig, functions: &[(&str, &str)], body: &str) -> Self {
+        let mut wat = String::from("(module");
+        for (name, params) in functions {
+            let result = if *name == "proc_exit" { "" } else { "(result i32)" };
+            write!(wat, "(import \"{MODULE}\" \"{name}\" (func ${name} (param {params}) {result}))").unwrap();
+        }
+        write!(wat, "(memory (export \"memory\") 1) {body})").unwrap();
+        let wasm = add_suspension_points(&wat::parse_str(wat).unwrap(), &SUSPENDING).unwrap();
+        let engine = Engine::new().unwrap();
+        let module = Module::new(engine.wasm(), wasm).unwrap();
+        let limits = Limits { log_line_bytes: 32, ..Limits::default() };
+        let shared = Shared {
+            name: "example".into(),
+            config: Vec::new(),
+            log: Log::new(engine.clone(), "example".into(), &limits),
+            limits,
+            on_failure: Default::default(),
+            on_host_call: None,
+            #[cfg(feature = "mutations")]
+            mutation: None,
+        };
+        let suspension = Suspension::new(engine.clone(), Arc::default());
+        let threads = config.needs_async().then(threads);
+        let data = Data { shared, suspension, wasi: WasiState::new(config, threads).unwrap() };
+        let mut store = Store::new(engine.wasm(), data);
+        store.epoch_deadline_callback(suspend::on_epoch);
+        store.set_epoch_deadline(u64::MAX / 2);
+        let mut linker = Linker::new(engine.wasm());
+        add_to_linker(&mut linker, config).unwrap();
+        let instance = block_on(linker.instantiate_async(&mut store, &module)).unwrap();
+        Self { engine, store, instance }
+    }
+
+    /// Calls export `run` without a fiber.
+    fn run(&mut self) -> i32 {
+        self.try_run().unwrap()
+    }
+
+    fn try_run(&mut self) -> wasmtime::Result<i32> {
+        let run = self.instance.get_typed_func::<(), i32>(&mut self.store, "run").unwrap();
+        run.call(&mut self.store, ())
+    }
+
+    /// Calls export `run` on a fiber.
+    async fn run_on_fiber(&mut self) -> i32 {
+        let clock = self.engine.clock(Duration::from_secs(10));
+        let ticks = self.store.data_mut().suspension.begin(Mode::Fiber, clock);
+        self.store.set_epoch_deadline(ticks);
+        let run = self.instance.get_typed_func::<(), i32>(&mut self.store, "run").unwrap();
+        let waker = self.store.data().suspension.waker();
+        waker.drive(run.call_async(&mut self.store, ())).await.unwrap()
+    }
+
+    fn flush(&mut self) {
+        let Data { wasi, shared, .. } = self.store.data_mut();
+        wasi.flush(shared);
+    }
+
+    fn bytes(&mut self, at: usize, len: usize) -> Vec<u8> {
+        let memory = self.instance.get_memory(&mut self.store, "memory").unwrap();
+        memory.data(&self.store)[at..at + len].to_vec()
+    }
+
+    fn u64(&mut self, at: usize) -> u64 {
+        u64::from_le_bytes(self.bytes(at, 8).try_into().unwrap())
+    }
+
+    fn u32(&mut self, at: usize) -> u32 {
+        u32::from_le_bytes(self.bytes(at, 4).try_into().unwrap())
+    }
+}
+
+/// Threads for a guest's files.
+fn threads() -> Arc<FileThreads> {
+    FileThreadsByGuest::default().of(&"example".into()).unwrap()
+}
+
+/// What `f` makes guests say: "guest stream: line".
+fn heard(f: impl FnOnce()) -> Vec<String> {
+    let ear = Ear::default();
+    let lines = ear.0.clone();
+    heard_by(tracing_subscriber::registry().with(ear), f);
+    let mut lines = lines.lock().unwrap();
+    std::mem::take(&mut *lines)
+}
+
+#[derive(Default)]
+struct Ear(Arc<Mutex<Vec<String>>>);
+
+impl<S: tracing::Subscriber> Layer<S> for Ear {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if event.metadata().target() != crate::log::TARGET {
+            return;
+        }
+        let mut line = Line::default();
+        event.record(&mut line);
+        self.0.lock().unwrap().push(format!("{} {}: {}", line.guest, line.stream, line.message));
+    }
+}
+
+#[derive(Default)]
+struct Line {
+    guest: String,
+    stream: String,
+    message: String,
+}
+
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "guest" => self.guest = value.into(),
+            "stream" => self.stream = value.into(),
+            _ => {}
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        }
+    }
+}
