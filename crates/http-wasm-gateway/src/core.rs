@@ -4,14 +4,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{Response, StatusCode};
 use tracing::{Instrument as _, Span};
 
-use crate::backend::plain_text;
-use crate::body::{BoxBody, empty};
+use crate::body::BoxBody;
+use crate::exchange::{Answer, Inbound, Refused, plain_text, refusal, unavailable};
 use crate::generation::Generation;
-use crate::inbound::Inbound;
-use crate::listener::{Answer, Refused, refusal};
 use crate::observe::{Observed, Sinks};
 use crate::route::Ambiguous;
 
@@ -137,12 +135,4 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// The answer when there is no place now and may be one soon.
-pub(crate) fn unavailable() -> Response<BoxBody> {
-    let mut response = Response::new(empty());
-    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    response
 }

@@ -5,8 +5,6 @@
 
 use std::sync::OnceLock;
 
-use crate::config::Config;
-
 /// For the admin listener, files, and clients that get a 503 because all other descriptors are in use.
 const OWN: u64 = 128;
 
@@ -42,22 +40,16 @@ impl Descriptors {
         descriptor < self.upstreams
     }
 
-    /// Says in the log when a configuration admits more connections than there can be.
-    pub(crate) fn warn_of(&self, config: &Config) {
-        if let Some(wanted) = self.too_many(config) {
-            let Self { limit, clients, .. } = self;
+    /// Warns in the log when listeners admit more connections of clients together than there can be.
+    pub(crate) fn warn_of(&self, max_connections: u64) {
+        let Self { limit, clients, .. } = self;
+        if max_connections > *clients {
             tracing::warn!(
-                "the `max_connections` of all listeners are {wanted} together, but within the limit of {limit} open files \
+                "the `max_connections` of all listeners are {max_connections} together, but within the limit of {limit} open files \
                  only {clients} connections of clients fit beside what is kept for upstreams and the admin listener; \
                  further ones get 503. Raise the hard limit (`LimitNOFILE=`, `ulimit -Hn`), or lower `max_connections`"
             );
         }
-    }
-
-    /// The connections that a configuration admits, if they don't fit.
-    fn too_many(&self, config: &Config) -> Option<u64> {
-        let wanted = config.listen.iter().map(|listen| u64::from(listen.limits.max_connections.get())).sum();
-        (wanted > self.clients).then_some(wanted)
     }
 }
 
@@ -125,7 +117,6 @@ fn raised_limit() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::Descriptors;
-    use crate::config::Config;
 
     #[test]
     fn clients_leave_a_quarter_to_upstreams_and_both_leave_some_to_the_admin_listener() {
@@ -137,19 +128,6 @@ mod tests {
         assert!(descriptors.admits_client(35) && !descriptors.admits_client(36));
         assert!(descriptors.admits_upstream(47) && !descriptors.admits_upstream(48));
         assert!(Descriptors::within(u64::MAX).admits_client(1 << 60));
-    }
-
-    #[test]
-    fn a_configuration_that_admits_more_connections_than_fit_is_told() {
-        let parse = |listen: &str| {
-            let text = format!("listen = [{listen}]\nroutes = []\n");
-            Config::parse("gateway.toml".as_ref(), text).unwrap_or_else(|faults| panic!("{faults}"))
-        };
-        let one = "{ address = '127.0.0.1:0', limits = { max_connections = 400 } }";
-        let descriptors = Descriptors::within(1024);
-        assert_eq!(descriptors.too_many(&parse(one)), None);
-        assert_eq!(descriptors.too_many(&parse(&format!("{one}, {one}"))), Some(800));
-        assert_eq!(descriptors.too_many(&parse("'127.0.0.1:0'")), Some(16_384));
     }
 
     #[cfg(unix)]

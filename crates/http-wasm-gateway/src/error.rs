@@ -1,13 +1,12 @@
 //! Why a gateway could not start.
 
-use std::fmt;
 use std::io;
 
 use http_wasm_tower::LoadError;
 use thiserror::Error;
 
 use crate::config::Faults;
-use crate::tls;
+use crate::error_text::plain;
 
 /// Why the gateway could not start. Nothing was served.
 #[derive(Debug, Error)]
@@ -49,14 +48,6 @@ pub(crate) fn guest_fault(error: &LoadError) -> String {
     }
 }
 
-/// An I/O error in words, without the number that the standard library adds.
-pub fn plain(error: &io::Error) -> String {
-    let text = error.to_string();
-    let words = text.split(" (os error").next().unwrap_or(&text);
-    let mut chars = words.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
-}
-
 fn listen_advice(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
@@ -68,23 +59,5 @@ fn listen_advice(error: &io::Error) -> String {
             "not permitted; ports below 1024 usually need privileges, so choose another".to_owned()
         }
         _ => plain(error),
-    }
-}
-
-/// An error with its causes, "a: b: c", and what to do about it where it has to do with certificates.
-pub(crate) struct Causes<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
-
-impl fmt::Display for Causes<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
-        let mut cause = self.0.source();
-        while let Some(error) = cause {
-            write!(f, ": {error}")?;
-            cause = error.source();
-        }
-        match tls::advice(self.0) {
-            Some(advice) => write!(f, "; {advice}"),
-            None => Ok(()),
-        }
     }
 }

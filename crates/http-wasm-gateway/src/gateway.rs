@@ -9,13 +9,15 @@ use tokio::net::TcpListener;
 use crate::admin::{Admin, Operators};
 use crate::config::{Config, ConfigFile};
 use crate::core::Core;
-use crate::error::{StartError, plain};
+use crate::error::StartError;
+use crate::error_text::plain;
+use crate::exchange::Observe;
 use crate::generation::Generation;
 #[cfg(unix)]
 use crate::listener::Successor;
 use crate::listener::{Endpoint, Inherited, Listeners, announce};
 use crate::machine::Machine;
-use crate::observe::{Monitor, Observe};
+use crate::observe::Monitor;
 use crate::reload::{Reloader, Source, follow};
 use crate::signals::{Hangup, Signals};
 use crate::stamps::Stamps;

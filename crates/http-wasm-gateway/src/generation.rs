@@ -6,9 +6,10 @@ use std::sync::Arc;
 use crate::config::{self, Config};
 use crate::digest::Digest;
 use crate::error::StartError;
-use crate::guests::{self, Loaded};
+use crate::exchange::Observe;
+use crate::guests::{self, GuestMonitor, Loaded};
 use crate::machine::Machine;
-use crate::observe::{Configured, Monitor, Observe, Watchers};
+use crate::observe::{Configured, Monitor, Watchers};
 use crate::proxy::Proxy;
 use crate::route::{Behind, Handler, Route, Routes};
 
@@ -46,8 +47,13 @@ impl Generation {
         monitor: Option<Arc<Monitor>>,
         earlier: &Self,
     ) -> Result<Self, StartError> {
-        let guests =
-            guests::load(&machine.engine, &config.guests, &earlier.guests, monitor.as_deref()).await?;
+        let guests = guests::load(
+            &machine.engine,
+            &config.guests,
+            &earlier.guests,
+            monitor.as_deref().map(|monitor| monitor as &dyn GuestMonitor),
+        )
+        .await?;
         let upstreams = upstreams(machine, &config, earlier)?;
         let routes = routes(&config, &guests, &upstreams);
         // Last, for a log file is made by opening it.

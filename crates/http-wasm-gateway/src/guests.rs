@@ -9,12 +9,21 @@ use http_wasm_tower::{Engine, Guest, GuestBuilder, LoadError, Observer};
 
 use crate::config::{self, GuestSource, Located};
 use crate::digest::{Digest, json, sha256};
-use crate::error::{StartError, guest_fault, plain};
-use crate::observe::{Monitor, Source};
+use crate::error::{StartError, guest_fault};
+use crate::error_text::plain;
 
 /// Guests by name.
 #[derive(Default)]
 pub(crate) struct Loaded(HashMap<String, Entry>);
+
+/// What watches guests.
+pub(crate) trait GuestMonitor: Send + Sync {
+    /// The observer of the guest of this name.
+    fn observer(&self, guest: &str) -> Arc<dyn Observer>;
+
+    /// An optional guest can't be loaded, for this reason.
+    fn failed_to_load(&self, guest: &str, reason: &str);
+}
 
 /// A guest, and what it was made of. One that is optional and could not be loaded is `None`.
 #[derive(Clone)]
@@ -49,13 +58,13 @@ pub(crate) async fn load(
     engine: &Engine,
     guests: &BTreeMap<String, Located<config::Guest>>,
     earlier: &Loaded,
-    monitor: Option<&Monitor>,
+    monitor: Option<&dyn GuestMonitor>,
 ) -> Result<Loaded, StartError> {
     let at_once = available_parallelism().map_or(1, Into::into);
     let jobs = guests.iter().map(|(name, guest)| {
         let (engine, name, guest) = (engine.clone(), name.clone(), guest.value.clone());
         let earlier = earlier.0.get(&name).cloned();
-        let observer = monitor.map(|monitor| monitor.guest(&name));
+        let observer = monitor.map(|monitor| monitor.observer(&name));
         async move {
             let told = observer.clone();
             let was_up = earlier.as_ref().is_some_and(|earlier| earlier.guest.is_some());
@@ -83,7 +92,7 @@ pub(crate) async fn load(
                     "{fault}; its routes are answered with 503, for it is optional"
                 );
                 if let Some(monitor) = monitor {
-                    monitor.recent.add(Source::Guest, &name, "load", &fault);
+                    monitor.failed_to_load(&name, &fault);
                 }
                 loaded.insert(name, Entry { made_of: Digest::of([]), guest: None, _observer: observer });
             }

@@ -112,7 +112,7 @@ mod tests {
     use tokio_rustls::rustls::{AlertDescription, CertificateError, Error};
 
     use super::roots;
-    use crate::error::Causes;
+    use crate::error_text::Causes;
 
     #[test]
     fn what_is_wrong_with_a_servers_certificate_comes_with_what_to_do() {

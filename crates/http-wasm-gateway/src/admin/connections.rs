@@ -15,8 +15,8 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, Id, JoinSet};
 use tokio::time::Instant;
 
-use super::Shared;
 use super::respond::respond;
+use super::shared::Shared;
 
 /// Connections at once. Operators and their tools are few; the rest of the process needs its file descriptors.
 const MAX_CONNECTIONS: usize = 64;

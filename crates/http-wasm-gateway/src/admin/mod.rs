@@ -5,6 +5,7 @@ mod connections;
 mod host;
 mod page;
 mod respond;
+mod shared;
 mod status;
 
 use std::io;
@@ -12,14 +13,15 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use self::connections::Connections;
+use self::shared::Shared;
 use crate::config::{self, Address, HostPattern};
 use crate::error::StartError;
-use crate::listener::{Answer, Listeners};
+use crate::exchange::Answer;
+use crate::listener::Listeners;
 use crate::observe::Monitor;
 
 /// Pause after an accept that failed for want of something, file descriptors as a rule.
@@ -34,20 +36,6 @@ pub(crate) enum Next {
     /// The same listener, which answers to these names from then on.
     Same(Vec<HostPattern>),
     Other(Option<Admin>),
-}
-
-/// What all requests to the admin listener need.
-#[derive(Debug)]
-struct Shared {
-    monitor: Arc<Monitor>,
-    /// Names that the listener answers to, besides addresses.
-    hosts: ArcSwap<Vec<HostPattern>>,
-}
-
-impl Shared {
-    fn new(monitor: Arc<Monitor>, hosts: Vec<HostPattern>) -> Arc<Self> {
-        Arc::new(Self { monitor, hosts: ArcSwap::from_pointee(hosts) })
-    }
 }
 
 impl Operators {

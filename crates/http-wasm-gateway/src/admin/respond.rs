@@ -5,8 +5,9 @@ use http::uri::Authority;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
 
+use super::shared::Shared;
 use super::status::Status;
-use super::{Shared, host, page};
+use super::{host, page};
 use crate::observe::{CONTENT_TYPE, Monitor, Stage};
 
 const TEXT: &str = "text/plain; charset=utf-8";

@@ -14,8 +14,8 @@ use http_body::Body as _;
 use http_body_util::{BodyExt as _, Collected, LengthLimitError, Limited};
 use serde::Serialize;
 
-use super::{content, plain_text};
 use crate::body::{BoxBody, BoxError};
+use crate::exchange::{content, plain_text};
 
 /// The largest body echoed. It is held in memory whole, so a limit there must be; this one is generous for a test aid.
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;

@@ -2,8 +2,8 @@
 
 use http::{Response, StatusCode};
 
-use super::plain_text;
 use crate::body::BoxBody;
+use crate::exchange::plain_text;
 
 pub(super) fn respond() -> Response<BoxBody> {
     plain_text(StatusCode::OK, "hello world")

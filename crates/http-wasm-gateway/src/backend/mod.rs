@@ -5,11 +5,10 @@ mod hello;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{Method, Response, StatusCode};
 
-use crate::body::{BoxBody, full};
-use crate::inbound::Inbound;
+use crate::body::BoxBody;
+use crate::exchange::{Inbound, plain_text};
 use crate::proxy::Proxy;
 
 /// The innermost handler. Cheap to clone; all clones share the proxy's pool of connections.
@@ -32,15 +31,4 @@ impl Backend {
             Self::Proxy(proxy) => proxy.respond(inbound).await,
         }
     }
-}
-
-pub(crate) fn plain_text(status: StatusCode, text: &'static str) -> Response<BoxBody> {
-    content(status, "text/plain; charset=utf-8", text)
-}
-
-fn content(status: StatusCode, content_type: &'static str, bytes: impl Into<Bytes>) -> Response<BoxBody> {
-    let mut response = Response::new(full(bytes));
-    *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    response
 }

@@ -6,10 +6,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use toml::Spanned;
 use toml::de::DeValue;
 
-use super::read::Node;
-use crate::error::plain;
+use crate::error_text::plain;
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,7 +40,7 @@ impl Fault {
     }
 
     /// Something else stands there than was expected.
-    pub(super) fn unexpected(what: &str, node: &Node<'_>) -> Self {
+    pub(super) fn unexpected(what: &str, node: &Spanned<DeValue<'_>>) -> Self {
         let found = match node.get_ref() {
             DeValue::String(text) => format!("the text {text:?}"),
             DeValue::Integer(number) => format!("the number {number}"),

@@ -18,14 +18,14 @@ use tokio::time::{Instant, timeout_at};
 use super::activity::{Activity, Expired, Patience};
 use super::flush::Flushes;
 use super::framing::Framing;
+use super::http2;
 use super::refused::unparsed;
 use super::request::Requests;
 use super::source::Sources;
 use super::tls::{self, Tls};
-use super::{Answer, Client, http2};
 use crate::body::BoxError;
 use crate::config::{ClientLimits, ListenHttp, Time};
-use crate::inbound::Inbound;
+use crate::exchange::{Answer, Client, Inbound};
 
 /// The first line of HTTP/2's preface, with which no request of HTTP/1.1 begins.
 const HTTP2_REQUEST_LINE: usize = b"PRI * HTTP/2.0\r\n".len();

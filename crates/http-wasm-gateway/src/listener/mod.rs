@@ -20,14 +20,12 @@ mod source;
 #[cfg(unix)]
 mod successor;
 mod tls;
-mod tunnel;
 mod upload;
 
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use http::{Response, StatusCode};
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
@@ -36,35 +34,15 @@ use self::accept::{Refusals, accept, keep_alive};
 use self::connection::Connections;
 use self::source::Sources;
 use self::tls::{AllCertificates, Tls};
-use crate::body::BoxBody;
 use crate::config::{ClientLimits, Listen, ListenHttp};
 use crate::descriptors::{self, Descriptors};
 use crate::error::StartError;
-use crate::inbound::Inbound;
+use crate::exchange::Answer;
 
 pub(crate) use self::inherited::{Inherited, announce};
-pub(crate) use self::refused::{Refused, refusal};
 pub(crate) use self::set::Listeners;
 #[cfg(unix)]
 pub(crate) use self::successor::Successor;
-pub(crate) use self::tunnel::{ClientSide, TunnelLimits};
-
-/// Who sent a request, and how.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Client {
-    pub(crate) addr: SocketAddr,
-    /// Whether the request came over TLS.
-    pub(crate) tls: bool,
-}
-
-/// What answers requests.
-pub(crate) trait Answer: Send + Sync + 'static {
-    /// The response to a request.
-    fn answer(&self, inbound: &mut Inbound) -> impl Future<Output = Response<BoxBody>> + Send;
-
-    /// Notes a request that was refused with this status before it could be answered.
-    fn refused(&self, inbound: Inbound, status: StatusCode);
-}
 
 /// An address that is listened on, and how.
 #[derive(Debug)]

@@ -1,67 +1,8 @@
-//! Requests that the listener refuses, and what becomes known of them.
+//! Requests that the listener refuses: what their first line tells.
 
-use std::fmt;
-use std::sync::Arc;
+use http::{Method, Request, Uri, Version};
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
-
-use super::upload::Upload;
-use crate::backend::plain_text;
 use crate::body::{BoxBody, empty};
-
-/// Whether the listener refuses a request, whatever its handlers say.
-#[derive(Clone, Default)]
-pub(crate) enum Refused {
-    #[default]
-    No,
-    /// Because of its head.
-    Head(StatusCode),
-    /// If its body turns out to be too large, too slow or malformed.
-    Body(Arc<dyn BodyVerdict>),
-}
-
-/// What the listener says of a body once there is a response.
-pub(crate) trait BodyVerdict: Send + Sync {
-    /// The head of the response is there: what to answer instead, if the body is to blame.
-    fn settle(&self) -> Option<StatusCode>;
-}
-
-impl<B: Send> BodyVerdict for Upload<B> {
-    fn settle(&self) -> Option<StatusCode> {
-        self.answered();
-        self.breach()
-    }
-}
-
-impl fmt::Debug for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::No => f.write_str("No"),
-            Self::Head(status) => write!(f, "Head({status})"),
-            Self::Body(_) => f.write_str("Body"),
-        }
-    }
-}
-
-/// The answer to a request that is not handled any further. The rest of its body is of no use, and so in HTTP/1.1 neither is the
-/// connection.
-pub(crate) fn refusal(status: StatusCode, version: Version) -> Response<BoxBody> {
-    let text = match status {
-        StatusCode::REQUEST_TIMEOUT => "the request took too long\n",
-        StatusCode::PAYLOAD_TOO_LARGE => "the request body is too large\n",
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "there are too many header fields\n",
-        StatusCode::SERVICE_UNAVAILABLE => "there are too many connections\n",
-        _ => "bad request\n",
-    };
-    let mut response = plain_text(status, text);
-    if status == StatusCode::SERVICE_UNAVAILABLE {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
-    }
-    if version < Version::HTTP_2 {
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
-}
 
 /// As much of a request as its first line tells: its head could not be parsed.
 pub(super) fn unparsed(line: &[u8]) -> Request<BoxBody> {

@@ -16,16 +16,14 @@ use super::body::{Pace, Received};
 use super::flush::Flushes;
 use super::framing::Upgrade;
 use super::outgoing::{self, Outgoing};
-use super::refused::Refused;
 use super::source::Sources;
-use super::tunnel::ClientSide;
 use super::upload::{Connection, Upload};
-use super::{Answer, Client, check, date};
+use super::{check, date};
 use crate::body::{BoxBody, BoxError, boxed, empty};
 use crate::config::ClientLimits;
+use crate::connection_options::remove_nominated;
+use crate::exchange::{Answer, Client, ClientSide, Inbound, Refused};
 use crate::framing::Asked;
-use crate::inbound::Inbound;
-use crate::proxy::remove_nominated;
 
 /// What the requests of one connection have in common.
 #[derive(Debug)]
@@ -134,7 +132,8 @@ impl<A: Answer> Requests<A> {
         let expects_continue = request.version() > Version::HTTP_10
             && request.headers().get(header::EXPECT).is_some_and(expects_continue);
         let upload = Upload::new(expects_continue);
-        let request = request.map(|body| boxed(Received::new(body, upload.clone(), &self.limits)));
+        let request =
+            request.map(|body| boxed(Received::new(body, upload.clone(), &self.limits)));
         let mut inbound = Inbound::new(request, client);
         inbound.dropped = dropped;
         inbound.refused = Refused::Body(upload.clone());

@@ -8,10 +8,11 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
-use super::{Answer, Endpoint, Inherited, Listener};
+use super::{Endpoint, Inherited, Listener};
 use crate::config::{Address, ListenEntry, Located};
 use crate::digest::Digest;
 use crate::error::StartError;
+use crate::exchange::Answer;
 use crate::signals::Signals;
 
 /// Listeners whose requests are all answered by the same. They end when this is dropped.

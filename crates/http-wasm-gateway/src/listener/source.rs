@@ -6,13 +6,12 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use ppp::v2::{Addresses, Command, Header};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::Client;
 use super::forwarded::{
     X_FORWARDED_FOR, X_FORWARDED_PROTO, addresses, canonical, elements, only_address, proto,
 };
 use crate::body::BoxError;
 use crate::config::{FieldPattern, Listen, ProxyProtocol, TrustedNet, Underscores};
-use crate::inbound::Dropped;
+use crate::exchange::{Client, Dropped};
 use crate::names::{Claim, retain};
 
 /// The part of a PROXY header that all have, the length of the rest included.
@@ -201,7 +200,7 @@ mod tests {
 
     use super::{Sources, canonical};
     use crate::config::{FieldName, Listen, ProxyProtocol, TrustedNet, Underscores};
-    use crate::listener::Client;
+    use crate::exchange::Client;
 
     fn listen() -> Listen {
         let trusted_proxies = ["10.0.0.0/8", "fd00::/8"].map(|net| TrustedNet(net.parse().unwrap())).to_vec();

@@ -14,7 +14,7 @@ use tokio_rustls::rustls::version::{TLS12, TLS13};
 use tokio_rustls::rustls::{Error, ServerConfig};
 
 use crate::config::{Certificate, ListenHttp, ListenTls, TlsVersion};
-use crate::error::plain;
+use crate::error_text::plain;
 use crate::tls::{PairFault, certified_key};
 
 /// How often it is looked whether files of certificates have changed. Whoever renews them does so days before they expire.

@@ -16,6 +16,7 @@ use tokio::sync::Notify;
 use tokio::time::timeout;
 
 use super::activity::InFlight;
+use crate::exchange::BodyVerdict;
 
 /// How much of a body is read and discarded so that the connection can go on.
 const DISCARD_BYTES: u64 = 256 * 1024;
@@ -211,4 +212,11 @@ async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<(), ()> 
         }
     }
     Ok(())
+}
+
+impl<B: Send> BodyVerdict for Upload<B> {
+    fn settle(&self) -> Option<StatusCode> {
+        self.answered();
+        self.breach()
+    }
 }

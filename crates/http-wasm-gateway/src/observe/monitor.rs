@@ -10,8 +10,9 @@ use http_wasm_tower::Observer;
 use super::active::{Active, Configured, Stage};
 use super::metrics::{Metrics, Names};
 use super::recent::{Recent, Source};
-use super::{Observe, RequestOutcome};
 use crate::config::Config;
+use crate::exchange::{Observe, RequestOutcome};
+use crate::guests::GuestMonitor;
 
 /// All that operators can ask about, kept up to date by the gateway.
 pub(crate) struct Monitor {
@@ -31,11 +32,6 @@ impl Monitor {
         let active = Arc::new(Active::new());
         let metrics = Metrics::new(active.clone());
         Arc::new(Self { started, active, metrics, recent: Arc::default(), reload: OnceLock::new() })
-    }
-
-    /// What a guest of this name tells what it does.
-    pub(crate) fn guest(&self, name: &str) -> Arc<dyn Observer> {
-        self.metrics.guest(name, self.recent.clone())
     }
 
     /// What watches the requests of this configuration. Their series stay until the last of them is over.
@@ -74,6 +70,16 @@ impl Monitor {
     /// No new connections are accepted.
     pub(crate) fn draining(&self) {
         self.active.enter(Stage::Draining);
+    }
+}
+
+impl GuestMonitor for Monitor {
+    fn observer(&self, guest: &str) -> Arc<dyn Observer> {
+        self.metrics.guest(guest, self.recent.clone())
+    }
+
+    fn failed_to_load(&self, guest: &str, reason: &str) {
+        self.recent.add(Source::Guest, guest, "load", reason);
     }
 }
 

@@ -26,7 +26,7 @@ pub(crate) enum Source {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RecentError {
     /// When it last came.
-    #[serde(serialize_with = "super::rfc3339")]
+    #[serde(serialize_with = "super::time::rfc3339")]
     pub(crate) at: SystemTime,
     pub(crate) source: Source,
     /// The guest's or upstream's name.

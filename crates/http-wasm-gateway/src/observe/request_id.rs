@@ -4,6 +4,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::config;
 use crate::names::remove_twins;
+use crate::random::random;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -50,7 +51,7 @@ fn is_plain(id: &HeaderValue) -> bool {
 
 /// 128 bits by chance, in hexadecimal.
 fn made() -> HeaderValue {
-    let id = format!("{:032x}", super::random(u128::from_ne_bytes));
+    let id = format!("{:032x}", random(u128::from_ne_bytes));
     HeaderValue::try_from(id).expect("hexadecimal digits are a legal value")
 }
 

@@ -5,12 +5,10 @@ use std::sync::{Arc, Mutex};
 use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 
-use super::{Observe, RequestOutcome};
 use crate::Gateway;
 use crate::body::empty;
 use crate::config::{Backend, Config, Guest, GuestSource, RequestId, Route};
-use crate::inbound::Inbound;
-use crate::listener::{Answer as _, Client};
+use crate::exchange::{Answer as _, Client, Inbound, Observe, RequestOutcome};
 
 const PASSES: &[u8] = br#"(module (memory (export "memory") 1)
   (func (export "handle_request") (result i64) i64.const 1)

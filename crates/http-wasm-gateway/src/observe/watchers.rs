@@ -10,16 +10,15 @@ use serde::Serialize;
 use tokio::sync::oneshot;
 use tracing::Span;
 
+use super::Monitor;
 use super::access_log::AccessLog;
-use super::finish::{Finish, received};
 use super::request_id::RequestIds;
 use super::traces::Traces;
-use super::{Exchange, Monitor, Observe};
 use crate::body::BoxBody;
 use crate::config::Config;
 use crate::digest::{Digest, json};
 use crate::error::StartError;
-use crate::inbound::Inbound;
+use crate::exchange::{Exchange, Finish, Inbound, Observe, received};
 
 /// How long the process's end may be held up by what is left to write.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);

@@ -22,7 +22,7 @@ use tower::util::BoxCloneSyncService;
 use crate::body::BoxError;
 use crate::config::{Certificate, ForwardedHost, Upstream, UpstreamHttp, UpstreamTls};
 use crate::descriptors::{self, Descriptors};
-use crate::error::plain;
+use crate::error_text::plain;
 use crate::tls::{self, PairFault};
 
 /// Time without traffic after which TCP asks an upstream whether it is still there.

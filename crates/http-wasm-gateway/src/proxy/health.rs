@@ -1,15 +1,10 @@
-//! Whether an address gets requests: what is learnt from those it had, and from asking it.
+//! The health of an address: from the requests that it had, and from active health checks.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use http::{Request, Uri};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 
-use super::patience::{Clock, Timed};
-use super::pool::{SendErrorKind, Sending};
-use super::replay::Replayed;
-use super::server::Server;
 use crate::config::{ActiveHealth, PassiveHealth};
 
 /// How often the time that an address gets no requests is doubled at most, when it keeps failing.
@@ -100,8 +95,8 @@ impl Health {
         Some(out)
     }
 
-    /// It was asked. Says whether that changed something.
-    fn answered(&self, healthy: bool, asked: &ActiveHealth) -> bool {
+    /// An active health check came to this. Returns whether the health changed.
+    pub(super) fn answered(&self, healthy: bool, asked: &ActiveHealth) -> bool {
         let mut state = self.state();
         if healthy != state.is_down {
             state.contrary = 0;
@@ -119,43 +114,6 @@ impl Health {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Asks an address how it is for as long as it is there.
-pub(super) async fn ask(server: Weak<Server>, asked: ActiveHealth, upstream: Arc<str>) {
-    loop {
-        let Some(server) = server.upgrade() else { return };
-        let path = asked.path.parse::<Uri>().unwrap_or_default();
-        let healthy = match server.url.join(&path) {
-            Ok(uri) => is_healthy(&server, uri, asked.timeout.0).await,
-            Err(_) => Some(false),
-        };
-        if let Some(healthy) = healthy
-            && server.health.answered(healthy, &asked)
-        {
-            let (upstream, address) = (&*upstream, &server.url);
-            match healthy {
-                true => tracing::info!(upstream, %address, "an address is healthy again"),
-                false => tracing::warn!(upstream, %address, "an address is unhealthy"),
-            }
-        }
-        drop(server);
-        tokio::time::sleep(asked.interval.0).await;
-    }
-}
-
-/// Whether it answers as it should; `None` if it could not be asked, because others use all connections that it may have.
-async fn is_healthy(server: &Server, uri: Uri, limit: Duration) -> Option<bool> {
-    let clock = Clock::start();
-    let mut request = Request::new(Timed::new(Replayed::empty(), clock.clone()));
-    *request.uri_mut() = uri;
-    let sending = Sending { http1: false, fresh: false, avoid: None, clock: &clock, response_timeout: limit };
-    match timeout(limit, server.pool.send(request, &sending)).await {
-        Ok(Ok(response)) => Some(response.status().is_success() || response.status().is_redirection()),
-        Ok(Err(error)) if error.kind == SendErrorKind::Busy => None,
-        Err(_) if server.pool.is_saturated() => None,
-        Ok(Err(_)) | Err(_) => Some(false),
     }
 }
 

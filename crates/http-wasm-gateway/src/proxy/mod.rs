@@ -7,6 +7,7 @@
 mod connect;
 mod fields;
 mod health;
+mod health_check;
 mod patience;
 mod pool;
 mod replay;
@@ -14,7 +15,6 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod tunnel;
-mod url;
 
 use std::fmt;
 use std::sync::Arc;
@@ -31,18 +31,13 @@ use self::patience::{Clock, Timed};
 use self::pool::{ResponseBody, SendError, SendErrorKind, Sending};
 use self::replay::{Replay, Replayed};
 use self::server::{Lease, Leased, Servers};
-use crate::backend::plain_text;
 use crate::body::{BoxBody, boxed, empty};
 use crate::config::{self, ForwardedHost, UpstreamHttp};
-use crate::core::unavailable;
-use crate::error::Causes;
+use crate::error_text::Causes;
+use crate::exchange::{Attempt, Inbound, plain_text, unavailable};
 use crate::framing::{self, Framing};
-use crate::inbound::Inbound;
-use crate::observe::Attempt;
 
-pub(crate) use self::fields::remove_nominated;
 pub(crate) use self::server::AddressStatus;
-pub use self::url::UpstreamUrl;
 
 /// Retries may be a fifth of the requests of the last ten seconds, and ten a second when there are few: what helps against a
 /// server that is gone must not become the load that keeps it down.
@@ -90,7 +85,7 @@ impl Proxy {
         for server in servers.iter() {
             tasks.spawn(server.pool.sweep());
             if let Some(asked) = &upstream.health.active {
-                tasks.spawn(health::ask(Arc::downgrade(server), asked.clone(), name.clone()));
+                tasks.spawn(health_check::run(Arc::downgrade(server), asked.clone(), name.clone()));
             }
         }
         Self {

@@ -9,14 +9,14 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use serde::Serialize;
 
-use super::UpstreamUrl;
 use super::connect::Connectors;
 use super::health::{Condition, Health};
 use super::pool::{Pool, ResponseBody};
 use crate::body::BoxError;
 use crate::config::{Balance, Upstream};
-use crate::error::Causes;
+use crate::error_text::Causes;
 use crate::trailers;
+use crate::upstream_url::UpstreamUrl;
 
 /// One address of an upstream.
 #[derive(Debug)]

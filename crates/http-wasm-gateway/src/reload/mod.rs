@@ -106,7 +106,7 @@ impl Reloader {
     /// Lets operators see that requests are served, and reload.
     pub(crate) fn serves(&self) {
         let generation = self.0.core.generation();
-        Descriptors::of_process().warn_of(&generation.config);
+        Descriptors::of_process().warn_of(generation.config.max_connections());
         self.warn_of_permissions(&generation.config);
         if let Some(monitor) = &generation.watchers.monitor {
             monitor.on_reload(self.for_operators());

@@ -9,9 +9,7 @@ use super::answer::Answer;
 use crate::backend::Backend;
 use crate::body::BoxBody;
 use crate::config;
-use crate::core::unavailable;
-use crate::inbound::Inbound;
-use crate::observe::{Exchange, GuestTimer, heard};
+use crate::exchange::{Exchange, GuestTimer, Inbound, heard, unavailable};
 use crate::proxy::Proxy;
 
 /// The guests around what answers, the first outermost.

@@ -9,12 +9,10 @@ use http_body::Body as _;
 use http_body_util::{LengthLimitError, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::Handler;
-use crate::backend::plain_text;
+use super::handler::Handler;
 use crate::body::{BoxBody, boxed, told};
 use crate::config;
-use crate::core::unavailable;
-use crate::inbound::Inbound;
+use crate::exchange::{Inbound, plain_text, unavailable};
 
 /// The limits of one route.
 pub(super) struct Limits {
@@ -130,8 +128,7 @@ mod tests {
     use crate::backend::Backend;
     use crate::body::{BoxBody, boxed, empty};
     use crate::config::{Concurrency, Route, Size, Time};
-    use crate::inbound::Inbound;
-    use crate::listener::Client;
+    use crate::exchange::{Client, Inbound};
     use crate::route::{Behind, Handler};
 
     fn request(body: BoxBody) -> Inbound {
@@ -165,7 +162,7 @@ mod tests {
             let _ = sender.send(go);
             async move {
                 let _ = wait.await;
-                Ok(crate::backend::plain_text(StatusCode::OK, "done"))
+                Ok(crate::exchange::plain_text(StatusCode::OK, "done"))
             }
         });
         (behind(handler), receiver)
@@ -193,7 +190,7 @@ mod tests {
         let limits = Limits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
         let handler = tower::service_fn(async |request: Request<BoxBody>| {
             let _ = request.into_body().collect().await;
-            Ok(crate::backend::plain_text(StatusCode::OK, "done"))
+            Ok(crate::exchange::plain_text(StatusCode::OK, "done"))
         });
         let response = limits.respond(&behind(handler), &mut request(chunks(&["four", "s"]))).await;
         assert_eq!(response.status(), 413);

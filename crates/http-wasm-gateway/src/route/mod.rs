@@ -3,11 +3,9 @@
 mod answer;
 mod handler;
 mod limits;
-mod normal;
 mod readings;
 mod table;
 
 pub(crate) use self::handler::{Behind, Handler};
-pub(crate) use self::normal::normal;
 pub(crate) use self::readings::Ambiguous;
 pub(crate) use self::table::{Route, Routes};

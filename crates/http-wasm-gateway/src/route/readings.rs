@@ -2,7 +2,7 @@
 //!
 //! Each reading is a path in its normal form, so that a route can be chosen for it.
 
-use super::normal::{Split, Unit, decode, decode_all, join, units};
+use crate::path::{Split, Unit, decode, decode_all, join, units};
 
 /// How often a path is decoded: servers behind each other may each do so once.
 const ROUNDS: usize = 3;

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use http::uri::{Authority, PathAndQuery};
 use http::{HeaderName, Request, Response, Uri, header};
 
+use super::handler::Handler;
 use super::limits::Limits;
-use super::normal::is_unusual;
 use super::readings::{self, Ambiguous, Likely, Slashes};
-use super::{Handler, normal};
 use crate::body::BoxBody;
 use crate::config::{self, EscapedSlashes};
-use crate::inbound::Inbound;
+use crate::exchange::Inbound;
+use crate::path::{is_unusual, normal};
 
 /// A route, ready to take requests.
 pub(crate) struct Route {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{file, name};
+use super::values::{file, name};
 use crate::config::fault::Fault;
 use crate::config::model::{Guest, GuestSource};
 use crate::config::read::{Context, Located};
 use crate::digest::sha256;
-use crate::error::plain;
+use crate::error_text::plain;
 
 pub(super) fn check(guests: &BTreeMap<String, Located<Guest>>, context: &mut Context) {
     for (guest_name, guest) in guests {

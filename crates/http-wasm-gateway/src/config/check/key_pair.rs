@@ -1,6 +1,6 @@
 //! Certificates and their keys.
 
-use super::file;
+use super::values::file;
 use crate::config::fault::Fault;
 use crate::config::model::Certificate;
 use crate::config::read::{Context, Located};

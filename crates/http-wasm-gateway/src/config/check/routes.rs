@@ -2,7 +2,8 @@
 
 use http::{HeaderName, HeaderValue, StatusCode, Uri};
 
-use super::{name, shadow};
+use super::shadow;
+use super::values::name;
 use crate::config::fault::Fault;
 use crate::config::model::{Config, EscapedSlashes, Redirect, Respond, Route};
 use crate::config::read::{Context, Located, suggestion};

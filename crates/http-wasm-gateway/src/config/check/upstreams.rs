@@ -6,7 +6,8 @@ use bytesize::ByteSize;
 use http::uri::PathAndQuery;
 use tokio_rustls::rustls::pki_types::ServerName;
 
-use super::{file, key_pair, name};
+use super::key_pair;
+use super::values::{file, name};
 use crate::config::fault::Fault;
 use crate::config::model::{ForwardedHost, Upstream, UpstreamHttp};
 use crate::config::read::{Context, Located, Size};

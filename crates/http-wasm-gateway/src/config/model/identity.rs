@@ -1,14 +1,13 @@
 //! Header fields by which clients and proxies say who they are.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use http::HeaderName;
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize, Serializer};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::config::read::{Context, Node, Value, choice, parsed};
+use crate::config::read::{Context, Node, Value, as_text, choice, parsed};
 use crate::names::folds_to;
 
 /// The name of a header field.
@@ -103,30 +102,6 @@ impl Value for Underscores {
     }
 }
 
-/// In the file these are texts, and shown as they are written.
-macro_rules! as_text {
-    ($($type:ty),*) => {$(
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($type).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string" })
-            }
-        }
-    )*};
-}
 as_text!(FieldName, FieldPattern);
 
 #[cfg(test)]

@@ -63,3 +63,10 @@ section! {
     Config { listen, guests, upstreams, routes, admin, log, request_id, access_log, telemetry, server }
     need [("listen", r#"listen = ["127.0.0.1:8080"]"#), ("routes", r#"[[routes]], and below it backend = "echo""#)]
 }
+
+impl Config {
+    /// The connections of clients that all listeners admit together.
+    pub(crate) fn max_connections(&self) -> u64 {
+        self.listen.iter().map(|listen| u64::from(listen.limits.max_connections.get())).sum()
+    }
+}

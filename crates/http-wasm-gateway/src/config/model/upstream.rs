@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::read::{
     Context, Located, Node, NonEmpty, Size, Time, TimeOrOff, Value, choice, parsed, section,
 };
-use crate::proxy::UpstreamUrl;
+use crate::upstream_url::UpstreamUrl;
 
 /// One upstream: servers that can stand in for each other.
 #[derive(Debug, Clone, Serialize, JsonSchema)]

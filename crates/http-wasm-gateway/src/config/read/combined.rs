@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use toml::de::DeValue;
 
-use super::{Context, Node, Value};
+use super::context::{Context, Node, Value};
 use crate::config::fault::Fault;
 
 /// A value and where it stands in the file; built in code it stands nowhere.

@@ -10,7 +10,7 @@ use serde::de::IntoDeserializer;
 use serde::de::value::Error;
 use toml::de::{DeInteger, DeValue};
 
-use super::{Context, Node, Value};
+use super::context::{Context, Node, Value};
 
 /// The node's text; `what` is what was expected.
 pub(in crate::config) fn text<'a>(node: &'a Node<'_>, what: &str, context: &mut Context) -> Option<&'a str> {

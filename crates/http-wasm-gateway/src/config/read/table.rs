@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{Context, Node, Value};
+use super::context::{Context, Node, Value};
 use crate::config::fault::Fault;
 
 /// A table being read key by key, which remembers the keys it was asked for.
@@ -122,3 +122,29 @@ macro_rules! section {
     };
 }
 pub(in crate::config) use section;
+
+/// Makes types texts in the configuration: they are shown as they are written.
+macro_rules! as_text {
+    ($($type:ty),* $(,)?) => {$(
+        impl ::serde::Serialize for $type {
+            fn serialize<S: ::serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl ::schemars::JsonSchema for $type {
+            fn inline_schema() -> bool {
+                true
+            }
+
+            fn schema_name() -> ::std::borrow::Cow<'static, str> {
+                stringify!($type).into()
+            }
+
+            fn json_schema(_: &mut ::schemars::SchemaGenerator) -> ::schemars::Schema {
+                ::schemars::json_schema!({ "type": "string" })
+            }
+        }
+    )*};
+}
+pub(in crate::config) use as_text;

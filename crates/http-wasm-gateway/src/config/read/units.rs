@@ -9,8 +9,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Serialize, Serializer};
 use toml::de::DeValue;
 
+use super::context::{Context, Node, Value};
 use super::scalar::value_of;
-use super::{Context, Node, Value};
 
 const A_TIME: &str = "a duration with its unit, as in \"30s\", \"500ms\" or \"1h 30m\"";
 const OFF: &str = "off";

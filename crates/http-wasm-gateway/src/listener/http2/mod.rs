@@ -24,10 +24,10 @@ use tokio::time::{Sleep, sleep};
 use self::io::{FrameIo, Traffic};
 use self::keep_alive::KeepAlive;
 use self::send::{Held, Piece};
-use super::Answer;
 use super::request::Requests;
 use crate::body::BoxError;
 use crate::config::ClientLimits;
+use crate::exchange::Answer;
 
 /// How clients begin (RFC 9113 section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

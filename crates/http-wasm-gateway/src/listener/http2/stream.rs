@@ -13,8 +13,9 @@ use http_body::Body as _;
 
 use super::body::{Continue, RequestBody};
 use super::send::{Ended, Held, Piece, send};
+use crate::exchange::Answer;
+use crate::listener::date;
 use crate::listener::request::{Requests, expects_continue};
-use crate::listener::{Answer, date};
 
 /// Fields of a connection, which HTTP/2 doesn't have (RFC 9113 section 8.2.2).
 static OF_CONNECTIONS: [HeaderName; 6] = [

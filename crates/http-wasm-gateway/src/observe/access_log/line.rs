@@ -7,7 +7,8 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderValue, Version};
 use serde::Serialize;
 
-use crate::observe::{GuestTimes, RequestOutcome, rfc3339};
+use crate::exchange::{GuestTimes, RequestOutcome};
+use crate::observe::time::rfc3339;
 
 /// A line in JSON. Times of day are RFC 3339 in UTC, durations seconds, sizes bytes.
 #[derive(Debug, Serialize)]

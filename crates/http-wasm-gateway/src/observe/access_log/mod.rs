@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use self::line::{combined, json};
 use self::writer::Writer;
-use super::{Observe, RequestOutcome};
 use crate::config::{self, AccessLogFormat};
-use crate::error::{StartError, plain};
+use crate::error::StartError;
+use crate::error_text::plain;
+use crate::exchange::{Observe, RequestOutcome};
 
 /// Writes a line for each request that is over.
 pub(crate) struct AccessLog {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
-use crate::error::plain;
+use crate::error_text::plain;
 
 /// Lines that may wait to be written. Further ones are lost, which is counted: requests must not wait for a disk.
 const WAITING: usize = 8192;

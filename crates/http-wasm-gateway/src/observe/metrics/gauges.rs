@@ -11,8 +11,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-use super::PREFIX;
 use super::labels::{GuestState, OfGuest, Refusal, UpstreamAddress};
+use super::register::PREFIX;
 use crate::observe::access_log::lost_lines;
 use crate::observe::active::{Active, Configured};
 

@@ -5,45 +5,12 @@ use std::time::Duration;
 
 use http_wasm_tower::{Call, DropReason, Error, Observer, Phase};
 use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 
-use super::Latency;
-use super::labels::{
-    self, CHECKOUTS, DROPS, FAILURES, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfGuest, PHASES,
-};
-use super::series::{CallLatency, Name, Names, Series, StartLatency};
+use super::labels::{self, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfGuest};
+use super::latency::Latency;
+use super::series::{Name, Names, Series};
+use crate::exchange::failure_kind;
 use crate::observe::recent::{Recent, Source};
-
-/// The metrics of all guests.
-#[derive(Debug)]
-pub(super) struct Families {
-    pub(super) calls: CallLatency,
-    pub(super) replayed: Family<GuestPhase, Counter>,
-    pub(super) failures: Family<GuestFailure, Counter>,
-    pub(super) checkouts: Family<GuestCheckout, Counter>,
-    pub(super) starts: StartLatency,
-    pub(super) dropped: Family<GuestDrop, Counter>,
-}
-
-impl Families {
-    pub(super) fn remove(&self, guest: &Arc<str>) {
-        for phase in PHASES {
-            let labels = GuestPhase { guest: guest.clone(), phase };
-            self.calls.remove(&labels);
-            self.replayed.remove(&labels);
-            for kind in FAILURES {
-                self.failures.remove(&GuestFailure { guest: guest.clone(), phase, kind });
-            }
-        }
-        for result in CHECKOUTS {
-            self.checkouts.remove(&GuestCheckout { guest: guest.clone(), result });
-        }
-        self.starts.remove(&OfGuest { guest: guest.clone() });
-        for reason in DROPS {
-            self.dropped.remove(&GuestDrop { guest: guest.clone(), reason });
-        }
-    }
-}
 
 /// The metrics of one guest. What each request touches is looked up once, here.
 #[derive(Debug)]
@@ -95,7 +62,7 @@ impl GuestMetrics {
     }
 
     fn failed(&self, error: &Error) {
-        let (phase, kind) = (labels::phase(error.phase()), labels::failure(error.kind()));
+        let (phase, kind) = (labels::phase(error.phase()), failure_kind(error.kind()));
         self.series
             .guests
             .failures

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use http::StatusCode;
-use http_wasm_tower::{DropReason, ErrorKind, Phase};
+use http_wasm_tower::{DropReason, Phase};
 use prometheus_client::encoding::EncodeLabelSet;
 
 /// The route that requests without one are counted under.
@@ -16,7 +16,7 @@ pub(super) const CODES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
 /// All that [`phase`] can say.
 pub(super) const PHASES: [&str; 3] = ["request", "response", "start"];
 
-/// All that [`failure`] can say.
+/// All that [`failure_kind`](crate::exchange::failure_kind) can say.
 pub(super) const FAILURES: [&str; 10] = [
     "trap",
     "host_call",
@@ -145,29 +145,11 @@ pub(super) fn code(status: Option<StatusCode>) -> &'static str {
 }
 
 /// What the label `phase` says; a guest that fails in none failed while an instance started.
-pub(crate) fn phase(phase: Option<Phase>) -> &'static str {
+pub(super) fn phase(phase: Option<Phase>) -> &'static str {
     match phase {
         Some(Phase::Request) => "request",
         Some(Phase::Response) => "response",
         None => "start",
-    }
-}
-
-/// What the label `kind` says of a guest's failure.
-pub(crate) fn failure(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Trap => "trap",
-        ErrorKind::HostCall => "host_call",
-        ErrorKind::Exit => "exit",
-        ErrorKind::Deadline => "deadline",
-        ErrorKind::Limit => "limit",
-        ErrorKind::BodyTooLarge(_) => "body_too_large",
-        ErrorKind::BodyMemory => "body_memory",
-        ErrorKind::Body(_) => "body",
-        ErrorKind::Unavailable => "unavailable",
-        ErrorKind::Internal => "internal",
-        // A kind of a newer core.
-        _ => "other",
     }
 }
 

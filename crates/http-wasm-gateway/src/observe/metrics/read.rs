@@ -12,8 +12,9 @@ use super::labels::{
     CHECKOUTS, CODES, DROPS, FAILURES, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfUpstream,
     PHASES, RouteCode, UpstreamCode, UpstreamFailed,
 };
-use super::{LatencyCounts, Metrics};
-use crate::observe::UpstreamFailure;
+use super::latency::LatencyCounts;
+use super::registry::Metrics;
+use crate::exchange::UpstreamFailure;
 
 /// Counts that are not 0, by what they count.
 type Counts = BTreeMap<&'static str, u64>;

@@ -8,17 +8,13 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::guest::Families;
+use super::families::Families;
 use super::labels::{
-    self, CODES, FieldDropped, GuestPhase, OfGuest, OfRoute, OfUpstream, RouteCode, UpstreamCode,
-    UpstreamFailed,
+    self, CODES, FieldDropped, OfRoute, OfUpstream, RouteCode, UpstreamCode, UpstreamFailed,
 };
-use super::{Latency, register, register_with_unit};
-use crate::inbound::Dropped;
-use crate::observe::{AttemptNote, RequestOutcome, UpstreamFailure};
-
-pub(super) type CallLatency = Family<GuestPhase, Latency, fn() -> Latency>;
-pub(super) type StartLatency = Family<OfGuest, Latency, fn() -> Latency>;
+use super::latency::Latency;
+use super::register::{register, register_with_unit};
+use crate::exchange::{AttemptNote, Dropped, RequestOutcome, UpstreamFailure};
 
 /// How long series stay when nobody uses their name any more. Prometheus itself takes a value for the current one for as long.
 pub(super) const KEPT: Duration = Duration::from_secs(5 * 60);
@@ -90,7 +86,6 @@ impl Drop for Names {
 
 impl Series {
     pub(super) fn register(to: &mut Registry) -> Self {
-        let calls: fn() -> Latency = Latency::of_calls;
         let requests: fn() -> Latency = Latency::of_requests;
         Self {
             requests: register(
@@ -125,47 +120,7 @@ impl Series {
                 "Header fields of requests that were dropped: a claim about the client that nobody believes, or a name with an underscore",
                 Family::default(),
             ),
-            guests: Families {
-                calls: register_with_unit(
-                    to,
-                    "guest_call_duration",
-                    "Time of a call of a guest, with what it waited for; phase is request or response",
-                    Unit::Seconds,
-                    Family::new_with_constructor(calls),
-                ),
-                replayed: register_with_unit(
-                    to,
-                    "guest_replayed",
-                    "Bytes of bodies that a guest read and that go on after it",
-                    Unit::Bytes,
-                    Family::default(),
-                ),
-                failures: register(
-                    to,
-                    "guest_failures",
-                    "Calls and starts of a guest that failed, by kind",
-                    Family::default(),
-                ),
-                checkouts: register(
-                    to,
-                    "guest_checkouts",
-                    "Instances taken for requests: hit when one was idle in the pool, miss when one had to be made",
-                    Family::default(),
-                ),
-                starts: register_with_unit(
-                    to,
-                    "guest_instance_start",
-                    "Time to make an instance, start-up included",
-                    Unit::Seconds,
-                    Family::new_with_constructor(calls),
-                ),
-                dropped: register(
-                    to,
-                    "guest_instances_dropped",
-                    "Instances that were dropped, by reason",
-                    Family::default(),
-                ),
-            },
+            guests: Families::register(to),
             upstream_requests: register(
                 to,
                 "upstream_requests",

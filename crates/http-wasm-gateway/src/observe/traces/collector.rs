@@ -13,7 +13,7 @@ use hyper_util::rt::TokioExecutor;
 use opentelemetry_http::{Bytes, HttpClient, HttpError, Request, Response};
 use tokio::runtime::Handle;
 
-use crate::error::Causes;
+use crate::error_text::Causes;
 
 /// The longest answer that is read; collectors say little.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;

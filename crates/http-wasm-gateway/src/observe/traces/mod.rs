@@ -4,9 +4,7 @@
 //! the access log and the metrics tell.
 
 mod collector;
-mod context;
 mod spans;
-mod words;
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,14 +18,9 @@ use opentelemetry_sdk::trace::{BatchConfigBuilder, BatchSpanProcessor, SpanProce
 
 use self::collector::Collector;
 use self::spans::spans;
-use super::{Observe, RequestOutcome};
 use crate::config;
 use crate::error::StartError;
-
-pub(crate) use self::context::TraceContext;
-pub use self::words::GuestWords;
-pub(super) use self::words::Said;
-pub(crate) use self::words::heard;
+use crate::exchange::{Observe, RequestOutcome, TraceContext};
 
 /// How long spans wait to be sent together.
 const DELAY: Duration = Duration::from_secs(1);

@@ -9,8 +9,7 @@ use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use super::{Said, TraceContext};
-use crate::observe::{AttemptNote, GuestTimes, RequestOutcome};
+use crate::exchange::{AttemptNote, GuestTimes, RequestOutcome, Said, TraceContext};
 
 /// All spans of a request.
 pub(super) fn spans(

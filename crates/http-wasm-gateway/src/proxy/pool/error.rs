@@ -4,8 +4,8 @@ use std::fmt;
 
 use crate::body::BoxError;
 use crate::descriptors::is_shortage;
+use crate::exchange::UpstreamFailure;
 use crate::http1::response::Refused;
-use crate::observe::UpstreamFailure;
 
 /// Why a request has no response.
 #[derive(Debug)]

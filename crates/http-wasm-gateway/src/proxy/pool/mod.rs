@@ -28,9 +28,9 @@ use self::http2::Acquired;
 use super::connect::{Connected, Connectors};
 use super::patience::{Clock, Timed};
 use super::replay::Replayed;
-use super::url::UpstreamUrl;
 use crate::body::BoxError;
 use crate::config::{Upstream, UpstreamHttp};
+use crate::upstream_url::UpstreamUrl;
 
 /// The body of a request on its way to an upstream.
 pub(super) type RequestBody = Timed<Replayed>;

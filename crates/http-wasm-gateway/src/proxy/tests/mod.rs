@@ -26,12 +26,12 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use super::{Proxy, UpstreamUrl};
+use super::Proxy;
 use crate::backend::Backend;
 use crate::body::{BoxBody, boxed, empty};
 use crate::config::{ClientLimits, Located, NonEmpty, Upstream, UpstreamTls};
-use crate::inbound::Inbound;
-use crate::listener::{Client, ClientSide};
+use crate::exchange::{Client, ClientSide, Inbound};
+use crate::upstream_url::UpstreamUrl;
 
 const CERTIFICATE: &[u8] = include_bytes!("../../../tests/fixtures/localhost.pem");
 /// The certificate is its own authority.

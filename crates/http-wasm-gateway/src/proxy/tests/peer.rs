@@ -11,8 +11,9 @@ use tower::util::BoxCloneSyncService;
 use super::soon;
 use crate::body::BoxError;
 use crate::config::{Located, NonEmpty, Upstream, UpstreamHttp};
+use crate::proxy::Proxy;
 use crate::proxy::connect::{Connected, Connectors};
-use crate::proxy::{Proxy, UpstreamUrl};
+use crate::upstream_url::UpstreamUrl;
 
 pub(super) const DATA: u8 = 0;
 pub(super) const HEADERS: u8 = 1;

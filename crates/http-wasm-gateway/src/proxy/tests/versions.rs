@@ -16,7 +16,8 @@ use tokio::net::TcpListener;
 use super::{CA, echo_over_tls, proxy, received, request, soon};
 use crate::body::{boxed, empty};
 use crate::config::{ForwardedHost, Located, Time, Upstream, UpstreamHttp, UpstreamTls};
-use crate::proxy::{Proxy, UpstreamUrl};
+use crate::proxy::Proxy;
+use crate::upstream_url::UpstreamUrl;
 
 fn trailers(value: &'static str) -> HeaderMap {
     HeaderMap::from_iter([(http::HeaderName::from_static("grpc-status"), HeaderValue::from_static(value))])

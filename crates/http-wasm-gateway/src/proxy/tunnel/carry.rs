@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirec
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::listener::TunnelLimits;
+use crate::exchange::TunnelLimits;
 
 /// How long the two sides may take to be told of an end that they did not ask for. TLS has a message for that.
 const CLOSE: Duration = Duration::from_secs(1);

@@ -11,9 +11,8 @@ use self::carry::{Carried, carry};
 use super::server::Lease;
 use super::{empty, fields, respond_with};
 use crate::body::{BoxBody, BoxError};
-use crate::inbound::Inbound;
-use crate::listener::ClientSide;
-use crate::observe::Finish;
+use crate::connection_options::has_connection_option;
+use crate::exchange::{ClientSide, Finish, Inbound};
 
 /// A client's request for another protocol.
 pub(super) struct Asked {
@@ -29,7 +28,7 @@ pub(super) struct Asked {
 pub(super) fn asked(inbound: &mut Inbound) -> Option<Asked> {
     let request: &mut Request<BoxBody> = &mut inbound.request;
     let headers = request.headers();
-    if request.version() != Version::HTTP_11 || !fields::has_connection_option(headers, "upgrade") {
+    if request.version() != Version::HTTP_11 || !has_connection_option(headers, "upgrade") {
         return None;
     }
     let protocols: Vec<HeaderValue> = headers.get_all(header::UPGRADE).iter().cloned().collect();

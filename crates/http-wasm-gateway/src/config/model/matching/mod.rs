@@ -8,10 +8,10 @@ use std::str::FromStr;
 
 use http::{HeaderMap, HeaderName, Method};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use toml::de::DeValue;
 
-use crate::config::read::{Context, Node, Value, parsed};
+use crate::config::read::{Context, Node, Value, as_text, parsed};
 
 pub use self::path::{ExactPath, PathPattern, PathPrefix};
 
@@ -153,30 +153,6 @@ impl JsonSchema for HeaderMatch {
     }
 }
 
-/// In the file these are texts, and shown as they are written.
-macro_rules! as_text {
-    ($($type:ty),*) => {$(
-        impl Serialize for $type {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.collect_str(self)
-            }
-        }
-
-        impl JsonSchema for $type {
-            fn inline_schema() -> bool {
-                true
-            }
-
-            fn schema_name() -> Cow<'static, str> {
-                stringify!($type).into()
-            }
-
-            fn json_schema(_: &mut SchemaGenerator) -> Schema {
-                json_schema!({ "type": "string" })
-            }
-        }
-    )*};
-}
 as_text!(HostPattern, MethodName, ExactPath, PathPrefix, PathPattern);
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::config::read::{Context, Node, Value, parsed};
-use crate::route::normal;
+use crate::path::normal;
 
 /// The one path that fits.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,9 +8,11 @@ use http::header::{HOST, HeaderName, REFERER, USER_AGENT};
 use http::{HeaderValue, Method, Request, StatusCode, Version};
 use tracing::Span;
 
-use super::{AttemptNote, GuestTimes, RequestOutcome, Said, TraceContext};
-use crate::inbound::Dropped;
-use crate::listener::Client;
+use super::attempts::AttemptNote;
+use super::guest::{GuestTimes, Said};
+use super::outcome::RequestOutcome;
+use super::trace_context::TraceContext;
+use crate::exchange::client::{Client, Dropped};
 
 /// Messages of guests that are noted for a request's trace. The log has all.
 const MAX_SAID: usize = 100;
@@ -42,7 +44,7 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(super) fn begin<B>(
+    pub(crate) fn begin<B>(
         request: &Request<B>,
         client: Client,
         dropped: Dropped,
@@ -84,7 +86,7 @@ impl Exchange {
     }
 
     /// The name by which logs know the request.
-    pub(super) fn request_id(&self) -> Option<&HeaderValue> {
+    pub(crate) fn request_id(&self) -> Option<&HeaderValue> {
         self.request_id.as_ref()
     }
 
@@ -106,7 +108,7 @@ impl Exchange {
         }
     }
 
-    pub(super) fn span(&self) -> &Span {
+    pub(crate) fn span(&self) -> &Span {
         &self.span
     }
 

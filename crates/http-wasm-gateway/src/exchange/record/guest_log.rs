@@ -2,29 +2,20 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http_wasm_tower::LOG_TARGET;
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use crate::observe::Exchange;
+use super::exchange::Exchange;
+use super::guest::Said;
 
 tokio::task_local! {
     /// The request whose guest runs now.
     static CURRENT: Option<Arc<Exchange>>;
-}
-
-/// A message that a guest logged.
-#[derive(Debug, Clone)]
-pub(crate) struct Said {
-    /// Since the request's beginning.
-    pub(super) at: Duration,
-    pub(super) guest: String,
-    pub(super) level: Level,
-    pub(super) message: String,
 }
 
 /// Waits for guests; what they say is noted with this request, if that is traced.

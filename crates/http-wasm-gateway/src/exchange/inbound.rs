@@ -5,9 +5,11 @@ use std::sync::Arc;
 use http::Request;
 use tokio::sync::oneshot;
 
+use super::client::{Client, Dropped};
+use super::record::{Exchange, Finish};
+use super::refused::Refused;
+use super::tunnel::ClientSide;
 use crate::body::{BoxBody, empty};
-use crate::listener::{Client, ClientSide, Refused};
-use crate::observe::{Exchange, Finish};
 
 /// A request on its way from the listener to what answers it.
 ///
@@ -27,15 +29,6 @@ pub(crate) struct Inbound {
     pub(crate) tunnel: Option<Box<ClientSide>>,
     /// The tunnel that waits for the request to be granted, which is then over when the tunnel is.
     pub(crate) granted: Option<oneshot::Sender<Finish>>,
-}
-
-/// How many header fields of a request were dropped, and why.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Dropped {
-    /// They say who the client is, and nobody who is believed said so.
-    pub(crate) claims: u32,
-    /// They have an underscore in their name.
-    pub(crate) underscores: u32,
 }
 
 impl Inbound {

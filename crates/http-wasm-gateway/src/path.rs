@@ -4,20 +4,20 @@ use std::borrow::Cow;
 
 /// How a text is split into the segments of a path.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Split {
+pub(crate) struct Split {
     /// A backslash separates segments as a slash does.
-    pub(super) backslash: bool,
+    pub(crate) backslash: bool,
     /// Everything from `;` to the end of a segment is left out.
-    pub(super) drop_params: bool,
+    pub(crate) drop_params: bool,
     /// Empty segments are left out.
-    pub(super) merge: bool,
+    pub(crate) merge: bool,
     /// `.` and `..` are resolved.
-    pub(super) resolve: bool,
+    pub(crate) resolve: bool,
 }
 
 impl Split {
     /// As the path was sent.
-    pub(super) const AS_SENT: Self =
+    pub(crate) const AS_SENT: Self =
         Self { backslash: false, drop_params: false, merge: true, resolve: true };
 }
 
@@ -34,7 +34,7 @@ pub(crate) fn normal(path: &str) -> Option<Cow<'_, str>> {
 }
 
 /// Whether a path may be read in more than one way. Most can't.
-pub(super) fn is_unusual(path: &str) -> bool {
+pub(crate) fn is_unusual(path: &str) -> bool {
     let mut before = 0;
     path.bytes().any(|byte| {
         let unusual = matches!((before, byte), (_, b'%' | b'\\' | b';') | (b'/', b'/' | b'.'));
@@ -44,7 +44,7 @@ pub(super) fn is_unusual(path: &str) -> bool {
 }
 
 /// The path that a decoded text is when it is split like this; `None` if it climbs above the root.
-pub(super) fn join(text: &[u8], how: Split) -> Option<String> {
+pub(crate) fn join(text: &[u8], how: Split) -> Option<String> {
     let separates = |byte: &u8| *byte == b'/' || how.backslash && *byte == b'\\';
     let mut segments: Vec<&[u8]> = Vec::new();
     let mut ends_in_directory = false;
@@ -80,7 +80,7 @@ pub(super) fn join(text: &[u8], how: Split) -> Option<String> {
 }
 
 /// Resolves percent-encoding, except of slashes and percent signs, whose digits become capitals: `%2f` and `%2F` are the same.
-pub(super) fn decode(text: &[u8]) -> Vec<u8> {
+pub(crate) fn decode(text: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     for unit in units(text) {
         match unit {
@@ -92,7 +92,7 @@ pub(super) fn decode(text: &[u8]) -> Vec<u8> {
 }
 
 /// Resolves all percent-encoding once.
-pub(super) fn decode_all(text: &[u8]) -> Vec<u8> {
+pub(crate) fn decode_all(text: &[u8]) -> Vec<u8> {
     let plain = |unit| match unit {
         Unit::Plain(byte) | Unit::Encoded(byte) => byte,
     };
@@ -101,13 +101,13 @@ pub(super) fn decode_all(text: &[u8]) -> Vec<u8> {
 
 /// A byte of a text, and whether it was percent-encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unit {
+pub(crate) enum Unit {
     Plain(u8),
     Encoded(u8),
 }
 
 /// The bytes of a percent-encoded text. A percent sign without two digits stands for itself.
-pub(super) fn units(text: &[u8]) -> impl Iterator<Item = Unit> {
+pub(crate) fn units(text: &[u8]) -> impl Iterator<Item = Unit> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let (&first, behind) = rest.split_first()?;

@@ -6,6 +6,8 @@ use opentelemetry::trace::{SpanContext, SpanId, TraceContextExt as _, TraceFlags
 use opentelemetry_http::HeaderExtractor;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 
+use crate::random::random;
+
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
@@ -13,14 +15,14 @@ const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 #[derive(Debug, Clone)]
 pub(crate) struct TraceContext {
     /// The request's own span.
-    pub(super) span: SpanContext,
+    pub(crate) span: SpanContext,
     /// The client's span, if it has one.
-    pub(super) parent: Option<SpanId>,
+    pub(crate) parent: Option<SpanId>,
 }
 
 impl TraceContext {
     /// Goes on with the client's trace, or begins a new one, of which this share is sent.
-    pub(super) fn begin(headers: &mut HeaderMap, sample_ratio: f64) -> Self {
+    pub(crate) fn begin(headers: &mut HeaderMap, sample_ratio: f64) -> Self {
         if !headers.get(TRACEPARENT).is_some_and(has_right_form) {
             headers.remove(TRACEPARENT);
         }
@@ -32,7 +34,7 @@ impl TraceContext {
         } else {
             // It belongs to a `traceparent` that isn't one.
             headers.remove(TRACESTATE);
-            let trace = TraceId::from_bytes(super::super::random(|bytes| bytes));
+            let trace = TraceId::from_bytes(random(|bytes| bytes));
             let flags = TraceFlags::default().with_sampled(is_sampled(trace, sample_ratio));
             Self { span: new_span(trace, flags, TraceState::default()), parent: None }
         };
@@ -58,13 +60,13 @@ impl TraceContext {
     }
 
     /// Another span of the same trace.
-    pub(super) fn beside(&self) -> SpanContext {
+    pub(crate) fn beside(&self) -> SpanContext {
         new_span(self.span.trace_id(), self.span.trace_flags(), self.span.trace_state().clone())
     }
 }
 
 fn new_span(trace: TraceId, flags: TraceFlags, state: TraceState) -> SpanContext {
-    SpanContext::new(trace, SpanId::from_bytes(super::super::random(|bytes| bytes)), flags, false, state)
+    SpanContext::new(trace, SpanId::from_bytes(random(|bytes| bytes)), flags, false, state)
 }
 
 /// Whether a trace is within the share: by its name, so that all who see it and have the same share decide alike.

@@ -5,8 +5,8 @@ use std::time::Instant;
 
 use http_wasm_tower::Error;
 
-use super::metrics::failure_kind;
-use super::{Exchange, GuestTimes};
+use super::exchange::Exchange;
+use super::guest::{GuestTimes, failure_kind};
 
 /// Notes the times of one guest's part in a request.
 #[derive(Debug)]

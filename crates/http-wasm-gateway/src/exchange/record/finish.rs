@@ -7,13 +7,14 @@ use http::{Response, StatusCode};
 use http_body::{Body as _, Frame};
 use tokio::sync::oneshot;
 
-use super::{Exchange, Observe};
+use super::exchange::Exchange;
+use super::outcome::Observe;
 use crate::body::{BoxBody, BoxError, boxed, told};
 
 /// Tells the observers as soon as it is dropped: with the response's body, with a tunnel, or with a request that got no response.
 #[derive(Debug)]
 pub(crate) struct Finish {
-    pub(super) exchange: Arc<Exchange>,
+    pub(crate) exchange: Arc<Exchange>,
     observers: Arc<[Arc<dyn Observe>]>,
     bytes: u64,
     complete: bool,
@@ -30,7 +31,7 @@ impl Drop for Finish {
 
 impl Finish {
     /// Tells them that the request has begun.
-    pub(super) fn of(exchange: Arc<Exchange>, observers: Arc<[Arc<dyn Observe>]>) -> Self {
+    pub(crate) fn of(exchange: Arc<Exchange>, observers: Arc<[Arc<dyn Observe>]>) -> Self {
         for observer in observers.iter() {
             observer.started();
         }
@@ -38,7 +39,7 @@ impl Finish {
     }
 
     /// The response switches to another protocol: the tunnel counts what it carries.
-    pub(super) fn with_tunnel(mut self, status: StatusCode, tunnel: oneshot::Sender<Self>) {
+    pub(crate) fn with_tunnel(mut self, status: StatusCode, tunnel: oneshot::Sender<Self>) {
         self.exchange.answered(status);
         self.complete = true;
         // When the tunnel has ended already, this is the end too.
@@ -52,7 +53,7 @@ impl Finish {
     }
 
     /// The response is there: counts its body.
-    pub(super) fn with(mut self, response: &mut Response<BoxBody>) {
+    pub(crate) fn with(mut self, response: &mut Response<BoxBody>) {
         self.exchange.answered(response.status());
         let body = std::mem::take(response.body_mut());
         // Nobody may ask an empty body for its end.
@@ -68,7 +69,7 @@ impl Finish {
 }
 
 /// A request's body, whose bytes are counted; one that has ended already has none to come.
-pub(super) fn received(exchange: &Arc<Exchange>, body: BoxBody) -> BoxBody {
+pub(crate) fn received(exchange: &Arc<Exchange>, body: BoxBody) -> BoxBody {
     if body.is_end_stream() {
         return body;
     }

@@ -1,13 +1,10 @@
-//! One sending of a request to an upstream.
+//! What became of sending a request to upstreams.
 
-use std::error::Error as StdError;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http::{Request, StatusCode};
+use http::StatusCode;
 use opentelemetry::trace::SpanContext;
-
-use super::Exchange;
 
 /// Why an upstream gave no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +28,7 @@ pub(crate) enum UpstreamFailure {
 }
 
 impl UpstreamFailure {
-    pub(super) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Connect,
         Self::Broken,
         Self::Timeout,
@@ -69,63 +66,11 @@ pub(crate) struct AttemptNote {
     /// The upstream's address that it was sent to, as a URL.
     pub(crate) address: Arc<str>,
     /// Its place in the request's trace, if there are traces.
-    pub(super) span: Option<SpanContext>,
+    pub(crate) span: Option<SpanContext>,
     /// From the request's beginning to this one's.
     pub(crate) began: Duration,
     /// Until the answer's head, or the failure.
     pub(crate) took: Duration,
     /// The answer's status, or why there is none, in words too.
     pub(crate) result: Result<StatusCode, (UpstreamFailure, String)>,
-}
-
-/// Notes what becomes of one sending; dropped without an end, it was abandoned.
-#[derive(Debug)]
-pub(crate) struct Attempt(Option<Open>);
-
-#[derive(Debug)]
-struct Open {
-    exchange: Arc<Exchange>,
-    upstream: Arc<str>,
-    address: Arc<str>,
-    span: Option<SpanContext>,
-    started: Instant,
-}
-
-impl Attempt {
-    /// Of a request as it is about to be sent. Where there are traces, its `traceparent` names this sending afterwards.
-    pub(crate) fn begin<B>(
-        request: &mut Request<B>,
-        exchange: Option<&Arc<Exchange>>,
-        upstream: &Arc<str>,
-        address: &Arc<str>,
-    ) -> Self {
-        Self(exchange.cloned().map(|exchange| {
-            let span = exchange.trace().map(|trace| trace.child(request.headers_mut()));
-            let (upstream, address) = (upstream.clone(), address.clone());
-            Open { exchange, upstream, address, span, started: Instant::now() }
-        }))
-    }
-
-    /// The answer's head is there.
-    pub(crate) fn answered(mut self, status: StatusCode) {
-        self.end(|| Ok(status));
-    }
-
-    /// There will be no answer.
-    pub(crate) fn failed(mut self, kind: UpstreamFailure, why: &(dyn StdError + 'static)) {
-        self.end(|| Err((kind, crate::error::Causes(why).to_string())));
-    }
-
-    fn end(&mut self, result: impl FnOnce() -> Result<StatusCode, (UpstreamFailure, String)>) {
-        if let Some(Open { exchange, upstream, address, span, started }) = self.0.take() {
-            let (began, took) = (started - exchange.started(), started.elapsed());
-            exchange.tried(AttemptNote { upstream, address, span, began, took, result: result() });
-        }
-    }
-}
-
-impl Drop for Attempt {
-    fn drop(&mut self) {
-        self.end(|| Err((UpstreamFailure::Abandoned, "nobody waited for the answer".to_owned())));
-    }
 }

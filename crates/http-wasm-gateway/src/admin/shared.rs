@@ -1,0 +1,22 @@
+//! What all requests to the admin listener share.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use crate::config::HostPattern;
+use crate::observe::Monitor;
+
+/// What all requests to the admin listener need.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) monitor: Arc<Monitor>,
+    /// Names that the listener answers to, besides addresses.
+    pub(super) hosts: ArcSwap<Vec<HostPattern>>,
+}
+
+impl Shared {
+    pub(super) fn new(monitor: Arc<Monitor>, hosts: Vec<HostPattern>) -> Arc<Self> {
+        Arc::new(Self { monitor, hosts: ArcSwap::from_pointee(hosts) })
+    }
+}

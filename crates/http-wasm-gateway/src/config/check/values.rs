@@ -1,0 +1,30 @@
+//! Checks that several parts of a configuration need.
+
+use std::ops::Range;
+use std::path::Path;
+
+use crate::config::fault::Fault;
+use crate::config::read::{Context, Located};
+use crate::error_text::plain;
+
+/// Names are labels of metrics and parts of log lines, so they are kept plain.
+pub(super) fn name(name: &str, at: Range<usize>, context: &mut Context) {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
+        let fault = Fault::new(at, format!("{name:?} is no name that can be used here"));
+        context.fault(fault.help("names are letters, digits, `-`, `_` and `.`, 64 at most"));
+    }
+}
+
+/// The bytes of a file that the configuration names; `what` it is.
+pub(super) fn file(path: &Located<impl AsRef<Path>>, what: &str, context: &mut Context) -> Option<Vec<u8>> {
+    let shown = path.value.as_ref();
+    match std::fs::read(shown) {
+        Ok(bytes) => Some(bytes),
+        Err(error) => {
+            let reason = plain(&error);
+            context.at(path.span(), format!("{what} {} can't be read: {reason}", shown.display()));
+            None
+        }
+    }
+}

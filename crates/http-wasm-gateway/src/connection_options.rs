@@ -1,0 +1,91 @@
+//! The `Connection` header field, and the fields that it nominates.
+
+use http::HeaderMap;
+use http::header::{self, HeaderValue};
+
+use crate::names::{Claim, are_same, folds_to, is_hop_by_hop, remove_all};
+
+/// Removes what `Connection` names, as RFC 9110 section 7.6.1 demands, and leaves in `Connection` what concerns the
+/// connection itself.
+pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
+    let nominated: Vec<String> =
+        options(headers).filter(|option| names_private_field(option)).map(str::to_ascii_lowercase).collect();
+    if nominated.is_empty() {
+        return;
+    }
+    let kept: Vec<&str> = options(headers).filter(|option| !names_private_field(option)).collect();
+    let kept = HeaderValue::from_str(&kept.join(", ")).ok().filter(|kept| !kept.is_empty());
+    remove_all(headers, |name| nominated.iter().any(|nominated| are_same(name.as_str(), nominated)));
+    headers.remove(header::CONNECTION);
+    if let Some(kept) = kept {
+        headers.insert(header::CONNECTION, kept);
+    }
+}
+
+/// Whether an option of `Connection` names a field that has to go with it. Routing, framing and who the client is are never a connection's
+/// private matter, and what concerns the connection itself is seen to elsewhere.
+fn names_private_field(option: &str) -> bool {
+    let others = ["close", "host", "content-length"];
+    !is_hop_by_hop(option)
+        && Claim::of(option).is_none()
+        && !others.iter().any(|other| folds_to(option.as_bytes(), other))
+}
+
+/// Whether `Connection` has this option.
+pub(crate) fn has_connection_option(headers: &HeaderMap, wanted: &str) -> bool {
+    options(headers).any(|option| option.eq_ignore_ascii_case(wanted))
+}
+
+/// The options, in their order.
+fn options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    headers
+        .get_all(header::CONNECTION)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .filter(|element| !element.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::remove_nominated;
+    use http::{HeaderMap, HeaderName, HeaderValue};
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        let pair = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
+        let mut headers = HeaderMap::new();
+        for (name, value) in pairs.iter().map(pair) {
+            headers.append(name, value);
+        }
+        headers
+    }
+
+    #[test]
+    fn what_connection_names_is_removed_and_what_concerns_the_connection_stays() {
+        let mut received = headers(&[
+            ("host", "h"),
+            ("connection", "X-Private, upgrade"),
+            ("connection", "host, close"),
+            ("x-private", "1"),
+            ("upgrade", "websocket"),
+        ]);
+        remove_nominated(&mut received);
+        let kept =
+            headers(&[("host", "h"), ("connection", "upgrade, host, close"), ("upgrade", "websocket")]);
+        assert_eq!(received, kept);
+    }
+
+    #[test]
+    fn a_field_is_named_by_connection_in_whichever_way_it_is_spelled_and_who_the_client_is_stays() {
+        let mut received = headers(&[
+            ("connection", "X_Private, X-Other, x-real-ip, x_forwarded_for"),
+            ("x-private", "1"),
+            ("x_other", "1"),
+            ("x-real-ip", "1.1.1.1"),
+        ]);
+        remove_nominated(&mut received);
+        let kept = headers(&[("connection", "x-real-ip, x_forwarded_for"), ("x-real-ip", "1.1.1.1")]);
+        assert_eq!(received, kept);
+    }
+}

@@ -1,0 +1,20 @@
+//! The client of a request.
+
+use std::net::SocketAddr;
+
+/// Who sent a request, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Client {
+    pub(crate) addr: SocketAddr,
+    /// Whether the request came over TLS.
+    pub(crate) tls: bool,
+}
+
+/// How many header fields of a request were dropped, and why.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Dropped {
+    /// They claim who the client is, and the sender is not trusted to say so.
+    pub(crate) claims: u32,
+    /// They have an underscore in their name.
+    pub(crate) underscores: u32,
+}

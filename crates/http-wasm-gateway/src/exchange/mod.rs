@@ -1,0 +1,21 @@
+//! A request and its response on their way through the gateway: what the listener, routes, upstreams and observers share.
+
+mod answer;
+mod client;
+mod inbound;
+mod record;
+mod refused;
+mod response;
+mod tunnel;
+
+pub(crate) use self::answer::Answer;
+pub(crate) use self::client::{Client, Dropped};
+pub(crate) use self::inbound::Inbound;
+pub use self::record::GuestWords;
+pub(crate) use self::record::{
+    Attempt, AttemptNote, Exchange, Finish, GuestTimer, GuestTimes, Observe, RequestOutcome, Said,
+    TraceContext, UpstreamFailure, failure_kind, heard, received,
+};
+pub(crate) use self::refused::{BodyVerdict, Refused};
+pub(crate) use self::response::{content, plain_text, refusal, unavailable};
+pub(crate) use self::tunnel::{ClientSide, TunnelLimits};

@@ -1,0 +1,64 @@
+//! One sending of a request to an upstream.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::{Request, StatusCode};
+use opentelemetry::trace::SpanContext;
+
+use super::attempts::{AttemptNote, UpstreamFailure};
+use super::exchange::Exchange;
+use crate::error_text::Causes;
+
+/// Notes what becomes of one sending; dropped without an end, it was abandoned.
+#[derive(Debug)]
+pub(crate) struct Attempt(Option<Open>);
+
+#[derive(Debug)]
+struct Open {
+    exchange: Arc<Exchange>,
+    upstream: Arc<str>,
+    address: Arc<str>,
+    span: Option<SpanContext>,
+    started: Instant,
+}
+
+impl Attempt {
+    /// Of a request as it is about to be sent. Where there are traces, its `traceparent` names this sending afterwards.
+    pub(crate) fn begin<B>(
+        request: &mut Request<B>,
+        exchange: Option<&Arc<Exchange>>,
+        upstream: &Arc<str>,
+        address: &Arc<str>,
+    ) -> Self {
+        Self(exchange.cloned().map(|exchange| {
+            let span = exchange.trace().map(|trace| trace.child(request.headers_mut()));
+            let (upstream, address) = (upstream.clone(), address.clone());
+            Open { exchange, upstream, address, span, started: Instant::now() }
+        }))
+    }
+
+    /// The answer's head is there.
+    pub(crate) fn answered(mut self, status: StatusCode) {
+        self.end(|| Ok(status));
+    }
+
+    /// There will be no answer.
+    pub(crate) fn failed(mut self, kind: UpstreamFailure, why: &(dyn StdError + 'static)) {
+        self.end(|| Err((kind, Causes(why).to_string())));
+    }
+
+    fn end(&mut self, result: impl FnOnce() -> Result<StatusCode, (UpstreamFailure, String)>) {
+        if let Some(Open { exchange, upstream, address, span, started }) = self.0.take() {
+            let (began, took) = (started - exchange.started(), started.elapsed());
+            exchange.tried(AttemptNote { upstream, address, span, began, took, result: result() });
+        }
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        self.end(|| Err((UpstreamFailure::Abandoned, "nobody waited for the answer".to_owned())));
+    }
+}

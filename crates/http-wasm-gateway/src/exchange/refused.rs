@@ -1,0 +1,33 @@
+//! Requests that the listener refuses.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::StatusCode;
+
+/// Whether the listener refuses a request, whatever its handlers say.
+#[derive(Clone, Default)]
+pub(crate) enum Refused {
+    #[default]
+    No,
+    /// Because of its head.
+    Head(StatusCode),
+    /// If its body turns out to be too large, too slow or malformed.
+    Body(Arc<dyn BodyVerdict>),
+}
+
+/// The listener's judgement of a body, once there is a response.
+pub(crate) trait BodyVerdict: Send + Sync {
+    /// The head of the response is there: what to answer instead, if the body is to blame.
+    fn settle(&self) -> Option<StatusCode>;
+}
+
+impl fmt::Debug for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::No => f.write_str("No"),
+            Self::Head(status) => write!(f, "Head({status})"),
+            Self::Body(_) => f.write_str("Body"),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Responses that the gateway makes itself.
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, StatusCode, Version, header};
+
+use crate::body::{BoxBody, empty, full};
+
+/// A response with this text.
+pub(crate) fn plain_text(status: StatusCode, text: &'static str) -> Response<BoxBody> {
+    content(status, "text/plain; charset=utf-8", text)
+}
+
+/// A response with this content.
+pub(crate) fn content(
+    status: StatusCode,
+    content_type: &'static str,
+    bytes: impl Into<Bytes>,
+) -> Response<BoxBody> {
+    let mut response = Response::new(full(bytes));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response
+}
+
+/// The response while a limit is reached: the client may try again soon.
+pub(crate) fn unavailable() -> Response<BoxBody> {
+    let mut response = Response::new(empty());
+    *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    response
+}
+
+/// The response to a request that is not handled any further. The rest of its body is of no use, and so in HTTP/1.1 neither is the
+/// connection.
+pub(crate) fn refusal(status: StatusCode, version: Version) -> Response<BoxBody> {
+    let text = match status {
+        StatusCode::REQUEST_TIMEOUT => "the request took too long\n",
+        StatusCode::PAYLOAD_TOO_LARGE => "the request body is too large\n",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "there are too many header fields\n",
+        StatusCode::SERVICE_UNAVAILABLE => "there are too many connections\n",
+        _ => "bad request\n",
+    };
+    let mut response = plain_text(status, text);
+    if status == StatusCode::SERVICE_UNAVAILABLE {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    if version < Version::HTTP_2 {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}

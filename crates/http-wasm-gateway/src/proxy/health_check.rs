@@ -1,0 +1,50 @@
+//! Active health checks.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use http::{Request, Uri};
+use tokio::time::timeout;
+
+use super::patience::{Clock, Timed};
+use super::pool::{SendErrorKind, Sending};
+use super::replay::Replayed;
+use super::server::Server;
+use crate::config::ActiveHealth;
+
+/// Checks the health of an address for as long as the address is there.
+pub(super) async fn run(server: Weak<Server>, checks: ActiveHealth, upstream: Arc<str>) {
+    loop {
+        let Some(server) = server.upgrade() else { return };
+        let path = checks.path.parse::<Uri>().unwrap_or_default();
+        let healthy = match server.url.join(&path) {
+            Ok(uri) => is_healthy(&server, uri, checks.timeout.0).await,
+            Err(_) => Some(false),
+        };
+        if let Some(healthy) = healthy
+            && server.health.answered(healthy, &checks)
+        {
+            let (upstream, address) = (&*upstream, &server.url);
+            match healthy {
+                true => tracing::info!(upstream, %address, "an address is healthy again"),
+                false => tracing::warn!(upstream, %address, "an address is unhealthy"),
+            }
+        }
+        drop(server);
+        tokio::time::sleep(checks.interval.0).await;
+    }
+}
+
+/// Whether it answers as it should; `None` if there was no connection for the check, because requests use all that it may have.
+async fn is_healthy(server: &Server, uri: Uri, limit: Duration) -> Option<bool> {
+    let clock = Clock::start();
+    let mut request = Request::new(Timed::new(Replayed::empty(), clock.clone()));
+    *request.uri_mut() = uri;
+    let sending = Sending { http1: false, fresh: false, avoid: None, clock: &clock, response_timeout: limit };
+    match timeout(limit, server.pool.send(request, &sending)).await {
+        Ok(Ok(response)) => Some(response.status().is_success() || response.status().is_redirection()),
+        Ok(Err(error)) if error.kind == SendErrorKind::Busy => None,
+        Err(_) if server.pool.is_saturated() => None,
+        Ok(Err(_)) | Err(_) => Some(false),
+    }
+}
