@@ -1,9 +1,21 @@
 //! `http-wasm compile`: machine code for `serve --trust-precompiled`.
 
+use std::path::PathBuf;
+
 use http_wasm_tower::{Guest, LoadError};
 
-use crate::args::CompileArgs;
 use crate::failure::{Failure, plain};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CompileArgs {
+    /// Guest to compile, a .wasm or .wat file
+    #[arg(value_name = "FILE")]
+    guest: PathBuf,
+
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+}
 
 /// Compiles the guest and writes the result, all of it or none.
 pub(crate) fn run(args: &CompileArgs) -> Result<(), Failure> {

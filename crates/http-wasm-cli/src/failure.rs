@@ -5,16 +5,16 @@ use std::process::ExitCode;
 use http_wasm_gateway::StartError;
 use thiserror::Error;
 
-use crate::config::ConfigError;
+use crate::args::ArgsError;
 
 pub(crate) use http_wasm_gateway::plain;
 
 /// Why the command could not do its job. Its text is the message on stderr.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
-    /// The command line can't be followed.
+    /// The arguments can't be used.
     #[error(transparent)]
-    Config(#[from] ConfigError),
+    Args(#[from] ArgsError),
 
     /// The gateway can't start.
     #[error(transparent)]
@@ -34,7 +34,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Cases { .. } => 1,
-            Self::Config(_) | Self::Start(StartError::Config(_)) => 2,
+            Self::Args(_) | Self::Start(StartError::Config(_)) => 2,
             Self::Start(StartError::Guests(_)) => 65,
             Self::Start(StartError::Listen { .. }) => 69,
             Self::Start(_) | Self::Other(_) => 70,

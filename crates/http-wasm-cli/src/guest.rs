@@ -3,7 +3,7 @@
 use http_wasm_gateway::StartError;
 use http_wasm_tower::{Engine, Guest, GuestBuilder, LoadError};
 
-use crate::config::{Grants, GuestSpec};
+use crate::args::{Grants, GuestSpec};
 use crate::failure::Failure;
 
 /// Loads the guest of `spec`.

@@ -11,13 +11,13 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
-use crate::config::ConfigError;
+use crate::args::ArgsError;
 
 /// Sets the process's log up; `RUST_LOG` chooses what is logged, the configuration when it is unset, and `info` when neither does.
 ///
 /// # Errors
 /// When the choice can't be parsed: better said at once than found out when the log is needed.
-pub(crate) fn init(log: &Log) -> Result<(), ConfigError> {
+pub(crate) fn init(log: &Log) -> Result<(), ArgsError> {
     let (name, filter) = match (std::env::var("RUST_LOG"), &log.filter) {
         (Err(_), Some(filter)) => ("log.filter", filter.clone()),
         (from_env, _) => ("RUST_LOG", from_env.unwrap_or_default()),
@@ -25,7 +25,7 @@ pub(crate) fn init(log: &Log) -> Result<(), ConfigError> {
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
         .parse(filter)
-        .map_err(|error| ConfigError::LogFilter { name, reason: error.to_string() })?;
+        .map_err(|error| ArgsError::LogFilter { name, reason: error.to_string() })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(|| Escaping(io::stderr()));
     let lines = match log.format {
         LogFormat::Pretty => lines.with_ansi(io::stderr().is_terminal()).boxed(),

@@ -3,26 +3,22 @@
 mod args;
 mod bench;
 mod check;
+mod command;
 mod compile;
 mod config;
-mod config_command;
 mod failure;
 mod guest;
-mod guest_args;
 mod logging;
+mod runtime;
 mod serve;
 mod tck;
 
-use std::future::Future;
 use std::io::Write as _;
 use std::process::ExitCode;
-use std::time::Duration;
 
 use clap::Parser as _;
 
-use crate::args::Args;
-use crate::config::Command;
-use crate::failure::Failure;
+use crate::command::Args;
 
 /// What a burst has left behind, on whichever threads, goes back to the system from a thread of this allocator's own. The
 /// system's keeps it in its arenas, and others wait for the threads that allocated it, which are idle then.
@@ -30,7 +26,7 @@ use crate::failure::Failure;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    match run(Args::parse()) {
+    match Args::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // Nobody is left to tell when stderr itself is gone.
@@ -39,29 +35,4 @@ fn main() -> ExitCode {
             failure.exit_code()
         }
     }
-}
-
-fn run(args: Args) -> Result<(), Failure> {
-    match Command::resolve(args)? {
-        Command::Serve(serve) => {
-            logging::init(&serve.config.log)?;
-            block_on(serve::run(*serve))
-        }
-        Command::Config(command) => block_on(config_command::run(command)),
-        Command::Check(check) => check::run(&check),
-        Command::Bench(bench) => bench::run(&bench),
-        Command::Compile(args) => compile::run(&args),
-        Command::Tck(args) => block_on(tck::run(args)),
-    }
-}
-
-fn block_on(task: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Other(format!("cannot start the runtime: {}", failure::plain(&error))))?;
-    let result = runtime.block_on(task);
-    // A name lookup or a guest that still computes must not hold the exit.
-    runtime.shutdown_timeout(Duration::from_millis(500));
-    result
 }

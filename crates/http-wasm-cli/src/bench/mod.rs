@@ -1,5 +1,6 @@
 //! `http-wasm bench`: what a guest costs, measured in process.
 
+mod args;
 mod instances;
 mod measure;
 mod report;
@@ -11,18 +12,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use http_wasm_tower::{Engine, PoolSettings};
 
-use crate::config::Bench;
-use crate::failure::{Failure, plain};
-use crate::guest;
-
-pub(crate) use self::request::SampleRequest;
-
+use self::args::Bench;
 use self::instances::{NONE_IDLE, SHORT_IDLE};
 use self::measure::Course;
 use self::report::{Report, Times};
+use crate::failure::{Failure, plain};
+use crate::guest;
+
+pub(crate) use self::args::BenchArgs;
 
 /// Measures the guest and prints what was found.
-pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
+pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
+    let bench = &Bench::resolve(args)?;
     let engine = http_wasm_tower::engine()?;
     let guest = guest::load(&engine, &bench.guest)?;
     let course = Course::new(guest.clone(), bench.request.clone());

@@ -2,17 +2,40 @@
 
 use std::fmt::Display;
 use std::io::Write as _;
+use std::path::PathBuf;
 
+use clap::Subcommand;
 use http_wasm_gateway::Gateway;
 use http_wasm_gateway::config::{Config, schema};
 
-use crate::args::ConfigCommand;
-use crate::config::ConfigError;
+use crate::args::ArgsError;
 use crate::failure::Failure;
-use crate::logging;
+use crate::{logging, runtime};
 
-/// Does what was asked.
-pub(crate) async fn run(command: ConfigCommand) -> Result<(), Failure> {
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConfigArgs {
+    #[command(subcommand)]
+    command: ConfigCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Check a configuration file, the files it names and its guests, without serving
+    Check {
+        /// Configuration to check
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Print the JSON schema of configuration files, for editors
+    Schema,
+}
+
+/// Checks a configuration, or prints the schema.
+pub(crate) fn run(args: ConfigArgs) -> Result<(), Failure> {
+    runtime::block_on(run_command(args.command))
+}
+
+async fn run_command(command: ConfigCommand) -> Result<(), Failure> {
     match command {
         ConfigCommand::Schema => {
             let schema = serde_json::to_string_pretty(&schema())
@@ -20,7 +43,7 @@ pub(crate) async fn run(command: ConfigCommand) -> Result<(), Failure> {
             print(&schema)
         }
         ConfigCommand::Check { file } => {
-            let config = Config::load(&file).map_err(ConfigError::from)?;
+            let config = Config::load(&file).map_err(ArgsError::from)?;
             logging::init(&config.log)?;
             for warning in config.permission_warnings(Some(&file)) {
                 let _ = writeln!(std::io::stderr().lock(), "warning: {warning}");

@@ -1,4 +1,4 @@
-//! `http-wasm serve`: a configuration from a file, or from flags.
+//! What `http-wasm serve` serves: a configuration from a file, or from flags.
 
 use std::path::{Path, PathBuf};
 
@@ -7,13 +7,14 @@ use http_wasm_gateway::config::{
     Located, Log, MountPoint, Route, Time,
 };
 
-use super::{ConfigError, Grants, Upstream, resolve_config, resolve_grants};
-use crate::args::ServeArgs;
+use super::args::ServeArgs;
+use super::upstream::Upstream;
+use crate::args::{ArgsError, Grants, guest_config};
 
 /// The guest that is served when nothing was asked for.
 const WELCOME: &[u8] = include_bytes!("../../../../guests/welcome/welcome.wat");
 
-/// Everything `http-wasm serve` takes.
+/// What to serve.
 #[derive(Debug)]
 pub(crate) struct Serve {
     pub(crate) config: Config,
@@ -24,14 +25,18 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    pub(super) fn resolve(args: ServeArgs) -> Result<Self, ConfigError> {
+    /// Reads the configuration, or makes it of flags.
+    ///
+    /// # Errors
+    /// When the configuration or a file that a flag names can't be used.
+    pub(super) fn resolve(args: ServeArgs) -> Result<Self, ArgsError> {
         if let Some(path) = &args.config {
             let (config, file) = ConfigFile::load(path)?;
             return Ok(Self { config, file: Some(file), shows_welcome: false });
         }
         let (guests, configs) = (args.guests.len(), args.guest_configs.len());
         if configs > guests {
-            return Err(ConfigError::MoreConfigsThanGuests { guests, configs });
+            return Err(ArgsError::MoreConfigsThanGuests { guests, configs });
         }
         let shows_welcome = args.guests.is_empty() && args.upstream.is_none();
         let limits = ClientLimits {
@@ -64,7 +69,7 @@ impl Serve {
                 config.upstreams.insert("default".to_owned(), upstream.into());
             }
         }
-        let grants = resolve_grants(args.grants)?;
+        let grants = args.grants.resolve()?;
         let mut configs = args.guest_configs.into_iter();
         let mut add = |name: String, mut guest: Guest| {
             args.each_guest.apply(&mut guest);
@@ -84,7 +89,7 @@ impl Serve {
     }
 }
 
-fn guest(path: PathBuf, config: Option<String>, grants: &Grants) -> Result<Guest, ConfigError> {
+fn guest(path: PathBuf, config: Option<String>, grants: &Grants) -> Result<Guest, ArgsError> {
     let mut guest = Guest {
         path: GuestSource::File(path).into(),
         env: grants.env.iter().map(|var| (var.key.clone(), var.value.clone().into())).collect(),
@@ -97,7 +102,7 @@ fn guest(path: PathBuf, config: Option<String>, grants: &Grants) -> Result<Guest
         Some(file) => {
             guest.config_file = Some(PathBuf::from(file).into());
             // Read here only to say at once that it can't be.
-            resolve_config(config)?;
+            guest_config(config)?;
         }
     }
     Ok(guest)

@@ -1,18 +1,23 @@
 //! `http-wasm check`: what a guest file is, and what is wrong with it.
 
+mod args;
+
 use std::fmt;
 use std::io::Write as _;
 
 use http_wasm_tower::{Guest, LoadError};
 use serde::Serialize;
 
-use crate::config::Check;
+use self::args::Check;
 use crate::failure::Failure;
 use crate::guest;
 
+pub(crate) use self::args::CheckArgs;
+
 /// Loads the guest and reports on it: on stdout what it is, on stderr what is wrong with it, and as JSON both on stdout.
-pub(crate) fn run(check: &Check) -> Result<(), Failure> {
-    let checked = load(check);
+pub(crate) fn run(args: CheckArgs) -> Result<(), Failure> {
+    let check = Check::resolve(args)?;
+    let checked = load(&check);
     if check.json {
         let report = match &checked {
             Ok((report, _)) => serde_json::to_value(report),

@@ -1,5 +1,7 @@
 //! `http-wasm tck`: the conformance kit.
 
+mod args;
+
 use std::fs;
 use std::io::{self, Write};
 
@@ -8,12 +10,19 @@ use http_wasm_tck::cases;
 use http_wasm_tck::guest;
 use http_wasm_tck::run::{self, LaunchCommand, Options, Outcome, Summary};
 
-use crate::args::{TckArgs, TckCommand, TckGuestArgs, TckRunArgs};
+use self::args::{TckCommand, TckGuestArgs, TckRunArgs};
 use crate::failure::{Failure, plain};
+use crate::runtime;
 
-/// Does what was asked of the kit.
-pub(crate) async fn run(args: TckArgs) -> Result<(), Failure> {
-    match args.command {
+pub(crate) use self::args::TckArgs;
+
+/// Runs a command of the kit.
+pub(crate) fn run(args: TckArgs) -> Result<(), Failure> {
+    runtime::block_on(run_command(args.command))
+}
+
+async fn run_command(command: TckCommand) -> Result<(), Failure> {
+    match command {
         TckCommand::Guest(args) => write_guest(&args),
         TckCommand::Backend { listen } => serve(listen.as_str()).await,
         TckCommand::Run(args) => run_cases(args).await,

@@ -1,16 +1,29 @@
 //! `http-wasm serve`: the gateway.
 
-use std::io::Write as _;
+mod args;
+mod config;
+mod guest_args;
+mod upstream;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 
 use http_wasm_gateway::{Endpoint, Gateway};
 
-use crate::config::Serve;
+use self::config::Serve;
 use crate::failure::Failure;
+use crate::{logging, runtime};
+
+pub(crate) use self::args::ServeArgs;
 
 /// Serves until a signal says stop.
-pub(crate) async fn run(serve: Serve) -> Result<(), Failure> {
+pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
+    let serve = Serve::resolve(args)?;
+    logging::init(&serve.config.log)?;
+    runtime::block_on(serve_until_stopped(serve))
+}
+
+async fn serve_until_stopped(serve: Serve) -> Result<(), Failure> {
     let welcome = serve.shows_welcome;
     let mut gateway = Gateway::build(serve.config).await?;
     if let Some(file) = serve.file {

@@ -5,8 +5,32 @@ use std::str::FromStr;
 use http_wasm_gateway::config::MountPoint;
 use http_wasm_tower::Mount;
 
-use super::ConfigError;
+use super::error::ArgsError;
 use crate::failure::plain;
+
+/// What guests may see of the machine.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GrantArgs {
+    /// Environment variable that guests see; repeatable [default: none]
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub(crate) env: Vec<EnvVar>,
+
+    /// Directory that guests may open, as GUEST inside (HOST when left out), read-only with :ro; repeatable [default: none]
+    #[arg(long = "mount", value_name = "HOST[:GUEST][:ro]", value_parser = parse_mount)]
+    pub(crate) mounts: Vec<Mount>,
+}
+
+impl GrantArgs {
+    /// Checks that each directory is there: an error now is better than one at the first request.
+    ///
+    /// # Errors
+    /// When one of them isn't a directory or can't be read.
+    pub(crate) fn resolve(self) -> Result<Grants, ArgsError> {
+        let grants = Grants { env: self.env, mounts: self.mounts };
+        grants.check()?;
+        Ok(grants)
+    }
+}
 
 /// What guests may see of the machine; nothing unless granted.
 #[derive(Debug, Clone, Default)]
@@ -16,15 +40,14 @@ pub(crate) struct Grants {
 }
 
 impl Grants {
-    /// Finds out now, not at the first request, that a directory isn't there.
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self) -> Result<(), ArgsError> {
         for mount in &self.mounts {
             let reason = match std::fs::metadata(&mount.host) {
                 Ok(found) if found.is_dir() => continue,
                 Ok(_) => "not a directory".to_owned(),
                 Err(error) => plain(&error),
             };
-            return Err(ConfigError::MountDirectory { path: mount.host.clone(), reason });
+            return Err(ArgsError::MountDirectory { path: mount.host.clone(), reason });
         }
         Ok(())
     }

@@ -1,0 +1,33 @@
+//! What is wrong with a command line.
+
+use std::path::PathBuf;
+
+use http_wasm_gateway::config::Faults;
+use thiserror::Error;
+
+/// Arguments that can't be used, or a file that they name.
+#[derive(Debug, Error)]
+pub(crate) enum ArgsError {
+    #[error(
+        "{configs} --guest-config for {guests} --guest: the n-th --guest-config belongs to the n-th --guest, so there \
+         can't be more of them"
+    )]
+    MoreConfigsThanGuests { guests: usize, configs: usize },
+
+    #[error("--guest-config @{}: {reason}", path.display())]
+    ConfigFile { path: PathBuf, reason: String },
+
+    #[error("--mount {}: {reason}", path.display())]
+    MountDirectory { path: PathBuf, reason: String },
+
+    #[error("--request {}: {reason}", path.display())]
+    RequestFile { path: PathBuf, reason: String },
+
+    #[error(
+        "{name} is no valid filter: {reason}; it is a level, or levels by target, as in \"info,http_wasm_gateway=debug\""
+    )]
+    LogFilter { name: &'static str, reason: String },
+
+    #[error(transparent)]
+    File(#[from] Faults),
+}

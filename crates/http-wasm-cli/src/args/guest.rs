@@ -1,0 +1,42 @@
+//! A guest, as `check` and `bench` are given one.
+
+use std::path::PathBuf;
+
+use http_wasm_tower::Snapshot;
+
+use super::error::ArgsError;
+use super::grants::Grants;
+use crate::failure::plain;
+
+/// A guest and its settings. Its file is not read yet.
+#[derive(Debug)]
+pub(crate) struct GuestSpec {
+    pub(crate) path: PathBuf,
+    /// The bytes behind `get_config`.
+    pub(crate) config: Vec<u8>,
+    pub(crate) grants: Grants,
+    pub(crate) snapshot: Snapshot,
+}
+
+impl GuestSpec {
+    /// Reads the configuration if it is in a file.
+    ///
+    /// # Errors
+    /// When that file can't be read.
+    pub(crate) fn resolve(path: PathBuf, config: Option<String>, grants: Grants) -> Result<Self, ArgsError> {
+        let config = guest_config(config.unwrap_or_default())?;
+        Ok(Self { path, config, grants, snapshot: Snapshot::Off })
+    }
+}
+
+/// The configuration of a guest: the text, or the bytes of the file after `@`.
+///
+/// # Errors
+/// When the file can't be read.
+pub(crate) fn guest_config(value: String) -> Result<Vec<u8>, ArgsError> {
+    match value.strip_prefix('@') {
+        None => Ok(value.into_bytes()),
+        Some(path) => std::fs::read(path)
+            .map_err(|error| ArgsError::ConfigFile { path: path.into(), reason: plain(&error) }),
+    }
+}

@@ -1,0 +1,16 @@
+//! Numbers within bounds.
+
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+/// A count from 1 to a million.
+pub(crate) fn parse_count(text: &str) -> Result<NonZeroU32, &'static str> {
+    let count = text.parse().ok().filter(|count: &NonZeroU32| count.get() <= 1_000_000);
+    count.ok_or("expected a number from 1 to 1000000")
+}
+
+/// So many seconds, from `least` to a day.
+pub(crate) fn parse_seconds(text: &str, least: u64) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (least..=86_400).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(|| format!("expected a number from {least} to 86400"))
+}

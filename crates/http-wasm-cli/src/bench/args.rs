@@ -1,0 +1,75 @@
+//! The arguments of `http-wasm bench`.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http_wasm_tower::Snapshot;
+
+use super::request::SampleRequest;
+use crate::args::{ArgsError, GrantArgs, GuestSpec, SnapshotMode};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BenchArgs {
+    /// Guest to measure, a .wasm or .wat file
+    #[arg(value_name = "FILE")]
+    pub(crate) guest: PathBuf,
+
+    /// Configuration handed to the guest: text, or @FILE for a file's bytes [default: empty]
+    #[arg(long, value_name = "TEXT|@FILE", allow_hyphen_values = true)]
+    pub(crate) guest_config: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) grants: GrantArgs,
+
+    /// Initialise the guest once for all its instances; `shared-seed` when all of them may have the same random bytes and
+    /// times from then [default: off; without a value: on]
+    #[arg(long, value_enum, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    pub(crate) snapshot: Option<SnapshotMode>,
+
+    /// File with the request to send, as it stands in HTTP/1.1: head, empty line, body [default: GET / without a body]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) request: Option<PathBuf>,
+
+    /// Seconds that measuring may take, loading aside; a slow guest takes longer
+    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
+    pub(crate) seconds: u64,
+
+    /// Print the report as JSON [default: as text]
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to measure, and how.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) guest: GuestSpec,
+    pub(crate) request: SampleRequest,
+    /// How long all the measuring may take.
+    pub(crate) duration: Duration,
+    pub(crate) json: bool,
+}
+
+impl Bench {
+    /// Reads the files that arguments name, but not the guest.
+    ///
+    /// # Errors
+    /// When one of them can't be read, or the request can't be parsed.
+    pub(super) fn resolve(args: BenchArgs) -> Result<Self, ArgsError> {
+        let request = match args.request {
+            None => SampleRequest::default(),
+            Some(path) => {
+                SampleRequest::read(&path).map_err(|reason| ArgsError::RequestFile { path, reason })?
+            }
+        };
+        let grants = args.grants.resolve()?;
+        Ok(Self {
+            guest: GuestSpec {
+                snapshot: args.snapshot.map_or(Snapshot::Off, Into::into),
+                ..GuestSpec::resolve(args.guest, args.guest_config, grants)?
+            },
+            request,
+            duration: Duration::from_secs(args.seconds),
+            json: args.json,
+        })
+    }
+}

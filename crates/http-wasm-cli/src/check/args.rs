@@ -1,0 +1,51 @@
+//! The arguments of `http-wasm check`.
+
+use std::path::PathBuf;
+
+use http_wasm_tower::Snapshot;
+
+use crate::args::{ArgsError, GrantArgs, GuestSpec, SnapshotMode};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct CheckArgs {
+    /// Guest to check, a .wasm or .wat file
+    #[arg(value_name = "FILE")]
+    pub(crate) guest: PathBuf,
+
+    /// Configuration handed to the guest: text, or @FILE for a file's bytes [default: empty]
+    #[arg(long, value_name = "TEXT|@FILE", allow_hyphen_values = true)]
+    pub(crate) guest_config: Option<String>,
+
+    #[command(flatten)]
+    pub(crate) grants: GrantArgs,
+
+    /// Say too whether the guest can be initialised once for all its instances, and if not, why; `shared-seed` when all of
+    /// them may have the same random bytes and times from then [default: not asked; without a value: on]
+    #[arg(long, value_enum, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
+    pub(crate) snapshot: Option<SnapshotMode>,
+
+    /// Print the report as JSON [default: as text]
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// What to check.
+#[derive(Debug)]
+pub(crate) struct Check {
+    pub(crate) guest: GuestSpec,
+    /// The snapshot to try, if one is asked for.
+    pub(crate) snapshot: Option<Snapshot>,
+    pub(crate) json: bool,
+}
+
+impl Check {
+    /// Reads the files that arguments name, but not the guest.
+    ///
+    /// # Errors
+    /// When one of them can't be read.
+    pub(super) fn resolve(args: CheckArgs) -> Result<Self, ArgsError> {
+        let grants = args.grants.resolve()?;
+        let guest = GuestSpec::resolve(args.guest, args.guest_config, grants)?;
+        Ok(Self { guest, snapshot: args.snapshot.map(Into::into), json: args.json })
+    }
+}

@@ -1,0 +1,154 @@
+//! The arguments of `http-wasm tck`.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::{Subcommand, ValueEnum};
+use http_wasm_gateway::config::Address;
+use http_wasm_tck::guest::Variant;
+use http_wasm_tck::run::LaunchCommand;
+
+use crate::args::parse_seconds;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TckArgs {
+    #[command(subcommand)]
+    pub(crate) command: TckCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum TckCommand {
+    /// Write the conformance guest, which the host under test shall load
+    Guest(TckGuestArgs),
+    /// Start the backend, to which the host under test shall forward
+    Backend {
+        /// Address to listen on, HOST:PORT; port 0 takes any free port
+        #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8081")]
+        listen: Address,
+    },
+    /// Run the cases against a host; exits with 0 when all pass, with 1 when some fail
+    Run(TckRunArgs),
+    /// List the cases
+    List {
+        /// Part of a case id, or a pattern with *
+        #[arg(long, value_name = "PATTERN")]
+        filter: Option<String>,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct TckGuestArgs {
+    /// File to write; - for stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+
+    /// Variant of the guest; `conformance` is the one that most cases need
+    #[arg(long, value_name = "NAME", default_value = "conformance")]
+    pub(crate) variant: Variant,
+
+    /// Write WebAssembly text
+    #[arg(long)]
+    pub(crate) wat: bool,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(group = clap::ArgGroup::new("target").required(true).multiple(true).args(["url", "launch", "own"]))]
+pub(crate) struct TckRunArgs {
+    /// Host under test, with the guest of `tck guest` loaded, and forwarding to `tck backend`
+    #[arg(long, value_name = "URL", conflicts_with = "own")]
+    pub(crate) url: Option<TckUrl>,
+
+    /// Command that starts a host under test in the foreground, with {guest}, {config}, {backend} and {listen} where the two files, the
+    /// backend's URL and the HOST:PORT to listen on shall be put; for the cases that need a host of their own
+    #[arg(long, value_name = "COMMAND", conflicts_with = "own", value_parser = LaunchCommand::parse)]
+    pub(crate) launch: Option<LaunchCommand>,
+
+    /// Test this host
+    #[arg(long = "self")]
+    pub(crate) own: bool,
+
+    /// Log file of started hosts [default: their stdout and stderr]
+    #[arg(long, value_name = "FILE", conflicts_with = "own")]
+    pub(crate) log_file: Option<PathBuf>,
+
+    /// HTTP version to speak, 2 with prior knowledge
+    #[arg(long, value_enum, value_name = "VERSION", default_value_t = TckHttp::One)]
+    pub(crate) http: TckHttp,
+
+    /// Part of a case id, or a pattern with * [default: all cases]
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) filter: Option<String>,
+
+    /// Whose behaviour to expect where the reference host differs from the ABI and harms nobody
+    #[arg(long, value_enum, value_name = "PROFILE", default_value_t = TckProfile::Abi)]
+    pub(crate) profile: TckProfile,
+
+    /// Seconds that the host may take to answer a request, 2 or more
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = |text: &str| parse_seconds(text, 2))]
+    pub(crate) timeout: Duration,
+
+    /// Print the outcomes as JSON [default: as a table]
+    #[arg(long)]
+    pub(crate) json: bool,
+
+    /// Write the outcomes to FILE in JUnit's XML as well
+    #[arg(long, value_name = "FILE")]
+    pub(crate) junit: Option<PathBuf>,
+}
+
+/// HTTP version spoken to the host under test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TckHttp {
+    /// HTTP/1.1
+    #[value(name = "1.1", alias = "1")]
+    One,
+    /// HTTP/2
+    #[value(name = "2")]
+    Two,
+}
+
+impl From<TckHttp> for http_wasm_tck::case::Http {
+    fn from(http: TckHttp) -> Self {
+        match http {
+            TckHttp::One => Self::One,
+            TckHttp::Two => Self::Two,
+        }
+    }
+}
+
+/// Whose behaviour is expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TckProfile {
+    /// The ABI's
+    Abi,
+    /// The reference host's, where it differs and harms nobody
+    Reference,
+}
+
+impl From<TckProfile> for http_wasm_tck::run::Profile {
+    fn from(profile: TckProfile) -> Self {
+        match profile {
+            TckProfile::Abi => Self::Abi,
+            TckProfile::Reference => Self::Reference,
+        }
+    }
+}
+
+/// Where the host under test listens: an http:// URL without path.
+#[derive(Debug, Clone)]
+pub(crate) struct TckUrl(pub(crate) String);
+
+impl FromStr for TckUrl {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let rest = text.strip_prefix("http://").ok_or("expected http://HOST:PORT")?;
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.is_empty() || authority.contains(['/', '?', '#', '@']) {
+            return Err("expected http://HOST:PORT, without a path");
+        }
+        let has_port = authority.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        Ok(Self(if has_port { authority.to_owned() } else { format!("{authority}:80") }))
+    }
+}
