@@ -2,9 +2,9 @@
 
 use http_wasm_host::{Error, ErrorKind};
 
-use crate::exchange::Trace;
 use crate::message::{Field, Request, is_framing};
 use crate::subject::Seen;
+use crate::trace::Trace;
 
 /// The name of every guest here.
 pub(crate) const GUEST: &str = "fuzzed";

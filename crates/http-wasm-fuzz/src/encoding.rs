@@ -6,8 +6,9 @@ use http_wasm_tck::guest::{FREE, Function};
 use http_wasm_tck::script::{Arg, REQUEST, RESPONSE, script};
 
 use crate::checks::{is_target, is_token, is_value};
-use crate::exchange::{End, Plan, Trace, limits, play_in_both};
+use crate::exchange::{End, Plan, limits, play_in_both};
 use crate::message::{Message, Request, Response};
+use crate::trace::Trace;
 
 /// A guest sets what the input says and reads it back; see [`crate`].
 pub fn encoding(input: &[u8]) {

@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::time::Duration;
 
 use http_wasm_host::{
-    Engine, Error, ErrorKind, Guest, Host, HttpHost, InMemoryHost, Limits, Outcome, Pinned, PoolStats,
+    Engine, ErrorKind, Guest, Host, HttpHost, InMemoryHost, Limits, Outcome, Pinned, PoolStats,
 };
 use http_wasm_tck::guest::{Variant, wasm};
 use http_wasm_tck::script::{AFTER_HEADER, BEFORE_HEADER, Script};
@@ -12,7 +12,8 @@ use http_wasm_tck::script::{AFTER_HEADER, BEFORE_HEADER, Script};
 use crate::checks;
 use crate::drive::{CleanUps, drive};
 use crate::message::{Request, Response};
-use crate::subject::{Arrivals, Seen, Subject};
+use crate::subject::{Arrivals, Subject};
+use crate::trace::Trace;
 
 /// What happens in an exchange.
 #[derive(Clone, Debug)]
@@ -34,16 +35,6 @@ pub(crate) enum End {
     Answered,
     Failed,
     Dropped,
-}
-
-/// What came of an exchange.
-#[derive(Debug, Default)]
-pub(crate) struct Trace {
-    /// As the next handler got it.
-    pub(crate) request: Option<Seen>,
-    /// As the client gets it.
-    pub(crate) response: Option<Seen>,
-    pub(crate) error: Option<Error>,
 }
 
 /// Caps that a script of a few steps can reach.

@@ -15,6 +15,7 @@ mod message;
 mod module;
 mod responses;
 mod subject;
+mod trace;
 
 pub use self::encoding::encoding;
 pub use self::framing::framing;

@@ -1,52 +1,9 @@
 //! Comparing what was seen with what should have been.
 
-use std::fmt;
-
-use super::{Check, Observed, Phase};
+use super::check::Values;
+use super::observed::Mismatch;
 use crate::payload::Payload;
-use crate::text::{hash, latin1, shown};
-
-/// What should have been, and what was.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Mismatch {
-    pub(super) expected: String,
-    pub(super) seen: String,
-}
-
-impl Mismatch {
-    pub(crate) fn new(expected: impl Into<String>, seen: impl Into<String>) -> Self {
-        Self { expected: expected.into(), seen: seen.into() }
-    }
-}
-
-impl fmt::Display for Mismatch {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: seen {}", self.expected, self.seen)
-    }
-}
-
-/// The values of a field.
-pub(super) type Values = Vec<Vec<u8>>;
-
-/// Words that tell of the guest's inside.
-const DETAILS: [&str; 7] =
-    ["wasm", "unreachable", "handle_re", "http_handler", "backtrace", "stack", "memory"];
-
-pub(super) fn trapped(phase: Phase, observed: &Observed<'_>) -> Result<(), Mismatch> {
-    const EXPECTED: &str = "500 without detail at the client";
-    if observed.lenient && phase == Phase::Response && observed.response.is_err() {
-        return Ok(());
-    }
-    let response = observed.response()?;
-    if response.status != 500 {
-        return Err(Mismatch::new(EXPECTED, format!("status {}", response.status)));
-    }
-    let text = latin1(&response.body).to_ascii_lowercase();
-    if !observed.lenient && DETAILS.iter().any(|word| text.contains(word)) {
-        return Err(Mismatch::new(EXPECTED, shown(&response.body)));
-    }
-    if phase == Phase::Request { Check::NotReached.evaluate(observed) } else { Ok(()) }
-}
+use crate::text::{hash, shown};
 
 pub(super) fn require(
     holds: bool,

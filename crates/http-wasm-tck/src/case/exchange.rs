@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Check;
+use super::check::Check;
 use crate::backend::{ANSWER, ID, Reply};
 use crate::client::Request;
 use crate::guest::Function;

@@ -2,16 +2,17 @@
 
 mod check;
 mod compare;
+mod evaluate;
 mod exchange;
+mod observed;
 mod report;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-pub(crate) use self::check::Observed;
 pub use self::check::{Check, Phase};
-pub(crate) use self::compare::Mismatch;
 pub use self::exchange::Exchange;
+pub(crate) use self::observed::Observed;
 pub use crate::client::Http;
 use crate::guest::{Function, Variant};
 

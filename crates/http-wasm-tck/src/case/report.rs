@@ -1,6 +1,6 @@
 //! The guest's report, and whether it is what the script demands.
 
-use super::Mismatch;
+use super::observed::Mismatch;
 use crate::script::{Content, Expected, What};
 use crate::text::{from_hex, shown};
 

@@ -40,7 +40,7 @@ fn read_requests(cases: &mut Vec<Case>) {
                         format!("with buffer_request a body of {size} bytes, {how}, read in steps of {step}, goes on whole"),
                         sent().features(1).before(script.clone()).check(Check::BackendBody(body.clone())),
                     )
-                    .differs(super::LAST_CHUNK),
+                    .differs(super::differences::LAST_CHUNK),
                 );
                 cases.push(
                     case(
@@ -48,7 +48,7 @@ fn read_requests(cases: &mut Vec<Case>) {
                         format!("without buffer_request a body of {size} bytes, {how}, read in steps of {step}, is consumed"),
                         sent().before(script).check(Check::BackendBody(Payload::EMPTY)),
                     )
-                    .differs(super::OLD_LENGTH),
+                    .differs(super::differences::OLD_LENGTH),
                 );
             }
         }
@@ -116,7 +116,7 @@ fn partial_reads(cases: &mut Vec<Case>) {
                         .before(take(REQUEST, steps))
                         .check(Check::BackendBody(body())),
                 )
-                .differs(super::LAST_CHUNK),
+                .differs(super::differences::LAST_CHUNK),
             );
         }
         cases.push(case(
@@ -138,7 +138,7 @@ fn partial_reads(cases: &mut Vec<Case>) {
                     .before(script().read(REQUEST, 11, "read this, ", false))
                     .check(Check::BackendBody("keep that".into())),
             )
-            .differs(super::OLD_LENGTH),
+            .differs(super::differences::OLD_LENGTH),
         );
     }
 }
@@ -234,7 +234,7 @@ fn writes(cases: &mut Vec<Case>) {
                         .before(write(REQUEST))
                         .check(Check::BackendBody(body.clone())),
                 )
-                .differs(super::OLD_LENGTH),
+                .differs(super::differences::OLD_LENGTH),
             );
         }
         cases.push(case(
@@ -333,7 +333,7 @@ fn alternate(cases: &mut Vec<Case>) {
                         .before(copy(REQUEST))
                         .check(Check::BackendBody(body.clone())),
                 )
-                .differs(super::LAST_CHUNK),
+                .differs(super::differences::LAST_CHUNK),
             );
         }
         cases.push(case(

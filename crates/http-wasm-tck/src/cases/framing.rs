@@ -33,7 +33,7 @@ fn lengths(cases: &mut Vec<Case>) {
     let post = || Exchange::post("original", Framing::Length);
     let longer = "a longer body than the original one";
     let mut add = |id: &str, says: &str, exchange: Exchange| {
-        cases.push(case(&format!("framing/{id}"), says, exchange).differs(super::OLD_LENGTH));
+        cases.push(case(&format!("framing/{id}"), says, exchange).differs(super::differences::OLD_LENGTH));
     };
     for (what, text) in [("shorter", "short"), ("longer", longer), ("empty", "")] {
         let len = text.len().to_string();
@@ -81,7 +81,8 @@ fn lengths(cases: &mut Vec<Case>) {
 /// Framing headers that a guest sets.
 fn set_by_guests(cases: &mut Vec<Case>) {
     let mut add = |id: &str, says: &str, exchange: Exchange| {
-        cases.push(case(&format!("framing/set/{id}"), says, exchange).differs(super::OLD_LENGTH));
+        cases
+            .push(case(&format!("framing/set/{id}"), says, exchange).differs(super::differences::OLD_LENGTH));
     };
     let post = || Exchange::post("original", Framing::Length);
     for (what, name, value) in [
@@ -270,7 +271,9 @@ fn bodiless(cases: &mut Vec<Case>) {
 
 fn request_trailers(cases: &mut Vec<Case>) {
     let mut add = |id: &str, says: &str, exchange: Exchange| {
-        cases.push(case(&format!("trailers/request/{id}"), says, exchange).differs(super::TRAILERS));
+        cases.push(
+            case(&format!("trailers/request/{id}"), says, exchange).differs(super::differences::TRAILERS),
+        );
     };
     let post = || Exchange::post("a body", Framing::Chunked).trailer("x-sum", "1").trailer("x-more", "2");
     let read =
@@ -375,7 +378,9 @@ fn request_trailers(cases: &mut Vec<Case>) {
 
 fn response_trailers(cases: &mut Vec<Case>) {
     let mut add = |id: &str, says: &str, exchange: Exchange| {
-        cases.push(case(&format!("trailers/response/{id}"), says, exchange).differs(super::TRAILERS));
+        cases.push(
+            case(&format!("trailers/response/{id}"), says, exchange).differs(super::differences::TRAILERS),
+        );
     };
     let reply = || Reply::default().trailer("X-Sum", "1").trailer("X-More", "2");
     let get = || Exchange::get("/").reply(reply());
@@ -515,7 +520,7 @@ fn unannounced_trailers(cases: &mut Vec<Case>) {
             .check(Check::Body("new".into()))
             .check(Check::Trailer("grpc-status", kept));
         let case = case(&format!("trailers/unannounced/{id}"), says, exchange);
-        cases.push(case.only(Http::Two).differs(super::TRAILERS));
+        cases.push(case.only(Http::Two).differs(super::differences::TRAILERS));
     };
     add(
         "grpc",

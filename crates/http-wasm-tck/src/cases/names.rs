@@ -53,14 +53,14 @@ fn illegal_names(cases: &mut Vec<Case>) {
             let script = script().call(function, [kind.into(), name.into(), "1".into()]);
             let exchange = Exchange::get("/").before(script).check(traps());
             let case = case(format!("names/{verb}/{what}"), says, exchange);
-            cases.push(if what == "empty" { case } else { case.differs(super::ILLEGAL) });
+            cases.push(if what == "empty" { case } else { case.differs(super::differences::ILLEGAL) });
         }
         impossible(cases, what, name);
     }
     for (kind, kind_name) in &KINDS[2..] {
         let exchange = Exchange::get("/").before(script().set(*kind, b"x a", "1")).check(traps());
         let says = format!("an illegal name traps among {} as well", kind_name.replace('-', " "));
-        cases.push(case(format!("names/{kind_name}"), says, exchange).differs(super::ILLEGAL));
+        cases.push(case(format!("names/{kind_name}"), says, exchange).differs(super::differences::ILLEGAL));
     }
     let late = Exchange::get("/").features(2).after(script().set(RESPONSE, b"x a", "1"));
     cases.push(
@@ -69,7 +69,7 @@ fn illegal_names(cases: &mut Vec<Case>) {
             "an illegal name traps in handle_response as well".to_owned(),
             late.check(Check::Traps(Phase::Response)),
         )
-        .differs(super::ILLEGAL),
+        .differs(super::differences::ILLEGAL),
     );
 }
 
@@ -97,8 +97,10 @@ fn impossible(cases: &mut Vec<Case>, what: &str, name: &[u8]) {
         let says = format!("{says} by a name with {} finds nothing", described(what));
         let case = case(format!("names/{id}/{what}"), says, exchange);
         cases.push(match kind {
-            REQUEST_TRAILERS | RESPONSE_TRAILERS => case.differs(super::TRAILERS),
-            _ if what == "empty" => case.harmlessly_differs(super::EMPTY_LOOKUP, [Check::Traps(trapped)]),
+            REQUEST_TRAILERS | RESPONSE_TRAILERS => case.differs(super::differences::TRAILERS),
+            _ if what == "empty" => {
+                case.harmlessly_differs(super::differences::EMPTY_LOOKUP, [Check::Traps(trapped)])
+            }
             _ => case,
         });
     };
@@ -171,7 +173,7 @@ fn illegal_values(cases: &mut Vec<Case>) {
                     kind_name.replace('-', " ")
                 );
                 let id = format!("values/{verb}/{kind_name}/{what}");
-                cases.push(case(id, says, exchange.check(traps())).differs(super::ILLEGAL));
+                cases.push(case(id, says, exchange.check(traps())).differs(super::differences::ILLEGAL));
             }
         }
     }
@@ -273,7 +275,7 @@ fn semantics(cases: &mut Vec<Case>) {
             "header names come out in the order received, not sorted".to_owned(),
             ordered().before(script().names(REQUEST, &["z-last", "m-mid", "a-first"])),
         )
-        .harmlessly_differs(super::SORTED, [Check::Status(200)]),
+        .harmlessly_differs(super::differences::SORTED, [Check::Status(200)]),
     );
     cases.push(
         case(
@@ -284,7 +286,7 @@ fn semantics(cases: &mut Vec<Case>) {
                 .features(2)
                 .after(script().names(RESPONSE, &["z-last", "m-mid", "a-first"])),
         )
-        .harmlessly_differs(super::SORTED, [Check::Status(200)]),
+        .harmlessly_differs(super::differences::SORTED, [Check::Status(200)]),
     );
     let mut add = |id: &str, says: &str, exchange: Exchange| {
         cases.push(case(format!("headers/{id}"), says.to_owned(), exchange));

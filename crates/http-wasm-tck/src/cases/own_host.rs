@@ -31,7 +31,7 @@ fn start(cases: &mut Vec<Case>) {
             let case = Case::new(format!("start/{variant}/{name}"), Section::Guest, says, exchange);
             let case = case.with_guest(variant, config);
             cases.push(match start {
-                Start::Initialize => case.differs(super::ONLY_START),
+                Start::Initialize => case.differs(super::differences::ONLY_START),
                 _ => case,
             });
         };
@@ -144,9 +144,11 @@ fn features(cases: &mut Vec<Case>) {
             let case = Case::new(format!("features/{bits}/{name}"), Section::Constants, says, exchange);
             let case = case.with_guest(variant, "");
             cases.push(match name {
-                "answer" => case.harmlessly_differs(super::ECHOES, [Check::Status(200)]),
-                "request" | "added" if bits & 1 != 0 || name == "added" => case.differs(super::LAST_CHUNK),
-                "request" => case.differs(super::OLD_LENGTH),
+                "answer" => case.harmlessly_differs(super::differences::ECHOES, [Check::Status(200)]),
+                "request" | "added" if bits & 1 != 0 || name == "added" => {
+                    case.differs(super::differences::LAST_CHUNK)
+                }
+                "request" => case.differs(super::differences::OLD_LENGTH),
                 _ => case,
             });
         };
@@ -354,7 +356,7 @@ fn deadline(cases: &mut Vec<Case>) {
                 Plan::InTurn(vec![exchange.check(end()), clean]),
             )
             .with_guest(Variant::Conformance, "deadline")
-            .differs(super::ENDLESS),
+            .differs(super::differences::ENDLESS),
         );
     }
 }

@@ -445,7 +445,7 @@ fn features(cases: &mut Vec<Case>) {
             "enable_features answers what the host supports in handle_response as well".to_owned(),
             exchange().features(BUFFER_RESPONSE).after(enable(0).gives_one_of(&[3, 7])),
         )
-        .harmlessly_differs(super::ECHOES, [Check::Status(200)]),
+        .harmlessly_differs(super::differences::ECHOES, [Check::Status(200)]),
     );
     cases.push(case(
         "enable-features/before".to_owned(),

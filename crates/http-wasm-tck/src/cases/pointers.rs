@@ -154,7 +154,7 @@ fn writes(cases: &mut Vec<Case>, function: Function) {
             format!("{name} traps when what it writes {says}"),
             exchange().before(script).check(Check::Traps(Phase::Request)),
         )
-        .differs(super::IGNORED)
+        .differs(super::differences::IGNORED)
     };
     cases.push(traps("across-end", "reaches across the end of memory", at_end(1)));
     let beyond = call(script(), MEMORY_END.into(), 4096.into());

@@ -39,7 +39,7 @@ fn content_types(cases: &mut Vec<Case>) {
                 exchange(script().write(RESPONSE, body)).check(Check::Header("content-type", vec![]));
             let says = format!("a body of {what} that is written {by} gets no content-type");
             let case = Case::new(format!("content-type/{id}/{what}"), Section::Bodies, says, exchange);
-            cases.push(case.differs(super::SNIFFED));
+            cases.push(case.differs(super::differences::SNIFFED));
         }
     }
 }
@@ -54,7 +54,7 @@ fn orders(cases: &mut Vec<Case>) {
             let exchange = checks.into_iter().fold(exchange(script), Exchange::check);
             let says = format!("{says} when that is done {by}");
             let case = Case::new(format!("order/{order}/{id}"), Section::Phases, says, exchange);
-            cases.push(case.differs(super::LATE_HEAD));
+            cases.push(case.differs(super::differences::LATE_HEAD));
         };
         if id != "early" {
             add(

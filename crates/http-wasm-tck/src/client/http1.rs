@@ -5,7 +5,7 @@ use std::io;
 use tokio::io::{AsyncWriteExt as _, BufWriter};
 use tokio::net::TcpStream;
 
-use super::{Request, Response, since};
+use super::message::{Request, Response, since};
 use crate::wire::{Fields, Framed, Framing, Head, Reader, write_body, write_fields};
 
 pub(super) async fn send(stream: TcpStream, address: &str, request: &Request) -> io::Result<Response> {

@@ -14,7 +14,7 @@ use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::net::TcpStream;
 
-use super::{Request, Response, since};
+use super::message::{Request, Response, since};
 use crate::wire::{Fields, Framing};
 
 type Body = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;

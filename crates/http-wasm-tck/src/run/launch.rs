@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use thiserror::Error;
 use tokio::process::{Child, Command};
 
-use super::preflight;
+use super::probe::reaches_backend;
 use crate::case::Http;
 
 /// How long a host may take to come up.
@@ -135,7 +135,7 @@ impl Launched {
     pub(super) async fn ready(&mut self, http: Http) -> Result<(), String> {
         let start = Instant::now();
         loop {
-            let failed = match preflight::reaches_backend(&self.address, http, PATIENCE / 4).await {
+            let failed = match reaches_backend(&self.address, http, PATIENCE / 4).await {
                 Ok(()) => return Ok(()),
                 Err(reason) => reason,
             };

@@ -2,119 +2,25 @@
 
 mod filter;
 mod launch;
+mod options;
+mod outcome;
 mod output;
 mod preflight;
+mod probe;
 mod target;
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
-use std::time::{Duration, Instant};
-
-use thiserror::Error;
+use std::time::Instant;
 
 pub use self::filter::Filter;
 pub use self::launch::{BadCommand, LaunchCommand};
+pub use self::options::{Options, Profile, RunError};
+pub use self::outcome::{Outcome, Verdict};
 pub use self::output::{Summary, json, junit, row, table_head};
 use self::target::Target;
 use crate::backend::Backend;
-use crate::case::{Case, Host, Http, Plan, Section};
-
-/// Whose behaviour is expected.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Profile {
-    /// What the ABI says, everywhere.
-    #[default]
-    Abi,
-    /// The reference host's behaviour where it differs and harms nobody.
-    Reference,
-}
-
-/// What to run, and against what.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// The host under test, HOST:PORT: it has the conformance guest loaded and forwards to the kit's backend.
-    pub address: Option<String>,
-    /// How to start the host under test; for cases that need one of their own, and for all without an address.
-    pub launch: Option<LaunchCommand>,
-    /// Where the started hosts write their log, when that is neither stdout nor stderr.
-    pub log_file: Option<PathBuf>,
-    /// Which HTTP to speak.
-    pub http: Http,
-    /// Which cases to run; all without.
-    pub filter: Option<Filter>,
-    /// Whose behaviour is expected.
-    pub profile: Profile,
-    /// How long the host may take to answer a request. Some answers take a second, as the backend makes a pause.
-    pub timeout: Duration,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self {
-            address: None,
-            launch: None,
-            log_file: None,
-            http: Http::One,
-            filter: None,
-            profile: Profile::Abi,
-            timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-/// How a case ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// As the ABI says.
-    Passed,
-    /// What was expected, and what was seen instead.
-    Failed(String),
-    /// Why it was not run.
-    Skipped(String),
-}
-
-/// A case and how it ended.
-#[derive(Clone, Debug)]
-pub struct Outcome {
-    /// `group/name`.
-    pub id: String,
-    /// `core`, or the group that needs hosts of its own.
-    pub group: String,
-    /// Where the ABI says it.
-    pub section: Section,
-    /// What the ABI says.
-    pub says: String,
-    /// How the reference host differs, if it does.
-    pub differs: Option<&'static str>,
-    /// How it ended.
-    pub verdict: Verdict,
-    /// How long it took.
-    pub time: Duration,
-}
-
-/// The run can't begin.
-#[derive(Debug, Error)]
-#[non_exhaustive]
-pub enum RunError {
-    /// Neither an address nor a command to start a host was given.
-    #[error(
-        "nothing to test: name a host with --url, or how to start one with --launch, or test ours with --self"
-    )]
-    NoTarget,
-
-    /// The kit's own backend can't be started.
-    #[error("cannot start the backend: {0}")]
-    Backend(#[source] io::Error),
-
-    /// The host under test is not set up for the kit.
-    #[error("{0}")]
-    Setup(String),
-
-    /// Guests and configurations can't be written to a temporary directory.
-    #[error("cannot write files for the host: {0}")]
-    Files(#[source] io::Error),
-}
+use crate::case::{Case, Host, Plan};
 
 /// Runs the cases, and hands out each outcome as soon as it is there.
 ///

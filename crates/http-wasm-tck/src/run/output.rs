@@ -5,7 +5,7 @@ use std::fmt::{self, Write as _};
 
 use serde_json::{Value, json};
 
-use super::{Outcome, Verdict};
+use super::outcome::{Outcome, Verdict};
 
 const ID_WIDTH: usize = 52;
 const SAYS_WIDTH: usize = 100;

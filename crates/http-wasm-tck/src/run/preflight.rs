@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use super::target::fetch;
+use super::probe::{fetch, reaches_backend};
 use crate::case::{Exchange, Http, Observed};
-use crate::client::{Request, Response, send};
+use crate::client::send;
 use crate::guest::Function;
 use crate::script::script;
 
@@ -27,18 +27,4 @@ pub(super) async fn check(address: &str, http: Http, timeout: Duration) -> Resul
              the guest with `http-wasm tck guest -o FILE`, and let the host load it"
         )
     })
-}
-
-/// Checks that a request comes out at the kit's backend, and is answered within `timeout`.
-pub(super) async fn reaches_backend(address: &str, http: Http, timeout: Duration) -> Result<(), String> {
-    let is_ours = |response: &Response| response.header("x-from") == [b"backend"];
-    let seen = match send(address, http, &Request::default(), timeout).await {
-        Ok(response) if is_ours(&response) => return Ok(()),
-        Ok(response) => format!("status {}, and not from it", response.status),
-        Err(error) => error,
-    };
-    Err(format!(
-        "a request to {address} over {http} does not come out at the kit's backend ({seen}): start one with \
-         `http-wasm tck backend --listen HOST:PORT`, and let the host forward there"
-    ))
 }

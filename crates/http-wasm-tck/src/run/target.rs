@@ -9,9 +9,9 @@ use futures_util::future;
 use tempfile::TempDir;
 
 use super::launch::{Launched, Setting};
-use super::{Options, Profile, RunError};
-use crate::backend::{FETCH, Seen};
-use crate::case::{Case, Check, Exchange, Host, Http, Observed, Plan};
+use super::options::{Options, Profile, RunError};
+use super::probe::fetch;
+use crate::case::{Case, Check, Exchange, Host, Observed, Plan};
 use crate::client::{Request, send};
 use crate::guest::{self, Variant};
 
@@ -176,25 +176,6 @@ fn names_the_cause(case: &Case, launched: &Launched) -> Result<(), String> {
         }
         _ => Ok(()),
     }
-}
-
-/// What the backend saw under this id, asked for through the host, which has as long as `timeout` to answer.
-pub(super) async fn fetch(
-    address: &str,
-    http: Http,
-    id: &str,
-    timeout: Duration,
-) -> Result<Vec<Seen>, String> {
-    let mut request = Request::default();
-    request.fields.push((FETCH.into(), id.into()));
-    let seen = match send(address, http, &request, timeout).await {
-        Ok(response) => match serde_json::from_slice(&response.body) {
-            Ok(seen) => return Ok(seen),
-            Err(_) => format!("status {}", response.status),
-        },
-        Err(error) => error,
-    };
-    Err(format!("a request that asks what the backend saw: seen {seen}"))
 }
 
 impl Exchange {

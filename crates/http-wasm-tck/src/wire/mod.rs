@@ -1,57 +1,10 @@
 //! HTTP/1.1 byte by byte, for both ends of the kit: a library would tidy up what has to be seen.
 
+mod head;
 mod read;
 mod write;
 
-use serde::{Deserialize, Serialize};
-
+pub use self::head::Framing;
+pub(crate) use self::head::{Fields, Head, values};
 pub(crate) use self::read::Reader;
 pub(crate) use self::write::{Framed, write_body, write_fields};
-
-/// How a message says where its body ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Framing {
-    /// Not at all: there is none, or in HTTP/2 the frames tell.
-    #[default]
-    None,
-    /// With `content-length`.
-    Length,
-    /// In chunks.
-    Chunked,
-    /// By closing the connection.
-    Close,
-}
-
-/// First line and fields of a message, names as they were written.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Head {
-    pub(crate) first: Vec<u8>,
-    pub(crate) fields: Fields,
-}
-
-pub(crate) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
-
-/// The values under a name.
-pub(crate) fn values<'a>(fields: &'a Fields, name: &str) -> impl Iterator<Item = &'a [u8]> {
-    fields.iter().filter(move |field| field.0.eq_ignore_ascii_case(name.as_bytes())).map(|field| &field.1[..])
-}
-
-impl Head {
-    /// What the fields say of the body, and how long it is.
-    pub(crate) fn framing(&self) -> Result<(Framing, u64), String> {
-        let chunked = values(&self.fields, "transfer-encoding").any(|v| v.eq_ignore_ascii_case(b"chunked"));
-        let lengths: Vec<&[u8]> = values(&self.fields, "content-length").collect();
-        match (chunked, &lengths[..]) {
-            (true, []) => Ok((Framing::Chunked, 0)),
-            (true, _) => Err("both transfer-encoding and content-length".to_owned()),
-            (false, []) => Ok((Framing::None, 0)),
-            (false, [length]) => {
-                let length = std::str::from_utf8(length).ok().and_then(|length| length.parse().ok());
-                length
-                    .map(|length| (Framing::Length, length))
-                    .ok_or_else(|| "a content-length that is no number".to_owned())
-            }
-            (false, _) => Err("several content-length headers".to_owned()),
-        }
-    }
-}

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 
-use super::{Fields, Framing, Head};
+use super::head::{Fields, Framing, Head};
 
 /// More than any case sends.
 const LONGEST_LINE: usize = 1024 * 1024;

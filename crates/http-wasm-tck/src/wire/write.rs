@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
-use super::{Fields, Framing};
+use super::head::{Fields, Framing};
 
 /// A body and how it goes out.
 #[derive(Clone, Copy, Debug)]

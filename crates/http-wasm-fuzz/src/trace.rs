@@ -1,0 +1,15 @@
+//! What came of an exchange.
+
+use http_wasm_host::Error;
+
+use crate::subject::Seen;
+
+/// What came of an exchange.
+#[derive(Debug, Default)]
+pub(crate) struct Trace {
+    /// As the next handler got it.
+    pub(crate) request: Option<Seen>,
+    /// As the client gets it.
+    pub(crate) response: Option<Seen>,
+    pub(crate) error: Option<Error>,
+}

@@ -1,0 +1,187 @@
+//! Whether an exchange came out as it must.
+
+use super::check::{Check, Phase, Values};
+use super::compare::{body, fields, require, same};
+use super::exchange::Exchange;
+use super::observed::{Mismatch, Observed};
+use super::report;
+use crate::text::{hash, latin1, shown};
+
+impl Exchange {
+    /// Whether all is as it must be; `instead` takes the place of the exchange's own checks.
+    pub(crate) fn evaluate(
+        &self,
+        observed: &Observed<'_>,
+        instead: Option<&[Check]>,
+    ) -> Result<(), Mismatch> {
+        let checks = instead.unwrap_or(&self.checks);
+        let says_status = |check: &Check| {
+            use Check::{Dropped, Status, StatusWithin, Traps};
+            matches!(check, Status(_) | StatusWithin(..) | Traps(_) | Dropped)
+        };
+        if !checks.iter().any(says_status) {
+            let expected = if self.stops.is_some() { 200 } else { self.reply.status };
+            Check::Status(expected).evaluate(observed)?;
+        }
+        checks.iter().try_for_each(|check| check.evaluate(observed))?;
+        let fails =
+            |check: &Check| matches!(check, Check::Traps(_) | Check::Dropped | Check::StatusWithin(..));
+        if checks.iter().any(fails) || instead.is_some() {
+            return Ok(());
+        }
+        let response = observed.response()?;
+        whole(response.broken.as_deref(), "a whole response")?;
+        if self.stops.is_none() {
+            whole(observed.seen()?.broken.as_deref(), "a whole request at the backend")?;
+        }
+        let before = self.before.expected();
+        if !before.is_empty() {
+            let reports = match self.stops.is_some() {
+                true => response.header("x-tck-report"),
+                false => observed.seen()?.header("x-tck-report"),
+            };
+            compare(&reports, &before, "handle_request")?;
+        }
+        if self.reports_after() {
+            compare(&response.header("x-tck-report-r"), &self.after.expected(), "handle_response")?;
+        }
+        Ok(())
+    }
+}
+
+fn compare(reports: &Values, expected: &[crate::script::Expected], phase: &str) -> Result<(), Mismatch> {
+    match &reports[..] {
+        [report] => report::compare(report, expected),
+        reports => Err(Mismatch::new(format!("a report from {phase}"), format!("{} of them", reports.len()))),
+    }
+}
+
+fn whole(broken: Option<&str>, what: &str) -> Result<(), Mismatch> {
+    broken.map_or(Ok(()), |reason| Err(Mismatch::new(what, reason)))
+}
+
+impl Check {
+    pub(super) fn evaluate(&self, observed: &Observed<'_>) -> Result<(), Mismatch> {
+        match self {
+            Self::Status(status) => {
+                let seen = observed.response()?.status;
+                same(&seen, status, || format!("status {status} at the client"), |seen| seen.to_string())
+            }
+            Self::StatusWithin(from, to) => {
+                let seen = observed.response()?.status;
+                let within = (*from..=*to).contains(&seen);
+                require(within, || format!("a status from {from} to {to} at the client"), || seen.to_string())
+            }
+            Self::Traps(phase) => trapped(*phase, observed),
+            Self::Dropped => {
+                require(observed.response.is_err(), || "no answer".to_owned(), || "an answer".to_owned())
+            }
+            Self::Header(name, expected) => {
+                fields(&observed.response()?.header(name), expected, || format!("{name} at the client"))
+            }
+            Self::Body(expected) => {
+                let seen = &observed.response()?.body;
+                body(seen.len(), hash(seen), seen, expected, "at the client")
+            }
+            Self::Length(expected) => {
+                let expected: Values = expected.iter().map(|len| len.to_string().into_bytes()).collect();
+                let seen = observed.response()?.header("content-length");
+                fields(&seen, &expected, || "content-length at the client".to_owned())
+            }
+            Self::Trailer(name, expected) => {
+                let seen = observed.response()?.trailer(name);
+                fields(&seen, expected, || format!("trailer {name} at the client"))
+            }
+            Self::Streams(least) => {
+                let seen = observed.response()?.streamed;
+                require(
+                    seen >= *least,
+                    || "the first bytes long before the last ones".to_owned(),
+                    || format!("{} ms between them", seen.as_millis()),
+                )
+            }
+            Self::Nowhere(name, text) => {
+                let mut all = observed.response()?.header(name);
+                all.extend(observed.backend.iter().flat_map(|seen| seen.header(name)));
+                let found = all.into_iter().find(|value| latin1(value).contains(text));
+                require(
+                    found.is_none(),
+                    || format!("no {name} with {text:?}"),
+                    || shown(found.as_deref().unwrap_or_default()),
+                )
+            }
+            Self::NotReached => require(
+                observed.backend.is_empty(),
+                || "no request at the backend".to_owned(),
+                || observed.backend.len().to_string(),
+            ),
+            Self::Method(expected) => {
+                let seen = &observed.seen()?.method;
+                same(
+                    &&seen[..],
+                    expected,
+                    || format!("method {expected} at the backend"),
+                    |s| (*s).to_owned(),
+                )
+            }
+            Self::Target(expected) => {
+                let seen = &observed.seen()?.target;
+                same(seen, expected, || format!("target {expected} at the backend"), Clone::clone)
+            }
+            Self::BackendHeader(name, expected) => {
+                fields(&observed.seen()?.header(name), expected, || format!("{name} at the backend"))
+            }
+            Self::BackendBody(expected) => {
+                let seen = observed.seen()?;
+                whole(seen.broken.as_deref(), "a whole request at the backend")?;
+                let bytes = crate::text::from_latin1(&seen.body);
+                body(seen.body_len, seen.body_hash, &bytes, expected, "at the backend")
+            }
+            Self::BackendFraming(expected) => {
+                let seen = observed.seen()?.framing;
+                same(&seen, expected, || format!("framing {expected:?} at the backend"), |s| format!("{s:?}"))
+            }
+            Self::BackendTrailer(name, expected) => {
+                let seen = observed.seen()?.trailer(name);
+                fields(&seen, expected, || format!("trailer {name} at the backend"))
+            }
+            Self::Logged(text) => require(
+                observed.log.is_some_and(|log| log.contains(text)),
+                || format!("{text:?} in the log"),
+                || if observed.log.is_some() { "none" } else { "no log file" }.to_owned(),
+            ),
+            Self::AnyOf(checks) => {
+                let mut failed = Vec::new();
+                for check in checks {
+                    match check.evaluate(observed) {
+                        Ok(()) => return Ok(()),
+                        Err(mismatch) => failed.push(mismatch),
+                    }
+                }
+                let expected: Vec<String> = failed.iter().map(|m| m.expected.clone()).collect();
+                let seen = failed.into_iter().next().map(|m| m.seen).unwrap_or_default();
+                Err(Mismatch::new(expected.join(", or "), seen))
+            }
+        }
+    }
+}
+
+/// Words that tell of the guest's inside.
+const DETAILS: [&str; 7] =
+    ["wasm", "unreachable", "handle_re", "http_handler", "backtrace", "stack", "memory"];
+
+fn trapped(phase: Phase, observed: &Observed<'_>) -> Result<(), Mismatch> {
+    const EXPECTED: &str = "500 without detail at the client";
+    if observed.lenient && phase == Phase::Response && observed.response.is_err() {
+        return Ok(());
+    }
+    let response = observed.response()?;
+    if response.status != 500 {
+        return Err(Mismatch::new(EXPECTED, format!("status {}", response.status)));
+    }
+    let text = latin1(&response.body).to_ascii_lowercase();
+    if !observed.lenient && DETAILS.iter().any(|word| text.contains(word)) {
+        return Err(Mismatch::new(EXPECTED, shown(&response.body)));
+    }
+    if phase == Phase::Request { Check::NotReached.evaluate(observed) } else { Ok(()) }
+}

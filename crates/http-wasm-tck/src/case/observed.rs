@@ -1,0 +1,49 @@
+//! What came of an exchange.
+
+use std::fmt;
+
+use crate::backend::Seen;
+use crate::client::Response;
+
+/// What came of an exchange.
+pub(crate) struct Observed<'a> {
+    pub(crate) response: Result<&'a Response, &'a str>,
+    /// What the backend got: one request as a rule.
+    pub(crate) backend: &'a [Seen],
+    /// The host's log, where it is known.
+    pub(crate) log: Option<&'a str>,
+    /// Whether the reference host's handling of traps will do.
+    pub(crate) lenient: bool,
+}
+
+impl Observed<'_> {
+    pub(super) fn response(&self) -> Result<&Response, Mismatch> {
+        self.response.map_err(|error| Mismatch::new("a response", format!("none: {error}")))
+    }
+
+    pub(super) fn seen(&self) -> Result<&Seen, Mismatch> {
+        match self.backend {
+            [seen] => Ok(seen),
+            all => Err(Mismatch::new("one request at the backend", format!("{} requests", all.len()))),
+        }
+    }
+}
+
+/// What should have been, and what was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mismatch {
+    pub(super) expected: String,
+    pub(super) seen: String,
+}
+
+impl Mismatch {
+    pub(crate) fn new(expected: impl Into<String>, seen: impl Into<String>) -> Self {
+        Self { expected: expected.into(), seen: seen.into() }
+    }
+}
+
+impl fmt::Display for Mismatch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: seen {}", self.expected, self.seen)
+    }
+}

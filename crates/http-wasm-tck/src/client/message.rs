@@ -1,0 +1,91 @@
+//! A request as it is sent, and a response as it came.
+
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::payload::Payload;
+use crate::wire::{Fields, Framing, values};
+
+/// Which HTTP is spoken to the host under test.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Http {
+    /// HTTP/1.1.
+    #[default]
+    One,
+    /// HTTP/2 with prior knowledge.
+    Two,
+}
+
+impl fmt::Display for Http {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::One => "HTTP/1.1",
+            Self::Two => "HTTP/2",
+        })
+    }
+}
+
+/// A request as it is sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) target: String,
+    /// Not the host under test, when the case wants another name.
+    pub(crate) host: Option<String>,
+    pub(crate) version: &'static str,
+    pub(crate) fields: Fields,
+    pub(crate) body: Payload,
+    pub(crate) framing: Framing,
+    pub(crate) trailers: Fields,
+    pub(crate) piece: usize,
+    pub(crate) pause: Duration,
+}
+
+impl Default for Request {
+    fn default() -> Self {
+        Self {
+            method: "GET".to_owned(),
+            target: "/".to_owned(),
+            host: None,
+            version: "HTTP/1.1",
+            fields: Fields::new(),
+            body: Payload::EMPTY,
+            framing: Framing::None,
+            trailers: Fields::new(),
+            piece: 0,
+            pause: Duration::ZERO,
+        }
+    }
+}
+
+/// A response as it came.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Response {
+    pub(crate) informational: Vec<u16>,
+    pub(crate) status: u16,
+    pub(crate) fields: Fields,
+    pub(crate) framing: Framing,
+    pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Fields,
+    /// Time from the body's first byte to its end.
+    pub(crate) streamed: Duration,
+    /// What was wrong with the body, which is incomplete then.
+    pub(crate) broken: Option<String>,
+}
+
+impl Response {
+    /// The values of a header.
+    pub(crate) fn header(&self, name: &str) -> Vec<Vec<u8>> {
+        values(&self.fields, name).map(<[u8]>::to_vec).collect()
+    }
+
+    /// The values of a trailer.
+    pub(crate) fn trailer(&self, name: &str) -> Vec<Vec<u8>> {
+        values(&self.trailers, name).map(<[u8]>::to_vec).collect()
+    }
+}
+
+/// The time since the first byte came; none if none has come.
+pub(super) fn since(first: Option<Instant>) -> Duration {
+    first.map(|first| first.elapsed()).unwrap_or_default()
+}

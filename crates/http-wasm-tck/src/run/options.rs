@@ -1,0 +1,77 @@
+//! What to run, and against what.
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::filter::Filter;
+use super::launch::LaunchCommand;
+use crate::case::Http;
+
+/// Whose behaviour is expected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Profile {
+    /// What the ABI says, everywhere.
+    #[default]
+    Abi,
+    /// The reference host's behaviour where it differs and harms nobody.
+    Reference,
+}
+
+/// What to run, and against what.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The host under test, HOST:PORT: it has the conformance guest loaded and forwards to the kit's backend.
+    pub address: Option<String>,
+    /// How to start the host under test; for cases that need one of their own, and for all without an address.
+    pub launch: Option<LaunchCommand>,
+    /// Where the started hosts write their log, when that is neither stdout nor stderr.
+    pub log_file: Option<PathBuf>,
+    /// Which HTTP to speak.
+    pub http: Http,
+    /// Which cases to run; all without.
+    pub filter: Option<Filter>,
+    /// Whose behaviour is expected.
+    pub profile: Profile,
+    /// How long the host may take to answer a request. Some answers take a second, as the backend makes a pause.
+    pub timeout: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            address: None,
+            launch: None,
+            log_file: None,
+            http: Http::One,
+            filter: None,
+            profile: Profile::Abi,
+            timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The run can't begin.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum RunError {
+    /// Neither an address nor a command to start a host was given.
+    #[error(
+        "nothing to test: name a host with --url, or how to start one with --launch, or test ours with --self"
+    )]
+    NoTarget,
+
+    /// The kit's own backend can't be started.
+    #[error("cannot start the backend: {0}")]
+    Backend(#[source] io::Error),
+
+    /// The host under test is not set up for the kit.
+    #[error("{0}")]
+    Setup(String),
+
+    /// Guests and configurations can't be written to a temporary directory.
+    #[error("cannot write files for the host: {0}")]
+    Files(#[source] io::Error),
+}
