@@ -4,10 +4,13 @@
 //! head (RFC 9110 section 6.5.1). So fields on which framing, routing, authentication or the reading of content depend never pass as
 //! trailers, nor those by which proxies tell who the client is: these were checked in the head and would be claimed anew here.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::Frame;
 
-/// `_` in a name counts as `-`, as it does for programs that get fields as variables.
+use crate::names::{Claim, is_hop_by_hop, remove_all};
+
+/// Beside those that concern one connection alone, and claims about the client. `_` in a name counts as `-`, as it does for programs that
+/// get fields as variables.
 const FORBIDDEN: &[&str] = &[
     "accept-ranges",
     "age",
@@ -15,10 +18,6 @@ const FORBIDDEN: &[&str] = &[
     "authorization",
     "cache-control",
     "cdn-loop",
-    "cf-connecting-ip",
-    "client-cert",
-    "client-cert-chain",
-    "connection",
     "content-encoding",
     "content-length",
     "content-location",
@@ -29,7 +28,6 @@ const FORBIDDEN: &[&str] = &[
     "date",
     "expect",
     "expires",
-    "forwarded",
     "front-end-https",
     "host",
     "http2-settings",
@@ -38,45 +36,32 @@ const FORBIDDEN: &[&str] = &[
     "if-none-match",
     "if-range",
     "if-unmodified-since",
-    "keep-alive",
     "location",
     "max-forwards",
     "origin",
     "pragma",
     "proxy",
-    "proxy-authenticate",
     "proxy-authentication-info",
-    "proxy-authorization",
-    "proxy-connection",
     "range",
     "referer",
     "retry-after",
     "set-cookie",
     "set-cookie2",
     "strict-transport-security",
-    "te",
     "trailer",
-    "transfer-encoding",
-    "true-client-ip",
-    "upgrade",
     "vary",
     "via",
     "warning",
     "www-authenticate",
-    "x-client-ip",
-    "x-cluster-client-ip",
     "x-http-method-override",
     "x-original-uri",
-    "x-original-url",
-    "x-real-ip",
     "x-request-id",
-    "x-rewrite-url",
     "traceparent",
     "tracestate",
 ];
 
 /// Prefixes of families of such fields.
-const FORBIDDEN_PREFIXES: &[&str] = &["x-forwarded-", "access-control-", "sec-"];
+const FORBIDDEN_PREFIXES: &[&str] = &["access-control-", "sec-"];
 
 /// Whether a field of this name may be a trailer. Names are lower-case, as those of a `HeaderMap`.
 pub(crate) fn may_be_trailer(name: &str) -> bool {
@@ -87,25 +72,25 @@ pub(crate) fn may_be_trailer(name: &str) -> bool {
     } else {
         name
     };
-    !FORBIDDEN.contains(&name)
-        && name != "x-forwarded"
+    Claim::of(name).is_none()
+        && !is_hop_by_hop(name)
+        && !FORBIDDEN.contains(&name)
         && !FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// A frame of a body without trailers that may be none; nothing if it had no others.
 pub(crate) fn filter<D>(frame: Frame<D>) -> Option<Frame<D>> {
+    filter_with(frame, |_| false)
+}
+
+/// The same, without those trailers either that `is_unwanted`.
+pub(crate) fn filter_with<D>(frame: Frame<D>, is_unwanted: impl Fn(&HeaderName) -> bool) -> Option<Frame<D>> {
     if !frame.is_trailers() {
         return Some(frame);
     }
     let mut trailers = frame.into_trailers().unwrap_or_default();
-    retain(&mut trailers);
+    remove_all(&mut trailers, |name| !may_be_trailer(name.as_str()) || is_unwanted(name));
     (!trailers.is_empty()).then(|| Frame::trailers(trailers))
-}
-
-fn retain(trailers: &mut HeaderMap) {
-    while let Some(name) = trailers.keys().find(|name| !may_be_trailer(name.as_str())).cloned() {
-        trailers.remove(name);
-    }
 }
 
 /// Leaves in `Trailer` the names of those that may be trailers.
@@ -116,7 +101,7 @@ pub(crate) fn retain_announced(headers: &mut HeaderMap) {
     let (mut all, mut kept) = (0, Vec::new());
     for name in names {
         all += 1;
-        if header::HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| may_be_trailer(name.as_str())) {
+        if HeaderName::from_bytes(name.as_bytes()).is_ok_and(|name| may_be_trailer(name.as_str())) {
             kept.push(name);
         }
     }
@@ -131,15 +116,41 @@ pub(crate) fn retain_announced(headers: &mut HeaderMap) {
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
     use http::{HeaderMap, HeaderValue};
+    use http_body::Frame;
 
-    use super::{FORBIDDEN, may_be_trailer, retain, retain_announced};
+    use super::{FORBIDDEN, filter_with, may_be_trailer, retain_announced};
+
+    /// Forbidden by other rules than the list.
+    const OTHERS: &[&str] = &[
+        "x-forwarded",
+        "x-forwarded-for",
+        "x-forwarded-anything",
+        "sec-fetch-site",
+        "cf-connecting-ip",
+        "client-cert",
+        "client-cert-chain",
+        "forwarded",
+        "true-client-ip",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-original-url",
+        "x-real-ip",
+        "x-rewrite-url",
+        "te",
+        "upgrade",
+        "connection",
+        "keep-alive",
+        "proxy-connection",
+        "transfer-encoding",
+        "proxy-authenticate",
+        "proxy-authorization",
+    ];
 
     #[test]
     fn fields_that_had_to_be_known_before_are_no_trailers_however_they_are_spelled() {
-        for name in
-            FORBIDDEN.iter().copied().chain(["x-forwarded-for", "x-forwarded-anything", "sec-fetch-site"])
-        {
+        for name in FORBIDDEN.iter().copied().chain(OTHERS.iter().copied()) {
             assert!(!may_be_trailer(name) && !may_be_trailer(&name.replace('-', "_")), "{name}");
         }
         for name in
@@ -152,10 +163,11 @@ mod tests {
     #[test]
     fn the_others_stay_with_all_their_values() {
         let mut trailers = HeaderMap::new();
-        for name in ["a", "host", "a", "content_length", "x-forwarded-for", "b"] {
+        for name in ["a", "host", "a", "content_length", "x-forwarded-for", "x-user", "b"] {
             trailers.append(name, HeaderValue::from_static("1"));
         }
-        retain(&mut trailers);
+        let frame = filter_with(Frame::<Bytes>::trailers(trailers), |name| name == "x-user");
+        let trailers = frame.expect("others are left").into_trailers().expect("they are trailers");
         let mut names: Vec<_> = trailers.iter().map(|(name, _)| name.as_str()).collect();
         names.sort_unstable();
         assert_eq!(names, ["a", "a", "b"]);

@@ -10,6 +10,7 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::source::Sources;
 use super::upload::Upload;
 use crate::body::BoxError;
 use crate::config::ClientLimits;
@@ -28,13 +29,21 @@ pub(super) struct Received<B> {
     left: u64,
     pace: Pace,
     timer: Option<Pin<Box<Sleep>>>,
+    /// What drops trailers that others let pass, if anything does.
+    sources: Option<Arc<Sources>>,
 }
 
 impl<B> Received<B> {
-    pub(super) fn new(body: B, upload: Arc<Upload<B>>, limits: &ClientLimits) -> Self {
+    pub(super) fn new(
+        body: B,
+        upload: Arc<Upload<B>>,
+        limits: &ClientLimits,
+        sources: &Arc<Sources>,
+    ) -> Self {
         let left = limits.max_request_body.map_or(u64::MAX, |size| size.0);
         let pace = Pace::new(limits.body_timeout.0, Some(limits.min_body_rate.0));
-        Self { body: Some(body), upload, left, pace, timer: None }
+        let sources = sources.drop_trailers().then(|| sources.clone());
+        Self { body: Some(body), upload, left, pace, timer: None, sources }
     }
 
     fn fail(
@@ -80,7 +89,11 @@ where
                     Some(left) => this.left = left,
                     None => return this.fail(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
                 }
-                Poll::Ready(trailers::filter(frame).map(Ok))
+                let frame = match &this.sources {
+                    Some(sources) => trailers::filter_with(frame, |name| sources.drops_trailer(name)),
+                    None => trailers::filter(frame),
+                };
+                Poll::Ready(frame.map(Ok))
             }
             Poll::Ready(Some(Err(error))) => {
                 this.body = None;
@@ -157,18 +170,23 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use http::StatusCode;
+    use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
     use http_body_util::{BodyExt as _, Channel, channel::Sender};
     use tokio::time::Instant;
 
+    use super::super::source::Sources;
     use super::super::upload::Upload;
     use super::Received;
     use crate::body::BoxError;
-    use crate::config::{ClientLimits, Size, Time};
+    use crate::config::{ClientLimits, Listen, Size, Time, Underscores};
 
     type Content = Channel<Bytes, BoxError>;
 
     fn received() -> (Sender<Bytes, BoxError>, Received<Content>, Arc<Upload<Content>>) {
+        received_at(&Listen::default())
+    }
+
+    fn received_at(listen: &Listen) -> (Sender<Bytes, BoxError>, Received<Content>, Arc<Upload<Content>>) {
         let limits = ClientLimits {
             body_timeout: Time::seconds(10),
             min_body_rate: Size(100),
@@ -177,7 +195,8 @@ mod tests {
         };
         let (sender, body) = Channel::new(1);
         let upload = Upload::new(false);
-        (sender, Received::new(body, upload.clone(), &limits), upload)
+        let sources = Arc::new(Sources::new(listen));
+        (sender, Received::new(body, upload.clone(), &limits, &sources), upload)
     }
 
     /// Sends so many pieces of this size, one a second.
@@ -235,5 +254,33 @@ mod tests {
         };
         let (_, frame) = tokio::join!(later, body.frame());
         assert!(frame.expect("a frame").is_ok());
+    }
+
+    #[tokio::test]
+    async fn trailers_that_the_listener_drops_from_heads_do_not_pass_either() {
+        let fields = |underscores| Listen {
+            client_fields: vec!["x-user".parse().unwrap()],
+            underscores,
+            ..Listen::default()
+        };
+        for (listen, expected) in [
+            (Listen::default(), &["x-sum", "x-user", "x_user", "a_b"][..]),
+            (fields(Underscores::Pass), &["x-sum", "a_b"]),
+            (fields(Underscores::Drop), &["x-sum"]),
+            (fields(Underscores::Reject), &["x-sum"]),
+        ] {
+            let (mut sender, body, _upload) = received_at(&listen);
+            let mut trailers = HeaderMap::new();
+            for name in ["x-sum", "x-user", "x_user", "x-real-ip", "a_b"] {
+                trailers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));
+            }
+            sender.send_trailers(trailers).await.expect("the body is being read");
+            drop(sender);
+            let collected = body.collect().await.expect("a whole body");
+            let passed: Vec<_> =
+                collected.trailers().expect("trailers").keys().map(HeaderName::as_str).collect();
+            assert_eq!(passed.len(), expected.len(), "{passed:?}");
+            assert!(expected.iter().all(|name| passed.contains(name)), "{passed:?}");
+        }
     }
 }

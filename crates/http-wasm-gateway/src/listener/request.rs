@@ -133,7 +133,7 @@ impl<A: Answer> Requests<A> {
             && request.headers().get(header::EXPECT).is_some_and(expects_continue);
         let upload = Upload::new(expects_continue);
         let request =
-            request.map(|body| boxed(Received::new(body, upload.clone(), &self.limits)));
+            request.map(|body| boxed(Received::new(body, upload.clone(), &self.limits, &self.sources)));
         let mut inbound = Inbound::new(request, client);
         inbound.dropped = dropped;
         inbound.refused = Refused::Body(upload.clone());

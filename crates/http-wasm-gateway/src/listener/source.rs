@@ -97,8 +97,22 @@ impl Sources {
         (client, dropped)
     }
 
+    /// Whether trailers of these names are dropped that others let pass.
+    pub(super) fn drop_trailers(&self) -> bool {
+        !self.client_fields.is_empty() || self.underscores != Underscores::Pass
+    }
+
+    /// Whether a trailer of this name is dropped: its head, which would have been checked, is long gone.
+    pub(super) fn drops_trailer(&self, name: &HeaderName) -> bool {
+        self.is_client_field(name) || self.underscores != Underscores::Pass && has_underscore(name)
+    }
+
     fn is_about_client(&self, name: &HeaderName) -> bool {
-        Claim::of(name.as_str()).is_some() || self.client_fields.iter().any(|field| field.fits(name.as_str()))
+        Claim::of(name.as_str()).is_some() || self.is_client_field(name)
+    }
+
+    fn is_client_field(&self, name: &HeaderName) -> bool {
+        self.client_fields.iter().any(|field| field.fits(name.as_str()))
     }
 
     /// The client as the fields say that are left: the first that names an address, and the first that names a scheme. What they say beside that
