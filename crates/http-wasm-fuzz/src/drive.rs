@@ -1,5 +1,6 @@
 //! Polling by hand: clean-ups run when the target says so, and a wait that nothing can end is found.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -18,7 +19,7 @@ impl CleanUps {
         let tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
             // Nothing is left to arrive by now, so a clean-up has nothing to wait for.
-            assert!(drive(task, usize::MAX, || false).is_some());
+            assert!(drive(task, &Cell::new(usize::MAX), || false).is_some());
         }
     }
 }
@@ -43,14 +44,14 @@ impl Wake for Woken {
     }
 }
 
-/// Polls `future` to its end, or drops it at its `waits`-th wait. `arrive` brings on what it may be waiting for, and answers
-/// whether there was anything.
+/// Polls `future` to its end, or drops it when it has waited so often that no `waits` are left. `arrive` brings on what it may be
+/// waiting for, and answers whether there was anything.
 ///
 /// # Panics
 /// When it waits for something that can't come.
 pub(crate) fn drive<F: Future>(
     future: F,
-    mut waits: usize,
+    waits: &Cell<usize>,
     mut arrive: impl FnMut() -> bool,
 ) -> Option<F::Output> {
     let mut future = pin!(future);
@@ -60,7 +61,7 @@ pub(crate) fn drive<F: Future>(
         if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
             return Some(output);
         }
-        waits = waits.checked_sub(1)?;
+        waits.set(waits.get().checked_sub(1)?);
         if !woken.0.swap(false, Ordering::Relaxed) {
             assert!(arrive(), "waits for something that can't come");
             assert!(woken.0.swap(false, Ordering::Relaxed), "what has arrived woke nobody");

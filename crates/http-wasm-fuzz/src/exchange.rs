@@ -1,18 +1,22 @@
 //! One exchange from end to end, with a guest that follows a script.
 
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
+use std::convert::Infallible;
+use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http_wasm_host::{
-    Engine, ErrorKind, Guest, Host, HttpHost, InMemoryHost, Limits, Outcome, Pinned, PoolStats,
+    Engine, Error, ErrorKind, Guest, Host, HttpHost, InMemoryHost, Limits, Outcome, Pinned, PoolStats,
 };
 use http_wasm_tck::guest::{Variant, wasm};
 use http_wasm_tck::script::{AFTER_HEADER, BEFORE_HEADER, Script};
+use http_wasm_tower::Chain;
 
 use crate::checks;
 use crate::drive::{CleanUps, drive};
 use crate::message::{Request, Response};
-use crate::subject::{Arrivals, Subject};
+use crate::subject::{Arrivals, Seen, Subject, client, http_request, http_response};
 use crate::trace::Trace;
 
 /// What happens in an exchange.
@@ -56,6 +60,7 @@ pub(crate) fn limits() -> Limits {
 /// The conformance kit's guest, in a host of one kind.
 pub(crate) struct Player<S: Host> {
     guest: Guest<S>,
+    chain: Option<Chain>,
     clean_ups: CleanUps,
 }
 
@@ -66,7 +71,8 @@ impl<S: Subject> Player<S> {
         let wasm = wasm(Variant::Conformance).expect("the kit's guest is a module");
         let guest =
             Guest::<S>::builder(&engine).name(checks::GUEST).limits(limits()).config("a=b").load(&wasm);
-        Self { guest: guest.expect("the kit's guest is one of ours"), clean_ups }
+        let guest = guest.expect("the kit's guest is one of ours");
+        Self { chain: S::chain(&guest), guest, clean_ups }
     }
 
     /// Plays `plan`, and checks what is true of every exchange.
@@ -98,43 +104,76 @@ impl<S: Subject> Player<S> {
                 request.message.fields.push((name.into(), script.into()));
             }
         }
-        let (host, mut arrivals) = S::start(&request);
-        let outcome = drive(self.guest.handle_request(host), plan.waits, || arrivals.next());
-        arrivals.rest();
-        match outcome {
-            None => {}
-            Some(Err(error)) => trace.error = Some(error),
-            Some(Ok(Outcome::Respond(host))) => trace.response = Some(host.into_response()),
-            Some(Ok(Outcome::Bypassed { .. })) => panic!("the guest fails closed"),
-            Some(Ok(Outcome::Next(pinned))) => self.go_on(plan, pinned, &mut trace),
+        match (&self.chain, plan.end) {
+            (Some(chain), End::Answered) => through_chain(chain, plan, &request, &mut trace),
+            _ => self.by_hand(plan, &request, &mut trace),
         }
         trace
     }
 
-    fn go_on(&self, plan: &Plan, mut pinned: Pinned<S>, trace: &mut Trace) {
-        let reads_request = pinned.reads_request();
-        let request = pinned.host_mut().take_request(reads_request);
-        let mut response = plan.response.clone();
-        if request.method == b"HEAD" {
-            response.leave_body_out();
+    /// What no adapter does: an end of its own kind between the phases, or a host without an adapter.
+    fn by_hand(&self, plan: &Plan, request: &Request, trace: &mut Trace) {
+        let (host, mut arrivals) = S::start(request);
+        let waits = Cell::new(plan.waits);
+        let outcome = drive(self.guest.handle_request(host), &waits, || arrivals.next());
+        arrivals.rest();
+        match outcome {
+            None => {}
+            Some(Err(error)) => trace.error = Some(error.into()),
+            Some(Ok(Outcome::Respond(host))) => trace.response = Some(host.into_response()),
+            Some(Ok(Outcome::Bypassed { .. })) => panic!("the guest fails closed"),
+            Some(Ok(Outcome::Next(pinned))) => go_on(plan, pinned, trace),
         }
-        trace.request = Some(request);
-        let handled = match plan.end {
-            End::Dropped => return,
-            End::Failed => drive(pinned.handle_error(), plan.waits, || false),
-            End::Answered => {
-                let mut arrivals: Arrivals = pinned.host_mut().answer(&response);
-                let handled = drive(pinned.handle_response(), plan.waits, || arrivals.next());
-                arrivals.rest();
-                handled.map(|handled| handled.map(|handled| handled.host))
-            }
-        };
-        match handled {
-            // After an error of the next handler there is nothing that a client would get.
-            Some(Ok(host)) if plan.end == End::Answered => trace.response = Some(host.into_response()),
-            Some(Ok(_)) | None => {}
-            Some(Err(error)) => trace.error = Some(error),
+    }
+}
+
+fn through_chain(chain: &Chain, plan: &Plan, request: &Request, trace: &mut Trace) {
+    let waits = Cell::new(plan.waits);
+    let seen = &mut trace.request;
+    let call = chain.call_observed(http_request(request), client(request), (), |request| {
+        // Bodies of this host wait for nobody, so only its guest does.
+        waits.set(plan.waits);
+        let request = seen.insert(Seen::request(request));
+        ready(Ok::<_, Infallible>(http_response(&answer(plan, request))))
+    });
+    match drive(call, &waits, || false) {
+        None => {}
+        Some(Ok(mut response)) => match response.extensions_mut().remove::<Arc<Error>>() {
+            Some(error) => trace.error = Some(error),
+            None => trace.response = Some(Seen::response(response)),
+        },
+    }
+}
+
+/// The next handler's answer to this request.
+fn answer(plan: &Plan, request: &Seen) -> Response {
+    let mut response = plan.response.clone();
+    if request.method == b"HEAD" {
+        response.leave_body_out();
+    }
+    response
+}
+
+fn go_on<S: Subject>(plan: &Plan, mut pinned: Pinned<S>, trace: &mut Trace) {
+    let reads_request = pinned.reads_request();
+    let request = trace.request.insert(pinned.host_mut().take_request(reads_request));
+    let response = answer(plan, request);
+    let waits = Cell::new(plan.waits);
+    let handled = match plan.end {
+        End::Dropped => return,
+        End::Failed => drive(pinned.handle_error(), &waits, || false),
+        End::Answered => {
+            let mut arrivals: Arrivals = pinned.host_mut().answer(&response);
+            let handled = drive(pinned.handle_response(), &waits, || arrivals.next());
+            arrivals.rest();
+            handled.map(|handled| handled.map(|handled| handled.host))
         }
+    };
+    match handled {
+        // After an error of the next handler there is nothing that a client would get.
+        Some(Ok(host)) if plan.end == End::Answered => trace.response = Some(host.into_response()),
+        Some(Ok(_)) | None => {}
+        Some(Err(error)) => trace.error = Some(error.into()),
     }
 }
 

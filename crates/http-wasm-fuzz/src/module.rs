@@ -1,9 +1,16 @@
 //! Any bytes as a module: through the whole load, and where that works, through one exchange.
 
 use std::cell::OnceCell;
+use std::convert::Infallible;
+use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
 
-use http_wasm_host::{Engine, Error, ErrorKind, Guest, InMemoryHost, Limits, LoadError, Outcome};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use http_wasm_host::{Engine, Error, ErrorKind, Guest, HttpHost, Limits, LoadError};
+use http_wasm_tower::Chain;
 
 use crate::checks::{GUEST, is_line};
 use crate::drive::wait;
@@ -21,7 +28,7 @@ pub fn module(input: &[u8]) {
     let input = &input[..input.len().min(MAX_BYTES)];
     let engine =
         ENGINE.with(|engine| engine.get_or_init(|| Engine::new().expect("WebAssembly works here")).clone());
-    match Guest::<InMemoryHost>::builder(&engine).name(GUEST).limits(limits()).config("a=b").load(input) {
+    match Guest::<HttpHost>::builder(&engine).name(GUEST).limits(limits()).config("a=b").load(input) {
         Ok(guest) => serve(&guest),
         Err(refused) => check(&refused),
     }
@@ -38,24 +45,16 @@ fn limits() -> Limits {
     }
 }
 
-fn serve(guest: &Guest<InMemoryHost>) {
-    let mut host = InMemoryHost::new("POST", "/a?b");
-    host.request.headers.add(b"host", b"example.com");
-    host.request.set_body("body");
-    let called = wait(guest.handle_request(host), PATIENCE);
-    let result = match called {
-        Ok(Outcome::Respond(_)) => Ok(()),
-        Ok(Outcome::Bypassed { .. }) => panic!("the guest fails closed"),
-        Ok(Outcome::Next(mut pinned)) => {
-            let host = pinned.host_mut();
-            host.status = 404;
-            host.response.set_body("answer");
-            wait(pinned.handle_response(), PATIENCE).map(drop)
-        }
-        Err(error) => Err(error),
-    };
-    if let Err(error) = result {
-        check_error(&error);
+fn serve(guest: &Guest<HttpHost>) {
+    let request = Request::post("/a?b").header("host", "example.com").body(Full::new(Bytes::from("body")));
+    let call = Chain::new([guest.clone()]).call(request.expect("a legal request"), |_| {
+        let mut response = Response::new(Full::new(Bytes::from("answer")));
+        *response.status_mut() = StatusCode::NOT_FOUND;
+        ready(Ok::<_, Infallible>(response))
+    });
+    let Ok(response) = wait(call, PATIENCE);
+    if let Some(error) = response.extensions().get::<Arc<Error>>() {
+        check_error(error);
         assert!(error.phase().is_some(), "{error}");
     }
     nothing_is_lost(guest.stats());

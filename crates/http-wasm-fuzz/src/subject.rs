@@ -1,6 +1,7 @@
 //! The two hosts of the core, started and looked at in the same way.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -8,8 +9,9 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body as _, Frame, SizeHint};
 use http_wasm_host::{
-    Body, BoxError, Feed, Fields, Host, HttpHost, InMemoryHost, Message as InMemoryMessage,
+    Body, BoxError, Feed, Fields, Guest, Host, HttpHost, InMemoryHost, Message as InMemoryMessage,
 };
+use http_wasm_tower::Chain;
 
 use crate::message::{Field, Message, Piece, Request, Response};
 
@@ -19,6 +21,12 @@ pub(crate) trait Subject: Host + Sized {
     fn take_request(&mut self, keep_head: bool) -> Seen;
     fn answer(&mut self, response: &Response) -> Arrivals;
     fn into_response(self) -> Seen;
+
+    /// A chain of this guest, if there is an adapter for this host.
+    fn chain(guest: &Guest<Self>) -> Option<Chain> {
+        let _ = guest;
+        None
+    }
 }
 
 /// A message as it goes out.
@@ -109,7 +117,7 @@ impl Subject for InMemoryHost {
             http::Version::HTTP_2 => "HTTP/2.0",
             _ => "HTTP/1.1",
         };
-        host.source_addr = request.has_client.then_some(CLIENT);
+        host.source_addr = client(request);
         let arrivals = Arrivals::of(&request.message, &mut host.request);
         (host, arrivals)
     }
@@ -147,24 +155,36 @@ impl Subject for InMemoryHost {
     }
 }
 
-const CLIENT: std::net::SocketAddr =
-    std::net::SocketAddr::new(std::net::IpAddr::V6(std::net::Ipv6Addr::LOCALHOST), 12345);
+const CLIENT: SocketAddr = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 12345);
 
 impl Subject for HttpHost {
     fn start(request: &Request) -> (Self, Arrivals) {
-        let mut http = http::Request::new(Pieces::body(&request.message));
-        *http.method_mut() = request.method.parse().expect("the generator's methods are legal");
-        *http.uri_mut() = request.uri.parse().expect("the generator's URIs are legal");
-        *http.version_mut() = request.version;
-        *http.headers_mut() = to_header_map(&request.message.fields);
-        (Self::new(http, request.has_client.then_some(CLIENT)), Arrivals::default())
+        (Self::new(http_request(request), client(request)), Arrivals::default())
     }
 
     fn take_request(&mut self, keep_head: bool) -> Seen {
-        let request = self.take_request(keep_head);
+        Seen::request(self.take_request(keep_head))
+    }
+
+    fn answer(&mut self, response: &Response) -> Arrivals {
+        self.set_response(http_response(response));
+        Arrivals::default()
+    }
+
+    fn into_response(self) -> Seen {
+        Seen::response(self.into_response())
+    }
+
+    fn chain(guest: &Guest<Self>) -> Option<Chain> {
+        Some(Chain::new([guest.clone()]))
+    }
+}
+
+impl Seen {
+    pub(crate) fn request(request: http::Request<Body>) -> Self {
         let (head, body) = request.into_parts();
         let target = head.uri.path_and_query().map_or("", |target| target.as_str());
-        Seen {
+        Self {
             method: head.method.as_str().into(),
             uri: target.into(),
             fields: from_header_map(&head.headers),
@@ -172,18 +192,31 @@ impl Subject for HttpHost {
         }
     }
 
-    fn answer(&mut self, response: &Response) -> Arrivals {
-        let mut http = http::Response::new(Pieces::body(&response.message));
-        *http.status_mut() = response.status.try_into().expect("the generator's statuses are legal");
-        *http.headers_mut() = to_header_map(&response.message.fields);
-        self.set_response(http);
-        Arrivals::default()
+    pub(crate) fn response(response: http::Response<Body>) -> Self {
+        let (head, body) = response.into_parts();
+        Self { status: head.status.as_u16(), fields: from_header_map(&head.headers), ..collect(body) }
     }
+}
 
-    fn into_response(self) -> Seen {
-        let (head, body) = self.into_response().into_parts();
-        Seen { status: head.status.as_u16(), fields: from_header_map(&head.headers), ..collect(body) }
-    }
+/// The address of a request's client, if the server knows it.
+pub(crate) fn client(request: &Request) -> Option<SocketAddr> {
+    request.has_client.then_some(CLIENT)
+}
+
+pub(crate) fn http_request(request: &Request) -> http::Request<Body> {
+    let mut http = http::Request::new(Pieces::body(&request.message));
+    *http.method_mut() = request.method.parse().expect("the generator's methods are legal");
+    *http.uri_mut() = request.uri.parse().expect("the generator's URIs are legal");
+    *http.version_mut() = request.version;
+    *http.headers_mut() = to_header_map(&request.message.fields);
+    http
+}
+
+pub(crate) fn http_response(response: &Response) -> http::Response<Body> {
+    let mut http = http::Response::new(Pieces::body(&response.message));
+    *http.status_mut() = response.status.try_into().expect("the generator's statuses are legal");
+    *http.headers_mut() = to_header_map(&response.message.fields);
+    http
 }
 
 fn to_header_map(fields: &[Field]) -> HeaderMap {

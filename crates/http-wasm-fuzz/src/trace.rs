@@ -1,5 +1,7 @@
 //! What came of an exchange.
 
+use std::sync::Arc;
+
 use http_wasm_host::Error;
 
 use crate::subject::Seen;
@@ -11,5 +13,5 @@ pub(crate) struct Trace {
     pub(crate) request: Option<Seen>,
     /// As the client gets it.
     pub(crate) response: Option<Seen>,
-    pub(crate) error: Option<Error>,
+    pub(crate) error: Option<Arc<Error>>,
 }

@@ -1,18 +1,40 @@
 //! The client's address, for `get_source_addr`.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use http::Extensions;
 
 /// The client's address, as a request extension that the server inserts.
 ///
-/// Behind axum's `into_make_service_with_connect_info` the layer is told with
-/// [`HttpWasmLayer::source_addr`](crate::HttpWasmLayer::source_addr) how to find its `ConnectInfo`.
+/// Without it guests see an empty address. Servers that have an extension of their own for it, as axum's `ConnectInfo`, need
+/// no second one: [`HttpWasmLayer::source_addr`](crate::HttpWasmLayer::source_addr) says where it is.
+///
+/// ```
+/// use http_wasm_tower::{Body, SourceAddr};
+///
+/// # let client: std::net::SocketAddr = ([127, 0, 0, 1], 4711).into();
+/// let mut request = http::Request::new(Body::empty());
+/// request.extensions_mut().insert(SourceAddr(client));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceAddr(pub SocketAddr);
 
-pub(crate) type FindAddr = fn(&Extensions) -> Option<SocketAddr>;
+/// How the address is found.
+#[derive(Clone)]
+pub(crate) enum FindAddr {
+    Extension,
+    Other(Arc<Find>),
+}
 
-pub(crate) fn from_extension(extensions: &Extensions) -> Option<SocketAddr> {
-    extensions.get::<SourceAddr>().map(|addr| addr.0)
+type Find = dyn Fn(&Extensions) -> Option<SocketAddr> + Send + Sync;
+
+impl FindAddr {
+    #[inline]
+    pub(crate) fn find(&self, extensions: &Extensions) -> Option<SocketAddr> {
+        match self {
+            Self::Extension => extensions.get::<SourceAddr>().map(|addr| addr.0),
+            Self::Other(find) => find(extensions),
+        }
+    }
 }

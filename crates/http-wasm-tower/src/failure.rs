@@ -2,29 +2,79 @@
 
 use std::sync::Arc;
 
-use http::{HeaderValue, Response, StatusCode, header};
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_wasm_host::{Body, BodyKind, Error, ErrorKind, Phase};
 
 /// Makes the response for a request whose guest failed, and failed closed.
 ///
-/// [`Error::kind`] tells what happened. [`HideDetails`] and [`GatewayTimeout`] are ready-made. The layer logs the error, and puts it into the response's extensions as `Arc<Error>` after this.
+/// [`HideDetails`] and [`GatewayTimeout`] are ready-made. A closure `Fn(&Error, &Parts) -> Response<Body>` is a policy that
+/// sees the request. Logging is not its business: the error is logged before, and afterwards put into the response's extensions
+/// as `Arc<Error>`.
+///
+/// ```
+/// use http::request::Parts;
+/// use http::{Response, StatusCode};
+/// use http_wasm_tower::{Body, Error, ErrorKind, FailurePolicy, HideDetails, HttpWasmLayer};
+///
+/// /// The default, but a guest that is too slow is a 504 that says when to come back.
+/// struct ComeBack;
+///
+/// impl FailurePolicy for ComeBack {
+///     fn response(&self, error: &Error, request: Option<&Parts>) -> Response<Body> {
+///         let mut response = HideDetails::default().response(error, request);
+///         if error.kind() == ErrorKind::Deadline {
+///             *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
+///             response.headers_mut().insert("retry-after", 5.into());
+///         }
+///         response
+///     }
+/// }
+///
+/// # fn set(layer: HttpWasmLayer) -> (HttpWasmLayer, HttpWasmLayer) {
+/// let with_struct = layer.clone().failure_policy(ComeBack);
+///
+/// let with_closure = layer.failure_policy(|error: &Error, request: &Parts| {
+///     let text = format!("{} can't be served now\n", request.uri.path());
+///     let mut response = Response::new(Body::from(text));
+///     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
+///     response
+/// });
+/// # (with_struct, with_closure)
+/// # }
+/// ```
 pub trait FailurePolicy: Send + Sync + 'static {
-    /// The response. Keep the error's words out of it: clients have no business with them.
-    fn response(&self, error: &Error) -> Response<Body>;
+    /// The response. Keep the error's words out of it: they are for the log, and may show clients what protects a service.
+    ///
+    /// `request` is the head of the request as it came to the first guest, without its extensions; it is there when
+    /// [`needs_request`](Self::needs_request) says so.
+    fn response(&self, error: &Error, request: Option<&Parts>) -> Response<Body>;
+
+    /// Whether it looks at the request. The head of every request is then copied beforehand, as the request itself is gone when a
+    /// guest fails. `false` by default, which costs nothing.
+    fn needs_request(&self) -> bool {
+        false
+    }
 }
 
-/// Logs why a guest failed closed, and makes the response for its request.
-///
-/// This is what [`HttpWasm`](crate::HttpWasm) does; for those who call guests by themselves.
-pub fn fail(policy: &dyn FailurePolicy, error: Error) -> Response<Body> {
-    log(&error, "");
-    told(policy.response(&error), error)
+impl<F> FailurePolicy for F
+where
+    F: Fn(&Error, &Parts) -> Response<Body> + Send + Sync + 'static,
+{
+    fn response(&self, error: &Error, request: Option<&Parts>) -> Response<Body> {
+        match request {
+            Some(request) => self(error, request),
+            None => self(error, &Request::new(()).into_parts().0),
+        }
+    }
+
+    fn needs_request(&self) -> bool {
+        true
+    }
 }
 
 /// Logs why a guest failed open, and lets the response that goes out in spite of it tell.
-///
-/// This is what [`HttpWasm`](crate::HttpWasm) does; for those who call guests by themselves.
-pub fn pass_over(error: Error, response: Response<Body>) -> Response<Body> {
+pub(crate) fn fail_open(error: Error, response: Response<Body>) -> Response<Body> {
     log(
         &error,
         match error.phase() {
@@ -32,7 +82,7 @@ pub fn pass_over(error: Error, response: Response<Body>) -> Response<Body> {
             _ => "; the request goes on as it came",
         },
     );
-    told(response, error)
+    with_error(response, error)
 }
 
 /// Logs an error, and what became of the exchange if it didn't fail.
@@ -48,9 +98,19 @@ fn log(error: &Error, instead: &str) {
 }
 
 /// The response, with the error for whoever wraps the service.
-fn told(mut response: Response<Body>, error: Error) -> Response<Body> {
+fn with_error(mut response: Response<Body>, error: Error) -> Response<Body> {
     response.extensions_mut().insert(Arc::new(error));
     response
+}
+
+/// A copy of a request's head, without its extensions.
+pub(crate) fn head_of<B>(request: &Request<B>) -> Parts {
+    let mut head = Request::new(()).into_parts().0;
+    head.method = request.method().clone();
+    head.uri = request.uri().clone();
+    head.version = request.version();
+    head.headers = request.headers().clone();
+    head
 }
 
 /// A policy as requests carry it along.
@@ -70,11 +130,19 @@ impl Policy {
         }
     }
 
-    pub(crate) fn fail(&self, error: Error) -> Response<Body> {
+    #[inline]
+    pub(crate) fn get(&self) -> &dyn FailurePolicy {
         match self {
-            Self::Plain(policy) => fail(*policy, error),
-            Self::Shared(policy) => fail(&**policy, error),
+            Self::Plain(policy) => *policy,
+            Self::Shared(policy) => &**policy,
         }
+    }
+
+    /// Logs why a guest failed closed, and makes the response for its request.
+    #[cold]
+    pub(crate) fn fail(&self, error: Error, request: Option<&Parts>) -> Response<Body> {
+        log(&error, "");
+        with_error(self.get().response(&error, request), error)
     }
 }
 
@@ -93,7 +161,7 @@ impl Policy {
 pub struct HideDetails;
 
 impl FailurePolicy for HideDetails {
-    fn response(&self, error: &Error) -> Response<Body> {
+    fn response(&self, error: &Error, _: Option<&Parts>) -> Response<Body> {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = status(error.kind());
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
@@ -111,8 +179,8 @@ impl FailurePolicy for HideDetails {
 pub struct GatewayTimeout;
 
 impl FailurePolicy for GatewayTimeout {
-    fn response(&self, error: &Error) -> Response<Body> {
-        let mut response = HideDetails.response(error);
+    fn response(&self, error: &Error, request: Option<&Parts>) -> Response<Body> {
+        let mut response = HideDetails.response(error, request);
         if error.kind() == ErrorKind::Deadline {
             *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
         }

@@ -6,30 +6,32 @@ use std::net::SocketAddr;
 use http::Extensions;
 use tower_layer::Layer;
 
-use crate::Guest;
-use crate::addr::{self, FindAddr};
-use crate::failure::{FailurePolicy, HideDetails, Policy};
+use crate::chain::{Chain, ChainGuest};
+use crate::failure::FailurePolicy;
 use crate::service::HttpWasm;
 
 /// Puts a guest in front of a service.
 ///
-/// With several, the first guest to see a request is the outermost layer.
+/// With several, the first guest to see a request is the outermost layer; a [`Chain`] of them is a layer, too.
 #[derive(Clone)]
 pub struct HttpWasmLayer {
-    pub(crate) guest: Guest,
-    pub(crate) failure: Policy,
-    pub(crate) find_addr: FindAddr,
+    chain: Chain,
 }
 
 impl HttpWasmLayer {
-    /// A layer with default settings.
-    pub fn new(guest: Guest) -> Self {
-        Self { guest, failure: Policy::new(HideDetails), find_addr: addr::from_extension }
+    /// A layer with default settings for a [`Guest`](crate::Guest), or for a [`GuestCell`](crate::GuestCell) whose guest can be
+    /// replaced later.
+    pub fn new(guest: impl Into<ChainGuest>) -> Self {
+        Self { chain: Chain::new([guest]) }
     }
 
-    /// What a client gets when the guest fails. [`HideDetails`] by default.
-    pub fn on_failure(mut self, policy: impl FailurePolicy) -> Self {
-        self.failure = Policy::new(policy);
+    /// What a client gets when the guest fails. [`HideDetails`](crate::HideDetails) by default.
+    ///
+    /// Whether the exchange fails at all when the guest does is the guest's own setting,
+    /// [`GuestBuilder::on_failure`](crate::GuestBuilder::on_failure).
+    #[must_use]
+    pub fn failure_policy(mut self, policy: impl FailurePolicy) -> Self {
+        self.chain = self.chain.failure_policy(policy);
         self
     }
 
@@ -42,9 +44,20 @@ impl HttpWasmLayer {
     /// layer.source_addr(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0))
     /// # }
     /// ```
-    pub fn source_addr(mut self, find: fn(&Extensions) -> Option<SocketAddr>) -> Self {
-        self.find_addr = find;
+    #[must_use]
+    pub fn source_addr(
+        mut self,
+        find: impl Fn(&Extensions) -> Option<SocketAddr> + Send + Sync + 'static,
+    ) -> Self {
+        self.chain = self.chain.source_addr(find);
         self
+    }
+}
+
+/// A layer of a chain's guests and settings.
+impl From<Chain> for HttpWasmLayer {
+    fn from(chain: Chain) -> Self {
+        Self { chain }
     }
 }
 
@@ -52,12 +65,12 @@ impl<S> Layer<S> for HttpWasmLayer {
     type Service = HttpWasm<S>;
 
     fn layer(&self, inner: S) -> HttpWasm<S> {
-        HttpWasm::new(inner, self.clone())
+        HttpWasm::new(inner, self.chain.clone())
     }
 }
 
 impl fmt::Debug for HttpWasmLayer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpWasmLayer").field("guest", &self.guest).finish_non_exhaustive()
+        f.debug_struct("HttpWasmLayer").field("guests", &self.chain.guests()).finish_non_exhaustive()
     }
 }

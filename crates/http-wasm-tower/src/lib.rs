@@ -21,19 +21,21 @@
 //! A guest's pool of instances has no cap: each request in flight between a guest's two phases holds one instance. Where the
 //! server has no limit of its own, put tower's `ConcurrencyLimitLayer` (or `LoadShedLayer` around it) outside the guest.
 
+#![deny(missing_docs)]
+
 mod addr;
+mod chain;
 mod failure;
-mod future;
 mod layer;
 mod runtime;
 mod service;
 
 pub use self::addr::SourceAddr;
-pub use self::failure::{FailurePolicy, GatewayTimeout, HideDetails, fail, pass_over};
-pub use self::future::ResponseFuture;
+pub use self::chain::{Chain, ChainFuture, ChainGuest, ChainObserver, GuestCell, GuestObserver};
+pub use self::failure::{FailurePolicy, GatewayTimeout, HideDetails};
 pub use self::layer::HttpWasmLayer;
 pub use self::runtime::TokioRuntime;
-pub use self::service::HttpWasm;
+pub use self::service::{HttpWasm, ResponseFuture};
 
 pub use http_wasm_host::{
     Body, BodyBudget, BodyMemory, BoxError, Call, DropReason, Engine, EngineBuilder, Error, ErrorKind,

@@ -1,27 +1,28 @@
 //! The service.
 
 use std::fmt;
+use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body as HttpBody;
-use http_wasm_host::{Body, BoxError, HttpHost, Outcome};
+use http_wasm_host::{Body, BoxError};
+use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::future::ResponseFuture;
-use crate::layer::HttpWasmLayer;
+use crate::chain::{Chain, Exchange, Forwarded, Passed};
 
 /// A service with a guest in front of it.
 #[derive(Clone)]
 pub struct HttpWasm<S> {
     inner: S,
-    layer: HttpWasmLayer,
+    chain: Chain,
 }
 
 impl<S> HttpWasm<S> {
-    pub(crate) fn new(inner: S, layer: HttpWasmLayer) -> Self {
-        Self { inner, layer }
+    pub(crate) fn new(inner: S, chain: Chain) -> Self {
+        Self { inner, chain }
     }
 
     /// The service behind the guest.
@@ -48,30 +49,73 @@ where
 
     /// Runs the guest at once, if it has nothing to wait for: nothing is then put aside for the future, and nothing cloned.
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
-        let HttpWasmLayer { guest, failure, find_addr } = &self.layer;
-        let source_addr = find_addr(request.extensions());
-        let host = HttpHost::new(request, source_addr);
-        match guest.handle_request(host).done() {
-            Ok(requested) => {
-                let policy = failure.clone();
-                if matches!(requested, Err(_) | Ok(Outcome::Respond(_))) {
-                    // Nobody will call the service that was polled ready: what it has reserved is given back.
-                    self.inner = self.inner.clone();
+        let Self { inner, chain } = self;
+        let exchange = if chain.is_empty() {
+            let failures = chain.failures::<ReqBody>(None);
+            Exchange::passed(inner.call(request.map(Body::new)), Passed::default(), failures)
+        } else {
+            let failures = chain.failures(Some(&request));
+            let source_addr = chain.find_addr(request.extensions());
+            let mut passed = Passed::default();
+            match chain.enter(request, source_addr, &mut (), &mut passed, &failures) {
+                // Written out, as the inner service's future may hold the request, and would be copied once more on its way.
+                Forwarded::Passed => {
+                    let response = inner.call(passed.take_request());
+                    Exchange::passed(response, passed, failures)
                 }
-                ResponseFuture::requested(requested, &mut self.inner, policy)
+                Forwarded::Answered(response) => {
+                    // Nobody will call the service that was polled ready: what it has reserved is given back.
+                    *inner = inner.clone();
+                    Exchange::answered(response, passed, failures)
+                }
+                Forwarded::Waiting(waiting) => {
+                    // The inner service that was polled ready is the one to call; its clone stays behind.
+                    let clone = inner.clone();
+                    let ready = std::mem::replace(inner, clone);
+                    Exchange::waiting(waiting, chain.clone(), (), ready, passed, failures)
+                }
             }
-            Err(waiting) => {
-                // The inner service that was polled ready is the one to call; its clone stays behind.
-                let clone = self.inner.clone();
-                let ready = std::mem::replace(&mut self.inner, clone);
-                ResponseFuture::requesting(waiting, ready, failure.clone())
-            }
-        }
+        };
+        ResponseFuture { exchange }
     }
 }
 
 impl<S: fmt::Debug> fmt::Debug for HttpWasm<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HttpWasm").field("inner", &self.inner).field("guest", &self.layer.guest).finish()
+        f.debug_struct("HttpWasm")
+            .field("inner", &self.inner)
+            .field("guests", &self.chain.guests())
+            .finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The response of [`HttpWasm`].
+    pub struct ResponseFuture<S>
+    where
+        S: Service<Request<Body>>,
+    {
+        #[pin]
+        exchange: Exchange<S, S::Future, ()>,
+    }
+}
+
+impl<S, ResBody> Future for ResponseFuture<S>
+where
+    S: Service<Request<Body>, Response = Response<ResBody>>,
+    ResBody: HttpBody<Data = Bytes> + Send + 'static,
+    ResBody::Error: Into<BoxError>,
+{
+    type Output = Result<Response<Body>, S::Error>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().exchange.poll_with(cx, |mut inner, request| inner.call(request))
+    }
+}
+
+impl<S: Service<Request<Body>>> fmt::Debug for ResponseFuture<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
     }
 }

@@ -1,15 +1,19 @@
 //! What instances cost: making one, having many idle, and a burst that finds none.
 
+use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use http_wasm_host::Outcome;
-use http_wasm_tower::{Error, HttpHost, PoolSettings};
+use http_wasm_tower::{Error, PoolSettings};
 use tokio::runtime::Builder;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::measure::{Course, failed, next, runtime};
+use super::measure::{Course, failed, hello, runtime, served};
 use crate::failure::{Failure, plain};
 
 /// New instances made at least, if that takes less than twice the time that they have.
@@ -88,7 +92,7 @@ impl Course {
                 times.push(start.elapsed());
                 drop(response);
             }
-            Ok::<_, Error>(())
+            Ok::<_, Arc<Error>>(())
         });
         measured.map_err(failed)?;
         Ok(times)
@@ -99,6 +103,7 @@ impl Course {
     /// Only a guest that passes requests on holds its instances; of another nothing is known.
     pub(crate) fn memory(&self, share: Duration) -> Result<Memory, Failure> {
         let most = (MAX_MEMORY / self.guest.facts().memory_bytes.max(1)).clamp(2, MAX_IDLE);
+        let (reached, released) = (Cell::new(false), Notify::new());
         let mut held = Vec::with_capacity(most);
         let runtime = runtime()?;
         // Whatever is made at the first request is there before, and gone again is what the load has made.
@@ -108,16 +113,24 @@ impl Course {
         let begin = Instant::now();
         let measured = runtime.block_on(async {
             while held.len() < most && (held.len() < 2 || begin.elapsed() < share) {
-                let host = HttpHost::new(self.request.build(), None);
-                let Outcome::Next(pinned) = self.guest.handle_request(host).await? else { return Ok(None) };
-                held.push(pinned);
+                let mut call = Box::pin(self.chain.call(self.request.build(), async |request| {
+                    reached.set(true);
+                    released.notified().await;
+                    hello(request).await
+                }));
+                // Until the guest has passed the request on, or is done with it.
+                if let Some(response) = poll_until(call.as_mut(), || reached.take()).await {
+                    served(response)?;
+                    return Ok(None);
+                }
+                held.push(call);
             }
             let made = held.len() as u64;
-            for mut pinned in held.drain(..) {
-                next(&mut pinned);
-                drop(pinned.handle_response().await?);
+            released.notify_waiters();
+            for call in held.drain(..) {
+                drop(served(call.await)?);
             }
-            Ok::<_, Error>(Some(made))
+            Ok::<_, Arc<Error>>(Some(made))
         });
         let Some(made) = measured.map_err(failed)? else { return Ok(Memory::default()) };
         let each = |now: Option<u64>| before.zip(now).map(|(before, now)| now.saturating_sub(before) / made);
@@ -158,7 +171,7 @@ impl Course {
                         response.map(|()| begin.elapsed())
                     });
                 }
-                requests.join_all().await.into_iter().collect::<Result<Vec<_>, Error>>()
+                requests.join_all().await.into_iter().collect::<Result<Vec<_>, Arc<Error>>>()
             })
         };
         let cold = burst().map_err(failed)?;
@@ -166,18 +179,23 @@ impl Course {
         Ok(Burst { cold, warm })
     }
 
-    async fn slow_exchange(&self) -> Result<(), Error> {
-        match self.guest.handle_request(HttpHost::new(self.request.build(), None)).await? {
-            Outcome::Respond(host) => drop(host),
-            Outcome::Bypassed { error, .. } => return Err(error),
-            Outcome::Next(mut pinned) => {
-                next(&mut pinned);
-                tokio::task::yield_now().await;
-                drop(pinned.handle_response().await?);
-            }
-        }
-        Ok(())
+    async fn slow_exchange(&self) -> Result<(), Arc<Error>> {
+        let call = self.chain.call(self.request.build(), async |request| {
+            tokio::task::yield_now().await;
+            hello(request).await
+        });
+        served(call.await).map(drop)
     }
+}
+
+/// Polls until there is an output, or else until `enough`.
+async fn poll_until<F: Future>(mut future: Pin<&mut F>, enough: impl Fn() -> bool) -> Option<F::Output> {
+    poll_fn(|cx| match future.as_mut().poll(cx) {
+        Poll::Ready(output) => Poll::Ready(Some(output)),
+        Poll::Pending if enough() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
+    .await
 }
 
 /// Memory of this process that is not swapped out. Linux tells it; elsewhere it is not known.

@@ -1,14 +1,17 @@
 //! The loops that take the time.
 
+use std::cell::RefCell;
+use std::convert::Infallible;
+use std::future::{Ready, ready};
 use std::hint::black_box;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, header};
 use http_wasm_gateway::StartError;
-use http_wasm_host::{Outcome, Pinned};
-use http_wasm_tower::{Body, Error, Guest, HttpHost};
+use http_wasm_tower::{Body, Chain, Error, Guest, GuestObserver};
 use tokio::runtime::{Builder, Runtime};
 
 use super::request::SampleRequest;
@@ -23,6 +26,7 @@ const BATCH: usize = 16;
 /// A guest, and what it is sent.
 pub(crate) struct Course {
     pub(super) guest: Guest,
+    pub(super) chain: Chain,
     pub(super) request: SampleRequest,
 }
 
@@ -36,7 +40,7 @@ pub(crate) struct Phases {
 
 impl Course {
     pub(crate) fn new(guest: Guest, request: SampleRequest) -> Self {
-        Self { guest, request }
+        Self { chain: Chain::new([guest.clone()]), guest, request }
     }
 
     /// One exchange.
@@ -47,31 +51,24 @@ impl Course {
     /// The time of each phase, one request after the other, the reading of the clock taken off.
     pub(crate) fn phases(&self, share: Duration) -> Result<Phases, Failure> {
         let clock = clock();
-        let (mut handle_request, mut handle_response) = (Vec::new(), Vec::new());
+        let times = RefCell::default();
         let mut status = None;
         let begin = Instant::now();
         let measured = runtime()?.block_on(async {
-            while handle_request.len() < MAX_SAMPLES && (handle_request.is_empty() || begin.elapsed() < share)
-            {
-                let host = HttpHost::new(self.request.build(), None);
-                let start = Instant::now();
-                let outcome = self.guest.handle_request(host).await?;
-                handle_request.push(start.elapsed().saturating_sub(clock));
-                match outcome {
-                    Outcome::Respond(host) => status = Some(host.into_response().status()),
-                    Outcome::Bypassed { error, .. } => return Err(error),
-                    Outcome::Next(mut pinned) => {
-                        next(&mut pinned);
-                        let start = Instant::now();
-                        let host = pinned.handle_response().await?.host;
-                        handle_response.push(start.elapsed().saturating_sub(clock));
-                        drop(host.into_response());
-                    }
+            let mut count = 0;
+            while count < MAX_SAMPLES && (count == 0 || begin.elapsed() < share) {
+                let observer = |_| Stopwatch { times: &times, clock, passed: false, start: Instant::now() };
+                let call = self.chain.call_observed(self.request.build(), None, observer, hello);
+                let response = served(call.await)?;
+                count += 1;
+                if times.borrow().handle_response.is_empty() {
+                    status = Some(response.status());
                 }
             }
-            Ok::<_, Error>(())
+            Ok::<_, Arc<Error>>(())
         });
         measured.map_err(failed)?;
+        let Samples { handle_request, handle_response } = times.into_inner();
         let outcome = match status {
             Some(status) => format!("answered by the guest with {}", status.as_u16()),
             None => "passed on by the guest".to_owned(),
@@ -92,44 +89,79 @@ impl Course {
 
     /// Requests per second of this thread.
     fn rate(&self, share: Duration) -> Result<f64, Failure> {
-        let (mut served, mut taken) = (0, Duration::ZERO);
+        let (mut count, mut taken) = (0, Duration::ZERO);
         let begin = Instant::now();
         let measured = runtime()?.block_on(async {
-            while served == 0 || begin.elapsed() < share {
+            while count == 0 || begin.elapsed() < share {
                 let requests: Vec<_> = (0..BATCH).map(|_| self.request.build()).collect();
                 let start = Instant::now();
                 for request in requests {
                     black_box(self.exchange(request).await?);
                 }
                 taken += start.elapsed();
-                served += BATCH;
+                count += BATCH;
             }
-            Ok::<_, Error>(())
+            Ok::<_, Arc<Error>>(())
         });
         measured.map_err(failed)?;
-        Ok(served as f64 / taken.as_secs_f64())
+        Ok(count as f64 / taken.as_secs_f64())
     }
 
-    /// Takes a request through the guest, as the tower layer does.
-    pub(super) async fn exchange(&self, request: Request<Body>) -> Result<Response<Body>, Error> {
-        match self.guest.handle_request(HttpHost::new(request, None)).await? {
-            Outcome::Respond(host) => Ok(host.into_response()),
-            Outcome::Bypassed { error, .. } => Err(error),
-            Outcome::Next(mut pinned) => {
-                next(&mut pinned);
-                Ok(pinned.handle_response().await?.host.into_response())
-            }
-        }
+    /// Takes a request through the guest.
+    pub(super) async fn exchange(&self, request: Request<Body>) -> Result<Response<Body>, Arc<Error>> {
+        served(self.chain.call(request, hello).await)
+    }
+}
+
+/// The times of both phases.
+#[derive(Default)]
+struct Samples {
+    handle_request: Vec<Duration>,
+    handle_response: Vec<Duration>,
+}
+
+/// Takes the time of each phase of one exchange.
+struct Stopwatch<'a> {
+    times: &'a RefCell<Samples>,
+    clock: Duration,
+    passed: bool,
+    start: Instant,
+}
+
+impl GuestObserver for Stopwatch<'_> {
+    fn passed(&mut self) {
+        let time = self.start.elapsed().saturating_sub(self.clock);
+        self.times.borrow_mut().handle_request.push(time);
+        self.passed = true;
+    }
+
+    fn resumed(&mut self) {
+        self.start = Instant::now();
+    }
+
+    fn finished(self, _: Option<&Error>) {
+        let time = self.start.elapsed().saturating_sub(self.clock);
+        let mut times = self.times.borrow_mut();
+        let times = if self.passed { &mut times.handle_response } else { &mut times.handle_request };
+        times.push(time);
     }
 }
 
 /// The next handler: drops the request and answers `hello world`.
-pub(super) fn next(pinned: &mut Pinned<HttpHost>) {
-    let keep_head = pinned.reads_request();
-    drop(black_box(pinned.host_mut().take_request(keep_head)));
+pub(super) fn hello(request: Request<Body>) -> Ready<Result<Response<Body>, Infallible>> {
+    drop(black_box(request));
     let mut response = Response::new(Body::from(Bytes::from_static(b"hello world")));
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-    pinned.host_mut().set_response(response);
+    ready(Ok(response))
+}
+
+/// The response, unless the guest has failed.
+pub(super) fn served(response: Result<Response<Body>, Infallible>) -> Result<Response<Body>, Arc<Error>> {
+    let Ok(mut response) = response;
+    match response.extensions_mut().remove::<Arc<Error>>() {
+        Some(error) => Err(error),
+        None => Ok(response),
+    }
 }
 
 /// What reading the clock twice adds to a time.
@@ -150,6 +182,6 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
     runtime.map_err(|error| Failure::Other(format!("cannot start the runtime: {}", plain(&error))))
 }
 
-pub(super) fn failed(error: Error) -> Failure {
+pub(super) fn failed(error: Arc<Error>) -> Failure {
     StartError::Guests(vec![format!("the guest fails at this request: {error}")]).into()
 }

@@ -7,6 +7,7 @@ use http_wasm_host::{Engine, Mutation};
 use http_wasm_tower::{Body, FailurePolicy, Guest, HttpWasmLayer, SourceAddr};
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
+use hyper::http::request::Parts;
 use hyper::{Request, Response, Uri, Version};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
@@ -37,7 +38,7 @@ pub(crate) enum OnFailure {
 }
 
 impl FailurePolicy for OnFailure {
-    fn response(&self, error: &http_wasm_host::Error) -> Response<Body> {
+    fn response(&self, error: &http_wasm_host::Error, _: Option<&Parts>) -> Response<Body> {
         match self {
             Self::WithDetail => {
                 let mut response = Response::new(Body::from(bytes::Bytes::from(format!("{error:?}"))));
@@ -71,7 +72,7 @@ pub(crate) async fn start(fault: Fault, wasm: Vec<u8>, backend: SocketAddr) -> S
     let guest: Guest = tokio::task::spawn_blocking(load).await.expect("loading does not panic");
     let mut layer = HttpWasmLayer::new(guest);
     if let Fault::Answer(on_failure) = fault {
-        layer = layer.on_failure(on_failure);
+        layer = layer.failure_policy(on_failure);
     }
     let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
     let forward = service_fn(move |request| forward(client.clone(), backend, request));

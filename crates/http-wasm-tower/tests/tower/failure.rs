@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http::{Request, Response, StatusCode};
 use http_wasm_tower::{Body, Error, ErrorKind, FailurePolicy, GatewayTimeout, HttpWasmLayer, Limits};
 use tower::{Layer as _, ServiceExt as _, service_fn};
@@ -74,18 +75,47 @@ async fn one_failed_request_leaves_the_next_alone() {
 async fn the_policy_is_replaceable() {
     struct Teapot;
     impl FailurePolicy for Teapot {
-        fn response(&self, error: &Error) -> Response<Body> {
+        fn response(&self, error: &Error, request: Option<&Parts>) -> Response<Body> {
             assert_eq!(error.kind(), ErrorKind::Trap);
+            assert!(request.is_none(), "nobody has asked for it");
             let mut response = Response::new("sorry".into_body());
             *response.status_mut() = StatusCode::IM_A_TEAPOT;
             response
         }
     }
-    let layer = HttpWasmLayer::new(around(NO_FEATURES, "unreachable", "")).on_failure(Teapot);
+    let layer = HttpWasmLayer::new(around(NO_FEATURES, "unreachable", "")).failure_policy(Teapot);
     let response = layer.layer(service_fn(hello)).oneshot(get("/")).await.unwrap();
     assert_eq!(response.status(), 418);
     assert_eq!(error(&response).kind(), ErrorKind::Trap);
     assert_eq!(text(response.into_body()).await, "sorry");
+}
+
+#[tokio::test]
+async fn a_closure_is_a_policy_that_sees_the_request_as_it_came_in_either_phase() {
+    let spoil = "(call $set_method {PUT}) (call $set_uri {/spoiled}) (call $set_header_value (i32.const 0) {x-a} {spoiled})";
+    let note = String::from("sorry");
+    let policy = move |error: &Error, request: &Parts| {
+        let text = format!(
+            "{note}: {} {} {:?} {:?} in {:?}",
+            request.method,
+            request.uri,
+            request.version,
+            request.headers["x-a"],
+            error.phase().unwrap()
+        );
+        let mut response = Response::new(text.into_body());
+        *response.status_mut() = StatusCode::IM_A_TEAPOT;
+        response
+    };
+    for (before, after, phase) in [("unreachable", "", "Request"), ("", "unreachable", "Response")] {
+        let guest = around(NO_FEATURES, &format!("{spoil} {before}"), after);
+        let service = HttpWasmLayer::new(guest).failure_policy(policy.clone()).layer(service_fn(hello));
+        let request = Request::post("/a?b").header("x-a", "1").body(Body::empty()).unwrap();
+        let response = service.oneshot(request).await.unwrap();
+        assert_eq!(response.status(), 418);
+        let seen = text(response.into_body()).await;
+        assert_eq!(seen, format!("sorry: POST /a?b HTTP/1.1 \"1\" in {phase}"));
+    }
 }
 
 fn capped(features: u32, before: &str, after: &str) -> http_wasm_tower::Guest {
@@ -185,7 +215,7 @@ async fn with_gateway_timeout_a_deadline_is_a_504_and_all_else_as_by_default() {
         ("unreachable", "", Limits::default(), 500),
     ] {
         let guest = limited_guest(limits, NO_FEATURES, &phases(before, after));
-        let layer = HttpWasmLayer::new(guest).on_failure(GatewayTimeout::default());
+        let layer = HttpWasmLayer::new(guest).failure_policy(GatewayTimeout::default());
         let response = soon(layer.layer(service_fn(hello)).oneshot(get("/"))).await.unwrap();
         assert_eq!(response.status(), status);
         assert_eq!(response.headers(), &fields(&[("content-length", "0")]));

@@ -2,6 +2,7 @@
 
 mod bodies;
 mod chain;
+mod chain_call;
 mod chaos;
 mod contract;
 mod examples;
@@ -10,6 +11,7 @@ mod failure;
 mod framing;
 mod guests;
 mod hang_up;
+mod replace;
 mod request;
 mod streaming;
 mod support;

@@ -6,7 +6,7 @@ use axum::Router;
 use axum::extract::ws::WebSocketUpgrade;
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::{Request, Response};
-use http_wasm_tower::{Body, Guest, HttpWasmLayer};
+use http_wasm_tower::{Body, Chain, Guest, HttpWasmLayer};
 use hyper_util::rt::TokioIo;
 use tokio_tungstenite::tungstenite::{Message, client::IntoClientRequest as _};
 use tower::{Layer as _, service_fn};
@@ -24,8 +24,8 @@ fn decorator() -> Guest {
 }
 
 #[tokio::test]
-async fn a_web_socket_echo_passes_a_guest_that_rewrites_a_header() {
-    let guest = decorator();
+async fn a_web_socket_echo_passes_a_chain_of_guests_that_rewrite_a_header() {
+    let guests = [decorator(), decorator()];
     let echo = |headers: axum::http::HeaderMap, upgrade: WebSocketUpgrade| async move {
         assert_eq!(headers["x-guest"], "was here");
         upgrade.on_upgrade(|mut socket| async move {
@@ -37,13 +37,15 @@ async fn a_web_socket_echo_passes_a_guest_that_rewrites_a_header() {
         })
     };
     let router = Router::new().route("/", axum::routing::any(echo));
-    let addr = serve(HttpWasmLayer::new(guest.clone()).layer(router)).await;
+    let addr = serve(HttpWasmLayer::from(Chain::new(guests.clone())).layer(router)).await;
     let request = format!("ws://{addr}/").into_client_request().unwrap();
     let stream = tokio::net::TcpStream::connect(addr).await.unwrap();
     let (mut socket, response) = soon(tokio_tungstenite::client_async(request, stream)).await.unwrap();
     assert_eq!(response.status(), 101);
     assert_eq!(response.headers()["x-guest"], "was here");
-    idle(&guest, 1).await;
+    for guest in &guests {
+        idle(guest, 1).await;
+    }
     for message in [Message::text("hello"), Message::binary(noise(100_000))] {
         socket.send(message.clone()).await.unwrap();
         assert!(soon(socket.next()).await.unwrap().unwrap() == message);

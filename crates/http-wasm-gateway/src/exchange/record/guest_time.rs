@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http_wasm_tower::Error;
+use http_wasm_tower::{Error, GuestObserver};
 
 use super::exchange::Exchange;
 use super::guest::{GuestTimes, failure_kind};
@@ -24,19 +24,18 @@ impl<'a> GuestTimer<'a> {
     pub(crate) fn start(exchange: &'a Exchange, guest: &'a Arc<str>) -> Self {
         Self { exchange, guest, began: Instant::now(), left: None, back: None }
     }
+}
 
-    /// The request goes on.
-    pub(crate) fn leave(&mut self) {
+impl GuestObserver for GuestTimer<'_> {
+    fn passed(&mut self) {
         self.left = Some(Instant::now());
     }
 
-    /// The response is there.
-    pub(crate) fn come_back(&mut self) {
+    fn resumed(&mut self) {
         self.back = Some(Instant::now());
     }
 
-    /// The guest is done, or has failed.
-    pub(crate) fn finish(self, error: Option<&Error>) {
+    fn finished(self, error: Option<&Error>) {
         let now = Instant::now();
         let start = self.exchange.started();
         self.exchange.passed(GuestTimes {

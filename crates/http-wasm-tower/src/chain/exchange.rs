@@ -1,0 +1,389 @@
+//! One request on its way through the guests of a chain, and the response on its way back.
+
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::request::Parts;
+use http::{Request, Response};
+use http_body::Body as HttpBody;
+use http_wasm_host::{Body, BoxError, Error, Handled, HttpHost, Outcome, Pinned, Progress};
+use pin_project_lite::pin_project;
+
+use super::{Chain, ChainObserver, GuestObserver};
+use crate::failure::{Policy, fail_open, head_of};
+
+type Requested = Result<Outcome<HttpHost>, Error>;
+type Responded = Result<Handled<HttpHost>, Error>;
+
+pin_project! {
+    /// An exchange. `N` is the next handler, which gives an `F` when it is called.
+    pub(crate) struct Exchange<N, F, O>
+    where
+        O: ChainObserver,
+    {
+        // Dropped first: what runs ends before the guests that have let the request pass are told.
+        #[pin]
+        state: State<N, F, O>,
+        passed: Passed<O::Guest>,
+        failures: Failures,
+    }
+}
+
+pin_project! {
+    #[project = StateProj]
+    enum State<N, F, O>
+    where
+        O: ChainObserver,
+    {
+        /// A guest waits in `handle_request`.
+        Requesting { waiting: Waiting<O::Guest>, rest: Option<Rest<N, O>> },
+        /// The next handler has the request.
+        Next { #[pin] response: F },
+        /// A guest waits in `handle_response`.
+        Responding { guest: Progress<Responded>, observer: Option<O::Guest> },
+        /// There is a response for the guests that have let the request pass.
+        Answered { response: Option<Response<Body>> },
+    }
+}
+
+/// What a request that waits in a guest still has before it.
+struct Rest<N, O> {
+    chain: Chain,
+    observer: O,
+    next: N,
+}
+
+/// A guest that waits in `handle_request`.
+pub(crate) struct Waiting<G> {
+    guest: Progress<Requested>,
+    index: usize,
+    source_addr: Option<SocketAddr>,
+    observer: Option<G>,
+}
+
+/// How far a request has come.
+pub(crate) enum Forwarded<G> {
+    /// All guests have let it pass. The innermost one's host has it.
+    Passed,
+    /// A guest has answered it, or failed.
+    Answered(Response<Body>),
+    /// A guest waits for something.
+    Waiting(Waiting<G>),
+}
+
+impl Chain {
+    /// Takes the request in `host` to the guest at `index` and those behind it.
+    #[inline]
+    pub(super) fn forward<O: ChainObserver>(
+        &self,
+        mut index: usize,
+        mut host: HttpHost,
+        source_addr: Option<SocketAddr>,
+        observer: &mut O,
+        passed: &mut Passed<O::Guest>,
+        failures: &Failures,
+    ) -> Forwarded<O::Guest> {
+        let guests = self.guests();
+        loop {
+            let observed = observer.guest(index);
+            match guests[index].handle_request(host).done() {
+                Ok(requested) => {
+                    if let Some(response) = passed.settle(requested, observed, guests.len(), failures) {
+                        return Forwarded::Answered(response);
+                    }
+                }
+                Err(guest) => {
+                    return Forwarded::Waiting(Waiting {
+                        guest,
+                        index,
+                        source_addr,
+                        observer: Some(observed),
+                    });
+                }
+            }
+            index += 1;
+            if index == guests.len() {
+                return Forwarded::Passed;
+            }
+            host = self.host(passed.take_request(), source_addr);
+        }
+    }
+}
+
+impl<N, F, O: ChainObserver> Exchange<N, F, O> {
+    /// The next handler has been called.
+    #[inline]
+    pub(crate) fn passed(response: F, passed: Passed<O::Guest>, failures: Failures) -> Self {
+        Self { state: State::Next { response }, passed, failures }
+    }
+
+    /// A guest has answered or failed.
+    pub(crate) fn answered(response: Response<Body>, passed: Passed<O::Guest>, failures: Failures) -> Self {
+        Self { state: State::Answered { response: Some(response) }, passed, failures }
+    }
+
+    /// A guest waits.
+    pub(crate) fn waiting(
+        waiting: Waiting<O::Guest>,
+        chain: Chain,
+        observer: O,
+        next: N,
+        passed: Passed<O::Guest>,
+        failures: Failures,
+    ) -> Self {
+        let rest = Some(Rest { chain, observer, next });
+        Self { state: State::Requesting { waiting, rest }, passed, failures }
+    }
+
+    /// Polls for the response; `call` calls the next handler.
+    #[inline]
+    pub(crate) fn poll_with<R, E>(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        call: impl Fn(N, Request<Body>) -> F,
+    ) -> Poll<Result<Response<Body>, E>>
+    where
+        F: Future<Output = Result<Response<R>, E>>,
+        R: HttpBody<Data = Bytes> + Send + 'static,
+        R::Error: Into<BoxError>,
+    {
+        let mut this = self.project();
+        loop {
+            let response = match this.state.as_mut().project() {
+                StateProj::Requesting { waiting, rest } => {
+                    let requested = ready!(Pin::new(&mut waiting.guest).poll(cx));
+                    let mut rest = rest.take().expect("taken once the guest is done");
+                    match rest.go_on(waiting, requested, this.passed, this.failures) {
+                        Forwarded::Passed => {
+                            let response = call(rest.next, this.passed.take_request());
+                            this.state.set(State::Next { response });
+                            continue;
+                        }
+                        Forwarded::Waiting(waiting) => {
+                            this.state.set(State::Requesting { waiting, rest: Some(rest) });
+                            continue;
+                        }
+                        Forwarded::Answered(response) => response,
+                    }
+                }
+                StateProj::Next { response } => match ready!(response.poll(cx)) {
+                    Ok(response) => response.map(Body::new),
+                    Err(error) => {
+                        this.state.set(State::Answered { response: None });
+                        // The guests learn from the drop of their instances that there is no response. Nobody waits for that.
+                        this.passed.clear();
+                        return Poll::Ready(Err(error));
+                    }
+                },
+                StateProj::Responding { guest, observer } => {
+                    let responded = ready!(Pin::new(guest).poll(cx));
+                    let observer = observer.take().expect("taken once the guest is done");
+                    this.failures.settle(responded, observer)
+                }
+                StateProj::Answered { response } => response.take().expect("polled after it was done"),
+            };
+            // What the handler's future still holds is let go of before the guests run.
+            this.state.set(State::Answered { response: None });
+            match this.passed.resume(response, this.failures) {
+                Ok(response) => return Poll::Ready(Ok(response)),
+                Err((guest, observer)) => {
+                    this.state.set(State::Responding { guest, observer: Some(observer) });
+                }
+            }
+        }
+    }
+}
+
+impl<N, O: ChainObserver> Rest<N, O> {
+    /// Goes on behind the guest that has waited.
+    fn go_on(
+        &mut self,
+        waiting: &mut Waiting<O::Guest>,
+        requested: Requested,
+        passed: &mut Passed<O::Guest>,
+        failures: &Failures,
+    ) -> Forwarded<O::Guest> {
+        let Self { chain, observer, .. } = self;
+        let length = chain.guests().len();
+        let observed = waiting.observer.take().expect("taken once the guest is done");
+        if let Some(response) = passed.settle(requested, observed, length, failures) {
+            return Forwarded::Answered(response);
+        }
+        let index = waiting.index + 1;
+        if index == length {
+            return Forwarded::Passed;
+        }
+        let host = chain.host(passed.take_request(), waiting.source_addr);
+        chain.forward(index, host, waiting.source_addr, observer, passed, failures)
+    }
+}
+
+/// What an exchange needs when a guest fails.
+pub(crate) struct Failures {
+    policy: Policy,
+    /// The request as it came, for a policy that sees it.
+    request: Option<Box<Parts>>,
+}
+
+impl Failures {
+    #[inline]
+    pub(super) fn new<B>(policy: &Policy, request: Option<&Request<B>>) -> Self {
+        let request =
+            request.filter(|_| policy.get().needs_request()).map(|request| Box::new(head_of(request)));
+        Self { policy: policy.clone(), request }
+    }
+
+    fn fail(&self, error: Error) -> Response<Body> {
+        self.policy.fail(error, self.request.as_deref())
+    }
+
+    /// What comes of `handle_response`.
+    #[inline]
+    fn settle(&self, responded: Responded, observer: impl GuestObserver) -> Response<Body> {
+        match responded {
+            Ok(Handled { host, error: None }) => {
+                observer.finished(None);
+                host.into_response()
+            }
+            Ok(Handled { host, error: Some(error) }) => {
+                observer.finished(Some(&error));
+                fail_open(error, host.into_response())
+            }
+            Err(error) => {
+                observer.finished(Some(&error));
+                self.fail(error)
+            }
+        }
+    }
+}
+
+/// The guests that have let a request pass, outermost first. Most chains have one guest, which needs no allocation.
+pub(crate) struct Passed<G> {
+    first: Option<Part<G>>,
+    others: Vec<Part<G>>,
+}
+
+/// A guest's further part in a request that it has let pass.
+struct Part<G> {
+    observer: G,
+    role: Role,
+}
+
+enum Role {
+    /// It handles the response.
+    Pinned(Pinned<HttpHost>),
+    /// It has failed open, and has no part in the response.
+    Failed { host: HttpHost, error: Error },
+}
+
+impl<G> Default for Passed<G> {
+    #[inline]
+    fn default() -> Self {
+        Self { first: None, others: Vec::new() }
+    }
+}
+
+impl<G> Passed<G> {
+    /// The request, for the next guest or handler.
+    #[inline]
+    pub(crate) fn take_request(&mut self) -> Request<Body> {
+        match self.others.last_mut().or(self.first.as_mut()).map(|part| &mut part.role) {
+            Some(Role::Pinned(pinned)) => {
+                let keep_head = pinned.reads_request();
+                pinned.host_mut().take_request(keep_head)
+            }
+            Some(Role::Failed { host, .. }) => host.take_request(false),
+            None => unreachable!("a guest has let the request pass"),
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, part: Part<G>, length: usize) {
+        if self.first.is_none() {
+            self.first = Some(part);
+        } else {
+            if self.others.is_empty() {
+                self.others.reserve_exact(length - 1);
+            }
+            self.others.push(part);
+        }
+    }
+
+    #[inline]
+    fn pop(&mut self) -> Option<Part<G>> {
+        self.others.pop().or_else(|| self.first.take())
+    }
+
+    /// Lets the guests clean up, the innermost first as with a response.
+    fn clear(&mut self) {
+        while self.pop().is_some() {}
+    }
+}
+
+impl<G: GuestObserver> Passed<G> {
+    /// What comes of `handle_request` in a chain of `length` guests: a response, unless the guest has let the request pass.
+    #[inline]
+    fn settle(
+        &mut self,
+        requested: Requested,
+        mut observer: G,
+        length: usize,
+        failures: &Failures,
+    ) -> Option<Response<Body>> {
+        let role = match requested {
+            Ok(Outcome::Next(pinned)) => Role::Pinned(pinned),
+            Ok(Outcome::Bypassed { host, error }) => Role::Failed { host, error },
+            Ok(Outcome::Respond(host)) => {
+                observer.finished(None);
+                return Some(host.into_response());
+            }
+            Err(error) => {
+                observer.finished(Some(&error));
+                return Some(failures.fail(error));
+            }
+        };
+        observer.passed();
+        self.push(Part { observer, role }, length);
+        None
+    }
+
+    /// Takes the response back through the guests, the innermost first.
+    ///
+    /// # Errors
+    /// A guest that waits for something.
+    #[inline]
+    fn resume(
+        &mut self,
+        mut response: Response<Body>,
+        failures: &Failures,
+    ) -> Result<Response<Body>, (Progress<Responded>, G)> {
+        while let Some(Part { mut observer, role }) = self.pop() {
+            response = match role {
+                Role::Pinned(mut pinned) => {
+                    pinned.host_mut().set_response(response);
+                    observer.resumed();
+                    match pinned.handle_response().done() {
+                        Ok(responded) => failures.settle(responded, observer),
+                        Err(guest) => return Err((guest, observer)),
+                    }
+                }
+                Role::Failed { error, .. } => {
+                    observer.resumed();
+                    observer.finished(Some(&error));
+                    fail_open(error, response)
+                }
+            };
+        }
+        Ok(response)
+    }
+}
+
+/// Should the exchange end here, the guests clean up.
+impl<G> Drop for Passed<G> {
+    #[inline]
+    fn drop(&mut self) {
+        self.clear();
+    }
+}

@@ -1,0 +1,101 @@
+//! What happens in one exchange, guest by guest.
+
+use http_wasm_host::Error;
+
+/// Observes the exchange of one [`Chain::call_observed`](crate::Chain::call_observed).
+///
+/// A closure from a guest's index in the chain to a [`GuestObserver`] is one; `()` observes nothing, at no cost.
+pub trait ChainObserver {
+    /// Observes one guest's part.
+    type Guest: GuestObserver;
+
+    /// The guest at `index` is about to get the request.
+    fn guest(&mut self, index: usize) -> Self::Guest;
+}
+
+/// Observes one guest's part in one exchange: how long it takes, and how it ends.
+///
+/// It is made when the guest gets the request. `passed` and `resumed` are called when the request goes on behind the guest and
+/// when the response comes back to it; `finished` at the end. When the exchange is dropped before, so is this. All of this
+/// happens on the request's path, so it must not block.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use http_wasm_tower::{Error, GuestObserver};
+///
+/// /// The guest's own time, without that of what is behind it.
+/// struct Stopwatch { since: Instant, so_far: Duration }
+///
+/// impl GuestObserver for Stopwatch {
+///     fn passed(&mut self) {
+///         self.so_far += self.since.elapsed();
+///     }
+///
+///     fn resumed(&mut self) {
+///         self.since = Instant::now();
+///     }
+///
+///     fn finished(self, error: Option<&Error>) {
+///         println!("{:?}, {}", self.so_far + self.since.elapsed(), error.is_some());
+///     }
+/// }
+///
+/// // The second argument of `call_observed` after the address:
+/// let observer = |_index: usize| Stopwatch { since: Instant::now(), so_far: Duration::ZERO };
+/// # fn is_observer(_: impl http_wasm_tower::ChainObserver) {}
+/// # is_observer(observer);
+/// ```
+pub trait GuestObserver: Sized {
+    /// The request goes on to the next guest or handler.
+    fn passed(&mut self) {}
+
+    /// The response has come back to the guest.
+    fn resumed(&mut self) {}
+
+    /// The guest's part is over: it has answered the request, or handled the response, or failed with this error.
+    fn finished(self, error: Option<&Error>) {
+        let _ = error;
+    }
+}
+
+impl<G: GuestObserver, F: FnMut(usize) -> G> ChainObserver for F {
+    type Guest = G;
+
+    #[inline]
+    fn guest(&mut self, index: usize) -> G {
+        self(index)
+    }
+}
+
+impl ChainObserver for () {
+    type Guest = ();
+
+    #[inline]
+    fn guest(&mut self, _: usize) {}
+}
+
+impl GuestObserver for () {}
+
+/// Observes if there is one.
+impl<G: GuestObserver> GuestObserver for Option<G> {
+    #[inline]
+    fn passed(&mut self) {
+        if let Some(observer) = self {
+            observer.passed();
+        }
+    }
+
+    #[inline]
+    fn resumed(&mut self) {
+        if let Some(observer) = self {
+            observer.resumed();
+        }
+    }
+
+    #[inline]
+    fn finished(self, error: Option<&Error>) {
+        if let Some(observer) = self {
+            observer.finished(error);
+        }
+    }
+}
