@@ -22,9 +22,9 @@ pub(crate) struct Args {
 enum Command {
     /// Serve guests in front of a backend
     ///
-    /// HTTP/1.1 and HTTP/2 (prior knowledge) share one port. SIGINT and SIGTERM stop accepting, let what runs
-    /// finish, and exit with 0. SIGUSR2 does so too once the same command, started again, serves on the same sockets. Sockets from systemd are
-    /// taken where they fit.
+    /// HTTP/1.1 and HTTP/2 (prior knowledge) share one port. SIGINT and SIGTERM stop accepting, let what runs finish,
+    /// and exit with 0. SIGUSR2 does so too once the same command, started again, serves on the same sockets. Sockets
+    /// from systemd are taken where they fit.
     Serve(Box<ServeArgs>),
     /// Check a configuration file, or print its schema
     Config(ConfigArgs),
@@ -32,13 +32,14 @@ enum Command {
     Check(CheckArgs),
     /// Compile a guest file ahead, for servers that shall not compile it themselves
     ///
-    /// The result holds machine code for processors like this machine's. `serve --trust-precompiled` loads it with the same version of this command;
-    /// another version compiles the guest anew, as it is in the file too.
+    /// The result holds machine code for processors like this machine's. `serve --trust-precompiled` loads it with the
+    /// same version of this command; another version compiles the guest anew, as it is in the file too.
     Compile(CompileArgs),
     /// Measure what a guest costs, in process: each phase, its host calls, a new instance, requests per second
     ///
-    /// Nothing goes over a network: requests are made in memory, and those that the guest passes on are answered with `hello
-    /// world`. Nobody reads what the guest logs. The making of requests and the reading of the clock are taken off.
+    /// Nothing goes over a network: requests are made in memory, and those that the guest passes on are answered with
+    /// `hello world`. Nobody reads what the guest logs. The making of requests and the reading of the clock are taken
+    /// off.
     Bench(BenchArgs),
     /// Test whether a host, ours or another, does what the http-wasm ABI says
     Tck(TckArgs),

@@ -13,7 +13,8 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::args::ArgsError;
 
-/// Sets the process's log up; `RUST_LOG` chooses what is logged, the configuration when it is unset, and `info` when neither does.
+/// Sets the process's log up; `RUST_LOG` chooses what is logged, the configuration when it is unset, and `info` when
+/// neither does.
 ///
 /// # Errors
 /// When the choice can't be parsed: better said at once than found out when the log is needed.
@@ -35,8 +36,8 @@ pub(crate) fn init(log: &Log) -> Result<(), ArgsError> {
     Ok(())
 }
 
-/// Escapes what would look like the end of a line, or turn its text around, where it is read. The log may quote what guests, clients and
-/// upstreams say. ASCII's control characters are escaped before a line gets here.
+/// Escapes what would look like the end of a line, or turn its text around, where it is read. The log may quote what
+/// guests, clients and upstreams say. ASCII's control characters are escaped before a line gets here.
 struct Escaping<W>(W);
 
 impl<W: Write> Write for Escaping<W> {

@@ -1,4 +1,5 @@
-//! The `http-wasm` command: serves http-wasm guests in front of a backend, checks and measures guest files, and tests hosts.
+//! The `http-wasm` command: serves http-wasm guests in front of a backend, checks and measures guest files, and tests
+//! hosts.
 
 mod args;
 mod bench;
@@ -20,8 +21,8 @@ use clap::Parser as _;
 
 use crate::command::Args;
 
-/// What a burst has left behind, on whichever threads, goes back to the system from a thread of this allocator's own. The
-/// system's keeps it in its arenas, and others wait for the threads that allocated it, which are idle then.
+/// What a burst has left behind, on whichever threads, goes back to the system from a thread of this allocator's own.
+/// The system's keeps it in its arenas, and others wait for the threads that allocated it, which are idle then.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 

@@ -120,8 +120,8 @@ pub(crate) fn same(one: &Trace, other: &Trace) {
     }
 }
 
-/// The order of names is lost when one is removed, and framing depends on when a host learns a length or that no trailers follow; the
-/// rest is comparable.
+/// The order of names is lost when one is removed, and framing depends on when a host learns a length or that no
+/// trailers follow; the rest is comparable.
 fn by_name(fields: &[Field]) -> Vec<(String, String)> {
     let comparable = fields.iter().filter(|(name, _)| !is_framing(name) && name != b"trailer");
     let shown = |text: &[u8]| text.escape_ascii().to_string();

@@ -44,8 +44,8 @@ impl Wake for Woken {
     }
 }
 
-/// Polls `future` to its end, or drops it when it has waited so often that no `waits` are left. `arrive` brings on what it may be
-/// waiting for, and answers whether there was anything.
+/// Polls `future` to its end, or drops it when it has waited so often that no `waits` are left. `arrive` brings on what
+/// it may be waiting for, and answers whether there was anything.
 ///
 /// # Panics
 /// When it waits for something that can't come.

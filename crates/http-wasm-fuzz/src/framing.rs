@@ -1,4 +1,5 @@
-//! Framing after rewrites: any header edits, any body edits, any kind of message. What comes out is compared with a model of the rules.
+//! Framing after rewrites: any header edits, any body edits, any kind of message. What comes out is compared with a
+//! model of the rules.
 
 use arbitrary::{Result, Unstructured};
 use http_wasm_host::ErrorKind;

@@ -31,8 +31,8 @@ fn plan(u: &mut Unstructured<'_>) -> Result<Plan> {
     Ok(Plan { request, before, after, response, end, waits, comparable })
 }
 
-/// Calls for one phase: few enough for the room that the guest keeps for a script. `derives` is whether arguments may come of what
-/// earlier calls answered and wrote.
+/// Calls for one phase: few enough for the room that the guest keeps for a script. `derives` is whether arguments may
+/// come of what earlier calls answered and wrote.
 fn calls(u: &mut Unstructured<'_>, derives: bool) -> Result<Script> {
     let mut calls = script();
     // What a call does often depends on the features, so one that enables them stands at the start as often as not.

@@ -1,8 +1,9 @@
 //! What the fuzz targets do with their input.
 //!
-//! Each target takes any bytes, makes of them what it needs, runs it through the public API of the core, or through the gateway's reader
-//! of responses, and panics when something comes out that must not. The fuzzer (see `fuzz/README.md`) looks for such bytes on a nightly toolchain; on
-//! the stable one, `cargo test` replays those that are committed under `fuzz/seeds`.
+//! Each target takes any bytes, makes of them what it needs, runs it through the public API of the core, or through the
+//! gateway's reader of responses, and panics when something comes out that must not. The fuzzer (see `fuzz/README.md`)
+//! looks for such bytes on a nightly toolchain; on the stable one, `cargo test` replays those that are committed under
+//! `fuzz/seeds`.
 
 mod checks;
 mod client;

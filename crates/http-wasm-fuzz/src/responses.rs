@@ -1,4 +1,5 @@
-//! Responses of HTTP/1.1 upstreams, in any shape: what the gateway's reader passes on has one meaning, whoever reads it.
+//! Responses of HTTP/1.1 upstreams, in any shape: what the gateway's reader passes on has one meaning, whoever reads
+//! it.
 
 use arbitrary::{Result, Unstructured};
 use http::Method;
@@ -74,8 +75,8 @@ struct Message {
     end: usize,
 }
 
-/// Reads a response by the plainest rules there are, all of which it must keep: this is the reader's own model. Nothing if it is
-/// incomplete.
+/// Reads a response by the plainest rules there are, all of which it must keep: this is the reader's own model. Nothing
+/// if it is incomplete.
 fn message(method: &Method, input: &[u8]) -> Option<Message> {
     let mut at = 0;
     loop {

@@ -34,7 +34,8 @@ pub(crate) struct Told<B, F> {
     tell: F,
 }
 
-/// Has `tell` called with what comes of the body, and with whether that was its end: with a known length nobody may ask again.
+/// Has `tell` called with what comes of the body, and with whether that was its end: with a known length nobody may ask
+/// again.
 pub(crate) fn told<B, F>(body: B, tell: F) -> Told<B, F>
 where
     B: Body,

@@ -22,8 +22,8 @@ pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether an option of `Connection` names a field that has to go with it. Routing, framing and who the client is are never a connection's
-/// private matter, and what concerns the connection itself is seen to elsewhere.
+/// Whether an option of `Connection` names a field that has to go with it. Routing, framing and who the client is are
+/// never a connection's private matter, and what concerns the connection itself is seen to elsewhere.
 fn names_private_field(option: &str) -> bool {
     let others = ["close", "host", "content-length"];
     !is_hop_by_hop(option)

@@ -1,8 +1,8 @@
 //! How much memory the process's control groups allow.
 //!
-//! A limit may stand at any level above the process: systemd sets `MemoryMax` at the unit, container runtimes at the container, and
-//! there may be slices above. The least of them holds. Version 2 has a single hierarchy (`memory.max`, and `memory.high`, past which the
-//! kernel slows the process down); version 1 one for memory; some systems mount both.
+//! A limit may stand at any level above the process: systemd sets `MemoryMax` at the unit, container runtimes at the
+//! container, and there may be slices above. The least of them holds. Version 2 has a single hierarchy (`memory.max`,
+//! and `memory.high`, past which the kernel slows the process down); version 1 one for memory; some systems mount both.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
@@ -30,8 +30,8 @@ impl Version {
     }
 }
 
-/// The least limit of this process's group and all above it that can be seen; `None` without any, or where there are no control
-/// groups.
+/// The least limit of this process's group and all above it that can be seen; `None` without any, or where there are no
+/// control groups.
 pub(crate) fn memory_limit() -> Option<u64> {
     limit_under(Path::new("/"))
 }
@@ -44,7 +44,8 @@ fn limit_under(top: &Path) -> Option<u64> {
     hierarchies.filter_map(|hierarchy| hierarchy.limit(group(&groups, hierarchy.version)?, top)).min()
 }
 
-/// The process's group in a hierarchy: the line `0::PATH` for version 2, the one that names the controller `memory` for version 1.
+/// The process's group in a hierarchy: the line `0::PATH` for version 2, the one that names the controller `memory` for
+/// version 1.
 fn group(groups: &str, version: Version) -> Option<&Path> {
     groups.lines().find_map(|line| {
         let mut fields = line.splitn(3, ':');

@@ -124,7 +124,8 @@ impl Answer for Core {
 struct Place<'a>(&'a AtomicU32);
 
 impl<'a> Place<'a> {
-    /// A place, unless there are as many requests as may be. The number may change at any time, which a semaphore's can't.
+    /// A place, unless there are as many requests as may be. The number may change at any time, which a semaphore's
+    /// can't.
     fn take(in_flight: &'a AtomicU32, max: u32) -> Option<Self> {
         let place = Self(in_flight);
         (in_flight.fetch_add(1, Ordering::Relaxed) < max).then_some(place)

@@ -1,7 +1,7 @@
 //! File descriptors: how many the process may have open, and which of them new connections leave to others.
 //!
-//! The system gives a new descriptor the lowest number that is free. So the number of one just opened says how many are open at least, and
-//! nobody needs to count.
+//! The system gives a new descriptor the lowest number that is free. So the number of one just opened says how many are
+//! open at least, and nobody needs to count.
 
 use std::sync::OnceLock;
 
@@ -45,7 +45,8 @@ impl Descriptors {
         let Self { limit, clients, .. } = self;
         if max_connections > *clients {
             tracing::warn!(
-                "the `max_connections` of all listeners are {max_connections} together, but within the limit of {limit} open files \
+                "the `max_connections` of all listeners are {max_connections} together, but within the limit of \
+                 {limit} open files \
                  only {clients} connections of clients fit beside what is kept for upstreams and the admin listener; \
                  further ones get 503. Raise the hard limit (`LimitNOFILE=`, `ulimit -Hn`), or lower `max_connections`"
             );

@@ -1,8 +1,9 @@
 //! What the head of an outgoing message says of its body.
 //!
-//! Fields like `Content-Length` describe a body on one connection, in the shape that it had there. Once the body has been decoded they
-//! describe nothing any more. So none is forwarded: each outgoing head gets its own from a [`Framing`], which knows the body that
-//! really goes out. What remains of a received `Content-Length` is the length of a body that is absent: of HEAD and 304.
+//! Fields like `Content-Length` describe a body on one connection, in the shape that it had there. Once the body has
+//! been decoded they describe nothing any more. So none is forwarded: each outgoing head gets its own from a
+//! [`Framing`], which knows the body that really goes out. What remains of a received `Content-Length` is the length of
+//! a body that is absent: of HEAD and 304.
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body;
@@ -63,8 +64,8 @@ impl Framing {
         body: &B,
     ) -> Self {
         if body.is_end_stream() {
-            // These methods expect a body, and servers refuse requests that don't say that it is empty. With others it is said if the client
-            // has said it.
+            // These methods expect a body, and servers refuse requests that don't say that it is empty. With others it
+            // is said if the client has said it.
             let said = matches!(*method, Method::POST | Method::PUT | Method::PATCH)
                 || headers.contains_key(header::CONTENT_LENGTH);
             let length = if said { Length::Exact(0) } else { Length::None };
@@ -156,8 +157,8 @@ impl Framing {
         }
     }
 
-    /// The same for a request to an upstream. hyper would leave out the body of a GET whose length isn't known, and the trailers
-    /// behind a length, if it weren't told to send chunks.
+    /// The same for a request to an upstream. hyper would leave out the body of a GET whose length isn't known, and the
+    /// trailers behind a length, if it weren't told to send chunks.
     pub(crate) fn write_request(self, headers: &mut HeaderMap) {
         self.write(headers);
         let announced = headers.contains_key(header::TRAILER);
@@ -192,8 +193,8 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, &'stati
     Ok(length)
 }
 
-/// Checks and tidies the framing fields of a response as it was received, so that those who look at them before it goes out see nothing
-/// that isn't so.
+/// Checks and tidies the framing fields of a response as it was received, so that those who look at them before it goes
+/// out see nothing that isn't so.
 pub(crate) fn received<B: Body>(response: &mut http::Response<B>) -> Result<(), &'static str> {
     if !response.headers().contains_key(header::CONTENT_LENGTH) {
         return Ok(());

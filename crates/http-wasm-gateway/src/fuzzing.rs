@@ -20,8 +20,8 @@ pub struct ReadResponse {
     pub may_reuse: bool,
 }
 
-/// Has the reader read what an upstream sends in answer to one request before it closes. `piece` is called for the number of bytes that
-/// arrive next.
+/// Has the reader read what an upstream sends in answer to one request before it closes. `piece` is called for the
+/// number of bytes that arrive next.
 pub fn read_response(method: &Method, response: &[u8], piece: &mut dyn FnMut() -> usize) -> ReadResponse {
     let (mut reader, handle) = ResponseReader::new(Pieces { rest: response, piece }, Limits::default());
     handle.begin(method);

@@ -34,8 +34,8 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Makes all that a configuration asks for, addresses excepted: only that for operators is listened on from here on, so
-    /// that they can see guests being loaded.
+    /// Makes all that a configuration asks for, addresses excepted: only that for operators is listened on from here
+    /// on, so that they can see guests being loaded.
     ///
     /// # Errors
     /// When the system refuses, the operators' address included, or a guest that isn't optional can't be loaded.
@@ -67,8 +67,8 @@ impl Gateway {
         Ok(Self { core: Arc::new(Core::new(generation)), admin, machine, source, inherited, made_of })
     }
 
-    /// Makes all that a configuration asks for, as far as nobody notices: no address is listened on and no log opened, for a gateway may
-    /// run that has them.
+    /// Makes all that a configuration asks for, as far as nobody notices: no address is listened on and no log opened,
+    /// for a gateway may run that has them.
     ///
     /// # Errors
     /// When a guest that isn't optional can't be loaded, or files can't be used.
@@ -89,7 +89,8 @@ impl Gateway {
         self
     }
 
-    /// Listens on all addresses. From here on connections are accepted and requests answered, until all that came of it is dropped.
+    /// Listens on all addresses. From here on connections are accepted and requests answered, until all that came of it
+    /// is dropped.
     ///
     /// # Errors
     /// When the system refuses an address.
@@ -110,8 +111,8 @@ impl Gateway {
         Ok(Bound { core: self.core, listeners, reloader })
     }
 
-    /// Serves until a signal says stop, and reloads when one says so, or when files change. `ready` is told the addresses as soon as
-    /// connections are accepted at all of them.
+    /// Serves until a signal says stop, and reloads when one says so, or when files change. `ready` is told the
+    /// addresses as soon as connections are accepted at all of them.
     ///
     /// # Errors
     /// When the system refuses an address or something else that is needed to begin.

@@ -30,7 +30,8 @@ pub(crate) trait GuestMonitor: Send + Sync {
 struct Entry {
     made_of: Digest,
     guest: Option<Guest>,
-    /// Who is told what the guest does. Kept for one that could not be loaded too, so that what it was told is not forgotten.
+    /// Who is told what the guest does. Kept for one that could not be loaded too, so that what it was told is not
+    /// forgotten.
     _observer: Option<Arc<dyn Observer>>,
 }
 
@@ -49,8 +50,8 @@ impl Loaded {
     }
 }
 
-/// Loads all guests, several at a time. Those that `earlier` has, made of the same bytes and settings, are taken from there. What
-/// they do is told to `monitor`.
+/// Loads all guests, several at a time. Those that `earlier` has, made of the same bytes and settings, are taken from
+/// there. What they do is told to `monitor`.
 ///
 /// # Errors
 /// When one that isn't optional can't be loaded, or one that was up until now; the faults of all are told.

@@ -51,8 +51,8 @@ impl Fixed {
     }
 }
 
-/// The engine of a configuration: with a slot for each request that may be there, and the memory that its guests may have,
-/// which is told too.
+/// The engine of a configuration: with a slot for each request that may be there, and the memory that its guests may
+/// have, which is told too.
 fn engine(config: &Config) -> Result<(Engine, usize), StartError> {
     let server = &config.server;
     let shares = Shares::of(server, available_memory());
@@ -77,8 +77,8 @@ struct Shares {
 }
 
 impl Shares {
-    /// What is set; else half of what there is for guests and a quarter for bodies that are held for them. The last quarter is for all
-    /// else: code, connections and their windows, stacks, caches.
+    /// What is set; else half of what there is for guests and a quarter for bodies that are held for them. The last
+    /// quarter is for all else: code, connections and their windows, stacks, caches.
     fn of(server: &config::Server, available: usize) -> Self {
         let share =
             |set: Option<config::Size>, part: usize| set.map_or(available / part, |size| size.bytes());
@@ -114,7 +114,8 @@ fn least_of(machine: u64, groups: Option<u64>) -> usize {
         Some(least) => usize::try_from(least).unwrap_or(usize::MAX),
         None => {
             tracing::warn!(
-                "the system does not tell how much memory there is, perhaps for want of /proc: guests may have 1 GiB together and \
+                "the system does not tell how much memory there is, perhaps for want of /proc: guests may have 1 GiB \
+                 together and \
                  bodies half of that, or what `server.guest_memory_budget` and `server.body_memory_budget` say"
             );
             ASSUMED

@@ -1,7 +1,7 @@
 //! Names of header fields that mean something to the gateway.
 //!
-//! CGI, and what has its conventions (WSGI, PHP, FastCGI), make `X-User` and `X_User` one variable. So wherever a field is set, replaced
-//! or removed, its name is compared with `_` for `-`, and its twins go with it.
+//! CGI, and what has its conventions (WSGI, PHP, FastCGI), make `X-User` and `X_User` one variable. So wherever a field
+//! is set, replaced or removed, its name is compared with `_` for `-`, and its twins go with it.
 
 use http::{HeaderMap, HeaderName};
 
@@ -67,8 +67,8 @@ fn fold(byte: u8) -> u8 {
     if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
 }
 
-/// Whether a field concerns one connection alone, whether `Connection` names it or not. `Trailer` is not among them: those trailers
-/// only are sent that it names.
+/// Whether a field concerns one connection alone, whether `Connection` names it or not. `Trailer` is not among them:
+/// those trailers only are sent that it names.
 pub(crate) fn is_hop_by_hop(name: &str) -> bool {
     let known: &[&str] = match name.len() {
         2 => &["te"],

@@ -22,10 +22,11 @@ impl Split {
 }
 
 /// A path without what servers read in different ways: percent-encoding of what needs none is resolved, so are `.` and
-/// `..`, and slashes in a row are one. An encoded slash or percent sign stays encoded. `None` for a path that climbs above the root.
+/// `..`, and slashes in a row are one. An encoded slash or percent sign stays encoded. `None` for a path that climbs
+/// above the root.
 ///
-/// Routes are chosen by this form, or `/%61dmin` would pass by the guests of `/admin`. What goes on to guests and upstreams is the
-/// path as it came.
+/// Routes are chosen by this form, or `/%61dmin` would pass by the guests of `/admin`. What goes on to guests and
+/// upstreams is the path as it came.
 pub(crate) fn normal(path: &str) -> Option<Cow<'_, str>> {
     if !is_unusual(path) {
         return Some(Cow::Borrowed(path));
@@ -79,7 +80,8 @@ pub(crate) fn join(text: &[u8], how: Split) -> Option<String> {
     )
 }
 
-/// Resolves percent-encoding, except of slashes and percent signs, whose digits become capitals: `%2f` and `%2F` are the same.
+/// Resolves percent-encoding, except of slashes and percent signs, whose digits become capitals: `%2f` and `%2F` are
+/// the same.
 pub(crate) fn decode(text: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     for unit in units(text) {

@@ -6,8 +6,8 @@ use std::time::SystemTime;
 /// What a file's directory entry said, or that there is none.
 type Stamp = Option<(SystemTime, u64, u64)>;
 
-/// The stamps of some files. Those of files that are to be read are taken before that, so that what changes from then on is
-/// seen.
+/// The stamps of some files. Those of files that are to be read are taken before that, so that what changes from then
+/// on is seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Stamps(Vec<(PathBuf, Stamp)>);
 

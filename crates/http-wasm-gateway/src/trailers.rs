@@ -1,16 +1,17 @@
 //! Which fields may be trailers.
 //!
-//! A field at the end of a message must not say what had to be known at its beginning, and a recipient may merge trailers into the
-//! head (RFC 9110 section 6.5.1). So fields on which framing, routing, authentication or the reading of content depend never pass as
-//! trailers, nor those by which proxies tell who the client is: these were checked in the head and would be claimed anew here.
+//! A field at the end of a message must not say what had to be known at its beginning, and a recipient may merge
+//! trailers into the head (RFC 9110 section 6.5.1). So fields on which framing, routing, authentication or the reading
+//! of content depend never pass as trailers, nor those by which proxies tell who the client is: these were checked in
+//! the head and would be claimed anew here.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::Frame;
 
 use crate::names::{Claim, is_hop_by_hop, remove_all};
 
-/// Beside those that concern one connection alone, and claims about the client. `_` in a name counts as `-`, as it does for programs that
-/// get fields as variables.
+/// Beside those that concern one connection alone, and claims about the client. `_` in a name counts as `-`, as it does
+/// for programs that get fields as variables.
 const FORBIDDEN: &[&str] = &[
     "accept-ranges",
     "age",

@@ -24,7 +24,8 @@ pub(crate) enum ArgsError {
     RequestFile { path: PathBuf, reason: String },
 
     #[error(
-        "{name} is no valid filter: {reason}; it is a level, or levels by target, as in \"info,http_wasm_gateway=debug\""
+        "{name} is no valid filter: {reason}; it is a level, or levels by target, as in \
+         \"info,http_wasm_gateway=debug\""
     )]
     LogFilter { name: &'static str, reason: String },
 

@@ -15,7 +15,8 @@ pub(crate) struct GrantArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) env: Vec<EnvVar>,
 
-    /// Directory that guests may open, as GUEST inside (HOST when left out), read-only with :ro; repeatable [default: none]
+    /// Directory that guests may open, as GUEST inside (HOST when left out), read-only with :ro; repeatable [default:
+    /// none]
     #[arg(long = "mount", value_name = "HOST[:GUEST][:ro]", value_parser = parse_mount)]
     pub(crate) mounts: Vec<Mount>,
 }

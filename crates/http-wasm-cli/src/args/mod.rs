@@ -9,5 +9,5 @@ mod snapshot;
 pub(crate) use self::error::ArgsError;
 pub(crate) use self::grants::{GrantArgs, Grants};
 pub(crate) use self::guest::{GuestSpec, guest_config};
-pub(crate) use self::number::{parse_count, parse_seconds};
+pub(crate) use self::number::{parse_count, seconds_from};
 pub(crate) use self::snapshot::SnapshotMode;

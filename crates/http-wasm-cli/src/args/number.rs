@@ -9,8 +9,8 @@ pub(crate) fn parse_count(text: &str) -> Result<NonZeroU32, &'static str> {
     count.ok_or("expected a number from 1 to 1000000")
 }
 
-/// So many seconds, from `least` to a day.
-pub(crate) fn parse_seconds(text: &str, least: u64) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|seconds| (least..=86_400).contains(seconds));
-    seconds.map(Duration::from_secs).ok_or_else(|| format!("expected a number from {least} to 86400"))
+/// So many seconds, from `LEAST` to a day.
+pub(crate) fn seconds_from<const LEAST: u64>(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse().ok().filter(|seconds| (LEAST..=86_400).contains(seconds));
+    seconds.map(Duration::from_secs).ok_or_else(|| format!("expected a number from {LEAST} to 86400"))
 }

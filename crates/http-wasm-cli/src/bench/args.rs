@@ -21,8 +21,8 @@ pub(crate) struct BenchArgs {
     #[command(flatten)]
     pub(crate) grants: GrantArgs,
 
-    /// Initialise the guest once for all its instances; `shared-seed` when all of them may have the same random bytes and
-    /// times from then [default: off; without a value: on]
+    /// Initialise the guest once for all its instances; `shared-seed` when all of them may have the same random bytes
+    /// and times from then [default: off; without a value: on]
     #[arg(long, value_enum, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     pub(crate) snapshot: Option<SnapshotMode>,
 

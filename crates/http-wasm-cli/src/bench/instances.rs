@@ -62,8 +62,8 @@ pub(crate) struct Burst {
 }
 
 impl Course {
-    /// The time of making an instance and dropping it: that of an exchange which finds no idle one, less that of one which does.
-    /// The guest of this course keeps none [idle](NONE_IDLE); that of `warm` is the same otherwise.
+    /// The time of making an instance and dropping it: that of an exchange which finds no idle one, less that of one
+    /// which does. The guest of this course keeps none [idle](NONE_IDLE); that of `warm` is the same otherwise.
     pub(crate) fn fresh(&self, warm: &Self, share: Duration) -> Result<Vec<Duration>, Failure> {
         // A guest's first calls run in another way than those that follow.
         self.exchanges(share / 4)?;
@@ -153,8 +153,8 @@ impl Course {
         }
     }
 
-    /// [`BURST`] requests at once, on as many threads as the machine runs; the next handler lets others go first, as one that
-    /// waits for an answer does.
+    /// [`BURST`] requests at once, on as many threads as the machine runs; the next handler lets others go first, as
+    /// one that waits for an answer does.
     pub(crate) fn burst(self) -> Result<Burst, Failure> {
         let runtime = Builder::new_multi_thread().enable_all().build();
         let runtime = runtime

@@ -70,8 +70,8 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::Other(format!("cannot write the report: {}", plain(&error))))
 }
 
-/// The host functions that the guest calls for one request, and how often. Its instance has served one before, as a first
-/// request may set things up.
+/// The host functions that the guest calls for one request, and how often. Its instance has served one before, as a
+/// first request may set things up.
 fn count_host_calls(engine: &Engine, bench: &Bench) -> Result<BTreeMap<&'static str, u64>, Failure> {
     let counts = Arc::new(Mutex::new(BTreeMap::new()));
     let counter = counts.clone();

@@ -19,8 +19,8 @@ pub(crate) struct CheckArgs {
     #[command(flatten)]
     pub(crate) grants: GrantArgs,
 
-    /// Say too whether the guest can be initialised once for all its instances, and if not, why; `shared-seed` when all of
-    /// them may have the same random bytes and times from then [default: not asked; without a value: on]
+    /// Say too whether the guest can be initialised once for all its instances, and if not, why; `shared-seed` when all
+    /// of them may have the same random bytes and times from then [default: not asked; without a value: on]
     #[arg(long, value_enum, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     pub(crate) snapshot: Option<SnapshotMode>,
 

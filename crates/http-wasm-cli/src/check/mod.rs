@@ -14,7 +14,8 @@ use crate::guest;
 
 pub(crate) use self::args::CheckArgs;
 
-/// Loads the guest and reports on it: on stdout what it is, on stderr what is wrong with it, and as JSON both on stdout.
+/// Loads the guest and reports on it: on stdout what it is, on stderr what is wrong with it, and as JSON both on
+/// stdout.
 pub(crate) fn run(args: CheckArgs) -> Result<(), Failure> {
     let check = Check::resolve(args)?;
     let checked = load(&check);

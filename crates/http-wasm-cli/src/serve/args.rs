@@ -9,7 +9,7 @@ use http_wasm_gateway::config::{Address, Size};
 
 use super::guest_args::GuestArgs;
 use super::upstream::Upstream;
-use crate::args::{GrantArgs, parse_count, parse_seconds};
+use crate::args::{GrantArgs, parse_count, seconds_from};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServeArgs {
@@ -37,8 +37,8 @@ pub(crate) struct ServeArgs {
     /// What stands behind the guests: `echo` answers the request as JSON, `hello` answers `hello world`, an http:// or
     /// https:// URL proxies there [default: echo]
     ///
-    /// The path of a URL is put before that of each request. An http upstream gets the client's own Host header, an https
-    /// upstream the URL's; the client's is in X-Forwarded-Host.
+    /// The path of a URL is put before that of each request. An http upstream gets the client's own Host header, an
+    /// https upstream the URL's; the client's is in X-Forwarded-Host.
     #[arg(long, value_name = "echo|hello|URL")]
     pub(crate) upstream: Option<Upstream>,
 
@@ -57,7 +57,7 @@ pub(crate) struct ServeArgs {
     pub(crate) max_request_body: Option<Size>,
 
     /// Seconds that a client may take to send the head of a request
-    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = |text: &str| parse_seconds(text, 1))]
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds_from::<1>)]
     pub(crate) header_timeout: Duration,
 
     /// Format of the log on stderr; RUST_LOG chooses what is logged, `info` when unset
@@ -65,11 +65,11 @@ pub(crate) struct ServeArgs {
     pub(crate) log: LogFormat,
 
     /// Seconds that the upstream may take to answer, counted from when it has the request
-    #[arg(long, value_name = "SECONDS", default_value = "30", hide = true, value_parser = |text: &str| parse_seconds(text, 1))]
+    #[arg(long, value_name = "SECONDS", default_value = "30", hide = true, value_parser = seconds_from::<1>)]
     pub(crate) upstream_timeout: Duration,
 
     /// Seconds that running requests may take to finish once the server was told to stop
-    #[arg(long, value_name = "SECONDS", default_value = "30", hide = true, value_parser = |text: &str| parse_seconds(text, 0))]
+    #[arg(long, value_name = "SECONDS", default_value = "30", hide = true, value_parser = seconds_from::<0>)]
     pub(crate) shutdown_timeout: Duration,
 }
 

@@ -28,13 +28,13 @@ pub(crate) struct GuestArgs {
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
     memory_bytes: Size,
 
-    /// Memory of all guests' instances together; past it, requests that need another one get 503 with `Retry-After` [default: half
-    /// of what the machine, or the process's control groups, have]
+    /// Memory of all guests' instances together; past it, requests that need another one get 503 with `Retry-After`
+    /// [default: half of what the machine, or the process's control groups, have]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     guest_memory_budget: Option<Size>,
 
-    /// Memory of all bodies together that guests have read or written, until they are delivered; past it, requests get 503 with
-    /// `Retry-After` [default: a quarter of what the machine, or the process's control groups, have]
+    /// Memory of all bodies together that guests have read or written, until they are delivered; past it, requests get
+    /// 503 with `Retry-After` [default: a quarter of what the machine, or the process's control groups, have]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     body_memory_budget: Option<Size>,
 
@@ -66,13 +66,13 @@ pub(crate) struct GuestArgs {
     #[arg(long, value_enum, value_name = "POLICY", default_value_t = Policy::Closed)]
     on_failure: Policy,
 
-    /// Initialise each guest once for all its instances; `shared-seed` when all of them may have the same random bytes and
-    /// times from then [default: off; without a value: on]
+    /// Initialise each guest once for all its instances; `shared-seed` when all of them may have the same random bytes
+    /// and times from then [default: off; without a value: on]
     #[arg(long, value_enum, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     snapshot: Option<SnapshotMode>,
 
-    /// Load files of `http-wasm compile` as well; they hold machine code, which is run as it is: only for files that nobody else
-    /// can write to
+    /// Load files of `http-wasm compile` as well; they hold machine code, which is run as it is: only for files that
+    /// nobody else can write to
     #[arg(long)]
     trust_precompiled: bool,
 }

@@ -33,14 +33,15 @@ async fn serve_until_stopped(serve: Serve) -> Result<(), Failure> {
     Ok(gateway.serve(|addresses| announce(addresses, admin, welcome)).await?)
 }
 
-/// A ready line for each address, one for that of operators, and for the embedded example how to see it at work. Nobody may be reading, which is no reason to
-/// stop.
+/// A ready line for each address, one for that of operators, and for the embedded example how to see it at work. Nobody
+/// may be reading, which is no reason to stop.
 fn announce(addresses: &[Endpoint], admin: Option<SocketAddr>, welcome: bool) {
     let mut text: String = addresses.iter().map(|address| format!("listening on {address}\n")).collect();
     text.extend(admin.map(|address| format!("status and metrics at http://{address}\n")));
     if let Some(address) = addresses.first().filter(|_| welcome) {
         text += &format!(
-            "\nThe embedded example guest (guests/welcome) stands in front of a backend that echoes requests. Try:\n\n  \
+            "\nThe embedded example guest (guests/welcome) stands in front of a backend that echoes requests. \
+             Try:\n\n  \
              curl -i {address}/hello           # answered by the guest\n  \
              curl -i {address}/admin           # rejected by the guest\n  \
              curl -i '{address}/v1/users?a=b'  # rewritten by the guest, answered by the backend\n\n"

@@ -9,7 +9,7 @@ use http_wasm_gateway::config::Address;
 use http_wasm_tck::guest::Variant;
 use http_wasm_tck::run::LaunchCommand;
 
-use crate::args::parse_seconds;
+use crate::args::seconds_from;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct TckArgs {
@@ -59,8 +59,9 @@ pub(crate) struct TckRunArgs {
     #[arg(long, value_name = "URL", conflicts_with = "own")]
     pub(crate) url: Option<TckUrl>,
 
-    /// Command that starts a host under test in the foreground, with {guest}, {config}, {backend} and {listen} where the two files, the
-    /// backend's URL and the HOST:PORT to listen on shall be put; for the cases that need a host of their own
+    /// Command that starts a host under test in the foreground, with {guest}, {config}, {backend} and {listen} where
+    /// the two files, the backend's URL and the HOST:PORT to listen on shall be put; for the cases that need a host of
+    /// their own
     #[arg(long, value_name = "COMMAND", conflicts_with = "own", value_parser = LaunchCommand::parse)]
     pub(crate) launch: Option<LaunchCommand>,
 
@@ -85,7 +86,7 @@ pub(crate) struct TckRunArgs {
     pub(crate) profile: TckProfile,
 
     /// Seconds that the host may take to answer a request, 2 or more
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = |text: &str| parse_seconds(text, 2))]
+    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds_from::<2>)]
     pub(crate) timeout: Duration,
 
     /// Print the outcomes as JSON [default: as a table]

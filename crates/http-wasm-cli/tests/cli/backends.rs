@@ -31,7 +31,8 @@ async fn echo_answers_the_request_as_json() {
 #[tokio::test]
 async fn echo_shows_bytes_that_are_no_text_in_base64() {
     let server = Server::start(&[]);
-    let request = b"PUT / HTTP/1.1\r\nHost: h\r\nX-Bytes: \xff\r\nConnection: close\r\nContent-Length: 2\r\n\r\n\xff\xfe";
+    let request = b"PUT / HTTP/1.1\r\nHost: h\r\nX-Bytes: \xff\r\nConnection: close\r\n\
+        Content-Length: 2\r\n\r\n\xff\xfe";
     let echo = echoed(&exchange(server.addr, request).await);
     assert_eq!(echo["headers"][1], json!(["x-bytes", { "base64": "/w==" }]));
     assert_eq!(echo["body_base64"], "//4=");
@@ -41,7 +42,8 @@ async fn echo_shows_bytes_that_are_no_text_in_base64() {
 #[tokio::test]
 async fn echo_shows_the_trailers_of_a_chunked_request() {
     let server = Server::start(&[]);
-    let request = "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n\
+    let request = "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\
+        \r\n\
                    3\r\nabc\r\n0\r\nX-Sum: 6\r\n\r\n";
     let echo = echoed(&exchange(server.addr, request).await);
     assert_eq!(echo["body"], "abc");

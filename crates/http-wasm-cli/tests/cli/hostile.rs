@@ -1,5 +1,5 @@
-//! Guests that mean harm, each behind a path of its own in one running server. Whatever they do, the server lives, the requests
-//! beside them are answered, and their clients learn nothing.
+//! Guests that mean harm, each behind a path of its own in one running server. Whatever they do, the server lives, the
+//! requests beside them are answered, and their clients learn nothing.
 
 #![expect(clippy::print_stdout, reason = "figures, for whoever makes it run for longer")]
 
@@ -16,7 +16,8 @@ const ROUNDS: usize = 1;
 /// For a longer run, which then compares the server's memory after the second round with that after the last.
 const ROUNDS_VARIABLE: &str = "HTTP_WASM_HOSTILE_ROUNDS";
 
-/// In KiB. Where the system's allocator has an arena for each thread, it keeps a freed buffer as large as a whole body in some.
+/// In KiB. Where the system's allocator has an arena for each thread, it keeps a freed buffer as large as a whole body
+/// in some.
 const KEPT_BY_ALLOCATOR: u64 = 32 * 1024;
 
 /// What is set for a longer run.

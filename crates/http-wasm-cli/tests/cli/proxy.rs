@@ -16,7 +16,8 @@ async fn the_upstream_gets_the_request_with_the_clients_host_and_who_asked() {
         raw.send("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
         request.to_ascii_lowercase()
     };
-    let request = "POST //a%20b?c HTTP/1.1\r\nHost: example:1\r\nX-Forwarded-For: 1.2.3.4\r\nX-Forwarded-Proto: https\r\n\
+    let request = "POST //a%20b?c HTTP/1.1\r\nHost: example:1\r\nX-Forwarded-For: 1.2.3.4\r\n\
+        X-Forwarded-Proto: https\r\n\
                    Content-Length: 3\r\nConnection: close\r\n\r\nabc";
     let (received, _) = tokio::join!(served, exchange(proxy.addr, request));
     let (head, _) = received.split_once("\r\n\r\n").expect("a head");
@@ -40,7 +41,11 @@ async fn hop_by_hop_fields_stay_on_their_hop() {
     let served = async {
         let mut raw = upstream.accept().await;
         let head = raw.read_until("\r\n\r\n").await.to_ascii_lowercase();
-        raw.send("HTTP/1.1 200 OK\r\nConnection: x-theirs\r\nX-Theirs: 1\r\nKeep-Alive: 1\r\nX-Kept: 1\r\nContent-Length: 0\r\n\r\n").await;
+        raw.send(
+            "HTTP/1.1 200 OK\r\nConnection: x-theirs\r\nX-Theirs: 1\r\nKeep-Alive: 1\r\nX-Kept: 1\r\n\
+            Content-Length: 0\r\n\r\n",
+        )
+        .await;
         head
     };
     let request = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close, X-Mine\r\nX-Mine: 1\r\nKeep-Alive: 1\r\n\
@@ -61,7 +66,11 @@ async fn trailers_pass_both_ways_between_http_2_and_http_1() {
     let served = async {
         let mut raw = upstream.accept().await;
         let request = raw.read_until("x-sum: 6\r\n\r\n").await;
-        raw.send("HTTP/1.1 200 OK\r\nTrailer: x-status\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\nx-status: 0\r\n\r\n").await;
+        raw.send(
+            "HTTP/1.1 200 OK\r\nTrailer: x-status\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\
+            x-status: 0\r\n\r\n",
+        )
+        .await;
         request
     };
     let mut trailers = HeaderMap::new();
@@ -103,7 +112,8 @@ async fn cookies_that_http_2_split_and_the_host_in_its_authority_arrive_as_http_
 async fn the_body_of_a_get_arrives_even_without_a_length() {
     let echo = Server::start(&[]);
     let proxy = Server::proxy_to(echo.addr, &[]);
-    let request = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n";
+    let request = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n\
+        0\r\n\r\n";
     assert_eq!(echoed(&exchange(proxy.addr, request).await)["body"], "abc");
 }
 

@@ -52,7 +52,10 @@ async fn a_wish_for_http_2_is_not_passed_on() {
     let proxy = Server::proxy_to(upstream.addr(), &[]);
     let mut client = Raw::connect(proxy.addr).await;
     client
-        .send("GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMA\r\n\r\n")
+        .send(
+            "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\n\
+            HTTP2-Settings: AAMA\r\n\r\n",
+        )
         .await;
     let mut server = upstream.accept().await;
     let head = server.read_until("\r\n\r\n").await;

@@ -1,5 +1,5 @@
-//! The connections of the admin listener. There are few, and one that waits for its client makes room for one that comes: clients that say
-//! nothing must not keep probes out.
+//! The connections of the admin listener. There are few, and one that waits for its client makes room for one that
+//! comes: clients that say nothing must not keep probes out.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -32,8 +32,8 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// Serves one more. The one that has waited longest for its client is closed when there are too many; when all are being answered, this waits
-    /// until one is done.
+    /// Serves one more. The one that has waited longest for its client is closed when there are too many; when all are
+    /// being answered, this waits until one is done.
     pub(super) async fn add<S>(&mut self, stream: S, shared: Arc<Shared>, stopped: watch::Receiver<()>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,

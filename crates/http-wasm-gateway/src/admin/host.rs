@@ -1,5 +1,5 @@
-//! Whom a request is meant for. A page of another site can have its own name resolved to this address (DNS rebinding), and a browser then
-//! takes what is here for that site's. The name is what gives it away.
+//! Whom a request is meant for. A page of another site can have its own name resolved to this address (DNS rebinding),
+//! and a browser then takes what is here for that site's. The name is what gives it away.
 
 use std::net::IpAddr;
 

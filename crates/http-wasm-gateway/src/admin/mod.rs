@@ -92,8 +92,8 @@ impl Operators {
     }
 }
 
-/// The admin listener. It serves until it is dropped, and then finishes the requests that it has: one of them may have asked for
-/// that.
+/// The admin listener. It serves until it is dropped, and then finishes the requests that it has: one of them may have
+/// asked for that.
 #[derive(Debug)]
 pub(crate) struct Admin {
     asked: Address,

@@ -1,8 +1,9 @@
 //! Answers with the request it received, as JSON.
 //!
-//! `uri` is path and query as they were on the wire. `headers` and `trailers` are `[name, value]` pairs; a value that is
-//! not UTF-8 is `{"base64": ".."}` instead of a text. A request that carries its host in the URI alone, as HTTP/2 does,
-//! shows it as a `host` header, so that the answer is the same for each version. The body is `body`, or `body_base64` when it is not UTF-8.
+//! `uri` is path and query as they were on the wire. `headers` and `trailers` are `[name, value]` pairs; a value that
+//! is not UTF-8 is `{"base64": ".."}` instead of a text. A request that carries its host in the URI alone, as HTTP/2
+//! does, shows it as a `host` header, so that the answer is the same for each version. The body is `body`, or
+//! `body_base64` when it is not UTF-8.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::model::Config;
 
 impl Config {
-    /// What is dangerous about the permissions of the files that this configuration names, and of its own `file`. Empty where there are no such
-    /// permissions.
+    /// What is dangerous about the permissions of the files that this configuration names, and of its own `file`. Empty
+    /// where there are no such permissions.
     pub fn permission_warnings(&self, file: Option<&Path>) -> Vec<String> {
         let mut warnings = Vec::new();
         let keys: BTreeSet<&Path> = self.keys().collect();
@@ -100,8 +100,8 @@ mod tests {
         let directory = root.path().join("gateway");
         create_dir(&directory).unwrap();
         let at = |name: &str| directory.join(name);
-        let text = "listen = [{ address = '127.0.0.1:0', tls = { certificates = [{ certificate = 'c.pem', key = 'k.pem' }] } }]\n\
-                    routes = []\n[server]\ncode_cache = 'cache'\n";
+        let text = "routes = []\n[[listen]]\naddress = '127.0.0.1:0'\n\
+                    tls.certificates = [{ certificate = 'c.pem', key = 'k.pem' }]\n[server]\ncode_cache = 'cache'\n";
         write(at("gateway.toml"), text).unwrap();
         write(at("c.pem"), CERTIFICATE).unwrap();
         write(at("k.pem"), KEY).unwrap();

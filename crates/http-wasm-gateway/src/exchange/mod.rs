@@ -1,4 +1,5 @@
-//! A request and its response on their way through the gateway: what the listener, routes, upstreams and observers share.
+//! A request and its response on their way through the gateway: what the listener, routes, upstreams and observers
+//! share.
 
 mod answer;
 mod client;

@@ -30,8 +30,8 @@ pub(crate) fn unavailable() -> Response<BoxBody> {
     response
 }
 
-/// The response to a request that is not handled any further. The rest of its body is of no use, and so in HTTP/1.1 neither is the
-/// connection.
+/// The response to a request that is not handled any further. The rest of its body is of no use, and so in HTTP/1.1
+/// neither is the connection.
 pub(crate) fn refusal(status: StatusCode, version: Version) -> Response<BoxBody> {
     let text = match status {
         StatusCode::REQUEST_TIMEOUT => "the request took too long\n",

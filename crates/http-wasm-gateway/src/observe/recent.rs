@@ -37,8 +37,8 @@ pub(crate) struct RecentError {
     pub(crate) times: u64,
 }
 
-/// The last errors, each once, however often it comes. A new one pushes out the oldest of whoever has most, so that the many
-/// addresses of an upstream leave room for a guest's only error.
+/// The last errors, each once, however often it comes. A new one pushes out the oldest of whoever has most, so that the
+/// many addresses of an upstream leave room for a guest's only error.
 #[derive(Debug, Default)]
 pub(crate) struct Recent(Mutex<VecDeque<RecentError>>);
 

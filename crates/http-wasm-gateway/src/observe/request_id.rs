@@ -23,7 +23,8 @@ impl RequestIds {
         Self { trust: config.trust, respond: config.respond }
     }
 
-    /// The request's name, which its header has afterwards: the client's own, if that is trusted and plain, or a new one.
+    /// The request's name, which its header has afterwards: the client's own, if that is trusted and plain, or a new
+    /// one.
     pub(super) fn name(&self, headers: &mut HeaderMap) -> HeaderValue {
         let mut given = headers.get_all(X_REQUEST_ID).iter();
         let id = match (given.next(), given.next()) {

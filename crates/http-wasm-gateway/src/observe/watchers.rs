@@ -113,7 +113,8 @@ impl Observed<'_> {
         self.finish.exchange.span().clone()
     }
 
-    /// Watches the response until it is over. One that switches to another protocol is over when the tunnel is that waits for it.
+    /// Watches the response until it is over. One that switches to another protocol is over when the tunnel is that
+    /// waits for it.
     pub(crate) fn answered(self, response: &mut Response<BoxBody>, tunnel: Option<oneshot::Sender<Finish>>) {
         if let (Some(ids), Some(id)) = (self.request_ids, self.finish.exchange.request_id()) {
             ids.tell(id, response.headers_mut());
@@ -142,8 +143,8 @@ fn is_same<T>(one: &Arc<T>, other: Option<&Arc<T>>) -> bool {
     other.is_some_and(|other| Arc::ptr_eq(one, other))
 }
 
-/// Where it is written down what requests were. Those of earlier configurations are kept for as long as requests that began with
-/// them are not over.
+/// Where it is written down what requests were. Those of earlier configurations are kept for as long as requests that
+/// began with them are not over.
 #[derive(Debug)]
 pub(crate) struct Sinks {
     access_log: Option<Arc<AccessLog>>,

@@ -1,8 +1,8 @@
 //! Another configuration, without an end to what runs.
 //!
-//! All that a new configuration asks for is made first: guests, upstreams, routes, addresses. Only when nothing is wrong with it
-//! do requests go there, all at once. Those in flight finish on what they began with, and what nobody uses any more is
-//! freed with the last of them.
+//! All that a new configuration asks for is made first: guests, upstreams, routes, addresses. Only when nothing is
+//! wrong with it do requests go there, all at once. Those in flight finish on what they began with, and what nobody
+//! uses any more is freed with the last of them.
 
 #[cfg(test)]
 mod tests;
@@ -26,8 +26,8 @@ use crate::observe::{Monitor, Reload};
 use crate::signals::Hangup;
 use crate::stamps::Stamps;
 
-/// How often files are looked at. Looking, unlike being told by the system, works on any file system, and sees through links:
-/// a mounted ConfigMap is changed by turning one.
+/// How often files are looked at. Looking, unlike being told by the system, works on any file system, and sees through
+/// links: a mounted ConfigMap is changed by turning one.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Where the configuration comes from.
@@ -255,8 +255,8 @@ pub(crate) async fn follow(reloader: &Reloader, mut hangup: Hangup) {
     }
 }
 
-/// Ends when files are others than those that the active configuration was made from, or that were read when a reload last `failed`,
-/// and have been the same for a while: a file is written, and several are, in many steps.
+/// Ends when files are others than those that the active configuration was made from, or that were read when a reload
+/// last `failed`, and have been the same for a while: a file is written, and several are, in many steps.
 async fn changed(reloader: &Reloader, failed: Option<&Stamps>) {
     let mut last = None;
     loop {

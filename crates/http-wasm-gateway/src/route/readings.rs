@@ -35,8 +35,8 @@ pub(super) enum Likely {
     Maybe,
 }
 
-/// Refuses a path with a segment that is `.` or `..` for some servers, but not as it was sent. `%2e` is the same as `.` for
-/// all (RFC 3986 section 6.2.2.2).
+/// Refuses a path with a segment that is `.` or `..` for some servers, but not as it was sent. `%2e` is the same as `.`
+/// for all (RFC 3986 section 6.2.2.2).
 pub(super) fn check_hidden_dots(path: &str, slashes: Slashes) -> Result<(), Ambiguous> {
     let is_dot = |piece: &[u8]| {
         let end = piece.iter().position(|byte| matches!(byte, b';' | 0)).unwrap_or(piece.len());
@@ -71,8 +71,8 @@ pub(super) fn has_escaped_slash(path: &str) -> bool {
         .any(|name| rounds(name).iter().any(|text| text.iter().any(is_slash)))
 }
 
-/// The path with slashes where they or backslashes were encoded once, and without dot segments and empty ones; none if there is no such
-/// slash, or the path climbs above the root. The rest stays as it was sent.
+/// The path with slashes where they or backslashes were encoded once, and without dot segments and empty ones; none if
+/// there is no such slash, or the path climbs above the root. The rest stays as it was sent.
 pub(super) fn decode_slashes(path: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut has_slash = false;
@@ -130,8 +130,8 @@ pub(super) fn check(
     Ok(())
 }
 
-/// The path as it is decoded, from not at all to several times, as far as that makes a difference. In each a percent sign that is meant as such is
-/// encoded, and so is a slash within a name, so that all are read alike.
+/// The path as it is decoded, from not at all to several times, as far as that makes a difference. In each a percent
+/// sign that is meant as such is encoded, and so is a slash within a name, so that all are read alike.
 fn texts(path: &[u8], slashes: Slashes) -> Vec<(Likely, Vec<u8>)> {
     let mut texts = Vec::new();
     let mut add = |path: &[u8], likely: Likely| {

@@ -184,8 +184,8 @@ impl Conditions {
     }
 }
 
-/// The host that a request asks for, without port and in lower case. The target's goes before the header's, as RFC 9112 section 3.2.2
-/// demands.
+/// The host that a request asks for, without port and in lower case. The target's goes before the header's, as RFC 9112
+/// section 3.2.2 demands.
 fn host<B>(request: &Request<B>) -> Option<String> {
     let from_target = || request.uri().authority().cloned();
     let from_header = || Authority::try_from(request.headers().get(header::HOST)?.as_bytes()).ok();

@@ -1,4 +1,5 @@
-//! Answers that come before a request's body has been read: the connection goes on, or the client is told that it doesn't.
+//! Answers that come before a request's body has been read: the connection goes on, or the client is told that it
+//! doesn't.
 
 use std::time::Duration;
 

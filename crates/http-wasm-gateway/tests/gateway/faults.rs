@@ -66,7 +66,8 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("+[guests.'a b']\npath = 'guest.wat'\n", &["no name that can be used", "letters, digits"]),
     ("+[guests.a]\npath = 'guest.wat'\nsha256 = '12'\n", &["64 hexadecimal digits", "sha256sum"]),
     (
-        "+[guests.a]\npath = 'guest.wat'\nsha256 = '0000000000000000000000000000000000000000000000000000000000000000'\n",
+        "+[guests.a]\npath = 'guest.wat'\n\
+         sha256 = '0000000000000000000000000000000000000000000000000000000000000000'\n",
         &["has another SHA-256: ", "put this one here"],
     ),
     ("+[guests.a]\npath = 'guest.wat'\nlimits = { deadline = '0s' }\n", &["must be longer than 0"]),
@@ -243,7 +244,8 @@ fn a_key_that_belongs_to_another_certificate_is_refused() {
         ("locked.pem", "has a password"),
     ] {
         let message = files.fault(&format!(
-            "[[listen]]\naddress = '127.0.0.1:0'\ntls.certificates = [{{ certificate = 'cert.pem', key = '{key}' }}]\n{ROUTE}"
+            "[[listen]]\naddress = '127.0.0.1:0'\ntls.certificates = [{{ certificate = 'cert.pem', key = '{key}' }}]\n\
+             {ROUTE}"
         ));
         assert!(message.contains(expected) && message.contains(": 1 fault\n"), "{message}");
     }

@@ -1,5 +1,5 @@
-//! Requests in one shape, answered in another, at random: what arrives on either side is what was sent, or is broken off where both can
-//! see it, and the next request on each connection gets its own answer.
+//! Requests in one shape, answered in another, at random: what arrives on either side is what was sent, or is broken
+//! off where both can see it, and the next request on each connection gets its own answer.
 //!
 //! `HTTP_WASM_FRAMING_PAIRS` says how many pairs there are, `HTTP_WASM_FRAMING_SEED` which.
 
@@ -267,7 +267,8 @@ struct Message {
 }
 
 impl Message {
-    /// The message at the beginning, and where it ends; nothing while it is incomplete. `method` is that of the request, should it be a response.
+    /// The message at the beginning, and where it ends; nothing while it is incomplete. `method` is that of the
+    /// request, should it be a response.
     fn parse(input: &[u8], method: &str) -> Result<Option<(Self, usize)>, String> {
         let all = String::from_utf8_lossy(input);
         let Some((head, rest)) = all.split_once("\r\n\r\n") else { return Ok(None) };

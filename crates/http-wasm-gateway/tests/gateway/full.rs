@@ -8,7 +8,10 @@ use serde_json::Value;
 use crate::files::Files;
 
 const FULL: &str = r#"
-listen = ["127.0.0.1:0", { address = "[::1]:8443", http = "2", tls = { certificates = [{ certificate = "cert.pem", key = "key.pem" }] } }]
+listen = [
+  "127.0.0.1:0",
+  { address = "[::1]:8443", http = "2", tls = { certificates = [{ certificate = "cert.pem", key = "key.pem" }] } },
+]
 
 [server]
 drain_timeout = "0s"

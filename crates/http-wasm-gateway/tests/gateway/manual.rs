@@ -1,4 +1,5 @@
-//! The manual: the page that lists all settings is made from the schema, and the configurations that it shows are right.
+//! The manual: the page that lists all settings is made from the schema, and the configurations that it shows are
+//! right.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -55,11 +56,12 @@ fn each_configuration_that_the_manual_shows_is_right() {
 
 const HEAD: &str = r#"# Settings of the gateway
 
-<!-- Made from the schema by crates/http-wasm-gateway/tests/gateway/manual.rs; edit the comments in src/config/model instead. -->
+<!-- Made from the schema by crates/http-wasm-gateway/tests/gateway/manual.rs; edit the comments in src/config/model
+instead. -->
 
-A configuration is one TOML file. `http-wasm config check FILE` says what is wrong with one, `http-wasm config schema` prints the
-JSON schema that editors complete by, and [gateway.md](gateway.md) shows how settings go together. Relative paths are relative to
-the file's directory.
+A configuration is one TOML file. `http-wasm config check FILE` says what is wrong with one, `http-wasm config schema`
+prints the JSON schema that editors complete by, and [gateway.md](gateway.md) shows how settings go together. Relative
+paths are relative to the file's directory.
 
 - **Durations** are texts with their unit: `"500ms"`, `"30s"`, `"1h 30m"`.
 - **Sizes** are texts with their unit, `"16MiB"`, or numbers of bytes.

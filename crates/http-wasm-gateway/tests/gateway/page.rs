@@ -22,7 +22,8 @@ fn browser() -> Option<&'static str> {
     ["chromium", "chromium-browser", "google-chrome"].into_iter().find(there)
 }
 
-/// The page's document as the browser has it after a few seconds, and what it complained of. Its own files go into this directory.
+/// The page's document as the browser has it after a few seconds, and what it complained of. Its own files go into this
+/// directory.
 fn load(browser: &str, directory: &Path, url: &str) -> (String, String) {
     let mut profile = OsStr::new("--user-data-dir=").to_owned();
     profile.push(directory);

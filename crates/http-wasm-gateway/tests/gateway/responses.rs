@@ -1,5 +1,5 @@
-//! Responses of upstreams that can be read in two ways, that break off, or that say what isn't so: what clients get of them, byte by
-//! byte, in both versions, with guests that read the body and without.
+//! Responses of upstreams that can be read in two ways, that break off, or that say what isn't so: what clients get of
+//! them, byte by byte, in both versions, with guests that read the body and without.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -62,8 +62,8 @@ impl Upstream {
         self.connections.load(Ordering::Relaxed)
     }
 
-    /// A gateway to this upstream; `/read/` goes through a guest that reads responses. A retry is for requests that meet an idle connection
-    /// which the upstream is closing.
+    /// A gateway to this upstream; `/read/` goes through a guest that reads responses. A retry is for requests that
+    /// meet an idle connection which the upstream is closing.
     async fn gateway(&self) -> Server {
         let files = Files::new();
         files.write("reads.wat", READS);
@@ -429,7 +429,8 @@ async fn methods_that_expect_a_body_say_when_it_is_empty() {
 #[tokio::test(flavor = "multi_thread")]
 async fn only_fields_that_may_be_trailers_pass_as_trailers() {
     const TRAILERS: &str = "X-Sum: 1\r\nContent-Length: 9\r\nTransfer-Encoding: gzip\r\nHost: x\r\nSet-Cookie: a=b\r\n\
-        Authorization: x\r\nX-Forwarded-For: 1.2.3.4\r\nX_Forwarded_For: 1.2.3.4\r\nContent_Length: 9\r\nX-Real-IP: 1.2.3.4\r\n";
+        Authorization: x\r\nX-Forwarded-For: 1.2.3.4\r\nX_Forwarded_For: 1.2.3.4\r\nContent_Length: 9\r\n\
+        X-Real-IP: 1.2.3.4\r\n";
     let names: Vec<&str> = TRAILERS.lines().filter_map(|line| line.split(':').next()).collect();
     let announced = names.join(", ");
     let fields = format!("Transfer-Encoding: chunked\r\nTrailer: {announced}");

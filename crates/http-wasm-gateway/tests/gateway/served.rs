@@ -15,7 +15,8 @@ use tokio::task::JoinSet;
 use crate::files::Files;
 use crate::support::eventually;
 
-/// A guest that traps when the path ends in "trap" (its last byte is `p`), answers when it ends in `a`, and lets through the rest.
+/// A guest that traps when the path ends in "trap" (its last byte is `p`), answers when it ends in `a`, and lets
+/// through the rest.
 pub(crate) const JUDGES: &str = r#"(module
   (import "http_handler" "get_uri" (func $uri (param i32 i32) (result i32)))
   (import "http_handler" "log" (func $log (param i32 i32 i32)))
@@ -38,8 +39,8 @@ pub(crate) struct Served {
 }
 
 impl Served {
-    /// By this configuration, to which `listen` is added unless it begins with it. The guest [`JUDGES`] is in `judges.wat`,
-    /// and `broken.wat` is none.
+    /// By this configuration, to which `listen` is added unless it begins with it. The guest [`JUDGES`] is in
+    /// `judges.wat`, and `broken.wat` is none.
     pub(crate) async fn start(text: &str) -> Self {
         Self::start_with(text, |gateway, _| gateway).await
     }

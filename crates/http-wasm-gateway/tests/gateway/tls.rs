@@ -32,7 +32,8 @@ async fn start(pairs: &[&Pair], settings: &str) -> Server {
         certificates += &format!("{{ certificate = '{number}.pem', key = '{number}.key' }}, ");
     }
     let config = format!(
-        "[[listen]]\naddress = '127.0.0.1:0'\n{settings}\ntls.certificates = [{certificates}]\n[[routes]]\nbackend = 'echo'\n"
+        "[[listen]]\naddress = '127.0.0.1:0'\n{settings}\ntls.certificates = [{certificates}]\n[[routes]]\n\
+         backend = 'echo'\n"
     );
     Server::start_with(files, &config).await
 }

@@ -37,7 +37,8 @@ fn read_requests(cases: &mut Vec<Case>) {
                 cases.push(
                     case(
                         format!("bodies/request/{how}/{size}-by-{step}/buffered"),
-                        format!("with buffer_request a body of {size} bytes, {how}, read in steps of {step}, goes on whole"),
+                        format!("with buffer_request a body of {size} bytes, {how}, read in steps of {step}, goes on \
+                            whole"),
                         sent().features(1).before(script.clone()).check(Check::BackendBody(body.clone())),
                     )
                     .differs(super::differences::LAST_CHUNK),
@@ -45,7 +46,8 @@ fn read_requests(cases: &mut Vec<Case>) {
                 cases.push(
                     case(
                         format!("bodies/request/{how}/{size}-by-{step}/consumed"),
-                        format!("without buffer_request a body of {size} bytes, {how}, read in steps of {step}, is consumed"),
+                        format!("without buffer_request a body of {size} bytes, {how}, read in steps of {step}, is \
+                            consumed"),
                         sent().before(script).check(Check::BackendBody(Payload::EMPTY)),
                     )
                     .differs(super::differences::OLD_LENGTH),
@@ -62,7 +64,8 @@ fn read_responses(cases: &mut Vec<Case>) {
                 let body = Payload::Pattern(size);
                 cases.push(case(
                     format!("bodies/response/{how}/{size}-by-{step}"),
-                    format!("with buffer_response a body of {size} bytes, {how}, read in steps of {step}, reaches the client whole"),
+                    format!("with buffer_response a body of {size} bytes, {how}, read in steps of {step}, reaches the \
+                        client whole"),
                     Exchange::get("/")
                         .reply(Reply::pattern(size, framing))
                         .features(2)
@@ -327,7 +330,8 @@ fn alternate(cases: &mut Vec<Case>) {
             cases.push(
                 case(
                     format!("bodies/alternate/request/{size}-by-{step}/{with}-buffering"),
-                    format!("{with} buffer_request a guest may read and write the request body by turns, {step} bytes each"),
+                    format!("{with} buffer_request a guest may read and write the request body by turns, {step} bytes \
+                        each"),
                     Exchange::post(body.clone(), Framing::Length)
                         .features(features)
                         .before(copy(REQUEST))

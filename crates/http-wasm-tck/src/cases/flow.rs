@@ -170,7 +170,8 @@ fn traps(cases: &mut Vec<Case>) {
                 Case::of(
                     format!("flow/trap/{name}/{when}"),
                     Section::Bodies,
-                    format!("when a guest {what} {words}, the client gets 500 without detail, and the next requests a clean instance"),
+                    format!("when a guest {what} {words}, the client gets 500 without detail, and the next requests a \
+                        clean instance"),
                     Plan::InTurn(vec![exchange.check(Check::Nowhere("x-secret", "1")), clean(), clean(), clean()]),
                 )
                 .differs("the stack is in the body or the connection is dropped; the instance serves on dirty"),

@@ -16,8 +16,8 @@ pub const MEMORY_END: u32 = 0x30_0000;
 /// Where scripts may keep what they like, up to [`MEMORY_END`].
 pub const FREE: u32 = 0x10_0000;
 
-/// What start-up found out: which start functions ran (bits 1 section, 2 `_initialize`, 4 `_start`), then what `enable_features`,
-/// `get_config` and `log_enabled` answered, 32 bits each.
+/// What start-up found out: which start functions ran (bits 1 section, 2 `_initialize`, 4 `_start`), then what
+/// `enable_features`, `get_config` and `log_enabled` answered, 32 bits each.
 pub const BOOT_RECORD: u32 = 0x400;
 
 /// The first 256 bytes of the configuration, as read at start-up.
@@ -55,7 +55,8 @@ pub fn wasm(variant: Variant) -> Result<Vec<u8>, wat::Error> {
     wat::parse_str(wat(variant))
 }
 
-/// The WASI functions of the variant `wasi`: their operations, names and numbers of parameters, some of them 64 bits wide.
+/// The WASI functions of the variant `wasi`: their operations, names and numbers of parameters, some of them 64 bits
+/// wide.
 const WASI: [(u8, &str, &str); 3] = [
     (96, "clock_time_get", "i32 i64 i32"),
     (97, "random_get", "i32 i32"),

@@ -169,7 +169,8 @@ impl Launched {
     }
 }
 
-/// Ports below those that systems give to outgoing connections: one of these could take a port between this check and the host's start.
+/// Ports below those that systems give to outgoing connections: one of these could take a port between this check and
+/// the host's start.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
 /// An address that nobody listens on, and that is not given out again soon.

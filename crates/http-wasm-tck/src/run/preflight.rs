@@ -8,7 +8,8 @@ use crate::client::send;
 use crate::guest::Function;
 use crate::script::script;
 
-/// Checks that the host forwards to the kit's backend, and that the guest runs; an answer may take as long as `timeout`.
+/// Checks that the host forwards to the kit's backend, and that the guest runs; an answer may take as long as
+/// `timeout`.
 pub(super) async fn check(address: &str, http: Http, timeout: Duration) -> Result<(), String> {
     reaches_backend(address, http, timeout).await?;
     let exchange = Exchange::get("/").before(script().reads(Function::GetMethod, "GET"));
@@ -23,7 +24,8 @@ pub(super) async fn check(address: &str, http: Http, timeout: Duration) -> Resul
     };
     exchange.evaluate(&observed, None).map_err(|mismatch| {
         format!(
-            "the host at {address} forwards to the kit's backend, but does not run the conformance guest ({mismatch}): write \
+            "the host at {address} forwards to the kit's backend, but does not run the conformance guest \
+             ({mismatch}): write \
              the guest with `http-wasm tck guest -o FILE`, and let the host load it"
         )
     })

@@ -1,7 +1,8 @@
 //! Scripts: what the guest shall do in one phase, and what must come of each step.
 //!
-//! A script becomes bytes in one of two ways. As a *report* the guest writes down what it sees and the runner compares. Where the
-//! guest can't tell anybody (in `handle_response` without `buffer_response`), the expectations go along, and the guest traps when one fails.
+//! A script becomes bytes in one of two ways. As a *report* the guest writes down what it sees and the runner compares.
+//! Where the guest can't tell anybody (in `handle_response` without `buffer_response`), the expectations go along, and
+//! the guest traps when one fails.
 
 mod verbs;
 

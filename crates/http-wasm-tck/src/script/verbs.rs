@@ -1,4 +1,5 @@
-//! What a guest can be asked to do: the ABI's functions in the ways that cases use them, and the interpreter's own operations.
+//! What a guest can be asked to do: the ABI's functions in the ways that cases use them, and the interpreter's own
+//! operations.
 
 use super::{Arg, Content, Script, count_len, eof_len};
 use crate::guest::{FREE, Function};

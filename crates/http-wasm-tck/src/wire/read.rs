@@ -143,7 +143,8 @@ mod tests {
 
     #[tokio::test]
     async fn chunks_trailers_and_what_follows_are_told_apart() {
-        let bytes = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1;x\r\nd\r\n0\r\nX-Sum: 1\r\n\r\nGET";
+        let bytes = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1;x\r\nd\r\n0\r\n\
+            X-Sum: 1\r\n\r\nGET";
         let mut reader = Reader::new(&bytes[..]);
         let head = reader.head().await.unwrap().unwrap();
         assert_eq!(head.first, b"POST / HTTP/1.1");

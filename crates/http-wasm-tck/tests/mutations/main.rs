@@ -68,7 +68,8 @@ async fn every_broken_host_fails_the_cases_for_its_rule_and_no_other() {
     assert!(wrong.is_empty(), "\n{wrong}");
 }
 
-/// The cases for the rule, and of the others a sample: one of each family. With `MUTATIONS_FULL` in the environment all.
+/// The cases for the rule, and of the others a sample: one of each family. With `MUTATIONS_FULL` in the environment
+/// all.
 fn chosen(cases: &[Case], expected: &[&str]) -> Vec<Case> {
     let mut families = BTreeSet::new();
     let family = |case: &Case| case.id().rsplit_once('/').map(|(family, _)| family.to_owned());
@@ -94,8 +95,8 @@ fn judge(fault: Fault, expected: &[&str], failed: &[Outcome]) -> String {
     wrong
 }
 
-/// The failed cases. One that the fault doesn't explain gets a second chance by itself, and all the time it wants: many hosts
-/// are tested at once, and on a busy machine a case may run out of time for no other reason.
+/// The failed cases. One that the fault doesn't explain gets a second chance by itself, and all the time it wants: many
+/// hosts are tested at once, and on a busy machine a case may run out of time for no other reason.
 async fn confirmed(fault: Fault, expected: &[&str], cases: &[Case]) -> Vec<Outcome> {
     let is_expected = |outcome: &Outcome| expected.iter().any(|part| outcome.id.contains(part));
     let (mut failed, strays): (Vec<_>, Vec<_>) =

@@ -1,5 +1,6 @@
 //! The kit's own promises: what its cases cover, and how it treats hosts that are not set up.
 
+mod columns;
 mod coverage;
 mod docs;
 mod setup;

@@ -43,7 +43,8 @@ pub(super) fn check(config: &Config, context: &mut Context) {
     }
 }
 
-/// A slash that is part of a segment is one only where it is kept: else the path has another reading, which this route doesn't take.
+/// A slash that is part of a segment is one only where it is kept: else the path has another reading, which this route
+/// doesn't take.
 fn escaped_slashes(route: &Located<Route>, context: &mut Context) {
     let path = route.path.as_ref().map(|path| path.as_str());
     let prefix = route.path_prefix.as_ref().map(|prefix| prefix.as_str());

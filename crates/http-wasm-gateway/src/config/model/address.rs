@@ -9,7 +9,8 @@ use serde::Serialize;
 
 use crate::config::read::{Context, Node, Value, parsed};
 
-/// An address to listen on, `HOST:PORT` as written: a host name is looked up when the server binds. Port 0 takes any free one.
+/// An address to listen on, `HOST:PORT` as written: a host name is looked up when the server binds. Port 0 takes any
+/// free one.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Address(String);

@@ -31,24 +31,26 @@ pub struct Listen {
     pub tls: Option<ListenTls>,
     /// Which versions of HTTP are spoken.
     pub http: ListenHttp,
-    /// Whether connections begin with a PROXY protocol header. One without it, or from no trusted proxy, is then refused.
+    /// Whether connections begin with a PROXY protocol header. One without it, or from no trusted proxy, is then
+    /// refused.
     pub proxy_protocol: ProxyProtocol,
-    /// Networks or addresses of the proxies in front, as in "10.0.0.0/8". From them alone PROXY headers and the fields in
-    /// `trusted_fields` are believed.
+    /// Networks or addresses of the proxies in front, as in "10.0.0.0/8". From them alone PROXY headers and the fields
+    /// in `trusted_fields` are believed.
     pub trusted_proxies: Vec<TrustedNet>,
-    /// Fields about the client that are believed when they come from a trusted proxy. The first of them that names an address says who
-    /// the client is, and likewise for the scheme: `x-forwarded-for` and `forwarded` name the last address that is in none of the
-    /// networks of `trusted_proxies`; `cf-connecting-ip`, `true-client-ip`, `x-real-ip`, `x-client-ip` and `x-cluster-client-ip` one
-    /// address; `x-forwarded-proto` and `forwarded` the scheme. Others pass. Of `x-forwarded-for` and `forwarded` only what concerns
-    /// that client goes on.
+    /// Fields about the client that are believed when they come from a trusted proxy. The first of them that names an
+    /// address says who the client is, and likewise for the scheme: `x-forwarded-for` and `forwarded` name the last
+    /// address that is in none of the networks of `trusted_proxies`; `cf-connecting-ip`, `true-client-ip`, `x-real-ip`,
+    /// `x-client-ip` and `x-cluster-client-ip` one address; `x-forwarded-proto` and `forwarded` the scheme. Others
+    /// pass. Of `x-forwarded-for` and `forwarded` only what concerns that client goes on.
     pub trusted_fields: Vec<Located<FieldName>>,
-    /// Fields about the client beside those that are known: `Forwarded`, `X-Forwarded` and all that begin with `X-Forwarded-`, `X-Real-IP`,
-    /// `X-Client-IP`, `X-Cluster-Client-IP`, `True-Client-IP`, `CF-Connecting-IP`, `X-Original-URL`, `X-Rewrite-URL`, `Client-Cert` and
-    /// `Client-Cert-Chain`. Unless they are in `trusted_fields` and come from a trusted proxy they are dropped. An asterisk at the end
-    /// stands for all that begin so, as in "x-auth-*".
+    /// Fields about the client beside those that are known: `Forwarded`, `X-Forwarded` and all that begin with
+    /// `X-Forwarded-`, `X-Real-IP`, `X-Client-IP`, `X-Cluster-Client-IP`, `True-Client-IP`, `CF-Connecting-IP`,
+    /// `X-Original-URL`, `X-Rewrite-URL`, `Client-Cert` and `Client-Cert-Chain`. Unless they are in `trusted_fields`
+    /// and come from a trusted proxy they are dropped. An asterisk at the end stands for all that begin so, as in
+    /// "x-auth-*".
     pub client_fields: Vec<FieldPattern>,
-    /// Request header fields with `_` in their name, which many servers take for `-`. Those that could pass for a field that the gateway or a
-    /// guest sets or drops never pass.
+    /// Request header fields with `_` in their name, which many servers take for `-`. Those that could pass for a field
+    /// that the gateway or a guest sets or drops never pass.
     pub underscores: Underscores,
     /// What clients may take.
     pub limits: ClientLimits,
@@ -73,7 +75,8 @@ impl Default for Listen {
 
 section! {
     Listen {
-        address, tls, http, proxy_protocol, trusted_proxies, trusted_fields, client_fields, underscores, limits
+        address, tls, http, proxy_protocol, trusted_proxies, trusted_fields, client_fields, underscores,
+        limits
     }
     need [("address", r#"address = "127.0.0.1:8080""#)]
 }
@@ -270,11 +273,11 @@ impl JsonSchema for TrustedNet {
 pub struct ClientLimits {
     /// Connections at once, of all clients of this listener, tunnels included. Further ones wait until there is room.
     pub max_connections: NonZeroU32,
-    /// Connections that the system has accepted and the gateway has not; the system may allow fewer, and turns further ones away. Read when the
-    /// address is opened.
+    /// Connections that the system has accepted and the gateway has not; the system may allow fewer, and turns further
+    /// ones away. Read when the address is opened.
     pub backlog: NonZeroU32,
-    /// How long the head of a request may take to come from its first byte; for the first request of a connection from the
-    /// connection's beginning, the TLS handshake included.
+    /// How long the head of a request may take to come from its first byte; for the first request of a connection from
+    /// the connection's beginning, the TLS handshake included.
     pub header_timeout: Time,
     /// How long a connection may lie idle between requests.
     pub idle_timeout: Time,
@@ -282,29 +285,31 @@ pub struct ClientLimits {
     pub tunnel_idle_timeout: TimeOrOff,
     /// The same for a tunnel of which one side has sent all that it will.
     pub tunnel_half_close_timeout: Time,
-    /// How long a request goes on whose client of HTTP/1.1 has closed its direction of the connection behind it, for such a client may still read. With
-    /// 0 it counts as gone at once, as one that resets the connection always does.
+    /// How long a request goes on whose client of HTTP/1.1 has closed its direction of the connection behind it, for
+    /// such a client may still read. With 0 it counts as gone at once, as one that resets the connection always does.
     pub half_close_timeout: AnyTime,
-    /// How long a client may take over the next bytes of a request's body, until there is a response; 408 after that. And how long it
-    /// may take over the next bytes of a response; the connection ends after that.
+    /// How long a client may take over the next bytes of a request's body, until there is a response; 408 after that.
+    /// And how long it may take over the next bytes of a response; the connection ends after that.
     pub body_timeout: Time,
-    /// Bytes of a request's body that must come in a second, on average over the time in which they are waited for, once
-    /// `body_timeout` has passed; 408 for less. Without it a byte now and then would hold a request forever.
+    /// Bytes of a request's body that must come in a second, on average over the time in which they are waited for,
+    /// once `body_timeout` has passed; 408 for less. Without it a byte now and then would hold a request forever.
     pub min_body_rate: Size,
-    /// Size of a request's body; 413 beyond it. Absent, any, as bodies are not kept; routes and guests have limits of their own.
+    /// Size of a request's body; 413 beyond it. Absent, any, as bodies are not kept; routes and guests have limits of
+    /// their own.
     pub max_request_body: Option<Size>,
     /// Size of a request's header fields together; 431 beyond it. Cookies and tokens of large sites stay below 32 KiB.
     pub max_header_size: Size,
     /// Number of a request's header fields; 431 beyond it.
     pub max_headers: NonZeroU32,
-    /// Bytes of a response that a client must take in a second, on average over the time in which some wait for it, once `body_timeout` has
-    /// passed; for less, the stream of HTTP/2 is reset, and the connection of HTTP/1.1 ends. Absent, any rate will do.
+    /// Bytes of a response that a client must take in a second, on average over the time in which some wait for it,
+    /// once `body_timeout` has passed; for less, the stream of HTTP/2 is reset, and the connection of HTTP/1.1 ends.
+    /// Absent, any rate will do.
     pub min_response_rate: Option<Size>,
     /// Requests at once on one connection of HTTP/2. Browsers ask for 100 at most.
     pub max_http2_streams: NonZeroU32,
-    /// Bytes of a request's body that a client of HTTP/2 may send before they are read: a stream moves at most so many in a round trip. A
-    /// connection may hold this times `max_http2_streams`, so that streams whose body nobody reads hold up no others; beyond 2 GiB in all,
-    /// each stream gets less.
+    /// Bytes of a request's body that a client of HTTP/2 may send before they are read: a stream moves at most so many
+    /// in a round trip. A connection may hold this times `max_http2_streams`, so that streams whose body nobody reads
+    /// hold up no others; beyond 2 GiB in all, each stream gets less.
     pub http2_stream_window: Size,
 }
 
@@ -346,7 +351,8 @@ impl Default for ClientLimits {
 
 section! {
     ClientLimits {
-        max_connections, backlog, header_timeout, idle_timeout, half_close_timeout, tunnel_idle_timeout, tunnel_half_close_timeout, body_timeout,
+        max_connections, backlog, header_timeout, idle_timeout, half_close_timeout, tunnel_idle_timeout,
+        tunnel_half_close_timeout, body_timeout,
         min_body_rate, max_request_body, max_header_size, max_headers, min_response_rate, max_http2_streams,
         http2_stream_window
     }

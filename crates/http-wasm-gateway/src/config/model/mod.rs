@@ -42,8 +42,8 @@ pub struct Config {
     pub guests: BTreeMap<String, Located<Guest>>,
     /// The servers behind the gateway, by name.
     pub upstreams: BTreeMap<String, Located<Upstream>>,
-    /// Which requests go where, and through which guests. The first route that fits a request takes it; a request that fits
-    /// none is answered with 404.
+    /// Which requests go where, and through which guests. The first route that fits a request takes it; a request that
+    /// fits none is answered with 404.
     pub routes: Vec<Located<Route>>,
     /// The listener for operators; absent, there is none.
     pub admin: Option<Admin>,

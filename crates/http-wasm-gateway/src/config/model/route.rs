@@ -24,8 +24,8 @@ pub struct Route {
     pub path_prefix: Option<PathPrefix>,
     /// A pattern for paths: "{name}" stands for one segment, "{*rest}" at the end for all that follow.
     pub path_pattern: Option<PathPattern>,
-    /// What becomes of a path that servers read in different ways, as with an encoded slash. The route is that of the path as it was
-    /// sent, where `%2f` is not `/`.
+    /// What becomes of a path that servers read in different ways, as with an encoded slash. The route is that of the
+    /// path as it was sent, where `%2f` is not `/`.
     pub escaped_slashes: EscapedSlashes,
     /// Methods.
     pub method: OneOrMany<MethodName>,
@@ -69,7 +69,8 @@ section! {
     at_most_one_of ["path", "path_prefix", "path_pattern"]
 }
 
-/// What becomes of encoded slashes and backslashes in paths, and of other spellings that servers read in different ways.
+/// What becomes of encoded slashes and backslashes in paths, and of other spellings that servers read in different
+/// ways.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EscapedSlashes {
@@ -80,7 +81,8 @@ pub enum EscapedSlashes {
     Reject,
     /// They are ordinary characters of a segment, for the upstream too. Other spellings are treated as by `auto`.
     Keep,
-    /// They become slashes and dot segments are resolved; the resulting path is what routes, guests and the upstream see.
+    /// They become slashes and dot segments are resolved; the resulting path is what routes, guests and the upstream
+    /// see.
     Decode,
 }
 

@@ -22,14 +22,16 @@ pub struct Server {
     /// Memory that the instances of all guests may have together; past it, requests that need another one get 503 with
     /// `Retry-After`. Absent, half of what the machine, or the process's control groups, have. Read at the start only.
     pub guest_memory_budget: Option<Size>,
-    /// Memory that bodies may take together while they are held: what guests have read of them and must be sent again, and what guests
-    /// have written, until it is delivered. Past it, requests get 503 with `Retry-After`: first those whose bodies make no progress,
-    /// then the youngest. Absent, a quarter of what the machine, or the process's control groups, have. Read at the start only.
+    /// Memory that bodies may take together while they are held: what guests have read of them and must be sent again,
+    /// and what guests have written, until it is delivered. Past it, requests get 503 with `Retry-After`: first those
+    /// whose bodies make no progress, then the youngest. Absent, a quarter of what the machine, or the process's
+    /// control groups, have. Read at the start only.
     pub body_memory_budget: Option<Size>,
-    /// Directory in which compiled guests are kept from one start to the next. Who can write there can run code in the gateway.
-    /// Absent, each start compiles them. Read at the start only.
+    /// Directory in which compiled guests are kept from one start to the next. Who can write there can run code in the
+    /// gateway. Absent, each start compiles them. Read at the start only.
     pub code_cache: Option<Located<PathBuf>>,
-    /// Whether the configuration is read again when its file, or one that it names, has changed. On SIGHUP it is either way.
+    /// Whether the configuration is read again when its file, or one that it names, has changed. On SIGHUP it is either
+    /// way.
     pub watch_files: bool,
 }
 
@@ -57,9 +59,9 @@ section! {
 pub struct Admin {
     /// Where it listens. Whoever reaches it can read the metrics and have the configuration read again.
     pub address: Located<Address>,
-    /// Host names by which it is asked for, as in "gateway.internal" or "*.internal"; requests with another `Host` get 421. An address as
-    /// `Host`, `localhost`, and requests for `/livez` and `/readyz` are always answered. Without this check, pages of other sites
-    /// could read the status in the browsers of operators (DNS rebinding).
+    /// Host names by which it is asked for, as in "gateway.internal" or "*.internal"; requests with another `Host` get
+    /// 421. An address as `Host`, `localhost`, and requests for `/livez` and `/readyz` are always answered. Without
+    /// this check, pages of other sites could read the status in the browsers of operators (DNS rebinding).
     pub hosts: Vec<HostPattern>,
 }
 
@@ -102,14 +104,14 @@ impl Value for LogFormat {
     }
 }
 
-/// The name of each request, in `X-Request-Id`: guests and upstreams get it, the access log has it, and so has each line of the
-/// log that a guest says.
+/// The name of each request, in `X-Request-Id`: guests and upstreams get it, the access log has it, and so has each
+/// line of the log that a guest says.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct RequestId {
-    /// Whether a client's own `X-Request-Id` is kept, for where only a proxy of yours can reach the gateway. When not, and where it is
-    /// absent or more than letters, digits and `-_.:+/=@`, a new one is made.
+    /// Whether a client's own `X-Request-Id` is kept, for where only a proxy of yours can reach the gateway. When not,
+    /// and where it is absent or more than letters, digits and `-_.:+/=@`, a new one is made.
     pub trust: bool,
     /// Whether the response has it too.
     pub respond: bool,

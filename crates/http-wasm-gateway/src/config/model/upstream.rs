@@ -18,14 +18,15 @@ use crate::upstream_url::UpstreamUrl;
 #[schemars(deny_unknown_fields)]
 #[schemars(extend("required" = ["addresses"]))]
 pub struct Upstream {
-    /// The servers' URLs, as in "http://10.0.0.1:8080". All have the same scheme. A path is put before that of each request.
+    /// The servers' URLs, as in "http://10.0.0.1:8080". All have the same scheme. A path is put before that of each
+    /// request.
     pub addresses: NonEmpty<Located<UpstreamUrl>>,
     /// Which of them gets a request.
     pub balance: Balance,
     /// Which version of HTTP is spoken.
     pub http: UpstreamHttp,
-    /// Which `Host` the upstream gets. Absent, "client" for http URLs that are spoken to in HTTP/1.1, else "upstream". With "client",
-    /// "auto" means HTTP/1.1, for in HTTP/2 the host is part of the address.
+    /// Which `Host` the upstream gets. Absent, "client" for http URLs that are spoken to in HTTP/1.1, else "upstream".
+    /// With "client", "auto" means HTTP/1.1, for in HTTP/2 the host is part of the address.
     pub host: Option<Located<ForwardedHost>>,
     /// TLS for https URLs.
     pub tls: Option<Located<UpstreamTls>>,
@@ -33,38 +34,41 @@ pub struct Upstream {
     pub connect_timeout: Time,
     /// How long the upstream may take to begin its answer, counted while it is its turn and not the client's.
     pub response_timeout: Time,
-    /// How long an unused connection is kept. Best shorter than what the upstream allows. An upstream that has answered and doesn't read
-    /// the rest of the request for this long has its HTTP/1.1 connection closed.
+    /// How long an unused connection is kept. Best shorter than what the upstream allows. An upstream that has answered
+    /// and doesn't read the rest of the request for this long has its HTTP/1.1 connection closed.
     pub idle_timeout: Time,
     /// Unused HTTP/1.1 connections that are kept to each address.
     pub max_idle: NonZeroU32,
-    /// HTTP/2 connections to each address. Another one is opened when those that there are have as many requests as the upstream allows,
-    /// which is at most 100. When this many are in use, requests wait for up to `connect_timeout` and are answered with 503 after that.
+    /// HTTP/2 connections to each address. Another one is opened when those that there are have as many requests as the
+    /// upstream allows, which is at most 100. When this many are in use, requests wait for up to `connect_timeout` and
+    /// are answered with 503 after that.
     pub max_http2_connections: NonZeroU32,
-    /// How much of each HTTP/2 response the upstream may send ahead of the client, so that this much is in memory for each client that
-    /// reads slowly. A connection has room for 100 times as much, so that no response holds up another. It limits the speed of one
-    /// response to this much per round trip: 256 KiB are 13 MB/s at 20 ms.
+    /// How much of each HTTP/2 response the upstream may send ahead of the client, so that this much is in memory for
+    /// each client that reads slowly. A connection has room for 100 times as much, so that no response holds up
+    /// another. It limits the speed of one response to this much per round trip: 256 KiB are 13 MB/s at 20 ms.
     pub stream_window: Located<Size>,
-    /// How long an HTTP/2 connection with requests on it may be silent before the upstream is asked by PING whether it is still there.
-    /// gRPC servers close connections that are asked more often than every five minutes. "off" asks only after a request has timed
-    /// out.
+    /// How long an HTTP/2 connection with requests on it may be silent before the upstream is asked by PING whether it
+    /// is still there. gRPC servers close connections that are asked more often than every five minutes. "off" asks
+    /// only after a request has timed out.
     pub ping_interval: TimeOrOff,
     /// How long an upstream may take to answer a PING. After that its connection is closed.
     pub ping_timeout: Time,
-    /// The size of a response's header fields: their names and values, and 32 bytes for each. A larger response is answered with 502; a
-    /// response whose trailers are larger is broken off.
+    /// The size of a response's header fields: their names and values, and 32 bytes for each. A larger response is
+    /// answered with 502; a response whose trailers are larger is broken off.
     pub max_response_header_size: Located<Size>,
     /// The number of a response's header fields, and of its trailers.
     pub max_response_headers: NonZeroU32,
-    /// The size of a request's header fields that an HTTP/2 upstream gets: their names and values, its path and host included, and 32
-    /// bytes for each. Many servers end the whole connection when they get more, so larger requests are answered with 431.
+    /// The size of a request's header fields that an HTTP/2 upstream gets: their names and values, its path and host
+    /// included, and 32 bytes for each. Many servers end the whole connection when they get more, so larger requests
+    /// are answered with 431.
     pub max_request_header_size: Size,
     /// The size of the name and value of one of them.
     pub max_request_field_size: Size,
-    /// How often a request is sent again, to another address where there is one, when the connection fails before any of the answer
-    /// has come; not after a timeout. Only idempotent requests are, as long as no more than 64 KiB of their body were sent, and those
-    /// that the upstream can't have seen or has refused unprocessed; the latter once even if this is 0. All retries together are at most
-    /// a fifth of the requests, or ten a second; those that met an idle connection which was being closed don't count.
+    /// How often a request is sent again, to another address where there is one, when the connection fails before any
+    /// of the answer has come; not after a timeout. Only idempotent requests are, as long as no more than 64 KiB of
+    /// their body were sent, and those that the upstream can't have seen or has refused unprocessed; the latter once
+    /// even if this is 0. All retries together are at most a fifth of the requests, or ten a second; those that met an
+    /// idle connection which was being closed don't count.
     pub retries: u32,
     /// When an address gets no requests.
     pub health: Health,
@@ -199,8 +203,8 @@ impl Value for ForwardedHost {
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct UpstreamTls {
-    /// PEM file with the certificates of the authorities that are trusted. Absent, the web's. A server's own certificate may be there too,
-    /// unless it is that of an authority.
+    /// PEM file with the certificates of the authorities that are trusted. Absent, the web's. A server's own
+    /// certificate may be there too, unless it is that of an authority.
     pub ca: Option<Located<PathBuf>>,
     /// The name that the upstream's certificate must have, and that it is asked for. Absent, the URL's host.
     pub server_name: Option<Located<String>>,
@@ -230,7 +234,8 @@ section! { Health { passive, active } }
 pub struct PassiveHealth {
     /// Failures in a row to connect or to answer that make an address unhealthy.
     pub failures: NonZeroU32,
-    /// How long it then gets no requests. Each time that it fails again right after, it is twice as long, up to 32 times.
+    /// How long it then gets no requests. Each time that it fails again right after, it is twice as long, up to 32
+    /// times.
     pub retry_after: Time,
 }
 

@@ -1,7 +1,7 @@
 //! From a TOML document to typed values, collecting all faults on the way.
 //!
-//! serde stops at the first fault and knows no place in the file for it. Here each value reads itself from its node, says what
-//! it expected when it can't, and leaves its default so that reading goes on.
+//! serde stops at the first fault and knows no place in the file for it. Here each value reads itself from its node,
+//! says what it expected when it can't, and leaves its default so that reading goes on.
 
 mod combined;
 mod context;

@@ -96,8 +96,8 @@ pub(in crate::config) fn suggestion<'a>(
     (likeness > 0.75).then(|| format!("did you mean `{name}`?"))
 }
 
-/// Makes a struct a table of the configuration: each field is a key of the same name, and its default is what it has when
-/// the key is absent. A field that is left out does not compile.
+/// Makes a struct a table of the configuration: each field is a key of the same name, and its default is what it has
+/// when the key is absent. A field that is left out does not compile.
 macro_rules! section {
     (
         $section:ty { $($field:ident),* $(,)? }

@@ -16,7 +16,8 @@ const A_TIME: &str = "a duration with its unit, as in \"30s\", \"500ms\" or \"1h
 const OFF: &str = "off";
 const A_SIZE: &str = "a size, as in \"16MiB\", or a number of bytes";
 
-/// The longest duration that a setting can have. Longer ones are mistakes, and the longest that can be written overflow clocks.
+/// The longest duration that a setting can have. Longer ones are mistakes, and the longest that can be written overflow
+/// clocks.
 const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const TOO_LONG: &str = "this duration is longer than 365 days, which is the maximum";
 

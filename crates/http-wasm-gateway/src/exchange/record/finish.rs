@@ -11,7 +11,8 @@ use super::exchange::Exchange;
 use super::outcome::Observe;
 use crate::body::{BoxBody, BoxError, boxed, told};
 
-/// Tells the observers as soon as it is dropped: with the response's body, with a tunnel, or with a request that got no response.
+/// Tells the observers as soon as it is dropped: with the response's body, with a tunnel, or with a request that got no
+/// response.
 #[derive(Debug)]
 pub(crate) struct Finish {
     pub(crate) exchange: Arc<Exchange>,

@@ -26,8 +26,8 @@ pub(crate) fn heard<F: Future>(
     CURRENT.scope(exchange.filter(|exchange| exchange.is_traced()).cloned(), guests)
 }
 
-/// A layer for the process's subscriber: it hands what guests log to the traces of their requests. Without it traces have no such
-/// events.
+/// A layer for the process's subscriber: it hands what guests log to the traces of their requests. Without it traces
+/// have no such events.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct GuestWords;

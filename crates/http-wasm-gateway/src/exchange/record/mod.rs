@@ -1,7 +1,7 @@
 //! What is recorded of each request, for metrics, access log and traces.
 //!
-//! An [`Exchange`] goes with each request. Whoever learns something about it, the router, the guests'
-//! wrappers, the proxy, notes it there; when the last byte of the response has gone, or the client has, the observers get it as a
+//! An [`Exchange`] goes with each request. Whoever learns something about it, the router, the guests' wrappers, the
+//! proxy, notes it there; when the last byte of the response has gone, or the client has, the observers get it as a
 //! [`RequestOutcome`].
 
 mod attempt;

@@ -48,8 +48,8 @@ pub(crate) struct RequestOutcome {
     pub(crate) request_bytes: u64,
     /// The route that took the request; none when it was turned away before, or fitted none.
     pub(crate) route: Option<Arc<str>>,
-    /// The requests that were sent to upstreams for it: none when a guest or the gateway answered, more than one when it was
-    /// tried again.
+    /// The requests that were sent to upstreams for it: none when a guest or the gateway answered, more than one when
+    /// it was tried again.
     pub(crate) attempts: Vec<AttemptNote>,
     /// What the guests took, in the order in which they saw the request.
     pub(crate) guests: Vec<GuestTimes>,

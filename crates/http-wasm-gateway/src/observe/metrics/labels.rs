@@ -1,5 +1,5 @@
-//! Labels. Their values are names that the configuration gives, or come from the enumerations here, so that no client can make
-//! their number grow.
+//! Labels. Their values are names that the configuration gives, or come from the enumerations here, so that no client
+//! can make their number grow.
 
 use std::sync::Arc;
 

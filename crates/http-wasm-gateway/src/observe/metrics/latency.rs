@@ -1,6 +1,7 @@
 //! A histogram of durations without locks.
 //!
-//! `prometheus-client` has one of its own, which locks for each observation and can't be read; the status page needs the counts.
+//! `prometheus-client` has one of its own, which locks for each observation and can't be read; the status page needs
+//! the counts.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! Metrics in the OpenMetrics format, which Prometheus reads.
 //!
-//! Counters go on whatever configurations come and go, for as long as anything of that name is there; gauges are read when somebody asks.
+//! Counters go on whatever configurations come and go, for as long as anything of that name is there; gauges are read
+//! when somebody asks.
 
 mod families;
 mod gauges;

@@ -1,4 +1,5 @@
-//! The series with labels. They live as long as the names in them are used, and a while longer: what was counted last must be read, too.
+//! The series with labels. They live as long as the names in them are used, and a while longer: what was counted last
+//! must be read, too.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +17,8 @@ use super::latency::Latency;
 use super::register::{register, register_with_unit};
 use crate::exchange::{AttemptNote, Dropped, RequestOutcome, UpstreamFailure};
 
-/// How long series stay when nobody uses their name any more. Prometheus itself takes a value for the current one for as long.
+/// How long series stay when nobody uses their name any more. Prometheus itself takes a value for the current one for
+/// as long.
 pub(super) const KEPT: Duration = Duration::from_secs(5 * 60);
 
 /// All series that name guests, routes or upstreams.
@@ -117,7 +119,8 @@ impl Series {
             fields_dropped: register(
                 to,
                 "request_fields_dropped",
-                "Header fields of requests that were dropped: a claim about the client that nobody believes, or a name with an underscore",
+                "Header fields of requests that were dropped: a claim about the client that nobody believes, or a \
+                 name with an underscore",
                 Family::default(),
             ),
             guests: Families::register(to),

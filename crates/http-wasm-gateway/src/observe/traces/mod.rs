@@ -1,7 +1,7 @@
 //! Traces, sent to a collector over OTLP.
 //!
-//! A request's spans are made when it is over, of what was noted on its way: that costs little meanwhile, and their times are those that
-//! the access log and the metrics tell.
+//! A request's spans are made when it is over, of what was noted on its way: that costs little meanwhile, and their
+//! times are those that the access log and the metrics tell.
 
 mod collector;
 mod spans;

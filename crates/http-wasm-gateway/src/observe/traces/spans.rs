@@ -1,5 +1,5 @@
-//! The spans of a request that is over: itself, each guest's phases, each sending to an upstream. Names are those of OpenTelemetry's
-//! semantic conventions where they have one.
+//! The spans of a request that is over: itself, each guest's phases, each sending to an upstream. Names are those of
+//! OpenTelemetry's semantic conventions where they have one.
 
 use std::borrow::Cow;
 use std::time::Duration;

@@ -46,11 +46,11 @@ pub struct Guest {
     pub on_failure: OnFailure,
     /// Whether new instances start from a picture of an initialised one.
     pub snapshot: Snapshot,
-    /// Whether its file may be one of `http-wasm compile`. That holds machine code, which is run as it is: only for a file that
-    /// nobody else can write to.
+    /// Whether its file may be one of `http-wasm compile`. That holds machine code, which is run as it is: only for a
+    /// file that nobody else can write to.
     pub trust_precompiled: bool,
-    /// Whether the gateway starts without it when it can't be loaded. Its routes are answered with 503 then. A reload never
-    /// takes one away that is up.
+    /// Whether the gateway starts without it when it can't be loaded. Its routes are answered with 503 then. A reload
+    /// never takes one away that is up.
     pub optional: bool,
 }
 
