@@ -1,5 +1,5 @@
-//! Modules that wasm-smith makes up: valid, and like guests in that they import functions of the ABI and of WASI, and export what a
-//! guest must.
+//! Modules that wasm-smith makes up: valid, and like guests in that they import functions of the ABI and of WASI, and
+//! export what a guest must.
 
 #![no_main]
 

@@ -124,7 +124,7 @@ impl Manual {
                 Some(place) => format!("`[[{}]]`", place.replace("[]", "")),
                 None => format!("`[{}]`", place.replace("[]", "")),
             };
-            let _ = write!(page, "\n## {title}\n\n{}\n", text(table));
+            let _ = write!(page, "\n## {title}\n\n{}\n", wrapped(&text(table)));
             page.push_str("\n| setting | what it is | default |\n| --- | --- | --- |\n");
             let required = table.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
             for (name, setting) in properties(table) {
@@ -201,6 +201,23 @@ impl Manual {
             _ => "Value".to_owned(),
         }
     }
+}
+
+/// A paragraph in lines of 120 columns.
+fn wrapped(paragraph: &str) -> String {
+    let (mut lines, mut columns) = (String::new(), 0);
+    for word in paragraph.split(' ') {
+        let length = word.chars().count();
+        let fits = columns + 1 + length <= 120;
+        match columns {
+            0 => {}
+            _ if fits => lines.push(' '),
+            _ => lines.push('\n'),
+        }
+        columns = if columns > 0 && fits { columns + 1 + length } else { length };
+        lines += word;
+    }
+    lines
 }
 
 fn properties(table: &Value) -> BTreeMap<String, Value> {

@@ -6,6 +6,17 @@ use std::path::{Path, PathBuf};
 
 const COLUMNS: usize = 120;
 
+/// What is still to be wrapped. Nothing may be added here.
+const PENDING: [&str; 7] = [
+    "ARCHITECTURE.md",
+    "CHANGELOG.md",
+    "crates/http-wasm-host/",
+    "crates/http-wasm-tower/",
+    "crates/http-wasm-gateway/src/http1/",
+    "crates/http-wasm-gateway/src/listener/",
+    "crates/http-wasm-gateway/src/proxy/",
+];
+
 /// Folders that hold nothing to be read.
 const SKIPPED: [&str; 5] = [".git", "target", "node_modules", "corpus", "seeds"];
 
@@ -19,8 +30,10 @@ fn no_line_of_code_or_prose_is_longer_than_120_columns() {
             true => long_lines_of_markdown(&text),
             false => long_lines(&text),
         };
-        let shown = file.strip_prefix(&root).unwrap_or(&file).display();
-        long.extend(lines.into_iter().map(|line| format!("{shown}:{line}")));
+        let shown = file.strip_prefix(&root).unwrap_or(&file).display().to_string();
+        if !PENDING.iter().any(|pending| shown.starts_with(pending)) {
+            long.extend(lines.into_iter().map(|line| format!("{shown}:{line}")));
+        }
     }
     assert!(long.is_empty(), "longer than {COLUMNS} columns:\n{}", long.join("\n"));
 }
@@ -60,7 +73,11 @@ fn long_lines_of_markdown(text: &str) -> Vec<usize> {
         let start = line.trim_start();
         if start.starts_with("```") {
             is_code = !is_code;
-        } else if !is_code && !start.starts_with('|') && is_long(&without_link_targets(line)) {
+        } else if !is_code
+            && !start.starts_with('|')
+            && !line.starts_with("    ")
+            && is_long(&without_link_targets(line))
+        {
             long.push(index + 1);
         }
     }
@@ -79,7 +96,10 @@ fn without_link_targets(line: &str) -> String {
 #[test]
 fn tables_code_blocks_and_links_may_be_longer() {
     let long = "word ".repeat(30);
-    assert_eq!(long_lines_of_markdown(&format!("{long}\n| {long}\n```\n{long}\n```\n{long}")), [1, 6]);
+    assert_eq!(
+        long_lines_of_markdown(&format!("{long}\n| {long}\n```\n{long}\n```\n    {long}\n{long}")),
+        [1, 7]
+    );
     let link = format!("see [here]({}) and there", "x".repeat(200));
     assert_eq!(long_lines_of_markdown(&link), [0; 0]);
     assert_eq!(long_lines(&format!("/// {}\n{long}", "x".repeat(200))), [2]);
