@@ -8,6 +8,9 @@ use std::sync::OnceLock;
 /// For the admin listener, files, and clients that get a 503 because all other descriptors are in use.
 const OWN: u64 = 128;
 
+/// Connections of clients that a listener admits unless it is told otherwise, if there are descriptors for them.
+const DEFAULT_CONNECTIONS: u64 = 16_384;
+
 /// What new connections leave to others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Descriptors {
@@ -38,6 +41,12 @@ impl Descriptors {
     /// Whether an upstream's connection with this descriptor may stay.
     pub(crate) fn admits_upstream(&self, descriptor: u64) -> bool {
         descriptor < self.upstreams
+    }
+
+    /// How many connections a listener has at once unless it is told otherwise, including those that are answered with 503 for want of
+    /// descriptors.
+    pub(crate) fn default_connections(&self) -> u32 {
+        u32::try_from(self.limit.clamp(1, DEFAULT_CONNECTIONS)).unwrap_or(u32::MAX)
     }
 
     /// Warns in the log when listeners admit more connections of clients together than there can be.
@@ -129,6 +138,12 @@ mod tests {
         assert!(descriptors.admits_client(35) && !descriptors.admits_client(36));
         assert!(descriptors.admits_upstream(47) && !descriptors.admits_upstream(48));
         assert!(Descriptors::within(u64::MAX).admits_client(1 << 60));
+    }
+
+    #[test]
+    fn a_listener_admits_no_more_connections_by_default_than_the_limit_allows() {
+        let default = |limit| Descriptors::within(limit).default_connections();
+        assert_eq!([200, 20_000, u64::MAX].map(default), [200, 16_384, 16_384]);
     }
 
     #[cfg(unix)]

@@ -48,9 +48,9 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     pub(crate) each_guest: GuestArgs,
-    /// Connections at once; further ones wait until there is room
-    #[arg(long, value_name = "COUNT", default_value = "16384", value_parser = parse_count)]
-    pub(crate) max_connections: NonZeroU32,
+    /// Connections at once; further ones wait until there is room [default: 16384, or as many as the limit of open files allows]
+    #[arg(long, value_name = "COUNT", value_parser = parse_count)]
+    pub(crate) max_connections: Option<NonZeroU32>,
 
     /// Size of a request's body, as in 16MiB; 413 beyond it [default: any]
     #[arg(long, value_name = "SIZE")]

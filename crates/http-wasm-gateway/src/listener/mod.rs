@@ -24,6 +24,7 @@ mod upload;
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -114,10 +115,11 @@ impl Listener {
     /// descriptors run short, others are answered with 503.
     async fn accept_all(self, answer: Arc<impl Answer>, closing: watch::Receiver<bool>) {
         let Self { socket, tls, http, limits, sources, .. } = self;
-        let places = Arc::new(Semaphore::new(limits.max_connections.get() as usize));
+        let descriptors = Descriptors::of_process();
+        let max = limits.max_connections.map_or_else(|| descriptors.default_connections(), NonZeroU32::get);
+        let places = Arc::new(Semaphore::new(max as usize));
         let connections = Connections { answer, tls, http, limits, sources, closing, refuse: false };
         let (refusing, mut refusals) = (connections.refusing(), Refusals::default());
-        let descriptors = Descriptors::of_process();
         while let Ok(place) = places.clone().acquire_owned().await {
             let (stream, peer) = accept(&socket).await;
             let peer = forwarded::canonical(peer);

@@ -272,7 +272,8 @@ impl JsonSchema for TrustedNet {
 #[schemars(deny_unknown_fields)]
 pub struct ClientLimits {
     /// Connections at once, of all clients of this listener, tunnels included. Further ones wait until there is room.
-    pub max_connections: NonZeroU32,
+    /// Absent, 16,384, or fewer if the limit of open files leaves room for fewer.
+    pub max_connections: Option<NonZeroU32>,
     /// Connections that the system has accepted and the gateway has not; the system may allow fewer, and turns further
     /// ones away. Read when the address is opened.
     pub backlog: NonZeroU32,
@@ -330,7 +331,7 @@ impl Default for ClientLimits {
     fn default() -> Self {
         let count = |count| NonZeroU32::new(count).expect("no default is 0");
         Self {
-            max_connections: count(16_384),
+            max_connections: None,
             backlog: count(1024),
             header_timeout: Time::seconds(30),
             idle_timeout: Time::seconds(60),

@@ -65,8 +65,9 @@ section! {
 }
 
 impl Config {
-    /// The connections of clients that all listeners admit together.
+    /// The connections of clients that all listeners together are told to admit; those that aren't told choose a number that fits.
     pub(crate) fn max_connections(&self) -> u64 {
-        self.listen.iter().map(|listen| u64::from(listen.limits.max_connections.get())).sum()
+        let set = self.listen.iter().filter_map(|listen| listen.limits.max_connections);
+        set.map(|max| u64::from(max.get())).sum()
     }
 }
