@@ -43,8 +43,8 @@ impl Descriptors {
         descriptor < self.upstreams
     }
 
-    /// How many connections a listener has at once unless it is told otherwise, including those that are answered with 503 for want of
-    /// descriptors.
+    /// How many connections a listener has at once unless it is told otherwise, including those that are answered with
+    /// 503 for want of descriptors.
     pub(crate) fn default_connections(&self) -> u32 {
         u32::try_from(self.limit.clamp(1, DEFAULT_CONNECTIONS)).unwrap_or(u32::MAX)
     }

@@ -1,18 +1,14 @@
 //! What fuzzers outside this crate look at. Not part of its API.
 
-use std::io;
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll, Waker};
+use bytes::BytesMut;
+use http::{HeaderMap, Method, StatusCode, Version, header};
 
-use http::Method;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-use crate::http1::response::{Limits, Refused, ResponseReader};
+use crate::http1::response::{Limits, Part, ResponseReader};
 
 /// What the reader of upstream responses makes of some bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ReadResponse {
-    /// What it passes on.
+    /// What it takes from them, as a message again.
     pub passed: Vec<u8>,
     /// Why it refused the rest.
     pub refused: Option<String>,
@@ -23,62 +19,90 @@ pub struct ReadResponse {
 /// Has the reader read what an upstream sends in answer to one request before it closes. `piece` is called for the
 /// number of bytes that arrive next.
 pub fn read_response(method: &Method, response: &[u8], piece: &mut dyn FnMut() -> usize) -> ReadResponse {
-    let (mut reader, handle) = ResponseReader::new(Pieces { rest: response, piece }, Limits::default());
-    handle.begin(method);
-    let mut cx = Context::from_waker(Waker::noop());
-    let mut read = ReadResponse { passed: Vec::new(), refused: None, may_reuse: true };
-    let written = pin!(&mut reader).poll_write(&mut cx, b"G");
-    assert!(matches!(written, Poll::Ready(Ok(1))), "{written:?}");
-    let mut room = vec![0; 4096];
-    loop {
-        let mut buf = ReadBuf::new(&mut room);
-        let polled = pin!(&mut reader).poll_read(&mut cx, &mut buf);
-        read.passed.extend_from_slice(buf.filled());
-        match polled {
-            Poll::Ready(Ok(())) if !buf.filled().is_empty() => read.may_reuse = handle.may_reuse(),
-            Poll::Ready(Ok(())) => return read,
-            Poll::Ready(Err(error)) => {
-                assert!(buf.filled().is_empty(), "bytes beside an error");
-                assert!(Refused::cause_of(&error).is_some(), "{error}");
-                read.refused = Some(error.to_string());
-                read.may_reuse = handle.may_reuse();
-                return read;
+    let mut reader = ResponseReader::new(Limits::default());
+    reader.begin(method);
+    let (mut input, mut rest) = (BytesMut::new(), response);
+    let mut message = Message::default();
+    let refused = loop {
+        let part = match reader.next(&mut input) {
+            Ok(None) if reader.is_opaque() => {
+                message.body.extend_from_slice(&input);
+                message.body.extend_from_slice(rest);
+                break None;
             }
-            Poll::Pending => unreachable!("all bytes are there"),
+            Ok(None) if rest.is_empty() => reader.ended(&input),
+            part => part,
+        };
+        match part {
+            Ok(Some(Part::End)) => {
+                message.ended = true;
+                break None;
+            }
+            Ok(Some(part)) => message.add(part, reader.left().is_none()),
+            Ok(None) if rest.is_empty() => break None,
+            Ok(None) => {
+                let size = piece().clamp(1, rest.len());
+                input.extend_from_slice(&rest[..size]);
+                rest = &rest[size..];
+            }
+            Err(refused) => break Some(refused.to_string()),
+        }
+    };
+    ReadResponse { passed: message.into_bytes(), refused, may_reuse: reader.may_reuse() }
+}
+
+/// The parts of a message, put together again.
+#[derive(Default)]
+struct Message {
+    heads: Vec<u8>,
+    chunked: bool,
+    body: Vec<u8>,
+    trailers: Vec<u8>,
+    ended: bool,
+}
+
+impl Message {
+    /// `open` says whether the end of the message isn't known yet.
+    fn add(&mut self, part: Part, open: bool) {
+        match part {
+            Part::Informational(status, headers) => self.head(status, Version::HTTP_11, &headers),
+            Part::Head(head) => {
+                self.chunked = open && head.headers().contains_key(header::TRANSFER_ENCODING);
+                self.head(head.status(), head.version(), head.headers());
+            }
+            Part::Data(data) => self.body.extend_from_slice(&data),
+            Part::Trailers(trailers) => write(&mut self.trailers, &trailers),
+            Part::End => {}
         }
     }
-}
 
-/// A connection on which bytes arrive in pieces.
-struct Pieces<'a> {
-    rest: &'a [u8],
-    piece: &'a mut dyn FnMut() -> usize,
-}
+    fn head(&mut self, status: StatusCode, version: Version, headers: &HeaderMap) {
+        self.heads.extend_from_slice(format!("{version:?} {} \r\n", status.as_str()).as_bytes());
+        write(&mut self.heads, headers);
+        self.heads.extend_from_slice(b"\r\n");
+    }
 
-impl AsyncRead for Pieces<'_> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let size = (self.piece)().clamp(1, buf.remaining().max(1)).min(self.rest.len());
-        let (piece, rest) = self.rest.split_at(size);
-        buf.put_slice(piece);
-        self.rest = rest;
-        Poll::Ready(Ok(()))
+    fn into_bytes(self) -> Vec<u8> {
+        let Self { mut heads, chunked, body, trailers, ended } = self;
+        let size = format!("{:x}\r\n", body.len());
+        let parts: &[&[u8]] = match (chunked, ended) {
+            (false, _) => &[&body],
+            (true, true) if body.is_empty() && trailers.is_empty() => &[b"0\r\n\r\n"],
+            (true, true) if body.is_empty() => &[b"0\r\n", &trailers, b"\r\n"],
+            (true, true) => &[size.as_bytes(), &body, b"\r\n0\r\n", &trailers, b"\r\n"],
+            (true, false) if body.is_empty() => &[],
+            (true, false) => &[size.as_bytes(), &body, b"\r\n"],
+        };
+        heads.extend(parts.concat());
+        heads
     }
 }
 
-impl AsyncWrite for Pieces<'_> {
-    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(Ok(buf.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
+fn write(message: &mut Vec<u8>, fields: &HeaderMap) {
+    for (name, value) in fields {
+        message.extend_from_slice(name.as_str().as_bytes());
+        message.extend_from_slice(b": ");
+        message.extend_from_slice(value.as_bytes());
+        message.extend_from_slice(b"\r\n");
     }
 }

@@ -21,22 +21,26 @@ impl UpstreamUrl {
         self.scheme == Scheme::HTTPS
     }
 
-    /// The upstream's URI for a request: the request's path and query with the prefix before them.
+    /// What the upstream is asked for by a request: the request's path and query with the prefix before them.
     ///
     /// # Errors
     /// When prefix and path together are longer than a URI may be.
-    pub(crate) fn join(&self, request: &Uri) -> Result<Uri, http::Error> {
-        let path_and_query = match request.path_and_query() {
+    pub(crate) fn target(&self, request: &Uri) -> Result<PathAndQuery, http::Error> {
+        Ok(match request.path_and_query() {
             None => PathAndQuery::from_static("/"),
             // `OPTIONS *` asks about the server as a whole, whatever the prefix.
             Some(own) if self.prefix.is_empty() || own.as_str() == "*" => own.clone(),
             Some(own) => PathAndQuery::try_from(format!("{}{own}", self.prefix))?,
-        };
+        })
+    }
+
+    /// The URI of a target there.
+    pub(crate) fn uri(&self, target: PathAndQuery) -> Uri {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
         parts.authority = Some(self.authority.clone());
-        parts.path_and_query = Some(path_and_query);
-        Ok(Uri::from_parts(parts)?)
+        parts.path_and_query = Some(target);
+        Uri::from_parts(parts).expect("a scheme, an authority and a path are a URI")
     }
 }
 
@@ -85,7 +89,8 @@ mod tests {
 
     fn joined(upstream: &str, request: &str) -> String {
         let upstream = upstream.parse::<UpstreamUrl>().expect("a valid upstream");
-        upstream.join(&request.parse().expect("a valid URI")).expect("joinable").to_string()
+        let target = upstream.target(&request.parse().expect("a valid URI")).expect("a target");
+        upstream.uri(target).to_string()
     }
 
     #[test]
@@ -124,6 +129,6 @@ mod tests {
     fn a_joined_path_that_is_too_long_is_an_error() {
         let upstream = "http://h/api".parse::<UpstreamUrl>().expect("a valid upstream");
         let long = format!("/{}", "a".repeat(65_530)).parse().expect("a URI of legal length");
-        assert!(upstream.join(&long).is_err());
+        assert!(upstream.target(&long).is_err());
     }
 }

@@ -48,7 +48,8 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     pub(crate) each_guest: GuestArgs,
-    /// Connections at once; further ones wait until there is room [default: 16384, or as many as the limit of open files allows]
+    /// Connections at once; further ones wait until there is room [default: 16384, or as many as the limit of open
+    /// files allows]
     #[arg(long, value_name = "COUNT", value_parser = parse_count)]
     pub(crate) max_connections: Option<NonZeroU32>,
 

@@ -1,8 +1,11 @@
 //! Chunked bodies.
 
+use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use memchr::memchr;
 
 use super::head::Field;
+use super::response::field;
 
 /// The longest line with a chunk's size. Extensions, of which it may have some, are of no use to anybody here.
 const MAX_SIZE_LINE: usize = 256;
@@ -17,6 +20,17 @@ pub(crate) struct Chunks {
     /// So far.
     trailer_bytes: usize,
     trailer_fields: usize,
+    /// Those that were taken so far.
+    trailers: Option<Box<HeaderMap>>,
+}
+
+/// What a chunked body is made of.
+#[derive(Debug)]
+pub(crate) enum ChunkPart {
+    /// Content, never empty.
+    Data(Bytes),
+    Trailers(HeaderMap),
+    End,
 }
 
 /// Why the rest of a chunked body is refused.
@@ -73,11 +87,42 @@ impl Chunks {
             max_trailer_fields,
             trailer_bytes: 0,
             trailer_fields: 0,
+            trailers: None,
         }
     }
 
-    /// How much of `input` is well-formed, and whether something malformed follows that. Where a line is incomplete, that much isn't all
-    /// of `input`.
+    /// Takes the next part from `input`. Nothing: more is needed.
+    pub(crate) fn take(&mut self, input: &mut BytesMut) -> Result<Option<ChunkPart>, ChunkFault> {
+        loop {
+            if self.is_end() {
+                return Ok(Some(match self.trailers.take() {
+                    Some(trailers) => ChunkPart::Trailers(*trailers),
+                    None => ChunkPart::End,
+                }));
+            }
+            let (is_data, is_trailer) =
+                (matches!(self.next, Next::Data { .. }), matches!(self.next, Next::Trailer));
+            let passed = self.step(input)?;
+            if passed == 0 {
+                return Ok(None);
+            }
+            let piece = input.split_to(passed);
+            if is_data {
+                return Ok(Some(ChunkPart::Data(piece.freeze())));
+            }
+            if is_trailer && !self.is_end() {
+                let line = piece.freeze();
+                let (name, value) = field(&line[..passed - 2], &line)?;
+                let trailers = self.trailers.get_or_insert_default();
+                trailers
+                    .try_append(name, value)
+                    .map_err(|_| ChunkFault::TooLarge("there are too many trailers"))?;
+            }
+        }
+    }
+
+    /// How much of `input` is well-formed, and whether something malformed follows that. Where a line is incomplete,
+    /// that much isn't all of `input`.
     pub(crate) fn advance(&mut self, input: &[u8]) -> (usize, Result<(), ChunkFault>) {
         let mut passed = 0;
         loop {

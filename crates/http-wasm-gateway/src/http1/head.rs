@@ -86,17 +86,22 @@ impl<'a> Field<'a> {
     }
 }
 
-/// The first line of a complete head, and its fields.
-pub(crate) fn fields(head: &[u8]) -> (&[u8], impl Iterator<Item = Result<Field<'_>, &'static str>>) {
+/// The lines of a complete head, without their ends and up to the empty one.
+pub(crate) fn lines(head: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut begun = 0;
     let lines = memchr_iter(b'\n', head).map(move |end| {
         let line = &head[begun..end];
         begun = end + 1;
         line
     });
-    let mut lines = lines.filter_map(|line| line.strip_suffix(b"\r"));
+    lines.filter_map(|line| line.strip_suffix(b"\r")).take_while(|line| !line.is_empty())
+}
+
+/// The first line of a complete head, and its fields.
+pub(crate) fn fields(head: &[u8]) -> (&[u8], impl Iterator<Item = Result<Field<'_>, &'static str>>) {
+    let mut lines = lines(head);
     let first = lines.next().unwrap_or_default();
-    (first, lines.take_while(|line| !line.is_empty()).map(Field::parse))
+    (first, lines.map(Field::parse))
 }
 
 /// A number of digits alone: `parse` would accept a sign as well.

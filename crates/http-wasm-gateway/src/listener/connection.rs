@@ -30,8 +30,8 @@ use crate::exchange::{Answer, Client, Inbound};
 /// The first line of HTTP/2's preface, with which no request of HTTP/1.1 begins.
 const HTTP2_REQUEST_LINE: usize = b"PRI * HTTP/2.0\r\n".len();
 
-/// How long connections of HTTP/1.1 are kept for another request once the server was told to stop. Its answer says that it was the
-/// last; to close without that would lose the requests that are coming in just then.
+/// How long connections of HTTP/1.1 are kept for another request once the server was told to stop. Its answer says
+/// that it was the last; to close without that would lose the requests that are coming in just then.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// How long a connection may take to say goodbye.
@@ -39,6 +39,9 @@ const GOODBYE: Duration = Duration::from_secs(5);
 
 /// How long a client that is refused may take for anything.
 const REFUSAL: Time = Time::seconds(5);
+
+/// Header fields that hyper takes unless told otherwise.
+const HYPER_MAX_HEADERS: usize = 100;
 
 /// What all connections of a listener have in common.
 #[derive(Debug)]
@@ -254,9 +257,13 @@ fn http1_builder(limits: &ClientLimits) -> http1::Builder {
         .timer(TokioTimer::new())
         // Heads come whole, and the time that they take is measured by who puts them together.
         .header_read_timeout(None)
-        .max_headers(limits.max_headers.get() as usize)
         .max_header_size(max)
         // Less than 8 KiB is more than hyper can do.
         .max_buf_size(max.max(8 * 1024));
+    let max_headers = limits.max_headers.get() as usize;
+    // Told its own default, it would fill room for as many anew for each head.
+    if max_headers != HYPER_MAX_HEADERS {
+        builder.max_headers(max_headers);
+    }
     builder
 }

@@ -73,7 +73,8 @@ impl fmt::Display for Endpoint {
 }
 
 impl Listener {
-    /// Listens as it is asked to: on `socket` if there is one already, or one that was handed to this process if one fits.
+    /// Listens as it is asked to: on `socket` if there is one already, or one that was handed to this process if one
+    /// fits.
     pub(crate) async fn open(
         listen: &Listen,
         socket: Option<Arc<TcpListener>>,
@@ -111,8 +112,8 @@ impl Listener {
         close.closed().await;
     }
 
-    /// Accepts connections for as long as it is polled. When there are as many as there may be, others wait with the system. When file
-    /// descriptors run short, others are answered with 503.
+    /// Accepts connections for as long as it is polled. When there are as many as there may be, others wait with the
+    /// system. When file descriptors run short, others are answered with 503.
     async fn accept_all(self, answer: Arc<impl Answer>, closing: watch::Receiver<bool>) {
         let Self { socket, tls, http, limits, sources, .. } = self;
         let descriptors = Descriptors::of_process();

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use http::{Request, Uri};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Uri};
 use tokio::time::timeout;
 
 use super::patience::{Clock, Timed};
-use super::pool::{SendErrorKind, Sending};
+use super::pool::{Outbound, SendErrorKind, Sending};
 use super::replay::Replayed;
 use super::server::Server;
 use crate::config::ActiveHealth;
@@ -17,8 +18,8 @@ pub(super) async fn run(server: Weak<Server>, checks: ActiveHealth, upstream: Ar
     loop {
         let Some(server) = server.upgrade() else { return };
         let path = checks.path.parse::<Uri>().unwrap_or_default();
-        let healthy = match server.url.join(&path) {
-            Ok(uri) => is_healthy(&server, uri, checks.timeout.0).await,
+        let healthy = match server.url.target(&path) {
+            Ok(target) => is_healthy(&server, target, checks.timeout.0).await,
             Err(_) => Some(false),
         };
         if let Some(healthy) = healthy
@@ -35,11 +36,12 @@ pub(super) async fn run(server: Weak<Server>, checks: ActiveHealth, upstream: Ar
     }
 }
 
-/// Whether it answers as it should; `None` if there was no connection for the check, because requests use all that it may have.
-async fn is_healthy(server: &Server, uri: Uri, limit: Duration) -> Option<bool> {
+/// Whether it answers as it should; `None` if there was no connection for the check, because requests use all that it
+/// may have.
+async fn is_healthy(server: &Server, target: PathAndQuery, limit: Duration) -> Option<bool> {
     let clock = Clock::start();
-    let mut request = Request::new(Timed::new(Replayed::empty(), clock.clone()));
-    *request.uri_mut() = uri;
+    let body = Timed::new(Replayed::empty(), clock.clone());
+    let request = Outbound { method: &Method::GET, target, headers: &HeaderMap::new(), body };
     let sending = Sending { http1: false, fresh: false, avoid: None, clock: &clock, response_timeout: limit };
     match timeout(limit, server.pool.send(request, &sending)).await {
         Ok(Ok(response)) => Some(response.status().is_success() || response.status().is_redirection()),

@@ -1,8 +1,8 @@
 //! A reverse proxy to one upstream: streams both ways, with trailers, and passes `Upgrade` through.
 //!
-//! Unless told otherwise, an http upstream gets HTTP/1.1 and the client's own `Host`. An https upstream gets HTTP/2 or HTTP/1.1,
-//! whichever it agrees to, and its own name as host: TLS servers choose certificate and site by it, and HTTP/2 forbids a
-//! `Host` that differs from `:authority`. The client's host is in `X-Forwarded-Host` either way.
+//! Unless told otherwise, an http upstream gets HTTP/1.1 and the client's own `Host`. An https upstream gets HTTP/2 or
+//! HTTP/1.1, whichever it agrees to, and its own name as host: TLS servers choose certificate and site by it, and
+//! HTTP/2 forbids a `Host` that differs from `:authority`. The client's host is in `X-Forwarded-Host` either way.
 
 mod connect;
 mod fields;
@@ -21,15 +21,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
 use http_wasm_tower::BodyBudget;
 use tokio::task::JoinSet;
 use tower::retry::budget::{Budget as _, TpsBudget};
 
 use self::connect::Connectors;
 use self::patience::{Clock, Timed};
-use self::pool::{ResponseBody, SendError, SendErrorKind, Sending};
-use self::replay::{Replay, Replayed};
+use self::pool::{Outbound, ResponseBody, SendError, SendErrorKind, Sending};
+use self::replay::Replay;
 use self::server::{Lease, Leased, Servers};
 use crate::body::{BoxBody, boxed, empty};
 use crate::config::{self, ForwardedHost, UpstreamHttp};
@@ -39,8 +39,8 @@ use crate::framing::{self, Framing};
 
 pub(crate) use self::server::AddressStatus;
 
-/// Retries may be a fifth of the requests of the last ten seconds, and ten a second when there are few: what helps against a
-/// server that is gone must not become the load that keeps it down.
+/// Retries may be a fifth of the requests of the last ten seconds, and ten a second when there are few: what helps
+/// against a server that is gone must not become the load that keeps it down.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 const BUDGET_PER_SECOND: u32 = 10;
 const BUDGET_SHARE: f32 = 0.2;
@@ -142,14 +142,14 @@ impl Proxy {
         }
     }
 
-    /// Sends the request and waits for the head of its answer; where that fails, sends it to another address, as far as that is
-    /// safe, allowed and not too much.
+    /// Sends the request and waits for the head of its answer; where that fails, sends it to another address, as far
+    /// as that is safe, allowed and not too much.
     async fn exchange(
         &self,
         http1: bool,
         inbound: &mut Inbound,
     ) -> Result<(Lease, Response<ResponseBody>), Failed> {
-        let (head, body) = inbound.take().into_parts();
+        let (mut head, body) = inbound.take().into_parts();
         let idempotent = is_idempotent(&head.method);
         // HTTP/2 servers can refuse a request unprocessed, whatever its method.
         let keep = self.refusable || self.retries > 0 && idempotent;
@@ -164,11 +164,16 @@ impl Proxy {
                 let doublings = u32::try_from(tried.len() - 1).unwrap_or(u32::MAX).min(6);
                 tokio::time::sleep(PAUSE * 2_u32.pow(doublings)).await;
             }
-            let Ok(uri) = server.url.join(&head.uri) else { return Err(Failed::Uri) };
-            let mut request = to(uri, &head, body.attempt());
-            let attempt =
-                Attempt::begin(&mut request, inbound.exchange.as_ref(), &self.name, &server.address);
+            let Ok(target) = server.url.target(&head.uri) else { return Err(Failed::Uri) };
+            let (exchange, headers) = (inbound.exchange.as_ref(), &mut head.headers);
+            let attempt = Attempt::begin(headers, exchange, &self.name, &server.address);
             let clock = Clock::start();
+            let request = Outbound {
+                method: &head.method,
+                target,
+                headers: &head.headers,
+                body: Timed::new(body.attempt(), clock.clone()),
+            };
             let sending = Sending {
                 http1,
                 fresh: !tried.is_empty(),
@@ -176,7 +181,6 @@ impl Proxy {
                 clock: &clock,
                 response_timeout: self.timeout,
             };
-            let request = request.map(|body| Timed::new(body, clock.clone()));
             let error = match server.pool.send(request, &sending).await {
                 Ok(response) => {
                     attempt.answered(response.status());
@@ -278,15 +282,6 @@ fn is_idempotent(method: &Method) -> bool {
         *method,
         Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE | Method::PUT | Method::DELETE
     )
-}
-
-/// One more request with this head.
-fn to(uri: Uri, head: &http::request::Parts, body: Replayed) -> Request<Replayed> {
-    let mut request = Request::new(body);
-    request.method_mut().clone_from(&head.method);
-    *request.uri_mut() = uri;
-    request.headers_mut().clone_from(&head.headers);
-    request
 }
 
 /// Turns the request as received into the one to send, its URI excepted.

@@ -5,12 +5,12 @@
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::Instant;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::body::BoxError;
 
@@ -21,7 +21,6 @@ pub(super) struct Clock(Arc<Mutex<Turn>>);
 #[derive(Debug, Clone, Copy)]
 enum Turn {
     Client,
-    ClientFailed,
     Upstream { since: Instant },
 }
 
@@ -42,15 +41,24 @@ impl Clock {
                 Turn::Upstream { since } if since.elapsed() >= limit => return,
                 Turn::Upstream { since } => since,
                 // Should the turn change meanwhile, the rest is waited for next time round.
-                Turn::Client | Turn::ClientFailed => Instant::now(),
+                Turn::Client => Instant::now(),
             };
-            tokio::time::sleep_until(since + limit).await;
+            sleep_until(since + limit).await;
         }
     }
 
-    /// Whether the request could not be sent because its own body failed.
-    pub(super) fn client_failed(&self) -> bool {
-        matches!(self.turn(), Turn::ClientFailed)
+    /// The same, with a timer that is used again.
+    pub(super) fn poll_expired(
+        &self,
+        limit: Duration,
+        timer: &mut LazyTimer,
+        cx: &mut Context<'_>,
+    ) -> Poll<()> {
+        let since = match self.turn() {
+            Turn::Upstream { since } => since,
+            Turn::Client => Instant::now(),
+        };
+        timer.poll(since + limit, cx)
     }
 
     fn turn(&self) -> Turn {
@@ -59,6 +67,28 @@ impl Clock {
 
     fn set(&self, turn: Turn) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = turn;
+    }
+}
+
+/// A timer for one deadline after the other, most of which are never met. It stays set to an earlier one until that is
+/// over, so that requests don't set a timer each.
+#[derive(Debug, Default)]
+pub(super) struct LazyTimer(Option<Pin<Box<Sleep>>>);
+
+impl LazyTimer {
+    /// Ready at the deadline.
+    fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let timer = self.0.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if timer.deadline() > deadline {
+            timer.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(timer.as_mut().poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(deadline);
+        }
     }
 }
 
@@ -86,8 +116,7 @@ impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> Body for Timed<B> {
         let polled = Pin::new(&mut self.body).poll_frame(cx);
         self.clock.set(match &polled {
             Poll::Pending => Turn::Client,
-            Poll::Ready(Some(Err(_))) => Turn::ClientFailed,
-            Poll::Ready(Some(Ok(_)) | None) => Turn::Upstream { since: Instant::now() },
+            Poll::Ready(_) => Turn::Upstream { since: Instant::now() },
         });
         polled
     }

@@ -12,13 +12,13 @@ use http_wasm_tower::{BodyBudget, HeldBytes};
 use crate::body::{BoxBody, BoxError};
 use crate::trailers;
 
-/// As much of a body is kept for another attempt, if there is room for it. The bytes are shared and not copied, but they stay in
-/// memory for longer.
+/// As much of a body is kept for another attempt, if there is room for it. The bytes are shared and not copied, but
+/// they stay in memory for longer.
 const MAX_KEPT_BYTES: usize = 64 * 1024;
 
 /// The body of a request that may be sent several times, one after the other.
 #[derive(Debug)]
-pub(super) struct Replay(Arc<Mutex<State>>);
+pub(super) struct Replay(Option<Arc<Mutex<State>>>);
 
 #[derive(Debug)]
 struct State {
@@ -44,24 +44,32 @@ enum Kept {
 impl Replay {
     /// `keep` says whether what was read shall be there for another attempt, as far as there is room in `budget`.
     pub(super) fn new(body: BoxBody, keep: bool, budget: &BodyBudget) -> Self {
-        // Most requests have no body to keep.
-        let room = if keep && !body.is_end_stream() { Room::Of(budget.clone()) } else { Room::None };
+        // Most requests have no body.
+        if body.is_end_stream() {
+            return Self(None);
+        }
+        let room = if keep { Room::Of(budget.clone()) } else { Room::None };
         let state =
             State { rest: body, kept: Vec::new(), bytes: 0, is_whole: keep, room, begun: false, attempt: 0 };
-        Self(Arc::new(Mutex::new(state)))
+        Self(Some(Arc::new(Mutex::new(state))))
     }
 
     /// The body, from its beginning; only while [`is_whole`](Self::is_whole).
     pub(super) fn attempt(&self) -> Replayed {
-        let mut state = lock(&self.0);
-        state.attempt += 1;
-        Replayed { number: state.attempt, next: 0, state: self.0.clone() }
+        let number = self.0.as_deref().map_or(0, |state| {
+            let mut state = lock(state);
+            state.attempt += 1;
+            state.attempt
+        });
+        Replayed { number, next: 0, state: self.0.clone() }
     }
 
     /// Whether the body can be sent from its beginning.
     pub(super) fn is_whole(&self) -> bool {
-        let state = lock(&self.0);
-        state.is_whole || !state.begun
+        self.0.as_deref().is_none_or(|state| {
+            let state = lock(state);
+            state.is_whole || !state.begun
+        })
     }
 }
 
@@ -71,13 +79,14 @@ pub(super) struct Replayed {
     number: usize,
     /// How many of the kept frames it has given out.
     next: usize,
-    state: Arc<Mutex<State>>,
+    /// Nothing of a body that is empty.
+    state: Option<Arc<Mutex<State>>>,
 }
 
 impl Replayed {
     /// A body of no bytes.
     pub(super) fn empty() -> Self {
-        Replay::new(BoxBody::empty(), false, &BodyBudget::default()).attempt()
+        Self { number: 0, next: 0, state: None }
     }
 }
 
@@ -137,7 +146,8 @@ impl Body for Replayed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let mut state = lock(&this.state);
+        let Some(state) = this.state.as_deref() else { return Poll::Ready(None) };
+        let mut state = lock(state);
         if state.attempt != this.number {
             return Poll::Ready(Some(Err("the request is being sent again".into())));
         }
@@ -165,12 +175,15 @@ impl Body for Replayed {
     }
 
     fn is_end_stream(&self) -> bool {
-        let state = lock(&self.state);
-        self.next >= state.kept.len() && state.rest.is_end_stream()
+        self.state.as_deref().is_none_or(|state| {
+            let state = lock(state);
+            self.next >= state.kept.len() && state.rest.is_end_stream()
+        })
     }
 
     fn size_hint(&self) -> SizeHint {
-        let state = lock(&self.state);
+        let Some(state) = self.state.as_deref() else { return SizeHint::with_exact(0) };
+        let state = lock(state);
         let data = |kept: &Kept| match kept {
             Kept::Data(data) => data.len() as u64,
             Kept::Trailers(_) => 0,

@@ -65,7 +65,8 @@ section! {
 }
 
 impl Config {
-    /// The connections of clients that all listeners together are told to admit; those that aren't told choose a number that fits.
+    /// The connections of clients that all listeners together are told to admit; those that aren't told choose a
+    /// number that fits.
     pub(crate) fn max_connections(&self) -> u64 {
         let set = self.listen.iter().filter_map(|listen| listen.limits.max_connections);
         set.map(|max| u64::from(max.get())).sum()

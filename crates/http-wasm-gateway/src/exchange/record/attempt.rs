@@ -4,7 +4,7 @@ use std::error::Error as StdError;
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::{Request, StatusCode};
+use http::{HeaderMap, StatusCode};
 use opentelemetry::trace::SpanContext;
 
 use super::attempts::{AttemptNote, UpstreamFailure};
@@ -25,15 +25,16 @@ struct Open {
 }
 
 impl Attempt {
-    /// Of a request as it is about to be sent. Where there are traces, its `traceparent` names this sending afterwards.
-    pub(crate) fn begin<B>(
-        request: &mut Request<B>,
+    /// Of a request with these headers as it is about to be sent. Where there are traces, its `traceparent` names this
+    /// sending afterwards.
+    pub(crate) fn begin(
+        headers: &mut HeaderMap,
         exchange: Option<&Arc<Exchange>>,
         upstream: &Arc<str>,
         address: &Arc<str>,
     ) -> Self {
         Self(exchange.cloned().map(|exchange| {
-            let span = exchange.trace().map(|trace| trace.child(request.headers_mut()));
+            let span = exchange.trace().map(|trace| trace.child(headers));
             let (upstream, address) = (upstream.clone(), address.clone());
             Open { exchange, upstream, address, span, started: Instant::now() }
         }))

@@ -1,9 +1,14 @@
-//! Heads of responses: what follows them, and those that go on otherwise than they came.
+//! Heads of responses, and what follows them.
 
-use bytes::{BufMut as _, BytesMut};
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
+use memchr::memchr;
 
-use super::super::{Field, decimal, fields};
+use super::super::{decimal, lines};
 use super::{Limits, Refused, Request};
+
+/// Fields for which there is room from the start.
+const USUAL_FIELDS: usize = 12;
 
 /// What follows a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,11 +25,13 @@ pub(super) enum Body {
 /// What a head says.
 #[derive(Debug)]
 pub(super) struct Head {
+    pub(super) status: StatusCode,
+    pub(super) version: Version,
+    /// With one `Content-Length` at most, and none beside chunks.
+    pub(super) headers: HeaderMap,
     pub(super) body: Body,
     /// Whether the connection may carry another request.
     pub(super) may_reuse: bool,
-    /// What to pass on in its place.
-    pub(super) rewritten: Option<BytesMut>,
 }
 
 /// The framing fields of a head.
@@ -34,46 +41,56 @@ struct Framing {
     /// Whether the length is said more than once.
     repeated: bool,
     chunked: bool,
+    close: bool,
+    keep_alive: bool,
 }
 
 impl Head {
     /// Reads a complete head, the response to such a request.
-    pub(super) fn parse(head: &[u8], request: Request, limits: &Limits) -> Result<Self, Refused> {
-        let (line, fields) = fields(head);
-        let (status, is_http10) = status(line).ok_or(Refused::Malformed("an invalid status line"))?;
+    pub(super) fn parse(head: &Bytes, request: Request, limits: &Limits) -> Result<Self, Refused> {
+        let mut lines = lines(head);
+        let line = lines.next().unwrap_or_default();
+        let (status, version) = status(line).ok_or(Refused::Malformed("an invalid status line"))?;
         let mut framing = Framing::default();
+        let mut headers = HeaderMap::with_capacity(USUAL_FIELDS);
         let mut count = 0;
-        for field in fields {
-            let field = field.map_err(Refused::Malformed)?;
-            field.check().map_err(Refused::Malformed)?;
+        for line in lines {
+            let (name, value) = field(line, head).map_err(Refused::Malformed)?;
             count += 1;
             if count > limits.fields {
                 return Err(Refused::TooLarge("the head has too many fields"));
             }
-            framing.add(&field).map_err(Refused::Malformed)?;
+            framing.add(&name, value.as_bytes()).map_err(Refused::Malformed)?;
+            headers.try_append(name, value).map_err(|_| Refused::TooLarge("the head has too many fields"))?;
         }
-        let Framing { length, repeated, chunked } = framing;
+        let Framing { length, repeated, chunked, close, keep_alive } = framing;
+        let is_http10 = version == Version::HTTP_10;
         if chunked && is_http10 {
             return Err(Refused::Malformed("Transfer-Encoding in HTTP/1.0"));
         }
         let both = chunked && length.is_some();
-        let rewritten = (both || repeated).then(|| rewrite(head, length.filter(|_| !chunked), both));
-        let body = match (status, request) {
+        if both {
+            headers.remove(header::CONTENT_LENGTH);
+        } else if let Some(length) = length.filter(|_| repeated) {
+            headers.insert(header::CONTENT_LENGTH, length.into());
+        }
+        let body = match (status.as_u16(), request) {
             (101, _) | (200..=299, Request::Connect) => Body::Opaque,
             (100..=199, _) => Body::Informational,
             (204 | 304, _) | (_, Request::Head) => Body::Length(0),
             _ if chunked => Body::Chunked,
             _ => length.map_or(Body::UntilClose, Body::Length),
         };
-        let ends = both || matches!(body, Body::UntilClose | Body::Opaque);
-        Ok(Self { body, may_reuse: !ends, rewritten })
+        let ends =
+            both || close || is_http10 && !keep_alive || matches!(body, Body::UntilClose | Body::Opaque);
+        Ok(Self { status, version, headers, body, may_reuse: !ends })
     }
 }
 
 impl Framing {
-    fn add(&mut self, field: &Field<'_>) -> Result<(), &'static str> {
-        if field.is("content-length") {
-            for length in field.value.split(|&byte| byte == b',') {
+    fn add(&mut self, name: &HeaderName, value: &[u8]) -> Result<(), &'static str> {
+        if name == header::CONTENT_LENGTH {
+            for length in value.split(|&byte| byte == b',') {
                 let length = decimal(trimmed(length)).ok_or("an invalid Content-Length")?;
                 if self.length.is_some_and(|other| other != length) {
                     return Err("several Content-Length that differ");
@@ -81,57 +98,49 @@ impl Framing {
                 self.repeated |= self.length.is_some();
                 self.length = Some(length);
             }
-        } else if field.is("transfer-encoding") {
-            if self.chunked || !field.value.eq_ignore_ascii_case(b"chunked") {
+        } else if name == header::TRANSFER_ENCODING {
+            if self.chunked || !value.eq_ignore_ascii_case(b"chunked") {
                 return Err("a Transfer-Encoding other than chunked");
             }
             self.chunked = true;
+        } else if name == header::CONNECTION {
+            for option in value.split(|&byte| byte == b',').map(trimmed) {
+                self.close |= option.eq_ignore_ascii_case(b"close");
+                self.keep_alive |= option.eq_ignore_ascii_case(b"keep-alive");
+            }
         }
         Ok(())
     }
 }
 
-/// The status in a status line, and whether it says HTTP/1.0.
-fn status(line: &[u8]) -> Option<(u16, bool)> {
+/// A field in a line of `all`. What a line may not hold, a name or a value may not either.
+pub(in crate::http1) fn field(line: &[u8], all: &Bytes) -> Result<(HeaderName, HeaderValue), &'static str> {
+    let colon = memchr(b':', line).ok_or("a line without a colon")?;
+    let name = HeaderName::from_bytes(&line[..colon]).map_err(|_| "an invalid field name")?;
+    let value = HeaderValue::from_maybe_shared(all.slice_ref(trimmed(&line[colon + 1..])));
+    Ok((name, value.map_err(|_| "a control character in a field value")?))
+}
+
+/// The status in a status line, and the version.
+fn status(line: &[u8]) -> Option<(StatusCode, Version)> {
     let (version, rest) = line.split_at_checked(b"HTTP/1.1 ".len())?;
-    let is_http10 = match version {
-        b"HTTP/1.1 " => false,
-        b"HTTP/1.0 " => true,
+    let version = match version {
+        b"HTTP/1.1 " => Version::HTTP_11,
+        b"HTTP/1.0 " => Version::HTTP_10,
         _ => return None,
     };
     let (digits, reason) = rest.split_at_checked(3)?;
-    let status =
-        decimal(digits).and_then(|number| u16::try_from(number).ok()).filter(|&status| status >= 100)?;
+    let status = StatusCode::from_bytes(digits).ok()?;
     // Some servers leave out the space before a reason that is empty.
     let separated = reason.is_empty() || reason.starts_with(b" ");
     let printable = reason.iter().all(|&byte| byte == b'\t' || byte >= b' ' && byte != 0x7f);
-    (separated && printable).then_some((status, is_http10))
+    (separated && printable).then_some((status, version))
 }
 
-/// The head with this length and no other, and with the announcement that the connection closes.
-fn rewrite(head: &[u8], length: Option<u64>, close: bool) -> BytesMut {
-    let (line, fields) = fields(head);
-    let mut rewritten = BytesMut::with_capacity(head.len() + 64);
-    let mut put = |line: &[u8]| {
-        rewritten.put_slice(line);
-        rewritten.put_slice(b"\r\n");
-    };
-    put(line);
-    fields.flatten().filter(|field| !field.is("content-length")).for_each(|field| put(field.line));
-    if let Some(length) = length {
-        put(format!("content-length: {length}").as_bytes());
+/// Without the white space that may stand around a value.
+fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
     }
-    if close {
-        put(b"connection: close");
-    }
-    put(b"");
-    rewritten
-}
-
-/// Without the white space that may stand around an element of a list.
-fn trimmed(mut element: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = element {
-        element = rest;
-    }
-    element
+    value
 }

@@ -1,35 +1,25 @@
-//! Responses of an HTTP/1.1 upstream, read strictly before hyper's client sees them.
+//! Responses of an HTTP/1.1 upstream, read strictly.
 //!
-//! hyper accepts more than one reading of some responses: a length beside chunks, codings other than `chunked`, bare line feeds. It
-//! passes the fields on as they came, so that a client, or whoever stands between, could find the end of the message elsewhere than hyper
-//! did. Such responses are refused here. Those with a length that says nothing new go on with one length or none.
+//! Some responses have more than one reading: a length beside chunks, codings other than `chunked`, bare line feeds. A
+//! client, or whoever stands between, could find the end of such a message elsewhere than the gateway does. So they
+//! are refused, except where a length says nothing new: it is dropped or joined with its repetitions.
 //!
-//! Heads are passed on whole, bodies as they come; nothing passes behind the end of a response.
+//! The reader does no I/O: it takes the parts of responses from a buffer, and copies nothing of bodies.
 
 mod head;
 #[cfg(test)]
 mod tests;
 
-use std::error::Error;
-use std::io;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
-use std::task::{Context, Poll, ready};
-
-use bytes::{Buf as _, BytesMut};
-use http::Method;
+use bytes::{Bytes, BytesMut};
+use http::{HeaderMap, Method, Response, StatusCode};
 use thiserror::Error;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 
+pub(super) use self::head::field;
 use self::head::{Body, Head};
-use super::{ChunkFault, Chunks, HeadEnd, HeadScan, Padding};
+use super::{ChunkFault, ChunkPart, Chunks, HeadEnd, HeadScan, Padding};
 
-/// What is read from the connection at once while a head is expected.
-const READ_BYTES: usize = 8 * 1024;
-
-/// Informational responses that may precede a response. One is usual; a server that works for long on a request may send one every
-/// few seconds.
+/// Informational responses that may precede a response. One is usual; a server that works for long on a request may
+/// send one every few seconds.
 const MAX_INFORMATIONAL: usize = 100;
 
 /// How large heads and trailers may be.
@@ -59,27 +49,6 @@ pub(crate) enum Refused {
     /// It ended before its end.
     #[error("incomplete response: {0}")]
     Incomplete(&'static str),
-    /// Bytes came that belong to no response.
-    #[error("unexpected bytes: {0}")]
-    Surplus(&'static str),
-}
-
-const SURPLUS: Refused = Refused::Surplus("no response is expected");
-
-impl Refused {
-    /// The refusal that caused an error, if one did.
-    pub(crate) fn cause_of<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            // An I/O error names the source of what it wraps as its own.
-            let wrapped = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-            if let Some(refused) = wrapped.and_then(|inner| inner.downcast_ref()) {
-                return Some(refused);
-            }
-            next = error.source();
-        }
-        None
-    }
 }
 
 impl From<ChunkFault> for Refused {
@@ -91,32 +60,30 @@ impl From<ChunkFault> for Refused {
     }
 }
 
-impl From<Refused> for io::Error {
-    fn from(refused: Refused) -> Self {
-        let kind = match refused {
-            Refused::Incomplete(_) => io::ErrorKind::UnexpectedEof,
-            _ => io::ErrorKind::InvalidData,
-        };
-        Self::new(kind, refused)
-    }
+/// A part of a response.
+#[derive(Debug)]
+pub(crate) enum Part {
+    /// An informational response (1xx but 101), behind which another head follows.
+    Informational(StatusCode, HeaderMap),
+    Head(Response<()>),
+    /// Never empty.
+    Data(Bytes),
+    Trailers(HeaderMap),
+    /// The response is complete.
+    End,
 }
 
-/// A connection to an upstream.
+/// Reads the responses on one connection, one after the other.
 #[derive(Debug)]
-pub(crate) struct ResponseReader<S> {
-    io: S,
-    /// What was read and not yet passed on: a head, and what came with it; of chunks, a line that is incomplete.
-    input: BytesMut,
-    /// How much of `input` may be passed on.
-    ready: usize,
+pub(crate) struct ResponseReader {
     state: State,
     limits: Limits,
-    /// Method of the request that is being answered.
+    /// The request that is being answered.
     request: Request,
     /// Informational responses to it, and their bytes.
     informational: usize,
     informational_bytes: usize,
-    shared: Arc<Shared>,
+    may_reuse: bool,
 }
 
 #[derive(Debug)]
@@ -132,184 +99,149 @@ enum State {
     UntilClose,
     /// Another protocol's bytes.
     Opaque,
-    /// The last response on this connection has ended.
-    Ended,
     Refused(Refused),
 }
 
 /// What a response's body depends on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 enum Request {
-    Ordinary = 1,
+    Ordinary,
     Head,
     Connect,
 }
 
-/// What the reader and its [`Handle`]s share.
-#[derive(Debug, Default)]
-struct Shared {
-    /// The [`Request`] that will be written next; 0 for none.
-    next: AtomicU8,
-    /// The connection must not be used again.
-    spent: AtomicBool,
-    informational: AtomicU64,
-}
-
-impl Shared {
-    fn take_next(&self) -> Option<Request> {
-        match self.next.swap(0, Ordering::AcqRel) {
-            1 => Some(Request::Ordinary),
-            2 => Some(Request::Head),
-            3 => Some(Request::Connect),
-            _ => None,
-        }
-    }
-}
-
-/// The side of a [`ResponseReader`] that sends requests.
-#[derive(Debug, Clone)]
-pub(crate) struct Handle(Arc<Shared>);
-
-impl Handle {
-    /// Announces a request with this method, before anything of it is written and while no other is in flight.
-    pub(crate) fn begin(&self, method: &Method) {
-        let next = match *method {
-            Method::HEAD => Request::Head,
-            Method::CONNECT => Request::Connect,
-            _ => Request::Ordinary,
-        };
-        self.0.next.store(next as u8, Ordering::Release);
-    }
-
-    /// Whether the connection may carry another request, as far as responses tell.
-    pub(crate) fn may_reuse(&self) -> bool {
-        !self.0.spent.load(Ordering::Acquire)
-    }
-
-    /// How many informational responses (1xx but 101) have been received.
-    pub(crate) fn informational(&self) -> u64 {
-        self.0.informational.load(Ordering::Relaxed)
-    }
-}
-
-impl<S> ResponseReader<S> {
-    /// Reads responses from `io`, a connection on which no request was sent yet.
-    pub(crate) fn new(io: S, limits: Limits) -> (Self, Handle) {
-        let shared = Arc::new(Shared::default());
-        let reader = Self {
-            io,
-            input: BytesMut::new(),
-            ready: 0,
+impl ResponseReader {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
             state: State::Idle,
             limits,
             request: Request::Ordinary,
             informational: 0,
             informational_bytes: 0,
-            shared: shared.clone(),
+            may_reuse: true,
+        }
+    }
+
+    /// Expects the response to a request with this method. The one before has ended.
+    pub(crate) fn begin(&mut self, method: &Method) {
+        self.request = match *method {
+            Method::HEAD => Request::Head,
+            Method::CONNECT => Request::Connect,
+            _ => Request::Ordinary,
         };
-        (reader, Handle(shared))
+        (self.informational, self.informational_bytes) = (0, 0);
+        self.state = State::Head(HeadScan::default());
     }
 
-    fn spend(&self) {
-        self.shared.spent.store(true, Ordering::Release);
+    /// Whether the connection may carry another request once the response has ended, as far as responses tell.
+    pub(crate) fn may_reuse(&self) -> bool {
+        self.may_reuse
     }
 
-    fn refuse(&mut self, refused: Refused) -> io::Error {
-        self.spend();
-        self.input.clear();
-        self.ready = 0;
-        self.state = State::Refused(refused);
-        refused.into()
+    /// Whether no response is expected, or the one before has ended.
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
     }
 
-    /// Something of a request is about to be written.
-    fn writing(&mut self) -> io::Result<()> {
+    /// Whether the connection is another protocol's from here on.
+    pub(crate) fn is_opaque(&self) -> bool {
+        matches!(self.state, State::Opaque)
+    }
+
+    /// How many bytes of the body are left, if that is known.
+    pub(crate) fn left(&self) -> Option<u64> {
         match self.state {
-            State::Idle => {
-                if let Some(request) = self.shared.take_next() {
-                    (self.request, self.informational, self.informational_bytes) = (request, 0, 0);
-                    self.state = State::Head(HeadScan::default());
-                }
-                Ok(())
-            }
-            State::Ended | State::Refused(_) => Err(io::ErrorKind::BrokenPipe.into()),
-            _ => Ok(()),
+            State::Idle | State::Opaque => Some(0),
+            State::Body { left } => Some(left),
+            State::Head(_) | State::Chunked(_) | State::UntilClose | State::Refused(_) => None,
         }
     }
 
-    /// The response has ended, and `surplus` says whether something came behind it.
-    fn end(&mut self, surplus: bool) {
-        self.state = match (self.shared.spent.load(Ordering::Acquire), surplus) {
-            (true, _) => State::Ended,
-            (false, true) => {
-                self.spend();
-                State::Refused(SURPLUS)
-            }
-            (false, false) => State::Idle,
-        };
+    /// Takes the next part from what has been received. Nothing: more is needed.
+    pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Part>, Refused> {
+        let part = self.step(input).map_err(|refused| self.refuse(refused))?;
+        if matches!(part, Some(Part::End)) {
+            self.end(input);
+        }
+        Ok(part)
     }
 
-    /// Finds out how much of `input` may be passed on.
-    fn advance(&mut self) -> Result<(), Refused> {
-        match &mut self.state {
-            State::Head(scan) => {
-                let left = self.limits.bytes.saturating_sub(self.informational_bytes);
-                let found = scan.find(&self.input).map_err(Refused::Malformed)?;
-                let bytes = match found {
-                    HeadEnd::At(bytes) => bytes,
-                    HeadEnd::EmptyLine => {
-                        return Err(Refused::Malformed("an empty line before the status line"));
-                    }
-                    HeadEnd::Partial => self.input.len(),
-                };
-                if bytes > left {
-                    return Err(Refused::TooLarge("the head has too many bytes"));
-                }
-                if let HeadEnd::At(_) = found {
-                    let head = Head::parse(&self.input[..bytes], self.request, &self.limits)?;
-                    self.begin_body(head, bytes)?;
-                }
-            }
+    fn step(&mut self, input: &mut BytesMut) -> Result<Option<Part>, Refused> {
+        Ok(match &mut self.state {
+            State::Head(_) => return self.head(input),
+            State::Body { left: 0 } => Some(Part::End),
+            State::Body { .. } | State::UntilClose if input.is_empty() => None,
             State::Body { left } => {
-                self.ready = usize::try_from(*left).unwrap_or(usize::MAX).min(self.input.len());
-                *left -= self.ready as u64;
+                let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(input.len());
+                *left -= taken as u64;
+                Some(Part::Data(input.split_to(taken).freeze()))
             }
-            State::Chunked(chunks) => {
-                let (passed, rest) = chunks.advance(&self.input);
-                self.ready = passed;
-                if passed == 0 {
-                    rest?;
-                }
-            }
-            State::UntilClose | State::Opaque => self.ready = self.input.len(),
-            State::Idle | State::Ended | State::Refused(_) => {}
-        }
-        self.end_if_complete();
-        Ok(())
+            State::Chunked(chunks) => chunks.take(input)?.map(|part| match part {
+                ChunkPart::Data(data) => Part::Data(data),
+                ChunkPart::Trailers(trailers) => Part::Trailers(trailers),
+                ChunkPart::End => Part::End,
+            }),
+            State::UntilClose => Some(Part::Data(input.split().freeze())),
+            State::Idle | State::Opaque => None,
+            State::Refused(refused) => return Err(*refused),
+        })
     }
 
-    /// The head at the beginning of `input` is complete.
-    fn begin_body(&mut self, head: Head, bytes: usize) -> Result<(), Refused> {
-        self.ready = bytes;
-        if let Some(rewritten) = head.rewritten {
-            let rest = self.input.split_off(bytes);
-            self.input = rewritten;
-            self.ready = self.input.len();
-            self.input.extend_from_slice(&rest);
+    /// The connection has ended, and all that was received has been taken as far as that is possible.
+    pub(crate) fn ended(&mut self, input: &BytesMut) -> Result<Option<Part>, Refused> {
+        self.may_reuse = false;
+        let refused = match &self.state {
+            State::UntilClose => {
+                self.state = State::Idle;
+                return Ok(Some(Part::End));
+            }
+            State::Body { .. } => Refused::Incomplete("the body is shorter than its Content-Length"),
+            State::Chunked(_) => Refused::Incomplete("the body ends before its last chunk"),
+            State::Head(_) if !input.is_empty() => Refused::Incomplete("the head ends too early"),
+            State::Refused(refused) => *refused,
+            State::Head(_) | State::Idle | State::Opaque => return Ok(None),
+        };
+        Err(self.refuse(refused))
+    }
+
+    fn refuse(&mut self, refused: Refused) -> Refused {
+        self.may_reuse = false;
+        self.state = State::Refused(refused);
+        refused
+    }
+
+    fn end(&mut self, input: &BytesMut) {
+        // Whatever comes behind it belongs to no request.
+        self.may_reuse &= input.is_empty();
+        self.state = State::Idle;
+    }
+
+    fn head(&mut self, input: &mut BytesMut) -> Result<Option<Part>, Refused> {
+        let State::Head(scan) = &mut self.state else { return Ok(None) };
+        let left = self.limits.bytes.saturating_sub(self.informational_bytes);
+        let found = scan.find(input).map_err(Refused::Malformed)?;
+        let bytes = match found {
+            HeadEnd::At(bytes) => bytes,
+            HeadEnd::EmptyLine => return Err(Refused::Malformed("an empty line before the status line")),
+            HeadEnd::Partial => input.len(),
+        };
+        if bytes > left {
+            return Err(Refused::TooLarge("the head has too many bytes"));
         }
-        if !head.may_reuse {
-            self.spend();
+        if found == HeadEnd::Partial {
+            return Ok(None);
         }
+        let head = Head::parse(&input.split_to(bytes).freeze(), self.request, &self.limits)?;
+        self.may_reuse &= head.may_reuse;
         self.state = match head.body {
             Body::Informational => {
-                self.shared.informational.fetch_add(1, Ordering::Relaxed);
                 self.informational += 1;
                 self.informational_bytes += bytes;
                 if self.informational > MAX_INFORMATIONAL {
                     return Err(Refused::TooLarge("there are too many informational responses"));
                 }
-                State::Head(HeadScan::default())
+                self.state = State::Head(HeadScan::default());
+                return Ok(Some(Part::Informational(head.status, head.headers)));
             }
             Body::Length(left) => State::Body { left },
             Body::Chunked => {
@@ -318,151 +250,10 @@ impl<S> ResponseReader<S> {
             Body::UntilClose => State::UntilClose,
             Body::Opaque => State::Opaque,
         };
-        Ok(())
-    }
-
-    /// Ends a response of which all is read, though not all may be passed on yet.
-    fn end_if_complete(&mut self) {
-        let complete = match &self.state {
-            State::Body { left } => *left == 0,
-            State::Chunked(chunks) => chunks.is_end(),
-            _ => false,
-        };
-        if complete {
-            let surplus = self.input.len() > self.ready;
-            self.input.truncate(self.ready);
-            self.end(surplus);
-        }
-    }
-
-    /// How much of what was just read behind an empty `input` may be passed on.
-    fn pass(&mut self, read: &[u8]) -> Result<usize, Refused> {
-        let (passed, complete) = match &mut self.state {
-            State::Body { left } => {
-                let passed = usize::try_from(*left).unwrap_or(usize::MAX).min(read.len());
-                *left -= passed as u64;
-                (passed, *left == 0)
-            }
-            State::Chunked(chunks) => {
-                let (passed, rest) = chunks.advance(read);
-                if passed == 0 {
-                    rest?;
-                }
-                (passed, chunks.is_end())
-            }
-            _ => (read.len(), false),
-        };
-        if complete {
-            self.end(passed < read.len());
-        } else {
-            self.input.extend_from_slice(&read[passed..]);
-        }
-        Ok(passed)
-    }
-
-    /// The connection has ended.
-    fn ended(&mut self) -> io::Result<()> {
-        let refused = match &self.state {
-            State::Body { .. } => Refused::Incomplete("the body is shorter than its Content-Length"),
-            State::Chunked(_) => Refused::Incomplete("the body ends before its last chunk"),
-            State::Head(_) if !self.input.is_empty() => Refused::Incomplete("the head ends too early"),
-            _ => {
-                self.spend();
-                return Ok(());
-            }
-        };
-        Err(self.refuse(refused))
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for ResponseReader<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let this = &mut *self;
-        if buf.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        loop {
-            if this.ready == 0 && !this.input.is_empty() {
-                this.advance().map_err(|refused| this.refuse(refused))?;
-            }
-            if this.ready > 0 {
-                let passed = this.ready.min(buf.remaining());
-                buf.put_slice(&this.input[..passed]);
-                this.input.advance(passed);
-                this.ready -= passed;
-                return Poll::Ready(Ok(()));
-            }
-            match this.state {
-                State::Refused(refused) => return Poll::Ready(Err(refused.into())),
-                State::Ended => return Poll::Ready(Ok(())),
-                // Whatever comes now belongs to no request, even if one is about to be written.
-                State::Idle => {
-                    let mut byte = [0];
-                    let mut surplus = ReadBuf::new(&mut byte);
-                    ready!(Pin::new(&mut this.io).poll_read(cx, &mut surplus))?;
-                    return Poll::Ready(match surplus.filled() {
-                        [] => this.ended(),
-                        _ => Err(this.refuse(SURPLUS)),
-                    });
-                }
-                State::Head(_) => {}
-                // Of chunks, the rest of a line.
-                _ if !this.input.is_empty() => {}
-                // Nothing is kept back, so bodies needn't be copied.
-                State::Body { .. } | State::Chunked(_) | State::UntilClose | State::Opaque => {
-                    let begun = buf.filled().len();
-                    ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
-                    if buf.filled().len() == begun {
-                        return Poll::Ready(this.ended());
-                    }
-                    let passed = this.pass(&buf.filled()[begun..]);
-                    let passed = passed.map_err(|refused| {
-                        buf.set_filled(begun);
-                        this.refuse(refused)
-                    })?;
-                    buf.set_filled(begun + passed);
-                    if passed > 0 {
-                        return Poll::Ready(Ok(()));
-                    }
-                    continue;
-                }
-            }
-            this.input.reserve(READ_BYTES);
-            if ready!(pin!(this.io.read_buf(&mut this.input)).poll(cx))? == 0 {
-                return Poll::Ready(this.ended());
-            }
-        }
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for ResponseReader<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.writing()?;
-        Pin::new(&mut self.io).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.writing()?;
-        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.io.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let mut response = Response::new(());
+        *response.status_mut() = head.status;
+        *response.version_mut() = head.version;
+        *response.headers_mut() = head.headers;
+        Ok(Some(Part::Head(response)))
     }
 }

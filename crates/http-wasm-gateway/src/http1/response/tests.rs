@@ -1,16 +1,21 @@
-//! What is passed on of responses, however their bytes arrive.
+//! What is read of responses, however their bytes arrive.
 
-use std::io;
+use bytes::BytesMut;
+use http::{HeaderMap, Method};
 
-use http::Method;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use super::{Limits, MAX_INFORMATIONAL, Part, Refused, ResponseReader};
 
-use super::{Handle, Limits, MAX_INFORMATIONAL, Refused, ResponseReader};
-
-/// How a connection looks after the upstream has sent all it had, and closed.
-#[derive(Debug, PartialEq, Eq)]
+/// What was read when the upstream has sent all it had, and closed.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Read {
-    passed: String,
+    /// Statuses of informational responses.
+    informational: Vec<u16>,
+    /// Status and fields.
+    head: Option<(u16, Vec<String>)>,
+    body: String,
+    trailers: Vec<String>,
+    /// Whether the response has come to its end.
+    ended: bool,
     refused: Option<Refused>,
     may_reuse: bool,
 }
@@ -18,135 +23,192 @@ struct Read {
 /// Sizes of the pieces in which bytes arrive.
 const PIECES: [usize; 6] = [1, 2, 3, 7, 64, 1_000_000];
 
-/// Reads what answers one request, up to the end or to an error. The connection may be used again if that was so before the upstream
-/// closed it.
-async fn read_in(pieces: usize, method: &Method, response: &[u8]) -> Read {
-    let (mut upstream, connection) = tokio::io::duplex(pieces);
-    let (mut reader, handle) = ResponseReader::new(connection, Limits::default());
-    handle.begin(method);
-    let response = response.to_vec();
-    let sender = tokio::spawn(async move {
-        upstream.read_exact(&mut [0]).await.expect("a request");
-        // Nobody reads on behind what is refused.
-        let _ = upstream.write_all(&response).await;
-    });
-    reader.write_all(b"G").await.expect("the request is taken");
-    let (mut passed, mut may_reuse) = (Vec::new(), true);
-    let refused = loop {
-        match reader.read_buf(&mut passed).await {
-            Ok(1..) => may_reuse = handle.may_reuse(),
-            Ok(0) => break None,
-            Err(error) => {
-                may_reuse = handle.may_reuse();
-                break Some(*Refused::cause_of(&error).expect("a reason"));
+fn fields(headers: &HeaderMap) -> Vec<String> {
+    let text = |value: &[u8]| value.iter().map(|&byte| char::from(byte)).collect::<String>();
+    headers.iter().map(|(name, value)| format!("{name}: {}", text(value.as_bytes()))).collect()
+}
+
+/// Reads what answers one request, up to the end or to an error.
+fn read_in(pieces: usize, method: &Method, response: &[u8]) -> Read {
+    let mut reader = ResponseReader::new(Limits::default());
+    reader.begin(method);
+    let (mut input, mut rest) = (BytesMut::new(), response);
+    let (mut read, mut body) = (Read::default(), Vec::new());
+    loop {
+        let part = match reader.next(&mut input) {
+            Ok(None) if rest.is_empty() => {
+                read.may_reuse = reader.may_reuse();
+                reader.ended(&input)
+            }
+            part => part,
+        };
+        match part {
+            Ok(Some(Part::Informational(status, _))) => read.informational.push(status.as_u16()),
+            Ok(Some(Part::Head(head))) => {
+                read.head = Some((head.status().as_u16(), fields(head.headers())));
+            }
+            Ok(Some(Part::Data(data))) => {
+                assert!(!data.is_empty());
+                body.extend_from_slice(&data);
+            }
+            Ok(Some(Part::Trailers(trailers))) => read.trailers = fields(&trailers),
+            Ok(Some(Part::End)) => {
+                assert!(reader.is_idle());
+                read.ended = true;
+                // What else has come is seen when the connection is to be used again.
+                read.may_reuse = reader.may_reuse() && rest.is_empty();
+                break;
+            }
+            Ok(None) if reader.is_opaque() => {
+                body.extend_from_slice(&input);
+                body.extend_from_slice(rest);
+                read.may_reuse = reader.may_reuse();
+                break;
+            }
+            Ok(None) if rest.is_empty() => break,
+            Ok(None) => {
+                let (piece, behind) = rest.split_at(pieces.min(rest.len()));
+                input.extend_from_slice(piece);
+                rest = behind;
+            }
+            Err(refused) => {
+                assert_eq!(reader.next(&mut input).unwrap_err(), refused, "it stays refused");
+                read.refused = Some(refused);
+                read.may_reuse = reader.may_reuse();
+                break;
             }
         }
-    };
-    drop(reader);
-    sender.await.expect("it sends");
-    Read { passed: String::from_utf8_lossy(&passed).into_owned(), refused, may_reuse }
+    }
+    read.body = String::from_utf8_lossy(&body).into_owned();
+    read
 }
 
 /// The same for all sizes of pieces, which make no difference.
-async fn read_to(method: Method, response: &str) -> Read {
-    let whole = read_in(PIECES[5], &method, response.as_bytes()).await;
+fn read_to(method: &Method, response: &str) -> Read {
+    let whole = read_in(PIECES[5], method, response.as_bytes());
     for pieces in PIECES {
-        let read = read_in(pieces, &method, response.as_bytes()).await;
-        assert_eq!((&read.passed, read.refused), (&whole.passed, whole.refused), "{response:?} by {pieces}");
+        assert_eq!(read_in(pieces, method, response.as_bytes()), whole, "{response:?} by {pieces}");
     }
     whole
 }
 
-async fn read(response: &str) -> Read {
-    read_to(Method::GET, response).await
+fn read(response: &str) -> Read {
+    read_to(&Method::GET, response)
 }
 
-/// A response that passes as it is.
-#[track_caller]
-fn passes(read: &Read, response: &str, may_reuse: bool) {
-    assert_eq!((read.passed.as_str(), read.refused, read.may_reuse), (response, None, may_reuse));
+/// A whole response.
+fn whole(status: u16, fields: &[&str], body: &str, may_reuse: bool) -> Read {
+    Read {
+        head: Some((status, fields.iter().map(|&field| field.to_owned()).collect())),
+        body: body.to_owned(),
+        ended: true,
+        may_reuse,
+        ..Read::default()
+    }
 }
 
-#[tokio::test]
-async fn responses_that_can_be_read_in_one_way_only_pass_as_they_are() {
-    for response in [
-        "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
-        "HTTP/1.1 200 OK\r\ncontent-length:\t2 \r\n\r\nok",
-        "HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n",
-        "HTTP/1.1 299 \u{e4}\u{f6}\u{fc}\r\nX: \u{e4}\r\nContent-Length: 3\r\n\r\na\nb",
-        "HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\nok",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=\"y\"\r\nabc\r\n0a \r\n0123456789\r\n000\r\nX-Sum: 1\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-        "HTTP/1.1 204 No Content\r\n\r\n",
-        "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
-        "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n",
-        "HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n",
-        "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+#[test]
+fn responses_that_can_be_read_in_one_way_only_are_read() {
+    let chunked = "transfer-encoding: Chunked";
+    for (response, expected) in [
+        ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", whole(200, &["content-length: 2"], "ok", true)),
+        ("HTTP/1.1 200 OK\r\ncontent-length:\t2 \r\n\r\nok", whole(200, &["content-length: 2"], "ok", true)),
+        ("HTTP/1.1 200\r\nContent-Length: 0\r\n\r\n", whole(200, &["content-length: 0"], "", true)),
+        ("HTTP/1.1 200 \r\nContent-Length: 0\r\n\r\n", whole(200, &["content-length: 0"], "", true)),
+        (
+            "HTTP/1.1 299 \u{e4}\u{f6}\u{fc}\r\nX: \u{e4}\r\nX:\r\nContent-Length: 3\r\n\r\na\nb",
+            whole(299, &["x: \u{c3}\u{a4}", "x: ", "content-length: 3"], "a\nb", true),
+        ),
+        (
+            "HTTP/1.0 200 OK\r\nContent-Length: 2\r\nConnection: x, Keep-Alive\r\n\r\nok",
+            whole(200, &["content-length: 2", "connection: x, Keep-Alive"], "ok", true),
+        ),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", whole(200, &["content-length: 2"], "ok", false)),
+        (
+            "HTTP/1.1 204 X\r\nConnection: keep-alive\r\nConnection: x ,CLOSE\r\n\r\n",
+            whole(204, &["connection: keep-alive", "connection: x ,CLOSE"], "", false),
+        ),
+        (
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n\
+             3;x=\"y\"\r\nabc\r\n0a \r\n0123456789\r\n000\r\nX-Sum: 1\r\nx-sum:2\r\n\r\n",
+            Read {
+                trailers: vec!["x-sum: 1".to_owned(), "x-sum: 2".to_owned()],
+                ..whole(200, &[chunked], "abc0123456789", true)
+            },
+        ),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n0\r\n\r\n", whole(200, &[chunked], "", true)),
+        ("HTTP/1.1 204 No Content\r\n\r\n", whole(204, &[], "", true)),
+        (
+            "HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\n",
+            whole(204, &["content-length: 5"], "", true),
+        ),
+        ("HTTP/1.1 304 X\r\nContent-Length: 5\r\n\r\n", whole(304, &["content-length: 5"], "", true)),
+        ("HTTP/1.1 304 X\r\nTransfer-Encoding: Chunked\r\n\r\n", whole(304, &[chunked], "", true)),
+        (
+            "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n\
+             HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
+            Read { informational: vec![100, 103], ..whole(200, &["content-length: 2"], "ok", true) },
+        ),
     ] {
-        passes(&read(response).await, response, true);
+        assert_eq!(read(response), expected, "{response:?}");
     }
 }
 
-#[tokio::test]
-async fn a_body_without_a_length_lasts_as_long_as_the_connection() {
-    for response in ["HTTP/1.1 200 OK\r\n\r\nHTTP/1.1 200 OK\r\n\r\n", "HTTP/1.0 200 OK\r\n\r\n"] {
-        passes(&read(response).await, response, false);
+#[test]
+fn a_body_without_a_length_lasts_as_long_as_the_connection() {
+    let body = "HTTP/1.1 200 OK\r\n\r\n";
+    for version in ["1.0", "1.1"] {
+        assert_eq!(read(&format!("HTTP/{version} 200 OK\r\n\r\n{body}")), whole(200, &[], body, false));
     }
 }
 
-#[tokio::test]
-async fn responses_to_head_have_no_body() {
-    for head in [
-        "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n",
-        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n",
-        "HTTP/1.1 200 OK\r\n\r\n",
+#[test]
+fn responses_to_head_have_no_body() {
+    for field in ["content-length: 5", "transfer-encoding: chunked"] {
+        let head = format!("HTTP/1.1 200 OK\r\n{field}\r\n\r\n");
+        assert_eq!(read_to(&Method::HEAD, &head), whole(200, &[field], "", true));
+        let followed = format!("{head}hello");
+        assert_eq!(read_to(&Method::HEAD, &followed), whole(200, &[field], "", false));
+    }
+}
+
+#[test]
+fn what_follows_a_switch_of_protocols_is_left_unseen() {
+    let behind = "\n\0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
+    for (method, line, status) in [
+        (Method::GET, "101 Switching Protocols\r\nUpgrade: x", 101),
+        (Method::CONNECT, "200 OK\r\nContent-Length: 1", 200),
     ] {
-        passes(&read_to(Method::HEAD, head).await, head, true);
-        let followed = read_to(Method::HEAD, &format!("{head}hello")).await;
-        assert_eq!((followed.passed.as_str(), followed.may_reuse), (head, false));
-        assert!(matches!(followed.refused, Some(Refused::Surplus(_))), "{followed:?}");
+        let read = read_to(&method, &format!("HTTP/1.1 {line}\r\n\r\n{behind}"));
+        assert_eq!((read.head.unwrap().0, read.refused, read.may_reuse), (status, None, false));
+        assert_eq!((read.body.as_str(), read.ended), (behind, false));
     }
 }
 
-#[tokio::test]
-async fn what_follows_a_switch_of_protocols_is_passed_unseen() {
-    for (method, head) in [
-        (Method::GET, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"),
-        (Method::CONNECT, "HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n"),
-    ] {
-        let response = format!("{head}\n\0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n");
-        passes(&read_to(method, &response).await, &response, false);
-    }
-}
-
-#[tokio::test]
-async fn a_length_beside_chunks_is_removed_and_the_connection_closed() {
+#[test]
+fn a_length_beside_chunks_is_removed_and_the_connection_not_used_again() {
     for head in [
         "Content-Length: 1\r\nTransfer-Encoding: chunked\r\nX: y\r\n",
         "Transfer-Encoding: chunked\r\nX: y\r\ncontent-length: 1\r\nCONTENT-LENGTH: 1\r\n",
     ] {
-        let body = "5\r\nhello\r\n0\r\n\r\n";
-        let read = read(&format!("HTTP/1.1 200 OK\r\n{head}\r\n{body}HTTP/1.1 200 OK\r\n\r\n")).await;
-        let expected = format!(
-            "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nX: y\r\nconnection: close\r\n\r\n{body}"
-        );
-        passes(&read, &expected, false);
+        let mut read = read(&format!("HTTP/1.1 200 OK\r\n{head}\r\n5\r\nhello\r\n0\r\n\r\n"));
+        read.head.as_mut().unwrap().1.sort();
+        assert_eq!(read, whole(200, &["transfer-encoding: chunked", "x: y"], "hello", false));
     }
 }
 
-#[tokio::test]
-async fn a_length_that_is_repeated_passes_once() {
+#[test]
+fn a_length_that_is_repeated_is_one() {
     for lengths in
         ["Content-Length: 2, 2", "Content-Length: 2\r\ncontent-length: 2", "Content-Length: 2 ,\t02,2"]
     {
-        let read = read(&format!("HTTP/1.1 200 OK\r\n{lengths}\r\nX: y\r\n\r\nok")).await;
-        passes(&read, "HTTP/1.1 200 OK\r\nX: y\r\ncontent-length: 2\r\n\r\nok", true);
+        let read = read(&format!("HTTP/1.1 200 OK\r\n{lengths}\r\nX: y\r\n\r\nok"));
+        assert_eq!(read, whole(200, &["content-length: 2", "x: y"], "ok", true));
     }
 }
 
-#[tokio::test]
-async fn a_malformed_head_is_refused_and_nothing_of_it_passes() {
+#[test]
+fn a_malformed_head_is_refused_and_nothing_of_it_passes() {
     for head in [
         "Content-Length: 2\r\nContent-Length: 3",
         "Content-Length: 2, 3",
@@ -193,14 +255,14 @@ async fn a_malformed_head_is_refused_and_nothing_of_it_passes() {
         "X: \x01",
         "X: \x7f",
     ] {
-        let read = read(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n2\r\nok\r\n0\r\n\r\n")).await;
+        let read = read(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n2\r\nok\r\n0\r\n\r\n"));
         assert!(matches!(read.refused, Some(Refused::Malformed(_))), "{head:?}: {read:?}");
-        assert_eq!((read.passed.as_str(), read.may_reuse), ("", false), "{head:?}");
+        assert_eq!((read.head, read.may_reuse), (None, false), "{head:?}");
     }
 }
 
-#[tokio::test]
-async fn a_malformed_status_line_is_refused() {
+#[test]
+fn a_malformed_status_line_is_refused() {
     for line in [
         "",
         "HTTP/1.1",
@@ -227,19 +289,20 @@ async fn a_malformed_status_line_is_refused() {
         "hello",
         "\u{16}\u{3}\u{1}",
     ] {
-        let read = read(&format!("{line}\r\nContent-Length: 0\r\n\r\n")).await;
+        let read = read(&format!("{line}\r\nContent-Length: 0\r\n\r\n"));
         assert!(matches!(read.refused, Some(Refused::Malformed(_))), "{line:?}: {read:?}");
-        assert_eq!(read.passed, "", "{line:?}");
+        assert_eq!(read.head, None, "{line:?}");
     }
     // The first line feed tells, and the rest of the head isn't waited for.
-    assert!(matches!(read("HTTP/1.1 200 OK\n").await.refused, Some(Refused::Malformed(_))));
+    assert!(matches!(read("HTTP/1.1 200 OK\n").refused, Some(Refused::Malformed(_))));
     let old = "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
-    assert_eq!(read(old).await.refused, Some(Refused::Malformed("Transfer-Encoding in HTTP/1.0")));
+    assert_eq!(read(old).refused, Some(Refused::Malformed("Transfer-Encoding in HTTP/1.0")));
 }
 
-#[tokio::test]
-async fn a_malformed_chunk_breaks_the_body_off_behind_those_before_it() {
+#[test]
+fn a_malformed_chunk_breaks_the_body_off_behind_those_before_it() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
+    let body = |good: &str| if good.starts_with('3') { "abcabc" } else { "abc" };
     let long = format!("1;{}\r\nx\r\n", "x".repeat(300));
     for (good, bad) in [
         ("", "3\nabc\r\n0\r\n\r\n"),
@@ -263,15 +326,15 @@ async fn a_malformed_chunk_breaks_the_body_off_behind_those_before_it() {
         ("0\r\n", "x\r\n\r\n"),
         ("0\r\n", "x: \0\r\n\r\n"),
     ] {
-        let read = read(&format!("{head}{good}{bad}")).await;
+        let read = read(&format!("{head}{good}{bad}"));
         assert!(matches!(read.refused, Some(Refused::Malformed(_))), "{bad:?}: {read:?}");
-        assert_eq!((read.passed, read.may_reuse), (format!("{head}{good}"), false), "{bad:?}");
+        assert_eq!((read.body.as_str(), read.ended, read.may_reuse), (body(good), false, false), "{bad:?}");
     }
 }
 
-#[tokio::test]
-async fn a_response_that_ends_before_its_end_is_broken_off() {
-    for (response, passed) in [
+#[test]
+fn a_response_that_ends_before_its_end_is_broken_off() {
+    for (response, has_head) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok", true),
         ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", true),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", true),
@@ -280,17 +343,21 @@ async fn a_response_that_ends_before_its_end_is_broken_off() {
         ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n", false),
         ("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 2", false),
     ] {
-        let read = read(response).await;
+        let read = read(response);
         assert!(matches!(read.refused, Some(Refused::Incomplete(_))), "{response:?}: {read:?}");
-        assert!(!read.may_reuse);
-        assert_eq!(read.passed == response, passed, "{response:?}");
+        assert_eq!(
+            (read.ended, read.may_reuse, read.head.is_some()),
+            (false, false, has_head),
+            "{response:?}"
+        );
+        assert_eq!(read.body, if response.contains("\r\nok") { "ok" } else { "" });
     }
     // An upstream that answers nothing has said nothing wrong.
-    passes(&read("").await, "", true);
+    assert_eq!(read(""), Read { may_reuse: true, ..Read::default() });
 }
 
-#[tokio::test]
-async fn bytes_behind_a_response_are_not_passed_and_the_connection_is_not_used_again() {
+#[test]
+fn a_connection_is_not_used_again_when_bytes_came_behind_a_response() {
     for response in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
@@ -298,68 +365,34 @@ async fn bytes_behind_a_response_are_not_passed_and_the_connection_is_not_used_a
         "HTTP/1.1 304 Not Modified\r\nContent-Length: 2\r\n\r\n",
         "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
     ] {
+        let alone = read(response);
+        assert!(alone.may_reuse);
         for surplus in ["HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil", "\r\n", "\0"] {
-            for pieces in PIECES {
-                let all = format!("{response}{surplus}");
-                let read = read_in(pieces, &Method::GET, all.as_bytes()).await;
-                assert_eq!(
-                    (read.passed.as_str(), read.refused.is_some() || !read.may_reuse),
-                    (response, true)
-                );
-            }
+            assert_eq!(read(&format!("{response}{surplus}")), Read { may_reuse: false, ..alone.clone() });
         }
     }
 }
 
-/// A connection of which both ends are at hand.
-fn connected() -> (tokio::io::DuplexStream, ResponseReader<tokio::io::DuplexStream>, Handle) {
-    let (upstream, connection) = tokio::io::duplex(64 * 1024);
-    let (reader, handle) = ResponseReader::new(connection, Limits::default());
-    (upstream, reader, handle)
-}
-
-const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
-
-#[tokio::test]
-async fn a_connection_carries_one_response_after_the_other() {
-    let (mut upstream, mut reader, handle) = connected();
+#[test]
+fn a_connection_carries_one_response_after_the_other() {
+    let mut reader = ResponseReader::new(Limits::default());
+    let mut input = BytesMut::new();
     for (method, response) in [
-        (Method::GET, OK),
-        (Method::HEAD, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"),
-        (Method::POST, b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
-        (Method::GET, OK),
+        (Method::GET, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
+        (Method::HEAD, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"),
+        (Method::POST, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"),
+        (Method::GET, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
     ] {
-        handle.begin(&method);
-        reader.write_all(b"request").await.unwrap();
-        upstream.write_all(response).await.unwrap();
-        let mut passed = vec![0; response.len()];
-        reader.read_exact(&mut passed).await.unwrap();
-        assert_eq!(passed, response);
-        assert!(handle.may_reuse());
-        // The rest of a request that was answered early.
-        reader.write_all(b"HEAD / HTTP/1.1\r\n\r\n").await.unwrap();
+        reader.begin(&method);
+        assert!(!reader.is_idle());
+        input.extend_from_slice(response.as_bytes());
+        while !matches!(reader.next(&mut input).unwrap().expect("all has come"), Part::End) {}
+        assert!(reader.may_reuse() && reader.is_idle() && input.is_empty(), "{response:?}");
     }
 }
 
-#[tokio::test]
-async fn a_response_that_no_request_has_asked_for_is_refused() {
-    for begun in [false, true] {
-        let (mut upstream, mut reader, handle) = connected();
-        upstream.write_all(OK).await.unwrap();
-        if begun {
-            handle.begin(&Method::GET);
-        }
-        let error = reader.read_u8().await.unwrap_err();
-        assert!(matches!(Refused::cause_of(&error), Some(Refused::Surplus(_))), "{error}");
-        assert!(!handle.may_reuse());
-        // Nor is any request written that it could be taken for the answer to.
-        handle.begin(&Method::GET);
-        assert_eq!(reader.write_all(b"GET").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
-    }
-}
-
-#[tokio::test]
-async fn heads_and_trailers_are_passed_up_to_their_limits() {
+#[test]
+fn heads_and_trailers_are_passed_up_to_their_limits() {
     let Limits { bytes, fields } = Limits::default();
     let head = |fields: usize, bytes: usize| {
         let mut head = String::from("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n");
@@ -375,37 +408,31 @@ async fn heads_and_trailers_are_passed_up_to_their_limits() {
     };
     let whole = |head: &str, trailers: &str| format!("{head}0\r\n{trailers}\r\n");
     let largest = whole(&head(fields, bytes), &trailers(fields, bytes));
-    let refused =
-        async |response: String| read_in(1_000_000, &Method::GET, response.as_bytes()).await.refused;
-    assert_eq!(refused(largest).await, None);
+    let refused = |response: String| read_in(1_000_000, &Method::GET, response.as_bytes()).refused;
+    assert_eq!(refused(largest), None);
     for response in [
         whole(&head(fields + 1, bytes), ""),
         whole(&head(fields, bytes + 1), ""),
         head(fields, bytes + 10_000)[..bytes + 1].to_owned(),
     ] {
-        assert!(matches!(refused(response).await, Some(Refused::TooLarge(_))));
+        assert!(matches!(refused(response), Some(Refused::TooLarge(_))));
     }
     for trailers in [trailers(fields + 1, bytes), trailers(fields, bytes + 1)] {
-        let refused = refused(whole(&head(1, 100), &trailers)).await;
+        let refused = refused(whole(&head(1, 100), &trailers));
         assert!(matches!(refused, Some(Refused::TooLarge(_))), "{refused:?}");
     }
 }
 
-#[tokio::test]
-async fn informational_responses_are_bounded_in_number_and_bytes() {
+#[test]
+fn informational_responses_are_bounded_in_number_and_bytes() {
     let hint = "HTTP/1.1 103 Early Hints\r\n\r\n";
-    let ok = String::from_utf8_lossy(OK);
-    let (mut upstream, mut reader, handle) = connected();
-    handle.begin(&Method::GET);
-    reader.write_all(b"G").await.unwrap();
-    let most = hint.repeat(MAX_INFORMATIONAL);
-    upstream.write_all(format!("{most}{ok}").as_bytes()).await.unwrap();
-    reader.read_exact(&mut vec![0; most.len() + ok.len()]).await.unwrap();
-    assert_eq!(handle.informational(), MAX_INFORMATIONAL as u64);
+    let ok = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
+    let most = read_in(1_000_000, &Method::GET, format!("{}{ok}", hint.repeat(MAX_INFORMATIONAL)).as_bytes());
+    assert_eq!((most.informational.len(), most.ended), (MAX_INFORMATIONAL, true));
 
     let large = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "x".repeat(10_000));
     for storm in [hint.repeat(MAX_INFORMATIONAL + 1), large.repeat(7)] {
-        let read = read_in(1_000_000, &Method::GET, format!("{storm}{ok}").as_bytes()).await;
+        let read = read_in(1_000_000, &Method::GET, format!("{storm}{ok}").as_bytes());
         assert!(matches!(read.refused, Some(Refused::TooLarge(_))), "{:?}", read.refused);
     }
 }

@@ -16,6 +16,16 @@ pub(in crate::proxy) enum ResponseBody {
     Http2(http2::ResponseBody),
 }
 
+impl ResponseBody {
+    /// The connection, if it has switched to another protocol.
+    pub(in crate::proxy) fn into_tunnel(self) -> Option<http1::Tunnel> {
+        match self {
+            Self::Http1(body) => body.into_tunnel(),
+            Self::Http2(_) => None,
+        }
+    }
+}
+
 impl Body for ResponseBody {
     type Data = Bytes;
     type Error = BoxError;
@@ -25,8 +35,8 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match Pin::get_mut(self) {
-            Self::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
-            Self::Http2(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Http1(body) => Pin::new(body).poll_frame(cx),
+            Self::Http2(body) => Pin::new(body).poll_frame(cx),
         }
     }
 

@@ -5,7 +5,6 @@ use std::fmt;
 use crate::body::BoxError;
 use crate::descriptors::is_shortage;
 use crate::exchange::UpstreamFailure;
-use crate::http1::response::Refused;
 
 /// Why a request has no response.
 #[derive(Debug)]
@@ -20,8 +19,8 @@ pub(in crate::proxy) enum SendErrorKind {
     Connect,
     /// All connections are in use, and none became free in time.
     Busy,
-    /// The upstream said that it hasn't processed the request, or it was never sent. This HTTP/2 connection is not the one to send
-    /// it on again.
+    /// The upstream said that it hasn't processed the request, or it was never sent. This HTTP/2 connection is not the
+    /// one to send it on again.
     Unprocessed { connection: u64 },
     /// The request's own body failed.
     RequestBody,
@@ -70,26 +69,6 @@ impl SendError {
             }
             SendErrorKind::Timeout => UpstreamFailure::Timeout,
         }
-    }
-
-    /// Whether the connection was closed, rather than that something wrong came.
-    pub(super) fn is_closed(&self) -> bool {
-        if Refused::cause_of(self).is_some() {
-            return false;
-        }
-        let mut source = self.source.as_deref().map(|source| source as &(dyn std::error::Error + 'static));
-        while let Some(error) = source {
-            if let Some(error) = error.downcast_ref::<hyper::Error>()
-                && (error.is_incomplete_message() || error.is_closed() || error.is_canceled())
-            {
-                return true;
-            }
-            if error.is::<std::io::Error>() {
-                return true;
-            }
-            source = error.source();
-        }
-        false
     }
 }
 

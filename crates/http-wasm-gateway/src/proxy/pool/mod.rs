@@ -1,7 +1,9 @@
 //! Connections to one address of an upstream, and the requests on them.
 //!
-//! HTTP/1.1 connections are hyper's. HTTP/2 goes to h2 directly: hyper's client hides the server's limit of streams, decides itself
-//! when PINGs are sent, and lets a request that waits for a stream hold up the ones behind it.
+//! Neither version goes through hyper's client. For HTTP/1.1 it would read heads a second time behind the strict
+//! reader, and hand requests and bodies to a task of its own through channels. For HTTP/2 it hides the server's limit
+//! of streams, decides itself when PINGs are sent, and lets a request that waits for a stream hold up the ones behind
+//! it.
 
 mod body;
 mod error;
@@ -15,8 +17,8 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use http::uri::Scheme;
-use http::{HeaderValue, Request, Response, Uri};
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderMap, HeaderValue, Method, Response, Uri};
 use http_body::Body as _;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::ServiceExt as _;
@@ -24,6 +26,7 @@ use tower::ServiceExt as _;
 pub(super) use self::body::ResponseBody;
 pub(super) use self::error::{SendError, SendErrorKind};
 use self::http1::IdleConnections;
+pub(super) use self::http1::Tunnel;
 use self::http2::Acquired;
 use super::connect::{Connected, Connectors};
 use super::patience::{Clock, Timed};
@@ -77,6 +80,15 @@ enum Protocol {
     Http2,
 }
 
+/// A request on its way to an upstream. `Host` and `:authority` are the upstream's unless `headers` have a `Host`.
+#[derive(Debug)]
+pub(super) struct Outbound<'a> {
+    pub(super) method: &'a Method,
+    pub(super) target: PathAndQuery,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) body: RequestBody,
+}
+
 /// How a request is to be sent.
 #[derive(Debug)]
 pub(super) struct Sending<'a> {
@@ -94,7 +106,7 @@ pub(super) struct Sending<'a> {
 
 impl Pool {
     pub(super) fn new(url: &UpstreamUrl, connectors: &Connectors, upstream: &Upstream) -> Self {
-        let uri = url.join(&Uri::default()).unwrap_or_default();
+        let uri = url.uri(PathAndQuery::from_static("/"));
         let protocol = match connectors.http {
             UpstreamHttp::Http2 => Protocol::Http2,
             UpstreamHttp::Auto => Protocol::Unknown,
@@ -112,16 +124,16 @@ impl Pool {
         }))
     }
 
-    /// Sends a request with an absolute URI, and waits for the head of the response.
+    /// Sends a request, and waits for the head of the response.
     pub(super) async fn send(
         &self,
-        mut request: Request<RequestBody>,
+        request: Outbound<'_>,
         sending: &Sending<'_>,
     ) -> Result<Response<ResponseBody>, SendError> {
         let shared = &self.0;
         loop {
             if !sending.http1 && shared.protocol() != Protocol::Http1 {
-                let uploads = !request.body().is_end_stream();
+                let uploads = !request.body.is_end_stream();
                 if let Acquired::Stream(slot) = shared.http2.acquire(shared, sending.avoid, uploads).await? {
                     let sent = http2::send(slot, request, sending.clock, sending.response_timeout);
                     return sent.await.map(|response| response.map(ResponseBody::Http2));
@@ -138,18 +150,8 @@ impl Pool {
                     Err(error) => return Err(SendError::new(SendErrorKind::of_connect(&*error), error)),
                 },
             };
-            http1::to_origin_form(&mut request, &shared.host);
-            let busy = http1::Busy::new(connection, shared.clone(), sending.clock.clone());
-            match busy.send(request, sending).await {
-                Ok(response) => return Ok(response.map(ResponseBody::Http1)),
-                // It was closed before anything was written.
-                Err((_, Some(unsent))) if reused => request = unsent,
-                Err((error, Some(_))) => return Err(SendError::new(SendErrorKind::Connect, error)),
-                Err((error, None)) => {
-                    let stale = reused && error.kind == SendErrorKind::Broken && error.is_closed();
-                    return Err(if stale { SendError::new(SendErrorKind::Stale, error) } else { error });
-                }
-            }
+            let sent = http1::send(connection, reused, request, shared, sending);
+            return sent.await.map(|response| response.map(ResponseBody::Http1));
         }
     }
 
@@ -173,7 +175,7 @@ impl Pool {
 async fn sweep(shared: Weak<Shared>, idle_timeout: Duration) {
     loop {
         let Some(next) = shared.upgrade().map(|shared| shared.http1().sweep(idle_timeout)) else { return };
-        sleep_until(next.unwrap_or_else(|| Instant::now() + idle_timeout)).await;
+        sleep_until(next.unwrap_or_else(|| Instant::now() + http1::LOOK_INTERVAL)).await;
     }
 }
 
@@ -225,12 +227,12 @@ impl Shared {
         self.http1.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn put_idle(&self, connection: http1::Connection) {
+    fn put_idle(&self, connection: http1::Idle) {
         self.http1().put(connection, self.settings.max_idle);
     }
 
     /// A new HTTP/1.1 connection, or `None` if the server chose HTTP/2, of which the connection is at hand then.
-    async fn connect_http1(self: &Arc<Self>, http1: bool) -> Result<Option<http1::Connection>, BoxError> {
+    async fn connect_http1(self: &Arc<Self>, http1: bool) -> Result<Option<http1::Idle>, BoxError> {
         self.within_connect_timeout(async {
             let connected = self.open(http1).await?;
             if connected.negotiated_http2 {
@@ -238,7 +240,7 @@ impl Shared {
                 self.http2.adopt(self, connected.io).await?;
                 return Ok(None);
             }
-            http1::Connection::handshake(connected.io, self).await.map(Some).map_err(Into::into)
+            Ok(Some(http1::open(connected.io, self)))
         })
         .await
     }

@@ -8,6 +8,7 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
 
 use self::carry::{Carried, carry};
+use super::pool::{ResponseBody, Tunnel};
 use super::server::Lease;
 use super::{empty, fields, respond_with};
 use crate::body::{BoxBody, BoxError};
@@ -55,31 +56,32 @@ impl Asked {
         write(headers, self.protocols.iter().cloned());
     }
 
-    /// Passes the upstream's consent on, and joins the two connections as soon as both are upgraded. The address has the request for as
-    /// long as that lasts.
-    pub(super) fn accept<B>(self, mut response: Response<B>, lease: Lease) -> Response<BoxBody> {
-        let upstream = hyper::upgrade::on(&mut response);
-        tokio::spawn(async move {
-            match self.join(upstream, lease).await {
-                Ok(end) => tracing::debug!(?end, "tunnel ended"),
-                Err(error) => tracing::debug!(error, "there is no tunnel"),
-            }
-        });
-        let mut headers = std::mem::take(response.headers_mut());
+    /// Passes the upstream's consent on, and joins the two connections as soon as both are upgraded. The address has
+    /// the request for as long as that lasts.
+    pub(super) fn accept(self, response: Response<ResponseBody>, lease: Lease) -> Response<BoxBody> {
+        let (head, body) = response.into_parts();
+        if let Some(upstream) = body.into_tunnel() {
+            tokio::spawn(async move {
+                match self.join(upstream, lease).await {
+                    Ok(end) => tracing::debug!(?end, "tunnel ended"),
+                    Err(error) => tracing::debug!(error, "there is no tunnel"),
+                }
+            });
+        }
+        let mut headers = head.headers;
         let agreed: Vec<HeaderValue> = headers.get_all(header::UPGRADE).iter().cloned().collect();
         fields::remove_hop_by_hop(&mut headers);
         write(&mut headers, agreed.into_iter());
         respond_with(StatusCode::SWITCHING_PROTOCOLS, headers, empty())
     }
 
-    async fn join(self, upstream: OnUpgrade, lease: Lease) -> Result<carry::End, BoxError> {
+    async fn join(self, upstream: Tunnel, lease: Lease) -> Result<carry::End, BoxError> {
         let ClientSide { limits, closing } = *self.side;
-        let (client, upstream) = tokio::try_join!(self.client, upstream)?;
+        let client = self.client.await?;
         // It is there before the client's connection is handed over, if anybody observes the request.
         let finish = self.granted.await.ok();
         let open = lease.tunnel();
-        let Carried { from_client, to_client, end } =
-            carry(TokioIo::new(client), TokioIo::new(upstream), limits).await;
+        let Carried { from_client, to_client, end } = carry(TokioIo::new(client), upstream, limits).await;
         drop(open);
         if let Some(mut finish) = finish {
             finish.carried(from_client, to_client);

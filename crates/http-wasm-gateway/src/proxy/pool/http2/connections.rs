@@ -116,8 +116,8 @@ impl Connections {
         state.waiting > 0 && !state.connecting
     }
 
-    /// A stream, if possible not on the connection to `avoid`. Opens another connection where that is needed and allowed; otherwise
-    /// it waits until a stream has ended, or a connection is there.
+    /// A stream, if possible not on the connection to `avoid`. Opens another connection where that is needed and
+    /// allowed; otherwise it waits until a stream has ended, or a connection is there.
     pub(in crate::proxy::pool) async fn acquire(
         &self,
         shared: &Arc<Shared>,
@@ -253,8 +253,7 @@ impl Connecting {
         let opened = shared.within_connect_timeout(async {
             let connected = shared.open(false).await?;
             if shared.negotiates() && !connected.negotiated_http2 {
-                let connection = http1::Connection::handshake(connected.io, shared).await?;
-                shared.put_idle(connection);
+                shared.put_idle(http1::open(connected.io, shared));
                 shared.learn(Protocol::Http1);
                 return Ok(None);
             }

@@ -9,14 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::client::ResponseFuture;
 use h2::{Reason, RecvStream};
-use http::{HeaderMap, Method, Request, Response, StatusCode, Version, header};
+use http::request::Parts;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
 
 use super::connections::Slot;
 use super::upload::{Detached, Upload, UploadError};
 use crate::body::BoxError;
 use crate::proxy::patience::Clock;
-use crate::proxy::pool::{RequestBody, SendError, SendErrorKind, Shared, limits};
+use crate::proxy::pool::{Outbound, RequestBody, SendError, SendErrorKind, Shared, limits};
 
 /// Interim responses before the final one. A server that sends more never gets to the point.
 const MAX_INTERIM: usize = 100;
@@ -24,12 +25,11 @@ const MAX_INTERIM: usize = 100;
 /// Sends a request and waits for the head of its response.
 pub(in crate::proxy::pool) async fn send(
     slot: Slot,
-    request: Request<RequestBody>,
+    request: Outbound<'_>,
     clock: &Clock,
     limit: Duration,
 ) -> Result<Response<ResponseBody>, SendError> {
-    let (mut head, body) = request.into_parts();
-    prepare(&mut head, &body);
+    let (head, body) = head(request, &slot.shared().uri);
     if !limits::allow_request(&head, &slot.shared().settings) {
         return Err(SendErrorKind::RequestHead.into());
     }
@@ -76,8 +76,15 @@ pub(in crate::proxy::pool) async fn send(
 }
 
 /// Leaves out what HTTP/2 says otherwise, and adds the length of a body.
-fn prepare(head: &mut http::request::Parts, body: &RequestBody) {
+fn head(request: Outbound<'_>, server: &Uri) -> (Parts, RequestBody) {
+    let Outbound { method, target, headers, body } = request;
+    let mut uri = server.clone().into_parts();
+    uri.path_and_query = Some(target);
+    let (mut head, ()) = Request::new(()).into_parts();
     head.version = Version::HTTP_2;
+    head.method.clone_from(method);
+    head.uri = Uri::from_parts(uri).unwrap_or_default();
+    head.headers.clone_from(headers);
     let headers = &mut head.headers;
     for name in [header::HOST, header::TRANSFER_ENCODING, header::CONNECTION, header::UPGRADE] {
         headers.remove(name);
@@ -87,6 +94,7 @@ fn prepare(head: &mut http::request::Parts, body: &RequestBody) {
     {
         headers.entry(header::CONTENT_LENGTH).or_insert_with(|| length.into());
     }
+    (head, body)
 }
 
 /// A request until the head of its response is there.

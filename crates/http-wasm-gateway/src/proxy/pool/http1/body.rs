@@ -1,0 +1,155 @@
+//! Bodies of responses.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use tokio::sync::mpsc;
+
+use super::Busy;
+use super::connection::Failure;
+use super::tunnel::Tunnel;
+use crate::body::BoxError;
+
+/// The body of a response, and its connection until its end.
+#[derive(Debug)]
+pub(in crate::proxy) struct ResponseBody {
+    source: Source,
+    /// How much is left, if that is known.
+    left: Option<u64>,
+}
+
+#[derive(Debug)]
+enum Source {
+    /// Whoever reads the body drives the connection.
+    Connection(Box<Busy>),
+    /// A task does, because the rest of the request must not wait for somebody to read the response.
+    Task(mpsc::Receiver<Result<Frame<Bytes>, Failure>>),
+    Ended,
+}
+
+impl ResponseBody {
+    /// The response whose head has come on this connection.
+    pub(super) fn of(response: Response<()>, busy: Busy) -> Response<Self> {
+        let connection = &busy.connection;
+        let left = connection.left();
+        let source = if connection.has_response() {
+            busy.release();
+            Source::Ended
+        } else if connection.has_sent() || connection.has_switched() {
+            Source::Connection(Box::new(busy))
+        } else {
+            let (to, frames) = mpsc::channel(1);
+            tokio::spawn(busy.pump(to));
+            Source::Task(frames)
+        };
+        response.map(|()| Self { source, left })
+    }
+
+    /// The connection, if it has switched to another protocol.
+    pub(in crate::proxy) fn into_tunnel(self) -> Option<Tunnel> {
+        match self.source {
+            Source::Connection(busy) if busy.connection.has_switched() => Some(busy.connection.into_tunnel()),
+            _ => None,
+        }
+    }
+
+    fn end(&mut self) {
+        if let Source::Connection(busy) = std::mem::replace(&mut self.source, Source::Ended) {
+            busy.release();
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = &mut *self;
+        let (frame, ended) = match &mut this.source {
+            Source::Connection(busy) => {
+                let frame = ready!(busy.connection.poll_frame(cx));
+                (frame, busy.connection.has_response())
+            }
+            Source::Task(frames) => {
+                let frame = ready!(frames.poll_recv(cx));
+                let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+                this.left = this.left.map(|left| left - data.map_or(0, |data| data.len() as u64).min(left));
+                (frame, this.left == Some(0))
+            }
+            Source::Ended => return Poll::Ready(None),
+        };
+        match frame {
+            None => this.end(),
+            Some(Ok(_)) if ended => this.end(),
+            Some(Err(_)) => this.source = Source::Ended,
+            Some(Ok(_)) => {}
+        }
+        Poll::Ready(frame.map(|frame| frame.map_err(Failure::into_source)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        matches!(self.source, Source::Ended)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = match &self.source {
+            Source::Connection(busy) => busy.connection.left(),
+            Source::Task(_) => self.left,
+            Source::Ended => Some(0),
+        };
+        left.map_or_else(SizeHint::default, SizeHint::with_exact)
+    }
+}
+
+impl Failure {
+    fn into_source(self) -> BoxError {
+        match self {
+            Self::RequestBody(error) => error,
+            Self::Refused(refused) => refused.into(),
+            Self::Io(error) => error.into(),
+            Self::Closed => "the connection was closed".into(),
+        }
+    }
+}
+
+impl Busy {
+    /// Sends the rest of the request, and hands the response's body over as it is asked for. Ends early when nobody
+    /// wants it any more.
+    async fn pump(mut self, to: mpsc::Sender<Result<Frame<Bytes>, Failure>>) {
+        loop {
+            let room = tokio::select! {
+                room = to.reserve() => room,
+                sent = poll_fn(|cx| self.connection.poll_send(cx)), if !self.connection.has_sent() => match sent {
+                    Ok(()) => continue,
+                    Err(failure) => {
+                        let _ = to.send(Err(failure)).await;
+                        return;
+                    }
+                },
+            };
+            let Ok(room) = room else { return };
+            let frame = tokio::select! {
+                frame = poll_fn(|cx| self.connection.poll_frame(cx)) => frame,
+                () = to.closed() => return,
+            };
+            match frame {
+                Some(Ok(frame)) => room.send(Ok(frame)),
+                Some(Err(failure)) => return room.send(Err(failure)),
+                None => break,
+            }
+            if self.connection.has_response() {
+                break;
+            }
+        }
+        drop(to);
+        self.release();
+    }
+}

@@ -1,0 +1,235 @@
+//! One connection: writing requests, and reading their responses.
+//!
+//! Whoever waits for a response drives the connection: there is no task of its own, and no channel. What an idle
+//! connection receives is looked at when it is about to be used again.
+
+use std::io;
+use std::pin::{Pin, pin};
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Bytes, BytesMut};
+use http::{HeaderValue, Response};
+use http_body::Frame;
+use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
+
+use super::output::{Output, OutputError};
+use super::tunnel::Tunnel;
+use crate::body::BoxError;
+use crate::http1::response::{Limits, Part, Refused, ResponseReader};
+use crate::proxy::connect::Io;
+use crate::proxy::patience::LazyTimer;
+use crate::proxy::pool::{Outbound, Shared};
+
+/// What is read at once while a head is expected.
+const HEAD_BYTES: usize = 8 * 1024;
+
+/// What is read of a body at once, at least and at most. A client that doesn't read holds as much.
+const LEAST_BYTES: usize = 1024;
+const MAX_BYTES: usize = 64 * 1024;
+
+/// An open connection.
+pub(in crate::proxy::pool) struct Connection {
+    io: Io,
+    /// What has been received and not been taken.
+    input: BytesMut,
+    /// How much is read next.
+    next_read: usize,
+    reader: ResponseReader,
+    output: Output,
+    /// A request couldn't be written. The response may still say why.
+    write_error: Option<io::Error>,
+    /// Nothing more can be read.
+    ended: bool,
+    pub(super) timer: LazyTimer,
+}
+
+/// Why there is no response, or why it breaks off.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The request's own body failed.
+    RequestBody(BoxError),
+    Refused(Refused),
+    Io(io::Error),
+    /// The server closed the connection before any of the response came.
+    Closed,
+}
+
+impl Connection {
+    pub(super) fn new(io: Io, limits: Limits) -> Self {
+        Self {
+            io,
+            input: BytesMut::new(),
+            next_read: HEAD_BYTES,
+            reader: ResponseReader::new(limits),
+            output: Output::default(),
+            write_error: None,
+            ended: false,
+            timer: LazyTimer::default(),
+        }
+    }
+
+    /// Begins with a request, which is for `host` unless it says otherwise. The connection is idle.
+    pub(super) fn begin(&mut self, request: Outbound<'_>, host: &HeaderValue) {
+        self.reader.begin(request.method);
+        self.output.begin(request, host);
+        self.next_read = HEAD_BYTES;
+    }
+
+    /// Whether it may carry another request: request and response are complete, and nothing else came.
+    pub(super) fn may_reuse(&self) -> bool {
+        self.reader.may_reuse()
+            && self.reader.is_idle()
+            && self.output.is_complete()
+            && self.input.is_empty()
+            && self.write_error.is_none()
+            && !self.ended
+    }
+
+    /// Whether it may be used and the server hasn't closed it, as far as the system knows. It asks the system only if
+    /// something came.
+    pub(super) fn is_alive(&mut self) -> bool {
+        let mut byte = [0];
+        let mut cx = Context::from_waker(Waker::noop());
+        // Whatever comes now, it belongs to no request.
+        self.may_reuse()
+            && Pin::new(&mut self.io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
+    }
+
+    pub(super) fn has_sent(&self) -> bool {
+        self.output.is_complete()
+    }
+
+    pub(super) fn has_response(&self) -> bool {
+        self.reader.is_idle()
+    }
+
+    pub(super) fn has_switched(&self) -> bool {
+        self.reader.is_opaque()
+    }
+
+    /// How much of the response's body is left, if that is known.
+    pub(super) fn left(&self) -> Option<u64> {
+        self.reader.left()
+    }
+
+    /// Sends more of the request. Ready when that is over.
+    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        if self.output.is_complete() {
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(self.output.poll(&mut self.io, cx)) {
+            Ok(()) => {}
+            Err(OutputError::Body(error)) => return Poll::Ready(Err(Failure::RequestBody(error))),
+            Err(OutputError::Io(error)) => {
+                self.write_error = Some(error);
+                self.output.abandon();
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// The head of the response.
+    pub(super) fn poll_head(
+        &mut self,
+        shared: &Shared,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<()>, Failure>> {
+        if let Poll::Ready(Err(failure)) = self.poll_send(cx) {
+            return Poll::Ready(Err(failure));
+        }
+        loop {
+            match ready!(self.poll_part(cx))? {
+                Part::Informational(..) => _ = shared.informational.fetch_add(1, Ordering::Relaxed),
+                Part::Head(response) => {
+                    // An empty body needn't be asked for.
+                    if self.reader.left() == Some(0) && !self.reader.is_opaque() {
+                        let _ = self.reader.next(&mut self.input);
+                    }
+                    return Poll::Ready(Ok(response));
+                }
+                Part::Data(_) | Part::Trailers(_) | Part::End => {
+                    return Poll::Ready(Err(Failure::Closed));
+                }
+            }
+        }
+    }
+
+    /// The next frame of the response's body, while the rest of the request is sent as well.
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+        if self.reader.is_idle() {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(Err(failure)) = self.poll_send(cx) {
+            return Poll::Ready(Some(Err(failure)));
+        }
+        let frame = match ready!(self.poll_part(cx))? {
+            Part::Data(data) => Frame::data(data),
+            Part::Trailers(trailers) => Frame::trailers(trailers),
+            Part::Informational(..) | Part::Head(_) | Part::End => return Poll::Ready(None),
+        };
+        // With a known length, nobody may ask for the end.
+        if self.reader.left() == Some(0) || frame.is_trailers() {
+            let _ = self.reader.next(&mut self.input);
+        }
+        Poll::Ready(Some(Ok(frame)))
+    }
+
+    fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, Failure>> {
+        loop {
+            if let Some(part) = self.reader.next(&mut self.input).map_err(Failure::Refused)? {
+                return Poll::Ready(Ok(part));
+            }
+            let received = match ready!(self.poll_receive(cx)) {
+                Ok(received) => received,
+                Err(error) => {
+                    self.ended = true;
+                    return Poll::Ready(Err(Failure::Io(self.write_error.take().unwrap_or(error))));
+                }
+            };
+            if received == 0 {
+                self.ended = true;
+                let part = self.reader.ended(&self.input).map_err(Failure::Refused)?;
+                return Poll::Ready(part.ok_or_else(|| match self.write_error.take() {
+                    Some(error) => Failure::Io(error),
+                    None => Failure::Closed,
+                }));
+            }
+        }
+    }
+
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let wanted = match self.reader.left() {
+            Some(left) => usize::try_from(left).unwrap_or(MAX_BYTES).clamp(LEAST_BYTES, MAX_BYTES),
+            None => self.next_read,
+        };
+        // Not for each small message anew.
+        if self.input.capacity() - self.input.len() < wanted / 2 {
+            self.input.reserve(wanted);
+        }
+        let room = self.input.capacity() - self.input.len();
+        let received = ready!(pin!(self.io.read_buf(&mut self.input)).poll(cx))?;
+        if received == room {
+            self.next_read = (self.next_read * 2).min(MAX_BYTES);
+        }
+        Poll::Ready(Ok(received))
+    }
+
+    /// The connection, which has switched to another protocol, and what of that has been received.
+    pub(super) fn into_tunnel(self: Box<Self>) -> Tunnel {
+        Tunnel::new(self.io, self.input.freeze())
+    }
+
+    /// Closes it in good order, as far as that takes no time.
+    pub(super) fn close(mut self: Box<Self>) {
+        if self.output.is_complete() {
+            let _ = Pin::new(&mut self.io).poll_shutdown(&mut Context::from_waker(Waker::noop()));
+        }
+    }
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection").field("reader", &self.reader).finish_non_exhaustive()
+    }
+}

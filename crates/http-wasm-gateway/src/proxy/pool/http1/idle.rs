@@ -1,0 +1,53 @@
+//! Connections that wait for a request.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Idle;
+
+/// How often it is looked whether servers have closed idle connections.
+pub(in crate::proxy::pool) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+#[derive(Debug)]
+struct Waiting {
+    connection: Idle,
+    since: Instant,
+}
+
+/// The idle connections to an address; the one used last is used next.
+#[derive(Debug, Default)]
+pub(in crate::proxy::pool) struct IdleConnections(Vec<Waiting>);
+
+impl IdleConnections {
+    /// Keeps a connection, unless there are so many.
+    pub(in crate::proxy::pool) fn put(&mut self, connection: Idle, max: usize) {
+        if self.0.len() < max {
+            self.0.push(Waiting { connection, since: Instant::now() });
+        } else {
+            connection.close();
+        }
+    }
+
+    /// A connection that the server hasn't closed.
+    pub(in crate::proxy::pool) fn take(&mut self) -> Option<Idle> {
+        while let Some(Waiting { mut connection, .. }) = self.0.pop() {
+            if connection.is_alive() {
+                return Some(connection);
+            }
+        }
+        None
+    }
+
+    /// Closes those that have been idle for so long or that servers have closed, and says when to look again, if there
+    /// are others.
+    pub(in crate::proxy::pool) fn sweep(&mut self, limit: Duration) -> Option<Instant> {
+        let now = Instant::now();
+        let closed = self
+            .0
+            .extract_if(.., |Waiting { connection, since }| now >= *since + limit || !connection.is_alive());
+        closed.for_each(|waiting| waiting.connection.close());
+        let first = self.0.first()?.since + limit;
+        Some(first.min(now + LOOK_INTERVAL))
+    }
+}
