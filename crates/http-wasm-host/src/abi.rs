@@ -8,6 +8,9 @@ use std::ops::BitOr;
 /// The module name under which a guest imports the ABI.
 pub(crate) const MODULE: &str = "http_handler";
 
+/// The module name of WASI preview 1.
+pub(crate) const WASI_MODULE: &str = "wasi_snapshot_preview1";
+
 /// What a host function that suspends its guest returns in place of an answer; see [`crate::run::suspend`].
 /// No packed result can take this value: an EOF flag is 0 or 1, and a count has at most 32 bits
 /// beside a length that would have to be 4 GiB - 1.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::abi::{BodyKind, Phase};
-use crate::load::inspect::Fault;
+use crate::fault::Fault;
 
 /// An error of the embedding program or its HTTP implementation.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -274,6 +274,10 @@ pub(crate) enum Stop {
     Took(Duration),
 }
 
+/// Why a [`Host`](crate::Host) can't take a value, in words that follow the value's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused(pub &'static str);
+
 /// Why a host function refuses.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Reason {
@@ -300,7 +304,7 @@ pub(crate) enum Reason {
     #[error("the value is longer than the 4 GiB that a guest can address")]
     TooLongForGuest,
     #[error("the value {}", .0.0)]
-    Refused(crate::host::Refused),
+    Refused(Refused),
     #[error("{what} would pass the limit of {limit}")]
     Limit { what: &'static str, limit: usize },
     #[error("the {} body is longer than the {limit} bytes that are kept for replay", kind.name())]
@@ -338,7 +342,7 @@ impl Reason {
         }
     }
 
-    pub(crate) fn refused(refused: crate::host::Refused) -> Self {
+    pub(crate) fn refused(refused: Refused) -> Self {
         Self::Refused(refused)
     }
 

@@ -1,27 +1,25 @@
 //! A guest: a compiled, validated and linked module, and the pool of its instances.
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::abi::{BodyKind, Features};
-use crate::engine::{Engine, block_on};
-use crate::error::{Error, ErrorKind, LoadError};
+use crate::abi::{BodyKind, Features, Phase};
+use crate::engine::{Engine, SnapshotFacts, block_on};
+use crate::error::{Error, LoadError};
 use crate::failure::OnFailure;
 use crate::host::Host;
-use crate::load::builder::GuestBuilder;
+use crate::load::builder::{GuestBuilder, Prepared};
 use crate::load::inspect::Inspection;
-use crate::load::snapshot::SnapshotFacts;
-use crate::observer::Observer;
+use crate::pool::maker::Maker;
 use crate::pool::pinned::{Outcome, Pinned};
 use crate::pool::progress::Progress;
-use crate::pool::{Pool, PoolSettings, PooledInstance};
-use crate::run::instance::{Blueprint, Calls, Instance};
-use crate::stats::{Counters, DropReason, Live, PoolStats};
-
-use crate::pool::backoff::Backoff;
 use crate::pool::sweep::Sweep;
 use crate::pool::turns::Got;
+use crate::pool::{Pool, PooledInstance};
+use crate::run::pin::Next;
+use crate::stats::{DropReason, PoolStats};
 
 /// A loaded guest. Cheap to clone; all clones share one pool.
 ///
@@ -42,28 +40,10 @@ pub struct Guest<H: Host>(Arc<Handle<H>>);
 
 /// What all clones of a guest share. With the last of them, the pool is closed; instances that are out finish first.
 struct Handle<H: Host> {
-    inner: Arc<Inner<H>>,
+    maker: Maker<H>,
     pool: Arc<Pool<H>>,
     facts: GuestFacts,
     sweep: Arc<Sweep<H>>,
-}
-
-/// What a guest's instances share.
-pub(crate) struct Inner<H: Host> {
-    pub(crate) blueprint: Blueprint<H>,
-    pub(crate) observer: Option<Arc<dyn Observer>>,
-    pub(crate) reads_request: bool,
-    pub(crate) counters: Arc<Counters>,
-    backoff: Backoff,
-}
-
-/// What a guest is made of, beside its code.
-pub(crate) struct Parts {
-    pub(crate) pool: PoolSettings,
-    pub(crate) observer: Option<Arc<dyn Observer>>,
-    pub(crate) reads_request: bool,
-    pub(crate) inspection: Inspection,
-    pub(crate) compile_time: Duration,
 }
 
 /// What is known of a guest once it is loaded.
@@ -100,29 +80,24 @@ impl<H: Host> Guest<H> {
         GuestBuilder::new(engine.clone())
     }
 
-    pub(crate) fn new(blueprint: Blueprint<H>, parts: Parts) -> Result<Self, LoadError> {
-        let inner = Arc::new(Inner {
-            blueprint,
-            observer: parts.observer,
-            reads_request: parts.reads_request,
-            counters: Arc::default(),
-            backoff: Backoff::default(),
-        });
+    fn new(prepared: Prepared<H>) -> Result<Self, LoadError> {
+        let Prepared { blueprint, inspection, pool: settings, compile_time } = prepared;
+        let maker = Maker::new(blueprint);
         let started = Instant::now();
-        let first = block_on(inner.make()).map_err(LoadError::Start)?;
+        let first = block_on(maker.make()).map_err(LoadError::Start)?;
         let facts = GuestFacts {
-            inspection: parts.inspection,
+            inspection,
             features: first.features(),
             memory_bytes: first.memory_size(),
-            compile_time: parts.compile_time,
+            compile_time,
             start_time: started.elapsed(),
-            snapshot: inner.blueprint.startup.image.as_ref().map(|image| image.facts),
+            snapshot: maker.startup().image.as_ref().map(|image| image.facts),
         };
-        let pool = Arc::new(Pool::new(parts.pool, inner.clone()));
+        let pool = Arc::new(Pool::new(settings, maker.shared().clone()));
         let sweep = Sweep::start(&pool);
         pool.guard(first).recycle();
-        let guest = Self(Arc::new(Handle { inner, pool, facts, sweep }));
-        guest.warm_up(parts.pool.min_warm.saturating_sub(1)).map_err(LoadError::Start)?;
+        let guest = Self(Arc::new(Handle { maker, pool, facts, sweep }));
+        guest.warm_up(settings.min_warm.saturating_sub(1)).map_err(LoadError::Start)?;
         Ok(guest)
     }
 
@@ -135,7 +110,7 @@ impl<H: Host> Guest<H> {
                 .map(|share| {
                     scope.spawn(move || {
                         (0..share).try_for_each(|_| {
-                            let made = block_on(self.0.inner.make())?;
+                            let made = block_on(self.0.maker.make())?;
                             self.0.pool.guard(made).recycle();
                             Ok(())
                         })
@@ -151,7 +126,7 @@ impl<H: Host> Guest<H> {
 
     /// The guest's name, as it stands in errors and logs.
     pub fn name(&self) -> &str {
-        self.0.inner.name()
+        &self.0.maker.shared().name
     }
 
     /// What is known of the guest.
@@ -161,7 +136,7 @@ impl<H: Host> Guest<H> {
 
     /// Counts of its instances.
     pub fn stats(&self) -> PoolStats {
-        self.0.inner.counters.read(self.0.pool.idle())
+        self.0.maker.shared().counters.read(self.0.pool.idle())
     }
 
     /// Runs `handle_request` on an idle instance, or a new one: within this call, if the guest has nothing to wait for, and in the
@@ -176,13 +151,13 @@ impl<H: Host> Guest<H> {
     /// affected.
     #[inline]
     pub fn handle_request(&self, host: H) -> Progress<Result<Outcome<H>, Error>> {
-        let Handle { inner, pool, .. } = &*self.0;
+        let pool = &self.0.pool;
         let Some(mut instance) = pool.take() else {
             return Progress::waiting(self.clone().on_new_instance(host));
         };
-        inner.checked_out(true);
+        instance.shared().checked_out(true);
         instance.begin(host);
-        match instance.handle_request() {
+        match instance.call(Phase::Request) {
             Some(called) => Progress::of(decided(instance, called)),
             None => Progress::waiting(on_fiber(NotBegun(Some(instance)))),
         }
@@ -191,37 +166,63 @@ impl<H: Host> Guest<H> {
     async fn on_new_instance(self, host: H) -> Result<Outcome<H>, Error> {
         let mut instance = match self.0.obtain().await {
             Ok(instance) => instance,
-            Err(error) => match self.0.inner.blueprint.startup.shared.on_failure {
+            Err(error) => match self.0.maker.shared().on_failure {
                 OnFailure::Open => return Ok(Outcome::Bypassed { host, error }),
                 OnFailure::Closed => return Err(error),
             },
         };
         instance.begin(host);
-        match instance.handle_request() {
+        match instance.call(Phase::Request) {
             Some(called) => decided(instance, called),
             None => on_fiber(NotBegun(Some(instance))).await,
         }
     }
 }
 
+/// The last step of a builder.
+impl GuestBuilder {
+    /// Loads the guest from a `.wasm` or `.wat` file.
+    ///
+    /// # Errors
+    /// When the file can't be read, and as [`load`](Self::load).
+    pub fn load_file<H: Host>(mut self, path: impl AsRef<Path>) -> Result<Guest<H>, LoadError> {
+        let path = path.as_ref();
+        let bytes = std::fs::read(path).map_err(|source| LoadError::Read { path: path.into(), source })?;
+        self.name_after(path);
+        self.load(&bytes)
+    }
+
+    /// Loads the guest from `.wasm` or `.wat` bytes.
+    ///
+    /// Compiling takes up to seconds of computing, and one instance is made: call it from where blocking is allowed.
+    ///
+    /// # Errors
+    /// When the bytes are no guest of this ABI, its configuration is too long, what was granted can't
+    /// be, or the first instance can't be made.
+    pub fn load<H: Host>(self, bytes: &[u8]) -> Result<Guest<H>, LoadError> {
+        Guest::new(self.prepare(bytes)?)
+    }
+}
+
 impl<H: Host> Handle<H> {
     /// An instance for a request that has found none: a new one, or one that comes back before its turn to make one has come.
     async fn obtain(&self) -> Result<PooledInstance<H>, Error> {
-        let Self { inner, pool, .. } = self;
-        let made = if inner.calls().run_at_start() {
-            match pool.turns().wait(inner.engine(), || pool.take()).await {
+        let Self { maker, pool, .. } = self;
+        let shared = maker.shared();
+        let made = if maker.startup().functions.any() {
+            match pool.turns().wait(shared.engine.background(), || pool.take()).await {
                 Got::Given(instance) => {
-                    inner.checked_out(true);
+                    shared.checked_out(true);
                     return Ok(instance);
                 }
                 Got::Turn(turn) => {
-                    inner.checked_out(false);
-                    turn.run(inner.make_unless_hopeless()).await
+                    shared.checked_out(false);
+                    turn.run(maker.make_unless_hopeless()).await
                 }
             }
         } else {
-            inner.checked_out(false);
-            inner.make_unless_hopeless().await
+            shared.checked_out(false);
+            maker.make_unless_hopeless().await
         };
         made.map(|instance| pool.guard(instance))
     }
@@ -241,25 +242,22 @@ impl<H: Host> Drop for NotBegun<H> {
 
 async fn on_fiber<H: Host>(mut ready: NotBegun<H>) -> Result<Outcome<H>, Error> {
     let mut instance = ready.0.take().expect("taken only here");
-    let called = instance.handle_request_on_fiber().await;
+    let called = instance.call_on_fiber(Phase::Request).await;
     decided(instance, called)
 }
 
 /// What becomes of a request and its instance once the guest's first function has returned or failed.
 #[inline]
-fn decided<H: Host>(
-    mut instance: PooledInstance<H>,
-    called: Result<bool, Error>,
-) -> Result<Outcome<H>, Error> {
+fn decided<H: Host>(mut instance: PooledInstance<H>, called: Result<(), Error>) -> Result<Outcome<H>, Error> {
     match called {
-        Ok(true) => Ok(Outcome::Next(Pinned::new(instance))),
-        Ok(false) => {
+        Ok(()) if instance.pin.next == Next::Proceed => Ok(Outcome::Next(Pinned::new(instance))),
+        Ok(()) => {
             let host = instance.end()?;
             instance.recycle();
             Ok(Outcome::Respond(host))
         }
         Err(error) => {
-            instance.doubt(DropReason::of(&error));
+            instance.drop_as(DropReason::of(&error));
             match instance.undo(BodyKind::Request, &error) {
                 Some(host) => Ok(Outcome::Bypassed { host, error }),
                 None => Err(error),
@@ -268,87 +266,10 @@ fn decided<H: Host>(
     }
 }
 
-impl<H: Host> Inner<H> {
-    async fn make_unless_hopeless(self: &Arc<Self>) -> Result<Box<Instance<H>>, Error> {
-        let attempt = self.backoff.attempt().map_err(|wait| {
-            let reason = "it has repeatedly failed to start and is tried again later";
-            Error::unavailable(self.blueprint.startup.shared.name.clone(), reason.into(), wait)
-        })?;
-        let made = self.make().await;
-        match &made {
-            Ok(_) => attempt.succeeded(),
-            // No fault of the guest: what there is too little of now may be there again at once.
-            Err(error) if error.kind() == ErrorKind::Unavailable => drop(attempt),
-            Err(_) => attempt.failed(),
-        }
-        made
-    }
-
-    async fn make(self: &Arc<Self>) -> Result<Box<Instance<H>>, Error> {
-        let started = self.observer.as_ref().map(|_| Instant::now());
-        let making = Making(Some(&**self));
-        let made = Instance::make(self, Live::new(&self.counters)).await;
-        making.finish();
-        if let (Some(observer), Some(started)) = (&self.observer, started) {
-            observer.created(started.elapsed(), made.as_ref().err());
-        }
-        match &made {
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Unavailable => self.counters.refused(),
-            Err(_) => self.dropped(DropReason::Failed),
-        }
-        made
-    }
-
-    #[inline]
-    fn checked_out(&self, hit: bool) {
-        if let Some(observer) = &self.observer {
-            observer.checked_out(hit);
-        }
-    }
-
-    pub(crate) fn calls(&self) -> &Calls {
-        &self.blueprint.startup.calls
-    }
-
-    pub(crate) fn engine(&self) -> &Engine {
-        &self.blueprint.startup.engine
-    }
-
-    pub(crate) fn name(&self) -> &str {
-        &self.blueprint.startup.shared.name
-    }
-
-    /// Counts an instance that is dropped.
-    pub(crate) fn dropped(&self, reason: DropReason) {
-        self.counters.dropped(reason);
-        if let Some(observer) = &self.observer {
-            observer.dropped(reason);
-        }
-    }
-}
-
 impl<H: Host> Drop for Handle<H> {
     fn drop(&mut self) {
         self.sweep.stop();
         self.pool.close();
-    }
-}
-
-/// Counts an instance that never gets finished because its request is cancelled.
-struct Making<'a, H: Host>(Option<&'a Inner<H>>);
-
-impl<H: Host> Making<'_, H> {
-    fn finish(mut self) {
-        self.0 = None;
-    }
-}
-
-impl<H: Host> Drop for Making<'_, H> {
-    fn drop(&mut self) {
-        if let Some(inner) = self.0 {
-            inner.dropped(DropReason::Cancelled);
-        }
     }
 }
 

@@ -73,3 +73,23 @@ impl Default for Limits {
         }
     }
 }
+
+/// How many instances a guest keeps ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct PoolSettings {
+    /// Instances made when the guest is loaded, in parallel, and kept however long nobody needs them. At least one is made
+    /// in any case, so that a bad guest fails at load. Default 1.
+    pub min_warm: usize,
+    /// Idle instances kept; one more that comes back is dropped. Default `None`, no limit: what a burst has made is
+    /// likely to be needed again within `idle_ttl`, and gone after it.
+    pub max_idle: Option<usize>,
+    /// How long an instance may lie idle before it is dropped and its memory goes back to the system; up to a quarter more. Default 1
+    /// minute: longer than the pauses within a burst, shorter than anybody watches a graph.
+    pub idle_ttl: Duration,
+}
+
+impl Default for PoolSettings {
+    fn default() -> Self {
+        Self { min_warm: 1, max_idle: None, idle_ttl: Duration::from_secs(60) }
+    }
+}

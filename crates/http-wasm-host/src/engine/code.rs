@@ -1,12 +1,12 @@
 //! Compiled code: made once for all guests of the same bytes, and run by both wasmtime engines.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, OnceLock};
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::{Engine, Module};
 
 use super::cache::{CodeCache, Key as EntryKey};
+use super::single_flight::SingleFlight;
 use super::wasm::Engines;
 
 /// A module's compiled code.
@@ -56,30 +56,19 @@ pub(crate) enum Source<'a> {
 
 /// All code in use, by content.
 pub(super) struct Codes {
-    in_use: Mutex<HashMap<Key, Weak<Shelf>>>,
+    in_use: SingleFlight<Key, Code>,
     cache: Option<CodeCache>,
 }
 
-/// Digest of the bytes, and whether they shall have slots.
+/// Digest of the bytes, and whether their instances are to have slots.
 type Key = ([u8; 32], bool);
 
-/// Where one module's code stands once it is compiled. Whoever comes while that is being done waits for it.
-type Shelf = OnceLock<Result<Code, String>>;
-
-/// A guest's hold of shared code.
-#[derive(Clone)]
-pub(crate) struct SharedCode(Arc<Shelf>);
-
-impl SharedCode {
-    pub(crate) fn get(&self) -> &Code {
-        let code = self.0.get().and_then(|code| code.as_ref().ok());
-        code.expect("handed out only once it is there")
-    }
-}
+/// A guest's hold of compiled code.
+pub(crate) type SharedCode = Arc<Code>;
 
 impl Codes {
     pub(super) fn new(cache: Option<CodeCache>) -> Self {
-        Self { in_use: Mutex::default(), cache }
+        Self { in_use: SingleFlight::default(), cache }
     }
 
     /// Entries of the cache that were damaged.
@@ -100,22 +89,8 @@ impl Codes {
             // Whom the operator didn't vouch for doesn't get it.
             digest.update(code);
         }
-        let shelf = self.shelf((digest.finalize().into(), slots));
-        match shelf.get_or_init(|| self.make(engines, wasm, source, slots)) {
-            Ok(_) => Ok(SharedCode(shelf)),
-            Err(error) => Err(error.clone()),
-        }
-    }
-
-    fn shelf(&self, key: Key) -> Arc<Shelf> {
-        let mut codes = self.in_use.lock().unwrap_or_else(PoisonError::into_inner);
-        codes.retain(|_, shelf| shelf.strong_count() > 0);
-        if let Some(shelf) = codes.get(&key).and_then(Weak::upgrade) {
-            return shelf;
-        }
-        let shelf = Arc::default();
-        codes.insert(key, Arc::downgrade(&shelf));
-        shelf
+        let key = (digest.finalize().into(), slots);
+        self.in_use.get_or_make(key, || self.make(engines, wasm, source, slots))
     }
 
     fn make(&self, engines: &Engines, wasm: &[u8], source: Source<'_>, slots: bool) -> Result<Code, String> {
@@ -172,7 +147,7 @@ mod tests {
         let finds_slots = |items: &str, limits: &Limits| {
             let wasm = wat::parse_str(format!("(module {items})")).unwrap();
             let code = engine.code(&wasm, Source::Compiler, limits).unwrap();
-            let overflow = code.get().overflow();
+            let overflow = code.overflow();
             overflow.is_some_and(|module| module.is_ok())
         };
         let limits = Limits::default();
@@ -201,7 +176,7 @@ mod tests {
             });
             threads.map(|thread| thread.join().unwrap())
         });
-        assert!(codes.iter().all(|code| Arc::ptr_eq(&code.0, &codes[0].0)));
-        assert!(!Arc::ptr_eq(&code("(module (func nop))").0, &codes[0].0));
+        assert!(codes.iter().all(|code| Arc::ptr_eq(code, &codes[0])));
+        assert!(!Arc::ptr_eq(&code("(module (func nop))"), &codes[0]));
     }
 }

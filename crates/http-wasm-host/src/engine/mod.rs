@@ -3,37 +3,37 @@
 mod block_on;
 mod cache;
 mod code;
-mod housekeeping;
+mod images;
 mod memory;
 mod precompiled;
+mod single_flight;
+mod threads;
 mod wasm;
 
 use std::fmt;
-use std::future::{Future, poll_fn};
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use self::cache::CodeCache;
 use self::code::Codes;
-use self::housekeeping::Housekeeping;
+use self::images::Images;
 use self::memory::Budget;
+use self::threads::FileThreadsByGuest;
 use self::wasm::{Engines, Settings, TABLE_ELEMENTS};
 use crate::error::LoadError;
 use crate::limits::Limits;
-use crate::load::snapshot::Images;
 use crate::message::body_budget::BodyBudget;
-use crate::run::wasi::{FileThreads, FileThreadsByGuest};
-use crate::runtime::{NoRuntime, Runtime, Task};
+use crate::runtime::{Background, NoRuntime, Runtime};
 use crate::stats::Counters;
 
 pub(crate) use self::block_on::block_on;
 pub(crate) use self::code::{SharedCode, Source};
-pub(crate) use self::housekeeping::Timer;
+pub use self::images::SnapshotFacts;
+pub(crate) use self::images::{Image, ImageKey};
 pub(crate) use self::memory::Quota;
 pub(crate) use self::precompiled::{Precompiled, is_precompiled};
+pub(crate) use self::threads::FileThreads;
 
 /// Time between two looks at whether a guest has computed for too long. Short enough for an innocent request
 /// beside looping guests to wait a few milliseconds only, long enough for the looks to cost nothing.
@@ -52,8 +52,7 @@ struct Inner {
     file_threads: FileThreadsByGuest,
     memory: Arc<Budget>,
     bodies: BodyBudget,
-    runtime: Box<dyn Runtime>,
-    housekeeping: Housekeeping,
+    background: Background,
 }
 
 /// How an [`Engine`] is set up.
@@ -134,15 +133,16 @@ impl Engine {
         Quota::new(self.0.memory.clone(), counters.clone(), limits)
     }
 
-    /// Wakes `waker` on the housekeeping thread after `delay`, unless the timer is dropped before. `None` when that is further
-    /// away than the clock goes.
-    pub(crate) fn wake_after(&self, delay: Duration, waker: Waker) -> Option<Timer> {
-        Instant::now().checked_add(delay).map(|at| self.0.housekeeping.wake_at(at, waker))
-    }
-
-    /// The snapshots of its guests.
-    pub(crate) fn images(&self) -> &Images {
-        &self.0.images
+    /// The snapshot of that key, made by `make` unless another guest has it already.
+    ///
+    /// # Errors
+    /// Those of `make`.
+    pub(crate) fn image<E>(
+        &self,
+        key: ImageKey,
+        make: impl FnOnce() -> Result<Image, E>,
+    ) -> Result<Arc<Image>, E> {
+        self.0.images.get_or_make(key, make)
     }
 
     /// The threads for the files of the guest of that name.
@@ -155,8 +155,9 @@ impl Engine {
         &self.0.engines.on_demand
     }
 
-    pub(crate) fn runtime(&self) -> &dyn Runtime {
-        &*self.0.runtime
+    /// Work off a request's path, and timers.
+    pub(crate) fn background(&self) -> &Background {
+        &self.0.background
     }
 
     /// `duration` in this engine's ticks, rounded up.
@@ -164,32 +165,6 @@ impl Engine {
         let ticks = duration.as_nanos().div_ceil(TICK.as_nanos());
         // Kept well below the point where adding it to the current epoch would overflow.
         Clock { duration, ticks: u64::try_from(ticks).unwrap_or(u64::MAX).clamp(1, u64::MAX / 4) }
-    }
-
-    /// Runs `task` off the current path: on the runtime, else on the housekeeping thread.
-    pub(crate) fn spawn(&self, task: Task) {
-        if let Err(task) = self.0.runtime.spawn(task) {
-            // A task that doesn't fit is dropped, and what it holds with it.
-            let _fits = self.0.housekeeping.spawn(task);
-        }
-    }
-
-    /// What `call` gives within `limit`, which is counted from its first wait: most calls have none, and need no timer.
-    pub(crate) async fn within<F: Future>(&self, limit: Duration, call: F) -> Option<F::Output> {
-        let mut call = pin!(call);
-        let mut timer = None;
-        poll_fn(|cx| match call.as_mut().poll(cx) {
-            Poll::Ready(output) => Poll::Ready(Some(output)),
-            Poll::Pending => timer.get_or_insert_with(|| self.sleep(limit)).as_mut().poll(cx).map(|()| None),
-        })
-        .await
-    }
-
-    pub(crate) fn sleep(&self, duration: Duration) -> Task {
-        match self.0.runtime.sleep(duration) {
-            Some(sleep) => sleep,
-            None => Box::pin(self.0.housekeeping.sleep(duration)),
-        }
     }
 }
 
@@ -276,8 +251,7 @@ impl EngineBuilder {
             file_threads: FileThreadsByGuest::default(),
             memory: Arc::new(Budget::new(self.memory_budget)),
             bodies: BodyBudget::new(self.body_memory_budget),
-            runtime: self.runtime,
-            housekeeping: Housekeeping::default(),
+            background: Background::new(self.runtime),
         })))
     }
 }

@@ -6,11 +6,11 @@ use std::io::Write as _;
 
 use super::Exchange;
 use crate::abi::BodyKind;
-use crate::engine::Engine;
-use crate::host::{Host, Outgoing, Rest};
-use crate::message::Discard;
+use crate::host::Host;
+use crate::message::{Discard, Outgoing, Rest};
 #[cfg(feature = "mutations")]
 use crate::mutation::Mutation;
+use crate::runtime::Background;
 
 /// Statuses whose responses have no body.
 #[inline]
@@ -20,16 +20,16 @@ pub(super) fn is_bodyless(status: u16) -> bool {
 
 /// Makes the host's request the one for the next handler.
 #[inline]
-pub(super) fn finish_request<H: Host>(exchange: &mut Exchange<H>, engine: &Engine) {
+pub(super) fn frame_request<H: Host>(exchange: &mut Exchange<H>, background: &Background) {
     if exchange.request.is_touched() {
-        frame_request(exchange, engine);
+        frame_touched_request(exchange, background);
     }
 }
 
-fn frame_request<H: Host>(exchange: &mut Exchange<H>, engine: &Engine) {
+fn frame_touched_request<H: Host>(exchange: &mut Exchange<H>, background: &Background) {
     const REQUEST: BodyKind = BodyKind::Request;
     let changed = exchange.request.is_changed();
-    let (rest, has_trailers) = frame_trailers(exchange, REQUEST, engine);
+    let (rest, has_trailers) = frame_trailers(exchange, REQUEST, background);
     let Some(body) = exchange.request.take_outgoing(rest) else { return };
     if has_trailers {
         set_length(&mut *exchange.host, REQUEST, None);
@@ -47,17 +47,17 @@ fn frame_request<H: Host>(exchange: &mut Exchange<H>, engine: &Engine) {
 
 /// Makes the host's response the one for the client.
 #[inline]
-pub(super) fn finish_response<H: Host>(exchange: &mut Exchange<H>, engine: &Engine) {
+pub(super) fn frame_response<H: Host>(exchange: &mut Exchange<H>, background: &Background) {
     let status = exchange.host.status();
     let has_usual_body = !exchange.client_sent_head && !exchange.next_was_bodyless && !is_bodyless(status);
     // As most responses are, the next handler's with a body that nobody has looked at.
     let is_as_it_came = exchange.answered && has_usual_body && !exchange.response.is_touched();
     if !is_as_it_came {
-        frame_response(exchange, status, engine);
+        frame_other_response(exchange, status, background);
     }
 }
 
-fn frame_response<H: Host>(exchange: &mut Exchange<H>, status: u16, engine: &Engine) {
+fn frame_other_response<H: Host>(exchange: &mut Exchange<H>, status: u16, background: &Background) {
     const RESPONSE: BodyKind = BodyKind::Response;
     if exchange.is_upgrade() {
         return;
@@ -66,7 +66,7 @@ fn frame_response<H: Host>(exchange: &mut Exchange<H>, status: u16, engine: &Eng
         return finish_bodyless(exchange, status);
     }
     let changed = exchange.response.is_changed() || exchange.next_was_bodyless || !exchange.answered;
-    let (rest, has_trailers) = frame_trailers(exchange, RESPONSE, engine);
+    let (rest, has_trailers) = frame_trailers(exchange, RESPONSE, background);
     // What a guest has made has no header of the kind: those that it sets are ignored, and of an earlier response none is left.
     let is_declared = H::SENDER_DECLARES_LENGTH && !exchange.answered;
     match exchange.response.take_outgoing(rest) {
@@ -118,7 +118,11 @@ pub(super) fn forget_length<H: Host>(exchange: &mut Exchange<H>) {
 
 /// Announces the trailers that go out. Answers what becomes of the rest of a body that the guest has replaced, and whether
 /// trailers have arrived, were set, or are waited for: then the body's length must stay unknown.
-fn frame_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind, engine: &Engine) -> (Rest, bool) {
+fn frame_trailers<H: Host>(
+    exchange: &mut Exchange<H>,
+    message: BodyKind,
+    background: &Background,
+) -> (Rest, bool) {
     if exchange.host.protocol_version() == "HTTP/1.0" {
         // It has no place for them.
         exchange.side_mut(message).drop_trailers();
@@ -130,9 +134,11 @@ fn frame_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind, engine
         is_original && !exchange.side_mut(message).has_ended() && !exchange.host.body_ended(message);
     let is_replaced = exchange.side_mut(message).is_written();
     let rest = match is_replaced && may_arrive && promises_trailers(&*exchange.host, message) {
-        true => {
-            Rest::Discarded(Discard::new(engine.clone(), exchange.budget.replay_bytes, exchange.budget.total))
-        }
+        true => Rest::Discarded(Discard::new(
+            background.clone(),
+            exchange.budget.replay_bytes,
+            exchange.budget.total,
+        )),
         false => Rest::Dropped,
     };
     #[cfg(feature = "mutations")]

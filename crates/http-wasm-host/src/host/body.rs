@@ -11,11 +11,9 @@ use http_body::{Body as HttpBody, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 
-use super::{Frame, Outgoing, Refused, Rest, names};
-use crate::error::BoxError;
-use crate::message::Fields;
-use crate::message::body_budget::Delivery;
-use crate::message::{Discard, Trailers};
+use super::names;
+use crate::error::{BoxError, Refused};
+use crate::message::{Delivery, Discard, Fields, Frame, Outgoing, Rest, Trailers};
 
 /// A request or response body on its way through guests.
 ///

@@ -11,10 +11,11 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body as HttpBody;
 
 use super::body::{append, insert};
-use super::{Body, Frame, Host, Outgoing, Refused, names};
+use super::{Body, Host, names};
 use crate::abi::BodyKind;
-use crate::error::BoxError;
+use crate::error::{BoxError, Refused};
 use crate::message::body_budget::BodyAccount;
+use crate::message::{Frame, Outgoing};
 
 /// A request and response of the `http` crate.
 ///

@@ -6,11 +6,10 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 
-use super::{Frame, Host, Outgoing, Refused, Rest};
+use super::Host;
 use crate::abi::BodyKind;
-use crate::error::BoxError;
-use crate::message::Fields;
-use crate::message::{Chunks, Discard, Trailers};
+use crate::error::{BoxError, Refused};
+use crate::message::{Chunks, Discard, Fields, Frame, Outgoing, Rest, Trailers};
 
 /// A request and a response as plain values.
 ///

@@ -8,16 +8,13 @@ mod names;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
-use bytes::Bytes;
-
 pub use self::body::Body;
 pub use self::http::HttpHost;
 pub use self::in_memory::{Feed, InMemoryHost, Message};
 use crate::abi::BodyKind;
-use crate::error::BoxError;
-use crate::message::Fields;
+use crate::error::{BoxError, Refused};
 use crate::message::body_budget::BodyAccount;
-use crate::message::{Chunks, Discard, Trailers};
+use crate::message::{Frame, Outgoing};
 
 /// One request/response pair of an HTTP server, as plain data: the rules of the ABI are not its business.
 ///
@@ -131,40 +128,4 @@ pub trait Host: Send + 'static {
     /// The headers that frame it are already right, or are left to whoever sends it (see
     /// [`SENDER_DECLARES_LENGTH`](Self::SENDER_DECLARES_LENGTH)).
     fn set_body(&mut self, message: BodyKind, body: Outgoing);
-}
-
-/// Why a [`Host`] can't take a value, in words that follow the value's name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refused(pub &'static str);
-
-/// A piece of a body as it was received.
-#[derive(Debug)]
-pub enum Frame {
-    /// Bytes of the body.
-    Data(Bytes),
-    /// The trailers, after the last byte.
-    Trailers(Fields),
-}
-
-/// A body that a guest has read or written, on its way out.
-#[derive(Debug, Default)]
-pub struct Outgoing {
-    /// What goes out first.
-    pub first: Chunks,
-    /// What becomes of the unread rest of the message's current body.
-    pub rest: Rest,
-    /// What the guest did to the trailers, to be applied to those that the rest brings, or to none.
-    pub trailers: Trailers,
-}
-
-/// The unread rest of a body behind what a guest has read or written of it.
-#[derive(Debug, Default)]
-pub enum Rest {
-    /// It is dropped, and its trailers with it.
-    #[default]
-    Dropped,
-    /// It follows, with its trailers.
-    Follows,
-    /// It is read and discarded for its trailers, which follow.
-    Discarded(Discard),
 }

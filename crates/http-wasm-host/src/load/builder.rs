@@ -3,25 +3,26 @@
 use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use super::blueprint::Blueprint;
+use super::inspect::{self, Inspection, shim};
+use super::snapshot::{self, Snapshot};
+use super::startup::{StartFunctions, Startup};
 use crate::abi::Phase;
 use crate::engine::{Engine, Precompiled, SharedCode, Source, is_precompiled};
 use crate::error::LoadError;
+use crate::exchange::Waits;
 use crate::failure::OnFailure;
-use crate::guest::{Guest, Parts};
 use crate::host::Host;
-use crate::limits::Limits;
-use crate::load::inspect::{self, Inspection, shim};
-use crate::load::snapshot::{self, Snapshot};
+use crate::limits::{Limits, PoolSettings};
 use crate::log::Log;
 use crate::observer::Observer;
-use crate::pool::PoolSettings;
-use crate::run::hostcalls::{self, Hook};
-use crate::run::instance::{Blueprint, Calls, Startup, Waits};
+use crate::run::hook::Hook;
+use crate::run::hostcalls;
 use crate::run::link::Linked;
-use crate::run::state::Shared;
+use crate::run::shared::{Calls, Shared};
 use crate::run::suspend::StartPace;
 use crate::run::wasi::{self, Mount, WasiConfig};
 
@@ -42,6 +43,15 @@ pub struct GuestBuilder {
     on_host_call: Option<Hook>,
     #[cfg(feature = "mutations")]
     mutation: Option<crate::mutation::Mutation>,
+}
+
+/// A guest that is ready for its first instance.
+pub(crate) struct Prepared<H: Host> {
+    pub(crate) blueprint: Blueprint<H>,
+    pub(crate) inspection: Inspection,
+    pub(crate) pool: PoolSettings,
+    /// How long compiling took, and making the snapshot.
+    pub(crate) compile_time: Duration,
 }
 
 impl GuestBuilder {
@@ -140,19 +150,6 @@ impl GuestBuilder {
         self
     }
 
-    /// Loads the guest from a `.wasm` or `.wat` file.
-    ///
-    /// # Errors
-    /// When the file can't be read, and as [`load`](Self::load).
-    pub fn load_file<H: Host>(mut self, path: impl AsRef<Path>) -> Result<Guest<H>, LoadError> {
-        let path = path.as_ref();
-        let bytes = std::fs::read(path).map_err(|source| LoadError::Read { path: path.into(), source })?;
-        if self.name.is_none() {
-            self.name = path.file_stem().map(OsStr::to_string_lossy).map(Into::into);
-        }
-        self.load(&bytes)
-    }
-
     /// Lets [`load`](Self::load) take what [`precompile`](Self::precompile) gave, without compiling anything.
     ///
     /// **Call it only for files that you made yourself and nobody else could write to since.** They hold machine code, which is run
@@ -178,14 +175,18 @@ impl GuestBuilder {
         Ok(Precompiled::write(&module, &code))
     }
 
-    /// Loads the guest from `.wasm` or `.wat` bytes.
-    ///
-    /// Compiling takes up to seconds of computing, and one instance is made: call it from where blocking is allowed.
+    /// Names the guest after its file, unless it has a name.
+    pub(crate) fn name_after(&mut self, path: &Path) {
+        if self.name.is_none() {
+            self.name = path.file_stem().map(OsStr::to_string_lossy).map(Into::into);
+        }
+    }
+
+    /// Compiles and links the guest in `bytes`.
     ///
     /// # Errors
-    /// When the bytes are no guest of this ABI, its configuration is too long, what was granted can't
-    /// be, or the first instance can't be made.
-    pub fn load<H: Host>(self, bytes: &[u8]) -> Result<Guest<H>, LoadError> {
+    /// As [`load`](Self::load), but for the first instance.
+    pub(crate) fn prepare<H: Host>(self, bytes: &[u8]) -> Result<Prepared<H>, LoadError> {
         let name = self.guest_name();
         let (bytes, precompiled) = self.unpack(bytes)?;
         let (size, limit) = (self.config.len(), self.limits.config_bytes);
@@ -209,47 +210,46 @@ impl GuestBuilder {
             ignores_responses: inspection.ignores_responses(),
             pace: Arc::default(),
             deadline: self.engine.clock(self.limits.deadline),
-            startup_deadline: self.engine.clock(self.limits.startup_deadline),
-            start_pace: Arc::new(StartPace::new(always_on_fiber || may_wait)),
+        };
+        let functions = StartFunctions {
             has_start: inspection.has_start_function(),
             exports_initialize: inspection.exports_initialize(),
             exports_start: inspection.exports_start(),
+            pace: StartPace::new(always_on_fiber || may_wait),
+            deadline: self.engine.clock(self.limits.startup_deadline),
         };
         let shared = Arc::new(Shared {
-            log: Log::new(self.engine.clone(), name.clone(), &self.limits),
+            log: Log::new(self.engine.background().clone(), name.clone(), &self.limits),
+            engine: self.engine,
             name: name.clone(),
             config: self.config,
             limits: self.limits,
-            on_failure: self.on_failure,
+            calls,
+            reads_request: READS_REQUEST.iter().any(|name| inspection.reaches_handler(Phase::Response, name)),
             on_host_call: self.on_host_call,
+            on_failure: self.on_failure,
+            observer: self.observer,
+            counters: Arc::default(),
             #[cfg(feature = "mutations")]
             mutation: self.mutation,
         });
-        let file_threads = self.wasi.needs_async().then(|| self.engine.file_threads(&name)).transpose();
+        let file_threads = self.wasi.needs_async().then(|| shared.engine.file_threads(&name)).transpose();
         let file_threads = file_threads.map_err(|reason| LoadError::Grant { guest: name.clone(), reason })?;
-        let mut startup =
-            Startup { engine: self.engine, shared, wasi: self.wasi, file_threads, calls, image: None };
-        if self.snapshot != Snapshot::Off && startup.calls.run_at_start() {
+        let mut startup = Startup { shared, wasi: self.wasi, file_threads, functions, image: None };
+        if self.snapshot != Snapshot::Off && startup.functions.any() {
             let image = snapshot::image::<H>(&wasm, self.snapshot, &startup)?;
-            startup.calls = startup.calls.started();
+            startup.functions = startup.functions.started();
             startup.image = Some(image);
         }
         let code = match &startup.image {
             Some(image) => image.code.clone(),
             None => compiled(&startup, &wasm, precompiled).map_err(refused)?,
         };
-        let linked = Linked::new(&code.get().module, &startup.wasi, &startup.shared)
+        let linked = Linked::new(&code.module, &startup.wasi, &startup.shared)
             .map_err(|error| refused(format!("{error:#}")))?;
         let compile_time = started.elapsed();
-        let blueprint = Blueprint { startup, code, linked, overflow: OnceLock::new() };
-        let parts = Parts {
-            pool: self.pool,
-            observer: self.observer,
-            reads_request: READS_REQUEST.iter().any(|name| inspection.reaches_handler(Phase::Response, name)),
-            inspection,
-            compile_time,
-        };
-        Guest::new(blueprint, parts)
+        let blueprint = Blueprint::new(startup, code, linked);
+        Ok(Prepared { blueprint, inspection, pool: self.pool, compile_time })
     }
 
     fn guest_name(&self) -> Arc<str> {
@@ -283,7 +283,8 @@ fn with_suspension_points(wasm: &[u8]) -> Result<Vec<u8>, String> {
 
 /// The code of a guest: the precompiled, if there is any and it fits this engine.
 fn compiled(startup: &Startup, wasm: &[u8], precompiled: Option<&[u8]>) -> Result<SharedCode, String> {
-    let Startup { engine, shared, .. } = startup;
+    let shared = &startup.shared;
+    let engine = &shared.engine;
     if let Some(code) = precompiled {
         match engine.code(wasm, Source::Trusted(code), &shared.limits) {
             Ok(code) => return Ok(code),

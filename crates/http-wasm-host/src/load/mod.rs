@@ -1,5 +1,7 @@
 //! From bytes to a guest that can serve.
 
+pub(crate) mod blueprint;
 pub(crate) mod builder;
 pub(crate) mod inspect;
 pub(crate) mod snapshot;
+pub(crate) mod startup;

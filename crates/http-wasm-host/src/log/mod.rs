@@ -9,8 +9,8 @@ use std::time::Duration;
 use tracing::Level;
 
 use self::rate::Rate;
-use crate::engine::Engine;
 use crate::limits::Limits;
+use crate::runtime::Background;
 use crate::text::printable;
 
 /// The `tracing` target of all that guests say.
@@ -54,18 +54,18 @@ pub(crate) struct Log {
     suppressed: AtomicU64,
     /// A report is on its way.
     reporting: AtomicBool,
-    engine: Engine,
+    background: Background,
 }
 
 impl Log {
-    pub(crate) fn new(engine: Engine, guest: Arc<str>, limits: &Limits) -> Arc<Self> {
+    pub(crate) fn new(background: Background, guest: Arc<str>, limits: &Limits) -> Arc<Self> {
         Arc::new(Self {
             guest,
             line_bytes: limits.log_line_bytes,
             rate: Rate::new(limits.log_rate),
             suppressed: AtomicU64::new(0),
             reporting: AtomicBool::new(false),
-            engine,
+            background,
         })
     }
 
@@ -98,7 +98,7 @@ impl Log {
         self.suppressed.fetch_add(1, Ordering::Relaxed);
         if !self.reporting.swap(true, Ordering::AcqRel) {
             let report = Report(self.clone());
-            self.engine.spawn(Box::pin(report.finish()));
+            self.background.spawn(Box::pin(report.finish()));
         }
         false
     }
@@ -124,7 +124,7 @@ struct Report(Arc<Log>);
 
 impl Report {
     async fn finish(self) {
-        self.0.engine.sleep(REPORT_AFTER).await;
+        self.0.background.sleep(REPORT_AFTER).await;
         let log = self.0.clone();
         // First, so that a message that comes too late for this report starts the next.
         drop(self);
@@ -154,6 +154,7 @@ mod tests {
     use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
     use super::*;
+    use crate::runtime::NoRuntime;
 
     #[derive(Clone, Default)]
     struct Logged(Arc<AtomicU64>);
@@ -167,7 +168,7 @@ mod tests {
     #[test]
     fn messages_and_lines_of_output_are_counted_together_and_only_those_that_are_wanted() {
         let limits = Limits { log_rate: 3, ..Limits::default() };
-        let log = Log::new(Engine::new().unwrap(), "g".into(), &limits);
+        let log = Log::new(Background::new(Box::new(NoRuntime)), "g".into(), &limits);
         let logged = Logged::default();
         let subscriber = tracing_subscriber::registry().with(LevelFilter::INFO).with(logged.clone());
         let started = std::time::Instant::now();

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use crate::message::body_budget::{BodyAccount, Reservation};
+use super::body_budget::{BodyAccount, Reservation};
 
 /// Pieces shorter than this are copied together, all but the first: each pins the receive buffer that it lies in, which may be
 /// many times as large.

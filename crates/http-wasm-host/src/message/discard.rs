@@ -4,11 +4,9 @@ use std::fmt;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use crate::engine::Engine;
+use super::{Fields, Frame};
 use crate::error::BoxError;
-use crate::host::Frame;
-use crate::message::Fields;
-use crate::runtime::Task;
+use crate::runtime::{Background, Task};
 
 /// Frames read in one go, so that a body that is all there doesn't occupy its thread.
 const FRAMES_AT_ONCE: usize = 32;
@@ -18,14 +16,14 @@ pub struct Discard {
     bytes_left: usize,
     limit: usize,
     time: Duration,
-    engine: Engine,
+    background: Background,
     /// Runs from the first wait.
     timeout: Option<Task>,
 }
 
 impl Discard {
-    pub(crate) fn new(engine: Engine, bytes: usize, time: Duration) -> Self {
-        Self { bytes_left: bytes, limit: bytes, time, engine, timeout: None }
+    pub(crate) fn new(background: Background, bytes: usize, time: Duration) -> Self {
+        Self { bytes_left: bytes, limit: bytes, time, background, timeout: None }
     }
 
     /// Reads on to the trailers; `next` gives the body's frames.
@@ -40,7 +38,7 @@ impl Discard {
     ) -> Poll<Result<Option<Fields>, BoxError>> {
         for _ in 0..FRAMES_AT_ONCE {
             let Poll::Ready(frame) = next(cx) else {
-                let timeout = self.timeout.get_or_insert_with(|| self.engine.sleep(self.time));
+                let timeout = self.timeout.get_or_insert_with(|| self.background.sleep(self.time));
                 ready!(timeout.as_mut().poll(cx));
                 let time = self.time;
                 return Poll::Ready(Err(format!("{REPLACED} has not ended after {time:?}").into()));

@@ -2,11 +2,17 @@
 
 pub(crate) mod body_budget;
 mod chunks;
+mod delivery;
 mod discard;
 mod fields;
+mod frame;
+mod outgoing;
 pub(crate) mod trailers;
 
 pub use self::chunks::Chunks;
+pub(crate) use self::delivery::Delivery;
 pub use self::discard::Discard;
 pub use self::fields::Fields;
+pub use self::frame::Frame;
+pub use self::outgoing::{Outgoing, Rest};
 pub use self::trailers::Trailers;

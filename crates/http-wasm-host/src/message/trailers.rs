@@ -1,6 +1,6 @@
 //! Trailers: what a guest reads of them, and what it does to them before they have arrived.
 
-use crate::message::Fields;
+use super::Fields;
 
 /// The trailers of one message.
 #[derive(Clone, Debug, Default)]

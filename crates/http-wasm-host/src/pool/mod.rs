@@ -1,6 +1,7 @@
 //! The pool of idle instances, and the guard that is pinned to a request.
 
-pub(crate) mod backoff;
+mod backoff;
+pub(crate) mod maker;
 pub(crate) mod pinned;
 pub(crate) mod progress;
 pub(crate) mod sweep;
@@ -10,35 +11,15 @@ use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
-use std::time::Duration;
 
 use crossbeam_utils::atomic::AtomicCell;
 
 use self::turns::{Keep, Turns};
-use crate::guest;
 use crate::host::Host;
+use crate::limits::PoolSettings;
 use crate::run::instance::Instance;
+use crate::run::shared::Shared;
 use crate::stats::DropReason;
-
-/// How many instances a guest keeps ready.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct PoolSettings {
-    /// Instances made when the guest is loaded, in parallel, and kept however long nobody needs them. At least one is made
-    /// in any case, so that a bad guest fails at load. Default 1.
-    pub min_warm: usize,
-    /// Idle instances kept; one more that comes back is dropped. Default `None`, no limit: what a burst has made is
-    /// likely to be needed again within `idle_ttl`, and gone after it.
-    pub max_idle: Option<usize>,
-    /// How long an instance may lie idle before it is dropped and its memory goes back to the system; up to a quarter more. Default 1
-    /// minute: longer than the pauses within a burst, shorter than anybody watches a graph.
-    pub idle_ttl: Duration,
-}
-
-impl Default for PoolSettings {
-    fn default() -> Self {
-        Self { min_warm: 1, max_idle: None, idle_ttl: Duration::from_secs(60) }
-    }
-}
 
 /// Idle instances, last in first out: the warmest is used first, and a burst's surplus stays at the bottom.
 ///
@@ -46,7 +27,7 @@ impl Default for PoolSettings {
 pub(crate) struct Pool<H: Host> {
     shards: Box<[Arc<Shard<H>>]>,
     settings: PoolSettings,
-    home: Arc<guest::Inner<H>>,
+    shared: Arc<Shared>,
     turns: Arc<Turns<PooledInstance<H>>>,
 }
 
@@ -84,12 +65,12 @@ const QUARTERS: usize = 4;
 const MAX_SHARDS: usize = 16;
 
 impl<H: Host> Pool<H> {
-    pub(crate) fn new(settings: PoolSettings, home: Arc<guest::Inner<H>>) -> Self {
+    pub(crate) fn new(settings: PoolSettings, shared: Arc<Shared>) -> Self {
         let shards = available_parallelism().map_or(1, usize::from).min(MAX_SHARDS);
         let cap = settings.max_idle.map(|max| Arc::new(Cap { max, idle: AtomicUsize::new(0) }));
         let turns = Arc::new(Turns::new());
         let shard = |_| Arc::new(Shard::new(cap.clone(), turns.clone()));
-        Self { shards: (0..shards).map(shard).collect(), settings, home, turns }
+        Self { shards: (0..shards).map(shard).collect(), settings, shared, turns }
     }
 
     /// Where requests wait for their turn to run a start-up, and for what comes back meanwhile.
@@ -97,9 +78,9 @@ impl<H: Host> Pool<H> {
         &self.turns
     }
 
-    /// What the instances have in common.
-    pub(crate) fn home(&self) -> &Arc<guest::Inner<H>> {
-        &self.home
+    /// What the instances share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
     }
 
     /// An idle instance, if there is one.
@@ -116,8 +97,8 @@ impl<H: Host> Pool<H> {
     /// Looks into the other threads' shards.
     #[cold]
     fn search(&self) -> Option<Box<Instance<H>>> {
-        let home = home();
-        (1..self.shards.len()).find_map(|i| self.shards[(home + i) % self.shards.len()].take())
+        let own = own_shard();
+        (1..self.shards.len()).find_map(|i| self.shards[(own + i) % self.shards.len()].take())
     }
 
     /// A new instance on its way to a request.
@@ -126,7 +107,7 @@ impl<H: Host> Pool<H> {
     }
 
     fn own(&self) -> &Arc<Shard<H>> {
-        &self.shards[home() % self.shards.len()]
+        &self.shards[own_shard() % self.shards.len()]
     }
 
     pub(crate) fn idle(&self) -> usize {
@@ -238,10 +219,10 @@ impl<H: Host> Idle<H> {
 }
 
 /// This thread's shard.
-fn home() -> usize {
+fn own_shard() -> usize {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
-    thread_local!(static HOME: usize = NEXT.fetch_add(1, Ordering::Relaxed) % MAX_SHARDS);
-    HOME.with(|home| *home)
+    thread_local!(static OWN: usize = NEXT.fetch_add(1, Ordering::Relaxed) % MAX_SHARDS);
+    OWN.with(|own| *own)
 }
 
 /// An instance out of the pool. It goes back only by [`recycle`](Self::recycle), the explicit last step of an
@@ -256,7 +237,7 @@ impl<H: Host> PooledInstance<H> {
     #[inline]
     pub(crate) fn recycle(mut self) {
         if self.has_outgrown() {
-            return self.doubt(DropReason::Outgrown);
+            return self.drop_as(DropReason::Outgrown);
         }
         if self.shard.turns.anybody_waits() {
             match self.shard.turns.clone().give(self) {
@@ -279,7 +260,7 @@ impl<H: Host> PooledInstance<H> {
     #[inline]
     fn put(&self, instance: Box<Instance<H>>) {
         if let Err(surplus) = self.shard.put(instance) {
-            surplus.home().dropped(DropReason::Idle);
+            surplus.shared().dropped(DropReason::Idle);
             drop(surplus);
         }
     }
@@ -297,9 +278,9 @@ impl<H: Host> PooledInstance<H> {
     }
 
     /// What it counts as if it is dropped from now on.
-    pub(crate) fn doubt(&mut self, reason: DropReason) {
+    pub(crate) fn drop_as(&mut self, reason: DropReason) {
         if let Some(instance) = &mut self.instance {
-            instance.pin.doubt = reason;
+            instance.pin.drop_reason = reason;
         }
     }
 }
@@ -337,7 +318,7 @@ impl<H: Host> Drop for PooledInstance<H> {
             return self.put(instance);
         }
         if let Some(instance) = &self.instance {
-            instance.home().dropped(instance.pin.doubt);
+            instance.shared().dropped(instance.pin.drop_reason);
         }
     }
 }

@@ -3,11 +3,12 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::abi::BodyKind;
+use crate::abi::{BodyKind, Phase};
 use crate::error::Error;
 use crate::host::Host;
 use crate::pool::PooledInstance;
 use crate::pool::progress::Progress;
+use crate::run::pin::NextResult;
 use crate::stats::DropReason;
 
 /// How long a clean-up call may take with all its waiting. Nobody waits for it, but it holds an instance.
@@ -65,7 +66,7 @@ impl<H: Host> Pinned<H> {
     /// Whether the guest may read the request again in `handle_response`, so that its head must stay in the host.
     #[inline]
     pub fn reads_request(&self) -> bool {
-        self.instance.as_ref().is_some_and(|instance| instance.home().reads_request)
+        self.instance.as_ref().is_some_and(|instance| instance.shared().reads_request)
     }
 
     /// Lets the guest handle the response that was put into the host, and gives the one for the client: within this call, if the
@@ -78,7 +79,11 @@ impl<H: Host> Pinned<H> {
     #[inline]
     pub fn handle_response(mut self) -> Progress<Result<Handled<H>, Error>> {
         let mut instance = self.take();
-        match instance.handle_response(false) {
+        let called = match instance.join(NextResult::Response) {
+            Ok(()) => instance.call(Phase::Response),
+            Err(error) => Some(Err(error)),
+        };
+        match called {
             Some(called) => Progress::of(handled(instance, called)),
             // Should nobody poll that, it is dropped as any other pinned instance.
             None => Progress::waiting(Self::new(instance).on_fiber()),
@@ -99,7 +104,7 @@ impl<H: Host> Pinned<H> {
 
     async fn on_fiber(mut self) -> Result<Handled<H>, Error> {
         let mut instance = self.instance.take().expect("taken only when it is consumed");
-        let called = instance.handle_response_on_fiber().await;
+        let called = instance.call_on_fiber(Phase::Response).await;
         handled(instance, called)
     }
 
@@ -124,7 +129,7 @@ fn handled<H: Host>(mut instance: PooledInstance<H>, called: Result<(), Error>) 
             Ok(Handled { host, error: None })
         }
         Err(error) => {
-            instance.doubt(DropReason::of(&error));
+            instance.drop_as(DropReason::of(&error));
             match instance.undo(BodyKind::Response, &error) {
                 Some(host) => Ok(Handled { host, error: Some(error) }),
                 None => Err(error),
@@ -136,11 +141,14 @@ fn handled<H: Host>(mut instance: PooledInstance<H>, called: Result<(), Error>) 
 impl<H: Host> PooledInstance<H> {
     /// Calls `handle_response` for a request that got no response.
     async fn told_of_error(&mut self) -> Result<(), Error> {
-        let called = match self.handle_response(true) {
-            Some(called) => called,
-            None => self.handle_response_on_fiber().await,
+        let called = match self.join(NextResult::Error) {
+            Ok(()) => match self.call(Phase::Response) {
+                Some(called) => called,
+                None => self.call_on_fiber(Phase::Response).await,
+            },
+            Err(error) => Err(error),
         };
-        called.inspect_err(|error| self.doubt(DropReason::of(error)))
+        called.inspect_err(|error| self.drop_as(DropReason::of(error)))
     }
 }
 
@@ -148,23 +156,23 @@ impl<H: Host> Drop for Pinned<H> {
     fn drop(&mut self) {
         if let Some(mut instance) = self.instance.take() {
             // Whatever keeps the clean-up from being made or finished: full queue, time limit, shutdown.
-            instance.doubt(DropReason::Unclean);
-            let engine = instance.home().engine().clone();
-            engine.spawn(Box::pin(clean_up(instance)));
+            instance.drop_as(DropReason::Unclean);
+            let background = instance.shared().engine.background().clone();
+            background.spawn(Box::pin(clean_up(instance)));
         }
     }
 }
 
 async fn clean_up<H: Host>(mut instance: PooledInstance<H>) {
-    let engine = instance.home().engine().clone();
-    let cleaned = engine.within(CLEAN_UP_LIMIT, instance.told_of_error()).await;
+    let background = instance.shared().engine.background().clone();
+    let cleaned = background.within(CLEAN_UP_LIMIT, instance.told_of_error()).await;
     match cleaned {
         Some(Ok(())) => {
             let _host = instance.end();
             instance.recycle();
         }
         Some(Err(error)) => tracing::error!(backtrace = error.backtrace(), "{error}"),
-        None => tracing::warn!(guest = instance.home().name(), "clean-up took too long; instance dropped"),
+        None => tracing::warn!(guest = &*instance.shared().name, "clean-up took too long; instance dropped"),
     }
 }
 

@@ -4,9 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
-use crate::engine::Timer;
 use crate::host::Host;
 use crate::pool::Pool;
+use crate::runtime::Timer;
 use crate::stats::DropReason;
 
 /// Shorter pauses would keep the thread busy for nothing.
@@ -43,7 +43,7 @@ impl<H: Host> Sweep<H> {
         let pause = (pool.settings().idle_ttl / 4).max(SHORTEST);
         let mut next = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
         if !next.stopped {
-            next.timer = pool.home().engine().wake_after(pause, Waker::from(self.clone()));
+            next.timer = pool.shared().engine.background().wake_after(pause, Waker::from(self.clone()));
         }
     }
 }
@@ -52,7 +52,7 @@ impl<H: Host> Wake for Sweep<H> {
     fn wake(self: Arc<Self>) {
         let Some(pool) = self.pool.upgrade() else { return };
         for instance in pool.expire() {
-            pool.home().dropped(DropReason::Idle);
+            pool.shared().dropped(DropReason::Idle);
             drop(instance);
         }
         self.schedule(&pool);

@@ -17,7 +17,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-use crate::engine::Engine;
+use crate::runtime::Background;
 
 /// How long those that have their turn may stand still before others go ahead: they sleep, or nobody polls them. Far more than the time
 /// between two polls of one that computes.
@@ -89,7 +89,7 @@ impl<T: Keep> Turns<T> {
 
     /// Waits for a turn or for what another gives, whichever comes first. `idle` is asked once the request stands in line, as
     /// something may have come back just before.
-    pub(crate) async fn wait(&self, engine: &Engine, idle: impl FnOnce() -> Option<T>) -> Got<'_, T> {
+    pub(crate) async fn wait(&self, background: &Background, idle: impl FnOnce() -> Option<T>) -> Got<'_, T> {
         let mut place = match self.stand_in_line() {
             Ok(turn) => return Got::Turn(turn),
             Err(place) => place,
@@ -98,7 +98,7 @@ impl<T: Keep> Turns<T> {
             return Got::Given(idle);
         }
         loop {
-            if let Some(got) = engine.within(PATIENCE, &mut place).await {
+            if let Some(got) = background.within(PATIENCE, &mut place).await {
                 return got;
             }
             if let Some(turn) = place.go_ahead() {

@@ -1,336 +1,58 @@
 //! One store with its exports: the thing that a pool holds.
 
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Instant;
 
-use wasmtime::{InstancePre, PoolConcurrencyLimitError, Store, TypedFunc};
+use wasmtime::{Store, TypedFunc};
 
 use crate::abi::{BodyKind, CtxNext, Features, Phase};
-use crate::engine::{Clock, Engine, SharedCode};
-use crate::error::{CallError, Error, ErrorKind, Reason, Stop};
+use crate::engine::Clock;
+use crate::error::{Error, ErrorKind, Reason, Stop};
 use crate::exchange::{Budget, Exchange};
-use crate::guest;
 use crate::host::Host;
-use crate::load::snapshot::Image;
 #[cfg(feature = "mutations")]
 use crate::mutation::Mutation;
 use crate::observer::Call;
-use crate::run::link::{Exports, Linked};
-use crate::run::state::{Shared, State};
-use crate::run::suspend::{self, Mode, Pace, StartPace, Suspension};
-use crate::run::wasi::{FileThreads, WasiConfig, WasiState};
-use crate::stats::{Counters, DropReason, Live};
+use crate::run::link::Exports;
+use crate::run::pin::{Next, NextResult, Pin};
+use crate::run::shared::Shared;
+use crate::run::state::State;
+use crate::run::suspend::Mode;
+use crate::runtime::Background;
+use crate::stats::Live;
 
 /// One store with its exports. Used by one request at a time, as `&mut` says.
 pub(crate) struct Instance<H: Host> {
     store: Store<State<H>>,
     handle_request: TypedFunc<(), u64>,
     handle_response: TypedFunc<(u32, u32), ()>,
-    home: Arc<guest::Inner<H>>,
     pub(crate) pin: Pin,
     /// Size of its memories after start-up, in bytes.
     start_size: usize,
     _live: Live,
 }
 
-/// What goes with an instance that is out of the pool. It is kept here, so that the guards that are passed around
-/// are mere pointers.
-#[derive(Debug)]
-pub(crate) struct Pin {
-    /// What the guest gave for its second call.
-    pub(crate) req_ctx: u32,
-    /// The next handler gave no response.
-    is_error: bool,
-    /// What it counts as if it is dropped now. Until something else is known, a call was cancelled inside the guest.
-    pub(crate) doubt: DropReason,
-}
-
-impl Pin {
-    /// The parameters of `handle_response`.
-    fn params(&self) -> (u32, u32) {
-        (self.req_ctx, self.is_error.into())
-    }
-}
-
-impl Default for Pin {
-    fn default() -> Self {
-        Self { req_ctx: 0, is_error: false, doubt: DropReason::Cancelled }
-    }
-}
-
-/// How a guest's functions are called, the same for all its instances.
-#[derive(Clone, Debug)]
-pub(crate) struct Calls {
-    /// Some import is asynchronous: those that have to do with files.
-    pub(crate) always_on_fiber: bool,
-    /// What `handle_request` may wait for, and what `handle_response`.
-    pub(crate) request: Waits,
-    pub(crate) response: Waits,
-    /// `handle_response` does nothing, so that it need not be called.
-    pub(crate) ignores_responses: bool,
-    pub(crate) pace: Arc<Pace>,
-    pub(crate) deadline: Clock,
-    pub(crate) startup_deadline: Clock,
-    pub(crate) start_pace: Arc<StartPace>,
-    /// The module has a wasm start function.
-    pub(crate) has_start: bool,
-    pub(crate) exports_initialize: bool,
-    pub(crate) exports_start: bool,
-}
-
-/// What one of a guest's two functions may have to wait for, as far as its code tells.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Waits {
-    /// It may read bodies.
-    pub(crate) for_bodies: bool,
-    /// It may read trailers, which are there at once unless the guest may read the body before them.
-    pub(crate) for_trailers: bool,
-    /// It may enable features.
-    pub(crate) enables_features: bool,
-    /// It may sleep.
-    pub(crate) sleeps: bool,
-}
-
-impl Waits {
-    fn for_message(self) -> bool {
-        self.for_bodies || self.for_trailers
-    }
-}
-
-impl Calls {
-    /// Whether making an instance runs code of the guest.
-    pub(crate) fn run_at_start(&self) -> bool {
-        self.has_start || self.exports_initialize || self.exports_start
-    }
-
-    /// How those of instances are called whose start-up has been run.
-    pub(crate) fn started(self) -> Self {
-        Self { has_start: false, exports_initialize: false, exports_start: false, ..self }
-    }
-}
-
-/// What it takes to make instances.
-pub(crate) struct Blueprint<H: Host> {
-    pub(crate) startup: Startup,
-    pub(crate) code: SharedCode,
-    pub(crate) linked: Linked<H>,
-    /// For instances that find no slot, linked when there is the first.
-    pub(crate) overflow: OnceLock<Result<Linked<H>, String>>,
-}
-
-/// What goes into an instance beside its module, and what is run until it can serve.
-#[derive(Clone)]
-pub(crate) struct Startup {
-    pub(crate) engine: Engine,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) wasi: WasiConfig,
-    /// Where its file operations run, if it has any.
-    pub(crate) file_threads: Option<Arc<FileThreads>>,
-    pub(crate) calls: Calls,
-    /// The snapshot that instances begin with, if there is one.
-    pub(crate) image: Option<Arc<Image>>,
-}
-
-impl Startup {
-    /// What an instance lives in, as it is before start-up.
-    pub(crate) async fn store<H: Host>(
-        &self,
-        engine: &wasmtime::Engine,
-        counters: &Arc<Counters>,
-    ) -> wasmtime::Result<Store<State<H>>> {
-        let mut wasi = match &self.file_threads {
-            Some(threads) => self.wasi_with_files(threads).await?,
-            None => WasiState::new(&self.wasi, None).map_err(wasmtime::Error::msg)?,
-        };
-        let mut features = Features::NONE;
-        if let Some(image) = &self.image {
-            wasi.set_clock(image.clock);
-            features = image.features;
-        }
-        let state = State {
-            guest: self.shared.clone(),
-            features,
-            exchange: None,
-            suspension: Suspension::new(self.engine.clone(), self.calls.pace.clone()),
-            wasi,
-            memory: None,
-            quota: self.engine.quota(counters, &self.shared.limits),
-        };
-        let mut store = Store::new(engine, state);
-        store.limiter(|state| &mut state.quota);
-        store.epoch_deadline_callback(suspend::on_epoch);
-        Ok(store)
-    }
-
-    /// WASI with directories, which are opened on the threads for files: their disk may be slow.
-    async fn wasi_with_files(&self, threads: &Arc<FileThreads>) -> wasmtime::Result<WasiState> {
-        let (config, own) = (self.wasi.clone(), Some(threads.clone()));
-        let limit = self.startup_limit();
-        let opened = threads.run_blocking(move || WasiState::new(&config, own));
-        match self.engine.within(limit, opened).await {
-            Some(opened) => opened.map_err(wasmtime::Error::msg),
-            None => Err(Stop::Took(limit).into()),
-        }
-    }
-
-    /// The time that making an instance may take with all its waiting. Computing is counted where it happens.
-    fn startup_limit(&self) -> Duration {
-        self.calls.startup_deadline.duration.saturating_mul(2)
-    }
-
-    /// Runs the start-up of an instance: wasm start function, `_initialize`, `_start`, whatever is there. `directly`: without a fiber.
-    pub(crate) async fn start<H: Host>(
-        &self,
-        store: &mut Store<State<H>>,
-        pre: &InstancePre<State<H>>,
-        directly: bool,
-    ) -> wasmtime::Result<wasmtime::Instance> {
-        let limit = self.startup_limit();
-        let started = self.engine.within(limit, self.run(store, pre, directly)).await;
-        started.unwrap_or_else(|| Err(Stop::Took(limit).into()))
-    }
-
-    async fn run<H: Host>(
-        &self,
-        store: &mut Store<State<H>>,
-        pre: &InstancePre<State<H>>,
-        directly: bool,
-    ) -> wasmtime::Result<wasmtime::Instance> {
-        let calls = &self.calls;
-        let waker = store.data().suspension.waker();
-        let begin = |store: &mut Store<State<H>>| {
-            let ticks = store.data_mut().suspension.begin_start(directly, calls.startup_deadline);
-            store.set_epoch_deadline(ticks);
-        };
-        let mut quick = true;
-        // Without a start function no guest code runs here, and a fiber would be for nothing.
-        let instance = match calls.has_start || calls.always_on_fiber {
-            true => {
-                begin(store);
-                let instance = match directly {
-                    true => pre.instantiate(&mut *store)?,
-                    false => waker.clone().drive(pre.instantiate_async(&mut *store)).await?,
-                };
-                quick &= store.data().suspension.was_quick();
-                instance
-            }
-            false => {
-                // But data that is too sparse for an image is written by compiled code, which looks at the clock as well.
-                store.data_mut().suspension.begin(Mode::Direct, calls.startup_deadline);
-                store.set_epoch_deadline(calls.startup_deadline.ticks);
-                pre.instantiate(&mut *store)?
-            }
-        };
-        for (exported, name) in [(calls.exports_initialize, "_initialize"), (calls.exports_start, "_start")] {
-            if !exported {
-                continue;
-            }
-            let function = instance.get_typed_func::<(), ()>(&mut *store, name)?;
-            begin(store);
-            let called = match directly {
-                true => function.call(&mut *store, ()),
-                false => waker.clone().drive(function.call_async(&mut *store, ())).await,
-            };
-            match called {
-                // A command that says it has succeeded; its instance stays callable.
-                Err(error) if exit_code(&error) == Some(0) => {}
-                result => result?,
-            }
-            quick &= store.data().suspension.was_quick();
-        }
-        if quick && !directly {
-            calls.start_pace.was_quick();
-        }
-        Ok(instance)
-    }
-
-    fn failed(&self, error: &wasmtime::Error) -> Error {
-        Error::from_wasmtime(self.shared.name.clone(), None, error)
-    }
-}
-
-/// An instance whose start-up has been run, well or not.
-struct Begun<'a, H: Host> {
-    linked: &'a Linked<H>,
-    store: Store<State<H>>,
-    started: wasmtime::Result<wasmtime::Instance>,
-}
-
-impl<H: Host> Blueprint<H> {
-    /// Begins an instance in a slot if one is free, else with what the system gives.
-    async fn begin(&self, counters: &Arc<Counters>, directly: bool) -> Result<Begun<'_, H>, Error> {
-        let begun = self.begin_in(&self.linked, counters, directly).await?;
-        let has_no_slot = begun.started.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>());
-        match if has_no_slot { self.overflow() } else { None } {
-            Some(overflow) => self.begin_in(overflow?, counters, directly).await,
-            None => Ok(begun),
-        }
-    }
-
-    async fn begin_in<'a>(
-        &'a self,
-        linked: &'a Linked<H>,
-        counters: &Arc<Counters>,
-        directly: bool,
-    ) -> Result<Begun<'a, H>, Error> {
-        let engine = linked.pre.module().engine();
-        let store = self.startup.store(engine, counters).await;
-        let mut store = store.map_err(|error| self.startup.failed(&error))?;
-        let started = self.startup.start(&mut store, &linked.pre, directly).await;
-        Ok(Begun { linked, store, started })
-    }
-
-    /// How instances are made that find no slot; `None` where all are made in that way.
-    fn overflow(&self) -> Option<Result<&Linked<H>, Error>> {
-        let Startup { shared, wasi, .. } = &self.startup;
-        let module = self.code.get().overflow()?;
-        let linked =
-            self.overflow.get_or_init(|| Linked::new(module?, wasi, shared).map_err(|e| format!("{e:#}")));
-        Some(linked.as_ref().map_err(|reason| self.startup.failed(&wasmtime::Error::msg(reason.clone()))))
-    }
-}
-
-fn exit_code(error: &wasmtime::Error) -> Option<u32> {
-    match error.downcast_ref::<CallError>()?.reason {
-        Reason::Exit(code) => Some(code),
-        _ => None,
-    }
-}
-
 impl<H: Host> Instance<H> {
-    /// Makes an instance: in a slot if one is free, else with what the system gives.
-    pub(crate) async fn make(home: &Arc<guest::Inner<H>>, live: Live) -> Result<Box<Self>, Error> {
-        let blueprint = &home.blueprint;
-        let calls = &blueprint.startup.calls;
-        let directly = calls.run_at_start() && !calls.start_pace.needs_fiber();
-        let mut begun = blueprint.begin(&home.counters, directly).await?;
-        if directly && begun.started.as_ref().is_err_and(|error| error.is::<Stop>()) {
-            // It was stopped only because it had no fiber.
-            calls.start_pace.was_slow();
-            drop(begun);
-            begun = blueprint.begin(&home.counters, false).await?;
-        }
-        let Begun { linked, mut store, started } = begun;
-        let exports = started.and_then(|instance| linked.exports(&mut store, &instance));
-        let Exports { memory, handle_request, handle_response } =
-            exports.map_err(|error| store.data().failed(None, &error))?;
+    /// An instance whose start-up has been run, and can serve.
+    pub(crate) fn new(mut store: Store<State<H>>, exports: Exports, live: Live) -> Box<Self> {
+        let Exports { memory, handle_request, handle_response } = exports;
         store.data_mut().memory = Some(memory);
         store.data_mut().flush_output();
         let start_size = store.data().quota.memory();
-        Ok(Box::new(Self {
+        Box::new(Self {
             store,
             handle_request,
             handle_response,
-            home: home.clone(),
             pin: Pin::default(),
             start_size,
             _live: live,
-        }))
+        })
     }
 
-    /// What it has in common with the guest's other instances.
-    pub(crate) fn home(&self) -> &guest::Inner<H> {
-        &self.home
+    /// What it shares with the guest's other instances.
+    #[inline]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.store.data().guest
     }
 
     /// Features enabled while the instance was made.
@@ -362,113 +84,97 @@ impl<H: Host> Instance<H> {
         growth > self.store.data().guest.limits.retained_growth
     }
 
-    /// Runs `handle_request`, and answers whether the guest proceeds. `None` if that takes a fiber.
+    /// Runs the guest's function for this phase on the caller's stack. `None` if that takes a fiber: all is ready for that then.
     #[inline]
-    pub(crate) fn handle_request(&mut self) -> Option<Result<bool, Error>> {
-        if self.needs_fiber(Phase::Request) {
+    pub(crate) fn call(&mut self, phase: Phase) -> Option<Result<(), Error>> {
+        if phase == Phase::Response && self.ignores_response() {
+            let started = self.clock();
+            return Some(self.returned(phase, Ok(0), started));
+        }
+        if self.needs_fiber(phase) {
             return None;
         }
         let started = self.clock();
-        let Self { store, handle_request, home, .. } = self;
-        let called = call(store, home.calls().deadline, handle_request, ());
-        Some(self.request_returned(called, started))
+        let deadline = self.shared().calls.deadline;
+        let Self { store, handle_request, handle_response, pin, .. } = self;
+        let called = match phase {
+            Phase::Request => call(store, deadline, handle_request, ()),
+            Phase::Response => call(store, deadline, handle_response, pin.params()).map(|()| 0),
+        };
+        Some(self.returned(phase, called, started))
     }
 
     /// The same on a fiber.
-    pub(crate) async fn handle_request_on_fiber(&mut self) -> Result<bool, Error> {
+    pub(crate) async fn call_on_fiber(&mut self, phase: Phase) -> Result<(), Error> {
         let started = self.clock();
-        let Self { store, handle_request, home, .. } = self;
-        let called = call_on_fiber(store, home.calls().deadline, handle_request, ()).await;
-        self.request_returned(called, started)
+        let deadline = self.shared().calls.deadline;
+        let Self { store, handle_request, handle_response, pin, .. } = self;
+        let called = match phase {
+            Phase::Request => call_on_fiber(store, deadline, handle_request, ()).await,
+            Phase::Response => {
+                let called = call_on_fiber(store, deadline, handle_response, pin.params()).await;
+                called.map(|()| 0)
+            }
+        };
+        self.returned(phase, called, started)
     }
 
+    /// The guest's function has returned, with a packed result if it is the first, or failed: makes the phase's message the one that goes on.
     #[inline]
-    fn request_returned(
+    fn returned(
         &mut self,
+        phase: Phase,
         called: wasmtime::Result<u64>,
         started: Option<Instant>,
-    ) -> Result<bool, Error> {
-        let result = self.request_decided(called);
-        self.observe(Phase::Request, started, result.as_ref().err());
+    ) -> Result<(), Error> {
+        let result = match called {
+            Ok(packed) => self.finish(phase, packed),
+            Err(error) => Err(self.failed(phase, &error)),
+        };
+        self.observe(phase, started, result.as_ref().err());
         result
     }
 
     #[inline]
-    fn request_decided(&mut self, called: wasmtime::Result<u64>) -> Result<bool, Error> {
+    fn finish(&mut self, phase: Phase, packed: u64) -> Result<(), Error> {
         #[cfg(feature = "mutations")]
-        let called = called.map(|packed| self.mutate_ctx_next(packed));
-        let ctx_next = CtxNext::unpack(called.map_err(|error| self.failed(Phase::Request, &error))?);
-        let (exchange, engine) = self.exchange_and_engine()?;
-        let finished = exchange.check_memory().and_then(|()| {
-            if ctx_next.proceed {
-                exchange.finish_request(engine);
-                return Ok(());
+        let packed = self.mutate_ctx_next(packed);
+        let ctx_next = CtxNext::unpack(packed);
+        let next = if ctx_next.proceed { Next::Proceed } else { Next::Stop };
+        let (exchange, background) = self.exchange_and_background()?;
+        let finished = exchange.check_memory().and_then(|()| match (phase, next) {
+            (Phase::Request, Next::Proceed) => {
+                exchange.finish_request(background);
+                Ok(())
             }
-            exchange.respond(engine)
+            (Phase::Request, Next::Stop) => exchange.respond(background),
+            (Phase::Response, _) => {
+                exchange.finish_response(background);
+                Ok(())
+            }
         });
-        finished.map_err(|reason| self.refused(Phase::Request, reason))?;
-        self.pin.req_ctx = ctx_next.req_ctx;
-        Ok(ctx_next.proceed)
+        finished.map_err(|reason| self.refused(phase, reason))?;
+        if phase == Phase::Request {
+            (self.pin.req_ctx, self.pin.next) = (ctx_next.req_ctx, next);
+        }
+        Ok(())
     }
 
-    /// Joins the next handler's response, which is in the host unless `is_error`, with what the guest set before it.
+    /// Joins what came back from the next handler, a response being in the host, with what the guest set before. Then its second
+    /// function can be called.
     #[inline]
-    fn join(&mut self, is_error: bool) -> Result<(), Error> {
-        self.pin.is_error = is_error;
-        let exchange = self.exchange()?;
-        let joined = if is_error { exchange.join_error() } else { exchange.join_response() };
+    pub(crate) fn join(&mut self, next_result: NextResult) -> Result<(), Error> {
+        self.pin.next_result = next_result;
+        let (exchange, _) = self.exchange_and_background()?;
+        let joined = match next_result {
+            NextResult::Response => exchange.join_response(),
+            NextResult::Error => exchange.join_error(),
+        };
         joined.map_err(|reason| {
             let error = self.refused(Phase::Response, reason);
             self.observe(Phase::Response, self.clock(), Some(&error));
             error
         })
-    }
-
-    /// Runs `handle_response`. The next handler's response is in the host, unless `is_error`. `None` if the call takes a fiber: all
-    /// is ready for that then.
-    #[inline]
-    pub(crate) fn handle_response(&mut self, is_error: bool) -> Option<Result<(), Error>> {
-        if let Err(error) = self.join(is_error) {
-            return Some(Err(error));
-        }
-        let ignored = self.ignores_response();
-        if !ignored && self.needs_fiber(Phase::Response) {
-            return None;
-        }
-        let started = self.clock();
-        let Self { store, handle_response, home, pin, .. } = self;
-        let called =
-            if ignored { Ok(()) } else { call(store, home.calls().deadline, handle_response, pin.params()) };
-        Some(self.response_returned(called, started))
-    }
-
-    /// Goes on with that on a fiber.
-    pub(crate) async fn handle_response_on_fiber(&mut self) -> Result<(), Error> {
-        let started = self.clock();
-        let Self { store, handle_response, home, pin, .. } = self;
-        let called = call_on_fiber(store, home.calls().deadline, handle_response, pin.params()).await;
-        self.response_returned(called, started)
-    }
-
-    #[inline]
-    fn response_returned(
-        &mut self,
-        called: wasmtime::Result<()>,
-        started: Option<Instant>,
-    ) -> Result<(), Error> {
-        let result = match called {
-            Ok(()) => self.finish_response(),
-            Err(error) => Err(self.failed(Phase::Response, &error)),
-        };
-        self.observe(Phase::Response, started, result.as_ref().err());
-        result
-    }
-
-    #[inline]
-    fn finish_response(&mut self) -> Result<(), Error> {
-        let (exchange, engine) = self.exchange_and_engine()?;
-        let finished = exchange.check_memory().map(|()| exchange.finish_response(engine));
-        finished.map_err(|reason| self.refused(Phase::Response, reason))
     }
 
     /// Whether nothing would happen in `handle_response`.
@@ -477,7 +183,7 @@ impl<H: Host> Instance<H> {
         if self.is_mutated(Mutation::ResponsePhaseSkipped) {
             return true;
         }
-        self.home.calls().ignores_responses
+        self.shared().calls.ignores_responses
     }
 
     /// The host between the phases.
@@ -506,20 +212,15 @@ impl<H: Host> Instance<H> {
     }
 
     #[inline]
-    fn exchange(&mut self) -> Result<&mut Exchange<H>, Error> {
-        self.exchange_and_engine().map(|(exchange, _)| exchange)
-    }
-
-    #[inline]
-    fn exchange_and_engine(&mut self) -> Result<(&mut Exchange<H>, &Engine), Error> {
+    fn exchange_and_background(&mut self) -> Result<(&mut Exchange<H>, &Background), Error> {
         let State { exchange, guest, suspension, .. } = self.store.data_mut();
         let exchange = exchange.as_mut().ok_or_else(|| no_exchange(guest))?;
-        Ok((exchange, suspension.engine()))
+        Ok((exchange, suspension.engine().background()))
     }
 
     #[inline]
     fn needs_fiber(&self, phase: Phase) -> bool {
-        let calls = self.home.calls();
+        let calls = &self.shared().calls;
         if calls.always_on_fiber || calls.pace.needs_fiber() {
             return true;
         }
@@ -535,12 +236,12 @@ impl<H: Host> Instance<H> {
     /// The time, if an observer wants to know how long a call takes.
     #[inline]
     fn clock(&self) -> Option<Instant> {
-        self.home.observer.as_ref().map(|_| Instant::now())
+        self.shared().observer.as_ref().map(|_| Instant::now())
     }
 
     #[inline]
     fn observe(&self, phase: Phase, started: Option<Instant>, error: Option<&Error>) {
-        if let (Some(observer), Some(started)) = (&self.home.observer, started) {
+        if let (Some(observer), Some(started)) = (&self.shared().observer, started) {
             let exchange = self.store.data().exchange.as_ref();
             let replayed_bytes = exchange.map_or(0, |exchange| exchange.replayed_bytes(phase));
             observer.called(&Call { phase, took: started.elapsed(), error, replayed_bytes });
@@ -622,11 +323,11 @@ where
     let state = store.data_mut();
     let ticks = state.suspension.begin(Mode::Fiber, limit);
     let waker = state.suspension.waker();
-    let engine = state.suspension.engine().clone();
+    let background = state.suspension.engine().background().clone();
     let limit = state.guest.limits.total;
     store.set_epoch_deadline(ticks);
     let call = waker.drive(function.call_async(&mut *store, params));
-    let called = engine.within(limit, call).await;
+    let called = background.within(limit, call).await;
     let state = store.data_mut();
     state.suspension.end();
     state.flush_output();

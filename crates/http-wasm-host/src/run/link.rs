@@ -6,7 +6,8 @@ use wasmtime::{
 
 use crate::host::Host;
 use crate::run::hostcalls;
-use crate::run::state::{Shared, State};
+use crate::run::shared::Shared;
+use crate::run::state::State;
 use crate::run::wasi::{self, WasiConfig};
 
 /// A module ready to be instantiated on the engine that it was compiled for.

@@ -1,9 +1,12 @@
 //! Running a guest: its memory, the functions that it calls, and its two calls.
 
+pub(crate) mod hook;
 pub(crate) mod hostcalls;
 pub(crate) mod instance;
 pub(crate) mod link;
 pub(crate) mod memory;
+pub(crate) mod pin;
+pub(crate) mod shared;
 pub(crate) mod state;
 pub(crate) mod suspend;
 pub(crate) mod wasi;

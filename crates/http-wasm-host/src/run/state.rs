@@ -8,27 +8,12 @@ use crate::abi::{Features, Phase};
 use crate::engine::Quota;
 use crate::error::{Error, ErrorKind, Reason};
 use crate::exchange::Exchange;
-use crate::failure::OnFailure;
 use crate::host::Host;
-use crate::limits::Limits;
 use crate::log::Log;
-use crate::run::hostcalls::Hook;
 use crate::run::memory::HasMemory;
+use crate::run::shared::Shared;
 use crate::run::suspend::{Suspend, Suspension};
 use crate::run::wasi::{HasWasi, WasiState};
-
-/// What all instances of a guest share and their host functions read.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) name: Arc<str>,
-    pub(crate) config: Vec<u8>,
-    pub(crate) limits: Limits,
-    pub(crate) on_host_call: Option<Hook>,
-    pub(crate) log: Arc<Log>,
-    pub(crate) on_failure: OnFailure,
-    #[cfg(feature = "mutations")]
-    pub(crate) mutation: Option<crate::mutation::Mutation>,
-}
 
 /// A store's data.
 pub(crate) struct State<H: Host> {
@@ -65,7 +50,7 @@ impl<H: Host> State<H> {
     /// Logs what the guest has written to its output without ending the line.
     #[inline]
     pub(crate) fn flush_output(&mut self) {
-        self.wasi.flush(&self.guest);
+        self.wasi.flush(&self.guest.log);
     }
 
     #[inline]
@@ -87,7 +72,7 @@ impl<H: Host> Suspend for State<H> {
 }
 
 impl<H: Host> HasWasi for State<H> {
-    fn wasi(&mut self) -> (&mut WasiState, &Shared, &Suspension) {
-        (&mut self.wasi, &self.guest, &self.suspension)
+    fn wasi(&mut self) -> (&mut WasiState, &Arc<Log>, &Suspension) {
+        (&mut self.wasi, &self.guest.log, &self.suspension)
     }
 }

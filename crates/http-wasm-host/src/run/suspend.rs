@@ -157,10 +157,10 @@ impl Suspension {
     }
 
     /// The same for a start-up, which without a fiber is not given as much time as on one.
-    pub(crate) fn begin_start(&mut self, directly: bool, limit: Clock) -> u64 {
-        match directly {
-            true => self.begin(Mode::Direct, Clock { ticks: limit.ticks.min(DIRECT_START_TICKS), ..limit }),
-            false => self.begin(Mode::Fiber, limit),
+    pub(crate) fn begin_start(&mut self, mode: Mode, limit: Clock) -> u64 {
+        match mode {
+            Mode::Direct => self.begin(mode, Clock { ticks: limit.ticks.min(DIRECT_START_TICKS), ..limit }),
+            Mode::Fiber => self.begin(mode, limit),
         }
     }
 
@@ -228,7 +228,7 @@ impl Suspension {
                 if self.spent >= self.limit.ticks {
                     return Err(self.stop());
                 }
-                Ok(UpdateDeadline::YieldCustom(1, self.engine.runtime().yield_now()))
+                Ok(UpdateDeadline::YieldCustom(1, self.engine.background().yield_now()))
             }
         }
     }

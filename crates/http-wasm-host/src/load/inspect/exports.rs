@@ -3,11 +3,11 @@
 use wasmparser::types::{EntityType, TypesRef};
 
 use super::causes;
-use super::fault::{Fault, Faults, shown};
 use super::format::BUILD_CORE;
 use super::nearest::nearest;
-use super::signatures::{Signature, describe};
-use super::{Producer, func_type};
+use super::producers::Producer;
+use super::signatures::{Signature, describe, func_type};
+use crate::fault::{Fault, Faults, shown};
 
 /// What the checks learn about the exports.
 #[derive(Debug, Default)]

@@ -1,6 +1,6 @@
 //! From the bytes of a file to those of a binary core module.
 
-use super::fault::{Fault, shown};
+use crate::fault::{Fault, shown};
 
 const MAGIC: &[u8] = b"\0asm";
 

@@ -4,9 +4,18 @@ use wasmparser::FuncType;
 use wasmparser::types::{EntityType, TypesRef};
 
 use super::causes::{self, Kind};
-use super::fault::{Fault, Faults, shown};
-use super::signatures::{self, HANDLER, WASI, describe};
-use super::{ImportUse, func_type};
+use super::signatures::{self, HANDLER, WASI, describe, func_type};
+use crate::fault::{Fault, Faults, shown};
+
+/// A host function that a guest imports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ImportUse {
+    /// `http_handler` or `wasi_snapshot_preview1`.
+    pub module: String,
+    /// The function's name in that module.
+    pub name: String,
+}
 
 /// Checks each import and returns those that the host has.
 pub(super) fn check(types: TypesRef<'_>, faults: &mut Faults) -> Vec<ImportUse> {

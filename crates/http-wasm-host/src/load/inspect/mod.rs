@@ -5,7 +5,6 @@
 
 mod causes;
 mod exports;
-mod fault;
 mod format;
 mod imports;
 mod nearest;
@@ -16,15 +15,15 @@ mod signatures;
 #[cfg(test)]
 mod tests;
 
-use wasmparser::types::{EntityType, Types, TypesRef};
-use wasmparser::{CompositeInnerType, FuncType, Parser, Payload, ValidPayload, Validator, WasmFeatures};
+use wasmparser::types::Types;
+use wasmparser::{Parser, Payload, ValidPayload, Validator, WasmFeatures};
 
-pub use fault::Fault;
+pub use imports::ImportUse;
 pub use producers::Producer;
 pub(crate) use signatures::{HANDLER, WASI};
 
 use crate::abi::Phase;
-use fault::{Faults, shown};
+use crate::fault::{Fault, Faults, shown};
 use reach::Reach;
 
 /// Reads a guest, a binary module or WebAssembly text, and checks it against the http-wasm ABI.
@@ -66,16 +65,6 @@ pub struct Inspection {
     exports_initialize: bool,
     exports_start: bool,
     memory_pages: (u64, Option<u64>),
-}
-
-/// A host function that a guest imports.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct ImportUse {
-    /// `http_handler` or `wasi_snapshot_preview1`.
-    pub module: String,
-    /// The function's name in that module.
-    pub name: String,
 }
 
 impl Inspection {
@@ -208,15 +197,4 @@ fn malformed(error: &wasmparser::Error, wasm: &[u8]) -> Fault {
         ),
         help,
     )
-}
-
-/// The type of an import or export, if it is a function.
-fn func_type(types: TypesRef<'_>, entity: EntityType) -> Option<&FuncType> {
-    match entity {
-        EntityType::Func(id) | EntityType::FuncExact(id) => match &types.get(id)?.composite_type.inner {
-            CompositeInnerType::Func(ty) => Some(ty),
-            _ => None,
-        },
-        _ => None,
-    }
 }

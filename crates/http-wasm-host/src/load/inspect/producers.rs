@@ -4,7 +4,7 @@ use std::fmt;
 
 use wasmparser::{CustomSectionReader, KnownCustom};
 
-use super::fault::shown;
+use crate::fault::shown;
 
 /// One thing a module says it was made with.
 ///

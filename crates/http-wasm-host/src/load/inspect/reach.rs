@@ -10,7 +10,7 @@ use wasmparser::{
     TypeRef,
 };
 
-use super::ImportUse;
+use super::imports::ImportUse;
 
 /// What one exported function can lead to.
 #[derive(Clone, Debug, Default)]

@@ -1,12 +1,13 @@
 //! The functions a guest may import, with their signatures.
 
 use std::fmt;
-use wasmparser::{FuncType, ValType};
+use wasmparser::types::{EntityType, TypesRef};
+use wasmparser::{CompositeInnerType, FuncType, ValType};
 
 /// Import module of the http-wasm functions.
 pub(crate) use crate::abi::MODULE as HANDLER;
 /// Import module of WASI preview 1.
-pub(crate) const WASI: &str = "wasi_snapshot_preview1";
+pub(crate) use crate::abi::WASI_MODULE as WASI;
 
 /// A function signature, one letter for each value: `i` is i32, `l` is i64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,17 @@ impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let list = |letters: &str| letters.chars().map(val_type).collect::<Vec<_>>();
         f.write_str(&arrow(&list(self.params), &list(self.results)))
+    }
+}
+
+/// The type of an import or export, if it is a function.
+pub(super) fn func_type(types: TypesRef<'_>, entity: EntityType) -> Option<&FuncType> {
+    match entity {
+        EntityType::Func(id) | EntityType::FuncExact(id) => match &types.get(id)?.composite_type.inner {
+            CompositeInnerType::Func(ty) => Some(ty),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

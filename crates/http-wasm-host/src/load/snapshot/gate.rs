@@ -7,8 +7,7 @@
 use wasmtime::{ExternType, Linker, Module};
 
 use super::Snapshot;
-use crate::abi::{LogLevel, MODULE};
-use crate::load::inspect::WASI;
+use crate::abi::{LogLevel, MODULE, WASI_MODULE as WASI};
 use crate::run::wasi::WasiConfig;
 
 /// A guest called what can't be in a snapshot.

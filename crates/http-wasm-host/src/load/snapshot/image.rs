@@ -8,24 +8,17 @@ use wasmtime::{InstancePre, Module, Store, Val, WasmBacktrace};
 use wasmtime_wizer::{InstanceState, ModuleContext, SnapshotVal, ValType, Wizer};
 
 use super::gate::{self, Refusal};
-use super::{Snapshot, SnapshotFacts, cache, segments};
+use super::key::key;
+use super::{Snapshot, segments};
 use crate::abi::Features;
-use crate::engine::{self, SharedCode, block_on};
+use crate::engine::{self, Image, SnapshotFacts, block_on};
 use crate::error::{Error, LoadError};
 use crate::host::Host;
-use crate::run::instance::Startup;
+use crate::load::startup::Startup;
 use crate::run::link::linker;
-use crate::run::state::{Shared, State};
-
-/// A module that begins where the start-up of another ended, and what the host must know of that.
-pub(crate) struct Image {
-    pub(crate) code: SharedCode,
-    /// Enabled during start-up.
-    pub(crate) features: Features,
-    /// What the monotonic clock showed at its end.
-    pub(crate) clock: Duration,
-    pub(crate) facts: SnapshotFacts,
-}
+use crate::run::shared::Shared;
+use crate::run::state::State;
+use crate::run::suspend::Mode;
 
 /// The snapshot of the guest that is made of `wasm` and starts up as `startup` says: from the engine's cache, or made now.
 ///
@@ -37,8 +30,8 @@ pub(crate) fn image<H: Host>(
     startup: &Startup,
 ) -> Result<Arc<Image>, LoadError> {
     let Shared { config, limits, .. } = &*startup.shared;
-    let key = cache::key(wasm, snapshot, config, &startup.wasi, limits);
-    startup.engine.images().get_or_make(key, || Source { wasm, snapshot, startup }.make::<H>())
+    let key = key(wasm, snapshot, config, &startup.wasi, limits);
+    startup.shared.engine.image(key, || Source { wasm, snapshot, startup }.make::<H>())
 }
 
 /// What a snapshot is made from.
@@ -51,7 +44,8 @@ struct Source<'a> {
 
 impl Source<'_> {
     fn make<H: Host>(&self) -> Result<Image, LoadError> {
-        let Startup { engine, shared, wasi, .. } = self.startup;
+        let Startup { shared, wasi, .. } = self.startup;
+        let engine = &shared.engine;
         // The rewriter takes for granted what this refuses.
         Module::validate(engine.wasm(), self.wasm).map_err(|error| self.invalid(&error))?;
         check_layout(self.wasm).map_err(|reason| self.refused(reason))?;
@@ -65,7 +59,7 @@ impl Source<'_> {
 
         let failed = |reason| LoadError::Compile { guest: shared.name.clone(), reason };
         let code = engine.code_without_slots(&readable).map_err(failed)?;
-        let module = &code.get().module;
+        let module = &code.module;
         let pre = linker::<H>(engine.wasm(), wasi, shared)
             .and_then(|mut linker| {
                 gate::close(&mut linker, module, self.snapshot, wasi)?;
@@ -132,7 +126,7 @@ async fn run<H: Host>(
     // Counted nowhere: it is gone before the guest has any other.
     let mut store = startup.store(pre.module().engine(), &Arc::default()).await?;
     let began = Instant::now();
-    let started = startup.start(&mut store, pre, false).await;
+    let started = startup.start(&mut store, pre, Mode::Fiber).await;
     store.data_mut().flush_output();
     let instance = started?;
     let start_time = began.elapsed();

@@ -4,15 +4,12 @@
 //! the module, in place of their initial values, and takes the start functions out. The new module is compiled like any
 //! other, and its memory is mapped copy-on-write into each instance, so that a new one costs the same whatever went before.
 
-mod cache;
 mod gate;
 mod image;
+mod key;
 mod segments;
 
-use std::time::Duration;
-
-pub(crate) use self::cache::Images;
-pub(crate) use self::image::{Image, image};
+pub(crate) use self::image::image;
 
 /// Whether a guest's instances begin with the state of one that was initialised when the guest was loaded.
 ///
@@ -55,14 +52,4 @@ pub enum Snapshot {
     /// A time that was read is the time of loading in all instances. The monotonic clock goes on from where it stood when
     /// the snapshot was made, so it never runs backwards.
     SharedSeed,
-}
-
-/// What is known of a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SnapshotFacts {
-    /// How long the guest's start-up took, which no instance has to do again.
-    pub start_time: Duration,
-    /// Size of the module with the snapshot in it, in bytes.
-    pub module_bytes: usize,
 }

@@ -1,13 +1,13 @@
 //! Who gets memory for bodies, and who has to give it back.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::{BodyMemory, NoBodyMemory};
-use crate::message::Chunks;
+use crate::error::Reason;
 
 /// A request counts as stalled when it has moved less than [`PROGRESS`] for so long. Only then, and only where memory is short,
 /// does it lose what it holds.
@@ -22,6 +22,36 @@ pub(super) const SMALL: usize = 64 * 1024;
 
 /// How often the log tells that requests are refused.
 const WARN_EVERY: Duration = Duration::from_secs(10);
+
+/// What bodies take of their budget.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct BodyMemory {
+    /// Bytes that are held or reserved now. None are counted where there is no limit.
+    pub held: usize,
+    /// The limit in bytes; `usize::MAX` for none.
+    pub limit: usize,
+    /// Requests that were refused because there was no room.
+    pub refused: u64,
+    /// Requests that had to give back what they held, for others: they made no progress, or were younger.
+    pub evicted: u64,
+}
+
+/// There is no room for a request's bytes, or there is none any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the memory for bodies that are held is used up")]
+pub struct NoBodyMemory;
+
+impl From<NoBodyMemory> for Reason {
+    fn from(NoBodyMemory: NoBodyMemory) -> Self {
+        Self::BodyMemory
+    }
+}
+
+/// Bytes that can be taken away from their owner.
+pub(crate) trait Evictable: fmt::Debug + Send + Sync {
+    fn evict(&self);
+}
 
 /// The account of an engine.
 #[derive(Debug)]
@@ -63,7 +93,7 @@ pub(super) struct Seat {
 struct Owned {
     waker: Option<Waker>,
     /// Bytes that are on their way out, which their owner may not touch for long.
-    shelves: Vec<Weak<Mutex<Chunks>>>,
+    evictable: Vec<Weak<dyn Evictable>>,
 }
 
 impl Ledger {
@@ -264,18 +294,15 @@ impl Seat {
     }
 
     /// Bytes that are taken away when the request loses its memory, whatever its owner does.
-    pub(super) fn put_on_shelf(&self, shelf: Weak<Mutex<Chunks>>) {
+    pub(super) fn on_eviction(&self, bytes: Weak<dyn Evictable>) {
         let mut owned = self.lock();
-        owned.shelves.retain(|shelf| shelf.strong_count() > 0);
-        owned.shelves.push(shelf);
+        owned.evictable.retain(|bytes| bytes.strong_count() > 0);
+        owned.evictable.push(bytes);
     }
 
     fn vacate(&self) {
-        let Owned { waker, shelves } = std::mem::take(&mut *self.lock());
-        for shelf in shelves.iter().filter_map(Weak::upgrade) {
-            let bytes = std::mem::take(&mut *shelf.lock().unwrap_or_else(PoisonError::into_inner));
-            drop(bytes);
-        }
+        let Owned { waker, evictable } = std::mem::take(&mut *self.lock());
+        evictable.iter().filter_map(Weak::upgrade).for_each(|bytes| bytes.evict());
         if let Some(waker) = waker {
             waker.wake();
         }

@@ -3,8 +3,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Wake, Waker};
 
 use super::ledger::{PROGRESS, SMALL};
-use super::{BodyAccount, BodyBudget, Delivery, NoBodyMemory, Reservation};
-use crate::message::Chunks;
+use super::{BodyAccount, BodyBudget, NoBodyMemory, Reservation};
+use crate::message::{Chunks, Delivery};
 
 const MIB: usize = 1024 * 1024;
 
@@ -87,7 +87,7 @@ fn those_that_make_no_progress_give_back_first_even_the_oldest() {
     let budget = budget(8 * MIB);
     let (oldest, oldest_bytes) = holder(&budget, 3 * MIB);
     let (second, _second_bytes) = holder(&budget, 3 * MIB);
-    oldest.0.seat.stall();
+    oldest.stall();
     let (youngest, _bytes) = holder(&budget, 2 * MIB);
     assert_eq!((oldest.check(), second.check(), youngest.check()), (Err(NoBodyMemory), Ok(()), Ok(())));
     drop(oldest_bytes);
@@ -98,7 +98,7 @@ fn those_that_make_no_progress_give_back_first_even_the_oldest() {
 fn progress_keeps_a_request_from_counting_as_stalled() {
     let budget = budget(8 * MIB);
     let (first, _bytes) = holder(&budget, 6 * MIB);
-    first.0.seat.stall();
+    first.stall();
     first.moved(PROGRESS - 1);
     first.moved(1);
     assert!(open(&budget).reserve(3 * MIB).is_err());
@@ -121,7 +121,7 @@ fn a_small_request_finds_room_where_large_ones_are_refused() {
 fn while_the_evicted_give_back_others_get_a_quarter_more_than_there_is_at_most() {
     let budget = budget(8 * MIB);
     let (stalled, stalled_bytes) = holder(&budget, 7 * MIB);
-    stalled.0.seat.stall();
+    stalled.stall();
     let _newer: Vec<_> = (0..2).map(|_| holder(&budget, MIB)).collect();
     assert_eq!((stalled.check(), held(&budget)), (Err(NoBodyMemory), 9 * MIB));
     assert!(open(&budget).reserve(MIB / 2).is_err());
@@ -157,7 +157,7 @@ fn bytes_on_their_way_out_are_taken_away_from_a_receiver_that_does_not_read() {
     let mut delivery = Delivery::new(chunks);
     let first = delivery.pop().unwrap().expect("a piece");
     assert_eq!(held(&budget), 4 * MIB - first.len());
-    account.0.seat.stall();
+    account.stall();
     let _other = holder(&budget, 7 * MIB);
     assert_eq!(held(&budget), 7 * MIB);
     assert!(!delivery.is_empty());
@@ -174,7 +174,7 @@ fn what_can_be_done_without_takes_a_quarter_at_most_and_nothing_from_others() {
     drop(lent);
     assert_eq!(held(&budget), 0);
     let (stalled, _bytes) = holder(&budget, 7 * MIB);
-    stalled.0.seat.stall();
+    stalled.stall();
     assert!(budget.try_hold(1).is_none());
     assert_eq!(stalled.check(), Ok(()));
 }

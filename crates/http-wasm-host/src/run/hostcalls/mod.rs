@@ -7,8 +7,6 @@ mod fields;
 mod head;
 mod instance;
 
-use std::fmt;
-use std::sync::Arc;
 use std::task::Poll;
 
 use wasmtime::{Caller, Linker};
@@ -16,6 +14,7 @@ use wasmtime::{Caller, Linker};
 use crate::abi::{MODULE, PENDING};
 use crate::error::{CallError, Reason};
 use crate::host::Host;
+use crate::run::hook::OnHostCall;
 use crate::run::memory;
 use crate::run::state::State;
 use crate::run::suspend;
@@ -51,33 +50,11 @@ macro_rules! define {
     };
 }
 
-/// Is told of each call of a guest. For nobody, `()`, nothing is compiled.
-pub(crate) trait Told: Clone + Send + Sync + 'static {
-    fn called(&self, function: &'static str);
-}
-
-impl Told for () {
-    fn called(&self, _: &'static str) {}
-}
-
-/// A function of the embedding program that is told.
-#[derive(Clone)]
-pub(crate) struct Hook(pub(crate) Arc<dyn Fn(&'static str) + Send + Sync>);
-
-impl Told for Hook {
-    fn called(&self, function: &'static str) {
-        (self.0)(function);
-    }
-}
-
-impl fmt::Debug for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Hook")
-    }
-}
-
 /// Registers the ABI.
-pub(crate) fn add_to_linker<H: Host>(linker: &mut Linker<State<H>>, hook: impl Told) -> wasmtime::Result<()> {
+pub(crate) fn add_to_linker<H: Host>(
+    linker: &mut Linker<State<H>>,
+    hook: impl OnHostCall,
+) -> wasmtime::Result<()> {
     define!(linker, hook, without memory instance::enable_features(features: u32) -> u32);
     define!(linker, hook, instance::get_config(buf: u32, buf_limit: u32) -> u32);
     define!(linker, hook, instance::log(level: i32, message: u32, message_len: u32) -> ());

@@ -2,8 +2,8 @@
 
 use wasmtime::{Caller, FuncType, Linker, Val, ValType};
 
-use super::MODULE;
 use super::errno::Errno;
+use crate::abi::WASI_MODULE as MODULE;
 
 /// A function's parameters (`i` is an i32, `l` an i64), the first of them a file descriptor, and its answer when that is
 /// 0, 1 or 2. For all others there is no such descriptor: the answer to `fd_prestat_get` by which a C library

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::Call;
 use super::errno::{Answer, Errno, put_u64, slice_mut};
+use super::state::Call;
 
 pub(super) const REALTIME: u32 = 0;
 pub(super) const MONOTONIC: u32 = 1;

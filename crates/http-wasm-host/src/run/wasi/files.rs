@@ -14,9 +14,8 @@ use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 use super::config::Mount;
 use super::lines::{Lines, Speaker};
 use super::preview1::Preview1;
-use super::threads::FileThreads;
+use crate::engine::FileThreads;
 use crate::log::Log;
-use crate::run::state::Shared;
 
 /// One instance's open files.
 pub(super) struct Files {
@@ -49,9 +48,9 @@ impl Files {
     }
 
     /// What wasmtime-wasi's functions work on.
-    pub(super) fn ctx(&mut self, shared: &Shared) -> &mut Preview1 {
-        self.stdout.introduce(shared);
-        self.stderr.introduce(shared);
+    pub(super) fn ctx(&mut self, log: &Arc<Log>) -> &mut Preview1 {
+        self.stdout.introduce(log);
+        self.stderr.introduce(log);
         &mut self.ctx
     }
 
@@ -78,8 +77,8 @@ impl Output {
         Self(Arc::new(Shout { stream, log: OnceLock::new(), lines: Mutex::default() }))
     }
 
-    fn introduce(&self, shared: &Shared) {
-        self.0.log.get_or_init(|| shared.log.clone());
+    fn introduce(&self, log: &Arc<Log>) {
+        self.0.log.get_or_init(|| log.clone());
     }
 
     fn with_lines(&self, f: impl FnOnce(&mut Lines, Speaker<'_>)) {

@@ -12,85 +12,30 @@ mod files;
 mod lines;
 mod poll;
 mod preview1;
+mod state;
 mod stdio;
 mod strings;
 #[cfg(test)]
 mod tests;
-mod threads;
 
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::{Duration, Instant};
 
 use wasmtime::{Caller, Linker};
 
 pub use self::config::{Mount, WasiConfig};
-pub(crate) use self::threads::{FileThreads, FileThreadsByGuest};
+pub(crate) use self::state::{HasWasi, WasiState};
 
 use self::errno::{Answer, Errno};
 use self::files::Files;
-use self::lines::{Lines, Speaker};
+use self::state::Call;
 use self::strings::Strings;
+use crate::abi::WASI_MODULE as MODULE;
 use crate::error::{CallError, Reason};
-use crate::load::inspect::WASI as MODULE;
-use crate::run::memory::{self, HasMemory};
-use crate::run::state::Shared;
-use crate::run::suspend::{self, Suspend, Suspension};
+use crate::run::suspend;
 
 /// The functions that may have to wait; their imports get a shim (see [`crate::run::suspend`]).
 pub(crate) const SUSPENDING: [(&str, &str); 1] = [(MODULE, "poll_oneoff")];
-
-/// What a store's data must tell so that its guest can use WASI.
-pub(crate) trait HasWasi: HasMemory + Suspend {
-    fn wasi(&mut self) -> (&mut WasiState, &Shared, &Suspension);
-}
-
-/// One instance's part of WASI.
-pub(crate) struct WasiState {
-    /// The monotonic clock counts from here.
-    made: Instant,
-    stdout: Lines,
-    stderr: Lines,
-    waiting: Option<poll::Waiting>,
-    files: Option<Box<Files>>,
-}
-
-impl WasiState {
-    /// Opens what is granted by `config`, which has been [checked](WasiConfig::check), for use on `threads` if there are mounts.
-    /// The error tells which grant can't be any more, and why. With mounts it may block.
-    pub(crate) fn new(config: &WasiConfig, threads: Option<Arc<FileThreads>>) -> Result<Self, String> {
-        let files = match threads {
-            Some(threads) => Some(Box::new(Files::open(&config.mounts, threads)?)),
-            None => None,
-        };
-        let (stdout, stderr) = Default::default();
-        Ok(Self { made: Instant::now(), stdout, stderr, waiting: None, files })
-    }
-
-    /// What the monotonic clock shows.
-    pub(crate) fn clock(&self) -> Duration {
-        self.made.elapsed()
-    }
-
-    /// Lets the monotonic clock go on from `clock`. On a machine that hasn't run for so long, from what can be told.
-    pub(crate) fn set_clock(&mut self, clock: Duration) {
-        self.made = self.made.checked_sub(clock).unwrap_or(self.made);
-    }
-
-    /// Logs unfinished lines, as nobody knows when the guest will be called again.
-    #[inline]
-    pub(crate) fn flush(&mut self, shared: &Shared) {
-        self.stdout.flush(Speaker { log: &shared.log, stream: "stdout" });
-        self.stderr.flush(Speaker { log: &shared.log, stream: "stderr" });
-        if let Some(files) = &self.files {
-            files.flush();
-        }
-    }
-
-    fn has_files(&self) -> bool {
-        self.files.is_some()
-    }
-}
 
 /// Registers preview 1, with what `config` grants.
 pub(crate) fn add_to_linker<T: HasWasi>(linker: &mut Linker<T>, config: &WasiConfig) -> wasmtime::Result<()> {
@@ -100,10 +45,10 @@ pub(crate) fn add_to_linker<T: HasWasi>(linker: &mut Linker<T>, config: &WasiCon
         return add_fileless(linker, config);
     }
     wasmtime_wasi::p1::wasi_snapshot_preview1::add_to_linker(linker, |data: &mut T| {
-        let (wasi, shared, _) = data.wasi();
+        let (wasi, log, _) = data.wasi();
         // A store made with another configuration than its linker has no files to show.
         let none = || Box::new(Files::none());
-        wasi.files.get_or_insert_with(none).ctx(shared)
+        wasi.files.get_or_insert_with(none).ctx(log)
     })?;
     linker.allow_shadowing(true);
     let added = add_fileless(linker, config);
@@ -191,26 +136,6 @@ fn poll_oneoff<T: HasWasi>(
             let reason = Reason::Internal("a guest that may sleep was called where it can't");
             Err(CallError { function, reason }.into())
         }
-    }
-}
-
-/// What a function works with.
-struct Call<'a> {
-    memory: &'a mut [u8],
-    wasi: &'a mut WasiState,
-    shared: &'a Shared,
-    suspension: &'a Suspension,
-}
-
-impl Call<'_> {
-    fn with<T: HasWasi, R>(
-        caller: &mut Caller<'_, T>,
-        function: &'static str,
-        f: impl FnOnce(&mut Call<'_>) -> R,
-    ) -> wasmtime::Result<R> {
-        let (memory, data) = memory::split(caller).map_err(|reason| CallError { function, reason })?;
-        let (wasi, shared, suspension) = data.wasi();
-        Ok(f(&mut Call { memory, wasi, shared, suspension }))
     }
 }
 

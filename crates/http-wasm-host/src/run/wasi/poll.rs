@@ -3,9 +3,9 @@
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use super::clocks;
 use super::errno::{Answer, Errno, field, put, put_u32, slice};
-use super::{Call, clocks};
-use crate::runtime::Task;
+use super::state::{Call, Waiting};
 
 /// Subscriptions per call: more than one per file descriptor that a program has by custom.
 const MAX_SUBSCRIPTIONS: u32 = 4096;
@@ -14,12 +14,6 @@ const SUBSCRIPTION: usize = 48;
 const EVENT: usize = 32;
 /// Flag of a clock's subscription: its time is a moment, not a duration.
 const ABSOLUTE: u16 = 1;
-
-/// A wait that has begun, kept while the guest is suspended and its call made again.
-pub(super) struct Waiting {
-    since: Instant,
-    sleep: Option<Task>,
-}
 
 /// Answers `Pending` when the guest must wait; the waker has been registered then.
 pub(super) fn poll_oneoff(
@@ -52,7 +46,7 @@ pub(super) fn poll_oneoff(
         if !due.is_empty() {
             return write(call.memory, events, nevents, &due).map(Poll::Ready);
         }
-        let sleep = waiting.sleep.get_or_insert_with(|| call.suspension.engine().sleep(next));
+        let sleep = waiting.sleep.get_or_insert_with(|| call.suspension.engine().background().sleep(next));
         if call.suspension.poll(|cx| sleep.as_mut().poll(cx)).is_pending() {
             call.wasi.waiting = Some(waiting);
             return Ok(Poll::Pending);

@@ -15,7 +15,7 @@ use wasmtime_wasi::p1::types::{
 use wasmtime_wasi::p1::wasi_snapshot_preview1::WasiSnapshotPreview1;
 use wiggle::{GuestMemory, GuestPtr};
 
-use super::threads::FileThreads;
+use crate::engine::FileThreads;
 
 /// wasmtime-wasi's preview 1 on these threads.
 pub(super) struct Preview1 {

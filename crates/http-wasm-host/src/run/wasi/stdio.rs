@@ -2,9 +2,9 @@
 //!
 //! Standard input is empty, the other two lead to the log. None can really be closed, as no other could take its place.
 
-use super::Call;
 use super::errno::{Answer, Errno, field, put, put_u32, slice};
 use super::lines::Speaker;
+use super::state::Call;
 
 /// Buffers per call, as many as C libraries promise to take (`IOV_MAX`).
 const MAX_IOVECS: u32 = 1024;
@@ -18,7 +18,7 @@ const RIGHT_READ: u64 = 1 << 1;
 const RIGHT_WRITE: u64 = 1 << 6;
 
 pub(super) fn fd_write(call: &mut Call<'_>, fd: u32, iovs: u32, iovs_len: u32, nwritten: u32) -> Answer {
-    let Call { memory, wasi, shared, .. } = call;
+    let Call { memory, wasi, log, .. } = call;
     let (lines, stream) = match fd {
         1 => (&mut wasi.stdout, "stdout"),
         2 => (&mut wasi.stderr, "stderr"),
@@ -33,7 +33,7 @@ pub(super) fn fd_write(call: &mut Call<'_>, fd: u32, iovs: u32, iovs_len: u32, n
     for buffer in buffers(memory, iovs, iovs_len)? {
         let buffer = buffer?;
         let taken = &buffer[..buffer.len().min(room)];
-        lines.write(taken, Speaker { log: &shared.log, stream });
+        lines.write(taken, Speaker { log, stream });
         room -= taken.len();
     }
     put_u32(memory, nwritten, (MAX_WRITE - room) as u32)

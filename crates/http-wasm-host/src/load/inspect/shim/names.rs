@@ -3,7 +3,7 @@
 use wasm_encoder::Encode;
 use wasmparser::BinaryReader;
 
-use super::Plan;
+use super::plan::Plan;
 
 /// Subsection of the `name` section that names functions.
 const FUNCTIONS: u8 = 1;

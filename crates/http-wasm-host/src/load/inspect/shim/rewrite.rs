@@ -9,7 +9,8 @@ use wasm_encoder::{
 };
 use wasmparser::{CodeSectionReader, CustomSectionReader, FunctionSectionReader, TypeSectionReader};
 
-use super::{Plan, Point, names};
+use super::names;
+use super::plan::{Plan, Point};
 
 pub(super) struct Rewriter {
     plan: Plan,

@@ -18,10 +18,11 @@ use crate::engine::Engine;
 use crate::limits::Limits;
 use crate::load::inspect::shim::add_suspension_points;
 use crate::log::{Log, heard_by};
-use crate::run::suspend::Mode;
+use crate::run::memory::HasMemory;
+use crate::run::suspend::{Mode, Suspend, Suspension};
 
 struct Data {
-    shared: Shared,
+    log: Arc<Log>,
     suspension: Suspension,
     wasi: WasiState,
 }
@@ -39,8 +40,8 @@ impl Suspend for Data {
 }
 
 impl HasWasi for Data {
-    fn wasi(&mut self) -> (&mut WasiState, &Shared, &Suspension) {
-        (&mut self.wasi, &self.shared, &self.suspension)
+    fn wasi(&mut self) -> (&mut WasiState, &Arc<Log>, &Suspension) {
+        (&mut self.wasi, &self.log, &self.suspension)
     }
 }
 
@@ -63,19 +64,10 @@ impl Guest {
         let engine = Engine::new().unwrap();
         let module = Module::new(engine.wasm(), wasm).unwrap();
         let limits = Limits { log_line_bytes: 32, ..Limits::default() };
-        let shared = Shared {
-            name: "example".into(),
-            config: Vec::new(),
-            log: Log::new(engine.clone(), "example".into(), &limits),
-            limits,
-            on_failure: Default::default(),
-            on_host_call: None,
-            #[cfg(feature = "mutations")]
-            mutation: None,
-        };
+        let log = Log::new(engine.background().clone(), "example".into(), &limits);
         let suspension = Suspension::new(engine.clone(), Arc::default());
-        let threads = config.needs_async().then(threads);
-        let data = Data { shared, suspension, wasi: WasiState::new(config, threads).unwrap() };
+        let threads = config.needs_async().then(|| engine.file_threads(&"example".into()).unwrap());
+        let data = Data { log, suspension, wasi: WasiState::new(config, threads).unwrap() };
         let mut store = Store::new(engine.wasm(), data);
         store.epoch_deadline_callback(suspend::on_epoch);
         store.set_epoch_deadline(u64::MAX / 2);
@@ -106,8 +98,8 @@ impl Guest {
     }
 
     fn flush(&mut self) {
-        let Data { wasi, shared, .. } = self.store.data_mut();
-        wasi.flush(shared);
+        let Data { wasi, log, .. } = self.store.data_mut();
+        wasi.flush(log);
     }
 
     fn bytes(&mut self, at: usize, len: usize) -> Vec<u8> {
@@ -122,11 +114,6 @@ impl Guest {
     fn u32(&mut self, at: usize) -> u32 {
         u32::from_le_bytes(self.bytes(at, 4).try_into().unwrap())
     }
-}
-
-/// Threads for a guest's files.
-fn threads() -> Arc<FileThreads> {
-    FileThreadsByGuest::default().of(&"example".into()).unwrap()
 }
 
 /// What `f` makes guests say: "guest stream: line".

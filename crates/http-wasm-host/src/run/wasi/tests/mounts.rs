@@ -83,7 +83,8 @@ fn nothing_outside_the_directory_is_reached() {
 #[test]
 fn a_missing_directory_is_reported() {
     let config = mounted(Mount::read_only("/no/such/directory", "/data"));
-    let said = WasiState::new(&config, Some(threads())).err().unwrap();
+    let threads = Engine::new().unwrap().file_threads(&"example".into()).unwrap();
+    let said = WasiState::new(&config, Some(threads)).err().unwrap();
     assert!(said.starts_with("cannot mount /no/such/directory at /data: "), "{said}");
 }
 

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
-use super::{BodyAccount, NoBodyMemory};
-use crate::message::Chunks;
+use super::Chunks;
+use super::body_budget::{BodyAccount, Evictable, NoBodyMemory};
 
 /// Bytes that whoever sends them takes piece by piece. Those that count for a budget can be taken away meanwhile, as a receiver that
 /// doesn't read would hold them for as long as it likes.
@@ -18,7 +18,7 @@ pub(crate) struct Delivery {
 #[derive(Debug)]
 enum Pieces {
     Own(Chunks),
-    Shared { shelf: Arc<Mutex<Chunks>>, account: BodyAccount },
+    Shared { chunks: Arc<Mutex<Chunks>>, account: BodyAccount },
 }
 
 impl Delivery {
@@ -27,13 +27,14 @@ impl Delivery {
         let pieces = match chunks.account().cloned() {
             None => Pieces::Own(chunks),
             Some(account) => {
-                let shelf = Arc::new(Mutex::new(chunks));
-                account.0.seat.put_on_shelf(Arc::downgrade(&shelf));
+                let chunks = Arc::new(Mutex::new(chunks));
+                let evictable: Arc<dyn Evictable> = chunks.clone();
+                account.on_eviction(Arc::downgrade(&evictable));
                 if account.check().is_err() {
-                    // Nobody will come for this shelf any more.
-                    drop(std::mem::take(&mut *lock(&shelf)));
+                    // It has lost its bytes already, and nobody evicts these.
+                    chunks.evict();
                 }
-                Pieces::Shared { shelf, account }
+                Pieces::Shared { chunks, account }
             }
         };
         Self { pieces, left }
@@ -46,8 +47,8 @@ impl Delivery {
         }
         let piece = match &mut self.pieces {
             Pieces::Own(chunks) => chunks.pop(),
-            Pieces::Shared { shelf, account } => {
-                let piece = lock(shelf).pop();
+            Pieces::Shared { chunks, account } => {
+                let piece = lock(chunks).pop();
                 // What has been delivered before this moment stays delivered.
                 let piece = piece.filter(|_| account.check().is_ok()).ok_or(NoBodyMemory)?;
                 account.moved(piece.len());
@@ -68,6 +69,13 @@ impl Delivery {
     }
 }
 
-fn lock(shelf: &Mutex<Chunks>) -> MutexGuard<'_, Chunks> {
-    shelf.lock().unwrap_or_else(PoisonError::into_inner)
+impl Evictable for Mutex<Chunks> {
+    fn evict(&self) {
+        let bytes = std::mem::take(&mut *lock(self));
+        drop(bytes);
+    }
+}
+
+fn lock(chunks: &Mutex<Chunks>) -> MutexGuard<'_, Chunks> {
+    chunks.lock().unwrap_or_else(PoisonError::into_inner)
 }

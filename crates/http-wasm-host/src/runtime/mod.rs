@@ -1,9 +1,15 @@
 //! What the core needs of an executor, and what it does without one.
 
+mod background;
+mod housekeeping;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+pub(crate) use self::background::Background;
+pub(crate) use self::housekeeping::Timer;
 
 /// A task for an executor.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;

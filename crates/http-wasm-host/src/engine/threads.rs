@@ -61,12 +61,12 @@ impl FileThreads {
     }
 
     /// No threads of its own: operations run on those of whoever calls.
-    pub(super) fn none() -> Self {
+    pub(crate) fn none() -> Self {
         Self { runtime: None, started: Arc::new(Semaphore::new(1)) }
     }
 
     /// Runs an operation of wasmtime-wasi, whose blocking parts go to these threads.
-    pub(super) async fn run<F: Future>(&self, operation: F) -> F::Output {
+    pub(crate) async fn run<F: Future>(&self, operation: F) -> F::Output {
         let mut operation = pin!(operation);
         let mut started = Started { threads: self, permit: self.started.clone().acquire_owned().await.ok() };
         let output = poll_fn(|cx| {

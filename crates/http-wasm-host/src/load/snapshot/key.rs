@@ -1,54 +1,22 @@
-//! Snapshots of one engine, so that loading the same guest again doesn't initialise it again.
+//! What tells snapshots apart.
 
-use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use sha2::{Digest, Sha256};
 
-use super::{Image, Snapshot};
+use super::Snapshot;
+use crate::engine::ImageKey;
 use crate::limits::Limits;
 use crate::run::wasi::WasiConfig;
 
-/// All that a snapshot depends on. Guests are untrusted, so it is a hash for which nobody finds two that collide.
-pub(super) type Key = [u8; 32];
-
-/// The snapshots that guests hold. It holds none itself.
-#[derive(Default)]
-pub(crate) struct Images(Mutex<HashMap<Key, Arc<Slot>>>);
-
-/// Locked while a snapshot is made: who wants the same one waits for it.
-type Slot = Mutex<Weak<Image>>;
-
-impl Images {
-    /// The snapshot of that key, made by `make` if there is none.
-    pub(super) fn get_or_make<E>(
-        &self,
-        key: Key,
-        make: impl FnOnce() -> Result<Image, E>,
-    ) -> Result<Arc<Image>, E> {
-        let slot = {
-            let mut slots = lock(&self.0);
-            // A slot that nobody else holds isn't locked.
-            slots.retain(|_, slot| Arc::strong_count(slot) > 1 || lock(slot).strong_count() > 0);
-            slots.entry(key).or_default().clone()
-        };
-        let mut slot = lock(&slot);
-        if let Some(image) = slot.upgrade() {
-            return Ok(image);
-        }
-        let image = Arc::new(make()?);
-        *slot = Arc::downgrade(&image);
-        Ok(image)
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// What tells snapshots apart. Of the limits, the two that a guest can find out.
-pub(super) fn key(wasm: &[u8], snapshot: Snapshot, config: &[u8], wasi: &WasiConfig, limits: &Limits) -> Key {
+pub(super) fn key(
+    wasm: &[u8],
+    snapshot: Snapshot,
+    config: &[u8],
+    wasi: &WasiConfig,
+    limits: &Limits,
+) -> ImageKey {
     let mut sha = Sha(Sha256::new());
     (wasm, snapshot, config, wasi, limits.memory_bytes, limits.table_elements).hash(&mut sha);
     sha.0.finalize().into()
@@ -64,7 +32,7 @@ impl Hasher for Sha {
 
     /// Not asked for: the whole hash is used.
     fn finish(&self) -> u64 {
-        let hash: Key = self.0.clone().finalize().into();
+        let hash: ImageKey = self.0.clone().finalize().into();
         hash.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))
     }
 }

@@ -37,13 +37,13 @@ const MAX_FAULTS: usize = 32;
 
 /// Collects faults, keeping the first [`MAX_FAULTS`] and the number of the others.
 #[derive(Debug, Default)]
-pub(super) struct Faults {
+pub(crate) struct Faults {
     kept: Vec<Fault>,
     left_out: usize,
 }
 
 impl Faults {
-    pub(super) fn push(&mut self, fault: Fault) {
+    pub(crate) fn push(&mut self, fault: Fault) {
         if self.kept.len() < MAX_FAULTS {
             self.kept.push(fault);
         } else {
@@ -52,7 +52,7 @@ impl Faults {
     }
 
     /// The faults as an error, or nothing when there are none.
-    pub(super) fn into_result(mut self) -> Result<(), Vec<Fault>> {
+    pub(crate) fn into_result(mut self) -> Result<(), Vec<Fault>> {
         if self.left_out > 0 {
             let what = format!("{} more faults like these were found", self.left_out);
             self.kept.push(Fault { what, help: None });
@@ -65,7 +65,7 @@ impl Faults {
 const MAX_SHOWN: usize = 120;
 
 /// Text from the module, fit for a terminal or a log line: control characters escaped, cut when very long.
-pub(super) fn shown(name: &str) -> String {
+pub(crate) fn shown(name: &str) -> String {
     let mut chars = name.chars();
     let mut out: String = chars.by_ref().take(MAX_SHOWN).flat_map(escaped).collect();
     if chars.next().is_some() {

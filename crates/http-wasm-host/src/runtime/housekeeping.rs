@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use crate::runtime::Task;
+use super::Task;
 
 /// Tasks that may be waiting or running at once. One is a clean-up call of a few microseconds as a rule, and holds
 /// an instance: a queue this long means that clients vanish faster than guests can be told.

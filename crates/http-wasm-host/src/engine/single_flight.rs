@@ -1,0 +1,43 @@
+//! Values that are made once, however many ask for them at the same time.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+/// The values in use by their keys. It keeps none itself: a value goes with the last who holds it.
+pub(super) struct SingleFlight<K, V>(Mutex<HashMap<K, Arc<Slot<V>>>>);
+
+/// Locked while the value is made: who wants the same one waits for it.
+type Slot<V> = Mutex<Weak<V>>;
+
+impl<K, V> Default for SingleFlight<K, V> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<K: Eq + Hash, V> SingleFlight<K, V> {
+    /// The value of that key, made by `make` if there is none.
+    ///
+    /// # Errors
+    /// Those of `make`. Whoever waited for the value then makes it in turn.
+    pub(super) fn get_or_make<E>(&self, key: K, make: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E> {
+        let slot = {
+            let mut slots = lock(&self.0);
+            // A slot that nobody else holds isn't locked.
+            slots.retain(|_, slot| Arc::strong_count(slot) > 1 || lock(slot).strong_count() > 0);
+            slots.entry(key).or_default().clone()
+        };
+        let mut slot = lock(&slot);
+        if let Some(value) = slot.upgrade() {
+            return Ok(value);
+        }
+        let value = Arc::new(make()?);
+        *slot = Arc::downgrade(&value);
+        Ok(value)
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

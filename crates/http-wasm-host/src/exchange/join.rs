@@ -1,0 +1,100 @@
+//! Joining what a guest set before the next handler was called with the response.
+
+use super::Exchange;
+#[cfg(feature = "mutations")]
+use super::broken;
+use super::framing::{forget_length, is_bodyless};
+use crate::abi::{BodyKind, Phase};
+use crate::error::Reason;
+use crate::host::Host;
+use crate::message::Fields;
+
+impl<H: Host> Exchange<H> {
+    /// The next handler's response is in the host: joins what the guest set before it. The next handler's
+    /// headers replace those of the same name (its cookies follow the guest's), its status wins, its body follows.
+    #[inline]
+    pub(crate) fn join_response(&mut self) -> Result<(), Reason> {
+        self.answered = true;
+        #[cfg(feature = "mutations")]
+        broken::before_join(self);
+        self.early.status = None;
+        self.next_was_bodyless = is_bodyless(self.host.status()) || self.host.method() == b"HEAD";
+        self.begin_response()
+    }
+
+    /// The next handler gave no response: the guest sees what it has set itself.
+    pub(crate) fn join_error(&mut self) -> Result<(), Reason> {
+        // There may have been a response that nobody waited for.
+        self.answered = false;
+        forget_length(self);
+        self.begin_response()
+    }
+
+    #[inline]
+    fn begin_response(&mut self) -> Result<(), Reason> {
+        self.enter_response_phase();
+        self.join_early_headers()?;
+        self.response.begin_response();
+        Ok(())
+    }
+
+    /// Begins the response phase with the status that the guest has set, if it has and the next handler hasn't.
+    #[inline]
+    pub(super) fn enter_response_phase(&mut self) {
+        self.phase = Phase::Response;
+        self.save_response();
+        if let Some(status) = self.early.status {
+            self.host.set_status(status);
+        }
+    }
+
+    /// Makes the headers that the guest has set all those of the response: there is no other.
+    #[inline]
+    pub(super) fn add_early_headers(&mut self) -> Result<(), Reason> {
+        if self.early.headers.is_empty() {
+            return Ok(());
+        }
+        let early = std::mem::take(&mut self.early.headers);
+        let host = &mut *self.host;
+        let mut fields = early.iter();
+        fields
+            .try_for_each(|(name, value)| host.add_header(BodyKind::Response, name, value))
+            .map_err(Reason::refused)
+    }
+
+    #[inline]
+    fn join_early_headers(&mut self) -> Result<(), Reason> {
+        if self.early.headers.is_empty() {
+            return Ok(());
+        }
+        let early = std::mem::take(&mut self.early.headers);
+        join_headers(&mut *self.host, &early)
+    }
+}
+
+/// Joins what the guest has set with the response's headers, which replace those of the same name. Cookies go before those of the
+/// response.
+fn join_headers<H: Host>(host: &mut H, early: &Fields) -> Result<(), Reason> {
+    const RESPONSE: BodyKind = BodyKind::Response;
+    for name in early.names() {
+        let mut nexts: Vec<Vec<u8>> = Vec::new();
+        let is_cookie = name == b"set-cookie";
+        let mut taken = false;
+        host.header_values(RESPONSE, name, |value| {
+            taken = true;
+            if is_cookie {
+                nexts.push(value.to_vec());
+            }
+        });
+        if taken && !is_cookie {
+            continue;
+        }
+        let mut values = early.values(name).chain(nexts.iter().map(Vec::as_slice));
+        // The first takes the place of what is there, and all that follows stands in its order.
+        let first = values.next().map_or(Ok(()), |first| host.set_header(RESPONSE, name, first));
+        first
+            .and_then(|()| values.try_for_each(|value| host.add_header(RESPONSE, name, value)))
+            .map_err(Reason::refused)?;
+    }
+    Ok(())
+}

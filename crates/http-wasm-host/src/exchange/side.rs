@@ -1,0 +1,366 @@
+//! One message's body and trailers: what has been read of them, what must be kept, and what is written in their place.
+
+use std::task::{Context, Poll, ready};
+
+use super::budget::Budget;
+use crate::abi::{BodyKind, EofLen};
+use crate::error::Reason;
+use crate::host::Host;
+use crate::message::body_budget::{BodyAccount, NoBodyMemory, Reservation};
+use crate::message::trailers::UNKNOWN;
+use crate::message::{Chunks, Fields, Frame, Outgoing, Rest, Trailers};
+
+/// What is reserved at once, if no more is asked for, by whoever holds that much already.
+const RESERVED_AT_ONCE: usize = 64 * 1024;
+
+/// What an exchange knows of one message's body and trailers. Most exchanges never touch either.
+#[derive(Default)]
+pub(super) struct Side {
+    /// What the guest has written in place of the body.
+    pub(super) written: Option<Box<Written>>,
+    pub(super) touched: Option<Box<Touched>>,
+}
+
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) bytes: Chunks,
+    /// Reserved for what is still to be written in this phase.
+    pub(super) ahead: Reservation,
+}
+
+#[derive(Default)]
+pub(super) struct Touched {
+    /// Received, but not yet read by the guest.
+    pub(super) unread: Chunks,
+    /// Read by the guest, and to be sent again.
+    kept: Chunks,
+    /// How many bytes at the front of `kept` are sent again only if the guest fails.
+    kept_for_undo: usize,
+    /// Not all that was read is in `kept`.
+    lost: bool,
+    /// Bytes that the next handler doesn't get: read without being kept for it.
+    consumed: bool,
+    /// Bytes of the current read that are in the guest's memory already, should it have to wait for more.
+    filled: usize,
+    /// Whether anything has been taken out of the host's body, or put before it.
+    started: bool,
+    pub(super) ended: bool,
+    /// Where the guest is in reading what it wrote itself.
+    pub(super) own_read: usize,
+    /// The guest's bytes that come before the next handler's body.
+    early: usize,
+    /// Bytes that were kept and have been handed on.
+    replayed: usize,
+    trailers: Trailers,
+    /// Reserved for bytes that are still to come in this phase.
+    pub(super) ahead: Reservation,
+    /// Room has been reserved, or there was none.
+    pub(super) asked_for_room: bool,
+    /// There was no room for what is kept only for undoing.
+    pub(super) no_room_for_undo: bool,
+}
+
+/// A body without a byte.
+pub(super) const AT_END: EofLen = EofLen { eof: true, len: 0 };
+
+/// Why what a guest reads is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// The next handler, or the client, gets it again.
+    Replay,
+    /// They get it again if the guest fails.
+    Undo,
+    Nothing,
+}
+
+impl Side {
+    pub(super) fn touch(&mut self) -> &mut Touched {
+        self.touched.get_or_insert_default()
+    }
+
+    /// Whether anything of the body or its trailers was read, written or changed.
+    #[inline]
+    pub(super) fn is_touched(&self) -> bool {
+        self.written.is_some() || self.touched.is_some()
+    }
+
+    pub(super) fn trailers(&self) -> &Fields {
+        self.known_trailers().current()
+    }
+
+    pub(super) fn known_trailers(&self) -> &Trailers {
+        self.touched.as_ref().map_or(&UNKNOWN, |touched| &touched.trailers)
+    }
+
+    pub(super) fn trailers_mut(&mut self) -> &mut Trailers {
+        &mut self.touch().trailers
+    }
+
+    pub(super) fn replayed_bytes(&self) -> usize {
+        self.touched.as_ref().map_or(0, |touched| touched.replayed)
+    }
+
+    /// The next handler's response is there; what the guest has written so far goes before its body.
+    #[inline]
+    pub(super) fn begin_response(&mut self) {
+        if let Some(written) = self.written.take().filter(|written| !written.bytes.is_empty()) {
+            let touched = self.touch();
+            touched.early = written.bytes.len();
+            touched.started = true;
+            touched.unread = written.bytes;
+        }
+    }
+
+    pub(super) fn is_written(&self) -> bool {
+        self.written.is_some()
+    }
+
+    /// Whether the end of the original body has arrived, and with it all its trailers.
+    pub(super) fn has_ended(&self) -> bool {
+        self.touched.as_ref().is_some_and(|touched| touched.ended)
+    }
+
+    /// Whether the body that goes out is another one than the host's.
+    pub(super) fn is_changed(&self) -> bool {
+        self.is_written()
+            || self.touched.as_ref().is_some_and(|touched| touched.consumed || touched.early > 0)
+    }
+
+    pub(super) fn drop_trailers(&mut self) {
+        if let Some(touched) = &mut self.touched {
+            touched.trailers = Trailers::default();
+        }
+    }
+
+    pub(super) fn has_trailers(&self) -> bool {
+        self.touched.as_ref().is_some_and(|touched| !touched.trailers.is_untouched())
+    }
+
+    #[cfg(feature = "mutations")]
+    pub(super) fn edits_trailers(&self) -> bool {
+        self.touched.as_ref().is_some_and(|touched| touched.trailers.edited())
+    }
+
+    #[cfg(feature = "mutations")]
+    pub(super) fn forget_kept(&mut self) {
+        let touched = self.touch();
+        (touched.kept, touched.kept_for_undo) = Default::default();
+        (touched.consumed, touched.lost) = (true, true);
+    }
+
+    #[cfg(feature = "mutations")]
+    pub(super) fn forget_written(&mut self) {
+        self.written = None;
+    }
+
+    /// The body that goes out, if it isn't simply the host's. Behind one that the guest has written comes `rest`.
+    pub(super) fn take_outgoing(&mut self, rest: Rest) -> Option<Outgoing> {
+        let trailers =
+            || self.touched.as_ref().map_or_else(Trailers::default, |touched| touched.trailers.clone());
+        if let Some(written) = self.written.take() {
+            let trailers = trailers();
+            if let Some(touched) = &mut self.touched {
+                // The guest has not failed, so nothing needs the original any more.
+                drop(touched.take_received());
+            }
+            return Some(Outgoing { first: written.bytes, rest, trailers });
+        }
+        let trailers = trailers();
+        let touched = self.touched.as_mut()?;
+        touched.ahead = Reservation::default();
+        if !touched.started && trailers.is_untouched() {
+            return None;
+        }
+        touched.forget_undo();
+        touched.replayed = touched.kept.len();
+        Some(Outgoing { first: touched.take_received(), rest: touched.rest(), trailers })
+    }
+
+    /// What the guest itself has written so far, from where it last stopped reading that.
+    pub(super) fn read_own(&mut self, buf: &mut [u8]) -> EofLen {
+        let Self { written, touched } = self;
+        let own_read = &mut touched.get_or_insert_default().own_read;
+        let Some(written) = written else { return AT_END };
+        let len = written.bytes.copy_to(*own_read, buf);
+        *own_read += len;
+        // A write of length 0 may have emptied what was read before.
+        EofLen { eof: *own_read >= written.bytes.len(), len: len as u32 }
+    }
+
+    /// Whether bytes are gone that came with the original body.
+    pub(super) fn is_original_lost(&self) -> bool {
+        self.touched.as_ref().is_some_and(|touched| touched.lost)
+    }
+
+    /// The body as it came, if it isn't simply the host's.
+    pub(super) fn take_original(&mut self) -> Option<Outgoing> {
+        let mut touched = self.touched.take().filter(|touched| touched.started)?;
+        let mut first = touched.take_received();
+        first.skip(touched.early);
+        Some(Outgoing { first, rest: touched.rest(), trailers: touched.trailers.into_original() })
+    }
+}
+
+impl Touched {
+    /// What the host still has of a body that isn't replaced.
+    fn rest(&self) -> Rest {
+        if self.ended { Rest::Dropped } else { Rest::Follows }
+    }
+
+    /// Takes the next piece from the host's body; `Ready(false)` at its end. What is to be kept counts in `account`, if there is one.
+    pub(super) fn receive<H: Host>(
+        &mut self,
+        host: &mut H,
+        kind: BodyKind,
+        keep: Keep,
+        account: Option<&BodyAccount>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<bool, Reason>> {
+        self.started = true;
+        let Poll::Ready(frame) = host.poll_body(kind, cx) else {
+            // Whoever holds bytes while it waits may have to give them back.
+            return match account.map(|account| account.wait(cx)) {
+                Some(Err(lost)) => Poll::Ready(Err(lost.into())),
+                Some(Ok(())) | None => Poll::Pending,
+            };
+        };
+        match frame {
+            Some(Ok(Frame::Data(data))) => {
+                let reserved = match account.filter(|_| keep != Keep::Nothing) {
+                    None => Reservation::default(),
+                    Some(account) => {
+                        account.moved(data.len());
+                        match reserve(&mut self.ahead, account, data.len()) {
+                            Ok(reserved) => reserved,
+                            Err(NoBodyMemory) if keep == Keep::Undo && account.check().is_ok() => {
+                                self.no_room_for_undo = true;
+                                Reservation::default()
+                            }
+                            Err(none) => return Poll::Ready(Err(none.into())),
+                        }
+                    }
+                };
+                self.unread.push_reserved(data, reserved);
+                return Poll::Ready(Ok(true));
+            }
+            Some(Ok(Frame::Trailers(fields))) => self.trailers.arrive(fields),
+            Some(Err(source)) => return Poll::Ready(Err(Reason::Body { kind, source })),
+            None => {}
+        }
+        self.ended = true;
+        self.ahead = Reservation::default();
+        Poll::Ready(Ok(false))
+    }
+
+    /// Fills `buf`, or reads to the end.
+    #[expect(clippy::too_many_arguments, reason = "they are parts of one exchange")]
+    pub(super) fn read<H: Host>(
+        &mut self,
+        host: &mut H,
+        kind: BodyKind,
+        keep: Keep,
+        budget: &Budget,
+        account: Option<&BodyAccount>,
+        buf: &mut [u8],
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<EofLen, Reason>> {
+        self.started = true;
+        loop {
+            let room = &mut buf[self.filled..];
+            let len = room.len().min(self.unread.len());
+            let keep = self.make_room(keep, budget, kind, len)?;
+            match keep {
+                Keep::Nothing => self.unread.read(room, |_, _| {}),
+                Keep::Replay | Keep::Undo => {
+                    self.unread.read(room, |piece, reserved| self.kept.push_reserved(piece, reserved));
+                }
+            }
+            self.consumed |= len > 0 && keep != Keep::Replay;
+            self.lost |= len > 0 && keep == Keep::Nothing;
+            self.kept_for_undo += if keep == Keep::Undo { len } else { 0 };
+            self.filled += len;
+            if self.filled == buf.len() || self.ended {
+                break;
+            }
+            ready!(self.receive(host, kind, keep, account, cx))?;
+        }
+        // Guests take a full buffer without EOF for an error as often as not, so the end is reported with the last
+        // byte wherever it can be known by now.
+        if self.unread.is_empty() && !self.ended {
+            self.ended = host.body_ended(kind);
+            if !self.ended
+                && let Poll::Ready(broken @ Err(_)) = self.receive(host, kind, keep, account, cx)
+            {
+                broken?;
+            }
+        }
+        let len = std::mem::take(&mut self.filled) as u32;
+        Poll::Ready(Ok(EofLen { eof: self.ended && self.unread.is_empty(), len }))
+    }
+
+    /// Makes room for `len` bytes more of the body, and says whether these can be kept. What is kept only to undo the
+    /// guest's doing gives way: most guests never fail.
+    pub(super) fn make_room(
+        &mut self,
+        keep: Keep,
+        budget: &Budget,
+        kind: BodyKind,
+        len: usize,
+    ) -> Result<Keep, Reason> {
+        match keep {
+            Keep::Replay => {
+                if budget.check_kept(kind, self.kept.len() + len).is_err() {
+                    self.forget_undo();
+                }
+                budget.check_kept(kind, self.kept.len() + len).map(|()| keep)
+            }
+            Keep::Undo
+                if self.lost
+                    || self.no_room_for_undo
+                    || budget.check_kept(kind, self.kept.len() + len).is_err() =>
+            {
+                self.forget_undo();
+                Ok(Keep::Nothing)
+            }
+            Keep::Undo | Keep::Nothing => Ok(keep),
+        }
+    }
+
+    /// Keeps only what the next handler gets again.
+    fn forget_undo(&mut self) {
+        self.kept.skip(self.kept_for_undo);
+        self.lost |= self.kept_for_undo > 0;
+        self.kept_for_undo = 0;
+    }
+
+    /// The guest replaces the body. What was kept of it for the next handler may serve to undo that.
+    pub(super) fn stop_replay(&mut self, undoable: bool) {
+        if undoable && !self.lost {
+            self.kept_for_undo = self.kept.len();
+        } else {
+            self.kept = Chunks::default();
+            self.ahead = Reservation::default();
+        }
+    }
+
+    /// All that is kept or unread of the body, in order.
+    fn take_received(&mut self) -> Chunks {
+        let mut all = std::mem::take(&mut self.kept);
+        all.append(std::mem::take(&mut self.unread));
+        all
+    }
+}
+
+/// Bytes of what is reserved ahead, of which there is more if need be.
+pub(super) fn reserve(
+    ahead: &mut Reservation,
+    account: &BodyAccount,
+    bytes: usize,
+) -> Result<Reservation, NoBodyMemory> {
+    let short = bytes.saturating_sub(ahead.bytes());
+    if short > 0 {
+        let at_once = short.max(account.held().min(RESERVED_AT_ONCE));
+        ahead.merge(account.reserve(at_once)?);
+    }
+    Ok(ahead.split(bytes))
+}

@@ -1,0 +1,44 @@
+//! Undoing what a guest did that fails open.
+
+use super::Exchange;
+use super::original::Originals;
+use crate::abi::BodyKind;
+use crate::host::Host;
+
+impl<H: Host> Exchange<H> {
+    /// Whether what the guest does may have to be undone.
+    pub(super) fn is_undoable(&self) -> bool {
+        self.originals.is_some()
+    }
+
+    /// Keeps the response as it is before anything of the guest is in it.
+    #[inline]
+    pub(super) fn save_response(&mut self) {
+        if let Some(originals) = &mut self.originals {
+            originals.response = Some(self.host.save_head(BodyKind::Response));
+        }
+    }
+
+    /// Ends an exchange whose guest has failed on `message`: the host with that message as it came. `None` if the
+    /// guest fails closed, or bytes of the body are gone.
+    pub(crate) fn undo(mut self, message: BodyKind) -> Option<H> {
+        let Originals { request, response } = *self.originals.take()?;
+        if self.check_memory().is_err() {
+            return None;
+        }
+        let side = self.side_mut(message);
+        if side.is_original_lost() {
+            return None;
+        }
+        if let Some(body) = side.take_original() {
+            self.host.set_body(message, body);
+        }
+        if message == BodyKind::Request {
+            self.host.restore_head(request);
+        }
+        if let Some(response) = response {
+            self.host.restore_head(response);
+        }
+        Some(self.host.take())
+    }
+}

@@ -1,0 +1,42 @@
+//! Whether a guest may have to wait for a message.
+
+use super::Exchange;
+use crate::abi::{BodyKind, Features, Phase};
+use crate::host::Host;
+
+/// What one of a guest's two functions may have to wait for, as far as its code tells.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Waits {
+    /// It may read bodies.
+    pub(crate) for_bodies: bool,
+    /// It may read trailers, which are there at once unless the guest may read the body before them.
+    pub(crate) for_trailers: bool,
+    /// It may enable features.
+    pub(crate) enables_features: bool,
+    /// It may sleep.
+    pub(crate) sleeps: bool,
+}
+
+impl Waits {
+    pub(crate) fn for_message(self) -> bool {
+        self.for_bodies || self.for_trailers
+    }
+}
+
+impl<H: Host> Exchange<H> {
+    /// Whether a call into the guest in this phase could have to wait for a body or its trailers.
+    pub(crate) fn may_wait(&self, waits: Waits) -> bool {
+        match self.phase {
+            Phase::Request => {
+                let reads_on = waits.for_bodies
+                    || waits.enables_features
+                    || self.features.contains(Features::BUFFER_REQUEST);
+                reads_on && !self.host.body_ready(BodyKind::Request)
+            }
+            // Features are fixed by now, so a guest that may not read the response can't wait for it.
+            Phase::Response => {
+                self.features.contains(Features::BUFFER_RESPONSE) && !self.host.body_ready(BodyKind::Response)
+            }
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Making instances.
+
+use std::sync::{Arc, OnceLock};
+
+use wasmtime::{PoolConcurrencyLimitError, Store};
+
+use super::startup::Startup;
+use crate::engine::SharedCode;
+use crate::error::{Error, Stop};
+use crate::host::Host;
+use crate::run::instance::Instance;
+use crate::run::link::Linked;
+use crate::run::state::State;
+use crate::run::suspend::Mode;
+use crate::stats::{Counters, Live};
+
+/// What it takes to make instances.
+pub(crate) struct Blueprint<H: Host> {
+    pub(crate) startup: Startup,
+    code: SharedCode,
+    linked: Linked<H>,
+    /// For instances that find no slot, linked when there is the first.
+    overflow: OnceLock<Result<Linked<H>, String>>,
+}
+
+/// An instance whose start-up has been run, well or not.
+struct Begun<'a, H: Host> {
+    linked: &'a Linked<H>,
+    store: Store<State<H>>,
+    started: wasmtime::Result<wasmtime::Instance>,
+}
+
+impl<H: Host> Blueprint<H> {
+    pub(crate) fn new(startup: Startup, code: SharedCode, linked: Linked<H>) -> Self {
+        Self { startup, code, linked, overflow: OnceLock::new() }
+    }
+
+    /// Makes an instance: in a slot if one is free, else with what the system gives.
+    ///
+    /// # Errors
+    /// When the guest fails, or there is no room for it.
+    pub(crate) async fn make(&self, live: Live) -> Result<Box<Instance<H>>, Error> {
+        let Startup { shared, functions, .. } = &self.startup;
+        let mode = match functions.any() && !functions.pace.needs_fiber() {
+            true => Mode::Direct,
+            false => Mode::Fiber,
+        };
+        let mut begun = self.begin(&shared.counters, mode).await?;
+        if mode == Mode::Direct && begun.started.as_ref().is_err_and(|error| error.is::<Stop>()) {
+            // It was stopped only because it had no fiber.
+            functions.pace.was_slow();
+            drop(begun);
+            begun = self.begin(&shared.counters, Mode::Fiber).await?;
+        }
+        let Begun { linked, mut store, started } = begun;
+        let exports = started.and_then(|instance| linked.exports(&mut store, &instance));
+        let exports = exports.map_err(|error| store.data().failed(None, &error))?;
+        Ok(Instance::new(store, exports, live))
+    }
+
+    /// Begins an instance in a slot if one is free, else with what the system gives.
+    async fn begin(&self, counters: &Arc<Counters>, mode: Mode) -> Result<Begun<'_, H>, Error> {
+        let begun = self.begin_in(&self.linked, counters, mode).await?;
+        let has_no_slot = begun.started.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>());
+        match if has_no_slot { self.overflow() } else { None } {
+            Some(overflow) => self.begin_in(overflow?, counters, mode).await,
+            None => Ok(begun),
+        }
+    }
+
+    async fn begin_in<'a>(
+        &'a self,
+        linked: &'a Linked<H>,
+        counters: &Arc<Counters>,
+        mode: Mode,
+    ) -> Result<Begun<'a, H>, Error> {
+        let engine = linked.pre.module().engine();
+        let store = self.startup.store(engine, counters).await;
+        let mut store = store.map_err(|error| self.startup.failed(&error))?;
+        let started = self.startup.start(&mut store, &linked.pre, mode).await;
+        Ok(Begun { linked, store, started })
+    }
+
+    /// How instances are made that find no slot; `None` where all are made in that way.
+    fn overflow(&self) -> Option<Result<&Linked<H>, Error>> {
+        let Startup { shared, wasi, .. } = &self.startup;
+        let module = self.code.overflow()?;
+        let linked =
+            self.overflow.get_or_init(|| Linked::new(module?, wasi, shared).map_err(|e| format!("{e:#}")));
+        Some(linked.as_ref().map_err(|reason| self.startup.failed(&wasmtime::Error::msg(reason.clone()))))
+    }
+}

@@ -1,0 +1,121 @@
+//! Where a module gets suspension points.
+
+use wasm_encoder::reencode;
+use wasmparser::{CompositeInnerType, FuncType, Parser, Payload, TypeRef, ValType};
+
+/// Why a module couldn't be given suspension points. One that passed `inspect` meets none of these.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ShimError {
+    /// The module can't be read.
+    #[error("the module is malformed")]
+    Malformed(#[from] wasmparser::Error),
+    /// The module can't be written again.
+    #[error("the module can't be rewritten")]
+    Rewrite(#[from] reencode::Error),
+    /// The sentinel needs one integer result.
+    #[error(
+        "the import `{module}.{name}` doesn't return one integer, so that it can't be a suspension point"
+    )]
+    Signature {
+        /// Module of the import.
+        module: String,
+        /// Its name.
+        name: String,
+    },
+}
+
+/// What is added to a module, and where.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) points: Vec<Point>,
+    /// How many types and functions the module has of its own; ours come after them.
+    pub(super) types: u32,
+    pub(super) functions: u32,
+}
+
+/// An imported function whose uses are redirected.
+#[derive(Debug)]
+pub(super) struct Point {
+    /// "module.name".
+    pub(super) label: String,
+    pub(super) import: u32,
+    pub(super) type_index: u32,
+    pub(super) params: u32,
+    pub(super) result: ValType,
+}
+
+impl Plan {
+    pub(super) fn new(wasm: &[u8], points: &[(&str, &str)]) -> Result<Self, ShimError> {
+        let mut types: Vec<Option<FuncType>> = Vec::new();
+        let mut plan = Self { points: Vec::new(), types: 0, functions: 0 };
+        for payload in Parser::new(0).parse_all(wasm) {
+            match payload? {
+                Payload::TypeSection(section) => {
+                    for group in section {
+                        types.extend(group?.into_types().map(|ty| match ty.composite_type.inner {
+                            CompositeInnerType::Func(ty) => Some(ty),
+                            _ => None,
+                        }));
+                    }
+                }
+                Payload::ImportSection(section) => {
+                    for import in section.into_imports() {
+                        let import = import?;
+                        let (TypeRef::Func(type_index) | TypeRef::FuncExact(type_index)) = import.ty else {
+                            continue;
+                        };
+                        if points.contains(&(import.module, import.name)) {
+                            let ty = types.get(type_index as usize).and_then(Option::as_ref);
+                            plan.points.push(Point::new(&import, plan.functions, type_index, ty)?);
+                        }
+                        plan.functions += 1;
+                    }
+                }
+                Payload::FunctionSection(section) => {
+                    plan.functions = plan.functions.wrapping_add(section.count())
+                }
+                // Nothing behind the code's start counts.
+                Payload::CodeSectionStart { .. } => break,
+                _ => {}
+            }
+        }
+        plan.types = types.len() as u32;
+        Ok(plan)
+    }
+
+    /// Index of the function that stands in for the n-th point.
+    pub(super) fn stand_in(&self, n: usize) -> u32 {
+        // A count so large that this wraps is refused when the section is read.
+        self.functions.wrapping_add(n as u32)
+    }
+
+    /// Index of the empty function; it comes after the stand-ins.
+    pub(super) fn pause(&self) -> u32 {
+        self.stand_in(self.points.len())
+    }
+
+    /// Where a use of function `index` is to go.
+    pub(super) fn redirect(&self, index: u32) -> u32 {
+        let point = self.points.iter().position(|point| point.import == index);
+        point.map_or(index, |n| self.stand_in(n))
+    }
+}
+
+impl Point {
+    fn new(
+        import: &wasmparser::Import<'_>,
+        index: u32,
+        type_index: u32,
+        ty: Option<&FuncType>,
+    ) -> Result<Self, ShimError> {
+        let result = ty.and_then(|ty| match ty.results() {
+            [result @ (ValType::I32 | ValType::I64)] => Some((*result, ty.params().len() as u32)),
+            _ => None,
+        });
+        let (module, name) = (import.module.to_owned(), import.name.to_owned());
+        let Some((result, params)) = result else {
+            return Err(ShimError::Signature { module, name });
+        };
+        Ok(Self { label: format!("{module}.{name}"), import: index, type_index, params, result })
+    }
+}

@@ -1,0 +1,177 @@
+//! An instance's start-up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::{InstancePre, Store};
+
+use crate::abi::Features;
+use crate::engine::{Clock, FileThreads, Image};
+use crate::error::{CallError, Error, Reason, Stop};
+use crate::host::Host;
+use crate::run::shared::Shared;
+use crate::run::state::State;
+use crate::run::suspend::{self, Mode, StartPace, Suspension};
+use crate::run::wasi::{WasiConfig, WasiState};
+use crate::stats::Counters;
+
+/// The functions that start an instance, and how they are called.
+#[derive(Debug)]
+pub(crate) struct StartFunctions {
+    /// The module has a wasm start function.
+    pub(crate) has_start: bool,
+    pub(crate) exports_initialize: bool,
+    pub(crate) exports_start: bool,
+    pub(crate) pace: StartPace,
+    pub(crate) deadline: Clock,
+}
+
+impl StartFunctions {
+    /// Whether making an instance runs code of the guest.
+    pub(crate) fn any(&self) -> bool {
+        self.has_start || self.exports_initialize || self.exports_start
+    }
+
+    /// Those of a module whose start-up has been run.
+    pub(crate) fn started(self) -> Self {
+        Self { has_start: false, exports_initialize: false, exports_start: false, ..self }
+    }
+}
+
+/// What goes into an instance beside its module, and what is run until it can serve.
+pub(crate) struct Startup {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) wasi: WasiConfig,
+    /// Where its file operations run, if it has any.
+    pub(crate) file_threads: Option<Arc<FileThreads>>,
+    pub(crate) functions: StartFunctions,
+    /// The snapshot that instances begin with, if there is one.
+    pub(crate) image: Option<Arc<Image>>,
+}
+
+impl Startup {
+    /// What an instance lives in, as it is before start-up.
+    pub(crate) async fn store<H: Host>(
+        &self,
+        engine: &wasmtime::Engine,
+        counters: &Arc<Counters>,
+    ) -> wasmtime::Result<Store<State<H>>> {
+        let mut wasi = match &self.file_threads {
+            Some(threads) => self.wasi_with_files(threads).await?,
+            None => WasiState::new(&self.wasi, None).map_err(wasmtime::Error::msg)?,
+        };
+        let mut features = Features::NONE;
+        if let Some(image) = &self.image {
+            wasi.set_clock(image.clock);
+            features = image.features;
+        }
+        let state = State {
+            guest: self.shared.clone(),
+            features,
+            exchange: None,
+            suspension: Suspension::new(self.shared.engine.clone(), self.shared.calls.pace.clone()),
+            wasi,
+            memory: None,
+            quota: self.shared.engine.quota(counters, &self.shared.limits),
+        };
+        let mut store = Store::new(engine, state);
+        store.limiter(|state| &mut state.quota);
+        store.epoch_deadline_callback(suspend::on_epoch);
+        Ok(store)
+    }
+
+    /// WASI with directories, which are opened on the threads for files: their disk may be slow.
+    async fn wasi_with_files(&self, threads: &Arc<FileThreads>) -> wasmtime::Result<WasiState> {
+        let (config, own) = (self.wasi.clone(), Some(threads.clone()));
+        let limit = self.startup_limit();
+        let opened = threads.run_blocking(move || WasiState::new(&config, own));
+        match self.shared.engine.background().within(limit, opened).await {
+            Some(opened) => opened.map_err(wasmtime::Error::msg),
+            None => Err(Stop::Took(limit).into()),
+        }
+    }
+
+    /// The time that making an instance may take with all its waiting. Computing is counted where it happens.
+    fn startup_limit(&self) -> Duration {
+        self.functions.deadline.duration.saturating_mul(2)
+    }
+
+    /// Runs the start-up of an instance: wasm start function, `_initialize`, `_start`, whatever is there.
+    pub(crate) async fn start<H: Host>(
+        &self,
+        store: &mut Store<State<H>>,
+        pre: &InstancePre<State<H>>,
+        mode: Mode,
+    ) -> wasmtime::Result<wasmtime::Instance> {
+        let limit = self.startup_limit();
+        let started = self.shared.engine.background().within(limit, self.run(store, pre, mode)).await;
+        started.unwrap_or_else(|| Err(Stop::Took(limit).into()))
+    }
+
+    async fn run<H: Host>(
+        &self,
+        store: &mut Store<State<H>>,
+        pre: &InstancePre<State<H>>,
+        mode: Mode,
+    ) -> wasmtime::Result<wasmtime::Instance> {
+        let functions = &self.functions;
+        let waker = store.data().suspension.waker();
+        let begin = |store: &mut Store<State<H>>| {
+            let ticks = store.data_mut().suspension.begin_start(mode, functions.deadline);
+            store.set_epoch_deadline(ticks);
+        };
+        let mut quick = true;
+        // Without a start function no guest code runs here, and a fiber would be for nothing.
+        let instance = match functions.has_start || self.shared.calls.always_on_fiber {
+            true => {
+                begin(store);
+                let instance = match mode {
+                    Mode::Direct => pre.instantiate(&mut *store)?,
+                    Mode::Fiber => waker.clone().drive(pre.instantiate_async(&mut *store)).await?,
+                };
+                quick &= store.data().suspension.was_quick();
+                instance
+            }
+            false => {
+                // But data that is too sparse for an image is written by compiled code, which looks at the clock as well.
+                store.data_mut().suspension.begin(Mode::Direct, functions.deadline);
+                store.set_epoch_deadline(functions.deadline.ticks);
+                pre.instantiate(&mut *store)?
+            }
+        };
+        for (exported, name) in
+            [(functions.exports_initialize, "_initialize"), (functions.exports_start, "_start")]
+        {
+            if !exported {
+                continue;
+            }
+            let function = instance.get_typed_func::<(), ()>(&mut *store, name)?;
+            begin(store);
+            let called = match mode {
+                Mode::Direct => function.call(&mut *store, ()),
+                Mode::Fiber => waker.clone().drive(function.call_async(&mut *store, ())).await,
+            };
+            match called {
+                // A command that says it has succeeded; its instance stays callable.
+                Err(error) if exit_code(&error) == Some(0) => {}
+                result => result?,
+            }
+            quick &= store.data().suspension.was_quick();
+        }
+        if quick && mode == Mode::Fiber {
+            functions.pace.was_quick();
+        }
+        Ok(instance)
+    }
+
+    pub(super) fn failed(&self, error: &wasmtime::Error) -> Error {
+        Error::from_wasmtime(self.shared.name.clone(), None, error)
+    }
+}
+
+fn exit_code(error: &wasmtime::Error) -> Option<u32> {
+    match error.downcast_ref::<CallError>()?.reason {
+        Reason::Exit(code) => Some(code),
+        _ => None,
+    }
+}

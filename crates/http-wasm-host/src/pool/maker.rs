@@ -1,0 +1,85 @@
+//! Making instances for the pool, with a back-off for a guest that fails to start.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::backoff::Backoff;
+use crate::error::{Error, ErrorKind};
+use crate::host::Host;
+use crate::load::blueprint::Blueprint;
+use crate::load::startup::Startup;
+use crate::run::instance::Instance;
+use crate::run::shared::Shared;
+use crate::stats::{DropReason, Live};
+
+/// Makes a guest's instances.
+pub(crate) struct Maker<H: Host> {
+    blueprint: Blueprint<H>,
+    backoff: Backoff,
+}
+
+impl<H: Host> Maker<H> {
+    pub(crate) fn new(blueprint: Blueprint<H>) -> Self {
+        Self { blueprint, backoff: Backoff::default() }
+    }
+
+    /// What the instances share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.blueprint.startup.shared
+    }
+
+    pub(crate) fn startup(&self) -> &Startup {
+        &self.blueprint.startup
+    }
+
+    /// Makes an instance, unless the guest has repeatedly failed to start.
+    pub(crate) async fn make_unless_hopeless(&self) -> Result<Box<Instance<H>>, Error> {
+        let attempt = self.backoff.attempt().map_err(|wait| {
+            let reason = "it has repeatedly failed to start and is tried again later";
+            Error::unavailable(self.shared().name.clone(), reason.into(), wait)
+        })?;
+        let made = self.make().await;
+        match &made {
+            Ok(_) => attempt.succeeded(),
+            // No fault of the guest: what there is too little of now may be there again at once.
+            Err(error) if error.kind() == ErrorKind::Unavailable => drop(attempt),
+            Err(_) => attempt.failed(),
+        }
+        made
+    }
+
+    /// Makes an instance, and counts it.
+    pub(crate) async fn make(&self) -> Result<Box<Instance<H>>, Error> {
+        let shared = self.shared();
+        let started = shared.observer.as_ref().map(|_| Instant::now());
+        let making = Making(Some(shared));
+        let made = self.blueprint.make(Live::new(&shared.counters)).await;
+        making.finish();
+        if let (Some(observer), Some(started)) = (&shared.observer, started) {
+            observer.created(started.elapsed(), made.as_ref().err());
+        }
+        match &made {
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::Unavailable => shared.counters.refused(),
+            Err(_) => shared.dropped(DropReason::Failed),
+        }
+        made
+    }
+}
+
+/// Counts an instance that never gets finished because its request is cancelled.
+struct Making<'a>(Option<&'a Shared>);
+
+impl Making<'_> {
+    fn finish(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Making<'_> {
+    fn drop(&mut self) {
+        if let Some(shared) = self.0 {
+            shared.dropped(DropReason::Cancelled);
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! What all instances of a guest share.
+
+use std::sync::Arc;
+
+use crate::engine::{Clock, Engine};
+use crate::exchange::Waits;
+use crate::failure::OnFailure;
+use crate::limits::Limits;
+use crate::log::Log;
+use crate::observer::Observer;
+use crate::run::hook::Hook;
+use crate::run::suspend::Pace;
+use crate::stats::{Counters, DropReason};
+
+/// What all instances of a guest share: its settings, how it is called, and who observes it.
+pub(crate) struct Shared {
+    pub(crate) engine: Engine,
+    pub(crate) name: Arc<str>,
+    pub(crate) config: Vec<u8>,
+    pub(crate) limits: Limits,
+    pub(crate) calls: Calls,
+    /// It may read the request again in `handle_response`.
+    pub(crate) reads_request: bool,
+    pub(crate) on_host_call: Option<Hook>,
+    pub(crate) log: Arc<Log>,
+    pub(crate) on_failure: OnFailure,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) counters: Arc<Counters>,
+    #[cfg(feature = "mutations")]
+    pub(crate) mutation: Option<crate::mutation::Mutation>,
+}
+
+/// How the two functions of a guest are called.
+#[derive(Debug)]
+pub(crate) struct Calls {
+    /// Some import is asynchronous: those that have to do with files.
+    pub(crate) always_on_fiber: bool,
+    /// What `handle_request` may wait for, and what `handle_response`.
+    pub(crate) request: Waits,
+    pub(crate) response: Waits,
+    /// `handle_response` does nothing, so that it need not be called.
+    pub(crate) ignores_responses: bool,
+    pub(crate) pace: Arc<Pace>,
+    pub(crate) deadline: Clock,
+}
+
+impl Shared {
+    /// Counts an instance that is dropped.
+    pub(crate) fn dropped(&self, reason: DropReason) {
+        self.counters.dropped(reason);
+        if let Some(observer) = &self.observer {
+            observer.dropped(reason);
+        }
+    }
+
+    /// Tells the observer that a request takes an instance out of the pool, or finds none.
+    #[inline]
+    pub(crate) fn checked_out(&self, hit: bool) {
+        if let Some(observer) = &self.observer {
+            observer.checked_out(hit);
+        }
+    }
+}

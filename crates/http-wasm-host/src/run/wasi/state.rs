@@ -1,0 +1,94 @@
+//! One instance's part of WASI, and what a function works with.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use wasmtime::Caller;
+
+use super::config::WasiConfig;
+use super::files::Files;
+use super::lines::{Lines, Speaker};
+use crate::engine::FileThreads;
+use crate::error::CallError;
+use crate::log::Log;
+use crate::run::memory::{self, HasMemory};
+use crate::run::suspend::{Suspend, Suspension};
+use crate::runtime::Task;
+
+/// What a store's data must tell so that its guest can use WASI.
+pub(crate) trait HasWasi: HasMemory + Suspend {
+    fn wasi(&mut self) -> (&mut WasiState, &Arc<Log>, &Suspension);
+}
+
+/// One instance's part of WASI.
+pub(crate) struct WasiState {
+    /// The monotonic clock counts from here.
+    pub(super) made: Instant,
+    pub(super) stdout: Lines,
+    pub(super) stderr: Lines,
+    pub(super) waiting: Option<Waiting>,
+    pub(super) files: Option<Box<Files>>,
+}
+
+impl WasiState {
+    /// Opens what is granted by `config`, which has been [checked](WasiConfig::check), for use on `threads` if there are mounts.
+    /// The error tells which grant can't be any more, and why. With mounts it may block.
+    pub(crate) fn new(config: &WasiConfig, threads: Option<Arc<FileThreads>>) -> Result<Self, String> {
+        let files = match threads {
+            Some(threads) => Some(Box::new(Files::open(&config.mounts, threads)?)),
+            None => None,
+        };
+        let (stdout, stderr) = Default::default();
+        Ok(Self { made: Instant::now(), stdout, stderr, waiting: None, files })
+    }
+
+    /// What the monotonic clock shows.
+    pub(crate) fn clock(&self) -> Duration {
+        self.made.elapsed()
+    }
+
+    /// Lets the monotonic clock go on from `clock`. On a machine that hasn't run for so long, from what can be told.
+    pub(crate) fn set_clock(&mut self, clock: Duration) {
+        self.made = self.made.checked_sub(clock).unwrap_or(self.made);
+    }
+
+    /// Logs unfinished lines, as nobody knows when the guest will be called again.
+    #[inline]
+    pub(crate) fn flush(&mut self, log: &Arc<Log>) {
+        self.stdout.flush(Speaker { log, stream: "stdout" });
+        self.stderr.flush(Speaker { log, stream: "stderr" });
+        if let Some(files) = &self.files {
+            files.flush();
+        }
+    }
+
+    pub(super) fn has_files(&self) -> bool {
+        self.files.is_some()
+    }
+}
+
+/// A wait that has begun, kept while the guest is suspended and its call made again.
+pub(super) struct Waiting {
+    pub(super) since: Instant,
+    pub(super) sleep: Option<Task>,
+}
+
+/// What a function works with.
+pub(super) struct Call<'a> {
+    pub(super) memory: &'a mut [u8],
+    pub(super) wasi: &'a mut WasiState,
+    pub(super) log: &'a Arc<Log>,
+    pub(super) suspension: &'a Suspension,
+}
+
+impl Call<'_> {
+    pub(super) fn with<T: HasWasi, R>(
+        caller: &mut Caller<'_, T>,
+        function: &'static str,
+        f: impl FnOnce(&mut Call<'_>) -> R,
+    ) -> wasmtime::Result<R> {
+        let (memory, data) = memory::split(caller).map_err(|reason| CallError { function, reason })?;
+        let (wasi, log, suspension) = data.wasi();
+        Ok(f(&mut Call { memory, wasi, log, suspension }))
+    }
+}

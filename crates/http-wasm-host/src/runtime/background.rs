@@ -1,0 +1,69 @@
+//! Work off a request's path, and timers.
+
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::housekeeping::{Housekeeping, Timer};
+use super::{Runtime, Task};
+
+/// The runtime of an engine, and the housekeeping thread for what that can't do. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Background(Arc<Inner>);
+
+struct Inner {
+    runtime: Box<dyn Runtime>,
+    housekeeping: Housekeeping,
+}
+
+impl Background {
+    pub(crate) fn new(runtime: Box<dyn Runtime>) -> Self {
+        Self(Arc::new(Inner { runtime, housekeeping: Housekeeping::default() }))
+    }
+
+    /// Runs `task` off the current path: on the runtime, else on the housekeeping thread.
+    pub(crate) fn spawn(&self, task: Task) {
+        if let Err(task) = self.0.runtime.spawn(task) {
+            // A task that doesn't fit is dropped, and what it holds with it.
+            let _fits = self.0.housekeeping.spawn(task);
+        }
+    }
+
+    pub(crate) fn sleep(&self, duration: Duration) -> Task {
+        match self.0.runtime.sleep(duration) {
+            Some(sleep) => sleep,
+            None => Box::pin(self.0.housekeeping.sleep(duration)),
+        }
+    }
+
+    /// Ends once other tasks have had their turn.
+    pub(crate) fn yield_now(&self) -> Task {
+        self.0.runtime.yield_now()
+    }
+
+    /// What `call` gives within `limit`, which is counted from its first wait: most calls have none, and need no timer.
+    pub(crate) async fn within<F: Future>(&self, limit: Duration, call: F) -> Option<F::Output> {
+        let mut call = pin!(call);
+        let mut timer = None;
+        poll_fn(|cx| match call.as_mut().poll(cx) {
+            Poll::Ready(output) => Poll::Ready(Some(output)),
+            Poll::Pending => timer.get_or_insert_with(|| self.sleep(limit)).as_mut().poll(cx).map(|()| None),
+        })
+        .await
+    }
+
+    /// Wakes `waker` on the housekeeping thread after `delay`, unless the timer is dropped before. `None` when that is further
+    /// away than the clock goes.
+    pub(crate) fn wake_after(&self, delay: Duration, waker: Waker) -> Option<Timer> {
+        Instant::now().checked_add(delay).map(|at| self.0.housekeeping.wake_at(at, waker))
+    }
+}
+
+impl fmt::Debug for Background {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Background").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,146 @@
+//! Modules import in one direction: no two of them import each other, by whatever way, and the core's import downwards only.
+//!
+//! Read from the sources: `use` lines, and paths such as `crate::text::printable` in code. What only tests compile is left out. An import
+//! counts for the module that the imported item is in, however many re-exports lie between. Within each folder, its files, its folders
+//! as wholes and its own `mod.rs` must have an order. For a parent whose children use what it defines, that means: it uses nothing of
+//! theirs, other than to hand it on with `pub use`. Definitions that both need go to a file of their own.
+
+mod graph;
+mod source;
+
+use std::path::Path;
+
+use self::graph::Crate;
+
+/// The crates whose modules have an order. To add one: its folder's name here.
+const CRATES: &[&str] = &["http-wasm-host"];
+
+/// The core's layers, lowest first; each imports only those above it in this list.
+const LAYERS: &[&str] = &[
+    // Facts and vocabulary.
+    "abi", "text", "limits", "fault", "error", "failure", "stats", "observer", "mutation",
+    // Work off a request's path, and where guests log to.
+    "runtime", "log", // What messages are made of, and who holds them.
+    "message", "host",     // The rules.
+    "exchange", // Compiled code and what runs it.
+    "engine", "run", "load", "pool", "guest",
+];
+
+#[test]
+fn the_core_imports_downwards_only() {
+    let upward = read("http-wasm-host").upward(LAYERS);
+    assert!(upward.is_empty(), "\n{}", upward.join("\n"));
+}
+
+#[test]
+fn no_modules_of_a_crate_import_each_other() {
+    for name in CRATES {
+        let cycles = read(name).cycles();
+        assert!(cycles.is_empty(), "{name}:\n{}", cycles.join("\n"));
+    }
+}
+
+fn read(name: &str) -> Crate {
+    let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf);
+    Crate::read(&crates.unwrap_or_default().join(name).join("src"))
+}
+
+/// The imports of a crate of these modules, as "a -> b".
+fn imports(texts: &[(&str, &str)]) -> Vec<String> {
+    let name = |path: &Vec<String>| if path.is_empty() { "root".to_owned() } else { path.join("::") };
+    let imports = Crate::of(texts).imports();
+    imports.keys().map(|(from, to)| format!("{} -> {}", name(from), name(to))).collect()
+}
+
+#[test]
+fn an_import_counts_for_the_module_that_defines_the_item() {
+    let texts = [
+        ("", "mod a; mod b; mod user; pub use self::b::Renamed as Root;"),
+        ("a", "mod inner; pub use self::inner::{Item, other as Renamed};"),
+        ("a::inner", "pub struct Item; pub fn other() {}"),
+        ("b", "pub use crate::a::Renamed;"),
+        ("user", "use crate::{a::Item, Root};"),
+    ];
+    assert_eq!(imports(&texts), ["user -> a::inner"]);
+}
+
+#[test]
+fn a_parent_that_uses_what_it_hands_on_imports_it() {
+    let uses = [("", "mod a;"), ("a", "mod b; pub use self::b::B; struct A(B);"), ("a::b", "use super::A;")];
+    assert_eq!(imports(&uses), ["a -> a::b", "a::b -> a"]);
+    let cycles = Crate::of(&uses).cycles();
+    assert!(cycles.len() == 1 && cycles[0].starts_with("in a: b, mod import each other"), "{cycles:?}");
+    let hands_on = [("", "mod a;"), ("a", "mod b; pub use self::b::B; struct A;"), ("a::b", "use super::A;")];
+    assert_eq!(Crate::of(&hands_on).cycles(), [""; 0]);
+}
+
+#[test]
+fn folders_are_compared_as_wholes() {
+    let texts = [
+        ("", "mod a; mod b;"),
+        ("a", "mod x; mod y;"),
+        ("a::x", "use crate::b::z::Z;"),
+        ("a::y", "pub struct Y;"),
+        ("b", "pub mod z; mod w;"),
+        ("b::w", "use crate::a::y::Y;"),
+        ("b::z", "pub struct Z;"),
+    ];
+    let cycles = Crate::of(&texts).cycles();
+    assert!(cycles.len() == 1 && cycles[0].starts_with("in the root: a, b import each other"), "{cycles:?}");
+    assert!(cycles[0].contains("a::x imports crate::b::z::Z of b::z"), "{cycles:?}");
+}
+
+#[test]
+fn a_higher_layer_and_a_module_without_one_are_reported() {
+    let texts = [("", "mod a; mod b; mod c;"), ("a", "use crate::b::B;"), ("b", "pub struct B;"), ("c", "")];
+    let upward = Crate::of(&texts).upward(&["a", "b"]);
+    assert_eq!(upward, ["c is in no layer", "a imports crate::b::B of b, a higher layer"]);
+    assert_eq!(Crate::of(&texts).upward(&["b", "a", "c"]), [""; 0]);
+}
+
+#[test]
+fn paths_in_code_are_imports_and_text_is_not() {
+    let texts = [
+        ("", "mod a; mod b;"),
+        ("b", "pub fn f() {} pub struct S;"),
+        (
+            "a",
+            r##"
+            //! [`crate::b::S`]
+            /* crate::b::f() /* crate::b::f() */ */
+            const TEXT: &str = "\" crate::b::f()";
+            const RAW: &[u8] = br#"" crate::b::f()"#;
+            const QUOTE: char = '"';
+            fn f<'a>(_: &'a str) -> char { '\'' }
+            pub(in crate::b) struct P;
+            "##,
+        ),
+    ];
+    assert_eq!(imports(&texts), [""; 0]);
+    for code in ["fn f() { crate::b::f() }", "fn f() { super::b::f() }", "use crate::b; fn f() { b::f() }"] {
+        assert_eq!(imports(&[texts[0], texts[1], ("a", code)]), ["a -> b"], "{code}");
+    }
+}
+
+#[test]
+fn what_only_tests_compile_is_left_out() {
+    let a = "#[cfg(test)] use crate::b::{S, f}; #[cfg(test)] mod tests { use crate::b::S; } #[cfg(test)] mod more;";
+    assert_eq!(imports(&[("", "mod a; mod b;"), ("b", "pub struct S;"), ("a", a)]), [""; 0]);
+}
+
+#[test]
+fn super_means_the_parent_of_the_inline_module_it_stands_in() {
+    let a = "mod inline { use super::X; mod deeper { use super::super::super::b::S; } } struct X;";
+    assert_eq!(imports(&[("", "mod a; mod b;"), ("b", "pub struct S;"), ("a", a)]), ["a -> b"]);
+}
+
+#[test]
+fn an_item_of_the_same_name_as_an_import_is_meant_where_others_use_it() {
+    let texts = [
+        ("", "mod a; mod log; mod c;"),
+        ("a", "use crate::log; pub fn log() {}"),
+        ("log", ""),
+        ("c", "use crate::a; fn f() { a::log() }"),
+    ];
+    assert_eq!(imports(&texts), ["a -> log", "c -> a"]);
+}
