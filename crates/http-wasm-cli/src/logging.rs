@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
 
-use http_wasm_gateway::GuestWords;
+use http_wasm_gateway::GuestLogLayer;
 use http_wasm_gateway::config::{Log, LogFormat};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -32,7 +32,7 @@ pub(crate) fn init(log: &Log) -> Result<(), ArgsError> {
         LogFormat::Pretty => lines.with_ansi(io::stderr().is_terminal()).boxed(),
         LogFormat::Json => lines.json().boxed(),
     };
-    tracing_subscriber::registry().with(lines).with(GuestWords::default()).with(filter).init();
+    tracing_subscriber::registry().with(lines).with(GuestLogLayer::default()).with(filter).init();
     Ok(())
 }
 

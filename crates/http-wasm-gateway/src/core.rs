@@ -83,8 +83,8 @@ impl Core {
                 return plain_text(StatusCode::BAD_REQUEST, "bad request\n");
             }
         };
-        if let Some(exchange) = &inbound.exchange {
-            exchange.took(&route.name);
+        if let Some(record) = &inbound.record {
+            record.set_route(&route.name);
         }
         route.respond(inbound).await
     }

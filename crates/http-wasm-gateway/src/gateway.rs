@@ -11,7 +11,8 @@ use crate::config::{Config, ConfigFile};
 use crate::core::Core;
 use crate::error::StartError;
 use crate::error_text::plain;
-use crate::exchange::Observe;
+use crate::exchange::RequestObserver;
+use crate::fingerprint::Fingerprints;
 use crate::generation::Generation;
 #[cfg(unix)]
 use crate::listener::Successor;
@@ -20,7 +21,6 @@ use crate::machine::Machine;
 use crate::observe::Monitor;
 use crate::reload::{Reloader, Source, follow};
 use crate::signals::{Hangup, Signals};
-use crate::stamps::Stamps;
 
 /// A gateway that is ready to serve: its guests are up.
 pub struct Gateway {
@@ -30,7 +30,7 @@ pub struct Gateway {
     source: Source,
     inherited: Inherited,
     /// How the files looked that it was made from.
-    made_of: Stamps,
+    made_of: Fingerprints,
 }
 
 impl Gateway {
@@ -46,7 +46,7 @@ impl Gateway {
     /// The same, with these told of each request that is over.
     pub(crate) async fn build_with(
         config: Config,
-        observers: Vec<Arc<dyn Observe>>,
+        observers: Vec<Arc<dyn RequestObserver>>,
     ) -> Result<Self, StartError> {
         let mut inherited = Inherited::take()
             .map_err(|error| StartError::System(format!("LISTEN_FDS: {}", plain(&error))))?;
@@ -61,7 +61,7 @@ impl Gateway {
         };
         let source = Source::Value(config.clone().into());
         let none = Generation::none(observers);
-        let made_of = Stamps::of(config.files().cloned());
+        let made_of = Fingerprints::of(config.files().cloned());
         let generation = Generation::build(&machine, config, monitor, &none).await?;
         generation.show(&machine);
         Ok(Self { core: Arc::new(Core::new(generation)), admin, machine, source, inherited, made_of })
@@ -85,7 +85,7 @@ impl Gateway {
     /// configuration, and reads again only the files that this names.
     pub fn with_file(mut self, file: ConfigFile) -> Self {
         self.source = Source::File(file.path);
-        self.made_of = file.stamps.and(self.made_of);
+        self.made_of = file.fingerprints.and(self.made_of);
         self
     }
 

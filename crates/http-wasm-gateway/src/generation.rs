@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::config::{self, Config};
 use crate::digest::Digest;
 use crate::error::StartError;
-use crate::exchange::Observe;
+use crate::exchange::RequestObserver;
 use crate::guests::{self, GuestMonitor, Loaded};
 use crate::machine::Machine;
 use crate::observe::{Configured, Monitor, Watchers};
@@ -27,7 +27,7 @@ type Upstreams = HashMap<String, (Digest, Arc<Proxy>)>;
 
 impl Generation {
     /// What is before the first: it serves nothing, and has these watchers for all that follow.
-    pub(crate) fn none(given: Vec<Arc<dyn Observe>>) -> Self {
+    pub(crate) fn none(given: Vec<Arc<dyn RequestObserver>>) -> Self {
         Self {
             config: Config::default(),
             routes: Routes::new(Vec::new()),

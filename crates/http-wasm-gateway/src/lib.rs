@@ -2,6 +2,7 @@
 //!
 //! A [`Config`](config::Config) is read from a file or built in code; a [`Gateway`] is made of it, and serves.
 
+mod accept;
 mod admin;
 mod backend;
 mod body;
@@ -14,6 +15,7 @@ mod digest;
 mod error;
 mod error_text;
 mod exchange;
+mod fingerprint;
 mod framing;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -31,14 +33,13 @@ mod random;
 mod reload;
 mod route;
 mod signals;
-mod stamps;
 mod tls;
 mod trailers;
 mod upstream_url;
 
 pub use self::error::StartError;
 pub use self::error_text::plain;
-pub use self::exchange::GuestWords;
+pub use self::exchange::GuestLogLayer;
 pub use self::gateway::{Bound, Gateway};
 pub use self::listener::Endpoint;
 pub use self::reload::{Reloader, Summary};

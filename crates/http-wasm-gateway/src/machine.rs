@@ -1,14 +1,14 @@
 //! What generations are made on: it stays for as long as the process.
 
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use http_wasm_tower::Engine;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
-use crate::config::{self, Config};
+use crate::config::{Config, Log, Server, Size};
 use crate::control_group;
 use crate::descriptors::Descriptors;
-use crate::digest::json;
 use crate::error::StartError;
 
 /// What generations are made on.
@@ -17,7 +17,7 @@ pub(crate) struct Machine {
     pub(crate) engine: Engine,
     /// Bytes that all guests' instances may have together.
     pub(crate) memory: usize,
-    pub(crate) fixed: Fixed,
+    pub(crate) start_only: StartOnly,
 }
 
 impl Machine {
@@ -25,29 +25,40 @@ impl Machine {
         // Before anything needs many: guests' files are opened by then.
         Descriptors::of_process();
         let (engine, memory) = engine(config)?;
-        Ok(Self { started: SystemTime::now(), engine, memory, fixed: Fixed::of(config) })
+        Ok(Self { started: SystemTime::now(), engine, memory, start_only: StartOnly::of(config) })
     }
 }
 
-/// The settings that a running gateway can't change, by their names.
-#[derive(Debug)]
-pub(crate) struct Fixed([(&'static str, Vec<u8>); 4]);
+/// The settings that a running gateway can't change.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct StartOnly {
+    guest_memory_budget: Option<Size>,
+    body_memory_budget: Option<Size>,
+    code_cache: Option<PathBuf>,
+    log: Log,
+}
 
-impl Fixed {
+impl StartOnly {
     fn of(config: &Config) -> Self {
-        Self([
-            ("server.guest_memory_budget", json(&config.server.guest_memory_budget)),
-            ("server.body_memory_budget", json(&config.server.body_memory_budget)),
-            ("server.code_cache", json(&config.server.code_cache)),
-            ("log", json(&config.log)),
-        ])
+        let server = &config.server;
+        Self {
+            guest_memory_budget: server.guest_memory_budget,
+            body_memory_budget: server.body_memory_budget,
+            code_cache: server.code_cache.as_ref().map(|directory| directory.value.clone()),
+            log: config.log.clone(),
+        }
     }
 
-    /// Those that this configuration has otherwise.
+    /// The names of those that this configuration has otherwise.
     pub(crate) fn differing(&self, config: &Config) -> Vec<&'static str> {
-        let other = Self::of(config);
-        let pairs = self.0.iter().zip(&other.0);
-        pairs.filter(|(own, other)| own != other).map(|((name, _), _)| *name).collect()
+        let Self { guest_memory_budget, body_memory_budget, code_cache, log } = Self::of(config);
+        let settings = [
+            ("server.guest_memory_budget", self.guest_memory_budget == guest_memory_budget),
+            ("server.body_memory_budget", self.body_memory_budget == body_memory_budget),
+            ("server.code_cache", self.code_cache == code_cache),
+            ("log", self.log == log),
+        ];
+        settings.into_iter().filter(|(_, same)| !same).map(|(name, _)| name).collect()
     }
 }
 
@@ -79,9 +90,8 @@ struct Shares {
 impl Shares {
     /// What is set; else half of what there is for guests and a quarter for bodies that are held for them. The last
     /// quarter is for all else: code, connections and their windows, stacks, caches.
-    fn of(server: &config::Server, available: usize) -> Self {
-        let share =
-            |set: Option<config::Size>, part: usize| set.map_or(available / part, |size| size.bytes());
+    fn of(server: &Server, available: usize) -> Self {
+        let share = |set: Option<Size>, part: usize| set.map_or(available / part, |size| size.bytes());
         let shares = Self {
             guests: share(server.guest_memory_budget, 2),
             bodies: share(server.body_memory_budget, 4),
@@ -125,8 +135,8 @@ fn least_of(machine: u64, groups: Option<u64>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::{ASSUMED, Shares, least_of};
-    use crate::config::{Server, Size};
+    use super::{ASSUMED, Shares, StartOnly, least_of};
+    use crate::config::{Config, Log, LogFormat, Server, Size};
 
     #[test]
     fn there_is_what_machine_and_control_groups_allow_and_something_where_nobody_tells() {
@@ -145,5 +155,23 @@ mod tests {
         assert_eq!(Shares::of(&server, 1000), Shares { guests: 70, bodies: 250 });
         server.body_memory_budget = Some(Size(30));
         assert_eq!(Shares::of(&server, 1000), Shares { guests: 70, bodies: 30 });
+    }
+
+    #[test]
+    fn settings_that_need_a_start_are_compared_by_value() {
+        let mut config = Config::default();
+        config.server.code_cache = Some(std::path::PathBuf::from("cache").into());
+        let settings = StartOnly::of(&config);
+        assert_eq!(settings.differing(&config), [""; 0]);
+        // Where it is in the file makes no difference.
+        config.server.code_cache = Some(std::path::PathBuf::from("cache").into());
+        config.server.drain_timeout.0 *= 2;
+        assert_eq!(settings.differing(&config), [""; 0]);
+        config.server.code_cache = None;
+        config.server.guest_memory_budget = Some(Size(1));
+        config.server.body_memory_budget = Some(Size(2));
+        config.log = Log { format: LogFormat::Json, filter: None };
+        let all = ["server.guest_memory_budget", "server.body_memory_budget", "server.code_cache", "log"];
+        assert_eq!(settings.differing(&config), all);
     }
 }

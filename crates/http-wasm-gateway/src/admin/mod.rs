@@ -11,21 +11,18 @@ mod status;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use self::connections::Connections;
 use self::shared::Shared;
+use crate::accept::{accept, keep_alive};
 use crate::config::{self, Address, HostPattern};
 use crate::error::StartError;
 use crate::exchange::Answer;
 use crate::listener::Listeners;
 use crate::observe::Monitor;
-
-/// Pause after an accept that failed for want of something, file descriptors as a rule.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The admin listener that there is now, which a reload may open, move and close.
 #[derive(Debug, Default)]
@@ -115,6 +112,7 @@ impl Admin {
             |source| StartError::Listen { address: format!("{} for [admin]", *admin.address), source };
         let socket = Arc::new(socket.map_err(refused)?);
         let address = socket.local_addr().map_err(refused)?;
+        keep_alive(&socket);
         let (stop, stopped) = watch::channel(());
         let shared = Shared::new(monitor, admin.hosts.clone());
         tokio::spawn(serve_all(socket.clone(), shared.clone(), stopped));
@@ -146,12 +144,7 @@ async fn accept_all(
     connections: &mut Connections,
 ) {
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => connections.add(stream, shared.clone(), stopped.clone()).await,
-            Err(error) => {
-                tracing::warn!(%error, "cannot accept connections to the admin listener; trying again shortly");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-            }
-        }
+        let (stream, _) = accept(listener).await;
+        connections.add(stream, shared.clone(), stopped.clone()).await;
     }
 }

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use super::Faults;
 use super::model::{Config, Guest, GuestSource, Listen, Upstream};
-use crate::stamps::Stamps;
+use crate::fingerprint::Fingerprints;
 
 /// The file of a configuration, as it was when that was read: so that a gateway that follows it misses no change.
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
     pub(crate) path: PathBuf,
-    pub(crate) stamps: Stamps,
+    pub(crate) fingerprints: Fingerprints,
 }
 
 impl ConfigFile {
@@ -19,9 +19,9 @@ impl ConfigFile {
     /// # Errors
     /// All that is wrong with it.
     pub fn load(path: &Path) -> Result<(Config, Self), Faults> {
-        let stamps = Stamps::of([path.to_owned()]);
+        let fingerprints = Fingerprints::of([path.to_owned()]);
         let config = Config::load(path)?;
-        Ok((config, Self { path: path.to_owned(), stamps }))
+        Ok((config, Self { path: path.to_owned(), fingerprints }))
     }
 }
 

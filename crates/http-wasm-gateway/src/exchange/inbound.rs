@@ -6,7 +6,7 @@ use http::Request;
 use tokio::sync::oneshot;
 
 use super::client::{Client, Dropped};
-use super::record::{Exchange, Finish};
+use super::record::{Finish, RequestRecord};
 use super::refused::Refused;
 use super::tunnel::ClientSide;
 use crate::body::{BoxBody, empty};
@@ -23,8 +23,8 @@ pub(crate) struct Inbound {
     pub(crate) dropped: Dropped,
     /// Whether the listener refuses it.
     pub(crate) refused: Refused,
-    /// Notes what becomes of it, if somebody wants to know.
-    pub(crate) exchange: Option<Arc<Exchange>>,
+    /// Its record, if anybody observes requests.
+    pub(crate) record: Option<Arc<RequestRecord>>,
     /// What the client's connection brings along if it may become a tunnel.
     pub(crate) tunnel: Option<Box<ClientSide>>,
     /// The tunnel that waits for the request to be granted, which is then over when the tunnel is.
@@ -34,7 +34,7 @@ pub(crate) struct Inbound {
 impl Inbound {
     pub(crate) fn new(request: Request<BoxBody>, client: Client) -> Self {
         let (dropped, refused) = (Dropped::default(), Refused::No);
-        Self { request, client, dropped, refused, exchange: None, tunnel: None, granted: None }
+        Self { request, client, dropped, refused, record: None, tunnel: None, granted: None }
     }
 
     /// Takes the request out, and leaves an empty one.

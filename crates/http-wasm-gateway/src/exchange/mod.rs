@@ -12,10 +12,10 @@ mod tunnel;
 pub(crate) use self::answer::Answer;
 pub(crate) use self::client::{Client, Dropped};
 pub(crate) use self::inbound::Inbound;
-pub use self::record::GuestWords;
+pub use self::record::GuestLogLayer;
 pub(crate) use self::record::{
-    Attempt, AttemptNote, Exchange, Finish, GuestTimer, GuestTimes, Observe, RequestOutcome, Said,
-    TraceContext, UpstreamFailure, failure_kind, heard, received,
+    Attempt, Finish, FinishedRequest, GuestMessage, GuestTimer, GuestTimes, RequestObserver, RequestRecord,
+    TraceContext, UpstreamAttempt, UpstreamFailure, failure_kind, received, with_guest_log,
 };
 pub(crate) use self::refused::{BodyVerdict, Refused};
 pub(crate) use self::response::{content, plain_text, refusal, unavailable};

@@ -1,8 +1,8 @@
 //! Where clients come in: HTTP/1.1 and HTTP/2 on each address, over TLS or not, with a graceful end.
 
-mod accept;
 mod activity;
 mod body;
+mod certificates;
 mod check;
 mod connection;
 mod date;
@@ -13,6 +13,7 @@ mod http2;
 mod inherited;
 mod linger;
 mod outgoing;
+mod refusals;
 mod refused;
 mod request;
 mod set;
@@ -31,10 +32,11 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::time::Instant;
 
-use self::accept::{Refusals, accept, keep_alive};
 use self::connection::Connections;
+use self::refusals::Refusals;
 use self::source::Sources;
-use self::tls::{AllCertificates, Tls};
+use self::tls::Tls;
+use crate::accept::{accept, keep_alive};
 use crate::config::{ClientLimits, Listen, ListenHttp};
 use crate::descriptors::{self, Descriptors};
 use crate::error::StartError;
@@ -49,8 +51,6 @@ pub(crate) use self::successor::Successor;
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: Arc<TcpListener>,
-    /// As it was configured.
-    address: String,
     tls: Option<Tls>,
     http: ListenHttp,
     limits: Arc<ClientLimits>,
@@ -81,7 +81,8 @@ impl Listener {
         inherited: &mut Inherited,
     ) -> Result<Self, StartError> {
         let address = &listen.address;
-        let tls = listen.tls.as_ref().map(|tls| Tls::new(tls, listen.http)).transpose();
+        let tls =
+            listen.tls.as_ref().map(|tls| Tls::new(&address.value.to_string(), tls, listen.http)).transpose();
         let tls = tls.map_err(|reason| StartError::System(format!("{}: {reason}", address.value)))?;
         let socket = match socket {
             Some(socket) => socket,
@@ -95,18 +96,15 @@ impl Listener {
         keep_alive(&socket);
         let limits = Arc::new(listen.limits.clone());
         let sources = Arc::new(Sources::new(listen));
-        Ok(Self { socket, address: address.to_string(), tls, http: listen.http, limits, sources })
+        Ok(Self { socket, tls, http: listen.http, limits, sources })
     }
 
     /// Serves until `stop` ends; then accepts no more, and lets running requests and tunnels finish.
     pub(crate) async fn serve(self, answer: Arc<impl Answer>, stop: impl Future<Output = ()>) {
         let (close, closing) = watch::channel(false);
-        let certificates =
-            AllCertificates(self.tls.iter().map(|tls| (self.address.clone(), tls.certificates())).collect());
         tokio::select! {
             () = stop => {}
             () = self.accept_all(answer, closing) => {}
-            () = certificates.watch() => {}
         }
         close.send_replace(true);
         close.closed().await;

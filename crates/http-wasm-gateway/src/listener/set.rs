@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 
+use super::certificates::CertificateWatcher;
 use super::{Endpoint, Inherited, Listener};
 use crate::config::{Address, ListenEntry, Located};
 use crate::digest::Digest;
@@ -28,6 +29,7 @@ struct Active {
     running: Vec<Running>,
     /// Those that run and those that drain.
     tasks: JoinSet<()>,
+    certificates: CertificateWatcher,
 }
 
 /// A listener that accepts connections.
@@ -99,7 +101,12 @@ impl<A: Answer> Listeners<A> {
         for (id, settings, next) in opened.0 {
             let running = match next {
                 Next::Same => before.iter().position(|running| running.id == id).map(|at| before.remove(at)),
-                Next::Other(listener) => Some(self.start(id, settings, listener, &mut active.tasks)),
+                Next::Other(listener) => {
+                    if let Some(tls) = &listener.tls {
+                        active.certificates.watch(tls.certificates());
+                    }
+                    Some(self.start(id, settings, listener, &mut active.tasks))
+                }
             };
             active.running.extend(running);
         }
@@ -130,9 +137,9 @@ impl<A: Answer> Listeners<A> {
 
     /// Accepts no more and lets running requests finish, for `limit` at most or until a signal comes.
     pub(crate) async fn drain(&self, mut signals: Signals, limit: Duration) {
-        let Active { running, tasks } = std::mem::take(&mut *self.active());
+        let Active { running, tasks, certificates } = std::mem::take(&mut *self.active());
         tracing::info!("stopping: no new connections, running requests finish");
-        drop(running);
+        drop((running, certificates));
         tokio::select! {
             _ = tasks.join_all() => tracing::info!("stopped"),
             () = tokio::time::sleep(limit) => {

@@ -113,7 +113,7 @@ impl Configured {
             since: SystemTime::now(),
             // Numbers, texts, lists and tables with text keys: nothing that JSON can't say.
             sha256: sha256(&serde_json::to_vec(config).unwrap_or_default()),
-            at_next_start: machine.fixed.differing(config),
+            at_next_start: machine.start_only.differing(config),
             engine: machine.engine.clone(),
             memory_budget: machine.memory,
             guests: config.guests.iter().map(guest).collect(),

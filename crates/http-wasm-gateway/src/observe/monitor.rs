@@ -11,7 +11,7 @@ use super::active::{Active, Configured, Stage};
 use super::metrics::{Metrics, Names};
 use super::recent::{Recent, Source};
 use crate::config::Config;
-use crate::exchange::{Observe, RequestOutcome};
+use crate::exchange::{FinishedRequest, RequestObserver};
 use crate::guests::GuestMonitor;
 
 /// All that operators can ask about, kept up to date by the gateway.
@@ -90,15 +90,15 @@ pub(super) struct Watching {
     _names: Names,
 }
 
-impl Observe for Watching {
+impl RequestObserver for Watching {
     fn started(&self) {
         self.monitor.metrics.started();
     }
 
-    fn finished(&self, outcome: &RequestOutcome) {
+    fn finished(&self, request: &FinishedRequest<'_>) {
         let Monitor { metrics, recent, .. } = &*self.monitor;
-        metrics.finished(outcome);
-        for attempt in &outcome.attempts {
+        metrics.finished(request);
+        for attempt in request.attempts {
             if let Err((failure, why)) = &attempt.result
                 && failure.is_upstreams()
             {

@@ -18,7 +18,7 @@ use crate::body::BoxBody;
 use crate::config::Config;
 use crate::digest::{Digest, json};
 use crate::error::StartError;
-use crate::exchange::{Exchange, Finish, Inbound, Observe, received};
+use crate::exchange::{Finish, Inbound, RequestObserver, RequestRecord, received};
 
 /// How long the process's end may be held up by what is left to write.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
@@ -27,8 +27,8 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 pub(crate) struct Watchers {
     pub(crate) monitor: Option<Arc<Monitor>>,
     /// Those that no configuration asks for.
-    given: Vec<Arc<dyn Observe>>,
-    observers: Arc<[Arc<dyn Observe>]>,
+    given: Vec<Arc<dyn RequestObserver>>,
+    observers: Arc<[Arc<dyn RequestObserver>]>,
     request_ids: Option<RequestIds>,
     access_log: Option<Made<AccessLog>>,
     traces: Option<Made<Traces>>,
@@ -39,7 +39,7 @@ type Made<T> = (Digest, Arc<T>);
 
 impl Watchers {
     /// These alone.
-    pub(crate) fn only(given: Vec<Arc<dyn Observe>>) -> Self {
+    pub(crate) fn only(given: Vec<Arc<dyn RequestObserver>>) -> Self {
         Self {
             monitor: None,
             observers: given.clone().into(),
@@ -60,8 +60,8 @@ impl Watchers {
         let traces = kept_or_made(config.telemetry.as_ref(), &earlier.traces, Traces::start)?;
         let mut observers = earlier.given.clone();
         observers.extend(monitor.as_ref().map(|monitor| Arc::new(monitor.watching(config)) as _));
-        observers.extend(access_log.iter().map(|(_, log)| log.clone() as Arc<dyn Observe>));
-        observers.extend(traces.iter().map(|(_, traces)| traces.clone() as Arc<dyn Observe>));
+        observers.extend(access_log.iter().map(|(_, log)| log.clone() as Arc<dyn RequestObserver>));
+        observers.extend(traces.iter().map(|(_, traces)| traces.clone() as Arc<dyn RequestObserver>));
         // A log has a use for names even if nothing is said about them.
         let named = config.request_id.is_some() || config.access_log.is_some();
         let request_ids = named.then(|| RequestIds::new(&config.request_id.clone().unwrap_or_default()));
@@ -77,11 +77,11 @@ impl Watchers {
         let request = &mut inbound.request;
         let id = self.request_ids.as_ref().map(|ids| ids.name(request.headers_mut()));
         let trace = self.traces.as_ref().map(|(_, traces)| traces.begin(request.headers_mut()));
-        let exchange = Arc::new(Exchange::begin(request, inbound.client, inbound.dropped, id, trace));
+        let record = Arc::new(RequestRecord::begin(request, inbound.client, inbound.dropped, id, trace));
         let body = std::mem::take(request.body_mut());
-        *request.body_mut() = received(&exchange, body);
-        inbound.exchange = Some(exchange.clone());
-        let finish = Finish::of(exchange, self.observers.clone());
+        *request.body_mut() = received(&record, body);
+        inbound.record = Some(record.clone());
+        let finish = Finish::of(record, self.observers.clone());
         Some(Observed { finish, request_ids: self.request_ids.as_ref() })
     }
 
@@ -110,13 +110,13 @@ pub(crate) struct Observed<'a> {
 impl Observed<'_> {
     /// What is logged on the request's way is logged within this.
     pub(crate) fn span(&self) -> Span {
-        self.finish.exchange.span().clone()
+        self.finish.record.span().clone()
     }
 
     /// Watches the response until it is over. One that switches to another protocol is over when the tunnel is that
     /// waits for it.
     pub(crate) fn answered(self, response: &mut Response<BoxBody>, tunnel: Option<oneshot::Sender<Finish>>) {
-        if let (Some(ids), Some(id)) = (self.request_ids, self.finish.exchange.request_id()) {
+        if let (Some(ids), Some(id)) = (self.request_ids, &self.finish.record.request_id) {
             ids.tell(id, response.headers_mut());
         }
         match tunnel.filter(|_| response.status() == StatusCode::SWITCHING_PROTOCOLS) {

@@ -165,8 +165,8 @@ impl Proxy {
                 tokio::time::sleep(PAUSE * 2_u32.pow(doublings)).await;
             }
             let Ok(target) = server.url.target(&head.uri) else { return Err(Failed::Uri) };
-            let (exchange, headers) = (inbound.exchange.as_ref(), &mut head.headers);
-            let attempt = Attempt::begin(headers, exchange, &self.name, &server.address);
+            let (record, headers) = (inbound.record.as_ref(), &mut head.headers);
+            let attempt = Attempt::begin(headers, record, &self.name, &server.address);
             let clock = Clock::start();
             let request = Outbound {
                 method: &head.method,

@@ -19,12 +19,12 @@ use crate::config::{Config, ConfigFile};
 use crate::core::Core;
 use crate::descriptors::Descriptors;
 use crate::error::StartError;
+use crate::fingerprint::Fingerprints;
 use crate::generation::Generation;
 use crate::listener::Listeners;
 use crate::machine::Machine;
 use crate::observe::{Monitor, Reload};
 use crate::signals::Hangup;
-use crate::stamps::Stamps;
 
 /// How often files are looked at. Looking, unlike being told by the system, works on any file system, and sees through
 /// links: a mounted ConfigMap is changed by turning one.
@@ -49,7 +49,7 @@ struct Inner {
     operators: Operators,
     one_at_a_time: Mutex<()>,
     /// How the files looked that the active configuration was made from.
-    made_of: SyncMutex<Stamps>,
+    made_of: SyncMutex<Fingerprints>,
     /// Warnings about the permissions of files that were given for the active configuration.
     warned: SyncMutex<Vec<String>>,
 }
@@ -91,7 +91,7 @@ impl Reloader {
         core: Arc<Core>,
         listeners: Arc<Listeners<Core>>,
         operators: Operators,
-        made_of: Stamps,
+        made_of: Fingerprints,
     ) -> Self {
         let (one_at_a_time, made_of) = (Mutex::default(), SyncMutex::new(made_of));
         let warned = SyncMutex::default();
@@ -166,7 +166,7 @@ impl Reloader {
         let opened = listeners.open(&next.config.listen).await?;
         let admin = operators.open(next.config.admin.as_ref().zip(monitor), listeners).await?;
 
-        let at_next_start = machine.fixed.differing(&next.config);
+        let at_next_start = machine.start_only.differing(&next.config);
         let (guests, guests_kept) = (next.config.guests.len(), next.guests.shared_with(&earlier.guests));
         next.show(machine);
         core.swap(next);
@@ -178,17 +178,17 @@ impl Reloader {
     }
 
     /// The configuration, and how the files look that it is made from.
-    async fn read(&self) -> Result<(Config, Stamps), StartError> {
+    async fn read(&self) -> Result<(Config, Fingerprints), StartError> {
         let inner = self.0.clone();
         let read = move || {
             let (config, own) = match &inner.source {
-                Source::Value(config) => ((**config).clone(), Stamps::default()),
+                Source::Value(config) => ((**config).clone(), Fingerprints::default()),
                 Source::File(path) => {
                     let (config, file) = ConfigFile::load(path)?;
-                    (config, file.stamps)
+                    (config, file.fingerprints)
                 }
             };
-            let files = own.and(Stamps::of(config.files().cloned()));
+            let files = own.and(Fingerprints::of(config.files().cloned()));
             Ok((config, files))
         };
         let read = tokio::task::spawn_blocking(read).await;
@@ -205,13 +205,14 @@ impl Reloader {
     }
 
     /// How these look now; after a failure their directories too.
-    async fn look(&self, has_failed: bool) -> Stamps {
+    async fn look(&self, has_failed: bool) -> Fingerprints {
         let files = self.files();
-        let look = move || if has_failed { Stamps::with_directories(files) } else { Stamps::of(files) };
+        let look =
+            move || if has_failed { Fingerprints::with_directories(files) } else { Fingerprints::of(files) };
         tokio::task::spawn_blocking(look).await.unwrap_or_default()
     }
 
-    fn made_of(&self) -> Stamps {
+    fn made_of(&self) -> Fingerprints {
         self.0.made_of.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -257,7 +258,7 @@ pub(crate) async fn follow(reloader: &Reloader, mut hangup: Hangup) {
 
 /// Ends when files are others than those that the active configuration was made from, or that were read when a reload
 /// last `failed`, and have been the same for a while: a file is written, and several are, in many steps.
-async fn changed(reloader: &Reloader, failed: Option<&Stamps>) {
+async fn changed(reloader: &Reloader, failed: Option<&Fingerprints>) {
     let mut last = None;
     loop {
         tokio::time::sleep(LOOK_EVERY).await;

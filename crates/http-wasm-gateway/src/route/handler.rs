@@ -10,7 +10,7 @@ use super::answer::Answer;
 use crate::backend::Backend;
 use crate::body::BoxBody;
 use crate::config;
-use crate::exchange::{Exchange, GuestTimer, Inbound, heard, unavailable};
+use crate::exchange::{GuestTimer, Inbound, RequestRecord, unavailable, with_guest_log};
 use crate::proxy::Proxy;
 
 /// The guests around what answers, the first outermost.
@@ -76,17 +76,16 @@ impl Handler {
         if self.names.is_empty() {
             return self.behind.respond(inbound).await;
         }
-        let exchange = inbound.exchange.clone();
-        heard(exchange.as_ref(), self.through_guests(inbound, exchange.as_ref())).await
+        let record = inbound.record.clone();
+        with_guest_log(record.as_ref(), self.through_guests(inbound, record.as_ref())).await
     }
 
     async fn through_guests(
         &self,
         inbound: &mut Inbound,
-        exchange: Option<&Arc<Exchange>>,
+        record: Option<&Arc<RequestRecord>>,
     ) -> Response<BoxBody> {
-        let observer =
-            |index: usize| exchange.map(|exchange| GuestTimer::start(exchange, &self.names[index]));
+        let observer = |index: usize| record.map(|record| GuestTimer::start(record, &self.names[index]));
         let (request, client) = (inbound.take(), inbound.client.addr);
         let response = self.chain.call_observed(request, Some(client), observer, |request| {
             inbound.request = request;

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use http_wasm_gateway::GuestWords;
+use http_wasm_gateway::GuestLogLayer;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -108,7 +108,7 @@ fn config(receiver: &Receiver, ratio: f64) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_collector_gets_the_request_the_guests_phases_with_their_words_and_the_upstream() {
-    tracing_subscriber::registry().with(GuestWords::default()).init();
+    tracing_subscriber::registry().with(GuestLogLayer::default()).init();
     let receiver = Receiver::start().await;
     let served = Served::start(&config(&receiver, 0.0)).await;
     let answer = served.send(Request::get("/x?secret=1").header("traceparent", PARENT), "").await;

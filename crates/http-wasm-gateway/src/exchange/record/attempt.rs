@@ -7,8 +7,8 @@ use std::time::Instant;
 use http::{HeaderMap, StatusCode};
 use opentelemetry::trace::SpanContext;
 
-use super::attempts::{AttemptNote, UpstreamFailure};
-use super::exchange::Exchange;
+use super::request::RequestRecord;
+use super::upstream::{UpstreamAttempt, UpstreamFailure};
 use crate::error_text::Causes;
 
 /// Notes what becomes of one sending; dropped without an end, it was abandoned.
@@ -17,7 +17,7 @@ pub(crate) struct Attempt(Option<Open>);
 
 #[derive(Debug)]
 struct Open {
-    exchange: Arc<Exchange>,
+    record: Arc<RequestRecord>,
     upstream: Arc<str>,
     address: Arc<str>,
     span: Option<SpanContext>,
@@ -29,14 +29,14 @@ impl Attempt {
     /// sending afterwards.
     pub(crate) fn begin(
         headers: &mut HeaderMap,
-        exchange: Option<&Arc<Exchange>>,
+        record: Option<&Arc<RequestRecord>>,
         upstream: &Arc<str>,
         address: &Arc<str>,
     ) -> Self {
-        Self(exchange.cloned().map(|exchange| {
-            let span = exchange.trace().map(|trace| trace.child(headers));
+        Self(record.cloned().map(|record| {
+            let span = record.trace.as_ref().map(|trace| trace.child(headers));
             let (upstream, address) = (upstream.clone(), address.clone());
-            Open { exchange, upstream, address, span, started: Instant::now() }
+            Open { record, upstream, address, span, started: Instant::now() }
         }))
     }
 
@@ -51,9 +51,9 @@ impl Attempt {
     }
 
     fn end(&mut self, result: impl FnOnce() -> Result<StatusCode, (UpstreamFailure, String)>) {
-        if let Some(Open { exchange, upstream, address, span, started }) = self.0.take() {
-            let (began, took) = (started - exchange.started(), started.elapsed());
-            exchange.tried(AttemptNote { upstream, address, span, began, took, result: result() });
+        if let Some(Open { record, upstream, address, span, started }) = self.0.take() {
+            let (began, took) = (started - record.started(), started.elapsed());
+            record.add_attempt(UpstreamAttempt { upstream, address, span, began, took, result: result() });
         }
     }
 }

@@ -7,41 +7,50 @@ use http::{Response, StatusCode};
 use http_body::{Body as _, Frame};
 use tokio::sync::oneshot;
 
-use super::exchange::Exchange;
-use super::outcome::Observe;
+use super::finished::{FinishedRequest, RequestObserver};
+use super::request::RequestRecord;
 use crate::body::{BoxBody, BoxError, boxed, told};
 
 /// Tells the observers as soon as it is dropped: with the response's body, with a tunnel, or with a request that got no
 /// response.
 #[derive(Debug)]
 pub(crate) struct Finish {
-    pub(crate) exchange: Arc<Exchange>,
-    observers: Arc<[Arc<dyn Observe>]>,
+    pub(crate) record: Arc<RequestRecord>,
+    observers: Arc<[Arc<dyn RequestObserver>]>,
     bytes: u64,
     complete: bool,
 }
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        let outcome = self.exchange.outcome(self.bytes, self.complete);
+        let notes = self.record.notes();
+        let finished = FinishedRequest {
+            record: &self.record,
+            duration: self.record.started().elapsed(),
+            attempts: &notes.attempts,
+            guests: &notes.guests,
+            messages: &notes.messages,
+            response_bytes: self.bytes,
+            complete: self.complete,
+        };
         for observer in self.observers.iter() {
-            observer.finished(&outcome);
+            observer.finished(&finished);
         }
     }
 }
 
 impl Finish {
     /// Tells them that the request has begun.
-    pub(crate) fn of(exchange: Arc<Exchange>, observers: Arc<[Arc<dyn Observe>]>) -> Self {
+    pub(crate) fn of(record: Arc<RequestRecord>, observers: Arc<[Arc<dyn RequestObserver>]>) -> Self {
         for observer in observers.iter() {
             observer.started();
         }
-        Self { exchange, observers, bytes: 0, complete: false }
+        Self { record, observers, bytes: 0, complete: false }
     }
 
     /// The response switches to another protocol: the tunnel counts what it carries.
     pub(crate) fn with_tunnel(mut self, status: StatusCode, tunnel: oneshot::Sender<Self>) {
-        self.exchange.answered(status);
+        self.record.set_status(status);
         self.complete = true;
         // When the tunnel has ended already, this is the end too.
         let _ = tunnel.send(self);
@@ -49,13 +58,13 @@ impl Finish {
 
     /// A tunnel carried so many bytes from the client, and so many to it.
     pub(crate) fn carried(&mut self, from_client: u64, to_client: u64) {
-        self.exchange.received(from_client);
+        self.record.add_request_bytes(from_client);
         self.bytes += to_client;
     }
 
     /// The response is there: counts its body.
     pub(crate) fn with(mut self, response: &mut Response<BoxBody>) {
-        self.exchange.answered(response.status());
+        self.record.set_status(response.status());
         let body = std::mem::take(response.body_mut());
         // Nobody may ask an empty body for its end.
         self.complete = body.is_end_stream();
@@ -70,12 +79,12 @@ impl Finish {
 }
 
 /// A request's body, whose bytes are counted; one that has ended already has none to come.
-pub(crate) fn received(exchange: &Arc<Exchange>, body: BoxBody) -> BoxBody {
+pub(crate) fn received(record: &Arc<RequestRecord>, body: BoxBody) -> BoxBody {
     if body.is_end_stream() {
         return body;
     }
-    let exchange = exchange.clone();
-    boxed(told(body, move |frame, _| exchange.received(bytes(frame))))
+    let record = record.clone();
+    boxed(told(body, move |frame, _| record.add_request_bytes(bytes(frame))))
 }
 
 fn bytes(frame: Option<&Result<Frame<Bytes>, BoxError>>) -> u64 {

@@ -24,7 +24,7 @@ pub(crate) struct GuestTimes {
 
 /// A message that a guest logged.
 #[derive(Debug, Clone)]
-pub(crate) struct Said {
+pub(crate) struct GuestMessage {
     /// Since the request's beginning.
     pub(crate) at: Duration,
     pub(crate) guest: String,

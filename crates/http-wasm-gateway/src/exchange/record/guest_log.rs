@@ -1,4 +1,4 @@
-//! What guests say, heard where they say it, for the spans of their requests.
+//! What guests log, recorded for the spans of their requests.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,55 +10,55 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
-use super::exchange::Exchange;
-use super::guest::Said;
+use super::guest::GuestMessage;
+use super::request::RequestRecord;
 
 tokio::task_local! {
     /// The request whose guest runs now.
-    static CURRENT: Option<Arc<Exchange>>;
+    static CURRENT: Option<Arc<RequestRecord>>;
 }
 
-/// Waits for guests; what they say is noted with this request, if that is traced.
-pub(crate) fn heard<F: Future>(
-    exchange: Option<&Arc<Exchange>>,
+/// Runs guests; what they log is recorded with this request, if its trace is sent.
+pub(crate) fn with_guest_log<F: Future>(
+    record: Option<&Arc<RequestRecord>>,
     guests: F,
 ) -> impl Future<Output = F::Output> {
-    CURRENT.scope(exchange.filter(|exchange| exchange.is_traced()).cloned(), guests)
+    CURRENT.scope(record.filter(|record| record.is_traced()).cloned(), guests)
 }
 
 /// A layer for the process's subscriber: it hands what guests log to the traces of their requests. Without it traces
 /// have no such events.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
-pub struct GuestWords;
+pub struct GuestLogLayer;
 
-impl<S: Subscriber> Layer<S> for GuestWords {
+impl<S: Subscriber> Layer<S> for GuestLogLayer {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         if event.metadata().target() != LOG_TARGET {
             return;
         }
-        // Elsewhere nobody listens.
-        let _ = CURRENT.try_with(|exchange| {
-            let Some(exchange) = exchange else { return };
-            let mut words = Words::default();
-            event.record(&mut words);
-            exchange.said(Said {
-                at: Instant::now() - exchange.started(),
-                guest: words.guest,
+        // There is none outside of requests.
+        let _ = CURRENT.try_with(|record| {
+            let Some(record) = record else { return };
+            let mut fields = Fields::default();
+            event.record(&mut fields);
+            record.add_message(GuestMessage {
+                at: Instant::now() - record.started(),
+                guest: fields.guest,
                 level: *event.metadata().level(),
-                message: words.message,
+                message: fields.message,
             });
         });
     }
 }
 
 #[derive(Default)]
-struct Words {
+struct Fields {
     guest: String,
     message: String,
 }
 
-impl Visit for Words {
+impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == "guest" {
             value.clone_into(&mut self.guest);

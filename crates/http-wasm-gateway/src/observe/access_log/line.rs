@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderValue, Version};
 use serde::Serialize;
 
-use crate::exchange::{GuestTimes, RequestOutcome};
+use crate::exchange::{FinishedRequest, GuestTimes};
 use crate::observe::time::rfc3339;
 
 /// A line in JSON. Times of day are RFC 3339 in UTC, durations seconds, sizes bytes.
@@ -59,33 +59,34 @@ struct UpstreamPart<'a> {
 }
 
 /// The line as a JSON object.
-pub(super) fn json(outcome: &RequestOutcome) -> Vec<u8> {
-    let last = outcome.attempts.last();
+pub(super) fn json(request: &FinishedRequest<'_>) -> Vec<u8> {
+    let record = request.record;
+    let last = request.attempts.last();
     let line = Line {
-        time: outcome.started,
-        request_id: outcome.request_id.as_ref().and_then(|id| id.to_str().ok()),
-        trace_id: outcome.trace.as_ref().map(|trace| trace.trace_id().to_string()),
-        client: outcome.client.ip().to_canonical(),
-        method: outcome.method.as_str(),
-        target: &outcome.target,
-        protocol: protocol(outcome.version),
-        host: outcome.host.as_ref().map(text),
-        status: outcome.status.map(|status| status.as_u16()),
-        outcome: outcome.word(),
-        duration: outcome.duration.as_secs_f64(),
-        request_bytes: outcome.request_bytes,
-        response_bytes: outcome.response_bytes,
-        route: outcome.route.as_deref(),
-        guests: outcome.guests.iter().map(GuestPart::of).collect(),
+        time: record.started_at,
+        request_id: record.request_id.as_ref().and_then(|id| id.to_str().ok()),
+        trace_id: record.trace.as_ref().map(|trace| trace.trace_id().to_string()),
+        client: record.client.addr.ip().to_canonical(),
+        method: record.method.as_str(),
+        target: &record.target,
+        protocol: protocol(record.version),
+        host: record.host.as_ref().map(text),
+        status: record.status().map(|status| status.as_u16()),
+        outcome: request.outcome(),
+        duration: request.duration.as_secs_f64(),
+        request_bytes: record.request_bytes(),
+        response_bytes: request.response_bytes,
+        route: record.route().map(|route| &**route),
+        guests: request.guests.iter().map(GuestPart::of).collect(),
         upstream: last.map(|last| UpstreamPart {
             name: &last.upstream,
             address: &last.address,
-            attempts: outcome.attempts.len(),
+            attempts: request.attempts.len(),
             duration: last.took.as_secs_f64(),
             failure: last.result.as_ref().err().map(|(failure, _)| failure.name()),
         }),
-        user_agent: outcome.user_agent.as_ref().map(text),
-        referer: outcome.referer.as_ref().map(text),
+        user_agent: record.user_agent.as_ref().map(text),
+        referer: record.referer.as_ref().map(text),
     };
     // Texts, numbers and lists: nothing that JSON can't say.
     serde_json::to_vec(&line).unwrap_or_default()
@@ -103,17 +104,18 @@ impl<'a> GuestPart<'a> {
 }
 
 /// The line in the combined log format.
-pub(super) fn combined(outcome: &RequestOutcome) -> Vec<u8> {
-    let client = outcome.client.ip().to_canonical();
-    let time = day_and_time(outcome.started);
+pub(super) fn combined(request: &FinishedRequest<'_>) -> Vec<u8> {
+    let record = request.record;
+    let client = record.client.addr.ip().to_canonical();
+    let time = day_and_time(record.started_at);
     // What nginx writes for a client that left before there was an answer.
-    let status = outcome.status.map_or(499, |status| status.as_u16());
+    let status = record.status().map_or(499, |status| status.as_u16());
     let mut line = format!("{client} - - [{time}] \"");
-    escape(outcome.method.as_str().as_bytes(), &mut line);
+    escape(record.method.as_str().as_bytes(), &mut line);
     line.push(' ');
-    escape(outcome.target.as_bytes(), &mut line);
-    let _ = write!(line, " {}\" {status} {}", protocol(outcome.version), outcome.response_bytes);
-    for field in [&outcome.referer, &outcome.user_agent] {
+    escape(record.target.as_bytes(), &mut line);
+    let _ = write!(line, " {}\" {status} {}", protocol(record.version), request.response_bytes);
+    for field in [&record.referer, &record.user_agent] {
         line.push_str(" \"");
         escape(field.as_ref().map_or(b"-", HeaderValue::as_bytes), &mut line);
         line.push('"');

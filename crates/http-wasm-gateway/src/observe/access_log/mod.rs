@@ -11,7 +11,7 @@ use self::writer::Writer;
 use crate::config::{self, AccessLogFormat};
 use crate::error::StartError;
 use crate::error_text::plain;
-use crate::exchange::{Observe, RequestOutcome};
+use crate::exchange::{FinishedRequest, RequestObserver};
 
 /// Writes a line for each request that is over.
 pub(crate) struct AccessLog {
@@ -47,11 +47,11 @@ pub(crate) fn lost_lines() -> u64 {
     writer::lost()
 }
 
-impl Observe for AccessLog {
-    fn finished(&self, outcome: &RequestOutcome) {
+impl RequestObserver for AccessLog {
+    fn finished(&self, request: &FinishedRequest<'_>) {
         self.writer.write(match self.format {
-            AccessLogFormat::Json => json(outcome),
-            AccessLogFormat::Combined => combined(outcome),
+            AccessLogFormat::Json => json(request),
+            AccessLogFormat::Combined => combined(request),
         });
     }
 }

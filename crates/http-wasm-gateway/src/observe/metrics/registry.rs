@@ -17,7 +17,7 @@ use super::register::{PREFIX, register};
 use super::series::{Name, Names, Series};
 use super::{gauges, process};
 use crate::config::Config;
-use crate::exchange::RequestOutcome;
+use crate::exchange::FinishedRequest;
 use crate::observe::active::Active;
 use crate::observe::recent::Recent;
 
@@ -100,9 +100,9 @@ impl Metrics {
         self.in_flight.inc();
     }
 
-    pub(in crate::observe) fn finished(&self, outcome: &RequestOutcome) {
+    pub(in crate::observe) fn finished(&self, request: &FinishedRequest<'_>) {
         self.in_flight.dec();
-        self.series.finished(outcome);
+        self.series.finished(request);
     }
 }
 

@@ -15,7 +15,7 @@ use super::labels::{
 };
 use super::latency::Latency;
 use super::register::{register, register_with_unit};
-use crate::exchange::{AttemptNote, Dropped, RequestOutcome, UpstreamFailure};
+use crate::exchange::{Dropped, FinishedRequest, UpstreamAttempt, UpstreamFailure};
 
 /// How long series stay when nobody uses their name any more. Prometheus itself takes a value for the current one for
 /// as long.
@@ -147,28 +147,28 @@ impl Series {
         }
     }
 
-    pub(super) fn finished(&self, outcome: &RequestOutcome) {
-        let route = labels::route(outcome.route.as_ref());
-        let labels = RouteCode { route: route.clone(), code: labels::code(outcome.status) };
+    pub(super) fn finished(&self, request: &FinishedRequest<'_>) {
+        let route = labels::route(request.record.route());
+        let labels = RouteCode { route: route.clone(), code: labels::code(request.record.status()) };
         self.requests.get_or_create(&labels).inc();
-        self.durations.get_or_create(&labels).observe(outcome.duration);
+        self.durations.get_or_create(&labels).observe(request.duration);
         let labels = OfRoute { route };
-        self.response_bytes.get_or_create(&labels).inc_by(outcome.response_bytes);
-        if !outcome.complete {
+        self.response_bytes.get_or_create(&labels).inc_by(request.response_bytes);
+        if !request.complete {
             self.incomplete.get_or_create(&labels).inc();
         }
-        let Dropped { claims, underscores } = outcome.dropped;
+        let Dropped { claims, underscores } = request.record.dropped;
         for (reason, count) in [("claim", claims), ("underscore", underscores)] {
             if count > 0 {
                 self.fields_dropped.get_or_create(&FieldDropped { reason }).inc_by(count.into());
             }
         }
-        for attempt in &outcome.attempts {
-            self.tried(attempt);
+        for attempt in request.attempts {
+            self.add_attempt(attempt);
         }
     }
 
-    fn tried(&self, attempt: &AttemptNote) {
+    fn add_attempt(&self, attempt: &UpstreamAttempt) {
         let upstream = attempt.upstream.clone();
         match &attempt.result {
             Ok(status) => {

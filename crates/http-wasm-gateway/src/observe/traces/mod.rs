@@ -20,7 +20,7 @@ use self::collector::Collector;
 use self::spans::spans;
 use crate::config;
 use crate::error::StartError;
-use crate::exchange::{Observe, RequestOutcome, TraceContext};
+use crate::exchange::{FinishedRequest, RequestObserver, TraceContext};
 
 /// How long spans wait to be sent together.
 const DELAY: Duration = Duration::from_secs(1);
@@ -83,10 +83,10 @@ impl Drop for Traces {
     }
 }
 
-impl Observe for Traces {
-    fn finished(&self, outcome: &RequestOutcome) {
-        if let Some(trace) = outcome.trace.as_ref().filter(|trace| trace.is_sampled()) {
-            for span in spans(trace, outcome, &self.scope) {
+impl RequestObserver for Traces {
+    fn finished(&self, request: &FinishedRequest<'_>) {
+        if let Some(trace) = request.record.trace.as_ref().filter(|trace| trace.is_sampled()) {
+            for span in spans(trace, request, &self.scope) {
                 self.processor.on_end(span);
             }
         }

@@ -9,69 +9,68 @@ use opentelemetry::trace::{Event, SpanContext, SpanId, SpanKind, Status};
 use opentelemetry::{InstrumentationScope, KeyValue};
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
-use crate::exchange::{AttemptNote, GuestTimes, RequestOutcome, Said, TraceContext};
+use crate::exchange::{FinishedRequest, GuestMessage, GuestTimes, TraceContext, UpstreamAttempt};
 
 /// All spans of a request.
 pub(super) fn spans(
     trace: &TraceContext,
-    outcome: &RequestOutcome,
+    request: &FinishedRequest<'_>,
     scope: &InstrumentationScope,
 ) -> Vec<SpanData> {
-    let make = Make { trace, outcome, scope };
+    let make = Make { trace, finished: request, scope };
     let mut spans = vec![make.request()];
-    for guest in &outcome.guests {
+    for guest in request.guests {
         spans.extend(make.phases(guest));
     }
-    spans.extend(outcome.attempts.iter().map(|attempt| make.attempt(attempt)));
+    spans.extend(request.attempts.iter().map(|attempt| make.attempt(attempt)));
     spans
 }
 
 struct Make<'a> {
     trace: &'a TraceContext,
-    outcome: &'a RequestOutcome,
+    finished: &'a FinishedRequest<'a>,
     scope: &'a InstrumentationScope,
 }
 
 impl Make<'_> {
     fn request(&self) -> SpanData {
-        let outcome = self.outcome;
+        let (finished, record) = (self.finished, self.finished.record);
         let mut attributes = vec![
-            KeyValue::new("http.request.method", method(&outcome.method)),
+            KeyValue::new("http.request.method", method(&record.method)),
             // Without the query: what is secret in a URL is there, as a rule.
-            KeyValue::new("url.path", outcome.target.split('?').next().unwrap_or_default().to_owned()),
-            KeyValue::new("network.protocol.version", version(outcome.version)),
-            KeyValue::new("client.address", outcome.client.ip().to_canonical().to_string()),
-            KeyValue::new("http.request.body.size", size(outcome.request_bytes)),
-            KeyValue::new("http.response.body.size", size(outcome.response_bytes)),
-            KeyValue::new("http_wasm.outcome", outcome.word()),
+            KeyValue::new("url.path", record.target.split('?').next().unwrap_or_default().to_owned()),
+            KeyValue::new("network.protocol.version", version(record.version)),
+            KeyValue::new("client.address", record.client.addr.ip().to_canonical().to_string()),
+            KeyValue::new("http.request.body.size", size(record.request_bytes())),
+            KeyValue::new("http.response.body.size", size(finished.response_bytes)),
+            KeyValue::new("http_wasm.outcome", finished.outcome()),
         ];
         let texts = [
-            ("server.address", &outcome.host),
-            ("user_agent.original", &outcome.user_agent),
-            ("http_wasm.request_id", &outcome.request_id),
+            ("server.address", &record.host),
+            ("user_agent.original", &record.user_agent),
+            ("http_wasm.request_id", &record.request_id),
         ];
         for (name, value) in texts {
             attributes.extend(value.as_ref().map(|value| KeyValue::new(name, text(value))));
         }
-        attributes
-            .extend(outcome.route.as_ref().map(|route| KeyValue::new("http_wasm.route", route.to_string())));
-        if let Some(status) = outcome.status {
+        attributes.extend(record.route().map(|route| KeyValue::new("http_wasm.route", route.to_string())));
+        if let Some(status) = record.status() {
             attributes.push(KeyValue::new("http.response.status_code", i64::from(status.as_u16())));
         }
-        let failed = match outcome.status {
+        let failed = match record.status() {
             None => Some("abandoned".to_owned()),
             Some(status) if status.is_server_error() => Some(status.as_str().to_owned()),
             Some(_) => None,
         };
-        let name = match &outcome.route {
-            Some(route) => format!("{} {route}", method(&outcome.method)),
-            None => method(&outcome.method).to_owned(),
+        let name = match record.route() {
+            Some(route) => format!("{} {route}", method(&record.method)),
+            None => method(&record.method).to_owned(),
         };
         SpanData {
             span_context: self.trace.span.clone(),
             parent_span_id: self.trace.parent.unwrap_or(SpanId::INVALID),
             parent_span_is_remote: self.trace.parent.is_some(),
-            ..self.span(name, SpanKind::Server, Duration::ZERO, outcome.duration, attributes, failed)
+            ..self.span(name, SpanKind::Server, Duration::ZERO, finished.duration, attributes, failed)
         }
     }
 
@@ -88,17 +87,18 @@ impl Make<'_> {
             let failed = guest.failure.filter(|_| phase == last).map(str::to_owned);
             let name = format!("{} {phase}", guest.guest);
             let mut span = self.span(name, SpanKind::Internal, began, took, attributes, failed);
-            let within =
-                |said: &&Said| *said.guest == *guest.guest && (began..=began + took).contains(&said.at);
+            let within = |message: &&GuestMessage| {
+                *message.guest == *guest.guest && (began..=began + took).contains(&message.at)
+            };
             span.events.events =
-                self.outcome.said.iter().filter(within).map(|said| self.event(said)).collect();
+                self.finished.messages.iter().filter(within).map(|message| self.event(message)).collect();
             span
         })
     }
 
-    fn attempt(&self, attempt: &AttemptNote) -> SpanData {
+    fn attempt(&self, attempt: &UpstreamAttempt) -> SpanData {
         let mut attributes = vec![
-            KeyValue::new("http.request.method", method(&self.outcome.method)),
+            KeyValue::new("http.request.method", method(&self.finished.record.method)),
             KeyValue::new("http_wasm.upstream", attempt.upstream.to_string()),
             KeyValue::new("http_wasm.upstream.address", attempt.address.to_string()),
         ];
@@ -109,7 +109,7 @@ impl Make<'_> {
             }
             Err((failure, _)) => Some(failure.name().to_owned()),
         };
-        let name = format!("{} {}", method(&self.outcome.method), attempt.upstream);
+        let name = format!("{} {}", method(&self.finished.record.method), attempt.upstream);
         let span = self.span(name, SpanKind::Client, attempt.began, attempt.took, attributes, failed);
         match &attempt.span {
             Some(context) => SpanData { span_context: SpanContext::clone(context), ..span },
@@ -127,7 +127,7 @@ impl Make<'_> {
         mut attributes: Vec<KeyValue>,
         failed: Option<String>,
     ) -> SpanData {
-        let start_time = self.outcome.started + began;
+        let start_time = self.finished.record.started_at + began;
         let status = match failed {
             Some(failed) => {
                 attributes.push(KeyValue::new("error.type", failed));
@@ -152,9 +152,9 @@ impl Make<'_> {
         }
     }
 
-    fn event(&self, said: &Said) -> Event {
-        let level = KeyValue::new("level", said.level.as_str());
-        Event::new(said.message.clone(), self.outcome.started + said.at, vec![level], 0)
+    fn event(&self, message: &GuestMessage) -> Event {
+        let level = KeyValue::new("level", message.level.as_str());
+        Event::new(message.message.clone(), self.finished.record.started_at + message.at, vec![level], 0)
     }
 }
 

@@ -1,20 +1,20 @@
-//! How files look from outside, to see that they have changed.
+//! File fingerprints: what a file's directory entry says, to see whether the file has changed.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// What a file's directory entry said, or that there is none.
-type Stamp = Option<(SystemTime, u64, u64)>;
+/// Time of change, size and number of a file; `None` if there is none.
+type Fingerprint = Option<(SystemTime, u64, u64)>;
 
-/// The stamps of some files. Those of files that are to be read are taken before that, so that what changes from then
-/// on is seen.
+/// The fingerprints of some files. Those of files that are to be read are taken before that, so that what changes from
+/// then on is seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Stamps(Vec<(PathBuf, Stamp)>);
+pub(crate) struct Fingerprints(Vec<(PathBuf, Fingerprint)>);
 
-impl Stamps {
+impl Fingerprints {
     /// How these files look now.
     pub(crate) fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
-        Self(files.into_iter().map(|path| (path.clone(), stamp(&path))).collect())
+        Self(files.into_iter().map(|path| (path.clone(), fingerprint(&path))).collect())
     }
 
     /// The same, with their directories: one that was named but not there may come.
@@ -37,7 +37,7 @@ fn directory(file: &Path) -> Option<PathBuf> {
     }
 }
 
-fn stamp(path: &Path) -> Stamp {
+fn fingerprint(path: &Path) -> Fingerprint {
     let found = std::fs::metadata(path).ok()?;
     // Another file may have taken the name, with the same length and the time that it was given.
     #[cfg(unix)]
@@ -51,7 +51,7 @@ fn stamp(path: &Path) -> Stamp {
 mod tests {
     use std::fs;
 
-    use super::Stamps;
+    use super::Fingerprints;
 
     #[test]
     fn a_file_that_is_replaced_by_one_of_the_same_length_and_time_is_seen() {
@@ -61,10 +61,10 @@ mod tests {
         fs::write(&other, "2").unwrap();
         let time = fs::metadata(&file).unwrap().modified().unwrap();
         fs::File::options().write(true).open(&other).unwrap().set_modified(time).unwrap();
-        let before = Stamps::of([file.clone()]);
-        assert_eq!(before, Stamps::of([file.clone()]));
+        let before = Fingerprints::of([file.clone()]);
+        assert_eq!(before, Fingerprints::of([file.clone()]));
         fs::rename(&other, &file).unwrap();
-        assert_ne!(before, Stamps::of([file]));
+        assert_ne!(before, Fingerprints::of([file]));
     }
 
     #[test]
@@ -72,7 +72,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("a");
         fs::write(&file, "1").unwrap();
-        let (alone, both) = (|| Stamps::of([file.clone()]), || Stamps::with_directories(vec![file.clone()]));
+        let (alone, both) =
+            (|| Fingerprints::of([file.clone()]), || Fingerprints::with_directories(vec![file.clone()]));
         let before = (alone(), both());
         // Until the directory has another time than before, which is coarse on some file systems.
         while both() == before.1 {

@@ -1,12 +1,10 @@
-//! Accepting connections, also when file descriptors run out.
+//! Accepting connections of clients and operators, also when file descriptors run out.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 /// Pause after an accept that failed for want of something, file descriptors as a rule.
@@ -15,7 +13,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often that is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long a connection is silent before the system asks whether its peer is still there, and how often and in what intervals it asks.
+/// How long a connection is silent before the system asks whether its peer is still there, and how often and in what
+/// intervals it asks.
 #[cfg(unix)]
 const KEEPALIVE: Duration = Duration::from_secs(60);
 #[cfg(unix)]
@@ -24,7 +23,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 const KEEPALIVE_PROBES: u32 = 4;
 
 /// The next connection.
-pub(super) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
+pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     let mut logged: Option<Instant> = None;
     loop {
         match listener.accept().await {
@@ -52,10 +51,10 @@ fn concerns_one_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Has connections that this socket accepts asked from time to time whether their peers are still there. They inherit it, which spares
-/// system calls for each.
+/// Has connections that this socket accepts asked from time to time whether their peers are still there. They inherit
+/// it, which spares system calls for each.
 #[cfg(unix)]
-pub(super) fn keep_alive(listener: &TcpListener) {
+pub(crate) fn keep_alive(listener: &TcpListener) {
     use rustix::net::sockopt;
 
     let set = sockopt::set_socket_keepalive(listener, true);
@@ -71,31 +70,7 @@ pub(super) fn keep_alive(listener: &TcpListener) {
 }
 
 #[cfg(not(unix))]
-pub(super) fn keep_alive(_: &TcpListener) {}
-
-/// Connections that are there only to be refused: the oldest makes room for the newest, so that those who say nothing keep no answer from
-/// those who ask.
-#[derive(Debug, Default)]
-pub(super) struct Refusals(VecDeque<AbortHandle>);
-
-impl Refusals {
-    /// Refusals at once.
-    const MAX: usize = 16;
-
-    /// Makes room for one more, and says whether it is the first for some time.
-    pub(super) fn make_room(&mut self) -> bool {
-        self.0.retain(|task| !task.is_finished());
-        let first = self.0.is_empty();
-        while self.0.len() >= Self::MAX {
-            self.0.pop_front().inspect(AbortHandle::abort);
-        }
-        first
-    }
-
-    pub(super) fn add(&mut self, task: AbortHandle) {
-        self.0.push_back(task);
-    }
-}
+pub(crate) fn keep_alive(_: &TcpListener) {}
 
 #[cfg(test)]
 mod tests {
@@ -103,7 +78,7 @@ mod tests {
 
     use tokio::net::{TcpListener, TcpStream};
 
-    use super::{Refusals, accept, keep_alive};
+    use super::{accept, keep_alive};
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
@@ -117,20 +92,5 @@ mod tests {
         assert!(sockopt::socket_keepalive(&stream).unwrap());
         assert_eq!(sockopt::tcp_keepidle(&stream).unwrap().as_secs(), 60);
         assert!(!sockopt::socket_keepalive(client.unwrap()).unwrap());
-    }
-
-    #[tokio::test]
-    async fn the_oldest_refusal_makes_room() {
-        let mut refusals = Refusals::default();
-        let mut tasks = Vec::new();
-        for number in 0..=Refusals::MAX {
-            assert_eq!(refusals.make_room(), number == 0);
-            let task = tokio::spawn(std::future::pending::<()>());
-            refusals.add(task.abort_handle());
-            tasks.push(task);
-        }
-        assert!(tasks.remove(0).await.unwrap_err().is_cancelled());
-        tokio::task::yield_now().await;
-        assert!(tasks.iter().all(|task| !task.is_finished()));
     }
 }

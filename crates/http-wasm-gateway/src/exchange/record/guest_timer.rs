@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use http_wasm_tower::{Error, GuestObserver};
 
-use super::exchange::Exchange;
 use super::guest::{GuestTimes, failure_kind};
+use super::request::RequestRecord;
 
 /// Notes the times of one guest's part in a request.
 #[derive(Debug)]
 pub(crate) struct GuestTimer<'a> {
-    exchange: &'a Exchange,
+    record: &'a RequestRecord,
     guest: &'a Arc<str>,
     began: Instant,
     /// When the request went on behind it, and when the response came back to it.
@@ -21,8 +21,8 @@ pub(crate) struct GuestTimer<'a> {
 
 impl<'a> GuestTimer<'a> {
     /// The guest begins.
-    pub(crate) fn start(exchange: &'a Exchange, guest: &'a Arc<str>) -> Self {
-        Self { exchange, guest, began: Instant::now(), left: None, back: None }
+    pub(crate) fn start(record: &'a RequestRecord, guest: &'a Arc<str>) -> Self {
+        Self { record, guest, began: Instant::now(), left: None, back: None }
     }
 }
 
@@ -37,8 +37,8 @@ impl GuestObserver for GuestTimer<'_> {
 
     fn finished(self, error: Option<&Error>) {
         let now = Instant::now();
-        let start = self.exchange.started();
-        self.exchange.passed(GuestTimes {
+        let start = self.record.started();
+        self.record.add_guest(GuestTimes {
             guest: self.guest.clone(),
             began: self.began - start,
             resumed: self.back.map(|back| back - start),

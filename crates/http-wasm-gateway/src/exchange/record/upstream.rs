@@ -61,7 +61,7 @@ impl UpstreamFailure {
 
 /// What became of one sending.
 #[derive(Debug, Clone)]
-pub(crate) struct AttemptNote {
+pub(crate) struct UpstreamAttempt {
     pub(crate) upstream: Arc<str>,
     /// The upstream's address that it was sent to, as a URL.
     pub(crate) address: Arc<str>,

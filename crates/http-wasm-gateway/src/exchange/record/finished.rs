@@ -1,0 +1,50 @@
+//! A request that is over, and who observes it.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::guest::{GuestMessage, GuestTimes};
+use super::request::RequestRecord;
+use super::upstream::UpstreamAttempt;
+
+/// An observer of requests. It is called on the request's own path, so it must not block.
+pub(crate) trait RequestObserver: fmt::Debug + Send + Sync {
+    /// A request came in. [`finished`](Self::finished) is called for it exactly once.
+    fn started(&self) {}
+
+    /// A request is over.
+    fn finished(&self, request: &FinishedRequest<'_>);
+}
+
+/// A request that is over: its record, and how it ended.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FinishedRequest<'a> {
+    pub(crate) record: &'a RequestRecord,
+    /// From the request's head to the last byte of the response.
+    pub(crate) duration: Duration,
+    /// The requests that were sent to upstreams for it: none when a guest or the gateway answered, more than one when
+    /// it was tried again.
+    pub(crate) attempts: &'a [UpstreamAttempt],
+    /// What the guests took, in the order in which they saw the request.
+    pub(crate) guests: &'a [GuestTimes],
+    /// What its guests logged, if the trace is sent.
+    pub(crate) messages: &'a [GuestMessage],
+    /// Body bytes that were handed to the connection.
+    pub(crate) response_bytes: u64,
+    /// Whether the response's body ended as it should.
+    pub(crate) complete: bool,
+}
+
+impl FinishedRequest<'_> {
+    /// How the request went, in a word for logs: the first of these that applies.
+    pub(crate) fn outcome(&self) -> &'static str {
+        let upstream_failed = self.attempts.last().is_some_and(|attempt| attempt.result.is_err());
+        match self.record.status() {
+            None => "abandoned",
+            Some(_) if self.guests.iter().any(|guest| guest.failure.is_some()) => "guest_failed",
+            Some(_) if upstream_failed => "upstream_failed",
+            Some(_) if !self.complete => "incomplete",
+            Some(_) => "complete",
+        }
+    }
+}

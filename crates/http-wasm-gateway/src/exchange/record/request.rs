@@ -1,0 +1,162 @@
+//! The record of a request.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Instant, SystemTime};
+
+use http::header::{HOST, HeaderName, REFERER, USER_AGENT};
+use http::{HeaderValue, Method, Request, StatusCode, Version};
+use tracing::Span;
+
+use super::guest::{GuestMessage, GuestTimes};
+use super::trace_context::TraceContext;
+use super::upstream::UpstreamAttempt;
+use crate::exchange::client::{Client, Dropped};
+
+/// Messages of guests that are kept for a request's trace. The log has all.
+const MAX_MESSAGES: usize = 100;
+
+/// The record of one request: facts from its head, and what becomes known on its way.
+#[derive(Debug)]
+pub(crate) struct RequestRecord {
+    started: Instant,
+    pub(crate) started_at: SystemTime,
+    pub(crate) client: Client,
+    /// Header fields that it came with and that were dropped.
+    pub(crate) dropped: Dropped,
+    pub(crate) method: Method,
+    /// Path and query as they came.
+    pub(crate) target: String,
+    pub(crate) version: Version,
+    /// The host that was asked for.
+    pub(crate) host: Option<HeaderValue>,
+    pub(crate) user_agent: Option<HeaderValue>,
+    pub(crate) referer: Option<HeaderValue>,
+    /// The ID by which logs know the request.
+    pub(crate) request_id: Option<HeaderValue>,
+    /// Its place in a trace, if there are traces.
+    pub(crate) trace: Option<TraceContext>,
+    /// What guests log is logged within it.
+    span: Span,
+    request_bytes: AtomicU64,
+    route: OnceLock<Arc<str>>,
+    status: OnceLock<StatusCode>,
+    notes: Mutex<Notes>,
+}
+
+/// What several parties add to on a request's way.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    /// The requests that were sent to upstreams for it: none when a guest or the gateway answered, more than one when
+    /// it was tried again.
+    pub(super) attempts: Vec<UpstreamAttempt>,
+    /// What the guests took, in the order in which they saw the request.
+    pub(super) guests: Vec<GuestTimes>,
+    /// What its guests logged, if the trace is sent.
+    pub(super) messages: Vec<GuestMessage>,
+}
+
+impl RequestRecord {
+    pub(crate) fn begin<B>(
+        request: &Request<B>,
+        client: Client,
+        dropped: Dropped,
+        request_id: Option<HeaderValue>,
+        trace: Option<TraceContext>,
+    ) -> Self {
+        let field = |name: HeaderName| request.headers().get(name).cloned();
+        let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
+        // An error's level, so that no filter that lets a guest's messages through takes the request's ID from them.
+        let span = request_id.as_ref().and_then(|id| id.to_str().ok()).map_or_else(Span::none, |id| {
+            tracing::error_span!(target: "http_wasm::request", "request", id, route = tracing::field::Empty)
+        });
+        Self {
+            started: Instant::now(),
+            started_at: SystemTime::now(),
+            client,
+            dropped,
+            method: request.method().clone(),
+            target: request.uri().path_and_query().map_or_else(String::new, ToString::to_string),
+            version: request.version(),
+            host: host.or_else(|| field(HOST)),
+            user_agent: field(USER_AGENT),
+            referer: field(REFERER),
+            request_id,
+            trace,
+            span,
+            request_bytes: AtomicU64::new(0),
+            route: OnceLock::new(),
+            status: OnceLock::new(),
+            notes: Mutex::default(),
+        }
+    }
+
+    /// When the request came in.
+    pub(super) fn started(&self) -> Instant {
+        self.started
+    }
+
+    /// Whether its trace is sent.
+    pub(super) fn is_traced(&self) -> bool {
+        self.trace.as_ref().is_some_and(TraceContext::is_sampled)
+    }
+
+    /// What is logged on the request's way is logged within this span.
+    pub(crate) fn span(&self) -> &Span {
+        &self.span
+    }
+
+    /// Body bytes that guests, or what is behind them, took from the connection.
+    pub(crate) fn request_bytes(&self) -> u64 {
+        self.request_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Counts body bytes that were taken from the connection.
+    pub(super) fn add_request_bytes(&self, bytes: u64) {
+        self.request_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The route that took the request; none when it was refused before, or matched none.
+    pub(crate) fn route(&self) -> Option<&Arc<str>> {
+        self.route.get()
+    }
+
+    /// Records the route that took the request.
+    pub(crate) fn set_route(&self, route: &Arc<str>) {
+        self.span.record("route", &**route);
+        // Nothing is recorded twice; should it be, the first holds.
+        let _ = self.route.set(route.clone());
+    }
+
+    /// The response's status; none when the client went away before there was one.
+    pub(crate) fn status(&self) -> Option<StatusCode> {
+        self.status.get().copied()
+    }
+
+    /// Records that the response has a head.
+    pub(super) fn set_status(&self, status: StatusCode) {
+        let _ = self.status.set(status);
+    }
+
+    /// Records what became of one attempt to send the request to an upstream.
+    pub(super) fn add_attempt(&self, attempt: UpstreamAttempt) {
+        self.notes().attempts.push(attempt);
+    }
+
+    /// Records what a guest took. The innermost is done first.
+    pub(super) fn add_guest(&self, times: GuestTimes) {
+        self.notes().guests.insert(0, times);
+    }
+
+    /// Records a message that a guest logged.
+    pub(super) fn add_message(&self, message: GuestMessage) {
+        let mut notes = self.notes();
+        if notes.messages.len() < MAX_MESSAGES {
+            notes.messages.push(message);
+        }
+    }
+
+    pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

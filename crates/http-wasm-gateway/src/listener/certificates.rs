@@ -1,0 +1,204 @@
+//! The certificates of listeners: which one a client gets, and how they are replaced while listeners serve.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio_rustls::rustls::client::verify_server_name;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
+use tokio_rustls::rustls::sign::CertifiedKey;
+
+use crate::config::{Certificate, ListenTls};
+use crate::error_text::plain;
+use crate::fingerprint::Fingerprints;
+use crate::tls::{PairFault, certified_key};
+
+/// How often files of certificates are checked for changes. Whoever renews them does so days before they expire.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Loads certificates of all listeners again when their files change, until it is dropped.
+#[derive(Debug, Default)]
+pub(super) struct CertificateWatcher {
+    watched: Arc<Mutex<Vec<Weak<Certificates>>>>,
+    task: JoinSet<()>,
+}
+
+impl CertificateWatcher {
+    /// Watches these too, for as long as their listener has them. Within a runtime.
+    pub(super) fn watch(&mut self, certificates: &Arc<Certificates>) {
+        self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(certificates));
+        if self.task.is_empty() {
+            self.task.spawn(watch_all(self.watched.clone()));
+        }
+    }
+}
+
+async fn watch_all(watched: Arc<Mutex<Vec<Weak<Certificates>>>>) {
+    loop {
+        tokio::time::sleep(INTERVAL).await;
+        let certificates: Vec<_> = {
+            let mut watched = watched.lock().unwrap_or_else(PoisonError::into_inner);
+            watched.retain(|certificates| certificates.strong_count() > 0);
+            watched.iter().filter_map(Weak::upgrade).collect()
+        };
+        let check = move || certificates.iter().for_each(|certificates| certificates.reload_if_changed());
+        if let Err(error) = tokio::task::spawn_blocking(check).await {
+            tracing::error!(%error, "checking certificates for changes failed");
+        }
+    }
+}
+
+/// The certificates of one listener.
+#[derive(Debug)]
+pub(super) struct Certificates {
+    /// The listener's address, as configured.
+    address: String,
+    loaded: RwLock<Arc<Loaded>>,
+}
+
+impl Certificates {
+    /// Loads the certificates of the listener at `address`.
+    ///
+    /// # Errors
+    /// When a file can't be read, or holds no certificate or no key that belongs to it.
+    pub(super) fn load(address: &str, tls: &ListenTls) -> Result<Self, String> {
+        let loaded = RwLock::new(Arc::new(Loaded::load(tls)?));
+        Ok(Self { address: address.to_owned(), loaded })
+    }
+
+    fn current(&self) -> Arc<Loaded> {
+        self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn replace(&self, loaded: Loaded) {
+        *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
+    }
+
+    /// Loads the certificates again if their files have changed since. Blocks.
+    fn reload_if_changed(&self) {
+        let address = &*self.address;
+        let current = self.current();
+        if current.files == fingerprints(&current.tls) {
+            return;
+        }
+        match Loaded::load(&current.tls) {
+            Ok(loaded) => {
+                self.replace(loaded);
+                tracing::info!(address, "certificates have changed, and were loaded");
+            }
+            // A renewal writes two files: between them they do not belong together. So it is tried again, and again.
+            Err(reason) => {
+                tracing::warn!(
+                    address,
+                    reason,
+                    "certificates have changed, but can't be used: the old ones stay"
+                );
+            }
+        }
+    }
+}
+
+impl ResolvesServerCert for Certificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let current = self.current();
+        let named = hello.server_name().and_then(|name| {
+            let name = ServerName::try_from(name).ok()?;
+            current.keys.iter().find(|key| is_for(key, &name))
+        });
+        named.or(current.keys.first()).cloned()
+    }
+}
+
+fn is_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
+    let certificate = key.end_entity_cert().and_then(ParsedCertificate::try_from);
+    certificate.is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok())
+}
+
+/// Certificates as they were in their files.
+#[derive(Debug)]
+struct Loaded {
+    tls: ListenTls,
+    /// In the order of the configuration.
+    keys: Vec<Arc<CertifiedKey>>,
+    files: Fingerprints,
+}
+
+impl Loaded {
+    fn load(tls: &ListenTls) -> Result<Self, String> {
+        // Asked for first: should they change in between, they are loaded once more.
+        let files = fingerprints(tls);
+        let keys = tls.certificates.iter().map(|pair| load(pair).map(Arc::new)).collect::<Result<_, _>>()?;
+        Ok(Self { tls: tls.clone(), keys, files })
+    }
+}
+
+fn load(pair: &Certificate) -> Result<CertifiedKey, String> {
+    let (certificate, key) = (&pair.certificate.value, &pair.key.value);
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|error| format!("{} can't be read: {}", path.display(), plain(&error)))
+    };
+    certified_key(&read(certificate)?, &read(key)?).map_err(|fault| match fault {
+        PairFault::Certificate(reason) => format!("{}: {reason}", certificate.display()),
+        PairFault::Key(reason) => format!("{}: {reason}", key.display()),
+        PairFault::Mismatch => {
+            format!("the key {} does not belong to the certificate {}", key.display(), certificate.display())
+        }
+    })
+}
+
+/// How the files look from outside.
+fn fingerprints(tls: &ListenTls) -> Fingerprints {
+    let paths = tls.certificates.iter().flat_map(|pair| [&pair.certificate.value, &pair.key.value]);
+    Fingerprints::of(paths.cloned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    use tempfile::TempDir;
+
+    use super::{CertificateWatcher, Certificates, INTERVAL};
+    use crate::config::{Certificate, ListenTls, Located};
+
+    const CERTIFICATE: &str = include_str!("../../tests/fixtures/localhost.pem");
+    const KEY: &str = include_str!("../../tests/fixtures/localhost.key.pem");
+    const OTHER_KEY: &str = include_str!("../../tests/fixtures/other.key.pem");
+
+    fn certificates(files: &TempDir) -> (Arc<Certificates>, PathBuf) {
+        let path = |name: &str| files.path().join(name);
+        fs::write(path("cert"), CERTIFICATE).unwrap();
+        fs::write(path("key"), KEY).unwrap();
+        let pair = Certificate { certificate: path("cert").into(), key: path("key").into() };
+        let tls = ListenTls { certificates: Located::from(pair).into(), ..ListenTls::default() };
+        (Arc::new(Certificates::load("a", &tls).unwrap()), path("key"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn files_that_change_are_loaded_again_and_a_bad_pair_changes_nothing() {
+        let files = tempfile::tempdir().unwrap();
+        let (certificates, key) = certificates(&files);
+        let mut watcher = CertificateWatcher::default();
+        watcher.watch(&certificates);
+        let first = certificates.current();
+        // The clock goes on only when checking is done.
+        let looked = async |times: u32| tokio::time::sleep(INTERVAL * times).await;
+        looked(3).await;
+        assert!(Arc::ptr_eq(&first, &certificates.current()), "nothing has changed");
+
+        let later = |seconds| std::time::SystemTime::now() + std::time::Duration::from_secs(seconds);
+        fs::write(&key, OTHER_KEY).unwrap();
+        fs::File::options().write(true).open(&key).unwrap().set_modified(later(1)).unwrap();
+        looked(3).await;
+        assert!(Arc::ptr_eq(&first, &certificates.current()), "they don't belong together");
+
+        fs::write(&key, KEY).unwrap();
+        fs::File::options().write(true).open(&key).unwrap().set_modified(later(2)).unwrap();
+        looked(3).await;
+        assert!(!Arc::ptr_eq(&first, &certificates.current()));
+    }
+}

@@ -1,0 +1,49 @@
+//! Connections that are there only to be refused.
+
+use std::collections::VecDeque;
+
+use tokio::task::AbortHandle;
+
+/// Connections that are there only to be refused: the oldest makes room for the newest, so that those who say nothing keep no answer from
+/// those who ask.
+#[derive(Debug, Default)]
+pub(super) struct Refusals(VecDeque<AbortHandle>);
+
+impl Refusals {
+    /// Refusals at once.
+    const MAX: usize = 16;
+
+    /// Makes room for one more, and says whether it is the first for some time.
+    pub(super) fn make_room(&mut self) -> bool {
+        self.0.retain(|task| !task.is_finished());
+        let first = self.0.is_empty();
+        while self.0.len() >= Self::MAX {
+            self.0.pop_front().inspect(AbortHandle::abort);
+        }
+        first
+    }
+
+    pub(super) fn add(&mut self, task: AbortHandle) {
+        self.0.push_back(task);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Refusals;
+
+    #[tokio::test]
+    async fn the_oldest_refusal_makes_room() {
+        let mut refusals = Refusals::default();
+        let mut tasks = Vec::new();
+        for number in 0..=Refusals::MAX {
+            assert_eq!(refusals.make_room(), number == 0);
+            let task = tokio::spawn(std::future::pending::<()>());
+            refusals.add(task.abort_handle());
+            tasks.push(task);
+        }
+        assert!(tasks.remove(0).await.unwrap_err().is_cancelled());
+        tokio::task::yield_now().await;
+        assert!(tasks.iter().all(|task| !task.is_finished()));
+    }
+}
