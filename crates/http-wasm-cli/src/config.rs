@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use clap::Subcommand;
-use http_wasm_gateway::Gateway;
 use http_wasm_gateway::config::{Config, schema};
+use http_wasm_gateway::{Gateway, counted};
 
 use crate::args::ArgsError;
 use crate::failure::Failure;
@@ -39,7 +39,7 @@ async fn run_command(command: ConfigCommand) -> Result<(), Failure> {
     match command {
         ConfigCommand::Schema => {
             let schema = serde_json::to_string_pretty(&schema())
-                .map_err(|error| Failure::Other(format!("cannot put the schema as JSON: {error}")))?;
+                .map_err(|error| Failure::Other(format!("cannot write the schema as JSON: {error}")))?;
             print(&schema)
         }
         ConfigCommand::Check { file } => {
@@ -49,10 +49,10 @@ async fn run_command(command: ConfigCommand) -> Result<(), Failure> {
                 let _ = writeln!(std::io::stderr().lock(), "warning: {warning}");
             }
             let counts = format!(
-                "{} guests, {} upstreams, {} routes",
-                config.guests.len(),
-                config.upstreams.len(),
-                config.routes.len()
+                "{}, {}, {}",
+                counted(config.guests.len(), "guest"),
+                counted(config.upstreams.len(), "upstream"),
+                counted(config.routes.len(), "route")
             );
             Gateway::check(&config).await?;
             print(&format_args!("{}: valid ({counts})", file.display()))

@@ -38,7 +38,7 @@ pub(crate) fn request(seen: &Seen, received: &Request) {
     assert!(is_token(&seen.method), "method \"{}\"", seen.method.escape_ascii());
     let target = &seen.uri;
     assert!(target == received.uri.as_bytes() || is_target(target), "target \"{}\"", target.escape_ascii());
-    assert_eq!(seen.values(b"host").count(), 1, "a request has one host");
+    assert_eq!(seen.values(b"host").count(), 1, "a request always has a host");
     fields(&seen.fields);
     fields(&seen.trailers);
     framing(seen);

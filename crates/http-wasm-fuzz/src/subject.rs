@@ -285,7 +285,7 @@ impl http_body::Body for Pieces {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            None if std::mem::take(&mut self.breaks) => Poll::Ready(Some(Err("broken off".into()))),
+            None if std::mem::take(&mut self.breaks) => Poll::Ready(Some(Err("ended prematurely".into()))),
             None => Poll::Ready(self.trailers.take().map(|trailers| Ok(Frame::trailers(trailers)))),
         }
     }

@@ -33,11 +33,11 @@ pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
                 return (stream, peer);
             }
             Err(error) if concerns_one_client(&error) => {
-                tracing::debug!(%error, "a client left before it was accepted")
+                tracing::debug!(%error, "a client disconnected before it was accepted")
             }
             Err(error) => {
                 if logged.is_none_or(|logged| logged.elapsed() >= LOG_INTERVAL) {
-                    tracing::error!(%error, "cannot accept connections; trying again until it works");
+                    tracing::error!(%error, "cannot accept connections; retrying");
                     logged = Some(Instant::now());
                 }
                 tokio::time::sleep(ACCEPT_PAUSE).await;

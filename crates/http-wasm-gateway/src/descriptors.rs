@@ -54,10 +54,13 @@ impl Descriptors {
         let Self { limit, clients, .. } = self;
         if max_connections > *clients {
             tracing::warn!(
-                "the `max_connections` of all listeners are {max_connections} together, but within the limit of \
-                 {limit} open files \
-                 only {clients} connections of clients fit beside what is kept for upstreams and the admin listener; \
-                 further ones get 503. Raise the hard limit (`LimitNOFILE=`, `ulimit -Hn`), or lower `max_connections`"
+                "all listeners together allow {max_connections} connections (`max_connections`), but the \
+                 limit of \
+                 {limit} open files leaves room for only {clients} client connections besides those reserved \
+                 for \
+                 upstreams and the admin listener; further clients get 503. Raise the hard limit \
+                 (`LimitNOFILE=`, \
+                 `ulimit -Hn`), or lower `max_connections`"
             );
         }
     }

@@ -51,12 +51,15 @@ pub(crate) fn guest_fault(error: &LoadError) -> String {
 fn listen_advice(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::AddrInUse => {
-            "the port is taken; stop what listens there, or choose another (port 0 takes any free one)"
+            "the port is in use; stop the process that listens on it, or choose another (port 0 selects any \
+             free one)"
                 .to_owned()
         }
         io::ErrorKind::AddrNotAvailable => "this machine has no such address".to_owned(),
         io::ErrorKind::PermissionDenied => {
-            "not permitted; ports below 1024 usually need privileges, so choose another".to_owned()
+            "permission denied; ports below 1024 usually require privileges, so choose another \
+             port"
+                .to_owned()
         }
         _ => plain(error),
     }

@@ -30,3 +30,13 @@ impl fmt::Display for Causes<'_> {
         }
     }
 }
+
+/// A count with its noun, which forms its plural with "s" or, after "s", with "es": "1 guest", "2 addresses".
+pub fn counted(count: usize, noun: &str) -> String {
+    let ending = match count {
+        1 => "",
+        _ if noun.ends_with('s') => "es",
+        _ => "s",
+    };
+    format!("{count} {noun}{ending}")
+}

@@ -185,7 +185,7 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, &'stati
         for one in value.as_bytes().split(|&byte| byte == b',') {
             let one = decimal(one.trim_ascii()).ok_or("invalid Content-Length")?;
             if length.is_some_and(|other| other != one) {
-                return Err("several Content-Length that differ");
+                return Err("conflicting Content-Length fields");
             }
             length = Some(one);
         }

@@ -157,7 +157,8 @@ impl Bound {
     /// # Errors
     /// When the system can't tell.
     pub fn addresses(&self) -> Result<Vec<Endpoint>, StartError> {
-        let untold = |error| StartError::System(format!("cannot tell the address: {}", plain(&error)));
+        let untold =
+            |error| StartError::System(format!("cannot determine the local address: {}", plain(&error)));
         self.listeners.addresses().map_err(untold)
     }
 

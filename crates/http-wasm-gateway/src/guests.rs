@@ -77,7 +77,7 @@ pub(crate) async fn load(
             };
             let result = job
                 .await
-                .unwrap_or_else(|_| Err(format!("guest {name}: loading it failed for no known reason")));
+                .unwrap_or_else(|_| Err(format!("guest {name}: loading failed for an unknown reason")));
             (name, may_fail, told, result)
         }
     });
@@ -88,10 +88,7 @@ pub(crate) async fn load(
         match result {
             Ok(entry) => drop(loaded.insert(name, entry)),
             Err(fault) if may_fail => {
-                tracing::error!(
-                    guest = name,
-                    "{fault}; its routes are answered with 503, for it is optional"
-                );
+                tracing::error!(guest = name, "{fault}; it is optional, so its routes are answered with 503");
                 if let Some(monitor) = monitor {
                     monitor.failed_to_load(&name, &fault);
                 }
@@ -118,7 +115,9 @@ fn load_one(
     if let Some(pin) = &guest.sha256
         && !sha256(&bytes).eq_ignore_ascii_case(pin)
     {
-        return Err(format!("guest {name}: its file has another SHA-256 than the configuration says"));
+        return Err(format!(
+            "guest {name}: the SHA-256 of its file differs from the one in the configuration"
+        ));
     }
     let config = config_bytes(name, guest)?;
     // Whoever is told what a guest does is told from its beginning, or never.

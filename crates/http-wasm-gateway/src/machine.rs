@@ -101,7 +101,8 @@ impl Shares {
                 available,
                 guests = shares.guests,
                 bodies = shares.bodies,
-                "`server.guest_memory_budget` and `server.body_memory_budget` together are more than there is"
+                "`server.guest_memory_budget` and `server.body_memory_budget` together exceed the available \
+                 memory"
             );
         }
         shares
@@ -124,9 +125,10 @@ fn least_of(machine: u64, groups: Option<u64>) -> usize {
         Some(least) => usize::try_from(least).unwrap_or(usize::MAX),
         None => {
             tracing::warn!(
-                "the system does not tell how much memory there is, perhaps for want of /proc: guests may have 1 GiB \
-                 together and \
-                 bodies half of that, or what `server.guest_memory_budget` and `server.body_memory_budget` say"
+                "cannot determine how much memory there is, perhaps because /proc isn't mounted: guests may \
+                 use 1 GiB \
+                 together and bodies half of that, unless `server.guest_memory_budget` and \
+                 `server.body_memory_budget` are set"
             );
             ASSUMED
         }

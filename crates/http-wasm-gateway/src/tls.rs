@@ -26,10 +26,9 @@ pub(crate) fn certified_key(certificate: &[u8], key: &[u8]) -> Result<CertifiedK
         let is_encrypted = key.windows(9).any(|word| word == b"ENCRYPTED");
         PairFault::Key(match is_encrypted {
             true => {
-                "the private key has a password; one without is written by `openssl pkey -in KEY -out NEW`"
-                    .to_owned()
+                "the private key has a password; remove it with `openssl pkey -in KEY -out NEW`".to_owned()
             }
-            false => format!("there is no private key in PEM in it ({error})"),
+            false => format!("it contains no private key in PEM format ({error})"),
         })
     })?;
     CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| match error {
@@ -45,7 +44,7 @@ pub(crate) fn certified_key(certificate: &[u8], key: &[u8]) -> Result<CertifiedK
 pub(crate) fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem)? {
-        roots.add(certificate).map_err(|error| format!("a certificate in it can't be used: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("it contains an invalid certificate: {error}"))?;
     }
     Ok(roots)
 }
@@ -53,9 +52,9 @@ pub(crate) fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
 fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     let certificates = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| format!("it is no PEM file ({error})"))?;
+        .map_err(|error| format!("not a PEM file ({error})"))?;
     if certificates.is_empty() {
-        return Err("there is no certificate in PEM in it".to_owned());
+        return Err("it contains no certificate in PEM format".to_owned());
     }
     Ok(certificates)
 }
@@ -80,21 +79,23 @@ pub(crate) fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
 fn advice_on(error: &Error) -> Option<&'static str> {
     match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(
-            "no authority that is trusted has issued it: an upstream's `tls.ca` names others than the web's",
+            "it wasn't issued by a trusted CA; set the upstream's `tls.ca` to trust others than the public \
+             web's",
         ),
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => Some("an upstream's `tls.server_name` is the name that it must have"),
+        ) => Some("set the upstream's `tls.server_name` to the name that it is valid for"),
         Error::InvalidCertificate(CertificateError::Other(other))
             if other.to_string() == "CaUsedAsEndEntity" =>
         {
             Some(
-                "it is an authority's own, which no server may show: issue one for the server, or make one by \
-                 `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`",
+                "it is a CA certificate, which a server must not present; issue one for the server, or \
+                 create one \
+                 with `openssl req -x509 -addext basicConstraints=critical,CA:FALSE`",
             )
         }
         Error::AlertReceived(AlertDescription::CertificateRequired) => {
-            Some("the server wants a certificate of the gateway: an upstream's `tls.identity`")
+            Some("the server requires a client certificate; set the upstream's `tls.identity`")
         }
         _ => None,
     }
@@ -141,7 +142,7 @@ mod tests {
         let verifier = verifier.build().expect("a verifier");
         let name = "localhost".try_into().expect("a name");
         let verified = verifier.verify_server_cert(own.der(), &[], &name, &[], UnixTime::now());
-        let told = Causes(&verified.expect_err("it is an authority's")).to_string();
+        let told = Causes(&verified.expect_err("it is a CA certificate")).to_string();
         assert!(told.contains("CA:FALSE"), "{told}");
     }
 }

@@ -48,7 +48,7 @@ impl FromStr for UpstreamUrl {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const EXPECTED: &str = "expected a URL that begins with http:// or https://";
+        const EXPECTED: &str = "expected a URL that starts with http:// or https://";
         if text.contains('#') {
             return Err("the URL must have no fragment");
         }

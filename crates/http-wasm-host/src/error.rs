@@ -48,7 +48,7 @@ pub enum LoadError {
         reason: String,
     },
     /// The guest can't be snapshotted; see [`Snapshot`](crate::Snapshot).
-    #[error("guest {guest} can't be snapshotted: {reason}; it can be loaded with its snapshot off")]
+    #[error("guest {guest} can't be snapshotted: {reason}; load it without a snapshot")]
     Snapshot {
         /// The guest's name.
         guest: Arc<str>,
@@ -67,7 +67,8 @@ pub enum LoadError {
     },
     /// The configuration is longer than [`Limits::config_bytes`](crate::Limits).
     #[error(
-        "guest {guest}: its configuration has {size} bytes, and its limit is {limit}; shorten it, or raise `config_bytes`"
+        "guest {guest}: its configuration has {size} bytes, but the limit is {limit} bytes; shorten it, or \
+         raise `config_bytes`"
     )]
     ConfigTooLarge {
         /// The guest's name.
@@ -81,7 +82,7 @@ pub enum LoadError {
     #[error("failed to start: {0}")]
     Start(Error),
     /// The engine could not be set up on this machine.
-    #[error("the WebAssembly engine could not be set up: {0}")]
+    #[error("cannot set up the WebAssembly engine: {0}")]
     Engine(String),
 }
 
@@ -187,8 +188,7 @@ impl Error {
     pub(crate) fn starved(mut self, budget: usize) -> Self {
         self.0.kind = ErrorKind::Unavailable;
         self.0.retry_after = Some(SOON);
-        self.0.message +=
-            &format!(" (the memory budget of {budget} bytes for all guests together is used up)");
+        self.0.message += &format!(" (the memory budget of {budget} bytes for all guests is used up)");
         self
     }
 
@@ -268,9 +268,9 @@ pub(crate) struct CallError {
 /// The guest's time is up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Stop {
-    #[error("computed for more than its limit of {0:?} and was stopped")]
+    #[error("exceeded its compute limit of {0:?} and was stopped")]
     Computed(Duration),
-    #[error("took more than its limit of {0:?}, waiting included, and was stopped")]
+    #[error("exceeded its time limit of {0:?}, including waiting, and was stopped")]
     Took(Duration),
 }
 
@@ -286,12 +286,12 @@ pub(crate) enum Reason {
     #[error("the module exports no memory")]
     NoMemory,
     #[error(
-        "no request yet: only enable_features, get_config, log and log_enabled work while an instance is made"
+        "no request yet: only enable_features, get_config, log and log_enabled work while an instance starts"
     )]
     NoRequest,
     #[error("{argument} is empty")]
     Empty { argument: &'static str },
-    #[error("{argument} is not a legal {what}: {value}")]
+    #[error("{argument} is not a valid {what}: {value}")]
     Illegal { argument: &'static str, what: &'static str, value: String },
     #[error("unknown {argument} {value}")]
     UnknownKind { argument: &'static str, value: u32 },
@@ -305,13 +305,13 @@ pub(crate) enum Reason {
     TooLongForGuest,
     #[error("the value {}", .0.0)]
     Refused(Refused),
-    #[error("{what} would pass the limit of {limit}")]
+    #[error("{what} would exceed the limit of {limit}")]
     Limit { what: &'static str, limit: usize },
-    #[error("the {} body is longer than the {limit} bytes that are kept for replay", kind.name())]
+    #[error("the {} body exceeds the limit of {limit} bytes that are kept for replay", kind.name())]
     BodyTooLarge { kind: BodyKind, limit: usize },
     #[error("reading the {} body failed: {source}", kind.name())]
     Body { kind: BodyKind, source: BoxError },
-    #[error("the memory for bodies that are held for all requests together is used up")]
+    #[error("the memory budget for the bodies of all requests is used up")]
     BodyMemory,
     #[error("exit code {0}")]
     Exit(u32),

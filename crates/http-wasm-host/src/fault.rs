@@ -54,7 +54,7 @@ impl Faults {
     /// The faults as an error, or nothing when there are none.
     pub(crate) fn into_result(mut self) -> Result<(), Vec<Fault>> {
         if self.left_out > 0 {
-            let what = format!("{} more faults like these were found", self.left_out);
+            let what = format!("{} more like these", self.left_out);
             self.kept.push(Fault { what, help: None });
         }
         if self.kept.is_empty() { Ok(()) } else { Err(self.kept) }
@@ -107,6 +107,6 @@ mod tests {
         }
         let faults = faults.into_result().unwrap_err();
         assert_eq!(faults.len(), MAX_FAULTS + 1);
-        assert_eq!(faults[MAX_FAULTS].to_string(), "5 more faults like these were found");
+        assert_eq!(faults[MAX_FAULTS].to_string(), "5 more like these");
     }
 }

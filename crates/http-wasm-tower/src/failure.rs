@@ -78,8 +78,8 @@ pub(crate) fn fail_open(error: Error, response: Response<Body>) -> Response<Body
     log(
         &error,
         match error.phase() {
-            Some(Phase::Response) => "; the response goes out as it came",
-            _ => "; the request goes on as it came",
+            Some(Phase::Response) => "; the response continues unchanged",
+            _ => "; the request continues unchanged",
         },
     );
     with_error(response, error)

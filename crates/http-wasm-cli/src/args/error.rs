@@ -9,8 +9,8 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub(crate) enum ArgsError {
     #[error(
-        "{configs} --guest-config for {guests} --guest: the n-th --guest-config belongs to the n-th --guest, so there \
-         can't be more of them"
+        "{configs} --guest-config but only {guests} --guest: the n-th --guest-config belongs to the n-th \
+         --guest"
     )]
     MoreConfigsThanGuests { guests: usize, configs: usize },
 
@@ -24,7 +24,7 @@ pub(crate) enum ArgsError {
     RequestFile { path: PathBuf, reason: String },
 
     #[error(
-        "{name} is no valid filter: {reason}; it is a level, or levels by target, as in \
+        "{name} is not a valid log filter: {reason}; expected a level, or levels by target, as in \
          \"info,http_wasm_gateway=debug\""
     )]
     LogFilter { name: &'static str, reason: String },

@@ -71,7 +71,7 @@ impl Course {
         let Samples { handle_request, handle_response } = times.into_inner();
         let outcome = match status {
             Some(status) => format!("answered by the guest with {}", status.as_u16()),
-            None => "passed on by the guest".to_owned(),
+            None => "forwarded by the guest".to_owned(),
         };
         Ok(Phases { handle_request, handle_response, outcome })
     }
@@ -183,5 +183,5 @@ pub(super) fn runtime() -> Result<Runtime, Failure> {
 }
 
 pub(super) fn failed(error: Arc<Error>) -> Failure {
-    StartError::Guests(vec![format!("the guest fails at this request: {error}")]).into()
+    StartError::Guests(vec![format!("the guest fails on this request: {error}")]).into()
 }

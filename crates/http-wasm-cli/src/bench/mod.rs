@@ -62,7 +62,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     };
     let text = if bench.json {
         serde_json::to_string_pretty(&report)
-            .map_err(|error| Failure::Other(format!("cannot put the report as JSON: {error}")))?
+            .map_err(|error| Failure::Other(format!("cannot write the report as JSON: {error}")))?
     } else {
         report.to_string()
     };

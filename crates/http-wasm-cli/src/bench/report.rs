@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use http_wasm_gateway::counted;
 use serde::Serialize;
 
 use super::instances::BURST;
@@ -82,9 +83,9 @@ impl fmt::Display for Report {
         line(f, &format!("burst of {BURST}, cold"), &self.cold_burst)?;
         line(f, &format!("burst of {BURST}, warm"), &self.warm_burst)?;
         line(f, "idle instance", &kibibytes(self.memory_bytes_per_idle_instance))?;
-        line(f, "after its time", &kibibytes(self.memory_bytes_left_per_instance))?;
+        line(f, "after idle_ttl", &kibibytes(self.memory_bytes_left_per_instance))?;
         line(f, "one thread", &format!("{:.0} requests/s", self.requests_per_second_on_one_thread))?;
-        let threads = format!("{} thread{}", self.threads, if self.threads == 1 { "" } else { "s" });
+        let threads = counted(self.threads, "thread");
         write!(f, "  {threads:<22} {:.0} requests/s each", self.requests_per_second_per_thread)
     }
 }
@@ -96,7 +97,7 @@ fn line(f: &mut fmt::Formatter<'_>, what: &str, value: &dyn fmt::Display) -> fmt
 fn kibibytes(bytes: Option<u64>) -> String {
     match bytes {
         Some(bytes) => format!("{:.1} KiB", bytes as f64 / 1024.0),
-        None => "memory not known".to_owned(),
+        None => "memory unknown".to_owned(),
     }
 }
 

@@ -44,11 +44,9 @@ impl SampleRequest {
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut head = httparse::Request::new(&mut fields);
-        let parsed = head.parse(bytes).map_err(|error| format!("not a request in HTTP/1.1: {error}"))?;
+        let parsed = head.parse(bytes).map_err(|error| format!("not an HTTP/1.1 request: {error}"))?;
         let httparse::Status::Complete(head_len) = parsed else {
-            return Err(
-                "the head of the request is not complete; an empty line must follow the headers".to_owned()
-            );
+            return Err("incomplete request head; an empty line must follow the headers".to_owned());
         };
         let (method, target) = (head.method.unwrap_or_default(), head.path.unwrap_or_default());
         let mut headers = HeaderMap::new();
@@ -61,8 +59,8 @@ impl SampleRequest {
             headers.append(name, value);
         }
         Ok(Self {
-            method: method.parse().map_err(|_| format!("{method} is no method"))?,
-            uri: target.parse().map_err(|error| format!("{target} can't be requested: {error}"))?,
+            method: method.parse().map_err(|_| format!("invalid method {method}"))?,
+            uri: target.parse().map_err(|error| format!("invalid request target {target}: {error}"))?,
             version: if head.version == Some(0) { Version::HTTP_10 } else { Version::HTTP_11 },
             body: body(&headers, &bytes[head_len..])?,
             headers,
@@ -95,7 +93,7 @@ impl fmt::Display for SampleRequest {
 fn body(headers: &HeaderMap, rest: &[u8]) -> Result<Bytes, String> {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         return Err(
-            "transfer-encoding is not understood here; leave it out and give the plain body".to_owned()
+            "transfer-encoding is not supported here; remove it and provide the plain body".to_owned()
         );
     }
     let Some(length) = headers.get(header::CONTENT_LENGTH) else { return Ok(Bytes::copy_from_slice(rest)) };
@@ -105,7 +103,7 @@ fn body(headers: &HeaderMap, rest: &[u8]) -> Result<Bytes, String> {
         // Most editors end a file with a line feed.
         Some((body, b"" | b"\n" | b"\r\n")) => Ok(Bytes::copy_from_slice(body)),
         _ => Err(format!(
-            "content-length says {length}, but {} bytes follow the head; correct it or leave it out",
+            "content-length is {length}, but {} bytes follow the head; correct it or remove it",
             rest.len()
         )),
     }
@@ -135,11 +133,11 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_request_is_said() {
         for (text, part) in [
-            ("", "not complete"),
+            ("", "incomplete"),
             ("GET / HTTP/1.1\r\nhost: h\r\n", "empty line"),
-            ("hello", "not complete"),
-            ("GET / HTTP/2\r\n\r\n", "not a request in HTTP/1.1"),
-            ("GET / HTTP/1.1\r\nno colon\r\n\r\n", "not a request in HTTP/1.1"),
+            ("hello", "incomplete"),
+            ("GET / HTTP/2\r\n\r\n", "not an HTTP/1.1 request"),
+            ("GET / HTTP/1.1\r\nno colon\r\n\r\n", "not an HTTP/1.1 request"),
             ("POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\nshort", "content-length says 9, but 5"),
             ("POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nlong", "content-length says 2, but 4"),
             ("POST / HTTP/1.1\r\ncontent-length: x\r\n\r\n", "not a number"),

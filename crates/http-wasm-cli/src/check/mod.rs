@@ -25,7 +25,7 @@ pub(crate) fn run(args: CheckArgs) -> Result<(), Failure> {
             Err(failure) => Ok(serde_json::json!({ "valid": false, "error": failure.to_string() })),
         };
         let report =
-            report.map_err(|error| Failure::Other(format!("cannot put the report as JSON: {error}")))?;
+            report.map_err(|error| Failure::Other(format!("cannot write the report as JSON: {error}")))?;
         print(&report)?;
     }
     let (report, refused) = checked?;
@@ -150,10 +150,10 @@ impl fmt::Display for Report {
         writeln!(f, "{}: a valid guest", self.guest)?;
         line(f, "made with", &list(&self.producers))?;
         line(f, "imports", &list(&self.imports))?;
-        line(f, "features at start", &list(&self.features_at_start))?;
+        line(f, "features at start-up", &list(&self.features_at_start))?;
         line(f, "needs WASI", if self.needs_wasi { "yes" } else { "no" })?;
-        line(f, "runs at start", &list(&self.start_functions))?;
-        line(f, "memory at start", &format!("{} KiB", self.memory_bytes_at_start / 1024))?;
+        line(f, "runs at start-up", &list(&self.start_functions))?;
+        line(f, "memory at start-up", &format!("{} KiB", self.memory_bytes_at_start / 1024))?;
         line(f, "compilation", &format!("{:.1} ms", self.compile_milliseconds))?;
         write!(f, "  {:<18} {:.3} ms", "instantiation", self.instantiation_milliseconds)?;
         match &self.snapshot {
@@ -166,10 +166,11 @@ impl fmt::Display for Report {
 impl fmt::Display for SnapshotReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotNeeded => write!(f, "not needed: nothing runs at start"),
+            Self::NotNeeded => write!(f, "not needed: nothing runs at start-up"),
             Self::Possible { start_milliseconds, module_bytes } => write!(
                 f,
-                "yes: spares each instance {start_milliseconds:.1} ms of start-up; {} KiB with the module",
+                "yes: saves each instance {start_milliseconds:.1} ms of start-up; {} KiB including the \
+                 module",
                 module_bytes / 1024
             ),
             Self::Refused { reason, calls } => {

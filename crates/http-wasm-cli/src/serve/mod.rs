@@ -40,7 +40,7 @@ fn announce(addresses: &[Endpoint], admin: Option<SocketAddr>, welcome: bool) {
     text.extend(admin.map(|address| format!("status and metrics at http://{address}\n")));
     if let Some(address) = addresses.first().filter(|_| welcome) {
         text += &format!(
-            "\nThe embedded example guest (guests/welcome) stands in front of a backend that echoes requests. \
+            "\nThe embedded example guest (guests/welcome) runs in front of a backend that echoes requests. \
              Try:\n\n  \
              curl -i {address}/hello           # answered by the guest\n  \
              curl -i {address}/admin           # rejected by the guest\n  \

@@ -20,7 +20,7 @@ impl FromStr for Upstream {
             "echo" => Ok(Self::Echo),
             "hello" => Ok(Self::Hello),
             url if url.contains("://") => url.parse().map(Self::Url),
-            _ => Err("expected echo, hello, or a URL that begins with http:// or https://"),
+            _ => Err("expected echo, hello, or a URL that starts with http:// or https://"),
         }
     }
 }

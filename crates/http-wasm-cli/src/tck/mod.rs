@@ -94,7 +94,7 @@ async fn run_cases(args: TckRunArgs) -> Result<(), Failure> {
         print(&format!("\n{summary}"))?;
     }
     match summary.failed() {
-        0 if outcomes.is_empty() => Err(Failure::Other("no case has that name".to_owned())),
+        0 if outcomes.is_empty() => Err(Failure::Other("no case matches the filter".to_owned())),
         0 => Ok(()),
         failed => Err(Failure::Cases { failed, all: outcomes.len() }),
     }
@@ -102,8 +102,9 @@ async fn run_cases(args: TckRunArgs) -> Result<(), Failure> {
 
 /// This binary as the host under test.
 fn own_command() -> Result<LaunchCommand, Failure> {
-    let binary = std::env::current_exe()
-        .map_err(|error| Failure::Other(format!("cannot tell where this binary is: {}", plain(&error))))?;
+    let binary = std::env::current_exe().map_err(|error| {
+        Failure::Other(format!("cannot determine the path of this executable: {}", plain(&error)))
+    })?;
     let mut words = vec![binary.to_string_lossy().into_owned()];
     let serve = "serve --guest {guest} --guest-config @{config} --upstream {backend} --listen {listen}";
     words.extend(serve.split(' ').map(str::to_owned));

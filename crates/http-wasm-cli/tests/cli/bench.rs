@@ -50,7 +50,7 @@ fn bench_tells_phases_host_calls_instances_and_requests_per_second() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON on stdout");
     assert_eq!(report["request"], "GET /");
-    assert_eq!(report["outcome"], "passed on by the guest");
+    assert_eq!(report["outcome"], "forwarded by the guest");
     let calls = serde_json::json!({ "get_header_values": 2, "get_method": 1, "read_body": 1 });
     assert_eq!(report["host_calls"], calls, "of one request, its start-up left out");
     for times in ["handle_request", "handle_response", "new_instance", "cold_burst", "warm_burst"] {
@@ -117,7 +117,7 @@ fn bench_names_the_request_file_and_what_is_wrong_with_it() {
     let request = file(".http", b"POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\nshort");
     let (message, code) = failed(&run(&["bench", path(&guest), "--request", path(&request)]));
     assert_eq!(code, Some(2));
-    assert!(message.contains(path(&request)) && message.contains("content-length says 9"), "{message}");
+    assert!(message.contains(path(&request)) && message.contains("content-length is 9"), "{message}");
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn bench_of_a_guest_that_fails_exits_with_65_and_the_reason() {
     let guest = file(".wat", traps.as_bytes());
     let (message, code) = failed(&run(&["bench", "--seconds", "1", path(&guest)]));
     assert_eq!(code, Some(65));
-    assert!(message.starts_with("error: the guest fails at this request: "), "{message}");
+    assert!(message.starts_with("error: the guest fails on this request: "), "{message}");
     assert!(message.contains("unreachable"), "{message}");
 
     let (message, code) = failed(&run(&["bench", "/no/such.wasm"]));

@@ -50,7 +50,7 @@ fn more_configurations_than_guests_are_refused() {
     let output = run(&["serve", "--guest", "a.wasm", "--guest-config", "1", "--guest-config", "2"]);
     let (line, code) = one_line(&output);
     assert_eq!(code, Some(2));
-    assert!(line.starts_with("2 --guest-config for 1 --guest"), "{line}");
+    assert!(line.starts_with("2 --guest-config but only 1 --guest"), "{line}");
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn a_log_filter_that_cannot_be_parsed_is_refused() {
         http_wasm().args(["serve", "--listen", "127.0.0.1:0"]).env("RUST_LOG", "a=b=c").output().unwrap();
     let (line, code) = one_line(&output);
     assert_eq!(code, Some(2));
-    assert!(line.starts_with("RUST_LOG is no valid filter: "), "{line}");
+    assert!(line.starts_with("RUST_LOG is not a valid log filter: "), "{line}");
 }
 
 #[test]
@@ -99,7 +99,7 @@ fn a_taken_port_exits_with_69() {
     let address = taken.local_addr().unwrap().to_string();
     let (line, code) = one_line(&run(&["serve", "--listen", &address]));
     assert_eq!(code, Some(69));
-    assert!(line.starts_with(&format!("cannot listen on {address}: the port is taken")), "{line}");
+    assert!(line.starts_with(&format!("cannot listen on {address}: the port is in use")), "{line}");
 }
 
 #[test]

@@ -176,7 +176,7 @@ fn a_configuration_with_faults_exits_with_2_and_names_all_of_them() {
         let stderr = stderr(&output);
         assert_eq!(output.status.code(), Some(2), "{stderr}");
         assert!(output.stdout.is_empty());
-        for part in ["2 faults", "did you mean `max_requests`?", ":3:1", "no upstream \"x\"", ":5:12"] {
+        for part in ["2 errors", "did you mean `max_requests`?", ":3:1", "unknown upstream \"x\"", ":5:12"] {
             assert!(stderr.contains(part), "{part}: {stderr}");
         }
     }
@@ -202,7 +202,7 @@ fn a_valid_configuration_is_said_to_be_so() {
     let output = run(&["config", "check", &file(&directory)]);
     assert!(output.status.success(), "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).unwrap();
-    assert!(text.ends_with("gateway.toml: valid (1 guests, 0 upstreams, 1 routes)\n"), "{text}");
+    assert!(text.ends_with("gateway.toml: valid (1 guest, 0 upstreams, 1 route)\n"), "{text}");
 }
 
 #[tokio::test]

@@ -117,9 +117,9 @@ fn check_tells_whether_a_guest_can_be_initialised_once_for_all_instances() {
     };
     let (code, text, _) =
         report(&["--snapshot"], &initialised("(memory.fill (i32.const 0) (i32.const 7) (i32.const 9))"));
-    assert!(code == Some(0) && text.contains("snapshot           yes: spares each instance"), "{text}");
+    assert!(code == Some(0) && text.contains("snapshot           yes: saves each instance"), "{text}");
     let (code, text, _) = report(&["--snapshot"], &guest(ADDS_CONFIG));
-    assert!(code == Some(0) && text.contains("not needed: nothing runs at start"), "{text}");
+    assert!(code == Some(0) && text.contains("not needed: nothing runs at start-up"), "{text}");
 
     let seeds = initialised("(call $seed)");
     let (code, text, stderr) = report(&["--snapshot"], &seeds);

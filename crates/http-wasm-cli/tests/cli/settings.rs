@@ -31,7 +31,7 @@ async fn a_guest_is_stopped_at_the_deadline_of_the_command_line() {
     let server = Server::with_log(&args, &log);
     assert!(exchange(server.addr, GET).await.starts_with("HTTP/1.1 500 "));
     let log = std::fs::read_to_string(log.path()).expect("the log");
-    assert!(log.contains("more than its limit of 50ms"), "{log}");
+    assert!(log.contains("exceeded its compute limit of 50ms"), "{log}");
 }
 
 #[tokio::test]

@@ -8,11 +8,12 @@ use http::{HeaderValue, Request, StatusCode, Version, header};
 
 use crate::config::HostPattern;
 
-const BAD_REQUEST: (StatusCode, &str) = (StatusCode::BAD_REQUEST, "a request has one Host field\n");
+const BAD_REQUEST: (StatusCode, &str) =
+    (StatusCode::BAD_REQUEST, "a request must have exactly one Host field\n");
 
 const MISDIRECTED: (StatusCode, &str) = (
     StatusCode::MISDIRECTED_REQUEST,
-    "the admin listener answers to addresses, to localhost, and to the host names in the setting `admin.hosts`\n",
+    "unknown Host: use an IP address, localhost, or a name from the setting `admin.hosts`\n",
 );
 
 /// Finds out whether a request is meant for this listener, which `hosts` may name. When not, that is the answer.

@@ -66,11 +66,11 @@ impl Operators {
             Next::Other(next) => next,
         };
         if let Some(admin) = &next {
-            tracing::info!("status and metrics are at http://{} from now on", admin.address);
+            tracing::info!("status and metrics are now available at http://{}", admin.address);
         }
         let before = std::mem::replace(&mut *self.running(), next);
         if let Some(admin) = before {
-            tracing::info!("status and metrics are no longer at http://{}", admin.address);
+            tracing::info!("status and metrics are no longer available at http://{}", admin.address);
         }
     }
 

@@ -86,7 +86,7 @@ async fn answer_to<B>(request: &Request<B>, resource: Option<Resource>, monitor:
         Some(Resource::Metrics) => content(StatusCode::OK, CONTENT_TYPE, monitor.metrics.encode()),
         Some(Resource::Status) => status(monitor),
         Some(Resource::Reload) if is_cross_site(request.headers()) => {
-            text(StatusCode::FORBIDDEN, "other sites may not have the configuration read again\n")
+            text(StatusCode::FORBIDDEN, "a page of another site may not reload the configuration\n")
         }
         Some(Resource::Reload) => reload(monitor).await,
         Some(Resource::File(content_type, bytes)) => content(StatusCode::OK, content_type, bytes),
@@ -106,20 +106,20 @@ fn status(monitor: &Monitor) -> Answer {
         Ok(json) => content(StatusCode::OK, JSON, json),
         Err(error) => {
             tracing::error!(%error, "the status can't be written as JSON");
-            text(StatusCode::INTERNAL_SERVER_ERROR, "the status can't be told; the log says why\n")
+            text(StatusCode::INTERNAL_SERVER_ERROR, "the status is unavailable; the log says why\n")
         }
     }
 }
 
 async fn reload(monitor: &Monitor) -> Answer {
     match monitor.reload().await {
-        None => text(StatusCode::NOT_IMPLEMENTED, "this gateway can't read its configuration again\n"),
+        None => text(StatusCode::NOT_IMPLEMENTED, "this gateway can't reload its configuration\n"),
         Some(Ok(summary)) => {
-            let answer = format!("the configuration was read again and is in use: {summary}\n");
+            let answer = format!("configuration reloaded: {summary}\n");
             content(StatusCode::OK, TEXT, answer)
         }
         Some(Err(why)) => {
-            content(StatusCode::UNPROCESSABLE_ENTITY, TEXT, format!("nothing was changed: {why}\n"))
+            content(StatusCode::UNPROCESSABLE_ENTITY, TEXT, format!("configuration not reloaded: {why}\n"))
         }
     }
 }
@@ -139,7 +139,7 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
 }
 
 fn not_allowed(allowed: &'static str) -> Answer {
-    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "this method does nothing here\n");
+    let mut answer = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed\n");
     answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(allowed));
     answer
 }

@@ -30,15 +30,15 @@ pub(super) async fn respond(request: Request<BoxBody>) -> Response<BoxBody> {
         Ok(collected) => collected,
         Err(error) if error.is::<LengthLimitError>() => return too_large(),
         Err(error) => {
-            tracing::debug!(error, "request body broke off");
-            return plain_text(StatusCode::BAD_REQUEST, "the request body broke off\n");
+            tracing::debug!(error, "request body ended prematurely");
+            return plain_text(StatusCode::BAD_REQUEST, "the request body ended prematurely\n");
         }
     };
     let trailers = collected.trailers().cloned().unwrap_or_default();
     let mut json = match serde_json::to_vec(&Echo::new(&head, &collected.to_bytes(), &trailers)) {
         Ok(json) => json,
         Err(error) => {
-            tracing::error!(%error, "request can't be put as JSON");
+            tracing::error!(%error, "cannot write the request as JSON");
             return plain_text(StatusCode::INTERNAL_SERVER_ERROR, "internal error\n");
         }
     };
@@ -47,7 +47,7 @@ pub(super) async fn respond(request: Request<BoxBody>) -> Response<BoxBody> {
 }
 
 fn too_large() -> Response<BoxBody> {
-    plain_text(StatusCode::PAYLOAD_TOO_LARGE, "the request body is larger than what echo takes\n")
+    plain_text(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large for the echo backend\n")
 }
 
 /// Boxed here, for within an `async fn` the compiler fails to see that this future is `Send`.

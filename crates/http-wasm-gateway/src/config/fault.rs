@@ -31,18 +31,17 @@ impl Fault {
 
     /// The first place that can't be read, and how many there are. What is wrong with the others may come of this one.
     pub(super) fn syntax(first: &toml::de::Error, places: usize) -> Self {
-        let fault =
-            Self::new(first.span().unwrap_or_default(), format!("this is no TOML: {}", first.message()));
+        let fault = Self::new(first.span().unwrap_or_default(), format!("invalid TOML: {}", first.message()));
         match places {
             1 => fault,
-            _ => fault.help("more after it can't be read, perhaps because of this"),
+            _ => fault.help("there are more syntax errors, perhaps caused by this one"),
         }
     }
 
     /// Something else stands there than was expected.
     pub(super) fn unexpected(what: &str, node: &Spanned<DeValue<'_>>) -> Self {
         let found = match node.get_ref() {
-            DeValue::String(text) => format!("the text {text:?}"),
+            DeValue::String(text) => format!("the string {text:?}"),
             DeValue::Integer(number) => format!("the number {number}"),
             DeValue::Float(number) => format!("the number {number}"),
             DeValue::Boolean(value) => value.to_string(),
@@ -92,7 +91,7 @@ impl Faults {
 
     pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
         let reason = match error.kind() {
-            io::ErrorKind::InvalidData => "it is not UTF-8 text".to_owned(),
+            io::ErrorKind::InvalidData => "not UTF-8 text".to_owned(),
             _ => plain(error),
         };
         Self { path: path.to_owned(), source: String::new(), faults: Vec::new(), unreadable: Some(reason) }
@@ -113,7 +112,7 @@ impl fmt::Display for Faults {
             return write!(f, "configuration {path}: {reason}");
         }
         let count = self.faults.len();
-        write!(f, "configuration {path}: {count} {}", if count == 1 { "fault" } else { "faults" })?;
+        write!(f, "configuration {path}: {count} {}", if count == 1 { "error" } else { "errors" })?;
         let renderer = Renderer::plain();
         for fault in &self.faults {
             let shown = self.show(fault, &path);

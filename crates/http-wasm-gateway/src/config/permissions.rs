@@ -19,7 +19,7 @@ impl Config {
             warnings.extend(writable(what, path, mode));
             if keys.contains(path) && mode & EVERYBODY_READS != 0 {
                 let shown = path.display();
-                warnings.push(format!("the private key {shown} can be read by everybody (mode {mode:04o})"));
+                warnings.push(format!("the private key {shown} is readable by everyone (mode {mode:04o})"));
             }
             // A link's own directory decides what it points to, and that of its target what that is.
             let target = path.canonicalize().ok();
@@ -57,13 +57,13 @@ const STICKY: u32 = 0o1000;
 
 fn writable(what: &str, path: &Path, mode: u32) -> Option<String> {
     let who = match mode {
-        _ if mode & EVERYBODY_WRITES != 0 => "everybody",
+        _ if mode & EVERYBODY_WRITES != 0 => "everyone",
         _ if mode & GROUP_WRITES != 0 => "its group",
         _ => return None,
     };
     let shown = path.display();
     Some(format!(
-        "{what} {shown} can be written by {who} (mode {mode:04o}), who can so change what the gateway does"
+        "{what} {shown} is writable by {who} (mode {mode:04o}), which lets them control the gateway"
     ))
 }
 
@@ -124,12 +124,12 @@ mod tests {
         assert_eq!(warnings(), [""; 0], "a sticky directory");
 
         for (modes_of, expected) in [
-            ([0o664, 0o600, 0o755, 0o755], "gateway.toml can be written by its group (mode 0664)"),
-            ([0o602, 0o600, 0o755, 0o755], "gateway.toml can be written by everybody (mode 0602)"),
-            ([0o600, 0o644, 0o755, 0o755], "k.pem can be read by everybody (mode 0644)"),
+            ([0o664, 0o600, 0o755, 0o755], "gateway.toml is writable by its group (mode 0664)"),
+            ([0o602, 0o600, 0o755, 0o755], "gateway.toml is writable by everyone (mode 0602)"),
+            ([0o600, 0o644, 0o755, 0o755], "k.pem is readable by everyone (mode 0644)"),
             ([0o600, 0o620, 0o755, 0o755], "the private key "),
             ([0o600, 0o600, 0o775, 0o755], "the code cache "),
-            ([0o600, 0o600, 0o755, 0o775], "gateway can be written by its group (mode 0775)"),
+            ([0o600, 0o600, 0o755, 0o775], "gateway is writable by its group (mode 0775)"),
         ] {
             let [file, key, cache, own] = modes_of;
             modes(file, key, cache, own);
@@ -145,9 +145,6 @@ mod tests {
         symlink(far.join("k.pem"), at("k.pem")).unwrap();
         chmod(&far, 0o777);
         let warnings = warnings();
-        assert!(
-            warnings.len() == 1 && warnings[0].contains("far can be written by everybody"),
-            "{warnings:?}"
-        );
+        assert!(warnings.len() == 1 && warnings[0].contains("far is writable by everyone"), "{warnings:?}");
     }
 }

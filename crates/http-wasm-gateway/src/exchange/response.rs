@@ -36,8 +36,8 @@ pub(crate) fn refusal(status: StatusCode, version: Version) -> Response<BoxBody>
     let text = match status {
         StatusCode::REQUEST_TIMEOUT => "the request took too long\n",
         StatusCode::PAYLOAD_TOO_LARGE => "the request body is too large\n",
-        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "there are too many header fields\n",
-        StatusCode::SERVICE_UNAVAILABLE => "there are too many connections\n",
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "too many header fields\n",
+        StatusCode::SERVICE_UNAVAILABLE => "too many connections\n",
         _ => "bad request\n",
     };
     let mut response = plain_text(status, text);

@@ -114,9 +114,7 @@ impl Chunks {
                 let line = piece.freeze();
                 let (name, value) = field(&line[..passed - 2], &line)?;
                 let trailers = self.trailers.get_or_insert_default();
-                trailers
-                    .try_append(name, value)
-                    .map_err(|_| ChunkFault::TooLarge("there are too many trailers"))?;
+                trailers.try_append(name, value).map_err(|_| ChunkFault::TooLarge("too many trailers"))?;
             }
         }
     }
@@ -143,11 +141,11 @@ impl Chunks {
     fn step(&mut self, input: &[u8]) -> Result<usize, ChunkFault> {
         match &mut self.next {
             Next::Size => {
-                let too_long = ChunkFault::Malformed("the line of a chunk's size is too long");
+                let too_long = ChunkFault::Malformed("a chunk size line is too long");
                 let Some(line) = line(input, MAX_SIZE_LINE, too_long)? else {
                     return Ok(0);
                 };
-                let left = size(line, self.padding).ok_or("a chunk's size is invalid")?;
+                let left = size(line, self.padding).ok_or("an invalid chunk size")?;
                 self.next = if left == 0 { Next::Trailer } else { Next::Data { left } };
                 Ok(line.len() + 2)
             }
@@ -168,7 +166,7 @@ impl Chunks {
                 _ => Err("a chunk is longer than its size".into()),
             },
             Next::Trailer => {
-                let too_large = ChunkFault::TooLarge("the trailers have too many bytes");
+                let too_large = ChunkFault::TooLarge("the trailers are too large");
                 let left = self.max_trailer_bytes.saturating_sub(self.trailer_bytes);
                 let Some(line) = line(input, left, too_large)? else { return Ok(0) };
                 let bytes = line.len() + 2;
@@ -180,7 +178,7 @@ impl Chunks {
                         return Err(too_large);
                     }
                     if self.trailer_fields == self.max_trailer_fields {
-                        return Err(ChunkFault::TooLarge("there are too many trailers"));
+                        return Err(ChunkFault::TooLarge("too many trailers"));
                     }
                     self.trailer_fields += 1;
                     self.trailer_bytes += bytes;

@@ -86,14 +86,14 @@ impl Certificates {
         match Loaded::load(&current.tls) {
             Ok(loaded) => {
                 self.replace(loaded);
-                tracing::info!(address, "certificates have changed, and were loaded");
+                tracing::info!(address, "certificates have changed and were reloaded");
             }
             // A renewal writes two files: between them they do not belong together. So it is tried again, and again.
             Err(reason) => {
                 tracing::warn!(
                     address,
                     reason,
-                    "certificates have changed, but can't be used: the old ones stay"
+                    "certificates have changed but can't be used; keeping the old ones"
                 );
             }
         }
@@ -137,13 +137,13 @@ impl Loaded {
 fn load(pair: &Certificate) -> Result<CertifiedKey, String> {
     let (certificate, key) = (&pair.certificate.value, &pair.key.value);
     let read = |path: &Path| {
-        std::fs::read(path).map_err(|error| format!("{} can't be read: {}", path.display(), plain(&error)))
+        std::fs::read(path).map_err(|error| format!("cannot read {}: {}", path.display(), plain(&error)))
     };
     certified_key(&read(certificate)?, &read(key)?).map_err(|fault| match fault {
         PairFault::Certificate(reason) => format!("{}: {reason}", certificate.display()),
         PairFault::Key(reason) => format!("{}: {reason}", key.display()),
         PairFault::Mismatch => {
-            format!("the key {} does not belong to the certificate {}", key.display(), certificate.display())
+            format!("the key {} doesn't match the certificate {}", key.display(), certificate.display())
         }
     })
 }

@@ -65,28 +65,28 @@ pub(super) fn fields<B>(request: &Request<B>, sources: &Sources) -> Result<(), R
 fn host<B>(request: &Request<B>) -> Result<(), &'static str> {
     let target = request.uri().authority();
     if target.is_some_and(|target| !is_host(target)) {
-        return Err("the target's host is not valid");
+        return Err("invalid host in the request target");
     }
     if request.uri().path() == "*" && request.method() != Method::OPTIONS {
-        return Err("* is the target of OPTIONS alone");
+        return Err("the target * is only valid for OPTIONS");
     }
     let mut hosts = request.headers().get_all(header::HOST).iter();
     let (first, more) = (hosts.next(), hosts.next().is_some());
     let host = match first {
         Some(host) if target.is_none() && !more && is_plain(host.as_bytes()) => return Ok(()),
-        Some(host) => Some(Authority::try_from(host.as_bytes()).map_err(|_| "Host is not valid")?),
+        Some(host) => Some(Authority::try_from(host.as_bytes()).map_err(|_| "invalid Host")?),
         None => None,
     };
     if more {
         return Err("more than one Host");
     }
     match (target, host) {
-        (_, Some(host)) if !is_host(&host) => Err("Host is not valid"),
+        (_, Some(host)) if !is_host(&host) => Err("invalid Host"),
         (Some(target), Some(host)) if !same(target, &host, request.uri().scheme()) => {
-            Err("Host is another than the target's")
+            Err("Host differs from the request target's")
         }
-        (_, None) if request.version() == Version::HTTP_11 => Err("no Host"),
-        (None, None) if request.version() > Version::HTTP_11 => Err("no host"),
+        (_, None) if request.version() == Version::HTTP_11 => Err("missing Host"),
+        (None, None) if request.version() > Version::HTTP_11 => Err("missing host"),
         _ => Ok(()),
     }
 }
@@ -177,22 +177,22 @@ mod tests {
             assert_eq!(verdict(method, uri, hosts, version), Ok(()), "{method} {uri} {hosts:?}");
         }
         for (method, uri, hosts, version, reason) in [
-            ("GET", "/", &[][..], http11, "no Host"),
-            ("GET", "http://h/", &[], http11, "no Host"),
-            ("GET", "/", &[], http2, "no host"),
+            ("GET", "/", &[][..], http11, "missing Host"),
+            ("GET", "http://h/", &[], http11, "missing Host"),
+            ("GET", "/", &[], http2, "missing host"),
             ("GET", "/", &["a", "a"], http11, "more than one Host"),
             ("GET", "/", &["a", "b"], http2, "more than one Host"),
-            ("GET", "/", &[""], http11, "Host is not valid"),
-            ("GET", "/", &["a b"], http11, "Host is not valid"),
-            ("GET", "/", &["a/b"], http11, "Host is not valid"),
-            ("GET", "/", &["a,b"], http11, "Host is not valid"),
-            ("GET", "/", &["u@h"], http11, "Host is not valid"),
-            ("GET", "/", &["h:x"], http11, "Host is not valid"),
-            ("GET", "/", &["h:99999"], http11, "Host is not valid"),
-            ("GET", "http://u@h/", &["h"], http11, "the target's host is not valid"),
-            ("GET", "http://a/", &["b"], http11, "Host is another than the target's"),
-            ("GET", "https://a/", &["a:80"], http2, "Host is another than the target's"),
-            ("GET", "*", &["h"], http11, "* is the target of OPTIONS alone"),
+            ("GET", "/", &[""], http11, "invalid Host"),
+            ("GET", "/", &["a b"], http11, "invalid Host"),
+            ("GET", "/", &["a/b"], http11, "invalid Host"),
+            ("GET", "/", &["a,b"], http11, "invalid Host"),
+            ("GET", "/", &["u@h"], http11, "invalid Host"),
+            ("GET", "/", &["h:x"], http11, "invalid Host"),
+            ("GET", "/", &["h:99999"], http11, "invalid Host"),
+            ("GET", "http://u@h/", &["h"], http11, "invalid host in the request target"),
+            ("GET", "http://a/", &["b"], http11, "Host differs from the request target's"),
+            ("GET", "https://a/", &["a:80"], http2, "Host differs from the request target's"),
+            ("GET", "*", &["h"], http11, "the target * is only valid for OPTIONS"),
         ] {
             assert_eq!(verdict(method, uri, hosts, version), Err(reason), "{method} {uri} {hosts:?}");
         }

@@ -185,7 +185,7 @@ impl<A: Answer> Connections<A> {
                 return Ok(same >= HTTP2_REQUEST_LINE);
             }
             if io.read_buf(read).await? == 0 {
-                return Err("it ended before a request".into());
+                return Err("closed before a request".into());
             }
         }
     }
@@ -233,9 +233,9 @@ impl Life<'_> {
             result = connection.as_mut() => return result.map_err(Into::into),
             expired = self.activity.expired(patience) => match expired {
                 Expired::Idle => {}
-                Expired::Head => return Err("no request in time".into()),
-                Expired::Take => return Err("the client does not take its response".into()),
-                Expired::Upload => return Err("nobody reads the rest of a request's body".into()),
+                Expired::Head => return Err("timed out waiting for a request".into()),
+                Expired::Take => return Err("the client doesn't read its response".into()),
+                Expired::Upload => return Err("the rest of a request body isn't read".into()),
             },
             _ = closing => {}
         }
@@ -244,7 +244,7 @@ impl Life<'_> {
         tokio::select! {
             result = connection => result.map_err(Into::into),
             _ = self.activity.expired(Patience { head: GOODBYE, idle: GOODBYE, take }) => {
-                Err("no goodbye in time".into())
+                Err("timed out during graceful shutdown".into())
             }
         }
     }

@@ -86,7 +86,7 @@ async fn bind(address: &Address, backlog: u32) -> io::Result<TcpListener> {
 impl Drop for Inherited {
     fn drop(&mut self) {
         for address in self.0.iter().filter_map(|socket| socket.local_addr().ok()) {
-            tracing::warn!(%address, "a socket was handed over that no listener is configured for; it is closed");
+            tracing::warn!(%address, "closing an inherited socket that no listener is configured for");
         }
     }
 }
@@ -96,6 +96,6 @@ pub(crate) fn announce() {
     let Some(fd) = env::var(READY_FD).ok().and_then(|fd| fd.parse::<u32>().ok()) else { return };
     let pipe = OpenOptions::new().write(true).open(format!("/dev/fd/{fd}"));
     if let Err(error) = pipe.and_then(|mut pipe| pipe.write_all(b"\n")) {
-        tracing::warn!(%error, "the process before this one can't be told that this one is ready");
+        tracing::warn!(%error, "cannot notify the previous process that this one is ready");
     }
 }

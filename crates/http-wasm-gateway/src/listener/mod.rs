@@ -124,7 +124,7 @@ impl Listener {
             let peer = forwarded::canonical(peer);
             let refuse = !descriptors.admits_client(descriptors::number(&stream));
             if refuse && refusals.make_room() {
-                tracing::warn!("file descriptors are short: connections of clients are answered with 503");
+                tracing::warn!("too few file descriptors: answering client connections with 503");
             }
             let connections = if refuse { &refusing } else { &connections };
             let connection = connections.clone().serve(stream, peer, Instant::now(), place);

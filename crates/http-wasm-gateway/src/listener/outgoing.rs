@@ -123,7 +123,7 @@ impl Broken {
         if self.flushed.poll(cx).is_pending() && self.timeout.as_mut().poll(cx).is_pending() {
             return Poll::Pending;
         }
-        Poll::Ready(self.error.take().unwrap_or_else(|| "the body has broken off".into()))
+        Poll::Ready(self.error.take().unwrap_or_else(|| "the body ended prematurely".into()))
     }
 }
 

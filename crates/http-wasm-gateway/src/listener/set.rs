@@ -138,14 +138,15 @@ impl<A: Answer> Listeners<A> {
     /// Accepts no more and lets running requests finish, for `limit` at most or until a signal comes.
     pub(crate) async fn drain(&self, mut signals: Signals, limit: Duration) {
         let Active { running, tasks, certificates } = std::mem::take(&mut *self.active());
-        tracing::info!("stopping: no new connections, running requests finish");
+        tracing::info!("shutting down: no new connections, requests in flight finish");
         drop((running, certificates));
         tokio::select! {
             _ = tasks.join_all() => tracing::info!("stopped"),
             () = tokio::time::sleep(limit) => {
-                tracing::warn!(?limit, "stopped; requests that took too long were cut off");
+                tracing::warn!(?limit, "stopped; requests that exceeded the drain timeout were aborted");
             }
-            () = signals.recv() => tracing::warn!("stopped by a second signal; running requests were cut off"),
+            () = signals.recv() => tracing::warn!("stopped by a second signal; requests in flight were \
+                                                   aborted"),
         }
     }
 

@@ -66,7 +66,7 @@ impl Sources {
         match self.proxy_protocol {
             ProxyProtocol::Off => Ok(canonical(peer)),
             ProxyProtocol::V2 if self.trusts(peer.ip()) => Ok(canonical(proxied(io).await?.unwrap_or(peer))),
-            ProxyProtocol::V2 => Err("it does not come from a trusted proxy".into()),
+            ProxyProtocol::V2 => Err("it doesn't come from a trusted proxy".into()),
         }
     }
 
@@ -190,7 +190,7 @@ async fn proxied(io: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>
     let mut bytes = vec![0; FIXED];
     io.read_exact(&mut bytes).await?;
     if !bytes.starts_with(ppp::v2::PROTOCOL_PREFIX) {
-        return Err("it does not begin with a PROXY header of version 2".into());
+        return Err("it doesn't start with a PROXY protocol header of version 2".into());
     }
     let length = FIXED + usize::from(u16::from_be_bytes([bytes[14], bytes[15]]));
     if length > MAX_HEADER {

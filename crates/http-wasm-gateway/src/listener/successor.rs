@@ -34,7 +34,9 @@ impl Successor {
             tracing::info!("starting a successor");
             match begin(&sockets()).await {
                 Ok(pid) => return tracing::info!(pid, "the successor is ready"),
-                Err(reason) => tracing::error!(reason, "there is no successor; this process goes on"),
+                Err(reason) => {
+                    tracing::error!(reason, "the successor failed to start; this process carries on")
+                }
             }
         }
         std::future::pending().await
@@ -52,7 +54,7 @@ async fn begin(sockets: &[Arc<TcpListener>]) -> Result<u32, String> {
     // Nobody may be waiting any more, as this process may be told to stop meanwhile.
     let thread = thread.spawn(move || tell.send(start(sockets)).ok()).map_err(words)?;
     drop(thread);
-    told.await.map_err(|_| "it can't be waited for".to_owned())?
+    told.await.map_err(|_| "cannot wait for it".to_owned())?
 }
 
 /// Starts the program, and waits until it is ready.
@@ -60,7 +62,7 @@ fn start(sockets: Vec<OwnedFd>) -> Result<u32, String> {
     let (mut ready, writer) = pipe().map_err(|error| error.to_string())?;
     // By the name that it was called by, for there may be another file by now.
     let mut args = std::env::args_os();
-    let mut command = Command::new(args.next().ok_or("this program does not know its name")?);
+    let mut command = Command::new(args.next().ok_or("cannot determine the name of this program")?);
     command.args(args).env_remove("LISTEN_PID").env_remove("LISTEN_FDNAMES");
 
     let count = sockets.len();
@@ -71,7 +73,7 @@ fn start(sockets: Vec<OwnedFd>) -> Result<u32, String> {
     let last = inherited[count].as_raw_fd();
     command.env("LISTEN_FDS", count.to_string()).env("LISTEN_FDS_FIRST_FD", first.to_string());
     command.env(READY_FD, last.to_string());
-    let mut child = command.spawn().map_err(|error| format!("it can't be started: {error}"))?;
+    let mut child = command.spawn().map_err(|error| format!("cannot start it: {error}"))?;
     // So that the pipe ends with the child.
     drop(inherited);
     match ready.read(&mut [0]) {
@@ -80,7 +82,7 @@ fn start(sockets: Vec<OwnedFd>) -> Result<u32, String> {
             // It may have ended already.
             let _ = child.kill();
             let status = child.wait().map_err(|error| error.to_string())?;
-            Err(format!("it was not ready before its end ({status})"))
+            Err(format!("it exited before it was ready ({status})"))
         }
     }
 }

@@ -123,7 +123,8 @@ impl Tls {
         };
         let server_name = settings.and_then(|tls| tls.server_name.as_ref());
         let server_name = server_name.map(|name| {
-            ServerName::try_from(name.value.clone()).map_err(|_| format!("{:?} is no host name", name.value))
+            ServerName::try_from(name.value.clone())
+                .map_err(|_| format!("invalid host name {:?}", name.value))
         });
         Ok(Self { config, server_name: server_name.transpose()? })
     }
@@ -150,10 +151,10 @@ fn identity(pair: &Certificate) -> Result<SingleCertAndKey, String> {
     pair_of.map(SingleCertAndKey::from).map_err(|fault| match fault {
         PairFault::Certificate(reason) => format!("{}: {reason}", pair.certificate.display()),
         PairFault::Key(reason) => format!("{}: {reason}", pair.key.display()),
-        PairFault::Mismatch => format!("{} does not belong to the certificate", pair.key.display()),
+        PairFault::Mismatch => format!("{} doesn't match the certificate", pair.key.display()),
     })
 }
 
 fn read(path: &std::path::Path) -> Result<Vec<u8>, String> {
-    std::fs::read(path).map_err(|error| format!("{} can't be read: {}", path.display(), plain(&error)))
+    std::fs::read(path).map_err(|error| format!("cannot read {}: {}", path.display(), plain(&error)))
 }

@@ -135,7 +135,7 @@ impl Proxy {
             None => {
                 tracing::warn!(
                     upstream = &*self.name, address = %lease.server().url,
-                    "upstream failed: it switches protocols without being asked to"
+                    "upstream failed: it switched protocols unasked"
                 );
                 bad_gateway()
             }
@@ -232,17 +232,17 @@ impl Proxy {
             // What the client did is noted with its answer.
             SendErrorKind::RequestBody => {}
             SendErrorKind::Timeout => {
-                tracing::warn!(upstream, %address, timeout = ?self.timeout, "upstream did not answer in time");
+                tracing::warn!(upstream, %address, timeout = ?self.timeout, "upstream timed out");
             }
             SendErrorKind::Stale | SendErrorKind::Unprocessed { .. } if again => {
-                tracing::debug!(upstream, %address, error = %Causes(error), "a request is sent again");
+                tracing::debug!(upstream, %address, error = %Causes(error), "retrying a request");
             }
             _ => tracing::warn!(upstream, %address, error = %Causes(error), "upstream failed"),
         }
         if error.is_unhealthy()
             && let Some(out) = lease.server().health.failed()
         {
-            tracing::warn!(upstream, %address, ?out, "an address failed too often and gets no requests for a while");
+            tracing::warn!(upstream, %address, ?out, "ejecting an address after repeated failures");
         }
     }
 
@@ -254,8 +254,8 @@ impl Proxy {
         };
         match error.kind {
             SendErrorKind::RequestBody => {
-                tracing::debug!(error = %Causes(&error), "request body broke off");
-                plain_text(StatusCode::BAD_REQUEST, "the request body broke off\n")
+                tracing::debug!(error = %Causes(&error), "request body ended prematurely");
+                plain_text(StatusCode::BAD_REQUEST, "the request body ended prematurely\n")
             }
             SendErrorKind::RequestHead => {
                 plain_text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too large\n")

@@ -205,7 +205,7 @@ impl Body for Leased {
             Some(Ok(frame)) => trailers::filter(frame).map(Ok),
             Some(Err(error)) => {
                 let (upstream, address) = (&*self.upstream, &self.lease.server().url);
-                tracing::warn!(upstream, %address, error = %Causes(&*error), "response broke off");
+                tracing::warn!(upstream, %address, error = %Causes(&*error), "response ended prematurely");
                 Some(Err(error))
             }
             None => None,

@@ -78,7 +78,7 @@ impl fmt::Display for Summary {
         match &*self.at_next_start {
             [] => Ok(()),
             settings => {
-                write!(f, "; but changes of {} take effect at the next start only", settings.join(", "))
+                write!(f, "; changes of {} take effect only after a restart", settings.join(", "))
             }
         }
     }
@@ -147,7 +147,7 @@ impl Reloader {
         Box::new(move || {
             let inner = inner.upgrade();
             Box::pin(async move {
-                let inner = inner.ok_or("the gateway has ended")?;
+                let inner = inner.ok_or("the gateway has stopped")?;
                 let result = Self(inner).reload().await;
                 result.map(|summary| summary.to_string()).map_err(|error| error.to_string())
             })
@@ -228,7 +228,7 @@ impl Reloader {
                 true
             }
             Err(error) => {
-                tracing::error!("the configuration was not reloaded, the one before stays active: {error}");
+                tracing::error!("the configuration was not reloaded, the previous one stays active: {error}");
                 false
             }
         }

@@ -218,7 +218,7 @@ async fn a_wrong_configuration_changes_nothing_and_says_why() {
     let before = Arc::downgrade(&served.bound.core.generation());
     for (wrong, reason) in [
         ("listen = 1".to_owned(), "expected a list, found the number 1"),
-        (one_guest("x").replace("guest.wat", "none.wat"), "none.wat can't be read"),
+        (one_guest("x").replace("guest.wat", "none.wat"), "none.wat: no such file"),
         (one_guest("x").replace("guest.wat", "gateway.toml"), "guest a"),
         (one_guest("x").replace("127.0.0.1:0", "192.0.2.1:1"), "cannot listen on 192.0.2.1:1"),
     ] {
@@ -343,7 +343,8 @@ async fn settings_that_need_a_start_are_named() {
         "[log]\nformat = \"json\"\n[server]\nguest_memory_budget = \"1GiB\"\ncode_cache = \"cache\"\n";
     let summary = served.reload(&format!("{}{other}", one_guest("1"))).await;
     assert_eq!(summary.at_next_start, ["server.guest_memory_budget", "server.code_cache", "log"]);
-    let told = "; but changes of server.guest_memory_budget, server.code_cache, log take effect at the next start only";
+    let told =
+        "; changes of server.guest_memory_budget, server.code_cache, log take effect only after a restart";
     assert!(summary.to_string().ends_with(told), "{summary}");
     assert_eq!(served.reload(&one_guest("1")).await.at_next_start, [""; 0]);
 }
@@ -491,7 +492,7 @@ async fn the_listener_for_operators_comes_moves_and_goes_with_reloads() {
 
     served.write(&format!("{}[admin]\naddress = \"{}\"\n", one_guest("1"), served.addr()));
     let error = served.bound.reloader().reload().await.expect_err("it is taken").to_string();
-    assert!(error.contains("the port is taken"), "{error}");
+    assert!(error.contains("the port is in use"), "{error}");
     assert_eq!(served.bound.admin_address(), Some(second));
     served.reload(&one_guest("1")).await;
     assert_eq!(served.bound.admin_address(), None);

@@ -109,10 +109,10 @@ pub(super) fn check(
             || rounds(path.as_bytes()).len() > 1
             || slashes == Slashes::Separate && has_escaped_slash(path))
     {
-        return Err(Ambiguous("a dot segment stands beside other things that can be read in several ways"));
+        return Err(Ambiguous("a dot segment is combined with other ambiguous parts"));
     }
     if texts.len().saturating_mul(variants.count()).saturating_mul(path.len()) > MAX_WORK {
-        return Err(Ambiguous("there are too many ways to read the path"));
+        return Err(Ambiguous("the path has too many readings"));
     }
     for (index, (likely, text)) in texts.iter().enumerate() {
         for variant in variants.each() {

@@ -126,7 +126,7 @@ impl Routes {
             EscapedSlashes::Auto | EscapedSlashes::Decode => Slashes::Separate,
             EscapedSlashes::Keep => Slashes::Ordinary,
             EscapedSlashes::Reject if readings::has_escaped_slash(path) => {
-                return Err(Ambiguous("a slash is escaped, which the route rejects"));
+                return Err(Ambiguous("the path has an escaped slash, which the route rejects"));
             }
             EscapedSlashes::Reject => Slashes::Separate,
         };

@@ -116,7 +116,7 @@ async fn a_reload_is_asked_for_by_post_and_never_by_another_site() {
     served.files.write("gateway.toml", "[[routes]]\nguests = ['nobody']\nbackend = 'hello'\n");
     let failed = served.ask(Method::POST, "/reload").await;
     assert_eq!(failed.status(), StatusCode::UNPROCESSABLE_ENTITY);
-    assert!(failed.body().starts_with("nothing was changed: "), "{}", failed.body());
+    assert!(failed.body().starts_with("configuration not reloaded: "), "{}", failed.body());
     assert!(failed.body().contains("nobody"), "{}", failed.body());
     let status = served.status_with(|_| true).await;
     // Another test sends SIGHUP to the whole process, which reloads this gateway too.
@@ -181,9 +181,9 @@ async fn the_status_tells_how_the_addresses_of_upstreams_are() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_that_waits_for_the_next_start_is_told_in_the_answer_and_the_status() {
     let served = Served::reloadable(CONFIG).await;
-    assert!(!served.reload(CONFIG).await.contains("next start"));
+    assert!(!served.reload(CONFIG).await.contains("a restart"));
     let answer = served.reload(&format!("{CONFIG}\n[log]\nformat = 'json'\n")).await;
-    assert!(answer.contains("changes of log take effect at the next start only"), "{answer}");
+    assert!(answer.contains("changes of log take effect only after a restart"), "{answer}");
     let status = served.status_with(|_| true).await;
     assert_eq!(status["configuration"]["at_next_start"], serde_json::json!(["log"]));
 }

@@ -54,18 +54,18 @@ fn each_configuration_that_the_manual_shows_is_right() {
     files.load(text.expect("the example has a configuration")).unwrap_or_else(|faults| panic!("{faults}"));
 }
 
-const HEAD: &str = r#"# Settings of the gateway
+const HEAD: &str = r#"# Gateway settings
 
-<!-- Made from the schema by crates/http-wasm-gateway/tests/gateway/manual.rs; edit the comments in src/config/model
-instead. -->
+<!-- Generated from the schema by crates/http-wasm-gateway/tests/gateway/manual.rs.
+     Edit the comments in src/config/model instead. -->
 
-A configuration is one TOML file. `http-wasm config check FILE` says what is wrong with one, `http-wasm config schema`
-prints the JSON schema that editors complete by, and [gateway.md](gateway.md) shows how settings go together. Relative
-paths are relative to the file's directory.
+The configuration is one TOML file. `http-wasm config check FILE` reports all of its errors, `http-wasm config schema`
+prints a JSON schema that editors can use for completion, and [gateway.md](gateway.md) shows how settings work together.
+Relative paths are relative to the file's directory.
 
-- **Durations** are texts with their unit: `"500ms"`, `"30s"`, `"1h 30m"`.
-- **Sizes** are texts with their unit, `"16MiB"`, or numbers of bytes.
-- **Lists of one** may be written without their brackets where it says "or a list".
+- **Durations** are strings with a unit: `"500ms"`, `"30s"`, `"1h 30m"`.
+- **Sizes** are strings with a unit, such as `"16MiB"`, or numbers of bytes.
+- A list with one element may be written without brackets where it says "or a list".
 "#;
 
 /// The page in the making.
@@ -125,7 +125,7 @@ impl Manual {
                 None => format!("`[{}]`", place.replace("[]", "")),
             };
             let _ = write!(page, "\n## {title}\n\n{}\n", wrapped(&text(table)));
-            page.push_str("\n| setting | what it is | default |\n| --- | --- | --- |\n");
+            page.push_str("\n| setting | meaning | default |\n| --- | --- | --- |\n");
             let required = table.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
             for (name, setting) in properties(table) {
                 let default = match setting.get("default") {
@@ -189,7 +189,7 @@ impl Manual {
         match setting.get("type") {
             Some(Value::String(kind)) => match kind.as_str() {
                 "array" => format!("List of: {}", of("items").unwrap_or_default().to_lowercase()),
-                "string" => "Text".to_owned(),
+                "string" => "String".to_owned(),
                 "boolean" => "`true` or `false`".to_owned(),
                 "object" => "Table".to_owned(),
                 _ => "Number".to_owned(),

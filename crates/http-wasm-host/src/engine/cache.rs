@@ -64,7 +64,7 @@ impl CodeCache {
         if let Some(why) = fs::metadata(&directory).as_ref().ok().and_then(foreign) {
             let directory = directory.display();
             tracing::warn!(
-                "the code cache {directory} {why}: whoever can write there can run code in this process"
+                "the code cache {directory} {why}: whoever can write to it can run code in this process"
             );
         }
         Ok(Self { directory, limit: LIMIT, discarded: AtomicU64::new(0) })
@@ -84,7 +84,7 @@ impl CodeCache {
                 self.discarded.fetch_add(1, Ordering::Relaxed);
                 let path = path.display();
                 tracing::warn!(
-                    "the code cache's entry {path} {why}: it is discarded, and the module compiled again"
+                    "code cache entry {path} {why}: discarding it, and compiling the module again"
                 );
                 // If it can't be removed, it is replaced or found damaged again.
                 let _removed = fs::remove_file(self.path(key));
@@ -92,7 +92,7 @@ impl CodeCache {
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
-                tracing::warn!("the code cache's entry {} can't be read: {error}", path.display());
+                tracing::warn!("cannot read code cache entry {}: {error}", path.display());
                 None
             }
         }
@@ -130,7 +130,7 @@ impl CodeCache {
     pub(super) fn put(&self, key: Key, code: &[u8]) {
         if let Err(error) = self.write(key, code) {
             let directory = self.directory.display();
-            tracing::warn!("compiled code can't be kept in the code cache {directory}: {error}");
+            tracing::warn!("cannot write to the code cache {directory}: {error}");
         }
     }
 
@@ -213,7 +213,7 @@ fn foreign(metadata: &fs::Metadata) -> Option<&'static str> {
     if ![ROOT, rustix::process::geteuid().as_raw()].contains(&metadata.uid()) {
         Some("belongs to another user")
     } else if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
-        Some("can be written to by other users")
+        Some("is writable by other users")
     } else {
         None
     }

@@ -236,14 +236,16 @@ impl EngineBuilder {
     pub fn build(self) -> Result<Engine, LoadError> {
         let failed = |error: wasmtime::Error| LoadError::Engine(format!("{error:#}"));
         let open = |directory: PathBuf| {
-            CodeCache::open(directory.clone())
-                .map_err(|e| LoadError::Engine(format!("the code cache {}: {e}", directory.display())))
+            CodeCache::open(directory.clone()).map_err(|e| {
+                LoadError::Engine(format!("cannot open the code cache {}: {e}", directory.display()))
+            })
         };
         let cache = self.code_cache.map(open).transpose()?;
         let engines =
             Engines::new(&Settings { slots: self.slots, guest_stack_bytes: self.guest_stack_bytes })
                 .map_err(failed)?;
-        start_ticker(&engines).map_err(|e| LoadError::Engine(format!("no thread for its clock: {e}")))?;
+        start_ticker(&engines)
+            .map_err(|e| LoadError::Engine(format!("cannot start the timer thread: {e}")))?;
         Ok(Engine(Arc::new(Inner {
             engines,
             codes: Codes::new(cache),

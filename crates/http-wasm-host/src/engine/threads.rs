@@ -35,8 +35,8 @@ impl FileThreadsByGuest {
         if let Some(threads) = all.get(guest).and_then(Weak::upgrade) {
             return Ok(threads);
         }
-        let threads =
-            FileThreads::new(THREADS).map_err(|error| format!("no threads for its files: {error}"))?;
+        let threads = FileThreads::new(THREADS)
+            .map_err(|error| format!("cannot start threads for its file operations: {error}"))?;
         let threads = Arc::new(threads);
         all.insert(guest.clone(), Arc::downgrade(&threads));
         Ok(threads)

@@ -37,7 +37,7 @@ fn with_slots(settings: &Settings) -> Option<wasmtime::Engine> {
             Ok(engine) => return Some(engine),
             Err(error) => {
                 let fewer = slots / 2;
-                tracing::warn!(slots, fewer, "no room for the slots of instances: {error:#}");
+                tracing::warn!(slots, fewer, "cannot reserve slots for instances: {error:#}");
                 slots = fewer;
             }
         }

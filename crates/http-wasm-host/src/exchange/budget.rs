@@ -39,20 +39,25 @@ impl Budget {
     /// Takes a field that the guest sets or adds out of the budget.
     pub(super) fn spend_field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Reason> {
         let limit = self.header_count_limit;
-        spend(&mut self.header_count, 1, "the number of fields set", limit)?;
+        spend(&mut self.header_count, 1, "the number of header fields set", limit)?;
         let limit = self.header_bytes_limit;
-        spend(&mut self.header_bytes, name.len() + value.len(), "the size of the fields set", limit)
+        spend(
+            &mut self.header_bytes,
+            name.len() + value.len(),
+            "the size in bytes of the header fields set",
+            limit,
+        )
     }
 
     /// Takes body bytes that the guest writes out of the budget.
     pub(super) fn spend_written(&mut self, len: usize) -> Result<(), Reason> {
         let limit = self.written_bytes_limit;
-        spend(&mut self.written_bytes, len, "the size of the bodies written", limit)
+        spend(&mut self.written_bytes, len, "the size in bytes of the bodies written", limit)
     }
 
     pub(super) fn check_uri(&self, len: usize) -> Result<(), Reason> {
         if len > self.uri_bytes {
-            return Err(Reason::Limit { what: "the length of the URI", limit: self.uri_bytes });
+            return Err(Reason::Limit { what: "the length in bytes of the URI", limit: self.uri_bytes });
         }
         Ok(())
     }

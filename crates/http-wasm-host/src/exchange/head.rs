@@ -40,7 +40,7 @@ impl<H: Host> Exchange<H> {
         }
         let asterisk = self.host.method() == b"OPTIONS";
         let target = text::origin_form(uri, asterisk).map_err(|_| {
-            Reason::illegal("uri", "URI (a path that begins with \"/\", or an absolute URI)", uri)
+            Reason::illegal("uri", "URI (a path that starts with \"/\", or an absolute URI)", uri)
         })?;
         self.budget.check_uri(target.len())?;
         self.host.set_uri(&target).map_err(Reason::refused)

@@ -134,7 +134,7 @@ impl<H: Host> Exchange<H> {
             return Ok(());
         }
         if kind == HeaderKind::Request && special == Some(Special::Host) {
-            return Err(Reason::illegal("name", "header to remove: a request has one host always", name));
+            return Err(Reason::illegal("name", "header to remove: a request always has a host", name));
         }
         let message = kind.message();
         match (kind.is_trailers(), self.phase, message) {

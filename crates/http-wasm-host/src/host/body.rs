@@ -353,10 +353,10 @@ pub(super) fn insert(map: &mut HeaderMap, name: &[u8], value: &[u8]) -> Result<(
 
 const TOO_LONG: Refused = Refused("has a name that is too long");
 
-const FULL: Refused = Refused("can't be held beside so many others");
+const FULL: Refused = Refused("exceeds the number of fields that a message can have");
 
 fn parse(value: &[u8]) -> Result<http::HeaderValue, Refused> {
-    http::HeaderValue::from_bytes(value).map_err(|_| Refused("has an illegal value"))
+    http::HeaderValue::from_bytes(value).map_err(|_| Refused("has an invalid value"))
 }
 
 #[cfg(test)]

@@ -306,7 +306,8 @@ impl Host for HttpHost {
     }
 
     fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
-        let path = PathAndQuery::try_from(uri).map_err(|_| Refused("is no path and query"))?;
+        let path =
+            PathAndQuery::try_from(uri).map_err(|_| Refused("is not a path with an optional query"))?;
         let uri = self.request_mut().uri_mut();
         *uri = match uri.authority() {
             None => Uri::from(path),

@@ -28,7 +28,7 @@ use crate::run::wasi::{self, Mount, WasiConfig};
 
 /// Settings of a guest to be loaded. What isn't granted here, the guest has not.
 #[derive(Clone)]
-#[must_use = "a builder does nothing until it loads"]
+#[must_use = "a builder does nothing until it loads a guest"]
 pub struct GuestBuilder {
     engine: Engine,
     name: Option<String>,
@@ -264,13 +264,16 @@ impl GuestBuilder {
         let refused = |reason| LoadError::Precompiled { guest: self.guest_name(), reason };
         if !self.trust_precompiled {
             return Err(refused(
-                "it holds machine code, which is run as it is; load the .wasm file it was made from, or say that you trust it",
+                "it contains machine code, which runs unverified; load the .wasm file that it was compiled \
+                 from, or opt \
+                 in to trusting it",
             ));
         }
-        let file = Precompiled::parse(bytes).ok_or_else(|| refused("the file is cut off; make it again"))?;
+        let file =
+            Precompiled::parse(bytes).ok_or_else(|| refused("the file is truncated; compile it again"))?;
         if file.code.is_none() {
             let guest = &*self.guest_name();
-            tracing::warn!(guest, "precompiled by another version; it is compiled again");
+            tracing::warn!(guest, "precompiled by another version; compiling it again");
         }
         Ok((file.wasm, file.code))
     }
@@ -291,7 +294,7 @@ fn compiled(startup: &Startup, wasm: &[u8], precompiled: Option<&[u8]>) -> Resul
             Err(reason) => tracing::warn!(
                 guest = &*shared.name,
                 reason,
-                "precompiled code doesn't fit; it is compiled again"
+                "precompiled code doesn't fit this engine; compiling it again"
             ),
         }
     }

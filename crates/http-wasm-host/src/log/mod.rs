@@ -107,7 +107,13 @@ impl Log {
         let suppressed = self.suppressed.swap(0, Ordering::Relaxed);
         if suppressed > 0 {
             let limit = self.rate.per_second();
-            tracing::warn!(target: TARGET, guest = &*self.guest, suppressed, "{suppressed} messages were not logged: the guest's limit is {limit} a second");
+            let messages = if suppressed == 1 { "message" } else { "messages" };
+            tracing::warn!(
+                target: TARGET,
+                guest = &*self.guest,
+                suppressed,
+                "{suppressed} {messages} dropped: the guest's limit is {limit} per second"
+            );
         }
     }
 }

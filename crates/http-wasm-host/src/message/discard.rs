@@ -61,7 +61,7 @@ impl Discard {
     }
 }
 
-const REPLACED: &str = "a body that a guest replaced, and whose trailers are to be sent,";
+const REPLACED: &str = "a body that a guest replaced and whose trailers must be sent";
 
 impl fmt::Debug for Discard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -35,7 +35,7 @@ impl<H: Host> Maker<H> {
     /// Makes an instance, unless the guest has repeatedly failed to start.
     pub(crate) async fn make_unless_hopeless(&self) -> Result<Box<Instance<H>>, Error> {
         let attempt = self.backoff.attempt().map_err(|wait| {
-            let reason = "it has repeatedly failed to start and is tried again later";
+            let reason = "it has repeatedly failed to start and will be retried later";
             Error::unavailable(self.shared().name.clone(), reason.into(), wait)
         })?;
         let made = self.make().await;

@@ -46,7 +46,7 @@ pub struct Handled<H> {
 /// The guest may keep state for the request, under `req_ctx`, so the same instance handles the response. Dropping this
 /// unanswered (the client is gone, the next handler panicked) still calls `handle_response` with `is_error` = 1,
 /// off the request's path, so that the guest can clean up.
-#[must_use = "dropping it tells the guest that there was no response"]
+#[must_use = "dropping it reports to the guest that there was no response"]
 pub struct Pinned<H: Host> {
     instance: Option<PooledInstance<H>>,
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 ///
 /// A guest that has nothing to wait for runs to its end within the call that returns this; `.await` then gives the result
 /// without a pause, and [`done`](Self::done) without a future. What is left of any other guest's run happens in the future.
-#[must_use = "a guest that waits goes on only when it is polled"]
+#[must_use = "a guest that waits only continues when it is polled"]
 pub struct Progress<T>(State<T>);
 
 enum State<T> {

@@ -27,7 +27,7 @@ fn a_method_that_is_set_is_what_the_next_handler_and_the_guest_see() {
 fn a_method_that_is_none_traps() {
     for method in ["A B", "GET\\0d\\0a", "\\00", "G\\c3\\89T", "GET /", "(", "\\7f"] {
         let error = stops(&format!("(call $set_method \"{method}\")")).load().error(get());
-        assert_refused(&error, "set_method", Some(Phase::Request), "method is not a legal method");
+        assert_refused(&error, "set_method", Some(Phase::Request), "method is not a valid method");
     }
 }
 
@@ -103,7 +103,7 @@ fn setting_the_uri_that_is_there_already_changes_nothing() {
 fn control_characters_in_a_uri_trap() {
     for uri in ["/a\\0d\\0ax: y", "/\\00", "/a\\0ab", "/\\7f", "/\\09", "http://a/\\0d", "\\0a"] {
         let error = stops(&format!("(call $set_uri \"{uri}\")")).load().error(get());
-        assert_refused(&error, "set_uri", Some(Phase::Request), "uri is not a legal URI");
+        assert_refused(&error, "set_uri", Some(Phase::Request), "uri is not a valid URI");
     }
 }
 
@@ -111,7 +111,7 @@ fn control_characters_in_a_uri_trap() {
 fn text_that_is_no_uri_at_all_traps() {
     for uri in ["foo", "foo/bar", "a:b", "http:/a", "1http://a/", "://a", ":", "*", "#a"] {
         let error = stops(&format!("(call $set_uri \"{uri}\")")).load().error(get());
-        assert_refused(&error, "set_uri", Some(Phase::Request), "uri is not a legal URI");
+        assert_refused(&error, "set_uri", Some(Phase::Request), "uri is not a valid URI");
     }
 }
 

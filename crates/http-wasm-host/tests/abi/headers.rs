@@ -211,7 +211,7 @@ fn an_illegal_header_name_traps_when_it_is_set_or_added() {
             ("add_header_value", "(call $add_header_value 1 {} \"v\")"),
         ] {
             let error = stops(&call.replace("{}", &format!("\"{name}\""))).load().error(get());
-            assert_refused(&error, function, Some(Phase::Request), "name is not a legal header name");
+            assert_refused(&error, function, Some(Phase::Request), "name is not a valid header name");
         }
     }
 }
@@ -286,7 +286,7 @@ fn a_header_value_that_is_none_traps() {
     for value in ["a\\0db", "a\\0ab", "\\0d\\0aset-cookie: a", "\\00", "a\\00", "\\7f", "\\1b[0m", "\\01"] {
         for (function, kind) in [("set_header_value", 0), ("add_header_value", 1), ("set_header_value", 3)] {
             let error = stops(&format!("(call ${function} {kind} \"a\" \"{value}\")")).load().error(get());
-            assert_refused(&error, function, Some(Phase::Request), "value is not a legal header value");
+            assert_refused(&error, function, Some(Phase::Request), "value is not a valid header value");
         }
     }
 }

@@ -252,7 +252,7 @@ fn a_guest_that_waits_for_longer_than_its_total_limit_is_stopped_and_its_instanc
     let _never_fed = host.request.feed_body();
     let error = probe.error(host);
     assert_eq!(error.kind(), ErrorKind::Deadline);
-    assert!(error.to_string().contains("50ms, waiting included"), "{error}");
+    assert!(error.to_string().contains("50ms, including waiting"), "{error}");
     let stats = probe.stats();
     assert_eq!((stats.live, stats.dropped_failed), (0, 1), "{stats:?}");
 }

@@ -129,7 +129,7 @@ impl Connection {
             memory.iter().filter(|(other, _)| other == id).map(|(_, seen)| seen).collect();
         match serde_json::to_string(&found) {
             Ok(json) => Reply::text(200, &json),
-            Err(_) => Reply::text(500, "the report is no JSON"),
+            Err(_) => Reply::text(500, "the report is not JSON"),
         }
     }
 }

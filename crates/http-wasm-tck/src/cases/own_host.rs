@@ -352,7 +352,7 @@ fn deadline(cases: &mut Vec<Case>) {
             Case::of(
                 format!("deadline/{name}"),
                 Section::Bodies,
-                "a guest that computes for ever is stopped, and the next request gets a clean instance",
+                "a guest that computes forever is stopped, and the next request gets a clean instance",
                 Plan::InTurn(vec![exchange.check(end()), clean]),
             )
             .with_guest(Variant::Conformance, "deadline")

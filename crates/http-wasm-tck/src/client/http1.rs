@@ -102,7 +102,7 @@ fn status(head: &Head) -> io::Result<u16> {
     let code = parts.next().and_then(|code| std::str::from_utf8(code).ok()?.parse().ok());
     match code {
         Some(code) if version.starts_with(b"HTTP/1.") => Ok(code),
-        _ => Err(closed("what came is no HTTP/1.1 response")),
+        _ => Err(closed("not an HTTP/1.1 response")),
     }
 }
 

@@ -41,7 +41,7 @@ pub enum Variant {
 
 /// There is no variant of that name.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("there is no guest variant `{0}`; there are: {all}", all = names())]
+#[error("unknown guest variant `{0}`; expected one of: {all}", all = names())]
 pub struct UnknownVariant(String);
 
 impl Variant {

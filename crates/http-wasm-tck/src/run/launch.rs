@@ -31,7 +31,7 @@ pub enum BadCommand {
     #[error("a quote is not closed")]
     Quote,
     /// A place is missing without which nothing can be tested.
-    #[error("`{0}` is missing: the kit puts there {1}")]
+    #[error("`{0}` is missing: the kit replaces it with {1}")]
     Missing(&'static str, &'static str),
 }
 
@@ -121,13 +121,14 @@ impl Launched {
             ("{listen}", &address),
         ];
         let mut command = command.command(&places);
-        let output =
-            File::create(setting.output).map_err(|error| format!("no file for its output: {error}"))?;
-        let errors = output.try_clone().map_err(|error| format!("no file for its output: {error}"))?;
+        let output = File::create(setting.output)
+            .map_err(|error| format!("cannot create a file for its output: {error}"))?;
+        let errors =
+            output.try_clone().map_err(|error| format!("cannot create a file for its output: {error}"))?;
         command.stdin(Stdio::null()).stdout(output).stderr(errors).kill_on_drop(true);
         let log = setting.own_log.unwrap_or(setting.output).to_owned();
         let log_start = setting.own_log.and_then(|log| log.metadata().ok()).map_or(0, |file| file.len());
-        let child = command.spawn().map_err(|error| format!("the host can't be started: {error}"))?;
+        let child = command.spawn().map_err(|error| format!("cannot start the host: {error}"))?;
         Ok(Self { child, address, log, log_start })
     }
 
@@ -217,6 +218,9 @@ mod tests {
         assert_eq!(LaunchCommand::parse(" "), Err(BadCommand::Empty));
         assert_eq!(LaunchCommand::parse("a '{guest}"), Err(BadCommand::Quote));
         let error = LaunchCommand::parse("a {guest} {listen}").unwrap_err();
-        assert_eq!(error.to_string(), "`{backend}` is missing: the kit puts there the URL to forward to");
+        assert_eq!(
+            error.to_string(),
+            "`{backend}` is missing: the kit replaces it with the URL to forward to"
+        );
     }
 }

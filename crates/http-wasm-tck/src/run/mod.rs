@@ -66,12 +66,12 @@ pub async fn run(
 
 fn skipped(case: &Case, options: &Options) -> Option<String> {
     match case.only {
-        Some(http) if http != options.http => return Some(format!("a matter of {http}")),
+        Some(http) if http != options.http => return Some(format!("applies only to {http}")),
         _ => {}
     }
     let needs_own = matches!(case.host(), Host::Own { .. });
     (needs_own && options.launch.is_none())
-        .then(|| "needs a host of its own: say with --launch how to start one".to_owned())
+        .then(|| "needs its own host: pass a command that starts one with --launch".to_owned())
 }
 
 async fn verdict(case: &Case, target: &mut Target<'_>) -> Verdict {

@@ -59,7 +59,8 @@ impl Default for Options {
 pub enum RunError {
     /// Neither an address nor a command to start a host was given.
     #[error(
-        "nothing to test: name a host with --url, or how to start one with --launch, or test ours with --self"
+        "nothing to test: pass the URL of a host with --url, a command that starts one with --launch, or \
+         --self to test this one"
     )]
     NoTarget,
 

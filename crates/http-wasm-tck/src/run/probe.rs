@@ -15,7 +15,7 @@ pub(super) async fn reaches_backend(address: &str, http: Http, timeout: Duration
         Err(error) => error,
     };
     Err(format!(
-        "a request to {address} over {http} does not come out at the kit's backend ({seen}): start one with \
+        "a request to {address} over {http} does not reach the kit's backend ({seen}): start one with \
          `http-wasm tck backend --listen HOST:PORT`, and let the host forward there"
     ))
 }

@@ -120,7 +120,7 @@ impl<'a> Target<'a> {
             Host::Own { variant, config } => (*variant, &config[..]),
         };
         let (Some(command), Some(backend)) = (&self.options.launch, self.backend) else {
-            return Err("there is no command to start a host with".to_owned());
+            return Err("there is no command to start a host".to_owned());
         };
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let wasm = guest::wasm(variant).map_err(|error| format!("the guest is broken: {error}"))?;
@@ -151,7 +151,7 @@ impl<'a> Target<'a> {
         while start.elapsed() < LONG_ENOUGH {
             if let Some(status) = launched.exited() {
                 return if status.success() {
-                    Err("the host refuses the guest: seen that it ended as if all were well".to_owned())
+                    Err("the host rejects the guest: seen that it exited successfully".to_owned())
                 } else {
                     names_the_cause(case, &launched)
                 };
@@ -159,7 +159,7 @@ impl<'a> Target<'a> {
             let left = LONG_ENOUGH.saturating_sub(start.elapsed());
             let answer = send(&launched.address, self.options.http, &Request::default(), left).await;
             if answer.is_ok_and(|response| response.status < 500) {
-                return Err("the host refuses the guest: seen that it serves requests".to_owned());
+                return Err("the host rejects the guest: seen that it serves requests".to_owned());
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -43,7 +43,7 @@ impl Head {
                 let length = std::str::from_utf8(length).ok().and_then(|length| length.parse().ok());
                 length
                     .map(|length| (Framing::Length, length))
-                    .ok_or_else(|| "a content-length that is no number".to_owned())
+                    .ok_or_else(|| "a content-length that is not a number".to_owned())
             }
             (false, _) => Err("several content-length headers".to_owned()),
         }

@@ -82,7 +82,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
             if self.buffer.is_empty() && !self.fill().await? {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
-                    format!("the body broke off, {left} bytes short"),
+                    format!("the body ended prematurely, {left} bytes short"),
                 ));
             }
             self.first_byte.get_or_insert_with(Instant::now);

@@ -19,13 +19,13 @@ pub(super) fn check(guests: &BTreeMap<String, Located<Guest>>, context: &mut Con
         mounts(guest, context);
         for (key, value) in &guest.env {
             if key.is_empty() || key.contains(['=', '\0']) {
-                context.at(value.span(), format!("{key:?} is no name of an environment variable"));
+                context.at(value.span(), format!("invalid name of an environment variable: {key:?}"));
             }
         }
         if let (Some(warm), Some(idle)) = (guest.pool.min_warm, guest.pool.max_idle)
             && warm > idle.get()
         {
-            let message = format!("`min_warm` of {warm} is more than `max_idle`, which is {idle}");
+            let message = format!("`min_warm` ({warm}) exceeds `max_idle` ({idle})");
             context.at(guest.span(), message);
         }
     }
@@ -40,13 +40,13 @@ fn module(guest: &Guest, context: &mut Context) {
     let Some(bytes) = file(&path, "the guest", context) else { return };
     let Some(pin) = &guest.sha256 else { return };
     if pin.len() != 64 || !pin.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let found = format!("a SHA-256 is 64 hexadecimal digits, found {}", pin.len());
+        let found = format!("invalid SHA-256: expected 64 hexadecimal digits, found {}", pin.len());
         context.fault(Fault::new(pin.span(), found).help("`sha256sum FILE` prints it"));
     } else if let actual = sha256(&bytes)
         && !actual.eq_ignore_ascii_case(pin)
     {
-        let fault = Fault::new(pin.span(), format!("the guest's file has another SHA-256: {actual}"));
-        context.fault(fault.help("if the file is the one you want, put this one here"));
+        let fault = Fault::new(pin.span(), format!("the guest's file has a different SHA-256: {actual}"));
+        context.fault(fault.help("if the file is the right one, use this value"));
     }
 }
 
@@ -58,6 +58,6 @@ fn mounts(guest: &Guest, context: &mut Context) {
             Ok(_) => "not a directory".to_owned(),
             Err(error) => plain(&error),
         };
-        context.at(mount.span(), format!("{} can't be mounted: {reason}", host.display()));
+        context.at(mount.span(), format!("cannot mount {}: {reason}", host.display()));
     }
 }

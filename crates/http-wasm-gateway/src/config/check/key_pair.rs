@@ -21,7 +21,7 @@ pub(super) fn check(pair: &Located<Certificate>, context: &mut Context) {
         }
         Err(PairFault::Key(reason)) => context.at(key.span(), format!("{}: {reason}", key.display())),
         Err(PairFault::Mismatch) => {
-            let fault = Fault::new(key.span(), "this key does not belong to the certificate");
+            let fault = Fault::new(key.span(), "this key doesn't match the certificate");
             context.fault(fault.related(certificate.span(), "the certificate"));
         }
     }

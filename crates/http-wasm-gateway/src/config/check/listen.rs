@@ -11,7 +11,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
     let mut seen: Vec<&Located<Address>> = config.admin.iter().map(|admin| &admin.address).collect();
     for address in config.listen.iter().map(|listen| &listen.address).filter(|address| address.was_read()) {
         if let Some(other) = seen.iter().find(|other| collide(other, address)) {
-            let message = format!("{} and {} can't both be listened on", other.value, address.value);
+            let message = format!("cannot listen on both {} and {}", other.value, address.value);
             let fault = Fault::new(address.span(), message);
             context.fault(match other.was_read() {
                 true => fault.related(other.span(), "the other one"),
@@ -31,7 +31,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
             if Claim::of(name).is_none() && !listen.client_fields.iter().any(|known| known.fits(name)) {
                 let fault = Fault::new(
                     field.span(),
-                    format!("{name:?} is not known as a field about the client, so it passes from anybody"),
+                    format!("{name:?} isn't a known field about the client, so it is accepted from everyone"),
                 );
                 context.fault(fault.help(format!(
                     "to drop it unless it comes from a trusted proxy, add client_fields = [{name:?}]"
@@ -42,10 +42,12 @@ pub(super) fn check(config: &Config, context: &mut Context) {
             && listen.trusted_proxies.is_empty()
             && !listen.was_read_in_part()
         {
-            let fault =
-                Fault::new(listen.span(), "`proxy_protocol` without `trusted_proxies` lets nobody in");
+            let fault = Fault::new(
+                listen.span(),
+                "`proxy_protocol` without `trusted_proxies` rejects every connection",
+            );
             context.fault(
-                fault.help("name the networks of the proxies, as in trusted_proxies = [\"10.0.0.0/8\"]"),
+                fault.help("list the networks of the proxies, as in trusted_proxies = [\"10.0.0.0/8\"]"),
             );
         }
     }

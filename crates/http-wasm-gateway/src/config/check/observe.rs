@@ -13,19 +13,24 @@ pub(super) fn check(config: &Config, context: &mut Context) {
             .parse::<Uri>()
             .is_ok_and(|url| url.host().is_some() && matches!(url.scheme_str(), Some("http" | "https")));
         if endpoint.was_read() && !is_url {
-            let fault = Fault::new(endpoint.span(), format!("{:?} is no http or https URL", endpoint.value));
-            context.fault(fault.help("a collector takes OTLP over HTTP at a URL like http://127.0.0.1:4318"));
+            let fault =
+                Fault::new(endpoint.span(), format!("not an http or https URL: {:?}", endpoint.value));
+            context.fault(
+                fault.help(
+                    "expected the URL of a collector for OTLP over HTTP, such as http://127.0.0.1:4318",
+                ),
+            );
         }
     }
     if let Some(file) = config.access_log.as_ref().and_then(|log| log.file.as_ref()) {
         let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());
         if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
-            context.at(file.span(), format!("there is no directory {}", directory.display()));
+            context.at(file.span(), format!("the directory {} doesn't exist", directory.display()));
         } else if file.is_dir() {
-            context.at(file.span(), format!("{} is a directory, and lines go to a file", file.display()));
+            context.at(file.span(), format!("{} is a directory; expected a file", file.display()));
         }
     }
     if let Some(cache) = config.server.code_cache.as_ref().filter(|cache| cache.exists() && !cache.is_dir()) {
-        context.at(cache.span(), format!("{} is no directory", cache.display()));
+        context.at(cache.span(), format!("{} is not a directory", cache.display()));
     }
 }

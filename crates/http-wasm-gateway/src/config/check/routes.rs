@@ -20,7 +20,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
         }
         for (header, condition) in &route.headers {
             if HeaderName::try_from(header.as_str()).is_err() {
-                context.at(condition.span(), format!("{header:?} is no name of a header field"));
+                context.at(condition.span(), format!("invalid header name {header:?}"));
             }
         }
         escaped_slashes(route, context);
@@ -36,9 +36,8 @@ pub(super) fn check(config: &Config, context: &mut Context) {
             && let Some(shadow) = shadows.find(|earlier| shadow::covers(earlier, route))
         {
             let fault = Fault::new(route.span(), "no request can reach this route");
-            let fault = fault.related(shadow.span(), "this one, which comes before it, takes them all");
-            context
-                .fault(fault.help("routes are tried in their order: put the one that asks for more first"));
+            let fault = fault.related(shadow.span(), "this earlier route takes all of its requests");
+            context.fault(fault.help("routes are tried in order: put the more specific one first"));
         }
     }
 }
@@ -59,7 +58,7 @@ fn escaped_slashes(route: &Located<Route>, context: &mut Context) {
             format!("no request can reach this route: {path:?} has an escaped slash"),
         );
         context.fault(
-            fault.help("add escaped_slashes = \"keep\" if the upstream takes it for a part of a name"),
+            fault.help("add escaped_slashes = \"keep\" if the upstream treats it as part of a segment"),
         );
     }
 }
@@ -72,7 +71,7 @@ fn route_name(route: &Route, index: usize, config: &Config, context: &mut Contex
     name(own, own.span(), context);
     if own.value == NO_ROUTE {
         let fault = Fault::new(own.span(), format!("a route can't be named {NO_ROUTE:?}"));
-        context.fault(fault.help("metrics call requests so that no route took"));
+        context.fault(fault.help("metrics use this name for requests that match no route"));
     }
     // Among those before it any, and behind it those whose name is made for them.
     let mut others =
@@ -80,7 +79,7 @@ fn route_name(route: &Route, index: usize, config: &Config, context: &mut Contex
     if let Some((_, same)) = others.find(|(at, other)| other.name_at(*at) == own.value) {
         let (place, label) = match &same.name {
             Some(name) => (name.span(), "the other one"),
-            None => (same.span(), "the other one, which has no name of its own and is counted"),
+            None => (same.span(), "the other one, which has no name and is numbered"),
         };
         let fault = Fault::new(own.span(), format!("two routes are named {:?}", own.value));
         context.fault(fault.related(place, label));
@@ -99,21 +98,21 @@ fn reference<'a>(
     let help = suggestion(wanted, known.clone().map(String::as_str)).unwrap_or_else(|| {
         let names: Vec<&str> = known.map(String::as_str).collect();
         match &names[..] {
-            [] => format!("none is defined; add a section [{kind}s.{}]", wanted.value),
-            names => format!("defined are: {}", names.join(", ")),
+            [] => format!("none are defined; add a section [{kind}s.{}]", wanted.value),
+            names => format!("defined: {}", names.join(", ")),
         }
     });
-    context.fault(Fault::new(wanted.span(), format!("there is no {kind} {:?}", wanted.value)).help(help));
+    context.fault(Fault::new(wanted.span(), format!("unknown {kind} {:?}", wanted.value)).help(help));
 }
 
 fn check_redirect(redirect: &Redirect, context: &mut Context) {
     if !matches!(*redirect.status, 301 | 302 | 303 | 307 | 308) {
-        let message = format!("{} is no status of a redirect", redirect.status.value);
+        let message = format!("invalid redirect status {}", redirect.status.value);
         context.fault(Fault::new(redirect.status.span(), message).help("expected 301, 302, 303, 307 or 308"));
     }
     let to = &redirect.to;
     if to.was_read() && (to.is_empty() || to.parse::<Uri>().is_err()) {
-        context.at(to.span(), format!("{:?} is no URL and no path", to.value));
+        context.at(to.span(), format!("neither a URL nor a path: {:?}", to.value));
     } else if redirect.keep_path && to.value == "/" {
         context.at(to.span(), "with `keep_path` this redirects to itself");
     }
@@ -126,13 +125,13 @@ fn check_respond(respond: &Respond, context: &mut Context) {
     } else if !respond.body.is_empty()
         && matches!(StatusCode::from_u16(status), Ok(StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED))
     {
-        context.at(respond.status.span(), format!("an answer with status {status} has no body"));
+        context.at(respond.status.span(), format!("a response with status {status} can't have a body"));
     }
     for (header, value) in &respond.headers {
         if HeaderName::try_from(header.as_str()).is_err() {
-            context.at(value.span(), format!("{header:?} is no name of a header field"));
+            context.at(value.span(), format!("invalid header name {header:?}"));
         } else if HeaderValue::try_from(value.as_str()).is_err() {
-            context.at(value.span(), format!("{:?} is no value of a header field", value.value));
+            context.at(value.span(), format!("invalid header value {:?}", value.value));
         }
     }
 }

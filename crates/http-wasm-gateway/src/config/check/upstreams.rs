@@ -26,16 +26,15 @@ pub(super) fn check(upstreams: &BTreeMap<String, Located<Upstream>>, context: &m
         if let Some(health) = &upstream.health.active
             && !(health.path.starts_with('/') && health.path.parse::<PathAndQuery>().is_ok())
         {
-            let message =
-                format!("{:?} is no path to ask for: expected one like \"/healthz\"", health.path.value);
+            let message = format!("invalid path {:?}: expected one such as \"/healthz\"", health.path.value);
             context.at(health.path.span(), message);
         }
         if let Some(host) = &upstream.host
             && **host == ForwardedHost::Client
             && upstream.http == UpstreamHttp::Http2
         {
-            let fault = Fault::new(host.span(), "an upstream can't get the client's host over HTTP/2");
-            context.fault(fault.help("leave `host` out, and let the upstream read X-Forwarded-Host"));
+            let fault = Fault::new(host.span(), "the client's host can't be forwarded over HTTP/2");
+            context.fault(fault.help("remove `host`, and let the upstream read X-Forwarded-Host"));
         }
         between(&upstream.stream_window, MIN_STREAM_WINDOW, MAX_STREAM_WINDOW, context);
         between(&upstream.max_response_header_size, Size(1), MAX_HEADER_SIZE, context);
@@ -55,12 +54,12 @@ fn addresses(upstream: &Upstream, context: &mut Context) {
     for (index, address) in addresses.iter().enumerate() {
         let earlier = &addresses[..index];
         if let Some(first) = earlier.first().filter(|first| first.is_tls() != address.is_tls()) {
-            let fault = Fault::new(address.span(), "http and https addresses are mixed in one upstream");
-            context.fault(fault.related(first.span(), "this one is the other kind"));
+            let fault = Fault::new(address.span(), "an upstream can't mix http and https addresses");
+            context.fault(fault.related(first.span(), "this one has the other scheme"));
         }
         if let Some(same) = earlier.iter().find(|same| same.value == address.value) {
             let fault = Fault::new(address.span(), "this address is listed twice");
-            context.fault(fault.related(same.span(), "here already"));
+            context.fault(fault.related(same.span(), "first listed here"));
         }
     }
 }
@@ -68,11 +67,11 @@ fn addresses(upstream: &Upstream, context: &mut Context) {
 fn check_tls(upstream: &Upstream, context: &mut Context) {
     let Some(tls) = &upstream.tls else { return };
     if let Some(plain) = upstream.addresses.iter().find(|address| !address.is_tls()) {
-        let fault = Fault::new(tls.span(), "`tls` without an https address does nothing");
-        context.fault(fault.related(plain.span(), "make this https, or leave `tls` out"));
+        let fault = Fault::new(tls.span(), "`tls` has no effect without an https address");
+        context.fault(fault.related(plain.span(), "use https here, or remove `tls`"));
     }
     if let Some(ca) = &tls.ca
-        && let Some(pem) = file(ca, "the list of authorities", context)
+        && let Some(pem) = file(ca, "the CA file", context)
         && let Err(reason) = tls::roots(&pem)
     {
         context.at(ca.span(), format!("{}: {reason}", ca.display()));
@@ -80,7 +79,7 @@ fn check_tls(upstream: &Upstream, context: &mut Context) {
     if let Some(server_name) = &tls.server_name
         && ServerName::try_from(server_name.as_str()).is_err()
     {
-        context.at(server_name.span(), format!("{:?} is no host name or IP address", server_name.value));
+        context.at(server_name.span(), format!("not a host name or IP address: {:?}", server_name.value));
     }
     if let Some(pair) = &tls.identity {
         key_pair::check(pair, context);

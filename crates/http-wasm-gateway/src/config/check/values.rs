@@ -11,8 +11,8 @@ use crate::error_text::plain;
 pub(super) fn name(name: &str, at: Range<usize>, context: &mut Context) {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
-        let fault = Fault::new(at, format!("{name:?} is no name that can be used here"));
-        context.fault(fault.help("names are letters, digits, `-`, `_` and `.`, 64 at most"));
+        let fault = Fault::new(at, format!("invalid name {name:?}"));
+        context.fault(fault.help("a name has up to 64 letters, digits, `-`, `_` and `.`"));
     }
 }
 
@@ -23,7 +23,7 @@ pub(super) fn file(path: &Located<impl AsRef<Path>>, what: &str, context: &mut C
         Ok(bytes) => Some(bytes),
         Err(error) => {
             let reason = plain(&error);
-            context.at(path.span(), format!("{what} {} can't be read: {reason}", shown.display()));
+            context.at(path.span(), format!("cannot read {what} {}: {reason}", shown.display()));
             None
         }
     }

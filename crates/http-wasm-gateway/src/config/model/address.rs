@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::config::read::{Context, Node, Value, parsed};
 
-/// An address to listen on, `HOST:PORT` as written: a host name is looked up when the server binds. Port 0 takes any
-/// free one.
+/// An address to listen on, `HOST:PORT` as written. A host name is resolved when the server binds. Port 0 selects any
+/// free port.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
 pub struct Address(String);
@@ -32,7 +32,7 @@ impl FromStr for Address {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.contains("://") {
-            return Err("expected HOST:PORT, as in 127.0.0.1:8080, without what goes before it in a URL");
+            return Err("expected HOST:PORT, as in 127.0.0.1:8080, without a URL scheme");
         }
         let Some((host, port)) = text.rsplit_once(':') else {
             return Err("expected HOST:PORT, as in 127.0.0.1:8080");
@@ -41,7 +41,7 @@ impl FromStr for Address {
         match host {
             "" => Err("the host is missing; 0.0.0.0 listens on all IPv4 addresses"),
             _ if host.contains(':') && !bracketed => {
-                Err("an IPv6 address goes in brackets, as in [::1]:8080")
+                Err("an IPv6 address must be in brackets, as in [::1]:8080")
             }
             _ if port.parse::<u16>().is_err() => Err("the port must be a number from 0 to 65535"),
             _ => Ok(Self(text.to_owned())),

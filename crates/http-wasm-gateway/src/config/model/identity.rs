@@ -1,4 +1,4 @@
-//! Header fields by which clients and proxies say who they are.
+//! Header fields in which clients and proxies identify the client.
 
 use std::fmt;
 use std::str::FromStr;
@@ -26,7 +26,7 @@ impl FromStr for FieldName {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let name = HeaderName::from_str(text).map_err(|_| "expected one such as \"x-user\"")?;
         if name.as_str().contains('_') {
-            return Err("clients can send it in other spellings: use `-` for `_`");
+            return Err("clients can send it in other spellings: use `-` instead of `_`");
         }
         Ok(Self(name))
     }
@@ -40,20 +40,20 @@ impl fmt::Display for FieldName {
 
 impl Value for FieldName {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        parsed(node, "the name of a header field", context)
+        parsed(node, "a header name", context)
     }
 }
 
-/// The names of header fields: one, or all that begin in the same way, as in "x-auth-*".
+/// The names of header fields: one name, or all names with a common prefix, as in "x-auth-*".
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FieldPattern {
-    /// Without the asterisk.
+    /// The name or prefix, without the asterisk.
     name: FieldName,
     is_prefix: bool,
 }
 
 impl FieldPattern {
-    /// Whether a name, or a twin of it, fits.
+    /// Whether a name, or a spelling of it with underscores, matches.
     pub(crate) fn fits(&self, name: &str) -> bool {
         let wanted = self.name.0.as_str();
         let name = name.as_bytes();
@@ -79,15 +79,15 @@ impl fmt::Display for FieldPattern {
 
 impl Value for FieldPattern {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        parsed(node, "the name of a header field", context)
+        parsed(node, "a header name", context)
     }
 }
 
-/// What becomes of request header fields with an underscore in their name.
+/// What happens to request header fields with an underscore in their name.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Underscores {
-    /// They pass, as metadata of gRPC needs.
+    /// They are forwarded, as gRPC metadata requires.
     #[default]
     Pass,
     /// They are dropped and counted.

@@ -1,4 +1,4 @@
-//! Where clients come in.
+//! Listening addresses and their settings.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -19,40 +19,42 @@ use crate::config::read::{
     AnyTime, Context, Located, Node, NonEmpty, Size, Time, TimeOrOff, Value, choice, parsed, section,
 };
 
-/// One address to listen on. HTTP/1.1 and HTTP/2 share it: over TLS the client chooses by ALPN, else by how it begins.
+/// A listening address. HTTP/1.1 and HTTP/2 share it: over TLS the client chooses by ALPN, without TLS by its first
+/// bytes.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 #[schemars(extend("required" = ["address"]))]
 pub struct Listen {
-    /// Where.
+    /// The address to listen on.
     pub address: Located<Address>,
-    /// TLS; absent, the listener speaks plain HTTP.
+    /// TLS. If not set, the listener uses plain HTTP.
     pub tls: Option<ListenTls>,
-    /// Which versions of HTTP are spoken.
+    /// Which versions of HTTP are accepted.
     pub http: ListenHttp,
-    /// Whether connections begin with a PROXY protocol header. One without it, or from no trusted proxy, is then
-    /// refused.
+    /// Whether connections start with a PROXY protocol header. If so, connections without one, or from an untrusted
+    /// peer, are rejected.
     pub proxy_protocol: ProxyProtocol,
-    /// Networks or addresses of the proxies in front, as in "10.0.0.0/8". From them alone PROXY headers and the fields
-    /// in `trusted_fields` are believed.
+    /// Networks or addresses of the proxies in front of the gateway, as in "10.0.0.0/8". PROXY headers and the fields
+    /// in `trusted_fields` are trusted only from them.
     pub trusted_proxies: Vec<TrustedNet>,
-    /// Fields about the client that are believed when they come from a trusted proxy. The first of them that names an
-    /// address says who the client is, and likewise for the scheme: `x-forwarded-for` and `forwarded` name the last
-    /// address that is in none of the networks of `trusted_proxies`; `cf-connecting-ip`, `true-client-ip`, `x-real-ip`,
-    /// `x-client-ip` and `x-cluster-client-ip` one address; `x-forwarded-proto` and `forwarded` the scheme. Others
-    /// pass. Of `x-forwarded-for` and `forwarded` only what concerns that client goes on.
+    /// Fields about the client that are trusted if they come from a trusted proxy. The first one that contains an
+    /// address determines the client's address, and likewise the first one with a scheme the client's scheme.
+    /// `x-forwarded-for` and `forwarded` contain the last address that isn't in `trusted_proxies`; `cf-connecting-ip`,
+    /// `true-client-ip`, `x-real-ip`, `x-client-ip` and `x-cluster-client-ip` a single address; `x-forwarded-proto` and
+    /// `forwarded` the scheme. Other fields are forwarded unchanged. Of `x-forwarded-for` and `forwarded`, only the
+    /// part about that client is forwarded.
     pub trusted_fields: Vec<Located<FieldName>>,
-    /// Fields about the client beside those that are known: `Forwarded`, `X-Forwarded` and all that begin with
-    /// `X-Forwarded-`, `X-Real-IP`, `X-Client-IP`, `X-Cluster-Client-IP`, `True-Client-IP`, `CF-Connecting-IP`,
-    /// `X-Original-URL`, `X-Rewrite-URL`, `Client-Cert` and `Client-Cert-Chain`. Unless they are in `trusted_fields`
-    /// and come from a trusted proxy they are dropped. An asterisk at the end stands for all that begin so, as in
-    /// "x-auth-*".
+    /// Further fields about the client, in addition to the known ones: `Forwarded`, `X-Forwarded` and everything that
+    /// starts with `X-Forwarded-`, `X-Real-IP`, `X-Client-IP`, `X-Cluster-Client-IP`, `True-Client-IP`,
+    /// `CF-Connecting-IP`, `X-Original-URL`, `X-Rewrite-URL`, `Client-Cert` and `Client-Cert-Chain`. They are dropped
+    /// unless they are in `trusted_fields` and come from a trusted proxy. A trailing asterisk matches any rest of the
+    /// name, as in "x-auth-*".
     pub client_fields: Vec<FieldPattern>,
-    /// Request header fields with `_` in their name, which many servers take for `-`. Those that could pass for a field
-    /// that the gateway or a guest sets or drops never pass.
+    /// What happens to request header fields with `_` in their name, which many servers can't distinguish from `-`.
+    /// Those that could be mistaken for a field that the gateway or a guest sets or drops are always dropped.
     pub underscores: Underscores,
-    /// What clients may take.
+    /// Limits for clients.
     pub limits: ClientLimits,
 }
 
@@ -81,7 +83,7 @@ section! {
     need [("address", r#"address = "127.0.0.1:8080""#)]
 }
 
-/// A [`Listen`], which may be written as its address alone.
+/// A [`Listen`], which may be written as just its address.
 #[derive(Debug, Clone, Serialize)]
 #[serde(transparent)]
 pub struct ListenEntry(pub Listen);
@@ -125,15 +127,16 @@ impl JsonSchema for ListenEntry {
     }
 }
 
-/// TLS of a listener.
+/// TLS settings of a listener.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 #[schemars(extend("required" = ["certificates"]))]
 pub struct ListenTls {
-    /// Certificates with their keys. A client gets the first whose names have the one that it asks for, else the first.
+    /// Certificates with their keys. A client gets the first certificate that is valid for the requested server name,
+    /// or else the first in the list.
     pub certificates: NonEmpty<Located<Certificate>>,
-    /// The oldest version that is spoken.
+    /// The oldest accepted version of TLS.
     pub min_version: TlsVersion,
 }
 
@@ -148,7 +151,7 @@ section! {
 #[schemars(deny_unknown_fields)]
 #[schemars(extend("required" = ["certificate", "key"]))]
 pub struct Certificate {
-    /// PEM file with the certificate, and behind it those that it depends on.
+    /// PEM file with the certificate, followed by its intermediate certificates.
     pub certificate: Located<PathBuf>,
     /// PEM file with the private key.
     pub key: Located<PathBuf>,
@@ -177,17 +180,17 @@ impl Value for TlsVersion {
     }
 }
 
-/// Which versions of HTTP a listener speaks.
+/// Which versions of HTTP a listener accepts.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ListenHttp {
-    /// Both, as the client likes.
+    /// Both; the client chooses.
     #[default]
     #[serde(rename = "auto")]
     Auto,
-    /// HTTP/1.1 alone.
+    /// HTTP/1.1 only.
     #[serde(rename = "1")]
     Http1,
-    /// HTTP/2 alone.
+    /// HTTP/2 only.
     #[serde(rename = "2")]
     Http2,
 }
@@ -198,14 +201,14 @@ impl Value for ListenHttp {
     }
 }
 
-/// Whether connections begin with a PROXY protocol header.
+/// Whether connections start with a PROXY protocol header.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProxyProtocol {
     /// They don't.
     #[default]
     Off,
-    /// Those from trusted proxies begin with one of version 2.
+    /// Connections from trusted proxies start with a version 2 header.
     V2,
 }
 
@@ -223,13 +226,13 @@ impl FromStr for TrustedNet {
     type Err = ipnet::AddrParseError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // Peers are compared by their plain form, which need not be the one in a log.
+        // Peers are compared in their canonical form, which may differ from the one in a log.
         let address = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
         address.or_else(|_| text.parse().map(plain)).map(Self)
     }
 }
 
-/// A network of IPv4 addresses written as IPv6 ones, as the network that it is.
+/// A network of IPv4-mapped IPv6 addresses, as the IPv4 network that it stands for.
 fn plain(net: IpNet) -> IpNet {
     let addr = net.addr().to_canonical();
     match (net, addr) {
@@ -266,7 +269,7 @@ impl JsonSchema for TrustedNet {
     }
 }
 
-/// What clients may take.
+/// Limits for clients.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
@@ -274,48 +277,52 @@ pub struct ClientLimits {
     /// Connections at once, of all clients of this listener, tunnels included. Further ones wait until there is room.
     /// Absent, 16,384, or fewer if the limit of open files leaves room for fewer.
     pub max_connections: Option<NonZeroU32>,
-    /// Connections that the system has accepted and the gateway has not; the system may allow fewer, and turns further
-    /// ones away. Read when the address is opened.
+    /// Length of the queue of connections that the system has accepted and the gateway hasn't. The system may enforce a
+    /// lower limit, and rejects further connections. Read when the address is opened.
     pub backlog: NonZeroU32,
-    /// How long the head of a request may take to come from its first byte; for the first request of a connection from
-    /// the connection's beginning, the TLS handshake included.
+    /// How long a request head may take, from its first byte. For the first request of a connection, the time counts
+    /// from the start of the connection and includes the TLS handshake.
     pub header_timeout: Time,
-    /// How long a connection may lie idle between requests.
+    /// How long a connection may be idle between requests.
     pub idle_timeout: Time,
-    /// How long a tunnel, which a connection becomes by `Upgrade`, may carry no bytes; it is closed after that.
+    /// How long a tunnel (a connection after `Upgrade`) may be idle before it is closed.
     pub tunnel_idle_timeout: TimeOrOff,
-    /// The same for a tunnel of which one side has sent all that it will.
+    /// How long a tunnel may be idle once one side has finished sending.
     pub tunnel_half_close_timeout: Time,
-    /// How long a request goes on whose client of HTTP/1.1 has closed its direction of the connection behind it, for
-    /// such a client may still read. With 0 it counts as gone at once, as one that resets the connection always does.
+    /// How long a request continues after its HTTP/1.1 client has shut down its sending direction, since such a client
+    /// may still read the response. With 0, the client counts as disconnected at once, as one that resets the
+    /// connection always does.
     pub half_close_timeout: AnyTime,
-    /// How long a client may take over the next bytes of a request's body, until there is a response; 408 after that.
-    /// And how long it may take over the next bytes of a response; the connection ends after that.
+    /// How long a client may take to send the next bytes of a request body until there is a response; after that, the
+    /// request gets 408. Also how long a client may take to read the next bytes of a response; after that, the
+    /// connection is closed.
     pub body_timeout: Time,
-    /// Bytes of a request's body that must come in a second, on average over the time in which they are waited for,
-    /// once `body_timeout` has passed; 408 for less. Without it a byte now and then would hold a request forever.
+    /// Minimum rate of a request body in bytes per second, averaged over the time that the gateway waits for it, once
+    /// `body_timeout` has passed. A slower request gets 408. Without it, one byte at a time could hold a request open
+    /// forever.
     pub min_body_rate: Size,
-    /// Size of a request's body; 413 beyond it. Absent, any, as bodies are not kept; routes and guests have limits of
-    /// their own.
+    /// Maximum size of a request body; larger requests get 413. If not set, unlimited, since bodies are streamed;
+    /// routes and guests have limits of their own.
     pub max_request_body: Option<Size>,
-    /// Size of a request's header fields together; 431 beyond it. Cookies and tokens of large sites stay below 32 KiB.
+    /// Maximum total size of a request's header fields; larger requests get 431. Cookies and tokens of large sites stay
+    /// below 32 KiB.
     pub max_header_size: Size,
-    /// Number of a request's header fields; 431 beyond it.
+    /// Maximum number of a request's header fields; requests with more get 431.
     pub max_headers: NonZeroU32,
-    /// Bytes of a response that a client must take in a second, on average over the time in which some wait for it,
-    /// once `body_timeout` has passed; for less, the stream of HTTP/2 is reset, and the connection of HTTP/1.1 ends.
-    /// Absent, any rate will do.
+    /// Minimum rate at which a client must read a response in bytes per second, averaged over the time that data is
+    /// waiting for it, once `body_timeout` has passed. For slower clients, the HTTP/2 stream is reset, or the HTTP/1.1
+    /// connection closed. If not set, any rate is accepted.
     pub min_response_rate: Option<Size>,
-    /// Requests at once on one connection of HTTP/2. Browsers ask for 100 at most.
+    /// Maximum number of concurrent requests on one HTTP/2 connection. Browsers use at most 100.
     pub max_http2_streams: NonZeroU32,
-    /// Bytes of a request's body that a client of HTTP/2 may send before they are read: a stream moves at most so many
-    /// in a round trip. A connection may hold this times `max_http2_streams`, so that streams whose body nobody reads
-    /// hold up no others; beyond 2 GiB in all, each stream gets less.
+    /// Flow-control window of an HTTP/2 stream: bytes of a request body that a client may send before they are read. A
+    /// stream transfers at most this much per round trip. A connection may hold this times `max_http2_streams`, so that
+    /// streams whose body isn't read don't block others. If that exceeds 2 GiB, each stream gets less.
     pub http2_stream_window: Size,
 }
 
 impl ClientLimits {
-    /// The window of one stream of HTTP/2, and that of the connection.
+    /// The flow-control windows of an HTTP/2 stream and of the connection.
     pub(crate) fn http2_windows(&self) -> (u32, u32) {
         let streams = self.max_http2_streams.get();
         let most = MAX_HTTP2_WINDOW / streams;
@@ -324,7 +331,7 @@ impl ClientLimits {
     }
 }
 
-/// The largest window of HTTP/2 (RFC 9113 section 6.9.1).
+/// The largest flow-control window of HTTP/2 (RFC 9113 section 6.9.1).
 const MAX_HTTP2_WINDOW: u32 = (1 << 31) - 1;
 
 impl Default for ClientLimits {

@@ -1,4 +1,4 @@
-//! What a configuration can say, section by section.
+//! The settings of a configuration, section by section.
 
 mod address;
 mod guest;
@@ -30,32 +30,33 @@ pub use self::upstream::{
     ActiveHealth, Balance, ForwardedHost, Health, PassiveHealth, Upstream, UpstreamHttp, UpstreamTls,
 };
 
-/// The whole configuration of the gateway.
+/// The complete configuration of the gateway.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 #[schemars(extend("required" = ["listen", "routes"]))]
 pub struct Config {
-    /// Where to listen: each an address, as in "127.0.0.1:8080", or a table with an address and more.
+    /// Where to listen: each entry is an address, such as "127.0.0.1:8080", or a table with an address and further
+    /// settings.
     pub listen: NonEmpty<Located<ListenEntry>>,
     /// The guests, by name.
     pub guests: BTreeMap<String, Located<Guest>>,
     /// The servers behind the gateway, by name.
     pub upstreams: BTreeMap<String, Located<Upstream>>,
-    /// Which requests go where, and through which guests. The first route that fits a request takes it; a request that
-    /// fits none is answered with 404.
+    /// Which requests go through which guests, and where. The first matching route handles a request; a request without
+    /// a matching route gets 404.
     pub routes: Vec<Located<Route>>,
-    /// The listener for operators; absent, there is none.
+    /// The listener for operators. If not set, there is none.
     pub admin: Option<Admin>,
     /// The log of the gateway and its guests, on stderr.
     pub log: Log,
-    /// The name of each request; absent, there is one only if there is an access log.
+    /// A unique ID for each request. If not set, requests have one only if there is an access log.
     pub request_id: Option<RequestId>,
-    /// A line per request; absent, there is none.
+    /// One log line per request. If not set, nothing is written.
     pub access_log: Option<AccessLog>,
-    /// Traces; absent, there are none.
+    /// Traces. If not set, none are recorded.
     pub telemetry: Option<Telemetry>,
-    /// What concerns the gateway as a whole.
+    /// Settings of the gateway as a whole.
     pub server: Server,
 }
 

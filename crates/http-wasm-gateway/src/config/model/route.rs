@@ -1,4 +1,4 @@
-//! Routes: which requests, through which guests, to where.
+//! Routes: which requests go through which guests, and where.
 
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
@@ -9,52 +9,52 @@ use serde::{Deserialize, Serialize};
 use super::matching::{ExactPath, HeaderMatch, HostPattern, MethodName, PathPattern, PathPrefix};
 use crate::config::read::{Context, Located, Node, OneOrMany, Size, Time, Value, choice, section};
 
-/// One route. What it doesn't say about requests, it doesn't ask of them.
+/// A route. Conditions that aren't set match every request.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Route {
-    /// Its name in logs and metrics. Absent, "route-1" for the first, and so on.
+    /// The route's name in logs and metrics. Defaults to "route-1" for the first route, and so on.
     pub name: Option<Located<String>>,
-    /// Hosts, as in "example.com", or "*.example.com" for all below it.
+    /// The requested host: "example.com", or "*.example.com" for all of its subdomains.
     pub host: OneOrMany<HostPattern>,
-    /// The one path that fits.
+    /// The path must be exactly this one.
     pub path: Option<ExactPath>,
-    /// The beginning of paths that fit, by whole segments: "/api" fits "/api" and "/api/users" but not "/apis".
+    /// The path must start with this prefix, in whole segments: "/api" matches "/api" and "/api/users" but not "/apis".
     pub path_prefix: Option<PathPrefix>,
-    /// A pattern for paths: "{name}" stands for one segment, "{*rest}" at the end for all that follow.
+    /// The path must match this pattern: "{name}" matches one segment, "{*rest}" at the end all remaining ones.
     pub path_pattern: Option<PathPattern>,
-    /// What becomes of a path that servers read in different ways, as with an encoded slash. The route is that of the
-    /// path as it was sent, where `%2f` is not `/`.
+    /// What happens to a path that servers read in different ways, such as one with an encoded slash. The route is that
+    /// of the path as sent, in which `%2f` isn't `/`.
     pub escaped_slashes: EscapedSlashes,
-    /// Methods.
+    /// The request method.
     pub method: OneOrMany<MethodName>,
-    /// Header fields: a text for the value that one of them must have, or true and false for there or not there.
+    /// Header fields by name: a string that one of the fields must equal, or true or false for present or absent.
     pub headers: BTreeMap<String, Located<HeaderMatch>>,
 
-    /// The guests that requests go through, the first outermost.
+    /// The guests that requests pass through, outermost first.
     pub guests: Vec<Located<String>>,
 
-    /// The upstream that answers.
+    /// The upstream that requests are forwarded to.
     pub upstream: Option<Located<String>>,
-    /// The answer is a redirect.
+    /// Responds with a redirect.
     pub redirect: Option<Redirect>,
-    /// The answer is always this one.
+    /// Responds with a fixed response.
     pub respond: Option<Respond>,
-    /// The gateway answers by itself, to try things out.
+    /// Responds without an upstream, for trying things out.
     pub backend: Option<Backend>,
 
-    /// How long the answer's head may take, guests included and the queue excepted; 504 after
-    /// that. Absent, guests and upstream have their own limits.
+    /// How long the response head may take, including guests but not the queue; then the request gets 504. If not set,
+    /// the limits of the guests and the upstream apply.
     pub timeout: Option<Time>,
-    /// Size of a request's body; 413 beyond it. Absent, any.
+    /// Maximum size of a request body; larger requests get 413. If not set, unlimited.
     pub max_request_body: Option<Size>,
-    /// Requests at once.
+    /// Limits the number of concurrent requests.
     pub concurrency: Option<Concurrency>,
 }
 
 impl Route {
-    /// Its name, the one that is made up included. `index` is its place among all routes, from 0.
+    /// The route's name, or its default. `index` is its position among all routes, from 0.
     pub(crate) fn name_at(&self, index: usize) -> String {
         self.name.as_ref().map_or_else(|| format!("route-{}", index + 1), |name| name.value.clone())
     }
@@ -69,20 +69,19 @@ section! {
     at_most_one_of ["path", "path_prefix", "path_pattern"]
 }
 
-/// What becomes of encoded slashes and backslashes in paths, and of other spellings that servers read in different
+/// What happens to encoded slashes and backslashes in paths, and to other spellings that servers read in different
 /// ways.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EscapedSlashes {
-    /// The path goes on as it came if it leads to the same route when it is decoded, else the answer is 400.
+    /// The path is forwarded as it arrived if it leads to the same route when decoded; otherwise the request gets 400.
     #[default]
     Auto,
-    /// As `auto`, and a path with an encoded slash or a backslash is answered with 400.
+    /// Like `auto`; in addition, a path with an encoded slash or a backslash gets 400.
     Reject,
-    /// They are ordinary characters of a segment, for the upstream too. Other spellings are treated as by `auto`.
+    /// They are ordinary characters of a segment, for the upstream too. Other spellings are treated as with `auto`.
     Keep,
-    /// They become slashes and dot segments are resolved; the resulting path is what routes, guests and the upstream
-    /// see.
+    /// They become slashes, and dot segments are resolved. Routes, guests and the upstream see the resulting path.
     Decode,
 }
 
@@ -98,11 +97,11 @@ impl Value for EscapedSlashes {
 #[schemars(deny_unknown_fields)]
 #[schemars(extend("required" = ["to"]))]
 pub struct Redirect {
-    /// Where to, a URL or a path, as in `https://example.com` or `/new`.
+    /// The target: a URL or a path, such as `https://example.com` or `/new`.
     pub to: Located<String>,
     /// 301, 302, 303, 307 or 308.
     pub status: Located<u16>,
-    /// Whether path and query of the request are put behind `to`.
+    /// Whether the request's path and query are appended to `to`.
     pub keep_path: bool,
 }
 
@@ -114,16 +113,16 @@ impl Default for Redirect {
 
 section! { Redirect { to, status, keep_path } need [("to", r#"to = "https://example.com""#)] }
 
-/// A fixed answer.
+/// A fixed response.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Respond {
-    /// Its status, from 200 to 599.
+    /// The status, from 200 to 599.
     pub status: Located<u16>,
-    /// Its body.
+    /// The body.
     pub body: String,
-    /// Its header fields. A body without a `content-type` is plain text.
+    /// The header fields. A body without a `content-type` is sent as plain text.
     pub headers: BTreeMap<String, Located<String>>,
 }
 
@@ -135,13 +134,13 @@ impl Default for Respond {
 
 section! { Respond { status, body, headers } }
 
-/// A backend within the gateway.
+/// A backend inside the gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Backend {
-    /// Answers with the request, as JSON.
+    /// Responds with the request, as JSON.
     Echo,
-    /// Answers `hello world`.
+    /// Responds with `hello world`.
     Hello,
 }
 
@@ -151,17 +150,18 @@ impl Value for Backend {
     }
 }
 
-/// Requests at once on a route.
+/// Concurrency limit of a route.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 #[schemars(extend("required" = ["max"]))]
 pub struct Concurrency {
-    /// Requests that may be on their way to a response head at once.
+    /// Maximum number of concurrent requests, counted until their response head is available.
     pub max: NonZeroU32,
-    /// Requests that may wait beyond those. Further ones get 503 with `Retry-After` at once.
+    /// Maximum number of requests that wait for one of those to finish. Further requests get 503 with `Retry-After` at
+    /// once.
     pub queue: u32,
-    /// How long one may wait; 503 with `Retry-After` after that.
+    /// How long a request may wait; then it gets 503 with `Retry-After`.
     pub queue_timeout: Time,
 }
 

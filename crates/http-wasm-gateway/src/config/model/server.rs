@@ -1,4 +1,4 @@
-//! What concerns the gateway as a whole, and what operators see of it.
+//! Settings of the gateway as a whole, and of what operators see.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -10,28 +10,30 @@ use serde::{Deserialize, Serialize};
 use super::{Address, HostPattern};
 use crate::config::read::{AnyTime, Context, Located, Node, Size, Value, choice, section};
 
-/// What concerns the gateway as a whole.
+/// Settings of the gateway as a whole.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Server {
-    /// How long running requests may take to finish once the gateway was told to stop.
+    /// How long requests in flight may take to finish during a graceful shutdown.
     pub drain_timeout: AnyTime,
-    /// Requests that may be on their way to a response head at once; further ones get 503 with `Retry-After`.
+    /// Maximum number of concurrent requests, counted until their response head is available. Further requests get 503
+    /// with `Retry-After`.
     pub max_requests: NonZeroU32,
-    /// Memory that the instances of all guests may have together; past it, requests that need another one get 503 with
-    /// `Retry-After`. Absent, half of what the machine, or the process's control groups, have. Read at the start only.
+    /// Maximum memory of all guest instances together. Above this, requests that need another instance get 503 with
+    /// `Retry-After`. Defaults to half of the memory of the machine or of the process's control groups. Read only at
+    /// start-up.
     pub guest_memory_budget: Option<Size>,
-    /// Memory that bodies may take together while they are held: what guests have read of them and must be sent again,
-    /// and what guests have written, until it is delivered. Past it, requests get 503 with `Retry-After`: first those
-    /// whose bodies make no progress, then the youngest. Absent, a quarter of what the machine, or the process's
-    /// control groups, have. Read at the start only.
+    /// Maximum memory of all bodies that are held: what guests have read and must be forwarded, and what guests have
+    /// written, until it is delivered. Above this, requests get 503 with `Retry-After`: first those whose bodies make
+    /// no progress, then the youngest. Defaults to a quarter of the memory of the machine or of the process's control
+    /// groups. Read only at start-up.
     pub body_memory_budget: Option<Size>,
-    /// Directory in which compiled guests are kept from one start to the next. Who can write there can run code in the
-    /// gateway. Absent, each start compiles them. Read at the start only.
+    /// Directory in which compiled guests are cached across restarts. Whoever can write to it can run code in the
+    /// gateway. If not set, guests are compiled at each start. Read only at start-up.
     pub code_cache: Option<Located<PathBuf>>,
-    /// Whether the configuration is read again when its file, or one that it names, has changed. On SIGHUP it is either
-    /// way.
+    /// Whether the configuration is reloaded when its file, or a file that it refers to, has changed. SIGHUP reloads it
+    /// in any case.
     pub watch_files: bool,
 }
 
@@ -57,7 +59,7 @@ section! {
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Admin {
-    /// Where it listens. Whoever reaches it can read the metrics and have the configuration read again.
+    /// The address to listen on. Whoever can reach it can read the metrics and reload the configuration.
     pub address: Located<Address>,
     /// Host names by which it is asked for, as in "gateway.internal" or "*.internal"; requests with another `Host` get
     /// 421. An address as `Host`, `localhost`, and requests for `/livez` and `/readyz` are always answered. Without
@@ -74,27 +76,27 @@ impl Default for Admin {
 
 section! { Admin { address, hosts } }
 
-/// The log of the gateway and its guests, on stderr. Read at the start only.
+/// The log of the gateway and its guests, on stderr. Read only at start-up.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Log {
-    /// How a line looks.
+    /// The format of a line.
     pub format: LogFormat,
-    /// What is logged, as in `RUST_LOG`, which goes before it. Absent, "info".
+    /// What is logged, in the syntax of `RUST_LOG`, which takes precedence. Defaults to "info".
     pub filter: Option<String>,
 }
 
 section! { Log { format, filter } }
 
-/// How a line of the log looks.
+/// The format of a log line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
-    /// A line per event, for people.
+    /// One line per event, for humans.
     #[default]
     Pretty,
-    /// A JSON object per event.
+    /// One JSON object per event.
     Json,
 }
 
@@ -104,39 +106,40 @@ impl Value for LogFormat {
     }
 }
 
-/// The name of each request, in `X-Request-Id`: guests and upstreams get it, the access log has it, and so has each
-/// line of the log that a guest says.
+/// A unique ID for each request, in `X-Request-Id`. Guests and upstreams receive it; the access log contains it, and so
+/// does each line that a guest logs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct RequestId {
-    /// Whether a client's own `X-Request-Id` is kept, for where only a proxy of yours can reach the gateway. When not,
-    /// and where it is absent or more than letters, digits and `-_.:+/=@`, a new one is made.
+    /// Whether a client's own `X-Request-Id` is kept. Use it only if all clients reach the gateway through your own
+    /// proxy. Otherwise, or if the field is missing or contains anything but letters, digits and `-_.:+/=@`, a new ID
+    /// is generated.
     pub trust: bool,
-    /// Whether the response has it too.
+    /// Whether the response contains it too.
     pub respond: bool,
 }
 
 section! { RequestId { trust, respond } }
 
-/// A line per request.
+/// One log line per request.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct AccessLog {
-    /// How a line looks.
+    /// The format of a line.
     pub format: AccessLogFormat,
-    /// The file that lines are appended to. Absent, stdout. On SIGHUP it is opened again, for tools that move it away.
+    /// The file that lines are appended to. Defaults to stdout. It is reopened on SIGHUP, for log rotation.
     pub file: Option<Located<PathBuf>>,
 }
 
 section! { AccessLog { format, file } }
 
-/// How a line of the access log looks.
+/// The format of an access log line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AccessLogFormat {
-    /// A JSON object, with all there is to know.
+    /// A JSON object with all details.
     #[default]
     Json,
     /// The combined log format of Apache and nginx.
@@ -149,7 +152,7 @@ impl Value for AccessLogFormat {
     }
 }
 
-/// Traces, sent to a collector.
+/// Traces, which are sent to a collector.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
@@ -157,9 +160,10 @@ impl Value for AccessLogFormat {
 pub struct Telemetry {
     /// The collector's URL for OTLP over HTTP, as in "http://127.0.0.1:4318".
     pub otlp_endpoint: Located<String>,
-    /// The service's name in traces.
+    /// The service name in traces.
     pub service_name: String,
-    /// The share of traces begun here that are sent, from 0 to 1. A client's own decision, in `traceparent`, is kept.
+    /// The share of traces started here that are sent, from 0 to 1. A client's own sampling decision, in `traceparent`,
+    /// is kept.
     pub sample_ratio: f64,
 }
 

@@ -1,4 +1,4 @@
-//! The servers behind the gateway.
+//! Upstreams: the servers behind the gateway.
 
 use std::borrow::Cow;
 use std::num::NonZeroU32;
@@ -12,65 +12,67 @@ use crate::config::read::{
 };
 use crate::upstream_url::UpstreamUrl;
 
-/// One upstream: servers that can stand in for each other.
+/// An upstream: one or more interchangeable servers.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 #[schemars(extend("required" = ["addresses"]))]
 pub struct Upstream {
-    /// The servers' URLs, as in "http://10.0.0.1:8080". All have the same scheme. A path is put before that of each
-    /// request.
+    /// The URLs of the servers, such as "http://10.0.0.1:8080". All must have the same scheme. The path of a URL is
+    /// prepended to that of each request.
     pub addresses: NonEmpty<Located<UpstreamUrl>>,
-    /// Which of them gets a request.
+    /// How requests are distributed among the addresses.
     pub balance: Balance,
-    /// Which version of HTTP is spoken.
+    /// Which version of HTTP is used.
     pub http: UpstreamHttp,
-    /// Which `Host` the upstream gets. Absent, "client" for http URLs that are spoken to in HTTP/1.1, else "upstream".
-    /// With "client", "auto" means HTTP/1.1, for in HTTP/2 the host is part of the address.
+    /// Which `Host` the upstream receives. Defaults to "client" for http URLs over HTTP/1.1, and to "upstream"
+    /// otherwise. With "client", `http = "auto"` means HTTP/1.1, because in HTTP/2 the host is part of the request's
+    /// address.
     pub host: Option<Located<ForwardedHost>>,
-    /// TLS for https URLs.
+    /// TLS settings for https URLs.
     pub tls: Option<Located<UpstreamTls>>,
-    /// How long a connection may take to come about, the TLS handshake included.
+    /// How long establishing a connection may take, including the TLS handshake.
     pub connect_timeout: Time,
-    /// How long the upstream may take to begin its answer, counted while it is its turn and not the client's.
+    /// How long the upstream may take to start its response. Only time spent waiting for the upstream counts, not for
+    /// the client.
     pub response_timeout: Time,
-    /// How long an unused connection is kept. Best shorter than what the upstream allows. An upstream that has answered
-    /// and doesn't read the rest of the request for this long has its HTTP/1.1 connection closed.
+    /// How long an unused connection is kept. It should be shorter than the upstream's own limit. If an upstream has
+    /// responded and doesn't read the rest of the request for this long, its HTTP/1.1 connection is closed.
     pub idle_timeout: Time,
-    /// Unused HTTP/1.1 connections that are kept to each address.
+    /// Maximum number of unused HTTP/1.1 connections that are kept per address.
     pub max_idle: NonZeroU32,
-    /// HTTP/2 connections to each address. Another one is opened when those that there are have as many requests as the
-    /// upstream allows, which is at most 100. When this many are in use, requests wait for up to `connect_timeout` and
-    /// are answered with 503 after that.
+    /// Maximum number of HTTP/2 connections per address. Another connection is opened when the existing ones carry as
+    /// many requests as the upstream allows, or 100. When all of them are full, requests wait for up to
+    /// `connect_timeout` and then get 503.
     pub max_http2_connections: NonZeroU32,
-    /// How much of each HTTP/2 response the upstream may send ahead of the client, so that this much is in memory for
-    /// each client that reads slowly. A connection has room for 100 times as much, so that no response holds up
-    /// another. It limits the speed of one response to this much per round trip: 256 KiB are 13 MB/s at 20 ms.
+    /// How much of each HTTP/2 response the upstream may send ahead of the client. Each client that reads slowly keeps
+    /// up to this much in memory. A connection's window is 100 times as large, so that no response blocks another. One
+    /// response transfers at most this much per round trip: with 256 KiB, 13 MB/s at 20 ms.
     pub stream_window: Located<Size>,
-    /// How long an HTTP/2 connection with requests on it may be silent before the upstream is asked by PING whether it
-    /// is still there. gRPC servers close connections that are asked more often than every five minutes. "off" asks
-    /// only after a request has timed out.
+    /// How long an HTTP/2 connection with requests on it may be silent before the gateway sends a PING to check whether
+    /// the upstream is still there. gRPC servers close connections that are pinged more often than every five minutes.
+    /// With "off", a PING is sent only after a request has timed out.
     pub ping_interval: TimeOrOff,
-    /// How long an upstream may take to answer a PING. After that its connection is closed.
+    /// How long an upstream may take to answer a PING. After that, its connection is closed.
     pub ping_timeout: Time,
-    /// The size of a response's header fields: their names and values, and 32 bytes for each. A larger response is
-    /// answered with 502; a response whose trailers are larger is broken off.
+    /// Maximum size of a response's header fields: names and values, plus 32 bytes per field. A larger response becomes
+    /// a 502; a response with larger trailers is aborted.
     pub max_response_header_size: Located<Size>,
-    /// The number of a response's header fields, and of its trailers.
+    /// Maximum number of a response's header fields, and of its trailers.
     pub max_response_headers: NonZeroU32,
-    /// The size of a request's header fields that an HTTP/2 upstream gets: their names and values, its path and host
-    /// included, and 32 bytes for each. Many servers end the whole connection when they get more, so larger requests
-    /// are answered with 431.
+    /// Maximum size of the header fields of a request to an HTTP/2 upstream: names and values, path and host included,
+    /// plus 32 bytes per field. Many servers close the whole connection if they receive more, so larger requests get
+    /// 431.
     pub max_request_header_size: Size,
-    /// The size of the name and value of one of them.
+    /// Maximum size of the name and value of one of those fields.
     pub max_request_field_size: Size,
-    /// How often a request is sent again, to another address where there is one, when the connection fails before any
-    /// of the answer has come; not after a timeout. Only idempotent requests are, as long as no more than 64 KiB of
-    /// their body were sent, and those that the upstream can't have seen or has refused unprocessed; the latter once
-    /// even if this is 0. All retries together are at most a fifth of the requests, or ten a second; those that met an
-    /// idle connection which was being closed don't count.
+    /// How often a request is retried, on another address if there is one, when the connection fails before any of the
+    /// response has arrived. Nothing is retried after a timeout. Only idempotent requests are retried, if at most 64
+    /// KiB of their body have been sent, and requests that the upstream can't have seen or has refused without
+    /// processing them; the latter once even if this is 0. All retries together are limited to a fifth of the requests,
+    /// or ten per second; retries after an idle connection was closed don't count.
     pub retries: u32,
-    /// When an address gets no requests.
+    /// When an address is ejected, and no longer receives requests.
     pub health: Health,
 }
 
@@ -101,7 +103,7 @@ impl Default for Upstream {
 }
 
 impl Upstream {
-    /// Which `Host` the upstream gets.
+    /// Which `Host` the upstream receives.
     pub(crate) fn forwarded_host(&self) -> ForwardedHost {
         let to_itself = self.http == UpstreamHttp::Http2 || self.addresses.iter().any(|url| url.is_tls());
         let default = if to_itself { ForwardedHost::Upstream } else { ForwardedHost::Client };
@@ -144,14 +146,14 @@ impl JsonSchema for UpstreamUrl {
     }
 }
 
-/// Which address of an upstream gets a request.
+/// How requests are distributed among the addresses of an upstream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {
     /// One after the other.
     #[default]
     RoundRobin,
-    /// Of two chosen by chance, the one with fewer requests in flight.
+    /// Of two random addresses, the one with fewer requests in flight.
     LeastRequests,
 }
 
@@ -161,17 +163,17 @@ impl Value for Balance {
     }
 }
 
-/// Which version of HTTP an upstream is spoken to.
+/// Which version of HTTP is used with an upstream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum UpstreamHttp {
-    /// Over TLS HTTP/2 if the upstream agrees to it, HTTP/1.1 otherwise.
+    /// HTTP/2 if it is negotiated over TLS, otherwise HTTP/1.1.
     #[default]
     #[serde(rename = "auto")]
     Auto,
     /// HTTP/1.1.
     #[serde(rename = "1")]
     Http1,
-    /// HTTP/2; without TLS that takes an upstream known to speak it.
+    /// HTTP/2. Without TLS, the upstream must be known to support it.
     #[serde(rename = "2")]
     Http2,
 }
@@ -182,11 +184,11 @@ impl Value for UpstreamHttp {
     }
 }
 
-/// Which `Host` an upstream gets. The client's is in `X-Forwarded-Host` either way.
+/// Which `Host` an upstream receives. The client's is in `X-Forwarded-Host` in either case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ForwardedHost {
-    /// The one that the client asked for.
+    /// The one that the client requested.
     Client,
     /// The one in the upstream's URL.
     Upstream,
@@ -198,44 +200,45 @@ impl Value for ForwardedHost {
     }
 }
 
-/// TLS to an upstream.
+/// TLS settings for an upstream.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct UpstreamTls {
-    /// PEM file with the certificates of the authorities that are trusted. Absent, the web's. A server's own
-    /// certificate may be there too, unless it is that of an authority.
+    /// PEM file with the trusted CA certificates. Defaults to the public web's CAs. May also contain a server's own
+    /// certificate, unless that is a CA certificate.
     pub ca: Option<Located<PathBuf>>,
-    /// The name that the upstream's certificate must have, and that it is asked for. Absent, the URL's host.
+    /// The server name that is requested, and that the upstream's certificate must be valid for. Defaults to the URL's
+    /// host.
     pub server_name: Option<Located<String>>,
-    /// Certificate and key by which the gateway itself is known to the upstream.
+    /// The client certificate and key that the gateway presents to the upstream.
     pub identity: Option<Located<super::Certificate>>,
 }
 
 section! { UpstreamTls { ca, server_name, identity } }
 
-/// When an address gets no requests.
+/// When an address is ejected, and no longer receives requests.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Health {
-    /// What is learnt from requests.
+    /// Passive health checks, based on the outcome of requests.
     pub passive: PassiveHealth,
-    /// What is learnt from asking; absent, nothing is asked.
+    /// Active health checks. If not set, there are none.
     pub active: Option<ActiveHealth>,
 }
 
 section! { Health { passive, active } }
 
-/// What is learnt from requests: an address that fails gets none for a while. The only address left always gets them.
+/// Passive health checks: an address that fails is ejected for a while. An upstream's only address is never ejected.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct PassiveHealth {
-    /// Failures in a row to connect or to answer that make an address unhealthy.
+    /// Consecutive failures to connect or to respond after which an address is ejected.
     pub failures: NonZeroU32,
-    /// How long it then gets no requests. Each time that it fails again right after, it is twice as long, up to 32
-    /// times.
+    /// How long an address is ejected. The time doubles each time that the address fails again right afterwards, up to
+    /// 32 times.
     pub retry_after: Time,
 }
 
@@ -247,20 +250,20 @@ impl Default for PassiveHealth {
 
 section! { PassiveHealth { failures, retry_after } }
 
-/// What is learnt from asking.
+/// Active health checks.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct ActiveHealth {
-    /// The path that is asked for with GET; a status from 200 to 399 is healthy.
+    /// The path that is requested with GET. A status from 200 to 399 counts as healthy.
     pub path: Located<String>,
-    /// Time from one question to the next.
+    /// Time between checks.
     pub interval: Time,
-    /// How long the answer may take.
+    /// How long a response may take.
     pub timeout: Time,
-    /// Healthy answers in a row after which an unhealthy address gets requests again.
+    /// Consecutive successful checks after which an unhealthy address receives requests again.
     pub healthy_after: NonZeroU32,
-    /// Failures in a row after which a healthy address gets none.
+    /// Consecutive failed checks after which an address is considered unhealthy.
     pub unhealthy_after: NonZeroU32,
 }
 

@@ -92,10 +92,8 @@ impl<T: Value> Value for Vec<T> {
         let DeValue::Array(elements) = node.get_ref() else {
             let fault = Fault::unexpected("a list", node);
             context.fault(match node.get_ref() {
-                DeValue::String(text) => fault.help(format!("one element is a list too: [{text:?}]")),
-                DeValue::Table(_) => {
-                    fault.help("the header of one of several tables has double brackets: [[…]]")
-                }
+                DeValue::String(text) => fault.help(format!("write a list with one element: [{text:?}]")),
+                DeValue::Table(_) => fault.help("the header of a table in a list has double brackets: [[…]]"),
                 _ => fault,
             });
             return None;

@@ -44,7 +44,7 @@ pub(in crate::config) fn choice<T: for<'de> Deserialize<'de>>(
     node: &Node<'_>,
     context: &mut Context,
 ) -> Option<T> {
-    let word = text(node, "a text", context)?;
+    let word = text(node, "a string", context)?;
     match T::deserialize(IntoDeserializer::<Error>::into_deserializer(word)) {
         Ok(value) => Some(value),
         Err(error) => {
@@ -78,7 +78,7 @@ pub(super) fn value_of(number: &DeInteger<'_>) -> Option<u64> {
 
 impl Value for String {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        text(node, "a text", context).map(str::to_owned)
+        text(node, "a string", context).map(str::to_owned)
     }
 }
 

@@ -23,7 +23,7 @@ impl<'a, 'i> Table<'a, 'i> {
         context: &'a mut Context,
     ) -> Option<Self> {
         let DeValue::Table(entries) = node.get_ref() else {
-            let help = format!("its settings are: {}", keys.join(", "));
+            let help = format!("its settings: {}", keys.join(", "));
             context.fault(Fault::unexpected("a table", node).help(help));
             return None;
         };
@@ -45,7 +45,7 @@ impl<'a, 'i> Table<'a, 'i> {
             if self.has(key) {
                 continue;
             }
-            let fault = Fault::new(self.at.clone(), format!("`{key}` is missing here"));
+            let fault = Fault::new(self.at.clone(), format!("missing setting `{key}`"));
             self.context.fault(fault.help(format!("as in {example}")));
         }
     }
@@ -54,9 +54,9 @@ impl<'a, 'i> Table<'a, 'i> {
     pub(in crate::config) fn one_of(&mut self, keys: &[&'static str]) {
         let names = keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
         match self.present(keys) {
-            0 => self.context.at(self.at.clone(), format!("one of {names} is missing here")),
+            0 => self.context.at(self.at.clone(), format!("one of {names} is required")),
             1 => {}
-            _ => self.context.at(self.at.clone(), format!("only one of {names} may be here")),
+            _ => self.context.at(self.at.clone(), format!("only one of {names} is allowed")),
         }
     }
 
@@ -72,8 +72,8 @@ impl<'a, 'i> Table<'a, 'i> {
         for (name, _) in self.entries.iter().filter(|(name, _)| !self.known.contains(&&**name.get_ref())) {
             let key = name.get_ref();
             let help = suggestion(key, self.known.iter().copied())
-                .unwrap_or_else(|| format!("known here are: {}", self.known.join(", ")));
-            self.context.fault(Fault::new(name.span(), format!("`{key}` is no setting here")).help(help));
+                .unwrap_or_else(|| format!("known settings: {}", self.known.join(", ")));
+            self.context.fault(Fault::new(name.span(), format!("unknown setting `{key}`")).help(help));
         }
     }
 

@@ -19,7 +19,7 @@ const A_SIZE: &str = "a size, as in \"16MiB\", or a number of bytes";
 /// The longest duration that a setting can have. Longer ones are mistakes, and the longest that can be written overflow
 /// clocks.
 const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-const TOO_LONG: &str = "this duration is longer than 365 days, which is the maximum";
+const TOO_LONG: &str = "this duration exceeds the maximum of 365 days";
 
 /// A duration that is not zero, and at most 365 days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

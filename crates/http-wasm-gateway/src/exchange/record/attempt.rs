@@ -60,6 +60,6 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        self.end(|| Err((UpstreamFailure::Abandoned, "nobody waited for the answer".to_owned())));
+        self.end(|| Err((UpstreamFailure::Abandoned, "abandoned before a response".to_owned())));
     }
 }

@@ -93,7 +93,7 @@ impl Framing {
             for length in value.split(|&byte| byte == b',') {
                 let length = decimal(trimmed(length)).ok_or("an invalid Content-Length")?;
                 if self.length.is_some_and(|other| other != length) {
-                    return Err("several Content-Length that differ");
+                    return Err("conflicting Content-Length fields");
                 }
                 self.repeated |= self.length.is_some();
                 self.length = Some(length);

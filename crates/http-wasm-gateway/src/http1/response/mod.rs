@@ -226,7 +226,7 @@ impl ResponseReader {
             HeadEnd::Partial => input.len(),
         };
         if bytes > left {
-            return Err(Refused::TooLarge("the head has too many bytes"));
+            return Err(Refused::TooLarge("the head is too large"));
         }
         if found == HeadEnd::Partial {
             return Ok(None);
@@ -238,7 +238,7 @@ impl ResponseReader {
                 self.informational += 1;
                 self.informational_bytes += bytes;
                 if self.informational > MAX_INFORMATIONAL {
-                    return Err(Refused::TooLarge("there are too many informational responses"));
+                    return Err(Refused::TooLarge("too many informational responses"));
                 }
                 self.state = State::Head(HeadScan::default());
                 return Ok(Some(Part::Informational(head.status, head.headers)));

@@ -127,7 +127,7 @@ where
                 State::Serving(connection) => connection,
             };
             if this.keep_alive.poll_dead(&this.traffic, cx).is_ready() {
-                return Poll::Ready(Err("the client does not answer".into()));
+                return Poll::Ready(Err("the client doesn't respond".into()));
             }
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(request)) => {

@@ -73,7 +73,7 @@ pub(super) async fn serve<A: Answer>(
         Ok(stream) if ends => Ended::Complete(stream),
         Ok(stream) => send(sending, stream, &held, &limits).await,
         Err(error) => {
-            tracing::debug!(%error, "the response cannot be sent");
+            tracing::debug!(%error, "cannot send the response");
             respond.send_reset(Reason::INTERNAL_ERROR);
             return;
         }
@@ -81,8 +81,8 @@ pub(super) async fn serve<A: Answer>(
     let mut stream = match stream {
         Ended::Complete(stream) => stream,
         Ended::Reset => return,
-        Ended::Broken(error) => return tracing::debug!(error, "the response broke off"),
-        Ended::Slow => return tracing::debug!("the client does not take its response"),
+        Ended::Broken(error) => return tracing::debug!(error, "the response ended prematurely"),
+        Ended::Slow => return tracing::debug!("the client doesn't read its response"),
     };
     let Some(upload) = upload else { return };
     // A handler may still read the request's body. Once it is dropped unread, so is the stream, and `h2` resets it with NO_ERROR.

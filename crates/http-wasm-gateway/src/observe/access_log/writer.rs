@@ -72,7 +72,7 @@ impl Writer {
 
     pub(super) fn reopen(&self) {
         if self.to.try_send(Message::Reopen).is_err() {
-            tracing::warn!("the access log is too busy to be opened again; send the signal once more");
+            tracing::warn!("the access log is too busy to be reopened; send the signal again");
         }
     }
 
@@ -106,7 +106,7 @@ impl Thread {
                 Message::Reopen => {
                     if let Err(error) = self.lines.to.reopen() {
                         tracing::error!(
-                            "cannot open the access log again: {}; the old one goes on",
+                            "cannot reopen the access log: {}; still writing to the old one",
                             plain(&error)
                         );
                     }
@@ -173,7 +173,7 @@ impl Losses {
 
     fn written(&mut self) {
         if std::mem::take(&mut self.failing) {
-            tracing::warn!(lost = self.lost, "the access log can be written again; lines were lost");
+            tracing::warn!(lost = self.lost, "the access log is writable again; lines were lost");
             self.lost = 0;
         }
     }
@@ -183,7 +183,7 @@ impl Losses {
             let lost = lines.swap(0, Ordering::Relaxed);
             tracing::warn!(
                 lost,
-                "lines of the access log were lost: they came faster than they could be written"
+                "access log lines were lost: they arrived faster than they could be written"
             );
         }
     }

@@ -33,40 +33,41 @@ impl Families {
             calls: register_with_unit(
                 to,
                 "guest_call_duration",
-                "Time of a call of a guest, with what it waited for; phase is request or response",
+                "Duration of a guest call, including waiting; phase is request or response",
                 Unit::Seconds,
                 Family::new_with_constructor(calls),
             ),
             replayed: register_with_unit(
                 to,
                 "guest_replayed",
-                "Bytes of bodies that a guest read and that go on after it",
+                "Body bytes that a guest read and that are forwarded after it",
                 Unit::Bytes,
                 Family::default(),
             ),
             failures: register(
                 to,
                 "guest_failures",
-                "Calls and starts of a guest that failed, by kind",
+                "Failed calls and start-ups of a guest, by kind",
                 Family::default(),
             ),
             checkouts: register(
                 to,
                 "guest_checkouts",
-                "Instances taken for requests: hit when one was idle in the pool, miss when one had to be made",
+                "Instances checked out for requests: hit if one was idle in the pool, miss if one had to be \
+                 created",
                 Family::default(),
             ),
             starts: register_with_unit(
                 to,
                 "guest_instance_start",
-                "Time to make an instance, start-up included",
+                "Time to create an instance, including start-up",
                 Unit::Seconds,
                 Family::new_with_constructor(calls),
             ),
             dropped: register(
                 to,
                 "guest_instances_dropped",
-                "Instances that were dropped, by reason",
+                "Dropped instances, by reason",
                 Family::default(),
             ),
         }

@@ -30,8 +30,7 @@ impl Collector for Gauges {
             u64::from(self.0.is_ready()),
         )?;
         let name = format!("{PREFIX}_access_log_lines_lost");
-        let help =
-            "Lines of the access log that could not be written, as on a full disk, or not fast enough.";
+        let help = "Access log lines that could not be written (full disk), or not fast enough.";
         ConstCounter::new(lost_lines()).encode(encoder.encode_descriptor(
             &name,
             help,
@@ -47,53 +46,47 @@ impl Collector for Gauges {
 
 fn of_configured(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let since = configured.since.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    let loaded = "When the configuration in use was read, since 1970";
+    let loaded = "When the configuration in use was read, since the Unix epoch";
     single(encoder, "config_loaded_timestamp", loaded, Some(&Unit::Seconds), since)?;
     let used = configured.engine.memory_in_use() as u64;
-    let help = "Memory that the instances of all guests have";
+    let help = "Memory of the instances of all guests";
     single(encoder, "guests_memory", help, Some(&Unit::Bytes), used)?;
     let budget = configured.memory_budget as u64;
-    let help = "Memory that the instances of all guests may have together";
+    let help = "Maximum memory of the instances of all guests";
     single(encoder, "guests_memory_budget", help, Some(&Unit::Bytes), budget)?;
     of_bodies(configured, encoder)?;
     let name = format!("{PREFIX}_code_cache_discarded");
-    let help = "Entries of the code cache that were damaged, or could have been written by others.";
+    let help = "Discarded code cache entries: damaged, or writable by other users.";
     let metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
     ConstCounter::new(configured.engine.code_cache_discarded()).encode(metric)?;
     let label = |name: &Arc<str>| OfGuest { guest: name.clone() };
-    family(encoder, "guest_up", "Whether a guest could be loaded: 1 or 0", None, |one| {
+    family(encoder, "guest_up", "Whether a guest is loaded: 1 or 0", None, |one| {
         configured
             .guests
             .iter()
             .try_for_each(|guest| one(&label(&guest.name), u64::from(guest.loaded.is_some())))
     })?;
-    family(encoder, "guest_memory", "Memory that a guest's instances have", Some(&Unit::Bytes), |one| {
+    family(encoder, "guest_memory", "Memory of a guest's instances", Some(&Unit::Bytes), |one| {
         configured.stats().try_for_each(|(name, stats)| one(&label(name), stats.memory_bytes))
     })?;
-    family(
-        encoder,
-        "guest_instances",
-        "Instances that there are, by state: idle in the pool, or busy",
-        None,
-        |one| {
-            configured.stats().try_for_each(|(name, stats)| {
-                let state = |state| GuestState { guest: name.clone(), state };
-                one(&state("idle"), stats.idle)?;
-                one(&state("busy"), stats.live.saturating_sub(stats.idle))
-            })
-        },
-    )?;
+    family(encoder, "guest_instances", "Instances by state: idle in the pool, or busy", None, |one| {
+        configured.stats().try_for_each(|(name, stats)| {
+            let state = |state| GuestState { guest: name.clone(), state };
+            one(&state("idle"), stats.idle)?;
+            one(&state("busy"), stats.live.saturating_sub(stats.idle))
+        })
+    })?;
     of_addresses(configured, encoder)
 }
 
 fn of_bodies(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let memory = configured.engine.body_budget().memory();
-    let help = "Memory that bodies have which are held for guests";
+    let help = "Memory of the bodies that are held for guests";
     single(encoder, "bodies_memory", help, Some(&Unit::Bytes), memory.held as u64)?;
-    let help = "Memory that bodies may have together which are held for guests";
+    let help = "Maximum memory of the bodies that are held for guests";
     single(encoder, "bodies_memory_budget", help, Some(&Unit::Bytes), memory.limit as u64)?;
     let name = format!("{PREFIX}_bodies_memory_refusals");
-    let help = "Requests that found no memory for their bodies, or gave it to others.";
+    let help = "Requests that found no memory for their bodies, or gave it up to others.";
     let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
     for (reason, count) in [("full", memory.refused), ("evicted", memory.evicted)] {
         ConstCounter::new(count).encode(metric.encode_family(&Refusal { reason })?)?;
@@ -113,16 +106,15 @@ fn of_addresses(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) ->
     family(encoder, "upstream_address_up", help, None, |one| {
         all.iter().try_for_each(|(labels, status)| one(labels, u64::from(status.is_up())))
     })?;
-    let help =
-        "Requests that an upstream's address has now, answers that are on their way and tunnels included";
+    let help = "Requests in flight on an upstream's address, including responses in progress and tunnels";
     family(encoder, "upstream_address_requests_in_flight", help, None, |one| {
         all.iter().try_for_each(|(labels, status)| one(labels, status.in_flight as u64))
     })?;
-    family(encoder, "upstream_address_tunnels", "Tunnels that an upstream's address has now", None, |one| {
+    family(encoder, "upstream_address_tunnels", "Open tunnels to an upstream's address", None, |one| {
         all.iter().try_for_each(|(labels, status)| one(labels, status.tunnels as u64))
     })?;
     let name = format!("{PREFIX}_upstream_address_failures");
-    let help = "Requests that an upstream's address failed or did not answer in time.";
+    let help = "Requests that failed on an upstream's address, or timed out.";
     let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
     all.iter().try_for_each(|(labels, status)| {
         ConstCounter::new(status.failures).encode(metric.encode_family(labels)?)

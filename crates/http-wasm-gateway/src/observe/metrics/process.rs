@@ -19,37 +19,25 @@ impl Collector for Process {
         let Some(now) = ask(wanted, Numbers::of) else { return Ok(()) };
         let to = &mut encoder;
         let cpu = ConstCounter::new(now.cpu_millis as f64 / 1000.0);
-        one(to, "process_cpu", "User and system time that the process used.", Some(&Unit::Seconds), &cpu)?;
+        one(to, "process_cpu", "User and system CPU time of the process.", Some(&Unit::Seconds), &cpu)?;
         let memory = ConstGauge::new(now.memory);
-        one(
-            to,
-            "process_resident_memory",
-            "Memory of the process that is resident.",
-            Some(&Unit::Bytes),
-            &memory,
-        )?;
+        one(to, "process_resident_memory", "Resident memory of the process.", Some(&Unit::Bytes), &memory)?;
         let start = ConstGauge::new(now.start);
         one(
             to,
             "process_start_time",
-            "When the process was started, since 1970.",
+            "When the process was started, since the Unix epoch.",
             Some(&Unit::Seconds),
             &start,
         )?;
         if let Some(open) = now.open_files {
-            one(
-                to,
-                "process_open_fds",
-                "File descriptors that are open.",
-                None,
-                &ConstGauge::new(open as u64),
-            )?;
+            one(to, "process_open_fds", "Open file descriptors.", None, &ConstGauge::new(open as u64))?;
         }
         if let Some(limit) = now.open_files_limit {
             one(
                 to,
                 "process_max_fds",
-                "File descriptors that may be open.",
+                "Maximum number of open file descriptors.",
                 None,
                 &ConstGauge::new(limit as u64),
             )?;

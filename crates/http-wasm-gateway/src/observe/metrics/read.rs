@@ -51,7 +51,7 @@ impl Metrics {
         self.in_flight.get()
     }
 
-    /// Times that the configuration was read again, by result.
+    /// Reloads of the configuration, by result.
     pub(crate) fn reloads(&self) -> BTreeMap<&'static str, u64> {
         [("success", true), ("failure", false)].map(|(name, ok)| (name, self.reloads_with(ok).get())).into()
     }

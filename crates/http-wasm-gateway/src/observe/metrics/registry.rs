@@ -41,12 +41,12 @@ impl Metrics {
         let to = registry.sub_registry_with_prefix(PREFIX);
         to.register("build", "The version of the gateway", Info::new(Build { version: VERSION }));
         let metrics = Self {
-            in_flight: register(to, "requests_in_flight", "Requests that are not over", Gauge::default()),
+            in_flight: register(to, "requests_in_flight", "Requests in flight", Gauge::default()),
             series: Arc::new(Series::register(to)),
             reloads: register(
                 to,
                 "config_reloads",
-                "Times that the configuration was read again, by result",
+                "Reloads of the configuration, by result",
                 Family::default(),
             ),
             registry: Registry::default(),

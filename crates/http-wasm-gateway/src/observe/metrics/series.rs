@@ -93,7 +93,7 @@ impl Series {
             requests: register(
                 to,
                 "requests",
-                "Requests that are over, by route and class of status",
+                "Completed requests, by route and status class",
                 Family::default(),
             ),
             durations: register_with_unit(
@@ -106,40 +106,41 @@ impl Series {
             response_bytes: register_with_unit(
                 to,
                 "response",
-                "Bytes of response bodies that were handed to clients' connections",
+                "Bytes of response bodies passed to client connections",
                 Unit::Bytes,
                 Family::default(),
             ),
             incomplete: register(
                 to,
                 "responses_incomplete",
-                "Responses whose body did not end as it should: the client went away, or the body broke off",
+                "Responses whose body did not complete: the client disconnected, or the body ended \
+                 prematurely",
                 Family::default(),
             ),
             fields_dropped: register(
                 to,
                 "request_fields_dropped",
-                "Header fields of requests that were dropped: a claim about the client that nobody believes, or a \
-                 name with an underscore",
+                "Dropped request header fields: an untrusted claim about the client, or a name with an \
+                 underscore",
                 Family::default(),
             ),
             guests: Families::register(to),
             upstream_requests: register(
                 to,
                 "upstream_requests",
-                "Requests sent to an upstream that it answered, by class of status",
+                "Requests that an upstream responded to, by status class",
                 Family::default(),
             ),
             upstream_failures: register(
                 to,
                 "upstream_failures",
-                "Requests sent to an upstream that got no answer, by kind",
+                "Requests to an upstream that got no response, by kind",
                 Family::default(),
             ),
             upstream_durations: register_with_unit(
                 to,
                 "upstream_duration",
-                "Time from sending a request to the head of the upstream's answer",
+                "Time from sending a request to the head of the upstream's response",
                 Unit::Seconds,
                 Family::new_with_constructor(requests),
             ),

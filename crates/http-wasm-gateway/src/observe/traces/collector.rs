@@ -49,7 +49,7 @@ impl HttpClient for Collector {
         let (client, timeout, failing) = (self.client.clone(), self.timeout, self.failing.clone());
         let sending = self.runtime.spawn(async move {
             let result = tokio::time::timeout(timeout, send(&client, request)).await;
-            let result = result.unwrap_or_else(|_| Err("it did not answer in time".into()));
+            let result = result.unwrap_or_else(|_| Err("it didn't respond in time".into()));
             report(&result, &failing);
             result
         });
@@ -70,15 +70,17 @@ async fn send(
 fn report(result: &Result<Response<Bytes>, HttpError>, failing: &AtomicBool) {
     let fault = match result {
         Ok(response) if response.status().is_success() => None,
-        Ok(response) => Some(format!("it answers {}", response.status())),
+        Ok(response) => Some(format!("it responded with {}", response.status())),
         Err(error) => Some(Causes(&**error).to_string()),
     };
     let failed_before = failing.swap(fault.is_some(), Ordering::Relaxed);
     match fault {
         Some(fault) if !failed_before => {
-            tracing::warn!("the collector of traces takes none: {fault}; traces are lost until it does");
+            tracing::warn!(
+                "the trace collector doesn't accept traces: {fault}; traces are lost until it does"
+            );
         }
-        None if failed_before => tracing::info!("the collector takes traces again"),
+        None if failed_before => tracing::info!("the trace collector accepts traces again"),
         _ => {}
     }
 }

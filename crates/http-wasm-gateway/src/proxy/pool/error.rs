@@ -83,18 +83,18 @@ impl fmt::Display for SendError {
         f.write_str(match self.kind {
             SendErrorKind::Connect => "connection failed",
             SendErrorKind::Busy => "all connections are in use",
-            SendErrorKind::Unprocessed { .. } => "the upstream refused the request unprocessed",
-            SendErrorKind::RequestBody => "the request body broke off",
+            SendErrorKind::Unprocessed { .. } => "the upstream refused the request without processing it",
+            SendErrorKind::RequestBody => "the request body ended prematurely",
             SendErrorKind::RequestHead => {
-                "the request head is beyond `max_request_header_size` or `max_request_field_size`"
+                "the request head exceeds `max_request_header_size` or `max_request_field_size`"
             }
             SendErrorKind::ResponseHead => {
-                "the response head is beyond `max_response_header_size` or `max_response_headers`"
+                "the response head exceeds `max_response_header_size` or `max_response_headers`"
             }
             SendErrorKind::ResponseInvalid => "the response is invalid",
             SendErrorKind::Stale => "the upstream closed an idle connection",
             SendErrorKind::Broken => "no valid response",
-            SendErrorKind::Timeout => "the response did not begin in time",
+            SendErrorKind::Timeout => "the response didn't start in time",
         })
     }
 }

@@ -85,11 +85,12 @@ fn kind_cause(module: &str, name: &str, kind: Kind) -> Option<&'static str> {
             "a guest defines its own tables: link without `--import-table` (AssemblyScript: `--importTable`), and statically",
         ),
         Kind::Tag => Some(
-            "a tag is imported when exceptions are to cross modules: link the C++ runtime statically, or build with \
+            "a tag is imported if exceptions cross modules: link the C++ runtime statically, or build with \
              `-fno-exceptions` (and without `setjmp`/`longjmp`)",
         ),
         Kind::Global => Some(
-            "a guest gets no globals from its host: define it in the guest, or read the value with `get_config` of `http_handler` \
+            "the host provides no globals: define it in the guest, or read the value with `get_config` of \
+             `http_handler` \
              instead",
         ),
     }
@@ -102,7 +103,7 @@ fn misplaced(module: &str, name: &str, kind: Kind) -> Option<String> {
     }
     if nearest(module, [HANDLER].into_iter()).is_some() {
         return Some(format!(
-            "the module's name is `{HANDLER}`, spelt exactly so: correct it in the import's declaration"
+            "the module's name is `{HANDLER}`, spelled exactly like this: correct the import's declaration"
         ));
     }
     // C's logarithm has that name, too.
@@ -163,7 +164,8 @@ fn toolchain(module: &str, name: &str) -> Option<&'static str> {
         } else if module == "wasi_unstable" {
             "this is WASI preview 0 of 2019: build with a current toolchain, whose imports are named `wasi_snapshot_preview1`"
         } else if starts(&["wasix_"]) {
-            "this is WASIX, which Wasmer alone has: build for `wasm32-wasip1` (`cargo build`, not `cargo wasix build`; wasi-sdk, not \
+            "this is WASIX, which only Wasmer supports: build for `wasm32-wasip1` (`cargo build`, not `cargo \
+             wasix build`; wasi-sdk, not \
          wasixcc)"
         } else if module == "wasi" && name == "thread-spawn" {
             "a guest runs on one thread: build without threads (`wasm32-wasip1`, not `wasm32-wasip1-threads`)"
@@ -201,8 +203,9 @@ fn component(name: &str) -> bool {
 const EMSCRIPTEN: &str = "this is part of Emscripten's JavaScript glue: link with `emcc -sSTANDALONE_WASM --no-entry` and without features that \
      need JavaScript, or build with wasi-sdk";
 
-const WASI_SHIM: &str = "AssemblyScript asks a JavaScript host for this: extend the configuration of `@assemblyscript/wasi-shim`, or do \
-     without it (`log` of `http_handler` writes log lines)";
+const WASI_SHIM: &str = "AssemblyScript asks a JavaScript host for this: extend the configuration of \
+                         `@assemblyscript/wasi-shim`, or remove \
+     the call (`log` of `http_handler` writes log lines)";
 
 /// Module `env` is where compilers put everything that was given no module.
 fn env(name: &str, kind: Kind) -> &'static str {
@@ -221,7 +224,8 @@ fn env(name: &str, kind: Kind) -> &'static str {
              own that calls `log` of `http_handler`"
         }
         "emscripten_notify_memory_growth" => {
-            "Emscripten tells JavaScript of memory growth with this: define an empty `emscripten_notify_memory_growth` in the guest, link \
+            "Emscripten notifies JavaScript of memory growth with this: define an empty \
+             `emscripten_notify_memory_growth` in the guest, link \
              without `-sALLOW_MEMORY_GROWTH`, or build with wasi-sdk"
         }
         "memcpy" | "memmove" | "memset" | "memcmp" | "strlen" | "malloc" | "free" | "calloc" | "realloc"
@@ -248,12 +252,14 @@ fn env(name: &str, kind: Kind) -> &'static str {
         _ if starts(&["console.", "Date.", "performance.", "crypto.", "process.", "Math."]) => WASI_SHIM,
         // TinyGo names a function that has no body after its package.
         _ if name.contains('.') => {
-            "TinyGo leaves a Go function undefined when it doesn't support it: do without the package that the name begins with \
+            "TinyGo leaves a Go function undefined when it doesn't support it: avoid the package that the \
+             name starts with \
              (`net/http` is one), use a newer TinyGo, or build with Go (`GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared`)"
         }
         _ => {
             "the guest's code calls this function and nothing defines it: link the library it comes from, and link without \
-             `--allow-undefined`/`--import-undefined` to have the linker say so; if it is meant to be a host function, only those of \
+             `--allow-undefined`/`--import-undefined` so that the linker reports it; if it is meant to be a \
+             host function, only those of \
              `http_handler` and `wasi_snapshot_preview1` are there"
         }
     }

@@ -177,7 +177,8 @@ const OTHER_PLATFORMS: &[(IsTheirs, &str)] = &[
 fn signature_help(name: &str) -> &'static str {
     match name {
         HANDLE_REQUEST => {
-            "return one 64-bit integer, whose low 32 bits say whether to proceed and whose high 32 bits are `req_ctx`"
+            "return one 64-bit integer whose low 32 bits decide whether to proceed and whose high 32 bits \
+             are `req_ctx`"
         }
         HANDLE_RESPONSE => "take `req_ctx` and `is_error` as 32-bit integers and return nothing",
         _ => "the host runs it once for each instance, with no arguments: change it, or don't export it",

@@ -33,7 +33,7 @@ fn check_header(wasm: &[u8]) -> Result<(), Fault> {
                 "the file ends after {} bytes, before the 8-byte header of a wasm module does",
                 wasm.len()
             ),
-            "it was cut short: copy or build it again",
+            "it was truncated: copy or build it again",
         )),
         Some([1, 0, 0, 0]) => Ok(()),
         Some([_, _, 1, 0]) => {
@@ -80,7 +80,7 @@ fn not_wasm(bytes: &[u8], text: Option<&str>) -> Fault {
         Some(text) => known_text(text),
         None => known_binary(bytes),
     };
-    Fault::new(format!("the file is no WebAssembly module but {found}"), help)
+    Fault::new(format!("the file is not a WebAssembly module but {found}"), help)
 }
 
 fn known_text(text: &str) -> (&'static str, &'static str) {
@@ -88,7 +88,7 @@ fn known_text(text: &str) -> (&'static str, &'static str) {
     if text.starts_with('<') {
         (
             "HTML or XML",
-            "a download was probably answered with an error or login page: look into the file and fetch it again",
+            "a download probably returned an error or login page: inspect the file and download it again",
         )
     } else if text.starts_with("version https://git-lfs") {
         ("a Git LFS pointer", "run `git lfs pull` to get the file itself")
@@ -146,7 +146,7 @@ mod tests {
     fn an_empty_or_cut_file_is_called_that() {
         assert!(message(b"").starts_with("the file is empty; "));
         for cut in [&b"\0as"[..], b"\0asm", b"\0asm\x01\0\0"] {
-            assert!(message(cut).contains("was cut short"), "{cut:?}");
+            assert!(message(cut).contains("was truncated"), "{cut:?}");
         }
     }
 
@@ -187,7 +187,7 @@ mod tests {
             (b"\xff\xfe", "binary data of another kind"),
         ] {
             let message = message(bytes);
-            assert!(message.contains("no WebAssembly module but") && message.contains(part), "{message}");
+            assert!(message.contains("not a WebAssembly module but") && message.contains(part), "{message}");
         }
     }
 }

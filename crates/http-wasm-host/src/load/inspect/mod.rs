@@ -178,17 +178,18 @@ fn outline(wasm: &[u8]) -> Result<Outline, Fault> {
             return Ok(Outline { types, producers, has_start_function });
         }
     }
-    Err(Fault::new("the module has no end", CUT_SHORT))
+    Err(Fault::new("the module is incomplete", CUT_SHORT))
 }
 
-const CUT_SHORT: &str = "it seems to be cut short or damaged: copy or build it again";
+const CUT_SHORT: &str = "it seems to be truncated or damaged: copy or build it again";
 
 fn malformed(error: &wasmparser::Error, wasm: &[u8]) -> Fault {
     let (offset, len) = (error.offset(), wasm.len());
     let help = if error.message().contains("unexpected end") {
         CUT_SHORT
     } else {
-        "it is damaged, or the tool that wrote it has a fault: build it again, and see what `wasm-tools validate` says"
+        "it is damaged, or the tool that wrote it has a bug: build it again, and check it with `wasm-tools \
+         validate`"
     };
     Fault::new(
         format!(

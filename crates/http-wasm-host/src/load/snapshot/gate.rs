@@ -18,12 +18,13 @@ pub(super) struct Refusal {
     reason: &'static str,
 }
 
-const RANDOM: &str = "all its instances would share these random bytes. Choose `shared-seed` for its snapshot if it makes nothing \
-                      secret or unique from them";
-const TIME: &str = "in all its instances it would be the time of the snapshot. Choose `shared-seed` for its snapshot if it can live \
-                    with that; random bytes drawn at start are shared then too, so it may make nothing secret or unique from them";
-const FILES: &str = "an open file can't be in a snapshot, and what was read from or written to a mounted directory wouldn't happen \
-                     again for other instances. Use files in requests only";
+const RANDOM: &str = "all of its instances would share these random bytes. Choose `shared-seed` for its \
+                      snapshot if it derives nothing secret or unique from them";
+const TIME: &str = "all of its instances would see the time of the snapshot. Choose `shared-seed` for its \
+                    snapshot if that is acceptable; random bytes drawn at start-up are then shared too, so \
+                    it must derive nothing secret or unique from them";
+const FILES: &str = "a snapshot can't contain open files, and reads and writes of mounted directories \
+                     wouldn't be repeated for other instances. Use files only while handling requests";
 
 /// Puts a refusal in place of each function that `module` imports and a snapshot doesn't allow.
 pub(super) fn close<T: 'static>(

@@ -55,7 +55,7 @@ impl Source<'_> {
         wizer.init_func("_start");
         let (context, readable) = wizer
             .instrument(&wasm)
-            .map_err(|error| self.refused(format!("its state can't be read from outside: {error:#}")))?;
+            .map_err(|error| self.refused(format!("its state can't be exported: {error:#}")))?;
 
         let failed = |reason| LoadError::Compile { guest: shared.name.clone(), reason };
         let code = engine.code_without_slots(&readable).map_err(failed)?;
@@ -101,7 +101,9 @@ fn check_layout(wasm: &[u8]) -> Result<(), String> {
             Payload::CustomSection(section) => named |= section.name() == "name",
             Payload::End(_) => break,
             payload if named && payload.as_section().is_some() => {
-                return Err("the module's `name` section stands before other sections, not at the end where it belongs".into());
+                return Err(
+                    "the module's `name` section comes before other sections instead of at the end".into()
+                );
             }
             _ => {}
         }

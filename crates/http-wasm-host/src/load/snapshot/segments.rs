@@ -28,7 +28,10 @@ fn at_most(most: u32, wasm: &[u8]) -> Result<Cow<'_, [u8]>, String> {
         return Ok(Cow::Borrowed(wasm));
     }
     joined(most, wasm).map(Cow::Owned).map_err(|why| {
-        format!("the module has {count} data segments, of which a snapshot can take {most}, and they can't be joined: {why}")
+        format!(
+            "the module has {count} data segments, a snapshot can have at most {most}, and they can't be \
+                 merged: {why}"
+        )
     })
 }
 
@@ -46,9 +49,9 @@ fn count(wasm: &[u8]) -> Result<u32, BinaryReaderError> {
 enum Obstacle {
     #[error(transparent)]
     Invalid(#[from] BinaryReaderError),
-    #[error("its code refers to them by number")]
+    #[error("its code refers to them by index")]
     Named,
-    #[error("not all are put at a constant place")]
+    #[error("not all have a constant offset")]
     Unplaced,
     #[error("some overlap")]
     Overlap,
@@ -216,20 +219,17 @@ mod tests {
         let three = r#"(data (i32.const 8) "abc") (data (i32.const 11) "d") (data (i32.const 12) "e")"#;
         for (other, reason) in [
             ("(data (i32.const 9) \"x\")", "some overlap"),
-            ("(data \"x\")", "not all are put at a constant place"),
-            (
-                "(global $g i32 (i32.const 1)) (data (global.get $g) \"x\")",
-                "not all are put at a constant place",
-            ),
+            ("(data \"x\")", "not all have a constant offset"),
+            ("(global $g i32 (i32.const 1)) (data (global.get $g) \"x\")", "not all have a constant offset"),
             (
                 "(func (memory.init 0 (i32.const 0) (i32.const 0) (i32.const 0)))",
-                "its code refers to them by number",
+                "its code refers to them by index",
             ),
-            ("(func (data.drop 1))", "its code refers to them by number"),
+            ("(func (data.drop 1))", "its code refers to them by index"),
         ] {
             let message = left(&format!("{three} {other}")).unwrap_err();
             assert!(
-                message.contains("of which a snapshot can take 2, and they can't be joined: "),
+                message.contains("a snapshot can have at most 2, and they can't be merged: "),
                 "{message}"
             );
             assert!(message.ends_with(reason), "{message}");

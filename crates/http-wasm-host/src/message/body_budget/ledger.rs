@@ -39,7 +39,7 @@ pub struct BodyMemory {
 
 /// There is no room for a request's bytes, or there is none any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the memory for bodies that are held is used up")]
+#[error("the memory budget for bodies is used up")]
 pub struct NoBodyMemory;
 
 impl From<NoBodyMemory> for Reason {
@@ -245,7 +245,7 @@ impl Ledger {
                 limit,
                 refused,
                 evicted,
-                "no memory is left for bodies that are held; requests are refused"
+                "the memory budget for bodies is used up; rejecting requests"
             );
         }
     }

@@ -52,11 +52,11 @@ impl Mount {
 
     fn check(&self) -> Result<(), String> {
         if self.guest.is_empty() || self.guest.contains('\0') {
-            return Err(self.wrong(format_args!("{:?} is no path for the guest to see it at", self.guest)));
+            return Err(self.wrong(format_args!("{:?} is not a valid path inside the guest", self.guest)));
         }
         match std::fs::metadata(&self.host) {
             Ok(found) if found.is_dir() => Ok(()),
-            Ok(_) => Err(self.wrong("it is no directory; only directories can be mounted")),
+            Ok(_) => Err(self.wrong("not a directory; only directories can be mounted")),
             Err(error) => Err(self.wrong(error)),
         }
     }
@@ -76,16 +76,16 @@ impl WasiConfig {
     /// Says which grant can't be, and why.
     pub(crate) fn check(&self) -> Result<(), String> {
         if let Some(arg) = self.args.iter().find(|arg| arg.contains('\0')) {
-            return Err(format!("argument {arg:?} contains a NUL byte, which ends an argument"));
+            return Err(format!("argument {arg:?} contains a NUL byte"));
         }
         let mut names = HashSet::new();
         for (name, value) in &self.env {
             let wrong = if name.is_empty() || name.contains(['=', '\0']) {
-                "a name is not empty and contains neither `=` nor a NUL byte"
+                "the name must not be empty or contain `=` or a NUL byte"
             } else if value.contains('\0') {
-                "its value contains a NUL byte, which ends a value"
+                "the value contains a NUL byte"
             } else if !names.insert(name) {
-                "it is given twice"
+                "defined twice"
             } else {
                 continue;
             };
@@ -95,7 +95,7 @@ impl WasiConfig {
         for mount in &self.mounts {
             mount.check()?;
             if !paths.insert(&mount.guest) {
-                return Err(mount.wrong("another directory is mounted there already"));
+                return Err(mount.wrong("another directory is already mounted there"));
             }
         }
         Ok(())
@@ -118,10 +118,10 @@ mod tests {
     #[test]
     fn a_grant_that_cannot_be_is_named_with_its_reason() {
         assert!(wrong(&["ok", "a\0b"], &[], &[]).starts_with("argument \"a\\0b\" contains a NUL"));
-        assert!(wrong(&[], &[("A=B", "c")], &[]).starts_with("environment variable \"A=B\": a name"));
-        assert!(wrong(&[], &[("", "c")], &[]).contains("not empty"));
-        assert!(wrong(&[], &[("A", "\0")], &[]).contains("its value contains a NUL"));
-        assert!(wrong(&[], &[("A", "1"), ("A", "2")], &[]).contains("given twice"));
+        assert!(wrong(&[], &[("A=B", "c")], &[]).starts_with("environment variable \"A=B\": the name"));
+        assert!(wrong(&[], &[("", "c")], &[]).contains("not be empty"));
+        assert!(wrong(&[], &[("A", "\0")], &[]).contains("the value contains a NUL"));
+        assert!(wrong(&[], &[("A", "1"), ("A", "2")], &[]).contains("defined twice"));
     }
 
     #[test]
@@ -132,10 +132,10 @@ mod tests {
         let missing = dir.path().join("missing");
         let said = wrong(&[], &[], &[Mount::read_only(&missing, "/data")]);
         assert!(said.starts_with(&format!("cannot mount {} at /data: ", missing.display())), "{said}");
-        assert!(wrong(&[], &[], &[Mount::read_only(&file, "/data")]).contains("no directory"));
-        assert!(wrong(&[], &[], &[Mount::read_only(dir.path(), "")]).contains("no path"));
+        assert!(wrong(&[], &[], &[Mount::read_only(&file, "/data")]).contains("not a directory"));
+        assert!(wrong(&[], &[], &[Mount::read_only(dir.path(), "")]).contains("not a valid path"));
         let twice = [Mount::read_only(dir.path(), "/a"), Mount::read_write(dir.path(), "/a")];
-        assert!(wrong(&[], &[], &twice).contains("mounted there already"));
+        assert!(wrong(&[], &[], &twice).contains("already mounted there"));
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn a_module_whose_state_cannot_be_read_back_is_refused_with_the_reason_and_what_
         let message = refusal(&text, Snapshot::On);
         assert!(message.starts_with("guest probe can't be snapshotted: "), "{message}");
         assert!(message.contains(reason), "{message} should contain {reason}");
-        assert!(message.ends_with("; it can be loaded with its snapshot off"), "{message}");
+        assert!(message.ends_with("; load it without a snapshot"), "{message}");
         load(&text, Snapshot::Off);
     }
 }

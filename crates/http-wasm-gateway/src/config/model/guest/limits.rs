@@ -1,4 +1,4 @@
-//! The caps on a guest: those of the core, under the same names.
+//! The limits of a guest: those of the core, under the same names.
 
 use std::num::NonZeroU32;
 
@@ -8,38 +8,40 @@ use serde::Serialize;
 
 use crate::config::read::{Size, Time, section};
 
-/// What one guest may use. Each cap is counted per request and response unless it says otherwise.
+/// Limits of one guest, counted per request and response unless stated otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct GuestLimits {
-    /// Bytes of one body kept because the guest read them. Over it, 413 for a request and 502 for a response.
+    /// Bytes of one body that are kept because the guest has read them. Above this, a request gets 413 and a response
+    /// becomes a 502.
     pub replay_bytes: Size,
     /// Body bytes that the guest writes.
     pub written_bytes: Size,
-    /// Header fields that the guest sets or adds, trailers included.
+    /// Number of header fields that the guest sets or adds, trailers included.
     pub header_count: NonZeroU32,
-    /// Names and values of those fields together.
+    /// Total size of the names and values of header fields that the guest sets or adds.
     pub header_bytes: Size,
     /// Length of a URI that the guest sets.
     pub uri_bytes: Size,
-    /// Length of one log message or line of output; the rest is cut off.
+    /// Length of one log message or line of output; longer ones are truncated.
     pub log_line_bytes: Size,
-    /// Log messages and lines of output that are logged in a second, all instances together; 0 logs nothing.
+    /// Log messages and lines of output that are logged per second, over all instances together. With 0, nothing is
+    /// logged.
     pub log_rate: u32,
-    /// Size of the configuration.
+    /// Size of the guest's configuration.
     pub config_bytes: Size,
-    /// Linear memory of one instance.
+    /// Linear memory of one instance: its memories together.
     pub memory_bytes: Size,
-    /// Elements of one table.
+    /// Elements of the tables of one instance together.
     pub table_elements: NonZeroU32,
-    /// Time that the guest may compute in one phase without waiting for the host.
+    /// How long the guest may compute in one phase without waiting for the host.
     pub deadline: Time,
-    /// Time that one phase may take with all its waiting.
+    /// How long one phase may take, including all waiting.
     pub total: Time,
-    /// Memory by which an instance may have grown since its start and still be kept.
+    /// How much the memory of an instance may have grown since its start for the instance to be kept.
     pub retained_growth: Size,
-    /// Time that the making of an instance may take.
+    /// How long creating an instance may take.
     pub startup_deadline: Time,
 }
 

@@ -1,4 +1,4 @@
-//! Guests, and what they may use.
+//! Guests and their settings.
 
 mod limits;
 mod mount;
@@ -18,39 +18,39 @@ pub use self::mount::MountPoint;
 pub use self::policy::{OnFailure, Pool, Snapshot};
 pub use self::source::{GuestConfig, GuestSource};
 
-/// One guest, which routes refer to by its name.
+/// A guest. Routes refer to it by its name.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 #[schemars(extend("required" = ["path"]))]
 pub struct Guest {
-    /// Its `.wasm` or `.wat` file.
+    /// The `.wasm` or `.wat` file.
     pub path: Located<GuestSource>,
-    /// SHA-256 of the file, as `sha256sum` prints it. Any other file is refused.
+    /// SHA-256 of the file, as printed by `sha256sum`. A file with a different hash is rejected.
     pub sha256: Option<Located<String>>,
-    /// What the guest gets from `get_config`: a text as it is, a table as JSON. Absent, nothing.
+    /// What `get_config` returns to the guest: a string is passed as it is, a table as JSON. If not set, nothing.
     pub config: Option<GuestConfig>,
-    /// A file with what the guest gets from `get_config`.
+    /// File whose content `get_config` returns to the guest.
     pub config_file: Option<Located<PathBuf>>,
-    /// Arguments that the guest sees. The first is its own name by custom.
+    /// Command-line arguments of the guest. By convention, the first is the program's name.
     pub args: Vec<String>,
-    /// Environment variables that the guest sees. It sees none of the gateway's own.
+    /// Environment variables of the guest. It doesn't inherit the gateway's.
     pub env: BTreeMap<String, Located<String>>,
-    /// Directories that the guest may open: "HOST", "HOST:GUEST", and either with ":ro" for reading alone.
+    /// Directories that the guest can access: "HOST" or "HOST:GUEST", with ":ro" appended for read-only access.
     pub mounts: Vec<Located<MountPoint>>,
-    /// What it may use.
+    /// Limits on what the guest may use.
     pub limits: GuestLimits,
-    /// How many of its instances are kept.
+    /// How many instances are kept.
     pub pool: Pool,
-    /// What becomes of a request when the guest fails on it.
+    /// What happens to a request if the guest fails.
     pub on_failure: OnFailure,
-    /// Whether new instances start from a picture of an initialised one.
+    /// Whether new instances start from a snapshot of an initialised one.
     pub snapshot: Snapshot,
-    /// Whether its file may be one of `http-wasm compile`. That holds machine code, which is run as it is: only for a
-    /// file that nobody else can write to.
+    /// Whether the file may be the output of `http-wasm compile`. Such a file contains machine code, which is run
+    /// without verification: use this only for files that nobody else can write to.
     pub trust_precompiled: bool,
-    /// Whether the gateway starts without it when it can't be loaded. Its routes are answered with 503 then. A reload
-    /// never takes one away that is up.
+    /// Whether the gateway starts even if the guest can't be loaded. Its routes are then answered with 503. A reload
+    /// never removes an optional guest that is loaded.
     pub optional: bool,
 }
 

@@ -1,4 +1,4 @@
-//! Directories for guests.
+//! Directories that guests can access.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::config::read::{Context, Node, Value, parsed};
 
-/// A directory for a guest, `HOST[:GUEST][:ro]`. The guest sees it under its own name by default.
+/// A directory for a guest, `HOST[:GUEST][:ro]`. By default, the guest sees it under its path on the host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountPoint(pub Mount);
 

@@ -1,4 +1,4 @@
-//! How a guest is kept, started, and what its failure means.
+//! How a guest's instances are kept and started, and what its failure means.
 
 use std::borrow::Cow;
 use std::num::NonZeroU32;
@@ -15,11 +15,11 @@ use crate::config::read::{Context, Node, Time, Value, choice, section};
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Pool {
-    /// Idle instances that are made ahead and kept whatever happens. Absent, 1.
+    /// Idle instances that are created in advance and always kept. Defaults to 1.
     pub min_warm: Option<u32>,
-    /// Idle instances that are kept at most. Absent, any number until they are idle for too long.
+    /// Maximum number of idle instances. If not set, unlimited until they reach `idle_ttl`.
     pub max_idle: Option<NonZeroU32>,
-    /// How long an instance beyond `min_warm` may lie idle. Absent, a minute.
+    /// How long an idle instance beyond `min_warm` is kept. Defaults to one minute.
     pub idle_ttl: Option<Time>,
 }
 
@@ -36,14 +36,14 @@ impl From<&Pool> for PoolSettings {
 
 section! { Pool { min_warm, max_idle, idle_ttl } }
 
-/// What becomes of a request when a guest fails on it.
+/// What happens to a request if a guest fails.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
-    /// It is answered with an error.
+    /// The request is answered with an error.
     #[default]
     Closed,
-    /// It goes on as it came, as if the guest were not there.
+    /// The request or response continues unchanged, as if the guest weren't there.
     Open,
 }
 
@@ -62,16 +62,16 @@ impl Value for OnFailure {
     }
 }
 
-/// Whether new instances start from a picture of an initialised one.
+/// Whether new instances start from a snapshot of an initialised one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(into = "serde_json::Value")]
 pub enum Snapshot {
-    /// Each is initialised anew.
+    /// Each instance is initialised separately.
     #[default]
     Off,
-    /// They do, if the guest drew no randomness while it was initialised.
+    /// They do, if the guest drew no random numbers while it was initialised.
     On,
-    /// They do, and all share what randomness the guest drew while it was initialised.
+    /// They do, and all instances share any random numbers that the guest drew while it was initialised.
     SharedSeed,
 }
 

@@ -63,7 +63,7 @@ impl Value for GuestConfig {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
         match node.get_ref() {
             DeValue::Table(_) => json(node, context).map(|json| Self(json.to_string())),
-            _ => text(node, "a text, or a table", context).map(|text| Self(text.to_owned())),
+            _ => text(node, "a string or a table", context).map(|text| Self(text.to_owned())),
         }
     }
 }
@@ -83,7 +83,7 @@ fn json(node: &Node<'_>, context: &mut Context) -> Option<serde_json::Value> {
         DeValue::Float(number) => match number.as_str().parse().ok().and_then(serde_json::Number::from_f64) {
             Some(number) => number.into(),
             None => {
-                context.at(node.span(), "JSON has no such number");
+                context.at(node.span(), "JSON can't represent this number");
                 return None;
             }
         },

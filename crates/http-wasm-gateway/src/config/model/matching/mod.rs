@@ -1,4 +1,4 @@
-//! What a route asks of a request, and when one such condition covers another.
+//! The conditions of a route, and when one condition covers another.
 
 mod path;
 
@@ -15,7 +15,7 @@ use crate::config::read::{Context, Node, Value, as_text, parsed};
 
 pub use self::path::{ExactPath, PathPattern, PathPrefix};
 
-/// A host that requests ask for: "example.com", or "*.example.com" for all below it. Ports and case don't count.
+/// A requested host: "example.com", or "*.example.com" for all of its subdomains. Ports and case are ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPattern {
     /// In lower case, without the asterisk.
@@ -24,7 +24,7 @@ pub struct HostPattern {
 }
 
 impl HostPattern {
-    /// Whether this host fits; it is in lower case and has no port.
+    /// Whether this host matches. It must be in lower case and have no port.
     pub fn fits(&self, host: &str) -> bool {
         if self.below {
             host.len() > self.name.len() && host.ends_with(&self.name)
@@ -33,7 +33,7 @@ impl HostPattern {
         }
     }
 
-    /// Whether all hosts that fit `other` fit this.
+    /// Whether every host that matches `other` matches this pattern.
     pub(in crate::config) fn covers(&self, other: &Self) -> bool {
         self == other || self.below && other.name.len() > self.name.len() && other.name.ends_with(&self.name)
     }
@@ -45,7 +45,7 @@ impl FromStr for HostPattern {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (name, below) = match text.strip_prefix('*') {
             Some(name) if name.starts_with('.') => (name, true),
-            Some(_) => return Err("behind an asterisk comes a dot, as in \"*.example.com\""),
+            Some(_) => return Err("an asterisk must be followed by a dot, as in \"*.example.com\""),
             None => (text, false),
         };
         let rest = name.trim_start_matches('.');
@@ -53,7 +53,7 @@ impl FromStr for HostPattern {
             return Err("expected a host name such as \"example.com\" or \"*.example.com\"");
         }
         if !rest.starts_with('[') && rest.contains(':') {
-            return Err("a host has no port here: the port is that of the listener");
+            return Err("a host can't have a port here: the listener determines the port");
         }
         Ok(Self { name: name.to_ascii_lowercase(), below })
     }
@@ -81,7 +81,7 @@ impl FromStr for MethodName {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let upper = text.to_ascii_uppercase();
         match Method::from_bytes(text.as_bytes()) {
-            // Methods are case-sensitive, so the lower case of a known one would never come.
+            // Methods are case-sensitive, so a known one in lower case would never match.
             Ok(_) if upper != text => Err(format!("methods are written in capitals: \"{upper}\"")),
             Ok(method) => Ok(Self(method)),
             Err(_) => Err("expected one such as \"GET\"".to_owned()),
@@ -101,18 +101,18 @@ impl Value for MethodName {
     }
 }
 
-/// What is asked of a header field.
+/// A condition on a header field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum HeaderMatch {
-    /// It is there, or it isn't.
+    /// The field is present or absent.
     Present(bool),
-    /// One of its fields has this value.
+    /// One of the fields of this name has this value.
     Value(String),
 }
 
 impl HeaderMatch {
-    /// Whether the field of this name is as asked.
+    /// Whether the field of this name meets the condition.
     pub fn fits(&self, name: &HeaderName, headers: &HeaderMap) -> bool {
         match self {
             Self::Present(wanted) => headers.contains_key(name) == *wanted,
@@ -120,7 +120,7 @@ impl HeaderMatch {
         }
     }
 
-    /// Whether all that fits `other` fits this.
+    /// Whether everything that matches `other` matches this condition.
     pub(in crate::config) fn covers(&self, other: &Self) -> bool {
         self == other || matches!((self, other), (Self::Present(true), Self::Value(_)))
     }
@@ -132,7 +132,7 @@ impl Value for HeaderMatch {
             DeValue::Boolean(present) => Some(Self::Present(*present)),
             DeValue::String(value) => Some(Self::Value(value.clone().into_owned())),
             _ => {
-                context.expected("a text for its value, or true or false for there or not there", node);
+                context.expected("a string for its value, or true or false for present or absent", node);
                 None
             }
         }

@@ -1,4 +1,4 @@
-//! Paths: exact, by prefix, by pattern. Each looks at a path in the form of [`normal`].
+//! Paths: exact, by prefix, by pattern. All of them match paths in the normal form of [`normal`].
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,12 +6,12 @@ use std::str::FromStr;
 use crate::config::read::{Context, Node, Value, parsed};
 use crate::path::normal;
 
-/// The one path that fits.
+/// The one path that matches.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExactPath(String);
 
 impl ExactPath {
-    /// Whether this path fits.
+    /// Whether this path matches.
     pub fn fits(&self, path: &str) -> bool {
         self.0 == path
     }
@@ -22,12 +22,12 @@ impl ExactPath {
     }
 }
 
-/// The beginning of paths that fit, by whole segments.
+/// The prefix of the paths that match, in whole segments.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathPrefix(String);
 
 impl PathPrefix {
-    /// Whether this path fits.
+    /// Whether this path matches.
     pub fn fits(&self, path: &str) -> bool {
         let prefix = self.0.strip_suffix('/').unwrap_or(&self.0);
         path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -39,7 +39,7 @@ impl PathPrefix {
     }
 }
 
-/// A pattern for paths: `{name}` stands for one segment, `{*rest}` at the end for all that follow.
+/// A pattern for paths: `{name}` matches one segment, `{*rest}` at the end all remaining ones.
 #[derive(Debug, Clone)]
 pub struct PathPattern {
     text: String,
@@ -47,17 +47,17 @@ pub struct PathPattern {
 }
 
 impl PathPattern {
-    /// Whether this path fits.
+    /// Whether this path matches.
     pub fn fits(&self, path: &str) -> bool {
         self.matcher.at(path).is_ok()
     }
 
-    /// As it is written.
+    /// The pattern as written.
     pub(in crate::config) fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// The part before the first segment that may differ, with the slash at its end.
+    /// The part before the first variable segment, including its trailing slash.
     pub(in crate::config) fn fixed_part(&self) -> &str {
         match self.text.find('{') {
             Some(brace) => &self.text[..=self.text[..brace].rfind('/').unwrap_or(0)],
@@ -99,13 +99,13 @@ impl FromStr for PathPattern {
     }
 }
 
-/// A path that fits a pattern.
+/// A path that matches a pattern.
 fn example(pattern: &str) -> String {
     let mut path = String::with_capacity(pattern.len());
     let mut rest = pattern.chars().peekable();
     while let Some(char) = rest.next() {
         match char {
-            // Doubled, they stand for themselves.
+            // Doubled braces are literal.
             '{' | '}' if rest.next_if_eq(&char).is_some() => path.push(char),
             '{' => {
                 rest.by_ref().take_while(|&char| char != '}').for_each(drop);
@@ -117,7 +117,7 @@ fn example(pattern: &str) -> String {
     path
 }
 
-/// A path without what has a meaning in patterns alone.
+/// A path without the characters that have a meaning only in patterns.
 fn literal(text: &str) -> Result<String, String> {
     if text.contains(['{', '}', '*']) {
         return Err(
@@ -129,19 +129,17 @@ fn literal(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-/// Whether requests may have this path in the form in which paths are compared. Any other would never fit.
+/// Checks that a request can have this path in normal form. Any other path would never match.
 fn comparable(path: &str) -> Result<(), String> {
     if !path.starts_with('/') {
-        return Err("a path begins with /".to_owned());
+        return Err("a path must start with /".to_owned());
     }
     if path.contains(['?', '#']) {
-        return Err("a path has no query and no fragment".to_owned());
+        return Err("a path can't have a query or a fragment".to_owned());
     }
     match normal(path) {
         Some(normal) if normal == path => Ok(()),
-        Some(normal) => {
-            Err(format!("requests are compared in their normal form, in which this is {normal:?}"))
-        }
+        Some(normal) => Err(format!("paths are matched in normal form, in which this is {normal:?}")),
         None => Err("it climbs above the root".to_owned()),
     }
 }

@@ -195,7 +195,7 @@ impl ResponseBody {
             self.open.as_ref().is_none_or(|open| limits::allow(&trailers, &open.slot.shared().settings));
         if !allowed || self.seen_oversized() {
             let address = self.open.as_ref().map(|open| open.slot.shared().uri.to_string());
-            tracing::warn!(address, "upstream failed: the trailers of a response are beyond its limits");
+            tracing::warn!(address, "upstream failed: the trailers of a response exceed the limits");
             return self.fail("the trailers are too large");
         }
         self.end();
@@ -215,7 +215,7 @@ impl ResponseBody {
         // Of the reasons for a reset, this one alone concerns the client as well.
         match error.reason() {
             Some(Reason::CANCEL) => self.fail(error),
-            _ => self.fail(format!("the response broke off: {error}")),
+            _ => self.fail(format!("the response ended prematurely: {error}")),
         }
     }
 }

@@ -90,7 +90,7 @@ fn a_malformed_module_says_where_and_why() {
     let cut = inspect(&wasm[..wasm.len() - 3]).unwrap_err();
     assert_eq!(cut.len(), 1);
     assert!(cut[0].what.starts_with("the module is malformed at byte "), "{}", cut[0]);
-    assert!(cut[0].to_string().contains("cut short"), "{}", cut[0]);
+    assert!(cut[0].to_string().contains("truncated"), "{}", cut[0]);
     wasm[8] = 0x7f;
     let damaged = inspect(&wasm).unwrap_err();
     assert!(damaged[0].to_string().contains("malformed section id: 127; it is damaged"), "{}", damaged[0]);
