@@ -22,26 +22,25 @@ pub(crate) struct Args {
 enum Command {
     /// Serve guests in front of a backend
     ///
-    /// HTTP/1.1 and HTTP/2 (prior knowledge) share one port. SIGINT and SIGTERM stop accepting, let what runs finish,
-    /// and exit with 0. SIGUSR2 does so too once the same command, started again, serves on the same sockets. Sockets
-    /// from systemd are taken where they fit.
+    /// HTTP/1.1 and HTTP/2 (prior knowledge) share one port. On SIGINT and SIGTERM, the server stops accepting
+    /// connections, finishes the requests in flight, and exits with 0. On SIGUSR2 it does the same, once the same
+    /// command, started again, serves on the same sockets. Sockets passed by systemd are used if their addresses match.
     Serve(Box<ServeArgs>),
     /// Check a configuration file, or print its schema
     Config(ConfigArgs),
-    /// Check a guest file: is it valid, what does it need, what is wrong with it
+    /// Check a guest file: whether it is valid, what it needs, what is wrong with it
     Check(CheckArgs),
-    /// Compile a guest file ahead, for servers that shall not compile it themselves
+    /// Compile a guest file in advance, for servers that don't compile it themselves
     ///
-    /// The result holds machine code for processors like this machine's. `serve --trust-precompiled` loads it with the
-    /// same version of this command; another version compiles the guest anew, as it is in the file too.
+    /// The result contains machine code for processors like this machine's. `serve --trust-precompiled` loads it with
+    /// the same version of this command; other versions recompile the guest, which the file contains too.
     Compile(CompileArgs),
     /// Measure what a guest costs, in process: each phase, its host calls, a new instance, requests per second
     ///
-    /// Nothing goes over a network: requests are made in memory, and those that the guest passes on are answered with
-    /// `hello world`. Nobody reads what the guest logs. The making of requests and the reading of the clock are taken
-    /// off.
+    /// No network is involved: requests are created in memory, and those that the guest forwards are answered with
+    /// `hello world`. Guest logs are discarded. The time for creating requests and reading the clock is subtracted.
     Bench(BenchArgs),
-    /// Test whether a host, ours or another, does what the http-wasm ABI says
+    /// Test whether a host, this one or another, conforms to the http-wasm ABI
     Tck(TckArgs),
 }
 

@@ -1,4 +1,4 @@
-//! `http-wasm config`: check a configuration, and print the schema of all.
+//! `http-wasm config`: check a configuration, or print the schema.
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -20,7 +20,7 @@ pub(crate) struct ConfigArgs {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Check a configuration file, the files it names and its guests, without serving
+    /// Check a configuration file, the files that it refers to, and its guests, without serving
     Check {
         /// Configuration to check
         #[arg(value_name = "FILE")]

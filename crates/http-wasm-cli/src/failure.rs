@@ -9,7 +9,7 @@ use crate::args::ArgsError;
 
 pub(crate) use http_wasm_gateway::plain;
 
-/// Why the command could not do its job. Its text is the message on stderr.
+/// Why the command failed. The text is the message on stderr.
 #[derive(Debug, Error)]
 pub(crate) enum Failure {
     /// The arguments can't be used.
@@ -20,7 +20,7 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Start(#[from] StartError),
 
-    /// A host doesn't do what the ABI says.
+    /// A host doesn't conform to the ABI.
     #[error("{failed} of {all} cases failed")]
     Cases { failed: usize, all: usize },
 
@@ -30,7 +30,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// The exit code, after BSD's `sysexits.h` but for 2, which is what clap exits with on a bad flag.
+    /// The exit code, from BSD's `sysexits.h` except for 2, which clap uses for invalid flags.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Cases { .. } => 1,

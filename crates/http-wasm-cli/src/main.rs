@@ -21,8 +21,9 @@ use clap::Parser as _;
 
 use crate::command::Args;
 
-/// What a burst has left behind, on whichever threads, goes back to the system from a thread of this allocator's own.
-/// The system's keeps it in its arenas, and others wait for the threads that allocated it, which are idle then.
+/// After a burst, this allocator returns memory to the system from a background thread, whichever threads allocated it.
+/// The system's allocator keeps it in its arenas, and others wait for the threads that allocated it, which are idle by
+/// then.
 #[global_allocator]
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
     match Args::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // Nobody is left to tell when stderr itself is gone.
+            // If stderr is gone, there is no one left to tell.
             let message = failure.to_string();
             let _ = writeln!(std::io::stderr().lock(), "error: {}", logging::escaped(&message));
             failure.exit_code()

@@ -14,7 +14,7 @@ pub(crate) fn block_on(task: impl Future<Output = Result<(), Failure>>) -> Resul
         .build()
         .map_err(|error| Failure::Other(format!("cannot start the runtime: {}", plain(&error))))?;
     let result = runtime.block_on(task);
-    // A name lookup or a guest that still computes must not hold the exit.
+    // A name lookup or a guest that still computes must not delay the exit.
     runtime.shutdown_timeout(Duration::from_millis(500));
     result
 }

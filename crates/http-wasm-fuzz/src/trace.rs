@@ -1,4 +1,4 @@
-//! What came of an exchange.
+//! The results of an exchange.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use http_wasm_host::Error;
 
 use crate::subject::Seen;
 
-/// What came of an exchange.
+/// The results of an exchange.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
     /// As the next handler got it.

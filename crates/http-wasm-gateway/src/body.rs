@@ -1,4 +1,4 @@
-//! The one body type that all handlers share, and bodies that somebody listens to.
+//! The body type that all handlers share, and bodies with observers.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,25 +17,25 @@ where
     BoxBody::new(body)
 }
 
-/// A body of no bytes.
+/// An empty body.
 pub(crate) fn empty() -> BoxBody {
     BoxBody::empty()
 }
 
-/// A body of these bytes.
+/// A body with these bytes.
 pub(crate) fn full(bytes: impl Into<Bytes>) -> BoxBody {
     BoxBody::from(bytes.into())
 }
 
-/// A body that goes on as it is, and tells of each frame and of its end.
+/// A body that is passed on unchanged, and reports each frame and its end.
 #[derive(Debug)]
 pub(crate) struct Told<B, F> {
     body: B,
     tell: F,
 }
 
-/// Has `tell` called with what comes of the body, and with whether that was its end: with a known length nobody may ask
-/// again.
+/// Calls `tell` with each result of the body, and with whether that was its end: with a known length, it may not be
+/// polled again.
 pub(crate) fn told<B, F>(body: B, tell: F) -> Told<B, F>
 where
     B: Body,

@@ -5,8 +5,8 @@ use http::header::{self, HeaderValue};
 
 use crate::names::{Claim, are_same, folds_to, is_hop_by_hop, remove_all};
 
-/// Removes what `Connection` names, as RFC 9110 section 7.6.1 demands, and leaves in `Connection` what concerns the
-/// connection itself.
+/// Removes the fields listed in `Connection`, as RFC 9110 section 7.6.1 requires, and leaves in `Connection` what
+/// concerns the connection itself.
 pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
     let nominated: Vec<String> =
         options(headers).filter(|option| names_private_field(option)).map(str::to_ascii_lowercase).collect();
@@ -22,8 +22,8 @@ pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
     }
 }
 
-/// Whether an option of `Connection` names a field that has to go with it. Routing, framing and who the client is are
-/// never a connection's private matter, and what concerns the connection itself is seen to elsewhere.
+/// Whether an option of `Connection` lists a field that must be removed. Routing, framing and the client's identity are
+/// never private to a connection, and what concerns the connection itself is handled elsewhere.
 fn names_private_field(option: &str) -> bool {
     let others = ["close", "host", "content-length"];
     !is_hop_by_hop(option)

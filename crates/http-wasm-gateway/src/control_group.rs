@@ -1,13 +1,14 @@
 //! How much memory the process's control groups allow.
 //!
-//! A limit may stand at any level above the process: systemd sets `MemoryMax` at the unit, container runtimes at the
-//! container, and there may be slices above. The least of them holds. Version 2 has a single hierarchy (`memory.max`,
-//! and `memory.high`, past which the kernel slows the process down); version 1 one for memory; some systems mount both.
+//! A limit may be set at any level above the process: systemd sets `MemoryMax` for the unit, container runtimes for the
+//! container, and there may be slices above. The lowest one applies. Version 2 has a single hierarchy (`memory.max`,
+//! and `memory.high`, above which the kernel slows down the process); version 1 has one for memory; some systems mount
+//! both.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-/// Where a control group hierarchy is to be seen, and from which of its groups on.
+/// Where a control group hierarchy is mounted, and its topmost visible group.
 struct Hierarchy {
     version: Version,
     root: PathBuf,
@@ -30,13 +31,13 @@ impl Version {
     }
 }
 
-/// The least limit of this process's group and all above it that can be seen; `None` without any, or where there are no
-/// control groups.
+/// The lowest limit of this process's group and all visible groups above it; `None` if there is no limit, or no control
+/// groups.
 pub(crate) fn memory_limit() -> Option<u64> {
     limit_under(Path::new("/"))
 }
 
-/// The same with all files below `top`.
+/// The same, with all files below `top`.
 fn limit_under(top: &Path) -> Option<u64> {
     let groups = fs::read_to_string(top.join("proc/self/cgroup")).ok()?;
     let mounts = fs::read_to_string(top.join("proc/self/mountinfo")).ok()?;
@@ -94,10 +95,10 @@ fn unescaped(path: &str) -> PathBuf {
 }
 
 impl Hierarchy {
-    /// The least limit from the process's group up to the highest that can be seen.
+    /// The lowest limit from the process's group up to the topmost visible one.
     fn limit(&self, group: &Path, top: &Path) -> Option<u64> {
         let mount_point = top.join(self.mount_point.strip_prefix("/").unwrap_or(&self.mount_point));
-        // A container that sees only its own part of the hierarchy has that mounted, whatever path it is told.
+        // A container that sees only its own part of the hierarchy has that part mounted, whatever path it reads.
         let inside = |path: &&Path| path.components().all(|part| matches!(part, Component::Normal(_)));
         let below = group.strip_prefix(&self.root).ok().filter(inside);
         let below = below.filter(|path| mount_point.join(path).is_dir());
@@ -107,7 +108,7 @@ impl Hierarchy {
         limits.filter_map(|file| limit_in(&file)).chain(self.hierarchical(&own)).min()
     }
 
-    /// In version 1 the group also tells the least limit of those above it that can't be seen.
+    /// In version 1, the group also reports the lowest limit of those above it that aren't visible.
     fn hierarchical(&self, own: &Path) -> Option<u64> {
         let stat = fs::read_to_string(own.join("memory.stat")).ok()?;
         let line = stat.lines().find_map(|line| line.strip_prefix("hierarchical_memory_limit "))?;
@@ -115,7 +116,7 @@ impl Hierarchy {
     }
 }
 
-/// The number in a file; none if it says `max`.
+/// The number in a file; none if it is `max`.
 fn limit_in(file: &Path) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }
@@ -128,10 +129,10 @@ mod tests {
     use super::{limit_under, unescaped};
 
     const MIB: u64 = 1024 * 1024;
-    /// What version 1 says where there is no limit.
+    /// The value without a limit in version 1.
     const NONE: u64 = 9_223_372_036_854_771_712;
 
-    /// A directory with files, gone with this value.
+    /// A directory with files, removed on drop.
     struct Machine(PathBuf);
 
     impl Machine {
@@ -214,7 +215,7 @@ mod tests {
         let machine = Machine::new("bound", "0::/docker/0123\n", &[ROOT, bound]);
         machine.file("sys/fs/cgroup/memory.max", "2000000\n");
         assert_eq!(machine.limit(), Some(2_000_000));
-        // Its path leads out of what it sees.
+        // Its path leads outside of what is visible.
         let machine = Machine::new("outside", "0::/../../other\n", &[ROOT, V2]);
         machine.file("sys/fs/cgroup/memory.max", "3000000\n");
         assert_eq!(machine.limit(), Some(3_000_000));

@@ -1,7 +1,7 @@
-//! File descriptors: how many the process may have open, and which of them new connections leave to others.
+//! File descriptors: how many the process may open, and how many of them are reserved.
 //!
-//! The system gives a new descriptor the lowest number that is free. So the number of one just opened says how many are
-//! open at least, and nobody needs to count.
+//! The system gives a new descriptor the lowest free number. So the number of a new descriptor is a lower bound of how
+//! many are open, and nothing needs to be counted.
 
 use std::sync::OnceLock;
 
@@ -11,18 +11,18 @@ const OWN: u64 = 128;
 /// Connections of clients that a listener admits unless it is told otherwise, if there are descriptors for them.
 const DEFAULT_CONNECTIONS: u64 = 16_384;
 
-/// What new connections leave to others.
+/// The reserved descriptors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Descriptors {
     limit: u64,
-    /// A client's connection with this number or a higher one is refused: what is above is for upstreams.
+    /// A client connection with this descriptor number or a higher one is rejected: the rest is reserved for upstreams.
     clients: u64,
-    /// The same for an upstream's.
+    /// The same for an upstream connection.
     upstreams: u64,
 }
 
 impl Descriptors {
-    /// Of this process. The first call raises the soft limit as far as the system allows without privileges.
+    /// The limits of this process. The first call raises the soft limit as far as the system allows without privileges.
     pub(crate) fn of_process() -> &'static Self {
         static OF_PROCESS: OnceLock<Descriptors> = OnceLock::new();
         OF_PROCESS.get_or_init(|| Self::within(raised_limit().unwrap_or(u64::MAX)))
@@ -33,12 +33,12 @@ impl Descriptors {
         Self { limit, clients: upstreams - upstreams / 4, upstreams }
     }
 
-    /// Whether a client's connection with this descriptor may stay.
+    /// Whether a client connection with this descriptor may stay.
     pub(crate) fn admits_client(&self, descriptor: u64) -> bool {
         descriptor < self.clients
     }
 
-    /// Whether an upstream's connection with this descriptor may stay.
+    /// Whether an upstream connection with this descriptor may stay.
     pub(crate) fn admits_upstream(&self, descriptor: u64) -> bool {
         descriptor < self.upstreams
     }
@@ -72,13 +72,13 @@ pub(crate) fn number(socket: &impl std::os::fd::AsRawFd) -> u64 {
     u64::try_from(socket.as_raw_fd()).unwrap_or_default()
 }
 
-/// Elsewhere sockets are not numbered in this way, and there is no such limit.
+/// On other systems, sockets aren't numbered like this, and there is no such limit.
 #[cfg(not(unix))]
 pub(crate) fn number<S>(_: &S) -> u64 {
     0
 }
 
-/// The error of a connection for which there is no descriptor.
+/// The error of a connection that got no descriptor.
 #[cfg(unix)]
 pub(crate) fn shortage() -> std::io::Error {
     rustix::io::Errno::MFILE.into()
@@ -89,7 +89,7 @@ pub(crate) fn shortage() -> std::io::Error {
     std::io::ErrorKind::Other.into()
 }
 
-/// Whether an error comes from too few descriptors, of the process or of the system.
+/// Whether an error is caused by a lack of descriptors, of the process or of the system.
 pub(crate) fn is_shortage(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
     causes.any(|error| error.downcast_ref().is_some_and(is_shortage_of_system))
@@ -107,13 +107,13 @@ fn is_shortage_of_system(_: &std::io::Error) -> bool {
     false
 }
 
-/// The limit of open files after it was raised to the hard limit; none when there is no limit.
+/// The limit of open files, after raising it to the hard limit; none if there is no limit.
 #[cfg(unix)]
 fn raised_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
-    // Some systems allow less than they say; then it stays as it is.
+    // Some systems allow less than they report; then it stays unchanged.
     let _ = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum });
     let raised = getrlimit(Resource::Nofile).current;
     if raised != current {
@@ -136,7 +136,7 @@ mod tests {
         let descriptors = Descriptors::within(1024);
         assert!(descriptors.admits_client(671) && !descriptors.admits_client(672));
         assert!(descriptors.admits_upstream(895) && !descriptors.admits_upstream(896));
-        // With a tiny limit everybody gets something.
+        // With a tiny limit, everyone gets some.
         let descriptors = Descriptors::within(64);
         assert!(descriptors.admits_client(35) && !descriptors.admits_client(36));
         assert!(descriptors.admits_upstream(47) && !descriptors.admits_upstream(48));

@@ -8,25 +8,25 @@ use thiserror::Error;
 use crate::config::Faults;
 use crate::error_text::plain;
 
-/// Why the gateway could not start. Nothing was served.
+/// Why the gateway could not start. No request was served.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// The configuration is wrong.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] Faults),
-    /// Guests that the configuration needs can't be loaded; a message for each.
+    /// Guests that the configuration needs can't be loaded, with a message for each.
     #[error("{}", .0.join("\n"))]
     Guests(Vec<String>),
-    /// An address is taken or can't be listened on.
+    /// An address is in use or can't be listened on.
     #[error("cannot listen on {address}: {}", listen_advice(source))]
     Listen {
-        /// As it was asked for.
+        /// The address as configured.
         address: String,
-        /// What the system said.
+        /// The system's error.
         source: io::Error,
     },
-    /// The system refused something else.
+    /// Another system error.
     #[error("{0}")]
     System(String),
 }
@@ -40,7 +40,7 @@ impl From<LoadError> for StartError {
     }
 }
 
-/// Why a guest can't be loaded, in words.
+/// Why a guest can't be loaded, as a message.
 pub(crate) fn guest_fault(error: &LoadError) -> String {
     match error {
         LoadError::Read { path, source } => format!("guest {}: {}", path.display(), plain(source)),

@@ -5,7 +5,7 @@ use std::io;
 
 use crate::tls;
 
-/// An I/O error in words, without the number that the standard library adds.
+/// The message of an I/O error, without the number that the standard library adds.
 pub fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     let words = text.split(" (os error").next().unwrap_or(&text);
@@ -13,7 +13,7 @@ pub fn plain(error: &io::Error) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
-/// An error with its causes, "a: b: c", and what to do about it where it has to do with certificates.
+/// An error with its causes, "a: b: c", and what to do about it if it concerns certificates.
 pub(crate) struct Causes<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
 
 impl fmt::Display for Causes<'_> {

@@ -1,9 +1,9 @@
-//! What the head of an outgoing message says of its body.
+//! What the head of an outgoing message declares about its body.
 //!
-//! Fields like `Content-Length` describe a body on one connection, in the shape that it had there. Once the body has
-//! been decoded they describe nothing any more. So none is forwarded: each outgoing head gets its own from a
-//! [`Framing`], which knows the body that really goes out. What remains of a received `Content-Length` is the length of
-//! a body that is absent: of HEAD and 304.
+//! Fields such as `Content-Length` describe a body on one connection, in the form that it had there. Once the body has
+//! been decoded, they no longer describe anything. So none is forwarded: each outgoing head gets its own from a
+//! [`Framing`], which knows the body that goes out. Only for HEAD and 304 is a received `Content-Length` kept, as the
+//! length of a body that is absent.
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body;
@@ -11,7 +11,7 @@ use http_body::Body;
 use crate::http1::decimal;
 use crate::trailers;
 
-/// The framing of a message that goes out.
+/// The framing of an outgoing message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Framing {
     length: Length,
@@ -19,7 +19,7 @@ pub(crate) struct Framing {
     trailers: bool,
 }
 
-/// What is known of a body's length.
+/// What is known about a body's length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Length {
     /// There is no body, and none is expected.
@@ -28,7 +28,7 @@ pub(crate) enum Length {
     Exact(u64),
     /// There is no body, but this would be its length.
     Absent(u64),
-    /// The body tells where it ends.
+    /// The body itself shows where it ends.
     Streamed,
 }
 
@@ -42,7 +42,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    /// By this request.
+    /// From this request.
     pub(crate) fn by<B>(request: &http::Request<B>) -> Self {
         let version = request.version();
         let trailers = match version {
@@ -56,7 +56,7 @@ impl Asked {
 }
 
 impl Framing {
-    /// Of a request that was received in this version.
+    /// For a request that was received in this version.
     pub(crate) fn of_request<B: Body>(
         method: &Method,
         received: Version,
@@ -64,15 +64,15 @@ impl Framing {
         body: &B,
     ) -> Self {
         if body.is_end_stream() {
-            // These methods expect a body, and servers refuse requests that don't say that it is empty. With others it
-            // is said if the client has said it.
+            // These methods expect a body, and servers reject requests that don't declare that it is empty. For others
+            // it is declared if the client has declared it.
             let said = matches!(*method, Method::POST | Method::PUT | Method::PATCH)
                 || headers.contains_key(header::CONTENT_LENGTH);
             let length = if said { Length::Exact(0) } else { Length::None };
             return Self { length, trailers: false };
         }
         match body.size_hint().exact() {
-            // In HTTP/1.1, trailers follow chunks alone.
+            // In HTTP/1.1, only chunked bodies have trailers.
             Some(length) if received < Version::HTTP_2 => {
                 Self { length: Length::Exact(length), trailers: false }
             }
@@ -81,7 +81,7 @@ impl Framing {
         }
     }
 
-    /// Of a response with this status; `headers` are those that it has so far.
+    /// For a response with this status; `headers` are those that it has so far.
     pub(crate) fn of_response<B: Body>(
         asked: &Asked,
         status: StatusCode,
@@ -105,14 +105,14 @@ impl Framing {
             return empty;
         }
         if asked.method == Method::HEAD || status == StatusCode::NOT_MODIFIED {
-            // A body of no bytes says nothing: the handler may have left it out itself.
+            // An empty body proves nothing: the handler may have omitted it itself.
             let built = exact.filter(|&length| length > 0 && asked.method == Method::HEAD);
             let length = content_length(headers).ok().flatten().or(built);
             return without(length.map_or(Length::None, Length::Absent));
         }
         match exact {
             Some(0) if body.is_end_stream() => empty,
-            // HTTP/2 has room for both. HTTP/1.1 has to choose.
+            // HTTP/2 can have both. HTTP/1.1 has to choose.
             Some(length) if asked.version < Version::HTTP_2 => {
                 let announced = asked.trailers && headers.contains_key(header::TRAILER);
                 match announced {
@@ -134,7 +134,7 @@ impl Framing {
         !matches!(self.length, Length::None | Length::Absent(_) | Length::Exact(0))
     }
 
-    /// Makes `headers` say this and nothing else.
+    /// Makes `headers` declare this and nothing else.
     pub(crate) fn write(self, headers: &mut HeaderMap) {
         if headers.contains_key(header::TRANSFER_ENCODING) {
             headers.remove(header::TRANSFER_ENCODING);
@@ -157,8 +157,8 @@ impl Framing {
         }
     }
 
-    /// The same for a request to an upstream. hyper would leave out the body of a GET whose length isn't known, and the
-    /// trailers behind a length, if it weren't told to send chunks.
+    /// The same for a request to an upstream. hyper would omit the body of a GET whose length isn't known, and trailers
+    /// after a body with a length, unless it is told to send chunks.
     pub(crate) fn write_request(self, headers: &mut HeaderMap) {
         self.write(headers);
         let announced = headers.contains_key(header::TRAILER);
@@ -171,14 +171,14 @@ impl Framing {
     }
 }
 
-/// Whether there is one `Content-Length`, this one.
+/// Whether there is exactly one `Content-Length`, with this value.
 fn says(headers: &HeaderMap, length: u64) -> bool {
     let mut lengths = headers.get_all(header::CONTENT_LENGTH).iter();
     let first = lengths.next().and_then(|value| decimal(value.as_bytes()));
     first == Some(length) && lengths.next().is_none()
 }
 
-/// The length that `Content-Length` tells; values that repeat it count once.
+/// The length declared by `Content-Length`; repeated equal values count once.
 pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, &'static str> {
     let mut length = None;
     for value in headers.get_all(header::CONTENT_LENGTH) {
@@ -193,8 +193,8 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, &'stati
     Ok(length)
 }
 
-/// Checks and tidies the framing fields of a response as it was received, so that those who look at them before it goes
-/// out see nothing that isn't so.
+/// Checks and normalises the framing fields of a received response, so that everything that reads them before it goes
+/// out sees correct values.
 pub(crate) fn received<B: Body>(response: &mut http::Response<B>) -> Result<(), &'static str> {
     if !response.headers().contains_key(header::CONTENT_LENGTH) {
         return Ok(());
@@ -203,7 +203,7 @@ pub(crate) fn received<B: Body>(response: &mut http::Response<B>) -> Result<(), 
     if let Some(length) = length.filter(|&length| !says(response.headers(), length)) {
         response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    // In HTTP/1.1, trailers follow chunks alone.
+    // In HTTP/1.1, only chunked bodies have trailers.
     if response.version() < Version::HTTP_2 {
         response.headers_mut().remove(header::TRAILER);
     }
@@ -356,7 +356,7 @@ mod tests {
                 assert_eq!(response(asked, status, &[], &empty()), headers(&[]));
                 assert_eq!(response(asked, status, &FALSE, &empty()), headers(&[]));
             }
-            // A handler that builds the body all the same has told its length.
+            // A handler that builds the body anyway has declared its length.
             assert_eq!(response(&head, 200, &[], &sized("abc")), headers(&[("content-length", "3")]));
             assert_eq!(response(&get, 304, &[], &sized("abc")), headers(&[]));
         }

@@ -1,23 +1,23 @@
-//! What fuzzers outside this crate look at. Not part of its API.
+//! Entry points for fuzzers outside this crate. Not part of its API.
 
 use bytes::BytesMut;
 use http::{HeaderMap, Method, StatusCode, Version, header};
 
 use crate::http1::response::{Limits, Part, ResponseReader};
 
-/// What the reader of upstream responses makes of some bytes.
+/// What the reader of upstream responses does with some bytes.
 #[derive(Debug, PartialEq, Eq)]
 pub struct ReadResponse {
     /// What it takes from them, as a message again.
     pub passed: Vec<u8>,
-    /// Why it refused the rest.
+    /// Why it rejected the rest.
     pub refused: Option<String>,
     /// Whether the connection may carry another request.
     pub may_reuse: bool,
 }
 
-/// Has the reader read what an upstream sends in answer to one request before it closes. `piece` is called for the
-/// number of bytes that arrive next.
+/// Makes the reader read what an upstream sends in response to one request before it closes. `piece` returns the number
+/// of bytes that arrive next.
 pub fn read_response(method: &Method, response: &[u8], piece: &mut dyn FnMut() -> usize) -> ReadResponse {
     let mut reader = ResponseReader::new(Limits::default());
     reader.begin(method);

@@ -1,14 +1,15 @@
 //! Names of header fields that mean something to the gateway.
 //!
-//! CGI, and what has its conventions (WSGI, PHP, FastCGI), make `X-User` and `X_User` one variable. So wherever a field
-//! is set, replaced or removed, its name is compared with `_` for `-`, and its twins go with it.
+//! CGI, and interfaces with its conventions (WSGI, PHP, FastCGI), map `X-User` and `X_User` to the same variable. So
+//! wherever a field is set, replaced or removed, names are compared with `_` treated as `-`, and its variants are
+//! removed with it.
 
 use http::{HeaderMap, HeaderName};
 
-/// What a client, or a proxy in front, may say about the client or about the request as it was before.
+/// What a client, or a proxy in front, may claim about the client or about the original request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Claim {
-    /// `X-Forwarded-For`: the client, and the proxies behind it.
+    /// `X-Forwarded-For`: the client, and the proxies after it.
     ForwardedFor,
     /// `X-Forwarded-Proto`: the scheme.
     ForwardedProto,
@@ -21,9 +22,9 @@ pub(crate) enum Claim {
 }
 
 impl Claim {
-    /// The claim that a field of this name, or of a twin's, makes.
+    /// The claim that a field of this name, or of a variant, makes.
     pub(crate) fn of(name: &str) -> Option<Self> {
-        // Few names begin and are as long as these, so that most are compared with nothing.
+        // Few names start and are as long as these, so most need no comparison.
         let name = name.as_bytes();
         let (claim, known) = match (name.first()?.to_ascii_lowercase(), name.len()) {
             (b'f', 9) => (Self::Forwarded, "forwarded"),
@@ -45,7 +46,7 @@ impl Claim {
     }
 }
 
-/// Whether it is `X-Forwarded`, or begins with that and a hyphen.
+/// Whether it is `X-Forwarded`, or starts with `X-Forwarded-`.
 fn is_forwarded(name: &[u8]) -> bool {
     const PREFIX: &str = "x-forwarded";
     name.split_at_checked(PREFIX.len()).is_some_and(|(begin, rest)| {
@@ -53,12 +54,12 @@ fn is_forwarded(name: &[u8]) -> bool {
     })
 }
 
-/// Whether a name is this one, which is in lower case and has no underscores, or a twin of it.
+/// Whether a name is this one, which is in lower case and has no underscores, or a variant of it.
 pub(crate) fn folds_to(name: &[u8], other: &str) -> bool {
     name.len() == other.len() && name.iter().zip(other.bytes()).all(|(&byte, other)| fold(byte) == other)
 }
 
-/// Whether two names are the same, or twins.
+/// Whether two names are equal, or variants of each other.
 pub(crate) fn are_same(one: &str, other: &str) -> bool {
     one.len() == other.len() && one.bytes().zip(other.bytes()).all(|(one, other)| fold(one) == fold(other))
 }
@@ -67,8 +68,8 @@ fn fold(byte: u8) -> u8 {
     if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
 }
 
-/// Whether a field concerns one connection alone, whether `Connection` names it or not. `Trailer` is not among them:
-/// those trailers only are sent that it names.
+/// Whether a field is connection-level, whether or not `Connection` lists it. `Trailer` isn't among them: only the
+/// trailers that it lists are sent.
 pub(crate) fn is_hop_by_hop(name: &str) -> bool {
     let known: &[&str] = match name.len() {
         2 => &["te"],
@@ -83,7 +84,7 @@ pub(crate) fn is_hop_by_hop(name: &str) -> bool {
     known.iter().any(|known| folds_to(name.as_bytes(), known))
 }
 
-/// Whether it is the twin of a field that a proxy sets itself.
+/// Whether it is a variant of a field that a proxy sets itself.
 pub(crate) fn is_twin_of_ours(name: &str) -> bool {
     let ours = match name.len() {
         14 => "content-length",
@@ -95,7 +96,7 @@ pub(crate) fn is_twin_of_ours(name: &str) -> bool {
     name.contains('_') && folds_to(name.as_bytes(), ours)
 }
 
-/// Keeps the fields whose name is so, in the order in which they came: guests see it.
+/// Keeps the fields whose names match, in the order in which they arrived, which guests can see.
 pub(crate) fn retain(headers: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
     let mut kept = None;
     for (name, value) in std::mem::take(headers) {
@@ -109,15 +110,15 @@ pub(crate) fn retain(headers: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool
     }
 }
 
-/// Removes all fields whose name is so. The order of the others changes.
+/// Removes all fields whose names match. The order of the others changes.
 pub(crate) fn remove_all(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderName) -> bool) {
-    // Looking at those that are there costs far less than looking for each that may be.
+    // Checking the fields that are present costs far less than looking up each possible one.
     while let Some(name) = headers.keys().find(|name| is_unwanted(name)).cloned() {
         headers.remove(name);
     }
 }
 
-/// Removes the twins of a field, which has no underscores.
+/// Removes the variants of a field, which has no underscores.
 pub(crate) fn remove_twins(headers: &mut HeaderMap, of: &HeaderName) {
     remove_all(headers, |name| name != of && folds_to(name.as_str().as_bytes(), of.as_str()));
 }

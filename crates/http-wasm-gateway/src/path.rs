@@ -1,15 +1,15 @@
-//! The form of paths in which they are compared.
+//! The normal form in which paths are compared.
 
 use std::borrow::Cow;
 
-/// How a text is split into the segments of a path.
+/// How a path is split into segments.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Split {
-    /// A backslash separates segments as a slash does.
+    /// Backslashes separate segments like slashes.
     pub(crate) backslash: bool,
-    /// Everything from `;` to the end of a segment is left out.
+    /// In each segment, everything from `;` is removed.
     pub(crate) drop_params: bool,
-    /// Empty segments are left out.
+    /// Empty segments are removed.
     pub(crate) merge: bool,
     /// `.` and `..` are resolved.
     pub(crate) resolve: bool,
@@ -21,12 +21,11 @@ impl Split {
         Self { backslash: false, drop_params: false, merge: true, resolve: true };
 }
 
-/// A path without what servers read in different ways: percent-encoding of what needs none is resolved, so are `.` and
-/// `..`, and slashes in a row are one. An encoded slash or percent sign stays encoded. `None` for a path that climbs
-/// above the root.
+/// A path with unambiguous parts resolved: percent-encoding that isn't needed, `.` and `..`, and repeated slashes. An
+/// encoded slash or percent sign stays encoded. `None` for a path that climbs above the root.
 ///
-/// Routes are chosen by this form, or `/%61dmin` would pass by the guests of `/admin`. What goes on to guests and
-/// upstreams is the path as it came.
+/// Routes are selected by this form; otherwise `/%61dmin` would bypass the guests of `/admin`. The original path is
+/// forwarded to guests and upstreams.
 pub(crate) fn normal(path: &str) -> Option<Cow<'_, str>> {
     if !is_unusual(path) {
         return Some(Cow::Borrowed(path));
@@ -34,7 +33,7 @@ pub(crate) fn normal(path: &str) -> Option<Cow<'_, str>> {
     join(&decode(path.as_bytes()), Split::AS_SENT).map(Cow::Owned)
 }
 
-/// Whether a path may be read in more than one way. Most can't.
+/// Whether a path may have more than one reading. Most don't.
 pub(crate) fn is_unusual(path: &str) -> bool {
     let mut before = 0;
     path.bytes().any(|byte| {
@@ -44,7 +43,7 @@ pub(crate) fn is_unusual(path: &str) -> bool {
     })
 }
 
-/// The path that a decoded text is when it is split like this; `None` if it climbs above the root.
+/// The path that results from splitting a decoded text like this; `None` if it climbs above the root.
 pub(crate) fn join(text: &[u8], how: Split) -> Option<String> {
     let separates = |byte: &u8| *byte == b'/' || how.backslash && *byte == b'\\';
     let mut segments: Vec<&[u8]> = Vec::new();
@@ -81,7 +80,7 @@ pub(crate) fn join(text: &[u8], how: Split) -> Option<String> {
 }
 
 /// Resolves percent-encoding, except of slashes and percent signs, whose digits become capitals: `%2f` and `%2F` are
-/// the same.
+/// equal.
 pub(crate) fn decode(text: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     for unit in units(text) {
@@ -108,7 +107,7 @@ pub(crate) enum Unit {
     Encoded(u8),
 }
 
-/// The bytes of a percent-encoded text. A percent sign without two digits stands for itself.
+/// The bytes of a percent-encoded text. A percent sign without two digits is literal.
 pub(crate) fn units(text: &[u8]) -> impl Iterator<Item = Unit> {
     let mut rest = text;
     std::iter::from_fn(move || {

@@ -1,10 +1,10 @@
-//! SIGINT and SIGTERM, which say stop, and SIGHUP, which says reload.
+//! SIGINT and SIGTERM, which stop the process, and SIGHUP, which reloads.
 
 use std::io;
 
 use tokio::signal;
 
-/// The signals that ask the process to stop.
+/// The signals that stop the process.
 #[derive(Debug)]
 pub(crate) struct Signals {
     #[cfg(unix)]
@@ -14,7 +14,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over from their default, which is to end the process at once.
+    /// Overrides the signals' default, which is to terminate the process at once.
     pub(crate) fn install() -> io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]
@@ -42,7 +42,7 @@ impl Signals {
     }
 }
 
-/// The signal that asks to read the configuration again.
+/// The signal that reloads the configuration.
 #[derive(Debug)]
 pub(crate) struct Hangup {
     #[cfg(unix)]
@@ -50,7 +50,7 @@ pub(crate) struct Hangup {
 }
 
 impl Hangup {
-    /// Takes the signal over from its default, which is to end the process at once.
+    /// Overrides the signal's default, which is to terminate the process at once.
     pub(crate) fn install() -> io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]

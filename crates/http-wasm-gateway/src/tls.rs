@@ -1,4 +1,4 @@
-//! Certificates, keys and authorities from PEM files, and what is wrong with those of others.
+//! Certificates, keys and CA certificates from PEM files, and advice about the certificates of others.
 
 use std::error::Error as StdError;
 use std::io;
@@ -14,15 +14,15 @@ use tokio_rustls::rustls::{AlertDescription, CertificateError, Error, RootCertSt
 pub(crate) enum PairFault {
     Certificate(String),
     Key(String),
-    /// The key is another certificate's.
+    /// The key belongs to another certificate.
     Mismatch,
 }
 
-/// A certificate chain with its key, from the contents of their files.
+/// A certificate chain with its key, from the content of their files.
 pub(crate) fn certified_key(certificate: &[u8], key: &[u8]) -> Result<CertifiedKey, PairFault> {
     let chain = certificates(certificate).map_err(PairFault::Certificate)?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
-        // In either of its two forms; nobody is there to be asked for a password.
+        // In either of its two forms; nobody can be asked for a password.
         let is_encrypted = key.windows(9).any(|word| word == b"ENCRYPTED");
         PairFault::Key(match is_encrypted {
             true => {
@@ -40,7 +40,7 @@ pub(crate) fn certified_key(certificate: &[u8], key: &[u8]) -> Result<CertifiedK
     })
 }
 
-/// The authorities in the contents of a file.
+/// The CA certificates in the content of a file.
 pub(crate) fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem)? {
@@ -59,14 +59,14 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     Ok(certificates)
 }
 
-/// What can be done when a server's certificate is why there is no connection to it, or that it wants one.
+/// What to do if connecting to a server fails because of its certificate, or because it requires one.
 pub(crate) fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<Error>() {
             return advice_on(error);
         }
-        // What an I/O error was made of is not its source.
+        // What an I/O error wraps isn't its source.
         let within = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         next = match within {
             Some(within) => Some(within),
@@ -122,7 +122,7 @@ mod tests {
             (Error::InvalidCertificate(CertificateError::NotValidForName), "`tls.server_name`"),
             (Error::AlertReceived(AlertDescription::CertificateRequired), "`tls.identity`"),
         ] {
-            // As a connector hands it on.
+            // As a connector passes it on.
             let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error));
             let told = Causes(&wrapped).to_string();
             assert!(told.contains(part), "{told}");

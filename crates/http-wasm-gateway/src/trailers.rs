@@ -1,9 +1,9 @@
 //! Which fields may be trailers.
 //!
-//! A field at the end of a message must not say what had to be known at its beginning, and a recipient may merge
-//! trailers into the head (RFC 9110 section 6.5.1). So fields on which framing, routing, authentication or the reading
-//! of content depend never pass as trailers, nor those by which proxies tell who the client is: these were checked in
-//! the head and would be claimed anew here.
+//! A field at the end of a message must not declare what had to be known at its start, and a recipient may merge
+//! trailers into the head (RFC 9110 section 6.5.1). So fields on which framing, routing, authentication or the
+//! interpretation of content depend never pass as trailers, and neither do those in which proxies identify the client:
+//! these were checked in the head, and could be claimed again here.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::Frame;
@@ -64,7 +64,7 @@ const FORBIDDEN: &[&str] = &[
 /// Prefixes of families of such fields.
 const FORBIDDEN_PREFIXES: &[&str] = &["access-control-", "sec-"];
 
-/// Whether a field of this name may be a trailer. Names are lower-case, as those of a `HeaderMap`.
+/// Whether a field of this name may be a trailer. Names are in lower case, as in a `HeaderMap`.
 pub(crate) fn may_be_trailer(name: &str) -> bool {
     let folded;
     let name = if name.contains('_') {
@@ -79,7 +79,7 @@ pub(crate) fn may_be_trailer(name: &str) -> bool {
         && !FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// A frame of a body without trailers that may be none; nothing if it had no others.
+/// A frame of a body without forbidden trailers; nothing if it had no others.
 pub(crate) fn filter<D>(frame: Frame<D>) -> Option<Frame<D>> {
     filter_with(frame, |_| false)
 }
@@ -94,7 +94,7 @@ pub(crate) fn filter_with<D>(frame: Frame<D>, is_unwanted: impl Fn(&HeaderName) 
     (!trailers.is_empty()).then(|| Frame::trailers(trailers))
 }
 
-/// Leaves in `Trailer` the names of those that may be trailers.
+/// Leaves in `Trailer` only the names of fields that may be trailers.
 pub(crate) fn retain_announced(headers: &mut HeaderMap) {
     let values = headers.get_all(header::TRAILER).iter();
     let names = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));

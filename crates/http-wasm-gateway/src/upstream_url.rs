@@ -6,17 +6,17 @@ use std::str::FromStr;
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 
-/// An upstream's URL: scheme, authority, and the path that goes before each request's.
+/// An upstream's URL: scheme, authority, and the path that is prepended to each request's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UpstreamUrl {
     scheme: Scheme,
     authority: Authority,
-    /// Without a slash at its end; empty when the URL has no path.
+    /// Without a trailing slash; empty if the URL has no path.
     prefix: String,
 }
 
 impl UpstreamUrl {
-    /// Whether requests go there over TLS.
+    /// Whether requests use TLS.
     pub fn is_tls(&self) -> bool {
         self.scheme == Scheme::HTTPS
     }
@@ -28,7 +28,7 @@ impl UpstreamUrl {
     pub(crate) fn target(&self, request: &Uri) -> Result<PathAndQuery, http::Error> {
         Ok(match request.path_and_query() {
             None => PathAndQuery::from_static("/"),
-            // `OPTIONS *` asks about the server as a whole, whatever the prefix.
+            // `OPTIONS *` is about the server as a whole, whatever the prefix.
             Some(own) if self.prefix.is_empty() || own.as_str() == "*" => own.clone(),
             Some(own) => PathAndQuery::try_from(format!("{}{own}", self.prefix))?,
         })

@@ -1,16 +1,16 @@
-//! What is wrong with a guest, in words for whoever built it.
+//! What is wrong with a guest, worded for its developer.
 
 use std::fmt;
 
-/// One reason why a module can't be run as an http-wasm guest.
+/// One reason why a module can't run as an http-wasm guest.
 ///
-/// Displays as "what was wrong; what to do".
+/// Displays as "what is wrong; what to do".
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Fault {
-    /// What was found, naming the import or export it is about.
+    /// What was found, naming the import or export concerned.
     pub what: String,
-    /// What to change, where that is known.
+    /// What to change, if known.
     pub help: Option<String>,
 }
 
@@ -32,7 +32,7 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
-/// A module may hold a million wrong imports; nobody reads past the first few.
+/// A module may have a million invalid imports; nobody reads past the first few.
 const MAX_FAULTS: usize = 32;
 
 /// Collects faults, keeping the first [`MAX_FAULTS`] and the number of the others.
@@ -51,7 +51,7 @@ impl Faults {
         }
     }
 
-    /// The faults as an error, or nothing when there are none.
+    /// The faults as an error, or `Ok` if there are none.
     pub(crate) fn into_result(mut self) -> Result<(), Vec<Fault>> {
         if self.left_out > 0 {
             let what = format!("{} more like these", self.left_out);
@@ -61,10 +61,10 @@ impl Faults {
     }
 }
 
-/// How much of one name or other text from a module a message shows.
+/// How much of a name or other text from a module a message shows.
 const MAX_SHOWN: usize = 120;
 
-/// Text from the module, fit for a terminal or a log line: control characters escaped, cut when very long.
+/// Text from the module, made safe for a terminal or a log line: control characters escaped, truncated if very long.
 pub(crate) fn shown(name: &str) -> String {
     let mut chars = name.chars();
     let mut out: String = chars.by_ref().take(MAX_SHOWN).flat_map(escaped).collect();
@@ -75,7 +75,7 @@ pub(crate) fn shown(name: &str) -> String {
 }
 
 fn escaped(c: char) -> impl Iterator<Item = char> {
-    // Quotes and non-ASCII letters stay readable; `escape_debug` takes what would move the cursor.
+    // Quotes and non-ASCII letters stay readable; `escape_debug` escapes what would move the cursor.
     let keep = matches!(c, '"' | '\'' | '\\');
     keep.then_some(c).into_iter().chain((!keep).then(|| c.escape_debug()).into_iter().flatten())
 }

@@ -1,10 +1,10 @@
-//! Every cap that the host puts on a guest, with its default and reason.
+//! Every limit that the host imposes on a guest, with its default and reason.
 
 use std::time::Duration;
 
 const MIB: usize = 1024 * 1024;
 
-/// What one guest may use. Sizes are in bytes; each cap is counted per exchange unless it says otherwise.
+/// Limits on what one guest may use. Sizes are in bytes; each limit is counted per exchange unless stated otherwise.
 ///
 /// ```
 /// use http_wasm_host::Limits;
@@ -14,42 +14,46 @@ const MIB: usize = 1024 * 1024;
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
-    /// Bytes of one message's body kept because the guest read them and the next handler (or the client)
-    /// must get them again. Over it the exchange fails with 413 for a request and 502 for a response.
-    /// Default 16 MiB: uploads that a guest has reason to look into fit, a thousand at once still fit a server.
+    /// Bytes of one message's body that are kept because the guest has read them and the next handler (or the client)
+    /// must get them again. Above this, the exchange fails with 413 for a request and 502 for a response. Defaults to
+    /// 16 MiB: uploads that a guest has reason to inspect fit, and a thousand at once still fit a server.
     pub replay_bytes: usize,
-    /// Body bytes that the guest writes, request and response together. Default 16 MiB, for the same reason.
+    /// Body bytes that the guest writes, request and response together. Defaults to 16 MiB, for the same reason.
     pub written_bytes: usize,
-    /// Fields that the guest sets or adds, trailers included. Default 1,000: ten times what servers accept.
+    /// Number of header fields that the guest sets or adds, including trailers. Defaults to 1,000, ten times what
+    /// servers accept.
     pub header_count: usize,
-    /// Names and values of those fields together. Default 1 MiB.
+    /// Names and values of those fields together. Defaults to 1 MiB.
     pub header_bytes: usize,
-    /// Length of a URI that the guest sets, before encoding. Default 65,534, the most that the `http` crate holds.
+    /// Length of a URI that the guest sets, before encoding. Defaults to 65,534, the maximum of the `http` crate.
     pub uri_bytes: usize,
-    /// Length of one `log` message or line of output; the rest is cut off. Default 16 KiB. Per message.
+    /// Length of one `log` message or line of output; longer ones are truncated. Defaults to 16 KiB. Per message.
     pub log_line_bytes: usize,
-    /// `log` messages and lines of output that are logged in a second, a second's worth at once; those beyond are counted
-    /// and reported in one line a second. 0 logs nothing. Default 1,000: a flood costs whoever shares the log a few
-    /// milliseconds a second. Per guest, all its instances together, as the log is shared by all.
+    /// `log` messages and lines of output that are logged per second. One second's worth may arrive at once; messages
+    /// above the limit are counted and reported in one line per second. 0 logs nothing. Defaults to 1,000: a flood then
+    /// costs other users of the log a few milliseconds per second. Per guest, over all of its instances, since they all
+    /// share the log.
     pub log_rate: u32,
-    /// Size of the configuration, checked when the guest is loaded. Default 16 MiB: rule sets fit. Per guest.
+    /// Size of the configuration, checked when the guest is loaded. Defaults to 16 MiB, which is enough for rule sets.
+    /// Per guest.
     pub config_bytes: usize,
-    /// Linear memory of one instance, all its memories together. Growing past it fails inside the guest. Default 256 MiB.
-    /// Per instance.
+    /// Linear memory of one instance, over all of its memories. Growing beyond it fails inside the guest. Defaults to
+    /// 256 MiB. Per instance.
     pub memory_bytes: usize,
-    /// Elements of one instance's tables together. Default 100,000: toolchains emit one for each function that is called through a
-    /// pointer. With more, instances of this guest find no [slot](crate::EngineBuilder::slots). Per instance.
+    /// Table elements of one instance, over all of its tables. Defaults to 100,000: toolchains emit one for each
+    /// function that is called through a pointer. With more, instances of this guest don't fit a
+    /// [slot](crate::EngineBuilder::slots). Per instance.
     pub table_elements: usize,
-    /// Time that the guest may compute in one phase without waiting for the host. Default 1 s.
+    /// How long the guest may compute in one phase without waiting for the host. Defaults to 1 s.
     pub deadline: Duration,
-    /// Time that one phase may take with all its waiting: for a body's bytes, and in sleeps. Default 5 minutes, as slow
+    /// How long one phase may take, including waiting for body bytes and sleeping. Defaults to 5 minutes, because slow
     /// clients upload through guests that read.
     pub total: Duration,
-    /// Memory by which an instance may have grown since its start and still go back to the pool. One that has grown
-    /// further is dropped, so that a burst's memory comes back. Default 64 MiB. Per instance.
+    /// How much the memory of an instance may have grown since its start for it to return to the pool. An instance that
+    /// has grown more is dropped, so that memory is freed after a burst. Defaults to 64 MiB. Per instance.
     pub retained_growth: usize,
-    /// The same as `deadline` for the making of an instance, which with all its sleeping may take twice that: there is nothing to
-    /// wait for. Default 10 s, as interpreters load their runtime there.
+    /// Like `deadline`, for creating an instance, which including all sleeping may take twice this long: there is
+    /// nothing to wait for. Defaults to 10 s, because interpreters load their runtime at start-up.
     pub startup_deadline: Duration,
 }
 
@@ -74,17 +78,17 @@ impl Default for Limits {
     }
 }
 
-/// How many instances a guest keeps ready.
+/// How many idle instances of a guest are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PoolSettings {
-    /// Instances made when the guest is loaded, in parallel, and kept however long nobody needs them. At least one is made
-    /// in any case, so that a bad guest fails at load. Default 1.
+    /// Instances that are created when the guest is loaded, in parallel, and kept even if they aren't needed. At least
+    /// one is created in any case, so that a bad guest fails to load. Defaults to 1.
     pub min_warm: usize,
-    /// Idle instances kept; one more that comes back is dropped. Default `None`, no limit: what a burst has made is
-    /// likely to be needed again within `idle_ttl`, and gone after it.
+    /// Maximum number of idle instances; further ones that are returned are dropped. Defaults to `None`, no limit:
+    /// instances created in a burst are likely to be needed again within `idle_ttl`, and dropped after it.
     pub max_idle: Option<usize>,
-    /// How long an instance may lie idle before it is dropped and its memory goes back to the system; up to a quarter more. Default 1
-    /// minute: longer than the pauses within a burst, shorter than anybody watches a graph.
+    /// How long an instance may be idle before it is dropped and its memory returned to the system; up to a quarter
+    /// more. Defaults to 1 minute: longer than the pauses within a burst, shorter than anybody watches a graph.
     pub idle_ttl: Duration,
 }
 

@@ -5,52 +5,54 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::error::{Error, ErrorKind};
 
-/// How many instances of a guest there are, and what became of the others.
+/// How many instances of a guest there are, and what happened to the others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// Instances that exist: idle, in use, or being made.
+    /// Instances that exist: idle, in use, or being created.
     pub live: u64,
-    /// Instances that wait in the pool.
+    /// Instances that are idle in the pool.
     pub idle: u64,
-    /// Instances made since the guest was loaded, those included whose start-up failed. One that the host refused for want of memory
-    /// isn't.
+    /// Instances created since the guest was loaded, including those whose start-up failed, but not those that the host
+    /// refused for lack of memory.
     pub created: u64,
-    /// Instances dropped because the guest trapped, broke the ABI, overran its deadline or a limit.
+    /// Instances dropped because the guest trapped, broke the ABI, or exceeded its deadline or a limit.
     pub dropped_failed: u64,
-    /// Instances dropped because a call was cancelled inside the guest, or a body broke off that it was reading.
+    /// Instances dropped because a call was cancelled inside the guest, or a body that it was reading ended
+    /// prematurely.
     pub dropped_cancelled: u64,
-    /// Instances dropped because their clean-up call could not be made, or not in time.
+    /// Instances dropped because their clean-up call couldn't be made, or not in time.
     pub dropped_unclean: u64,
     /// Instances dropped because their memory had grown by more than [`Limits::retained_growth`](crate::Limits).
     pub dropped_outgrown: u64,
-    /// Instances dropped because nobody needed them for [`PoolSettings::idle_ttl`](crate::PoolSettings), or
-    /// [`PoolSettings::max_idle`](crate::PoolSettings) others were idle already.
+    /// Instances dropped because they were idle for [`PoolSettings::idle_ttl`](crate::PoolSettings), or
+    /// [`PoolSettings::max_idle`](crate::PoolSettings) others were already idle.
     pub dropped_idle: u64,
-    /// Bytes that the memories and tables of all its instances take. Pages that were never touched count too.
+    /// Bytes of the memories and tables of all instances. Pages that were never touched count too.
     pub memory_bytes: u64,
 }
 
-/// Why an instance isn't given back, or doesn't stay.
+/// Why an instance isn't returned to the pool, or doesn't stay there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum DropReason {
-    /// The guest trapped, broke the ABI, overran its deadline or a limit.
+    /// The guest trapped, broke the ABI, or exceeded its deadline or a limit.
     Failed,
-    /// A call was cancelled inside the guest, or a body broke off that it was reading.
+    /// A call was cancelled inside the guest, or a body that it was reading ended prematurely.
     Cancelled,
-    /// Its clean-up call could not be made, or not in time.
+    /// Its clean-up call couldn't be made, or not in time.
     Unclean,
     /// Its memory had grown by more than [`Limits::retained_growth`](crate::Limits).
     Outgrown,
-    /// Nobody needed it.
+    /// It wasn't needed.
     Idle,
 }
 
 impl DropReason {
     const COUNT: usize = 5;
 
-    /// A peer that breaks off a body which the guest reads cancels the call; the rest is the guest's doing.
+    /// If a peer ends a body prematurely while the guest reads it, the call is cancelled; everything else is the
+    /// guest's doing.
     pub(crate) fn of(error: &Error) -> Self {
         match error.kind() {
             ErrorKind::Body(_) => Self::Cancelled,
@@ -88,7 +90,7 @@ impl Drop for Live {
 }
 
 impl Counters {
-    /// An instance could not be made, and the guest is not at fault.
+    /// An instance couldn't be created, and the guest isn't at fault.
     pub(crate) fn refused(&self) {
         self.refused.fetch_add(1, Ordering::Release);
     }

@@ -35,7 +35,7 @@ impl HttpWasmLayer {
         self
     }
 
-    /// Where the client's address is found. By default in the extension [`SourceAddr`](crate::SourceAddr).
+    /// Sets where the client's address is found. Defaults to the extension [`SourceAddr`](crate::SourceAddr).
     ///
     /// ```
     /// use axum::extract::ConnectInfo;

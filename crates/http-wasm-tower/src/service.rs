@@ -47,7 +47,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    /// Runs the guest at once, if it has nothing to wait for: nothing is then put aside for the future, and nothing cloned.
+    /// Runs the guest at once if it has nothing to wait for: nothing is then stored in the future, and nothing cloned.
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let Self { inner, chain } = self;
         let exchange = if chain.is_empty() {
@@ -58,18 +58,19 @@ where
             let source_addr = chain.find_addr(request.extensions());
             let mut passed = Passed::default();
             match chain.enter(request, source_addr, &mut (), &mut passed, &failures) {
-                // Written out, as the inner service's future may hold the request, and would be copied once more on its way.
+                // Written out, because the inner service's future may contain the request, and would otherwise be
+                // copied once more.
                 Forwarded::Passed => {
                     let response = inner.call(passed.take_request());
                     Exchange::passed(response, passed, failures)
                 }
                 Forwarded::Answered(response) => {
-                    // Nobody will call the service that was polled ready: what it has reserved is given back.
+                    // The service that was polled ready won't be called: release what it has reserved.
                     *inner = inner.clone();
                     Exchange::answered(response, passed, failures)
                 }
                 Forwarded::Waiting(waiting) => {
-                    // The inner service that was polled ready is the one to call; its clone stays behind.
+                    // Call the inner service that was polled ready, and leave its clone behind.
                     let clone = inner.clone();
                     let ready = std::mem::replace(inner, clone);
                     Exchange::waiting(waiting, chain.clone(), (), ready, passed, failures)

@@ -1,4 +1,4 @@
-//! `--env` and `--mount`: what guests may see of the machine.
+//! `--env` and `--mount`: what guests can access on the machine.
 
 use std::str::FromStr;
 
@@ -8,14 +8,14 @@ use http_wasm_tower::Mount;
 use super::error::ArgsError;
 use crate::failure::plain;
 
-/// What guests may see of the machine.
+/// What guests can access on the machine.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GrantArgs {
-    /// Environment variable that guests see; repeatable [default: none]
+    /// Environment variable for guests; repeatable [default: none]
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) env: Vec<EnvVar>,
 
-    /// Directory that guests may open, as GUEST inside (HOST when left out), read-only with :ro; repeatable [default:
+    /// Directory that guests can access, as GUEST inside (HOST by default), read-only with :ro; repeatable [default:
     /// none]
     #[arg(long = "mount", value_name = "HOST[:GUEST][:ro]", value_parser = parse_mount)]
     pub(crate) mounts: Vec<Mount>,
@@ -33,7 +33,7 @@ impl GrantArgs {
     }
 }
 
-/// What guests may see of the machine; nothing unless granted.
+/// What guests can access on the machine; nothing unless granted.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Grants {
     pub(crate) env: Vec<EnvVar>,
@@ -74,7 +74,7 @@ impl FromStr for EnvVar {
     }
 }
 
-/// Reads `HOST[:GUEST][:ro]`, as the configuration does.
+/// Parses `HOST[:GUEST][:ro]`, as in the configuration.
 pub(crate) fn parse_mount(text: &str) -> Result<Mount, &'static str> {
     text.parse::<MountPoint>().map(|mount| mount.0)
 }

@@ -3,12 +3,12 @@
 use clap::ValueEnum;
 use http_wasm_tower::Snapshot;
 
-/// What may be in a snapshot.
+/// What a snapshot may contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum SnapshotMode {
     /// Nothing that should differ between instances
     On,
-    /// Random bytes and times too
+    /// Random bytes and times as well
     SharedSeed,
 }
 

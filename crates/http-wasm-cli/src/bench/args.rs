@@ -14,23 +14,23 @@ pub(crate) struct BenchArgs {
     #[arg(value_name = "FILE")]
     pub(crate) guest: PathBuf,
 
-    /// Configuration handed to the guest: text, or @FILE for a file's bytes [default: empty]
+    /// Configuration of the guest: text, or @FILE for the content of a file [default: empty]
     #[arg(long, value_name = "TEXT|@FILE", allow_hyphen_values = true)]
     pub(crate) guest_config: Option<String>,
 
     #[command(flatten)]
     pub(crate) grants: GrantArgs,
 
-    /// Initialise the guest once for all its instances; `shared-seed` when all of them may have the same random bytes
-    /// and times from then [default: off; without a value: on]
+    /// Initialise the guest once for all its instances; `shared-seed` if all of them may share random bytes and times
+    /// [default: off; without a value: on]
     #[arg(long, value_enum, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     pub(crate) snapshot: Option<SnapshotMode>,
 
-    /// File with the request to send, as it stands in HTTP/1.1: head, empty line, body [default: GET / without a body]
+    /// File with the request to send, in HTTP/1.1 format: head, empty line, body [default: GET / without a body]
     #[arg(long, value_name = "FILE")]
     pub(crate) request: Option<PathBuf>,
 
-    /// Seconds that measuring may take, loading aside; a slow guest takes longer
+    /// Seconds that measuring may take, excluding loading; a slow guest takes longer
     #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
     pub(crate) seconds: u64,
 
@@ -44,7 +44,7 @@ pub(crate) struct BenchArgs {
 pub(crate) struct Bench {
     pub(crate) guest: GuestSpec,
     pub(crate) request: SampleRequest,
-    /// How long all the measuring may take.
+    /// How long all measurements may take.
     pub(crate) duration: Duration,
     pub(crate) json: bool,
 }

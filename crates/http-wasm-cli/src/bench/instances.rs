@@ -1,4 +1,4 @@
-//! What instances cost: making one, having many idle, and a burst that finds none.
+//! What instances cost: creating one, having many idle, and a burst that finds none.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -16,22 +16,22 @@ use tokio::task::JoinSet;
 use super::measure::{Course, failed, hello, runtime, served};
 use crate::failure::{Failure, plain};
 
-/// New instances made at least, if that takes less than twice the time that they have.
+/// Minimum number of new instances, if that takes less than twice the available time.
 const MIN_FRESH: usize = 200;
 
-/// And at most.
+/// Maximum number of new instances.
 const MAX_FRESH: usize = 20_000;
 
 /// Instances that are idle at once.
 const MAX_IDLE: usize = 1_000;
 
-/// Memory that these may have together, in bytes.
+/// Maximum memory of these together, in bytes.
 const MAX_MEMORY: usize = 512 << 20;
 
-/// How long they stay.
+/// How long they are kept.
 const IDLE_TTL: Duration = Duration::from_millis(200);
 
-/// How long they have to be gone, and their memory with them.
+/// How long they and their memory may take to be freed.
 const GONE: Duration = Duration::from_secs(3);
 
 /// Requests of a burst.
@@ -41,19 +41,19 @@ pub(crate) const BURST: usize = 1_000;
 pub(crate) const NONE_IDLE: PoolSettings =
     PoolSettings { min_warm: 0, max_idle: Some(0), idle_ttl: Duration::from_secs(60) };
 
-/// The pool of a guest whose instances are soon gone again.
+/// The pool of a guest whose instances are soon dropped.
 pub(crate) const SHORT_IDLE: PoolSettings = PoolSettings { min_warm: 0, max_idle: None, idle_ttl: IDLE_TTL };
 
-/// Memory of an instance, in bytes; not known on every system.
+/// Memory of an instance, in bytes; unknown on some systems.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Memory {
     /// While it is idle.
     pub(crate) idle: Option<u64>,
-    /// What is left of it once it is gone.
+    /// What is left of it once it is dropped.
     pub(crate) left: Option<u64>,
 }
 
-/// How long each request of a burst takes, counted from the beginning of the burst.
+/// How long each request of a burst takes, counted from the start of the burst.
 pub(crate) struct Burst {
     /// With one idle instance in the pool.
     pub(crate) cold: Vec<Duration>,
@@ -62,10 +62,10 @@ pub(crate) struct Burst {
 }
 
 impl Course {
-    /// The time of making an instance and dropping it: that of an exchange which finds no idle one, less that of one
-    /// which does. The guest of this course keeps none [idle](NONE_IDLE); that of `warm` is the same otherwise.
+    /// The time for creating and dropping an instance: that of an exchange that finds no idle instance, minus that of
+    /// one that does. The guest of the former keeps none [idle](NONE_IDLE); `warm` is otherwise the same guest.
     pub(crate) fn fresh(&self, warm: &Self, share: Duration) -> Result<Vec<Duration>, Failure> {
-        // A guest's first calls run in another way than those that follow.
+        // A guest's first calls run differently from those that follow.
         self.exchanges(share / 4)?;
         warm.exchanges(share / 8)?;
         let mut usual = warm.exchanges(share / 8)?;
@@ -76,7 +76,7 @@ impl Course {
         Ok(times)
     }
 
-    /// The times of exchanges, one after the other.
+    /// The times of sequential exchanges.
     fn exchanges(&self, share: Duration) -> Result<Vec<Duration>, Failure> {
         let mut times = Vec::new();
         let begin = Instant::now();
@@ -98,15 +98,15 @@ impl Course {
         Ok(times)
     }
 
-    /// Memory of an idle instance, and what is left of it after its time, which is [short](SHORT_IDLE).
+    /// Memory of an idle instance, and what is left of it after its [short](SHORT_IDLE) idle time.
     ///
-    /// Only a guest that passes requests on holds its instances; of another nothing is known.
+    /// Only a guest that forwards requests holds its instances; for others this is unknown.
     pub(crate) fn memory(&self, share: Duration) -> Result<Memory, Failure> {
         let most = (MAX_MEMORY / self.guest.facts().memory_bytes.max(1)).clamp(2, MAX_IDLE);
         let (reached, released) = (Cell::new(false), Notify::new());
         let mut held = Vec::with_capacity(most);
         let runtime = runtime()?;
-        // Whatever is made at the first request is there before, and gone again is what the load has made.
+        // What the first request allocates is there before, and what the load has allocated is freed again.
         self.once()?;
         self.wait_until_gone();
         let before = resident_bytes();
@@ -136,7 +136,7 @@ impl Course {
         let each = |now: Option<u64>| before.zip(now).map(|(before, now)| now.saturating_sub(before) / made);
         let idle = each(resident_bytes());
         self.wait_until_gone();
-        // The allocator may take a while to give back what is free.
+        // The allocator may take a while to return free memory.
         let limit = Instant::now() + GONE;
         let mut left = each(resident_bytes());
         while left.zip(idle).is_some_and(|(left, idle)| left > idle / 20) && Instant::now() < limit {
@@ -153,8 +153,8 @@ impl Course {
         }
     }
 
-    /// [`BURST`] requests at once, on as many threads as the machine runs; the next handler lets others go first, as
-    /// one that waits for an answer does.
+    /// [`BURST`] concurrent requests, on as many threads as the machine runs; the next handler yields to others, as one
+    /// that waits for a response does.
     pub(crate) fn burst(self) -> Result<Burst, Failure> {
         let runtime = Builder::new_multi_thread().enable_all().build();
         let runtime = runtime
@@ -198,7 +198,7 @@ async fn poll_until<F: Future>(mut future: Pin<&mut F>, enough: impl Fn() -> boo
     .await
 }
 
-/// Memory of this process that is not swapped out. Linux tells it; elsewhere it is not known.
+/// Resident memory of this process. Available on Linux; unknown elsewhere.
 fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

@@ -1,4 +1,4 @@
-//! The loops that take the time.
+//! The measuring loops.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -17,13 +17,14 @@ use tokio::runtime::{Builder, Runtime};
 use super::request::SampleRequest;
 use crate::failure::{Failure, plain};
 
-/// Exchanges whose phases are timed one by one: enough for a p99 that stays, few enough to keep.
+/// Exchanges whose phases are timed individually: enough for a stable p99, few enough to keep.
 const MAX_SAMPLES: usize = 1_000_000;
 
-/// Requests made at once, so that making them can be taken off. More would fall out of the cache, which no server's do.
+/// Requests created in advance, so that the time for it can be subtracted. More would fall out of the cache, which a
+/// server's don't.
 const BATCH: usize = 16;
 
-/// A guest, and what it is sent.
+/// A guest, and the request that it gets.
 pub(crate) struct Course {
     pub(super) guest: Guest,
     pub(super) chain: Chain,
@@ -33,7 +34,7 @@ pub(crate) struct Course {
 /// The times of both phases, and how the requests ended.
 pub(crate) struct Phases {
     pub(crate) handle_request: Vec<Duration>,
-    /// Empty when the guest answers the request itself.
+    /// Empty if the guest answers the request itself.
     pub(crate) handle_response: Vec<Duration>,
     pub(crate) outcome: String,
 }
@@ -48,7 +49,7 @@ impl Course {
         runtime()?.block_on(self.exchange(self.request.build())).map(drop).map_err(failed)
     }
 
-    /// The time of each phase, one request after the other, the reading of the clock taken off.
+    /// The time of each phase for sequential requests, without the time for reading the clock.
     pub(crate) fn phases(&self, share: Duration) -> Result<Phases, Failure> {
         let clock = clock();
         let times = RefCell::default();
@@ -76,7 +77,7 @@ impl Course {
         Ok(Phases { handle_request, handle_response, outcome })
     }
 
-    /// Requests per second that `threads` serve together, the making of requests taken off.
+    /// Requests per second that `threads` serve together, without the time for creating requests.
     pub(crate) fn throughput(&self, threads: usize, share: Duration) -> Result<f64, Failure> {
         thread::scope(|scope| {
             let running: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.rate(share))).collect();
@@ -147,7 +148,7 @@ impl GuestObserver for Stopwatch<'_> {
     }
 }
 
-/// The next handler: drops the request and answers `hello world`.
+/// The next handler: drops the request and responds with `hello world`.
 pub(super) fn hello(request: Request<Body>) -> Ready<Result<Response<Body>, Infallible>> {
     drop(black_box(request));
     let mut response = Response::new(Body::from(Bytes::from_static(b"hello world")));
@@ -176,7 +177,7 @@ fn clock() -> Duration {
     times[times.len() / 2]
 }
 
-/// The executor of one thread: guests may sleep, or yield when they compute for long.
+/// A single-threaded executor: guests may sleep, or yield when they compute for long.
 pub(super) fn runtime() -> Result<Runtime, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::Other(format!("cannot start the runtime: {}", plain(&error))))

@@ -1,4 +1,4 @@
-//! What was found, as text and as JSON.
+//! The results, as text and as JSON.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::instances::BURST;
 
-/// All that `bench` tells of a guest.
+/// All results of `bench`.
 #[derive(Debug, Serialize)]
 pub(crate) struct Report {
     pub(crate) guest: String,
@@ -17,13 +17,13 @@ pub(crate) struct Report {
     pub(crate) outcome: String,
     pub(crate) compile_milliseconds: f64,
     pub(crate) handle_request: Times,
-    /// None when the guest answers the request itself.
+    /// None if the guest answers the request itself.
     pub(crate) handle_response: Option<Times>,
     /// How often each function is called for one request.
     pub(crate) host_calls: BTreeMap<&'static str, u64>,
-    /// To make an instance and to drop it.
+    /// Creating an instance and dropping it.
     pub(crate) new_instance: Times,
-    /// Requests that come all at once to a pool with one instance, each from the beginning of the burst to its end.
+    /// Concurrent requests to a pool with one instance, each from the start of the burst to its end.
     pub(crate) cold_burst: Times,
     /// The same requests again.
     pub(crate) warm_burst: Times,
@@ -32,11 +32,11 @@ pub(crate) struct Report {
     pub(crate) memory_bytes_left_per_instance: Option<u64>,
     pub(crate) requests_per_second_on_one_thread: f64,
     pub(crate) threads: usize,
-    /// With all threads at work.
+    /// With all threads busy.
     pub(crate) requests_per_second_per_thread: f64,
 }
 
-/// Many times of one thing.
+/// Statistics of many samples.
 #[derive(Debug, Serialize)]
 pub(crate) struct Times {
     pub(crate) median_nanoseconds: u64,
@@ -45,10 +45,10 @@ pub(crate) struct Times {
 }
 
 impl Times {
-    /// Of at least one time.
+    /// Of at least one sample.
     pub(crate) fn of(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
-        // The nearest rank: the least time that at least so many percent of all do not exceed.
+        // The nearest rank: the smallest sample that at least so many percent of all samples don't exceed.
         let percentile = |percent: usize| {
             let rank = (times.len() * percent).div_ceil(100).max(1);
             times.get(rank - 1).map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))
@@ -101,7 +101,7 @@ fn kibibytes(bytes: Option<u64>) -> String {
     }
 }
 
-/// A time in the unit that suits it.
+/// A time in a suitable unit.
 fn time(nanoseconds: u64) -> String {
     match nanoseconds {
         0..10_000 => format!("{nanoseconds} ns"),

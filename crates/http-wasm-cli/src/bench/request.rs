@@ -1,4 +1,4 @@
-//! The request that a guest is measured with: a file in the form of HTTP/1.1, or a plain GET.
+//! The request that a guest is measured with: a file in HTTP/1.1 format, or a plain GET.
 
 use std::fmt;
 use std::path::Path;
@@ -9,10 +9,10 @@ use http_wasm_tower::Body;
 
 use crate::failure::plain;
 
-/// More headers than a server takes.
+/// More headers than a server accepts.
 const MAX_HEADERS: usize = 256;
 
-/// A request that can be made again and again.
+/// A request that can be created repeatedly.
 #[derive(Debug, Clone)]
 pub(crate) struct SampleRequest {
     method: Method,
@@ -35,12 +35,12 @@ impl Default for SampleRequest {
 }
 
 impl SampleRequest {
-    /// Reads a request's head and body from a file. The error tells what is wrong with it.
+    /// Reads a request's head and body from a file. The error says what is wrong with it.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         Self::parse(&std::fs::read(path).map_err(|error| plain(&error))?)
     }
 
-    /// Parses a request as it stands in HTTP/1.1 (RFC 9112), with the bare line feeds that editors make taken as well.
+    /// Parses a request in HTTP/1.1 format (RFC 9112); bare line feeds, which editors write, are accepted as well.
     fn parse(bytes: &[u8]) -> Result<Self, String> {
         let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut head = httparse::Request::new(&mut fields);
@@ -89,7 +89,7 @@ impl fmt::Display for SampleRequest {
     }
 }
 
-/// What follows the head: as many bytes as `content-length` says, or all there are.
+/// What follows the head: as many bytes as `content-length` says, or everything.
 fn body(headers: &HeaderMap, rest: &[u8]) -> Result<Bytes, String> {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         return Err(

@@ -11,16 +11,16 @@ use super::args::ServeArgs;
 use super::upstream::Upstream;
 use crate::args::{ArgsError, Grants, guest_config};
 
-/// The guest that is served when nothing was asked for.
+/// The guest that is served by default.
 const WELCOME: &[u8] = include_bytes!("../../../../guests/welcome/welcome.wat");
 
 /// What to serve.
 #[derive(Debug)]
 pub(crate) struct Serve {
     pub(crate) config: Config,
-    /// The file that it is from, to be read again.
+    /// The configuration file, for reloads.
     pub(crate) file: Option<ConfigFile>,
-    /// Whether nothing was asked for, so that the embedded example is served.
+    /// Whether no arguments were given, so that the embedded example is served.
     pub(crate) shows_welcome: bool,
 }
 
@@ -101,7 +101,7 @@ fn guest(path: PathBuf, config: Option<String>, grants: &Grants) -> Result<Guest
         None => guest.config = Some(GuestConfig(config)),
         Some(file) => {
             guest.config_file = Some(PathBuf::from(file).into());
-            // Read here only to say at once that it can't be.
+            // Read here only to report at once that it can't be.
             guest_config(config)?;
         }
     }
@@ -113,7 +113,7 @@ fn stem(path: &Path) -> String {
     path.file_stem().map_or_else(|| "guest".to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 
-/// `name`, with a number behind it if another guest has it already.
+/// `name`, with a number appended if another guest already has it.
 fn unused(config: &Config, name: String) -> String {
     let taken = |name: &String| config.guests.contains_key(name);
     if !taken(&name) {

@@ -16,7 +16,7 @@ use crate::{logging, runtime};
 
 pub(crate) use self::args::ServeArgs;
 
-/// Serves until a signal says stop.
+/// Serves until a signal stops it.
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     let serve = Serve::resolve(args)?;
     logging::init(&serve.config.log)?;
@@ -33,8 +33,8 @@ async fn serve_until_stopped(serve: Serve) -> Result<(), Failure> {
     Ok(gateway.serve(|addresses| announce(addresses, admin, welcome)).await?)
 }
 
-/// A ready line for each address, one for that of operators, and for the embedded example how to see it at work. Nobody
-/// may be reading, which is no reason to stop.
+/// Prints a ready line for each address, one for the admin listener, and for the embedded example how to try it.
+/// Failing to print is no reason to stop.
 fn announce(addresses: &[Endpoint], admin: Option<SocketAddr>, welcome: bool) {
     let mut text: String = addresses.iter().map(|address| format!("listening on {address}\n")).collect();
     text.extend(admin.map(|address| format!("status and metrics at http://{address}\n")));

@@ -1,10 +1,10 @@
-//! `--upstream`: what stands behind the guests.
+//! `--upstream`: what is behind the guests.
 
 use std::str::FromStr;
 
 use http_wasm_gateway::UpstreamUrl;
 
-/// What stands behind the guests.
+/// What is behind the guests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Upstream {
     Echo,

@@ -19,19 +19,19 @@ pub(crate) struct TckArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TckCommand {
-    /// Write the conformance guest, which the host under test shall load
+    /// Write the conformance guest, which the host under test loads
     Guest(TckGuestArgs),
-    /// Start the backend, to which the host under test shall forward
+    /// Start the backend, to which the host under test forwards
     Backend {
-        /// Address to listen on, HOST:PORT; port 0 takes any free port
+        /// Address to listen on, HOST:PORT; port 0 selects any free port
         #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8081")]
         listen: Address,
     },
-    /// Run the cases against a host; exits with 0 when all pass, with 1 when some fail
+    /// Run the cases against a host; exits with 0 if all pass, with 1 if some fail
     Run(TckRunArgs),
     /// List the cases
     List {
-        /// Part of a case id, or a pattern with *
+        /// Part of a case ID, or a pattern with *
         #[arg(long, value_name = "PATTERN")]
         filter: Option<String>,
     },
@@ -43,7 +43,7 @@ pub(crate) struct TckGuestArgs {
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: PathBuf,
 
-    /// Variant of the guest; `conformance` is the one that most cases need
+    /// Variant of the guest; most cases need `conformance`
     #[arg(long, value_name = "NAME", default_value = "conformance")]
     pub(crate) variant: Variant,
 
@@ -55,13 +55,12 @@ pub(crate) struct TckGuestArgs {
 #[derive(Debug, clap::Args)]
 #[command(group = clap::ArgGroup::new("target").required(true).multiple(true).args(["url", "launch", "own"]))]
 pub(crate) struct TckRunArgs {
-    /// Host under test, with the guest of `tck guest` loaded, and forwarding to `tck backend`
+    /// URL of the host under test, with the guest of `tck guest` loaded, and forwarding to `tck backend`
     #[arg(long, value_name = "URL", conflicts_with = "own")]
     pub(crate) url: Option<TckUrl>,
 
-    /// Command that starts a host under test in the foreground, with {guest}, {config}, {backend} and {listen} where
-    /// the two files, the backend's URL and the HOST:PORT to listen on shall be put; for the cases that need a host of
-    /// their own
+    /// Command that starts a host under test in the foreground; {guest}, {config}, {backend} and {listen} are replaced
+    /// with the two files, the backend's URL and the HOST:PORT to listen on; enables the cases that need their own host
     #[arg(long, value_name = "COMMAND", conflicts_with = "own", value_parser = LaunchCommand::parse)]
     pub(crate) launch: Option<LaunchCommand>,
 
@@ -73,32 +72,32 @@ pub(crate) struct TckRunArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "own")]
     pub(crate) log_file: Option<PathBuf>,
 
-    /// HTTP version to speak, 2 with prior knowledge
+    /// HTTP version to use; 2 is with prior knowledge
     #[arg(long, value_enum, value_name = "VERSION", default_value_t = TckHttp::One)]
     pub(crate) http: TckHttp,
 
-    /// Part of a case id, or a pattern with * [default: all cases]
+    /// Part of a case ID, or a pattern with * [default: all cases]
     #[arg(long, value_name = "PATTERN")]
     pub(crate) filter: Option<String>,
 
-    /// Whose behaviour to expect where the reference host differs from the ABI and harms nobody
+    /// Whose behaviour to expect where the reference host differs from the ABI and does no harm
     #[arg(long, value_enum, value_name = "PROFILE", default_value_t = TckProfile::Abi)]
     pub(crate) profile: TckProfile,
 
-    /// Seconds that the host may take to answer a request, 2 or more
+    /// Seconds that the host may take to respond to a request, at least 2
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds_from::<2>)]
     pub(crate) timeout: Duration,
 
-    /// Print the outcomes as JSON [default: as a table]
+    /// Print the results as JSON [default: as a table]
     #[arg(long)]
     pub(crate) json: bool,
 
-    /// Write the outcomes to FILE in JUnit's XML as well
+    /// Also write the results to FILE in JUnit XML format
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
 }
 
-/// HTTP version spoken to the host under test.
+/// HTTP version used with the host under test.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TckHttp {
     /// HTTP/1.1
@@ -123,7 +122,7 @@ impl From<TckHttp> for http_wasm_tck::case::Http {
 pub(crate) enum TckProfile {
     /// The ABI's
     Abi,
-    /// The reference host's, where it differs and harms nobody
+    /// The reference host's, where it differs and does no harm
     Reference,
 }
 
@@ -136,7 +135,7 @@ impl From<TckProfile> for http_wasm_tck::run::Profile {
     }
 }
 
-/// Where the host under test listens: an http:// URL without path.
+/// Where the host under test listens: an http:// URL without a path.
 #[derive(Debug, Clone)]
 pub(crate) struct TckUrl(pub(crate) String);
 

@@ -100,7 +100,7 @@ async fn run_cases(args: TckRunArgs) -> Result<(), Failure> {
     }
 }
 
-/// This binary as the host under test.
+/// This executable as the host under test.
 fn own_command() -> Result<LaunchCommand, Failure> {
     let binary = std::env::current_exe().map_err(|error| {
         Failure::Other(format!("cannot determine the path of this executable: {}", plain(&error)))

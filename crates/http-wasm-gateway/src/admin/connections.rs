@@ -1,5 +1,5 @@
-//! The connections of the admin listener. There are few, and one that waits for its client makes room for one that
-//! comes: clients that say nothing must not keep probes out.
+//! The connections of the admin listener. There are few, and one that waits for its client makes room for a new one:
+//! silent clients must not lock out probes.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -18,13 +18,14 @@ use tokio::time::Instant;
 use super::respond::respond;
 use super::shared::Shared;
 
-/// Connections at once. Operators and their tools are few; the rest of the process needs its file descriptors.
+/// Maximum number of connections. Operators and their tools are few; the rest of the process needs its file
+/// descriptors.
 const MAX_CONNECTIONS: usize = 64;
 
 /// How long a client may take to send a request head, and how long its connection may then be idle.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The connections that there are.
+/// The open connections.
 #[derive(Debug, Default)]
 pub(super) struct Connections {
     tasks: JoinSet<()>,
@@ -32,7 +33,7 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// Serves one more. The one that has waited longest for its client is closed when there are too many; when all are
+    /// Serves one more. If there are too many, the one that has waited longest for its client is closed; if all are
     /// being answered, this waits until one is done.
     pub(super) async fn add<S>(&mut self, stream: S, shared: Arc<Shared>, stopped: watch::Receiver<()>)
     where
@@ -60,9 +61,9 @@ impl Connections {
         self.open.insert(task.id(), (task, turn));
     }
 
-    /// Ends when all have.
+    /// Completes when all connections have ended.
     pub(super) async fn finish(self) {
-        // Those that were aborted have ended, too.
+        // Aborted ones have ended, too.
         let mut tasks = self.tasks;
         while tasks.join_next().await.is_some() {}
     }
@@ -73,7 +74,7 @@ impl Connections {
     }
 }
 
-/// Whose turn it is on a connection: since when the client's, or nothing while it is ours.
+/// Who is expected to send next on a connection: the client, since this time, or the server if there is none.
 #[derive(Debug, Clone)]
 struct Turn(Arc<Mutex<Option<Instant>>>);
 
@@ -151,7 +152,7 @@ mod tests {
             clients.push(client);
             sleep(Duration::from_millis(1)).await;
         }
-        // The first has just been answered, so that the second has waited for longer.
+        // The first has just been answered, so the second has waited longer.
         assert_eq!(ask(&mut clients[0]).await, "HTTP/1.1 200 OK");
         let (mut late, server) = duplex(64 * 1024);
         connections.add(server, shared.clone(), stopped.clone()).await;

@@ -1,5 +1,5 @@
-//! Whom a request is meant for. A page of another site can have its own name resolved to this address (DNS rebinding),
-//! and a browser then takes what is here for that site's. The name is what gives it away.
+//! Protection against DNS rebinding. The page of another site can have its own name resolved to this address, and a
+//! browser then treats this listener as part of that site. The `Host` field reveals the name.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ const MISDIRECTED: (StatusCode, &str) = (
     "unknown Host: use an IP address, localhost, or a name from the setting `admin.hosts`\n",
 );
 
-/// Finds out whether a request is meant for this listener, which `hosts` may name. When not, that is the answer.
+/// Checks whether a request is meant for this listener, which `hosts` may name. If not, returns the response.
 pub(super) fn check<B>(
     request: &Request<B>,
     hosts: &[HostPattern],
@@ -24,7 +24,7 @@ pub(super) fn check<B>(
     let mut fields = request.headers().get_all(header::HOST).iter();
     let field = match (fields.next(), fields.next()) {
         (Some(field), None) => Some(field),
-        // Browsers have always sent one, so this is something else.
+        // Browsers always send one, so this is something else.
         (None, _) if request.version() == Version::HTTP_10 => None,
         _ => return Err(BAD_REQUEST),
     };

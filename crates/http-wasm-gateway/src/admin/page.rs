@@ -1,6 +1,6 @@
-//! The page for people: three files of ours, and nothing from elsewhere.
+//! The status page: three embedded files, and nothing from elsewhere.
 
-/// What a browser may load and do for the page: its own style and script, and asking for `/status`.
+/// What a browser may load and do for the page: its own style and script, and requests for `/status`.
 pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
     connect-src 'self'; \
      img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

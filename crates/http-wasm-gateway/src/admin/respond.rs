@@ -1,4 +1,4 @@
-//! What each path answers.
+//! The response for each path.
 
 use bytes::Bytes;
 use http::uri::Authority;
@@ -15,14 +15,14 @@ const JSON: &str = "application/json";
 
 type Answer = Response<Full<Bytes>>;
 
-/// What there is to ask for.
+/// The resources of the admin listener.
 enum Resource {
     Livez,
     Readyz,
     Metrics,
     Status,
     Reload,
-    /// A file of the page: its media type and content.
+    /// A file of the page, with its media type and content.
     File(&'static str, &'static str),
 }
 
@@ -38,12 +38,12 @@ impl Resource {
         }
     }
 
-    /// Whether it says nothing that is worth asking for under a false name. Probes may use any.
+    /// Whether it is harmless under a false host name. Probes may use any.
     fn is_probe(&self) -> bool {
         matches!(self, Self::Livez | Self::Readyz)
     }
 
-    /// The methods that do something here, as `Allow` lists them.
+    /// The allowed methods, in the format of `Allow`.
     fn methods(&self) -> &'static str {
         match self {
             Self::Reload => "POST",
@@ -52,7 +52,7 @@ impl Resource {
     }
 }
 
-/// The answer to an operator's request. Request bodies mean nothing here.
+/// The response to an operator's request. Request bodies are ignored.
 pub(super) async fn respond<B>(request: &Request<B>, shared: &Shared) -> Answer {
     let monitor = &*shared.monitor;
     let resource = Resource::at(request.uri().path());
@@ -124,7 +124,7 @@ async fn reload(monitor: &Monitor) -> Answer {
     }
 }
 
-/// Whether a browser sent the request for a page of another site. What isn't a browser sends neither field.
+/// Whether a browser sent the request for a page of another site. Clients other than browsers send neither field.
 fn is_cross_site(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).map(HeaderValue::as_bytes);
     match text(header::HeaderName::from_static("sec-fetch-site")) {

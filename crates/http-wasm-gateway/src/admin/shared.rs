@@ -11,7 +11,7 @@ use crate::observe::Monitor;
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) monitor: Arc<Monitor>,
-    /// Names that the listener answers to, besides addresses.
+    /// Host names that the listener accepts, besides addresses.
     pub(super) hosts: ArcSwap<Vec<HostPattern>>,
 }
 

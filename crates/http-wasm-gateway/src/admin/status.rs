@@ -1,4 +1,4 @@
-//! `/status`: all that is known now, as JSON.
+//! `/status`: the current state, as JSON.
 
 use std::collections::BTreeMap;
 use std::time::SystemTime;
@@ -12,7 +12,7 @@ use crate::observe::{
 };
 use crate::proxy::{AddressStatus, Proxy};
 
-/// The gateway's status. Times of day are RFC 3339 in UTC, durations seconds, sizes bytes.
+/// The gateway's status. Times of day are RFC 3339 in UTC, durations in seconds, sizes in bytes.
 #[derive(Debug, Serialize)]
 pub(super) struct Status {
     version: &'static str,
@@ -29,10 +29,10 @@ pub(super) struct Status {
     bodies_memory: Option<Bodies>,
     guests: Vec<GuestStatus>,
     routes: Vec<RouteStatus>,
-    /// Requests that fitted no route, or were turned away before one was found.
+    /// Requests that matched no route, or were rejected before one was found.
     no_route: RouteCounts,
     upstreams: Vec<UpstreamStatus>,
-    /// The newest first.
+    /// Newest first.
     errors: Vec<RecentError>,
 }
 
@@ -41,7 +41,7 @@ struct Configuration {
     sha256: String,
     #[serde(serialize_with = "rfc3339")]
     since: SystemTime,
-    /// Settings that have changed and wait for the next start.
+    /// Settings that have changed and take effect only after a restart.
     at_next_start: Vec<&'static str>,
 }
 
@@ -58,7 +58,7 @@ struct Bodies {
     budget_bytes: usize,
     /// Requests that found no room.
     refused: u64,
-    /// Requests that gave their room to others.
+    /// Requests that were evicted in favour of others.
     evicted: u64,
 }
 
@@ -73,7 +73,7 @@ struct GuestStatus {
     counts: GuestCounts,
 }
 
-/// What is known of a guest since it was loaded.
+/// Statistics of a guest since it was loaded.
 #[derive(Debug, Serialize)]
 struct Facts {
     features: Vec<&'static str>,

@@ -1,9 +1,9 @@
-//! Answers with the request it received, as JSON.
+//! Responds with the request it received, as JSON.
 //!
-//! `uri` is path and query as they were on the wire. `headers` and `trailers` are `[name, value]` pairs; a value that
-//! is not UTF-8 is `{"base64": ".."}` instead of a text. A request that carries its host in the URI alone, as HTTP/2
-//! does, shows it as a `host` header, so that the answer is the same for each version. The body is `body`, or
-//! `body_base64` when it is not UTF-8.
+//! `uri` is the path and query as on the wire. `headers` and `trailers` are `[name, value]` pairs; a value that isn't
+//! UTF-8 is `{"base64": ".."}` instead of a string. A request that carries its host only in the URI, as in HTTP/2,
+//! shows it as a `host` header, so that the response is the same for each version. The body is `body`, or `body_base64`
+//! if it isn't UTF-8.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -18,7 +18,8 @@ use serde::Serialize;
 use crate::body::{BoxBody, BoxError};
 use crate::exchange::{content, plain_text};
 
-/// The largest body echoed. It is held in memory whole, so a limit there must be; this one is generous for a test aid.
+/// Maximum size of an echoed body. It is held in memory completely, so there must be a limit; this one is generous for
+/// a test aid.
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 
 pub(super) async fn respond(request: Request<BoxBody>) -> Response<BoxBody> {
@@ -50,7 +51,7 @@ fn too_large() -> Response<BoxBody> {
     plain_text(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large for the echo backend\n")
 }
 
-/// Boxed here, for within an `async fn` the compiler fails to see that this future is `Send`.
+/// Boxed here, because within an `async fn` the compiler can't prove that this future is `Send`.
 fn collect(body: BoxBody) -> BoxFuture<'static, Result<Collected<Bytes>, BoxError>> {
     Limited::new(body, MAX_BODY_BYTES).collect().boxed()
 }
@@ -66,7 +67,7 @@ struct Echo<'a> {
     trailers: Vec<(&'a str, Text<'a>)>,
 }
 
-/// Text as it is, other bytes as `{"base64": ".."}`.
+/// Text unchanged, other bytes as `{"base64": ".."}`.
 #[derive(Serialize)]
 #[serde(untagged)]
 enum Text<'a> {

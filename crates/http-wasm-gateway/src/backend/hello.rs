@@ -1,4 +1,4 @@
-//! Answers `hello world` to everything.
+//! Responds with `hello world` to everything.
 
 use http::{Response, StatusCode};
 

@@ -1,4 +1,4 @@
-//! What stands behind the guests: upstreams, and what the gateway answers by itself.
+//! What is behind the guests: upstreams, and backends inside the gateway.
 
 mod echo;
 mod hello;

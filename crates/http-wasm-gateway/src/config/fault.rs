@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and how it is shown.
+//! Errors in a configuration, and how they are displayed.
 
 use std::fmt;
 use std::io;
@@ -11,16 +11,16 @@ use toml::de::DeValue;
 
 use crate::error_text::plain;
 
-/// One thing that is wrong.
+/// One error.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
-    /// Where, in bytes from the start of the file.
+    /// The position, in bytes from the start of the file.
     at: Range<usize>,
-    /// What was expected and what is there.
+    /// What was expected and what was found.
     message: String,
-    /// What to do about it, where the message doesn't say so.
+    /// What to do about it, if the message doesn't say so.
     help: Option<String>,
-    /// Another place that has to do with it.
+    /// Another place that is involved.
     related: Option<(Range<usize>, String)>,
 }
 
@@ -29,7 +29,7 @@ impl Fault {
         Self { at, message: message.into(), help: None, related: None }
     }
 
-    /// The first place that can't be read, and how many there are. What is wrong with the others may come of this one.
+    /// The first syntax error, and the number of them. It may be the cause of the others.
     pub(super) fn syntax(first: &toml::de::Error, places: usize) -> Self {
         let fault = Self::new(first.span().unwrap_or_default(), format!("invalid TOML: {}", first.message()));
         match places {
@@ -38,7 +38,7 @@ impl Fault {
         }
     }
 
-    /// Something else stands there than was expected.
+    /// Something else was found than expected.
     pub(super) fn unexpected(what: &str, node: &Spanned<DeValue<'_>>) -> Self {
         let found = match node.get_ref() {
             DeValue::String(text) => format!("the string {text:?}"),
@@ -62,23 +62,23 @@ impl Fault {
         self
     }
 
-    /// What was expected and what is there.
+    /// What was expected and what was found.
     pub fn message(&self) -> &str {
         &self.message
     }
 
-    /// Where, in bytes from the start of the file.
+    /// The position, in bytes from the start of the file.
     pub fn span(&self) -> Range<usize> {
         self.at.clone()
     }
 }
 
-/// All that is wrong with one configuration file. Its text shows each place with its line and column.
+/// All errors in one configuration file. Its text shows each one with line and column.
 #[derive(Debug)]
 pub struct Faults {
     path: PathBuf,
     source: String,
-    /// In the order of the file. None when it could not be read.
+    /// In the order of the file. Empty if it couldn't be read.
     faults: Vec<Fault>,
     unreadable: Option<String>,
 }
@@ -97,7 +97,7 @@ impl Faults {
         Self { path: path.to_owned(), source: String::new(), faults: Vec::new(), unreadable: Some(reason) }
     }
 
-    /// The faults, in the order of the file; none when the file could not be read.
+    /// The errors, in the order of the file; none if the file couldn't be read.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Fault> {
         self.faults.iter()
     }
@@ -138,7 +138,7 @@ impl Faults {
         vec![group]
     }
 
-    /// The part of a span that is on its first line: of a table it is enough to show where it begins.
+    /// The part of a span on its first line: for a table, its start is enough.
     fn one_line(&self, at: &Range<usize>) -> Range<usize> {
         let start = at.start.min(self.source.len());
         let rest = &self.source[start..at.end.clamp(start, self.source.len())];

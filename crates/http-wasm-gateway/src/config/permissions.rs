@@ -1,4 +1,4 @@
-//! Files that others than their owner can change, or read though they are secret.
+//! Files that others than their owner can change, or secrets that they can read.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::model::Config;
 
 impl Config {
-    /// What is dangerous about the permissions of the files that this configuration names, and of its own `file`. Empty
-    /// where there are no such permissions.
+    /// What is dangerous about the permissions of the files that this configuration refers to, and of its own `file`.
+    /// Empty if nothing is.
     pub fn permission_warnings(&self, file: Option<&Path>) -> Vec<String> {
         let mut warnings = Vec::new();
         let keys: BTreeSet<&Path> = self.keys().collect();
@@ -21,14 +21,14 @@ impl Config {
                 let shown = path.display();
                 warnings.push(format!("the private key {shown} is readable by everyone (mode {mode:04o})"));
             }
-            // A link's own directory decides what it points to, and that of its target what that is.
+            // A link's own directory decides what it points to, and the directory of its target what that contains.
             let target = path.canonicalize().ok();
             let both = [Some(path), target.as_deref()].into_iter().flatten();
             directories.extend(both.filter_map(Path::parent).map(Path::to_owned));
         }
         for directory in directories {
             let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { &directory };
-            // In a sticky one, as /tmp is, nobody can replace what others own.
+            // In a sticky directory such as /tmp, nobody can replace the files of others.
             if let Some(mode) = mode(directory).filter(|mode| mode & STICKY == 0) {
                 warnings.extend(writable("the directory", directory, mode));
             }

@@ -1,4 +1,4 @@
-//! The JSON schema of the configuration, for editors and for the manual.
+//! The JSON schema of the configuration, for editors and the manual.
 
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
@@ -15,7 +15,7 @@ pub fn schema() -> Schema {
     schema
 }
 
-/// TOML has no null: a setting that may be absent is just not required.
+/// TOML has no null: an optional setting is simply not required.
 fn without_null(schema: &mut Schema) {
     match schema.get_mut("default") {
         Some(Value::Null) => drop(schema.remove("default")),

@@ -2,11 +2,11 @@
 
 use std::net::SocketAddr;
 
-/// Who sent a request, and how.
+/// The sender of a request, and its connection.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Client {
     pub(crate) addr: SocketAddr,
-    /// Whether the request came over TLS.
+    /// Whether the request arrived over TLS.
     pub(crate) tls: bool,
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::StatusCode;
 
-/// Whether the listener refuses a request, whatever its handlers say.
+/// Whether the listener rejects a request, whatever its handlers return.
 #[derive(Clone, Default)]
 pub(crate) enum Refused {
     #[default]
@@ -18,7 +18,7 @@ pub(crate) enum Refused {
 
 /// The listener's judgement of a body, once there is a response.
 pub(crate) trait BodyVerdict: Send + Sync {
-    /// The head of the response is there: what to answer instead, if the body is to blame.
+    /// The response head is available: returns what to respond instead, if the body is at fault.
     fn settle(&self) -> Option<StatusCode>;
 }
 

@@ -7,7 +7,7 @@ use memchr::memchr;
 use super::head::Field;
 use super::response::field;
 
-/// The longest line with a chunk's size. Extensions, of which it may have some, are of no use to anybody here.
+/// The longest chunk size line. Extensions, which it may contain, are ignored.
 const MAX_SIZE_LINE: usize = 256;
 
 /// How far a chunked body has been read.
@@ -33,11 +33,11 @@ pub(crate) enum ChunkPart {
     End,
 }
 
-/// Why the rest of a chunked body is refused.
+/// Why the rest of a chunked body is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ChunkFault {
     Malformed(&'static str),
-    /// Trailers beyond their limits.
+    /// Trailers exceed their limits.
     TooLarge(&'static str),
 }
 
@@ -48,7 +48,7 @@ impl From<&'static str> for ChunkFault {
 }
 
 impl ChunkFault {
-    /// In words.
+    /// As a message.
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Malformed(reason) | Self::TooLarge(reason) => reason,
@@ -56,11 +56,11 @@ impl ChunkFault {
     }
 }
 
-/// Whether white space may follow a chunk's size.
+/// Whether white space may follow a chunk size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Padding {
     Refused,
-    /// Old servers pad sizes, and all parsers read those alike.
+    /// Old servers pad sizes, and all parsers agree on what that means.
     Allowed,
 }
 
@@ -78,7 +78,7 @@ enum Next {
 }
 
 impl Chunks {
-    /// The beginning of a body whose trailers are bounded by bytes and by number.
+    /// The start of a body whose trailers are limited in size and number.
     pub(crate) fn new(padding: Padding, max_trailer_bytes: usize, max_trailer_fields: usize) -> Self {
         Self {
             next: Next::Size,
@@ -119,8 +119,8 @@ impl Chunks {
         }
     }
 
-    /// How much of `input` is well-formed, and whether something malformed follows that. Where a line is incomplete,
-    /// that much isn't all of `input`.
+    /// How much of `input` is well-formed, and whether something malformed follows. If a line is incomplete, this is
+    /// less than all of `input`.
     pub(crate) fn advance(&mut self, input: &[u8]) -> (usize, Result<(), ChunkFault>) {
         let mut passed = 0;
         loop {
@@ -137,7 +137,7 @@ impl Chunks {
         matches!(self.next, Next::End)
     }
 
-    /// The next piece of `input`; 0 when more is needed to tell.
+    /// The next piece of `input`; 0 if more is needed to decide.
     fn step(&mut self, input: &[u8]) -> Result<usize, ChunkFault> {
         match &mut self.next {
             Next::Size => {
@@ -203,7 +203,7 @@ fn line(input: &[u8], max: usize, too_long: ChunkFault) -> Result<Option<&[u8]>,
     }
 }
 
-/// The size in a line; what follows it behind a semicolon is an extension.
+/// The size in a line; anything after a semicolon is an extension.
 fn size(line: &[u8], padding: Padding) -> Option<u64> {
     let mut digits = line.split(|&byte| byte == b';').next().unwrap_or_default();
     if padding == Padding::Allowed {

@@ -5,9 +5,9 @@ use memchr::{memchr, memchr_iter};
 /// A search for the end of a head that resumes where it stopped.
 #[derive(Debug, Default)]
 pub(crate) struct HeadScan {
-    /// Where the current line begins.
+    /// Start of the current line.
     line: usize,
-    /// No line feed stands before this offset, except those of complete lines.
+    /// There is no line feed before this offset, except those of complete lines.
     searched: usize,
 }
 
@@ -18,12 +18,12 @@ pub(crate) enum HeadEnd {
     Partial,
     /// The first line is empty.
     EmptyLine,
-    /// The head has this many bytes, the empty line at its end included.
+    /// The head has this many bytes, including the empty line at its end.
     At(usize),
 }
 
 impl HeadScan {
-    /// Looks for the end of the head with which `input` begins. Between two calls `input` may only grow.
+    /// Searches for the end of the head at the start of `input`. Between two calls, `input` may only grow.
     pub(crate) fn find(&mut self, input: &[u8]) -> Result<HeadEnd, &'static str> {
         while let Some(found) = memchr(b'\n', &input[self.searched..]) {
             let end = self.searched + found;
@@ -47,12 +47,12 @@ pub(crate) struct Field<'a> {
     /// The whole line, without its end.
     pub(crate) line: &'a [u8],
     pub(crate) name: &'a [u8],
-    /// Without the white space around it.
+    /// Without surrounding white space.
     pub(crate) value: &'a [u8],
 }
 
 impl<'a> Field<'a> {
-    /// Splits a line. Only what could make two parsers see different fields is checked here.
+    /// Splits a line. It only checks what could make two parsers see different fields.
     pub(crate) fn parse(line: &'a [u8]) -> Result<Self, &'static str> {
         if memchr(b'\r', line).is_some() {
             return Err("a carriage return within a line");
@@ -73,7 +73,7 @@ impl<'a> Field<'a> {
         if !self.name.iter().all(|&byte| is_token(byte)) {
             return Err("an invalid field name");
         }
-        // Without branches: values are most of a head.
+        // Branch-free: values are most of a head.
         let control = |byte: u8| (byte < b' ') & (byte != b'\t') | (byte == 0x7f);
         if self.line.iter().fold(false, |found, &byte| found | control(byte)) {
             return Err("a control character in a field value");
@@ -104,7 +104,7 @@ pub(crate) fn fields(head: &[u8]) -> (&[u8], impl Iterator<Item = Result<Field<'
     (first, lines.map(Field::parse))
 }
 
-/// A number of digits alone: `parse` would accept a sign as well.
+/// A number that consists only of digits: `parse` would accept a sign as well.
 pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
     let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     str::from_utf8(digits).ok().filter(|_| all_digits)?.parse().ok()

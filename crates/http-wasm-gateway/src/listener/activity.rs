@@ -1,4 +1,4 @@
-//! What goes on on a connection, and how long it may go on.
+//! What a connection is waiting for, and for how long.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,18 +7,18 @@ use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
-/// How long a connection may wait, and for what.
+/// The timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Patience {
-    /// For the head of a request, from its first byte or, for the first request, from the connection's beginning.
+    /// For a request head, from its first byte or, for the first request, from the start of the connection.
     pub(super) head: Duration,
     /// For the next request.
     pub(super) idle: Duration,
-    /// For the client to take what is there for it.
+    /// For the client to read what is available.
     pub(super) take: Duration,
 }
 
-/// What goes on on one connection. Shared by the parts that see it.
+/// The state of one connection, shared by the parts that observe it.
 #[derive(Debug)]
 pub(super) struct Activity {
     state: Mutex<State>,
@@ -27,13 +27,13 @@ pub(super) struct Activity {
 
 #[derive(Debug)]
 struct State {
-    /// Requests whose response has not been handed over whole; for each of HTTP/1.1, until when the client may
-    /// take its time, if it is the client's turn.
+    /// Requests whose response hasn't been handed over completely; for each of HTTP/1.1, the client's deadline, if the
+    /// client is expected to act.
     requests: Slab<Option<Instant>>,
-    /// Since when the connection has been as it is.
+    /// Since when the connection has been in this state.
     since: Instant,
     waits_for: Waits,
-    /// A request's body is held up by a handler that doesn't read it, and the response has gone.
+    /// A request body is blocked by a handler that doesn't read it, and the response has been sent.
     abandoned: bool,
 }
 
@@ -41,39 +41,39 @@ struct State {
 enum Waits {
     /// No request has come yet.
     First,
-    /// A head has begun to come.
+    /// A head has started to arrive.
     Head,
     Next,
 }
 
-/// What a connection waited for in vain.
+/// What a connection has timed out waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expired {
     /// The rest of a head, or the first request.
     Head,
     /// Another request.
     Idle,
-    /// The client to take more of a response.
+    /// The client to read more of a response.
     Take,
-    /// A handler to read on in a request's body whose response has gone.
+    /// A handler to continue reading a request body whose response has been sent.
     Upload,
 }
 
 impl Activity {
-    /// Of a connection that began at `since`.
+    /// For a connection that started at `since`.
     pub(super) fn new(since: Instant) -> Arc<Self> {
         let state = State { requests: Slab::new(), since, waits_for: Waits::First, abandoned: false };
         Arc::new(Self { state: Mutex::new(state), abandoned: Notify::new() })
     }
 
-    /// A request has come; it lasts until the guard is dropped.
+    /// A request has arrived; it lasts until the guard is dropped.
     pub(super) fn request(self: &Arc<Self>) -> InFlight {
         let mut state = self.state();
         state.waits_for = Waits::Next;
         InFlight { activity: self.clone(), id: state.requests.insert(None) }
     }
 
-    /// The head of a request has begun to come, but is not there yet.
+    /// A request head has started to arrive, but is incomplete.
     pub(super) fn head_begins(&self) {
         let mut state = self.state();
         if state.waits_for == Waits::Next {
@@ -81,20 +81,20 @@ impl Activity {
         }
     }
 
-    /// Whether there is a request whose response has not been handed over whole.
+    /// Whether there is a request whose response hasn't been handed over completely.
     pub(super) fn is_busy(&self) -> bool {
         !self.state().requests.is_empty()
     }
 
-    /// The connection begins to wait anew.
+    /// Restarts the connection's timeout.
     pub(super) fn restart(&self) {
         self.state().since = Instant::now();
     }
 
-    /// Ends when the connection has waited for too long.
+    /// Completes when the connection has timed out.
     pub(super) async fn expired(&self, patience: Patience) -> Expired {
-        // Nobody is woken when something changes, for that is often. It is looked at often enough instead: what begins after one look can't
-        // have taken too long before the next.
+        // State changes don't wake this, because they are frequent. It checks often enough instead: whatever starts
+        // after one check can't have timed out before the next.
         let pause = patience.head.min(patience.idle).min(patience.take);
         loop {
             let (deadline, expired) = self.state().deadline(patience);
@@ -115,7 +115,7 @@ impl Activity {
 }
 
 impl State {
-    /// When waiting has been too long, should nothing change until then.
+    /// When the timeout expires, if nothing changes until then.
     fn deadline(&self, patience: Patience) -> (Instant, Expired) {
         if self.abandoned {
             return (self.since, Expired::Upload);
@@ -131,7 +131,7 @@ impl State {
     }
 }
 
-/// A request that is on its way.
+/// A request in progress.
 #[derive(Debug)]
 pub(super) struct InFlight {
     activity: Arc<Activity>,
@@ -139,12 +139,12 @@ pub(super) struct InFlight {
 }
 
 impl InFlight {
-    /// The client must take more of the response by then, or it is not the client's turn.
+    /// The client's deadline for reading more of the response, or none if the client isn't expected to act.
     pub(super) fn client_takes(&self, deadline: Option<Instant>) {
         self.activity.state().requests[self.id] = deadline;
     }
 
-    /// The rest of the request's body can't be read, so the connection can't go on.
+    /// The rest of the request body can't be read, so the connection can't continue.
     pub(super) fn abandon(&self) {
         self.activity.state().abandoned = true;
         self.activity.abandoned.notify_one();

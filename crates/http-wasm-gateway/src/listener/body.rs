@@ -1,4 +1,4 @@
-//! Bodies of requests: how large they may be, and how slow.
+//! Limits on the size and rate of request bodies.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -16,16 +16,16 @@ use crate::body::BoxError;
 use crate::config::ClientLimits;
 use crate::trailers;
 
-/// A body as it comes in. It fails when it is too large; and, until the response is there, when it is too slow. After that it may be half
-/// of a conversation, as in gRPC, in which the client has nothing to say for as long as it likes.
+/// An incoming body. It fails if it is too large, and, until the response is available, if it is too slow. After that
+/// it may be half of a conversation, as in gRPC, in which the client may be silent for as long as it likes.
 ///
-/// When it is dropped, what has not been read goes back to the [`Upload`].
+/// When it is dropped, the unread rest goes back to the [`Upload`].
 #[derive(Debug)]
 pub(super) struct Received<B> {
     /// None once it has ended.
     body: Option<B>,
     upload: Arc<Upload<B>>,
-    /// How many more bytes may come.
+    /// How many more bytes may arrive.
     left: u64,
     pace: Pace,
     timer: Option<Pin<Box<Sleep>>>,
@@ -129,12 +129,12 @@ where
     }
 }
 
-/// How fast a body moves. Only time in which somebody waits for the peer counts.
+/// The rate at which a body moves. Only time spent waiting for the peer counts.
 #[derive(Debug)]
 pub(super) struct Pace {
     /// How long the next bytes may take.
     timeout: Duration,
-    /// Bytes in a second, if there is a least rate.
+    /// Minimum rate in bytes per second, if there is one.
     rate: Option<u64>,
     bytes: u64,
     waited: Duration,
@@ -146,7 +146,7 @@ impl Pace {
         Self { timeout, rate, bytes: 0, waited: Duration::ZERO, waits_since: None }
     }
 
-    /// So many bytes have moved, and nobody waits any more.
+    /// This many bytes have moved, and nobody waits any more.
     pub(super) fn moved(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_add(bytes);
         if let Some(since) = self.waits_since.take() {
@@ -154,7 +154,7 @@ impl Pace {
         }
     }
 
-    /// When waiting has been too long: for these bytes, or, beyond a first time of that length, for all so far.
+    /// When the deadline is: for these bytes, or, after an initial period of that length, for all bytes so far.
     pub(super) fn deadline(&mut self) -> Instant {
         let since = *self.waits_since.get_or_insert_with(Instant::now);
         let Some(rate) = self.rate else { return since + self.timeout };
@@ -199,7 +199,7 @@ mod tests {
         (sender, Received::new(body, upload.clone(), &limits, &sources), upload)
     }
 
-    /// Sends so many pieces of this size, one a second.
+    /// Sends this many pieces of this size, one per second.
     async fn drip(sender: &mut Sender<Bytes, BoxError>, pieces: usize, size: usize) {
         for _ in 0..pieces {
             tokio::time::sleep(Duration::from_secs(1)).await;

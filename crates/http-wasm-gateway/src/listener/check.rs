@@ -1,4 +1,4 @@
-//! Requests that nobody should see: those whose host can be read in two ways, and those with too much in them.
+//! Rejects requests with an ambiguous host, and requests that are too large.
 
 use http::uri::{Authority, Scheme};
 use http::{Method, Request, StatusCode, Version, header};
@@ -8,7 +8,7 @@ use super::source::Sources;
 use crate::config::ClientLimits;
 use crate::http1::decimal;
 
-/// Why a request is refused.
+/// Why a request is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
@@ -16,11 +16,11 @@ pub(super) struct Refusal {
     pub(super) reason: &'static str,
 }
 
-/// For want of file descriptors.
+/// For lack of file descriptors.
 pub(super) const OVERLOADED: Refusal =
     Refusal { status: StatusCode::SERVICE_UNAVAILABLE, reason: "too few file descriptors" };
 
-/// Looks at a request as it was parsed.
+/// Checks a parsed request.
 pub(super) fn request<B: Body>(request: &Request<B>, limits: &ClientLimits) -> Result<(), Refusal> {
     let refusal = |status, reason| Err(Refusal { status, reason });
     // hyper counts in HTTP/1.1 only.
@@ -40,7 +40,7 @@ pub(super) fn request<B: Body>(request: &Request<B>, limits: &ClientLimits) -> R
     }
 }
 
-/// What HTTP/2 counts of a head (RFC 9113 section 6.5.2); in HTTP/1.1 hyper limits its bytes.
+/// The size of a head as defined by HTTP/2 (RFC 9113 section 6.5.2); in HTTP/1.1 hyper limits its bytes.
 fn list_size<B>(request: &Request<B>) -> u64 {
     let fields = request.headers().iter();
     let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
@@ -50,7 +50,7 @@ fn list_size<B>(request: &Request<B>) -> u64 {
     (fields + target + host) as u64
 }
 
-/// Looks at the names of a request's fields.
+/// Checks the names of a request's fields.
 pub(super) fn fields<B>(request: &Request<B>, sources: &Sources) -> Result<(), Refusal> {
     match sources.refuses(request.headers()) {
         true => {
@@ -60,8 +60,8 @@ pub(super) fn fields<B>(request: &Request<B>, sources: &Sources) -> Result<(), R
     }
 }
 
-/// Routes, guests and upstreams take the host from where they like, so there must be one only (RFC 9112 section 3.2, RFC 9113
-/// section 8.3.1).
+/// Routes, guests and upstreams may take the host from different places, so there must be exactly one (RFC 9112 section
+/// 3.2, RFC 9113 section 8.3.1).
 fn host<B>(request: &Request<B>) -> Result<(), &'static str> {
     let target = request.uri().authority();
     if target.is_some_and(|target| !is_host(target)) {
@@ -91,7 +91,7 @@ fn host<B>(request: &Request<B>) -> Result<(), &'static str> {
     }
 }
 
-/// In HTTP/2, h2 accepts a length that is repeated or empty. In HTTP/1.1 no such request arrives here.
+/// In HTTP/2, h2 accepts a repeated or empty length. In HTTP/1.1 no such request arrives here.
 fn length<B>(request: &Request<B>) -> Result<(), &'static str> {
     let mut lengths = request.headers().get_all(header::CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
@@ -102,7 +102,7 @@ fn length<B>(request: &Request<B>) -> Result<(), &'static str> {
     }
 }
 
-/// Whether it is a name or an IPv4 address with an optional port: what nearly all hosts are, and nobody reads in two ways.
+/// Whether it is a name or an IPv4 address with an optional port: nearly all hosts are, and these are unambiguous.
 fn is_plain(host: &[u8]) -> bool {
     let end = host.iter().position(|&byte| byte == b':').unwrap_or(host.len());
     let (name, port) = host.split_at(end);
@@ -114,8 +114,8 @@ fn is_plain(host: &[u8]) -> bool {
         && port.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0')) <= u32::from(u16::MAX)
 }
 
-/// Whether it is a host with an optional port, and nothing else. A comma would be legal, but is what becomes of two fields that
-/// somebody joined.
+/// Whether it is a host with an optional port, and nothing else. A comma would be valid, but also results from joining
+/// two fields.
 fn is_host(authority: &Authority) -> bool {
     let host = authority.host();
     let rest = authority.as_str().strip_prefix(host);

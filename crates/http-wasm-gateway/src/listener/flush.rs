@@ -1,10 +1,10 @@
-//! When what was written to a connection has left it.
+//! Detects when written data has been flushed to the connection.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// The flushes of one connection, which are counted only while somebody waits for one.
+/// The flushes of one connection, counted only while someone waits for one.
 #[derive(Debug, Default)]
 pub(super) struct Flushes {
     waiting: AtomicUsize,
@@ -20,7 +20,7 @@ struct State {
 }
 
 impl Flushes {
-    /// All that was written so far has been flushed.
+    /// Everything written so far has been flushed.
     pub(super) fn completed(&self) {
         if self.is_awaited() {
             let waiting = {
@@ -32,17 +32,17 @@ impl Flushes {
         }
     }
 
-    /// Whether somebody waits for a flush.
+    /// Whether someone waits for a flush.
     pub(super) fn is_awaited(&self) -> bool {
         self.waiting.load(Ordering::Acquire) > 0
     }
 
-    /// Says which task runs the connection.
+    /// Sets the task that runs the connection.
     pub(super) fn set_connection(&self, task: Waker) {
         self.state().connection = Some(task);
     }
 
-    /// Waits for so many flushes from now on.
+    /// Waits for this many flushes from now on.
     pub(super) fn wait(self: &Arc<Self>, count: u64) -> Waiting {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         let state = self.state();

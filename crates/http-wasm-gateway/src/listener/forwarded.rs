@@ -1,4 +1,4 @@
-//! What proxies in front say about the client: `X-Forwarded-For` and `Forwarded` (RFC 7239).
+//! What proxies in front report about the client: `X-Forwarded-For` and `Forwarded` (RFC 7239).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,18 +7,19 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The addresses in `X-Forwarded-For`, none for what isn't an address.
+/// The entries of `X-Forwarded-For`, `None` for those that aren't an address.
 pub(super) fn addresses(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = Option<SocketAddr>> {
     list(headers, X_FORWARDED_FOR).map(|element| address(str::from_utf8(element).ok()?))
 }
 
-/// Whether `X-Forwarded-Proto` says that the client came over TLS, if so many proxies are between. Most proxies replace it, some add to it.
+/// Whether `X-Forwarded-Proto` says that the client used TLS, with this many proxies in between. Most proxies replace
+/// the field, some append to it.
 pub(super) fn proto(headers: &HeaderMap, behind: usize) -> Option<bool> {
     let schemes: Vec<_> = list(headers, X_FORWARDED_PROTO).collect();
     scheme(schemes.iter().rev().nth(behind.min(schemes.len().saturating_sub(1)))?)
 }
 
-/// The address in a field that has one address only.
+/// The address in a field that contains a single address.
 pub(super) fn only_address(headers: &HeaderMap, name: &HeaderName) -> Option<SocketAddr> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -31,7 +32,7 @@ fn list(headers: &HeaderMap, name: HeaderName) -> impl DoubleEndedIterator<Item 
     headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
 }
 
-/// An address as proxies write it: in brackets or not, with a port or without, which is then 0.
+/// An address as proxies write it: with or without brackets, with or without a port, which then is 0.
 fn address(text: &str) -> Option<SocketAddr> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -39,7 +40,7 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(canonical(addr))
 }
 
-/// An IPv4 address that is written as an IPv6 one, as the address that it is.
+/// An IPv4-mapped IPv6 address, as the IPv4 address that it stands for.
 pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         IpAddr::V4(ip) if addr.is_ipv6() => SocketAddr::new(ip.into(), addr.port()),
@@ -47,14 +48,14 @@ pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
     }
 }
 
-/// What one proxy says of a request in `Forwarded`.
+/// What one proxy reports about a request in `Forwarded`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Element<'a> {
-    /// As it is written.
+    /// As written.
     text: &'a str,
-    /// The client that the proxy got it from; none for a name that isn't an address.
+    /// The client that the proxy received it from; none for a name that isn't an address.
     pub(super) client: Option<SocketAddr>,
-    /// Whether it came over TLS.
+    /// Whether it was received over TLS.
     pub(super) tls: Option<bool>,
 }
 
@@ -64,7 +65,8 @@ impl Element<'_> {
     }
 }
 
-/// The elements of `Forwarded`; none if something in it is malformed, as then it can't be told which belongs to whom.
+/// The elements of `Forwarded`; none if something in it is malformed, since it is then unclear which parts belong
+/// together.
 pub(super) fn elements(headers: &HeaderMap) -> Option<Vec<Element<'_>>> {
     let mut elements = Vec::new();
     for value in headers.get_all(header::FORWARDED) {
@@ -101,7 +103,7 @@ fn element(text: &str) -> Option<Element<'_>> {
     Some(element)
 }
 
-/// Whether a scheme stands for TLS; none for one that isn't known.
+/// Whether a scheme means TLS; none if it is unknown.
 fn scheme(text: &[u8]) -> Option<bool> {
     let text = text.trim_ascii();
     match () {
@@ -111,12 +113,12 @@ fn scheme(text: &[u8]) -> Option<bool> {
     }
 }
 
-/// Without the quotes. No address or scheme needs an escape in them, so a text that has one is neither.
+/// Without the quotes. No address or scheme needs an escape in them, so a string with an escape is neither.
 fn unquoted(text: &str) -> &str {
     text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text)
 }
 
-/// The parts between separators that are not within quotes, trimmed; none if a quote is not closed.
+/// The trimmed parts between separators outside of quotes; none if a quote isn't closed.
 fn split(text: &str, separator: u8) -> Option<Vec<&str>> {
     let (mut parts, mut start) = (Vec::new(), 0);
     let (mut quoted, mut escaped) = (false, false);

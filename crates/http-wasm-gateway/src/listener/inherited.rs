@@ -1,4 +1,4 @@
-//! Listening sockets that somebody else has opened: systemd, or a process whose successor this one is.
+//! Listening sockets that were opened by another process: systemd, or the predecessor of this process.
 
 use std::env;
 use std::fs::OpenOptions;
@@ -10,21 +10,21 @@ use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 use crate::config::Address;
 
-/// Room for connections that are not accepted yet, where no setting says how many.
+/// Length of the accept queue if no setting says otherwise.
 const DEFAULT_BACKLOG: u32 = 1024;
 
-/// Tells a successor which of its file descriptors to write to once it is ready.
+/// The variable with the file descriptor to which a successor writes once it is ready.
 pub(super) const READY_FD: &str = "HTTP_WASM_READY_FD";
 
-/// The sockets that are left.
+/// The remaining sockets.
 #[derive(Debug, Default)]
 pub(crate) struct Inherited(Vec<std::net::TcpListener>);
 
 impl Inherited {
-    /// Takes the sockets over that `LISTEN_FDS` tells of (sd_listen_fds(3)).
+    /// Takes the sockets listed in `LISTEN_FDS` (sd_listen_fds(3)).
     ///
     /// # Errors
-    /// When one of them is no TCP socket.
+    /// If one of them isn't a TCP socket.
     pub(crate) fn take() -> io::Result<Self> {
         let mut fds = ListenFd::from_env();
         let sockets = (0..fds.len()).map(|index| fds.take_tcp_listener(index));
@@ -49,12 +49,12 @@ impl Inherited {
         TcpListener::from_std(socket).map(Some)
     }
 
-    /// A socket for this address: one that was handed over, else a new one.
+    /// A socket for this address: an inherited one, or else a new one.
     pub(crate) async fn claim_or_bind(&mut self, address: &Address) -> io::Result<TcpListener> {
         self.claim_or_bind_with(address, DEFAULT_BACKLOG).await
     }
 
-    /// The same, with room for so many connections that are not accepted yet if it is a new one.
+    /// The same, with an accept queue of this length if it is new.
     pub(super) async fn claim_or_bind_with(
         &mut self,
         address: &Address,
@@ -67,12 +67,12 @@ impl Inherited {
     }
 }
 
-/// Listens on the first address that the system lets it.
+/// Listens on the first address that the system allows.
 async fn bind(address: &Address, backlog: u32) -> io::Result<TcpListener> {
     let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
     for address in lookup_host(address.as_str()).await? {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // A start right after an end finds the port still in use otherwise. On Windows the option means something else.
+        // Otherwise a restart finds the port still in use. On Windows the option means something else.
         #[cfg(unix)]
         socket.set_reuseaddr(true)?;
         match socket.bind(address).and_then(|()| socket.listen(backlog)) {
@@ -91,7 +91,7 @@ impl Drop for Inherited {
     }
 }
 
-/// Tells the process before this one, if there is one that waits for it, that this one is ready.
+/// Notifies the previous process, if it is waiting, that this one is ready.
 pub(crate) fn announce() {
     let Some(fd) = env::var(READY_FD).ok().and_then(|fd| fd.parse::<u32>().ok()) else { return };
     let pipe = OpenOptions::new().write(true).open(format!("/dev/fd/{fd}"));

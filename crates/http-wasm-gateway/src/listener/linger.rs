@@ -1,5 +1,5 @@
-//! The end of a connection whose client may still be sending: to close it with bytes unread would reset it, and take from the client the
-//! answer that it has not read yet (RFC 9112 section 9.6).
+//! Closing a connection whose client may still be sending: closing it with unread bytes would reset it, and discard the
+//! response that the client hasn't read yet (RFC 9112 section 9.6).
 
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -12,10 +12,10 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// How much it may send.
 const BYTES: usize = 64 * 1024 * 1024;
 
-/// What is read at once.
+/// How much is read at once.
 const READ_BYTES: usize = 16 * 1024;
 
-/// Reads and discards, once the other direction is closed.
+/// Reads and discards, once the other direction is shut down.
 #[derive(Debug)]
 pub(super) struct Linger {
     end: Instant,
@@ -25,14 +25,14 @@ pub(super) struct Linger {
 }
 
 impl Linger {
-    /// For a client that may go on sending for `total`, and pause for `max_pause` meanwhile.
+    /// For a client that may continue to send for `total`, and pause for up to `max_pause`.
     pub(super) fn new(total: Duration, max_pause: Duration) -> Self {
         let now = Instant::now();
         let pause = Box::pin(sleep_until(now + max_pause.min(total)));
         Self { end: now + total, max_pause, pause, left: BYTES }
     }
 
-    /// Ready when the client has closed the connection too, or has had enough time, or sent enough.
+    /// Ready when the client has closed the connection too, or has exceeded the time or size.
     pub(super) fn poll<S: AsyncRead + Unpin>(
         &mut self,
         io: &mut S,

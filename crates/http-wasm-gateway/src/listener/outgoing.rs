@@ -1,4 +1,5 @@
-//! Responses as they go out: with the framing of the body that they really have, and with an end that the client sees.
+//! Outgoing responses: with the framing of the body that they actually have, and with an end that the client can
+//! detect.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,10 +16,10 @@ use crate::body::{BoxBody, BoxError, empty};
 use crate::framing::{Asked, Framing, Length};
 use crate::trailers;
 
-/// How long a broken body waits for the client to take what came before the break.
+/// How long a failed body waits for the client to read what came before the failure.
 const BREAK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Gives a response the framing of its body, and leaves the body out where there must be none.
+/// Gives a response the framing of its body, and removes the body where there must be none.
 pub(super) fn frame(
     response: Response<BoxBody>,
     asked: &Asked,
@@ -48,10 +49,10 @@ pub(super) fn frame(
 #[derive(Debug)]
 pub(super) struct Outgoing {
     body: BoxBody,
-    /// The length of a body that doesn't go out. hyper's server for HTTP/1.1 removes a length from the head of a 304 unless there is a body,
-    /// which it then doesn't ask for.
+    /// The length of a body that isn't sent. hyper's HTTP/1.1 server removes the length from the head of a 304 unless
+    /// there is a body, which it then doesn't poll.
     absent: Option<u64>,
-    /// Whether the length is left open, though it may be known.
+    /// Whether the length is left undeclared, though it may be known.
     streamed: bool,
     http2: bool,
     flushes: Arc<Flushes>,
@@ -82,7 +83,7 @@ impl Body for Outgoing {
         match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
             Some(Ok(frame)) => Poll::Ready(trailers::filter(frame).map(Ok)),
             Some(Err(error)) => {
-                // What it holds, a connection to an upstream for instance, is of no more use.
+                // What it holds, such as a connection to an upstream, is no longer needed.
                 this.body = empty();
                 this.broken = Some(Box::new(Broken::new(error, this.http2, &this.flushes)));
                 this.poll_broken(cx)
@@ -104,8 +105,8 @@ impl Body for Outgoing {
     }
 }
 
-/// A body that has broken off. The error waits until all that came before it is on its way to the client, the head above all:
-/// at an error, hyper's server for HTTP/1.1 forgets what it has not written, and h2 what is queued for the stream.
+/// A body that ended prematurely. The error waits until everything before it has been sent to the client, above all the
+/// head: on an error, hyper's HTTP/1.1 server discards what it hasn't written, and h2 what is queued for the stream.
 struct Broken {
     error: Option<BoxError>,
     flushed: Waiting,
@@ -114,7 +115,8 @@ struct Broken {
 
 impl Broken {
     fn new(error: BoxError, http2: bool, flushes: &Arc<Flushes>) -> Self {
-        // In HTTP/2 another task writes, and may be about to complete a flush that began before this stream's frames were queued.
+        // In HTTP/2 another task writes, and may be about to complete a flush that started before this stream's frames
+        // were queued.
         let flushed = flushes.wait(if http2 { 2 } else { 1 });
         Self { error: Some(error), flushed, timeout: Box::pin(sleep(BREAK_TIMEOUT)) }
     }

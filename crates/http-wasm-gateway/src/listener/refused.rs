@@ -4,7 +4,7 @@ use http::{Method, Request, Uri, Version};
 
 use crate::body::{BoxBody, empty};
 
-/// As much of a request as its first line tells: its head could not be parsed.
+/// The part of a request that its first line reveals: its head couldn't be parsed.
 pub(super) fn unparsed(line: &[u8]) -> Request<BoxBody> {
     let line = line.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
     let mut words = line.split(|&byte| byte == b' ');
@@ -17,7 +17,7 @@ pub(super) fn unparsed(line: &[u8]) -> Request<BoxBody> {
     request
 }
 
-/// A target in which everything that no URI has is escaped.
+/// A target in which every character that isn't allowed in a URI is escaped.
 fn escaped(target: &[u8]) -> String {
     let mut text = String::with_capacity(target.len());
     for &byte in target {

@@ -1,4 +1,5 @@
-//! Where requests come from, when proxies stand in front: by the PROXY protocol for a connection, by header fields for a request.
+//! The client of a request if there are proxies in front: from the PROXY protocol for a connection, from header fields
+//! for a request.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -14,20 +15,21 @@ use crate::config::{FieldPattern, Listen, ProxyProtocol, TrustedNet, Underscores
 use crate::exchange::{Client, Dropped};
 use crate::names::{Claim, retain};
 
-/// The part of a PROXY header that all have, the length of the rest included.
+/// The fixed part of a PROXY header, including the length of the rest.
 const FIXED: usize = 16;
 
-/// The longest PROXY header that is taken: addresses, and some kilobytes of what else a proxy may tell, as of a certificate.
+/// The longest PROXY header that is accepted: addresses, and several kilobytes of other information, such as a
+/// certificate.
 const MAX_HEADER: usize = 4096;
 
-/// Which proxies are believed, and what of that which they say.
+/// Which proxies are trusted, and with which information.
 #[derive(Debug, Clone)]
 pub(super) struct Sources {
     trusted: Vec<TrustedNet>,
     proxy_protocol: ProxyProtocol,
-    /// What trusted proxies say and others can't, in the order in which they are asked.
+    /// The fields that are trusted from trusted proxies only, in order of precedence.
     trusted_fields: Vec<(HeaderName, Claim)>,
-    /// Fields about the client beside those that are known.
+    /// Further fields about the client, besides the known ones.
     client_fields: Vec<FieldPattern>,
     underscores: Underscores,
 }
@@ -52,12 +54,12 @@ impl Sources {
         self.trusted.iter().any(|net| net.0.contains(&addr.to_canonical()))
     }
 
-    /// Whether a request with these fields must not go on.
+    /// Whether a request with these fields must be rejected.
     pub(super) fn refuses(&self, headers: &HeaderMap) -> bool {
         self.underscores == Underscores::Reject && headers.keys().any(has_underscore)
     }
 
-    /// The source of a connection that has just begun.
+    /// The source of a connection that has just started.
     pub(super) async fn of_connection(
         &self,
         io: &mut (impl AsyncRead + Unpin),
@@ -70,12 +72,12 @@ impl Sources {
         }
     }
 
-    /// The client of a request. What is said about it by somebody who isn't believed is dropped.
+    /// The client of a request. Untrusted claims about it are dropped.
     pub(super) fn of_request(&self, connection: Client, headers: &mut HeaderMap) -> (Client, Dropped) {
         let mut dropped = Dropped::default();
         let mut unwanted = Vec::new();
         let (mut trusted, mut believed) = (None, false);
-        // One look at each name: most requests have none of these fields.
+        // One pass over the names: most requests have none of these fields.
         for name in headers.keys() {
             if self.is_about_client(name) {
                 let trusted = *trusted.get_or_insert_with(|| self.trusts(connection.addr.ip()));
@@ -115,11 +117,11 @@ impl Sources {
         self.client_fields.iter().any(|field| field.fits(name.as_str()))
     }
 
-    /// The client as the fields say that are left: the first that names an address, and the first that names a scheme. What they say beside that
-    /// may be the client's own invention, and doesn't go on.
+    /// The client according to the remaining fields: the first that contains an address, and the first that contains a
+    /// scheme. What else they contain may be made up by the client, and isn't forwarded.
     fn believe(&self, connection: Client, headers: &mut HeaderMap) -> Client {
         let (mut addr, mut tls) = (None, None);
-        // How many proxies stand between the client and this one.
+        // How many proxies there are between the client and this one.
         let mut behind = 0;
         for (name, claim) in &self.trusted_fields {
             if !headers.contains_key(name) {
@@ -163,8 +165,8 @@ impl Sources {
         client
     }
 
-    /// Among the addresses that proxies have added one after the other, the last that isn't a trusted proxy's, as far as trusted proxies say; and
-    /// how many come after it.
+    /// Of the addresses that proxies have appended, the last that isn't a trusted proxy's, as far as trusted proxies
+    /// wrote them, and how many follow it.
     fn client_in(
         &self,
         addrs: impl DoubleEndedIterator<Item = Option<SocketAddr>>,
@@ -185,7 +187,7 @@ fn has_underscore(name: &HeaderName) -> bool {
     name.as_str().contains('_')
 }
 
-/// The source in a PROXY header; none, the proxy itself is the source, as when it checks health.
+/// The source in a PROXY header; none if it is the proxy itself, as for its health checks.
 async fn proxied(io: &mut (impl AsyncRead + Unpin)) -> Result<Option<SocketAddr>, BoxError> {
     let mut bytes = vec![0; FIXED];
     io.read_exact(&mut bytes).await?;
@@ -225,7 +227,7 @@ mod tests {
         Sources::new(&listen())
     }
 
-    /// The listener believes these fields.
+    /// The listener trusts these fields.
     fn trusting(fields: &[&str]) -> Sources {
         let trusted_fields = fields.iter().map(|field| field.parse::<FieldName>().unwrap().into()).collect();
         Sources::new(&Listen { trusted_fields, ..listen() })
@@ -233,7 +235,8 @@ mod tests {
 
     const PROXY: &str = "10.0.0.1:1";
 
-    /// What becomes of these fields of a request from this peer: address and scheme of the client, and the fields that are left.
+    /// What happens to these fields of a request from this peer: address and scheme of the client, and the remaining
+    /// fields.
     fn seen(sources: &Sources, peer: &str, fields: &[(&str, &str)]) -> (String, bool, Vec<String>) {
         let mut headers = HeaderMap::new();
         for (name, value) in fields {

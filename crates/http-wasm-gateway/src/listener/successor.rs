@@ -1,5 +1,5 @@
-//! A successor: on SIGUSR2 the same program is started with the same arguments, and inherits the listening sockets. Connections that nobody has
-//! accepted wait in the sockets, so none is refused, whichever process they find.
+//! A successor: on SIGUSR2 the same program is started with the same arguments, and inherits the listening sockets.
+//! Connections that haven't been accepted wait in the sockets, so none is refused, whichever process accepts them.
 
 use std::io::{self, Read as _, pipe};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::inherited::READY_FD;
 
-/// How far apart the numbers are that are tried as the first of those that are inherited.
+/// The step between the numbers that are tried as the first inherited one.
 const FD_STEP: i32 = 64;
 
 /// Waits for the signal to start a successor.
@@ -23,12 +23,12 @@ pub(crate) struct Successor {
 }
 
 impl Successor {
-    /// Takes the signal over from its default, which is to end the process at once.
+    /// Overrides the signal's default, which is to terminate the process at once.
     pub(crate) fn install() -> io::Result<Self> {
         Ok(Self { signal: signal(SignalKind::user_defined2())? })
     }
 
-    /// Ends when a successor is ready to serve.
+    /// Completes when a successor is ready to serve.
     pub(crate) async fn ready(&mut self, sockets: impl Fn() -> Vec<Arc<TcpListener>>) {
         while self.signal.recv().await.is_some() {
             tracing::info!("starting a successor");
@@ -49,9 +49,9 @@ async fn begin(sockets: &[Arc<TcpListener>]) -> Result<u32, String> {
     let sockets = sockets.iter().map(|socket| socket.as_fd().try_clone_to_owned());
     let sockets = sockets.collect::<io::Result<_>>().map_err(words)?;
     let (tell, told) = oneshot::channel();
-    // Not a task: one that waits for a child which does not get ready would hold up the end of this process.
+    // Not a task: one that waits for a child that never gets ready would delay the exit of this process.
     let thread = std::thread::Builder::new().name("successor".to_owned());
-    // Nobody may be waiting any more, as this process may be told to stop meanwhile.
+    // The receiver may be gone, as this process may have been stopped in the meantime.
     let thread = thread.spawn(move || tell.send(start(sockets)).ok()).map_err(words)?;
     drop(thread);
     told.await.map_err(|_| "cannot wait for it".to_owned())?
@@ -60,7 +60,7 @@ async fn begin(sockets: &[Arc<TcpListener>]) -> Result<u32, String> {
 /// Starts the program, and waits until it is ready.
 fn start(sockets: Vec<OwnedFd>) -> Result<u32, String> {
     let (mut ready, writer) = pipe().map_err(|error| error.to_string())?;
-    // By the name that it was called by, for there may be another file by now.
+    // By the name that it was called by, since that may be another file by now.
     let mut args = std::env::args_os();
     let mut command = Command::new(args.next().ok_or("cannot determine the name of this program")?);
     command.args(args).env_remove("LISTEN_PID").env_remove("LISTEN_FDNAMES");
@@ -79,7 +79,7 @@ fn start(sockets: Vec<OwnedFd>) -> Result<u32, String> {
     match ready.read(&mut [0]) {
         Ok(1) => Ok(child.id()),
         _ => {
-            // It may have ended already.
+            // It may have exited already.
             let _ = child.kill();
             let status = child.wait().map_err(|error| error.to_string())?;
             Err(format!("it exited before it was ready ({status})"))
@@ -87,7 +87,7 @@ fn start(sockets: Vec<OwnedFd>) -> Result<u32, String> {
     }
 }
 
-/// The same as file descriptors that a child inherits, with numbers in a row.
+/// The same as file descriptors that a child inherits, with consecutive numbers.
 fn inheritable(fds: &[OwnedFd]) -> io::Result<Vec<OwnedFd>> {
     let mut first = FD_STEP;
     'tries: loop {

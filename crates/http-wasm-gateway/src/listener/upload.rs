@@ -1,7 +1,8 @@
-//! What becomes of a request's body that nobody has read to its end when the response is there.
+//! What happens to a request body that hasn't been read to its end when the response is available.
 //!
-//! On a connection of HTTP/1.1 the next request stands behind it. A short rest is read and discarded, and the connection goes on. If the rest
-//! is long, or may never come, the response says `Connection: close` and the connection lingers (RFC 9112 section 9.6).
+//! On an HTTP/1.1 connection the next request follows it. A short rest is read and discarded, and the connection
+//! continues. If the rest is long, or may never arrive, the response says `Connection: close` and the connection
+//! lingers (RFC 9112 section 9.6).
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
@@ -18,17 +19,17 @@ use tokio::time::timeout;
 use super::activity::InFlight;
 use crate::exchange::BodyVerdict;
 
-/// How much of a body is read and discarded so that the connection can go on.
+/// How much of a body is read and discarded so that the connection can continue.
 const DISCARD_BYTES: u64 = 256 * 1024;
 
 /// How long reading and discarding may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a response is held back to learn whether a body of unknown length is about to end: a response without `Connection: close` promises
-/// that it ends soon.
+/// How long a response is delayed to find out whether a body of unknown length is about to end: a response without
+/// `Connection: close` promises that it ends soon.
 const END_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// A request's body, as the listener knows it. Shared with the handlers' [`Received`](super::body::Received).
+/// A request body, as the listener sees it. Shared with the handlers' [`Received`](super::body::Received).
 #[derive(Debug)]
 pub(super) struct Upload<B> {
     /// Whether the client waits for `100 Continue`.
@@ -44,11 +45,11 @@ pub(super) struct Upload<B> {
 
 #[derive(Debug)]
 enum Rest<B> {
-    /// A handler has it.
+    /// A handler holds it.
     Held,
-    /// The handlers dropped it.
+    /// The handlers have dropped it.
     Unread(B),
-    /// It has ended, or nobody will read it any more.
+    /// It has ended, or won't be read any more.
     Done,
 }
 
@@ -72,7 +73,7 @@ impl<B> Upload<B> {
         })
     }
 
-    /// The head of the response is there.
+    /// The response head is available.
     pub(super) fn answered(&self) {
         self.answered.store(true, Ordering::Relaxed);
     }
@@ -81,12 +82,12 @@ impl<B> Upload<B> {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// The body broke a limit or broke off.
+    /// The body exceeded a limit or ended prematurely.
     pub(super) fn breached(&self, status: StatusCode) {
         self.breach.store(status.as_u16(), Ordering::Relaxed);
     }
 
-    /// What to answer because of the body, if it broke off for it.
+    /// What to respond because of the body, if it failed.
     pub(super) fn breach(&self) -> Option<StatusCode> {
         StatusCode::from_u16(self.breach.load(Ordering::Relaxed)).ok()
     }
@@ -101,7 +102,7 @@ impl<B> Upload<B> {
         self.frames.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The handlers are done with the body; `rest` is there if it has not ended.
+    /// The handlers are done with the body; `rest` is set if it hasn't ended.
     pub(super) fn give_back(&self, rest: Option<B>) {
         self.set(rest.map_or(Rest::Done, Rest::Unread));
         self.returned.notify_one();
@@ -109,11 +110,11 @@ impl<B> Upload<B> {
 
     fn set(&self, rest: Rest<B>) {
         let before = std::mem::replace(&mut *self.rest.lock().unwrap_or_else(PoisonError::into_inner), rest);
-        // Not under the lock.
+        // Not while holding the lock.
         drop(before);
     }
 
-    /// Takes the rest, after which it is done with.
+    /// Takes the rest; the body is then done.
     fn take(&self) -> Option<Rest<B>> {
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
         match *rest {
@@ -126,8 +127,8 @@ impl<B> Upload<B> {
         matches!(*self.rest.lock().unwrap_or_else(PoisonError::into_inner), Rest::Done)
     }
 
-    /// Drops the rest, or waits until a handler has dropped what it holds. Fails when a handler neither reads nor drops it within
-    /// `stalled`.
+    /// Drops the rest, or waits until a handler has dropped what it holds. Fails if a handler neither reads nor drops
+    /// it within `stalled`.
     async fn returned(&self, stalled: Duration) -> Result<Option<B>, Stalled> {
         loop {
             match self.take() {
@@ -144,8 +145,8 @@ impl<B> Upload<B> {
         }
     }
 
-    /// Whether a handler holds the body without reading any of it for that long. Otherwise this ends as soon as nobody holds it, and drops what is
-    /// left of it.
+    /// Whether a handler holds the body for that long without reading from it. Otherwise this completes as soon as no
+    /// handler holds it, and drops what is left of it.
     pub(super) async fn stalls(&self, stalled: Duration) -> bool {
         self.returned(stalled).await.is_err()
     }
@@ -159,15 +160,15 @@ impl<B> Upload<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    /// Whether the connection of HTTP/1.1 can go on behind this request, to be called just before the head of the response goes out.
+    /// Whether the HTTP/1.1 connection can continue after this request; called just before the response head goes out.
     pub(super) async fn connection(&self) -> Connection {
         let mut body = match self.take() {
             Some(Rest::Unread(body)) => body,
-            // One that a handler still reads is seen to when the response has ended.
+            // A body that a handler still reads is dealt with when the response has ended.
             _ => return Connection::Keep,
         };
         if self.expects_continue && !self.requested.load(Ordering::Relaxed) {
-            // The client may send the body or not (RFC 9110 section 10.1.1), so nobody knows what follows.
+            // The client may or may not send the body (RFC 9110 section 10.1.1), so it is unclear what follows.
             return Connection::Close;
         }
         match body.size_hint().exact() {
@@ -183,7 +184,7 @@ where
         }
     }
 
-    /// The response has been handed over whole: sees to it that the connection gets to the next request, or ends.
+    /// The response has been handed over completely: makes sure that the connection gets to the next request, or ends.
     pub(super) fn finish(self: Arc<Self>, in_flight: InFlight, stalled: Duration) {
         if self.is_done() {
             return;
@@ -192,7 +193,7 @@ where
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn(async move {
             match self.returned(stalled).await {
-                // One that does not come to its end ends the connection: hyper sees it dropped.
+                // A body that doesn't end closes the connection: hyper sees it dropped.
                 Ok(Some(mut body)) => drop(timeout(DISCARD_TIMEOUT, discard(&mut body)).await),
                 Ok(None) => {}
                 Err(Stalled) => in_flight.abandon(),
@@ -201,7 +202,7 @@ where
     }
 }
 
-/// Reads and discards a body to its end. Fails when there is too much, or the body breaks off.
+/// Reads and discards a body to its end. Fails if there is too much, or the body ends prematurely.
 async fn discard<B: Body<Data = Bytes> + Unpin>(body: &mut B) -> Result<(), ()> {
     let mut discarded = 0;
     while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await {

@@ -1,4 +1,4 @@
-//! The last errors, for operators.
+//! The most recent errors, for operators.
 
 use std::collections::VecDeque;
 use std::fmt::Display;
@@ -10,10 +10,10 @@ use serde::Serialize;
 /// How many errors are kept.
 const KEPT: usize = 50;
 
-/// The longest message that is kept, in bytes; guests have a say in it.
+/// Maximum length of a message, in bytes; guests influence them.
 const MESSAGE_BYTES: usize = 500;
 
-/// What an error came from.
+/// The source of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Source {
@@ -25,7 +25,7 @@ pub(crate) enum Source {
 /// An error, as `/status` shows it.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RecentError {
-    /// When it last came.
+    /// When it last occurred.
     #[serde(serialize_with = "super::time::rfc3339")]
     pub(crate) at: SystemTime,
     pub(crate) source: Source,
@@ -33,12 +33,12 @@ pub(crate) struct RecentError {
     pub(crate) name: String,
     pub(crate) kind: &'static str,
     pub(crate) message: String,
-    /// How often it came while it was kept.
+    /// How often it has occurred while it was kept.
     pub(crate) times: u64,
 }
 
-/// The last errors, each once, however often it comes. A new one pushes out the oldest of whoever has most, so that the
-/// many addresses of an upstream leave room for a guest's only error.
+/// The most recent errors, each once, however often it occurs. A new one replaces the oldest of whichever source has
+/// most, so that the many addresses of an upstream leave room for a guest's only error.
 #[derive(Debug, Default)]
 pub(crate) struct Recent(Mutex<VecDeque<RecentError>>);
 
@@ -62,7 +62,7 @@ impl Recent {
         }
     }
 
-    /// The last errors, the newest first.
+    /// The most recent errors, newest first.
     pub(crate) fn newest_first(&self) -> Vec<RecentError> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().rev().cloned().collect()
     }
@@ -72,7 +72,7 @@ fn oldest_of_whoever_has_most(errors: &VecDeque<RecentError>) -> Option<usize> {
     let of_the_same = |error: &RecentError| {
         errors.iter().filter(|other| (other.source, &other.name) == (error.source, &error.name)).count()
     };
-    // The last of equals is the one that comes first here.
+    // Of equal ones, the last is the one that comes first here.
     errors.iter().enumerate().rev().max_by_key(|(_, error)| of_the_same(error)).map(|(index, _)| index)
 }
 

@@ -1,4 +1,4 @@
-//! The name by which a request is known in all logs: ours, the guests' and the upstream's.
+//! The ID of a request in all logs: the gateway's, the guests' and the upstream's.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -8,10 +8,10 @@ use crate::random::random;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// The longest that is taken from a client.
+/// Maximum length of a client's ID.
 const MAX_BYTES: usize = 128;
 
-/// Where requests have their names from, and who is told.
+/// Where request IDs come from, and where they are sent.
 #[derive(Debug)]
 pub(super) struct RequestIds {
     trust: bool,
@@ -23,7 +23,7 @@ impl RequestIds {
         Self { trust: config.trust, respond: config.respond }
     }
 
-    /// The request's name, which its header has afterwards: the client's own, if that is trusted and plain, or a new
+    /// The request ID, which is then in the request's header: the client's own, if it is trusted and valid, or a new
     /// one.
     pub(super) fn name(&self, headers: &mut HeaderMap) -> HeaderValue {
         let mut given = headers.get_all(X_REQUEST_ID).iter();
@@ -36,7 +36,7 @@ impl RequestIds {
         id
     }
 
-    /// Tells the client, if it is to know.
+    /// Adds it to the response, if configured.
     pub(super) fn tell(&self, id: &HeaderValue, headers: &mut HeaderMap) {
         if self.respond {
             headers.insert(X_REQUEST_ID, id.clone());
@@ -44,13 +44,13 @@ impl RequestIds {
     }
 }
 
-/// Whether it can stand in any log, format and field as it is.
+/// Whether it can be written to any log, format and field unchanged.
 fn is_plain(id: &HeaderValue) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=@".contains(byte);
     !id.is_empty() && id.len() <= MAX_BYTES && id.as_bytes().iter().all(plain)
 }
 
-/// 128 bits by chance, in hexadecimal.
+/// 128 random bits, in hexadecimal.
 fn made() -> HeaderValue {
     let id = format!("{:032x}", random(u128::from_ne_bytes));
     HeaderValue::try_from(id).expect("hexadecimal digits are a legal value")

@@ -1,4 +1,4 @@
-//! Opening connections to an upstream: TCP, and TLS as its settings say.
+//! Opening connections to an upstream: TCP, and TLS according to its settings.
 
 use std::fmt;
 use std::sync::Arc;
@@ -25,10 +25,10 @@ use crate::descriptors::{self, Descriptors};
 use crate::error_text::plain;
 use crate::tls::{self, PairFault};
 
-/// Time without traffic after which TCP asks an upstream whether it is still there.
+/// Time without traffic after which TCP probes an upstream.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// What a connection to an upstream is made of: TCP, or TLS over it.
+/// The transport of a connection to an upstream: TCP, or TLS over TCP.
 pub(super) type Io = Box<dyn Stream>;
 
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -42,7 +42,7 @@ pub(super) struct Connected {
     pub(super) negotiated_http2: bool,
 }
 
-/// Opens connections. Boxed, because its futures have to be movable; tests put servers in memory in its place.
+/// Opens connections. Boxed, because its futures must be movable; tests replace it with in-memory servers.
 pub(super) type Connector = BoxCloneSyncService<Uri, Connected, BoxError>;
 
 /// The connectors of an upstream.
@@ -62,7 +62,7 @@ impl fmt::Debug for Connectors {
 }
 
 impl Connectors {
-    /// The connectors, or what is wrong with the files that the settings name.
+    /// The connectors, or what is wrong with the files that the settings refer to.
     pub(super) fn new(upstream: &Upstream) -> Result<Self, String> {
         let tls = Tls::new(upstream.tls.as_ref().map(|tls| &tls.value))?;
         let http = spoken(upstream);
@@ -89,7 +89,8 @@ fn descriptor(stream: &MaybeHttpsStream<TokioIo<TcpStream>>) -> u64 {
     })
 }
 
-/// The versions to speak. HTTP/2 has the host in the URI, so the client's can't be forwarded with it; and only TLS negotiates.
+/// The HTTP versions to use. HTTP/2 has the host in the URI, so the client's can't be forwarded with it, and only TLS
+/// negotiates.
 fn spoken(upstream: &Upstream) -> UpstreamHttp {
     let negotiable = upstream.addresses.iter().any(|address| address.is_tls());
     match (upstream.forwarded_host(), upstream.http) {
@@ -99,7 +100,7 @@ fn spoken(upstream: &Upstream) -> UpstreamHttp {
     }
 }
 
-/// Whom to trust, and who to be.
+/// Which CAs to trust, and which identity to use.
 struct Tls {
     config: ClientConfig,
     server_name: Option<ServerName<'static>>,

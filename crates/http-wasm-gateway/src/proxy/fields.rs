@@ -12,13 +12,13 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Removes all that concerns one connection alone, and what could pass for a field that is set here.
+/// Removes all connection-level fields, and fields that could be mistaken for one that is set here.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     remove_nominated(headers);
     remove_all(headers, |name| is_hop_by_hop(name.as_str()) || is_twin_of_ours(name.as_str()));
 }
 
-/// HTTP/2 may split cookies over several fields, HTTP/1.1 may not (RFC 9113 section 8.2.3).
+/// HTTP/2 may split cookies into several fields, HTTP/1.1 may not (RFC 9113 section 8.2.3).
 pub(super) fn join_cookies(headers: &mut HeaderMap) {
     if headers.get_all(header::COOKIE).iter().nth(1).is_some() {
         let joined = joined(headers, header::COOKIE, b"; ");
@@ -26,7 +26,8 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Says who asked for what. What the client claims about it the listener has dropped; the host that a trusted proxy names stays.
+/// Adds the fields about the client. The listener has already dropped the client's own claims; the host from a trusted
+/// proxy stays.
 pub(super) fn add_forwarded(headers: &mut HeaderMap, client: Client) {
     if let Ok(peer) = HeaderValue::try_from(client.addr.ip().to_string()) {
         headers.insert(X_FORWARDED_FOR, peer);

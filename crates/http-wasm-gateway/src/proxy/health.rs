@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::config::{ActiveHealth, PassiveHealth};
 
-/// How often the time that an address gets no requests is doubled at most, when it keeps failing.
+/// How often the ejection time is doubled at most while an address keeps failing.
 const MAX_DOUBLINGS: u32 = 5;
 
 /// The health of one address.
@@ -17,29 +17,29 @@ pub(super) struct Health {
     state: Mutex<State>,
 }
 
-/// What is thought of an address.
+/// The state of an address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Condition {
     Healthy,
-    /// It failed too often, and gets no requests for this long.
+    /// It failed too often, and is ejected for this long.
     Out(Duration),
-    /// Asking says that it is not healthy.
+    /// The active health check reports that it is unhealthy.
     Unhealthy,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Requests that failed, ever.
+    /// Total number of failed requests.
     all_failures: u64,
-    /// Requests in a row that failed.
+    /// Consecutive failed requests.
     failures: u32,
-    /// How often it was taken out since a request last succeeded.
+    /// How often it was ejected since a request last succeeded.
     times_out: u32,
-    /// It gets no requests until then.
+    /// It is ejected until then.
     out_until: Option<Instant>,
-    /// Whether asking says that it is unhealthy.
+    /// Whether the active health check reports it as unhealthy.
     is_down: bool,
-    /// Answers in a row that say otherwise.
+    /// Consecutive results that say otherwise.
     contrary: u32,
 }
 
@@ -66,7 +66,7 @@ impl Health {
         }
     }
 
-    /// Requests that failed, ever.
+    /// Total number of failed requests.
     pub(super) fn all_failures(&self) -> u64 {
         self.state().all_failures
     }
@@ -77,17 +77,17 @@ impl Health {
         (state.failures, state.times_out, state.out_until) = (0, 0, None);
     }
 
-    /// A request failed, or was not answered in time. Says for how long the address is out if that is so from now on.
+    /// A request failed or timed out. Returns for how long the address is ejected, if this ejects it.
     pub(super) fn failed(&self) -> Option<Duration> {
         let mut state = self.state();
         let now = Instant::now();
         state.failures += 1;
         state.all_failures += 1;
-        // Requests that were there before it was taken out tell nothing new.
+        // Requests that started before it was ejected say nothing new.
         if state.failures < self.passive.failures.get() || state.out_until.is_some_and(|until| until > now) {
             return None;
         }
-        // The first failure after it is back counts, for it has shown nothing else meanwhile.
+        // The first failure after an ejection counts, because nothing has succeeded in between.
         state.failures = self.passive.failures.get() - 1;
         let out = self.passive.retry_after.0.saturating_mul(1 << state.times_out.min(MAX_DOUBLINGS));
         state.times_out += 1;

@@ -1,7 +1,7 @@
-//! How long to wait for an upstream.
+//! Timeouts for an upstream.
 //!
-//! The clock runs while it is the upstream's turn: to take more of the request, or to answer. It stands still
-//! while the client is still sending, or a slow upload would count against the upstream.
+//! The clock runs while the upstream is expected to act: to read more of the request, or to respond. It is stopped
+//! while the client is still sending, because a slow upload must not count against the upstream.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::body::BoxError;
 
-/// Whose turn it is in an exchange, and since when.
+/// Which side of an exchange is expected to act, and since when.
 #[derive(Debug, Clone)]
 pub(super) struct Clock(Arc<Mutex<Turn>>);
 
@@ -29,18 +29,18 @@ impl Clock {
         Self(Arc::new(Mutex::new(Turn::Upstream { since: Instant::now() })))
     }
 
-    /// It is the upstream's turn from now on: it gets the request only now.
+    /// The upstream is expected to act from now on, because it gets the request only now.
     pub(super) fn restart(&self) {
         self.set(Turn::Upstream { since: Instant::now() });
     }
 
-    /// Ends once it has been the upstream's turn for `limit`.
+    /// Completes once the upstream has been expected to act for `limit`.
     pub(super) async fn expired(&self, limit: Duration) {
         loop {
             let since = match self.turn() {
                 Turn::Upstream { since } if since.elapsed() >= limit => return,
                 Turn::Upstream { since } => since,
-                // Should the turn change meanwhile, the rest is waited for next time round.
+                // If the side changes in the meantime, the next iteration waits for the rest.
                 Turn::Client => Instant::now(),
             };
             sleep_until(since + limit).await;
@@ -92,7 +92,7 @@ impl LazyTimer {
     }
 }
 
-/// A request body that keeps a [`Clock`].
+/// A request body that drives a [`Clock`].
 #[derive(Debug)]
 pub(super) struct Timed<B> {
     body: B,

@@ -1,4 +1,4 @@
-//! One address of an upstream, and the choice between several.
+//! The addresses of an upstream, and load balancing.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -65,8 +65,8 @@ impl Servers {
         self.all.iter()
     }
 
-    /// The address that gets a request next: one that is healthy and was not `tried` for it, if there is one; else one that was not
-    /// tried; else any.
+    /// The address for the next request: a healthy one that wasn't `tried` for it, if there is one; otherwise one that
+    /// wasn't tried; otherwise any.
     pub(super) fn choose(&self, tried: &[Lease]) -> Lease {
         let untried = |server: &&Arc<Server>| !tried.iter().any(|lease| Arc::ptr_eq(&lease.0, server));
         let healthy = |server: &&Arc<Server>| server.health.is_up();
@@ -89,7 +89,7 @@ impl Servers {
             (_, Balance::RoundRobin) => nth(self.turn.fetch_add(1, Ordering::Relaxed) % count),
             (_, Balance::LeastRequests) => {
                 let first = fastrand::usize(..count);
-                // Another one than the first.
+                // A different one than the first.
                 let second = (first + fastrand::usize(1..count)) % count;
                 nth(first).into_iter().chain(nth(second)).min_by_key(|server| server.in_flight())
             }
@@ -97,20 +97,20 @@ impl Servers {
     }
 }
 
-/// How an address is, for operators.
+/// The state of an address, for operators.
 #[derive(Debug, Serialize)]
 pub(crate) struct AddressStatus {
     pub(crate) url: String,
     health: &'static str,
-    /// For how long one that is out gets no requests.
+    /// The remaining time of an ejection.
     retry_in_seconds: Option<f64>,
-    /// Requests that it has now, answers that are on their way and tunnels included.
+    /// Its requests in flight, including responses in progress and tunnels.
     pub(crate) in_flight: usize,
     /// Those of them that have become tunnels.
     pub(crate) tunnels: usize,
-    /// Requests that it failed or did not answer in time.
+    /// Requests that failed or timed out.
     pub(crate) failures: u64,
-    /// Informational responses of it that were dropped.
+    /// Its informational responses that were dropped.
     pub(crate) informational_dropped: u64,
 }
 
@@ -144,7 +144,7 @@ impl Server {
     }
 }
 
-/// A request that an address has. It has it no more when this is dropped.
+/// A request in flight on an address, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Lease(Arc<Server>);
 
@@ -164,7 +164,7 @@ impl Lease {
         Tunnel(&self.0)
     }
 
-    /// Whether this address is among those that others are of.
+    /// Whether this address is one of `others`.
     pub(super) fn is_among(&self, others: &[Self]) -> bool {
         others.iter().any(|other| Arc::ptr_eq(&self.0, &other.0))
     }
@@ -176,7 +176,7 @@ impl Drop for Lease {
     }
 }
 
-/// A tunnel that an address has.
+/// An open tunnel to an address.
 pub(super) struct Tunnel<'a>(&'a Server);
 
 impl Drop for Tunnel<'_> {
@@ -185,7 +185,7 @@ impl Drop for Tunnel<'_> {
     }
 }
 
-/// The body of a response, with which the address is done when it ends.
+/// The body of a response, whose end completes the request on the address.
 #[derive(Debug)]
 pub(super) struct Leased {
     pub(super) body: ResponseBody,

@@ -1,4 +1,4 @@
-//! Routes that answer by themselves: redirects and fixed responses.
+//! Routes with a redirect or a fixed response.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, he
 use crate::body::{BoxBody, empty, full};
 use crate::config::{Redirect, Respond};
 
-/// An answer that asks nobody.
+/// A response that needs no upstream.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     Fixed { status: StatusCode, headers: HeaderMap, body: Bytes },
@@ -14,7 +14,7 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// The fixed answer of a checked configuration.
+    /// The fixed response of a checked configuration.
     pub(super) fn fixed(respond: &Respond) -> Self {
         let mut headers = HeaderMap::new();
         for (name, value) in &respond.headers {
@@ -49,7 +49,7 @@ impl Answer {
             Self::Redirect { status, to, keep_path } => {
                 let rest = request.uri().path_and_query().filter(|_| *keep_path);
                 let location = format!("{to}{}", rest.map_or("", |rest| rest.as_str()));
-                // A checked `to` and a parsed URI hold nothing that a header field can't.
+                // A checked `to` and a parsed URI contain nothing that a header field can't.
                 if let Ok(location) = HeaderValue::try_from(location) {
                     *response.status_mut() = *status;
                     response.headers_mut().insert(header::LOCATION, location);

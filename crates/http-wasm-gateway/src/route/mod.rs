@@ -1,4 +1,4 @@
-//! Which route a request takes, and what handles it there.
+//! Which route a request takes, and its handler.
 
 mod answer;
 mod handler;

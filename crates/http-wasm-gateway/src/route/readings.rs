@@ -1,24 +1,24 @@
-//! The ways in which servers behind the gateway may read a path that is written in an unusual way.
+//! The ways in which servers behind the gateway may read an unusual path.
 //!
-//! Each reading is a path in its normal form, so that a route can be chosen for it.
+//! Each reading is a path in normal form, so that a route can be selected for it.
 
 use crate::path::{Split, Unit, decode, decode_all, join, units};
 
-/// How often a path is decoded: servers behind each other may each do so once.
+/// How often a path is decoded: chained servers may each decode it once.
 const ROUNDS: usize = 3;
 
-/// All readings of a path together, in bytes. Short paths never come near it, whatever is in them.
+/// Maximum size of all readings of a path together, in bytes. Short paths never come near it, whatever they contain.
 const MAX_WORK: usize = 256 * 1024;
 
 /// Whether `%2f`, `%5c` and `\` may separate segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Slashes {
     Separate,
-    /// The upstream takes them for ordinary characters.
+    /// The upstream treats them as ordinary characters.
     Ordinary,
 }
 
-/// Why a path is refused, for the log.
+/// Why a path is rejected, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ambiguous(pub(crate) &'static str);
 
@@ -26,17 +26,17 @@ impl Ambiguous {
     pub(super) const ABOVE_ROOT: Self = Self("the path climbs above the root");
 }
 
-/// How probable a reading is, and so what it takes to let the path pass in spite of it.
+/// How common a reading is, and so which readings are acceptable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Likely {
     /// Common servers read it like this: it must lead to the same route.
     Yes,
-    /// Some servers do: it must not lead past a guest.
+    /// Some servers do: it must not bypass a guest.
     Maybe,
 }
 
-/// Refuses a path with a segment that is `.` or `..` for some servers, but not as it was sent. `%2e` is the same as `.`
-/// for all (RFC 3986 section 6.2.2.2).
+/// Rejects a path with a segment that is `.` or `..` for some servers, but not as it was sent. `%2e` is the same as `.`
+/// for all of them (RFC 3986 section 6.2.2.2).
 pub(super) fn check_hidden_dots(path: &str, slashes: Slashes) -> Result<(), Ambiguous> {
     let is_dot = |piece: &[u8]| {
         let end = piece.iter().position(|byte| matches!(byte, b';' | 0)).unwrap_or(piece.len());
@@ -63,7 +63,7 @@ pub(super) fn check_hidden_dots(path: &str, slashes: Slashes) -> Result<(), Ambi
     Ok(())
 }
 
-/// Whether a slash or backslash is encoded in the path, once or more often, or a backslash is in it.
+/// Whether the path contains a slash or backslash that is encoded, once or more often, or a backslash.
 pub(super) fn has_escaped_slash(path: &str) -> bool {
     let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
     path.as_bytes()
@@ -71,8 +71,8 @@ pub(super) fn has_escaped_slash(path: &str) -> bool {
         .any(|name| rounds(name).iter().any(|text| text.iter().any(is_slash)))
 }
 
-/// The path with slashes where they or backslashes were encoded once, and without dot segments and empty ones; none if
-/// there is no such slash, or the path climbs above the root. The rest stays as it was sent.
+/// The path with slashes in place of slashes and backslashes that were encoded once, and without dot segments and empty
+/// segments; none if there is no such slash, or the path climbs above the root. The rest stays as it was sent.
 pub(super) fn decode_slashes(path: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut has_slash = false;
@@ -95,7 +95,7 @@ pub(super) fn decode_slashes(path: &str) -> Option<String> {
     join(&decoded, Split::AS_SENT)
 }
 
-/// Shows each reading of a path, except for the one as it was sent, to `accept`, until that refuses one.
+/// Passes each reading of a path, except the one as it was sent, to `accept`, until that rejects one.
 pub(super) fn check(
     path: &str,
     slashes: Slashes,
@@ -103,7 +103,7 @@ pub(super) fn check(
 ) -> Result<(), Ambiguous> {
     let texts = texts(path.as_bytes(), slashes);
     let variants = Variants::of(&texts, slashes);
-    // Which of them a dot segment takes away depends on what is done first.
+    // Which of them a dot segment removes depends on the order of processing.
     if variants.has(Variants::UNRESOLVED)
         && (variants.has(Variants::CUT)
             || rounds(path.as_bytes()).len() > 1
@@ -130,8 +130,8 @@ pub(super) fn check(
     Ok(())
 }
 
-/// The path as it is decoded, from not at all to several times, as far as that makes a difference. In each a percent
-/// sign that is meant as such is encoded, and so is a slash within a name, so that all are read alike.
+/// The path decoded any number of times, from zero up, as long as that makes a difference. In each result, a literal
+/// percent sign is encoded, and so is a slash within a name, so that all are read alike.
 fn texts(path: &[u8], slashes: Slashes) -> Vec<(Likely, Vec<u8>)> {
     let mut texts = Vec::new();
     let mut add = |path: &[u8], likely: Likely| {
@@ -146,12 +146,12 @@ fn texts(path: &[u8], slashes: Slashes) -> Vec<(Likely, Vec<u8>)> {
     add(path, Likely::Yes);
     let has = |byte: u8| path.contains(&byte);
     if has(b'%') && has(b'\\') && slashes == Slashes::Separate {
-        // By the URL standard a backslash is a slash, but not an encoded one.
+        // By the URL standard a backslash is a slash, but an encoded one isn't.
         let path: Vec<_> = path.iter().map(|&byte| if byte == b'\\' { b'/' } else { byte }).collect();
         add(&path, Likely::Yes);
     }
     if has(b'%') && has(b';') {
-        // Where parameters are dropped before anything is decoded, so is what is encoded in them.
+        // Where parameters are removed before decoding, so is what is encoded in them.
         add(&without_params(path), Likely::Maybe);
     }
     texts
@@ -183,7 +183,7 @@ fn rounds(text: &[u8]) -> Vec<Vec<u8>> {
     rounds
 }
 
-/// With percent signs, and slashes where these are part of a name, encoded.
+/// With percent signs encoded, and slashes where they are part of a name.
 fn escaped(text: &[u8], slashes: bool) -> Vec<u8> {
     let mut escaped = Vec::with_capacity(text.len());
     for byte in text {
@@ -205,19 +205,19 @@ fn without_params(path: &[u8]) -> Vec<u8> {
     path.iter().copied().filter(keeps).collect()
 }
 
-/// What some servers do and others don't, as bits.
+/// Behaviour that differs between servers, as bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Variants(u8);
 
 impl Variants {
     const NONE: Self = Self(0);
-    /// A path ends at a NUL.
+    /// A NUL ends the path.
     const CUT: Self = Self(1);
     /// A backslash separates segments.
     const BACKSLASH: Self = Self(2);
-    /// Parameters of segments don't count.
+    /// Parameters of segments are ignored.
     const NO_PARAMS: Self = Self(4);
-    /// Empty segments count.
+    /// Empty segments are kept.
     const UNMERGED: Self = Self(8);
     /// Dot segments are names.
     const UNRESOLVED: Self = Self(16);
@@ -246,7 +246,7 @@ impl Variants {
         1 << self.0.count_ones()
     }
 
-    /// All that are made of some of these.
+    /// All combinations of some of these.
     fn each(self) -> impl Iterator<Item = Self> {
         (0..=self.0).filter(move |bits| bits & !self.0 == 0).map(Self)
     }

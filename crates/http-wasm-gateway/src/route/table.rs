@@ -1,4 +1,4 @@
-//! The table of routes: the first that fits takes the request.
+//! The routing table: the first matching route handles the request.
 
 use std::cell::OnceCell;
 use std::sync::Arc;
@@ -22,7 +22,7 @@ pub(crate) struct Route {
     limits: Limits,
     conditions: Conditions,
     escaped_slashes: EscapedSlashes,
-    /// The names of its guests, whether they could be loaded or not.
+    /// The names of its guests, including those that couldn't be loaded.
     guests: Vec<String>,
 }
 
@@ -37,11 +37,11 @@ pub(crate) struct Routes {
 /// The route for a request.
 pub(crate) struct Chosen<'a> {
     pub(crate) route: &'a Route,
-    /// The path to handle the request with, if it isn't the one that was sent.
+    /// The path to handle the request with, if it differs from the one that was sent.
     pub(crate) path: Option<String>,
 }
 
-/// What a route asks of requests.
+/// The conditions of a route.
 struct Conditions {
     hosts: Vec<config::HostPattern>,
     path: Option<config::ExactPath>,
@@ -79,7 +79,7 @@ impl Route {
         other.guests.iter().all(|guest| self.guests.contains(guest))
     }
 
-    /// The answer to a request that this route takes.
+    /// The response to a request that this route matches.
     pub(crate) fn respond(&self, inbound: &mut Inbound) -> impl Future<Output = Response<BoxBody>> {
         self.limits.respond(&self.handler, inbound)
     }
@@ -91,10 +91,10 @@ impl Routes {
         Self { routes, decode }
     }
 
-    /// The route that takes this request.
+    /// The route that matches this request.
     ///
     /// # Errors
-    /// When the path can be read in several ways that don't lead to the same route.
+    /// If the path has several readings that don't lead to the same route.
     pub(crate) fn choose<B>(&self, request: &Request<B>) -> Result<Option<Chosen<'_>>, Ambiguous> {
         let asked = Asked { request, host: OnceCell::new() };
         let path = request.uri().path();
@@ -148,18 +148,18 @@ impl Routes {
 }
 
 impl Chosen<'_> {
-    /// Gives the request the path that it is to be handled with.
+    /// Sets the path that the request is handled with.
     pub(crate) fn rewrite<B>(&self, request: &mut Request<B>) {
         let Some(path) = &self.path else { return };
         let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        // Shorter than the one that was sent, and of the same characters.
+        // Shorter than the one that was sent, and made of the same characters.
         parts.path_and_query = PathAndQuery::try_from(format!("{path}{query}")).ok();
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
     }
 }
 
-/// A request as conditions see it; what none of them asks for is not worked out.
+/// A request as conditions see it; parts that none of them asks for are not computed.
 struct Asked<'a, B> {
     request: &'a Request<B>,
     host: OnceCell<Option<String>>,
@@ -184,13 +184,13 @@ impl Conditions {
     }
 }
 
-/// The host that a request asks for, without port and in lower case. The target's goes before the header's, as RFC 9112
-/// section 3.2.2 demands.
+/// The requested host, without port and in lower case. The target's takes precedence over the header's, as RFC 9112
+/// section 3.2.2 requires.
 fn host<B>(request: &Request<B>) -> Option<String> {
     let from_target = || request.uri().authority().cloned();
     let from_header = || Authority::try_from(request.headers().get(header::HOST)?.as_bytes()).ok();
     let mut host = from_target().or_else(from_header)?.host().to_ascii_lowercase();
-    // The root's dot makes no difference to what a name means.
+    // The trailing dot of the root makes no difference to the meaning of a name.
     if host.ends_with('.') {
         host.pop();
     }

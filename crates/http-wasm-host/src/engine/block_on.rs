@@ -1,12 +1,12 @@
-//! Driving a future from a thread that may block.
+//! Driving a future to completion on a thread that may block.
 
 use std::future::Future;
 use std::thread;
 
-/// Runs `future` to its end while this thread sleeps.
+/// Runs `future` to completion while this thread sleeps.
 ///
-/// On a thread of its own: an executor that this one may belong to would be asked for a turn, or for the time, and could
-/// give neither while its thread waits here.
+/// It uses a separate thread: an executor that this thread belongs to would be asked to yield or for timers, and could
+/// provide neither while its thread is blocked here.
 pub(crate) fn block_on<F: Future<Output: Send> + Send>(future: F) -> F::Output {
     thread::scope(|scope| match scope.spawn(|| futures_executor::block_on(future)).join() {
         Ok(output) => output,

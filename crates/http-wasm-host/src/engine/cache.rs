@@ -1,9 +1,9 @@
-//! Compiled code on disk, from one process to the next.
+//! Compiled code on disk, kept from one process to the next.
 //!
-//! One file per module, named by all that the code depends on: the module's bytes, and the version and settings of the
-//! compiler, the machine's features included. An entry is loaded only if its checksum is right: compiled code runs without
-//! further checks, so one flipped bit could crash the process or worse. The checksum guards against damage. Against those
-//! who can write to the directory it guards nothing, so they must be trusted.
+//! There is one file per module, named by a hash of everything that the code depends on: the module's bytes, and the
+//! version and settings of the compiler, including the machine's features. An entry is loaded only if its checksum is
+//! correct: compiled code runs without further checks, so a flipped bit could crash the process or worse. The checksum
+//! protects against damage, but not against those who can write to the directory, so they must be trusted.
 
 use std::fs::{self, File};
 use std::hash::{Hash, Hasher};
@@ -15,31 +15,31 @@ use std::time::{Duration, SystemTime};
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
 
-/// What an entry begins with. Changes with the layout of entries.
+/// What an entry starts with. Changes with the layout of entries.
 const MAGIC: &[u8; 16] = b"http-wasm code 1";
 
 const CHECKSUM: usize = 32;
 
 const EXTENSION: &str = "code";
 
-/// What entries that are being written are named by.
+/// The prefix of the file names of entries that are being written.
 const UNFINISHED: &str = "tmp";
 
-/// Time after which an unfinished entry is taken for one whose process has died.
+/// After this time, an unfinished entry is assumed to be left over from a process that has died.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// Bytes of all entries together; past them the ones that were used least recently go.
+/// Maximum total size of all entries in bytes; above it, the least recently used ones are removed.
 const LIMIT: u64 = 1 << 30;
 
-/// Names an entry.
+/// Identifies an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Key([u8; 32]);
 
 impl Key {
-    /// The key of the code that `engine` makes of `wasm`.
+    /// The key of the code that `engine` compiles `wasm` to.
     pub(super) fn new(engine: &Engine, wasm: &[u8]) -> Self {
         let mut hash = ShaHasher(Sha256::new());
-        // Version, target, features of the machine, and settings of the compiler.
+        // Version, target, features of the machine, and compiler settings.
         engine.precompile_compatibility_hash().hash(&mut hash);
         hash.0.update(Sha256::digest(wasm));
         Self(hash.0.finalize().into())
@@ -55,7 +55,7 @@ pub(super) struct CodeCache {
 }
 
 impl CodeCache {
-    /// Uses `directory`, which is created if need be, for this user alone.
+    /// Uses `directory`, which is created for this user alone if it doesn't exist.
     pub(super) fn open(directory: PathBuf) -> io::Result<Self> {
         let mut builder = fs::DirBuilder::new();
         #[cfg(unix)]
@@ -70,12 +70,12 @@ impl CodeCache {
         Ok(Self { directory, limit: LIMIT, discarded: AtomicU64::new(0) })
     }
 
-    /// Entries that were damaged and have been discarded.
+    /// The number of damaged entries that have been discarded.
     pub(super) fn discarded(&self) -> u64 {
         self.discarded.load(Ordering::Relaxed)
     }
 
-    /// The code under `key`, if there is any and it is whole.
+    /// The code under `key`, if there is an intact entry.
     pub(super) fn get(&self, key: Key) -> Option<Vec<u8>> {
         let path = self.path(key);
         match self.read(&path, key) {
@@ -98,7 +98,7 @@ impl CodeCache {
         }
     }
 
-    /// The entry's code, or why it isn't used.
+    /// The entry's code, or why it can't be used.
     fn read(&self, path: &Path, key: Key) -> io::Result<Result<Vec<u8>, &'static str>> {
         let mut file = File::open(path)?;
         let metadata = file.metadata()?;
@@ -120,13 +120,13 @@ impl CodeCache {
         if checksum != sum(key, &entry[MAGIC.len() + CHECKSUM..]) {
             return Ok(Err("is damaged"));
         }
-        // So that entries in use are the last to go. Not worth failing for.
+        // So that entries in use are removed last. Failing to do so isn't an error.
         let _marked = file.set_modified(SystemTime::now());
         entry.drain(..MAGIC.len() + CHECKSUM);
         Ok(Ok(entry))
     }
 
-    /// Keeps `code` under `key`. Without that, it is compiled again the next time.
+    /// Stores `code` under `key`. If that fails, it is compiled again next time.
     pub(super) fn put(&self, key: Key, code: &[u8]) {
         if let Err(error) = self.write(key, code) {
             let directory = self.directory.display();
@@ -134,13 +134,13 @@ impl CodeCache {
         }
     }
 
-    /// Writes a new file and puts it in place as a whole, so that nobody sees half an entry.
+    /// Writes a new file and renames it into place, so that nobody sees half an entry.
     fn write(&self, key: Key, code: &[u8]) -> io::Result<()> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("{}-{count}.{UNFINISHED}", std::process::id());
         let unfinished = self.directory.join(name);
-        // What a process of the same number left behind is in the way.
+        // A process with the same ID may have left one behind.
         let _removed = fs::remove_file(&unfinished);
         let mut options = File::options();
         options.write(true).create_new(true);
@@ -159,8 +159,8 @@ impl CodeCache {
         self.shrink(key)
     }
 
-    /// Removes the entries used least recently until the others, of which `newest` is one, fit the limit; and unfinished ones
-    /// that nobody writes any more.
+    /// Removes the least recently used entries until the others, of which `newest` is one, fit the limit, and
+    /// unfinished ones that are no longer being written.
     fn shrink(&self, newest: Key) -> io::Result<()> {
         let (newest, now) = (self.path(newest), SystemTime::now());
         let (mut entries, mut total) = (Vec::new(), 0_u64);
@@ -199,12 +199,12 @@ impl CodeCache {
     }
 }
 
-/// The checksum of an entry: of its key too, so that it is none under another name.
+/// The checksum of an entry. It covers the key, so that an entry is invalid under another name.
 fn sum(key: Key, code: &[u8]) -> [u8; CHECKSUM] {
     Sha256::new().chain_update(key.0).chain_update(code).finalize().into()
 }
 
-/// Why a file or directory may be changed by others than this user and root, if so.
+/// Why others than this user and root can change a file or directory, if they can.
 #[cfg(unix)]
 fn foreign(metadata: &fs::Metadata) -> Option<&'static str> {
     use std::os::unix::fs::MetadataExt as _;
@@ -224,7 +224,7 @@ fn foreign(_: &fs::Metadata) -> Option<&'static str> {
     None
 }
 
-/// Lets what can be hashed be hashed well.
+/// Feeds `Hash` implementations into SHA-256.
 struct ShaHasher(Sha256);
 
 impl Hasher for ShaHasher {
@@ -232,7 +232,7 @@ impl Hasher for ShaHasher {
         self.0.update(bytes);
     }
 
-    /// Not asked for: the whole hash is used.
+    /// Unused: the whole digest is used.
     fn finish(&self) -> u64 {
         0
     }
@@ -298,7 +298,7 @@ mod tests {
         let long_ago = SystemTime::now() - Duration::from_secs(1000);
         for (key, age) in keys.into_iter().zip([0, 10, 20, 30]) {
             if key == keys[3] {
-                // Reading it makes it the newest.
+                // Reading it makes it the most recently used.
                 assert!(cache.get(keys[0]).is_some());
             }
             cache.put(key, &[0; 100]);

@@ -1,4 +1,4 @@
-//! Compiled code: made once for all guests of the same bytes, and run by both wasmtime engines.
+//! Compiled code: compiled once for all guests with the same bytes, and run by both wasmtime engines.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,9 +11,9 @@ use super::wasm::Engines;
 
 /// A module's compiled code.
 pub(crate) struct Code {
-    /// For the engine that makes its instances as a rule.
+    /// For the engine that normally creates its instances.
     pub(crate) module: Module,
-    /// For the burst beyond the slots; the same machine code.
+    /// For bursts beyond the slots; the same machine code.
     overflow: Option<Overflow>,
 }
 
@@ -23,7 +23,7 @@ struct Overflow {
 }
 
 impl Code {
-    /// The code for instances that find no slot: `None` when the usual ones need none.
+    /// The code for instances that find no slot, or `None` if the normal engine needs no slots.
     pub(crate) fn overflow(&self) -> Option<Result<&Module, String>> {
         let overflow = self.overflow.as_ref()?;
         let module = overflow.module.get_or_init(|| {
@@ -34,7 +34,7 @@ impl Code {
     }
 }
 
-/// Loads code that this process has made itself, or that the operator vouches for.
+/// Loads code that this process has compiled itself, or that the operator vouches for.
 #[expect(unsafe_code, reason = "the one place where compiled code is loaded that wasmtime didn't just make")]
 fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Module> {
     // SAFETY: the bytes come from `Module::serialize`, called by this process a moment ago; or from the code cache, where a process
@@ -43,12 +43,12 @@ fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Module> {
     unsafe { Module::deserialize(engine, code) }
 }
 
-/// Where a module's code comes from.
+/// Where the code of a module comes from.
 #[derive(Clone, Copy, Debug, Hash)]
 pub(crate) enum Source<'a> {
     /// It is compiled, or found in the cache on disk.
     Compiler,
-    /// It is compiled, and stays in memory.
+    /// It is compiled, and stays in memory only.
     Private,
     /// The operator vouches for these bytes.
     Trusted(&'a [u8]),
@@ -71,12 +71,12 @@ impl Codes {
         Self { in_use: SingleFlight::default(), cache }
     }
 
-    /// Entries of the cache that were damaged.
+    /// Damaged entries of the cache.
     pub(super) fn discarded(&self) -> u64 {
         self.cache.as_ref().map_or(0, CodeCache::discarded)
     }
 
-    /// The code for `wasm`, compiled unless it is in use already.
+    /// The code for `wasm`, compiled unless it is already in use.
     pub(super) fn get(
         &self,
         engines: &Engines,
@@ -86,7 +86,7 @@ impl Codes {
     ) -> Result<SharedCode, String> {
         let mut digest = Sha256::new_with_prefix(wasm);
         if let Source::Trusted(code) = source {
-            // Whom the operator didn't vouch for doesn't get it.
+            // Guests that weren't vouched for don't get it.
             digest.update(code);
         }
         let key = (digest.finalize().into(), slots);
@@ -116,14 +116,14 @@ impl Codes {
     }
 }
 
-/// The code in a slot where it fits one, else on demand.
+/// The code for instances in slots if it fits a slot, otherwise for instances on demand.
 fn on_engines(
     engines: &Engines,
     slots: bool,
     module: impl Fn(&Engine) -> wasmtime::Result<Module>,
 ) -> Result<Code, String> {
     if let (Some(engine), true) = (&engines.slots, slots) {
-        // A module may need more than a slot has; what else may be wrong with it, the other engine finds as well.
+        // A module may need more than a slot provides; the other engine reports any other problem as well.
         if let Ok(module) = module(engine) {
             let overflow = Overflow { engine: engines.on_demand.clone(), module: OnceLock::new() };
             return Ok(Code { module, overflow: Some(overflow) });

@@ -1,16 +1,16 @@
-//! A guest's compiled code in a file, for processes that shall not compile it themselves.
+//! A guest's compiled code in a file, for processes that don't compile it themselves.
 
-/// What such a file begins with. No WebAssembly, binary or text, begins so.
+/// What such a file starts with. No WebAssembly, binary or text, starts like this.
 const MAGIC: &[u8] = b"\x7fhttp-wasm\0";
 
-/// Changes whenever the code expects something else of the host.
+/// Changes whenever the code expects something different of the host.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
 
-/// The parts of such a file: the module, as it was given, and its code.
+/// The parts of such a file: the original module, and its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Precompiled<'a> {
     pub(crate) wasm: &'a [u8],
-    /// `None` when it was made by another version.
+    /// `None` if it was compiled by another version.
     pub(crate) code: Option<&'a [u8]>,
 }
 
@@ -20,7 +20,7 @@ pub(crate) fn is_precompiled(bytes: &[u8]) -> bool {
 }
 
 impl<'a> Precompiled<'a> {
-    /// The parts of a file. `None` when it is cut off.
+    /// The parts of a file. `None` if it is truncated.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut rest = bytes.strip_prefix(MAGIC)?;
         let version = part(&mut rest)?;

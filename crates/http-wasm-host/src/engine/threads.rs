@@ -1,8 +1,8 @@
 //! Threads on which a guest's file operations run.
 //!
-//! wasmtime-wasi runs them on the blocking threads of the tokio runtime that is entered. Those of the embedding program also
+//! wasmtime-wasi runs them on the blocking threads of the current tokio runtime. Those of the embedding program also
 //! resolve names and read configurations, so a disk that hangs would stop more than the guest that uses it. Each guest
-//! therefore has a bounded number of threads of its own, which a reloaded guest of the same name shares.
+//! therefore has a bounded number of its own threads, which a reloaded guest of the same name shares.
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -13,22 +13,22 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Threads of one guest. Disks have queues of their own; more threads would only wait there.
+/// Threads per guest. Disks have queues of their own; more threads would only wait there.
 const THREADS: usize = 16;
 
-/// Operations for each thread that have begun, those that were cancelled and hang included. Further ones wait without a place in the
-/// queue of the threads, where nobody could take them out.
+/// Started operations per thread, including those that were cancelled and hang. Further ones wait outside the threads'
+/// queue, from which they couldn't be removed.
 const STARTED_PER_THREAD: usize = 4;
 
 /// Time after which an idle thread ends.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// The threads of all guests, by the guests' names.
+/// The threads of all guests, by guest name.
 #[derive(Default)]
 pub(crate) struct FileThreadsByGuest(Mutex<HashMap<Arc<str>, Weak<FileThreads>>>);
 
 impl FileThreadsByGuest {
-    /// The threads of the guest of that name.
+    /// The threads of the guest with this name.
     pub(crate) fn of(&self, guest: &Arc<str>) -> Result<Arc<FileThreads>, String> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         all.retain(|_, threads| threads.strong_count() > 0);
@@ -45,7 +45,8 @@ impl FileThreadsByGuest {
 
 /// The threads of one guest.
 pub(crate) struct FileThreads {
-    /// Its blocking threads do the work. Nothing else runs on it, so nobody has to drive it. `None` for those of whoever calls.
+    /// Its blocking threads do the work. Nothing else runs on it, so it needn't be driven. `None` for the caller's
+    /// threads.
     runtime: Option<Runtime>,
     started: Arc<Semaphore>,
 }
@@ -60,7 +61,7 @@ impl FileThreads {
         Ok(Self { runtime: Some(runtime), started: Arc::new(Semaphore::new(STARTED_PER_THREAD * threads)) })
     }
 
-    /// No threads of its own: operations run on those of whoever calls.
+    /// No own threads: operations run on those of the caller.
     pub(crate) fn none() -> Self {
         Self { runtime: None, started: Arc::new(Semaphore::new(1)) }
     }
@@ -84,7 +85,7 @@ impl FileThreads {
         &self,
         operation: impl FnOnce() -> T + Send + 'static,
     ) -> T {
-        // In the future's first poll, so that the threads are those that it is run on.
+        // In the future's first poll, so that these are the threads that it runs on.
         self.run(async { wasmtime_wasi::runtime::spawn_blocking(operation).await }).await
     }
 }
@@ -92,21 +93,21 @@ impl FileThreads {
 impl Drop for FileThreads {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Operations that hang are not waited for.
+            // Operations that hang aren't waited for.
             runtime.shutdown_background();
         }
     }
 }
 
-/// An operation that has begun.
+/// An operation that has started.
 struct Started<'a> {
     threads: &'a FileThreads,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Started<'_> {
-    /// Cancelled, its part on a thread may go on. The permit is given back by the threads, which they do only as long as not all of
-    /// them hang.
+    /// If it is cancelled, its part on a thread may continue. The permit is returned by the threads, which they do only
+    /// as long as not all of them hang.
     fn drop(&mut self) {
         if let (Some(permit), Some(runtime)) = (self.permit.take(), &self.threads.runtime) {
             runtime.spawn_blocking(move || drop(permit));

@@ -6,7 +6,7 @@ use crate::abi::BodyKind;
 use crate::error::Reason;
 use crate::limits::Limits;
 
-/// What is left of the limits that are counted per exchange.
+/// What is left of the limits that apply per exchange.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     header_count: usize,
@@ -36,7 +36,7 @@ impl Budget {
         }
     }
 
-    /// Takes a field that the guest sets or adds out of the budget.
+    /// Charges a field that the guest sets or adds.
     pub(super) fn spend_field(&mut self, name: &[u8], value: &[u8]) -> Result<(), Reason> {
         let limit = self.header_count_limit;
         spend(&mut self.header_count, 1, "the number of header fields set", limit)?;
@@ -49,7 +49,7 @@ impl Budget {
         )
     }
 
-    /// Takes body bytes that the guest writes out of the budget.
+    /// Charges body bytes that the guest writes.
     pub(super) fn spend_written(&mut self, len: usize) -> Result<(), Reason> {
         let limit = self.written_bytes_limit;
         spend(&mut self.written_bytes, len, "the size in bytes of the bodies written", limit)
@@ -67,7 +67,7 @@ impl Budget {
         self.replay_bytes
     }
 
-    /// Whether `len` bytes of a message may be kept.
+    /// Checks that `len` bytes of a message may be kept.
     pub(super) fn check_kept(&self, kind: BodyKind, len: usize) -> Result<(), Reason> {
         if len > self.replay_bytes {
             return Err(Reason::BodyTooLarge { kind, limit: self.replay_bytes });

@@ -34,7 +34,7 @@ impl<H: Host> Exchange<H> {
     pub(crate) fn set_uri(&mut self, uri: &[u8]) -> Result<(), Reason> {
         self.check_mutable(BodyKind::Request)?;
         self.budget.check_uri(uri.len())?;
-        // What came in may have been looser than what we would write; it stays as it was.
+        // An incoming URI may be less strict than what we would write; it stays unchanged.
         if uri == self.host.uri() {
             return Ok(());
         }
@@ -50,11 +50,11 @@ impl<H: Host> Exchange<H> {
         self.host.protocol_version()
     }
 
-    /// "ip:port" in `buf`, and the length of it.
+    /// Writes "ip:port" to `buf`, and returns its length.
     pub(crate) fn source_addr<'b>(&self, buf: &'b mut [u8; 64]) -> &'b [u8] {
         let mut rest = &mut buf[..];
         if let Some(addr) = self.host.source_addr() {
-            // A socket for both versions shows IPv4 addresses as IPv6 ones.
+            // A dual-stack socket reports IPv4 addresses as IPv6 ones.
             let addr = match addr.ip().to_canonical() {
                 ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
                 IpAddr::V6(_) => addr,

@@ -1,12 +1,12 @@
-//! Messages as they came, for a guest that fails open: what it did to them can be undone.
+//! Messages in their original form, so that changes by a guest that fails open can be undone.
 
 use crate::abi::BodyKind;
 use crate::host::Host;
 
-/// The heads of an exchange's messages as they came. What a guest has read of their bodies is kept where it is read.
+/// The original heads of an exchange's messages. What a guest has read of their bodies is kept where it is read.
 pub(super) struct Originals<H: Host> {
     pub(super) request: H::Head,
-    /// There once the guest's part in the response begins.
+    /// Set once the guest's part in the response begins.
     pub(super) response: Option<H::Head>,
 }
 

@@ -6,12 +6,12 @@ use crate::abi::BodyKind;
 use crate::host::Host;
 
 impl<H: Host> Exchange<H> {
-    /// Whether what the guest does may have to be undone.
+    /// Whether the guest's changes may have to be undone.
     pub(super) fn is_undoable(&self) -> bool {
         self.originals.is_some()
     }
 
-    /// Keeps the response as it is before anything of the guest is in it.
+    /// Saves the response before the guest can change it.
     #[inline]
     pub(super) fn save_response(&mut self) {
         if let Some(originals) = &mut self.originals {
@@ -19,7 +19,7 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// Ends an exchange whose guest has failed on `message`: the host with that message as it came. `None` if the
+    /// Ends an exchange whose guest has failed on `message`: returns the host with the original message. `None` if the
     /// guest fails closed, or bytes of the body are gone.
     pub(crate) fn undo(mut self, message: BodyKind) -> Option<H> {
         let Originals { request, response } = *self.originals.take()?;

@@ -4,12 +4,12 @@ use super::Exchange;
 use crate::abi::{BodyKind, Features, Phase};
 use crate::host::Host;
 
-/// What one of a guest's two functions may have to wait for, as far as its code tells.
+/// What one of a guest's two functions may have to wait for, as far as its code shows.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waits {
     /// It may read bodies.
     pub(crate) for_bodies: bool,
-    /// It may read trailers, which are there at once unless the guest may read the body before them.
+    /// It may read trailers, which are available at once unless the guest may read the body before them.
     pub(crate) for_trailers: bool,
     /// It may enable features.
     pub(crate) enables_features: bool,

@@ -14,16 +14,16 @@ use crate::run::state::State;
 use crate::run::suspend::Mode;
 use crate::stats::{Counters, Live};
 
-/// What it takes to make instances.
+/// What is needed to create instances.
 pub(crate) struct Blueprint<H: Host> {
     pub(crate) startup: Startup,
     code: SharedCode,
     linked: Linked<H>,
-    /// For instances that find no slot, linked when there is the first.
+    /// For instances that find no slot; linked when the first one is needed.
     overflow: OnceLock<Result<Linked<H>, String>>,
 }
 
-/// An instance whose start-up has been run, well or not.
+/// An instance whose start-up has been run, successfully or not.
 struct Begun<'a, H: Host> {
     linked: &'a Linked<H>,
     store: Store<State<H>>,
@@ -58,7 +58,7 @@ impl<H: Host> Blueprint<H> {
         Ok(Instance::new(store, exports, live))
     }
 
-    /// Begins an instance in a slot if one is free, else with what the system gives.
+    /// Starts an instance in a slot if one is free, otherwise on demand.
     async fn begin(&self, counters: &Arc<Counters>, mode: Mode) -> Result<Begun<'_, H>, Error> {
         let begun = self.begin_in(&self.linked, counters, mode).await?;
         let has_no_slot = begun.started.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>());
@@ -81,7 +81,7 @@ impl<H: Host> Blueprint<H> {
         Ok(Begun { linked, store, started })
     }
 
-    /// How instances are made that find no slot; `None` where all are made in that way.
+    /// How instances are created that find no slot; `None` if all are created that way.
     fn overflow(&self) -> Option<Result<&Linked<H>, Error>> {
         let Startup { shared, wasi, .. } = &self.startup;
         let module = self.code.overflow()?;

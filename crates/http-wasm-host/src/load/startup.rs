@@ -27,7 +27,7 @@ pub(crate) struct StartFunctions {
 }
 
 impl StartFunctions {
-    /// Whether making an instance runs code of the guest.
+    /// Whether creating an instance runs code of the guest.
     pub(crate) fn any(&self) -> bool {
         self.has_start || self.exports_initialize || self.exports_start
     }
@@ -38,19 +38,19 @@ impl StartFunctions {
     }
 }
 
-/// What goes into an instance beside its module, and what is run until it can serve.
+/// What an instance consists of besides its module, and what runs before it can serve.
 pub(crate) struct Startup {
     pub(crate) shared: Arc<Shared>,
     pub(crate) wasi: WasiConfig,
     /// Where its file operations run, if it has any.
     pub(crate) file_threads: Option<Arc<FileThreads>>,
     pub(crate) functions: StartFunctions,
-    /// The snapshot that instances begin with, if there is one.
+    /// The snapshot that instances start from, if there is one.
     pub(crate) image: Option<Arc<Image>>,
 }
 
 impl Startup {
-    /// What an instance lives in, as it is before start-up.
+    /// The store of an instance, before start-up.
     pub(crate) async fn store<H: Host>(
         &self,
         engine: &wasmtime::Engine,
@@ -80,7 +80,7 @@ impl Startup {
         Ok(store)
     }
 
-    /// WASI with directories, which are opened on the threads for files: their disk may be slow.
+    /// WASI with directories, which are opened on the file threads: their disk may be slow.
     async fn wasi_with_files(&self, threads: &Arc<FileThreads>) -> wasmtime::Result<WasiState> {
         let (config, own) = (self.wasi.clone(), Some(threads.clone()));
         let limit = self.startup_limit();
@@ -91,7 +91,7 @@ impl Startup {
         }
     }
 
-    /// The time that making an instance may take with all its waiting. Computing is counted where it happens.
+    /// The time that creating an instance may take, including all waiting. Compute time is limited separately.
     fn startup_limit(&self) -> Duration {
         self.functions.deadline.duration.saturating_mul(2)
     }
@@ -121,7 +121,7 @@ impl Startup {
             store.set_epoch_deadline(ticks);
         };
         let mut quick = true;
-        // Without a start function no guest code runs here, and a fiber would be for nothing.
+        // Without a start function no guest code runs here, and a fiber would be wasted.
         let instance = match functions.has_start || self.shared.calls.always_on_fiber {
             true => {
                 begin(store);
@@ -133,7 +133,7 @@ impl Startup {
                 instance
             }
             false => {
-                // But data that is too sparse for an image is written by compiled code, which looks at the clock as well.
+                // But data that is too sparse for an image is written by compiled code, which checks the epoch as well.
                 store.data_mut().suspension.begin(Mode::Direct, functions.deadline);
                 store.set_epoch_deadline(functions.deadline.ticks);
                 pre.instantiate(&mut *store)?
@@ -152,7 +152,7 @@ impl Startup {
                 Mode::Fiber => waker.clone().drive(function.call_async(&mut *store, ())).await,
             };
             match called {
-                // A command that says it has succeeded; its instance stays callable.
+                // A command that reports success; its instance stays callable.
                 Err(error) if exit_code(&error) == Some(0) => {}
                 result => result?,
             }

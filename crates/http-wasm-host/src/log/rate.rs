@@ -1,15 +1,16 @@
-//! A limit on how often something happens.
+//! A rate limit.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// So many a second, and a second's worth at once: a token bucket, kept as the moment at which it is full again.
+/// A limit per second that allows bursts of one second's worth: a token bucket, stored as the time at which it is full
+/// again.
 #[derive(Debug)]
 pub(super) struct Rate {
     per_second: u32,
-    /// What one costs, in nanoseconds. Times are in nanoseconds since `start`.
+    /// The cost of one event, in nanoseconds. Times are in nanoseconds since `start`.
     cost: u64,
     start: Instant,
     full_at: AtomicU64,
@@ -26,7 +27,7 @@ impl Rate {
         self.per_second
     }
 
-    /// Takes one, if there is one left.
+    /// Takes one token, if there is one left.
     pub(super) fn admits(&self) -> bool {
         self.admits_at(u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX - 2 * SECOND))
     }

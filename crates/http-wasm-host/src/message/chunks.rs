@@ -1,4 +1,4 @@
-//! Body bytes in order, kept without one allocation per tiny piece.
+//! Body bytes in order, without one allocation per tiny piece.
 
 use std::collections::VecDeque;
 
@@ -6,29 +6,29 @@ use bytes::Bytes;
 
 use super::body_budget::{BodyAccount, Reservation};
 
-/// Pieces shorter than this are copied together, all but the first: each pins the receive buffer that it lies in, which may be
-/// many times as large.
+/// Pieces shorter than this are copied together, all but the first: each pins its receive buffer, which may be many
+/// times as large.
 const COALESCE_BELOW: usize = 8 * 1024;
 
-/// Bytes that are copied lie in blocks of this size, so that what has been delivered takes no memory any more.
+/// Copied bytes are stored in blocks of this size, so that delivered ones can be freed.
 const BLOCK: usize = 64 * 1024;
 
 /// Body bytes in order.
 #[derive(Debug, Default)]
 pub struct Chunks {
-    /// The first piece, if there is a closed one: most bodies have no other.
+    /// The first piece, if there is a closed one: most bodies have only that one.
     front: Bytes,
     more: Option<Box<More>>,
     len: usize,
-    /// What is counted for these bytes, or for as many as are counted.
+    /// The reservation for these bytes, or for as many of them as are counted.
     reserved: Reservation,
 }
 
-/// What comes after the first piece.
+/// The pieces after the first one.
 #[derive(Debug, Default)]
 struct More {
     closed: VecDeque<Bytes>,
-    /// Small pieces, not yet closed; they come after the others.
+    /// Small pieces that aren't closed yet; they follow the others.
     tail: Vec<u8>,
 }
 
@@ -45,7 +45,7 @@ impl Chunks {
 
     /// Appends bytes that can be shared.
     pub fn push(&mut self, piece: Bytes) {
-        // One that is alone pins no more than one buffer.
+        // A single piece pins only one buffer.
         if piece.len() < COALESCE_BELOW && !self.is_empty() {
             return self.extend_from_slice(&piece);
         }
@@ -54,7 +54,7 @@ impl Chunks {
         self.close(piece);
     }
 
-    /// Appends bytes with what is reserved for them.
+    /// Appends bytes with their reservation.
     pub(crate) fn push_reserved(&mut self, piece: Bytes, reserved: Reservation) {
         self.push(piece);
         self.reserved.merge(reserved);
@@ -72,7 +72,7 @@ impl Chunks {
             let tail = &mut self.more.get_or_insert_default().tail;
             let (now, later) = piece.split_at(piece.len().min(BLOCK - tail.len()));
             if tail.capacity() - tail.len() < now.len() {
-                // Doubled, but never beyond a block.
+                // Doubles its size, up to a block.
                 let capacity = (tail.len() + now.len()).max((2 * tail.len()).min(BLOCK));
                 tail.reserve_exact(capacity - tail.len());
             }
@@ -84,7 +84,7 @@ impl Chunks {
         }
     }
 
-    /// The same with what is reserved for it.
+    /// The same, with its reservation.
     pub(crate) fn extend_reserved(&mut self, piece: &[u8], reserved: Reservation) {
         self.extend_from_slice(piece);
         self.reserved.merge(reserved);
@@ -97,13 +97,13 @@ impl Chunks {
         Some(piece)
     }
 
-    /// All of it, if it is one piece for which nothing is reserved.
+    /// All bytes, if they are one piece without a reservation.
     pub(crate) fn into_whole(mut self) -> Result<Bytes, Self> {
         self.close_tail();
         if self.len == self.front.len() && self.reserved.bytes() == 0 { Ok(self.front) } else { Err(self) }
     }
 
-    /// Copies bytes from the front into `buf` and hands the pieces that were copied to `taken`, with what is reserved for them.
+    /// Copies bytes from the front into `buf`, and passes the copied pieces to `taken`, with their reservations.
     pub(crate) fn read(&mut self, buf: &mut [u8], mut taken: impl FnMut(Bytes, Reservation)) {
         self.close_tail();
         let mut read = 0;
@@ -116,7 +116,7 @@ impl Chunks {
         }
     }
 
-    /// Copies bytes that begin `at` so many into `buf`, as far as there are any. They stay here.
+    /// Copies the bytes from offset `at` into `buf`, as many as there are. They stay here.
     pub(crate) fn copy_to(&self, mut at: usize, mut buf: &mut [u8]) -> usize {
         let room = buf.len();
         let more = self.more.as_deref();
@@ -133,7 +133,7 @@ impl Chunks {
         room - buf.len()
     }
 
-    /// Moves all of `later` behind these.
+    /// Moves all of `later` to the end.
     pub(crate) fn append(&mut self, mut later: Self) {
         while let Some(piece) = later.pop_piece() {
             let reserved = later.reserved.split(piece.len());
@@ -151,7 +151,7 @@ impl Chunks {
         }
     }
 
-    /// The account that its bytes are counted in.
+    /// The account that the bytes are counted in.
     pub(crate) fn account(&self) -> Option<&BodyAccount> {
         self.reserved.account().filter(|_| self.reserved.bytes() > 0)
     }

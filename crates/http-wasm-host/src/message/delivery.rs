@@ -1,4 +1,4 @@
-//! Bytes on their way to the next handler or the client.
+//! Body bytes on their way to the next handler or the client.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -7,8 +7,8 @@ use bytes::Bytes;
 use super::Chunks;
 use super::body_budget::{BodyAccount, Evictable, NoBodyMemory};
 
-/// Bytes that whoever sends them takes piece by piece. Those that count for a budget can be taken away meanwhile, as a receiver that
-/// doesn't read would hold them for as long as it likes.
+/// Bytes that their sender takes piece by piece. Those that count towards a budget can be revoked in the meantime,
+/// since a receiver that doesn't read would hold them for as long as it likes.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pieces: Pieces,
@@ -40,7 +40,7 @@ impl Delivery {
         Self { pieces, left }
     }
 
-    /// The next piece; `None` when all of them are delivered.
+    /// The next piece, or `None` when all of them have been delivered.
     pub(crate) fn pop(&mut self) -> Result<Option<Bytes>, NoBodyMemory> {
         if self.left == 0 {
             return Ok(None);
@@ -49,7 +49,7 @@ impl Delivery {
             Pieces::Own(chunks) => chunks.pop(),
             Pieces::Shared { chunks, account } => {
                 let piece = lock(chunks).pop();
-                // What has been delivered before this moment stays delivered.
+                // Whatever has been delivered before stays delivered.
                 let piece = piece.filter(|_| account.check().is_ok()).ok_or(NoBodyMemory)?;
                 account.moved(piece.len());
                 Some(piece)
@@ -59,7 +59,7 @@ impl Delivery {
         Ok(piece)
     }
 
-    /// Bytes that are still to be delivered.
+    /// Bytes that have not been delivered yet.
     pub(crate) fn len(&self) -> usize {
         self.left
     }

@@ -1,4 +1,4 @@
-//! Reading the rest of a body that a guest has replaced, for the trailers behind it.
+//! Reading the rest of a body that a guest has replaced, for the trailers after it.
 
 use std::fmt;
 use std::task::{Context, Poll, ready};
@@ -8,16 +8,16 @@ use super::{Fields, Frame};
 use crate::error::BoxError;
 use crate::runtime::{Background, Task};
 
-/// Frames read in one go, so that a body that is all there doesn't occupy its thread.
+/// Frames read in one go, so that a body that has arrived completely doesn't occupy its thread.
 const FRAMES_AT_ONCE: usize = 32;
 
-/// Reads the rest of a replaced body and discards it, up to limits of bytes and time.
+/// Reads and discards the rest of a replaced body, within limits on bytes and time.
 pub struct Discard {
     bytes_left: usize,
     limit: usize,
     time: Duration,
     background: Background,
-    /// Runs from the first wait.
+    /// Starts with the first wait.
     timeout: Option<Task>,
 }
 
@@ -26,11 +26,11 @@ impl Discard {
         Self { bytes_left: bytes, limit: bytes, time, background, timeout: None }
     }
 
-    /// Reads on to the trailers; `next` gives the body's frames.
+    /// Reads up to the trailers; `next` returns the body's frames.
     ///
     /// # Errors
-    /// When the body breaks off, or has more bytes than the guest's
-    /// [`replay_bytes`](crate::Limits::replay_bytes), or takes longer than its [`total`](crate::Limits::total).
+    /// If the body ends prematurely, has more bytes than the guest's [`replay_bytes`](crate::Limits::replay_bytes), or
+    /// takes longer than its [`total`](crate::Limits::total).
     pub fn poll_trailers(
         &mut self,
         cx: &mut Context<'_>,
@@ -46,7 +46,7 @@ impl Discard {
             match frame.transpose()? {
                 None => return Poll::Ready(Ok(None)),
                 Some(Frame::Trailers(fields)) => return Poll::Ready(Ok(Some(fields))),
-                // Empty frames are counted too: a peer may send any number of them.
+                // Empty frames count too: a peer may send any number of them.
                 Some(Frame::Data(data)) => match self.bytes_left.checked_sub(data.len().max(1)) {
                     Some(left) => self.bytes_left = left,
                     None => {

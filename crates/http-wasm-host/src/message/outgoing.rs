@@ -7,13 +7,13 @@ use super::{Chunks, Discard, Trailers};
 pub struct Outgoing {
     /// What goes out first.
     pub first: Chunks,
-    /// What becomes of the unread rest of the message's current body.
+    /// What happens to the unread rest of the message's current body.
     pub rest: Rest,
-    /// What the guest did to the trailers, to be applied to those that the rest brings, or to none.
+    /// The guest's changes to the trailers, to be applied to those that arrive with the rest, if any.
     pub trailers: Trailers,
 }
 
-/// The unread rest of a body behind what a guest has read or written of it.
+/// The unread rest of a body, after what a guest has read or written.
 #[derive(Debug, Default)]
 pub enum Rest {
     /// It is dropped, and its trailers with it.

@@ -1,38 +1,40 @@
-//! Patience with a guest that can't start.
+//! Back-off for a guest that keeps failing to start.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Failures in a row before anybody is turned away. Fewer may be bad luck, which is one request's alone.
+/// Consecutive failures before requests are rejected. Fewer may be bad luck, which affects one request alone.
 const FREE: u32 = 3;
 
 const FIRST: Duration = Duration::from_millis(100);
 
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// After repeated failures to make an instance, one attempt at a time is let through, at growing distances.
+/// After repeated failures to create an instance, one attempt at a time is allowed, at increasing intervals.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
-    /// The attempt that was let through, while it lasts.
+    /// The attempt in progress.
     probe: Option<u64>,
     next_probe: u64,
     until: Option<Instant>,
 }
 
-/// Leave to make an instance. Dropped without a result, as a cancelled request does it, it counts as not tried.
+/// Permission to create an instance. Dropped without a result, as by a cancelled request, it doesn't count as an
+/// attempt.
 #[derive(Debug)]
 pub(crate) struct Attempt<'a> {
     backoff: &'a Backoff,
-    /// Set for one that was let through while others are turned away. Those that began before the failures aren't.
+    /// Set for an attempt that is allowed while others are rejected. Those that started before the failures don't have
+    /// it.
     probe: Option<u64>,
 }
 
 impl Backoff {
-    /// Leave to try, or how long to wait before asking again.
+    /// Permission to try, or how long to wait before asking again.
     pub(crate) fn attempt(&self) -> Result<Attempt<'_>, Duration> {
         let mut state = self.lock();
         if state.failures >= FREE {
@@ -133,7 +135,7 @@ mod tests {
             let before = Instant::now();
             backoff.attempt().expect("leave to try").failed();
             let until = backoff.lock().until.expect("a pause");
-            // The pause at least and at most: it began somewhere in between.
+            // The minimum and maximum pause: it began somewhere in between.
             waits.push(until - Instant::now()..=until - before);
         }
         assert!(waits[FREE as usize].contains(&(FIRST * 2)), "{waits:?}");

@@ -1,14 +1,15 @@
-//! A call of a guest that is over already, as most are, or goes on.
+//! The result of a call into a guest, which is often available at once.
 
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// What a call into a guest comes to: a future, whose result is often there from the start.
+/// A call into a guest: a future whose result is often available from the start.
 ///
-/// A guest that has nothing to wait for runs to its end within the call that returns this; `.await` then gives the result
-/// without a pause, and [`done`](Self::done) without a future. What is left of any other guest's run happens in the future.
+/// A guest that has nothing to wait for runs to completion within the call that returns this; `.await` then returns the
+/// result without a pause, and [`done`](Self::done) without a future. For any other guest, the rest of the call runs in
+/// the future.
 #[must_use = "a guest that waits only continues when it is polled"]
 pub struct Progress<T>(State<T>);
 
@@ -27,7 +28,7 @@ impl<T> Progress<T> {
         Self(State::Waiting(Box::pin(future)))
     }
 
-    /// The result, or this future again if it isn't there yet.
+    /// The result, or this future again if there is no result yet.
     ///
     /// # Errors
     /// The future, to be polled.
@@ -40,7 +41,7 @@ impl<T> Progress<T> {
     }
 }
 
-/// The result lies beside the future and not in it: nothing depends on where it is.
+/// The result is stored next to the future and not in it, so nothing depends on its address.
 impl<T> Unpin for Progress<T> {}
 
 impl<T> Future for Progress<T> {
@@ -54,7 +55,7 @@ impl<T> Future for Progress<T> {
                 State::Done(result) => Poll::Ready(result),
                 State::Waiting(_) | State::Taken => Poll::Pending,
             },
-            // As with any future, only a caller that errs asks again.
+            // As with any future, only incorrect callers poll again.
             State::Taken => panic!("polled after it was done"),
         }
     }

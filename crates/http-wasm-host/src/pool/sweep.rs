@@ -1,4 +1,4 @@
-//! Gives the memory of instances back that nobody needs any more.
+//! Drops instances that are no longer needed, to free their memory.
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Wake, Waker};
@@ -9,10 +9,10 @@ use crate::pool::Pool;
 use crate::runtime::Timer;
 use crate::stats::DropReason;
 
-/// Shorter pauses would keep the thread busy for nothing.
+/// Shorter intervals would keep the thread busy for nothing.
 const SHORTEST: Duration = Duration::from_millis(5);
 
-/// Looks through a guest's pool once each quarter of its `idle_ttl`, on the housekeeping thread.
+/// Checks a guest's pool once per quarter of its `idle_ttl`, on the housekeeping thread.
 pub(crate) struct Sweep<H: Host> {
     pool: Weak<Pool<H>>,
     timer: Mutex<Next>,
@@ -31,7 +31,7 @@ impl<H: Host> Sweep<H> {
         sweep
     }
 
-    /// The timer holds this, and this the timer: so it must be told to stop.
+    /// The timer owns this, and this owns the timer, so it must be stopped explicitly.
     pub(crate) fn stop(&self) {
         let mut next = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
         next.stopped = true;

@@ -1,12 +1,12 @@
-//! Whose turn it is to run a guest's start-up.
+//! Limits how many start-ups of a guest run at once.
 //!
-//! The pool has no limit, but the machine has: a burst of requests, each running a start-up of 50 ms of its own, would see none
-//! of them end before nearly all have. So no more of them run at once than threads can, the other requests wait in the order in
-//! which they came, and whoever waits also gets what comes back meanwhile. Nobody waits for another's *request*: a start-up
-//! always ends, and if those that have their turn stand still, the next ones go ahead.
+//! The pool has no limit, but the machine has: in a burst of requests that each run a start-up of 50 ms, none would end
+//! before nearly all have. So no more start-ups run at once than there are threads. Other requests wait in the order in
+//! which they arrived, and a waiting request also gets instances that others return. No request waits for another
+//! *request*: a start-up always ends, and if the running ones make no progress, the next ones start.
 //!
-//! As long as instances come back sooner than a start-up takes, one start-up at a time is enough, and the other threads serve
-//! the requests that have what they need.
+//! As long as instances are returned sooner than a start-up takes, one start-up at a time is enough, and the other
+//! threads serve the requests that have an instance.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::{Future, poll_fn};
@@ -19,24 +19,24 @@ use std::time::{Duration, Instant};
 
 use crate::runtime::Background;
 
-/// How long those that have their turn may stand still before others go ahead: they sleep, or nobody polls them. Far more than the time
-/// between two polls of one that computes.
+/// How long the running start-ups may make no progress, because they sleep or aren't polled, before others start. Far
+/// more than the time between two polls of one that computes.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// The turns of one guest's start-ups. `T` is what requests wait for: an instance.
+/// The queue for one guest's start-ups. Requests wait for a `T`: an instance.
 pub(crate) struct Turns<T: Keep> {
-    /// Start-ups that run at once.
+    /// Maximum number of concurrent start-ups.
     limit: usize,
     line: Mutex<Line<T>>,
-    /// Length of the line, so that giving an instance back takes no lock as a rule.
+    /// Length of the queue, so that returning an instance usually takes no lock.
     waiting: AtomicUsize,
 }
 
 struct Line<T> {
     running: usize,
-    /// When a start-up last did something.
+    /// When a start-up last made progress.
     progress: Instant,
-    /// When an instance last came back to one who waited.
+    /// When an instance was last returned to a waiting request.
     given: Instant,
     /// How long the last start-up took.
     took: Duration,
@@ -56,9 +56,9 @@ enum Served<T> {
     Given(T),
 }
 
-/// What can be given to a request that waits.
+/// What can be handed to a waiting request.
 pub(crate) trait Keep {
-    /// Takes it to where the next request finds it.
+    /// Puts it where the next request finds it.
     fn keep(self);
 }
 
@@ -87,8 +87,8 @@ impl<T: Keep> Turns<T> {
         }
     }
 
-    /// Waits for a turn or for what another gives, whichever comes first. `idle` is asked once the request stands in line, as
-    /// something may have come back just before.
+    /// Waits for a turn or for an instance that another request returns, whichever comes first. `idle` is called once
+    /// the request is queued, since an instance may have been returned just before.
     pub(crate) async fn wait(&self, background: &Background, idle: impl FnOnce() -> Option<T>) -> Got<'_, T> {
         let mut place = match self.stand_in_line() {
             Ok(turn) => return Got::Turn(turn),
@@ -107,7 +107,7 @@ impl<T: Keep> Turns<T> {
         }
     }
 
-    /// Gives `value` to who has waited longest; back if nobody waits.
+    /// Hands `value` to the request that has waited longest; returns it if none waits.
     pub(crate) fn give(&self, value: T) -> Option<T> {
         if !self.anybody_waits() {
             return Some(value);
@@ -138,7 +138,7 @@ impl<T: Keep> Turns<T> {
         Err(Place { turns: self, ticket })
     }
 
-    /// Lets those go on who can, and wakes them and `others` outside of the lock.
+    /// Lets requests continue that can, and wakes them and `others` outside of the lock.
     fn unlock(&self, mut line: MutexGuard<'_, Line<T>>, others: impl IntoIterator<Item = Waker>) {
         let mut wakers: Vec<_> = others.into_iter().collect();
         while line.may_start(self.limit)
@@ -159,7 +159,7 @@ impl<T: Keep> Turns<T> {
     }
 }
 
-/// Leave to run a start-up, until it is dropped.
+/// Permission to run a start-up, until it is dropped.
 pub(crate) struct Turn<'a, T: Keep>(&'a Turns<T>);
 
 impl<T: Keep> Turn<'_, T> {
@@ -189,14 +189,14 @@ impl<T: Keep> Drop for Turn<'_, T> {
     }
 }
 
-/// A place in the line.
+/// A position in the queue.
 struct Place<'a, T: Keep> {
     turns: &'a Turns<T>,
     ticket: u64,
 }
 
 impl<'a, T: Keep> Place<'a, T> {
-    /// A turn of its own if nothing moves.
+    /// A turn of its own if nothing makes progress.
     fn go_ahead(&mut self) -> Option<Turn<'a, T>> {
         let mut line = self.turns.lock();
         if line.progress.elapsed() < PATIENCE {
@@ -226,7 +226,7 @@ impl<'a, T: Keep> Future for Place<'a, T> {
     }
 }
 
-/// Who leaves the line passes on what it has been served and has not taken.
+/// A request that leaves the queue passes on what it was given but hasn't taken.
 impl<T: Keep> Drop for Place<'_, T> {
     fn drop(&mut self) {
         let mut line = self.turns.lock();

@@ -1,12 +1,12 @@
-//! The only code that touches a guest's linear memory.
+//! The only code that accesses a guest's linear memory.
 
 use wasmtime::{Caller, Extern, Memory};
 
 use crate::error::Reason;
 
-/// What a store's data must tell so that host functions find the guest's memory.
+/// What a store's data must provide so that host functions find the guest's memory.
 pub(crate) trait HasMemory: Send + 'static {
-    /// The memory, once the instance is made. Looking it up by name costs more than a host call.
+    /// The memory, once the instance is created. Looking it up by name costs more than a host call.
     fn memory(&self) -> Option<Memory>;
 }
 
@@ -17,13 +17,13 @@ pub(crate) fn split<'a, T: HasMemory>(
 ) -> Result<(&'a mut [u8], &'a mut T), Reason> {
     let memory = match caller.data().memory() {
         Some(memory) => memory,
-        // A start function runs before the host holds any handle of the instance.
+        // A start function runs before the host has a handle to the instance.
         None => caller.get_export("memory").and_then(Extern::into_memory).ok_or(Reason::NoMemory)?,
     };
     Ok(memory.data_and_store_mut(caller))
 }
 
-/// The bytes that the guest hands over as `argument` and its length.
+/// The bytes that the guest passes as `argument` and its length.
 #[inline]
 pub(crate) fn read<'m>(
     memory: &'m [u8],
@@ -35,7 +35,7 @@ pub(crate) fn read<'m>(
     Ok(&memory[start..end])
 }
 
-/// The bytes of `argument` for the host to fill.
+/// The bytes of `argument`, for the host to fill.
 #[inline]
 pub(crate) fn slice_mut<'m>(
     memory: &'m mut [u8],
@@ -47,8 +47,8 @@ pub(crate) fn slice_mut<'m>(
     Ok(&mut memory[start..end])
 }
 
-/// Writes `value` when it fits into `buf_limit`, and returns its length either way, so that the guest can
-/// retry with more room. Only the bytes really written must be in bounds.
+/// Writes `value` if it fits into `buf_limit`, and returns its length in either case, so that the guest can retry with
+/// a larger buffer. Only the bytes that are written must be in bounds.
 #[inline]
 pub(crate) fn write_if_fits(
     memory: &mut [u8],
@@ -67,7 +67,7 @@ pub(crate) fn write_if_fits(
 fn range(memory: &[u8], argument: &'static str, offset: u32, len: u32) -> Result<(usize, usize), Reason> {
     let start = offset as usize;
     match start.checked_add(len as usize) {
-        // Nothing is touched, wherever it points: guests pass null for an empty string.
+        // Nothing is accessed, wherever it points: guests pass null for an empty string.
         _ if len == 0 => Ok((0, 0)),
         Some(end) if end <= memory.len() => Ok((start, end)),
         _ => Err(Reason::OutOfBounds { argument, offset, len, memory: memory.len() }),

@@ -19,16 +19,16 @@ pub(crate) enum NextResult {
     Error,
 }
 
-/// What goes with an instance that is out of the pool. It is kept here, so that the guards that are passed around
-/// are mere pointers.
+/// State of an instance that is out of the pool. It is kept here, so that the guards that are passed around are mere
+/// pointers.
 #[derive(Debug)]
 pub(crate) struct Pin {
-    /// What the guest gave for its second call.
+    /// The guest's context for its second call.
     pub(crate) req_ctx: u32,
     /// What the guest decided in its first call.
     pub(crate) next: Next,
     pub(crate) next_result: NextResult,
-    /// What it counts as if it is dropped now. Until something else is known, a call was cancelled inside the guest.
+    /// The drop reason, if it is dropped now. By default, a call was cancelled inside the guest.
     pub(crate) drop_reason: DropReason,
 }
 

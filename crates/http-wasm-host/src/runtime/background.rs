@@ -24,10 +24,10 @@ impl Background {
         Self(Arc::new(Inner { runtime, housekeeping: Housekeeping::default() }))
     }
 
-    /// Runs `task` off the current path: on the runtime, else on the housekeeping thread.
+    /// Runs `task` off the request path: on the runtime, or else on the housekeeping thread.
     pub(crate) fn spawn(&self, task: Task) {
         if let Err(task) = self.0.runtime.spawn(task) {
-            // A task that doesn't fit is dropped, and what it holds with it.
+            // A task that doesn't fit is dropped, together with what it holds.
             let _fits = self.0.housekeeping.spawn(task);
         }
     }
@@ -44,7 +44,7 @@ impl Background {
         self.0.runtime.yield_now()
     }
 
-    /// What `call` gives within `limit`, which is counted from its first wait: most calls have none, and need no timer.
+    /// Awaits `call` for at most `limit`, counted from its first wait: most calls never wait, and need no timer.
     pub(crate) async fn within<F: Future>(&self, limit: Duration, call: F) -> Option<F::Output> {
         let mut call = pin!(call);
         let mut timer = None;
@@ -55,8 +55,8 @@ impl Background {
         .await
     }
 
-    /// Wakes `waker` on the housekeeping thread after `delay`, unless the timer is dropped before. `None` when that is further
-    /// away than the clock goes.
+    /// Wakes `waker` on the housekeeping thread after `delay`, unless the timer is dropped before. `None` if that is
+    /// beyond the range of the clock.
     pub(crate) fn wake_after(&self, delay: Duration, waker: Waker) -> Option<Timer> {
         Instant::now().checked_add(delay).map(|at| self.0.housekeeping.wake_at(at, waker))
     }

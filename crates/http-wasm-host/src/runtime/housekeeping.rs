@@ -1,4 +1,4 @@
-//! A thread that drives clean-ups and timers when no executor is at hand.
+//! A thread that drives clean-ups and timers if there is no executor.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;
@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use super::Task;
 
-/// Tasks that may be waiting or running at once. One is a clean-up call of a few microseconds as a rule, and holds
-/// an instance: a queue this long means that clients vanish faster than guests can be told.
+/// Maximum number of tasks waiting or running. A task is usually a clean-up call of a few microseconds, and holds an
+/// instance: a queue this long means that clients disconnect faster than guests can be notified.
 const CAPACITY: usize = 4096;
 
 /// The thread, started when first needed. It ends when this is dropped.
@@ -30,7 +30,7 @@ struct Shared {
 struct State {
     started: bool,
     closed: bool,
-    /// Tasks queued and running.
+    /// Tasks that are queued or running.
     tasks: usize,
     queued: VecDeque<Task>,
     woken: Vec<u64>,
@@ -39,11 +39,11 @@ struct State {
 }
 
 impl Housekeeping {
-    /// Queues `task`; `false` when it was dropped because too many wait already.
+    /// Queues `task`. Returns `false` if it was dropped because too many are waiting.
     pub(crate) fn spawn(&self, task: Task) -> bool {
         let mut state = self.shared.lock();
         if state.tasks >= CAPACITY || !self.ensure_started(&mut state) {
-            // Outside the lock: what the task holds may come back here when dropped.
+            // Outside the lock: dropping what the task holds may call back into this.
             drop(state);
             drop(task);
             return false;
@@ -57,12 +57,12 @@ impl Housekeeping {
     pub(crate) fn sleep(&self, duration: Duration) -> Sleep {
         self.ensure_started(&mut self.shared.lock());
         let now = Instant::now();
-        // A guest may ask for centuries; the clock can't add them.
+        // A guest may ask for centuries, which `Instant` can't add.
         let deadline = now.checked_add(duration).unwrap_or(now + Duration::from_secs(1 << 32));
         Sleep { shared: self.shared.clone(), deadline, timer: None }
     }
 
-    /// Wakes `waker` once `at` has come, unless the timer is dropped before. The waker runs on this thread.
+    /// Wakes `waker` at `at`, unless the timer is dropped before. The waker runs on this thread.
     pub(crate) fn wake_at(&self, at: Instant, waker: Waker) -> Timer {
         self.ensure_started(&mut self.shared.lock());
         Timer::new(&self.shared, at, waker)
@@ -103,7 +103,7 @@ impl Shared {
             for id in due {
                 let waker = Waker::from(Arc::new(TaskWake { id, shared: self.clone() }));
                 let Some(task) = running.get_mut(&id) else { continue };
-                // A panic of an embedder's code must not take the other tasks' thread down.
+                // A panic in the embedder's code must not stop the thread that other tasks depend on.
                 let poll = AssertUnwindSafe(|| task.as_mut().poll(&mut Context::from_waker(&waker)));
                 if !matches!(catch_unwind(poll), Ok(Poll::Pending)) {
                     running.remove(&id);
@@ -113,14 +113,14 @@ impl Shared {
         }
     }
 
-    /// Waits for work: new tasks and the ids of woken ones. `None` when there never will be any again.
+    /// Waits for work: new tasks and the IDs of woken ones. `None` if there will never be any again.
     fn wait(&self) -> Option<(VecDeque<Task>, Vec<u64>)> {
         let mut state = self.lock();
         loop {
             let now = Instant::now();
             while let Some(timer) = state.timers.first_entry().filter(|timer| timer.key().0 <= now) {
                 let waker = timer.remove();
-                // A waker may lock what is locked here.
+                // A waker may take locks that are taken here.
                 drop(state);
                 waker.wake();
                 state = self.lock();
@@ -154,7 +154,7 @@ impl Wake for TaskWake {
     }
 }
 
-/// A waker that waits for its time. Dropped, it is forgotten.
+/// A waker that waits for its time. Dropping it cancels the timer.
 pub(crate) struct Timer {
     shared: Arc<Shared>,
     key: (Instant, u64),

@@ -1,4 +1,4 @@
-//! What the backend is asked to answer.
+//! The response that the backend is asked for.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ pub struct Reply {
     pub(crate) body: Payload,
     pub(crate) framing: Framing,
     pub(crate) trailers: Vec<(String, String)>,
-    /// Their names aren't in a `trailer` field.
+    /// Trailers without a `trailer` field.
     pub(crate) unannounced: bool,
     pub(crate) informational: Vec<u16>,
     pub(crate) piece: usize,
     pub(crate) pause_ms: u64,
 }
 
-/// The body that the backend answers with unless told otherwise.
+/// The backend's default response body.
 pub(crate) const BODY: &str = "from the backend";
 
 impl Default for Reply {
@@ -54,7 +54,7 @@ impl Reply {
         Self { framing: Framing::None, ..Self::text(status, "") }
     }
 
-    /// So many bytes of the pattern.
+    /// This many bytes of the pattern.
     pub fn pattern(len: usize, framing: Framing) -> Self {
         Self { body: Payload::Pattern(len), framing, ..Self::default() }
     }
@@ -78,7 +78,7 @@ impl Reply {
         self
     }
 
-    /// The same with one trailer more, in chunks, and no `trailer` field.
+    /// The same with one trailer more, in chunks, and without a `trailer` field.
     pub fn unannounced_trailer(mut self, name: &str, value: &str) -> Self {
         self.unannounced = true;
         self.trailer(name, value)
@@ -90,7 +90,7 @@ impl Reply {
         self
     }
 
-    /// The same in pieces of so many bytes, with a pause between them.
+    /// The same in pieces of this many bytes, with a pause between them.
     pub fn slowly(mut self, piece: usize, pause_ms: u64) -> Self {
         (self.piece, self.pause_ms) = (piece, pause_ms);
         self
@@ -100,12 +100,12 @@ impl Reply {
         Duration::from_millis(self.pause_ms)
     }
 
-    /// The value of the header that asks for it.
+    /// The value of the header that requests it.
     pub(crate) fn encode(&self) -> String {
         serde_json::to_vec(self).map(|json| to_hex(&json)).unwrap_or_default()
     }
 
-    /// The header lines, framing included.
+    /// The header lines, including framing.
     pub(super) fn fields(&self) -> Fields {
         let mut fields = to_fields(&self.headers);
         let framing = match self.framing {

@@ -1,7 +1,7 @@
-//! The backend behind the host under test: answers as the request's `x-tck-answer` says, and remembers what came.
+//! The backend behind the host under test: responds as the request's `x-tck-answer` says, and remembers what arrived.
 //!
-//! A request with `x-tck-fetch: ID` is answered with what was seen of the request that had `x-tck-id: ID`, so that
-//! the runner needs no way to the backend but that through the host.
+//! A request with `x-tck-fetch: ID` is answered with what was seen of the request that had `x-tck-id: ID`, so that the
+//! runner needs no connection to the backend except through the host.
 
 mod answer;
 mod seen;
@@ -35,10 +35,10 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Listens on `address`, HOST:PORT; port 0 takes any free port.
+    /// Listens on `address`, HOST:PORT; port 0 selects any free port.
     ///
     /// # Errors
-    /// When the address can't be listened on.
+    /// If the address can't be listened on.
     pub async fn bind(address: &str) -> io::Result<Self> {
         Ok(Self { listener: TcpListener::bind(address).await?, memory: Arc::default() })
     }
@@ -46,7 +46,7 @@ impl Backend {
     /// Where it listens.
     ///
     /// # Errors
-    /// When the system doesn't tell.
+    /// If the system doesn't report it.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.listener.local_addr()
     }
@@ -55,12 +55,12 @@ impl Backend {
     pub async fn serve(self) {
         loop {
             let Ok((stream, _)) = self.listener.accept().await else {
-                // File descriptors have run out, as a rule; some will be free soon.
+                // Usually file descriptors have run out; some will be free soon.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
             let connection = Connection { memory: self.memory.clone() };
-            // A connection that breaks is the host's affair; what it did not send, the runner misses.
+            // A connection that breaks is up to the host; the runner notices what it didn't send.
             tokio::spawn(async move { connection.serve(stream).await.ok() });
         }
     }
@@ -156,7 +156,7 @@ async fn answer(to: &mut (impl tokio::io::AsyncWrite + Unpin), head: &Head, repl
     if is_head || matches!(reply.status, 100..=199 | 204 | 304) {
         return to.flush().await;
     }
-    // The head goes out alone, so that a host that waits for more is seen.
+    // The head is sent alone, so that a host that waits for more is detected.
     if !reply.pause().is_zero() {
         to.flush().await?;
     }

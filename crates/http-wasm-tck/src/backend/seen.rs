@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::text::{from_latin1, hash, latin1};
 use crate::wire::{Fields, Framing, Head};
 
-/// A request as it came in. In texts one character stands for one byte.
+/// A request as it arrived. In strings, one character stands for one byte.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Seen {
     pub(crate) method: String,
@@ -23,13 +23,13 @@ pub struct Seen {
     pub(crate) broken: Option<String>,
 }
 
-/// How much of a body is reported; length and hash tell the rest.
+/// How much of a body is reported; length and hash identify the rest.
 const BODY_SHOWN: usize = 64;
 
 impl Seen {
     pub(super) fn of(head: &Head) -> Self {
         let line = latin1(&head.first);
-        // A target with a space in it is to be seen as it is.
+        // A target with a space in it must be visible as it is.
         let (method, rest) = line.split_once(' ').unwrap_or((&line, ""));
         let (target, version) = rest.rsplit_once(' ').unwrap_or((rest, ""));
         Self {

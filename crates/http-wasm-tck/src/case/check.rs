@@ -1,4 +1,4 @@
-//! What must come of an exchange at the client, the backend and in the log.
+//! The expected results of an exchange at the client, at the backend and in the log.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub(super) type Values = Vec<Vec<u8>>;
 /// When a guest runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// While an instance is made.
+    /// While an instance is created.
     Start,
     /// In `handle_request`.
     Request,
@@ -19,16 +19,16 @@ pub enum Phase {
     Response,
 }
 
-/// One thing that must come of an exchange.
+/// One expected result of an exchange.
 #[derive(Clone, Debug)]
 pub enum Check {
     /// The client gets this status.
     Status(u16),
-    /// The guest traps: the client gets 500 without detail, and the backend nothing if that was before it.
+    /// The guest traps: the client gets 500 without details, and the backend nothing if the trap came before it.
     Traps(Phase),
-    /// The client gets a status from here to there.
+    /// The client gets a status in this range.
     StatusWithin(u16, u16),
-    /// The connection ends without an answer.
+    /// The connection ends without a response.
     Dropped,
     /// The client gets this header with these values, or not at all.
     Header(&'static str, Values),
@@ -52,7 +52,7 @@ pub enum Check {
     BackendHeader(&'static str, Values),
     /// The backend gets this body.
     BackendBody(Payload),
-    /// The backend gets this framing; `None` when there is neither length nor chunks.
+    /// The backend gets this framing; `None` if there is neither length nor chunks.
     BackendFraming(Framing),
     /// The backend gets these values of a trailer.
     BackendTrailer(&'static str, Values),

@@ -1,4 +1,4 @@
-//! Comparing what was seen with what should have been.
+//! Compares what was seen with what was expected.
 
 use super::check::Values;
 use super::observed::Mismatch;

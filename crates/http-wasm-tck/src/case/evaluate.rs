@@ -8,7 +8,7 @@ use super::report;
 use crate::text::{hash, latin1, shown};
 
 impl Exchange {
-    /// Whether all is as it must be; `instead` takes the place of the exchange's own checks.
+    /// Whether everything is as expected; `instead` replaces the exchange's own checks.
     pub(crate) fn evaluate(
         &self,
         observed: &Observed<'_>,
@@ -166,7 +166,7 @@ impl Check {
     }
 }
 
-/// Words that tell of the guest's inside.
+/// Words that reveal the guest's internals.
 const DETAILS: [&str; 7] =
     ["wasm", "unreachable", "handle_re", "http_handler", "backtrace", "stack", "memory"];
 

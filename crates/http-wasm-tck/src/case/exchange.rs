@@ -1,4 +1,4 @@
-//! One request with its scripts, the backend's answer to it, and what must come of it.
+//! One request with its scripts, the backend's response to it, and the expected results.
 
 use std::time::Duration;
 
@@ -11,21 +11,21 @@ use crate::script::{AFTER_HEADER, BEFORE_HEADER, Mode, Script, script};
 use crate::text::to_hex;
 use crate::wire::Framing;
 
-/// One request and all that belongs to it.
+/// One request and everything that belongs to it.
 #[derive(Clone, Debug, Default)]
 pub struct Exchange {
     request: Request,
     pub(super) reply: Reply,
     pub(super) before: Script,
     pub(super) after: Script,
-    /// The guest answers by itself, with this `req_ctx`.
+    /// The guest responds itself, with this `req_ctx`.
     pub(super) stops: Option<u32>,
     features: u32,
     reports_after: bool,
     pub(super) checks: Vec<Check>,
 }
 
-/// An exchange as it goes out.
+/// An exchange as it is sent.
 pub(crate) struct Sent {
     pub(crate) id: String,
     pub(crate) request: Request,
@@ -85,13 +85,13 @@ impl Exchange {
         self
     }
 
-    /// The same, sent in pieces of so many bytes, with a pause between them.
+    /// The same, sent in pieces of this many bytes, with a pause between them.
     pub fn slowly(mut self, piece: usize, pause_ms: u64) -> Self {
         (self.request.piece, self.request.pause) = (piece, Duration::from_millis(pause_ms));
         self
     }
 
-    /// The same with this answer of the backend. A client that is to see trailers says so.
+    /// The same with this response of the backend. A client that expects trailers says so.
     pub fn reply(mut self, reply: Reply) -> Self {
         if !reply.trailers.is_empty() {
             self = self.takes_trailers();
@@ -100,7 +100,7 @@ impl Exchange {
         self
     }
 
-    /// The same from a client that takes trailers.
+    /// The same from a client that accepts trailers.
     pub fn takes_trailers(self) -> Self {
         self.header("te", "trailers")
     }
@@ -111,12 +111,12 @@ impl Exchange {
         self
     }
 
-    /// The guest answers by itself.
+    /// The guest responds itself.
     pub fn stops(self) -> Self {
         self.stops_with(7)
     }
 
-    /// The guest answers by itself, and gives this `req_ctx`, which nobody needs.
+    /// The guest responds itself, and returns this `req_ctx`, which is ignored.
     pub fn stops_with(mut self, req_ctx: u32) -> Self {
         self.stops = Some(req_ctx);
         self
@@ -128,7 +128,7 @@ impl Exchange {
         self
     }
 
-    /// The guest enables these features first of all.
+    /// The guest enables these features first.
     pub fn features(mut self, features: u32) -> Self {
         self.features |= features;
         self.reports_after |= features & 2 != 0;
@@ -141,7 +141,7 @@ impl Exchange {
         self
     }
 
-    /// What must come of it.
+    /// The expected results.
     pub fn check(mut self, check: Check) -> Self {
         self.checks.push(check);
         self
@@ -155,12 +155,12 @@ impl Exchange {
         (&self.before, &self.after)
     }
 
-    /// Whether the guest reports what it saw in `handle_response`; if not, it traps when that was wrong.
+    /// Whether the guest reports what it saw in `handle_response`; if not, it traps if that was wrong.
     pub(super) fn reports_after(&self) -> bool {
         self.reports_after && !self.after.expected().is_empty()
     }
 
-    /// As it goes out, under this id.
+    /// As it is sent, under this ID.
     pub(crate) fn prepare(&self, case: &str, id: String) -> Sent {
         let mut before = script();
         if self.features != 0 {

@@ -1,4 +1,4 @@
-//! What a case is: exchanges, and what must come of them.
+//! Cases: exchanges, and their expected results.
 
 mod check;
 mod compare;
@@ -16,7 +16,7 @@ pub(crate) use self::observed::Observed;
 pub use crate::client::Http;
 use crate::guest::{Function, Variant};
 
-/// The part of the ABI's description that a case stands on.
+/// The section of the ABI's description that a case is based on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
     /// What a guest is, and what runs when.
@@ -27,7 +27,7 @@ pub enum Section {
     PackedResults,
     /// Method, URI, status, headers, configuration.
     Fields,
-    /// What may be done when.
+    /// What is allowed in which phase.
     Phases,
     /// Bodies, their framing, and trailers.
     Bodies,
@@ -52,7 +52,7 @@ pub enum Host {
     /// Any that has the conformance guest loaded.
     #[default]
     Any,
-    /// One of its own, started with this guest and configuration.
+    /// Its own, started with this guest and configuration.
     Own {
         /// Which guest.
         variant: Variant,
@@ -61,26 +61,26 @@ pub enum Host {
     },
 }
 
-/// How the reference host (Go, `net/http`) differs from what the case demands.
+/// How the reference host (Go, `net/http`) differs from what the case requires.
 #[derive(Clone, Debug)]
 pub(crate) struct Difference {
     pub(crate) what: &'static str,
-    /// What it does instead, where that does no harm; the profile `reference` takes it.
+    /// What it does instead, if that does no harm; the profile `reference` accepts it.
     pub(crate) expects: Option<Vec<Check>>,
 }
 
-/// What is done.
+/// What a case does.
 #[derive(Clone, Debug)]
 pub(crate) enum Plan {
     /// One exchange after the other.
     InTurn(Vec<Exchange>),
     /// All at the same time.
     Together(Vec<Exchange>),
-    /// The host must not take the guest.
+    /// The host must reject the guest.
     Refused,
 }
 
-/// One thing that the ABI says, and how to find out whether a host does it.
+/// One statement of the ABI, and how to find out whether a host conforms to it.
 #[derive(Clone, Debug)]
 pub struct Case {
     pub(crate) id: String,
@@ -102,25 +102,25 @@ impl Case {
         Self { id: id.into(), says: says.into(), section, host: Host::Any, only: None, differs: None, plan }
     }
 
-    /// The same with a host of its own.
+    /// The same with its own host.
     pub fn with_guest(mut self, variant: Variant, config: impl Into<Vec<u8>>) -> Self {
         self.host = Host::Own { variant, config: config.into() };
         self
     }
 
-    /// The same for this HTTP alone.
+    /// The same for this HTTP version only.
     pub fn only(mut self, http: Http) -> Self {
         self.only = Some(http);
         self
     }
 
-    /// Marks that the reference host does otherwise, to the harm of somebody.
+    /// Marks a difference of the reference host that does harm.
     pub fn differs(mut self, what: &'static str) -> Self {
         self.differs = Some(Difference { what, expects: None });
         self
     }
 
-    /// Marks that the reference host does otherwise, and harms nobody by it.
+    /// Marks a difference of the reference host that does no harm.
     pub fn harmlessly_differs(mut self, what: &'static str, expects: impl Into<Vec<Check>>) -> Self {
         self.differs = Some(Difference { what, expects: Some(expects.into()) });
         self
@@ -146,7 +146,7 @@ impl Case {
         &self.host
     }
 
-    /// The group: `core` for what runs against any URL, else the first part of the id.
+    /// The group: `core` for cases that run against any URL, otherwise the first part of the ID.
     pub fn group(&self) -> &str {
         match self.host {
             Host::Any => "core",

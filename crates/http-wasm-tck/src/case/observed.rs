@@ -1,18 +1,18 @@
-//! What came of an exchange.
+//! The results of an exchange.
 
 use std::fmt;
 
 use crate::backend::Seen;
 use crate::client::Response;
 
-/// What came of an exchange.
+/// The results of an exchange.
 pub(crate) struct Observed<'a> {
     pub(crate) response: Result<&'a Response, &'a str>,
-    /// What the backend got: one request as a rule.
+    /// What the backend got: usually one request.
     pub(crate) backend: &'a [Seen],
-    /// The host's log, where it is known.
+    /// The host's log, if known.
     pub(crate) log: Option<&'a str>,
-    /// Whether the reference host's handling of traps will do.
+    /// Whether the reference host's handling of traps is accepted.
     pub(crate) lenient: bool,
 }
 
@@ -29,7 +29,7 @@ impl Observed<'_> {
     }
 }
 
-/// What should have been, and what was.
+/// What was expected, and what was seen.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mismatch {
     pub(super) expected: String,

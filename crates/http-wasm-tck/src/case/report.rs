@@ -1,4 +1,4 @@
-//! The guest's report, and whether it is what the script demands.
+//! The guest's report, and whether it is what the script requires.
 
 use super::observed::Mismatch;
 use crate::script::{Content, Expected, What};
@@ -71,7 +71,7 @@ fn check(expected: &Expected, entry: &Entry) -> Result<(), Mismatch> {
     }
 }
 
-/// A result in plain, and where it is a packed one, in its halves.
+/// A result in plain text, or its halves if it is a packed one.
 fn number(value: u64) -> String {
     match (value >> 32, value & 0xffff_ffff) {
         (0, low) => low.to_string(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use crate::payload::Payload;
 use crate::wire::{Fields, Framing, values};
 
-/// Which HTTP is spoken to the host under test.
+/// The HTTP version used with the host under test.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Http {
     /// HTTP/1.1.
@@ -30,7 +30,7 @@ impl fmt::Display for Http {
 pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) target: String,
-    /// Not the host under test, when the case wants another name.
+    /// Set if the case uses another name than the host under test.
     pub(crate) host: Option<String>,
     pub(crate) version: &'static str,
     pub(crate) fields: Fields,
@@ -58,7 +58,7 @@ impl Default for Request {
     }
 }
 
-/// A response as it came.
+/// A response as it arrived.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Response {
     pub(crate) informational: Vec<u16>,
@@ -69,7 +69,7 @@ pub(crate) struct Response {
     pub(crate) trailers: Fields,
     /// Time from the body's first byte to its end.
     pub(crate) streamed: Duration,
-    /// What was wrong with the body, which is incomplete then.
+    /// What was wrong with the body, which is then incomplete.
     pub(crate) broken: Option<String>,
 }
 

@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 pub use self::message::Http;
 pub(crate) use self::message::{Request, Response};
 
-/// Sends a request on a connection of its own. The whole answer must have come within `timeout`; why there is none is
-/// said otherwise.
+/// Sends a request on its own connection. The complete response must arrive within `timeout`; otherwise the error says
+/// why there is none.
 pub(crate) async fn send(
     address: &str,
     http: Http,

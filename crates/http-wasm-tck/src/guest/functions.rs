@@ -13,9 +13,9 @@ pub enum Param {
     HeaderKind,
     /// Which body.
     BodyKind,
-    /// Where the host shall write; its limit follows.
+    /// Where the host writes; its limit follows.
     Buf,
-    /// The room at the buffer before it.
+    /// The size of the buffer before it.
     BufLimit,
     /// Bytes for the host to read; their length follows.
     In(&'static str),
@@ -23,7 +23,7 @@ pub enum Param {
     InLen,
 }
 
-/// What a function answers.
+/// What a function returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Nothing.
@@ -57,7 +57,7 @@ macro_rules! functions {
                 match self { $(Self::$variant => &[$($param),*]),* }
             }
 
-            /// What it answers.
+            /// What it returns.
             pub fn answer(self) -> Answer {
                 match self { $(Self::$variant => Answer::$answer),* }
             }
@@ -93,12 +93,12 @@ impl Function {
         self as u8 + 1
     }
 
-    /// Whether it works while an instance is being made.
+    /// Whether it works while an instance is created.
     pub fn works_at_start(self) -> bool {
         matches!(self, Self::EnableFeatures | Self::GetConfig | Self::Log | Self::LogEnabled)
     }
 
-    /// Its name with the hyphens of case ids.
+    /// Its name with hyphens, as in case IDs.
     pub fn slug(self) -> String {
         self.name().replace('_', "-")
     }

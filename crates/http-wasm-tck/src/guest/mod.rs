@@ -13,11 +13,11 @@ const TEMPLATE: &str = include_str!("../../guest/conformance.wat");
 /// The end of the guest's memory.
 pub const MEMORY_END: u32 = 0x30_0000;
 
-/// Where scripts may keep what they like, up to [`MEMORY_END`].
+/// Where scripts may keep anything, up to [`MEMORY_END`].
 pub const FREE: u32 = 0x10_0000;
 
-/// What start-up found out: which start functions ran (bits 1 section, 2 `_initialize`, 4 `_start`), then what
-/// `enable_features`, `get_config` and `log_enabled` answered, 32 bits each.
+/// What was found out at start-up: which start functions ran (bits 1 section, 2 `_initialize`, 4 `_start`), then what
+/// `enable_features`, `get_config` and `log_enabled` returned, 32 bits each.
 pub const BOOT_RECORD: u32 = 0x400;
 
 /// The first 256 bytes of the configuration, as read at start-up.
@@ -50,7 +50,7 @@ pub fn wat(variant: Variant) -> String {
 /// The guest as a WebAssembly module.
 ///
 /// # Errors
-/// None with the guest as it is: a test makes all variants.
+/// None with the current guest: a test builds all variants.
 pub fn wasm(variant: Variant) -> Result<Vec<u8>, wat::Error> {
     wat::parse_str(wat(variant))
 }
@@ -149,7 +149,7 @@ fn boot(text: &mut String, variant: Variant) {
     line(text, format_args!(") {run}"));
 }
 
-/// Arguments that nothing is wrong with, but for there being no request.
+/// Arguments that are valid, except that there is no request.
 fn early_arg(param: Param) -> u32 {
     match param {
         Param::Features | Param::Level | Param::HeaderKind | Param::BodyKind => 0,

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::Function;
 
-/// What runs while an instance is made.
+/// What runs while an instance is created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
     /// The module's start function.
@@ -27,11 +27,11 @@ pub enum Variant {
     /// Imports the 19 functions, does nothing at start-up.
     #[default]
     Conformance,
-    /// Asks for configuration and log at start-up, and logs a line.
+    /// Calls `get_config` and `log` at start-up, and logs a line.
     Start(Start),
     /// Enables these features at start-up.
     Features(u32),
-    /// Calls a function at start-up that works only with a request.
+    /// Calls a function at start-up that requires a request.
     Early(Function),
     /// Imports WASI functions as well.
     Wasi,
@@ -39,7 +39,7 @@ pub enum Variant {
     NoHandleResponse,
 }
 
-/// There is no variant of that name.
+/// There is no variant of this name.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("unknown guest variant `{0}`; expected one of: {all}", all = names())]
 pub struct UnknownVariant(String);

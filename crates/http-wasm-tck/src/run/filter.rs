@@ -1,16 +1,16 @@
 //! Which cases to run.
 
-/// A part of case ids, or with `*` a pattern for whole ones.
+/// A part of case IDs, or with `*` a pattern for complete ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter(String);
 
 impl Filter {
-    /// From text as typed.
+    /// Parses a filter.
     pub fn new(pattern: impl Into<String>) -> Self {
         Self(pattern.into())
     }
 
-    /// Whether this case is to be run.
+    /// Whether this case is selected.
     pub fn matches(&self, id: &str) -> bool {
         let mut parts = self.0.split('*');
         let first = parts.next().unwrap_or_default();

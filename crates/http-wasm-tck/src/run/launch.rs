@@ -14,23 +14,23 @@ use tokio::process::{Child, Command};
 use super::probe::reaches_backend;
 use crate::case::Http;
 
-/// How long a host may take to come up.
+/// How long a host may take to start.
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The command that starts a host: words with `{guest}`, `{config}`, `{backend}` and `{listen}` in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaunchCommand(Vec<String>);
 
-/// The command can't be used.
+/// The command is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadCommand {
-    /// It has no words.
+    /// It is empty.
     #[error("the command is empty")]
     Empty,
     /// A quote is not closed.
     #[error("a quote is not closed")]
     Quote,
-    /// A place is missing without which nothing can be tested.
+    /// A required placeholder is missing.
     #[error("`{0}` is missing: the kit replaces it with {1}")]
     Missing(&'static str, &'static str),
 }
@@ -39,7 +39,7 @@ impl LaunchCommand {
     /// From words.
     ///
     /// # Errors
-    /// When a place that is needed is missing.
+    /// If a required placeholder is missing.
     pub fn new(words: Vec<String>) -> Result<Self, BadCommand> {
         if words.is_empty() {
             return Err(BadCommand::Empty);
@@ -56,10 +56,10 @@ impl LaunchCommand {
         Ok(Self(words))
     }
 
-    /// From a line, split at spaces save between quotes.
+    /// From a line, split at spaces except between quotes.
     ///
     /// # Errors
-    /// When it is no such line, or a place that is needed is missing.
+    /// If a quote isn't closed, or a required placeholder is missing.
     pub fn parse(line: &str) -> Result<Self, BadCommand> {
         let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
         for c in line.chars() {
@@ -84,7 +84,7 @@ impl LaunchCommand {
         let fill =
             |word: &String| places.iter().fold(word.clone(), |word, (place, text)| word.replace(place, text));
         let mut words = self.0.iter().map(fill);
-        // There is a first word: `new` saw to that.
+        // There is a first word: `new` has checked it.
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words);
         command
@@ -96,7 +96,7 @@ pub(super) struct Launched {
     child: Child,
     pub(super) address: String,
     log: PathBuf,
-    /// How long the log was before.
+    /// The length of the log before.
     log_start: u64,
 }
 
@@ -150,7 +150,7 @@ impl Launched {
         }
     }
 
-    /// How it ended, if it has.
+    /// Its exit status, if it has exited.
     pub(super) fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().ok().flatten()
     }
@@ -170,14 +170,14 @@ impl Launched {
     }
 }
 
-/// Ports below those that systems give to outgoing connections: one of these could take a port between this check and
+/// Ports below those that systems assign to outgoing connections: one of these could take a port between this check and
 /// the host's start.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// An address that nobody listens on, and that is not given out again soon.
+/// An address that nobody listens on, and that won't be assigned again soon.
 fn free_address() -> io::Result<String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Kits that run at the same time begin in different places.
+    // Kits that run at the same time start in different places.
     let begin = std::process::id().wrapping_mul(613);
     let mut last = None;
     for _ in PORTS {

@@ -1,4 +1,4 @@
-//! Driving the cases against a host.
+//! Runs the cases against a host.
 
 mod filter;
 mod launch;
@@ -22,10 +22,10 @@ use self::target::Target;
 use crate::backend::Backend;
 use crate::case::{Case, Host, Plan};
 
-/// Runs the cases, and hands out each outcome as soon as it is there.
+/// Runs the cases, and passes on each outcome as soon as it is available.
 ///
 /// # Errors
-/// When the run can't begin; what a host does wrong is an outcome.
+/// If the run can't start; what a host does wrong is an outcome.
 pub async fn run(
     cases: &[Case],
     options: &Options,

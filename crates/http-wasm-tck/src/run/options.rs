@@ -13,10 +13,10 @@ use crate::case::Http;
 /// Whose behaviour is expected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
-    /// What the ABI says, everywhere.
+    /// The ABI's, everywhere.
     #[default]
     Abi,
-    /// The reference host's behaviour where it differs and harms nobody.
+    /// The reference host's behaviour where it differs and does no harm.
     Reference,
 }
 
@@ -25,17 +25,17 @@ pub enum Profile {
 pub struct Options {
     /// The host under test, HOST:PORT: it has the conformance guest loaded and forwards to the kit's backend.
     pub address: Option<String>,
-    /// How to start the host under test; for cases that need one of their own, and for all without an address.
+    /// How to start the host under test: for cases that need their own, and for all if there is no address.
     pub launch: Option<LaunchCommand>,
-    /// Where the started hosts write their log, when that is neither stdout nor stderr.
+    /// Where started hosts write their log, if that is neither stdout nor stderr.
     pub log_file: Option<PathBuf>,
-    /// Which HTTP to speak.
+    /// Which HTTP version to use.
     pub http: Http,
-    /// Which cases to run; all without.
+    /// Which cases to run; all by default.
     pub filter: Option<Filter>,
     /// Whose behaviour is expected.
     pub profile: Profile,
-    /// How long the host may take to answer a request. Some answers take a second, as the backend makes a pause.
+    /// How long the host may take to respond to a request. Some responses take a second, because the backend pauses.
     pub timeout: Duration,
 }
 
@@ -53,7 +53,7 @@ impl Default for Options {
     }
 }
 
-/// The run can't begin.
+/// The run can't start.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RunError {
@@ -68,7 +68,7 @@ pub enum RunError {
     #[error("cannot start the backend: {0}")]
     Backend(#[source] io::Error),
 
-    /// The host under test is not set up for the kit.
+    /// The host under test isn't set up for the kit.
     #[error("{0}")]
     Setup(String),
 

@@ -4,23 +4,23 @@ use std::time::Duration;
 
 use crate::case::Section;
 
-/// How a case ended.
+/// The result of a case.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// As the ABI says.
+    /// The host conforms to the ABI.
     Passed,
     /// What was expected, and what was seen instead.
     Failed(String),
-    /// Why it was not run.
+    /// Why it wasn't run.
     Skipped(String),
 }
 
-/// A case and how it ended.
+/// A case and its result.
 #[derive(Clone, Debug)]
 pub struct Outcome {
     /// `group/name`.
     pub id: String,
-    /// `core`, or the group that needs hosts of its own.
+    /// `core`, or the group that needs its own hosts.
     pub group: String,
     /// Where the ABI says it.
     pub section: Section,
@@ -28,7 +28,7 @@ pub struct Outcome {
     pub says: String,
     /// How the reference host differs, if it does.
     pub differs: Option<&'static str>,
-    /// How it ended.
+    /// The result.
     pub verdict: Verdict,
     /// How long it took.
     pub time: Duration,

@@ -1,4 +1,4 @@
-//! Whether the host under test is set up for the kit: better said at once than four hundred times.
+//! Whether the host under test is set up for the kit: better reported once than four hundred times.
 
 use std::time::Duration;
 
@@ -8,8 +8,7 @@ use crate::client::send;
 use crate::guest::Function;
 use crate::script::script;
 
-/// Checks that the host forwards to the kit's backend, and that the guest runs; an answer may take as long as
-/// `timeout`.
+/// Checks that the host forwards to the kit's backend, and that the guest runs; a response may take up to `timeout`.
 pub(super) async fn check(address: &str, http: Http, timeout: Duration) -> Result<(), String> {
     reaches_backend(address, http, timeout).await?;
     let exchange = Exchange::get("/").before(script().reads(Function::GetMethod, "GET"));

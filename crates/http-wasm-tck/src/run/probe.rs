@@ -6,7 +6,7 @@ use crate::backend::{FETCH, Seen};
 use crate::case::Http;
 use crate::client::{Request, Response, send};
 
-/// Checks that a request comes out at the kit's backend, and is answered within `timeout`.
+/// Checks that a request reaches the kit's backend, and is answered within `timeout`.
 pub(super) async fn reaches_backend(address: &str, http: Http, timeout: Duration) -> Result<(), String> {
     let is_ours = |response: &Response| response.header("x-from") == [b"backend"];
     let seen = match send(address, http, &Request::default(), timeout).await {
@@ -20,7 +20,7 @@ pub(super) async fn reaches_backend(address: &str, http: Http, timeout: Duration
     ))
 }
 
-/// What the backend saw under this id, asked for through the host, which has as long as `timeout` to answer.
+/// What the backend saw under this ID, requested through the host, which has `timeout` to respond.
 pub(super) async fn fetch(
     address: &str,
     http: Http,

@@ -1,4 +1,4 @@
-//! The host under test: one that is there, or ones that are started as cases need them.
+//! The host under test: a running one, or ones that are started as cases need them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -15,14 +15,14 @@ use crate::case::{Case, Check, Exchange, Host, Observed, Plan};
 use crate::client::{Request, send};
 use crate::guest::{self, Variant};
 
-/// How long a line may take to come out in the log.
+/// How long a line may take to appear in the log.
 const LOG_PATIENCE: Duration = Duration::from_secs(3);
 
 pub(super) struct Target<'a> {
     options: &'a Options,
     backend: Option<SocketAddr>,
     files: TempDir,
-    /// The host started last, and what for.
+    /// The host started most recently, and what for.
     launched: Option<(Host, Launched)>,
     count: AtomicU64,
     run: u128,
@@ -35,7 +35,7 @@ impl<'a> Target<'a> {
         Ok(Self { options, backend, files, launched: None, count: AtomicU64::new(0), run })
     }
 
-    /// Lets go of the host that was started.
+    /// Stops the host that was started.
     pub(super) fn forget(&mut self) {
         self.launched = None;
     }
@@ -80,7 +80,7 @@ impl<'a> Target<'a> {
             };
             let result = exchange.evaluate(&observed, None);
             let result = match (result, expected) {
-                // A user of the reference wants to know that it still does what it did, or does better.
+                // A user of the reference wants to know whether it still behaves as documented, or better.
                 (Err(_), Some(expected)) => exchange.evaluate(&observed, Some(expected)),
                 (result, _) => result,
             };
@@ -94,7 +94,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// The address of a host as the case needs it.
+    /// The address of a host that the case can use.
     async fn launch(&mut self, case: &Case) -> Result<String, String> {
         let wanted = match &case.host {
             Host::Any => Host::Own { variant: Variant::Conformance, config: Vec::new() },
@@ -142,7 +142,7 @@ impl<'a> Target<'a> {
         Ok(path)
     }
 
-    /// Whether the host refuses the guest: it ends, or at least never serves.
+    /// Whether the host rejects the guest: it exits, or at least never serves.
     pub(super) async fn refuses(&mut self, case: &Case) -> Result<(), String> {
         const LONG_ENOUGH: Duration = Duration::from_secs(10);
         self.forget();
@@ -167,7 +167,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// A refusal must say what is missing.
+/// An error must say what is missing.
 fn names_the_cause(case: &Case, launched: &Launched) -> Result<(), String> {
     let log = launched.log();
     match case.host {

@@ -1,8 +1,8 @@
-//! Scripts: what the guest shall do in one phase, and what must come of each step.
+//! Scripts: what the guest does in one phase, and the expected result of each step.
 //!
-//! A script becomes bytes in one of two ways. As a *report* the guest writes down what it sees and the runner compares.
-//! Where the guest can't tell anybody (in `handle_response` without `buffer_response`), the expectations go along, and
-//! the guest traps when one fails.
+//! A script is encoded in one of two ways. As a *report*, the guest writes down what it sees and the runner compares.
+//! Where the guest can't report anything (in `handle_response` without `buffer_response`), the expectations are sent
+//! along, and the guest traps if one fails.
 
 mod verbs;
 
@@ -28,13 +28,13 @@ pub const AFTER_HEADER: &str = "x-tck-script-r";
 pub enum Arg {
     /// A number.
     N(u32),
-    /// A text: two operands, where it stands and how long it is.
+    /// A string: two operands, its address and its length.
     T(Vec<u8>),
     /// The low half of the last result.
     Low,
     /// The high half of the last result.
     High,
-    /// The low half of what a register keeps.
+    /// The low half of a register.
     Register(u8),
 }
 
@@ -69,11 +69,11 @@ pub enum Content {
     Exact(Vec<u8>),
     /// NUL-terminated names: these among others, each once and in this order, all in lower case.
     Names(Vec<&'static str>),
-    /// What the function says yes to, and what that is in words.
+    /// What the predicate accepts, and its description.
     Like(fn(&[u8]) -> bool, &'static str),
 }
 
-/// How a script becomes bytes.
+/// How a script is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
     /// The guest reports.
@@ -82,7 +82,7 @@ pub(crate) enum Mode {
     Expect,
 }
 
-/// What one entry of a report must be.
+/// The expectation for one entry of a report.
 #[derive(Clone, Debug)]
 pub(crate) struct Expected {
     /// The call that it is about.
@@ -104,7 +104,7 @@ enum Step {
     Memory(Expected, Vec<u8>, Content),
 }
 
-/// What the guest shall do in one phase.
+/// What the guest does in one phase.
 #[derive(Clone, Debug, Default)]
 pub struct Script {
     steps: Vec<Step>,
@@ -112,7 +112,7 @@ pub struct Script {
     of: String,
 }
 
-/// `count_len`: so many values of so many bytes, each with its NUL.
+/// `count_len`: this many values of this many bytes in total, each with its NUL.
 pub fn count_len(values: &[&[u8]]) -> u64 {
     (values.len() as u64) << 32 | values.iter().map(|value| value.len() as u64 + 1).sum::<u64>()
 }
@@ -170,7 +170,7 @@ impl Script {
         self
     }
 
-    /// Whether nothing is to be done.
+    /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
@@ -200,7 +200,7 @@ impl Script {
         self
     }
 
-    /// What stands in a script's header for a guest that reports nothing, and traps where an expectation fails.
+    /// The header's script for a guest that reports nothing, and traps if an expectation fails.
     pub fn to_header(&self) -> String {
         to_hex(&self.compile(Mode::Expect))
     }
@@ -217,7 +217,7 @@ impl Script {
                     bytes.extend(range);
                 }
                 (Step::Value(_, values), Mode::Expect) => {
-                    // Several values can't be told apart there; the case must not depend on it.
+                    // Several values can't be distinguished there; the case must not depend on it.
                     if let [value] = values[..] {
                         bytes.push(66);
                         bytes.extend(value.to_le_bytes());

@@ -1,12 +1,11 @@
-//! What a guest can be asked to do: the ABI's functions in the ways that cases use them, and the interpreter's own
-//! operations.
+//! What a guest can be asked to do: the ABI's functions as cases use them, and the interpreter's own operations.
 
 use super::{Arg, Content, Script, count_len, eof_len};
 use crate::guest::{FREE, Function};
 use crate::payload::{Payload, pattern};
 
 impl Script {
-    /// A getter must give this, into a buffer with room.
+    /// A getter must return this, into a buffer with room.
     pub fn reads(self, function: Function, value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();
         let room = value.len() as u32 + 16;
@@ -46,7 +45,7 @@ impl Script {
         self.call(Function::RemoveHeader, [kind.into(), name.into()])
     }
 
-    /// Reads once; these bytes must come.
+    /// Reads once; these bytes must be returned.
     pub fn read(self, kind: u32, limit: u32, bytes: impl AsRef<[u8]>, eof: bool) -> Self {
         let bytes = bytes.as_ref();
         self.call(Function::ReadBody, [kind.into(), FREE.into(), limit.into()])
@@ -54,7 +53,7 @@ impl Script {
             .holds(FREE, bytes)
     }
 
-    /// Reads once; that many bytes from the middle of a pattern must come.
+    /// Reads once; this many bytes from the middle of a pattern must be returned.
     pub fn read_pattern(self, kind: u32, from: usize, len: usize, eof: &[bool]) -> Self {
         let all = pattern(from + len);
         let results: Vec<u64> = eof.iter().map(|&eof| eof_len(eof, len)).collect();
@@ -63,7 +62,7 @@ impl Script {
             .holds(FREE, &all[from..from + len.min(256)])
     }
 
-    /// Reads to the end in steps; this must come, by the rules of `read_body`.
+    /// Reads to the end in steps; this must be returned, by the rules of `read_body`.
     pub fn read_all(self, kind: u32, step: u32, payload: &Payload) -> Self {
         self.copy_all(kind, step, None, payload)
     }
@@ -84,7 +83,7 @@ impl Script {
         self.call(Function::WriteBody, [kind.into(), bytes.into()])
     }
 
-    /// Writes so many bytes of the pattern in pieces of `step` (the whole in one with 0).
+    /// Writes this many bytes of the pattern in pieces of `step` (in one piece with 0).
     pub fn write_pattern(mut self, kind: u32, len: u32, step: u32) -> Self {
         self = self.op(69, &[FREE.into(), len.into()]);
         let step = if step == 0 { len.max(1) } else { step };
@@ -118,7 +117,7 @@ impl Script {
         self.op(72, &[])
     }
 
-    /// Computes for ever.
+    /// Computes forever.
     pub fn spin(self) -> Self {
         self.op(76, &[])
     }
@@ -144,12 +143,12 @@ impl Script {
         self.op(77, &[(number as u32).into()])
     }
 
-    /// Turns the sign of the low half of the last result.
+    /// Negates the low half of the last result.
     pub fn negate(self) -> Self {
         self.op(83, &[])
     }
 
-    /// The last result must be that which was kept.
+    /// The last result must be the one that was kept.
     pub fn same_as(mut self, register: u32) -> Self {
         self.of = format!("{} as before", self.of);
         self.op(78, &[register.into()]).gives(1)
@@ -161,7 +160,7 @@ impl Script {
         self.op(79, &[pages.into()]).gives(before)
     }
 
-    /// Calls a WASI function by its operation; it must answer 0.
+    /// Calls a WASI function by its operation; it must return 0.
     pub fn wasi(mut self, op: u8, name: &str, args: &[Arg]) -> Self {
         self.of = name.to_owned();
         self.op(op, args).gives(0)

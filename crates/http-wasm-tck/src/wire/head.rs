@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a message says where its body ends.
+/// How a message indicates where its body ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Framing {
-    /// Not at all: there is none, or in HTTP/2 the frames tell.
+    /// Not at all: there is none, or in HTTP/2 the frames show it.
     #[default]
     None,
     /// With `content-length`.
@@ -31,7 +31,7 @@ pub(crate) fn values<'a>(fields: &'a Fields, name: &str) -> impl Iterator<Item =
 }
 
 impl Head {
-    /// What the fields say of the body, and how long it is.
+    /// What the fields declare about the body, and its length.
     pub(crate) fn framing(&self) -> Result<(Framing, u64), String> {
         let chunked = values(&self.fields, "transfer-encoding").any(|v| v.eq_ignore_ascii_case(b"chunked"));
         let lengths: Vec<&[u8]> = values(&self.fields, "content-length").collect();

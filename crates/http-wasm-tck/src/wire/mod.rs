@@ -1,4 +1,4 @@
-//! HTTP/1.1 byte by byte, for both ends of the kit: a library would tidy up what has to be seen.
+//! HTTP/1.1 byte by byte, for both ends of the kit: a library would correct what has to be seen.
 
 mod head;
 mod read;

@@ -10,15 +10,15 @@ use super::head::{Fields, Framing, Head};
 /// More than any case sends.
 const LONGEST_LINE: usize = 1024 * 1024;
 
-/// Reads messages off a connection.
+/// Reads messages from a connection.
 pub(crate) struct Reader<S> {
     stream: S,
     buffer: Vec<u8>,
-    /// When the latest bytes of a body came.
+    /// When the latest bytes of a body arrived.
     pub(crate) first_byte: Option<Instant>,
 }
 
-/// A body and what came with it.
+/// A body and what arrived with it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Body {
     pub(crate) bytes: Vec<u8>,
@@ -30,7 +30,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         Self { stream, buffer: Vec::new(), first_byte: None }
     }
 
-    /// The next message's head; `None` when the peer closed instead.
+    /// The next message's head; `None` if the peer closed the connection instead.
     pub(crate) async fn head(&mut self) -> io::Result<Option<Head>> {
         let first = match self.line().await {
             Ok(line) => line,
@@ -106,7 +106,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         }
     }
 
-    /// A line without its end. A bare LF ends it as well: many peers take it so.
+    /// A line without its end. A bare LF ends it as well: many peers accept that.
     async fn line(&mut self) -> io::Result<Vec<u8>> {
         let mut searched = 0;
         loop {

@@ -7,7 +7,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 
 use super::head::{Fields, Framing};
 
-/// A body and how it goes out.
+/// A body and how it is sent.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Framed<'a> {
     pub(crate) bytes: &'a [u8],
@@ -15,7 +15,7 @@ pub(crate) struct Framed<'a> {
     pub(crate) trailers: &'a Fields,
     /// The size of pieces; 0 for the whole at once.
     pub(crate) piece: usize,
-    /// What is waited before each piece but the first.
+    /// The pause before each piece but the first.
     pub(crate) pause: Duration,
 }
 

@@ -6,7 +6,7 @@ use crate::config::model::Certificate;
 use crate::config::read::{Context, Located};
 use crate::tls::{self, PairFault};
 
-/// A certificate and its key, which must belong together.
+/// A certificate and its key, which must match.
 pub(super) fn check(pair: &Located<Certificate>, context: &mut Context) {
     let (certificate, key) = (&pair.certificate, &pair.key);
     if !certificate.was_read() || !key.was_read() {

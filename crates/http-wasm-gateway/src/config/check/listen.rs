@@ -1,4 +1,4 @@
-//! Addresses that exclude each other, and certificates.
+//! Conflicting addresses, and certificates.
 
 use super::key_pair;
 use crate::config::fault::Fault;
@@ -7,7 +7,7 @@ use crate::config::read::{Context, Located};
 use crate::names::Claim;
 
 pub(super) fn check(config: &Config, context: &mut Context) {
-    // The admin listener first: its address may be the default, which stands nowhere in the file.
+    // The admin listener first: its address may be the default, which isn't in the file.
     let mut seen: Vec<&Located<Address>> = config.admin.iter().map(|admin| &admin.address).collect();
     for address in config.listen.iter().map(|listen| &listen.address).filter(|address| address.was_read()) {
         if let Some(other) = seen.iter().find(|other| collide(other, address)) {
@@ -53,7 +53,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
     }
 }
 
-/// Whether two listeners can't be: the same address, or the same port of one and of all addresses.
+/// Whether two listeners exclude each other: the same address, or the same port of one and of all addresses.
 fn collide(a: &Address, b: &Address) -> bool {
     if a.takes_any_port() || b.takes_any_port() {
         return false;

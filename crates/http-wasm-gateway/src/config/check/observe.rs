@@ -1,4 +1,4 @@
-//! Logs and traces, and what the gateway as a whole keeps.
+//! Logs and traces, and the settings of the gateway as a whole.
 
 use http::Uri;
 

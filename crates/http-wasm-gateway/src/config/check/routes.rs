@@ -1,4 +1,4 @@
-//! Routes: what they refer to, and what they answer.
+//! Routes: what they refer to, and their fixed responses.
 
 use http::{HeaderName, HeaderValue, StatusCode, Uri};
 
@@ -30,7 +30,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
         if let Some(respond) = &route.respond {
             check_respond(respond, context);
         }
-        // A condition that could not be read would make its route look as if it took all.
+        // If a condition couldn't be read, its route would seem to match everything.
         let mut shadows = earlier.iter().filter(|earlier| !earlier.was_read_in_part());
         if !route.was_read_in_part()
             && let Some(shadow) = shadows.find(|earlier| shadow::covers(earlier, route))
@@ -42,8 +42,8 @@ pub(super) fn check(config: &Config, context: &mut Context) {
     }
 }
 
-/// A slash that is part of a segment is one only where it is kept: else the path has another reading, which this route
-/// doesn't take.
+/// An escaped slash is part of a segment only with `keep`: otherwise the path has another reading, which this route
+/// doesn't match.
 fn escaped_slashes(route: &Located<Route>, context: &mut Context) {
     let path = route.path.as_ref().map(|path| path.as_str());
     let prefix = route.path_prefix.as_ref().map(|prefix| prefix.as_str());
@@ -63,7 +63,7 @@ fn escaped_slashes(route: &Located<Route>, context: &mut Context) {
     }
 }
 
-/// What metrics have for requests that no route took.
+/// The label in metrics for requests without a route.
 const NO_ROUTE: &str = "none";
 
 fn route_name(route: &Route, index: usize, config: &Config, context: &mut Context) {
@@ -73,7 +73,7 @@ fn route_name(route: &Route, index: usize, config: &Config, context: &mut Contex
         let fault = Fault::new(own.span(), format!("a route can't be named {NO_ROUTE:?}"));
         context.fault(fault.help("metrics use this name for requests that match no route"));
     }
-    // Among those before it any, and behind it those whose name is made for them.
+    // An earlier route may have any name; a later one must have a generated name.
     let mut others =
         config.routes.iter().enumerate().filter(|(at, other)| *at < index || other.name.is_none());
     if let Some((_, same)) = others.find(|(at, other)| other.name_at(*at) == own.value) {

@@ -2,7 +2,7 @@
 
 use crate::config::model::{HeaderMatch, Route};
 
-/// Whether each request that fits `later` fits `earlier`, as far as can be told.
+/// Whether each request that matches `later` also matches `earlier`, as far as can be determined.
 pub(super) fn covers(earlier: &Route, later: &Route) -> bool {
     hosts(earlier, later) && paths(earlier, later) && methods(earlier, later) && headers(earlier, later)
 }
@@ -31,7 +31,7 @@ fn paths(earlier: &Route, later: &Route) -> bool {
             (Some(path), _, _) => prefix.fits(path.as_str()),
             (_, Some(narrow), _) => prefix.fits(narrow.as_str()),
             (_, _, Some(pattern)) => prefix.fits(pattern.fixed_part()),
-            // A route without a path takes all, as one with the prefix "/" does.
+            // A route without a path matches everything, like the prefix "/".
             _ => prefix.as_str() == "/",
         };
     }

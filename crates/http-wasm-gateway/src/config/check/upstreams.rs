@@ -1,4 +1,4 @@
-//! Upstreams: addresses that fit together, and TLS.
+//! Upstreams: consistent addresses, and TLS.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,7 @@ use crate::config::model::{ForwardedHost, Upstream, UpstreamHttp};
 use crate::config::read::{Context, Located, Size};
 use crate::tls;
 
-/// A frame's usual size, and the largest window of which 100 fit into that of a connection.
+/// The usual size of a frame, and the largest window of which 100 fit into that of a connection.
 const MIN_STREAM_WINDOW: Size = Size(16 * 1024);
 const MAX_STREAM_WINDOW: Size = Size(20 * 1024 * 1024);
 

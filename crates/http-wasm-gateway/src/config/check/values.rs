@@ -7,7 +7,7 @@ use crate::config::fault::Fault;
 use crate::config::read::{Context, Located};
 use crate::error_text::plain;
 
-/// Names are labels of metrics and parts of log lines, so they are kept plain.
+/// Names are used as labels of metrics and in log lines, so they are restricted.
 pub(super) fn name(name: &str, at: Range<usize>, context: &mut Context) {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     if name.is_empty() || name.len() > 64 || !name.bytes().all(plain) {
@@ -16,7 +16,7 @@ pub(super) fn name(name: &str, at: Range<usize>, context: &mut Context) {
     }
 }
 
-/// The bytes of a file that the configuration names; `what` it is.
+/// The content of a file that the configuration refers to; `what` describes it.
 pub(super) fn file(path: &Located<impl AsRef<Path>>, what: &str, context: &mut Context) -> Option<Vec<u8>> {
     let shown = path.value.as_ref();
     match std::fs::read(shown) {

@@ -1,4 +1,4 @@
-//! Values made of values.
+//! Compound values.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use toml::de::DeValue;
 use super::context::{Context, Node, Value};
 use crate::config::fault::Fault;
 
-/// A value and where it stands in the file; built in code it stands nowhere.
+/// A value and its position in the file; values built in code have none.
 #[derive(Debug, Clone, Default, Serialize)]
 #[serde(transparent)]
 pub struct Located<T> {
@@ -28,17 +28,17 @@ impl<T> Located<T> {
         self.at.clone()
     }
 
-    /// Whether it was read from the file. When not, its absence or its form is among the faults already.
+    /// Whether it was read from the file. If not, there is already an error about it.
     pub(in crate::config) fn was_read(&self) -> bool {
         !self.at.is_empty()
     }
 
-    /// Whether something in it could not be read, and looks as if it were not there.
+    /// Whether a part of it couldn't be read, and seems to be missing.
     pub(in crate::config) fn was_read_in_part(&self) -> bool {
         self.in_part
     }
 
-    /// Another value at the same place.
+    /// Another value at the same position.
     pub(in crate::config) fn map<U>(self, map: impl FnOnce(T) -> U) -> Located<U> {
         Located { value: map(self.value), at: self.at, in_part: self.in_part }
     }
@@ -86,7 +86,7 @@ impl<T: Value> Value for Option<T> {
     }
 }
 
-/// What can be read of a list is kept, so that a fault in one element hides none in another.
+/// The readable elements of a list are kept, so that an error in one element hides none in another.
 impl<T: Value> Value for Vec<T> {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
         let DeValue::Array(elements) = node.get_ref() else {
@@ -102,7 +102,7 @@ impl<T: Value> Value for Vec<T> {
     }
 }
 
-/// A table whose keys are names that the file gives. A value is located where its name stands.
+/// A table whose keys are names from the file. A value's position is that of its name.
 impl<T: Value> Value for BTreeMap<String, Located<T>> {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
         let DeValue::Table(entries) = node.get_ref() else {

@@ -1,7 +1,7 @@
-//! From a TOML document to typed values, collecting all faults on the way.
+//! From a TOML document to typed values, collecting all errors.
 //!
-//! serde stops at the first fault and knows no place in the file for it. Here each value reads itself from its node,
-//! says what it expected when it can't, and leaves its default so that reading goes on.
+//! serde stops at the first error and knows no position for it. Here each value reads itself from its node, reports
+//! what it expected if it can't, and keeps its default so that reading continues.
 
 mod combined;
 mod context;

@@ -12,7 +12,7 @@ use toml::de::{DeInteger, DeValue};
 
 use super::context::{Context, Node, Value};
 
-/// The node's text; `what` is what was expected.
+/// The node's string; `what` is what was expected.
 pub(in crate::config) fn text<'a>(node: &'a Node<'_>, what: &str, context: &mut Context) -> Option<&'a str> {
     match node.get_ref() {
         DeValue::String(text) => Some(text),
@@ -23,7 +23,7 @@ pub(in crate::config) fn text<'a>(node: &'a Node<'_>, what: &str, context: &mut 
     }
 }
 
-/// What the node's text says; `what` is what was expected.
+/// The node's string, parsed; `what` is what was expected.
 pub(in crate::config) fn parsed<T: FromStr<Err: Display>>(
     node: &Node<'_>,
     what: &str,
@@ -39,7 +39,7 @@ pub(in crate::config) fn parsed<T: FromStr<Err: Display>>(
     }
 }
 
-/// One of the words that `T` has.
+/// One of the values of the enum `T`.
 pub(in crate::config) fn choice<T: for<'de> Deserialize<'de>>(
     node: &Node<'_>,
     context: &mut Context,
@@ -48,7 +48,7 @@ pub(in crate::config) fn choice<T: for<'de> Deserialize<'de>>(
     match T::deserialize(IntoDeserializer::<Error>::into_deserializer(word)) {
         Ok(value) => Some(value),
         Err(error) => {
-            // serde speaks of Rust's enums here.
+            // serde's message refers to Rust's enums.
             context.at(node.span(), error.to_string().replacen("unknown variant", "unknown value", 1));
             None
         }
@@ -114,7 +114,7 @@ impl Value for NonZeroU32 {
     }
 }
 
-/// A share, from 0 to 1.
+/// A ratio from 0 to 1.
 impl Value for f64 {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
         let number = match node.get_ref() {

@@ -1,4 +1,4 @@
-//! Tables: their keys, what they need, and what they don't know.
+//! Tables: their keys, required ones, and unknown ones.
 
 use std::ops::Range;
 
@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 use super::context::{Context, Node, Value};
 use crate::config::fault::Fault;
 
-/// A table being read key by key, which remembers the keys it was asked for.
+/// A table that is read key by key, and remembers the keys that were read.
 pub(in crate::config) struct Table<'a, 'i> {
     entries: &'a DeTable<'i>,
     at: Range<usize>,
@@ -30,7 +30,7 @@ impl<'a, 'i> Table<'a, 'i> {
         Some(Self { entries, at: node.span(), known: Vec::new(), context })
     }
 
-    /// Reads the value of `key` into `slot`, which stays as it is when the key is absent.
+    /// Reads the value of `key` into `slot`, which stays unchanged if the key is absent.
     pub(in crate::config) fn read<T: Value>(&mut self, key: &'static str, slot: &mut T) {
         self.known.push(key);
         let found = self.entries.iter().find(|(name, _)| name.get_ref() == key);
@@ -39,7 +39,7 @@ impl<'a, 'i> Table<'a, 'i> {
         }
     }
 
-    /// Says so when one of these keys is absent; with each, how it may be written.
+    /// Reports each of these keys that is absent, with an example of how it is written.
     pub(in crate::config) fn need(&mut self, keys: &[(&'static str, &'static str)]) {
         for (key, example) in keys {
             if self.has(key) {
@@ -50,7 +50,7 @@ impl<'a, 'i> Table<'a, 'i> {
         }
     }
 
-    /// Says so when not exactly one of these keys is there.
+    /// Reports an error unless exactly one of these keys is present.
     pub(in crate::config) fn one_of(&mut self, keys: &[&'static str]) {
         let names = keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
         match self.present(keys) {
@@ -60,14 +60,14 @@ impl<'a, 'i> Table<'a, 'i> {
         }
     }
 
-    /// Says so when more than one of these keys is there.
+    /// Reports an error if more than one of these keys is present.
     pub(in crate::config) fn at_most_one_of(&mut self, keys: &[&'static str]) {
         if self.present(keys) > 1 {
             self.one_of(keys);
         }
     }
 
-    /// Names the keys that nobody asked for.
+    /// Reports the unknown keys.
     pub(in crate::config) fn finish(self) {
         for (name, _) in self.entries.iter().filter(|(name, _)| !self.known.contains(&&**name.get_ref())) {
             let key = name.get_ref();
@@ -86,7 +86,7 @@ impl<'a, 'i> Table<'a, 'i> {
     }
 }
 
-/// "did you mean", when something known is close to what was written.
+/// "did you mean", if a known name is similar to what was written.
 pub(in crate::config) fn suggestion<'a>(
     written: &str,
     known: impl IntoIterator<Item = &'a str>,
@@ -96,8 +96,8 @@ pub(in crate::config) fn suggestion<'a>(
     (likeness > 0.75).then(|| format!("did you mean `{name}`?"))
 }
 
-/// Makes a struct a table of the configuration: each field is a key of the same name, and its default is what it has
-/// when the key is absent. A field that is left out does not compile.
+/// Makes a struct a table of the configuration: each field is a key of the same name, and its default is the struct's
+/// default. Leaving out a field doesn't compile.
 macro_rules! section {
     (
         $section:ty { $($field:ident),* $(,)? }

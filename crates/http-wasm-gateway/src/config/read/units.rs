@@ -16,23 +16,22 @@ const A_TIME: &str = "a duration with its unit, as in \"30s\", \"500ms\" or \"1h
 const OFF: &str = "off";
 const A_SIZE: &str = "a size, as in \"16MiB\", or a number of bytes";
 
-/// The longest duration that a setting can have. Longer ones are mistakes, and the longest that can be written overflow
-/// clocks.
+/// The longest duration that a setting can have. Longer ones are mistakes, and very long ones overflow clocks.
 const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const TOO_LONG: &str = "this duration exceeds the maximum of 365 days";
 
-/// A duration that is not zero, and at most 365 days.
+/// A duration that isn't zero, and at most 365 days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Time(pub Duration);
 
 impl Time {
-    /// So many seconds.
+    /// This number of seconds.
     pub const fn seconds(seconds: u64) -> Self {
         Self(Duration::from_secs(seconds))
     }
 }
 
-/// As it stands in a configuration file, without the quotes.
+/// As written in a configuration file, without the quotes.
 impl FromStr for Time {
     type Err = String;
 
@@ -56,7 +55,7 @@ impl Value for Time {
     }
 }
 
-/// A duration of at most 365 days, zero included.
+/// A duration of at most 365 days, including zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AnyTime(pub Duration);
 
@@ -75,12 +74,12 @@ impl Value for AnyTime {
     }
 }
 
-/// A duration that is not zero, or "off".
+/// A duration that isn't zero, or "off".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct TimeOrOff(pub Option<Duration>);
 
 impl TimeOrOff {
-    /// So many seconds.
+    /// This number of seconds.
     pub const fn seconds(seconds: u64) -> Self {
         Self(Some(Duration::from_secs(seconds)))
     }
@@ -99,18 +98,18 @@ impl Value for TimeOrOff {
     }
 }
 
-/// A number of bytes that is not zero.
+/// A number of bytes that isn't zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Size(pub u64);
 
 impl Size {
-    /// So many bytes, as the library code counts them.
+    /// The number of bytes, as `usize`.
     pub fn bytes(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
     }
 }
 
-/// As it stands in a configuration file, without the quotes.
+/// As written in a configuration file, without the quotes.
 impl FromStr for Size {
     type Err = String;
 

@@ -6,24 +6,24 @@ use std::time::Duration;
 use http::StatusCode;
 use opentelemetry::trace::SpanContext;
 
-/// Why an upstream gave no answer.
+/// Why an upstream gave no response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum UpstreamFailure {
-    /// No connection came about.
+    /// No connection was established.
     Connect,
-    /// It broke the connection off, or what it sent is no answer.
+    /// It closed the connection, or what it sent isn't a valid response.
     Broken,
-    /// It did not begin its answer in time.
+    /// It didn't start its response in time.
     Timeout,
-    /// All connections that it may have were in use for too long.
+    /// All of its connections were busy for too long.
     Busy,
-    /// It refused the request unprocessed.
+    /// It refused the request without processing it.
     Refused,
-    /// A head was larger than it may be.
+    /// A head exceeded its limit.
     TooLarge,
-    /// The client's body broke off, which is not the upstream's fault.
+    /// The client's body ended prematurely, which isn't the upstream's fault.
     RequestBody,
-    /// Nobody waits for the answer any more.
+    /// Nobody waits for the response any more.
     Abandoned,
 }
 
@@ -53,24 +53,24 @@ impl UpstreamFailure {
         }
     }
 
-    /// Whether the upstream is to blame, or the way to it.
+    /// Whether the upstream, or the way to it, is at fault.
     pub(crate) fn is_upstreams(self) -> bool {
         matches!(self, Self::Connect | Self::Broken | Self::Timeout)
     }
 }
 
-/// What became of one sending.
+/// The result of one attempt.
 #[derive(Debug, Clone)]
 pub(crate) struct UpstreamAttempt {
     pub(crate) upstream: Arc<str>,
     /// The upstream's address that it was sent to, as a URL.
     pub(crate) address: Arc<str>,
-    /// Its place in the request's trace, if there are traces.
+    /// Its span in the request's trace, if there are traces.
     pub(crate) span: Option<SpanContext>,
-    /// From the request's beginning to this one's.
+    /// From the start of the request to the start of this attempt.
     pub(crate) began: Duration,
-    /// Until the answer's head, or the failure.
+    /// Until the response head, or the failure.
     pub(crate) took: Duration,
-    /// The answer's status, or why there is none, in words too.
+    /// The status of the response, or why there is none, with a message.
     pub(crate) result: Result<StatusCode, (UpstreamFailure, String)>,
 }

@@ -22,7 +22,7 @@ pub(super) enum Body {
     Opaque,
 }
 
-/// What a head says.
+/// The result of reading a head.
 #[derive(Debug)]
 pub(super) struct Head {
     pub(super) status: StatusCode,
@@ -38,7 +38,7 @@ pub(super) struct Head {
 #[derive(Debug, Default)]
 struct Framing {
     length: Option<u64>,
-    /// Whether the length is said more than once.
+    /// Whether the length is declared more than once.
     repeated: bool,
     chunked: bool,
     close: bool,
@@ -46,7 +46,7 @@ struct Framing {
 }
 
 impl Head {
-    /// Reads a complete head, the response to such a request.
+    /// Reads a complete head, the response to a request of this kind.
     pub(super) fn parse(head: &Bytes, request: Request, limits: &Limits) -> Result<Self, Refused> {
         let mut lines = lines(head);
         let line = lines.next().unwrap_or_default();
@@ -131,7 +131,7 @@ fn status(line: &[u8]) -> Option<(StatusCode, Version)> {
     };
     let (digits, reason) = rest.split_at_checked(3)?;
     let status = StatusCode::from_bytes(digits).ok()?;
-    // Some servers leave out the space before a reason that is empty.
+    // Some servers omit the space before an empty reason.
     let separated = reason.is_empty() || reason.starts_with(b" ");
     let printable = reason.iter().all(|&byte| byte == b'\t' || byte >= b' ' && byte != 0x7f);
     (separated && printable).then_some((status, version))

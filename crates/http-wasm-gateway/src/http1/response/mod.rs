@@ -18,16 +18,16 @@ pub(super) use self::head::field;
 use self::head::{Body, Head};
 use super::{ChunkFault, ChunkPart, Chunks, HeadEnd, HeadScan, Padding};
 
-/// Informational responses that may precede a response. One is usual; a server that works for long on a request may
-/// send one every few seconds.
+/// Maximum number of informational responses before a response. One is usual; a server that works for long on a request
+/// may send one every few seconds.
 const MAX_INFORMATIONAL: usize = 100;
 
-/// How large heads and trailers may be.
+/// Maximum size of heads and trailers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Limits {
-    /// Bytes of a head, those of informational responses before it included; and bytes of trailers.
+    /// Bytes of a head, including informational responses before it; also bytes of trailers.
     pub(crate) bytes: usize,
-    /// Fields of a head; and of trailers.
+    /// Fields of a head; also of trailers.
     pub(crate) fields: usize,
 }
 
@@ -37,16 +37,16 @@ impl Default for Limits {
     }
 }
 
-/// Why a response is refused.
+/// Why a response is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub(crate) enum Refused {
-    /// It is malformed, or its end can be read in two ways.
+    /// It is malformed, or its end is ambiguous.
     #[error("malformed response: {0}")]
     Malformed(&'static str),
-    /// Its head or its trailers are beyond the limits.
+    /// Its head or its trailers exceed the limits.
     #[error("response too large: {0}")]
     TooLarge(&'static str),
-    /// It ended before its end.
+    /// It ended prematurely.
     #[error("incomplete response: {0}")]
     Incomplete(&'static str),
 }
@@ -97,7 +97,7 @@ enum State {
     Chunked(Chunks),
     /// A body that ends with the connection.
     UntilClose,
-    /// Another protocol's bytes.
+    /// Bytes of another protocol.
     Opaque,
     Refused(Refused),
 }

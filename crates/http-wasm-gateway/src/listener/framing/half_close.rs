@@ -1,4 +1,4 @@
-//! Clients that have closed their direction of the connection and may still read.
+//! Clients that have shut down their sending direction and may still read.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio::time::{Sleep, sleep};
 
-/// How long the end of a connection is kept from hyper, which would drop the response that it is about to send.
+/// How long the end of a connection is hidden from hyper, which would drop the response that it is about to send.
 #[derive(Debug)]
 pub(super) struct HalfClose {
     timeout: Duration,
-    /// Since the client closed its direction.
+    /// Since the client shut down its direction.
     timer: Option<Pin<Box<Sleep>>>,
-    /// Something may not have left yet.
+    /// Some data may not have been sent yet.
     unflushed: bool,
     reader: Option<Waker>,
 }
@@ -26,9 +26,9 @@ impl HalfClose {
         self.unflushed = true;
     }
 
-    /// All that was written has left.
+    /// Everything written has been sent.
     pub(super) fn flushed(&mut self) {
-        // It may have been the response that the end waits for.
+        // It may have been the response that the close waits for.
         if std::mem::take(&mut self.unflushed)
             && let Some(reader) = self.reader.take()
         {
@@ -40,7 +40,7 @@ impl HalfClose {
         self.unflushed
     }
 
-    /// Ready once a request has gone on for long enough without its client.
+    /// Ready once a request has continued for long enough without its client.
     pub(super) fn poll_expired(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.timeout.is_zero() {
             return Poll::Ready(());

@@ -1,4 +1,4 @@
-//! Heads of requests: their end, and the framing that they announce.
+//! Heads of requests: their end, and the framing that they declare.
 
 use bytes::{Buf as _, BytesMut};
 
@@ -11,7 +11,7 @@ pub(super) enum Scanned {
     Complete {
         bytes: usize,
         length: Length,
-        /// Whether the request asks for another protocol.
+        /// Whether the request asks for an upgrade to another protocol.
         upgrades: bool,
     },
     Malformed(&'static str),
@@ -24,7 +24,7 @@ pub(super) enum Length {
     Chunked,
 }
 
-/// Looks for the end of the head with which `input` begins. Empty lines before it are dropped (RFC 9112 section 2.2).
+/// Searches for the end of the head at the start of `input`. Empty lines before it are dropped (RFC 9112 section 2.2).
 pub(super) fn scan(search: &mut HeadScan, input: &mut BytesMut) -> Scanned {
     loop {
         match search.find(input) {
@@ -44,7 +44,7 @@ pub(super) fn scan(search: &mut HeadScan, input: &mut BytesMut) -> Scanned {
     }
 }
 
-/// The framing that a head announces. The rest of the syntax is hyper's to judge.
+/// The framing that a head declares. hyper checks the rest of the syntax.
 fn framing(head: &[u8]) -> Result<(Length, bool), &'static str> {
     let (start, fields) = fields(head);
     let mut upgrades = start.starts_with(b"CONNECT ");

@@ -1,4 +1,4 @@
-//! What becomes of requests for another protocol.
+//! The outcome of upgrade requests.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::task::{Context, Poll};
@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
 use http::{Method, StatusCode};
 
-/// Whether the connection is given to another protocol. Told by who answers, asked by who reads.
+/// Whether the connection is handed to another protocol. Set by whatever answers the request, read by the reader.
 #[derive(Debug, Default)]
 pub(in crate::listener) struct Upgrade {
     state: AtomicU8,
@@ -18,12 +18,12 @@ const DECLINED: u8 = 1;
 const ACCEPTED: u8 = 2;
 
 impl Upgrade {
-    /// A request for another protocol goes on its way.
+    /// An upgrade request is forwarded.
     pub(super) fn asked(&self) {
         self.state.store(UNDECIDED, Ordering::Release);
     }
 
-    /// Requests of this method are answered with this status.
+    /// Requests with this method are answered with this status.
     pub(in crate::listener) fn answered(&self, method: &Method, status: StatusCode) {
         let accepted =
             status == StatusCode::SWITCHING_PROTOCOLS || (*method == Method::CONNECT && status.is_success());
@@ -31,7 +31,7 @@ impl Upgrade {
         self.reader.wake();
     }
 
-    /// Whether the connection is now the other protocol's.
+    /// Whether the connection now belongs to the other protocol.
     pub(super) fn poll_decided(&self, cx: &mut Context<'_>) -> Poll<bool> {
         self.reader.register(cx.waker());
         match self.state.load(Ordering::Acquire) {

@@ -10,7 +10,7 @@ use futures_util::task::AtomicWaker;
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 
-/// Whether a client that waits for `100 Continue` should get it: as soon as somebody asks for the body.
+/// Whether a client that waits for `100 Continue` should get it: as soon as the body is asked for.
 #[derive(Debug, Default)]
 pub(super) struct Continue {
     wanted: AtomicBool,
@@ -34,7 +34,7 @@ impl Continue {
 #[derive(Debug)]
 pub(super) struct RequestBody {
     stream: RecvStream,
-    /// How much of it is left, if it says so.
+    /// How much of it is left, if its length is declared.
     left: Option<u64>,
     data_ended: bool,
     proceed: Option<Arc<Continue>>,
@@ -60,10 +60,10 @@ impl Body for RequestBody {
         }
         while !this.data_ended {
             match ready!(this.stream.poll_data(cx)) {
-                // One that only ends the stream.
+                // A frame that only ends the stream.
                 Some(Ok(data)) if data.is_empty() => {}
                 Some(Ok(data)) => {
-                    // It fails for a stream that is closed, which is no matter.
+                    // It fails for a closed stream, which doesn't matter.
                     let _ = this.stream.flow_control().release_capacity(data.len());
                     if let Some(left) = &mut this.left {
                         *left = left.saturating_sub(data.len() as u64);

@@ -1,4 +1,4 @@
-//! PINGs to a client that is silent.
+//! PINGs to a silent client.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -9,10 +9,10 @@ use tokio::time::{Sleep, sleep};
 
 use super::io::Traffic;
 
-/// How long a client is silent before it is asked whether it is still there, and how long it then has to answer.
+/// How long a client is silent before a PING is sent, and how long it may then take to answer.
 const INTERVAL: Duration = Duration::from_secs(20);
 
-/// Finds out whether a client is still there.
+/// Checks whether a client is still there.
 pub(super) struct KeepAlive {
     pings: Option<PingPong>,
     timer: Pin<Box<Sleep>>,
@@ -24,12 +24,12 @@ impl KeepAlive {
         Self { pings: None, timer: Box::pin(sleep(INTERVAL)), asked: false }
     }
 
-    /// From now on the client can be asked with these.
+    /// From now on, PINGs can be sent with this.
     pub(super) fn pings(&mut self, pings: Option<PingPong>) {
         self.pings = pings;
     }
 
-    /// Ready when the client was asked and does not answer.
+    /// Ready when the client hasn't answered a PING.
     pub(super) fn poll_dead(&mut self, traffic: &Traffic, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.timer.as_mut().poll(cx));
@@ -43,7 +43,7 @@ impl KeepAlive {
                 return Poll::Ready(());
             }
             let Some(pings) = &mut self.pings else { return Poll::Pending };
-            // The answer to an earlier one, of which it is enough that something was read.
+            // The answer to an earlier one; it is enough that something was read.
             let _ = pings.poll_pong(cx);
             let _ = pings.send_ping(Ping::opaque());
             self.asked = true;

@@ -1,4 +1,4 @@
-//! A response's body on its way to a client, within the bounds of what is kept for one that doesn't read.
+//! Sends a response's body to a client, limiting what is queued for one that doesn't read.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -17,14 +17,14 @@ use crate::body::BoxError;
 use crate::config::ClientLimits;
 use crate::listener::body::Pace;
 
-/// Bytes that are kept for a client before streams have to wait for it: past that, a stream takes more of a response's body only when all
-/// that it had is written, and its window is open.
+/// Bytes that are queued for a client before streams have to wait: above this, a stream takes more of a response's body
+/// only when everything that it had is written, and its window is open.
 const MAX_HELD: usize = 1024 * 1024;
 
-/// What is handed over at once. More would keep the connection's window from other streams.
+/// How much is handed over at once. More would keep the connection's window from other streams.
 const PIECE: usize = 16 * 1024;
 
-/// What of responses is kept for the client of one connection.
+/// What is queued for the client of one connection.
 #[derive(Debug)]
 pub(super) struct Held {
     /// Bytes of all streams.
@@ -38,7 +38,7 @@ impl Held {
     }
 }
 
-/// What of it is kept for one stream.
+/// The part of it for one stream.
 #[derive(Debug)]
 struct StreamHeld {
     bytes: AtomicUsize,
@@ -46,7 +46,7 @@ struct StreamHeld {
     waiting: AtomicWaker,
 }
 
-/// Bytes that count as kept until they are written or dropped.
+/// Bytes that count as queued until they are written or dropped.
 #[derive(Debug)]
 pub(super) struct Piece {
     bytes: Bytes,
@@ -98,7 +98,7 @@ pub(super) enum Ended {
     Complete(SendStream<Piece>),
     /// The client reset the stream, or is gone.
     Reset,
-    /// The body broke off.
+    /// The body ended prematurely.
     Broken(BoxError),
     /// The client took too long.
     Slow,
@@ -202,14 +202,14 @@ fn poll_room(
         stream.reserve_capacity(1);
         match stream.poll_capacity(cx) {
             Poll::Ready(Some(Ok(0))) | Poll::Pending => {}
-            // What is wrong with the stream shows when something is sent.
+            // A problem with the stream shows when something is sent.
             Poll::Ready(_) => return Poll::Ready(Ok(())),
         }
     }
     poll_slow(pace, timer, cx).map(Err)
 }
 
-/// How much of so many bytes may be sent now.
+/// How much of this many bytes may be sent now.
 async fn capacity(
     stream: &mut SendStream<Piece>,
     wanted: usize,

@@ -12,24 +12,25 @@ use tokio::sync::oneshot;
 
 use crate::error_text::plain;
 
-/// Lines that may wait to be written. Further ones are lost, which is counted: requests must not wait for a disk.
+/// Maximum number of lines waiting to be written. Further ones are dropped and counted: requests must not wait for a
+/// disk.
 const WAITING: usize = 8192;
 
-/// Bytes of lines that are written at once. As many are kept while they can't be written.
+/// Bytes of lines that are written at once. The same amount is kept while they can't be written.
 const BUFFER: usize = 64 * 1024;
 
-/// How often the log says that lines are lost.
+/// How often lost lines are logged.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Lines that were lost, of all access logs that the process had.
+/// Lines that were lost, over all access logs that the process had.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// Lines of access logs that were lost since the process started.
+/// Access log lines that were lost since the process started.
 pub(super) fn lost() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
 
-/// Hands lines to the thread that writes them. The thread ends, all lines written, when this is dropped.
+/// Passes lines to the thread that writes them. When this is dropped, the thread writes all lines and ends.
 pub(super) struct Writer {
     to: SyncSender<Message>,
     overflow: Arc<AtomicU64>,
@@ -76,7 +77,7 @@ impl Writer {
         }
     }
 
-    /// Ends when all lines until now are written, or there are too many to wait for.
+    /// Completes when all lines so far have been written, or too many are waiting.
     pub(super) async fn flush(&self) {
         let (done, written) = oneshot::channel();
         if self.to.try_send(Message::Flush(done)).is_ok() {
@@ -114,7 +115,7 @@ impl Thread {
                 }
                 Message::Flush(done) => {
                     self.flush();
-                    // Whoever asked may have stopped waiting.
+                    // The receiver may have stopped waiting.
                     let _ = done.send(());
                 }
             }
@@ -124,7 +125,7 @@ impl Thread {
         }
     }
 
-    /// The next message; all that was written is in the file before the thread waits for one, if it can be.
+    /// The next message. Before the thread waits for one, it flushes everything to the file, if possible.
     fn next(&mut self) -> Result<Message, RecvError> {
         match self.messages.try_recv() {
             Ok(message) => Ok(message),
@@ -146,12 +147,12 @@ impl Thread {
     }
 }
 
-/// What is said of lost lines, and how often.
+/// The reports about lost lines, and their rate limit.
 #[derive(Default)]
 struct Losses {
-    /// Lines that were lost because they couldn't be written, since they last could.
+    /// Lines lost because of write errors, since the last successful write.
     lost: u64,
-    /// When it was last said that lines can't be written, and whether they still can't.
+    /// When write errors were last reported, and whether they persist.
     failed: Option<Instant>,
     failing: bool,
     overflowed: Option<Instant>,
@@ -189,7 +190,7 @@ impl Losses {
     }
 }
 
-/// Whether it may be said once more.
+/// Whether another report is due.
 fn is_due(said: &mut Option<Instant>) -> bool {
     let due = said.is_none_or(|said| said.elapsed() >= REPORT_INTERVAL);
     if due {
@@ -198,7 +199,7 @@ fn is_due(said: &mut Option<Instant>) -> bool {
     due
 }
 
-/// Lines that are written many at once. When that fails, what there is room for is kept.
+/// Lines that are written in batches. If writing fails, as many as fit are kept.
 struct Lines<W> {
     to: W,
     buffer: Vec<u8>,
@@ -222,7 +223,7 @@ impl<W: Write> Lines<W> {
         Ok(())
     }
 
-    /// Writes all lines. When that fails, what is left of them is kept.
+    /// Writes all lines. If that fails, the rest is kept.
     fn flush(&mut self) -> io::Result<()> {
         let mut written = 0;
         let result = loop {
@@ -253,7 +254,7 @@ enum Target {
 }
 
 impl Target {
-    /// When the new file can't be opened, the old one goes on.
+    /// If the new file can't be opened, the old one stays in use.
     fn reopen(&mut self) -> io::Result<()> {
         if let Self::File(file, path) = self {
             *file = append(path)?;

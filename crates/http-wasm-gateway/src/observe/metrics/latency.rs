@@ -1,7 +1,6 @@
-//! A histogram of durations without locks.
+//! A lock-free histogram of durations.
 //!
-//! `prometheus-client` has one of its own, which locks for each observation and can't be read; the status page needs
-//! the counts.
+//! The one of `prometheus-client` locks for each observation and can't be read; the status page needs the counts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use serde::Serialize;
 
-/// Upper bounds for calls of guests, in nanoseconds: from a microsecond to the default deadline and beyond.
+/// Upper bounds for guest calls, in nanoseconds: from a microsecond to the default deadline and beyond.
 const CALL_BOUNDS: &[u64] = &[
     1_000,
     2_500,
@@ -35,7 +34,7 @@ const CALL_BOUNDS: &[u64] = &[
     5_000_000_000,
 ];
 
-/// Upper bounds for whole requests and for what upstreams take, in nanoseconds.
+/// Upper bounds for whole requests and for upstreams, in nanoseconds.
 const REQUEST_BOUNDS: &[u64] = &[
     250_000,
     500_000,
@@ -63,29 +62,29 @@ pub(crate) struct Latency(Arc<Counts>);
 
 struct Counts {
     bounds: &'static [u64],
-    /// One per bound, and one for what is beyond the last.
+    /// One per bound, and one for everything above the last.
     buckets: Box<[AtomicU64]>,
     nanos: AtomicU64,
 }
 
-/// What was counted until now.
+/// The counts so far.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct LatencyCounts {
     pub(crate) count: u64,
     pub(crate) sum_seconds: f64,
     /// The bounds of all buckets but the last, which has none.
     pub(crate) bounds_seconds: Vec<f64>,
-    /// What is in each bucket, and not in those before it.
+    /// The count of each bucket, not cumulative.
     pub(crate) buckets: Vec<u64>,
 }
 
 impl Latency {
-    /// For calls of guests.
+    /// For guest calls.
     pub(super) fn of_calls() -> Self {
         Self::new(CALL_BOUNDS)
     }
 
-    /// For requests, and for what upstreams take.
+    /// For requests, and for upstreams.
     pub(super) fn of_requests() -> Self {
         Self::new(REQUEST_BOUNDS)
     }

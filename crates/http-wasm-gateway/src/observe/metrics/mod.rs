@@ -1,7 +1,7 @@
 //! Metrics in the OpenMetrics format, which Prometheus reads.
 //!
-//! Counters go on whatever configurations come and go, for as long as anything of that name is there; gauges are read
-//! when somebody asks.
+//! Counters continue across configurations, for as long as anything of that name exists; gauges are read at each
+//! scrape.
 
 mod families;
 mod gauges;

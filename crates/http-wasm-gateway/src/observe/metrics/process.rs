@@ -1,4 +1,4 @@
-//! The process itself, under the names that Prometheus' own clients use.
+//! The process itself, under the names that Prometheus's own clients use.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
-/// Asks the system, at each scrape.
+/// Queries the system at each scrape.
 #[derive(Debug)]
 pub(super) struct Process;
 
@@ -46,7 +46,7 @@ impl Collector for Process {
     }
 }
 
-/// The resident memory of this process in bytes, if the system tells.
+/// The resident memory of this process in bytes, if the system reports it.
 pub(crate) fn resident_memory() -> Option<u64> {
     ask(ProcessRefreshKind::nothing().without_tasks().with_memory(), sysinfo::Process::memory)
 }

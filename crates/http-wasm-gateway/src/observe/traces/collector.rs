@@ -1,4 +1,4 @@
-//! The way to the collector: a client of ours, so that no second HTTP stack is built in.
+//! The connection to the collector: our own client, so that no second HTTP stack is built in.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use tokio::runtime::Handle;
 
 use crate::error_text::Causes;
 
-/// The longest answer that is read; collectors say little.
+/// Maximum length of a response; collectors say little.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// Sends on the runtime's own threads: the exporter's thread is none of them.
+/// Sends on the runtime's own threads, which don't include the exporter's thread.
 #[derive(Debug)]
 pub(super) struct Collector {
     runtime: Handle,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     timeout: Duration,
-    /// A failure was reported, and nothing got through since.
+    /// A failure was reported, and nothing has been delivered since.
     failing: Arc<AtomicBool>,
 }
 
@@ -36,7 +36,7 @@ impl Collector {
     }
 }
 
-/// Written out, for the trait's macro is no dependency of ours.
+/// Written out, because the trait's macro isn't a dependency of ours.
 impl HttpClient for Collector {
     fn send_bytes<'a, 'b>(
         &'a self,
@@ -66,7 +66,7 @@ async fn send(
     Ok(Response::from_parts(head, body.to_bytes()))
 }
 
-/// Reports the first of failures in a row.
+/// Reports the first of consecutive failures.
 fn report(result: &Result<Response<Bytes>, HttpError>, failing: &AtomicBool) {
     let fault = match result {
         Ok(response) if response.status().is_success() => None,

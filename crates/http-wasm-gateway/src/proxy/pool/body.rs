@@ -1,4 +1,4 @@
-//! The body of a response, whichever version it comes in.
+//! The body of a response, in either HTTP version.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -1,4 +1,4 @@
-//! How large the heads and trailers of responses may be, whichever version they come in.
+//! Size limits of response heads and trailers, in either HTTP version.
 
 use http::{HeaderMap, header};
 
@@ -7,7 +7,7 @@ use super::{SendError, SendErrorKind, Settings};
 /// What HTTP/2 adds for each field to the length of its name and value (RFC 9113 section 6.5.2).
 const FIELD_OVERHEAD: usize = 32;
 
-/// Whether the fields are no more and no larger than the settings allow.
+/// Whether the fields are within the settings' limits.
 pub(super) fn allow(fields: &HeaderMap, settings: &Settings) -> bool {
     fields.len() <= settings.max_response_fields && size(fields) <= settings.max_response_head
 }
@@ -16,7 +16,7 @@ fn size(fields: &HeaderMap) -> usize {
     fields.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD).sum()
 }
 
-/// Whether an HTTP/2 upstream may get a request with this head.
+/// Whether a request with this head may be sent to an HTTP/2 upstream.
 pub(super) fn allow_request(head: &http::request::Parts, settings: &Settings) -> bool {
     let path = head.uri.path_and_query().map_or(0, |path| path.as_str().len());
     let authority = head.uri.authority().map_or(0, |authority| authority.as_str().len());
@@ -35,7 +35,7 @@ pub(super) fn too_large() -> SendError {
     SendErrorKind::ResponseHead.into()
 }
 
-/// The length that the head gives, which h2 has checked.
+/// The length that the head declares, which h2 has checked.
 pub(super) fn content_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -1,4 +1,4 @@
-//! What passes over an HTTP/2 connection, as far as h2 doesn't tell: a stream around the transport that looks at frame headers.
+//! What h2 doesn't report about an HTTP/2 connection: a wrapper around the transport that inspects frame headers.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -31,7 +31,7 @@ const PREFACE_BYTES: usize = 24;
 /// The connection window before any WINDOW_UPDATE.
 const DEFAULT_WINDOW: i64 = 65_535;
 
-/// Streams remembered as ended, and as ended before they were reset. More than can be open.
+/// Maximum number of streams remembered as ended, and as ended before they were reset. More than can be open.
 const MAX_REMEMBERED: usize = 256;
 
 /// What was seen on the wire.
@@ -44,7 +44,7 @@ pub(super) struct Seen {
     /// How many SETTINGS frames other than acknowledgements the server has sent.
     settings: AtomicU32,
     goaway: AtomicBool,
-    /// What the server lets us send on all streams together, and the most that it ever did.
+    /// How much the server lets us send on all streams together, and the most that it ever did.
     window: AtomicI64,
     widest_window: AtomicI64,
     streams: Mutex<Streams>,
@@ -52,12 +52,12 @@ pub(super) struct Seen {
 
 #[derive(Debug, Default)]
 struct Streams {
-    /// Streams that the server ended last.
+    /// The streams that the server ended most recently.
     ended: Vec<u32>,
     next_ended: usize,
     /// Streams that the server reset with NO_ERROR after it had ended them.
     reset_after_end: Vec<u32>,
-    /// Streams with a block of header fields that was too long.
+    /// Streams with a header block that was too long.
     oversized: Vec<u32>,
 }
 
@@ -92,17 +92,18 @@ impl Seen {
         self.goaway.load(Ordering::Acquire)
     }
 
-    /// Whether uploads that don't proceed hold most of what may be sent on all streams together.
+    /// Whether stalled uploads hold most of what may be sent on all streams together.
     pub(super) fn is_congested(&self) -> bool {
         self.window.load(Ordering::Relaxed) < self.widest_window.load(Ordering::Relaxed) / 2
     }
 
-    /// Whether the server ended this stream before it reset it with NO_ERROR, which h2 doesn't tell apart from a stream that breaks off.
+    /// Whether the server ended this stream before it reset it with NO_ERROR, which h2 doesn't distinguish from a
+    /// stream that ends prematurely.
     pub(super) fn ended_before_reset(&self, stream: u32) -> bool {
         self.streams().reset_after_end.contains(&stream)
     }
 
-    /// Whether a block of header fields of this stream was too long.
+    /// Whether a header block of this stream was too long.
     pub(super) fn take_oversized(&self, stream: u32) -> bool {
         let oversized = &mut self.streams().oversized;
         let before = oversized.len();
@@ -120,7 +121,7 @@ impl Seen {
         self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// A frame came. `block` is the length of the block of header fields so far.
+    /// A frame was received. `block` is the length of the header block so far.
     fn frame_received(&self, frame: &Frame, max_block: usize, block: usize) {
         match frame.kind {
             SETTINGS if frame.flags & ACK == 0 => _ = self.settings.fetch_add(1, Ordering::Release),
@@ -176,7 +177,7 @@ fn remember(streams: &mut Vec<u32>, stream: u32) {
     streams.push(stream);
 }
 
-/// The header of a frame, and as much of its payload as is looked at.
+/// The header of a frame, and the inspected part of its payload.
 #[derive(Debug, Clone, Copy, Default)]
 struct Frame {
     length: usize,
@@ -204,10 +205,10 @@ impl Frame {
     }
 }
 
-/// Finds the frames in a sequence of bytes that comes in pieces.
+/// Finds the frames in a sequence of bytes that arrives in pieces.
 #[derive(Debug, Default)]
 struct Scanner {
-    /// Bytes to pass over: the preface, or the rest of a payload.
+    /// Bytes to skip: the preface, or the rest of a payload.
     skip: usize,
     header: [u8; 9],
     header_bytes: usize,
@@ -220,7 +221,7 @@ impl Scanner {
         Self { skip, ..Self::default() }
     }
 
-    /// Calls `found` for each frame that has passed.
+    /// Calls `found` for each complete frame.
     fn scan(&mut self, mut bytes: &[u8], mut found: impl FnMut(&Frame)) {
         while !bytes.is_empty() {
             if self.skip > 0 {
@@ -265,13 +266,13 @@ fn take(into: &mut [u8], filled: &mut usize, bytes: &[u8]) -> usize {
     taken
 }
 
-/// A transport whose frames are looked at.
+/// A transport whose frames are inspected.
 pub(super) struct Wire {
     io: Io,
     seen: Arc<Seen>,
     incoming: Scanner,
     outgoing: Scanner,
-    /// Bytes of the block of header fields that is being received, and how many it may have.
+    /// Length of the header block that is being received, and its limit.
     block: usize,
     max_block: usize,
 }

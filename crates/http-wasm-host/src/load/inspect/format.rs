@@ -1,4 +1,4 @@
-//! From the bytes of a file to those of a binary core module.
+//! From the bytes of a file to a binary core module.
 
 use crate::fault::{Fault, shown};
 
@@ -9,7 +9,7 @@ pub(super) const BUILD_CORE: &str = "http-wasm guests are core modules: build fo
      `wasm32-unknown-unknown` instead of `wasm32-wasip2` (TinyGo and Go: wasip1 with `-buildmode=c-shared`), and don't run \
      the result through `wasm-tools component new`, cargo-component, componentize-js or the like";
 
-/// The binary core module in `bytes`, which hold it as it is or as WebAssembly text.
+/// The binary core module in `bytes`, which contain it as binary or as WebAssembly text.
 pub(super) fn to_binary(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
     if bytes.is_empty() {
         return Err(Fault::new(
@@ -59,7 +59,7 @@ fn parse_text(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
     })
 }
 
-/// wat's errors draw the source line with a caret below it; a message in a log has one line.
+/// Reduces wat's errors, which draw the source line with a caret below it, to one line for the log.
 fn one_line(message: &str) -> String {
     let mut lines = message.lines();
     let first = lines.next().unwrap_or_default();
@@ -70,7 +70,7 @@ fn one_line(message: &str) -> String {
             let place = place.replace(':', ", column ");
             format!("{first} at line {place}, in `{}`", shown(source))
         }
-        // Very long lines aren't drawn; the message ends with the place then.
+        // Very long lines aren't drawn; the message then ends with the position.
         _ => shown(&first.replace("<anon>:", "line ")),
     }
 }

@@ -17,7 +17,7 @@ pub struct ImportUse {
     pub name: String,
 }
 
-/// Checks each import and returns those that the host has.
+/// Checks each import, and returns those that the host provides.
 pub(super) fn check(types: TypesRef<'_>, faults: &mut Faults) -> Vec<ImportUse> {
     let mut uses: Vec<ImportUse> = Vec::new();
     let mut foreign = Foreign::default();
@@ -75,7 +75,7 @@ fn kind(types: TypesRef<'_>, entity: EntityType) -> Kind {
     }
 }
 
-/// Imports from elsewhere. A wrong toolchain leaves dozens with one cause: they become one fault.
+/// Imports from elsewhere. A wrong toolchain adds dozens with one cause: they become one fault.
 #[derive(Default)]
 struct Foreign {
     groups: Vec<Group>,
@@ -83,14 +83,14 @@ struct Foreign {
 
 struct Group {
     cause: String,
-    /// The first few, as a message shows them.
+    /// The first few, as shown in a message.
     named: Vec<String>,
     count: usize,
 }
 
 /// How many imports of one cause a message names.
 const MAX_NAMED: usize = 8;
-/// How many causes are told apart; a module made to waste time could have one for each import.
+/// How many causes are distinguished; a malicious module could have one for each import.
 const MAX_GROUPS: usize = 64;
 
 impl Foreign {

@@ -1,10 +1,10 @@
 //! "Did you mean …" for misspelt names.
 
-/// The candidate closest to `name`, if one is close enough to be meant by it.
+/// The candidate closest to `name`, if it is close enough to be meant.
 ///
-/// Case, `-`, `_` and `.` don't count as differences: `getMethod` is as near to `get_method` as can be.
+/// Case, `-`, `_` and `.` are ignored: `getMethod` is an exact match for `get_method`.
 pub(super) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    // No known name is near this length, and the comparison is quadratic.
+    // No known name is anywhere near this length, and the comparison is quadratic.
     const LONGEST: usize = 40;
     if name.len() > LONGEST {
         return None;

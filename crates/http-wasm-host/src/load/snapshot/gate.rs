@@ -1,8 +1,9 @@
-//! What a guest may ask of WASI while its snapshot is made.
+//! What a guest may call while its snapshot is made.
 //!
-//! Everything that answers the same in each instance: arguments, environment, output, and that there are no files. Of the
-//! functions of `http_handler`, before a request only those work that a snapshot may have seen, and `log_enabled`: what is enabled
-//! may be different later, so it says yes to all levels. A guest that remembers that logs what is dropped then, and loses nothing.
+//! Allowed is every WASI call that has the same result in each instance: arguments, environment, output, and the
+//! absence of files. Of the `http_handler` functions, only those work before a request that may be part of a snapshot,
+//! and `log_enabled`: the enabled levels may differ later, so it returns 1 for all of them. A guest that remembers this
+//! only logs messages that are then dropped.
 
 use wasmtime::{ExternType, Linker, Module};
 
@@ -10,7 +11,7 @@ use super::Snapshot;
 use crate::abi::{LogLevel, MODULE, WASI_MODULE as WASI};
 use crate::run::wasi::WasiConfig;
 
-/// A guest called what can't be in a snapshot.
+/// A guest called a function that isn't allowed in a snapshot.
 #[derive(Debug, thiserror::Error)]
 #[error("it called `{function}` while it was initialised: {reason}")]
 pub(super) struct Refusal {
@@ -26,7 +27,7 @@ const TIME: &str = "all of its instances would see the time of the snapshot. Cho
 const FILES: &str = "a snapshot can't contain open files, and reads and writes of mounted directories \
                      wouldn't be repeated for other instances. Use files only while handling requests";
 
-/// Puts a refusal in place of each function that `module` imports and a snapshot doesn't allow.
+/// Replaces each function that `module` imports and a snapshot doesn't allow with one that fails.
 pub(super) fn close<T: 'static>(
     linker: &mut Linker<T>,
     module: &Module,
@@ -48,7 +49,7 @@ pub(super) fn close<T: 'static>(
     Ok(())
 }
 
-/// Why the WASI function is not allowed, if so.
+/// Why the WASI function isn't allowed, if it isn't.
 fn forbidden(function: &str, snapshot: Snapshot, wasi: &WasiConfig) -> Option<&'static str> {
     let shared_seed = snapshot == Snapshot::SharedSeed;
     match function {
@@ -56,8 +57,8 @@ fn forbidden(function: &str, snapshot: Snapshot, wasi: &WasiConfig) -> Option<&'
         "clock_time_get" | "poll_oneoff" => (!shared_seed).then_some(TIME),
         "args_get" | "args_sizes_get" | "environ_get" | "environ_sizes_get" | "clock_res_get"
         | "sched_yield" | "proc_exit" | "proc_raise" => None,
-        // While no file can be open, only standard input, which is empty, and output. Directories are opened anew
-        // for each instance, under the same descriptors.
+        // As long as no file can be open, these are only standard input, which is empty, and output. Directories are
+        // opened separately for each instance, with the same descriptors.
         "fd_read"
         | "fd_write"
         | "fd_fdstat_get"

@@ -9,7 +9,7 @@ use crate::engine::ImageKey;
 use crate::limits::Limits;
 use crate::run::wasi::WasiConfig;
 
-/// What tells snapshots apart. Of the limits, the two that a guest can find out.
+/// What distinguishes snapshots. Of the limits, these are the two that a guest can observe.
 pub(super) fn key(
     wasm: &[u8],
     snapshot: Snapshot,
@@ -22,7 +22,7 @@ pub(super) fn key(
     sha.0.finalize().into()
 }
 
-/// Lets types that can be hashed be hashed well.
+/// Feeds `Hash` implementations into SHA-256.
 struct Sha(Sha256);
 
 impl Hasher for Sha {
@@ -30,7 +30,7 @@ impl Hasher for Sha {
         self.0.update(bytes);
     }
 
-    /// Not asked for: the whole hash is used.
+    /// Unused: the whole digest is used.
     fn finish(&self) -> u64 {
         let hash: ImageKey = self.0.clone().finalize().into();
         hash.iter().take(8).fold(0, |sum, byte| sum << 8 | u64::from(*byte))

@@ -1,4 +1,4 @@
-//! Modules of very many data segments. Go's linker makes them: it leaves out zeros, however few.
+//! Modules with very many data segments. Go's linker creates them: it leaves out zeros, however few.
 
 use std::borrow::Cow;
 
@@ -7,17 +7,17 @@ use wasmparser::{
     BinaryReaderError, Data, DataKind, DataSectionReader, FunctionBody, Operator, Parser, Payload,
 };
 
-/// What a module may have beside those that a snapshot adds, ten thousand at most: engines take 100,000 in all, and the rewriter
-/// leaves an empty one in the place of each that was there.
+/// How many a module may have besides those that a snapshot adds, ten thousand at most: engines accept 100,000 in
+/// total, and the rewriter leaves an empty one in place of each original one.
 const MOST: u32 = 90_000;
 
-/// As many zeros between two segments are written out.
+/// Up to this many zeros between two segments are written out.
 const LONGEST_GAP: u64 = 64;
 
-/// The valid module `wasm`, its data segments joined if it has more of them than a snapshot can take.
+/// The valid module `wasm`, with its data segments merged if it has more of them than a snapshot can have.
 ///
 /// # Errors
-/// The reason why it can't be had.
+/// Why that isn't possible.
 pub(super) fn few(wasm: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     at_most(MOST, wasm)
 }
@@ -44,7 +44,7 @@ fn count(wasm: &[u8]) -> Result<u32, BinaryReaderError> {
     Ok(0)
 }
 
-/// Why segments can't be joined.
+/// Why segments can't be merged.
 #[derive(Debug, thiserror::Error)]
 enum Obstacle {
     #[error(transparent)]
@@ -100,7 +100,7 @@ fn refers_to_segments(body: &FunctionBody<'_>) -> Result<bool, BinaryReaderError
     Ok(false)
 }
 
-/// An active segment at a constant place.
+/// An active segment with a constant offset.
 struct Segment<'a> {
     memory: u32,
     offset: u64,
@@ -152,13 +152,13 @@ impl<'a> Segment<'a> {
             (Operator::I64Const { value }, Operator::End) => (value.cast_unsigned(), true),
             _ => return Err(Obstacle::Unplaced),
         };
-        // Beyond all addresses there is no place.
+        // There is no room beyond the address space.
         offset.checked_add(data.data.len() as u64).ok_or(Obstacle::Unplaced)?;
         Ok(Self { memory, offset, is_64, data: data.data.into() })
     }
 
     fn end(&self) -> u64 {
-        // Checked when it was read, and zeros are added up to the next one only.
+        // Checked when it was read, and zeros are added only up to the next one.
         self.offset + self.data.len() as u64
     }
 }
@@ -169,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// Memory, place, whether that has 64 bits, and data.
+    /// Memory, offset, whether that has 64 bits, and data.
     type Left = (u32, u64, bool, Vec<u8>);
 
     /// The segments that are left of these when there may be two.

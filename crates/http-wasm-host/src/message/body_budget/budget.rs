@@ -6,12 +6,13 @@ use std::task::Context;
 
 use super::ledger::{BodyMemory, Evictable, Ledger, NoBodyMemory, Seat};
 
-/// What an engine's exchanges may hold of bodies together, and do hold.
+/// The memory that an engine's exchanges may use, and do use, for bodies.
 ///
-/// A body is held from when it is read until it is delivered to the next handler or the client, or dropped: because a guest has
-/// read it and it must be sent again, because trailers are waited for, or because a guest has written it. Every request that
-/// holds bytes has an age. At the limit, requests that make no progress lose theirs first, then the youngest; the oldest one that
-/// makes progress gets what it asks for, up to its own limits, so that there is always one that can finish.
+/// A body is held from when it is read until it is delivered to the next handler or the client, or dropped: because a
+/// guest has read it and it must be sent on, because trailers are awaited, or because a guest has written it. Every
+/// request that holds bytes has an age. At the limit, requests that make no progress lose their bytes first, then the
+/// youngest. The oldest request that makes progress gets what it asks for, up to its own limits, so that there is
+/// always one that can finish.
 #[derive(Clone, Debug, Default)]
 pub struct BodyBudget(Option<Arc<Ledger>>);
 
@@ -20,21 +21,21 @@ impl BodyBudget {
         Self((limit < usize::MAX).then(|| Arc::new(Ledger::new(limit))))
     }
 
-    /// What is held now.
+    /// The memory in use now.
     pub fn memory(&self) -> BodyMemory {
         self.0
             .as_ref()
             .map_or(BodyMemory { limit: usize::MAX, ..BodyMemory::default() }, |ledger| ledger.memory())
     }
 
-    /// Room for bytes that whoever holds them can do without: it is taken from no one, and never more than a quarter of the budget.
-    /// `None` when there is none.
+    /// Reserves room for bytes that the holder can do without. It evicts no one, and never uses more than a quarter of
+    /// the budget. `None` if there is no room.
     pub fn try_hold(&self, bytes: usize) -> Option<HeldBytes> {
         let granted = self.0.as_ref().is_none_or(|ledger| ledger.lend(bytes));
         granted.then(|| HeldBytes { ledger: self.0.clone(), bytes })
     }
 
-    /// An account for one more request; `None` where nothing is counted.
+    /// An account for another request, or `None` if nothing is counted.
     pub(crate) fn open(&self) -> Option<BodyAccount> {
         let ledger = self.0.as_ref()?;
         Some(BodyAccount(Arc::new(Open { ledger: ledger.clone(), seat: ledger.seat() })))
@@ -47,14 +48,14 @@ impl BodyBudget {
     }
 }
 
-/// Room that was [held](BodyBudget::try_hold); it is given back on drop.
+/// Memory that was [reserved](BodyBudget::try_hold), and is released on drop.
 pub struct HeldBytes {
     ledger: Option<Arc<Ledger>>,
     bytes: usize,
 }
 
 impl HeldBytes {
-    /// Makes it so much larger, if there is room.
+    /// Increases the reservation, if there is room.
     pub fn grow(&mut self, bytes: usize) -> bool {
         let granted = self.ledger.as_ref().is_none_or(|ledger| ledger.lend(bytes));
         self.bytes += if granted { bytes } else { 0 };
@@ -76,7 +77,7 @@ impl fmt::Debug for HeldBytes {
     }
 }
 
-/// One request's account with a [`BodyBudget`], shared by all guests on its way.
+/// One request's account with a [`BodyBudget`], shared by all guests that the request passes through.
 #[derive(Clone)]
 pub struct BodyAccount(Arc<Open>);
 
@@ -97,17 +98,17 @@ impl BodyAccount {
         Ok(Reservation { account: Some(self.clone()), bytes })
     }
 
-    /// Whether what it held was given to others.
+    /// Whether the request has been evicted in favour of others.
     pub(crate) fn check(&self) -> Result<(), NoBodyMemory> {
         if self.0.seat.is_evicted() { Err(NoBodyMemory) } else { Ok(()) }
     }
 
-    /// Bytes that it has.
+    /// Bytes that the request holds.
     pub(crate) fn held(&self) -> usize {
         self.0.seat.held()
     }
 
-    /// Bytes came in, or went out.
+    /// Records that bytes have arrived or been sent.
     pub(crate) fn moved(&self, bytes: usize) {
         self.0.seat.moved(bytes, || self.0.ledger.now());
     }
@@ -117,13 +118,13 @@ impl BodyAccount {
         self.0.seat.on_eviction(bytes);
     }
 
-    /// As if it had moved nothing for long.
+    /// Treats it as having moved nothing for a long time.
     #[cfg(test)]
     pub(super) fn stall(&self) {
         self.0.seat.stall();
     }
 
-    /// The request waits for bytes; it is woken when it loses what it holds.
+    /// Records that the request waits for bytes. It is woken if it is evicted.
     pub(crate) fn wait(&self, cx: &Context<'_>) -> Result<(), NoBodyMemory> {
         self.0.seat.wake_on_eviction(cx.waker());
         self.check()
@@ -136,7 +137,7 @@ impl fmt::Debug for BodyAccount {
     }
 }
 
-/// Bytes of an account, given back on drop. Where nothing is counted it has none.
+/// Bytes of an account, released on drop. Empty if nothing is counted.
 #[derive(Debug, Default)]
 pub(crate) struct Reservation {
     account: Option<BodyAccount>,
@@ -152,14 +153,14 @@ impl Reservation {
         self.account.as_ref()
     }
 
-    /// A part of it, at most `bytes`.
+    /// Splits off at most `bytes`.
     pub(crate) fn split(&mut self, bytes: usize) -> Self {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         Self { account: self.account.clone().filter(|_| bytes > 0), bytes }
     }
 
-    /// Adds another one of the same account.
+    /// Merges another reservation of the same account into this one.
     pub(crate) fn merge(&mut self, mut other: Self) {
         if self.bytes == 0 {
             std::mem::swap(self, &mut other);
@@ -168,7 +169,7 @@ impl Reservation {
         }
     }
 
-    /// Gives back at most `bytes` of it.
+    /// Releases at most `bytes` of it.
     pub(crate) fn release(&mut self, bytes: usize) {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;

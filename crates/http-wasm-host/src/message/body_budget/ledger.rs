@@ -1,4 +1,4 @@
-//! Who gets memory for bodies, and who has to give it back.
+//! Which requests get memory for bodies, and which must give it up.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,35 +9,35 @@ use std::time::{Duration, Instant};
 
 use crate::error::Reason;
 
-/// A request counts as stalled when it has moved less than [`PROGRESS`] for so long. Only then, and only where memory is short,
-/// does it lose what it holds.
+/// A request counts as stalled if it has moved less than [`PROGRESS`] in this time. Only then, and only if memory is
+/// short, does it lose what it holds.
 pub(super) const STALLED: Duration = Duration::from_secs(2);
 
-/// Bytes that count as progress: at the least rate of 8 KiB/s that follows from it, modems upload.
+/// Bytes that count as progress. The resulting minimum rate of 8 KiB/s is as slow as a modem upload.
 pub(super) const PROGRESS: usize = 16 * 1024;
 
-/// Requests that hold no more than this may use all of the budget, others all but an eighth: a few large uploads are not to keep
-/// small ones out.
+/// Requests that hold no more than this may use the whole budget, others all but an eighth: a few large uploads must
+/// not keep small ones out.
 pub(super) const SMALL: usize = 64 * 1024;
 
-/// How often the log tells that requests are refused.
+/// How often rejected requests are logged.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
-/// What bodies take of their budget.
+/// Memory used by bodies, and its limit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BodyMemory {
-    /// Bytes that are held or reserved now. None are counted where there is no limit.
+    /// Bytes that are held or reserved now; not counted if there is no limit.
     pub held: usize,
-    /// The limit in bytes; `usize::MAX` for none.
+    /// The limit in bytes; `usize::MAX` if there is none.
     pub limit: usize,
-    /// Requests that were refused because there was no room.
+    /// Requests that were rejected because there was no room.
     pub refused: u64,
-    /// Requests that had to give back what they held, for others: they made no progress, or were younger.
+    /// Requests that were evicted in favour of others, because they made no progress or were younger.
     pub evicted: u64,
 }
 
-/// There is no room for a request's bytes, or there is none any more.
+/// There is no room for a request's bytes, or the request has been evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the memory budget for bodies is used up")]
 pub struct NoBodyMemory;
@@ -58,21 +58,21 @@ pub(crate) trait Evictable: fmt::Debug + Send + Sync {
 pub(super) struct Ledger {
     limit: usize,
     used: AtomicUsize,
-    /// The part of it that is held by those that can do without.
+    /// The part of it held by holders that can do without.
     lent: AtomicUsize,
     refused: AtomicU64,
     evicted: AtomicU64,
     start: Instant,
-    /// When the log has last told of refusals; 0 for never.
+    /// When rejections were last logged; 0 if never.
     warned: AtomicU64,
-    /// Locked when a request begins to hold bytes, ends, or finds no room; not for every byte.
+    /// Locked when a request starts to hold bytes, ends, or finds no room, but not for every byte.
     seats: Mutex<Seats>,
 }
 
 #[derive(Debug, Default)]
 struct Seats {
     next: u64,
-    /// The oldest first.
+    /// Oldest first.
     by_age: BTreeMap<u64, Arc<Seat>>,
 }
 
@@ -81,18 +81,18 @@ struct Seats {
 pub(super) struct Seat {
     age: u64,
     held: AtomicUsize,
-    /// Bytes moved since the last progress, and when that was.
+    /// Bytes moved since the last progress, and the time of that progress.
     moved: AtomicUsize,
     progress: AtomicU64,
     evicted: AtomicBool,
     owned: Mutex<Owned>,
 }
 
-/// What is done to a request that loses its bytes.
+/// What happens to a request that loses its bytes.
 #[derive(Debug, Default)]
 struct Owned {
     waker: Option<Waker>,
-    /// Bytes that are on their way out, which their owner may not touch for long.
+    /// Bytes on their way out, which their owner may not touch for a long time.
     evictable: Vec<Weak<dyn Evictable>>,
 }
 
@@ -119,12 +119,12 @@ impl Ledger {
         }
     }
 
-    /// Milliseconds since so long before the ledger was made that 0 is always long ago.
+    /// Milliseconds since a moment so long before the ledger was created that 0 is always long ago.
     pub(super) fn now(&self) -> u64 {
         u64::try_from((self.start.elapsed() + STALLED).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// A place for one more request, the youngest.
+    /// Registers another request as the youngest.
     pub(super) fn seat(&self) -> Arc<Seat> {
         let now = self.now();
         let mut seats = self.lock();
@@ -166,7 +166,7 @@ impl Ledger {
         self.used.fetch_sub(bytes, SeqCst);
     }
 
-    /// Room for what its holder can do without.
+    /// Reserves room for a holder that can do without it.
     pub(super) fn lend(&self, bytes: usize) -> bool {
         let quarter = self.limit / 4;
         if !add_within(&self.lent, bytes, quarter) {
@@ -188,15 +188,16 @@ impl Ledger {
         add_within(&self.used, bytes, limit)
     }
 
-    /// Has others give back what they hold, as far as this request goes before them, and takes `bytes`.
+    /// Takes `bytes`, evicting requests that rank below this one as necessary.
     fn make_room(&self, seat: &Seat, bytes: usize, limit: usize) -> bool {
         let now = self.now();
-        // Others may take what was made free, but not again and again.
+        // Others may take what was freed, but not repeatedly.
         for _ in 0..3 {
             let seats = self.lock();
             let all = || seats.by_age.values().filter(|other| other.held() > 0);
             let leaving: usize = all().filter(|other| other.is_evicted()).map(|other| other.held()).sum();
-            // Those that were told to give back do so when they next run. Until then others may have a quarter more than there is.
+            // Evicted requests free their memory when they next run. Until then, up to a quarter more than the budget
+            // may be in use.
             if self.take(bytes, limit + leaving.min(self.limit / 4)) {
                 return true;
             }
@@ -205,7 +206,7 @@ impl Ledger {
             let others = || all().filter(|other| other.age != seat.age && !other.is_evicted());
             let mut stalled: Vec<_> = others().filter(|other| other.is_stalled(now)).collect();
             stalled.sort_by_key(|other| std::cmp::Reverse(other.held()));
-            // Of small ones there is little to be had.
+            // Evicting small requests frees little.
             let younger = others()
                 .rev()
                 .filter(|other| other.age > seat.age && other.held() > SMALL && !other.is_stalled(now));
@@ -280,7 +281,7 @@ impl Seat {
         }
     }
 
-    /// As if it had moved nothing for long.
+    /// Treats it as having moved nothing for a long time.
     #[cfg(test)]
     pub(super) fn stall(&self) {
         self.progress.store(0, Relaxed);
@@ -293,7 +294,7 @@ impl Seat {
         }
     }
 
-    /// Bytes that are taken away when the request loses its memory, whatever its owner does.
+    /// Bytes that are freed when the request loses its memory, whatever its owner does.
     pub(super) fn on_eviction(&self, bytes: Weak<dyn Evictable>) {
         let mut owned = self.lock();
         owned.evictable.retain(|bytes| bytes.strong_count() > 0);

@@ -1,8 +1,8 @@
-//! The memory that bodies may take together while they are held on behalf of exchanges.
+//! The memory that bodies may use in total while they are held on behalf of exchanges.
 //!
-//! A [`BodyBudget`] has one [`BodyAccount`] per request, opened with the first byte that is to be held. Whoever holds bytes has a
-//! [`Reservation`] for them, which gives them back when it is dropped. Who gets memory when there is too little is decided in
-//! `ledger`.
+//! A [`BodyBudget`] has one [`BodyAccount`] per request, opened with the first byte that is held. Each holder of bytes
+//! has a [`Reservation`] for them, which is released when it is dropped. `ledger` decides who gets memory when it is
+//! short.
 
 mod budget;
 mod ledger;

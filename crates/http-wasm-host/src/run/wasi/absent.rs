@@ -1,13 +1,13 @@
-//! The functions that have nothing to work on in a guest without files.
+//! The functions that have nothing to operate on in a guest without files.
 
 use wasmtime::{Caller, FuncType, Linker, Val, ValType};
 
 use super::errno::Errno;
 use crate::abi::WASI_MODULE as MODULE;
 
-/// A function's parameters (`i` is an i32, `l` an i64), the first of them a file descriptor, and its answer when that is
-/// 0, 1 or 2. For all others there is no such descriptor: the answer to `fd_prestat_get` by which a C library
-/// learns that it has seen all preopened directories.
+/// A function's parameters (`i` is an i32, `l` an i64), the first of which is a file descriptor, and its result if that
+/// is 0, 1 or 2. Other descriptors don't exist: `fd_prestat_get` then returns the error by which a C library knows that
+/// it has seen all preopened directories.
 type Absent = (&'static str, &'static str, Errno);
 
 const ABSENT: &[Absent] = &[
@@ -34,7 +34,7 @@ const ABSENT: &[Absent] = &[
     ("path_readlink", "iiiiii", Errno::BADF),
     ("path_remove_directory", "iii", Errno::BADF),
     ("path_rename", "iiiiii", Errno::BADF),
-    // Here alone the first parameter is another one; the answer is the same for each.
+    // Here alone the first parameter isn't a descriptor; the result is the same for all values.
     ("path_symlink", "iiiii", Errno::BADF),
     ("path_unlink_file", "iii", Errno::BADF),
     ("sock_accept", "iii", Errno::NOTSOCK),

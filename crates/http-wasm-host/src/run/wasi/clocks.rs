@@ -1,4 +1,4 @@
-//! Clocks and randomness: real ones, for every guest.
+//! Clocks and random numbers: real ones, for every guest.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -10,17 +10,16 @@ pub(super) const MONOTONIC: u32 = 1;
 const PROCESS_CPU_TIME: u32 = 2;
 const THREAD_CPU_TIME: u32 = 3;
 
-/// Random bytes per call. Making them holds the thread, 4 MiB about as long as a guest may compute between two
-/// looks at the clock; keys and seeds take some dozens.
+/// Random bytes per call. Generating them blocks the thread: 4 MiB take about as long as a guest may compute between
+/// two epoch checks. Keys and seeds take a few dozen bytes.
 const MAX_RANDOM: u32 = 4 * 1024 * 1024;
 
-/// Nanoseconds that clock `id` shows, for an instance made at `made`.
+/// The time of clock `id` in nanoseconds, for an instance created at `made`.
 pub(super) fn now(id: u32, made: Instant) -> Result<u64, Errno> {
     let time = match id {
         REALTIME => SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
-        // Time that the guest itself has computed for isn't measured. Programs that ask want to tell moments
-        // apart, which this does; an error would stop some of them.
-        // Never zero, which Go's runtime takes for a broken clock.
+        // CPU time of the guest isn't measured. Programs that ask for it want to distinguish moments, which this
+        // allows; an error would stop some of them. Never zero, which Go's runtime takes for a broken clock.
         MONOTONIC | PROCESS_CPU_TIME | THREAD_CPU_TIME => made.elapsed() + Duration::from_nanos(1),
         _ => return Err(Errno::INVAL),
     };
@@ -43,12 +42,12 @@ pub(super) fn random_get(call: &mut Call<'_>, buf: u32, buf_len: u32) -> Answer 
     getrandom::fill(slice_mut(call.memory, buf, buf_len)?).map_err(|_| Errno::IO)
 }
 
-/// Nothing else can run in the guest; that the host gets its turn is seen to by its clock.
+/// Nothing else can run in the guest; the epoch gives the host its turn.
 pub(super) fn sched_yield(_: &mut Call<'_>) -> Answer {
     Ok(())
 }
 
-/// There are no signals; preview 1's own successor dropped this.
+/// There are no signals; preview 1's own successor dropped this function.
 pub(super) fn proc_raise(_: &mut Call<'_>, _signal: u32) -> Answer {
     Err(Errno::NOSYS)
 }

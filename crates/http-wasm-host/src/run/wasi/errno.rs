@@ -1,4 +1,4 @@
-//! Error numbers, and access to the guest's memory that answers with one.
+//! Error numbers, and access to guest memory that reports errors as numbers.
 
 use crate::run::memory;
 
@@ -7,9 +7,9 @@ use crate::run::memory;
 pub(super) struct Errno(u16);
 
 impl Errno {
-    /// No such file descriptor, or not one for this.
+    /// No such file descriptor, or not valid for this operation.
     pub(super) const BADF: Self = Self(8);
-    /// Memory out of bounds. Preview 1 answers that with an error number, not with a trap.
+    /// Memory out of bounds. Preview 1 reports it as an error number instead of a trap.
     pub(super) const FAULT: Self = Self(21);
     pub(super) const INVAL: Self = Self(28);
     pub(super) const IO: Self = Self(29);
@@ -23,7 +23,7 @@ impl Errno {
     }
 }
 
-/// What a function answers; its results are in the guest's memory.
+/// The result of a function; further results are in the guest's memory.
 pub(super) type Answer = Result<(), Errno>;
 
 pub(super) fn slice(memory: &[u8], offset: u32, len: u32) -> Result<&[u8], Errno> {
@@ -48,7 +48,7 @@ pub(super) fn put_u64(memory: &mut [u8], offset: u32, value: u64) -> Answer {
     put(memory, offset, &value.to_le_bytes())
 }
 
-/// The `N` bytes of `record` from `at` on: a field of a struct whose size the caller has checked.
+/// The `N` bytes of `record` from `at`: a field of a struct whose size the caller has checked.
 pub(super) fn field<const N: usize>(record: &[u8], at: usize) -> Result<[u8; N], Errno> {
     let bytes = record.get(at..at + N).and_then(|bytes| bytes.try_into().ok());
     bytes.ok_or(Errno::FAULT)

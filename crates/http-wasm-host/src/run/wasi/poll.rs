@@ -1,4 +1,4 @@
-//! `poll_oneoff`: the one function of ours that may make a guest wait.
+//! `poll_oneoff`: the only function implemented here that can make a guest wait.
 
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -7,15 +7,15 @@ use super::clocks;
 use super::errno::{Answer, Errno, field, put, put_u32, slice};
 use super::state::{Call, Waiting};
 
-/// Subscriptions per call: more than one per file descriptor that a program has by custom.
+/// Subscriptions per call: more than one per conventional limit of file descriptors.
 const MAX_SUBSCRIPTIONS: u32 = 4096;
 
 const SUBSCRIPTION: usize = 48;
 const EVENT: usize = 32;
-/// Flag of a clock's subscription: its time is a moment, not a duration.
+/// Flag of a clock subscription: its timeout is absolute.
 const ABSOLUTE: u16 = 1;
 
-/// Answers `Pending` when the guest must wait; the waker has been registered then.
+/// Returns `Pending` if the guest must wait; the waker has then been registered.
 pub(super) fn poll_oneoff(
     call: &mut Call<'_>,
     subscriptions: u32,
@@ -23,7 +23,7 @@ pub(super) fn poll_oneoff(
     count: u32,
     nevents: u32,
 ) -> Result<Poll<()>, Errno> {
-    // Waiting for nothing would be waiting for ever.
+    // Waiting for nothing would mean waiting forever.
     if count == 0 || count > MAX_SUBSCRIPTIONS {
         return Err(Errno::INVAL);
     }
@@ -51,7 +51,7 @@ pub(super) fn poll_oneoff(
             call.wasi.waiting = Some(waiting);
             return Ok(Poll::Pending);
         }
-        // Look again rather than trust it: a timer may be early, and the real-time clock may have been set.
+        // Check again: a timer may be early, and the real-time clock may have been set.
         waiting.sleep = None;
     }
 }
@@ -78,7 +78,7 @@ enum What {
 impl Subscription {
     fn parse(record: &[u8]) -> Result<Self, Errno> {
         let kind = u8::from_le_bytes(field(record, 8)?);
-        // The clock's identifier or the file descriptor.
+        // The ID of the clock, or the file descriptor.
         let id = u32::from_le_bytes(field(record, 16)?);
         let what = match kind {
             0 => {
@@ -93,7 +93,7 @@ impl Subscription {
         Ok(Self { userdata: field(record, 0)?, kind, what })
     }
 
-    /// The event when it is there, else the time until it may be.
+    /// The event if it has occurred, or the time until it may occur.
     fn look(&self, call: &Call<'_>, since: Instant) -> Result<Event, Duration> {
         match self.what {
             What::Clock { id, nanos, absolute } => match left(id, nanos, absolute, call.wasi.made, since) {
@@ -101,7 +101,7 @@ impl Subscription {
                 Ok(Some(left)) => Err(left),
                 Err(errno) => Ok(self.event(Some(errno))),
             },
-            // Files are always ready, and reading from what isn't there tells so.
+            // Files are always ready, and reading from one that doesn't exist reports that.
             What::Read(0) | What::Write(1 | 2) => Ok(self.event(None)),
             _ if call.wasi.has_files() => Ok(self.event(None)),
             _ => Ok(self.event(Some(Errno::BADF))),
@@ -117,7 +117,7 @@ impl Subscription {
     }
 }
 
-/// What is left of a clock's time; nothing when it is over.
+/// The time left of a clock subscription, or nothing if it has elapsed.
 fn left(
     id: u32,
     nanos: u64,

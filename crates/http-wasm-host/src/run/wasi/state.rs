@@ -15,14 +15,14 @@ use crate::run::memory::{self, HasMemory};
 use crate::run::suspend::{Suspend, Suspension};
 use crate::runtime::Task;
 
-/// What a store's data must tell so that its guest can use WASI.
+/// What a store's data must provide so that its guest can use WASI.
 pub(crate) trait HasWasi: HasMemory + Suspend {
     fn wasi(&mut self) -> (&mut WasiState, &Arc<Log>, &Suspension);
 }
 
-/// One instance's part of WASI.
+/// One instance's WASI state.
 pub(crate) struct WasiState {
-    /// The monotonic clock counts from here.
+    /// The start of the monotonic clock.
     pub(super) made: Instant,
     pub(super) stdout: Lines,
     pub(super) stderr: Lines,
@@ -31,8 +31,8 @@ pub(crate) struct WasiState {
 }
 
 impl WasiState {
-    /// Opens what is granted by `config`, which has been [checked](WasiConfig::check), for use on `threads` if there are mounts.
-    /// The error tells which grant can't be any more, and why. With mounts it may block.
+    /// Opens what `config` grants, which has been [checked](WasiConfig::check), for use on `threads` if there are
+    /// mounts. The error says which grant can no longer be satisfied, and why. With mounts it may block.
     pub(crate) fn new(config: &WasiConfig, threads: Option<Arc<FileThreads>>) -> Result<Self, String> {
         let files = match threads {
             Some(threads) => Some(Box::new(Files::open(&config.mounts, threads)?)),
@@ -42,17 +42,17 @@ impl WasiState {
         Ok(Self { made: Instant::now(), stdout, stderr, waiting: None, files })
     }
 
-    /// What the monotonic clock shows.
+    /// The time of the monotonic clock.
     pub(crate) fn clock(&self) -> Duration {
         self.made.elapsed()
     }
 
-    /// Lets the monotonic clock go on from `clock`. On a machine that hasn't run for so long, from what can be told.
+    /// Makes the monotonic clock continue from `clock`, as far as this machine has been running for that long.
     pub(crate) fn set_clock(&mut self, clock: Duration) {
         self.made = self.made.checked_sub(clock).unwrap_or(self.made);
     }
 
-    /// Logs unfinished lines, as nobody knows when the guest will be called again.
+    /// Logs incomplete lines, since the guest may not be called again for a long time.
     #[inline]
     pub(crate) fn flush(&mut self, log: &Arc<Log>) {
         self.stdout.flush(Speaker { log, stream: "stdout" });
@@ -67,13 +67,13 @@ impl WasiState {
     }
 }
 
-/// A wait that has begun, kept while the guest is suspended and its call made again.
+/// A wait in progress, kept while the guest is suspended and its call retried.
 pub(super) struct Waiting {
     pub(super) since: Instant,
     pub(super) sleep: Option<Task>,
 }
 
-/// What a function works with.
+/// What a function works on.
 pub(super) struct Call<'a> {
     pub(super) memory: &'a mut [u8],
     pub(super) wasi: &'a mut WasiState,

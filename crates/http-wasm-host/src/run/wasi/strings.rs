@@ -1,4 +1,4 @@
-//! Arguments and environment, laid out as a guest copies them.
+//! Arguments and environment, in the layout that a guest copies.
 
 use super::config::WasiConfig;
 use super::errno::{Answer, Errno, put, put_u32, slice, slice_mut};
@@ -21,7 +21,7 @@ impl Strings {
     fn new<'a, const N: usize>(strings: impl Iterator<Item = [&'a [u8]; N]>) -> Self {
         let mut list = Self { bytes: Vec::new(), starts: Vec::new() };
         for parts in strings {
-            // Strings of more than 4 GiB can't be handed over: `get` then finds no room for them.
+            // Strings of more than 4 GiB can't be passed: `get` then finds no room for them.
             list.starts.push(list.bytes.len() as u32);
             list.bytes.extend(parts.concat());
             list.bytes.push(0);

@@ -15,7 +15,7 @@ struct Waiting {
     since: Instant,
 }
 
-/// The idle connections to an address; the one used last is used next.
+/// The idle connections to an address; the most recently used one is reused first.
 #[derive(Debug, Default)]
 pub(in crate::proxy::pool) struct IdleConnections(Vec<Waiting>);
 

@@ -1,4 +1,4 @@
-//! HTTP/2 connections: many requests at a time, each on a stream of its own.
+//! HTTP/2 connections: many requests at a time, each on its own stream.
 
 mod connections;
 mod driver;
@@ -26,17 +26,17 @@ pub(super) use self::connections::{Acquired, Connections};
 pub(in crate::proxy) use self::exchange::ResponseBody;
 pub(super) use self::exchange::send;
 
-/// Streams on one connection, if the server allows as many. One that announces no limit is taken to allow these.
+/// Streams on one connection, if the server allows as many. A server that announces no limit is assumed to allow these.
 const MAX_STREAMS: usize = 100;
 
-/// The largest window that HTTP/2 knows.
+/// The largest flow-control window of HTTP/2.
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
-/// How much of an upload h2 holds for one stream until the server's window lets it go.
+/// How much of an upload h2 buffers for one stream until the server's window allows sending it.
 const SEND_BUFFER: usize = 256 * 1024;
 
-/// h2 doesn't decode more of a head or of trailers than this many times what the settings allow. Up to there, what is too large
-/// fails a request of its own and no other.
+/// h2 doesn't decode more of a head or of trailers than this many times the settings' limit. Up to this, something too
+/// large fails only its own request.
 const DECODED_SHARE: usize = 4;
 
 /// An open connection. It is kept by the pool and by its streams.
@@ -49,23 +49,23 @@ pub(super) struct Connection {
 /// What is known about a connection.
 #[derive(Debug)]
 struct Status {
-    /// Unlike that of any other connection, to any upstream.
+    /// An ID that is unique among the connections to all upstreams.
     id: u64,
     start: Instant,
     /// Open streams.
     streams: AtomicUsize,
     /// When the last stream ended, in milliseconds from the start.
     idle_since: AtomicU64,
-    /// How many streams there may be.
+    /// Maximum number of streams.
     limit: AtomicUsize,
     /// Whether it gets no more streams, for good.
     draining: AtomicBool,
     /// Whether it gets no more streams until something is received, after what had been received by then.
     suspect: AtomicBool,
     received_before: AtomicU64,
-    /// Whether its task is over.
+    /// Whether its task has ended.
     ended: AtomicBool,
-    /// Wakes the connection's task to look at all this again.
+    /// Wakes the connection's task to check all of this again.
     changed: Notify,
     seen: Arc<Seen>,
 }
@@ -96,7 +96,7 @@ impl Status {
         self.start + Duration::from_millis(self.idle_since.load(Ordering::Acquire))
     }
 
-    /// A server that allows no stream at all is about to close the connection.
+    /// A server that allows no streams at all is about to close the connection.
     fn set_limit(&self, announced: usize) {
         self.limit.store(announced.min(MAX_STREAMS), Ordering::Release);
         if announced == 0 {
@@ -125,7 +125,7 @@ impl Status {
         self.streams() < self.limit.load(Ordering::Acquire)
     }
 
-    /// Whether it was suspect and isn't any more.
+    /// Whether it was suspect and no longer is.
     fn has_recovered(&self) -> bool {
         let recovered =
             self.is_suspect() && self.seen.received_bytes() > self.received_before.load(Ordering::Acquire);
@@ -135,7 +135,8 @@ impl Status {
         recovered
     }
 
-    /// A request on it timed out and nothing was received meanwhile, so the connection may be dead: it is asked.
+    /// A request on it timed out and nothing was received in the meantime, so the connection may be dead: a PING will
+    /// show.
     fn suspect(&self) {
         self.received_before.store(self.seen.received_bytes(), Ordering::Release);
         self.suspect.store(true, Ordering::Release);
@@ -143,7 +144,8 @@ impl Status {
     }
 }
 
-/// Opens a connection and starts its task. It is ready once the server's settings are there, so that its limit is known.
+/// Opens a connection and starts its task. It is ready once the server's settings have arrived, so that its limit is
+/// known.
 async fn handshake(io: Io, shared: &Arc<Shared>) -> Result<Connection, BoxError> {
     let settings = &shared.settings;
     let (wire, seen) = Wire::new(io, settings.max_response_head);
@@ -166,7 +168,7 @@ async fn handshake(io: Io, shared: &Arc<Shared>) -> Result<Connection, BoxError>
 
 fn builder(settings: &Settings) -> h2::client::Builder {
     let window = settings.stream_window.min(MAX_WINDOW);
-    // All streams together may hold as much as each may, so that one that nobody reads never holds up another.
+    // All streams together may hold as much as each may, so that one that isn't read never blocks another.
     let connection_window = window.saturating_mul(MAX_STREAMS as u32).min(MAX_WINDOW);
     let decoded = settings.max_response_head.saturating_mul(DECODED_SHARE);
     let mut builder = h2::client::Builder::new();

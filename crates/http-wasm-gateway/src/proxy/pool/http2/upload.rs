@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::body::BoxError;
 use crate::proxy::pool::RequestBody;
 
-/// A body on its way. As a future, it ends when all of it was handed to h2.
+/// A body that is being sent. As a future, it completes when all of it was passed to h2.
 pub(super) struct Upload {
     body: RequestBody,
     stream: SendStream<Bytes>,
@@ -21,12 +21,12 @@ pub(super) struct Upload {
     pending: Option<(Bytes, bool)>,
 }
 
-/// Why a body wasn't sent to its end.
+/// Why a body wasn't sent completely.
 #[derive(Debug)]
 pub(super) enum UploadError {
     /// The body failed.
     Body(BoxError),
-    /// The stream is over; the response tells why.
+    /// The stream has ended; the response says why.
     Stream,
 }
 
@@ -41,7 +41,7 @@ impl Upload {
                 return Poll::Ready(Err(UploadError::Stream));
             }
             if let Some((data, last)) = self.pending.take() {
-                // More than there is room for waits in h2; the next frame isn't asked for until there is room again.
+                // What exceeds the window waits in h2; the next frame isn't requested until there is room again.
                 if self.stream.capacity() == 0 {
                     self.stream.reserve_capacity(1);
                     match self.stream.poll_capacity(cx) {
@@ -76,7 +76,7 @@ impl Upload {
                     let last = self.body.is_end_stream();
                     match (data.is_empty(), last) {
                         (true, true) => return Poll::Ready(self.data(data, true)),
-                        // Some servers take empty DATA frames for an attack.
+                        // Some servers treat empty DATA frames as an attack.
                         (true, false) => {}
                         (false, _) => self.pending = Some((data, last)),
                     }
@@ -99,7 +99,7 @@ impl Upload {
         self.stream.send_trailers(trailers).map_err(|_| UploadError::Stream)
     }
 
-    /// Goes on in a task of its own while the response is being received.
+    /// Continues in a separate task while the response is being received.
     pub(super) fn detach(mut self) -> Detached {
         let (stop, mut stopped) = oneshot::channel();
         tokio::spawn(async move {
@@ -118,7 +118,7 @@ impl Upload {
 pub(super) struct Detached(Option<oneshot::Sender<Reason>>);
 
 impl Detached {
-    /// The response is complete, so nobody needs the rest.
+    /// The response is complete, so the rest isn't needed.
     pub(super) fn stop(mut self) {
         if let Some(stop) = self.0.take() {
             let _ = stop.send(Reason::NO_ERROR);

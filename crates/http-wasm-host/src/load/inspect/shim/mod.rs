@@ -1,9 +1,10 @@
 //! Lets a guest be suspended in a host function that is synchronous.
 //!
-//! An async host function costs several times a synchronous one on each call. So a host function that may have to wait stays
-//! synchronous: when it can't answer yet it moves the store's epoch deadline to now and returns all ones. A loop added to
-//! the guest calls an empty function then, whose epoch check on entry suspends the fiber, and tries again when resumed.
-//! The check on the loop's own back-edge wouldn't do: Cranelift keeps the deadline it compares with in a local.
+//! An async host function makes each call several times as expensive. So a host function that may have to wait stays
+//! synchronous: if it has no result yet, it moves the store's epoch deadline to now and returns all ones. A loop that
+//! is added to the guest then calls an empty function, whose epoch check on entry suspends the fiber, and tries again
+//! when resumed. The check on the loop's own back-edge wouldn't do, because Cranelift keeps the deadline that it
+//! compares with in a local variable.
 
 mod names;
 mod plan;
@@ -19,15 +20,15 @@ use wasmparser::Parser;
 use self::plan::{Plan, ShimError};
 use self::rewrite::Rewriter;
 
-/// Rewrites a valid core module so that each use of the imported functions in `points`, pairs of module and name, goes through
-/// a loop that calls again, after a pause, while the result is all ones.
+/// Rewrites a valid core module so that each use of the imported functions in `points`, pairs of module and name, goes
+/// through a loop that calls again, after a pause, while the result is all ones.
 ///
-/// Points that aren't imported are skipped. No index in the module moves. Debug information and what else depends on
-/// the place of code is dropped.
+/// Points that aren't imported are skipped. All indices in the module stay the same. Debug information and other
+/// sections that depend on code positions are dropped.
 ///
 /// # Errors
 ///
-/// When the module is malformed, or a point has another result than one integer.
+/// If the module is malformed, or a point returns anything but one integer.
 pub(crate) fn add_suspension_points(wasm: &[u8], points: &[(&str, &str)]) -> Result<Vec<u8>, ShimError> {
     let plan = Plan::new(wasm, points)?;
     if plan.points.is_empty() {

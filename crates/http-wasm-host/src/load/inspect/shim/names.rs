@@ -1,4 +1,4 @@
-//! Names for the added functions, so that a guest's stack traces read well.
+//! Names for the added functions, so that a guest's stack traces are readable.
 
 use wasm_encoder::Encode;
 use wasmparser::BinaryReader;
@@ -8,9 +8,9 @@ use super::plan::Plan;
 /// Subsection of the `name` section that names functions.
 const FUNCTIONS: u8 = 1;
 
-/// The content of a `name` section with the added functions named, or nothing when it can't be read.
+/// The content of a `name` section with the added functions named, or nothing if it can't be read.
 ///
-/// All that was there stays as it was, byte for byte.
+/// Existing content stays unchanged, byte for byte.
 pub(super) fn extended(section: &[u8], plan: &Plan) -> Option<Vec<u8>> {
     let mut reader = BinaryReader::new(section, 0);
     let mut out = Vec::with_capacity(section.len() + 64);

@@ -3,13 +3,13 @@
 use wasm_encoder::reencode;
 use wasmparser::{CompositeInnerType, FuncType, Parser, Payload, TypeRef, ValType};
 
-/// Why a module couldn't be given suspension points. One that passed `inspect` meets none of these.
+/// Why suspension points couldn't be added to a module. Modules that passed `inspect` never cause these errors.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ShimError {
     /// The module can't be read.
     #[error("the module is malformed")]
     Malformed(#[from] wasmparser::Error),
-    /// The module can't be written again.
+    /// The module can't be rewritten.
     #[error("the module can't be rewritten")]
     Rewrite(#[from] reencode::Error),
     /// The sentinel needs one integer result.
@@ -28,7 +28,7 @@ pub(crate) enum ShimError {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) points: Vec<Point>,
-    /// How many types and functions the module has of its own; ours come after them.
+    /// How many types and functions the original module has; added ones come after them.
     pub(super) types: u32,
     pub(super) functions: u32,
 }
@@ -74,7 +74,7 @@ impl Plan {
                 Payload::FunctionSection(section) => {
                     plan.functions = plan.functions.wrapping_add(section.count())
                 }
-                // Nothing behind the code's start counts.
+                // Nothing after the start of the code section counts.
                 Payload::CodeSectionStart { .. } => break,
                 _ => {}
             }
@@ -83,18 +83,18 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Index of the function that stands in for the n-th point.
+    /// Index of the function that replaces the n-th point.
     pub(super) fn stand_in(&self, n: usize) -> u32 {
-        // A count so large that this wraps is refused when the section is read.
+        // A count so large that this wraps is rejected when the section is read.
         self.functions.wrapping_add(n as u32)
     }
 
-    /// Index of the empty function; it comes after the stand-ins.
+    /// Index of the empty function; it comes after the replacements.
     pub(super) fn pause(&self) -> u32 {
         self.stand_in(self.points.len())
     }
 
-    /// Where a use of function `index` is to go.
+    /// The replacement for a use of function `index`.
     pub(super) fn redirect(&self, index: u32) -> u32 {
         let point = self.points.iter().position(|point| point.import == index);
         point.map_or(index, |n| self.stand_in(n))

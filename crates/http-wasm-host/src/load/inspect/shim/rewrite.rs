@@ -111,7 +111,7 @@ impl Reencode for Rewriter {
             return Ok(());
         }
         let data = if name == "name" { names::extended(section.data(), &self.plan) } else { None };
-        // Copied, not parsed: a custom section that nobody understands is no error.
+        // Copied, not parsed: an unknown custom section isn't an error.
         let data = data.map_or(section.data().into(), Into::into);
         module.section(&CustomSection { name: name.into(), data });
         Ok(())
@@ -144,13 +144,13 @@ fn stand_in(point: &Point, pause: u32) -> Function {
     body
 }
 
-/// Sections that say something about places in the code, which have moved.
+/// Sections that refer to code positions, which have moved.
 fn depends_on_code_offsets(section: &str) -> bool {
     ["sourceMappingURL", "external_debug_info", "linking"].contains(&section)
         || [".debug_", "reloc.", "metadata.code."].iter().any(|prefix| section.starts_with(prefix))
 }
 
-/// The place of a section in a module, which its id doesn't tell.
+/// The position of a section in a module, which doesn't follow from its ID.
 fn rank(section: SectionId) -> u8 {
     match section {
         SectionId::Custom => 0,
