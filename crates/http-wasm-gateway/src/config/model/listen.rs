@@ -274,8 +274,8 @@ impl JsonSchema for TrustedNet {
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct ClientLimits {
-    /// Connections at once, of all clients of this listener, tunnels included. Further ones wait until there is room.
-    /// Absent, 16,384, or fewer if the limit of open files leaves room for fewer.
+    /// Maximum number of concurrent connections to this listener, tunnels included. Further connections wait until one
+    /// closes. Defaults to 16,384, or fewer if the limit of open files leaves room for fewer.
     pub max_connections: Option<NonZeroU32>,
     /// Length of the queue of connections that the system has accepted and the gateway hasn't. The system may enforce a
     /// lower limit, and rejects further connections. Read when the address is opened.

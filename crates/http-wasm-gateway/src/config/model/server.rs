@@ -61,9 +61,9 @@ section! {
 pub struct Admin {
     /// The address to listen on. Whoever can reach it can read the metrics and reload the configuration.
     pub address: Located<Address>,
-    /// Host names by which it is asked for, as in "gateway.internal" or "*.internal"; requests with another `Host` get
-    /// 421. An address as `Host`, `localhost`, and requests for `/livez` and `/readyz` are always answered. Without
-    /// this check, pages of other sites could read the status in the browsers of operators (DNS rebinding).
+    /// Host names under which the listener is reached, such as "gateway.internal" or "*.internal". Requests with any
+    /// other `Host` get 421, except IP addresses, `localhost`, and requests for `/livez` and `/readyz`. Without this
+    /// check, a web page that an operator visits could read the status through the operator's browser (DNS rebinding).
     pub hosts: Vec<HostPattern>,
 }
 

@@ -238,7 +238,7 @@ pub struct PassiveHealth {
     /// Consecutive failures to connect or to respond after which an address is ejected.
     pub failures: NonZeroU32,
     /// How long an address is ejected. The time doubles each time that the address fails again right afterwards, up to
-    /// 32 times.
+    /// 32 times this value.
     pub retry_after: Time,
 }
 
