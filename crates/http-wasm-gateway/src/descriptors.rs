@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 /// For the admin listener, files, and clients that get a 503 because all other descriptors are in use.
 const OWN: u64 = 128;
 
-/// Connections of clients that a listener admits unless it is told otherwise, if there are descriptors for them.
+/// Default maximum of client connections per listener, if there are descriptors for them.
 const DEFAULT_CONNECTIONS: u64 = 16_384;
 
 /// The reserved descriptors.
@@ -43,8 +43,8 @@ impl Descriptors {
         descriptor < self.upstreams
     }
 
-    /// How many connections a listener has at once unless it is told otherwise, including those that are answered with
-    /// 503 for want of descriptors.
+    /// The default maximum of connections per listener, including those that are answered with 503 for lack of
+    /// descriptors.
     pub(crate) fn default_connections(&self) -> u32 {
         u32::try_from(self.limit.clamp(1, DEFAULT_CONNECTIONS)).unwrap_or(u32::MAX)
     }

@@ -10,8 +10,8 @@ use http_body::Frame;
 
 use crate::names::{Claim, is_hop_by_hop, remove_all};
 
-/// Beside those that concern one connection alone, and claims about the client. `_` in a name counts as `-`, as it does
-/// for programs that get fields as variables.
+/// In addition to connection-level fields, and claims about the client. `_` in a name counts as `-`, as it does for
+/// programs that receive fields as variables.
 const FORBIDDEN: &[&str] = &[
     "accept-ranges",
     "age",

@@ -1,7 +1,7 @@
 //! HTTP/1.1 messages byte by byte: where heads, chunks and bodies end, read strictly.
 //!
-//! The listener reads requests with it (`listener::framing`), in front of hyper, which is more lenient than the RFC
-//! allows where two parsers may disagree. The proxy reads responses with it ([`response`]), on connections of its own.
+//! The listener uses it for requests (`listener::framing`), in front of hyper, which is more lenient than is safe where
+//! two parsers may disagree. The proxy uses it for responses ([`response`]), on its own connections.
 
 mod chunked;
 mod head;

@@ -1,4 +1,4 @@
-//! Requests that the listener refuses: what their first line tells.
+//! Requests that the listener rejects, as far as their first line describes them.
 
 use http::{Method, Request, Uri, Version};
 

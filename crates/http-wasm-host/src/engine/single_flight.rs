@@ -1,13 +1,13 @@
-//! Values that are made once, however many ask for them at the same time.
+//! Values that are created once, however many callers ask for them at the same time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// The values in use by their keys. It keeps none itself: a value goes with the last who holds it.
+/// The values in use, by key. The map itself keeps none alive: a value is dropped with its last user.
 pub(super) struct SingleFlight<K, V>(Mutex<HashMap<K, Arc<Slot<V>>>>);
 
-/// Locked while the value is made: who wants the same one waits for it.
+/// Locked while the value is created; others that want the same one wait.
 type Slot<V> = Mutex<Weak<V>>;
 
 impl<K, V> Default for SingleFlight<K, V> {
@@ -17,10 +17,10 @@ impl<K, V> Default for SingleFlight<K, V> {
 }
 
 impl<K: Eq + Hash, V> SingleFlight<K, V> {
-    /// The value of that key, made by `make` if there is none.
+    /// The value of this key, created by `make` if there is none.
     ///
     /// # Errors
-    /// Those of `make`. Whoever waited for the value then makes it in turn.
+    /// Those of `make`. The callers that waited for the value then create it in turn.
     pub(super) fn get_or_make<E>(&self, key: K, make: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E> {
         let slot = {
             let mut slots = lock(&self.0);

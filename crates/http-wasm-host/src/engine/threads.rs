@@ -133,7 +133,7 @@ mod tests {
             let _gone = receiver.recv();
         }));
         assert!(operation.as_mut().now_or_never().is_none());
-        // What is cancelled before a thread has it is never begun.
+        // An operation that is cancelled before a thread has taken it is never started.
         has_begun.recv_timeout(Duration::from_secs(30)).unwrap();
         sender
     }

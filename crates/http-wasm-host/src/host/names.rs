@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use http::HeaderName;
 
-/// Names that a thread remembers. One that falls on another's place takes it.
+/// Number of names that a thread remembers. A name that maps to the slot of another replaces it.
 const PLACES: usize = 64;
 
 /// A longer name is parsed each time, so that a guest can't make threads hold much.
@@ -29,7 +29,7 @@ pub(super) fn with<T>(name: &[u8], f: impl FnOnce(&HeaderName) -> T) -> Option<T
         }
         let parsed = HeaderName::from_bytes(name).ok()?;
         let result = f(&parsed);
-        // Unless somebody looks one up just now, who has called this.
+        // Unless a lookup that is in progress on this thread has called this.
         if let Ok(mut names) = names.try_borrow_mut() {
             names[place] = Some(parsed);
         }
@@ -37,7 +37,7 @@ pub(super) fn with<T>(name: &[u8], f: impl FnOnce(&HeaderName) -> T) -> Option<T
     })
 }
 
-/// Tells names apart well enough that come one after the other, and costs next to nothing.
+/// A hash that distinguishes consecutive names well enough, and costs next to nothing.
 #[inline]
 fn place(name: &[u8]) -> usize {
     let byte = |at: usize| usize::from(name.get(at).copied().unwrap_or(0));

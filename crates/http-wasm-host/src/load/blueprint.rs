@@ -35,10 +35,10 @@ impl<H: Host> Blueprint<H> {
         Self { startup, code, linked, overflow: OnceLock::new() }
     }
 
-    /// Makes an instance: in a slot if one is free, else with what the system gives.
+    /// Creates an instance: in a slot if one is free, otherwise on demand.
     ///
     /// # Errors
-    /// When the guest fails, or there is no room for it.
+    /// If the guest fails, or there is no room for it.
     pub(crate) async fn make(&self, live: Live) -> Result<Box<Instance<H>>, Error> {
         let Startup { shared, functions, .. } = &self.startup;
         let mode = match functions.any() && !functions.pace.needs_fiber() {

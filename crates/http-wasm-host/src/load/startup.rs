@@ -96,7 +96,7 @@ impl Startup {
         self.functions.deadline.duration.saturating_mul(2)
     }
 
-    /// Runs the start-up of an instance: wasm start function, `_initialize`, `_start`, whatever is there.
+    /// Runs the start-up of an instance: wasm start function, `_initialize`, `_start`, whichever exist.
     pub(crate) async fn start<H: Host>(
         &self,
         store: &mut Store<State<H>>,

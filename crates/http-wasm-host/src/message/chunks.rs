@@ -38,7 +38,7 @@ impl Chunks {
         self.len
     }
 
-    /// Whether there is no byte.
+    /// Whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }

@@ -31,7 +31,7 @@ impl Delivery {
                 let evictable: Arc<dyn Evictable> = chunks.clone();
                 account.on_eviction(Arc::downgrade(&evictable));
                 if account.check().is_err() {
-                    // It has lost its bytes already, and nobody evicts these.
+                    // It has already lost its bytes, and nobody evicts these.
                     chunks.evict();
                 }
                 Pieces::Shared { chunks, account }

@@ -3,9 +3,9 @@
 use std::fmt;
 use std::ops::Range;
 
-/// Header or trailer fields in the order received. Names are lower case; values are bytes.
+/// Header or trailer fields in the order received. Names are in lower case; values are bytes.
 ///
-/// Made for the fields of one message: what is replaced or removed takes up memory as long as the list is there.
+/// Intended for the fields of one message: replaced or removed fields use memory as long as the list exists.
 #[derive(Clone, Default)]
 pub struct Fields {
     entries: Vec<Entry>,
@@ -14,7 +14,7 @@ pub struct Fields {
     text: Vec<u8>,
 }
 
-/// Where a field stands in the text.
+/// The position of a field in the text.
 #[derive(Clone)]
 struct Entry {
     name: Range<usize>,
@@ -27,7 +27,7 @@ impl Fields {
         Self { entries: Vec::new(), text: Vec::new() }
     }
 
-    /// Whether there is no field.
+    /// Whether there are no fields.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
@@ -56,7 +56,7 @@ impl Fields {
         })
     }
 
-    /// Adds a field, beside others of the same name.
+    /// Adds a field, in addition to others of the same name.
     pub fn add(&mut self, name: &[u8], value: &[u8]) {
         self.text.reserve(name.len() + value.len());
         let name = self.write(name);

@@ -27,7 +27,7 @@ pub(super) enum Body {
 pub(super) struct Head {
     pub(super) status: StatusCode,
     pub(super) version: Version,
-    /// With one `Content-Length` at most, and none beside chunks.
+    /// With at most one `Content-Length`, and none next to chunks.
     pub(super) headers: HeaderMap,
     pub(super) body: Body,
     /// Whether the connection may carry another request.

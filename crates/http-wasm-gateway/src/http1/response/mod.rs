@@ -1,10 +1,10 @@
 //! Responses of an HTTP/1.1 upstream, read strictly.
 //!
-//! Some responses have more than one reading: a length beside chunks, codings other than `chunked`, bare line feeds. A
-//! client, or whoever stands between, could find the end of such a message elsewhere than the gateway does. So they
-//! are refused, except where a length says nothing new: it is dropped or joined with its repetitions.
+//! Some responses are ambiguous: a length next to chunks, codings other than `chunked`, bare line feeds. A client, or
+//! an intermediary, could find the end of such a message elsewhere than the gateway does. So they are rejected, except
+//! for redundant lengths, which are dropped or merged.
 //!
-//! The reader does no I/O: it takes the parts of responses from a buffer, and copies nothing of bodies.
+//! The reader does no I/O: it takes the parts of responses from a buffer, and doesn't copy bodies.
 
 mod head;
 #[cfg(test)]
@@ -63,7 +63,7 @@ impl From<ChunkFault> for Refused {
 /// A part of a response.
 #[derive(Debug)]
 pub(crate) enum Part {
-    /// An informational response (1xx but 101), behind which another head follows.
+    /// An informational response (1xx but 101), which is followed by another head.
     Informational(StatusCode, HeaderMap),
     Head(Response<()>),
     /// Never empty.
@@ -187,7 +187,7 @@ impl ResponseReader {
         })
     }
 
-    /// The connection has ended, and all that was received has been taken as far as that is possible.
+    /// The connection has ended, and everything that was received has been taken as far as possible.
     pub(crate) fn ended(&mut self, input: &BytesMut) -> Result<Option<Part>, Refused> {
         self.may_reuse = false;
         let refused = match &self.state {
@@ -211,7 +211,7 @@ impl ResponseReader {
     }
 
     fn end(&mut self, input: &BytesMut) {
-        // Whatever comes behind it belongs to no request.
+        // Whatever follows it belongs to no request.
         self.may_reuse &= input.is_empty();
         self.state = State::Idle;
     }

@@ -1,4 +1,4 @@
-//! What tells snapshots apart.
+//! What distinguishes snapshots.
 
 use std::hash::{Hash, Hasher};
 

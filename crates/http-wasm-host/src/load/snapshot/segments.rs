@@ -254,7 +254,7 @@ mod tests {
         assert_eq!(few, Ok(1));
     }
 
-    /// Places and lengths of segments one behind the other, some of them past the end of a page, in any order.
+    /// Offsets and lengths of consecutive segments, some of them past the end of a page, in any order.
     fn places() -> impl Strategy<Value = Vec<(usize, usize)>> {
         let gaps_and_lengths = proptest::collection::vec((0usize..100, 0usize..20), 3..9);
         let places = (65_000usize..65_500, gaps_and_lengths).prop_map(|(mut at, segments)| {
@@ -279,7 +279,7 @@ mod tests {
         }
     }
 
-    /// What an instance begins with; `None` if there can't be one.
+    /// What an instance starts with; `None` if there can't be one.
     fn memory(wasm: &[u8]) -> Option<Vec<u8>> {
         let engine = wasmtime::Engine::default();
         let module = wasmtime::Module::new(&engine, wasm).unwrap();

@@ -1,4 +1,4 @@
-//! What may be held, and what is.
+//! The budget, and what is used of it.
 
 use std::fmt;
 use std::sync::{Arc, Weak};

@@ -54,7 +54,7 @@ impl JsonSchema for GuestSource {
     }
 }
 
-/// The bytes behind `get_config`.
+/// The bytes that `get_config` returns.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct GuestConfig(pub String);

@@ -24,9 +24,9 @@ pub(in crate::proxy) struct ResponseBody {
 
 #[derive(Debug)]
 enum Source {
-    /// Whoever reads the body drives the connection.
+    /// The reader of the body drives the connection.
     Connection(Box<Busy>),
-    /// A task does, because the rest of the request must not wait for somebody to read the response.
+    /// A task drives it, because the rest of the request must not wait for the response to be read.
     Task(mpsc::Receiver<Result<Frame<Bytes>, Failure>>),
     Ended,
 }
@@ -121,8 +121,8 @@ impl Failure {
 }
 
 impl Busy {
-    /// Sends the rest of the request, and hands the response's body over as it is asked for. Ends early when nobody
-    /// wants it any more.
+    /// Sends the rest of the request, and passes on the response's body on demand. Ends early if it is no longer
+    /// wanted.
     async fn pump(mut self, to: mpsc::Sender<Result<Frame<Bytes>, Failure>>) {
         loop {
             let room = tokio::select! {

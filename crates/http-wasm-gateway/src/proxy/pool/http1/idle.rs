@@ -20,7 +20,7 @@ struct Waiting {
 pub(in crate::proxy::pool) struct IdleConnections(Vec<Waiting>);
 
 impl IdleConnections {
-    /// Keeps a connection, unless there are so many.
+    /// Keeps a connection, unless there are already enough.
     pub(in crate::proxy::pool) fn put(&mut self, connection: Idle, max: usize) {
         if self.0.len() < max {
             self.0.push(Waiting { connection, since: Instant::now() });

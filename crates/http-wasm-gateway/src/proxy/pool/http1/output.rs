@@ -14,13 +14,13 @@ use crate::http1::decimal;
 use crate::proxy::connect::Io;
 use crate::proxy::pool::{Outbound, RequestBody};
 
-/// What is kept of the buffer for heads between two requests.
+/// How much of the buffer for heads is kept between two requests.
 const KEPT_CAPACITY: usize = 4 * 1024;
 
 /// A request on its way to the server.
 #[derive(Debug, Default)]
 pub(super) struct Output {
-    /// The head, and what stands around chunks.
+    /// The head, and the framing of chunks.
     framing: Vec<u8>,
     /// How much of that is written.
     written: usize,
@@ -38,10 +38,10 @@ struct Upload {
     coding: Coding,
 }
 
-/// How a body is told from what follows it.
+/// How a body is delimited.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Coding {
-    /// So many bytes are left.
+    /// This many bytes are left.
     Length(u64),
     Chunked,
 }
@@ -61,7 +61,7 @@ impl From<io::Error> for OutputError {
 }
 
 impl Output {
-    /// Begins with a request; the one before is complete.
+    /// Starts with a request; the previous one is complete.
     pub(super) fn begin(&mut self, request: Outbound<'_>, host: &HeaderValue) {
         let Outbound { method, target, headers, body } = request;
         self.framing.clear();
@@ -81,7 +81,7 @@ impl Output {
         let coding = match content_length(headers) {
             Some(length) => Coding::Length(length),
             None => {
-                // Whoever made the head has said so, except where there was nothing to know of the body.
+                // The head declares it, except where nothing was known about the body.
                 if !headers.contains_key(header::TRANSFER_ENCODING) {
                     self.framing.truncate(self.framing.len() - 2);
                     self.framing.extend_from_slice(b"transfer-encoding: chunked\r\n\r\n");
@@ -97,7 +97,7 @@ impl Output {
         self.upload.is_none() && !self.has_bytes() && !self.unflushed
     }
 
-    /// Gives up what is left of the request.
+    /// Abandons the rest of the request.
     pub(super) fn abandon(&mut self) {
         *self = Self::default();
     }
