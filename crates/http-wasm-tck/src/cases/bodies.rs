@@ -37,8 +37,10 @@ fn read_requests(cases: &mut Vec<Case>) {
                 cases.push(
                     case(
                         format!("bodies/request/{how}/{size}-by-{step}/buffered"),
-                        format!("with buffer_request a body of {size} bytes, {how}, read in steps of {step}, goes on \
-                            whole"),
+                        format!(
+                            "with buffer_request a {size}-byte body, {how}, read in steps of {step}, \
+                             is forwarded completely"
+                        ),
                         sent().features(1).before(script.clone()).check(Check::BackendBody(body.clone())),
                     )
                     .differs(super::differences::LAST_CHUNK),
@@ -46,8 +48,10 @@ fn read_requests(cases: &mut Vec<Case>) {
                 cases.push(
                     case(
                         format!("bodies/request/{how}/{size}-by-{step}/consumed"),
-                        format!("without buffer_request a body of {size} bytes, {how}, read in steps of {step}, is \
-                            consumed"),
+                        format!(
+                            "without buffer_request a {size}-byte body, {how}, read in steps of {step}, is \
+                            consumed"
+                        ),
                         sent().before(script).check(Check::BackendBody(Payload::EMPTY)),
                     )
                     .differs(super::differences::OLD_LENGTH),
@@ -64,8 +68,10 @@ fn read_responses(cases: &mut Vec<Case>) {
                 let body = Payload::Pattern(size);
                 cases.push(case(
                     format!("bodies/response/{how}/{size}-by-{step}"),
-                    format!("with buffer_response a body of {size} bytes, {how}, read in steps of {step}, reaches the \
-                        client whole"),
+                    format!(
+                        "with buffer_response a {size}-byte body, {how}, read in steps of {step}, \
+                         reaches the client completely"
+                    ),
                     Exchange::get("/")
                         .reply(Reply::pattern(size, framing))
                         .features(2)
@@ -79,7 +85,7 @@ fn read_responses(cases: &mut Vec<Case>) {
         let body = Payload::Pattern(size);
         cases.push(case(
             format!("bodies/response/until-close/{size}"),
-            format!("a body of {size} bytes that ends with the connection is read and sent on"),
+            format!("a {size}-byte body that ends with the connection is read and forwarded"),
             Exchange::get("/")
                 .reply(Reply::pattern(size, Framing::Close))
                 .features(2)
@@ -112,7 +118,8 @@ fn partial_reads(cases: &mut Vec<Case>) {
             cases.push(
                 case(
                     format!("bodies/partial/request/{how}/{what}"),
-                    "with buffer_request the whole body goes on whatever part was read, by whatever read sizes",
+                    "with buffer_request, the whole body is forwarded whatever part was read, with whatever \
+                     read sizes",
                     Exchange::post(body(), framing)
                         .slowly(1000, 0)
                         .features(1)
@@ -124,7 +131,8 @@ fn partial_reads(cases: &mut Vec<Case>) {
         }
         cases.push(case(
             format!("bodies/partial/response/{what}"),
-            "with buffer_response the whole body reaches the client whatever part was read, by whatever read sizes",
+            "with buffer_response, the whole body reaches the client whatever part was read, with whatever \
+             read sizes",
             Exchange::get("/")
                 .reply(Reply::pattern(5000, Framing::Chunked).slowly(1000, 0))
                 .features(2)
@@ -136,7 +144,7 @@ fn partial_reads(cases: &mut Vec<Case>) {
         cases.push(
             case(
                 format!("bodies/partial/consumed/{how}"),
-                "without buffer_request what was read is gone, and the rest goes on",
+                "without buffer_request, what was read is consumed, and the rest is forwarded",
                 Exchange::post("read this, keep that", framing)
                     .before(script().read(REQUEST, 11, "read this, ", false))
                     .check(Check::BackendBody("keep that".into())),
@@ -154,7 +162,7 @@ fn single_reads(cases: &mut Vec<Case>) {
     let post = |text: &str| Exchange::post(text, Framing::Length);
     add(
         "shorter-than-room",
-        "a body shorter than buf_limit comes with EOF in the same call",
+        "a body shorter than buf_limit is returned together with EOF",
         post("abc").before(script().read(REQUEST, 64, "abc", true)),
     );
     add(
@@ -169,14 +177,14 @@ fn single_reads(cases: &mut Vec<Case>) {
     );
     add(
         "after-eof",
-        "after EOF reads go on to answer 0 bytes with EOF",
+        "after EOF, further reads return 0 bytes with EOF",
         post("abc").before(
             script().read(REQUEST, 64, "abc", true).read(REQUEST, 64, "", true).read(REQUEST, 1, "", true),
         ),
     );
     add(
         "goes-on",
-        "repeated reads go on where the last one stopped",
+        "repeated reads continue where the last one stopped",
         post("abcdefgh").before(
             script()
                 .read(REQUEST, 3, "abc", false)
@@ -212,7 +220,7 @@ fn single_reads(cases: &mut Vec<Case>) {
     );
     add(
         "after-eof-response",
-        "after EOF reads of the response answer 0 bytes with EOF",
+        "after EOF, further reads of the response return 0 bytes with EOF",
         Exchange::get("/")
             .features(2)
             .after(script().read(RESPONSE, 64, "from the backend", true).read(RESPONSE, 64, "", true)),
@@ -232,7 +240,7 @@ fn writes(cases: &mut Vec<Case>) {
             cases.push(
                 case(
                     id(&format!("request-{how}")),
-                    format!("{size} bytes written {pieces} take the place of the request body ({how})"),
+                    format!("a {size}-byte body written {pieces} replaces the request body ({how})"),
                     Exchange::post("original", framing)
                         .before(write(REQUEST))
                         .check(Check::BackendBody(body.clone())),
@@ -242,7 +250,7 @@ fn writes(cases: &mut Vec<Case>) {
         }
         cases.push(case(
             id("stop"),
-            format!("{size} bytes written {pieces} are the answer of a guest that stops"),
+            format!("a {size}-byte body written {pieces} is the response of a guest that stops"),
             Exchange::get("/")
                 .before(write(RESPONSE))
                 .stops()
@@ -251,7 +259,7 @@ fn writes(cases: &mut Vec<Case>) {
         ));
         cases.push(case(
             id("early"),
-            format!("{size} bytes written {pieces} before next come before the next handler's body"),
+            format!("a {size}-byte body written {pieces} before next precedes the next handler's body"),
             Exchange::get("/")
                 .before(write(RESPONSE))
                 .reply(Reply::pattern(0, Framing::Length))
@@ -259,7 +267,7 @@ fn writes(cases: &mut Vec<Case>) {
         ));
         cases.push(case(
             id("after"),
-            format!("with buffer_response {size} bytes written {pieces} take the place of the response body"),
+            format!("with buffer_response a {size}-byte body written {pieces} replaces the response body"),
             Exchange::get("/").features(2).after(write(RESPONSE)).check(Check::Body(body)),
         ));
     }
@@ -280,7 +288,7 @@ fn writes(cases: &mut Vec<Case>) {
     );
     add(
         "early-then-after",
-        "the first write in handle_response starts anew, after what was written before next",
+        "the first write in handle_response starts a new body, replacing what was written before next",
         Exchange::get("/")
             .features(2)
             .before(script().write(RESPONSE, "early"))
@@ -289,7 +297,7 @@ fn writes(cases: &mut Vec<Case>) {
     );
     add(
         "early-seen-after",
-        "with buffer_response what was written before next is read with the next handler's body behind it",
+        "with buffer_response what was written before next is read, followed by the next handler's body",
         Exchange::get("/").features(2).before(script().write(RESPONSE, "early, ")).after(script().read(
             RESPONSE,
             64,
@@ -330,8 +338,10 @@ fn alternate(cases: &mut Vec<Case>) {
             cases.push(
                 case(
                     format!("bodies/alternate/request/{size}-by-{step}/{with}-buffering"),
-                    format!("{with} buffer_request a guest may read and write the request body by turns, {step} bytes \
-                        each"),
+                    format!(
+                        "{with} buffer_request a guest may read and write the request body alternately, \
+                         {step} bytes at a time"
+                    ),
                     Exchange::post(body.clone(), Framing::Length)
                         .features(features)
                         .before(copy(REQUEST))
@@ -342,7 +352,7 @@ fn alternate(cases: &mut Vec<Case>) {
         }
         cases.push(case(
             format!("bodies/alternate/response/{size}-by-{step}"),
-            format!("a guest may read and write the response body by turns, {step} bytes each"),
+            format!("a guest may read and write the response body alternately, {step} bytes at a time"),
             Exchange::get("/")
                 .reply(Reply::pattern(size, Framing::Chunked))
                 .features(2)
@@ -351,7 +361,7 @@ fn alternate(cases: &mut Vec<Case>) {
         ));
         cases.push(case(
             format!("bodies/alternate/request-to-response/{size}-by-{step}"),
-            format!("a guest may answer with the request body, {step} bytes at a time"),
+            format!("a guest may respond with the request body, {step} bytes at a time"),
             Exchange::post(body.clone(), Framing::Chunked)
                 .before(script().copy_all(REQUEST, step, Some(RESPONSE), &body))
                 .stops()
@@ -369,7 +379,9 @@ fn untouched(cases: &mut Vec<Case>) {
                 let with = if features == 0 { "without" } else { "with" };
                 cases.push(case(
                     format!("bodies/untouched/{how}/{size}/{with}-buffering"),
-                    format!("bodies of {size} bytes that the guest never touches pass as they are, {with} buffering"),
+                    format!(
+                        "{size}-byte bodies that the guest never touches pass unchanged, {with} buffering"
+                    ),
                     Exchange::post(body.clone(), framing)
                         .slowly(10_000, 0)
                         .reply(Reply::pattern(size, framing))

@@ -54,7 +54,7 @@ fn next(cases: &mut Vec<Case>) {
     cases.push(Case::new(
         "flow/body-untouched-by-stop",
         Section::Phases,
-        "a guest that stops without reading the request answers all the same",
+        "a guest that stops without reading the request can respond",
         Exchange::post(Payload::Pattern(100_000), Framing::Length)
             .before(script().write(RESPONSE, "no"))
             .stops()
@@ -181,7 +181,7 @@ fn traps(cases: &mut Vec<Case>) {
     cases.push(Case::of(
         "flow/trap/among-others",
         Section::Bodies,
-        "a trap in one request leaves others that run at the same time alone",
+        "a trap in one request doesn't affect concurrent ones",
         Plan::Together(
             (0..32)
                 .map(|i| {

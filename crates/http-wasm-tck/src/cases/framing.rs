@@ -39,7 +39,7 @@ fn lengths(cases: &mut Vec<Case>) {
         let len = text.len().to_string();
         add(
             &format!("request/{what}"),
-            "the length of a rewritten request is that of the body that really goes out",
+            "the length of a rewritten request is that of the body that is sent",
             post()
                 .before(script().write(REQUEST, text))
                 .check(Check::BackendHeader("content-length", one(&len)))
@@ -48,7 +48,7 @@ fn lengths(cases: &mut Vec<Case>) {
         );
         add(
             &format!("response/{what}"),
-            "the length of a rewritten response is that of the body that really goes out",
+            "the length of a rewritten response is that of the body that is sent",
             Exchange::get("/")
                 .features(2)
                 .after(script().write(RESPONSE, text))
@@ -109,7 +109,7 @@ fn set_by_guests(cases: &mut Vec<Case>) {
         );
         add(
             &format!("stop/{what}"),
-            &format!("a {name} that a guest sets on its own answer is accepted and ignored"),
+            &format!("a {name} that a guest sets on its own response is accepted and ignored"),
             Exchange::get("/")
                 .before(script().set(RESPONSE, name, value).write(RESPONSE, "blocked"))
                 .stops()
@@ -159,12 +159,12 @@ fn bodiless(cases: &mut Vec<Case>) {
     let read = || script().read(RESPONSE, 64, "", true);
     add(
         "head",
-        "the answer to HEAD keeps the next handler's content-length, and has no body",
+        "the response to HEAD keeps the next handler's content-length, and has no body",
         head().check(Check::Length(Some(16))).check(Check::Body(Payload::EMPTY)),
     );
     add(
         "head-buffered",
-        "with buffer_response the answer to HEAD reads as empty and keeps its content-length",
+        "with buffer_response the response to HEAD reads as empty and keeps its content-length",
         head().features(2).after(read()).check(Check::Length(Some(16))).check(Check::Body(Payload::EMPTY)),
     );
     add(
@@ -177,7 +177,7 @@ fn bodiless(cases: &mut Vec<Case>) {
     );
     add(
         "head-stop",
-        "a guest that stops may answer HEAD with a body that does not go out",
+        "a guest that stops may respond to HEAD with a body that isn't sent",
         head().before(script().write(RESPONSE, "no place for it")).stops().check(Check::Body(Payload::EMPTY)),
     );
     for status in [204, 304] {
@@ -254,7 +254,7 @@ fn bodiless(cases: &mut Vec<Case>) {
     );
     add(
         "get-to-head",
-        "a method that the guest makes HEAD has an answer without body",
+        "if the guest changes the method to HEAD, the response has no body",
         Exchange::get("/")
             .before(script().call(Function::SetMethod, ["HEAD".into()]))
             .check(Check::Method("HEAD"))
@@ -287,7 +287,7 @@ fn request_trailers(cases: &mut Vec<Case>) {
     );
     add(
         "buffered",
-        "with buffer_request reading request trailers waits for them, and the body goes on whole",
+        "with buffer_request, reading request trailers waits for them, and the whole body is forwarded",
         whole(post().slowly(2, 20).features(1).before(read()))
             .check(Check::BackendTrailer("x-sum", one("1"))),
     );
@@ -306,7 +306,7 @@ fn request_trailers(cases: &mut Vec<Case>) {
     );
     add(
         "body-and-trailers",
-        "with buffer_request body and trailers that were read go on",
+        "with buffer_request, body and trailers that were read are forwarded",
         whole(post().features(1).before(script().read_all(REQUEST, 4, &"a body".into()).then(read())))
             .check(Check::BackendTrailer("x-more", one("2"))),
     );
@@ -372,7 +372,7 @@ fn request_trailers(cases: &mut Vec<Case>) {
     );
     add(
         "without-feature",
-        "a guest that uses trailers without enabling them is served all the same",
+        "a guest may use trailers without enabling them",
         whole(post().features(1).before(read())),
     );
 }
@@ -396,7 +396,7 @@ fn response_trailers(cases: &mut Vec<Case>) {
     );
     add(
         "buffered",
-        "with buffer_response reading response trailers waits for the rest of the body, which goes on",
+        "with buffer_response, reading response trailers waits for the rest of the body, which is forwarded",
         whole(Exchange::get("/").reply(reply().slowly(4, 20)).features(2).after(read()))
             .check(Check::Trailer("x-sum", one("1"))),
     );
@@ -445,7 +445,7 @@ fn response_trailers(cases: &mut Vec<Case>) {
     );
     add(
         "stop",
-        "a guest's own answer can have a trailer",
+        "a guest's own response can have a trailer",
         Exchange::get("/")
             .takes_trailers()
             .before(script().write(RESPONSE, "own").set(RESPONSE_TRAILERS, "x-sum", "9"))
@@ -479,7 +479,7 @@ fn response_trailers(cases: &mut Vec<Case>) {
     );
     add(
         "replaced-and-edited",
-        "trailers of a body that is replaced unread are changed as the guest says",
+        "the guest's changes to trailers apply to a body that is replaced unread",
         new(get().features(2).after(write().set(RESPONSE_TRAILERS, "x-sum", "9")))
             .check(Check::Trailer("x-sum", one("9")))
             .check(Check::Trailer("x-more", one("2"))),
@@ -568,7 +568,7 @@ fn streaming(cases: &mut Vec<Case>) {
     cases.push(
         case(
             "streaming/partly-read",
-            "with buffer_response the rest behind what was read streams through",
+            "with buffer_response, the rest after what was read streams through",
             streams(slow().features(2).after(script().read_pattern(RESPONSE, 0, 10, &[false]))),
         )
         .differs(BUFFERS),

@@ -65,13 +65,13 @@ pub(super) fn cases() -> Vec<Case> {
     for getter in getters() {
         for &phase in getter.phases {
             for (limit, says) in [
-                ("zero", "buf_limit 0 asks for the length alone"),
+                ("zero", "buf_limit 0 returns only the length"),
                 (
                     "too-small",
                     "a value longer than buf_limit is not written, not even in part, and its length is returned",
                 ),
-                ("exact", "a value as long as buf_limit is written whole, and nothing behind it"),
-                ("huge", "a buf_limit beyond the memory is no fault when the value fits"),
+                ("exact", "a value as long as buf_limit is written completely, and nothing after it"),
+                ("huge", "a buf_limit beyond the memory is allowed if the value fits"),
             ] {
                 let script = getter.script(limit);
                 let exchange = Exchange::get("/limits?a=1").method("DELETE");

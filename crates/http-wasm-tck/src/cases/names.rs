@@ -59,14 +59,14 @@ fn illegal_names(cases: &mut Vec<Case>) {
     }
     for (kind, kind_name) in &KINDS[2..] {
         let exchange = Exchange::get("/").before(script().set(*kind, b"x a", "1")).check(traps());
-        let says = format!("an illegal name traps among {} as well", kind_name.replace('-', " "));
+        let says = format!("an invalid name traps among {} as well", kind_name.replace('-', " "));
         cases.push(case(format!("names/{kind_name}"), says, exchange).differs(super::differences::ILLEGAL));
     }
     let late = Exchange::get("/").features(2).after(script().set(RESPONSE, b"x a", "1"));
     cases.push(
         case(
             "names/after".to_owned(),
-            "an illegal name traps in handle_response as well".to_owned(),
+            "an invalid name traps in handle_response as well".to_owned(),
             late.check(Check::Traps(Phase::Response)),
         )
         .differs(super::differences::ILLEGAL),
@@ -205,17 +205,15 @@ fn legal(cases: &mut Vec<Case>) {
             .header("x-v", value)
             .before(script().values(REQUEST, "x-v", &[value]))
             .check(Check::BackendHeader("x-v", vec![value.to_vec()]));
-        let says = format!(
-            "a header value that the client sends comes to the guest when it is {}",
-            described_value(what)
-        );
+        let says =
+            format!("a header value from the client reaches the guest if it is {}", described_value(what));
         cases.push(case(format!("values/received/{what}"), says, received));
     }
     for name in ["x_under", "x.dot", "x!#$%&'*+-^`|~9"] {
         let exchange = Exchange::get("/")
             .before(script().set(REQUEST, name, "1"))
             .check(Check::BackendHeader(name, vec![b"1".to_vec()]));
-        cases.push(case(format!("names/legal/{name}"), format!("{name} is a legal header name"), exchange));
+        cases.push(case(format!("names/legal/{name}"), format!("{name} is a valid header name"), exchange));
     }
 }
 
@@ -253,7 +251,7 @@ fn semantics(cases: &mut Vec<Case>) {
     add(
         "repeated-values",
         Section::PackedResults,
-        "all values of a repeated header are read in order, each with one NUL behind it",
+        "all values of a repeated header are read in order, each followed by one NUL",
         repeated().before(script().values(REQUEST, "x-m", &[b"1", b"2", b"3"])),
     );
     add(
@@ -316,7 +314,7 @@ fn semantics(cases: &mut Vec<Case>) {
     );
     add(
         "remove-unknown",
-        "removing a header that isn't there is no fault",
+        "removing an absent header is allowed",
         Exchange::get("/").before(script().remove(REQUEST, "x-none")),
     );
     add(
@@ -389,7 +387,7 @@ fn oversized(cases: &mut Vec<Case>) {
         let value = "v".repeat(len);
         cases.push(case(
             format!("values/long/{len}"),
-            format!("a header value of {len} bytes comes to the guest and goes on whole"),
+            format!("a header value of {len} bytes reaches the guest and the next handler unchanged"),
             Exchange::get("/")
                 .header("x-long", &value)
                 .before(
@@ -416,7 +414,7 @@ fn oversized(cases: &mut Vec<Case>) {
     ));
     cases.push(case(
         "names/over-the-name".to_owned(),
-        "get_header_values may write its answer over the name that it was given".to_owned(),
+        "get_header_values may write its result over the name that was passed".to_owned(),
         Exchange::get("/").header("x-a", "value").before(
             script()
                 .put(FREE, b"x-a")

@@ -73,13 +73,13 @@ fn refused(cases: &mut Vec<Case>) {
     };
     add(
         "start/refused/no-handle-response",
-        "a guest without handle_response is refused, with an error that says so".to_owned(),
+        "a guest without handle_response is rejected, with an error that says so".to_owned(),
         Variant::NoHandleResponse,
     );
     for &function in Function::ALL.iter().filter(|function| !function.works_at_start()) {
         add(
             &format!("start/refused/{}", function.slug()),
-            format!("{} traps while an instance is made, as there is no request yet", function.name()),
+            format!("{} traps while an instance starts, since there is no request yet", function.name()),
             Variant::Early(function),
         );
     }
@@ -98,17 +98,17 @@ fn config(cases: &mut Vec<Case>) {
         let start = FREE + size - tail.len() as u32;
         let whole = call(filled(), size).holds(FREE, &config[..len.min(64)]).holds(start, &tail);
         let mut add = |name: &str, says: &str, exchange: Exchange| {
-            let says = format!("a configuration of {len} bytes: {says}");
+            let says = format!("a {len}-byte configuration: {says}");
             let case = Case::new(format!("config/{len}/{name}"), Section::Fields, says, exchange);
             cases.push(case.with_guest(Variant::Conformance, config.clone()));
         };
         add(
             "length",
-            "buf_limit 0 asks for its length",
+            "buf_limit 0 returns its length",
             Exchange::get("/").before(call(filled(), 0).holds(FREE, [0xaa; 64])),
         );
         add("exact", "it is read with a buffer as long", Exchange::get("/").before(whole.clone()));
-        add("roomy", "it is read with more room, and nothing is written behind it", {
+        add("roomy", "it is read with more room, and nothing is written after it", {
             Exchange::get("/").before(
                 call(script().fill(FREE + size, 0xaa, 8), size + 8)
                     .holds(start, &tail)
@@ -155,7 +155,7 @@ fn features(cases: &mut Vec<Case>) {
         let enabled = format!("with features {bits} enabled at start-up");
         add(
             "answer",
-            format!("{enabled} the answer was all that the host supports"),
+            format!("{enabled} the result was everything that the host supports"),
             Exchange::get("/").before(script().load(BOOT_RECORD + 4).gives_one_of(&[3, 7])),
         );
         let read = script().call(Function::ReadBody, [0.into(), FREE.into(), 4.into()]);
@@ -194,7 +194,7 @@ fn features(cases: &mut Vec<Case>) {
         if bits & 2 == 0 {
             add(
                 "not-kept",
-                format!("{enabled} what the last request added is not there for the next"),
+                format!("{enabled} what one request added isn't enabled for the next"),
                 Exchange::get("/").after(write).check(Check::Traps(Phase::Response)),
             );
         }
@@ -227,7 +227,7 @@ fn log(cases: &mut Vec<Case>) {
     );
     add(
         "none/before",
-        "the level none is not enabled, and logging at it no fault",
+        "the level none is not enabled, and logging at it is allowed",
         Exchange::get("/")
             .before(log(3, "tck: a line at none").call(Function::LogEnabled, [3.into()]).gives(0)),
     );
@@ -236,17 +236,17 @@ fn log(cases: &mut Vec<Case>) {
         "what handle_response logs is in the log",
         Exchange::get("/").after(log(2, "tck: a late line")).check(Check::Logged("tck: a late line")),
     );
-    add("empty", "an empty message is no fault", Exchange::get("/").before(log(0, "")));
+    add("empty", "an empty message is allowed", Exchange::get("/").before(log(0, "")));
     add(
         "bytes",
-        "a message of bytes that are no UTF-8 is no fault",
+        "a message that isn't UTF-8 is allowed",
         Exchange::get("/")
             .before(script().call(Function::Log, [2.into(), b"tck: bytes \xff\xfe \0 end".into()]))
             .check(Check::Logged("tck: bytes ")),
     );
     add(
         "long",
-        "a message of 100,000 bytes is no fault",
+        "a message of 100,000 bytes is allowed",
         Exchange::get("/").before(
             script().fill(FREE, b'x', 100_000).call(Function::Log, [2.into(), FREE.into(), 100_000.into()]),
         ),
@@ -273,7 +273,7 @@ fn wasi(cases: &mut Vec<Case>) {
     };
     add(
         "clock/realtime",
-        "clock_time_get tells the time of day",
+        "clock_time_get returns the time of day",
         Exchange::get("/").before(like(
             clock(0),
             8,
@@ -281,7 +281,11 @@ fn wasi(cases: &mut Vec<Case>) {
             "a time after 2023",
         )),
     );
-    add("clock/monotonic", "clock_time_get tells a time that passes", Exchange::get("/").before(clock(1)));
+    add(
+        "clock/monotonic",
+        "clock_time_get returns a time that advances",
+        Exchange::get("/").before(clock(1)),
+    );
     add("clock/after", "clock_time_get works in handle_response", Exchange::get("/").after(clock(0)));
     let random = || script().fill(FREE, 0, 64).wasi(RANDOM, "random_get", &[FREE.into(), 64.into()]);
     add(

@@ -384,7 +384,7 @@ fn bodies(cases: &mut Vec<Case>) {
     );
     add(
         "write-body/response/after-buffered",
-        "with buffer_response what the guest writes in handle_response takes the body's place",
+        "with buffer_response what the guest writes in handle_response replaces the body",
         exchange()
             .features(BUFFER_RESPONSE)
             .after(script().write(RESPONSE, "written"))
@@ -394,7 +394,7 @@ fn bodies(cases: &mut Vec<Case>) {
     let status = || script().call(Function::SetStatusCode, [201.into()]);
     add(
         "set-status-code/before-stop",
-        "a status set in handle_request is the answer's when the guest stops",
+        "a status set in handle_request is the response's if the guest stops",
         exchange().before(status()).stops().check(Check::Status(201)).check(Check::NotReached),
     );
     add(
@@ -436,13 +436,13 @@ fn features(cases: &mut Vec<Case>) {
     ));
     cases.push(case(
         "enable-features/after-answer".to_owned(),
-        "enable_features is no fault in handle_response".to_owned(),
+        "enable_features is allowed in handle_response".to_owned(),
         exchange().after(enable(BUFFER_RESPONSE)),
     ));
     cases.push(
         case(
             "enable-features/after-buffered".to_owned(),
-            "enable_features answers what the host supports in handle_response as well".to_owned(),
+            "enable_features returns what the host supports in handle_response as well".to_owned(),
             exchange().features(BUFFER_RESPONSE).after(enable(0).gives_one_of(&[3, 7])),
         )
         .harmlessly_differs(super::differences::ECHOES, [Check::Status(200)]),

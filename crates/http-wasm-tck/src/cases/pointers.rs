@@ -79,7 +79,7 @@ fn reads(cases: &mut Vec<Case>, function: Function, at: usize, argument: &str) {
     ));
     for (what, offset, len, says) in [
         ("across-end", MEMORY_END - 1, 2, "reaches across the end of memory"),
-        ("beyond-end", MEMORY_END, 1, "lies behind the end of memory"),
+        ("beyond-end", MEMORY_END, 1, "starts after the end of memory"),
         ("wraps-around", u32::MAX, 2, "would wrap around 32 bits"),
         ("too-long", 0, u32::MAX, "is longer than the memory"),
     ] {
@@ -121,7 +121,7 @@ fn writes(cases: &mut Vec<Case>, function: Function) {
                 16,
                 "when its buffer reaches across the end of memory, though the body would fit",
             ),
-            ("beyond-end", MEMORY_END, 1, "when its buffer lies behind the end of memory"),
+            ("beyond-end", MEMORY_END, 1, "when its buffer starts after the end of memory"),
             ("wraps-around", u32::MAX, 2, "when its buffer would wrap around 32 bits"),
             ("no-room", FREE, 0, "when buf_limit is 0"),
         ] {
@@ -158,7 +158,7 @@ fn writes(cases: &mut Vec<Case>, function: Function) {
     };
     cases.push(traps("across-end", "reaches across the end of memory", at_end(1)));
     let beyond = call(script(), MEMORY_END.into(), 4096.into());
-    cases.push(traps("beyond-end", "lies behind the end of memory", beyond));
+    cases.push(traps("beyond-end", "starts after the end of memory", beyond));
     let wraps = call(script(), u32::MAX.into(), 4096.into());
     cases.push(traps("wraps-around", "would wrap around 32 bits", wraps));
     let nothing = call(script(), u32::MAX.into(), 0.into());

@@ -13,7 +13,7 @@ pub(super) fn cases() -> Vec<Case> {
     for status in [200, 204, 302, 304, 404, 418, 500, 503, 599] {
         add(
             format!("status/set/{status}"),
-            format!("a guest that stops may answer {status}"),
+            format!("a guest that stops may respond with {status}"),
             Exchange::get("/").before(set(&[status])).stops().check(Check::Status(status as u16)),
         );
         add(
@@ -37,7 +37,7 @@ pub(super) fn cases() -> Vec<Case> {
     for status in [200, 201, 301, 404, 500, 503] {
         add(
             format!("status/get/{status}"),
-            format!("handle_response reads the next handler's {status}, and it goes on"),
+            format!("handle_response reads the next handler's {status}, and it reaches the client"),
             Exchange::get("/")
                 .reply(Reply::default().status(status))
                 .features(2)
@@ -60,7 +60,7 @@ pub(super) fn cases() -> Vec<Case> {
     );
     add(
         "status/none-is-200".to_owned(),
-        "without any status the answer is 200".to_owned(),
+        "without any status, the response is 200".to_owned(),
         Exchange::get("/").before(script().write(1, "x")).stops().check(Check::Status(200)),
     );
     informational(&mut cases);
@@ -82,12 +82,12 @@ fn informational(cases: &mut Vec<Case>) {
     );
     add(
         "stop-alone",
-        "1xx is not final: without another status the answer is 200",
+        "1xx is not final: without another status, the response is 200",
         Exchange::get("/").before(set(&[103])).stops().check(Check::Status(200)),
     );
     add(
         "before-next",
-        "1xx set before next does not become the answer's status",
+        "1xx set before next doesn't become the response's status",
         Exchange::get("/").before(set(&[103])).reply(Reply::default().status(202)).check(Check::Status(202)),
     );
     add(
@@ -109,7 +109,7 @@ fn informational(cases: &mut Vec<Case>) {
     );
     add(
         "from-backend",
-        "a 1xx of the next handler is not its answer",
+        "a 1xx of the next handler isn't its final response",
         Exchange::get("/")
             .reply(Reply::default().status(202).after(103))
             .after(script().call(Function::GetStatusCode, []).gives(202))

@@ -31,7 +31,7 @@ fn read(cases: &mut Vec<Case>) {
     ] {
         cases.push(case(
             &format!("uri/get/{name}"),
-            format!("{target} is read as on the wire, and goes on as it is"),
+            format!("{target} is read as on the wire, and forwarded unchanged"),
             Exchange::get(target)
                 .before(script().reads(Function::GetUri, target))
                 .check(Check::Target(target.to_owned())),
@@ -139,8 +139,8 @@ fn refused(cases: &mut Vec<Case>) {
         ("nul", b"/a\0b", "NUL in a URI traps"),
         ("control", b"/a\x01", "a control character in a URI traps"),
         ("query-lf", b"/a?b\nc", "LF in a query traps"),
-        ("no-uri", b"foo", "a text that is no URI traps"),
-        ("no-uri-with-slash", b"foo/bar", "a text that is no URI traps, with a slash as well"),
+        ("no-uri", b"foo", "a text that isn't a URI traps"),
+        ("no-uri-with-slash", b"foo/bar", "a text that isn't a URI traps, even with a slash"),
     ];
     for (name, uri, says) in table {
         let exchange = Exchange::get("/")
