@@ -7,14 +7,13 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-/// Pause after an accept that failed for want of something, file descriptors as a rule.
+/// Pause after a failed accept, usually for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How often that is logged.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How long a connection is silent before the system asks whether its peer is still there, and how often and in what
-/// intervals it asks.
+/// How long a connection is silent before the system probes its peer, and how often and at what interval.
 #[cfg(unix)]
 const KEEPALIVE: Duration = Duration::from_secs(60);
 #[cfg(unix)]
@@ -28,7 +27,7 @@ pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // Without it small writes wait for acknowledgements; a socket that refuses it still works.
+                // Without it small writes wait for acknowledgements; a socket that rejects it still works.
                 let _ = stream.set_nodelay(true);
                 return (stream, peer);
             }
@@ -51,14 +50,14 @@ fn concerns_one_client(error: &io::Error) -> bool {
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// Has connections that this socket accepts asked from time to time whether their peers are still there. They inherit
-/// it, which spares system calls for each.
+/// Enables keep-alive probes for connections that this socket accepts. They inherit the option, which saves system
+/// calls for each.
 #[cfg(unix)]
 pub(crate) fn keep_alive(listener: &TcpListener) {
     use rustix::net::sockopt;
 
     let set = sockopt::set_socket_keepalive(listener, true);
-    // macOS has no such options for a socket that listens; its own intervals hold there.
+    // macOS has no such options for listening sockets; its own intervals apply there.
     #[cfg(not(target_os = "macos"))]
     let set = set
         .and_then(|()| sockopt::set_tcp_keepidle(listener, KEEPALIVE))

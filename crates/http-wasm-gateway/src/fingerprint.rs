@@ -12,12 +12,12 @@ type Fingerprint = Option<(SystemTime, u64, u64)>;
 pub(crate) struct Fingerprints(Vec<(PathBuf, Fingerprint)>);
 
 impl Fingerprints {
-    /// How these files look now.
+    /// The current fingerprints of these files.
     pub(crate) fn of(files: impl IntoIterator<Item = PathBuf>) -> Self {
         Self(files.into_iter().map(|path| (path.clone(), fingerprint(&path))).collect())
     }
 
-    /// The same, with their directories: one that was named but not there may come.
+    /// The same, with their directories: a missing file may appear.
     pub(crate) fn with_directories(files: Vec<PathBuf>) -> Self {
         let directories: Vec<_> = files.iter().filter_map(|file| directory(file)).collect();
         Self::of(files.into_iter().chain(directories))
@@ -39,7 +39,7 @@ fn directory(file: &Path) -> Option<PathBuf> {
 
 fn fingerprint(path: &Path) -> Fingerprint {
     let found = std::fs::metadata(path).ok()?;
-    // Another file may have taken the name, with the same length and the time that it was given.
+    // Another file may have taken the name, with the same length and a preserved modification time.
     #[cfg(unix)]
     let identity = std::os::unix::fs::MetadataExt::ino(&found);
     #[cfg(not(unix))]
@@ -75,7 +75,7 @@ mod tests {
         let (alone, both) =
             (|| Fingerprints::of([file.clone()]), || Fingerprints::with_directories(vec![file.clone()]));
         let before = (alone(), both());
-        // Until the directory has another time than before, which is coarse on some file systems.
+        // Until the directory's time differs from before, which is coarse on some file systems.
         while both() == before.1 {
             fs::write(directory.path().join("b"), "2").unwrap();
             fs::remove_file(directory.path().join("b")).unwrap();

@@ -1,4 +1,4 @@
-//! A gateway: what is made of a configuration, and its life from the first address to the last request.
+//! A gateway: built from a configuration, and its life from the first listening address to the last request.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -22,28 +22,28 @@ use crate::observe::Monitor;
 use crate::reload::{Reloader, Source, follow};
 use crate::signals::{Hangup, Signals};
 
-/// A gateway that is ready to serve: its guests are up.
+/// A gateway that is ready to serve: its guests are loaded.
 pub struct Gateway {
     pub(crate) core: Arc<Core>,
     admin: Option<Admin>,
     machine: Machine,
     source: Source,
     inherited: Inherited,
-    /// How the files looked that it was made from.
+    /// The fingerprints of the files that it was built from.
     made_of: Fingerprints,
 }
 
 impl Gateway {
-    /// Makes all that a configuration asks for, addresses excepted: only that for operators is listened on from here
-    /// on, so that they can see guests being loaded.
+    /// Builds everything that a configuration needs, except its listening addresses: only the admin address is opened
+    /// at this point, so that operators can observe guests being loaded.
     ///
     /// # Errors
-    /// When the system refuses, the operators' address included, or a guest that isn't optional can't be loaded.
+    /// If the system refuses something, such as the admin address, or a guest that isn't optional can't be loaded.
     pub async fn build(config: Config) -> Result<Self, StartError> {
         Self::build_with(config, Vec::new()).await
     }
 
-    /// The same, with these told of each request that is over.
+    /// The same, with observers that are called for each completed request.
     pub(crate) async fn build_with(
         config: Config,
         observers: Vec<Arc<dyn RequestObserver>>,
@@ -67,11 +67,11 @@ impl Gateway {
         Ok(Self { core: Arc::new(Core::new(generation)), admin, machine, source, inherited, made_of })
     }
 
-    /// Makes all that a configuration asks for, as far as nobody notices: no address is listened on and no log opened,
-    /// for a gateway may run that has them.
+    /// Builds everything that a configuration needs, as far as it has no visible effect: no address is listened on and
+    /// no log is opened, since a running gateway may be using them.
     ///
     /// # Errors
-    /// When a guest that isn't optional can't be loaded, or files can't be used.
+    /// If a guest that isn't optional can't be loaded, or files can't be used.
     pub async fn check(config: &Config) -> Result<(), StartError> {
         Generation::check(&Machine::new(config)?, config).await
     }
@@ -81,19 +81,19 @@ impl Gateway {
         self.admin.as_ref().map(Admin::address)
     }
 
-    /// The same gateway, which reads its configuration from this file whenever it reloads. Without one, it keeps its
-    /// configuration, and reads again only the files that this names.
+    /// The same gateway, which rereads its configuration from this file at each reload. Otherwise, it keeps its
+    /// configuration, and only rereads the files that it refers to.
     pub fn with_file(mut self, file: ConfigFile) -> Self {
         self.source = Source::File(file.path);
         self.made_of = file.fingerprints.and(self.made_of);
         self
     }
 
-    /// Listens on all addresses. From here on connections are accepted and requests answered, until all that came of it
-    /// is dropped.
+    /// Listens on all addresses. From then on connections are accepted and requests answered, until the result is
+    /// dropped.
     ///
     /// # Errors
-    /// When the system refuses an address.
+    /// If an address can't be listened on.
     pub async fn bind(self) -> Result<Bound, StartError> {
         let listeners = Arc::new(Listeners::new(self.core.clone(), self.inherited));
         let opened = listeners.open(&self.core.generation().config.listen).await?;
@@ -111,11 +111,11 @@ impl Gateway {
         Ok(Bound { core: self.core, listeners, reloader })
     }
 
-    /// Serves until a signal says stop, and reloads when one says so, or when files change. `ready` is told the
-    /// addresses as soon as connections are accepted at all of them.
+    /// Serves until a signal stops it, and reloads on SIGHUP or when files change. `ready` is called with the addresses
+    /// as soon as all of them accept connections.
     ///
     /// # Errors
-    /// When the system refuses an address or something else that is needed to begin.
+    /// If an address can't be listened on, or the system refuses something else that is needed to start.
     pub async fn serve(self, ready: impl FnOnce(&[Endpoint])) -> Result<(), StartError> {
         let refused = |error| StartError::System(format!("cannot handle signals: {}", plain(&error)));
         let mut signals = Signals::install().map_err(refused)?;
@@ -152,10 +152,10 @@ pub struct Bound {
 }
 
 impl Bound {
-    /// The addresses, with the ports that the system chose where it was asked to.
+    /// The addresses, with the ports that the system chose for port 0.
     ///
     /// # Errors
-    /// When the system can't tell.
+    /// If the system doesn't report them.
     pub fn addresses(&self) -> Result<Vec<Endpoint>, StartError> {
         let untold =
             |error| StartError::System(format!("cannot determine the local address: {}", plain(&error)));
@@ -167,13 +167,13 @@ impl Bound {
         self.reloader.operators().address()
     }
 
-    /// The sockets that are listened on, that for operators among them.
+    /// The listening sockets, including the admin listener's.
     #[cfg(unix)]
     fn sockets(&self) -> Vec<Arc<TcpListener>> {
         self.listeners.sockets().into_iter().chain(self.reloader.operators().socket()).collect()
     }
 
-    /// What reloads the configuration.
+    /// Reloads the configuration.
     pub fn reloader(&self) -> Reloader {
         self.reloader.clone()
     }

@@ -1,4 +1,4 @@
-//! One configuration made ready to answer requests. The next one takes from it what is the same.
+//! One configuration, made ready to answer requests. The next one reuses whatever hasn't changed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -22,11 +22,11 @@ pub(crate) struct Generation {
     upstreams: Upstreams,
 }
 
-/// Upstreams by name, and what they were made of.
+/// Upstreams by name, and digests of what they were built from.
 type Upstreams = HashMap<String, (Digest, Arc<Proxy>)>;
 
 impl Generation {
-    /// What is before the first: it serves nothing, and has these watchers for all that follow.
+    /// The generation before the first: it serves nothing, and has the watchers for all that follow.
     pub(crate) fn none(given: Vec<Arc<dyn RequestObserver>>) -> Self {
         Self {
             config: Config::default(),
@@ -37,10 +37,10 @@ impl Generation {
         }
     }
 
-    /// Makes all that a configuration asks for, addresses excepted.
+    /// Builds everything that a configuration needs, except addresses.
     ///
     /// # Errors
-    /// When a guest that isn't optional can't be loaded, an upstream's files are wrong, or a log can't be opened.
+    /// If a guest that isn't optional can't be loaded, an upstream's files are invalid, or a log can't be opened.
     pub(crate) async fn build(
         machine: &Machine,
         config: Config,
@@ -56,19 +56,19 @@ impl Generation {
         .await?;
         let upstreams = upstreams(machine, &config, earlier)?;
         let routes = routes(&config, &guests, &upstreams);
-        // Last, for a log file is made by opening it.
+        // Last, because opening a log file creates it.
         let watchers = Watchers::next(&config, monitor, &earlier.watchers)?;
         Ok(Self { config, routes, guests, watchers, upstreams })
     }
 
-    /// Makes what a configuration asks for, and nothing that others could notice.
+    /// Builds what a configuration needs, as far as it has no visible effect.
     pub(crate) async fn check(machine: &Machine, config: &Config) -> Result<(), StartError> {
         let none = Self::none(Vec::new());
         guests::load(&machine.engine, &config.guests, &none.guests, None).await?;
         upstreams(machine, config, &none).map(drop)
     }
 
-    /// Lets operators see that this is the configuration in use.
+    /// Shows operators that this is the configuration in use.
     pub(crate) fn show(&self, machine: &Machine) {
         if let Some(monitor) = &self.watchers.monitor {
             let upstreams = self.upstreams.values().map(|(_, proxy)| proxy.clone());
@@ -77,7 +77,7 @@ impl Generation {
     }
 }
 
-/// An upstream that is the same as before keeps its connections, and what is known of its health.
+/// An unchanged upstream keeps its connections and health state.
 fn upstreams(machine: &Machine, config: &Config, earlier: &Generation) -> Result<Upstreams, StartError> {
     let upstreams = config.upstreams.iter().map(|(name, upstream)| {
         let made_of = Digest::of_settings(&upstream.value, upstream.files());
@@ -108,7 +108,7 @@ fn route_handler(route: &config::Route, guests: &Loaded, upstreams: &Upstreams) 
     match (chain, upstream) {
         (Some(guests), Some(Some(upstream))) => Handler::new(guests, Behind::new(route, Some(upstream))),
         (Some(guests), None) => Handler::new(guests, Behind::new(route, None)),
-        // A guest is missing, which only one that is optional may: without it the request must not go on.
+        // An optional guest is missing: without it, the request must not proceed.
         _ => Handler::new(Vec::new(), Behind::Nothing),
     }
 }

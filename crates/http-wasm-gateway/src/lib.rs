@@ -38,7 +38,7 @@ mod trailers;
 mod upstream_url;
 
 pub use self::error::StartError;
-pub use self::error_text::plain;
+pub use self::error_text::{counted, plain};
 pub use self::exchange::GuestLogLayer;
 pub use self::gateway::{Bound, Gateway};
 pub use self::listener::Endpoint;

@@ -1,5 +1,5 @@
-//! The listener for operators: probes, metrics, status, reload. It serves from the moment that the process knows its
-//! configuration, so that probes see guests being loaded.
+//! The listener for operators: probes, metrics, status, reload. It serves as soon as the process knows its
+//! configuration, so that probes can observe guests being loaded.
 
 mod connections;
 mod host;
@@ -24,13 +24,13 @@ use crate::exchange::Answer;
 use crate::listener::Listeners;
 use crate::observe::Monitor;
 
-/// The admin listener that there is now, which a reload may open, move and close.
+/// The current admin listener, which a reload may open, move and close.
 #[derive(Debug, Default)]
 pub(crate) struct Operators(Mutex<Option<Admin>>);
 
-/// What comes after a reload.
+/// The admin listener after a reload.
 pub(crate) enum Next {
-    /// The same listener, which answers to these names from then on.
+    /// The same listener, which accepts these host names from then on.
     Same(Vec<HostPattern>),
     Other(Option<Admin>),
 }
@@ -40,7 +40,7 @@ impl Operators {
         Self(admin.into())
     }
 
-    /// Opens what is asked for, unless it is there already.
+    /// Opens the configured listener, unless it is already open.
     pub(crate) async fn open<A: Answer>(
         &self,
         asked: Option<(&config::Admin, Arc<Monitor>)>,
@@ -54,7 +54,7 @@ impl Operators {
         Admin::start(admin, monitor, socket).map(|admin| Next::Other(Some(admin)))
     }
 
-    /// Serves this from now on. What served before finishes the requests that it has.
+    /// Switches to this listener. The previous one finishes its requests.
     pub(crate) fn commit(&self, next: Next) {
         let next = match next {
             Next::Same(hosts) => {
@@ -74,12 +74,12 @@ impl Operators {
         }
     }
 
-    /// The address, with the port that the system chose where it was asked to.
+    /// The address, with the port that the system chose if the port was 0.
     pub(crate) fn address(&self) -> Option<SocketAddr> {
         self.running().as_ref().map(Admin::address)
     }
 
-    /// The socket that is listened on.
+    /// The listening socket.
     pub(crate) fn socket(&self) -> Option<Arc<TcpListener>> {
         self.running().as_ref().map(|admin| admin.socket.clone())
     }
@@ -89,20 +89,19 @@ impl Operators {
     }
 }
 
-/// The admin listener. It serves until it is dropped, and then finishes the requests that it has: one of them may have
-/// asked for that.
+/// The admin listener. It serves until it is dropped, and then finishes its requests: one of them may have caused that.
 #[derive(Debug)]
 pub(crate) struct Admin {
     asked: Address,
     address: SocketAddr,
     socket: Arc<TcpListener>,
     shared: Arc<Shared>,
-    /// What serves stops when this is dropped.
+    /// Dropping this stops the listener.
     _stop: watch::Sender<()>,
 }
 
 impl Admin {
-    /// Serves on the socket for this address, or says why there is none. Within a runtime.
+    /// Serves on the socket for this address, or returns why there is none. Must be called within a runtime.
     pub(crate) fn start(
         admin: &config::Admin,
         monitor: Arc<Monitor>,
@@ -119,7 +118,7 @@ impl Admin {
         Ok(Self { asked: admin.address.value.clone(), address, socket, shared, _stop: stop })
     }
 
-    /// The address, with the port that the system chose where it was asked to.
+    /// The address, with the port that the system chose if the port was 0.
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }

@@ -1,4 +1,4 @@
-//! The file that a configuration is in, and those that it names.
+//! The file of a configuration, and the files that it refers to.
 
 use std::path::{Path, PathBuf};
 
@@ -6,7 +6,7 @@ use super::Faults;
 use super::model::{Config, Guest, GuestSource, Listen, Upstream};
 use crate::fingerprint::Fingerprints;
 
-/// The file of a configuration, as it was when that was read: so that a gateway that follows it misses no change.
+/// The file of a configuration, with its state when it was read: so that a gateway that watches it misses no change.
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
     pub(crate) path: PathBuf,
@@ -17,7 +17,7 @@ impl ConfigFile {
     /// Reads and checks a file. Relative paths in it are relative to its directory.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// All errors in the file.
     pub fn load(path: &Path) -> Result<(Config, Self), Faults> {
         let fingerprints = Fingerprints::of([path.to_owned()]);
         let config = Config::load(path)?;
@@ -26,8 +26,8 @@ impl ConfigFile {
 }
 
 impl Config {
-    /// The files that this configuration was made from, beside its own: guests, what they are configured with,
-    /// certificates, keys and authorities. Directories for guests are not among them.
+    /// The files that this configuration was built from, besides its own: guests and their configuration, certificates,
+    /// keys and CA certificates. Directories for guests aren't included.
     pub fn files(&self) -> impl Iterator<Item = &PathBuf> {
         let guests = self.guests.values().flat_map(|guest| guest.files());
         let listeners = self.listen.iter().flat_map(|listen| listen.files());

@@ -88,7 +88,7 @@ impl Certificates {
                 self.replace(loaded);
                 tracing::info!(address, "certificates have changed and were reloaded");
             }
-            // A renewal writes two files: between them they do not belong together. So it is tried again, and again.
+            // A renewal writes two files: in between, they don't match. So this is retried.
             Err(reason) => {
                 tracing::warn!(
                     address,
@@ -127,7 +127,7 @@ struct Loaded {
 
 impl Loaded {
     fn load(tls: &ListenTls) -> Result<Self, String> {
-        // Asked for first: should they change in between, they are loaded once more.
+        // Checked first: if they change in between, they are loaded once more.
         let files = fingerprints(tls);
         let keys = tls.certificates.iter().map(|pair| load(pair).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok(Self { tls: tls.clone(), keys, files })

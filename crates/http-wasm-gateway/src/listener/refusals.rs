@@ -4,16 +4,16 @@ use std::collections::VecDeque;
 
 use tokio::task::AbortHandle;
 
-/// Connections that are there only to be refused: the oldest makes room for the newest, so that those who say nothing keep no answer from
-/// those who ask.
+/// Connections that exist only to be rejected: the newest replaces the oldest, so that silent clients don't keep others
+/// from getting a response.
 #[derive(Debug, Default)]
 pub(super) struct Refusals(VecDeque<AbortHandle>);
 
 impl Refusals {
-    /// Refusals at once.
+    /// Maximum number of rejections in progress.
     const MAX: usize = 16;
 
-    /// Makes room for one more, and says whether it is the first for some time.
+    /// Makes room for one more, and returns whether it is the first for some time.
     pub(super) fn make_room(&mut self) -> bool {
         self.0.retain(|task| !task.is_finished());
         let first = self.0.is_empty();

@@ -1,4 +1,4 @@
-//! What is being served: the configuration in use, and whether requests are taken.
+//! The configuration in use, and whether requests are accepted.
 
 use std::fmt;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -14,16 +14,16 @@ use crate::guests::Loaded;
 use crate::machine::Machine;
 use crate::proxy::{AddressStatus, Proxy};
 
-/// Where in its life the gateway is.
+/// The stage of the gateway's life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[repr(u8)]
 pub(crate) enum Stage {
-    /// Guests are being loaded, or addresses are not listened on yet.
+    /// Guests are being loaded, or addresses aren't listened on yet.
     Starting,
     /// Requests are served.
     Ready,
-    /// No new connections are accepted; running requests finish.
+    /// No new connections are accepted; requests in flight finish.
     Draining,
 }
 
@@ -33,15 +33,15 @@ pub(crate) struct Active {
     configured: RwLock<Option<Arc<Configured>>>,
 }
 
-/// A configuration in use, as operators see it. It holds guests and upstreams for no longer than it is the one in use.
+/// A configuration in use, as operators see it. It holds guests and upstreams only as long as it is the one in use.
 pub(crate) struct Configured {
     pub(crate) since: SystemTime,
-    /// Settings that wait for the next start.
+    /// Settings that take effect only after a restart.
     pub(crate) at_next_start: Vec<&'static str>,
-    /// SHA-256 of what the configuration says, defaults included.
+    /// SHA-256 of the configuration, including defaults.
     pub(crate) sha256: String,
     pub(crate) engine: Engine,
-    /// Memory that all guests may have, in bytes.
+    /// Memory budget of all guests, in bytes.
     pub(crate) memory_budget: usize,
     pub(crate) guests: Vec<ConfiguredGuest>,
     pub(crate) upstreams: Vec<Arc<Proxy>>,
@@ -52,7 +52,7 @@ pub(crate) struct Configured {
 pub(crate) struct ConfiguredGuest {
     pub(crate) name: Arc<str>,
     pub(crate) optional: bool,
-    /// None for one that is optional and could not be loaded.
+    /// None for an optional guest that couldn't be loaded.
     pub(crate) loaded: Option<Guest>,
 }
 
@@ -77,7 +77,7 @@ impl Active {
         }
     }
 
-    /// Goes on to a later stage; there is no way back.
+    /// Moves to a later stage; there is no way back.
     pub(super) fn enter(&self, stage: Stage) {
         self.stage.fetch_max(stage as u8, Ordering::AcqRel);
     }
@@ -111,7 +111,7 @@ impl Configured {
         upstreams.sort_by(|a, b| a.name().cmp(b.name()));
         Self {
             since: SystemTime::now(),
-            // Numbers, texts, lists and tables with text keys: nothing that JSON can't say.
+            // Numbers, strings, lists and tables with string keys, which JSON can represent.
             sha256: sha256(&serde_json::to_vec(config).unwrap_or_default()),
             at_next_start: machine.start_only.differing(config),
             engine: machine.engine.clone(),
@@ -132,7 +132,7 @@ impl Configured {
         self.upstreams.iter().flat_map(|proxy| proxy.addresses().map(|address| (proxy.name(), address)))
     }
 
-    /// The guests that could be loaded, with their pools' counts.
+    /// The loaded guests, with the counts of their pools.
     pub(crate) fn stats(&self) -> impl Iterator<Item = (&Arc<str>, PoolStats)> {
         self.guests.iter().filter_map(|guest| Some((&guest.name, guest.loaded.as_ref()?.stats())))
     }

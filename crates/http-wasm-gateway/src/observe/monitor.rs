@@ -1,4 +1,4 @@
-//! What is noted about the process as a whole: it outlives configurations, as long as they have an `[admin]` section.
+//! State of the process as a whole: it outlives configurations, as long as they have an `[admin]` section.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::exchange::{FinishedRequest, RequestObserver};
 use crate::guests::GuestMonitor;
 
-/// All that operators can ask about, kept up to date by the gateway.
+/// Everything that operators can query, kept up to date by the gateway.
 pub(crate) struct Monitor {
     pub(crate) started: SystemTime,
     pub(crate) active: Arc<Active>,
@@ -23,18 +23,18 @@ pub(crate) struct Monitor {
     reload: OnceLock<Reload>,
 }
 
-/// Reads the configuration again, and says what came of it, or why it can't be used.
+/// Reloads the configuration, and returns a summary, or why it can't be used.
 pub(crate) type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
 
 impl Monitor {
-    /// Of a process that was started then.
+    /// For a process that was started at this time.
     pub(crate) fn new(started: SystemTime) -> Arc<Self> {
         let active = Arc::new(Active::new());
         let metrics = Metrics::new(active.clone());
         Arc::new(Self { started, active, metrics, recent: Arc::default(), reload: OnceLock::new() })
     }
 
-    /// What watches the requests of this configuration. Their series stay until the last of them is over.
+    /// The observer of this configuration's requests. Its series stay until the last of them has completed.
     pub(super) fn watching(self: &Arc<Self>, config: &Config) -> Watching {
         Watching { monitor: self.clone(), _names: self.metrics.names(config) }
     }
@@ -44,17 +44,17 @@ impl Monitor {
         self.active.replace(configured);
     }
 
-    /// What reads the configuration again. The first holds.
+    /// Sets what reloads the configuration. The first call counts.
     pub(crate) fn on_reload(&self, reload: Reload) {
         let _ = self.reload.set(reload);
     }
 
-    /// Has the configuration read again. None when nothing here can.
+    /// Reloads the configuration. None if nothing here can.
     pub(crate) async fn reload(&self) -> Option<Result<String, String>> {
         Some(self.reload.get()?().await)
     }
 
-    /// The configuration was read again: it is in use now, or it changed nothing, and this is why.
+    /// The configuration was reloaded: it is now in use, or nothing has changed, for this reason.
     pub(crate) fn reloaded(&self, result: Result<(), &str>) {
         self.metrics.reloaded(result.is_ok());
         if let Err(why) = result {
@@ -83,7 +83,7 @@ impl GuestMonitor for Monitor {
     }
 }
 
-/// The monitor, as the requests of one configuration know it.
+/// The monitor, as seen by the requests of one configuration.
 #[derive(Debug)]
 pub(super) struct Watching {
     monitor: Arc<Monitor>,

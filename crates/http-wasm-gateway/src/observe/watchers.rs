@@ -1,4 +1,4 @@
-//! Who wants to know of requests, and what is done to requests for their sake.
+//! The observers of requests, and what is done to requests for them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,13 +20,13 @@ use crate::digest::{Digest, json};
 use crate::error::StartError;
 use crate::exchange::{Finish, Inbound, RequestObserver, RequestRecord, received};
 
-/// How long the process's end may be held up by what is left to write.
+/// How long pending writes may delay the exit of the process.
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
-/// All that watch the requests of one configuration. The next one takes from it what is the same.
+/// All observers of the requests of one configuration. The next configuration reuses whatever hasn't changed.
 pub(crate) struct Watchers {
     pub(crate) monitor: Option<Arc<Monitor>>,
-    /// Those that no configuration asks for.
+    /// Those that don't depend on the configuration.
     given: Vec<Arc<dyn RequestObserver>>,
     observers: Arc<[Arc<dyn RequestObserver>]>,
     request_ids: Option<RequestIds>,
@@ -34,7 +34,7 @@ pub(crate) struct Watchers {
     traces: Option<Made<Traces>>,
 }
 
-/// Something, and the settings that it was made of.
+/// A value, and the settings that it was built from.
 type Made<T> = (Digest, Arc<T>);
 
 impl Watchers {
@@ -50,7 +50,7 @@ impl Watchers {
         }
     }
 
-    /// What a configuration asks for: what `earlier` has, made of the same settings, is taken from there.
+    /// What a configuration asks for; what `earlier` has, built from the same settings, is reused.
     pub(crate) fn next(
         config: &Config,
         monitor: Option<Arc<Monitor>>,
@@ -62,14 +62,14 @@ impl Watchers {
         observers.extend(monitor.as_ref().map(|monitor| Arc::new(monitor.watching(config)) as _));
         observers.extend(access_log.iter().map(|(_, log)| log.clone() as Arc<dyn RequestObserver>));
         observers.extend(traces.iter().map(|(_, traces)| traces.clone() as Arc<dyn RequestObserver>));
-        // A log has a use for names even if nothing is said about them.
+        // An access log needs request IDs, even if they aren't configured.
         let named = config.request_id.is_some() || config.access_log.is_some();
         let request_ids = named.then(|| RequestIds::new(&config.request_id.clone().unwrap_or_default()));
         let given = earlier.given.clone();
         Ok(Self { monitor, given, observers: observers.into(), request_ids, access_log, traces })
     }
 
-    /// Begins to watch a request. None when nobody wants to know.
+    /// Starts to observe a request. None if there are no observers.
     pub(crate) fn begin(&self, inbound: &mut Inbound) -> Option<Observed<'_>> {
         if self.observers.is_empty() && self.request_ids.is_none() {
             return None;
@@ -92,7 +92,7 @@ impl Watchers {
         }
     }
 
-    /// Where it is written down what requests were.
+    /// Where completed requests are written to.
     pub(crate) fn sinks(&self) -> Sinks {
         Sinks {
             access_log: self.access_log.as_ref().map(|(_, log)| log.clone()),
@@ -101,20 +101,20 @@ impl Watchers {
     }
 }
 
-/// One request that is watched. If this is dropped, it got no response.
+/// One observed request. If this is dropped, it got no response.
 pub(crate) struct Observed<'a> {
     finish: Finish,
     request_ids: Option<&'a RequestIds>,
 }
 
 impl Observed<'_> {
-    /// What is logged on the request's way is logged within this.
+    /// What is logged while handling the request is logged within this span.
     pub(crate) fn span(&self) -> Span {
         self.finish.record.span().clone()
     }
 
-    /// Watches the response until it is over. One that switches to another protocol is over when the tunnel is that
-    /// waits for it.
+    /// Observes the response until it has completed. One that switches to another protocol has completed when its
+    /// tunnel has.
     pub(crate) fn answered(self, response: &mut Response<BoxBody>, tunnel: Option<oneshot::Sender<Finish>>) {
         if let (Some(ids), Some(id)) = (self.request_ids, &self.finish.record.request_id) {
             ids.tell(id, response.headers_mut());
@@ -143,8 +143,8 @@ fn is_same<T>(one: &Arc<T>, other: Option<&Arc<T>>) -> bool {
     other.is_some_and(|other| Arc::ptr_eq(one, other))
 }
 
-/// Where it is written down what requests were. Those of earlier configurations are kept for as long as requests that
-/// began with them are not over.
+/// Where completed requests are written to. Those of earlier configurations are kept until the requests that started
+/// with them have completed.
 #[derive(Debug)]
 pub(crate) struct Sinks {
     access_log: Option<Arc<AccessLog>>,
@@ -160,13 +160,13 @@ impl Sinks {
         }
     }
 
-    /// Whether anybody else may still write something down.
+    /// Whether anything else may still write.
     pub(crate) fn are_used(&self) -> bool {
         let log = self.access_log.as_ref().is_some_and(|log| Arc::strong_count(log) > 1);
         log || self.traces.as_ref().is_some_and(|traces| Arc::strong_count(traces) > 1)
     }
 
-    /// Ends when all that was noted until now is where it belongs, or that takes too long.
+    /// Completes when everything recorded so far has been written, or that takes too long.
     pub(crate) async fn flush(all: impl IntoIterator<Item = Self>) {
         let each = join_all(all.into_iter().map(async |sinks| sinks.flush_all().await));
         if tokio::time::timeout(FLUSH_LIMIT, each).await.is_err() {

@@ -1,8 +1,8 @@
-//! Another configuration, without an end to what runs.
+//! Changing the configuration without interrupting requests.
 //!
-//! All that a new configuration asks for is made first: guests, upstreams, routes, addresses. Only when nothing is
-//! wrong with it do requests go there, all at once. Those in flight finish on what they began with, and what nobody
-//! uses any more is freed with the last of them.
+//! Everything that a new configuration needs is built first: guests, upstreams, routes, addresses. Only if nothing is
+//! wrong with it do requests switch to it, all at once. Those in flight finish with what they started with, and what is
+//! no longer used is freed with the last of them.
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +19,7 @@ use crate::config::{Config, ConfigFile};
 use crate::core::Core;
 use crate::descriptors::Descriptors;
 use crate::error::StartError;
+use crate::error_text::counted;
 use crate::fingerprint::Fingerprints;
 use crate::generation::Generation;
 use crate::listener::Listeners;
@@ -26,8 +27,8 @@ use crate::machine::Machine;
 use crate::observe::{Monitor, Reload};
 use crate::signals::Hangup;
 
-/// How often files are looked at. Looking, unlike being told by the system, works on any file system, and sees through
-/// links: a mounted ConfigMap is changed by turning one.
+/// How often files are checked. Unlike notifications from the system, this works on any file system, and sees through
+/// links: a mounted ConfigMap is changed by switching one.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Where the configuration comes from.
@@ -48,25 +49,25 @@ struct Inner {
     listeners: Arc<Listeners<Core>>,
     operators: Operators,
     one_at_a_time: Mutex<()>,
-    /// How the files looked that the active configuration was made from.
+    /// Fingerprints of the files that the active configuration was built from.
     made_of: SyncMutex<Fingerprints>,
-    /// Warnings about the permissions of files that were given for the active configuration.
+    /// Warnings about file permissions that were logged for the active configuration.
     warned: SyncMutex<Vec<String>>,
 }
 
-/// What a reload came to.
+/// The result of a reload.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
     /// Guests of the configuration.
     pub guests: usize,
-    /// Those of them that went on as they were.
+    /// Those of them that were reused.
     pub guests_kept: usize,
-    /// Addresses that were not listened on before.
+    /// Addresses that weren't listened on before.
     pub opened: usize,
     /// Addresses that are no longer listened on.
     pub closed: usize,
-    /// Settings that have changed and take effect at the next start only.
+    /// Settings that have changed and take effect only after a restart.
     pub at_next_start: Vec<&'static str>,
 }
 
@@ -74,7 +75,8 @@ impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { guests, guests_kept, opened, closed, at_next_start: _ } = self;
         let loaded = guests - guests_kept;
-        write!(f, "{guests} guests, {loaded} of them loaded; {opened} addresses opened, {closed} closed")?;
+        let (guests, opened) = (counted(*guests, "guest"), counted(*opened, "address"));
+        write!(f, "{guests}, {loaded} of them loaded; {opened} opened, {closed} closed")?;
         match &*self.at_next_start {
             [] => Ok(()),
             settings => {
@@ -103,7 +105,7 @@ impl Reloader {
         &self.0.operators
     }
 
-    /// Lets operators see that requests are served, and reload.
+    /// Shows operators that requests are served, and lets them reload.
     pub(crate) fn serves(&self) {
         let generation = self.0.core.generation();
         Descriptors::of_process().warn_of(generation.config.max_connections());
@@ -114,7 +116,7 @@ impl Reloader {
         }
     }
 
-    /// Says in the log what is dangerous about the permissions of files, once for each.
+    /// Logs dangerous file permissions, once for each file.
     fn warn_of_permissions(&self, config: &Config) {
         let own = match &self.0.source {
             Source::File(path) => Some(path.as_path()),
@@ -128,10 +130,10 @@ impl Reloader {
         *known = warnings;
     }
 
-    /// Reads the configuration and the files that it names again, and lets requests from now on be answered by it.
+    /// Rereads the configuration and the files that it refers to, and makes it answer all new requests.
     ///
     /// # Errors
-    /// All that is wrong with it. Nothing has changed then.
+    /// Everything that is wrong with it. Nothing has changed then.
     pub async fn reload(&self) -> Result<Summary, StartError> {
         let result = self.swap().await;
         if let Some(monitor) = &self.0.core.generation().watchers.monitor {
@@ -141,7 +143,7 @@ impl Reloader {
         result
     }
 
-    /// The same for whoever must not keep the gateway alive.
+    /// The same, for holders that must not keep the gateway alive.
     fn for_operators(&self) -> Reload {
         let inner = Arc::downgrade(&self.0);
         Box::new(move || {
@@ -159,7 +161,7 @@ impl Reloader {
         let _one_at_a_time = self.0.one_at_a_time.lock().await;
         let (config, files) = self.read().await?;
         let earlier = core.generation();
-        // What was counted goes on, as long as somebody may ask for it.
+        // Counters continue as long as someone can read them.
         let known = || earlier.watchers.monitor.clone().unwrap_or_else(|| Monitor::new(machine.started));
         let monitor = config.admin.as_ref().map(|_| known());
         let next = Generation::build(machine, config, monitor.clone(), &earlier).await?;
@@ -177,7 +179,7 @@ impl Reloader {
         Ok(Summary { guests, guests_kept, opened: change.opened, closed: change.closed, at_next_start })
     }
 
-    /// The configuration, and how the files look that it is made from.
+    /// The configuration, and fingerprints of the files that it is built from.
     async fn read(&self) -> Result<(Config, Fingerprints), StartError> {
         let inner = self.0.clone();
         let read = move || {
@@ -195,7 +197,7 @@ impl Reloader {
         read.map_err(|_| StartError::System("cannot read the configuration".to_owned()))?
     }
 
-    /// The files that the active configuration was made from.
+    /// The files that the active configuration was built from.
     fn files(&self) -> Vec<PathBuf> {
         let own = match &self.0.source {
             Source::File(path) => Some(path.clone()),
@@ -204,7 +206,7 @@ impl Reloader {
         own.into_iter().chain(self.0.core.generation().config.files().cloned()).collect()
     }
 
-    /// How these look now; after a failure their directories too.
+    /// Their current fingerprints; after a failure, those of their directories too.
     async fn look(&self, has_failed: bool) -> Fingerprints {
         let files = self.files();
         let look =
@@ -216,7 +218,7 @@ impl Reloader {
         self.0.made_of.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reloads, and says in the log what came of it.
+    /// Reloads, and logs the result.
     async fn reload_and_log(&self) -> bool {
         match self.reload().await {
             Ok(summary) if summary.at_next_start.is_empty() => {
@@ -241,7 +243,7 @@ impl fmt::Debug for Reloader {
     }
 }
 
-/// Reloads whenever a signal says so, and when files have changed if the configuration wants that. It never ends.
+/// Reloads on each signal, and when files have changed if that is configured. Never completes.
 pub(crate) async fn follow(reloader: &Reloader, mut hangup: Hangup) {
     let mut failed = None;
     loop {
@@ -250,14 +252,14 @@ pub(crate) async fn follow(reloader: &Reloader, mut hangup: Hangup) {
             () = hangup.recv() => reloader.0.core.generation().watchers.reopen(),
             () = changed(reloader, failed.as_ref()) => {}
         }
-        // Before the files are read: what changes from here on is seen as another change.
+        // Before the files are read: later changes then count as another change.
         let before = reloader.look(true).await;
         failed = (!reloader.reload_and_log().await).then_some(before);
     }
 }
 
-/// Ends when files are others than those that the active configuration was made from, or that were read when a reload
-/// last `failed`, and have been the same for a while: a file is written, and several are, in many steps.
+/// Completes when files differ from those that the active configuration was built from, or that were read when a reload
+/// last `failed`, and have been unchanged for a while: writing a file, or several, takes many steps.
 async fn changed(reloader: &Reloader, failed: Option<&Fingerprints>) {
     let mut last = None;
     loop {

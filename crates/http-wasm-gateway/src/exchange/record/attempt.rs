@@ -1,4 +1,4 @@
-//! One sending of a request to an upstream.
+//! One attempt to send a request to an upstream.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::request::RequestRecord;
 use super::upstream::{UpstreamAttempt, UpstreamFailure};
 use crate::error_text::Causes;
 
-/// Notes what becomes of one sending; dropped without an end, it was abandoned.
+/// Records the result of one attempt; dropped without a result, it was abandoned.
 #[derive(Debug)]
 pub(crate) struct Attempt(Option<Open>);
 
@@ -40,12 +40,12 @@ impl Attempt {
         }))
     }
 
-    /// The answer's head is there.
+    /// The response head has arrived.
     pub(crate) fn answered(mut self, status: StatusCode) {
         self.end(|| Ok(status));
     }
 
-    /// There will be no answer.
+    /// There will be no response.
     pub(crate) fn failed(mut self, kind: UpstreamFailure, why: &(dyn StdError + 'static)) {
         self.end(|| Err((kind, Causes(why).to_string())));
     }

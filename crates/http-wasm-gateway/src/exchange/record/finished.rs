@@ -12,7 +12,7 @@ pub(crate) trait RequestObserver: fmt::Debug + Send + Sync {
     /// A request came in. [`finished`](Self::finished) is called for it exactly once.
     fn started(&self) {}
 
-    /// A request is over.
+    /// A request has completed.
     fn finished(&self, request: &FinishedRequest<'_>);
 }
 
@@ -22,21 +22,20 @@ pub(crate) struct FinishedRequest<'a> {
     pub(crate) record: &'a RequestRecord,
     /// From the request's head to the last byte of the response.
     pub(crate) duration: Duration,
-    /// The requests that were sent to upstreams for it: none when a guest or the gateway answered, more than one when
-    /// it was tried again.
+    /// The attempts to send it to an upstream: none if a guest or the gateway responded, several if it was retried.
     pub(crate) attempts: &'a [UpstreamAttempt],
-    /// What the guests took, in the order in which they saw the request.
+    /// The times of the guests, in the order in which they saw the request.
     pub(crate) guests: &'a [GuestTimes],
     /// What its guests logged, if the trace is sent.
     pub(crate) messages: &'a [GuestMessage],
-    /// Body bytes that were handed to the connection.
+    /// Body bytes that were passed to the connection.
     pub(crate) response_bytes: u64,
-    /// Whether the response's body ended as it should.
+    /// Whether the response's body was complete.
     pub(crate) complete: bool,
 }
 
 impl FinishedRequest<'_> {
-    /// How the request went, in a word for logs: the first of these that applies.
+    /// The result of the request as a word for logs: the first of these that applies.
     pub(crate) fn outcome(&self) -> &'static str {
         let upstream_failed = self.attempts.last().is_some_and(|attempt| attempt.result.is_err());
         match self.record.status() {

@@ -14,7 +14,7 @@ use super::guest::GuestMessage;
 use super::request::RequestRecord;
 
 tokio::task_local! {
-    /// The request whose guest runs now.
+    /// The request whose guest is running.
     static CURRENT: Option<Arc<RequestRecord>>;
 }
 
@@ -26,8 +26,8 @@ pub(crate) fn with_guest_log<F: Future>(
     CURRENT.scope(record.filter(|record| record.is_traced()).cloned(), guests)
 }
 
-/// A layer for the process's subscriber: it hands what guests log to the traces of their requests. Without it traces
-/// have no such events.
+/// A layer for the process's subscriber that adds guest logs to the traces of their requests. Without it, traces have
+/// no such events.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct GuestLogLayer;

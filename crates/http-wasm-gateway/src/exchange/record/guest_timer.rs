@@ -8,19 +8,19 @@ use http_wasm_tower::{Error, GuestObserver};
 use super::guest::{GuestTimes, failure_kind};
 use super::request::RequestRecord;
 
-/// Notes the times of one guest's part in a request.
+/// Records the times of one guest's part in a request.
 #[derive(Debug)]
 pub(crate) struct GuestTimer<'a> {
     record: &'a RequestRecord,
     guest: &'a Arc<str>,
     began: Instant,
-    /// When the request went on behind it, and when the response came back to it.
+    /// When the guest let the request proceed, and when it received the response.
     left: Option<Instant>,
     back: Option<Instant>,
 }
 
 impl<'a> GuestTimer<'a> {
-    /// The guest begins.
+    /// The guest starts.
     pub(crate) fn start(record: &'a RequestRecord, guest: &'a Arc<str>) -> Self {
         Self { record, guest, began: Instant::now(), left: None, back: None }
     }

@@ -22,19 +22,19 @@ pub(crate) struct RequestRecord {
     started: Instant,
     pub(crate) started_at: SystemTime,
     pub(crate) client: Client,
-    /// Header fields that it came with and that were dropped.
+    /// Header fields that it had and that were dropped.
     pub(crate) dropped: Dropped,
     pub(crate) method: Method,
-    /// Path and query as they came.
+    /// The original path and query.
     pub(crate) target: String,
     pub(crate) version: Version,
-    /// The host that was asked for.
+    /// The requested host.
     pub(crate) host: Option<HeaderValue>,
     pub(crate) user_agent: Option<HeaderValue>,
     pub(crate) referer: Option<HeaderValue>,
     /// The ID by which logs know the request.
     pub(crate) request_id: Option<HeaderValue>,
-    /// Its place in a trace, if there are traces.
+    /// Its position in a trace, if there are traces.
     pub(crate) trace: Option<TraceContext>,
     /// What guests log is logged within it.
     span: Span,
@@ -47,10 +47,9 @@ pub(crate) struct RequestRecord {
 /// What several parties add to on a request's way.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    /// The requests that were sent to upstreams for it: none when a guest or the gateway answered, more than one when
-    /// it was tried again.
+    /// The attempts to send it to an upstream: none if a guest or the gateway responded, several if it was retried.
     pub(super) attempts: Vec<UpstreamAttempt>,
-    /// What the guests took, in the order in which they saw the request.
+    /// The times of the guests, in the order in which they saw the request.
     pub(super) guests: Vec<GuestTimes>,
     /// What its guests logged, if the trace is sent.
     pub(super) messages: Vec<GuestMessage>,
@@ -91,7 +90,7 @@ impl RequestRecord {
         }
     }
 
-    /// When the request came in.
+    /// When the request arrived.
     pub(super) fn started(&self) -> Instant {
         self.started
     }

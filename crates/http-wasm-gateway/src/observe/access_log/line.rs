@@ -1,4 +1,4 @@
-//! What a line says.
+//! The content of a line.
 
 use std::fmt::Write as _;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::exchange::{FinishedRequest, GuestTimes};
 use crate::observe::time::rfc3339;
 
-/// A line in JSON. Times of day are RFC 3339 in UTC, durations seconds, sizes bytes.
+/// A line in JSON. Times of day are RFC 3339 in UTC, durations in seconds, sizes in bytes.
 #[derive(Debug, Serialize)]
 struct Line<'a> {
     #[serde(serialize_with = "rfc3339")]
@@ -48,11 +48,11 @@ struct GuestPart<'a> {
 #[derive(Debug, Serialize)]
 struct UpstreamPart<'a> {
     name: &'a str,
-    /// That it was last sent to.
+    /// The address that it was last sent to.
     address: &'a str,
     /// How often the request was sent.
     attempts: usize,
-    /// Until the head of the last answer, or the last failure.
+    /// Until the head of the last response, or the last failure.
     duration: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'static str>,
@@ -88,7 +88,7 @@ pub(super) fn json(request: &FinishedRequest<'_>) -> Vec<u8> {
         user_agent: record.user_agent.as_ref().map(text),
         referer: record.referer.as_ref().map(text),
     };
-    // Texts, numbers and lists: nothing that JSON can't say.
+    // Strings, numbers and lists, which JSON can represent.
     serde_json::to_vec(&line).unwrap_or_default()
 }
 
@@ -108,7 +108,7 @@ pub(super) fn combined(request: &FinishedRequest<'_>) -> Vec<u8> {
     let record = request.record;
     let client = record.client.addr.ip().to_canonical();
     let time = day_and_time(record.started_at);
-    // What nginx writes for a client that left before there was an answer.
+    // What nginx logs for a client that disconnected before a response.
     let status = record.status().map_or(499, |status| status.as_u16());
     let mut line = format!("{client} - - [{time}] \"");
     escape(record.method.as_str().as_bytes(), &mut line);
@@ -123,7 +123,7 @@ pub(super) fn combined(request: &FinishedRequest<'_>) -> Vec<u8> {
     line.into_bytes()
 }
 
-/// As in "22/Nov/2026:23:59:59 +0000".
+/// In the format "22/Nov/2026:23:59:59 +0000".
 fn day_and_time(time: SystemTime) -> String {
     // An HTTP date has the same parts: "Sun, 22 Nov 2026 23:59:59 GMT".
     let date = httpdate::fmt_http_date(time);
@@ -146,7 +146,7 @@ fn text(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
-/// Writes what a client sent so that it can neither end the quotes nor the line.
+/// Writes client-supplied text so that it can end neither the quotes nor the line.
 fn escape(bytes: &[u8], to: &mut String) {
     for &byte in bytes {
         match byte {

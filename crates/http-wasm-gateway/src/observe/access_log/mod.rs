@@ -1,4 +1,4 @@
-//! The access log: a line per request, written by a thread of its own, so that a slow disk holds nobody up.
+//! The access log: one line per request, written by a separate thread, so that a slow disk delays no request.
 
 mod line;
 mod writer;
@@ -13,7 +13,7 @@ use crate::error::StartError;
 use crate::error_text::plain;
 use crate::exchange::{FinishedRequest, RequestObserver};
 
-/// Writes a line for each request that is over.
+/// Writes a line for each completed request.
 pub(crate) struct AccessLog {
     format: AccessLogFormat,
     writer: Writer,
@@ -31,18 +31,18 @@ impl AccessLog {
         Ok(Arc::new(Self { format: config.format, writer }))
     }
 
-    /// Opens the file again, under the same name: a tool has moved the old one away.
+    /// Reopens the file under the same name, after the old one has been moved away.
     pub(crate) fn reopen(&self) {
         self.writer.reopen();
     }
 
-    /// Ends when all lines until now are written.
+    /// Completes when all lines so far have been written.
     pub(crate) async fn flush(&self) {
         self.writer.flush().await;
     }
 }
 
-/// Lines of access logs that were lost since the process started.
+/// Access log lines that were lost since the process started.
 pub(crate) fn lost_lines() -> u64 {
     writer::lost()
 }

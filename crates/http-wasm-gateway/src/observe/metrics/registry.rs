@@ -1,4 +1,4 @@
-//! All that is counted.
+//! All counters and histograms.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// All that is counted.
+/// All counters and histograms.
 pub(crate) struct Metrics {
     registry: Registry,
     pub(super) in_flight: Gauge,
@@ -52,7 +52,7 @@ impl Metrics {
             registry: Registry::default(),
         };
         for result in [true, false] {
-            // Both are there from the beginning, so that the first failure is seen as an increase.
+            // Both exist from the start, so that the first failure shows as an increase.
             metrics.reloads_with(result);
         }
         registry.register_collector(Box::new(gauges::Gauges(active)));
@@ -80,7 +80,7 @@ impl Metrics {
         Names::used(&self.series, routes.chain(upstreams))
     }
 
-    /// What is told when nothing has happened for as long as series are kept.
+    /// The metrics after nothing has happened for as long as series are kept.
     #[cfg(test)]
     pub(crate) fn encode_later(&self) -> String {
         self.series.forget(Instant::now() + super::series::KEPT);

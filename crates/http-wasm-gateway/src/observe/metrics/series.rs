@@ -1,5 +1,5 @@
-//! The series with labels. They live as long as the names in them are used, and a while longer: what was counted last
-//! must be read, too.
+//! The labelled series. They live as long as the names in them are used, and a while longer, so that the last counts
+//! can be scraped.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,8 +17,7 @@ use super::latency::Latency;
 use super::register::{register, register_with_unit};
 use crate::exchange::{Dropped, FinishedRequest, UpstreamAttempt, UpstreamFailure};
 
-/// How long series stay when nobody uses their name any more. Prometheus itself takes a value for the current one for
-/// as long.
+/// How long series stay once their name is no longer used. Prometheus itself considers a value current for this long.
 pub(super) const KEPT: Duration = Duration::from_secs(5 * 60);
 
 /// All series that name guests, routes or upstreams.
@@ -36,7 +35,7 @@ pub(super) struct Series {
     uses: Mutex<HashMap<Name, Uses>>,
 }
 
-/// Who uses a name.
+/// The users of a name.
 #[derive(Debug, Default)]
 struct Uses {
     users: usize,
@@ -44,7 +43,7 @@ struct Uses {
     unused: Option<Instant>,
 }
 
-/// What a series can be about.
+/// The subject of a series.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum Name {
     Guest(Arc<str>),
@@ -52,7 +51,7 @@ pub(super) enum Name {
     Upstream(Arc<str>),
 }
 
-/// Names that somebody uses, until this is dropped.
+/// Names that are in use until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Names {
     series: Arc<Series>,
@@ -61,7 +60,7 @@ pub(crate) struct Names {
 
 impl Names {
     pub(super) fn used(series: &Arc<Series>, names: impl IntoIterator<Item = Name>) -> Self {
-        // Whoever is never asked for its metrics forgets all the same.
+        // Series must also expire if the metrics are never scraped.
         series.forget(Instant::now());
         let names: Vec<_> = names.into_iter().collect();
         let mut uses = series.uses();
@@ -185,9 +184,9 @@ impl Series {
         }
     }
 
-    /// Ends the series whose names nobody has used for a while.
+    /// Removes the series whose names haven't been used for a while.
     pub(super) fn forget(&self, now: Instant) {
-        // Locked until the series are gone: who begins to use a name meanwhile must not lose new ones.
+        // Locked until the series are removed: a new user of a name in the meantime must not lose new series.
         self.uses().retain(|name, uses| {
             let stays = uses.unused.is_none_or(|since| now.saturating_duration_since(since) < KEPT);
             if !stays {

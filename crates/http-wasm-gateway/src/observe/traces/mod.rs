@@ -1,7 +1,7 @@
 //! Traces, sent to a collector over OTLP.
 //!
-//! A request's spans are made when it is over, of what was noted on its way: that costs little meanwhile, and their
-//! times are those that the access log and the metrics tell.
+//! A request's spans are created when it has completed, from what was recorded on its way. That costs little in the
+//! meantime, and their times agree with the access log and the metrics.
 
 mod collector;
 mod spans;
@@ -22,16 +22,16 @@ use crate::config;
 use crate::error::StartError;
 use crate::exchange::{FinishedRequest, RequestObserver, TraceContext};
 
-/// How long spans wait to be sent together.
+/// How long spans wait to be sent in a batch.
 const DELAY: Duration = Duration::from_secs(1);
 
-/// How long the collector may take.
+/// Timeout of the collector.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The path that OTLP over HTTP has for traces.
+/// The path of OTLP over HTTP for traces.
 const TRACES_PATH: &str = "/v1/traces";
 
-/// Sends the spans of requests that are over.
+/// Sends the spans of completed requests.
 pub(crate) struct Traces {
     sample_ratio: f64,
     scope: InstrumentationScope,
@@ -39,7 +39,7 @@ pub(crate) struct Traces {
 }
 
 impl Traces {
-    /// Begins to send to the collector. It need not be there: what can't be sent is reported and lost.
+    /// Starts to send to the collector. It needn't be reachable: what can't be sent is reported and dropped.
     pub(crate) fn start(config: &config::Telemetry) -> Result<Arc<Self>, StartError> {
         let exporter = SpanExporter::builder()
             .with_http()
@@ -60,25 +60,25 @@ impl Traces {
         Ok(Arc::new(Self { sample_ratio: config.sample_ratio, scope, processor: Arc::new(processor) }))
     }
 
-    /// The place of a request in its trace, which its header fields say afterwards.
+    /// The position of a request in its trace, which its header fields then contain.
     pub(super) fn begin(&self, headers: &mut HeaderMap) -> TraceContext {
         TraceContext::begin(headers, self.sample_ratio)
     }
 
-    /// Ends when all spans until now are sent, or the collector took too long.
+    /// Completes when all spans so far have been sent, or the collector timed out.
     pub(super) async fn flush(&self) {
         let processor = self.processor.clone();
-        // What could not be sent was reported where it was tried.
+        // Failures to send were reported where they occurred.
         let _ = tokio::task::spawn_blocking(move || processor.force_flush()).await;
     }
 }
 
 impl Drop for Traces {
-    /// What is left is sent by a thread of its own, for that may take as long as the collector likes.
+    /// The rest is sent by a separate thread, since that may take as long as the collector likes.
     fn drop(&mut self) {
         let processor = self.processor.clone();
         let sending = std::thread::Builder::new().name("last-traces".to_owned());
-        // Failures are reported where it is tried; without a thread there is nothing left to try.
+        // Failures are reported where they occur; without a thread there is nothing left to try.
         let _ = sending.spawn(move || processor.shutdown());
     }
 }
@@ -93,7 +93,7 @@ impl RequestObserver for Traces {
     }
 }
 
-/// The URL for traces: the configured one is that of the collector, unless it is that already.
+/// The URL for traces: the configured URL is that of the collector, unless it already has the path for traces.
 fn traces_url(endpoint: &str) -> String {
     let endpoint = endpoint.trim_end_matches('/');
     if endpoint.ends_with(TRACES_PATH) { endpoint.to_owned() } else { format!("{endpoint}{TRACES_PATH}") }

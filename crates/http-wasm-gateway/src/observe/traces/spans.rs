@@ -1,5 +1,5 @@
-//! The spans of a request that is over: itself, each guest's phases, each sending to an upstream. Names are those of
-//! OpenTelemetry's semantic conventions where they have one.
+//! The spans of a completed request: the request itself, each guest's phases, each attempt to send it to an upstream.
+//! Names follow OpenTelemetry's semantic conventions where they have one.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -37,7 +37,7 @@ impl Make<'_> {
         let (finished, record) = (self.finished, self.finished.record);
         let mut attributes = vec![
             KeyValue::new("http.request.method", method(&record.method)),
-            // Without the query: what is secret in a URL is there, as a rule.
+            // Without the query, which is where secrets in URLs usually are.
             KeyValue::new("url.path", record.target.split('?').next().unwrap_or_default().to_owned()),
             KeyValue::new("network.protocol.version", version(record.version)),
             KeyValue::new("client.address", record.client.addr.ip().to_canonical().to_string()),
@@ -158,7 +158,7 @@ impl Make<'_> {
     }
 }
 
-/// Methods that clients make up must not make up names of spans.
+/// Methods that clients invent must not become names of spans.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
