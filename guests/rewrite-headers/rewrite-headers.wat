@@ -1,5 +1,5 @@
-;; Rewrites headers in both directions, as most guests in front of a service do:
-;;   request   `x-forwarded-host` is set to `host`; `x-internal`, which is not for clients to say, is removed
+;; Rewrites headers in both directions, as many guests in front of a service do:
+;;   request   `x-forwarded-host` is set to `host`; `x-internal`, which clients must not set, is removed
 ;;   response  `x-served-by: http-wasm` is set, `server` is removed
 (module
   (import "http_handler" "enable_features" (func $enable_features (param i32) (result i32)))
@@ -18,7 +18,7 @@
   (global $value i32 (i32.const 1024))
   (global $value_limit i32 (i32.const 4096))
 
-  ;; Without buffer_response (2) a response could only be looked at.
+  ;; Without buffer_response (2), the response could only be read.
   (func (export "_initialize") (drop (call $enable_features (i32.const 2))))
 
   (func (export "handle_request") (result i64)

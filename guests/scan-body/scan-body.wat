@@ -1,21 +1,21 @@
-;; Reads each request's body to its end. One with a NUL byte in it is answered with 400; any other goes on as it came.
+;; Reads each request's body to its end. A body that contains a NUL byte is answered with 400; any other is forwarded.
 (module
   (import "http_handler" "enable_features" (func $enable_features (param i32) (result i32)))
   (import "http_handler" "read_body" (func $read_body (param i32 i32 i32) (result i64)))
   (import "http_handler" "set_status_code" (func $set_status_code (param i32)))
 
   (memory (export "memory") 2)
-  ;; Here and on for 64 KiB.
+  ;; The buffer: 64 KiB from here.
   (global $buf i32 (i32.const 65536))
 
-  ;; With buffer_request (1) the next handler gets again what was read.
+  ;; With buffer_request (1), the next handler gets the whole body.
   (func (export "_initialize") (drop (call $enable_features (i32.const 1))))
 
   (func $has_nul (param $len i32) (result i32)
     (local $at i32) (local $end i32) (local $eight i64)
     (local.set $at (global.get $buf))
     (local.set $end (i32.add (global.get $buf) (local.get $len)))
-    ;; Eight bytes at once: taking 1 from each borrows into the top bit of one that is zero, and only of those below 128.
+    ;; Eight bytes at once: subtracting 1 from each sets the top bit of a zero byte, and of no other below 128.
     (block $tail
       (loop $next
         (br_if $tail (i32.gt_u (i32.add (local.get $at) (i32.const 8)) (local.get $end)))

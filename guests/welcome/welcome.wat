@@ -1,8 +1,8 @@
-;; The guest that `http-wasm serve` runs when it is given none. It shows the three things a guest does most:
+;; The guest that `http-wasm serve` runs by default. It shows the three most common tasks of a guest:
 ;;   reject   /admin and below is answered with 401, unless the request has an `authorization` header
-;;   rewrite  /v1/… goes on as /…, with the request header `x-api-version: 1`
+;;   rewrite  /v1/… is forwarded as /…, with the request header `x-api-version: 1`
 ;;   route    /hello is answered by the guest itself
-;; Whatever goes on comes back with the response header `x-guest: welcome`.
+;; Every request that proceeds gets the response header `x-guest: welcome`.
 (module
   (import "http_handler" "get_uri" (func $get_uri (param i32 i32) (result i32)))
   (import "http_handler" "set_uri" (func $set_uri (param i32 i32)))
@@ -62,7 +62,7 @@
 
   (func (export "handle_request") (result i64)
     (global.set $uri_len (call $get_uri (global.get $uri) (global.get $uri_limit)))
-    ;; A URI too long for our buffer was not written at all, so nothing could be said of it.
+    ;; A URI that is too long for the buffer isn't written at all, so it can't be checked.
     (if (i32.gt_u (global.get $uri_len) (global.get $uri_limit))
       (then
         (call $set_status_code (i32.const 414))

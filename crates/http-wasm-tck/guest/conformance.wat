@@ -10,7 +10,7 @@
 ;;   0x011000  the running script            0x100000  free for scripts
 ;;   0x020000  64 slots of 8 KiB: scripts for handle_response, each under its request's req_ctx
 ;;
-;; Only instructions of WebAssembly 1.0 are used, so that no host is kept out by its runtime.
+;; Only instructions of WebAssembly 1.0 are used, so that every host's runtime supports it.
 (module
   ;;@imports
 
@@ -23,7 +23,7 @@
   (data (i32.const 0x60) "tck: started")
   (data (i32.const 0x70) "/")
 
-  ;; 0x100: set while a script runs. Found set at the next entry, it tells that this instance has trapped before.
+  ;; 0x100: set while a script runs. If it is set at the next entry, this instance has trapped before.
   ;; 0x200: the operands of the running operation. 0x300: 16 registers of 64 bits. 0x400: what start-up found out.
 
   (global $pc (mut i32) (i32.const 0))
@@ -38,7 +38,7 @@
   ;;@boot
 
   (func $enter
-    ;; For good: the runner's own requests may come in between.
+    ;; Kept: the runner's own requests may come in between.
     (global.set $dirty (i32.or (global.get $dirty) (i32.load (i32.const 0x100))))
     (i32.store (i32.const 0x100) (i32.const 1))
     (global.set $report (i32.const 0xa0000))
@@ -80,7 +80,7 @@
     (call $leave))
   ;;@handle_response-end
 
-  ;; A slot: used, req_ctx, length, unused, bytes. When all are used, a request was given up: the oldest goes.
+  ;; A slot: used, req_ctx, length, unused, bytes. If all are used, a request was abandoned, and the oldest is replaced.
   (func $free_slot (result i32)
     (local $slot i32)
     (local.set $slot (i32.const 0x20000))
@@ -104,7 +104,7 @@
       (br_if $more (i32.lt_u (local.get $slot) (i32.const 0xa0000))))
     (unreachable))
 
-  ;; Decodes the script in this request header to `to`; its length, 0 when there is none.
+  ;; Decodes the script in this request header to `to`; returns its length, 0 if there is none.
   (func $script (param $name i32) (param $name_len i32) (param $to i32) (param $room i32) (result i32)
     (local $len i32) (local $i i32)
     (local.set $len
@@ -139,7 +139,7 @@
       (local.set $i (i32.add (local.get $i) (i32.const 1)))
       (br_if $more (i32.lt_u (local.get $i) (local.get $len)))))
 
-  ;; Operands: 0 a 32-bit number, 1 an 8-bit number, 2 a text (two operands: where it stands, and its length),
+  ;; Operands: 0 a 32-bit number, 1 an 8-bit number, 2 a string (two operands: its address and its length),
   ;; 3 and 4 the low and high half of the last result, 5 the low half of a register.
   (func $operands (param $count i32)
     (local $i i32) (local $tag i32)
@@ -218,7 +218,7 @@
         (global.set $pc (i32.add (global.get $pc) (i32.const 8)))
         (br $continue)))
 
-      ;; Trap unless memory is as this text: offset, text.
+      ;; Trap unless memory equals this string: offset, string.
       (if (i32.eq (local.get $op) (i32.const 67)) (then
         (call $operands (i32.const 3))
         (local.set $i (i32.const 0))
@@ -293,7 +293,7 @@
         (global.set $last (i64.extend_i32_u (global.get $dirty)))
         (br $continue)))
 
-      ;; Compute for ever.
+      ;; Compute forever.
       (if (i32.eq (local.get $op) (i32.const 76)) (then (loop $ever (br $ever))))
 
       ;; Add a number to the low half of the last result.
@@ -330,7 +330,7 @@
         (i32.store (call $arg (i32.const 0)) (call $arg (i32.const 1)))
         (br $continue)))
 
-      ;; Turn the sign of the low half of the last result.
+      ;; Negate the low half of the last result.
       (if (i32.eq (local.get $op) (i32.const 83)) (then
         (global.set $last
           (i64.extend_i32_u (i32.sub (i32.const 0) (i32.wrap_i64 (global.get $last)))))
@@ -346,7 +346,7 @@
   (func $deeper (param $depth i32) (result i32)
     (i32.add (call $deeper (i32.add (local.get $depth) (i32.const 1))) (i32.const 1)))
 
-  ;; The hash (FNV-1a, 32 bits) of the body in the high half of the last result, its length in the low half. Should read_body break
+  ;; The hash (FNV-1a, 32 bits) of the body in the high half of the last result, its length in the low half. If read_body breaks
   ;; a rule, the high half is 0xbad00000, and the low half says which one.
   (func $read_all
     (local $read i64) (local $len i32) (local $total i32) (local $i i32) (local $hash i32) (local $reads i32)
@@ -367,7 +367,7 @@
       ;; An EOF flag that is neither 0 nor 1.
       (if (i64.gt_u (i64.shr_u (local.get $read) (i64.const 32)) (i64.const 1))
         (then (global.set $last (i64.const 0xbad0000000000003)) (return)))
-      ;; No end in sight.
+      ;; No end.
       (if (i32.gt_u (local.get $reads) (i32.const 200000))
         (then (global.set $last (i64.const 0xbad0000000000004)) (return)))
       (local.set $i (i32.const 0))

@@ -1,6 +1,6 @@
 "use strict";
 
-// Shows /status, again every other second. All text goes in by textContent: guests have a say in messages.
+// Shows /status, updated every other second. All text is set through textContent, since guests influence messages.
 
 const PERIOD = 2000;
 const KEPT = 60;
@@ -90,7 +90,7 @@ function distribution(latency, label) {
   const shown = latency.buckets.slice(first, last + 1);
   const [most, width, slow] = [Math.max(...shown), 200 / shown.length, quantile(latency, 0.99)];
   const bars = shown.map((count, index) => {
-    // The root makes few slow calls visible beside many fast ones.
+    // The square root makes a few slow calls visible next to many fast ones.
     const height = count ? Math.max(Math.sqrt(count / most) * 58, 2) : 0;
     const from = latency.bounds_seconds[first + index - 1] ?? 0;
     const to = latency.bounds_seconds[first + index];
@@ -119,7 +119,7 @@ function course(points, label) {
       if (point[key] === null) { pen = "M"; return ""; }
       const step = `${pen}${x(index).toFixed(1)} ${(60 - (point[key] / most) * 54).toFixed(1)}`;
       pen = "L";
-      // A point that stands alone would not be seen.
+      // A single point would be invisible.
       const alone = points[index - 1]?.[key] == null && points[index + 1]?.[key] == null;
       return alone ? `${step}h2` : step;
     }).join("");
@@ -177,7 +177,7 @@ function card(guest, seconds) {
       ["Memory", size(guest.pool.memory_bytes)],
       ["From pool", hits],
       ["Failures", failed ? kinds : "none", failed > 0],
-    ]) : element("p", { class: "quiet" }, "Its routes answer 503. Why it could not be loaded is among the recent errors, and whole in the log."),
+    ]) : element("p", { class: "quiet" }, "Its routes are answered with 503. The reason is in the recent errors and in the log."),
     guest.pool ? pool(guest.pool) : null,
     ...Object.keys(PHASES).map((name) => phase(guest, name, seconds)));
 }
@@ -192,14 +192,14 @@ function table(heads, rows) {
 }
 
 function codes(counts) {
-  return Object.entries(counts).map(([code, count]) => `${code === "none" ? "no answer" : code} ${number(count)}`).join(", ") || "–";
+  return Object.entries(counts).map(([code, count]) => `${code === "none" ? "no response" : code} ${number(count)}`).join(", ") || "–";
 }
 
 function addresses(all) {
   return element("ul", { class: "addresses" }, ...all.map(({ url, health, retry_in_seconds, in_flight, failures }) =>
     element("li", {}, element("span", {}, url),
       element("span", { class: `pill ${health === "healthy" ? "good" : "bad"}` },
-        health === "out" ? `out for ${time(retry_in_seconds)}` : health),
+        health === "out" ? `ejected for ${time(retry_in_seconds)}` : health),
       element("span", { class: "quiet" }, `${number(in_flight)} in flight${failures ? `, ${number(failures)} failed` : ""}`))));
 }
 
@@ -217,7 +217,7 @@ function tiles(status, seconds, rate) {
     tile("Body memory", bodies ? size(bodies.used_bytes) : "–",
       bodies ? `of ${size(bodies.budget_bytes)} allowed${bodies.refused + bodies.evicted ? `, ${number(bodies.refused + bodies.evicted)} refused` : ""}` : ""),
     tile("Process memory", size(status.process_memory_bytes), "resident"),
-    tile("Uptime", span(uptime), `${reloads.success} reloads${failed}`));
+    tile("Uptime", span(uptime), `${reloads.success} ${reloads.success === 1 ? "reload" : "reloads"}${failed}`));
 }
 
 function show(status) {
@@ -230,7 +230,7 @@ function show(status) {
   stage.className = `pill ${status.stage === "ready" ? "good" : "warn"}`;
   const digest = status.configuration ? `configuration ${status.configuration.sha256.slice(0, 12)}` : "no configuration yet";
   const waiting = status.configuration?.at_next_start ?? [];
-  const waits = waiting.length ? `; changes of ${waiting.join(", ")} wait for the next start` : "";
+  const waits = waiting.length ? `; changes of ${waiting.join(", ")} take effect after a restart` : "";
   document.getElementById("about").textContent = `Version ${status.version}, ${digest}${waits}`;
   tiles(status, seconds, rate);
 
@@ -266,7 +266,7 @@ function show(status) {
         element("span", { class: "pill bad" }, error.kind.replaceAll("_", " ")),
           error.times > 1 ? element("span", { class: "quiet" }, ` ${number(error.times)} times`) : ""),
         element("p", { class: "message" }, error.message)))))
-    : element("p", { class: "quiet" }, "None. Guests, upstreams and the configuration all behave."));
+    : element("p", { class: "quiet" }, "None."));
   previous = status;
 }
 
@@ -276,18 +276,18 @@ async function refresh() {
     if (!response.ok) throw new Error(`status ${response.status}`);
     show(await response.json());
     document.body.classList.remove("stale");
-    document.getElementById("fresh").textContent = `Read at ${new Date().toLocaleTimeString("en-GB")}`;
+    document.getElementById("fresh").textContent = `Updated at ${new Date().toLocaleTimeString("en-GB")}`;
   } catch (error) {
     document.body.classList.add("stale");
     const stage = document.getElementById("stage");
-    stage.textContent = "not reachable";
+    stage.textContent = "unreachable";
     stage.className = "pill bad";
-    document.getElementById("fresh").textContent = `No answer: ${error.message}`;
+    document.getElementById("fresh").textContent = `No response: ${error.message}`;
   }
 }
 
 async function run() {
-  // A page that nobody looks at asks for nothing.
+  // A hidden page sends no requests.
   if (!paused && !document.hidden) await refresh();
   setTimeout(run, PERIOD);
 }
@@ -295,6 +295,6 @@ async function run() {
 document.getElementById("pause").addEventListener("click", ({ currentTarget }) => {
   paused = !paused;
   currentTarget.setAttribute("aria-pressed", String(paused));
-  currentTarget.textContent = paused ? "Go on" : "Pause";
+  currentTarget.textContent = paused ? "Resume" : "Pause";
 });
 run();
