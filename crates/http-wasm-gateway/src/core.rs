@@ -12,6 +12,7 @@ use crate::exchange::{Answer, Inbound, Refused, plain_text, refusal, unavailable
 use crate::generation::Generation;
 use crate::observe::{Observed, Sinks};
 use crate::route::Ambiguous;
+use crate::unread_budget::UnreadBudget;
 
 /// What requests need.
 pub(crate) struct Core {
@@ -20,14 +21,16 @@ pub(crate) struct Core {
     in_flight: AtomicU32,
     /// Where earlier configurations' requests are written down that are not over.
     earlier: Mutex<Vec<Sinks>>,
+    unread_budget: Arc<UnreadBudget>,
 }
 
 impl Core {
-    pub(crate) fn new(generation: Generation) -> Self {
+    pub(crate) fn new(generation: Generation, unread_budget: UnreadBudget) -> Self {
         Self {
             generation: ArcSwap::from_pointee(generation),
             in_flight: AtomicU32::new(0),
             earlier: Mutex::default(),
+            unread_budget: Arc::new(unread_budget),
         }
     }
 
@@ -110,6 +113,10 @@ impl Answer for Core {
             observed.answered(&mut response, inbound.granted.take());
         }
         response
+    }
+
+    fn unread_budget(&self) -> &Arc<UnreadBudget> {
+        &self.unread_budget
     }
 
     fn refused(&self, mut inbound: Inbound, status: StatusCode) {

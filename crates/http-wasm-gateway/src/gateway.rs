@@ -21,6 +21,7 @@ use crate::machine::Machine;
 use crate::observe::Monitor;
 use crate::reload::{Reloader, Source, follow};
 use crate::signals::{Hangup, Signals};
+use crate::unread_budget::UnreadBudget;
 
 /// A gateway that is ready to serve: its guests are loaded.
 pub struct Gateway {
@@ -64,7 +65,8 @@ impl Gateway {
         let made_of = Fingerprints::of(config.files().cloned());
         let generation = Generation::build(&machine, config, monitor, &none).await?;
         generation.show(&machine);
-        Ok(Self { core: Arc::new(Core::new(generation)), admin, machine, source, inherited, made_of })
+        let core = Arc::new(Core::new(generation, UnreadBudget::new(machine.unread)));
+        Ok(Self { core, admin, machine, source, inherited, made_of })
     }
 
     /// Builds everything that a configuration needs, as far as it has no visible effect: no address is listened on and

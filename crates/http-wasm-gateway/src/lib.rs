@@ -35,6 +35,7 @@ mod route;
 mod signals;
 mod tls;
 mod trailers;
+mod unread_budget;
 mod upstream_url;
 
 pub use self::error::StartError;

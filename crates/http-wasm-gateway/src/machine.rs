@@ -17,6 +17,8 @@ pub(crate) struct Machine {
     pub(crate) engine: Engine,
     /// Bytes that all guests' instances may have together.
     pub(crate) memory: usize,
+    /// Bytes of uploads over HTTP/2 that may be received before anybody reads them.
+    pub(crate) unread: u64,
     pub(crate) start_only: StartOnly,
 }
 
@@ -24,8 +26,9 @@ impl Machine {
     pub(crate) fn new(config: &Config) -> Result<Self, StartError> {
         // Before anything needs many: guests' files are opened by then.
         Descriptors::of_process();
-        let (engine, memory) = engine(config)?;
-        Ok(Self { started: SystemTime::now(), engine, memory, start_only: StartOnly::of(config) })
+        let (engine, shares) = engine(config)?;
+        let (memory, unread) = (shares.guests, shares.unread());
+        Ok(Self { started: SystemTime::now(), engine, memory, unread, start_only: StartOnly::of(config) })
     }
 }
 
@@ -62,9 +65,8 @@ impl StartOnly {
     }
 }
 
-/// The engine of a configuration: with a slot for each request that may be there, and the memory that its guests may
-/// have, which is told too.
-fn engine(config: &Config) -> Result<(Engine, usize), StartError> {
+/// The engine of a configuration, with a slot for each request that there may be, and its shares of memory.
+fn engine(config: &Config) -> Result<(Engine, Shares), StartError> {
     let server = &config.server;
     let shares = Shares::of(server, available_memory());
     let slots = server.max_requests.get().clamp(1_000, 10_000);
@@ -77,7 +79,7 @@ fn engine(config: &Config) -> Result<(Engine, usize), StartError> {
         let directory = std::path::absolute(&directory.value).unwrap_or_else(|_| directory.value.clone());
         engine = engine.code_cache(directory);
     }
-    Ok((engine.build()?, shares.guests))
+    Ok((engine.build()?, shares))
 }
 
 /// Bytes that the two budgets have.
@@ -88,6 +90,11 @@ struct Shares {
 }
 
 impl Shares {
+    /// A quarter of what bodies may take.
+    fn unread(&self) -> u64 {
+        self.bodies as u64 / 4
+    }
+
     /// What is set; else half of what there is for guests and a quarter for bodies that are held for them. The last
     /// quarter is for all else: code, connections and their windows, stacks, caches.
     fn of(server: &Server, available: usize) -> Self {

@@ -1,14 +1,20 @@
 //! What the listener asks for answers.
 
+use std::sync::Arc;
+
 use http::{Response, StatusCode};
 
 use super::inbound::Inbound;
 use crate::body::BoxBody;
+use crate::unread_budget::UnreadBudget;
 
 /// What answers requests.
 pub(crate) trait Answer: Send + Sync + 'static {
     /// The response to a request.
     fn answer(&self, inbound: &mut Inbound) -> impl Future<Output = Response<BoxBody>> + Send;
+
+    /// The budget for content of requests that nobody has read yet.
+    fn unread_budget(&self) -> &Arc<UnreadBudget>;
 
     /// Records a request that was refused with this status before it could be answered.
     fn refused(&self, inbound: Inbound, status: StatusCode);

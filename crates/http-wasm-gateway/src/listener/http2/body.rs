@@ -10,6 +10,8 @@ use futures_util::task::AtomicWaker;
 use h2::RecvStream;
 use http_body::{Body, Frame, SizeHint};
 
+use super::unread::UnreadStream;
+
 /// Whether a client that waits for `100 Continue` should get it: as soon as the body is asked for.
 #[derive(Debug, Default)]
 pub(super) struct Continue {
@@ -38,11 +40,18 @@ pub(super) struct RequestBody {
     left: Option<u64>,
     data_ended: bool,
     proceed: Option<Arc<Continue>>,
+    /// Dropped after the stream, whose unread content goes with it.
+    unread: Option<UnreadStream>,
 }
 
 impl RequestBody {
-    pub(super) fn new(stream: RecvStream, length: Option<u64>, proceed: Option<Arc<Continue>>) -> Self {
-        Self { stream, left: length, data_ended: false, proceed }
+    pub(super) fn new(
+        stream: RecvStream,
+        length: Option<u64>,
+        proceed: Option<Arc<Continue>>,
+        unread: Option<UnreadStream>,
+    ) -> Self {
+        Self { stream, left: length, data_ended: false, proceed, unread }
     }
 }
 
@@ -65,6 +74,9 @@ impl Body for RequestBody {
                 Some(Ok(data)) => {
                     // It fails for a closed stream, which doesn't matter.
                     let _ = this.stream.flow_control().release_capacity(data.len());
+                    if let Some(unread) = &this.unread {
+                        unread.read(data.len());
+                    }
                     if let Some(left) = &mut this.left {
                         *left = left.saturating_sub(data.len() as u64);
                     }

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::unread::Unread;
+
 /// Control frames that a client may send within [`WINDOW`] beyond those that go with DATA.
 const LIMIT: u32 = 1_000;
 
@@ -30,20 +32,28 @@ pub(super) struct Frames {
     filled: usize,
     /// Bytes up to the next frame.
     payload: usize,
+    /// The frame is DATA of this stream.
+    content_of: Option<u32>,
     budget: Budget,
 }
 
 impl Frames {
     pub(super) fn new() -> Self {
-        Self { head: [0; HEAD_BYTES], filled: 0, payload: 0, budget: Budget::new() }
+        Self { head: [0; HEAD_BYTES], filled: 0, payload: 0, content_of: None, budget: Budget::new() }
     }
 
     /// Whether the client keeps within its limits with these bytes. `earned` is what was sent to it since the last call.
-    pub(super) fn allow(&mut self, mut input: &[u8], earned: u32) -> bool {
+    /// Content goes to `unread`.
+    pub(super) fn allow(&mut self, mut input: &[u8], earned: u32, unread: &Unread) -> bool {
         self.budget.earn(earned);
         loop {
             let skipped = self.payload.min(input.len());
             self.payload -= skipped;
+            if let Some(stream) = self.content_of
+                && skipped > 0
+            {
+                unread.receive(stream, skipped as u64);
+            }
             input = &input[skipped..];
             let wanted = (HEAD_BYTES - self.filled).min(input.len());
             self.head[self.filled..][..wanted].copy_from_slice(&input[..wanted]);
@@ -53,11 +63,14 @@ impl Frames {
                 return true;
             }
             self.filled = 0;
-            let [a, b, c, kind, flags, ..] = self.head;
+            let [a, b, c, kind, flags, stream @ ..] = self.head;
             self.payload = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+            let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
+            self.content_of = (kind == DATA).then_some(stream);
             match kind {
                 // How many requests there may be at once is limited elsewhere.
-                HEADERS => {}
+                HEADERS if flags & END_STREAM > 0 => {}
+                HEADERS => unread.open(stream),
                 DATA if self.payload > 0 || flags & END_STREAM > 0 => self.budget.earn(1),
                 _ if !self.budget.spend() => return false,
                 _ => {}
@@ -104,11 +117,20 @@ impl Budget {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::unread::Unread;
     use super::{Frames, LIMIT, WINDOW, earned};
+
+    use crate::unread_budget::UnreadBudget;
 
     const PING: u8 = 6;
     const WINDOW_UPDATE: u8 = 8;
     const CONTINUATION: u8 = 9;
+
+    fn unread() -> Arc<Unread> {
+        Unread::new(Arc::new(UnreadBudget::new(u64::MAX)))
+    }
 
     fn frame(kind: u8, flags: u8, payload: usize) -> Vec<u8> {
         let mut frame = vec![0, u8::try_from(payload >> 8).unwrap(), (payload & 0xff) as u8, kind, flags];
@@ -119,7 +141,7 @@ mod tests {
 
     /// How many of these frames are allowed, at most `max`.
     fn allowed(frames: &mut Frames, frame: &[u8], max: usize) -> usize {
-        (0..max).take_while(|_| frames.allow(frame, 0)).count()
+        (0..max).take_while(|_| frames.allow(frame, 0, &unread())).count()
     }
 
     #[tokio::test(start_paused = true)]
@@ -146,7 +168,7 @@ mod tests {
     async fn window_updates_for_what_was_sent_are_not_counted() {
         let (mut frames, update) = (Frames::new(), frame(WINDOW_UPDATE, 0, 4));
         for _ in 0..10_000 {
-            assert!(frames.allow(&update.repeat(8), earned(16 * 1024)));
+            assert!(frames.allow(&update.repeat(8), earned(16 * 1024), &unread()));
         }
         // What was sent long ago pays only for so many.
         let left = allowed(&mut frames, &update, 1_000_000);
@@ -158,10 +180,14 @@ mod tests {
         let all =
             [frame(1, 4, 300), frame(PING, 0, 8), frame(0, 0, 70), frame(PING, 0, 8)].concat().repeat(10);
         for piece in [1, 2, 8, 9, 10, 33, 1000] {
-            let mut frames = Frames::new();
-            assert!(all.chunks(piece).all(|piece| frames.allow(piece, 0)));
+            let budget = Arc::new(UnreadBudget::new(u64::MAX));
+            let (mut frames, unread) = (Frames::new(), Unread::new(budget.clone()));
+            assert!(all.chunks(piece).all(|piece| frames.allow(piece, 0, &unread)));
             // Each DATA frame paid for the PING behind it.
             assert_eq!((frames.budget.spent, frames.budget.credit), (10, 0), "{piece}");
+            let content = unread.accept(1);
+            assert_eq!(budget.used(), 10 * 70, "{piece}");
+            drop(content);
         }
     }
 }

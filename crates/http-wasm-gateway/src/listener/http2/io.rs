@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::PREFACE;
 use super::control::{Frames, earned};
+use super::unread::{Pause, Stalled, Unread};
 use crate::listener::flush::Flushes;
 use crate::listener::linger::Linger;
 
@@ -31,6 +32,7 @@ pub(super) struct Traffic {
     /// Milliseconds after `began`.
     last_read: AtomicU64,
     flooded: AtomicBool,
+    stalled: AtomicBool,
     /// Control frames that the client may send for what was sent to it.
     earned: AtomicU32,
 }
@@ -41,6 +43,7 @@ impl Traffic {
             began: Instant::now(),
             last_read: AtomicU64::new(0),
             flooded: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             earned: AtomicU32::new(0),
         })
     }
@@ -53,6 +56,16 @@ impl Traffic {
     /// Whether the client sent too many control frames. Nothing more is read then.
     pub(super) fn is_flooded(&self) -> bool {
         self.flooded.load(Ordering::Relaxed)
+    }
+
+    /// Why the client must be cut off, if it must. Nothing more is read then.
+    pub(super) fn cut_off(&self) -> Option<&'static str> {
+        if self.is_flooded() {
+            return Some("too many control frames");
+        }
+        self.stalled
+            .load(Ordering::Relaxed)
+            .then_some("it holds more content than memory allows, and nobody reads it")
     }
 
     /// So many bytes of DATA are sent.
@@ -96,6 +109,8 @@ pub(super) struct FrameIo<S> {
     stage: Stage,
     frames: Frames,
     traffic: Arc<Traffic>,
+    unread: Arc<Unread>,
+    pause: Pause,
     flushes: Arc<Flushes>,
     watch: FlushWatch,
     linger: Option<Linger>,
@@ -119,11 +134,24 @@ impl<S> FrameIo<S> {
         io: S,
         early: BytesMut,
         traffic: Arc<Traffic>,
+        unread: Arc<Unread>,
         flushes: Arc<Flushes>,
         place: OwnedSemaphorePermit,
     ) -> Self {
         let (stage, frames, watch) = (Stage::Preface(0), Frames::new(), FlushWatch::default());
-        Self { io, early, stage, frames, traffic, flushes, watch, linger: None, _place: place }
+        Self {
+            io,
+            early,
+            stage,
+            frames,
+            traffic,
+            unread,
+            pause: Pause::default(),
+            flushes,
+            watch,
+            linger: None,
+            _place: place,
+        }
     }
 
     /// Looks at what was read.
@@ -140,7 +168,7 @@ impl<S> FrameIo<S> {
             input = &input[part..];
         }
         let earned = self.traffic.earned.swap(0, Ordering::Relaxed);
-        if !self.frames.allow(input, earned) {
+        if !self.frames.allow(input, earned, &self.unread) {
             self.traffic.flooded.store(true, Ordering::Relaxed);
         }
     }
@@ -183,8 +211,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for FrameIo<S> {
             Stage::Refusing(written) => return this.poll_refuse(written, cx).map(Err),
             Stage::Refused => return Poll::Ready(Ok(())),
             // Whoever polls looks at it, and then reads no more.
-            _ if this.traffic.is_flooded() => return Poll::Pending,
+            _ if this.traffic.cut_off().is_some() => return Poll::Pending,
             _ => {}
+        }
+        if ready!(this.pause.poll(&this.unread, cx)) == Err(Stalled) {
+            this.traffic.stalled.store(true, Ordering::Relaxed);
+            // Whoever polls looks at it.
+            return Poll::Pending;
         }
         let before = buf.filled().len();
         if this.early.is_empty() {

@@ -8,6 +8,7 @@ mod io;
 mod keep_alive;
 mod send;
 mod stream;
+mod unread;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use tokio::time::{Sleep, sleep};
 use self::io::{FrameIo, Traffic};
 use self::keep_alive::KeepAlive;
 use self::send::{Held, Piece};
+use self::unread::Unread;
 use super::request::Requests;
 use crate::body::BoxError;
 use crate::config::ClientLimits;
@@ -54,6 +56,7 @@ where
     requests: Arc<Requests<A>>,
     traffic: Arc<Traffic>,
     held: Arc<Held>,
+    unread: Arc<Unread>,
     keep_alive: KeepAlive,
     closing: bool,
     /// Until when it may take to tell the client that it was cut off.
@@ -81,10 +84,12 @@ where
         requests: Arc<Requests<A>>,
     ) -> Self {
         let traffic = Traffic::new();
-        let io = FrameIo::new(io, early, traffic.clone(), requests.flushes.clone(), place);
+        let unread = Unread::new(requests.answer.unread_budget().clone());
+        let io = FrameIo::new(io, early, traffic.clone(), unread.clone(), requests.flushes.clone(), place);
         Self {
             state: State::Handshake(Box::new(builder(&requests.limits).handshake(io))),
             held: Held::new(traffic.clone()),
+            unread,
             keep_alive: KeepAlive::new(),
             requests,
             traffic,
@@ -132,18 +137,23 @@ where
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(request)) => {
                     let (request, respond) = request?;
-                    tokio::spawn(stream::serve(request, respond, this.requests.clone(), this.held.clone()));
+                    let unread = match request.body().is_end_stream() {
+                        true => None,
+                        false => Some(this.unread.accept(request.body().stream_id().as_u32())),
+                    };
+                    let (requests, held) = (this.requests.clone(), this.held.clone());
+                    tokio::spawn(stream::serve(request, respond, requests, held, unread));
                 }
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
                 Poll::Pending => match &mut this.cut_off {
-                    None if this.traffic.is_flooded() => {
+                    None if this.traffic.cut_off().is_some() => {
                         connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                         this.cut_off = Some(Box::pin(sleep(CUT_OFF_TIMEOUT)));
                     }
                     None => return Poll::Pending,
                     Some(timer) => {
                         ready!(timer.as_mut().poll(cx));
-                        return Poll::Ready(Err("too many control frames".into()));
+                        return Poll::Ready(Err(this.traffic.cut_off().unwrap_or("cut off").into()));
                     }
                 },
             }

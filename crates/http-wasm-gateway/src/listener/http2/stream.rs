@@ -13,6 +13,7 @@ use http_body::Body as _;
 
 use super::body::{Continue, RequestBody};
 use super::send::{Ended, Held, Piece, send};
+use super::unread::UnreadStream;
 use crate::exchange::Answer;
 use crate::listener::date;
 use crate::listener::request::{Requests, expects_continue};
@@ -33,12 +34,13 @@ pub(super) async fn serve<A: Answer>(
     mut respond: SendResponse<Piece>,
     requests: Arc<Requests<A>>,
     held: Arc<Held>,
+    unread: Option<UnreadStream>,
 ) {
     let (mut head, stream) = request.into_parts();
     join_cookies(&mut head.headers);
     let expects = head.headers.get(header::EXPECT).is_some_and(expects_continue);
     let proceed = (expects && !stream.is_end_stream()).then(|| Arc::new(Continue::default()));
-    let body = RequestBody::new(stream, content_length(&head.headers), proceed.clone());
+    let body = RequestBody::new(stream, content_length(&head.headers), proceed.clone(), unread);
     let request = Request::from_parts(head, body);
     let limits = requests.limits.clone();
     let response = {

@@ -1,0 +1,79 @@
+//! The memory that uploads over HTTP/2 may take together before anybody reads them.
+//!
+//! A connection's flow-control window covers all its streams, so that none holds up another. With many connections
+//! the windows add up to more than a process may have. The budget therefore doesn't limit windows but bytes received
+//! and not yet read: once they are used up, a connection that holds more than its share is not read from until it
+//! holds less, which slows its client down through TCP.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// What any connection may hold, however many there are.
+const MIN_SHARE: u64 = 64 * 1024;
+
+/// Bytes that were received on all connections and not yet read.
+#[derive(Debug)]
+pub(crate) struct UnreadBudget {
+    limit: u64,
+    used: AtomicU64,
+    /// Connections that hold any of them.
+    holders: AtomicU64,
+}
+
+impl UnreadBudget {
+    /// A budget of `limit` bytes.
+    pub(crate) fn new(limit: u64) -> Self {
+        Self { limit, used: AtomicU64::new(0), holders: AtomicU64::new(0) }
+    }
+
+    /// A connection that held `before` bytes holds `after`.
+    pub(crate) fn change(&self, before: u64, after: u64) {
+        // The difference may be negative; unsigned arithmetic wraps around to the right value.
+        self.used.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);
+        match (before, after) {
+            (0, 1..) => self.holders.fetch_add(1, Ordering::Relaxed),
+            (1.., 0) => self.holders.fetch_sub(1, Ordering::Relaxed),
+            _ => 0,
+        };
+    }
+
+    /// Whether a connection that holds `held` bytes may receive more.
+    pub(crate) fn allows(&self, held: u64) -> bool {
+        if held < MIN_SHARE || self.used.load(Ordering::Relaxed) < self.limit {
+            return true;
+        }
+        held < self.limit / self.holders.load(Ordering::Relaxed).max(1)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{MIN_SHARE, UnreadBudget};
+
+    #[test]
+    fn a_connection_may_hold_more_than_its_share_only_while_there_is_room() {
+        let budget = UnreadBudget::new(10 * MIN_SHARE);
+        budget.change(0, 7 * MIN_SHARE);
+        assert!(budget.allows(7 * MIN_SHARE));
+        budget.change(0, 3 * MIN_SHARE);
+        assert!(!budget.allows(7 * MIN_SHARE), "the budget is used up, and its share is half of it");
+        assert!(budget.allows(3 * MIN_SHARE));
+        budget.change(7 * MIN_SHARE, 4 * MIN_SHARE);
+        assert!(budget.allows(4 * MIN_SHARE));
+        assert_eq!(budget.used(), 7 * MIN_SHARE);
+    }
+
+    #[test]
+    fn every_connection_may_hold_a_little_however_many_there_are() {
+        let budget = UnreadBudget::new(MIN_SHARE);
+        for _ in 0..100 {
+            budget.change(0, MIN_SHARE);
+        }
+        assert!(budget.allows(MIN_SHARE - 1));
+        assert!(!budget.allows(MIN_SHARE));
+    }
+}
