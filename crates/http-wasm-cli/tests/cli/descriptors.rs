@@ -81,5 +81,5 @@ async fn clients_beyond_the_descriptors_get_503_and_operators_are_answered() {
     drop(idle);
     eventually(async || exchange(server.addr, GET).await.starts_with("HTTP/1.1 200 OK\r\n").then_some(()))
         .await;
-    assert_eq!(log().matches("file descriptors are short").count(), 1, "{}", log());
+    assert_eq!(log().matches("too few file descriptors").count(), 1, "{}", log());
 }
