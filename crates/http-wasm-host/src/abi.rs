@@ -11,6 +11,126 @@ pub(crate) const MODULE: &str = "http_handler";
 /// The module name of WASI preview 1.
 pub(crate) const WASI_MODULE: &str = "wasi_snapshot_preview1";
 
+/// A type of parameters and results.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ValueType {
+    /// `i32`
+    I32,
+    /// `i64`
+    I64,
+}
+
+/// What a call of a function may have to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MayWait {
+    /// Nothing.
+    No,
+    /// Bytes of a body.
+    ForBody,
+    /// Trailers, and the body before them.
+    ForTrailers,
+}
+
+/// A function that guests import from `http_handler`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Function {
+    /// Its name.
+    pub name: &'static str,
+    /// The types of its parameters.
+    pub params: &'static [ValueType],
+    /// The type of its result, if it has one.
+    pub results: &'static [ValueType],
+    /// Whether a guest can read the head of the request through it.
+    pub reads_request: bool,
+    /// What a call may have to wait for.
+    pub may_wait: MayWait,
+}
+
+/// The one table of the ABI's functions: `functions!(with)` hands it to the macro `with`. What registers them, checks a
+/// guest's imports, or wants to know more of them derives from it: a row that lacks its function in `hostcalls`, or has
+/// another type than that, doesn't compile. `memory` is whether a function touches the guest's memory; finding that
+/// costs as much as a small function does.
+macro_rules! functions {
+    ($with:ident) => {
+        $with! {
+            enable_features(features: u32) -> u32, memory: false, reads_request: false, may_wait: No;
+            get_config(buf: u32, buf_limit: u32) -> u32, memory: true, reads_request: false, may_wait: No;
+            log(level: i32, message: u32, message_len: u32) -> (), memory: true, reads_request: false, may_wait: No;
+            log_enabled(level: i32) -> u32, memory: false, reads_request: false, may_wait: No;
+            get_method(buf: u32, buf_limit: u32) -> u32, memory: true, reads_request: true, may_wait: No;
+            set_method(method: u32, method_len: u32) -> (), memory: true, reads_request: false, may_wait: No;
+            get_uri(buf: u32, buf_limit: u32) -> u32, memory: true, reads_request: true, may_wait: No;
+            set_uri(uri: u32, uri_len: u32) -> (), memory: true, reads_request: false, may_wait: No;
+            get_protocol_version(buf: u32, buf_limit: u32) -> u32, memory: true, reads_request: false, may_wait: No;
+            get_source_addr(buf: u32, buf_limit: u32) -> u32, memory: true, reads_request: false, may_wait: No;
+            get_header_names(kind: u32, buf: u32, buf_limit: u32) -> u64,
+                memory: true, reads_request: true, may_wait: ForTrailers;
+            get_header_values(kind: u32, name: u32, name_len: u32, buf: u32, buf_limit: u32) -> u64,
+                memory: true, reads_request: true, may_wait: ForTrailers;
+            set_header_value(kind: u32, name: u32, name_len: u32, value: u32, value_len: u32) -> (),
+                memory: true, reads_request: false, may_wait: No;
+            add_header_value(kind: u32, name: u32, name_len: u32, value: u32, value_len: u32) -> (),
+                memory: true, reads_request: false, may_wait: No;
+            remove_header(kind: u32, name: u32, name_len: u32) -> (),
+                memory: true, reads_request: false, may_wait: No;
+            read_body(kind: u32, buf: u32, buf_limit: u32) -> u64,
+                memory: true, reads_request: false, may_wait: ForBody;
+            write_body(kind: u32, body: u32, body_len: u32) -> (),
+                memory: true, reads_request: false, may_wait: No;
+            get_status_code() -> u32, memory: false, reads_request: false, may_wait: No;
+            set_status_code(status: u32) -> (), memory: false, reads_request: false, may_wait: No;
+        }
+    };
+}
+pub(crate) use functions;
+
+macro_rules! table {
+    ($($name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty,
+        memory: $memory:tt, reads_request: $reads_request:tt, may_wait: $may_wait:ident;)*) => {
+        /// The functions that guests import from `http_handler`.
+        pub const FUNCTIONS: &[Function] = &[$(Function {
+            name: stringify!($name),
+            params: &[$(<$ty as Param>::TYPE),*],
+            results: <$result as Results>::TYPES,
+            reads_request: $reads_request,
+            may_wait: MayWait::$may_wait,
+        }),*];
+    };
+}
+
+functions!(table);
+
+/// A Rust type of a parameter.
+trait Param {
+    const TYPE: ValueType;
+}
+
+impl Param for u32 {
+    const TYPE: ValueType = ValueType::I32;
+}
+
+impl Param for i32 {
+    const TYPE: ValueType = ValueType::I32;
+}
+
+/// A Rust type of what is returned.
+trait Results {
+    const TYPES: &'static [ValueType];
+}
+
+impl Results for () {
+    const TYPES: &'static [ValueType] = &[];
+}
+
+impl Results for u32 {
+    const TYPES: &'static [ValueType] = &[ValueType::I32];
+}
+
+impl Results for u64 {
+    const TYPES: &'static [ValueType] = &[ValueType::I64];
+}
+
 /// What a host function that suspends its guest returns in place of an answer; see [`crate::run::suspend`].
 /// No packed result can take this value: an EOF flag is 0 or 1, and a count has at most 32 bits
 /// beside a length that would have to be 4 GiB - 1.
@@ -230,6 +350,12 @@ mod tests {
             assert_eq!(CtxNext::unpack(packed), CtxNext { proceed: false, req_ctx });
             assert_eq!(CtxNext::unpack(packed | 0x8000_0000), CtxNext { proceed: true, req_ctx });
         }
+    }
+
+    #[test]
+    fn the_abi_has_19_functions_of_different_names() {
+        let names: std::collections::BTreeSet<_> = FUNCTIONS.iter().map(|function| function.name).collect();
+        assert_eq!((FUNCTIONS.len(), names.len()), (19, 19));
     }
 
     #[test]

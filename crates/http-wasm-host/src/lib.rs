@@ -18,16 +18,15 @@ mod limits;
 mod load;
 mod log;
 mod message;
-#[cfg(feature = "mutations")]
-mod mutation;
 mod observer;
 mod pool;
+mod rule;
 mod run;
 mod runtime;
 mod stats;
 mod text;
 
-pub use self::abi::{BodyKind, Features, HeaderKind, Phase};
+pub use self::abi::{BodyKind, FUNCTIONS, Features, Function, HeaderKind, MayWait, Phase, ValueType};
 pub use self::engine::{Engine, EngineBuilder, SnapshotFacts};
 pub use self::error::{BoxError, Error, ErrorKind, LoadError, Refused};
 pub use self::failure::OnFailure;
@@ -41,12 +40,14 @@ pub use self::load::snapshot::Snapshot;
 pub use self::log::TARGET as LOG_TARGET;
 pub use self::message::body_budget::{BodyAccount, BodyBudget, BodyMemory, HeldBytes, NoBodyMemory};
 pub use self::message::{Chunks, Discard, Fields, Frame, Outgoing, Rest, Trailers};
-#[cfg(feature = "mutations")]
-#[doc(hidden)]
-pub use self::mutation::Mutation;
 pub use self::observer::{Call, Observer};
 pub use self::pool::pinned::{Handled, Outcome, Pinned};
 pub use self::pool::progress::Progress;
+#[doc(hidden)]
+pub use self::rule::Rule;
+#[cfg(feature = "mutations")]
+#[doc(hidden)]
+pub use self::run::intercept::{HostCall, Intercepted, Trap};
 pub use self::run::wasi::{Mount, WasiConfig};
 pub use self::runtime::{Runtime, Task};
 pub use self::stats::{DropReason, PoolStats};

@@ -1,10 +1,7 @@
 //! Handing a message on.
 
 use super::Exchange;
-#[cfg(feature = "mutations")]
-use super::broken;
 use super::framing::{frame_request, frame_response};
-use crate::abi::BodyKind;
 use crate::error::Reason;
 use crate::host::Host;
 use crate::runtime::Background;
@@ -13,12 +10,8 @@ impl<H: Host> Exchange<H> {
     /// The guest proceeds: makes the host's request the one for the next handler.
     #[inline]
     pub(crate) fn finish_request(&mut self, background: &Background) {
-        #[cfg(feature = "mutations")]
-        let length = broken::before_finish(self, BodyKind::Request);
         frame_request(self, background);
         self.release_ahead();
-        #[cfg(feature = "mutations")]
-        broken::after_finish(self, BodyKind::Request, length);
     }
 
     /// The guest stops: makes the host's response what the guest has set.
@@ -34,11 +27,7 @@ impl<H: Host> Exchange<H> {
     /// `handle_response` has returned: makes the host's response the one for the client.
     #[inline]
     pub(crate) fn finish_response(&mut self, background: &Background) {
-        #[cfg(feature = "mutations")]
-        let length = broken::before_finish(self, BodyKind::Response);
         frame_response(self, background);
         self.release_ahead();
-        #[cfg(feature = "mutations")]
-        broken::after_finish(self, BodyKind::Response, length);
     }
 }

@@ -8,8 +8,6 @@ use super::Exchange;
 use crate::abi::BodyKind;
 use crate::host::Host;
 use crate::message::{Discard, Outgoing, Rest};
-#[cfg(feature = "mutations")]
-use crate::mutation::Mutation;
 use crate::runtime::Background;
 
 /// Statuses whose responses have no body.
@@ -141,11 +139,6 @@ fn frame_trailers<H: Host>(
         )),
         false => Rest::Dropped,
     };
-    #[cfg(feature = "mutations")]
-    let rest = match exchange.mutation {
-        Some(Mutation::ReplacedBodyTrailersLost) => Rest::Dropped,
-        _ => rest,
-    };
     let is_discarded = matches!(rest, Rest::Discarded(_));
     announce_trailers(exchange, message, is_discarded || may_arrive && !is_replaced);
     (rest, is_discarded || exchange.side_mut(message).has_trailers())
@@ -168,19 +161,14 @@ const GRPC: &[u8] = b"application/grpc";
 /// Makes the message's `trailer` header list the trailers that will be sent: those that are known, and of those that were
 /// announced the ones that may still arrive.
 fn announce_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind, more_may_arrive: bool) {
-    #[cfg(feature = "mutations")]
-    let is_mutated = exchange.mutation == Some(Mutation::AnnouncementKept);
-    #[cfg(not(feature = "mutations"))]
-    let is_mutated = false;
     let mut announced = Vec::new();
     exchange.host.header_values(message, b"trailer", |value| {
         announced
             .extend(value.split(|&byte| byte == b',').map(|name| name.trim_ascii().to_ascii_lowercase()));
     });
     let trailers = exchange.side_mut(message).known_trailers();
-    let is_sent = |name: &[u8]| {
-        is_mutated || trailers.current().contains(name) || more_may_arrive && !trailers.removes(name)
-    };
+    let is_sent =
+        |name: &[u8]| trailers.current().contains(name) || more_may_arrive && !trailers.removes(name);
     let mut names: Vec<_> =
         announced.iter().filter(|name| !name.is_empty() && is_sent(name)).cloned().collect();
     for name in trailers.current().names() {

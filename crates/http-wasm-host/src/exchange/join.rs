@@ -1,8 +1,6 @@
 //! Joining what a guest set before the next handler was called with the response.
 
 use super::Exchange;
-#[cfg(feature = "mutations")]
-use super::broken;
 use super::framing::{forget_length, is_bodyless};
 use crate::abi::{BodyKind, Phase};
 use crate::error::Reason;
@@ -15,8 +13,6 @@ impl<H: Host> Exchange<H> {
     #[inline]
     pub(crate) fn join_response(&mut self) -> Result<(), Reason> {
         self.answered = true;
-        #[cfg(feature = "mutations")]
-        broken::before_join(self);
         self.early.status = None;
         self.next_was_bodyless = is_bodyless(self.host.status()) || self.host.method() == b"HEAD";
         self.begin_response()

@@ -4,8 +4,6 @@
 //! plain data. No adapter repeats a rule of this module.
 
 mod body;
-#[cfg(feature = "mutations")]
-mod broken;
 mod budget;
 mod finish;
 mod framing;
@@ -53,8 +51,6 @@ pub(crate) struct Exchange<H: Host> {
     next_was_bodyless: bool,
     /// The next handler gave a response.
     answered: bool,
-    #[cfg(feature = "mutations")]
-    pub(crate) mutation: Option<crate::mutation::Mutation>,
 }
 
 /// What an exchange holds until it ends. It can be taken out without moving all the rest.
@@ -116,8 +112,6 @@ impl<H: Host> Exchange<H> {
             client_sent_connect,
             next_was_bodyless: false,
             answered: false,
-            #[cfg(feature = "mutations")]
-            mutation: None,
         }
     }
 

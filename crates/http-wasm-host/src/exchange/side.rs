@@ -136,23 +136,6 @@ impl Side {
         self.touched.as_ref().is_some_and(|touched| !touched.trailers.is_untouched())
     }
 
-    #[cfg(feature = "mutations")]
-    pub(super) fn edits_trailers(&self) -> bool {
-        self.touched.as_ref().is_some_and(|touched| touched.trailers.edited())
-    }
-
-    #[cfg(feature = "mutations")]
-    pub(super) fn forget_kept(&mut self) {
-        let touched = self.touch();
-        (touched.kept, touched.kept_for_undo) = Default::default();
-        (touched.consumed, touched.lost) = (true, true);
-    }
-
-    #[cfg(feature = "mutations")]
-    pub(super) fn forget_written(&mut self) {
-        self.written = None;
-    }
-
     /// The body that goes out, if it isn't simply the host's. Behind one that the guest has written comes `rest`.
     pub(super) fn take_outgoing(&mut self, rest: Rest) -> Option<Outgoing> {
         let trailers =

@@ -10,7 +10,7 @@ use super::blueprint::Blueprint;
 use super::inspect::{self, Inspection, shim};
 use super::snapshot::{self, Snapshot};
 use super::startup::{StartFunctions, Startup};
-use crate::abi::Phase;
+use crate::abi::{FUNCTIONS, MODULE, MayWait, Phase};
 use crate::engine::{Engine, Precompiled, SharedCode, Source, is_precompiled};
 use crate::error::LoadError;
 use crate::exchange::Waits;
@@ -19,8 +19,8 @@ use crate::host::Host;
 use crate::limits::{Limits, PoolSettings};
 use crate::log::Log;
 use crate::observer::Observer;
+use crate::rule::Broken;
 use crate::run::hook::Hook;
-use crate::run::hostcalls;
 use crate::run::link::Linked;
 use crate::run::shared::{Calls, Shared};
 use crate::run::suspend::StartPace;
@@ -41,8 +41,9 @@ pub struct GuestBuilder {
     snapshot: Snapshot,
     trust_precompiled: bool,
     on_host_call: Option<Hook>,
+    broken: Broken,
     #[cfg(feature = "mutations")]
-    mutation: Option<crate::mutation::Mutation>,
+    intercept: Option<crate::run::intercept::Intercept>,
 }
 
 /// A guest that is ready for its first instance.
@@ -68,8 +69,9 @@ impl GuestBuilder {
             snapshot: Snapshot::Off,
             trust_precompiled: false,
             on_host_call: None,
+            broken: Broken::default(),
             #[cfg(feature = "mutations")]
-            mutation: None,
+            intercept: None,
         }
     }
 
@@ -145,8 +147,19 @@ impl GuestBuilder {
     /// Breaks one rule of the ABI, for tests of tests.
     #[cfg(feature = "mutations")]
     #[doc(hidden)]
-    pub fn mutation(mut self, mutation: Option<crate::mutation::Mutation>) -> Self {
-        self.mutation = mutation;
+    pub fn break_rule(mut self, rule: crate::Rule) -> Self {
+        self.broken = Broken(Some(rule));
+        self
+    }
+
+    /// Puts a function in the place of all that guests import from `http_handler`, for tests of tests.
+    #[cfg(feature = "mutations")]
+    #[doc(hidden)]
+    pub fn intercept(
+        mut self,
+        intercept: impl Fn(&mut crate::HostCall<'_>) -> crate::Intercepted + Send + Sync + 'static,
+    ) -> Self {
+        self.intercept = Some(Arc::new(intercept));
         self
     }
 
@@ -225,13 +238,14 @@ impl GuestBuilder {
             config: self.config,
             limits: self.limits,
             calls,
-            reads_request: READS_REQUEST.iter().any(|name| inspection.reaches_handler(Phase::Response, name)),
+            reads_request: reads_request(&inspection),
             on_host_call: self.on_host_call,
             on_failure: self.on_failure,
             observer: self.observer,
             counters: Arc::default(),
+            broken: self.broken,
             #[cfg(feature = "mutations")]
-            mutation: self.mutation,
+            intercept: self.intercept,
         });
         let file_threads = self.wasi.needs_async().then(|| shared.engine.file_threads(&name)).transpose();
         let file_threads = file_threads.map_err(|reason| LoadError::Grant { guest: name.clone(), reason })?;
@@ -280,7 +294,8 @@ impl GuestBuilder {
 }
 
 fn with_suspension_points(wasm: &[u8]) -> Result<Vec<u8>, String> {
-    let points: Vec<_> = hostcalls::SUSPENDING.into_iter().chain(wasi::SUSPENDING).collect();
+    let waiting = FUNCTIONS.iter().filter(|function| function.may_wait != MayWait::No);
+    let points: Vec<_> = waiting.map(|function| (MODULE, function.name)).chain(wasi::SUSPENDING).collect();
     shim::add_suspension_points(wasm, &points).map_err(|error| error.to_string())
 }
 
@@ -317,15 +332,20 @@ impl fmt::Debug for GuestBuilder {
 
 /// What the guest's function for `phase` may wait for.
 fn waits(inspection: &Inspection, phase: Phase) -> Waits {
-    const READS_BODY: &str = "read_body";
-    let reaches = |name| inspection.reaches_handler(phase, name);
+    let reaches = |may_wait| {
+        let mut waiting = FUNCTIONS.iter().filter(|function| function.may_wait == may_wait);
+        waiting.any(|function| inspection.reaches_handler(phase, function.name))
+    };
     Waits {
-        for_bodies: reaches(READS_BODY),
-        for_trailers: hostcalls::SUSPENDING.iter().any(|(_, name)| *name != READS_BODY && reaches(name)),
-        enables_features: reaches("enable_features"),
+        for_bodies: reaches(MayWait::ForBody),
+        for_trailers: reaches(MayWait::ForTrailers),
+        enables_features: inspection.reaches_handler(phase, "enable_features"),
         sleeps: wasi::SUSPENDING.iter().any(|(_, name)| inspection.reaches_wasi(phase, name)),
     }
 }
 
-/// The functions through which a guest could read the request again in `handle_response`.
-const READS_REQUEST: [&str; 4] = ["get_method", "get_uri", "get_header_names", "get_header_values"];
+/// Whether the guest could read the request again in `handle_response`.
+fn reads_request(inspection: &Inspection) -> bool {
+    let mut reading = FUNCTIONS.iter().filter(|function| function.reads_request);
+    reading.any(|function| inspection.reaches_handler(Phase::Response, function.name))
+}

@@ -71,11 +71,6 @@ impl Trailers {
         self.0.as_ref().is_some_and(|known| known.edits.iter().any(removes))
     }
 
-    #[cfg(feature = "mutations")]
-    pub(crate) fn edited(&self) -> bool {
-        self.0.as_ref().is_some_and(|known| !known.edits.is_empty())
-    }
-
     pub(crate) fn arrive(&mut self, fields: Fields) {
         let known = self.0.get_or_insert_default();
         known.arrived = fields;

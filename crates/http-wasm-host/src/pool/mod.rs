@@ -17,6 +17,7 @@ use crossbeam_utils::atomic::AtomicCell;
 use self::turns::{Keep, Turns};
 use crate::host::Host;
 use crate::limits::PoolSettings;
+use crate::rule::Rule;
 use crate::run::instance::Instance;
 use crate::run::shared::Shared;
 use crate::stats::DropReason;
@@ -265,8 +266,8 @@ impl<H: Host> PooledInstance<H> {
         }
     }
 
-    /// Goes on with another instance; see [`crate::mutation`].
-    #[cfg(feature = "mutations")]
+    /// Goes on with another instance, if one is idle; see [`Rule::SameInstance`].
+    #[cold]
     pub(crate) fn swap(&mut self) {
         let shard = self.shard.clone();
         let Some(instance) = &mut self.instance else { return };
@@ -310,11 +311,8 @@ impl<H: Host> DerefMut for PooledInstance<H> {
 impl<H: Host> Drop for PooledInstance<H> {
     #[inline]
     fn drop(&mut self) {
-        #[cfg(feature = "mutations")]
-        if let Some(instance) = self
-            .instance
-            .take_if(|instance| instance.is_mutated(crate::mutation::Mutation::TrappedInstanceKept))
-        {
+        let kept = |instance: &mut Box<Instance<H>>| instance.shared().broken.is(Rule::TrappedDropped);
+        if let Some(instance) = self.instance.take_if(kept) {
             return self.put(instance);
         }
         if let Some(instance) = &self.instance {

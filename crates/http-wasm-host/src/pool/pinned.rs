@@ -8,6 +8,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::pool::PooledInstance;
 use crate::pool::progress::Progress;
+use crate::rule::Rule;
 use crate::run::pin::NextResult;
 use crate::stats::DropReason;
 
@@ -110,10 +111,8 @@ impl<H: Host> Pinned<H> {
 
     #[inline]
     fn take(&mut self) -> PooledInstance<H> {
-        #[cfg_attr(not(feature = "mutations"), expect(unused_mut, reason = "only mutations swap it"))]
         let mut instance = self.instance.take().expect("taken only when it is consumed");
-        #[cfg(feature = "mutations")]
-        if instance.is_mutated(crate::mutation::Mutation::InstanceSwapped) {
+        if instance.shared().broken.is(Rule::SameInstance) {
             instance.swap();
         }
         instance

@@ -10,9 +10,8 @@ use crate::engine::Clock;
 use crate::error::{Error, ErrorKind, Reason, Stop};
 use crate::exchange::{Budget, Exchange};
 use crate::host::Host;
-#[cfg(feature = "mutations")]
-use crate::mutation::Mutation;
 use crate::observer::Call;
+use crate::rule::Rule;
 use crate::run::link::Exports;
 use crate::run::pin::{Next, NextResult, Pin};
 use crate::run::shared::Shared;
@@ -72,8 +71,6 @@ impl<H: Host> Instance<H> {
         state.quota.begin();
         let budget = Budget::new(&state.guest.limits);
         state.exchange = Some(Exchange::new(host, state.features, budget, state.guest.on_failure));
-        #[cfg(feature = "mutations")]
-        self.mutate_exchange();
         self.pin = Pin::default();
     }
 
@@ -137,9 +134,7 @@ impl<H: Host> Instance<H> {
 
     #[inline]
     fn finish(&mut self, phase: Phase, packed: u64) -> Result<(), Error> {
-        #[cfg(feature = "mutations")]
-        let packed = self.mutate_ctx_next(packed);
-        let ctx_next = CtxNext::unpack(packed);
+        let ctx_next = self.unpack(packed);
         let next = if ctx_next.proceed { Next::Proceed } else { Next::Stop };
         let (exchange, background) = self.exchange_and_background()?;
         let finished = exchange.check_memory().and_then(|()| match (phase, next) {
@@ -158,6 +153,23 @@ impl<H: Host> Instance<H> {
             (self.pin.req_ctx, self.pin.next) = (ctx_next.req_ctx, next);
         }
         Ok(())
+    }
+
+    #[inline]
+    fn unpack(&self, packed: u64) -> CtxNext {
+        let broken = self.shared().broken;
+        let CtxNext { mut proceed, mut req_ctx } = CtxNext::unpack(packed);
+        proceed &= !broken.is(Rule::AnyNextProceeds) || packed as u32 == 1;
+        proceed |= broken.is(Rule::ZeroStops);
+        req_ctx &= if broken.is(Rule::ReqCtxWhole) { u32::MAX >> 1 } else { u32::MAX };
+        req_ctx *= u32::from(!broken.is(Rule::ReqCtxPassed));
+        CtxNext { proceed, req_ctx }
+    }
+
+    /// Lets each go on with the other's exchange; see [`Rule::SameInstance`].
+    pub(crate) fn swap_exchanges(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.store.data_mut().exchange, &mut other.store.data_mut().exchange);
+        std::mem::swap(&mut self.pin, &mut other.pin);
     }
 
     /// Joins what came back from the next handler, a response being in the host, with what the guest set before. Then its second
@@ -179,11 +191,8 @@ impl<H: Host> Instance<H> {
 
     /// Whether nothing would happen in `handle_response`.
     fn ignores_response(&self) -> bool {
-        #[cfg(feature = "mutations")]
-        if self.is_mutated(Mutation::ResponsePhaseSkipped) {
-            return true;
-        }
-        self.shared().calls.ignores_responses
+        let shared = self.shared();
+        shared.calls.ignores_responses || shared.broken.is(Rule::ResponseHandled)
     }
 
     /// The host between the phases.
@@ -254,37 +263,6 @@ impl<H: Host> Instance<H> {
 
     fn refused(&self, phase: Phase, reason: Reason) -> Error {
         Error::refused(self.store.data().guest.name.clone(), phase, &reason)
-    }
-}
-
-/// Breaking rules on purpose; see [`crate::mutation`].
-#[cfg(feature = "mutations")]
-impl<H: Host> Instance<H> {
-    pub(crate) fn is_mutated(&self, mutation: Mutation) -> bool {
-        self.store.data().guest.mutation == Some(mutation)
-    }
-
-    fn mutate_exchange(&mut self) {
-        let State { exchange, guest, .. } = self.store.data_mut();
-        if let Some(exchange) = exchange {
-            exchange.mutation = guest.mutation;
-        }
-    }
-
-    fn mutate_ctx_next(&self, packed: u64) -> u64 {
-        match self.store.data().guest.mutation {
-            Some(Mutation::NextIsOne) if packed as u32 != 1 => 0,
-            Some(Mutation::StopIgnored) => packed | 1,
-            Some(Mutation::ReqCtxTruncated) => packed & !(1 << 63),
-            Some(Mutation::ReqCtxZero) => packed & 0xffff_ffff,
-            _ => packed,
-        }
-    }
-
-    /// Lets each go on with the other's exchange.
-    pub(crate) fn swap_exchanges(&mut self, other: &mut Self) {
-        std::mem::swap(&mut self.store.data_mut().exchange, &mut other.store.data_mut().exchange);
-        std::mem::swap(&mut self.pin, &mut other.pin);
     }
 }
 

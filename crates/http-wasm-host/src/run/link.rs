@@ -70,14 +70,18 @@ pub(crate) fn linker<H: Host>(
     shared: &Shared,
 ) -> wasmtime::Result<Linker<State<H>>> {
     let mut linker = Linker::<State<H>>::new(engine);
-    match &shared.on_host_call {
-        Some(hook) => hostcalls::add_to_linker(&mut linker, hook.clone()),
-        None => hostcalls::add_to_linker(&mut linker, ()),
-    }?;
+    add_hostcalls(&mut linker, shared)?;
     wasi::add_to_linker(&mut linker, wasi)?;
-    #[cfg(feature = "mutations")]
-    if let Some(mutation) = shared.mutation {
-        hostcalls::broken::replace_imports(&mut linker, mutation)?;
-    }
     Ok(linker)
+}
+
+fn add_hostcalls<H: Host>(linker: &mut Linker<State<H>>, shared: &Shared) -> wasmtime::Result<()> {
+    #[cfg(feature = "mutations")]
+    if let Some(intercept) = &shared.intercept {
+        return hostcalls::add_intercepted(linker, intercept);
+    }
+    match &shared.on_host_call {
+        Some(hook) => hostcalls::add_to_linker(linker, hook.clone()),
+        None => hostcalls::add_to_linker(linker, ()),
+    }
 }

@@ -3,6 +3,8 @@
 pub(crate) mod hook;
 pub(crate) mod hostcalls;
 pub(crate) mod instance;
+#[cfg(feature = "mutations")]
+pub(crate) mod intercept;
 pub(crate) mod link;
 pub(crate) mod memory;
 pub(crate) mod pin;

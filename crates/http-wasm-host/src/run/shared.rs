@@ -8,6 +8,7 @@ use crate::failure::OnFailure;
 use crate::limits::Limits;
 use crate::log::Log;
 use crate::observer::Observer;
+use crate::rule::Broken;
 use crate::run::hook::Hook;
 use crate::run::suspend::Pace;
 use crate::stats::{Counters, DropReason};
@@ -26,8 +27,9 @@ pub(crate) struct Shared {
     pub(crate) on_failure: OnFailure,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) counters: Arc<Counters>,
+    pub(crate) broken: Broken,
     #[cfg(feature = "mutations")]
-    pub(crate) mutation: Option<crate::mutation::Mutation>,
+    pub(crate) intercept: Option<crate::run::intercept::Intercept>,
 }
 
 /// How the two functions of a guest are called.

@@ -1,9 +1,11 @@
-//! Modules import in one direction: no two of them import each other, by whatever way, and the core's import downwards only.
+//! Modules import in one direction: no two of them import each other, by whatever way, and the core's import downwards
+//! only.
 //!
-//! Read from the sources: `use` lines, and paths such as `crate::text::printable` in code. What only tests compile is left out. An import
-//! counts for the module that the imported item is in, however many re-exports lie between. Within each folder, its files, its folders
-//! as wholes and its own `mod.rs` must have an order. For a parent whose children use what it defines, that means: it uses nothing of
-//! theirs, other than to hand it on with `pub use`. Definitions that both need go to a file of their own.
+//! Read from the sources: `use` lines, and paths such as `crate::text::printable` in code. What only tests compile is
+//! left out. An import counts for the module that the imported item is in, however many re-exports lie between. Within
+//! each folder, its files, its folders as wholes and its own `mod.rs` must have an order. For a parent whose children
+//! use what it defines, that means: it uses nothing of theirs, other than to hand it on with `pub use`. Definitions
+//! that both need go to a file of their own.
 
 mod graph;
 mod source;
@@ -13,12 +15,12 @@ use std::path::Path;
 use self::graph::Crate;
 
 /// The crates whose modules have an order. To add one: its folder's name here.
-const CRATES: &[&str] = &["http-wasm-host"];
+const CRATES: &[&str] = &["http-wasm-host", "http-wasm-tck", "http-wasm-fuzz"];
 
 /// The core's layers, lowest first; each imports only those above it in this list.
 const LAYERS: &[&str] = &[
     // Facts and vocabulary.
-    "abi", "text", "limits", "fault", "error", "failure", "stats", "observer", "mutation",
+    "abi", "text", "limits", "fault", "error", "failure", "stats", "observer", "rule",
     // Work off a request's path, and where guests log to.
     "runtime", "log", // What messages are made of, and who holds them.
     "message", "host",     // The rules.

@@ -3,19 +3,20 @@
 use std::net::SocketAddr;
 use std::sync::LazyLock;
 
-use http_wasm_host::{Engine, Mutation};
-use http_wasm_tower::{Body, FailurePolicy, Guest, HttpWasmLayer, SourceAddr};
+use http_wasm_host::{Engine, Error, Guest, Outcome, Rule};
+use http_wasm_tower::Body;
 use hyper::body::Incoming;
 use hyper::header::{self, HeaderMap, HeaderValue};
-use hyper::http::request::Parts;
 use hyper::{Request, Response, Uri, Version};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
-use tower::{Layer as _, ServiceExt as _, service_fn};
+
+use crate::broken::Broken;
+use crate::imports::intercept;
+use crate::mutation::Mutation;
 
 /// What is wrong with the host.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +38,8 @@ pub(crate) enum OnFailure {
     AsIfNothing,
 }
 
-impl FailurePolicy for OnFailure {
-    fn response(&self, error: &http_wasm_host::Error, _: Option<&Parts>) -> Response<Body> {
+impl OnFailure {
+    fn response(self, error: &Error) -> Response<Body> {
         match self {
             Self::WithDetail => {
                 let mut response = Response::new(Body::from(bytes::Bytes::from(format!("{error:?}"))));
@@ -56,46 +57,93 @@ fn engine() -> &'static Engine {
     &ENGINE
 }
 
+/// Loads the guest for a host with that fault.
+fn load(fault: Fault, wasm: &[u8]) -> Guest<Broken> {
+    let builder = Guest::<Broken>::builder(engine()).name(format!("{fault:?}"));
+    let builder = match fault {
+        Fault::None | Fault::Answer(_) => builder,
+        Fault::Rule(mutation) => match inner_rule(mutation) {
+            Some(rule) => builder.break_rule(rule),
+            None => builder.intercept(intercept(mutation)),
+        },
+    };
+    builder.load(wasm).expect("the guest loads")
+}
+
+/// The rule that only the core itself can break.
+fn inner_rule(mutation: Mutation) -> Option<Rule> {
+    Some(match mutation {
+        Mutation::NextIsOne => Rule::AnyNextProceeds,
+        Mutation::StopIgnored => Rule::ZeroStops,
+        Mutation::ReqCtxTruncated => Rule::ReqCtxWhole,
+        Mutation::ReqCtxZero => Rule::ReqCtxPassed,
+        Mutation::InstanceSwapped => Rule::SameInstance,
+        Mutation::ResponsePhaseSkipped => Rule::ResponseHandled,
+        Mutation::TrappedInstanceKept => Rule::TrappedDropped,
+        _ => return None,
+    })
+}
+
 /// Starts a host with this guest on a free port; it serves until the runtime ends.
 pub(crate) async fn start(fault: Fault, wasm: Vec<u8>, backend: SocketAddr) -> SocketAddr {
-    let mutation = match fault {
-        Fault::Rule(mutation) => Some(mutation),
-        Fault::None | Fault::Answer(_) => None,
-    };
-    let load = move || {
-        Guest::builder(engine())
-            .name(format!("{fault:?}"))
-            .mutation(mutation)
-            .load(&wasm)
-            .expect("the guest loads")
-    };
-    let guest: Guest = tokio::task::spawn_blocking(load).await.expect("loading does not panic");
-    let mut layer = HttpWasmLayer::new(guest);
-    if let Fault::Answer(on_failure) = fault {
-        layer = layer.failure_policy(on_failure);
-    }
-    let client = Client::builder(TokioExecutor::new()).build_http::<Body>();
-    let forward = service_fn(move |request| forward(client.clone(), backend, request));
-    let service = layer.layer(forward);
-
+    let loading = tokio::task::spawn_blocking(move || load(fault, &wasm));
+    let guest = loading.await.expect("loading does not panic");
+    let next = Client::builder(TokioExecutor::new()).build_http::<Body>();
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("a bound listener has an address");
     tokio::spawn(async move {
         while let Ok((connection, client)) = listener.accept().await {
-            let service = service.clone().map_request(move |mut request: Request<Incoming>| {
-                request.extensions_mut().insert(SourceAddr(client));
-                request
+            let (guest, next) = (guest.clone(), next.clone());
+            let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+                let (guest, next) = (guest.clone(), next.clone());
+                async move { serve(fault, &guest, request, client, next, backend).await }
             });
             tokio::spawn(async move {
                 let server = auto::Builder::new(TokioExecutor::new());
                 // Broken hosts break connections.
-                let _ = server
-                    .serve_connection(TokioIo::new(connection), TowerToHyperService::new(service))
-                    .await;
+                let _ = server.serve_connection(TokioIo::new(connection), service).await;
             });
         }
     });
     address
+}
+
+/// Takes one request through the guest.
+async fn serve(
+    fault: Fault,
+    guest: &Guest<Broken>,
+    request: Request<Incoming>,
+    client: SocketAddr,
+    next: Client<HttpConnector, Body>,
+    backend: SocketAddr,
+) -> Result<Response<Body>, hyper_util::client::legacy::Error> {
+    let mutation = match fault {
+        Fault::Rule(mutation) => Some(mutation),
+        Fault::None | Fault::Answer(_) => None,
+    };
+    let failed = |error: &Error| match fault {
+        Fault::Answer(on_failure) => on_failure.response(error),
+        Fault::None | Fault::Rule(_) => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = hyper::StatusCode::INTERNAL_SERVER_ERROR;
+            response
+        }
+    };
+    let is_head = request.method() == hyper::Method::HEAD;
+    let host = Broken::new(request.map(Body::new), client, mutation);
+    let mut pinned = match guest.handle_request(host).await {
+        Ok(Outcome::Next(pinned)) => pinned,
+        Ok(Outcome::Respond(host)) => return Ok(host.into_response(is_head)),
+        Ok(Outcome::Bypassed { error, .. }) | Err(error) => return Ok(failed(&error)),
+    };
+    let keep_head = pinned.reads_request();
+    let request = pinned.host_mut().inner.take_request(keep_head);
+    let response = forward(next, backend, request).await?;
+    pinned.host_mut().set_response(response);
+    Ok(match pinned.handle_response().await {
+        Ok(handled) => handled.host.into_response(is_head),
+        Err(error) => failed(&error),
+    })
 }
 
 /// The next handler: as little of a proxy as the kit needs.

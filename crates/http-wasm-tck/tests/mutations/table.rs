@@ -1,8 +1,7 @@
 //! Which cases each fault must fail: every failed case has one of these parts in its id, and each part is in some.
 
-use http_wasm_host::Mutation;
-
 use crate::host::{Fault, OnFailure};
+use crate::mutation::Mutation;
 
 pub(crate) const TABLE: &[(Fault, &[&str])] = &[
     (

@@ -1,10 +1,11 @@
 //! What the cases cover.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 
+use http_wasm_host::{FUNCTIONS, ValueType};
 use http_wasm_tck::case::{Case, Host, Phase};
 use http_wasm_tck::cases;
-use http_wasm_tck::guest::Function;
+use http_wasm_tck::guest::{Answer, Function};
 
 #[test]
 fn there_are_at_least_250_cases_with_ids_of_their_own() {
@@ -32,6 +33,22 @@ fn every_function_is_called_in_every_phase() {
             assert!(calls.contains(&(function, phase)), "{} in {phase:?}", function.name());
         }
     }
+}
+
+#[test]
+fn the_kit_and_our_core_know_the_same_functions() {
+    let of_kit = Function::ALL.iter().map(|function| {
+        let results: &[ValueType] = match function.answer() {
+            Answer::None => &[],
+            Answer::I32 => &[ValueType::I32],
+            Answer::I64 => &[ValueType::I64],
+        };
+        (function.name(), vec![ValueType::I32; function.params().len()], results)
+    });
+    let of_core =
+        FUNCTIONS.iter().map(|function| (function.name, function.params.to_vec(), function.results));
+    let (of_kit, of_core): (HashSet<_>, HashSet<_>) = (of_kit.collect(), of_core.collect());
+    assert_eq!(of_kit, of_core);
 }
 
 #[test]

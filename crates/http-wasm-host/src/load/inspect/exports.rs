@@ -35,7 +35,7 @@ pub(super) fn check(types: TypesRef<'_>, producers: &[Producer], faults: &mut Fa
         faults.push(fault);
         return Exports::default();
     }
-    let mut function = |name, signature, required| match check.function(name, signature) {
+    let mut function = |name, signature, required| match check.function(name, &signature) {
         Some(Ok(())) => true,
         Some(Err(fault)) => {
             faults.push(fault);
@@ -43,7 +43,7 @@ pub(super) fn check(types: TypesRef<'_>, producers: &[Producer], faults: &mut Fa
         }
         None => {
             if required {
-                faults.push(check.missing(name, signature));
+                faults.push(check.missing(name, &signature));
             }
             false
         }
@@ -94,7 +94,7 @@ impl<'a> Check<'a> {
     }
 
     /// The function export of that name, if there is one: whether it is as it should be.
-    fn function(&self, name: &str, expected: Signature) -> Option<Result<(), Fault>> {
+    fn function(&self, name: &str, expected: &Signature) -> Option<Result<(), Fault>> {
         let entity = self.find(name)?;
         let Some(found) = func_type(self.types, entity) else {
             let what = format!("the export `{name}` is a {}, not a function", kind(entity));
@@ -111,7 +111,7 @@ impl<'a> Check<'a> {
         Some(Err(Fault::new(what, signature_help(name))))
     }
 
-    fn missing(&self, name: &str, expected: Signature) -> Fault {
+    fn missing(&self, name: &str, expected: &Signature) -> Fault {
         let what = format!("the export `{name}` (a function {expected}) is missing");
         let functions = || {
             self.exports().filter(|export| func_type(self.types, export.1).is_some()).map(|export| export.0)

@@ -4,33 +4,50 @@ use std::fmt;
 use wasmparser::types::{EntityType, TypesRef};
 use wasmparser::{CompositeInnerType, FuncType, ValType};
 
+use crate::abi::{FUNCTIONS, Function, ValueType};
+
 /// Import module of the http-wasm functions.
 pub(crate) use crate::abi::MODULE as HANDLER;
 /// Import module of WASI preview 1.
 pub(crate) use crate::abi::WASI_MODULE as WASI;
 
-/// A function signature, one letter for each value: `i` is i32, `l` is i64.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A function signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Signature {
-    params: &'static str,
-    results: &'static str,
+    params: Vec<ValType>,
+    results: Vec<ValType>,
 }
 
 impl Signature {
-    pub(super) const fn new(params: &'static str, results: &'static str) -> Self {
-        Self { params, results }
+    /// Of one letter for each value: `i` is i32, `l` is i64.
+    pub(super) fn new(params: &str, results: &str) -> Self {
+        let types = |letters: &str| {
+            letters.chars().map(|letter| if letter == 'l' { ValType::I64 } else { ValType::I32 }).collect()
+        };
+        Self { params: types(params), results: types(results) }
     }
 
     pub(super) fn matches(&self, found: &FuncType) -> bool {
-        let same = |letters: &str, types: &[ValType]| letters.chars().map(val_type).eq(types.iter().copied());
-        same(self.params, found.params()) && same(self.results, found.results())
+        self.params == found.params() && self.results == found.results()
+    }
+}
+
+impl From<&Function> for Signature {
+    fn from(function: &Function) -> Self {
+        let types = |types: &[ValueType]| {
+            let types = types.iter().map(|ty| match ty {
+                ValueType::I32 => ValType::I32,
+                ValueType::I64 => ValType::I64,
+            });
+            types.collect()
+        };
+        Self { params: types(function.params), results: types(function.results) }
     }
 }
 
 impl fmt::Display for Signature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let list = |letters: &str| letters.chars().map(val_type).collect::<Vec<_>>();
-        f.write_str(&arrow(&list(self.params), &list(self.results)))
+        f.write_str(&arrow(&self.params, &self.results))
     }
 }
 
@@ -48,10 +65,6 @@ pub(super) fn func_type(types: TypesRef<'_>, entity: EntityType) -> Option<&Func
 /// A signature as found in a module, in the form the messages use.
 pub(super) fn describe(found: &FuncType) -> String {
     arrow(found.params(), found.results())
-}
-
-fn val_type(letter: char) -> ValType {
-    if letter == 'l' { ValType::I64 } else { ValType::I32 }
 }
 
 fn arrow(params: &[ValType], results: &[ValType]) -> String {
@@ -72,52 +85,27 @@ fn arrow(params: &[ValType], results: &[ValType]) -> String {
 
 /// The signature of an `http_handler` function, if there is one of that name.
 pub(super) fn handler(name: &str) -> Option<Signature> {
-    lookup(HANDLER_FUNCTIONS, name)
+    FUNCTIONS.iter().find(|function| function.name == name).map(Signature::from)
 }
 
 /// The signature of a WASI preview 1 function, if there is one of that name.
 pub(super) fn wasi(name: &str) -> Option<Signature> {
-    lookup(WASI_FUNCTIONS, name)
+    WASI_FUNCTIONS.iter().find(|f| f.0 == name).map(|(_, params, results)| Signature::new(params, results))
 }
 
 pub(super) fn handler_names() -> impl Iterator<Item = &'static str> {
-    HANDLER_FUNCTIONS.iter().map(|f| f.0)
+    FUNCTIONS.iter().map(|function| function.name)
 }
 
 pub(super) fn wasi_names() -> impl Iterator<Item = &'static str> {
     WASI_FUNCTIONS.iter().map(|f| f.0)
 }
 
-type Table = [(&'static str, &'static str, &'static str)];
-
-fn lookup(table: &Table, name: &str) -> Option<Signature> {
-    table.iter().find(|f| f.0 == name).map(|&(_, params, results)| Signature::new(params, results))
-}
-
-const HANDLER_FUNCTIONS: &Table = &[
-    ("enable_features", "i", "i"),
-    ("get_config", "ii", "i"),
-    ("log", "iii", ""),
-    ("log_enabled", "i", "i"),
-    ("get_method", "ii", "i"),
-    ("set_method", "ii", ""),
-    ("get_uri", "ii", "i"),
-    ("set_uri", "ii", ""),
-    ("get_protocol_version", "ii", "i"),
-    ("get_source_addr", "ii", "i"),
-    ("get_header_names", "iii", "l"),
-    ("get_header_values", "iiiii", "l"),
-    ("set_header_value", "iiiii", ""),
-    ("add_header_value", "iiiii", ""),
-    ("remove_header", "iii", ""),
-    ("read_body", "iii", "l"),
-    ("write_body", "iii", ""),
-    ("get_status_code", "", "i"),
-    ("set_status_code", "i", ""),
-];
+/// Name, parameters and result.
+type Row = (&'static str, &'static str, &'static str);
 
 // `sock_accept` came later than the others; all hosts of preview 1 have it today.
-const WASI_FUNCTIONS: &Table = &[
+const WASI_FUNCTIONS: &[Row] = &[
     ("args_get", "ii", "i"),
     ("args_sizes_get", "ii", "i"),
     ("environ_get", "ii", "i"),
@@ -171,11 +159,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_tables_are_complete_and_know_each_name_once() {
-        for (table, len) in [(HANDLER_FUNCTIONS, 19), (WASI_FUNCTIONS, 46)] {
-            let names: std::collections::BTreeSet<_> = table.iter().map(|f| f.0).collect();
-            assert_eq!((table.len(), names.len()), (len, len));
-        }
+    fn the_wasi_table_is_complete_and_knows_each_name_once() {
+        let names: std::collections::BTreeSet<_> = WASI_FUNCTIONS.iter().map(|f| f.0).collect();
+        assert_eq!((WASI_FUNCTIONS.len(), names.len()), (46, 46));
     }
 
     #[test]
@@ -191,9 +177,8 @@ mod tests {
             let letters = |types: Vec<wasmtime::ValType>| -> String {
                 types.iter().map(|t| if t.is_i64() { 'l' } else { 'i' }).collect()
             };
-            let found = (letters(ty.params().collect()), letters(ty.results().collect()));
-            let ours = wasi(name).unwrap();
-            assert_eq!((found.0.as_str(), found.1.as_str()), (ours.params, ours.results), "{name}");
+            let found = Signature::new(&letters(ty.params().collect()), &letters(ty.results().collect()));
+            assert_eq!(wasi(name).unwrap(), found, "{name}");
         }
     }
 

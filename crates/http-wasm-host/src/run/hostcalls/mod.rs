@@ -1,17 +1,27 @@
-//! The 19 functions of the ABI: decode the arguments, ask the exchange, encode the result.
+//! The functions of the ABI: decode the arguments, ask the exchange, encode the result.
 
 mod body;
-#[cfg(feature = "mutations")]
-pub(crate) mod broken;
 mod fields;
 mod head;
 mod instance;
+#[cfg(feature = "mutations")]
+mod intercepted;
 
 use std::task::Poll;
 
 use wasmtime::{Caller, Linker};
 
-use crate::abi::{MODULE, PENDING};
+#[cfg(feature = "mutations")]
+pub(crate) use self::intercepted::add_to_linker as add_intercepted;
+
+use self::body::{read_body, write_body};
+use self::fields::{add_header_value, get_header_names, get_header_values, remove_header, set_header_value};
+use self::head::{
+    get_method, get_protocol_version, get_source_addr, get_status_code, get_uri, set_method, set_status_code,
+    set_uri,
+};
+use self::instance::{enable_features, get_config, log, log_enabled};
+use crate::abi::{MODULE, PENDING, functions};
 use crate::error::{CallError, Reason};
 use crate::host::Host;
 use crate::run::hook::OnHostCall;
@@ -19,63 +29,48 @@ use crate::run::memory;
 use crate::run::state::State;
 use crate::run::suspend;
 
-/// The functions that may have to wait; their imports get a shim (see [`crate::run::suspend`]).
-pub(crate) const SUSPENDING: [(&str, &str); 3] =
-    [(MODULE, "get_header_names"), (MODULE, "get_header_values"), (MODULE, "read_body")];
-
-/// Registers a host function under its ABI name: `linker, hook, name(parameters) -> result`, for the function of that
-/// name. Finding the guest's memory costs as much as a small function does, so those that need none don't look for it.
-macro_rules! define {
-    ($linker:ident, $hook:ident, without memory $module:ident :: $name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty) => {
-        define!(@ $linker, $hook, $name($($arg: $ty),*) -> $result, |caller| {
-            $module::$name(caller.data_mut() $(, $arg)*)
-        });
-    };
-    ($linker:ident, $hook:ident, $module:ident :: $name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty) => {
-        define!(@ $linker, $hook, $name($($arg: $ty),*) -> $result, |caller| {
-            memory::split(&mut caller).and_then(|(memory, state)| $module::$name(memory, state $(, $arg)*))
-        });
-    };
-    (@ $linker:ident, $hook:ident, $name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty, |$caller:ident| $answer:expr) => {
-        let hook = $hook.clone();
-        $linker.func_wrap(
-            MODULE,
-            stringify!($name),
-            move |mut $caller: Caller<'_, State<H>> $(, $arg: $ty)*| -> wasmtime::Result<$result> {
-                hook.called(stringify!($name));
-                let answer = $answer;
-                Answer::finish(answer, stringify!($name), &mut $caller)
-            },
-        )?;
+/// Makes `add_to_linker` of the ABI's table: each function is the one of that name in a file beside this.
+macro_rules! linker {
+    ($($name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty,
+        memory: $memory:tt, reads_request: $reads_request:tt, may_wait: $may_wait:ident;)*) => {
+        /// Registers the ABI.
+        pub(crate) fn add_to_linker<H: Host>(
+            linker: &mut Linker<State<H>>,
+            hook: impl OnHostCall,
+        ) -> wasmtime::Result<()> {
+            $({
+                let hook = hook.clone();
+                linker.func_wrap(
+                    MODULE,
+                    stringify!($name),
+                    move |mut caller: Caller<'_, State<H>> $(, $arg: $ty)*| -> wasmtime::Result<$result> {
+                        hook.called(stringify!($name));
+                        let answer: Result<answer!($may_wait $result), Reason> =
+                            call!($memory $name(caller $(, $arg)*));
+                        Answer::finish(answer, stringify!($name), &mut caller)
+                    },
+                )?;
+            })*
+            Ok(())
+        }
     };
 }
 
-/// Registers the ABI.
-pub(crate) fn add_to_linker<H: Host>(
-    linker: &mut Linker<State<H>>,
-    hook: impl OnHostCall,
-) -> wasmtime::Result<()> {
-    define!(linker, hook, without memory instance::enable_features(features: u32) -> u32);
-    define!(linker, hook, instance::get_config(buf: u32, buf_limit: u32) -> u32);
-    define!(linker, hook, instance::log(level: i32, message: u32, message_len: u32) -> ());
-    define!(linker, hook, without memory instance::log_enabled(level: i32) -> u32);
-    define!(linker, hook, head::get_method(buf: u32, buf_limit: u32) -> u32);
-    define!(linker, hook, head::set_method(method: u32, method_len: u32) -> ());
-    define!(linker, hook, head::get_uri(buf: u32, buf_limit: u32) -> u32);
-    define!(linker, hook, head::set_uri(uri: u32, uri_len: u32) -> ());
-    define!(linker, hook, head::get_protocol_version(buf: u32, buf_limit: u32) -> u32);
-    define!(linker, hook, head::get_source_addr(buf: u32, buf_limit: u32) -> u32);
-    define!(linker, hook, without memory head::get_status_code() -> u32);
-    define!(linker, hook, without memory head::set_status_code(status: u32) -> ());
-    define!(linker, hook, fields::get_header_names(kind: u32, buf: u32, buf_limit: u32) -> u64);
-    define!(linker, hook, fields::get_header_values(kind: u32, name: u32, name_len: u32, buf: u32, buf_limit: u32) -> u64);
-    define!(linker, hook, fields::set_header_value(kind: u32, name: u32, name_len: u32, value: u32, value_len: u32) -> ());
-    define!(linker, hook, fields::add_header_value(kind: u32, name: u32, name_len: u32, value: u32, value_len: u32) -> ());
-    define!(linker, hook, fields::remove_header(kind: u32, name: u32, name_len: u32) -> ());
-    define!(linker, hook, body::read_body(kind: u32, buf: u32, buf_limit: u32) -> u64);
-    define!(linker, hook, body::write_body(kind: u32, body: u32, body_len: u32) -> ());
-    Ok(())
+/// The type of an answer: one that the guest may have to wait for, or not.
+macro_rules! answer {
+    (No $result:ty) => { $result };
+    ($waits:ident $result:ty) => { Poll<$result> };
 }
+
+/// Calls a function with what it works on: the guest's memory, or only the store's data.
+macro_rules! call {
+    (true $name:ident($caller:ident $(, $arg:ident)*)) => {
+        memory::split(&mut $caller).and_then(|(memory, state)| $name(memory, state $(, $arg)*))
+    };
+    (false $name:ident($caller:ident $(, $arg:ident)*)) => { $name($caller.data_mut() $(, $arg)*) };
+}
+
+functions!(linker);
 
 /// What a host function answers: a value, or one that the guest may have to wait for.
 trait Answer<R>: Sized {

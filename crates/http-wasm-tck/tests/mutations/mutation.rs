@@ -1,20 +1,16 @@
-//! Rules of the ABI to break on purpose, for testing whether a conformance kit notices.
-//!
-//! Compiled with the feature `mutations` only, which no build for users enables. Even then nothing is broken until
-//! [`GuestBuilder::mutation`](crate::GuestBuilder::mutation) asks for it. Broken imports are in `hostcalls::broken`, broken rules of the
-//! exchange in `exchange::broken`.
+//! The rules that a host can have broken.
 
 macro_rules! mutations {
     ($($(#[doc = $says:literal])+ $name:ident,)*) => {
         /// A rule to break. The variants say how.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum Mutation {
+        pub(crate) enum Mutation {
             $($(#[doc = $says])+ $name,)*
         }
 
         impl Mutation {
             /// All of them.
-            pub const ALL: &[Self] = &[$(Self::$name),*];
+            pub(crate) const ALL: &[Self] = &[$(Self::$name),*];
         }
     };
 }

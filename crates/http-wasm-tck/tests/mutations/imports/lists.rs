@@ -2,24 +2,44 @@
 
 use std::task::Poll;
 
-use wasmtime::{Caller, Linker};
+use http_wasm_host::{HostCall, Intercepted, Trap};
 
-use crate::abi::{CountLen, HeaderKind, MODULE};
-use crate::error::Reason;
-use crate::host::Host;
+use super::{argument, names, ready, values, write_if_fits};
 use crate::mutation::Mutation;
-use crate::run::hostcalls::{Answer, fields};
-use crate::run::memory;
-use crate::run::state::State;
 
-pub(super) fn replace<H: Host>(linker: &mut Linker<State<H>>, mutation: Mutation) -> wasmtime::Result<()> {
-    match list_spoiler(mutation) {
-        Some((lists, spoil)) => spoil_lists(linker, lists, spoil),
-        None => Ok(()),
+pub(super) fn broken(mutation: Mutation, call: &mut HostCall<'_>) -> Option<Intercepted> {
+    let (lists, spoil) = spoiler(mutation)?;
+    match (call.function, lists, call.args) {
+        ("get_header_names", Lists::Names | Lists::Both, &[kind, buf, limit]) => {
+            Some(spoilt(call, &[kind, 0, 0], spoil, buf, limit, |call| names(call, kind)))
+        }
+        ("get_header_values", Lists::Values | Lists::Both, &[kind, name, len, buf, limit]) => {
+            Some(spoilt(call, &[kind, name, len, 0, 0], spoil, buf, limit, |call| {
+                let name = argument(call, name, len)?;
+                values(call, kind, &name)
+            }))
+        }
+        _ => None,
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
+/// Writes a list that went through `spoil`. A call with the arguments `first` is made before, which traps or waits
+/// where it must.
+fn spoilt(
+    call: &mut HostCall<'_>,
+    first: &[u32],
+    spoil: Spoiler,
+    buf: u32,
+    mut limit: u32,
+    values: impl FnOnce(&mut HostCall<'_>) -> Result<Vec<Vec<u8>>, Trap>,
+) -> Intercepted {
+    if call.call(call.function, first)?.is_pending() {
+        return Ok(Poll::Pending);
+    }
+    let values = values(call)?;
+    spoil(List::of(values), &mut limit).write(call, buf, limit)
+}
+
 enum Lists {
     Names,
     Values,
@@ -40,9 +60,9 @@ impl List {
         Self { count: values.len() as u32, len: bytes.len() as u32, bytes, values }
     }
 
-    pub(super) fn write(self, memory: &mut [u8], buf: u32, limit: u32) -> Result<Poll<u64>, Reason> {
-        memory::write_if_fits(memory, &self.bytes, buf, limit)?;
-        Ok(Poll::Ready(CountLen { count: self.count, len: self.len }.pack()))
+    pub(super) fn write(self, call: &mut HostCall<'_>, buf: u32, limit: u32) -> Intercepted {
+        write_if_fits(call, &self.bytes, buf, limit)?;
+        ready(u64::from(self.count) << 32 | u64::from(self.len))
     }
 
     fn map(self, change: impl Fn(Vec<u8>) -> Vec<u8>) -> Self {
@@ -50,10 +70,10 @@ impl List {
     }
 }
 
-type ListSpoiler = fn(List, &mut u32) -> List;
+type Spoiler = fn(List, &mut u32) -> List;
 
-fn list_spoiler(mutation: Mutation) -> Option<(Lists, ListSpoiler)> {
-    let spoiler: (_, ListSpoiler) = match mutation {
+fn spoiler(mutation: Mutation) -> Option<(Lists, Spoiler)> {
+    let spoiler: (_, Spoiler) = match mutation {
         Mutation::ListTruncated => (Lists::Both, |mut list, limit| {
             list.bytes.truncate(*limit as usize);
             list
@@ -121,52 +141,4 @@ fn list_spoiler(mutation: Mutation) -> Option<(Lists, ListSpoiler)> {
         _ => return None,
     };
     Some(spoiler)
-}
-
-fn spoil_lists<H: Host>(
-    linker: &mut Linker<State<H>>,
-    lists: Lists,
-    spoil: ListSpoiler,
-) -> wasmtime::Result<()> {
-    fn write(
-        memory: &mut [u8],
-        spoil: ListSpoiler,
-        values: Vec<Vec<u8>>,
-        buf: u32,
-        mut limit: u32,
-    ) -> Result<Poll<u64>, Reason> {
-        spoil(List::of(values), &mut limit).write(memory, buf, limit)
-    }
-    if lists != Lists::Values {
-        replace!(linker, get_header_names, |memory, state, kind: u32, buf: u32, limit: u32| -> u64 {
-            arrived!(fields::get_header_names(memory, state, kind, 0, 0));
-            let names = names(state, kind)?;
-            write(memory, spoil, names, buf, limit)
-        });
-    }
-    if lists != Lists::Names {
-        replace_values!(linker, |memory, state, kind, name, len, buf, limit| {
-            arrived!(fields::get_header_values(memory, state, kind, name, len, 0, 0));
-            let name = memory::read(memory, "name", name, len)?.to_vec();
-            let values = values(state, kind, &name)?;
-            write(memory, spoil, values, buf, limit)
-        });
-    }
-    Ok(())
-}
-
-pub(super) fn names<H: Host>(state: &mut State<H>, kind: u32) -> Result<Vec<Vec<u8>>, Reason> {
-    let mut names = Vec::new();
-    if let Some(kind) = HeaderKind::from_abi(kind) {
-        state.exchange()?.header_names(kind, |name| names.push(name.to_vec()));
-    }
-    Ok(names)
-}
-
-pub(super) fn values<H: Host>(state: &mut State<H>, kind: u32, name: &[u8]) -> Result<Vec<Vec<u8>>, Reason> {
-    let mut values = Vec::new();
-    if let Some(kind) = HeaderKind::from_abi(kind) {
-        state.exchange()?.header_values(kind, name, |value| values.push(value.to_vec()));
-    }
-    Ok(values)
 }

@@ -1,0 +1,130 @@
+//! The ABI with a test's function in the place of each host function.
+
+use std::any::Any;
+use std::task::Poll;
+
+use wasmtime::{Caller, Linker};
+
+use super::Answer;
+use super::body::{read_body, write_body};
+use super::fields::{add_header_value, get_header_names, get_header_values, remove_header, set_header_value};
+use super::head::{
+    get_method, get_protocol_version, get_source_addr, get_status_code, get_uri, set_method, set_status_code,
+    set_uri,
+};
+use super::instance::{enable_features, get_config, log, log_enabled};
+use crate::abi::{MODULE, functions};
+use crate::error::Reason;
+use crate::host::Host;
+use crate::run::intercept::{HostCall, Intercept, Intercepted, Target, Trap};
+use crate::run::memory;
+use crate::run::state::State;
+
+/// A value as it is returned, in 64 bits.
+trait Wide {
+    fn widen(self) -> Poll<u64>;
+}
+
+impl Wide for () {
+    fn widen(self) -> Poll<u64> {
+        Poll::Ready(0)
+    }
+}
+
+impl Wide for u32 {
+    fn widen(self) -> Poll<u64> {
+        Poll::Ready(self.into())
+    }
+}
+
+impl Wide for Poll<u64> {
+    fn widen(self) -> Self {
+        self
+    }
+}
+
+/// A value of 64 bits as it is returned.
+trait Narrow: Sized {
+    fn finish<H: Host>(
+        answer: Result<Poll<u64>, Reason>,
+        function: &'static str,
+        caller: &mut Caller<'_, State<H>>,
+    ) -> wasmtime::Result<Self>;
+}
+
+macro_rules! narrow {
+    ($($ty:ty, |$value:ident| $narrow:expr;)*) => {$(
+        impl Narrow for $ty {
+            fn finish<H: Host>(
+                answer: Result<Poll<u64>, Reason>,
+                function: &'static str,
+                caller: &mut Caller<'_, State<H>>,
+            ) -> wasmtime::Result<Self> {
+                let $value = <Poll<u64> as Answer<u64>>::finish(answer, function, caller)?;
+                Ok($narrow)
+            }
+        }
+    )*};
+}
+
+narrow! {
+    (), |_value| ();
+    u32, |value| value as u32;
+    u64, |value| value;
+}
+
+macro_rules! intercepted {
+    ($($name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty,
+        memory: $memory:tt, reads_request: $reads_request:tt, may_wait: $may_wait:ident;)*) => {
+        impl<H: Host> Target for State<H> {
+            fn call(&mut self, memory: &mut [u8], function: &str, args: &[u32]) -> Intercepted {
+                let mut args = args.iter().copied();
+                let mut next = || args.next().unwrap_or_default();
+                match function {
+                    $(stringify!($name) => {
+                        $(let $arg = next() as $ty;)*
+                        let answer = on!($memory $name(memory, self $(, $arg)*));
+                        answer.map(Wide::widen).map_err(Trap)
+                    })*
+                    _ => Err(Trap::unfounded()),
+                }
+            }
+
+            fn host(&mut self) -> Option<&mut dyn Any> {
+                let exchange = self.exchange.as_mut()?;
+                Some(&mut *exchange.host)
+            }
+        }
+
+        /// Registers the ABI with `intercept` in the place of each function.
+        pub(crate) fn add_to_linker<H: Host>(
+            linker: &mut Linker<State<H>>,
+            intercept: &Intercept,
+        ) -> wasmtime::Result<()> {
+            $({
+                let intercept = intercept.clone();
+                linker.func_wrap(
+                    MODULE,
+                    stringify!($name),
+                    move |mut caller: Caller<'_, State<H>> $(, $arg: $ty)*| -> wasmtime::Result<$result> {
+                        let answer = memory::split(&mut caller).and_then(|(memory, target)| {
+                            let args: &[u32] = &[$($arg as u32),*];
+                            let function = stringify!($name);
+                            let mut call = HostCall { function, args, memory, target };
+                            intercept(&mut call).map_err(|Trap(reason)| reason)
+                        });
+                        <$result as Narrow>::finish(answer, stringify!($name), &mut caller)
+                    },
+                )?;
+            })*
+            Ok(())
+        }
+    };
+}
+
+macro_rules! on {
+    (true $name:ident($memory:ident, $state:ident $(, $arg:ident)*)) => { $name($memory, $state $(, $arg)*) };
+    (false $name:ident($memory:ident, $state:ident $(, $arg:ident)*)) => { $name($state $(, $arg)*) };
+}
+
+functions!(intercepted);

@@ -1,0 +1,319 @@
+//! A host of which one rule is broken, as far as what lies between the core and an HTTP server shows it.
+
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use http_wasm_host::{
+    BodyAccount, BodyKind, BoxError, Chunks, Frame, Host, HttpHost, Outgoing, Refused, Rest, Trailers,
+};
+use http_wasm_tower::Body;
+use hyper::{Request, Response};
+
+use crate::mutation::Mutation;
+
+/// A host that hands on all but what its mutation breaks.
+pub(crate) struct Broken<H = HttpHost> {
+    pub(crate) inner: H,
+    mutation: Option<Mutation>,
+    pub(crate) seen: Seen,
+}
+
+/// What has happened in this exchange.
+#[derive(Default)]
+pub(crate) struct Seen {
+    /// The next handler's response is there.
+    pub(crate) answered: bool,
+    /// Features that the guest has enabled.
+    pub(crate) features: u32,
+    /// Features were enabled once the response was there.
+    pub(crate) late_features: bool,
+    pub(crate) sticky_applied: bool,
+    /// What the guest has set of the response before there was one.
+    pub(crate) early_status: Option<u16>,
+    pub(crate) early_names: Vec<Vec<u8>>,
+    pub(crate) early_body: usize,
+    /// What the guest has done to each message, and in this phase to the response.
+    pub(crate) request: OfMessage,
+    pub(crate) response: OfMessage,
+    /// The core joins what was set early with the response.
+    joining: bool,
+    next_cookies: Vec<Vec<u8>>,
+}
+
+#[derive(Default)]
+pub(crate) struct OfMessage {
+    pub(crate) is_written: bool,
+    pub(crate) has_edited_trailers: bool,
+    /// Bytes read while the feature is on that has them sent again.
+    pub(crate) read: usize,
+    pub(crate) last_read: usize,
+}
+
+const RESPONSE: BodyKind = BodyKind::Response;
+
+impl Broken {
+    pub(crate) fn new(request: Request<Body>, client: SocketAddr, mutation: Option<Mutation>) -> Self {
+        Self { inner: HttpHost::new(request, Some(client)), mutation, seen: Seen::default() }
+    }
+
+    /// The next handler's response is there.
+    pub(crate) fn set_response(&mut self, response: Response<Body>) {
+        self.inner.set_response(response);
+        self.seen.answered = true;
+        self.seen.joining = true;
+        let has_edited_trailers = self.seen.response.has_edited_trailers;
+        self.seen.response = OfMessage { has_edited_trailers, ..OfMessage::default() };
+        match self.mutation {
+            Some(Mutation::EarlyStatusWins) => {
+                if let Some(status) = self.seen.early_status {
+                    self.inner.set_status(status);
+                }
+            }
+            Some(Mutation::EarlyHeadersWin) => {
+                for name in self.seen.early_names.iter().filter(|name| *name != b"set-cookie") {
+                    self.inner.remove_header(RESPONSE, name);
+                }
+            }
+            _ => {}
+        }
+        self.seen.early_status = None;
+        self.seen.next_cookies = self.cookies();
+    }
+
+    /// What was set early has been joined with the response.
+    pub(crate) fn joined(&mut self) {
+        if !std::mem::take(&mut self.seen.joining) {
+            return;
+        }
+        let nexts = std::mem::take(&mut self.seen.next_cookies);
+        match self.mutation {
+            Some(Mutation::EarlyCookiesReplaced) if !nexts.is_empty() => self.set_cookies(&nexts),
+            Some(Mutation::EarlyCookiesLast) => {
+                let all = self.cookies();
+                let early = &all[..all.len() - nexts.len()];
+                self.set_cookies(&[&nexts, early].concat());
+            }
+            _ => {}
+        }
+    }
+
+    /// The response for a client.
+    pub(crate) fn into_response(mut self, is_head: bool) -> Response<Body> {
+        self.joined();
+        if is_head && self.mutation == Some(Mutation::HeadLengthDropped) {
+            self.inner.remove_header(RESPONSE, b"content-length");
+        }
+        self.inner.into_response()
+    }
+
+    fn cookies(&self) -> Vec<Vec<u8>> {
+        let mut cookies = Vec::new();
+        self.inner.header_values(RESPONSE, b"set-cookie", |value| cookies.push(value.to_vec()));
+        cookies
+    }
+
+    fn set_cookies(&mut self, cookies: &[Vec<u8>]) {
+        self.inner.remove_header(RESPONSE, b"set-cookie");
+        for cookie in cookies {
+            let _fits = self.inner.add_header(RESPONSE, b"set-cookie", cookie);
+        }
+    }
+}
+
+impl<H: Host> Broken<H> {
+    fn breaks(&self, mutation: Mutation) -> bool {
+        self.mutation == Some(mutation)
+    }
+
+    /// Whether a change of this header gets lost.
+    fn loses(&self, message: BodyKind, name: &[u8]) -> bool {
+        let is = |other: &[u8]| name.eq_ignore_ascii_case(other);
+        let has_length = || {
+            let mut found = false;
+            self.inner.header_values(message, b"content-length", |_| found = true);
+            found
+        };
+        self.breaks(Mutation::LengthKept) && is(b"content-length") && has_length()
+            || self.breaks(Mutation::EarlyHeadersLost)
+                && self.seen.joining
+                && message == RESPONSE
+                && self.seen.early_names.iter().any(|early| is(early))
+    }
+
+    /// Adds to the trailers that are announced.
+    fn announce(&mut self, message: BodyKind, list: &[u8]) -> Result<(), Refused> {
+        let mut names: Vec<Vec<u8>> = Vec::new();
+        let mut add = |list: &[u8]| {
+            for name in list.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                if !names.iter().any(|known| known == name) {
+                    names.push(name.to_vec());
+                }
+            }
+        };
+        self.inner.header_values(message, b"trailer", &mut add);
+        add(list);
+        self.inner.set_header(message, b"trailer", &names.join(&b", "[..]))
+    }
+
+    /// Bytes that get lost at the front of a body that isn't replaced.
+    fn lost(&self, message: BodyKind) -> usize {
+        let of = self.of(message);
+        match self.mutation {
+            Some(Mutation::RequestConsumed) if message == BodyKind::Request => of.read,
+            Some(Mutation::LastReadOnly) => of.read - of.last_read,
+            Some(Mutation::EarlyBodyLost) if message == RESPONSE && self.seen.answered => {
+                self.seen.early_body
+            }
+            _ => 0,
+        }
+    }
+
+    fn of(&self, message: BodyKind) -> &OfMessage {
+        match message {
+            BodyKind::Request => &self.seen.request,
+            BodyKind::Response => &self.seen.response,
+        }
+    }
+}
+
+/// What is left of `chunks` behind `lost` bytes.
+fn without(mut lost: usize, mut chunks: Chunks) -> Chunks {
+    let mut left = Chunks::default();
+    while let Some(mut piece) = chunks.pop() {
+        let gone = lost.min(piece.len());
+        lost -= gone;
+        left.push(piece.split_off(gone));
+    }
+    left
+}
+
+impl<H: Host> Host for Broken<H> {
+    type Head = H::Head;
+
+    const SENDER_DECLARES_LENGTH: bool = H::SENDER_DECLARES_LENGTH;
+
+    fn save_head(&self, message: BodyKind) -> H::Head {
+        self.inner.save_head(message)
+    }
+
+    fn restore_head(&mut self, head: H::Head) {
+        self.inner.restore_head(head);
+    }
+
+    fn method(&self) -> &[u8] {
+        self.inner.method()
+    }
+
+    fn set_method(&mut self, method: &[u8]) {
+        self.inner.set_method(method);
+    }
+
+    fn uri(&self) -> &[u8] {
+        self.inner.uri()
+    }
+
+    fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
+        self.inner.set_uri(uri)
+    }
+
+    fn set_authority(&mut self, authority: &[u8]) {
+        self.inner.set_authority(authority);
+    }
+
+    fn protocol_version(&self) -> &'static str {
+        self.inner.protocol_version()
+    }
+
+    fn source_addr(&self) -> Option<SocketAddr> {
+        self.inner.source_addr()
+    }
+
+    fn status(&self) -> u16 {
+        self.inner.status()
+    }
+
+    fn set_status(&mut self, status: u16) {
+        self.inner.set_status(status);
+    }
+
+    fn inform(&mut self, status: u16) {
+        self.inner.inform(status);
+    }
+
+    fn header_names<'a>(&'a self, message: BodyKind, visit: impl FnMut(&'a [u8])) {
+        self.inner.header_names(message, visit);
+    }
+
+    fn header_values<'a>(&'a self, message: BodyKind, name: &[u8], visit: impl FnMut(&'a [u8])) {
+        self.inner.header_values(message, name, visit);
+    }
+
+    fn set_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        if self.loses(message, name) {
+            return Ok(());
+        }
+        if self.breaks(Mutation::AnnouncementKept) && name == b"trailer" {
+            return self.announce(message, value);
+        }
+        self.inner.set_header(message, name, value)
+    }
+
+    fn add_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        if self.loses(message, name) { Ok(()) } else { self.inner.add_header(message, name, value) }
+    }
+
+    fn remove_header(&mut self, message: BodyKind, name: &[u8]) {
+        let keeps = self.breaks(Mutation::AnnouncementKept) && name == b"trailer";
+        if !keeps && !self.loses(message, name) {
+            self.inner.remove_header(message, name);
+        }
+    }
+
+    fn poll_body(
+        &mut self,
+        message: BodyKind,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame, BoxError>>> {
+        self.inner.poll_body(message, cx)
+    }
+
+    fn body_ended(&self, message: BodyKind) -> bool {
+        self.inner.body_ended(message)
+    }
+
+    fn body_ready(&self, message: BodyKind) -> bool {
+        self.inner.body_ready(message)
+    }
+
+    fn body_remaining(&self, message: BodyKind) -> Option<u64> {
+        self.inner.body_remaining(message)
+    }
+
+    fn body_account(&self, message: BodyKind) -> Option<BodyAccount> {
+        self.inner.body_account(message)
+    }
+
+    fn set_body_account(&mut self, message: BodyKind, account: &BodyAccount) {
+        self.inner.set_body_account(message, account);
+    }
+
+    fn set_body(&mut self, message: BodyKind, mut body: Outgoing) {
+        let OfMessage { is_written, has_edited_trailers, .. } = *self.of(message);
+        let lost = if is_written { 0 } else { self.lost(message) };
+        if lost > 0 {
+            body.first = without(lost, body.first);
+            self.inner.remove_header(message, b"content-length");
+        }
+        match self.mutation {
+            Some(Mutation::TrailersLost) if has_edited_trailers => body.trailers = Trailers::default(),
+            Some(Mutation::ReplacedBodyTrailersLost) if matches!(body.rest, Rest::Discarded(_)) => {
+                body.rest = Rest::Dropped;
+            }
+            Some(Mutation::ContentTypeInvented) if message == RESPONSE && is_written => {
+                let _fits = self.inner.set_header(message, b"content-type", b"text/plain; charset=utf-8");
+            }
+            _ => {}
+        }
+        self.inner.set_body(message, body);
+    }
+}
