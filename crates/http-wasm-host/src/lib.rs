@@ -32,7 +32,7 @@ pub use self::error::{BoxError, Error, ErrorKind, LoadError, Refused};
 pub use self::failure::OnFailure;
 pub use self::fault::Fault;
 pub use self::guest::{Guest, GuestFacts};
-pub use self::host::{Body, Feed, Host, HttpHost, InMemoryHost, Message};
+pub use self::host::{Body, Feed, Host, HttpHost, InMemoryHost, Inform, Message};
 pub use self::limits::{Limits, PoolSettings};
 pub use self::load::builder::GuestBuilder;
 pub use self::load::inspect::{ImportUse, Inspection, Producer};

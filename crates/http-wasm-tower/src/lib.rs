@@ -18,8 +18,9 @@
 //! # }
 //! ```
 //!
-//! A guest's pool of instances has no cap: each request in flight between a guest's two phases holds one instance. Where the
-//! server has no limit of its own, put tower's `ConcurrencyLimitLayer` (or `LoadShedLayer` around it) outside the guest.
+//! A guest's pool of instances has no cap: each request in flight between a guest's two phases holds one instance.
+//! Where the server has no limit of its own, put tower's `ConcurrencyLimitLayer` (or `LoadShedLayer` around it)
+//! outside the guest.
 
 #![deny(missing_docs)]
 
@@ -39,8 +40,8 @@ pub use self::service::{HttpWasm, ResponseFuture};
 
 pub use http_wasm_host::{
     Body, BodyBudget, BodyMemory, BoxError, Call, DropReason, Engine, EngineBuilder, Error, ErrorKind,
-    GuestBuilder, Handled, HeldBytes, HttpHost, LOG_TARGET, Limits, LoadError, Mount, NoBodyMemory, Observer,
-    OnFailure, Outcome, Phase, Pinned, PoolSettings, PoolStats, Progress, Snapshot,
+    GuestBuilder, Handled, HeldBytes, HttpHost, Inform, LOG_TARGET, Limits, LoadError, Mount, NoBodyMemory,
+    Observer, OnFailure, Outcome, Phase, Pinned, PoolSettings, PoolStats, Progress, Snapshot,
 };
 
 /// A guest for services over the `http` crate's types.

@@ -122,3 +122,35 @@ async fn a_second_signal_ends_at_once() {
     proxy.signal("INT");
     assert_eq!(proxy.wait().await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn requests_that_are_cut_off_have_their_lines_in_the_access_log() {
+    let upstream = Upstream::bind().await;
+    let directory = tempfile::tempdir().unwrap();
+    let config = format!(
+        "listen = ['127.0.0.1:0']\n[server]\ndrain_timeout = '500ms'\n[access_log]\nfile = 'access.log'\n\
+         [upstreams.app]\naddresses = ['http://{}']\n[[routes]]\nupstream = 'app'\n",
+        upstream.addr()
+    );
+    let file = directory.path().join("gateway.toml");
+    std::fs::write(&file, config).unwrap();
+    let mut proxy = Server::of(http_wasm().args(["serve", "--config"]).arg(file));
+    let mut client = Raw::connect(proxy.addr).await;
+    client.send("GET /waits HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let mut waits = upstream.accept().await;
+    waits.read_until("\r\n\r\n").await;
+    let mut other = Raw::connect(proxy.addr).await;
+    other.send("GET /half HTTP/1.1\r\nHost: h\r\n\r\n").await;
+    let mut half = upstream.accept().await;
+    half.read_until("\r\n\r\n").await;
+    half.send("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
+    other.read_until("half").await;
+    proxy.signal("TERM");
+    assert_eq!(proxy.wait().await.code(), Some(0));
+    let log = std::fs::read_to_string(directory.path().join("access.log")).unwrap();
+    assert_eq!(
+        (log.lines().count(), log.matches("/waits").count(), log.matches("/half").count()),
+        (2, 1, 1),
+        "{log}"
+    );
+}

@@ -1,11 +1,13 @@
 //! A request on its way through the gateway, and what goes with it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::Request;
 use tokio::sync::oneshot;
 
 use super::client::{Client, Dropped};
+use super::interims::Interims;
 use super::record::{Finish, RequestRecord};
 use super::refused::Refused;
 use super::tunnel::ClientSide;
@@ -27,6 +29,10 @@ pub(crate) struct Inbound {
     pub(crate) record: Option<Arc<RequestRecord>>,
     /// What the client's connection brings along if it may become a tunnel.
     pub(crate) tunnel: Option<Box<ClientSide>>,
+    /// Where informational responses to the client go, if it understands them.
+    pub(crate) interims: Option<Arc<Interims>>,
+    /// How long the request may wait for an upstream that has no room for it, if the route has a queue.
+    pub(crate) queue_timeout: Option<Duration>,
     /// The tunnel that waits for the request to be granted, which is then over when the tunnel is.
     pub(crate) granted: Option<oneshot::Sender<Finish>>,
 }
@@ -34,7 +40,17 @@ pub(crate) struct Inbound {
 impl Inbound {
     pub(crate) fn new(request: Request<BoxBody>, client: Client) -> Self {
         let (dropped, refused) = (Dropped::default(), Refused::No);
-        Self { request, client, dropped, refused, record: None, tunnel: None, granted: None }
+        Self {
+            request,
+            client,
+            dropped,
+            refused,
+            record: None,
+            tunnel: None,
+            interims: None,
+            queue_timeout: None,
+            granted: None,
+        }
     }
 
     /// Takes the request out, and leaves an empty one.

@@ -4,6 +4,7 @@
 mod answer;
 mod client;
 mod inbound;
+mod interims;
 mod record;
 mod refused;
 mod response;
@@ -12,6 +13,7 @@ mod tunnel;
 pub(crate) use self::answer::Answer;
 pub(crate) use self::client::{Client, Dropped};
 pub(crate) use self::inbound::Inbound;
+pub(crate) use self::interims::{Interims, write as write_interim};
 pub use self::record::GuestLogLayer;
 pub(crate) use self::record::{
     Attempt, Finish, FinishedRequest, GuestMessage, GuestTimer, GuestTimes, RequestObserver, RequestRecord,
@@ -19,4 +21,4 @@ pub(crate) use self::record::{
 };
 pub(crate) use self::refused::{BodyVerdict, Refused};
 pub(crate) use self::response::{content, plain_text, refusal, unavailable};
-pub(crate) use self::tunnel::{ClientSide, TunnelLimits};
+pub(crate) use self::tunnel::{ClientSide, TunnelLimits, cut_off};

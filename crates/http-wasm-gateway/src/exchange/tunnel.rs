@@ -12,6 +12,16 @@ pub(crate) struct ClientSide {
     pub(crate) limits: TunnelLimits,
     /// The listener waits for the tunnel for as long as this is kept.
     pub(crate) closing: watch::Receiver<bool>,
+    /// Whether the tunnel is to end at once.
+    pub(crate) cut: watch::Receiver<bool>,
+}
+
+/// Ends when what is still running is cut off.
+pub(crate) async fn cut_off(cut: &mut watch::Receiver<bool>) {
+    if cut.wait_for(|&cut| cut).await.is_err() {
+        // Nobody is left who could say so.
+        std::future::pending::<()>().await;
+    }
 }
 
 /// How long a tunnel may be silent.
@@ -25,11 +35,15 @@ pub(crate) struct TunnelLimits {
 
 impl ClientSide {
     /// Of a connection with these limits.
-    pub(crate) fn new(limits: &ClientLimits, closing: watch::Receiver<bool>) -> Box<Self> {
+    pub(crate) fn new(
+        limits: &ClientLimits,
+        closing: watch::Receiver<bool>,
+        cut: watch::Receiver<bool>,
+    ) -> Box<Self> {
         let limits = TunnelLimits {
             idle: limits.tunnel_idle_timeout.0,
             half_closed: limits.tunnel_half_close_timeout.0,
         };
-        Box::new(Self { limits, closing })
+        Box::new(Self { limits, closing, cut })
     }
 }

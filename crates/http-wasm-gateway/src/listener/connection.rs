@@ -17,7 +17,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::activity::{Activity, Expired, Patience};
 use super::flush::Flushes;
-use super::framing::Framing;
+use super::framing::{Framing, StartLine};
 use super::http2;
 use super::refused::unparsed;
 use super::request::Requests;
@@ -25,7 +25,7 @@ use super::source::Sources;
 use super::tls::{self, Tls};
 use crate::body::BoxError;
 use crate::config::{ClientLimits, ListenHttp, Time};
-use crate::exchange::{Answer, Client, Inbound};
+use crate::exchange::{Answer, Client, Inbound, Interims};
 
 /// The first line of HTTP/2's preface, with which no request of HTTP/1.1 begins.
 const HTTP2_REQUEST_LINE: usize = b"PRI * HTTP/2.0\r\n".len();
@@ -53,6 +53,8 @@ pub(super) struct Connections<A> {
     pub(super) sources: Arc<Sources>,
     /// Whether the server is about to stop. Each connection has a receiver for as long as it lasts.
     pub(super) closing: watch::Receiver<bool>,
+    /// Whether what is still running is cut off. Tunnels are told by it.
+    pub(super) cut: watch::Receiver<bool>,
     /// Whether requests are answered with 503, whatever they ask for.
     pub(super) refuse: bool,
 }
@@ -66,6 +68,7 @@ impl<A> Clone for Connections<A> {
             limits: self.limits.clone(),
             sources: self.sources.clone(),
             closing: self.closing.clone(),
+            cut: self.cut.clone(),
             refuse: self.refuse,
         }
     }
@@ -140,25 +143,32 @@ impl<A: Answer> Connections<A> {
             upgrade: None,
             flushes: flushes.clone(),
             closing: self.closing,
+            cut: self.cut,
             refuse: self.refuse,
         };
-        let life = Life { activity: activity.clone(), limits: &self.limits };
+        let mut life = Life { activity: activity.clone(), limits: &self.limits, start_line: None };
         if http2 {
             let connection = http2::Connection::new(io, read, place, Arc::new(requests));
             let closing = closing.wait_for(|&closing| closing);
             return life.of(connection, http2::Connection::graceful_shutdown, closing).await;
         }
-        let framing = Framing::new(io, read, activity, flushes, &self.limits, place);
+        let interims = Arc::<Interims>::default();
+        let framing = Framing::new(io, read, activity, flushes, interims.clone(), &self.limits, place);
         requests.upgrade = Some(framing.upgrade());
         let start_line = framing.start_line();
         let requests = Arc::new(requests);
         let answer = requests.answer.clone();
-        let service = service_fn(move |request| requests.clone().respond(request));
+        let service = service_fn(move |request| requests.clone().respond(request, interims.clone()));
         let connection =
             http1_builder(&self.limits).serve_connection(TokioIo::new(framing), service).with_upgrades();
         let goodbye = http1::UpgradeableConnection::graceful_shutdown;
+        life.start_line = Some(start_line.clone());
         let result = life.of(connection, goodbye, last_call(&mut closing)).await;
-        if let Some(status) = result.as_ref().err().and_then(|error| answered_by_hyper(&**error)) {
+        let refused = match start_line.has_timed_out() {
+            true => Some(StatusCode::REQUEST_TIMEOUT),
+            false => result.as_ref().err().and_then(|error| answered_by_hyper(&**error)),
+        };
+        if let Some(status) = refused {
             answer.refused(Inbound::new(unparsed(&start_line.get()), client), status);
         }
         result
@@ -202,6 +212,8 @@ async fn last_call(closing: &mut watch::Receiver<bool>) {
 fn answered_by_hyper(error: &(dyn std::error::Error + 'static)) -> Option<StatusCode> {
     let error = error.downcast_ref::<hyper::Error>().filter(|error| error.is_parse())?;
     Some(match error.is_parse_too_large() {
+        // hyper has no other way to tell.
+        true if error.to_string().contains("URI too long") => StatusCode::URI_TOO_LONG,
         true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         false => StatusCode::BAD_REQUEST,
     })
@@ -211,6 +223,8 @@ fn answered_by_hyper(error: &(dyn std::error::Error + 'static)) -> Option<Status
 struct Life<'a> {
     activity: Arc<Activity>,
     limits: &'a ClientLimits,
+    /// That of the last request of HTTP/1.1.
+    start_line: Option<Arc<StartLine>>,
 }
 
 impl Life<'_> {
@@ -233,6 +247,8 @@ impl Life<'_> {
             result = connection.as_mut() => return result.map_err(Into::into),
             expired = self.activity.expired(patience) => match expired {
                 Expired::Idle => {}
+                // A request that has begun is answered with 408.
+                Expired::Head if self.start_line.is_some_and(|line| line.times_out()) => {}
                 Expired::Head => return Err("timed out waiting for a request".into()),
                 Expired::Take => return Err("the client doesn't read its response".into()),
                 Expired::Upload => return Err("the rest of a request body isn't read".into()),

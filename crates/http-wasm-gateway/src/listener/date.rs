@@ -11,8 +11,13 @@ use httpdate::HttpDate;
 /// Adds the date, unless there is one.
 pub(super) fn add(headers: &mut HeaderMap) {
     if let header::Entry::Vacant(entry) = headers.entry(header::DATE) {
-        entry.insert(DATE.with_borrow_mut(|date| date.at(SystemTime::now())));
+        entry.insert(now());
     }
+}
+
+/// The date now.
+pub(super) fn now() -> HeaderValue {
+    DATE.with_borrow_mut(|date| date.at(SystemTime::now()))
 }
 
 thread_local!(static DATE: RefCell<Date> = const { RefCell::new(Date { seconds: 0, value: None }) });

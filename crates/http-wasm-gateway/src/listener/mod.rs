@@ -30,6 +30,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::connection::Connections;
@@ -40,7 +41,7 @@ use crate::accept::{accept, keep_alive};
 use crate::config::{ClientLimits, Listen, ListenHttp};
 use crate::descriptors::{self, Descriptors};
 use crate::error::StartError;
-use crate::exchange::Answer;
+use crate::exchange::{Answer, cut_off};
 
 pub(crate) use self::inherited::{Inherited, announce};
 pub(crate) use self::set::Listeners;
@@ -99,25 +100,45 @@ impl Listener {
         Ok(Self { socket, tls, http: listen.http, limits, sources })
     }
 
-    /// Serves until `stop` ends; then accepts no more, and lets running requests and tunnels finish.
-    pub(crate) async fn serve(self, answer: Arc<impl Answer>, stop: impl Future<Output = ()>) {
+    /// Serves until `stop` ends; then accepts no more, and lets running requests and tunnels finish, until `cut` says
+    /// that they are cut off.
+    pub(crate) async fn serve(
+        self,
+        answer: Arc<impl Answer>,
+        stop: impl Future<Output = ()>,
+        mut cut: watch::Receiver<bool>,
+    ) {
         let (close, closing) = watch::channel(false);
+        let mut connections = JoinSet::new();
         tokio::select! {
             () = stop => {}
-            () = self.accept_all(answer, closing) => {}
+            () = self.accept_all(answer, closing, cut.clone(), &mut connections) => {}
         }
         close.send_replace(true);
-        close.closed().await;
+        tokio::select! {
+            () = close.closed() => {}
+            () = cut_off(&mut cut) => {
+                connections.shutdown().await;
+                // What they have left to tasks of their own ends with them.
+                close.closed().await;
+            }
+        }
     }
 
     /// Accepts connections for as long as it is polled. When there are as many as there may be, others wait with the
     /// system. When file descriptors run short, others are answered with 503.
-    async fn accept_all(self, answer: Arc<impl Answer>, closing: watch::Receiver<bool>) {
+    async fn accept_all(
+        self,
+        answer: Arc<impl Answer>,
+        closing: watch::Receiver<bool>,
+        cut: watch::Receiver<bool>,
+        tasks: &mut JoinSet<()>,
+    ) {
         let Self { socket, tls, http, limits, sources, .. } = self;
         let descriptors = Descriptors::of_process();
         let max = limits.max_connections.map_or_else(|| descriptors.default_connections(), NonZeroU32::get);
         let places = Arc::new(Semaphore::new(max as usize));
-        let connections = Connections { answer, tls, http, limits, sources, closing, refuse: false };
+        let connections = Connections { answer, tls, http, limits, sources, closing, cut, refuse: false };
         let (refusing, mut refusals) = (connections.refusing(), Refusals::default());
         while let Ok(place) = places.clone().acquire_owned().await {
             let (stream, peer) = accept(&socket).await;
@@ -128,13 +149,14 @@ impl Listener {
             }
             let connections = if refuse { &refusing } else { &connections };
             let connection = connections.clone().serve(stream, peer, Instant::now(), place);
-            let task = tokio::spawn(async move {
+            while tasks.try_join_next().is_some() {}
+            let task = tasks.spawn(async move {
                 if let Err(error) = connection.await {
                     tracing::debug!(%peer, error, "connection ended");
                 }
             });
             if refuse {
-                refusals.add(task.abort_handle());
+                refusals.add(task);
             }
         }
     }

@@ -22,7 +22,7 @@ use super::{check, date};
 use crate::body::{BoxBody, BoxError, boxed, empty};
 use crate::config::ClientLimits;
 use crate::connection_options::remove_nominated;
-use crate::exchange::{Answer, Client, ClientSide, Inbound, Refused};
+use crate::exchange::{Answer, Client, ClientSide, Inbound, Interims, Refused};
 use crate::framing::Asked;
 
 /// What the requests of one connection have in common.
@@ -38,21 +38,38 @@ pub(super) struct Requests<A> {
     pub(super) flushes: Arc<Flushes>,
     /// Whether the server is about to stop.
     pub(super) closing: watch::Receiver<bool>,
+    /// Whether what is still running is cut off.
+    pub(super) cut: watch::Receiver<bool>,
     /// Whether requests are answered with 503, whatever they ask for.
     pub(super) refuse: bool,
 }
 
 impl<A: Answer> Requests<A> {
-    /// The response to a request.
-    pub(super) async fn respond<B>(
+    /// The response to a request, which is in flight from now on: hyper may look for the connection's end before it
+    /// polls this for the first time.
+    pub(super) fn respond<B>(
         self: Arc<Self>,
         request: Request<B>,
-    ) -> Result<Response<Sending<B>>, Infallible>
+        interims: Arc<Interims>,
+    ) -> impl Future<Output = Result<Response<Sending<B>>, Infallible>> + Send
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
         let in_flight = self.activity.request();
+        self.respond_in_flight(request, interims, in_flight)
+    }
+
+    async fn respond_in_flight<B>(
+        self: Arc<Self>,
+        request: Request<B>,
+        interims: Arc<Interims>,
+        in_flight: InFlight,
+    ) -> Result<Response<Sending<B>>, Infallible>
+    where
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
+        B::Error: Into<BoxError>,
+    {
         let asked = Asked::by(&request);
         let version = asked.version;
         let may_switch = asked.method == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
@@ -70,9 +87,16 @@ impl<A: Answer> Requests<A> {
             }
         };
         if may_switch {
-            inbound.tunnel = Some(ClientSide::new(&self.limits, self.closing.clone()));
+            inbound.tunnel = Some(ClientSide::new(&self.limits, self.closing.clone(), self.cut.clone()));
+        }
+        if version > Version::HTTP_10 {
+            interims.open();
+            inbound.interims = Some(interims);
         }
         let mut response = self.answer.answer(&mut inbound).await;
+        if let Some(interims) = &inbound.interims {
+            interims.close();
+        }
         // With it goes a body that nobody has asked for.
         drop(inbound);
         let status = response.status();
@@ -91,8 +115,9 @@ impl<A: Answer> Requests<A> {
         Ok(response.map(|body| Sending { body, in_flight: Some(in_flight), pace, given: 0, upload, stalled }))
     }
 
-    /// Says in a response of HTTP/1.1 that the connection ends with it, if it does: a client can't be told in any other way, and a
-    /// request that it sends just then would be lost. Returns the request's body if more of it may have to be read.
+    /// Says in a response of HTTP/1.1 that the connection ends with it, if it does: a client can't be told in any
+    /// other way, and a request that it sends just then would be lost. Returns the request's body if more of it may
+    /// have to be read.
     async fn announce<B>(
         &self,
         response: &mut Response<BoxBody>,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
 use super::certificates::CertificateWatcher;
@@ -16,12 +16,17 @@ use crate::error::StartError;
 use crate::exchange::Answer;
 use crate::signals::Signals;
 
+/// How long requests that are cut off may take to end.
+const CUT_OFF_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Listeners whose requests are all answered by the same. They end when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Listeners<A> {
     answer: Arc<A>,
     active: Mutex<Active>,
     inherited: tokio::sync::Mutex<Inherited>,
+    /// Whether what is still running is cut off.
+    cut: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -69,10 +74,11 @@ pub(crate) struct Change {
 
 impl<A: Answer> Listeners<A> {
     pub(crate) fn new(answer: Arc<A>, inherited: Inherited) -> Self {
-        Self { answer, active: Mutex::default(), inherited: inherited.into() }
+        Self { answer, active: Mutex::default(), inherited: inherited.into(), cut: watch::Sender::new(false) }
     }
 
-    /// Opens all that is listened on next, or nothing. What stays as it is goes on, and what has other settings keeps its socket.
+    /// Opens all that is listened on next, or nothing. What stays as it is goes on, and what has other settings keeps
+    /// its socket.
     pub(crate) async fn open(&self, listen: &[Located<ListenEntry>]) -> Result<Opened, StartError> {
         let mut inherited = self.inherited.lock().await;
         let mut opened: Vec<(Id, Digest, Next)> = Vec::with_capacity(listen.len());
@@ -137,26 +143,30 @@ impl<A: Answer> Listeners<A> {
 
     /// Accepts no more and lets running requests finish, for `limit` at most or until a signal comes.
     pub(crate) async fn drain(&self, mut signals: Signals, limit: Duration) {
-        let Active { running, tasks, certificates } = std::mem::take(&mut *self.active());
+        let Active { running, mut tasks, certificates } = std::mem::take(&mut *self.active());
         tracing::info!("shutting down: no new connections, requests in flight finish");
         drop((running, certificates));
         tokio::select! {
-            _ = tasks.join_all() => tracing::info!("stopped"),
+            () = join_all(&mut tasks) => return tracing::info!("stopped"),
             () = tokio::time::sleep(limit) => {
                 tracing::warn!(?limit, "stopped; requests that exceeded the drain timeout were aborted");
             }
             () = signals.recv() => tracing::warn!("stopped by a second signal; requests in flight were \
                                                    aborted"),
         }
+        self.cut.send_replace(true);
+        // What is known of them is to be written down.
+        let _ = tokio::time::timeout(CUT_OFF_TIMEOUT, join_all(&mut tasks)).await;
     }
 
     fn start(&self, id: Id, settings: Digest, listener: Listener, tasks: &mut JoinSet<()>) -> Running {
         let (stop, stopped) = oneshot::channel();
         let (socket, tls) = (listener.socket.clone(), listener.tls.is_some());
-        tasks.spawn(listener.serve(self.answer.clone(), async move {
+        let stopped = async move {
             // It can only be dropped.
             let _ = stopped.await;
-        }));
+        };
+        tasks.spawn(listener.serve(self.answer.clone(), stopped, self.cut.subscribe()));
         Running { id, settings, socket, tls, _stop: stop }
     }
 
@@ -169,4 +179,8 @@ impl<A: Answer> Listeners<A> {
     fn active(&self) -> MutexGuard<'_, Active> {
         self.active.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+async fn join_all(tasks: &mut JoinSet<()>) {
+    while tasks.join_next().await.is_some() {}
 }

@@ -42,7 +42,15 @@ async fn is_healthy(server: &Server, target: PathAndQuery, limit: Duration) -> O
     let clock = Clock::start();
     let body = Timed::new(Replayed::empty(), clock.clone());
     let request = Outbound { method: &Method::GET, target, headers: &HeaderMap::new(), body };
-    let sending = Sending { http1: false, fresh: false, avoid: None, clock: &clock, response_timeout: limit };
+    let sending = Sending {
+        http1: false,
+        fresh: false,
+        avoid: None,
+        clock: &clock,
+        response_timeout: limit,
+        queue_timeout: None,
+        interims: None,
+    };
     match timeout(limit, server.pool.send(request, &sending)).await {
         Ok(Ok(response)) => Some(response.status().is_success() || response.status().is_redirection()),
         Ok(Err(error)) if error.kind == SendErrorKind::Busy => None,

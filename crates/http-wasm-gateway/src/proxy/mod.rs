@@ -180,6 +180,8 @@ impl Proxy {
                 avoid,
                 clock: &clock,
                 response_timeout: self.timeout,
+                queue_timeout: inbound.queue_timeout,
+                interims: inbound.interims.as_deref(),
             };
             let error = match server.pool.send(request, &sending).await {
                 Ok(response) => {
@@ -261,7 +263,9 @@ impl Proxy {
                 plain_text(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the request head is too large\n")
             }
             SendErrorKind::Busy => unavailable(),
-            SendErrorKind::Timeout => plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n"),
+            SendErrorKind::Timeout | SendErrorKind::Congested => {
+                plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n")
+            }
             SendErrorKind::Connect
             | SendErrorKind::Unprocessed { .. }
             | SendErrorKind::ResponseHead

@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::Response;
-use http_wasm_tower::{Chain, Guest};
+use http_wasm_tower::{Chain, ChainObserver, Guest, Inform};
 
 use super::answer::Answer;
 use crate::backend::Backend;
 use crate::body::BoxBody;
 use crate::config;
-use crate::exchange::{GuestTimer, Inbound, RequestRecord, unavailable, with_guest_log};
+use crate::exchange::{GuestTimer, Inbound, Interims, RequestRecord, unavailable, with_guest_log};
 use crate::proxy::Proxy;
 
 /// The guests around what answers, the first outermost.
@@ -85,7 +85,7 @@ impl Handler {
         inbound: &mut Inbound,
         record: Option<&Arc<RequestRecord>>,
     ) -> Response<BoxBody> {
-        let observer = |index: usize| record.map(|record| GuestTimer::start(record, &self.names[index]));
+        let observer = Observer { record, names: &self.names, interims: inbound.interims.clone() };
         let (request, client) = (inbound.take(), inbound.client.addr);
         let response = self.chain.call_observed(request, Some(client), observer, |request| {
             inbound.request = request;
@@ -93,5 +93,24 @@ impl Handler {
         });
         let Ok(response) = response.await;
         response
+    }
+}
+
+/// Records what guests take, and sends their informational responses.
+struct Observer<'a> {
+    record: Option<&'a Arc<RequestRecord>>,
+    names: &'a [Arc<str>],
+    interims: Option<Arc<Interims>>,
+}
+
+impl<'a> ChainObserver for Observer<'a> {
+    type Guest = Option<GuestTimer<'a>>;
+
+    fn guest(&mut self, index: usize) -> Self::Guest {
+        self.record.map(|record| GuestTimer::start(record, &self.names[index]))
+    }
+
+    fn informational(&self) -> Option<Arc<dyn Inform>> {
+        self.interims.clone().map(|interims| interims as _)
     }
 }

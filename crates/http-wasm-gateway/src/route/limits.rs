@@ -55,6 +55,7 @@ impl Limits {
                 None => return unavailable(),
             },
         };
+        inbound.queue_timeout = self.concurrency.as_ref().map(|concurrency| concurrency.patience);
         let response = handler.respond(inbound);
         match self.timeout {
             None => response.await,

@@ -60,3 +60,17 @@ async fn a_request_whose_client_closed_or_reset_the_connection_is_cancelled() {
     drop(client);
     assert_eq!(upstream.read_to_end().await, "", "at once");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_comes_together_with_the_end_of_its_direction_is_answered() {
+    let server = Server::echo("").await;
+    for request in [GET, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"] {
+        for _ in 0..30 {
+            let mut client = server.connect().await;
+            client.send(request).await;
+            close_one_direction(&mut client).await;
+            let answer = client.read_to_end().await;
+            assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer:?}");
+        }
+    }
+}

@@ -38,7 +38,14 @@ async fn a_head_that_does_not_come_to_its_end_in_time_ends_the_connection() {
     for sent in ["", "P", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nHost: h\r\nX: "] {
         let mut raw = server.connect().await;
         raw.send(sent).await;
-        assert_eq!(raw.read_to_end().await, "", "{sent:?}");
+        let answer = raw.read_to_end().await;
+        // Unless it is HTTP/1.1, there is nothing to answer.
+        let answered = answer.starts_with("HTTP/1.1 408 Request Timeout\r\n");
+        assert_eq!(
+            (answered, answer.is_empty()),
+            (sent.contains("GET"), !sent.contains("GET")),
+            "{sent:?}: {answer}"
+        );
     }
     // One that drips is no better, and neither is a later one. The first must come in time on a busy machine too.
     let server = Server::echo("limits = { header_timeout = '3s', idle_timeout = '1h' }").await;
@@ -117,4 +124,16 @@ async fn connections_beyond_the_limit_wait_until_there_is_room() {
     assert!(early.is_err(), "it is answered while there is no room");
     drop(first);
     third.read_until("trailers").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_head_that_takes_too_long_is_answered_with_408_behind_earlier_answers() {
+    let server = Server::echo("limits = { header_timeout = '300ms', idle_timeout = '1h' }").await;
+    for before in ["", "GET / HTTP/1.1\r\nHost: h\r\n\r\n"] {
+        let answer = server.exchange(format!("{before}GET /slow HTTP/1.1\r\nHost:")).await;
+        let (first, last) = answer.split_at(answer.rfind("HTTP/1.1 ").expect("an answer"));
+        assert!(last.starts_with("HTTP/1.1 408 Request Timeout\r\ndate: "), "{answer}");
+        assert!(last.ends_with("\r\n\r\nthe request took too long\n"), "{answer}");
+        assert_eq!(first.is_empty(), before.is_empty(), "{answer}");
+    }
 }

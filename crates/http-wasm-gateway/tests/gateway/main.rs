@@ -4,6 +4,7 @@ mod access_log;
 mod admin;
 mod body_memory;
 mod early_answers;
+mod early_hints;
 mod faults;
 mod files;
 mod framing_pairs;

@@ -81,7 +81,11 @@ impl<H: Host> Exchange<H> {
             .ok_or(Reason::Status(status))?;
         match (status, self.phase) {
             (101, _) => Err(Reason::WrongPhase("a guest can't switch protocols (status 101)")),
-            (100..=199, _) => {
+            (100..=199, Phase::Request) => {
+                self.host.inform_early(status, &self.early.headers);
+                Ok(())
+            }
+            (100..=199, Phase::Response) => {
                 self.host.inform(status);
                 Ok(())
             }

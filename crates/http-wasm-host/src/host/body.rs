@@ -328,7 +328,7 @@ fn from_header_map(map: &HeaderMap) -> Fields {
     map.iter().map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes())).collect()
 }
 
-fn to_header_map(fields: &Fields) -> HeaderMap {
+pub(super) fn to_header_map(fields: &Fields) -> HeaderMap {
     let mut map = HeaderMap::new();
     for (name, value) in fields.iter() {
         // A limit of the core keeps trailers far below what a map can hold, so nothing is refused.

@@ -1,7 +1,9 @@
 //! A [`Host`] over the types of the `http` crate.
 
 use std::cell::Cell;
+use std::fmt;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -10,12 +12,13 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, Version};
 use http_body::Body as HttpBody;
 
-use super::body::{append, insert};
+use super::body::{append, insert, to_header_map};
 use super::{Body, Host, names};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
 use crate::message::body_budget::BodyAccount;
-use crate::message::{Frame, Outgoing};
+use crate::message::trailers::is_twin;
+use crate::message::{Fields, Frame, Outgoing};
 
 /// A request and response of the `http` crate.
 ///
@@ -36,12 +39,13 @@ struct Parts {
     /// Made when the guest or the next handler first sets something of it.
     response: Option<Response<Body>>,
     source_addr: Option<SocketAddr>,
-    /// Whether `_` in names of request headers is `-` for whoever gets the request next.
+    /// Whether `_` in names of fields is `-` for whoever gets the message next.
     folds_underscores: bool,
+    informational: Option<Arc<dyn Inform>>,
 }
 
-/// The parts of a host that this thread is done with once this is dropped: after the response has gone where it is wanted, and not
-/// by way of somewhere else.
+/// The parts of a host that this thread is done with once this is dropped: after the response has gone where it is
+/// wanted, and not by way of somewhere else.
 struct Used(Option<Box<Parts>>);
 
 impl Used {
@@ -56,6 +60,7 @@ impl Drop for Used {
     fn drop(&mut self) {
         if let Some(parts) = &mut self.0 {
             parts.request = None;
+            parts.informational = None;
         }
         let parts = self.0.take();
         // A thread that ends keeps nothing.
@@ -88,7 +93,9 @@ impl HttpHost {
         parts.version = request.version();
         parts.source_addr = source_addr;
         parts.folds_underscores = false;
-        // It is empty. Saying so, and setting the body afterwards, makes the compiler copy the head straight to its place.
+        parts.informational = None;
+        // It is empty. Saying so, and setting the body afterwards, makes the compiler copy the head straight to its
+        // place.
         if let slot @ None = &mut parts.request {
             let (head, body) = request.into_parts();
             let request = slot.insert(Request::from_parts(head, Body::empty()));
@@ -98,12 +105,20 @@ impl HttpHost {
         Self(parts)
     }
 
-    /// Lets a request header that the guest sets, adds or removes replace those, too, whose names differ from it in `-` and `_` alone: many servers
-    /// (CGI, WSGI, PHP) take these for the same, so a client's `X_User` would stand beside, or for, a guest's `x-user`. What the guest
-    /// reads is not affected.
+    /// Lets a field that the guest sets, adds or removes replace those, too, whose names differ from it in `-` and `_`
+    /// alone: many servers (CGI, WSGI, PHP) take these for the same, so a client's `X_User` would stand beside, or
+    /// for, a guest's `x-user`. This holds for headers and trailers of requests and responses. What the guest reads of
+    /// headers is not affected.
     #[must_use]
     pub fn fold_underscores(mut self) -> Self {
         self.0.folds_underscores = true;
+        self
+    }
+
+    /// Sends informational responses (1xx) that the guest sets as status there. Without it they are dropped.
+    #[must_use]
+    pub fn inform_with(mut self, to: Arc<dyn Inform>) -> Self {
+        self.0.informational = Some(to);
         self
     }
 
@@ -166,12 +181,16 @@ impl HttpHost {
         }
     }
 
-    /// Removes request headers that some servers would take for this one.
+    /// Removes headers that some recipients would take for this one.
     fn remove_twins(&mut self, message: BodyKind, name: &[u8]) {
-        if !self.0.folds_underscores || message == BodyKind::Response {
+        if !self.0.folds_underscores {
             return;
         }
-        let Some(headers) = self.0.request.as_mut().map(Request::headers_mut) else { return };
+        let headers = match message {
+            BodyKind::Request => self.0.request.as_mut().map(Request::headers_mut),
+            BodyKind::Response => self.0.response.as_mut().map(Response::headers_mut),
+        };
+        let Some(headers) = headers else { return };
         // Few names are as long as this one, so most are compared with nothing.
         while let Some(twin) = headers.keys().find(|other| is_twin(other.as_str().as_bytes(), name)).cloned()
         {
@@ -202,12 +221,11 @@ impl HttpHost {
     }
 }
 
-/// Whether two names differ in `-` and `_`, and in nothing else but case.
-fn is_twin(one: &[u8], other: &[u8]) -> bool {
-    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
-    one.len() == other.len()
-        && one.iter().zip(other).all(|(&one, &other)| fold(one) == fold(other))
-        && !one.eq_ignore_ascii_case(other)
+/// Takes the informational responses (1xx) of guests.
+pub trait Inform: fmt::Debug + Send + Sync {
+    /// Sends one, with the response headers that have been set so far, or drops it. It is called while the guest runs,
+    /// so it must not block.
+    fn inform(&self, status: StatusCode, headers: HeaderMap);
 }
 
 /// Apart from the place where there is no other, as the compiler makes one more copy of what may go to either.
@@ -258,7 +276,8 @@ pub enum HttpHead {
 impl Host for HttpHost {
     type Head = HttpHead;
 
-    /// Servers of `http_body` bodies go by their size hints. In HTTP/2 an empty body needs no length, and hyper declares none.
+    /// Servers of `http_body` bodies go by their size hints. In HTTP/2 an empty body needs no length, and hyper
+    /// declares none.
     const SENDER_DECLARES_LENGTH: bool = true;
 
     fn save_head(&self, message: BodyKind) -> HttpHead {
@@ -362,6 +381,19 @@ impl Host for HttpHost {
         }
     }
 
+    fn inform_early(&mut self, status: u16, headers: &Fields) {
+        if let (Some(to), Ok(status)) = (&self.0.informational, StatusCode::from_u16(status)) {
+            to.inform(status, to_header_map(headers));
+        }
+    }
+
+    fn inform(&mut self, status: u16) {
+        if let (Some(to), Ok(status)) = (&self.0.informational, StatusCode::from_u16(status)) {
+            let headers = self.0.response.as_ref().map(|response| response.headers().clone());
+            to.inform(status, headers.unwrap_or_default());
+        }
+    }
+
     #[inline]
     fn header_names<'a>(&'a self, message: BodyKind, mut visit: impl FnMut(&'a [u8])) {
         if message == BodyKind::Request && self.implied_host().is_some() {
@@ -440,7 +472,10 @@ impl Host for HttpHost {
         extensions.insert(account.clone());
     }
 
-    fn set_body(&mut self, message: BodyKind, body: Outgoing) {
+    fn set_body(&mut self, message: BodyKind, mut body: Outgoing) {
+        if self.0.folds_underscores {
+            body.trailers.fold_underscores();
+        }
         self.body_mut(message).rework(body);
     }
 }

@@ -9,12 +9,12 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 pub use self::body::Body;
-pub use self::http::HttpHost;
+pub use self::http::{HttpHost, Inform};
 pub use self::in_memory::{Feed, InMemoryHost, Message};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
 use crate::message::body_budget::BodyAccount;
-use crate::message::{Frame, Outgoing};
+use crate::message::{Fields, Frame, Outgoing};
 
 /// One request/response pair of an HTTP server, as plain data: the rules of the ABI are not its business.
 ///
@@ -26,9 +26,9 @@ pub trait Host: Send + 'static {
     /// A copy of one message's head: all that the methods here can change of it but the body.
     type Head: Send + 'static;
 
-    /// Whether whoever sends a response sees the length of its body by itself, and declares it where that is needed. A response that
-    /// a guest has made then comes without a `content-length` header; one of the next handler keeps its own, made right, in
-    /// any case.
+    /// Whether whoever sends a response sees the length of its body by itself, and declares it where that is needed. A
+    /// response that a guest has made then comes without a `content-length` header; one of the next handler keeps its
+    /// own, made right, in any case.
     const SENDER_DECLARES_LENGTH: bool = false;
 
     /// Copies a message's head, for a guest that [fails open](crate::OnFailure::Open).
@@ -72,6 +72,12 @@ pub trait Host: Send + 'static {
         let _ = status;
     }
 
+    /// The same before there is a response, with the headers that the guest has set for it so far.
+    fn inform_early(&mut self, status: u16, headers: &Fields) {
+        let _ = headers;
+        self.inform(status);
+    }
+
     /// Visits each header name once, lower case, in the order received. `host` is among a request's, whatever
     /// the protocol version.
     fn header_names<'a>(&'a self, message: BodyKind, visit: impl FnMut(&'a [u8]));
@@ -102,8 +108,8 @@ pub trait Host: Send + 'static {
     /// Whether [`Host::poll_body`] would answer `None` at once. `false` may also mean that it is not known yet.
     fn body_ended(&self, message: BodyKind) -> bool;
 
-    /// Whether [`Host::poll_body`] will answer at once until it has answered `None`: the guest then can't have to wait, and is called
-    /// in a cheaper way. `false` may also mean that it is not known.
+    /// Whether [`Host::poll_body`] will answer at once until it has answered `None`: the guest then can't have to
+    /// wait, and is called in a cheaper way. `false` may also mean that it is not known.
     fn body_ready(&self, message: BodyKind) -> bool {
         self.body_ended(message)
     }
@@ -118,8 +124,8 @@ pub trait Host: Send + 'static {
         None
     }
 
-    /// Keeps the account with the message for the next guest on its way, so that all of them hold bytes as one request. Where it is
-    /// dropped, each counts for itself.
+    /// Keeps the account with the message for the next guest on its way, so that all of them hold bytes as one
+    /// request. Where it is dropped, each counts for itself.
     fn set_body_account(&mut self, message: BodyKind, account: &BodyAccount) {
         let _ = (message, account);
     }

@@ -18,6 +18,8 @@ struct Known {
     edits: Vec<Edit>,
     /// What has arrived with the edits applied, once there are any.
     edited: Option<Fields>,
+    /// Whether an edit also replaces fields whose names differ in `-` and `_` alone.
+    folds_underscores: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -33,6 +35,17 @@ pub(crate) static UNKNOWN: Trailers = Trailers(None);
 static NO_FIELDS: Fields = Fields::new();
 
 impl Trailers {
+    /// Lets a trailer that a guest sets, adds or removes replace those, too, whose names differ from it in `-` and `_`
+    /// alone.
+    pub(crate) fn fold_underscores(&mut self) {
+        if let Some(known) = &mut self.0
+            && !known.edits.is_empty()
+        {
+            known.folds_underscores = true;
+            known.edited = Some(known.edit_all());
+        }
+    }
+
     /// The trailers to send once the body has ended, `arrived` being those that its unread rest brought.
     pub fn finish(mut self, arrived: Option<Fields>) -> Fields {
         if let Some(fields) = arrived {
@@ -74,10 +87,7 @@ impl Trailers {
     pub(crate) fn arrive(&mut self, fields: Fields) {
         let known = self.0.get_or_insert_default();
         known.arrived = fields;
-        known.edited = None;
-        for edit in &known.edits {
-            edit.apply(known.edited.get_or_insert_with(|| known.arrived.clone()));
-        }
+        known.edited = (!known.edits.is_empty()).then(|| known.edit_all());
     }
 
     pub(crate) fn set(&mut self, name: &[u8], value: &[u8]) {
@@ -99,7 +109,28 @@ impl Trailers {
     }
 }
 
+impl Known {
+    /// What has arrived with the edits applied.
+    fn edit_all(&self) -> Fields {
+        let mut fields = self.arrived.clone();
+        for edit in &self.edits {
+            if self.folds_underscores {
+                edit.remove_twins(&mut fields);
+            }
+            edit.apply(&mut fields);
+        }
+        fields
+    }
+}
+
 impl Edit {
+    fn remove_twins(&self, fields: &mut Fields) {
+        let (Self::Set(name, _) | Self::Add(name, _) | Self::Remove(name)) = self;
+        let twins: Vec<Box<[u8]>> =
+            fields.names().filter(|other| is_twin(other, name)).map(Into::into).collect();
+        twins.iter().for_each(|twin| fields.remove(twin));
+    }
+
     fn apply(&self, fields: &mut Fields) {
         match self {
             Self::Set(name, value) => fields.set(name, value),
@@ -107,6 +138,14 @@ impl Edit {
             Self::Remove(name) => fields.remove(name),
         }
     }
+}
+
+/// Whether two names differ in `-` and `_`, and in nothing else but case.
+pub(crate) fn is_twin(one: &[u8], other: &[u8]) -> bool {
+    let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+    one.len() == other.len()
+        && one.iter().zip(other).all(|(&one, &other)| fold(one) == fold(other))
+        && !one.eq_ignore_ascii_case(other)
 }
 
 #[cfg(test)]
@@ -123,5 +162,22 @@ mod tests {
         let sent = trailers.finish(Some(arrived.into_iter().collect()));
         let sent: Vec<_> = sent.iter().collect();
         assert_eq!(sent, [(&b"a"[..], &b"1"[..]), (b"b", b"9"), (b"d", b"9"), (b"b", b"2")]);
+    }
+
+    #[test]
+    fn an_edit_replaces_twins_where_underscores_are_folded() {
+        let mut trailers = Trailers::default();
+        trailers.set(b"x-a", b"1");
+        trailers.remove(b"x-b");
+        trailers.add(b"X_C", b"1");
+        let arrived = ["x_a", "X-A", "x_b", "x-c", "x_d"].map(|name| (name.as_bytes(), &b"9"[..]));
+        let plain = trailers.clone().finish(Some(arrived.into_iter().collect()));
+        assert_eq!(plain.names().count(), 6, "{plain:?}");
+        trailers.fold_underscores();
+        let sent = trailers.finish(Some(arrived.into_iter().collect()));
+        let sent: Vec<_> =
+            sent.iter().map(|(name, value)| (String::from_utf8_lossy(name).to_lowercase(), value)).collect();
+        let one = |name: &str, value: &'static [u8]| (name.to_owned(), value);
+        assert_eq!(sent, [one("x-a", b"1"), one("x_d", b"9"), one("x_c", b"1")]);
     }
 }

@@ -88,6 +88,9 @@ impl Chain {
         let guests = self.guests();
         loop {
             let observed = observer.guest(index);
+            if let Some(to) = observer.informational() {
+                host = host.inform_with(to);
+            }
             match guests[index].handle_request(host).done() {
                 Ok(requested) => {
                     if let Some(response) = passed.settle(requested, observed, guests.len(), failures) {
@@ -172,7 +175,8 @@ impl<N, F, O: ChainObserver> Exchange<N, F, O> {
                     Ok(response) => response.map(Body::new),
                     Err(error) => {
                         this.state.set(State::Answered { response: None });
-                        // The guests learn from the drop of their instances that there is no response. Nobody waits for that.
+                        // The guests learn from the drop of their instances that there is no response. Nobody waits
+                        // for that.
                         this.passed.clear();
                         return Poll::Ready(Err(error));
                     }
@@ -323,7 +327,8 @@ impl<G> Passed<G> {
 }
 
 impl<G: GuestObserver> Passed<G> {
-    /// What comes of `handle_request` in a chain of `length` guests: a response, unless the guest has let the request pass.
+    /// What comes of `handle_request` in a chain of `length` guests: a response, unless the guest has let the request
+    /// pass.
     #[inline]
     fn settle(
         &mut self,

@@ -1,6 +1,8 @@
 //! What happens in one exchange, guest by guest.
 
-use http_wasm_host::Error;
+use std::sync::Arc;
+
+use http_wasm_host::{Error, Inform};
 
 /// Observes the exchange of one [`Chain::call_observed`](crate::Chain::call_observed).
 ///
@@ -11,13 +13,18 @@ pub trait ChainObserver {
 
     /// The guest at `index` is about to get the request.
     fn guest(&mut self, index: usize) -> Self::Guest;
+
+    /// Where informational responses (1xx) of guests go; nowhere by default.
+    fn informational(&self) -> Option<Arc<dyn Inform>> {
+        None
+    }
 }
 
 /// Observes one guest's part in one exchange: how long it takes, and how it ends.
 ///
-/// It is made when the guest gets the request. `passed` and `resumed` are called when the request goes on behind the guest and
-/// when the response comes back to it; `finished` at the end. When the exchange is dropped before, so is this. All of this
-/// happens on the request's path, so it must not block.
+/// It is made when the guest gets the request. `passed` and `resumed` are called when the request goes on behind the
+/// guest and when the response comes back to it; `finished` at the end. When the exchange is dropped before, so is
+/// this. All of this happens on the request's path, so it must not block.
 ///
 /// ```
 /// use std::time::{Duration, Instant};

@@ -161,7 +161,8 @@ pub struct Concurrency {
     /// Maximum number of requests that wait for one of those to finish. Further requests get 503 with `Retry-After` at
     /// once.
     pub queue: u32,
-    /// How long a request may wait; then it gets 503 with `Retry-After`.
+    /// How long a request may wait, and again if all connections of its HTTP/2 upstream are in use; then it gets 503
+    /// with `Retry-After`.
     pub queue_timeout: Time,
 }
 

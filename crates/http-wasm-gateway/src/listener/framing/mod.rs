@@ -1,14 +1,15 @@
 //! Where the messages of an HTTP/1.1 connection begin and end, read strictly, before hyper sees them.
 //!
-//! hyper reads as RFC 9112 allows: it takes bare line feeds, lets `Transfer-Encoding` win over `Content-Length`, and takes
-//! other codings before `chunked`. None of that is visible in the request that it makes. Somebody else on the way may
-//! read the same bytes otherwise and so see other requests in them. So whatever can be read in two ways stops here: in a head,
-//! hyper is given one that it answers with 400; in a body, the connection breaks off.
+//! hyper reads as RFC 9112 allows: it takes bare line feeds, lets `Transfer-Encoding` win over `Content-Length`, and
+//! takes other codings before `chunked`. None of that is visible in the request that it makes. Somebody else on the
+//! way may read the same bytes otherwise and so see other requests in them. So whatever can be read in two ways stops
+//! here: in a head, hyper is given one that it answers with 400; in a body, the connection breaks off.
 //!
 //! Heads are passed on whole, so that an incomplete one is known here.
 
 mod half_close;
 mod head;
+mod own;
 mod start_line;
 #[cfg(test)]
 mod tests;
@@ -26,10 +27,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use self::half_close::HalfClose;
 use self::head::{Length, Scanned};
+use self::own::Own;
 use super::activity::Activity;
 use super::flush::Flushes;
 use super::linger::Linger;
 use crate::config::ClientLimits;
+use crate::exchange::Interims;
 use crate::http1::{Chunks, HeadScan, Padding};
 
 pub(super) use self::start_line::StartLine;
@@ -59,6 +62,9 @@ pub(super) struct Framing<S> {
     activity: Arc<Activity>,
     upgrade: Arc<Upgrade>,
     flushes: Arc<Flushes>,
+    interims: Arc<Interims>,
+    /// What is written here and not by hyper: informational responses, and the answer to a head that took too long.
+    own: Own,
     start_line: Arc<StartLine>,
     half_close: HalfClose,
     max_head: usize,
@@ -95,6 +101,7 @@ impl<S> Framing<S> {
         read: BytesMut,
         activity: Arc<Activity>,
         flushes: Arc<Flushes>,
+        interims: Arc<Interims>,
         limits: &ClientLimits,
         place: OwnedSemaphorePermit,
     ) -> Self {
@@ -106,6 +113,8 @@ impl<S> Framing<S> {
             activity,
             upgrade: Arc::default(),
             flushes,
+            interims,
+            own: Own::default(),
             start_line: Arc::default(),
             half_close: HalfClose::new(limits.half_close_timeout.0),
             max_head: limits.max_header_size.bytes().max(LEAST_TOO_LONG),
@@ -152,6 +161,7 @@ impl<S> Framing<S> {
                     Scanned::Partial => {
                         if !self.input.is_empty() {
                             self.activity.head_begins();
+                            self.start_line.set_partial(&self.input);
                         }
                     }
                     Scanned::Complete { bytes, length, upgrades } => {
@@ -264,7 +274,8 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.half_close.writes();
+        ready!(self.poll_interims(cx))?;
+        self.writes();
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
 
@@ -273,7 +284,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.half_close.writes();
+        ready!(self.poll_interims(cx))?;
+        self.writes();
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
 
@@ -285,14 +297,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
         let this = &mut *self;
         ready!(Pin::new(&mut this.io).poll_flush(cx))?;
         this.flushes.completed();
-        this.half_close.flushed();
-        Poll::Ready(Ok(()))
+        if this.half_close.is_unflushed() {
+            this.half_close.flushed();
+            this.interims.set_unwritten(false);
+        }
+        this.poll_interims(cx)
     }
 
     /// Closes this direction, and then reads what the client is still sending.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
+            if this.start_line.has_timed_out() && !this.half_close.is_unflushed() {
+                ready!(this.own.poll_timeout(&mut this.io, cx))?;
+            }
             ready!(Pin::new(&mut this.io).poll_shutdown(cx))?;
             if matches!(this.state, State::Opaque) || !this.leaves_something() && !this.has_more(cx) {
                 return Poll::Ready(Ok(()));
@@ -301,6 +319,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
         this.state = State::Refused;
         let linger = this.linger.get_or_insert_with(|| Linger::new(LINGER, LINGER_PAUSE));
         linger.poll(&mut this.io, &mut this.input, cx).map(Ok)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> Framing<S> {
+    fn writes(&mut self) {
+        if !self.half_close.is_unflushed() {
+            self.half_close.writes();
+            self.interims.set_unwritten(true);
+        }
+    }
+
+    /// Writes informational responses, unless something of an earlier response may still have to be written.
+    fn poll_interims(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.own.is_empty() && (!self.interims.has_next() || self.half_close.is_unflushed()) {
+            return Poll::Ready(Ok(()));
+        }
+        if self.own.is_empty() {
+            while let Some(response) = self.interims.next() {
+                self.own.interim(&response);
+            }
+        }
+        self.own.poll(&mut self.io, cx)
     }
 }
 

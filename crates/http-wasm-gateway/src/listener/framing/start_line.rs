@@ -1,25 +1,55 @@
 //! The first line of a request, for the access log if hyper can't parse its head.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// What is kept of a line.
 const MAX_BYTES: usize = 1024;
 
-/// The first line of the last request on a connection.
+/// The first line of the last request on a connection, and whether its head has come.
 #[derive(Debug, Default)]
-pub(in crate::listener) struct StartLine(Mutex<Vec<u8>>);
+pub(in crate::listener) struct StartLine {
+    line: Mutex<Vec<u8>>,
+    /// The head has begun to come, and isn't complete.
+    partial: AtomicBool,
+    /// It took too long.
+    timed_out: AtomicBool,
+}
 
 impl StartLine {
-    /// A request begins with this.
+    /// A head is there, and begins with this.
     pub(super) fn set(&self, head: &[u8]) {
+        self.partial.store(false, Ordering::Relaxed);
+        self.store(head);
+    }
+
+    /// So much of a head has come.
+    pub(super) fn set_partial(&self, head: &[u8]) {
+        self.partial.store(true, Ordering::Relaxed);
+        self.store(head);
+    }
+
+    /// The time for a head is over. Says whether one had begun to come.
+    pub(in crate::listener) fn times_out(&self) -> bool {
+        let partial = self.partial.load(Ordering::Relaxed);
+        self.timed_out.store(partial, Ordering::Relaxed);
+        partial
+    }
+
+    /// Whether a head took too long.
+    pub(in crate::listener) fn has_timed_out(&self) -> bool {
+        self.timed_out.load(Ordering::Relaxed)
+    }
+
+    fn store(&self, head: &[u8]) {
         let part = &head[..head.len().min(MAX_BYTES)];
         let part = memchr::memchr(b'\r', part).map_or(part, |end| &part[..end]);
-        let mut line = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut line = self.line.lock().unwrap_or_else(PoisonError::into_inner);
         line.clear();
         line.extend_from_slice(part);
     }
 
     pub(in crate::listener) fn get(&self) -> Vec<u8> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.line.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

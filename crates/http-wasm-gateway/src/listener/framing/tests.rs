@@ -19,6 +19,7 @@ async fn framing(io: DuplexStream) -> Framing<DuplexStream> {
         BytesMut::new(),
         Activity::new(Instant::now()),
         Arc::default(),
+        Arc::default(),
         &ClientLimits::default(),
         place,
     )

@@ -20,7 +20,9 @@ const BYTES_PER_CONTROL_FRAME: usize = 2 * 1024;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const CONTINUATION: u8 = 9;
 const END_STREAM: u8 = 1;
+const END_HEADERS: u8 = 4;
 
 const HEAD_BYTES: usize = 9;
 
@@ -34,12 +36,26 @@ pub(super) struct Frames {
     payload: usize,
     /// The frame is DATA of this stream.
     content_of: Option<u32>,
+    /// The rest of a block of header fields follows.
+    in_block: bool,
     budget: Budget,
 }
 
 impl Frames {
     pub(super) fn new() -> Self {
-        Self { head: [0; HEAD_BYTES], filled: 0, payload: 0, content_of: None, budget: Budget::new() }
+        Self {
+            head: [0; HEAD_BYTES],
+            filled: 0,
+            payload: 0,
+            content_of: None,
+            in_block: false,
+            budget: Budget::new(),
+        }
+    }
+
+    /// Whether another frame may follow what has come.
+    pub(super) fn is_at_boundary(&self) -> bool {
+        self.filled == 0 && self.payload == 0 && !self.in_block
     }
 
     /// Whether the client keeps within its limits with these bytes. `earned` is what was sent to it since the last call.
@@ -67,6 +83,9 @@ impl Frames {
             self.payload = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
             let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
             self.content_of = (kind == DATA).then_some(stream);
+            if matches!(kind, HEADERS | CONTINUATION) {
+                self.in_block = flags & END_HEADERS == 0;
+            }
             match kind {
                 // How many requests there may be at once is limited elsewhere.
                 HEADERS if flags & END_STREAM > 0 => {}

@@ -21,6 +21,9 @@ use crate::listener::linger::Linger;
 /// GOAWAY with PROTOCOL_ERROR (RFC 9113 section 3.4).
 const BAD_PREFACE: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 
+/// The acknowledgement of the PING that h2 sends with the first GOAWAY of a graceful shutdown.
+const DRAIN_ACK: &[u8] = &[0, 0, 8, 6, 1, 0, 0, 0, 0, 0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54];
+
 /// How long a client may go on sending once the connection is closed, and pause meanwhile.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_PAUSE: Duration = Duration::from_secs(1);
@@ -33,6 +36,8 @@ pub(super) struct Traffic {
     last_read: AtomicU64,
     flooded: AtomicBool,
     stalled: AtomicBool,
+    /// The client didn't acknowledge the end in time, and is taken to have done so.
+    ends: AtomicBool,
     /// Control frames that the client may send for what was sent to it.
     earned: AtomicU32,
 }
@@ -44,6 +49,7 @@ impl Traffic {
             last_read: AtomicU64::new(0),
             flooded: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
+            ends: AtomicBool::new(false),
             earned: AtomicU32::new(0),
         })
     }
@@ -66,6 +72,12 @@ impl Traffic {
         self.stalled
             .load(Ordering::Relaxed)
             .then_some("it holds more content than memory allows, and nobody reads it")
+    }
+
+    /// Takes the client to have acknowledged the end: h2 has no timer of its own for the second GOAWAY of a graceful
+    /// shutdown.
+    pub(super) fn end(&self) {
+        self.ends.store(true, Ordering::Relaxed);
     }
 
     /// So many bytes of DATA are sent.
@@ -213,6 +225,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for FrameIo<S> {
             // Whoever polls looks at it, and then reads no more.
             _ if this.traffic.cut_off().is_some() => return Poll::Pending,
             _ => {}
+        }
+        if this.traffic.ends.load(Ordering::Relaxed)
+            && this.stage == Stage::Frames
+            && this.frames.is_at_boundary()
+            && buf.remaining() >= DRAIN_ACK.len()
+        {
+            this.traffic.ends.store(false, Ordering::Relaxed);
+            buf.put_slice(DRAIN_ACK);
+            return Poll::Ready(Ok(()));
         }
         if ready!(this.pause.poll(&this.unread, cx)) == Err(Stalled) {
             this.traffic.stalled.store(true, Ordering::Relaxed);

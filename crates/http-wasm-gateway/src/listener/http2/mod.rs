@@ -47,6 +47,10 @@ const MAX_SEND_BUFFER: usize = 64 * 1024;
 /// How long a client may take to read that it was cut off.
 const CUT_OFF_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a client may take to acknowledge that the connection ends, before it is told the last stream that is
+/// answered.
+const DRAIN_ACK_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// One connection.
 pub(super) struct Connection<S, A>
 where
@@ -59,6 +63,8 @@ where
     unread: Arc<Unread>,
     keep_alive: KeepAlive,
     closing: bool,
+    /// Until when the client may acknowledge that.
+    ack: Option<Pin<Box<Sleep>>>,
     /// Until when it may take to tell the client that it was cut off.
     cut_off: Option<Pin<Box<Sleep>>>,
 }
@@ -94,6 +100,7 @@ where
             requests,
             traffic,
             closing: false,
+            ack: None,
             cut_off: None,
         }
     }
@@ -103,6 +110,7 @@ where
     pub(super) fn graceful_shutdown(mut self: Pin<&mut Self>) {
         let this = &mut *self;
         this.closing = true;
+        this.ack = Some(Box::pin(sleep(DRAIN_ACK_TIMEOUT)));
         if let State::Serving(connection) = &mut this.state {
             connection.graceful_shutdown();
         }
@@ -131,6 +139,12 @@ where
                 }
                 State::Serving(connection) => connection,
             };
+            if let Some(ack) = &mut this.ack
+                && ack.as_mut().poll(cx).is_ready()
+            {
+                this.ack = None;
+                this.traffic.end();
+            }
             if this.keep_alive.poll_dead(&this.traffic, cx).is_ready() {
                 return Poll::Ready(Err("the client doesn't respond".into()));
             }

@@ -14,7 +14,7 @@ use http_body::Body as _;
 use super::body::{Continue, RequestBody};
 use super::send::{Ended, Held, Piece, send};
 use super::unread::UnreadStream;
-use crate::exchange::Answer;
+use crate::exchange::{Answer, Interims};
 use crate::listener::date;
 use crate::listener::request::{Requests, expects_continue};
 
@@ -44,10 +44,18 @@ pub(super) async fn serve<A: Answer>(
     let request = Request::from_parts(head, body);
     let limits = requests.limits.clone();
     let response = {
-        let mut answer = pin!(requests.respond(request));
+        let interims = Arc::new(Interims::default());
+        let mut answer = pin!(requests.respond(request, interims.clone()));
         let mut proceed = proceed;
         poll_fn(|cx| {
-            if let Poll::Ready(response) = answer.as_mut().poll(cx) {
+            let answered = answer.as_mut().poll(cx);
+            while interims.has_next()
+                && let Some(interim) = interims.next()
+            {
+                // An error shows when the response is sent.
+                let _ = respond.send_informational(interim);
+            }
+            if let Poll::Ready(response) = answered {
                 return Poll::Ready(Some(response));
             }
             if let Some(wanted) = &proceed

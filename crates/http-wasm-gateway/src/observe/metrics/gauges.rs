@@ -120,7 +120,7 @@ fn of_addresses(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) ->
         ConstCounter::new(status.failures).encode(metric.encode_family(labels)?)
     })?;
     let name = format!("{PREFIX}_upstream_address_informational_dropped");
-    let help = "Informational responses (1xx) of an upstream's address, which don't reach clients.";
+    let help = "Informational responses (1xx) of an upstream's address that were not sent to clients.";
     let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
     all.iter().try_for_each(|(labels, status)| {
         ConstCounter::new(status.informational_dropped).encode(metric.encode_family(labels)?)

@@ -37,6 +37,8 @@ pub(in crate::proxy) enum SendErrorKind {
     Broken,
     /// The response did not begin in time.
     Timeout,
+    /// The same for an upload that waited for the window that all uploads on its connection share.
+    Congested,
 }
 
 impl SendErrorKind {
@@ -60,7 +62,7 @@ impl SendError {
     pub(in crate::proxy) fn failure(&self) -> UpstreamFailure {
         match self.kind {
             SendErrorKind::Connect => UpstreamFailure::Connect,
-            SendErrorKind::Busy => UpstreamFailure::Busy,
+            SendErrorKind::Busy | SendErrorKind::Congested => UpstreamFailure::Busy,
             SendErrorKind::Unprocessed { .. } => UpstreamFailure::Refused,
             SendErrorKind::RequestBody => UpstreamFailure::RequestBody,
             SendErrorKind::RequestHead | SendErrorKind::ResponseHead => UpstreamFailure::TooLarge,
@@ -95,6 +97,7 @@ impl fmt::Display for SendError {
             SendErrorKind::Stale => "the upstream closed an idle connection",
             SendErrorKind::Broken => "no valid response",
             SendErrorKind::Timeout => "the response didn't start in time",
+            SendErrorKind::Congested => "the upload waited too long for others on its connection",
         })
     }
 }

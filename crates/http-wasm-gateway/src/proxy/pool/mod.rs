@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use http::uri::{PathAndQuery, Scheme};
-use http::{HeaderMap, HeaderValue, Method, Response, Uri};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Uri};
 use http_body::Body as _;
 use tokio::time::{Instant, sleep_until, timeout};
 use tower::ServiceExt as _;
@@ -33,6 +33,7 @@ use super::patience::{Clock, Timed};
 use super::replay::Replayed;
 use crate::body::BoxError;
 use crate::config::{Upstream, UpstreamHttp};
+use crate::exchange::Interims;
 use crate::upstream_url::UpstreamUrl;
 
 /// The body of a request on its way to an upstream.
@@ -102,6 +103,10 @@ pub(super) struct Sending<'a> {
     pub(super) clock: &'a Clock,
     /// How long it may be the upstream's turn.
     pub(super) response_timeout: Duration,
+    /// How long it may wait for a stream; absent, as long as for a connection.
+    pub(super) queue_timeout: Option<Duration>,
+    /// Where informational responses go.
+    pub(super) interims: Option<&'a Interims>,
 }
 
 impl Pool {
@@ -134,8 +139,9 @@ impl Pool {
         loop {
             if !sending.http1 && shared.protocol() != Protocol::Http1 {
                 let uploads = !request.body.is_end_stream();
-                if let Acquired::Stream(slot) = shared.http2.acquire(shared, sending.avoid, uploads).await? {
-                    let sent = http2::send(slot, request, sending.clock, sending.response_timeout);
+                let acquired = shared.http2.acquire(shared, sending.avoid, uploads, sending.queue_timeout);
+                if let Acquired::Stream(slot) = acquired.await? {
+                    let sent = http2::send(slot, request, sending);
                     return sent.await.map(|response| response.map(ResponseBody::Http2));
                 }
             }
@@ -221,6 +227,14 @@ impl Shared {
     /// Whether the TLS handshake decides which version is spoken.
     fn negotiates(&self) -> bool {
         self.connectors.http == UpstreamHttp::Auto
+    }
+
+    /// Passes an informational response on, or counts it as dropped.
+    fn inform(&self, to: Option<&Interims>, status: StatusCode, headers: HeaderMap) {
+        // Clients get 100 from the listener, when the body is read.
+        if status != StatusCode::CONTINUE && !to.is_some_and(|to| to.send(status, headers)) {
+            self.informational.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     fn http1(&self) -> MutexGuard<'_, IdleConnections> {

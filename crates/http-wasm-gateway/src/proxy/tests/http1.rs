@@ -234,3 +234,88 @@ async fn heads_pass_up_to_their_limits_and_are_a_502_beyond_without_blame_or_ano
         assert!(upstreams.no_more().await);
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_response_that_nobody_reads_does_not_hold_up_the_upload() {
+    let upstreams = Upstreams::new(Upstream::default());
+    let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
+    let response = send(&upstreams.proxy, "POST", boxed(body));
+    let mut io = upstreams.accept().await;
+    head(&mut io).await;
+    answer(&mut io, "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe").await;
+    let response = soon(response).await.unwrap();
+    let mut chunk = [0; 8];
+    for _ in 0..100 {
+        soon(sender.send_data("abc".into())).await.unwrap();
+        soon(io.read_exact(&mut chunk)).await.unwrap();
+        assert_eq!(&chunk, b"3\r\nabc\r\n");
+    }
+    drop(sender);
+    soon(io.read_exact(&mut chunk[..5])).await.unwrap();
+    answer(&mut io, "llo").await;
+    assert_eq!(soon(response.into_body().collect()).await.unwrap().to_bytes(), "hello");
+    let response = get(&upstreams.proxy);
+    head(&mut io).await;
+    answer(&mut io, OK).await;
+    assert_eq!(status(response).await, 200, "the connection is used again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_connection_that_the_server_closes_is_closed_soon_and_never_used() {
+    let upstreams = Upstreams::new(Upstream::default());
+    let io = stale(&upstreams).await;
+    let (mut read, write) = tokio::io::split(io);
+    let mut write = write;
+    soon(write.shutdown()).await.unwrap();
+    let mut rest = Vec::new();
+    timeout(Duration::from_secs(2), read.read_to_end(&mut rest)).await.expect("it is closed").unwrap();
+    assert_eq!(rest, b"");
+
+    let mut io = stale(&upstreams).await;
+    soon(io.write_all(b"surplus")).await.unwrap();
+    let response = send(&upstreams.proxy, "POST", empty());
+    let mut new = upstreams.accept().await;
+    head(&mut new).await;
+    answer(&mut new, OK).await;
+    assert_eq!(status(response).await, 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_shorter_or_longer_than_its_length_is_never_sent_as_whole() {
+    for sent in ["ab", "abcd"] {
+        let upstreams = Upstreams::new(Upstream::default());
+        let (mut sender, body) = Channel::<Bytes, BoxError>::new(2);
+        let mut inbound = request("POST", boxed(body));
+        inbound.request.headers_mut().insert("content-length", 3.into());
+        *inbound.request.body_mut() = boxed(Sized(std::mem::take(inbound.request.body_mut())));
+        let proxy = upstreams.proxy.clone();
+        let response = tokio::spawn(async move { proxy.respond(&mut inbound).await });
+        soon(sender.send_data(sent.into())).await.unwrap();
+        drop(sender);
+        let mut io = upstreams.accept().await;
+        let mut all = Vec::new();
+        let _ = soon(io.read_to_end(&mut all)).await;
+        let all = String::from_utf8(all).unwrap();
+        assert!(all.is_empty() || all.ends_with("\r\n\r\nab"), "{all:?}");
+        assert_eq!(status(response).await, 400);
+    }
+}
+
+/// A body that says it had three bytes.
+struct Sized(BoxBody);
+
+impl http_body::Body for Sized {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
+        std::pin::Pin::new(&mut self.0).poll_frame(cx)
+    }
+
+    fn size_hint(&self) -> http_body::SizeHint {
+        http_body::SizeHint::with_exact(3)
+    }
+}

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body_util::{BodyExt as _, Channel, Full};
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use super::peer::{
     ACK, CANCEL, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, MAX_CONCURRENT_STREAMS, NO_ERROR, OK, PING,
@@ -548,4 +549,58 @@ async fn a_request_head_that_would_cost_others_the_connection_is_not_sent() {
         assert_eq!(soon(upstreams.proxy.respond(&mut large)).await.status(), 431);
     }
     assert_eq!(failures(&upstreams.proxy), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_malformed_response_is_a_502_without_blame_or_another_try() {
+    let upstreams = Upstreams::http2(Upstream { retries: 3, ..Upstream::default() });
+    let response = get(&upstreams.proxy);
+    let mut peer = upstreams.accept_http2(&[]).await;
+    let stream = peer.request().await;
+    // No `:status`.
+    peer.send(HEADERS, END_HEADERS, stream, &[0, 1, b'a', 1, b'b']).await;
+    assert_eq!(status(response).await, 502);
+    assert_eq!(failures(&upstreams.proxy), 0);
+    assert_eq!(soon(peer.next()).await.unwrap().kind, RST_STREAM);
+    let response = get(&upstreams.proxy);
+    let stream = peer.request().await;
+    peer.answer(stream).await;
+    assert_eq!(status(response).await, 200, "the connection goes on");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_waits_for_a_window_that_others_hold_is_not_held_against_the_address() {
+    let settings = Upstream {
+        max_http2_connections: 1.try_into().unwrap(),
+        response_timeout: Time::seconds(3),
+        retries: 0,
+        ..Upstream::default()
+    };
+    let upstreams = Upstreams::http2(settings);
+    let stuck = send(&upstreams.proxy, "POST", boxed(Full::from(vec![b'x'; 100_000])));
+    let mut peer = upstreams.accept_http2(&[]).await;
+    peer.request().await;
+    let mut received = 0;
+    while received < 65_535 {
+        received += soon(peer.next()).await.unwrap().payload.len();
+    }
+    let upload = send(&upstreams.proxy, "POST", boxed(Full::from("body")));
+    peer.request().await;
+    assert_eq!(status(upload).await, 504);
+    assert_eq!(status(stuck).await, 504);
+    assert!(failures(&upstreams.proxy) <= 1, "the first one was handed over whole");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_draining_connection_whose_streams_are_silent_is_closed() {
+    let settings = Upstream { response_timeout: Time::seconds(600), retries: 0, ..Upstream::default() };
+    let upstreams = Upstreams::http2(settings);
+    let response = get(&upstreams.proxy);
+    let mut peer = upstreams.accept_http2(&[]).await;
+    let stream = peer.request().await;
+    peer.goaway(stream, 0).await;
+    let start = Instant::now();
+    let response = tokio::time::timeout(Duration::from_secs(100), response).await.unwrap().unwrap();
+    assert_eq!(response.status(), 502);
+    assert!((50..70).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
 }

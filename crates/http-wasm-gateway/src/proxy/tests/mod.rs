@@ -79,7 +79,7 @@ async fn an_upgrade_goes_over_http_1_even_if_the_upstream_prefers_http_2() {
     request.headers_mut().insert("upgrade", HeaderValue::from_static("websocket"));
     request.extensions_mut().insert(client);
     let (_stop, closing) = watch::channel(false);
-    inbound.tunnel = Some(ClientSide::new(&ClientLimits::default(), closing));
+    inbound.tunnel = Some(ClientSide::new(&ClientLimits::default(), closing.clone(), closing));
     let received = received(&proxy, inbound).await;
     assert_eq!(received["version"], "HTTP/1.1");
     assert!(received["headers"].as_array().unwrap().contains(&json!(["upgrade", "websocket"])), "{received}");

@@ -1,4 +1,5 @@
-//! Bytes both ways between two connections, until both sides have sent all, one breaks off, or both are silent for too long.
+//! Bytes both ways between two connections, until both sides have sent all, one breaks off, or both are silent for too
+//! long.
 
 use std::io;
 use std::pin::Pin;
@@ -7,10 +8,10 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf, copy_bidirectional};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use crate::exchange::TunnelLimits;
+use crate::exchange::{TunnelLimits, cut_off};
 
 /// How long the two sides may take to be told of an end that they did not ask for. TLS has a message for that.
 const CLOSE: Duration = Duration::from_secs(1);
@@ -35,10 +36,17 @@ pub(super) enum End {
     Idle,
     /// The same, after one side had sent all that it had to.
     HalfClosed,
+    /// The gateway ends.
+    Cut,
 }
 
 /// Carries bytes both ways until that ends.
-pub(super) async fn carry<C, U>(client: C, upstream: U, limits: TunnelLimits) -> Carried
+pub(super) async fn carry<C, U>(
+    client: C,
+    upstream: U,
+    limits: TunnelLimits,
+    mut cut: watch::Receiver<bool>,
+) -> Carried
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
@@ -51,6 +59,7 @@ where
             copied.map_or_else(|error| End::Broken(error.kind()), |_| End::Closed)
         }
         end = seen.silent(limits) => end,
+        () = cut_off(&mut cut) => End::Cut,
     };
     if end != End::Closed {
         let both = async { tokio::join!(client.io.shutdown(), upstream.io.shutdown()) };
@@ -160,6 +169,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<'_, S> {
 
 #[cfg(test)]
 mod tests {
+    /// Nobody cuts the tunnel off.
+    fn uncut() -> tokio::sync::watch::Receiver<bool> {
+        tokio::sync::watch::channel(false).1
+    }
+
     use std::time::Duration;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
@@ -175,7 +189,7 @@ mod tests {
     fn tunnel(limits: TunnelLimits) -> (DuplexStream, DuplexStream, JoinHandle<Carried>) {
         let (client, near) = duplex(16);
         let (upstream, far) = duplex(16);
-        (client, upstream, tokio::spawn(carry(near, far, limits)))
+        (client, upstream, tokio::spawn(carry(near, far, limits, uncut())))
     }
 
     async fn pass(from: &mut DuplexStream, to: &mut DuplexStream, bytes: &[u8]) {

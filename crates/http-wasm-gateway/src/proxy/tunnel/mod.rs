@@ -76,12 +76,13 @@ impl Asked {
     }
 
     async fn join(self, upstream: Tunnel, lease: Lease) -> Result<carry::End, BoxError> {
-        let ClientSide { limits, closing } = *self.side;
+        let ClientSide { limits, closing, cut } = *self.side;
         let client = self.client.await?;
         // It is there before the client's connection is handed over, if anybody observes the request.
         let finish = self.granted.await.ok();
         let open = lease.tunnel();
-        let Carried { from_client, to_client, end } = carry(TokioIo::new(client), upstream, limits).await;
+        let Carried { from_client, to_client, end } =
+            carry(TokioIo::new(client), upstream, limits, cut).await;
         drop(open);
         if let Some(mut finish) = finish {
             finish.carried(from_client, to_client);

@@ -5,11 +5,10 @@
 
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderValue, Response};
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::Frame;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 
@@ -19,7 +18,7 @@ use crate::body::BoxError;
 use crate::http1::response::{Limits, Part, Refused, ResponseReader};
 use crate::proxy::connect::Io;
 use crate::proxy::patience::LazyTimer;
-use crate::proxy::pool::{Outbound, Shared};
+use crate::proxy::pool::Outbound;
 
 /// What is read at once while a head is expected.
 const HEAD_BYTES: usize = 8 * 1024;
@@ -129,10 +128,10 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// The head of the response.
+    /// The head of the response. `inform` is called for those that are informational.
     pub(super) fn poll_head(
         &mut self,
-        shared: &Shared,
+        inform: &dyn Fn(StatusCode, HeaderMap),
         cx: &mut Context<'_>,
     ) -> Poll<Result<Response<()>, Failure>> {
         if let Poll::Ready(Err(failure)) = self.poll_send(cx) {
@@ -140,7 +139,7 @@ impl Connection {
         }
         loop {
             match ready!(self.poll_part(cx))? {
-                Part::Informational(..) => _ = shared.informational.fetch_add(1, Ordering::Relaxed),
+                Part::Informational(status, headers) => inform(status, headers),
                 Part::Head(response) => {
                     // An empty body needn't be asked for.
                     if self.reader.left() == Some(0) && !self.reader.is_opaque() {

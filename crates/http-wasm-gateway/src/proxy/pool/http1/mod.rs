@@ -51,9 +51,10 @@ pub(super) async fn send(
     let mut busy = Busy { connection, shared: shared.clone(), clock: sending.clock.clone() };
     busy.connection.begin(request, &shared.host);
     sending.clock.restart();
+    let inform = |status, headers| shared.inform(sending.interims, status, headers);
     let answered = poll_fn(|cx| {
-        let Busy { connection, shared, clock } = &mut busy;
-        if let Poll::Ready(answered) = connection.poll_head(shared, cx) {
+        let Busy { connection, clock, .. } = &mut busy;
+        if let Poll::Ready(answered) = connection.poll_head(&inform, cx) {
             return Poll::Ready(Some(answered));
         }
         clock.poll_expired(sending.response_timeout, &mut connection.timer, cx).map(|()| None)

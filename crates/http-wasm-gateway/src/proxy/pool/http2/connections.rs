@@ -4,6 +4,7 @@ use std::fmt;
 use std::pin::pin;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::sleep;
@@ -117,12 +118,14 @@ impl Connections {
     }
 
     /// A stream, if possible not on the connection to `avoid`. Opens another connection where that is needed and
-    /// allowed; otherwise it waits until a stream has ended, or a connection is there.
+    /// allowed; otherwise it waits until a stream has ended, or a connection is there, for `queue_timeout` or the time
+    /// that a connection may take.
     pub(in crate::proxy::pool) async fn acquire(
         &self,
         shared: &Arc<Shared>,
         avoid: Option<u64>,
         uploads: bool,
+        queue_timeout: Option<Duration>,
     ) -> Result<Acquired, SendError> {
         {
             let state = self.state();
@@ -133,7 +136,7 @@ impl Connections {
             }
         }
         let (mut waiting, mut since, mut late, mut opened) = (None, None, false, 0);
-        let mut timeout = pin!(sleep(shared.settings.connect_timeout));
+        let mut timeout = pin!(sleep(queue_timeout.unwrap_or(shared.settings.connect_timeout)));
         let mut changed = pin!(self.changed.notified());
         loop {
             changed.as_mut().enable();

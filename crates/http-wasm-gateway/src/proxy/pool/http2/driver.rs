@@ -1,5 +1,5 @@
-//! The task of an HTTP/2 connection: it reads and writes, asks a silent server whether it is still there, and closes the
-//! connection when nobody needs it.
+//! The task of an HTTP/2 connection: it reads and writes, asks a silent server whether it is still there, and closes
+//! the connection when nobody needs it.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -20,6 +20,10 @@ use crate::proxy::pool::{Settings, Shared};
 /// How long closing a connection in good order may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// How long a connection that gets no more streams may go on with those that it has: in silence, and in all.
+const DRAIN_SILENCE: Duration = Duration::from_secs(60);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
+
 type H2 = h2::client::Connection<Wire, Bytes>;
 
 pub(super) async fn drive(mut connection: H2, status: Arc<Status>, shared: Weak<Shared>) {
@@ -34,6 +38,7 @@ pub(super) async fn drive(mut connection: H2, status: Arc<Status>, shared: Weak<
         match keepalive.next(&status, shared.strong_count() > 0) {
             Next::Wait(until) => timer.as_mut().reset(until),
             Next::Dead => break Err("the server didn't answer a PING".into()),
+            Next::Drained => break Err("its last streams took too long".into()),
             Next::Close => {
                 if shared.upgrade().is_none_or(|shared| shared.http2.remove_idle(&status)) {
                     changed(&shared);
@@ -105,6 +110,8 @@ enum Next {
     Close,
     /// The server didn't answer a PING.
     Dead,
+    /// It gets no more streams, and those that it has took too long.
+    Drained,
 }
 
 /// When to send a PING, and when to stop waiting.
@@ -118,6 +125,8 @@ struct Keepalive {
     last_sent_at: Instant,
     /// Whether a PING was sent because the connection is suspect.
     asked: bool,
+    /// Since when it gets no more streams.
+    draining_since: Option<Instant>,
 }
 
 impl Keepalive {
@@ -130,6 +139,7 @@ impl Keepalive {
             sent_at: None,
             last_sent_at: status.start,
             asked: false,
+            draining_since: None,
         }
     }
 
@@ -141,6 +151,14 @@ impl Keepalive {
         }
         let mut until = if streams == 0 { idle_until } else { now + self.idle_timeout };
         let received_at = status.seen.received_at();
+        if status.is_draining() {
+            let since = *self.draining_since.get_or_insert(now);
+            let deadline = (received_at.max(since) + DRAIN_SILENCE).min(since + DRAIN_TIMEOUT);
+            if now >= deadline {
+                return Next::Drained;
+            }
+            until = until.min(deadline);
+        }
         match (self.sent_at, self.interval) {
             (Some(sent_at), _) => {
                 let deadline = sent_at.max(received_at) + self.timeout;

@@ -2,9 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::Bytes;
 use h2::client::ResponseFuture;
@@ -16,8 +14,8 @@ use http_body::{Body, Frame, SizeHint};
 use super::connections::Slot;
 use super::upload::{Detached, Upload, UploadError};
 use crate::body::BoxError;
-use crate::proxy::patience::Clock;
-use crate::proxy::pool::{Outbound, RequestBody, SendError, SendErrorKind, Shared, limits};
+use crate::exchange::Interims;
+use crate::proxy::pool::{Outbound, RequestBody, SendError, SendErrorKind, Sending, Shared, limits};
 
 /// Interim responses before the final one. A server that sends more never gets to the point.
 const MAX_INTERIM: usize = 100;
@@ -26,9 +24,9 @@ const MAX_INTERIM: usize = 100;
 pub(in crate::proxy::pool) async fn send(
     slot: Slot,
     request: Outbound<'_>,
-    clock: &Clock,
-    limit: Duration,
+    sending: &Sending<'_>,
 ) -> Result<Response<ResponseBody>, SendError> {
+    let clock = sending.clock;
     let (head, body) = head(request, &slot.shared().uri);
     if !limits::allow_request(&head, &slot.shared().settings) {
         return Err(SendErrorKind::RequestHead.into());
@@ -49,7 +47,7 @@ pub(in crate::proxy::pool) async fn send(
     let mut exchange = Exchange { response, upload, is_head, interim: 0 };
     tokio::select! {
         biased;
-        result = poll_fn(|cx| exchange.poll(slot.shared(), cx)) => match result {
+        result = poll_fn(|cx| exchange.poll(slot.shared(), sending.interims, cx)) => match result {
             Ok(response) => exchange.respond(response, slot),
             Err(Failure::Body(error)) => Err(SendError::new(SendErrorKind::RequestBody, error)),
             Err(Failure::Interim) => {
@@ -62,15 +60,24 @@ pub(in crate::proxy::pool) async fn send(
                     (true, _) if error.is_go_away() => SendError::new(unprocessed, error),
                     (true, Some(Reason::REFUSED_STREAM)) => SendError::new(unprocessed, error),
                     (false, _) if too_large => limits::too_large(),
+                    // h2 refuses a malformed response, and its stream alone.
+                    (false, Some(Reason::PROTOCOL_ERROR)) if error.is_reset() => {
+                        SendError::new(SendErrorKind::ResponseInvalid, error)
+                    }
                     _ => SendError::new(SendErrorKind::Broken, error),
                 })
             }
         },
-        () = pin!(clock.expired(limit)) => {
+        () = pin!(clock.expired(sending.response_timeout)) => {
             if slot.status.seen.received_bytes() == received {
                 slot.status.suspect();
             }
-            Err(SendErrorKind::Timeout.into())
+            // An upload may only have waited for the window that it shares with others.
+            let upload = exchange.upload.as_ref();
+            let shares = upload.is_some_and(|upload| !upload.has_begun() || slot.status.streams() > 1);
+            let congested = shares && slot.status.seen.is_congested();
+            let kind = if congested { SendErrorKind::Congested } else { SendErrorKind::Timeout };
+            Err(kind.into())
         }
     }
 }
@@ -112,7 +119,12 @@ enum Failure {
 }
 
 impl Exchange {
-    fn poll(&mut self, shared: &Shared, cx: &mut Context<'_>) -> Poll<Result<Response<RecvStream>, Failure>> {
+    fn poll(
+        &mut self,
+        shared: &Shared,
+        interims: Option<&Interims>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<RecvStream>, Failure>> {
         if let Some(upload) = &mut self.upload
             && let Poll::Ready(sent) = upload.poll(cx)
         {
@@ -121,8 +133,9 @@ impl Exchange {
                 return Poll::Ready(Err(Failure::Body(error)));
             }
         }
-        while let Poll::Ready(Some(Ok(_))) = self.response.poll_informational(cx) {
-            shared.informational.fetch_add(1, Ordering::Relaxed);
+        while let Poll::Ready(Some(Ok(response))) = self.response.poll_informational(cx) {
+            let (head, ()) = response.into_parts();
+            shared.inform(interims, head.status, head.headers);
             self.interim += 1;
             if self.interim > MAX_INTERIM {
                 return Poll::Ready(Err(Failure::Interim));

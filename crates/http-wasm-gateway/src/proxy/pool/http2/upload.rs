@@ -19,6 +19,8 @@ pub(super) struct Upload {
     stream: SendStream<Bytes>,
     /// Data that waits for the server's window, and whether it is the last.
     pending: Option<(Bytes, bool)>,
+    /// Whether the window had room for some of it.
+    begun: bool,
 }
 
 /// Why a body wasn't sent completely.
@@ -32,7 +34,7 @@ pub(super) enum UploadError {
 
 impl Upload {
     pub(super) fn new(body: RequestBody, stream: SendStream<Bytes>) -> Self {
-        Self { body, stream, pending: None }
+        Self { body, stream, pending: None, begun: false }
     }
 
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), UploadError>> {
@@ -90,7 +92,13 @@ impl Upload {
         }
     }
 
+    /// Whether there was room for some of it.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     fn data(&mut self, data: Bytes, last: bool) -> Result<(), UploadError> {
+        self.begun = true;
         self.stream.send_data(data, last).map_err(|_| UploadError::Stream)
     }
 

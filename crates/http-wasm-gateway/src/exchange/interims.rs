@@ -1,0 +1,185 @@
+//! Informational responses (1xx) on their way to a client.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use http::{HeaderMap, Response, StatusCode, header};
+use http_wasm_tower::Inform;
+
+use crate::connection_options::remove_nominated;
+use crate::names::{is_hop_by_hop, remove_all};
+
+/// Informational responses that one request gets at most, and their bytes. A client that doesn't read holds as much
+/// for each.
+const MAX_COUNT: usize = 100;
+const MAX_BYTES: usize = 16 * 1024;
+
+/// What HTTP/1.1 has around a field, and around a head.
+const FIELD_OVERHEAD: usize = ": \r\n".len();
+const HEAD_OVERHEAD: usize = "HTTP/1.1 103 \r\n\r\n".len();
+
+/// Informational responses to the requests of one HTTP/1.1 connection, or to one HTTP/2 request. Filled by whoever
+/// answers and emptied by whoever writes, both in the connection's or the request's task.
+#[derive(Debug, Default)]
+pub(crate) struct Interims {
+    state: Mutex<State>,
+    /// There may be some.
+    queued: AtomicBool,
+    /// Something of an earlier response may not have been written.
+    unwritten: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Whether the request's client understands them, and the response hasn't begun.
+    open: bool,
+    queue: VecDeque<Response<()>>,
+    count: usize,
+    bytes: usize,
+}
+
+impl Interims {
+    /// A request begins whose client understands informational responses.
+    pub(crate) fn open(&self) {
+        let mut state = self.state();
+        (state.open, state.count, state.bytes) = (true, 0, 0);
+    }
+
+    /// The response begins. What can't be written before it is dropped.
+    pub(crate) fn close(&self) {
+        let mut state = self.state();
+        state.open = false;
+        if self.unwritten.load(Ordering::Acquire) {
+            state.queue.clear();
+        }
+    }
+
+    /// Sends one to the client, unless that is impossible or it has got too many. Fields that concern another
+    /// connection, or a body, don't go with it.
+    pub(crate) fn send(&self, status: StatusCode, mut headers: HeaderMap) -> bool {
+        remove_nominated(&mut headers);
+        remove_all(&mut headers, |name| {
+            is_hop_by_hop(name.as_str()) || [header::CONTENT_LENGTH, header::TRAILER].contains(name)
+        });
+        let fields = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + FIELD_OVERHEAD);
+        let bytes = HEAD_OVERHEAD + fields.sum::<usize>();
+        let mut state = self.state();
+        if !state.open || state.count == MAX_COUNT || state.bytes + bytes > MAX_BYTES {
+            return false;
+        }
+        state.count += 1;
+        state.bytes += bytes;
+        let mut response = Response::new(());
+        *response.status_mut() = status;
+        *response.headers_mut() = headers;
+        state.queue.push_back(response);
+        self.queued.store(true, Ordering::Release);
+        true
+    }
+
+    /// Notes whether something of an earlier response may not have been written: until it is, an informational
+    /// response would come in the midst of it.
+    pub(crate) fn set_unwritten(&self, unwritten: bool) {
+        self.unwritten.store(unwritten, Ordering::Release);
+    }
+
+    /// Whether there may be some to write.
+    pub(crate) fn has_next(&self) -> bool {
+        self.queued.load(Ordering::Acquire)
+    }
+
+    /// The next one to write.
+    pub(crate) fn next(&self) -> Option<Response<()>> {
+        let mut state = self.state();
+        let next = state.queue.pop_front();
+        if next.is_none() {
+            self.queued.store(false, Ordering::Release);
+        }
+        next
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inform for Interims {
+    fn inform(&self, status: StatusCode, headers: HeaderMap) {
+        // 100 is the listener's own, and 101 a response.
+        if !matches!(status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS) {
+            self.send(status, headers);
+        }
+    }
+}
+
+/// The bytes of an informational response in HTTP/1.1.
+pub(crate) fn write(response: &Response<()>, buffer: &mut Vec<u8>) {
+    let reason = response.status().canonical_reason().unwrap_or_default();
+    buffer.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", response.status().as_str()).as_bytes());
+    for (name, value) in response.headers() {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            buffer.extend_from_slice(part);
+        }
+    }
+    buffer.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue, StatusCode};
+
+    use super::{Interims, MAX_BYTES, MAX_COUNT, write};
+
+    fn link(bytes: usize) -> HeaderMap {
+        let value = HeaderValue::try_from("x".repeat(bytes)).unwrap();
+        [(http::header::LINK, value)].into_iter().collect()
+    }
+
+    fn written(interims: &Interims) -> String {
+        let mut buffer = Vec::new();
+        while let Some(response) = interims.next() {
+            write(&response, &mut buffer);
+        }
+        String::from_utf8(buffer).unwrap()
+    }
+
+    #[test]
+    fn they_are_bounded_in_number_and_bytes_for_each_request() {
+        let interims = Interims::default();
+        assert!(!interims.send(StatusCode::EARLY_HINTS, link(1)), "there is no request");
+        for _ in 0..2 {
+            interims.open();
+            let sent = (0..1000).filter(|_| interims.send(StatusCode::PROCESSING, HeaderMap::new())).count();
+            assert_eq!(sent, MAX_COUNT);
+            interims.open();
+            assert!(!interims.send(StatusCode::EARLY_HINTS, link(MAX_BYTES)));
+            assert!(interims.send(StatusCode::EARLY_HINTS, link(MAX_BYTES - 100)));
+            assert!(!interims.send(StatusCode::EARLY_HINTS, link(100)));
+            let text = written(&interims);
+            assert!(
+                text.contains("\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: xxx") && text.ends_with("x\r\n\r\n")
+            );
+            assert!(!interims.has_next());
+        }
+    }
+
+    #[test]
+    fn none_follows_the_response_or_gets_into_an_earlier_one() {
+        let interims = Interims::default();
+        interims.open();
+        assert!(interims.send(StatusCode::EARLY_HINTS, link(1)));
+        interims.close();
+        assert!(!interims.send(StatusCode::EARLY_HINTS, link(1)));
+        assert_eq!(
+            written(&interims),
+            "HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n",
+            "it goes before the response"
+        );
+        interims.set_unwritten(true);
+        interims.open();
+        assert!(interims.send(StatusCode::EARLY_HINTS, link(1)), "it waits");
+        interims.close();
+        assert_eq!(written(&interims), "");
+    }
+}
