@@ -1,4 +1,5 @@
-//! What answers requests, whatever connection they come by: the active configuration, and what stays when that changes.
+//! What answers requests, whichever connection they arrive on: the active configuration, and what stays when it
+//! changes.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,10 +17,10 @@ use crate::unread_budget::UnreadBudget;
 
 /// What requests need.
 pub(crate) struct Core {
-    /// What requests are answered by from now on. Each keeps the one that it began with.
+    /// The generation for new requests. Each request keeps the one that it started with.
     generation: ArcSwap<Generation>,
     in_flight: AtomicU32,
-    /// Where earlier configurations' requests are written down that are not over.
+    /// Observers of unfinished requests of earlier configurations.
     earlier: Mutex<Vec<Sinks>>,
     unread_budget: Arc<UnreadBudget>,
 }
@@ -34,12 +35,12 @@ impl Core {
         }
     }
 
-    /// What requests are answered by now.
+    /// The current generation.
     pub(crate) fn generation(&self) -> Arc<Generation> {
         self.generation.load_full()
     }
 
-    /// Lets all requests from now on be answered by `generation`.
+    /// Makes `generation` answer all new requests.
     pub(crate) fn swap(&self, generation: Generation) {
         let sinks = generation.watchers.sinks();
         let earlier = self.generation.swap(Arc::new(generation));
@@ -48,18 +49,18 @@ impl Core {
         self.release();
     }
 
-    /// Lets go of what only requests of earlier configurations needed, once they are over.
+    /// Drops what only requests of earlier configurations needed, once they have ended.
     pub(crate) fn release(&self) {
         self.earlier().retain(Sinks::are_used);
     }
 
-    /// Ends when what was noted of requests that are over is where it belongs, or that takes too long.
+    /// Completes when the records of ended requests have been written, or that takes too long.
     pub(crate) async fn flush(&self) {
         let earlier = std::mem::take(&mut *self.earlier());
         Sinks::flush(earlier.into_iter().chain([self.generation().watchers.sinks()])).await;
     }
 
-    /// How many earlier configurations are not over.
+    /// How many earlier configurations still have requests.
     #[cfg(test)]
     pub(crate) fn earlier_count(&self) -> usize {
         self.release();
@@ -71,7 +72,7 @@ impl Core {
     }
 
     async fn respond(&self, generation: &Generation, inbound: &mut Inbound) -> Response<BoxBody> {
-        // Held until the response's head is there.
+        // Held until the response head is available.
         let Some(_place) = Place::take(&self.in_flight, generation.config.server.max_requests.get()) else {
             return unavailable();
         };
@@ -106,7 +107,7 @@ impl Answer for Core {
         if let Refused::Body(body) = &inbound.refused
             && let Some(status) = body.settle()
         {
-            // Whoever read the body knows only that it broke off.
+            // The reader of the body only knows that it ended prematurely.
             response = refusal(status, version);
         }
         if let Some(observed) = observed {
@@ -127,12 +128,12 @@ impl Answer for Core {
     }
 }
 
-/// One of the requests in flight. Each may hold an instance of each guest, and those have no cap of their own.
+/// One of the requests in flight. Each may hold an instance of each guest, and instances have no limit of their own.
 struct Place<'a>(&'a AtomicU32);
 
 impl<'a> Place<'a> {
-    /// A place, unless there are as many requests as may be. The number may change at any time, which a semaphore's
-    /// can't.
+    /// A permit, unless the maximum number of requests is in flight. The maximum may change at any time, which a
+    /// semaphore's can't.
     fn take(in_flight: &'a AtomicU32, max: u32) -> Option<Self> {
         let place = Self(in_flight);
         (in_flight.fetch_add(1, Ordering::Relaxed) < max).then_some(place)

@@ -1,5 +1,5 @@
-//! A new instance of a guest whose start-up takes some 50 ms and fills 1 MiB, with and without a snapshot: what a request
-//! waits for that finds no idle instance.
+//! A new instance of a guest whose start-up takes some 50 ms and fills 1 MiB, with and without a snapshot: what a
+//! request waits for that finds no idle instance.
 
 use std::hint::black_box;
 

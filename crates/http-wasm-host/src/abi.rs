@@ -1,6 +1,6 @@
 //! The numbers and packed values of the http-wasm HTTP handler ABI.
 //!
-//! Source: <https://http-wasm.io/http-handler-abi/>. Nothing here touches a guest's memory.
+//! Source: <https://http-wasm.io/http-handler-abi/>. This module doesn't access guest memory.
 
 use std::fmt;
 use std::ops::BitOr;
@@ -136,28 +136,28 @@ impl Results for u64 {
 /// beside a length that would have to be 4 GiB - 1.
 pub(crate) const PENDING: u64 = u64::MAX;
 
-/// Optional behaviour that a guest asks for with `enable_features`.
+/// Optional behaviour that a guest enables with `enable_features`.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Features(u32);
 
 impl Features {
     /// No optional behaviour.
     pub const NONE: Self = Self(0);
-    /// The next handler gets the whole request body, whatever part of it the guest has read.
+    /// The next handler gets the whole request body, however much of it the guest has read.
     pub const BUFFER_REQUEST: Self = Self(1);
     /// The guest may read and change the next handler's response.
     pub const BUFFER_RESPONSE: Self = Self(2);
     /// The guest may use trailers.
     pub const TRAILERS: Self = Self(4);
-    /// All that this host supports.
+    /// Everything that this host supports.
     pub const SUPPORTED: Self = Self(7);
 
-    /// The known features among `bits`; unknown bits are left out, as a newer guest may try them.
+    /// The known features among `bits`. Unknown bits are ignored, as a newer guest may try them.
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits & Self::SUPPORTED.0)
     }
 
-    /// The ABI's bit set.
+    /// The bits as defined by the ABI.
     pub const fn bits(self) -> u32 {
         self.0
     }
@@ -269,7 +269,7 @@ pub(crate) enum LogLevel {
 }
 
 impl LogLevel {
-    /// `None` for the ABI's "none" and for every level it doesn't know: such messages go nowhere.
+    /// `None` for the ABI's "none" and for unknown levels: such messages are discarded.
     pub(crate) const fn from_abi(level: i32) -> Option<Self> {
         match level {
             -1 => Some(Self::Debug),
@@ -298,7 +298,7 @@ impl CtxNext {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CountLen {
     pub(crate) count: u32,
-    /// With one NUL per value.
+    /// Includes one NUL per value.
     pub(crate) len: u32,
 }
 
@@ -321,7 +321,7 @@ impl EofLen {
     }
 }
 
-/// Which of the guest's two functions runs.
+/// Which of the guest's two functions is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
     /// `handle_request`: before the next handler.

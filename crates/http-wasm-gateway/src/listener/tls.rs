@@ -51,7 +51,7 @@ impl Tls {
     }
 }
 
-/// The version of HTTP that was agreed to; none, the client did not say.
+/// The HTTP version that was negotiated; none if the client offered none.
 pub(super) fn agreed(protocol: Option<&[u8]>) -> Option<ListenHttp> {
     match protocol? {
         HTTP2 => Some(ListenHttp::Http2),

@@ -24,7 +24,8 @@ pub(crate) struct RawInstance {
 }
 
 impl Raw {
-    /// The guest that `body` makes, which may import `get_status_code` (answers a number) and `get_uri` (writes 16 bytes).
+    /// The guest that `body` makes, which may import `get_status_code` (answers a number) and `get_uri` (writes 16
+    /// bytes).
     pub(crate) fn new(body: &str, allocation: InstanceAllocationStrategy) -> Self {
         let mut config = Config::new();
         config.epoch_interruption(true).allocation_strategy(allocation);

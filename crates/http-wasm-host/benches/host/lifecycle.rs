@@ -86,8 +86,8 @@ fn compare(
     group.finish();
 }
 
-/// The guest of one host call with a host of nothing: no request or response is moved, and what is left is what pool, exchange and
-/// rules cost.
+/// The guest of one host call with a host of nothing: no request or response is moved, and what is left is what pool,
+/// exchange and rules cost.
 fn load_alone(engine: &Engine) -> Guest<Nothing> {
     Guest::load(engine, module(ONE_CALL).as_bytes()).expect("a valid guest")
 }
@@ -146,8 +146,8 @@ fn fresh(c: &mut Criterion, engine: &Engine) {
     group.finish();
 }
 
-/// The guest of one host call, as large as what a compiler with a large runtime makes: 4 MiB of data, and 10,000 functions in
-/// a table.
+/// The guest of one host call, as large as what a compiler with a large runtime makes: 4 MiB of data, and 10,000
+/// functions in a table.
 fn large() -> String {
     const FUNCTIONS: usize = 10_000;
     let data = "\\ab".repeat(4 << 20);

@@ -20,8 +20,8 @@ pub(crate) const ONE_CALL: &str = r#"
     (func (export "handle_request") (result i64) (drop (call $get_status_code)) i64.const 1)
     (func (export "handle_response") (param i32 i32))"#;
 
-/// A whole module: the fields in `body`, and those imports that it calls. An import that a guest doesn't use would put it
-/// at a disadvantage beside one that doesn't have it. A memory of two pages, unless there is one in `body`.
+/// A whole module: the fields in `body`, and those imports that it calls. An import that a guest doesn't use would put
+/// it at a disadvantage beside one that doesn't have it. A memory of two pages, unless there is one in `body`.
 pub(crate) fn module(body: &str) -> String {
     let is_called = |line: &&str| {
         let name = line.split("(func $").nth(1).and_then(|rest| rest.split(' ').next());

@@ -7,24 +7,24 @@ use crate::host::Host;
 use crate::runtime::Background;
 
 impl<H: Host> Exchange<H> {
-    /// The guest proceeds: makes the host's request the one for the next handler.
+    /// The guest proceeds: turns the host's request into the one for the next handler.
     #[inline]
     pub(crate) fn finish_request(&mut self, background: &Background) {
         frame_request(self, background);
         self.release_ahead();
     }
 
-    /// The guest stops: makes the host's response what the guest has set.
+    /// The guest stops: turns what the guest has set into the host's response.
     #[inline]
     pub(crate) fn respond(&mut self, background: &Background) -> Result<(), Reason> {
-        // What it has written is all of the body, and not the beginning.
+        // What it has written is the whole body, rather than its beginning.
         self.enter_response_phase();
         self.add_early_headers()?;
         self.finish_response(background);
         Ok(())
     }
 
-    /// `handle_response` has returned: makes the host's response the one for the client.
+    /// `handle_response` has returned: turns the host's response into the one for the client.
     #[inline]
     pub(crate) fn finish_response(&mut self, background: &Background) {
         frame_response(self, background);

@@ -1,4 +1,4 @@
-//! Framing: what `content-length`, `transfer-encoding` and `trailer` say of the body that really goes out.
+//! Framing: what `content-length`, `transfer-encoding` and `trailer` say about the outgoing body.
 //!
 //! Source: RFC 9110, sections 6.4.1, 6.5 and 8.6; RFC 9112, section 6.
 
@@ -16,7 +16,7 @@ pub(super) fn is_bodyless(status: u16) -> bool {
     matches!(status, 100..=199 | 204 | 304)
 }
 
-/// Makes the host's request the one for the next handler.
+/// Turns the host's request into the one for the next handler.
 #[inline]
 pub(super) fn frame_request<H: Host>(exchange: &mut Exchange<H>, background: &Background) {
     if exchange.request.is_touched() {
@@ -33,7 +33,7 @@ fn frame_touched_request<H: Host>(exchange: &mut Exchange<H>, background: &Backg
         set_length(&mut *exchange.host, REQUEST, None);
     } else if changed {
         let len = length(&*exchange.host, REQUEST, &body);
-        // A method like GET says nothing about an empty body.
+        // A request with a method like GET needs no length for an empty body.
         let silent =
             len == Some(0) && !is_framed(&*exchange.host, REQUEST) && !expects_body(exchange.host.method());
         set_length(&mut *exchange.host, REQUEST, len.filter(|_| !silent));
@@ -43,12 +43,12 @@ fn frame_touched_request<H: Host>(exchange: &mut Exchange<H>, background: &Backg
     exchange.host.set_body(REQUEST, body);
 }
 
-/// Makes the host's response the one for the client.
+/// Turns the host's response into the one for the client.
 #[inline]
 pub(super) fn frame_response<H: Host>(exchange: &mut Exchange<H>, background: &Background) {
     let status = exchange.host.status();
     let has_usual_body = !exchange.client_sent_head && !exchange.next_was_bodyless && !is_bodyless(status);
-    // As most responses are, the next handler's with a body that nobody has looked at.
+    // The common case: the next handler's response, with a body that nobody has touched.
     let is_as_it_came = exchange.answered && has_usual_body && !exchange.response.is_touched();
     if !is_as_it_came {
         frame_other_response(exchange, status, background);
@@ -65,7 +65,8 @@ fn frame_other_response<H: Host>(exchange: &mut Exchange<H>, status: u16, backgr
     }
     let changed = exchange.response.is_changed() || exchange.next_was_bodyless || !exchange.answered;
     let (rest, has_trailers) = frame_trailers(exchange, RESPONSE, background);
-    // What a guest has made has no header of the kind: those that it sets are ignored, and of an earlier response none is left.
+    // A response written by a guest has no such header: those that it sets are ignored, and none is left of an earlier
+    // response.
     let is_declared = H::SENDER_DECLARES_LENGTH && !exchange.answered;
     match exchange.response.take_outgoing(rest) {
         Some(body) => {
@@ -87,42 +88,42 @@ fn frame_other_response<H: Host>(exchange: &mut Exchange<H>, status: u16, backgr
     }
 }
 
-/// HEAD, 204 and 304: the head goes out as it is, whatever was written.
+/// HEAD, 204 and 304: the head goes out unchanged, whatever was written.
 fn finish_bodyless<H: Host>(exchange: &mut Exchange<H>, status: u16) {
     const RESPONSE: BodyKind = BodyKind::Response;
     let changed = exchange.response.is_changed();
-    // Where there is no body there is no end of it.
+    // A response without a body has no trailers.
     exchange.response.drop_trailers();
     let outgoing = exchange.response.take_outgoing(Rest::Dropped);
     if status == 204 {
         set_length(&mut *exchange.host, RESPONSE, None);
     } else if !exchange.answered && !is_bodyless(status) {
-        // The guest answers HEAD by itself: as long as its answer to GET would be.
+        // The guest answers HEAD itself: with the length that its answer to GET would have.
         let len = outgoing.as_ref().map_or(0, |body| body.first.len() as u64);
         set_length(&mut *exchange.host, RESPONSE, Some(len));
     }
     if changed || is_bodyless(status) {
         exchange.host.set_body(RESPONSE, Outgoing::default());
     } else if let Some(read) = outgoing {
-        // What the guest has only read is as long as it was, should the server tell its length.
+        // A body that the guest has only read keeps its length, if the server declares it.
         exchange.host.set_body(RESPONSE, read);
     }
 }
 
-/// The response in the host goes to nobody, and another takes its place.
+/// The host's response is discarded, and another one takes its place.
 pub(super) fn forget_length<H: Host>(exchange: &mut Exchange<H>) {
     set_length(&mut *exchange.host, BodyKind::Response, None);
 }
 
-/// Announces the trailers that go out. Answers what becomes of the rest of a body that the guest has replaced, and whether
-/// trailers have arrived, were set, or are waited for: then the body's length must stay unknown.
+/// Announces the outgoing trailers. Returns what happens to the rest of a body that the guest has replaced, and whether
+/// trailers have arrived, were set, or are awaited; then the body's length must stay unknown.
 fn frame_trailers<H: Host>(
     exchange: &mut Exchange<H>,
     message: BodyKind,
     background: &Background,
 ) -> (Rest, bool) {
     if exchange.host.protocol_version() == "HTTP/1.0" {
-        // It has no place for them.
+        // It can't have trailers.
         exchange.side_mut(message).drop_trailers();
         remove_announcement(&mut *exchange.host, message);
         return (Rest::Dropped, false);
@@ -144,13 +145,13 @@ fn frame_trailers<H: Host>(
     (rest, is_discarded || exchange.side_mut(message).has_trailers())
 }
 
-/// Whether the message's trailers matter enough to be waited for behind a body that was replaced.
+/// Whether the message's trailers are important enough to be awaited after a body that was replaced.
 fn promises_trailers<H: Host>(host: &H, message: BodyKind) -> bool {
     let mut promised = false;
     host.header_values(message, b"trailer", |_| promised = true);
     host.header_values(message, b"content-type", |value| {
         let kind = value.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC));
-        // Not gRPC-Web, whose trailers are in the body.
+        // Not gRPC-Web, which sends its trailers in the body.
         promised |= kind && matches!(value.get(GRPC.len()), None | Some(b'+' | b';' | b' ' | b'\t'));
     });
     promised
@@ -158,8 +159,8 @@ fn promises_trailers<H: Host>(host: &H, message: BodyKind) -> bool {
 
 const GRPC: &[u8] = b"application/grpc";
 
-/// Makes the message's `trailer` header list the trailers that will be sent: those that are known, and of those that were
-/// announced the ones that may still arrive.
+/// Makes the message's `trailer` header list the trailers that will be sent: those that are known, and those that were
+/// announced and may still arrive.
 fn announce_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind, more_may_arrive: bool) {
     let mut announced = Vec::new();
     exchange.host.header_values(message, b"trailer", |value| {
@@ -183,7 +184,7 @@ fn announce_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind, mor
     if list.is_empty() {
         return remove_announcement(&mut *exchange.host, message);
     }
-    // One header among those the server holds already; if it is full, the trailers go unannounced.
+    // One more header for the server; if it has no room, the trailers aren't announced.
     let _fits = exchange.host.set_header(message, b"trailer", &list);
 }
 
@@ -191,7 +192,7 @@ fn remove_announcement<H: Host>(host: &mut H, message: BodyKind) {
     host.remove_header(message, b"trailer");
 }
 
-/// The length of an outgoing body, if it can be known.
+/// The length of an outgoing body, if it is known.
 fn length<H: Host>(host: &H, message: BodyKind, body: &Outgoing) -> Option<u64> {
     let rest = match body.rest {
         Rest::Dropped => 0,
@@ -201,8 +202,8 @@ fn length<H: Host>(host: &H, message: BodyKind, body: &Outgoing) -> Option<u64> 
     (body.first.len() as u64).checked_add(rest)
 }
 
-/// A body that the guest has only read goes out as it came, but no longer as it was framed: a length that was declared must be the one
-/// that it turned out to have. Beside a transfer coding it may have been any.
+/// A body that the guest has only read goes out unchanged, but with new framing: a declared length must match the
+/// actual one. With a transfer coding, it could have been anything.
 fn confirm_length<H: Host>(host: &mut H, message: BodyKind, body: &Outgoing) {
     let (mut declared, mut count, mut coded) = (None, 0, false);
     host.header_values(message, b"content-length", |value| {
@@ -228,7 +229,7 @@ fn set_length<H: Host>(host: &mut H, message: BodyKind, len: Option<u64>) {
             let mut digits = [0; 20];
             let mut rest = &mut digits[..];
             let written = write!(rest, "{len}").map_or(0, |()| 20 - rest.len());
-            // It takes the place of the one header that is removed otherwise.
+            // Replaces the one header that is removed otherwise.
             let _fits = host.set_header(message, b"content-length", &digits[..written]);
         }
         None => host.remove_header(message, b"content-length"),
@@ -243,7 +244,7 @@ fn is_framed<H: Host>(host: &H, message: BodyKind) -> bool {
     framed
 }
 
-/// Methods whose requests have a body as a rule, so that an empty one is worth saying.
+/// Methods whose requests usually have a body, so that an empty one is declared.
 fn expects_body(method: &[u8]) -> bool {
     matches!(method, b"POST" | b"PUT" | b"PATCH")
 }

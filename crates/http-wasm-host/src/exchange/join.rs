@@ -8,8 +8,9 @@ use crate::host::Host;
 use crate::message::Fields;
 
 impl<H: Host> Exchange<H> {
-    /// The next handler's response is in the host: joins what the guest set before it. The next handler's
-    /// headers replace those of the same name (its cookies follow the guest's), its status wins, its body follows.
+    /// The next handler's response is in the host: merges what the guest set before it. The next handler's headers
+    /// replace those of the same name (its cookies follow the guest's), its status wins, and its body follows the
+    /// guest's.
     #[inline]
     pub(crate) fn join_response(&mut self) -> Result<(), Reason> {
         self.answered = true;
@@ -18,7 +19,7 @@ impl<H: Host> Exchange<H> {
         self.begin_response()
     }
 
-    /// The next handler gave no response: the guest sees what it has set itself.
+    /// The next handler returned no response: the guest sees what it has set itself.
     pub(crate) fn join_error(&mut self) -> Result<(), Reason> {
         // There may have been a response that nobody waited for.
         self.answered = false;
@@ -68,8 +69,8 @@ impl<H: Host> Exchange<H> {
     }
 }
 
-/// Joins what the guest has set with the response's headers, which replace those of the same name. Cookies go before those of the
-/// response.
+/// Joins what the guest has set with the response's headers, which replace those of the same name. Cookies go before
+/// those of the response.
 fn join_headers<H: Host>(host: &mut H, early: &Fields) -> Result<(), Reason> {
     const RESPONSE: BodyKind = BodyKind::Response;
     for name in early.names() {
@@ -86,7 +87,7 @@ fn join_headers<H: Host>(host: &mut H, early: &Fields) -> Result<(), Reason> {
             continue;
         }
         let mut values = early.values(name).chain(nexts.iter().map(Vec::as_slice));
-        // The first takes the place of what is there, and all that follows stands in its order.
+        // The first one replaces the existing values, and the others follow in their order.
         let first = values.next().map_or(Ok(()), |first| host.set_header(RESPONSE, name, first));
         first
             .and_then(|()| values.try_for_each(|value| host.add_header(RESPONSE, name, value)))

@@ -10,10 +10,10 @@ use crate::message::body_budget::{BodyAccount, NoBodyMemory, Reservation};
 use crate::message::trailers::UNKNOWN;
 use crate::message::{Chunks, Fields, Frame, Outgoing, Rest, Trailers};
 
-/// What is reserved at once, if no more is asked for, by whoever holds that much already.
+/// Reserved at once, unless more is needed, by a request that already holds this much.
 const RESERVED_AT_ONCE: usize = 64 * 1024;
 
-/// What an exchange knows of one message's body and trailers. Most exchanges never touch either.
+/// The state of one message's body and trailers. Most exchanges never touch either.
 #[derive(Default)]
 pub(super) struct Side {
     /// What the guest has written in place of the body.
@@ -24,7 +24,7 @@ pub(super) struct Side {
 #[derive(Default)]
 pub(super) struct Written {
     pub(super) bytes: Chunks,
-    /// Reserved for what is still to be written in this phase.
+    /// Reserved for what is yet to be written in this phase.
     pub(super) ahead: Reservation,
 }
 
@@ -32,43 +32,43 @@ pub(super) struct Written {
 pub(super) struct Touched {
     /// Received, but not yet read by the guest.
     pub(super) unread: Chunks,
-    /// Read by the guest, and to be sent again.
+    /// Read by the guest, and to be forwarded.
     kept: Chunks,
-    /// How many bytes at the front of `kept` are sent again only if the guest fails.
+    /// How many bytes at the front of `kept` are forwarded only if the guest fails.
     kept_for_undo: usize,
-    /// Not all that was read is in `kept`.
+    /// Not everything that was read is in `kept`.
     lost: bool,
     /// Bytes that the next handler doesn't get: read without being kept for it.
     consumed: bool,
-    /// Bytes of the current read that are in the guest's memory already, should it have to wait for more.
+    /// Bytes of the current read that are already in the guest's memory, in case it has to wait for more.
     filled: usize,
-    /// Whether anything has been taken out of the host's body, or put before it.
+    /// Whether anything has been taken out of the host's body, or put in front of it.
     started: bool,
     pub(super) ended: bool,
-    /// Where the guest is in reading what it wrote itself.
+    /// How far the guest has read what it wrote itself.
     pub(super) own_read: usize,
     /// The guest's bytes that come before the next handler's body.
     early: usize,
-    /// Bytes that were kept and have been handed on.
+    /// Kept bytes that have been handed on.
     replayed: usize,
     trailers: Trailers,
-    /// Reserved for bytes that are still to come in this phase.
+    /// Reserved for bytes that are yet to arrive in this phase.
     pub(super) ahead: Reservation,
     /// Room has been reserved, or there was none.
     pub(super) asked_for_room: bool,
-    /// There was no room for what is kept only for undoing.
+    /// There was no room for what would be kept only for undoing.
     pub(super) no_room_for_undo: bool,
 }
 
 /// A body without a byte.
 pub(super) const AT_END: EofLen = EofLen { eof: true, len: 0 };
 
-/// Why what a guest reads is kept.
+/// Why bytes that a guest reads are kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Keep {
-    /// The next handler, or the client, gets it again.
+    /// The next handler, or the client, gets them again.
     Replay,
-    /// They get it again if the guest fails.
+    /// They are forwarded if the guest fails.
     Undo,
     Nothing,
 }
@@ -100,7 +100,7 @@ impl Side {
         self.touched.as_ref().map_or(0, |touched| touched.replayed)
     }
 
-    /// The next handler's response is there; what the guest has written so far goes before its body.
+    /// The next handler's response has arrived; what the guest has written so far goes in front of its body.
     #[inline]
     pub(super) fn begin_response(&mut self) {
         if let Some(written) = self.written.take().filter(|written| !written.bytes.is_empty()) {
@@ -120,7 +120,7 @@ impl Side {
         self.touched.as_ref().is_some_and(|touched| touched.ended)
     }
 
-    /// Whether the body that goes out is another one than the host's.
+    /// Whether the outgoing body differs from the host's.
     pub(super) fn is_changed(&self) -> bool {
         self.is_written()
             || self.touched.as_ref().is_some_and(|touched| touched.consumed || touched.early > 0)
@@ -136,14 +136,14 @@ impl Side {
         self.touched.as_ref().is_some_and(|touched| !touched.trailers.is_untouched())
     }
 
-    /// The body that goes out, if it isn't simply the host's. Behind one that the guest has written comes `rest`.
+    /// The outgoing body, unless it is simply the host's. `rest` follows one that the guest has written.
     pub(super) fn take_outgoing(&mut self, rest: Rest) -> Option<Outgoing> {
         let trailers =
             || self.touched.as_ref().map_or_else(Trailers::default, |touched| touched.trailers.clone());
         if let Some(written) = self.written.take() {
             let trailers = trailers();
             if let Some(touched) = &mut self.touched {
-                // The guest has not failed, so nothing needs the original any more.
+                // The guest hasn't failed, so the original is no longer needed.
                 drop(touched.take_received());
             }
             return Some(Outgoing { first: written.bytes, rest, trailers });
@@ -159,23 +159,23 @@ impl Side {
         Some(Outgoing { first: touched.take_received(), rest: touched.rest(), trailers })
     }
 
-    /// What the guest itself has written so far, from where it last stopped reading that.
+    /// What the guest itself has written so far, from where it last stopped reading it.
     pub(super) fn read_own(&mut self, buf: &mut [u8]) -> EofLen {
         let Self { written, touched } = self;
         let own_read = &mut touched.get_or_insert_default().own_read;
         let Some(written) = written else { return AT_END };
         let len = written.bytes.copy_to(*own_read, buf);
         *own_read += len;
-        // A write of length 0 may have emptied what was read before.
+        // A write of length 0 may have removed what was read before.
         EofLen { eof: *own_read >= written.bytes.len(), len: len as u32 }
     }
 
-    /// Whether bytes are gone that came with the original body.
+    /// Whether bytes of the original body are gone.
     pub(super) fn is_original_lost(&self) -> bool {
         self.touched.as_ref().is_some_and(|touched| touched.lost)
     }
 
-    /// The body as it came, if it isn't simply the host's.
+    /// The original body, unless it is simply the host's.
     pub(super) fn take_original(&mut self) -> Option<Outgoing> {
         let mut touched = self.touched.take().filter(|touched| touched.started)?;
         let mut first = touched.take_received();
@@ -190,7 +190,8 @@ impl Touched {
         if self.ended { Rest::Dropped } else { Rest::Follows }
     }
 
-    /// Takes the next piece from the host's body; `Ready(false)` at its end. What is to be kept counts in `account`, if there is one.
+    /// Takes the next piece from the host's body; `Ready(false)` at its end. Bytes to be kept are counted in `account`,
+    /// if there is one.
     pub(super) fn receive<H: Host>(
         &mut self,
         host: &mut H,
@@ -201,7 +202,7 @@ impl Touched {
     ) -> Poll<Result<bool, Reason>> {
         self.started = true;
         let Poll::Ready(frame) = host.poll_body(kind, cx) else {
-            // Whoever holds bytes while it waits may have to give them back.
+            // A request that holds bytes while it waits may be evicted.
             return match account.map(|account| account.wait(cx)) {
                 Some(Err(lost)) => Poll::Ready(Err(lost.into())),
                 Some(Ok(())) | None => Poll::Pending,
@@ -267,8 +268,8 @@ impl Touched {
             }
             ready!(self.receive(host, kind, keep, account, cx))?;
         }
-        // Guests take a full buffer without EOF for an error as often as not, so the end is reported with the last
-        // byte wherever it can be known by now.
+        // Many guests treat a full buffer without EOF as an error, so EOF is reported with the last byte whenever it
+        // can be known by now.
         if self.unread.is_empty() && !self.ended {
             self.ended = host.body_ended(kind);
             if !self.ended
@@ -281,8 +282,8 @@ impl Touched {
         Poll::Ready(Ok(EofLen { eof: self.ended && self.unread.is_empty(), len }))
     }
 
-    /// Makes room for `len` bytes more of the body, and says whether these can be kept. What is kept only to undo the
-    /// guest's doing gives way: most guests never fail.
+    /// Makes room for `len` more bytes of the body, and returns whether they can be kept. Bytes kept only to undo the
+    /// guest's changes give way: most guests never fail.
     pub(super) fn make_room(
         &mut self,
         keep: Keep,
@@ -316,7 +317,7 @@ impl Touched {
         self.kept_for_undo = 0;
     }
 
-    /// The guest replaces the body. What was kept of it for the next handler may serve to undo that.
+    /// The guest replaces the body. What was kept of it for the next handler can be used for undoing that.
     pub(super) fn stop_replay(&mut self, undoable: bool) {
         if undoable && !self.lost {
             self.kept_for_undo = self.kept.len();
@@ -326,7 +327,7 @@ impl Touched {
         }
     }
 
-    /// All that is kept or unread of the body, in order.
+    /// Everything that is kept or unread of the body, in order.
     fn take_received(&mut self) -> Chunks {
         let mut all = std::mem::take(&mut self.kept);
         all.append(std::mem::take(&mut self.unread));
@@ -334,7 +335,7 @@ impl Touched {
     }
 }
 
-/// Bytes of what is reserved ahead, of which there is more if need be.
+/// How many bytes are reserved ahead. More are reserved if necessary.
 pub(super) fn reserve(
     ahead: &mut Reservation,
     account: &BodyAccount,

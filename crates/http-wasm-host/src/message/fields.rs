@@ -9,8 +9,8 @@ use std::ops::Range;
 #[derive(Clone, Default)]
 pub struct Fields {
     entries: Vec<Entry>,
-    /// Names and values, one after the other: there are few fields as a rule, and two allocations hold them all. What was replaced or
-    /// removed stays here; what a guest may set is limited.
+    /// Names and values, one after the other: there are few fields as a rule, and two allocations hold them all. What
+    /// was replaced or removed stays here; what a guest may set is limited.
     text: Vec<u8>,
 }
 

@@ -1,4 +1,4 @@
-//! Joins a module with the host functions that it may call.
+//! Links a module with the host functions that it may call.
 
 use wasmtime::{
     Engine, Extern, Instance, InstancePre, Linker, Memory, Module, ModuleExport, Store, TypedFunc,
@@ -18,7 +18,7 @@ pub(crate) struct Linked<H: Host> {
     handle_response: ModuleExport,
 }
 
-/// What the host uses of an instance.
+/// The parts of an instance that the host uses.
 pub(crate) struct Exports {
     pub(crate) memory: Memory,
     pub(crate) handle_request: TypedFunc<(), u64>,
@@ -27,7 +27,7 @@ pub(crate) struct Exports {
 
 impl<H: Host> Linked<H> {
     /// # Errors
-    /// When an import or export of `module` isn't what it should be.
+    /// If an import or export of `module` isn't what it should be.
     pub(crate) fn new(module: &Module, wasi: &WasiConfig, shared: &Shared) -> wasmtime::Result<Self> {
         let place = |name| module.get_export_index(name).ok_or_else(|| missing(name));
         Ok(Self {
@@ -38,7 +38,7 @@ impl<H: Host> Linked<H> {
         })
     }
 
-    /// The exports of an instance of this module, found without looking for their names.
+    /// The exports of an instance of this module, found without looking up their names.
     pub(crate) fn exports(
         &self,
         store: &mut Store<State<H>>,
@@ -58,7 +58,7 @@ impl<H: Host> Linked<H> {
     }
 }
 
-/// Such modules are refused before they are compiled.
+/// Such modules are rejected before they are compiled.
 fn missing(name: &str) -> wasmtime::Error {
     wasmtime::format_err!("the export `{name}` is missing")
 }

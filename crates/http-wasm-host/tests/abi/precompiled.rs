@@ -103,7 +103,8 @@ fn code_is_kept_on_disk_where_a_directory_is_given_but_for_snapshots() {
     let before = written();
     load(cache, Snapshot::Off, b"two");
     assert!(entries(cache).len() == 1 && written() == before);
-    // The module whose start-up is run for a snapshot is kept. What comes out of that has the configuration in it, and is not.
+    // The module whose start-up is run for a snapshot is kept. What comes out of that has the configuration in it, and
+    // is not.
     load(cache, Snapshot::On, b"one");
     assert_eq!(entries(cache).len(), 2);
     load(cache, Snapshot::On, b"two");

@@ -1,4 +1,5 @@
-//! Trailers of bodies that a guest replaces without reading them to the end, and what the `trailer` header says of them.
+//! Trailers of bodies that a guest replaces without reading them to the end, and what the `trailer` header says of
+//! them.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! Guests that are replaced again and again under traffic, as by a gateway that reloads its configuration. A process of its own:
-//! what the other tests hold doesn't count.
+//! Guests that are replaced again and again under traffic, as by a gateway that reloads its configuration. A process of
+//! its own: what the other tests hold doesn't count.
 
 #![expect(clippy::print_stdout, reason = "figures, for whoever makes it run for longer")]
 

@@ -62,13 +62,13 @@ pub(super) fn func_type(types: TypesRef<'_>, entity: EntityType) -> Option<&Func
     }
 }
 
-/// A signature as found in a module, in the form the messages use.
+/// A signature as found in a module, formatted for messages.
 pub(super) fn describe(found: &FuncType) -> String {
     arrow(found.params(), found.results())
 }
 
 fn arrow(params: &[ValType], results: &[ValType]) -> String {
-    // More than a line holds helps nobody; a module may declare a thousand parameters.
+    // More than fits on a line helps nobody; a module may declare a thousand parameters.
     const MOST: usize = 16;
     let list = |types: &[ValType]| {
         let mut names: Vec<String> = types.iter().take(MOST).map(ToString::to_string).collect();
@@ -83,12 +83,12 @@ fn arrow(params: &[ValType], results: &[ValType]) -> String {
     }
 }
 
-/// The signature of an `http_handler` function, if there is one of that name.
+/// The signature of the `http_handler` function of this name, if there is one.
 pub(super) fn handler(name: &str) -> Option<Signature> {
     FUNCTIONS.iter().find(|function| function.name == name).map(Signature::from)
 }
 
-/// The signature of a WASI preview 1 function, if there is one of that name.
+/// The signature of the WASI preview 1 function of this name, if there is one.
 pub(super) fn wasi(name: &str) -> Option<Signature> {
     WASI_FUNCTIONS.iter().find(|f| f.0 == name).map(|(_, params, results)| Signature::new(params, results))
 }
@@ -104,7 +104,7 @@ pub(super) fn wasi_names() -> impl Iterator<Item = &'static str> {
 /// Name, parameters and result.
 type Row = (&'static str, &'static str, &'static str);
 
-// `sock_accept` came later than the others; all hosts of preview 1 have it today.
+// `sock_accept` was added later than the others; all hosts of preview 1 have it today.
 const WASI_FUNCTIONS: &[Row] = &[
     ("args_get", "ii", "i"),
     ("args_sizes_get", "ii", "i"),

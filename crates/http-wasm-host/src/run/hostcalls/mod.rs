@@ -72,7 +72,7 @@ macro_rules! call {
 
 functions!(linker);
 
-/// What a host function answers: a value, or one that the guest may have to wait for.
+/// The result of a host function: a value, or one that the guest may have to wait for.
 trait Answer<R>: Sized {
     fn finish<H: Host>(
         answer: Result<Self, Reason>,

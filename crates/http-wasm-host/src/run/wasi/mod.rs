@@ -1,8 +1,8 @@
 //! `wasi_snapshot_preview1`, for guests that import it.
 //!
-//! A guest without mounted directories, which nearly all are, gets our own synchronous definitions of all functions:
-//! an asynchronous one in the linker would put each call into the guest on a fiber. With mounts, wasmtime-wasi does the
-//! files, and ours stand in for the functions that have nothing to do with them.
+//! Guests without mounted directories, which is nearly all of them, get our own synchronous definitions of all
+//! functions: an asynchronous one in the linker would put each call into the guest on a fiber. With mounts,
+//! wasmtime-wasi handles files, and our functions everything else.
 
 mod absent;
 mod clocks;
@@ -37,7 +37,7 @@ use crate::run::suspend;
 /// The functions that may have to wait; their imports get a shim (see [`crate::run::suspend`]).
 pub(crate) const SUSPENDING: [(&str, &str); 1] = [(MODULE, "poll_oneoff")];
 
-/// Registers preview 1, with what `config` grants.
+/// Registers preview 1, with the grants of `config`.
 pub(crate) fn add_to_linker<T: HasWasi>(linker: &mut Linker<T>, config: &WasiConfig) -> wasmtime::Result<()> {
     if !config.needs_async() {
         absent::add_to_linker(linker)?;
@@ -46,7 +46,7 @@ pub(crate) fn add_to_linker<T: HasWasi>(linker: &mut Linker<T>, config: &WasiCon
     }
     wasmtime_wasi::p1::wasi_snapshot_preview1::add_to_linker(linker, |data: &mut T| {
         let (wasi, log, _) = data.wasi();
-        // A store made with another configuration than its linker has no files to show.
+        // A store created with another configuration than its linker has no files.
         let none = || Box::new(Files::none());
         wasi.files.get_or_insert_with(none).ctx(log)
     })?;
@@ -79,7 +79,7 @@ fn add_stdio<T: HasWasi>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// What has nothing to do with files, and so is the same with and without them.
+/// Functions that have nothing to do with files, and are the same with and without them.
 fn add_fileless<T: HasWasi>(linker: &mut Linker<T>, config: &WasiConfig) -> wasmtime::Result<()> {
     add_strings(linker, "args_sizes_get", "args_get", Strings::args(config))?;
     add_strings(linker, "environ_sizes_get", "environ_get", Strings::env(config))?;
@@ -129,7 +129,7 @@ fn poll_oneoff<T: HasWasi>(
         (Err(errno), _) => Ok(code(Err(errno))),
         (Ok(Poll::Pending), true) => {
             suspend::wait(&mut caller);
-            // What the shim takes for `PENDING`.
+            // What the shim interprets as `PENDING`.
             Ok(u32::MAX)
         }
         (Ok(Poll::Pending), false) => {

@@ -1,5 +1,5 @@
-//! Body replay as properties: whatever the pieces that a body comes in, the sizes it is read in, and the moment at which
-//! the guest fails or its call is cancelled, what goes on is what the ABI says.
+//! Body replay as properties: whatever the pieces that a body comes in, the sizes it is read in, and the moment at
+//! which the guest fails or its call is cancelled, what goes on is what the ABI says.
 
 mod guest;
 mod model;
@@ -100,7 +100,8 @@ impl Side {
         }
     }
 
-    /// Drives a call, delivering one piece each time it waits, and the rest when it has ended. `None` if it was cancelled.
+    /// Drives a call, delivering one piece each time it waits, and the rest when it has ended. `None` if it was
+    /// cancelled.
     fn drive<T>(&self, feed: &Feed, mut delivered: usize, call: impl Future<Output = T>) -> Option<T> {
         let mut call = ByHand::new(call);
         let mut waits = 0;
@@ -137,7 +138,8 @@ fn check_body(got: (Vec<u8>, Fields), expected: (Vec<u8>, Trailing)) -> TestCase
     Ok(())
 }
 
-/// Whether a failure is passed over: the guest fails open, it is the guest's own, and all of the message is still there.
+/// Whether a failure is passed over: the guest fails open, it is the guest's own, and all of the message is still
+/// there.
 fn is_excused(case: &Case, message: &Message, kind: ErrorKind) -> bool {
     case.open && !matches!(kind, ErrorKind::BodyTooLarge(_)) && message.original().is_some()
 }

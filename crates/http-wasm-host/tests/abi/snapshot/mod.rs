@@ -10,8 +10,8 @@ use http_wasm_host::{Error, Guest, GuestBuilder, InMemoryHost, LoadError, Pinned
 
 use crate::support::{Probe, Wat, block_on, engine, get};
 
-/// A module that does `initialize` when it is initialised, and shows the first 16 bytes of its memory in the response. It
-/// proceeds, so that requests between their phases keep as many instances.
+/// A module that does `initialize` when it is initialised, and shows the first 16 bytes of its memory in the response.
+/// It proceeds, so that requests between their phases keep as many instances.
 fn shows(imports: &str, items: &str, initialize: &str) -> String {
     format!(
         r#"(module {imports}
@@ -38,8 +38,8 @@ fn hash_of_memory(start: usize, end: usize) -> String {
     )
 }
 
-/// The same as [`shows`] of a module with as many segments as Go's linker makes, few zeros between them, here of one byte each and
-/// the last ones first; it shows first a hash of all memory from 16 on. And what that comes to.
+/// The same as [`shows`] of a module with as many segments as Go's linker makes, few zeros between them, here of one
+/// byte each and the last ones first; it shows first a hash of all memory from 16 on. And what that comes to.
 fn shows_many_segments(items: &str, initialize: &str) -> (String, u64) {
     const COUNT: u64 = 95_000;
     let byte = |n: u64| n % 255 + 1;

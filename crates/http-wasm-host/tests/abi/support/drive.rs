@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 pub(crate) use futures_executor::block_on;
 use tracing::Dispatch;
 
-/// A future polled by hand, with a waker that counts who else calls it: a guest that a busy machine keeps from its work gives
-/// way to others in the middle of it, and asks to be polled again itself.
+/// A future polled by hand, with a waker that counts who else calls it: a guest that a busy machine keeps from its work
+/// gives way to others in the middle of it, and asks to be polled again itself.
 pub(crate) struct ByHand<F> {
     future: Pin<Box<F>>,
     wakes: Arc<Wakes>,
@@ -97,8 +97,8 @@ pub(crate) fn heard_by<T>(subscriber: impl Into<Dispatch>, what: impl FnOnce() -
     tracing::dispatcher::with_default(&subscriber.into(), what)
 }
 
-/// Runs `test` until it passes, unless it fails though it took no longer than `limit`: what it shows must happen within that time,
-/// for which a busy machine may need several attempts.
+/// Runs `test` until it passes, unless it fails though it took no longer than `limit`: what it shows must happen within
+/// that time, for which a busy machine may need several attempts.
 pub(crate) fn within<T>(limit: Duration, test: impl Fn() -> T) -> T {
     let began = Instant::now();
     loop {
