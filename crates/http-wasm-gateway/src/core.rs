@@ -6,14 +6,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
 use http::{Response, StatusCode};
+use http_wasm_tower::BodyBudget;
 use tracing::{Instrument as _, Span};
 
 use crate::body::BoxBody;
 use crate::exchange::{Answer, Inbound, Refused, plain_text, refusal, unavailable};
 use crate::generation::Generation;
+use crate::machine::Machine;
 use crate::observe::{Observed, Sinks};
 use crate::route::Ambiguous;
 use crate::unread_budget::UnreadBudget;
+
+/// Requests that a connection may always have in flight, as long as there is room at all.
+const FEW_REQUESTS: usize = 4;
 
 /// What requests need.
 pub(crate) struct Core {
@@ -22,16 +27,18 @@ pub(crate) struct Core {
     in_flight: AtomicU32,
     /// Observers of unfinished requests of earlier configurations.
     earlier: Mutex<Vec<Sinks>>,
+    body_budget: BodyBudget,
     unread_budget: Arc<UnreadBudget>,
 }
 
 impl Core {
-    pub(crate) fn new(generation: Generation, unread_budget: UnreadBudget) -> Self {
+    pub(crate) fn new(generation: Generation, machine: &Machine) -> Self {
         Self {
             generation: ArcSwap::from_pointee(generation),
             in_flight: AtomicU32::new(0),
             earlier: Mutex::default(),
-            unread_budget: Arc::new(unread_budget),
+            body_budget: machine.engine.body_budget().clone(),
+            unread_budget: Arc::new(UnreadBudget::new(machine.unread)),
         }
     }
 
@@ -71,9 +78,24 @@ impl Core {
         self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many requests may be in flight before another one is refused, which is request number `of_connection` of its
+    /// connection.
+    ///
+    /// When requests or memory for bodies run short, clients with many requests on one connection are refused first.
+    /// Otherwise a few clients could use up everything.
+    fn max_requests(&self, max: u32, of_connection: usize) -> u32 {
+        if of_connection <= FEW_REQUESTS {
+            return max;
+        }
+        let bodies = self.body_budget.memory();
+        let bodies_are_short = bodies.held > bodies.limit / 4 * 3;
+        if bodies_are_short { 0 } else { max / 4 * 3 }
+    }
+
     async fn respond(&self, generation: &Generation, inbound: &mut Inbound) -> Response<BoxBody> {
         // Held until the response head is available.
-        let Some(_place) = Place::take(&self.in_flight, generation.config.server.max_requests.get()) else {
+        let max = generation.config.server.max_requests.get();
+        let Some(_place) = Place::take(&self.in_flight, self.max_requests(max, inbound.in_flight)) else {
             return unavailable();
         };
         let route = match generation.routes.choose(&inbound.request) {

@@ -21,7 +21,6 @@ use crate::machine::Machine;
 use crate::observe::Monitor;
 use crate::reload::{Reloader, Source, follow};
 use crate::signals::{Hangup, Signals};
-use crate::unread_budget::UnreadBudget;
 
 /// A gateway that is ready to serve: its guests are loaded.
 pub struct Gateway {
@@ -65,7 +64,7 @@ impl Gateway {
         let made_of = Fingerprints::of(config.files().cloned());
         let generation = Generation::build(&machine, config, monitor, &none).await?;
         generation.show(&machine);
-        let core = Arc::new(Core::new(generation, UnreadBudget::new(machine.unread)));
+        let core = Arc::new(Core::new(generation, &machine));
         Ok(Self { core, admin, machine, source, inherited, made_of })
     }
 

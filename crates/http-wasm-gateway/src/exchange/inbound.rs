@@ -21,6 +21,8 @@ use crate::body::{BoxBody, empty};
 pub(crate) struct Inbound {
     pub(crate) request: Request<BoxBody>,
     pub(crate) client: Client,
+    /// Requests that the client's connection has in flight, this one included.
+    pub(crate) in_flight: usize,
     /// Fields that the listener has dropped.
     pub(crate) dropped: Dropped,
     /// Whether the listener refuses it.
@@ -43,6 +45,7 @@ impl Inbound {
         Self {
             request,
             client,
+            in_flight: 1,
             dropped,
             refused,
             record: None,

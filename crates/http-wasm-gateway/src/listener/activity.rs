@@ -73,6 +73,11 @@ impl Activity {
         InFlight { activity: self.clone(), id: state.requests.insert(None) }
     }
 
+    /// Requests whose response hasn't been handed over completely.
+    pub(super) fn in_flight(&self) -> usize {
+        self.state().requests.len()
+    }
+
     /// A request head has started to arrive, but is incomplete.
     pub(super) fn head_begins(&self) {
         let mut state = self.state();

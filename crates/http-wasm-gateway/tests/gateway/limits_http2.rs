@@ -1,5 +1,6 @@
 //! What clients may take, over HTTP/2, frame by frame.
 
+use crate::files::Files;
 use crate::support::{Raw, Server, soon};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -339,4 +340,37 @@ async fn a_head_that_is_too_large_is_answered_with_431() {
     raw.send(request(1, &many)).await;
     let (_, block) = wait_for(&mut raw, HEADERS).await;
     assert_eq!(block[0], 0x48, "a status that is no common one: {block:x?}");
+}
+
+/// Reads the request's body to the end.
+const READS: &str = r#"(module
+  (import "http_handler" "read_body" (func $read (param i32 i32 i32) (result i64)))
+  (memory (export "memory") 2)
+  (func (export "handle_request") (result i64)
+    (loop $more
+      (br_if $more (i64.eqz (i64.shr_u (call $read (i32.const 0) (i32.const 0) (i32.const 65536)) (i64.const 32)))))
+    (i64.const 1))
+  (func (export "handle_response") (param i32 i32)))"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_with_many_requests_leaves_room_for_other_connections() {
+    let config = "listen = ['127.0.0.1:0']\n[server]\nmax_requests = 20\n[guests.reads]\npath = 'reads.wat'\n\
+                  [[routes]]\nguests = ['reads']\nbackend = 'echo'\n";
+    let files = Files::new();
+    files.write("reads.wat", READS);
+    let server = Server::start_with(files, config).await;
+    let mut greedy = connect(&server).await;
+    let post =
+        |stream| frame(HEADERS, END_HEADERS, stream, &fields(&[&[(":method", "POST")], &GET[1..]].concat()));
+    // None of them sends its content.
+    greedy.send((0..18).flat_map(|request| post(2 * request + 1)).collect::<Vec<u8>>()).await;
+    // A quarter of 20 is reserved, so 15 are admitted. Which ones is a matter of scheduling.
+    for _ in 0..3 {
+        let (_, block) = wait_for(&mut greedy, HEADERS).await;
+        assert_ne!(block[0], 0x88, "the status is 200");
+    }
+    for _ in 0..3 {
+        let response = server.exchange("GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+        assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    }
 }
