@@ -28,6 +28,9 @@ const DRAIN_ACK: &[u8] = &[0, 0, 8, 6, 1, 0, 0, 0, 0, 0x0b, 0x7b, 0xa2, 0xf0, 0x
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_PAUSE: Duration = Duration::from_secs(1);
 
+/// Bytes that are read before others get their turn. Without a bound, busy uploads would delay everybody else.
+const MAX_BURST: usize = 128 * 1024;
+
 /// What the connection knows of its bytes.
 #[derive(Debug)]
 pub(super) struct Traffic {
@@ -123,6 +126,8 @@ pub(super) struct FrameIo<S> {
     traffic: Arc<Traffic>,
     unread: Arc<Unread>,
     pause: Pause,
+    /// Bytes read since the connection last gave way.
+    burst: usize,
     flushes: Arc<Flushes>,
     watch: FlushWatch,
     linger: Option<Linger>,
@@ -159,6 +164,7 @@ impl<S> FrameIo<S> {
             traffic,
             unread,
             pause: Pause::default(),
+            burst: 0,
             flushes,
             watch,
             linger: None,
@@ -240,6 +246,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for FrameIo<S> {
             // Whoever polls looks at it.
             return Poll::Pending;
         }
+        if this.burst >= MAX_BURST {
+            this.burst = 0;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let before = buf.filled().len();
         if this.early.is_empty() {
             ready!(Pin::new(&mut this.io).poll_read(cx, buf))?;
@@ -248,6 +259,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for FrameIo<S> {
             buf.put_slice(&this.early[..part]);
             this.early.advance(part);
         }
+        this.burst += buf.filled().len() - before;
         if buf.filled().len() > before {
             this.inspect(&buf.filled()[before..]);
         }
