@@ -37,6 +37,7 @@ pub(super) struct Traffic {
     began: Instant,
     /// Milliseconds after `began`.
     last_read: AtomicU64,
+    reads: AtomicU64,
     flooded: AtomicBool,
     stalled: AtomicBool,
     /// The client didn't acknowledge the end in time, and is taken to have done so.
@@ -50,6 +51,7 @@ impl Traffic {
         Arc::new(Self {
             began: Instant::now(),
             last_read: AtomicU64::new(0),
+            reads: AtomicU64::new(0),
             flooded: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
             ends: AtomicBool::new(false),
@@ -57,9 +59,14 @@ impl Traffic {
         })
     }
 
-    /// When the client last sent something.
+    /// When the client last sent something, up to a millisecond earlier than it did.
     pub(super) fn last_read(&self) -> Instant {
         self.began + Duration::from_millis(self.last_read.load(Ordering::Relaxed))
+    }
+
+    /// How often something was read.
+    pub(super) fn reads(&self) -> u64 {
+        self.reads.load(Ordering::Relaxed)
     }
 
     /// Whether the client sent too many control frames. Nothing more is read then.
@@ -91,6 +98,7 @@ impl Traffic {
     fn read(&self) {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.last_read.store(now, Ordering::Relaxed);
+        self.reads.fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use h2::{Ping, PingPong};
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Instant, Sleep, sleep};
 
 use super::io::Traffic;
 
@@ -16,12 +16,13 @@ const INTERVAL: Duration = Duration::from_secs(20);
 pub(super) struct KeepAlive {
     pings: Option<PingPong>,
     timer: Pin<Box<Sleep>>,
-    asked: bool,
+    /// How often something had been read when the client was asked, while the answer is awaited.
+    asked: Option<u64>,
 }
 
 impl KeepAlive {
     pub(super) fn new() -> Self {
-        Self { pings: None, timer: Box::pin(sleep(INTERVAL)), asked: false }
+        Self { pings: None, timer: Box::pin(sleep(INTERVAL)), asked: None }
     }
 
     /// From now on, PINGs can be sent with this.
@@ -29,26 +30,108 @@ impl KeepAlive {
         self.pings = pings;
     }
 
-    /// Ready when the client hasn't answered a PING.
+    /// Ready when the client hasn't answered a PING. Everything that has arrived must have been read before.
     pub(super) fn poll_dead(&mut self, traffic: &Traffic, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.timer.as_mut().poll(cx));
-            let asked_at = self.timer.deadline() - INTERVAL;
-            if traffic.last_read() > asked_at {
-                self.asked = false;
-                self.timer.as_mut().reset(traffic.last_read() + INTERVAL);
-                continue;
+            let reads = traffic.reads();
+            match self.asked {
+                // A time stamp could not tell an answer that comes within the millisecond of the PING.
+                Some(before) if before == reads => return Poll::Ready(()),
+                _ => self.asked = None,
             }
-            if self.asked {
-                return Poll::Ready(());
+            let silent_until = traffic.last_read() + INTERVAL;
+            if silent_until > self.timer.deadline() {
+                self.timer.as_mut().reset(silent_until);
+                continue;
             }
             let Some(pings) = &mut self.pings else { return Poll::Pending };
             // The answer to an earlier one; it is enough that something was read.
             let _ = pings.poll_pong(cx);
             let _ = pings.send_ping(Ping::opaque());
-            self.asked = true;
-            let answered_by = self.timer.deadline() + INTERVAL;
+            self.asked = Some(reads);
+            let answered_by = Instant::now() + INTERVAL;
             self.timer.as_mut().reset(answered_by);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::pin::pin;
+    use std::sync::Arc;
+
+    use bytes::{Bytes, BytesMut};
+    use h2::server::Connection;
+    use tokio::io::{DuplexStream, duplex};
+    use tokio::sync::Semaphore;
+    use tokio::time::{Instant, sleep};
+
+    use super::{INTERVAL, KeepAlive};
+    use crate::listener::http2::io::{FrameIo, Traffic};
+    use crate::listener::http2::send::Piece;
+    use crate::listener::http2::unread::Unread;
+    use crate::unread_budget::UnreadBudget;
+
+    struct Client {
+        connection: h2::client::Connection<DuplexStream>,
+        /// Without it, the connection would end.
+        _requests: h2::client::SendRequest<Bytes>,
+    }
+
+    impl Client {
+        /// While time is paused, it answers in the very instant in which it is asked.
+        async fn answer(&mut self) -> Result<(), h2::Error> {
+            (&mut self.connection).await
+        }
+    }
+
+    /// A client, and what ends when the server takes it for dead.
+    async fn connected() -> (Client, impl Future<Output = ()>) {
+        let (client, server) = duplex(64 * 1024);
+        let traffic = Traffic::new();
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let unread = Unread::new(Arc::new(UnreadBudget::new(u64::MAX)));
+        let io = FrameIo::new(server, BytesMut::new(), traffic.clone(), unread, Arc::default(), place);
+        let (client, server) = tokio::join!(h2::client::handshake(client), async {
+            h2::server::Builder::new().handshake::<_, Piece>(io).await.unwrap()
+        });
+        let (requests, connection) = client.unwrap();
+        (Client { connection, _requests: requests }, dead(server, traffic))
+    }
+
+    async fn dead(mut server: Connection<FrameIo<DuplexStream>, Piece>, traffic: Arc<Traffic>) {
+        let mut keep_alive = KeepAlive::new();
+        keep_alive.pings(server.ping_pong());
+        poll_fn(|cx| {
+            assert!(server.poll_accept(cx).is_pending());
+            keep_alive.poll_dead(&traffic, cx)
+        })
+        .await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_client_that_answers_each_ping_at_once_stays_connected() {
+        let (mut client, dead) = connected().await;
+        tokio::select! {
+            () = dead => panic!("the client counts as dead"),
+            ended = client.answer() => panic!("the client ended: {ended:?}"),
+            () = sleep(100 * INTERVAL) => {}
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_no_longer_answers_is_dead_after_two_intervals() {
+        let (mut client, dead) = connected().await;
+        let mut dead = pin!(dead);
+        tokio::select! {
+            () = &mut dead => panic!("the client counts as dead"),
+            ended = client.answer() => panic!("the client ended: {ended:?}"),
+            () = sleep(5 * INTERVAL + INTERVAL / 2) => {}
+        }
+        let silent = Instant::now();
+        dead.await;
+        assert!(silent.elapsed() <= 2 * INTERVAL, "{:?}", silent.elapsed());
     }
 }

@@ -145,9 +145,6 @@ where
                 this.ack = None;
                 this.traffic.end();
             }
-            if this.keep_alive.poll_dead(&this.traffic, cx).is_ready() {
-                return Poll::Ready(Err("the client doesn't respond".into()));
-            }
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(request)) => {
                     let (request, respond) = request?;
@@ -164,7 +161,10 @@ where
                         connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                         this.cut_off = Some(Box::pin(sleep(CUT_OFF_TIMEOUT)));
                     }
-                    None => return Poll::Pending,
+                    None => {
+                        ready!(this.keep_alive.poll_dead(&this.traffic, cx));
+                        return Poll::Ready(Err("the client doesn't respond".into()));
+                    }
                     Some(timer) => {
                         ready!(timer.as_mut().poll(cx));
                         return Poll::Ready(Err(this.traffic.cut_off().unwrap_or("cut off").into()));
