@@ -15,6 +15,7 @@ mod digest;
 mod error;
 mod error_text;
 mod exchange;
+mod field_values;
 mod fingerprint;
 mod framing;
 #[doc(hidden)]

@@ -6,6 +6,7 @@ use http_body::Body;
 
 use super::source::Sources;
 use crate::config::ClientLimits;
+use crate::field_values::any_padded;
 use crate::http1::decimal;
 
 /// Why a request is rejected.
@@ -29,6 +30,9 @@ pub(super) fn request<B: Body>(request: &Request<B>, limits: &ClientLimits) -> R
     }
     if request.version() == Version::HTTP_2 && list_size(request) > limits.max_header_size.0 {
         return refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "the header fields are too large");
+    }
+    if request.version() == Version::HTTP_2 && any_padded(request.headers()) {
+        return refusal(StatusCode::BAD_REQUEST, "a field value has white space around it");
     }
     host(request).or_else(|reason| refusal(StatusCode::BAD_REQUEST, reason))?;
     length(request).or_else(|reason| refusal(StatusCode::BAD_REQUEST, reason))?;
@@ -195,6 +199,22 @@ mod tests {
             ("GET", "*", &["h"], http11, "the target * is only valid for OPTIONS"),
         ] {
             assert_eq!(verdict(method, uri, hosts, version), Err(reason), "{method} {uri} {hosts:?}");
+        }
+    }
+
+    #[test]
+    fn white_space_around_values_is_refused_in_http_2_alone() {
+        for (version, allowed) in [(Version::HTTP_11, true), (Version::HTTP_2, false)] {
+            let request = Request::get("http://h/").version(version).header("host", "h").header("x", "a ");
+            let built = request.body(Empty::<bytes::Bytes>::new()).unwrap();
+            let verdict = super::request(&built, &ClientLimits::default());
+            assert_eq!(
+                verdict.map_err(|refusal| refusal.status),
+                match allowed {
+                    true => Ok(()),
+                    false => Err(StatusCode::BAD_REQUEST),
+                }
+            );
         }
     }
 

@@ -107,6 +107,27 @@ async fn requests_that_break_the_rules_of_http_2_are_not_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn white_space_around_a_value_makes_a_request_malformed() {
+    let server = Server::echo("").await;
+    let send = async |more: &[(&str, &str)], trailers: &[(&str, &str)]| {
+        let mut raw = connect(&server).await;
+        let end = if trailers.is_empty() { END_STREAM } else { 0 };
+        raw.send(frame(HEADERS, END_HEADERS | end, 1, &fields(&[&GET, more].concat()))).await;
+        if !trailers.is_empty() {
+            raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields(trailers))).await;
+        }
+        wait_for(&mut raw, HEADERS).await.1[0]
+    };
+    let (ok, bad_request) = (0x88, 0x8c);
+    assert_eq!(send(&[("x", "a b"), ("cookie", "a"), ("cookie", "b")], &[("x-sum", "1")]).await, ok);
+    for field in [("x", " a"), ("x", "a\t"), ("x", " ")] {
+        assert_eq!(send(&[field], &[]).await, bad_request, "{field:?}");
+        assert_eq!(send(&[], &[field]).await, bad_request, "trailer {field:?}");
+    }
+    assert_eq!(send(&[("cookie", "a "), ("cookie", "b")], &[]).await, bad_request);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_has_one_host_and_not_too_many_fields() {
     let server = Server::echo("limits = { max_headers = 10 }").await;
     let many = vec![("a", "b"); 11];

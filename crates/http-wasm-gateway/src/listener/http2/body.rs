@@ -7,10 +7,11 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_util::task::AtomicWaker;
-use h2::RecvStream;
+use h2::{Reason, RecvStream};
 use http_body::{Body, Frame, SizeHint};
 
 use super::unread::UnreadStream;
+use crate::field_values::any_padded;
 
 /// Whether a client that waits for `100 Continue` should get it: as soon as the body is asked for.
 #[derive(Debug, Default)]
@@ -87,6 +88,10 @@ impl Body for RequestBody {
             }
         }
         match ready!(this.stream.poll_trailers(cx)) {
+            // The message is malformed, as the head would be.
+            Ok(Some(trailers)) if any_padded(&trailers) => {
+                Poll::Ready(Some(Err(Reason::PROTOCOL_ERROR.into())))
+            }
             Ok(Some(trailers)) => Poll::Ready(Some(Ok(Frame::trailers(trailers)))),
             Ok(None) => Poll::Ready(None),
             Err(error) => Poll::Ready(Some(Err(error))),

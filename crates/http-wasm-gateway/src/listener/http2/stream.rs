@@ -15,6 +15,7 @@ use super::body::{Continue, RequestBody};
 use super::send::{Ended, Held, Piece, send};
 use super::unread::UnreadStream;
 use crate::exchange::{Answer, Interims};
+use crate::field_values::is_padded;
 use crate::listener::date;
 use crate::listener::request::{Requests, expects_continue};
 
@@ -115,6 +116,10 @@ fn interim(status: StatusCode) -> Response<()> {
 fn join_cookies(headers: &mut HeaderMap) {
     let mut crumbs = headers.get_all(header::COOKIE).iter();
     let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
+    // Such a request is refused, and joined they would no longer show it.
+    if headers.get_all(header::COOKIE).iter().any(is_padded) {
+        return;
+    }
     let mut joined = [first.as_bytes(), b"; ", second.as_bytes()].concat();
     for crumb in crumbs {
         joined.extend_from_slice(b"; ");

@@ -163,6 +163,44 @@ async fn what_the_server_refused_is_sent_again_on_another_connection_whatever_th
     }
 }
 
+/// A field as a literal that is not kept (RFC 7541 section 6.2.2).
+fn field(name: &str, value: &str) -> Vec<u8> {
+    let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
+    [vec![0], text(name), text(value)].concat()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_with_white_space_around_a_value_or_status_101_is_a_502() {
+    for (head, expected) in [
+        ([OK, &field("x", "a b")].concat(), 200),
+        ([OK, &field("x", "a ")].concat(), 502),
+        ([OK, &field("x", "\ta")].concat(), 502),
+        (field(":status", "101"), 502),
+    ] {
+        let upstreams = Upstreams::http2(Upstream { retries: 0, ..Upstream::default() });
+        let response = get(&upstreams.proxy);
+        let mut peer = upstreams.accept_http2(&[]).await;
+        let stream = peer.request().await;
+        peer.send(HEADERS, END_HEADERS, stream, &head).await;
+        assert_eq!(status(response).await, expected, "{head:x?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_response_with_white_space_around_a_trailer_breaks_off() {
+    for (value, whole) in [("a b", true), (" a", false)] {
+        let upstreams = Upstreams::http2(Upstream::default());
+        let response = get(&upstreams.proxy);
+        let mut peer = upstreams.accept_http2(&[]).await;
+        let stream = peer.request().await;
+        peer.send(HEADERS, END_HEADERS, stream, OK).await;
+        peer.send(DATA, 0, stream, b"body").await;
+        peer.send(HEADERS, END_HEADERS | END_STREAM, stream, &field("x-sum", value)).await;
+        let body = soon(response).await.unwrap().into_body();
+        assert_eq!(soon(body.collect()).await.is_ok(), whole, "{value:?}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_the_server_keeps_refusing_is_a_502() {
     let upstreams = Upstreams::http2(Upstream::default());

@@ -15,6 +15,7 @@ use super::connections::Slot;
 use super::upload::{Detached, Upload, UploadError};
 use crate::body::BoxError;
 use crate::exchange::Interims;
+use crate::field_values::any_padded;
 use crate::proxy::pool::{Outbound, RequestBody, SendError, SendErrorKind, Sending, Shared, limits};
 
 /// Interim responses before the final one. A server that sends more never gets to the point.
@@ -53,6 +54,7 @@ pub(in crate::proxy::pool) async fn send(
             Err(Failure::Interim) => {
                 Err(SendError::new(SendErrorKind::Broken, format!("more than {MAX_INTERIM} interim responses")))
             }
+            Err(Failure::Malformed(reason)) => Err(SendError::new(SendErrorKind::Broken, reason)),
             Err(Failure::Stream(error)) => {
                 let too_large = slot.status.seen.take_oversized(exchange.response.stream_id().as_u32());
                 Err(match (error.is_remote(), error.reason()) {
@@ -116,6 +118,8 @@ enum Failure {
     Body(BoxError),
     Stream(h2::Error),
     Interim,
+    /// A response that HTTP/2 doesn't have.
+    Malformed(&'static str),
 }
 
 impl Exchange {
@@ -135,6 +139,12 @@ impl Exchange {
         }
         while let Poll::Ready(Some(Ok(response))) = self.response.poll_informational(cx) {
             let (head, ()) = response.into_parts();
+            if head.status == StatusCode::SWITCHING_PROTOCOLS {
+                return Poll::Ready(Err(Failure::Malformed("101, which HTTP/2 doesn't have")));
+            }
+            if any_padded(&head.headers) {
+                return Poll::Ready(Err(Failure::Malformed("a field value has white space around it")));
+            }
             shared.inform(interims, head.status, head.headers);
             self.interim += 1;
             if self.interim > MAX_INTERIM {
@@ -151,6 +161,9 @@ impl Exchange {
     ) -> Result<Response<ResponseBody>, SendError> {
         if !limits::allow(response.headers(), &slot.shared().settings) {
             return Err(limits::too_large());
+        }
+        if any_padded(response.headers()) {
+            return Err(SendError::new(SendErrorKind::Broken, "a field value has white space around it"));
         }
         let has_content =
             !self.is_head && !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
@@ -210,6 +223,9 @@ impl ResponseBody {
             let address = self.open.as_ref().map(|open| open.slot.shared().uri.to_string());
             tracing::warn!(address, "upstream failed: the trailers of a response exceed the limits");
             return self.fail("the trailers are too large");
+        }
+        if any_padded(&trailers) {
+            return self.fail("a trailer has white space around its value");
         }
         self.end();
         Poll::Ready(Some(Ok(Frame::trailers(trailers))))

@@ -1,0 +1,43 @@
+//! Values of header fields as HTTP/2 transports them.
+
+use http::{HeaderMap, HeaderValue};
+
+/// Whether a value begins or ends with white space, which makes a message of HTTP/2 malformed (RFC 9113 section 8.2.1).
+/// h2 accepts it. HTTP/1.1 has it around each value and doesn't count it in, so a route that compares values would not
+/// match what the upstream then reads.
+pub(crate) fn any_padded(headers: &HeaderMap) -> bool {
+    headers.values().any(is_padded)
+}
+
+/// Whether this value does.
+pub(crate) fn is_padded(value: &HeaderValue) -> bool {
+    let space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
+    space(value.as_bytes().first()) || space(value.as_bytes().last())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{HeaderMap, HeaderValue};
+
+    use super::any_padded;
+
+    #[test]
+    fn white_space_counts_at_the_ends_of_a_value_alone() {
+        for (value, padded) in [
+            ("", false),
+            ("a", false),
+            ("a b", false),
+            ("a\tb", false),
+            (" ", true),
+            (" a", true),
+            ("\ta", true),
+            ("a ", true),
+            ("a\t", true),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.append("x", HeaderValue::from_static("first"));
+            headers.append("x", HeaderValue::from_static(value));
+            assert_eq!(any_padded(&headers), padded, "{value:?}");
+        }
+    }
+}
