@@ -68,6 +68,10 @@ pub(super) fn fields<B>(request: &Request<B>, sources: &Sources) -> Result<(), R
 /// 3.2, RFC 9113 section 8.3.1).
 fn host<B>(request: &Request<B>) -> Result<(), &'static str> {
     let target = request.uri().authority();
+    // h2 accepts it.
+    if request.uri().scheme_str() == Some("") {
+        return Err("the scheme is empty");
+    }
     if target.is_some_and(|target| !is_host(target)) {
         return Err("invalid host in the request target");
     }

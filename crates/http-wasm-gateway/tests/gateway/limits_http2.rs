@@ -128,6 +128,15 @@ async fn white_space_around_a_value_makes_a_request_malformed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_with_an_empty_scheme_gets_400() {
+    let server = Server::echo("").await;
+    let mut raw = connect(&server).await;
+    let head = [(":method", "GET"), (":scheme", ""), (":path", "/"), (":authority", "h")];
+    raw.send(frame(HEADERS, END_HEADERS | END_STREAM, 1, &fields(&head))).await;
+    assert_eq!(wait_for(&mut raw, HEADERS).await.1[0], 0x8c);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_request_has_one_host_and_not_too_many_fields() {
     let server = Server::echo("limits = { max_headers = 10 }").await;
     let many = vec![("a", "b"); 11];
