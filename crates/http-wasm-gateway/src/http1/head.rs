@@ -110,8 +110,8 @@ pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
     str::from_utf8(digits).ok().filter(|_| all_digits)?.parse().ok()
 }
 
-/// Characters of field names (RFC 9110 section 5.6.2).
-fn is_token(byte: u8) -> bool {
+/// Characters of field names and methods (RFC 9110 section 5.6.2).
+pub(crate) fn is_token(byte: u8) -> bool {
     const TOKEN: [bool; 256] = {
         let mut table = [false; 256];
         let mut byte = 0;

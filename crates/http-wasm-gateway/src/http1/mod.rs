@@ -8,4 +8,4 @@ mod head;
 pub(crate) mod response;
 
 pub(crate) use self::chunked::{ChunkFault, ChunkPart, Chunks, Padding};
-pub(crate) use self::head::{HeadEnd, HeadScan, decimal, fields, lines};
+pub(crate) use self::head::{HeadEnd, HeadScan, decimal, fields, is_token, lines};

@@ -28,6 +28,8 @@ async fn a_request_that_is_refused_has_a_line_with_the_status_that_the_client_go
         ("POST /b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nContent-Length: 3\r\n\r\n", 400, "/b"),
         ("GET /?\"x\" HTTP/1.1\r\nHost: h\r\n\r\n", 400, "/?%22x%22"),
         ("nonsense\r\n\r\n", 400, "/"),
+        // TLS on a plain port.
+        ("\u{16}\u{3}\u{1}", 400, "/"),
         (&fields, 431, "/f"),
         (&huge, 431, "/h"),
         (&long, 414, "/long?"),

@@ -2,7 +2,7 @@
 
 use bytes::{Buf as _, BytesMut};
 
-use crate::http1::{HeadEnd, HeadScan, decimal, fields};
+use crate::http1::{HeadEnd, HeadScan, decimal, fields, is_token};
 
 /// Result of a search for a head.
 #[derive(Debug, PartialEq, Eq)]
@@ -28,6 +28,10 @@ pub(super) enum Length {
 pub(super) fn scan(search: &mut HeadScan, input: &mut BytesMut) -> Scanned {
     loop {
         match search.find(input) {
+            // Nothing that follows can make a request of it: TLS, or HTTP/2 without its preface.
+            Ok(HeadEnd::Partial) if !input.first().is_none_or(|&first| first == b'\r' || is_token(first)) => {
+                return Scanned::Malformed("what it begins with is no method");
+            }
             Ok(HeadEnd::Partial) => return Scanned::Partial,
             Ok(HeadEnd::EmptyLine) => {
                 input.advance(2);

@@ -96,6 +96,21 @@ async fn a_head_that_can_be_read_in_two_ways_is_not_passed_on() {
 }
 
 #[tokio::test]
+async fn what_begins_like_no_request_is_refused_without_waiting_for_its_end() {
+    let client_hello = [0x16, 3, 1, 2, 0, 1, 0];
+    let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    for begun in [&client_hello[..], &settings, b" GET", b"\"", &[0xff]] {
+        let (mut client, server) = tokio::io::duplex(100);
+        let mut framing = framing(server).await;
+        client.write_all(begun).await.unwrap();
+        let mut all = Vec::new();
+        // The connection stays open meanwhile.
+        framing.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, REFUSED, "{begun:?}");
+    }
+}
+
+#[tokio::test]
 async fn chunks_that_can_be_read_in_two_ways_break_the_connection_off() {
     let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
     let long = format!("1;{}\r\n", "x".repeat(300));
