@@ -249,10 +249,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for FrameIo<S> {
             buf.put_slice(DRAIN_ACK);
             return Poll::Ready(Ok(()));
         }
-        if ready!(this.pause.poll(&this.unread, cx)) == Err(Stalled) {
-            this.traffic.stalled.store(true, Ordering::Relaxed);
-            // Whoever polls looks at it.
-            return Poll::Pending;
+        match this.pause.poll(&this.unread, cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(Stalled)) => {
+                this.traffic.stalled.store(true, Ordering::Relaxed);
+                // Whoever polls looks at it.
+                return Poll::Pending;
+            }
+            Poll::Pending => {
+                // The answer to a PING waits behind the pause: the client isn't silent.
+                this.traffic.read();
+                return Poll::Pending;
+            }
         }
         if this.burst >= MAX_BURST {
             this.burst = 0;
