@@ -50,7 +50,7 @@ fn a_host_that_is_none_traps() {
     for value in ["a b", "user@example.com", "example.com/path", "example.com:port"] {
         let error =
             stops(&format!("(call $set_header_value 0 \"host\" \"{value}\")")).load().error(with_host());
-        assert_refused(&error, "set_header_value", Some(Phase::Request), "not a legal host");
+        assert_refused(&error, "set_header_value", Some(Phase::Request), "not a valid host");
     }
 }
 

@@ -48,7 +48,7 @@ fn segments_that_are_too_many_and_cannot_be_joined_are_told_of() {
     let (text, _) = shows_many_segments("(data (i32.const 1010) \"12345678\")", "");
     let message = refusal(&text, Snapshot::On);
     assert!(message.contains("the module has 95001 data segments"), "{message}");
-    assert!(message.contains("they can't be joined: some overlap; it can be loaded"), "{message}");
+    assert!(message.contains("they can't be merged: some overlap; load it"), "{message}");
 }
 
 #[test]
