@@ -3,10 +3,10 @@
 use std::str::FromStr;
 
 use http_wasm_gateway::config::MountPoint;
+use http_wasm_gateway::plain;
 use http_wasm_tower::Mount;
 
 use super::error::ArgsError;
-use crate::failure::plain;
 
 /// What guests can access on the machine.
 #[derive(Debug, clap::Args)]

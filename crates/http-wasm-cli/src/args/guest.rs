@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
+use http_wasm_gateway::plain;
 use http_wasm_tower::Snapshot;
 
 use super::error::ArgsError;
 use super::grants::Grants;
-use crate::failure::plain;
 
 /// A guest and its settings. Its file is not read yet.
 #[derive(Debug)]

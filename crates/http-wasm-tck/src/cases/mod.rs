@@ -7,25 +7,31 @@ mod framing;
 mod limits;
 mod names;
 mod own_host;
+mod phase_bodies;
 mod phases;
 mod pointers;
 mod response;
 mod status;
+mod trailers;
 mod uri;
+mod values;
 
 use crate::case::Case;
 
 /// All cases. Those that need the same host stand together.
 pub fn all() -> Vec<Case> {
-    let themes: [fn() -> Vec<Case>; 11] = [
+    let themes: [fn() -> Vec<Case>; 14] = [
         phases::cases,
+        phase_bodies::cases,
         limits::cases,
         pointers::cases,
         names::cases,
+        values::cases,
         uri::cases,
         status::cases,
         bodies::cases,
         framing::cases,
+        trailers::cases,
         response::cases,
         flow::cases,
         own_host::cases,

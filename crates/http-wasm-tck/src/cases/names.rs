@@ -1,7 +1,7 @@
-//! Header names and values, method, status: what may be set, and how it comes out.
+//! Header names: which may be set and looked up, and what setting, adding and removing does.
 
 use crate::backend::Reply;
-use crate::case::{Case, Check, Exchange, Http, Phase, Section};
+use crate::case::{Case, Check, Exchange, Phase, Section};
 use crate::guest::{FREE, Function};
 use crate::script::{Arg, REQUEST, REQUEST_TRAILERS, RESPONSE, RESPONSE_TRAILERS, count_len, script};
 use crate::wire::Framing;
@@ -16,11 +16,8 @@ const KINDS: [(u32, &str); 4] = [
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     illegal_names(&mut cases);
-    illegal_values(&mut cases);
-    legal(&mut cases);
     semantics(&mut cases);
     oversized(&mut cases);
-    methods(&mut cases);
     kinds(&mut cases);
     cases
 }
@@ -139,92 +136,12 @@ fn impossible(cases: &mut Vec<Case>, what: &str, name: &[u8]) {
     }
 }
 
-fn described(what: &str) -> String {
+pub(super) fn described(what: &str) -> String {
     match what {
         "empty" => "no byte in it".to_owned(),
         "space" | "colon" | "tab" | "bracket" => format!("a {what} in it"),
         "8-bit" => "an 8-bit byte in it".to_owned(),
         other => format!("{} in it", other.to_ascii_uppercase().replace('-', " ")),
-    }
-}
-
-fn illegal_values(cases: &mut Vec<Case>) {
-    let values: [(&str, &[u8]); 6] = [
-        ("cr-lf", b"1\r\nx-injected: 2"),
-        ("cr", b"1\rx-injected: 2"),
-        ("lf", b"1\nx-injected: 2"),
-        ("nul", b"1\0"),
-        ("escape", b"\x1b[0m"),
-        ("delete", b"1\x7f"),
-    ];
-    for (what, value) in values {
-        for (kind, kind_name) in KINDS {
-            for (verb, function) in [("set", Function::SetHeaderValue), ("add", Function::AddHeaderValue)] {
-                // One verb for each kind is enough; both take the same way.
-                if (verb == "set") != matches!(kind, REQUEST | RESPONSE_TRAILERS) {
-                    continue;
-                }
-                let script = script().call(function, [kind.into(), "x-a".into(), value.into()]);
-                let exchange = Exchange::post("body", Framing::Chunked).takes_trailers().before(script);
-                let says = format!(
-                    "{} traps on a value with {} among {}",
-                    function.name(),
-                    described(what),
-                    kind_name.replace('-', " ")
-                );
-                let id = format!("values/{verb}/{kind_name}/{what}");
-                cases.push(case(id, says, exchange.check(traps())).differs(super::differences::ILLEGAL));
-            }
-        }
-    }
-}
-
-/// What is legal comes through as it is.
-fn legal(cases: &mut Vec<Case>) {
-    let values: [(&str, &[u8]); 6] = [
-        ("empty", b""),
-        ("8-bit", b"caf\xe9 \xff"),
-        ("utf-8", "käse".as_bytes()),
-        ("tab-inside", b"a\tb"),
-        ("comma", b"a, b"),
-        ("quotes", b"\"a;b\""),
-    ];
-    for (what, value) in values {
-        let to_backend = Exchange::get("/")
-            .before(script().set(REQUEST, "x-v", value).values(REQUEST, "x-v", &[value]))
-            .check(Check::BackendHeader("x-v", vec![value.to_vec()]));
-        let says = format!("a request header value may be {}", described_value(what));
-        cases.push(case(format!("values/request/{what}"), says, to_backend));
-        let to_client = Exchange::get("/")
-            .before(script().add(RESPONSE, "x-v", value).values(RESPONSE, "x-v", &[value]))
-            .stops()
-            .check(Check::Header("x-v", vec![value.to_vec()]));
-        let says = format!("a response header value may be {}", described_value(what));
-        cases.push(case(format!("values/response/{what}"), says, to_client));
-        let received = Exchange::get("/")
-            .header("x-v", value)
-            .before(script().values(REQUEST, "x-v", &[value]))
-            .check(Check::BackendHeader("x-v", vec![value.to_vec()]));
-        let says =
-            format!("a header value from the client reaches the guest if it is {}", described_value(what));
-        cases.push(case(format!("values/received/{what}"), says, received));
-    }
-    for name in ["x_under", "x.dot", "x!#$%&'*+-^`|~9"] {
-        let exchange = Exchange::get("/")
-            .before(script().set(REQUEST, name, "1"))
-            .check(Check::BackendHeader(name, vec![b"1".to_vec()]));
-        cases.push(case(format!("names/legal/{name}"), format!("{name} is a valid header name"), exchange));
-    }
-}
-
-fn described_value(what: &str) -> &'static str {
-    match what {
-        "empty" => "empty",
-        "8-bit" => "of bytes that are no UTF-8",
-        "utf-8" => "of bytes beyond ASCII",
-        "tab-inside" => "a text with a tab in it",
-        "comma" => "a list, which stays one value",
-        _ => "a quoted text",
     }
 }
 
@@ -423,63 +340,6 @@ fn oversized(cases: &mut Vec<Case>) {
                 .holds(FREE, b"value\0"),
         ),
     ));
-}
-
-fn methods(cases: &mut Vec<Case>) {
-    for method in ["PUT", "DELETE", "PATCH", "OPTIONS", "QUERY", "x-own.Method"] {
-        cases.push(case(
-            format!("method/set/{method}"),
-            format!("the method can be set to {method}"),
-            Exchange::get("/")
-                .before(
-                    script().call(Function::SetMethod, [method.into()]).reads(Function::GetMethod, method),
-                )
-                .check(Check::Method(method)),
-        ));
-    }
-    for method in ["PUT", "DELETE", "OPTIONS", "PROPFIND"] {
-        cases.push(case(
-            format!("method/get/{method}"),
-            format!("the method {method} is read as received"),
-            Exchange::get("/")
-                .method(method)
-                .before(script().reads(Function::GetMethod, method))
-                .check(Check::Method(method)),
-        ));
-    }
-    let illegal: [(&str, &[u8]); 6] = [
-        ("empty", b""),
-        ("space", b"GET /injected"),
-        ("cr-lf", b"GET / HTTP/1.1\r\nx-injected: 1\r\n\r\nGET"),
-        ("lf", b"GET\n"),
-        ("nul", b"GET\0"),
-        ("8-bit", b"G\xcbT"),
-    ];
-    for (what, method) in illegal {
-        let case = case(
-            format!("method/illegal/{what}"),
-            format!("set_method traps on a method with {}", described(what)),
-            Exchange::get("/").before(script().call(Function::SetMethod, [method.into()])).check(traps()),
-        );
-        cases.push(if what == "empty" { case } else { case.differs("an illegal method does not trap") });
-    }
-    cases.push(case(
-        "method/after-set".to_owned(),
-        "the request that is handed on has the method that was set last".to_owned(),
-        Exchange::get("/")
-            .before(
-                script().call(Function::SetMethod, ["PUT".into()]).call(Function::SetMethod, ["POST".into()]),
-            )
-            .check(Check::Method("POST")),
-    ));
-    cases.push(
-        case(
-            "protocol-version/1.0".to_owned(),
-            "the protocol version of an HTTP/1.0 client is HTTP/1.0".to_owned(),
-            Exchange::get("/").http10().before(script().reads(Function::GetProtocolVersion, "HTTP/1.0")),
-        )
-        .only(Http::One),
-    );
 }
 
 /// Kinds that don't exist.
