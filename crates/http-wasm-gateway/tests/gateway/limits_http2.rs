@@ -362,6 +362,16 @@ async fn a_wrong_preface_is_answered_in_http_2() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_does_not_begin_with_settings_ends() {
+    let server = Server::echo("").await;
+    for first in [frame(PING, 0, 0, &[1; 8]), request(1, &[]), frame(SETTINGS, 1, 0, &[])] {
+        let mut raw = server.connect().await;
+        raw.send([PREFACE, &first].concat()).await;
+        assert_eq!(goodbye(&mut raw).await, Some(PROTOCOL_ERROR), "{first:x?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_is_too_large_is_answered_with_431() {
     let server = Server::echo("limits = { max_header_size = '8KiB' }").await;
     let mut raw = connect(&server).await;

@@ -20,7 +20,9 @@ const BYTES_PER_CONTROL_FRAME: usize = 2 * 1024;
 
 const DATA: u8 = 0;
 const HEADERS: u8 = 1;
+const SETTINGS: u8 = 4;
 const CONTINUATION: u8 = 9;
+const ACK: u8 = 1;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
 
@@ -38,7 +40,18 @@ pub(super) struct Frames {
     content_of: Option<u32>,
     /// The rest of a block of header fields follows.
     in_block: bool,
+    /// No frame has come yet.
+    first: bool,
     budget: Budget,
+}
+
+/// What a client does that ends its connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// It sends too many control frames.
+    Flood,
+    /// It doesn't begin with SETTINGS (RFC 9113 section 3.4).
+    NoSettings,
 }
 
 impl Frames {
@@ -49,6 +62,7 @@ impl Frames {
             payload: 0,
             content_of: None,
             in_block: false,
+            first: true,
             budget: Budget::new(),
         }
     }
@@ -58,9 +72,9 @@ impl Frames {
         self.filled == 0 && self.payload == 0 && !self.in_block
     }
 
-    /// Whether the client keeps within its limits with these bytes. `earned` is what was sent to it since the last call.
+    /// Whether the client keeps to the rules with these bytes. `earned` is what was sent to it since the last call.
     /// Content goes to `unread`.
-    pub(super) fn allow(&mut self, mut input: &[u8], earned: u32, unread: &Unread) -> bool {
+    pub(super) fn check(&mut self, mut input: &[u8], earned: u32, unread: &Unread) -> Result<(), Fault> {
         self.budget.earn(earned);
         loop {
             let skipped = self.payload.min(input.len());
@@ -76,13 +90,16 @@ impl Frames {
             self.filled += wanted;
             input = &input[wanted..];
             if self.filled < HEAD_BYTES {
-                return true;
+                return Ok(());
             }
             self.filled = 0;
             let [a, b, c, kind, flags, stream @ ..] = self.head;
             self.payload = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
             let stream = u32::from_be_bytes(stream) & 0x7fff_ffff;
             self.content_of = (kind == DATA).then_some(stream);
+            if std::mem::take(&mut self.first) && (kind != SETTINGS || flags & ACK > 0) {
+                return Err(Fault::NoSettings);
+            }
             if matches!(kind, HEADERS | CONTINUATION) {
                 self.in_block = flags & END_HEADERS == 0;
             }
@@ -91,7 +108,7 @@ impl Frames {
                 HEADERS if flags & END_STREAM > 0 => {}
                 HEADERS => unread.open(stream),
                 DATA if self.payload > 0 || flags & END_STREAM > 0 => self.budget.earn(1),
-                _ if !self.budget.spend() => return false,
+                _ if !self.budget.spend() => return Err(Fault::Flood),
                 _ => {}
             }
         }
@@ -139,7 +156,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::super::unread::Unread;
-    use super::{Frames, LIMIT, WINDOW, earned};
+    use super::{ACK, Fault, Frames, LIMIT, SETTINGS, WINDOW, earned};
 
     use crate::unread_budget::UnreadBudget;
 
@@ -158,16 +175,39 @@ mod tests {
         frame
     }
 
+    /// Behind the first frame.
+    fn begun() -> Frames {
+        let mut frames = Frames::new();
+        frames.check(&frame(SETTINGS, 0, 0), 1, &unread()).unwrap();
+        frames
+    }
+
+    #[test]
+    fn the_first_frame_is_settings_however_the_bytes_come() {
+        for (first, allowed) in [
+            (frame(SETTINGS, 0, 12), true),
+            (frame(SETTINGS, ACK, 0), false),
+            (frame(PING, 0, 8), false),
+            (frame(1, 5, 20), false),
+        ] {
+            for piece in [1, 9, 1000] {
+                let mut frames = Frames::new();
+                let found = first.chunks(piece).try_for_each(|piece| frames.check(piece, 0, &unread()));
+                assert_eq!(found, if allowed { Ok(()) } else { Err(Fault::NoSettings) }, "{first:?}");
+            }
+        }
+    }
+
     /// How many of these frames are allowed, at most `max`.
     fn allowed(frames: &mut Frames, frame: &[u8], max: usize) -> usize {
-        (0..max).take_while(|_| frames.allow(frame, 0, &unread())).count()
+        (0..max).take_while(|_| frames.check(frame, 0, &unread()).is_ok()).count()
     }
 
     #[tokio::test(start_paused = true)]
     async fn only_so_many_control_frames_are_allowed_within_a_while() {
         let limit = LIMIT as usize;
         for frame in [frame(PING, 0, 8), frame(0, 0, 0), frame(CONTINUATION, 0, 3), frame(0x77, 0, 0)] {
-            let mut frames = Frames::new();
+            let mut frames = begun();
             assert_eq!(allowed(&mut frames, &frame, limit), limit);
             tokio::time::sleep(WINDOW).await;
             assert_eq!(allowed(&mut frames, &frame, 2 * limit), limit);
@@ -176,7 +216,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn requests_and_their_content_are_not_counted_and_pay_for_control_frames() {
-        let (mut frames, limit) = (Frames::new(), LIMIT as usize);
+        let (mut frames, limit) = (begun(), LIMIT as usize);
         assert_eq!(allowed(&mut frames, &frame(1, 5, 20), 3 * limit), 3 * limit);
         assert_eq!(allowed(&mut frames, &frame(0, 1, 0), 500), 500);
         assert_eq!(allowed(&mut frames, &frame(0, 0, 1000), 500), 500);
@@ -185,9 +225,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn window_updates_for_what_was_sent_are_not_counted() {
-        let (mut frames, update) = (Frames::new(), frame(WINDOW_UPDATE, 0, 4));
+        let (mut frames, update) = (begun(), frame(WINDOW_UPDATE, 0, 4));
         for _ in 0..10_000 {
-            assert!(frames.allow(&update.repeat(8), earned(16 * 1024), &unread()));
+            assert_eq!(frames.check(&update.repeat(8), earned(16 * 1024), &unread()), Ok(()));
         }
         // What was sent long ago pays only for so many.
         let left = allowed(&mut frames, &update, 1_000_000);
@@ -200,8 +240,8 @@ mod tests {
             [frame(1, 4, 300), frame(PING, 0, 8), frame(0, 0, 70), frame(PING, 0, 8)].concat().repeat(10);
         for piece in [1, 2, 8, 9, 10, 33, 1000] {
             let budget = Arc::new(UnreadBudget::new(u64::MAX));
-            let (mut frames, unread) = (Frames::new(), Unread::new(budget.clone()));
-            assert!(all.chunks(piece).all(|piece| frames.allow(piece, 0, &unread)));
+            let (mut frames, unread) = (begun(), Unread::new(budget.clone()));
+            assert!(all.chunks(piece).all(|piece| frames.check(piece, 0, &unread).is_ok()));
             // Each DATA frame paid for the PING behind it.
             assert_eq!((frames.budget.spent, frames.budget.credit), (10, 0), "{piece}");
             let content = unread.accept(1);

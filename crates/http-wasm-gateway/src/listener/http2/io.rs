@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use super::PREFACE;
-use super::control::{Frames, earned};
+use super::control::{Fault, Frames, earned};
 use super::unread::{Pause, Stalled, Unread};
 use crate::listener::flush::Flushes;
 use crate::listener::linger::Linger;
@@ -148,7 +148,7 @@ enum Stage {
     /// So many bytes of the preface have come.
     Preface(usize),
     Frames,
-    /// The preface is wrong, and so many bytes of the answer are written.
+    /// The preface is wrong, or no SETTINGS follow it, and so many bytes of the answer are written.
     Refusing(usize),
     Refused,
 }
@@ -180,6 +180,11 @@ impl<S> FrameIo<S> {
         }
     }
 
+    /// Whether GOAWAY is sent from here. Nothing of what `h2` writes may follow.
+    fn is_refused(&self) -> bool {
+        matches!(self.stage, Stage::Refusing(_) | Stage::Refused)
+    }
+
     /// Looks at what was read.
     fn inspect(&mut self, mut input: &[u8]) {
         self.traffic.read();
@@ -194,8 +199,10 @@ impl<S> FrameIo<S> {
             input = &input[part..];
         }
         let earned = self.traffic.earned.swap(0, Ordering::Relaxed);
-        if !self.frames.allow(input, earned, &self.unread) {
-            self.traffic.flooded.store(true, Ordering::Relaxed);
+        match self.frames.check(input, earned, &self.unread) {
+            Ok(()) => {}
+            Err(Fault::Flood) => self.traffic.flooded.store(true, Ordering::Relaxed),
+            Err(Fault::NoSettings) => self.stage = Stage::Refusing(0),
         }
     }
 }
@@ -291,6 +298,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for FrameIo<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FrameIo<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_refused() {
+            return Poll::Ready(Ok(buf.len()));
+        }
         self.watch.flushed = false;
         Pin::new(&mut self.io).poll_write(cx, buf)
     }
@@ -300,6 +310,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FrameIo<S> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        if self.is_refused() {
+            return Poll::Ready(Ok(bufs.iter().map(|buf| buf.len()).sum()));
+        }
         self.watch.flushed = false;
         Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
     }
