@@ -183,6 +183,7 @@ async fn a_response_with_white_space_around_a_value_or_status_101_is_a_502() {
         let stream = peer.request().await;
         peer.send(HEADERS, END_HEADERS, stream, &head).await;
         assert_eq!(status(response).await, expected, "{head:x?}");
+        assert_eq!(failures(&upstreams.proxy), 0, "it says nothing about other requests");
     }
 }
 

@@ -54,7 +54,7 @@ pub(in crate::proxy::pool) async fn send(
             Err(Failure::Interim) => {
                 Err(SendError::new(SendErrorKind::Broken, format!("more than {MAX_INTERIM} interim responses")))
             }
-            Err(Failure::Malformed(reason)) => Err(SendError::new(SendErrorKind::Broken, reason)),
+            Err(Failure::Malformed(reason)) => Err(SendError::new(SendErrorKind::ResponseInvalid, reason)),
             Err(Failure::Stream(error)) => {
                 let too_large = slot.status.seen.take_oversized(exchange.response.stream_id().as_u32());
                 Err(match (error.is_remote(), error.reason()) {
@@ -163,7 +163,10 @@ impl Exchange {
             return Err(limits::too_large());
         }
         if any_padded(response.headers()) {
-            return Err(SendError::new(SendErrorKind::Broken, "a field value has white space around it"));
+            return Err(SendError::new(
+                SendErrorKind::ResponseInvalid,
+                "a field value has white space around it",
+            ));
         }
         let has_content =
             !self.is_head && !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
