@@ -1,7 +1,7 @@
-//! The body type that all handlers share, and bodies with observers.
+//! The one body type that all handlers share, and a wrapper for what is done with bodies on their way.
 
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
@@ -27,46 +27,86 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> BoxBody {
     BoxBody::from(bytes.into())
 }
 
-/// A body that is passed on unchanged, and reports each frame and its end.
+/// A body whose frames pass a hook on their way.
 #[derive(Debug)]
-pub(crate) struct Told<B, F> {
-    body: B,
-    tell: F,
+pub(crate) struct Hooked<B, H> {
+    pub(crate) body: B,
+    pub(crate) hook: H,
 }
 
-/// Calls `tell` with each result of the body, and with whether that was its end: with a known length, it may not be
-/// polled again.
-pub(crate) fn told<B, F>(body: B, tell: F) -> Told<B, F>
-where
-    B: Body,
-    F: FnMut(Option<&Result<Frame<B::Data>, B::Error>>, bool),
-{
-    Told { body, tell }
+/// What is done with a body on its way. By itself a hook lets everything pass as it is.
+pub(crate) trait Hook<B> {
+    /// What polling the body came to, and what its reader gets of that. The body may be replaced.
+    fn polled(&mut self, body: &mut B, polled: PolledFrame, cx: &mut Context<'_>) -> PolledFrame;
+
+    /// What to answer in the body's place, which is not polled then.
+    fn instead(&mut self, _: &mut Context<'_>) -> Option<PolledFrame> {
+        None
+    }
+
+    /// Whether the body is at its end for its reader, if it says so.
+    fn is_end_stream(&self, ended: bool) -> bool {
+        ended
+    }
+
+    /// What its reader is told of the body's size.
+    fn size_hint(&self, body: SizeHint) -> SizeHint {
+        body
+    }
 }
 
-impl<B, F> Body for Told<B, F>
-where
-    B: Body + Unpin,
-    F: FnMut(Option<&Result<Frame<B::Data>, B::Error>>, bool) + Unpin,
-{
-    type Data = B::Data;
-    type Error = B::Error;
+/// A frame, the end, a failure, or nothing yet.
+pub(crate) type PolledFrame = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
-        let Self { body, tell } = &mut *self;
-        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
-        tell(frame.as_ref(), frame.is_none() || body.is_end_stream());
-        Poll::Ready(frame)
+impl<B, H> Body for Hooked<B, H>
+where
+    B: Body<Data = Bytes, Error: Into<BoxError>> + Unpin,
+    H: Hook<B> + Unpin,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> PolledFrame {
+        let Self { body, hook } = &mut *self;
+        if let Some(answer) = hook.instead(cx) {
+            return answer;
+        }
+        let polled = Pin::new(&mut *body).poll_frame(cx).map_err(Into::into);
+        hook.polled(body, polled, cx)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.hook.is_end_stream(self.body.is_end_stream())
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.hook.size_hint(self.body.size_hint())
+    }
+}
+
+/// A body that passes as it is. `observe` is called with each frame, or the failure or end, and with whether that was
+/// the end: nobody polls again for the end of a body of known length.
+pub(crate) fn observed<B, F>(body: B, observe: F) -> Hooked<B, Observed<F>>
+where
+    B: Body<Data = Bytes>,
+    F: FnMut(Option<&Result<Frame<Bytes>, BoxError>>, bool),
+{
+    Hooked { body, hook: Observed(observe) }
+}
+
+/// The hook of an [`observed`] body.
+#[derive(Debug)]
+pub(crate) struct Observed<F>(F);
+
+impl<B, F> Hook<B> for Observed<F>
+where
+    B: Body<Data = Bytes>,
+    F: FnMut(Option<&Result<Frame<Bytes>, BoxError>>, bool),
+{
+    fn polled(&mut self, body: &mut B, polled: PolledFrame, _: &mut Context<'_>) -> PolledFrame {
+        if let Poll::Ready(frame) = &polled {
+            (self.0)(frame.as_ref(), frame.is_none() || body.is_end_stream());
+        }
+        polled
     }
 }

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::{Response, StatusCode, Version};
-use http_body::{Body, Frame, SizeHint};
+use http_body::SizeHint;
 use tokio::time::{Sleep, sleep};
 
 use super::flush::{Flushes, Waiting};
-use crate::body::{BoxBody, BoxError, empty};
+use crate::body::{BoxBody, BoxError, Hook, Hooked, PolledFrame, empty};
 use crate::framing::{Asked, Framing, Length};
 use crate::trailers;
 
@@ -42,13 +41,18 @@ pub(super) fn frame(
     let streamed = framing.length() == Length::Streamed;
     let http2 = asked.version >= Version::HTTP_2;
     let flushes = flushes.clone();
-    Response::from_parts(head, Outgoing { body, absent, streamed, http2, flushes, broken: None })
+    Response::from_parts(
+        head,
+        Outgoing { body, hook: OutgoingHook { absent, streamed, http2, flushes, broken: None } },
+    )
 }
 
 /// The body of a response on its way to hyper.
+pub(super) type Outgoing = Hooked<BoxBody, OutgoingHook>;
+
+/// Gives a body the size that its framing says, and its failure the time that the client needs to get what came before.
 #[derive(Debug)]
-pub(super) struct Outgoing {
-    body: BoxBody,
+pub(super) struct OutgoingHook {
     /// The length of a body that isn't sent. hyper's HTTP/1.1 server removes the length from the head of a 304 unless
     /// there is a body, which it then doesn't poll.
     absent: Option<u64>,
@@ -59,48 +63,33 @@ pub(super) struct Outgoing {
     broken: Option<Box<Broken>>,
 }
 
-impl Outgoing {
-    fn poll_broken(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.broken {
-            Some(broken) => broken.poll(cx).map(|error| Some(Err(error))),
-            None => Poll::Ready(None),
-        }
-    }
-}
-
-impl Body for Outgoing {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = &mut *self;
-        if this.broken.is_some() {
-            return this.poll_broken(cx);
-        }
-        match ready!(Pin::new(&mut this.body).poll_frame(cx)) {
+impl Hook<BoxBody> for OutgoingHook {
+    fn polled(&mut self, body: &mut BoxBody, polled: PolledFrame, cx: &mut Context<'_>) -> PolledFrame {
+        match ready!(polled) {
             Some(Ok(frame)) => Poll::Ready(trailers::filter(frame).map(Ok)),
             Some(Err(error)) => {
-                // What it holds, such as a connection to an upstream, is no longer needed.
-                this.body = empty();
-                this.broken = Some(Box::new(Broken::new(error, this.http2, &this.flushes)));
-                this.poll_broken(cx)
+                // What it holds, a connection to an upstream for instance, is of no more use.
+                *body = empty();
+                let broken = self.broken.insert(Box::new(Broken::new(error, self.http2, &self.flushes)));
+                broken.poll(cx).map(|error| Some(Err(error)))
             }
             None => Poll::Ready(None),
         }
     }
 
-    fn is_end_stream(&self) -> bool {
-        self.broken.is_none() && self.absent.is_none() && self.body.is_end_stream()
+    fn instead(&mut self, cx: &mut Context<'_>) -> Option<PolledFrame> {
+        Some(self.broken.as_mut()?.poll(cx).map(|error| Some(Err(error))))
     }
 
-    fn size_hint(&self) -> SizeHint {
+    fn is_end_stream(&self, ended: bool) -> bool {
+        self.broken.is_none() && self.absent.is_none() && ended
+    }
+
+    fn size_hint(&self, body: SizeHint) -> SizeHint {
         match self.absent {
             Some(length) => SizeHint::with_exact(length),
             None if self.streamed => SizeHint::default(),
-            None => self.body.size_hint(),
+            None => body,
         }
     }
 }

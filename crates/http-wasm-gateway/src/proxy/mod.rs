@@ -30,7 +30,7 @@ use self::connect::Connectors;
 use self::patience::{Clock, Timed};
 use self::pool::{Outbound, ResponseBody, SendError, SendErrorKind, Sending};
 use self::replay::Replay;
-use self::server::{Lease, Leased, Servers};
+use self::server::{Lease, Leased, LeasedHook, Servers};
 use crate::body::{BoxBody, boxed, empty};
 use crate::config::{self, ForwardedHost, UpstreamHttp};
 use crate::error_text::Causes;
@@ -210,7 +210,7 @@ impl Proxy {
     fn answer(&self, response: Response<ResponseBody>, lease: Lease) -> Response<BoxBody> {
         let (mut head, body) = response.into_parts();
         fields::remove_hop_by_hop(&mut head.headers);
-        let body = Leased { body, upstream: self.name.clone(), lease };
+        let body = Leased { body, hook: LeasedHook { upstream: self.name.clone(), lease } };
         respond_with(head.status, head.headers, boxed(body))
     }
 

@@ -8,11 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use crate::body::BoxError;
+use crate::body::{Hook, Hooked, PolledFrame};
 
 /// Which side of an exchange is expected to act, and since when.
 #[derive(Debug, Clone)]
@@ -92,41 +90,22 @@ impl LazyTimer {
     }
 }
 
-/// A request body that drives a [`Clock`].
-#[derive(Debug)]
-pub(super) struct Timed<B> {
-    body: B,
-    clock: Clock,
-}
+/// A request body that keeps a [`Clock`].
+pub(super) type Timed<B> = Hooked<B, Clock>;
 
 impl<B> Timed<B> {
     pub(super) fn new(body: B, clock: Clock) -> Self {
-        Self { body, clock }
+        Self { body, hook: clock }
     }
 }
 
-impl<B: Body<Data = Bytes, Error = BoxError> + Unpin> Body for Timed<B> {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(cx);
-        self.clock.set(match &polled {
+impl<B> Hook<B> for Clock {
+    fn polled(&mut self, _: &mut B, polled: PolledFrame, _: &mut Context<'_>) -> PolledFrame {
+        self.set(match &polled {
             Poll::Pending => Turn::Client,
             Poll::Ready(_) => Turn::Upstream { since: Instant::now() },
         });
         polled
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

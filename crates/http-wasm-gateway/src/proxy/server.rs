@@ -1,18 +1,15 @@
 //! The addresses of an upstream, and load balancing.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, ready};
+use std::task::Context;
 
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
 use serde::Serialize;
 
 use super::connect::Connectors;
 use super::health::{Condition, Health};
 use super::pool::{Pool, ResponseBody};
-use crate::body::BoxError;
+use crate::body::{Hook, Hooked, PolledFrame};
 use crate::config::{Balance, Upstream};
 use crate::error_text::Causes;
 use crate::trailers;
@@ -186,38 +183,25 @@ impl Drop for Tunnel<'_> {
 }
 
 /// The body of a response, whose end completes the request on the address.
+pub(super) type Leased = Hooked<ResponseBody, LeasedHook>;
+
+/// Keeps an address's lease for as long as a response's body.
 #[derive(Debug)]
-pub(super) struct Leased {
-    pub(super) body: ResponseBody,
+pub(super) struct LeasedHook {
     pub(super) upstream: Arc<str>,
     pub(super) lease: Lease,
 }
 
-impl Body for Leased {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Poll::Ready(match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
-            Some(Ok(frame)) => trailers::filter(frame).map(Ok),
-            Some(Err(error)) => {
+impl Hook<ResponseBody> for LeasedHook {
+    fn polled(&mut self, _: &mut ResponseBody, polled: PolledFrame, _: &mut Context<'_>) -> PolledFrame {
+        polled.map(|frame| match frame? {
+            Ok(frame) => trailers::filter(frame).map(Ok),
+            Err(error) => {
                 let (upstream, address) = (&*self.upstream, &self.lease.server().url);
                 tracing::warn!(upstream, %address, error = %Causes(&*error), "response ended prematurely");
                 Some(Err(error))
             }
-            None => None,
         })
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

@@ -10,7 +10,7 @@ use http_body_util::{LengthLimitError, Limited};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::handler::Handler;
-use crate::body::{BoxBody, boxed, told};
+use crate::body::{BoxBody, boxed, observed};
 use crate::config;
 use crate::exchange::{Inbound, plain_text, unavailable};
 
@@ -106,7 +106,7 @@ impl Concurrency {
 /// A body that breaks off, and says so, as soon as it is larger than it may be.
 fn capped(body: BoxBody, max: u64, over: Arc<AtomicBool>) -> BoxBody {
     let limited = Limited::new(body, usize::try_from(max).unwrap_or(usize::MAX));
-    boxed(told(limited, move |frame, _| {
+    boxed(observed(limited, move |frame, _| {
         if matches!(frame, Some(Err(error)) if error.is::<LengthLimitError>()) {
             over.store(true, Ordering::Relaxed);
         }

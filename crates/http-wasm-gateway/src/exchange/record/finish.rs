@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::finished::{FinishedRequest, RequestObserver};
 use super::request::RequestRecord;
-use crate::body::{BoxBody, BoxError, boxed, told};
+use crate::body::{BoxBody, BoxError, boxed, observed};
 
 /// Tells the observers as soon as it is dropped: with the response's body, with a tunnel, or with a request that got no
 /// response.
@@ -68,7 +68,7 @@ impl Finish {
         let body = std::mem::take(response.body_mut());
         // Nobody may ask an empty body for its end.
         self.complete = body.is_end_stream();
-        let counted = told(body, move |frame, ended| {
+        let counted = observed(body, move |frame, ended| {
             // The whole of it is held here, for it tells when it is dropped.
             let finish = &mut self;
             finish.bytes += bytes(frame);
@@ -84,7 +84,7 @@ pub(crate) fn received(record: &Arc<RequestRecord>, body: BoxBody) -> BoxBody {
         return body;
     }
     let record = record.clone();
-    boxed(told(body, move |frame, _| record.add_request_bytes(bytes(frame))))
+    boxed(observed(body, move |frame, _| record.add_request_bytes(bytes(frame))))
 }
 
 fn bytes(frame: Option<&Result<Frame<Bytes>, BoxError>>) -> u64 {
