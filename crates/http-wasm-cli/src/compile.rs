@@ -22,7 +22,7 @@ pub(crate) fn run(args: &CompileArgs) -> Result<(), Failure> {
     let path = args.guest.clone();
     let bytes = std::fs::read(&path).map_err(|source| LoadError::Read { path, source })?;
     let name = args.guest.file_stem().map_or("guest".into(), |stem| stem.to_string_lossy());
-    let engine = http_wasm_tower::engine()?;
+    let engine = http_wasm_tower::Engine::new()?;
     let compiled = Guest::builder(&engine).name(name).precompile(&bytes)?;
 
     let cannot = |error: std::io::Error| {

@@ -70,7 +70,7 @@ fn engine(config: &Config) -> Result<(Engine, Shares), StartError> {
     let server = &config.server;
     let shares = Shares::of(server, available_memory());
     let slots = server.max_requests.get().clamp(1_000, 10_000);
-    let mut engine = http_wasm_tower::engine_builder()
+    let mut engine = http_wasm_tower::Engine::builder()
         .slots(slots)
         .memory_budget(shares.guests)
         .body_memory_budget(shares.bodies);

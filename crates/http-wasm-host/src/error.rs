@@ -5,6 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::StatusCode;
+use tracing::Level;
+
 use crate::abi::{BodyKind, Phase};
 use crate::fault::Fault;
 
@@ -127,7 +130,8 @@ pub enum ErrorKind {
     Body(BodyKind),
     /// There was no instance for the request, and no memory for one, or for what it needed; later there may be.
     Unavailable,
-    /// Too much is held of bodies for all requests together (see [`EngineBuilder::body_memory_budget`]); later there may be room.
+    /// Too much is held of bodies for all requests together (see [`EngineBuilder::body_memory_budget`]); later there
+    /// may be room.
     ///
     /// [`EngineBuilder::body_memory_budget`]: crate::EngineBuilder::body_memory_budget
     BodyMemory,
@@ -135,7 +139,94 @@ pub enum ErrorKind {
     Internal,
 }
 
+/// What an HTTP server makes of a failure: the answer for the client, and how much the log cares.
+///
+/// There is one table of these, [`ErrorKind::response`], so that a new kind of failure is the same to all adapters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailureResponse {
+    /// The status, from a service that its guest belongs to. The error's words are not for clients.
+    pub status: StatusCode,
+    /// The same from a gateway, whose callers tell "too slow" (504) from "broken" (500).
+    pub gateway_status: StatusCode,
+    /// The value of `Retry-After`, in seconds, for what may pass by itself: 1 to 3600.
+    pub retry_after: Option<u64>,
+    /// The level that the error is logged at. Below ERROR, it is not the guest's fault, and may happen all the time.
+    pub log_level: Level,
+}
+
+const fn response(status: StatusCode, log_level: Level) -> FailureResponse {
+    FailureResponse { status, gateway_status: status, retry_after: None, log_level }
+}
+
 impl ErrorKind {
+    /// What an HTTP server makes of a failure of this kind. [`Error::response`] knows how long this one may take.
+    ///
+    /// | kind | status | logged at |
+    /// | --- | --- | --- |
+    /// | [`BodyTooLarge`](Self::BodyTooLarge) | 413 for a request, 502 for a response | INFO |
+    /// | [`Body`](Self::Body) | 400 for a request, 502 for a response | DEBUG |
+    /// | [`BodyMemory`](Self::BodyMemory) | 503 with `Retry-After` | DEBUG |
+    /// | [`Unavailable`](Self::Unavailable) | 503 with `Retry-After` | ERROR |
+    /// | [`Deadline`](Self::Deadline) | 500, from a gateway 504 | ERROR |
+    /// | all others | 500 | ERROR |
+    pub const fn response(self) -> FailureResponse {
+        // Written without a `_`, so that a new kind has to be thought of here.
+        match self {
+            Self::Trap | Self::HostCall | Self::Exit | Self::Limit | Self::Internal => {
+                response(StatusCode::INTERNAL_SERVER_ERROR, Level::ERROR)
+            }
+            Self::Deadline => FailureResponse {
+                gateway_status: StatusCode::GATEWAY_TIMEOUT,
+                ..response(StatusCode::INTERNAL_SERVER_ERROR, Level::ERROR)
+            },
+            Self::Unavailable => FailureResponse {
+                retry_after: Some(SOON.as_secs()),
+                ..response(StatusCode::SERVICE_UNAVAILABLE, Level::ERROR)
+            },
+            // The budget's own warning says how many there are.
+            Self::BodyMemory => FailureResponse {
+                retry_after: Some(SOON.as_secs()),
+                ..response(StatusCode::SERVICE_UNAVAILABLE, Level::DEBUG)
+            },
+            // Peers send what is too long, and hang up all the time.
+            Self::BodyTooLarge(BodyKind::Request) => response(StatusCode::PAYLOAD_TOO_LARGE, Level::INFO),
+            Self::BodyTooLarge(BodyKind::Response) => response(StatusCode::BAD_GATEWAY, Level::INFO),
+            Self::Body(BodyKind::Request) => response(StatusCode::BAD_REQUEST, Level::DEBUG),
+            Self::Body(BodyKind::Response) => response(StatusCode::BAD_GATEWAY, Level::DEBUG),
+        }
+    }
+
+    /// All that [`name`](Self::name) gives.
+    pub const NAMES: [&str; 10] = [
+        "trap",
+        "host_call",
+        "exit",
+        "deadline",
+        "limit",
+        "body_too_large",
+        "body",
+        "unavailable",
+        "body_memory",
+        "internal",
+    ];
+
+    /// A word for metrics and logs, as in "host_call".
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Trap => "trap",
+            Self::HostCall => "host_call",
+            Self::Exit => "exit",
+            Self::Deadline => "deadline",
+            Self::Limit => "limit",
+            Self::BodyTooLarge(_) => "body_too_large",
+            Self::Body(_) => "body",
+            Self::Unavailable => "unavailable",
+            Self::BodyMemory => "body_memory",
+            Self::Internal => "internal",
+        }
+    }
+
     /// Whether it is a failure of the guest, which one that fails open is excused. Whoever sends a body that is too
     /// long or breaks off has to hear of it.
     pub(crate) fn is_guests(self) -> bool {
@@ -143,7 +234,7 @@ impl ErrorKind {
     }
 
     fn retry_after(self) -> Option<Duration> {
-        matches!(self, Self::Unavailable | Self::BodyMemory).then_some(SOON)
+        self.response().retry_after.map(Duration::from_secs)
     }
 }
 
@@ -176,6 +267,17 @@ impl Error {
     /// When it may be worth trying again; for [`ErrorKind::Unavailable`] and [`ErrorKind::BodyMemory`].
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
+    }
+
+    /// What an HTTP server makes of this failure: [`ErrorKind::response`], with the time after which trying again may
+    /// help.
+    pub fn response(&self) -> FailureResponse {
+        let mut response = self.kind().response();
+        if let Some(wait) = self.retry_after() {
+            // Whole seconds, and never "at once".
+            response.retry_after = Some(wait.as_millis().div_ceil(1000).clamp(1, 3600) as u64);
+        }
+        response
     }
 
     pub(crate) fn unavailable(guest: Arc<str>, message: String, retry_after: Duration) -> Self {
@@ -352,5 +454,42 @@ impl Reason {
         let shown = value[..value.len().min(SHOWN)].escape_ascii();
         let more = if value.len() > SHOWN { "…" } else { "" };
         Self::Illegal { argument, what, value: format!("\"{shown}\"{more}") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_has_a_name_of_its_own_in_the_list() {
+        use ErrorKind::*;
+        let kinds = [
+            Trap,
+            HostCall,
+            Exit,
+            Deadline,
+            Limit,
+            BodyTooLarge(BodyKind::Request),
+            Body(BodyKind::Request),
+            Unavailable,
+            BodyMemory,
+            Internal,
+        ];
+        assert_eq!(kinds.map(ErrorKind::name), ErrorKind::NAMES);
+    }
+
+    #[test]
+    fn only_what_may_pass_by_itself_says_when_to_try_again() {
+        for kind in [ErrorKind::Unavailable, ErrorKind::BodyMemory] {
+            assert_eq!((kind.response().status.as_u16(), kind.response().retry_after), (503, Some(1)));
+        }
+        let slow = ErrorKind::Deadline.response();
+        assert_eq!((slow.status.as_u16(), slow.gateway_status.as_u16()), (500, 504));
+        assert_eq!(slow.retry_after, None);
+        for (wait, seconds) in [(0, 1), (1001, 2), (7_200_000, 3600)] {
+            let error = Error::unavailable("g".into(), String::new(), Duration::from_millis(wait));
+            assert_eq!(error.response().retry_after, Some(seconds));
+        }
     }
 }

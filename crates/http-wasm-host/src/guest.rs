@@ -40,7 +40,7 @@ pub struct Guest<H: Host>(Arc<Handle<H>>);
 
 /// What all clones of a guest share. With the last of them, the pool is closed; instances that are out finish first.
 struct Handle<H: Host> {
-    maker: Maker<H>,
+    maker: Arc<Maker<H>>,
     pool: Arc<Pool<H>>,
     facts: GuestFacts,
     sweep: Arc<Sweep<H>>,
@@ -82,7 +82,7 @@ impl<H: Host> Guest<H> {
 
     fn new(prepared: Prepared<H>) -> Result<Self, LoadError> {
         let Prepared { blueprint, inspection, pool: settings, compile_time } = prepared;
-        let maker = Maker::new(blueprint);
+        let maker = Arc::new(Maker::new(blueprint));
         let started = Instant::now();
         let first = block_on(maker.make()).map_err(LoadError::Start)?;
         let facts = GuestFacts {
@@ -94,10 +94,11 @@ impl<H: Host> Guest<H> {
             snapshot: maker.startup().image.as_ref().map(|image| image.facts),
         };
         let pool = Arc::new(Pool::new(settings, maker.shared().clone()));
-        let sweep = Sweep::start(&pool);
+        let sweep = Sweep::start(&pool, maker.clone());
         pool.guard(first).recycle();
         let guest = Self(Arc::new(Handle { maker, pool, facts, sweep }));
         guest.warm_up(settings.min_warm.saturating_sub(1)).map_err(LoadError::Start)?;
+        guest.0.sweep.warmed_up();
         Ok(guest)
     }
 
@@ -201,6 +202,61 @@ impl GuestBuilder {
     /// be, or the first instance can't be made.
     pub fn load<H: Host>(self, bytes: &[u8]) -> Result<Guest<H>, LoadError> {
         Guest::new(self.prepare(bytes)?)
+    }
+
+    /// [Loads](Self::load) the guest on a thread of its own, so that no executor's thread is held up. Any executor will do.
+    ///
+    /// Dropping the future does not stop the thread: it loads the guest, and drops it.
+    ///
+    /// ```
+    /// use http_wasm_host::{Engine, Guest, InMemoryHost};
+    ///
+    /// # futures_executor::block_on(async {
+    /// let module = br#"(module
+    ///     (memory (export "memory") 1)
+    ///     (func (export "handle_request") (result i64) (i64.const 1))
+    ///     (func (export "handle_response") (param i32 i32)))"#;
+    /// let guest: Guest<InMemoryHost> = Guest::<InMemoryHost>::builder(&Engine::new()?).load_async(module).await?;
+    /// # Ok::<(), http_wasm_host::LoadError>(())
+    /// # }).unwrap()
+    /// ```
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), and when no thread can be started.
+    pub async fn load_async<H: Host>(self, bytes: impl Into<Vec<u8>>) -> Result<Guest<H>, LoadError> {
+        let bytes = bytes.into();
+        on_thread(move || self.load(&bytes)).await
+    }
+
+    /// [Loads](Self::load_file) the guest from a file, as [`load_async`](Self::load_async) does from bytes.
+    ///
+    /// # Errors
+    /// As [`load_file`](Self::load_file), and when no thread can be started.
+    pub async fn load_file_async<H: Host>(self, path: impl AsRef<Path>) -> Result<Guest<H>, LoadError> {
+        let path = path.as_ref().to_owned();
+        on_thread(move || self.load_file(path)).await
+    }
+}
+
+/// What `load` gives on a thread of its own.
+async fn on_thread<T: Send + 'static>(
+    load: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
+) -> Result<T, LoadError> {
+    let (sender, receiver) = tokio::sync::oneshot::channel();
+    let subscriber = tracing::dispatcher::get_default(Clone::clone);
+    let thread = std::thread::Builder::new().name("http-wasm-load".into());
+    let loading = thread.spawn(move || {
+        // Nobody may be waiting any more.
+        let _ = sender.send(tracing::dispatcher::with_default(&subscriber, load));
+    });
+    let loading =
+        loading.map_err(|error| LoadError::Engine(format!("no thread to load a guest on: {error}")))?;
+    match receiver.await {
+        Ok(loaded) => loaded,
+        Err(_) => match loading.join() {
+            Err(panic) => std::panic::resume_unwind(panic),
+            Ok(()) => unreachable!("a thread that ends has sent its result"),
+        },
     }
 }
 

@@ -6,6 +6,8 @@
 //!
 //! This crate has no HTTP server in it and needs no executor: see `http-wasm-tower` for tower, axum and hyper.
 
+#![deny(missing_docs)]
+
 mod abi;
 mod engine;
 mod error;
@@ -28,7 +30,7 @@ mod text;
 
 pub use self::abi::{BodyKind, FUNCTIONS, Features, Function, HeaderKind, MayWait, Phase, ValueType};
 pub use self::engine::{Engine, EngineBuilder, SnapshotFacts};
-pub use self::error::{BoxError, Error, ErrorKind, LoadError, Refused};
+pub use self::error::{BoxError, Error, ErrorKind, FailureResponse, LoadError, Refused};
 pub use self::failure::OnFailure;
 pub use self::fault::Fault;
 pub use self::guest::{Guest, GuestFacts};
@@ -49,5 +51,5 @@ pub use self::rule::Rule;
 #[doc(hidden)]
 pub use self::run::intercept::{HostCall, Intercepted, Trap};
 pub use self::run::wasi::{Mount, WasiConfig};
-pub use self::runtime::{Runtime, Task};
+pub use self::runtime::{Runtime, Task, TokioRuntime};
 pub use self::stats::{DropReason, PoolStats};

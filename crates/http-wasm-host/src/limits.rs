@@ -20,7 +20,8 @@ pub struct Limits {
     pub replay_bytes: usize,
     /// Body bytes that the guest writes, request and response together. Defaults to 16 MiB, for the same reason.
     pub written_bytes: usize,
-    /// Number of header fields that the guest sets or adds, including trailers. Defaults to 1,000, ten times what
+    /// Number of header fields that the guest sets or adds, including trailers, and of informational responses that it
+    /// sends. Defaults to 1,000, ten times what
     /// servers accept.
     pub header_count: usize,
     /// Names and values of those fields together. Defaults to 1 MiB.
@@ -81,8 +82,9 @@ impl Default for Limits {
 /// How many idle instances of a guest are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PoolSettings {
-    /// Instances that are created when the guest is loaded, in parallel, and kept even if they aren't needed. At least
-    /// one is created in any case, so that a bad guest fails to load. Defaults to 1.
+    /// Instances that are created when the guest is loaded, in parallel, and kept even if they aren't needed. If
+    /// failures of the guest have cost some, they are replaced within a quarter of `idle_ttl`. At least one is created
+    /// in any case, so that a bad guest fails to load. Defaults to 1.
     pub min_warm: usize,
     /// Maximum number of idle instances; further ones that are returned are dropped. Defaults to `None`, no limit:
     /// instances created in a burst are likely to be needed again within `idle_ttl`, and dropped after it.

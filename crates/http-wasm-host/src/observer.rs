@@ -6,29 +6,65 @@ use crate::abi::Phase;
 use crate::error::Error;
 use crate::stats::DropReason;
 
-/// Is told what happens to one guest's instances, for metrics and traces. A guest without one pays nothing for it.
+/// Is told what happens to guests' instances, for metrics and traces. A guest without one pays nothing for it.
 ///
+/// One observer may serve all guests of a process: each method is given the guest's [name](crate::GuestBuilder::name).
 /// The methods run on the request's path: they should count and return. Gauges (live and idle instances, memory) are in
 /// [`Guest::stats`](crate::Guest::stats), to be read when somebody asks.
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::sync::atomic::{AtomicU64, Ordering};
+///
+/// use http_wasm_host::{Call, Engine, Guest, InMemoryHost, Observer};
+///
+/// /// Counts calls that failed.
+/// #[derive(Default)]
+/// struct Failures(AtomicU64);
+///
+/// impl Observer for Failures {
+///     fn called(&self, guest: &str, call: &Call<'_>) {
+///         if let Some(error) = call.error {
+///             eprintln!("{guest} in {}: {}", call.phase, error.kind().name());
+///             self.0.fetch_add(1, Ordering::Relaxed);
+///         }
+///     }
+/// }
+///
+/// let failures = Arc::new(Failures::default());
+/// let guest: Guest<InMemoryHost> = Guest::<InMemoryHost>::builder(&Engine::new()?)
+///     .name("auth")
+///     .observer(failures.clone())
+///     .load(br#"(module
+///         (memory (export "memory") 1)
+///         (func (export "handle_request") (result i64) unreachable)
+///         (func (export "handle_response") (param i32 i32)))"#)?;
+///
+/// let outcome = futures_executor::block_on(guest.handle_request(InMemoryHost::new("GET", "/")));
+/// assert!(outcome.is_err());
+/// assert_eq!(failures.0.load(Ordering::Relaxed), 1);
+/// # Ok::<(), http_wasm_host::LoadError>(())
+/// ```
 pub trait Observer: Send + Sync + 'static {
-    /// A request took an instance that was idle in the pool or came back while it waited (`hit`), or one has to be made for it.
-    fn checked_out(&self, hit: bool) {
-        let _ = hit;
+    /// A request took an instance that was idle in the pool or came back while it waited (`hit`), or one has to be made
+    /// for it.
+    fn checked_out(&self, guest: &str, hit: bool) {
+        let _ = (guest, hit);
     }
 
     /// One of the guest's two functions has returned or failed.
-    fn called(&self, call: &Call<'_>) {
-        let _ = call;
+    fn called(&self, guest: &str, call: &Call<'_>) {
+        let _ = (guest, call);
     }
 
     /// An instance was made, start-up included, or failed to be.
-    fn created(&self, took: Duration, error: Option<&Error>) {
-        let _ = (took, error);
+    fn created(&self, guest: &str, took: Duration, error: Option<&Error>) {
+        let _ = (guest, took, error);
     }
 
     /// An instance was dropped, other than with the guest itself.
-    fn dropped(&self, reason: DropReason) {
-        let _ = reason;
+    fn dropped(&self, guest: &str, reason: DropReason) {
+        let _ = (guest, reason);
     }
 }
 

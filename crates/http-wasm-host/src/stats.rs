@@ -95,6 +95,10 @@ impl Counters {
         self.refused.fetch_add(1, Ordering::Release);
     }
 
+    pub(crate) fn live(&self) -> u64 {
+        self.live.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn dropped(&self, reason: DropReason) {
         self.dropped[reason as usize].fetch_add(1, Ordering::Relaxed);
     }

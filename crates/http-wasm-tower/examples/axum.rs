@@ -5,22 +5,31 @@
 //! curl -i http://127.0.0.1:8080/admin         the guest says no
 //! ```
 
-use axum::{Router, routing::get};
-use http_wasm_tower::{BoxError, Guest, HttpWasmLayer, engine};
+use std::net::SocketAddr;
 
-pub(crate) fn app() -> Result<Router, BoxError> {
-    let guest = Guest::builder(&engine()?)
+use axum::{Router, extract::ConnectInfo, routing::get};
+use http_wasm_tower::{BoxError, Engine, Guest, HttpWasmLayer};
+use tower::Layer as _;
+
+pub(crate) async fn app() -> Result<Router, BoxError> {
+    // On a thread of its own, as compiling takes up to seconds.
+    let guest = Guest::builder(&Engine::new()?)
         .name("welcome")
-        .load(include_bytes!("../../../guests/welcome/welcome.wat"))?;
+        .load_async(include_bytes!("../../../guests/welcome/welcome.wat"))
+        .await?;
+    let layer = HttpWasmLayer::new(guest)
+        .source_addr(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
     let books = Router::new().route("/books", get(|| async { "Dune, Solaris\n" }));
-    // `Router::layer` runs after routing. Around the whole router, the guest sees a request first and may change its path.
-    let guarded = tower::Layer::layer(&HttpWasmLayer::new(guest), books);
-    Ok(Router::new().fallback_service(guarded))
+    // `Router::layer` runs after routing. Around the whole router, the guest sees a request first and may change its
+    // path.
+    Ok(Router::new().fallback_service(layer.layer(books)))
 }
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    // Guests' logs, and the reasons of their failures, go where `RUST_LOG` lets them.
+    tracing_subscriber::fmt::init();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
-    axum::serve(listener, app()?).await?;
+    axum::serve(listener, app().await?.into_make_service_with_connect_info::<SocketAddr>()).await?;
     Ok(())
 }

@@ -1,10 +1,11 @@
-//! A guest in front of a hyper service, HTTP/1.1 and HTTP/2 on one port: `cargo run -p http-wasm-tower --example hyper`.
+//! A guest in front of a hyper service, HTTP/1.1 and HTTP/2 on one port: `cargo run -p http-wasm-tower --example
+//! hyper`.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 
 use http::{Request, Response};
-use http_wasm_tower::{Body, BoxError, Guest, HttpWasmLayer, SourceAddr, engine};
+use http_wasm_tower::{Body, BoxError, Engine, Guest, HttpWasmLayer, SourceAddr};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use hyper_util::service::TowerToHyperService;
@@ -24,11 +25,12 @@ const GUEST: &str = r#"(module
     (func (export "handle_response") (param i32 i32)))"#;
 
 async fn hello(_: Request<Body>) -> Result<Response<Body>, Infallible> {
-    Ok(Response::new(Body::new("hello world\n".to_owned())))
+    Ok(Response::new(Body::from("hello world\n")))
 }
 
 pub(crate) async fn serve(listener: TcpListener) -> Result<(), BoxError> {
-    let guest = Guest::builder(&engine()?).name("client-address").load(GUEST.as_bytes())?;
+    // On a thread of its own, as compiling takes up to seconds.
+    let guest = Guest::builder(&Engine::new()?).name("client-address").load_async(GUEST).await?;
     let service = HttpWasmLayer::new(guest).layer(service_fn(hello));
     loop {
         let (connection, client): (_, SocketAddr) = listener.accept().await?;
@@ -47,5 +49,7 @@ pub(crate) async fn serve(listener: TcpListener) -> Result<(), BoxError> {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    // Guests' logs, and the reasons of their failures, go where `RUST_LOG` lets them.
+    tracing_subscriber::fmt::init();
     serve(TcpListener::bind("127.0.0.1:8080").await?).await
 }

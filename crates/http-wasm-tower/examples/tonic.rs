@@ -7,9 +7,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures_util::{Stream, StreamExt as _};
-use http_wasm_tower::{BoxError, Guest, HttpWasmLayer, engine};
+use http_wasm_tower::{BoxError, Engine, Guest, HttpWasmLayer};
 use tonic::codegen::BoxFuture;
 use tonic::server::{Grpc, NamedService};
+use tonic::transport::server::TcpConnectInfo;
 use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 
@@ -103,12 +104,15 @@ impl tower::Service<http::Request<tonic::body::Body>> for Talk {
 }
 
 pub(crate) async fn serve(listener: tokio::net::TcpListener) -> Result<(), BoxError> {
-    let guest = Guest::builder(&engine()?).name("sign").load(GUEST.as_bytes())?;
+    // On a thread of its own, as compiling takes up to seconds.
+    let guest = Guest::builder(&Engine::new()?).name("sign").load_async(GUEST).await?;
+    let layer = HttpWasmLayer::new(guest)
+        .source_addr(|extensions| extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr));
     let connections = futures_util::stream::unfold(listener, |listener| async {
         Some((listener.accept().await.map(|(connection, _)| connection), listener))
     });
     tonic::transport::Server::builder()
-        .layer(HttpWasmLayer::new(guest))
+        .layer(layer)
         .add_service(Talk)
         .serve_with_incoming(connections)
         .await?;
@@ -117,5 +121,7 @@ pub(crate) async fn serve(listener: tokio::net::TcpListener) -> Result<(), BoxEr
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    // Guests' logs, and the reasons of their failures, go where `RUST_LOG` lets them.
+    tracing_subscriber::fmt::init();
     serve(tokio::net::TcpListener::bind("127.0.0.1:50051").await?).await
 }

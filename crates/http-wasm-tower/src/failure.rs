@@ -4,13 +4,16 @@ use std::sync::Arc;
 
 use http::request::Parts;
 use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_wasm_host::{Body, BodyKind, Error, ErrorKind, Phase};
+#[cfg(doc)]
+use http_wasm_host::ErrorKind;
+use http_wasm_host::{Body, Error, FailureResponse, Phase};
+use tracing::Level;
 
 /// Makes the response for a request whose guest failed, and failed closed.
 ///
-/// [`HideDetails`] and [`GatewayTimeout`] are ready-made. A closure `Fn(&Error, &Parts) -> Response<Body>` is a policy that
-/// sees the request. Logging is not its business: the error is logged before, and afterwards put into the response's extensions
-/// as `Arc<Error>`.
+/// [`HideDetails`] and [`GatewayTimeout`] are ready-made. A closure `Fn(&Error, &Parts) -> Response<Body>` is a policy
+/// that sees the request. Logging is not its business: the error is logged before, and afterwards put into the
+/// response's extensions as `Arc<Error>`.
 ///
 /// ```
 /// use http::request::Parts;
@@ -44,14 +47,15 @@ use http_wasm_host::{Body, BodyKind, Error, ErrorKind, Phase};
 /// # }
 /// ```
 pub trait FailurePolicy: Send + Sync + 'static {
-    /// The response. Keep the error's words out of it: they are for the log, and may show clients what protects a service.
+    /// The response. Keep the error's words out of it: they are for the log, and may show clients what protects a
+    /// service.
     ///
     /// `request` is the head of the request as it came to the first guest, without its extensions; it is there when
     /// [`needs_request`](Self::needs_request) says so.
     fn response(&self, error: &Error, request: Option<&Parts>) -> Response<Body>;
 
-    /// Whether it looks at the request. The head of every request is then copied beforehand, as the request itself is gone when a
-    /// guest fails. `false` by default, which costs nothing.
+    /// Whether it looks at the request. The head of every request is then copied beforehand, as the request itself is
+    /// gone when a guest fails. `false` by default, which costs nothing.
     fn needs_request(&self) -> bool {
         false
     }
@@ -87,14 +91,17 @@ pub(crate) fn fail_open(error: Error, response: Response<Body>) -> Response<Body
 
 /// Logs an error, and what became of the exchange if it didn't fail.
 fn log(error: &Error, instead: &str) {
-    match error.kind() {
-        // Peers hang up all the time, and send what is too long; neither is the guest's fault.
-        ErrorKind::Body(_) => tracing::debug!(guest = error.guest(), "{error}{instead}"),
-        ErrorKind::BodyTooLarge(_) => tracing::info!(guest = error.guest(), "{error}{instead}"),
-        // The budget's own warning tells how many there are.
-        ErrorKind::BodyMemory => tracing::debug!(guest = error.guest(), "{error}{instead}"),
-        _ => tracing::error!(guest = error.guest(), backtrace = error.backtrace(), "{error}{instead}"),
+    // A level is a constant of the place that logs, so each has its own.
+    macro_rules! log_at {
+        ($($level:ident),*) => {
+            match error.response().log_level {
+                $(Level::$level => tracing::event!(
+                    Level::$level, guest = error.guest(), backtrace = error.backtrace(), "{error}{instead}"
+                ),)*
+            }
+        };
     }
+    log_at!(ERROR, WARN, INFO, DEBUG, TRACE);
 }
 
 /// The response, with the error for whoever wraps the service.
@@ -146,29 +153,16 @@ impl Policy {
     }
 }
 
-/// The default: a status that says who is to blame, and nothing else.
-///
-/// | failure | status |
-/// | --- | --- |
-/// | the request's body is over the replay cap | 413 |
-/// | the request's body could not be read | 400 |
-/// | the response's body is over the replay cap, or could not be read | 502 |
-/// | there is no instance for it, and no room for one now; or the guest keeps failing to start | 503, with `Retry-After` |
-/// | there is no room for its body now, or there is none any more | 503, with `Retry-After` |
-/// | everything else | 500 |
+/// The default: the [status](ErrorKind::response) that says who is to blame, `Retry-After` where it helps, and nothing
+/// else.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct HideDetails;
 
 impl FailurePolicy for HideDetails {
     fn response(&self, error: &Error, _: Option<&Parts>) -> Response<Body> {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = status(error.kind());
-        response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-        if let Some(seconds) = retry_after(error) {
-            response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
-        }
-        response
+        let FailureResponse { status, retry_after, .. } = error.response();
+        empty(status, retry_after)
     }
 }
 
@@ -179,37 +173,18 @@ impl FailurePolicy for HideDetails {
 pub struct GatewayTimeout;
 
 impl FailurePolicy for GatewayTimeout {
-    fn response(&self, error: &Error, request: Option<&Parts>) -> Response<Body> {
-        let mut response = HideDetails.response(error, request);
-        if error.kind() == ErrorKind::Deadline {
-            *response.status_mut() = StatusCode::GATEWAY_TIMEOUT;
-        }
-        response
+    fn response(&self, error: &Error, _: Option<&Parts>) -> Response<Body> {
+        let FailureResponse { gateway_status, retry_after, .. } = error.response();
+        empty(gateway_status, retry_after)
     }
 }
 
-/// The seconds after which it makes sense to try again, for what may pass by itself.
-fn retry_after(error: &Error) -> Option<u64> {
-    let wait = error.retry_after()?;
-    // Whole seconds, and never "at once".
-    Some(wait.as_millis().div_ceil(1000).clamp(1, 3600) as u64)
-}
-
-fn status(kind: ErrorKind) -> StatusCode {
-    match kind {
-        ErrorKind::BodyTooLarge(BodyKind::Request) => StatusCode::PAYLOAD_TOO_LARGE,
-        ErrorKind::Body(BodyKind::Request) => StatusCode::BAD_REQUEST,
-        ErrorKind::BodyTooLarge(BodyKind::Response) | ErrorKind::Body(BodyKind::Response) => {
-            StatusCode::BAD_GATEWAY
-        }
-        ErrorKind::Unavailable | ErrorKind::BodyMemory => StatusCode::SERVICE_UNAVAILABLE,
-        ErrorKind::Trap
-        | ErrorKind::HostCall
-        | ErrorKind::Exit
-        | ErrorKind::Deadline
-        | ErrorKind::Limit
-        | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
-        // A kind of a newer core is nothing the client did.
-        _ => StatusCode::INTERNAL_SERVER_ERROR,
+fn empty(status: StatusCode, retry_after: Option<u64>) -> Response<Body> {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    if let Some(seconds) = retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
     }
+    response
 }

@@ -19,8 +19,8 @@ pub struct HttpWasmLayer {
 }
 
 impl HttpWasmLayer {
-    /// A layer with default settings for a [`Guest`](crate::Guest), or for a [`GuestCell`](crate::GuestCell) whose guest can be
-    /// replaced later.
+    /// A layer with default settings for a [`Guest`](crate::Guest), or for a [`GuestCell`](crate::GuestCell) whose
+    /// guest can be replaced later.
     pub fn new(guest: impl Into<ChainGuest>) -> Self {
         Self { chain: Chain::new([guest]) }
     }

@@ -24,7 +24,7 @@ pub(crate) use self::args::BenchArgs;
 /// Measures the guest and prints what was found.
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     let bench = &Bench::resolve(args)?;
-    let engine = http_wasm_tower::engine()?;
+    let engine = http_wasm_tower::Engine::new()?;
     let guest = guest::load(&engine, &bench.guest)?;
     let course = Course::new(guest.clone(), bench.request.clone());
     let with_pool = |pool: PoolSettings| {

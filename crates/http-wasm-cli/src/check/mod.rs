@@ -37,7 +37,7 @@ pub(crate) fn run(args: CheckArgs) -> Result<(), Failure> {
 
 /// What the guest is, and the refusal if the snapshot that was asked for can't be.
 fn load(check: &Check) -> Result<(Report, Option<LoadError>), Failure> {
-    let engine = http_wasm_tower::engine()?;
+    let engine = http_wasm_tower::Engine::new()?;
     let Some(snapshot) = check.snapshot else {
         return Ok((Report::of(&guest::load(&engine, &check.guest)?, None), None));
     };

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
-use crate::support::{Raw, Server, http_wasm, soon};
+use crate::support::{Raw, Server, eventually, http_wasm, soon};
 
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
 
@@ -93,6 +93,32 @@ async fn a_server_whose_successor_does_not_start_goes_on() {
     raw.send(GET).await;
     assert!(raw.read_to_end().await.ends_with("hello world"));
 
+    std::fs::write(&guest, passes).unwrap();
+    server.signal("USR2");
+    assert_eq!(server.ready_line(), format!("listening on http://{}", server.addr));
+    assert_eq!(server.wait().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn the_next_signal_replaces_a_successor_that_does_not_get_ready() {
+    let directory = tempfile::tempdir().unwrap();
+    let guest = directory.path().join("guest.wat");
+    let passes = r#"(module (memory (export "memory") 1)
+      (func (export "handle_request") (result i64) i64.const 1) (func (export "handle_response") (param i32 i32)))"#;
+    std::fs::write(&guest, passes).unwrap();
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut server = Server::with_log(&["--upstream", "hello", "--guest", guest.to_str().unwrap()], &log);
+    // Whoever opens it waits for a writer, and there never is one.
+    std::fs::remove_file(&guest).unwrap();
+    assert!(std::process::Command::new("mkfifo").arg(&guest).status().unwrap().success());
+    server.signal("USR2");
+    eventually(async || {
+        let log = std::fs::read_to_string(log.path()).unwrap();
+        log.contains("starting a successor").then_some(())
+    })
+    .await;
+
+    std::fs::remove_file(&guest).unwrap();
     std::fs::write(&guest, passes).unwrap();
     server.signal("USR2");
     assert_eq!(server.ready_line(), format!("listening on http://{}", server.addr));

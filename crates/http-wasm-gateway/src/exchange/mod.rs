@@ -17,7 +17,7 @@ pub(crate) use self::interims::{Interims, write as write_interim};
 pub use self::record::GuestLogLayer;
 pub(crate) use self::record::{
     Attempt, Finish, FinishedRequest, GuestMessage, GuestTimer, GuestTimes, RequestObserver, RequestRecord,
-    TraceContext, UpstreamAttempt, UpstreamFailure, failure_kind, received, with_guest_log,
+    TraceContext, UpstreamAttempt, UpstreamFailure, received, with_guest_log,
 };
 pub(crate) use self::refused::{BodyVerdict, Refused};
 pub(crate) use self::response::{content, plain_text, refusal, unavailable};

@@ -3,8 +3,8 @@
 
 use std::io::{self, Read as _, pipe};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
-use std::process::Command;
-use std::sync::Arc;
+use std::process::{Child, Command};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::io::{FdFlags, fcntl_dupfd_cloexec, fcntl_setfd};
 use tokio::net::TcpListener;
@@ -28,37 +28,98 @@ impl Successor {
         Ok(Self { signal: signal(SignalKind::user_defined2())? })
     }
 
-    /// Completes when a successor is ready to serve.
+    /// Completes when a successor is ready to serve. Another signal in the meantime kills a successor that isn't ready
+    /// yet, and starts another.
     pub(crate) async fn ready(&mut self, sockets: impl Fn() -> Vec<Arc<TcpListener>>) {
-        while self.signal.recv().await.is_some() {
-            tracing::info!("starting a successor");
-            match begin(&sockets()).await {
-                Ok(pid) => return tracing::info!(pid, "the successor is ready"),
-                Err(reason) => {
-                    tracing::error!(reason, "the successor failed to start; this process carries on")
+        let mut started = None;
+        loop {
+            let ready = async {
+                match &mut started {
+                    Some(successor) => Starting::ready(successor).await,
+                    None => std::future::pending().await,
                 }
+            };
+            tokio::select! {
+                signal = self.signal.recv() => {
+                    if signal.is_none() {
+                        return std::future::pending().await;
+                    }
+                    if let Some(successor) = started.take() {
+                        successor.give_up();
+                        tracing::warn!("killed a successor that was not ready before the next signal");
+                    }
+                    tracing::info!("starting a successor");
+                    match begin(&sockets()) {
+                        Ok(successor) => started = Some(successor),
+                        Err(reason) => failed(&reason),
+                    }
+                }
+                ready = ready => match ready {
+                    Ok(pid) => return tracing::info!(pid, "the successor is ready"),
+                    Err(reason) => {
+                        started = None;
+                        failed(&reason);
+                    }
+                },
             }
         }
-        std::future::pending().await
     }
 }
 
-/// Starts a successor with these sockets, and waits until it is ready.
-async fn begin(sockets: &[Arc<TcpListener>]) -> Result<u32, String> {
+fn failed(reason: &str) {
+    tracing::error!(reason, "the successor failed to start; this process carries on");
+}
+
+/// A successor that is not ready yet. Should this process end meanwhile, it lives on.
+struct Starting {
+    process: Arc<Mutex<Process>>,
+    result: oneshot::Receiver<Result<u32, String>>,
+}
+
+#[derive(Default)]
+struct Process {
+    child: Option<Child>,
+    given_up: bool,
+}
+
+impl Starting {
+    /// Ends when it is ready, or has ended.
+    async fn ready(&mut self) -> Result<u32, String> {
+        (&mut self.result).await.map_err(|_| "cannot wait for it".to_owned())?
+    }
+
+    /// Ends it. The thread that waits for it sees its pipe close.
+    fn give_up(self) {
+        let mut process = lock(&self.process);
+        process.given_up = true;
+        if let Some(child) = &mut process.child {
+            // It may have ended already.
+            let _ = child.kill();
+        }
+    }
+}
+
+fn lock(process: &Mutex<Process>) -> MutexGuard<'_, Process> {
+    process.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts a successor with these sockets.
+fn begin(sockets: &[Arc<TcpListener>]) -> Result<Starting, String> {
     let words = |error: io::Error| error.to_string();
     let sockets = sockets.iter().map(|socket| socket.as_fd().try_clone_to_owned());
     let sockets = sockets.collect::<io::Result<_>>().map_err(words)?;
-    let (tell, told) = oneshot::channel();
+    let (tell, result) = oneshot::channel();
+    let process = Arc::<Mutex<Process>>::default();
+    let starting = Starting { process: process.clone(), result };
     // Not a task: one that waits for a child that never gets ready would delay the exit of this process.
     let thread = std::thread::Builder::new().name("successor".to_owned());
     // The receiver may be gone, as this process may have been stopped in the meantime.
-    let thread = thread.spawn(move || tell.send(start(sockets)).ok()).map_err(words)?;
-    drop(thread);
-    told.await.map_err(|_| "cannot wait for it".to_owned())?
+    thread.spawn(move || tell.send(start(sockets, &process)).ok()).map_err(words)?;
+    Ok(starting)
 }
 
 /// Starts the program, and waits until it is ready.
-fn start(sockets: Vec<OwnedFd>) -> Result<u32, String> {
+fn start(sockets: Vec<OwnedFd>, process: &Mutex<Process>) -> Result<u32, String> {
     let (mut ready, writer) = pipe().map_err(|error| error.to_string())?;
     // By the name that it was called by, since that may be another file by now.
     let mut args = std::env::args_os();
@@ -73,12 +134,21 @@ fn start(sockets: Vec<OwnedFd>) -> Result<u32, String> {
     let last = inherited[count].as_raw_fd();
     command.env("LISTEN_FDS", count.to_string()).env("LISTEN_FDS_FIRST_FD", first.to_string());
     command.env(READY_FD, last.to_string());
-    let mut child = command.spawn().map_err(|error| format!("cannot start it: {error}"))?;
+    let pid = {
+        let mut process = lock(process);
+        if process.given_up {
+            return Err("it was killed".to_owned());
+        }
+        let child = command.spawn().map_err(|error| format!("cannot start it: {error}"))?;
+        process.child.insert(child).id()
+    };
     // So that the pipe ends with the child.
     drop(inherited);
     match ready.read(&mut [0]) {
-        Ok(1) => Ok(child.id()),
+        Ok(1) => Ok(pid),
         _ => {
+            let child = lock(process).child.take();
+            let mut child = child.ok_or("cannot wait for it")?;
             // It may have exited already.
             let _ = child.kill();
             let status = child.wait().map_err(|error| error.to_string())?;

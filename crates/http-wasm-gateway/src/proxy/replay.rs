@@ -267,7 +267,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_kept_counts_for_the_budget_until_the_request_is_over_and_without_room_it_is_sent_once() {
-        let engine = http_wasm_tower::engine_builder().body_memory_budget(40).build().unwrap();
+        let engine = http_wasm_tower::Engine::builder().body_memory_budget(40).build().unwrap();
         let budget = engine.body_budget();
         // A quarter of it.
         for (pieces, kept) in [(2, 10), (3, 0)] {

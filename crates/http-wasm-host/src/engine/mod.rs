@@ -8,6 +8,7 @@ mod memory;
 mod precompiled;
 mod single_flight;
 mod threads;
+mod ticker;
 mod wasm;
 
 use std::fmt;
@@ -20,11 +21,12 @@ use self::code::Codes;
 use self::images::Images;
 use self::memory::Budget;
 use self::threads::FileThreadsByGuest;
+use self::ticker::{TICK, Ticker};
 use self::wasm::{Engines, Settings, TABLE_ELEMENTS};
 use crate::error::LoadError;
 use crate::limits::Limits;
 use crate::message::body_budget::BodyBudget;
-use crate::runtime::{Background, NoRuntime, Runtime};
+use crate::runtime::{Background, Runtime, TokioRuntime};
 use crate::stats::Counters;
 
 pub(crate) use self::block_on::block_on;
@@ -34,10 +36,7 @@ pub(crate) use self::images::{Image, ImageKey};
 pub(crate) use self::memory::Quota;
 pub(crate) use self::precompiled::{Precompiled, is_precompiled};
 pub(crate) use self::threads::FileThreads;
-
-/// Time between two looks at whether a guest has computed for too long. Short enough for an innocent request
-/// beside looping guests to wait a few milliseconds only, long enough for the looks to cost nothing.
-const TICK: Duration = Duration::from_millis(2);
+pub(crate) use self::ticker::Ticks;
 
 const GUEST_STACK_BYTES: usize = 512 * 1024;
 
@@ -46,6 +45,7 @@ const GUEST_STACK_BYTES: usize = 512 * 1024;
 pub struct Engine(Arc<Inner>);
 
 struct Inner {
+    ticker: Ticker,
     engines: Engines,
     codes: Codes,
     images: Images,
@@ -70,7 +70,8 @@ pub struct EngineBuilder {
 const SLOTS: u32 = 1_000;
 
 impl Engine {
-    /// An engine without an executor of its own; see [`Runtime`].
+    /// An engine with default settings. In a tokio runtime it uses tokio's tasks and timers, elsewhere a thread of its own; see
+    /// [`Runtime`].
     ///
     /// # Errors
     /// When this machine can't run WebAssembly, or no thread can be started.
@@ -81,7 +82,7 @@ impl Engine {
     /// Settings for an engine.
     pub fn builder() -> EngineBuilder {
         EngineBuilder {
-            runtime: Box::new(NoRuntime),
+            runtime: Box::new(TokioRuntime),
             guest_stack_bytes: GUEST_STACK_BYTES,
             slots: SLOTS,
             memory_budget: usize::MAX,
@@ -160,6 +161,11 @@ impl Engine {
         &self.0.background
     }
 
+    /// The clock of its guests.
+    pub(crate) fn ticks(&self) -> &Arc<Ticks> {
+        self.0.ticker.ticks()
+    }
+
     /// `duration` in this engine's ticks, rounded up.
     pub(crate) fn clock(&self, duration: Duration) -> Clock {
         let ticks = duration.as_nanos().div_ceil(TICK.as_nanos());
@@ -175,7 +181,7 @@ impl fmt::Debug for Engine {
 }
 
 impl EngineBuilder {
-    /// The executor whose tasks, timers and yielding the engine uses.
+    /// The executor whose tasks, timers and yielding the engine uses. [`TokioRuntime`] by default.
     pub fn runtime(mut self, runtime: impl Runtime) -> Self {
         self.runtime = Box::new(runtime);
         self
@@ -244,9 +250,10 @@ impl EngineBuilder {
         let engines =
             Engines::new(&Settings { slots: self.slots, guest_stack_bytes: self.guest_stack_bytes })
                 .map_err(failed)?;
-        start_ticker(&engines)
+        let ticker = start_ticker(&engines)
             .map_err(|e| LoadError::Engine(format!("cannot start the timer thread: {e}")))?;
         Ok(Engine(Arc::new(Inner {
+            ticker,
             engines,
             codes: Codes::new(cache),
             images: Images::default(),
@@ -271,20 +278,17 @@ pub(crate) struct Clock {
     pub(crate) ticks: u64,
 }
 
-/// One thread per engine moves its epochs on; it ends once the engine is gone, and all that runs on it.
-fn start_ticker(engines: &Engines) -> std::io::Result<()> {
+/// One thread per engine moves its epochs on.
+fn start_ticker(engines: &Engines) -> std::io::Result<Ticker> {
     let mut engines: Vec<_> = engines.slots.iter().chain([&engines.on_demand]).map(|e| e.weak()).collect();
-    std::thread::Builder::new().name("http-wasm-ticker".into()).spawn(move || {
-        while !engines.is_empty() {
-            std::thread::sleep(TICK);
-            engines.retain(|engine| match engine.upgrade() {
-                Some(engine) => {
-                    engine.increment_epoch();
-                    true
-                }
-                None => false,
-            });
-        }
-    })?;
-    Ok(())
+    Ticker::start(move || {
+        engines.retain(|engine| match engine.upgrade() {
+            Some(engine) => {
+                engine.increment_epoch();
+                true
+            }
+            None => false,
+        });
+        !engines.is_empty()
+    })
 }

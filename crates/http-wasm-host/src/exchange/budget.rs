@@ -49,6 +49,12 @@ impl Budget {
         )
     }
 
+    /// Charges an informational response like a header field, since a host may have to hold it.
+    pub(super) fn spend_informational(&mut self) -> Result<(), Reason> {
+        let limit = self.header_count_limit;
+        spend(&mut self.header_count, 1, "the number of header fields and informational responses set", limit)
+    }
+
     /// Charges body bytes that the guest writes.
     pub(super) fn spend_written(&mut self, len: usize) -> Result<(), Reason> {
         let limit = self.written_bytes_limit;

@@ -82,10 +82,12 @@ impl<H: Host> Exchange<H> {
         match (status, self.phase) {
             (101, _) => Err(Reason::WrongPhase("a guest can't switch protocols (status 101)")),
             (100..=199, Phase::Request) => {
+                self.budget.spend_informational()?;
                 self.host.inform_early(status, &self.early.headers);
                 Ok(())
             }
             (100..=199, Phase::Response) => {
+                self.budget.spend_informational()?;
                 self.host.inform(status);
                 Ok(())
             }

@@ -17,7 +17,17 @@ use crate::message::{Delivery, Discard, Fields, Frame, Outgoing, Rest, Trailers}
 
 /// A request or response body on its way through guests.
 ///
-/// A body that no guest touches is the original one in a box, frame by frame.
+/// A body that no guest touches is the original one in a box, frame by frame. What handlers have at hand becomes one by `from`;
+/// any other body, as of axum or hyper, by [`Body::new`].
+///
+/// ```
+/// use http_wasm_host::Body;
+///
+/// let text = Body::from("hello");
+/// let bytes = Body::from(vec![1, 2, 3]);
+/// let none = Body::empty();
+/// let other = Body::new(http_body_util::Full::new(&b"any `http_body::Body`"[..]));
+/// ```
 #[derive(Default)]
 pub struct Body(Kind);
 
@@ -138,6 +148,43 @@ impl fmt::Debug for Body {
 impl From<Bytes> for Body {
     fn from(bytes: Bytes) -> Self {
         if bytes.is_empty() { Self::empty() } else { Self(Kind::Whole(bytes)) }
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Bytes::from(bytes).into()
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        Bytes::from(text).into()
+    }
+}
+
+impl From<&'static [u8]> for Body {
+    fn from(bytes: &'static [u8]) -> Self {
+        Bytes::from_static(bytes).into()
+    }
+}
+
+impl From<&'static str> for Body {
+    fn from(text: &'static str) -> Self {
+        Bytes::from_static(text.as_bytes()).into()
+    }
+}
+
+/// A body without bytes.
+impl From<()> for Body {
+    fn from((): ()) -> Self {
+        Self::empty()
+    }
+}
+
+impl From<Full<Bytes>> for Body {
+    fn from(body: Full<Bytes>) -> Self {
+        Self::whole(body)
     }
 }
 

@@ -11,7 +11,7 @@ use crate::error::{CallError, Error, Reason, Stop};
 use crate::host::Host;
 use crate::run::shared::Shared;
 use crate::run::state::State;
-use crate::run::suspend::{self, Mode, StartPace, Suspension};
+use crate::run::suspend::{self, Mode, StartPace, Suspension, set_deadline};
 use crate::run::wasi::{WasiConfig, WasiState};
 use crate::stats::Counters;
 
@@ -118,7 +118,7 @@ impl Startup {
         let waker = store.data().suspension.waker();
         let begin = |store: &mut Store<State<H>>| {
             let ticks = store.data_mut().suspension.begin_start(mode, functions.deadline);
-            store.set_epoch_deadline(ticks);
+            set_deadline(store, ticks);
         };
         let mut quick = true;
         // Without a start function no guest code runs here, and a fiber would be wasted.
@@ -135,7 +135,7 @@ impl Startup {
             false => {
                 // But data that is too sparse for an image is written by compiled code, which checks the epoch as well.
                 store.data_mut().suspension.begin(Mode::Direct, functions.deadline);
-                store.set_epoch_deadline(functions.deadline.ticks);
+                set_deadline(store, functions.deadline.ticks);
                 pre.instantiate(&mut *store)?
             }
         };

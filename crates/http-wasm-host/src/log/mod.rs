@@ -160,7 +160,7 @@ mod tests {
     use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
     use super::*;
-    use crate::runtime::NoRuntime;
+    use crate::runtime::TokioRuntime;
 
     #[derive(Clone, Default)]
     struct Logged(Arc<AtomicU64>);
@@ -174,7 +174,7 @@ mod tests {
     #[test]
     fn messages_and_lines_of_output_are_counted_together_and_only_those_that_are_wanted() {
         let limits = Limits { log_rate: 3, ..Limits::default() };
-        let log = Log::new(Background::new(Box::new(NoRuntime)), "g".into(), &limits);
+        let log = Log::new(Background::new(Box::new(TokioRuntime)), "g".into(), &limits);
         let logged = Logged::default();
         let subscriber = tracing_subscriber::registry().with(LevelFilter::INFO).with(logged.clone());
         let started = std::time::Instant::now();

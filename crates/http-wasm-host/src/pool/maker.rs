@@ -56,7 +56,7 @@ impl<H: Host> Maker<H> {
         let made = self.blueprint.make(Live::new(&shared.counters)).await;
         making.finish();
         if let (Some(observer), Some(started)) = (&shared.observer, started) {
-            observer.created(started.elapsed(), made.as_ref().err());
+            observer.created(&shared.name, started.elapsed(), made.as_ref().err());
         }
         match &made {
             Ok(_) => {}

@@ -119,6 +119,12 @@ impl<H: Host> Pool<H> {
         &self.settings
     }
 
+    /// Whether there are too few instances, whatever has become of those that were made when the guest was loaded.
+    pub(crate) fn is_short(&self) -> bool {
+        let wanted = self.settings.max_idle.unwrap_or(usize::MAX).min(self.settings.min_warm);
+        self.shared.counters.live() < wanted as u64
+    }
+
     /// Drops what is idle, and from now on whatever comes back.
     pub(crate) fn close(&self) {
         for shard in &self.shards {

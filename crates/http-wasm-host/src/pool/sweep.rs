@@ -1,11 +1,13 @@
-//! Drops instances that are no longer needed, to free their memory.
+//! Drops instances that are no longer needed, to free their memory, and creates those that are missing.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
 use crate::host::Host;
 use crate::pool::Pool;
+use crate::pool::maker::Maker;
 use crate::runtime::Timer;
 use crate::stats::DropReason;
 
@@ -15,6 +17,8 @@ const SHORTEST: Duration = Duration::from_millis(5);
 /// Checks a guest's pool once per quarter of its `idle_ttl`, on the housekeeping thread.
 pub(crate) struct Sweep<H: Host> {
     pool: Weak<Pool<H>>,
+    maker: Arc<Maker<H>>,
+    refills: AtomicBool,
     timer: Mutex<Next>,
 }
 
@@ -25,10 +29,18 @@ struct Next {
 }
 
 impl<H: Host> Sweep<H> {
-    pub(crate) fn start(pool: &Arc<Pool<H>>) -> Arc<Self> {
-        let sweep = Arc::new(Self { pool: Arc::downgrade(pool), timer: Mutex::default() });
+    pub(crate) fn start(pool: &Arc<Pool<H>>, maker: Arc<Maker<H>>) -> Arc<Self> {
+        let pool_again = Arc::downgrade(pool);
+        // Until the first instances have been created.
+        let refills = AtomicBool::new(true);
+        let sweep = Arc::new(Self { pool: pool_again, maker, refills, timer: Mutex::default() });
         sweep.schedule(pool);
         sweep
+    }
+
+    /// The instances that the guest is loaded with exist: from now on, missing ones are replaced.
+    pub(crate) fn warmed_up(&self) {
+        self.refills.store(false, Ordering::Relaxed);
     }
 
     /// The timer owns this, and this owns the timer, so it must be stopped explicitly.
@@ -55,6 +67,33 @@ impl<H: Host> Wake for Sweep<H> {
             pool.shared().dropped(DropReason::Idle);
             drop(instance);
         }
+        if pool.is_short() && !self.refills.swap(true, Ordering::Relaxed) {
+            let refill = Refill(self.clone());
+            pool.shared().engine.background().spawn(Box::pin(refill.run()));
+        }
         self.schedule(&pool);
+    }
+}
+
+/// Makes the instances that are missing, one after the other. There is one at a time.
+struct Refill<H: Host>(Arc<Sweep<H>>);
+
+impl<H: Host> Refill<H> {
+    async fn run(self) {
+        let Sweep { pool, maker, .. } = &*self.0;
+        // Gone with the guest, which may be dropped while an instance is made.
+        while pool.upgrade().is_some_and(|pool| pool.is_short()) {
+            // The observer knows why; the next sweep tries again.
+            let Ok(made) = maker.make_unless_hopeless().await else { return };
+            if let Some(pool) = pool.upgrade() {
+                pool.guard(made).recycle();
+            }
+        }
+    }
+}
+
+impl<H: Host> Drop for Refill<H> {
+    fn drop(&mut self) {
+        self.0.refills.store(false, Ordering::Relaxed);
     }
 }

@@ -16,7 +16,7 @@ use crate::run::link::Exports;
 use crate::run::pin::{Next, NextResult, Pin};
 use crate::run::shared::Shared;
 use crate::run::state::State;
-use crate::run::suspend::Mode;
+use crate::run::suspend::{Mode, set_deadline};
 use crate::runtime::Background;
 use crate::stats::Live;
 
@@ -253,7 +253,8 @@ impl<H: Host> Instance<H> {
         if let (Some(observer), Some(started)) = (&self.shared().observer, started) {
             let exchange = self.store.data().exchange.as_ref();
             let replayed_bytes = exchange.map_or(0, |exchange| exchange.replayed_bytes(phase));
-            observer.called(&Call { phase, took: started.elapsed(), error, replayed_bytes });
+            observer
+                .called(&self.shared().name, &Call { phase, took: started.elapsed(), error, replayed_bytes });
         }
     }
 
@@ -280,7 +281,7 @@ where
     R: wasmtime::WasmResults,
 {
     let ticks = store.data_mut().suspension.begin(Mode::Direct, limit);
-    store.set_epoch_deadline(ticks);
+    set_deadline(store, ticks);
     let result = function.call(&mut *store, params);
     store.data_mut().flush_output();
     result
@@ -303,7 +304,7 @@ where
     let waker = state.suspension.waker();
     let background = state.suspension.engine().background().clone();
     let limit = state.guest.limits.total;
-    store.set_epoch_deadline(ticks);
+    set_deadline(store, ticks);
     let call = waker.drive(function.call_async(&mut *store, params));
     let called = background.within(limit, call).await;
     let state = store.data_mut();

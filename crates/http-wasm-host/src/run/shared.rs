@@ -51,7 +51,7 @@ impl Shared {
     pub(crate) fn dropped(&self, reason: DropReason) {
         self.counters.dropped(reason);
         if let Some(observer) = &self.observer {
-            observer.dropped(reason);
+            observer.dropped(&self.name, reason);
         }
     }
 
@@ -59,7 +59,7 @@ impl Shared {
     #[inline]
     pub(crate) fn checked_out(&self, hit: bool) {
         if let Some(observer) = &self.observer {
-            observer.checked_out(hit);
+            observer.checked_out(&self.name, hit);
         }
     }
 }

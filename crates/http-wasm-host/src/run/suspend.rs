@@ -13,10 +13,11 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use wasmtime::{AsContextMut, Caller, StoreContextMut, UpdateDeadline};
+use wasmtime::{AsContextMut, Caller, Store, StoreContextMut, UpdateDeadline};
 
-use crate::engine::{Clock, Engine};
+use crate::engine::{Clock, Engine, Ticks};
 use crate::error::Stop;
+use crate::runtime::Task;
 
 /// How the current call into the guest runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +36,7 @@ pub(crate) trait Suspend: Send + 'static {
 /// One store's part in waiting and stopping.
 pub(crate) struct Suspension {
     engine: Engine,
+    ticks: Arc<Ticks>,
     mode: Mode,
     /// A host function waits: the next epoch callback suspends until the task is woken.
     waiting: bool,
@@ -133,6 +135,7 @@ impl Suspension {
     pub(crate) fn new(engine: Engine, pace: Arc<Pace>) -> Self {
         let limit = engine.clock(std::time::Duration::MAX);
         Self {
+            ticks: engine.ticks().clone(),
             engine,
             mode: Mode::Direct,
             waiting: false,
@@ -143,7 +146,7 @@ impl Suspension {
         }
     }
 
-    /// Prepares a call. Returns the ticks after which the epoch callback is due.
+    /// Prepares a call. Returns the ticks after which the epoch callback is due, for [`set_deadline`].
     #[inline]
     pub(crate) fn begin(&mut self, mode: Mode, limit: Clock) -> u64 {
         self.mode = mode;
@@ -201,7 +204,7 @@ impl Suspension {
         if std::mem::take(&mut self.waiting) {
             // Waiting is not computing: the time starts afresh.
             self.spent = 0;
-            return Ok(UpdateDeadline::YieldCustom(1, Box::pin(UntilWoken::default())));
+            return Ok(UpdateDeadline::YieldCustom(1, self.until_resumed(UntilWoken::default())));
         }
         match self.mode {
             Mode::Direct => {
@@ -215,9 +218,11 @@ impl Suspension {
                     return Err(self.stop());
                 }
                 if next == DIRECT_TICKS {
+                    self.ticks.keep(1);
                     return Ok(UpdateDeadline::Continue(1));
                 }
                 self.pace.needs_fibers_for_good();
+                self.ticks.keep(self.limit.ticks - next);
                 Ok(UpdateDeadline::Continue(self.limit.ticks - next))
             }
             Mode::Fiber => {
@@ -228,14 +233,31 @@ impl Suspension {
                 if self.spent >= self.limit.ticks {
                     return Err(self.stop());
                 }
-                Ok(UpdateDeadline::YieldCustom(1, self.engine.background().yield_now()))
+                let others = self.engine.background().yield_now();
+                Ok(UpdateDeadline::YieldCustom(1, self.until_resumed(others)))
             }
         }
+    }
+
+    /// `pause`, after which the clock goes: it may have stopped meanwhile.
+    fn until_resumed(&self, pause: impl Future<Output = ()> + Send + 'static) -> Task {
+        let ticks = self.ticks.clone();
+        Box::pin(async move {
+            pause.await;
+            ticks.keep(1);
+        })
     }
 
     fn stop(&self) -> wasmtime::Error {
         Stop::Computed(self.limit.duration).into()
     }
+}
+
+/// Has the epoch callback of a call called after so many ticks.
+#[inline]
+pub(crate) fn set_deadline<T: Suspend>(store: &mut Store<T>, ticks: u64) {
+    store.set_epoch_deadline(ticks);
+    store.data_mut().suspension().ticks.keep(ticks);
 }
 
 /// The store's epoch callback.

@@ -8,6 +8,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::runtime::Handle;
+
 pub(crate) use self::background::Background;
 pub(crate) use self::housekeeping::Timer;
 
@@ -16,8 +18,32 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The services of an executor that go beyond polling a future.
 ///
-/// The core itself can be polled from anywhere. An engine without a runtime of its own runs clean-up calls on
-/// its housekeeping thread and lets a long-computing guest yield by waking its own task.
+/// The core itself can be polled from anywhere. By default an engine uses [`TokioRuntime`]: tokio where it is entered, and
+/// elsewhere a thread of the engine's own for clean-up calls and timers. Another executor is given to
+/// [`EngineBuilder::runtime`](crate::EngineBuilder::runtime).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use http_wasm_host::{Engine, Runtime, Task};
+///
+/// /// Runs tasks on a thread each, and leaves timers to the engine.
+/// struct Threads;
+///
+/// impl Runtime for Threads {
+///     fn spawn(&self, task: Task) -> Result<(), Task> {
+///         std::thread::spawn(|| futures_executor::block_on(task));
+///         Ok(())
+///     }
+///
+///     fn sleep(&self, _: Duration) -> Option<Task> {
+///         None
+///     }
+/// }
+///
+/// let engine = Engine::builder().runtime(Threads).build()?;
+/// # Ok::<(), http_wasm_host::LoadError>(())
+/// ```
 pub trait Runtime: Send + Sync + 'static {
     /// Runs `task` off the current request's path. Gives it back when no executor is at hand.
     ///
@@ -34,17 +60,36 @@ pub trait Runtime: Send + Sync + 'static {
     }
 }
 
-/// No executor: all is left to the housekeeping thread.
-#[derive(Debug)]
-pub(crate) struct NoRuntime;
+/// Tokio's tasks, timers and yielding, of whichever tokio runtime the caller is in; outside of any, the housekeeping thread. The
+/// default of an engine.
+///
+/// A tokio runtime that polls guests needs its timer, as by `Builder::enable_time`: without it, tokio's timers panic.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct TokioRuntime;
 
-impl Runtime for NoRuntime {
+impl Runtime for TokioRuntime {
     fn spawn(&self, task: Task) -> Result<(), Task> {
-        Err(task)
+        match Handle::try_current() {
+            Ok(runtime) => {
+                runtime.spawn(task);
+                Ok(())
+            }
+            Err(_) => Err(task),
+        }
     }
 
-    fn sleep(&self, _: Duration) -> Option<Task> {
-        None
+    fn sleep(&self, duration: Duration) -> Option<Task> {
+        Handle::try_current().ok()?;
+        Some(Box::pin(tokio::time::sleep(duration)))
+    }
+
+    fn yield_now(&self) -> Task {
+        match Handle::try_current() {
+            // Unlike waking the task, this lets tokio look at its I/O before the task's next turn.
+            Ok(_) => Box::pin(tokio::task::yield_now()),
+            Err(_) => Box::pin(YieldNow { yielded: false }),
+        }
     }
 }
 

@@ -52,6 +52,22 @@ fn instances_beyond_the_slots_are_made_all_the_same() {
 }
 
 #[test]
+fn instances_that_failures_have_cost_are_made_again() {
+    let settings = PoolSettings { min_warm: 3, max_idle: None, idle_ttl: Duration::from_millis(40) };
+    let wat = stops("unreachable");
+    let builder = wat.builder(crate::support::engine()).pool(settings);
+    let probe = Probe::<InMemoryHost>::new(builder.load(wat.text().as_bytes()).unwrap());
+    assert_eq!(probe.stats().idle, 3);
+    for failed in 1..=2 {
+        for _ in 0..3 {
+            assert_eq!(probe.error(get()).kind(), ErrorKind::Trap);
+        }
+        eventually("three are idle again", || probe.stats().idle == 3 && probe.stats().live == 3);
+        assert!(probe.stats().dropped_failed >= 3 * failed);
+    }
+}
+
+#[test]
 fn an_engine_without_slots_works_too() {
     let probe = load(&engine(|builder| builder.slots(0)), &guest());
     settle((0..3).map(|_| probe.next(get())).collect());
@@ -260,11 +276,13 @@ struct Counting {
 }
 
 impl Observer for Counting {
-    fn checked_out(&self, hit: bool) {
+    fn checked_out(&self, guest: &str, hit: bool) {
+        assert_eq!(guest, "probe");
         if hit { &self.hits } else { &self.misses }.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn called(&self, call: &Call<'_>) {
+    fn called(&self, guest: &str, call: &Call<'_>) {
+        assert_eq!(guest, "probe");
         let calls = match call.phase {
             Phase::Request => &self.requests,
             _ => &self.responses,
@@ -277,12 +295,14 @@ impl Observer for Counting {
         assert!(call.took < Duration::from_secs(60));
     }
 
-    fn created(&self, _: Duration, error: Option<&Error>) {
+    fn created(&self, guest: &str, _: Duration, error: Option<&Error>) {
+        assert_eq!(guest, "probe");
         assert!(error.is_none());
         self.created.fetch_add(1, Ordering::Relaxed);
     }
 
-    fn dropped(&self, reason: DropReason) {
+    fn dropped(&self, guest: &str, reason: DropReason) {
+        assert_eq!(guest, "probe");
         assert_eq!(reason, DropReason::Failed);
         self.dropped.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,6 +1,6 @@
 //! The status of a response.
 
-use http_wasm_host::Phase;
+use http_wasm_host::{ErrorKind, Limits, Phase};
 
 use crate::support::{assert_refused, eof, get, guest, number, proceeds, stops};
 
@@ -186,4 +186,14 @@ fn a_content_length_on_the_next_handlers_101_is_ignored_even_zero() {
     let host = probe.run(get(), |next| next.status = 101);
     assert_eq!(host.status, 101);
     assert!(host.response.headers.is_empty(), "{:?}", host.response.headers);
+}
+
+#[test]
+fn informational_statuses_count_against_the_limit_of_fields() {
+    let limits = Limits { header_count: 5, ..Limits::default() };
+    let sets =
+        |count: usize| stops(&"(call $set_status_code 103)".repeat(count)).limits(limits.clone()).load();
+    assert_eq!(sets(5).respond(get()).informational.len(), 5);
+    let error = sets(6).error(get());
+    assert_eq!((error.kind(), error.function()), (ErrorKind::Limit, Some("set_status_code")));
 }

@@ -148,7 +148,7 @@ fn start_ups_that_stand_still_hold_nobody_up() {
 struct Checkouts(Mutex<Vec<bool>>);
 
 impl Observer for Checkouts {
-    fn checked_out(&self, hit: bool) {
+    fn checked_out(&self, _: &str, hit: bool) {
         self.0.lock().unwrap().push(hit);
     }
 }

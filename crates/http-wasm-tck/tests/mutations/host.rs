@@ -53,7 +53,7 @@ impl OnFailure {
 
 /// One for all hosts: each engine sets address space aside.
 fn engine() -> &'static Engine {
-    static ENGINE: LazyLock<Engine> = LazyLock::new(|| http_wasm_tower::engine().expect("an engine"));
+    static ENGINE: LazyLock<Engine> = LazyLock::new(|| http_wasm_tower::Engine::new().expect("an engine"));
     &ENGINE
 }
 

@@ -1,5 +1,5 @@
-//! What one use of each function costs a request, the whole way through a service: small guests that call it once, and the same
-//! service without a guest.
+//! What one use of each function costs a request, the whole way through a service: small guests that call it once, and
+//! the same service without a guest.
 
 use bytes::Bytes;
 use criterion::Criterion;

@@ -13,7 +13,7 @@ use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use http::{HeaderName, HeaderValue, Request, Response};
 use http_body::Body as HttpBody;
 use http_body_util::{BodyExt as _, Full};
-use http_wasm_tower::{Engine, Guest, HttpWasmLayer, engine};
+use http_wasm_tower::{Chain, Engine, Guest, HttpWasmLayer};
 use tower::util::{BoxCloneSyncService, MapRequestLayer, MapResponseLayer};
 use tower::{Layer, Service, ServiceExt as _, service_fn};
 
@@ -43,7 +43,7 @@ const READS_BODY: &str = r#"(module
     (func (export "handle_response") (param i32 i32)))"#;
 
 fn suite(c: &mut Criterion) {
-    let engine = engine().expect("this machine runs WebAssembly");
+    let engine = Engine::new().expect("this machine runs WebAssembly");
     set_headers(c, &engine);
     read_body(c, &engine);
     chains(c, &engine);
@@ -80,7 +80,7 @@ fn read_body(c: &mut Criterion, engine: &Engine) {
     group.finish();
 }
 
-/// Several guests, each with its own instances, as a gateway chains them: boxed, as their number is known only when it runs.
+/// Several guests, each with its own instances: as boxed layers, and as one chain.
 fn chains(c: &mut Criterion, engine: &Engine) {
     let mut group = c.benchmark_group("tower/chain of guests");
     for length in [0, 1, 2, 4, 8] {
@@ -88,8 +88,12 @@ fn chains(c: &mut Criterion, engine: &Engine) {
             BoxCloneSyncService::new(HttpWasmLayer::new(load(engine, SETS_HEADERS)).layer(next))
         });
         let request = || request(10, b"").map(http_wasm_tower::Body::new);
-        group.bench_function(length.to_string(), |b| {
+        group.bench_function(format!("{length} layers"), |b| {
             b.iter_batched(request, |request| call(service.clone(), request), BATCH);
+        });
+        let chain = Chain::new((0..length).map(|_| load(engine, SETS_HEADERS)));
+        group.bench_function(format!("{length} in a chain"), |b| {
+            b.iter_batched(request, |request| now(chain.call(request, hello)), BATCH);
         });
     }
     group.finish();

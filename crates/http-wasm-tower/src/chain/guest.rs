@@ -63,8 +63,9 @@ impl fmt::Debug for ChainGuest {
 /// A guest that can be replaced while services use it.
 ///
 /// No request fails for it, and none is held up: a request that the guest has got before [`replace`](Self::replace) is
-/// called stays with the old guest for both phases, even when its response comes hours later; every request that reaches the
-/// guest after the call has returned gets the new one. The old guest's instances are dropped as those requests end.
+/// called stays with the old guest for both phases, even when its response comes hours later; every request that
+/// reaches the guest after the call has returned gets the new one. The old guest's instances are dropped as those
+/// requests end.
 ///
 /// Cheap to clone; all clones hold the same guest.
 ///

@@ -24,8 +24,9 @@ use crate::failure::{FailurePolicy, HideDetails, Policy};
 
 /// Guests in front of a handler: the first sees a request first, and its response last.
 ///
-/// [`Chain::call`] takes one request through them. Each guest that lets the request pass keeps its instance until it has
-/// handled the response; each answers for its own failures, so a failure of one is a response for those in front of it.
+/// [`Chain::call`] takes one request through them. Each guest that lets the request pass keeps its instance until it
+/// has handled the response; each answers for its own failures, so a failure of one is a response for those in front of
+/// it.
 /// [`HttpWasmLayer`](crate::HttpWasmLayer) is a chain of one guest for tower. A program that has its own way to call
 /// handlers, as a gateway does, calls a chain itself.
 ///
@@ -66,8 +67,8 @@ struct Settings {
 }
 
 impl Chain {
-    /// A chain of these guests, the first outermost, with default settings. Without any, requests go straight to the next
-    /// handler.
+    /// A chain of these guests, the first outermost, with default settings. Without any, requests go straight to the
+    /// next handler.
     pub fn new<G: Into<ChainGuest>>(guests: impl IntoIterator<Item = G>) -> Self {
         Self(Arc::new(Settings {
             guests: guests.into_iter().map(Into::into).collect(),
@@ -119,9 +120,10 @@ impl Chain {
 
     /// Takes a request through the guests to `next`, and the response back through them.
     ///
-    /// Guests that have nothing to wait for run within this call. `next` is called once, or not at all when a guest answers
-    /// the request or fails. Its error passes through, and tells the guests that there is no response. Dropping the future
-    /// ends the exchange: a guest that runs loses its instance, and the others clean up, the innermost first.
+    /// Guests that have nothing to wait for run within this call. `next` is called once, or not at all when a guest
+    /// answers the request or fails. Its error passes through, and tells the guests that there is no response. Dropping
+    /// the future ends the exchange: a guest that runs loses its instance, and the others clean up, the innermost
+    /// first.
     ///
     /// # Errors
     /// The future gives the error of `next`. A guest that fails makes a response, see
@@ -206,8 +208,8 @@ impl Chain {
         if self.0.folds_underscores { host.fold_underscores() } else { host }
     }
 
-    /// What the future of an exchange needs when a guest fails. Only a policy that asks for it gets a copy of the request's
-    /// head.
+    /// What the future of an exchange needs when a guest fails. Only a policy that asks for it gets a copy of the
+    /// request's head.
     #[inline]
     pub(crate) fn failures<B>(&self, request: Option<&Request<B>>) -> Failures {
         Failures::new(&self.0.policy, request)

@@ -1,5 +1,5 @@
-//! Guests of every kind in one server at once, healthy and not, under load from clients of which many hang up. A process of its own:
-//! what the other tests hold doesn't count.
+//! Guests of every kind in one server at once, healthy and not, under load from clients of which many hang up. A
+//! process of its own: what the other tests hold doesn't count.
 
 #![expect(clippy::print_stdout, reason = "figures, for whoever makes it run for longer")]
 
@@ -202,8 +202,8 @@ async fn ask(
         ))
         .await;
         raw.send([b'x'; 100]).await;
-        // Of a healthy guest's clients every second one stays. A loop goes on until its deadline though its client is gone, as nobody
-        // reads its body: those stay, or there would soon be a hundred loops.
+        // Of a healthy guest's clients every second one stays. A loop goes on until its deadline though its client is
+        // gone, as nobody reads its body: those stay, or there would soon be a hundred loops.
         let goes = match name {
             "loops" => false,
             _ if healthy => client % 2 == 1,

@@ -26,7 +26,7 @@ use talk::Text;
 
 #[tokio::test]
 async fn the_guest_of_the_axum_example_rewrites_rejects_and_answers() {
-    let addr = serve(axum::app().unwrap()).await;
+    let addr = serve(axum::app().await.unwrap()).await;
     for mut client in Client::both(addr).await {
         let response = client.send(get("/v1/books")).await;
         assert_eq!(header(&response, "x-guest"), "welcome");

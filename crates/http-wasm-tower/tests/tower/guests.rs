@@ -87,7 +87,7 @@ pub(crate) fn read_all(kind: u32) -> String {
 
 pub(crate) fn engine() -> &'static Engine {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
-    ENGINE.get_or_init(|| http_wasm_tower::engine().expect("an engine can be made"))
+    ENGINE.get_or_init(|| http_wasm_tower::Engine::new().expect("an engine can be made"))
 }
 
 pub(crate) fn guest(features: u32, text: &str) -> Guest {

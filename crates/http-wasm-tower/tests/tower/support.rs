@@ -30,8 +30,8 @@ pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("this takes too long")
 }
 
-/// Polls until there is nothing to do; whether there is more to wait for. Once is not enough: a guest that a busy machine keeps
-/// from its work gives way to others in the middle of it.
+/// Polls until there is nothing to do; whether there is more to wait for. Once is not enough: a guest that a busy
+/// machine keeps from its work gives way to others in the middle of it.
 pub(crate) async fn is_pending(mut future: std::pin::Pin<&mut impl Future>) -> bool {
     loop {
         let woken = Arc::new(Woken::default());

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http_wasm_tower::ErrorKind;
 use tracing::Level;
 
 /// What one guest took for one request, waiting for bodies included.
@@ -30,22 +29,4 @@ pub(crate) struct GuestMessage {
     pub(crate) guest: String,
     pub(crate) level: Level,
     pub(crate) message: String,
-}
-
-/// The kind of a guest's failure, in metrics, logs and traces.
-pub(crate) fn failure_kind(kind: ErrorKind) -> &'static str {
-    match kind {
-        ErrorKind::Trap => "trap",
-        ErrorKind::HostCall => "host_call",
-        ErrorKind::Exit => "exit",
-        ErrorKind::Deadline => "deadline",
-        ErrorKind::Limit => "limit",
-        ErrorKind::BodyTooLarge(_) => "body_too_large",
-        ErrorKind::BodyMemory => "body_memory",
-        ErrorKind::Body(_) => "body",
-        ErrorKind::Unavailable => "unavailable",
-        ErrorKind::Internal => "internal",
-        // A kind of a newer core.
-        _ => "other",
-    }
 }

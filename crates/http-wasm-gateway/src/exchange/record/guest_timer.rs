@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use http_wasm_tower::{Error, GuestObserver};
 
-use super::guest::{GuestTimes, failure_kind};
+use super::guest::GuestTimes;
 use super::request::RequestRecord;
 
 /// Records the times of one guest's part in a request.
@@ -44,7 +44,7 @@ impl GuestObserver for GuestTimer<'_> {
             resumed: self.back.map(|back| back - start),
             request: self.left.unwrap_or(now) - self.began,
             response: self.back.map(|back| now - back),
-            failure: error.map(|error| failure_kind(error.kind())),
+            failure: error.map(|error| error.kind().name()),
         });
     }
 }

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
+use http_wasm_tower::ErrorKind;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::labels::{
-    CHECKOUTS, DROPS, FAILURES, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfGuest, PHASES,
-};
+use super::labels::{CHECKOUTS, DROPS, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfGuest, PHASES};
 use super::latency::Latency;
 use super::register::{register, register_with_unit};
 
@@ -78,7 +77,7 @@ impl Families {
             let labels = GuestPhase { guest: guest.clone(), phase };
             self.calls.remove(&labels);
             self.replayed.remove(&labels);
-            for kind in FAILURES {
+            for kind in ErrorKind::NAMES {
                 self.failures.remove(&GuestFailure { guest: guest.clone(), phase, kind });
             }
         }

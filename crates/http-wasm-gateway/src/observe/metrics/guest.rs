@@ -9,7 +9,6 @@ use prometheus_client::metrics::counter::Counter;
 use super::labels::{self, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfGuest};
 use super::latency::Latency;
 use super::series::{Name, Names, Series};
-use crate::exchange::failure_kind;
 use crate::observe::recent::{Recent, Source};
 
 /// The metrics of one guest. What each request touches is looked up once, here.
@@ -62,7 +61,7 @@ impl GuestMetrics {
     }
 
     fn failed(&self, error: &Error) {
-        let (phase, kind) = (labels::phase(error.phase()), failure_kind(error.kind()));
+        let (phase, kind) = (labels::phase(error.phase()), error.kind().name());
         self.series
             .guests
             .failures
@@ -73,11 +72,11 @@ impl GuestMetrics {
 }
 
 impl Observer for GuestMetrics {
-    fn checked_out(&self, hit: bool) {
+    fn checked_out(&self, _: &str, hit: bool) {
         if hit { &self.hits } else { &self.misses }.inc();
     }
 
-    fn called(&self, call: &Call<'_>) {
+    fn called(&self, _: &str, call: &Call<'_>) {
         let phase = match call.phase {
             Phase::Request => &self.request,
             Phase::Response => &self.response,
@@ -91,14 +90,14 @@ impl Observer for GuestMetrics {
         }
     }
 
-    fn created(&self, took: Duration, error: Option<&Error>) {
+    fn created(&self, _: &str, took: Duration, error: Option<&Error>) {
         self.starts.observe(took);
         if let Some(error) = error {
             self.failed(error);
         }
     }
 
-    fn dropped(&self, reason: DropReason) {
+    fn dropped(&self, _: &str, reason: DropReason) {
         let reason = labels::dropped(reason);
         self.series.guests.dropped.get_or_create(&GuestDrop { guest: self.guest.clone(), reason }).inc();
     }

@@ -16,20 +16,6 @@ pub(super) const CODES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
 /// All that [`phase`] can say.
 pub(super) const PHASES: [&str; 3] = ["request", "response", "start"];
 
-/// All that [`failure_kind`](crate::exchange::failure_kind) can say.
-pub(super) const FAILURES: [&str; 10] = [
-    "trap",
-    "host_call",
-    "exit",
-    "deadline",
-    "limit",
-    "body_too_large",
-    "body",
-    "unavailable",
-    "internal",
-    "other",
-];
-
 /// What the label `result` says of an instance that was taken for a request.
 pub(super) const CHECKOUTS: [&str; 2] = ["hit", "miss"];
 

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::hash::Hash;
 use std::sync::Arc;
 
+use http_wasm_tower::ErrorKind;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use serde::Serialize;
 
 use super::labels::{
-    CHECKOUTS, CODES, DROPS, FAILURES, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfUpstream,
-    PHASES, RouteCode, UpstreamCode, UpstreamFailed,
+    CHECKOUTS, CODES, DROPS, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfUpstream, PHASES,
+    RouteCode, UpstreamCode, UpstreamFailed,
 };
 use super::latency::LatencyCounts;
 use super::registry::Metrics;
@@ -62,7 +63,7 @@ impl Metrics {
             let latency = families.calls.get(&GuestPhase { guest: guest.clone(), phase })?.read();
             Some((phase, latency))
         });
-        let failures = FAILURES.into_iter().map(|kind| {
+        let failures = ErrorKind::NAMES.into_iter().map(|kind| {
             let of_phase =
                 |phase| count(&families.failures, &GuestFailure { guest: guest.clone(), phase, kind });
             (kind, PHASES.into_iter().map(of_phase).sum())

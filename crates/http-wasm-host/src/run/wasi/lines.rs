@@ -64,13 +64,13 @@ impl Lines {
 mod tests {
     use super::*;
     use crate::limits::Limits;
-    use crate::runtime::{Background, NoRuntime};
+    use crate::runtime::{Background, TokioRuntime};
 
     #[test]
     fn a_line_without_end_takes_bounded_memory() {
         let mut lines = Lines::default();
         let limits = Limits { log_line_bytes: 64, ..Limits::default() };
-        let log = Log::new(Background::new(Box::new(NoRuntime)), "g".into(), &limits);
+        let log = Log::new(Background::new(Box::new(TokioRuntime)), "g".into(), &limits);
         for _ in 0..100 {
             lines.write(&[b'x'; 1000], Speaker { log: &log, stream: "stdout" });
         }

@@ -1,0 +1,146 @@
+//! The clock of an engine's guests: a thread that moves the epochs on, for as long as there is a guest that looks at
+//! them.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::thread::Thread;
+use std::time::Duration;
+
+/// Time between two looks at whether a guest has computed for too long. Short enough for an innocent request
+/// beside looping guests to wait a few milliseconds only, long enough for the looks to cost nothing.
+pub(super) const TICK: Duration = Duration::from_millis(2);
+
+/// Ticks that are left at least when a call begins, beyond its own: a thread may stand still before it enters the
+/// guest.
+const MARGIN: u64 = 500;
+
+/// The thread. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Ticker(Arc<Ticks>);
+
+/// How far the clock has come, and how far it is needed.
+#[derive(Debug)]
+pub(crate) struct Ticks {
+    now: AtomicU64,
+    /// The clock stops here, unless it is needed for longer by then.
+    until: AtomicU64,
+    parked: AtomicBool,
+    closed: AtomicBool,
+    thread: OnceLock<Thread>,
+}
+
+impl Ticker {
+    /// Starts a thread that calls `tick` for each tick, until that answers `false`.
+    pub(super) fn start(mut tick: impl FnMut() -> bool + Send + 'static) -> std::io::Result<Self> {
+        let ticks = Arc::new(Ticks {
+            now: AtomicU64::new(0),
+            until: AtomicU64::new(MARGIN),
+            parked: AtomicBool::new(false),
+            closed: AtomicBool::new(false),
+            thread: OnceLock::new(),
+        });
+        let shared = ticks.clone();
+        let thread = std::thread::Builder::new().name("http-wasm-ticker".into()).spawn(move || {
+            while shared.wait_until_needed() {
+                std::thread::sleep(TICK);
+                if !tick() {
+                    return;
+                }
+                shared.now.fetch_add(1, Ordering::Relaxed);
+            }
+        })?;
+        let _ = ticks.thread.set(thread.thread().clone());
+        Ok(Self(ticks))
+    }
+
+    pub(super) fn ticks(&self) -> &Arc<Ticks> {
+        &self.0
+    }
+}
+
+impl Drop for Ticker {
+    fn drop(&mut self) {
+        self.0.closed.store(true, Ordering::SeqCst);
+        self.0.wake();
+    }
+}
+
+impl Ticks {
+    /// Makes sure that the clock goes on for so many ticks. To be called once the store's deadline is set, so that the
+    /// clock gets there.
+    #[inline]
+    pub(crate) fn keep(&self, ticks: u64) {
+        let needed = self.now.load(Ordering::Relaxed).saturating_add(ticks).saturating_add(MARGIN);
+        if self.until.load(Ordering::Relaxed) < needed {
+            self.extend(needed);
+        }
+    }
+
+    /// Half of the times that this could be called, it has been already: it asks for more than is needed.
+    #[cold]
+    fn extend(&self, needed: u64) {
+        // In this order, and in the other one there: the thread sees the new end, or this that the thread is parked.
+        self.until.fetch_max(needed.saturating_add(MARGIN), Ordering::SeqCst);
+        if self.parked.load(Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = self.thread.get() {
+            thread.unpark();
+        }
+    }
+
+    /// Waits while nobody needs the clock; whether anybody ever will.
+    fn wait_until_needed(&self) -> bool {
+        let now = self.now.load(Ordering::Relaxed);
+        if now < self.until.load(Ordering::Relaxed) {
+            return !self.closed.load(Ordering::Relaxed);
+        }
+        self.parked.store(true, Ordering::SeqCst);
+        while now >= self.until.load(Ordering::SeqCst) && !self.closed.load(Ordering::SeqCst) {
+            std::thread::park();
+        }
+        self.parked.store(false, Ordering::SeqCst);
+        !self.closed.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Waits until something is so.
+    fn until(what: &str, holds: impl Fn() -> bool) {
+        let limit = Instant::now() + Duration::from_secs(30);
+        while !holds() {
+            assert!(Instant::now() < limit, "not within 30 s: {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn a_clock_that_nobody_needs_stops_and_goes_on_when_somebody_does() {
+        let counted = Arc::new(AtomicU64::new(0));
+        let count = counted.clone();
+        let ticker = Ticker::start(move || {
+            count.fetch_add(1, Ordering::Relaxed);
+            true
+        });
+        let ticks = ticker.as_ref().unwrap().ticks();
+        for _ in 0..2 {
+            until("it stops", || ticks.parked.load(Ordering::SeqCst));
+            let before = counted.load(Ordering::Relaxed);
+            std::thread::sleep(TICK * 10);
+            assert_eq!(counted.load(Ordering::Relaxed), before);
+            ticks.keep(3);
+            until("it goes on", || counted.load(Ordering::Relaxed) >= before + 3);
+        }
+        let ticks = ticks.clone();
+        drop(ticker);
+        until("its thread ends", || Arc::strong_count(&ticks) == 1);
+    }
+}
