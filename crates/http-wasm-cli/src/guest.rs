@@ -16,7 +16,12 @@ pub(crate) fn load(engine: &Engine, spec: &GuestSpec) -> Result<Guest, Failure> 
 
 /// The settings of `spec`, all but its file.
 pub(crate) fn builder(engine: &Engine, spec: &GuestSpec) -> GuestBuilder {
-    grant(Guest::builder(engine), &spec.grants).config(spec.config.clone()).snapshot(spec.snapshot)
+    let builder = spec.lints.allow.iter().fold(Guest::builder(engine), |builder, lint| builder.allow(*lint));
+    grant(builder, &spec.grants)
+        .strict(spec.lints.strict)
+        .limits(spec.limits.clone())
+        .config(spec.config.clone())
+        .snapshot(spec.snapshot)
 }
 
 fn grant(mut builder: GuestBuilder, grants: &Grants) -> GuestBuilder {

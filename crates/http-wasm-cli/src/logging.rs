@@ -13,6 +13,10 @@ use tracing_subscriber::{EnvFilter, Layer as _};
 
 use crate::args::ArgsError;
 
+/// The compiler's targets, which have thousands of lines to say of a guest at lower levels.
+const QUIET: &str = "cranelift_codegen=warn,cranelift_frontend=warn,regalloc2=warn,wasmtime=info,\
+     wasmtime_cranelift=warn,wasmtime_environ=warn,wasmtime_internal_cranelift=warn,wasmtime_internal_cache=warn";
+
 /// Sets the process's log up; `RUST_LOG` chooses what is logged, the configuration when it is unset, and `info` when
 /// neither does.
 ///
@@ -25,7 +29,7 @@ pub(crate) fn init(log: &Log) -> Result<(), ArgsError> {
     };
     let filter = EnvFilter::builder()
         .with_default_directive(LevelFilter::INFO.into())
-        .parse(filter)
+        .parse(without_compiler(filter))
         .map_err(|error| ArgsError::LogFilter { name, reason: error.to_string() })?;
     let lines = tracing_subscriber::fmt::layer().with_writer(|| Escaping(io::stderr()));
     let lines = match log.format {
@@ -34,6 +38,16 @@ pub(crate) fn init(log: &Log) -> Result<(), ArgsError> {
     };
     tracing_subscriber::registry().with(lines).with(GuestLogLayer::default()).with(filter).init();
     Ok(())
+}
+
+/// The same filter without what the compiler says at low levels, unless it is asked for by name.
+fn without_compiler(filter: String) -> String {
+    let lower = filter.to_ascii_lowercase();
+    if !lower.contains("debug") && !lower.contains("trace") {
+        return filter;
+    }
+    // A level for a target counts more than one for all, and the last for the same target more than the first.
+    format!("{QUIET},{filter}")
 }
 
 /// Escapes what would look like the end of a line, or turn its text around, where it is read. The log may quote what
@@ -89,7 +103,29 @@ fn is_misleading(character: char) -> bool {
 mod tests {
     use std::io::Write as _;
 
-    use super::{Escaping, escaped};
+    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::layer::SubscriberExt as _;
+
+    use super::{Escaping, escaped, without_compiler};
+
+    #[test]
+    fn the_compiler_is_heard_at_low_levels_only_if_it_is_named() {
+        for plain in ["", "off", "info", "http_wasm_gateway=info"] {
+            assert_eq!(without_compiler(plain.to_owned()), plain);
+        }
+        let level = |filter: &str| {
+            let filter = EnvFilter::builder().parse(without_compiler(filter.to_owned())).unwrap();
+            let subscriber = tracing_subscriber::registry().with(filter);
+            tracing::subscriber::with_default(subscriber, || {
+                [
+                    tracing::enabled!(target: "cranelift_codegen::isa", tracing::Level::DEBUG),
+                    tracing::enabled!(target: "http_wasm_gateway", tracing::Level::DEBUG),
+                ]
+            })
+        };
+        assert_eq!(level("debug"), [false, true]);
+        assert_eq!(level("debug,cranelift_codegen=trace"), [true, true]);
+    }
 
     #[test]
     fn what_looks_like_the_end_of_a_line_or_turns_text_around_is_escaped() {

@@ -158,7 +158,9 @@ fn settings(guest: &config::Guest) -> config::Guest {
 /// Hands a guest's settings over to the core.
 fn apply_guest_settings(builder: GuestBuilder, guest: &config::Guest) -> GuestBuilder {
     let builder = if guest.trust_precompiled { builder.trust_precompiled() } else { builder };
+    let builder = guest.allow.iter().fold(builder, |builder, allowed| builder.allow(allowed.0));
     builder
+        .strict(guest.strict)
         .limits((&guest.limits).into())
         .pool((&guest.pool).into())
         .on_failure(guest.on_failure.into())

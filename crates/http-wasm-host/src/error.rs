@@ -10,6 +10,7 @@ use tracing::Level;
 
 use crate::abi::{BodyKind, Phase};
 use crate::fault::Fault;
+use crate::warning::Warning;
 
 /// An error of the embedding program or its HTTP implementation.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -81,12 +82,37 @@ pub enum LoadError {
         /// The limit, in bytes.
         limit: usize,
     },
+    /// The guest is built in a way that lets it do nothing, or there are warnings about it and it is loaded
+    /// [strictly](crate::GuestBuilder::strict).
+    #[error("guest {guest} is refused:{}", refusals(warnings))]
+    Refused {
+        /// The guest's name.
+        guest: Arc<str>,
+        /// Why.
+        warnings: Vec<Warning>,
+    },
     /// The first instance could not be made.
-    #[error("failed to start: {0}")]
+    #[error("failed to start: {}", with_calls(.0))]
     Start(Error),
     /// The engine could not be set up on this machine.
     #[error("cannot set up the WebAssembly engine: {0}")]
     Engine(String),
+}
+
+/// The error, and a line for each of the guest's calls on the stack.
+fn with_calls(error: &Error) -> String {
+    let calls = error.backtrace().unwrap_or_default().lines().skip(1);
+    calls.fold(error.to_string(), |text, call| text + "\n  " + call.trim())
+}
+
+fn refusals(warnings: &[Warning]) -> String {
+    let line = |warning: &Warning| {
+        let Warning { lint, .. } = warning;
+        format!(
+            "\n  - {warning} (`{lint}`: `allow = [\"{lint}\"]` or `--allow {lint}` loads it all the same)"
+        )
+    };
+    warnings.iter().map(line).collect()
 }
 
 fn list(faults: &[Fault]) -> String {
@@ -104,6 +130,7 @@ struct Details {
     function: Option<&'static str>,
     message: String,
     backtrace: Option<String>,
+    stderr: Option<String>,
     retry_after: Option<Duration>,
 }
 
@@ -264,6 +291,11 @@ impl Error {
         self.0.backtrace.as_deref()
     }
 
+    /// What the guest wrote to stderr during the call that failed: the first lines and the last.
+    pub fn stderr(&self) -> Option<&str> {
+        self.0.stderr.as_deref()
+    }
+
     /// When it may be worth trying again; for [`ErrorKind::Unavailable`] and [`ErrorKind::BodyMemory`].
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
@@ -294,6 +326,18 @@ impl Error {
         self
     }
 
+    /// The same failure, with what may have led to it.
+    pub(crate) fn with_hint(mut self, hint: impl fmt::Display) -> Self {
+        self.0.message += &format!(" ({hint})");
+        self
+    }
+
+    /// The same failure, with what the guest wrote to stderr meanwhile.
+    pub(crate) fn with_stderr(mut self, lines: String) -> Self {
+        self.0.stderr = Some(lines);
+        self
+    }
+
     pub(crate) fn new(kind: ErrorKind, guest: Arc<str>, phase: Option<Phase>, message: String) -> Self {
         Self(Box::new(Details {
             kind,
@@ -302,6 +346,7 @@ impl Error {
             function: None,
             message,
             backtrace: None,
+            stderr: None,
             retry_after: None,
         }))
     }
@@ -328,7 +373,16 @@ impl Error {
             (ErrorKind::Internal, None, format!("{error:#}"))
         };
         let retry_after = kind.retry_after();
-        Self(Box::new(Details { kind, guest, phase, function, message, backtrace, retry_after }))
+        Self(Box::new(Details {
+            kind,
+            guest,
+            phase,
+            function,
+            message,
+            backtrace,
+            stderr: None,
+            retry_after,
+        }))
     }
 }
 
@@ -341,7 +395,11 @@ impl fmt::Display for Error {
         if let Some(function) = self.0.function {
             write!(f, ", calling {function}")?;
         }
-        write!(f, ": {}", self.0.message)
+        write!(f, ": {}", self.0.message)?;
+        match &self.0.stderr {
+            Some(lines) => write!(f, "; its stderr: {}", lines.replace('\n', " | ")),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! A guest: a compiled, validated and linked module, and the pool of its instances.
 
+mod probe;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,6 +14,7 @@ use crate::failure::OnFailure;
 use crate::host::Host;
 use crate::load::builder::{GuestBuilder, Prepared};
 use crate::load::inspect::Inspection;
+use crate::load::inspect::lint::Probed;
 use crate::pool::maker::Maker;
 use crate::pool::pinned::{Outcome, Pinned};
 use crate::pool::progress::Progress;
@@ -20,6 +23,7 @@ use crate::pool::turns::Got;
 use crate::pool::{Pool, PooledInstance};
 use crate::run::pin::Next;
 use crate::stats::{DropReason, PoolStats};
+use crate::warning::Warning;
 
 /// A loaded guest. Cheap to clone; all clones share one pool.
 ///
@@ -60,6 +64,8 @@ pub struct GuestFacts {
     pub compile_time: Duration,
     /// How long making the first instance took.
     pub start_time: Duration,
+    /// What is probably wrong with how it was built, except what was [allowed](GuestBuilder::allow).
+    pub warnings: Vec<Warning>,
     /// The snapshot that instances begin with. None if none was asked for, or no code runs at start-up.
     pub snapshot: Option<SnapshotFacts>,
 }
@@ -81,16 +87,26 @@ impl<H: Host> Guest<H> {
     }
 
     fn new(prepared: Prepared<H>) -> Result<Self, LoadError> {
-        let Prepared { blueprint, inspection, pool: settings, compile_time } = prepared;
+        let Prepared { blueprint, inspection, pool: settings, compile_time, review, prober } = prepared;
         let maker = Arc::new(Maker::new(blueprint));
         let started = Instant::now();
         let first = block_on(maker.make()).map_err(LoadError::Start)?;
+        let start_time = started.elapsed();
+        let warnings = match review {
+            Some(review) => {
+                let probed = prober.map_or(Probed::Unknown, |(builder, wasm)| probe::run(builder, &wasm));
+                let name = &maker.shared().name;
+                review.conclude(name, inspection.suspicions(), first.features(), probed)?
+            }
+            None => Vec::new(),
+        };
         let facts = GuestFacts {
+            warnings,
             inspection,
             features: first.features(),
             memory_bytes: first.memory_size(),
             compile_time,
-            start_time: started.elapsed(),
+            start_time,
             snapshot: maker.startup().image.as_ref().map(|image| image.facts),
         };
         let pool = Arc::new(Pool::new(settings, maker.shared().clone()));
@@ -199,8 +215,10 @@ impl GuestBuilder {
     ///
     /// # Errors
     /// When the bytes are no guest of this ABI, its configuration is too long, what was granted can't
-    /// be, or the first instance can't be made.
+    /// be, the first instance can't be made, or the guest is built in a way that lets it do nothing (see
+    /// [`Lint`](crate::Lint)).
     pub fn load<H: Host>(self, bytes: &[u8]) -> Result<Guest<H>, LoadError> {
+        let _slow = self.slow_load();
         Guest::new(self.prepare(bytes)?)
     }
 

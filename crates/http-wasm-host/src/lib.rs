@@ -27,6 +27,7 @@ mod run;
 mod runtime;
 mod stats;
 mod text;
+mod warning;
 
 pub use self::abi::{BodyKind, FUNCTIONS, Features, Function, HeaderKind, MayWait, Phase, ValueType};
 pub use self::engine::{Engine, EngineBuilder, SnapshotFacts};
@@ -53,3 +54,4 @@ pub use self::run::intercept::{HostCall, Intercepted, Trap};
 pub use self::run::wasi::{Mount, WasiConfig};
 pub use self::runtime::{Runtime, Task, TokioRuntime};
 pub use self::stats::{DropReason, PoolStats};
+pub use self::warning::{Lint, Warning};

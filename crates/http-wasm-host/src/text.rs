@@ -117,6 +117,16 @@ fn encode(target: &[u8]) -> Cow<'_, [u8]> {
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
+/// A number of bytes in the largest unit that it is a multiple of.
+pub(crate) fn size(bytes: usize) -> String {
+    let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.into_iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("{} {name}", bytes / unit),
+        None if bytes == 1 => "1 byte".to_owned(),
+        None => format!("{bytes} bytes"),
+    }
+}
+
 /// Text for a log line: control characters, which could forge further lines, are escaped.
 pub(crate) fn printable(bytes: &[u8], limit: usize) -> Cow<'_, str> {
     let cut = &bytes[..bytes.len().min(limit)];
@@ -198,6 +208,13 @@ mod tests {
                 && !is_authority(b"a:b")
                 && !is_authority(b"")
         );
+    }
+
+    #[test]
+    fn a_size_is_shown_in_the_largest_unit_that_keeps_it_exact() {
+        let shown = [0, 1, 1000, 65_536, 256 << 20, 3 << 30, (256 << 20) + 65_536].map(size);
+        let expected = ["0 bytes", "1 byte", "1000 bytes", "64 KiB", "256 MiB", "3 GiB", "262208 KiB"];
+        assert_eq!(shown, expected);
     }
 
     #[test]

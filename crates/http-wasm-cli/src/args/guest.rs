@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 
 use http_wasm_gateway::plain;
-use http_wasm_tower::Snapshot;
+use http_wasm_tower::{Limits, Snapshot};
 
 use super::error::ArgsError;
 use super::grants::Grants;
+use super::lints::LintArgs;
 
 /// A guest and its settings. Its file is not read yet.
 #[derive(Debug)]
@@ -16,6 +17,8 @@ pub(crate) struct GuestSpec {
     pub(crate) config: Vec<u8>,
     pub(crate) grants: Grants,
     pub(crate) snapshot: Snapshot,
+    pub(crate) lints: LintArgs,
+    pub(crate) limits: Limits,
 }
 
 impl GuestSpec {
@@ -25,7 +28,8 @@ impl GuestSpec {
     /// When that file can't be read.
     pub(crate) fn resolve(path: PathBuf, config: Option<String>, grants: Grants) -> Result<Self, ArgsError> {
         let config = guest_config(config.unwrap_or_default())?;
-        Ok(Self { path, config, grants, snapshot: Snapshot::Off })
+        let (lints, limits) = Default::default();
+        Ok(Self { path, config, grants, snapshot: Snapshot::Off, lints, limits })
     }
 }
 

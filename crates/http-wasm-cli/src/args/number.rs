@@ -1,12 +1,20 @@
 //! Numbers within bounds.
 
 use std::num::NonZeroU32;
+use std::str::FromStr as _;
 use std::time::Duration;
+
+use http_wasm_gateway::config::Size;
 
 /// A count from 1 to a million.
 pub(crate) fn parse_count(text: &str) -> Result<NonZeroU32, &'static str> {
     let count = text.parse().ok().filter(|count: &NonZeroU32| count.get() <= 1_000_000);
     count.ok_or("expected a number from 1 to 1000000")
+}
+
+/// A size with its unit, or a number of bytes.
+pub(crate) fn parse_size(text: &str) -> Result<Size, String> {
+    Size::from_str(text)
 }
 
 /// So many seconds, from `LEAST` to a day.

@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 
-use http_wasm_tower::Snapshot;
+use http_wasm_gateway::config::Size;
+use http_wasm_tower::{Limits, Snapshot};
 
-use crate::args::{ArgsError, GrantArgs, GuestSpec, SnapshotMode};
+use crate::args::{ArgsError, GrantArgs, GuestSpec, LintArgs, SnapshotMode, parse_size};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
@@ -18,6 +19,13 @@ pub(crate) struct CheckArgs {
 
     #[command(flatten)]
     pub(crate) grants: GrantArgs,
+
+    #[command(flatten)]
+    pub(crate) lints: LintArgs,
+
+    /// Memory of one instance
+    #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
+    pub(crate) memory_bytes: Size,
 
     /// Say too whether the guest can be initialised once for all its instances, and if not, why; `shared-seed` when all
     /// of them may have the same random bytes and times from then [default: not asked; without a value: on]
@@ -46,6 +54,8 @@ impl Check {
     pub(super) fn resolve(args: CheckArgs) -> Result<Self, ArgsError> {
         let grants = args.grants.resolve()?;
         let guest = GuestSpec::resolve(args.guest, args.guest_config, grants)?;
+        let limits = Limits { memory_bytes: args.memory_bytes.bytes(), ..Limits::default() };
+        let guest = GuestSpec { lints: args.lints, limits, ..guest };
         Ok(Self { guest, snapshot: args.snapshot.map(Into::into), json: args.json })
     }
 }

@@ -5,19 +5,25 @@ mod args;
 use std::fmt;
 use std::io::Write as _;
 
-use http_wasm_tower::{Guest, LoadError};
+use http_wasm_gateway::config::{Log, LogFormat};
+use http_wasm_tower::{Guest, LoadError, Warning};
 use serde::Serialize;
 
 use self::args::Check;
 use crate::failure::Failure;
 use crate::guest;
+use crate::logging::{self, escaped};
 
 pub(crate) use self::args::CheckArgs;
+
+/// What is logged meanwhile: what the guest says while it starts, and that loading it takes long.
+const HEARD: &str = "off,http_wasm::guest=info,http_wasm_host::load::slow=info";
 
 /// Loads the guest and reports on it: on stdout what it is, on stderr what is wrong with it, and as JSON both on
 /// stdout.
 pub(crate) fn run(args: CheckArgs) -> Result<(), Failure> {
     let check = Check::resolve(args)?;
+    logging::init(&Log { format: LogFormat::Pretty, filter: Some(HEARD.to_owned()) })?;
     let checked = load(&check);
     if check.json {
         let report = match &checked {
@@ -31,6 +37,11 @@ pub(crate) fn run(args: CheckArgs) -> Result<(), Failure> {
     let (report, refused) = checked?;
     if !check.json {
         print(&report)?;
+        for warning in &report.warnings {
+            let (lint, text) = (warning.lint, escaped(&warning.text));
+            // Nobody is left to tell when stderr itself is gone.
+            let _ = writeln!(std::io::stderr().lock(), "warning: {text} (`{lint}`)");
+        }
     }
     refused.map_or(Ok(()), |refused| Err(refused.into()))
 }
@@ -73,6 +84,7 @@ struct Report {
     memory_bytes_at_start: usize,
     compile_milliseconds: f64,
     instantiation_milliseconds: f64,
+    warnings: Vec<Finding>,
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot: Option<SnapshotReport>,
 }
@@ -140,8 +152,23 @@ impl Report {
             memory_bytes_at_start: facts.memory_bytes,
             compile_milliseconds: facts.compile_time.as_secs_f64() * 1e3,
             instantiation_milliseconds: facts.start_time.as_secs_f64() * 1e3,
+            warnings: facts.warnings.iter().map(Finding::of).collect(),
             snapshot,
         }
+    }
+}
+
+/// What is probably wrong with how the guest was built.
+#[derive(Debug, Serialize)]
+struct Finding {
+    /// The name of the check.
+    lint: &'static str,
+    text: String,
+}
+
+impl Finding {
+    fn of(warning: &Warning) -> Self {
+        Self { lint: warning.lint.name(), text: warning.to_string() }
     }
 }
 

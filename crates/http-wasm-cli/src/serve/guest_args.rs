@@ -4,9 +4,9 @@ use std::num::NonZeroU32;
 use std::str::FromStr as _;
 
 use clap::ValueEnum;
-use http_wasm_gateway::config::{Guest, OnFailure, Server, Size, Snapshot, Time};
+use http_wasm_gateway::config::{Allowed, Guest, OnFailure, Server, Size, Snapshot, Time};
 
-use crate::args::SnapshotMode;
+use crate::args::{LintArgs, SnapshotMode, parse_size};
 
 /// What each guest may use, and what becomes of its failures.
 #[derive(Debug, clap::Args)]
@@ -71,6 +71,9 @@ pub(crate) struct GuestArgs {
     #[arg(long, value_enum, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
     snapshot: Option<SnapshotMode>,
 
+    #[command(flatten)]
+    lints: LintArgs,
+
     /// Load files of `http-wasm compile` as well; they hold machine code, which is run as it is: only for files that
     /// nobody else can write to
     #[arg(long)]
@@ -110,6 +113,8 @@ impl GuestArgs {
             Some(SnapshotMode::SharedSeed) => Snapshot::SharedSeed,
         };
         guest.trust_precompiled = self.trust_precompiled;
+        guest.allow = self.lints.allow.iter().copied().map(Allowed).collect();
+        guest.strict = self.lints.strict;
     }
 
     /// Puts what concerns all guests together into the server's settings.
@@ -121,8 +126,4 @@ impl GuestArgs {
 
 fn parse_time(text: &str) -> Result<Time, String> {
     Time::from_str(text)
-}
-
-fn parse_size(text: &str) -> Result<Size, String> {
-    Size::from_str(text)
 }

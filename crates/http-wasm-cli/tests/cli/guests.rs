@@ -160,3 +160,108 @@ fn check_as_json_names_the_faults_of_a_guest_that_is_not_valid() {
     assert_eq!(report["valid"], false);
     assert!(report["error"].as_str().is_some_and(|error| error.contains("handle_request")), "{report}");
 }
+
+/// Says what it was given, "x" on stderr and "y" in the log, and traps if a file is there.
+const SPEAKS: &str = r#"(module
+  (import "wasi_snapshot_preview1" "fd_write" (func $write (param i32 i32 i32 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "args_get" (func $args (param i32 i32) (result i32)))
+  (import "http_handler" "log" (func $log (param i32 i32 i32)))
+  (memory (export "memory") 32)
+  (data (i32.const 16) "\20\00\00\00\09\00\00\00") (data (i32.const 32) "on stderr")
+  (func $fails unreachable)
+  (func (export "_initialize")
+    (drop (call $args (i32.const 64) (i32.const 128)))
+    (call $log (i32.const 0) (i32.const 128) (i32.const 4))
+    (drop (call $write (i32.const 2) (i32.const 16) (i32.const 1) (i32.const 8)))
+    (call $fails))
+  (func (export "handle_request") (result i64) (i64.const 1))
+  (func (export "handle_response") (param i32 i32)))"#;
+
+#[test]
+fn check_shows_what_a_guest_says_while_it_starts_and_where_it_fails() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("auth.wat");
+    std::fs::write(&file, SPEAKS).unwrap();
+    let output = run(&["check", file.to_str().unwrap()]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(65), "{stderr}");
+    // Its first argument is its name.
+    for part in ["http_wasm::guest", "auth", "on stderr", "its stderr: on stderr", "\n  0:", "!fails"] {
+        assert!(stderr.contains(part), "{part:?}: {stderr}");
+    }
+    let output = run(&["check", "--memory-bytes", "1MiB", file.to_str().unwrap()]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    for part in ["has 2 MiB from the start", "its limit is 1 MiB", "`memory_bytes`"] {
+        assert!(stderr.contains(part), "{part:?}: {stderr}");
+    }
+}
+
+/// Lets requests through until its `main` has run, which the host doesn't call.
+const UNREGISTERED: &str = r#"(module
+  (import "http_handler" "set_status_code" (func $status (param i32)))
+  (memory (export "memory") 1) (table 2 funcref) (elem (i32.const 1) $deny) (type $t (func))
+  (func $deny (call $status (i32.const 403)))
+  (func (export "main") (param i32 i32) (result i32) (i32.store (i32.const 0) (i32.const 1)) (i32.const 0))
+  (func (export "handle_request") (result i64)
+    (if (i32.load (i32.const 0)) (then (call_indirect (type $t) (i32.load (i32.const 0)))))
+    (i64.const 1))
+  (func (export "handle_response") (param i32 i32)))"#;
+
+#[test]
+fn a_guest_that_does_nothing_because_its_start_code_is_never_called_exits_with_65() {
+    let guest = guest(UNREGISTERED);
+    for command in
+        [&["serve", "--listen", "127.0.0.1:0", "--guest", path(&guest)][..], &["check", path(&guest)]]
+    {
+        let output = run(command);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(65), "{stderr}");
+        for part in ["does nothing", "`main`", "_initialize", "`--allow unregistered`"] {
+            assert!(stderr.contains(part), "{part}: {stderr}");
+        }
+    }
+    assert!(run(&["check", "--allow", "unregistered", path(&guest)]).status.success());
+    let output = run(&["check", "--allow", "unregisterd", path(&guest)]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("expected `unregistered`"));
+}
+
+#[test]
+fn check_warns_of_what_is_probably_wrong_and_strictly_refuses_it() {
+    let guest = guest(
+        r#"(module (import "http_handler" "set_status_code" (func $status (param i32)))
+          (memory (export "memory") 1)
+          (func (export "handle_request") (result i64) (i64.const 1))
+          (func (export "handle_response") (param i32 i32) (call $status (i32.const 500))))"#,
+    );
+    let output = run(&["check", path(&guest)]);
+    let stderr = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{stderr}");
+    assert!(stderr.starts_with("warning: `handle_response` calls `set_status_code`"), "{stderr}");
+    assert!(stderr.ends_with("(`late-buffering`)\n"), "{stderr}");
+    let report: Value = serde_json::from_slice(&run(&["check", "--json", path(&guest)]).stdout).unwrap();
+    assert_eq!(report["warnings"][0]["lint"], "late-buffering");
+    assert_eq!(run(&["check", "--strict", path(&guest)]).status.code(), Some(65));
+}
+
+#[test]
+fn guests_of_this_project_are_right_by_the_strictest_measure() {
+    let guests = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guests");
+    let mut files: Vec<_> = std::fs::read_dir(guests)
+        .unwrap()
+        .flat_map(|folder| std::fs::read_dir(folder.unwrap().path()).unwrap())
+        .map(|file| file.unwrap().path())
+        .filter(|file| file.extension().is_some_and(|extension| extension == "wat"))
+        .collect();
+    let kit = tempfile::tempdir().unwrap();
+    for variant in ["conformance", "wasi"] {
+        let file = kit.path().join(format!("{variant}.wasm"));
+        assert!(run(&["tck", "guest", "--variant", variant, "-o", file.to_str().unwrap()]).status.success());
+        files.push(file);
+    }
+    assert!(files.len() > 3, "{files:?}");
+    for file in files {
+        let output = run(&["check", "--strict", file.to_str().unwrap()]);
+        assert!(output.status.success(), "{}: {}", file.display(), String::from_utf8_lossy(&output.stderr));
+    }
+}

@@ -65,6 +65,19 @@ pub(crate) struct Quota {
     held: usize,
     /// Something was refused because all guests together hold too much.
     starved: bool,
+    /// The last growth of a memory that was refused, and why.
+    refused: Option<Growth>,
+}
+
+/// A growth of a memory that was refused.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Growth {
+    /// The size that it would have had, with the instance's other memories, in bytes.
+    pub(crate) to: usize,
+    /// The most that it may have.
+    pub(crate) limit: usize,
+    /// The limit is the module's own.
+    pub(crate) is_modules: bool,
 }
 
 impl Quota {
@@ -76,17 +89,24 @@ impl Quota {
             tables: Share { used: 0, limit: limits.table_elements },
             held: 0,
             starved: false,
+            refused: None,
         }
     }
 
     /// Forgets what was refused before.
     pub(crate) fn begin(&mut self) {
         self.starved = false;
+        self.refused = None;
     }
 
     /// The budget, if it was the reason for a refusal since [`begin`](Self::begin).
     pub(crate) fn starved(&self) -> Option<&Budget> {
         self.starved.then_some(&*self.budget)
+    }
+
+    /// The last growth that was refused since then because of a limit on this instance.
+    pub(crate) fn refused(&self) -> Option<Growth> {
+        self.refused
     }
 
     /// Bytes that all memories hold.
@@ -115,7 +135,14 @@ impl ResourceLimiter for Quota {
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let more = desired.saturating_sub(current);
-        let granted = within(desired, maximum) && self.memory.has_room(more) && self.grant(more);
+        let fits = self.memory.has_room(more);
+        if let Some(limit) = maximum.filter(|maximum| desired > *maximum) {
+            self.refused = Some(Growth { to: desired, limit, is_modules: true });
+        } else if !fits {
+            let to = self.memory.used.saturating_add(more);
+            self.refused = Some(Growth { to, limit: self.memory.limit, is_modules: false });
+        }
+        let granted = within(desired, maximum) && fits && self.grant(more);
         self.memory.used += if granted { more } else { 0 };
         Ok(granted)
     }

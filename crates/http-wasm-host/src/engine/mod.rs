@@ -33,7 +33,7 @@ pub(crate) use self::block_on::block_on;
 pub(crate) use self::code::{SharedCode, Source};
 pub use self::images::SnapshotFacts;
 pub(crate) use self::images::{Image, ImageKey};
-pub(crate) use self::memory::Quota;
+pub(crate) use self::memory::{Growth, Quota};
 pub(crate) use self::precompiled::{Precompiled, is_precompiled};
 pub(crate) use self::threads::FileThreads;
 pub(crate) use self::ticker::Ticks;

@@ -25,12 +25,12 @@ impl<H: Host> Exchange<H> {
             }
             (Phase::Response, BodyKind::Request) => {
                 return Poll::Ready(Err(Reason::WrongPhase(
-                    "the request body can be read in handle_response only with the feature buffer_request",
+                    "the request body can be read in handle_response only with the feature buffer_request, which is enabled when the guest starts, or in handle_request",
                 )));
             }
             (Phase::Response, BodyKind::Response) if !self.features.contains(Features::BUFFER_RESPONSE) => {
                 return Poll::Ready(Err(Reason::WrongPhase(
-                    "the response body can be read in handle_response only with the feature buffer_response",
+                    "the response body can be read in handle_response only with the feature buffer_response, which is enabled when the guest starts, or in handle_request",
                 )));
             }
             (Phase::Response, BodyKind::Response) if self.is_upgrade() => {

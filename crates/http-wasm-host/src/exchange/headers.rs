@@ -45,6 +45,12 @@ impl Special {
     }
 }
 
+/// Whether a field of this name that a guest sets, adds or removes is none of what goes out.
+#[inline]
+pub(crate) fn has_no_effect(name: &[u8]) -> bool {
+    matches!(Special::of(name), Some(Special::Framing | Special::Connection))
+}
+
 impl<H: Host> Exchange<H> {
     /// Visits each name once, lower case, in the order received.
     #[inline]

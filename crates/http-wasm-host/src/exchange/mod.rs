@@ -18,7 +18,7 @@ mod waits;
 use std::ops::{Deref, DerefMut};
 
 pub(crate) use self::budget::Budget;
-pub(crate) use self::headers::{Change, can_be_name};
+pub(crate) use self::headers::{Change, can_be_name, has_no_effect};
 pub(crate) use self::waits::Waits;
 
 use self::original::Originals;
@@ -115,11 +115,13 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// Adds to this request's features. In `handle_response` it is too late: nothing changes.
-    pub(crate) fn enable_features(&mut self, features: Features) {
-        if self.phase == Phase::Request {
+    /// Adds to this request's features, and returns whether it did: in `handle_response` it is too late.
+    pub(crate) fn enable_features(&mut self, features: Features) -> bool {
+        let is_early = self.phase == Phase::Request;
+        if is_early {
             self.features = self.features | features;
         }
+        is_early
     }
 
     /// Bytes of the phase's own message that the guest has read and that are kept for whoever gets it next.
@@ -150,7 +152,8 @@ impl<H: Host> Exchange<H> {
                 Ok(())
             }
             (Phase::Response, BodyKind::Response) => Err(Reason::WrongPhase(
-                "the response can be changed in handle_response only with the feature buffer_response",
+                "the response can be changed in handle_response only with the feature buffer_response, which is \
+                 enabled when the guest starts, or in handle_request",
             )),
         }
     }

@@ -54,7 +54,10 @@ impl<H: Host> Blueprint<H> {
         }
         let Begun { linked, mut store, started } = begun;
         let exports = started.and_then(|instance| linked.exports(&mut store, &instance));
-        let exports = exports.map_err(|error| store.data().failed(None, &error))?;
+        let exports = exports.map_err(|error| {
+            store.data_mut().flush_output();
+            store.data().failed(None, &error)
+        })?;
         Ok(Instance::new(store, exports, live))
     }
 

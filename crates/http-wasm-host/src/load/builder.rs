@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::blueprint::Blueprint;
 use super::inspect::{self, Inspection, shim};
+use super::review::Review;
+use super::slow::SlowLoad;
 use super::snapshot::{self, Snapshot};
 use super::startup::{StartFunctions, Startup};
 use crate::abi::{FUNCTIONS, MODULE, MayWait, Phase};
@@ -25,6 +27,7 @@ use crate::run::link::Linked;
 use crate::run::shared::{Calls, Shared};
 use crate::run::suspend::StartPace;
 use crate::run::wasi::{self, Mount, WasiConfig};
+use crate::warning::Lint;
 
 /// Settings of a guest to be loaded. What isn't granted here, the guest has not.
 #[derive(Clone)]
@@ -42,6 +45,9 @@ pub struct GuestBuilder {
     trust_precompiled: bool,
     on_host_call: Option<Hook>,
     broken: Broken,
+    allowed: Vec<Lint>,
+    strict: bool,
+    is_probe: bool,
     #[cfg(feature = "mutations")]
     intercept: Option<crate::run::intercept::Intercept>,
 }
@@ -53,6 +59,10 @@ pub(crate) struct Prepared<H: Host> {
     pub(crate) pool: PoolSettings,
     /// How long compiling took, and making the snapshot.
     pub(crate) compile_time: Duration,
+    /// How it is judged, unless it is loaded for a trial.
+    pub(crate) review: Option<Review>,
+    /// What is needed to try the guest, if it should be tried: its settings and its module.
+    pub(crate) prober: Option<(GuestBuilder, Vec<u8>)>,
 }
 
 impl GuestBuilder {
@@ -70,6 +80,9 @@ impl GuestBuilder {
             trust_precompiled: false,
             on_host_call: None,
             broken: Broken::default(),
+            allowed: Vec::new(),
+            strict: false,
+            is_probe: false,
             #[cfg(feature = "mutations")]
             intercept: None,
         }
@@ -111,7 +124,7 @@ impl GuestBuilder {
         self
     }
 
-    /// Grants an argument, after those granted before.
+    /// Grants an argument, after those granted before. The guest's name precedes all of them.
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.wasi.args.push(arg.into());
         self
@@ -142,6 +155,33 @@ impl GuestBuilder {
     pub fn on_host_call(mut self, seen: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
         self.on_host_call = Some(Hook(Arc::new(seen)));
         self
+    }
+
+    /// Loads the guest even if this [`Lint`] finds something, and without a warning about it.
+    pub fn allow(mut self, lint: Lint) -> Self {
+        self.allowed.push(lint);
+        self
+    }
+
+    /// Whether a guest is refused if there are [warnings](crate::Warning) about it. It isn't by default.
+    pub fn strict(mut self, strict: bool) -> Self {
+        self.strict = strict;
+        self
+    }
+
+    /// The same guest for a trial: nothing that it does is logged or observed, except that `seen` is called for each
+    /// host call.
+    pub(crate) fn for_probe(mut self, seen: impl Fn() + Send + Sync + 'static) -> Self {
+        self.pool = PoolSettings::default();
+        self.observer = None;
+        self.snapshot = Snapshot::Off;
+        self.is_probe = true;
+        self.on_host_call(move |_| seen())
+    }
+
+    /// Whether the guest may access files.
+    pub(crate) fn has_mounts(&self) -> bool {
+        !self.wasi.mounts.is_empty()
     }
 
     /// Breaks one rule of the ABI, for tests of tests.
@@ -199,7 +239,7 @@ impl GuestBuilder {
     ///
     /// # Errors
     /// As [`load`](Self::load), but for the first instance.
-    pub(crate) fn prepare<H: Host>(self, bytes: &[u8]) -> Result<Prepared<H>, LoadError> {
+    pub(crate) fn prepare<H: Host>(mut self, bytes: &[u8]) -> Result<Prepared<H>, LoadError> {
         let name = self.guest_name();
         let (bytes, precompiled) = self.unpack(bytes)?;
         let (size, limit) = (self.config.len(), self.limits.config_bytes);
@@ -208,6 +248,9 @@ impl GuestBuilder {
         }
         let mut inspection =
             inspect::inspect(bytes).map_err(|faults| LoadError::Invalid { guest: name.clone(), faults })?;
+        let suspicious = !self.is_probe && inspection.suspicions().ask_for_probe();
+        let prober = suspicious.then(|| (self.clone(), bytes.to_vec()));
+        self.wasi.args.insert(0, name.to_string());
         self.wasi.check().map_err(|reason| LoadError::Grant { guest: name.clone(), reason })?;
         let refused = |reason: String| LoadError::Compile { guest: name.clone(), reason };
 
@@ -232,7 +275,11 @@ impl GuestBuilder {
             deadline: self.engine.clock(self.limits.startup_deadline),
         };
         let shared = Arc::new(Shared {
-            log: Log::new(self.engine.background().clone(), name.clone(), &self.limits),
+            log: match self.is_probe {
+                true => Log::silent(self.engine.background().clone(), name.clone(), &self.limits),
+                false => Log::new(self.engine.background().clone(), name.clone(), &self.limits),
+            },
+            trap_hint: inspection.suspicions().trap_hint(),
             engine: self.engine,
             name: name.clone(),
             config: self.config,
@@ -263,7 +310,13 @@ impl GuestBuilder {
             .map_err(|error| refused(format!("{error:#}")))?;
         let compile_time = started.elapsed();
         let blueprint = Blueprint::new(startup, code, linked);
-        Ok(Prepared { blueprint, inspection, pool: self.pool, compile_time })
+        let review = (!self.is_probe).then_some(Review { allowed: self.allowed, strict: self.strict });
+        Ok(Prepared { blueprint, inspection, pool: self.pool, compile_time, review, prober })
+    }
+
+    /// Reports that loading takes long, if it does, for as long as the result lives.
+    pub(crate) fn slow_load(&self) -> Option<SlowLoad> {
+        (!self.is_probe).then(|| SlowLoad::watch(&self.guest_name()))
     }
 
     fn guest_name(&self) -> Arc<str> {

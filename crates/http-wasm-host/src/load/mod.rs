@@ -3,5 +3,7 @@
 pub(crate) mod blueprint;
 pub(crate) mod builder;
 pub(crate) mod inspect;
+pub(crate) mod review;
+mod slow;
 pub(crate) mod snapshot;
 pub(crate) mod startup;

@@ -164,7 +164,7 @@ impl Startup {
         Ok(instance)
     }
 
-    pub(super) fn failed(&self, error: &wasmtime::Error) -> Error {
+    pub(crate) fn failed(&self, error: &wasmtime::Error) -> Error {
         Error::from_wasmtime(self.shared.name.clone(), None, error)
     }
 }

@@ -55,6 +55,8 @@ pub(crate) struct Log {
     /// A report is on its way.
     reporting: AtomicBool,
     background: Background,
+    /// Nothing is logged, and not counted either.
+    is_silent: bool,
 }
 
 impl Log {
@@ -66,7 +68,17 @@ impl Log {
             suppressed: AtomicU64::new(0),
             reporting: AtomicBool::new(false),
             background,
+            is_silent: false,
         })
+    }
+
+    /// One that logs nothing, and reports nothing about it.
+    pub(crate) fn silent(background: Background, guest: Arc<str>, limits: &Limits) -> Arc<Self> {
+        let mut log = Self::new(background, guest, limits);
+        if let Some(log) = Arc::get_mut(&mut log) {
+            log.is_silent = true;
+        }
+        log
     }
 
     /// A message given to `log`.
@@ -83,15 +95,30 @@ impl Log {
     }
 
     /// A line that a guest wrote to `stream`, "stdout" or "stderr".
-    pub(crate) fn line(self: &Arc<Self>, stream: &'static str, line: &[u8]) {
-        if enabled(Level::INFO) && self.admits() {
-            let line = printable(line, self.line_bytes);
-            tracing::event!(target: TARGET, Level::INFO, guest = &*self.guest, stream, "{line}");
+    pub(crate) fn line(self: &Arc<Self>, level: Level, stream: &'static str, line: &[u8]) {
+        macro_rules! say {
+            ($level:expr) => {
+                tracing::event!(target: TARGET, $level, guest = &*self.guest, stream, "{}", printable(line, self.line_bytes))
+            };
+        }
+        if enabled(level) && self.admits() {
+            by_level!(level, say);
+        }
+    }
+
+    /// Something that the guest did and that had no effect.
+    #[cold]
+    pub(crate) fn no_effect(self: &Arc<Self>, what: &str) {
+        if self.admits() {
+            tracing::debug!(target: TARGET, guest = &*self.guest, "{what}");
         }
     }
 
     /// Whether one more message may be logged now. One that may not is counted, and reported within a second.
     fn admits(self: &Arc<Self>) -> bool {
+        if self.is_silent {
+            return false;
+        }
         if self.rate.admits() {
             return true;
         }
@@ -182,7 +209,7 @@ mod tests {
             for _ in 0..1000 {
                 log.message(Level::DEBUG, b"not wanted");
                 log.message(Level::INFO, b"wanted");
-                log.line("stdout", b"wanted");
+                log.line(Level::INFO, "stdout", b"wanted");
             }
         });
         let logged = logged.0.load(Ordering::Relaxed);

@@ -69,6 +69,7 @@ impl<H: Host> Instance<H> {
     pub(crate) fn begin(&mut self, host: H) {
         let state = self.store.data_mut();
         state.quota.begin();
+        state.wasi.begin();
         let budget = Budget::new(&state.guest.limits);
         state.exchange = Some(Exchange::new(host, state.features, budget, state.guest.on_failure));
         self.pin = Pin::default();

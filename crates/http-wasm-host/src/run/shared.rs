@@ -25,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) on_host_call: Option<Hook>,
     pub(crate) log: Arc<Log>,
     pub(crate) on_failure: OnFailure,
+    /// What a trap of this guest may come from.
+    pub(crate) trap_hint: Option<&'static str>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) broken: Broken,

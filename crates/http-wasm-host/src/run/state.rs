@@ -5,7 +5,7 @@ use std::sync::Arc;
 use wasmtime::Memory;
 
 use crate::abi::{Features, Phase};
-use crate::engine::Quota;
+use crate::engine::{Growth, Quota};
 use crate::error::{Error, ErrorKind, Reason};
 use crate::exchange::Exchange;
 use crate::host::Host;
@@ -14,6 +14,7 @@ use crate::run::memory::HasMemory;
 use crate::run::shared::Shared;
 use crate::run::suspend::{Suspend, Suspension};
 use crate::run::wasi::{HasWasi, WasiState};
+use crate::text::size;
 
 /// A store's data.
 pub(crate) struct State<H: Host> {
@@ -35,7 +36,24 @@ impl<H: Host> State<H> {
 
     /// What a failed call into the guest comes to.
     pub(crate) fn failed(&self, phase: Option<Phase>, error: &wasmtime::Error) -> Error {
-        let failed = Error::from_wasmtime(self.guest.name.clone(), phase, error);
+        let mut failed = Error::from_wasmtime(self.guest.name.clone(), phase, error);
+        let is_own = matches!(failed.kind(), ErrorKind::Trap | ErrorKind::Exit);
+        match self.quota.refused() {
+            Some(growth) if is_own => failed = failed.with_hint(refused_growth(growth)),
+            // Its memories are made before any of its code runs.
+            Some(growth) if failed.kind() == ErrorKind::Unavailable && !growth.is_modules => {
+                failed = Error::new(ErrorKind::Limit, self.guest.name.clone(), phase, too_large(growth));
+            }
+            _ => {}
+        }
+        if let Some(hint) = self.guest.trap_hint
+            && failed.kind() == ErrorKind::Trap
+        {
+            failed = failed.with_hint(hint);
+        }
+        if let Some(said) = self.wasi.said().filter(|_| is_own) {
+            failed = failed.with_stderr(said);
+        }
         match self.quota.starved() {
             // It could not cope with what it was refused, but that is not its fault.
             Some(budget)
@@ -57,6 +75,22 @@ impl<H: Host> State<H> {
     pub(crate) fn exchange_and_suspension(&mut self) -> Result<(&mut Exchange<H>, &Suspension), Reason> {
         Ok((self.exchange.as_mut().ok_or(Reason::NoRequest)?, &self.suspension))
     }
+}
+
+fn refused_growth(growth: Growth) -> String {
+    let limit = size(growth.limit);
+    if growth.is_modules {
+        format!("after a memory.grow past the module's own maximum of {limit} was refused")
+    } else {
+        format!("after a memory.grow past the limit of {limit} (`memory_bytes`) was refused")
+    }
+}
+
+fn too_large(growth: Growth) -> String {
+    let (to, limit) = (size(growth.to), size(growth.limit));
+    format!(
+        "its memory has {to} from the start, and its limit is {limit}: raise `memory_bytes`, or link it with less"
+    )
 }
 
 impl<H: Host> HasMemory for State<H> {

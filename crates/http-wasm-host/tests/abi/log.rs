@@ -67,6 +67,30 @@ fn levels_that_are_none_or_unknown_go_nowhere_and_never_trap() {
 }
 
 #[test]
+fn what_has_no_effect_is_told_at_debug_level() {
+    for (calls, part) in [
+        ("(call $set_header_value 0 \"Connection\" \"close\")", "setting `Connection` has no effect"),
+        (
+            "(call $add_header_value 1 \"transfer-encoding\" \"chunked\")",
+            "setting `transfer-encoding` has no effect",
+        ),
+    ] {
+        let lines = logged(stops(calls), "debug");
+        let line = lines.iter().find(|line| line.contains(LOG_TARGET)).unwrap();
+        assert!(line.contains(part) && line.contains("DEBUG"), "{line}");
+    }
+    // An empty body is what a length of zero asks for.
+    let lines = logged(stops("(call $set_header_value 1 \"content-length\" \"0\")"), "debug");
+    assert!(!lines.iter().any(|line| line.contains(LOG_TARGET)), "{lines:?}");
+    let late = guest().on_response("(drop (call $enable_features 2))").load();
+    let lines = logged_by("debug", || drop(late.run(get(), |_| {})));
+    assert!(
+        lines.iter().any(|line| line.contains("enabling features in handle_response has no effect")),
+        "{lines:?}"
+    );
+}
+
+#[test]
 fn messages_below_the_subscribers_level_go_nowhere() {
     let calls = "(call $log -1 \"debug\") (call $log 0 \"info\") (call $log 1 \"warn\")";
     let lines = logged(stops(calls), "warn");

@@ -20,7 +20,7 @@ const CRATES: &[&str] = &["http-wasm-host", "http-wasm-cli", "http-wasm-tck", "h
 /// The core's layers, lowest first; each imports only those above it in this list.
 const LAYERS: &[&str] = &[
     // Facts and vocabulary.
-    "abi", "text", "limits", "fault", "error", "failure", "stats", "observer", "rule",
+    "abi", "text", "limits", "fault", "warning", "error", "failure", "stats", "observer", "rule",
     // Work off a request's path, and where guests log to.
     "runtime", "log", // What messages are made of, and who holds them.
     "message", "host",     // The rules.

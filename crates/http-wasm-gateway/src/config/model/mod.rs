@@ -17,7 +17,9 @@ use serde::Serialize;
 use super::read::{Located, NonEmpty, section};
 
 pub use self::address::Address;
-pub use self::guest::{Guest, GuestConfig, GuestLimits, GuestSource, MountPoint, OnFailure, Pool, Snapshot};
+pub use self::guest::{
+    Allowed, Guest, GuestConfig, GuestLimits, GuestSource, MountPoint, OnFailure, Pool, Snapshot,
+};
 pub use self::identity::{FieldName, FieldPattern, Underscores};
 pub use self::listen::{
     Certificate, ClientLimits, Listen, ListenEntry, ListenHttp, ListenTls, ProxyProtocol, TlsVersion,

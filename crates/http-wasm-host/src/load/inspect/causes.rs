@@ -268,8 +268,9 @@ fn env(name: &str, kind: Kind) -> &'static str {
 /// Why a name isn't one of `http_handler`'s or WASI's, for a module that is right.
 pub(super) fn unknown_function(module: &str, name: &str) -> String {
     if module == WASI && name.starts_with("sock_") {
-        return "this is a socket extension of WasmEdge, WAMR or Wasmer, not part of WASI preview 1: a guest can open no sockets; build without \
-                the crate that does (`wasmedge_wasi_socket` and crates patched to use it)"
+        return "this is a socket extension of WasmEdge, WAMR or Wasmer, not part of WASI preview 1: a guest can open no sockets, and asks \
+                for what it needs with a header or through another service; build without the library that does (in Rust `wasmedge_wasi_socket` and \
+                crates patched to use it, in Go `github.com/stealthrocket/net` or `github.com/dispatchrun/net`)"
             .into();
     }
     let candidate = if module == HANDLER {

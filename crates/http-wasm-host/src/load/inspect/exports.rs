@@ -84,12 +84,24 @@ impl<'a> Check<'a> {
                 format!("the export `memory` is a {}, not a memory", kind(other)),
                 "export the guest's linear memory under this name, and the other item under another one",
             )),
-            None => Err(Fault::new(
-                "the export `memory` (a memory) is missing",
-                "compilers export it unless told otherwise: don't pass `--no-export-memory` to AssemblyScript (`--noExportMemory`), \
+            None => {
+                let is_memory = |export: &(&str, EntityType)| matches!(export.1, EntityType::Memory(_));
+                if let Some((name, _)) = self.exports().find(is_memory) {
+                    return Err(Fault::new(
+                        format!(
+                            "the export `memory` (a memory) is missing, while a memory is exported as `{}`",
+                            shown(name)
+                        ),
+                        "export it under the name `memory`",
+                    ));
+                }
+                Err(Fault::new(
+                    "the export `memory` (a memory) is missing",
+                    "compilers export it unless told otherwise: don't pass `--no-export-memory` to AssemblyScript (`--noExportMemory`), \
                  and give wasm-ld or Zig `--export-memory` where `--import-memory` is given; in WebAssembly text write \
                  `(memory (export \"memory\") 1)`",
-            )),
+                ))
+            }
         }
     }
 
@@ -144,6 +156,8 @@ impl<'a> Check<'a> {
             |language: &str| self.producers.iter().any(|p| p.field == "language" && p.name == language);
         if language("Rust") {
             format!("in {rust}")
+        } else if let Some(version) = self.producers.iter().find_map(old_go) {
+            format!("Go {version} exports no functions, 1.24 and later do: update it; in {go}")
         } else if language("Go") {
             format!("in {go}")
         } else {
@@ -164,6 +178,13 @@ impl<'a> Check<'a> {
             Some(Fault::new(what, *help))
         })
     }
+}
+
+/// The version, if it is one of a Go that exports no functions.
+fn old_go(producer: &Producer) -> Option<&str> {
+    let version = producer.version.strip_prefix("go").filter(|_| producer.name == "Go")?;
+    let digits = version.strip_prefix("1.")?.split(|c: char| !c.is_ascii_digit()).next()?;
+    digits.parse().is_ok_and(|minor: u32| minor < 24).then_some(version)
 }
 
 type IsTheirs = fn(&str) -> bool;

@@ -6,7 +6,9 @@
 mod causes;
 mod exports;
 mod format;
+mod graph;
 mod imports;
+pub(crate) mod lint;
 mod nearest;
 mod producers;
 mod reach;
@@ -16,7 +18,7 @@ mod signatures;
 mod tests;
 
 use wasmparser::types::Types;
-use wasmparser::{Parser, Payload, ValidPayload, Validator, WasmFeatures};
+use wasmparser::{Imports, Parser, Payload, ValidPayload, Validator, WasmFeatures};
 
 pub use imports::ImportUse;
 pub use producers::Producer;
@@ -24,6 +26,8 @@ pub(crate) use signatures::{HANDLER, WASI};
 
 use crate::abi::Phase;
 use crate::fault::{Fault, Faults, shown};
+use graph::Graph;
+use lint::Suspicions;
 use reach::Reach;
 
 /// Reads a guest, a binary module or WebAssembly text, and checks it against the http-wasm ABI.
@@ -38,12 +42,13 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspection, Vec<Fault>> {
     let exports = exports::check(types.as_ref(), &producers, &mut faults);
     let imports = imports::check(types.as_ref(), &mut faults);
     faults.into_result()?;
-    let phases = [exports::HANDLE_REQUEST, exports::HANDLE_RESPONSE];
-    let [request, response] = reach::reach(&wasm, phases).map_err(|error| vec![malformed(&error, &wasm)])?;
+    let read = read_code(&wasm, &producers).unwrap_or_else(|error| Err(malformed(&error, &wasm)));
+    let (request, response, suspicions) = read.map_err(|fault| vec![fault])?;
     Ok(Inspection {
         imports,
         request,
         response,
+        suspicions,
         producers,
         has_start_function,
         exports_initialize: exports.initialize,
@@ -53,6 +58,21 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspection, Vec<Fault>> {
     })
 }
 
+type Code = (Reach, Reach, Suspicions);
+
+fn read_code(wasm: &[u8], producers: &[Producer]) -> wasmparser::Result<Result<Code, Fault>> {
+    let graph = Graph::read(wasm)?;
+    if graph.uses_legacy_exceptions {
+        return Ok(Err(Fault::new(
+            "the module uses the first, withdrawn form of exceptions",
+            LEGACY_EXCEPTIONS,
+        )));
+    }
+    let [request, response] =
+        [exports::HANDLE_REQUEST, exports::HANDLE_RESPONSE].map(|export| Reach::of(&graph, export));
+    Ok(Ok((request?, response?, Suspicions::of(&graph, producers)?)))
+}
+
 /// What is known about a valid guest before it is compiled.
 #[derive(Debug, Clone)]
 pub struct Inspection {
@@ -60,6 +80,7 @@ pub struct Inspection {
     imports: Vec<ImportUse>,
     request: Reach,
     response: Reach,
+    suspicions: Suspicions,
     producers: Vec<Producer>,
     has_start_function: bool,
     exports_initialize: bool,
@@ -96,6 +117,11 @@ impl Inspection {
     /// Whether the guest's `handle_response` does nothing at all.
     pub(crate) fn ignores_responses(&self) -> bool {
         self.response.is_empty
+    }
+
+    /// What may be wrong with how the guest was built.
+    pub(crate) fn suspicions(&self) -> &Suspicions {
+        &self.suspicions
     }
 
     /// Whether the guest imports this function of `wasi_snapshot_preview1`.
@@ -164,26 +190,61 @@ fn outline(wasm: &[u8]) -> Result<Outline, Fault> {
     // Which features are allowed is for the engine to say; no guest is refused for one here.
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     let mut producers = Vec::new();
-    let mut has_start_function = false;
+    let (mut has_start_function, mut has_exports, mut is_relocatable) = (false, false, false);
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload.map_err(|error| malformed(&error, wasm))?;
         // Function bodies come back unchecked: the compiler validates them anyway.
         let checked = validator.payload(&payload).map_err(|error| malformed(&error, wasm))?;
         match payload {
             Payload::StartSection { .. } => has_start_function = true,
+            Payload::ImportSection(imports) => {
+                for import in imports {
+                    if !matches!(import, Ok(Imports::Single(..))) {
+                        return Err(Fault::new(
+                            "the imports are in the form of the `compact-imports` proposal",
+                            COMPACT,
+                        ));
+                    }
+                }
+            }
+            Payload::ExportSection(exports) => has_exports |= exports.count() > 0,
+            Payload::CustomSection(section) if section.name() == "linking" => is_relocatable = true,
             Payload::CustomSection(section) => producers.extend(producers::read(&section)),
             _ => {}
         }
         if let ValidPayload::End(types) = checked {
+            // A linked module may keep that section, but it has exports.
+            if is_relocatable && !has_exports {
+                return Err(Fault::new("the file is an object file, which isn't linked yet", OBJECT_FILE));
+            }
             return Ok(Outline { types, producers, has_start_function });
         }
     }
     Err(Fault::new("the module is incomplete", CUT_SHORT))
 }
 
+const COMPACT: &str = "the engine doesn't read it: name the features that the guest needs instead of using \
+     `wasm-opt --all-features`, or add `--disable-compact-imports`";
+
+const OBJECT_FILE: &str = "link it with wasm-ld, or build without `-c` (clang, zig) or `--emit obj` (rustc)";
+
+const LEGACY_EXCEPTIONS: &str = "translate them with `wasm-opt -all --disable-compact-imports \
+     --translate-to-exnref`, or build with `-mllvm -wasm-use-legacy-eh=false` or without exceptions";
+
+const TOO_MANY_SEGMENTS: &str = "Wizer cuts memory into as many: load the module that it was made from, and let the \
+     host initialise it once for all its instances (`--snapshot`, or `snapshot = true` in a configuration)";
+
 const CUT_SHORT: &str = "it seems to be truncated or damaged: copy or build it again";
 
 fn malformed(error: &wasmparser::Error, wasm: &[u8]) -> Fault {
+    if error.message().contains("data segments count")
+        || error.message().contains("data count section specifies too many")
+    {
+        return Fault::new(
+            "the module has more than the 100,000 data segments that engines accept",
+            TOO_MANY_SEGMENTS,
+        );
+    }
     let (offset, len) = (error.offset(), wasm.len());
     let help = if error.message().contains("unexpected end") {
         CUT_SHORT

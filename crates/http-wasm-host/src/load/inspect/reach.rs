@@ -3,13 +3,9 @@
 //! An import says that a guest may call a function, but not when. What `handle_response` can't reach need not be kept ready for it. The
 //! answer errs on the safe side: an indirect call is taken to reach each function whose reference the module ever takes.
 
-use std::collections::HashSet;
+use wasmparser::{Operator, Result};
 
-use wasmparser::{
-    ConstExpr, ElementItems, ExternalKind, FunctionBody, Operator, Parser, Payload, Result, TableInit,
-    TypeRef,
-};
-
+use super::graph::Graph;
 use super::imports::ImportUse;
 
 /// What one exported function can lead to.
@@ -21,151 +17,29 @@ pub(super) struct Reach {
     pub(super) is_empty: bool,
 }
 
-/// What is reached from the exported functions called `exports`, in a module that is otherwise valid.
-pub(super) fn reach<const N: usize>(wasm: &[u8], exports: [&str; N]) -> Result<[Reach; N]> {
-    let module = Module::read(wasm)?;
-    let mut reached = [const { None }; N];
-    for (reached, export) in reached.iter_mut().zip(exports) {
-        *reached = Some(module.from(export)?);
-    }
-    Ok(reached.map(Option::unwrap_or_default))
-}
-
-/// What of a module tells who calls whom.
-struct Module<'a> {
-    /// The imported functions, which come first in the index of functions.
-    imports: Vec<ImportUse>,
-    bodies: Vec<FunctionBody<'a>>,
-    exports: Vec<(&'a str, u32)>,
-    /// Functions whose references are in tables and globals from the start.
-    referenced: Vec<u32>,
-}
-
-impl<'a> Module<'a> {
-    fn read(wasm: &'a [u8]) -> Result<Self> {
-        let mut module =
-            Self { imports: Vec::new(), bodies: Vec::new(), exports: Vec::new(), referenced: Vec::new() };
-        for payload in Parser::new(0).parse_all(wasm) {
-            match payload? {
-                Payload::ImportSection(imports) => {
-                    for import in imports.into_imports() {
-                        let import = import?;
-                        if matches!(import.ty, TypeRef::Func(_) | TypeRef::FuncExact(_)) {
-                            let (module_name, name) = (import.module.into(), import.name.into());
-                            module.imports.push(ImportUse { module: module_name, name });
-                        }
-                    }
-                }
-                Payload::ExportSection(exports) => {
-                    for export in exports {
-                        let export = export?;
-                        if export.kind == ExternalKind::Func {
-                            module.exports.push((export.name, export.index));
-                        }
-                    }
-                }
-                Payload::GlobalSection(globals) => {
-                    for global in globals {
-                        references(&global?.init_expr, &mut module.referenced)?;
-                    }
-                }
-                Payload::TableSection(tables) => {
-                    for table in tables {
-                        if let TableInit::Expr(init) = table?.init {
-                            references(&init, &mut module.referenced)?;
-                        }
-                    }
-                }
-                Payload::ElementSection(elements) => {
-                    for element in elements {
-                        match element?.items {
-                            ElementItems::Functions(functions) => {
-                                for function in functions {
-                                    module.referenced.push(function?);
-                                }
-                            }
-                            ElementItems::Expressions(_, expressions) => {
-                                for expression in expressions {
-                                    references(&expression?, &mut module.referenced)?;
-                                }
-                            }
-                        }
-                    }
-                }
-                Payload::CodeSectionEntry(body) => module.bodies.push(body),
-                _ => {}
-            }
-        }
-        Ok(module)
-    }
-
-    fn from(&self, export: &str) -> Result<Reach> {
-        let Some(&(_, start)) = self.exports.iter().find(|(name, _)| *name == export) else {
-            return Ok(Reach::default());
+impl Reach {
+    /// What is reached from the exported function called `export`.
+    pub(super) fn of(graph: &Graph<'_>, export: &str) -> Result<Self> {
+        let Some(start) = graph.exported(export) else {
+            return Ok(Self::default());
         };
-        let mut seen = HashSet::from([start]);
-        let mut next = vec![start];
-        let mut indirect = false;
-        while let Some(function) = next.pop() {
-            let Some(body) = self.body(function) else { continue };
-            let mut calls = Vec::new();
-            for operator in body.get_operators_reader()? {
-                match operator? {
-                    Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
-                        calls.push(function_index);
-                    }
-                    Operator::CallIndirect { .. }
-                    | Operator::ReturnCallIndirect { .. }
-                    | Operator::CallRef { .. }
-                    | Operator::ReturnCallRef { .. }
-                        if !indirect =>
-                    {
-                        indirect = true;
-                        calls.extend(self.all_references()?);
-                    }
-                    _ => {}
-                }
-            }
-            next.extend(calls.into_iter().filter(|function| seen.insert(*function)));
-        }
-        let imports = self.imports.iter().zip(0..).filter(|(_, index)| seen.contains(index));
-        let is_empty = match self.body(start) {
+        let imports = graph.reached([start]).imports(graph).cloned().collect();
+        let is_empty = match graph.body(start) {
             Some(body) => matches!(body.get_operators_reader()?.read()?, Operator::End),
             None => false,
         };
-        Ok(Reach { imports: imports.map(|(import, _)| import.clone()).collect(), is_empty })
+        Ok(Self { imports, is_empty })
     }
-
-    /// Functions whose references are taken anywhere: what one function puts into a table another may call.
-    fn all_references(&self) -> Result<Vec<u32>> {
-        let mut all = self.referenced.clone();
-        for body in &self.bodies {
-            for operator in body.get_operators_reader()? {
-                if let Operator::RefFunc { function_index } = operator? {
-                    all.push(function_index);
-                }
-            }
-        }
-        Ok(all)
-    }
-
-    fn body(&self, function: u32) -> Option<&FunctionBody<'a>> {
-        self.bodies.get((function as usize).checked_sub(self.imports.len())?)
-    }
-}
-
-fn references(expression: &ConstExpr<'_>, functions: &mut Vec<u32>) -> Result<()> {
-    for operator in expression.get_operators_reader() {
-        if let Operator::RefFunc { function_index } = operator? {
-            functions.push(function_index);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn reach(wasm: &[u8]) -> [Reach; 2] {
+        let graph = Graph::read(wasm).unwrap();
+        ["handle_request", "handle_response"].map(|export| Reach::of(&graph, export).unwrap())
+    }
 
     fn names(reach: &Reach) -> Vec<&str> {
         reach.imports.iter().map(|import| import.name.as_str()).collect()
@@ -181,7 +55,7 @@ mod tests {
             (func $method (drop (call $get_method (i32.const 0) (i32.const 0))))
             {body})"#
         );
-        reach(&wat::parse_str(wat).unwrap(), ["handle_request", "handle_response"]).unwrap()
+        reach(&wat::parse_str(wat).unwrap())
     }
 
     #[test]
@@ -208,7 +82,7 @@ mod tests {
             (func (export "handle_response") (param i32 i32)
               (drop (call $again (i32.const 0) (i32.const 0)))))"#,
         );
-        let [request, response] = reach(&wasm.unwrap(), ["handle_request", "handle_response"]).unwrap();
+        let [request, response] = reach(&wasm.unwrap());
         assert_eq!(names(&request), ["log"]);
         assert_eq!(names(&response), ["get_uri"]);
     }

@@ -12,7 +12,7 @@ use super::key::key;
 use super::{Snapshot, segments};
 use crate::abi::Features;
 use crate::engine::{self, Image, SnapshotFacts, block_on};
-use crate::error::{Error, LoadError};
+use crate::error::LoadError;
 use crate::host::Host;
 use crate::load::startup::Startup;
 use crate::run::link::linker;
@@ -66,7 +66,7 @@ impl Source<'_> {
                 linker.instantiate_pre(module)
             })
             .map_err(|error| self.invalid(&error))?;
-        let run = block_on(run(self.startup, &pre, &wizer, &context)).map_err(|error| self.failed(&error))?;
+        let run = block_on(self.run(&pre, &wizer, &context))?;
         // Configuration, environment and seed are in it.
         let code = engine.code(&run.wasm, engine::Source::Private, &shared.limits).map_err(failed)?;
         let facts = SnapshotFacts { start_time: run.start_time, module_bytes: run.wasm.len() };
@@ -81,14 +81,34 @@ impl Source<'_> {
         LoadError::Snapshot { guest: self.startup.shared.name.clone(), reason, backtrace: None }
     }
 
-    fn failed(&self, error: &wasmtime::Error) -> LoadError {
+    async fn run<H: Host>(
+        &self,
+        pre: &InstancePre<State<H>>,
+        wizer: &Wizer,
+        context: &ModuleContext<'_>,
+    ) -> Result<Run, LoadError> {
+        // Counted nowhere: it is gone before the guest has any other.
+        let store = self.startup.store::<H>(pre.module().engine(), &Arc::default()).await;
+        let mut store = store.map_err(|error| LoadError::Start(self.startup.failed(&error)))?;
+        let began = Instant::now();
+        let started = self.startup.start(&mut store, pre, Mode::Fiber).await;
+        store.data_mut().flush_output();
+        let instance = started.map_err(|error| self.failed(store.data(), &error))?;
+        let start_time = began.elapsed();
+        let read = wizer.snapshot(context, &mut Started { store: &mut store, instance }).await;
+        let wasm = read.map_err(|error| LoadError::Start(self.startup.failed(&error)))?;
+        let state = store.data();
+        Ok(Run { wasm, features: state.features, clock: state.wasi.clock(), start_time })
+    }
+
+    fn failed<H: Host>(&self, state: &State<H>, error: &wasmtime::Error) -> LoadError {
         match error.downcast_ref::<Refusal>() {
             Some(refusal) => LoadError::Snapshot {
                 guest: self.startup.shared.name.clone(),
                 reason: refusal.to_string(),
                 backtrace: error.downcast_ref::<WasmBacktrace>().map(ToString::to_string),
             },
-            None => LoadError::Start(Error::from_wasmtime(self.startup.shared.name.clone(), None, error)),
+            None => LoadError::Start(state.failed(None, error)),
         }
     }
 }
@@ -117,24 +137,6 @@ struct Run {
     features: Features,
     clock: Duration,
     start_time: Duration,
-}
-
-async fn run<H: Host>(
-    startup: &Startup,
-    pre: &InstancePre<State<H>>,
-    wizer: &Wizer,
-    context: &ModuleContext<'_>,
-) -> wasmtime::Result<Run> {
-    // Counted nowhere: it is gone before the guest has any other.
-    let mut store = startup.store(pre.module().engine(), &Arc::default()).await?;
-    let began = Instant::now();
-    let started = startup.start(&mut store, pre, Mode::Fiber).await;
-    store.data_mut().flush_output();
-    let instance = started?;
-    let start_time = began.elapsed();
-    let wasm = wizer.snapshot(context, &mut Started { store: &mut store, instance }).await?;
-    let state = store.data();
-    Ok(Run { wasm, features: state.features, clock: state.wasi.clock(), start_time })
 }
 
 /// An instance whose state is read. The rewriter has exported all of it, and asks for nothing else.

@@ -2,12 +2,16 @@
 
 use std::task::Poll;
 
+use tracing::Level;
+
 use crate::abi::{CountLen, HeaderKind};
 use crate::error::Reason;
-use crate::exchange::{Change, Exchange, can_be_name};
+use crate::exchange::{Change, Exchange, can_be_name, has_no_effect};
 use crate::host::Host;
+use crate::log;
 use crate::run::memory;
 use crate::run::state::State;
+use crate::text::printable;
 
 pub(super) fn get_header_names<H: Host>(
     memory: &mut [u8],
@@ -99,7 +103,15 @@ fn change<H: Host>(
     let exchange = state.exchange()?;
     let name = memory::read(memory, "name", name.0, name.1)?;
     let value = memory::read(memory, "value", value.0, value.1)?;
-    exchange.change_header(change, kind, name, value)
+    exchange.change_header(change, kind, name, value)?;
+    if has_no_effect(name) && value != b"0" && log::enabled(Level::DEBUG) {
+        let name = printable(name, name.len());
+        let what = format!(
+            "setting `{name}` has no effect: it is the host's, which frames messages and keeps connections"
+        );
+        state.guest.log.no_effect(&what);
+    }
+    Ok(())
 }
 
 fn decode(kind: u32) -> Result<HeaderKind, Reason> {

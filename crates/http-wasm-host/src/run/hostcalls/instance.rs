@@ -11,9 +11,15 @@ use crate::run::state::State;
 
 pub(super) fn enable_features<H: Host>(state: &mut State<H>, features: u32) -> Result<u32, Reason> {
     let features = Features::from_bits(features);
-    match &mut state.exchange {
+    let is_early = match &mut state.exchange {
         Some(exchange) => exchange.enable_features(features),
-        None => state.features = state.features | features,
+        None => {
+            state.features = state.features | features;
+            true
+        }
+    };
+    if !is_early && log::enabled(Level::DEBUG) {
+        state.guest.log.no_effect("enabling features in handle_response has no effect: it is too late");
     }
     Ok(Features::SUPPORTED.bits())
 }

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WasiConfig {
-    /// The guest's arguments. The first is its own name by custom, which the host doesn't add by itself.
+    /// What the guest gets as arguments: its name first, which loading adds, as programs expect it.
     pub args: Vec<String>,
     /// Environment variables, names and values. The host's own environment is never passed on.
     pub env: Vec<(String, String)>,

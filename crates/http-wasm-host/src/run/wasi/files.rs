@@ -12,7 +12,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use super::config::Mount;
-use super::lines::{Lines, Speaker};
+use super::lines::{Lines, Speaker, Stream};
 use super::preview1::Preview1;
 use crate::engine::FileThreads;
 use crate::log::Log;
@@ -42,7 +42,7 @@ impl Files {
     }
 
     fn new(mut builder: WasiCtxBuilder, threads: Arc<FileThreads>) -> Self {
-        let (stdout, stderr) = (Output::new("stdout"), Output::new("stderr"));
+        let (stdout, stderr) = (Output::new(Stream::Stdout), Output::new(Stream::Stderr));
         builder.stdout(stdout.clone()).stderr(stderr.clone());
         Self { ctx: Preview1 { ctx: builder.build_p1(), threads }, stdout, stderr }
     }
@@ -52,6 +52,18 @@ impl Files {
         self.stdout.introduce(log);
         self.stderr.introduce(log);
         &mut self.ctx
+    }
+
+    /// Forgets what was said: another call begins.
+    pub(super) fn begin(&self) {
+        self.stderr.with_lines(|lines, _| lines.begin());
+    }
+
+    /// What was said on stderr during this call.
+    pub(super) fn said(&self) -> Option<String> {
+        let mut said = None;
+        self.stderr.with_lines(|lines, _| said = lines.said());
+        said
     }
 
     pub(super) fn flush(&self) {
@@ -65,7 +77,7 @@ impl Files {
 struct Output(Arc<Shout>);
 
 struct Shout {
-    stream: &'static str,
+    stream: Stream,
     /// Where it goes; known before the guest's first call.
     log: OnceLock<Arc<Log>>,
     /// Never contended: one instance is used by one task at a time.
@@ -73,7 +85,7 @@ struct Shout {
 }
 
 impl Output {
-    fn new(stream: &'static str) -> Self {
+    fn new(stream: Stream) -> Self {
         Self(Arc::new(Shout { stream, log: OnceLock::new(), lines: Mutex::default() }))
     }
 

@@ -1,29 +1,96 @@
 //! Output of a guest on its way to the log, line by line.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::log::Log;
+use tracing::Level;
 
-/// A stream's unfinished line.
+use crate::log::Log;
+use crate::text::printable;
+
+/// A stream's unfinished line, and for stderr what was said during the call that goes on.
 #[derive(Default)]
 pub(super) struct Lines {
     partial: Vec<u8>,
+    said: Said,
+}
+
+/// The first lines, which often hold the reason, and the last.
+#[derive(Default)]
+struct Said {
+    first: Vec<Box<[u8]>>,
+    last: VecDeque<Box<[u8]>>,
+    left_out: bool,
+}
+
+const FIRST_LINES: usize = 2;
+const LAST_LINES: usize = 6;
+/// How much of a line is kept.
+const LINE_BYTES: usize = 200;
+
+impl Said {
+    fn add(&mut self, line: &[u8]) {
+        // One byte more, so that it shows that there was more.
+        let line = line[..line.len().min(LINE_BYTES + 1)].into();
+        if self.first.len() < FIRST_LINES {
+            self.first.push(line);
+            return;
+        }
+        if self.last.len() == LAST_LINES {
+            self.last.pop_front();
+            self.left_out = true;
+        }
+        self.last.push_back(line);
+    }
+
+    fn text(&self) -> Option<String> {
+        let line = |line: &[u8]| printable(line, LINE_BYTES).to_string();
+        let mut lines: Vec<String> = self.first.iter().map(|first| line(first)).collect();
+        lines.extend(self.left_out.then(|| "…".to_owned()));
+        lines.extend(self.last.iter().map(|last| line(last)));
+        (!lines.is_empty()).then(|| lines.join("\n"))
+    }
 }
 
 /// Whose lines they are.
 #[derive(Clone, Copy)]
 pub(super) struct Speaker<'a> {
     pub(super) log: &'a Arc<Log>,
-    /// "stdout" or "stderr".
-    pub(super) stream: &'static str,
+    pub(super) stream: Stream,
+}
+
+/// Where a guest writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+
+    fn level(self) -> Level {
+        match self {
+            Self::Stdout => Level::INFO,
+            Self::Stderr => Level::WARN,
+        }
+    }
 }
 
 impl Speaker<'_> {
-    fn say(self, line: &[u8]) {
+    fn say(self, line: &[u8], said: &mut Said) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         // A blank line parts paragraphs on a terminal; in a log it says nothing.
         if !line.is_empty() {
-            self.log.line(self.stream, line);
+            self.log.line(self.stream.level(), self.stream.name(), line);
+            if self.stream == Stream::Stderr {
+                said.add(line);
+            }
         }
     }
 }
@@ -34,7 +101,7 @@ impl Lines {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let line = &bytes[..end];
             if self.partial.is_empty() {
-                speaker.say(line);
+                speaker.say(line, &mut self.said);
             } else {
                 self.keep(line, speaker.log.line_bytes);
                 self.flush(speaker);
@@ -48,9 +115,22 @@ impl Lines {
     #[inline]
     pub(super) fn flush(&mut self, speaker: Speaker<'_>) {
         if !self.partial.is_empty() {
-            speaker.say(&self.partial);
+            speaker.say(&self.partial, &mut self.said);
             self.partial.clear();
         }
+    }
+
+    /// Forgets what was said: another call begins.
+    #[inline]
+    pub(super) fn begin(&mut self) {
+        if !self.said.first.is_empty() {
+            self.said = Said::default();
+        }
+    }
+
+    /// What was said during this call, in a few lines.
+    pub(super) fn said(&self) -> Option<String> {
+        self.said.text()
     }
 
     fn keep(&mut self, bytes: &[u8], limit: usize) {
@@ -72,8 +152,24 @@ mod tests {
         let limits = Limits { log_line_bytes: 64, ..Limits::default() };
         let log = Log::new(Background::new(Box::new(TokioRuntime)), "g".into(), &limits);
         for _ in 0..100 {
-            lines.write(&[b'x'; 1000], Speaker { log: &log, stream: "stdout" });
+            lines.write(&[b'x'; 1000], Speaker { log: &log, stream: Stream::Stdout });
         }
         assert_eq!(lines.partial.len(), 65);
+    }
+
+    #[test]
+    fn of_many_lines_to_stderr_the_first_and_the_last_are_kept_until_the_next_call() {
+        let mut lines = Lines::default();
+        let log = Log::new(Engine::new().unwrap(), "g".into(), &Limits::default());
+        for number in 0..1000 {
+            let line = format!("{number}{}\n", "x".repeat(number));
+            lines.write(line.as_bytes(), Speaker { log: &log, stream: Stream::Stderr });
+        }
+        let said = lines.said().unwrap();
+        let said: Vec<_> = said.lines().collect();
+        assert_eq!((said.len(), &said[..3]), (9, &["0", "1x", "…"][..]));
+        assert!(said[8].starts_with("999x") && said[8].len() < 300, "{said:?}");
+        lines.begin();
+        assert_eq!(lines.said(), None);
     }
 }

@@ -7,7 +7,7 @@ use wasmtime::Caller;
 
 use super::config::WasiConfig;
 use super::files::Files;
-use super::lines::{Lines, Speaker};
+use super::lines::{Lines, Speaker, Stream};
 use crate::engine::FileThreads;
 use crate::error::CallError;
 use crate::log::Log;
@@ -55,10 +55,27 @@ impl WasiState {
     /// Logs incomplete lines, since the guest may not be called again for a long time.
     #[inline]
     pub(crate) fn flush(&mut self, log: &Arc<Log>) {
-        self.stdout.flush(Speaker { log, stream: "stdout" });
-        self.stderr.flush(Speaker { log, stream: "stderr" });
+        self.stdout.flush(Speaker { log, stream: Stream::Stdout });
+        self.stderr.flush(Speaker { log, stream: Stream::Stderr });
         if let Some(files) = &self.files {
             files.flush();
+        }
+    }
+
+    /// Forgets what the guest has written: another call begins.
+    #[inline]
+    pub(crate) fn begin(&mut self) {
+        self.stderr.begin();
+        if let Some(files) = &self.files {
+            files.begin();
+        }
+    }
+
+    /// What the guest has written to stderr since then, in a few lines.
+    pub(crate) fn said(&self) -> Option<String> {
+        match &self.files {
+            Some(files) => files.said(),
+            None => self.stderr.said(),
         }
     }
 

@@ -3,7 +3,7 @@
 //! Standard input is empty, the other two lead to the log. None can really be closed, as no other could take its place.
 
 use super::errno::{Answer, Errno, field, put, put_u32, slice};
-use super::lines::Speaker;
+use super::lines::{Speaker, Stream};
 use super::state::Call;
 
 /// Buffers per call, as many as C libraries promise to take (`IOV_MAX`).
@@ -20,8 +20,8 @@ const RIGHT_WRITE: u64 = 1 << 6;
 pub(super) fn fd_write(call: &mut Call<'_>, fd: u32, iovs: u32, iovs_len: u32, nwritten: u32) -> Answer {
     let Call { memory, wasi, log, .. } = call;
     let (lines, stream) = match fd {
-        1 => (&mut wasi.stdout, "stdout"),
-        2 => (&mut wasi.stderr, "stderr"),
+        1 => (&mut wasi.stdout, Stream::Stdout),
+        2 => (&mut wasi.stderr, Stream::Stderr),
         _ => return Err(Errno::BADF),
     };
     // All is checked before a word is said, so that a call that fails has done nothing.

@@ -138,6 +138,6 @@ fn a_memory_over_the_limit_is_the_same_error_as_without_a_snapshot() {
     let limits = Limits { memory_bytes: 65_536, ..Limits::default() };
     let [without, with] =
         start_errors(|| guest().pages(2).limits(limits.clone()).on_initialize("(call $note 1)"));
-    assert_eq!(with.kind(), ErrorKind::Unavailable);
+    assert_eq!(with.kind(), ErrorKind::Limit);
     assert_eq!(with.to_string(), without.to_string());
 }

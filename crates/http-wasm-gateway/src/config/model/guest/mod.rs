@@ -1,6 +1,7 @@
 //! Guests and their settings.
 
 mod limits;
+mod lint;
 mod mount;
 mod policy;
 mod source;
@@ -14,6 +15,7 @@ use serde::Serialize;
 use crate::config::read::{Located, section};
 
 pub use self::limits::GuestLimits;
+pub use self::lint::Allowed;
 pub use self::mount::MountPoint;
 pub use self::policy::{OnFailure, Pool, Snapshot};
 pub use self::source::{GuestConfig, GuestSource};
@@ -32,7 +34,7 @@ pub struct Guest {
     pub config: Option<GuestConfig>,
     /// File whose content `get_config` returns to the guest.
     pub config_file: Option<Located<PathBuf>>,
-    /// Command-line arguments of the guest. By convention, the first is the program's name.
+    /// Command-line arguments of the guest, after its name.
     pub args: Vec<String>,
     /// Environment variables of the guest. It doesn't inherit the gateway's.
     pub env: BTreeMap<String, Located<String>>,
@@ -49,6 +51,13 @@ pub struct Guest {
     /// Whether the file may be the output of `http-wasm compile`. Such a file contains machine code, which is run
     /// without verification: use this only for files that nobody else can write to.
     pub trust_precompiled: bool,
+    /// Checks of how the guest was built that it may fail: "unregistered" (its start-up code is never called),
+    /// "command-exports" (its constructors run before each handler), "late-buffering" (`buffer_response` isn't enabled
+    /// in time), "default-parameters" (a handler has a default parameter). A guest that does nothing because of the
+    /// first is refused; the others are warnings in the log.
+    pub allow: Vec<Allowed>,
+    /// Whether these warnings are errors, so that the guest is refused.
+    pub strict: bool,
     /// Whether the gateway starts even if the guest can't be loaded. Its routes are then answered with 503. A reload
     /// never removes an optional guest that is loaded.
     pub optional: bool,
@@ -57,7 +66,7 @@ pub struct Guest {
 section! {
     Guest {
         path, sha256, config, config_file, args, env, mounts, limits, pool, on_failure, snapshot,
-        trust_precompiled, optional
+        trust_precompiled, allow, strict, optional
     }
     need [("path", r#"path = "guest.wasm""#)]
     at_most_one_of ["config", "config_file"]

@@ -89,3 +89,33 @@ fn guests_of_other_platforms_are_recognised_by_their_exports() {
         assert_one_fault(&guest, &[&format!("while `{export}` is exported"), part]);
     }
 }
+
+#[test]
+fn a_memory_under_another_name_is_pointed_out() {
+    let guest = EXPORTS.replace("\"memory\"", "\"mem\"");
+    assert_one_fault(
+        &format!("(module {guest})"),
+        &["while a memory is exported as `mem`", "under the name `memory`"],
+    );
+}
+
+#[test]
+fn a_go_that_exports_no_functions_is_told_by_its_version() {
+    let made_by = |version: &str| {
+        let guest = format!(
+            r#"(module (memory (export "memory") 1) (func (export "handle_response") (param i32 i32))
+            (@producers (language "Go" "{version}")))"#
+        );
+        faults(&guest).remove(0)
+    };
+    for old in ["go1.23.4", "go1.21rc2", "go1.9"] {
+        assert!(
+            made_by(old).contains("exports no functions, 1.24 and later do: update it"),
+            "{}",
+            made_by(old)
+        );
+    }
+    for new in ["go1.24", "go1.26.0", "go2.0", "devel"] {
+        assert!(!made_by(new).contains("update it"), "{}", made_by(new));
+    }
+}

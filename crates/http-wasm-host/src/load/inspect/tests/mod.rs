@@ -117,3 +117,47 @@ fn damaged_modules_never_cause_a_panic() {
         }
     }
 }
+
+#[test]
+fn an_object_file_is_called_that_and_a_module_that_kept_its_relocations_is_none() {
+    let object = r#"(module (import "env" "__linear_memory" (memory 0)) (@custom "linking" "\02"))"#;
+    assert_one_fault(object, &["an object file, which isn't linked yet", "without `-c`"]);
+    inspected(&format!(r#"(module {EXPORTS} (@custom "linking" "\02"))"#));
+}
+
+#[test]
+fn legacy_exceptions_are_named_with_the_way_to_translate_them() {
+    // Text has them no more: try, an empty block type, catch_all, end.
+    let mut wasm = wat::parse_str(format!("(module {EXPORTS} (func nop nop nop nop))")).unwrap();
+    let at = wasm.windows(4).position(|bytes| bytes == [1; 4]).unwrap();
+    wasm[at..at + 4].copy_from_slice(&[0x06, 0x40, 0x19, 0x0b]);
+    let faults = inspect(&wasm).unwrap_err();
+    for part in ["first, withdrawn form of exceptions", "--translate-to-exnref"] {
+        assert!(faults[0].to_string().contains(part), "{faults:?}");
+    }
+}
+
+#[test]
+fn imports_in_compact_form_are_named_with_the_flag_that_avoids_them() {
+    // A type, and two functions of one module whose name is written once.
+    let mut module = wasm_encoder::Module::new();
+    module.section(&wasm_encoder::RawSection { id: 1, data: &[1, 0x60, 0, 0] });
+    let imports = b"\x01\x01m\x00\x7f\x02\x01a\x00\x00\x01b\x00\x00";
+    module.section(&wasm_encoder::RawSection { id: 2, data: imports });
+    let faults = inspect(module.as_slice()).unwrap_err();
+    assert!(faults[0].to_string().contains("`--disable-compact-imports`"), "{faults:?}");
+}
+
+#[test]
+fn a_module_cut_into_too_many_segments_is_told_to_come_as_it_was() {
+    let mut data = wasm_encoder::DataSection::new();
+    for _ in 0..100_001 {
+        data.active(0, &wasm_encoder::ConstExpr::i32_const(0), []);
+    }
+    let mut module = wasm_encoder::Module::new();
+    module.section(&wasm_encoder::RawSection { id: 5, data: &[1, 0, 1] });
+    module.section(&data);
+    let faults = inspect(module.as_slice()).unwrap_err();
+    assert!(faults[0].to_string().contains("100,000 data segments"), "{faults:?}");
+    assert!(faults[0].to_string().contains("`--snapshot`"), "{faults:?}");
+}

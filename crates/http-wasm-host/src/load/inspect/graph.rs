@@ -1,0 +1,310 @@
+//! Who calls whom in a module.
+
+use std::collections::HashSet;
+
+use wasmparser::{
+    ConstExpr, ElementItems, ExternalKind, FunctionBody, KnownCustom, Name, Operator, Parser, Payload,
+    Result, TableInit, TypeRef,
+};
+
+use super::imports::ImportUse;
+
+/// The functions of a module that is otherwise valid, with the calls between them.
+pub(super) struct Graph<'a> {
+    /// The imported functions, which come first in the index of functions.
+    pub(super) imports: Vec<ImportUse>,
+    functions: Vec<Function>,
+    bodies: Vec<FunctionBody<'a>>,
+    exports: Vec<(&'a str, u32)>,
+    /// The function of the start section.
+    pub(super) start: Option<u32>,
+    /// Functions whose references are taken anywhere: what one function puts into a table another may call.
+    referenced: Vec<u32>,
+    /// There are `try` and `catch` instructions as they were before they were standardised.
+    pub(super) uses_legacy_exceptions: bool,
+    /// The name section's function names, sorted by index.
+    names: Vec<(u32, &'a str)>,
+}
+
+/// What one function of the module's own does.
+#[derive(Default)]
+struct Function {
+    calls: Vec<u32>,
+    /// It calls what a table or a reference says.
+    calls_indirectly: bool,
+    /// It writes to memory or to a table.
+    stores: bool,
+}
+
+impl<'a> Graph<'a> {
+    pub(super) fn read(wasm: &'a [u8]) -> Result<Self> {
+        let mut graph = Self {
+            imports: Vec::new(),
+            functions: Vec::new(),
+            bodies: Vec::new(),
+            exports: Vec::new(),
+            start: None,
+            referenced: Vec::new(),
+            uses_legacy_exceptions: false,
+            names: Vec::new(),
+        };
+        for payload in Parser::new(0).parse_all(wasm) {
+            graph.add(payload?)?;
+        }
+        Ok(graph)
+    }
+
+    fn add(&mut self, payload: Payload<'a>) -> Result<()> {
+        match payload {
+            Payload::ImportSection(imports) => {
+                for import in imports.into_imports() {
+                    let import = import?;
+                    if matches!(import.ty, TypeRef::Func(_) | TypeRef::FuncExact(_)) {
+                        let (module, name) = (import.module.into(), import.name.into());
+                        self.imports.push(ImportUse { module, name });
+                    }
+                }
+            }
+            Payload::ExportSection(exports) => {
+                for export in exports {
+                    let export = export?;
+                    if export.kind == ExternalKind::Func {
+                        self.exports.push((export.name, export.index));
+                    }
+                }
+            }
+            Payload::StartSection { func, .. } => self.start = Some(func),
+            Payload::GlobalSection(globals) => {
+                for global in globals {
+                    self.add_references(&global?.init_expr)?;
+                }
+            }
+            Payload::TableSection(tables) => {
+                for table in tables {
+                    if let TableInit::Expr(init) = table?.init {
+                        self.add_references(&init)?;
+                    }
+                }
+            }
+            Payload::ElementSection(elements) => {
+                for element in elements {
+                    match element?.items {
+                        ElementItems::Functions(functions) => {
+                            for function in functions {
+                                self.referenced.push(function?);
+                            }
+                        }
+                        ElementItems::Expressions(_, expressions) => {
+                            for expression in expressions {
+                                self.add_references(&expression?)?;
+                            }
+                        }
+                    }
+                }
+            }
+            Payload::CodeSectionEntry(body) => {
+                let function = self.function(&body)?;
+                self.functions.push(function);
+                self.bodies.push(body);
+            }
+            Payload::CustomSection(section) => {
+                if let KnownCustom::Name(names) = section.as_known() {
+                    self.add_names(names);
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn function(&mut self, body: &FunctionBody<'a>) -> Result<Function> {
+        let mut function = Function::default();
+        for operator in body.get_operators_reader()? {
+            match operator? {
+                Operator::Call { function_index } | Operator::ReturnCall { function_index } => {
+                    function.calls.push(function_index);
+                }
+                Operator::CallIndirect { .. }
+                | Operator::ReturnCallIndirect { .. }
+                | Operator::CallRef { .. }
+                | Operator::ReturnCallRef { .. } => function.calls_indirectly = true,
+                Operator::RefFunc { function_index } => self.referenced.push(function_index),
+                Operator::Try { .. }
+                | Operator::Catch { .. }
+                | Operator::CatchAll
+                | Operator::Delegate { .. }
+                | Operator::Rethrow { .. } => self.uses_legacy_exceptions = true,
+                Operator::I32Store { .. }
+                | Operator::I64Store { .. }
+                | Operator::I32Store8 { .. }
+                | Operator::I32Store16 { .. }
+                | Operator::I64Store8 { .. }
+                | Operator::I64Store16 { .. }
+                | Operator::I64Store32 { .. }
+                | Operator::MemoryCopy { .. }
+                | Operator::MemoryFill { .. }
+                | Operator::MemoryInit { .. }
+                | Operator::TableSet { .. }
+                | Operator::TableInit { .. } => function.stores = true,
+                _ => {}
+            }
+        }
+        // What is called in a loop over a long list is still one call.
+        function.calls.sort_unstable();
+        function.calls.dedup();
+        Ok(function)
+    }
+
+    fn add_references(&mut self, expression: &ConstExpr<'_>) -> Result<()> {
+        for operator in expression.get_operators_reader() {
+            if let Operator::RefFunc { function_index } = operator? {
+                self.referenced.push(function_index);
+            }
+        }
+        Ok(())
+    }
+
+    /// Names are for people: a section that can't be read names nothing.
+    fn add_names(&mut self, names: wasmparser::NameSectionReader<'a>) {
+        for subsection in names.into_iter().map_while(Result::ok) {
+            if let Name::Function(map) = subsection {
+                let named = map.into_iter().map_while(Result::ok);
+                self.names.extend(named.map(|naming| (naming.index, naming.name)));
+            }
+        }
+        self.names.sort_by_key(|(index, _)| *index);
+    }
+
+    /// The function exported as `name`.
+    pub(super) fn exported(&self, name: &str) -> Option<u32> {
+        self.exports.iter().find(|export| export.0 == name).map(|export| export.1)
+    }
+
+    /// The exported functions.
+    pub(super) fn exports(&self) -> impl Iterator<Item = (&'a str, u32)> {
+        self.exports.iter().copied()
+    }
+
+    /// The functions that the name section names.
+    pub(super) fn names(&self) -> impl Iterator<Item = (&'a str, u32)> {
+        self.names.iter().map(|(index, name)| (*name, *index))
+    }
+
+    /// What the name section calls this function.
+    pub(super) fn name(&self, function: u32) -> Option<&'a str> {
+        let found = self.names.binary_search_by_key(&function, |(index, _)| *index).ok()?;
+        Some(self.names[found].1)
+    }
+
+    /// Whether the module has a name section.
+    pub(super) fn has_names(&self) -> bool {
+        !self.names.is_empty()
+    }
+
+    /// What can come to run when the functions in `from` are called. It errs on the safe side: an indirect call is
+    /// taken to reach each function whose reference the module ever takes.
+    pub(super) fn reached(&self, from: impl IntoIterator<Item = u32>) -> Reached {
+        self.walk(from, true)
+    }
+
+    /// The same by calls that name their function.
+    pub(super) fn reached_directly(&self, from: impl IntoIterator<Item = u32>) -> Reached {
+        self.walk(from, false)
+    }
+
+    fn walk(&self, from: impl IntoIterator<Item = u32>, follow_references: bool) -> Reached {
+        let mut next: Vec<u32> = from.into_iter().collect();
+        let mut reached = Reached { functions: next.iter().copied().collect(), indirectly: false };
+        while let Some(index) = next.pop() {
+            let Some(function) = self.own(index) else { continue };
+            let mut found: Vec<u32> =
+                function.calls.iter().copied().filter(|call| reached.functions.insert(*call)).collect();
+            next.append(&mut found);
+            if function.calls_indirectly && !reached.indirectly {
+                reached.indirectly = true;
+                if follow_references {
+                    let referenced = self.referenced.iter().copied();
+                    next.extend(referenced.filter(|function| reached.functions.insert(*function)));
+                }
+            }
+        }
+        reached
+    }
+
+    /// Whether this function, which isn't an import, calls anything or writes to memory.
+    pub(super) fn does_something(&self, function: u32) -> bool {
+        self.own(function).is_some_and(|own| own.stores || own.calls_indirectly || !own.calls.is_empty())
+    }
+
+    /// What this function, which isn't an import, calls by its index.
+    pub(super) fn called_by(&self, function: u32) -> &[u32] {
+        self.own(function).map_or(&[], |own| &own.calls)
+    }
+
+    /// The code of a function of the module's own.
+    pub(super) fn body(&self, function: u32) -> Option<&FunctionBody<'a>> {
+        self.bodies.get(self.place(function)?)
+    }
+
+    fn own(&self, function: u32) -> Option<&Function> {
+        self.functions.get(self.place(function)?)
+    }
+
+    fn place(&self, function: u32) -> Option<usize> {
+        (function as usize).checked_sub(self.imports.len())
+    }
+}
+
+/// Functions that can come to run.
+pub(super) struct Reached {
+    functions: HashSet<u32>,
+    /// By way of an indirect call, too.
+    pub(super) indirectly: bool,
+}
+
+impl Reached {
+    pub(super) fn contains(&self, function: u32) -> bool {
+        self.functions.contains(&function)
+    }
+
+    /// The imports among them.
+    pub(super) fn imports<'g>(&'g self, graph: &'g Graph<'_>) -> impl Iterator<Item = &'g ImportUse> {
+        graph.imports.iter().zip(0..).filter(|(_, index)| self.contains(*index)).map(|(import, _)| import)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_function_that_only_computes_does_nothing_and_one_that_calls_or_stores_does_something() {
+        let wasm = wat::parse_str(
+            r#"(module (memory 1) (global $g (mut i32) (i32.const 0))
+            (func $computes (result i32) (global.set $g (i32.const 1)) (i32.load (i32.const 0)))
+            (func $stores (i32.store8 (i32.const 0) (i32.const 1)))
+            (func $calls (drop (call $computes))))"#,
+        );
+        let wasm = wasm.unwrap();
+        let graph = Graph::read(&wasm).unwrap();
+        assert_eq!([0, 1, 2].map(|function| graph.does_something(function)), [false, true, true]);
+        assert_eq!(graph.name(1), Some("stores"));
+        assert_eq!(graph.name(3), None);
+    }
+
+    #[test]
+    fn a_direct_walk_stops_at_an_indirect_call_and_tells_of_it() {
+        let wasm = wat::parse_str(
+            r#"(module (table 1 funcref) (elem (i32.const 0) $far) (type $t (func))
+            (func $far)
+            (func $near (call_indirect (type $t) (i32.const 0)))
+            (func (export "from") (call $near)))"#,
+        );
+        let wasm = wasm.unwrap();
+        let graph = Graph::read(&wasm).unwrap();
+        let from = graph.exported("from").unwrap();
+        let (direct, all) = (graph.reached_directly([from]), graph.reached([from]));
+        assert!(direct.contains(1) && !direct.contains(0) && direct.indirectly);
+        assert!(all.contains(0) && all.indirectly);
+    }
+}

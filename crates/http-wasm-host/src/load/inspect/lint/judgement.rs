@@ -1,0 +1,24 @@
+//! What comes of the suspicions.
+
+use crate::warning::{Lint, Warning};
+
+/// What is said of a guest.
+#[derive(Debug, Default)]
+pub(crate) struct Judgement {
+    /// Why it is refused.
+    pub(crate) refusals: Vec<Warning>,
+    pub(crate) warnings: Vec<Warning>,
+}
+
+impl Judgement {
+    /// The same without what is allowed, and with warnings as refusals if `strict`.
+    pub(crate) fn with(mut self, allowed: &[Lint], strict: bool) -> Self {
+        let is_allowed = |warning: &Warning| allowed.contains(&warning.lint);
+        self.refusals.retain(|warning| !is_allowed(warning));
+        self.warnings.retain(|warning| !is_allowed(warning));
+        if strict {
+            self.refusals.append(&mut self.warnings);
+        }
+        self
+    }
+}

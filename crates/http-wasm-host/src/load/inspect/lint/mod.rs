@@ -1,0 +1,92 @@
+//! What is probably wrong with a guest that is valid: how it was built, not what it imports and exports.
+//!
+//! A wrong warning costs more trust than a missing one, so each lint has a shape that correct guests don't have.
+//! Whether a guest does nothing at all is for [`probe`](crate::load::probe) to find out; here is decided which guests
+//! are worth the question.
+
+mod buffering;
+mod command_exports;
+mod defaults;
+mod judgement;
+mod start_code;
+#[cfg(test)]
+mod tests;
+
+use wasmparser::Result;
+
+pub(crate) use self::judgement::Judgement;
+use self::start_code::StartCode;
+use super::Producer;
+use super::exports::{HANDLE_REQUEST, HANDLE_RESPONSE};
+use super::graph::Graph;
+use crate::abi::{Features, MODULE};
+
+/// What the module itself tells.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Suspicions {
+    start_code: StartCode,
+    command_exports: bool,
+    needs_buffering: Option<&'static str>,
+    default_parameter: Option<&'static str>,
+    /// A handler can come to call one of `http_handler`'s functions.
+    reaches_host: bool,
+}
+
+/// How a guest fared on a request that was made up for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Probed {
+    /// It called no function of `http_handler`, neither for the request nor for its response.
+    Silent,
+    /// It called one, or failed.
+    Active,
+    /// It couldn't be tried.
+    Unknown,
+}
+
+impl Suspicions {
+    pub(super) fn of(graph: &Graph<'_>, producers: &[Producer]) -> Result<Self> {
+        let handlers =
+            || [HANDLE_REQUEST, HANDLE_RESPONSE].into_iter().filter_map(|name| graph.exported(name));
+        let reached = graph.reached(handlers());
+        Ok(Self {
+            start_code: StartCode::of(graph, &reached, producers),
+            command_exports: command_exports::found(graph)?,
+            needs_buffering: buffering::needed(graph),
+            default_parameter: defaults::found(graph)?,
+            reaches_host: reached.imports(graph).any(|import| import.module == MODULE),
+        })
+    }
+
+    /// Whether it is worth finding out how the guest fares on a request.
+    pub(crate) fn ask_for_probe(&self) -> bool {
+        self.start_code.is_suspicious()
+    }
+
+    /// What a trap may come from, in parentheses behind its message.
+    pub(crate) fn trap_hint(&self) -> Option<&'static str> {
+        self.command_exports.then_some(command_exports::TRAP_HINT)
+    }
+
+    /// What there is to say of a guest that enabled `features` when it started.
+    pub(crate) fn judge(&self, features: Features, probed: Probed) -> Judgement {
+        let mut judgement = Judgement::default();
+        let silent = match probed {
+            Probed::Silent => true,
+            Probed::Active => false,
+            Probed::Unknown => !self.reaches_host,
+        };
+        self.start_code.judge(silent, &mut judgement);
+        if self.command_exports {
+            judgement.warnings.push(command_exports::warning());
+        }
+        if let Some(function) = self.needs_buffering
+            && buffering::is_missing(function, features)
+        {
+            judgement.warnings.push(buffering::warning(function));
+        }
+        if let Some(handler) = self.default_parameter {
+            judgement.warnings.push(defaults::warning(handler));
+        }
+        judgement
+    }
+}

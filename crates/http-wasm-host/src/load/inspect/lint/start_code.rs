@@ -1,0 +1,203 @@
+//! Code that should have run before the first request, and that nothing calls.
+
+use super::judgement::Judgement;
+use crate::abi::MODULE;
+use crate::load::inspect::graph::{Graph, Reached};
+use crate::load::inspect::producers::Producer;
+use crate::warning::{Lint, Warning};
+
+/// What of a module runs before the first request, and what should.
+#[derive(Clone, Debug, Default)]
+pub(super) struct StartCode {
+    /// Start code that nothing calls, by its name.
+    uncalled: Option<Uncalled>,
+    /// The handlers call what a table says.
+    dispatches: bool,
+    runs_at_start: bool,
+    imports_host: bool,
+    toolchain: Toolchain,
+}
+
+#[derive(Clone, Debug)]
+struct Uncalled {
+    name: String,
+    /// Nothing but start code has such a name.
+    is_certain: bool,
+}
+
+/// Who made the module, as far as it changes the advice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Toolchain {
+    Rust,
+    Go,
+    Clang,
+    #[default]
+    Other,
+}
+
+impl Toolchain {
+    fn of(graph: &Graph<'_>, producers: &[Producer]) -> Self {
+        let made = |field: &str, name: &str| producers.iter().any(|p| p.field == field && p.name == name);
+        let named = |name: &str| graph.names().any(|(found, _)| found == name);
+        // Rust's C library is recorded as well, so C comes last.
+        if made("language", "Rust") {
+            Self::Rust
+        } else if made("language", "Go") || named(GO_MAIN) {
+            Self::Go
+        } else if producers.iter().any(|p| p.field == "processed-by" && p.name.contains("clang")) {
+            Self::Clang
+        } else {
+            Self::Other
+        }
+    }
+}
+
+const GO_MAIN: &str = "main.main";
+
+/// Names that compilers and linkers give start code, which nothing else has.
+fn is_start_code(name: &str) -> bool {
+    matches!(
+        name,
+        "main"
+            | "__main_void"
+            | "__main_argc_argv"
+            | "__original_main"
+            | "__wasm_call_ctors"
+            | "_initialize"
+            | "_start"
+    ) || name.starts_with("_GLOBAL__sub_I_")
+        || name.starts_with("__cxx_global_var_init")
+}
+
+/// Names of exports that may be start code: what `asc --exportStart` is given, and habits of other hosts.
+fn may_be_start_code(name: &str) -> bool {
+    matches!(name, "start" | "__start" | "init" | "_init" | "initialize" | "setup" | "register" | "_main")
+}
+
+/// Rust's `main`, mangled by either scheme or not at all.
+fn is_rust_main(name: &str) -> bool {
+    name.contains("4main17h") || name.starts_with("_R") && name.ends_with("4main") || name.ends_with("::main")
+}
+
+impl StartCode {
+    /// `handlers`: what the two handlers can come to call.
+    pub(super) fn of(graph: &Graph<'_>, handlers: &Reached, producers: &[Producer]) -> Self {
+        let start = [graph.start, graph.exported("_initialize"), graph.exported("_start")];
+        let start: Vec<u32> = start.into_iter().flatten().collect();
+        let toolchain = Toolchain::of(graph, producers);
+        let runs = graph.reached(start.iter().copied());
+        let is_called = |function| handlers.contains(function) || runs.contains(function);
+        Self {
+            uncalled: uncalled(graph, toolchain, is_called),
+            dispatches: handlers.indirectly,
+            runs_at_start: !start.is_empty(),
+            imports_host: graph.imports.iter().any(|import| import.module == MODULE),
+            toolchain,
+        }
+    }
+
+    /// Whether the guest may be one that does nothing.
+    pub(super) fn is_suspicious(&self) -> bool {
+        self.uncalled.is_some() || self.dispatches && !(self.runs_at_start && self.imports_host)
+    }
+
+    /// `silent`: the guest asked the host for nothing when it was given a request.
+    pub(super) fn judge(&self, silent: bool, judgement: &mut Judgement) {
+        const NOTHING: &str = "the guest does nothing: it handles a request without a call to the host";
+        match &self.uncalled {
+            Some(uncalled) if silent => {
+                let what = format!(
+                    "{NOTHING}, and `{}`, which looks like its start-up, is never called",
+                    uncalled.name
+                );
+                judgement.refusals.push(self.warning(what));
+            }
+            Some(uncalled) if uncalled.is_certain => {
+                let what =
+                    format!("`{}` looks like start-up code of the guest, and is never called", uncalled.name);
+                judgement.warnings.push(self.warning(what));
+            }
+            Some(_) => {}
+            None if silent && self.dispatches && !self.runs_at_start => {
+                let what = format!(
+                    "{NOTHING}; its handlers call functions that are registered when it starts, but nothing of it \
+                     runs then"
+                );
+                judgement.refusals.push(self.warning(what));
+            }
+            None if silent && self.dispatches && !self.imports_host => {
+                let what = format!(
+                    "{NOTHING}, and imports none of its functions: perhaps its handlers are never registered"
+                );
+                judgement.warnings.push(self.warning(what));
+            }
+            None => {}
+        }
+    }
+
+    fn warning(&self, what: String) -> Warning {
+        Warning::new(Lint::Unregistered, what, self.toolchain.help())
+    }
+}
+
+/// Start code that isn't called, the most telling first.
+fn uncalled(graph: &Graph<'_>, toolchain: Toolchain, is_called: impl Fn(u32) -> bool) -> Option<Uncalled> {
+    if toolchain == Toolchain::Go {
+        return go_main(graph);
+    }
+    let idle = |function: u32| !is_called(function) && graph.does_something(function);
+    let certain =
+        graph.exports().chain(graph.names()).find(|(name, function)| is_start_code(name) && idle(*function));
+    if let Some((name, _)) = certain {
+        // A program for wasm32-unknown-unknown exports its `main`, which the compiler asks for even where it is empty.
+        let is_certain = toolchain != Toolchain::Rust || {
+            let mut mains = graph.names().filter(|(name, _)| is_rust_main(name)).peekable();
+            let known = mains.peek().is_some();
+            if known && mains.all(|(_, main)| !graph.does_something(main)) {
+                return None;
+            }
+            known
+        };
+        return Some(Uncalled { name: name.to_owned(), is_certain });
+    }
+    let (name, _) = graph.exports().find(|(name, function)| may_be_start_code(name) && idle(*function))?;
+    Some(Uncalled { name: name.to_owned(), is_certain: false })
+}
+
+/// Go links `main` into a library too, and calls it only in a program. Each of its functions is in a table, so that
+/// calls tell nothing.
+fn go_main(graph: &Graph<'_>) -> Option<Uncalled> {
+    if graph.exported("_start").is_some() {
+        return None;
+    }
+    let (name, main) = graph.names().find(|(name, _)| *name == GO_MAIN)?;
+    graph.does_something(main).then(|| Uncalled { name: name.to_owned(), is_certain: true })
+}
+
+impl Toolchain {
+    fn help(self) -> &'static str {
+        match self {
+            Self::Rust => {
+                "`main` runs only in a program for WASI: build one (`src/main.rs`, not a `cdylib`) with `--target \
+                 wasm32-wasip1`, or do in a \
+                 function `#[unsafe(no_mangle)] pub extern \"C\" fn _initialize()` what `main` does"
+            }
+            Self::Go => {
+                "`main` doesn't run in a guest built with `-buildmode=c-shared`: do in `func init()` what it does, \
+                 and leave `main` empty"
+            }
+            Self::Clang => {
+                "link with `-mexec-model=reactor` and without `-nostartfiles` and `-nostdlib`, so that constructors \
+                 run once for each \
+                 instance, and do in a constructor (`__attribute__((constructor))`), or in an exported \
+                 `_initialize`, what `main` does"
+            }
+            Self::Other => {
+                "the host runs the start section and the exports `_initialize` and `_start`: export the code that \
+                 sets the guest up under \
+                 one of these names (clang, wasi-sdk and Zig: `-mexec-model=reactor`; AssemblyScript: `--exportStart _initialize`; TinyGo and \
+                 Go: do it in `func init()`)"
+            }
+        }
+    }
+}

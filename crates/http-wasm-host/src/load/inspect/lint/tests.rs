@@ -1,0 +1,281 @@
+use super::*;
+use crate::load::inspect::inspect;
+use crate::warning::{Lint, Warning};
+
+/// The findings of a guest with these items, on which its host made no trial.
+fn warnings(items: &str, probed: Probed) -> (Vec<String>, Vec<String>) {
+    let guest = format!(
+        r#"(module
+        (import "http_handler" "set_status_code" (func $status (param i32)))
+        (import "http_handler" "enable_features" (func $enable (param i32) (result i32)))
+        (memory (export "memory") 1) (table 4 funcref) (type $t (func))
+        {items})"#
+    );
+    let inspection = inspect(guest.as_bytes()).unwrap();
+    let suspicions = inspection.suspicions();
+    let probed = if suspicions.ask_for_probe() { probed } else { Probed::Unknown };
+    let Judgement { refusals, warnings } = suspicions.judge(Features::NONE, probed);
+    let text = |warnings: Vec<Warning>| warnings.iter().map(ToString::to_string).collect();
+    (text(refusals), text(warnings))
+}
+
+#[track_caller]
+fn assert_refused(items: &str, parts: &[&str]) {
+    let (refusals, warnings) = warnings(items, Probed::Silent);
+    let [refusal] = &refusals[..] else { panic!("one refusal is expected: {refusals:?}, {warnings:?}") };
+    for part in parts {
+        assert!(refusal.contains(part), "{part:?} is not in {refusal:?}");
+    }
+}
+
+#[track_caller]
+fn assert_warned(items: &str, probed: Probed, parts: &[&str]) {
+    let (refusals, warnings) = warnings(items, probed);
+    assert!(refusals.is_empty(), "{refusals:?}");
+    let [warning] = &warnings[..] else { panic!("one warning is expected: {warnings:?}") };
+    for part in parts {
+        assert!(warning.contains(part), "{part:?} is not in {warning:?}");
+    }
+}
+
+#[track_caller]
+fn assert_clean(items: &str, probed: Probed) {
+    assert_eq!(warnings(items, probed), (vec![], vec![]));
+}
+
+/// Handlers that call what was registered at 0, if anything was.
+const DISPATCHES: &str = r#"
+    (func (export "handle_request") (result i64)
+      (if (i32.load (i32.const 0)) (then (call_indirect (type $t) (i32.load (i32.const 0)))))
+      (i64.const 1))
+    (func (export "handle_response") (param i32 i32))"#;
+
+/// Handlers that do their work themselves.
+const WORKS: &str = r#"
+    (func (export "handle_request") (result i64) (call $status (i32.const 403)) (i64.const 0))
+    (func (export "handle_response") (param i32 i32))"#;
+
+const REGISTERS: &str = "(elem (i32.const 1) $deny) (func $deny (call $status (i32.const 403)))
+    (func $register (i32.store (i32.const 0) (i32.const 1)))";
+
+#[test]
+fn a_silent_guest_whose_start_code_is_never_called_is_refused_and_the_flag_named() {
+    for start in [
+        r#"(func $main (export "main") (param i32 i32) (result i32) (call $register) (i32.const 0))"#,
+        "(func $__original_main (result i32) (call $register) (i32.const 0))",
+        "(func $_GLOBAL__sub_I_guest.cc (call $register))",
+        r#"(func $__wasm_call_ctors (export "__wasm_call_ctors") (call $register))"#,
+        "(func $_initialize (call $register))",
+        r#"(func (export "start") (call $register))"#,
+    ] {
+        assert_refused(
+            &format!("{DISPATCHES} {REGISTERS} {start}"),
+            &[
+                "the guest does nothing",
+                "is never called",
+                "`--exportStart _initialize`",
+                "`-mexec-model=reactor`",
+            ],
+        );
+    }
+}
+
+#[test]
+fn the_fix_is_that_of_the_guests_own_toolchain() {
+    let made_with = |producers: &str, part: &str| {
+        let main =
+            r#"(func $main (export "main") (param i32 i32) (result i32) (call $register) (i32.const 0))"#;
+        assert_refused(&format!("{DISPATCHES} {REGISTERS} {main} (@producers {producers})"), &[part]);
+    };
+    made_with(r#"(language "Rust" "") (processed-by "clang" "20")"#, "`--target wasm32-wasip1`");
+    made_with(r#"(processed-by "clang" "20")"#, "without `-nostartfiles`");
+}
+
+#[test]
+fn a_silent_guest_that_calls_what_is_registered_while_nothing_runs_at_start_is_refused() {
+    assert_refused(DISPATCHES, &["nothing of it runs then"]);
+}
+
+#[test]
+fn a_guest_that_registers_in_whatever_runs_at_start_is_clean() {
+    for start in [
+        "(start $register)",
+        r#"(export "_initialize" (func $register))"#,
+        r#"(export "_start" (func $register))"#,
+    ] {
+        for probed in [Probed::Active, Probed::Silent, Probed::Unknown] {
+            assert_clean(&format!("{DISPATCHES} {REGISTERS} {start}"), probed);
+        }
+    }
+}
+
+#[test]
+fn a_guest_that_works_without_its_uncalled_main_is_warned_of() {
+    let main = r#"(func $main (export "main") (param i32 i32) (result i32) (call $register) (i32.const 0))"#;
+    assert_warned(
+        &format!("{WORKS} {REGISTERS} {main}"),
+        Probed::Active,
+        &["`main` looks like start-up code of the guest, and is never called"],
+    );
+}
+
+#[test]
+fn an_uncalled_main_that_does_nothing_is_no_start_code() {
+    assert_clean(
+        &format!(
+            r#"{WORKS} (func $main (export "main") (param i32 i32) (result i32) (i32.const 0)) (func (export "__wasm_call_ctors"))"#
+        ),
+        Probed::Silent,
+    );
+    // A Rust program for wasm32-unknown-unknown has a `main` that calls the one of the source.
+    let rust = r#"(@producers (language "Rust" "")) (func $_ZN2gb4main17h1c0162745bbdb285E)
+        (func (export "main") (param i32 i32) (result i32) (call $register) (i32.const 0))"#;
+    assert_clean(&format!("{WORKS} {REGISTERS} {rust}"), Probed::Active);
+}
+
+#[test]
+fn an_export_that_may_be_start_code_is_no_reason_to_warn_of_a_guest_that_works() {
+    assert_clean(&format!(r#"{WORKS} {REGISTERS} (func (export "init") (call $register))"#), Probed::Active);
+}
+
+#[test]
+fn code_in_the_main_of_a_go_library_is_found_in_spite_of_the_table_that_has_all_functions() {
+    let go = |main: &str| {
+        format!(
+            r#"(@producers (language "Go" "go1.26")) (export "_initialize" (func $rt0))
+            (elem (i32.const 1) $rt0 $main.main $deny) (func $rt0) (func $deny (call $status (i32.const 403)))
+            (func $main.main (param i32) (result i32) {main} (i32.const 0)) {DISPATCHES}"#
+        )
+    };
+    let registers = "(i32.store (i32.const 0) (i32.const 1))";
+    assert_refused(&go(registers), &["`main.main`", "do in `func init()` what it does"]);
+    assert_warned(&go(registers), Probed::Active, &["`main.main`", "-buildmode=c-shared"]);
+    assert_clean(&go(""), Probed::Active);
+}
+
+#[test]
+fn a_guest_that_never_asks_its_host_for_anything_and_says_so_plainly_is_clean() {
+    for handler in ["(i64.const 1)", "(i64.const 0)", "unreachable", "(loop (br 0)) (i64.const 1)"] {
+        assert_clean(
+            &format!(
+                r#"(func (export "handle_request") (result i64) {handler}) (func (export "handle_response") (param i32 i32))"#
+            ),
+            Probed::Silent,
+        );
+    }
+}
+
+const WRAPPED: &str = r#"
+    (func $work (result i64) (i64.const 1)) (func $after (param i32 i32))
+    (func $handle_request.command_export (export "handle_request") (result i64)
+      (call $__wasm_call_ctors) (call $work) (call $__wasm_call_dtors))
+    (func $handle_response.command_export (export "handle_response") (param i32 i32)
+      (call $__wasm_call_ctors) (call $after (local.get 0) (local.get 1)) (call $__wasm_call_dtors))
+    (func $__wasm_call_dtors)"#;
+
+#[test]
+fn constructors_that_run_before_each_handler_are_warned_of() {
+    let constructor = "(func $construct (i32.store (i32.const 0) (i32.const 1))) (func $__wasm_call_ctors (call \
+         $construct))";
+    assert_warned(
+        &format!("{WRAPPED} {constructor}"),
+        Probed::Active,
+        &["constructors run before each handler", "`-mexec-model=reactor`", "_initialize"],
+    );
+    // The same without names.
+    let named =
+        wat::parse_str(format!(r#"(module (memory (export "memory") 1) {WRAPPED} {constructor})"#)).unwrap();
+    let mut stripped = wasm_encoder::Module::new();
+    for payload in wasmparser::Parser::new(0).parse_all(&named) {
+        if let Some((id, range)) = payload.unwrap().as_section()
+            && id != 0
+        {
+            stripped.section(&wasm_encoder::RawSection { id, data: &named[range] });
+        }
+    }
+    let suspicions = inspect(stripped.as_slice()).unwrap().suspicions().clone();
+    assert!(suspicions.command_exports && suspicions.trap_hint().is_some());
+}
+
+#[test]
+fn constructors_of_the_c_library_alone_are_no_reason_to_warn() {
+    for constructors in [
+        "(func $__wasm_call_ctors)",
+        "(func $__wasilibc_initialize_environ (i32.store (i32.const 0) (i32.const 1)))
+         (func $__wasm_call_ctors (call $__wasilibc_initialize_environ))",
+    ] {
+        assert_clean(&format!("{WRAPPED} {constructors}"), Probed::Active);
+    }
+}
+
+#[test]
+fn a_guest_that_initialises_itself_in_each_handler_is_clean() {
+    assert_clean(
+        r#"(func $once (if (i32.eqz (i32.load (i32.const 0))) (then (i32.store (i32.const 0) (i32.const 1)))))
+        (func $work (result i64) (call $status (i32.const 403)) (i64.const 1)) (func $after)
+        (func (export "handle_request") (result i64) (call $once) (call $work))
+        (func (export "handle_response") (param i32 i32) (call $once) (call $after))"#,
+        Probed::Active,
+    );
+}
+
+#[test]
+fn a_response_that_is_changed_without_buffer_response_is_warned_of() {
+    let guest = |start: &str, request: &str, response: &str| {
+        format!(
+            r#"(func (export "_initialize") {start})
+            (func (export "handle_request") (result i64) {request} (i64.const 1))
+            (func (export "handle_response") (param i32 i32) {response})"#
+        )
+    };
+    let (enables, changes) = ("(drop (call $enable (i32.const 2)))", "(call $status (i32.const 500))");
+    for response in [changes.to_owned(), format!("{enables} {changes}")] {
+        assert_warned(
+            &guest("", "", &response),
+            Probed::Active,
+            &["calls `set_status_code`", "in `handle_response` it changes nothing"],
+        );
+    }
+    assert_clean(&guest("", enables, changes), Probed::Active);
+    assert_clean(&guest("", "", ""), Probed::Active);
+    let enabled = |features| {
+        let guest = format!(
+            r#"(module (import "http_handler" "set_status_code" (func $status (param i32)))
+            (memory (export "memory") 1) {})"#,
+            guest("", "", changes)
+        );
+        inspect(guest.as_bytes()).unwrap().suspicions().judge(features, Probed::Active).warnings.len()
+    };
+    assert_eq!((enabled(Features::BUFFER_RESPONSE), enabled(Features::BUFFER_REQUEST)), (0, 1));
+}
+
+#[test]
+fn a_handler_with_a_default_parameter_is_warned_of_and_another_function_is_not() {
+    let guest = |handler: &str| {
+        format!(
+            r#"(global $count (mut i32) (i32.const 0))
+            (func (export "__setArgumentsLength") (param i32) (global.set $count (local.get 0)))
+            (func (export "handle_request") (result i64) (i64.const 1))
+            (func (export "handle_response") (param i32 i32) {handler})"#
+        )
+    };
+    assert_warned(
+        &guest("(if (i32.lt_u (global.get $count) (i32.const 2)) (then))"),
+        Probed::Active,
+        &["`handle_response` has a default parameter", "without default values"],
+    );
+    assert_clean(&guest(""), Probed::Active);
+}
+
+#[test]
+fn what_is_allowed_is_not_said_and_a_strict_guest_is_refused_for_the_rest() {
+    let judgement = || Judgement {
+        refusals: vec![Warning::new(Lint::Unregistered, "a", "b")],
+        warnings: vec![Warning::new(Lint::LateBuffering, "c", "d")],
+    };
+    let count = |judged: Judgement| (judged.refusals.len(), judged.warnings.len());
+    assert_eq!(count(judgement().with(&[], false)), (1, 1));
+    assert_eq!(count(judgement().with(&[Lint::Unregistered], false)), (0, 1));
+    assert_eq!(count(judgement().with(&[], true)), (2, 0));
+    assert_eq!(count(judgement().with(&Lint::ALL, true)), (0, 0));
+}

@@ -1,0 +1,37 @@
+//! What is said of a guest that can be loaded, and whether it is.
+
+use std::sync::Arc;
+
+use crate::abi::Features;
+use crate::error::LoadError;
+use crate::load::inspect::lint::{Probed, Suspicions};
+use crate::warning::{Lint, Warning};
+
+/// How a guest is judged.
+pub(crate) struct Review {
+    pub(crate) allowed: Vec<Lint>,
+    pub(crate) strict: bool,
+}
+
+impl Review {
+    /// Logs and returns the warnings about a guest that enabled `features` when it started.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub(crate) fn conclude(
+        self,
+        guest: &Arc<str>,
+        suspicions: &Suspicions,
+        features: Features,
+        probed: Probed,
+    ) -> Result<Vec<Warning>, LoadError> {
+        let judgement = suspicions.judge(features, probed).with(&self.allowed, self.strict);
+        if !judgement.refusals.is_empty() {
+            return Err(LoadError::Refused { guest: guest.clone(), warnings: judgement.refusals });
+        }
+        for warning in &judgement.warnings {
+            tracing::warn!(guest = &**guest, lint = warning.lint.name(), "{warning}");
+        }
+        Ok(judgement.warnings)
+    }
+}

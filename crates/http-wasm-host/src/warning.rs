@@ -1,0 +1,91 @@
+//! What is probably wrong with a guest that can be loaded.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// A check whose finding is a [`Warning`], or a reason to refuse a guest.
+///
+/// Displays as its name in configuration files and on the command line, as in `unregistered`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum Lint {
+    /// The guest has code that registers its handlers, or sets them up, and nothing calls it. A guest that does nothing
+    /// because of that is refused, unless this lint is [allowed](crate::GuestBuilder::allow).
+    Unregistered,
+    /// The guest's constructors run before each handler, not once for each instance.
+    CommandExports,
+    /// `handle_response` uses what needs `buffer_response`, and nothing enables that in time.
+    LateBuffering,
+    /// A handler has a default parameter, which AssemblyScript takes for one that wasn't passed.
+    DefaultParameters,
+}
+
+impl Lint {
+    /// All of them.
+    pub const ALL: [Self; 4] =
+        [Self::Unregistered, Self::CommandExports, Self::LateBuffering, Self::DefaultParameters];
+
+    /// Its name in configuration files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unregistered => "unregistered",
+            Self::CommandExports => "command-exports",
+            Self::LateBuffering => "late-buffering",
+            Self::DefaultParameters => "default-parameters",
+        }
+    }
+}
+
+impl fmt::Display for Lint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Lint {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let found = Self::ALL.into_iter().find(|lint| lint.name() == name);
+        found.ok_or_else(|| format!("expected {}", Self::ALL.map(|lint| format!("`{lint}`")).join(", ")))
+    }
+}
+
+/// What one [`Lint`] found in a guest.
+///
+/// Displays as "what was found; what to do".
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Warning {
+    /// The check that found it.
+    pub lint: Lint,
+    /// What was found.
+    pub what: String,
+    /// What to change in the guest or its build.
+    pub help: String,
+}
+
+impl Warning {
+    pub(crate) fn new(lint: Lint, what: impl Into<String>, help: impl Into<String>) -> Self {
+        Self { lint, what: what.into(), help: help.into() }
+    }
+}
+
+impl fmt::Display for Warning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.help)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lint_is_read_by_the_name_that_it_shows() {
+        for lint in Lint::ALL {
+            assert_eq!(lint.to_string().parse(), Ok(lint));
+        }
+        assert!("unregisterd".parse::<Lint>().unwrap_err().starts_with("expected `unregistered`, "));
+    }
+}
