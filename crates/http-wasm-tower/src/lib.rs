@@ -48,7 +48,7 @@ pub use http_wasm_host::{
     Body, BodyBudget, BodyMemory, BoxError, Call, DropReason, Engine, EngineBuilder, Error, ErrorKind,
     FailureResponse, GuestBuilder, Handled, HeldBytes, HttpHost, Inform, LOG_TARGET, Limits, Lint, LoadError,
     Mount, NoBodyMemory, Observer, OnFailure, Outcome, Phase, Pinned, PoolSettings, PoolStats, Progress,
-    Snapshot, Warning, TokioRuntime,
+    Snapshot, TokioRuntime, Warning,
 };
 
 /// A guest for services over the `http` crate's types.
