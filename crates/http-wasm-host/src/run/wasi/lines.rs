@@ -160,7 +160,8 @@ mod tests {
     #[test]
     fn of_many_lines_to_stderr_the_first_and_the_last_are_kept_until_the_next_call() {
         let mut lines = Lines::default();
-        let log = Log::new(Engine::new().unwrap(), "g".into(), &Limits::default());
+        let background = Background::new(Box::new(TokioRuntime));
+        let log = Log::new(background, "g".into(), &Limits::default());
         for number in 0..1000 {
             let line = format!("{number}{}\n", "x".repeat(number));
             lines.write(line.as_bytes(), Speaker { log: &log, stream: Stream::Stderr });

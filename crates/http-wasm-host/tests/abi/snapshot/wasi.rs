@@ -83,7 +83,8 @@ fn arguments_environment_and_output_are_open_to_it() {
     let text = shows(&imports.concat(), r#"(data (i32.const 200) "\d0\00\00\00\03\00\00\00hi\0a")"#, calls);
     let builder = builder(Snapshot::On).arg("a").arg("b").env("C", "d");
     let probe = Probe::new(builder.load(text.as_bytes()).unwrap());
-    assert_eq!(shown(&probe, 2), vec![b"\x02\0\0\0\x01\0\0\0\x03\0\0\0\0\0\0\0".to_vec(); 2]);
+    // The first argument is the guest's name.
+    assert_eq!(shown(&probe, 2), vec![b"\x03\0\0\0\x01\0\0\0\x03\0\0\0\0\0\0\0".to_vec(); 2]);
 }
 
 const OPEN: &str = "(drop (call $f (i32.const 3) (i32.const 0) (i32.const 0) (i32.const 1)
