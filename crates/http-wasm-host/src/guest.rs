@@ -180,7 +180,10 @@ impl<H: Host> Guest<H> {
         }
     }
 
-    async fn on_new_instance(self, host: H) -> Result<Outcome<H>, Error> {
+    async fn on_new_instance(self, mut host: H) -> Result<Outcome<H>, Error> {
+        if self.0.maker.startup().functions.any() {
+            host.detach();
+        }
         let mut instance = match self.0.obtain().await {
             Ok(instance) => instance,
             Err(error) => match self.0.maker.shared().on_failure {

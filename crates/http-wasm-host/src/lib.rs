@@ -35,7 +35,9 @@ pub use self::error::{BoxError, Error, ErrorKind, FailureResponse, LoadError, Re
 pub use self::failure::OnFailure;
 pub use self::fault::Fault;
 pub use self::guest::{Guest, GuestFacts};
-pub use self::host::{Body, Feed, Host, HttpHost, InMemoryHost, Inform, Message};
+pub use self::host::{
+    Body, Detach, Detachable, Feed, Host, HttpHost, InMemoryHead, InMemoryHost, Inform, LocalHost, Message,
+};
 pub use self::limits::{Limits, PoolSettings};
 pub use self::load::builder::GuestBuilder;
 pub use self::load::inspect::{ImportUse, Inspection, Producer};

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
-use http_wasm_host::{BodyKind, BoxError, Frame, Guest, Host, Outcome, Outgoing, Refused};
+use http_wasm_host::{BodyKind, BoxError, Frame, Guest, Host, LocalHost, Outcome, Outgoing, Refused};
 
 use crate::support::now;
 
@@ -22,7 +22,7 @@ pub(crate) fn exchange(guest: &Guest<Nothing>) {
     black_box(handled.host.status);
 }
 
-impl Host for Nothing {
+impl LocalHost for Nothing {
     type Head = ();
 
     fn save_head(&self, _: BodyKind) {}

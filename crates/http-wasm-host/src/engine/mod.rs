@@ -53,11 +53,13 @@ struct Inner {
     memory: Arc<Budget>,
     bodies: BodyBudget,
     background: Background,
+    yields_always: bool,
 }
 
 /// How an [`Engine`] is set up.
 pub struct EngineBuilder {
     runtime: Box<dyn Runtime>,
+    yields_always: bool,
     guest_stack_bytes: usize,
     slots: u32,
     memory_budget: usize,
@@ -83,6 +85,7 @@ impl Engine {
     pub fn builder() -> EngineBuilder {
         EngineBuilder {
             runtime: Box::new(TokioRuntime),
+            yields_always: false,
             guest_stack_bytes: GUEST_STACK_BYTES,
             slots: SLOTS,
             memory_budget: usize::MAX,
@@ -156,6 +159,11 @@ impl Engine {
         &self.0.engines.on_demand
     }
 
+    /// Whether each call must be able to yield.
+    pub(crate) fn yields_always(&self) -> bool {
+        self.0.yields_always
+    }
+
     /// Work off a request's path, and timers.
     pub(crate) fn background(&self) -> &Background {
         &self.0.background
@@ -184,6 +192,14 @@ impl EngineBuilder {
     /// The executor whose tasks, timers and yielding the engine uses. [`TokioRuntime`] by default.
     pub fn runtime(mut self, runtime: impl Runtime) -> Self {
         self.runtime = Box::new(runtime);
+        self
+    }
+
+    /// Runs every call so that it can yield. By default, a guest that has been quick for a while runs on the stack of its
+    /// caller, which is cheaper; if it then computes for long, it holds up that thread until its deadline, once. A server
+    /// that runs its event loop on that thread sets this.
+    pub fn yields_always(mut self, yields_always: bool) -> Self {
+        self.yields_always = yields_always;
         self
     }
 
@@ -261,6 +277,7 @@ impl EngineBuilder {
             memory: Arc::new(Budget::new(self.memory_budget)),
             bodies: BodyBudget::new(self.body_memory_budget),
             background: Background::new(self.runtime),
+            yields_always: self.yields_always,
         })))
     }
 }

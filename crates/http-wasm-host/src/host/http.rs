@@ -13,7 +13,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body as HttpBody;
 
 use super::body::{append, insert, to_header_map};
-use super::{Body, Host, names};
+use super::{Body, LocalHost, names};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
 use crate::message::body_budget::BodyAccount;
@@ -273,7 +273,7 @@ pub enum HttpHead {
     Response(StatusCode, HeaderMap),
 }
 
-impl Host for HttpHost {
+impl LocalHost for HttpHost {
     type Head = HttpHead;
 
     /// Servers of `http_body` bodies go by their size hints. In HTTP/2 an empty body needs no length, and hyper

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 
-use super::Host;
+use super::LocalHost;
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
 use crate::message::{Chunks, Discard, Fields, Frame, Outgoing, Rest, Trailers};
@@ -70,6 +70,7 @@ struct Fed {
     trailers: Option<Fields>,
     ended: bool,
     reader: Option<Waker>,
+    writer: Option<Waker>,
 }
 
 impl InMemoryHost {
@@ -113,6 +114,16 @@ impl Message {
         let feed = Feed::default();
         self.content = Some(Box::new(Content { rest: Some(feed.clone()), ..Content::default() }));
         feed
+    }
+
+    /// Whether nothing of its body is left.
+    pub fn has_ended(&self) -> bool {
+        self.content.as_ref().is_none_or(|content| content.ended())
+    }
+
+    /// Whether its body is what a [`Feed`] brings, and nothing else.
+    pub fn is_only_fed(&self) -> bool {
+        self.content.as_ref().is_some_and(|content| content.is_only_fed())
     }
 
     /// Takes all that has arrived of the body, and its trailers once it has ended.
@@ -159,6 +170,9 @@ impl Content {
                 }
                 if !fed.ended {
                     fed.reader = Some(cx.waker().clone());
+                    if let Some(writer) = fed.writer.take() {
+                        writer.wake();
+                    }
                     return Poll::Pending;
                 }
                 fed.trailers.take()
@@ -182,6 +196,10 @@ impl Content {
             && self.trailers.is_none()
             && self.replaced.is_none()
             && self.rest.as_ref().is_none_or(|feed| feed.lock().is_over())
+    }
+
+    fn is_only_fed(&self) -> bool {
+        self.first.is_empty() && self.trailers.is_none() && self.replaced.is_none() && self.rest.is_some()
     }
 
     fn is_ready(&self) -> bool {
@@ -234,6 +252,21 @@ impl Feed {
         fed.wake();
     }
 
+    /// How many bytes nobody has read yet.
+    pub fn unread(&self) -> usize {
+        self.lock().chunks.len()
+    }
+
+    /// Wakes `writer` once, when a reader finds nothing to read: for back-pressure.
+    pub fn wake_when_empty(&self, writer: Waker) {
+        let mut fed = self.lock();
+        if fed.chunks.is_empty() {
+            drop(fed);
+            return writer.wake();
+        }
+        fed.writer = Some(writer);
+    }
+
     /// Ends the body.
     pub fn finish(&self, trailers: Option<Fields>) {
         let mut fed = self.lock();
@@ -273,7 +306,7 @@ pub enum InMemoryHead {
     Response(u16, Fields),
 }
 
-impl Host for InMemoryHost {
+impl LocalHost for InMemoryHost {
     type Head = InMemoryHead;
 
     fn save_head(&self, message: BodyKind) -> InMemoryHead {
@@ -367,7 +400,7 @@ impl Host for InMemoryHost {
     }
 
     fn body_ended(&self, message: BodyKind) -> bool {
-        self.message(message).content.as_ref().is_none_or(|content| content.ended())
+        self.message(message).has_ended()
     }
 
     fn body_ready(&self, message: BodyKind) -> bool {

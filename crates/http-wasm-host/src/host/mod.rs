@@ -1,6 +1,7 @@
 //! What an HTTP server shows to a guest.
 
 mod body;
+mod detach;
 mod http;
 mod in_memory;
 mod names;
@@ -9,20 +10,30 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 pub use self::body::Body;
+pub use self::detach::{Detach, Detachable};
 pub use self::http::{HttpHost, Inform};
-pub use self::in_memory::{Feed, InMemoryHost, Message};
+pub use self::in_memory::{Feed, InMemoryHead, InMemoryHost, Message};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
 use crate::message::body_budget::BodyAccount;
 use crate::message::{Fields, Frame, Outgoing};
 
+/// What guests run on: a [`LocalHost`] that may be sent to another thread. Every [`LocalHost`] that is [`Send`] is one.
+///
+/// A host that is bound to its server's thread becomes one inside [`Detachable`].
+pub trait Host: LocalHost + Send {}
+
+impl<H: LocalHost + Send> Host for H {}
+
 /// One request/response pair of an HTTP server, as plain data: the rules of the ABI are not its business.
+///
+/// Implementations may hold references into the server that are bound to a thread; see [`Host`].
 ///
 /// The core has checked everything it passes in: methods, header names and values are legal, URIs are in origin
 /// form or `*`, and nothing comes out of phase. A request is there when the exchange starts; the response once the
 /// next handler has given one (before that, the core keeps what the guest sets). Trailers come as the last
 /// [`Frame`] of a body and go out with an [`Outgoing`] one.
-pub trait Host: Send + 'static {
+pub trait LocalHost: 'static {
     /// A copy of one message's head: all that the methods here can change of it but the body.
     type Head: Send + 'static;
 
@@ -134,4 +145,12 @@ pub trait Host: Send + 'static {
     /// The headers that frame it are already right, or are left to whoever sends it (see
     /// [`SENDER_DECLARES_LENGTH`](Self::SENDER_DECLARES_LENGTH)).
     fn set_body(&mut self, message: BodyKind, body: Outgoing);
+
+    /// Lets go of everything in the server that the host refers to: from now on it works on copies, and any thread may use it.
+    ///
+    /// It is called on the thread that drives the exchange, before a guest that computes for long yields, before an
+    /// instance is made whose start-up runs code of the guest, and before a clean-up call for a request without a response
+    /// is queued. Each of these may go on elsewhere. Hosts that hold no such reference keep the default, which does
+    /// nothing.
+    fn detach(&mut self) {}
 }

@@ -256,7 +256,8 @@ impl GuestBuilder {
 
         let started = Instant::now();
         let wasm = with_suspension_points(&inspection.take_wasm()).map_err(refused)?;
-        let always_on_fiber = inspection.needs_wasi() && self.wasi.needs_async();
+        let always_on_fiber =
+            self.engine.yields_always() || inspection.needs_wasi() && self.wasi.needs_async();
         // What start-ups can reach is not looked at: a guest that may wait anywhere may wait there.
         let may_wait = wasi::SUSPENDING.iter().any(|(_, name)| inspection.imports_wasi(name));
         let calls = Calls {

@@ -156,6 +156,9 @@ impl<H: Host> Drop for Pinned<H> {
         if let Some(mut instance) = self.instance.take() {
             // Whatever keeps the clean-up from being made or finished: full queue, time limit, shutdown.
             instance.drop_as(DropReason::Unclean);
+            if let Some(host) = instance.host_mut() {
+                host.detach();
+            }
             let background = instance.shared().engine.background().clone();
             background.spawn(Box::pin(clean_up(instance)));
         }

@@ -103,6 +103,12 @@ impl<H: Host> Suspend for State<H> {
     fn suspension(&mut self) -> &mut Suspension {
         &mut self.suspension
     }
+
+    fn detach(&mut self) {
+        if let Some(exchange) = &mut self.exchange {
+            exchange.host.detach();
+        }
+    }
 }
 
 impl<H: Host> HasWasi for State<H> {

@@ -31,6 +31,9 @@ pub(crate) enum Mode {
 /// What a store's data must tell so that its guest can be suspended.
 pub(crate) trait Suspend: Send + 'static {
     fn suspension(&mut self) -> &mut Suspension;
+
+    /// The current call computes for long: it yields, and may go on on another thread.
+    fn detach(&mut self);
 }
 
 /// One store's part in waiting and stopping.
@@ -262,7 +265,15 @@ pub(crate) fn set_deadline<T: Suspend>(store: &mut Store<T>, ticks: u64) {
 
 /// The store's epoch callback.
 pub(crate) fn on_epoch<T: Suspend>(mut store: StoreContextMut<'_, T>) -> wasmtime::Result<UpdateDeadline> {
-    store.data_mut().suspension().on_epoch()
+    let state = store.data_mut();
+    let (computes, fiber) = {
+        let suspension = state.suspension();
+        (!suspension.waiting, suspension.mode == Mode::Fiber)
+    };
+    if computes && fiber {
+        state.detach();
+    }
+    state.suspension().on_epoch()
 }
 
 /// Makes the guest wait, once the calling host function has returned [`crate::abi::PENDING`].

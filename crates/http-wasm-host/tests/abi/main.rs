@@ -6,6 +6,7 @@ mod chain;
 mod cleanup;
 mod concurrency;
 mod ctx_next;
+mod detach;
 mod divergences;
 mod early;
 mod fail_open;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use http_wasm_host::{
-    BodyAccount, BodyKind, BoxError, Chunks, Frame, Host, HttpHost, Outgoing, Refused, Rest, Trailers,
+    BodyAccount, BodyKind, BoxError, Chunks, Frame, Host, HttpHost, LocalHost, Outgoing, Refused, Rest, Trailers,
 };
 use http_wasm_tower::Body;
 use hyper::{Request, Response};
@@ -187,7 +187,7 @@ fn without(mut lost: usize, mut chunks: Chunks) -> Chunks {
     left
 }
 
-impl<H: Host> Host for Broken<H> {
+impl<H: Host> LocalHost for Broken<H> {
     type Head = H::Head;
 
     const SENDER_DECLARES_LENGTH: bool = H::SENDER_DECLARES_LENGTH;

@@ -37,6 +37,8 @@ impl Suspend for Data {
     fn suspension(&mut self) -> &mut Suspension {
         &mut self.suspension
     }
+
+    fn detach(&mut self) {}
 }
 
 impl HasWasi for Data {

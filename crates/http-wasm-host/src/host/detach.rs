@@ -1,0 +1,277 @@
+//! Hosts that are bound to their server's thread until they let go of it.
+
+use std::fmt;
+use std::mem::replace;
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use send_wrapper::SendWrapper;
+
+use super::{Host, LocalHost};
+use crate::abi::BodyKind;
+use crate::error::{BoxError, Refused};
+use crate::message::body_budget::BodyAccount;
+use crate::message::{Fields, Frame, Outgoing};
+
+/// A host that refers to its server's own data, and can be exchanged for one that holds copies of it.
+///
+/// The references may be bound to a thread, as those of an [`Rc`](std::rc::Rc) are: guests run on the host inside
+/// [`Detachable`].
+pub trait Detach: LocalHost {
+    /// The host that holds copies.
+    type Detached: Host<Head = Self::Head>;
+
+    /// Copies what the exchange may still need. The response is there only once the server has one.
+    fn into_detached(self) -> Self::Detached;
+}
+
+/// A host that is bound to the thread it was made on until it is [detached](LocalHost::detach).
+///
+/// ```
+/// use http_wasm_host::{Detachable, LocalHost};
+///
+/// fn is_send<T: Send>(_: &T) {}
+/// # fn check<L: http_wasm_host::Detach>(live: L) {
+/// // Whatever `live` holds, guests take it in here.
+/// let mut host = Detachable::new(live);
+/// is_send(&host);
+/// assert!(host.attached_mut().is_some());
+/// // On the same thread: from here on, any may use it.
+/// host.detach();
+/// assert!(host.attached_mut().is_none());
+/// # }
+/// ```
+///
+/// # Panics
+/// Its methods panic on another thread while it is attached. Dropped there, the attached host is leaked.
+pub struct Detachable<L: Detach>(State<L>);
+
+enum State<L: Detach> {
+    Attached(Bound<L>),
+    Detached(L::Detached),
+    /// On the way from one to the other.
+    Between,
+}
+
+const BETWEEN: &str = "a host is attached or detached between calls";
+
+/// A host that may be used and dropped on its own thread only, which is checked. `None` once it has been taken out.
+struct Bound<L>(Option<SendWrapper<L>>);
+
+impl<L> Bound<L> {
+    #[inline]
+    fn get(&self) -> &L {
+        self.0.as_ref().expect(BETWEEN)
+    }
+
+    #[inline]
+    fn get_mut(&mut self) -> &mut L {
+        self.0.as_mut().expect(BETWEEN)
+    }
+
+    fn take(mut self) -> L {
+        self.0.take().expect(BETWEEN).take()
+    }
+}
+
+impl<L> Drop for Bound<L> {
+    fn drop(&mut self) {
+        if let Some(live) = self.0.take()
+            && !live.valid()
+        {
+            tracing::error!("a host was dropped on another thread before it was detached; it is leaked");
+            std::mem::forget(live);
+        }
+    }
+}
+
+impl<L: Detach> Detachable<L> {
+    /// A host bound to the current thread.
+    pub fn new(attached: L) -> Self {
+        Self(State::Attached(Bound(Some(SendWrapper::new(attached)))))
+    }
+
+    /// A host that is detached already.
+    pub fn detached(detached: L::Detached) -> Self {
+        Self(State::Detached(detached))
+    }
+
+    /// The host as it was made, unless it has been detached.
+    pub fn attached_mut(&mut self) -> Option<&mut L> {
+        match &mut self.0 {
+            State::Attached(live) => Some(live.get_mut()),
+            _ => None,
+        }
+    }
+
+    /// The host that holds copies, once it has been detached.
+    pub fn detached_mut(&mut self) -> Option<&mut L::Detached> {
+        match &mut self.0 {
+            State::Detached(copy) => Some(copy),
+            _ => None,
+        }
+    }
+
+    /// The host as it was made.
+    ///
+    /// # Errors
+    /// The host that holds copies, if it has been detached.
+    pub fn into_inner(self) -> Result<L, L::Detached> {
+        match self.0 {
+            State::Attached(live) => Ok(live.take()),
+            State::Detached(copy) => Err(copy),
+            State::Between => unreachable!("{BETWEEN}"),
+        }
+    }
+}
+
+/// Hands a call on to whichever host there is.
+macro_rules! either {
+    ($self:ident.$($call:tt)*) => {
+        match &$self.0 {
+            State::Attached(live) => live.get().$($call)*,
+            State::Detached(copy) => copy.$($call)*,
+            State::Between => unreachable!("{BETWEEN}"),
+        }
+    };
+    (mut $self:ident.$($call:tt)*) => {
+        match &mut $self.0 {
+            State::Attached(live) => live.get_mut().$($call)*,
+            State::Detached(copy) => copy.$($call)*,
+            State::Between => unreachable!("{BETWEEN}"),
+        }
+    };
+}
+
+impl<L: Detach> LocalHost for Detachable<L> {
+    type Head = L::Head;
+
+    const SENDER_DECLARES_LENGTH: bool = L::SENDER_DECLARES_LENGTH;
+
+    fn save_head(&self, message: BodyKind) -> L::Head {
+        either!(self.save_head(message))
+    }
+
+    fn restore_head(&mut self, head: L::Head) {
+        either!(mut self.restore_head(head))
+    }
+
+    #[inline]
+    fn method(&self) -> &[u8] {
+        either!(self.method())
+    }
+
+    fn set_method(&mut self, method: &[u8]) {
+        either!(mut self.set_method(method))
+    }
+
+    #[inline]
+    fn uri(&self) -> &[u8] {
+        either!(self.uri())
+    }
+
+    fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
+        either!(mut self.set_uri(uri))
+    }
+
+    fn set_authority(&mut self, authority: &[u8]) {
+        either!(mut self.set_authority(authority))
+    }
+
+    fn protocol_version(&self) -> &'static str {
+        either!(self.protocol_version())
+    }
+
+    fn source_addr(&self) -> Option<SocketAddr> {
+        either!(self.source_addr())
+    }
+
+    fn status(&self) -> u16 {
+        either!(self.status())
+    }
+
+    fn set_status(&mut self, status: u16) {
+        either!(mut self.set_status(status))
+    }
+
+    fn inform(&mut self, status: u16) {
+        either!(mut self.inform(status))
+    }
+
+    fn inform_early(&mut self, status: u16, headers: &Fields) {
+        either!(mut self.inform_early(status, headers));
+    }
+
+    #[inline]
+    fn header_names<'a>(&'a self, message: BodyKind, visit: impl FnMut(&'a [u8])) {
+        either!(self.header_names(message, visit))
+    }
+
+    #[inline]
+    fn header_values<'a>(&'a self, message: BodyKind, name: &[u8], visit: impl FnMut(&'a [u8])) {
+        either!(self.header_values(message, name, visit))
+    }
+
+    #[inline]
+    fn set_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        either!(mut self.set_header(message, name, value))
+    }
+
+    #[inline]
+    fn add_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        either!(mut self.add_header(message, name, value))
+    }
+
+    fn remove_header(&mut self, message: BodyKind, name: &[u8]) {
+        either!(mut self.remove_header(message, name))
+    }
+
+    fn poll_body(
+        &mut self,
+        message: BodyKind,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame, BoxError>>> {
+        either!(mut self.poll_body(message, cx))
+    }
+
+    fn body_ended(&self, message: BodyKind) -> bool {
+        either!(self.body_ended(message))
+    }
+
+    fn body_ready(&self, message: BodyKind) -> bool {
+        either!(self.body_ready(message))
+    }
+
+    fn body_remaining(&self, message: BodyKind) -> Option<u64> {
+        either!(self.body_remaining(message))
+    }
+
+    fn body_account(&self, message: BodyKind) -> Option<BodyAccount> {
+        either!(self.body_account(message))
+    }
+
+    fn set_body_account(&mut self, message: BodyKind, account: &BodyAccount) {
+        either!(mut self.set_body_account(message, account))
+    }
+
+    fn set_body(&mut self, message: BodyKind, body: Outgoing) {
+        either!(mut self.set_body(message, body))
+    }
+
+    fn detach(&mut self) {
+        self.0 = match replace(&mut self.0, State::Between) {
+            State::Attached(live) => State::Detached(live.take().into_detached()),
+            other => other,
+        };
+    }
+}
+
+impl<L: Detach> fmt::Debug for Detachable<L> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            State::Attached(_) => "Detachable::Attached",
+            State::Detached(_) => "Detachable::Detached",
+            State::Between => "Detachable::Between",
+        })
+    }
+}

@@ -1,0 +1,238 @@
+//! Hosts that are bound to their server's thread, and how they let go of it.
+
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::thread;
+
+use http_wasm_host::{
+    BodyKind, BoxError, Detach, Detachable, Engine, Frame, Guest, InMemoryHost, LocalHost, Outcome, Outgoing,
+    Refused, Runtime, Task,
+};
+
+use crate::support::{Probe, Wat, block_on, decode, eventually, guest, number, patient, proceeds, stops};
+
+/// What a server has for one stream. It counts how often it was asked.
+#[derive(Default)]
+struct Server {
+    asked: Cell<usize>,
+}
+
+/// A host over a server on the same thread.
+struct RcHost {
+    server: Rc<Server>,
+    message: InMemoryHost,
+}
+
+impl RcHost {
+    fn on(server: &Rc<Server>) -> Detachable<Self> {
+        Detachable::new(Self { server: server.clone(), message: InMemoryHost::new("GET", "/live") })
+    }
+
+    fn asks(&self) -> &InMemoryHost {
+        self.server.asked.set(self.server.asked.get() + 1);
+        &self.message
+    }
+}
+
+impl Detach for RcHost {
+    type Detached = InMemoryHost;
+
+    fn into_detached(self) -> InMemoryHost {
+        self.message
+    }
+}
+
+impl LocalHost for RcHost {
+    type Head = <InMemoryHost as LocalHost>::Head;
+
+    fn save_head(&self, message: BodyKind) -> Self::Head {
+        self.asks().save_head(message)
+    }
+
+    fn restore_head(&mut self, head: Self::Head) {
+        self.message.restore_head(head);
+    }
+
+    fn method(&self) -> &[u8] {
+        self.asks().method()
+    }
+
+    fn set_method(&mut self, method: &[u8]) {
+        self.message.set_method(method);
+    }
+
+    fn uri(&self) -> &[u8] {
+        self.asks().uri()
+    }
+
+    fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
+        self.message.set_uri(uri)
+    }
+
+    fn set_authority(&mut self, authority: &[u8]) {
+        self.message.set_authority(authority);
+    }
+
+    fn protocol_version(&self) -> &'static str {
+        self.asks().protocol_version()
+    }
+
+    fn source_addr(&self) -> Option<SocketAddr> {
+        self.asks().source_addr()
+    }
+
+    fn status(&self) -> u16 {
+        self.asks().status()
+    }
+
+    fn set_status(&mut self, status: u16) {
+        LocalHost::set_status(&mut self.message, status);
+    }
+
+    fn header_names<'a>(&'a self, message: BodyKind, visit: impl FnMut(&'a [u8])) {
+        self.asks().header_names(message, visit);
+    }
+
+    fn header_values<'a>(&'a self, message: BodyKind, name: &[u8], visit: impl FnMut(&'a [u8])) {
+        self.asks().header_values(message, name, visit);
+    }
+
+    fn set_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        self.message.set_header(message, name, value)
+    }
+
+    fn add_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        self.message.add_header(message, name, value)
+    }
+
+    fn remove_header(&mut self, message: BodyKind, name: &[u8]) {
+        self.message.remove_header(message, name);
+    }
+
+    fn poll_body(
+        &mut self,
+        message: BodyKind,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame, BoxError>>> {
+        self.message.poll_body(message, cx)
+    }
+
+    fn body_ended(&self, message: BodyKind) -> bool {
+        self.asks().body_ended(message)
+    }
+
+    fn body_remaining(&self, message: BodyKind) -> Option<u64> {
+        self.asks().body_remaining(message)
+    }
+
+    fn set_body(&mut self, message: BodyKind, body: Outgoing) {
+        self.message.set_body(message, body);
+    }
+}
+
+/// An executor whose yields last until the call is polled again.
+struct Yields;
+
+impl Runtime for Yields {
+    fn spawn(&self, task: Task) -> Result<(), Task> {
+        Err(task)
+    }
+
+    fn yield_now(&self) -> Task {
+        let mut yielded = false;
+        Box::pin(std::future::poll_fn(move |_| {
+            if std::mem::replace(&mut yielded, true) { Poll::Ready(()) } else { Poll::Pending }
+        }))
+    }
+
+    fn sleep(&self, _: std::time::Duration) -> Option<Task> {
+        None
+    }
+}
+
+fn load(wat: &Wat) -> Probe<Detachable<RcHost>> {
+    let engine = Engine::builder().runtime(Yields).build().unwrap();
+    let guest: Guest<_> = wat.builder(&engine).load(wat.text().as_bytes()).unwrap();
+    Probe::new(guest)
+}
+
+/// Computes for some hundredths of a second.
+const SPIN: &str = "(loop $l (global.set $n (i32.add (global.get $n) 1))
+                      (br_if $l (i32.rem_u (global.get $n) (i32.const 50000000))))";
+
+#[test]
+fn a_guest_runs_on_a_host_that_is_bound_to_a_thread_and_its_owner_gets_it_back() {
+    let server = Rc::new(Server::default());
+    let probe = load(&stops("(call $set_status_code (i32.const 418))"));
+    let Ok(host) = probe.respond(RcHost::on(&server)).into_inner() else { panic!("it need not be detached") };
+    assert!(host.server.asked.get() > 0);
+    assert_eq!(host.message.status, 418);
+    assert_eq!(Rc::strong_count(&server), 2);
+}
+
+#[test]
+fn a_call_that_computes_for_long_lets_go_of_the_server_and_goes_on_on_another_thread() {
+    let server = Rc::new(Server::default());
+    let wat = proceeds(SPIN)
+        .item("(global $n (mut i32) (i32.const 0))")
+        .on_response("(call $note (local.get $is_error))")
+        .limits(patient());
+    let probe = load(&wat);
+    let mut call = probe.0.handle_request(RcHost::on(&server));
+    let waker = std::task::Waker::noop();
+    assert!(std::pin::Pin::new(&mut call).poll(&mut Context::from_waker(waker)).is_pending());
+    assert_eq!(Rc::strong_count(&server), 1, "nothing refers to the server any more");
+    let path = thread::spawn(move || {
+        let call = std::future::poll_fn(move |cx| {
+            // Its yields wake nobody.
+            cx.waker().wake_by_ref();
+            std::pin::Pin::new(&mut call).poll(cx)
+        });
+        let Ok(Outcome::Next(mut pinned)) = block_on(call) else { panic!("the guest proceeds") };
+        let host = pinned.host_mut();
+        let path = host.uri().to_vec();
+        host.detached_mut().expect("it is detached").status = 204;
+        let handled = block_on(pinned.handle_response()).unwrap();
+        assert_eq!(handled.host.status(), 204);
+        path
+    });
+    assert_eq!(path.join().unwrap(), b"/live", "it has its copies");
+    assert_eq!(probe.stats().idle, 1);
+}
+
+#[test]
+fn a_request_without_a_response_lets_go_of_the_server_before_its_clean_up_call() {
+    let server = Rc::new(Server::default());
+    let probe = load(&guest().on_response("(call $note (local.get $is_error))"));
+    drop(probe.next(RcHost::on(&server)));
+    assert_eq!(Rc::strong_count(&server), 1);
+    eventually("the clean-up", || probe.stats().idle == 1);
+    let dump = RcHost { server, message: InMemoryHost::new("DUMP", "/") };
+    let Ok(mut notes) = probe.respond(Detachable::new(dump)).into_inner() else {
+        panic!("it need not be detached")
+    };
+    assert_eq!(decode(&notes.message.response.take_body().0), [number(1)]);
+}
+
+#[test]
+fn an_instance_whose_start_up_runs_code_is_made_for_a_host_that_has_let_go_of_the_server() {
+    let server = Rc::new(Server::default());
+    let wat = guest().item("(func (export \"_initialize\"))");
+    let probe = load(&wat);
+    // One instance is idle; the second request needs another.
+    let first = probe.next(RcHost::on(&server));
+    assert_eq!(Rc::strong_count(&server), 2);
+    let second = probe.next(RcHost::on(&server));
+    assert_eq!(Rc::strong_count(&server), 2, "the second has let go");
+    drop((first, second));
+}
+
+#[test]
+fn a_host_dropped_on_another_thread_is_leaked_and_nobody_panics() {
+    let server = Rc::new(Server::default());
+    let host = RcHost::on(&server);
+    thread::spawn(move || drop(host)).join().expect("no panic");
+    assert_eq!(Rc::strong_count(&server), 2);
+}
