@@ -9,7 +9,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::{Body as _, Frame, SizeHint};
 use http_wasm_host::{
-    Body, BoxError, Feed, Fields, Guest, Host, HttpHost, InMemoryHost, LocalHost as _, Message as InMemoryMessage,
+    Body, BoxError, Feed, Fields, Guest, Host, HttpHost, InMemoryHost, LocalHost as _,
+    Message as InMemoryMessage,
 };
 use http_wasm_tower::Chain;
 

@@ -21,6 +21,11 @@ impl Digest {
         Self(all.finalize().into())
     }
 
+    /// The digest itself.
+    pub(crate) fn bytes(self) -> [u8; 32] {
+        self.0
+    }
+
     /// The digest of settings and of files that they name. A file that can't be read counts as empty: whoever needs
     /// it will say so.
     pub(crate) fn of_settings<'a>(

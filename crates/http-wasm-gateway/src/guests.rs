@@ -107,40 +107,63 @@ fn load_one(
     earlier: Option<Entry>,
     observer: Option<Arc<dyn Observer>>,
 ) -> Result<Entry, String> {
-    let bytes = match &guest.path.value {
-        GuestSource::Embedded(_, bytes) => (*bytes).to_owned(),
-        GuestSource::File(path) => std::fs::read(path)
-            .map_err(|source| guest_fault(&LoadError::Read { path: path.clone(), source }))?,
-    };
-    if let Some(pin) = &guest.sha256
-        && !sha256(&bytes).eq_ignore_ascii_case(pin)
-    {
-        return Err(format!(
-            "guest {name}: the SHA-256 of its file differs from the one in the configuration"
-        ));
-    }
-    let config = config_bytes(name, guest)?;
+    let PreparedGuest { builder, bytes, made_of } = PreparedGuest::read(engine, name, guest)?;
     // Whoever is told what a guest does is told from its beginning, or never.
-    let observed = [u8::from(observer.is_some())];
-    let made_of = Digest::of([&*bytes, &config, &json(&settings(guest)), &observed]);
+    let made_of = Digest::of([&made_of[..], &[u8::from(observer.is_some())]]);
     if let Some(earlier) = earlier.filter(|earlier| earlier.guest.is_some() && earlier.made_of == made_of) {
         return Ok(earlier);
     }
-    let mut builder = Guest::builder(engine).name(name).config(config);
-    if let Some(observer) = observer.clone() {
-        builder = builder.observer(observer);
-    }
-    for arg in &guest.args {
-        builder = builder.arg(arg);
-    }
-    for (key, value) in &guest.env {
-        builder = builder.env(key, &value.value);
-    }
-    for mount in &guest.mounts {
-        builder = builder.mount(mount.0.clone());
-    }
-    let guest = apply_guest_settings(builder, guest).load(&bytes).map_err(|error| guest_fault(&error))?;
+    let builder = match observer.clone() {
+        Some(observer) => builder.observer(observer),
+        None => builder,
+    };
+    let guest = builder.load(&bytes).map_err(|error| guest_fault(&error))?;
     Ok(Entry { made_of, guest: Some(guest), _observer: observer })
+}
+
+/// A guest of a configuration before it is loaded.
+#[derive(Debug)]
+pub struct PreparedGuest {
+    /// Its settings.
+    pub builder: GuestBuilder,
+    /// Its module.
+    pub bytes: Vec<u8>,
+    /// A digest of the module and all settings: guests with the same one are alike.
+    pub made_of: [u8; 32],
+}
+
+impl PreparedGuest {
+    /// Reads the guest's files.
+    ///
+    /// # Errors
+    /// Which of them can't be read, or that the module isn't the one that the configuration pins.
+    pub fn read(engine: &Engine, name: &str, guest: &config::Guest) -> Result<Self, String> {
+        let bytes = match &guest.path.value {
+            GuestSource::Embedded(_, bytes) => (*bytes).to_owned(),
+            GuestSource::File(path) => std::fs::read(path)
+                .map_err(|source| guest_fault(&LoadError::Read { path: path.clone(), source }))?,
+        };
+        if let Some(pin) = &guest.sha256
+            && !sha256(&bytes).eq_ignore_ascii_case(pin)
+        {
+            return Err(format!(
+                "guest {name}: the SHA-256 of its file differs from the one in the configuration"
+            ));
+        }
+        let config = config_bytes(name, guest)?;
+        let made_of = Digest::of([&*bytes, &config, &json(&settings(guest))]).bytes();
+        let mut builder = Guest::builder(engine).name(name).config(config);
+        for arg in &guest.args {
+            builder = builder.arg(arg);
+        }
+        for (key, value) in &guest.env {
+            builder = builder.env(key, &value.value);
+        }
+        for mount in &guest.mounts {
+            builder = builder.mount(mount.0.clone());
+        }
+        Ok(Self { builder: apply_guest_settings(builder, guest), bytes, made_of })
+    }
 }
 
 /// What makes a difference to a guest besides its module and its configuration.

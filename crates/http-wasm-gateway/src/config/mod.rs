@@ -7,6 +7,7 @@
 mod check;
 mod fault;
 mod files;
+mod json;
 mod model;
 mod permissions;
 mod read;
@@ -18,6 +19,7 @@ use toml::de::DeTable;
 
 pub use self::fault::{Fault, Faults};
 pub use self::files::ConfigFile;
+pub use self::json::guests_from_json;
 pub use self::model::{
     AccessLog, AccessLogFormat, ActiveHealth, Address, Admin, Allowed, Backend, Balance, Certificate,
     ClientLimits, Concurrency, Config, EscapedSlashes, ExactPath, FieldName, FieldPattern, ForwardedHost,

@@ -4,7 +4,7 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
-use http_wasm_host::{BodyKind, BoxError, Frame, Guest, Host, LocalHost, Outcome, Outgoing, Refused};
+use http_wasm_host::{BodyKind, BoxError, Frame, Guest, LocalHost, Outcome, Outgoing, Refused};
 
 use crate::support::now;
 

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use http_wasm_host::{
-    BodyAccount, BodyKind, BoxError, Chunks, Frame, Host, HttpHost, LocalHost, Outgoing, Refused, Rest, Trailers,
+    BodyAccount, BodyKind, BoxError, Chunks, Frame, Host, HttpHost, LocalHost, Outgoing, Refused, Rest,
+    Trailers,
 };
 use http_wasm_tower::Body;
 use hyper::{Request, Response};

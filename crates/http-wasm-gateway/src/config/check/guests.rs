@@ -9,7 +9,7 @@ use crate::config::read::{Context, Located};
 use crate::digest::sha256;
 use crate::error_text::plain;
 
-pub(super) fn check(guests: &BTreeMap<String, Located<Guest>>, context: &mut Context) {
+pub(in crate::config) fn check(guests: &BTreeMap<String, Located<Guest>>, context: &mut Context) {
     for (guest_name, guest) in guests {
         name(guest_name, guest.span(), context);
         module(guest, context);

@@ -1,6 +1,6 @@
 //! What the values of a configuration mean together, and the files that they name.
 
-mod guests;
+pub(super) mod guests;
 mod key_pair;
 mod listen;
 mod observe;

@@ -48,7 +48,7 @@ impl Context {
         self.fault(Fault::new(span, message));
     }
 
-    pub(super) fn fault_count(&self) -> usize {
+    pub(in crate::config) fn fault_count(&self) -> usize {
         self.faults.len()
     }
 

@@ -1,0 +1,300 @@
+//! Threads for guests that compute for longer than a worker can wait.
+
+use std::cell::Cell;
+use std::collections::VecDeque;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use http_wasm_host::{Runtime, Task};
+
+/// Calls that may be on these threads at once. Each holds an instance, which has its own budget.
+const CAPACITY: usize = 4096;
+
+thread_local! {
+    /// Whether the guest that was polled last on this thread has used up its slice.
+    static OVERRUN: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Forgets what has been polled on this thread.
+pub(crate) fn begin_slice() {
+    OVERRUN.set(false);
+}
+
+/// Whether what was polled since the slice began has used it up, and waits only for its next turn.
+pub(crate) fn has_overrun() -> bool {
+    OVERRUN.take()
+}
+
+/// What the engine asks of Envoy as an executor.
+pub(crate) struct Yields;
+
+impl Runtime for Yields {
+    /// Left to the housekeeping thread.
+    fn spawn(&self, task: Task) -> Result<(), Task> {
+        Err(task)
+    }
+
+    fn sleep(&self, _: Duration) -> Option<Task> {
+        None
+    }
+
+    fn yield_now(&self) -> Task {
+        OVERRUN.set(true);
+        let mut yielded = false;
+        Box::pin(std::future::poll_fn(move |cx| {
+            if std::mem::replace(&mut yielded, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }))
+    }
+}
+
+/// The threads. They are never stopped: Envoy keeps the module loaded.
+pub(crate) struct Threads(Arc<Queue>);
+
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    ready: VecDeque<Arc<Job>>,
+    jobs: usize,
+}
+
+/// A call on its way.
+struct Job {
+    queue: Arc<Queue>,
+    /// Empty while it is polled, and once it is over.
+    future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+    wake: Mutex<Turn>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Waits,
+    Queued,
+    Runs,
+    /// Woken while it runs.
+    RunsAgain,
+}
+
+impl Threads {
+    /// Starts `count` threads.
+    ///
+    /// # Errors
+    /// When the system gives none.
+    pub(crate) fn start(count: usize) -> std::io::Result<Self> {
+        let queue = Arc::new(Queue::default());
+        for at in 0..count {
+            let queue = queue.clone();
+            std::thread::Builder::new().name(format!("http-wasm-{at}")).spawn(move || queue.run())?;
+        }
+        Ok(Self(queue))
+    }
+
+    /// Runs `call` to its end on these threads, whoever waits for it. `None` when there are too many.
+    pub(crate) fn run<T: Send + 'static>(
+        &self,
+        call: impl Future<Output = T> + Send + 'static,
+    ) -> Option<Remote<T>> {
+        let slot = Arc::new(Mutex::new(Slot { result: None, is_over: false, waiter: None }));
+        let finish = Finish(slot.clone());
+        let future = Box::pin(async move {
+            let result = call.await;
+            finish.0.lock().unwrap_or_else(PoisonError::into_inner).result = Some(result);
+            drop(finish);
+        });
+        let mut state = self.0.lock();
+        if state.jobs >= CAPACITY {
+            drop(state);
+            return None;
+        }
+        state.jobs += 1;
+        state.ready.push_back(Arc::new(Job {
+            queue: self.0.clone(),
+            future: Mutex::new(Some(future)),
+            wake: Mutex::new(Turn::Queued),
+        }));
+        drop(state);
+        self.0.changed.notify_one();
+        Some(Remote(slot))
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        loop {
+            let mut state = self.lock();
+            let job = loop {
+                match state.ready.pop_front() {
+                    Some(job) => break job,
+                    None => state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
+                }
+            };
+            drop(state);
+            job.run();
+        }
+    }
+}
+
+impl Job {
+    fn turn(&self) -> MutexGuard<'_, Turn> {
+        self.wake.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(self: Arc<Self>) {
+        *self.turn() = Turn::Runs;
+        let waker = Waker::from(self.clone());
+        let mut future = self.future.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(running) = future.as_mut() else { return };
+        // A panic is the end of this call, and not of the thread's others.
+        let poll = AssertUnwindSafe(|| running.as_mut().poll(&mut Context::from_waker(&waker)));
+        if !matches!(catch_unwind(poll), Ok(Poll::Pending)) {
+            let over = future.take();
+            drop(future);
+            let _dropped = catch_unwind(AssertUnwindSafe(|| drop(over)));
+            self.queue.lock().jobs -= 1;
+            return;
+        }
+        drop(future);
+        let mut turn = self.turn();
+        match *turn {
+            Turn::RunsAgain => {
+                *turn = Turn::Queued;
+                drop(turn);
+                self.enqueue();
+            }
+            _ => *turn = Turn::Waits,
+        }
+    }
+
+    fn enqueue(self: &Arc<Self>) {
+        self.queue.lock().ready.push_back(self.clone());
+        self.queue.changed.notify_one();
+    }
+}
+
+impl Wake for Job {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let mut turn = self.turn();
+        match *turn {
+            Turn::Waits => {
+                *turn = Turn::Queued;
+                drop(turn);
+                self.enqueue();
+            }
+            Turn::Runs => *turn = Turn::RunsAgain,
+            Turn::Queued | Turn::RunsAgain => {}
+        }
+    }
+}
+
+/// What a call on another thread comes to. Dropped, the call runs to its end all the same.
+pub(crate) struct Remote<T>(Arc<Mutex<Slot<T>>>);
+
+struct Slot<T> {
+    result: Option<T>,
+    is_over: bool,
+    waiter: Option<Waker>,
+}
+
+/// Tells the waiter that the call is over, however it ended.
+struct Finish<T>(Arc<Mutex<Slot<T>>>);
+
+impl<T> Drop for Finish<T> {
+    fn drop(&mut self) {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        slot.is_over = true;
+        let waiter = slot.waiter.take();
+        drop(slot);
+        if let Some(waiter) = waiter {
+            waiter.wake();
+        }
+    }
+}
+
+impl<T> Future for Remote<T> {
+    /// `None` if the call panicked.
+    type Output = Option<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if slot.is_over {
+            return Poll::Ready(slot.result.take());
+        }
+        slot.waiter = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// Waits for a future on this thread.
+    fn wait<T>(future: impl Future<Output = T>) -> T {
+        struct Unpark(std::thread::Thread);
+        impl Wake for Unpark {
+            fn wake(self: Arc<Self>) {
+                self.0.unpark();
+            }
+        }
+        let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+        let mut future = std::pin::pin!(future);
+        loop {
+            match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+                Poll::Ready(value) => return value,
+                Poll::Pending => std::thread::park(),
+            }
+        }
+    }
+
+    #[test]
+    fn calls_that_yield_for_ever_leave_room_for_others_on_one_thread() {
+        let threads = Threads::start(1).unwrap();
+        let (stop, stopped) = mpsc::channel::<()>();
+        let _looping = threads.run(async move {
+            while stopped.try_recv() == Err(mpsc::TryRecvError::Empty) {
+                Yields.yield_now().await;
+            }
+        });
+        assert_eq!(wait(threads.run(async { 7 }).unwrap()), Some(7));
+        drop(stop);
+    }
+
+    #[test]
+    fn a_panic_ends_its_call_and_no_other() {
+        let threads = Threads::start(1).unwrap();
+        let panics = threads.run(async { std::panic::resume_unwind(Box::new("a call")) });
+        assert_eq!(wait(panics.unwrap()), None::<()>);
+        assert_eq!(wait(threads.run(async { 7 }).unwrap()), Some(7));
+    }
+
+    #[test]
+    fn only_a_guest_that_has_used_up_its_slice_has_overrun() {
+        begin_slice();
+        assert!(!has_overrun());
+        let _yield = Yields.yield_now();
+        assert!(has_overrun());
+        assert!(!has_overrun(), "it is told once");
+    }
+}

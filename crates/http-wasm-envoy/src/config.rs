@@ -1,0 +1,208 @@
+//! Configurations of filters and routes.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use http_wasm_gateway::config::guests_from_json;
+use serde_json::{Map, Value};
+
+use crate::ffi::ConfigPtr;
+use crate::filter::Filter;
+use crate::process::{SharedGuest, try_process};
+use crate::stats::Stats;
+
+/// What a filter does with a request.
+#[derive(Clone)]
+pub(crate) struct Behaviour {
+    /// Guests, the one that sees the request first at the front.
+    pub(crate) chain: Vec<Arc<SharedGuest>>,
+    /// Whether the route is chosen again once guests have changed the path, the method or the host.
+    pub(crate) reselect_route: bool,
+    /// Whether each guest's time and outcome go into the stream's dynamic metadata.
+    pub(crate) metadata: bool,
+}
+
+/// The configuration of a filter.
+pub(crate) struct Config {
+    pub(crate) behaviour: Arc<Behaviour>,
+    guests: BTreeMap<String, Arc<SharedGuest>>,
+    pub(crate) stats: Stats,
+}
+
+/// The configuration of a route: what it doesn't set is as in the filter's.
+pub(crate) struct RouteConfig {
+    /// Its own guests, whose chain is complete.
+    own: Option<Vec<Arc<SharedGuest>>>,
+    /// Names of the filter's guests.
+    chain: Option<Vec<String>>,
+    reselect_route: Option<bool>,
+    metadata: Option<bool>,
+}
+
+/// A configuration as it was written.
+#[derive(Default)]
+struct Written {
+    guests: Option<Map<String, Value>>,
+    chain: Option<Vec<String>>,
+    reselect_route: Option<bool>,
+    metadata: Option<bool>,
+}
+
+const SETTINGS: &str = "its settings are: guests, chain, reselect_route, metadata";
+
+impl Written {
+    fn read(text: &[u8]) -> Result<Self, String> {
+        if text.trim_ascii().is_empty() {
+            return Ok(Self::default());
+        }
+        let value: Value = serde_json::from_slice(text).map_err(|error| {
+            format!("the configuration is not JSON: {error}; use google.protobuf.Struct, or a StringValue with JSON")
+        })?;
+        let Value::Object(table) = value else {
+            return Err(format!("the configuration is not a JSON object; {SETTINGS}"));
+        };
+        let mut written = Self::default();
+        for (key, value) in table {
+            match (&*key, value) {
+                (_, Value::Null) => {}
+                ("guests", Value::Object(guests)) => written.guests = Some(guests),
+                ("chain", Value::Array(names)) => {
+                    let names = names.into_iter().map(|name| match name {
+                        Value::String(name) => Ok(name),
+                        other => Err(format!("`chain`: expected names of guests, found {other}")),
+                    });
+                    written.chain = Some(names.collect::<Result<_, _>>()?);
+                }
+                ("reselect_route", Value::Bool(value)) => written.reselect_route = Some(value),
+                ("metadata", Value::Bool(value)) => written.metadata = Some(value),
+                ("guests", _) => return Err("`guests`: expected an object of guests by their names".into()),
+                ("chain", _) => return Err("`chain`: expected a list of names of guests".into()),
+                ("reselect_route" | "metadata", _) => return Err(format!("`{key}`: expected true or false")),
+                _ => return Err(format!("unknown setting `{key}`; {SETTINGS}")),
+            }
+        }
+        Ok(written)
+    }
+
+    /// Loads the guests.
+    fn load(&self) -> Result<BTreeMap<String, Arc<SharedGuest>>, String> {
+        let Some(written) = &self.guests else { return Ok(BTreeMap::new()) };
+        let process = try_process()?;
+        let guests =
+            guests_from_json(written, |path| process.allows(path)).map_err(|faults| faults.to_string())?;
+        let load = |(name, settings): (String, http_wasm_gateway::config::Guest)| {
+            if settings.trust_precompiled {
+                return Err(format!(
+                    "guest {name}: `trust_precompiled` can't be set in Envoy's configuration"
+                ));
+            }
+            let guest = process.guest(&name, &settings);
+            match guest {
+                Ok(guest) => Ok((name, guest)),
+                Err(fault) => Err(fault),
+            }
+        };
+        guests.into_iter().map(load).collect()
+    }
+}
+
+/// The guests of these names; without names, the only guest.
+fn chain(
+    guests: &BTreeMap<String, Arc<SharedGuest>>,
+    names: Option<&[String]>,
+) -> Result<Vec<Arc<SharedGuest>>, String> {
+    let Some(names) = names else {
+        return match guests.len() {
+            0 | 1 => Ok(guests.values().cloned().collect()),
+            count => Err(format!("`chain` is missing: it gives the order of the {count} guests")),
+        };
+    };
+    let find = |name: &String| {
+        let known = || guests.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        guests
+            .get(name)
+            .cloned()
+            .ok_or_else(|| format!("`chain`: no guest is named {name:?}; there are: {}", known()))
+    };
+    names.iter().map(find).collect()
+}
+
+impl Config {
+    /// Loads what a filter's configuration says.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn load(name: &str, text: &[u8], envoy: ConfigPtr) -> Result<Self, String> {
+        let written = Written::read(text)?;
+        let guests = written.load()?;
+        let behaviour = Behaviour {
+            chain: chain(&guests, written.chain.as_deref())?,
+            reselect_route: written.reselect_route.unwrap_or(true),
+            metadata: written.metadata.unwrap_or(false),
+        };
+        Ok(Self { behaviour: Arc::new(behaviour), guests, stats: Stats::define(name, envoy) })
+    }
+
+    /// What is done with a stream's request.
+    ///
+    /// # Errors
+    /// When its route names a guest that the filter hasn't.
+    pub(crate) fn of_stream(&self, filter: &Filter) -> Result<Arc<Behaviour>, String> {
+        let Some(route) = filter.route_config() else { return Ok(self.behaviour.clone()) };
+        let chain = match (&route.own, &route.chain) {
+            (Some(own), _) => own.clone(),
+            (None, Some(names)) => chain(&self.guests, Some(names))?,
+            (None, None) => self.behaviour.chain.clone(),
+        };
+        Ok(Arc::new(Behaviour {
+            chain,
+            reselect_route: route.reselect_route.unwrap_or(self.behaviour.reselect_route),
+            metadata: route.metadata.unwrap_or(self.behaviour.metadata),
+        }))
+    }
+}
+
+impl RouteConfig {
+    /// Loads what a route's configuration says.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub(crate) fn load(text: &[u8]) -> Result<Self, String> {
+        let written = Written::read(text)?;
+        let own = match &written.guests {
+            Some(_) => Some(chain(&written.load()?, written.chain.as_deref())?),
+            None => None,
+        };
+        Ok(Self {
+            own,
+            chain: written.chain,
+            reselect_route: written.reselect_route,
+            metadata: written.metadata,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(text: &str) -> String {
+        Written::read(text.as_bytes()).err().expect("it is wrong")
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_what_is_possible() {
+        assert!(fault("{").contains("not JSON"));
+        assert!(fault("[]").contains("not a JSON object"));
+        assert!(fault(r#"{"chian": []}"#).contains("unknown setting `chian`; its settings are"));
+        assert!(fault(r#"{"chain": [1]}"#).contains("expected names of guests, found 1"));
+        assert!(fault(r#"{"metadata": 1}"#).contains("`metadata`: expected true or false"));
+    }
+
+    #[test]
+    fn an_empty_configuration_has_no_guests() {
+        let written = Written::read(b"{}").unwrap();
+        assert!(chain(&written.load().unwrap(), None).unwrap().is_empty());
+        assert!(chain(&BTreeMap::new(), Some(&["a".into()])).is_err());
+    }
+}

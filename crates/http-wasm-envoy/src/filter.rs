@@ -1,0 +1,308 @@
+//! Envoy's side of one stream, as safe calls.
+#![expect(unsafe_code, reason = "each method is one call of Envoy's interface")]
+
+use std::cell::Cell;
+use std::ptr::null_mut;
+
+use bytes::{Bytes, BytesMut};
+use http_wasm_host::Fields;
+
+use crate::config::RouteConfig;
+use crate::ffi::{Attribute, BodyPart, Buf, Callbacks, FilterPtr, Header, Map, NotSend, callbacks};
+use crate::wake::Scheduler;
+
+/// Envoy's filter object of a stream: valid from `http_filter_new` to `http_filter_destroy`, on the worker's thread alone.
+///
+/// After the stream's end every method does nothing.
+pub(crate) struct Filter {
+    ptr: Cell<FilterPtr>,
+    _bound: NotSend,
+}
+
+/// Fields that are looked at without an allocation.
+const FEW: usize = 32;
+
+impl Filter {
+    /// # Safety
+    /// `ptr` must be the one that `http_filter_new` was called with, and [`end`](Self::end) be called when it is destroyed.
+    pub(crate) unsafe fn new(ptr: FilterPtr) -> Self {
+        Self { ptr: Cell::new(ptr), _bound: NotSend::MARK }
+    }
+
+    /// Envoy destroys the stream.
+    pub(crate) fn end(&self) {
+        self.ptr.set(null_mut());
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ptr.get().is_null()
+    }
+
+    /// Envoy's functions and the pointer for them, as long as the stream is there.
+    #[inline]
+    fn live(&self) -> Option<(&'static Callbacks, FilterPtr)> {
+        let ptr = self.ptr.get();
+        if ptr.is_null() { None } else { callbacks().map(|callbacks| (callbacks, ptr)) }
+    }
+
+    /// The first value under `name`.
+    ///
+    /// It lies in Envoy's map: it must not be used after the map has been changed, or outside of the current hook. Hosts lend it
+    /// for as long as they are borrowed themselves, and nothing changes the map meanwhile.
+    #[inline]
+    pub(crate) fn header(&self, map: Map, name: &[u8]) -> Option<&[u8]> {
+        let (envoy, ptr) = self.live()?;
+        let mut value = Buf::EMPTY;
+        // SAFETY: the stream is alive, and both pointers are valid for the call.
+        let found = unsafe { (envoy.http_get_header)(ptr, map, Buf::of(name), &mut value, 0, null_mut()) };
+        // SAFETY: Envoy's value lives until the map is changed; see above.
+        found.then(|| unsafe { value.bytes() })
+    }
+
+    /// Visits all values under `name`, which lie in Envoy's map: see [`header`](Self::header).
+    #[inline]
+    pub(crate) fn header_values<'a>(&'a self, map: Map, name: &[u8], mut visit: impl FnMut(&'a [u8])) {
+        let Some((envoy, ptr)) = self.live() else { return };
+        let (mut at, mut count) = (0, 0);
+        loop {
+            let mut value = Buf::EMPTY;
+            // SAFETY: the stream is alive, and all pointers are valid for the call.
+            let found =
+                unsafe { (envoy.http_get_header)(ptr, map, Buf::of(name), &mut value, at, &mut count) };
+            if !found {
+                return;
+            }
+            // SAFETY: Envoy's value lives until the map is changed; see above.
+            visit(unsafe { value.bytes() });
+            at += 1;
+            if at >= count {
+                return;
+            }
+        }
+    }
+
+    /// Visits all fields of a map, pseudo headers among them, which lie in Envoy's map: see [`header`](Self::header).
+    pub(crate) fn fields<'a>(&'a self, map: Map, mut visit: impl FnMut(&'a [u8], &'a [u8])) {
+        let Some((envoy, ptr)) = self.live() else { return };
+        // SAFETY: the stream is alive.
+        let count = unsafe { (envoy.http_get_headers_size)(ptr, map) };
+        let (mut few, mut many) = ([Header::EMPTY; FEW], Vec::new());
+        let fields = match few.get_mut(..count) {
+            Some(few) => few,
+            None => {
+                many.resize(count, Header::EMPTY);
+                &mut many[..]
+            }
+        };
+        // SAFETY: the stream is alive, and there is room for as many fields as Envoy has counted.
+        if count == 0 || !unsafe { (envoy.http_get_headers)(ptr, map, fields.as_mut_ptr()) } {
+            return;
+        }
+        for field in fields {
+            // SAFETY: Envoy's names and values live until the map is changed; see above.
+            let (name, value) = unsafe { (field.name.bytes(), field.value.bytes()) };
+            visit(name, value);
+        }
+    }
+
+    /// A copy of a map without its pseudo headers.
+    pub(crate) fn copy(&self, map: Map) -> Fields {
+        let mut copy = Fields::new();
+        self.fields(map, |name, value| {
+            if !name.starts_with(b":") {
+                copy.add(name, value);
+            }
+        });
+        copy
+    }
+
+    /// Sets `name` to the one `value`. `false` when there is no such map.
+    #[inline]
+    pub(crate) fn set_header(&self, map: Map, name: &[u8], value: &[u8]) -> bool {
+        self.live().is_some_and(|(envoy, ptr)| {
+            // An empty slice's pointer isn't null, which would remove the header.
+            // SAFETY: the stream is alive; Envoy copies both.
+            unsafe { (envoy.http_set_header)(ptr, map, Buf::of(name), Buf::of(value)) }
+        })
+    }
+
+    /// Adds `value` under `name`. `false` when there is no such map.
+    pub(crate) fn add_header(&self, map: Map, name: &[u8], value: &[u8]) -> bool {
+        self.live().is_some_and(|(envoy, ptr)| {
+            // SAFETY: the stream is alive; Envoy copies both.
+            unsafe { (envoy.http_add_header)(ptr, map, Buf::of(name), Buf::of(value)) }
+        })
+    }
+
+    /// Removes all values under `name`.
+    pub(crate) fn remove_header(&self, map: Map, name: &[u8]) {
+        if let Some((envoy, ptr)) = self.live() {
+            // SAFETY: the stream is alive; a null value removes the header.
+            unsafe { (envoy.http_set_header)(ptr, map, Buf::of(name), Buf::EMPTY) };
+        }
+    }
+
+    /// Bytes in a piece of a body.
+    pub(crate) fn body_size(&self, part: BodyPart) -> usize {
+        // SAFETY: the stream is alive.
+        self.live().map_or(0, |(envoy, ptr)| unsafe { (envoy.http_get_body_size)(ptr, part) })
+    }
+
+    /// Takes up to `limit` bytes out of a piece of a body.
+    pub(crate) fn take_body(&self, part: BodyPart, limit: usize) -> Bytes {
+        let Some((envoy, ptr)) = self.live() else { return Bytes::new() };
+        let len = self.body_size(part).min(limit);
+        if len == 0 {
+            return Bytes::new();
+        }
+        // SAFETY: the stream is alive.
+        let count = unsafe { (envoy.http_get_body_chunks_size)(ptr, part) };
+        let mut chunks = vec![Buf::EMPTY; count];
+        // SAFETY: the stream is alive, and there is room for as many chunks as Envoy has counted.
+        if count == 0 || !unsafe { (envoy.http_get_body_chunks)(ptr, part, chunks.as_mut_ptr()) } {
+            return Bytes::new();
+        }
+        let mut copy = BytesMut::with_capacity(len);
+        for chunk in chunks {
+            // SAFETY: Envoy's chunks live until the body is drained.
+            let bytes = unsafe { chunk.bytes() };
+            copy.extend_from_slice(&bytes[..bytes.len().min(len - copy.len())]);
+        }
+        // SAFETY: the stream is alive.
+        unsafe { (envoy.http_drain_body)(ptr, part, copy.len()) };
+        copy.freeze()
+    }
+
+    /// Appends a copy of `bytes` to a piece of a body.
+    pub(crate) fn append_body(&self, part: BodyPart, bytes: &[u8]) -> bool {
+        bytes.is_empty()
+            || self.live().is_some_and(|(envoy, ptr)| {
+                // SAFETY: the stream is alive; Envoy copies the bytes.
+                unsafe { (envoy.http_append_body)(ptr, part, Buf::of(bytes)) }
+            })
+    }
+
+    /// Lets a message be held that is this long, where this Envoy can.
+    pub(crate) fn raise_buffer_limit(&self, bytes: usize) {
+        let Some((envoy, ptr)) = self.live() else { return };
+        if let (Some(get), Some(set)) = (envoy.http_get_buffer_limit, envoy.http_set_buffer_limit) {
+            let bytes = bytes as u64;
+            // SAFETY: the stream is alive.
+            if unsafe { get(ptr) } <= bytes {
+                // SAFETY: as above.
+                unsafe { set(ptr, bytes + 1) };
+            }
+        }
+    }
+
+    /// Sends a response of our own. Envoy may destroy the stream, or call its hooks, before this returns: nothing may be
+    /// borrowed.
+    pub(crate) fn send_response(&self, status: u16, fields: &Fields, body: &[u8], details: &[u8]) {
+        let Some((envoy, ptr)) = self.live() else { return };
+        let headers: Vec<_> = fields
+            .iter()
+            .map(|(name, value)| Header { name: Buf::of(name), value: Buf::of(value) })
+            .collect();
+        // SAFETY: the stream is alive; Envoy copies all that it is given before it can destroy the stream.
+        unsafe {
+            (envoy.http_send_response)(
+                ptr,
+                status.into(),
+                headers.as_ptr(),
+                headers.len(),
+                Buf::of(body),
+                Buf::of(details),
+            );
+        }
+    }
+
+    /// Lets a held request go on. Envoy may destroy the stream, or call its hooks, before this returns.
+    pub(crate) fn continue_decoding(&self) {
+        if let Some((envoy, ptr)) = self.live() {
+            // SAFETY: the stream is alive.
+            unsafe { (envoy.http_filter_continue_decoding)(ptr) };
+        }
+    }
+
+    /// Lets a held response go on. Envoy may destroy the stream, or call its hooks, before this returns.
+    pub(crate) fn continue_encoding(&self) {
+        if let Some((envoy, ptr)) = self.live() {
+            // SAFETY: the stream is alive.
+            unsafe { (envoy.http_filter_continue_encoding)(ptr) };
+        }
+    }
+
+    /// Breaks the stream off, where this Envoy can.
+    pub(crate) fn reset(&self, details: &[u8]) -> bool {
+        let Some((envoy, ptr)) = self.live() else { return false };
+        let Some(reset) = envoy.http_filter_reset_stream else { return false };
+        // SAFETY: the stream is alive; 0 is a reset by this end.
+        unsafe { reset(ptr, 0, Buf::of(details)) };
+        true
+    }
+
+    /// Lets Envoy choose the route again.
+    pub(crate) fn clear_route_cache(&self) {
+        if let Some((envoy, ptr)) = self.live() {
+            // SAFETY: the stream is alive.
+            unsafe { (envoy.http_clear_route_cache)(ptr) };
+        }
+    }
+
+    /// The configuration of the most specific route that has one.
+    pub(crate) fn route_config(&self) -> Option<&RouteConfig> {
+        let (envoy, ptr) = self.live()?;
+        // SAFETY: the stream is alive.
+        let config = unsafe { (envoy.get_most_specific_route_config)(ptr) }.cast::<RouteConfig>();
+        // SAFETY: it is what `http_filter_per_route_config_new` has made, and the stream keeps its route.
+        unsafe { config.as_ref() }
+    }
+
+    /// A copy of a property of the stream.
+    pub(crate) fn attribute(&self, attribute: Attribute) -> Option<Vec<u8>> {
+        let (envoy, ptr) = self.live()?;
+        let mut value = Buf::EMPTY;
+        // SAFETY: the stream is alive, and the pointer valid for the call.
+        let found = unsafe { (envoy.http_filter_get_attribute_string)(ptr, attribute, &mut value) };
+        // SAFETY: the value lives until the hook returns.
+        found.then(|| unsafe { value.bytes() }.to_vec())
+    }
+
+    /// Puts a text into the stream's dynamic metadata.
+    pub(crate) fn set_metadata(&self, namespace: &str, key: &str, value: &str) {
+        if let Some((envoy, ptr)) = self.live() {
+            let [namespace, key, value] = [namespace, key, value].map(|text| Buf::of(text.as_bytes()));
+            // SAFETY: the stream is alive; Envoy copies all three.
+            unsafe { (envoy.http_set_dynamic_metadata_string)(ptr, namespace, key, value) };
+        }
+    }
+
+    /// Adds one to a counter that was defined with the filter's configuration.
+    pub(crate) fn count<const N: usize>(&self, counter: usize, labels: [&str; N]) {
+        if let Some((envoy, ptr)) = self.live() {
+            let labels = labels.map(|label| Buf::of(label.as_bytes()));
+            // SAFETY: the stream is alive; Envoy copies the labels.
+            unsafe { (envoy.http_filter_increment_counter)(ptr, counter, labels.as_ptr(), labels.len(), 1) };
+        }
+    }
+
+    /// Records a value in a histogram that was defined with the filter's configuration.
+    pub(crate) fn record<const N: usize>(&self, histogram: usize, labels: [&str; N], value: u64) {
+        if let Some((envoy, ptr)) = self.live()
+            && let Some(record) = envoy.http_filter_record_histogram_value
+        {
+            let labels = labels.map(|label| Buf::of(label.as_bytes()));
+            // SAFETY: the stream is alive; Envoy copies the labels.
+            unsafe { record(ptr, histogram, labels.as_ptr(), labels.len(), value) };
+        }
+    }
+
+    /// What can call this stream's `scheduled` hook from any thread.
+    pub(crate) fn scheduler(&self) -> Option<Scheduler> {
+        let (envoy, ptr) = self.live()?;
+        // SAFETY: the stream is alive.
+        let scheduler = unsafe { (envoy.http_filter_scheduler_new)(ptr) };
+        // SAFETY: Envoy has just made it.
+        (!scheduler.is_null()).then(|| unsafe { Scheduler::new(scheduler) })
+    }
+}

@@ -1,0 +1,253 @@
+//! One direction of a stream: its body on the way from Envoy to guests and back.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_wasm_host::{BodyKind, BoxError, Feed, Fields, Frame, InMemoryHost, LocalHost as _, Message};
+
+use crate::ffi::{BodyPart, Map};
+use crate::filter::Filter;
+use crate::heads;
+use crate::wake::Alarm;
+
+/// Bytes that are taken out of Envoy's buffers ahead of a guest; what is more stays there, and Envoy stops reading.
+const AHEAD: usize = 256 * 1024;
+
+/// Which hook is running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum At {
+    Headers { end: bool },
+    Body { end: bool },
+    Trailers,
+    Scheduled,
+}
+
+/// What is to be done with a message.
+pub(crate) enum Stage {
+    /// It is Envoy's alone.
+    Passing,
+    /// It is held: guests have it.
+    Working,
+    /// What guests have made of it goes out.
+    Sending(Box<InMemoryHost>),
+    /// It goes nowhere.
+    Answered,
+}
+
+/// One direction of a stream.
+pub(crate) struct Half {
+    kind: BodyKind,
+    pub(crate) stage: Stage,
+    /// Envoy waits for `continue_decoding` or `continue_encoding`.
+    pub(crate) is_held: bool,
+    /// The way to the guests, if there is a body.
+    feed: Option<Feed>,
+    /// Bytes have been left in Envoy's buffer.
+    left: bool,
+    /// Envoy has told of the message's end.
+    ended: bool,
+    /// So has the feed.
+    finished: bool,
+    /// Nobody wants the rest.
+    discards: bool,
+    trailers: Option<Fields>,
+    /// What could not be appended to Envoy's body yet.
+    out: Vec<Bytes>,
+}
+
+impl Half {
+    pub(crate) fn new(kind: BodyKind) -> Self {
+        Self {
+            kind,
+            stage: Stage::Passing,
+            is_held: false,
+            feed: None,
+            left: false,
+            ended: false,
+            finished: false,
+            discards: false,
+            trailers: None,
+            out: Vec::new(),
+        }
+    }
+
+    /// Guests get the message, whose body is still to come unless it has `ended`.
+    pub(crate) fn begin(&mut self, ended: bool) -> Message {
+        *self = Self { stage: Stage::Working, ended, finished: ended, ..Self::new(self.kind) };
+        let mut message = Message::default();
+        if !ended {
+            self.feed = Some(message.feed_body());
+        }
+        message
+    }
+
+    pub(crate) fn is_left(&self) -> bool {
+        self.left
+    }
+
+    /// The guests have let the message go, with this body.
+    pub(crate) fn goes(&mut self, body: Message) {
+        let is_as_it_came = match &self.feed {
+            // Where nothing follows the head, or what follows is no body, there is nothing to send but what guests have made.
+            None => body.has_ended(),
+            Some(feed) => !self.finished && feed.unread() == 0 && body.is_only_fed(),
+        };
+        self.stage = match is_as_it_came {
+            true => Stage::Passing,
+            false => {
+                let mut host = Box::new(InMemoryHost::new("", ""));
+                *part_of(&mut host, self.kind) = body;
+                Stage::Sending(host)
+            }
+        };
+    }
+
+    fn received(&self) -> BodyPart {
+        match self.kind {
+            BodyKind::Request => BodyPart::ReceivedRequest,
+            BodyKind::Response => BodyPart::ReceivedResponse,
+        }
+    }
+
+    fn buffered(&self) -> BodyPart {
+        match self.kind {
+            BodyKind::Request => BodyPart::BufferedRequest,
+            BodyKind::Response => BodyPart::BufferedResponse,
+        }
+    }
+
+    fn trailer_map(&self) -> Map {
+        match self.kind {
+            BodyKind::Request => Map::RequestTrailers,
+            BodyKind::Response => Map::ResponseTrailers,
+        }
+    }
+
+    /// Takes what a hook brings.
+    pub(crate) fn take_in(&mut self, filter: &Filter, at: At, alarm: &Arc<Alarm>) {
+        if matches!(self.stage, Stage::Passing) {
+            return;
+        }
+        match at {
+            At::Headers { .. } => return,
+            At::Body { end } => self.ended |= end,
+            At::Trailers => {
+                self.ended = true;
+                self.trailers = Some(filter.copy(self.trailer_map()));
+            }
+            At::Scheduled => {}
+        }
+        let Some(feed) = &self.feed else {
+            // What follows the head is no body: it stays in Envoy until the head goes on.
+            self.left = true;
+            return;
+        };
+        if self.discards || matches!(self.stage, Stage::Answered) {
+            for part in [self.buffered(), self.received()] {
+                filter.take_body(part, usize::MAX);
+            }
+            self.left = false;
+            return;
+        }
+        if matches!(self.stage, Stage::Working) && feed.unread() >= AHEAD && at != At::Trailers {
+            self.left = true;
+            feed.wake_when_empty(alarm.waker());
+            return;
+        }
+        for part in [self.buffered(), self.received()] {
+            // Outside of a body hook there is only what is buffered.
+            if part == self.received() && !matches!(at, At::Body { .. }) {
+                continue;
+            }
+            let bytes = filter.take_body(part, usize::MAX);
+            if !bytes.is_empty() {
+                feed.push(bytes);
+            }
+        }
+        self.left = false;
+        self.finish();
+    }
+
+    /// Takes what was left in Envoy's buffer, once there is room. Whether there was anything.
+    pub(crate) fn refill(&mut self, filter: &Filter, alarm: &Arc<Alarm>) -> bool {
+        let has_room = self.feed.as_ref().is_some_and(|feed| feed.unread() < AHEAD);
+        if !self.left || !has_room {
+            return false;
+        }
+        let before = filter.body_size(self.buffered());
+        self.take_in(filter, At::Scheduled, alarm);
+        before > 0
+    }
+
+    fn finish(&mut self) {
+        if self.ended
+            && !self.finished
+            && let Some(feed) = &self.feed
+        {
+            self.finished = true;
+            feed.finish(self.trailers.clone());
+        }
+    }
+
+    /// Hands what guests have made of the body to Envoy. Whether the message may go on.
+    pub(crate) fn send(&mut self, filter: &Filter, at: At, alarm: &Arc<Alarm>) -> Result<bool, BoxError> {
+        match &self.stage {
+            Stage::Passing => return Ok(true),
+            Stage::Working | Stage::Answered => return Ok(false),
+            Stage::Sending(_) => {}
+        }
+        let trailers = self.pull(alarm)?;
+        let part = match at {
+            At::Body { .. } => self.received(),
+            _ => self.buffered(),
+        };
+        if at == (At::Headers { end: false }) && !self.out.is_empty() {
+            // Envoy takes a body here only where none follows: the scheduled hook is the next place.
+            alarm.ring(|| filter.scheduler());
+            return Ok(false);
+        }
+        if part == self.buffered() && !self.out.is_empty() {
+            // Envoy would fail a message that is held and longer than its limit.
+            let held = filter.body_size(part) + self.out.iter().map(Bytes::len).sum::<usize>();
+            filter.raise_buffer_limit(held);
+        }
+        for bytes in self.out.drain(..) {
+            filter.append_body(part, &bytes);
+        }
+        if let Some(wanted) = trailers
+            && self.trailers.is_some()
+        {
+            // Trailers can be changed but not created.
+            let map = self.trailer_map();
+            heads::apply_fields(filter, map, &filter.copy(map), &wanted);
+        }
+        Ok(true)
+    }
+
+    /// Takes out of the body what is there. The trailers, if they are.
+    fn pull(&mut self, alarm: &Arc<Alarm>) -> Result<Option<Fields>, BoxError> {
+        let Stage::Sending(host) = &mut self.stage else { return Ok(None) };
+        let waker = alarm.waker();
+        let mut cx = Context::from_waker(&waker);
+        loop {
+            match host.poll_body(self.kind, &mut cx) {
+                Poll::Pending => return Ok(None),
+                Poll::Ready(None) => {
+                    self.discards = true;
+                    return Ok(None);
+                }
+                Poll::Ready(Some(Err(error))) => return Err(error),
+                Poll::Ready(Some(Ok(Frame::Data(bytes)))) => self.out.push(bytes),
+                Poll::Ready(Some(Ok(Frame::Trailers(fields)))) => return Ok(Some(fields)),
+            }
+        }
+    }
+}
+
+fn part_of(host: &mut InMemoryHost, kind: BodyKind) -> &mut Message {
+    match kind {
+        BodyKind::Request => &mut host.request,
+        BodyKind::Response => &mut host.response,
+    }
+}

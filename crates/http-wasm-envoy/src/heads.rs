@@ -1,0 +1,150 @@
+//! Heads of messages in Envoy's maps, as copies, and from one to the other.
+
+use http_wasm_host::{Fields, InMemoryHost};
+
+use crate::ffi::Map;
+use crate::filter::Filter;
+use crate::stream::Stream;
+
+/// What Envoy had when a host let go of it: changes are found by comparing.
+#[derive(Debug, Default)]
+pub(crate) struct Left {
+    pub(crate) request: Option<RequestHead>,
+    pub(crate) response: Option<ResponseHead>,
+}
+
+impl Left {
+    /// Applies to Envoy's maps what has changed in the copies.
+    pub(crate) fn apply(self, memory: &InMemoryHost, stream: &Stream) {
+        if let Some(request) = self.request {
+            request.apply(&RequestHead::copy(memory), stream);
+        }
+        if let Some(response) = self.response {
+            response.apply(&ResponseHead::copy(memory), stream);
+        }
+    }
+}
+
+/// A request's head.
+#[derive(Clone, Debug)]
+pub(crate) struct RequestHead {
+    pub(crate) method: Vec<u8>,
+    /// "/" where there is none.
+    pub(crate) uri: Vec<u8>,
+    /// With `host`.
+    pub(crate) headers: Fields,
+}
+
+/// A response's head.
+#[derive(Clone, Debug)]
+pub(crate) struct ResponseHead {
+    pub(crate) status: u16,
+    pub(crate) headers: Fields,
+}
+
+impl RequestHead {
+    pub(crate) fn of(filter: &Filter) -> Self {
+        let mut head = Self { method: Vec::new(), uri: b"/".to_vec(), headers: Fields::new() };
+        filter.fields(Map::Request, |name, value| match name {
+            b":method" => head.method = value.to_vec(),
+            b":path" if !value.is_empty() => head.uri = value.to_vec(),
+            b":authority" => head.headers.add(b"host", value),
+            _ if name.starts_with(b":") => {}
+            _ => head.headers.add(name, value),
+        });
+        head
+    }
+
+    pub(crate) fn copy(memory: &InMemoryHost) -> Self {
+        Self {
+            method: memory.method.clone(),
+            uri: memory.uri.clone(),
+            headers: memory.request.headers.clone(),
+        }
+    }
+
+    pub(crate) fn put_into(self, memory: &mut InMemoryHost) {
+        (memory.method, memory.uri, memory.request.headers) = (self.method, self.uri, self.headers);
+    }
+
+    /// Makes the stream's request, which is this one, the one that is `wanted`.
+    pub(crate) fn apply(&self, wanted: &Self, stream: &Stream) {
+        let filter = &stream.filter;
+        if self.method != wanted.method {
+            filter.set_header(Map::Request, b":method", &wanted.method);
+            stream.route_changes();
+        }
+        if self.uri != wanted.uri {
+            filter.set_header(Map::Request, b":path", &wanted.uri);
+            stream.route_changes();
+        }
+        if !same(&self.headers, &wanted.headers, b"host") {
+            stream.route_changes();
+        }
+        apply_fields(filter, Map::Request, &self.headers, &wanted.headers);
+    }
+}
+
+impl ResponseHead {
+    pub(crate) fn of(filter: &Filter) -> Self {
+        Self { status: status(filter), headers: filter.copy(Map::Response) }
+    }
+
+    pub(crate) fn copy(memory: &InMemoryHost) -> Self {
+        Self { status: memory.status, headers: memory.response.headers.clone() }
+    }
+
+    pub(crate) fn put_into(self, memory: &mut InMemoryHost) {
+        (memory.status, memory.response.headers) = (self.status, self.headers);
+    }
+
+    /// Makes the stream's response, which is this one, the one that is `wanted`.
+    pub(crate) fn apply(&self, wanted: &Self, stream: &Stream) {
+        if self.status != wanted.status {
+            set_status(&stream.filter, wanted.status);
+        }
+        apply_fields(&stream.filter, Map::Response, &self.headers, &wanted.headers);
+    }
+}
+
+/// The response's status.
+pub(crate) fn status(filter: &Filter) -> u16 {
+    let digits = filter.header(Map::Response, b":status").unwrap_or_default();
+    str::from_utf8(digits).ok().and_then(|digits| digits.parse().ok()).unwrap_or(200)
+}
+
+pub(crate) fn set_status(filter: &Filter, status: u16) {
+    filter.set_header(Map::Response, b":status", status.to_string().as_bytes());
+}
+
+/// Visits each name once. The authority of a request shows as `host`; there are no other pseudo headers.
+pub(crate) fn names<'a>(filter: &'a Filter, map: Map, mut visit: impl FnMut(&'a [u8])) {
+    let mut seen: Vec<&[u8]> = Vec::with_capacity(32);
+    filter.fields(map, |name, _| {
+        let name = if name == b":authority" { b"host" } else { name };
+        if !name.starts_with(b":") && !seen.contains(&name) {
+            seen.push(name);
+            visit(name);
+        }
+    });
+}
+
+/// Makes the fields of a map, which are those in `old`, the ones in `new`.
+pub(crate) fn apply_fields(filter: &Filter, map: Map, old: &Fields, new: &Fields) {
+    for name in old.names().filter(|name| !new.contains(name)) {
+        filter.remove_header(map, name);
+    }
+    for name in new.names().filter(|name| !same(old, new, name)) {
+        let mut values = new.values(name);
+        if let Some(first) = values.next() {
+            filter.set_header(map, name, first);
+        }
+        for value in values {
+            filter.add_header(map, name, value);
+        }
+    }
+}
+
+fn same(a: &Fields, b: &Fields, name: &[u8]) -> bool {
+    a.values(name).eq(b.values(name))
+}

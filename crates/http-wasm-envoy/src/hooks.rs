@@ -1,0 +1,241 @@
+//! The functions that Envoy calls.
+//!
+//! Each of them is entered by Envoy alone, with pointers that it has from us or keeps valid for the call. A panic never leaves
+//! them: the request fails instead.
+#![expect(unsafe_code, reason = "this is the interface to Envoy")]
+#![expect(unreachable_pub, reason = "Envoy finds the functions by their names")]
+
+use std::ffi::{c_char, c_void};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr::null;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use http_wasm_host::BodyKind;
+
+use crate::config::{Config, RouteConfig};
+use crate::ffi::{self, BodyStatus, Buf, ConfigPtr, FilterPtr, HeadersStatus, TrailersStatus};
+use crate::filter::Filter;
+use crate::process;
+use crate::stream::Stream;
+
+/// Runs a hook of a stream. One whose hook has panicked before passes by.
+///
+/// # Safety
+/// `stream` must come from `http_filter_new`, and not have been destroyed.
+unsafe fn on_stream<T>(stream: *const c_void, passes: T, hook: impl FnOnce(&Rc<Stream>) -> T, stops: T) -> T {
+    let stream = stream.cast::<Stream>();
+    // The hook may destroy the stream: it is kept until we are done.
+    // SAFETY: it is an `Rc` that `http_filter_new` made and nobody has dropped.
+    let stream = unsafe {
+        Rc::increment_strong_count(stream);
+        Rc::from_raw(stream)
+    };
+    if stream.has_failed() {
+        return passes;
+    }
+    match catch_unwind(AssertUnwindSafe(|| hook(&stream))) {
+        Ok(status) => status,
+        Err(_) => {
+            let _again = catch_unwind(AssertUnwindSafe(|| stream.fail()));
+            stops
+        }
+    }
+}
+
+/// Called once when the module is loaded. Answers the version of the interface that it speaks.
+#[unsafe(no_mangle)]
+pub extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
+    catch_unwind(|| match ffi::initialise() {
+        Ok(version) => {
+            process::start();
+            version.as_ptr()
+        }
+        // There is no log yet that could name what is missing.
+        Err(_) => null(),
+    })
+    .unwrap_or(null())
+}
+
+/// Makes a filter configuration ready.
+///
+/// # Safety
+/// The buffers must be valid for the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
+    envoy: ConfigPtr,
+    name: Buf,
+    config: Buf,
+) -> *const c_void {
+    // SAFETY: Envoy lends both for the call.
+    let (name, text) = unsafe { (name.bytes(), config.bytes()) };
+    let loaded = catch_unwind(AssertUnwindSafe(|| Config::load(&String::from_utf8_lossy(name), text, envoy)));
+    match loaded {
+        Ok(Ok(config)) => Arc::into_raw(Arc::new(config)).cast(),
+        Ok(Err(fault)) => {
+            tracing::error!("filter {}: {fault}", String::from_utf8_lossy(name));
+            null()
+        }
+        Err(_) => null(),
+    }
+}
+
+/// # Safety
+/// `config` must come from `http_filter_config_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(config: *const c_void) {
+    // SAFETY: Envoy destroys each configuration once.
+    let config = unsafe { Arc::from_raw(config.cast::<Config>()) };
+    let _dropped = catch_unwind(AssertUnwindSafe(|| drop(config)));
+}
+
+/// Makes the configuration of a route ready.
+///
+/// # Safety
+/// The buffers must be valid for the call.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_new(
+    name: Buf,
+    config: Buf,
+) -> *const c_void {
+    // SAFETY: Envoy lends both for the call.
+    let (name, text) = unsafe { (name.bytes(), config.bytes()) };
+    match catch_unwind(|| RouteConfig::load(text)) {
+        Ok(Ok(config)) => Box::into_raw(Box::new(config)).cast_const().cast(),
+        Ok(Err(fault)) => {
+            tracing::error!("route configuration of filter {}: {fault}", String::from_utf8_lossy(name));
+            null()
+        }
+        Err(_) => null(),
+    }
+}
+
+/// # Safety
+/// `config` must come from `http_filter_per_route_config_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_destroy(config: *const c_void) {
+    // SAFETY: Envoy destroys each configuration once.
+    let config = unsafe { Box::from_raw(config.cast::<RouteConfig>().cast_mut()) };
+    let _dropped = catch_unwind(AssertUnwindSafe(|| drop(config)));
+}
+
+/// A stream begins.
+///
+/// # Safety
+/// `config` must come from `http_filter_config_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
+    config: *const c_void,
+    envoy: FilterPtr,
+) -> *const c_void {
+    let config = config.cast::<Config>();
+    // SAFETY: the configuration outlives the call, and is counted for the stream.
+    let config = unsafe {
+        Arc::increment_strong_count(config);
+        Arc::from_raw(config)
+    };
+    // SAFETY: Envoy keeps its filter until it destroys ours, of which the stream is told.
+    let filter = unsafe { Filter::new(envoy) };
+    Rc::into_raw(Stream::new(filter, config)).cast()
+}
+
+/// A stream ends.
+///
+/// # Safety
+/// `stream` must come from `http_filter_new`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_destroy(stream: *const c_void) {
+    // SAFETY: Envoy destroys each stream once.
+    let stream = unsafe { Rc::from_raw(stream.cast::<Stream>()) };
+    let _ended = catch_unwind(AssertUnwindSafe(|| stream.end()));
+}
+
+/// Hooks of a stream.
+macro_rules! hooks {
+    ($(
+        $(#[$doc:meta])*
+        $name:ident($stream:ident $(, $arg:ident: $ty:ty)*) $(-> $status:ident)? { $hook:expr }
+    )*) => {
+        $(
+            $(#[$doc])*
+            ///
+            /// # Safety
+            /// `stream` must come from `http_filter_new`, and not have been destroyed.
+            #[unsafe(no_mangle)]
+            pub unsafe extern "C" fn $name(
+                _: FilterPtr,
+                stream: *const c_void
+                $(, $arg: $ty)*
+            ) $(-> $status)? {
+                // SAFETY: Envoy calls hooks of streams that it has made and not yet destroyed.
+                unsafe {
+                    on_stream(
+                        stream,
+                        hooks!(@passes $($status)?),
+                        |$stream: &Rc<Stream>| $hook,
+                        hooks!(@stops $($status)?),
+                    )
+                }
+            }
+        )*
+    };
+    (@passes) => { () };
+    (@passes $status:ident) => { $status::Continue };
+    (@stops) => { () };
+    (@stops BodyStatus) => { BodyStatus::StopNoBuffer };
+    (@stops $status:ident) => { $status::StopIteration };
+}
+
+hooks! {
+    /// The request's head is there.
+    envoy_dynamic_module_on_http_filter_request_headers(stream, end: bool) -> HeadersStatus {
+        stream.request_headers(end)
+    }
+    /// A piece of the request's body.
+    envoy_dynamic_module_on_http_filter_request_body(stream, end: bool) -> BodyStatus {
+        stream.body(BodyKind::Request, end)
+    }
+    /// The request's trailers.
+    envoy_dynamic_module_on_http_filter_request_trailers(stream) -> TrailersStatus {
+        stream.trailers(BodyKind::Request)
+    }
+    /// The response's head is there.
+    envoy_dynamic_module_on_http_filter_response_headers(stream, end: bool) -> HeadersStatus {
+        stream.response_headers(end)
+    }
+    /// A piece of the response's body.
+    envoy_dynamic_module_on_http_filter_response_body(stream, end: bool) -> BodyStatus {
+        stream.body(BodyKind::Response, end)
+    }
+    /// The response's trailers.
+    envoy_dynamic_module_on_http_filter_response_trailers(stream) -> TrailersStatus {
+        stream.trailers(BodyKind::Response)
+    }
+    /// What a waker has asked for.
+    envoy_dynamic_module_on_http_filter_scheduled(stream, _id: u64) {
+        stream.scheduled()
+    }
+}
+
+/// Hooks that must be there and of which nothing is needed.
+macro_rules! unused {
+    ($($name:ident($($ty:ty),*);)*) => {
+        $(
+            /// Nothing is done here.
+            #[unsafe(no_mangle)]
+            pub extern "C" fn $name(_: FilterPtr, _: *const c_void $(, _: $ty)*) {}
+        )*
+    };
+}
+
+unused! {
+    envoy_dynamic_module_on_http_filter_stream_complete();
+    envoy_dynamic_module_on_http_filter_http_callout_done(u64, u32, *const c_void, usize, *const c_void, usize);
+    envoy_dynamic_module_on_http_filter_http_stream_headers(u64, *const c_void, usize, bool);
+    envoy_dynamic_module_on_http_filter_http_stream_data(u64, *const c_void, usize, bool);
+    envoy_dynamic_module_on_http_filter_http_stream_trailers(u64, *const c_void, usize);
+    envoy_dynamic_module_on_http_filter_http_stream_complete(u64);
+    envoy_dynamic_module_on_http_filter_http_stream_reset(u64, u32);
+    envoy_dynamic_module_on_http_filter_downstream_above_write_buffer_high_watermark();
+    envoy_dynamic_module_on_http_filter_downstream_below_write_buffer_low_watermark();
+}

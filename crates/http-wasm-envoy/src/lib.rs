@@ -1,0 +1,22 @@
+//! A dynamic module for Envoy: an HTTP filter that runs http-wasm guests.
+//!
+//! Envoy loads it as a shared library and calls the functions in `hooks`. It is of no use to other Rust code; see
+//! `docs/envoy.md` for how to configure it.
+
+mod compute;
+mod config;
+mod exchange;
+mod failure;
+mod ffi;
+mod filter;
+mod half;
+mod heads;
+mod hooks;
+mod live;
+mod log;
+mod process;
+mod stats;
+mod stream;
+mod wake;
+
+pub use self::ffi::{OPTIONAL_CALLBACKS, REQUIRED_CALLBACKS};

@@ -1,0 +1,295 @@
+//! A stream of Envoy as a host for guests: heads in Envoy's maps, bodies as they have been taken out of its buffers.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+
+use http_wasm_host::{
+    BodyKind, BoxError, Detach, Frame, InMemoryHead, InMemoryHost, LocalHost, Message, Outgoing, Refused,
+};
+
+use crate::ffi::{Attribute, Map};
+use crate::heads::{self, RequestHead, ResponseHead};
+use crate::stream::Stream;
+
+/// Where a head is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In Envoy's map.
+    Envoy,
+    /// In [`Live::memory`]: a copy, or a response that Envoy doesn't know yet.
+    Memory,
+}
+
+/// One request and its response, on the stream's worker.
+pub(crate) struct Live {
+    stream: Rc<Stream>,
+    pub(crate) request: Place,
+    pub(crate) response: Place,
+    /// Bodies, and those heads that aren't in Envoy.
+    pub(crate) memory: InMemoryHost,
+}
+
+impl Live {
+    /// The stream's request with this body. There is no response yet.
+    pub(crate) fn new(stream: Rc<Stream>, request: Message) -> Self {
+        let mut memory = InMemoryHost::new("", "");
+        memory.request = request;
+        memory.protocol_version = protocol_version(&stream);
+        Self { stream, request: Place::Envoy, response: Place::Memory, memory }
+    }
+
+    /// The host again, after it was detached. What became of the copies has been applied to Envoy's maps.
+    pub(crate) fn attach(stream: Rc<Stream>, memory: InMemoryHost) -> Self {
+        Self { stream, request: Place::Memory, response: Place::Memory, memory }
+    }
+
+    /// Keeps the request as it is now, whatever Envoy makes of it.
+    pub(crate) fn save_request(&mut self) {
+        if self.request == Place::Envoy {
+            self.copy_request();
+            self.request = Place::Memory;
+        }
+    }
+
+    fn copy_request(&mut self) -> RequestHead {
+        let head = RequestHead::of(&self.stream.filter);
+        head.clone().put_into(&mut self.memory);
+        self.memory.source_addr = source_addr(&self.stream);
+        head
+    }
+
+    fn copy_response(&mut self) -> ResponseHead {
+        let head = ResponseHead::of(&self.stream.filter);
+        head.clone().put_into(&mut self.memory);
+        head
+    }
+
+    fn place(&self, message: BodyKind) -> Place {
+        match message {
+            BodyKind::Request => self.request,
+            BodyKind::Response => self.response,
+        }
+    }
+}
+
+/// The map of a message's headers.
+fn map(message: BodyKind) -> Map {
+    match message {
+        BodyKind::Request => Map::Request,
+        BodyKind::Response => Map::Response,
+    }
+}
+
+fn protocol_version(stream: &Stream) -> &'static str {
+    match stream.filter.attribute(Attribute::Protocol).as_deref() {
+        Some(b"HTTP/1.0") => "HTTP/1.0",
+        Some(version) if version.starts_with(b"HTTP/2") => "HTTP/2.0",
+        Some(version) if version.starts_with(b"HTTP/3") => "HTTP/3.0",
+        _ => "HTTP/1.1",
+    }
+}
+
+fn source_addr(stream: &Stream) -> Option<SocketAddr> {
+    let text = stream.filter.attribute(Attribute::SourceAddress)?;
+    str::from_utf8(&text).ok()?.parse().ok()
+}
+
+/// Envoy refuses a field only where there is no map for it.
+const NO_MAP: Refused = Refused("can't be set: the stream has ended");
+
+impl Detach for Live {
+    type Detached = InMemoryHost;
+
+    fn into_detached(mut self) -> InMemoryHost {
+        let mut left = heads::Left::default();
+        // A stream that has ended has nothing to copy, and nobody asks for what has been done to it.
+        if !self.stream.filter.has_ended() {
+            if self.request == Place::Envoy {
+                left.request = Some(self.copy_request());
+            }
+            if self.response == Place::Envoy {
+                left.response = Some(self.copy_response());
+            }
+        }
+        self.stream.detached(left);
+        self.memory
+    }
+}
+
+impl LocalHost for Live {
+    type Head = <InMemoryHost as LocalHost>::Head;
+
+    // Envoy does it for responses that it is given as a whole.
+    const SENDER_DECLARES_LENGTH: bool = true;
+
+    fn save_head(&self, message: BodyKind) -> Self::Head {
+        if self.place(message) == Place::Memory {
+            return self.memory.save_head(message);
+        }
+        let mut copy = InMemoryHost::new("", "");
+        match message {
+            BodyKind::Request => RequestHead::of(&self.stream.filter).put_into(&mut copy),
+            BodyKind::Response => ResponseHead::of(&self.stream.filter).put_into(&mut copy),
+        }
+        copy.save_head(message)
+    }
+
+    fn restore_head(&mut self, head: Self::Head) {
+        match head {
+            InMemoryHead::Request(method, uri, headers) => {
+                let saved = RequestHead { method, uri, headers };
+                match self.request {
+                    Place::Memory => saved.put_into(&mut self.memory),
+                    Place::Envoy => RequestHead::of(&self.stream.filter).apply(&saved, &self.stream),
+                }
+            }
+            InMemoryHead::Response(status, headers) => {
+                let saved = ResponseHead { status, headers };
+                match self.response {
+                    Place::Memory => saved.put_into(&mut self.memory),
+                    Place::Envoy => ResponseHead::of(&self.stream.filter).apply(&saved, &self.stream),
+                }
+            }
+        }
+    }
+
+    fn method(&self) -> &[u8] {
+        match self.request {
+            Place::Envoy => self.stream.filter.header(Map::Request, b":method").unwrap_or_default(),
+            Place::Memory => self.memory.method(),
+        }
+    }
+
+    fn set_method(&mut self, method: &[u8]) {
+        match self.request {
+            Place::Envoy => {
+                self.stream.filter.set_header(Map::Request, b":method", method);
+                self.stream.route_changes();
+            }
+            Place::Memory => self.memory.set_method(method),
+        }
+    }
+
+    fn uri(&self) -> &[u8] {
+        match self.request {
+            Place::Envoy => {
+                let path = self.stream.filter.header(Map::Request, b":path").unwrap_or_default();
+                if path.is_empty() { b"/" } else { path }
+            }
+            Place::Memory => self.memory.uri(),
+        }
+    }
+
+    fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
+        match self.request {
+            Place::Memory => self.memory.set_uri(uri),
+            Place::Envoy if self.stream.filter.header(Map::Request, b":path").is_none() => {
+                Err(Refused("can't be set: a CONNECT request has no path"))
+            }
+            Place::Envoy => {
+                self.stream.filter.set_header(Map::Request, b":path", uri);
+                self.stream.route_changes();
+                Ok(())
+            }
+        }
+    }
+
+    fn set_authority(&mut self, authority: &[u8]) {
+        match self.request {
+            Place::Envoy => {
+                self.stream.filter.set_header(Map::Request, b"host", authority);
+                self.stream.route_changes();
+            }
+            Place::Memory => self.memory.set_authority(authority),
+        }
+    }
+
+    fn protocol_version(&self) -> &'static str {
+        self.memory.protocol_version
+    }
+
+    fn source_addr(&self) -> Option<SocketAddr> {
+        match self.request {
+            Place::Envoy => source_addr(&self.stream),
+            Place::Memory => self.memory.source_addr,
+        }
+    }
+
+    fn status(&self) -> u16 {
+        match self.response {
+            Place::Envoy => heads::status(&self.stream.filter),
+            Place::Memory => self.memory.status,
+        }
+    }
+
+    fn set_status(&mut self, status: u16) {
+        match self.response {
+            Place::Envoy => heads::set_status(&self.stream.filter, status),
+            Place::Memory => self.memory.status = status,
+        }
+    }
+
+    fn header_names<'a>(&'a self, message: BodyKind, visit: impl FnMut(&'a [u8])) {
+        match self.place(message) {
+            Place::Envoy => heads::names(&self.stream.filter, map(message), visit),
+            Place::Memory => self.memory.header_names(message, visit),
+        }
+    }
+
+    #[inline]
+    fn header_values<'a>(&'a self, message: BodyKind, name: &[u8], visit: impl FnMut(&'a [u8])) {
+        match self.place(message) {
+            Place::Envoy => self.stream.filter.header_values(map(message), name, visit),
+            Place::Memory => self.memory.header_values(message, name, visit),
+        }
+    }
+
+    #[inline]
+    fn set_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        match self.place(message) {
+            Place::Memory => self.memory.set_header(message, name, value),
+            Place::Envoy if self.stream.filter.set_header(map(message), name, value) => Ok(()),
+            Place::Envoy => Err(NO_MAP),
+        }
+    }
+
+    fn add_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        match self.place(message) {
+            Place::Memory => self.memory.add_header(message, name, value),
+            Place::Envoy if self.stream.filter.add_header(map(message), name, value) => Ok(()),
+            Place::Envoy => Err(NO_MAP),
+        }
+    }
+
+    fn remove_header(&mut self, message: BodyKind, name: &[u8]) {
+        match self.place(message) {
+            Place::Memory => self.memory.remove_header(message, name),
+            Place::Envoy => self.stream.filter.remove_header(map(message), name),
+        }
+    }
+
+    fn poll_body(
+        &mut self,
+        message: BodyKind,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame, BoxError>>> {
+        self.memory.poll_body(message, cx)
+    }
+
+    fn body_ended(&self, message: BodyKind) -> bool {
+        self.memory.body_ended(message)
+    }
+
+    fn body_ready(&self, message: BodyKind) -> bool {
+        self.memory.body_ready(message)
+    }
+
+    fn body_remaining(&self, message: BodyKind) -> Option<u64> {
+        self.memory.body_remaining(message)
+    }
+
+    fn set_body(&mut self, message: BodyKind, body: Outgoing) {
+        self.memory.set_body(message, body);
+    }
+}

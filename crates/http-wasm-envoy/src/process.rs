@@ -1,0 +1,153 @@
+//! What all configurations and workers of the process share.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError, Weak};
+use std::thread::available_parallelism;
+
+use http_wasm_gateway::{PreparedGuest, config};
+use http_wasm_host::{Engine, Guest, LoadError};
+
+use crate::compute::{Threads, Yields};
+use crate::exchange::Host;
+
+/// What all configurations and workers of the process share.
+pub(crate) struct Process {
+    pub(crate) threads: Threads,
+    engine: Engine,
+    /// Loaded guests by what they were made of. They live as long as a configuration has them.
+    guests: Mutex<HashMap<Loaded, Weak<SharedGuest>>>,
+    /// Directories that configurations may name files in.
+    allowed: Vec<PathBuf>,
+}
+
+type Loaded = (String, [u8; 32]);
+
+/// A guest with its pool.
+pub(crate) struct SharedGuest {
+    pub(crate) name: String,
+    pub(crate) guest: Guest<Host>,
+}
+
+/// Directories in which configurations may name files, separated by colons.
+const ALLOWED_PATHS: &str = "HTTP_WASM_ALLOWED_PATHS";
+/// The directory for compiled code.
+const CODE_CACHE: &str = "HTTP_WASM_CODE_CACHE";
+/// Bytes that all guests' instances may have together.
+const GUEST_MEMORY: &str = "HTTP_WASM_GUEST_MEMORY";
+/// Bytes that may be held of bodies.
+const BODY_MEMORY: &str = "HTTP_WASM_BODY_MEMORY";
+/// Threads for guests that compute for long.
+const THREADS: &str = "HTTP_WASM_THREADS";
+
+static PROCESS: OnceLock<Process> = OnceLock::new();
+static FAULT: OnceLock<String> = OnceLock::new();
+
+/// Called when the module is loaded.
+pub(crate) fn start() {
+    crate::log::start();
+    if PROCESS.get().is_some() {
+        return;
+    }
+    match Process::new() {
+        Ok(process) => {
+            let _again = PROCESS.set(process);
+        }
+        // Configurations will be refused with it.
+        Err(fault) => {
+            let _again = FAULT.set(fault);
+        }
+    }
+}
+
+/// What the process shares. There is no configuration, and so no stream, without it.
+pub(crate) fn process() -> &'static Process {
+    PROCESS.get().expect("configurations are refused without it")
+}
+
+/// The same, before there is a configuration.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn try_process() -> Result<&'static Process, String> {
+    PROCESS.get().ok_or_else(|| FAULT.get().cloned().unwrap_or_else(|| "the module isn't initialised".into()))
+}
+
+impl Process {
+    fn new() -> Result<Self, String> {
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let number = |name: &str| {
+            let size = |value: String| {
+                value.parse::<config::Size>().map(|size| size.bytes()).map_err(|_| {
+                    format!("environment variable {name}: expected a size as \"512 MiB\", found {value:?}")
+                })
+            };
+            variable(name).map(size).transpose()
+        };
+        let mut engine = Engine::builder().runtime(Yields).yields_always(true);
+        if let Some(bytes) = number(GUEST_MEMORY)? {
+            engine = engine.memory_budget(bytes);
+        }
+        if let Some(bytes) = number(BODY_MEMORY)? {
+            engine = engine.body_memory_budget(bytes);
+        }
+        if let Some(directory) = variable(CODE_CACHE) {
+            engine = engine.code_cache(directory);
+        }
+        let count = match variable(THREADS) {
+            Some(text) => text.parse().ok().filter(|count| (1..=256).contains(count)).ok_or_else(|| {
+                format!("environment variable {THREADS}: expected 1 to 256, found {text:?}")
+            })?,
+            None => available_parallelism().map_or(1, usize::from).min(4),
+        };
+        let threads = Threads::start(count).map_err(|error| format!("no thread can be started: {error}"))?;
+        let allowed = std::env::var_os(ALLOWED_PATHS).unwrap_or_default();
+        // One that doesn't exist allows nothing.
+        let allowed = std::env::split_paths(&allowed).filter_map(|path| path.canonicalize().ok()).collect();
+        let engine = engine.build().map_err(|error| error.to_string())?;
+        Ok(Self { threads, engine, guests: Mutex::default(), allowed })
+    }
+
+    /// Whether a configuration may name this file or directory.
+    ///
+    /// # Errors
+    /// Why not. It tells nothing about what is there.
+    pub(crate) fn allows(&self, path: &Path) -> Result<(), String> {
+        let real = path.canonicalize().ok();
+        if real.is_some_and(|real| self.allowed.iter().any(|root| real.starts_with(root))) {
+            return Ok(());
+        }
+        let path = path.display();
+        Err(match self.allowed.is_empty() {
+            true => format!(
+                "{path} can't be used: the environment variable {ALLOWED_PATHS} of the Envoy process names no directory that exists"
+            ),
+            false => format!(
+                "{path} doesn't exist, or isn't under a directory that the environment variable {ALLOWED_PATHS} of the Envoy process names"
+            ),
+        })
+    }
+
+    /// The guest, loaded unless another configuration has it already.
+    ///
+    /// # Errors
+    /// Why it can't be loaded.
+    pub(crate) fn guest(
+        &self,
+        name: &str,
+        settings: &config::Guest,
+    ) -> Result<std::sync::Arc<SharedGuest>, String> {
+        let PreparedGuest { builder, bytes, made_of } = PreparedGuest::read(&self.engine, name, settings)?;
+        let key = (name.to_owned(), made_of);
+        // Held while it is loaded: configurations are loaded on the main thread, one after the other.
+        let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(guest) = guests.get(&key).and_then(Weak::upgrade) {
+            return Ok(guest);
+        }
+        let guest = builder.load(&bytes).map_err(|error: LoadError| error.to_string())?;
+        let shared = std::sync::Arc::new(SharedGuest { name: name.to_owned(), guest });
+        guests.retain(|_, guest| guest.strong_count() > 0);
+        guests.insert(key, std::sync::Arc::downgrade(&shared));
+        Ok(shared)
+    }
+}

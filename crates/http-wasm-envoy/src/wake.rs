@@ -1,0 +1,94 @@
+//! Wakers that bring a stream's task back to its worker.
+#![expect(unsafe_code, reason = "Envoy's scheduler is called from any thread")]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Wake, Waker};
+
+use crate::ffi::{SchedulerPtr, callbacks};
+
+/// Calls a stream's `scheduled` hook on its worker. After the stream's end Envoy drops such calls.
+pub(crate) struct Scheduler(SchedulerPtr);
+
+// SAFETY: Envoy documents that events may be committed, and the scheduler deleted, on any thread.
+unsafe impl Send for Scheduler {}
+
+impl Scheduler {
+    /// # Safety
+    /// `ptr` must come from `http_filter_scheduler_new`, and nobody else delete it.
+    pub(crate) unsafe fn new(ptr: SchedulerPtr) -> Self {
+        Self(ptr)
+    }
+
+    fn commit(&self) {
+        if let Some(envoy) = callbacks() {
+            // SAFETY: it is deleted only when this is dropped.
+            unsafe { (envoy.http_filter_scheduler_commit)(self.0, 0) };
+        }
+    }
+}
+
+impl Drop for Scheduler {
+    fn drop(&mut self) {
+        if let Some(envoy) = callbacks() {
+            // SAFETY: it is deleted here alone.
+            unsafe { (envoy.http_filter_scheduler_delete)(self.0) };
+        }
+    }
+}
+
+/// Wakes a stream's task: at once while the worker looks, through its scheduler once it waits.
+#[derive(Default)]
+pub(crate) struct Alarm {
+    woken: AtomicBool,
+    scheduler: Mutex<Option<Scheduler>>,
+}
+
+impl Alarm {
+    pub(crate) fn waker(self: &Arc<Self>) -> Waker {
+        self.clone().into()
+    }
+
+    /// Whether it has been woken since this was asked last.
+    pub(crate) fn take(&self) -> bool {
+        self.woken.swap(false, Ordering::AcqRel)
+    }
+
+    /// From now on the scheduler is told. `false` if it has been woken before.
+    pub(crate) fn arm(&self, scheduler: impl FnOnce() -> Option<Scheduler>) -> bool {
+        let mut current = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.is_none() {
+            *current = scheduler();
+        }
+        !self.woken.load(Ordering::Acquire)
+    }
+
+    /// Calls the `scheduled` hook once the current one has returned.
+    pub(crate) fn ring(self: &Arc<Self>, scheduler: impl FnOnce() -> Option<Scheduler>) {
+        self.arm(scheduler);
+        self.take();
+        self.wake_by_ref();
+    }
+
+    /// The stream has ended: nobody is to be woken any more.
+    pub(crate) fn disarm(&self) {
+        let scheduler = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(scheduler);
+    }
+}
+
+impl Wake for Alarm {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let scheduler = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
+        // One event is enough until the worker has looked.
+        if !self.woken.swap(true, Ordering::AcqRel)
+            && let Some(scheduler) = &*scheduler
+        {
+            scheduler.commit();
+        }
+    }
+}

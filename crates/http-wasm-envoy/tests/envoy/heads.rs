@@ -1,0 +1,133 @@
+//! Heads of messages, and what guests answer themselves.
+
+use crate::support::{Settings, Upstream, Wat, program};
+
+/// Marks requests and responses.
+fn marks() -> Wat {
+    Wat::new()
+        .on_request(
+            "(drop (call $enable_features (i32.const 2)))
+             (call $set_header_value (i32.const 0) {} {})
+             (call $remove_header (i32.const 0) {})",
+            &["x-guest", "request", "x-secret"],
+        )
+        .on_response(
+            "(call $set_header_value (i32.const 1) {} {})
+             (call $add_header_value (i32.const 1) {} {})
+             (call $set_status_code (i32.add (call $get_status_code) (i32.const 1)))",
+            &["x-guest", "response", "set-cookie", "b=2"],
+        )
+}
+
+/// Answers by itself.
+fn denies() -> Wat {
+    Wat::new().on_request(
+        "(call $set_status_code (i32.const 403))
+         (call $set_header_value (i32.const 1) {} {})
+         (call $write_body (i32.const 1) {})
+         (return (i64.const 0))",
+        &["x-why", "no", "go away"],
+    )
+}
+
+#[test]
+fn heads_are_changed_in_both_directions_and_a_guest_can_answer_or_fail() {
+    let Some(program) = program() else { return };
+    let upstream =
+        Upstream::start(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nset-cookie: a=1\r\n\r\nok".to_vec());
+    let traps = Wat::new().on_request("unreachable", &[]);
+    let traps_late = Wat::new().on_response("unreachable", &[]);
+    let moves = Wat::new().on_request("(call $set_uri {}) (call $set_method {})", &["/moved?x=1", "PUT"]);
+    let envoy = Settings::new(upstream.addr)
+        .route("/marks", &marks(), "")
+        .route("/denies", &denies(), "")
+        .route("/traps-late", &traps_late, "")
+        .route("/traps", &traps, "")
+        .route("/open", &traps, r#""on_failure": "open""#)
+        .route("/moves", &moves, "")
+        .start(&program);
+
+    let response = super::support::exchange(
+        envoy.addr,
+        b"GET /marks HTTP/1.1\r\nhost: a\r\nx-secret: s\r\nconnection: close\r\n\r\n",
+    );
+    assert_eq!((response.status(), response.text()), (201, "ok".into()));
+    assert_eq!(response.header("x-guest").as_deref(), Some("response"));
+    assert_eq!(response.header("set-cookie").as_deref(), Some("a=1|b=2"));
+    let request = upstream.got().pop().expect("the request has gone on");
+    assert_eq!(request.header("x-guest").as_deref(), Some("request"));
+    assert_eq!(request.header("x-secret"), None);
+
+    let response = envoy.get("/denies");
+    assert_eq!((response.status(), response.text()), (403, "go away".into()));
+    assert_eq!(response.header("x-why").as_deref(), Some("no"));
+    assert_eq!(response.header("content-length").as_deref(), Some("7"));
+    assert!(upstream.got().is_empty(), "it has not gone on");
+
+    for path in ["/traps", "/traps-late"] {
+        let response = envoy.get(path);
+        assert_eq!((response.status(), response.text()), (500, String::new()), "{path}");
+    }
+    upstream.got();
+    assert_eq!(envoy.get("/open").status(), 200);
+    assert_eq!(upstream.got().len(), 1, "a guest that fails open is left out");
+
+    assert_eq!(envoy.get("/moves").status(), 200);
+    let request = upstream.got().pop().unwrap();
+    assert_eq!(request.start, "PUT /moved?x=1 HTTP/1.1");
+
+    assert_eq!(envoy.get("/plain").header("x-guest"), None, "no guest is configured there");
+    let log = envoy.log();
+    assert!(log.contains("unreachable"), "{log}");
+    let stats = envoy.ask("/stats?filter=http_wasm");
+    assert!(stats.contains("next") && stats.contains("respond"), "{stats}");
+}
+
+#[test]
+fn guests_of_a_chain_see_the_request_in_order_and_the_response_backwards() {
+    let Some(program) = program() else { return };
+    let upstream = Upstream::says("ok");
+    let adds = |letter: &'static str| {
+        Wat::new()
+            .on_request(
+                "(drop (call $enable_features (i32.const 2))) (call $add_header_value (i32.const 0) {} {})",
+                &["x-order", letter],
+            )
+            .on_response("(call $add_header_value (i32.const 1) {} {})", &["x-order", letter])
+    };
+    let settings = Settings::new(upstream.addr);
+    let (a, b, deny) = (
+        settings.guest("a", &adds("a"), ""),
+        settings.guest("b", &adds("b"), ""),
+        settings.guest("d", &denies(), ""),
+    );
+    let envoy = settings
+        .filter(&format!(r#"{{"guests": {{"a": {a}, "b": {b}, "deny": {deny}}}, "chain": ["b", "a"]}}"#))
+        .route_config("/deny", r#"{"chain": ["a", "deny", "b"]}"#)
+        .route_config("/wrong", r#"{"chain": ["none"]}"#)
+        .start(&program);
+
+    let response = envoy.get("/");
+    assert_eq!(response.header("x-order").as_deref(), Some("a|b"));
+    assert_eq!(upstream.got().pop().unwrap().header("x-order").as_deref(), Some("b|a"));
+
+    let response = envoy.get("/deny");
+    assert_eq!(response.status(), 403);
+    assert_eq!(response.header("x-order").as_deref(), Some("a"), "the guest before the one that answers");
+    assert!(upstream.got().is_empty());
+
+    assert_eq!(envoy.get("/wrong").status(), 500);
+    assert!(envoy.log().contains("no guest is named \"none\""), "{}", envoy.log());
+}
+
+#[test]
+fn a_grpc_client_reads_the_status_that_a_guest_answers_with() {
+    let Some(program) = program() else { return };
+    let upstream = Upstream::says("ok");
+    let envoy = Settings::new(upstream.addr).route("/denies", &denies(), "").start(&program);
+    let response = super::support::exchange(
+        envoy.addr,
+        b"POST /denies HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+    );
+    assert_eq!(response.header("grpc-status").as_deref(), Some("7"));
+}

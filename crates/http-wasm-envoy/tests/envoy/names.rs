@@ -1,0 +1,68 @@
+//! Names of Envoy's interface.
+
+use std::collections::BTreeSet;
+use std::process::Command;
+
+use http_wasm_envoy::{OPTIONAL_CALLBACKS, REQUIRED_CALLBACKS};
+
+use crate::support::{module, program, programs};
+
+const CALLBACK: &str = "envoy_dynamic_module_callback_";
+const HOOK: &str = "envoy_dynamic_module_on_";
+
+/// The dynamic symbols of a file that begin with `prefix`, less that.
+fn symbols(file: &std::path::Path, prefix: &str) -> BTreeSet<String> {
+    let output = Command::new("nm").args(["-D", "--defined-only"]).arg(file).output().expect("nm");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let names = text.lines().filter_map(|line| line.split(' ').next_back());
+    names.filter_map(|name| name.strip_prefix(prefix)).map(str::to_owned).collect()
+}
+
+#[test]
+fn each_function_that_is_used_exists_in_every_envoy_that_is_named() {
+    if program().is_none() {
+        return;
+    }
+    for envoy in programs() {
+        let exported = symbols(&envoy, CALLBACK);
+        assert!(exported.len() > 100, "{}: it exports {}", envoy.display(), exported.len());
+        let missing: Vec<_> = REQUIRED_CALLBACKS.iter().filter(|name| !exported.contains(**name)).collect();
+        assert!(missing.is_empty(), "{}: {missing:?}", envoy.display());
+    }
+    let newest = symbols(&programs()[0], CALLBACK);
+    let missing: Vec<_> = OPTIONAL_CALLBACKS.iter().filter(|name| !newest.contains(**name)).collect();
+    assert!(missing.is_empty(), "not even the first Envoy has {missing:?}");
+}
+
+#[test]
+fn the_module_has_each_hook_that_envoy_demands() {
+    let demanded = [
+        "program_init",
+        "http_filter_config_new",
+        "http_filter_config_destroy",
+        "http_filter_new",
+        "http_filter_destroy",
+        "http_filter_request_headers",
+        "http_filter_request_body",
+        "http_filter_request_trailers",
+        "http_filter_response_headers",
+        "http_filter_response_body",
+        "http_filter_response_trailers",
+        "http_filter_stream_complete",
+        "http_filter_scheduled",
+        "http_filter_http_callout_done",
+        "http_filter_http_stream_headers",
+        "http_filter_http_stream_data",
+        "http_filter_http_stream_trailers",
+        "http_filter_http_stream_complete",
+        "http_filter_http_stream_reset",
+        "http_filter_downstream_above_write_buffer_high_watermark",
+        "http_filter_downstream_below_write_buffer_low_watermark",
+        "http_filter_per_route_config_new",
+        "http_filter_per_route_config_destroy",
+    ];
+    let exported = symbols(&module(), HOOK);
+    let missing: Vec<_> = demanded.iter().filter(|name| !exported.contains(**name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+}

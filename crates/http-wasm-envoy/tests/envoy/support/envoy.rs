@@ -1,0 +1,253 @@
+//! An Envoy process.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::guest::Wat;
+
+/// The programs that `HTTP_WASM_ENVOY` names, separated by colons.
+pub(crate) fn programs() -> Vec<PathBuf> {
+    let named = std::env::var_os("HTTP_WASM_ENVOY").unwrap_or_default();
+    std::env::split_paths(&named).filter(|path| !path.as_os_str().is_empty()).collect()
+}
+
+/// The first of them. Without one, says that the test is skipped.
+pub(crate) fn program() -> Option<PathBuf> {
+    let program = programs().into_iter().next();
+    if program.is_none() {
+        let _ = writeln!(std::io::stderr(), "SKIPPED: HTTP_WASM_ENVOY names no Envoy to test with");
+    }
+    program
+}
+
+/// The module that was built with this test.
+pub(crate) fn module() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let deps = test.parent().unwrap();
+    let name = "libhttp_wasm_envoy.so";
+    let found = [deps.join(name), deps.parent().unwrap().join(name)];
+    let newest = found
+        .iter()
+        .filter(|path| path.exists())
+        .max_by_key(|path| path.metadata().unwrap().modified().unwrap());
+    newest.expect("cargo builds the module with its tests").clone()
+}
+
+/// How an Envoy is set up.
+pub(crate) struct Settings {
+    upstream: SocketAddr,
+    files: TempDir,
+    routes: String,
+    filter: String,
+    pub(crate) http: &'static str,
+    pub(crate) env: Vec<(&'static str, String)>,
+    pub(crate) extra: Vec<&'static str>,
+}
+
+impl Settings {
+    pub(crate) fn new(upstream: SocketAddr) -> Self {
+        Self {
+            upstream,
+            files: tempfile::tempdir().unwrap(),
+            routes: String::new(),
+            filter: "{}".into(),
+            http: "",
+            env: Vec::new(),
+            extra: Vec::new(),
+        }
+    }
+
+    /// Writes a guest's file; `more` are further settings of it, as `"a": 1`. Its settings as JSON.
+    pub(crate) fn guest(&self, name: &str, wat: &Wat, more: &str) -> String {
+        let path = self.files.path().join(format!("{name}.wat"));
+        std::fs::write(&path, wat.module()).unwrap();
+        let more = if more.is_empty() { String::new() } else { format!(", {more}") };
+        format!(r#"{{"path": "{}"{more}}}"#, path.display())
+    }
+
+    /// Requests for paths that begin with `prefix` go through this guest.
+    pub(crate) fn route(mut self, prefix: &str, wat: &Wat, more: &str) -> Self {
+        let guest = self.guest(&prefix.replace('/', ""), wat, more);
+        self = self.route_config(prefix, &format!(r#"{{"guests": {{"guest": {guest}}}}}"#));
+        self
+    }
+
+    /// Requests for paths that begin with `prefix` have this configuration.
+    pub(crate) fn route_config(mut self, prefix: &str, config: &str) -> Self {
+        self.routes.push_str(&format!(
+            r#"{{"match": {{"prefix": "{prefix}"}}, "route": {{"cluster": "up"}},
+               "typed_per_filter_config": {{"http-wasm": {{
+                 "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilterPerRoute",
+                 "dynamic_module_config": {{"name": "http_wasm_envoy", "do_not_close": true}},
+                 "per_route_config_name": "http-wasm",
+                 "filter_config": {{"@type": "type.googleapis.com/google.protobuf.Struct", "value": {config}}}}}}}}},"#
+        ));
+        self
+    }
+
+    /// All other requests have this configuration.
+    pub(crate) fn filter(mut self, config: &str) -> Self {
+        self.filter = config.to_owned();
+        self
+    }
+
+    /// The bootstrap file.
+    fn write(&self) -> PathBuf {
+        let Self { upstream, routes, filter, http, .. } = self;
+        let port = upstream.port();
+        let text = format!(
+            r#"{{
+  "admin": {{"address": {{"socket_address": {{"address": "127.0.0.1", "port_value": 0}}}}}},
+  "static_resources": {{
+    "listeners": [{{"name": "l", "address": {{"socket_address": {{"address": "127.0.0.1", "port_value": 0}}}},
+      "filter_chains": [{{"filters": [{{"name": "envoy.filters.network.http_connection_manager", "typed_config": {{
+        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "stat_prefix": "t", "http_protocol_options": {{"enable_trailers": true}}, {http}
+        "route_config": {{"virtual_hosts": [{{"name": "v", "domains": ["*"], "routes": [{routes}
+          {{"match": {{"prefix": "/"}}, "route": {{"cluster": "up"}}}}]}}]}},
+        "http_filters": [
+          {{"name": "http-wasm", "typed_config": {{
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+            "dynamic_module_config": {{"name": "http_wasm_envoy", "do_not_close": true}},
+            "filter_name": "http-wasm",
+            "filter_config": {{"@type": "type.googleapis.com/google.protobuf.Struct", "value": {filter}}}}}}},
+          {{"name": "envoy.filters.http.router", "typed_config": {{
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}}}]}}}}]}}]}}],
+    "clusters": [{{"name": "up", "type": "STATIC", "connect_timeout": "5s",
+      "typed_extension_protocol_options": {{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {{
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {{"http_protocol_options": {{"enable_trailers": true}}}}}}}},
+      "load_assignment": {{"cluster_name": "up", "endpoints": [{{"lb_endpoints": [{{"endpoint": {{
+        "address": {{"socket_address": {{"address": "127.0.0.1", "port_value": {port}}}}}}}}}]}}]}}}}]
+  }}}}"#
+        );
+        let path = self.files.path().join("envoy.json");
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    fn command(&self, program: &Path) -> Command {
+        let modules = self.files.path().join("modules");
+        std::fs::create_dir_all(&modules).unwrap();
+        let link = modules.join("libhttp_wasm_envoy.so");
+        if !link.exists() {
+            std::os::unix::fs::symlink(module(), link).unwrap();
+        }
+        let mut command = Command::new(program);
+        command
+            .env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", modules)
+            .env("HTTP_WASM_ALLOWED_PATHS", self.files.path())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
+            .arg("-c")
+            .arg(self.write())
+            .args(["--disable-hot-restart", "--concurrency", "1", "--log-level", "warning"])
+            .args(&self.extra);
+        command
+    }
+
+    /// Whether an Envoy takes this configuration, and what it says.
+    pub(crate) fn validate(&self, program: &Path) -> (bool, String) {
+        let output = self.command(program).args(["--mode", "validate"]).output().unwrap();
+        (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Starts an Envoy.
+    pub(crate) fn start(self, program: &Path) -> Envoy {
+        let admin = self.files.path().join("admin");
+        let log = self.files.path().join("log");
+        let mut command = self.command(program);
+        command.arg("--admin-address-path").arg(&admin).stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(std::fs::File::create(&log).unwrap());
+        let mut envoy = Envoy {
+            child: command.spawn().unwrap(),
+            log,
+            admin: unknown(),
+            addr: unknown(),
+            _files: self.files,
+        };
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while envoy.addr.port() == 0 {
+            assert!(Instant::now() < deadline, "Envoy doesn't start: {}", envoy.log());
+            if let Some(status) = envoy.child.try_wait().unwrap() {
+                panic!("Envoy has ended with {status}: {}", envoy.log());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            let Ok(text) = std::fs::read_to_string(&admin) else { continue };
+            let Ok(addr) = text.trim().parse() else { continue };
+            envoy.admin = addr;
+            if envoy.ask("/ready").contains("LIVE")
+                && let Some(addr) = envoy.ask("/listeners").lines().find_map(|line| line.strip_prefix("l::"))
+            {
+                envoy.addr = addr.trim().parse().unwrap();
+            }
+        }
+        envoy
+    }
+}
+
+fn unknown() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+/// A running Envoy. It ends with this.
+pub(crate) struct Envoy {
+    child: Child,
+    log: PathBuf,
+    admin: SocketAddr,
+    /// Where it listens.
+    pub(crate) addr: SocketAddr,
+    _files: TempDir,
+}
+
+impl Envoy {
+    /// What it has logged.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// What its admin interface answers.
+    pub(crate) fn ask(&self, path: &str) -> String {
+        let Ok(mut socket) = TcpStream::connect(self.admin) else { return String::new() };
+        let request = format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n");
+        let _ = socket.write_all(request.as_bytes());
+        let mut answer = Vec::new();
+        let _ = socket.read_to_end(&mut answer);
+        String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    /// Fails the test if Envoy has crashed.
+    pub(crate) fn assert_alive(&mut self) {
+        assert_eq!(self.child.try_wait().unwrap(), None, "Envoy has ended: {}", self.log());
+    }
+
+    /// Sends a request without a body.
+    pub(crate) fn get(&self, path: &str) -> super::Message {
+        super::exchange(
+            self.addr,
+            format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").as_bytes(),
+        )
+    }
+
+    /// Sends a request with this body.
+    pub(crate) fn post(&self, path: &str, body: &[u8]) -> super::Message {
+        let length = body.len();
+        let mut request = format!(
+            "POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n"
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        super::exchange(self.addr, &request)
+    }
+}
+
+impl Drop for Envoy {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
