@@ -15,6 +15,7 @@ mod hooks;
 mod live;
 mod log;
 mod process;
+mod stacks;
 mod stats;
 mod stream;
 mod wake;

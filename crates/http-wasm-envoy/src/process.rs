@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, OnceLock, PoisonError, Weak};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::thread::available_parallelism;
 
 use http_wasm_gateway::{PreparedGuest, config};
@@ -10,6 +10,7 @@ use http_wasm_host::{Engine, Guest, LoadError};
 
 use crate::compute::{Threads, Yields};
 use crate::exchange::Host;
+use crate::stacks::Stacks;
 
 /// What all configurations and workers of the process share.
 pub(crate) struct Process {
@@ -84,7 +85,7 @@ impl Process {
             };
             variable(name).map(size).transpose()
         };
-        let mut engine = Engine::builder().runtime(Yields).yields_always(true);
+        let mut engine = Engine::builder().runtime(Yields).yields_always(true).stacks(Arc::new(Stacks));
         if let Some(bytes) = number(GUEST_MEMORY)? {
             engine = engine.memory_budget(bytes);
         }

@@ -16,6 +16,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use wasmtime::StackCreator;
+
 use self::cache::CodeCache;
 use self::code::Codes;
 use self::images::Images;
@@ -60,6 +62,7 @@ struct Inner {
 pub struct EngineBuilder {
     runtime: Box<dyn Runtime>,
     yields_always: bool,
+    stacks: Option<Arc<dyn StackCreator>>,
     guest_stack_bytes: usize,
     slots: u32,
     memory_budget: usize,
@@ -86,6 +89,7 @@ impl Engine {
         EngineBuilder {
             runtime: Box::new(TokioRuntime),
             yields_always: false,
+            stacks: None,
             guest_stack_bytes: GUEST_STACK_BYTES,
             slots: SLOTS,
             memory_budget: usize::MAX,
@@ -203,6 +207,15 @@ impl EngineBuilder {
         self
     }
 
+    /// Where stacks come from for calls that may have to wait. Guests get no slots then, since those bring stacks of
+    /// their own. For servers that need to know what lies around a stack.
+    #[doc(hidden)]
+    pub fn stacks(mut self, stacks: Arc<dyn StackCreator>) -> Self {
+        self.stacks = Some(stacks);
+        self.slots = 0;
+        self
+    }
+
     /// Stack that a guest's call may use, in bytes. Going deeper is a trap. Default 512 KiB: a quarter of
     /// what threads have as a rule. A call that need not wait runs on the stack of the calling thread, which must have
     /// that much left, or the process aborts.
@@ -263,9 +276,12 @@ impl EngineBuilder {
             })
         };
         let cache = self.code_cache.map(open).transpose()?;
-        let engines =
-            Engines::new(&Settings { slots: self.slots, guest_stack_bytes: self.guest_stack_bytes })
-                .map_err(failed)?;
+        let engines = Engines::new(&Settings {
+            slots: self.slots,
+            guest_stack_bytes: self.guest_stack_bytes,
+            stacks: self.stacks,
+        })
+        .map_err(failed)?;
         let ticker = start_ticker(&engines)
             .map_err(|e| LoadError::Engine(format!("cannot start the timer thread: {e}")))?;
         Ok(Engine(Arc::new(Inner {

@@ -1,7 +1,11 @@
 //! The two wasmtime engines behind an [`Engine`](super::Engine): one with a fixed number of slots for instances, which
 //! creates an instance in microseconds, and one that asks the system for each instance, for bursts beyond the slots.
 
-use wasmtime::{Config, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use std::sync::Arc;
+
+use wasmtime::{
+    Config, InstanceAllocationStrategy, PoolingAllocationConfig, StackCreator, WasmBacktraceDetails,
+};
 
 /// Tables of one instance that fit a slot. Toolchains emit one; reference types add a second.
 const TABLES: u32 = 2;
@@ -50,6 +54,7 @@ fn with_slots(settings: &Settings) -> Option<wasmtime::Engine> {
 pub(super) struct Settings {
     pub(super) slots: u32,
     pub(super) guest_stack_bytes: usize,
+    pub(super) stacks: Option<Arc<dyn StackCreator>>,
 }
 
 fn config(settings: &Settings) -> Config {
@@ -68,6 +73,9 @@ fn config(settings: &Settings) -> Config {
         // Suspension points are added to guests, which moves their code: source lines would be wrong. Function names
         // come from the name section and stay correct.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    if let Some(stacks) = &settings.stacks {
+        config.with_host_stack(stacks.clone());
+    }
     config
 }
 

@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use http_wasm_host::{BodyKind, Host as _, HostCall, Intercepted, Trap};
+use http_wasm_host::{BodyKind, HostCall, Intercepted, LocalHost as _, Trap};
 
 use super::lists::List;
 use super::{REQUEST, REQUEST_TRAILERS, RESPONSE, argument, bytes, names, ready, values};
