@@ -138,8 +138,8 @@ mod tests {
             ("hello", "incomplete"),
             ("GET / HTTP/2\r\n\r\n", "not an HTTP/1.1 request"),
             ("GET / HTTP/1.1\r\nno colon\r\n\r\n", "not an HTTP/1.1 request"),
-            ("POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\nshort", "content-length says 9, but 5"),
-            ("POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nlong", "content-length says 2, but 4"),
+            ("POST / HTTP/1.1\r\ncontent-length: 9\r\n\r\nshort", "content-length is 9, but 5"),
+            ("POST / HTTP/1.1\r\ncontent-length: 2\r\n\r\nlong", "content-length is 2, but 4"),
             ("POST / HTTP/1.1\r\ncontent-length: x\r\n\r\n", "not a number"),
             ("POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n", "transfer-encoding"),
         ] {
