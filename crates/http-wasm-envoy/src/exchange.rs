@@ -210,7 +210,8 @@ fn take_body(message: &mut Message) -> Message {
     taken
 }
 
-/// Waits for a guest's call: on the worker as long as it doesn't compute for more than a slice, then on threads for that.
+/// Waits for a guest's call: on the worker as long as it doesn't compute for more than a slice, then on threads for
+/// that.
 async fn drive<T: Send + 'static>(progress: Progress<Result<T, Error>>) -> Result<T, Failure> {
     let mut call = match progress.done() {
         Ok(result) => return result.map_err(Failure::Guest),

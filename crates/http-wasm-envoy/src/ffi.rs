@@ -1,7 +1,7 @@
 //! Envoy's C interface for dynamic modules, as far as this crate uses it, declared by hand.
 //!
-//! All functions of Envoy are found with `dlsym` when the module is initialised: a version of Envoy that lacks one of the
-//! optional ones can then load the module, and tests can link it without Envoy.
+//! All functions of Envoy are found with `dlsym` when the module is initialised: a version of Envoy that lacks one of
+//! the optional ones can then load the module, and tests can link it without Envoy.
 #![expect(unsafe_code, reason = "this is the interface to Envoy")]
 
 use std::ffi::{CStr, c_char, c_void};

@@ -11,7 +11,8 @@ use crate::config::RouteConfig;
 use crate::ffi::{Attribute, BodyPart, Buf, Callbacks, FilterPtr, Header, Map, NotSend, callbacks};
 use crate::wake::Scheduler;
 
-/// Envoy's filter object of a stream: valid from `http_filter_new` to `http_filter_destroy`, on the worker's thread alone.
+/// Envoy's filter object of a stream: valid from `http_filter_new` to `http_filter_destroy`, on the worker's thread
+/// alone.
 ///
 /// After the stream's end every method does nothing.
 pub(crate) struct Filter {
@@ -24,7 +25,8 @@ const FEW: usize = 32;
 
 impl Filter {
     /// # Safety
-    /// `ptr` must be the one that `http_filter_new` was called with, and [`end`](Self::end) be called when it is destroyed.
+    /// `ptr` must be the one that `http_filter_new` was called with, and [`end`](Self::end) be called when it is
+    /// destroyed.
     pub(crate) unsafe fn new(ptr: FilterPtr) -> Self {
         Self { ptr: Cell::new(ptr), _bound: NotSend::MARK }
     }
@@ -47,8 +49,8 @@ impl Filter {
 
     /// The first value under `name`.
     ///
-    /// It lies in Envoy's map: it must not be used after the map has been changed, or outside of the current hook. Hosts lend it
-    /// for as long as they are borrowed themselves, and nothing changes the map meanwhile.
+    /// It lies in Envoy's map: it must not be used after the map has been changed, or outside of the current hook.
+    /// Hosts lend it for as long as they are borrowed themselves, and nothing changes the map meanwhile.
     #[inline]
     pub(crate) fn header(&self, map: Map, name: &[u8]) -> Option<&[u8]> {
         let (envoy, ptr) = self.live()?;
@@ -195,8 +197,8 @@ impl Filter {
         }
     }
 
-    /// Sends a response of our own. Envoy may destroy the stream, or call its hooks, before this returns: nothing may be
-    /// borrowed.
+    /// Sends a response of our own. Envoy may destroy the stream, or call its hooks, before this returns: nothing may
+    /// be borrowed.
     pub(crate) fn send_response(&self, status: u16, fields: &Fields, body: &[u8], details: &[u8]) {
         let Some((envoy, ptr)) = self.live() else { return };
         let headers: Vec<_> = fields

@@ -89,7 +89,8 @@ impl Half {
     /// The guests have let the message go, with this body.
     pub(crate) fn goes(&mut self, body: Message) {
         let is_as_it_came = match &self.feed {
-            // Where nothing follows the head, or what follows is no body, there is nothing to send but what guests have made.
+            // Where nothing follows the head, or what follows is no body, there is nothing to send but what guests have
+            // made.
             None => body.has_ended(),
             Some(feed) => !self.finished && feed.unread() == 0 && body.is_only_fed(),
         };

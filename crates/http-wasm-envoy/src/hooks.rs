@@ -1,7 +1,7 @@
 //! The functions that Envoy calls.
 //!
-//! Each of them is entered by Envoy alone, with pointers that it has from us or keeps valid for the call. A panic never leaves
-//! them: the request fails instead.
+//! Each of them is entered by Envoy alone, with pointers that it has from us or keeps valid for the call. A panic never
+//! leaves them: the request fails instead.
 #![expect(unsafe_code, reason = "this is the interface to Envoy")]
 #![expect(unreachable_pub, reason = "Envoy finds the functions by their names")]
 

@@ -18,8 +18,8 @@ use crate::wake::Alarm;
 
 /// One stream.
 ///
-/// Envoy destroys it, or calls its hooks, within `send_response` and the two `continue` functions: they come last in a hook, when
-/// nothing is borrowed.
+/// Envoy destroys it, or calls its hooks, within `send_response` and the two `continue` functions: they come last in a
+/// hook, when nothing is borrowed.
 pub(crate) struct Stream {
     pub(crate) filter: Filter,
     pub(crate) alarm: Arc<Alarm>,

@@ -127,7 +127,8 @@ fn a_grpc_client_reads_the_status_that_a_guest_answers_with() {
     let envoy = Settings::new(upstream.addr).route("/denies", &denies(), "").start(&program);
     let response = super::support::exchange(
         envoy.addr,
-        b"POST /denies HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        b"POST /denies HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc\r\n\
+          content-length: 0\r\nconnection: close\r\n\r\n",
     );
     assert_eq!(response.header("grpc-status").as_deref(), Some("7"));
 }

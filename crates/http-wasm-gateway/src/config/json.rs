@@ -12,8 +12,8 @@ use super::fault::{Fault, Faults};
 use super::model::{Guest, GuestSource};
 use super::read::{Context, Located, Value as _};
 
-/// Reads and checks a table of guests, as `guests` in a file, from a JSON object. Relative paths are relative to the working
-/// directory. Files are looked at only once `is_allowed` holds for all paths.
+/// Reads and checks a table of guests, as `guests` in a file, from a JSON object. Relative paths are relative to the
+/// working directory. Files are looked at only once `is_allowed` holds for all paths.
 ///
 /// # Errors
 /// All that is wrong with it, shown as TOML.

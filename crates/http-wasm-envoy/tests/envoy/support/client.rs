@@ -57,7 +57,8 @@ fn fields(reader: &mut impl BufRead) -> Option<Vec<(String, String)>> {
     }
 }
 
-/// Reads one message. `bodyless`: a response that has no body whatever its headers say. `None` at the end of the connection.
+/// Reads one message. `bodyless`: a response that has no body whatever its headers say. `None` at the end of the
+/// connection.
 pub(crate) fn read_message(reader: &mut impl BufRead, bodyless: bool) -> Option<Message> {
     let start = line(reader)?;
     let mut message = Message { start, headers: fields(reader)?, ..Message::default() };

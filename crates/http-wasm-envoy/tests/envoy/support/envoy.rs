@@ -82,7 +82,8 @@ impl Settings {
         self.routes.push_str(&format!(
             r#"{{"match": {{"prefix": "{prefix}"}}, "route": {{"cluster": "up"}},
                "typed_per_filter_config": {{"http-wasm": {{
-                 "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilterPerRoute",
+                 "@type":
+                   "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilterPerRoute",
                  "dynamic_module_config": {{"name": "http_wasm_envoy", "do_not_close": true}},
                  "per_route_config_name": "http-wasm",
                  "filter_config": {{"@type": "type.googleapis.com/google.protobuf.Struct", "value": {config}}}}}}}}},"#
@@ -106,7 +107,8 @@ impl Settings {
   "static_resources": {{
     "listeners": [{{"name": "l", "address": {{"socket_address": {{"address": "127.0.0.1", "port_value": 0}}}},
       "filter_chains": [{{"filters": [{{"name": "envoy.filters.network.http_connection_manager", "typed_config": {{
-        "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
+        "@type":
+          "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
         "stat_prefix": "t", "http_protocol_options": {{"enable_trailers": true}}, {http}
         "route_config": {{"virtual_hosts": [{{"name": "v", "domains": ["*"], "routes": [{routes}
           {{"match": {{"prefix": "/"}}, "route": {{"cluster": "up"}}}}]}}]}},
