@@ -116,10 +116,10 @@ pub trait LocalHost: 'static {
     fn poll_body(&mut self, message: BodyKind, cx: &mut Context<'_>)
     -> Poll<Option<Result<Frame, BoxError>>>;
 
-    /// Whether [`Host::poll_body`] would answer `None` at once. `false` may also mean that it is not known yet.
+    /// Whether [`LocalHost::poll_body`] would answer `None` at once. `false` may also mean that it is not known yet.
     fn body_ended(&self, message: BodyKind) -> bool;
 
-    /// Whether [`Host::poll_body`] will answer at once until it has answered `None`: the guest then can't have to
+    /// Whether [`LocalHost::poll_body`] will answer at once until it has answered `None`: the guest then can't have to
     /// wait, and is called in a cheaper way. `false` may also mean that it is not known.
     fn body_ready(&self, message: BodyKind) -> bool {
         self.body_ended(message)
