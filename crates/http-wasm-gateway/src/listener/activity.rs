@@ -70,12 +70,8 @@ impl Activity {
     pub(super) fn request(self: &Arc<Self>) -> InFlight {
         let mut state = self.state();
         state.waits_for = Waits::Next;
-        InFlight { activity: self.clone(), id: state.requests.insert(None) }
-    }
-
-    /// Requests whose response hasn't been handed over completely.
-    pub(super) fn in_flight(&self) -> usize {
-        self.state().requests.len()
+        let id = state.requests.insert(None);
+        InFlight { activity: self.clone(), id, number: state.requests.len() }
     }
 
     /// A request head has started to arrive, but is incomplete.
@@ -141,6 +137,8 @@ impl State {
 pub(super) struct InFlight {
     activity: Arc<Activity>,
     id: usize,
+    /// How many requests the connection had in progress when it arrived, including itself.
+    pub(super) number: usize,
 }
 
 impl InFlight {

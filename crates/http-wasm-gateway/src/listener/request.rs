@@ -93,9 +93,7 @@ impl<A: Answer> Requests<A> {
             interims.open();
             inbound.interims = Some(interims);
         }
-        if version >= Version::HTTP_2 {
-            inbound.in_flight = self.activity.in_flight();
-        }
+        inbound.in_flight = in_flight.number;
         let mut response = self.answer.answer(&mut inbound).await;
         if let Some(interims) = &inbound.interims {
             interims.close();
