@@ -212,7 +212,6 @@ impl EngineBuilder {
     #[doc(hidden)]
     pub fn stacks(mut self, stacks: Arc<dyn StackCreator>) -> Self {
         self.stacks = Some(stacks);
-        self.slots = 0;
         self
     }
 
@@ -277,7 +276,7 @@ impl EngineBuilder {
         };
         let cache = self.code_cache.map(open).transpose()?;
         let engines = Engines::new(&Settings {
-            slots: self.slots,
+            slots: if self.stacks.is_none() { self.slots } else { 0 },
             guest_stack_bytes: self.guest_stack_bytes,
             stacks: self.stacks,
         })
