@@ -1,7 +1,7 @@
 //! What is probably wrong with a guest that is valid: how it was built, not what it imports and exports.
 //!
 //! A wrong warning costs more trust than a missing one, so each lint has a shape that correct guests don't have.
-//! Whether a guest does nothing at all is for [`probe`](crate::load::probe) to find out; here is decided which guests
+//! Whether a guest does nothing at all is for [`probe`](crate::guest::probe) to find out; here is decided which guests
 //! are worth the question.
 
 mod buffering;
