@@ -4,8 +4,8 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderMap;
 use memchr::memchr;
 
+use super::field::field;
 use super::head::Field;
-use super::response::field;
 
 /// The longest chunk size line. Extensions, which it may contain, are ignored.
 const MAX_SIZE_LINE: usize = 256;

@@ -4,6 +4,7 @@
 //! two parsers may disagree. The proxy uses it for responses ([`response`]), on its own connections.
 
 mod chunked;
+mod field;
 mod head;
 pub(crate) mod response;
 

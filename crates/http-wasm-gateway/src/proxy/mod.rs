@@ -11,6 +11,7 @@ mod health_check;
 mod patience;
 mod pool;
 mod replay;
+mod response;
 mod server;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::uri::Authority;
-use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Response, StatusCode, Version, header};
 use http_wasm_tower::BodyBudget;
 use tokio::task::JoinSet;
 use tower::retry::budget::{Budget as _, TpsBudget};
@@ -30,8 +31,9 @@ use self::connect::Connectors;
 use self::patience::{Clock, Timed};
 use self::pool::{Outbound, ResponseBody, SendError, SendErrorKind, Sending};
 use self::replay::Replay;
+use self::response::respond_with;
 use self::server::{Lease, Leased, LeasedHook, Servers};
-use crate::body::{BoxBody, boxed, empty};
+use crate::body::{BoxBody, boxed};
 use crate::config::{self, ForwardedHost, UpstreamHttp};
 use crate::error_text::Causes;
 use crate::exchange::{Attempt, Inbound, plain_text, unavailable};
@@ -322,14 +324,6 @@ enum Failed {
     /// The URI is too long with the address's own path before it.
     Uri,
     Send(SendError),
-}
-
-/// A response of our own version and extensions.
-fn respond_with(status: StatusCode, headers: HeaderMap, body: BoxBody) -> Response<BoxBody> {
-    let mut response = Response::new(body);
-    *response.status_mut() = status;
-    *response.headers_mut() = headers;
-    response
 }
 
 /// The target's host, as RFC 9112 section 3.2.2 and RFC 9113 section 8.3.1 put it before a `Host` header.

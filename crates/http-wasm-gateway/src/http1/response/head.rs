@@ -1,14 +1,23 @@
 //! Heads of responses, and what follows them.
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Version, header};
-use memchr::memchr;
+use http::{HeaderMap, HeaderName, StatusCode, Version, header};
 
-use super::super::{decimal, lines};
-use super::{Limits, Refused, Request};
+use super::limits::Limits;
+use super::refused::Refused;
+use crate::http1::field::{field, trimmed};
+use crate::http1::{decimal, lines};
 
 /// Fields for which there is room from the start.
 const USUAL_FIELDS: usize = 12;
+
+/// What a response's body depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Request {
+    Ordinary,
+    Head,
+    Connect,
+}
 
 /// What follows a head.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,14 +122,6 @@ impl Framing {
     }
 }
 
-/// A field in a line of `all`. What a line may not hold, a name or a value may not either.
-pub(in crate::http1) fn field(line: &[u8], all: &Bytes) -> Result<(HeaderName, HeaderValue), &'static str> {
-    let colon = memchr(b':', line).ok_or("a line without a colon")?;
-    let name = HeaderName::from_bytes(&line[..colon]).map_err(|_| "an invalid field name")?;
-    let value = HeaderValue::from_maybe_shared(all.slice_ref(trimmed(&line[colon + 1..])));
-    Ok((name, value.map_err(|_| "a control character in a field value")?))
-}
-
 /// The status in a status line, and the version.
 fn status(line: &[u8]) -> Option<(StatusCode, Version)> {
     let (version, rest) = line.split_at_checked(b"HTTP/1.1 ".len())?;
@@ -135,12 +136,4 @@ fn status(line: &[u8]) -> Option<(StatusCode, Version)> {
     let separated = reason.is_empty() || reason.starts_with(b" ");
     let printable = reason.iter().all(|&byte| byte == b'\t' || byte >= b' ' && byte != 0x7f);
     (separated && printable).then_some((status, version))
-}
-
-/// Without the white space that may stand around a value.
-fn trimmed(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
-    }
-    value
 }

@@ -7,58 +7,22 @@
 //! The reader does no I/O: it takes the parts of responses from a buffer, and doesn't copy bodies.
 
 mod head;
+mod limits;
+mod refused;
 #[cfg(test)]
 mod tests;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Response, StatusCode};
-use thiserror::Error;
 
-pub(super) use self::head::field;
-use self::head::{Body, Head};
-use super::{ChunkFault, ChunkPart, Chunks, HeadEnd, HeadScan, Padding};
+use self::head::{Body, Head, Request};
+pub(crate) use self::limits::Limits;
+pub(crate) use self::refused::Refused;
+use super::{ChunkPart, Chunks, HeadEnd, HeadScan, Padding};
 
 /// Maximum number of informational responses before a response. One is usual; a server that works for long on a request
 /// may send one every few seconds.
 const MAX_INFORMATIONAL: usize = 100;
-
-/// Maximum size of heads and trailers.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
-    /// Bytes of a head, including informational responses before it; also bytes of trailers.
-    pub(crate) bytes: usize,
-    /// Fields of a head; also of trailers.
-    pub(crate) fields: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { bytes: 64 * 1024, fields: 256 }
-    }
-}
-
-/// Why a response is rejected.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(crate) enum Refused {
-    /// It is malformed, or its end is ambiguous.
-    #[error("malformed response: {0}")]
-    Malformed(&'static str),
-    /// Its head or its trailers exceed the limits.
-    #[error("response too large: {0}")]
-    TooLarge(&'static str),
-    /// It ended prematurely.
-    #[error("incomplete response: {0}")]
-    Incomplete(&'static str),
-}
-
-impl From<ChunkFault> for Refused {
-    fn from(fault: ChunkFault) -> Self {
-        match fault {
-            ChunkFault::Malformed(reason) => Self::Malformed(reason),
-            ChunkFault::TooLarge(reason) => Self::TooLarge(reason),
-        }
-    }
-}
 
 /// A part of a response.
 #[derive(Debug)]
@@ -100,14 +64,6 @@ enum State {
     /// Bytes of another protocol.
     Opaque,
     Refused(Refused),
-}
-
-/// What a response's body depends on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Request {
-    Ordinary,
-    Head,
-    Connect,
 }
 
 impl ResponseReader {

@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use super::PREFACE;
 use super::control::{Fault, Frames, earned};
+use super::preface::PREFACE;
 use super::unread::{Pause, Stalled, Unread};
 use crate::listener::flush::Flushes;
 use crate::listener::linger::Linger;

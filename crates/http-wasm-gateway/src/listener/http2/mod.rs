@@ -6,6 +6,7 @@ mod body;
 mod control;
 mod io;
 mod keep_alive;
+mod preface;
 mod send;
 mod stream;
 mod unread;
@@ -24,15 +25,13 @@ use tokio::time::{Sleep, sleep};
 
 use self::io::{FrameIo, Traffic};
 use self::keep_alive::KeepAlive;
+pub(super) use self::preface::PREFACE;
 use self::send::{Held, Piece};
 use self::unread::Unread;
 use super::request::Requests;
 use crate::body::BoxError;
 use crate::config::ClientLimits;
 use crate::exchange::Answer;
-
-/// How clients begin (RFC 9113 section 3.4).
-pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Streams that a client reset before anybody had begun with them; with more on one connection it is closed. Clients
 /// change their minds, but not about everything at once (CVE-2023-44487).

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
+use super::connections::http1::Tunnel;
 use super::{http1, http2};
 use crate::body::BoxError;
 
@@ -18,7 +19,7 @@ pub(in crate::proxy) enum ResponseBody {
 
 impl ResponseBody {
     /// The connection, if it has switched to another protocol.
-    pub(in crate::proxy) fn into_tunnel(self) -> Option<http1::Tunnel> {
+    pub(in crate::proxy) fn into_tunnel(self) -> Option<Tunnel> {
         match self {
             Self::Http1(body) => body.into_tunnel(),
             Self::Http2(_) => None,

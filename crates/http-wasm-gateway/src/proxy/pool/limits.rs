@@ -2,7 +2,8 @@
 
 use http::{HeaderMap, header};
 
-use super::{SendError, SendErrorKind, Settings};
+use super::error::{SendError, SendErrorKind};
+use super::settings::Settings;
 
 /// What HTTP/2 adds for each field to the length of its name and value (RFC 9113 section 6.5.2).
 const FIELD_OVERHEAD: usize = 32;

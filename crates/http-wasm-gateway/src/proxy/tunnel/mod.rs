@@ -8,10 +8,11 @@ use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
 
 use self::carry::{Carried, carry};
+use super::fields;
 use super::pool::{ResponseBody, Tunnel};
+use super::response::respond_with;
 use super::server::Lease;
-use super::{empty, fields, respond_with};
-use crate::body::{BoxBody, BoxError};
+use crate::body::{BoxBody, BoxError, empty};
 use crate::connection_options::has_connection_option;
 use crate::exchange::{ClientSide, Finish, Inbound};
 

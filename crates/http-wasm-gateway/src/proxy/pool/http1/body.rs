@@ -9,10 +9,9 @@ use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use tokio::sync::mpsc;
 
-use super::Busy;
-use super::connection::Failure;
-use super::tunnel::Tunnel;
+use super::busy::Busy;
 use crate::body::BoxError;
+use crate::proxy::pool::connections::http1::{Failure, Tunnel};
 
 /// The body of a response, and its connection until its end.
 #[derive(Debug)]

@@ -12,10 +12,11 @@ use bytes::Bytes;
 use h2::{Ping, PingPong};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::Status;
 use crate::body::BoxError;
+use crate::proxy::pool::connections::http2::Status;
+use crate::proxy::pool::settings::Settings;
+use crate::proxy::pool::shared::Shared;
 use crate::proxy::pool::wire::Wire;
-use crate::proxy::pool::{Settings, Shared};
 
 /// How long closing a connection in good order may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);

@@ -11,12 +11,13 @@ use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
 
-use super::connections::Slot;
+use super::slot::Slot;
 use super::upload::{Detached, Upload, UploadError};
 use crate::body::BoxError;
 use crate::exchange::Interims;
 use crate::field_values::any_padded;
-use crate::proxy::pool::{Outbound, RequestBody, SendError, SendErrorKind, Sending, Shared, limits};
+use crate::proxy::pool::shared::Shared;
+use crate::proxy::pool::{Outbound, RequestBody, SendError, SendErrorKind, Sending, limits};
 
 /// Interim responses before the final one. A server that sends more never gets to the point.
 const MAX_INTERIM: usize = 100;

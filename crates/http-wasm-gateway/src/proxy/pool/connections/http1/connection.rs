@@ -19,6 +19,7 @@ use crate::http1::response::{Limits, Part, Refused, ResponseReader};
 use crate::proxy::connect::Io;
 use crate::proxy::patience::LazyTimer;
 use crate::proxy::pool::Outbound;
+use crate::proxy::pool::settings::Settings;
 
 /// What is read at once while a head is expected.
 const HEAD_BYTES: usize = 8 * 1024;
@@ -40,12 +41,21 @@ pub(in crate::proxy::pool) struct Connection {
     write_error: Option<io::Error>,
     /// Nothing more can be read.
     ended: bool,
-    pub(super) timer: LazyTimer,
+    pub(in crate::proxy::pool) timer: LazyTimer,
+}
+
+/// A connection that carries no request.
+pub(in crate::proxy::pool) type Idle = Box<Connection>;
+
+/// A new connection.
+pub(in crate::proxy::pool) fn open(io: Io, settings: &Settings) -> Idle {
+    let limits = Limits { bytes: settings.max_response_head, fields: settings.max_response_fields };
+    Box::new(Connection::new(io, limits))
 }
 
 /// Why there is no response, or why it breaks off.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(in crate::proxy::pool) enum Failure {
     /// The request's own body failed.
     RequestBody(BoxError),
     Refused(Refused),
@@ -55,7 +65,7 @@ pub(super) enum Failure {
 }
 
 impl Connection {
-    pub(super) fn new(io: Io, limits: Limits) -> Self {
+    fn new(io: Io, limits: Limits) -> Self {
         Self {
             io,
             input: BytesMut::new(),
@@ -69,14 +79,14 @@ impl Connection {
     }
 
     /// Begins with a request, which is for `host` unless it says otherwise. The connection is idle.
-    pub(super) fn begin(&mut self, request: Outbound<'_>, host: &HeaderValue) {
+    pub(in crate::proxy::pool) fn begin(&mut self, request: Outbound<'_>, host: &HeaderValue) {
         self.reader.begin(request.method);
         self.output.begin(request, host);
         self.next_read = HEAD_BYTES;
     }
 
     /// Whether it may carry another request: request and response are complete, and nothing else came.
-    pub(super) fn may_reuse(&self) -> bool {
+    pub(in crate::proxy::pool) fn may_reuse(&self) -> bool {
         self.reader.may_reuse()
             && self.reader.is_idle()
             && self.output.is_complete()
@@ -95,25 +105,25 @@ impl Connection {
             && Pin::new(&mut self.io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
     }
 
-    pub(super) fn has_sent(&self) -> bool {
+    pub(in crate::proxy::pool) fn has_sent(&self) -> bool {
         self.output.is_complete()
     }
 
-    pub(super) fn has_response(&self) -> bool {
+    pub(in crate::proxy::pool) fn has_response(&self) -> bool {
         self.reader.is_idle()
     }
 
-    pub(super) fn has_switched(&self) -> bool {
+    pub(in crate::proxy::pool) fn has_switched(&self) -> bool {
         self.reader.is_opaque()
     }
 
     /// How much of the response's body is left, if that is known.
-    pub(super) fn left(&self) -> Option<u64> {
+    pub(in crate::proxy::pool) fn left(&self) -> Option<u64> {
         self.reader.left()
     }
 
     /// Sends more of the request. Ready when that is over.
-    pub(super) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+    pub(in crate::proxy::pool) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         if self.output.is_complete() {
             return Poll::Ready(Ok(()));
         }
@@ -129,7 +139,7 @@ impl Connection {
     }
 
     /// The head of the response. `inform` is called for those that are informational.
-    pub(super) fn poll_head(
+    pub(in crate::proxy::pool) fn poll_head(
         &mut self,
         inform: &dyn Fn(StatusCode, HeaderMap),
         cx: &mut Context<'_>,
@@ -155,7 +165,10 @@ impl Connection {
     }
 
     /// The next frame of the response's body, while the rest of the request is sent as well.
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
+    pub(in crate::proxy::pool) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Failure>>> {
         if self.reader.is_idle() {
             return Poll::Ready(None);
         }
@@ -215,12 +228,12 @@ impl Connection {
     }
 
     /// The connection, which has switched to another protocol, and what of that has been received.
-    pub(super) fn into_tunnel(self: Box<Self>) -> Tunnel {
+    pub(in crate::proxy::pool) fn into_tunnel(self: Box<Self>) -> Tunnel {
         Tunnel::new(self.io, self.input.freeze())
     }
 
     /// Closes it in good order, as far as that takes no time.
-    pub(super) fn close(mut self: Box<Self>) {
+    pub(in crate::proxy::pool) fn close(mut self: Box<Self>) {
         if self.output.is_complete() {
             let _ = Pin::new(&mut self.io).poll_shutdown(&mut Context::from_waker(Waker::noop()));
         }

@@ -1,40 +1,23 @@
-//! The HTTP/2 connections to one address, and which of them gets a request.
+//! Which connection a request gets a stream of, and when one is opened for it.
 
 use std::fmt;
 use std::pin::pin;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::sleep;
 
-use super::{Connection, Status, handshake};
+use super::handshake::handshake;
+use super::slot::Slot;
 use crate::body::BoxError;
-use crate::proxy::pool::{Protocol, SendError, SendErrorKind, Shared, http1};
+use crate::proxy::connect::Io;
+use crate::proxy::pool::connections::http1;
+use crate::proxy::pool::connections::http2::{Connections, State};
+use crate::proxy::pool::shared::{Protocol, Shared};
+use crate::proxy::pool::{SendError, SendErrorKind};
 
 /// Connections that one request opens at most. More means that the server closes them at once.
 const MAX_OPENED: usize = 10;
-
-/// The connections to an address.
-#[derive(Debug, Default)]
-pub(in crate::proxy::pool) struct Connections {
-    state: Mutex<State>,
-    /// Something has changed for those that wait for a stream.
-    changed: Notify,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    connections: Vec<Connection>,
-    /// Connections are opened one after the other, so that a burst of requests doesn't open one each.
-    connecting: bool,
-    /// How many were opened, or were tried to.
-    attempts: u64,
-    /// The last attempt if it failed, and why.
-    failure: Option<(u64, Arc<BoxError>)>,
-    waiting: usize,
-}
 
 /// What a request is to be sent on.
 pub(in crate::proxy::pool) enum Acquired {
@@ -43,78 +26,13 @@ pub(in crate::proxy::pool) enum Acquired {
     Http1,
 }
 
-/// The right to one stream on a connection.
-#[derive(Debug)]
-pub(in crate::proxy::pool) struct Slot {
-    pub(super) sender: h2::client::SendRequest<bytes::Bytes>,
-    pub(super) status: Arc<Status>,
-    shared: Arc<Shared>,
-}
-
-impl Slot {
-    pub(super) fn shared(&self) -> &Shared {
-        &self.shared
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let status = &self.status;
-        let idle_since = u64::try_from(status.start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        status.idle_since.store(idle_since, Ordering::Release);
-        let last = status.streams.fetch_sub(1, Ordering::AcqRel) == 1;
-        if last && status.is_draining() {
-            status.changed.notify_one();
-        }
-        let connections = &self.shared.http2;
-        if connections.state().waiting > 0 {
-            connections.changed.notify_one();
-        }
-    }
-}
-
 impl Connections {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Has those that wait for a stream look again.
-    pub(super) fn changed(&self) {
-        self.changed.notify_waiters();
-    }
-
     /// Adds a connection that was opened for HTTP/1.1 as well as HTTP/2.
-    pub(in crate::proxy::pool) async fn adopt(
-        &self,
-        shared: &Arc<Shared>,
-        io: crate::proxy::connect::Io,
-    ) -> Result<(), BoxError> {
+    pub(in crate::proxy::pool) async fn adopt(&self, shared: &Arc<Shared>, io: Io) -> Result<(), BoxError> {
         let connection = handshake(io, shared).await?;
         self.state().add(connection);
         self.changed();
         Ok(())
-    }
-
-    /// Removes a connection that has ended.
-    pub(super) fn remove(&self, id: u64) {
-        self.state().connections.retain(|connection| connection.status.id != id);
-        self.changed();
-    }
-
-    /// Removes a connection if it has no stream, so that it gets none any more.
-    pub(super) fn remove_idle(&self, status: &Status) -> bool {
-        let mut state = self.state();
-        let idle = status.streams() == 0;
-        if idle {
-            state.connections.retain(|connection| connection.status.id != status.id);
-        }
-        idle
-    }
-
-    /// Whether requests wait for a stream and no connection is on its way.
-    pub(in crate::proxy::pool) fn is_saturated(&self) -> bool {
-        let state = self.state();
-        state.waiting > 0 && !state.connecting
     }
 
     /// A stream, if possible not on the connection to `avoid`. Opens another connection where that is needed and
@@ -187,13 +105,6 @@ impl Connections {
 }
 
 impl State {
-    /// Adds a connection, unless it has ended already.
-    fn add(&mut self, connection: Connection) {
-        if !connection.status.ended.load(Ordering::Acquire) {
-            self.connections.push(connection);
-        }
-    }
-
     fn slot(&self, shared: &Arc<Shared>, avoid: Option<u64>, uploads: bool) -> Option<Slot> {
         let with_room = || {
             self.connections
@@ -208,14 +119,7 @@ impl State {
             None if self.may_connect(shared.settings.max_http2_connections) => return None,
             None => others().next().or_else(|| with_room().next())?,
         };
-        chosen.status.streams.fetch_add(1, Ordering::AcqRel);
-        Some(Slot { sender: chosen.sender.clone(), status: chosen.status.clone(), shared: shared.clone() })
-    }
-
-    /// Whether one more connection may be opened. Those that get no new streams count as well, though less.
-    fn may_connect(&self, max: usize) -> bool {
-        let usable = self.connections.iter().filter(|connection| connection.status.is_usable()).count();
-        usable < max && self.connections.len() < max.saturating_mul(2)
+        Some(Slot::new(chosen, shared))
     }
 }
 
@@ -256,7 +160,7 @@ impl Connecting {
         let opened = shared.within_connect_timeout(async {
             let connected = shared.open(false).await?;
             if shared.negotiates() && !connected.negotiated_http2 {
-                shared.put_idle(http1::open(connected.io, shared));
+                shared.put_idle(http1::open(connected.io, &shared.settings));
                 shared.learn(Protocol::Http1);
                 return Ok(None);
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::Idle;
+use super::connection::Idle;
 
 /// How often it is looked whether servers have closed idle connections.
 pub(in crate::proxy::pool) const LOOK_INTERVAL: Duration = Duration::from_secs(1);

@@ -1,0 +1,21 @@
+//! Field lines of upstream responses and of trailers.
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue};
+use memchr::memchr;
+
+/// A field in a line of `all`. What a line may not hold, a name or a value may not either.
+pub(super) fn field(line: &[u8], all: &Bytes) -> Result<(HeaderName, HeaderValue), &'static str> {
+    let colon = memchr(b':', line).ok_or("a line without a colon")?;
+    let name = HeaderName::from_bytes(&line[..colon]).map_err(|_| "an invalid field name")?;
+    let value = HeaderValue::from_maybe_shared(all.slice_ref(trimmed(&line[colon + 1..])));
+    Ok((name, value.map_err(|_| "a control character in a field value")?))
+}
+
+/// Without the white space that may stand around a value.
+pub(super) fn trimmed(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}

@@ -1,0 +1,10 @@
+//! HTTP/1.1 connections: one request at a time, and idle in between.
+
+mod connection;
+mod idle;
+mod output;
+mod tunnel;
+
+pub(in crate::proxy::pool) use self::connection::{Connection, Failure, Idle, open};
+pub(in crate::proxy::pool) use self::idle::{IdleConnections, LOOK_INTERVAL};
+pub(in crate::proxy) use self::tunnel::Tunnel;
