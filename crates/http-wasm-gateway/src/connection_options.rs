@@ -50,16 +50,7 @@ fn options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::remove_nominated;
-    use http::{HeaderMap, HeaderName, HeaderValue};
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pair = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs.iter().map(pair) {
-            headers.append(name, value);
-        }
-        headers
-    }
+    use crate::testing::headers;
 
     #[test]
     fn what_connection_names_is_removed_and_what_concerns_the_connection_stays() {

@@ -220,21 +220,13 @@ pub(crate) fn accepts_trailers(headers: &HeaderMap) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
+    use http::{HeaderMap, HeaderValue, Method, StatusCode, Version};
     use http_body::Frame;
     use http_body_util::{Full, StreamBody};
 
     use super::{Asked, Framing, content_length, received};
     use crate::body::{BoxBody, boxed, empty};
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pair = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs.iter().map(pair) {
-            headers.append(name, value);
-        }
-        headers
-    }
+    use crate::testing::headers;
 
     fn sized(text: &'static str) -> BoxBody {
         boxed(Full::<Bytes>::from(text))

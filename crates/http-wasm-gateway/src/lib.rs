@@ -34,6 +34,8 @@ mod random;
 mod reload;
 mod route;
 mod signals;
+#[cfg(test)]
+mod testing;
 mod tls;
 mod trailers;
 mod unread_budget;

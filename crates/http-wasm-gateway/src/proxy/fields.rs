@@ -57,16 +57,7 @@ fn joined(headers: &HeaderMap, name: HeaderName, separator: &[u8]) -> HeaderValu
 mod tests {
     use super::{add_forwarded, join_cookies, remove_hop_by_hop};
     use crate::exchange::Client;
-    use http::{HeaderMap, HeaderName, HeaderValue};
-
-    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pair = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
-        let mut headers = HeaderMap::new();
-        for (name, value) in pairs.iter().map(pair) {
-            headers.append(name, value);
-        }
-        headers
-    }
+    use crate::testing::headers;
 
     #[test]
     fn hop_by_hop_fields_go_and_the_trailer_field_stays() {
