@@ -1,5 +1,6 @@
 //! Values of header fields as HTTP/2 transports them.
 
+use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
 /// Whether a value begins or ends with white space, which makes a message of HTTP/2 malformed (RFC 9113 section 8.2.1).
@@ -13,6 +14,13 @@ pub(crate) fn any_padded(headers: &HeaderMap) -> bool {
 pub(crate) fn is_padded(value: &HeaderValue) -> bool {
     let space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     space(value.as_bytes().first()) || space(value.as_bytes().last())
+}
+
+/// Cookies that are split over fields as the value of one, which is what HTTP/1.1 has (RFC 9113 section 8.2.3).
+pub(crate) fn joined_cookies<'a>(crumbs: impl Iterator<Item = &'a HeaderValue>) -> HeaderValue {
+    let crumbs: Vec<&[u8]> = crumbs.map(HeaderValue::as_bytes).collect();
+    let joined = HeaderValue::from_maybe_shared(Bytes::from(crumbs.join(b"; ".as_slice())));
+    joined.expect("valid values joined by valid bytes are a valid value")
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! Header fields that a proxy removes or adds.
 
-use bytes::{BufMut as _, BytesMut};
 use http::HeaderMap;
 use http::header::{self, HeaderName, HeaderValue};
 
 use crate::connection_options::remove_nominated;
 use crate::exchange::Client;
+use crate::field_values::joined_cookies;
 use crate::names::{is_hop_by_hop, is_twin_of_ours, remove_all};
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -20,8 +20,9 @@ pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
 
 /// HTTP/2 may split cookies into several fields, HTTP/1.1 may not (RFC 9113 section 8.2.3).
 pub(super) fn join_cookies(headers: &mut HeaderMap) {
-    if headers.get_all(header::COOKIE).iter().nth(1).is_some() {
-        let joined = joined(headers, header::COOKIE, b"; ");
+    let crumbs = headers.get_all(header::COOKIE);
+    if crumbs.iter().nth(1).is_some() {
+        let joined = joined_cookies(crumbs.iter().skip_while(|crumb| crumb.is_empty()));
         headers.insert(header::COOKIE, joined);
     }
 }
@@ -39,18 +40,6 @@ pub(super) fn add_forwarded(headers: &mut HeaderMap, client: Client) {
     }
     let scheme = if client.tls { "https" } else { "http" };
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(scheme));
-}
-
-fn joined(headers: &HeaderMap, name: HeaderName, separator: &[u8]) -> HeaderValue {
-    let mut all = BytesMut::new();
-    for value in headers.get_all(name) {
-        if !all.is_empty() {
-            all.put_slice(separator);
-        }
-        all.put_slice(value.as_bytes());
-    }
-    HeaderValue::from_maybe_shared(all.freeze())
-        .expect("legal values joined by legal bytes are a legal value")
 }
 
 #[cfg(test)]

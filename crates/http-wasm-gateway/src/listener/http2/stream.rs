@@ -5,17 +5,16 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 
-use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, Request, Response, StatusCode, header};
 use http_body::Body as _;
 
 use super::body::{Continue, RequestBody};
 use super::send::{Ended, Held, Piece, send};
 use super::unread::UnreadStream;
 use crate::exchange::{Answer, Interims};
-use crate::field_values::is_padded;
+use crate::field_values::{is_padded, joined_cookies};
 use crate::listener::date;
 use crate::listener::request::{Requests, expects_continue};
 
@@ -114,19 +113,12 @@ fn interim(status: StatusCode) -> Response<()> {
 
 /// Clients may split cookies over fields, which nothing else knows of (RFC 9113 section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(header::COOKIE).iter();
-    let (Some(first), Some(second)) = (crumbs.next(), crumbs.next()) else { return };
-    // Such a request is refused, and joined they would no longer show it.
-    if headers.get_all(header::COOKIE).iter().any(is_padded) {
-        return;
+    let crumbs = headers.get_all(header::COOKIE);
+    // A padded one is refused, and joined it would no longer show.
+    if crumbs.iter().nth(1).is_some() && !crumbs.iter().any(is_padded) {
+        let joined = joined_cookies(crumbs.iter());
+        headers.insert(header::COOKIE, joined);
     }
-    let mut joined = [first.as_bytes(), b"; ", second.as_bytes()].concat();
-    for crumb in crumbs {
-        joined.extend_from_slice(b"; ");
-        joined.extend_from_slice(crumb.as_bytes());
-    }
-    let joined = HeaderValue::from_maybe_shared(Bytes::from(joined));
-    headers.insert(header::COOKIE, joined.expect("valid values joined by valid bytes are a valid value"));
 }
 
 /// The length that the head announces. What contradicts it, `h2` resets.
