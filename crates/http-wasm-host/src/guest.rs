@@ -156,16 +156,16 @@ impl<H: Host> Guest<H> {
         self.0.maker.shared().counters.read(self.0.pool.idle())
     }
 
-    /// Runs `handle_request` on an idle instance, or a new one: within this call, if the guest has nothing to wait for, and in the
-    /// future otherwise.
+    /// Runs `handle_request` on an idle instance, or a new one: within this call, if the guest has nothing to wait for,
+    /// and in the future otherwise.
     ///
     /// Dropping the future while the guest runs drops the instance. A guest that need not wait runs on the stack
     /// of the calling thread, of which it may use
     /// [`guest_stack_bytes`](crate::EngineBuilder::guest_stack_bytes): leave it that much.
     ///
     /// # Errors
-    /// When no instance can be made or the guest fails, unless it [fails open](crate::OnFailure::Open). Other requests are not
-    /// affected.
+    /// When no instance can be made or the guest fails, unless it [fails open](crate::OnFailure::Open). Other requests
+    /// are not affected.
     #[inline]
     pub fn handle_request(&self, host: H) -> Progress<Result<Outcome<H>, Error>> {
         let pool = &self.0.pool;
@@ -225,7 +225,8 @@ impl GuestBuilder {
         Guest::new(self.prepare(bytes)?)
     }
 
-    /// [Loads](Self::load) the guest on a thread of its own, so that no executor's thread is held up. Any executor will do.
+    /// [Loads](Self::load) the guest on a thread of its own, so that no executor's thread is held up. Any executor will
+    /// do.
     ///
     /// Dropping the future does not stop the thread: it loads the guest, and drops it.
     ///
@@ -282,7 +283,8 @@ async fn on_thread<T: Send + 'static>(
 }
 
 impl<H: Host> Handle<H> {
-    /// An instance for a request that has found none: a new one, or one that comes back before its turn to make one has come.
+    /// An instance for a request that has found none: a new one, or one that comes back before its turn to make one has
+    /// come.
     async fn obtain(&self) -> Result<PooledInstance<H>, Error> {
         let Self { maker, pool, .. } = self;
         let shared = maker.shared();

@@ -62,8 +62,8 @@ pub(crate) struct NotAUri;
 
 /// The origin form (path and query) of the URI that a guest sets.
 ///
-/// A guest's encoding can't be checked, so what may not stand in a path or query is percent-encoded rather than refused.
-/// Control characters are refused: nobody means them. `asterisk` says whether "*" is a target, as for OPTIONS.
+/// A guest's encoding can't be checked, so what may not stand in a path or query is percent-encoded rather than
+/// refused. Control characters are refused: nobody means them. `asterisk` says whether "*" is a target, as for OPTIONS.
 pub(crate) fn origin_form(uri: &[u8], asterisk: bool) -> Result<Cow<'_, [u8]>, NotAUri> {
     if uri.first() == Some(&b'/') && are_all(&PATH_OR_QUERY, uri) {
         return Ok(Cow::Borrowed(uri));

@@ -112,7 +112,8 @@ fn growing_with_headers(c: &mut Criterion, engine: &Engine) {
 const fn names() -> [&'static str; 100] {
     let mut names = ["x-request-id"; 100];
     // Prefixes of it that stay distinct: as many letters as the place says.
-    const TEXT: &str = "x-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+    const TEXT: &str = "x-aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa\
+        aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
     let mut at = 1;
     while at < names.len() {
         names[at] = TEXT.split_at(2 + at).0;

@@ -125,8 +125,8 @@ impl Quota {
     }
 }
 
-/// What is granted here and then refused by the system stays charged until the instance is dropped: that is rare, bounded by the
-/// instance's own limit, and wasmtime doesn't say which grant it was.
+/// What is granted here and then refused by the system stays charged until the instance is dropped: that is rare,
+/// bounded by the instance's own limit, and wasmtime doesn't say which grant it was.
 impl ResourceLimiter for Quota {
     fn memory_growing(
         &mut self,

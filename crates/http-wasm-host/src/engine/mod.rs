@@ -70,13 +70,13 @@ pub struct EngineBuilder {
     code_cache: Option<PathBuf>,
 }
 
-/// Slots for instances by default: a burst of a thousand requests finds one for each. Setting them up takes 3 ms, and leaves a
-/// process room for some thirty engines, as tests have them.
+/// Slots for instances by default: a burst of a thousand requests finds one for each. Setting them up takes 3 ms, and
+/// leaves a process room for some thirty engines, as tests have them.
 const SLOTS: u32 = 1_000;
 
 impl Engine {
-    /// An engine with default settings. In a tokio runtime it uses tokio's tasks and timers, elsewhere a thread of its own; see
-    /// [`Runtime`].
+    /// An engine with default settings. In a tokio runtime it uses tokio's tasks and timers, elsewhere a thread of its
+    /// own; see [`Runtime`].
     ///
     /// # Errors
     /// When this machine can't run WebAssembly, or no thread can be started.
@@ -109,8 +109,8 @@ impl Engine {
         &self.0.bodies
     }
 
-    /// Entries of the [code cache](EngineBuilder::code_cache) that were damaged, or that others could have written. They were
-    /// discarded and their modules compiled again.
+    /// Entries of the [code cache](EngineBuilder::code_cache) that were damaged, or that others could have written.
+    /// They were discarded and their modules compiled again.
     pub fn code_cache_discarded(&self) -> u64 {
         self.0.codes.discarded()
     }
@@ -199,9 +199,9 @@ impl EngineBuilder {
         self
     }
 
-    /// Runs every call so that it can yield. By default, a guest that has been quick for a while runs on the stack of its
-    /// caller, which is cheaper; if it then computes for long, it holds up that thread until its deadline, once. A server
-    /// that runs its event loop on that thread sets this.
+    /// Runs every call so that it can yield. By default, a guest that has been quick for a while runs on the stack of
+    /// its caller, which is cheaper; if it then computes for long, it holds up that thread until its deadline, once. A
+    /// server that runs its event loop on that thread sets this.
     pub fn yields_always(mut self, yields_always: bool) -> Self {
         self.yields_always = yields_always;
         self
@@ -223,31 +223,31 @@ impl EngineBuilder {
         self
     }
 
-    /// Instances that find a slot: making one takes microseconds. Further ones are made all the same, at several times the
-    /// cost. A slot takes some 200 bytes while it is unused, 3 µs when the engine is built, and 4 GiB of address space, of which a
-    /// process has some 128 TiB; where there is less, there are fewer slots. 1,000 by default, enough for a burst of as many
-    /// requests; 0 for none. Many more than 10,000 meet the system's limit on mappings.
+    /// Instances that find a slot: making one takes microseconds. Further ones are made all the same, at several times
+    /// the cost. A slot takes some 200 bytes while it is unused, 3 µs when the engine is built, and 4 GiB of address
+    /// space, of which a process has some 128 TiB; where there is less, there are fewer slots. 1,000 by default, enough
+    /// for a burst of as many requests; 0 for none. Many more than 10,000 meet the system's limit on mappings.
     pub fn slots(mut self, slots: u32) -> Self {
         self.slots = slots;
         self
     }
 
-    /// Bytes of memory that the instances of all guests may hold together. Without room for one more, requests that need a
-    /// new instance fail as [`Unavailable`](crate::ErrorKind::Unavailable), and guests can't grow theirs. No limit by default: a
-    /// library can't know what else its process holds.
+    /// Bytes of memory that the instances of all guests may hold together. Without room for one more, requests that
+    /// need a new instance fail as [`Unavailable`](crate::ErrorKind::Unavailable), and guests can't grow theirs. No
+    /// limit by default: a library can't know what else its process holds.
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.memory_budget = bytes;
         self
     }
 
-    /// Bytes of bodies that may be held on behalf of all exchanges together: what guests have read and the next handler gets again,
-    /// what they have written, and what is kept while trailers are waited for, until it is delivered. At the limit, requests fail as
-    /// [`BodyMemory`](crate::ErrorKind::BodyMemory): those that make no progress first, then the youngest; see [`BodyBudget`]. No limit
-    /// by default.
+    /// Bytes of bodies that may be held on behalf of all exchanges together: what guests have read and the next handler
+    /// gets again, what they have written, and what is kept while trailers are waited for, until it is delivered. At
+    /// the limit, requests fail as [`BodyMemory`](crate::ErrorKind::BodyMemory): those that make no progress first,
+    /// then the youngest; see [`BodyBudget`]. No limit by default.
     ///
     /// A single request may hold up to its guest's [`replay_bytes`](crate::Limits::replay_bytes) and
-    /// [`written_bytes`](crate::Limits::written_bytes), so leave room for some of those. For moments there may be a quarter more than
-    /// the limit, and the oldest request is never refused.
+    /// [`written_bytes`](crate::Limits::written_bytes), so leave room for some of those. For moments there may be a
+    /// quarter more than the limit, and the oldest request is never refused.
     pub fn body_memory_budget(mut self, bytes: usize) -> Self {
         self.body_memory_budget = bytes;
         self
@@ -255,8 +255,8 @@ impl EngineBuilder {
 
     /// Keeps compiled code in this directory from one process to the next, up to 1 GiB. None by default.
     ///
-    /// Damaged entries are discarded and counted ([`Engine::code_cache_discarded`]). Whoever can write there can run code in this
-    /// process; a warning is logged when these are others than this user and root.
+    /// Damaged entries are discarded and counted ([`Engine::code_cache_discarded`]). Whoever can write there can run
+    /// code in this process; a warning is logged when these are others than this user and root.
     pub fn code_cache(mut self, directory: impl Into<PathBuf>) -> Self {
         self.code_cache = Some(directory.into());
         self
@@ -265,8 +265,8 @@ impl EngineBuilder {
     /// Sets the engine up.
     ///
     /// # Errors
-    /// When the guests' stack has no size that can be, this machine can't run WebAssembly, no thread can be started, or the
-    /// directory for code can't be used.
+    /// When the guests' stack has no size that can be, this machine can't run WebAssembly, no thread can be started, or
+    /// the directory for code can't be used.
     pub fn build(self) -> Result<Engine, LoadError> {
         let failed = |error: wasmtime::Error| LoadError::Engine(format!("{error:#}"));
         let open = |directory: PathBuf| {

@@ -1,4 +1,5 @@
-//! What a guest may do with bodies: the phase rules of reading and writing, what is kept of what it reads, and what that takes.
+//! What a guest may do with bodies: the phase rules of reading and writing, what is kept of what it reads, and what
+//! that takes.
 
 use std::task::{Context, Poll, ready};
 
@@ -25,12 +26,14 @@ impl<H: Host> Exchange<H> {
             }
             (Phase::Response, BodyKind::Request) => {
                 return Poll::Ready(Err(Reason::WrongPhase(
-                    "the request body can be read in handle_response only with the feature buffer_request, which is enabled when the guest starts, or in handle_request",
+                    "the request body can be read in handle_response only with the feature buffer_request, which is \
+                     enabled when the guest starts, or in handle_request",
                 )));
             }
             (Phase::Response, BodyKind::Response) if !self.features.contains(Features::BUFFER_RESPONSE) => {
                 return Poll::Ready(Err(Reason::WrongPhase(
-                    "the response body can be read in handle_response only with the feature buffer_response, which is enabled when the guest starts, or in handle_request",
+                    "the response body can be read in handle_response only with the feature buffer_response, which is \
+                     enabled when the guest starts, or in handle_request",
                 )));
             }
             (Phase::Response, BodyKind::Response) if self.is_upgrade() => {
@@ -48,7 +51,8 @@ impl<H: Host> Exchange<H> {
         side.touch().read(&mut **host, kind, keep, budget, account, buf, cx)
     }
 
-    /// Before bytes of a body are kept: its length, if it is known, and at most what may be kept of it, is reserved once.
+    /// Before bytes of a body are kept: its length, if it is known, and at most what may be kept of it, is reserved
+    /// once.
     fn reserve_for_body(&mut self, kind: BodyKind, keep: Keep, memory: &BodyBudget) -> Result<(), Reason> {
         if !memory.is_limited() {
             return Ok(());

@@ -163,7 +163,8 @@ impl<H: Host> Exchange<H> {
         self.check_mutable(message)?;
         if message == BodyKind::Response && self.is_upgrade() {
             return Err(Reason::WrongPhase(
-                "the next handler switched protocols (101, or a tunnel for CONNECT): status and body of its response are final",
+                "the next handler switched protocols (101, or a tunnel for CONNECT): status and body of its response \
+                 are final",
             ));
         }
         Ok(())

@@ -146,11 +146,12 @@ pub trait LocalHost: 'static {
     /// [`SENDER_DECLARES_LENGTH`](Self::SENDER_DECLARES_LENGTH)).
     fn set_body(&mut self, message: BodyKind, body: Outgoing);
 
-    /// Lets go of everything in the server that the host refers to: from now on it works on copies, and any thread may use it.
+    /// Lets go of everything in the server that the host refers to: from now on it works on copies, and any thread may
+    /// use it.
     ///
     /// It is called on the thread that drives the exchange, before a guest that computes for long yields, before an
-    /// instance is made whose start-up runs code of the guest, and before a clean-up call for a request without a response
-    /// is queued. Each of these may go on elsewhere. Hosts that hold no such reference keep the default, which does
-    /// nothing.
+    /// instance is made whose start-up runs code of the guest, and before a clean-up call for a request without a
+    /// response is queued. Each of these may go on elsewhere. Hosts that hold no such reference keep the default, which
+    /// does nothing.
     fn detach(&mut self) {}
 }

@@ -142,14 +142,15 @@ impl GuestBuilder {
         self
     }
 
-    /// Whether instances begin with a snapshot of the initialised guest, in place of each being initialised. Off by default.
+    /// Whether instances begin with a snapshot of the initialised guest, in place of each being initialised. Off by
+    /// default.
     pub fn snapshot(mut self, snapshot: Snapshot) -> Self {
         self.snapshot = snapshot;
         self
     }
 
-    /// Calls `seen` with the name of each of the ABI's 19 functions that the guest calls, its start-up included, before the
-    /// call is made. A call that has to wait is seen again when it is tried again.
+    /// Calls `seen` with the name of each of the ABI's 19 functions that the guest calls, its start-up included, before
+    /// the call is made. A call that has to wait is seen again when it is tried again.
     ///
     /// For tools that show what a guest does. Without it, nothing is in the way of a call.
     pub fn on_host_call(mut self, seen: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
@@ -205,15 +206,16 @@ impl GuestBuilder {
 
     /// Lets [`load`](Self::load) take what [`precompile`](Self::precompile) gave, without compiling anything.
     ///
-    /// **Call it only for files that you made yourself and nobody else could write to since.** They hold machine code, which is run
-    /// as it is: who can change such a file can do whatever this process can.
+    /// **Call it only for files that you made yourself and nobody else could write to since.** They hold machine code,
+    /// which is run as it is: who can change such a file can do whatever this process can.
     pub fn trust_precompiled(mut self) -> Self {
         self.trust_precompiled = true;
         self
     }
 
-    /// Compiles the guest, for [`trust_precompiled`](Self::trust_precompiled). The result runs with this version of this crate,
-    /// on processors that have what this machine's has. It holds the module as well: another version compiles that again.
+    /// Compiles the guest, for [`trust_precompiled`](Self::trust_precompiled). The result runs with this version of
+    /// this crate, on processors that have what this machine's has. It holds the module as well: another version
+    /// compiles that again.
     ///
     /// # Errors
     /// When the bytes are no guest of this ABI.

@@ -98,7 +98,9 @@ impl Log {
     pub(crate) fn line(self: &Arc<Self>, level: Level, stream: &'static str, line: &[u8]) {
         macro_rules! say {
             ($level:expr) => {
-                tracing::event!(target: TARGET, $level, guest = &*self.guest, stream, "{}", printable(line, self.line_bytes))
+                tracing::event!(
+                    target: TARGET, $level, guest = &*self.guest, stream, "{}", printable(line, self.line_bytes)
+                )
             };
         }
         if enabled(level) && self.admits() {

@@ -32,8 +32,8 @@ pub(crate) struct Pool<H: Host> {
     turns: Arc<Turns<PooledInstance<H>>>,
 }
 
-/// One thread's part of a pool. Instances that are out hold it and not the pool, which is closed with the last handle of
-/// its guest.
+/// One thread's part of a pool. Instances that are out hold it and not the pool, which is closed with the last handle
+/// of its guest.
 #[repr(align(128))]
 struct Shard<H: Host> {
     /// The instance that came back last: most requests find one here, and need no lock.
@@ -52,8 +52,8 @@ struct Cap {
 
 struct Idle<H: Host> {
     instances: Boxes<H>,
-    /// The fewest that were idle at any time, in this quarter of `idle_ttl` (first) and those before: so many, at the bottom,
-    /// nobody has needed.
+    /// The fewest that were idle at any time, in this quarter of `idle_ttl` (first) and those before: so many, at the
+    /// bottom, nobody has needed.
     unused: [usize; QUARTERS],
 }
 

@@ -22,8 +22,8 @@ pub enum Outcome<H: Host> {
     Respond(H),
     /// The guest proceeds: the host's request is for the next handler.
     Next(Pinned<H>),
-    /// The guest failed, and [fails open](crate::OnFailure::Open): the host's request, as it came, is for the next handler, whose
-    /// response is the answer. The guest has no further part in it.
+    /// The guest failed, and [fails open](crate::OnFailure::Open): the host's request, as it came, is for the next
+    /// handler, whose response is the answer. The guest has no further part in it.
     Bypassed {
         /// The host, with the request as it came.
         host: H,
@@ -37,8 +37,8 @@ pub enum Outcome<H: Host> {
 pub struct Handled<H> {
     /// The host, with the response for the client.
     pub host: H,
-    /// Why that is the next handler's response as it came: the guest failed, and [fails open](crate::OnFailure::Open). For
-    /// the log.
+    /// Why that is the next handler's response as it came: the guest failed, and [fails open](crate::OnFailure::Open).
+    /// For the log.
     pub error: Option<Error>,
 }
 
@@ -70,8 +70,8 @@ impl<H: Host> Pinned<H> {
         self.instance.as_ref().is_some_and(|instance| instance.shared().reads_request)
     }
 
-    /// Lets the guest handle the response that was put into the host, and gives the one for the client: within this call, if the
-    /// guest has nothing to wait for, and in the future otherwise.
+    /// Lets the guest handle the response that was put into the host, and gives the one for the client: within this
+    /// call, if the guest has nothing to wait for, and in the future otherwise.
     ///
     /// The instance is free again when that is there, however long the response's body takes.
     ///

@@ -82,7 +82,8 @@ impl<H: Host> Instance<H> {
         growth > self.store.data().guest.limits.retained_growth
     }
 
-    /// Runs the guest's function for this phase on the caller's stack. `None` if that takes a fiber: all is ready for that then.
+    /// Runs the guest's function for this phase on the caller's stack. `None` if that takes a fiber: all is ready for
+    /// that then.
     #[inline]
     pub(crate) fn call(&mut self, phase: Phase) -> Option<Result<(), Error>> {
         if phase == Phase::Response && self.ignores_response() {
@@ -117,7 +118,8 @@ impl<H: Host> Instance<H> {
         self.returned(phase, called, started)
     }
 
-    /// The guest's function has returned, with a packed result if it is the first, or failed: makes the phase's message the one that goes on.
+    /// The guest's function has returned, with a packed result if it is the first, or failed: makes the phase's message
+    /// the one that goes on.
     #[inline]
     fn returned(
         &mut self,
@@ -173,8 +175,8 @@ impl<H: Host> Instance<H> {
         std::mem::swap(&mut self.pin, &mut other.pin);
     }
 
-    /// Joins what came back from the next handler, a response being in the host, with what the guest set before. Then its second
-    /// function can be called.
+    /// Joins what came back from the next handler, a response being in the host, with what the guest set before. Then
+    /// its second function can be called.
     #[inline]
     pub(crate) fn join(&mut self, next_result: NextResult) -> Result<(), Error> {
         self.pin.next_result = next_result;
@@ -268,7 +270,8 @@ impl<H: Host> Instance<H> {
     }
 }
 
-/// Calls a function of the guest on the caller's stack. Takes the parts of an instance, as cloning a function is not cheap.
+/// Calls a function of the guest on the caller's stack. Takes the parts of an instance, as cloning a function is not
+/// cheap.
 #[inline]
 fn call<H, P, R>(
     store: &mut Store<State<H>>,

@@ -1,11 +1,11 @@
 //! How a guest waits and how it is stopped, without one asynchronous host function.
 //!
-//! Calling a guest on a fiber costs more than everything else in a small exchange, and wasmtime asks for one
-//! on every call once an asynchronous host function is linked. So all host functions are synchronous. One that
-//! can't answer yet returns [`crate::abi::PENDING`] and makes the store's epoch deadline due; the shim
-//! around its import (see `inspect::shim`) then enters a function, whose entry checks the epoch; the epoch callback here
-//! suspends the fiber; and once the task is woken the shim tries the host function again. Whether a call gets
-//! a fiber at all is decided call by call: [`Mode`].
+//! Calling a guest on a fiber costs more than everything else in a small exchange, and wasmtime asks for one on every
+//! call once an asynchronous host function is linked. So all host functions are synchronous. One that can't answer yet
+//! returns [`crate::abi::PENDING`] and makes the store's epoch deadline due; the shim around its import (see
+//! `inspect::shim`) then enters a function, whose entry checks the epoch; the epoch callback here suspends the fiber;
+//! and once the task is woken the shim tries the host function again. Whether a call gets a fiber at all is decided
+//! call by call: [`Mode`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -50,15 +50,15 @@ pub(crate) struct Suspension {
     pace: Arc<Pace>,
 }
 
-/// Ticks after which a call without a fiber is looked at first, and then one tick later again. What it has not ended by then, it
-/// spends computing: a call that was merely kept waiting by the machine ends within that tick.
+/// Ticks after which a call without a fiber is looked at first, and then one tick later again. What it has not ended by
+/// then, it spends computing: a call that was merely kept waiting by the machine ends within that tick.
 const DIRECT_TICKS: u64 = 2;
 
 /// Whether a guest's calls end so soon that they need no fiber.
 ///
-/// A call without a fiber can't yield: one that computes for long holds up its thread until its deadline. So a guest is called on
-/// fibers first, until it has shown that it is quick. One that holds up a thread nevertheless does so once: from then on
-/// it is called on fibers for good.
+/// A call without a fiber can't yield: one that computes for long holds up its thread until its deadline. So a guest is
+/// called on fibers first, until it has shown that it is quick. One that holds up a thread nevertheless does so once:
+/// from then on it is called on fibers for good.
 #[derive(Debug)]
 pub(crate) struct Pace(AtomicU32);
 
@@ -99,9 +99,9 @@ impl Pace {
 
 /// Whether a guest's start-ups need no fiber.
 ///
-/// What runs at start-up is the same each time, so one that was quick on a fiber is trusted from then on. Without one it is
-/// stopped as soon as it takes longer, for it can be begun anew: nobody's request depends on what it has done. What it has logged by then
-/// is logged twice.
+/// What runs at start-up is the same each time, so one that was quick on a fiber is trusted from then on. Without one
+/// it is stopped as soon as it takes longer, for it can be begun anew: nobody's request depends on what it has done.
+/// What it has logged by then is logged twice.
 #[derive(Debug)]
 pub(crate) struct StartPace(AtomicU8);
 

@@ -18,8 +18,8 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The services of an executor that go beyond polling a future.
 ///
-/// The core itself can be polled from anywhere. By default an engine uses [`TokioRuntime`]: tokio where it is entered, and
-/// elsewhere a thread of the engine's own for clean-up calls and timers. Another executor is given to
+/// The core itself can be polled from anywhere. By default an engine uses [`TokioRuntime`]: tokio where it is entered,
+/// and elsewhere a thread of the engine's own for clean-up calls and timers. Another executor is given to
 /// [`EngineBuilder::runtime`](crate::EngineBuilder::runtime).
 ///
 /// ```
@@ -60,8 +60,8 @@ pub trait Runtime: Send + Sync + 'static {
     }
 }
 
-/// Tokio's tasks, timers and yielding, of whichever tokio runtime the caller is in; outside of any, the housekeeping thread. The
-/// default of an engine.
+/// Tokio's tasks, timers and yielding, of whichever tokio runtime the caller is in; outside of any, the housekeeping
+/// thread. The default of an engine.
 ///
 /// A tokio runtime that polls guests needs its timer, as by `Builder::enable_time`: without it, tokio's timers panic.
 #[derive(Clone, Copy, Debug, Default)]

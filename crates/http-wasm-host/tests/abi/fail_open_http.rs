@@ -34,8 +34,9 @@ fn body() -> Body {
 
 #[test]
 fn a_request_goes_on_as_it_came() {
-    let spoil = r#"(call $set_method "PUT") (call $set_uri "/spoiled") (call $set_header_value 0 "host" "spoiled.example")
-        (call $set_header_value 0 "a" "spoiled") (call $remove_header 0 "b") (call $write_body 0 "spoiled")
+    let spoil = r#"(call $set_method "PUT") (call $set_uri "/spoiled")
+        (call $set_header_value 0 "host" "spoiled.example") (call $set_header_value 0 "a" "spoiled")
+        (call $remove_header 0 "b") (call $write_body 0 "spoiled")
         (call $set_header_value 1 "a" "spoiled") (call $set_status_code 418)"#;
     for uri in ["/a?b", "https://example.com/a?b", "https://example.com"] {
         for features in [0, BUFFER_REQUEST] {

@@ -32,7 +32,9 @@ fn a_growth_that_was_refused_to_an_earlier_request_is_not_mentioned() {
     let grows =
         "(if (call $has_header \"grow\") (then (drop (memory.grow 20)) (return (i64.const 0)))) unreachable";
     let has_header = r#"(func $has_header (param i32 i32) (result i32)
-        (i64.ne (call $get_header_values (i32.const 0) (local.get 0) (local.get 1) (i32.const 0) (i32.const 0)) (i64.const 0)))"#;
+        (i64.ne
+            (call $get_header_values (i32.const 0) (local.get 0) (local.get 1) (i32.const 0) (i32.const 0))
+            (i64.const 0)))"#;
     let probe = stops(grows).item(has_header).limits(limited(2 * PAGE)).load();
     let mut first = get();
     first.request.headers.add(b"grow", b"1");

@@ -155,7 +155,8 @@ fn a_start_up_that_is_slow_though_the_first_was_quick_succeeds_all_the_same() {
 fn start_up_has_a_deadline_of_its_own() {
     let limits = Limits { deadline: Duration::from_millis(5), ..Limits::default() };
     // Some 100 ms.
-    let spin = "(loop $l (i32.store 0 (i32.add (i32.load 0) 1)) (br_if $l (i32.lt_u (i32.load 0) (i32.const 50000000))))";
+    let spin = "(loop $l (i32.store 0 (i32.add (i32.load 0) 1)) \
+        (br_if $l (i32.lt_u (i32.load 0) (i32.const 50000000))))";
     for start in [Wat::on_start, Wat::on_initialize] {
         start(guest(), spin).limits(limits.clone()).load();
     }

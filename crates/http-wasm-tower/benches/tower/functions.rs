@@ -89,13 +89,15 @@ const CASES: [Case; 19] = [
     Case {
         name: "set_header_value",
         imports: SET,
-        handle_request: "(call $set (i32.const 1) (i32.const 48) (i32.const 12) (i32.const 64) (i32.const 10)) i64.const 1",
+        handle_request: "(call $set (i32.const 1) (i32.const 48) (i32.const 12) \
+            (i32.const 64) (i32.const 10)) i64.const 1",
         request: get,
     },
     Case {
         name: "add_header_value",
         imports: ADD,
-        handle_request: "(call $add (i32.const 1) (i32.const 48) (i32.const 12) (i32.const 64) (i32.const 10)) i64.const 1",
+        handle_request: "(call $add (i32.const 1) (i32.const 48) (i32.const 12) \
+            (i32.const 64) (i32.const 10)) i64.const 1",
         request: get,
     },
     Case {

@@ -13,7 +13,8 @@ fn open(features: u32, before: &str, after: &str) -> Guest {
 }
 
 /// Changes all of the request, and the response as far as it can be set by then.
-const SPOIL: &str = "(call $set_method {PUT}) (call $set_uri {/spoiled}) (call $set_header_value (i32.const 0) {x-a} {spoiled})
+const SPOIL: &str = "(call $set_method {PUT}) (call $set_uri {/spoiled}) \
+     (call $set_header_value (i32.const 0) {x-a} {spoiled})
     (call $write_body (i32.const 0) {spoiled}) (call $set_header_value (i32.const 2) {x-t} {spoiled})
     (call $set_status_code (i32.const 418)) (call $set_header_value (i32.const 1) {x-a} {spoiled})
     (call $write_body (i32.const 1) {spoiled})";

@@ -92,7 +92,8 @@ async fn the_policy_is_replaceable() {
 
 #[tokio::test]
 async fn a_closure_is_a_policy_that_sees_the_request_as_it_came_in_either_phase() {
-    let spoil = "(call $set_method {PUT}) (call $set_uri {/spoiled}) (call $set_header_value (i32.const 0) {x-a} {spoiled})";
+    let spoil = "(call $set_method {PUT}) (call $set_uri {/spoiled}) \
+        (call $set_header_value (i32.const 0) {x-a} {spoiled})";
     let note = String::from("sorry");
     let policy = move |error: &Error, request: &Parts| {
         let text = format!(
@@ -248,7 +249,8 @@ async fn a_guest_that_traps_when_it_is_started_again_fails_that_request_alone() 
     // What the subscriber wants can differ from one start-up to the next.
     let guest = guest(
         NO_FEATURES,
-        r#"(func $unless_debugged (if (call $log_enabled (i32.const -1)) (then unreachable))) (start $unless_debugged)"#,
+        r#"(func $unless_debugged (if (call $log_enabled (i32.const -1)) (then unreachable)))
+           (start $unless_debugged)"#,
     );
     let (release, inner) = held();
     let mut first = std::pin::pin!(call(&guest, inner.clone(), get("/")));

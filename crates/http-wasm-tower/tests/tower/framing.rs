@@ -37,7 +37,8 @@ async fn a_response_that_no_guest_touched_keeps_its_framing() {
     let addr = serve_guest(&guest, service_fn(chunked)).await;
     assert_eq!(
         exchange(addr, GET).await,
-        "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n6\r\ntwelve\r\n6\r\n bytes\r\n0\r\n\r\n"
+        "HTTP/1.1 200 OK\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n6\r\ntwelve\r\n6\r\n bytes\r\n\
+         0\r\n\r\n"
     );
 }
 

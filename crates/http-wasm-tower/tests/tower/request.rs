@@ -176,8 +176,10 @@ async fn the_request_can_be_read_in_handle_response_as_it_was_handed_on() {
     let guest = around(
         BUFFER_RESPONSE,
         "(call $set_uri {/changed}) (call $set_header_value (i32.const 0) {x-a} {guest})",
-        "(call $set_header_value (i32.const 1) {x-uri} (global.get $buf) (call $get_uri (global.get $buf) (i32.const 100)))
-         (call $set_header_value (i32.const 1) {x-method} (global.get $buf) (call $get_method (global.get $buf) (i32.const 100)))
+        "(call $set_header_value (i32.const 1) {x-uri} (global.get $buf) \
+             (call $get_uri (global.get $buf) (i32.const 100)))
+         (call $set_header_value (i32.const 1) {x-method} (global.get $buf) \
+             (call $get_method (global.get $buf) (i32.const 100)))
          (call $set_header_value (i32.const 1) {x-a} (global.get $buf)
             (i32.sub
                 (i32.wrap_i64 (call $get_header_values (i32.const 0) {x-a} (global.get $buf) (i32.const 100)))

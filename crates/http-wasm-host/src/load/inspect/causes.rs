@@ -46,18 +46,18 @@ pub(super) fn cause(module: &str, name: &str, kind: Kind) -> String {
     help.unwrap_or(OTHER).into()
 }
 
-const OTHER: &str = "a guest may import the functions of `http_handler` and `wasi_snapshot_preview1` only: remove the code or \
-     the dependency that declares this import (in AssemblyScript, a `declare` without `@external` is imported from a module \
-     named after its source file)";
+const OTHER: &str = "a guest may import the functions of `http_handler` and `wasi_snapshot_preview1` only: remove the \
+     code or the dependency that declares this import (in AssemblyScript, a `declare` without `@external` is imported \
+     from a module named after its source file)";
 
-const DYNAMIC: &str = "the guest is a dynamically linked library that expects a loader: link it statically (without `-shared`, \
-     `--experimental-pic` or Emscripten's `-sSIDE_MODULE`/`-sMAIN_MODULE`)";
+const DYNAMIC: &str = "the guest is a dynamically linked library that expects a loader: link it statically (without \
+     `-shared`, `--experimental-pic` or Emscripten's `-sSIDE_MODULE`/`-sMAIN_MODULE`)";
 
-const MINIFIED: &str = "these are Emscripten's minified names for its JavaScript glue: link with `emcc -sSTANDALONE_WASM --no-entry` \
-     or, simpler, build with wasi-sdk";
+const MINIFIED: &str = "these are Emscripten's minified names for its JavaScript glue: link with `emcc \
+     -sSTANDALONE_WASM --no-entry` or, simpler, build with wasi-sdk";
 
-pub(super) const PROXY_WASM: &str = "this is a proxy-wasm guest (Envoy, Istio, Kong, ngx_wasm_module), which is another ABI: port it \
-     to the functions of `http_handler`";
+pub(super) const PROXY_WASM: &str = "this is a proxy-wasm guest (Envoy, Istio, Kong, ngx_wasm_module), which is \
+     another ABI: port it to the functions of `http_handler`";
 
 pub(super) const WAPC: &str =
     "this is a waPC guest (wasmCloud, Kubewarden), which is another ABI: build without the waPC SDK";
@@ -73,8 +73,8 @@ fn kind_cause(module: &str, name: &str, kind: Kind) -> Option<&'static str> {
         ),
         _ if minified => Some(MINIFIED),
         Kind::Memory { .. } => Some(
-            "a guest defines its memory and exports it: link without `--import-memory` (AssemblyScript: `--importMemory`, \
-             Emscripten: `-sIMPORTED_MEMORY`, Zig: `--import-memory`)",
+            "a guest defines its memory and exports it: link without `--import-memory` (AssemblyScript: \
+             `--importMemory`, Emscripten: `-sIMPORTED_MEMORY`, Zig: `--import-memory`)",
         ),
         _ if module.starts_with("GOT.")
             || matches!(name, "__memory_base" | "__table_base" | "__stack_pointer") =>
@@ -82,7 +82,8 @@ fn kind_cause(module: &str, name: &str, kind: Kind) -> Option<&'static str> {
             Some(DYNAMIC)
         }
         Kind::Table => Some(
-            "a guest defines its own tables: link without `--import-table` (AssemblyScript: `--importTable`), and statically",
+            "a guest defines its own tables: link without `--import-table` (AssemblyScript: `--importTable`), and \
+             statically",
         ),
         Kind::Tag => Some(
             "a tag is imported if exceptions cross modules: link the C++ runtime statically, or build with \
@@ -153,16 +154,17 @@ fn toolchain(module: &str, name: &str) -> Option<&'static str> {
             || bindgen(name)
             || (module.starts_with("./") && module.ends_with("_bg.js"))
         {
-            "wasm-bindgen made this for a JavaScript host: build with plain `cargo build`, and without crates or features that use it \
-         (`cargo tree -i wasm-bindgen` finds them: `js-sys`, `web-sys`, often feature `js` of `getrandom` or `uuid`, or `wasmbind` \
-         of `chrono`); with target `wasm32-wasip1` most crates need none"
+            "wasm-bindgen made this for a JavaScript host: build with plain `cargo build`, and without crates or \
+             features that use it (`cargo tree -i wasm-bindgen` finds them: `js-sys`, `web-sys`, often feature `js` of \
+             `getrandom` or `uuid`, or `wasmbind` of `chrono`); with target `wasm32-wasip1` most crates need none"
         } else if matches!(module, "gojs" | "go")
             || (module == "env" && (name.starts_with("syscall/js.") || name.starts_with("runtime.")))
         {
-            "the guest was built for a JavaScript host: use `GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared` (Go 1.24 or newer), or \
-         `tinygo build -target=wasip1 -buildmode=c-shared`"
+            "the guest was built for a JavaScript host: use `GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared` (Go \
+             1.24 or newer), or `tinygo build -target=wasip1 -buildmode=c-shared`"
         } else if module == "wasi_unstable" {
-            "this is WASI preview 0 of 2019: build with a current toolchain, whose imports are named `wasi_snapshot_preview1`"
+            "this is WASI preview 0 of 2019: build with a current toolchain, whose imports are named \
+             `wasi_snapshot_preview1`"
         } else if starts(&["wasix_"]) {
             "this is WASIX, which only Wasmer supports: build for `wasm32-wasip1` (`cargo build`, not `cargo \
              wasix build`; wasi-sdk, not \
@@ -172,15 +174,16 @@ fn toolchain(module: &str, name: &str) -> Option<&'static str> {
         } else if starts(&["wasi_ephemeral_", "wasi_experimental_", "wasi_nn", "wasi_http", "wasi_crypto"]) {
             "this is a WASI proposal that http-wasm hosts don't offer: build without the library that uses it"
         } else if module.starts_with("wasm:") {
-            "these are JavaScript's string built-ins (Kotlin, Dart, Java and others, compiled for browsers): choose the compiler's \
-         WASI target, or another language"
+            "these are JavaScript's string built-ins (Kotlin, Dart, Java and others, compiled for browsers): choose \
+             the compiler's WASI target, or another language"
         } else if component(module) || component(name) {
             // Such a module is what is inside a component, or is about to be wrapped into one.
             return Some(COMPONENT.as_str());
         } else if module.len() == 1 && name.len() <= 2 {
             MINIFIED
         } else if matches!(module, "asm2wasm" | "global" | "global.Math") {
-            "this was built by an old Emscripten for JavaScript: use a current one with `-sSTANDALONE_WASM --no-entry`, or wasi-sdk"
+            "this was built by an old Emscripten for JavaScript: use a current one with `-sSTANDALONE_WASM \
+             --no-entry`, or wasi-sdk"
         } else {
             return None;
         },
@@ -200,8 +203,8 @@ fn component(name: &str) -> bool {
         || (name.contains(':') && name.contains('/'))
 }
 
-const EMSCRIPTEN: &str = "this is part of Emscripten's JavaScript glue: link with `emcc -sSTANDALONE_WASM --no-entry` and without features that \
-     need JavaScript, or build with wasi-sdk";
+const EMSCRIPTEN: &str = "this is part of Emscripten's JavaScript glue: link with `emcc -sSTANDALONE_WASM --no-entry` \
+     and without features that need JavaScript, or build with wasi-sdk";
 
 const WASI_SHIM: &str = "AssemblyScript asks a JavaScript host for this: extend the configuration of \
                          `@assemblyscript/wasi-shim`, or remove \
@@ -216,12 +219,12 @@ fn env(name: &str, kind: Kind) -> &'static str {
              `--use abort=assembly/index/myAbort` to handle it in a function of your own"
         }
         "seed" => {
-            "AssemblyScript seeds `Math.random` with this: extend the configuration of `@assemblyscript/wasi-shim`, or compile with \
-             `--use seed=assembly/index/mySeed`, a function of your own"
+            "AssemblyScript seeds `Math.random` with this: extend the configuration of `@assemblyscript/wasi-shim`, or \
+             compile with `--use seed=assembly/index/mySeed`, a function of your own"
         }
         "trace" => {
-            "this is AssemblyScript's `trace`: remove the calls, or compile with `--use trace=assembly/index/myTrace`, a function of your \
-             own that calls `log` of `http_handler`"
+            "this is AssemblyScript's `trace`: remove the calls, or compile with `--use trace=assembly/index/myTrace`, \
+             a function of your own that calls `log` of `http_handler`"
         }
         "emscripten_notify_memory_growth" => {
             "Emscripten notifies JavaScript of memory growth with this: define an empty \
@@ -230,10 +233,12 @@ fn env(name: &str, kind: Kind) -> &'static str {
         }
         "memcpy" | "memmove" | "memset" | "memcmp" | "strlen" | "malloc" | "free" | "calloc" | "realloc"
         | "printf" | "puts" => {
-            "no C library was linked: build with wasi-sdk (or clang with wasi-libc), or define this function in the guest"
+            "no C library was linked: build with wasi-sdk (or clang with wasi-libc), or define this function in the \
+             guest"
         }
         _ if starts(&["invoke_", "__cxa_", "_Unwind_", "__resumeException", "llvm_eh_"]) => {
-            "C++ exceptions need a runtime that isn't linked: build with `-fno-exceptions`, or link `-lc++abi` and `-lunwind`"
+            "C++ exceptions need a runtime that isn't linked: build with `-fno-exceptions`, or link `-lc++abi` and \
+             `-lunwind`"
         }
         _ if starts(&[
             "emscripten_",
@@ -252,15 +257,14 @@ fn env(name: &str, kind: Kind) -> &'static str {
         _ if starts(&["console.", "Date.", "performance.", "crypto.", "process.", "Math."]) => WASI_SHIM,
         // TinyGo names a function that has no body after its package.
         _ if name.contains('.') => {
-            "TinyGo leaves a Go function undefined when it doesn't support it: avoid the package that the \
-             name starts with \
-             (`net/http` is one), use a newer TinyGo, or build with Go (`GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared`)"
+            "TinyGo leaves a Go function undefined when it doesn't support it: avoid the package that the name starts \
+             with (`net/http` is one), use a newer TinyGo, or build with Go (`GOOS=wasip1 GOARCH=wasm go build \
+             -buildmode=c-shared`)"
         }
         _ => {
-            "the guest's code calls this function and nothing defines it: link the library it comes from, and link without \
-             `--allow-undefined`/`--import-undefined` so that the linker reports it; if it is meant to be a \
-             host function, only those of \
-             `http_handler` and `wasi_snapshot_preview1` are there"
+            "the guest's code calls this function and nothing defines it: link the library it comes from, and link \
+             without `--allow-undefined`/`--import-undefined` so that the linker reports it; if it is meant to be a \
+             host function, only those of `http_handler` and `wasi_snapshot_preview1` are there"
         }
     }
 }
@@ -268,9 +272,10 @@ fn env(name: &str, kind: Kind) -> &'static str {
 /// Why a name isn't one of `http_handler`'s or WASI's, for a module that is right.
 pub(super) fn unknown_function(module: &str, name: &str) -> String {
     if module == WASI && name.starts_with("sock_") {
-        return "this is a socket extension of WasmEdge, WAMR or Wasmer, not part of WASI preview 1: a guest can open no sockets, and asks \
-                for what it needs with a header or through another service; build without the library that does (in Rust `wasmedge_wasi_socket` and \
-                crates patched to use it, in Go `github.com/stealthrocket/net` or `github.com/dispatchrun/net`)"
+        return "this is a socket extension of WasmEdge, WAMR or Wasmer, not part of WASI preview 1: a guest can open \
+            no sockets, and asks for what it needs with a header or through another service; build without the library \
+            that does (in Rust `wasmedge_wasi_socket` and crates patched to use it, in Go \
+            `github.com/stealthrocket/net` or `github.com/dispatchrun/net`)"
             .into();
     }
     let candidate = if module == HANDLER {

@@ -77,7 +77,8 @@ impl<'a> Check<'a> {
             )),
             Some(EntityType::Memory(ty)) if ty.shared => Err(Fault::new(
                 "the exported memory `memory` is shared between threads",
-                "a guest runs on one thread: build without threads (no `-pthread`, no `--shared-memory`, no `+atomics`)",
+                "a guest runs on one thread: build without threads (no `-pthread`, no `--shared-memory`, no \
+                 `+atomics`)",
             )),
             Some(EntityType::Memory(ty)) => Ok((ty.initial, ty.maximum)),
             Some(other) => Err(Fault::new(
@@ -97,9 +98,9 @@ impl<'a> Check<'a> {
                 }
                 Err(Fault::new(
                     "the export `memory` (a memory) is missing",
-                    "compilers export it unless told otherwise: don't pass `--no-export-memory` to AssemblyScript (`--noExportMemory`), \
-                 and give wasm-ld or Zig `--export-memory` where `--import-memory` is given; in WebAssembly text write \
-                 `(memory (export \"memory\") 1)`",
+                    "compilers export it unless told otherwise: don't pass `--no-export-memory` to AssemblyScript \
+                     (`--noExportMemory`), and give wasm-ld or Zig `--export-memory` where `--import-memory` is given; \
+                     in WebAssembly text write `(memory (export \"memory\") 1)`",
                 ))
             }
         }
@@ -163,8 +164,9 @@ impl<'a> Check<'a> {
         } else {
             // Other compilers record the language of their C runtime, so it proves nothing.
             format!(
-                "export it ({rust}; {go}; C and C++: `__attribute__((export_name(\"{name}\")))`, in C++ also `extern \"C\"`; Zig: \
-                 `export fn {name}`, built with `-fno-entry -rdynamic`; AssemblyScript: `export function {name}`)"
+                "export it ({rust}; {go}; C and C++: `__attribute__((export_name(\"{name}\")))`, in C++ also `extern \
+                 \"C\"`; Zig: `export fn {name}`, built with `-fno-entry -rdynamic`; AssemblyScript: `export function \
+                 {name}`)"
             )
         }
     }
@@ -174,7 +176,10 @@ impl<'a> Check<'a> {
         self.exports().find_map(|(name, _)| {
             let (_, help) = OTHER_PLATFORMS.iter().find(|(is_theirs, _)| is_theirs(name))?;
             let found = shown(name);
-            let what = format!("the exports `{HANDLE_REQUEST}` and `{HANDLE_RESPONSE}` are missing, while `{found}` is exported");
+            let what = format!(
+                "the exports `{HANDLE_REQUEST}` and `{HANDLE_RESPONSE}` are missing, \
+                 while `{found}` is exported"
+            );
             Some(Fault::new(what, *help))
         })
     }

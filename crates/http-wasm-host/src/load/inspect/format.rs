@@ -6,8 +6,8 @@ const MAGIC: &[u8] = b"\0asm";
 
 /// What to build instead of a component; also used for imports that only components have.
 pub(super) const BUILD_CORE: &str = "http-wasm guests are core modules: build for `wasm32-wasip1` or \
-     `wasm32-unknown-unknown` instead of `wasm32-wasip2` (TinyGo and Go: wasip1 with `-buildmode=c-shared`), and don't run \
-     the result through `wasm-tools component new`, cargo-component, componentize-js or the like";
+     `wasm32-unknown-unknown` instead of `wasm32-wasip2` (TinyGo and Go: wasip1 with `-buildmode=c-shared`), and don't \
+     run the result through `wasm-tools component new`, cargo-component, componentize-js or the like";
 
 /// The binary core module in `bytes`, which contain it as binary or as WebAssembly text.
 pub(super) fn to_binary(bytes: &[u8]) -> Result<Vec<u8>, Fault> {

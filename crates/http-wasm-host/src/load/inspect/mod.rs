@@ -1,7 +1,7 @@
 //! Looks into a guest before it is compiled: what it imports and exports, and what is wrong with it.
 //!
-//! A guest that can't run is refused here, with all its faults at once and in words that name the cause; whatever is left
-//! for the compiler to refuse are invalid function bodies and features that the engine doesn't have.
+//! A guest that can't run is refused here, with all its faults at once and in words that name the cause; whatever is
+//! left for the compiler to refuse are invalid function bodies and features that the engine doesn't have.
 
 mod causes;
 mod exports;

@@ -1,7 +1,8 @@
 //! Which host functions each of a guest's two functions can reach.
 //!
-//! An import says that a guest may call a function, but not when. What `handle_response` can't reach need not be kept ready for it. The
-//! answer errs on the safe side: an indirect call is taken to reach each function whose reference the module ever takes.
+//! An import says that a guest may call a function, but not when. What `handle_response` can't reach need not be kept
+//! ready for it. The answer errs on the safe side: an indirect call is taken to reach each function whose reference the
+//! module ever takes.
 
 use wasmparser::{Operator, Result};
 

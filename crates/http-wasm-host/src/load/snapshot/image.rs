@@ -20,7 +20,8 @@ use crate::run::shared::Shared;
 use crate::run::state::State;
 use crate::run::suspend::Mode;
 
-/// The snapshot of the guest that is made of `wasm` and starts up as `startup` says: from the engine's cache, or made now.
+/// The snapshot of the guest that is made of `wasm` and starts up as `startup` says: from the engine's cache, or made
+/// now.
 ///
 /// # Errors
 /// When the module is invalid, its start-up fails, or it can't be snapshotted.

@@ -164,8 +164,8 @@ impl<'a> List<'a> {
         self.count <= REMEMBERED
     }
 
-    /// Writes the values if all of them fit; answers how many and how long they are. `again` visits them once more, if they
-    /// are too many to be remembered.
+    /// Writes the values if all of them fit; answers how many and how long they are. `again` visits them once more, if
+    /// they are too many to be remembered.
     #[inline]
     fn write(
         &self,

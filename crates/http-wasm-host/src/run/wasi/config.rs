@@ -22,9 +22,9 @@ pub struct WasiConfig {
     pub args: Vec<String>,
     /// Environment variables, names and values. The host's own environment is never passed on.
     pub env: Vec<(String, String)>,
-    /// Directories of the host. With one or more, each call into the guest runs on a fiber, as reading a file
-    /// makes it wait; and file operations run on threads, up to 16, that the guest shares with nobody but its own instances. Only
-    /// regular files and directories can be opened.
+    /// Directories of the host. With one or more, each call into the guest runs on a fiber, as reading a file makes it
+    /// wait; and file operations run on threads, up to 16, that the guest shares with nobody but its own instances.
+    /// Only regular files and directories can be opened.
     pub mounts: Vec<Mount>,
 }
 

@@ -1,7 +1,7 @@
 //! Mounted directories: wasmtime-wasi's file system, with the guest's output led to the log.
 //!
-//! Its functions run file operations on the guest's [`FileThreads`]; what the guest's task awaits is a plain future, which any
-//! executor can poll.
+//! Its functions run file operations on the guest's [`FileThreads`]; what the guest's task awaits is a plain future,
+//! which any executor can poll.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 

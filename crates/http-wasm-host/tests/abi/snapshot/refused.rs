@@ -21,7 +21,8 @@ fn a_module_whose_state_cannot_be_read_back_is_refused_with_the_reason_and_what_
             "table.copy",
         ),
         (
-            "(table $t 1 funcref) (elem $e funcref) (func (table.init $t $e (i32.const 0) (i32.const 0) (i32.const 0)))",
+            "(table $t 1 funcref) (elem $e funcref) \
+             (func (table.init $t $e (i32.const 0) (i32.const 0) (i32.const 0)))",
             "table.init",
         ),
         ("(elem $e funcref) (func (elem.drop $e))", "elem.drop"),

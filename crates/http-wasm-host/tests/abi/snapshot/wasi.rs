@@ -14,7 +14,9 @@ const READ_CLOCK: &str = "(drop (call $f (i32.const 1) (i64.const 0) (i32.const 
 
 /// Waits for 20 ms by the monotonic clock.
 fn sleeps() -> String {
-    let subscription = r#"(data (i32.const 128) "\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\01\00\00\00\00\00\00\00\00\2d\31\01")"#;
+    let subscription = r#"(data (i32.const 128)
+        "\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00"
+        "\01\00\00\00\00\00\00\00\00\2d\31\01")"#;
     let import = import("poll_oneoff", "(param i32 i32 i32 i32) (result i32)").replace("$f", "$poll");
     let sleep = "(drop (call $poll (i32.const 128) (i32.const 256) (i32.const 1) (i32.const 512)))";
     shows(&import, subscription, sleep)

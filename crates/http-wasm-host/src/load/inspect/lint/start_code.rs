@@ -193,10 +193,9 @@ impl Toolchain {
                  `_initialize`, what `main` does"
             }
             Self::Other => {
-                "the host runs the start section and the exports `_initialize` and `_start`: export the code that \
-                 sets the guest up under \
-                 one of these names (clang, wasi-sdk and Zig: `-mexec-model=reactor`; AssemblyScript: `--exportStart _initialize`; TinyGo and \
-                 Go: do it in `func init()`)"
+                "the host runs the start section and the exports `_initialize` and `_start`: export the code that sets \
+                 the guest up under one of these names (clang, wasi-sdk and Zig: `-mexec-model=reactor`; \
+                 AssemblyScript: `--exportStart _initialize`; TinyGo and Go: do it in `func init()`)"
             }
         }
     }

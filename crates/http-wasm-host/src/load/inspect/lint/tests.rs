@@ -123,7 +123,8 @@ fn a_guest_that_works_without_its_uncalled_main_is_warned_of() {
 fn an_uncalled_main_that_does_nothing_is_no_start_code() {
     assert_clean(
         &format!(
-            r#"{WORKS} (func $main (export "main") (param i32 i32) (result i32) (i32.const 0)) (func (export "__wasm_call_ctors"))"#
+            r#"{WORKS} (func $main (export "main") (param i32 i32) (result i32) (i32.const 0))
+                (func (export "__wasm_call_ctors"))"#
         ),
         Probed::Silent,
     );
@@ -158,7 +159,8 @@ fn a_guest_that_never_asks_its_host_for_anything_and_says_so_plainly_is_clean() 
     for handler in ["(i64.const 1)", "(i64.const 0)", "unreachable", "(loop (br 0)) (i64.const 1)"] {
         assert_clean(
             &format!(
-                r#"(func (export "handle_request") (result i64) {handler}) (func (export "handle_response") (param i32 i32))"#
+                r#"(func (export "handle_request") (result i64) {handler})
+                    (func (export "handle_response") (param i32 i32))"#
             ),
             Probed::Silent,
         );

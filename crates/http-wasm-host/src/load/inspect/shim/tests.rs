@@ -112,7 +112,8 @@ fn a_module_without_functions_of_its_own_gets_sections_for_them() {
 #[test]
 fn a_start_function_that_is_no_point_stays() {
     let wasm = rewritten(
-        r#"(module (import "h" "start" (func $start)) (import "h" "wide" (func (param i64) (result i64))) (start $start))"#,
+        r#"(module (import "h" "start" (func $start))
+            (import "h" "wide" (func (param i64) (result i64))) (start $start))"#,
     );
     let start = Parser::new(0).parse_all(&wasm).find_map(|payload| match payload.unwrap() {
         Payload::StartSection { func, .. } => Some(func),
@@ -215,7 +216,8 @@ fn a_point_without_one_integer_result_is_refused() {
 #[test]
 fn damaged_modules_never_cause_a_panic() {
     let wasm = wat::parse_str(
-        r#"(module (import "h" "wide" (func $w (param i64) (result i64))) (memory 1) (table 1 funcref) (elem (i32.const 0) $w)
+        r#"(module (import "h" "wide" (func $w (param i64) (result i64)))
+            (memory 1) (table 1 funcref) (elem (i32.const 0) $w)
             (func (export "f") (drop (call $w (i64.const 1)))) (data (i32.const 0) "x"))"#,
     )
     .unwrap();

@@ -105,7 +105,8 @@ fn modules_of_more_than_one_type_section_and_the_like_are_refused() {
 #[test]
 fn damaged_modules_never_cause_a_panic() {
     let wasm = wat::parse_str(format!(
-        "(module (import \"env\" \"f\" (func (param i32))) (import \"http_handler\" \"log\" (func (param i32 i32 i32))) {EXPORTS})"
+        "(module (import \"env\" \"f\" (func (param i32))) \
+         (import \"http_handler\" \"log\" (func (param i32 i32 i32))) {EXPORTS})"
     ))
     .unwrap();
     for at in 0..wasm.len() {
