@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds the module for glibc 2.28 and later, without libgcc_s, stripped: for any Envoy image with glibc.
-# Needs cargo, rustup's target x86_64-unknown-linux-gnu, Python with pip, and network access for the linker (zig, from PyPI).
+# Needs cargo, rustup's target x86_64-unknown-linux-gnu, Python with pip, and network access for the linker (zig, from
+# PyPI).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tools=$(mktemp -d)
