@@ -11,6 +11,7 @@ mod phase_bodies;
 mod phases;
 mod pointers;
 mod response;
+mod shared;
 mod status;
 mod trailers;
 mod uri;

@@ -1,17 +1,11 @@
 //! Header names: which may be set and looked up, and what setting, adding and removing does.
 
+use super::shared::{KINDS, arrives, described, fields_case as case, read_args, traps};
 use crate::backend::Reply;
 use crate::case::{Case, Check, Exchange, Phase, Section};
 use crate::guest::{FREE, Function};
 use crate::script::{Arg, REQUEST, REQUEST_TRAILERS, RESPONSE, RESPONSE_TRAILERS, count_len, script};
 use crate::wire::Framing;
-
-const KINDS: [(u32, &str); 4] = [
-    (REQUEST, "request-headers"),
-    (RESPONSE, "response-headers"),
-    (REQUEST_TRAILERS, "request-trailers"),
-    (RESPONSE_TRAILERS, "response-trailers"),
-];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -20,14 +14,6 @@ pub(super) fn cases() -> Vec<Case> {
     oversized(&mut cases);
     kinds(&mut cases);
     cases
-}
-
-fn case(id: String, says: String, exchange: Exchange) -> Case {
-    Case::new(id, Section::Fields, says, exchange)
-}
-
-fn traps() -> Check {
-    Check::Traps(Phase::Request)
 }
 
 fn illegal_names(cases: &mut Vec<Case>) {
@@ -81,15 +67,7 @@ fn impossible(cases: &mut Vec<Case>, what: &str, name: &[u8]) {
     let get = |kind: u32| {
         script().call(Function::GetHeaderValues, [kind.into(), name.into(), FREE.into(), 64.into()]).gives(0)
     };
-    let stays = |kind| {
-        let one = vec![b"1".to_vec()];
-        match kind {
-            REQUEST => Check::BackendHeader("x-a", one),
-            RESPONSE => Check::Header("x-a", one),
-            REQUEST_TRAILERS => Check::BackendTrailer("x-a", one),
-            _ => Check::Trailer("x-a", one),
-        }
-    };
+    let stays = |kind| arrives(kind, "x-a", &[b"1"]);
     let mut add = |id: String, says: &str, kind: u32, exchange: Exchange, trapped: Phase| {
         let says = format!("{says} by a name with {} finds nothing", described(what));
         let case = case(format!("names/{id}/{what}"), says, exchange);
@@ -133,15 +111,6 @@ fn impossible(cases: &mut Vec<Case>, what: &str, name: &[u8]) {
                 Phase::Response,
             );
         }
-    }
-}
-
-pub(super) fn described(what: &str) -> String {
-    match what {
-        "empty" => "no byte in it".to_owned(),
-        "space" | "colon" | "tab" | "bracket" => format!("a {what} in it"),
-        "8-bit" => "an 8-bit byte in it".to_owned(),
-        other => format!("{} in it", other.to_ascii_uppercase().replace('-', " ")),
     }
 }
 
@@ -346,7 +315,7 @@ fn oversized(cases: &mut Vec<Case>) {
 fn kinds(cases: &mut Vec<Case>) {
     for kind in [4_u32, 0x100, u32::MAX] {
         let calls: [(&str, Function, Vec<Arg>); 5] = [
-            ("get-header-names", Function::GetHeaderNames, vec![kind.into(), FREE.into(), 64.into()]),
+            ("get-header-names", Function::GetHeaderNames, read_args(kind).to_vec()),
             (
                 "get-header-values",
                 Function::GetHeaderValues,
@@ -367,7 +336,7 @@ fn kinds(cases: &mut Vec<Case>) {
     }
     for kind in [2_u32, u32::MAX] {
         for (name, function, args) in [
-            ("read-body", Function::ReadBody, vec![kind.into(), FREE.into(), 64.into()]),
+            ("read-body", Function::ReadBody, read_args(kind).to_vec()),
             ("write-body", Function::WriteBody, vec![kind.into(), "x".into()]),
         ] {
             cases.push(Case::new(

@@ -1,29 +1,17 @@
 //! Bodies and the status in either phase: their rules are not those of headers.
 
-use super::phases::{BUFFER_REQUEST, BUFFER_RESPONSE};
+use super::shared::{
+    BUFFER_REQUEST, BUFFER_RESPONSE, phases_case as case, phases_exchange as exchange, read_args,
+};
 use crate::backend::Reply;
-use crate::case::{Case, Check, Exchange, Phase, Section};
-use crate::guest::{FREE, Function};
-use crate::script::{Arg, REQUEST, RESPONSE, eof_len, script};
-use crate::wire::Framing;
+use crate::case::{Case, Check, Exchange, Phase};
+use crate::guest::Function;
+use crate::script::{REQUEST, RESPONSE, eof_len, script};
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
     bodies(&mut cases);
     cases
-}
-
-/// What most cases of this theme send.
-fn exchange() -> Exchange {
-    Exchange::post("request body", Framing::Length)
-        .target("/phase?q=1")
-        .header("x-b", "2")
-        .header("x-a", "1")
-        .reply(Reply::default().header("x-r", "3"))
-}
-
-fn case(id: String, says: String, exchange: Exchange) -> Case {
-    Case::new(format!("phases/{id}"), Section::Phases, says, exchange)
 }
 
 /// Bodies and the status, whose rules are not those of headers.
@@ -130,8 +118,4 @@ fn bodies(cases: &mut Vec<Case>) {
             [Check::Status(201), Check::Body("from the backend".into())],
         ),
     );
-}
-
-fn read_args(kind: u32) -> [Arg; 3] {
-    [kind.into(), FREE.into(), 64.into()]
 }

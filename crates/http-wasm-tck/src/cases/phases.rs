@@ -1,21 +1,14 @@
 //! Every function in either phase, for every kind.
 
+use super::shared::{
+    BUFFER_RESPONSE, KINDS, arrives, phases_case as case, phases_exchange as exchange, reads_none,
+};
 use crate::backend::Reply;
-use crate::case::{Case, Check, Exchange, Http, Phase, Section};
+use crate::case::{Case, Check, Exchange, Http, Phase};
 use crate::guest::{FREE, Function};
 use crate::payload::Payload;
 use crate::script::{Arg, Content, REQUEST, REQUEST_TRAILERS, RESPONSE, RESPONSE_TRAILERS, Script, script};
 use crate::wire::Framing;
-
-pub(super) const BUFFER_REQUEST: u32 = 1;
-pub(super) const BUFFER_RESPONSE: u32 = 2;
-
-const KINDS: [(u32, &str); 4] = [
-    (REQUEST, "request-headers"),
-    (RESPONSE, "response-headers"),
-    (REQUEST_TRAILERS, "request-trailers"),
-    (RESPONSE_TRAILERS, "response-trailers"),
-];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -26,19 +19,6 @@ pub(super) fn cases() -> Vec<Case> {
     changes(&mut cases);
     features(&mut cases);
     cases
-}
-
-/// What most cases of this theme send.
-fn exchange() -> Exchange {
-    Exchange::post("request body", Framing::Length)
-        .target("/phase?q=1")
-        .header("x-b", "2")
-        .header("x-a", "1")
-        .reply(Reply::default().header("x-r", "3"))
-}
-
-fn case(id: String, says: String, exchange: Exchange) -> Case {
-    Case::new(format!("phases/{id}"), Section::Phases, says, exchange)
 }
 
 type MakeScript = fn() -> Script;
@@ -113,18 +93,11 @@ fn early_reads(cases: &mut Vec<Case>) {
     let mut read = |name: String, says: &str, script: Script| {
         cases.push(case(format!("{name}/before"), says.to_owned(), exchange().before(script)));
     };
-    let none = |kind: u32| {
-        script().call(Function::GetHeaderNames, [kind.into(), FREE.into(), 64.into()]).gives(0).values(
-            kind,
-            "x-r",
-            &[],
-        )
-    };
     for (kind, name) in &KINDS[1..] {
         read(
             format!("get-header-names/{name}"),
             "before next there are no response headers and no trailers but those that the guest set",
-            none(*kind),
+            reads_none(*kind, "x-r"),
         );
         let set = script().set(*kind, "X-Own", "4").add(*kind, "x-own", "5").names(*kind, &["x-own"]);
         read(
@@ -172,13 +145,7 @@ fn late_reads(cases: &mut Vec<Case>) {
     if let Some(case) = cases.iter_mut().rev().nth(1) {
         *case = case.clone().differs("get_status_code without buffer_response kills the connection");
     }
-    let empty = |kind: u32| {
-        script().call(Function::GetHeaderNames, [kind.into(), FREE.into(), 64.into()]).gives(0).values(
-            kind,
-            "x-t",
-            &[],
-        )
-    };
+    let empty = |kind: u32| reads_none(kind, "x-t");
     for (kind, name) in &KINDS[2..] {
         cases.push(case(
             format!("get-header-names/{name}/after"),
@@ -239,15 +206,7 @@ fn all_changes() -> Vec<Change> {
         },
     ];
     for (kind, name) in KINDS {
-        let check = |name: &'static str, values: &[&[u8]]| {
-            let values = values.iter().map(|value| value.to_vec()).collect();
-            match kind {
-                REQUEST => Check::BackendHeader(name, values),
-                RESPONSE => Check::Header(name, values),
-                REQUEST_TRAILERS => Check::BackendTrailer(name, values),
-                _ => Check::Trailer(name, values),
-            }
-        };
+        let check = |name, values: &[&[u8]]| arrives(kind, name, values);
         let request = matches!(kind, REQUEST | REQUEST_TRAILERS);
         changes.push(Change {
             name: format!("set-header-value/{name}"),

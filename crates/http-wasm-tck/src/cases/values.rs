@@ -1,17 +1,10 @@
 //! Header values and methods: what may be set, and how it comes out.
 
-use super::names::described;
-use crate::case::{Case, Check, Exchange, Http, Phase, Section};
+use super::shared::{KINDS, described, fields_case as case, traps};
+use crate::case::{Case, Check, Exchange, Http};
 use crate::guest::Function;
-use crate::script::{REQUEST, REQUEST_TRAILERS, RESPONSE, RESPONSE_TRAILERS, script};
+use crate::script::{REQUEST, RESPONSE, RESPONSE_TRAILERS, script};
 use crate::wire::Framing;
-
-const KINDS: [(u32, &str); 4] = [
-    (REQUEST, "request-headers"),
-    (RESPONSE, "response-headers"),
-    (REQUEST_TRAILERS, "request-trailers"),
-    (RESPONSE_TRAILERS, "response-trailers"),
-];
 
 pub(super) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
@@ -19,14 +12,6 @@ pub(super) fn cases() -> Vec<Case> {
     legal(&mut cases);
     methods(&mut cases);
     cases
-}
-
-fn case(id: String, says: String, exchange: Exchange) -> Case {
-    Case::new(id, Section::Fields, says, exchange)
-}
-
-fn traps() -> Check {
-    Check::Traps(Phase::Request)
 }
 
 fn illegal_values(cases: &mut Vec<Case>) {
@@ -101,11 +86,11 @@ fn legal(cases: &mut Vec<Case>) {
 fn described_value(what: &str) -> &'static str {
     match what {
         "empty" => "empty",
-        "8-bit" => "of bytes that are no UTF-8",
-        "utf-8" => "of bytes beyond ASCII",
-        "tab-inside" => "a text with a tab in it",
+        "8-bit" => "invalid UTF-8",
+        "utf-8" => "UTF-8 beyond ASCII",
+        "tab-inside" => "text with a tab in it",
         "comma" => "a list, which stays one value",
-        _ => "a quoted text",
+        _ => "quoted text",
     }
 }
 
