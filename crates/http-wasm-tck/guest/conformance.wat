@@ -346,8 +346,8 @@
   (func $deeper (param $depth i32) (result i32)
     (i32.add (call $deeper (i32.add (local.get $depth) (i32.const 1))) (i32.const 1)))
 
-  ;; The hash (FNV-1a, 32 bits) of the body in the high half of the last result, its length in the low half. If read_body
-  ;; breaks a rule, the high half is 0xbad00000, and the low half says which one.
+  ;; The hash (FNV-1a, 32 bits) of the body in the high half of the last result, its length in the low half. If
+  ;; read_body breaks a rule, the high half is 0xbad00000, and the low half says which one.
   (func $read_all
     (local $read i64) (local $len i32) (local $total i32) (local $i i32) (local $hash i32) (local $reads i32)
     (local.set $hash (i32.const 0x811c9dc5))
