@@ -9,7 +9,7 @@ use crate::failure::Failure;
 /// Loads the guest of `spec`.
 ///
 /// # Errors
-/// [`StartError::Guests`] when it can't be read, is no valid guest, or doesn't start.
+/// [`StartError::Guests`] if it can't be read, isn't a valid guest, or doesn't start.
 pub(crate) fn load(engine: &Engine, spec: &GuestSpec) -> Result<Guest, Failure> {
     Ok(builder(engine, spec).load_file(&spec.path)?)
 }

@@ -101,7 +101,7 @@ impl Threads {
         Ok(Self(queue))
     }
 
-    /// Runs `call` to its end on these threads, whoever waits for it. `None` when there are too many.
+    /// Runs `call` to its end on these threads, whether or not anyone still waits for it. `None` if there are too many.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         call: impl Future<Output = T> + Send + 'static,
@@ -160,7 +160,7 @@ impl Job {
         let waker = Waker::from(self.clone());
         let mut future = self.future.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(running) = future.as_mut() else { return };
-        // A panic is the end of this call, and not of the thread's others.
+        // A panic ends this call, but not the thread's others.
         let poll = AssertUnwindSafe(|| running.as_mut().poll(&mut Context::from_waker(&waker)));
         if !matches!(catch_unwind(poll), Ok(Poll::Pending)) {
             let over = future.take();
@@ -206,7 +206,7 @@ impl Wake for Job {
     }
 }
 
-/// What a call on another thread comes to. Dropped, the call runs to its end all the same.
+/// The result of a call on another thread. If this is dropped, the call still runs to its end.
 pub(crate) struct Remote<T>(Arc<Mutex<Slot<T>>>);
 
 struct Slot<T> {
@@ -295,6 +295,6 @@ mod tests {
         assert!(!has_overrun());
         let _yield = Yields.yield_now();
         assert!(has_overrun());
-        assert!(!has_overrun(), "it is told once");
+        assert!(!has_overrun(), "it is reported once");
     }
 }

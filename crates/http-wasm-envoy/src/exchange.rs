@@ -1,4 +1,4 @@
-//! The guests' part in a stream: both of their calls, in order, whatever comes of each.
+//! The guests' part in a stream: both of their calls, in order, whatever the result of each.
 
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
@@ -22,7 +22,7 @@ pub(crate) type Host = Detachable<Live>;
 /// The guests' part in one direction.
 pub(crate) type Task = Pin<Box<dyn Future<Output = Done>>>;
 
-/// What comes of it.
+/// The result.
 pub(crate) enum Done {
     /// The message goes on, with this body.
     Goes(Message),
@@ -192,7 +192,7 @@ async fn respond(
     Ok(attach(stream, host).memory)
 }
 
-/// The host on the stream again; what was done to its copies is applied.
+/// The host, back on the stream, with the changes to its copies applied.
 fn attach(stream: &Rc<Stream>, host: Host) -> Live {
     match host.into_inner() {
         Ok(live) => live,
@@ -203,15 +203,15 @@ fn attach(stream: &Rc<Stream>, host: Host) -> Live {
     }
 }
 
-/// The message's body, for whoever has it next. Its headers stay.
+/// The message's body, for its next recipient. The headers stay.
 fn take_body(message: &mut Message) -> Message {
     let mut taken = std::mem::take(message);
     message.headers = std::mem::take(&mut taken.headers);
     taken
 }
 
-/// Waits for a guest's call: on the worker as long as it doesn't compute for more than a slice, then on threads for
-/// that.
+/// Waits for a guest's call: on the worker as long as it doesn't compute for more than a slice, then on the compute
+/// threads.
 async fn drive<T: Send + 'static>(progress: Progress<Result<T, Error>>) -> Result<T, Failure> {
     let mut call = match progress.done() {
         Ok(result) => return result.map_err(Failure::Guest),

@@ -2,7 +2,7 @@
 
 use http_wasm_host::{BodyKind, Error, ErrorKind, Phase};
 
-/// Why a guest's call came to nothing.
+/// Why a guest's call failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The guest failed.
@@ -13,7 +13,7 @@ pub(crate) enum Failure {
     Panicked,
 }
 
-/// Seconds after which it makes sense to try again where too many calls are computing.
+/// Seconds after which to retry when too many calls are computing.
 const BUSY_SECONDS: u64 = 1;
 
 impl Failure {
@@ -26,17 +26,17 @@ impl Failure {
         }
     }
 
-    /// The seconds after which it makes sense to try again, for what may pass by itself.
+    /// The seconds after which to retry, for failures that may pass by themselves.
     pub(crate) fn retry_after(&self) -> Option<u64> {
         match self {
-            // Whole seconds, and never "at once".
+            // Whole seconds, at least one.
             Self::Guest(error) => Some(error.retry_after()?.as_millis().div_ceil(1000).clamp(1, 3600) as u64),
             Self::Busy => Some(BUSY_SECONDS),
             Self::Panicked => None,
         }
     }
 
-    /// Says in the log why the request failed.
+    /// Logs why the request failed.
     pub(crate) fn log(&self) {
         match self {
             Self::Guest(error) => log(error, ""),
@@ -48,7 +48,7 @@ impl Failure {
     }
 }
 
-/// Says in the log why a guest failed though its request goes on.
+/// Logs why a guest failed although its request continues.
 pub(crate) fn log_bypassed(error: &Error) {
     let instead = match error.phase() {
         Some(Phase::Response) => "; the response goes out as it came",
@@ -59,7 +59,7 @@ pub(crate) fn log_bypassed(error: &Error) {
 
 fn log(error: &Error, instead: &str) {
     match error.kind() {
-        // Peers hang up all the time, and send what is too long; neither is the guest's fault.
+        // Peers hang up and send oversized bodies all the time; neither is the guest's fault.
         ErrorKind::Body(_) | ErrorKind::BodyMemory => {
             tracing::debug!(guest = error.guest(), "{error}{instead}")
         }

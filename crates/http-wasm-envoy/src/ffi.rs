@@ -66,7 +66,7 @@ pub(crate) enum BodyPart {
     BufferedResponse = 3,
 }
 
-/// What a headers hook answers.
+/// The result of a headers hook.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum HeadersStatus {
@@ -74,7 +74,7 @@ pub(crate) enum HeadersStatus {
     StopIteration = 1,
 }
 
-/// What a body hook answers.
+/// The result of a body hook.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum BodyStatus {
@@ -83,7 +83,7 @@ pub(crate) enum BodyStatus {
     StopNoBuffer = 3,
 }
 
-/// What a trailers hook answers.
+/// The result of a trailers hook.
 #[repr(u32)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TrailersStatus {
@@ -132,7 +132,7 @@ fn symbol(name: &CStr) -> Option<*mut c_void> {
     (!found.is_null()).then_some(found)
 }
 
-/// Functions of Envoy under their names, and of which type they are.
+/// Envoy's functions by name, and their types.
 macro_rules! callbacks {
     (
         required { $($required:ident: fn($($rarg:ty),*) $(-> $rret:ty)?;)* }
@@ -223,7 +223,7 @@ pub(crate) fn callbacks() -> Option<&'static Callbacks> {
     CALLBACKS.get()
 }
 
-/// Finds Envoy's functions. Answers the version of the interface that this Envoy expects.
+/// Finds Envoy's functions. Returns the version of the interface that this Envoy expects.
 ///
 /// # Errors
 /// The name of a function that Envoy lacks.

@@ -49,7 +49,7 @@ impl Filter {
 
     /// The first value under `name`.
     ///
-    /// It lies in Envoy's map: it must not be used after the map has been changed, or outside of the current hook.
+    /// It points into Envoy's map: it must not be used after the map has been changed, or outside of the current hook.
     /// Hosts lend it for as long as they are borrowed themselves, and nothing changes the map meanwhile.
     #[inline]
     pub(crate) fn header(&self, map: Map, name: &[u8]) -> Option<&[u8]> {
@@ -61,7 +61,7 @@ impl Filter {
         found.then(|| unsafe { value.bytes() })
     }
 
-    /// Visits all values under `name`, which lie in Envoy's map: see [`header`](Self::header).
+    /// Visits all values under `name`, which point into Envoy's map: see [`header`](Self::header).
     #[inline]
     pub(crate) fn header_values<'a>(&'a self, map: Map, name: &[u8], mut visit: impl FnMut(&'a [u8])) {
         let Some((envoy, ptr)) = self.live() else { return };
@@ -83,7 +83,7 @@ impl Filter {
         }
     }
 
-    /// Visits all fields of a map, pseudo headers among them, which lie in Envoy's map: see [`header`](Self::header).
+    /// Visits all fields of a map, pseudo headers included, which point into Envoy's map: see [`header`](Self::header).
     pub(crate) fn fields<'a>(&'a self, map: Map, mut visit: impl FnMut(&'a [u8], &'a [u8])) {
         let Some((envoy, ptr)) = self.live() else { return };
         // SAFETY: the stream is alive.
@@ -184,7 +184,7 @@ impl Filter {
             })
     }
 
-    /// Lets a message be held that is this long, where this Envoy can.
+    /// Lets Envoy hold a message of this length, if this version can.
     pub(crate) fn raise_buffer_limit(&self, bytes: usize) {
         let Some((envoy, ptr)) = self.live() else { return };
         if let (Some(get), Some(set)) = (envoy.http_get_buffer_limit, envoy.http_set_buffer_limit) {
@@ -234,7 +234,7 @@ impl Filter {
         }
     }
 
-    /// Breaks the stream off, where this Envoy can.
+    /// Aborts the stream, if this version of Envoy can.
     pub(crate) fn reset(&self, details: &[u8]) -> bool {
         let Some((envoy, ptr)) = self.live() else { return false };
         let Some(reset) = envoy.http_filter_reset_stream else { return false };
@@ -299,7 +299,7 @@ impl Filter {
         }
     }
 
-    /// What can call this stream's `scheduled` hook from any thread.
+    /// A scheduler that can call this stream's `scheduled` hook from any thread.
     pub(crate) fn scheduler(&self) -> Option<Scheduler> {
         let (envoy, ptr) = self.live()?;
         // SAFETY: the stream is alive.

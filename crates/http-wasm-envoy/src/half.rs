@@ -23,15 +23,15 @@ pub(crate) enum At {
     Scheduled,
 }
 
-/// What is to be done with a message.
+/// How a message is treated.
 pub(crate) enum Stage {
     /// It is Envoy's alone.
     Passing,
     /// It is held: guests have it.
     Working,
-    /// What guests have made of it goes out.
+    /// What guests have made of it is sent.
     Sending(Box<InMemoryHost>),
-    /// It goes nowhere.
+    /// It isn't sent.
     Answered,
 }
 
@@ -45,7 +45,7 @@ pub(crate) struct Half {
     feed: Option<Feed>,
     /// Bytes have been left in Envoy's buffer.
     left: bool,
-    /// Envoy has told of the message's end.
+    /// Envoy has reported the end of the message.
     ended: bool,
     /// So has the feed.
     finished: bool,
@@ -89,8 +89,7 @@ impl Half {
     /// The guests have let the message go, with this body.
     pub(crate) fn goes(&mut self, body: Message) {
         let is_as_it_came = match &self.feed {
-            // Where nothing follows the head, or what follows is no body, there is nothing to send but what guests have
-            // made.
+            // If nothing follows the head, or what follows isn't a body, only what guests have made is sent.
             None => body.has_ended(),
             Some(feed) => !self.finished && feed.unread() == 0 && body.is_only_fed(),
         };
@@ -140,7 +139,7 @@ impl Half {
             At::Scheduled => {}
         }
         let Some(feed) = &self.feed else {
-            // What follows the head is no body: it stays in Envoy until the head goes on.
+            // What follows the head isn't a body: it stays in Envoy until the head continues.
             self.left = true;
             return;
         };
@@ -170,7 +169,7 @@ impl Half {
         self.finish();
     }
 
-    /// Takes what was left in Envoy's buffer, once there is room. Whether there was anything.
+    /// Takes what was left in Envoy's buffer, once there is room. Returns whether there was anything.
     pub(crate) fn refill(&mut self, filter: &Filter, alarm: &Arc<Alarm>) -> bool {
         let has_room = self.feed.as_ref().is_some_and(|feed| feed.unread() < AHEAD);
         if !self.left || !has_room {
@@ -191,7 +190,7 @@ impl Half {
         }
     }
 
-    /// Hands what guests have made of the body to Envoy. Whether the message may go on.
+    /// Passes what guests have made of the body to Envoy. Returns whether the message may continue.
     pub(crate) fn send(&mut self, filter: &Filter, at: At, alarm: &Arc<Alarm>) -> Result<bool, BoxError> {
         match &self.stage {
             Stage::Passing => return Ok(true),
@@ -226,7 +225,7 @@ impl Half {
         Ok(true)
     }
 
-    /// Takes out of the body what is there. The trailers, if they are.
+    /// Takes what is available out of the body. Returns the trailers, if they have arrived.
     fn pull(&mut self, alarm: &Arc<Alarm>) -> Result<Option<Fields>, BoxError> {
         let Stage::Sending(host) = &mut self.stage else { return Ok(None) };
         let waker = alarm.waker();

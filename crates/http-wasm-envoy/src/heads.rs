@@ -6,7 +6,7 @@ use crate::ffi::Map;
 use crate::filter::Filter;
 use crate::stream::Stream;
 
-/// What Envoy had when a host let go of it: changes are found by comparing.
+/// Envoy's heads when a host was detached: changes are found by comparing.
 #[derive(Debug, Default)]
 pub(crate) struct Left {
     pub(crate) request: Option<RequestHead>,
@@ -117,7 +117,7 @@ pub(crate) fn set_status(filter: &Filter, status: u16) {
     filter.set_header(Map::Response, b":status", status.to_string().as_bytes());
 }
 
-/// Visits each name once. The authority of a request shows as `host`; there are no other pseudo headers.
+/// Visits each name once. The authority of a request appears as `host`; there are no other pseudo headers.
 pub(crate) fn names<'a>(filter: &'a Filter, map: Map, mut visit: impl FnMut(&'a [u8])) {
     let mut seen: Vec<&[u8]> = Vec::with_capacity(32);
     filter.fields(map, |name, _| {

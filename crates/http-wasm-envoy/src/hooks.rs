@@ -43,7 +43,7 @@ unsafe fn on_stream<T>(stream: *const c_void, passes: T, hook: impl FnOnce(&Rc<S
     }
 }
 
-/// Called once when the module is loaded. Answers the version of the interface that it speaks.
+/// Called once when the module is loaded. Returns the version of the interface that it implements.
 #[unsafe(no_mangle)]
 pub extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
     catch_unwind(|| match ffi::initialise() {
@@ -134,7 +134,7 @@ pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
         Arc::increment_strong_count(config);
         Arc::from_raw(config)
     };
-    // SAFETY: Envoy keeps its filter until it destroys ours, of which the stream is told.
+    // SAFETY: Envoy keeps its filter until it destroys ours, which ends the stream.
     let filter = unsafe { Filter::new(envoy) };
     Rc::into_raw(Stream::new(filter, config)).cast()
 }
@@ -217,7 +217,7 @@ hooks! {
     }
 }
 
-/// Hooks that must be there and of which nothing is needed.
+/// Hooks that must exist but have nothing to do.
 macro_rules! unused {
     ($($name:ident($($ty:ty),*);)*) => {
         $(

@@ -39,7 +39,7 @@ impl Live {
         Self { stream, request: Place::Envoy, response: Place::Memory, memory }
     }
 
-    /// The host again, after it was detached. What became of the copies has been applied to Envoy's maps.
+    /// The host again, after it was detached. Changes to the copies have been applied to Envoy's maps.
     pub(crate) fn attach(stream: Rc<Stream>, memory: InMemoryHost) -> Self {
         Self { stream, request: Place::Memory, response: Place::Memory, memory }
     }

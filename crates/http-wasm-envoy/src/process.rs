@@ -112,7 +112,7 @@ impl Process {
     /// Whether a configuration may name this file or directory.
     ///
     /// # Errors
-    /// Why not. It tells nothing about what is there.
+    /// Why not. The reason reveals nothing about what exists.
     pub(crate) fn allows(&self, path: &Path) -> Result<(), String> {
         let real = path.canonicalize().ok();
         if real.is_some_and(|real| self.allowed.iter().any(|root| real.starts_with(root))) {

@@ -33,7 +33,7 @@ pub(crate) struct Stream {
     /// The guests that have let the request through, the first one first.
     pinned: RefCell<Vec<PinnedGuest>>,
     reply: RefCell<Option<Reply>>,
-    /// What Envoy had when the current host let go of it.
+    /// Envoy's heads when the current host was detached.
     left: RefCell<Option<Left>>,
     route_changed: Cell<bool>,
     grpc: Cell<bool>,
@@ -141,7 +141,7 @@ impl Stream {
         }
     }
 
-    /// Envoy destroys the stream. Guests that wait for a response are told that there is none.
+    /// Envoy destroys the stream. Guests that wait for a response learn that there is none.
     pub(crate) fn end(&self) {
         self.filter.end();
         self.alarm.disarm();
@@ -219,7 +219,7 @@ impl Stream {
         }
     }
 
-    /// Does what can be done now. Whether Envoy may go on with the message.
+    /// Does what can be done now. Returns whether Envoy may continue with the message.
     fn step(self: &Rc<Self>, kind: BodyKind, at: At) -> bool {
         self.half(kind).borrow_mut().take_in(&self.filter, at, &self.alarm);
         self.work(kind);
@@ -300,13 +300,13 @@ impl TakeIfOf for RefCell<Option<(BodyKind, Task)>> {
     }
 }
 
-/// Whether bytes that follow the request's head are no HTTP body.
+/// Whether bytes that follow the request's head are something other than an HTTP body.
 fn is_tunnel(filter: &Filter) -> bool {
     filter.header(Map::Request, b":method") == Some(b"CONNECT")
         || filter.header(Map::Request, b"upgrade").is_some()
 }
 
-/// Whether bytes that follow the response's head are no HTTP body.
+/// Whether bytes that follow the response's head are something other than an HTTP body.
 fn is_upgraded(filter: &Filter) -> bool {
     let status = crate::heads::status(filter);
     status == 101

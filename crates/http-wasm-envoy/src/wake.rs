@@ -54,7 +54,7 @@ impl Alarm {
         self.woken.swap(false, Ordering::AcqRel)
     }
 
-    /// From now on the scheduler is told. `false` if it has been woken before.
+    /// From now on, wakes go through the scheduler. `false` if it has been woken before.
     pub(crate) fn arm(&self, scheduler: impl FnOnce() -> Option<Scheduler>) -> bool {
         let mut current = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
         if current.is_none() {
@@ -70,7 +70,7 @@ impl Alarm {
         self.wake_by_ref();
     }
 
-    /// The stream has ended: nobody is to be woken any more.
+    /// The stream has ended: nothing is woken any more.
     pub(crate) fn disarm(&self) {
         let scheduler = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(scheduler);

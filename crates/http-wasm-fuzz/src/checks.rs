@@ -27,7 +27,7 @@ pub(crate) fn is_target(target: &[u8]) -> bool {
 fn fields(fields: &[Field]) {
     for (name, value) in fields {
         let shown = name.escape_ascii();
-        assert!(is_token(name), "\"{shown}\" is no field name");
+        assert!(is_token(name), "\"{shown}\" is not a field name");
         assert!(!name.iter().any(u8::is_ascii_uppercase), "\"{shown}\" is not lower case");
         assert!(is_value(value), "the value of {shown} is illegal: \"{}\"", value.escape_ascii());
     }

@@ -102,7 +102,7 @@ fn uri(uri: &[u8]) {
     assert_eq!(read_back(&again), Some(&sent[..]), "setting what was read changes it");
 }
 
-/// Path and query of what a guest sets, not yet encoded; nothing when it is no URI.
+/// Path and query of what a guest sets, not yet encoded; nothing if it isn't a URI.
 fn target(uri: &[u8]) -> Option<Vec<u8>> {
     if uri.iter().any(u8::is_ascii_control) {
         return None;

@@ -177,7 +177,7 @@ fn go_on<S: Subject>(plan: &Plan, mut pinned: Pinned<S>, trace: &mut Trace) {
     }
 }
 
-/// Every instance that was made lies in the pool, or was dropped and counted.
+/// Every instance that was made is in the pool, or was dropped and counted.
 pub(crate) fn nothing_is_lost(stats: PoolStats) {
     let dropped = stats.dropped_failed
         + stats.dropped_cancelled

@@ -1,5 +1,4 @@
-//! Responses of HTTP/1.1 upstreams, in any shape: what the gateway's reader passes on has one meaning, whoever reads
-//! it.
+//! Responses of HTTP/1.1 upstreams, in any shape: what the gateway's reader passes on means the same to every reader.
 
 use arbitrary::{Result, Unstructured};
 use http::Method;
@@ -46,7 +45,7 @@ impl Case {
                     );
                 }
             }
-            // What is refused looks complete to nobody.
+            // A rejected response doesn't look complete to any reader.
             (None, _) => assert!(answer.is_none_or(|answer| answer.body.is_none()), "{self:?}: {whole:?}"),
         }
     }

@@ -26,7 +26,7 @@ fn every_committed_seed_passes() {
 #[test]
 fn inputs_of_noise_pass() {
     for (name, target) in TARGETS {
-        // Noise is no module but in a thousand tries.
+        // Noise isn't a module, not even once in a thousand tries.
         for seed in 1..=if name == "module" { 100 } else { 2000 } {
             let input = noise(seed, 600);
             let passed = catch_unwind(AssertUnwindSafe(|| target(&input)));

@@ -47,10 +47,10 @@ pub struct Function {
     pub may_wait: MayWait,
 }
 
-/// The one table of the ABI's functions: `functions!(with)` hands it to the macro `with`. What registers them, checks a
-/// guest's imports, or wants to know more of them derives from it: a row that lacks its function in `hostcalls`, or has
-/// another type than that, doesn't compile. `memory` is whether a function touches the guest's memory; finding that
-/// costs as much as a small function does.
+/// The one table of the ABI's functions: `functions!(with)` hands it to the macro `with`. Their registration, the check
+/// of a guest's imports and everything else derive from it: a row without its function in `hostcalls`, or with a
+/// different type, doesn't compile. `memory` is whether a function touches the guest's memory, whose lookup costs as
+/// much as a small function.
 macro_rules! functions {
     ($with:ident) => {
         $with! {

@@ -27,7 +27,7 @@ pub enum LoadError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The bytes are no guest for this ABI.
+    /// The bytes aren't a guest for this ABI.
     #[error("guest {guest} is not valid:{}", list(faults))]
     Invalid {
         /// The guest's name.
@@ -157,8 +157,8 @@ pub enum ErrorKind {
     Body(BodyKind),
     /// There was no instance for the request, and no memory for one, or for what it needed; later there may be.
     Unavailable,
-    /// Too much is held of bodies for all requests together (see [`EngineBuilder::body_memory_budget`]); later there
-    /// may be room.
+    /// The bodies that are held for all requests together take too much memory (see
+    /// [`EngineBuilder::body_memory_budget`]); later there may be room.
     ///
     /// [`EngineBuilder::body_memory_budget`]: crate::EngineBuilder::body_memory_budget
     BodyMemory,
@@ -166,17 +166,17 @@ pub enum ErrorKind {
     Internal,
 }
 
-/// What an HTTP server makes of a failure: the answer for the client, and how much the log cares.
+/// How an HTTP server responds to a failure, and at which level it logs it.
 ///
-/// There is one table of these, [`ErrorKind::response`], so that a new kind of failure is the same to all adapters.
+/// There is one table of these, [`ErrorKind::response`], so that all adapters handle a new kind of failure alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FailureResponse {
-    /// The status, from a service that its guest belongs to. The error's words are not for clients.
+    /// The status if the guest belongs to the service. The error's text isn't meant for clients.
     pub status: StatusCode,
-    /// The same from a gateway, whose callers tell "too slow" (504) from "broken" (500).
+    /// The same for a gateway, whose callers distinguish "too slow" (504) from "broken" (500).
     pub gateway_status: StatusCode,
-    /// The value of `Retry-After`, in seconds, for what may pass by itself: 1 to 3600.
+    /// The value of `Retry-After`, in seconds, for failures that may pass by themselves: 1 to 3600.
     pub retry_after: Option<u64>,
     /// The level that the error is logged at. Below ERROR, it is not the guest's fault, and may happen all the time.
     pub log_level: Level,
@@ -187,7 +187,7 @@ const fn response(status: StatusCode, log_level: Level) -> FailureResponse {
 }
 
 impl ErrorKind {
-    /// What an HTTP server makes of a failure of this kind. [`Error::response`] knows how long this one may take.
+    /// How an HTTP server responds to a failure of this kind. [`Error::response`] knows how long this one may last.
     ///
     /// | kind | status | logged at |
     /// | --- | --- | --- |
@@ -216,7 +216,7 @@ impl ErrorKind {
                 retry_after: Some(SOON.as_secs()),
                 ..response(StatusCode::SERVICE_UNAVAILABLE, Level::DEBUG)
             },
-            // Peers send what is too long, and hang up all the time.
+            // Peers send oversized bodies and hang up all the time.
             Self::BodyTooLarge(BodyKind::Request) => response(StatusCode::PAYLOAD_TOO_LARGE, Level::INFO),
             Self::BodyTooLarge(BodyKind::Response) => response(StatusCode::BAD_GATEWAY, Level::INFO),
             Self::Body(BodyKind::Request) => response(StatusCode::BAD_REQUEST, Level::DEBUG),
@@ -254,8 +254,8 @@ impl ErrorKind {
         }
     }
 
-    /// Whether it is a failure of the guest, which one that fails open is excused. Whoever sends a body that is too
-    /// long or breaks off has to hear of it.
+    /// Whether it is a failure of the guest, which is excused for a guest that fails open. A body that is too long or
+    /// ends prematurely must be reported to its sender.
     pub(crate) fn is_guests(self) -> bool {
         !matches!(self, Self::BodyTooLarge(_) | Self::Body(_))
     }
@@ -301,12 +301,12 @@ impl Error {
         self.0.retry_after
     }
 
-    /// What an HTTP server makes of this failure: [`ErrorKind::response`], with the time after which trying again may
+    /// How an HTTP server responds to this failure: [`ErrorKind::response`], with the time after which a retry may
     /// help.
     pub fn response(&self) -> FailureResponse {
         let mut response = self.kind().response();
         if let Some(wait) = self.retry_after() {
-            // Whole seconds, and never "at once".
+            // Whole seconds, at least one.
             response.retry_after = Some(wait.as_millis().div_ceil(1000).clamp(1, 3600) as u64);
         }
         response

@@ -42,7 +42,7 @@ use crate::warning::Warning;
 /// ```
 pub struct Guest<H: Host>(Arc<Handle<H>>);
 
-/// What all clones of a guest share. With the last of them, the pool is closed; instances that are out finish first.
+/// What all clones of a guest share. The pool is closed with the last of them; instances in use finish first.
 struct Handle<H: Host> {
     maker: Arc<Maker<H>>,
     pool: Arc<Pool<H>>,
@@ -50,11 +50,11 @@ struct Handle<H: Host> {
     sweep: Arc<Sweep<H>>,
 }
 
-/// What is known of a guest once it is loaded.
+/// Facts about a loaded guest.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GuestFacts {
-    /// What the module says of itself.
+    /// What the module says about itself.
     pub inspection: Inspection,
     /// Features that it enabled while its first instance was made.
     pub features: Features,
@@ -76,7 +76,7 @@ impl<H: Host> Guest<H> {
     /// Compiling takes up to seconds of computing, and one instance is made: call it from where blocking is allowed.
     ///
     /// # Errors
-    /// When the bytes are no guest of this ABI, or its first instance can't be made.
+    /// If the bytes aren't a guest of this ABI, or its first instance can't be created.
     pub fn load(engine: &Engine, bytes: &[u8]) -> Result<Self, LoadError> {
         Self::builder(engine).load(bytes)
     }
@@ -141,12 +141,12 @@ impl<H: Host> Guest<H> {
         })
     }
 
-    /// The guest's name, as it stands in errors and logs.
+    /// The guest's name, as it appears in errors and logs.
     pub fn name(&self) -> &str {
         &self.0.maker.shared().name
     }
 
-    /// What is known of the guest.
+    /// Facts about the guest.
     pub fn facts(&self) -> &GuestFacts {
         &self.0.facts
     }
@@ -217,9 +217,8 @@ impl GuestBuilder {
     /// Compiling takes up to seconds of computing, and one instance is made: call it from where blocking is allowed.
     ///
     /// # Errors
-    /// When the bytes are no guest of this ABI, its configuration is too long, what was granted can't
-    /// be, the first instance can't be made, or the guest is built in a way that lets it do nothing (see
-    /// [`Lint`](crate::Lint)).
+    /// If the bytes aren't a guest of this ABI, its configuration is too long, a grant can't be satisfied, the first
+    /// instance can't be created, or the guest is built in a way that makes it do nothing (see [`Lint`](crate::Lint)).
     pub fn load<H: Host>(self, bytes: &[u8]) -> Result<Guest<H>, LoadError> {
         let _slow = self.slow_load();
         Guest::new(self.prepare(bytes)?)
@@ -260,7 +259,7 @@ impl GuestBuilder {
     }
 }
 
-/// What `load` gives on a thread of its own.
+/// The result of `load` on a thread of its own.
 async fn on_thread<T: Send + 'static>(
     load: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
 ) -> Result<T, LoadError> {
@@ -268,7 +267,7 @@ async fn on_thread<T: Send + 'static>(
     let subscriber = tracing::dispatcher::get_default(Clone::clone);
     let thread = std::thread::Builder::new().name("http-wasm-load".into());
     let loading = thread.spawn(move || {
-        // Nobody may be waiting any more.
+        // The caller may have stopped waiting.
         let _ = sender.send(tracing::dispatcher::with_default(&subscriber, load));
     });
     let loading =
@@ -283,8 +282,8 @@ async fn on_thread<T: Send + 'static>(
 }
 
 impl<H: Host> Handle<H> {
-    /// An instance for a request that has found none: a new one, or one that comes back before its turn to make one has
-    /// come.
+    /// An instance for a request that found none idle: a new one, or one that is returned before it is this request's
+    /// turn to create one.
     async fn obtain(&self) -> Result<PooledInstance<H>, Error> {
         let Self { maker, pool, .. } = self;
         let shared = maker.shared();
@@ -307,7 +306,7 @@ impl<H: Host> Handle<H> {
     }
 }
 
-/// An instance whose guest has seen nothing of the request yet: if nobody polls, it goes back as it came.
+/// An instance whose guest hasn't seen the request yet: if this is never polled, it returns to the pool unchanged.
 struct NotBegun<H: Host>(Option<PooledInstance<H>>);
 
 impl<H: Host> Drop for NotBegun<H> {

@@ -1,4 +1,4 @@
-//! What a guest does, told to whoever counts it.
+//! Observing what guests do.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::abi::Phase;
 use crate::error::Error;
 use crate::stats::DropReason;
 
-/// Is told what happens to guests' instances, for metrics and traces. A guest without one pays nothing for it.
+/// Observes guests' instances, for metrics and traces. A guest without an observer has no overhead.
 ///
 /// One observer may serve all guests of a process: each method is given the guest's [name](crate::GuestBuilder::name).
 /// The methods run on the request's path: they should count and return. Gauges (live and idle instances, memory) are in

@@ -1,6 +1,6 @@
 //! Rules that a test can have broken, to see whether a conformance kit notices.
 //!
-//! Those alone that can't be broken from outside, with a [`Host`](crate::Host) or around host functions. Without the
+//! Only those that can't be broken from outside, with a [`Host`](crate::Host) or around host functions. Without the
 //! feature `mutations`, which no build for users enables, all are kept, and the compiler sees that.
 
 /// A rule of the ABI.

@@ -12,8 +12,8 @@ use tracing::Level;
 /// Makes the response for a request whose guest failed, and failed closed.
 ///
 /// [`HideDetails`] and [`GatewayTimeout`] are ready-made. A closure `Fn(&Error, &Parts) -> Response<Body>` is a policy
-/// that sees the request. Logging is not its business: the error is logged before, and afterwards put into the
-/// response's extensions as `Arc<Error>`.
+/// that sees the request. A policy needn't log: the error is logged before, and is added to the response's extensions
+/// afterwards as `Arc<Error>`.
 ///
 /// ```
 /// use http::request::Parts;
@@ -47,7 +47,7 @@ use tracing::Level;
 /// # }
 /// ```
 pub trait FailurePolicy: Send + Sync + 'static {
-    /// The response. Keep the error's words out of it: they are for the log, and may show clients what protects a
+    /// The response. Keep the error's text out of it: it is meant for the log, and could show clients what protects a
     /// service.
     ///
     /// `request` is the head of the request as it came to the first guest, without its extensions; it is there when
@@ -104,7 +104,7 @@ fn log(error: &Error, instead: &str) {
     log_at!(ERROR, WARN, INFO, DEBUG, TRACE);
 }
 
-/// The response, with the error for whoever wraps the service.
+/// The response, with the error for services around this one.
 fn with_error(mut response: Response<Body>, error: Error) -> Response<Body> {
     response.extensions_mut().insert(Arc::new(error));
     response

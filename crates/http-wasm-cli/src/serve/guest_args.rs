@@ -58,7 +58,7 @@ pub(crate) struct GuestArgs {
     #[arg(long, value_name = "COUNT")]
     max_idle: Option<NonZeroU32>,
 
-    /// How long an instance beyond those made ahead may lie idle
+    /// How long an instance beyond those made ahead may be idle
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_time)]
     idle_ttl: Time,
 

@@ -33,8 +33,8 @@ async fn serve_until_stopped(serve: Serve) -> Result<(), Failure> {
     Ok(gateway.serve(|addresses| announce(addresses, admin, welcome)).await?)
 }
 
-/// Prints a ready line for each address, one for the admin listener, and for the embedded example how to try it.
-/// Failing to print is no reason to stop.
+/// Prints a ready line for each address, one for the admin listener, and for the embedded example how to try it. A
+/// failure to print isn't fatal.
 fn announce(addresses: &[Endpoint], admin: Option<SocketAddr>, welcome: bool) {
     let mut text: String = addresses.iter().map(|address| format!("listening on {address}\n")).collect();
     text.extend(admin.map(|address| format!("status and metrics at http://{address}\n")));

@@ -1,7 +1,7 @@
 //! Guests that mean harm, each behind a path of its own in one running server. Whatever they do, the server lives, the
 //! requests beside them are answered, and their clients learn nothing.
 
-#![expect(clippy::print_stdout, reason = "figures, for whoever makes it run for longer")]
+#![expect(clippy::print_stdout, reason = "figures, for longer runs")]
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

@@ -108,7 +108,7 @@ async fn the_next_signal_replaces_a_successor_that_does_not_get_ready() {
     std::fs::write(&guest, passes).unwrap();
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut server = Server::with_log(&["--upstream", "hello", "--guest", guest.to_str().unwrap()], &log);
-    // Whoever opens it waits for a writer, and there never is one.
+    // Opening it waits for a writer, and there never is one.
     std::fs::remove_file(&guest).unwrap();
     assert!(std::process::Command::new("mkfifo").arg(&guest).status().unwrap().success());
     server.signal("USR2");

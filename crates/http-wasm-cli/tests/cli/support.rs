@@ -131,7 +131,7 @@ impl Server {
                 return status;
             }
             assert!(start.elapsed() < PATIENCE, "the server does not stop");
-            // Asynchronously, for an HTTP/2 client in this thread must see the server's goodbye.
+            // Asynchronously, because an HTTP/2 client in this thread must see the server's GOAWAY.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }

@@ -64,7 +64,7 @@ impl CodeCache {
         if let Some(why) = fs::metadata(&directory).as_ref().ok().and_then(foreign) {
             let directory = directory.display();
             tracing::warn!(
-                "the code cache {directory} {why}: whoever can write to it can run code in this process"
+                "the code cache {directory} {why}: anyone who can write to it can run code in this process"
             );
         }
         Ok(Self { directory, limit: LIMIT, discarded: AtomicU64::new(0) })

@@ -37,10 +37,10 @@ impl Code {
 /// Loads code that this process has compiled itself, or that the operator vouches for.
 #[expect(unsafe_code, reason = "the one place where compiled code is loaded that wasmtime didn't just make")]
 fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Module> {
-    // SAFETY: the bytes come from `Module::serialize`, called by this process a moment ago; or from the code cache,
-    // where a process put what that function gave, whose checksum is right, and to which only those may write whom the
-    // operator trusts; or from a file for which `GuestBuilder::trust_precompiled` was called, whose contract is that
-    // they come from such a call unchanged.
+    // SAFETY: the bytes come from one of three sources: `Module::serialize`, called by this process a moment ago; the
+    // code cache, which holds that function's output with a verified checksum, and to which only users that the
+    // operator trusts may write; or a file for which `GuestBuilder::trust_precompiled` was called, whose contract is
+    // that it holds such output unchanged.
     unsafe { Module::deserialize(engine, code) }
 }
 
@@ -64,7 +64,7 @@ pub(super) struct Codes {
 /// Digest of the bytes, and whether their instances are to have slots.
 type Key = ([u8; 32], bool);
 
-/// A guest's hold of compiled code.
+/// A guest's handle on compiled code.
 pub(crate) type SharedCode = Arc<Code>;
 
 impl Codes {

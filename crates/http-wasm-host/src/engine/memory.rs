@@ -72,9 +72,9 @@ pub(crate) struct Quota {
 /// A growth of a memory that was refused.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Growth {
-    /// The size that it would have had, with the instance's other memories, in bytes.
+    /// The size that it would have reached, including the instance's other memories, in bytes.
     pub(crate) to: usize,
-    /// The most that it may have.
+    /// The maximum.
     pub(crate) limit: usize,
     /// The limit is the module's own.
     pub(crate) is_modules: bool,
@@ -125,8 +125,8 @@ impl Quota {
     }
 }
 
-/// What is granted here and then refused by the system stays charged until the instance is dropped: that is rare,
-/// bounded by the instance's own limit, and wasmtime doesn't say which grant it was.
+/// A growth that is granted here and then refused by the system stays charged until the instance is dropped: this is
+/// rare, bounded by the instance's own limit, and wasmtime doesn't say which growth it was.
 impl ResourceLimiter for Quota {
     fn memory_growing(
         &mut self,

@@ -70,8 +70,8 @@ pub struct EngineBuilder {
     code_cache: Option<PathBuf>,
 }
 
-/// Slots for instances by default: a burst of a thousand requests finds one for each. Setting them up takes 3 ms, and
-/// leaves a process room for some thirty engines, as tests have them.
+/// Default number of slots for instances, enough for a burst of a thousand requests. Setting them up takes 3 ms, and a
+/// process has room for some thirty such engines, as tests need.
 const SLOTS: u32 = 1_000;
 
 impl Engine {
@@ -168,7 +168,7 @@ impl Engine {
         self.0.yields_always
     }
 
-    /// Work off a request's path, and timers.
+    /// Background work and timers.
     pub(crate) fn background(&self) -> &Background {
         &self.0.background
     }
@@ -207,8 +207,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Where stacks come from for calls that may have to wait. Guests get no slots then, since those bring stacks of
-    /// their own. For servers that need to know what lies around a stack.
+    /// Where the stacks of calls that may have to wait come from. Guests then get no slots, since those bring stacks of
+    /// their own. For servers that need to know what surrounds a stack.
     #[doc(hidden)]
     pub fn stacks(mut self, stacks: Arc<dyn StackCreator>) -> Self {
         self.stacks = Some(stacks);
@@ -223,31 +223,32 @@ impl EngineBuilder {
         self
     }
 
-    /// Instances that find a slot: making one takes microseconds. Further ones are made all the same, at several times
-    /// the cost. A slot takes some 200 bytes while it is unused, 3 µs when the engine is built, and 4 GiB of address
-    /// space, of which a process has some 128 TiB; where there is less, there are fewer slots. 1,000 by default, enough
-    /// for a burst of as many requests; 0 for none. Many more than 10,000 meet the system's limit on mappings.
+    /// Number of slots for instances: creating an instance in one takes microseconds. Further instances are created on
+    /// demand, at several times the cost. A slot takes some 200 bytes while it is unused, 3 µs when the engine is
+    /// built, and 4 GiB of address space, of which a process has some 128 TiB; where there is less, there are fewer
+    /// slots. 1,000 by default, enough for a burst of as many requests; 0 for none. Far more than 10,000 exceed the
+    /// system's limit on mappings.
     pub fn slots(mut self, slots: u32) -> Self {
         self.slots = slots;
         self
     }
 
-    /// Bytes of memory that the instances of all guests may hold together. Without room for one more, requests that
-    /// need a new instance fail as [`Unavailable`](crate::ErrorKind::Unavailable), and guests can't grow theirs. No
-    /// limit by default: a library can't know what else its process holds.
+    /// Maximum memory of the instances of all guests together, in bytes. When it is used up, requests that need a new
+    /// instance fail as [`Unavailable`](crate::ErrorKind::Unavailable), and guests can't grow theirs. No limit by
+    /// default: a library can't know what else its process holds.
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.memory_budget = bytes;
         self
     }
 
-    /// Bytes of bodies that may be held on behalf of all exchanges together: what guests have read and the next handler
-    /// gets again, what they have written, and what is kept while trailers are waited for, until it is delivered. At
-    /// the limit, requests fail as [`BodyMemory`](crate::ErrorKind::BodyMemory): those that make no progress first,
-    /// then the youngest; see [`BodyBudget`]. No limit by default.
+    /// Maximum size of the bodies that are held for all exchanges together, in bytes: what guests have read and the
+    /// next handler gets again, what they have written, and what is kept while trailers are awaited, until it is
+    /// delivered. At the limit, requests fail as [`BodyMemory`](crate::ErrorKind::BodyMemory): those that make no
+    /// progress first, then the youngest; see [`BodyBudget`]. No limit by default.
     ///
     /// A single request may hold up to its guest's [`replay_bytes`](crate::Limits::replay_bytes) and
-    /// [`written_bytes`](crate::Limits::written_bytes), so leave room for some of those. For moments there may be a
-    /// quarter more than the limit, and the oldest request is never refused.
+    /// [`written_bytes`](crate::Limits::written_bytes), so leave room for several of those. Usage may briefly exceed
+    /// the limit by a quarter, and the oldest request is never refused.
     pub fn body_memory_budget(mut self, bytes: usize) -> Self {
         self.body_memory_budget = bytes;
         self
@@ -255,8 +256,8 @@ impl EngineBuilder {
 
     /// Keeps compiled code in this directory from one process to the next, up to 1 GiB. None by default.
     ///
-    /// Damaged entries are discarded and counted ([`Engine::code_cache_discarded`]). Whoever can write there can run
-    /// code in this process; a warning is logged when these are others than this user and root.
+    /// Damaged entries are discarded and counted ([`Engine::code_cache_discarded`]). Anyone who can write there can run
+    /// code in this process; a warning is logged if others than this user and root can.
     pub fn code_cache(mut self, directory: impl Into<PathBuf>) -> Self {
         self.code_cache = Some(directory.into());
         self
@@ -265,8 +266,8 @@ impl EngineBuilder {
     /// Sets the engine up.
     ///
     /// # Errors
-    /// When the guests' stack has no size that can be, this machine can't run WebAssembly, no thread can be started, or
-    /// the directory for code can't be used.
+    /// If the size of the guests' stack is invalid, this machine can't run WebAssembly, no thread can be started, or
+    /// the code cache's directory can't be used.
     pub fn build(self) -> Result<Engine, LoadError> {
         let failed = |error: wasmtime::Error| LoadError::Engine(format!("{error:#}"));
         let open = |directory: PathBuf| {
@@ -310,7 +311,7 @@ pub(crate) struct Clock {
     pub(crate) ticks: u64,
 }
 
-/// One thread per engine moves its epochs on.
+/// One thread per engine advances its epochs.
 fn start_ticker(engines: &Engines) -> std::io::Result<Ticker> {
     let mut engines: Vec<_> = engines.slots.iter().chain([&engines.on_demand]).map(|e| e.weak()).collect();
     Ticker::start(move || {

@@ -1,17 +1,16 @@
-//! The clock of an engine's guests: a thread that moves the epochs on, for as long as there is a guest that looks at
-//! them.
+//! The clock of an engine's guests: a thread that advances the epochs for as long as a guest checks them.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
-/// Time between two looks at whether a guest has computed for too long. Short enough for an innocent request
-/// beside looping guests to wait a few milliseconds only, long enough for the looks to cost nothing.
+/// Interval between checks of whether a guest has computed for too long. Short enough that an innocent request beside
+/// looping guests waits only a few milliseconds, long enough that the checks cost nothing.
 pub(super) const TICK: Duration = Duration::from_millis(2);
 
-/// Ticks that are left at least when a call begins, beyond its own: a thread may stand still before it enters the
-/// guest.
+/// Minimum number of ticks that are left when a call begins, beyond its own: a thread may be descheduled before it
+/// enters the guest.
 const MARGIN: u64 = 500;
 
 /// The thread. It ends when this is dropped.
@@ -30,7 +29,7 @@ pub(crate) struct Ticks {
 }
 
 impl Ticker {
-    /// Starts a thread that calls `tick` for each tick, until that answers `false`.
+    /// Starts a thread that calls `tick` for each tick, until it returns `false`.
     pub(super) fn start(mut tick: impl FnMut() -> bool + Send + 'static) -> std::io::Result<Self> {
         let ticks = Arc::new(Ticks {
             now: AtomicU64::new(0),
@@ -66,8 +65,8 @@ impl Drop for Ticker {
 }
 
 impl Ticks {
-    /// Makes sure that the clock goes on for so many ticks. To be called once the store's deadline is set, so that the
-    /// clock gets there.
+    /// Keeps the clock running for this many more ticks. Call it once the store's deadline is set, so that the clock
+    /// reaches it.
     #[inline]
     pub(crate) fn keep(&self, ticks: u64) {
         let needed = self.now.load(Ordering::Relaxed).saturating_add(ticks).saturating_add(MARGIN);
@@ -76,10 +75,10 @@ impl Ticks {
         }
     }
 
-    /// Half of the times that this could be called, it has been already: it asks for more than is needed.
+    /// Asking for more than is needed saves half of these calls.
     #[cold]
     fn extend(&self, needed: u64) {
-        // In this order, and in the other one there: the thread sees the new end, or this that the thread is parked.
+        // The thread uses the opposite order: either it sees the new end, or this sees that it is parked.
         self.until.fetch_max(needed.saturating_add(MARGIN), Ordering::SeqCst);
         if self.parked.load(Ordering::SeqCst) {
             self.wake();
@@ -92,7 +91,7 @@ impl Ticks {
         }
     }
 
-    /// Waits while nobody needs the clock; whether anybody ever will.
+    /// Waits while nobody needs the clock. Returns whether anybody ever will.
     fn wait_until_needed(&self) -> bool {
         let now = self.now.load(Ordering::Relaxed);
         if now < self.until.load(Ordering::Relaxed) {
@@ -113,7 +112,7 @@ mod tests {
 
     use super::*;
 
-    /// Waits until something is so.
+    /// Waits until a condition holds.
     fn until(what: &str, holds: impl Fn() -> bool) {
         let limit = Instant::now() + Duration::from_secs(30);
         while !holds() {

@@ -1,5 +1,4 @@
-//! What a guest may do with bodies: the phase rules of reading and writing, what is kept of what it reads, and what
-//! that takes.
+//! What a guest may do with bodies: the phase rules of reading and writing, and how much of what it reads is kept.
 
 use std::task::{Context, Poll, ready};
 
@@ -51,8 +50,7 @@ impl<H: Host> Exchange<H> {
         side.touch().read(&mut **host, kind, keep, budget, account, buf, cx)
     }
 
-    /// Before bytes of a body are kept: its length, if it is known, and at most what may be kept of it, is reserved
-    /// once.
+    /// Before bytes of a body are kept, its length is reserved once if it is known, up to the maximum that may be kept.
     fn reserve_for_body(&mut self, kind: BodyKind, keep: Keep, memory: &BodyBudget) -> Result<(), Reason> {
         if !memory.is_limited() {
             return Ok(());

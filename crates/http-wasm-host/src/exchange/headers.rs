@@ -45,7 +45,7 @@ impl Special {
     }
 }
 
-/// Whether a field of this name that a guest sets, adds or removes is none of what goes out.
+/// Whether a field of this name that a guest sets, adds or removes is left out of the outgoing message.
 #[inline]
 pub(crate) fn has_no_effect(name: &[u8]) -> bool {
     matches!(Special::of(name), Some(Special::Framing | Special::Connection))

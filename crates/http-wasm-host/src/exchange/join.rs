@@ -35,7 +35,7 @@ impl<H: Host> Exchange<H> {
         Ok(())
     }
 
-    /// Begins the response phase with the status that the guest has set, if it has and the next handler hasn't.
+    /// Begins the response phase with the guest's status, if it set one and the next handler didn't.
     #[inline]
     pub(super) fn enter_response_phase(&mut self) {
         self.phase = Phase::Response;
@@ -45,7 +45,7 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// Makes the headers that the guest has set all those of the response: there is no other.
+    /// Makes the guest's headers those of the response: there are no others.
     #[inline]
     pub(super) fn add_early_headers(&mut self) -> Result<(), Reason> {
         if self.early.headers.is_empty() {

@@ -124,7 +124,7 @@ impl<H: Host> Exchange<H> {
         is_early
     }
 
-    /// Bytes of the phase's own message that the guest has read and that are kept for whoever gets it next.
+    /// Bytes of the phase's own message that the guest has read and that are kept for its next recipient.
     pub(crate) fn replayed_bytes(&self, phase: Phase) -> usize {
         match phase {
             Phase::Request => self.request.replayed_bytes(),

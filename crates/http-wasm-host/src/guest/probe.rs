@@ -1,8 +1,8 @@
 //! Whether a guest does anything at all.
 //!
-//! A guest whose handlers were never registered looks like any other: which functions a table leads to shows only when
-//! it runs. So a guest that raises the suspicion is given a request, on an instance of its own that is dropped
-//! afterwards. A guest that never asks its host for anything, nor tells it anything, can't have looked at the request.
+//! A guest whose handlers were never registered looks like any other: the contents of its tables are known only when it
+//! runs. So a suspicious guest is given a request, on an instance of its own that is dropped afterwards. A guest that
+//! never asks its host for anything, nor tells it anything, can't have looked at the request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,9 +13,9 @@ use crate::load::builder::GuestBuilder;
 use crate::load::inspect::lint::Probed;
 use crate::pool::pinned::Outcome;
 
-/// How the guest in `bytes` fares. `builder` has all its settings.
+/// How the guest in `bytes` behaves. `builder` has all its settings.
 pub(super) fn run(builder: GuestBuilder, bytes: &[u8]) -> Probed {
-    // What it would write there is no game.
+    // A trial must not write to its directories.
     if builder.has_mounts() {
         return Probed::Unknown;
     }

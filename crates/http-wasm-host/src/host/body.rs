@@ -17,8 +17,8 @@ use crate::message::{Delivery, Discard, Fields, Frame, Outgoing, Rest, Trailers}
 
 /// A request or response body on its way through guests.
 ///
-/// A body that no guest touches is the original one in a box, frame by frame. What handlers have at hand becomes one by
-/// `from`; any other body, as of axum or hyper, by [`Body::new`].
+/// A body that no guest touches is the original one in a box, frame by frame. Use `from` for text, bytes and the like,
+/// and [`Body::new`] for any other body, such as those of axum and hyper.
 ///
 /// ```
 /// use http_wasm_host::Body;

@@ -32,11 +32,11 @@ pub trait Detach: LocalHost {
 ///
 /// fn is_send<T: Send>(_: &T) {}
 /// # fn check<L: http_wasm_host::Detach>(live: L) {
-/// // Whatever `live` holds, guests take it in here.
+/// // Wrapped in this, guests accept it, whatever `live` holds.
 /// let mut host = Detachable::new(live);
 /// is_send(&host);
 /// assert!(host.attached_mut().is_some());
-/// // On the same thread: from here on, any may use it.
+/// // On the same thread; from then on, any thread may use it.
 /// host.detach();
 /// assert!(host.attached_mut().is_none());
 /// # }
@@ -125,7 +125,7 @@ impl<L: Detach> Detachable<L> {
     }
 }
 
-/// Hands a call on to whichever host there is.
+/// Forwards a call to the current host.
 macro_rules! either {
     ($self:ident.$($call:tt)*) => {
         match &$self.0 {

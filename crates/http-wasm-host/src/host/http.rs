@@ -39,13 +39,13 @@ struct Parts {
     /// Made when the guest or the next handler first sets something of it.
     response: Option<Response<Body>>,
     source_addr: Option<SocketAddr>,
-    /// Whether `_` in names of fields is `-` for whoever gets the message next.
+    /// Whether the next recipient of the message treats `_` in field names as `-`.
     folds_underscores: bool,
     informational: Option<Arc<dyn Inform>>,
 }
 
-/// The parts of a host that this thread is done with once this is dropped: after the response has gone where it is
-/// wanted, and not by way of somewhere else.
+/// The parts of a host that this thread gets back once this is dropped, which is after the response has been moved
+/// straight to its destination.
 struct Used(Option<Box<Parts>>);
 
 impl Used {
@@ -94,8 +94,7 @@ impl HttpHost {
         parts.source_addr = source_addr;
         parts.folds_underscores = false;
         parts.informational = None;
-        // It is empty. Saying so, and setting the body afterwards, makes the compiler copy the head straight to its
-        // place.
+        // It is empty. Setting the body afterwards lets the compiler copy the head straight to its place.
         if let slot @ None = &mut parts.request {
             let (head, body) = request.into_parts();
             let request = slot.insert(Request::from_parts(head, Body::empty()));
@@ -105,9 +104,9 @@ impl HttpHost {
         Self(parts)
     }
 
-    /// Lets a field that the guest sets, adds or removes replace those, too, whose names differ from it in `-` and `_`
-    /// alone: many servers (CGI, WSGI, PHP) take these for the same, so a client's `X_User` would stand beside, or
-    /// for, a guest's `x-user`. This holds for headers and trailers of requests and responses. What the guest reads of
+    /// Makes a field that the guest sets, adds or removes also replace fields whose names differ only in `-` and `_`:
+    /// many servers (CGI, WSGI, PHP) treat such names as equal, so a client's `X_User` would appear beside, or instead
+    /// of, a guest's `x-user`. This holds for headers and trailers of requests and responses. What the guest reads of
     /// headers is not affected.
     #[must_use]
     pub fn fold_underscores(mut self) -> Self {

@@ -13,7 +13,7 @@ use crate::message::{Chunks, Discard, Fields, Frame, Outgoing, Rest, Trailers};
 
 /// A request and a response as plain values.
 ///
-/// The next handler is whoever holds it between the two phases: it looks at `request` and fills `response`.
+/// Between the two phases, the next handler has it, reads `request` and fills `response`.
 #[derive(Debug)]
 pub struct InMemoryHost {
     /// The request's method.

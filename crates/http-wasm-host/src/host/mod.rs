@@ -25,7 +25,7 @@ pub trait Host: LocalHost + Send {}
 
 impl<H: LocalHost + Send> Host for H {}
 
-/// One request/response pair of an HTTP server, as plain data: the rules of the ABI are not its business.
+/// One request/response pair of an HTTP server, as plain data; the core enforces the rules of the ABI.
 ///
 /// Implementations may hold references into the server that are bound to a thread; see [`Host`].
 ///
@@ -37,9 +37,9 @@ pub trait LocalHost: 'static {
     /// A copy of one message's head: all that the methods here can change of it but the body.
     type Head: Send + 'static;
 
-    /// Whether whoever sends a response sees the length of its body by itself, and declares it where that is needed. A
-    /// response that a guest has made then comes without a `content-length` header; one of the next handler keeps its
-    /// own, made right, in any case.
+    /// Whether the sender of a response determines the length of its body itself, and declares it where needed. A
+    /// response that a guest has made then has no `content-length` header; one from the next handler always keeps its
+    /// own, corrected if necessary.
     const SENDER_DECLARES_LENGTH: bool = false;
 
     /// Copies a message's head, for a guest that [fails open](crate::OnFailure::Open).
@@ -135,14 +135,14 @@ pub trait LocalHost: 'static {
         None
     }
 
-    /// Keeps the account with the message for the next guest on its way, so that all of them hold bytes as one
-    /// request. Where it is dropped, each counts for itself.
+    /// Keeps the account with the message for the next guest on its way, so that all of them hold bytes as one request.
+    /// If it is dropped, each of them counts separately.
     fn set_body_account(&mut self, message: BodyKind, account: &BodyAccount) {
         let _ = (message, account);
     }
 
-    /// Replaces a message's body by `body`, which may go on with the unread rest of the current one.
-    /// The headers that frame it are already right, or are left to whoever sends it (see
+    /// Replaces a message's body by `body`, which may go on with the unread rest of the current one. The headers that
+    /// frame it are already right, or are left to its sender (see
     /// [`SENDER_DECLARES_LENGTH`](Self::SENDER_DECLARES_LENGTH)).
     fn set_body(&mut self, message: BodyKind, body: Outgoing);
 
@@ -151,7 +151,7 @@ pub trait LocalHost: 'static {
     ///
     /// It is called on the thread that drives the exchange, before a guest that computes for long yields, before an
     /// instance is made whose start-up runs code of the guest, and before a clean-up call for a request without a
-    /// response is queued. Each of these may go on elsewhere. Hosts that hold no such reference keep the default, which
-    /// does nothing.
+    /// response is queued. Each of these may continue on another thread. Hosts that hold no such reference keep the
+    /// default, which does nothing.
     fn detach(&mut self) {}
 }

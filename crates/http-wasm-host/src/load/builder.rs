@@ -29,7 +29,7 @@ use crate::run::suspend::StartPace;
 use crate::run::wasi::{self, Mount, WasiConfig};
 use crate::warning::Lint;
 
-/// Settings of a guest to be loaded. What isn't granted here, the guest has not.
+/// Settings of a guest to be loaded. The guest has access only to what is granted here.
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it loads a guest"]
 pub struct GuestBuilder {
@@ -106,7 +106,7 @@ impl GuestBuilder {
         self
     }
 
-    /// What becomes of a request when the guest fails on it. [`OnFailure::Closed`] by default.
+    /// What happens to a request when the guest fails. [`OnFailure::Closed`] by default.
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
         self
@@ -118,7 +118,7 @@ impl GuestBuilder {
         self
     }
 
-    /// Who is told what the guest does. Nobody by default.
+    /// The observer of what the guest does. None by default.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
@@ -142,7 +142,7 @@ impl GuestBuilder {
         self
     }
 
-    /// Whether instances begin with a snapshot of the initialised guest, in place of each being initialised. Off by
+    /// Whether instances start from a snapshot of the initialised guest, instead of each being initialised. Off by
     /// default.
     pub fn snapshot(mut self, snapshot: Snapshot) -> Self {
         self.snapshot = snapshot;
@@ -152,7 +152,7 @@ impl GuestBuilder {
     /// Calls `seen` with the name of each of the ABI's 19 functions that the guest calls, its start-up included, before
     /// the call is made. A call that has to wait is seen again when it is tried again.
     ///
-    /// For tools that show what a guest does. Without it, nothing is in the way of a call.
+    /// For tools that show what a guest does. Without it, calls have no overhead.
     pub fn on_host_call(mut self, seen: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
         self.on_host_call = Some(Hook(Arc::new(seen)));
         self
@@ -193,7 +193,7 @@ impl GuestBuilder {
         self
     }
 
-    /// Puts a function in the place of all that guests import from `http_handler`, for tests of tests.
+    /// Replaces all functions that guests import from `http_handler`, for tests of tests.
     #[cfg(feature = "mutations")]
     #[doc(hidden)]
     pub fn intercept(
@@ -204,10 +204,11 @@ impl GuestBuilder {
         self
     }
 
-    /// Lets [`load`](Self::load) take what [`precompile`](Self::precompile) gave, without compiling anything.
+    /// Lets [`load`](Self::load) accept the output of [`precompile`](Self::precompile), without compiling anything.
     ///
-    /// **Call it only for files that you made yourself and nobody else could write to since.** They hold machine code,
-    /// which is run as it is: who can change such a file can do whatever this process can.
+    /// **Call it only for files that you created yourself and that nobody else could have written to since.** They hold
+    /// machine code, which runs without further checks: anyone who can change such a file can do whatever this process
+    /// can.
     pub fn trust_precompiled(mut self) -> Self {
         self.trust_precompiled = true;
         self
@@ -218,7 +219,7 @@ impl GuestBuilder {
     /// compiles that again.
     ///
     /// # Errors
-    /// When the bytes are no guest of this ABI.
+    /// If the bytes aren't a guest of this ABI.
     pub fn precompile(&self, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
         let name = self.guest_name();
         let mut inspection =
@@ -260,7 +261,7 @@ impl GuestBuilder {
         let wasm = with_suspension_points(&inspection.take_wasm()).map_err(refused)?;
         let always_on_fiber =
             self.engine.yields_always() || inspection.needs_wasi() && self.wasi.needs_async();
-        // What start-ups can reach is not looked at: a guest that may wait anywhere may wait there.
+        // Start-ups aren't analysed: a guest that may wait anywhere may wait there.
         let may_wait = wasi::SUSPENDING.iter().any(|(_, name)| inspection.imports_wasi(name));
         let calls = Calls {
             always_on_fiber,

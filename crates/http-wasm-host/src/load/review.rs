@@ -1,4 +1,4 @@
-//! What is said of a guest that can be loaded, and whether it is.
+//! The verdict on a guest that can be loaded: warnings, or a refusal.
 
 use std::sync::Arc;
 

@@ -1,15 +1,15 @@
-//! A word about loading that takes long: whoever waits for a server to start wants to know for what.
+//! Reports that loading takes long, so that a user who waits for a server to start knows why.
 
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long loading may take before it is mentioned, and how often it is then.
+/// How long loading may take before it is mentioned, and how often it is mentioned after that.
 const FIRST: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// Logs that a guest is being loaded, for as long as it is alive and that takes long.
+/// While it is alive, logs that loading a guest takes long.
 pub(crate) struct SlowLoad {
     /// Hangs up when it is dropped.
     _done: Sender<()>,
@@ -38,7 +38,7 @@ impl SlowLoad {
                 }
             });
         };
-        // Without a thread nothing is said, which is no reason not to load.
+        // Without a thread nothing is reported, and the guest is loaded all the same.
         let _ = thread::Builder::new().name("http-wasm-loading".into()).spawn(watch);
         Self { _done: done }
     }

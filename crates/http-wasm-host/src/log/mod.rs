@@ -42,7 +42,7 @@ pub(crate) fn enabled(level: Level) -> bool {
     by_level!(level, ask)
 }
 
-/// What one guest says, all its instances together: a flood of words hurts whoever shares the log, however many
+/// What one guest logs, over all of its instances: a flood of messages hurts all users of the log, however many
 /// instances it comes from.
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -88,7 +88,7 @@ impl Log {
                 tracing::event!(target: TARGET, $level, guest = &*self.guest, "{}", printable(message, self.line_bytes))
             };
         }
-        // What nobody wants to hear uses nothing up.
+        // Messages that aren't logged don't count towards the rate.
         if enabled(level) && self.admits() {
             by_level!(level, say);
         }

@@ -5,14 +5,14 @@ use super::Fields;
 /// The trailers of one message.
 #[derive(Clone, Debug, Default)]
 pub struct Trailers(
-    /// Apart, as most messages have none and nobody asks.
+    /// Boxed, because most messages have none and few guests ask for them.
     Option<Box<Known>>,
 );
 
 /// What is known of trailers, and what a guest did to them.
 #[derive(Clone, Debug, Default)]
 struct Known {
-    /// As they came, as far as known.
+    /// As received, as far as known.
     arrived: Fields,
     /// To be applied to what arrives.
     edits: Vec<Edit>,
@@ -35,8 +35,7 @@ pub(crate) static UNKNOWN: Trailers = Trailers(None);
 static NO_FIELDS: Fields = Fields::new();
 
 impl Trailers {
-    /// Lets a trailer that a guest sets, adds or removes replace those, too, whose names differ from it in `-` and `_`
-    /// alone.
+    /// Makes a trailer that a guest sets, adds or removes also replace those whose names differ only in `-` and `_`.
     pub(crate) fn fold_underscores(&mut self) {
         if let Some(known) = &mut self.0
             && !known.edits.is_empty()

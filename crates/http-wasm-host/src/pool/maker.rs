@@ -41,7 +41,7 @@ impl<H: Host> Maker<H> {
         let made = self.make().await;
         match &made {
             Ok(_) => attempt.succeeded(),
-            // No fault of the guest: what there is too little of now may be there again at once.
+            // Not the guest's fault: what is short now may be available again at once.
             Err(error) if error.kind() == ErrorKind::Unavailable => drop(attempt),
             Err(_) => attempt.failed(),
         }

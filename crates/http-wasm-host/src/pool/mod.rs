@@ -32,8 +32,8 @@ pub(crate) struct Pool<H: Host> {
     turns: Arc<Turns<PooledInstance<H>>>,
 }
 
-/// One thread's part of a pool. Instances that are out hold it and not the pool, which is closed with the last handle
-/// of its guest.
+/// One thread's part of a pool. Instances in use hold it rather than the pool, which is closed with the last handle of
+/// its guest.
 #[repr(align(128))]
 struct Shard<H: Host> {
     /// The instance that came back last: most requests find one here, and need no lock.
@@ -44,7 +44,7 @@ struct Shard<H: Host> {
     turns: Arc<Turns<PooledInstance<H>>>,
 }
 
-/// Counts idle instances, where `max_idle` asks for it.
+/// Counts idle instances, if `max_idle` is set.
 struct Cap {
     max: usize,
     idle: AtomicUsize,
@@ -52,17 +52,17 @@ struct Cap {
 
 struct Idle<H: Host> {
     instances: Boxes<H>,
-    /// The fewest that were idle at any time, in this quarter of `idle_ttl` (first) and those before: so many, at the
-    /// bottom, nobody has needed.
+    /// The minimum number of idle instances in this quarter of `idle_ttl` (first) and in those before: that many, at
+    /// the bottom, weren't needed.
     unused: [usize; QUARTERS],
 }
 
-/// In boxes, as guards are passed around that must be small.
+/// Boxed, because guards are passed around and must be small.
 type Boxes<H> = Vec<Box<Instance<H>>>;
 
 const QUARTERS: usize = 4;
 
-/// More would make looking through all of them, before a new instance is made, slow.
+/// With more, looking through all of them before an instance is created would be slow.
 const MAX_SHARDS: usize = 16;
 
 impl<H: Host> Pool<H> {
@@ -119,13 +119,13 @@ impl<H: Host> Pool<H> {
         &self.settings
     }
 
-    /// Whether there are too few instances, whatever has become of those that were made when the guest was loaded.
+    /// Whether there are too few instances, whatever happened to those that were created when the guest was loaded.
     pub(crate) fn is_short(&self) -> bool {
         let wanted = self.settings.max_idle.unwrap_or(usize::MAX).min(self.settings.min_warm);
         self.shared.counters.live() < wanted as u64
     }
 
-    /// Drops what is idle, and from now on whatever comes back.
+    /// Drops idle instances, and from now on every instance that is returned.
     pub(crate) fn close(&self) {
         for shard in &self.shards {
             shard.closed.store(true, Ordering::Relaxed);
@@ -133,7 +133,7 @@ impl<H: Host> Pool<H> {
         }
     }
 
-    /// Takes out what nobody has needed for `idle_ttl`. To be called once each quarter of it.
+    /// Removes the instances that weren't needed for `idle_ttl`. Call it once per quarter of that time.
     pub(crate) fn expire(&self) -> Boxes<H> {
         let mut spare = self.idle().saturating_sub(self.settings.min_warm);
         let mut expired = Vec::new();
@@ -170,14 +170,14 @@ impl<H: Host> Shard<H> {
         if let Some(colder) = self.hot.swap(Some(instance)) {
             self.lock().instances.push(colder);
         }
-        // Should this be missed, the shard goes with the last instance that is out, and what is in it too.
+        // If this is missed, the shard and its contents are dropped with the last instance in use.
         if self.closed.load(Ordering::Relaxed) {
             drop(self.drain());
         }
         Ok(())
     }
 
-    /// What came back last.
+    /// The instance that was returned last.
     fn take(&self) -> Option<Box<Instance<H>>> {
         let instance = self.hot.take().or_else(|| self.lock().pop())?;
         if let Some(cap) = &self.cap {
@@ -210,7 +210,7 @@ impl<H: Host> Idle<H> {
         popped
     }
 
-    /// How many nobody has needed in this quarter and those before; the next one begins.
+    /// How many weren't needed in this quarter and those before. Begins the next quarter.
     fn end_quarter(&mut self) -> usize {
         let unused = self.unused.into_iter().min().unwrap_or(0);
         self.unused.rotate_right(1);
@@ -255,7 +255,8 @@ impl<H: Host> PooledInstance<H> {
         if let Some(instance) = self.instance.take() {
             self.put(instance);
         }
-        // Who has begun to wait meanwhile had looked into the pool before. If another has been quicker, it goes back.
+        // A request that began to wait in the meantime had looked into the pool before. If another one was quicker, the
+        // instance goes back.
         if self.shard.turns.anybody_waits() {
             self.instance = self.shard.take();
             if self.instance.is_some() {
@@ -284,7 +285,7 @@ impl<H: Host> PooledInstance<H> {
         }
     }
 
-    /// What it counts as if it is dropped from now on.
+    /// The reason that is counted if it is dropped from now on.
     pub(crate) fn drop_as(&mut self, reason: DropReason) {
         if let Some(instance) = &mut self.instance {
             instance.pin.drop_reason = reason;

@@ -70,10 +70,10 @@ impl<H: Host> Pinned<H> {
         self.instance.as_ref().is_some_and(|instance| instance.shared().reads_request)
     }
 
-    /// Lets the guest handle the response that was put into the host, and gives the one for the client: within this
+    /// Lets the guest handle the response that was put into the host, and returns the one for the client: within this
     /// call, if the guest has nothing to wait for, and in the future otherwise.
     ///
-    /// The instance is free again when that is there, however long the response's body takes.
+    /// The instance is free again once that is available, however long the response's body takes.
     ///
     /// # Errors
     /// When the guest fails, unless it [fails open](crate::OnFailure::Open); there is no response then.
@@ -86,7 +86,7 @@ impl<H: Host> Pinned<H> {
         };
         match called {
             Some(called) => Progress::of(handled(instance, called)),
-            // Should nobody poll that, it is dropped as any other pinned instance.
+            // If this is never polled, it is dropped like any other pinned instance.
             None => Progress::waiting(Self::new(instance).on_fiber()),
         }
     }

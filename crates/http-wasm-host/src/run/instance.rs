@@ -75,15 +75,15 @@ impl<H: Host> Instance<H> {
         self.pin = Pin::default();
     }
 
-    /// Whether its memory has grown too far for it to lie idle.
+    /// Whether its memory has grown too much for it to be kept idle.
     #[inline]
     pub(crate) fn has_outgrown(&self) -> bool {
         let growth = self.memory_size().saturating_sub(self.start_size);
         growth > self.store.data().guest.limits.retained_growth
     }
 
-    /// Runs the guest's function for this phase on the caller's stack. `None` if that takes a fiber: all is ready for
-    /// that then.
+    /// Runs the guest's function for this phase on the caller's stack. `None` if it needs a fiber, for which everything
+    /// is then prepared.
     #[inline]
     pub(crate) fn call(&mut self, phase: Phase) -> Option<Result<(), Error>> {
         if phase == Phase::Response && self.ignores_response() {

@@ -28,11 +28,11 @@ pub(crate) enum Mode {
     Fiber,
 }
 
-/// What a store's data must tell so that its guest can be suspended.
+/// What a store's data must provide so that its guest can be suspended.
 pub(crate) trait Suspend: Send + 'static {
     fn suspension(&mut self) -> &mut Suspension;
 
-    /// The current call computes for long: it yields, and may go on on another thread.
+    /// The current call computes for long: it yields, and may continue on another thread.
     fn detach(&mut self);
 }
 
@@ -50,8 +50,8 @@ pub(crate) struct Suspension {
     pace: Arc<Pace>,
 }
 
-/// Ticks after which a call without a fiber is looked at first, and then one tick later again. What it has not ended by
-/// then, it spends computing: a call that was merely kept waiting by the machine ends within that tick.
+/// Ticks after which a call without a fiber is first checked; it is checked again one tick later. If it hasn't ended by
+/// then, it is computing: a call that was merely delayed by the machine ends within that tick.
 const DIRECT_TICKS: u64 = 2;
 
 /// Whether a guest's calls end so soon that they need no fiber.
@@ -62,7 +62,7 @@ const DIRECT_TICKS: u64 = 2;
 #[derive(Debug)]
 pub(crate) struct Pace(AtomicU32);
 
-/// Quick calls after which a guest is trusted to be so.
+/// Number of quick calls after which a guest is trusted to be quick.
 const PROBATION: u32 = 100;
 
 const FOR_GOOD: u32 = u32::MAX;
@@ -85,7 +85,7 @@ impl Pace {
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
     }
 
-    /// A call on a fiber computes for long, as a first call may that fills a cache.
+    /// A call on a fiber computes for long, as a first call that fills a cache may.
     fn is_slow(&self) {
         let again = |left: u32| (left < FOR_GOOD).then_some(PROBATION);
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, again);
@@ -99,9 +99,9 @@ impl Pace {
 
 /// Whether a guest's start-ups need no fiber.
 ///
-/// What runs at start-up is the same each time, so one that was quick on a fiber is trusted from then on. Without one
-/// it is stopped as soon as it takes longer, for it can be begun anew: nobody's request depends on what it has done.
-/// What it has logged by then is logged twice.
+/// A start-up runs the same code each time, so one that was quick on a fiber is trusted from then on. Without a fiber,
+/// a start-up is stopped as soon as it takes longer, because it can be restarted: no request depends on what it has
+/// done. Messages that it has logged by then are logged twice.
 #[derive(Debug)]
 pub(crate) struct StartPace(AtomicU8);
 
@@ -162,7 +162,7 @@ impl Suspension {
         }
     }
 
-    /// The same for a start-up, which without a fiber is not given as much time as on one.
+    /// The same for a start-up, which gets less time without a fiber than on one.
     pub(crate) fn begin_start(&mut self, mode: Mode, limit: Clock) -> u64 {
         match mode {
             Mode::Direct => self.begin(mode, Clock { ticks: limit.ticks.min(DIRECT_START_TICKS), ..limit }),
@@ -186,7 +186,7 @@ impl Suspension {
     /// Calls `poll` with the waker of the task that drives the current call.
     pub(crate) fn poll<T>(&self, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         match self.mode {
-            // Nobody could be woken, and whoever chose this mode knows that nothing waits.
+            // There is no task to wake, and this mode is chosen only if nothing waits.
             Mode::Direct => poll(&mut Context::from_waker(Waker::noop())),
             Mode::Fiber => poll(&mut Context::from_waker(&self.waker.get())),
         }
@@ -242,7 +242,7 @@ impl Suspension {
         }
     }
 
-    /// `pause`, after which the clock goes: it may have stopped meanwhile.
+    /// `pause`, after which the clock runs: it may have stopped in the meantime.
     fn until_resumed(&self, pause: impl Future<Output = ()> + Send + 'static) -> Task {
         let ticks = self.ticks.clone();
         Box::pin(async move {
@@ -256,7 +256,7 @@ impl Suspension {
     }
 }
 
-/// Has the epoch callback of a call called after so many ticks.
+/// Makes the epoch callback of a call due after this many ticks.
 #[inline]
 pub(crate) fn set_deadline<T: Suspend>(store: &mut Store<T>, ticks: u64) {
     store.set_epoch_deadline(ticks);

@@ -1,4 +1,4 @@
-//! Work off a request's path, and timers.
+//! Background work and timers.
 
 use std::fmt;
 use std::future::{Future, poll_fn};

@@ -8,7 +8,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 
 use crate::support::{block_on, engine, get, guest, heard_by};
 
-/// Answers 403 once its `main` has run, which lies under `export`. It says so when a handler runs.
+/// Responds with 403 once its `main` has run, whose export is written in `export`. A handler that runs writes a line.
 fn denies(export: &str) -> String {
     format!(
         r#"(module

@@ -1,4 +1,4 @@
-//! Buffers and strings in the guest's memory: `buf_limit`, and what lies out of bounds.
+//! Buffers and strings in the guest's memory: `buf_limit`, and accesses out of bounds.
 
 use http_wasm_host::{InMemoryHost, Phase};
 

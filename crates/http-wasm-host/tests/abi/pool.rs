@@ -262,7 +262,7 @@ fn a_guest_that_keeps_failing_to_start_is_left_alone_for_a_while_and_recovers() 
     settle(vec![busy, probe.next(get()), probe.next(get())]);
 }
 
-/// Counts what it is told.
+/// Counts what it observes.
 #[derive(Default)]
 struct Counting {
     hits: AtomicUsize,

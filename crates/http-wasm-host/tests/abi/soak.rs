@@ -1,7 +1,7 @@
 //! Guests that are replaced again and again under traffic, as by a gateway that reloads its configuration. A process of
 //! its own: what the other tests hold doesn't count.
 
-#![expect(clippy::print_stdout, reason = "figures, for whoever makes it run for longer")]
+#![expect(clippy::print_stdout, reason = "figures, for longer runs")]
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -63,7 +63,7 @@ fn alone() {
             }
             let new = load(&engine, cycle);
             let old = std::mem::replace(&mut *lock(&guests[cycle % GUESTS]), new);
-            // Once the requests that still have it are through, all its instances lie idle, and go with it.
+            // Once the requests that still have it are through, all its instances are idle, and are dropped with it.
             eventually("no instance is in use", || old.stats().idle == old.stats().live);
         }
         over.store(true, Ordering::Relaxed);
@@ -79,7 +79,7 @@ fn alone() {
         let slack = if cycles < 1000 { 16 * 1024 } else { 4 * 1024 };
         assert!(now <= then + then / 10 + slack, "{now} KiB are resident, {then} KiB were half-way");
     }
-    // The clock's thread ends with the last module and the last instance, whoever holds it.
+    // The clock's thread ends with the last module and the last instance, whatever holds them.
     drop((guests, engine));
     eventually("no thread of the engine is left", || threads() == 0);
 }

@@ -124,8 +124,8 @@ fn an_instance_whose_data_is_too_sparse_for_an_image_can_be_made_at_any_moment()
     assert_eq!(probe.stats().created, 2_001);
 }
 
-/// A start-up that was quick when the guest was loaded is not given a fiber. Should a later one take longer, it is
-/// begun anew on one: here it computes for some 100 ms once somebody wants debug messages.
+/// A start-up that was quick when the guest was loaded gets no fiber. If a later one takes longer, it is restarted on a
+/// fiber: here it computes for some 100 ms once somebody wants debug messages.
 #[test]
 fn a_start_up_that_is_slow_though_the_first_was_quick_succeeds_all_the_same() {
     for start in [Wat::on_start, Wat::on_initialize, Wat::on_command] {

@@ -166,7 +166,7 @@ impl Crate {
         path
     }
 
-    /// What of `layers`, lowest first, imports a higher one, or is missing there.
+    /// Modules that import a higher layer of `layers`, which is lowest first, or that are missing there.
     pub(crate) fn upward(&self, layers: &[&str]) -> Vec<String> {
         let rank = |path: &ModulePath| path.first().map(|top| layers.iter().position(|layer| layer == top));
         let mut faults = Vec::new();

@@ -1,5 +1,5 @@
-//! Modules import in one direction: no two of them import each other, by whatever way, and the core's import downwards
-//! only.
+//! Modules import in one direction: no two of them import each other, directly or indirectly, and the core's only
+//! import downwards.
 //!
 //! Read from the sources: `use` lines, and paths such as `crate::text::printable` in code. What only tests compile is
 //! left out. An import counts for the module that the imported item is in, however many re-exports lie between. Within
@@ -22,7 +22,7 @@ const CRATES: &[&str] =
 const LAYERS: &[&str] = &[
     // Facts and vocabulary.
     "abi", "text", "limits", "fault", "warning", "error", "failure", "stats", "observer", "rule",
-    // Work off a request's path, and where guests log to.
+    // Background work, and where guests log to.
     "runtime", "log", // What messages are made of, and who holds them.
     "message", "host",     // The rules.
     "exchange", // Compiled code and what runs it.

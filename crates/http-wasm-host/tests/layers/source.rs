@@ -3,7 +3,7 @@
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// A part of the source that paths are made of. Comments, literals and lifetimes are none.
+/// A token that can be part of a path. Comments, literals and lifetimes can't.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Token {
     Word(String),
@@ -24,7 +24,7 @@ pub(crate) struct Import {
     pub(crate) is_reexport: bool,
 }
 
-/// What a file says.
+/// What a file declares and uses.
 #[derive(Debug, Default)]
 pub(crate) struct Source {
     /// Modules in files of their own.
@@ -80,7 +80,7 @@ impl Parser<'_> {
                         self.within.pop();
                     }
                 }
-                // What a visibility names is no import.
+                // A path in a visibility isn't an import.
                 Token::Word(word) if word == "pub" && self.peek() == Some(&Token::Mark('(')) => {
                     while self.next().is_some_and(|token| token != Token::Mark(')')) {}
                     if self.peek() == Some(&Token::Word("use".into())) {
@@ -116,7 +116,7 @@ impl Parser<'_> {
 
     /// A path in code that begins with `first`.
     fn path(&mut self, first: String, source: &mut Source) {
-        // What follows a `::`, as in `<T>::f`, begins no path.
+        // A name after `::`, as in `<T>::f`, doesn't start a path.
         let goes_on = self.at >= 2 && self.tokens[self.at - 2] == Token::Sep;
         let mut path = vec![first];
         while self.peek() == Some(&Token::Sep) {
@@ -294,7 +294,7 @@ fn skip_quote(chars: &mut Peekable<Chars<'_>>) {
             while chars.next().is_some_and(|c| c != '\'') {}
         }
         Some(_) if chars.peek() == Some(&'\'') => _ = chars.next(),
-        // A lifetime's name is a word of no path.
+        // A lifetime's name isn't part of a path.
         _ => while chars.next_if(|c| c.is_alphanumeric() || *c == '_').is_some() {},
     }
 }

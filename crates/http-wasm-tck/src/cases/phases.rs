@@ -176,7 +176,7 @@ fn late_reads(cases: &mut Vec<Case>) {
     ));
 }
 
-/// A change, what it is called, the kind of message, and what comes of it in `handle_request`.
+/// A change, its name, the kind of message, and its effect in `handle_request`.
 struct Change {
     name: String,
     script: Script,

@@ -21,7 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Arguments that nothing is wrong with; `text` is what the argument at that place shall be.
+/// Arguments that nothing is wrong with; `text` is the argument at that position.
 fn arguments(function: Function, texts: &[(usize, (u32, u32))], buf: (u32, u32)) -> Vec<Arg> {
     let mut args: Vec<Arg> = Vec::new();
     for (at, param) in function.params().iter().enumerate() {

@@ -1,4 +1,4 @@
-//! A host of which one rule is broken, as far as what lies between the core and an HTTP server shows it.
+//! A host that breaks one rule, as far as the layer between the core and an HTTP server can break it.
 
 use std::net::SocketAddr;
 use std::task::{Context, Poll};

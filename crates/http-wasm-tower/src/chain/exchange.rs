@@ -23,7 +23,7 @@ pin_project! {
     where
         O: ChainObserver,
     {
-        // Dropped first: what runs ends before the guests that have let the request pass are told.
+        // Dropped first: a running call ends before the guests that have let the request pass are notified.
         #[pin]
         state: State<N, F, O>,
         passed: Passed<O::Guest>,
@@ -48,7 +48,7 @@ pin_project! {
     }
 }
 
-/// What a request that waits in a guest still has before it.
+/// What is still ahead of a request that waits in a guest.
 struct Rest<N, O> {
     chain: Chain,
     observer: O,
@@ -188,7 +188,7 @@ impl<N, F, O: ChainObserver> Exchange<N, F, O> {
                 }
                 StateProj::Answered { response } => response.take().expect("polled after it was done"),
             };
-            // What the handler's future still holds is let go of before the guests run.
+            // Whatever the handler's future still holds is dropped before the guests run.
             this.state.set(State::Answered { response: None });
             match this.passed.resume(response, this.failures) {
                 Ok(response) => return Poll::Ready(Ok(response)),
@@ -243,7 +243,7 @@ impl Failures {
         self.policy.fail(error, self.request.as_deref())
     }
 
-    /// What comes of `handle_response`.
+    /// The result of `handle_response`.
     #[inline]
     fn settle(&self, responded: Responded, observer: impl GuestObserver) -> Response<Body> {
         match responded {
@@ -327,7 +327,7 @@ impl<G> Passed<G> {
 }
 
 impl<G: GuestObserver> Passed<G> {
-    /// What comes of `handle_request` in a chain of `length` guests: a response, unless the guest has let the request
+    /// The result of `handle_request` in a chain of `length` guests: a response, unless the guest has let the request
     /// pass.
     #[inline]
     fn settle(
@@ -385,7 +385,7 @@ impl<G: GuestObserver> Passed<G> {
     }
 }
 
-/// Should the exchange end here, the guests clean up.
+/// If the exchange ends here, the guests clean up.
 impl<G> Drop for Passed<G> {
     #[inline]
     fn drop(&mut self) {

@@ -62,7 +62,7 @@ impl fmt::Debug for ChainGuest {
 
 /// A guest that can be replaced while services use it.
 ///
-/// No request fails for it, and none is held up: a request that the guest has got before [`replace`](Self::replace) is
+/// No request fails or is held up because of it: a request that reached the guest before [`replace`](Self::replace) is
 /// called stays with the old guest for both phases, even when its response comes hours later; every request that
 /// reaches the guest after the call has returned gets the new one. The old guest's instances are dropped as those
 /// requests end.
@@ -95,7 +95,7 @@ impl GuestCell {
         Self(Arc::new(ArcSwap::from_pointee(guest)))
     }
 
-    /// Lets all requests from now on have `guest`. Gives the old one, which still has the requests that it has got.
+    /// Sends all requests from now on to `guest`. Returns the old one, which keeps the requests that it already has.
     pub fn replace(&self, guest: Guest) -> Guest {
         Guest::clone(&self.0.swap(Arc::new(guest)))
     }

@@ -78,7 +78,7 @@ impl Chain {
         }))
     }
 
-    /// What a client gets when a guest fails that fails closed. [`HideDetails`] by default.
+    /// The response that a client gets when a guest fails closed. [`HideDetails`] by default.
     #[must_use]
     pub fn failure_policy(mut self, policy: impl FailurePolicy) -> Self {
         self.settings().policy = Policy::new(policy);
@@ -179,7 +179,7 @@ impl Chain {
         })
     }
 
-    /// Lets the guests have the request. There is at least one.
+    /// Passes the request to the guests, of which there is at least one.
     #[inline]
     pub(crate) fn enter<B, O>(
         &self,

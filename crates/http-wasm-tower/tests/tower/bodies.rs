@@ -70,7 +70,7 @@ fn inverted(bytes: &Bytes) -> Bytes {
     bytes.iter().map(|byte| byte ^ 1).collect()
 }
 
-/// How a body's length is told.
+/// How a body's length is declared.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Framing {
     Length,
@@ -81,7 +81,7 @@ fn framed(framing: Framing, bytes: &Bytes) -> Body {
     let bytes = bytes.clone();
     match framing {
         Framing::Length => bytes.into_body(),
-        // In pieces that are no multiple of anything.
+        // In pieces whose size isn't a multiple of anything.
         Framing::Chunked => streamed(stream::unfold(bytes, |mut rest| async {
             (!rest.is_empty()).then(|| {
                 let piece = rest.split_to(rest.len().min(30_011));

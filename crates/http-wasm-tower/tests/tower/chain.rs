@@ -8,7 +8,7 @@ use tower::{Layer as _, ServiceExt as _, service_fn};
 use crate::guests::*;
 use crate::support::*;
 
-/// A service behind two guests, the first outermost: as a chain, and as two layers, which must come to the same.
+/// A service behind two guests, the first outermost: as a chain, and as two layers, which must behave alike.
 async fn behind<S>(first: Guest, second: Guest, inner: S) -> [std::net::SocketAddr; 2]
 where
     S: tower::Service<Request<Body>, Response = Response<Body>, Error = std::convert::Infallible>

@@ -1,7 +1,7 @@
 //! Guests of every kind in one server at once, healthy and not, under load from clients of which many hang up. A
 //! process of its own: what the other tests hold doesn't count.
 
-#![expect(clippy::print_stdout, reason = "figures, for whoever makes it run for longer")]
+#![expect(clippy::print_stdout, reason = "figures, for longer runs")]
 
 use std::convert::Infallible;
 use std::process::Command;
@@ -85,7 +85,7 @@ async fn run(server: &Handle) {
     let after = quiet(server, &guests).await;
     println!("{served:?}\n{before:?}\n{after:?}");
     assert!(served.healthy > 0 && served.others > 0 && served.hung_up > 0, "{served:?}");
-    // Not a bar for latency: whoever waits this long has been forgotten.
+    // Not a latency target: a client that waits this long has been forgotten.
     assert!(served.worst < PATIENCE / 2, "{served:?}");
     assert_eq!((after.tasks, after.files), (before.tasks, before.files));
     if let (Some(before), Some(after)) = (before.resident, after.resident) {

@@ -224,7 +224,7 @@ async fn with_gateway_timeout_a_deadline_is_a_504_and_all_else_as_by_default() {
     }
 }
 
-/// A service that answers when it is told to.
+/// A service that responds when the test lets it.
 fn held() -> (
     Arc<tokio::sync::Notify>,
     impl tower::Service<Request<Body>, Response = Response<Body>, Error = std::convert::Infallible, Future: Send>

@@ -120,7 +120,7 @@ async fn the_answer_to_head_keeps_the_length_that_the_answer_to_get_would_have()
     let head = GET.replace("GET", "HEAD");
     for (guest, length) in [
         (around(BUFFER_RESPONSE, "", ""), 12),
-        // The next handler's own word, for whoever asks with HEAD doesn't get the body.
+        // The length that the next handler declares, because a client that sends HEAD doesn't get the body.
         (around(BUFFER_RESPONSE, "", REWRITE), 12),
         (
             around(
@@ -154,7 +154,7 @@ async fn the_answer_to_head_keeps_the_length_that_the_answer_to_get_would_have()
 #[tokio::test]
 async fn a_trailer_that_a_guest_sets_does_not_cost_the_answer_to_head_its_length() {
     let guest = around(BUFFER_RESPONSE, "", "(call $set_header_value (i32.const 3) {x-trailer} {1})");
-    // A body that tells its length, but no header.
+    // A body whose length is known, but not declared in a header.
     let inner = service_fn(|_: Request<Body>| async { Ok(Response::new("twelve bytes".into_body())) });
     let addr = serve_guest(&guest, inner).await;
     let answer = exchange(addr, &GET.replace("GET", "HEAD")).await;

@@ -105,7 +105,7 @@ pub(crate) fn guest_with(
     text: &str,
 ) -> Guest {
     let module = module(features, text);
-    // From a thread of its own, for compiling is no work for an executor's.
+    // On a thread of its own, because compiling would block an executor's.
     let load = || settings(Guest::builder(engine())).load(module.as_bytes());
     let guest = std::thread::scope(|threads| threads.spawn(load).join().expect("loading doesn't panic"));
     guest.unwrap_or_else(|error| panic!("{error}\n{module}"))

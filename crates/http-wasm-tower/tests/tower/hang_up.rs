@@ -151,7 +151,7 @@ async fn cut_connections(addr: std::net::SocketAddr, count: u64) {
     let clients = (0..count).map(|client| {
         tokio::spawn(async move {
             let mut random = Random(client * 104_729 + 1);
-            // Spread out, for a listener's backlog is short.
+            // Spread out, because a listener's backlog is short.
             tokio::time::sleep(Duration::from_micros(random.below(count * 600))).await;
             let mut raw = Raw::connect(addr).await;
             let cut = random.below(REQUEST.len() as u64 * 2) as usize;

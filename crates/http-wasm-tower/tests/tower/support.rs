@@ -38,7 +38,7 @@ pub(crate) async fn is_pending(mut future: std::pin::Pin<&mut impl Future>) -> b
         if future.as_mut().poll(&mut Context::from_waker(&woken.clone().into())).is_ready() {
             return false;
         }
-        // Whoever has given way is woken by the runtime's next turn.
+        // A guest that has given way is woken by the runtime's next turn.
         tokio::time::sleep(Duration::from_millis(2)).await;
         if !woken.0.load(Ordering::Relaxed) {
             return true;
@@ -159,7 +159,7 @@ where
     soon(service.oneshot(request)).await.expect("it can't fail")
 }
 
-/// The error that a response tells whoever wraps the service.
+/// The error that a response carries for services around this one.
 pub(crate) fn error(response: &Response<Body>) -> &Error {
     response.extensions().get::<Arc<Error>>().expect("the typed error")
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use super::client::{Message, read_message};
 
-/// An upstream that answers as it is told, and remembers what it got.
+/// An upstream with given answers, which remembers the requests.
 pub(crate) struct Upstream {
     pub(crate) addr: SocketAddr,
     got: Arc<Mutex<Vec<Message>>>,
@@ -45,7 +45,7 @@ impl Upstream {
         })
     }
 
-    /// What has come, and is forgotten here.
+    /// Takes out what has arrived so far.
     pub(crate) fn got(&self) -> Vec<Message> {
         std::mem::take(&mut self.got.lock().unwrap())
     }

@@ -63,7 +63,7 @@ pub(super) const WAPC: &str =
     "this is a waPC guest (wasmCloud, Kubewarden), which is another ABI: build without the waPC SDK";
 
 fn kind_cause(module: &str, name: &str, kind: Kind) -> Option<&'static str> {
-    // Emscripten minifies names of all kinds alike; what it needs is the same, too.
+    // Emscripten minifies names of all kinds alike, and the remedy is the same.
     let minified = module.len() == 1 && name.len() <= 2;
     match kind {
         Kind::Function(_) => None,
@@ -269,7 +269,7 @@ fn env(name: &str, kind: Kind) -> &'static str {
     }
 }
 
-/// Why a name isn't one of `http_handler`'s or WASI's, for a module that is right.
+/// Why a name isn't a function of `http_handler` or WASI, if its module is one of these.
 pub(super) fn unknown_function(module: &str, name: &str) -> String {
     if module == WASI && name.starts_with("sock_") {
         return "this is a socket extension of WasmEdge, WAMR or Wasmer, not part of WASI preview 1: a guest can open \

@@ -106,7 +106,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The function export of that name, if there is one: whether it is as it should be.
+    /// Checks the function export of that name; `None` if there is none.
     fn function(&self, name: &str, expected: &Signature) -> Option<Result<(), Fault>> {
         let entity = self.find(name)?;
         let Some(found) = func_type(self.types, entity) else {

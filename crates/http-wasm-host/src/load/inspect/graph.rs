@@ -20,7 +20,7 @@ pub(super) struct Graph<'a> {
     pub(super) start: Option<u32>,
     /// Functions whose references are taken anywhere: what one function puts into a table another may call.
     referenced: Vec<u32>,
-    /// There are `try` and `catch` instructions as they were before they were standardised.
+    /// It has `try` and `catch` instructions from before they were standardised.
     pub(super) uses_legacy_exceptions: bool,
     /// The name section's function names, sorted by index.
     names: Vec<(u32, &'a str)>,
@@ -30,7 +30,7 @@ pub(super) struct Graph<'a> {
 #[derive(Default)]
 struct Function {
     calls: Vec<u32>,
-    /// It calls what a table or a reference says.
+    /// It calls through a table or a reference.
     calls_indirectly: bool,
     /// It writes to memory or to a table.
     stores: bool,
@@ -149,7 +149,7 @@ impl<'a> Graph<'a> {
                 _ => {}
             }
         }
-        // What is called in a loop over a long list is still one call.
+        // A call in a loop over a long list is still one call.
         function.calls.sort_unstable();
         function.calls.dedup();
         Ok(function)
@@ -201,13 +201,13 @@ impl<'a> Graph<'a> {
         !self.names.is_empty()
     }
 
-    /// What can come to run when the functions in `from` are called. It errs on the safe side: an indirect call is
-    /// taken to reach each function whose reference the module ever takes.
+    /// The functions that may run when those in `from` are called. It errs on the safe side: an indirect call is taken
+    /// to reach each function whose reference the module ever takes.
     pub(super) fn reached(&self, from: impl IntoIterator<Item = u32>) -> Reached {
         self.walk(from, true)
     }
 
-    /// The same by calls that name their function.
+    /// The same, following direct calls only.
     pub(super) fn reached_directly(&self, from: impl IntoIterator<Item = u32>) -> Reached {
         self.walk(from, false)
     }
@@ -255,10 +255,10 @@ impl<'a> Graph<'a> {
     }
 }
 
-/// Functions that can come to run.
+/// Functions that may run.
 pub(super) struct Reached {
     functions: HashSet<u32>,
-    /// By way of an indirect call, too.
+    /// Including those that an indirect call may reach.
     pub(super) indirectly: bool,
 }
 

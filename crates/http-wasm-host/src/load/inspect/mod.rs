@@ -1,7 +1,7 @@
 //! Looks into a guest before it is compiled: what it imports and exports, and what is wrong with it.
 //!
-//! A guest that can't run is refused here, with all its faults at once and in words that name the cause; whatever is
-//! left for the compiler to refuse are invalid function bodies and features that the engine doesn't have.
+//! A guest that can't run is refused here, with all its faults at once and in words that name the cause; the compiler
+//! then refuses only invalid function bodies and features that the engine lacks.
 
 mod causes;
 mod exports;
@@ -104,12 +104,12 @@ impl Inspection {
         self.uses(HANDLER, name)
     }
 
-    /// Whether the guest's function for `phase` can come to call this function of `http_handler`.
+    /// Whether the guest's function for `phase` may call this function of `http_handler`.
     pub(crate) fn reaches_handler(&self, phase: Phase, name: &str) -> bool {
         self.reaches(phase, HANDLER, name)
     }
 
-    /// Whether the guest's function for `phase` can come to call this function of `wasi_snapshot_preview1`.
+    /// Whether the guest's function for `phase` may call this function of `wasi_snapshot_preview1`.
     pub(crate) fn reaches_wasi(&self, phase: Phase, name: &str) -> bool {
         self.reaches(phase, WASI, name)
     }

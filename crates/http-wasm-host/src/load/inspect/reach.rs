@@ -9,7 +9,7 @@ use wasmparser::{Operator, Result};
 use super::graph::Graph;
 use super::imports::ImportUse;
 
-/// What one exported function can lead to.
+/// What one exported function can reach.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Reach {
     /// Host functions that it may call.

@@ -47,7 +47,7 @@ impl Source<'_> {
     fn make<H: Host>(&self) -> Result<Image, LoadError> {
         let Startup { shared, wasi, .. } = self.startup;
         let engine = &shared.engine;
-        // The rewriter takes for granted what this refuses.
+        // The rewriter relies on these checks.
         Module::validate(engine.wasm(), self.wasm).map_err(|error| self.invalid(&error))?;
         check_layout(self.wasm).map_err(|reason| self.refused(reason))?;
         let wasm = segments::few(self.wasm).map_err(|reason| self.refused(reason))?;

@@ -44,9 +44,9 @@ pub enum Snapshot {
     /// `shared-seed`.
     ///
     /// **Random values are then the same in all instances.** Go, for example, seeds its hash tables and `math/rand` at
-    /// start-up: each instance produces the same sequence, and whoever learns the seed from one, as a client of any
-    /// route, knows it for all of them as long as a guest uses the snapshot. Hash tables are open to collisions that
-    /// were found once. Keys, tokens, nonces and session IDs that come from a generator seeded at start-up repeat
+    /// start-up: each instance produces the same sequence, and anyone who learns the seed from one, such as a client of
+    /// any route, knows it for all of them as long as a guest uses the snapshot. Hash tables are open to collisions
+    /// that were found once. Keys, tokens, nonces and session IDs that come from a generator seeded at start-up repeat
     /// between instances. Allow this only for a guest that derives nothing secret or unique from them, or that asks the
     /// host for random bytes in each request, as Go's `crypto/rand` does.
     ///

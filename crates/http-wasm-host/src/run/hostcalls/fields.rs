@@ -49,7 +49,7 @@ pub(super) fn get_header_values<H: Host>(
     if list.is_whole() {
         return Ok(Poll::Ready(list.write(memory, buf, buf_limit, |_| {})?.pack()));
     }
-    // The answer may be written over the name, by which the rest of the values is found.
+    // The result may overwrite the name, which is still needed to find the rest of the values.
     let name = name.to_vec();
     let count_len = list.write(memory, buf, buf_limit, |rest| exchange.header_values(kind, &name, rest))?;
     Ok(Poll::Ready(count_len.pack()))

@@ -1,4 +1,4 @@
-//! What works while an instance is made, too: features, configuration and the log.
+//! Functions that also work while an instance is created: features, configuration and the log.
 
 use tracing::Level;
 

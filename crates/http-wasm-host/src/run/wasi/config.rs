@@ -73,7 +73,7 @@ impl WasiConfig {
         !self.mounts.is_empty()
     }
 
-    /// Says which grant can't be, and why.
+    /// Says which grant can't be satisfied, and why.
     pub(crate) fn check(&self) -> Result<(), String> {
         if let Some(arg) = self.args.iter().find(|arg| arg.contains('\0')) {
             return Err(format!("argument {arg:?} contains a NUL byte"));

@@ -25,7 +25,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Opens the directories anew, so that instances share no position and no descriptor. May block.
+    /// Opens the directories again, so that instances share neither positions nor descriptors. May block.
     pub(super) fn open(mounts: &[Mount], threads: Arc<FileThreads>) -> Result<Self, String> {
         let mut builder = WasiCtxBuilder::new();
         for mount in mounts {
@@ -54,12 +54,12 @@ impl Files {
         &mut self.ctx
     }
 
-    /// Forgets what was said: another call begins.
+    /// Forgets earlier output: another call begins.
     pub(super) fn begin(&self) {
         self.stderr.with_lines(|lines, _| lines.begin());
     }
 
-    /// What was said on stderr during this call.
+    /// Output on stderr during this call.
     pub(super) fn said(&self) -> Option<String> {
         let mut said = None;
         self.stderr.with_lines(|lines, _| said = lines.said());
@@ -126,7 +126,7 @@ impl OutputStream for Output {
     }
 
     fn flush(&mut self) -> StreamResult<()> {
-        // A guest flushes after each write; a line is whole at its end alone.
+        // A guest flushes after each write, but only its end makes a line complete.
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use tracing::Level;
 use crate::log::Log;
 use crate::text::printable;
 
-/// A stream's unfinished line, and for stderr what was said during the call that goes on.
+/// A stream's unfinished line, and for stderr the output during the current call.
 #[derive(Default)]
 pub(super) struct Lines {
     partial: Vec<u8>,
@@ -30,7 +30,7 @@ const LINE_BYTES: usize = 200;
 
 impl Said {
     fn add(&mut self, line: &[u8]) {
-        // One byte more, so that it shows that there was more.
+        // One byte more, to show that there was more.
         let line = line[..line.len().min(LINE_BYTES + 1)].into();
         if self.first.len() < FIRST_LINES {
             self.first.push(line);
@@ -85,7 +85,7 @@ impl Stream {
 impl Speaker<'_> {
     fn say(self, line: &[u8], said: &mut Said) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        // A blank line parts paragraphs on a terminal; in a log it says nothing.
+        // A blank line separates paragraphs on a terminal; in a log it is useless.
         if !line.is_empty() {
             self.log.line(self.stream.level(), self.stream.name(), line);
             if self.stream == Stream::Stderr {
@@ -111,7 +111,7 @@ impl Lines {
         self.keep(bytes, speaker.log.line_bytes);
     }
 
-    /// Logs what has no end yet.
+    /// Logs an incomplete line.
     #[inline]
     pub(super) fn flush(&mut self, speaker: Speaker<'_>) {
         if !self.partial.is_empty() {
@@ -120,7 +120,7 @@ impl Lines {
         }
     }
 
-    /// Forgets what was said: another call begins.
+    /// Forgets earlier output: another call begins.
     #[inline]
     pub(super) fn begin(&mut self) {
         if !self.said.first.is_empty() {
@@ -128,13 +128,13 @@ impl Lines {
         }
     }
 
-    /// What was said during this call, in a few lines.
+    /// Output during this call, in a few lines.
     pub(super) fn said(&self) -> Option<String> {
         self.said.text()
     }
 
     fn keep(&mut self, bytes: &[u8], limit: usize) {
-        // One byte more than is logged, so that the log tells that there was more.
+        // One byte more than is logged, so that the log shows that there was more.
         let room = limit.saturating_add(1).saturating_sub(self.partial.len());
         self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }

@@ -24,7 +24,7 @@ pub(super) fn fd_write(call: &mut Call<'_>, fd: u32, iovs: u32, iovs_len: u32, n
         2 => (&mut wasi.stderr, Stream::Stderr),
         _ => return Err(Errno::BADF),
     };
-    // All is checked before a word is said, so that a call that fails has done nothing.
+    // Everything is checked before anything is logged, so that a call that fails has no effect.
     slice(memory, nwritten, 4)?;
     for buffer in buffers(memory, iovs, iovs_len)? {
         buffer?;
@@ -39,7 +39,7 @@ pub(super) fn fd_write(call: &mut Call<'_>, fd: u32, iovs: u32, iovs_len: u32, n
     put_u32(memory, nwritten, (MAX_WRITE - room) as u32)
 }
 
-/// The buffers that an array of `iovs_len` pointers and lengths tells.
+/// The buffers that an array of `iovs_len` pointers and lengths describes.
 fn buffers(
     memory: &[u8],
     iovs: u32,
@@ -55,7 +55,7 @@ fn buffers(
     }))
 }
 
-/// Standard input has ended before it began.
+/// Standard input is at its end from the start.
 pub(super) fn fd_read(call: &mut Call<'_>, fd: u32, _iovs: u32, _iovs_len: u32, nread: u32) -> Answer {
     match fd {
         0 => put_u32(call.memory, nread, 0),
@@ -63,8 +63,8 @@ pub(super) fn fd_read(call: &mut Call<'_>, fd: u32, _iovs: u32, _iovs_len: u32, 
     }
 }
 
-/// Says "terminal", as C libraries then write line by line; to anything else they would hold output back until
-/// a buffer is full, and a handler that never exits would not show it for hours.
+/// Reports a terminal, because C libraries then write line by line; for anything else they would hold output back until
+/// a buffer is full, and that of a handler that never exits might not appear for hours.
 pub(super) fn fd_fdstat_get(call: &mut Call<'_>, fd: u32, stat: u32) -> Answer {
     standard(fd)?;
     let rights = if fd == 0 { RIGHT_READ } else { RIGHT_WRITE };

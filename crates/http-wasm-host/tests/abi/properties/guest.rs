@@ -45,7 +45,7 @@ pub(super) fn encode(script: &[Step]) -> Vec<u8> {
         Step::Trap => *b"x ",
         Step::Misuse => *b"m ",
     };
-    // The last byte is no step: spaces at the end of a value would not be legal.
+    // The last byte isn't part of a step: a value must not end with a space.
     script.iter().flat_map(step).chain(*b".").collect()
 }
 

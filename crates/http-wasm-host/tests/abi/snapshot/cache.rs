@@ -41,7 +41,7 @@ fn the_same_guest_with_the_same_settings_is_not_initialised_again_while_it_is_lo
     drop(first);
     assert_eq!(seed(&load()), seen);
     drop(second);
-    // Nobody has it any more: it is gone, and made anew.
+    // It is no longer in use, so it was dropped and is made again.
     assert_ne!(seed(&load()), seen);
 }
 

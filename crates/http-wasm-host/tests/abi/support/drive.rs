@@ -98,7 +98,7 @@ pub(crate) fn heard_by<T>(subscriber: impl Into<Dispatch>, what: impl FnOnce() -
 }
 
 /// Runs `test` until it passes, unless it fails though it took no longer than `limit`: what it shows must happen within
-/// that time, for which a busy machine may need several attempts.
+/// that time, which may take several attempts on a busy machine.
 pub(crate) fn within<T>(limit: Duration, test: impl Fn() -> T) -> T {
     let began = Instant::now();
     loop {

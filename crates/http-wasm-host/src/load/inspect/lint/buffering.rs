@@ -1,4 +1,4 @@
-//! `handle_response` that changes or reads a response which nobody let it have.
+//! `handle_response` that changes or reads a response although `buffer_response` isn't enabled.
 
 use crate::abi::{Features, MODULE};
 use crate::load::inspect::exports::{HANDLE_REQUEST, HANDLE_RESPONSE};
@@ -13,7 +13,7 @@ const NEED: [&str; 6] =
 
 /// The first of these functions that `handle_response` calls, if `handle_request` can't enable the feature.
 ///
-/// Only calls that name their function count: an indirect call may lead anywhere.
+/// Only direct calls count: an indirect call may lead anywhere.
 pub(super) fn needed(graph: &Graph<'_>) -> Option<&'static str> {
     let response = graph.reached_directly([graph.exported(HANDLE_RESPONSE)?]);
     let request = graph.reached([graph.exported(HANDLE_REQUEST)?]);

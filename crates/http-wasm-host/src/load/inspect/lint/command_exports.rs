@@ -1,7 +1,7 @@
 //! Exports that the linker wrapped, as if each call were a program of its own.
 //!
-//! A module that was linked as a command and has no `_start` that runs its constructors gets them run by each export,
-//! before its own code, and its destructors after it.
+//! If a module was linked as a command and no `_start` runs its constructors, each export runs them before its own
+//! code, and the destructors after it.
 
 use wasmparser::{Operator, Result};
 
@@ -43,13 +43,13 @@ pub(super) fn found(graph: &Graph<'_>) -> Result<bool> {
     let same = first == second && request.len() > 1 && response.len() > 1;
     let run = match constructors {
         Some(constructors) => first == constructors && second == constructors,
-        // Without names the shape must do.
+        // Without names, the shape has to suffice.
         None => same && !graph.has_names(),
     };
     Ok(run && has_own_constructors(graph, first))
 }
 
-/// What a function calls that only passes its parameters on; nothing if it does anything else.
+/// The function that this one calls if it only passes its parameters on; none if it does anything else.
 fn calls(graph: &Graph<'_>, function: u32) -> Result<Vec<u32>> {
     let mut calls = Vec::new();
     let Some(body) = graph.body(function) else { return Ok(calls) };

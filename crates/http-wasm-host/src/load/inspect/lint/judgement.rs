@@ -1,8 +1,8 @@
-//! What comes of the suspicions.
+//! The verdict that follows from the suspicions.
 
 use crate::warning::{Lint, Warning};
 
-/// What is said of a guest.
+/// The verdict on a guest.
 #[derive(Debug, Default)]
 pub(crate) struct Judgement {
     /// Why it is refused.

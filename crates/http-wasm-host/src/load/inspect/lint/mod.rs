@@ -1,8 +1,8 @@
 //! What is probably wrong with a guest that is valid: how it was built, not what it imports and exports.
 //!
 //! A wrong warning costs more trust than a missing one, so each lint has a shape that correct guests don't have.
-//! Whether a guest does nothing at all is for [`probe`](crate::guest::probe) to find out; here is decided which guests
-//! are worth the question.
+//! Whether a guest does nothing at all is for [`probe`](crate::guest::probe) to find out; this module decides which
+//! guests are worth the question.
 
 mod buffering;
 mod command_exports;
@@ -21,18 +21,18 @@ use super::exports::{HANDLE_REQUEST, HANDLE_RESPONSE};
 use super::graph::Graph;
 use crate::abi::{Features, MODULE};
 
-/// What the module itself tells.
+/// Facts from the module itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Suspicions {
     start_code: StartCode,
     command_exports: bool,
     needs_buffering: Option<&'static str>,
     default_parameter: Option<&'static str>,
-    /// A handler can come to call one of `http_handler`'s functions.
+    /// A handler may call one of `http_handler`'s functions.
     reaches_host: bool,
 }
 
-/// How a guest fared on a request that was made up for it.
+/// How a guest responded to a made-up request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Probed {
     /// It called no function of `http_handler`, neither for the request nor for its response.
@@ -57,17 +57,17 @@ impl Suspicions {
         })
     }
 
-    /// Whether it is worth finding out how the guest fares on a request.
+    /// Whether the guest should be tried with a request.
     pub(crate) fn ask_for_probe(&self) -> bool {
         self.start_code.is_suspicious()
     }
 
-    /// What a trap may come from, in parentheses behind its message.
+    /// The possible cause of a trap, in parentheses after its message.
     pub(crate) fn trap_hint(&self) -> Option<&'static str> {
         self.command_exports.then_some(command_exports::TRAP_HINT)
     }
 
-    /// What there is to say of a guest that enabled `features` when it started.
+    /// The verdict on a guest that enabled `features` when it started.
     pub(crate) fn judge(&self, features: Features, probed: Probed) -> Judgement {
         let mut judgement = Judgement::default();
         let silent = match probed {

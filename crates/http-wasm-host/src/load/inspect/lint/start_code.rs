@@ -6,12 +6,12 @@ use crate::load::inspect::graph::{Graph, Reached};
 use crate::load::inspect::producers::Producer;
 use crate::warning::{Lint, Warning};
 
-/// What of a module runs before the first request, and what should.
+/// Which code of a module runs before the first request, and which should.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StartCode {
     /// Start code that nothing calls, by its name.
     uncalled: Option<Uncalled>,
-    /// The handlers call what a table says.
+    /// The handlers call through a table.
     dispatches: bool,
     runs_at_start: bool,
     imports_host: bool,
@@ -25,7 +25,7 @@ struct Uncalled {
     is_certain: bool,
 }
 
-/// Who made the module, as far as it changes the advice.
+/// The toolchain that made the module, as far as it changes the advice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Toolchain {
     Rust,
@@ -80,7 +80,7 @@ fn is_rust_main(name: &str) -> bool {
 }
 
 impl StartCode {
-    /// `handlers`: what the two handlers can come to call.
+    /// `handlers`: the functions that the two handlers may call.
     pub(super) fn of(graph: &Graph<'_>, handlers: &Reached, producers: &[Producer]) -> Self {
         let start = [graph.start, graph.exported("_initialize"), graph.exported("_start")];
         let start: Vec<u32> = start.into_iter().flatten().collect();
@@ -164,8 +164,8 @@ fn uncalled(graph: &Graph<'_>, toolchain: Toolchain, is_called: impl Fn(u32) -> 
     Some(Uncalled { name: name.to_owned(), is_certain: false })
 }
 
-/// Go links `main` into a library too, and calls it only in a program. Each of its functions is in a table, so that
-/// calls tell nothing.
+/// Go links `main` into a library too, and calls it only in a program. Each of its functions is in a table, so calls
+/// reveal nothing.
 fn go_main(graph: &Graph<'_>) -> Option<Uncalled> {
     if graph.exported("_start").is_some() {
         return None;
