@@ -36,10 +36,10 @@ pub(crate) struct Hooked<B, H> {
 
 /// What is done with a body on its way. By itself a hook lets everything pass as it is.
 pub(crate) trait Hook<B> {
-    /// What polling the body came to, and what its reader gets of that. The body may be replaced.
+    /// Takes the result of polling the body, and returns what its reader gets. The body may be replaced.
     fn polled(&mut self, body: &mut B, polled: PolledFrame, cx: &mut Context<'_>) -> PolledFrame;
 
-    /// What to answer in the body's place, which is not polled then.
+    /// What to return in place of the body, which is then not polled.
     fn instead(&mut self, _: &mut Context<'_>) -> Option<PolledFrame> {
         None
     }
@@ -49,7 +49,7 @@ pub(crate) trait Hook<B> {
         ended
     }
 
-    /// What its reader is told of the body's size.
+    /// The body's size, as reported to its reader.
     fn size_hint(&self, body: SizeHint) -> SizeHint {
         body
     }

@@ -1,11 +1,11 @@
-//! What tells whether something is still the same.
+//! Digests, which show whether something has changed.
 
 use std::path::PathBuf;
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-/// A digest of settings and the contents of files. It keeps none of what went in, for that may be secret.
+/// A digest of settings and the contents of files. It doesn't keep its input, which may be secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Digest([u8; 32]);
 
@@ -26,8 +26,8 @@ impl Digest {
         self.0
     }
 
-    /// The digest of settings and of files that they name. A file that can't be read counts as empty: whoever needs
-    /// it will say so.
+    /// The digest of settings and of files that they name. A file that can't be read counts as empty: code that needs
+    /// it reports the error.
     pub(crate) fn of_settings<'a>(
         settings: &impl Serialize,
         files: impl IntoIterator<Item = &'a PathBuf>,

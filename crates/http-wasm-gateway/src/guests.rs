@@ -16,7 +16,7 @@ use crate::error_text::plain;
 #[derive(Default)]
 pub(crate) struct Loaded(HashMap<String, Entry>);
 
-/// What watches guests.
+/// The observers of guests.
 pub(crate) trait GuestMonitor: Send + Sync {
     /// The observer of the guest of this name.
     fn observer(&self, guest: &str) -> Arc<dyn Observer>;
@@ -30,8 +30,8 @@ pub(crate) trait GuestMonitor: Send + Sync {
 struct Entry {
     made_of: Digest,
     guest: Option<Guest>,
-    /// Who is told what the guest does. Kept for one that could not be loaded too, so that what it was told is not
-    /// forgotten.
+    /// The guest's observer. It is also kept for a guest that couldn't be loaded, so that what it has observed isn't
+    /// lost.
     _observer: Option<Arc<dyn Observer>>,
 }
 
@@ -51,10 +51,10 @@ impl Loaded {
 }
 
 /// Loads all guests, several at a time. Those that `earlier` has, made of the same bytes and settings, are taken from
-/// there. What they do is told to `monitor`.
+/// there. `monitor` observes them.
 ///
 /// # Errors
-/// When one that isn't optional can't be loaded, or one that was up until now; the faults of all are told.
+/// When one that isn't optional can't be loaded, or one that was up until now; the errors of all are reported.
 pub(crate) async fn load(
     engine: &Engine,
     guests: &BTreeMap<String, Located<config::Guest>>,
@@ -108,7 +108,7 @@ fn load_one(
     observer: Option<Arc<dyn Observer>>,
 ) -> Result<Entry, String> {
     let PreparedGuest { builder, bytes, made_of } = PreparedGuest::read(engine, name, guest)?;
-    // Whoever is told what a guest does is told from its beginning, or never.
+    // An observer sees a guest from its start, or not at all.
     let made_of = Digest::of([&made_of[..], &[u8::from(observer.is_some())]]);
     if let Some(earlier) = earlier.filter(|earlier| earlier.guest.is_some() && earlier.made_of == made_of) {
         return Ok(earlier);

@@ -31,7 +31,7 @@ pub fn guests_from_json(
                     let _ = writeln!(text, "{} = {}", quoted(key), toml(value));
                 }
             }
-            // Reading it says what should stand there.
+            // Reading it reports what is expected there.
             other => text.insert_str(0, &format!("{} = {}\n", quoted(guest), toml(other))),
         }
     }

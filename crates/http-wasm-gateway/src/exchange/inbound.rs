@@ -15,8 +15,8 @@ use crate::body::{BoxBody, empty};
 
 /// A request on its way from the listener to what answers it.
 ///
-/// It is lent to all on that way, and whoever needs the request itself takes it out: it is large, and each future that
-/// it was moved into would copy it twice.
+/// It is passed by reference, and code that needs the request itself takes it out: it is large, and each future that it
+/// is moved into would copy it twice.
 #[derive(Debug)]
 pub(crate) struct Inbound {
     pub(crate) request: Request<BoxBody>,

@@ -15,12 +15,12 @@ use crate::names::{is_hop_by_hop, remove_all};
 const MAX_COUNT: usize = 100;
 const MAX_BYTES: usize = 16 * 1024;
 
-/// What HTTP/1.1 has around a field, and around a head.
+/// Bytes that HTTP/1.1 adds to a field, and to a head.
 const FIELD_OVERHEAD: usize = ": \r\n".len();
 const HEAD_OVERHEAD: usize = "HTTP/1.1 103 \r\n\r\n".len();
 
-/// Informational responses to the requests of one HTTP/1.1 connection, or to one HTTP/2 request. Filled by whoever
-/// answers and emptied by whoever writes, both in the connection's or the request's task.
+/// Informational responses to the requests of one HTTP/1.1 connection, or to one HTTP/2 request. The handler fills it
+/// and the writer empties it, both in the connection's or the request's task.
 #[derive(Debug, Default)]
 pub(crate) struct Interims {
     state: Mutex<State>,

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use crate::config::ClientLimits;
 
-/// The client's side of a tunnel, for whoever answers a request for another protocol.
+/// The client's side of a tunnel, for the handler of an upgrade request.
 #[derive(Debug)]
 pub(crate) struct ClientSide {
     pub(crate) limits: TunnelLimits,
@@ -19,7 +19,7 @@ pub(crate) struct ClientSide {
 /// Ends when what is still running is cut off.
 pub(crate) async fn cut_off(cut: &mut watch::Receiver<bool>) {
     if cut.wait_for(|&cut| cut).await.is_err() {
-        // Nobody is left who could say so.
+        // The sender is gone.
         std::future::pending::<()>().await;
     }
 }

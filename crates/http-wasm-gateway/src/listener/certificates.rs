@@ -15,7 +15,7 @@ use crate::error_text::plain;
 use crate::fingerprint::Fingerprints;
 use crate::tls::{PairFault, certified_key};
 
-/// How often files of certificates are checked for changes. Whoever renews them does so days before they expire.
+/// How often files of certificates are checked for changes. They are renewed days before they expire.
 const INTERVAL: Duration = Duration::from_secs(10);
 
 /// Loads certificates of all listeners again when their files change, until it is dropped.

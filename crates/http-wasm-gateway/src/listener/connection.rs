@@ -30,8 +30,8 @@ use crate::exchange::{Answer, Client, Inbound, Interims};
 /// The first line of HTTP/2's preface, with which no request of HTTP/1.1 begins.
 const HTTP2_REQUEST_LINE: usize = b"PRI * HTTP/2.0\r\n".len();
 
-/// How long connections of HTTP/1.1 are kept for another request once the server was told to stop. Its answer says
-/// that it was the last; to close without that would lose the requests that are coming in just then.
+/// How long HTTP/1.1 connections are kept for another request once the server was told to stop. Its response says that
+/// it is the last one; closing without that would lose requests that are just arriving.
 const LAST_CALL: Duration = Duration::from_secs(1);
 
 /// How long a connection may take to say goodbye.
@@ -53,7 +53,7 @@ pub(super) struct Connections<A> {
     pub(super) sources: Arc<Sources>,
     /// Whether the server is about to stop. Each connection has a receiver for as long as it lasts.
     pub(super) closing: watch::Receiver<bool>,
-    /// Whether what is still running is cut off. Tunnels are told by it.
+    /// Whether everything that is still running is cut off. Tunnels observe it.
     pub(super) cut: watch::Receiver<bool>,
     /// Whether requests are answered with 503, whatever they ask for.
     pub(super) refuse: bool,
@@ -203,7 +203,7 @@ impl<A: Answer> Connections<A> {
 
 /// Ends when the server has been about to stop for so long that no more requests are waited for.
 async fn last_call(closing: &mut watch::Receiver<bool>) {
-    // An error means that nobody is left who could say so.
+    // An error means that the sender is gone.
     let _ = closing.wait_for(|&closing| closing).await;
     tokio::time::sleep(LAST_CALL).await;
 }
@@ -271,13 +271,13 @@ fn http1_builder(limits: &ClientLimits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        // Heads come whole, and the time that they take is measured by who puts them together.
+        // Heads arrive complete; the framing layer limits the time that they take.
         .header_read_timeout(None)
         .max_header_size(max)
         // Less than 8 KiB is more than hyper can do.
         .max_buf_size(max.max(8 * 1024));
     let max_headers = limits.max_headers.get() as usize;
-    // Told its own default, it would fill room for as many anew for each head.
+    // If set, even to its own default, hyper initialises that many fields for each head.
     if max_headers != HYPER_MAX_HEADERS {
         builder.max_headers(max_headers);
     }

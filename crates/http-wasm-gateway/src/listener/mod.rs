@@ -74,8 +74,7 @@ impl fmt::Display for Endpoint {
 }
 
 impl Listener {
-    /// Listens as it is asked to: on `socket` if there is one already, or one that was handed to this process if one
-    /// fits.
+    /// Listens on `socket` if there is one, otherwise on a matching inherited socket or a new one.
     pub(crate) async fn open(
         listen: &Listen,
         socket: Option<Arc<TcpListener>>,
@@ -125,8 +124,8 @@ impl Listener {
         }
     }
 
-    /// Accepts connections for as long as it is polled. When there are as many as there may be, others wait with the
-    /// system. When file descriptors run short, others are answered with 503.
+    /// Accepts connections for as long as it is polled. At the maximum, further ones wait in the system's queue. When
+    /// file descriptors run short, others are answered with 503.
     async fn accept_all(
         self,
         answer: Arc<impl Answer>,

@@ -33,12 +33,12 @@ pub(super) struct Requests<A> {
     pub(super) limits: Arc<ClientLimits>,
     pub(super) sources: Arc<Sources>,
     pub(super) activity: Arc<Activity>,
-    /// Where it is told what became of requests for another protocol.
+    /// Gets the outcome of upgrade requests.
     pub(super) upgrade: Option<Arc<Upgrade>>,
     pub(super) flushes: Arc<Flushes>,
     /// Whether the server is about to stop.
     pub(super) closing: watch::Receiver<bool>,
-    /// Whether what is still running is cut off.
+    /// Whether everything that is still running is cut off.
     pub(super) cut: watch::Receiver<bool>,
     /// Whether requests are answered with 503, whatever they ask for.
     pub(super) refuse: bool,

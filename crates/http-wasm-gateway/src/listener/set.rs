@@ -25,7 +25,7 @@ pub(crate) struct Listeners<A> {
     answer: Arc<A>,
     active: Mutex<Active>,
     inherited: tokio::sync::Mutex<Inherited>,
-    /// Whether what is still running is cut off.
+    /// Whether everything that is still running is cut off.
     cut: watch::Sender<bool>,
 }
 
@@ -77,8 +77,8 @@ impl<A: Answer> Listeners<A> {
         Self { answer, active: Mutex::default(), inherited: inherited.into(), cut: watch::Sender::new(false) }
     }
 
-    /// Opens all that is listened on next, or nothing. What stays as it is goes on, and what has other settings keeps
-    /// its socket.
+    /// Opens all addresses of the next configuration, or none. Unchanged listeners continue, and those with new
+    /// settings keep their sockets.
     pub(crate) async fn open(&self, listen: &[Located<ListenEntry>]) -> Result<Opened, StartError> {
         let mut inherited = self.inherited.lock().await;
         let mut opened: Vec<(Id, Digest, Next)> = Vec::with_capacity(listen.len());
@@ -100,7 +100,7 @@ impl<A: Answer> Listeners<A> {
     /// Listens on these from now on. Listeners that are not among them accept no more, and let their requests finish.
     pub(crate) fn commit(&self, opened: Opened) -> Change {
         let mut active = self.active();
-        // Their end was waited for by nobody.
+        // Nothing had waited for their end.
         while active.tasks.try_join_next().is_some() {}
         let mut before = std::mem::take(&mut active.running);
         let known: Vec<Id> = before.iter().map(|running| running.id.clone()).collect();
@@ -155,7 +155,7 @@ impl<A: Answer> Listeners<A> {
                                                    aborted"),
         }
         self.cut.send_replace(true);
-        // What is known of them is to be written down.
+        // So that their records are still written.
         let _ = tokio::time::timeout(CUT_OFF_TIMEOUT, join_all(&mut tasks)).await;
     }
 

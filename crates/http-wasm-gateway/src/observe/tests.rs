@@ -1,4 +1,4 @@
-//! What observers are told.
+//! What observers see.
 
 use std::sync::{Arc, Mutex};
 
@@ -108,7 +108,7 @@ impl std::io::Write for Logged {
     }
 }
 
-// On one thread, for the subscriber is that thread's.
+// On one thread, because the subscriber belongs to it.
 #[tokio::test]
 async fn what_a_guest_logs_has_the_requests_name_and_route() {
     let mut config =

@@ -95,7 +95,7 @@ impl Health {
         Some(out)
     }
 
-    /// An active health check came to this. Returns whether the health changed.
+    /// Records the result of an active health check. Returns whether the health changed.
     pub(super) fn answered(&self, healthy: bool, asked: &ActiveHealth) -> bool {
         let mut state = self.state();
         if healthy != state.is_down {
@@ -133,7 +133,7 @@ mod tests {
         let health = health();
         assert_eq!(health.failed(), None);
         health.succeeded();
-        assert_eq!(health.failed(), None, "one success in between begins the row anew");
+        assert_eq!(health.failed(), None, "one success in between restarts the count");
         assert!(health.is_up());
         let mut expected = Duration::from_secs(10);
         for round in 0..=MAX_DOUBLINGS + 1 {

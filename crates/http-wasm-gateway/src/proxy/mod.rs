@@ -224,7 +224,7 @@ impl Proxy {
             SendErrorKind::Stale | SendErrorKind::Broken => (idempotent, self.retries),
             _ => (false, 0),
         };
-        // One that met an idle connection which was just being closed is no sign of an upstream in trouble.
+        // A request that met an idle connection just as it was closed is no sign of trouble at the upstream.
         let free = error.kind == SendErrorKind::Stale && retried == 0;
         safe && retried < retries && (free || self.budget.withdraw())
     }

@@ -42,7 +42,7 @@ enum Kept {
 }
 
 impl Replay {
-    /// `keep` says whether what was read shall be there for another attempt, as far as there is room in `budget`.
+    /// `keep` says whether what was read is kept for another attempt, as far as there is room in `budget`.
     pub(super) fn new(body: BoxBody, keep: bool, budget: &BodyBudget) -> Self {
         // Most requests have no body.
         if body.is_end_stream() {

@@ -155,7 +155,7 @@ mod tests {
         Handler::new(Vec::new(), Behind::Service(BoxCloneSyncService::new(service)))
     }
 
-    /// A handler that says when a request has come, and answers when it is told to.
+    /// A handler that reports when a request arrives, and responds when the test lets it.
     fn waits() -> (Handler, mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let handler = tower::service_fn(move |_| {

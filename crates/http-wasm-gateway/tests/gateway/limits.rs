@@ -47,7 +47,8 @@ async fn a_head_that_does_not_come_to_its_end_in_time_ends_the_connection() {
             "{sent:?}: {answer}"
         );
     }
-    // One that drips is no better, and neither is a later one. The first must come in time on a busy machine too.
+    // One that trickles in fares no better, and neither does a later one. The first must come in time on a busy machine
+    // too.
     let server = Server::echo("limits = { header_timeout = '3s', idle_timeout = '1h' }").await;
     let mut raw = server.connect().await;
     raw.send(GET).await;

@@ -12,7 +12,7 @@ use crate::files::{Files, PASSES};
 
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuration.md");
 
-/// Set, it has the page written anew.
+/// If set, the page is written again.
 const WRITE: &str = "WRITE_MANUAL";
 
 #[test]

@@ -1,4 +1,4 @@
-//! What `/metrics` tells.
+//! What `/metrics` shows.
 
 use http::{Method, StatusCode};
 

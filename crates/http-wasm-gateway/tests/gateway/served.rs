@@ -40,7 +40,7 @@ pub(crate) struct Served {
 
 impl Served {
     /// By this configuration, to which `listen` is added unless it begins with it. The guest [`JUDGES`] is in
-    /// `judges.wat`, and `broken.wat` is none.
+    /// `judges.wat`, and `broken.wat` isn't a guest.
     pub(crate) async fn start(text: &str) -> Self {
         Self::start_with(text, |gateway, _| gateway).await
     }
@@ -76,7 +76,7 @@ impl Served {
         Self { address, admin, files, client, _task: task }
     }
 
-    /// The same, of a gateway that reads its configuration again when it is told to. It has an `[admin]` section.
+    /// The same, of a gateway that can reload its configuration. It has an `[admin]` section.
     pub(crate) async fn reloadable(text: &str) -> Self {
         Self::start_with(text, |gateway, files| gateway.with_file(files.config_file())).await
     }
@@ -110,7 +110,7 @@ impl Served {
         self.call(request.uri(uri), "").await
     }
 
-    /// `/status`, once `wanted` says that it is there: what is told of a request is told just after its last byte.
+    /// `/status`, once `wanted` says that it is there: a request is recorded just after its last byte.
     pub(crate) async fn status_with(&self, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
         eventually(async || {
             let answer = self.ask(Method::GET, "/status").await;

@@ -29,7 +29,7 @@ pub struct Server {
     /// no progress, then the youngest. Defaults to a quarter of the memory of the machine or of the process's control
     /// groups. Read only at start-up.
     pub body_memory_budget: Option<Size>,
-    /// Directory in which compiled guests are cached across restarts. Whoever can write to it can run code in the
+    /// Directory in which compiled guests are cached across restarts. Anyone who can write to it can run code in the
     /// gateway. If not set, guests are compiled at each start. Read only at start-up.
     pub code_cache: Option<Located<PathBuf>>,
     /// Whether the configuration is reloaded when its file, or a file that it refers to, has changed. SIGHUP reloads it
@@ -59,7 +59,7 @@ section! {
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Admin {
-    /// The address to listen on. Whoever can reach it can read the metrics and reload the configuration.
+    /// The address to listen on. Anyone who can reach it can read the metrics and reload the configuration.
     pub address: Located<Address>,
     /// Host names under which the listener is reached, such as "gateway.internal" or "*.internal". Requests with any
     /// other `Host` get 421, except IP addresses, `localhost`, and requests for `/livez` and `/readyz`. Without this

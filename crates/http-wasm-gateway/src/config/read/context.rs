@@ -13,7 +13,7 @@ pub(in crate::config) type Node<'i> = Spanned<DeValue<'i>>;
 
 /// What can be read from a node.
 pub(in crate::config) trait Value: Sized {
-    /// The value; `None` when the node is no such thing, which is then among the faults.
+    /// The value; `None` if the node is something else, which is then among the errors.
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self>;
 }
 
@@ -39,7 +39,7 @@ impl Context {
         self.base.join(written)
     }
 
-    /// Says that something else stands there than was expected.
+    /// Reports that something other than expected was found.
     pub(in crate::config) fn expected(&mut self, what: &str, node: &Node<'_>) {
         self.fault(Fault::unexpected(what, node));
     }

@@ -1,4 +1,4 @@
-//! Finds out when a request is over, and tells the observers.
+//! Detects when a request is over, and notifies the observers.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use super::finished::{FinishedRequest, RequestObserver};
 use super::request::RequestRecord;
 use crate::body::{BoxBody, BoxError, boxed, observed};
 
-/// Tells the observers as soon as it is dropped: with the response's body, with a tunnel, or with a request that got no
-/// response.
+/// Notifies the observers as soon as it is dropped: with the response's body, with a tunnel, or with a request that got
+/// no response.
 #[derive(Debug)]
 pub(crate) struct Finish {
     pub(crate) record: Arc<RequestRecord>,
@@ -40,7 +40,7 @@ impl Drop for Finish {
 }
 
 impl Finish {
-    /// Tells them that the request has begun.
+    /// Notifies them that the request has begun.
     pub(crate) fn of(record: Arc<RequestRecord>, observers: Arc<[Arc<dyn RequestObserver>]>) -> Self {
         for observer in observers.iter() {
             observer.started();
@@ -69,7 +69,7 @@ impl Finish {
         // Nobody may ask an empty body for its end.
         self.complete = body.is_end_stream();
         let counted = observed(body, move |frame, ended| {
-            // The whole of it is held here, for it tells when it is dropped.
+            // All of it is held here, because it notifies the observers when it is dropped.
             let finish = &mut self;
             finish.bytes += bytes(frame);
             finish.complete |= ended;

@@ -123,7 +123,7 @@ impl RequestRecord {
     /// Records the route that took the request.
     pub(crate) fn set_route(&self, route: &Arc<str>) {
         self.span.record("route", &**route);
-        // Nothing is recorded twice; should it be, the first holds.
+        // Nothing is recorded twice; if it were, the first record would count.
         let _ = self.route.set(route.clone());
     }
 

@@ -55,7 +55,7 @@ fn read_in(pieces: usize, method: &Method, response: &[u8]) -> Read {
             Ok(Some(Part::End)) => {
                 assert!(reader.is_idle());
                 read.ended = true;
-                // What else has come is seen when the connection is to be used again.
+                // Further bytes are noticed when the connection is about to be used again.
                 read.may_reuse = reader.may_reuse() && rest.is_empty();
                 break;
             }
@@ -293,7 +293,7 @@ fn a_malformed_status_line_is_refused() {
         assert!(matches!(read.refused, Some(Refused::Malformed(_))), "{line:?}: {read:?}");
         assert_eq!(read.head, None, "{line:?}");
     }
-    // The first line feed tells, and the rest of the head isn't waited for.
+    // The first line feed decides, without waiting for the rest of the head.
     assert!(matches!(read("HTTP/1.1 200 OK\n").refused, Some(Refused::Malformed(_))));
     let old = "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     assert_eq!(read(old).refused, Some(Refused::Malformed("Transfer-Encoding in HTTP/1.0")));

@@ -30,7 +30,7 @@ pub(super) fn scan(search: &mut HeadScan, input: &mut BytesMut) -> Scanned {
         match search.find(input) {
             // Nothing that follows can make a request of it: TLS, or HTTP/2 without its preface.
             Ok(HeadEnd::Partial) if !input.first().is_none_or(|&first| first == b'\r' || is_token(first)) => {
-                return Scanned::Malformed("what it begins with is no method");
+                return Scanned::Malformed("it does not start with a valid method");
             }
             Ok(HeadEnd::Partial) => return Scanned::Partial,
             Ok(HeadEnd::EmptyLine) => {

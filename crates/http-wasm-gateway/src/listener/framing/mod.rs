@@ -44,7 +44,7 @@ const READ_BYTES: usize = 16 * 1024;
 /// The shortest head of which hyper says that it is too long before it has come to its end.
 const LEAST_TOO_LONG: usize = 8 * 1024;
 
-/// How long a client may go on sending what nobody will read, and pause meanwhile.
+/// How long a client may go on sending data that is discarded, and how long it may pause.
 const LINGER: Duration = Duration::from_secs(30);
 const LINGER_PAUSE: Duration = Duration::from_secs(5);
 
@@ -128,7 +128,7 @@ impl<S> Framing<S> {
         self.start_line.clone()
     }
 
-    /// Where it is told what became of requests for another protocol.
+    /// Gets the outcome of upgrade requests.
     pub(super) fn upgrade(&self) -> Arc<Upgrade> {
         self.upgrade.clone()
     }

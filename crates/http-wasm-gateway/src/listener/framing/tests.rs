@@ -31,7 +31,7 @@ async fn passed(input: &[u8], piece: usize) -> (Vec<u8>, bool) {
     let mut framing = framing(server).await;
     let input = input.to_vec();
     let sender = tokio::spawn(async move {
-        // Nobody reads on behind what is refused.
+        // Nothing is read after a rejected message.
         let _ = client.write_all(&input).await;
     });
     let mut all = Vec::new();
@@ -48,7 +48,8 @@ async fn messages_that_can_be_read_in_one_way_only_pass_as_they_are() {
     let all = concat!(
         "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
         "POST /a HTTP/1.1\r\nHost: h\r\ncontent-length:  5 \r\n\r\na\nb\r\n",
-        "POST /b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=y\r\nabc\r\n0a\r\n0123456789\r\n0\r\nx-sum: 1\r\n\r\n",
+        "POST /b HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: Chunked\r\n\r\n3;x=y\r\nabc\r\n0a\r\n0123456789\r\n0\r\n\
+         x-sum: 1\r\n\r\n",
         "POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
         "HEAD / HTTP/1.0\r\n\r\n",
     );

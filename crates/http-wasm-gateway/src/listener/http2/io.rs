@@ -102,8 +102,8 @@ impl Traffic {
     }
 }
 
-/// How flushes are noticed that a connection of HTTP/2 completes. It may flush several times while frames are queued; all that was queued
-/// has left it when it reads right behind a flush.
+/// How flushes are noticed that a connection of HTTP/2 completes. It may flush several times while frames are queued;
+/// all that was queued has left it when it reads right behind a flush.
 #[derive(Debug, Default)]
 struct FlushWatch {
     /// The last thing done was a flush.
@@ -243,7 +243,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for FrameIo<S> {
         match this.stage {
             Stage::Refusing(written) => return this.poll_refuse(written, cx).map(Err),
             Stage::Refused => return Poll::Ready(Ok(())),
-            // Whoever polls looks at it, and then reads no more.
+            // The next poll checks it, and then reads no more.
             _ if this.traffic.cut_off().is_some() => return Poll::Pending,
             _ => {}
         }
@@ -260,7 +260,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for FrameIo<S> {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(Stalled)) => {
                 this.traffic.stalled.store(true, Ordering::Relaxed);
-                // Whoever polls looks at it.
+                // The next poll checks it.
                 return Poll::Pending;
             }
             Poll::Pending => {

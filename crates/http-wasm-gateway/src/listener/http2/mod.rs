@@ -1,6 +1,7 @@
 //! Connections of HTTP/2, on top of the `h2` crate.
 //!
-//! hyper's server hides what is needed here: interim responses, resets of single streams, and what is kept for a client that doesn't read.
+//! hyper's server hides what is needed here: interim responses, resets of single streams, and what is kept for a client
+//! that doesn't read.
 
 mod body;
 mod control;
@@ -37,7 +38,8 @@ use crate::exchange::Answer;
 /// change their minds, but not about everything at once (CVE-2023-44487).
 const MAX_PENDING_RESETS: usize = 20;
 
-/// Streams that were reset because the client broke the rules; with more on one connection it is closed (CVE-2025-8671).
+/// Streams that were reset because the client broke the rules; with more on one connection it is closed
+/// (CVE-2025-8671).
 const MAX_ERROR_RESETS: usize = 100;
 
 /// What is buffered of one response.
@@ -104,8 +106,8 @@ where
         }
     }
 
-    /// Tells the client to send no more requests: GOAWAY with the highest stream and a PING, and once that has come back, GOAWAY with the last
-    /// stream that is answered.
+    /// Tells the client to send no more requests: GOAWAY with the highest stream and a PING, and once that has come
+    /// back, GOAWAY with the last stream that is answered.
     pub(super) fn graceful_shutdown(mut self: Pin<&mut Self>) {
         let this = &mut *self;
         this.closing = true;

@@ -95,7 +95,8 @@ pub(super) async fn serve<A: Answer>(
         Ended::Slow => return tracing::debug!("the client doesn't read its response"),
     };
     let Some(upload) = upload else { return };
-    // A handler may still read the request's body. Once it is dropped unread, so is the stream, and `h2` resets it with NO_ERROR.
+    // A handler may still read the request's body. Once it is dropped unread, so is the stream, and `h2` resets it with
+    // NO_ERROR.
     let stalled = tokio::select! {
         stalled = upload.stalls(limits.body_timeout.0) => stalled,
         _ = poll_fn(|cx| stream.poll_reset(cx)) => false,

@@ -144,7 +144,7 @@ impl Drop for UnreadStream {
 #[derive(Debug, Default)]
 pub(super) struct Pause {
     timer: Option<std::pin::Pin<Box<Sleep>>>,
-    /// Since when nobody read anything, and how often somebody had before.
+    /// Since when nothing was read, and how many reads there had been before.
     stalled: Option<(Instant, u64)>,
 }
 

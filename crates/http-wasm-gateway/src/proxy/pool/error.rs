@@ -58,7 +58,7 @@ impl SendError {
         matches!(self.kind, SendErrorKind::Connect | SendErrorKind::Broken | SendErrorKind::Timeout)
     }
 
-    /// What observers are told.
+    /// What observers see.
     pub(in crate::proxy) fn failure(&self) -> UpstreamFailure {
         match self.kind {
             SendErrorKind::Connect => UpstreamFailure::Connect,

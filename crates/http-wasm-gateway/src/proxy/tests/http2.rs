@@ -104,7 +104,7 @@ async fn requests_beyond_the_limit_of_streams_go_to_further_connections_and_then
     peers[0].request().await;
     let too_many = get(&upstreams.proxy);
     assert_eq!(status(too_many).await, 503);
-    assert_eq!(failures(&upstreams.proxy), 0, "that is no fault of the upstream's");
+    assert_eq!(failures(&upstreams.proxy), 0, "it is not the upstream's fault");
     drop(response);
 }
 

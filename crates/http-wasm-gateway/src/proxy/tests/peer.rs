@@ -1,4 +1,4 @@
-//! Servers in memory that are told frame by frame and byte by byte what to do.
+//! In-memory servers that tests drive frame by frame and byte by byte.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

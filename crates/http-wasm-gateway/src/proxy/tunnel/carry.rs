@@ -63,7 +63,7 @@ where
     };
     if end != End::Closed {
         let both = async { tokio::join!(client.io.shutdown(), upstream.io.shutdown()) };
-        // Whoever doesn't take it finds the connection closed.
+        // A peer that doesn't take it finds the connection closed.
         let _ = timeout(CLOSE, both).await;
     }
     Carried { from_client: client.read, to_client: client.written, end }

@@ -62,7 +62,7 @@ async fn series_of_what_is_gone_stay_while_requests_do_and_until_they_were_read(
     let metrics = monitor.metrics.encode_later();
     assert!(metrics.contains("guest=\"new-guest\"") && !metrics.contains("old-"), "{metrics}");
 
-    // Names that come back begin anew, and stay.
+    // Names that come back start from zero, and stay.
     served.reload(&named("old-route", "old-guest", "old-upstream")).await;
     ask(&mut connect(served.addr()).await).await.unwrap();
     let counted = "http_wasm_requests_total{route=\"old-route\",code=\"2xx\"} 1";
@@ -124,7 +124,7 @@ async fn the_listener_for_operators_comes_moves_and_goes_with_reloads() {
     let served = Served::start(&one_guest("1")).await;
     assert_eq!(served.bound.admin_address(), None);
     let summary = served.reload(&with("127.0.0.1")).await;
-    assert_eq!(summary.guests_kept, 0, "nobody was told yet what they do");
+    assert_eq!(summary.guests_kept, 0, "nothing has observed them yet");
     let first = served.bound.admin_address().expect("it is listened on");
     assert_eq!(operators(first, Request::get("/readyz")).await.status(), StatusCode::OK);
     ask(&mut connect(served.addr()).await).await.unwrap();
@@ -139,7 +139,7 @@ async fn the_listener_for_operators_comes_moves_and_goes_with_reloads() {
     assert_eq!(served.bound.admin_address(), Some(first), "it stays");
     assert_eq!(operators(first, named("/status")).await.status(), StatusCode::OK);
 
-    // Who asks for it to be moved gets the answer where it was asked.
+    // A request that moves it is answered where it was sent.
     served.write(&with("localhost"));
     let answer = operators(first, Request::post("/reload")).await;
     assert_eq!(answer.status(), StatusCode::OK, "{:?}", answer.body());

@@ -204,7 +204,7 @@ impl Keepalive {
         let Some(pings) = self.pings.as_mut().filter(|_| self.sent_at.is_some()) else {
             return Poll::Pending;
         };
-        // An error means that the connection has ended, which its own result tells.
+        // An error means that the connection has ended, as its own result shows.
         match pings.poll_pong(cx) {
             Poll::Ready(Ok(_)) => {
                 self.sent_at = None;

@@ -1,7 +1,7 @@
 //! One connection: writing requests, and reading their responses.
 //!
-//! Whoever waits for a response drives the connection: there is no task of its own, and no channel. What an idle
-//! connection receives is looked at when it is about to be used again.
+//! The task that waits for a response drives the connection: there is no separate task, and no channel. Bytes that
+//! arrive on an idle connection are examined when it is about to be used again.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -215,7 +215,7 @@ impl Connection {
             Some(left) => usize::try_from(left).unwrap_or(MAX_BYTES).clamp(LEAST_BYTES, MAX_BYTES),
             None => self.next_read,
         };
-        // Not for each small message anew.
+        // Not again for each small message.
         if self.input.capacity() - self.input.len() < wanted / 2 {
             self.input.reserve(wanted);
         }
