@@ -148,7 +148,7 @@ impl Config {
     /// # Errors
     /// When its route names a guest that the filter hasn't.
     pub(crate) fn of_stream(&self, filter: &Filter) -> Result<Arc<Behaviour>, String> {
-        let Some(route) = filter.route_config() else { return Ok(self.behaviour.clone()) };
+        let Some(route) = RouteConfig::of(filter) else { return Ok(self.behaviour.clone()) };
         let chain = match (&route.own, &route.chain) {
             (Some(own), _) => own.clone(),
             (None, Some(names)) => chain(&self.guests, Some(names))?,
@@ -179,6 +179,14 @@ impl RouteConfig {
             reselect_route: written.reselect_route,
             metadata: written.metadata,
         })
+    }
+
+    /// The configuration of the most specific route of a stream that has one.
+    #[expect(unsafe_code, reason = "Envoy keeps it without its type")]
+    fn of(filter: &Filter) -> Option<&Self> {
+        let config = filter.route_config()?.cast::<Self>();
+        // SAFETY: it is what `http_filter_per_route_config_new` has made, and the stream keeps its route.
+        Some(unsafe { config.as_ref() })
     }
 }
 

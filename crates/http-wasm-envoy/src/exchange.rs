@@ -1,28 +1,63 @@
-//! The guests' part in a stream: both of their calls, in order, whatever the result of each.
+//! The guests' part in a stream: both of their calls, in order, whatever comes of each.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use http_wasm_host::{Detachable, Error, Fields, Handled, InMemoryHost, Message, Outcome, Pinned, Progress};
+use http_wasm_host::{Error, Fields, Handled, InMemoryHost, Message, Outcome, Pinned, Progress};
 
 use crate::compute::{Remote, begin_slice, has_overrun};
-use crate::config::Behaviour;
+use crate::config::{Behaviour, Config};
 use crate::failure::{self, Failure};
-use crate::live::{Live, Place};
+use crate::filter::Filter;
+use crate::link::Link;
+use crate::live::{Host, Live, Place};
 use crate::process::{SharedGuest, process};
-use crate::stream::Stream;
 
-/// The host that guests run on.
-pub(crate) type Host = Detachable<Live>;
+/// The namespace of dynamic metadata.
+const METADATA: &str = "http_wasm";
+
+/// What both directions of the guests' part share.
+pub(crate) struct Exchange {
+    link: Rc<Link>,
+    config: Arc<Config>,
+    /// What is done with this request.
+    pub(crate) behaviour: Arc<Behaviour>,
+    /// The guests that have let the request through, the first one first.
+    pinned: RefCell<Vec<PinnedGuest>>,
+}
+
+impl Exchange {
+    pub(crate) fn new(link: Rc<Link>, config: Arc<Config>, behaviour: Arc<Behaviour>) -> Rc<Self> {
+        Rc::new(Self { link, config, behaviour, pinned: RefCell::default() })
+    }
+
+    /// A guest's call is over.
+    fn called(&self, guest: &str, phase: &str, outcome: &str, took: Duration) {
+        self.config.stats.called(&self.link.filter, guest, outcome, took);
+        if self.behaviour.metadata {
+            let value = format!("{outcome} {}us", took.as_micros());
+            self.link.filter.set_metadata(METADATA, &format!("{guest}.{phase}"), &value);
+        }
+    }
+
+    fn pin(&self, guest: PinnedGuest) {
+        self.pinned.borrow_mut().push(guest);
+    }
+
+    pub(crate) fn take_pinned(&self) -> Vec<PinnedGuest> {
+        self.pinned.take()
+    }
+}
 
 /// The guests' part in one direction.
 pub(crate) type Task = Pin<Box<dyn Future<Output = Done>>>;
 
-/// The result.
+/// What comes of it.
 pub(crate) enum Done {
     /// The message goes on, with this body.
     Goes(Message),
@@ -78,22 +113,22 @@ impl Reply {
     }
 
     /// Hands it to Envoy, which may destroy the stream meanwhile.
-    pub(crate) fn send(mut self, stream: &Stream) {
-        if stream.is_grpc() && !self.headers.contains(b"grpc-status") {
+    pub(crate) fn send(mut self, filter: &Filter, is_grpc: bool) {
+        if is_grpc && !self.headers.contains(b"grpc-status") {
             let status = failure::grpc_status(self.status);
             self.headers.set(b"grpc-status", status.to_string().as_bytes());
         }
-        stream.filter.send_response(self.status, &self.headers, &self.body, self.details.as_bytes());
+        filter.send_response(self.status, &self.headers, &self.body, self.details.as_bytes());
     }
 }
 
 /// Calls `handle_request` of each guest.
-pub(crate) fn requested(stream: Rc<Stream>, behaviour: Arc<Behaviour>, message: Message) -> Task {
+pub(crate) fn requested(exchange: Rc<Exchange>, message: Message) -> Task {
     Box::pin(async move {
         let mut message = message;
-        for guest in &behaviour.chain {
+        for guest in &exchange.behaviour.chain {
             let started = Instant::now();
-            let host = Host::new(Live::new(stream.clone(), message));
+            let host = Host::new(Live::new(exchange.link.clone(), message));
             let called = drive(guest.guest.handle_request(host)).await;
             let outcome = match &called {
                 Ok(Outcome::Next(_)) => "next",
@@ -101,29 +136,29 @@ pub(crate) fn requested(stream: Rc<Stream>, behaviour: Arc<Behaviour>, message: 
                 Ok(Outcome::Bypassed { .. }) => "failed_open",
                 Err(_) => "failed",
             };
-            stream.called(&guest.name, "request", outcome, started.elapsed());
+            exchange.called(&guest.name, "request", outcome, started.elapsed());
             message = match called {
                 Ok(Outcome::Next(pinned)) => {
                     let mut pinned = PinnedGuest { guest: guest.clone(), pinned };
                     let host = pinned.take_host();
-                    let mut live = attach(&stream, host);
+                    let mut live = attach(&exchange, host);
                     if pinned.pinned.reads_request() {
                         live.save_request();
                     }
                     let next = take_body(&mut live.memory.request);
                     pinned.put_host(live);
-                    stream.pin(pinned);
+                    exchange.pin(pinned);
                     next
                 }
                 Ok(Outcome::Respond(host)) => {
-                    let response = attach(&stream, host).memory;
-                    return answered(&stream, response).await;
+                    let response = attach(&exchange, host).memory;
+                    return answered(&exchange, response).await;
                 }
                 Ok(Outcome::Bypassed { host, error }) => {
                     failure::log_bypassed(&error);
-                    take_body(&mut attach(&stream, host).memory.request)
+                    take_body(&mut attach(&exchange, host).memory.request)
                 }
-                Err(failure) => return answered(&stream, Reply::of_failure(&failure)).await,
+                Err(failure) => return answered(&exchange, Reply::of_failure(&failure)).await,
             };
         }
         Done::Goes(message)
@@ -131,13 +166,13 @@ pub(crate) fn requested(stream: Rc<Stream>, behaviour: Arc<Behaviour>, message: 
 }
 
 /// Calls `handle_response` of the guests that have let the request through, the last one first.
-pub(crate) fn responded(stream: Rc<Stream>, mut pinned: Vec<PinnedGuest>, message: Message) -> Task {
+pub(crate) fn responded(exchange: Rc<Exchange>, mut pinned: Vec<PinnedGuest>, message: Message) -> Task {
     Box::pin(async move {
         let mut message = message;
         while let Some(guest) = pinned.pop() {
-            match respond(&stream, guest, Place::Envoy, |memory| memory.response = message).await {
+            match respond(&exchange, guest, Place::Envoy, |memory| memory.response = message).await {
                 Ok(mut memory) => message = take_body(&mut memory.response),
-                Err(failure) => return replaced(&stream, pinned, Reply::of_failure(&failure)).await,
+                Err(failure) => return replaced(&exchange, pinned, Reply::of_failure(&failure)).await,
             }
         }
         Done::Goes(message)
@@ -145,18 +180,18 @@ pub(crate) fn responded(stream: Rc<Stream>, mut pinned: Vec<PinnedGuest>, messag
 }
 
 /// A guest has answered: the response goes back through those before it.
-async fn answered(stream: &Rc<Stream>, response: InMemoryHost) -> Done {
-    let pinned = stream.take_pinned();
-    replaced(stream, pinned, response).await
+async fn answered(exchange: &Exchange, response: InMemoryHost) -> Done {
+    let pinned = exchange.take_pinned();
+    replaced(exchange, pinned, response).await
 }
 
 /// Sends a response that Envoy doesn't have yet through the guests that are left.
-async fn replaced(stream: &Rc<Stream>, mut pinned: Vec<PinnedGuest>, mut response: InMemoryHost) -> Done {
+async fn replaced(exchange: &Exchange, mut pinned: Vec<PinnedGuest>, mut response: InMemoryHost) -> Done {
     while let Some(guest) = pinned.pop() {
         let put = |memory: &mut InMemoryHost| {
             (memory.status, memory.response) = (response.status, response.response);
         };
-        response = match respond(stream, guest, Place::Memory, put).await {
+        response = match respond(exchange, guest, Place::Memory, put).await {
             Ok(memory) => memory,
             Err(failure) => Reply::of_failure(&failure),
         };
@@ -166,14 +201,14 @@ async fn replaced(stream: &Rc<Stream>, mut pinned: Vec<PinnedGuest>, mut respons
 
 /// Calls one guest's `handle_response`. The response's head is in `place`; `put` puts what is in memory there.
 async fn respond(
-    stream: &Rc<Stream>,
+    exchange: &Exchange,
     mut guest: PinnedGuest,
     place: Place,
     put: impl FnOnce(&mut InMemoryHost),
 ) -> Result<InMemoryHost, Failure> {
     let started = Instant::now();
     let host = guest.take_host();
-    let mut live = attach(stream, host);
+    let mut live = attach(exchange, host);
     live.response = place;
     put(&mut live.memory);
     guest.put_host(live);
@@ -184,34 +219,34 @@ async fn respond(
         Ok(Handled { error: Some(_), .. }) => "failed_open",
         Err(_) => "failed",
     };
-    stream.called(&guest.name, "response", outcome, started.elapsed());
+    exchange.called(&guest.name, "response", outcome, started.elapsed());
     let Handled { host, error } = called?;
     if let Some(error) = error {
         failure::log_bypassed(&error);
     }
-    Ok(attach(stream, host).memory)
+    Ok(attach(exchange, host).memory)
 }
 
-/// The host, back on the stream, with the changes to its copies applied.
-fn attach(stream: &Rc<Stream>, host: Host) -> Live {
+/// The host on the stream again; what was done to its copies is applied.
+fn attach(exchange: &Exchange, host: Host) -> Live {
     match host.into_inner() {
         Ok(live) => live,
         Err(memory) => {
-            stream.attached(&memory);
-            Live::attach(stream.clone(), memory)
+            exchange.link.attached(&memory);
+            Live::attach(exchange.link.clone(), memory)
         }
     }
 }
 
-/// The message's body, for its next recipient. The headers stay.
+/// The message's body, for whoever has it next. Its headers stay.
 fn take_body(message: &mut Message) -> Message {
     let mut taken = std::mem::take(message);
     message.headers = std::mem::take(&mut taken.headers);
     taken
 }
 
-/// Waits for a guest's call: on the worker as long as it doesn't compute for more than a slice, then on the compute
-/// threads.
+/// Waits for a guest's call: on the worker as long as it doesn't compute for more than a slice, then on threads for
+/// that.
 async fn drive<T: Send + 'static>(progress: Progress<Result<T, Error>>) -> Result<T, Failure> {
     let mut call = match progress.done() {
         Ok(result) => return result.map_err(Failure::Guest),

@@ -1,8 +1,9 @@
 //! What a client gets when a guest fails, and what the log says.
 
-use http_wasm_host::{BodyKind, Error, ErrorKind, Phase};
+use http_wasm_host::{Error, Phase};
+use tracing::Level;
 
-/// Why a guest's call failed.
+/// Why a guest's call came to nothing.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The guest failed.
@@ -13,30 +14,29 @@ pub(crate) enum Failure {
     Panicked,
 }
 
-/// Seconds after which to retry when too many calls are computing.
+/// Seconds after which it makes sense to try again where too many calls are computing.
 const BUSY_SECONDS: u64 = 1;
 
 impl Failure {
     /// The status of the response.
     pub(crate) fn status(&self) -> u16 {
         match self {
-            Self::Guest(error) => status(error.kind()),
+            Self::Guest(error) => error.response().gateway_status.as_u16(),
             Self::Busy => 503,
             Self::Panicked => 500,
         }
     }
 
-    /// The seconds after which to retry, for failures that may pass by themselves.
+    /// The seconds after which it makes sense to try again, for what may pass by itself.
     pub(crate) fn retry_after(&self) -> Option<u64> {
         match self {
-            // Whole seconds, at least one.
-            Self::Guest(error) => Some(error.retry_after()?.as_millis().div_ceil(1000).clamp(1, 3600) as u64),
+            Self::Guest(error) => error.response().retry_after,
             Self::Busy => Some(BUSY_SECONDS),
             Self::Panicked => None,
         }
     }
 
-    /// Logs why the request failed.
+    /// Says in the log why the request failed.
     pub(crate) fn log(&self) {
         match self {
             Self::Guest(error) => log(error, ""),
@@ -48,7 +48,7 @@ impl Failure {
     }
 }
 
-/// Logs why a guest failed although its request continues.
+/// Says in the log why a guest failed though its request goes on.
 pub(crate) fn log_bypassed(error: &Error) {
     let instead = match error.phase() {
         Some(Phase::Response) => "; the response goes out as it came",
@@ -58,25 +58,20 @@ pub(crate) fn log_bypassed(error: &Error) {
 }
 
 fn log(error: &Error, instead: &str) {
-    match error.kind() {
-        // Peers hang up and send oversized bodies all the time; neither is the guest's fault.
-        ErrorKind::Body(_) | ErrorKind::BodyMemory => {
-            tracing::debug!(guest = error.guest(), "{error}{instead}")
-        }
-        ErrorKind::BodyTooLarge(_) => tracing::info!(guest = error.guest(), "{error}{instead}"),
-        _ => tracing::error!(guest = error.guest(), backtrace = error.backtrace(), "{error}{instead}"),
+    let level = error.response().log_level;
+    // Where it isn't the guest's fault, nobody needs its stack.
+    let backtrace = error.backtrace().filter(|_| level == Level::ERROR);
+    // A level is a constant of the place that logs, so each has its own.
+    macro_rules! log_at {
+        ($($level:ident),*) => {
+            match level {
+                $(Level::$level => {
+                    tracing::event!(Level::$level, guest = error.guest(), backtrace, "{error}{instead}")
+                })*
+            }
+        };
     }
-}
-
-fn status(kind: ErrorKind) -> u16 {
-    match kind {
-        ErrorKind::BodyTooLarge(BodyKind::Request) => 413,
-        ErrorKind::Body(BodyKind::Request) => 400,
-        ErrorKind::BodyTooLarge(BodyKind::Response) | ErrorKind::Body(BodyKind::Response) => 502,
-        ErrorKind::Unavailable | ErrorKind::BodyMemory => 503,
-        ErrorKind::Deadline => 504,
-        _ => 500,
-    }
+    log_at!(ERROR, WARN, INFO, DEBUG, TRACE);
 }
 
 /// The status that a gRPC client reads in a response that was not made for it: as Envoy maps its own.

@@ -2,12 +2,12 @@
 #![expect(unsafe_code, reason = "each method is one call of Envoy's interface")]
 
 use std::cell::Cell;
-use std::ptr::null_mut;
+use std::ffi::c_void;
+use std::ptr::{NonNull, null_mut};
 
 use bytes::{Bytes, BytesMut};
 use http_wasm_host::Fields;
 
-use crate::config::RouteConfig;
 use crate::ffi::{Attribute, BodyPart, Buf, Callbacks, FilterPtr, Header, Map, NotSend, callbacks};
 use crate::wake::Scheduler;
 
@@ -251,13 +251,12 @@ impl Filter {
         }
     }
 
-    /// The configuration of the most specific route that has one.
-    pub(crate) fn route_config(&self) -> Option<&RouteConfig> {
+    /// The configuration of the most specific route that has one: what `http_filter_per_route_config_new` has made. The
+    /// stream keeps its route.
+    pub(crate) fn route_config(&self) -> Option<NonNull<c_void>> {
         let (envoy, ptr) = self.live()?;
         // SAFETY: the stream is alive.
-        let config = unsafe { (envoy.get_most_specific_route_config)(ptr) }.cast::<RouteConfig>();
-        // SAFETY: it is what `http_filter_per_route_config_new` has made, and the stream keeps its route.
-        unsafe { config.as_ref() }
+        NonNull::new(unsafe { (envoy.get_most_specific_route_config)(ptr) }.cast_mut())
     }
 
     /// A copy of a property of the stream.

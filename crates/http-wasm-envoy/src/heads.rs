@@ -4,7 +4,6 @@ use http_wasm_host::{Fields, InMemoryHost};
 
 use crate::ffi::Map;
 use crate::filter::Filter;
-use crate::stream::Stream;
 
 /// Envoy's heads when a host was detached: changes are found by comparing.
 #[derive(Debug, Default)]
@@ -14,14 +13,17 @@ pub(crate) struct Left {
 }
 
 impl Left {
-    /// Applies to Envoy's maps what has changed in the copies.
-    pub(crate) fn apply(self, memory: &InMemoryHost, stream: &Stream) {
+    /// Applies to Envoy's maps what has changed in the copies. Whether that changes what routes are chosen by.
+    #[must_use]
+    pub(crate) fn apply(self, memory: &InMemoryHost, filter: &Filter) -> bool {
+        let mut changes_route = false;
         if let Some(request) = self.request {
-            request.apply(&RequestHead::copy(memory), stream);
+            changes_route = request.apply(&RequestHead::copy(memory), filter);
         }
         if let Some(response) = self.response {
-            response.apply(&ResponseHead::copy(memory), stream);
+            response.apply(&ResponseHead::copy(memory), filter);
         }
+        changes_route
     }
 }
 
@@ -67,21 +69,20 @@ impl RequestHead {
         (memory.method, memory.uri, memory.request.headers) = (self.method, self.uri, self.headers);
     }
 
-    /// Makes the stream's request, which is this one, the one that is `wanted`.
-    pub(crate) fn apply(&self, wanted: &Self, stream: &Stream) {
-        let filter = &stream.filter;
-        if self.method != wanted.method {
+    /// Makes the stream's request, which is this one, the one that is `wanted`. Whether that changes what routes are
+    /// chosen by.
+    #[must_use]
+    pub(crate) fn apply(&self, wanted: &Self, filter: &Filter) -> bool {
+        let changes_method = self.method != wanted.method;
+        if changes_method {
             filter.set_header(Map::Request, b":method", &wanted.method);
-            stream.route_changes();
         }
-        if self.uri != wanted.uri {
+        let changes_uri = self.uri != wanted.uri;
+        if changes_uri {
             filter.set_header(Map::Request, b":path", &wanted.uri);
-            stream.route_changes();
-        }
-        if !same(&self.headers, &wanted.headers, b"host") {
-            stream.route_changes();
         }
         apply_fields(filter, Map::Request, &self.headers, &wanted.headers);
+        changes_method || changes_uri || !same(&self.headers, &wanted.headers, b"host")
     }
 }
 
@@ -99,11 +100,11 @@ impl ResponseHead {
     }
 
     /// Makes the stream's response, which is this one, the one that is `wanted`.
-    pub(crate) fn apply(&self, wanted: &Self, stream: &Stream) {
+    pub(crate) fn apply(&self, wanted: &Self, filter: &Filter) {
         if self.status != wanted.status {
-            set_status(&stream.filter, wanted.status);
+            set_status(filter, wanted.status);
         }
-        apply_fields(&stream.filter, Map::Response, &self.headers, &wanted.headers);
+        apply_fields(filter, Map::Response, &self.headers, &wanted.headers);
     }
 }
 

@@ -12,6 +12,7 @@ mod filter;
 mod half;
 mod heads;
 mod hooks;
+mod link;
 mod live;
 mod log;
 mod process;

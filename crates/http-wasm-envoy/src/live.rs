@@ -5,12 +5,17 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use http_wasm_host::{
-    BodyKind, BoxError, Detach, Frame, InMemoryHead, InMemoryHost, LocalHost, Message, Outgoing, Refused,
+    BodyKind, BoxError, Detach, Detachable, Frame, InMemoryHead, InMemoryHost, LocalHost, Message, Outgoing,
+    Refused,
 };
 
 use crate::ffi::{Attribute, Map};
+use crate::filter::Filter;
 use crate::heads::{self, RequestHead, ResponseHead};
-use crate::stream::Stream;
+use crate::link::Link;
+
+/// The host that guests run on.
+pub(crate) type Host = Detachable<Live>;
 
 /// Where a head is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +28,7 @@ pub(crate) enum Place {
 
 /// One request and its response, on the stream's worker.
 pub(crate) struct Live {
-    stream: Rc<Stream>,
+    link: Rc<Link>,
     pub(crate) request: Place,
     pub(crate) response: Place,
     /// Bodies, and those heads that aren't in Envoy.
@@ -32,16 +37,16 @@ pub(crate) struct Live {
 
 impl Live {
     /// The stream's request with this body. There is no response yet.
-    pub(crate) fn new(stream: Rc<Stream>, request: Message) -> Self {
+    pub(crate) fn new(link: Rc<Link>, request: Message) -> Self {
         let mut memory = InMemoryHost::new("", "");
         memory.request = request;
-        memory.protocol_version = protocol_version(&stream);
-        Self { stream, request: Place::Envoy, response: Place::Memory, memory }
+        memory.protocol_version = protocol_version(&link.filter);
+        Self { link, request: Place::Envoy, response: Place::Memory, memory }
     }
 
-    /// The host again, after it was detached. Changes to the copies have been applied to Envoy's maps.
-    pub(crate) fn attach(stream: Rc<Stream>, memory: InMemoryHost) -> Self {
-        Self { stream, request: Place::Memory, response: Place::Memory, memory }
+    /// The host again, after it was detached. What became of the copies has been applied to Envoy's maps.
+    pub(crate) fn attach(link: Rc<Link>, memory: InMemoryHost) -> Self {
+        Self { link, request: Place::Memory, response: Place::Memory, memory }
     }
 
     /// Keeps the request as it is now, whatever Envoy makes of it.
@@ -53,14 +58,14 @@ impl Live {
     }
 
     fn copy_request(&mut self) -> RequestHead {
-        let head = RequestHead::of(&self.stream.filter);
+        let head = RequestHead::of(&self.link.filter);
         head.clone().put_into(&mut self.memory);
-        self.memory.source_addr = source_addr(&self.stream);
+        self.memory.source_addr = source_addr(&self.link.filter);
         head
     }
 
     fn copy_response(&mut self) -> ResponseHead {
-        let head = ResponseHead::of(&self.stream.filter);
+        let head = ResponseHead::of(&self.link.filter);
         head.clone().put_into(&mut self.memory);
         head
     }
@@ -81,8 +86,8 @@ fn map(message: BodyKind) -> Map {
     }
 }
 
-fn protocol_version(stream: &Stream) -> &'static str {
-    match stream.filter.attribute(Attribute::Protocol).as_deref() {
+fn protocol_version(filter: &Filter) -> &'static str {
+    match filter.attribute(Attribute::Protocol).as_deref() {
         Some(b"HTTP/1.0") => "HTTP/1.0",
         Some(version) if version.starts_with(b"HTTP/2") => "HTTP/2.0",
         Some(version) if version.starts_with(b"HTTP/3") => "HTTP/3.0",
@@ -90,8 +95,8 @@ fn protocol_version(stream: &Stream) -> &'static str {
     }
 }
 
-fn source_addr(stream: &Stream) -> Option<SocketAddr> {
-    let text = stream.filter.attribute(Attribute::SourceAddress)?;
+fn source_addr(filter: &Filter) -> Option<SocketAddr> {
+    let text = filter.attribute(Attribute::SourceAddress)?;
     str::from_utf8(&text).ok()?.parse().ok()
 }
 
@@ -104,7 +109,7 @@ impl Detach for Live {
     fn into_detached(mut self) -> InMemoryHost {
         let mut left = heads::Left::default();
         // A stream that has ended has nothing to copy, and nobody asks for what has been done to it.
-        if !self.stream.filter.has_ended() {
+        if !self.link.filter.has_ended() {
             if self.request == Place::Envoy {
                 left.request = Some(self.copy_request());
             }
@@ -112,7 +117,7 @@ impl Detach for Live {
                 left.response = Some(self.copy_response());
             }
         }
-        self.stream.detached(left);
+        self.link.detached(left);
         self.memory
     }
 }
@@ -129,8 +134,8 @@ impl LocalHost for Live {
         }
         let mut copy = InMemoryHost::new("", "");
         match message {
-            BodyKind::Request => RequestHead::of(&self.stream.filter).put_into(&mut copy),
-            BodyKind::Response => ResponseHead::of(&self.stream.filter).put_into(&mut copy),
+            BodyKind::Request => RequestHead::of(&self.link.filter).put_into(&mut copy),
+            BodyKind::Response => ResponseHead::of(&self.link.filter).put_into(&mut copy),
         }
         copy.save_head(message)
     }
@@ -141,14 +146,19 @@ impl LocalHost for Live {
                 let saved = RequestHead { method, uri, headers };
                 match self.request {
                     Place::Memory => saved.put_into(&mut self.memory),
-                    Place::Envoy => RequestHead::of(&self.stream.filter).apply(&saved, &self.stream),
+                    Place::Envoy => {
+                        let filter = &self.link.filter;
+                        if RequestHead::of(filter).apply(&saved, filter) {
+                            self.link.route_changes();
+                        }
+                    }
                 }
             }
             InMemoryHead::Response(status, headers) => {
                 let saved = ResponseHead { status, headers };
                 match self.response {
                     Place::Memory => saved.put_into(&mut self.memory),
-                    Place::Envoy => ResponseHead::of(&self.stream.filter).apply(&saved, &self.stream),
+                    Place::Envoy => ResponseHead::of(&self.link.filter).apply(&saved, &self.link.filter),
                 }
             }
         }
@@ -156,7 +166,7 @@ impl LocalHost for Live {
 
     fn method(&self) -> &[u8] {
         match self.request {
-            Place::Envoy => self.stream.filter.header(Map::Request, b":method").unwrap_or_default(),
+            Place::Envoy => self.link.filter.header(Map::Request, b":method").unwrap_or_default(),
             Place::Memory => self.memory.method(),
         }
     }
@@ -164,8 +174,8 @@ impl LocalHost for Live {
     fn set_method(&mut self, method: &[u8]) {
         match self.request {
             Place::Envoy => {
-                self.stream.filter.set_header(Map::Request, b":method", method);
-                self.stream.route_changes();
+                self.link.filter.set_header(Map::Request, b":method", method);
+                self.link.route_changes();
             }
             Place::Memory => self.memory.set_method(method),
         }
@@ -174,7 +184,7 @@ impl LocalHost for Live {
     fn uri(&self) -> &[u8] {
         match self.request {
             Place::Envoy => {
-                let path = self.stream.filter.header(Map::Request, b":path").unwrap_or_default();
+                let path = self.link.filter.header(Map::Request, b":path").unwrap_or_default();
                 if path.is_empty() { b"/" } else { path }
             }
             Place::Memory => self.memory.uri(),
@@ -184,12 +194,12 @@ impl LocalHost for Live {
     fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
         match self.request {
             Place::Memory => self.memory.set_uri(uri),
-            Place::Envoy if self.stream.filter.header(Map::Request, b":path").is_none() => {
+            Place::Envoy if self.link.filter.header(Map::Request, b":path").is_none() => {
                 Err(Refused("can't be set: a CONNECT request has no path"))
             }
             Place::Envoy => {
-                self.stream.filter.set_header(Map::Request, b":path", uri);
-                self.stream.route_changes();
+                self.link.filter.set_header(Map::Request, b":path", uri);
+                self.link.route_changes();
                 Ok(())
             }
         }
@@ -198,8 +208,8 @@ impl LocalHost for Live {
     fn set_authority(&mut self, authority: &[u8]) {
         match self.request {
             Place::Envoy => {
-                self.stream.filter.set_header(Map::Request, b"host", authority);
-                self.stream.route_changes();
+                self.link.filter.set_header(Map::Request, b"host", authority);
+                self.link.route_changes();
             }
             Place::Memory => self.memory.set_authority(authority),
         }
@@ -211,28 +221,28 @@ impl LocalHost for Live {
 
     fn source_addr(&self) -> Option<SocketAddr> {
         match self.request {
-            Place::Envoy => source_addr(&self.stream),
+            Place::Envoy => source_addr(&self.link.filter),
             Place::Memory => self.memory.source_addr,
         }
     }
 
     fn status(&self) -> u16 {
         match self.response {
-            Place::Envoy => heads::status(&self.stream.filter),
+            Place::Envoy => heads::status(&self.link.filter),
             Place::Memory => self.memory.status,
         }
     }
 
     fn set_status(&mut self, status: u16) {
         match self.response {
-            Place::Envoy => heads::set_status(&self.stream.filter, status),
+            Place::Envoy => heads::set_status(&self.link.filter, status),
             Place::Memory => self.memory.status = status,
         }
     }
 
     fn header_names<'a>(&'a self, message: BodyKind, visit: impl FnMut(&'a [u8])) {
         match self.place(message) {
-            Place::Envoy => heads::names(&self.stream.filter, map(message), visit),
+            Place::Envoy => heads::names(&self.link.filter, map(message), visit),
             Place::Memory => self.memory.header_names(message, visit),
         }
     }
@@ -240,7 +250,7 @@ impl LocalHost for Live {
     #[inline]
     fn header_values<'a>(&'a self, message: BodyKind, name: &[u8], visit: impl FnMut(&'a [u8])) {
         match self.place(message) {
-            Place::Envoy => self.stream.filter.header_values(map(message), name, visit),
+            Place::Envoy => self.link.filter.header_values(map(message), name, visit),
             Place::Memory => self.memory.header_values(message, name, visit),
         }
     }
@@ -249,7 +259,7 @@ impl LocalHost for Live {
     fn set_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
         match self.place(message) {
             Place::Memory => self.memory.set_header(message, name, value),
-            Place::Envoy if self.stream.filter.set_header(map(message), name, value) => Ok(()),
+            Place::Envoy if self.link.filter.set_header(map(message), name, value) => Ok(()),
             Place::Envoy => Err(NO_MAP),
         }
     }
@@ -257,7 +267,7 @@ impl LocalHost for Live {
     fn add_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
         match self.place(message) {
             Place::Memory => self.memory.add_header(message, name, value),
-            Place::Envoy if self.stream.filter.add_header(map(message), name, value) => Ok(()),
+            Place::Envoy if self.link.filter.add_header(map(message), name, value) => Ok(()),
             Place::Envoy => Err(NO_MAP),
         }
     }
@@ -265,7 +275,7 @@ impl LocalHost for Live {
     fn remove_header(&mut self, message: BodyKind, name: &[u8]) {
         match self.place(message) {
             Place::Memory => self.memory.remove_header(message, name),
-            Place::Envoy => self.stream.filter.remove_header(map(message), name),
+            Place::Envoy => self.link.filter.remove_header(map(message), name),
         }
     }
 

@@ -9,7 +9,7 @@ use http_wasm_gateway::{PreparedGuest, config};
 use http_wasm_host::{Engine, Guest, LoadError};
 
 use crate::compute::{Threads, Yields};
-use crate::exchange::Host;
+use crate::live::Host;
 use crate::stacks::Stacks;
 
 /// What all configurations and workers of the process share.

@@ -4,16 +4,15 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 
-use http_wasm_host::{BodyKind, InMemoryHost};
+use http_wasm_host::BodyKind;
 
-use crate::config::{Behaviour, Config};
-use crate::exchange::{self, Done, PinnedGuest, Reply, Task};
+use crate::config::Config;
+use crate::exchange::{self, Done, Exchange, Reply, Task};
 use crate::ffi::{BodyStatus, HeadersStatus, Map, TrailersStatus};
 use crate::filter::Filter;
 use crate::half::{At, Half, Stage};
-use crate::heads::Left;
+use crate::link::Link;
 use crate::wake::Alarm;
 
 /// One stream.
@@ -21,27 +20,19 @@ use crate::wake::Alarm;
 /// Envoy destroys it, or calls its hooks, within `send_response` and the two `continue` functions: they come last in a
 /// hook, when nothing is borrowed.
 pub(crate) struct Stream {
-    pub(crate) filter: Filter,
-    pub(crate) alarm: Arc<Alarm>,
+    link: Rc<Link>,
+    alarm: Arc<Alarm>,
     config: Arc<Config>,
-    /// What is done with this request, once its route is known.
-    behaviour: RefCell<Option<Arc<Behaviour>>>,
+    /// The guests' part, once the request's route is known and has guests.
+    exchange: RefCell<Option<Rc<Exchange>>>,
     request: RefCell<Half>,
     response: RefCell<Half>,
     /// The guests' call that is running.
     task: RefCell<Option<(BodyKind, Task)>>,
-    /// The guests that have let the request through, the first one first.
-    pinned: RefCell<Vec<PinnedGuest>>,
     reply: RefCell<Option<Reply>>,
-    /// Envoy's heads when the current host was detached.
-    left: RefCell<Option<Left>>,
-    route_changed: Cell<bool>,
     grpc: Cell<bool>,
     failed: Cell<bool>,
 }
-
-/// The namespace of dynamic metadata.
-const METADATA: &str = "http_wasm";
 
 /// Polls of a call in one hook that its own wakes may cause; then the worker's other streams have their turn.
 const POLLS_AT_ONCE: usize = 64;
@@ -49,24 +40,21 @@ const POLLS_AT_ONCE: usize = 64;
 impl Stream {
     pub(crate) fn new(filter: Filter, config: Arc<Config>) -> Rc<Self> {
         Rc::new(Self {
-            filter,
+            link: Rc::new(Link::new(filter)),
             alarm: Arc::default(),
             config,
-            behaviour: RefCell::default(),
+            exchange: RefCell::default(),
             request: RefCell::new(Half::new(BodyKind::Request)),
             response: RefCell::new(Half::new(BodyKind::Response)),
             task: RefCell::default(),
-            pinned: RefCell::default(),
             reply: RefCell::default(),
-            left: RefCell::default(),
-            route_changed: Cell::default(),
             grpc: Cell::default(),
             failed: Cell::default(),
         })
     }
 
-    pub(crate) fn request_headers(self: &Rc<Self>, end: bool) -> HeadersStatus {
-        let behaviour = match self.config.of_stream(&self.filter) {
+    pub(crate) fn request_headers(&self, end: bool) -> HeadersStatus {
+        let behaviour = match self.config.of_stream(self.filter()) {
             Ok(behaviour) => behaviour,
             Err(fault) => {
                 tracing::error!("route configuration: {fault}; the request fails");
@@ -77,10 +65,11 @@ impl Stream {
         if behaviour.chain.is_empty() {
             return HeadersStatus::Continue;
         }
-        self.behaviour.replace(Some(behaviour.clone()));
-        self.grpc.set(is_grpc(&self.filter));
-        let message = self.request.borrow_mut().begin(end || is_tunnel(&self.filter));
-        let task = exchange::requested(self.clone(), behaviour, message);
+        let exchange = Exchange::new(self.link.clone(), self.config.clone(), behaviour);
+        self.exchange.replace(Some(exchange.clone()));
+        self.grpc.set(is_grpc(self.filter()));
+        let message = self.request.borrow_mut().begin(end || is_tunnel(self.filter()));
+        let task = exchange::requested(exchange, message);
         self.task.replace(Some((BodyKind::Request, task)));
         match self.step(BodyKind::Request, At::Headers { end }) {
             true => HeadersStatus::Continue,
@@ -88,19 +77,21 @@ impl Stream {
         }
     }
 
-    pub(crate) fn response_headers(self: &Rc<Self>, end: bool) -> HeadersStatus {
+    pub(crate) fn response_headers(&self, end: bool) -> HeadersStatus {
         // Envoy, or a filter before this one, answers a request that is still here: its guest is stopped.
         if self.task.borrow().as_ref().is_some_and(|(kind, _)| *kind == BodyKind::Request) {
             let task = self.task.take();
             drop(task);
             self.request.borrow_mut().stage = Stage::Answered;
         }
-        let pinned = self.pinned.take();
+        let exchange = self.exchange.borrow().clone();
+        let Some(exchange) = exchange else { return HeadersStatus::Continue };
+        let pinned = exchange.take_pinned();
         if pinned.is_empty() {
             return HeadersStatus::Continue;
         }
-        let message = self.response.borrow_mut().begin(end || is_upgraded(&self.filter));
-        let task = exchange::responded(self.clone(), pinned, message);
+        let message = self.response.borrow_mut().begin(end || is_upgraded(self.filter()));
+        let task = exchange::responded(exchange, pinned, message);
         self.task.replace(Some((BodyKind::Response, task)));
         match self.step(BodyKind::Response, At::Headers { end }) {
             true => HeadersStatus::Continue,
@@ -108,7 +99,7 @@ impl Stream {
         }
     }
 
-    pub(crate) fn body(self: &Rc<Self>, kind: BodyKind, end: bool) -> BodyStatus {
+    pub(crate) fn body(&self, kind: BodyKind, end: bool) -> BodyStatus {
         match self.step(kind, At::Body { end }) {
             true => BodyStatus::Continue,
             false if self.half(kind).borrow().is_left() => BodyStatus::StopAndWatermark,
@@ -116,7 +107,7 @@ impl Stream {
         }
     }
 
-    pub(crate) fn trailers(self: &Rc<Self>, kind: BodyKind) -> TrailersStatus {
+    pub(crate) fn trailers(&self, kind: BodyKind) -> TrailersStatus {
         match self.step(kind, At::Trailers) {
             true => TrailersStatus::Continue,
             false => TrailersStatus::StopIteration,
@@ -124,31 +115,32 @@ impl Stream {
     }
 
     /// Whatever was awaited has come.
-    pub(crate) fn scheduled(self: &Rc<Self>) {
+    pub(crate) fn scheduled(&self) {
         self.alarm.take();
         for kind in [BodyKind::Request, BodyKind::Response] {
             let held = self.half(kind).borrow().is_held;
             if held && self.step(kind, At::Scheduled) {
                 self.half(kind).borrow_mut().is_held = false;
                 match kind {
-                    BodyKind::Request => self.filter.continue_decoding(),
-                    BodyKind::Response => self.filter.continue_encoding(),
+                    BodyKind::Request => self.filter().continue_decoding(),
+                    BodyKind::Response => self.filter().continue_encoding(),
                 }
             }
-            if self.filter.has_ended() {
+            if self.filter().has_ended() {
                 return;
             }
         }
     }
 
-    /// Envoy destroys the stream. Guests that wait for a response learn that there is none.
+    /// Envoy destroys the stream. Guests that wait for a response are told that there is none.
     pub(crate) fn end(&self) {
-        self.filter.end();
+        self.filter().end();
         self.alarm.disarm();
-        // Each may hold this stream, and is dropped while nothing is borrowed.
+        // Each lets guests clean up, and is dropped while nothing is borrowed.
         let task = self.task.take();
         drop(task);
-        let pinned = self.pinned.take();
+        let exchange = self.exchange.take();
+        let pinned = exchange.map(|exchange| exchange.take_pinned());
         drop(pinned);
         self.request.replace(Half::new(BodyKind::Request));
         self.response.replace(Half::new(BodyKind::Response));
@@ -167,49 +159,15 @@ impl Stream {
                 half.stage = Stage::Answered;
             }
         }
-        Reply::failed().send(self);
+        Reply::failed().send(self.filter(), self.grpc.get());
     }
 
     pub(crate) fn has_failed(&self) -> bool {
         self.failed.get()
     }
 
-    pub(crate) fn is_grpc(&self) -> bool {
-        self.grpc.get()
-    }
-
-    /// Guests have changed what routes are chosen by.
-    pub(crate) fn route_changes(&self) {
-        self.route_changed.set(true);
-    }
-
-    /// A host has let go of the stream.
-    pub(crate) fn detached(&self, left: Left) {
-        self.left.replace(Some(left));
-    }
-
-    /// Applies what has been done to a detached host's copies.
-    pub(crate) fn attached(&self, memory: &InMemoryHost) {
-        if let Some(left) = self.left.take() {
-            left.apply(memory, self);
-        }
-    }
-
-    /// A guest's call is over.
-    pub(crate) fn called(&self, guest: &str, phase: &str, outcome: &str, took: Duration) {
-        self.config.stats.called(&self.filter, guest, outcome, took);
-        if self.behaviour.borrow().as_ref().is_some_and(|behaviour| behaviour.metadata) {
-            let value = format!("{outcome} {}us", took.as_micros());
-            self.filter.set_metadata(METADATA, &format!("{guest}.{phase}"), &value);
-        }
-    }
-
-    pub(crate) fn pin(&self, guest: PinnedGuest) {
-        self.pinned.borrow_mut().push(guest);
-    }
-
-    pub(crate) fn take_pinned(&self) -> Vec<PinnedGuest> {
-        self.pinned.take()
+    fn filter(&self) -> &Filter {
+        &self.link.filter
     }
 
     fn half(&self, kind: BodyKind) -> &RefCell<Half> {
@@ -219,15 +177,15 @@ impl Stream {
         }
     }
 
-    /// Does what can be done now. Returns whether Envoy may continue with the message.
-    fn step(self: &Rc<Self>, kind: BodyKind, at: At) -> bool {
-        self.half(kind).borrow_mut().take_in(&self.filter, at, &self.alarm);
+    /// Does what can be done now. Whether Envoy may go on with the message.
+    fn step(&self, kind: BodyKind, at: At) -> bool {
+        self.half(kind).borrow_mut().take_in(self.filter(), at, &self.alarm);
         self.work(kind);
-        let goes = self.half(kind).borrow_mut().send(&self.filter, at, &self.alarm);
+        let goes = self.half(kind).borrow_mut().send(self.filter(), at, &self.alarm);
         let goes = goes.unwrap_or_else(|error| {
             tracing::info!("{error}; the message is broken off");
             if !self.half(kind).borrow().is_held {
-                self.filter.reset(b"http_wasm_body");
+                self.filter().reset(b"http_wasm_body");
             } else {
                 self.reply.replace(Some(Reply::failed()));
             }
@@ -242,14 +200,14 @@ impl Stream {
             self.response.borrow_mut().stage = Stage::Answered;
             self.request.borrow_mut().is_held = false;
             self.response.borrow_mut().is_held = false;
-            reply.send(self);
+            reply.send(self.filter(), self.grpc.get());
             return false;
         }
         goes
     }
 
     /// Goes on with the guests' call for `kind`, if there is one.
-    fn work(self: &Rc<Self>, kind: BodyKind) {
+    fn work(&self, kind: BodyKind) {
         for _ in 0..POLLS_AT_ONCE {
             let task = self.task.take_if_of(kind);
             let Some(mut task) = task else { return };
@@ -262,23 +220,23 @@ impl Stream {
                 }
                 Poll::Pending => {
                     self.task.replace(Some((kind, task)));
-                    let refilled = self.half(kind).borrow_mut().refill(&self.filter, &self.alarm);
-                    if !refilled && self.alarm.arm(|| self.filter.scheduler()) {
+                    let refilled = self.half(kind).borrow_mut().refill(self.filter(), &self.alarm);
+                    if !refilled && self.alarm.arm(|| self.filter().scheduler()) {
                         return;
                     }
                 }
             }
         }
-        self.alarm.ring(|| self.filter.scheduler());
+        self.alarm.ring(|| self.filter().scheduler());
     }
 
     fn done(&self, kind: BodyKind, done: Done) {
         match done {
             Done::Goes(message) => {
                 let reselects =
-                    self.behaviour.borrow().as_ref().is_some_and(|behaviour| behaviour.reselect_route);
-                if kind == BodyKind::Request && self.route_changed.take() && reselects {
-                    self.filter.clear_route_cache();
+                    self.exchange.borrow().as_ref().is_some_and(|exchange| exchange.behaviour.reselect_route);
+                if kind == BodyKind::Request && self.link.take_route_change() && reselects {
+                    self.filter().clear_route_cache();
                 }
                 self.half(kind).borrow_mut().goes(message);
             }
@@ -300,13 +258,13 @@ impl TakeIfOf for RefCell<Option<(BodyKind, Task)>> {
     }
 }
 
-/// Whether bytes that follow the request's head are something other than an HTTP body.
+/// Whether bytes that follow the request's head are no HTTP body.
 fn is_tunnel(filter: &Filter) -> bool {
     filter.header(Map::Request, b":method") == Some(b"CONNECT")
         || filter.header(Map::Request, b"upgrade").is_some()
 }
 
-/// Whether bytes that follow the response's head are something other than an HTTP body.
+/// Whether bytes that follow the response's head are no HTTP body.
 fn is_upgraded(filter: &Filter) -> bool {
     let status = crate::heads::status(filter);
     status == 101

@@ -15,8 +15,15 @@ use std::path::Path;
 use self::graph::Crate;
 
 /// The crates whose modules have an order. To add one: its folder's name here.
-const CRATES: &[&str] =
-    &["http-wasm-host", "http-wasm-gateway", "http-wasm-cli", "http-wasm-tck", "http-wasm-fuzz"];
+const CRATES: &[&str] = &[
+    "http-wasm-host",
+    "http-wasm-tower",
+    "http-wasm-gateway",
+    "http-wasm-envoy",
+    "http-wasm-cli",
+    "http-wasm-tck",
+    "http-wasm-fuzz",
+];
 
 /// The core's layers, lowest first; each imports only those above it in this list.
 const LAYERS: &[&str] = &[

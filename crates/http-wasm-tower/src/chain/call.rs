@@ -1,6 +1,7 @@
-//! The future of an exchange.
+//! Calls of a chain.
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -10,7 +11,72 @@ use http_body::Body as HttpBody;
 use http_wasm_host::{Body, BoxError};
 use pin_project_lite::pin_project;
 
-use super::{ChainObserver, Exchange};
+use super::exchange::{Exchange, Forwarded, Passed};
+use super::observer::ChainObserver;
+use super::settings::Chain;
+
+impl Chain {
+    /// Takes a request through the guests to `next`, and the response back through them.
+    ///
+    /// Guests that have nothing to wait for run within this call. `next` is called once, or not at all when a guest
+    /// answers the request or fails. Its error passes through, and tells the guests that there is no response. Dropping
+    /// the future ends the exchange: a guest that runs loses its instance, and the others clean up, the innermost
+    /// first.
+    ///
+    /// # Errors
+    /// The future gives the error of `next`. A guest that fails makes a response, see
+    /// [`failure_policy`](Self::failure_policy).
+    #[inline]
+    pub fn call<B, N, F, R, E>(&self, request: Request<B>, next: N) -> ChainFuture<N, F, ()>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+        N: FnOnce(Request<Body>) -> F,
+        F: Future<Output = Result<Response<R>, E>>,
+    {
+        let source_addr = self.find_addr(request.extensions());
+        self.call_observed(request, source_addr, (), next)
+    }
+
+    /// The same for a client whose address is known, with an observer of each guest's part in the exchange.
+    ///
+    /// # Errors
+    /// As with [`call`](Self::call).
+    #[inline]
+    pub fn call_observed<B, N, F, R, E, O>(
+        &self,
+        request: Request<B>,
+        source_addr: Option<SocketAddr>,
+        mut observer: O,
+        next: N,
+    ) -> ChainFuture<N, F, O>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+        N: FnOnce(Request<Body>) -> F,
+        F: Future<Output = Result<Response<R>, E>>,
+        O: ChainObserver,
+    {
+        if self.is_empty() {
+            let response = next(request.map(Body::new));
+            return ChainFuture::new(Exchange::passed(response, Passed::default(), self.failures::<B>(None)));
+        }
+        let failures = self.failures(Some(&request));
+        let mut passed = Passed::default();
+        let forwarded = self.enter(request, source_addr, &mut observer, &mut passed, &failures);
+        ChainFuture::new(match forwarded {
+            // Written out, as the handler's future may hold the request, and would be copied once more on its way.
+            Forwarded::Passed => {
+                let response = next(passed.take_request());
+                Exchange::passed(response, passed, failures)
+            }
+            Forwarded::Answered(response) => Exchange::answered(response, passed, failures),
+            Forwarded::Waiting(waiting) => {
+                Exchange::waiting(waiting, self.clone(), observer, next, passed, failures)
+            }
+        })
+    }
+}
 
 pin_project! {
     /// The response of [`Chain::call`](super::Chain::call).
@@ -26,7 +92,7 @@ pin_project! {
 
 impl<N, F, O: ChainObserver> ChainFuture<N, F, O> {
     #[inline]
-    pub(super) fn new(exchange: Exchange<N, F, O>) -> Self {
+    fn new(exchange: Exchange<N, F, O>) -> Self {
         Self { exchange }
     }
 }

@@ -11,7 +11,8 @@ use http_body::Body as HttpBody;
 use http_wasm_host::{Body, BoxError, Error, Handled, HttpHost, Outcome, Pinned, Progress};
 use pin_project_lite::pin_project;
 
-use super::{Chain, ChainObserver, GuestObserver};
+use super::observer::{ChainObserver, GuestObserver};
+use super::settings::Chain;
 use crate::failure::{Policy, fail_open, head_of};
 
 type Requested = Result<Outcome<HttpHost>, Error>;
@@ -74,9 +75,28 @@ pub(crate) enum Forwarded<G> {
 }
 
 impl Chain {
+    /// Lets the guests have the request. There is at least one.
+    #[inline]
+    pub(crate) fn enter<B, O>(
+        &self,
+        request: Request<B>,
+        source_addr: Option<SocketAddr>,
+        observer: &mut O,
+        passed: &mut Passed<O::Guest>,
+        failures: &Failures,
+    ) -> Forwarded<O::Guest>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+        O: ChainObserver,
+    {
+        let host = self.host(request, source_addr);
+        self.forward(0, host, source_addr, observer, passed, failures)
+    }
+
     /// Takes the request in `host` to the guest at `index` and those behind it.
     #[inline]
-    pub(super) fn forward<O: ChainObserver>(
+    fn forward<O: ChainObserver>(
         &self,
         mut index: usize,
         mut host: HttpHost,
@@ -112,6 +132,13 @@ impl Chain {
             }
             host = self.host(passed.take_request(), source_addr);
         }
+    }
+
+    /// What the future of an exchange needs when a guest fails. Only a policy that asks for it gets a copy of the
+    /// request's head.
+    #[inline]
+    pub(crate) fn failures<B>(&self, request: Option<&Request<B>>) -> Failures {
+        Failures::new(self.policy(), request)
     }
 }
 
@@ -233,7 +260,7 @@ pub(crate) struct Failures {
 
 impl Failures {
     #[inline]
-    pub(super) fn new<B>(policy: &Policy, request: Option<&Request<B>>) -> Self {
+    fn new<B>(policy: &Policy, request: Option<&Request<B>>) -> Self {
         let request =
             request.filter(|_| policy.get().needs_request()).map(|request| Box::new(head_of(request)));
         Self { policy: policy.clone(), request }
