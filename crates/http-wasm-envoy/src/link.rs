@@ -7,8 +7,8 @@ use http_wasm_host::InMemoryHost;
 use crate::filter::Filter;
 use crate::heads::Left;
 
-/// What a stream and the hosts of its guests share: hosts do to the stream in Envoy what their guests ask for, whichever
-/// call of theirs the stream drives.
+/// What a stream and the hosts of its guests share: hosts do to the stream in Envoy what their guests ask for,
+/// whichever call of theirs the stream drives.
 pub(crate) struct Link {
     pub(crate) filter: Filter,
     /// What Envoy had when the current host let go of it.
