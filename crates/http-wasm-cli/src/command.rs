@@ -26,6 +26,16 @@ enum Command {
     /// connections, finishes the requests in flight, and exits with 0. On SIGUSR2 it does the same, once the same
     /// command, started again, serves on the same sockets. Sockets passed by systemd are used if their addresses match.
     Serve(Box<ServeArgs>),
+    /// Run guests for an Envoy, as its external processor (ext_proc)
+    ///
+    /// Envoy sends requests and responses over gRPC, and applies what guests have changed. In Envoy's filter, set
+    /// `processing_mode` as docs/envoy.md says. Otherwise this is `serve` with a route that has `ext_proc`.
+    #[command(
+        mut_arg("listen", |arg| arg.default_value("127.0.0.1:9002")),
+        mut_arg("upstream", |arg| arg.hide(true)),
+        mut_arg("upstream_timeout", |arg| arg.hide(true))
+    )]
+    ExtProc(Box<ServeArgs>),
     /// Check a configuration file, or print its schema
     Config(ConfigArgs),
     /// Check a guest file: whether it is valid, what it needs, what is wrong with it
@@ -52,6 +62,7 @@ impl Args {
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self.command {
             Command::Serve(args) => serve::run(*args),
+            Command::ExtProc(args) => serve::run_ext_proc(*args),
             Command::Config(args) => config::run(args),
             Command::Check(args) => check::run(args),
             Command::Compile(args) => compile::run(&args),

@@ -107,7 +107,10 @@ fn route_handler(route: &config::Route, guests: &Loaded, upstreams: &Upstreams) 
         route.upstream.as_ref().map(|name| upstreams.get(name.as_str()).map(|(_, proxy)| proxy.clone()));
     match (chain, upstream) {
         (Some(guests), Some(Some(upstream))) => Handler::new(guests, Behind::new(route, Some(upstream))),
-        (Some(guests), None) => Handler::new(guests, Behind::new(route, None)),
+        (Some(guests), None) => match &route.ext_proc {
+            Some(settings) => Handler::ext_proc(guests, settings),
+            None => Handler::new(guests, Behind::new(route, None)),
+        },
         // An optional guest is missing: without it, the request must not proceed.
         _ => Handler::new(Vec::new(), Behind::Nothing),
     }

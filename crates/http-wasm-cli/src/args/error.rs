@@ -14,6 +14,17 @@ pub(crate) enum ArgsError {
     )]
     MoreConfigsThanGuests { guests: usize, configs: usize },
 
+    #[error("no guest: name one with --guest FILE, or a configuration with --config FILE")]
+    NoGuestForEnvoy,
+
+    #[error("--upstream can't be used here: requests go on to Envoy's upstream")]
+    UpstreamOfEnvoy,
+
+    #[error(
+        "no route of the configuration has `ext_proc`; add to the route whose guests Envoy needs: ext_proc = {{}}"
+    )]
+    NoRouteForEnvoy,
+
     #[error("--guest-config @{}: {reason}", path.display())]
     ConfigFile { path: PathBuf, reason: String },
 

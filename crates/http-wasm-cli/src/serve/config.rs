@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use http_wasm_gateway::config::{
-    AnyTime, Backend, ClientLimits, Config, ConfigFile, Guest, GuestConfig, GuestSource, Listen, ListenEntry,
-    Located, Log, MountPoint, Route, Time,
+    AnyTime, Backend, ClientLimits, Config, ConfigFile, ExtProc, Guest, GuestConfig, GuestSource, Listen,
+    ListenEntry, Located, Log, MountPoint, Route, Time,
 };
 
 use super::args::ServeArgs;
@@ -86,6 +86,28 @@ impl Serve {
         }
         config.routes.push(route.into());
         Ok(Self { config, file: None, shows_welcome })
+    }
+
+    /// The same for an Envoy.
+    ///
+    /// # Errors
+    /// As above, and when there are no guests for Envoy.
+    pub(super) fn resolve_ext_proc(args: ServeArgs) -> Result<Self, ArgsError> {
+        if args.config.is_none() && args.guests.is_empty() {
+            return Err(ArgsError::NoGuestForEnvoy);
+        }
+        if args.upstream.is_some() {
+            return Err(ArgsError::UpstreamOfEnvoy);
+        }
+        let mut serve = Self::resolve(args)?;
+        if serve.file.is_none() {
+            for route in &mut serve.config.routes {
+                (route.value.backend, route.value.ext_proc) = (None, Some(ExtProc::default()));
+            }
+        } else if serve.config.routes.iter().all(|route| route.ext_proc.is_none()) {
+            return Err(ArgsError::NoRouteForEnvoy);
+        }
+        Ok(serve)
     }
 }
 

@@ -23,6 +23,13 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     runtime::block_on(serve_until_stopped(serve))
 }
 
+/// Serves an Envoy until a signal stops it.
+pub(crate) fn run_ext_proc(args: ServeArgs) -> Result<(), Failure> {
+    let serve = Serve::resolve_ext_proc(args)?;
+    logging::init(&serve.config.log)?;
+    runtime::block_on(serve_until_stopped(serve))
+}
+
 async fn serve_until_stopped(serve: Serve) -> Result<(), Failure> {
     let welcome = serve.shows_welcome;
     let mut gateway = Gateway::build(serve.config).await?;

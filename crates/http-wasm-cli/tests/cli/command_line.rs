@@ -4,7 +4,7 @@ use std::fs;
 use std::net::TcpListener;
 use std::process::Output;
 
-use crate::support::{Server, http_wasm, run};
+use crate::support::{Server, exchange, guest, http_wasm, path, run};
 
 /// The one line on stderr, if it is one, and the exit code.
 fn failure(output: &Output) -> (String, Option<i32>) {
@@ -51,6 +51,27 @@ fn more_configurations_than_guests_are_refused() {
     let (line, code) = one_line(&output);
     assert_eq!(code, Some(2));
     assert!(line.starts_with("2 --guest-config but only 1 --guest"), "{line}");
+}
+
+#[tokio::test]
+async fn guests_for_an_envoy_are_asked_for_and_an_upstream_is_refused() {
+    for (args, expected) in [
+        (&["ext-proc"][..], "no guest: name one with --guest FILE"),
+        (&["ext-proc", "--guest", "a.wasm", "--upstream", "echo"], "--upstream can't be used here"),
+    ] {
+        let (line, code) = one_line(&run(args));
+        assert_eq!(code, Some(2));
+        assert!(line.starts_with(expected), "{line}");
+    }
+    let guest = guest(
+        "(module (memory (export \"memory\") 1)
+        (func (export \"handle_request\") (result i64) (i64.const 1))
+        (func (export \"handle_response\") (param i32 i32)))",
+    );
+    let server =
+        Server::of(http_wasm().args(["ext-proc", "--listen", "127.0.0.1:0", "--guest", path(&guest)]));
+    let answer = exchange(server.addr, "GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
+    assert!(answer.contains("grpc-status: 12"), "it has Envoy's service and health checks alone: {answer}");
 }
 
 #[test]

@@ -1,7 +1,9 @@
-//! Guests in a real Envoy, which `HTTP_WASM_ENVOY` names. Without it, these tests are skipped and say so.
+//! Guests in a real Envoy, or beside one, which `HTTP_WASM_ENVOY` names. Without it, these tests are skipped and say
+//! so.
 
 mod bodies;
 mod config;
+mod ext_proc;
 mod heads;
 mod isolation;
 mod names;

@@ -1,6 +1,7 @@
 //! What is behind the guests: upstreams, and backends inside the gateway.
 
 mod echo;
+mod ext_proc;
 mod hello;
 
 use std::sync::Arc;
@@ -11,12 +12,15 @@ use crate::body::BoxBody;
 use crate::exchange::{Inbound, plain_text};
 use crate::proxy::Proxy;
 
+pub(crate) use self::ext_proc::ExtProc;
+
 /// The innermost handler. Cheap to clone; all clones share the proxy's pool of connections.
 #[derive(Debug, Clone)]
 pub(crate) enum Backend {
     Echo,
     Hello,
     Proxy(Arc<Proxy>),
+    ExtProc(ExtProc),
 }
 
 impl Backend {
@@ -29,6 +33,7 @@ impl Backend {
             Self::Echo => echo::respond(inbound.take()).await,
             Self::Hello => hello::respond(),
             Self::Proxy(proxy) => proxy.respond(inbound).await,
+            Self::ExtProc(ext_proc) => ext_proc.respond(inbound.take()).await,
         }
     }
 }

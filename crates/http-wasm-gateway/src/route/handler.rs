@@ -7,7 +7,7 @@ use http::Response;
 use http_wasm_tower::{Chain, ChainObserver, Guest, Inform};
 
 use super::answer::Answer;
-use crate::backend::Backend;
+use crate::backend::{Backend, ExtProc};
 use crate::body::BoxBody;
 use crate::config;
 use crate::exchange::{GuestTimer, Inbound, Interims, RequestRecord, unavailable, with_guest_log};
@@ -66,6 +66,12 @@ impl Behind {
 }
 
 impl Handler {
+    /// Guests that an Envoy sends requests to, which are not these.
+    pub(crate) fn ext_proc(guests: Vec<Guest>, settings: &config::ExtProc) -> Self {
+        let chain = Chain::new(guests).fold_underscores();
+        Self::new(Vec::new(), Behind::Backend(Backend::ExtProc(ExtProc::new(chain, settings))))
+    }
+
     pub(crate) fn new(guests: Vec<Guest>, behind: Behind) -> Self {
         let names = guests.iter().map(|guest| guest.name().into()).collect();
         Self { chain: Chain::new(guests).fold_underscores(), names, behind }

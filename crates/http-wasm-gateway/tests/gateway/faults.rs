@@ -92,7 +92,7 @@ const FAULTS: &[(&str, &[&str])] = &[
     ),
     ("+[upstreams.a]\naddresses = ['https://h']\ntls = { ca = 'guest.wat' }\n", &["no certificate in PEM"]),
     ("+[upstreams.a]\naddresses = ['http://h']\nhealth.active.path = 'x'\n", &["invalid path \"x\""]),
-    ("+[[routes]]\n", &["one of `upstream`, `redirect`, `respond`, `backend` is required"]),
+    ("+[[routes]]\n", &["one of `upstream`, `redirect`, `respond`, `backend`, `ext_proc` is required"]),
     ("+[[routes]]\nbackend = 'echo'\nrespond = {}\n", &["only one of `upstream`"]),
     ("+[[routes]]\npath = '/a'\npath_prefix = '/a'\nbackend = 'echo'\n", &["only one of `path`"]),
     ("+[[routes]]\npath = '/a/../b'\nbackend = 'echo'\n", &["in which this is \"/b\""]),

@@ -38,12 +38,20 @@ pub(crate) fn module() -> PathBuf {
     newest.expect("cargo builds the module with its tests").clone()
 }
 
+/// What Envoy has in front of its router.
+enum Filter {
+    /// The module, with this configuration.
+    Module(String),
+    /// The external processor at this address; fields that its filter's configuration begins with.
+    ExtProc(SocketAddr, String),
+}
+
 /// How an Envoy is set up.
 pub(crate) struct Settings {
     upstream: SocketAddr,
     files: TempDir,
     routes: String,
-    filter: String,
+    filter: Filter,
     pub(crate) http: &'static str,
     pub(crate) env: Vec<(&'static str, String)>,
     pub(crate) extra: Vec<&'static str>,
@@ -55,7 +63,7 @@ impl Settings {
             upstream,
             files: tempfile::tempdir().unwrap(),
             routes: String::new(),
-            filter: "{}".into(),
+            filter: Filter::Module("{}".into()),
             http: "",
             env: Vec::new(),
             extra: Vec::new(),
@@ -93,7 +101,13 @@ impl Settings {
 
     /// All other requests have this configuration.
     pub(crate) fn filter(mut self, config: &str) -> Self {
-        self.filter = config.to_owned();
+        self.filter = Filter::Module(config.to_owned());
+        self
+    }
+
+    /// All requests go through this external processor; `more` are further settings of its filter, as `"a": 1,`.
+    pub(crate) fn ext_proc(mut self, processor: SocketAddr, more: &str) -> Self {
+        self.filter = Filter::ExtProc(processor, more.to_owned());
         self
     }
 
@@ -101,6 +115,7 @@ impl Settings {
     fn write(&self) -> PathBuf {
         let Self { upstream, routes, filter, http, .. } = self;
         let port = upstream.port();
+        let (filter, cluster) = (filter.entry(), filter.cluster());
         let text = format!(
             r#"{{
   "admin": {{"address": {{"socket_address": {{"address": "127.0.0.1", "port_value": 0}}}}}},
@@ -113,14 +128,10 @@ impl Settings {
         "route_config": {{"virtual_hosts": [{{"name": "v", "domains": ["*"], "routes": [{routes}
           {{"match": {{"prefix": "/"}}, "route": {{"cluster": "up"}}}}]}}]}},
         "http_filters": [
-          {{"name": "http-wasm", "typed_config": {{
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
-            "dynamic_module_config": {{"name": "http_wasm_envoy", "do_not_close": true}},
-            "filter_name": "http-wasm",
-            "filter_config": {{"@type": "type.googleapis.com/google.protobuf.Struct", "value": {filter}}}}}}},
+          {filter},
           {{"name": "envoy.filters.http.router", "typed_config": {{
             "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}}}]}}}}]}}]}}],
-    "clusters": [{{"name": "up", "type": "STATIC", "connect_timeout": "5s",
+    "clusters": [{cluster} {{"name": "up", "type": "STATIC", "connect_timeout": "5s",
       "typed_extension_protocol_options": {{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {{
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {{"http_protocol_options": {{"enable_trailers": true}}}}}}}},
@@ -189,6 +200,43 @@ impl Settings {
             }
         }
         envoy
+    }
+}
+
+impl Filter {
+    fn entry(&self) -> String {
+        match self {
+            Self::Module(config) => format!(
+                r#"{{"name": "http-wasm", "typed_config": {{
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
+            "dynamic_module_config": {{"name": "http_wasm_envoy", "do_not_close": true}},
+            "filter_name": "http-wasm",
+            "filter_config": {{"@type": "type.googleapis.com/google.protobuf.Struct", "value": {config}}}}}}}"#
+            ),
+            Self::ExtProc(_, more) => format!(
+                r#"{{"name": "envoy.filters.http.ext_proc", "typed_config": {{
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.ext_proc.v3.ExternalProcessor", {more}
+            "grpc_service": {{"envoy_grpc": {{"cluster_name": "processor"}}}},
+            "message_timeout": "10s",
+            "mutation_rules": {{"allow_all_routing": true}},
+            "request_attributes": ["source.address", "request.protocol"]}}}}"#
+            ),
+        }
+    }
+
+    fn cluster(&self) -> String {
+        let Self::ExtProc(addr, _) = self else { return String::new() };
+        let port = addr.port();
+        format!(
+            r#"{{"name": "processor", "type": "STATIC", "connect_timeout": "5s",
+      "typed_extension_protocol_options": {{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {{
+        "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
+        "explicit_http_config": {{"http2_protocol_options": {{}}}}}}}},
+      "health_checks": [{{"timeout": "5s", "interval": "1s", "unhealthy_threshold": 1, "healthy_threshold": 1,
+        "grpc_health_check": {{}}}}],
+      "load_assignment": {{"cluster_name": "processor", "endpoints": [{{"lb_endpoints": [{{"endpoint": {{
+        "address": {{"socket_address": {{"address": "127.0.0.1", "port_value": {port}}}}}}}}}]}}]}}}},"#
+        )
     }
 }
 

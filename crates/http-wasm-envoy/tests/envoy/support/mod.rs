@@ -3,9 +3,11 @@
 mod client;
 mod envoy;
 mod guest;
+mod processor;
 mod upstream;
 
-pub(crate) use self::client::{Message, exchange};
-pub(crate) use self::envoy::{Settings, module, program, programs};
+pub(crate) use self::client::{Message, exchange, read_message};
+pub(crate) use self::envoy::{Envoy, Settings, module, program, programs};
 pub(crate) use self::guest::Wat;
+pub(crate) use self::processor::Processor;
 pub(crate) use self::upstream::Upstream;

@@ -24,6 +24,11 @@ pub(super) fn check(config: &Config, context: &mut Context) {
             }
         }
         escaped_slashes(route, context);
+        if route.ext_proc.is_some() && route.guests.is_empty() && !route.was_read_in_part() {
+            let fault =
+                Fault::new(route.span(), "this route has `ext_proc`, but no guests that could run for Envoy");
+            context.fault(fault.help("name them: guests = [\"NAME\"]"));
+        }
         if let Some(redirect) = &route.redirect {
             check_redirect(redirect, context);
         }

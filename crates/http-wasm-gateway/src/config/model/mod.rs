@@ -26,7 +26,7 @@ pub use self::listen::{
     TrustedNet,
 };
 pub use self::matching::{ExactPath, HeaderMatch, HostPattern, MethodName, PathPattern, PathPrefix};
-pub use self::route::{Backend, Concurrency, EscapedSlashes, Redirect, Respond, Route};
+pub use self::route::{Backend, Concurrency, EscapedSlashes, ExtProc, Redirect, Respond, Route};
 pub use self::server::{AccessLog, AccessLogFormat, Admin, Log, LogFormat, RequestId, Server, Telemetry};
 pub use self::upstream::{
     ActiveHealth, Balance, ForwardedHost, Health, PassiveHealth, Upstream, UpstreamHttp, UpstreamTls,

@@ -43,6 +43,8 @@ pub struct Route {
     pub respond: Option<Respond>,
     /// Responds without an upstream, for trying things out.
     pub backend: Option<Backend>,
+    /// Runs the guests for an Envoy, as its external processor over gRPC: see docs/envoy.md.
+    pub ext_proc: Option<ExtProc>,
 
     /// How long the response head may take, including guests but not the queue; then the request gets 504. If not set,
     /// the limits of the guests and the upstream apply.
@@ -63,9 +65,9 @@ impl Route {
 section! {
     Route {
         name, host, path, path_prefix, path_pattern, escaped_slashes, method, headers, guests, upstream,
-        redirect, respond, backend, timeout, max_request_body, concurrency
+        redirect, respond, backend, ext_proc, timeout, max_request_body, concurrency
     }
-    one_of ["upstream", "redirect", "respond", "backend"]
+    one_of ["upstream", "redirect", "respond", "backend", "ext_proc"]
     at_most_one_of ["path", "path_prefix", "path_pattern"]
 }
 
@@ -149,6 +151,28 @@ impl Value for Backend {
         choice(node, context)
     }
 }
+
+/// Guests for an Envoy, which sends each request and response to the gateway, and applies what the route's `guests`
+/// have changed.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct ExtProc {
+    /// Whether Envoy selects its route again when guests have changed the method, the host or the path.
+    pub reselect_route: bool,
+    /// How long guests may take to process a request's or a response's head, including the wait for the body if they
+    /// read it first. Then the client gets 504. If not set, the limits of the guests apply. Envoy's own
+    /// `message_timeout` has no effect in the mode `FULL_DUPLEX_STREAMED`; in others, choose a shorter time than that.
+    pub timeout: Option<Time>,
+}
+
+impl Default for ExtProc {
+    fn default() -> Self {
+        Self { reselect_route: true, timeout: None }
+    }
+}
+
+section! { ExtProc { reselect_route, timeout } }
 
 /// Concurrency limit of a route.
 #[derive(Debug, Clone, Serialize, JsonSchema)]

@@ -1,0 +1,278 @@
+//! Guests beside Envoy: the gateway as its external processor.
+
+use std::io::{BufReader, Read as _, Write as _};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use crate::support::{Envoy, Processor, Settings, Upstream, Wat, exchange, program, read_message};
+
+/// The filter's modes for guests that see bodies and trailers.
+const DUPLEX: &str = r#""processing_mode": {"request_header_mode": "SEND", "response_header_mode": "SEND",
+  "request_body_mode": "FULL_DUPLEX_STREAMED", "response_body_mode": "FULL_DUPLEX_STREAMED",
+  "request_trailer_mode": "SEND", "response_trailer_mode": "SEND"},"#;
+
+/// Those for guests that see heads alone.
+const HEADS: &str = r#""processing_mode": {"request_header_mode": "SEND", "response_header_mode": "SEND"},"#;
+
+fn start(guests: &[&Wat], route: &str, filter: &str, upstream: &Upstream) -> Option<(Processor, Envoy)> {
+    let program = program()?;
+    let processor = Processor::start(guests, route);
+    let envoy = Settings::new(upstream.addr).ext_proc(processor.addr, filter).start(&program);
+    Some((processor, envoy))
+}
+
+fn request(head: &str) -> Vec<u8> {
+    format!("{head}\r\nhost: a\r\nconnection: close\r\n\r\n").into_bytes()
+}
+
+fn chunked(path: &str, pieces: &[&str], trailers: &str) -> Vec<u8> {
+    let mut request =
+        String::from_utf8(request(&format!("POST {path} HTTP/1.1\r\ntransfer-encoding: chunked"))).unwrap();
+    for piece in pieces {
+        request += &format!("{:x}\r\n{piece}\r\n", piece.len());
+    }
+    (request + &format!("0\r\n{trailers}\r\n")).into_bytes()
+}
+
+#[test]
+fn heads_are_changed_in_both_directions() {
+    let marks = Wat::new()
+        .on_request(
+            "(drop (call $enable_features (i32.const 2)))
+             (call $set_header_value (i32.const 0) {} {})
+             (call $add_header_value (i32.const 0) {} {})
+             (call $remove_header (i32.const 0) {})
+             (call $set_uri {}) (call $set_method {}) (call $set_header_value (i32.const 0) {} {})",
+            &["x-guest", "request", "x-guest", "again", "x-secret", "/moved?x=1", "PUT", "host", "b.example"],
+        )
+        .on_response(
+            "(call $set_header_value (i32.const 1) {} {})
+             (call $add_header_value (i32.const 1) {} {})
+             (call $set_status_code (i32.add (call $get_status_code) (i32.const 1)))",
+            &["x-guest", "response", "set-cookie", "b=2"],
+        );
+    let upstream =
+        Upstream::start(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nset-cookie: a=1\r\n\r\nok".to_vec());
+    for mode in [DUPLEX, HEADS] {
+        let Some((_processor, envoy)) = start(&[&marks], "ext_proc = {}", mode, &upstream) else { return };
+        let response = exchange(envoy.addr, &request("GET /marks HTTP/1.1\r\nx-secret: s"));
+        assert_eq!((response.status(), response.text()), (201, "ok".into()));
+        assert_eq!(response.header("x-guest").as_deref(), Some("response"));
+        assert_eq!(response.header("set-cookie").as_deref(), Some("a=1|b=2"));
+        let got = upstream.got().pop().expect("the request has gone on");
+        assert_eq!(got.start, "PUT /moved?x=1 HTTP/1.1");
+        assert_eq!(got.header("x-guest").as_deref(), Some("request|again"));
+        assert_eq!(got.header("x-secret"), None);
+        assert_eq!(got.header("host").as_deref(), Some("b.example"));
+    }
+}
+
+#[test]
+fn guests_of_a_chain_see_the_request_in_order_and_the_response_backwards() {
+    let adds = |letter: &'static str| {
+        Wat::new()
+            .on_request(
+                "(drop (call $enable_features (i32.const 2))) (call $add_header_value (i32.const 0) {} {})",
+                &["x-order", letter],
+            )
+            .on_response("(call $add_header_value (i32.const 1) {} {})", &["x-order", letter])
+    };
+    let upstream = Upstream::says("ok");
+    let guests = [&adds("b"), &adds("a")];
+    let Some((_processor, envoy)) = start(&guests, "ext_proc = {}", DUPLEX, &upstream) else { return };
+    assert_eq!(envoy.get("/").header("x-order").as_deref(), Some("a|b"));
+    assert_eq!(upstream.got().pop().unwrap().header("x-order").as_deref(), Some("b|a"));
+}
+
+#[test]
+fn a_guest_answers_by_itself_or_fails_and_the_request_does_not_go_on() {
+    let denies = Wat::new().on_request(
+        "(call $set_status_code (i32.const 403))
+         (call $set_header_value (i32.const 1) {} {})
+         (call $add_header_value (i32.const 1) {} {})
+         (call $add_header_value (i32.const 1) {} {})
+         (call $write_body (i32.const 1) {})
+         (return (i64.const 0))",
+        &["x-why", "no", "set-cookie", "a=1", "set-cookie", "b=2", "go away"],
+    );
+    let upstream = Upstream::says("ok");
+    let Some((_processor, envoy)) = start(&[&denies], "ext_proc = {}", DUPLEX, &upstream) else { return };
+    let response = envoy.get("/");
+    assert_eq!((response.status(), response.text()), (403, "go away".into()));
+    assert_eq!(response.header("x-why").as_deref(), Some("no"));
+    assert_eq!(response.header("set-cookie").as_deref(), Some("a=1|b=2"));
+    assert_eq!(response.header("content-length").as_deref(), Some("7"));
+    let grpc = exchange(
+        envoy.addr,
+        &request("POST / HTTP/1.1\r\ncontent-type: application/grpc\r\ncontent-length: 0"),
+    );
+    assert_eq!(grpc.header("grpc-status").as_deref(), Some("7"), "PERMISSION_DENIED");
+
+    for traps in [Wat::new().on_request("unreachable", &[]), Wat::new().on_response("unreachable", &[])] {
+        let Some((_processor, envoy)) = start(&[&traps], "ext_proc = {}", DUPLEX, &upstream) else { return };
+        upstream.got();
+        let response = envoy.get("/");
+        assert_eq!(response.status(), 500);
+        assert!(!response.text().contains("unreachable"), "{}", response.text());
+    }
+}
+
+#[test]
+fn bodies_are_read_replaced_or_left_alone_whatever_their_framing() {
+    let reads = Wat::new().on_request(
+        "(drop (call $enable_features (i32.const 1)))
+         (i32.store (i32.const 0) (i32.add (i32.const 48) (i32.rem_u (call $read_all (i32.const 0)) (i32.const 10))))
+         (call $set_header_value (i32.const 0) {} (i32.const 0) (i32.const 1))",
+        &["x-last-digit"],
+    );
+    let upstream = Upstream::says("ok");
+    let Some((_processor, envoy)) = start(&[&reads], "ext_proc = {}", DUPLEX, &upstream) else { return };
+    for size in [0, 1, 999, 5003, 300_007, 3_000_008] {
+        let body: Vec<u8> = (0..size).map(|at| (at % 251) as u8).collect();
+        let response = envoy.post("/", &body);
+        assert_eq!((response.status(), response.text()), (200, "ok".into()), "{size}");
+        let got = upstream.got().pop().unwrap();
+        assert_eq!(got.header("x-last-digit"), Some((size % 10).to_string()));
+        assert!(got.body == body, "{size}: {} bytes came", got.body.len());
+    }
+    let response = exchange(envoy.addr, &chunked("/", &["abc", "defg"], "x-end: 1\r\n"));
+    assert_eq!(response.status(), 200);
+    let got = upstream.got().pop().unwrap();
+    assert_eq!((got.text(), got.header("x-last-digit")), ("abcdefg".into(), Some("7".into())));
+    assert_eq!(got.trailers, [("x-end".to_owned(), "1".to_owned())]);
+
+    let replaces = Wat::new()
+        .on_request(
+            "(drop (call $enable_features (i32.const 2))) (call $write_body (i32.const 0) {})",
+            &["new request"],
+        )
+        .on_response("(call $write_body (i32.const 1) {})", &["new response"]);
+    let Some((_processor, envoy)) = start(&[&replaces], "ext_proc = {}", DUPLEX, &upstream) else { return };
+    for body in ["", "old", &"x".repeat(1_000_000)] {
+        let response = envoy.post("/", body.as_bytes());
+        assert_eq!((response.status(), response.text()), (200, "new response".into()));
+        assert_eq!(upstream.got().pop().unwrap().text(), "new request", "{} bytes before", body.len());
+    }
+    assert_eq!(envoy.get("/").text(), "new response");
+    assert_eq!(upstream.got().pop().unwrap().text(), "new request", "in place of none");
+}
+
+#[test]
+fn a_body_passes_while_it_is_still_coming() {
+    let upstream = Upstream::says("ok");
+    let Some((_processor, envoy)) = start(&[&Wat::new()], "ext_proc = {}", DUPLEX, &upstream) else { return };
+    let response = exchange(envoy.addr, &chunked("/", &["abc", "defg"], "x-end: 1\r\n"));
+    assert_eq!((response.status(), response.text()), (200, "ok".into()));
+    let got = upstream.got().pop().unwrap();
+    assert_eq!((got.text(), got.trailers), ("abcdefg".into(), vec![("x-end".to_owned(), "1".to_owned())]));
+
+    // The client sends the rest only once it has seen the answer.
+    let echo = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = echo.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut socket, _) = echo.accept().unwrap();
+        let mut seen = Vec::new();
+        while !seen.ends_with(b"first\r\n") {
+            let mut byte = [0];
+            socket.read_exact(&mut byte).unwrap();
+            seen.push(byte[0]);
+        }
+        socket.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n").unwrap();
+        while !seen.ends_with(b"0\r\n\r\n") {
+            let mut byte = [0];
+            socket.read_exact(&mut byte).unwrap();
+            seen.push(byte[0]);
+        }
+        socket.write_all(b"3\r\ntwo\r\n0\r\n\r\n").unwrap();
+    });
+    let Some(program) = program() else { return };
+    let processor = Processor::start(&[&Wat::new()], "ext_proc = {}");
+    let envoy = Settings::new(addr).ext_proc(processor.addr, DUPLEX).start(&program);
+    let mut socket = TcpStream::connect(envoy.addr).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    socket.write_all(&request("POST / HTTP/1.1\r\ntransfer-encoding: chunked")).unwrap();
+    socket.write_all(b"5\r\nfirst\r\n").unwrap();
+    let mut seen = Vec::new();
+    while !seen.ends_with(b"one\r\n") {
+        let mut byte = [0];
+        socket.read_exact(&mut byte).unwrap();
+        seen.push(byte[0]);
+    }
+    socket.write_all(b"0\r\n\r\n").unwrap();
+    socket.read_to_end(&mut seen).unwrap();
+    let response = read_message(&mut BufReader::new(&seen[..]), false).unwrap();
+    assert_eq!((response.text(), response.is_cut), ("onetwo".into(), false));
+}
+
+#[test]
+fn responses_without_a_body_stay_without_one() {
+    let upstream = Upstream::start(|request| {
+        let head = match request.path() {
+            "/204" => "HTTP/1.1 204 No Content\r\n",
+            "/304" => "HTTP/1.1 304 Not Modified\r\netag: \"1\"\r\n",
+            _ => "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n",
+        };
+        format!("{head}\r\n").into_bytes()
+    });
+    let reads = Wat::new()
+        .on_request("(drop (call $enable_features (i32.const 2)))", &[])
+        .on_response("(drop (call $read_all (i32.const 1)))", &[]);
+    let Some((_processor, envoy)) = start(&[&reads], "ext_proc = {}", DUPLEX, &upstream) else { return };
+    for (method, path, status) in [("GET", "/204", 204), ("GET", "/304", 304), ("HEAD", "/", 200)] {
+        let response = exchange(envoy.addr, &request(&format!("{method} {path} HTTP/1.1")));
+        assert_eq!((response.status(), response.text()), (status, String::new()), "{path}");
+    }
+}
+
+#[test]
+fn a_guest_that_takes_too_long_is_a_504_before_envoy_gives_up() {
+    let loops = Wat::new().on_request("(loop $for_ever (br $for_ever))", &[]);
+    let upstream = Upstream::says("ok");
+    let route = "ext_proc = { timeout = \"300ms\" }";
+    let Some((_processor, envoy)) = start(&[&loops], route, DUPLEX, &upstream) else { return };
+    assert_eq!(envoy.get("/").status(), 504);
+    assert!(upstream.got().is_empty());
+}
+
+#[test]
+fn a_filter_that_would_walk_around_guests_is_refused_with_what_to_set() {
+    let upstream = Upstream::says("ok");
+    for mode in [
+        r#""processing_mode": {"request_header_mode": "SKIP", "response_header_mode": "SEND"},"#,
+        r#""processing_mode": {"request_body_mode": "BUFFERED"},"#,
+    ] {
+        let Some((_processor, envoy)) = start(&[&Wat::new()], "ext_proc = {}", mode, &upstream) else {
+            return;
+        };
+        assert_eq!(envoy.get("/").status(), 500, "{mode}");
+    }
+    // A guest that reads a body which Envoy keeps fails, rather than seeing an empty one.
+    let reads = Wat::new().on_request("(drop (call $read_all (i32.const 0)))", &[]);
+    let Some((_processor, envoy)) = start(&[&reads], "ext_proc = {}", HEADS, &upstream) else { return };
+    upstream.got();
+    let status = envoy.post("/", b"secret").status();
+    assert!(status >= 400, "{status}");
+    assert!(upstream.got().is_empty());
+    assert_eq!(envoy.get("/").status(), 200);
+}
+
+#[test]
+fn envoy_fails_requests_when_the_processor_is_gone() {
+    let upstream = Upstream::says("ok");
+    let Some((mut processor, envoy)) = start(&[&Wat::new()], "ext_proc = {}", DUPLEX, &upstream) else {
+        return;
+    };
+    assert_eq!(envoy.get("/").status(), 200);
+    processor.stop();
+    let status = envoy.get("/").status();
+    assert!((500..=503).contains(&status), "{status}");
+}
+
+#[test]
+fn the_example_for_the_external_processor_is_a_valid_configuration() {
+    let Some(program) = program() else { return };
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/envoy/ext-proc.yaml");
+    let validate = ["-c", example, "--mode", "validate", "--log-level", "warning"];
+    let output = std::process::Command::new(program).args(validate).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}

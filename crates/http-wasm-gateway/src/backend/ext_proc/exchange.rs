@@ -1,0 +1,312 @@
+//! One request of Envoy's and its response, through the guests.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::pin::pin;
+
+use http::{Request, Response, StatusCode, Version};
+use tokio::sync::{oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+use tonic::{Status, Streaming};
+
+use super::body::{End, Inlet, Passage, Pieces};
+use super::head;
+use super::output::{Direction, Output, Rest, cut};
+use super::processor::Processor;
+use super::wire::{BodySendMode, Event, HttpHeaders, ProcessingRequest, ProtocolConfiguration, Struct};
+use crate::body::BoxBody;
+use crate::exchange::plain_text;
+
+/// A response as Envoy sends it.
+type Received = (Response<()>, Pieces, Passage);
+
+/// What has become of a request.
+#[derive(PartialEq, Eq)]
+enum Done {
+    /// It was answered here.
+    Answered,
+    /// Its response has passed.
+    Passed,
+}
+
+/// Takes an exchange through the guests.
+///
+/// # Errors
+/// When Envoy's filter isn't set up as it must be, or the exchange ends early. Envoy fails the request.
+pub(super) async fn run(
+    processor: &Processor,
+    mut messages: Streaming<ProcessingRequest>,
+    output: Output,
+) -> Result<(), Status> {
+    let Some(first) = messages.message().await? else { return Ok(()) };
+    let modes = Modes::of(&first)?;
+    let headers = match first.event {
+        Some(Event::RequestHeaders(headers)) => headers,
+        Some(Event::ResponseHeaders(headers)) => {
+            return pass(processor, headers, messages, modes, output).await;
+        }
+        _ => return Err(Status::invalid_argument("the first message has no header fields")),
+    };
+    processor.has_request();
+    let request = match head::request(&headers) {
+        Ok(request) => request,
+        Err(error) => {
+            tracing::debug!("{error}; the request gets 400");
+            return output.immediate(plain_text(StatusCode::BAD_REQUEST, "bad request\n")).await;
+        }
+    };
+
+    let (inlet, body, passage) = modes.body(Direction::Request, &headers);
+    let (respond, response) = oneshot::channel();
+    let (forward, forwarded) = oneshot::channel();
+    let (turn, mut turns) = watch::channel(processor.deadline());
+    let client = Client::of(&first.attributes);
+
+    let mut exchange = pin!(through_guests(
+        processor,
+        (request, body, passage),
+        client,
+        response,
+        forward,
+        &turn,
+        output.clone()
+    ));
+    let mut receive = pin!(receive(messages, inlet, respond, modes));
+    let mut rest = pin!(async {
+        match forwarded.await {
+            Ok((body, end)) => output.rest(Direction::Request, body, end).await,
+            Err(_) => Ok(()),
+        }
+    });
+    let (mut receives, mut sends, mut is_passed) = (true, true, false);
+    while !is_passed || sends {
+        let deadline = *turns.borrow_and_update();
+        tokio::select! {
+            biased;
+            done = &mut exchange, if !is_passed => match done? {
+                Done::Answered => return Ok(()),
+                Done::Passed => is_passed = true,
+            },
+            sent = &mut rest, if sends => {
+                sent?;
+                sends = false;
+            }
+            received = &mut receive, if receives => {
+                received?;
+                receives = false;
+            }
+            _ = turns.changed(), if !is_passed => {}
+            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() && !is_passed => {
+                return output.immediate(plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n")).await;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The guests' part. Guests that take too long are stopped by whoever waits for this; `turn` says since when.
+async fn through_guests(
+    processor: &Processor,
+    (request, body, passage): (Request<()>, Pieces, Passage),
+    client: Client,
+    response: oneshot::Receiver<Received>,
+    forward: oneshot::Sender<(BoxBody, End)>,
+    turn: &watch::Sender<Option<Instant>>,
+    output: Output,
+) -> Result<Done, Status> {
+    let old = request;
+    let mut request = old.clone().map(|()| body);
+    *request.version_mut() = client.version;
+    let (keep, mut kept) = oneshot::channel();
+    let to_envoy = output.clone();
+    let next = |request: Request<BoxBody>| async move {
+        let (new, body) = request.into_parts();
+        let (changes, reroutes) = head::request_changes(&old, &new);
+        let reroutes = reroutes && processor.reselects_route;
+        let rest: Rest = to_envoy.head(Direction::Request, changes, reroutes, body, passage).await?;
+        if let Some(rest) = rest {
+            let _ended = forward.send(rest);
+        }
+        turn.send_replace(None);
+        let (response, body, passage) = response.await.map_err(|_| cut())?;
+        turn.send_replace(processor.deadline());
+        let _ended = keep.send((response.clone(), passage));
+        Ok::<_, Status>(response.map(|()| body))
+    };
+    let response = processor.chain.call_observed(request, client.addr, (), next).await?;
+    let Ok((old, passage)) = kept.try_recv() else {
+        output.immediate(response).await?;
+        return Ok(Done::Answered);
+    };
+    let (new, body) = response.into_parts();
+    let changes = head::response_changes(&old, &new);
+    let rest = output.head(Direction::Response, changes, false, body, passage).await?;
+    turn.send_replace(None);
+    if let Some((body, end)) = rest {
+        output.rest(Direction::Response, body, end).await?;
+    }
+    Ok(Done::Passed)
+}
+
+/// Hands on what Envoy sends, until it ends the stream.
+async fn receive(
+    mut messages: Streaming<ProcessingRequest>,
+    mut request: Option<Inlet>,
+    respond: oneshot::Sender<Received>,
+    modes: Modes,
+) -> Result<(), Status> {
+    let mut respond = Some(respond);
+    let mut response = None;
+    while let Some(message) = messages.message().await? {
+        let (inlet, trailers) = match message.event {
+            Some(Event::ResponseHeaders(headers)) => {
+                let head = head::response(&headers).map_err(invalid)?;
+                let (inlet, body, passage) = modes.body(Direction::Response, &headers);
+                response = inlet;
+                let respond = respond.take().ok_or_else(|| Status::invalid_argument("a second response"))?;
+                let _ended = respond.send((head, body, passage));
+                continue;
+            }
+            Some(Event::RequestBody(body)) => {
+                if let Some(request) = &mut request {
+                    request.data(body.body).await;
+                }
+                (body.end_of_stream.then_some(&mut request), None)
+            }
+            Some(Event::ResponseBody(body)) => {
+                if let Some(response) = &mut response {
+                    response.data(body.body).await;
+                }
+                (body.end_of_stream.then_some(&mut response), None)
+            }
+            Some(Event::RequestTrailers(trailers)) => (Some(&mut request), Some(trailers)),
+            Some(Event::ResponseTrailers(trailers)) => (Some(&mut response), Some(trailers)),
+            Some(Event::RequestHeaders(_)) => return Err(Status::invalid_argument("a second request")),
+            // Of a version that sends more than is known here.
+            None => continue,
+        };
+        if let Some(Some(inlet)) = inlet {
+            let trailers = trailers.map(|trailers| head::trailers(&trailers)).transpose().map_err(invalid)?;
+            inlet.end(trailers).await;
+        }
+    }
+    Ok(())
+}
+
+/// Lets a response pass whose request was never here: a filter before this one has answered it. If no request ever
+/// was, Envoy's filter leaves them out, and the guests would be walked around.
+async fn pass(
+    processor: &Processor,
+    headers: HttpHeaders,
+    messages: Streaming<ProcessingRequest>,
+    modes: Modes,
+    output: Output,
+) -> Result<(), Status> {
+    if !processor.sees_requests() {
+        return Err(misconfigured(
+            "Envoy sends responses without their requests",
+            "`request_header_mode` must be SEND",
+        ));
+    }
+    let (mut inlet, body, passage) = modes.body(Direction::Response, &headers);
+    let rest =
+        output.head(Direction::Response, Default::default(), false, BoxBody::new(body), passage).await?;
+    let Some((body, end)) = rest else { return Ok(()) };
+    let (respond, _nobody) = oneshot::channel();
+    let receive = async {
+        let mut messages = messages;
+        while let Some(message) = messages.message().await? {
+            let Some(inlet) = &mut inlet else { break };
+            match message.event {
+                Some(Event::ResponseBody(body)) => {
+                    inlet.data(body.body).await;
+                    if body.end_of_stream {
+                        inlet.end(None).await;
+                    }
+                }
+                Some(Event::ResponseTrailers(trailers)) => {
+                    inlet.end(Some(head::trailers(&trailers).map_err(invalid)?)).await;
+                }
+                _ => {}
+            }
+        }
+        drop::<oneshot::Sender<()>>(respond);
+        Ok::<_, Status>(())
+    };
+    tokio::try_join!(output.rest(Direction::Response, body, end), receive).map(|_| ())
+}
+
+fn invalid(error: head::Unsuitable) -> Status {
+    Status::invalid_argument(error.to_string())
+}
+
+/// What Envoy's log and ours say about its filter.
+fn misconfigured(what: &str, fix: &str) -> Status {
+    tracing::error!("{what}: in the configuration of Envoy's filter, {fix}; the request fails");
+    Status::failed_precondition(format!("{what}: {fix}"))
+}
+
+/// How Envoy sends bodies.
+#[derive(Clone, Copy)]
+struct Modes {
+    request: BodySendMode,
+    response: BodySendMode,
+}
+
+impl Modes {
+    fn of(first: &ProcessingRequest) -> Result<Self, Status> {
+        if first.observability_mode {
+            return Err(misconfigured("Envoy doesn't wait for guests", "`observability_mode` must be off"));
+        }
+        let duplex = BodySendMode::FullDuplexStreamed.into();
+        let default = ProtocolConfiguration { request_body_mode: duplex, response_body_mode: duplex };
+        let modes = first.protocol_config.as_ref().unwrap_or(&default);
+        let mode = |mode, setting| match BodySendMode::try_from(mode) {
+            Ok(mode @ (BodySendMode::None | BodySendMode::FullDuplexStreamed)) => Ok(mode),
+            _ => {
+                let fix = format!("`processing_mode.{setting}` must be FULL_DUPLEX_STREAMED or NONE");
+                Err(misconfigured("Envoy sends bodies in a mode that isn't supported", &fix))
+            }
+        };
+        Ok(Self {
+            request: mode(modes.request_body_mode, "request_body_mode")?,
+            response: mode(modes.response_body_mode, "response_body_mode")?,
+        })
+    }
+
+    /// A message's body, and where its pieces come in if Envoy sends some.
+    fn body(self, direction: Direction, headers: &HttpHeaders) -> (Option<Inlet>, Pieces, Passage) {
+        let mode = match direction {
+            Direction::Request => self.request,
+            Direction::Response => self.response,
+        };
+        if !headers.end_of_stream && mode != BodySendMode::None {
+            let (inlet, body, passage) = Pieces::coming();
+            return (Some(inlet), body, passage);
+        }
+        let (body, passage) = if headers.end_of_stream { Pieces::none() } else { Pieces::kept() };
+        (None, body, passage)
+    }
+}
+
+/// What is known of the client, if Envoy's filter has `request_attributes` for it.
+struct Client {
+    addr: Option<SocketAddr>,
+    version: Version,
+}
+
+impl Client {
+    fn of(attributes: &HashMap<String, Struct>) -> Self {
+        let find = |name: &str| {
+            let value = attributes.values().find_map(|attributes| attributes.fields.get(name));
+            value.and_then(|value| value.string_value.as_deref())
+        };
+        let version = match find("request.protocol") {
+            Some("HTTP/1.0") => Version::HTTP_10,
+            Some("HTTP/2") => Version::HTTP_2,
+            Some("HTTP/3") => Version::HTTP_3,
+            _ => Version::HTTP_11,
+        };
+        Self { addr: find("source.address").and_then(|addr| addr.parse().ok()), version }
+    }
+}

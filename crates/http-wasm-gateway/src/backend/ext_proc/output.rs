@@ -1,0 +1,183 @@
+//! Answers to Envoy.
+
+use std::error::Error as StdError;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use http::{HeaderMap, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::BodyExt as _;
+use tokio::sync::mpsc;
+use tonic::Status;
+
+use super::body::{BodyError, End, Passage};
+use super::head;
+use super::wire::{
+    Answer, BodyMutation, CommonResponse, HeaderMutation, HttpStatus, ImmediateResponse, Mutation,
+    PartResponse, ProcessingResponse, ResponseStatus, StreamedBodyResponse, TrailersResponse,
+};
+use crate::body::{BoxBody, BoxError};
+
+/// A message that passes through the guests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Request,
+    Response,
+}
+
+/// What is left of a message once its head is answered: its body, and how the one that Envoy sends ends.
+pub(super) type Rest = Option<(BoxBody, End)>;
+
+/// Sends answers.
+#[derive(Clone)]
+pub(super) struct Output(mpsc::Sender<ProcessingResponse>);
+
+impl Output {
+    pub(super) fn new(sender: mpsc::Sender<ProcessingResponse>) -> Self {
+        Self(sender)
+    }
+
+    async fn send(&self, answer: Answer) -> Result<(), Status> {
+        self.0.send(ProcessingResponse { answer: Some(answer) }).await.map_err(|_| cut())
+    }
+
+    /// Answers a head.
+    pub(super) async fn head(
+        &self,
+        direction: Direction,
+        changes: HeaderMutation,
+        reroutes: bool,
+        body: BoxBody,
+        passage: Passage,
+    ) -> Result<Rest, Status> {
+        let mut common = CommonResponse {
+            header_mutation: Some(changes),
+            clear_route_cache: reroutes,
+            ..CommonResponse::default()
+        };
+        if let Passage::Kept(is_passed) = &passage {
+            is_passed.store(true, Ordering::Relaxed);
+        }
+        let rest = match passage {
+            Passage::Pieces(end) => Some((body, end)),
+            Passage::WithHead | Passage::Kept(_) => {
+                if let Some(body) = replacement(body).await? {
+                    common.status = ResponseStatus::ContinueAndReplace.into();
+                    common.body_mutation = Some(BodyMutation { mutation: Some(Mutation::Body(body)) });
+                }
+                None
+            }
+        };
+        let response = PartResponse { response: Some(common) };
+        self.send(match direction {
+            Direction::Request => Answer::RequestHeaders(response),
+            Direction::Response => Answer::ResponseHeaders(response),
+        })
+        .await?;
+        Ok(rest)
+    }
+
+    /// Sends the rest of a message.
+    pub(super) async fn rest(&self, direction: Direction, body: BoxBody, end: End) -> Result<(), Status> {
+        let (mut body, mut trailers) = (body, HeaderMap::new());
+        // The last piece says that it is the last, if that is known by then.
+        let mut held = None;
+        loop {
+            let next = match (body.frame().now_or_never(), held.take()) {
+                (Some(next), last) => {
+                    held = last;
+                    next
+                }
+                (None, Some(data)) => {
+                    self.piece(direction, data, false).await?;
+                    body.frame().await
+                }
+                (None, None) => body.frame().await,
+            };
+            let Some(frame) = next else { break };
+            match frame.map_err(broken)?.into_data() {
+                Ok(data) => {
+                    if let Some(earlier) = held.replace(data) {
+                        self.piece(direction, earlier, false).await?;
+                    }
+                }
+                Err(frame) => trailers = Frame::into_trailers(frame).unwrap_or_default(),
+            }
+        }
+        // What guests have left unread of Envoy's pieces is dropped as it comes.
+        drop(body);
+        match end.await.map_err(|_| cut())? {
+            None => self.piece(direction, held.unwrap_or_default(), true).await,
+            Some(old) => {
+                if let Some(data) = held {
+                    self.piece(direction, data, false).await?;
+                }
+                let response = TrailersResponse { header_mutation: Some(head::changes(&old, &trailers)) };
+                self.send(match direction {
+                    Direction::Request => Answer::RequestTrailers(response),
+                    Direction::Response => Answer::ResponseTrailers(response),
+                })
+                .await
+            }
+        }
+    }
+
+    async fn piece(&self, direction: Direction, body: Bytes, end_of_stream: bool) -> Result<(), Status> {
+        let piece = Mutation::StreamedResponse(StreamedBodyResponse { body, end_of_stream });
+        let response = CommonResponse {
+            body_mutation: Some(BodyMutation { mutation: Some(piece) }),
+            ..CommonResponse::default()
+        };
+        let response = PartResponse { response: Some(response) };
+        self.send(match direction {
+            Direction::Request => Answer::RequestBody(response),
+            Direction::Response => Answer::ResponseBody(response),
+        })
+        .await
+    }
+
+    /// The client gets this response in place of the upstream's.
+    pub(super) async fn immediate(&self, response: Response<BoxBody>) -> Result<(), Status> {
+        let (head, body) = response.into_parts();
+        let body = match head.status {
+            // Envoy would send it.
+            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Bytes::new(),
+            _ => body.collect().await.map_err(broken)?.to_bytes(),
+        };
+        self.send(Answer::ImmediateResponse(ImmediateResponse {
+            status: Some(HttpStatus { code: head.status.as_u16().into() }),
+            headers: Some(head::all(&head.headers)),
+            body,
+            details: "http_wasm".to_owned(),
+        }))
+        .await
+    }
+}
+
+/// The body that Envoy gets with a head, if guests have made one.
+async fn replacement(body: BoxBody) -> Result<Option<Bytes>, Status> {
+    let was_empty = http_body::Body::is_end_stream(&body);
+    match body.collect().await {
+        Ok(_) if was_empty => Ok(None),
+        Ok(body) => Ok(Some(body.to_bytes())),
+        Err(error) if is_kept(&*error) => Ok(None),
+        Err(error) => Err(broken(error)),
+    }
+}
+
+/// Whether a body is the one that Envoy keeps.
+fn is_kept(error: &(dyn StdError + 'static)) -> bool {
+    let causes = std::iter::successors(Some(error), |error: &&'_ (dyn StdError + 'static)| (*error).source());
+    causes.filter_map(|error| error.downcast_ref()).any(|error| matches!(error, BodyError::Kept))
+}
+
+/// Envoy doesn't listen any more.
+pub(super) fn cut() -> Status {
+    Status::cancelled(BodyError::Cut.to_string())
+}
+
+fn broken(error: BoxError) -> Status {
+    tracing::debug!(error, "a body has ended prematurely");
+    Status::internal("a body has ended prematurely")
+}
