@@ -118,18 +118,22 @@ impl Filter {
         copy
     }
 
-    /// Sets `name` to the one `value`. `false` when there is no such map.
+    /// Sets `name` to the one `value`. An empty value removes the header: Envoy 1.40 has no other way to set one.
+    /// `false` when there is no such map.
     #[inline]
     pub(crate) fn set_header(&self, map: Map, name: &[u8], value: &[u8]) -> bool {
         self.live().is_some_and(|(envoy, ptr)| {
-            // An empty slice's pointer isn't null, which would remove the header.
             // SAFETY: the stream is alive; Envoy copies both.
             unsafe { (envoy.http_set_header)(ptr, map, Buf::of(name), Buf::of(value)) }
         })
     }
 
-    /// Adds `value` under `name`. `false` when there is no such map.
+    /// Adds `value` under `name`. Nothing is added if it is empty, which Envoy 1.40 refuses. `false` when there is no
+    /// such map.
     pub(crate) fn add_header(&self, map: Map, name: &[u8], value: &[u8]) -> bool {
+        if value.is_empty() {
+            return !self.has_ended();
+        }
         self.live().is_some_and(|(envoy, ptr)| {
             // SAFETY: the stream is alive; Envoy copies both.
             unsafe { (envoy.http_add_header)(ptr, map, Buf::of(name), Buf::of(value)) }

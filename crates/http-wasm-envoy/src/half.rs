@@ -51,7 +51,10 @@ pub(crate) struct Half {
     finished: bool,
     /// Nobody wants the rest.
     discards: bool,
+    /// Those that Envoy has.
     trailers: Option<Fields>,
+    /// Those that guests have left.
+    wanted: Option<Fields>,
     /// What could not be appended to Envoy's body yet.
     out: Vec<Bytes>,
 }
@@ -68,6 +71,7 @@ impl Half {
             finished: false,
             discards: false,
             trailers: None,
+            wanted: None,
             out: Vec::new(),
         }
     }
@@ -80,6 +84,11 @@ impl Half {
             self.feed = Some(message.feed_body());
         }
         message
+    }
+
+    /// Whether a body follows the head.
+    pub(crate) fn has_body(&self) -> bool {
+        self.feed.is_some()
     }
 
     pub(crate) fn is_left(&self) -> bool {
@@ -197,7 +206,7 @@ impl Half {
             Stage::Working | Stage::Answered => return Ok(false),
             Stage::Sending(_) => {}
         }
-        let trailers = self.pull(alarm)?;
+        self.pull(alarm)?;
         let part = match at {
             At::Body { .. } => self.received(),
             _ => self.buffered(),
@@ -215,31 +224,30 @@ impl Half {
         for bytes in self.out.drain(..) {
             filter.append_body(part, &bytes);
         }
-        if let Some(wanted) = trailers
-            && self.trailers.is_some()
-        {
-            // Trailers can be changed but not created.
+        // Trailers can be changed and removed but not created.
+        if self.trailers.is_some() && (self.wanted.is_some() || self.discards) {
             let map = self.trailer_map();
-            heads::apply_fields(filter, map, &filter.copy(map), &wanted);
+            heads::apply_fields(filter, map, &filter.copy(map), &self.wanted.take().unwrap_or_default());
+            self.trailers = None;
         }
         Ok(true)
     }
 
-    /// Takes what is available out of the body. Returns the trailers, if they have arrived.
-    fn pull(&mut self, alarm: &Arc<Alarm>) -> Result<Option<Fields>, BoxError> {
-        let Stage::Sending(host) = &mut self.stage else { return Ok(None) };
+    /// Takes what is available out of the body.
+    fn pull(&mut self, alarm: &Arc<Alarm>) -> Result<(), BoxError> {
+        let Stage::Sending(host) = &mut self.stage else { return Ok(()) };
         let waker = alarm.waker();
         let mut cx = Context::from_waker(&waker);
         loop {
             match host.poll_body(self.kind, &mut cx) {
-                Poll::Pending => return Ok(None),
+                Poll::Pending => return Ok(()),
                 Poll::Ready(None) => {
                     self.discards = true;
-                    return Ok(None);
+                    return Ok(());
                 }
                 Poll::Ready(Some(Err(error))) => return Err(error),
                 Poll::Ready(Some(Ok(Frame::Data(bytes)))) => self.out.push(bytes),
-                Poll::Ready(Some(Ok(Frame::Trailers(fields)))) => return Ok(Some(fields)),
+                Poll::Ready(Some(Ok(Frame::Trailers(fields)))) => self.wanted = Some(fields),
             }
         }
     }

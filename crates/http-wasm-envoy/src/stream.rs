@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http_wasm_host::BodyKind;
+use http_wasm_host::{BodyKind, Message};
 
 use crate::config::Config;
 use crate::exchange::{self, Done, Exchange, Reply, Task};
@@ -238,7 +238,17 @@ impl Stream {
                 if kind == BodyKind::Request && self.link.take_route_change() && reselects {
                     self.filter().clear_route_cache();
                 }
-                self.half(kind).borrow_mut().goes(message);
+                // Of a response that guests have given such a status, the body is dropped as it comes.
+                let is_bodiless =
+                    kind == BodyKind::Response && matches!(crate::heads::status(self.filter()), 204 | 304);
+                let mut half = self.half(kind).borrow_mut();
+                if is_bodiless && half.has_body() {
+                    // HTTP/2 clients compare the length with the body, which now has none.
+                    self.filter().remove_header(Map::Response, b"content-length");
+                    half.goes(Message::default());
+                } else {
+                    half.goes(message);
+                }
             }
             Done::Reply(reply) => {
                 self.reply.replace(Some(reply));

@@ -84,6 +84,19 @@ fn heads_are_changed_in_both_directions_and_a_guest_can_answer_or_fail() {
 }
 
 #[test]
+fn a_header_without_a_value_is_left_out_as_envoy_has_none_from_modules() {
+    let Some(program) = program() else { return };
+    let upstream = Upstream::says("ok");
+    let empties = Wat::new()
+        .on_request("(call $set_header_value (i32.const 0) {} (i32.const 0) (i32.const 0))", &["x-set"])
+        .on_request("(call $add_header_value (i32.const 0) {} (i32.const 0) (i32.const 0))", &["x-added"]);
+    let envoy = Settings::new(upstream.addr).route("/", &empties, "").start(&program);
+    assert_eq!(envoy.get("/").status(), 200);
+    let request = upstream.got().pop().unwrap();
+    assert_eq!((request.header("x-set"), request.header("x-added")), (None, None));
+}
+
+#[test]
 fn guests_of_a_chain_see_the_request_in_order_and_the_response_backwards() {
     let Some(program) = program() else { return };
     let upstream = Upstream::says("ok");

@@ -91,9 +91,12 @@ impl LaunchCommand {
     }
 }
 
-/// A host that the kit started; killed when dropped.
+/// A host that the kit started; killed when dropped, with all processes that it has started in turn.
 pub(super) struct Launched {
     child: Child,
+    /// The process group that it was started in.
+    #[cfg(unix)]
+    group: Option<rustix::process::Pid>,
     pub(super) address: String,
     log: PathBuf,
     /// The length of the log before.
@@ -126,10 +129,19 @@ impl Launched {
         let errors =
             output.try_clone().map_err(|error| format!("cannot create a file for its output: {error}"))?;
         command.stdin(Stdio::null()).stdout(output).stderr(errors).kill_on_drop(true);
+        #[cfg(unix)]
+        command.process_group(0);
         let log = setting.own_log.unwrap_or(setting.output).to_owned();
         let log_start = setting.own_log.and_then(|log| log.metadata().ok()).map_or(0, |file| file.len());
         let child = command.spawn().map_err(|error| format!("cannot start the host: {error}"))?;
-        Ok(Self { child, address, log, log_start })
+        Ok(Self {
+            #[cfg(unix)]
+            group: child.id().and_then(|id| rustix::process::Pid::from_raw(id.try_into().ok()?)),
+            child,
+            address,
+            log,
+            log_start,
+        })
     }
 
     /// Waits until it forwards requests.
@@ -167,6 +179,15 @@ impl Launched {
         let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
         let last = &lines[lines.len().saturating_sub(3)..];
         if last.is_empty() { "nothing".to_owned() } else { last.join(" / ") }
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Launched {
+    fn drop(&mut self) {
+        if let Some(group) = self.group {
+            let _all_ended = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
     }
 }
 

@@ -139,6 +139,11 @@ async fn through_guests(
         return Ok(Done::Answered);
     };
     let (new, body) = response.into_parts();
+    let body = match new.status {
+        // Of a response that guests have given such a status, the body is dropped as it comes.
+        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => BoxBody::empty(),
+        _ => body,
+    };
     let changes = head::response_changes(&old, &new);
     let rest = output.head(Direction::Response, changes, false, body, passage).await?;
     turn.send_replace(None);

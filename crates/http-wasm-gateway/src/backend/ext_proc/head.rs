@@ -100,6 +100,8 @@ pub(super) fn trailers(trailers: &wire::HttpTrailers) -> Result<HeaderMap, Unsui
 /// What guests have changed of a request's head, and whether another route may be the right one for it.
 pub(super) fn request_changes(old: &Request<()>, new: &Parts) -> (wire::HeaderMutation, bool) {
     let mut changes = changes(old.headers(), &new.headers);
+    changes.set_headers.retain(|set| set.header.as_ref().is_none_or(|header| header.key != HOST.as_str()));
+    changes.remove_headers.retain(|name| name != HOST.as_str());
     let host = |headers: &HeaderMap| headers.get(HOST).cloned();
     if old.method() != new.method {
         changes.set(METHOD, new.method.as_str().as_bytes());
@@ -125,7 +127,7 @@ pub(super) fn response_changes(old: &Response<()>, new: &response::Parts) -> wir
     changes
 }
 
-/// What makes `new` of `old`. Both are without pseudo header fields; framing and `host` are left out.
+/// What makes `new` of `old`. Both are without pseudo header fields; framing is left out.
 pub(super) fn changes(old: &HeaderMap, new: &HeaderMap) -> wire::HeaderMutation {
     let mut changes = wire::HeaderMutation::default();
     for name in old.keys().filter(|name| !new.contains_key(*name) && is_free(name)) {
@@ -148,7 +150,7 @@ pub(super) fn all(new: &HeaderMap) -> wire::HeaderMutation {
 
 /// Whether it is for guests to change. Envoy frames messages itself.
 fn is_free(name: &HeaderName) -> bool {
-    ![CONTENT_LENGTH, TRANSFER_ENCODING, HOST].contains(name)
+    ![CONTENT_LENGTH, TRANSFER_ENCODING].contains(name)
 }
 
 impl wire::HeaderMutation {
