@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use crate::ffi::ConfigPtr;
 use crate::filter::Filter;
 use crate::process::{SharedGuest, try_process};
+use crate::proto;
 use crate::stats::Stats;
 
 /// What a filter does with a request.
@@ -55,9 +56,14 @@ impl Written {
         if text.trim_ascii().is_empty() {
             return Ok(Self::default());
         }
-        let value: Value = serde_json::from_slice(text).map_err(|error| {
-            format!("the configuration is not JSON: {error}; use google.protobuf.Struct, or a StringValue with JSON")
-        })?;
+        let value = match serde_json::from_slice(text) {
+            Ok(value) => value,
+            Err(error) => proto::object(text).map(Value::Object).ok_or_else(|| {
+                format!(
+                    "the configuration is not JSON: {error}; use google.protobuf.Struct, or a StringValue with JSON"
+                )
+            })?,
+        };
         let Value::Object(table) = value else {
             return Err(format!("the configuration is not a JSON object; {SETTINGS}"));
         };

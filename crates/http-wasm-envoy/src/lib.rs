@@ -16,6 +16,7 @@ mod link;
 mod live;
 mod log;
 mod process;
+mod proto;
 mod stacks;
 mod stats;
 mod stream;
