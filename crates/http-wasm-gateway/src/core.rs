@@ -15,10 +15,8 @@ use crate::generation::Generation;
 use crate::machine::Machine;
 use crate::observe::{Observed, Sinks};
 use crate::route::Ambiguous;
+use crate::turns::Line;
 use crate::unread_budget::UnreadBudget;
-
-/// Requests that a connection may always have in flight, as long as there is room at all.
-const FEW_REQUESTS: usize = 4;
 
 /// What requests need.
 pub(crate) struct Core {
@@ -29,6 +27,7 @@ pub(crate) struct Core {
     earlier: Mutex<Vec<Sinks>>,
     body_budget: BodyBudget,
     unread_budget: Arc<UnreadBudget>,
+    line: Arc<Line>,
 }
 
 impl Core {
@@ -39,6 +38,7 @@ impl Core {
             earlier: Mutex::default(),
             body_budget: machine.engine.body_budget().clone(),
             unread_budget: Arc::new(UnreadBudget::new(machine.unread)),
+            line: Line::new(),
         }
     }
 
@@ -78,13 +78,12 @@ impl Core {
         self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many requests may be in flight before another one is refused, which is request number `of_connection` of its
-    /// connection.
+    /// How many requests may be in flight before another one is refused.
     ///
     /// When requests or memory for bodies run short, clients with many requests on one connection are refused first.
     /// Otherwise a few clients could use up everything.
-    fn max_requests(&self, max: u32, of_connection: usize) -> u32 {
-        if of_connection <= FEW_REQUESTS {
+    fn max_requests(&self, max: u32, inbound: &Inbound) -> u32 {
+        if !inbound.is_sheddable() {
             return max;
         }
         let bodies = self.body_budget.memory();
@@ -95,7 +94,7 @@ impl Core {
     async fn respond(&self, generation: &Generation, inbound: &mut Inbound) -> Response<BoxBody> {
         // Held until the response head is available.
         let max = generation.config.server.max_requests.get();
-        let Some(_place) = Place::take(&self.in_flight, self.max_requests(max, inbound.in_flight)) else {
+        let Some(_place) = Place::take(&self.in_flight, self.max_requests(max, inbound)) else {
             return unavailable();
         };
         let route = match generation.routes.choose(&inbound.request) {
@@ -140,6 +139,10 @@ impl Answer for Core {
 
     fn unread_budget(&self) -> &Arc<UnreadBudget> {
         &self.unread_budget
+    }
+
+    fn line(&self) -> &Arc<Line> {
+        &self.line
     }
 
     fn refused(&self, mut inbound: Inbound, status: StatusCode) {

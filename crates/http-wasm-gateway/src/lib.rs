@@ -38,6 +38,7 @@ mod signals;
 mod testing;
 mod tls;
 mod trailers;
+mod turns;
 mod unread_budget;
 mod upstream_url;
 

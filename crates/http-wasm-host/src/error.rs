@@ -132,6 +132,8 @@ struct Details {
     backtrace: Option<String>,
     stderr: Option<String>,
     retry_after: Option<Duration>,
+    /// The memory that all guests share has run out.
+    starved: bool,
 }
 
 /// When what was short may be there again: as soon as a request ends.
@@ -194,7 +196,7 @@ impl ErrorKind {
     /// | [`BodyTooLarge`](Self::BodyTooLarge) | 413 for a request, 502 for a response | INFO |
     /// | [`Body`](Self::Body) | 400 for a request, 502 for a response | DEBUG |
     /// | [`BodyMemory`](Self::BodyMemory) | 503 with `Retry-After` | DEBUG |
-    /// | [`Unavailable`](Self::Unavailable) | 503 with `Retry-After` | ERROR |
+    /// | [`Unavailable`](Self::Unavailable) | 503 with `Retry-After` | ERROR, or DEBUG if memory has run out |
     /// | [`Deadline`](Self::Deadline) | 500, from a gateway 504 | ERROR |
     /// | all others | 500 | ERROR |
     pub const fn response(self) -> FailureResponse {
@@ -309,6 +311,10 @@ impl Error {
             // Whole seconds, at least one.
             response.retry_after = Some(wait.as_millis().div_ceil(1000).clamp(1, 3600) as u64);
         }
+        if self.0.starved {
+            // The budget's own warning says how many there are.
+            response.log_level = Level::DEBUG;
+        }
         response
     }
 
@@ -322,6 +328,7 @@ impl Error {
     pub(crate) fn starved(mut self, budget: usize) -> Self {
         self.0.kind = ErrorKind::Unavailable;
         self.0.retry_after = Some(SOON);
+        self.0.starved = true;
         self.0.message += &format!(" (the memory budget of {budget} bytes for all guests is used up)");
         self
     }
@@ -348,6 +355,7 @@ impl Error {
             backtrace: None,
             stderr: None,
             retry_after: None,
+            starved: false,
         }))
     }
 
@@ -382,6 +390,7 @@ impl Error {
             backtrace,
             stderr: None,
             retry_after,
+            starved: false,
         }))
     }
 }

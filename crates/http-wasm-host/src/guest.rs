@@ -90,7 +90,7 @@ impl<H: Host> Guest<H> {
         let Prepared { blueprint, inspection, pool: settings, compile_time, review, prober } = prepared;
         let maker = Arc::new(Maker::new(blueprint));
         let started = Instant::now();
-        let first = block_on(maker.make()).map_err(LoadError::Start)?;
+        let first = block_on(maker.make(false)).map_err(LoadError::Start)?;
         let start_time = started.elapsed();
         let warnings = match review {
             Some(review) => {
@@ -127,7 +127,7 @@ impl<H: Host> Guest<H> {
                 .map(|share| {
                     scope.spawn(move || {
                         (0..share).try_for_each(|_| {
-                            let made = block_on(self.0.maker.make())?;
+                            let made = block_on(self.0.maker.make(false))?;
                             self.0.pool.guard(made).recycle();
                             Ok(())
                         })
@@ -169,7 +169,8 @@ impl<H: Host> Guest<H> {
     #[inline]
     pub fn handle_request(&self, host: H) -> Progress<Result<Outcome<H>, Error>> {
         let pool = &self.0.pool;
-        let Some(mut instance) = pool.take() else {
+        let idle = if host.is_sheddable() && !self.0.has_room_to_shed() { None } else { pool.take() };
+        let Some(mut instance) = idle else {
             return Progress::waiting(self.clone().on_new_instance(host));
         };
         instance.shared().checked_out(true);
@@ -184,7 +185,7 @@ impl<H: Host> Guest<H> {
         if self.0.maker.startup().functions.any() {
             host.detach();
         }
-        let mut instance = match self.0.obtain().await {
+        let mut instance = match self.0.obtain(host.is_sheddable()).await {
             Ok(instance) => instance,
             Err(error) => match self.0.maker.shared().on_failure {
                 OnFailure::Open => return Ok(Outcome::Bypassed { host, error }),
@@ -284,25 +285,49 @@ async fn on_thread<T: Send + 'static>(
 impl<H: Host> Handle<H> {
     /// An instance for a request that found none idle: a new one, or one that is returned before it is this request's
     /// turn to create one.
-    async fn obtain(&self) -> Result<PooledInstance<H>, Error> {
+    async fn obtain(&self, sheddable: bool) -> Result<PooledInstance<H>, Error> {
         let Self { maker, pool, .. } = self;
         let shared = maker.shared();
+        // Whoever sends many requests at once is refused at once: trying costs more.
+        if sheddable && !self.has_room_to_shed() {
+            return Err(self.sheds());
+        }
         let made = if maker.startup().functions.any() {
-            match pool.turns().wait(shared.engine.background(), || pool.take()).await {
+            match pool.turns().wait(shared.engine.background(), sheddable, || pool.take()).await {
+                // Others have taken the rest in the meantime.
+                Got::Given(instance) if sheddable && !self.has_room_to_shed() => {
+                    instance.recycle();
+                    return Err(self.sheds());
+                }
                 Got::Given(instance) => {
                     shared.checked_out(true);
                     return Ok(instance);
                 }
                 Got::Turn(turn) => {
                     shared.checked_out(false);
-                    turn.run(maker.make_unless_hopeless()).await
+                    turn.run(maker.make_unless_hopeless(sheddable)).await
                 }
             }
         } else {
             shared.checked_out(false);
-            maker.make_unless_hopeless().await
+            maker.make_unless_hopeless(sheddable).await
         };
         made.map(|instance| pool.guard(instance))
+    }
+
+    /// Whether a sheddable request may have an instance, and leaves enough for others.
+    fn has_room_to_shed(&self) -> bool {
+        let memory = self.maker.shared().engine.memory();
+        memory.has_room_to_shed(self.facts.memory_bytes, || self.pool.idle())
+    }
+
+    /// The failure of a sheddable request.
+    fn sheds(&self) -> Error {
+        let shared = self.maker.shared();
+        let memory = shared.engine.memory();
+        memory.fails();
+        let message = "there is no memory for another instance".into();
+        Error::unavailable(shared.name.clone(), message, Duration::ZERO).starved(memory.limit())
     }
 }
 

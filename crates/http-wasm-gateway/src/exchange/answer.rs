@@ -6,6 +6,7 @@ use http::{Response, StatusCode};
 
 use super::inbound::Inbound;
 use crate::body::BoxBody;
+use crate::turns::Line;
 use crate::unread_budget::UnreadBudget;
 
 /// What answers requests.
@@ -15,6 +16,9 @@ pub(crate) trait Answer: Send + Sync + 'static {
 
     /// The budget for content of requests that nobody has read yet.
     fn unread_budget(&self) -> &Arc<UnreadBudget>;
+
+    /// Where tasks of busy connections wait for their turn.
+    fn line(&self) -> &Arc<Line>;
 
     /// Records a request that was refused with this status before it could be answered.
     fn refused(&self, inbound: Inbound, status: StatusCode);

@@ -13,6 +13,9 @@ use super::refused::Refused;
 use super::tunnel::ClientSide;
 use crate::body::{BoxBody, empty};
 
+/// Requests that a connection may always have in flight, as long as there is room at all.
+pub(crate) const FEW_REQUESTS: usize = 4;
+
 /// A request on its way from the listener to what answers it.
 ///
 /// It is passed by reference, and code that needs the request itself takes it out: it is large, and each future that it
@@ -54,6 +57,11 @@ impl Inbound {
             queue_timeout: None,
             granted: None,
         }
+    }
+
+    /// Whether it is refused before others when something runs short: its connection has many requests in flight.
+    pub(crate) fn is_sheddable(&self) -> bool {
+        self.in_flight > FEW_REQUESTS
     }
 
     /// Takes the request out, and leaves an empty one.

@@ -12,7 +12,7 @@ mod tunnel;
 
 pub(crate) use self::answer::Answer;
 pub(crate) use self::client::{Client, Dropped};
-pub(crate) use self::inbound::Inbound;
+pub(crate) use self::inbound::{FEW_REQUESTS, Inbound};
 pub(crate) use self::interims::{Interims, write as write_interim};
 pub use self::record::GuestLogLayer;
 pub(crate) use self::record::{

@@ -91,7 +91,8 @@ impl Handler {
         inbound: &mut Inbound,
         record: Option<&Arc<RequestRecord>>,
     ) -> Response<BoxBody> {
-        let observer = Observer { record, names: &self.names, interims: inbound.interims.clone() };
+        let (interims, sheddable) = (inbound.interims.clone(), inbound.is_sheddable());
+        let observer = Observer { record, names: &self.names, interims, sheddable };
         let (request, client) = (inbound.take(), inbound.client.addr);
         let response = self.chain.call_observed(request, Some(client), observer, |request| {
             inbound.request = request;
@@ -107,6 +108,7 @@ struct Observer<'a> {
     record: Option<&'a Arc<RequestRecord>>,
     names: &'a [Arc<str>],
     interims: Option<Arc<Interims>>,
+    sheddable: bool,
 }
 
 impl<'a> ChainObserver for Observer<'a> {
@@ -118,5 +120,9 @@ impl<'a> ChainObserver for Observer<'a> {
 
     fn informational(&self) -> Option<Arc<dyn Inform>> {
         self.interims.clone().map(|interims| interims as _)
+    }
+
+    fn is_sheddable(&self) -> bool {
+        self.sheddable
     }
 }

@@ -394,18 +394,31 @@ const READS: &str = r#"(module
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_with_many_requests_leaves_room_for_other_connections() {
-    let config = "listen = ['127.0.0.1:0']\n[server]\nmax_requests = 20\n[guests.reads]\npath = 'reads.wat'\n\
-                  [[routes]]\nguests = ['reads']\nbackend = 'echo'\n";
+    // A quarter of 20 is reserved, so 15 are admitted.
+    many_leave_room("max_requests = 20", 18, 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_with_many_requests_leaves_memory_for_instances_to_other_connections() {
+    // Room for 16 instances, of which a quarter is reserved.
+    many_leave_room("guest_memory_budget = '2MiB'", 30, 18).await;
+}
+
+/// Sends that many uploads without their content on one connection, of which so many are refused.
+async fn many_leave_room(setting: &str, uploads: u32, refused: usize) {
+    let config = format!(
+        "listen = ['127.0.0.1:0']\n[server]\n{setting}\n[guests.reads]\npath = 'reads.wat'\n\
+         [[routes]]\nguests = ['reads']\nbackend = 'echo'\n"
+    );
     let files = Files::new();
     files.write("reads.wat", READS);
-    let server = Server::start_with(files, config).await;
+    let server = Server::start_with(files, &config).await;
     let mut greedy = connect(&server).await;
     let post =
         |stream| frame(HEADERS, END_HEADERS, stream, &fields(&[&[(":method", "POST")], &GET[1..]].concat()));
-    // None of them sends its content.
-    greedy.send((0..18).flat_map(|request| post(2 * request + 1)).collect::<Vec<u8>>()).await;
-    // A quarter of 20 is reserved, so 15 are admitted. Which ones is a matter of scheduling.
-    for _ in 0..3 {
+    greedy.send((0..uploads).flat_map(|request| post(2 * request + 1)).collect::<Vec<u8>>()).await;
+    // Which ones is a matter of scheduling.
+    for _ in 0..refused {
         let (_, block) = wait_for(&mut greedy, HEADERS).await;
         assert_ne!(block[0], 0x88, "the status is 200");
     }

@@ -1,7 +1,8 @@
 //! What the guests of an engine may hold in memory, each instance by itself and all together.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use wasmtime::ResourceLimiter;
 
@@ -11,16 +12,30 @@ use crate::stats::Counters;
 /// What a table's element costs the host.
 const ELEMENT_BYTES: usize = size_of::<usize>();
 
+/// How often failures for want of memory are logged.
+const WARN_EVERY: Duration = Duration::from_secs(10);
+
 /// The memory that all guests of an engine may hold together, in bytes.
 #[derive(Debug)]
 pub(crate) struct Budget {
     limit: usize,
     used: AtomicUsize,
+    /// Requests that failed because it was used up.
+    failed: AtomicU64,
+    start: Instant,
+    /// When that was last logged, in milliseconds after `start`; 0 if never.
+    warned: AtomicU64,
 }
 
 impl Budget {
     pub(super) fn new(limit: usize) -> Self {
-        Self { limit, used: AtomicUsize::new(0) }
+        Self {
+            limit,
+            used: AtomicUsize::new(0),
+            failed: AtomicU64::new(0),
+            start: Instant::now(),
+            warned: AtomicU64::new(0),
+        }
     }
 
     pub(crate) fn limit(&self) -> usize {
@@ -31,9 +46,43 @@ impl Budget {
         self.used.load(Ordering::Relaxed)
     }
 
-    fn take(&self, bytes: usize) -> bool {
-        let add = |used: usize| used.checked_add(bytes).filter(|sum| *sum <= self.limit);
+    /// Whether there is room for `bytes` more beside `used`. The last quarter is reserved for requests that must not be
+    /// shed.
+    fn fits(&self, used: usize, bytes: usize, sheddable: bool) -> bool {
+        let reserved = if sheddable { self.limit / 4 } else { 0 };
+        used.checked_add(bytes).is_some_and(|sum| sum <= self.limit - reserved)
+    }
+
+    /// Whether a sheddable request may have an instance of `bytes`. `idle` says how many of that size its guest has,
+    /// and is called only when memory is short.
+    #[inline]
+    pub(crate) fn has_room_to_shed(&self, bytes: usize, idle: impl FnOnce() -> usize) -> bool {
+        let used = self.used();
+        self.fits(used, bytes, true) || {
+            let idle = idle();
+            idle > 0 && self.fits(used.saturating_sub(idle.saturating_mul(bytes)), bytes, true)
+        }
+    }
+
+    fn take(&self, bytes: usize, sheddable: bool) -> bool {
+        let add = |used: usize| self.fits(used, bytes, sheddable).then_some(used.wrapping_add(bytes));
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    /// A request has failed because it is used up. There may be very many of them, so that not each is logged.
+    pub(crate) fn fails(&self) {
+        let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
+        let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
+        let last = self.warned.load(Ordering::Relaxed);
+        let due = last == 0 || now.saturating_sub(last) >= WARN_EVERY.as_millis() as u64;
+        if due && self.warned.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            tracing::warn!(
+                used = self.used(),
+                limit = self.limit,
+                failed,
+                "the memory budget for guests is used up; rejecting requests"
+            );
+        }
     }
 
     fn give_back(&self, bytes: usize) {
@@ -63,6 +112,8 @@ pub(crate) struct Quota {
     tables: Share,
     /// Bytes of memories and tables.
     held: usize,
+    /// The request that it serves may not use what is reserved for others.
+    sheddable: bool,
     /// Something was refused because all guests together hold too much.
     starved: bool,
     /// The last growth of a memory that was refused, and why.
@@ -81,20 +132,27 @@ pub(crate) struct Growth {
 }
 
 impl Quota {
-    pub(crate) fn new(budget: Arc<Budget>, counters: Arc<Counters>, limits: &Limits) -> Self {
+    pub(crate) fn new(
+        budget: Arc<Budget>,
+        counters: Arc<Counters>,
+        limits: &Limits,
+        sheddable: bool,
+    ) -> Self {
         Self {
             budget,
             counters,
             memory: Share { used: 0, limit: limits.memory_bytes },
             tables: Share { used: 0, limit: limits.table_elements },
             held: 0,
+            sheddable,
             starved: false,
             refused: None,
         }
     }
 
-    /// Forgets what was refused before.
-    pub(crate) fn begin(&mut self) {
+    /// Forgets what was refused before, for another request.
+    pub(crate) fn begin(&mut self, sheddable: bool) {
+        self.sheddable = sheddable;
         self.starved = false;
         self.refused = None;
     }
@@ -115,7 +173,7 @@ impl Quota {
     }
 
     fn grant(&mut self, bytes: usize) -> bool {
-        let granted = self.budget.take(bytes);
+        let granted = self.budget.take(bytes, self.sheddable);
         if granted {
             self.held += bytes;
             self.counters.hold(bytes);

@@ -137,8 +137,14 @@ impl Engine {
         self.0.engines.on_demand.precompile_module(wasm)
     }
 
-    pub(crate) fn quota(&self, counters: &Arc<Counters>, limits: &Limits) -> Quota {
-        Quota::new(self.0.memory.clone(), counters.clone(), limits)
+    /// For an instance that is made for a request, which may be sheddable.
+    pub(crate) fn quota(&self, counters: &Arc<Counters>, limits: &Limits, sheddable: bool) -> Quota {
+        Quota::new(self.0.memory.clone(), counters.clone(), limits, sheddable)
+    }
+
+    /// The memory of all guests' instances.
+    pub(crate) fn memory(&self) -> &Budget {
+        &self.0.memory
     }
 
     /// The snapshot of that key, made by `make` unless another guest has it already.
@@ -234,8 +240,9 @@ impl EngineBuilder {
     }
 
     /// Maximum memory of the instances of all guests together, in bytes. When it is used up, requests that need a new
-    /// instance fail as [`Unavailable`](crate::ErrorKind::Unavailable), and guests can't grow theirs. No limit by
-    /// default: a library can't know what else its process holds.
+    /// instance fail as [`Unavailable`](crate::ErrorKind::Unavailable), and guests can't grow theirs. The last quarter
+    /// is reserved for requests that aren't [sheddable](crate::LocalHost::is_sheddable). No limit by default: a library
+    /// can't know what else its process holds.
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.memory_budget = bytes;
         self

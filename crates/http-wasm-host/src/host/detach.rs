@@ -254,6 +254,10 @@ impl<L: Detach> LocalHost for Detachable<L> {
         either!(mut self.set_body_account(message, account))
     }
 
+    fn is_sheddable(&self) -> bool {
+        either!(self.is_sheddable())
+    }
+
     fn set_body(&mut self, message: BodyKind, body: Outgoing) {
         either!(mut self.set_body(message, body))
     }

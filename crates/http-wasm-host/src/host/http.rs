@@ -41,6 +41,7 @@ struct Parts {
     source_addr: Option<SocketAddr>,
     /// Whether the next recipient of the message treats `_` in field names as `-`.
     folds_underscores: bool,
+    sheddable: bool,
     informational: Option<Arc<dyn Inform>>,
 }
 
@@ -93,6 +94,7 @@ impl HttpHost {
         parts.version = request.version();
         parts.source_addr = source_addr;
         parts.folds_underscores = false;
+        parts.sheddable = false;
         parts.informational = None;
         // It is empty. Setting the body afterwards lets the compiler copy the head straight to its place.
         if let slot @ None = &mut parts.request {
@@ -111,6 +113,14 @@ impl HttpHost {
     #[must_use]
     pub fn fold_underscores(mut self) -> Self {
         self.0.folds_underscores = true;
+        self
+    }
+
+    /// Lets the request be refused before others when memory for instances runs short; see
+    /// [`LocalHost::is_sheddable`].
+    #[must_use]
+    pub fn sheddable(mut self) -> Self {
+        self.0.sheddable = true;
         self
     }
 
@@ -461,6 +471,10 @@ impl LocalHost for HttpHost {
             BodyKind::Response => self.0.response.as_ref().map(Response::extensions),
         };
         extensions.and_then(|extensions| extensions.get::<BodyAccount>().cloned())
+    }
+
+    fn is_sheddable(&self) -> bool {
+        self.0.sheddable
     }
 
     fn set_body_account(&mut self, message: BodyKind, account: &BodyAccount) {

@@ -141,6 +141,13 @@ pub trait LocalHost: 'static {
         let _ = (message, account);
     }
 
+    /// Whether the request is refused before others when memory for instances runs short. The last quarter of the
+    /// engine's [memory budget](crate::EngineBuilder::memory_budget) is reserved for requests that aren't, so that
+    /// whoever sends many requests at once can't use up everything. `false` by default.
+    fn is_sheddable(&self) -> bool {
+        false
+    }
+
     /// Replaces a message's body by `body`, which may go on with the unread rest of the current one. The headers that
     /// frame it are already right, or are left to its sender (see
     /// [`SENDER_DECLARES_LENGTH`](Self::SENDER_DECLARES_LENGTH)).

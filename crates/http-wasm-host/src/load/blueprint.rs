@@ -35,22 +35,22 @@ impl<H: Host> Blueprint<H> {
         Self { startup, code, linked, overflow: OnceLock::new() }
     }
 
-    /// Creates an instance: in a slot if one is free, otherwise on demand.
+    /// Creates an instance for a request, which may be sheddable: in a slot if one is free, otherwise on demand.
     ///
     /// # Errors
     /// If the guest fails, or there is no room for it.
-    pub(crate) async fn make(&self, live: Live) -> Result<Box<Instance<H>>, Error> {
+    pub(crate) async fn make(&self, live: Live, sheddable: bool) -> Result<Box<Instance<H>>, Error> {
         let Startup { shared, functions, .. } = &self.startup;
         let mode = match functions.any() && !functions.pace.needs_fiber() {
             true => Mode::Direct,
             false => Mode::Fiber,
         };
-        let mut begun = self.begin(&shared.counters, mode).await?;
+        let mut begun = self.begin(&shared.counters, mode, sheddable).await?;
         if mode == Mode::Direct && begun.started.as_ref().is_err_and(|error| error.is::<Stop>()) {
             // It was stopped only because it had no fiber.
             functions.pace.was_slow();
             drop(begun);
-            begun = self.begin(&shared.counters, Mode::Fiber).await?;
+            begun = self.begin(&shared.counters, Mode::Fiber, sheddable).await?;
         }
         let Begun { linked, mut store, started } = begun;
         let exports = started.and_then(|instance| linked.exports(&mut store, &instance));
@@ -62,11 +62,16 @@ impl<H: Host> Blueprint<H> {
     }
 
     /// Starts an instance in a slot if one is free, otherwise on demand.
-    async fn begin(&self, counters: &Arc<Counters>, mode: Mode) -> Result<Begun<'_, H>, Error> {
-        let begun = self.begin_in(&self.linked, counters, mode).await?;
+    async fn begin(
+        &self,
+        counters: &Arc<Counters>,
+        mode: Mode,
+        sheddable: bool,
+    ) -> Result<Begun<'_, H>, Error> {
+        let begun = self.begin_in(&self.linked, counters, mode, sheddable).await?;
         let has_no_slot = begun.started.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>());
         match if has_no_slot { self.overflow() } else { None } {
-            Some(overflow) => self.begin_in(overflow?, counters, mode).await,
+            Some(overflow) => self.begin_in(overflow?, counters, mode, sheddable).await,
             None => Ok(begun),
         }
     }
@@ -76,9 +81,10 @@ impl<H: Host> Blueprint<H> {
         linked: &'a Linked<H>,
         counters: &Arc<Counters>,
         mode: Mode,
+        sheddable: bool,
     ) -> Result<Begun<'a, H>, Error> {
         let engine = linked.pre.module().engine();
-        let store = self.startup.store(engine, counters).await;
+        let store = self.startup.store(engine, counters, sheddable).await;
         let mut store = store.map_err(|error| self.startup.failed(&error))?;
         let started = self.startup.start(&mut store, &linked.pre, mode).await;
         Ok(Begun { linked, store, started })

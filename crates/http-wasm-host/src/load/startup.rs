@@ -55,6 +55,7 @@ impl Startup {
         &self,
         engine: &wasmtime::Engine,
         counters: &Arc<Counters>,
+        sheddable: bool,
     ) -> wasmtime::Result<Store<State<H>>> {
         let mut wasi = match &self.file_threads {
             Some(threads) => self.wasi_with_files(threads).await?,
@@ -72,7 +73,7 @@ impl Startup {
             suspension: Suspension::new(self.shared.engine.clone(), self.shared.calls.pace.clone()),
             wasi,
             memory: None,
-            quota: self.shared.engine.quota(counters, &self.shared.limits),
+            quota: self.shared.engine.quota(counters, &self.shared.limits, sheddable),
         };
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.quota);

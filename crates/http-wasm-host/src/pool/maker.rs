@@ -32,13 +32,13 @@ impl<H: Host> Maker<H> {
         &self.blueprint.startup
     }
 
-    /// Makes an instance, unless the guest has repeatedly failed to start.
-    pub(crate) async fn make_unless_hopeless(&self) -> Result<Box<Instance<H>>, Error> {
+    /// Makes an instance for a request, which may be sheddable, unless the guest has repeatedly failed to start.
+    pub(crate) async fn make_unless_hopeless(&self, sheddable: bool) -> Result<Box<Instance<H>>, Error> {
         let attempt = self.backoff.attempt().map_err(|wait| {
             let reason = "it has repeatedly failed to start and will be retried later";
             Error::unavailable(self.shared().name.clone(), reason.into(), wait)
         })?;
-        let made = self.make().await;
+        let made = self.make(sheddable).await;
         match &made {
             Ok(_) => attempt.succeeded(),
             // Not the guest's fault: what is short now may be available again at once.
@@ -49,11 +49,11 @@ impl<H: Host> Maker<H> {
     }
 
     /// Makes an instance, and counts it.
-    pub(crate) async fn make(&self) -> Result<Box<Instance<H>>, Error> {
+    pub(crate) async fn make(&self, sheddable: bool) -> Result<Box<Instance<H>>, Error> {
         let shared = self.shared();
         let started = shared.observer.as_ref().map(|_| Instant::now());
         let making = Making(Some(shared));
-        let made = self.blueprint.make(Live::new(&shared.counters)).await;
+        let made = self.blueprint.make(Live::new(&shared.counters), sheddable).await;
         making.finish();
         if let (Some(observer), Some(started)) = (&shared.observer, started) {
             observer.created(&shared.name, started.elapsed(), made.as_ref().err());

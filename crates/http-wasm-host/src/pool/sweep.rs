@@ -84,7 +84,7 @@ impl<H: Host> Refill<H> {
         // Gone with the guest, which may be dropped while an instance is made.
         while pool.upgrade().is_some_and(|pool| pool.is_short()) {
             // The observer knows why; the next sweep tries again.
-            let Ok(made) = maker.make_unless_hopeless().await else { return };
+            let Ok(made) = maker.make_unless_hopeless(false).await else { return };
             if let Some(pool) = pool.upgrade() {
                 pool.guard(made).recycle();
             }

@@ -2,7 +2,7 @@
 //!
 //! The pool has no limit, but the machine has: in a burst of requests that each run a start-up of 50 ms, none would end
 //! before nearly all have. So no more start-ups run at once than there are threads. Other requests wait in the order in
-//! which they arrived, and a waiting request also gets instances that others return. No request waits for another
+//! which they arrived, sheddable ones behind all others, and a waiting request also gets instances that others return. No request waits for another
 //! *request*: a start-up always ends, and if the running ones make no progress, the next ones start.
 //!
 //! As long as instances are returned sooner than a start-up takes, one start-up at a time is enough, and the other
@@ -41,8 +41,8 @@ struct Line<T> {
     /// How long the last start-up took.
     took: Duration,
     next_ticket: u64,
-    waiting: BTreeMap<u64, Waker>,
-    served: HashMap<u64, Served<T>>,
+    waiting: BTreeMap<Ticket, Waker>,
+    served: HashMap<Ticket, Served<T>>,
 }
 
 impl<T> Line<T> {
@@ -50,6 +50,9 @@ impl<T> Line<T> {
         self.running == 0 || self.running < limit && self.given.elapsed() > self.took
     }
 }
+
+/// Who is served first: whether the request is sheddable, and when it came.
+type Ticket = (bool, u64);
 
 enum Served<T> {
     Turn,
@@ -89,8 +92,13 @@ impl<T: Keep> Turns<T> {
 
     /// Waits for a turn or for an instance that another request returns, whichever comes first. `idle` is called once
     /// the request is queued, since an instance may have been returned just before.
-    pub(crate) async fn wait(&self, background: &Background, idle: impl FnOnce() -> Option<T>) -> Got<'_, T> {
-        let mut place = match self.stand_in_line() {
+    pub(crate) async fn wait(
+        &self,
+        background: &Background,
+        sheddable: bool,
+        idle: impl FnOnce() -> Option<T>,
+    ) -> Got<'_, T> {
+        let mut place = match self.stand_in_line(sheddable) {
             Ok(turn) => return Got::Turn(turn),
             Err(place) => place,
         };
@@ -124,7 +132,7 @@ impl<T: Keep> Turns<T> {
         self.waiting.load(Ordering::SeqCst) > 0
     }
 
-    fn stand_in_line(&self) -> Result<Turn<'_, T>, Place<'_, T>> {
+    fn stand_in_line(&self, sheddable: bool) -> Result<Turn<'_, T>, Place<'_, T>> {
         let mut line = self.lock();
         if line.waiting.is_empty() && line.may_start(self.limit) {
             line.running += 1;
@@ -132,7 +140,7 @@ impl<T: Keep> Turns<T> {
             return Ok(Turn(self));
         }
         line.next_ticket += 1;
-        let ticket = line.next_ticket;
+        let ticket = (sheddable, line.next_ticket);
         line.waiting.insert(ticket, Waker::noop().clone());
         self.unlock(line, []);
         Err(Place { turns: self, ticket })
@@ -192,7 +200,7 @@ impl<T: Keep> Drop for Turn<'_, T> {
 /// A position in the queue.
 struct Place<'a, T: Keep> {
     turns: &'a Turns<T>,
-    ticket: u64,
+    ticket: Ticket,
 }
 
 impl<'a, T: Keep> Place<'a, T> {

@@ -68,7 +68,7 @@ impl<H: Host> Instance<H> {
     #[inline]
     pub(crate) fn begin(&mut self, host: H) {
         let state = self.store.data_mut();
-        state.quota.begin();
+        state.quota.begin(host.is_sheddable());
         state.wasi.begin();
         let budget = Budget::new(&state.guest.limits);
         state.exchange = Some(Exchange::new(host, state.features, budget, state.guest.on_failure));

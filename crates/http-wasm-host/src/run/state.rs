@@ -59,6 +59,7 @@ impl<H: Host> State<H> {
             Some(budget)
                 if matches!(failed.kind(), ErrorKind::Trap | ErrorKind::Exit | ErrorKind::Unavailable) =>
             {
+                budget.fails();
                 failed.starved(budget.limit())
             }
             _ => failed,

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use http_wasm_host::{
-    Call, DropReason, Engine, EngineBuilder, Error, ErrorKind, InMemoryHost, Limits, LoadError, Observer,
-    Outcome, Phase, Pinned, PoolSettings,
+    Body, Call, DropReason, Engine, EngineBuilder, Error, ErrorKind, HttpHost, InMemoryHost, Limits,
+    LoadError, Observer, Outcome, Phase, Pinned, PoolSettings,
 };
 
 use crate::support::{
@@ -182,6 +182,49 @@ fn a_request_for_which_there_is_no_memory_left_fails_alone_and_may_be_tried_agai
     settle(vec![one.next(get()), other.next(get())]);
     drop((one, other));
     assert_eq!(engine.memory_in_use(), 0);
+}
+
+fn http(sheddable: bool) -> HttpHost {
+    let host = HttpHost::new(http::Request::new(Body::empty()), None);
+    if sheddable { host.sheddable() } else { host }
+}
+
+#[test]
+fn sheddable_requests_leave_a_quarter_of_the_memory_to_others() {
+    let engine = engine(|builder| builder.memory_budget(8 * PAGE));
+    let wat = guest();
+    let probe = Probe::<HttpHost>::new(wat.builder(&engine).load(wat.text().as_bytes()).unwrap());
+    let mut shed: Vec<_> = (0..6).map(|_| probe.next(http(true))).collect();
+    let error = probe.error(http(true));
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("memory budget"), "{error}");
+    assert_eq!(error.response().log_level, tracing::Level::DEBUG, "there may be very many of them");
+    let kept: Vec<_> = (0..2).map(|_| probe.next(http(false))).collect();
+    assert_eq!(probe.error(http(false)).kind(), ErrorKind::Unavailable);
+    // What comes back is for those that it was reserved for.
+    for pinned in kept {
+        block_on(pinned.handle_response()).unwrap();
+    }
+    assert_eq!((probe.stats().idle, probe.error(http(true)).kind()), (2, ErrorKind::Unavailable));
+    let kept = probe.next(http(false));
+    // But instances that are idle in great number are there for all.
+    for pinned in shed.drain(2..) {
+        block_on(pinned.handle_response()).unwrap();
+    }
+    shed.extend((0..3).map(|_| probe.next(http(true))));
+    assert_eq!(probe.error(http(true)).kind(), ErrorKind::Unavailable);
+    assert_eq!(probe.stats().created, 8);
+    drop((shed, kept));
+}
+
+#[test]
+fn a_sheddable_request_does_not_grow_an_instance_into_what_is_reserved() {
+    let engine = engine(|builder| builder.memory_budget(8 * PAGE));
+    let grow = "(if (i32.eq (memory.grow (i32.const 6)) -1) (then unreachable))";
+    let wat = stops(grow);
+    let probe = Probe::<HttpHost>::new(wat.builder(&engine).load(wat.text().as_bytes()).unwrap());
+    assert_eq!(probe.error(http(true)).kind(), ErrorKind::Unavailable);
+    probe.respond(http(false));
 }
 
 #[test]

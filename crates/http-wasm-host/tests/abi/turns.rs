@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::available_parallelism;
 use std::time::Duration;
 
-use http_wasm_host::{Error, Guest, InMemoryHost, Observer, Outcome, Pinned};
+use http_wasm_host::{Body, Error, Guest, HttpHost, InMemoryHost, Observer, Outcome, Pinned};
 
 use crate::support::{ByHand, Probe, block_on, engine, eventually, get, within};
 
@@ -96,6 +96,26 @@ fn an_instance_that_comes_back_goes_to_the_request_that_has_waited_longest() {
         eventually("the clean-up call has been made", || second.wakes() > 0);
         drop(passed_on(second.ends()));
         assert_eq!(probe.stats().created, created);
+    });
+}
+
+#[test]
+fn sheddable_requests_wait_behind_all_others() {
+    within(PATIENCE, || {
+        let probe = Probe::new(Guest::<HttpHost>::load(engine(), SLEEPS.as_bytes()).unwrap());
+        let host = || HttpHost::new(http::Request::new(Body::empty()), None);
+        let busy = probe.next(host());
+        let mut starting: Vec<_> = (0..available_parallelism().unwrap().get())
+            .map(|_| ByHand::new(probe.0.handle_request(host())))
+            .collect();
+        starting.iter_mut().for_each(ByHand::waits);
+        let mut shed = ByHand::new(probe.0.handle_request(host().sheddable()));
+        shed.waits();
+        let mut other = ByHand::new(probe.0.handle_request(host()));
+        other.waits();
+        block_on(busy.handle_response()).unwrap();
+        assert_eq!((shed.wakes(), other.wakes()), (0, 1));
+        assert!(matches!(other.ends(), Ok(Outcome::Next(_))));
     });
 }
 

@@ -294,6 +294,10 @@ impl<H: Host> LocalHost for Broken<H> {
         self.inner.body_account(message)
     }
 
+    fn is_sheddable(&self) -> bool {
+        self.inner.is_sheddable()
+    }
+
     fn set_body_account(&mut self, message: BodyKind, account: &BodyAccount) {
         self.inner.set_body_account(message, account);
     }

@@ -111,6 +111,9 @@ impl Chain {
             if let Some(to) = observer.informational() {
                 host = host.inform_with(to);
             }
+            if observer.is_sheddable() {
+                host = host.sheddable();
+            }
             match guests[index].handle_request(host).done() {
                 Ok(requested) => {
                     if let Some(response) = passed.settle(requested, observed, guests.len(), failures) {

@@ -18,6 +18,12 @@ pub trait ChainObserver {
     fn informational(&self) -> Option<Arc<dyn Inform>> {
         None
     }
+
+    /// Whether the request is refused before others when memory for instances runs short; see
+    /// [`HttpHost::sheddable`](http_wasm_host::HttpHost::sheddable). `false` by default.
+    fn is_sheddable(&self) -> bool {
+        false
+    }
 }
 
 /// Observes one guest's part in one exchange: how long it takes, and how it ends.

@@ -10,6 +10,7 @@ mod keep_alive;
 mod preface;
 mod send;
 mod stream;
+mod streams;
 mod unread;
 
 use std::pin::Pin;
@@ -28,11 +29,13 @@ use self::io::{FrameIo, Traffic};
 use self::keep_alive::KeepAlive;
 pub(super) use self::preface::PREFACE;
 use self::send::{Held, Piece};
+use self::streams::Streams;
 use self::unread::Unread;
 use super::request::Requests;
 use crate::body::BoxError;
 use crate::config::ClientLimits;
 use crate::exchange::Answer;
+use crate::turns::Turn;
 
 /// Streams that a client reset before anybody had begun with them; with more on one connection it is closed. Clients
 /// change their minds, but not about everything at once (CVE-2023-44487).
@@ -62,6 +65,8 @@ where
     traffic: Arc<Traffic>,
     held: Arc<Held>,
     unread: Arc<Unread>,
+    streams: Arc<Streams>,
+    turn: Turn,
     keep_alive: KeepAlive,
     closing: bool,
     /// Until when the client may acknowledge that.
@@ -97,6 +102,8 @@ where
             state: State::Handshake(Box::new(builder(&requests.limits).handshake(io))),
             held: Held::new(traffic.clone()),
             unread,
+            streams: Streams::new(requests.answer.line().clone()),
+            turn: Turn::default(),
             keep_alive: KeepAlive::new(),
             requests,
             traffic,
@@ -126,7 +133,20 @@ where
     type Output = Result<(), BoxError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = &mut *self;
+        let (streams, mut turn) = (self.streams.clone(), std::mem::take(&mut self.turn));
+        let polled = streams.poll(&mut turn, cx, |cx| self.poll_now(cx));
+        self.turn = turn;
+        polled
+    }
+}
+
+impl<S, A> Connection<S, A>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    A: Answer,
+{
+    fn poll_now(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        let this = self;
         loop {
             let connection = match &mut this.state {
                 State::Handshake(handshake) => {
@@ -154,7 +174,8 @@ where
                         false => Some(this.unread.accept(request.body().stream_id().as_u32())),
                     };
                     let (requests, held) = (this.requests.clone(), this.held.clone());
-                    tokio::spawn(stream::serve(request, respond, requests, held, unread));
+                    let served = stream::serve(request, respond, requests, held, unread);
+                    tokio::spawn(this.streams.run(served));
                 }
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
                 Poll::Pending => match &mut this.cut_off {

@@ -89,7 +89,7 @@ impl Source<'_> {
         context: &ModuleContext<'_>,
     ) -> Result<Run, LoadError> {
         // Counted nowhere: it is gone before the guest has any other.
-        let store = self.startup.store::<H>(pre.module().engine(), &Arc::default()).await;
+        let store = self.startup.store::<H>(pre.module().engine(), &Arc::default(), false).await;
         let mut store = store.map_err(|error| LoadError::Start(self.startup.failed(&error)))?;
         let began = Instant::now();
         let started = self.startup.start(&mut store, pre, Mode::Fiber).await;

@@ -1,0 +1,101 @@
+//! The streams of one connection, and when their tasks run.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::exchange::FEW_REQUESTS;
+use crate::turns::{Line, Turn};
+
+/// How many streams of a connection have a task.
+#[derive(Debug)]
+pub(super) struct Streams {
+    open: AtomicUsize,
+    line: Arc<Line>,
+}
+
+impl Streams {
+    pub(super) fn new(line: Arc<Line>) -> Arc<Self> {
+        Arc::new(Self { open: AtomicUsize::new(0), line })
+    }
+
+    /// The task of another stream.
+    pub(super) fn run<F: Future>(self: &Arc<Self>, task: F) -> Running<F> {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        Running { task, turn: Turn::default(), open: Open(self.clone()) }
+    }
+
+    /// Whether there are so many that the connection's tasks take turns.
+    fn are_many(&self) -> bool {
+        self.open.load(Ordering::Relaxed) > FEW_REQUESTS
+    }
+
+    /// Polls a task of the connection when it is its turn.
+    #[inline]
+    pub(super) fn poll<T>(
+        &self,
+        turn: &mut Turn,
+        cx: &mut Context<'_>,
+        task: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        if self.are_many() {
+            return turn.poll(&self.line, cx, task);
+        }
+        turn.leave();
+        task(cx)
+    }
+}
+
+/// Counts a stream.
+#[derive(Debug)]
+struct Open(Arc<Streams>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.open.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+pin_project! {
+    /// The task of a stream.
+    pub(super) struct Running<F> {
+        #[pin]
+        task: F,
+        turn: Turn,
+        open: Open,
+    }
+}
+
+impl<F: Future> Future for Running<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.open.0.poll(this.turn, cx, |cx| this.task.poll(cx))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use std::future::{pending, ready};
+
+    use super::Streams;
+    use crate::exchange::FEW_REQUESTS;
+    use crate::turns::Line;
+
+    #[test]
+    fn streams_are_many_while_more_than_a_few_are_open() {
+        let streams = Streams::new(Line::new());
+        let few: Vec<_> = (0..FEW_REQUESTS).map(|_| streams.run(pending::<()>())).collect();
+        assert!(!streams.are_many());
+        let one_more = streams.run(ready(1));
+        assert!(streams.are_many());
+        assert_eq!(one_more.now_or_never(), Some(1));
+        assert!(!streams.are_many());
+        drop(few);
+    }
+}

@@ -1,0 +1,233 @@
+//! Turns of tasks that have much to do.
+//!
+//! tokio runs tasks in the order in which they became ready, and looks for ready sockets in between. A few clients with
+//! hundreds of uploads keep hundreds of tasks ready, and every request of everybody else would wait behind all of
+//! these. So on each thread such tasks run for [`SLICE`] at a time. The rest of them wait in a line, from which some are
+//! called whenever everything else that was ready has run.
+
+use std::cell::Cell;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::task::{Context, Poll};
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::task::yield_now;
+
+/// How long others wait. Long enough that calling costs next to nothing.
+const SLICE: Duration = Duration::from_millis(1);
+
+/// Tasks that are called at a time, for each thread.
+const CALLED: usize = 8;
+
+thread_local! {
+    static CURRENT: Cell<Slice> = const { Cell::new(Slice { number: 0, used: Duration::ZERO }) };
+}
+
+/// A slice of a thread's time.
+#[derive(Debug, Clone, Copy)]
+struct Slice {
+    number: u64,
+    used: Duration,
+}
+
+/// Where tasks wait for their turn, those of one gateway.
+#[derive(Debug)]
+pub(crate) struct Line {
+    /// One for each task that is called.
+    permits: Arc<Semaphore>,
+    /// Tasks that wait, or were called and haven't run yet.
+    waiting: AtomicUsize,
+    /// Those that were called.
+    called: AtomicUsize,
+    /// The number of the current slice.
+    slice: AtomicU64,
+    /// Whether somebody calls them.
+    is_served: AtomicBool,
+}
+
+impl Line {
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            permits: Arc::new(Semaphore::new(0)),
+            waiting: AtomicUsize::new(0),
+            called: AtomicUsize::new(0),
+            slice: AtomicU64::new(0),
+            is_served: AtomicBool::new(false),
+        })
+    }
+
+    /// The current slice of this thread.
+    fn slice(&self) -> Slice {
+        let (slice, number) = (CURRENT.get(), self.slice.load(SeqCst));
+        if slice.number == number { slice } else { Slice { number, used: Duration::ZERO } }
+    }
+
+    /// The end of the line. `None` outside of a runtime.
+    fn join(self: &Arc<Self>) -> Option<Place> {
+        let runtime = Handle::try_current().ok()?;
+        self.waiting.fetch_add(1, SeqCst);
+        if !self.is_served.swap(true, SeqCst) {
+            runtime.spawn(self.clone().serve());
+        }
+        Some(Place { acquire: Box::pin(self.permits.clone().acquire_owned()), line: self.clone() })
+    }
+
+    /// Calls tasks for as long as there are some.
+    async fn serve(self: Arc<Self>) {
+        let at_once = CALLED * available_parallelism().map_or(1, usize::from);
+        loop {
+            // tokio goes on here when it has run what was ready, and has looked for ready sockets.
+            yield_now().await;
+            self.slice.fetch_add(1, SeqCst);
+            let waiting = self.waiting.load(SeqCst);
+            if waiting == 0 {
+                self.is_served.store(false, SeqCst);
+                // One may have come in the meantime.
+                if self.waiting.load(SeqCst) == 0 || self.is_served.swap(true, SeqCst) {
+                    return;
+                }
+                continue;
+            }
+            let more = waiting.min(at_once).saturating_sub(self.called.load(SeqCst));
+            self.called.fetch_add(more, SeqCst);
+            self.permits.add_permits(more);
+        }
+    }
+}
+
+/// A task's place in line.
+struct Place {
+    acquire: Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>,
+    line: Arc<Line>,
+}
+
+impl Place {
+    /// Ready when the task is called.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.acquire.as_mut().poll(cx).map(|permit| {
+            // It is good for one turn. The semaphore is never closed.
+            if let Ok(permit) = permit {
+                permit.forget();
+                self.line.called.fetch_sub(1, SeqCst);
+            }
+        })
+    }
+}
+
+/// A call that it didn't follow is for the next one: the semaphore sees to that.
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.line.waiting.fetch_sub(1, SeqCst);
+    }
+}
+
+/// A task's turn.
+#[derive(Default)]
+pub(crate) struct Turn(Option<Place>);
+
+impl Turn {
+    /// Polls the task, or lets it wait in line if the slice is over.
+    pub(crate) fn poll<T>(
+        &mut self,
+        line: &Arc<Line>,
+        cx: &mut Context<'_>,
+        task: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<T> {
+        if self.0.is_none() && line.slice().used >= SLICE {
+            self.0 = line.join();
+        }
+        if let Some(place) = &mut self.0 {
+            if place.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            self.0 = None;
+        }
+        let began = Instant::now();
+        let polled = task(cx);
+        let slice = line.slice();
+        CURRENT.set(Slice { used: slice.used + began.elapsed(), ..slice });
+        polled
+    }
+
+    /// Leaves the line, if it is in it.
+    #[inline]
+    pub(crate) fn leave(&mut self) {
+        self.0 = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::sync::atomic::Ordering::SeqCst;
+    use std::sync::{Arc, Mutex};
+    use std::task::{Context, Poll, Waker};
+
+    use super::{CURRENT, Line, SLICE, Slice, Turn};
+
+    /// Uses up the current slice.
+    fn use_up(line: &Line) {
+        CURRENT.set(Slice { used: SLICE, ..line.slice() });
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn tasks_that_come_when_a_slice_is_over_run_behind_all_others_in_the_order_in_which_they_came() {
+        let (line, order) = (Line::new(), Arc::new(Mutex::new(Vec::new())));
+        use_up(&line);
+        let busy: Vec<_> = (0..100)
+            .map(|number| {
+                let (line, order, mut turn) = (line.clone(), order.clone(), Turn::default());
+                tokio::spawn(poll_fn(move |cx| {
+                    turn.poll(&line, cx, |_| {
+                        order.lock().unwrap().push(number);
+                        // However long the test takes.
+                        use_up(&line);
+                        Poll::Ready(())
+                    })
+                }))
+            })
+            .collect();
+        let other = order.clone();
+        tokio::spawn(async move { other.lock().unwrap().push(1_000) }).await.unwrap();
+        for task in busy {
+            task.await.unwrap();
+        }
+        let expected: Vec<_> = [1_000].into_iter().chain(0..100).collect();
+        assert_eq!(*order.lock().unwrap(), expected);
+        assert_eq!((line.waiting.load(SeqCst), line.called.load(SeqCst)), (0, 0));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_task_that_leaves_the_line_holds_up_nobody() {
+        let line = Line::new();
+        use_up(&line);
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut leaves = Turn::default();
+        assert_eq!(leaves.poll(&line, cx, |_| Poll::Ready(())), Poll::Pending);
+        for leaves in [Some(leaves), None] {
+            let (mut turn, line) = (Turn::default(), line.clone());
+            use_up(&line);
+            let stays = tokio::spawn(poll_fn(move |cx| turn.poll(&line, cx, |_| Poll::Ready(()))));
+            tokio::task::yield_now().await;
+            drop(leaves);
+            stays.await.unwrap();
+        }
+        assert_eq!(line.waiting.load(SeqCst), 0);
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn a_task_runs_at_once_until_the_slice_is_over() {
+        let (line, cx) = (Line::new(), &mut Context::from_waker(Waker::noop()));
+        CURRENT.set(Slice { used: SLICE / 2, ..line.slice() });
+        let long = |_: &mut Context<'_>| {
+            std::thread::sleep(SLICE / 2);
+            Poll::Ready(())
+        };
+        assert_eq!(Turn::default().poll(&line, cx, long), Poll::Ready(()));
+        assert_eq!(Turn::default().poll(&line, cx, long), Poll::Pending);
+    }
+}
