@@ -10,7 +10,7 @@ use http::StatusCode;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::source::Sources;
+use super::trusted_proxies::TrustedProxies;
 use super::upload::Upload;
 use crate::body::BoxError;
 use crate::config::ClientLimits;
@@ -30,7 +30,7 @@ pub(super) struct Received<B> {
     pace: Pace,
     timer: Option<Pin<Box<Sleep>>>,
     /// What drops trailers that others let pass, if anything does.
-    sources: Option<Arc<Sources>>,
+    trusted_proxies: Option<Arc<TrustedProxies>>,
 }
 
 impl<B> Received<B> {
@@ -38,12 +38,12 @@ impl<B> Received<B> {
         body: B,
         upload: Arc<Upload<B>>,
         limits: &ClientLimits,
-        sources: &Arc<Sources>,
+        trusted_proxies: &Arc<TrustedProxies>,
     ) -> Self {
         let left = limits.max_request_body.map_or(u64::MAX, |size| size.0);
         let pace = Pace::new(limits.body_timeout.0, Some(limits.min_body_rate.0));
-        let sources = sources.drop_trailers().then(|| sources.clone());
-        Self { body: Some(body), upload, left, pace, timer: None, sources }
+        let trusted_proxies = trusted_proxies.drop_trailers().then(|| trusted_proxies.clone());
+        Self { body: Some(body), upload, left, pace, timer: None, trusted_proxies }
     }
 
     fn fail(
@@ -89,8 +89,10 @@ where
                     Some(left) => this.left = left,
                     None => return this.fail(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
                 }
-                let frame = match &this.sources {
-                    Some(sources) => trailers::filter_with(frame, |name| sources.drops_trailer(name)),
+                let frame = match &this.trusted_proxies {
+                    Some(trusted_proxies) => {
+                        trailers::filter_with(frame, |name| trusted_proxies.drops_trailer(name))
+                    }
                     None => trailers::filter(frame),
                 };
                 Poll::Ready(frame.map(Ok))
@@ -174,7 +176,7 @@ mod tests {
     use http_body_util::{BodyExt as _, Channel, channel::Sender};
     use tokio::time::Instant;
 
-    use super::super::source::Sources;
+    use super::super::trusted_proxies::TrustedProxies;
     use super::super::upload::Upload;
     use super::Received;
     use crate::body::BoxError;
@@ -195,8 +197,8 @@ mod tests {
         };
         let (sender, body) = Channel::new(1);
         let upload = Upload::new(false);
-        let sources = Arc::new(Sources::new(listen));
-        (sender, Received::new(body, upload.clone(), &limits, &sources), upload)
+        let trusted_proxies = Arc::new(TrustedProxies::new(listen));
+        (sender, Received::new(body, upload.clone(), &limits, &trusted_proxies), upload)
     }
 
     /// Sends this many pieces of this size, one per second.

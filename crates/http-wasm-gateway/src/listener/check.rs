@@ -4,7 +4,7 @@ use http::uri::{Authority, Scheme};
 use http::{Method, Request, StatusCode, Version, header};
 use http_body::Body;
 
-use super::source::Sources;
+use super::trusted_proxies::TrustedProxies;
 use crate::config::ClientLimits;
 use crate::field_values::any_padded;
 use crate::http1::decimal;
@@ -55,8 +55,8 @@ fn list_size<B>(request: &Request<B>) -> u64 {
 }
 
 /// Checks the names of a request's fields.
-pub(super) fn fields<B>(request: &Request<B>, sources: &Sources) -> Result<(), Refusal> {
-    match sources.refuses(request.headers()) {
+pub(super) fn fields<B>(request: &Request<B>, trusted_proxies: &TrustedProxies) -> Result<(), Refusal> {
+    match trusted_proxies.refuses(request.headers()) {
         true => {
             Err(Refusal { status: StatusCode::BAD_REQUEST, reason: "a field has an underscore in its name" })
         }

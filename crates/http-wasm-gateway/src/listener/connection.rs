@@ -21,8 +21,8 @@ use super::framing::{Framing, StartLine};
 use super::http2;
 use super::refused::unparsed;
 use super::request::Requests;
-use super::source::Sources;
 use super::tls::{self, Tls};
+use super::trusted_proxies::TrustedProxies;
 use crate::body::BoxError;
 use crate::config::{ClientLimits, ListenHttp, Time};
 use crate::exchange::{Answer, Client, Inbound, Interims};
@@ -50,7 +50,7 @@ pub(super) struct Connections<A> {
     pub(super) tls: Option<Tls>,
     pub(super) http: ListenHttp,
     pub(super) limits: Arc<ClientLimits>,
-    pub(super) sources: Arc<Sources>,
+    pub(super) trusted_proxies: Arc<TrustedProxies>,
     /// Whether the server is about to stop. Each connection has a receiver for as long as it lasts.
     pub(super) closing: watch::Receiver<bool>,
     /// Whether everything that is still running is cut off. Tunnels observe it.
@@ -66,7 +66,7 @@ impl<A> Clone for Connections<A> {
             tls: self.tls.clone(),
             http: self.http,
             limits: self.limits.clone(),
-            sources: self.sources.clone(),
+            trusted_proxies: self.trusted_proxies.clone(),
             closing: self.closing.clone(),
             cut: self.cut.clone(),
             refuse: self.refuse,
@@ -96,9 +96,9 @@ impl<A: Answer> Connections<A> {
     ) -> Result<(), BoxError> {
         let mut closing = self.closing.clone();
         let limit = accepted + self.limits.header_timeout.0;
-        let sources = self.sources.clone();
+        let trusted_proxies = self.trusted_proxies.clone();
         let addr = tokio::select! {
-            addr = timeout_at(limit, sources.of_connection(&mut stream, peer)) => addr??,
+            addr = timeout_at(limit, trusted_proxies.of_connection(&mut stream, peer)) => addr??,
             () = last_call(&mut closing) => return Ok(()),
         };
         let Some(tls) = self.tls.take() else {
@@ -138,7 +138,7 @@ impl<A: Answer> Connections<A> {
             answer: self.answer,
             client,
             limits: self.limits.clone(),
-            sources: self.sources,
+            trusted_proxies: self.trusted_proxies,
             activity: activity.clone(),
             upgrade: None,
             flushes: flushes.clone(),

@@ -17,10 +17,10 @@ mod refusals;
 mod refused;
 mod request;
 mod set;
-mod source;
 #[cfg(unix)]
 mod successor;
 mod tls;
+mod trusted_proxies;
 mod upload;
 
 use std::fmt;
@@ -35,8 +35,8 @@ use tokio::time::Instant;
 
 use self::connection::Connections;
 use self::refusals::Refusals;
-use self::source::Sources;
 use self::tls::Tls;
+use self::trusted_proxies::TrustedProxies;
 use crate::accept::{accept, keep_alive};
 use crate::config::{ClientLimits, Listen, ListenHttp};
 use crate::descriptors::{self, Descriptors};
@@ -55,7 +55,7 @@ pub(crate) struct Listener {
     tls: Option<Tls>,
     http: ListenHttp,
     limits: Arc<ClientLimits>,
-    sources: Arc<Sources>,
+    trusted_proxies: Arc<TrustedProxies>,
 }
 
 /// An address that is listened on. Shown as the URL of a client.
@@ -95,8 +95,8 @@ impl Listener {
         };
         keep_alive(&socket);
         let limits = Arc::new(listen.limits.clone());
-        let sources = Arc::new(Sources::new(listen));
-        Ok(Self { socket, tls, http: listen.http, limits, sources })
+        let trusted_proxies = Arc::new(TrustedProxies::new(listen));
+        Ok(Self { socket, tls, http: listen.http, limits, trusted_proxies })
     }
 
     /// Serves until `stop` ends; then accepts no more, and lets running requests and tunnels finish, until `cut` says
@@ -133,11 +133,11 @@ impl Listener {
         cut: watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) {
-        let Self { socket, tls, http, limits, sources, .. } = self;
+        let Self { socket, tls, http, limits, trusted_proxies, .. } = self;
         let descriptors = Descriptors::of_process();
         let max = limits.max_connections.map_or_else(|| descriptors.default_connections(), NonZeroU32::get);
         let places = Arc::new(Semaphore::new(max as usize));
-        let connections = Connections { answer, tls, http, limits, sources, closing, cut, refuse: false };
+        let connections = Connections { answer, tls, http, limits, trusted_proxies, closing, cut, refuse: false };
         let (refusing, mut refusals) = (connections.refusing(), Refusals::default());
         while let Ok(place) = places.clone().acquire_owned().await {
             let (stream, peer) = accept(&socket).await;

@@ -16,7 +16,7 @@ use super::body::{Pace, Received};
 use super::flush::Flushes;
 use super::framing::Upgrade;
 use super::outgoing::{self, Outgoing};
-use super::source::Sources;
+use super::trusted_proxies::TrustedProxies;
 use super::upload::{Connection, Upload};
 use super::{check, date};
 use crate::body::{BoxBody, BoxError, boxed, empty};
@@ -31,7 +31,7 @@ pub(super) struct Requests<A> {
     pub(super) answer: Arc<A>,
     pub(super) client: Client,
     pub(super) limits: Arc<ClientLimits>,
-    pub(super) sources: Arc<Sources>,
+    pub(super) trusted_proxies: Arc<TrustedProxies>,
     pub(super) activity: Arc<Activity>,
     /// Gets the outcome of upgrade requests.
     pub(super) upgrade: Option<Arc<Upgrade>>,
@@ -75,9 +75,8 @@ impl<A: Answer> Requests<A> {
         let may_switch = asked.method == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
         let checked = match self.refuse {
             true => Err(check::OVERLOADED),
-            false => {
-                check::request(&request, &self.limits).and_then(|()| check::fields(&request, &self.sources))
-            }
+            false => check::request(&request, &self.limits)
+                .and_then(|()| check::fields(&request, &self.trusted_proxies)),
         };
         let (mut inbound, mut upload) = match checked {
             Ok(()) => self.inbound(request),
@@ -147,7 +146,7 @@ impl<A: Answer> Requests<A> {
         B::Error: Into<BoxError>,
     {
         let headers = request.headers_mut();
-        let (client, dropped) = self.sources.of_request(self.client, headers);
+        let (client, dropped) = self.trusted_proxies.of_request(self.client, headers);
         // Before anything of ours is in it: a client must not have it taken away again by naming it in `Connection`.
         remove_nominated(headers);
         if request.body().is_end_stream() {
@@ -158,8 +157,8 @@ impl<A: Answer> Requests<A> {
         let expects_continue = request.version() > Version::HTTP_10
             && request.headers().get(header::EXPECT).is_some_and(expects_continue);
         let upload = Upload::new(expects_continue);
-        let request =
-            request.map(|body| boxed(Received::new(body, upload.clone(), &self.limits, &self.sources)));
+        let request = request
+            .map(|body| boxed(Received::new(body, upload.clone(), &self.limits, &self.trusted_proxies)));
         let mut inbound = Inbound::new(request, client);
         inbound.dropped = dropped;
         inbound.refused = Refused::Body(upload.clone());
@@ -168,7 +167,7 @@ impl<A: Answer> Requests<A> {
 
     /// A request that handlers don't get.
     fn refused<B>(&self, mut request: Request<B>, status: StatusCode) -> Inbound {
-        let (client, dropped) = self.sources.of_request(self.client, request.headers_mut());
+        let (client, dropped) = self.trusted_proxies.of_request(self.client, request.headers_mut());
         let mut inbound = Inbound::new(request.map(|_| empty()), client);
         inbound.dropped = dropped;
         inbound.refused = Refused::Head(status);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use http::Method;
 use tokio::net::TcpListener;
 
-use super::{BOTH, Got, Then, Upstream, ask, http1, http2, ok, whole};
+use super::{PREFIXES, RawResponse, Then, Upstream, http1, http2, ok, send, whole};
 use crate::support::{Raw, soon};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -27,13 +27,13 @@ async fn only_fields_that_may_be_trailers_pass_as_trailers() {
     ])
     .await;
     let server = upstream.gateway().await;
-    for guests in BOTH {
+    for guests in PREFIXES {
         let got = http1(&server, "GET", &format!("{guests}/trailers")).await;
         assert_eq!(got.fields("trailer"), ["x-sum"], "{got:?}");
         assert!(got.rest.ends_with("\r\n0\r\nx-sum: 1\r\n\r\n"), "{got:?}");
 
         let mut sender = http2(&server).await;
-        let response = ask(&mut sender, Method::GET, &format!("{guests}/trailers")).await;
+        let response = send(&mut sender, Method::GET, &format!("{guests}/trailers")).await;
         let (_, headers, body) = whole(response.expect("a response")).await;
         assert!(headers["trailer"].to_str().unwrap().eq_ignore_ascii_case("x-sum"), "{headers:?}");
         let body = body.expect("a whole body");
@@ -44,7 +44,7 @@ async fn only_fields_that_may_be_trailers_pass_as_trailers() {
             let path = format!("{guests}{path}");
             let got = http1(&server, "GET", &path).await;
             assert!(got.fields("trailer").is_empty() && got.body().as_deref() == Some("ok"), "{got:?}");
-            let response = ask(&mut sender, Method::GET, &path).await.expect("a response");
+            let response = send(&mut sender, Method::GET, &path).await.expect("a response");
             let (_, headers, body) = whole(response).await;
             assert!(!headers.contains_key("trailer"), "{headers:?}");
             assert!(body.expect("a whole body").trailers().is_none());
@@ -70,7 +70,7 @@ async fn trailers_of_requests_pass_by_the_same_rule() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let upstream = Upstream { addr: listener.local_addr().expect("an address"), connections: Arc::default() };
     let server = upstream.gateway().await;
-    for guests in BOTH {
+    for guests in PREFIXES {
         let request = format!(
             "POST {guests}/ HTTP/1.1\r\nHost: h\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\
              Trailer: X-Sum, Content-Length, X-Real-IP\r\n\r\n\
@@ -85,6 +85,6 @@ async fn trailers_of_requests_pass_by_the_same_rule() {
         assert!(head.to_ascii_lowercase().contains("\r\ntrailer: x-sum"), "{received}");
         assert!(!received.to_ascii_lowercase().contains("real"), "{received}");
         stream.send(ok("Content-Length: 2\r\nConnection: close", "ok")).await;
-        assert_eq!(Got::parse(&client.read_to_end().await).body().as_deref(), Some("ok"));
+        assert_eq!(RawResponse::parse(&client.read_to_end().await).body().as_deref(), Some("ok"));
     }
 }

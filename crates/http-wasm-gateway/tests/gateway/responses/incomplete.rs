@@ -1,0 +1,71 @@
+//! Responses that break off, and those whose head is large.
+
+use http::{Method, StatusCode};
+
+use super::{Then, Upstream, http1, http2, ok, send, whole};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_response_that_breaks_off_arrives_as_a_head_and_a_broken_body_every_time() {
+    const TIMES: usize = 100;
+    let upstream = Upstream::start(vec![
+        ("/length", ok("Content-Length: 5", ""), Then::Close),
+        ("/some", ok("Content-Length: 5", "abc"), Then::Close),
+        ("/chunked", ok("Transfer-Encoding: chunked", ""), Then::Close),
+        ("/chunk", ok("Transfer-Encoding: chunked", "5\r\nabc"), Then::Close),
+        ("/malformed", ok("Transfer-Encoding: chunked", "x\r\n"), Then::Keep),
+        ("/longer", ok("Transfer-Encoding: chunked", "3\r\nabcd\r\n"), Then::Keep),
+        ("/reset", ok("Content-Length: 5", ""), Then::Reset),
+    ])
+    .await;
+    let server = upstream.gateway().await;
+    for (path, begin) in [
+        ("/length", ""),
+        ("/some", "abc"),
+        ("/chunked", ""),
+        ("/chunk", "abc"),
+        ("/malformed", ""),
+        ("/longer", "abc"),
+    ] {
+        for _ in 0..TIMES {
+            let got = http1(&server, "GET", path).await;
+            assert_eq!((got.status, got.body()), (200, None), "{path}: {got:?}");
+            assert!(got.rest.is_empty() == begin.is_empty() && got.rest.contains(begin), "{path}: {got:?}");
+        }
+        let mut sender = http2(&server).await;
+        let responses = (0..TIMES).map(|_| {
+            let mut sender = sender.clone();
+            tokio::spawn(async move {
+                let response = send(&mut sender, Method::GET, path).await;
+                let (status, _, body) = whole(response.expect("a head")).await;
+                (status, body.is_some())
+            })
+        });
+        for response in responses.collect::<Vec<_>>() {
+            assert_eq!(response.await.expect("no panic"), (StatusCode::OK, false), "{path}");
+        }
+        // The connection lives on.
+        assert!(send(&mut sender, Method::GET, path).await.is_ok());
+    }
+    // A reset may take the head along that came before it.
+    for _ in 0..TIMES {
+        let got = http1(&server, "GET", "/reset").await;
+        assert!(got.status == 502 || got.status == 200 && got.body().is_none(), "{got:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_head_and_many_fields_of_an_http1_upstream_pass() {
+    let many: String = (0..200).map(|at| format!("x-{at}: v\r\n")).collect();
+    let large = format!("x-large: {}", "v".repeat(60_000));
+    let upstream = Upstream::start(vec![
+        ("/many", ok(&format!("{many}Content-Length: 2"), "ok"), Then::Keep),
+        ("/large", ok(&format!("{large}\r\nContent-Length: 2"), "ok"), Then::Keep),
+        ("/too-many", ok(&format!("{many}{many}Content-Length: 2"), "ok"), Then::Keep),
+        ("/too-large", ok(&format!("{large}{large}\r\nContent-Length: 2"), "ok"), Then::Keep),
+    ])
+    .await;
+    let server = upstream.gateway().await;
+    for (path, status) in [("/many", 200), ("/large", 200), ("/too-many", 502), ("/too-large", 502)] {
+        assert_eq!(http1(&server, "GET", path).await.status, status, "{path}");
+    }
+}
