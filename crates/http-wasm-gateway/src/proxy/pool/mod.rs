@@ -62,7 +62,6 @@ impl Pool {
                 }
             }
             let idle = if sending.fresh { None } else { shared.http1().take() };
-            let reused = idle.is_some();
             let connection = match idle {
                 Some(connection) => connection,
                 // It may turn out to be of the other version.
@@ -72,7 +71,7 @@ impl Pool {
                     Err(error) => return Err(SendError::new(SendErrorKind::of_connect(&*error), error)),
                 },
             };
-            let sent = http1::send(connection, reused, request, shared, sending);
+            let sent = http1::send(connection, request, shared, sending);
             return sent.await.map(|response| response.map(ResponseBody::Http1));
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Response;
-use http_body_util::{BodyExt as _, Channel};
+use http_body_util::{BodyExt as _, Channel, Full};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
@@ -135,6 +135,60 @@ async fn a_post_that_meets_a_connection_being_closed_is_not_sent_again() {
     drop(io);
     assert_eq!(status(response).await, 502);
     assert!(upstreams.no_more().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_of_which_nothing_was_written_goes_to_another_connection_whatever_its_method() {
+    for method in ["GET", "POST"] {
+        let upstreams = Upstreams::new(Upstream { retries: 0, ..Upstream::default() });
+        let closed = stale(&upstreams).await;
+        upstreams.fail_next_write();
+        let response = send(&upstreams.proxy, method, boxed(Full::from("body")));
+        let mut new = upstreams.accept().await;
+        assert!(head(&mut new).await.starts_with(method));
+        let mut body = [0; 4];
+        soon(new.read_exact(&mut body)).await.unwrap();
+        assert_eq!(&body, b"body");
+        answer(&mut new, OK).await;
+        assert_eq!(status(response).await, 200, "{method}");
+        // The new connection is used from then on.
+        drop(closed);
+        let response = get(&upstreams.proxy);
+        head(&mut new).await;
+        answer(&mut new, OK).await;
+        assert_eq!(status(response).await, 200);
+        let failures: u64 = upstreams.proxy.addresses().map(|address| address.failures).sum();
+        assert_eq!(failures, 0, "an idle connection may end");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_connection_that_cannot_be_written_to_is_not_replaced() {
+    let upstreams = Upstreams::new(Upstream { retries: 0, ..Upstream::default() });
+    upstreams.fail_next_write();
+    let response = send(&upstreams.proxy, "POST", empty());
+    drop(upstreams.accept().await);
+    assert_eq!(status(response).await, 502);
+    assert!(upstreams.no_more().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_has_arrived_counts_though_the_rest_of_the_request_cannot_be_written() {
+    let upstreams = Upstreams::new(Upstream::default());
+    let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
+    let response = send(&upstreams.proxy, "POST", boxed(body));
+    let mut io = upstreams.accept().await;
+    head(&mut io).await;
+    // The proxy runs only once all of this has happened.
+    upstreams.fail_next_write();
+    let (answered, sent) = tokio::join!(
+        io.write_all(b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 4\r\n\r\nlarg"),
+        sender.send_data("more".into())
+    );
+    answered.unwrap();
+    sent.unwrap();
+    assert_eq!(status(response).await, 413);
+    assert!(closes(&mut io, Duration::from_secs(1)).await, "it isn't used again");
 }
 
 #[tokio::test(start_paused = true)]

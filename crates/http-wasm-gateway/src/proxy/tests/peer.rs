@@ -1,10 +1,16 @@
 //! In-memory servers that tests drive frame by frame and byte by byte.
 
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 
 use http::Uri;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
+use tokio::io::{
+    AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, DuplexStream, ReadBuf, duplex,
+};
 use tokio::sync::{Mutex, mpsc};
 use tower::util::BoxCloneSyncService;
 
@@ -40,6 +46,7 @@ pub(super) const OK: &[u8] = &[0x88];
 pub(super) struct Upstreams {
     pub(super) proxy: Arc<Proxy>,
     connections: Mutex<mpsc::UnboundedReceiver<DuplexStream>>,
+    next_write_fails: Arc<AtomicBool>,
 }
 
 impl Upstreams {
@@ -50,10 +57,13 @@ impl Upstreams {
 
     pub(super) fn new(settings: Upstream) -> Self {
         let (opened, connections) = mpsc::unbounded_channel();
+        let next_write_fails = Arc::new(AtomicBool::new(false));
+        let fails = next_write_fails.clone();
         let connector = BoxCloneSyncService::new(tower::service_fn(move |_: Uri| {
             let (client, server) = duplex(1024 * 1024);
             let opened = opened.send(server).map_err(|_| BoxError::from("nobody listens"));
-            async move { opened.map(|()| Connected { io: Box::new(client), negotiated_http2: false }) }
+            let io = Box::new(ClientEnd { io: client, next_write_fails: fails.clone() });
+            async move { opened.map(|()| Connected { io, negotiated_http2: false }) }
         }));
         let http =
             if settings.http == UpstreamHttp::Http2 { UpstreamHttp::Http2 } else { UpstreamHttp::Http1 };
@@ -62,7 +72,13 @@ impl Upstreams {
         let url = format!("http://{addr}").parse::<UpstreamUrl>().unwrap();
         let settings = Upstream { addresses: NonEmpty::from(Located::from(url)), ..settings };
         let proxy = Arc::new(Proxy::with("u", &settings, &connectors));
-        Self { proxy, connections: Mutex::new(connections) }
+        Self { proxy, connections: Mutex::new(connections), next_write_fails }
+    }
+
+    /// Lets the next write of the proxy fail, on whichever connection, as if the server had reset it and nothing that
+    /// was read had shown that.
+    pub(super) fn fail_next_write(&self) {
+        self.next_write_fails.store(true, Ordering::Relaxed);
     }
 
     /// The next connection.
@@ -87,6 +103,59 @@ impl Upstreams {
     /// Whether there is no further connection.
     pub(super) async fn no_more(&self) -> bool {
         self.connections.lock().await.try_recv().is_err()
+    }
+}
+
+/// The proxy's end of a connection.
+struct ClientEnd {
+    io: DuplexStream,
+    next_write_fails: Arc<AtomicBool>,
+}
+
+impl ClientEnd {
+    fn check(&self) -> io::Result<()> {
+        match self.next_write_fails.swap(false, Ordering::Relaxed) {
+            true => Err(io::ErrorKind::ConnectionReset.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+impl AsyncRead for ClientEnd {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for ClientEnd {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        self.check()?;
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.check()?;
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
     }
 }
 

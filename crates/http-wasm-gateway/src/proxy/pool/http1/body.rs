@@ -113,7 +113,7 @@ impl Failure {
         match self {
             Self::RequestBody(error) => error,
             Self::Refused(refused) => refused.into(),
-            Self::Io(error) => error.into(),
+            Self::Io(error) | Self::Unsent(error) => error.into(),
             Self::Closed => "the connection was closed".into(),
         }
     }

@@ -11,35 +11,58 @@ use http::Response;
 
 pub(in crate::proxy) use self::body::ResponseBody;
 use self::busy::Busy;
+use super::connections;
 use super::connections::http1::{Failure, Idle};
 use super::error::{SendError, SendErrorKind};
 use super::request::{Outbound, Sending};
 use super::shared::Shared;
 use crate::http1::response::Refused;
 
-/// Sends a request and waits for the head of the response. `reused` says whether the connection has carried others.
+/// Sends a request and waits for the head of the response.
+///
+/// The server may have closed a connection that was idle. If that shows before any of the request is written, another
+/// connection takes over, whatever the method: the server can't have seen the request.
 pub(super) async fn send(
     connection: Idle,
-    reused: bool,
     request: Outbound<'_>,
     shared: &Arc<Shared>,
     sending: &Sending<'_>,
 ) -> Result<Response<ResponseBody>, SendError> {
+    let method = request.method;
     let mut busy = Busy { connection, shared: shared.clone(), clock: sending.clock.clone() };
     busy.connection.begin(request, &shared.host);
-    sending.clock.restart();
     let inform = |status, headers| shared.inform(sending.interims, status, headers);
-    let answered = poll_fn(|cx| {
-        let Busy { connection, clock, .. } = &mut busy;
-        if let Poll::Ready(answered) = connection.poll_head(&inform, cx) {
-            return Poll::Ready(Some(answered));
+    loop {
+        sending.clock.restart();
+        let answered = poll_fn(|cx| {
+            let Busy { connection, clock, .. } = &mut busy;
+            if let Poll::Ready(answered) = connection.poll_head(&inform, cx) {
+                return Poll::Ready(Some(answered));
+            }
+            clock.poll_expired(sending.response_timeout, &mut connection.timer, cx).map(|()| None)
+        });
+        match answered.await {
+            Some(Ok(response)) => return Ok(ResponseBody::of(response, busy)),
+            Some(Err(Failure::Unsent(_))) => {
+                let idle = shared.http1().take();
+                let other = match idle {
+                    Some(other) => other,
+                    None => open(shared).await?,
+                };
+                let mut closed = std::mem::replace(&mut busy.connection, other);
+                busy.connection.take_over(&mut closed, method);
+            }
+            Some(Err(failure)) => return Err(failure.into_error(busy.connection.is_reused())),
+            None => return Err(SendErrorKind::Timeout.into()),
         }
-        clock.poll_expired(sending.response_timeout, &mut connection.timer, cx).map(|()| None)
-    });
-    match answered.await {
-        Some(Ok(response)) => Ok(ResponseBody::of(response, busy)),
-        Some(Err(failure)) => Err(failure.into_error(reused)),
-        None => Err(SendErrorKind::Timeout.into()),
+    }
+}
+
+/// A new connection.
+async fn open(shared: &Shared) -> Result<Idle, SendError> {
+    match shared.within_connect_timeout(shared.open(true)).await {
+        Ok(connected) => Ok(connections::http1::open(connected.io, &shared.settings)),
+        Err(error) => Err(SendError::new(SendErrorKind::of_connect(&*error), error)),
     }
 }
 
@@ -56,7 +79,7 @@ impl Failure {
                 SendError::new(SendErrorKind::ResponseInvalid, refused)
             }
             Self::Refused(refused @ Refused::Incomplete(_)) => SendError::new(SendErrorKind::Broken, refused),
-            Self::Io(error) => SendError::new(closed, error),
+            Self::Io(error) | Self::Unsent(error) => SendError::new(closed, error),
             Self::Closed => SendError::new(closed, "the connection was closed before a response"),
         }
     }

@@ -8,7 +8,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::Frame;
 use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 
@@ -41,6 +41,8 @@ pub(in crate::proxy::pool) struct Connection {
     write_error: Option<io::Error>,
     /// Nothing more can be read.
     ended: bool,
+    /// Whether it was idle before the current request.
+    reused: bool,
     pub(in crate::proxy::pool) timer: LazyTimer,
 }
 
@@ -62,6 +64,8 @@ pub(in crate::proxy::pool) enum Failure {
     Io(io::Error),
     /// The server closed the connection before any of the response came.
     Closed,
+    /// The connection, which had been idle, was closed before any of the request was written.
+    Unsent(io::Error),
 }
 
 impl Connection {
@@ -74,6 +78,7 @@ impl Connection {
             output: Output::default(),
             write_error: None,
             ended: false,
+            reused: false,
             timer: LazyTimer::default(),
         }
     }
@@ -83,6 +88,23 @@ impl Connection {
         self.reader.begin(request.method);
         self.output.begin(request, host);
         self.next_read = HEAD_BYTES;
+    }
+
+    /// Begins with the request of a connection that was closed before any of it was written.
+    pub(in crate::proxy::pool) fn take_over(&mut self, unsent: &mut Self, method: &Method) {
+        self.reader.begin(method);
+        self.output = std::mem::take(&mut unsent.output);
+        self.next_read = HEAD_BYTES;
+    }
+
+    /// It was idle, and will carry a request.
+    pub(super) fn reuse(&mut self) {
+        self.reused = true;
+    }
+
+    /// Whether it was idle before the current request, so that the server may have closed it for its idle timeout.
+    pub(in crate::proxy::pool) fn is_reused(&self) -> bool {
+        self.reused
     }
 
     /// Whether it may carry another request: request and response are complete, and nothing else came.
@@ -130,6 +152,10 @@ impl Connection {
         match ready!(self.output.poll(&mut self.io, cx)) {
             Ok(()) => {}
             Err(OutputError::Body(error)) => return Poll::Ready(Err(Failure::RequestBody(error))),
+            // Whatever can still be read belongs to no request.
+            Err(OutputError::Io(error)) if self.reused && !self.output.has_begun() => {
+                return Poll::Ready(Err(Failure::Unsent(error)));
+            }
             Err(OutputError::Io(error)) => {
                 self.write_error = Some(error);
                 self.output.abandon();

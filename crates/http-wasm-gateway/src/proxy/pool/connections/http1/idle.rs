@@ -33,6 +33,7 @@ impl IdleConnections {
     pub(in crate::proxy::pool) fn take(&mut self) -> Option<Idle> {
         while let Some(Waiting { mut connection, .. }) = self.0.pop() {
             if connection.is_alive() {
+                connection.reuse();
                 return Some(connection);
             }
         }

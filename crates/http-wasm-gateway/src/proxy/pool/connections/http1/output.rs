@@ -29,6 +29,8 @@ pub(super) struct Output {
     /// What follows that.
     end: &'static [u8],
     unflushed: bool,
+    /// Whether any of the request is written.
+    begun: bool,
     upload: Option<Upload>,
 }
 
@@ -67,6 +69,7 @@ impl Output {
         self.framing.clear();
         self.framing.shrink_to(KEPT_CAPACITY);
         self.written = 0;
+        self.begun = false;
         for part in [method.as_str(), " ", target.as_str(), " HTTP/1.1\r\n"] {
             self.framing.extend_from_slice(part.as_bytes());
         }
@@ -95,6 +98,11 @@ impl Output {
     /// Whether all of the request is written.
     pub(super) fn is_complete(&self) -> bool {
         self.upload.is_none() && !self.has_bytes() && !self.unflushed
+    }
+
+    /// Whether any of the request is written, so that the server may have seen it.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// Abandons the rest of the request.
@@ -205,6 +213,7 @@ impl Output {
     }
 
     fn advance(&mut self, mut written: usize) {
+        self.begun = true;
         let framing = written.min(self.framing.len() - self.written);
         self.written += framing;
         written -= framing;
