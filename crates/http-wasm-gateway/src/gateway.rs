@@ -7,6 +7,7 @@ use std::sync::Arc;
 use tokio::net::TcpListener;
 
 use crate::admin::{Admin, Operators};
+use crate::blocking::blocking;
 use crate::config::{Config, ConfigFile};
 use crate::core::Core;
 use crate::error::StartError;
@@ -60,8 +61,9 @@ impl Gateway {
             None => None,
         };
         let source = Source::Value(config.clone().into());
-        let none = Generation::none(observers);
-        let made_of = Fingerprints::of(config.files().cloned());
+        let none = Arc::new(Generation::none(observers));
+        let files: Vec<_> = config.files().cloned().collect();
+        let made_of = blocking(|| Fingerprints::of(files)).await?;
         let generation = Generation::build(&machine, config, monitor, &none).await?;
         generation.show(&machine);
         let core = Arc::new(Core::new(generation, &machine));
@@ -108,7 +110,7 @@ impl Gateway {
             operators,
             self.made_of,
         );
-        reloader.serves();
+        reloader.serves().await;
         Ok(Bound { core: self.core, listeners, reloader })
     }
 

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use http_wasm_tower::BodyBudget;
+
+use crate::blocking::blocking;
 use crate::config::{self, Config};
 use crate::digest::Digest;
 use crate::error::StartError;
@@ -45,7 +48,7 @@ impl Generation {
         machine: &Machine,
         config: Config,
         monitor: Option<Arc<Monitor>>,
-        earlier: &Self,
+        earlier: &Arc<Self>,
     ) -> Result<Self, StartError> {
         let guests = guests::load(
             &machine.engine,
@@ -54,18 +57,22 @@ impl Generation {
             monitor.as_deref().map(|monitor| monitor as &dyn GuestMonitor),
         )
         .await?;
-        let upstreams = upstreams(machine, &config, earlier)?;
-        let routes = routes(&config, &guests, &upstreams);
-        // Last, because opening a log file creates it.
-        let watchers = Watchers::next(&config, monitor, &earlier.watchers)?;
-        Ok(Self { config, routes, guests, watchers, upstreams })
+        let (body_budget, earlier) = (machine.engine.body_budget().clone(), earlier.clone());
+        blocking(move || {
+            let upstreams = upstreams(&body_budget, &config, &earlier.upstreams)?;
+            let routes = routes(&config, &guests, &upstreams);
+            // Last, because opening a log file creates it.
+            let watchers = Watchers::next(&config, monitor, &earlier.watchers)?;
+            Ok(Self { config, routes, guests, watchers, upstreams })
+        })
+        .await?
     }
 
     /// Builds what a configuration needs, as far as it has no visible effect.
     pub(crate) async fn check(machine: &Machine, config: &Config) -> Result<(), StartError> {
-        let none = Self::none(Vec::new());
-        guests::load(&machine.engine, &config.guests, &none.guests, None).await?;
-        upstreams(machine, config, &none).map(drop)
+        guests::load(&machine.engine, &config.guests, &Loaded::default(), None).await?;
+        let (body_budget, config) = (machine.engine.body_budget().clone(), config.clone());
+        blocking(move || upstreams(&body_budget, &config, &Upstreams::new()).map(drop)).await?
     }
 
     /// Shows operators that this is the configuration in use.
@@ -77,15 +84,19 @@ impl Generation {
     }
 }
 
-/// An unchanged upstream keeps its connections and health state.
-fn upstreams(machine: &Machine, config: &Config, earlier: &Generation) -> Result<Upstreams, StartError> {
+/// An unchanged upstream keeps its connections and health state. Reads files. Within a runtime.
+fn upstreams(
+    body_budget: &BodyBudget,
+    config: &Config,
+    earlier: &Upstreams,
+) -> Result<Upstreams, StartError> {
     let upstreams = config.upstreams.iter().map(|(name, upstream)| {
         let made_of = Digest::of_settings(&upstream.value, upstream.files());
-        let same = earlier.upstreams.get(name).filter(|same| same.0 == made_of);
+        let same = earlier.get(name).filter(|same| same.0 == made_of);
         let proxy = match same {
             Some((_, proxy)) => proxy.clone(),
             None => match Proxy::new(name, upstream) {
-                Ok(proxy) => Arc::new(proxy.with_body_budget(machine.engine.body_budget())),
+                Ok(proxy) => Arc::new(proxy.with_body_budget(body_budget)),
                 Err(reason) => return Err(StartError::System(format!("upstream {name}: {reason}"))),
             },
         };

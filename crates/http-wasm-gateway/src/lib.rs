@@ -5,6 +5,7 @@
 mod accept;
 mod admin;
 mod backend;
+mod blocking;
 mod body;
 pub mod config;
 mod connection_options;

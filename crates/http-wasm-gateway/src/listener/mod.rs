@@ -38,6 +38,7 @@ use self::refusals::Refusals;
 use self::tls::Tls;
 use self::trusted_proxies::TrustedProxies;
 use crate::accept::{accept, keep_alive};
+use crate::blocking::blocking;
 use crate::config::{ClientLimits, Listen, ListenHttp};
 use crate::descriptors::{self, Descriptors};
 use crate::error::StartError;
@@ -81,9 +82,16 @@ impl Listener {
         inherited: &mut Inherited,
     ) -> Result<Self, StartError> {
         let address = &listen.address;
-        let tls =
-            listen.tls.as_ref().map(|tls| Tls::new(&address.value.to_string(), tls, listen.http)).transpose();
-        let tls = tls.map_err(|reason| StartError::System(format!("{}: {reason}", address.value)))?;
+        let tls = match listen.tls.clone() {
+            Some(tls) => {
+                let (address, http) = (address.value.to_string(), listen.http);
+                let tls = blocking(move || {
+                    Tls::new(&address, &tls, http).map_err(|reason| format!("{address}: {reason}"))
+                });
+                Some(tls.await?.map_err(StartError::System)?)
+            }
+            None => None,
+        };
         let socket = match socket {
             Some(socket) => socket,
             None => {
@@ -137,7 +145,8 @@ impl Listener {
         let descriptors = Descriptors::of_process();
         let max = limits.max_connections.map_or_else(|| descriptors.default_connections(), NonZeroU32::get);
         let places = Arc::new(Semaphore::new(max as usize));
-        let connections = Connections { answer, tls, http, limits, trusted_proxies, closing, cut, refuse: false };
+        let connections =
+            Connections { answer, tls, http, limits, trusted_proxies, closing, cut, refuse: false };
         let (refusing, mut refusals) = (connections.refusing(), Refusals::default());
         while let Ok(place) = places.clone().acquire_owned().await {
             let (stream, peer) = accept(&socket).await;

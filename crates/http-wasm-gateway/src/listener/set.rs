@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use super::certificates::CertificateWatcher;
 use super::{Endpoint, Inherited, Listener};
+use crate::blocking::blocking;
 use crate::config::{Address, ListenEntry, Located};
 use crate::digest::Digest;
 use crate::error::StartError;
@@ -86,7 +87,8 @@ impl<A: Answer> Listeners<A> {
             let address = listen.address.to_string();
             let before = opened.iter().filter(|((same, _), ..)| *same == address).count();
             let id = (address, before);
-            let settings = Digest::of_settings(&listen.value, listen.files());
+            let entry = listen.value.clone();
+            let settings = blocking(move || Digest::of_settings(&entry, entry.files())).await?;
             let next = match self.running(&id) {
                 Some((same, _)) if same == settings => Next::Same,
                 Some((_, socket)) => Next::Other(Listener::open(listen, Some(socket), &mut inherited).await?),

@@ -15,6 +15,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use crate::admin::Operators;
+use crate::blocking::blocking;
 use crate::config::{Config, ConfigFile};
 use crate::core::Core;
 use crate::descriptors::Descriptors;
@@ -106,23 +107,24 @@ impl Reloader {
     }
 
     /// Shows operators that requests are served, and lets them reload.
-    pub(crate) fn serves(&self) {
+    pub(crate) async fn serves(&self) {
         let generation = self.0.core.generation();
         Descriptors::of_process().warn_of(generation.config.max_connections());
-        self.warn_of_permissions(&generation.config);
         if let Some(monitor) = &generation.watchers.monitor {
             monitor.on_reload(self.for_operators());
             monitor.ready();
         }
+        self.warn_of_permissions(generation).await;
     }
 
     /// Logs dangerous file permissions, once for each file.
-    fn warn_of_permissions(&self, config: &Config) {
+    async fn warn_of_permissions(&self, generation: Arc<Generation>) {
         let own = match &self.0.source {
-            Source::File(path) => Some(path.as_path()),
+            Source::File(path) => Some(path.clone()),
             Source::Value(_) => None,
         };
-        let warnings = config.permission_warnings(own);
+        let warnings = blocking(move || generation.config.permission_warnings(own.as_deref())).await;
+        let Ok(warnings) = warnings else { return };
         let mut known = self.0.warned.lock().unwrap_or_else(PoisonError::into_inner);
         for warning in warnings.iter().filter(|warning| !known.contains(warning)) {
             tracing::warn!("{warning}");
@@ -175,7 +177,7 @@ impl Reloader {
         *made_of.lock().unwrap_or_else(PoisonError::into_inner) = files;
         let change = listeners.commit(opened);
         operators.commit(admin);
-        self.serves();
+        self.serves().await;
         Ok(Summary { guests, guests_kept, opened: change.opened, closed: change.closed, at_next_start })
     }
 
@@ -193,8 +195,7 @@ impl Reloader {
             let files = own.and(Fingerprints::of(config.files().cloned()));
             Ok((config, files))
         };
-        let read = tokio::task::spawn_blocking(read).await;
-        read.map_err(|_| StartError::System("cannot read the configuration".to_owned()))?
+        blocking(read).await?
     }
 
     /// The files that the active configuration was built from.
@@ -211,7 +212,7 @@ impl Reloader {
         let files = self.files();
         let look =
             move || if has_failed { Fingerprints::with_directories(files) } else { Fingerprints::of(files) };
-        tokio::task::spawn_blocking(look).await.unwrap_or_default()
+        blocking(look).await.unwrap_or_default()
     }
 
     fn made_of(&self) -> Fingerprints {

@@ -46,8 +46,9 @@ pub struct Route {
     /// Runs the guests for an Envoy, as its external processor over gRPC: see docs/envoy.md.
     pub ext_proc: Option<ExtProc>,
 
-    /// How long the response head may take, including guests but not the queue; then the request gets 504. If not set,
-    /// the limits of the guests and the upstream apply.
+    /// How long the response head may take; then the request gets 504. This includes guests, and waiting for a
+    /// connection or an HTTP/2 stream of the upstream, but not the queue of `concurrency`. If not set, the limits of
+    /// the guests and the upstream apply.
     pub timeout: Option<Time>,
     /// Maximum size of a request body; larger requests get 413. If not set, unlimited.
     pub max_request_body: Option<Size>,

@@ -1,5 +1,7 @@
 //! Reloads of a gateway that serves.
 
+#[cfg(unix)]
+mod files;
 mod operators;
 
 use std::fs;

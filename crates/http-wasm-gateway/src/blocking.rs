@@ -1,0 +1,14 @@
+//! Work that blocks, such as reading files: a slow disk must not hold up requests.
+
+use crate::error::StartError;
+
+/// Does this on a thread for blocking work. If the future is dropped, the work still completes.
+///
+/// # Errors
+/// If the work panics.
+pub(crate) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StartError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| StartError::System(format!("a background task failed: {error}")))
+}
