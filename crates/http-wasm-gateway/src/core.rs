@@ -13,7 +13,7 @@ use crate::body::BoxBody;
 use crate::exchange::{Answer, Inbound, Refused, plain_text, refusal, unavailable};
 use crate::generation::Generation;
 use crate::machine::Machine;
-use crate::observe::{Observed, Sinks};
+use crate::observe::{ObservedRequest, Sinks};
 use crate::route::Ambiguous;
 use crate::turns::Line;
 use crate::unread_budget::UnreadBudget;
@@ -49,9 +49,9 @@ impl Core {
 
     /// Makes `generation` answer all new requests.
     pub(crate) fn swap(&self, generation: Generation) {
-        let sinks = generation.watchers.sinks();
+        let sinks = generation.observers.sinks();
         let earlier = self.generation.swap(Arc::new(generation));
-        self.earlier().push(earlier.watchers.sinks().without(&sinks));
+        self.earlier().push(earlier.observers.sinks().without(&sinks));
         drop((earlier, sinks));
         self.release();
     }
@@ -64,7 +64,7 @@ impl Core {
     /// Completes when the records of ended requests have been written, or that takes too long.
     pub(crate) async fn flush(&self) {
         let earlier = std::mem::take(&mut *self.earlier());
-        Sinks::flush(earlier.into_iter().chain([self.generation().watchers.sinks()])).await;
+        Sinks::flush(earlier.into_iter().chain([self.generation().observers.sinks()])).await;
     }
 
     /// How many earlier configurations still have requests.
@@ -94,7 +94,7 @@ impl Core {
     async fn respond(&self, generation: &Generation, inbound: &mut Inbound) -> Response<BoxBody> {
         // Held until the response head is available.
         let max = generation.config.server.max_requests.get();
-        let Some(_place) = Place::take(&self.in_flight, self.max_requests(max, inbound)) else {
+        let Some(_permit) = RequestPermit::acquire(&self.in_flight, self.max_requests(max, inbound)) else {
             return unavailable();
         };
         let route = match generation.routes.choose(&inbound.request) {
@@ -118,8 +118,8 @@ impl Core {
 impl Answer for Core {
     async fn answer(&self, inbound: &mut Inbound) -> Response<BoxBody> {
         let generation = self.generation();
-        let observed = generation.watchers.begin(inbound);
-        let span = observed.as_ref().map_or_else(Span::none, Observed::span);
+        let observed = generation.observers.begin(inbound);
+        let span = observed.as_ref().map_or_else(Span::none, ObservedRequest::span);
         let version = inbound.request.version();
         let mut response = match inbound.refused {
             Refused::Head(status) => refusal(status, version),
@@ -147,25 +147,25 @@ impl Answer for Core {
 
     fn refused(&self, mut inbound: Inbound, status: StatusCode) {
         let generation = self.generation();
-        if let Some(observed) = generation.watchers.begin(&mut inbound) {
+        if let Some(observed) = generation.observers.begin(&mut inbound) {
             observed.answered(&mut refusal(status, inbound.request.version()), None);
         }
     }
 }
 
 /// One of the requests in flight. Each may hold an instance of each guest, and instances have no limit of their own.
-struct Place<'a>(&'a AtomicU32);
+struct RequestPermit<'a>(&'a AtomicU32);
 
-impl<'a> Place<'a> {
+impl<'a> RequestPermit<'a> {
     /// A permit, unless the maximum number of requests is in flight. The maximum may change at any time, which a
     /// semaphore's can't.
-    fn take(in_flight: &'a AtomicU32, max: u32) -> Option<Self> {
-        let place = Self(in_flight);
-        (in_flight.fetch_add(1, Ordering::Relaxed) < max).then_some(place)
+    fn acquire(in_flight: &'a AtomicU32, max: u32) -> Option<Self> {
+        let permit = Self(in_flight);
+        (in_flight.fetch_add(1, Ordering::Relaxed) < max).then_some(permit)
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for RequestPermit<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

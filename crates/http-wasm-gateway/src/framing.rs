@@ -34,16 +34,16 @@ pub(crate) enum Length {
 
 /// What the framing of a response depends on besides the response.
 #[derive(Debug, Clone)]
-pub(crate) struct Asked {
+pub(crate) struct RequestInfo {
     pub(crate) method: Method,
     pub(crate) version: Version,
     /// Whether the client accepts trailers.
     pub(crate) trailers: bool,
 }
 
-impl Asked {
+impl RequestInfo {
     /// From this request.
-    pub(crate) fn by<B>(request: &http::Request<B>) -> Self {
+    pub(crate) fn of<B>(request: &http::Request<B>) -> Self {
         let version = request.version();
         let trailers = match version {
             Version::HTTP_11 => {
@@ -83,7 +83,7 @@ impl Framing {
 
     /// For a response with this status; `headers` are those that it has so far.
     pub(crate) fn of_response<B: Body>(
-        asked: &Asked,
+        info: &RequestInfo,
         status: StatusCode,
         headers: &HeaderMap,
         body: &B,
@@ -92,7 +92,7 @@ impl Framing {
         let exact = if body.is_end_stream() { Some(0) } else { body.size_hint().exact() };
         if status.is_informational()
             || status == StatusCode::NO_CONTENT
-            || asked.method == Method::CONNECT && status.is_success()
+            || info.method == Method::CONNECT && status.is_success()
         {
             return without(Length::None);
         }
@@ -104,24 +104,24 @@ impl Framing {
         if status == StatusCode::RESET_CONTENT {
             return empty;
         }
-        if asked.method == Method::HEAD || status == StatusCode::NOT_MODIFIED {
+        if info.method == Method::HEAD || status == StatusCode::NOT_MODIFIED {
             // An empty body proves nothing: the handler may have omitted it itself.
-            let built = exact.filter(|&length| length > 0 && asked.method == Method::HEAD);
+            let built = exact.filter(|&length| length > 0 && info.method == Method::HEAD);
             let length = content_length(headers).ok().flatten().or(built);
             return without(length.map_or(Length::None, Length::Absent));
         }
         match exact {
             Some(0) if body.is_end_stream() => empty,
             // HTTP/2 can have both. HTTP/1.1 has to choose.
-            Some(length) if asked.version < Version::HTTP_2 => {
-                let announced = asked.trailers && headers.contains_key(header::TRAILER);
+            Some(length) if info.version < Version::HTTP_2 => {
+                let announced = info.trailers && headers.contains_key(header::TRAILER);
                 match announced {
                     true => Self { length: Length::Streamed, trailers: true },
                     false => without(Length::Exact(length)),
                 }
             }
-            Some(length) => Self { length: Length::Exact(length), trailers: asked.trailers },
-            None => Self { length: Length::Streamed, trailers: asked.trailers },
+            Some(length) => Self { length: Length::Exact(length), trailers: info.trailers },
+            None => Self { length: Length::Streamed, trailers: info.trailers },
         }
     }
 
@@ -224,7 +224,7 @@ mod tests {
     use http_body::Frame;
     use http_body_util::{Full, StreamBody};
 
-    use super::{Asked, Framing, content_length, received};
+    use super::{Framing, RequestInfo, content_length, received};
     use crate::body::{BoxBody, boxed, empty};
     use crate::testing::headers;
 
@@ -250,19 +250,19 @@ mod tests {
     }
 
     fn response(
-        asked: &Asked,
+        info: &RequestInfo,
         status: u16,
         fields: &[(&'static str, &'static str)],
         body: &BoxBody,
     ) -> HeaderMap {
         let mut headers = headers(fields);
         let status = StatusCode::from_u16(status).unwrap();
-        Framing::of_response(asked, status, &headers, body).write(&mut headers);
+        Framing::of_response(info, status, &headers, body).write(&mut headers);
         headers
     }
 
-    fn asked(method: Method, version: Version, trailers: bool) -> Asked {
-        Asked { method, version, trailers }
+    fn info(method: Method, version: Version, trailers: bool) -> RequestInfo {
+        RequestInfo { method, version, trailers }
     }
 
     const FALSE: [(&str, &str); 3] =
@@ -302,7 +302,7 @@ mod tests {
         let forbidden = [("trailer", "host"), ("content-length", "3")];
         assert_eq!(request(Method::POST, Version::HTTP_2, &forbidden, &sized("abc")), length);
 
-        let get = |version, trailers| asked(Method::GET, version, trailers);
+        let get = |version, trailers| info(Method::GET, version, trailers);
         let both = headers(&[("trailer", "x-a"), ("content-length", "3")]);
         let open = headers(&[("trailer", "x-a")]);
         assert_eq!(response(&get(Version::HTTP_11, false), 200, &announced, &sized("abc")), length);
@@ -316,7 +316,7 @@ mod tests {
     #[test]
     fn a_response_says_what_its_body_is_whatever_it_said_before() {
         for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
-            let get = asked(Method::GET, version, false);
+            let get = info(Method::GET, version, false);
             assert_eq!(response(&get, 200, &FALSE, &sized("abc")), headers(&[("content-length", "3")]));
             assert_eq!(response(&get, 404, &FALSE, &streamed()), headers(&[]));
             assert_eq!(
@@ -331,7 +331,7 @@ mod tests {
                 response(&get, 205, &[("content-length", "3")], &sized("abc")),
                 headers(&[("content-length", "0")])
             );
-            let connect = asked(Method::CONNECT, version, false);
+            let connect = info(Method::CONNECT, version, false);
             assert_eq!(response(&connect, 200, &[("content-length", "7")], &empty()), headers(&[]));
         }
     }
@@ -340,13 +340,13 @@ mod tests {
     fn the_length_of_a_body_that_stays_behind_is_the_one_that_was_declared() {
         let seven = headers(&[("content-length", "7")]);
         for version in [Version::HTTP_11, Version::HTTP_2] {
-            let (get, head) = (asked(Method::GET, version, true), asked(Method::HEAD, version, true));
-            for (asked, status) in [(&head, 200), (&head, 304), (&get, 304)] {
+            let (get, head) = (info(Method::GET, version, true), info(Method::HEAD, version, true));
+            for (info, status) in [(&head, 200), (&head, 304), (&get, 304)] {
                 let declared =
                     [("content-length", "7, 7"), ("transfer-encoding", "chunked"), ("trailer", "x-a")];
-                assert_eq!(response(asked, status, &declared, &empty()), seven);
-                assert_eq!(response(asked, status, &[], &empty()), headers(&[]));
-                assert_eq!(response(asked, status, &FALSE, &empty()), headers(&[]));
+                assert_eq!(response(info, status, &declared, &empty()), seven);
+                assert_eq!(response(info, status, &[], &empty()), headers(&[]));
+                assert_eq!(response(info, status, &FALSE, &empty()), headers(&[]));
             }
             // A handler that builds the body anyway has declared its length.
             assert_eq!(response(&head, 200, &[], &sized("abc")), headers(&[("content-length", "3")]));

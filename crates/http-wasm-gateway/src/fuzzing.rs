@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use http::{HeaderMap, Method, StatusCode, Version, header};
 
-use crate::http1::response::{Limits, Part, ResponseReader};
+use crate::http1::response::{Part, ResponseLimits, ResponseReader};
 
 /// What the reader of upstream responses does with some bytes.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct ReadResponse {
 /// Makes the reader read what an upstream sends in response to one request before it closes. `piece` returns the number
 /// of bytes that arrive next.
 pub fn read_response(method: &Method, response: &[u8], piece: &mut dyn FnMut() -> usize) -> ReadResponse {
-    let mut reader = ResponseReader::new(Limits::default());
+    let mut reader = ResponseReader::new(ResponseLimits::default());
     reader.begin(method);
     let (mut input, mut rest) = (BytesMut::new(), response);
     let mut message = Message::default();

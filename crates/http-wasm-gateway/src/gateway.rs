@@ -20,7 +20,7 @@ use crate::listener::Successor;
 use crate::listener::{Endpoint, Inherited, Listeners, announce};
 use crate::machine::Machine;
 use crate::observe::Monitor;
-use crate::reload::{Reloader, Source, follow};
+use crate::reload::{ConfigSource, Reloader, follow};
 use crate::signals::{Hangup, Signals};
 
 /// A gateway that is ready to serve: its guests are loaded.
@@ -28,7 +28,7 @@ pub struct Gateway {
     pub(crate) core: Arc<Core>,
     admin: Option<Admin>,
     machine: Machine,
-    source: Source,
+    source: ConfigSource,
     inherited: Inherited,
     /// The fingerprints of the files that it was built from.
     made_of: Fingerprints,
@@ -60,7 +60,7 @@ impl Gateway {
             }
             None => None,
         };
-        let source = Source::Value(config.clone().into());
+        let source = ConfigSource::Value(config.clone().into());
         let none = Arc::new(Generation::none(observers));
         let files: Vec<_> = config.files().cloned().collect();
         let made_of = blocking(|| Fingerprints::of(files)).await?;
@@ -87,7 +87,7 @@ impl Gateway {
     /// The same gateway, which rereads its configuration from this file at each reload. Otherwise, it keeps its
     /// configuration, and only rereads the files that it refers to.
     pub fn with_file(mut self, file: ConfigFile) -> Self {
-        self.source = Source::File(file.path);
+        self.source = ConfigSource::File(file.path);
         self.made_of = file.fingerprints.and(self.made_of);
         self
     }
@@ -137,7 +137,7 @@ impl Gateway {
             () = succeeded => {}
             () = follow(&bound.reloader, hangup) => {}
         }
-        if let Some(monitor) = &bound.core.generation().watchers.monitor {
+        if let Some(monitor) = &bound.core.generation().observers.monitor {
             monitor.draining();
         }
         let limit = bound.core.generation().config.server.drain_timeout.0;

@@ -10,18 +10,18 @@ use crate::config::{self, Config};
 use crate::digest::Digest;
 use crate::error::StartError;
 use crate::exchange::RequestObserver;
-use crate::guests::{self, GuestMonitor, Loaded};
+use crate::guests::{self, GuestMonitor, LoadedGuests};
 use crate::machine::Machine;
-use crate::observe::{Configured, Monitor, Watchers};
+use crate::observe::{Configured, Monitor, Observers};
 use crate::proxy::Proxy;
-use crate::route::{Behind, Handler, Route, Routes};
+use crate::route::{Handler, NextHandler, Route, Routes};
 
 /// A configuration with its guests, upstreams and routes.
 pub(crate) struct Generation {
     pub(crate) config: Config,
     pub(crate) routes: Routes,
-    pub(crate) guests: Loaded,
-    pub(crate) watchers: Watchers,
+    pub(crate) guests: LoadedGuests,
+    pub(crate) observers: Observers,
     upstreams: Upstreams,
 }
 
@@ -29,13 +29,13 @@ pub(crate) struct Generation {
 type Upstreams = HashMap<String, (Digest, Arc<Proxy>)>;
 
 impl Generation {
-    /// The generation before the first: it serves nothing, and has the watchers for all that follow.
+    /// The generation before the first: it serves nothing, and has the observers for all that follow.
     pub(crate) fn none(given: Vec<Arc<dyn RequestObserver>>) -> Self {
         Self {
             config: Config::default(),
             routes: Routes::new(Vec::new()),
-            guests: Loaded::default(),
-            watchers: Watchers::only(given),
+            guests: LoadedGuests::default(),
+            observers: Observers::only(given),
             upstreams: HashMap::new(),
         }
     }
@@ -62,22 +62,22 @@ impl Generation {
             let upstreams = upstreams(&body_budget, &config, &earlier.upstreams)?;
             let routes = routes(&config, &guests, &upstreams);
             // Last, because opening a log file creates it.
-            let watchers = Watchers::next(&config, monitor, &earlier.watchers)?;
-            Ok(Self { config, routes, guests, watchers, upstreams })
+            let observers = Observers::next(&config, monitor, &earlier.observers)?;
+            Ok(Self { config, routes, guests, observers, upstreams })
         })
         .await?
     }
 
     /// Builds what a configuration needs, as far as it has no visible effect.
     pub(crate) async fn check(machine: &Machine, config: &Config) -> Result<(), StartError> {
-        guests::load(&machine.engine, &config.guests, &Loaded::default(), None).await?;
+        guests::load(&machine.engine, &config.guests, &LoadedGuests::default(), None).await?;
         let (body_budget, config) = (machine.engine.body_budget().clone(), config.clone());
         blocking(move || upstreams(&body_budget, &config, &Upstreams::new()).map(drop)).await?
     }
 
     /// Shows operators that this is the configuration in use.
     pub(crate) fn show(&self, machine: &Machine) {
-        if let Some(monitor) = &self.watchers.monitor {
+        if let Some(monitor) = &self.observers.monitor {
             let upstreams = self.upstreams.values().map(|(_, proxy)| proxy.clone());
             monitor.configured(Configured::new(&self.config, machine, &self.guests, upstreams));
         }
@@ -105,24 +105,24 @@ fn upstreams(
     upstreams.collect()
 }
 
-fn routes(config: &Config, guests: &Loaded, upstreams: &Upstreams) -> Routes {
+fn routes(config: &Config, guests: &LoadedGuests, upstreams: &Upstreams) -> Routes {
     let routes = config.routes.iter().enumerate().map(|(index, route)| {
         Route::new(route, route.name_at(index).into(), route_handler(route, guests, upstreams))
     });
     Routes::new(routes.collect())
 }
 
-fn route_handler(route: &config::Route, guests: &Loaded, upstreams: &Upstreams) -> Handler {
+fn route_handler(route: &config::Route, guests: &LoadedGuests, upstreams: &Upstreams) -> Handler {
     let chain: Option<Vec<_>> = route.guests.iter().map(|name| guests.get(&name.value).cloned()).collect();
     let upstream =
         route.upstream.as_ref().map(|name| upstreams.get(name.as_str()).map(|(_, proxy)| proxy.clone()));
     match (chain, upstream) {
-        (Some(guests), Some(Some(upstream))) => Handler::new(guests, Behind::new(route, Some(upstream))),
+        (Some(guests), Some(Some(upstream))) => Handler::new(guests, NextHandler::new(route, Some(upstream))),
         (Some(guests), None) => match &route.ext_proc {
             Some(settings) => Handler::ext_proc(guests, settings),
-            None => Handler::new(guests, Behind::new(route, None)),
+            None => Handler::new(guests, NextHandler::new(route, None)),
         },
         // An optional guest is missing: without it, the request must not proceed.
-        _ => Handler::new(Vec::new(), Behind::Nothing),
+        _ => Handler::new(Vec::new(), NextHandler::Unavailable),
     }
 }

@@ -14,7 +14,7 @@ use crate::error_text::plain;
 
 /// Guests by name.
 #[derive(Default)]
-pub(crate) struct Loaded(HashMap<String, Entry>);
+pub(crate) struct LoadedGuests(HashMap<String, Entry>);
 
 /// The observers of guests.
 pub(crate) trait GuestMonitor: Send + Sync {
@@ -35,7 +35,7 @@ struct Entry {
     _observer: Option<Arc<dyn Observer>>,
 }
 
-impl Loaded {
+impl LoadedGuests {
     /// The guest of this name, if there is one and it could be loaded.
     pub(crate) fn get(&self, name: &str) -> Option<&Guest> {
         self.0.get(name)?.guest.as_ref()
@@ -58,9 +58,9 @@ impl Loaded {
 pub(crate) async fn load(
     engine: &Engine,
     guests: &BTreeMap<String, Located<config::Guest>>,
-    earlier: &Loaded,
+    earlier: &LoadedGuests,
     monitor: Option<&dyn GuestMonitor>,
-) -> Result<Loaded, StartError> {
+) -> Result<LoadedGuests, StartError> {
     let at_once = available_parallelism().map_or(1, Into::into);
     let jobs = guests.iter().map(|(name, guest)| {
         let (engine, name, guest) = (engine.clone(), name.clone(), guest.value.clone());
@@ -97,7 +97,7 @@ pub(crate) async fn load(
             Err(fault) => faults.push(fault),
         }
     }
-    if faults.is_empty() { Ok(Loaded(loaded)) } else { Err(StartError::Guests(faults)) }
+    if faults.is_empty() { Ok(LoadedGuests(loaded)) } else { Err(StartError::Guests(faults)) }
 }
 
 fn load_one(

@@ -9,13 +9,13 @@ use tokio::time::{Instant, sleep_until};
 
 /// The timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct Timeouts {
     /// For a request head, from its first byte or, for the first request, from the start of the connection.
     pub(super) head: Duration,
     /// For the next request.
     pub(super) idle: Duration,
     /// For the client to read what is available.
-    pub(super) take: Duration,
+    pub(super) response: Duration,
 }
 
 /// The state of one connection, shared by the parts that observe it.
@@ -32,18 +32,18 @@ struct State {
     requests: Slab<Option<Instant>>,
     /// Since when the connection has been in this state.
     since: Instant,
-    waits_for: Waits,
+    expected: Expected,
     /// A request body is blocked by a handler that doesn't read it, and the response has been sent.
     abandoned: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waits {
+enum Expected {
     /// No request has come yet.
-    First,
+    FirstRequest,
     /// A head has started to arrive.
     Head,
-    Next,
+    NextRequest,
 }
 
 /// What a connection has timed out waiting for.
@@ -54,7 +54,7 @@ pub(super) enum Expired {
     /// Another request.
     Idle,
     /// The client to read more of a response.
-    Take,
+    Response,
     /// A handler to continue reading a request body whose response has been sent.
     Upload,
 }
@@ -62,14 +62,15 @@ pub(super) enum Expired {
 impl Activity {
     /// For a connection that started at `since`.
     pub(super) fn new(since: Instant) -> Arc<Self> {
-        let state = State { requests: Slab::new(), since, waits_for: Waits::First, abandoned: false };
+        let state =
+            State { requests: Slab::new(), since, expected: Expected::FirstRequest, abandoned: false };
         Arc::new(Self { state: Mutex::new(state), abandoned: Notify::new() })
     }
 
     /// A request has arrived; it lasts until the guard is dropped.
     pub(super) fn request(self: &Arc<Self>) -> InFlight {
         let mut state = self.state();
-        state.waits_for = Waits::Next;
+        state.expected = Expected::NextRequest;
         let id = state.requests.insert(None);
         InFlight { activity: self.clone(), id, number: state.requests.len() }
     }
@@ -77,8 +78,8 @@ impl Activity {
     /// A request head has started to arrive, but is incomplete.
     pub(super) fn head_begins(&self) {
         let mut state = self.state();
-        if state.waits_for == Waits::Next {
-            (state.waits_for, state.since) = (Waits::Head, Instant::now());
+        if state.expected == Expected::NextRequest {
+            (state.expected, state.since) = (Expected::Head, Instant::now());
         }
     }
 
@@ -93,12 +94,12 @@ impl Activity {
     }
 
     /// Completes when the connection has timed out.
-    pub(super) async fn expired(&self, patience: Patience) -> Expired {
+    pub(super) async fn expired(&self, timeouts: Timeouts) -> Expired {
         // State changes don't wake this, because they are frequent. It checks often enough instead: whatever starts
         // after one check can't have timed out before the next.
-        let pause = patience.head.min(patience.idle).min(patience.take);
+        let pause = timeouts.head.min(timeouts.idle).min(timeouts.response);
         loop {
-            let (deadline, expired) = self.state().deadline(patience);
+            let (deadline, expired) = self.state().deadline(timeouts);
             let now = Instant::now();
             if deadline <= now {
                 return expired;
@@ -117,17 +118,17 @@ impl Activity {
 
 impl State {
     /// When the timeout expires, if nothing changes until then.
-    fn deadline(&self, patience: Patience) -> (Instant, Expired) {
+    fn deadline(&self, timeouts: Timeouts) -> (Instant, Expired) {
         if self.abandoned {
             return (self.since, Expired::Upload);
         }
         if !self.requests.is_empty() {
             let first = self.requests.iter().filter_map(|(_, deadline)| *deadline).min();
-            return (first.unwrap_or_else(|| Instant::now() + patience.take), Expired::Take);
+            return (first.unwrap_or_else(|| Instant::now() + timeouts.response), Expired::Response);
         }
-        match self.waits_for {
-            Waits::First | Waits::Head => (self.since + patience.head, Expired::Head),
-            Waits::Next => (self.since + patience.idle, Expired::Idle),
+        match self.expected {
+            Expected::FirstRequest | Expected::Head => (self.since + timeouts.head, Expired::Head),
+            Expected::NextRequest => (self.since + timeouts.idle, Expired::Idle),
         }
     }
 }
@@ -143,7 +144,7 @@ pub(super) struct InFlight {
 
 impl InFlight {
     /// The client's deadline for reading more of the response, or none if the client isn't expected to act.
-    pub(super) fn client_takes(&self, deadline: Option<Instant>) {
+    pub(super) fn set_client_deadline(&self, deadline: Option<Instant>) {
         self.activity.state().requests[self.id] = deadline;
     }
 
@@ -170,24 +171,24 @@ mod tests {
 
     use tokio::time::Instant;
 
-    use super::{Activity, Expired, Patience};
+    use super::{Activity, Expired, Timeouts};
 
-    const PATIENCE: Patience = Patience {
+    const TIMEOUTS: Timeouts = Timeouts {
         head: Duration::from_secs(30),
         idle: Duration::from_secs(60),
-        take: Duration::from_secs(40),
+        response: Duration::from_secs(40),
     };
 
     #[tokio::test(start_paused = true)]
     async fn the_first_request_has_as_long_as_a_head_and_the_next_as_long_as_a_connection_may_lie_idle() {
         let start = Instant::now();
         let activity = Activity::new(start);
-        assert_eq!(activity.expired(PATIENCE).await, Expired::Head);
+        assert_eq!(activity.expired(TIMEOUTS).await, Expired::Head);
         assert_eq!(start.elapsed().as_secs(), 30);
 
         drop(activity.request());
         let idle = Instant::now();
-        assert_eq!(activity.expired(PATIENCE).await, Expired::Idle);
+        assert_eq!(activity.expired(TIMEOUTS).await, Expired::Idle);
         assert_eq!(idle.elapsed().as_secs(), 60);
     }
 
@@ -196,7 +197,7 @@ mod tests {
         let activity = Activity::new(Instant::now());
         drop(activity.request());
         let start = Instant::now();
-        let (expired, ()) = tokio::join!(activity.expired(PATIENCE), async {
+        let (expired, ()) = tokio::join!(activity.expired(TIMEOUTS), async {
             tokio::time::sleep(Duration::from_secs(1)).await;
             activity.head_begins();
             tokio::time::sleep(Duration::from_secs(10)).await;
@@ -210,11 +211,11 @@ mod tests {
         let activity = Activity::new(Instant::now());
         let start = Instant::now();
         let (_waits, stalls) = (activity.request(), activity.request());
-        let (expired, ()) = tokio::join!(activity.expired(PATIENCE), async {
+        let (expired, ()) = tokio::join!(activity.expired(TIMEOUTS), async {
             tokio::time::sleep(Duration::from_secs(10)).await;
-            stalls.client_takes(Some(Instant::now() + PATIENCE.take));
+            stalls.set_client_deadline(Some(Instant::now() + TIMEOUTS.response));
         });
-        assert_eq!((expired, start.elapsed().as_secs()), (Expired::Take, 50));
+        assert_eq!((expired, start.elapsed().as_secs()), (Expired::Response, 50));
     }
 
     #[tokio::test(start_paused = true)]
@@ -222,7 +223,7 @@ mod tests {
         let activity = Activity::new(Instant::now());
         let start = Instant::now();
         let request = activity.request();
-        let (_, ()) = tokio::join!(activity.expired(PATIENCE), async {
+        let (_, ()) = tokio::join!(activity.expired(TIMEOUTS), async {
             tokio::time::sleep(Duration::from_secs(1000)).await;
             drop(request);
         });

@@ -21,19 +21,19 @@ use crate::trailers;
 ///
 /// When it is dropped, the unread rest goes back to the [`Upload`].
 #[derive(Debug)]
-pub(super) struct Received<B> {
+pub(super) struct IncomingBody<B> {
     /// None once it has ended.
     body: Option<B>,
     upload: Arc<Upload<B>>,
     /// How many more bytes may arrive.
     left: u64,
-    pace: Pace,
+    transfer: TransferTimeout,
     timer: Option<Pin<Box<Sleep>>>,
     /// What drops trailers that others let pass, if anything does.
     trusted_proxies: Option<Arc<TrustedProxies>>,
 }
 
-impl<B> Received<B> {
+impl<B> IncomingBody<B> {
     pub(super) fn new(
         body: B,
         upload: Arc<Upload<B>>,
@@ -41,9 +41,9 @@ impl<B> Received<B> {
         trusted_proxies: &Arc<TrustedProxies>,
     ) -> Self {
         let left = limits.max_request_body.map_or(u64::MAX, |size| size.0);
-        let pace = Pace::new(limits.body_timeout.0, Some(limits.min_body_rate.0));
+        let transfer = TransferTimeout::new(limits.body_timeout.0, Some(limits.min_body_rate.0));
         let trusted_proxies = trusted_proxies.drop_trailers().then(|| trusted_proxies.clone());
-        Self { body: Some(body), upload, left, pace, timer: None, trusted_proxies }
+        Self { body: Some(body), upload, left, transfer, timer: None, trusted_proxies }
     }
 
     fn fail(
@@ -56,13 +56,13 @@ impl<B> Received<B> {
     }
 }
 
-impl<B> Drop for Received<B> {
+impl<B> Drop for IncomingBody<B> {
     fn drop(&mut self) {
         self.upload.give_back(self.body.take());
     }
 }
 
-impl<B> Body for Received<B>
+impl<B> Body for IncomingBody<B>
 where
     B: Body<Data = Bytes> + Unpin,
     B::Error: Into<BoxError>,
@@ -84,7 +84,7 @@ where
                     this.body = None;
                 }
                 this.upload.received();
-                this.pace.moved(bytes);
+                this.transfer.transferred(bytes);
                 match this.left.checked_sub(bytes) {
                     Some(left) => this.left = left,
                     None => return this.fail(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
@@ -107,7 +107,7 @@ where
             }
             Poll::Pending if this.upload.is_answered() => Poll::Pending,
             Poll::Pending => {
-                let deadline = this.pace.deadline();
+                let deadline = this.transfer.deadline();
                 let timer = this.timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
                 if timer.deadline() != deadline {
                     timer.as_mut().reset(deadline);
@@ -133,7 +133,7 @@ where
 
 /// The rate at which a body moves. Only time spent waiting for the peer counts.
 #[derive(Debug)]
-pub(super) struct Pace {
+pub(super) struct TransferTimeout {
     /// How long the next bytes may take.
     timeout: Duration,
     /// Minimum rate in bytes per second, if there is one.
@@ -143,13 +143,13 @@ pub(super) struct Pace {
     waits_since: Option<Instant>,
 }
 
-impl Pace {
+impl TransferTimeout {
     pub(super) fn new(timeout: Duration, rate: Option<u64>) -> Self {
         Self { timeout, rate, bytes: 0, waited: Duration::ZERO, waits_since: None }
     }
 
     /// This many bytes have moved, and nobody waits any more.
-    pub(super) fn moved(&mut self, bytes: u64) {
+    pub(super) fn transferred(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_add(bytes);
         if let Some(since) = self.waits_since.take() {
             self.waited += since.elapsed();
@@ -178,17 +178,19 @@ mod tests {
 
     use super::super::trusted_proxies::TrustedProxies;
     use super::super::upload::Upload;
-    use super::Received;
+    use super::IncomingBody;
     use crate::body::BoxError;
     use crate::config::{ClientLimits, Listen, Size, Time, Underscores};
 
     type Content = Channel<Bytes, BoxError>;
 
-    fn received() -> (Sender<Bytes, BoxError>, Received<Content>, Arc<Upload<Content>>) {
+    fn received() -> (Sender<Bytes, BoxError>, IncomingBody<Content>, Arc<Upload<Content>>) {
         received_at(&Listen::default())
     }
 
-    fn received_at(listen: &Listen) -> (Sender<Bytes, BoxError>, Received<Content>, Arc<Upload<Content>>) {
+    fn received_at(
+        listen: &Listen,
+    ) -> (Sender<Bytes, BoxError>, IncomingBody<Content>, Arc<Upload<Content>>) {
         let limits = ClientLimits {
             body_timeout: Time::seconds(10),
             min_body_rate: Size(100),
@@ -198,7 +200,7 @@ mod tests {
         let (sender, body) = Channel::new(1);
         let upload = Upload::new(false);
         let trusted_proxies = Arc::new(TrustedProxies::new(listen));
-        (sender, Received::new(body, upload.clone(), &limits, &trusted_proxies), upload)
+        (sender, IncomingBody::new(body, upload.clone(), &limits, &trusted_proxies), upload)
     }
 
     /// Sends this many pieces of this size, one per second.

@@ -55,7 +55,7 @@ async fn watch_all(watched: Arc<Mutex<Vec<Weak<Certificates>>>>) {
 pub(super) struct Certificates {
     /// The listener's address, as configured.
     address: String,
-    loaded: RwLock<Arc<Loaded>>,
+    loaded: RwLock<Arc<LoadedCertificates>>,
 }
 
 impl Certificates {
@@ -64,15 +64,15 @@ impl Certificates {
     /// # Errors
     /// When a file can't be read, or holds no certificate or no key that belongs to it.
     pub(super) fn load(address: &str, tls: &ListenTls) -> Result<Self, String> {
-        let loaded = RwLock::new(Arc::new(Loaded::load(tls)?));
+        let loaded = RwLock::new(Arc::new(LoadedCertificates::load(tls)?));
         Ok(Self { address: address.to_owned(), loaded })
     }
 
-    fn current(&self) -> Arc<Loaded> {
+    fn current(&self) -> Arc<LoadedCertificates> {
         self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn replace(&self, loaded: Loaded) {
+    fn replace(&self, loaded: LoadedCertificates) {
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
     }
 
@@ -83,7 +83,7 @@ impl Certificates {
         if current.files == fingerprints(&current.tls) {
             return;
         }
-        match Loaded::load(&current.tls) {
+        match LoadedCertificates::load(&current.tls) {
             Ok(loaded) => {
                 self.replace(loaded);
                 tracing::info!(address, "certificates have changed and were reloaded");
@@ -118,14 +118,14 @@ fn is_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
 
 /// Certificates as they were in their files.
 #[derive(Debug)]
-struct Loaded {
+struct LoadedCertificates {
     tls: ListenTls,
     /// In the order of the configuration.
     keys: Vec<Arc<CertifiedKey>>,
     files: Fingerprints,
 }
 
-impl Loaded {
+impl LoadedCertificates {
     fn load(tls: &ListenTls) -> Result<Self, String> {
         // Checked first: if they change in between, they are loaded once more.
         let files = fingerprints(tls);

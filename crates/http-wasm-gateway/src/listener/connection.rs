@@ -15,7 +15,7 @@ use tokio::net::TcpStream;
 use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::activity::{Activity, Expired, Patience};
+use super::activity::{Activity, Expired, Timeouts};
 use super::flush::Flushes;
 use super::framing::{Framing, StartLine};
 use super::http2;
@@ -32,10 +32,10 @@ const HTTP2_REQUEST_LINE: usize = b"PRI * HTTP/2.0\r\n".len();
 
 /// How long HTTP/1.1 connections are kept for another request once the server was told to stop. Its response says that
 /// it is the last one; closing without that would lose requests that are just arriving.
-const LAST_CALL: Duration = Duration::from_secs(1);
+const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
-/// How long a connection may take to say goodbye.
-const GOODBYE: Duration = Duration::from_secs(5);
+/// How long a connection may take to shut down.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long a client that is refused may take for anything.
 const REFUSAL: Time = Time::seconds(5);
@@ -92,27 +92,27 @@ impl<A: Answer> Connections<A> {
         mut stream: TcpStream,
         peer: SocketAddr,
         accepted: Instant,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     ) -> Result<(), BoxError> {
         let mut closing = self.closing.clone();
         let limit = accepted + self.limits.header_timeout.0;
         let trusted_proxies = self.trusted_proxies.clone();
         let addr = tokio::select! {
             addr = timeout_at(limit, trusted_proxies.of_connection(&mut stream, peer)) => addr??,
-            () = last_call(&mut closing) => return Ok(()),
+            () = drain_grace(&mut closing) => return Ok(()),
         };
         let Some(tls) = self.tls.take() else {
-            return self.serve_http(stream, Client { addr, tls: false }, accepted, place).await;
+            return self.serve_http(stream, Client { addr, tls: false }, accepted, permit).await;
         };
         let stream = tokio::select! {
             stream = timeout_at(limit, tls.acceptor.accept(stream)) => stream??,
-            () = last_call(&mut closing) => return Ok(()),
+            () = drain_grace(&mut closing) => return Ok(()),
         };
         drop(closing);
         if let Some(http) = tls::agreed(stream.get_ref().1.alpn_protocol()) {
             self.http = http;
         }
-        self.serve_http(stream, Client { addr, tls: true }, accepted, place).await
+        self.serve_http(stream, Client { addr, tls: true }, accepted, permit).await
     }
 
     async fn serve_http<S>(
@@ -120,7 +120,7 @@ impl<A: Answer> Connections<A> {
         mut io: S,
         client: Client,
         accepted: Instant,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     ) -> Result<(), BoxError>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -130,7 +130,7 @@ impl<A: Answer> Connections<A> {
         let head = accepted + self.limits.header_timeout.0;
         let http2 = tokio::select! {
             http2 = timeout_at(head, self.speaks_http2(&mut io, &mut read)) => http2??,
-            () = last_call(&mut closing) => return Ok(()),
+            () = drain_grace(&mut closing) => return Ok(()),
         };
         let activity = Activity::new(accepted);
         let flushes = Arc::<Flushes>::default();
@@ -146,14 +146,14 @@ impl<A: Answer> Connections<A> {
             cut: self.cut,
             refuse: self.refuse,
         };
-        let mut life = Life { activity: activity.clone(), limits: &self.limits, start_line: None };
+        let mut lifetime = Lifetime { activity: activity.clone(), limits: &self.limits, start_line: None };
         if http2 {
-            let connection = http2::Connection::new(io, read, place, Arc::new(requests));
+            let connection = http2::Connection::new(io, read, permit, Arc::new(requests));
             let closing = closing.wait_for(|&closing| closing);
-            return life.of(connection, http2::Connection::graceful_shutdown, closing).await;
+            return lifetime.run(connection, http2::Connection::graceful_shutdown, closing).await;
         }
         let interims = Arc::<Interims>::default();
-        let framing = Framing::new(io, read, activity, flushes, interims.clone(), &self.limits, place);
+        let framing = Framing::new(io, read, activity, flushes, interims.clone(), &self.limits, permit);
         requests.upgrade = Some(framing.upgrade());
         let start_line = framing.start_line();
         let requests = Arc::new(requests);
@@ -161,9 +161,9 @@ impl<A: Answer> Connections<A> {
         let service = service_fn(move |request| requests.clone().respond(request, interims.clone()));
         let connection =
             http1_builder(&self.limits).serve_connection(TokioIo::new(framing), service).with_upgrades();
-        let goodbye = http1::UpgradeableConnection::graceful_shutdown;
-        life.start_line = Some(start_line.clone());
-        let result = life.of(connection, goodbye, last_call(&mut closing)).await;
+        let shut_down = http1::UpgradeableConnection::graceful_shutdown;
+        lifetime.start_line = Some(start_line.clone());
+        let result = lifetime.run(connection, shut_down, drain_grace(&mut closing)).await;
         let refused = match start_line.has_timed_out() {
             true => Some(StatusCode::REQUEST_TIMEOUT),
             false => result.as_ref().err().and_then(|error| answered_by_hyper(&**error)),
@@ -202,10 +202,10 @@ impl<A: Answer> Connections<A> {
 }
 
 /// Ends when the server has been about to stop for so long that no more requests are waited for.
-async fn last_call(closing: &mut watch::Receiver<bool>) {
+async fn drain_grace(closing: &mut watch::Receiver<bool>) {
     // An error means that the sender is gone.
     let _ = closing.wait_for(|&closing| closing).await;
-    tokio::time::sleep(LAST_CALL).await;
+    tokio::time::sleep(DRAIN_GRACE).await;
 }
 
 /// What hyper has answered to a head that it could not parse.
@@ -219,47 +219,47 @@ fn answered_by_hyper(error: &(dyn std::error::Error + 'static)) -> Option<Status
     })
 }
 
-/// How long a connection lasts.
-struct Life<'a> {
+/// What a connection's lifetime depends on.
+struct Lifetime<'a> {
     activity: Arc<Activity>,
     limits: &'a ClientLimits,
     /// That of the last request of HTTP/1.1.
     start_line: Option<Arc<StartLine>>,
 }
 
-impl Life<'_> {
-    /// Runs a connection until it ends, expires, or was told `goodbye` after `closing`.
-    async fn of<C, E>(
+impl Lifetime<'_> {
+    /// Runs a connection until it ends, expires, or was told to `shut_down` after `closing`.
+    async fn run<C, E>(
         self,
         connection: C,
-        goodbye: fn(Pin<&mut C>),
+        shut_down: fn(Pin<&mut C>),
         closing: impl Future,
     ) -> Result<(), BoxError>
     where
         C: Future<Output = Result<(), E>>,
         E: Into<BoxError>,
     {
-        let take = self.limits.body_timeout.0;
-        let patience =
-            Patience { head: self.limits.header_timeout.0, idle: self.limits.idle_timeout.0, take };
+        let response = self.limits.body_timeout.0;
+        let timeouts =
+            Timeouts { head: self.limits.header_timeout.0, idle: self.limits.idle_timeout.0, response };
         let mut connection = pin!(connection);
         tokio::select! {
             result = connection.as_mut() => return result.map_err(Into::into),
-            expired = self.activity.expired(patience) => match expired {
+            expired = self.activity.expired(timeouts) => match expired {
                 Expired::Idle => {}
                 // A request that has begun is answered with 408.
                 Expired::Head if self.start_line.is_some_and(|line| line.times_out()) => {}
                 Expired::Head => return Err("timed out waiting for a request".into()),
-                Expired::Take => return Err("the client doesn't read its response".into()),
+                Expired::Response => return Err("the client doesn't read its response".into()),
                 Expired::Upload => return Err("the rest of a request body isn't read".into()),
             },
             _ = closing => {}
         }
-        goodbye(connection.as_mut());
+        shut_down(connection.as_mut());
         self.activity.restart();
         tokio::select! {
             result = connection => result.map_err(Into::into),
-            _ = self.activity.expired(Patience { head: GOODBYE, idle: GOODBYE, take }) => {
+            _ = self.activity.expired(Timeouts { head: SHUTDOWN_TIMEOUT, idle: SHUTDOWN_TIMEOUT, response }) => {
                 Err("timed out during graceful shutdown".into())
             }
         }

@@ -144,11 +144,11 @@ impl Listener {
         let Self { socket, tls, http, limits, trusted_proxies, .. } = self;
         let descriptors = Descriptors::of_process();
         let max = limits.max_connections.map_or_else(|| descriptors.default_connections(), NonZeroU32::get);
-        let places = Arc::new(Semaphore::new(max as usize));
+        let permits = Arc::new(Semaphore::new(max as usize));
         let connections =
             Connections { answer, tls, http, limits, trusted_proxies, closing, cut, refuse: false };
         let (refusing, mut refusals) = (connections.refusing(), Refusals::default());
-        while let Ok(place) = places.clone().acquire_owned().await {
+        while let Ok(permit) = permits.clone().acquire_owned().await {
             let (stream, peer) = accept(&socket).await;
             let peer = forwarded::canonical(peer);
             let refuse = !descriptors.admits_client(descriptors::number(&stream));
@@ -156,7 +156,7 @@ impl Listener {
                 tracing::warn!("too few file descriptors: answering client connections with 503");
             }
             let connections = if refuse { &refusing } else { &connections };
-            let connection = connections.clone().serve(stream, peer, Instant::now(), place);
+            let connection = connections.clone().serve(stream, peer, Instant::now(), permit);
             while tasks.try_join_next().is_some() {}
             let task = tasks.spawn(async move {
                 if let Err(error) = connection.await {

@@ -12,7 +12,7 @@ use tokio::time::{Sleep, sleep};
 
 use super::flush::{Flushes, Waiting};
 use crate::body::{BoxBody, BoxError, Hook, Hooked, PolledFrame, empty};
-use crate::framing::{Asked, Framing, Length};
+use crate::framing::{Framing, Length, RequestInfo};
 use crate::trailers;
 
 /// How long a failed body waits for the client to read what came before the failure.
@@ -21,25 +21,25 @@ const BREAK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Gives a response the framing of its body, and removes the body where there must be none.
 pub(super) fn frame(
     response: Response<BoxBody>,
-    asked: &Asked,
+    info: &RequestInfo,
     flushes: &Arc<Flushes>,
 ) -> Response<Outgoing> {
     let (mut head, mut body) = response.into_parts();
-    let framing = Framing::of_response(asked, head.status, &head.headers, &body);
+    let framing = Framing::of_response(info, head.status, &head.headers, &body);
     framing.write(&mut head.headers);
     if !framing.has_body() {
         body = empty();
     }
     let absent = match framing.length() {
         Length::Absent(length)
-            if asked.version < Version::HTTP_2 && head.status == StatusCode::NOT_MODIFIED =>
+            if info.version < Version::HTTP_2 && head.status == StatusCode::NOT_MODIFIED =>
         {
             Some(length)
         }
         _ => None,
     };
     let streamed = framing.length() == Length::Streamed;
-    let http2 = asked.version >= Version::HTTP_2;
+    let http2 = info.version >= Version::HTTP_2;
     let flushes = flushes.clone();
     Response::from_parts(
         head,

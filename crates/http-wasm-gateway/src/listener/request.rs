@@ -1,29 +1,28 @@
 //! A request's way from the connection to what answers it, and back.
 
 use std::convert::Infallible;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use http_body::{Body, Frame, SizeHint};
+use http_body::Body;
 use tokio::sync::watch;
 
 use super::activity::{Activity, InFlight};
-use super::body::{Pace, Received};
+use super::body::{IncomingBody, TransferTimeout};
 use super::flush::Flushes;
 use super::framing::Upgrade;
 use super::outgoing::{self, Outgoing};
 use super::trusted_proxies::TrustedProxies;
-use super::upload::{Connection, Upload};
+use super::upload::{Persistence, Upload};
 use super::{check, date};
-use crate::body::{BoxBody, BoxError, boxed, empty};
+use crate::body::{BoxBody, BoxError, Hook, Hooked, PolledFrame, boxed, empty};
 use crate::config::ClientLimits;
 use crate::connection_options::remove_nominated;
 use crate::exchange::{Answer, Client, ClientSide, Inbound, Interims, Refused};
-use crate::framing::Asked;
+use crate::framing::RequestInfo;
 
 /// What the requests of one connection have in common.
 #[derive(Debug)]
@@ -70,9 +69,9 @@ impl<A: Answer> Requests<A> {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: Into<BoxError>,
     {
-        let asked = Asked::by(&request);
-        let version = asked.version;
-        let may_switch = asked.method == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
+        let info = RequestInfo::of(&request);
+        let version = info.version;
+        let may_switch = info.method == Method::CONNECT || request.headers().contains_key(header::UPGRADE);
         let checked = match self.refuse {
             true => Err(check::OVERLOADED),
             false => check::request(&request, &self.limits)
@@ -101,18 +100,19 @@ impl<A: Answer> Requests<A> {
         drop(inbound);
         let status = response.status();
         if let Some(upgrade) = self.upgrade.as_ref().filter(|_| may_switch) {
-            upgrade.answered(&asked.method, status);
+            upgrade.answered(&info.method, status);
         }
         if version < Version::HTTP_2 && status != StatusCode::SWITCHING_PROTOCOLS {
             upload = self.announce(&mut response, upload).await;
         }
         date::add(response.headers_mut());
-        let response = outgoing::frame(response, &asked, &self.flushes);
+        let response = outgoing::frame(response, &info, &self.flushes);
         let stalled = self.limits.body_timeout.0;
         // Streams of HTTP/2 have timers of their own.
-        let pace = (version < Version::HTTP_2)
-            .then(|| Pace::new(stalled, self.limits.min_response_rate.map(|rate| rate.0)));
-        Ok(response.map(|body| Sending { body, in_flight: Some(in_flight), pace, given: 0, upload, stalled }))
+        let transfer = (version < Version::HTTP_2)
+            .then(|| TransferTimeout::new(stalled, self.limits.min_response_rate.map(|rate| rate.0)));
+        let hook = SendingHook { in_flight: Some(in_flight), transfer, given: 0, upload, stalled };
+        Ok(response.map(|body| Hooked { body, hook }))
     }
 
     /// Says in a response of HTTP/1.1 that the connection ends with it, if it does: a client can't be told in any
@@ -129,14 +129,14 @@ impl<A: Answer> Requests<A> {
         if says_close(response) {
             return None;
         }
-        let connection = match &upload {
-            Some(upload) => upload.connection().await,
-            None => Connection::Keep,
+        let persistence = match &upload {
+            Some(upload) => upload.persistence().await,
+            None => Persistence::KeepAlive,
         };
-        if connection == Connection::Close || *self.closing.borrow() {
+        if persistence == Persistence::Close || *self.closing.borrow() {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
-        upload.filter(|_| connection == Connection::Keep)
+        upload.filter(|_| persistence == Persistence::KeepAlive)
     }
 
     /// The request as handlers get it, and its body if it has one.
@@ -158,7 +158,7 @@ impl<A: Answer> Requests<A> {
             && request.headers().get(header::EXPECT).is_some_and(expects_continue);
         let upload = Upload::new(expects_continue);
         let request = request
-            .map(|body| boxed(Received::new(body, upload.clone(), &self.limits, &self.trusted_proxies)));
+            .map(|body| boxed(IncomingBody::new(body, upload.clone(), &self.limits, &self.trusted_proxies)));
         let mut inbound = Inbound::new(request, client);
         inbound.dropped = dropped;
         inbound.refused = Refused::Body(upload.clone());
@@ -186,16 +186,18 @@ fn says_close(response: &Response<BoxBody>) -> bool {
 }
 
 /// A response's body on its way to the client. The request lasts until all of it is taken.
+pub(super) type Sending<B> = Hooked<Outgoing, SendingHook<B>>;
+
+/// Notes how fast the client takes a response, and deals with the rest of the request's body afterwards.
 #[derive(Debug)]
-pub(super) struct Sending<B>
+pub(super) struct SendingHook<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    body: Outgoing,
     /// Present until this is dropped.
     in_flight: Option<InFlight>,
     /// How fast the client takes it, if its connection is to end when that is too slow.
-    pace: Option<Pace>,
+    transfer: Option<TransferTimeout>,
     /// Bytes that it has been given and has not taken yet.
     given: u64,
     /// The request's body, if more of it may have to be read.
@@ -204,7 +206,7 @@ where
     stalled: Duration,
 }
 
-impl<B> Sending<B>
+impl<B> SendingHook<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
@@ -214,49 +216,35 @@ where
     }
 }
 
-impl<B> Drop for Sending<B>
+impl<B> Drop for SendingHook<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     fn drop(&mut self) {
         if let Some((upload, in_flight)) = self.upload.take().zip(self.in_flight.take()) {
-            in_flight.client_takes(None);
+            in_flight.set_client_deadline(None);
             upload.finish(in_flight, self.stalled);
         }
     }
 }
 
-impl<B> Body for Sending<B>
+impl<B> Hook<Outgoing> for SendingHook<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let this = &mut *self;
-        let frame = Pin::new(&mut this.body).poll_frame(cx);
-        let Some((pace, in_flight)) = this.pace.as_mut().zip(this.in_flight.as_ref()) else { return frame };
-        pace.moved(std::mem::take(&mut this.given));
-        match &frame {
+    fn polled(&mut self, _: &mut Outgoing, polled: PolledFrame, _: &mut Context<'_>) -> PolledFrame {
+        let Some((transfer, in_flight)) = self.transfer.as_mut().zip(self.in_flight.as_ref()) else {
+            return polled;
+        };
+        transfer.transferred(std::mem::take(&mut self.given));
+        match &polled {
             // Until it asks for more, the connection is waiting for the client to take this.
             Poll::Ready(Some(Ok(frame))) => {
-                this.given = frame.data_ref().map_or(0, |data| data.len() as u64);
-                in_flight.client_takes(Some(pace.deadline()));
+                self.given = frame.data_ref().map_or(0, |data| data.len() as u64);
+                in_flight.set_client_deadline(Some(transfer.deadline()));
             }
-            _ => in_flight.client_takes(None),
+            _ => in_flight.set_client_deadline(None),
         }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        polled
     }
 }

@@ -29,7 +29,7 @@ const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// `Connection: close` promises that it ends soon.
 const END_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// A request body, as the listener sees it. Shared with the handlers' [`Received`](super::body::Received).
+/// A request body, as the listener sees it. Shared with the handlers' [`IncomingBody`](super::body::IncomingBody).
 #[derive(Debug)]
 pub(super) struct Upload<B> {
     /// Whether the client waits for `100 Continue`.
@@ -55,8 +55,8 @@ enum Rest<B> {
 
 /// What a response means for the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Connection {
-    Keep,
+pub(super) enum Persistence {
+    KeepAlive,
     Close,
 }
 
@@ -161,25 +161,25 @@ where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
     /// Whether the HTTP/1.1 connection can continue after this request; called just before the response head goes out.
-    pub(super) async fn connection(&self) -> Connection {
+    pub(super) async fn persistence(&self) -> Persistence {
         let mut body = match self.take() {
             Some(Rest::Unread(body)) => body,
             // A body that a handler still reads is dealt with when the response has ended.
-            _ => return Connection::Keep,
+            _ => return Persistence::KeepAlive,
         };
         if self.expects_continue && !self.requested.load(Ordering::Relaxed) {
             // The client may or may not send the body (RFC 9110 section 10.1.1), so it is unclear what follows.
-            return Connection::Close;
+            return Persistence::Close;
         }
         match body.size_hint().exact() {
             Some(0..=DISCARD_BYTES) => {
                 self.set(Rest::Unread(body));
-                Connection::Keep
+                Persistence::KeepAlive
             }
-            Some(_) => Connection::Close,
+            Some(_) => Persistence::Close,
             None => match timeout(END_TIMEOUT, discard(&mut body)).await {
-                Ok(Ok(())) => Connection::Keep,
-                _ => Connection::Close,
+                Ok(Ok(())) => Persistence::KeepAlive,
+                _ => Persistence::Close,
             },
         }
     }

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::config::{self, Config, Located};
 use crate::digest::sha256;
-use crate::guests::Loaded;
+use crate::guests::LoadedGuests;
 use crate::machine::Machine;
 use crate::proxy::{AddressStatus, Proxy};
 
@@ -99,7 +99,7 @@ impl Configured {
     pub(crate) fn new(
         config: &Config,
         machine: &Machine,
-        guests: &Loaded,
+        guests: &LoadedGuests,
         upstreams: impl IntoIterator<Item = Arc<Proxy>>,
     ) -> Self {
         let guest = |(name, guest): (&String, &Located<config::Guest>)| ConfiguredGuest {

@@ -4,17 +4,17 @@ mod access_log;
 mod active;
 mod metrics;
 mod monitor;
+mod observers;
 mod recent;
 mod request_id;
 #[cfg(test)]
 mod tests;
 mod time;
 mod traces;
-mod watchers;
 
 pub(crate) use self::active::{Configured, ConfiguredGuest, ConfiguredRoute, Stage};
 pub(crate) use self::metrics::{CONTENT_TYPE, GuestCounts, RouteCounts, UpstreamCounts, resident_memory};
 pub(crate) use self::monitor::{Monitor, Reload};
+pub(crate) use self::observers::{ObservedRequest, Observers, Sinks};
 pub(crate) use self::recent::RecentError;
 pub(crate) use self::time::rfc3339;
-pub(crate) use self::watchers::{Observed, Sinks, Watchers};

@@ -35,8 +35,8 @@ impl Monitor {
     }
 
     /// The observer of this configuration's requests. Its series stay until the last of them has completed.
-    pub(super) fn watching(self: &Arc<Self>, config: &Config) -> Watching {
-        Watching { monitor: self.clone(), _names: self.metrics.names(config) }
+    pub(super) fn observer(self: &Arc<Self>, config: &Config) -> MonitorObserver {
+        MonitorObserver { monitor: self.clone(), _names: self.metrics.names(config) }
     }
 
     /// This configuration is the one in use from now on.
@@ -85,12 +85,12 @@ impl GuestMonitor for Monitor {
 
 /// The monitor, as seen by the requests of one configuration.
 #[derive(Debug)]
-pub(super) struct Watching {
+pub(super) struct MonitorObserver {
     monitor: Arc<Monitor>,
     _names: Names,
 }
 
-impl RequestObserver for Watching {
+impl RequestObserver for MonitorObserver {
     fn started(&self) {
         self.monitor.metrics.started();
     }

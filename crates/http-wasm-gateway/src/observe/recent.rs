@@ -16,7 +16,7 @@ const MESSAGE_BYTES: usize = 500;
 /// The source of an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Source {
+pub(crate) enum ErrorSource {
     Guest,
     Upstream,
     Configuration,
@@ -28,7 +28,7 @@ pub(crate) struct RecentError {
     /// When it last occurred.
     #[serde(serialize_with = "super::time::rfc3339")]
     pub(crate) at: SystemTime,
-    pub(crate) source: Source,
+    pub(crate) source: ErrorSource,
     /// The guest's or upstream's name.
     pub(crate) name: String,
     pub(crate) kind: &'static str,
@@ -43,7 +43,7 @@ pub(crate) struct RecentError {
 pub(crate) struct Recent(Mutex<VecDeque<RecentError>>);
 
 impl Recent {
-    pub(crate) fn add(&self, source: Source, name: &str, kind: &'static str, message: impl Display) {
+    pub(crate) fn add(&self, source: ErrorSource, name: &str, kind: &'static str, message: impl Display) {
         let mut message = message.to_string();
         message.truncate(message.floor_char_boundary(MESSAGE_BYTES));
         let mut errors = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,15 +78,15 @@ fn oldest_of_whoever_has_most(errors: &VecDeque<RecentError>) -> Option<usize> {
 
 #[cfg(test)]
 mod tests {
-    use super::{KEPT, MESSAGE_BYTES, Recent, Source};
+    use super::{ErrorSource, KEPT, MESSAGE_BYTES, Recent};
 
     #[test]
     fn only_the_newest_errors_are_kept_and_long_messages_are_cut_between_characters() {
         let recent = Recent::default();
         for number in 0..KEPT + 3 {
-            recent.add(Source::Guest, "g", "trap", number);
+            recent.add(ErrorSource::Guest, "g", "trap", number);
         }
-        recent.add(Source::Upstream, "u", "connect", "ä".repeat(MESSAGE_BYTES));
+        recent.add(ErrorSource::Upstream, "u", "connect", "ä".repeat(MESSAGE_BYTES));
         let errors = recent.newest_first();
         assert_eq!(errors.len(), KEPT);
         assert_eq!(errors[0].message, "ä".repeat(MESSAGE_BYTES / 2));
@@ -96,9 +96,9 @@ mod tests {
     #[test]
     fn many_errors_of_one_push_out_none_of_another() {
         let recent = Recent::default();
-        recent.add(Source::Guest, "g", "trap", "the only one");
+        recent.add(ErrorSource::Guest, "g", "trap", "the only one");
         for number in 0..2 * KEPT {
-            recent.add(Source::Upstream, "u", "connect", number);
+            recent.add(ErrorSource::Upstream, "u", "connect", number);
         }
         let errors = recent.newest_first();
         let told: Vec<_> = errors.iter().map(|error| &*error.message).collect();
@@ -109,9 +109,9 @@ mod tests {
     fn an_error_that_comes_again_is_the_newest_again_and_pushes_nothing_out() {
         let recent = Recent::default();
         for message in ["a", "b", "a", "a"] {
-            recent.add(Source::Guest, "g", "trap", message);
+            recent.add(ErrorSource::Guest, "g", "trap", message);
         }
-        recent.add(Source::Guest, "h", "trap", "b");
+        recent.add(ErrorSource::Guest, "h", "trap", "b");
         let errors = recent.newest_first();
         let told: Vec<_> = errors.iter().map(|error| (&*error.name, &*error.message, error.times)).collect();
         assert_eq!(told, [("h", "b", 1), ("g", "a", 3), ("g", "b", 1)]);

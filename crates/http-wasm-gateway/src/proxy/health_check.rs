@@ -7,10 +7,10 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method, Uri};
 use tokio::time::timeout;
 
-use super::patience::{Clock, Timed};
 use super::pool::{Outbound, SendErrorKind, Sending};
 use super::replay::Replayed;
 use super::server::Server;
+use super::timeout::{ResponseTimer, TimedBody};
 use crate::config::ActiveHealth;
 
 /// Checks the health of an address for as long as the address is there.
@@ -39,14 +39,14 @@ pub(super) async fn run(server: Weak<Server>, checks: ActiveHealth, upstream: Ar
 /// Whether it answers as it should; `None` if there was no connection for the check, because requests use all that it
 /// may have.
 async fn is_healthy(server: &Server, target: PathAndQuery, limit: Duration) -> Option<bool> {
-    let clock = Clock::start();
-    let body = Timed::new(Replayed::empty(), clock.clone());
+    let response_timer = ResponseTimer::start();
+    let body = TimedBody::new(Replayed::empty(), response_timer.clone());
     let request = Outbound { method: &Method::GET, target, headers: &HeaderMap::new(), body };
     let sending = Sending {
         http1: false,
         fresh: false,
         avoid: None,
-        clock: &clock,
+        response_timer: &response_timer,
         response_timeout: limit,
         queue_timeout: None,
         interims: None,

@@ -8,13 +8,13 @@ mod connect;
 mod fields;
 mod health;
 mod health_check;
-mod patience;
 mod pool;
 mod replay;
 mod response;
 mod server;
 #[cfg(test)]
 mod tests;
+mod timeout;
 mod tunnel;
 
 use std::fmt;
@@ -28,11 +28,11 @@ use tokio::task::JoinSet;
 use tower::retry::budget::{Budget as _, TpsBudget};
 
 use self::connect::Connectors;
-use self::patience::{Clock, Timed};
 use self::pool::{Outbound, ResponseBody, SendError, SendErrorKind, Sending};
 use self::replay::Replay;
 use self::response::respond_with;
 use self::server::{Lease, Leased, LeasedHook, Servers};
+use self::timeout::{ResponseTimer, TimedBody};
 use crate::body::{BoxBody, boxed};
 use crate::config::{self, ForwardedHost, UpstreamHttp};
 use crate::error_text::Causes;
@@ -119,7 +119,7 @@ impl Proxy {
     }
 
     pub(crate) async fn respond(&self, inbound: &mut Inbound) -> Response<BoxBody> {
-        let upgrade = tunnel::asked(inbound);
+        let upgrade = tunnel::upgrade_request(inbound);
         prepare(inbound, self.host, upgrade.as_ref());
 
         // An upgrade is a matter of HTTP/1.1: an upstream that would rather speak HTTP/2 must not get to choose.
@@ -150,7 +150,7 @@ impl Proxy {
         &self,
         http1: bool,
         inbound: &mut Inbound,
-    ) -> Result<(Lease, Response<ResponseBody>), Failed> {
+    ) -> Result<(Lease, Response<ResponseBody>), ExchangeError> {
         let (mut head, body) = inbound.take().into_parts();
         let idempotent = is_idempotent(&head.method);
         // HTTP/2 servers can refuse a request unprocessed, whatever its method.
@@ -166,21 +166,21 @@ impl Proxy {
                 let doublings = u32::try_from(tried.len() - 1).unwrap_or(u32::MAX).min(6);
                 tokio::time::sleep(PAUSE * 2_u32.pow(doublings)).await;
             }
-            let Ok(target) = server.url.target(&head.uri) else { return Err(Failed::Uri) };
+            let Ok(target) = server.url.target(&head.uri) else { return Err(ExchangeError::Uri) };
             let (record, headers) = (inbound.record.as_ref(), &mut head.headers);
             let attempt = Attempt::begin(headers, record, &self.name, &server.address);
-            let clock = Clock::start();
+            let response_timer = ResponseTimer::start();
             let request = Outbound {
                 method: &head.method,
                 target,
                 headers: &head.headers,
-                body: Timed::new(body.attempt(), clock.clone()),
+                body: TimedBody::new(body.attempt(), response_timer.clone()),
             };
             let sending = Sending {
                 http1,
                 fresh: !tried.is_empty(),
                 avoid,
-                clock: &clock,
+                response_timer: &response_timer,
                 response_timeout: self.timeout,
                 queue_timeout: inbound.queue_timeout,
                 interims: inbound.interims.as_deref(),
@@ -197,7 +197,7 @@ impl Proxy {
             let again = body.is_whole() && self.may_retry(&error, idempotent, tried.len());
             self.note(&lease, &error, again);
             if !again {
-                return Err(Failed::Send(error));
+                return Err(ExchangeError::Send(error));
             }
             // The other kinds concern one connection and not the address.
             pause = error.is_unhealthy();
@@ -251,10 +251,10 @@ impl Proxy {
     }
 
     /// The answer when there is none from the upstream: details went to the log, not to the client.
-    fn answer_to(&self, failed: Failed) -> Response<BoxBody> {
+    fn answer_to(&self, failed: ExchangeError) -> Response<BoxBody> {
         let error = match failed {
-            Failed::Uri => return plain_text(StatusCode::URI_TOO_LONG, "the URI is too long\n"),
-            Failed::Send(error) => error,
+            ExchangeError::Uri => return plain_text(StatusCode::URI_TOO_LONG, "the URI is too long\n"),
+            ExchangeError::Send(error) => error,
         };
         match error.kind {
             SendErrorKind::RequestBody => {
@@ -291,7 +291,7 @@ fn is_idempotent(method: &Method) -> bool {
 }
 
 /// Turns the request as received into the one to send, its URI excepted.
-fn prepare(inbound: &mut Inbound, host: ForwardedHost, upgrade: Option<&tunnel::Asked>) {
+fn prepare(inbound: &mut Inbound, host: ForwardedHost, upgrade: Option<&tunnel::UpgradeRequest>) {
     let Inbound { request, client, .. } = inbound;
     let authority = request.uri().authority().cloned();
     // None of what this side of the proxy keeps with a request concerns the other.
@@ -320,7 +320,7 @@ fn prepare(inbound: &mut Inbound, host: ForwardedHost, upgrade: Option<&tunnel::
 }
 
 /// Why there is no answer from the upstream.
-enum Failed {
+enum ExchangeError {
     /// The URI is too long with the address's own path before it.
     Uri,
     Send(SendError),

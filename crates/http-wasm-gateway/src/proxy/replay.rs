@@ -24,11 +24,11 @@ pub(super) struct Replay(Option<Arc<Mutex<State>>>);
 struct State {
     rest: BoxBody,
     /// What came of the body so far; nothing any more once that was too much.
-    kept: Vec<Kept>,
+    kept: Vec<StoredFrame>,
     bytes: usize,
     is_whole: bool,
     /// The room for that.
-    room: Room,
+    room: Reservation,
     /// Whether any of it was asked for.
     begun: bool,
     /// The attempt that may read. Another one that still does is stopped.
@@ -36,7 +36,7 @@ struct State {
 }
 
 #[derive(Debug, Clone)]
-enum Kept {
+enum StoredFrame {
     Data(Bytes),
     Trailers(HeaderMap),
 }
@@ -48,7 +48,7 @@ impl Replay {
         if body.is_end_stream() {
             return Self(None);
         }
-        let room = if keep { Room::Of(budget.clone()) } else { Room::None };
+        let room = if keep { Reservation::Of(budget.clone()) } else { Reservation::None };
         let state =
             State { rest: body, kept: Vec::new(), bytes: 0, is_whole: keep, room, begun: false, attempt: 0 };
         Self(Some(Arc::new(Mutex::new(state))))
@@ -97,8 +97,8 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 impl State {
     fn keep(&mut self, frame: &Frame<Bytes>) {
         let kept = match (frame.data_ref(), frame.trailers_ref()) {
-            (Some(data), _) => Kept::Data(data.clone()),
-            (None, Some(trailers)) => Kept::Trailers(trailers.clone()),
+            (Some(data), _) => StoredFrame::Data(data.clone()),
+            (None, Some(trailers)) => StoredFrame::Trailers(trailers.clone()),
             (None, None) => return,
         };
         let bytes = frame.data_ref().map_or(0, Bytes::len);
@@ -106,20 +106,20 @@ impl State {
         self.is_whole = self.is_whole && self.bytes <= MAX_KEPT_BYTES && self.room.take(bytes);
         match self.is_whole {
             true => self.kept.push(kept),
-            false => (self.kept, self.room) = (Vec::new(), Room::None),
+            false => (self.kept, self.room) = (Vec::new(), Reservation::None),
         }
     }
 }
 
 /// The room for bytes that are kept.
 #[derive(Debug)]
-enum Room {
+enum Reservation {
     None,
     Of(BodyBudget),
     Held(HeldBytes),
 }
 
-impl Room {
+impl Reservation {
     /// Takes room for so many bytes more, if there is some.
     fn take(&mut self, bytes: usize) -> bool {
         match self {
@@ -154,8 +154,8 @@ impl Body for Replayed {
         if let Some(kept) = state.kept.get(this.next).cloned() {
             this.next += 1;
             return Poll::Ready(Some(Ok(match kept {
-                Kept::Data(data) => Frame::data(data),
-                Kept::Trailers(trailers) => Frame::trailers(trailers),
+                StoredFrame::Data(data) => Frame::data(data),
+                StoredFrame::Trailers(trailers) => Frame::trailers(trailers),
             })));
         }
         state.begun = true;
@@ -184,9 +184,9 @@ impl Body for Replayed {
     fn size_hint(&self) -> SizeHint {
         let Some(state) = self.state.as_deref() else { return SizeHint::with_exact(0) };
         let state = lock(state);
-        let data = |kept: &Kept| match kept {
-            Kept::Data(data) => data.len() as u64,
-            Kept::Trailers(_) => 0,
+        let data = |kept: &StoredFrame| match kept {
+            StoredFrame::Data(data) => data.len() as u64,
+            StoredFrame::Trailers(_) => 0,
         };
         let ahead: u64 = state.kept.iter().skip(self.next).map(data).sum();
         let mut hint = state.rest.size_hint();

@@ -34,7 +34,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Where the configuration comes from.
 #[derive(Debug)]
-pub(crate) enum Source {
+pub(crate) enum ConfigSource {
     File(PathBuf),
     Value(Box<Config>),
 }
@@ -45,7 +45,7 @@ pub struct Reloader(Arc<Inner>);
 
 struct Inner {
     machine: Machine,
-    source: Source,
+    source: ConfigSource,
     core: Arc<Core>,
     listeners: Arc<Listeners<Core>>,
     operators: Operators,
@@ -90,7 +90,7 @@ impl fmt::Display for Summary {
 impl Reloader {
     pub(crate) fn new(
         machine: Machine,
-        source: Source,
+        source: ConfigSource,
         core: Arc<Core>,
         listeners: Arc<Listeners<Core>>,
         operators: Operators,
@@ -110,7 +110,7 @@ impl Reloader {
     pub(crate) async fn serves(&self) {
         let generation = self.0.core.generation();
         Descriptors::of_process().warn_of(generation.config.max_connections());
-        if let Some(monitor) = &generation.watchers.monitor {
+        if let Some(monitor) = &generation.observers.monitor {
             monitor.on_reload(self.for_operators());
             monitor.ready();
         }
@@ -120,8 +120,8 @@ impl Reloader {
     /// Logs dangerous file permissions, once for each file.
     async fn warn_of_permissions(&self, generation: Arc<Generation>) {
         let own = match &self.0.source {
-            Source::File(path) => Some(path.clone()),
-            Source::Value(_) => None,
+            ConfigSource::File(path) => Some(path.clone()),
+            ConfigSource::Value(_) => None,
         };
         let warnings = blocking(move || generation.config.permission_warnings(own.as_deref())).await;
         let Ok(warnings) = warnings else { return };
@@ -138,7 +138,7 @@ impl Reloader {
     /// Everything that is wrong with it. Nothing has changed then.
     pub async fn reload(&self) -> Result<Summary, StartError> {
         let result = self.swap().await;
-        if let Some(monitor) = &self.0.core.generation().watchers.monitor {
+        if let Some(monitor) = &self.0.core.generation().observers.monitor {
             let why = result.as_ref().err().map(ToString::to_string);
             monitor.reloaded(why.as_deref().map_or(Ok(()), Err));
         }
@@ -164,7 +164,7 @@ impl Reloader {
         let (config, files) = self.read().await?;
         let earlier = core.generation();
         // Counters continue as long as someone can read them.
-        let known = || earlier.watchers.monitor.clone().unwrap_or_else(|| Monitor::new(machine.started));
+        let known = || earlier.observers.monitor.clone().unwrap_or_else(|| Monitor::new(machine.started));
         let monitor = config.admin.as_ref().map(|_| known());
         let next = Generation::build(machine, config, monitor.clone(), &earlier).await?;
         let opened = listeners.open(&next.config.listen).await?;
@@ -186,8 +186,8 @@ impl Reloader {
         let inner = self.0.clone();
         let read = move || {
             let (config, own) = match &inner.source {
-                Source::Value(config) => ((**config).clone(), Fingerprints::default()),
-                Source::File(path) => {
+                ConfigSource::Value(config) => ((**config).clone(), Fingerprints::default()),
+                ConfigSource::File(path) => {
                     let (config, file) = ConfigFile::load(path)?;
                     (config, file.fingerprints)
                 }
@@ -201,8 +201,8 @@ impl Reloader {
     /// The files that the active configuration was built from.
     fn files(&self) -> Vec<PathBuf> {
         let own = match &self.0.source {
-            Source::File(path) => Some(path.clone()),
-            Source::Value(_) => None,
+            ConfigSource::File(path) => Some(path.clone()),
+            ConfigSource::Value(_) => None,
         };
         own.into_iter().chain(self.0.core.generation().config.files().cloned()).collect()
     }
@@ -250,7 +250,7 @@ pub(crate) async fn follow(reloader: &Reloader, mut hangup: Hangup) {
     loop {
         tokio::select! {
             // Log files may have been moved away.
-            () = hangup.recv() => reloader.0.core.generation().watchers.reopen(),
+            () = hangup.recv() => reloader.0.core.generation().observers.reopen(),
             () = changed(reloader, failed.as_ref()) => {}
         }
         // Before the files are read: later changes then count as another change.

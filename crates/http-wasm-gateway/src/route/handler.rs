@@ -1,4 +1,4 @@
-//! What handles a route's requests: its guests, and what stands behind them.
+//! What handles a route's requests: its guests, and the next handler behind them.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -18,22 +18,22 @@ pub(crate) struct Handler {
     chain: Chain,
     /// Of the guests, in the chain's order.
     names: Vec<Arc<str>>,
-    behind: Behind,
+    next: NextHandler,
 }
 
-/// What stands behind the guests.
-pub(crate) enum Behind {
+/// What responds to requests that the guests let pass: the next handler.
+pub(crate) enum NextHandler {
     Backend(Backend),
     Answer(Answer),
     /// A guest of the route is missing.
-    Nothing,
+    Unavailable,
     #[cfg(test)]
     Service(
         tower::util::BoxCloneSyncService<http::Request<BoxBody>, Response<BoxBody>, std::convert::Infallible>,
     ),
 }
 
-impl Behind {
+impl NextHandler {
     /// `upstream` is the one that the route names.
     pub(crate) fn new(route: &config::Route, upstream: Option<Arc<Proxy>>) -> Self {
         if let Some(proxy) = upstream {
@@ -55,7 +55,7 @@ impl Behind {
         match self {
             Self::Backend(backend) => backend.respond(inbound).await,
             Self::Answer(answer) => answer.to(&inbound.request),
-            Self::Nothing => unavailable(),
+            Self::Unavailable => unavailable(),
             #[cfg(test)]
             Self::Service(service) => {
                 let Ok(response) = tower::ServiceExt::oneshot(service.clone(), inbound.take()).await;
@@ -69,18 +69,18 @@ impl Handler {
     /// Guests that an Envoy sends requests to, which are not these.
     pub(crate) fn ext_proc(guests: Vec<Guest>, settings: &config::ExtProc) -> Self {
         let chain = Chain::new(guests).fold_underscores();
-        Self::new(Vec::new(), Behind::Backend(Backend::ExtProc(ExtProc::new(chain, settings))))
+        Self::new(Vec::new(), NextHandler::Backend(Backend::ExtProc(ExtProc::new(chain, settings))))
     }
 
-    pub(crate) fn new(guests: Vec<Guest>, behind: Behind) -> Self {
+    pub(crate) fn new(guests: Vec<Guest>, next: NextHandler) -> Self {
         let names = guests.iter().map(|guest| guest.name().into()).collect();
-        Self { chain: Chain::new(guests).fold_underscores(), names, behind }
+        Self { chain: Chain::new(guests).fold_underscores(), names, next }
     }
 
     /// The answer. Each guest answers for its own failures, so no error is left.
     pub(crate) async fn respond(&self, inbound: &mut Inbound) -> Response<BoxBody> {
         if self.names.is_empty() {
-            return self.behind.respond(inbound).await;
+            return self.next.respond(inbound).await;
         }
         let record = inbound.record.clone();
         with_guest_log(record.as_ref(), self.through_guests(inbound, record.as_ref())).await
@@ -96,7 +96,7 @@ impl Handler {
         let (request, client) = (inbound.take(), inbound.client.addr);
         let response = self.chain.call_observed(request, Some(client), observer, |request| {
             inbound.request = request;
-            async { Ok::<_, Infallible>(self.behind.respond(inbound).await) }
+            async { Ok::<_, Infallible>(self.next.respond(inbound).await) }
         });
         let Ok(response) = response.await;
         response

@@ -15,13 +15,13 @@ use crate::config;
 use crate::exchange::{Inbound, plain_text, unavailable};
 
 /// The limits of one route.
-pub(super) struct Limits {
+pub(super) struct RouteLimits {
     timeout: Option<Duration>,
     max_body: Option<u64>,
     concurrency: Option<Concurrency>,
 }
 
-impl Limits {
+impl RouteLimits {
     pub(super) fn new(route: &config::Route) -> Self {
         Self {
             timeout: route.timeout.map(|time| time.0),
@@ -34,28 +34,28 @@ impl Limits {
     ///
     /// Time spent in the queue has a limit of its own and does not count for the route's.
     pub(super) async fn respond(&self, handler: &Handler, inbound: &mut Inbound) -> Response<BoxBody> {
-        let Some(max) = self.max_body else { return self.in_turn(handler, inbound).await };
+        let Some(max) = self.max_body else { return self.queued(handler, inbound).await };
         let body = inbound.request.body_mut();
         if body.size_hint().lower() > max {
             return too_large();
         }
         let over = Arc::new(AtomicBool::new(false));
         *body = capped(std::mem::take(body), max, over.clone());
-        let response = self.in_turn(handler, inbound).await;
+        let response = self.queued(handler, inbound).await;
         // Whatever guest or upstream made of a body that broke off, this is why it did.
         if over.load(Ordering::Relaxed) { too_large() } else { response }
     }
 
-    async fn in_turn(&self, handler: &Handler, inbound: &mut Inbound) -> Response<BoxBody> {
+    async fn queued(&self, handler: &Handler, inbound: &mut Inbound) -> Response<BoxBody> {
         // Held until the response's head is there.
-        let _place = match &self.concurrency {
+        let _permit = match &self.concurrency {
             None => None,
-            Some(concurrency) => match concurrency.place().await {
-                Some(place) => Some(place),
+            Some(concurrency) => match concurrency.acquire().await {
+                Some(permit) => Some(permit),
                 None => return unavailable(),
             },
         };
-        inbound.queue_timeout = self.concurrency.as_ref().map(|concurrency| concurrency.patience);
+        inbound.queue_timeout = self.concurrency.as_ref().map(|concurrency| concurrency.queue_timeout);
         let response = handler.respond(inbound);
         match self.timeout {
             None => response.await,
@@ -76,11 +76,11 @@ struct Concurrency {
     running: Semaphore,
     /// Those that run and those that wait.
     admitted: Semaphore,
-    patience: Duration,
+    queue_timeout: Duration,
 }
 
-/// The right to run. Given back when dropped.
-struct Place<'a> {
+/// The right to run, which is released when this is dropped.
+struct Permit<'a> {
     _running: SemaphorePermit<'a>,
     _admitted: SemaphorePermit<'a>,
 }
@@ -91,15 +91,15 @@ impl Concurrency {
         Self {
             running: Semaphore::new(max.min(Semaphore::MAX_PERMITS)),
             admitted: Semaphore::new(max.saturating_add(queue).min(Semaphore::MAX_PERMITS)),
-            patience: config.queue_timeout.0,
+            queue_timeout: config.queue_timeout.0,
         }
     }
 
-    /// A place, as soon as it is this request's turn; `None` when too many wait already, or it took too long.
-    async fn place(&self) -> Option<Place<'_>> {
+    /// A permit, as soon as it is this request's turn; `None` when too many wait already, or it took too long.
+    async fn acquire(&self) -> Option<Permit<'_>> {
         let admitted = self.admitted.try_acquire().ok()?;
-        let running = tokio::time::timeout(self.patience, self.running.acquire()).await.ok()?.ok()?;
-        Some(Place { _running: running, _admitted: admitted })
+        let running = tokio::time::timeout(self.queue_timeout, self.running.acquire()).await.ok()?.ok()?;
+        Some(Permit { _running: running, _admitted: admitted })
     }
 }
 
@@ -125,12 +125,12 @@ mod tests {
     use tower::Service;
     use tower::util::BoxCloneSyncService;
 
-    use super::Limits;
+    use super::RouteLimits;
     use crate::backend::Backend;
     use crate::body::{BoxBody, boxed, empty};
     use crate::config::{Concurrency, Route, Size, Time};
     use crate::exchange::{Client, Inbound};
-    use crate::route::{Behind, Handler};
+    use crate::route::{Handler, NextHandler};
 
     fn request(body: BoxBody) -> Inbound {
         let client = Client { addr: ([10, 0, 0, 1], 1).into(), tls: false };
@@ -146,13 +146,13 @@ mod tests {
     }
 
     /// A handler without guests.
-    fn behind<S>(service: S) -> Handler
+    fn without_guests<S>(service: S) -> Handler
     where
         S: Service<Request<BoxBody>, Response = Response<BoxBody>, Error = Infallible>,
         S: Clone + Send + Sync + 'static,
         S::Future: Send,
     {
-        Handler::new(Vec::new(), Behind::Service(BoxCloneSyncService::new(service)))
+        Handler::new(Vec::new(), NextHandler::Service(BoxCloneSyncService::new(service)))
     }
 
     /// A handler that reports when a request arrives, and responds when the test lets it.
@@ -166,12 +166,12 @@ mod tests {
                 Ok(crate::exchange::plain_text(StatusCode::OK, "done"))
             }
         });
-        (behind(handler), receiver)
+        (without_guests(handler), receiver)
     }
 
     #[tokio::test]
     async fn a_body_over_the_cap_is_refused_whether_its_length_is_declared_or_not() {
-        let limits = Limits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
+        let limits = RouteLimits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
         for (body, status) in [
             (boxed(Full::from("four")), 200),
             (boxed(Full::from("fives")), 413),
@@ -180,7 +180,7 @@ mod tests {
             (empty(), 200),
         ] {
             let response = limits
-                .respond(&Handler::new(Vec::new(), Behind::Backend(Backend::Echo)), &mut request(body))
+                .respond(&Handler::new(Vec::new(), NextHandler::Backend(Backend::Echo)), &mut request(body))
                 .await;
             assert_eq!(response.status(), status);
         }
@@ -188,18 +188,18 @@ mod tests {
 
     #[tokio::test]
     async fn a_handler_that_makes_do_with_half_a_body_does_not_hide_that_it_was_too_large() {
-        let limits = Limits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
+        let limits = RouteLimits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
         let handler = tower::service_fn(async |request: Request<BoxBody>| {
             let _ = request.into_body().collect().await;
             Ok(crate::exchange::plain_text(StatusCode::OK, "done"))
         });
-        let response = limits.respond(&behind(handler), &mut request(chunks(&["four", "s"]))).await;
+        let response = limits.respond(&without_guests(handler), &mut request(chunks(&["four", "s"]))).await;
         assert_eq!(response.status(), 413);
     }
 
     #[tokio::test]
     async fn a_declared_length_over_the_cap_is_refused_before_anything_is_read() {
-        let limits = Limits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
+        let limits = RouteLimits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
         let (handler, mut came) = waits();
         let response = limits.respond(&handler, &mut request(boxed(Full::from("fives")))).await;
         assert_eq!(response.status(), 413);
@@ -208,13 +208,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_takes_longer_than_the_timeout_is_a_504() {
-        let limits = Limits::new(&Route { timeout: Some(Time::seconds(2)), ..Route::default() });
+        let limits = RouteLimits::new(&Route { timeout: Some(Time::seconds(2)), ..Route::default() });
         let (handler, mut came) = waits();
         let response = limits.respond(&handler, &mut request(empty())).await;
         assert_eq!(response.status(), 504);
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "gateway timeout\n");
-        assert!(came.try_recv().unwrap().is_closed(), "what stood behind it has been told to stop");
+        assert!(came.try_recv().unwrap().is_closed(), "the next handler was dropped");
     }
 
     #[tokio::test(start_paused = true)]
@@ -222,7 +222,7 @@ mod tests {
         let concurrency =
             Concurrency { max: 1.try_into().unwrap(), queue: 1, queue_timeout: Time(Duration::from_secs(3)) };
         let route = Route { concurrency: Some(concurrency), ..Route::default() };
-        let limits = Arc::new(Limits::new(&route));
+        let limits = Arc::new(RouteLimits::new(&route));
         let (handler, mut came) = waits();
         let handler = Arc::new(handler);
         let ask = || {
@@ -241,7 +241,7 @@ mod tests {
         go.send(()).unwrap();
         assert_eq!(first.await.unwrap().status(), 200);
         let hold = came.recv().await.unwrap();
-        // One that waits for too long is turned away, and its place in the queue is free again.
+        // One that waits for too long is turned away, and its permit for the queue is free again.
         assert_eq!(ask().await.unwrap().status(), 503);
         hold.send(()).unwrap();
         assert_eq!(second.await.unwrap().status(), 200);

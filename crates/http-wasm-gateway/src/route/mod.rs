@@ -6,6 +6,6 @@ mod limits;
 mod readings;
 mod table;
 
-pub(crate) use self::handler::{Behind, Handler};
+pub(crate) use self::handler::{Handler, NextHandler};
 pub(crate) use self::readings::Ambiguous;
 pub(crate) use self::table::{Route, Routes};

@@ -7,7 +7,7 @@ use http::uri::{Authority, PathAndQuery};
 use http::{HeaderName, Request, Response, Uri, header};
 
 use super::handler::Handler;
-use super::limits::Limits;
+use super::limits::RouteLimits;
 use super::readings::{self, Ambiguous, Likely, Slashes};
 use crate::body::BoxBody;
 use crate::config::{self, EscapedSlashes};
@@ -19,7 +19,7 @@ pub(crate) struct Route {
     /// Its name in logs and metrics.
     pub(crate) name: Arc<str>,
     handler: Handler,
-    limits: Limits,
+    limits: RouteLimits,
     conditions: Conditions,
     escaped_slashes: EscapedSlashes,
     /// The names of its guests, including those that couldn't be loaded.
@@ -67,7 +67,7 @@ impl Route {
         Self {
             name,
             handler,
-            limits: Limits::new(config),
+            limits: RouteLimits::new(config),
             conditions,
             escaped_slashes: config.escaped_slashes,
             guests: config.guests.iter().map(|guest| guest.value.clone()).collect(),
@@ -96,28 +96,28 @@ impl Routes {
     /// # Errors
     /// If the path has several readings that don't lead to the same route.
     pub(crate) fn choose<B>(&self, request: &Request<B>) -> Result<Option<Chosen<'_>>, Ambiguous> {
-        let asked = Asked { request, host: OnceCell::new() };
+        let view = RequestView { request, host: OnceCell::new() };
         let path = request.uri().path();
         if is_unusual(path) {
-            return self.choose_for_unusual(&asked, path, self.decode);
+            return self.choose_for_unusual(&view, path, self.decode);
         }
-        Ok(self.find(&asked, path).map(|route| Chosen { route, path: None }))
+        Ok(self.find(&view, path).map(|route| Chosen { route, path: None }))
     }
 
     #[cold]
     fn choose_for_unusual<B>(
         &self,
-        asked: &Asked<'_, B>,
+        view: &RequestView<'_, B>,
         path: &str,
         decode: bool,
     ) -> Result<Option<Chosen<'_>>, Ambiguous> {
         let as_sent = normal(path).ok_or(Ambiguous::ABOVE_ROOT)?;
-        let route = self.find(asked, &as_sent);
+        let route = self.find(view, &as_sent);
         if decode && let Some(decoded) = readings::decode_slashes(path) {
-            let target = normal(&decoded).and_then(|path| self.find(asked, &path));
+            let target = normal(&decoded).and_then(|path| self.find(view, &path));
             let decodes = |route: &Route| route.escaped_slashes == EscapedSlashes::Decode;
             if route.is_some_and(decodes) || target.is_some_and(decodes) {
-                let chosen = self.choose_for_unusual(asked, &decoded, false)?;
+                let chosen = self.choose_for_unusual(view, &decoded, false)?;
                 return Ok(chosen.map(|Chosen { route, .. }| Chosen { route, path: Some(decoded) }));
             }
         }
@@ -132,7 +132,7 @@ impl Routes {
         };
         readings::check_hidden_dots(path, slashes)?;
         readings::check(path, slashes, |likely, reading| {
-            let other = self.find(asked, reading);
+            let other = self.find(view, reading);
             let fits = match likely {
                 Likely::Yes => other.is_some_and(|other| std::ptr::eq(route, other)),
                 Likely::Maybe => other.is_none_or(|other| route.has_guests_of(other)),
@@ -142,8 +142,8 @@ impl Routes {
         Ok(Some(Chosen { route, path: None }))
     }
 
-    fn find<B>(&self, asked: &Asked<'_, B>, path: &str) -> Option<&Route> {
-        self.routes.iter().find(|route| route.conditions.fit(asked, path))
+    fn find<B>(&self, view: &RequestView<'_, B>, path: &str) -> Option<&Route> {
+        self.routes.iter().find(|route| route.conditions.fit(view, path))
     }
 }
 
@@ -160,27 +160,27 @@ impl Chosen<'_> {
 }
 
 /// A request as conditions see it; parts that none of them asks for are not computed.
-struct Asked<'a, B> {
+struct RequestView<'a, B> {
     request: &'a Request<B>,
     host: OnceCell<Option<String>>,
 }
 
-impl<B> Asked<'_, B> {
+impl<B> RequestView<'_, B> {
     fn host(&self) -> Option<&str> {
         self.host.get_or_init(|| host(self.request)).as_deref()
     }
 }
 
 impl Conditions {
-    fn fit<B>(&self, asked: &Asked<'_, B>, path: &str) -> bool {
+    fn fit<B>(&self, view: &RequestView<'_, B>, path: &str) -> bool {
         self.path.as_ref().is_none_or(|wanted| wanted.fits(path))
             && self.path_prefix.as_ref().is_none_or(|wanted| wanted.fits(path))
             && self.path_pattern.as_ref().is_none_or(|wanted| wanted.fits(path))
             && (self.methods.is_empty()
-                || self.methods.iter().any(|method| method.0 == asked.request.method()))
+                || self.methods.iter().any(|method| method.0 == view.request.method()))
             && (self.hosts.is_empty()
-                || asked.host().is_some_and(|host| self.hosts.iter().any(|wanted| wanted.fits(host))))
-            && self.headers.iter().all(|(name, condition)| condition.fits(name, asked.request.headers()))
+                || view.host().is_some_and(|host| self.hosts.iter().any(|wanted| wanted.fits(host))))
+            && self.headers.iter().all(|(name, condition)| condition.fits(name, view.request.headers()))
     }
 }
 

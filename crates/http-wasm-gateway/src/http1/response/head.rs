@@ -3,8 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, Version, header};
 
-use super::limits::Limits;
-use super::refused::Refused;
+use super::error::ResponseError;
+use super::limits::ResponseLimits;
 use crate::http1::field::{field, trimmed};
 use crate::http1::{decimal, lines};
 
@@ -56,26 +56,32 @@ struct Framing {
 
 impl Head {
     /// Reads a complete head, the response to a request of this kind.
-    pub(super) fn parse(head: &Bytes, request: Request, limits: &Limits) -> Result<Self, Refused> {
+    pub(super) fn parse(
+        head: &Bytes,
+        request: Request,
+        limits: &ResponseLimits,
+    ) -> Result<Self, ResponseError> {
         let mut lines = lines(head);
         let line = lines.next().unwrap_or_default();
-        let (status, version) = status(line).ok_or(Refused::Malformed("an invalid status line"))?;
+        let (status, version) = status(line).ok_or(ResponseError::Malformed("an invalid status line"))?;
         let mut framing = Framing::default();
         let mut headers = HeaderMap::with_capacity(USUAL_FIELDS);
         let mut count = 0;
         for line in lines {
-            let (name, value) = field(line, head).map_err(Refused::Malformed)?;
+            let (name, value) = field(line, head).map_err(ResponseError::Malformed)?;
             count += 1;
             if count > limits.fields {
-                return Err(Refused::TooLarge("the head has too many fields"));
+                return Err(ResponseError::TooLarge("the head has too many fields"));
             }
-            framing.add(&name, value.as_bytes()).map_err(Refused::Malformed)?;
-            headers.try_append(name, value).map_err(|_| Refused::TooLarge("the head has too many fields"))?;
+            framing.add(&name, value.as_bytes()).map_err(ResponseError::Malformed)?;
+            headers
+                .try_append(name, value)
+                .map_err(|_| ResponseError::TooLarge("the head has too many fields"))?;
         }
         let Framing { length, repeated, chunked, close, keep_alive } = framing;
         let is_http10 = version == Version::HTTP_10;
         if chunked && is_http10 {
-            return Err(Refused::Malformed("Transfer-Encoding in HTTP/1.0"));
+            return Err(ResponseError::Malformed("Transfer-Encoding in HTTP/1.0"));
         }
         let both = chunked && length.is_some();
         if both {

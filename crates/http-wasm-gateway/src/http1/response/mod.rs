@@ -6,18 +6,18 @@
 //!
 //! The reader does no I/O: it takes the parts of responses from a buffer, and doesn't copy bodies.
 
+mod error;
 mod head;
 mod limits;
-mod refused;
 #[cfg(test)]
 mod tests;
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, Method, Response, StatusCode};
 
+pub(crate) use self::error::ResponseError;
 use self::head::{Body, Head, Request};
-pub(crate) use self::limits::Limits;
-pub(crate) use self::refused::Refused;
+pub(crate) use self::limits::ResponseLimits;
 use super::{ChunkPart, Chunks, HeadEnd, HeadScan, Padding};
 
 /// Maximum number of informational responses before a response. One is usual; a server that works for long on a request
@@ -41,7 +41,7 @@ pub(crate) enum Part {
 #[derive(Debug)]
 pub(crate) struct ResponseReader {
     state: State,
-    limits: Limits,
+    limits: ResponseLimits,
     /// The request that is being answered.
     request: Request,
     /// Informational responses to it, and their bytes.
@@ -63,11 +63,11 @@ enum State {
     UntilClose,
     /// Bytes of another protocol.
     Opaque,
-    Refused(Refused),
+    Failed(ResponseError),
 }
 
 impl ResponseReader {
-    pub(crate) fn new(limits: Limits) -> Self {
+    pub(crate) fn new(limits: ResponseLimits) -> Self {
         Self {
             state: State::Idle,
             limits,
@@ -109,20 +109,20 @@ impl ResponseReader {
         match self.state {
             State::Idle | State::Opaque => Some(0),
             State::Body { left } => Some(left),
-            State::Head(_) | State::Chunked(_) | State::UntilClose | State::Refused(_) => None,
+            State::Head(_) | State::Chunked(_) | State::UntilClose | State::Failed(_) => None,
         }
     }
 
     /// Takes the next part from what has been received. Nothing: more is needed.
-    pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Part>, Refused> {
-        let part = self.step(input).map_err(|refused| self.refuse(refused))?;
+    pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Part>, ResponseError> {
+        let part = self.step(input).map_err(|error| self.fail(error))?;
         if matches!(part, Some(Part::End)) {
             self.end(input);
         }
         Ok(part)
     }
 
-    fn step(&mut self, input: &mut BytesMut) -> Result<Option<Part>, Refused> {
+    fn step(&mut self, input: &mut BytesMut) -> Result<Option<Part>, ResponseError> {
         Ok(match &mut self.state {
             State::Head(_) => return self.head(input),
             State::Body { left: 0 } => Some(Part::End),
@@ -139,31 +139,31 @@ impl ResponseReader {
             }),
             State::UntilClose => Some(Part::Data(input.split().freeze())),
             State::Idle | State::Opaque => None,
-            State::Refused(refused) => return Err(*refused),
+            State::Failed(error) => return Err(*error),
         })
     }
 
     /// The connection has ended, and everything that was received has been taken as far as possible.
-    pub(crate) fn ended(&mut self, input: &BytesMut) -> Result<Option<Part>, Refused> {
+    pub(crate) fn ended(&mut self, input: &BytesMut) -> Result<Option<Part>, ResponseError> {
         self.may_reuse = false;
-        let refused = match &self.state {
+        let error = match &self.state {
             State::UntilClose => {
                 self.state = State::Idle;
                 return Ok(Some(Part::End));
             }
-            State::Body { .. } => Refused::Incomplete("the body is shorter than its Content-Length"),
-            State::Chunked(_) => Refused::Incomplete("the body ends before its last chunk"),
-            State::Head(_) if !input.is_empty() => Refused::Incomplete("the head ends too early"),
-            State::Refused(refused) => *refused,
+            State::Body { .. } => ResponseError::Incomplete("the body is shorter than its Content-Length"),
+            State::Chunked(_) => ResponseError::Incomplete("the body ends before its last chunk"),
+            State::Head(_) if !input.is_empty() => ResponseError::Incomplete("the head ends too early"),
+            State::Failed(error) => *error,
             State::Head(_) | State::Idle | State::Opaque => return Ok(None),
         };
-        Err(self.refuse(refused))
+        Err(self.fail(error))
     }
 
-    fn refuse(&mut self, refused: Refused) -> Refused {
+    fn fail(&mut self, error: ResponseError) -> ResponseError {
         self.may_reuse = false;
-        self.state = State::Refused(refused);
-        refused
+        self.state = State::Failed(error);
+        error
     }
 
     fn end(&mut self, input: &BytesMut) {
@@ -172,17 +172,19 @@ impl ResponseReader {
         self.state = State::Idle;
     }
 
-    fn head(&mut self, input: &mut BytesMut) -> Result<Option<Part>, Refused> {
+    fn head(&mut self, input: &mut BytesMut) -> Result<Option<Part>, ResponseError> {
         let State::Head(scan) = &mut self.state else { return Ok(None) };
         let left = self.limits.bytes.saturating_sub(self.informational_bytes);
-        let found = scan.find(input).map_err(Refused::Malformed)?;
+        let found = scan.find(input).map_err(ResponseError::Malformed)?;
         let bytes = match found {
             HeadEnd::At(bytes) => bytes,
-            HeadEnd::EmptyLine => return Err(Refused::Malformed("an empty line before the status line")),
+            HeadEnd::EmptyLine => {
+                return Err(ResponseError::Malformed("an empty line before the status line"));
+            }
             HeadEnd::Partial => input.len(),
         };
         if bytes > left {
-            return Err(Refused::TooLarge("the head is too large"));
+            return Err(ResponseError::TooLarge("the head is too large"));
         }
         if found == HeadEnd::Partial {
             return Ok(None);
@@ -194,7 +196,7 @@ impl ResponseReader {
                 self.informational += 1;
                 self.informational_bytes += bytes;
                 if self.informational > MAX_INFORMATIONAL {
-                    return Err(Refused::TooLarge("too many informational responses"));
+                    return Err(ResponseError::TooLarge("too many informational responses"));
                 }
                 self.state = State::Head(HeadScan::default());
                 return Ok(Some(Part::Informational(head.status, head.headers)));

@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 use http::{HeaderMap, Method};
 
-use super::{Limits, MAX_INFORMATIONAL, Part, Refused, ResponseReader};
+use super::{MAX_INFORMATIONAL, Part, ResponseError, ResponseLimits, ResponseReader};
 
 /// What was read when the upstream has sent all it had, and closed.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -16,7 +16,7 @@ struct Read {
     trailers: Vec<String>,
     /// Whether the response has come to its end.
     ended: bool,
-    refused: Option<Refused>,
+    refused: Option<ResponseError>,
     may_reuse: bool,
 }
 
@@ -30,7 +30,7 @@ fn fields(headers: &HeaderMap) -> Vec<String> {
 
 /// Reads what answers one request, up to the end or to an error.
 fn read_in(pieces: usize, method: &Method, response: &[u8]) -> Read {
-    let mut reader = ResponseReader::new(Limits::default());
+    let mut reader = ResponseReader::new(ResponseLimits::default());
     reader.begin(method);
     let (mut input, mut rest) = (BytesMut::new(), response);
     let (mut read, mut body) = (Read::default(), Vec::new());
@@ -256,7 +256,7 @@ fn a_malformed_head_is_refused_and_nothing_of_it_passes() {
         "X: \x7f",
     ] {
         let read = read(&format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n2\r\nok\r\n0\r\n\r\n"));
-        assert!(matches!(read.refused, Some(Refused::Malformed(_))), "{head:?}: {read:?}");
+        assert!(matches!(read.refused, Some(ResponseError::Malformed(_))), "{head:?}: {read:?}");
         assert_eq!((read.head, read.may_reuse), (None, false), "{head:?}");
     }
 }
@@ -290,13 +290,13 @@ fn a_malformed_status_line_is_refused() {
         "\u{16}\u{3}\u{1}",
     ] {
         let read = read(&format!("{line}\r\nContent-Length: 0\r\n\r\n"));
-        assert!(matches!(read.refused, Some(Refused::Malformed(_))), "{line:?}: {read:?}");
+        assert!(matches!(read.refused, Some(ResponseError::Malformed(_))), "{line:?}: {read:?}");
         assert_eq!(read.head, None, "{line:?}");
     }
     // The first line feed decides, without waiting for the rest of the head.
-    assert!(matches!(read("HTTP/1.1 200 OK\n").refused, Some(Refused::Malformed(_))));
+    assert!(matches!(read("HTTP/1.1 200 OK\n").refused, Some(ResponseError::Malformed(_))));
     let old = "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
-    assert_eq!(read(old).refused, Some(Refused::Malformed("Transfer-Encoding in HTTP/1.0")));
+    assert_eq!(read(old).refused, Some(ResponseError::Malformed("Transfer-Encoding in HTTP/1.0")));
 }
 
 #[test]
@@ -327,7 +327,7 @@ fn a_malformed_chunk_breaks_the_body_off_behind_those_before_it() {
         ("0\r\n", "x: \0\r\n\r\n"),
     ] {
         let read = read(&format!("{head}{good}{bad}"));
-        assert!(matches!(read.refused, Some(Refused::Malformed(_))), "{bad:?}: {read:?}");
+        assert!(matches!(read.refused, Some(ResponseError::Malformed(_))), "{bad:?}: {read:?}");
         assert_eq!((read.body.as_str(), read.ended, read.may_reuse), (body(good), false, false), "{bad:?}");
     }
 }
@@ -344,7 +344,7 @@ fn a_response_that_ends_before_its_end_is_broken_off() {
         ("HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 2", false),
     ] {
         let read = read(response);
-        assert!(matches!(read.refused, Some(Refused::Incomplete(_))), "{response:?}: {read:?}");
+        assert!(matches!(read.refused, Some(ResponseError::Incomplete(_))), "{response:?}: {read:?}");
         assert_eq!(
             (read.ended, read.may_reuse, read.head.is_some()),
             (false, false, has_head),
@@ -375,7 +375,7 @@ fn a_connection_is_not_used_again_when_bytes_came_behind_a_response() {
 
 #[test]
 fn a_connection_carries_one_response_after_the_other() {
-    let mut reader = ResponseReader::new(Limits::default());
+    let mut reader = ResponseReader::new(ResponseLimits::default());
     let mut input = BytesMut::new();
     for (method, response) in [
         (Method::GET, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"),
@@ -393,7 +393,7 @@ fn a_connection_carries_one_response_after_the_other() {
 
 #[test]
 fn heads_and_trailers_are_passed_up_to_their_limits() {
-    let Limits { bytes, fields } = Limits::default();
+    let ResponseLimits { bytes, fields } = ResponseLimits::default();
     let head = |fields: usize, bytes: usize| {
         let mut head = String::from("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n");
         (1..fields).for_each(|_| head.push_str("a: b\r\n"));
@@ -415,11 +415,11 @@ fn heads_and_trailers_are_passed_up_to_their_limits() {
         whole(&head(fields, bytes + 1), ""),
         head(fields, bytes + 10_000)[..bytes + 1].to_owned(),
     ] {
-        assert!(matches!(refused(response), Some(Refused::TooLarge(_))));
+        assert!(matches!(refused(response), Some(ResponseError::TooLarge(_))));
     }
     for trailers in [trailers(fields + 1, bytes), trailers(fields, bytes + 1)] {
         let refused = refused(whole(&head(1, 100), &trailers));
-        assert!(matches!(refused, Some(Refused::TooLarge(_))), "{refused:?}");
+        assert!(matches!(refused, Some(ResponseError::TooLarge(_))), "{refused:?}");
     }
 }
 
@@ -433,6 +433,6 @@ fn informational_responses_are_bounded_in_number_and_bytes() {
     let large = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "x".repeat(10_000));
     for storm in [hint.repeat(MAX_INFORMATIONAL + 1), large.repeat(7)] {
         let read = read_in(1_000_000, &Method::GET, format!("{storm}{ok}").as_bytes());
-        assert!(matches!(read.refused, Some(Refused::TooLarge(_))), "{:?}", read.refused);
+        assert!(matches!(read.refused, Some(ResponseError::TooLarge(_))), "{:?}", read.refused);
     }
 }

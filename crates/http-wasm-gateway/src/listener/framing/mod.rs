@@ -27,7 +27,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use self::half_close::HalfClose;
 use self::head::{Length, Scanned};
-use self::own::Own;
+use self::own::OwnBytes;
 use super::activity::Activity;
 use super::flush::Flushes;
 use super::linger::Linger;
@@ -64,13 +64,13 @@ pub(super) struct Framing<S> {
     flushes: Arc<Flushes>,
     interims: Arc<Interims>,
     /// What is written here and not by hyper: informational responses, and the answer to a head that took too long.
-    own: Own,
+    own: OwnBytes,
     start_line: Arc<StartLine>,
     half_close: HalfClose,
     max_head: usize,
     linger: Option<Linger>,
-    /// The connection's place among those that there may be, for as long as it lasts.
-    _place: OwnedSemaphorePermit,
+    /// A permit of `max_connections`, for as long as the connection lasts.
+    _permit: OwnedSemaphorePermit,
 }
 
 #[derive(Debug)]
@@ -103,7 +103,7 @@ impl<S> Framing<S> {
         flushes: Arc<Flushes>,
         interims: Arc<Interims>,
         limits: &ClientLimits,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     ) -> Self {
         Self {
             io,
@@ -114,12 +114,12 @@ impl<S> Framing<S> {
             upgrade: Arc::default(),
             flushes,
             interims,
-            own: Own::default(),
+            own: OwnBytes::default(),
             start_line: Arc::default(),
             half_close: HalfClose::new(limits.half_close_timeout.0),
             max_head: limits.max_header_size.bytes().max(LEAST_TOO_LONG),
             linger: None,
-            _place: place,
+            _permit: permit,
         }
     }
 

@@ -12,14 +12,14 @@ use crate::listener::date;
 
 /// Bytes that are written before any others.
 #[derive(Debug, Default)]
-pub(super) struct Own {
+pub(super) struct OwnBytes {
     bytes: Vec<u8>,
     written: usize,
     /// The answer to a head that took too long has been begun.
     timed_out: bool,
 }
 
-impl Own {
+impl OwnBytes {
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

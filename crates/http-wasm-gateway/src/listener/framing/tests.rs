@@ -13,7 +13,7 @@ use super::{Framing, REFUSED};
 use crate::config::ClientLimits;
 
 async fn framing(io: DuplexStream) -> Framing<DuplexStream> {
-    let place = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+    let permit = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
     Framing::new(
         io,
         BytesMut::new(),
@@ -21,7 +21,7 @@ async fn framing(io: DuplexStream) -> Framing<DuplexStream> {
         Arc::default(),
         Arc::default(),
         &ClientLimits::default(),
-        place,
+        permit,
     )
 }
 

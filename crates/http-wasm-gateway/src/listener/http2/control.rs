@@ -42,7 +42,7 @@ pub(super) struct Frames {
     in_block: bool,
     /// No frame has come yet.
     first: bool,
-    budget: Budget,
+    budget: FrameCredit,
 }
 
 /// What a client does that ends its connection.
@@ -63,7 +63,7 @@ impl Frames {
             content_of: None,
             in_block: false,
             first: true,
-            budget: Budget::new(),
+            budget: FrameCredit::new(),
         }
     }
 
@@ -121,14 +121,14 @@ pub(super) fn earned(bytes: usize) -> u32 {
 }
 
 #[derive(Debug)]
-struct Budget {
+struct FrameCredit {
     credit: u32,
     /// Without credit, since `since`.
     spent: u32,
     since: Option<Instant>,
 }
 
-impl Budget {
+impl FrameCredit {
     fn new() -> Self {
         Self { credit: 0, spent: 0, since: None }
     }

@@ -140,7 +140,7 @@ pub(super) struct FrameIo<S> {
     watch: FlushWatch,
     linger: Option<Linger>,
     /// The connection's permit, for as long as it lasts.
-    _place: OwnedSemaphorePermit,
+    _permit: OwnedSemaphorePermit,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -161,7 +161,7 @@ impl<S> FrameIo<S> {
         traffic: Arc<Traffic>,
         unread: Arc<Unread>,
         flushes: Arc<Flushes>,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
     ) -> Self {
         let (stage, frames, watch) = (Stage::Preface(0), Frames::new(), FlushWatch::default());
         Self {
@@ -176,7 +176,7 @@ impl<S> FrameIo<S> {
             flushes,
             watch,
             linger: None,
-            _place: place,
+            _permit: permit,
         }
     }
 

@@ -91,9 +91,9 @@ mod tests {
     async fn connected() -> (Client, impl Future<Output = ()>) {
         let (client, server) = duplex(64 * 1024);
         let traffic = Traffic::new();
-        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
         let unread = Unread::new(Arc::new(UnreadBudget::new(u64::MAX)));
-        let io = FrameIo::new(server, BytesMut::new(), traffic.clone(), unread, Arc::default(), place);
+        let io = FrameIo::new(server, BytesMut::new(), traffic.clone(), unread, Arc::default(), permit);
         let (client, server) = tokio::join!(h2::client::handshake(client), async {
             h2::server::Builder::new().handshake::<_, Piece>(io).await.unwrap()
         });

@@ -92,12 +92,12 @@ where
     pub(super) fn new(
         io: S,
         early: BytesMut,
-        place: OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
         requests: Arc<Requests<A>>,
     ) -> Self {
         let traffic = Traffic::new();
         let unread = Unread::new(requests.answer.unread_budget().clone());
-        let io = FrameIo::new(io, early, traffic.clone(), unread.clone(), requests.flushes.clone(), place);
+        let io = FrameIo::new(io, early, traffic.clone(), unread.clone(), requests.flushes.clone(), permit);
         Self {
             state: State::Handshake(Box::new(builder(&requests.limits).handshake(io))),
             held: Held::new(traffic.clone()),

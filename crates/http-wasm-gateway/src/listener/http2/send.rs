@@ -15,7 +15,7 @@ use tokio::time::{Sleep, sleep_until};
 use super::io::Traffic;
 use crate::body::BoxError;
 use crate::config::ClientLimits;
-use crate::listener::body::Pace;
+use crate::listener::body::TransferTimeout;
 
 /// Bytes that are queued for a client before streams have to wait: above this, a stream takes more of a response's body
 /// only when everything that it had is written, and its window is open.
@@ -120,14 +120,15 @@ where
         connection: held.clone(),
         waiting: AtomicWaker::new(),
     });
-    let mut pace = Pace::new(limits.body_timeout.0, limits.min_response_rate.map(|rate| rate.0));
+    let mut transfer =
+        TransferTimeout::new(limits.body_timeout.0, limits.min_response_rate.map(|rate| rate.0));
     let mut timer = None;
     loop {
         let frame = poll_fn(|cx| {
             if stream.poll_reset(cx).is_ready() {
                 return Poll::Ready(Err(Ended::Reset));
             }
-            if ready!(poll_room(&mut stream, &held, &mut pace, &mut timer, cx)).is_err() {
+            if ready!(poll_room(&mut stream, &held, &mut transfer, &mut timer, cx)).is_err() {
                 return Poll::Ready(Err(Ended::Slow));
             }
             body.as_mut().poll_frame(cx).map(Ok)
@@ -155,7 +156,7 @@ where
         };
         let ends = body.is_end_stream();
         while !data.bytes.is_empty() {
-            let room = match capacity(&mut stream, data.bytes.len(), &mut pace, &mut timer).await {
+            let room = match capacity(&mut stream, data.bytes.len(), &mut transfer, &mut timer).await {
                 Ok(room) => room,
                 Err(ended) => return ended,
             };
@@ -185,18 +186,18 @@ fn complete(sent: Result<(), h2::Error>, stream: SendStream<Piece>) -> Ended {
 fn poll_room(
     stream: &mut SendStream<Piece>,
     held: &StreamHeld,
-    pace: &mut Pace,
+    transfer: &mut TransferTimeout,
     timer: &mut Option<Pin<Box<Sleep>>>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<(), Slow>> {
     if held.connection.bytes.load(Ordering::Acquire) < MAX_HELD {
-        pace.moved(0);
+        transfer.transferred(0);
         return Poll::Ready(Ok(()));
     }
     held.waiting.register(cx.waker());
     if held.bytes.load(Ordering::Acquire) == 0 {
         if stream.capacity() > 0 {
-            pace.moved(0);
+            transfer.transferred(0);
             return Poll::Ready(Ok(()));
         }
         stream.reserve_capacity(1);
@@ -206,14 +207,14 @@ fn poll_room(
             Poll::Ready(_) => return Poll::Ready(Ok(())),
         }
     }
-    poll_slow(pace, timer, cx).map(Err)
+    poll_slow(transfer, timer, cx).map(Err)
 }
 
 /// How much of this many bytes may be sent now.
 async fn capacity(
     stream: &mut SendStream<Piece>,
     wanted: usize,
-    pace: &mut Pace,
+    transfer: &mut TransferTimeout,
     timer: &mut Option<Pin<Box<Sleep>>>,
 ) -> Result<usize, Ended> {
     stream.reserve_capacity(wanted.min(PIECE));
@@ -232,18 +233,22 @@ async fn capacity(
                 Poll::Pending => break,
             }
         }
-        poll_slow(pace, timer, cx).map(|Slow| Err(Ended::Slow))
+        poll_slow(transfer, timer, cx).map(|Slow| Err(Ended::Slow))
     });
     let room = room.await?;
-    pace.moved(room.min(wanted).min(PIECE) as u64);
+    transfer.transferred(room.min(wanted).min(PIECE) as u64);
     Ok(room)
 }
 
 /// The client took too long.
 struct Slow;
 
-fn poll_slow(pace: &mut Pace, timer: &mut Option<Pin<Box<Sleep>>>, cx: &mut Context<'_>) -> Poll<Slow> {
-    let deadline = pace.deadline();
+fn poll_slow(
+    transfer: &mut TransferTimeout,
+    timer: &mut Option<Pin<Box<Sleep>>>,
+    cx: &mut Context<'_>,
+) -> Poll<Slow> {
+    let deadline = transfer.deadline();
     let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
     if timer.deadline() != deadline {
         timer.as_mut().reset(deadline);

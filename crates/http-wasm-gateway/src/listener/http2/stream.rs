@@ -77,7 +77,7 @@ pub(super) async fn serve<A: Answer>(
     date::add(&mut head.headers);
     let ends = sending.is_end_stream();
     // What is left of the request's body, of which the response may make use.
-    let upload = sending.take_upload();
+    let upload = sending.hook.take_upload();
     let sent = respond.send_response(Response::from_parts(head, ()), ends);
     let stream = match sent {
         Ok(stream) if ends => Ended::Complete(stream),

@@ -6,11 +6,11 @@ use http::uri::PathAndQuery;
 use http::{HeaderMap, Method};
 
 use crate::exchange::Interims;
-use crate::proxy::patience::{Clock, Timed};
 use crate::proxy::replay::Replayed;
+use crate::proxy::timeout::{ResponseTimer, TimedBody};
 
 /// The body of a request on its way to an upstream.
-pub(in crate::proxy) type RequestBody = Timed<Replayed>;
+pub(in crate::proxy) type RequestBody = TimedBody<Replayed>;
 
 /// A request on its way to an upstream. `Host` and `:authority` are the upstream's unless `headers` have a `Host`.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ pub(in crate::proxy) struct Sending<'a> {
     /// The HTTP/2 connection that it must not be sent on if there can be another.
     pub(in crate::proxy) avoid: Option<u64>,
     /// Whose turn it is, as the request's body notes it.
-    pub(in crate::proxy) clock: &'a Clock,
+    pub(in crate::proxy) response_timer: &'a ResponseTimer,
     /// How long it may be the upstream's turn.
     pub(in crate::proxy) response_timeout: Duration,
     /// How long it may wait for a stream; absent, as long as for a connection.

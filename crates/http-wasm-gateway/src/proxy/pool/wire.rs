@@ -36,7 +36,7 @@ const MAX_REMEMBERED: usize = 256;
 
 /// What was seen on the wire.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct Traffic {
     start: Instant,
     /// When something was last received, in milliseconds from the start.
     received_at: AtomicU64,
@@ -61,7 +61,7 @@ struct Streams {
     oversized: Vec<u32>,
 }
 
-impl Seen {
+impl Traffic {
     fn new() -> Self {
         Self {
             start: Instant::now(),
@@ -269,7 +269,7 @@ fn take(into: &mut [u8], filled: &mut usize, bytes: &[u8]) -> usize {
 /// A transport whose frames are inspected.
 pub(super) struct Wire {
     io: Io,
-    seen: Arc<Seen>,
+    traffic: Arc<Traffic>,
     incoming: Scanner,
     outgoing: Scanner,
     /// Length of the header block that is being received, and its limit.
@@ -278,15 +278,15 @@ pub(super) struct Wire {
 }
 
 impl Wire {
-    pub(super) fn new(io: Io, max_block: usize) -> (Self, Arc<Seen>) {
-        let seen = Arc::new(Seen::new());
+    pub(super) fn new(io: Io, max_block: usize) -> (Self, Arc<Traffic>) {
+        let traffic = Arc::new(Traffic::new());
         let (incoming, outgoing) = (Scanner::default(), Scanner::after(PREFACE_BYTES));
-        (Self { io, seen: seen.clone(), incoming, outgoing, block: 0, max_block }, seen)
+        (Self { io, traffic: traffic.clone(), incoming, outgoing, block: 0, max_block }, traffic)
     }
 
     fn written(&mut self, bytes: &[u8]) {
-        let seen = &self.seen;
-        self.outgoing.scan(bytes, |frame| seen.frame_sent(frame));
+        let traffic = &self.traffic;
+        self.outgoing.scan(bytes, |frame| traffic.frame_sent(frame));
     }
 }
 
@@ -296,17 +296,17 @@ impl AsyncRead for Wire {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let Self { io, seen, incoming, block, max_block, .. } = &mut *self;
+        let Self { io, traffic, incoming, block, max_block, .. } = &mut *self;
         let before = buf.filled().len();
         ready!(Pin::new(io).poll_read(cx, buf))?;
         let new = &buf.filled()[before..];
         if !new.is_empty() {
-            seen.received(new.len());
+            traffic.received(new.len());
             incoming.scan(new, |frame| {
                 if matches!(frame.kind, HEADERS | CONTINUATION) {
                     *block += frame.length;
                 }
-                seen.frame_received(frame, *max_block, *block);
+                traffic.frame_received(frame, *max_block, *block);
                 if matches!(frame.kind, HEADERS | CONTINUATION) && frame.flags & END_HEADERS != 0 {
                     *block = 0;
                 }

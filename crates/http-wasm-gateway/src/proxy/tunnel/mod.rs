@@ -1,13 +1,13 @@
 //! `Upgrade` passed through: once both sides agree, bytes pass both ways unseen.
 
-mod carry;
+mod relay;
 
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::sync::oneshot;
 
-use self::carry::{Carried, carry};
+use self::relay::{Relayed, relay};
 use super::fields;
 use super::pool::{ResponseBody, Tunnel};
 use super::response::respond_with;
@@ -17,7 +17,7 @@ use crate::connection_options::has_connection_option;
 use crate::exchange::{ClientSide, Finish, Inbound};
 
 /// A client's request for another protocol.
-pub(super) struct Asked {
+pub(super) struct UpgradeRequest {
     protocols: Vec<HeaderValue>,
     client: OnUpgrade,
     side: Box<ClientSide>,
@@ -27,7 +27,7 @@ pub(super) struct Asked {
 /// The client's request for another protocol, if it makes one that may be granted.
 ///
 /// `h2c` may not: over a tunnel that speaks HTTP, further requests would reach the upstream past all guests.
-pub(super) fn asked(inbound: &mut Inbound) -> Option<Asked> {
+pub(super) fn upgrade_request(inbound: &mut Inbound) -> Option<UpgradeRequest> {
     let request: &mut Request<BoxBody> = &mut inbound.request;
     let headers = request.headers();
     if request.version() != Version::HTTP_11 || !has_connection_option(headers, "upgrade") {
@@ -41,7 +41,7 @@ pub(super) fn asked(inbound: &mut Inbound) -> Option<Asked> {
     let side = inbound.tunnel.take()?;
     let (grant, granted) = oneshot::channel();
     inbound.granted = Some(grant);
-    Some(Asked { protocols, client, side, granted })
+    Some(UpgradeRequest { protocols, client, side, granted })
 }
 
 fn is_http(protocols: &HeaderValue) -> bool {
@@ -51,7 +51,7 @@ fn is_http(protocols: &HeaderValue) -> bool {
     })
 }
 
-impl Asked {
+impl UpgradeRequest {
     /// Writes the request for another protocol into a request from which hop-by-hop fields are gone.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         write(headers, self.protocols.iter().cloned());
@@ -76,14 +76,14 @@ impl Asked {
         respond_with(StatusCode::SWITCHING_PROTOCOLS, headers, empty())
     }
 
-    async fn join(self, upstream: Tunnel, lease: Lease) -> Result<carry::End, BoxError> {
+    async fn join(self, upstream: Tunnel, lease: Lease) -> Result<relay::End, BoxError> {
         let ClientSide { limits, closing, cut } = *self.side;
         let client = self.client.await?;
         // It is there before the client's connection is handed over, if anybody observes the request.
         let finish = self.granted.await.ok();
         let open = lease.tunnel();
-        let Carried { from_client, to_client, end } =
-            carry(TokioIo::new(client), upstream, limits, cut).await;
+        let Relayed { from_client, to_client, end } =
+            relay(TokioIo::new(client), upstream, limits, cut).await;
         drop(open);
         if let Some(mut finish) = finish {
             finish.carried(from_client, to_client);

@@ -30,7 +30,7 @@ async fn series_of_what_is_gone_stay_while_requests_do_and_until_they_were_read(
         )
     };
     let served = Served::start(&named("old-route", "old-guest", "old-upstream")).await;
-    let monitor = served.bound.core.generation().watchers.monitor.clone().expect("an [admin] section");
+    let monitor = served.bound.core.generation().observers.monitor.clone().expect("an [admin] section");
     let mut client = connect(served.addr()).await;
     ask(&mut client).await.unwrap();
     let request = Request::get("/down").header("host", "h").body(Full::default().boxed()).unwrap();

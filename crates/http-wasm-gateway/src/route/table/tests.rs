@@ -4,9 +4,9 @@ use std::cell::OnceCell;
 
 use http::{Request, Uri};
 
-use super::{Asked, Route, Routes};
+use super::{RequestView, Route, Routes};
 use crate::config::{self, EscapedSlashes};
-use crate::route::{Behind, Handler};
+use crate::route::{Handler, NextHandler};
 
 #[path = "../../../tests/common/spellings.rs"]
 mod spellings;
@@ -143,7 +143,8 @@ fn percent_decoded(text: &[u8]) -> Vec<u8> {
 }
 
 fn routes(routes: impl IntoIterator<Item = config::Route>) -> Routes {
-    let route = |route| Route::new(&route, "route".into(), Handler::new(Vec::new(), Behind::Nothing));
+    let route =
+        |route| Route::new(&route, "route".into(), Handler::new(Vec::new(), NextHandler::Unavailable));
     Routes::new(routes.into_iter().map(route).collect())
 }
 
@@ -234,7 +235,7 @@ fn no_spelling_leads_past_a_guest_whichever_server_reads_it() {
                 }
                 let Some(read) = resource(&sent, steps) else { continue };
                 let asked = get("/");
-                let owner = routes.find(&Asked { request: &asked, host: OnceCell::new() }, &read);
+                let owner = routes.find(&RequestView { request: &asked, host: OnceCell::new() }, &read);
                 assert!(
                     owner.is_none_or(|owner| route.has_guests_of(owner)),
                     "seed {seed}, case {cases}: {server} reads {path} (sent as {sent}) as {read}, \

@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::body::BoxError;
-use crate::proxy::pool::wire::Seen;
+use crate::proxy::pool::wire::Traffic;
 
 /// Streams on one connection, if the server allows as many. A server that announces no limit is assumed to allow these.
 pub(in crate::proxy::pool) const MAX_STREAMS: usize = 100;
@@ -64,7 +64,7 @@ pub(in crate::proxy::pool) struct Status {
     pub(in crate::proxy::pool) ended: AtomicBool,
     /// Wakes the connection's task to check all of this again.
     pub(in crate::proxy::pool) changed: Notify,
-    pub(in crate::proxy::pool) seen: Arc<Seen>,
+    pub(in crate::proxy::pool) traffic: Arc<Traffic>,
 }
 
 impl Connections {
@@ -116,7 +116,7 @@ impl State {
 }
 
 impl Status {
-    pub(in crate::proxy::pool) fn new(seen: Arc<Seen>) -> Self {
+    pub(in crate::proxy::pool) fn new(traffic: Arc<Traffic>) -> Self {
         static LAST_ID: AtomicU64 = AtomicU64::new(0);
         Self {
             id: LAST_ID.fetch_add(1, Ordering::Relaxed),
@@ -129,7 +129,7 @@ impl Status {
             received_before: AtomicU64::new(0),
             ended: AtomicBool::new(false),
             changed: Notify::new(),
-            seen,
+            traffic,
         }
     }
 
@@ -154,7 +154,7 @@ impl Status {
     }
 
     pub(in crate::proxy::pool) fn is_draining(&self) -> bool {
-        self.draining.load(Ordering::Acquire) || self.seen.goaway()
+        self.draining.load(Ordering::Acquire) || self.traffic.goaway()
     }
 
     pub(in crate::proxy::pool) fn is_suspect(&self) -> bool {
@@ -173,7 +173,7 @@ impl Status {
     /// Whether it was suspect and no longer is.
     pub(in crate::proxy::pool) fn has_recovered(&self) -> bool {
         let recovered =
-            self.is_suspect() && self.seen.received_bytes() > self.received_before.load(Ordering::Acquire);
+            self.is_suspect() && self.traffic.received_bytes() > self.received_before.load(Ordering::Acquire);
         if recovered {
             self.suspect.store(false, Ordering::Release);
         }
@@ -183,7 +183,7 @@ impl Status {
     /// A request on it timed out and nothing was received in the meantime, so the connection may be dead: a PING will
     /// show.
     pub(in crate::proxy::pool) fn suspect(&self) {
-        self.received_before.store(self.seen.received_bytes(), Ordering::Release);
+        self.received_before.store(self.traffic.received_bytes(), Ordering::Release);
         self.suspect.store(true, Ordering::Release);
         self.changed.notify_one();
     }

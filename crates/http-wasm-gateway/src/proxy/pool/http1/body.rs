@@ -16,13 +16,13 @@ use crate::proxy::pool::connections::http1::{Failure, Tunnel};
 /// The body of a response, and its connection until its end.
 #[derive(Debug)]
 pub(in crate::proxy) struct ResponseBody {
-    source: Source,
+    driver: Driver,
     /// How much is left, if that is known.
     left: Option<u64>,
 }
 
 #[derive(Debug)]
-enum Source {
+enum Driver {
     /// The reader of the body drives the connection.
     Connection(Box<Busy>),
     /// A task drives it, because the rest of the request must not wait for the response to be read.
@@ -35,29 +35,29 @@ impl ResponseBody {
     pub(super) fn of(response: Response<()>, busy: Busy) -> Response<Self> {
         let connection = &busy.connection;
         let left = connection.left();
-        let source = if connection.has_response() {
+        let driver = if connection.has_response() {
             busy.release();
-            Source::Ended
+            Driver::Ended
         } else if connection.has_sent() || connection.has_switched() {
-            Source::Connection(Box::new(busy))
+            Driver::Connection(Box::new(busy))
         } else {
             let (to, frames) = mpsc::channel(1);
             tokio::spawn(busy.pump(to));
-            Source::Task(frames)
+            Driver::Task(frames)
         };
-        response.map(|()| Self { source, left })
+        response.map(|()| Self { driver, left })
     }
 
     /// The connection, if it has switched to another protocol.
     pub(in crate::proxy) fn into_tunnel(self) -> Option<Tunnel> {
-        match self.source {
-            Source::Connection(busy) if busy.connection.has_switched() => Some(busy.connection.into_tunnel()),
+        match self.driver {
+            Driver::Connection(busy) if busy.connection.has_switched() => Some(busy.connection.into_tunnel()),
             _ => None,
         }
     }
 
     fn end(&mut self) {
-        if let Source::Connection(busy) = std::mem::replace(&mut self.source, Source::Ended) {
+        if let Driver::Connection(busy) = std::mem::replace(&mut self.driver, Driver::Ended) {
             busy.release();
         }
     }
@@ -72,37 +72,37 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let this = &mut *self;
-        let (frame, ended) = match &mut this.source {
-            Source::Connection(busy) => {
+        let (frame, ended) = match &mut this.driver {
+            Driver::Connection(busy) => {
                 let frame = ready!(busy.connection.poll_frame(cx));
                 (frame, busy.connection.has_response())
             }
-            Source::Task(frames) => {
+            Driver::Task(frames) => {
                 let frame = ready!(frames.poll_recv(cx));
                 let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
                 this.left = this.left.map(|left| left - data.map_or(0, |data| data.len() as u64).min(left));
                 (frame, this.left == Some(0))
             }
-            Source::Ended => return Poll::Ready(None),
+            Driver::Ended => return Poll::Ready(None),
         };
         match frame {
             None => this.end(),
             Some(Ok(_)) if ended => this.end(),
-            Some(Err(_)) => this.source = Source::Ended,
+            Some(Err(_)) => this.driver = Driver::Ended,
             Some(Ok(_)) => {}
         }
         Poll::Ready(frame.map(|frame| frame.map_err(Failure::into_source)))
     }
 
     fn is_end_stream(&self) -> bool {
-        matches!(self.source, Source::Ended)
+        matches!(self.driver, Driver::Ended)
     }
 
     fn size_hint(&self) -> SizeHint {
-        let left = match &self.source {
-            Source::Connection(busy) => busy.connection.left(),
-            Source::Task(_) => self.left,
-            Source::Ended => Some(0),
+        let left = match &self.driver {
+            Driver::Connection(busy) => busy.connection.left(),
+            Driver::Task(_) => self.left,
+            Driver::Ended => Some(0),
         };
         left.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
@@ -112,7 +112,7 @@ impl Failure {
     fn into_source(self) -> BoxError {
         match self {
             Self::RequestBody(error) => error,
-            Self::Refused(refused) => refused.into(),
+            Self::Response(error) => error.into(),
             Self::Io(error) | Self::Unsent(error) => error.into(),
             Self::Closed => "the connection was closed".into(),
         }

@@ -4,9 +4,9 @@ use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
 
-use crate::proxy::patience::Clock;
 use crate::proxy::pool::connections::http1::Connection;
 use crate::proxy::pool::shared::Shared;
+use crate::proxy::timeout::ResponseTimer;
 
 /// A connection that carries a request. Unless it is [released](Self::release), it is closed when this is dropped.
 #[derive(Debug)]
@@ -14,7 +14,7 @@ pub(super) struct Busy {
     pub(super) connection: Box<Connection>,
     pub(super) shared: Arc<Shared>,
     /// Whose turn it is while the request's body is being sent.
-    pub(super) clock: Clock,
+    pub(super) response_timer: ResponseTimer,
 }
 
 impl Busy {
@@ -42,7 +42,7 @@ impl Busy {
             if let Poll::Ready(sent) = self.connection.poll_send(cx) {
                 return Poll::Ready(sent.is_ok());
             }
-            self.clock.poll_expired(limit, &mut self.connection.timer, cx).map(|()| false)
+            self.response_timer.poll_expired(limit, &mut self.connection.timer, cx).map(|()| false)
         });
         if sent.await {
             self.finish();

@@ -16,7 +16,7 @@ use super::connections::http1::{Failure, Idle};
 use super::error::{SendError, SendErrorKind};
 use super::request::{Outbound, Sending};
 use super::shared::Shared;
-use crate::http1::response::Refused;
+use crate::http1::response::ResponseError;
 
 /// Sends a request and waits for the head of the response.
 ///
@@ -29,17 +29,18 @@ pub(super) async fn send(
     sending: &Sending<'_>,
 ) -> Result<Response<ResponseBody>, SendError> {
     let method = request.method;
-    let mut busy = Busy { connection, shared: shared.clone(), clock: sending.clock.clone() };
+    let mut busy =
+        Busy { connection, shared: shared.clone(), response_timer: sending.response_timer.clone() };
     busy.connection.begin(request, &shared.host);
     let inform = |status, headers| shared.inform(sending.interims, status, headers);
     loop {
-        sending.clock.restart();
+        sending.response_timer.restart();
         let answered = poll_fn(|cx| {
-            let Busy { connection, clock, .. } = &mut busy;
+            let Busy { connection, response_timer, .. } = &mut busy;
             if let Poll::Ready(answered) = connection.poll_head(&inform, cx) {
                 return Poll::Ready(Some(answered));
             }
-            clock.poll_expired(sending.response_timeout, &mut connection.timer, cx).map(|()| None)
+            response_timer.poll_expired(sending.response_timeout, &mut connection.timer, cx).map(|()| None)
         });
         match answered.await {
             Some(Ok(response)) => return Ok(ResponseBody::of(response, busy)),
@@ -72,13 +73,15 @@ impl Failure {
         let closed = if reused { SendErrorKind::Stale } else { SendErrorKind::Broken };
         match self {
             Self::RequestBody(error) => SendError::new(SendErrorKind::RequestBody, error),
-            Self::Refused(refused @ Refused::TooLarge(_)) => {
-                SendError::new(SendErrorKind::ResponseHead, refused)
+            Self::Response(error @ ResponseError::TooLarge(_)) => {
+                SendError::new(SendErrorKind::ResponseHead, error)
             }
-            Self::Refused(refused @ Refused::Malformed(_)) => {
-                SendError::new(SendErrorKind::ResponseInvalid, refused)
+            Self::Response(error @ ResponseError::Malformed(_)) => {
+                SendError::new(SendErrorKind::ResponseInvalid, error)
             }
-            Self::Refused(refused @ Refused::Incomplete(_)) => SendError::new(SendErrorKind::Broken, refused),
+            Self::Response(error @ ResponseError::Incomplete(_)) => {
+                SendError::new(SendErrorKind::Broken, error)
+            }
             Self::Io(error) | Self::Unsent(error) => SendError::new(closed, error),
             Self::Closed => SendError::new(closed, "the connection was closed before a response"),
         }

@@ -112,7 +112,7 @@ impl State {
                 .filter(|connection| connection.status.is_usable() && connection.status.has_room())
         };
         let others = || with_room().filter(|connection| Some(connection.status.id) != avoid);
-        let flowing = || others().find(|connection| !uploads || !connection.status.seen.is_congested());
+        let flowing = || others().find(|connection| !uploads || !connection.status.traffic.is_congested());
         let chosen = match flowing() {
             Some(connection) => connection,
             // Rather another connection, if there may be one.

@@ -30,7 +30,7 @@ type H2 = h2::client::Connection<Wire, Bytes>;
 pub(super) async fn drive(mut connection: H2, status: Arc<Status>, shared: Weak<Shared>) {
     let Some(settings) = shared.upgrade().map(|shared| shared.settings.clone()) else { return };
     let mut keepalive = Keepalive::new(&settings, connection.ping_pong(), &status);
-    let mut changes = Changes { settings: status.seen.settings(), goaway: false };
+    let mut changes = Changes { settings: status.traffic.settings(), goaway: false };
     let mut timer = pin!(sleep_until(status.start));
     let ended: Result<(), BoxError> = loop {
         if status.has_recovered() {
@@ -95,7 +95,7 @@ impl Changes {
             return Poll::Ready(Event::Ended(ended));
         }
         let before = (self.settings, self.goaway);
-        (self.settings, self.goaway) = (status.seen.settings(), status.seen.goaway());
+        (self.settings, self.goaway) = (status.traffic.settings(), status.traffic.goaway());
         if before == (self.settings, self.goaway) {
             return Poll::Pending;
         }
@@ -151,7 +151,7 @@ impl Keepalive {
             return Next::Close;
         }
         let mut until = if streams == 0 { idle_until } else { now + self.idle_timeout };
-        let received_at = status.seen.received_at();
+        let received_at = status.traffic.received_at();
         if status.is_draining() {
             let since = *self.draining_since.get_or_insert(now);
             let deadline = (received_at.max(since) + DRAIN_SILENCE).min(since + DRAIN_TIMEOUT);

@@ -28,7 +28,7 @@ pub(in crate::proxy::pool) async fn send(
     request: Outbound<'_>,
     sending: &Sending<'_>,
 ) -> Result<Response<ResponseBody>, SendError> {
-    let clock = sending.clock;
+    let response_timer = sending.response_timer;
     let (head, body) = head(request, &slot.shared().uri);
     if !limits::allow_request(&head, &slot.shared().settings) {
         return Err(SendErrorKind::RequestHead.into());
@@ -37,14 +37,14 @@ pub(in crate::proxy::pool) async fn send(
     let is_head = head.method == Method::HEAD;
     let unprocessed = SendErrorKind::Unprocessed { connection: slot.status.id };
     let mut sender = slot.sender.clone();
-    clock.restart();
+    response_timer.restart();
     let sent = sender.send_request(Request::from_parts(head, ()), bodiless);
     // Nothing was sent, because the connection is ending.
     let (response, stream) = sent.map_err(|error| {
         slot.status.drain();
         SendError::new(unprocessed, error)
     })?;
-    let received = slot.status.seen.received_bytes();
+    let received = slot.status.traffic.received_bytes();
     let upload = (!bodiless).then(|| Upload::new(body, stream));
     let mut exchange = Exchange { response, upload, is_head, interim: 0 };
     tokio::select! {
@@ -57,7 +57,7 @@ pub(in crate::proxy::pool) async fn send(
             }
             Err(Failure::Malformed(reason)) => Err(SendError::new(SendErrorKind::ResponseInvalid, reason)),
             Err(Failure::Stream(error)) => {
-                let too_large = slot.status.seen.take_oversized(exchange.response.stream_id().as_u32());
+                let too_large = slot.status.traffic.take_oversized(exchange.response.stream_id().as_u32());
                 Err(match (error.is_remote(), error.reason()) {
                     // h2 fails those streams alone with the server's GOAWAY that are above its number.
                     (true, _) if error.is_go_away() => SendError::new(unprocessed, error),
@@ -71,14 +71,14 @@ pub(in crate::proxy::pool) async fn send(
                 })
             }
         },
-        () = pin!(clock.expired(sending.response_timeout)) => {
-            if slot.status.seen.received_bytes() == received {
+        () = pin!(response_timer.expired(sending.response_timeout)) => {
+            if slot.status.traffic.received_bytes() == received {
                 slot.status.suspect();
             }
             // An upload may only have waited for the window that it shares with others.
             let upload = exchange.upload.as_ref();
             let shares = upload.is_some_and(|upload| !upload.has_begun() || slot.status.streams() > 1);
-            let congested = shares && slot.status.seen.is_congested();
+            let congested = shares && slot.status.traffic.is_congested();
             let kind = if congested { SendErrorKind::Congested } else { SendErrorKind::Timeout };
             Err(kind.into())
         }
@@ -217,7 +217,7 @@ impl ResponseBody {
 
     fn seen_oversized(&self) -> bool {
         let stream = self.stream.stream_id().as_u32();
-        self.open.as_ref().is_some_and(|open| open.slot.status.seen.take_oversized(stream))
+        self.open.as_ref().is_some_and(|open| open.slot.status.traffic.take_oversized(stream))
     }
 
     fn trailers(&mut self, trailers: HeaderMap) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
@@ -240,7 +240,7 @@ impl ResponseBody {
         // The server has sent the whole response and only wants no more of the request.
         let complete = error.is_remote()
             && error.reason() == Some(Reason::NO_ERROR)
-            && self.open.as_ref().is_some_and(|open| open.slot.status.seen.ended_before_reset(stream));
+            && self.open.as_ref().is_some_and(|open| open.slot.status.traffic.ended_before_reset(stream));
         if complete {
             self.end();
             return Poll::Ready(None);

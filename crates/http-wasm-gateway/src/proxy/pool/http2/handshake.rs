@@ -29,19 +29,19 @@ const DECODED_SHARE: usize = 4;
 /// known.
 pub(super) async fn handshake(io: Io, shared: &Arc<Shared>) -> Result<Connection, BoxError> {
     let settings = &shared.settings;
-    let (wire, seen) = Wire::new(io, settings.max_response_head);
+    let (wire, traffic) = Wire::new(io, settings.max_response_head);
     let (sender, mut connection) = builder(settings).handshake::<_, Bytes>(wire).await?;
     poll_fn(|cx| match Pin::new(&mut connection).poll(cx) {
         Poll::Ready(Ok(())) => Poll::Ready(Err("the server closed the connection".into())),
         Poll::Ready(Err(error)) => Poll::Ready(Err(BoxError::from(error))),
-        Poll::Pending if seen.settings() > 0 => Poll::Ready(Ok(())),
+        Poll::Pending if traffic.settings() > 0 => Poll::Ready(Ok(())),
         Poll::Pending => Poll::Pending,
     })
     .await?;
     if connection.max_concurrent_send_streams() == 0 {
         return Err("the server allows no streams".into());
     }
-    let status = Arc::new(Status::new(seen));
+    let status = Arc::new(Status::new(traffic));
     status.set_limit(connection.max_concurrent_send_streams());
     tokio::spawn(drive(connection, status.clone(), Arc::downgrade(shared)));
     Ok(Connection { sender, status })

@@ -15,11 +15,11 @@ use tokio::io::{AsyncRead as _, AsyncReadExt as _, AsyncWrite as _, ReadBuf};
 use super::output::{Output, OutputError};
 use super::tunnel::Tunnel;
 use crate::body::BoxError;
-use crate::http1::response::{Limits, Part, Refused, ResponseReader};
+use crate::http1::response::{Part, ResponseError, ResponseLimits, ResponseReader};
 use crate::proxy::connect::Io;
-use crate::proxy::patience::LazyTimer;
 use crate::proxy::pool::Outbound;
 use crate::proxy::pool::settings::Settings;
+use crate::proxy::timeout::LazyTimer;
 
 /// What is read at once while a head is expected.
 const HEAD_BYTES: usize = 8 * 1024;
@@ -51,7 +51,7 @@ pub(in crate::proxy::pool) type Idle = Box<Connection>;
 
 /// A new connection.
 pub(in crate::proxy::pool) fn open(io: Io, settings: &Settings) -> Idle {
-    let limits = Limits { bytes: settings.max_response_head, fields: settings.max_response_fields };
+    let limits = ResponseLimits { bytes: settings.max_response_head, fields: settings.max_response_fields };
     Box::new(Connection::new(io, limits))
 }
 
@@ -60,7 +60,7 @@ pub(in crate::proxy::pool) fn open(io: Io, settings: &Settings) -> Idle {
 pub(in crate::proxy::pool) enum Failure {
     /// The request's own body failed.
     RequestBody(BoxError),
-    Refused(Refused),
+    Response(ResponseError),
     Io(io::Error),
     /// The server closed the connection before any of the response came.
     Closed,
@@ -69,7 +69,7 @@ pub(in crate::proxy::pool) enum Failure {
 }
 
 impl Connection {
-    fn new(io: Io, limits: Limits) -> Self {
+    fn new(io: Io, limits: ResponseLimits) -> Self {
         Self {
             io,
             input: BytesMut::new(),
@@ -215,7 +215,7 @@ impl Connection {
 
     fn poll_part(&mut self, cx: &mut Context<'_>) -> Poll<Result<Part, Failure>> {
         loop {
-            if let Some(part) = self.reader.next(&mut self.input).map_err(Failure::Refused)? {
+            if let Some(part) = self.reader.next(&mut self.input).map_err(Failure::Response)? {
                 return Poll::Ready(Ok(part));
             }
             let received = match ready!(self.poll_receive(cx)) {
@@ -227,7 +227,7 @@ impl Connection {
             };
             if received == 0 {
                 self.ended = true;
-                let part = self.reader.ended(&self.input).map_err(Failure::Refused)?;
+                let part = self.reader.ended(&self.input).map_err(Failure::Response)?;
                 return Poll::Ready(part.ok_or_else(|| match self.write_error.take() {
                     Some(error) => Failure::Io(error),
                     None => Failure::Closed,

@@ -1,7 +1,7 @@
 //! Timeouts for an upstream.
 //!
-//! The clock runs while the upstream is expected to act: to read more of the request, or to respond. It is stopped
-//! while the client is still sending, because a slow upload must not count against the upstream.
+//! The timer runs while the upstream is expected to act: to read more of the request, or to respond. It is stopped while
+//! the client is still sending, because a slow upload must not count against the upstream.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,32 +14,32 @@ use crate::body::{Hook, Hooked, PolledFrame};
 
 /// Which side of an exchange is expected to act, and since when.
 #[derive(Debug, Clone)]
-pub(super) struct Clock(Arc<Mutex<Turn>>);
+pub(super) struct ResponseTimer(Arc<Mutex<Awaited>>);
 
 #[derive(Debug, Clone, Copy)]
-enum Turn {
+enum Awaited {
     Client,
     Upstream { since: Instant },
 }
 
-impl Clock {
+impl ResponseTimer {
     pub(super) fn start() -> Self {
-        Self(Arc::new(Mutex::new(Turn::Upstream { since: Instant::now() })))
+        Self(Arc::new(Mutex::new(Awaited::Upstream { since: Instant::now() })))
     }
 
     /// The upstream is expected to act from now on, because it gets the request only now.
     pub(super) fn restart(&self) {
-        self.set(Turn::Upstream { since: Instant::now() });
+        self.set(Awaited::Upstream { since: Instant::now() });
     }
 
     /// Completes once the upstream has been expected to act for `limit`.
     pub(super) async fn expired(&self, limit: Duration) {
         loop {
-            let since = match self.turn() {
-                Turn::Upstream { since } if since.elapsed() >= limit => return,
-                Turn::Upstream { since } => since,
+            let since = match self.awaited() {
+                Awaited::Upstream { since } if since.elapsed() >= limit => return,
+                Awaited::Upstream { since } => since,
                 // If the side changes in the meantime, the next iteration waits for the rest.
-                Turn::Client => Instant::now(),
+                Awaited::Client => Instant::now(),
             };
             sleep_until(since + limit).await;
         }
@@ -52,19 +52,19 @@ impl Clock {
         timer: &mut LazyTimer,
         cx: &mut Context<'_>,
     ) -> Poll<()> {
-        let since = match self.turn() {
-            Turn::Upstream { since } => since,
-            Turn::Client => Instant::now(),
+        let since = match self.awaited() {
+            Awaited::Upstream { since } => since,
+            Awaited::Client => Instant::now(),
         };
         timer.poll(since + limit, cx)
     }
 
-    fn turn(&self) -> Turn {
+    fn awaited(&self) -> Awaited {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn set(&self, turn: Turn) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = turn;
+    fn set(&self, awaited: Awaited) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = awaited;
     }
 }
 
@@ -90,20 +90,20 @@ impl LazyTimer {
     }
 }
 
-/// A request body that keeps a [`Clock`].
-pub(super) type Timed<B> = Hooked<B, Clock>;
+/// A request body that keeps a [`ResponseTimer`].
+pub(super) type TimedBody<B> = Hooked<B, ResponseTimer>;
 
-impl<B> Timed<B> {
-    pub(super) fn new(body: B, clock: Clock) -> Self {
-        Self { body, hook: clock }
+impl<B> TimedBody<B> {
+    pub(super) fn new(body: B, response_timer: ResponseTimer) -> Self {
+        Self { body, hook: response_timer }
     }
 }
 
-impl<B> Hook<B> for Clock {
+impl<B> Hook<B> for ResponseTimer {
     fn polled(&mut self, _: &mut B, polled: PolledFrame, _: &mut Context<'_>) -> PolledFrame {
         self.set(match &polled {
-            Poll::Pending => Turn::Client,
-            Poll::Ready(_) => Turn::Upstream { since: Instant::now() },
+            Poll::Pending => Awaited::Client,
+            Poll::Ready(_) => Awaited::Upstream { since: Instant::now() },
         });
         polled
     }
@@ -116,7 +116,7 @@ mod tests {
     use http_body_util::{BodyExt as _, Channel};
     use tokio::time::{Instant, timeout};
 
-    use super::{Clock, Timed};
+    use super::{ResponseTimer, TimedBody};
     use crate::body::{BoxError, boxed};
 
     const LIMIT: Duration = Duration::from_secs(30);
@@ -124,15 +124,15 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_upstream_that_has_everything_is_given_the_limit_and_no_more() {
         let start = Instant::now();
-        Clock::start().expired(LIMIT).await;
+        ResponseTimer::start().expired(LIMIT).await;
         assert_eq!(start.elapsed().as_secs(), LIMIT.as_secs());
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_clock_stands_still_while_the_client_is_sending() {
-        let clock = Clock::start();
+        let response_timer = ResponseTimer::start();
         let (mut sender, body) = Channel::<bytes::Bytes, BoxError>::new(1);
-        let mut body = Timed::new(boxed(body), clock.clone());
+        let mut body = TimedBody::new(boxed(body), response_timer.clone());
         let upload = async {
             tokio::time::sleep(LIMIT * 10).await;
             sender.send_data("late".into()).await.expect("the body is being read");
@@ -143,7 +143,7 @@ mod tests {
         assert!(frame.is_ok());
 
         let sent = Instant::now();
-        clock.expired(LIMIT).await;
+        response_timer.expired(LIMIT).await;
         assert_eq!(sent.elapsed().as_secs(), LIMIT.as_secs());
     }
 }

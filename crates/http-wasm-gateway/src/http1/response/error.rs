@@ -6,7 +6,7 @@ use crate::http1::ChunkFault;
 
 /// Why a response is rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub(crate) enum Refused {
+pub(crate) enum ResponseError {
     /// It is malformed, or its end is ambiguous.
     #[error("malformed response: {0}")]
     Malformed(&'static str),
@@ -18,7 +18,7 @@ pub(crate) enum Refused {
     Incomplete(&'static str),
 }
 
-impl From<ChunkFault> for Refused {
+impl From<ChunkFault> for ResponseError {
     fn from(fault: ChunkFault) -> Self {
         match fault {
             ChunkFault::Malformed(reason) => Self::Malformed(reason),

@@ -17,7 +17,7 @@ use crate::exchange::{TunnelLimits, cut_off};
 const CLOSE: Duration = Duration::from_secs(1);
 
 /// What was carried, and how it ended.
-pub(super) struct Carried {
+pub(super) struct Relayed {
     /// Bytes that the client sent.
     pub(super) from_client: u64,
     /// Bytes that the client was sent.
@@ -41,24 +41,24 @@ pub(super) enum End {
 }
 
 /// Carries bytes both ways until that ends.
-pub(super) async fn carry<C, U>(
+pub(super) async fn relay<C, U>(
     client: C,
     upstream: U,
     limits: TunnelLimits,
     mut cut: watch::Receiver<bool>,
-) -> Carried
+) -> Relayed
 where
     C: AsyncRead + AsyncWrite + Unpin,
     U: AsyncRead + AsyncWrite + Unpin,
 {
-    let seen = Seen::new();
-    let mut client = Watched { io: client, seen: &seen, read: 0, written: 0 };
-    let mut upstream = Watched { io: upstream, seen: &seen, read: 0, written: 0 };
+    let activity = Activity::new();
+    let mut client = Tracked { io: client, activity: &activity, read: 0, written: 0 };
+    let mut upstream = Tracked { io: upstream, activity: &activity, read: 0, written: 0 };
     let end = tokio::select! {
         copied = copy_bidirectional(&mut client, &mut upstream) => {
             copied.map_or_else(|error| End::Broken(error.kind()), |_| End::Closed)
         }
-        end = seen.silent(limits) => end,
+        end = activity.silent(limits) => end,
         () = cut_off(&mut cut) => End::Cut,
     };
     if end != End::Closed {
@@ -66,11 +66,11 @@ where
         // A peer that doesn't take it finds the connection closed.
         let _ = timeout(CLOSE, both).await;
     }
-    Carried { from_client: client.read, to_client: client.written, end }
+    Relayed { from_client: client.read, to_client: client.written, end }
 }
 
-/// What was last seen on either connection.
-struct Seen {
+/// When bytes last moved on either connection.
+struct Activity {
     start: Instant,
     /// When bytes last moved, in milliseconds from the start.
     moved: AtomicU64,
@@ -78,7 +78,7 @@ struct Seen {
     half_closes: Notify,
 }
 
-impl Seen {
+impl Activity {
     fn new() -> Self {
         Self {
             start: Instant::now(),
@@ -123,15 +123,15 @@ impl Seen {
     }
 }
 
-/// A connection on which bytes are seen to move.
-struct Watched<'a, S> {
+/// A connection that counts its bytes, and notes when they move.
+struct Tracked<'a, S> {
     io: S,
-    seen: &'a Seen,
+    activity: &'a Activity,
     read: u64,
     written: u64,
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<'_, S> {
+impl<S: AsyncRead + Unpin> AsyncRead for Tracked<'_, S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -140,21 +140,21 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<'_, S> {
         let before = buf.filled().len();
         ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
         match buf.filled().len() - before {
-            0 => self.seen.side_ended(),
+            0 => self.activity.side_ended(),
             read => {
                 self.read += read as u64;
-                self.seen.bytes_moved();
+                self.activity.bytes_moved();
             }
         }
         Poll::Ready(Ok(()))
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<'_, S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Tracked<'_, S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = ready!(Pin::new(&mut self.io).poll_write(cx, buf))?;
         self.written += written as u64;
-        self.seen.bytes_moved();
+        self.activity.bytes_moved();
         Poll::Ready(Ok(written))
     }
 
@@ -180,16 +180,16 @@ mod tests {
     use tokio::task::JoinHandle;
     use tokio::time::{Instant, sleep};
 
-    use super::{Carried, End, TunnelLimits, carry};
+    use super::{End, Relayed, TunnelLimits, relay};
 
     const LIMITS: TunnelLimits =
         TunnelLimits { idle: Some(Duration::from_secs(60)), half_closed: Duration::from_secs(5) };
 
     /// A client, an upstream, and the tunnel between them.
-    fn tunnel(limits: TunnelLimits) -> (DuplexStream, DuplexStream, JoinHandle<Carried>) {
+    fn tunnel(limits: TunnelLimits) -> (DuplexStream, DuplexStream, JoinHandle<Relayed>) {
         let (client, near) = duplex(16);
         let (upstream, far) = duplex(16);
-        (client, upstream, tokio::spawn(carry(near, far, limits, uncut())))
+        (client, upstream, tokio::spawn(relay(near, far, limits, uncut())))
     }
 
     async fn pass(from: &mut DuplexStream, to: &mut DuplexStream, bytes: &[u8]) {

@@ -24,20 +24,20 @@ use crate::exchange::{Finish, Inbound, RequestObserver, RequestRecord, received}
 const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 
 /// All observers of the requests of one configuration. The next configuration reuses whatever hasn't changed.
-pub(crate) struct Watchers {
+pub(crate) struct Observers {
     pub(crate) monitor: Option<Arc<Monitor>>,
     /// Those that don't depend on the configuration.
     given: Vec<Arc<dyn RequestObserver>>,
     observers: Arc<[Arc<dyn RequestObserver>]>,
     request_ids: Option<RequestIds>,
-    access_log: Option<Made<AccessLog>>,
-    traces: Option<Made<Traces>>,
+    access_log: Option<Built<AccessLog>>,
+    traces: Option<Built<Traces>>,
 }
 
 /// A value, and the settings that it was built from.
-type Made<T> = (Digest, Arc<T>);
+type Built<T> = (Digest, Arc<T>);
 
-impl Watchers {
+impl Observers {
     /// These alone.
     pub(crate) fn only(given: Vec<Arc<dyn RequestObserver>>) -> Self {
         Self {
@@ -56,10 +56,10 @@ impl Watchers {
         monitor: Option<Arc<Monitor>>,
         earlier: &Self,
     ) -> Result<Self, StartError> {
-        let access_log = kept_or_made(config.access_log.as_ref(), &earlier.access_log, AccessLog::open)?;
-        let traces = kept_or_made(config.telemetry.as_ref(), &earlier.traces, Traces::start)?;
+        let access_log = reuse_or_build(config.access_log.as_ref(), &earlier.access_log, AccessLog::open)?;
+        let traces = reuse_or_build(config.telemetry.as_ref(), &earlier.traces, Traces::start)?;
         let mut observers = earlier.given.clone();
-        observers.extend(monitor.as_ref().map(|monitor| Arc::new(monitor.watching(config)) as _));
+        observers.extend(monitor.as_ref().map(|monitor| Arc::new(monitor.observer(config)) as _));
         observers.extend(access_log.iter().map(|(_, log)| log.clone() as Arc<dyn RequestObserver>));
         observers.extend(traces.iter().map(|(_, traces)| traces.clone() as Arc<dyn RequestObserver>));
         // An access log needs request IDs, even if they aren't configured.
@@ -70,7 +70,7 @@ impl Watchers {
     }
 
     /// Starts to observe a request. None if there are no observers.
-    pub(crate) fn begin(&self, inbound: &mut Inbound) -> Option<Observed<'_>> {
+    pub(crate) fn begin(&self, inbound: &mut Inbound) -> Option<ObservedRequest<'_>> {
         if self.observers.is_empty() && self.request_ids.is_none() {
             return None;
         }
@@ -82,7 +82,7 @@ impl Watchers {
         *request.body_mut() = received(&record, body);
         inbound.record = Some(record.clone());
         let finish = Finish::of(record, self.observers.clone());
-        Some(Observed { finish, request_ids: self.request_ids.as_ref() })
+        Some(ObservedRequest { finish, request_ids: self.request_ids.as_ref() })
     }
 
     /// Log files were moved away: opens new ones.
@@ -102,12 +102,12 @@ impl Watchers {
 }
 
 /// One observed request. If this is dropped, it got no response.
-pub(crate) struct Observed<'a> {
+pub(crate) struct ObservedRequest<'a> {
     finish: Finish,
     request_ids: Option<&'a RequestIds>,
 }
 
-impl Observed<'_> {
+impl ObservedRequest<'_> {
     /// What is logged while handling the request is logged within this span.
     pub(crate) fn span(&self) -> Span {
         self.finish.record.span().clone()
@@ -126,16 +126,16 @@ impl Observed<'_> {
     }
 }
 
-fn kept_or_made<S: Serialize, T>(
+fn reuse_or_build<S: Serialize, T>(
     settings: Option<&S>,
-    earlier: &Option<Made<T>>,
+    earlier: &Option<Built<T>>,
     make: impl FnOnce(&S) -> Result<Arc<T>, StartError>,
-) -> Result<Option<Made<T>>, StartError> {
+) -> Result<Option<Built<T>>, StartError> {
     let Some(settings) = settings else { return Ok(None) };
-    let made_of = Digest::of([&*json(settings)]);
-    match earlier.as_ref().filter(|earlier| earlier.0 == made_of) {
-        Some((_, same)) => Ok(Some((made_of, same.clone()))),
-        None => Ok(Some((made_of, make(settings)?))),
+    let settings_digest = Digest::of([&*json(settings)]);
+    match earlier.as_ref().filter(|earlier| earlier.0 == settings_digest) {
+        Some((_, same)) => Ok(Some((settings_digest, same.clone()))),
+        None => Ok(Some((settings_digest, make(settings)?))),
     }
 }
 
@@ -186,8 +186,8 @@ impl Sinks {
     }
 }
 
-impl fmt::Debug for Watchers {
+impl fmt::Debug for Observers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watchers").field("observers", &self.observers).finish_non_exhaustive()
+        f.debug_struct("Observers").field("observers", &self.observers).finish_non_exhaustive()
     }
 }
