@@ -9,7 +9,7 @@ use http_wasm_tower::Observer;
 
 use super::active::{Active, Configured, Stage};
 use super::metrics::{Metrics, Names};
-use super::recent::{Recent, Source};
+use super::recent::{ErrorSource, Recent};
 use crate::config::Config;
 use crate::exchange::{FinishedRequest, RequestObserver};
 use crate::guests::GuestMonitor;
@@ -58,7 +58,7 @@ impl Monitor {
     pub(crate) fn reloaded(&self, result: Result<(), &str>) {
         self.metrics.reloaded(result.is_ok());
         if let Err(why) = result {
-            self.recent.add(Source::Configuration, "reload", "reload", why);
+            self.recent.add(ErrorSource::Configuration, "reload", "reload", why);
         }
     }
 
@@ -79,7 +79,7 @@ impl GuestMonitor for Monitor {
     }
 
     fn failed_to_load(&self, guest: &str, reason: &str) {
-        self.recent.add(Source::Guest, guest, "load", reason);
+        self.recent.add(ErrorSource::Guest, guest, "load", reason);
     }
 }
 
@@ -103,7 +103,7 @@ impl RequestObserver for MonitorObserver {
                 && failure.is_upstreams()
             {
                 let message = format_args!("{}: {why}", attempt.address);
-                recent.add(Source::Upstream, &attempt.upstream, failure.name(), message);
+                recent.add(ErrorSource::Upstream, &attempt.upstream, failure.name(), message);
             }
         }
     }

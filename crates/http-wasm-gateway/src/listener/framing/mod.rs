@@ -175,7 +175,7 @@ impl<S> Framing<S> {
                             },
                         };
                         if upgrades {
-                            self.upgrade.asked();
+                            self.upgrade.requested();
                         }
                     }
                     Scanned::Malformed(reason) => {

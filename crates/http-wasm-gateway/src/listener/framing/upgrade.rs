@@ -19,7 +19,7 @@ const ACCEPTED: u8 = 2;
 
 impl Upgrade {
     /// An upgrade request is forwarded.
-    pub(super) fn asked(&self) {
+    pub(super) fn requested(&self) {
         self.state.store(UNDECIDED, Ordering::Release);
     }
 

@@ -9,7 +9,7 @@ use prometheus_client::metrics::counter::Counter;
 use super::labels::{self, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfGuest};
 use super::latency::Latency;
 use super::series::{Name, Names, Series};
-use crate::observe::recent::{Recent, Source};
+use crate::observe::recent::{ErrorSource, Recent};
 
 /// The metrics of one guest. What each request touches is looked up once, here.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl GuestMetrics {
             .failures
             .get_or_create(&GuestFailure { guest: self.guest.clone(), phase, kind })
             .inc();
-        self.recent.add(Source::Guest, &self.guest, kind, error);
+        self.recent.add(ErrorSource::Guest, &self.guest, kind, error);
     }
 }
 

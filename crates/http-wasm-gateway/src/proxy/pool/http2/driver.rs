@@ -43,7 +43,7 @@ pub(super) async fn drive(mut connection: H2, status: Arc<Status>, shared: Weak<
             Next::Close => {
                 if shared.upgrade().is_none_or(|shared| shared.http2.remove_idle(&status)) {
                     changed(&shared);
-                    // Without streams and senders, h2 says goodbye with GOAWAY and ends.
+                    // Without streams and senders, h2 sends GOAWAY and ends.
                     let _ = timeout(CLOSE_TIMEOUT, &mut connection).await;
                     return;
                 }
