@@ -35,7 +35,7 @@ impl Monitor {
     }
 
     /// The observer of this configuration's requests. Its series stay until the last of them has completed.
-    pub(super) fn observer(self: &Arc<Self>, config: &Config) -> MonitorObserver {
+    pub(super) fn request_observer(self: &Arc<Self>, config: &Config) -> MonitorObserver {
         MonitorObserver { monitor: self.clone(), _names: self.metrics.names(config) }
     }
 

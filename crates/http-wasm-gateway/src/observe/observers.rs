@@ -59,7 +59,7 @@ impl Observers {
         let access_log = reuse_or_build(config.access_log.as_ref(), &earlier.access_log, AccessLog::open)?;
         let traces = reuse_or_build(config.telemetry.as_ref(), &earlier.traces, Traces::start)?;
         let mut observers = earlier.given.clone();
-        observers.extend(monitor.as_ref().map(|monitor| Arc::new(monitor.observer(config)) as _));
+        observers.extend(monitor.as_ref().map(|monitor| Arc::new(monitor.request_observer(config)) as _));
         observers.extend(access_log.iter().map(|(_, log)| log.clone() as Arc<dyn RequestObserver>));
         observers.extend(traces.iter().map(|(_, traces)| traces.clone() as Arc<dyn RequestObserver>));
         // An access log needs request IDs, even if they aren't configured.
