@@ -1,7 +1,7 @@
 //! Timeouts for an upstream.
 //!
-//! The timer runs while the upstream is expected to act: to read more of the request, or to respond. It is stopped while
-//! the client is still sending, because a slow upload must not count against the upstream.
+//! The timer runs while the upstream is expected to act: to read more of the request, or to respond. It is stopped
+//! while the client is still sending, because a slow upload must not count against the upstream.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
