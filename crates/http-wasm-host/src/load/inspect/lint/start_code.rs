@@ -14,6 +14,8 @@ pub(super) struct StartCode {
     /// The handlers call through a table.
     dispatches: bool,
     runs_at_start: bool,
+    /// Without the names of functions, start code that nothing calls isn't found in a library.
+    is_nameless_library: bool,
     imports_host: bool,
     toolchain: Toolchain,
 }
@@ -91,6 +93,9 @@ impl StartCode {
             uncalled: uncalled(graph, toolchain, is_called),
             dispatches: handlers.indirectly,
             runs_at_start: !start.is_empty(),
+            is_nameless_library: !graph.has_names()
+                && graph.exported("_initialize").is_some()
+                && graph.exported("_start").is_none(),
             imports_host: graph.imports.iter().any(|import| import.module == MODULE),
             toolchain,
         }
@@ -98,7 +103,8 @@ impl StartCode {
 
     /// Whether the guest may be one that does nothing.
     pub(super) fn is_suspicious(&self) -> bool {
-        self.uncalled.is_some() || self.dispatches && !(self.runs_at_start && self.imports_host)
+        let is_plain = self.runs_at_start && self.imports_host && !self.is_nameless_library;
+        self.uncalled.is_some() || self.dispatches && !is_plain
     }
 
     /// `silent`: the guest asked the host for nothing when it was given a request.
@@ -124,6 +130,13 @@ impl StartCode {
                      runs then"
                 );
                 judgement.refusals.push(self.warning(what));
+            }
+            None if silent && self.dispatches && self.is_nameless_library => {
+                let what = format!(
+                    "{NOTHING}; perhaps its handlers are registered in a `main`, which doesn't run in a library (it \
+                     has no names of functions that would tell)"
+                );
+                judgement.warnings.push(self.warning(what));
             }
             None if silent && self.dispatches && !self.imports_host => {
                 let what = format!(

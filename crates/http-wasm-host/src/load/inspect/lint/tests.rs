@@ -97,6 +97,41 @@ fn a_silent_guest_that_calls_what_is_registered_while_nothing_runs_at_start_is_r
 }
 
 #[test]
+fn a_silent_library_without_names_is_warned_of_as_its_main_may_never_run() {
+    // Nothing in this module has a name, as after `go build -ldflags=-s`.
+    let guest = |start: &str, producers: &str| {
+        format!(
+            r#"(module
+            (import "http_handler" "set_status_code" (func (param i32)))
+            (memory (export "memory") 1) (table 2 funcref) (elem (i32.const 1) 3)
+            (type (func))
+            (func {start})
+            (func (export "handle_request") (result i64)
+              (if (i32.load (i32.const 0)) (then (call_indirect (type 0) (i32.load (i32.const 0)))))
+              (i64.const 1))
+            (func (call 0 (i32.const 403)))
+            (func (export "handle_response") (param i32 i32))
+            {producers})"#
+        )
+    };
+    let judged = |start: &str, producers: &str, probed: Probed| {
+        let inspection = inspect(guest(start, producers).as_bytes()).unwrap();
+        assert!(inspection.suspicions().ask_for_probe() || start.contains("_start"));
+        let Judgement { refusals, warnings } = inspection.suspicions().judge(Features::NONE, probed);
+        assert!(refusals.is_empty(), "{refusals:?}");
+        warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    let library = r#"(export "_initialize")"#;
+    let go = r#"(@producers (language "Go" "go1.26.0"))"#;
+    let [warning] = &judged(library, go, Probed::Silent)[..] else { panic!("one warning is expected") };
+    assert!(warning.contains("doesn't run in a library") && warning.contains("`func init()`"), "{warning}");
+    assert_eq!(judged(library, "", Probed::Silent).len(), 1);
+    assert_eq!(judged(library, go, Probed::Active), [""; 0]);
+    // Its `main` has run.
+    assert_eq!(judged(r#"(export "_start")"#, "", Probed::Silent), [""; 0]);
+}
+
+#[test]
 fn a_guest_that_registers_in_whatever_runs_at_start_is_clean() {
     for start in [
         "(start $register)",
