@@ -65,7 +65,7 @@ impl Args {
             Command::ExtProc(args) => serve::run_ext_proc(*args),
             Command::Config(args) => config::run(args),
             Command::Check(args) => check::run(args),
-            Command::Compile(args) => compile::run(&args),
+            Command::Compile(args) => compile::run(args),
             Command::Bench(args) => bench::run(args),
             Command::Tck(args) => tck::run(args),
         }

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use http_wasm_tower::{Guest, LoadError};
+use http_wasm_tower::LoadError;
 
+use crate::args::{GrantArgs, GuestSpec, LintArgs};
 use crate::failure::{Failure, plain};
+use crate::{guest, logging};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CompileArgs {
@@ -15,22 +17,45 @@ pub(crate) struct CompileArgs {
     /// File to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
+
+    /// Configuration handed to the guest when it is started to be checked: text, or @FILE for a file's bytes [default:
+    /// empty]
+    #[arg(long, value_name = "TEXT|@FILE", allow_hyphen_values = true)]
+    guest_config: Option<String>,
+
+    #[command(flatten)]
+    grants: GrantArgs,
+
+    #[command(flatten)]
+    lints: LintArgs,
 }
 
-/// Compiles the guest and writes the result, all of it or none.
-pub(crate) fn run(args: &CompileArgs) -> Result<(), Failure> {
-    let path = args.guest.clone();
-    let bytes = std::fs::read(&path).map_err(|source| LoadError::Read { path, source })?;
-    let name = args.guest.file_stem().map_or("guest".into(), |stem| stem.to_string_lossy());
+/// Compiles the guest, checks how it was built, and writes the result, all of it or none.
+pub(crate) fn run(args: CompileArgs) -> Result<(), Failure> {
+    let CompileArgs { guest: path, output, guest_config, grants, lints } = args;
+    logging::init_for_check()?;
+    let bytes = std::fs::read(&path).map_err(|source| LoadError::Read { path: path.clone(), source })?;
+    let name = path.file_stem().map_or("guest".into(), |stem| stem.to_string_lossy().into_owned());
+    let strict = lints.strict;
+    let spec = GuestSpec { lints, ..GuestSpec::resolve(path, guest_config, grants.resolve()?)? };
     let engine = http_wasm_tower::Engine::new()?;
-    let compiled = Guest::builder(&engine).name(name).precompile(&bytes)?;
+    let builder = guest::builder(&engine, &spec).name(name);
+    let compiled = builder.precompile(&bytes)?;
+    match builder.trust_precompiled().load(&compiled) {
+        Ok(loaded) => guest::print_warnings(&loaded),
+        // It may need what only its server has.
+        Err(error @ LoadError::Start(_)) if !strict => guest::print_warning(&format!(
+            "how the guest was built is not checked, as it doesn't start here; {error}"
+        )),
+        Err(error) => return Err(error.into()),
+    }
 
     let cannot = |error: std::io::Error| {
-        Failure::Other(format!("cannot write {}: {}", args.output.display(), plain(&error)))
+        Failure::Other(format!("cannot write {}: {}", output.display(), plain(&error)))
     };
     // A server may be reading the old one.
-    let mut partial = args.output.clone().into_os_string();
+    let mut partial = output.clone().into_os_string();
     partial.push(".partial");
     std::fs::write(&partial, compiled).map_err(cannot)?;
-    std::fs::rename(&partial, &args.output).map_err(cannot)
+    std::fs::rename(&partial, &output).map_err(cannot)
 }

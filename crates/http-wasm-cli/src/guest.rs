@@ -1,10 +1,13 @@
 //! Loading guests.
 
+use std::io::{self, Write as _};
+
 use http_wasm_gateway::StartError;
 use http_wasm_tower::{Engine, Guest, GuestBuilder, LoadError};
 
 use crate::args::{Grants, GuestSpec};
 use crate::failure::Failure;
+use crate::logging::escaped;
 
 /// Loads the guest of `spec`.
 ///
@@ -22,6 +25,19 @@ pub(crate) fn builder(engine: &Engine, spec: &GuestSpec) -> GuestBuilder {
         .limits(spec.limits.clone())
         .config(spec.config.clone())
         .snapshot(spec.snapshot)
+}
+
+/// Reports on stderr what is probably wrong with how the guest was built.
+pub(crate) fn print_warnings(guest: &Guest) {
+    for warning in &guest.facts().warnings {
+        print_warning(&format!("{warning} (`{}`)", warning.lint));
+    }
+}
+
+/// Reports a warning on stderr.
+pub(crate) fn print_warning(text: &str) {
+    // Nobody is left to tell when stderr itself is gone.
+    let _ = writeln!(io::stderr().lock(), "warning: {}", escaped(text));
 }
 
 fn grant(mut builder: GuestBuilder, grants: &Grants) -> GuestBuilder {

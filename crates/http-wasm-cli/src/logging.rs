@@ -1,16 +1,21 @@
 //! The log: on stderr, so that stdout keeps to what was promised there.
 
+mod fields;
+mod progress;
+
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write};
 
 use http_wasm_gateway::GuestLogLayer;
 use http_wasm_gateway::config::{Log, LogFormat};
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{FilterFn, LevelFilter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _};
 
+use self::fields::BacktraceBelow;
+use self::progress::Progress;
 use crate::args::ArgsError;
 
 /// The compiler's targets, which have thousands of lines to say of a guest at lower levels.
@@ -31,13 +36,36 @@ pub(crate) fn init(log: &Log) -> Result<(), ArgsError> {
         .with_default_directive(LevelFilter::INFO.into())
         .parse(without_compiler(filter))
         .map_err(|error| ArgsError::LogFilter { name, reason: error.to_string() })?;
-    let lines = tracing_subscriber::fmt::layer().with_writer(|| Escaping(io::stderr()));
-    let lines = match log.format {
-        LogFormat::Pretty => lines.with_ansi(io::stderr().is_terminal()).boxed(),
-        LogFormat::Json => lines.json().boxed(),
+    let lines = tracing_subscriber::fmt::layer();
+    let (lines, progress) = match log.format {
+        LogFormat::Pretty if io::stderr().is_terminal() => {
+            let progress = Progress::new(io::stderr());
+            let writer = progress.clone();
+            let lines = lines.with_writer(move || Escaping(writer.clone())).fmt_fields(BacktraceBelow);
+            // What the progress shows needs no lines.
+            let others = FilterFn::new(|metadata| metadata.target() != progress::TARGET);
+            (lines.with_ansi(true).with_filter(others).boxed(), Some(progress))
+        }
+        LogFormat::Pretty => {
+            let lines = lines.with_writer(|| Escaping(io::stderr())).fmt_fields(BacktraceBelow);
+            (lines.with_ansi(false).boxed(), None)
+        }
+        LogFormat::Json => (lines.with_writer(|| Escaping(io::stderr())).json().boxed(), None),
     };
-    tracing_subscriber::registry().with(lines).with(GuestLogLayer::default()).with(filter).init();
+    let layers = tracing_subscriber::registry().with(lines).with(GuestLogLayer::default());
+    layers.with(progress).with(filter).init();
     Ok(())
+}
+
+/// What `check` and `compile` log: what the guest says while it starts, and that loading it takes long.
+const HEARD: &str = "off,http_wasm::guest=info,http_wasm_host::load::slow=info";
+
+/// Sets the log up for a command that loads a guest to report on it.
+///
+/// # Errors
+/// As [`init`].
+pub(crate) fn init_for_check() -> Result<(), ArgsError> {
+    init(&Log { format: LogFormat::Pretty, filter: Some(HEARD.to_owned()) })
 }
 
 /// The same filter without what the compiler says at low levels, unless it is asked for by name.

@@ -1,7 +1,6 @@
 //! What a client gets when a guest fails, and what the log says.
 
 use http_wasm_host::{Error, Phase};
-use tracing::Level;
 
 /// Why a guest's call came to nothing.
 #[derive(Debug)]
@@ -39,7 +38,7 @@ impl Failure {
     /// Says in the log why the request failed.
     pub(crate) fn log(&self) {
         match self {
-            Self::Guest(error) => log(error, ""),
+            Self::Guest(error) => error.log(""),
             Self::Busy => {
                 tracing::warn!("too many guest calls are computing for long; the request is rejected")
             }
@@ -50,28 +49,10 @@ impl Failure {
 
 /// Says in the log why a guest failed though its request goes on.
 pub(crate) fn log_bypassed(error: &Error) {
-    let instead = match error.phase() {
+    error.log(match error.phase() {
         Some(Phase::Response) => "; the response goes out as it came",
         _ => "; the request goes on as it came",
-    };
-    log(error, instead);
-}
-
-fn log(error: &Error, instead: &str) {
-    let level = error.response().log_level;
-    // Where it isn't the guest's fault, nobody needs its stack.
-    let backtrace = error.backtrace().filter(|_| level == Level::ERROR);
-    // A level is a constant of the place that logs, so each has its own.
-    macro_rules! log_at {
-        ($($level:ident),*) => {
-            match level {
-                $(Level::$level => {
-                    tracing::event!(Level::$level, guest = error.guest(), backtrace, "{error}{instead}")
-                })*
-            }
-        };
-    }
-    log_at!(ERROR, WARN, INFO, DEBUG, TRACE);
+    });
 }
 
 /// The status that a gRPC client reads in a response that was not made for it: as Envoy maps its own.

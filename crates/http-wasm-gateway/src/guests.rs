@@ -184,6 +184,7 @@ fn apply_guest_settings(builder: GuestBuilder, guest: &config::Guest) -> GuestBu
     let builder = guest.allow.iter().fold(builder, |builder, allowed| builder.allow(allowed.0));
     builder
         .strict(guest.strict)
+        .backtraces(guest.backtraces.into())
         .limits((&guest.limits).into())
         .pool((&guest.pool).into())
         .on_failure(guest.on_failure.into())

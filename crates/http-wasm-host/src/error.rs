@@ -10,6 +10,7 @@ use tracing::Level;
 
 use crate::abi::{BodyKind, Phase};
 use crate::fault::Fault;
+use crate::symbols::{Backtrace, Symbols};
 use crate::warning::Warning;
 
 /// An error of the embedding program or its HTTP implementation.
@@ -99,10 +100,17 @@ pub enum LoadError {
     Engine(String),
 }
 
-/// The error, and a line for each of the guest's calls on the stack.
+impl LoadError {
+    /// The first instance could not be made. The error gets source lines: nothing waits for a guest that is loaded.
+    pub(crate) fn start(mut error: Error) -> Self {
+        error.locate();
+        Self::Start(error)
+    }
+}
+
+/// The error, and the guest's calls on the stack.
 fn with_calls(error: &Error) -> String {
-    let calls = error.backtrace().unwrap_or_default().lines().skip(1);
-    calls.fold(error.to_string(), |text, call| text + "\n  " + call.trim())
+    error.backtrace().unwrap_or_default().lines().fold(error.to_string(), |text, line| text + "\n" + line)
 }
 
 fn refusals(warnings: &[Warning]) -> String {
@@ -129,7 +137,7 @@ struct Details {
     phase: Option<Phase>,
     function: Option<&'static str>,
     message: String,
-    backtrace: Option<String>,
+    backtrace: Option<Backtrace>,
     stderr: Option<String>,
     retry_after: Option<Duration>,
     /// The memory that all guests share has run out.
@@ -288,9 +296,26 @@ impl Error {
         self.0.function
     }
 
-    /// The guest's call stack, innermost first, with names where the module has them.
+    /// The guest's call stack, innermost first: for each call, its offset in the guest's file (for WebAssembly text, in
+    /// the module made of it) and the function's name, if the module has names.
+    ///
+    /// It has source lines as well if the module carries debug information and these calls have been looked up before:
+    /// by [`locate`](Self::locate), or after [`log`](Self::log). See [`Backtraces`](crate::Backtraces).
     pub fn backtrace(&self) -> Option<&str> {
-        self.0.backtrace.as_deref()
+        self.0.backtrace.as_ref().map(Backtrace::text)
+    }
+
+    /// Adds source lines to the [`backtrace`](Self::backtrace), if the module carries debug information.
+    ///
+    /// Reading that takes up to a second for a large module: call it from where blocking is allowed.
+    pub fn locate(&mut self) {
+        if let Some(backtrace) = &mut self.0.backtrace {
+            backtrace.locate();
+        }
+    }
+
+    pub(crate) fn calls(&self) -> Option<&Backtrace> {
+        self.0.backtrace.as_ref()
     }
 
     /// What the guest wrote to stderr during the call that failed: the first lines and the last.
@@ -367,8 +392,13 @@ impl Error {
     }
 
     /// Sorts out what wasmtime hands back from a call into the guest.
-    pub(crate) fn from_wasmtime(guest: Arc<str>, phase: Option<Phase>, error: &wasmtime::Error) -> Self {
-        let backtrace = error.downcast_ref::<wasmtime::WasmBacktrace>().map(|trace| trace.to_string());
+    pub(crate) fn from_wasmtime(
+        guest: Arc<str>,
+        symbols: &Arc<Symbols>,
+        phase: Option<Phase>,
+        error: &wasmtime::Error,
+    ) -> Self {
+        let backtrace = Backtrace::of(error, symbols);
         let (kind, function, message) = if let Some(call) = error.downcast_ref::<CallError>() {
             (call.reason.kind(), Some(call.function), call.reason.to_string())
         } else if let Some(stop) = error.downcast_ref::<Stop>() {

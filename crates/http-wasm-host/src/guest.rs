@@ -60,6 +60,11 @@ pub struct GuestFacts {
     pub features: Features,
     /// Memory of the first instance after its start-up, in bytes.
     pub memory_bytes: usize,
+    /// Size of the machine code and what belongs to it, in bytes. Guests with the same module share it.
+    pub code_bytes: usize,
+    /// Size of the debug information that is kept for [backtraces](GuestBuilder::backtraces), in bytes. Guests with the
+    /// same module share it.
+    pub debug_info_bytes: usize,
     /// How long compiling took, and making the snapshot, unless another guest had it already.
     pub compile_time: Duration,
     /// How long making the first instance took.
@@ -68,6 +73,23 @@ pub struct GuestFacts {
     pub warnings: Vec<Warning>,
     /// The snapshot that instances begin with. None if none was asked for, or no code runs at start-up.
     pub snapshot: Option<SnapshotFacts>,
+}
+
+impl GuestFacts {
+    fn log(&self, guest: &str) {
+        let Self { code_bytes, memory_bytes, debug_info_bytes, .. } = *self;
+        let seconds = (self.compile_time + self.start_time).as_secs_f64();
+        let [code, memory, debug_info] =
+            [code_bytes, memory_bytes, debug_info_bytes].map(|bytes| bytes.div_ceil(1024));
+        tracing::info!(
+            guest,
+            code_bytes,
+            memory_bytes,
+            debug_info_bytes,
+            "loaded in {seconds:.1} s: {code} KiB of machine code, {memory} KiB of memory for an instance, \
+             {debug_info} KiB of debug information"
+        );
+    }
 }
 
 impl<H: Host> Guest<H> {
@@ -88,10 +110,12 @@ impl<H: Host> Guest<H> {
 
     fn new(prepared: Prepared<H>) -> Result<Self, LoadError> {
         let Prepared { blueprint, inspection, pool: settings, compile_time, review, prober } = prepared;
+        let code_bytes = blueprint.code_bytes();
         let maker = Arc::new(Maker::new(blueprint));
         let started = Instant::now();
-        let first = block_on(maker.make(false)).map_err(LoadError::Start)?;
+        let first = block_on(maker.make(false)).map_err(LoadError::start)?;
         let start_time = started.elapsed();
+        let is_probe = review.is_none();
         let warnings = match review {
             Some(review) => {
                 let probed = prober.map_or(Probed::Unknown, |(builder, wasm)| probe::run(builder, &wasm));
@@ -105,15 +129,20 @@ impl<H: Host> Guest<H> {
             inspection,
             features: first.features(),
             memory_bytes: first.memory_size(),
+            code_bytes,
+            debug_info_bytes: maker.shared().symbols.debug_info_bytes(),
             compile_time,
             start_time,
             snapshot: maker.startup().image.as_ref().map(|image| image.facts),
         };
+        if !is_probe {
+            facts.log(&maker.shared().name);
+        }
         let pool = Arc::new(Pool::new(settings, maker.shared().clone()));
         let sweep = Sweep::start(&pool, maker.clone());
         pool.guard(first).recycle();
         let guest = Self(Arc::new(Handle { maker, pool, facts, sweep }));
-        guest.warm_up(settings.min_warm.saturating_sub(1)).map_err(LoadError::Start)?;
+        guest.warm_up(settings.min_warm.saturating_sub(1)).map_err(LoadError::start)?;
         guest.0.sweep.warmed_up();
         Ok(guest)
     }

@@ -22,10 +22,12 @@ mod log;
 mod message;
 mod observer;
 mod pool;
+mod report;
 mod rule;
 mod run;
 mod runtime;
 mod stats;
+mod symbols;
 mod text;
 mod warning;
 
@@ -56,4 +58,5 @@ pub use self::run::intercept::{HostCall, Intercepted, Trap};
 pub use self::run::wasi::{Mount, WasiConfig};
 pub use self::runtime::{Runtime, Task, TokioRuntime};
 pub use self::stats::{DropReason, PoolStats};
+pub use self::symbols::Backtraces;
 pub use self::warning::{Lint, Warning};

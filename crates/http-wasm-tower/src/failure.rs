@@ -7,7 +7,6 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 #[cfg(doc)]
 use http_wasm_host::ErrorKind;
 use http_wasm_host::{Body, Error, FailureResponse, Phase};
-use tracing::Level;
 
 /// Makes the response for a request whose guest failed, and failed closed.
 ///
@@ -79,29 +78,11 @@ where
 
 /// Logs why a guest failed open, and lets the response that goes out in spite of it tell.
 pub(crate) fn fail_open(error: Error, response: Response<Body>) -> Response<Body> {
-    log(
-        &error,
-        match error.phase() {
-            Some(Phase::Response) => "; the response continues unchanged",
-            _ => "; the request continues unchanged",
-        },
-    );
+    error.log(match error.phase() {
+        Some(Phase::Response) => "; the response continues unchanged",
+        _ => "; the request continues unchanged",
+    });
     with_error(response, error)
-}
-
-/// Logs an error, and what became of the exchange if it didn't fail.
-fn log(error: &Error, instead: &str) {
-    // A level is a constant of the place that logs, so each has its own.
-    macro_rules! log_at {
-        ($($level:ident),*) => {
-            match error.response().log_level {
-                $(Level::$level => tracing::event!(
-                    Level::$level, guest = error.guest(), backtrace = error.backtrace(), "{error}{instead}"
-                ),)*
-            }
-        };
-    }
-    log_at!(ERROR, WARN, INFO, DEBUG, TRACE);
 }
 
 /// The response, with the error for services around this one.
@@ -148,7 +129,7 @@ impl Policy {
     /// Logs why a guest failed closed, and makes the response for its request.
     #[cold]
     pub(crate) fn fail(&self, error: Error, request: Option<&Parts>) -> Response<Body> {
-        log(&error, "");
+        error.log("");
         with_error(self.get().response(&error, request), error)
     }
 }

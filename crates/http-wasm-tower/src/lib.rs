@@ -45,10 +45,10 @@ pub use self::layer::HttpWasmLayer;
 pub use self::service::{HttpWasm, ResponseFuture};
 
 pub use http_wasm_host::{
-    Body, BodyBudget, BodyMemory, BoxError, Call, DropReason, Engine, EngineBuilder, Error, ErrorKind,
-    FailureResponse, GuestBuilder, Handled, HeldBytes, HttpHost, Inform, LOG_TARGET, Limits, Lint, LoadError,
-    Mount, NoBodyMemory, Observer, OnFailure, Outcome, Phase, Pinned, PoolSettings, PoolStats, Progress,
-    Snapshot, TokioRuntime, Warning,
+    Backtraces, Body, BodyBudget, BodyMemory, BoxError, Call, DropReason, Engine, EngineBuilder, Error,
+    ErrorKind, FailureResponse, GuestBuilder, Handled, HeldBytes, HttpHost, Inform, LOG_TARGET, Limits, Lint,
+    LoadError, Mount, NoBodyMemory, Observer, OnFailure, Outcome, Phase, Pinned, PoolSettings, PoolStats,
+    Progress, Snapshot, TokioRuntime, Warning,
 };
 
 /// A guest for services over the `http` crate's types.

@@ -5,25 +5,21 @@ mod args;
 use std::fmt;
 use std::io::Write as _;
 
-use http_wasm_gateway::config::{Log, LogFormat};
 use http_wasm_tower::{Guest, LoadError, Warning};
 use serde::Serialize;
 
 use self::args::Check;
 use crate::failure::Failure;
 use crate::guest;
-use crate::logging::{self, escaped};
+use crate::logging;
 
 pub(crate) use self::args::CheckArgs;
-
-/// What is logged meanwhile: what the guest says while it starts, and that loading it takes long.
-const HEARD: &str = "off,http_wasm::guest=info,http_wasm_host::load::slow=info";
 
 /// Loads the guest and reports on it: on stdout what it is, on stderr what is wrong with it, and as JSON both on
 /// stdout.
 pub(crate) fn run(args: CheckArgs) -> Result<(), Failure> {
     let check = Check::resolve(args)?;
-    logging::init(&Log { format: LogFormat::Pretty, filter: Some(HEARD.to_owned()) })?;
+    logging::init_for_check()?;
     let checked = load(&check);
     if check.json {
         let report = match &checked {
@@ -38,9 +34,7 @@ pub(crate) fn run(args: CheckArgs) -> Result<(), Failure> {
     if !check.json {
         print(&report)?;
         for warning in &report.warnings {
-            let (lint, text) = (warning.lint, escaped(&warning.text));
-            // Nobody is left to tell when stderr itself is gone.
-            let _ = writeln!(std::io::stderr().lock(), "warning: {text} (`{lint}`)");
+            guest::print_warning(&format!("{} (`{}`)", warning.text, warning.lint));
         }
     }
     refused.map_or(Ok(()), |refused| Err(refused.into()))
@@ -82,6 +76,8 @@ struct Report {
     needs_wasi: bool,
     start_functions: Vec<&'static str>,
     memory_bytes_at_start: usize,
+    code_bytes: usize,
+    debug_info_bytes: usize,
     compile_milliseconds: f64,
     instantiation_milliseconds: f64,
     warnings: Vec<Finding>,
@@ -123,8 +119,15 @@ impl SnapshotReport {
             LoadError::Snapshot { reason, backtrace, .. } => (reason.clone(), backtrace.as_deref()),
             error => (error.to_string(), None),
         };
-        let calls = backtrace.into_iter().flat_map(str::lines).skip(1).map(|line| line.trim().to_owned());
-        Self::Refused { reason, calls: calls.collect() }
+        let mut calls: Vec<String> = Vec::new();
+        for line in backtrace.into_iter().flat_map(str::lines).map(str::trim) {
+            match calls.last_mut() {
+                // The lines of one call.
+                Some(call) if line.starts_with(['a', '-']) => *call += &format!(" {line}"),
+                _ => calls.push(line.to_owned()),
+            }
+        }
+        Self::Refused { reason, calls }
     }
 }
 
@@ -150,6 +153,8 @@ impl Report {
                 .map(|(_, name)| name)
                 .collect(),
             memory_bytes_at_start: facts.memory_bytes,
+            code_bytes: facts.code_bytes,
+            debug_info_bytes: facts.debug_info_bytes,
             compile_milliseconds: facts.compile_time.as_secs_f64() * 1e3,
             instantiation_milliseconds: facts.start_time.as_secs_f64() * 1e3,
             warnings: facts.warnings.iter().map(Finding::of).collect(),
@@ -181,6 +186,10 @@ impl fmt::Display for Report {
         line(f, "needs WASI", if self.needs_wasi { "yes" } else { "no" })?;
         line(f, "runs at start-up", &list(&self.start_functions))?;
         line(f, "memory at start-up", &format!("{} KiB", self.memory_bytes_at_start / 1024))?;
+        line(f, "machine code", &format!("{} KiB", self.code_bytes / 1024))?;
+        if self.debug_info_bytes > 0 {
+            line(f, "debug information", &format!("{} KiB", self.debug_info_bytes.div_ceil(1024)))?;
+        }
         line(f, "compilation", &format!("{:.1} ms", self.compile_milliseconds))?;
         write!(f, "  {:<18} {:.3} ms", "instantiation", self.instantiation_milliseconds)?;
         match &self.snapshot {

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr as _;
 
 use clap::ValueEnum;
-use http_wasm_gateway::config::{Allowed, Guest, OnFailure, Server, Size, Snapshot, Time};
+use http_wasm_gateway::config::{Allowed, Backtraces, Guest, OnFailure, Server, Size, Snapshot, Time};
 
 use crate::args::{LintArgs, SnapshotMode, parse_size};
 
@@ -74,6 +74,10 @@ pub(crate) struct GuestArgs {
     #[command(flatten)]
     lints: LintArgs,
 
+    /// What the log shows of a guest's stack when it fails
+    #[arg(long, value_enum, value_name = "DETAIL", default_value_t = BacktraceDetail::Lines)]
+    backtraces: BacktraceDetail,
+
     /// Load files of `http-wasm compile` as well; they hold machine code, which is run as it is: only for files that
     /// nobody else can write to
     #[arg(long)]
@@ -87,6 +91,17 @@ enum Policy {
     Closed,
     /// It goes on as it came
     Open,
+}
+
+/// What the backtraces of a guest's failures contain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum BacktraceDetail {
+    /// Functions, and source lines if the module carries debug information, which is kept in memory
+    Lines,
+    /// Functions, and offsets in the guest's file
+    Functions,
+    /// Nothing
+    Off,
 }
 
 impl GuestArgs {
@@ -115,6 +130,11 @@ impl GuestArgs {
         guest.trust_precompiled = self.trust_precompiled;
         guest.allow = self.lints.allow.iter().copied().map(Allowed).collect();
         guest.strict = self.lints.strict;
+        guest.backtraces = match self.backtraces {
+            BacktraceDetail::Lines => Backtraces::Lines,
+            BacktraceDetail::Functions => Backtraces::Functions,
+            BacktraceDetail::Off => Backtraces::Off,
+        };
     }
 
     /// Puts what concerns all guests together into the server's settings.

@@ -124,7 +124,8 @@ fn check_tells_whether_a_guest_can_be_initialised_once_for_all_instances() {
     let seeds = initialised("(call $seed)");
     let (code, text, stderr) = report(&["--snapshot"], &seeds);
     assert_eq!(code, Some(65));
-    for part in ["a valid guest", "snapshot           no: it called `random_get`", "`shared-seed`", "!seed"] {
+    for part in ["a valid guest", "snapshot           no: it called `random_get`", "`shared-seed`", " - seed"]
+    {
         assert!(text.contains(part), "{part}: {text}");
     }
     assert!(stderr.contains("can't be snapshotted"), "{stderr}");
@@ -135,7 +136,7 @@ fn check_tells_whether_a_guest_can_be_initialised_once_for_all_instances() {
         (code, &report["valid"], &report["snapshot"]["answer"]),
         (Some(65), &true.into(), &"refused".into())
     );
-    assert!(report["snapshot"]["calls"][0].as_str().unwrap().ends_with("!seed"), "{report}");
+    assert!(report["snapshot"]["calls"][0].as_str().unwrap().ends_with(" - seed"), "{report}");
 }
 
 #[test]
@@ -186,7 +187,7 @@ fn check_shows_what_a_guest_says_while_it_starts_and_where_it_fails() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(65), "{stderr}");
     // Its first argument is its name.
-    for part in ["http_wasm::guest", "auth", "on stderr", "its stderr: on stderr", "\n  0:", "!fails"] {
+    for part in ["http_wasm::guest", "auth", "on stderr", "its stderr: on stderr", "\n   0: ", " - fails"] {
         assert!(stderr.contains(part), "{part:?}: {stderr}");
     }
     let output = run(&["check", "--memory-bytes", "1MiB", file.to_str().unwrap()]);
@@ -226,14 +227,15 @@ fn a_guest_that_does_nothing_because_its_start_code_is_never_called_exits_with_6
     assert!(String::from_utf8(output.stderr).unwrap().contains("expected `unregistered`"));
 }
 
+const LATE_BUFFERING: &str = r#"(module
+  (import "http_handler" "set_status_code" (func $status (param i32)))
+  (memory (export "memory") 1)
+  (func (export "handle_request") (result i64) (i64.const 1))
+  (func (export "handle_response") (param i32 i32) (call $status (i32.const 500))))"#;
+
 #[test]
 fn check_warns_of_what_is_probably_wrong_and_strictly_refuses_it() {
-    let guest = guest(
-        r#"(module (import "http_handler" "set_status_code" (func $status (param i32)))
-          (memory (export "memory") 1)
-          (func (export "handle_request") (result i64) (i64.const 1))
-          (func (export "handle_response") (param i32 i32) (call $status (i32.const 500))))"#,
-    );
+    let guest = guest(LATE_BUFFERING);
     let output = run(&["check", path(&guest)]);
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{stderr}");
@@ -242,6 +244,30 @@ fn check_warns_of_what_is_probably_wrong_and_strictly_refuses_it() {
     let report: Value = serde_json::from_slice(&run(&["check", "--json", path(&guest)]).stdout).unwrap();
     assert_eq!(report["warnings"][0]["lint"], "late-buffering");
     assert_eq!(run(&["check", "--strict", path(&guest)]).status.code(), Some(65));
+}
+
+#[test]
+fn a_guest_is_compiled_only_if_it_is_built_right() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = folder.path().join("guest.cwasm");
+    let compile = |guest: &NamedTempFile, flags: &[&str]| {
+        let result = run(&[&["compile", path(guest), "-o", output.to_str().unwrap()], flags].concat());
+        let written = std::fs::remove_file(&output).is_ok();
+        (result.status.code(), written, String::from_utf8(result.stderr).unwrap())
+    };
+    let (code, written, stderr) = compile(&guest(UNREGISTERED), &[]);
+    assert!(code == Some(65) && !written && stderr.contains("never called"), "{code:?}: {stderr}");
+    assert_eq!(compile(&guest(UNREGISTERED), &["--allow", "unregistered"]), (Some(0), true, String::new()));
+
+    let late = guest(LATE_BUFFERING);
+    let (code, written, stderr) = compile(&late, &[]);
+    assert!(code == Some(0) && written && stderr.starts_with("warning: `handle_response` calls"), "{stderr}");
+    let (code, written, _) = compile(&late, &["--strict"]);
+    assert_eq!((code, written), (Some(65), false));
+
+    // What it needs may be on its server alone.
+    let (code, written, stderr) = compile(&initialised("unreachable"), &[]);
+    assert!(code == Some(0) && written && stderr.contains("is not checked"), "{stderr}");
 }
 
 #[test]

@@ -21,12 +21,13 @@ pub use self::fault::{Fault, Faults};
 pub use self::files::ConfigFile;
 pub use self::json::guests_from_json;
 pub use self::model::{
-    AccessLog, AccessLogFormat, ActiveHealth, Address, Admin, Allowed, Backend, Balance, Certificate,
-    ClientLimits, Concurrency, Config, EscapedSlashes, ExactPath, ExtProc, FieldName, FieldPattern,
-    ForwardedHost, Guest, GuestConfig, GuestLimits, GuestSource, HeaderMatch, Health, HostPattern, Listen,
-    ListenEntry, ListenHttp, ListenTls, Log, LogFormat, MethodName, MountPoint, OnFailure, PassiveHealth,
-    PathPattern, PathPrefix, Pool, ProxyProtocol, Redirect, RequestId, Respond, Route, Server, Snapshot,
-    Telemetry, TlsVersion, TrustedNet, Underscores, Upstream, UpstreamHttp, UpstreamTls,
+    AccessLog, AccessLogFormat, ActiveHealth, Address, Admin, Allowed, Backend, Backtraces, Balance,
+    Certificate, ClientLimits, Concurrency, Config, EscapedSlashes, ExactPath, ExtProc, FieldName,
+    FieldPattern, ForwardedHost, Guest, GuestConfig, GuestLimits, GuestSource, HeaderMatch, Health,
+    HostPattern, Listen, ListenEntry, ListenHttp, ListenTls, Log, LogFormat, MethodName, MountPoint,
+    OnFailure, PassiveHealth, PathPattern, PathPrefix, Pool, ProxyProtocol, Redirect, RequestId, Respond,
+    Route, Server, Snapshot, Telemetry, TlsVersion, TrustedNet, Underscores, Upstream, UpstreamHttp,
+    UpstreamTls,
 };
 pub use self::read::{AnyTime, Located, NonEmpty, OneOrMany, Size, Time, TimeOrOff};
 pub use self::schema::schema;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use http_wasm_gateway::config::{Config, OnFailure, Size, Snapshot, schema};
+use http_wasm_gateway::config::{Backtraces, Config, OnFailure, Size, Snapshot, schema};
 use serde_json::Value;
 
 use crate::files::Files;
@@ -46,6 +46,7 @@ mounts = [".:/data:ro"]
 limits = { deadline = "500ms", memory_bytes = "64MiB", header_count = 10, replay_bytes = 1000 }
 pool = { min_warm = 1, max_idle = 8, idle_ttl = "1m 30s" }
 on_failure = "open"
+backtraces = "functions"
 snapshot = "shared-seed"
 optional = true
 
@@ -107,6 +108,7 @@ fn a_configuration_with_every_section_is_read_as_it_is_written() {
     assert_eq!(guest.limits.memory_bytes, Size(64 << 20));
     assert_eq!(guest.pool.idle_ttl.map(|time| time.0), Some(Duration::from_secs(90)));
     assert_eq!((guest.on_failure, guest.snapshot), (OnFailure::Open, Snapshot::SharedSeed));
+    assert_eq!(guest.backtraces, Backtraces::Functions);
     let route = &config.routes[0];
     assert_eq!(route.host.len(), 2);
     assert_eq!(route.guests.iter().map(|name| name.value.as_str()).collect::<Vec<_>>(), ["auth", "auth"]);

@@ -23,6 +23,12 @@ struct Overflow {
 }
 
 impl Code {
+    /// Size of the machine code and what belongs to it, in bytes. Both engines run the same pages of it.
+    pub(crate) fn bytes(&self) -> usize {
+        let range = self.module.image_range();
+        range.end.addr() - range.start.addr()
+    }
+
     /// The code for instances that find no slot, or `None` if the normal engine needs no slots.
     pub(crate) fn overflow(&self) -> Option<Result<&Module, String>> {
         let overflow = self.overflow.as_ref()?;

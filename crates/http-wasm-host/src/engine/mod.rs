@@ -11,17 +11,20 @@ mod threads;
 mod ticker;
 mod wasm;
 
+use std::convert::Infallible;
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use sha2::{Digest as _, Sha256};
 use wasmtime::StackCreator;
 
 use self::cache::CodeCache;
 use self::code::Codes;
 use self::images::Images;
 use self::memory::Budget;
+use self::single_flight::SingleFlight;
 use self::threads::FileThreadsByGuest;
 use self::ticker::{TICK, Ticker};
 use self::wasm::{Engines, Settings, TABLE_ELEMENTS};
@@ -30,6 +33,7 @@ use crate::limits::Limits;
 use crate::message::body_budget::BodyBudget;
 use crate::runtime::{Background, Runtime, TokioRuntime};
 use crate::stats::Counters;
+use crate::symbols::{Backtraces, Moved, Symbols};
 
 pub(crate) use self::block_on::block_on;
 pub(crate) use self::code::{SharedCode, Source};
@@ -51,12 +55,16 @@ struct Inner {
     engines: Engines,
     codes: Codes,
     images: Images,
+    symbols: SingleFlight<SymbolsKey, Symbols>,
     file_threads: FileThreadsByGuest,
     memory: Arc<Budget>,
     bodies: BodyBudget,
     background: Background,
     yields_always: bool,
 }
+
+/// Digest of the author's module, and what is wanted of it.
+type SymbolsKey = ([u8; 32], Backtraces);
 
 /// How an [`Engine`] is set up.
 pub struct EngineBuilder {
@@ -157,6 +165,14 @@ impl Engine {
         make: impl FnOnce() -> Result<Image, E>,
     ) -> Result<Arc<Image>, E> {
         self.0.images.get_or_make(key, make)
+    }
+
+    /// The symbols of the author's module, read unless another guest has them already.
+    pub(crate) fn symbols(&self, wasm: &[u8], moved: Vec<Moved>, backtraces: Backtraces) -> Arc<Symbols> {
+        let key = (Sha256::digest(wasm).into(), backtraces);
+        let read = || Ok::<_, Infallible>(Symbols::read(wasm, moved, backtraces));
+        let Ok(symbols) = self.0.symbols.get_or_make(key, read);
+        symbols
     }
 
     /// The threads for the files of the guest of that name.
@@ -296,6 +312,7 @@ impl EngineBuilder {
             engines,
             codes: Codes::new(cache),
             images: Images::default(),
+            symbols: SingleFlight::default(),
             file_threads: FileThreadsByGuest::default(),
             memory: Arc::new(Budget::new(self.memory_budget)),
             bodies: BodyBudget::new(self.body_memory_budget),

@@ -35,6 +35,11 @@ impl<H: Host> Blueprint<H> {
         Self { startup, code, linked, overflow: OnceLock::new() }
     }
 
+    /// Size of the compiled code, in bytes.
+    pub(crate) fn code_bytes(&self) -> usize {
+        self.code.bytes()
+    }
+
     /// Creates an instance for a request, which may be sheddable: in a slot if one is free, otherwise on demand.
     ///
     /// # Errors

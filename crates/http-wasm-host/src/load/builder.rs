@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::blueprint::Blueprint;
-use super::inspect::{self, Inspection, shim};
+use super::inspect::shim::{self, Shimmed};
+use super::inspect::{self, Inspection};
 use super::review::Review;
 use super::slow::SlowLoad;
 use super::snapshot::{self, Snapshot};
@@ -27,6 +28,7 @@ use crate::run::link::Linked;
 use crate::run::shared::{Calls, Shared};
 use crate::run::suspend::StartPace;
 use crate::run::wasi::{self, Mount, WasiConfig};
+use crate::symbols::Backtraces;
 use crate::warning::Lint;
 
 /// Settings of a guest to be loaded. The guest has access only to what is granted here.
@@ -47,6 +49,7 @@ pub struct GuestBuilder {
     broken: Broken,
     allowed: Vec<Lint>,
     strict: bool,
+    backtraces: Backtraces,
     is_probe: bool,
     #[cfg(feature = "mutations")]
     intercept: Option<crate::run::intercept::Intercept>,
@@ -82,6 +85,7 @@ impl GuestBuilder {
             broken: Broken::default(),
             allowed: Vec::new(),
             strict: false,
+            backtraces: Backtraces::default(),
             is_probe: false,
             #[cfg(feature = "mutations")]
             intercept: None,
@@ -170,6 +174,12 @@ impl GuestBuilder {
         self
     }
 
+    /// What the backtraces of its failures contain. [`Backtraces::Lines`] by default.
+    pub fn backtraces(mut self, backtraces: Backtraces) -> Self {
+        self.backtraces = backtraces;
+        self
+    }
+
     /// The same guest for a trial: nothing that it does is logged or observed, except that `seen` is called for each
     /// host call.
     pub(crate) fn for_probe(mut self, seen: impl Fn() + Send + Sync + 'static) -> Self {
@@ -226,7 +236,7 @@ impl GuestBuilder {
             inspect::inspect(bytes).map_err(|faults| LoadError::Invalid { guest: name.clone(), faults })?;
         let module = inspection.take_wasm();
         let code = with_suspension_points(&module)
-            .and_then(|wasm| self.engine.precompile(&wasm).map_err(|error| format!("{error:#}")));
+            .and_then(|shimmed| self.engine.precompile(&shimmed.wasm).map_err(|error| format!("{error:#}")));
         let code = code.map_err(|reason| LoadError::Compile { guest: name, reason })?;
         Ok(Precompiled::write(&module, &code))
     }
@@ -258,7 +268,10 @@ impl GuestBuilder {
         let refused = |reason: String| LoadError::Compile { guest: name.clone(), reason };
 
         let started = Instant::now();
-        let wasm = with_suspension_points(&inspection.take_wasm()).map_err(refused)?;
+        let module = inspection.take_wasm();
+        let Shimmed { wasm, moved } = with_suspension_points(&module).map_err(refused)?;
+        let symbols = self.engine.symbols(&module, moved, self.backtraces);
+        drop(module);
         let always_on_fiber =
             self.engine.yields_always() || inspection.needs_wasi() && self.wasi.needs_async();
         // Start-ups aren't analysed: a guest that may wait anywhere may wait there.
@@ -283,6 +296,7 @@ impl GuestBuilder {
                 true => Log::silent(self.engine.background().clone(), name.clone(), &self.limits),
                 false => Log::new(self.engine.background().clone(), name.clone(), &self.limits),
             },
+            symbols,
             trap_hint: inspection.suspicions().trap_hint(),
             engine: self.engine,
             name: name.clone(),
@@ -350,7 +364,7 @@ impl GuestBuilder {
     }
 }
 
-fn with_suspension_points(wasm: &[u8]) -> Result<Vec<u8>, String> {
+fn with_suspension_points(wasm: &[u8]) -> Result<Shimmed, String> {
     let waiting = FUNCTIONS.iter().filter(|function| function.may_wait != MayWait::No);
     let points: Vec<_> = waiting.map(|function| (MODULE, function.name)).chain(wasi::SUSPENDING).collect();
     shim::add_suspension_points(wasm, &points).map_err(|error| error.to_string())

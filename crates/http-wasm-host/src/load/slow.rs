@@ -34,7 +34,7 @@ impl SlowLoad {
                 }
                 if mentioned {
                     let seconds = began.elapsed().as_secs_f64();
-                    tracing::info!(guest = &*guest, "loading the guest took {seconds:.1} s");
+                    tracing::info!(guest = &*guest, done = true, "loading the guest took {seconds:.1} s");
                 }
             });
         };

@@ -166,7 +166,7 @@ impl Startup {
     }
 
     pub(crate) fn failed(&self, error: &wasmtime::Error) -> Error {
-        Error::from_wasmtime(self.shared.name.clone(), None, error)
+        Error::from_wasmtime(self.shared.name.clone(), &self.shared.symbols, None, error)
     }
 }
 

@@ -173,7 +173,7 @@ async fn clean_up<H: Host>(mut instance: PooledInstance<H>) {
             let _host = instance.end();
             instance.recycle();
         }
-        Some(Err(error)) => tracing::error!(backtrace = error.backtrace(), "{error}"),
+        Some(Err(error)) => error.log(""),
         None => tracing::warn!(guest = &*instance.shared().name, "clean-up took too long; instance dropped"),
     }
 }

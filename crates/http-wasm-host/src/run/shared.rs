@@ -12,6 +12,7 @@ use crate::rule::Broken;
 use crate::run::hook::Hook;
 use crate::run::suspend::Pace;
 use crate::stats::{Counters, DropReason};
+use crate::symbols::Symbols;
 
 /// What all instances of a guest share: its settings, how it is called, and who observes it.
 pub(crate) struct Shared {
@@ -24,6 +25,8 @@ pub(crate) struct Shared {
     pub(crate) reads_request: bool,
     pub(crate) on_host_call: Option<Hook>,
     pub(crate) log: Arc<Log>,
+    /// What its backtraces are made with.
+    pub(crate) symbols: Arc<Symbols>,
     pub(crate) on_failure: OnFailure,
     /// What a trap of this guest may come from.
     pub(crate) trap_hint: Option<&'static str>,

@@ -36,7 +36,8 @@ impl<H: Host> State<H> {
 
     /// What a failed call into the guest comes to.
     pub(crate) fn failed(&self, phase: Option<Phase>, error: &wasmtime::Error) -> Error {
-        let mut failed = Error::from_wasmtime(self.guest.name.clone(), phase, error);
+        let Shared { name, symbols, .. } = &*self.guest;
+        let mut failed = Error::from_wasmtime(name.clone(), symbols, phase, error);
         let is_own = matches!(failed.kind(), ErrorKind::Trap | ErrorKind::Exit);
         match self.quota.refused() {
             Some(growth) if is_own => failed = failed.with_hint(refused_growth(growth)),

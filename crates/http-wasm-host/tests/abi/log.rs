@@ -33,7 +33,7 @@ fn logged(wat: Wat, filter: &str) -> Vec<String> {
 }
 
 /// What a subscriber with `filter` gets of `what` happens: one line of JSON per event.
-fn logged_by(filter: &str, what: impl FnOnce()) -> Vec<String> {
+pub(crate) fn logged_by(filter: &str, what: impl FnOnce()) -> Vec<String> {
     let lines = Lines::default();
     let writer = lines.clone();
     let subscriber = tracing_subscriber::fmt()

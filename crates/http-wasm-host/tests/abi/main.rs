@@ -1,5 +1,6 @@
 //! The rules of the http-wasm ABI, each checked with a guest that shows it.
 
+mod backtraces;
 mod body_memory;
 mod bodyless;
 mod chain;

@@ -18,7 +18,7 @@ use super::read::{Located, NonEmpty, section};
 
 pub use self::address::Address;
 pub use self::guest::{
-    Allowed, Guest, GuestConfig, GuestLimits, GuestSource, MountPoint, OnFailure, Pool, Snapshot,
+    Allowed, Backtraces, Guest, GuestConfig, GuestLimits, GuestSource, MountPoint, OnFailure, Pool, Snapshot,
 };
 pub use self::identity::{FieldName, FieldPattern, Underscores};
 pub use self::listen::{

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use wasmparser::{Parser, Payload};
-use wasmtime::{InstancePre, Module, Store, Val, WasmBacktrace};
+use wasmtime::{InstancePre, Module, Store, Val};
 use wasmtime_wizer::{InstanceState, ModuleContext, SnapshotVal, ValType, Wizer};
 
 use super::gate::{self, Refusal};
@@ -19,6 +19,7 @@ use crate::run::link::linker;
 use crate::run::shared::Shared;
 use crate::run::state::State;
 use crate::run::suspend::Mode;
+use crate::symbols::Backtrace;
 
 /// The snapshot of the guest that is made of `wasm` and starts up as `startup` says: from the engine's cache, or made
 /// now.
@@ -90,14 +91,14 @@ impl Source<'_> {
     ) -> Result<Run, LoadError> {
         // Counted nowhere: it is gone before the guest has any other.
         let store = self.startup.store::<H>(pre.module().engine(), &Arc::default(), false).await;
-        let mut store = store.map_err(|error| LoadError::Start(self.startup.failed(&error)))?;
+        let mut store = store.map_err(|error| LoadError::start(self.startup.failed(&error)))?;
         let began = Instant::now();
         let started = self.startup.start(&mut store, pre, Mode::Fiber).await;
         store.data_mut().flush_output();
         let instance = started.map_err(|error| self.failed(store.data(), &error))?;
         let start_time = began.elapsed();
         let read = wizer.snapshot(context, &mut Started { store: &mut store, instance }).await;
-        let wasm = read.map_err(|error| LoadError::Start(self.startup.failed(&error)))?;
+        let wasm = read.map_err(|error| LoadError::start(self.startup.failed(&error)))?;
         let state = store.data();
         Ok(Run { wasm, features: state.features, clock: state.wasi.clock(), start_time })
     }
@@ -107,9 +108,12 @@ impl Source<'_> {
             Some(refusal) => LoadError::Snapshot {
                 guest: self.startup.shared.name.clone(),
                 reason: refusal.to_string(),
-                backtrace: error.downcast_ref::<WasmBacktrace>().map(ToString::to_string),
+                backtrace: Backtrace::of(error, &self.startup.shared.symbols).map(|mut backtrace| {
+                    backtrace.locate();
+                    backtrace.text().to_owned()
+                }),
             },
-            None => LoadError::Start(state.failed(None, error)),
+            None => LoadError::start(state.failed(None, error)),
         }
     }
 }

@@ -6,7 +6,7 @@ mod requests;
 mod state;
 mod wasi;
 
-use http_wasm_host::{Error, Guest, GuestBuilder, InMemoryHost, LoadError, Pinned, Snapshot};
+use http_wasm_host::{Guest, GuestBuilder, InMemoryHost, LoadError, Pinned, Snapshot};
 
 use crate::support::{Probe, Wat, block_on, engine, get};
 
@@ -93,11 +93,6 @@ fn snapshotted(wat: &Wat) -> Probe<InMemoryHost> {
 
 fn try_snapshot(wat: &Wat) -> Result<Guest<InMemoryHost>, LoadError> {
     wat.builder(engine()).snapshot(Snapshot::On).load(wat.text().as_bytes())
-}
-
-/// The functions of a backtrace. Their places in the module differ with and without a snapshot.
-fn functions(error: &Error) -> Vec<&str> {
-    error.backtrace().unwrap().lines().filter_map(|line| line.split_once('!')).map(|(_, name)| name).collect()
 }
 
 const RANDOM: &str =

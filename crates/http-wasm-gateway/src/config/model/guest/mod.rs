@@ -17,7 +17,7 @@ use crate::config::read::{Located, section};
 pub use self::limits::GuestLimits;
 pub use self::lint::Allowed;
 pub use self::mount::MountPoint;
-pub use self::policy::{OnFailure, Pool, Snapshot};
+pub use self::policy::{Backtraces, OnFailure, Pool, Snapshot};
 pub use self::source::{GuestConfig, GuestSource};
 
 /// A guest. Routes refer to it by its name.
@@ -58,6 +58,8 @@ pub struct Guest {
     pub allow: Vec<Allowed>,
     /// Whether these warnings are errors, so that the guest is refused.
     pub strict: bool,
+    /// What the log shows of the guest's stack when it fails.
+    pub backtraces: Backtraces,
     /// Whether the gateway starts even if the guest can't be loaded. Its routes are then answered with 503. A reload
     /// never removes an optional guest that is loaded.
     pub optional: bool,
@@ -66,7 +68,7 @@ pub struct Guest {
 section! {
     Guest {
         path, sha256, config, config_file, args, env, mounts, limits, pool, on_failure, snapshot,
-        trust_precompiled, allow, strict, optional
+        trust_precompiled, allow, strict, backtraces, optional
     }
     need [("path", r#"path = "guest.wasm""#)]
     at_most_one_of ["config", "config_file"]

@@ -62,6 +62,35 @@ impl Value for OnFailure {
     }
 }
 
+/// What the backtraces of a guest's failures contain.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Backtraces {
+    /// Functions, and source lines if the module carries debug information (DWARF), which is kept in memory.
+    #[default]
+    Lines,
+    /// Functions, and offsets in the guest's file.
+    Functions,
+    /// There are none.
+    Off,
+}
+
+impl From<Backtraces> for http_wasm_tower::Backtraces {
+    fn from(backtraces: Backtraces) -> Self {
+        match backtraces {
+            Backtraces::Lines => Self::Lines,
+            Backtraces::Functions => Self::Functions,
+            Backtraces::Off => Self::Off,
+        }
+    }
+}
+
+impl Value for Backtraces {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        choice(node, context)
+    }
+}
+
 /// Whether new instances start from a snapshot of an initialised one.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 #[serde(into = "serde_json::Value")]

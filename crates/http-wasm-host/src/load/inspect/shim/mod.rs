@@ -19,22 +19,33 @@ use wasmparser::Parser;
 
 use self::plan::{Plan, ShimError};
 use self::rewrite::Rewriter;
+use crate::symbols::Moved;
 
 /// Rewrites a valid core module so that each use of the imported functions in `points`, pairs of module and name, goes
 /// through a loop that calls again, after a pause, while the result is all ones.
 ///
-/// Points that aren't imported are skipped. All indices in the module stay the same. Debug information and other
-/// sections that depend on code positions are dropped.
+/// Points that aren't imported are skipped. All indices in the module stay the same. Functions stay byte for byte as
+/// they are except for the redirected indices, so that few places in them move. Debug information and other sections
+/// that depend on code positions are dropped.
 ///
 /// # Errors
 ///
 /// If the module is malformed, or a point returns anything but one integer.
-pub(crate) fn add_suspension_points(wasm: &[u8], points: &[(&str, &str)]) -> Result<Vec<u8>, ShimError> {
+pub(crate) fn add_suspension_points(wasm: &[u8], points: &[(&str, &str)]) -> Result<Shimmed, ShimError> {
     let plan = Plan::new(wasm, points)?;
     if plan.points.is_empty() {
-        return Ok(wasm.to_vec());
+        return Ok(Shimmed { wasm: wasm.to_vec(), moved: Vec::new() });
     }
     let mut module = wasm_encoder::Module::new();
-    Rewriter::new(plan).parse_core_module(&mut module, Parser::new(0), wasm)?;
-    Ok(module.finish())
+    let mut rewriter = Rewriter::new(plan);
+    rewriter.parse_core_module(&mut module, Parser::new(0), wasm)?;
+    Ok(Shimmed { wasm: module.finish(), moved: rewriter.into_moved() })
+}
+
+/// A module with suspension points.
+#[derive(Debug)]
+pub(crate) struct Shimmed {
+    pub(crate) wasm: Vec<u8>,
+    /// What moved within its functions.
+    pub(crate) moved: Vec<Moved>,
 }

@@ -1,26 +1,36 @@
 //! The rewriting itself, section by section.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 
 use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{
-    BlockType, CodeSection, CustomSection, Function, FunctionSection, Instruction, Module, SectionId,
-    TypeSection, ValType,
+    BlockType, CodeSection, CustomSection, Encode as _, Function, FunctionSection, Instruction, Module,
+    SectionId, TypeSection, ValType,
 };
-use wasmparser::{CodeSectionReader, CustomSectionReader, FunctionSectionReader, TypeSectionReader};
+use wasmparser::{
+    CodeSectionReader, CustomSectionReader, FunctionBody, FunctionSectionReader, Operator, TypeSectionReader,
+};
 
 use super::names;
 use super::plan::{Plan, Point};
+use crate::symbols::Moved;
 
 pub(super) struct Rewriter {
     plan: Plan,
+    moved: Vec<Moved>,
     functions_written: bool,
     code_written: bool,
 }
 
 impl Rewriter {
     pub(super) fn new(plan: Plan) -> Self {
-        Self { plan, functions_written: false, code_written: false }
+        Self { plan, moved: Vec::new(), functions_written: false, code_written: false }
+    }
+
+    /// What moved within functions.
+    pub(super) fn into_moved(self) -> Vec<Moved> {
+        self.moved
     }
 
     fn add_functions(&mut self, functions: &mut FunctionSection) {
@@ -30,6 +40,42 @@ impl Rewriter {
         // The pause has the type that is added at the end.
         functions.function(self.plan.types);
         self.functions_written = true;
+    }
+
+    /// The function's code, with the uses of suspension points redirected and everything else copied.
+    fn redirected<'a>(&mut self, function: u32, body: &FunctionBody<'a>) -> Result<Cow<'a, [u8]>, Error> {
+        let (code, start) = (body.as_bytes(), body.range().start);
+        let (mut out, mut copied, mut by) = (Vec::new(), 0, 0);
+        let mut operators = body.get_operators_reader()?;
+        while !operators.eof() {
+            let (operator, at) = operators.read_with_offset()?;
+            let (Operator::Call { function_index }
+            | Operator::ReturnCall { function_index }
+            | Operator::RefFunc { function_index }) = operator
+            else {
+                continue;
+            };
+            let target = self.plan.redirect(function_index);
+            if target == function_index {
+                continue;
+            }
+            // An opcode of one byte, and the index.
+            let (operand, end) = (at + 1 - start, operators.original_position() - start);
+            out.extend_from_slice(&code[copied..operand]);
+            copied = end;
+            let begin = out.len();
+            encode_padded(target, end - operand, &mut out);
+            let added = (out.len() - begin - (end - operand)) as u32;
+            if added > 0 {
+                by += added;
+                self.moved.push(Moved { function, from: out.len() as u32, by });
+            }
+        }
+        if copied == 0 {
+            return Ok(code.into());
+        }
+        out.extend_from_slice(&code[copied..]);
+        Ok(out.into())
     }
 
     fn add_code(&mut self, code: &mut CodeSection) {
@@ -75,7 +121,9 @@ impl Reencode for Rewriter {
         code: &mut CodeSection,
         section: CodeSectionReader<'_>,
     ) -> Result<(), Error> {
-        utils::parse_code_section(self, code, section)?;
+        for (function, body) in (0..).zip(section) {
+            code.raw(&self.redirected(function, &body?)?);
+        }
         self.add_code(code);
         Ok(())
     }
@@ -115,6 +163,19 @@ impl Reencode for Rewriter {
         let data = data.map_or(section.data().into(), Into::into);
         module.section(&CustomSection { name: name.into(), data });
         Ok(())
+    }
+}
+
+/// Writes a number as LEB128, padded to the length of the one that it replaces: linkers leave room in what they may
+/// still change.
+fn encode_padded(number: u32, length: usize, out: &mut Vec<u8>) {
+    let begin = out.len();
+    number.encode(out);
+    while out.len() - begin < length {
+        if let Some(last) = out.last_mut() {
+            *last |= 0x80;
+        }
+        out.push(0);
     }
 }
 

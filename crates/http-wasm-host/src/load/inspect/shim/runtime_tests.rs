@@ -29,8 +29,9 @@ impl Future for PendingOnce {
 /// Runs export `run` of a guest whose imports `h.wide` and `h.narrow` answer only when called for the third time, with
 /// their argument plus one. Returns the result and how often the call was pending.
 fn run(guest: &str) -> (i64, u32, Counts) {
-    let wasm =
-        add_suspension_points(&wat::parse_str(guest).unwrap(), &[("h", "wide"), ("h", "narrow")]).unwrap();
+    let wasm = add_suspension_points(&wat::parse_str(guest).unwrap(), &[("h", "wide"), ("h", "narrow")])
+        .unwrap()
+        .wasm;
     let mut config = Config::new();
     config.epoch_interruption(true).wasm_function_references(true).wasm_gc(true);
     let engine = Engine::new(&config).unwrap();

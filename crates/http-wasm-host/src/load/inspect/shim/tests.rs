@@ -5,7 +5,7 @@ use super::*;
 const POINTS: &[(&str, &str)] = &[("h", "wide"), ("h", "narrow")];
 
 fn rewritten(guest: &str) -> Vec<u8> {
-    let wasm = add_suspension_points(&wat::parse_str(guest).unwrap(), POINTS).unwrap();
+    let wasm = add_suspension_points(&wat::parse_str(guest).unwrap(), POINTS).unwrap().wasm;
     Validator::new_with_features(WasmFeatures::all()).validate_all(&wasm).unwrap();
     wasm
 }
@@ -67,6 +67,40 @@ fn a_call_goes_to_a_loop_at_the_end_of_the_functions() {
             wide(1, 1, 4)
         ),
     );
+}
+
+#[test]
+fn a_padded_index_is_replaced_where_it_is_and_a_short_one_moves_what_follows() {
+    let body = |index: &[u8]| [&[0, 0x42, 1, 0x10], index, &[0x1a, 0x0b]].concat();
+    let fillers = "(func)".repeat(130);
+    let wasm = wat::parse_str(format!(
+        r#"(module (import "h" "wide" (func $wide (param i64) (result i64)))
+            (func (drop (call $wide (i64.const 1)))) {fillers})"#
+    ));
+    let wasm = wasm.unwrap();
+    let code = |wasm: &[u8]| sections(wasm).into_iter().find(|(id, _)| *id == 10).unwrap().1;
+    let contains = |code: &[u8], part: &[u8]| code.windows(part.len()).any(|window| window == part);
+
+    let short = add_suspension_points(&wasm, POINTS).unwrap();
+    assert!(contains(&code(&short.wasm), &body(&[0x84, 0x01])), "132");
+    assert_eq!(short.moved, [Moved { function: 0, from: 6, by: 1 }]);
+
+    let mut module = wasm_encoder::Module::new();
+    for (id, data) in sections(&wasm) {
+        if id == 10 {
+            let mut code = wasm_encoder::CodeSection::new();
+            code.raw(&body(&[0x80, 0x80, 0x80, 0x80, 0]));
+            for _ in 0..130 {
+                code.raw(&[0, 0x0b]);
+            }
+            module.section(&code);
+        } else {
+            module.section(&wasm_encoder::RawSection { id, data: &data });
+        }
+    }
+    let padded = add_suspension_points(&module.finish(), POINTS).unwrap();
+    assert!(contains(&code(&padded.wasm), &body(&[0x84, 0x81, 0x80, 0x80, 0])));
+    assert!(padded.moved.is_empty(), "{:?}", padded.moved);
 }
 
 #[test]
@@ -165,8 +199,8 @@ fn a_function_imported_twice_has_two_loops() {
 #[test]
 fn without_a_point_the_bytes_stay_as_they_are() {
     let wasm = wat::parse_str(r#"(module (import "h" "other" (func)) (@custom ".debug_info" "x"))"#).unwrap();
-    assert_eq!(add_suspension_points(&wasm, POINTS).unwrap(), wasm);
-    assert_eq!(add_suspension_points(&wasm, &[]).unwrap(), wasm);
+    assert_eq!(add_suspension_points(&wasm, POINTS).unwrap().wasm, wasm);
+    assert_eq!(add_suspension_points(&wasm, &[]).unwrap().wasm, wasm);
 }
 
 #[test]

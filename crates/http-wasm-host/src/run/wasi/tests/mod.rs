@@ -62,7 +62,7 @@ impl Guest {
             write!(wat, "(import \"{MODULE}\" \"{name}\" (func ${name} (param {params}) {result}))").unwrap();
         }
         write!(wat, "(memory (export \"memory\") 1) {body})").unwrap();
-        let wasm = add_suspension_points(&wat::parse_str(wat).unwrap(), &SUSPENDING).unwrap();
+        let wasm = add_suspension_points(&wat::parse_str(wat).unwrap(), &SUSPENDING).unwrap().wasm;
         let engine = Engine::new().unwrap();
         let module = Module::new(engine.wasm(), wasm).unwrap();
         let limits = Limits { log_line_bytes: 32, ..Limits::default() };

@@ -1,0 +1,95 @@
+//! Source lines from DWARF.
+
+use std::fmt::Write as _;
+
+use addr2line::Context;
+use gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
+use wasmparser::{Parser, Payload};
+
+use super::names;
+
+/// What gives source lines; the other sections are about variables and types.
+const SECTIONS: [SectionId; 10] = [
+    SectionId::DebugAbbrev,
+    SectionId::DebugAddr,
+    SectionId::DebugAranges,
+    SectionId::DebugInfo,
+    SectionId::DebugLine,
+    SectionId::DebugLineStr,
+    SectionId::DebugRanges,
+    SectionId::DebugRngLists,
+    SectionId::DebugStr,
+    SectionId::DebugStrOffsets,
+];
+
+/// The most functions that are shown for one place: the function that is called, and those inlined into it.
+const MOST_INLINED: usize = 16;
+
+/// The sections of a module that give source lines.
+pub(super) struct DebugInfo(Vec<(SectionId, Box<[u8]>)>);
+
+impl DebugInfo {
+    /// `None` if the module has none.
+    pub(super) fn read(wasm: &[u8]) -> Option<Self> {
+        let mut sections = Vec::new();
+        for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
+            if let Payload::CustomSection(section) = payload
+                && let Some(id) = SECTIONS.into_iter().find(|id| id.name() == section.name())
+            {
+                sections.push((id, section.data().into()));
+            }
+        }
+        let info = Self(sections);
+        (!info.section(SectionId::DebugInfo).is_empty()).then_some(info)
+    }
+
+    /// Its size in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.0.iter().map(|(_, data)| data.len()).sum()
+    }
+
+    /// For each of these places in the code section, the functions and source lines there, ready to be shown: innermost
+    /// first, without a line end. It begins with a line end if it doesn't know the function's name, and is empty for
+    /// places that it knows nothing about.
+    pub(super) fn look_up(&self, places: &[u32]) -> Vec<String> {
+        self.try_look_up(places).unwrap_or_else(|_| vec![String::new(); places.len()])
+    }
+
+    fn try_look_up(&self, places: &[u32]) -> gimli::Result<Vec<String>> {
+        let dwarf =
+            Dwarf::load(|id| Ok::<_, gimli::Error>(EndianSlice::new(self.section(id), LittleEndian)))?;
+        let context = Context::from_dwarf(dwarf)?;
+        // What is wrong in one place needn't be in another.
+        Ok(places.iter().map(|place| at(&context, *place).unwrap_or_default()).collect())
+    }
+
+    fn section(&self, id: SectionId) -> &[u8] {
+        self.0.iter().find(|(found, _)| *found == id).map_or(&[], |(_, data)| data)
+    }
+}
+
+fn at(context: &Context<EndianSlice<'_, LittleEndian>>, place: u32) -> gimli::Result<String> {
+    let mut frames = context.find_frames(u64::from(place)).skip_all_loads()?;
+    let mut text = String::new();
+    let mut shown = 0;
+    while let Some(frame) = frames.next()?
+        && shown < MOST_INLINED
+    {
+        let function = frame.function.as_ref().and_then(|function| function.raw_name().ok());
+        if shown > 0 {
+            text.push_str("\n                - ");
+        }
+        text.push_str(&function.map_or_else(String::new, |name| names::demangled(&name)));
+        if let Some(location) = &frame.location
+            && let Some(file) = location.file
+        {
+            // Writing to a string doesn't fail.
+            let _ = write!(text, "\n             at {}", names::path(file));
+            for number in [location.line, location.column].into_iter().map_while(|n| n.filter(|n| *n > 0)) {
+                let _ = write!(text, ":{number}");
+            }
+        }
+        shown += 1;
+    }
+    Ok(text)
+}

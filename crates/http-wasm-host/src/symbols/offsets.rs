@@ -1,0 +1,90 @@
+//! From places in compiled functions to places in the author's file.
+
+use wasmparser::{Parser, Payload, TypeRef};
+
+/// From here on, the rest of a function is further from its start than in the author's file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moved {
+    /// The function, among those that the module defines.
+    pub(crate) function: u32,
+    /// Offset in the function as compiled.
+    pub(crate) from: u32,
+    /// How much further, in bytes.
+    pub(crate) by: u32,
+}
+
+/// Where the functions of a module are in its file.
+pub(super) struct Offsets {
+    imported_functions: u32,
+    /// Offset of the code section's content in the file.
+    pub(super) code_section: u32,
+    /// Start of each function, relative to the code section's content.
+    functions: Vec<u32>,
+    /// In the order of functions, and of offsets within each.
+    moved: Vec<Moved>,
+}
+
+impl Offsets {
+    pub(super) fn read(wasm: &[u8], moved: Vec<Moved>) -> Self {
+        let mut offsets = Self { imported_functions: 0, code_section: 0, functions: Vec::new(), moved };
+        // The module is known to be valid; of one that isn't, the rest has no places.
+        for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
+            match payload {
+                Payload::ImportSection(imports) => {
+                    let imports = imports.into_imports().map_while(Result::ok);
+                    let functions =
+                        imports.filter(|i| matches!(i.ty, TypeRef::Func(_) | TypeRef::FuncExact(_)));
+                    offsets.imported_functions = functions.count() as u32;
+                }
+                Payload::CodeSectionStart { count, range, .. } => {
+                    offsets.code_section = range.start as u32;
+                    offsets.functions.reserve_exact((count as usize).min(wasm.len()));
+                }
+                Payload::CodeSectionEntry(body) => {
+                    offsets.functions.push(body.range().start as u32 - offsets.code_section);
+                }
+                _ => {}
+            }
+        }
+        offsets
+    }
+
+    /// The place of an instruction relative to the code section's content, by its function and its offset in that as
+    /// compiled. `None` for functions that aren't the author's.
+    pub(super) fn in_code_section(&self, function: u32, offset: u32) -> Option<u32> {
+        let function = function.checked_sub(self.imported_functions)?;
+        let start = self.functions.get(function as usize)?;
+        let before = self.moved.partition_point(|m| (m.function, m.from) <= (function, offset));
+        let last = self.moved[..before].last().filter(|moved| moved.function == function);
+        start.checked_add(offset)?.checked_sub(last.map_or(0, |moved| moved.by))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_inserted_into_a_function_is_subtracted_in_that_function_alone() {
+        let wasm = wat::parse_str(
+            r#"(module (import "m" "f" (func)) (func (call 0) (call 0)) (func (call 0) (call 0)) (func))"#,
+        );
+        let wasm = wasm.unwrap();
+        let moved = |function, from, by| Moved { function, from, by };
+        let offsets = Offsets::read(&wasm, vec![moved(0, 5, 2), moved(1, 4, 1), moved(1, 8, 3)]);
+        let [first, second, third] = [1, 2, 3].map(|function| offsets.in_code_section(function, 0).unwrap());
+        // Each begins with its size and number of locals: one byte each.
+        assert_eq!([first, second - first, third - second], [2, 7, 7]);
+        let distances = |function, offsets_in: [u32; 5]| {
+            let start = offsets.in_code_section(function, 0).unwrap();
+            offsets_in.map(|offset| offsets.in_code_section(function, offset).unwrap() - start)
+        };
+        assert_eq!(distances(1, [1, 4, 5, 6, 9]), [1, 4, 3, 4, 7]);
+        assert_eq!(distances(2, [1, 4, 7, 8, 9]), [1, 3, 6, 5, 6]);
+        assert_eq!(distances(3, [1, 4, 7, 8, 9]), [1, 4, 7, 8, 9]);
+        // The import, and a function that was added.
+        assert_eq!([0, 4].map(|function| offsets.in_code_section(function, 1)), [None, None]);
+        let call = offsets.code_section + first + 1;
+        assert_eq!(wasm[call as usize..][..2], [0x10, 0]);
+    }
+}
