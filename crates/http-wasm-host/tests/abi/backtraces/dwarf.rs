@@ -21,11 +21,13 @@ pub(super) fn with_debug_info(wasm: &[u8]) -> Vec<u8> {
 /// The positions of the contents of the custom sections from `end` on.
 pub(super) fn contents_after(wasm: &[u8], end: usize) -> Vec<usize> {
     let sections = Parser::new(0).parse_all(wasm).filter_map(|payload| match payload.unwrap() {
-        Payload::CustomSection(section) if section.range().start > end => Some(section.data_offset()),
+        // The rest of a long one is like its beginning.
+        Payload::CustomSection(section) if section.range().start > end => {
+            Some(section.data_offset()..section.data_offset() + section.data().len().min(60))
+        }
         _ => None,
     });
-    let starts: Vec<_> = sections.collect();
-    starts.iter().flat_map(|start| *start..*start + 40).filter(|at| *at < wasm.len()).collect()
+    sections.flatten().collect()
 }
 
 fn code(wasm: &[u8]) -> (usize, Vec<FunctionBody<'_>>) {
@@ -87,7 +89,9 @@ fn line_program(bodies: &[FunctionBody<'_>], place: impl Fn(usize) -> u32, end: 
         while !operators.eof() {
             let (_, offset) = operators.read_with_offset().unwrap();
             let next = n as i64 * 100 + number;
-            set_address(&mut program, place(offset));
+            // A function's first line begins with the declaration of its locals.
+            let begin = if number == 0 { body.range().start } else { offset };
+            set_address(&mut program, place(begin));
             program.push(3);
             signed(&mut program, next - line);
             program.push(1);
