@@ -29,7 +29,10 @@ impl Backtrace {
         let trace = error.downcast_ref::<WasmBacktrace>().filter(|_| !symbols.is_off)?;
         let call = |frame: &wasmtime::FrameInfo| Call {
             function: frame.func_index(),
-            name: frame.func_name().map(str::to_owned),
+            name: frame
+                .func_name()
+                .or_else(|| symbols.offsets.entry_point(frame.func_index()))
+                .map(str::to_owned),
             place: frame
                 .func_offset()
                 .and_then(|offset| symbols.offsets.in_code_section(frame.func_index(), offset as u32)),

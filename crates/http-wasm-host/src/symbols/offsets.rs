@@ -1,6 +1,9 @@
 //! From places in compiled functions to places in the author's file.
 
-use wasmparser::{Parser, Payload, TypeRef};
+use wasmparser::{ExternalKind, Parser, Payload, TypeRef};
+
+/// The functions that the host calls. A module without names has these.
+const ENTRY_POINTS: [&str; 4] = ["handle_request", "handle_response", "_initialize", "_start"];
 
 /// From here on, the rest of a function is further from its start than in the author's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,13 +23,20 @@ pub(super) struct Offsets {
     pub(super) code_section: u32,
     /// Start of each function, relative to the code section's content.
     functions: Vec<u32>,
+    entry_points: Vec<(u32, &'static str)>,
     /// In the order of functions, and of offsets within each.
     moved: Vec<Moved>,
 }
 
 impl Offsets {
     pub(super) fn read(wasm: &[u8], moved: Vec<Moved>) -> Self {
-        let mut offsets = Self { imported_functions: 0, code_section: 0, functions: Vec::new(), moved };
+        let mut offsets = Self {
+            imported_functions: 0,
+            code_section: 0,
+            functions: Vec::new(),
+            entry_points: Vec::new(),
+            moved,
+        };
         // The module is known to be valid; of one that isn't, the rest has no places.
         for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
             match payload {
@@ -35,6 +45,14 @@ impl Offsets {
                     let functions =
                         imports.filter(|i| matches!(i.ty, TypeRef::Func(_) | TypeRef::FuncExact(_)));
                     offsets.imported_functions = functions.count() as u32;
+                }
+                Payload::ExportSection(exports) => {
+                    let functions = exports.into_iter().map_while(Result::ok);
+                    let functions = functions.filter(|export| export.kind == ExternalKind::Func);
+                    offsets.entry_points.extend(functions.filter_map(|export| {
+                        let name = ENTRY_POINTS.into_iter().find(|name| *name == export.name)?;
+                        Some((export.index, name))
+                    }));
                 }
                 Payload::CodeSectionStart { count, range, .. } => {
                     offsets.code_section = range.start as u32;
@@ -47,6 +65,11 @@ impl Offsets {
             }
         }
         offsets
+    }
+
+    /// The name of a function that the host calls.
+    pub(super) fn entry_point(&self, function: u32) -> Option<&'static str> {
+        self.entry_points.iter().find(|(index, _)| *index == function).map(|(_, name)| *name)
     }
 
     /// The place of an instruction relative to the code section's content, by its function and its offset in that as
