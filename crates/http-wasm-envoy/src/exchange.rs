@@ -37,7 +37,7 @@ impl Exchange {
     }
 
     /// A guest's call is over.
-    fn called(&self, guest: &str, phase: &str, outcome: &str, took: Duration) {
+    fn called(&self, guest: &str, phase: &str, outcome: &'static str, took: Duration) {
         self.config.stats.called(&self.link.filter, guest, outcome, took);
         if self.behaviour.metadata {
             let value = format!("{outcome} {}us", took.as_micros());

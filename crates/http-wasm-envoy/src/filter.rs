@@ -282,12 +282,14 @@ impl Filter {
         }
     }
 
-    /// Adds one to a counter that was defined with the filter's configuration.
-    pub(crate) fn count<const N: usize>(&self, counter: usize, labels: [&str; N]) {
+    /// Adds to a counter that was defined with the filter's configuration.
+    pub(crate) fn count<const N: usize>(&self, counter: usize, labels: [&str; N], count: u64) {
         if let Some((envoy, ptr)) = self.live() {
             let labels = labels.map(|label| Buf::of(label.as_bytes()));
             // SAFETY: the stream is alive; Envoy copies the labels.
-            unsafe { (envoy.http_filter_increment_counter)(ptr, counter, labels.as_ptr(), labels.len(), 1) };
+            unsafe {
+                (envoy.http_filter_increment_counter)(ptr, counter, labels.as_ptr(), labels.len(), count)
+            };
         }
     }
 

@@ -79,6 +79,9 @@ fn heads_are_changed_in_both_directions_and_a_guest_can_answer_or_fail() {
     assert_eq!(envoy.get("/plain").header("x-guest"), None, "no guest is configured there");
     let log = envoy.log();
     assert!(log.contains("unreachable"), "{log}");
+    // Counts are reported together, at the latest with the first call after a second.
+    std::thread::sleep(std::time::Duration::from_secs(1));
+    assert_eq!(envoy.get("/denies").status(), 403);
     let stats = envoy.ask("/stats?filter=http_wasm");
     assert!(stats.contains("next") && stats.contains("respond"), "{stats}");
 }
