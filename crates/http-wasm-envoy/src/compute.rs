@@ -30,9 +30,9 @@ pub(crate) fn has_overrun() -> bool {
 }
 
 /// What the engine asks of Envoy as an executor.
-pub(crate) struct Yields;
+pub(crate) struct EnvoyRuntime;
 
-impl Runtime for Yields {
+impl Runtime for EnvoyRuntime {
     /// Left to the housekeeping thread.
     fn spawn(&self, task: Task) -> Result<(), Task> {
         Err(task)
@@ -75,16 +75,16 @@ struct Job {
     queue: Arc<Queue>,
     /// Empty while it is polled, and once it is over.
     future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
-    wake: Mutex<Turn>,
+    wake: Mutex<JobState>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    Waits,
+enum JobState {
+    Waiting,
     Queued,
-    Runs,
+    Running,
     /// Woken while it runs.
-    RunsAgain,
+    Woken,
 }
 
 impl Threads {
@@ -105,9 +105,9 @@ impl Threads {
     pub(crate) fn run<T: Send + 'static>(
         &self,
         call: impl Future<Output = T> + Send + 'static,
-    ) -> Option<Remote<T>> {
+    ) -> Option<CallHandle<T>> {
         let slot = Arc::new(Mutex::new(Slot { result: None, is_over: false, waiter: None }));
-        let finish = Finish(slot.clone());
+        let finish = Completion(slot.clone());
         let future = Box::pin(async move {
             let result = call.await;
             finish.0.lock().unwrap_or_else(PoisonError::into_inner).result = Some(result);
@@ -122,11 +122,11 @@ impl Threads {
         state.ready.push_back(Arc::new(Job {
             queue: self.0.clone(),
             future: Mutex::new(Some(future)),
-            wake: Mutex::new(Turn::Queued),
+            wake: Mutex::new(JobState::Queued),
         }));
         drop(state);
         self.0.changed.notify_one();
-        Some(Remote(slot))
+        Some(CallHandle(slot))
     }
 }
 
@@ -151,12 +151,12 @@ impl Queue {
 }
 
 impl Job {
-    fn turn(&self) -> MutexGuard<'_, Turn> {
+    fn job_state(&self) -> MutexGuard<'_, JobState> {
         self.wake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn run(self: Arc<Self>) {
-        *self.turn() = Turn::Runs;
+        *self.job_state() = JobState::Running;
         let waker = Waker::from(self.clone());
         let mut future = self.future.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(running) = future.as_mut() else { return };
@@ -170,14 +170,14 @@ impl Job {
             return;
         }
         drop(future);
-        let mut turn = self.turn();
-        match *turn {
-            Turn::RunsAgain => {
-                *turn = Turn::Queued;
-                drop(turn);
+        let mut job_state = self.job_state();
+        match *job_state {
+            JobState::Woken => {
+                *job_state = JobState::Queued;
+                drop(job_state);
                 self.enqueue();
             }
-            _ => *turn = Turn::Waits,
+            _ => *job_state = JobState::Waiting,
         }
     }
 
@@ -193,21 +193,21 @@ impl Wake for Job {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let mut turn = self.turn();
-        match *turn {
-            Turn::Waits => {
-                *turn = Turn::Queued;
-                drop(turn);
+        let mut job_state = self.job_state();
+        match *job_state {
+            JobState::Waiting => {
+                *job_state = JobState::Queued;
+                drop(job_state);
                 self.enqueue();
             }
-            Turn::Runs => *turn = Turn::RunsAgain,
-            Turn::Queued | Turn::RunsAgain => {}
+            JobState::Running => *job_state = JobState::Woken,
+            JobState::Queued | JobState::Woken => {}
         }
     }
 }
 
 /// The result of a call on another thread. If this is dropped, the call still runs to its end.
-pub(crate) struct Remote<T>(Arc<Mutex<Slot<T>>>);
+pub(crate) struct CallHandle<T>(Arc<Mutex<Slot<T>>>);
 
 struct Slot<T> {
     result: Option<T>,
@@ -216,9 +216,9 @@ struct Slot<T> {
 }
 
 /// Tells the waiter that the call is over, however it ended.
-struct Finish<T>(Arc<Mutex<Slot<T>>>);
+struct Completion<T>(Arc<Mutex<Slot<T>>>);
 
-impl<T> Drop for Finish<T> {
+impl<T> Drop for Completion<T> {
     fn drop(&mut self) {
         let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         slot.is_over = true;
@@ -230,7 +230,7 @@ impl<T> Drop for Finish<T> {
     }
 }
 
-impl<T> Future for Remote<T> {
+impl<T> Future for CallHandle<T> {
     /// `None` if the call panicked.
     type Output = Option<T>;
 
@@ -274,7 +274,7 @@ mod tests {
         let (stop, stopped) = mpsc::channel::<()>();
         let _looping = threads.run(async move {
             while stopped.try_recv() == Err(mpsc::TryRecvError::Empty) {
-                Yields.yield_now().await;
+                EnvoyRuntime.yield_now().await;
             }
         });
         assert_eq!(wait(threads.run(async { 7 }).unwrap()), Some(7));
@@ -293,7 +293,7 @@ mod tests {
     fn only_a_guest_that_has_used_up_its_slice_has_overrun() {
         begin_slice();
         assert!(!has_overrun());
-        let _yield = Yields.yield_now();
+        let _yield = EnvoyRuntime.yield_now();
         assert!(has_overrun());
         assert!(!has_overrun(), "it is reported once");
     }

@@ -42,7 +42,7 @@ pub(crate) struct RouteConfig {
 
 /// A configuration as it was written.
 #[derive(Default)]
-struct Written {
+struct RawConfig {
     guests: Option<Map<String, Value>>,
     chain: Option<Vec<String>>,
     reselect_route: Option<bool>,
@@ -51,7 +51,7 @@ struct Written {
 
 const SETTINGS: &str = "its settings are: guests, chain, reselect_route, metadata";
 
-impl Written {
+impl RawConfig {
     fn read(text: &[u8]) -> Result<Self, String> {
         if text.trim_ascii().is_empty() {
             return Ok(Self::default());
@@ -139,7 +139,7 @@ impl Config {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn load(name: &str, text: &[u8], envoy: ConfigPtr) -> Result<Self, String> {
-        let written = Written::read(text)?;
+        let written = RawConfig::read(text)?;
         let guests = written.load()?;
         let behaviour = Behaviour {
             chain: chain(&guests, written.chain.as_deref())?,
@@ -174,7 +174,7 @@ impl RouteConfig {
     /// # Errors
     /// What is wrong with it.
     pub(crate) fn load(text: &[u8]) -> Result<Self, String> {
-        let written = Written::read(text)?;
+        let written = RawConfig::read(text)?;
         let own = match &written.guests {
             Some(_) => Some(chain(&written.load()?, written.chain.as_deref())?),
             None => None,
@@ -201,7 +201,7 @@ mod tests {
     use super::*;
 
     fn fault(text: &str) -> String {
-        Written::read(text.as_bytes()).err().expect("it is wrong")
+        RawConfig::read(text.as_bytes()).err().expect("it is wrong")
     }
 
     #[test]
@@ -215,7 +215,7 @@ mod tests {
 
     #[test]
     fn an_empty_configuration_has_no_guests() {
-        let written = Written::read(b"{}").unwrap();
+        let written = RawConfig::read(b"{}").unwrap();
         assert!(chain(&written.load().unwrap(), None).unwrap().is_empty());
         assert!(chain(&BTreeMap::new(), Some(&["a".into()])).is_err());
     }

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use http_wasm_host::{Error, Fields, Handled, InMemoryHost, Message, Outcome, Pinned, Progress};
 
-use crate::compute::{Remote, begin_slice, has_overrun};
+use crate::compute::{CallHandle, begin_slice, has_overrun};
 use crate::config::{Behaviour, Config};
 use crate::failure::{self, Failure};
 use crate::filter::Filter;
 use crate::link::Link;
-use crate::live::{Host, Live, Place};
+use crate::live::{HeadLocation, Host, Live};
 use crate::process::{SharedGuest, process};
 
 /// The namespace of dynamic metadata.
@@ -170,7 +170,7 @@ pub(crate) fn responded(exchange: Rc<Exchange>, mut pinned: Vec<PinnedGuest>, me
     Box::pin(async move {
         let mut message = message;
         while let Some(guest) = pinned.pop() {
-            match respond(&exchange, guest, Place::Envoy, |memory| memory.response = message).await {
+            match respond(&exchange, guest, HeadLocation::Envoy, |memory| memory.response = message).await {
                 Ok(mut memory) => message = take_body(&mut memory.response),
                 Err(failure) => return replaced(&exchange, pinned, Reply::of_failure(&failure)).await,
             }
@@ -191,7 +191,7 @@ async fn replaced(exchange: &Exchange, mut pinned: Vec<PinnedGuest>, mut respons
         let put = |memory: &mut InMemoryHost| {
             (memory.status, memory.response) = (response.status, response.response);
         };
-        response = match respond(exchange, guest, Place::Memory, put).await {
+        response = match respond(exchange, guest, HeadLocation::Memory, put).await {
             Ok(memory) => memory,
             Err(failure) => Reply::of_failure(&failure),
         };
@@ -203,7 +203,7 @@ async fn replaced(exchange: &Exchange, mut pinned: Vec<PinnedGuest>, mut respons
 async fn respond(
     exchange: &Exchange,
     mut guest: PinnedGuest,
-    place: Place,
+    place: HeadLocation,
     put: impl FnOnce(&mut InMemoryHost),
 ) -> Result<InMemoryHost, Failure> {
     let started = Instant::now();
@@ -257,7 +257,7 @@ async fn drive<T: Send + 'static>(progress: Progress<Result<T, Error>>) -> Resul
 
 enum Call<T> {
     Here(Progress<Result<T, Error>>),
-    Elsewhere(Remote<Result<T, Error>>),
+    Elsewhere(CallHandle<Result<T, Error>>),
     /// On the way from one to the other.
     Between,
 }

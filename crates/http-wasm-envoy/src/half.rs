@@ -9,14 +9,14 @@ use http_wasm_host::{BodyKind, BoxError, Feed, Fields, Frame, InMemoryHost, Loca
 use crate::ffi::{BodyPart, Map};
 use crate::filter::Filter;
 use crate::heads;
-use crate::wake::Alarm;
+use crate::wake::StreamWaker;
 
 /// Bytes that are taken out of Envoy's buffers ahead of a guest; what is more stays there, and Envoy stops reading.
 const AHEAD: usize = 256 * 1024;
 
 /// Which hook is running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum At {
+pub(crate) enum Hook {
     Headers { end: bool },
     Body { end: bool },
     Trailers,
@@ -134,18 +134,18 @@ impl Half {
     }
 
     /// Takes what a hook brings.
-    pub(crate) fn take_in(&mut self, filter: &Filter, at: At, alarm: &Arc<Alarm>) {
+    pub(crate) fn take_in(&mut self, filter: &Filter, at: Hook, waker: &Arc<StreamWaker>) {
         if matches!(self.stage, Stage::Passing) {
             return;
         }
         match at {
-            At::Headers { .. } => return,
-            At::Body { end } => self.ended |= end,
-            At::Trailers => {
+            Hook::Headers { .. } => return,
+            Hook::Body { end } => self.ended |= end,
+            Hook::Trailers => {
                 self.ended = true;
                 self.trailers = Some(filter.copy(self.trailer_map()));
             }
-            At::Scheduled => {}
+            Hook::Scheduled => {}
         }
         let Some(feed) = &self.feed else {
             // What follows the head isn't a body: it stays in Envoy until the head continues.
@@ -159,14 +159,14 @@ impl Half {
             self.left = false;
             return;
         }
-        if matches!(self.stage, Stage::Working) && feed.unread() >= AHEAD && at != At::Trailers {
+        if matches!(self.stage, Stage::Working) && feed.unread() >= AHEAD && at != Hook::Trailers {
             self.left = true;
-            feed.wake_when_empty(alarm.waker());
+            feed.wake_when_empty(waker.waker());
             return;
         }
         for part in [self.buffered(), self.received()] {
             // Outside of a body hook there is only what is buffered.
-            if part == self.received() && !matches!(at, At::Body { .. }) {
+            if part == self.received() && !matches!(at, Hook::Body { .. }) {
                 continue;
             }
             let bytes = filter.take_body(part, usize::MAX);
@@ -179,13 +179,13 @@ impl Half {
     }
 
     /// Takes what was left in Envoy's buffer, once there is room. Returns whether there was anything.
-    pub(crate) fn refill(&mut self, filter: &Filter, alarm: &Arc<Alarm>) -> bool {
+    pub(crate) fn refill(&mut self, filter: &Filter, waker: &Arc<StreamWaker>) -> bool {
         let has_room = self.feed.as_ref().is_some_and(|feed| feed.unread() < AHEAD);
         if !self.left || !has_room {
             return false;
         }
         let before = filter.body_size(self.buffered());
-        self.take_in(filter, At::Scheduled, alarm);
+        self.take_in(filter, Hook::Scheduled, waker);
         before > 0
     }
 
@@ -200,20 +200,25 @@ impl Half {
     }
 
     /// Passes what guests have made of the body to Envoy. Returns whether the message may continue.
-    pub(crate) fn send(&mut self, filter: &Filter, at: At, alarm: &Arc<Alarm>) -> Result<bool, BoxError> {
+    pub(crate) fn send(
+        &mut self,
+        filter: &Filter,
+        at: Hook,
+        waker: &Arc<StreamWaker>,
+    ) -> Result<bool, BoxError> {
         match &self.stage {
             Stage::Passing => return Ok(true),
             Stage::Working | Stage::Answered => return Ok(false),
             Stage::Sending(_) => {}
         }
-        self.pull(alarm)?;
+        self.pull(waker)?;
         let part = match at {
-            At::Body { .. } => self.received(),
+            Hook::Body { .. } => self.received(),
             _ => self.buffered(),
         };
-        if at == (At::Headers { end: false }) && !self.out.is_empty() {
+        if at == (Hook::Headers { end: false }) && !self.out.is_empty() {
             // Envoy takes a body here only where none follows: the scheduled hook is the next place.
-            alarm.ring(|| filter.scheduler());
+            waker.schedule(|| filter.scheduler());
             return Ok(false);
         }
         if part == self.buffered() && !self.out.is_empty() {
@@ -234,9 +239,9 @@ impl Half {
     }
 
     /// Takes what is available out of the body.
-    fn pull(&mut self, alarm: &Arc<Alarm>) -> Result<(), BoxError> {
+    fn pull(&mut self, waker: &Arc<StreamWaker>) -> Result<(), BoxError> {
         let Stage::Sending(host) = &mut self.stage else { return Ok(()) };
-        let waker = alarm.waker();
+        let waker = waker.waker();
         let mut cx = Context::from_waker(&waker);
         loop {
             match host.poll_body(self.kind, &mut cx) {

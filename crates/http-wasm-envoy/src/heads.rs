@@ -7,12 +7,12 @@ use crate::filter::Filter;
 
 /// Envoy's heads when a host was detached: changes are found by comparing.
 #[derive(Debug, Default)]
-pub(crate) struct Left {
+pub(crate) struct DetachedHeads {
     pub(crate) request: Option<RequestHead>,
     pub(crate) response: Option<ResponseHead>,
 }
 
-impl Left {
+impl DetachedHeads {
     /// Applies to Envoy's maps what has changed in the copies. Whether that changes what routes are chosen by.
     #[must_use]
     pub(crate) fn apply(self, memory: &InMemoryHost, filter: &Filter) -> bool {

@@ -5,14 +5,14 @@ use std::cell::{Cell, RefCell};
 use http_wasm_host::InMemoryHost;
 
 use crate::filter::Filter;
-use crate::heads::Left;
+use crate::heads::DetachedHeads;
 
 /// What a stream and the hosts of its guests share: hosts do to the stream in Envoy what their guests ask for,
 /// whichever call of theirs the stream drives.
 pub(crate) struct Link {
     pub(crate) filter: Filter,
     /// What Envoy had when the current host let go of it.
-    left: RefCell<Option<Left>>,
+    left: RefCell<Option<DetachedHeads>>,
     route_changed: Cell<bool>,
 }
 
@@ -32,7 +32,7 @@ impl Link {
     }
 
     /// A host has let go of the stream.
-    pub(crate) fn detached(&self, left: Left) {
+    pub(crate) fn detached(&self, left: DetachedHeads) {
         self.left.replace(Some(left));
     }
 

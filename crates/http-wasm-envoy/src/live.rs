@@ -5,8 +5,8 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use http_wasm_host::{
-    BodyKind, BoxError, Detach, Detachable, Frame, InMemoryHead, InMemoryHost, LocalHost, Message, Outgoing,
-    Refused,
+    BodyKind, BodyState, BoxError, Detach, Detachable, Frame, HeaderChange, InMemoryHead, InMemoryHost,
+    LocalHost, Message, Outgoing, Refused, RequestChange,
 };
 
 use crate::ffi::{Attribute, Map};
@@ -19,7 +19,7 @@ pub(crate) type Host = Detachable<Live>;
 
 /// Where a head is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum HeadLocation {
     /// In Envoy's map.
     Envoy,
     /// In [`Live::memory`]: a copy, or a response that Envoy doesn't know yet.
@@ -29,8 +29,8 @@ pub(crate) enum Place {
 /// One request and its response, on the stream's worker.
 pub(crate) struct Live {
     link: Rc<Link>,
-    pub(crate) request: Place,
-    pub(crate) response: Place,
+    pub(crate) request: HeadLocation,
+    pub(crate) response: HeadLocation,
     /// Bodies, and those heads that aren't in Envoy.
     pub(crate) memory: InMemoryHost,
 }
@@ -41,19 +41,19 @@ impl Live {
         let mut memory = InMemoryHost::new("", "");
         memory.request = request;
         memory.protocol_version = protocol_version(&link.filter);
-        Self { link, request: Place::Envoy, response: Place::Memory, memory }
+        Self { link, request: HeadLocation::Envoy, response: HeadLocation::Memory, memory }
     }
 
     /// The host again, after it was detached. What became of the copies has been applied to Envoy's maps.
     pub(crate) fn attach(link: Rc<Link>, memory: InMemoryHost) -> Self {
-        Self { link, request: Place::Memory, response: Place::Memory, memory }
+        Self { link, request: HeadLocation::Memory, response: HeadLocation::Memory, memory }
     }
 
     /// Keeps the request as it is now, whatever Envoy makes of it.
     pub(crate) fn save_request(&mut self) {
-        if self.request == Place::Envoy {
+        if self.request == HeadLocation::Envoy {
             self.copy_request();
-            self.request = Place::Memory;
+            self.request = HeadLocation::Memory;
         }
     }
 
@@ -70,7 +70,7 @@ impl Live {
         head
     }
 
-    fn place(&self, message: BodyKind) -> Place {
+    fn location(&self, message: BodyKind) -> HeadLocation {
         match message {
             BodyKind::Request => self.request,
             BodyKind::Response => self.response,
@@ -107,13 +107,13 @@ impl Detach for Live {
     type Detached = InMemoryHost;
 
     fn into_detached(mut self) -> InMemoryHost {
-        let mut left = heads::Left::default();
+        let mut left = heads::DetachedHeads::default();
         // A stream that has ended has nothing to copy, and nobody asks for what has been done to it.
         if !self.link.filter.has_ended() {
-            if self.request == Place::Envoy {
+            if self.request == HeadLocation::Envoy {
                 left.request = Some(self.copy_request());
             }
-            if self.response == Place::Envoy {
+            if self.response == HeadLocation::Envoy {
                 left.response = Some(self.copy_response());
             }
         }
@@ -129,7 +129,7 @@ impl LocalHost for Live {
     const SENDER_DECLARES_LENGTH: bool = true;
 
     fn save_head(&self, message: BodyKind) -> Self::Head {
-        if self.place(message) == Place::Memory {
+        if self.location(message) == HeadLocation::Memory {
             return self.memory.save_head(message);
         }
         let mut copy = InMemoryHost::new("", "");
@@ -145,8 +145,8 @@ impl LocalHost for Live {
             InMemoryHead::Request(method, uri, headers) => {
                 let saved = RequestHead { method, uri, headers };
                 match self.request {
-                    Place::Memory => saved.put_into(&mut self.memory),
-                    Place::Envoy => {
+                    HeadLocation::Memory => saved.put_into(&mut self.memory),
+                    HeadLocation::Envoy => {
                         let filter = &self.link.filter;
                         if RequestHead::of(filter).apply(&saved, filter) {
                             self.link.route_changes();
@@ -157,8 +157,10 @@ impl LocalHost for Live {
             InMemoryHead::Response(status, headers) => {
                 let saved = ResponseHead { status, headers };
                 match self.response {
-                    Place::Memory => saved.put_into(&mut self.memory),
-                    Place::Envoy => ResponseHead::of(&self.link.filter).apply(&saved, &self.link.filter),
+                    HeadLocation::Memory => saved.put_into(&mut self.memory),
+                    HeadLocation::Envoy => {
+                        ResponseHead::of(&self.link.filter).apply(&saved, &self.link.filter)
+                    }
                 }
             }
         }
@@ -166,53 +168,37 @@ impl LocalHost for Live {
 
     fn method(&self) -> &[u8] {
         match self.request {
-            Place::Envoy => self.link.filter.header(Map::Request, b":method").unwrap_or_default(),
-            Place::Memory => self.memory.method(),
-        }
-    }
-
-    fn set_method(&mut self, method: &[u8]) {
-        match self.request {
-            Place::Envoy => {
-                self.link.filter.set_header(Map::Request, b":method", method);
-                self.link.route_changes();
-            }
-            Place::Memory => self.memory.set_method(method),
+            HeadLocation::Envoy => self.link.filter.header(Map::Request, b":method").unwrap_or_default(),
+            HeadLocation::Memory => self.memory.method(),
         }
     }
 
     fn uri(&self) -> &[u8] {
         match self.request {
-            Place::Envoy => {
+            HeadLocation::Envoy => {
                 let path = self.link.filter.header(Map::Request, b":path").unwrap_or_default();
                 if path.is_empty() { b"/" } else { path }
             }
-            Place::Memory => self.memory.uri(),
+            HeadLocation::Memory => self.memory.uri(),
         }
     }
 
-    fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
-        match self.request {
-            Place::Memory => self.memory.set_uri(uri),
-            Place::Envoy if self.link.filter.header(Map::Request, b":path").is_none() => {
-                Err(Refused("can't be set: a CONNECT request has no path"))
-            }
-            Place::Envoy => {
-                self.link.filter.set_header(Map::Request, b":path", uri);
-                self.link.route_changes();
-                Ok(())
-            }
+    fn change_request(&mut self, change: RequestChange<'_>) -> Result<(), Refused> {
+        if self.request == HeadLocation::Memory {
+            return self.memory.change_request(change);
         }
-    }
-
-    fn set_authority(&mut self, authority: &[u8]) {
-        match self.request {
-            Place::Envoy => {
-                self.link.filter.set_header(Map::Request, b"host", authority);
-                self.link.route_changes();
+        let filter = &self.link.filter;
+        let (name, value) = match change {
+            RequestChange::Method(method) => (&b":method"[..], method),
+            RequestChange::Uri(_) if filter.header(Map::Request, b":path").is_none() => {
+                return Err(Refused("can't be set: a CONNECT request has no path"));
             }
-            Place::Memory => self.memory.set_authority(authority),
-        }
+            RequestChange::Uri(uri) => (&b":path"[..], uri),
+            RequestChange::Authority(authority) => (&b"host"[..], authority),
+        };
+        filter.set_header(Map::Request, name, value);
+        self.link.route_changes();
+        Ok(())
     }
 
     fn protocol_version(&self) -> &'static str {
@@ -221,62 +207,60 @@ impl LocalHost for Live {
 
     fn source_addr(&self) -> Option<SocketAddr> {
         match self.request {
-            Place::Envoy => source_addr(&self.link.filter),
-            Place::Memory => self.memory.source_addr,
+            HeadLocation::Envoy => source_addr(&self.link.filter),
+            HeadLocation::Memory => self.memory.source_addr,
         }
     }
 
     fn status(&self) -> u16 {
         match self.response {
-            Place::Envoy => heads::status(&self.link.filter),
-            Place::Memory => self.memory.status,
+            HeadLocation::Envoy => heads::status(&self.link.filter),
+            HeadLocation::Memory => self.memory.status,
         }
     }
 
     fn set_status(&mut self, status: u16) {
         match self.response {
-            Place::Envoy => heads::set_status(&self.link.filter, status),
-            Place::Memory => self.memory.status = status,
+            HeadLocation::Envoy => heads::set_status(&self.link.filter, status),
+            HeadLocation::Memory => self.memory.status = status,
         }
     }
 
     fn header_names<'a>(&'a self, message: BodyKind, visit: impl FnMut(&'a [u8])) {
-        match self.place(message) {
-            Place::Envoy => heads::names(&self.link.filter, map(message), visit),
-            Place::Memory => self.memory.header_names(message, visit),
+        match self.location(message) {
+            HeadLocation::Envoy => heads::names(&self.link.filter, map(message), visit),
+            HeadLocation::Memory => self.memory.header_names(message, visit),
         }
     }
 
     #[inline]
     fn header_values<'a>(&'a self, message: BodyKind, name: &[u8], visit: impl FnMut(&'a [u8])) {
-        match self.place(message) {
-            Place::Envoy => self.link.filter.header_values(map(message), name, visit),
-            Place::Memory => self.memory.header_values(message, name, visit),
+        match self.location(message) {
+            HeadLocation::Envoy => self.link.filter.header_values(map(message), name, visit),
+            HeadLocation::Memory => self.memory.header_values(message, name, visit),
         }
     }
 
     #[inline]
-    fn set_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
-        match self.place(message) {
-            Place::Memory => self.memory.set_header(message, name, value),
-            Place::Envoy if self.link.filter.set_header(map(message), name, value) => Ok(()),
-            Place::Envoy => Err(NO_MAP),
+    fn change_header(
+        &mut self,
+        message: BodyKind,
+        name: &[u8],
+        change: HeaderChange<'_>,
+    ) -> Result<(), Refused> {
+        if self.location(message) == HeadLocation::Memory {
+            return self.memory.change_header(message, name, change);
         }
-    }
-
-    fn add_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
-        match self.place(message) {
-            Place::Memory => self.memory.add_header(message, name, value),
-            Place::Envoy if self.link.filter.add_header(map(message), name, value) => Ok(()),
-            Place::Envoy => Err(NO_MAP),
-        }
-    }
-
-    fn remove_header(&mut self, message: BodyKind, name: &[u8]) {
-        match self.place(message) {
-            Place::Memory => self.memory.remove_header(message, name),
-            Place::Envoy => self.link.filter.remove_header(map(message), name),
-        }
+        let (filter, map) = (&self.link.filter, map(message));
+        let fits = match change {
+            HeaderChange::Set(value) => filter.set_header(map, name, value),
+            HeaderChange::Add(value) => filter.add_header(map, name, value),
+            HeaderChange::Remove => {
+                filter.remove_header(map, name);
+                true
+            }
+        };
+        if fits { Ok(()) } else { Err(NO_MAP) }
     }
 
     fn poll_body(
@@ -287,12 +271,8 @@ impl LocalHost for Live {
         self.memory.poll_body(message, cx)
     }
 
-    fn body_ended(&self, message: BodyKind) -> bool {
-        self.memory.body_ended(message)
-    }
-
-    fn body_ready(&self, message: BodyKind) -> bool {
-        self.memory.body_ready(message)
+    fn body_state(&self, message: BodyKind) -> BodyState {
+        self.memory.body_state(message)
     }
 
     fn body_remaining(&self, message: BodyKind) -> Option<u64> {

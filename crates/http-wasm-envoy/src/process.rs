@@ -8,7 +8,7 @@ use std::thread::available_parallelism;
 use http_wasm_gateway::{PreparedGuest, config};
 use http_wasm_host::{Engine, Guest, LoadError};
 
-use crate::compute::{Threads, Yields};
+use crate::compute::{EnvoyRuntime, Threads};
 use crate::live::Host;
 use crate::stacks::Stacks;
 
@@ -85,7 +85,7 @@ impl Process {
             };
             variable(name).map(size).transpose()
         };
-        let mut engine = Engine::builder().runtime(Yields).yields_always(true).stacks(Arc::new(Stacks));
+        let mut engine = Engine::builder().runtime(EnvoyRuntime).yields_always(true).stacks(Arc::new(Stacks));
         if let Some(bytes) = number(GUEST_MEMORY)? {
             engine = engine.memory_budget(bytes);
         }

@@ -11,9 +11,9 @@ use crate::config::Config;
 use crate::exchange::{self, Done, Exchange, Reply, Task};
 use crate::ffi::{BodyStatus, HeadersStatus, Map, TrailersStatus};
 use crate::filter::Filter;
-use crate::half::{At, Half, Stage};
+use crate::half::{Half, Hook, Stage};
 use crate::link::Link;
-use crate::wake::Alarm;
+use crate::wake::StreamWaker;
 
 /// One stream.
 ///
@@ -21,7 +21,7 @@ use crate::wake::Alarm;
 /// hook, when nothing is borrowed.
 pub(crate) struct Stream {
     link: Rc<Link>,
-    alarm: Arc<Alarm>,
+    waker: Arc<StreamWaker>,
     config: Arc<Config>,
     /// The guests' part, once the request's route is known and has guests.
     exchange: RefCell<Option<Rc<Exchange>>>,
@@ -41,7 +41,7 @@ impl Stream {
     pub(crate) fn new(filter: Filter, config: Arc<Config>) -> Rc<Self> {
         Rc::new(Self {
             link: Rc::new(Link::new(filter)),
-            alarm: Arc::default(),
+            waker: Arc::default(),
             config,
             exchange: RefCell::default(),
             request: RefCell::new(Half::new(BodyKind::Request)),
@@ -71,7 +71,7 @@ impl Stream {
         let message = self.request.borrow_mut().begin(end || is_tunnel(self.filter()));
         let task = exchange::requested(exchange, message);
         self.task.replace(Some((BodyKind::Request, task)));
-        match self.step(BodyKind::Request, At::Headers { end }) {
+        match self.step(BodyKind::Request, Hook::Headers { end }) {
             true => HeadersStatus::Continue,
             false => HeadersStatus::StopIteration,
         }
@@ -93,14 +93,14 @@ impl Stream {
         let message = self.response.borrow_mut().begin(end || is_upgraded(self.filter()));
         let task = exchange::responded(exchange, pinned, message);
         self.task.replace(Some((BodyKind::Response, task)));
-        match self.step(BodyKind::Response, At::Headers { end }) {
+        match self.step(BodyKind::Response, Hook::Headers { end }) {
             true => HeadersStatus::Continue,
             false => HeadersStatus::StopIteration,
         }
     }
 
     pub(crate) fn body(&self, kind: BodyKind, end: bool) -> BodyStatus {
-        match self.step(kind, At::Body { end }) {
+        match self.step(kind, Hook::Body { end }) {
             true => BodyStatus::Continue,
             false if self.half(kind).borrow().is_left() => BodyStatus::StopAndWatermark,
             false => BodyStatus::StopNoBuffer,
@@ -108,7 +108,7 @@ impl Stream {
     }
 
     pub(crate) fn trailers(&self, kind: BodyKind) -> TrailersStatus {
-        match self.step(kind, At::Trailers) {
+        match self.step(kind, Hook::Trailers) {
             true => TrailersStatus::Continue,
             false => TrailersStatus::StopIteration,
         }
@@ -116,10 +116,10 @@ impl Stream {
 
     /// Whatever was awaited has come.
     pub(crate) fn scheduled(&self) {
-        self.alarm.take();
+        self.waker.take();
         for kind in [BodyKind::Request, BodyKind::Response] {
             let held = self.half(kind).borrow().is_held;
-            if held && self.step(kind, At::Scheduled) {
+            if held && self.step(kind, Hook::Scheduled) {
                 self.half(kind).borrow_mut().is_held = false;
                 match kind {
                     BodyKind::Request => self.filter().continue_decoding(),
@@ -135,7 +135,7 @@ impl Stream {
     /// Envoy destroys the stream. Guests that wait for a response are told that there is none.
     pub(crate) fn end(&self) {
         self.filter().end();
-        self.alarm.disarm();
+        self.waker.disarm();
         // Each lets guests clean up, and is dropped while nothing is borrowed.
         let task = self.task.take();
         drop(task);
@@ -178,10 +178,10 @@ impl Stream {
     }
 
     /// Does what can be done now. Whether Envoy may go on with the message.
-    fn step(&self, kind: BodyKind, at: At) -> bool {
-        self.half(kind).borrow_mut().take_in(self.filter(), at, &self.alarm);
+    fn step(&self, kind: BodyKind, at: Hook) -> bool {
+        self.half(kind).borrow_mut().take_in(self.filter(), at, &self.waker);
         self.work(kind);
-        let goes = self.half(kind).borrow_mut().send(self.filter(), at, &self.alarm);
+        let goes = self.half(kind).borrow_mut().send(self.filter(), at, &self.waker);
         let goes = goes.unwrap_or_else(|error| {
             tracing::info!("{error}; the message is broken off");
             if !self.half(kind).borrow().is_held {
@@ -191,7 +191,7 @@ impl Stream {
             }
             false
         });
-        if at != At::Scheduled {
+        if at != Hook::Scheduled {
             self.half(kind).borrow_mut().is_held = !goes;
         }
         let reply = self.reply.take();
@@ -211,8 +211,8 @@ impl Stream {
         for _ in 0..POLLS_AT_ONCE {
             let task = self.task.take_if_of(kind);
             let Some(mut task) = task else { return };
-            self.alarm.take();
-            let waker = self.alarm.waker();
+            self.waker.take();
+            let waker = self.waker.waker();
             match task.as_mut().poll(&mut Context::from_waker(&waker)) {
                 Poll::Ready(done) => {
                     drop(task);
@@ -220,14 +220,14 @@ impl Stream {
                 }
                 Poll::Pending => {
                     self.task.replace(Some((kind, task)));
-                    let refilled = self.half(kind).borrow_mut().refill(self.filter(), &self.alarm);
-                    if !refilled && self.alarm.arm(|| self.filter().scheduler()) {
+                    let refilled = self.half(kind).borrow_mut().refill(self.filter(), &self.waker);
+                    if !refilled && self.waker.arm(|| self.filter().scheduler()) {
                         return;
                     }
                 }
             }
         }
-        self.alarm.ring(|| self.filter().scheduler());
+        self.waker.schedule(|| self.filter().scheduler());
     }
 
     fn done(&self, kind: BodyKind, done: Done) {

@@ -39,12 +39,12 @@ impl Drop for Scheduler {
 
 /// Wakes a stream's task: at once while the worker looks, through its scheduler once it waits.
 #[derive(Default)]
-pub(crate) struct Alarm {
+pub(crate) struct StreamWaker {
     woken: AtomicBool,
     scheduler: Mutex<Option<Scheduler>>,
 }
 
-impl Alarm {
+impl StreamWaker {
     pub(crate) fn waker(self: &Arc<Self>) -> Waker {
         self.clone().into()
     }
@@ -64,7 +64,7 @@ impl Alarm {
     }
 
     /// Calls the `scheduled` hook once the current one has returned.
-    pub(crate) fn ring(self: &Arc<Self>, scheduler: impl FnOnce() -> Option<Scheduler>) {
+    pub(crate) fn schedule(self: &Arc<Self>, scheduler: impl FnOnce() -> Option<Scheduler>) {
         self.arm(scheduler);
         self.take();
         self.wake_by_ref();
@@ -77,7 +77,7 @@ impl Alarm {
     }
 }
 
-impl Wake for Alarm {
+impl Wake for StreamWaker {
     fn wake(self: Arc<Self>) {
         self.wake_by_ref();
     }

@@ -31,6 +31,21 @@ pub enum MayWait {
     ForTrailers,
 }
 
+/// What a function does that is allowed in some phases only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Nothing: it is allowed in every phase.
+    Unrestricted,
+    /// It changes the request.
+    ChangesRequest,
+    /// It changes the response.
+    ChangesResponse,
+    /// It changes the message that its first argument selects.
+    ChangesMessage,
+    /// It reads the body of the message that its first argument selects.
+    ReadsBody,
+}
+
 /// A function that guests import from `http_handler`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -45,6 +60,8 @@ pub struct Function {
     pub reads_request: bool,
     /// What a call may have to wait for.
     pub may_wait: MayWait,
+    /// What it does that isn't allowed in every phase.
+    pub access: Access,
 }
 
 /// The one table of the ABI's functions: `functions!(with)` hands it to the macro `with`. Their registration, the check
@@ -54,32 +71,44 @@ pub struct Function {
 macro_rules! functions {
     ($with:ident) => {
         $with! {
-            enable_features(features: u32) -> u32, memory: false, reads_request: false, may_wait: No;
-            get_config(buf: u32, buf_limit: u32) -> u32, memory: true, reads_request: false, may_wait: No;
-            log(level: i32, message: u32, message_len: u32) -> (), memory: true, reads_request: false, may_wait: No;
-            log_enabled(level: i32) -> u32, memory: false, reads_request: false, may_wait: No;
-            get_method(buf: u32, buf_limit: u32) -> u32, memory: true, reads_request: true, may_wait: No;
-            set_method(method: u32, method_len: u32) -> (), memory: true, reads_request: false, may_wait: No;
-            get_uri(buf: u32, buf_limit: u32) -> u32, memory: true, reads_request: true, may_wait: No;
-            set_uri(uri: u32, uri_len: u32) -> (), memory: true, reads_request: false, may_wait: No;
-            get_protocol_version(buf: u32, buf_limit: u32) -> u32, memory: true, reads_request: false, may_wait: No;
-            get_source_addr(buf: u32, buf_limit: u32) -> u32, memory: true, reads_request: false, may_wait: No;
+            enable_features(features: u32) -> u32,
+                memory: false, reads_request: false, may_wait: No, access: Unrestricted;
+            get_config(buf: u32, buf_limit: u32) -> u32,
+                memory: true, reads_request: false, may_wait: No, access: Unrestricted;
+            log(level: i32, message: u32, message_len: u32) -> (),
+                memory: true, reads_request: false, may_wait: No, access: Unrestricted;
+            log_enabled(level: i32) -> u32,
+                memory: false, reads_request: false, may_wait: No, access: Unrestricted;
+            get_method(buf: u32, buf_limit: u32) -> u32,
+                memory: true, reads_request: true, may_wait: No, access: Unrestricted;
+            set_method(method: u32, method_len: u32) -> (),
+                memory: true, reads_request: false, may_wait: No, access: ChangesRequest;
+            get_uri(buf: u32, buf_limit: u32) -> u32,
+                memory: true, reads_request: true, may_wait: No, access: Unrestricted;
+            set_uri(uri: u32, uri_len: u32) -> (),
+                memory: true, reads_request: false, may_wait: No, access: ChangesRequest;
+            get_protocol_version(buf: u32, buf_limit: u32) -> u32,
+                memory: true, reads_request: false, may_wait: No, access: Unrestricted;
+            get_source_addr(buf: u32, buf_limit: u32) -> u32,
+                memory: true, reads_request: false, may_wait: No, access: Unrestricted;
             get_header_names(kind: u32, buf: u32, buf_limit: u32) -> u64,
-                memory: true, reads_request: true, may_wait: ForTrailers;
+                memory: true, reads_request: true, may_wait: ForTrailers, access: Unrestricted;
             get_header_values(kind: u32, name: u32, name_len: u32, buf: u32, buf_limit: u32) -> u64,
-                memory: true, reads_request: true, may_wait: ForTrailers;
+                memory: true, reads_request: true, may_wait: ForTrailers, access: Unrestricted;
             set_header_value(kind: u32, name: u32, name_len: u32, value: u32, value_len: u32) -> (),
-                memory: true, reads_request: false, may_wait: No;
+                memory: true, reads_request: false, may_wait: No, access: ChangesMessage;
             add_header_value(kind: u32, name: u32, name_len: u32, value: u32, value_len: u32) -> (),
-                memory: true, reads_request: false, may_wait: No;
+                memory: true, reads_request: false, may_wait: No, access: ChangesMessage;
             remove_header(kind: u32, name: u32, name_len: u32) -> (),
-                memory: true, reads_request: false, may_wait: No;
+                memory: true, reads_request: false, may_wait: No, access: ChangesMessage;
             read_body(kind: u32, buf: u32, buf_limit: u32) -> u64,
-                memory: true, reads_request: false, may_wait: ForBody;
+                memory: true, reads_request: false, may_wait: ForBody, access: ReadsBody;
             write_body(kind: u32, body: u32, body_len: u32) -> (),
-                memory: true, reads_request: false, may_wait: No;
-            get_status_code() -> u32, memory: false, reads_request: false, may_wait: No;
-            set_status_code(status: u32) -> (), memory: false, reads_request: false, may_wait: No;
+                memory: true, reads_request: false, may_wait: No, access: ChangesMessage;
+            get_status_code() -> u32,
+                memory: false, reads_request: false, may_wait: No, access: Unrestricted;
+            set_status_code(status: u32) -> (),
+                memory: false, reads_request: false, may_wait: No, access: ChangesResponse;
         }
     };
 }
@@ -87,7 +116,7 @@ pub(crate) use functions;
 
 macro_rules! table {
     ($($name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty,
-        memory: $memory:tt, reads_request: $reads_request:tt, may_wait: $may_wait:ident;)*) => {
+        memory: $memory:tt, reads_request: $reads_request:tt, may_wait: $may_wait:ident, access: $access:ident;)*) => {
         /// The functions that guests import from `http_handler`.
         pub const FUNCTIONS: &[Function] = &[$(Function {
             name: stringify!($name),
@@ -95,6 +124,7 @@ macro_rules! table {
             results: <$result as Results>::TYPES,
             reads_request: $reads_request,
             may_wait: MayWait::$may_wait,
+            access: Access::$access,
         }),*];
     };
 }
@@ -151,6 +181,15 @@ impl Features {
     pub const TRAILERS: Self = Self(4);
     /// Everything that this host supports.
     pub const SUPPORTED: Self = Self(7);
+
+    /// The feature that lets a guest use a message beyond what passes it by, and keeps what it reads for the next
+    /// recipient.
+    pub(crate) const fn buffering(message: BodyKind) -> Self {
+        match message {
+            BodyKind::Request => Self::BUFFER_REQUEST,
+            BodyKind::Response => Self::BUFFER_RESPONSE,
+        }
+    }
 
     /// The known features among `bits`. Unknown bits are ignored, as a newer guest may try them.
     pub const fn from_bits(bits: u32) -> Self {

@@ -15,11 +15,11 @@ use crate::host::Host;
 use crate::load::builder::{GuestBuilder, Prepared};
 use crate::load::inspect::Inspection;
 use crate::load::inspect::lint::Probed;
-use crate::pool::maker::Maker;
+use crate::pool::factory::Factory;
 use crate::pool::pinned::{Outcome, Pinned};
 use crate::pool::progress::Progress;
+use crate::pool::start_queue::Acquired;
 use crate::pool::sweep::Sweep;
-use crate::pool::turns::Got;
 use crate::pool::{Pool, PooledInstance};
 use crate::run::pin::Next;
 use crate::stats::{DropReason, PoolStats};
@@ -44,7 +44,7 @@ pub struct Guest<H: Host>(Arc<Handle<H>>);
 
 /// What all clones of a guest share. The pool is closed with the last of them; instances in use finish first.
 struct Handle<H: Host> {
-    maker: Arc<Maker<H>>,
+    factory: Arc<Factory<H>>,
     pool: Arc<Pool<H>>,
     facts: GuestFacts,
     sweep: Arc<Sweep<H>>,
@@ -111,15 +111,15 @@ impl<H: Host> Guest<H> {
     fn new(prepared: Prepared<H>) -> Result<Self, LoadError> {
         let Prepared { blueprint, inspection, pool: settings, compile_time, review, prober } = prepared;
         let code_bytes = blueprint.code_bytes();
-        let maker = Arc::new(Maker::new(blueprint));
+        let factory = Arc::new(Factory::new(blueprint));
         let started = Instant::now();
-        let first = block_on(maker.make(false)).map_err(LoadError::start)?;
+        let first = block_on(factory.make(false)).map_err(LoadError::start)?;
         let start_time = started.elapsed();
         let is_probe = review.is_none();
         let warnings = match review {
             Some(review) => {
                 let probed = prober.map_or(Probed::Unknown, |(builder, wasm)| probe::run(builder, &wasm));
-                let name = &maker.shared().name;
+                let name = &factory.shared().name;
                 review.conclude(name, inspection.suspicions(), first.features(), probed)?
             }
             None => Vec::new(),
@@ -130,18 +130,18 @@ impl<H: Host> Guest<H> {
             features: first.features(),
             memory_bytes: first.memory_size(),
             code_bytes,
-            debug_info_bytes: maker.shared().symbols.debug_info_bytes(),
+            debug_info_bytes: factory.shared().symbols.debug_info_bytes(),
             compile_time,
             start_time,
-            snapshot: maker.startup().image.as_ref().map(|image| image.facts),
+            snapshot: factory.startup().image.as_ref().map(|image| image.facts),
         };
         if !is_probe {
-            facts.log(&maker.shared().name);
+            facts.log(&factory.shared().name);
         }
-        let pool = Arc::new(Pool::new(settings, maker.shared().clone()));
-        let sweep = Sweep::start(&pool, maker.clone());
+        let pool = Arc::new(Pool::new(settings, factory.shared().clone()));
+        let sweep = Sweep::start(&pool, factory.clone());
         pool.guard(first).recycle();
-        let guest = Self(Arc::new(Handle { maker, pool, facts, sweep }));
+        let guest = Self(Arc::new(Handle { factory, pool, facts, sweep }));
         guest.warm_up(settings.min_warm.saturating_sub(1)).map_err(LoadError::start)?;
         guest.0.sweep.warmed_up();
         Ok(guest)
@@ -156,7 +156,7 @@ impl<H: Host> Guest<H> {
                 .map(|share| {
                     scope.spawn(move || {
                         (0..share).try_for_each(|_| {
-                            let made = block_on(self.0.maker.make(false))?;
+                            let made = block_on(self.0.factory.make(false))?;
                             self.0.pool.guard(made).recycle();
                             Ok(())
                         })
@@ -172,7 +172,7 @@ impl<H: Host> Guest<H> {
 
     /// The guest's name, as it appears in errors and logs.
     pub fn name(&self) -> &str {
-        &self.0.maker.shared().name
+        &self.0.factory.shared().name
     }
 
     /// Facts about the guest.
@@ -182,7 +182,7 @@ impl<H: Host> Guest<H> {
 
     /// Counts of its instances.
     pub fn stats(&self) -> PoolStats {
-        self.0.maker.shared().counters.read(self.0.pool.idle())
+        self.0.factory.shared().counters.read(self.0.pool.idle())
     }
 
     /// Runs `handle_request` on an idle instance, or a new one: within this call, if the guest has nothing to wait for,
@@ -211,12 +211,12 @@ impl<H: Host> Guest<H> {
     }
 
     async fn on_new_instance(self, mut host: H) -> Result<Outcome<H>, Error> {
-        if self.0.maker.startup().functions.any() {
+        if self.0.factory.startup().functions.any() {
             host.detach();
         }
         let mut instance = match self.0.obtain(host.is_sheddable()).await {
             Ok(instance) => instance,
-            Err(error) => match self.0.maker.shared().on_failure {
+            Err(error) => match self.0.factory.shared().on_failure {
                 OnFailure::Open => return Ok(Outcome::Bypassed { host, error }),
                 OnFailure::Closed => return Err(error),
             },
@@ -315,44 +315,44 @@ impl<H: Host> Handle<H> {
     /// An instance for a request that found none idle: a new one, or one that is returned before it is this request's
     /// turn to create one.
     async fn obtain(&self, sheddable: bool) -> Result<PooledInstance<H>, Error> {
-        let Self { maker, pool, .. } = self;
-        let shared = maker.shared();
+        let Self { factory, pool, .. } = self;
+        let shared = factory.shared();
         // Whoever sends many requests at once is refused at once: trying costs more.
         if sheddable && !self.has_room_to_shed() {
             return Err(self.sheds());
         }
-        let made = if maker.startup().functions.any() {
-            match pool.turns().wait(shared.engine.background(), sheddable, || pool.take()).await {
+        let made = if factory.startup().functions.any() {
+            match pool.start_queue().wait(shared.engine.background(), sheddable, || pool.take()).await {
                 // Others have taken the rest in the meantime.
-                Got::Given(instance) if sheddable && !self.has_room_to_shed() => {
+                Acquired::Returned(instance) if sheddable && !self.has_room_to_shed() => {
                     instance.recycle();
                     return Err(self.sheds());
                 }
-                Got::Given(instance) => {
+                Acquired::Returned(instance) => {
                     shared.checked_out(true);
                     return Ok(instance);
                 }
-                Got::Turn(turn) => {
+                Acquired::Permit(permit) => {
                     shared.checked_out(false);
-                    turn.run(maker.make_unless_hopeless(sheddable)).await
+                    permit.run(factory.make_unless_hopeless(sheddable)).await
                 }
             }
         } else {
             shared.checked_out(false);
-            maker.make_unless_hopeless(sheddable).await
+            factory.make_unless_hopeless(sheddable).await
         };
         made.map(|instance| pool.guard(instance))
     }
 
     /// Whether a sheddable request may have an instance, and leaves enough for others.
     fn has_room_to_shed(&self) -> bool {
-        let memory = self.maker.shared().engine.memory();
+        let memory = self.factory.shared().engine.memory();
         memory.has_room_to_shed(self.facts.memory_bytes, || self.pool.idle())
     }
 
     /// The failure of a sheddable request.
     fn sheds(&self) -> Error {
-        let shared = self.maker.shared();
+        let shared = self.factory.shared();
         let memory = shared.engine.memory();
         memory.fails();
         let message = "there is no memory for another instance".into();

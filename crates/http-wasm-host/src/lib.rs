@@ -31,14 +31,15 @@ mod symbols;
 mod text;
 mod warning;
 
-pub use self::abi::{BodyKind, FUNCTIONS, Features, Function, HeaderKind, MayWait, Phase, ValueType};
+pub use self::abi::{Access, BodyKind, FUNCTIONS, Features, Function, HeaderKind, MayWait, Phase, ValueType};
 pub use self::engine::{Engine, EngineBuilder, SnapshotFacts};
 pub use self::error::{BoxError, Error, ErrorKind, FailureResponse, LoadError, Refused};
 pub use self::failure::OnFailure;
 pub use self::fault::Fault;
 pub use self::guest::{Guest, GuestFacts};
 pub use self::host::{
-    Body, Detach, Detachable, Feed, Host, HttpHost, InMemoryHead, InMemoryHost, Inform, LocalHost, Message,
+    Body, BodyState, Detach, Detachable, Feed, Host, HttpHost, InMemoryHead, InMemoryHost, Inform, LocalHost,
+    Message, RequestChange,
 };
 pub use self::limits::{Limits, PoolSettings};
 pub use self::load::builder::GuestBuilder;
@@ -46,7 +47,7 @@ pub use self::load::inspect::{ImportUse, Inspection, Producer};
 pub use self::load::snapshot::Snapshot;
 pub use self::log::TARGET as LOG_TARGET;
 pub use self::message::body_budget::{BodyAccount, BodyBudget, BodyMemory, HeldBytes, NoBodyMemory};
-pub use self::message::{Chunks, Discard, Fields, Frame, Outgoing, Rest, Trailers};
+pub use self::message::{Chunks, Discard, Fields, Frame, HeaderChange, Outgoing, Rest, Trailers};
 pub use self::observer::{Call, Observer};
 pub use self::pool::pinned::{Handled, Outcome, Pinned};
 pub use self::pool::progress::Progress;

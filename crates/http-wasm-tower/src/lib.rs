@@ -46,9 +46,9 @@ pub use self::service::{HttpWasm, ResponseFuture};
 
 pub use http_wasm_host::{
     Backtraces, Body, BodyBudget, BodyMemory, BoxError, Call, DropReason, Engine, EngineBuilder, Error,
-    ErrorKind, FailureResponse, GuestBuilder, Handled, HeldBytes, HttpHost, Inform, LOG_TARGET, Limits, Lint,
-    LoadError, Mount, NoBodyMemory, Observer, OnFailure, Outcome, Phase, Pinned, PoolSettings, PoolStats,
-    Progress, Snapshot, TokioRuntime, Warning,
+    ErrorKind, FailureResponse, Fault, GuestBuilder, GuestFacts, Handled, HeldBytes, HttpHost, Inform,
+    LOG_TARGET, Limits, Lint, LoadError, Mount, NoBodyMemory, Observer, OnFailure, Outcome, Phase, Pinned,
+    PoolSettings, PoolStats, Progress, Runtime, Snapshot, Task, TokioRuntime, Warning,
 };
 
 /// A guest for services over the `http` crate's types.

@@ -1,10 +1,12 @@
 //! A host that holds nothing, to see what the core costs by itself.
 
 use std::hint::black_box;
-use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
-use http_wasm_host::{BodyKind, BoxError, Frame, Guest, LocalHost, Outcome, Outgoing, Refused};
+use http_wasm_host::{
+    BodyKind, BodyState, BoxError, Frame, Guest, HeaderChange, LocalHost, Outcome, Outgoing, Refused,
+    RequestChange,
+};
 
 use crate::support::now;
 
@@ -33,24 +35,16 @@ impl LocalHost for Nothing {
         b"GET"
     }
 
-    fn set_method(&mut self, _: &[u8]) {}
-
     fn uri(&self) -> &[u8] {
         b"/"
     }
 
-    fn set_uri(&mut self, _: &[u8]) -> Result<(), Refused> {
+    fn change_request(&mut self, _: RequestChange<'_>) -> Result<(), Refused> {
         Ok(())
     }
 
-    fn set_authority(&mut self, _: &[u8]) {}
-
     fn protocol_version(&self) -> &'static str {
         "HTTP/1.1"
-    }
-
-    fn source_addr(&self) -> Option<SocketAddr> {
-        None
     }
 
     fn status(&self) -> u16 {
@@ -65,22 +59,16 @@ impl LocalHost for Nothing {
 
     fn header_values<'a>(&'a self, _: BodyKind, _: &[u8], _: impl FnMut(&'a [u8])) {}
 
-    fn set_header(&mut self, _: BodyKind, _: &[u8], _: &[u8]) -> Result<(), Refused> {
+    fn change_header(&mut self, _: BodyKind, _: &[u8], _: HeaderChange<'_>) -> Result<(), Refused> {
         Ok(())
     }
-
-    fn add_header(&mut self, _: BodyKind, _: &[u8], _: &[u8]) -> Result<(), Refused> {
-        Ok(())
-    }
-
-    fn remove_header(&mut self, _: BodyKind, _: &[u8]) {}
 
     fn poll_body(&mut self, _: BodyKind, _: &mut Context<'_>) -> Poll<Option<Result<Frame, BoxError>>> {
         Poll::Ready(None)
     }
 
-    fn body_ended(&self, _: BodyKind) -> bool {
-        true
+    fn body_state(&self, _: BodyKind) -> BodyState {
+        BodyState::Ended
     }
 
     fn body_remaining(&self, _: BodyKind) -> Option<u64> {

@@ -62,7 +62,7 @@ pub(crate) enum Source<'a> {
 }
 
 /// All code in use, by content.
-pub(super) struct Codes {
+pub(super) struct CompiledModules {
     in_use: SingleFlight<Key, Code>,
     cache: Option<CodeCache>,
 }
@@ -73,7 +73,7 @@ type Key = ([u8; 32], bool);
 /// A guest's handle on compiled code.
 pub(crate) type SharedCode = Arc<Code>;
 
-impl Codes {
+impl CompiledModules {
     pub(super) fn new(cache: Option<CodeCache>) -> Self {
         Self { in_use: SingleFlight::default(), cache }
     }

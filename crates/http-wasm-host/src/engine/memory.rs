@@ -17,7 +17,7 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// The memory that all guests of an engine may hold together, in bytes.
 #[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct MemoryBudget {
     limit: usize,
     used: AtomicUsize,
     /// Requests that failed because it was used up.
@@ -27,7 +27,7 @@ pub(crate) struct Budget {
     warned: AtomicU64,
 }
 
-impl Budget {
+impl MemoryBudget {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             limit,
@@ -104,7 +104,7 @@ impl Share {
 
 /// One instance's part of it. What it holds is given back when it is dropped.
 pub(crate) struct Quota {
-    budget: Arc<Budget>,
+    budget: Arc<MemoryBudget>,
     counters: Arc<Counters>,
     /// Bytes of linear memory, all memories of the instance together: a module may have a hundred.
     memory: Share,
@@ -133,7 +133,7 @@ pub(crate) struct Growth {
 
 impl Quota {
     pub(crate) fn new(
-        budget: Arc<Budget>,
+        budget: Arc<MemoryBudget>,
         counters: Arc<Counters>,
         limits: &Limits,
         sheddable: bool,
@@ -158,7 +158,7 @@ impl Quota {
     }
 
     /// The budget, if it was the reason for a refusal since [`begin`](Self::begin).
-    pub(crate) fn starved(&self) -> Option<&Budget> {
+    pub(crate) fn starved(&self) -> Option<&MemoryBudget> {
         self.starved.then_some(&*self.budget)
     }
 

@@ -21,9 +21,9 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::StackCreator;
 
 use self::cache::CodeCache;
-use self::code::Codes;
+use self::code::CompiledModules;
 use self::images::Images;
-use self::memory::Budget;
+use self::memory::MemoryBudget;
 use self::single_flight::SingleFlight;
 use self::threads::FileThreadsByGuest;
 use self::ticker::{TICK, Ticker};
@@ -46,18 +46,36 @@ pub(crate) use self::ticker::Ticks;
 
 const GUEST_STACK_BYTES: usize = 512 * 1024;
 
-/// What guests are loaded into. Cheap to clone; a process needs one.
+/// What guests are loaded into: the compiler, the compiled code, and the memory that instances share. Cheap to clone; a
+/// process needs one.
+///
+/// ```
+/// use http_wasm_host::{Engine, Guest, InMemoryHost};
+///
+/// let engine = Engine::builder()
+///     // All instances together, in bytes: beyond that, requests get 503.
+///     .memory_budget(512 << 20)
+///     // The bodies that are held for guests, in bytes.
+///     .body_memory_budget(128 << 20)
+///     .build()?;
+/// let guest = Guest::<InMemoryHost>::load(&engine, br#"(module
+///   (memory (export "memory") 1)
+///   (func (export "handle_request") (result i64) i64.const 0)
+///   (func (export "handle_response") (param i32 i32)))"#)?;
+/// assert!(engine.memory_in_use() >= guest.facts().memory_bytes);
+/// # Ok::<(), http_wasm_host::LoadError>(())
+/// ```
 #[derive(Clone)]
 pub struct Engine(Arc<Inner>);
 
 struct Inner {
     ticker: Ticker,
     engines: Engines,
-    codes: Codes,
+    modules: CompiledModules,
     images: Images,
     symbols: SingleFlight<SymbolsKey, Symbols>,
     file_threads: FileThreadsByGuest,
-    memory: Arc<Budget>,
+    memory: Arc<MemoryBudget>,
     bodies: BodyBudget,
     background: Background,
     yields_always: bool,
@@ -120,7 +138,7 @@ impl Engine {
     /// Entries of the [code cache](EngineBuilder::code_cache) that were damaged, or that others could have written.
     /// They were discarded and their modules compiled again.
     pub fn code_cache_discarded(&self) -> u64 {
-        self.0.codes.discarded()
+        self.0.modules.discarded()
     }
 
     /// The code for `wasm`, compiled unless another guest has it already.
@@ -132,12 +150,12 @@ impl Engine {
     ) -> Result<SharedCode, String> {
         // A table in a slot can't grow beyond it.
         let slots = limits.table_elements <= TABLE_ELEMENTS;
-        self.0.codes.get(&self.0.engines, wasm, source, slots)
+        self.0.modules.get(&self.0.engines, wasm, source, slots)
     }
 
     /// The code for `wasm` that is run once, and so needs no slot.
     pub(crate) fn code_without_slots(&self, wasm: &[u8]) -> Result<SharedCode, String> {
-        self.0.codes.get(&self.0.engines, wasm, Source::Compiler, false)
+        self.0.modules.get(&self.0.engines, wasm, Source::Compiler, false)
     }
 
     /// Compiled code for any engine of this version, on any machine like this.
@@ -151,7 +169,7 @@ impl Engine {
     }
 
     /// The memory of all guests' instances.
-    pub(crate) fn memory(&self) -> &Budget {
+    pub(crate) fn memory(&self) -> &MemoryBudget {
         &self.0.memory
     }
 
@@ -201,10 +219,10 @@ impl Engine {
     }
 
     /// `duration` in this engine's ticks, rounded up.
-    pub(crate) fn clock(&self, duration: Duration) -> Clock {
+    pub(crate) fn in_ticks(&self, duration: Duration) -> TickLimit {
         let ticks = duration.as_nanos().div_ceil(TICK.as_nanos());
         // Kept well below the point where adding it to the current epoch would overflow.
-        Clock { duration, ticks: u64::try_from(ticks).unwrap_or(u64::MAX).clamp(1, u64::MAX / 4) }
+        TickLimit { duration, ticks: u64::try_from(ticks).unwrap_or(u64::MAX).clamp(1, u64::MAX / 4) }
     }
 }
 
@@ -310,11 +328,11 @@ impl EngineBuilder {
         Ok(Engine(Arc::new(Inner {
             ticker,
             engines,
-            codes: Codes::new(cache),
+            modules: CompiledModules::new(cache),
             images: Images::default(),
             symbols: SingleFlight::default(),
             file_threads: FileThreadsByGuest::default(),
-            memory: Arc::new(Budget::new(self.memory_budget)),
+            memory: Arc::new(MemoryBudget::new(self.memory_budget)),
             bodies: BodyBudget::new(self.body_memory_budget),
             background: Background::new(self.runtime),
             yields_always: self.yields_always,
@@ -330,7 +348,7 @@ impl fmt::Debug for EngineBuilder {
 
 /// A duration, and what it is in ticks.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Clock {
+pub(crate) struct TickLimit {
     pub(crate) duration: Duration,
     pub(crate) ticks: u64,
 }

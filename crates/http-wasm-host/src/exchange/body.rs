@@ -1,12 +1,13 @@
-//! What a guest may do with bodies: the phase rules of reading and writing, and how much of what it reads is kept.
+//! What a guest does with bodies, and how much of what it reads is kept.
 
 use std::task::{Context, Poll, ready};
 
 use super::Exchange;
-use super::side::{AT_END, Keep, reserve};
+use super::message_state::{AT_END, Retention, reserve};
+use super::phases::{self, Readable};
 use crate::abi::{BodyKind, EofLen, Features, HeaderKind, Phase};
 use crate::error::Reason;
-use crate::host::Host;
+use crate::host::{BodyState, Host};
 use crate::message::body_budget::{BodyAccount, BodyBudget, NoBodyMemory, Reservation};
 
 impl<H: Host> Exchange<H> {
@@ -18,57 +19,49 @@ impl<H: Host> Exchange<H> {
         memory: &BodyBudget,
         cx: &mut Context<'_>,
     ) -> Poll<Result<EofLen, Reason>> {
-        match (self.phase, kind) {
-            (Phase::Request, BodyKind::Response) => return Poll::Ready(Ok(self.response.read_own(buf))),
-            (Phase::Response, BodyKind::Request) if self.features.contains(Features::BUFFER_REQUEST) => {
+        match phases::check_read(self.phase, kind, self.features).map_err(Reason::WrongPhase)? {
+            Readable::Own => return Poll::Ready(Ok(self.response.read_own(buf))),
+            Readable::Nothing => return Poll::Ready(Ok(AT_END)),
+            Readable::Received if kind == BodyKind::Response && self.is_upgrade() => {
                 return Poll::Ready(Ok(AT_END));
             }
-            (Phase::Response, BodyKind::Request) => {
-                return Poll::Ready(Err(Reason::WrongPhase(
-                    "the request body can be read in handle_response only with the feature buffer_request, which is \
-                     enabled when the guest starts, or in handle_request",
-                )));
-            }
-            (Phase::Response, BodyKind::Response) if !self.features.contains(Features::BUFFER_RESPONSE) => {
-                return Poll::Ready(Err(Reason::WrongPhase(
-                    "the response body can be read in handle_response only with the feature buffer_response, which is \
-                     enabled when the guest starts, or in handle_request",
-                )));
-            }
-            (Phase::Response, BodyKind::Response) if self.is_upgrade() => {
-                return Poll::Ready(Ok(AT_END));
-            }
-            (Phase::Request, BodyKind::Request) | (Phase::Response, BodyKind::Response) => {}
+            Readable::Received => {}
         }
         let keep = self.keep(kind);
-        if keep != Keep::Nothing {
+        if keep != Retention::Nothing {
             self.reserve_for_body(kind, keep, memory)?;
         }
         let Self { host, request, response, budget, account, .. } = self;
-        let side = if kind == BodyKind::Request { request } else { response };
-        let account = account.as_ref().filter(|_| keep != Keep::Nothing);
-        side.touch().read(&mut **host, kind, keep, budget, account, buf, cx)
+        let state = if kind == BodyKind::Request { request } else { response };
+        let account = account.as_ref().filter(|_| keep != Retention::Nothing);
+        state.touch().read(&mut **host, kind, keep, budget, account, buf, cx)
     }
 
     /// Before bytes of a body are kept, its length is reserved once if it is known, up to the maximum that may be kept.
-    fn reserve_for_body(&mut self, kind: BodyKind, keep: Keep, memory: &BodyBudget) -> Result<(), Reason> {
+    fn reserve_for_body(
+        &mut self,
+        kind: BodyKind,
+        keep: Retention,
+        memory: &BodyBudget,
+    ) -> Result<(), Reason> {
         if !memory.is_limited() {
             return Ok(());
         }
-        let touched = self.side_mut(kind).touch();
+        let touched = self.state_mut(kind).touch();
         let asked = std::mem::replace(&mut touched.asked_for_room, true);
-        if asked || self.host.body_ended(kind) {
+        let state = self.host.body_state(kind);
+        if asked || state == BodyState::Ended {
             return self.check_memory();
         }
         if let Some(account) = self.account(memory)
-            && !self.host.body_ready(kind)
+            && state == BodyState::Arriving
             && let Some(length) = self.host.body_remaining(kind)
         {
             let length = usize::try_from(length).unwrap_or(usize::MAX).min(self.budget.kept_limit());
             match account.reserve(length) {
-                Ok(ahead) => self.side_mut(kind).touch().ahead = ahead,
-                Err(NoBodyMemory) if keep == Keep::Undo => {
-                    self.side_mut(kind).touch().no_room_for_undo = true
+                Ok(ahead) => self.state_mut(kind).touch().ahead = ahead,
+                Err(NoBodyMemory) if keep == Retention::Undo => {
+                    self.state_mut(kind).touch().no_room_for_undo = true
                 }
                 Err(none) => return Err(none.into()),
             }
@@ -83,13 +76,7 @@ impl<H: Host> Exchange<H> {
             Phase::Response => BodyKind::Response,
         };
         if self.account.is_none() {
-            self.account = self.host.body_account(message);
-        }
-        if self.account.is_none() {
-            self.account = memory.open();
-            if let Some(account) = &self.account {
-                self.host.set_body_account(message, account);
-            }
+            self.account = self.host.body_account(message, || memory.open());
         }
         self.account.clone()
     }
@@ -97,9 +84,9 @@ impl<H: Host> Exchange<H> {
     /// The guest has done its part in a message: what it might have held beyond what it holds is for others.
     pub(super) fn release_ahead(&mut self) {
         if self.account.is_some() {
-            for side in [&mut self.request, &mut self.response] {
-                side.written.iter_mut().for_each(|written| written.ahead = Reservation::default());
-                side.touched.iter_mut().for_each(|touched| touched.ahead = Reservation::default());
+            for state in [&mut self.request, &mut self.response] {
+                state.written.iter_mut().for_each(|written| written.ahead = Reservation::default());
+                state.touched.iter_mut().for_each(|touched| touched.ahead = Reservation::default());
             }
         }
     }
@@ -113,18 +100,18 @@ impl<H: Host> Exchange<H> {
     }
 
     /// Why what the guest reads of a message now is kept.
-    fn keep(&self, message: BodyKind) -> Keep {
-        let (feature, side) = match message {
-            BodyKind::Request => (Features::BUFFER_REQUEST, &self.request),
-            BodyKind::Response => (Features::BUFFER_RESPONSE, &self.response),
+    fn keep(&self, message: BodyKind) -> Retention {
+        let state = match message {
+            BodyKind::Request => &self.request,
+            BodyKind::Response => &self.response,
         };
         // Once the guest has written, the original goes nowhere.
-        if self.features.contains(feature) && !side.is_written() {
-            Keep::Replay
+        if self.features.contains(Features::buffering(message)) && !state.is_written() {
+            Retention::Replay
         } else if self.is_undoable() {
-            Keep::Undo
+            Retention::Undo
         } else {
-            Keep::Nothing
+            Retention::Nothing
         }
     }
 
@@ -139,12 +126,12 @@ impl<H: Host> Exchange<H> {
         self.budget.spend_written(data.len())?;
         let undoable = self.is_undoable();
         let account = if data.is_empty() { None } else { self.account(memory) };
-        let side = self.side_mut(kind);
-        if let Some(touched) = &mut side.touched {
+        let state = self.state_mut(kind);
+        if let Some(touched) = &mut state.touched {
             touched.stop_replay(undoable);
         }
         // A first write of length 0 makes the body empty; a later one, as copy loops end with, appends nothing.
-        let written = side.written.get_or_insert_default();
+        let written = state.written.get_or_insert_default();
         let reserved = match account {
             None => Reservation::default(),
             Some(account) => {
@@ -160,12 +147,12 @@ impl<H: Host> Exchange<H> {
     pub(crate) fn empty_body(&mut self, kind: BodyKind) -> Result<(), Reason> {
         self.check_content_mutable(kind)?;
         let undoable = self.is_undoable();
-        let side = self.side_mut(kind);
-        if let Some(touched) = &mut side.touched {
+        let state = self.state_mut(kind);
+        if let Some(touched) = &mut state.touched {
             touched.stop_replay(undoable);
             touched.own_read = 0;
         }
-        side.written = Some(Box::default());
+        state.written = Some(Box::default());
         Ok(())
     }
 
@@ -178,26 +165,25 @@ impl<H: Host> Exchange<H> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Reason>> {
         let message = kind.message();
-        let feature = match (self.phase, kind) {
-            (Phase::Request, HeaderKind::RequestTrailers) => Features::BUFFER_REQUEST,
-            (Phase::Response, HeaderKind::ResponseTrailers) if !self.is_upgrade() => {
-                Features::BUFFER_RESPONSE
-            }
-            _ => return Poll::Ready(Ok(())),
+        // Only those of the phase's own message may still be on their way.
+        let may_arrive = match (self.phase, kind) {
+            (Phase::Request, HeaderKind::RequestTrailers) => true,
+            (Phase::Response, HeaderKind::ResponseTrailers) => !self.is_upgrade(),
+            _ => false,
         };
-        if !self.features.contains(feature) {
+        if !may_arrive || !self.features.contains(Features::buffering(message)) {
             return Poll::Ready(Ok(()));
         }
-        let ended = self.side_mut(message).touched.as_ref().is_some_and(|touched| touched.ended);
-        if ended || self.host.body_ended(message) {
+        let ended = self.state_mut(message).touched.as_ref().is_some_and(|touched| touched.ended);
+        if ended || self.host.body_state(message) == BodyState::Ended {
             return Poll::Ready(Ok(()));
         }
-        self.reserve_for_body(message, Keep::Replay, memory)?;
+        self.reserve_for_body(message, Retention::Replay, memory)?;
         let Self { host, request, response, budget, account, .. } = self;
-        let side = if message == BodyKind::Request { request } else { response };
-        let touched = side.touch();
-        while ready!(touched.receive(&mut **host, message, Keep::Replay, account.as_ref(), cx))? {
-            touched.make_room(Keep::Replay, budget, message, touched.unread.len())?;
+        let state = if message == BodyKind::Request { request } else { response };
+        let touched = state.touch();
+        while ready!(touched.receive(&mut **host, message, Retention::Replay, account.as_ref(), cx))? {
+            touched.make_room(Retention::Replay, budget, message, touched.unread.len())?;
         }
         Poll::Ready(Ok(()))
     }

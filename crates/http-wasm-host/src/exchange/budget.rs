@@ -23,16 +23,34 @@ pub(crate) struct Budget {
 impl Budget {
     #[inline]
     pub(crate) fn new(limits: &Limits) -> Self {
+        // Named one by one, so that a new limit has to be thought of here.
+        let Limits {
+            replay_bytes,
+            written_bytes,
+            header_count,
+            header_bytes,
+            uri_bytes,
+            total,
+            // Of calls, instances and guests: checked where these use something up.
+            deadline: _,
+            startup_deadline: _,
+            memory_bytes: _,
+            table_elements: _,
+            retained_growth: _,
+            config_bytes: _,
+            log_line_bytes: _,
+            log_rate: _,
+        } = *limits;
         Self {
-            header_count: limits.header_count,
-            header_bytes: limits.header_bytes,
-            written_bytes: limits.written_bytes,
-            uri_bytes: limits.uri_bytes,
-            replay_bytes: limits.replay_bytes,
-            total: limits.total,
-            header_count_limit: limits.header_count,
-            header_bytes_limit: limits.header_bytes,
-            written_bytes_limit: limits.written_bytes,
+            header_count,
+            header_bytes,
+            written_bytes,
+            uri_bytes,
+            replay_bytes,
+            total,
+            header_count_limit: header_count,
+            header_bytes_limit: header_bytes,
+            written_bytes_limit: written_bytes,
         }
     }
 

@@ -6,8 +6,8 @@ use std::io::Write as _;
 
 use super::Exchange;
 use crate::abi::BodyKind;
-use crate::host::Host;
-use crate::message::{Discard, Outgoing, Rest};
+use crate::host::{BodyState, Host};
+use crate::message::{Discard, HeaderChange, Outgoing, Rest};
 use crate::runtime::Background;
 
 /// Statuses whose responses have no body.
@@ -124,14 +124,15 @@ fn frame_trailers<H: Host>(
 ) -> (Rest, bool) {
     if exchange.host.protocol_version() == "HTTP/1.0" {
         // It can't have trailers.
-        exchange.side_mut(message).drop_trailers();
+        exchange.state_mut(message).drop_trailers();
         remove_announcement(&mut *exchange.host, message);
         return (Rest::Dropped, false);
     }
     let is_original = message == BodyKind::Request || exchange.answered;
-    let may_arrive =
-        is_original && !exchange.side_mut(message).has_ended() && !exchange.host.body_ended(message);
-    let is_replaced = exchange.side_mut(message).is_written();
+    let may_arrive = is_original
+        && !exchange.state_mut(message).has_ended()
+        && exchange.host.body_state(message) != BodyState::Ended;
+    let is_replaced = exchange.state_mut(message).is_written();
     let rest = match is_replaced && may_arrive && promises_trailers(&*exchange.host, message) {
         true => Rest::Discarded(Discard::new(
             background.clone(),
@@ -142,7 +143,7 @@ fn frame_trailers<H: Host>(
     };
     let is_discarded = matches!(rest, Rest::Discarded(_));
     announce_trailers(exchange, message, is_discarded || may_arrive && !is_replaced);
-    (rest, is_discarded || exchange.side_mut(message).has_trailers())
+    (rest, is_discarded || exchange.state_mut(message).has_trailers())
 }
 
 /// Whether the message's trailers are important enough to be awaited after a body that was replaced.
@@ -167,7 +168,7 @@ fn announce_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind, mor
         announced
             .extend(value.split(|&byte| byte == b',').map(|name| name.trim_ascii().to_ascii_lowercase()));
     });
-    let trailers = exchange.side_mut(message).known_trailers();
+    let trailers = exchange.state_mut(message).known_trailers();
     let is_sent =
         |name: &[u8]| trailers.current().contains(name) || more_may_arrive && !trailers.removes(name);
     let mut names: Vec<_> =
@@ -185,11 +186,11 @@ fn announce_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind, mor
         return remove_announcement(&mut *exchange.host, message);
     }
     // One more header for the server; if it has no room, the trailers aren't announced.
-    let _fits = exchange.host.set_header(message, b"trailer", &list);
+    let _fits = exchange.host.change_header(message, b"trailer", HeaderChange::Set(&list));
 }
 
 fn remove_announcement<H: Host>(host: &mut H, message: BodyKind) {
-    host.remove_header(message, b"trailer");
+    remove(host, message, b"trailer");
 }
 
 /// The length of an outgoing body, if it is known.
@@ -222,7 +223,7 @@ fn confirm_length<H: Host>(host: &mut H, message: BodyKind, body: &Outgoing) {
 }
 
 fn set_length<H: Host>(host: &mut H, message: BodyKind, len: Option<u64>) {
-    host.remove_header(message, b"transfer-encoding");
+    remove(host, message, b"transfer-encoding");
     match len {
         Some(len) => {
             // No number is longer.
@@ -230,10 +231,16 @@ fn set_length<H: Host>(host: &mut H, message: BodyKind, len: Option<u64>) {
             let mut rest = &mut digits[..];
             let written = write!(rest, "{len}").map_or(0, |()| 20 - rest.len());
             // Replaces the one header that is removed otherwise.
-            let _fits = host.set_header(message, b"content-length", &digits[..written]);
+            let length = HeaderChange::Set(&digits[..written]);
+            let _fits = host.change_header(message, b"content-length", length);
         }
-        None => host.remove_header(message, b"content-length"),
+        None => remove(host, message, b"content-length"),
     }
+}
+
+fn remove<H: Host>(host: &mut H, message: BodyKind, name: &[u8]) {
+    // A server has room for one header less.
+    let _fits = host.change_header(message, name, HeaderChange::Remove);
 }
 
 fn is_framed<H: Host>(host: &H, message: BodyKind) -> bool {

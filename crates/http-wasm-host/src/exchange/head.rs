@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use super::Exchange;
 use crate::abi::{BodyKind, Phase};
 use crate::error::Reason;
-use crate::host::Host;
+use crate::host::{Host, RequestChange};
 use crate::text;
 
 impl<H: Host> Exchange<H> {
@@ -23,8 +23,7 @@ impl<H: Host> Exchange<H> {
             return Err(Reason::illegal("method", "method", method));
         }
         self.budget.check_uri(method.len())?;
-        self.host.set_method(method);
-        Ok(())
+        self.host.change_request(RequestChange::Method(method)).map_err(Reason::refused)
     }
 
     pub(crate) fn uri(&self) -> &[u8] {
@@ -43,7 +42,7 @@ impl<H: Host> Exchange<H> {
             Reason::illegal("uri", "URI (a path that starts with \"/\", or an absolute URI)", uri)
         })?;
         self.budget.check_uri(target.len())?;
-        self.host.set_uri(&target).map_err(Reason::refused)
+        self.host.change_request(RequestChange::Uri(&target)).map_err(Reason::refused)
     }
 
     pub(crate) fn protocol_version(&self) -> &'static str {
@@ -83,12 +82,12 @@ impl<H: Host> Exchange<H> {
             (101, _) => Err(Reason::WrongPhase("a guest can't switch protocols (status 101)")),
             (100..=199, Phase::Request) => {
                 self.budget.spend_informational()?;
-                self.host.inform_early(status, &self.early.headers);
+                self.host.inform(status, Some(&self.early.headers));
                 Ok(())
             }
             (100..=199, Phase::Response) => {
                 self.budget.spend_informational()?;
-                self.host.inform(status);
+                self.host.inform(status, None);
                 Ok(())
             }
             (_, Phase::Request) => {

@@ -3,16 +3,9 @@
 use super::Exchange;
 use crate::abi::{BodyKind, HeaderKind, Phase};
 use crate::error::Reason;
-use crate::host::Host;
-use crate::message::Fields;
+use crate::host::{Host, RequestChange};
+use crate::message::{Fields, HeaderChange};
 use crate::text;
-
-/// Whether a guest's `set` replaces or its `add` goes beside what is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    Set,
-    Add,
-}
 
 /// Headers that aren't the guest's to set as it likes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,12 +75,14 @@ impl<H: Host> Exchange<H> {
 
     pub(crate) fn change_header(
         &mut self,
-        change: Change,
         kind: HeaderKind,
         name: &[u8],
-        value: &[u8],
+        change: HeaderChange<'_>,
     ) -> Result<(), Reason> {
         self.check_mutable(kind.message())?;
+        let (HeaderChange::Set(value) | HeaderChange::Add(value)) = change else {
+            return self.remove_header(kind, name);
+        };
         check_name(name)?;
         if !text::is_field_value(value) {
             return Err(Reason::illegal("value", "header value", value));
@@ -103,21 +98,33 @@ impl<H: Host> Exchange<H> {
             if !text::is_authority(value) {
                 return Err(Reason::illegal("value", "host", value));
             }
-            self.host.set_authority(value);
+            return self.host.change_request(RequestChange::Authority(value)).map_err(Reason::refused);
+        }
+        self.apply(kind, name, change)
+    }
+
+    fn remove_header(&mut self, kind: HeaderKind, name: &[u8]) -> Result<(), Reason> {
+        let special = Special::of(name);
+        if !can_be_name(name) || special == Some(Special::Framing) {
             return Ok(());
         }
+        if kind == HeaderKind::Request && special == Some(Special::Host) {
+            return Err(Reason::illegal("name", "header to remove: a request always has a host", name));
+        }
+        if kind.is_trailers() {
+            // Recorded until the trailers arrive, so it is held like a field that is set.
+            self.budget.spend_field(name, b"")?;
+        }
+        self.apply(kind, name, HeaderChange::Remove)
+    }
+
+    /// Makes a change that the guest may make, where these fields are kept.
+    fn apply(&mut self, kind: HeaderKind, name: &[u8], change: HeaderChange<'_>) -> Result<(), Reason> {
         let message = kind.message();
-        match (kind.is_trailers(), self.phase, message, change) {
-            (true, _, _, Change::Set) => self.side_mut(message).trailers_mut().set(name, value),
-            (true, _, _, Change::Add) => self.side_mut(message).trailers_mut().add(name, value),
-            (false, Phase::Request, BodyKind::Response, Change::Set) => self.early.headers.set(name, value),
-            (false, Phase::Request, BodyKind::Response, Change::Add) => self.early.headers.add(name, value),
-            (false, _, _, Change::Set) => {
-                self.host.set_header(message, name, value).map_err(Reason::refused)?;
-            }
-            (false, _, _, Change::Add) => {
-                self.host.add_header(message, name, value).map_err(Reason::refused)?;
-            }
+        match (kind.is_trailers(), self.phase, message) {
+            (true, ..) => self.state_mut(message).trailers_mut().change(name, change),
+            (false, Phase::Request, BodyKind::Response) => self.early.headers.change(name, change),
+            (false, ..) => self.host.change_header(message, name, change).map_err(Reason::refused)?,
         }
         Ok(())
     }
@@ -131,28 +138,6 @@ impl<H: Host> Exchange<H> {
             && name.eq_ignore_ascii_case(b"content-length")
             && value == b"0";
         if empties { self.empty_body(message) } else { Ok(()) }
-    }
-
-    pub(crate) fn remove_header(&mut self, kind: HeaderKind, name: &[u8]) -> Result<(), Reason> {
-        self.check_mutable(kind.message())?;
-        let special = Special::of(name);
-        if !can_be_name(name) || special == Some(Special::Framing) {
-            return Ok(());
-        }
-        if kind == HeaderKind::Request && special == Some(Special::Host) {
-            return Err(Reason::illegal("name", "header to remove: a request always has a host", name));
-        }
-        let message = kind.message();
-        match (kind.is_trailers(), self.phase, message) {
-            (true, ..) => {
-                // Recorded until the trailers arrive, so it is held like a field that is set.
-                self.budget.spend_field(name, b"")?;
-                self.side_mut(message).trailers_mut().remove(name);
-            }
-            (false, Phase::Request, BodyKind::Response) => self.early.headers.remove(name),
-            (false, ..) => self.host.remove_header(message, name),
-        }
-        Ok(())
     }
 }
 

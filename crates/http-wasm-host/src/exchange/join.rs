@@ -5,7 +5,7 @@ use super::framing::{forget_length, is_bodyless};
 use crate::abi::{BodyKind, Phase};
 use crate::error::Reason;
 use crate::host::Host;
-use crate::message::Fields;
+use crate::message::{Fields, HeaderChange};
 
 impl<H: Host> Exchange<H> {
     /// The next handler's response is in the host: merges what the guest set before it. The next handler's headers
@@ -55,7 +55,9 @@ impl<H: Host> Exchange<H> {
         let host = &mut *self.host;
         let mut fields = early.iter();
         fields
-            .try_for_each(|(name, value)| host.add_header(BodyKind::Response, name, value))
+            .try_for_each(|(name, value)| {
+                host.change_header(BodyKind::Response, name, HeaderChange::Add(value))
+            })
             .map_err(Reason::refused)
     }
 
@@ -88,9 +90,13 @@ fn join_headers<H: Host>(host: &mut H, early: &Fields) -> Result<(), Reason> {
         }
         let mut values = early.values(name).chain(nexts.iter().map(Vec::as_slice));
         // The first one replaces the existing values, and the others follow in their order.
-        let first = values.next().map_or(Ok(()), |first| host.set_header(RESPONSE, name, first));
+        let first = values
+            .next()
+            .map_or(Ok(()), |first| host.change_header(RESPONSE, name, HeaderChange::Set(first)));
         first
-            .and_then(|()| values.try_for_each(|value| host.add_header(RESPONSE, name, value)))
+            .and_then(|()| {
+                values.try_for_each(|value| host.change_header(RESPONSE, name, HeaderChange::Add(value)))
+            })
             .map_err(Reason::refused)?;
     }
     Ok(())

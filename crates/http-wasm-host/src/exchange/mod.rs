@@ -10,19 +10,21 @@ mod framing;
 mod head;
 mod headers;
 mod join;
+mod message_state;
 mod original;
-mod side;
+mod phases;
 mod undo;
 mod waits;
 
 use std::ops::{Deref, DerefMut};
 
 pub(crate) use self::budget::Budget;
-pub(crate) use self::headers::{Change, can_be_name, has_no_effect};
+pub(crate) use self::headers::{can_be_name, has_no_effect};
+pub(crate) use self::phases::allows;
 pub(crate) use self::waits::Waits;
 
+use self::message_state::MessageState;
 use self::original::Originals;
-use self::side::Side;
 use crate::abi::{BodyKind, Features, Phase};
 use crate::error::Reason;
 use crate::failure::OnFailure;
@@ -39,8 +41,8 @@ pub(crate) struct Exchange<H: Host> {
     /// What is counted of the bodies that are held; there is none until there is something to count.
     account: Option<BodyAccount>,
     early: Early,
-    request: Side,
-    response: Side,
+    request: MessageState,
+    response: MessageState,
     /// What a guest that fails open must leave as it was.
     originals: Option<Box<Originals<H>>>,
     /// The client's method was HEAD, whatever the guest made of it.
@@ -105,8 +107,8 @@ impl<H: Host> Exchange<H> {
             budget,
             account: None,
             early: Early::default(),
-            request: Side::default(),
-            response: Side::default(),
+            request: MessageState::default(),
+            response: MessageState::default(),
             originals,
             client_sent_head,
             client_sent_connect,
@@ -132,30 +134,16 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    fn side_mut(&mut self, kind: BodyKind) -> &mut Side {
+    fn state_mut(&mut self, kind: BodyKind) -> &mut MessageState {
         match kind {
             BodyKind::Request => &mut self.request,
             BodyKind::Response => &mut self.response,
         }
     }
 
-    // The phase rules. What may be read when is in `body` for bodies; all else can always be read.
-
     /// Whether the guest may change this message now.
     fn check_mutable(&self, message: BodyKind) -> Result<(), Reason> {
-        match (self.phase, message) {
-            (Phase::Request, _) => Ok(()),
-            (Phase::Response, BodyKind::Request) => Err(Reason::WrongPhase(
-                "the request has gone to the next handler and can't be changed in handle_response",
-            )),
-            (Phase::Response, BodyKind::Response) if self.features.contains(Features::BUFFER_RESPONSE) => {
-                Ok(())
-            }
-            (Phase::Response, BodyKind::Response) => Err(Reason::WrongPhase(
-                "the response can be changed in handle_response only with the feature buffer_response, which is \
-                 enabled when the guest starts, or in handle_request",
-            )),
-        }
+        phases::check_change(self.phase, message, self.features).map_err(Reason::WrongPhase)
     }
 
     /// Whether the guest may change this message's status or body now.

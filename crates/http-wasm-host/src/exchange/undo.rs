@@ -26,11 +26,11 @@ impl<H: Host> Exchange<H> {
         if self.check_memory().is_err() {
             return None;
         }
-        let side = self.side_mut(message);
-        if side.is_original_lost() {
+        let state = self.state_mut(message);
+        if state.is_original_lost() {
             return None;
         }
-        if let Some(body) = side.take_original() {
+        if let Some(body) = state.take_original() {
             self.host.set_body(message, body);
         }
         if message == BodyKind::Request {

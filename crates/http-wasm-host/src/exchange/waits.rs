@@ -2,7 +2,7 @@
 
 use super::Exchange;
 use crate::abi::{BodyKind, Features, Phase};
-use crate::host::Host;
+use crate::host::{BodyState, Host};
 
 /// What one of a guest's two functions may have to wait for, as far as its code shows.
 #[derive(Clone, Copy, Debug)]
@@ -31,11 +31,12 @@ impl<H: Host> Exchange<H> {
                 let reads_on = waits.for_bodies
                     || waits.enables_features
                     || self.features.contains(Features::BUFFER_REQUEST);
-                reads_on && !self.host.body_ready(BodyKind::Request)
+                reads_on && self.host.body_state(BodyKind::Request) == BodyState::Arriving
             }
             // Features are fixed by now, so a guest that may not read the response can't wait for it.
             Phase::Response => {
-                self.features.contains(Features::BUFFER_RESPONSE) && !self.host.body_ready(BodyKind::Response)
+                self.features.contains(Features::BUFFER_RESPONSE)
+                    && self.host.body_state(BodyKind::Response) == BodyState::Arriving
             }
         }
     }

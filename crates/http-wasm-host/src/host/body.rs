@@ -11,7 +11,7 @@ use http_body::{Body as HttpBody, SizeHint};
 use http_body_util::Full;
 use pin_project_lite::pin_project;
 
-use super::names;
+use super::{BodyState, names};
 use crate::error::{BoxError, Refused};
 use crate::message::{Delivery, Discard, Fields, Frame, Outgoing, Rest, Trailers};
 
@@ -40,8 +40,8 @@ enum Kind {
 
 /// A body with the core's types for data and errors.
 trait Piped: HttpBody<Data = Bytes, Error = BoxError> + Send {
-    /// Whether all that is still to come is there.
-    fn is_ready(&self) -> bool;
+    /// How much of it has arrived.
+    fn state(&self) -> BodyState;
 }
 
 impl Default for Kind {
@@ -89,12 +89,13 @@ impl Body {
         }
     }
 
-    /// Whether all that is still to come is there.
+    /// How much of it has arrived.
     #[inline]
-    pub(crate) fn is_ready(&self) -> bool {
+    pub(crate) fn state(&self) -> BodyState {
         match &self.0 {
-            Kind::Whole(_) | Kind::Piped(None) => true,
-            Kind::Piped(Some(body)) => body.is_ready(),
+            Kind::Whole(_) => BodyState::Buffered,
+            Kind::Piped(None) => BodyState::Ended,
+            Kind::Piped(Some(body)) => body.state(),
         }
     }
 
@@ -277,8 +278,9 @@ impl<B: HttpBody + Send> Piped for Original<B>
 where
     B::Error: Into<BoxError>,
 {
-    fn is_ready(&self) -> bool {
-        self.body.is_end_stream()
+    fn state(&self) -> BodyState {
+        // Bodies in general don't say how much of them has arrived.
+        if self.body.is_end_stream() { BodyState::Ended } else { BodyState::Arriving }
     }
 }
 
@@ -366,8 +368,14 @@ impl HttpBody for Reworked {
 }
 
 impl Piped for Reworked {
-    fn is_ready(&self) -> bool {
-        self.rest.is_ready()
+    fn state(&self) -> BodyState {
+        if self.is_end_stream() {
+            return BodyState::Ended;
+        }
+        match self.rest.state() {
+            BodyState::Ended | BodyState::Buffered => BodyState::Buffered,
+            BodyState::Arriving => BodyState::Arriving,
+        }
     }
 }
 

@@ -7,16 +7,20 @@ use std::task::{Context, Poll};
 
 use send_wrapper::SendWrapper;
 
-use super::{Host, LocalHost};
+use super::{BodyState, Host, LocalHost, RequestChange};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
 use crate::message::body_budget::BodyAccount;
-use crate::message::{Fields, Frame, Outgoing};
+use crate::message::{Fields, Frame, HeaderChange, Outgoing};
 
 /// A host that refers to its server's own data, and can be exchanged for one that holds copies of it.
 ///
 /// The references may be bound to a thread, as those of an [`Rc`](std::rc::Rc) are: guests run on the host inside
 /// [`Detachable`].
+///
+/// A server on an event loop implements [`LocalHost`] for a type that reads and writes its own message, and this trait
+/// to hand over copies, for instance in an [`InMemoryHost`](crate::InMemoryHost). When the guest has decided,
+/// [`Detachable::into_inner`] gives back either: changes to the copies then have to be applied to the server's message.
 pub trait Detach: LocalHost {
     /// The host that holds copies.
     type Detached: Host<Head = Self::Head>;
@@ -161,21 +165,13 @@ impl<L: Detach> LocalHost for Detachable<L> {
         either!(self.method())
     }
 
-    fn set_method(&mut self, method: &[u8]) {
-        either!(mut self.set_method(method))
-    }
-
     #[inline]
     fn uri(&self) -> &[u8] {
         either!(self.uri())
     }
 
-    fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
-        either!(mut self.set_uri(uri))
-    }
-
-    fn set_authority(&mut self, authority: &[u8]) {
-        either!(mut self.set_authority(authority))
+    fn change_request(&mut self, change: RequestChange<'_>) -> Result<(), Refused> {
+        either!(mut self.change_request(change))
     }
 
     fn protocol_version(&self) -> &'static str {
@@ -194,12 +190,8 @@ impl<L: Detach> LocalHost for Detachable<L> {
         either!(mut self.set_status(status))
     }
 
-    fn inform(&mut self, status: u16) {
-        either!(mut self.inform(status))
-    }
-
-    fn inform_early(&mut self, status: u16, headers: &Fields) {
-        either!(mut self.inform_early(status, headers));
+    fn inform(&mut self, status: u16, headers: Option<&Fields>) {
+        either!(mut self.inform(status, headers))
     }
 
     #[inline]
@@ -213,17 +205,13 @@ impl<L: Detach> LocalHost for Detachable<L> {
     }
 
     #[inline]
-    fn set_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
-        either!(mut self.set_header(message, name, value))
-    }
-
-    #[inline]
-    fn add_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
-        either!(mut self.add_header(message, name, value))
-    }
-
-    fn remove_header(&mut self, message: BodyKind, name: &[u8]) {
-        either!(mut self.remove_header(message, name))
+    fn change_header(
+        &mut self,
+        message: BodyKind,
+        name: &[u8],
+        change: HeaderChange<'_>,
+    ) -> Result<(), Refused> {
+        either!(mut self.change_header(message, name, change))
     }
 
     fn poll_body(
@@ -234,24 +222,20 @@ impl<L: Detach> LocalHost for Detachable<L> {
         either!(mut self.poll_body(message, cx))
     }
 
-    fn body_ended(&self, message: BodyKind) -> bool {
-        either!(self.body_ended(message))
-    }
-
-    fn body_ready(&self, message: BodyKind) -> bool {
-        either!(self.body_ready(message))
+    fn body_state(&self, message: BodyKind) -> BodyState {
+        either!(self.body_state(message))
     }
 
     fn body_remaining(&self, message: BodyKind) -> Option<u64> {
         either!(self.body_remaining(message))
     }
 
-    fn body_account(&self, message: BodyKind) -> Option<BodyAccount> {
-        either!(self.body_account(message))
-    }
-
-    fn set_body_account(&mut self, message: BodyKind, account: &BodyAccount) {
-        either!(mut self.set_body_account(message, account))
+    fn body_account(
+        &mut self,
+        message: BodyKind,
+        open: impl FnOnce() -> Option<BodyAccount>,
+    ) -> Option<BodyAccount> {
+        either!(mut self.body_account(message, open))
     }
 
     fn is_sheddable(&self) -> bool {

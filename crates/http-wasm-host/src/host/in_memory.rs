@@ -6,10 +6,10 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 
-use super::LocalHost;
+use super::{BodyState, LocalHost, RequestChange};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
-use crate::message::{Chunks, Discard, Fields, Frame, Outgoing, Rest, Trailers};
+use crate::message::{Chunks, Discard, Fields, Frame, HeaderChange, Outgoing, Rest, Trailers};
 
 /// A request and a response as plain values.
 ///
@@ -202,8 +202,12 @@ impl Content {
         self.first.is_empty() && self.trailers.is_none() && self.replaced.is_none() && self.rest.is_some()
     }
 
-    fn is_ready(&self) -> bool {
-        self.replaced.is_none() && self.rest.as_ref().is_none_or(|feed| feed.lock().ended)
+    fn state(&self) -> BodyState {
+        if self.ended() {
+            return BodyState::Ended;
+        }
+        let has_arrived = self.replaced.is_none() && self.rest.as_ref().is_none_or(|feed| feed.lock().ended);
+        if has_arrived { BodyState::Buffered } else { BodyState::Arriving }
     }
 
     /// The number of bytes still to come, if nothing comes after them.
@@ -332,21 +336,17 @@ impl LocalHost for InMemoryHost {
         &self.method
     }
 
-    fn set_method(&mut self, method: &[u8]) {
-        self.method = method.to_vec();
-    }
-
     fn uri(&self) -> &[u8] {
         &self.uri
     }
 
-    fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
-        self.uri = uri.to_vec();
+    fn change_request(&mut self, change: RequestChange<'_>) -> Result<(), Refused> {
+        match change {
+            RequestChange::Method(method) => self.method = method.to_vec(),
+            RequestChange::Uri(uri) => self.uri = uri.to_vec(),
+            RequestChange::Authority(authority) => self.request.headers.set(b"host", authority),
+        }
         Ok(())
-    }
-
-    fn set_authority(&mut self, authority: &[u8]) {
-        self.request.headers.set(b"host", authority);
     }
 
     fn protocol_version(&self) -> &'static str {
@@ -365,7 +365,7 @@ impl LocalHost for InMemoryHost {
         self.status = status;
     }
 
-    fn inform(&mut self, status: u16) {
+    fn inform(&mut self, status: u16, _: Option<&Fields>) {
         self.informational.push(status);
     }
 
@@ -377,18 +377,14 @@ impl LocalHost for InMemoryHost {
         self.message(message).headers.values(name).for_each(visit);
     }
 
-    fn set_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
-        self.message_mut(message).headers.set(name, value);
+    fn change_header(
+        &mut self,
+        message: BodyKind,
+        name: &[u8],
+        change: HeaderChange<'_>,
+    ) -> Result<(), Refused> {
+        self.message_mut(message).headers.change(name, change);
         Ok(())
-    }
-
-    fn add_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
-        self.message_mut(message).headers.add(name, value);
-        Ok(())
-    }
-
-    fn remove_header(&mut self, message: BodyKind, name: &[u8]) {
-        self.message_mut(message).headers.remove(name);
     }
 
     fn poll_body(
@@ -399,12 +395,8 @@ impl LocalHost for InMemoryHost {
         self.message_mut(message).poll(cx)
     }
 
-    fn body_ended(&self, message: BodyKind) -> bool {
-        self.message(message).has_ended()
-    }
-
-    fn body_ready(&self, message: BodyKind) -> bool {
-        self.message(message).content.as_ref().is_none_or(|content| content.is_ready())
+    fn body_state(&self, message: BodyKind) -> BodyState {
+        self.message(message).content.as_ref().map_or(BodyState::Ended, |content| content.state())
     }
 
     fn body_remaining(&self, message: BodyKind) -> Option<u64> {

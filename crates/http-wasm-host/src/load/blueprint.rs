@@ -46,14 +46,14 @@ impl<H: Host> Blueprint<H> {
     /// If the guest fails, or there is no room for it.
     pub(crate) async fn make(&self, live: Live, sheddable: bool) -> Result<Box<Instance<H>>, Error> {
         let Startup { shared, functions, .. } = &self.startup;
-        let mode = match functions.any() && !functions.pace.needs_fiber() {
+        let mode = match functions.any() && !functions.fiber_policy.needs_fiber() {
             true => Mode::Direct,
             false => Mode::Fiber,
         };
         let mut begun = self.begin(&shared.counters, mode, sheddable).await?;
         if mode == Mode::Direct && begun.started.as_ref().is_err_and(|error| error.is::<Stop>()) {
             // It was stopped only because it had no fiber.
-            functions.pace.was_slow();
+            functions.fiber_policy.was_slow();
             drop(begun);
             begun = self.begin(&shared.counters, Mode::Fiber, sheddable).await?;
         }

@@ -26,7 +26,7 @@ use crate::rule::Broken;
 use crate::run::hook::Hook;
 use crate::run::link::Linked;
 use crate::run::shared::{Calls, Shared};
-use crate::run::suspend::StartPace;
+use crate::run::suspend::StartFiberPolicy;
 use crate::run::wasi::{self, Mount, WasiConfig};
 use crate::symbols::Backtraces;
 use crate::warning::Lint;
@@ -281,15 +281,15 @@ impl GuestBuilder {
             request: waits(&inspection, Phase::Request),
             response: waits(&inspection, Phase::Response),
             ignores_responses: inspection.ignores_responses(),
-            pace: Arc::default(),
-            deadline: self.engine.clock(self.limits.deadline),
+            fiber_policy: Arc::default(),
+            deadline: self.engine.in_ticks(self.limits.deadline),
         };
         let functions = StartFunctions {
             has_start: inspection.has_start_function(),
             exports_initialize: inspection.exports_initialize(),
             exports_start: inspection.exports_start(),
-            pace: StartPace::new(always_on_fiber || may_wait),
-            deadline: self.engine.clock(self.limits.startup_deadline),
+            fiber_policy: StartFiberPolicy::new(always_on_fiber || may_wait),
+            deadline: self.engine.in_ticks(self.limits.startup_deadline),
         };
         let shared = Arc::new(Shared {
             log: match self.is_probe {

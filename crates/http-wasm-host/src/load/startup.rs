@@ -6,12 +6,12 @@ use std::time::Duration;
 use wasmtime::{InstancePre, Store};
 
 use crate::abi::Features;
-use crate::engine::{Clock, FileThreads, Image};
+use crate::engine::{FileThreads, Image, TickLimit};
 use crate::error::{CallError, Error, Reason, Stop};
 use crate::host::Host;
 use crate::run::shared::Shared;
 use crate::run::state::State;
-use crate::run::suspend::{self, Mode, StartPace, Suspension, set_deadline};
+use crate::run::suspend::{self, Mode, StartFiberPolicy, Suspension, set_deadline};
 use crate::run::wasi::{WasiConfig, WasiState};
 use crate::stats::Counters;
 
@@ -22,8 +22,8 @@ pub(crate) struct StartFunctions {
     pub(crate) has_start: bool,
     pub(crate) exports_initialize: bool,
     pub(crate) exports_start: bool,
-    pub(crate) pace: StartPace,
-    pub(crate) deadline: Clock,
+    pub(crate) fiber_policy: StartFiberPolicy,
+    pub(crate) deadline: TickLimit,
 }
 
 impl StartFunctions {
@@ -70,7 +70,7 @@ impl Startup {
             guest: self.shared.clone(),
             features,
             exchange: None,
-            suspension: Suspension::new(self.shared.engine.clone(), self.shared.calls.pace.clone()),
+            suspension: Suspension::new(self.shared.engine.clone(), self.shared.calls.fiber_policy.clone()),
             wasi,
             memory: None,
             quota: self.shared.engine.quota(counters, &self.shared.limits, sheddable),
@@ -160,7 +160,7 @@ impl Startup {
             quick &= store.data().suspension.was_quick();
         }
         if quick && mode == Mode::Fiber {
-            functions.pace.was_quick();
+            functions.fiber_policy.was_quick();
         }
         Ok(instance)
     }

@@ -5,6 +5,17 @@ use std::ops::Range;
 
 /// Header or trailer fields in the order received. Names are in lower case; values are bytes.
 ///
+/// ```
+/// use http_wasm_host::{Fields, HeaderChange};
+///
+/// let mut fields = Fields::new();
+/// fields.add(b"Accept", b"text/html");
+/// fields.add(b"accept", b"*/*");
+/// fields.change(b"x-tenant", HeaderChange::Set(b"a"));
+/// assert!(fields.names().eq([&b"accept"[..], b"x-tenant"]));
+/// assert!(fields.values(b"ACCEPT").eq([&b"text/html"[..], b"*/*"]));
+/// ```
+///
 /// Intended for the fields of one message: replaced or removed fields use memory as long as the list exists.
 #[derive(Clone, Default)]
 pub struct Fields {
@@ -12,6 +23,17 @@ pub struct Fields {
     /// Names and values, one after the other: there are few fields as a rule, and two allocations hold them all. What
     /// was replaced or removed stays here; what a guest may set is limited.
     text: Vec<u8>,
+}
+
+/// What happens to the fields of one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HeaderChange<'a> {
+    /// This one value replaces all others.
+    Set(&'a [u8]),
+    /// This value follows the others.
+    Add(&'a [u8]),
+    /// All values are removed.
+    Remove,
 }
 
 /// The position of a field in the text.
@@ -54,6 +76,15 @@ impl Fields {
             let repeated = self.entries[..at].iter().any(|earlier| self.name(earlier) == name);
             (!repeated).then_some(name)
         })
+    }
+
+    /// Sets, adds or removes fields under `name`.
+    pub fn change(&mut self, name: &[u8], change: HeaderChange<'_>) {
+        match change {
+            HeaderChange::Set(value) => self.set(name, value),
+            HeaderChange::Add(value) => self.add(name, value),
+            HeaderChange::Remove => self.remove(name),
+        }
     }
 
     /// Adds a field, in addition to others of the same name.

@@ -12,7 +12,7 @@ pub(crate) mod trailers;
 pub use self::chunks::Chunks;
 pub(crate) use self::delivery::Delivery;
 pub use self::discard::Discard;
-pub use self::fields::Fields;
+pub use self::fields::{Fields, HeaderChange};
 pub use self::frame::Frame;
 pub use self::outgoing::{Outgoing, Rest};
 pub use self::trailers::Trailers;

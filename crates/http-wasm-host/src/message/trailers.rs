@@ -1,8 +1,22 @@
 //! Trailers: what a guest reads of them, and what it does to them before they have arrived.
 
-use super::Fields;
+use super::{Fields, HeaderChange};
 
-/// The trailers of one message.
+/// The trailers of one message: those that have arrived, and the guest's changes to those that haven't.
+///
+/// A [host](crate::LocalHost) gets them with an [`Outgoing`](crate::Outgoing) body. At the end of that body, it sends
+/// what [`finish`](Self::finish) returns:
+///
+/// ```
+/// use http_wasm_host::{Fields, Outgoing, Trailers};
+///
+/// /// The fields that end a body, given those that arrived after the current body's rest.
+/// fn last(trailers: Trailers, arrived: Option<Fields>) -> Fields {
+///     if trailers.is_untouched() { arrived.unwrap_or_default() } else { trailers.finish(arrived) }
+/// }
+///
+/// assert!(last(Outgoing::default().trailers, None).is_empty());
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Trailers(
     /// Boxed, because most messages have none and few guests ask for them.
@@ -89,16 +103,12 @@ impl Trailers {
         known.edited = (!known.edits.is_empty()).then(|| known.edit_all());
     }
 
-    pub(crate) fn set(&mut self, name: &[u8], value: &[u8]) {
-        self.edit(Edit::Set(name.into(), value.into()));
-    }
-
-    pub(crate) fn add(&mut self, name: &[u8], value: &[u8]) {
-        self.edit(Edit::Add(name.into(), value.into()));
-    }
-
-    pub(crate) fn remove(&mut self, name: &[u8]) {
-        self.edit(Edit::Remove(name.into()));
+    pub(crate) fn change(&mut self, name: &[u8], change: HeaderChange<'_>) {
+        self.edit(match change {
+            HeaderChange::Set(value) => Edit::Set(name.into(), value.into()),
+            HeaderChange::Add(value) => Edit::Add(name.into(), value.into()),
+            HeaderChange::Remove => Edit::Remove(name.into()),
+        });
     }
 
     fn edit(&mut self, edit: Edit) {
@@ -154,9 +164,9 @@ mod tests {
     #[test]
     fn edits_made_before_the_trailers_arrive_are_applied_to_them() {
         let mut trailers = Trailers::default();
-        trailers.set(b"a", b"1");
-        trailers.add(b"b", b"2");
-        trailers.remove(b"c");
+        trailers.change(b"a", HeaderChange::Set(b"1"));
+        trailers.change(b"b", HeaderChange::Add(b"2"));
+        trailers.change(b"c", HeaderChange::Remove);
         let arrived = [(&b"a"[..], &b"9"[..]), (b"b", b"9"), (b"c", b"9"), (b"d", b"9")];
         let sent = trailers.finish(Some(arrived.into_iter().collect()));
         let sent: Vec<_> = sent.iter().collect();
@@ -166,9 +176,9 @@ mod tests {
     #[test]
     fn an_edit_replaces_twins_where_underscores_are_folded() {
         let mut trailers = Trailers::default();
-        trailers.set(b"x-a", b"1");
-        trailers.remove(b"x-b");
-        trailers.add(b"X_C", b"1");
+        trailers.change(b"x-a", HeaderChange::Set(b"1"));
+        trailers.change(b"x-b", HeaderChange::Remove);
+        trailers.change(b"X_C", HeaderChange::Add(b"1"));
         let arrived = ["x_a", "X-A", "x_b", "x-c", "x_d"].map(|name| (name.as_bytes(), &b"9"[..]));
         let plain = trailers.clone().finish(Some(arrived.into_iter().collect()));
         assert_eq!(plain.names().count(), 6, "{plain:?}");

@@ -1,11 +1,11 @@
 //! The pool of idle instances, and the guard that is pinned to a request.
 
 mod backoff;
-pub(crate) mod maker;
+pub(crate) mod factory;
 pub(crate) mod pinned;
 pub(crate) mod progress;
+pub(crate) mod start_queue;
 pub(crate) mod sweep;
-pub(crate) mod turns;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -14,7 +14,7 @@ use std::thread::available_parallelism;
 
 use crossbeam_utils::atomic::AtomicCell;
 
-use self::turns::{Keep, Turns};
+use self::start_queue::{Recycle, StartQueue};
 use crate::host::Host;
 use crate::limits::PoolSettings;
 use crate::rule::Rule;
@@ -29,7 +29,7 @@ pub(crate) struct Pool<H: Host> {
     shards: Box<[Arc<Shard<H>>]>,
     settings: PoolSettings,
     shared: Arc<Shared>,
-    turns: Arc<Turns<PooledInstance<H>>>,
+    start_queue: Arc<StartQueue<PooledInstance<H>>>,
 }
 
 /// One thread's part of a pool. Instances in use hold it rather than the pool, which is closed with the last handle of
@@ -41,7 +41,7 @@ struct Shard<H: Host> {
     idle: Mutex<Idle<H>>,
     closed: AtomicBool,
     cap: Option<Arc<Cap>>,
-    turns: Arc<Turns<PooledInstance<H>>>,
+    start_queue: Arc<StartQueue<PooledInstance<H>>>,
 }
 
 /// Counts idle instances, if `max_idle` is set.
@@ -69,14 +69,14 @@ impl<H: Host> Pool<H> {
     pub(crate) fn new(settings: PoolSettings, shared: Arc<Shared>) -> Self {
         let shards = available_parallelism().map_or(1, usize::from).min(MAX_SHARDS);
         let cap = settings.max_idle.map(|max| Arc::new(Cap { max, idle: AtomicUsize::new(0) }));
-        let turns = Arc::new(Turns::new());
-        let shard = |_| Arc::new(Shard::new(cap.clone(), turns.clone()));
-        Self { shards: (0..shards).map(shard).collect(), settings, shared, turns }
+        let start_queue = Arc::new(StartQueue::new());
+        let shard = |_| Arc::new(Shard::new(cap.clone(), start_queue.clone()));
+        Self { shards: (0..shards).map(shard).collect(), settings, shared, start_queue }
     }
 
-    /// Where requests wait for their turn to run a start-up, and for what comes back meanwhile.
-    pub(crate) fn turns(&self) -> &Turns<PooledInstance<H>> {
-        &self.turns
+    /// Where requests wait for a permit to run a start-up, and for what comes back meanwhile.
+    pub(crate) fn start_queue(&self) -> &StartQueue<PooledInstance<H>> {
+        &self.start_queue
     }
 
     /// What the instances share.
@@ -153,9 +153,9 @@ impl<H: Host> Pool<H> {
 }
 
 impl<H: Host> Shard<H> {
-    fn new(cap: Option<Arc<Cap>>, turns: Arc<Turns<PooledInstance<H>>>) -> Self {
+    fn new(cap: Option<Arc<Cap>>, start_queue: Arc<StartQueue<PooledInstance<H>>>) -> Self {
         let idle = Mutex::new(Idle { instances: Vec::new(), unused: [0; QUARTERS] });
-        Self { hot: AtomicCell::new(None), idle, closed: AtomicBool::new(false), cap, turns }
+        Self { hot: AtomicCell::new(None), idle, closed: AtomicBool::new(false), cap, start_queue }
     }
 
     /// Takes `instance` in, or gives it back when there is no place for it.
@@ -246,8 +246,8 @@ impl<H: Host> PooledInstance<H> {
         if self.has_outgrown() {
             return self.drop_as(DropReason::Outgrown);
         }
-        if self.shard.turns.anybody_waits() {
-            match self.shard.turns.clone().give(self) {
+        if self.shard.start_queue.has_waiters() {
+            match self.shard.start_queue.clone().hand_over(self) {
                 Some(unwanted) => self = unwanted,
                 None => return,
             }
@@ -257,7 +257,7 @@ impl<H: Host> PooledInstance<H> {
         }
         // A request that began to wait in the meantime had looked into the pool before. If another one was quicker, the
         // instance goes back.
-        if self.shard.turns.anybody_waits() {
+        if self.shard.start_queue.has_waiters() {
             self.instance = self.shard.take();
             if self.instance.is_some() {
                 self.recycle();
@@ -293,8 +293,8 @@ impl<H: Host> PooledInstance<H> {
     }
 }
 
-impl<H: Host> Keep for PooledInstance<H> {
-    fn keep(self) {
+impl<H: Host> Recycle for PooledInstance<H> {
+    fn put_back(self) {
         self.recycle();
     }
 }

@@ -47,6 +47,32 @@ pub struct Handled<H> {
 /// The guest may keep state for the request, under `req_ctx`, so the same instance handles the response. Dropping this
 /// unanswered (the client is gone, the next handler panicked) still calls `handle_response` with `is_error` = 1,
 /// off the request's path, so that the guest can clean up.
+///
+/// ```
+/// use http_wasm_host::{BoxError, Engine, Guest, InMemoryHost, Outcome};
+///
+/// // A guest that lets every request pass.
+/// let guest = Guest::<InMemoryHost>::load(&Engine::new()?, br#"(module
+///   (memory (export "memory") 1)
+///   (func (export "handle_request") (result i64) i64.const 1)
+///   (func (export "handle_response") (param i32 i32)))"#)?;
+///
+/// # futures_executor::block_on(async {
+/// let outcome = guest.handle_request(InMemoryHost::new("GET", "/orders")).await?;
+/// let Outcome::Next(mut pinned) = outcome else { panic!("the guest lets the request pass") };
+///
+/// // The next handler takes the request, which may differ from what came in, and gives a response.
+/// let host = pinned.host_mut();
+/// host.status = if host.uri == b"/orders" { 200 } else { 404 };
+/// host.response.set_body("[]");
+///
+/// // If it failed instead: `pinned.handle_error().await`.
+/// let mut host = pinned.handle_response().await?.host;
+/// assert_eq!((host.status, host.response.take_body().0), (200, b"[]".to_vec()));
+/// # Ok::<(), BoxError>(())
+/// # })?;
+/// # Ok::<(), BoxError>(())
+/// ```
 #[must_use = "dropping it reports to the guest that there was no response"]
 pub struct Pinned<H: Host> {
     instance: Option<PooledInstance<H>>,

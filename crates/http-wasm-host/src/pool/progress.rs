@@ -9,7 +9,29 @@ use std::task::{Context, Poll};
 ///
 /// A guest that has nothing to wait for runs to completion within the call that returns this; `.await` then returns the
 /// result without a pause, and [`done`](Self::done) without a future. For any other guest, the rest of the call runs in
-/// the future.
+/// the future. Dropping it while the guest runs drops the guest's instance.
+///
+/// ```
+/// use http_wasm_host::{BoxError, Engine, Guest, InMemoryHost, Outcome};
+///
+/// let guest = Guest::<InMemoryHost>::load(&Engine::new()?, br#"(module
+///   (memory (export "memory") 1)
+///   (func (export "handle_request") (result i64) i64.const 0)
+///   (func (export "handle_response") (param i32 i32)))"#)?;
+///
+/// # futures_executor::block_on(async {
+/// let progress = guest.handle_request(InMemoryHost::new("GET", "/"));
+/// let outcome = match progress.done() {
+///     // The usual case. No future is involved, which a server on its own event loop can take advantage of.
+///     Ok(result) => result?,
+///     // The guest waits for a body, or computes for long.
+///     Err(progress) => progress.await?,
+/// };
+/// assert!(matches!(outcome, Outcome::Respond(_)));
+/// # Ok::<(), BoxError>(())
+/// # })?;
+/// # Ok::<(), BoxError>(())
+/// ```
 #[must_use = "a guest that waits only continues when it is polled"]
 pub struct Progress<T>(State<T>);
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::host::Host;
 use crate::pool::Pool;
-use crate::pool::maker::Maker;
+use crate::pool::factory::Factory;
 use crate::runtime::Timer;
 use crate::stats::DropReason;
 
@@ -17,7 +17,7 @@ const SHORTEST: Duration = Duration::from_millis(5);
 /// Checks a guest's pool once per quarter of its `idle_ttl`, on the housekeeping thread.
 pub(crate) struct Sweep<H: Host> {
     pool: Weak<Pool<H>>,
-    maker: Arc<Maker<H>>,
+    factory: Arc<Factory<H>>,
     refills: AtomicBool,
     timer: Mutex<Next>,
 }
@@ -29,11 +29,11 @@ struct Next {
 }
 
 impl<H: Host> Sweep<H> {
-    pub(crate) fn start(pool: &Arc<Pool<H>>, maker: Arc<Maker<H>>) -> Arc<Self> {
+    pub(crate) fn start(pool: &Arc<Pool<H>>, factory: Arc<Factory<H>>) -> Arc<Self> {
         let pool_again = Arc::downgrade(pool);
         // Until the first instances have been created.
         let refills = AtomicBool::new(true);
-        let sweep = Arc::new(Self { pool: pool_again, maker, refills, timer: Mutex::default() });
+        let sweep = Arc::new(Self { pool: pool_again, factory, refills, timer: Mutex::default() });
         sweep.schedule(pool);
         sweep
     }
@@ -80,11 +80,11 @@ struct Refill<H: Host>(Arc<Sweep<H>>);
 
 impl<H: Host> Refill<H> {
     async fn run(self) {
-        let Sweep { pool, maker, .. } = &*self.0;
+        let Sweep { pool, factory, .. } = &*self.0;
         // Gone with the guest, which may be dropped while an instance is made.
         while pool.upgrade().is_some_and(|pool| pool.is_short()) {
             // The observer knows why; the next sweep tries again.
-            let Ok(made) = maker.make_unless_hopeless(false).await else { return };
+            let Ok(made) = factory.make_unless_hopeless(false).await else { return };
             if let Some(pool) = pool.upgrade() {
                 pool.guard(made).recycle();
             }

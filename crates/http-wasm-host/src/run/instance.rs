@@ -6,7 +6,7 @@ use std::time::Instant;
 use wasmtime::{Store, TypedFunc};
 
 use crate::abi::{BodyKind, CtxNext, Features, Phase};
-use crate::engine::Clock;
+use crate::engine::TickLimit;
 use crate::error::{Error, ErrorKind, Reason, Stop};
 use crate::exchange::{Budget, Exchange};
 use crate::host::Host;
@@ -233,7 +233,7 @@ impl<H: Host> Instance<H> {
     #[inline]
     fn needs_fiber(&self, phase: Phase) -> bool {
         let calls = &self.shared().calls;
-        if calls.always_on_fiber || calls.pace.needs_fiber() {
+        if calls.always_on_fiber || calls.fiber_policy.needs_fiber() {
             return true;
         }
         let waits = match phase {
@@ -275,7 +275,7 @@ impl<H: Host> Instance<H> {
 #[inline]
 fn call<H, P, R>(
     store: &mut Store<State<H>>,
-    limit: Clock,
+    limit: TickLimit,
     function: &TypedFunc<P, R>,
     params: P,
 ) -> wasmtime::Result<R>
@@ -294,7 +294,7 @@ where
 /// The same on a fiber.
 async fn call_on_fiber<H, P, R>(
     store: &mut Store<State<H>>,
-    limit: Clock,
+    limit: TickLimit,
     function: &TypedFunc<P, R>,
     params: P,
 ) -> wasmtime::Result<R>

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::engine::{Clock, Engine};
+use crate::engine::{Engine, TickLimit};
 use crate::exchange::Waits;
 use crate::failure::OnFailure;
 use crate::limits::Limits;
@@ -10,7 +10,7 @@ use crate::log::Log;
 use crate::observer::Observer;
 use crate::rule::Broken;
 use crate::run::hook::Hook;
-use crate::run::suspend::Pace;
+use crate::run::suspend::FiberPolicy;
 use crate::stats::{Counters, DropReason};
 use crate::symbols::Symbols;
 
@@ -47,8 +47,8 @@ pub(crate) struct Calls {
     pub(crate) response: Waits,
     /// `handle_response` does nothing, so that it need not be called.
     pub(crate) ignores_responses: bool,
-    pub(crate) pace: Arc<Pace>,
-    pub(crate) deadline: Clock,
+    pub(crate) fiber_policy: Arc<FiberPolicy>,
+    pub(crate) deadline: TickLimit,
 }
 
 impl Shared {

@@ -52,8 +52,8 @@ impl<H: Host> State<H> {
         {
             failed = failed.with_hint(hint);
         }
-        if let Some(said) = self.wasi.said().filter(|_| is_own) {
-            failed = failed.with_stderr(said);
+        if let Some(excerpt) = self.wasi.excerpt().filter(|_| is_own) {
+            failed = failed.with_stderr(excerpt);
         }
         match self.quota.starved() {
             // It could not cope with what it was refused, but that is not its fault.

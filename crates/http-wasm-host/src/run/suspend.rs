@@ -15,7 +15,7 @@ use std::task::{Context, Poll, Waker};
 
 use wasmtime::{AsContextMut, Caller, Store, StoreContextMut, UpdateDeadline};
 
-use crate::engine::{Clock, Engine, Ticks};
+use crate::engine::{Engine, TickLimit, Ticks};
 use crate::error::Stop;
 use crate::runtime::Task;
 
@@ -46,8 +46,8 @@ pub(crate) struct Suspension {
     waker: TaskWaker,
     /// Epoch ticks that the guest has computed for since it last waited.
     spent: u64,
-    limit: Clock,
-    pace: Arc<Pace>,
+    limit: TickLimit,
+    fiber_policy: Arc<FiberPolicy>,
 }
 
 /// Ticks after which a call without a fiber is first checked; it is checked again one tick later. If it hasn't ended by
@@ -60,20 +60,20 @@ const DIRECT_TICKS: u64 = 2;
 /// called on fibers first, until it has shown that it is quick. One that holds up a thread nevertheless does so once:
 /// from then on it is called on fibers for good.
 #[derive(Debug)]
-pub(crate) struct Pace(AtomicU32);
+pub(crate) struct FiberPolicy(AtomicU32);
 
 /// Number of quick calls after which a guest is trusted to be quick.
 const PROBATION: u32 = 100;
 
 const FOR_GOOD: u32 = u32::MAX;
 
-impl Default for Pace {
+impl Default for FiberPolicy {
     fn default() -> Self {
         Self(AtomicU32::new(PROBATION))
     }
 }
 
-impl Pace {
+impl FiberPolicy {
     #[inline]
     pub(crate) fn needs_fiber(&self) -> bool {
         self.0.load(Ordering::Relaxed) > 0
@@ -103,7 +103,7 @@ impl Pace {
 /// a start-up is stopped as soon as it takes longer, because it can be restarted: no request depends on what it has
 /// done. Messages that it has logged by then are logged twice.
 #[derive(Debug)]
-pub(crate) struct StartPace(AtomicU8);
+pub(crate) struct StartFiberPolicy(AtomicU8);
 
 /// None has been seen.
 const UNKNOWN: u8 = 0;
@@ -114,7 +114,7 @@ const SLOW: u8 = 2;
 /// How long a start-up may take without a fiber.
 const DIRECT_START_TICKS: u64 = DIRECT_TICKS + 1;
 
-impl StartPace {
+impl StartFiberPolicy {
     pub(crate) fn new(may_wait: bool) -> Self {
         Self(AtomicU8::new(if may_wait { SLOW } else { UNKNOWN }))
     }
@@ -135,8 +135,8 @@ impl StartPace {
 }
 
 impl Suspension {
-    pub(crate) fn new(engine: Engine, pace: Arc<Pace>) -> Self {
-        let limit = engine.clock(std::time::Duration::MAX);
+    pub(crate) fn new(engine: Engine, fiber_policy: Arc<FiberPolicy>) -> Self {
+        let limit = engine.in_ticks(std::time::Duration::MAX);
         Self {
             ticks: engine.ticks().clone(),
             engine,
@@ -145,13 +145,13 @@ impl Suspension {
             waker: TaskWaker::default(),
             spent: 0,
             limit,
-            pace,
+            fiber_policy,
         }
     }
 
     /// Prepares a call. Returns the ticks after which the epoch callback is due, for [`set_deadline`].
     #[inline]
-    pub(crate) fn begin(&mut self, mode: Mode, limit: Clock) -> u64 {
+    pub(crate) fn begin(&mut self, mode: Mode, limit: TickLimit) -> u64 {
         self.mode = mode;
         self.limit = limit;
         self.spent = 0;
@@ -163,9 +163,11 @@ impl Suspension {
     }
 
     /// The same for a start-up, which gets less time without a fiber than on one.
-    pub(crate) fn begin_start(&mut self, mode: Mode, limit: Clock) -> u64 {
+    pub(crate) fn begin_start(&mut self, mode: Mode, limit: TickLimit) -> u64 {
         match mode {
-            Mode::Direct => self.begin(mode, Clock { ticks: limit.ticks.min(DIRECT_START_TICKS), ..limit }),
+            Mode::Direct => {
+                self.begin(mode, TickLimit { ticks: limit.ticks.min(DIRECT_START_TICKS), ..limit })
+            }
             Mode::Fiber => self.begin(mode, limit),
         }
     }
@@ -198,8 +200,8 @@ impl Suspension {
 
     /// A call on a fiber has ended.
     pub(crate) fn end(&self) {
-        if self.spent < DIRECT_TICKS && self.pace.needs_fiber() {
-            self.pace.was_quick();
+        if self.spent < DIRECT_TICKS && self.fiber_policy.needs_fiber() {
+            self.fiber_policy.was_quick();
         }
     }
 
@@ -224,14 +226,14 @@ impl Suspension {
                     self.ticks.keep(1);
                     return Ok(UpdateDeadline::Continue(1));
                 }
-                self.pace.needs_fibers_for_good();
+                self.fiber_policy.needs_fibers_for_good();
                 self.ticks.keep(self.limit.ticks - next);
                 Ok(UpdateDeadline::Continue(self.limit.ticks - next))
             }
             Mode::Fiber => {
                 self.spent += 1;
                 if self.spent == DIRECT_TICKS {
-                    self.pace.is_slow();
+                    self.fiber_policy.is_slow();
                 }
                 if self.spent >= self.limit.ticks {
                     return Err(self.stop());

@@ -7,8 +7,8 @@ use std::task::{Context, Poll};
 use std::thread;
 
 use http_wasm_host::{
-    BodyKind, BoxError, Detach, Detachable, Engine, Frame, Guest, InMemoryHost, LocalHost, Outcome, Outgoing,
-    Refused,
+    BodyKind, BodyState, BoxError, Detach, Detachable, Engine, Frame, Guest, HeaderChange, InMemoryHost,
+    LocalHost, Outcome, Outgoing, Refused, RequestChange,
 };
 
 use crate::support::{Probe, Wat, block_on, decode, eventually, guest, number, patient, proceeds, stops};
@@ -59,20 +59,12 @@ impl LocalHost for RcHost {
         self.asks().method()
     }
 
-    fn set_method(&mut self, method: &[u8]) {
-        self.message.set_method(method);
-    }
-
     fn uri(&self) -> &[u8] {
         self.asks().uri()
     }
 
-    fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
-        self.message.set_uri(uri)
-    }
-
-    fn set_authority(&mut self, authority: &[u8]) {
-        self.message.set_authority(authority);
+    fn change_request(&mut self, change: RequestChange<'_>) -> Result<(), Refused> {
+        self.message.change_request(change)
     }
 
     fn protocol_version(&self) -> &'static str {
@@ -99,16 +91,13 @@ impl LocalHost for RcHost {
         self.asks().header_values(message, name, visit);
     }
 
-    fn set_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
-        self.message.set_header(message, name, value)
-    }
-
-    fn add_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
-        self.message.add_header(message, name, value)
-    }
-
-    fn remove_header(&mut self, message: BodyKind, name: &[u8]) {
-        self.message.remove_header(message, name);
+    fn change_header(
+        &mut self,
+        message: BodyKind,
+        name: &[u8],
+        change: HeaderChange<'_>,
+    ) -> Result<(), Refused> {
+        self.message.change_header(message, name, change)
     }
 
     fn poll_body(
@@ -119,8 +108,8 @@ impl LocalHost for RcHost {
         self.message.poll_body(message, cx)
     }
 
-    fn body_ended(&self, message: BodyKind) -> bool {
-        self.asks().body_ended(message)
+    fn body_state(&self, message: BodyKind) -> BodyState {
+        self.asks().body_state(message)
     }
 
     fn body_remaining(&self, message: BodyKind) -> Option<u64> {

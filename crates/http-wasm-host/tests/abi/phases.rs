@@ -1,6 +1,6 @@
 //! Which function may be called when: the table "Phases" of the ABI, and what works while an instance is made.
 
-use http_wasm_host::{FUNCTIONS, InMemoryHost, LoadError, Phase};
+use http_wasm_host::{FUNCTIONS, InMemoryHost, Lint, LoadError, Phase};
 
 use crate::support::{Wat, assert_refused, guest, post, proceeds};
 
@@ -36,12 +36,17 @@ fn request() -> InMemoryHost {
 
 /// `test name: function, call, when it is allowed in handle_response;`
 macro_rules! phases {
-    ($($test:ident: $function:ident $call:literal $after:expr;)*) => {$(
+    ($($test:ident: $function:ident $call:literal $after:expr;)*) => {
+        $(
         #[test]
         fn $test() {
             check(stringify!($function), $call, $after);
         }
-    )*};
+    )*
+
+        /// Function, call, when it is allowed in `handle_response`.
+        const PHASES: &[(&str, &str, After)] = &[$((stringify!($function), $call, $after)),*];
+    };
 }
 
 phases! {
@@ -121,6 +126,20 @@ phases! {
         "(call $set_status_code 404)" WITH_BUFFER_RESPONSE;
     an_informational_status_can_be_set_after_next_with_buffer_response: set_status_code
         "(call $set_status_code 103)" WITH_BUFFER_RESPONSE;
+}
+
+#[test]
+fn a_guest_is_warned_of_a_function_that_only_works_with_buffer_response_exactly_when_it_cannot_work() {
+    for function in FUNCTIONS {
+        let calls = PHASES.iter().filter(|(name, ..)| *name == function.name);
+        let allowed = |features: usize| calls.clone().any(|(_, _, after)| after[features]);
+        let (_, call, _) = calls.clone().next().unwrap_or_else(|| panic!("no call of {}", function.name));
+        for features in 0..3 {
+            let guest = guest().features(features as u32).on_response(call).load();
+            let warned = guest.0.facts().warnings.iter().any(|warning| warning.lint == Lint::LateBuffering);
+            assert_eq!(warned, !allowed(features) && allowed(2), "{call} with features {features}");
+        }
+    }
 }
 
 /// Where code can run while an instance is made.

@@ -1,7 +1,7 @@
 //! The guest's report, and whether it is what the script requires.
 
 use super::observed::Mismatch;
-use crate::script::{Content, Expected, What};
+use crate::script::{Content, Expected, ExpectedResult};
 use crate::text::{from_hex, shown};
 
 /// One thing that the guest saw.
@@ -47,12 +47,12 @@ fn parse(mut bytes: &[u8]) -> Option<Vec<Entry>> {
 fn check(expected: &Expected, entry: &Entry) -> Result<(), Mismatch> {
     let of = &expected.of;
     match (&expected.what, entry) {
-        (What::Value(values), Entry::Value(seen)) if values.contains(seen) => Ok(()),
-        (What::Value(values), Entry::Value(seen)) => {
+        (ExpectedResult::Value(values), Entry::Value(seen)) if values.contains(seen) => Ok(()),
+        (ExpectedResult::Value(values), Entry::Value(seen)) => {
             let values: Vec<String> = values.iter().map(|&value| number(value)).collect();
             Err(Mismatch::new(format!("{of} = {}", values.join(" or ")), number(*seen)))
         }
-        (What::Memory(content), Entry::Memory(seen)) => {
+        (ExpectedResult::Memory(content), Entry::Memory(seen)) => {
             let matches = match content {
                 Content::Exact(exact) => exact == seen,
                 Content::Names(names) => has_names(seen, names),

@@ -15,7 +15,7 @@ use super::probe::reaches_backend;
 use crate::case::Http;
 
 /// How long a host may take to start.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// The command that starts a host: words with `{guest}`, `{config}`, `{backend}` and `{listen}` in them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,14 +148,14 @@ impl Launched {
     pub(super) async fn ready(&mut self, http: Http) -> Result<(), String> {
         let start = Instant::now();
         loop {
-            let failed = match reaches_backend(&self.address, http, PATIENCE / 4).await {
+            let failed = match reaches_backend(&self.address, http, TIMEOUT / 4).await {
                 Ok(()) => return Ok(()),
                 Err(reason) => reason,
             };
             if let Some(status) = self.exited() {
                 return Err(format!("the host ended with {status}; it said: {}", self.last_words()));
             }
-            if start.elapsed() > PATIENCE {
+            if start.elapsed() > TIMEOUT {
                 return Err(failed);
             }
             tokio::time::sleep(Duration::from_millis(20)).await;

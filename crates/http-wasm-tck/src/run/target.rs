@@ -16,7 +16,7 @@ use crate::client::{Request, send};
 use crate::guest::{self, Variant};
 
 /// How long a line may take to appear in the log.
-const LOG_PATIENCE: Duration = Duration::from_secs(3);
+const LOG_TIMEOUT: Duration = Duration::from_secs(3);
 
 pub(super) struct Target<'a> {
     options: &'a Options,
@@ -86,7 +86,7 @@ impl<'a> Target<'a> {
             };
             match result {
                 Ok(()) => return Ok(()),
-                Err(_) if exchange.waits_for_log() && start.elapsed() < LOG_PATIENCE => {
+                Err(_) if exchange.waits_for_log() && start.elapsed() < LOG_TIMEOUT => {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                 }
                 Err(mismatch) => return Err(mismatch.to_string()),

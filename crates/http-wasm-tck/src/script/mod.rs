@@ -87,11 +87,11 @@ pub(crate) enum Mode {
 pub(crate) struct Expected {
     /// The call that it is about.
     pub(crate) of: String,
-    pub(crate) what: What,
+    pub(crate) what: ExpectedResult,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum What {
+pub(crate) enum ExpectedResult {
     /// One of these results.
     Value(Vec<u64>),
     Memory(Content),
@@ -148,7 +148,7 @@ impl Script {
 
     /// The result of the last call must be one of these.
     pub fn gives_one_of(mut self, values: &[u64]) -> Self {
-        let expected = Expected { of: self.of.clone(), what: What::Value(values.to_vec()) };
+        let expected = Expected { of: self.of.clone(), what: ExpectedResult::Value(values.to_vec()) };
         self.steps.push(Step::Value(expected, values.to_vec()));
         self
     }
@@ -165,7 +165,7 @@ impl Script {
         let mut range = Vec::new();
         operand(&mut range, &Arg::N(at));
         operand(&mut range, &len);
-        let expected = Expected { of: self.of.clone(), what: What::Memory(content.clone()) };
+        let expected = Expected { of: self.of.clone(), what: ExpectedResult::Memory(content.clone()) };
         self.steps.push(Step::Memory(expected, range, content));
         self
     }

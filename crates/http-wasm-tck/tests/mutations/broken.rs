@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use http_wasm_host::{
-    BodyAccount, BodyKind, BoxError, Chunks, Frame, Host, HttpHost, LocalHost, Outgoing, Refused, Rest,
-    Trailers,
+    BodyAccount, BodyKind, BodyState, BoxError, Chunks, Fields, Frame, HeaderChange, Host, HttpHost,
+    LocalHost, Outgoing, Refused, RequestChange, Rest, Trailers,
 };
 use http_wasm_tower::Body;
 use hyper::{Request, Response};
@@ -72,7 +72,7 @@ impl Broken {
             }
             Some(Mutation::EarlyHeadersWin) => {
                 for name in self.seen.early_names.iter().filter(|name| *name != b"set-cookie") {
-                    self.inner.remove_header(RESPONSE, name);
+                    remove(&mut self.inner, RESPONSE, name);
                 }
             }
             _ => {}
@@ -102,7 +102,7 @@ impl Broken {
     pub(crate) fn into_response(mut self, is_head: bool) -> Response<Body> {
         self.joined();
         if is_head && self.mutation == Some(Mutation::HeadLengthDropped) {
-            self.inner.remove_header(RESPONSE, b"content-length");
+            remove(&mut self.inner, RESPONSE, b"content-length");
         }
         self.inner.into_response()
     }
@@ -114,9 +114,9 @@ impl Broken {
     }
 
     fn set_cookies(&mut self, cookies: &[Vec<u8>]) {
-        self.inner.remove_header(RESPONSE, b"set-cookie");
+        remove(&mut self.inner, RESPONSE, b"set-cookie");
         for cookie in cookies {
-            let _fits = self.inner.add_header(RESPONSE, b"set-cookie", cookie);
+            let _fits = self.inner.change_header(RESPONSE, b"set-cookie", HeaderChange::Add(cookie));
         }
     }
 }
@@ -141,6 +141,11 @@ impl<H: Host> Broken<H> {
                 && self.seen.early_names.iter().any(|early| is(early))
     }
 
+    /// Whether this is the `trailer` header, and stays as it came.
+    fn keeps_announcement(&self, name: &[u8]) -> bool {
+        self.breaks(Mutation::AnnouncementKept) && name == b"trailer"
+    }
+
     /// Adds to the trailers that are announced.
     fn announce(&mut self, message: BodyKind, list: &[u8]) -> Result<(), Refused> {
         let mut names: Vec<Vec<u8>> = Vec::new();
@@ -153,7 +158,7 @@ impl<H: Host> Broken<H> {
         };
         self.inner.header_values(message, b"trailer", &mut add);
         add(list);
-        self.inner.set_header(message, b"trailer", &names.join(&b", "[..]))
+        self.inner.change_header(message, b"trailer", HeaderChange::Set(&names.join(&b", "[..])))
     }
 
     /// Bytes that get lost at the front of a body that isn't replaced.
@@ -175,6 +180,11 @@ impl<H: Host> Broken<H> {
             BodyKind::Response => &self.seen.response,
         }
     }
+}
+
+fn remove(host: &mut impl LocalHost, message: BodyKind, name: &[u8]) {
+    // There is always room for fewer headers.
+    let _fits = host.change_header(message, name, HeaderChange::Remove);
 }
 
 /// What is left of `chunks` behind `lost` bytes.
@@ -205,20 +215,12 @@ impl<H: Host> LocalHost for Broken<H> {
         self.inner.method()
     }
 
-    fn set_method(&mut self, method: &[u8]) {
-        self.inner.set_method(method);
-    }
-
     fn uri(&self) -> &[u8] {
         self.inner.uri()
     }
 
-    fn set_uri(&mut self, uri: &[u8]) -> Result<(), Refused> {
-        self.inner.set_uri(uri)
-    }
-
-    fn set_authority(&mut self, authority: &[u8]) {
-        self.inner.set_authority(authority);
+    fn change_request(&mut self, change: RequestChange<'_>) -> Result<(), Refused> {
+        self.inner.change_request(change)
     }
 
     fn protocol_version(&self) -> &'static str {
@@ -237,8 +239,8 @@ impl<H: Host> LocalHost for Broken<H> {
         self.inner.set_status(status);
     }
 
-    fn inform(&mut self, status: u16) {
-        self.inner.inform(status);
+    fn inform(&mut self, status: u16, headers: Option<&Fields>) {
+        self.inner.inform(status, headers);
     }
 
     fn header_names<'a>(&'a self, message: BodyKind, visit: impl FnMut(&'a [u8])) {
@@ -249,24 +251,19 @@ impl<H: Host> LocalHost for Broken<H> {
         self.inner.header_values(message, name, visit);
     }
 
-    fn set_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+    fn change_header(
+        &mut self,
+        message: BodyKind,
+        name: &[u8],
+        change: HeaderChange<'_>,
+    ) -> Result<(), Refused> {
         if self.loses(message, name) {
             return Ok(());
         }
-        if self.breaks(Mutation::AnnouncementKept) && name == b"trailer" {
-            return self.announce(message, value);
-        }
-        self.inner.set_header(message, name, value)
-    }
-
-    fn add_header(&mut self, message: BodyKind, name: &[u8], value: &[u8]) -> Result<(), Refused> {
-        if self.loses(message, name) { Ok(()) } else { self.inner.add_header(message, name, value) }
-    }
-
-    fn remove_header(&mut self, message: BodyKind, name: &[u8]) {
-        let keeps = self.breaks(Mutation::AnnouncementKept) && name == b"trailer";
-        if !keeps && !self.loses(message, name) {
-            self.inner.remove_header(message, name);
+        match change {
+            HeaderChange::Set(value) if self.keeps_announcement(name) => self.announce(message, value),
+            HeaderChange::Remove if self.keeps_announcement(name) => Ok(()),
+            _ => self.inner.change_header(message, name, change),
         }
     }
 
@@ -278,28 +275,24 @@ impl<H: Host> LocalHost for Broken<H> {
         self.inner.poll_body(message, cx)
     }
 
-    fn body_ended(&self, message: BodyKind) -> bool {
-        self.inner.body_ended(message)
-    }
-
-    fn body_ready(&self, message: BodyKind) -> bool {
-        self.inner.body_ready(message)
+    fn body_state(&self, message: BodyKind) -> BodyState {
+        self.inner.body_state(message)
     }
 
     fn body_remaining(&self, message: BodyKind) -> Option<u64> {
         self.inner.body_remaining(message)
     }
 
-    fn body_account(&self, message: BodyKind) -> Option<BodyAccount> {
-        self.inner.body_account(message)
+    fn body_account(
+        &mut self,
+        message: BodyKind,
+        open: impl FnOnce() -> Option<BodyAccount>,
+    ) -> Option<BodyAccount> {
+        self.inner.body_account(message, open)
     }
 
     fn is_sheddable(&self) -> bool {
         self.inner.is_sheddable()
-    }
-
-    fn set_body_account(&mut self, message: BodyKind, account: &BodyAccount) {
-        self.inner.set_body_account(message, account);
     }
 
     fn set_body(&mut self, message: BodyKind, mut body: Outgoing) {
@@ -307,7 +300,7 @@ impl<H: Host> LocalHost for Broken<H> {
         let lost = if is_written { 0 } else { self.lost(message) };
         if lost > 0 {
             body.first = without(lost, body.first);
-            self.inner.remove_header(message, b"content-length");
+            remove(&mut self.inner, message, b"content-length");
         }
         match self.mutation {
             Some(Mutation::TrailersLost) if has_edited_trailers => body.trailers = Trailers::default(),
@@ -315,7 +308,8 @@ impl<H: Host> LocalHost for Broken<H> {
                 body.rest = Rest::Dropped;
             }
             Some(Mutation::ContentTypeInvented) if message == RESPONSE && is_written => {
-                let _fits = self.inner.set_header(message, b"content-type", b"text/plain; charset=utf-8");
+                let kind = HeaderChange::Set(b"text/plain; charset=utf-8");
+                let _fits = self.inner.change_header(message, b"content-type", kind);
             }
             _ => {}
         }

@@ -7,6 +7,10 @@ use http_wasm_tck::case::{Case, Host, Phase};
 use http_wasm_tck::cases;
 use http_wasm_tck::guest::{Answer, Function};
 
+// A function that one of them has and the other hasn't doesn't compile.
+const _: () =
+    assert!(Function::ALL.len() == FUNCTIONS.len(), "the kit and the core have different functions");
+
 #[test]
 fn there_are_at_least_250_cases_with_ids_of_their_own() {
     let cases = cases::all();

@@ -223,7 +223,7 @@ fn a_guest_that_starts_slowly_can_be_loaded_inside_a_runtime() {
         let load = async { http_wasm_tower::Guest::load(engine(), module.as_bytes()).map(drop) };
         loaded.send(runtime.block_on(load)).unwrap();
     });
-    outcome.recv_timeout(PATIENCE).expect("loading ends").expect("loading succeeds");
+    outcome.recv_timeout(TIMEOUT).expect("loading ends").expect("loading succeeds");
 }
 
 #[test]

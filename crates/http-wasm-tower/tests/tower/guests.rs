@@ -9,7 +9,7 @@ use http::{Request, Response};
 use http_wasm_tower::{Body, Engine, Guest, GuestBuilder, HttpWasmLayer, Limits, PoolStats};
 use tower::{Layer as _, ServiceExt as _};
 
-use crate::support::{PATIENCE, collect, soon};
+use crate::support::{TIMEOUT, collect, soon};
 
 pub(crate) const NO_FEATURES: u32 = 0;
 pub(crate) const BUFFER_REQUEST: u32 = 1;
@@ -210,7 +210,7 @@ pub(crate) async fn reaches(guest: &Guest, what: &str, holds: impl Fn(&PoolStats
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    if tokio::time::timeout(PATIENCE, wait).await.is_err() {
+    if tokio::time::timeout(TIMEOUT, wait).await.is_err() {
         panic!("the guest does not have {what}: {:?}", guest.stats());
     }
 }

@@ -23,11 +23,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tower::{Layer as _, Service, ServiceExt as _};
 
 /// Longer than anything here takes; a test that waits this long has failed.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Lets no test hang.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, what).await.expect("this takes too long")
+    tokio::time::timeout(TIMEOUT, what).await.expect("this takes too long")
 }
 
 /// Polls until there is nothing to do; whether there is more to wait for. Once is not enough: a guest that a busy

@@ -192,9 +192,9 @@ fn old_go(producer: &Producer) -> Option<&str> {
     digits.parse().is_ok_and(|minor: u32| minor < 24).then_some(version)
 }
 
-type IsTheirs = fn(&str) -> bool;
+type IsOwnExport = fn(&str) -> bool;
 
-const OTHER_PLATFORMS: &[(IsTheirs, &str)] = &[
+const OTHER_PLATFORMS: &[(IsOwnExport, &str)] = &[
     (|name| name.starts_with("proxy_abi_version_") || name.starts_with("proxy_on_"), causes::PROXY_WASM),
     (|name| name == "cabi_realloc" || name.starts_with("cm32p2") || name.contains("wasi:"), BUILD_CORE),
     (|name| matches!(name, "__guest_call" | "wapc_init"), causes::WAPC),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::task::Context;
 
-use super::ledger::{BodyMemory, Evictable, Ledger, NoBodyMemory, Seat};
+use super::ledger::{BodyMemory, Evictable, Holder, Ledger, NoBodyMemory};
 
 /// The memory that an engine's exchanges may use, and do use, for bodies.
 ///
@@ -38,7 +38,7 @@ impl BodyBudget {
     /// An account for another request, or `None` if nothing is counted.
     pub(crate) fn open(&self) -> Option<BodyAccount> {
         let ledger = self.0.as_ref()?;
-        Some(BodyAccount(Arc::new(Open { ledger: ledger.clone(), seat: ledger.seat() })))
+        Some(BodyAccount(Arc::new(Open { ledger: ledger.clone(), holder: ledger.holder() })))
     }
 
     /// Whether there is a limit.
@@ -78,55 +78,59 @@ impl fmt::Debug for HeldBytes {
 }
 
 /// One request's account with a [`BodyBudget`], shared by all guests that the request passes through.
+///
+/// A host keeps it with the message from one guest to the next, for instance in its extensions; see
+/// [`LocalHost::body_account`](crate::LocalHost::body_account). The request's share of the budget is free again when
+/// the last copy is dropped.
 #[derive(Clone)]
 pub struct BodyAccount(Arc<Open>);
 
 struct Open {
     ledger: Arc<Ledger>,
-    seat: Arc<Seat>,
+    holder: Arc<Holder>,
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
-        self.ledger.leave(&self.seat);
+        self.ledger.leave(&self.holder);
     }
 }
 
 impl BodyAccount {
     pub(crate) fn reserve(&self, bytes: usize) -> Result<Reservation, NoBodyMemory> {
-        self.0.ledger.reserve(&self.0.seat, bytes)?;
+        self.0.ledger.reserve(&self.0.holder, bytes)?;
         Ok(Reservation { account: Some(self.clone()), bytes })
     }
 
     /// Whether the request has been evicted in favour of others.
     pub(crate) fn check(&self) -> Result<(), NoBodyMemory> {
-        if self.0.seat.is_evicted() { Err(NoBodyMemory) } else { Ok(()) }
+        if self.0.holder.is_evicted() { Err(NoBodyMemory) } else { Ok(()) }
     }
 
     /// Bytes that the request holds.
     pub(crate) fn held(&self) -> usize {
-        self.0.seat.held()
+        self.0.holder.held()
     }
 
     /// Records that bytes have arrived or been sent.
     pub(crate) fn moved(&self, bytes: usize) {
-        self.0.seat.moved(bytes, || self.0.ledger.now());
+        self.0.holder.moved(bytes, || self.0.ledger.now());
     }
 
     /// Bytes on their way out, which are taken away when the request loses what it holds, whatever their owner does.
     pub(crate) fn on_eviction(&self, bytes: Weak<dyn Evictable>) {
-        self.0.seat.on_eviction(bytes);
+        self.0.holder.on_eviction(bytes);
     }
 
     /// Treats it as having moved nothing for a long time.
     #[cfg(test)]
     pub(super) fn stall(&self) {
-        self.0.seat.stall();
+        self.0.holder.stall();
     }
 
     /// Records that the request waits for bytes. It is woken if it is evicted.
     pub(crate) fn wait(&self, cx: &Context<'_>) -> Result<(), NoBodyMemory> {
-        self.0.seat.wake_on_eviction(cx.waker());
+        self.0.holder.wake_on_eviction(cx.waker());
         self.check()
     }
 }
@@ -174,7 +178,7 @@ impl Reservation {
         let bytes = bytes.min(self.bytes);
         self.bytes -= bytes;
         if let Some(account) = self.account.as_ref().filter(|_| bytes > 0) {
-            account.0.ledger.release(&account.0.seat, bytes);
+            account.0.ledger.release(&account.0.holder, bytes);
         }
     }
 

@@ -66,19 +66,19 @@ pub(super) struct Ledger {
     /// When rejections were last logged; 0 if never.
     warned: AtomicU64,
     /// Locked when a request starts to hold bytes, ends, or finds no room, but not for every byte.
-    seats: Mutex<Seats>,
+    holders: Mutex<Holders>,
 }
 
 #[derive(Debug, Default)]
-struct Seats {
+struct Holders {
     next: u64,
     /// Oldest first.
-    by_age: BTreeMap<u64, Arc<Seat>>,
+    by_age: BTreeMap<u64, Arc<Holder>>,
 }
 
 /// What the ledger knows of a request.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct Holder {
     age: u64,
     held: AtomicUsize,
     /// Bytes moved since the last progress, and the time of that progress.
@@ -106,7 +106,7 @@ impl Ledger {
             evicted: AtomicU64::new(0),
             start: Instant::now(),
             warned: AtomicU64::new(0),
-            seats: Mutex::default(),
+            holders: Mutex::default(),
         }
     }
 
@@ -125,12 +125,12 @@ impl Ledger {
     }
 
     /// Registers another request as the youngest.
-    pub(super) fn seat(&self) -> Arc<Seat> {
+    pub(super) fn holder(&self) -> Arc<Holder> {
         let now = self.now();
-        let mut seats = self.lock();
-        let age = seats.next;
-        seats.next += 1;
-        let seat = Arc::new(Seat {
+        let mut holders = self.lock();
+        let age = holders.next;
+        holders.next += 1;
+        let holder = Arc::new(Holder {
             age,
             held: AtomicUsize::new(0),
             moved: AtomicUsize::new(0),
@@ -138,31 +138,31 @@ impl Ledger {
             evicted: AtomicBool::new(false),
             owned: Mutex::default(),
         });
-        seats.by_age.insert(age, seat.clone());
-        seat
+        holders.by_age.insert(age, holder.clone());
+        holder
     }
 
-    pub(super) fn leave(&self, seat: &Seat) {
-        let seat = self.lock().by_age.remove(&seat.age);
-        drop(seat);
+    pub(super) fn leave(&self, holder: &Holder) {
+        let holder = self.lock().by_age.remove(&holder.age);
+        drop(holder);
     }
 
-    pub(super) fn reserve(&self, seat: &Seat, bytes: usize) -> Result<(), NoBodyMemory> {
-        if seat.is_evicted() {
+    pub(super) fn reserve(&self, holder: &Holder, bytes: usize) -> Result<(), NoBodyMemory> {
+        if holder.is_evicted() {
             return Err(NoBodyMemory);
         }
-        let limit = if seat.held() + bytes <= SMALL { self.limit } else { self.limit - self.limit / 8 };
-        if !self.take(bytes, limit) && !self.make_room(seat, bytes, limit) {
+        let limit = if holder.held() + bytes <= SMALL { self.limit } else { self.limit - self.limit / 8 };
+        if !self.take(bytes, limit) && !self.make_room(holder, bytes, limit) {
             self.refused.fetch_add(1, Relaxed);
             self.warn();
             return Err(NoBodyMemory);
         }
-        seat.held.fetch_add(bytes, SeqCst);
+        holder.held.fetch_add(bytes, SeqCst);
         Ok(())
     }
 
-    pub(super) fn release(&self, seat: &Seat, bytes: usize) {
-        seat.held.fetch_sub(bytes, SeqCst);
+    pub(super) fn release(&self, holder: &Holder, bytes: usize) {
+        holder.held.fetch_sub(bytes, SeqCst);
         self.used.fetch_sub(bytes, SeqCst);
     }
 
@@ -189,12 +189,12 @@ impl Ledger {
     }
 
     /// Takes `bytes`, evicting requests that rank below this one as necessary.
-    fn make_room(&self, seat: &Seat, bytes: usize, limit: usize) -> bool {
+    fn make_room(&self, holder: &Holder, bytes: usize, limit: usize) -> bool {
         let now = self.now();
         // Others may take what was freed, but not repeatedly.
         for _ in 0..3 {
-            let seats = self.lock();
-            let all = || seats.by_age.values().filter(|other| other.held() > 0);
+            let holders = self.lock();
+            let all = || holders.by_age.values().filter(|other| other.held() > 0);
             let leaving: usize = all().filter(|other| other.is_evicted()).map(|other| other.held()).sum();
             // Evicted requests free their memory when they next run. Until then, up to a quarter more than the budget
             // may be in use.
@@ -203,13 +203,13 @@ impl Ledger {
             }
             let used = self.used.load(SeqCst).saturating_sub(leaving);
             let deficit = used.saturating_add(bytes).saturating_sub(limit);
-            let others = || all().filter(|other| other.age != seat.age && !other.is_evicted());
+            let others = || all().filter(|other| other.age != holder.age && !other.is_evicted());
             let mut stalled: Vec<_> = others().filter(|other| other.is_stalled(now)).collect();
             stalled.sort_by_key(|other| std::cmp::Reverse(other.held()));
             // Evicting small requests frees little.
             let younger = others()
                 .rev()
-                .filter(|other| other.age > seat.age && other.held() > SMALL && !other.is_stalled(now));
+                .filter(|other| other.age > holder.age && other.held() > SMALL && !other.is_stalled(now));
             let mut freed = 0;
             let mut evicted = Vec::new();
             for other in stalled.into_iter().chain(younger) {
@@ -220,12 +220,12 @@ impl Ledger {
                 evicted.push(other.clone());
             }
             let is_oldest =
-                others().take_while(|other| other.age < seat.age).all(|other| other.is_stalled(now));
+                others().take_while(|other| other.age < holder.age).all(|other| other.is_stalled(now));
             if freed < deficit && !is_oldest {
                 return false;
             }
             evicted.iter().for_each(|other| other.evicted.store(true, SeqCst));
-            drop(seats);
+            drop(holders);
             self.evicted.fetch_add(evicted.len() as u64, Relaxed);
             evicted.iter().for_each(|other| other.vacate());
             if is_oldest {
@@ -251,8 +251,8 @@ impl Ledger {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Seats> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Holders> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -261,7 +261,7 @@ fn add_within(sum: &AtomicUsize, bytes: usize, limit: usize) -> bool {
     sum.fetch_update(SeqCst, Relaxed, add).is_ok()
 }
 
-impl Seat {
+impl Holder {
     pub(super) fn held(&self) -> usize {
         self.held.load(SeqCst)
     }

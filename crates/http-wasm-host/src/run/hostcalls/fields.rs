@@ -6,9 +6,10 @@ use tracing::Level;
 
 use crate::abi::{CountLen, HeaderKind};
 use crate::error::Reason;
-use crate::exchange::{Change, Exchange, can_be_name, has_no_effect};
+use crate::exchange::{Exchange, can_be_name, has_no_effect};
 use crate::host::Host;
 use crate::log;
+use crate::message::HeaderChange;
 use crate::run::memory;
 use crate::run::state::State;
 use crate::text::printable;
@@ -64,7 +65,7 @@ pub(super) fn set_header_value<H: Host>(
     value: u32,
     value_len: u32,
 ) -> Result<(), Reason> {
-    change(memory, state, Change::Set, kind, (name, name_len), (value, value_len))
+    change(memory, state, HeaderChange::Set, kind, (name, name_len), (value, value_len))
 }
 
 pub(super) fn add_header_value<H: Host>(
@@ -76,7 +77,7 @@ pub(super) fn add_header_value<H: Host>(
     value: u32,
     value_len: u32,
 ) -> Result<(), Reason> {
-    change(memory, state, Change::Add, kind, (name, name_len), (value, value_len))
+    change(memory, state, HeaderChange::Add, kind, (name, name_len), (value, value_len))
 }
 
 pub(super) fn remove_header<H: Host>(
@@ -88,13 +89,13 @@ pub(super) fn remove_header<H: Host>(
 ) -> Result<(), Reason> {
     let kind = decode(kind)?;
     let exchange = state.exchange()?;
-    exchange.remove_header(kind, memory::read(memory, "name", name, name_len)?)
+    exchange.change_header(kind, memory::read(memory, "name", name, name_len)?, HeaderChange::Remove)
 }
 
-fn change<H: Host>(
-    memory: &[u8],
+fn change<'m, H: Host>(
+    memory: &'m [u8],
     state: &mut State<H>,
-    change: Change,
+    change: impl FnOnce(&'m [u8]) -> HeaderChange<'m>,
     kind: u32,
     name: (u32, u32),
     value: (u32, u32),
@@ -103,7 +104,7 @@ fn change<H: Host>(
     let exchange = state.exchange()?;
     let name = memory::read(memory, "name", name.0, name.1)?;
     let value = memory::read(memory, "value", value.0, value.1)?;
-    exchange.change_header(change, kind, name, value)?;
+    exchange.change_header(kind, name, change(value))?;
     if has_no_effect(name) && value != b"0" && log::enabled(Level::DEBUG) {
         let name = printable(name, name.len());
         let what = format!(

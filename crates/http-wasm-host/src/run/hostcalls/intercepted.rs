@@ -6,13 +6,6 @@ use std::task::Poll;
 use wasmtime::{Caller, Linker};
 
 use super::Answer;
-use super::body::{read_body, write_body};
-use super::fields::{add_header_value, get_header_names, get_header_values, remove_header, set_header_value};
-use super::head::{
-    get_method, get_protocol_version, get_source_addr, get_status_code, get_uri, set_method, set_status_code,
-    set_uri,
-};
-use super::instance::{enable_features, get_config, log, log_enabled};
 use crate::abi::{MODULE, functions};
 use crate::error::Reason;
 use crate::host::Host;
@@ -21,30 +14,30 @@ use crate::run::memory;
 use crate::run::state::State;
 
 /// A value as it is returned, in 64 bits.
-trait Wide {
+trait ToBits {
     fn widen(self) -> Poll<u64>;
 }
 
-impl Wide for () {
+impl ToBits for () {
     fn widen(self) -> Poll<u64> {
         Poll::Ready(0)
     }
 }
 
-impl Wide for u32 {
+impl ToBits for u32 {
     fn widen(self) -> Poll<u64> {
         Poll::Ready(self.into())
     }
 }
 
-impl Wide for Poll<u64> {
+impl ToBits for Poll<u64> {
     fn widen(self) -> Self {
         self
     }
 }
 
 /// A value of 64 bits as it is returned.
-trait Narrow: Sized {
+trait FromBits: Sized {
     fn finish<H: Host>(
         answer: Result<Poll<u64>, Reason>,
         function: &'static str,
@@ -54,7 +47,7 @@ trait Narrow: Sized {
 
 macro_rules! narrow {
     ($($ty:ty, |$value:ident| $narrow:expr;)*) => {$(
-        impl Narrow for $ty {
+        impl FromBits for $ty {
             fn finish<H: Host>(
                 answer: Result<Poll<u64>, Reason>,
                 function: &'static str,
@@ -75,7 +68,8 @@ narrow! {
 
 macro_rules! intercepted {
     ($($name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty,
-        memory: $memory:tt, reads_request: $reads_request:tt, may_wait: $may_wait:ident;)*) => {
+        memory: $memory:tt, reads_request: $reads_request:tt, may_wait: $may_wait:ident,
+        access: $access:ident;)*) => {
         impl<H: Host> Target for State<H> {
             fn call(&mut self, memory: &mut [u8], function: &str, args: &[u32]) -> Intercepted {
                 let mut args = args.iter().copied();
@@ -84,7 +78,7 @@ macro_rules! intercepted {
                     $(stringify!($name) => {
                         $(let $arg = next() as $ty;)*
                         let answer = on!($memory $name(memory, self $(, $arg)*));
-                        answer.map(Wide::widen).map_err(Trap)
+                        answer.map(ToBits::widen).map_err(Trap)
                     })*
                     _ => Err(Trap::unfounded()),
                 }
@@ -113,7 +107,7 @@ macro_rules! intercepted {
                             let mut call = HostCall { function, args, memory, target };
                             intercept(&mut call).map_err(|Trap(reason)| reason)
                         });
-                        <$result as Narrow>::finish(answer, stringify!($name), &mut caller)
+                        <$result as FromBits>::finish(answer, stringify!($name), &mut caller)
                     },
                 )?;
             })*
@@ -123,8 +117,8 @@ macro_rules! intercepted {
 }
 
 macro_rules! on {
-    (true $name:ident($memory:ident, $state:ident $(, $arg:ident)*)) => { $name($memory, $state $(, $arg)*) };
-    (false $name:ident($memory:ident, $state:ident $(, $arg:ident)*)) => { $name($state $(, $arg)*) };
+    (true $name:ident($memory:ident, $state:ident $(, $arg:ident)*)) => { super::$name($memory, $state $(, $arg)*) };
+    (false $name:ident($memory:ident, $state:ident $(, $arg:ident)*)) => { super::$name($state $(, $arg)*) };
 }
 
 functions!(intercepted);

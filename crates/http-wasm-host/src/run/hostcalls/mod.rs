@@ -32,7 +32,8 @@ use crate::run::suspend;
 /// Makes `add_to_linker` of the ABI's table: each function is the one of that name in a file beside this.
 macro_rules! linker {
     ($($name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty,
-        memory: $memory:tt, reads_request: $reads_request:tt, may_wait: $may_wait:ident;)*) => {
+        memory: $memory:tt, reads_request: $reads_request:tt, may_wait: $may_wait:ident,
+        access: $access:ident;)*) => {
         /// Registers the ABI.
         pub(crate) fn add_to_linker<H: Host>(
             linker: &mut Linker<State<H>>,

@@ -12,7 +12,7 @@ use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 use wasmtime_wasi::{FsPerms, WasiCtxBuilder};
 
 use super::config::Mount;
-use super::lines::{Lines, Speaker, Stream};
+use super::lines::{LineSink, Lines, Stream};
 use super::preview1::Preview1;
 use crate::engine::FileThreads;
 use crate::log::Log;
@@ -49,8 +49,8 @@ impl Files {
 
     /// What wasmtime-wasi's functions work on.
     pub(super) fn ctx(&mut self, log: &Arc<Log>) -> &mut Preview1 {
-        self.stdout.introduce(log);
-        self.stderr.introduce(log);
+        self.stdout.connect(log);
+        self.stderr.connect(log);
         &mut self.ctx
     }
 
@@ -60,10 +60,10 @@ impl Files {
     }
 
     /// Output on stderr during this call.
-    pub(super) fn said(&self) -> Option<String> {
-        let mut said = None;
-        self.stderr.with_lines(|lines, _| said = lines.said());
-        said
+    pub(super) fn excerpt(&self) -> Option<String> {
+        let mut excerpt = None;
+        self.stderr.with_lines(|lines, _| excerpt = lines.excerpt());
+        excerpt
     }
 
     pub(super) fn flush(&self) {
@@ -74,9 +74,9 @@ impl Files {
 
 /// One stream of output, shared by the instance and wasmtime-wasi's table of descriptors.
 #[derive(Clone)]
-struct Output(Arc<Shout>);
+struct Output(Arc<SharedOutput>);
 
-struct Shout {
+struct SharedOutput {
     stream: Stream,
     /// Where it goes; known before the guest's first call.
     log: OnceLock<Arc<Log>>,
@@ -86,17 +86,17 @@ struct Shout {
 
 impl Output {
     fn new(stream: Stream) -> Self {
-        Self(Arc::new(Shout { stream, log: OnceLock::new(), lines: Mutex::default() }))
+        Self(Arc::new(SharedOutput { stream, log: OnceLock::new(), lines: Mutex::default() }))
     }
 
-    fn introduce(&self, log: &Arc<Log>) {
+    fn connect(&self, log: &Arc<Log>) {
         self.0.log.get_or_init(|| log.clone());
     }
 
-    fn with_lines(&self, f: impl FnOnce(&mut Lines, Speaker<'_>)) {
+    fn with_lines(&self, f: impl FnOnce(&mut Lines, LineSink<'_>)) {
         if let Some(log) = self.0.log.get() {
             let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
-            f(&mut lines, Speaker { log, stream: self.0.stream });
+            f(&mut lines, LineSink { log, stream: self.0.stream });
         }
     }
 }

@@ -12,12 +12,12 @@ use crate::text::printable;
 #[derive(Default)]
 pub(super) struct Lines {
     partial: Vec<u8>,
-    said: Said,
+    excerpt: Excerpt,
 }
 
 /// The first lines, which often hold the reason, and the last.
 #[derive(Default)]
-struct Said {
+struct Excerpt {
     first: Vec<Box<[u8]>>,
     last: VecDeque<Box<[u8]>>,
     left_out: bool,
@@ -28,7 +28,7 @@ const LAST_LINES: usize = 6;
 /// How much of a line is kept.
 const LINE_BYTES: usize = 200;
 
-impl Said {
+impl Excerpt {
     fn add(&mut self, line: &[u8]) {
         // One byte more, to show that there was more.
         let line = line[..line.len().min(LINE_BYTES + 1)].into();
@@ -54,7 +54,7 @@ impl Said {
 
 /// Whose lines they are.
 #[derive(Clone, Copy)]
-pub(super) struct Speaker<'a> {
+pub(super) struct LineSink<'a> {
     pub(super) log: &'a Arc<Log>,
     pub(super) stream: Stream,
 }
@@ -82,14 +82,14 @@ impl Stream {
     }
 }
 
-impl Speaker<'_> {
-    fn say(self, line: &[u8], said: &mut Said) {
+impl LineSink<'_> {
+    fn say(self, line: &[u8], excerpt: &mut Excerpt) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         // A blank line separates paragraphs on a terminal; in a log it is useless.
         if !line.is_empty() {
             self.log.line(self.stream.level(), self.stream.name(), line);
             if self.stream == Stream::Stderr {
-                said.add(line);
+                excerpt.add(line);
             }
         }
     }
@@ -97,11 +97,11 @@ impl Speaker<'_> {
 
 impl Lines {
     /// Logs the lines that `bytes` end, and keeps the beginning of the next.
-    pub(super) fn write(&mut self, mut bytes: &[u8], speaker: Speaker<'_>) {
+    pub(super) fn write(&mut self, mut bytes: &[u8], speaker: LineSink<'_>) {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let line = &bytes[..end];
             if self.partial.is_empty() {
-                speaker.say(line, &mut self.said);
+                speaker.say(line, &mut self.excerpt);
             } else {
                 self.keep(line, speaker.log.line_bytes);
                 self.flush(speaker);
@@ -113,9 +113,9 @@ impl Lines {
 
     /// Logs an incomplete line.
     #[inline]
-    pub(super) fn flush(&mut self, speaker: Speaker<'_>) {
+    pub(super) fn flush(&mut self, speaker: LineSink<'_>) {
         if !self.partial.is_empty() {
-            speaker.say(&self.partial, &mut self.said);
+            speaker.say(&self.partial, &mut self.excerpt);
             self.partial.clear();
         }
     }
@@ -123,14 +123,14 @@ impl Lines {
     /// Forgets earlier output: another call begins.
     #[inline]
     pub(super) fn begin(&mut self) {
-        if !self.said.first.is_empty() {
-            self.said = Said::default();
+        if !self.excerpt.first.is_empty() {
+            self.excerpt = Excerpt::default();
         }
     }
 
     /// Output during this call, in a few lines.
-    pub(super) fn said(&self) -> Option<String> {
-        self.said.text()
+    pub(super) fn excerpt(&self) -> Option<String> {
+        self.excerpt.text()
     }
 
     fn keep(&mut self, bytes: &[u8], limit: usize) {
@@ -152,7 +152,7 @@ mod tests {
         let limits = Limits { log_line_bytes: 64, ..Limits::default() };
         let log = Log::new(Background::new(Box::new(TokioRuntime)), "g".into(), &limits);
         for _ in 0..100 {
-            lines.write(&[b'x'; 1000], Speaker { log: &log, stream: Stream::Stdout });
+            lines.write(&[b'x'; 1000], LineSink { log: &log, stream: Stream::Stdout });
         }
         assert_eq!(lines.partial.len(), 65);
     }
@@ -164,13 +164,13 @@ mod tests {
         let log = Log::new(background, "g".into(), &Limits::default());
         for number in 0..1000 {
             let line = format!("{number}{}\n", "x".repeat(number));
-            lines.write(line.as_bytes(), Speaker { log: &log, stream: Stream::Stderr });
+            lines.write(line.as_bytes(), LineSink { log: &log, stream: Stream::Stderr });
         }
-        let said = lines.said().unwrap();
-        let said: Vec<_> = said.lines().collect();
-        assert_eq!((said.len(), &said[..3]), (9, &["0", "1x", "…"][..]));
-        assert!(said[8].starts_with("999x") && said[8].len() < 300, "{said:?}");
+        let excerpt = lines.excerpt().unwrap();
+        let excerpt: Vec<_> = excerpt.lines().collect();
+        assert_eq!((excerpt.len(), &excerpt[..3]), (9, &["0", "1x", "…"][..]));
+        assert!(excerpt[8].starts_with("999x") && excerpt[8].len() < 300, "{excerpt:?}");
         lines.begin();
-        assert_eq!(lines.said(), None);
+        assert_eq!(lines.excerpt(), None);
     }
 }

@@ -66,10 +66,10 @@ type Event = [u8; EVENT];
 struct Subscription {
     userdata: [u8; 8],
     kind: u8,
-    what: What,
+    what: Interest,
 }
 
-enum What {
+enum Interest {
     Clock { id: u32, nanos: u64, absolute: bool },
     Read(u32),
     Write(u32),
@@ -84,10 +84,10 @@ impl Subscription {
             0 => {
                 let flags = u16::from_le_bytes(field(record, 40)?);
                 let nanos = u64::from_le_bytes(field(record, 24)?);
-                What::Clock { id, nanos, absolute: flags & ABSOLUTE != 0 }
+                Interest::Clock { id, nanos, absolute: flags & ABSOLUTE != 0 }
             }
-            1 => What::Read(id),
-            2 => What::Write(id),
+            1 => Interest::Read(id),
+            2 => Interest::Write(id),
             _ => return Err(Errno::INVAL),
         };
         Ok(Self { userdata: field(record, 0)?, kind, what })
@@ -96,13 +96,14 @@ impl Subscription {
     /// The event if it has occurred, or the time until it may occur.
     fn look(&self, call: &Call<'_>, since: Instant) -> Result<Event, Duration> {
         match self.what {
-            What::Clock { id, nanos, absolute } => match left(id, nanos, absolute, call.wasi.made, since) {
+            Interest::Clock { id, nanos, absolute } => match left(id, nanos, absolute, call.wasi.made, since)
+            {
                 Ok(None) => Ok(self.event(None)),
                 Ok(Some(left)) => Err(left),
                 Err(errno) => Ok(self.event(Some(errno))),
             },
             // Files are always ready, and reading from one that doesn't exist reports that.
-            What::Read(0) | What::Write(1 | 2) => Ok(self.event(None)),
+            Interest::Read(0) | Interest::Write(1 | 2) => Ok(self.event(None)),
             _ if call.wasi.has_files() => Ok(self.event(None)),
             _ => Ok(self.event(Some(Errno::BADF))),
         }

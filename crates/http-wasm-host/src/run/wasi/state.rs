@@ -7,7 +7,7 @@ use wasmtime::Caller;
 
 use super::config::WasiConfig;
 use super::files::Files;
-use super::lines::{Lines, Speaker, Stream};
+use super::lines::{LineSink, Lines, Stream};
 use crate::engine::FileThreads;
 use crate::error::CallError;
 use crate::log::Log;
@@ -55,8 +55,8 @@ impl WasiState {
     /// Logs incomplete lines, since the guest may not be called again for a long time.
     #[inline]
     pub(crate) fn flush(&mut self, log: &Arc<Log>) {
-        self.stdout.flush(Speaker { log, stream: Stream::Stdout });
-        self.stderr.flush(Speaker { log, stream: Stream::Stderr });
+        self.stdout.flush(LineSink { log, stream: Stream::Stdout });
+        self.stderr.flush(LineSink { log, stream: Stream::Stderr });
         if let Some(files) = &self.files {
             files.flush();
         }
@@ -72,10 +72,10 @@ impl WasiState {
     }
 
     /// What the guest has written to stderr since then, in a few lines.
-    pub(crate) fn said(&self) -> Option<String> {
+    pub(crate) fn excerpt(&self) -> Option<String> {
         match &self.files {
-            Some(files) => files.said(),
-            None => self.stderr.said(),
+            Some(files) => files.excerpt(),
+            None => self.stderr.excerpt(),
         }
     }
 

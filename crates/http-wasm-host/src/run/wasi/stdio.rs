@@ -3,7 +3,7 @@
 //! Standard input is empty, the other two lead to the log. None can really be closed, as no other could take its place.
 
 use super::errno::{Answer, Errno, field, put, put_u32, slice};
-use super::lines::{Speaker, Stream};
+use super::lines::{LineSink, Stream};
 use super::state::Call;
 
 /// Buffers per call, as many as C libraries promise to take (`IOV_MAX`).
@@ -33,7 +33,7 @@ pub(super) fn fd_write(call: &mut Call<'_>, fd: u32, iovs: u32, iovs_len: u32, n
     for buffer in buffers(memory, iovs, iovs_len)? {
         let buffer = buffer?;
         let taken = &buffer[..buffer.len().min(room)];
-        lines.write(taken, Speaker { log, stream });
+        lines.write(taken, LineSink { log, stream });
         room -= taken.len();
     }
     put_u32(memory, nwritten, (MAX_WRITE - room) as u32)

@@ -2,7 +2,7 @@
 
 use std::task::Poll;
 
-use http_wasm_host::{BodyKind, HostCall, Intercepted, LocalHost as _, Trap};
+use http_wasm_host::{BodyKind, HeaderChange, HostCall, Intercepted, LocalHost as _, Trap};
 
 use super::lists::List;
 use super::{REQUEST, REQUEST_TRAILERS, RESPONSE, argument, bytes, names, ready, values};
@@ -61,7 +61,8 @@ fn changed(mutation: Mutation, call: &mut HostCall<'_>, kind: u32) -> Option<Int
             let listed = [&b"keep-alive"[..], b"te", b"proxy-connection"].contains(&&name[..]);
             listed && kind < REQUEST_TRAILERS && {
                 let message = if kind == REQUEST { BodyKind::Request } else { BodyKind::Response };
-                call.host::<Broken>().is_some_and(|host| host.set_header(message, &name, &value).is_ok())
+                call.host::<Broken>()
+                    .is_some_and(|host| host.change_header(message, &name, HeaderChange::Set(&value)).is_ok())
             }
         }
         _ => false,

@@ -19,14 +19,15 @@ use self::start_code::StartCode;
 use super::Producer;
 use super::exports::{HANDLE_REQUEST, HANDLE_RESPONSE};
 use super::graph::Graph;
-use crate::abi::{Features, MODULE};
+use crate::abi::{Features, Function, MODULE};
 
 /// Facts from the module itself.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Suspicions {
     start_code: StartCode,
     command_exports: bool,
-    needs_buffering: Option<&'static str>,
+    /// What it calls in `handle_response` although that may need a feature.
+    needs_buffering: Vec<&'static Function>,
     default_parameter: Option<&'static str>,
     /// A handler may call one of `http_handler`'s functions.
     reaches_host: bool,
@@ -79,9 +80,8 @@ impl Suspicions {
         if self.command_exports {
             judgement.warnings.push(command_exports::warning());
         }
-        if let Some(function) = self.needs_buffering
-            && buffering::is_missing(function, features)
-        {
+        let mut needing = self.needs_buffering.iter();
+        if let Some(function) = needing.find(|function| buffering::is_missing(function, features)) {
             judgement.warnings.push(buffering::warning(function));
         }
         if let Some(handler) = self.default_parameter {

@@ -27,7 +27,7 @@ pub(crate) enum ShimError {
 /// What is added to a module, and where.
 #[derive(Debug)]
 pub(super) struct Plan {
-    pub(super) points: Vec<Point>,
+    pub(super) points: Vec<Redirect>,
     /// How many types and functions the original module has; added ones come after them.
     pub(super) types: u32,
     pub(super) functions: u32,
@@ -35,7 +35,7 @@ pub(super) struct Plan {
 
 /// An imported function whose uses are redirected.
 #[derive(Debug)]
-pub(super) struct Point {
+pub(super) struct Redirect {
     /// "module.name".
     pub(super) label: String,
     pub(super) import: u32,
@@ -66,7 +66,7 @@ impl Plan {
                         };
                         if points.contains(&(import.module, import.name)) {
                             let ty = types.get(type_index as usize).and_then(Option::as_ref);
-                            plan.points.push(Point::new(&import, plan.functions, type_index, ty)?);
+                            plan.points.push(Redirect::new(&import, plan.functions, type_index, ty)?);
                         }
                         plan.functions += 1;
                     }
@@ -101,7 +101,7 @@ impl Plan {
     }
 }
 
-impl Point {
+impl Redirect {
     fn new(
         import: &wasmparser::Import<'_>,
         index: u32,

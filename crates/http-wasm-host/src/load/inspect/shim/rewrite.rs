@@ -13,7 +13,7 @@ use wasmparser::{
 };
 
 use super::names;
-use super::plan::{Plan, Point};
+use super::plan::{Plan, Redirect};
 use crate::symbols::Moved;
 
 pub(super) struct Rewriter {
@@ -180,7 +180,7 @@ fn encode_padded(number: u32, length: usize, out: &mut Vec<u8>) {
 }
 
 /// `loop: r = import(params…); if r == -1 { pause(); continue }; return r`
-fn stand_in(point: &Point, pause: u32) -> Function {
+fn stand_in(point: &Redirect, pause: u32) -> Function {
     let (local, ty) = (point.params, point.result);
     let (ty, all_ones, equal) = match ty {
         wasmparser::ValType::I64 => (ValType::I64, Instruction::I64Const(-1), Instruction::I64Eq),

@@ -91,7 +91,7 @@ impl Guest {
 
     /// Calls export `run` on a fiber.
     async fn run_on_fiber(&mut self) -> i32 {
-        let clock = self.engine.clock(Duration::from_secs(10));
+        let clock = self.engine.in_ticks(Duration::from_secs(10));
         let ticks = self.store.data_mut().suspension.begin(Mode::Fiber, clock);
         self.store.set_epoch_deadline(ticks);
         let run = self.instance.get_typed_func::<(), i32>(&mut self.store, "run").unwrap();
@@ -120,7 +120,7 @@ impl Guest {
 
 /// What `f` makes guests say: "guest stream: line".
 fn heard(f: impl FnOnce()) -> Vec<String> {
-    let ear = Ear::default();
+    let ear = Captured::default();
     let lines = ear.0.clone();
     heard_by(tracing_subscriber::registry().with(ear), f);
     let mut lines = lines.lock().unwrap();
@@ -128,9 +128,9 @@ fn heard(f: impl FnOnce()) -> Vec<String> {
 }
 
 #[derive(Default)]
-struct Ear(Arc<Mutex<Vec<String>>>);
+struct Captured(Arc<Mutex<Vec<String>>>);
 
-impl<S: tracing::Subscriber> Layer<S> for Ear {
+impl<S: tracing::Subscriber> Layer<S> for Captured {
     fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
         if event.metadata().target() != crate::log::TARGET {
             return;

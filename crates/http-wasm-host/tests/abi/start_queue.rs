@@ -23,7 +23,7 @@ const SLEEPS: &str = r#"(module
       (func (export "handle_response") (param i32 i32)))"#;
 
 /// How long a request waits for its turn.
-const PATIENCE: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// As many requests as may run start-ups at once, all of them in the middle of that.
 fn starting(probe: &Probe<InMemoryHost>) -> Vec<ByHand<impl Future<Output = Answer>>> {
@@ -60,7 +60,7 @@ fn finish(mut call: ByHand<impl Future<Output = Answer>>) -> Pinned<InMemoryHost
 
 #[test]
 fn no_more_start_ups_run_at_once_than_threads_and_the_next_begins_when_one_has_ended() {
-    within(PATIENCE, || {
+    within(TIMEOUT, || {
         let probe = sleeps_at_start();
         let busy = probe.next(get());
         let mut starting = starting(&probe);
@@ -80,7 +80,7 @@ fn no_more_start_ups_run_at_once_than_threads_and_the_next_begins_when_one_has_e
 
 #[test]
 fn an_instance_that_comes_back_goes_to_the_request_that_has_waited_longest() {
-    within(PATIENCE, || {
+    within(TIMEOUT, || {
         let probe = sleeps_at_start();
         let busy = probe.next(get());
         let _starting = starting(&probe);
@@ -101,7 +101,7 @@ fn an_instance_that_comes_back_goes_to_the_request_that_has_waited_longest() {
 
 #[test]
 fn sheddable_requests_wait_behind_all_others() {
-    within(PATIENCE, || {
+    within(TIMEOUT, || {
         let probe = Probe::new(Guest::<HttpHost>::load(engine(), SLEEPS.as_bytes()).unwrap());
         let host = || HttpHost::new(http::Request::new(Body::empty()), None);
         let busy = probe.next(host());
@@ -121,7 +121,7 @@ fn sheddable_requests_wait_behind_all_others() {
 
 #[test]
 fn a_request_that_leaves_passes_on_what_it_was_given() {
-    within(PATIENCE, || {
+    within(TIMEOUT, || {
         let probe = sleeps_at_start();
         let busy = probe.next(get());
         let mut starting = starting(&probe);
@@ -175,7 +175,7 @@ impl Observer for Checkouts {
 
 #[test]
 fn a_request_that_waits_and_gets_what_comes_back_counts_as_a_hit() {
-    within(PATIENCE, || {
+    within(TIMEOUT, || {
         let checkouts = Arc::new(Checkouts::default());
         let builder = Guest::<InMemoryHost>::builder(engine()).observer(checkouts.clone());
         let probe = Probe::new(builder.load(SLEEPS.as_bytes()).unwrap());

@@ -13,12 +13,12 @@ use crate::run::shared::Shared;
 use crate::stats::{DropReason, Live};
 
 /// Makes a guest's instances.
-pub(crate) struct Maker<H: Host> {
+pub(crate) struct Factory<H: Host> {
     blueprint: Blueprint<H>,
     backoff: Backoff,
 }
 
-impl<H: Host> Maker<H> {
+impl<H: Host> Factory<H> {
     pub(crate) fn new(blueprint: Blueprint<H>) -> Self {
         Self { blueprint, backoff: Backoff::default() }
     }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll, ready};
 use super::budget::Budget;
 use crate::abi::{BodyKind, EofLen};
 use crate::error::Reason;
-use crate::host::Host;
+use crate::host::{BodyState, Host};
 use crate::message::body_budget::{BodyAccount, NoBodyMemory, Reservation};
 use crate::message::trailers::UNKNOWN;
 use crate::message::{Chunks, Fields, Frame, Outgoing, Rest, Trailers};
@@ -15,7 +15,7 @@ const RESERVED_AT_ONCE: usize = 64 * 1024;
 
 /// The state of one message's body and trailers. Most exchanges never touch either.
 #[derive(Default)]
-pub(super) struct Side {
+pub(super) struct MessageState {
     /// What the guest has written in place of the body.
     pub(super) written: Option<Box<Written>>,
     pub(super) touched: Option<Box<Touched>>,
@@ -65,7 +65,7 @@ pub(super) const AT_END: EofLen = EofLen { eof: true, len: 0 };
 
 /// Why bytes that a guest reads are kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Keep {
+pub(super) enum Retention {
     /// The next handler, or the client, gets them again.
     Replay,
     /// They are forwarded if the guest fails.
@@ -73,7 +73,7 @@ pub(super) enum Keep {
     Nothing,
 }
 
-impl Side {
+impl MessageState {
     pub(super) fn touch(&mut self) -> &mut Touched {
         self.touched.get_or_insert_default()
     }
@@ -196,7 +196,7 @@ impl Touched {
         &mut self,
         host: &mut H,
         kind: BodyKind,
-        keep: Keep,
+        keep: Retention,
         account: Option<&BodyAccount>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<bool, Reason>> {
@@ -210,13 +210,13 @@ impl Touched {
         };
         match frame {
             Some(Ok(Frame::Data(data))) => {
-                let reserved = match account.filter(|_| keep != Keep::Nothing) {
+                let reserved = match account.filter(|_| keep != Retention::Nothing) {
                     None => Reservation::default(),
                     Some(account) => {
                         account.moved(data.len());
                         match reserve(&mut self.ahead, account, data.len()) {
                             Ok(reserved) => reserved,
-                            Err(NoBodyMemory) if keep == Keep::Undo && account.check().is_ok() => {
+                            Err(NoBodyMemory) if keep == Retention::Undo && account.check().is_ok() => {
                                 self.no_room_for_undo = true;
                                 Reservation::default()
                             }
@@ -242,7 +242,7 @@ impl Touched {
         &mut self,
         host: &mut H,
         kind: BodyKind,
-        keep: Keep,
+        keep: Retention,
         budget: &Budget,
         account: Option<&BodyAccount>,
         buf: &mut [u8],
@@ -254,14 +254,14 @@ impl Touched {
             let len = room.len().min(self.unread.len());
             let keep = self.make_room(keep, budget, kind, len)?;
             match keep {
-                Keep::Nothing => self.unread.read(room, |_, _| {}),
-                Keep::Replay | Keep::Undo => {
+                Retention::Nothing => self.unread.read(room, |_, _| {}),
+                Retention::Replay | Retention::Undo => {
                     self.unread.read(room, |piece, reserved| self.kept.push_reserved(piece, reserved));
                 }
             }
-            self.consumed |= len > 0 && keep != Keep::Replay;
-            self.lost |= len > 0 && keep == Keep::Nothing;
-            self.kept_for_undo += if keep == Keep::Undo { len } else { 0 };
+            self.consumed |= len > 0 && keep != Retention::Replay;
+            self.lost |= len > 0 && keep == Retention::Nothing;
+            self.kept_for_undo += if keep == Retention::Undo { len } else { 0 };
             self.filled += len;
             if self.filled == buf.len() || self.ended {
                 break;
@@ -271,7 +271,7 @@ impl Touched {
         // Many guests treat a full buffer without EOF as an error, so EOF is reported with the last byte whenever it
         // can be known by now.
         if self.unread.is_empty() && !self.ended {
-            self.ended = host.body_ended(kind);
+            self.ended = host.body_state(kind) == BodyState::Ended;
             if !self.ended
                 && let Poll::Ready(broken @ Err(_)) = self.receive(host, kind, keep, account, cx)
             {
@@ -286,27 +286,27 @@ impl Touched {
     /// guest's changes give way: most guests never fail.
     pub(super) fn make_room(
         &mut self,
-        keep: Keep,
+        keep: Retention,
         budget: &Budget,
         kind: BodyKind,
         len: usize,
-    ) -> Result<Keep, Reason> {
+    ) -> Result<Retention, Reason> {
         match keep {
-            Keep::Replay => {
+            Retention::Replay => {
                 if budget.check_kept(kind, self.kept.len() + len).is_err() {
                     self.forget_undo();
                 }
                 budget.check_kept(kind, self.kept.len() + len).map(|()| keep)
             }
-            Keep::Undo
+            Retention::Undo
                 if self.lost
                     || self.no_room_for_undo
                     || budget.check_kept(kind, self.kept.len() + len).is_err() =>
             {
                 self.forget_undo();
-                Ok(Keep::Nothing)
+                Ok(Retention::Nothing)
             }
-            Keep::Undo | Keep::Nothing => Ok(keep),
+            Retention::Undo | Retention::Nothing => Ok(keep),
         }
     }
 

@@ -1,0 +1,223 @@
+//! Why a guest failed.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::Level;
+
+use super::kind::{ErrorKind, FailureResponse, SOON};
+use super::reason::{CallError, Reason, Stop};
+use crate::abi::Phase;
+use crate::symbols::{Backtrace, Symbols};
+
+/// Why a guest failed while it was started or served a request. Meant for the log, never for a client.
+pub struct Error(Box<Details>);
+
+/// In a box, so that results that hold an error are small.
+struct Details {
+    kind: ErrorKind,
+    guest: Arc<str>,
+    phase: Option<Phase>,
+    function: Option<&'static str>,
+    message: String,
+    backtrace: Option<Backtrace>,
+    stderr: Option<String>,
+    retry_after: Option<Duration>,
+    /// The memory that all guests share has run out.
+    starved: bool,
+}
+
+impl Error {
+    /// What kind of failure this is.
+    pub fn kind(&self) -> ErrorKind {
+        self.0.kind
+    }
+
+    /// The guest's name.
+    pub fn guest(&self) -> &str {
+        &self.0.guest
+    }
+
+    /// The phase it happened in; `None` while an instance was made.
+    pub fn phase(&self) -> Option<Phase> {
+        self.0.phase
+    }
+
+    /// The host function that the guest was calling, by its ABI name.
+    pub fn function(&self) -> Option<&'static str> {
+        self.0.function
+    }
+
+    /// The guest's call stack, innermost first: for each call, its offset in the guest's file (for WebAssembly text, in
+    /// the module made of it) and the function's name, if the module has names.
+    ///
+    /// It has source lines as well if the module carries debug information and these calls have been looked up before:
+    /// by [`locate`](Self::locate), or after [`log`](Self::log). See [`Backtraces`](crate::Backtraces).
+    pub fn backtrace(&self) -> Option<&str> {
+        self.0.backtrace.as_ref().map(Backtrace::text)
+    }
+
+    /// Adds source lines to the [`backtrace`](Self::backtrace), if the module carries debug information.
+    ///
+    /// Reading that takes up to a second for a large module: call it from where blocking is allowed.
+    pub fn locate(&mut self) {
+        if let Some(backtrace) = &mut self.0.backtrace {
+            backtrace.locate();
+        }
+    }
+
+    pub(crate) fn calls(&self) -> Option<&Backtrace> {
+        self.0.backtrace.as_ref()
+    }
+
+    /// What the guest wrote to stderr during the call that failed: the first lines and the last.
+    pub fn stderr(&self) -> Option<&str> {
+        self.0.stderr.as_deref()
+    }
+
+    /// When it may be worth trying again; for [`ErrorKind::Unavailable`] and [`ErrorKind::BodyMemory`].
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
+    }
+
+    /// How an HTTP server responds to this failure: [`ErrorKind::response`], with the time after which a retry may
+    /// help.
+    pub fn response(&self) -> FailureResponse {
+        let mut response = self.kind().response();
+        if let Some(wait) = self.retry_after() {
+            // Whole seconds, at least one.
+            response.retry_after = Some(wait.as_millis().div_ceil(1000).clamp(1, 3600) as u64);
+        }
+        if self.0.starved {
+            // The budget's own warning says how many there are.
+            response.log_level = Level::DEBUG;
+        }
+        response
+    }
+
+    pub(crate) fn unavailable(guest: Arc<str>, message: String, retry_after: Duration) -> Self {
+        let mut error = Self::new(ErrorKind::Unavailable, guest, None, message);
+        error.0.retry_after = Some(retry_after);
+        error
+    }
+
+    /// The same failure, caused by the memory that all guests share running out.
+    pub(crate) fn starved(mut self, budget: usize) -> Self {
+        self.0.kind = ErrorKind::Unavailable;
+        self.0.retry_after = Some(SOON);
+        self.0.starved = true;
+        self.0.message += &format!(" (the memory budget of {budget} bytes for all guests is used up)");
+        self
+    }
+
+    /// The same failure, with what may have led to it.
+    pub(crate) fn with_hint(mut self, hint: impl fmt::Display) -> Self {
+        self.0.message += &format!(" ({hint})");
+        self
+    }
+
+    /// The same failure, with what the guest wrote to stderr meanwhile.
+    pub(crate) fn with_stderr(mut self, lines: String) -> Self {
+        self.0.stderr = Some(lines);
+        self
+    }
+
+    pub(crate) fn new(kind: ErrorKind, guest: Arc<str>, phase: Option<Phase>, message: String) -> Self {
+        Self(Box::new(Details {
+            kind,
+            guest,
+            phase,
+            function: None,
+            message,
+            backtrace: None,
+            stderr: None,
+            retry_after: None,
+            starved: false,
+        }))
+    }
+
+    /// A refusal that no host function was there to make.
+    pub(crate) fn refused(guest: Arc<str>, phase: Phase, reason: &Reason) -> Self {
+        let mut error = Self::new(reason.kind(), guest, Some(phase), reason.to_string());
+        error.0.retry_after = error.0.kind.retry_after();
+        error
+    }
+
+    /// Sorts out what wasmtime hands back from a call into the guest.
+    pub(crate) fn from_wasmtime(
+        guest: Arc<str>,
+        symbols: &Arc<Symbols>,
+        phase: Option<Phase>,
+        error: &wasmtime::Error,
+    ) -> Self {
+        let backtrace = Backtrace::of(error, symbols);
+        let (kind, function, message) = if let Some(call) = error.downcast_ref::<CallError>() {
+            (call.reason.kind(), Some(call.function), call.reason.to_string())
+        } else if let Some(stop) = error.downcast_ref::<Stop>() {
+            (ErrorKind::Deadline, None, stop.to_string())
+        } else if let Some(trap) = error.downcast_ref::<wasmtime::Trap>() {
+            (ErrorKind::Trap, None, trap.to_string())
+        } else if phase.is_none() {
+            (ErrorKind::Unavailable, None, format!("{error:#}"))
+        } else {
+            (ErrorKind::Internal, None, format!("{error:#}"))
+        };
+        let retry_after = kind.retry_after();
+        Self(Box::new(Details {
+            kind,
+            guest,
+            phase,
+            function,
+            message,
+            backtrace,
+            stderr: None,
+            retry_after,
+            starved: false,
+        }))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "guest {}", self.0.guest)?;
+        if let Some(phase) = self.0.phase {
+            write!(f, " in {phase}")?;
+        }
+        if let Some(function) = self.0.function {
+            write!(f, ", calling {function}")?;
+        }
+        write!(f, ": {}", self.0.message)?;
+        match &self.0.stderr {
+            Some(lines) => write!(f, "; its stderr: {}", lines.replace('\n', " | ")),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Error")
+            .field("kind", &self.0.kind)
+            .field("guest", &self.0.guest)
+            .field("phase", &self.0.phase)
+            .field("function", &self.0.function)
+            .field("message", &self.0.message)
+            .finish_non_exhaustive()
+    }
+}
+
+impl std::error::Error for Error {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_until_a_retry_is_in_whole_seconds_within_an_hour() {
+        for (wait, seconds) in [(0, 1), (1001, 2), (7_200_000, 3600)] {
+            let error = Error::unavailable("g".into(), String::new(), Duration::from_millis(wait));
+            assert_eq!(error.response().retry_after, Some(seconds));
+        }
+    }
+}

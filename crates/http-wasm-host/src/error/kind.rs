@@ -1,0 +1,160 @@
+//! Kinds of failures, and how servers respond to them.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use tracing::Level;
+
+use crate::abi::BodyKind;
+
+/// When what was short may be there again: as soon as a request ends.
+pub(super) const SOON: Duration = Duration::from_secs(1);
+
+/// What kind of failure an [`Error`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The guest's own code trapped: unreachable, division by zero, stack overflow, memory out of bounds, …
+    Trap,
+    /// The guest called a host function in a way that the ABI forbids.
+    HostCall,
+    /// The guest called `proc_exit`.
+    Exit,
+    /// The guest computed, or waited, for longer than its limit.
+    Deadline,
+    /// The guest made the host hold more than a limit allows.
+    Limit,
+    /// A message's body was too long to keep for replay.
+    BodyTooLarge(BodyKind),
+    /// A message's body ended in an error while the guest read it.
+    Body(BodyKind),
+    /// There was no instance for the request, and no memory for one, or for what it needed; later there may be.
+    Unavailable,
+    /// The bodies that are held for all requests together take too much memory (see
+    /// [`EngineBuilder::body_memory_budget`]); later there may be room.
+    ///
+    /// [`EngineBuilder::body_memory_budget`]: crate::EngineBuilder::body_memory_budget
+    BodyMemory,
+    /// A fault of the host.
+    Internal,
+}
+
+/// How an HTTP server responds to a failure, and at which level it logs it.
+///
+/// There is one table of these, [`ErrorKind::response`], so that all adapters handle a new kind of failure alike.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FailureResponse {
+    /// The status if the guest belongs to the service. The error's text isn't meant for clients.
+    pub status: StatusCode,
+    /// The same for a gateway, whose callers distinguish "too slow" (504) from "broken" (500).
+    pub gateway_status: StatusCode,
+    /// The value of `Retry-After`, in seconds, for failures that may pass by themselves: 1 to 3600.
+    pub retry_after: Option<u64>,
+    /// The level that the error is logged at. Below ERROR, it is not the guest's fault, and may happen all the time.
+    pub log_level: Level,
+}
+
+const fn response(status: StatusCode, log_level: Level) -> FailureResponse {
+    FailureResponse { status, gateway_status: status, retry_after: None, log_level }
+}
+
+impl ErrorKind {
+    /// How an HTTP server responds to a failure of this kind. [`Error::response`] knows how long this one may last.
+    ///
+    /// | kind | status | logged at |
+    /// | --- | --- | --- |
+    /// | [`BodyTooLarge`](Self::BodyTooLarge) | 413 for a request, 502 for a response | INFO |
+    /// | [`Body`](Self::Body) | 400 for a request, 502 for a response | DEBUG |
+    /// | [`BodyMemory`](Self::BodyMemory) | 503 with `Retry-After` | DEBUG |
+    /// | [`Unavailable`](Self::Unavailable) | 503 with `Retry-After` | ERROR, or DEBUG if memory has run out |
+    /// | [`Deadline`](Self::Deadline) | 500, from a gateway 504 | ERROR |
+    /// | all others | 500 | ERROR |
+    pub const fn response(self) -> FailureResponse {
+        // Written without a `_`, so that a new kind has to be thought of here.
+        match self {
+            Self::Trap | Self::HostCall | Self::Exit | Self::Limit | Self::Internal => {
+                response(StatusCode::INTERNAL_SERVER_ERROR, Level::ERROR)
+            }
+            Self::Deadline => FailureResponse {
+                gateway_status: StatusCode::GATEWAY_TIMEOUT,
+                ..response(StatusCode::INTERNAL_SERVER_ERROR, Level::ERROR)
+            },
+            Self::Unavailable => FailureResponse {
+                retry_after: Some(SOON.as_secs()),
+                ..response(StatusCode::SERVICE_UNAVAILABLE, Level::ERROR)
+            },
+            // The budget's own warning says how many there are.
+            Self::BodyMemory => FailureResponse {
+                retry_after: Some(SOON.as_secs()),
+                ..response(StatusCode::SERVICE_UNAVAILABLE, Level::DEBUG)
+            },
+            // Peers send oversized bodies and hang up all the time.
+            Self::BodyTooLarge(BodyKind::Request) => response(StatusCode::PAYLOAD_TOO_LARGE, Level::INFO),
+            Self::BodyTooLarge(BodyKind::Response) => response(StatusCode::BAD_GATEWAY, Level::INFO),
+            Self::Body(BodyKind::Request) => response(StatusCode::BAD_REQUEST, Level::DEBUG),
+            Self::Body(BodyKind::Response) => response(StatusCode::BAD_GATEWAY, Level::DEBUG),
+        }
+    }
+
+    /// Whether it is a failure of the guest, which is excused for a guest that fails open. A body that is too long or
+    /// ends prematurely must be reported to its sender.
+    pub(crate) fn is_guests(self) -> bool {
+        !matches!(self, Self::BodyTooLarge(_) | Self::Body(_))
+    }
+
+    pub(super) fn retry_after(self) -> Option<Duration> {
+        self.response().retry_after.map(Duration::from_secs)
+    }
+}
+
+/// Gives each kind its name, and lists the names.
+macro_rules! names {
+    ($($kind:pat => $name:literal,)*) => {
+        impl ErrorKind {
+            /// All that [`name`](Self::name) gives.
+            pub const NAMES: [&str; [$($name),*].len()] = [$($name),*];
+
+            /// A word for metrics and logs, as in "host_call".
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $($kind => $name,)*
+                }
+            }
+        }
+    };
+}
+
+names! {
+    Self::Trap => "trap",
+    Self::HostCall => "host_call",
+    Self::Exit => "exit",
+    Self::Deadline => "deadline",
+    Self::Limit => "limit",
+    Self::BodyTooLarge(_) => "body_too_large",
+    Self::Body(_) => "body",
+    Self::Unavailable => "unavailable",
+    Self::BodyMemory => "body_memory",
+    Self::Internal => "internal",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_kinds_have_the_same_name() {
+        let names = std::collections::BTreeSet::from(ErrorKind::NAMES);
+        assert_eq!(names.len(), ErrorKind::NAMES.len());
+    }
+
+    #[test]
+    fn only_what_may_pass_by_itself_says_when_to_try_again() {
+        for kind in [ErrorKind::Unavailable, ErrorKind::BodyMemory] {
+            assert_eq!((kind.response().status.as_u16(), kind.response().retry_after), (503, Some(1)));
+        }
+        let slow = ErrorKind::Deadline.response();
+        assert_eq!((slow.status.as_u16(), slow.gateway_status.as_u16()), (500, 504));
+        assert_eq!(slow.retry_after, None);
+    }
+}

@@ -1,0 +1,76 @@
+//! The phase rules: what a guest may do to a message in which of its two functions, with which features.
+
+use crate::abi::{Access, BodyKind, Features, Phase};
+
+/// Whose bytes a guest gets when it reads a body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readable {
+    /// Those of the message as it was received.
+    Received,
+    /// Those that the guest has written itself.
+    Own,
+    /// None: the rest has gone to the next handler.
+    Nothing,
+}
+
+/// Whether the guest may change a message.
+///
+/// # Errors
+/// Why it may not.
+pub(super) fn check_change(phase: Phase, message: BodyKind, features: Features) -> Result<(), &'static str> {
+    match (phase, message) {
+        (Phase::Request, _) => Ok(()),
+        (Phase::Response, BodyKind::Request) => {
+            Err("the request has gone to the next handler and can't be changed in handle_response")
+        }
+        (Phase::Response, BodyKind::Response) if features.contains(Features::BUFFER_RESPONSE) => Ok(()),
+        (Phase::Response, BodyKind::Response) => Err(
+            "the response can be changed in handle_response only with the feature buffer_response, which is enabled \
+             when the guest starts, or in handle_request",
+        ),
+    }
+}
+
+/// What the guest reads of a message's body.
+///
+/// # Errors
+/// Why it may not read it.
+pub(super) fn check_read(
+    phase: Phase,
+    message: BodyKind,
+    features: Features,
+) -> Result<Readable, &'static str> {
+    match (phase, message) {
+        (Phase::Request, BodyKind::Request) => Ok(Readable::Received),
+        (Phase::Request, BodyKind::Response) => Ok(Readable::Own),
+        (Phase::Response, BodyKind::Request) if features.contains(Features::BUFFER_REQUEST) => {
+            Ok(Readable::Nothing)
+        }
+        (Phase::Response, BodyKind::Request) => Err(
+            "the request body can be read in handle_response only with the feature buffer_request, which is enabled \
+             when the guest starts, or in handle_request",
+        ),
+        (Phase::Response, BodyKind::Response) if features.contains(Features::BUFFER_RESPONSE) => {
+            Ok(Readable::Received)
+        }
+        (Phase::Response, BodyKind::Response) => Err(
+            "the response body can be read in handle_response only with the feature buffer_response, which is enabled \
+             when the guest starts, or in handle_request",
+        ),
+    }
+}
+
+/// Whether there is a message for which a function with this access is allowed.
+pub(crate) fn allows(access: Access, phase: Phase, features: Features) -> bool {
+    const REQUEST: BodyKind = BodyKind::Request;
+    const RESPONSE: BodyKind = BodyKind::Response;
+    let changes = |message| check_change(phase, message, features).is_ok();
+    let reads = |message| check_read(phase, message, features).is_ok();
+    match access {
+        Access::Unrestricted => true,
+        Access::ChangesRequest => changes(REQUEST),
+        Access::ChangesResponse => changes(RESPONSE),
+        Access::ChangesMessage => changes(REQUEST) || changes(RESPONSE),
+        Access::ReadsBody => reads(REQUEST) || reads(RESPONSE),
+    }
+}

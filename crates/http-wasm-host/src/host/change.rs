@@ -1,0 +1,24 @@
+//! What the core tells a host to change, and what a host says about a body.
+
+/// A new value for a part of the request's head, for [`LocalHost::change_request`](crate::LocalHost::change_request).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RequestChange<'a> {
+    /// The method, a token.
+    Method(&'a [u8]),
+    /// Path and query in origin form, or `*`. Scheme and authority stay as they are.
+    Uri(&'a [u8]),
+    /// The authority, wherever the server keeps it: the `host` header included.
+    Authority(&'a [u8]),
+}
+
+/// How much of a body has arrived that nobody has taken yet, for
+/// [`LocalHost::body_state`](crate::LocalHost::body_state).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BodyState {
+    /// Nothing is left: [`poll_body`](crate::LocalHost::poll_body) returns `None` at once.
+    Ended,
+    /// All of the rest has arrived: `poll_body` returns at once until it has returned `None`.
+    Buffered,
+    /// More may have to be waited for, or it isn't known whether there is more.
+    Arriving,
+}

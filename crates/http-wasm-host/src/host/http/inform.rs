@@ -1,0 +1,12 @@
+//! Informational responses that guests send.
+
+use std::fmt;
+
+use http::{HeaderMap, StatusCode};
+
+/// Takes the informational responses (1xx) of guests.
+pub trait Inform: fmt::Debug + Send + Sync {
+    /// Sends one, with the response headers that have been set so far, or drops it. It is called while the guest runs,
+    /// so it must not block.
+    fn inform(&self, status: StatusCode, headers: HeaderMap);
+}

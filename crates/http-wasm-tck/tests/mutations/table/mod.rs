@@ -1,0 +1,14 @@
+//! Which cases each fault must fail: every failed case has one of these parts in its id, and each part is in some.
+
+mod bodies;
+mod flow;
+mod head;
+mod traps;
+mod values;
+
+use crate::host::Fault;
+
+/// All rows, in the order of [`Mutation::ALL`](crate::mutation::Mutation::ALL).
+pub(crate) fn table() -> impl Iterator<Item = &'static (Fault, &'static [&'static str])> {
+    [traps::ROWS, values::ROWS, head::ROWS, bodies::ROWS, flow::ROWS].into_iter().flatten()
+}
