@@ -34,6 +34,7 @@ impl Failure {
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
             Self::Cases { .. } => 1,
+            Self::Start(StartError::Config(faults)) if faults.are_in_guests() => 65,
             Self::Args(_) | Self::Start(StartError::Config(_)) => 2,
             Self::Start(StartError::Guests(_)) => 65,
             Self::Start(StartError::Listen { .. }) => 69,

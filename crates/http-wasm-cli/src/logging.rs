@@ -29,7 +29,7 @@ const QUIET: &str = "cranelift_codegen=warn,cranelift_frontend=warn,regalloc2=wa
 /// When the choice can't be parsed: better said at once than found out when the log is needed.
 pub(crate) fn init(log: &Log) -> Result<(), ArgsError> {
     let (name, filter) = match (std::env::var("RUST_LOG"), &log.filter) {
-        (Err(_), Some(filter)) => ("log.filter", filter.clone()),
+        (Err(_), Some(filter)) => ("log.filter", filter.value.clone()),
         (from_env, _) => ("RUST_LOG", from_env.unwrap_or_default()),
     };
     let filter = EnvFilter::builder()
@@ -65,7 +65,7 @@ const HEARD: &str = "off,http_wasm::guest=info,http_wasm_host::load::slow=info";
 /// # Errors
 /// As [`init`].
 pub(crate) fn init_for_check() -> Result<(), ArgsError> {
-    init(&Log { format: LogFormat::Pretty, filter: Some(HEARD.to_owned()) })
+    init(&Log { format: LogFormat::Pretty, filter: Some(HEARD.to_owned().into()) })
 }
 
 /// The same filter without what the compiler says at low levels, unless it is asked for by name.

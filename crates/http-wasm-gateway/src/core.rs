@@ -97,7 +97,7 @@ impl Core {
         let Some(_permit) = RequestPermit::acquire(&self.in_flight, self.max_requests(max, inbound)) else {
             return unavailable();
         };
-        let route = match generation.routes.choose(&inbound.request) {
+        let route = match generation.routes.choose(&inbound.request, inbound.arrival()) {
             Ok(Some(chosen)) => {
                 chosen.rewrite(&mut inbound.request);
                 chosen.route

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::redaction::revealed;
+
 /// A digest of settings and the contents of files. It doesn't keep its input, which may be secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Digest([u8; 32]);
@@ -41,7 +43,7 @@ impl Digest {
 /// Settings in a form that can be compared.
 pub(crate) fn json(settings: &impl Serialize) -> Vec<u8> {
     // All keys of the configuration's maps are text, and nothing else can make this fail.
-    serde_json::to_vec(settings).unwrap_or_default()
+    revealed(|| serde_json::to_vec(settings).unwrap_or_default())
 }
 
 /// The SHA-256 of these bytes, as `sha256sum` prints it.

@@ -23,6 +23,11 @@ impl Fingerprints {
         Self::of(files.into_iter().chain(directories))
     }
 
+    /// The files.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        self.0.iter().map(|(path, _)| path)
+    }
+
     /// These and `more`.
     pub(crate) fn and(mut self, more: Self) -> Self {
         self.0.extend(more.0);

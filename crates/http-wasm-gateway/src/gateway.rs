@@ -2,13 +2,14 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
 use crate::admin::{Admin, Operators};
 use crate::blocking::blocking;
-use crate::config::{Config, ConfigFile};
+use crate::config::{Config, ConfigFile, Draft, Faults};
 use crate::core::Core;
 use crate::error::StartError;
 use crate::error_text::plain;
@@ -20,7 +21,7 @@ use crate::listener::Successor;
 use crate::listener::{Endpoint, Inherited, Listeners, announce};
 use crate::machine::Machine;
 use crate::observe::Monitor;
-use crate::reload::{ConfigSource, Reloader, follow};
+use crate::reload::{ConfigSource, MadeOf, Reloader, follow};
 use crate::signals::{Hangup, Signals};
 
 /// A gateway that is ready to serve: its guests are loaded.
@@ -30,8 +31,7 @@ pub struct Gateway {
     machine: Machine,
     source: ConfigSource,
     inherited: Inherited,
-    /// The fingerprints of the files that it was built from.
-    made_of: Fingerprints,
+    made_of: MadeOf,
 }
 
 impl Gateway {
@@ -63,20 +63,26 @@ impl Gateway {
         let source = ConfigSource::Value(config.clone().into());
         let none = Arc::new(Generation::none(observers));
         let files: Vec<_> = config.files().cloned().collect();
-        let made_of = blocking(|| Fingerprints::of(files)).await?;
+        let files = blocking(|| Fingerprints::of(files)).await?;
+        let made_of = MadeOf { files, warnings: Vec::new() };
         let generation = Generation::build(&machine, config, monitor, &none).await?;
         generation.show(&machine);
         let core = Arc::new(Core::new(generation, &machine));
         Ok(Self { core, admin, machine, source, inherited, made_of })
     }
 
-    /// Builds everything that a configuration needs, as far as it has no visible effect: no address is listened on and
-    /// no log is opened, since a running gateway may be using them.
+    /// Reads a configuration file, and builds everything that it needs as far as that has no visible effect: no address
+    /// is listened on and no log is opened, since a running gateway may be using them. Returns the configuration and the
+    /// warnings about it.
     ///
     /// # Errors
-    /// If a guest that isn't optional can't be loaded, or files can't be used.
-    pub async fn check(config: &Config) -> Result<(), StartError> {
-        Generation::check(&Machine::new(config)?, config).await
+    /// All errors and warnings: in the file, in the files that it refers to, and in its guests.
+    pub async fn check(path: &Path) -> Result<(Config, Faults), StartError> {
+        let mut draft = Draft::read(path);
+        if let Some(config) = draft.usable() {
+            Generation::check(&Machine::new(&config)?, &config, &mut draft).await;
+        }
+        Ok(draft.finish()?)
     }
 
     /// Where operators find metrics and status; none without an `[admin]` section.
@@ -88,7 +94,8 @@ impl Gateway {
     /// configuration, and only rereads the files that it refers to.
     pub fn with_file(mut self, file: ConfigFile) -> Self {
         self.source = ConfigSource::File(file.path);
-        self.made_of = file.fingerprints.and(self.made_of);
+        self.made_of.files = file.fingerprints.and(self.made_of.files);
+        self.made_of.warnings = file.warnings;
         self
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use http_wasm_tower::BodyBudget;
 
 use crate::blocking::blocking;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Draft};
 use crate::digest::Digest;
 use crate::error::StartError;
 use crate::exchange::RequestObserver;
@@ -68,11 +68,32 @@ impl Generation {
         .await?
     }
 
-    /// Builds what a configuration needs, as far as it has no visible effect.
-    pub(crate) async fn check(machine: &Machine, config: &Config) -> Result<(), StartError> {
-        guests::load(&machine.engine, &config.guests, &LoadedGuests::default(), None).await?;
-        let (body_budget, config) = (machine.engine.body_budget().clone(), config.clone());
-        blocking(move || upstreams(&body_budget, &config, &Upstreams::new()).map(drop)).await?
+    /// Builds what can be read of a configuration, as far as it has no visible effect, and adds what is wrong.
+    pub(crate) async fn check(machine: &Machine, config: &Config, draft: &mut Draft) {
+        for (name, result) in guests::check(&machine.engine, &config.guests).await {
+            let optional = config.guests.get(&name).is_some_and(|guest| guest.optional);
+            match result {
+                Ok(warnings) => {
+                    for warning in warnings {
+                        draft.add_guest_warning(&name, format!("guest {name}: {warning}"));
+                    }
+                }
+                Err(reason) if optional => {
+                    draft.add_guest_warning(
+                        &name,
+                        format!(
+                            "{reason}\nroutes of an optional guest that can't be loaded are answered with 503"
+                        ),
+                    );
+                }
+                Err(reason) => draft.add_guest_error(&name, reason),
+            }
+        }
+        for (name, upstream) in &config.upstreams {
+            if let Err(reason) = Proxy::new(name, upstream) {
+                draft.add_upstream_error(name, reason);
+            }
+        }
     }
 
     /// Shows operators that this is the configuration in use.

@@ -61,6 +61,51 @@ pub(crate) async fn load(
     earlier: &LoadedGuests,
     monitor: Option<&dyn GuestMonitor>,
 ) -> Result<LoadedGuests, StartError> {
+    let (mut loaded, mut faults) = (HashMap::new(), Vec::new());
+    for Attempt { name, may_fail, observer, result } in attempts(engine, guests, earlier, monitor).await {
+        match result {
+            Ok(entry) => drop(loaded.insert(name, entry)),
+            Err(fault) if may_fail => {
+                tracing::error!(guest = name, "{fault}; it is optional, so its routes are answered with 503");
+                if let Some(monitor) = monitor {
+                    monitor.failed_to_load(&name, &fault);
+                }
+                loaded.insert(name, Entry { made_of: Digest::of([]), guest: None, _observer: observer });
+            }
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if faults.is_empty() { Ok(LoadedGuests(loaded)) } else { Err(StartError::Guests(faults)) }
+}
+
+/// Loads all guests to see whether that works: the warnings about each, by name, or why it can't be loaded.
+pub(crate) async fn check(
+    engine: &Engine,
+    guests: &BTreeMap<String, Located<config::Guest>>,
+) -> Vec<(String, Result<Vec<String>, String>)> {
+    let attempts = attempts(engine, guests, &LoadedGuests::default(), None).await.into_iter();
+    let warnings = |entry: Entry| {
+        let warnings = entry.guest.iter().flat_map(|guest| &guest.facts().warnings);
+        warnings.map(ToString::to_string).collect()
+    };
+    attempts.map(|attempt| (attempt.name, attempt.result.map(warnings))).collect()
+}
+
+/// A guest that was loaded, or not.
+struct Attempt {
+    name: String,
+    /// Whether the gateway can do without it.
+    may_fail: bool,
+    observer: Option<Arc<dyn Observer>>,
+    result: Result<Entry, String>,
+}
+
+async fn attempts(
+    engine: &Engine,
+    guests: &BTreeMap<String, Located<config::Guest>>,
+    earlier: &LoadedGuests,
+    monitor: Option<&dyn GuestMonitor>,
+) -> Vec<Attempt> {
     let at_once = available_parallelism().map_or(1, Into::into);
     let jobs = guests.iter().map(|(name, guest)| {
         let (engine, name, guest) = (engine.clone(), name.clone(), guest.value.clone());
@@ -78,26 +123,10 @@ pub(crate) async fn load(
             let result = job
                 .await
                 .unwrap_or_else(|_| Err(format!("guest {name}: loading failed for an unknown reason")));
-            (name, may_fail, told, result)
+            Attempt { name, may_fail, observer: told, result }
         }
     });
-    let results: Vec<_> = stream::iter(jobs.collect::<Vec<_>>()).buffered(at_once).collect().await;
-
-    let (mut loaded, mut faults) = (HashMap::new(), Vec::new());
-    for (name, may_fail, observer, result) in results {
-        match result {
-            Ok(entry) => drop(loaded.insert(name, entry)),
-            Err(fault) if may_fail => {
-                tracing::error!(guest = name, "{fault}; it is optional, so its routes are answered with 503");
-                if let Some(monitor) = monitor {
-                    monitor.failed_to_load(&name, &fault);
-                }
-                loaded.insert(name, Entry { made_of: Digest::of([]), guest: None, _observer: observer });
-            }
-            Err(fault) => faults.push(fault),
-        }
-    }
-    if faults.is_empty() { Ok(LoadedGuests(loaded)) } else { Err(StartError::Guests(faults)) }
+    stream::iter(jobs.collect::<Vec<_>>()).buffered(at_once).collect().await
 }
 
 fn load_one(
@@ -154,7 +183,7 @@ impl PreparedGuest {
         let made_of = Digest::of([&*bytes, &config, &json(&settings(guest))]).bytes();
         let mut builder = Guest::builder(engine).name(name).config(config);
         for arg in &guest.args {
-            builder = builder.arg(arg);
+            builder = builder.arg(&arg.value);
         }
         for (key, value) in &guest.env {
             builder = builder.env(key, &value.value);
@@ -193,7 +222,7 @@ fn apply_guest_settings(builder: GuestBuilder, guest: &config::Guest) -> GuestBu
 
 fn config_bytes(name: &str, guest: &config::Guest) -> Result<Vec<u8>, String> {
     match (&guest.config, &guest.config_file) {
-        (Some(text), _) => Ok(text.0.clone().into_bytes()),
+        (Some(text), _) => Ok(text.value.0.clone().into_bytes()),
         (None, None) => Ok(Vec::new()),
         (None, Some(path)) => std::fs::read(&path.value)
             .map_err(|error| format!("guest {name}: configuration {}: {}", path.display(), plain(&error))),

@@ -32,6 +32,7 @@ mod observe;
 mod path;
 mod proxy;
 mod random;
+mod redaction;
 mod reload;
 mod route;
 mod signals;

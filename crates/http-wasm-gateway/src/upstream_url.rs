@@ -2,20 +2,35 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 
 /// An upstream's URL: scheme, authority, and the path that is prepended to each request's.
-#[derive(Debug, Clone, PartialEq, Eq)]
+///
+/// Displays as it is written, with references such as `${TOKEN}`.
+#[derive(Clone)]
 pub struct UpstreamUrl {
     scheme: Scheme,
     authority: Authority,
     /// Without a trailing slash; empty if the URL has no path.
     prefix: String,
+    /// How it is written, if references in it were replaced.
+    written: Option<Arc<str>>,
 }
 
 impl UpstreamUrl {
+    /// The same, shown with the values of references.
+    pub(crate) fn resolved(&self) -> Self {
+        Self { written: None, ..self.clone() }
+    }
+
+    /// The same, shown as this.
+    pub(crate) fn shown_as(self, written: Arc<str>) -> Self {
+        Self { written: Some(written), ..self }
+    }
+
     /// Whether requests use TLS.
     pub fn is_tls(&self) -> bool {
         self.scheme == Scheme::HTTPS
@@ -73,15 +88,33 @@ impl FromStr for UpstreamUrl {
         if path.query().is_some() {
             return Err("the URL must have no query");
         }
-        Ok(Self { scheme, authority, prefix: path.path().trim_end_matches('/').to_owned() })
+        Ok(Self { scheme, authority, prefix: path.path().trim_end_matches('/').to_owned(), written: None })
     }
 }
 
 impl fmt::Display for UpstreamUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}://{}{}", self.scheme, self.authority, self.prefix)
+        match &self.written {
+            Some(written) => f.write_str(written),
+            None => write!(f, "{}://{}{}", self.scheme, self.authority, self.prefix),
+        }
     }
 }
+
+impl fmt::Debug for UpstreamUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// How they are written makes no difference.
+impl PartialEq for UpstreamUrl {
+    fn eq(&self, other: &Self) -> bool {
+        self.scheme == other.scheme && self.authority == other.authority && self.prefix == other.prefix
+    }
+}
+
+impl Eq for UpstreamUrl {}
 
 #[cfg(test)]
 mod tests {

@@ -18,3 +18,5 @@ pub enum OnFailure {
     /// the exchange.
     Open,
 }
+
+crate::choices! { OnFailure { Closed = "closed", Open = "open" } }

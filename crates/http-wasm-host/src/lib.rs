@@ -9,6 +9,7 @@
 #![deny(missing_docs)]
 
 mod abi;
+mod choice;
 mod engine;
 mod error;
 mod exchange;
@@ -32,6 +33,7 @@ mod text;
 mod warning;
 
 pub use self::abi::{Access, BodyKind, FUNCTIONS, Features, Function, HeaderKind, MayWait, Phase, ValueType};
+pub use self::choice::{Choice, UnknownName, nearest};
 pub use self::engine::{Engine, EngineBuilder, SnapshotFacts};
 pub use self::error::{BoxError, Error, ErrorKind, FailureResponse, LoadError, Refused};
 pub use self::failure::OnFailure;

@@ -1,7 +1,6 @@
 //! What is probably wrong with a guest that can be loaded.
 
 use std::fmt;
-use std::str::FromStr;
 
 /// A check whose finding is a [`Warning`], or a reason to refuse a guest.
 ///
@@ -24,30 +23,14 @@ impl Lint {
     /// All of them.
     pub const ALL: [Self; 4] =
         [Self::Unregistered, Self::CommandExports, Self::LateBuffering, Self::DefaultParameters];
-
-    /// Its name in configuration files and on the command line.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Unregistered => "unregistered",
-            Self::CommandExports => "command-exports",
-            Self::LateBuffering => "late-buffering",
-            Self::DefaultParameters => "default-parameters",
-        }
-    }
 }
 
-impl fmt::Display for Lint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-impl FromStr for Lint {
-    type Err = String;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        let found = Self::ALL.into_iter().find(|lint| lint.name() == name);
-        found.ok_or_else(|| format!("expected {}", Self::ALL.map(|lint| format!("`{lint}`")).join(", ")))
+crate::choices! {
+    Lint {
+        Unregistered = "unregistered",
+        CommandExports = "command-exports",
+        LateBuffering = "late-buffering",
+        DefaultParameters = "default-parameters",
     }
 }
 
@@ -74,18 +57,5 @@ impl Warning {
 impl fmt::Display for Warning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}; {}", self.what, self.help)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_lint_is_read_by_the_name_that_it_shows() {
-        for lint in Lint::ALL {
-            assert_eq!(lint.to_string().parse(), Ok(lint));
-        }
-        assert!("unregisterd".parse::<Lint>().unwrap_err().starts_with("expected `unregistered`, "));
     }
 }

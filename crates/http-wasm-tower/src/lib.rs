@@ -45,10 +45,11 @@ pub use self::layer::HttpWasmLayer;
 pub use self::service::{HttpWasm, ResponseFuture};
 
 pub use http_wasm_host::{
-    Backtraces, Body, BodyBudget, BodyMemory, BoxError, Call, DropReason, Engine, EngineBuilder, Error,
-    ErrorKind, FailureResponse, Fault, GuestBuilder, GuestFacts, Handled, HeldBytes, HttpHost, Inform,
+    Backtraces, Body, BodyBudget, BodyMemory, BoxError, Call, Choice, DropReason, Engine, EngineBuilder,
+    Error, ErrorKind, FailureResponse, Fault, GuestBuilder, GuestFacts, Handled, HeldBytes, HttpHost, Inform,
     LOG_TARGET, Limits, Lint, LoadError, Mount, NoBodyMemory, Observer, OnFailure, Outcome, Phase, Pinned,
-    PoolSettings, PoolStats, Progress, Runtime, Snapshot, Task, TokioRuntime, Warning,
+    PoolSettings, PoolStats, Progress, Runtime, Snapshot, Task, TokioRuntime, UnknownName, Warning, choices,
+    nearest,
 };
 
 /// A guest for services over the `http` crate's types.

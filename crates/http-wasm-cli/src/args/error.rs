@@ -40,6 +40,10 @@ pub(crate) enum ArgsError {
     )]
     LogFilter { name: &'static str, reason: String },
 
+    /// `config check --strict`.
+    #[error("configuration {file}: {count}, which --strict treats as errors")]
+    Warnings { file: String, count: String },
+
     #[error(transparent)]
     File(#[from] Faults),
 }

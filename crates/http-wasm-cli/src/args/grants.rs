@@ -26,8 +26,8 @@ impl GrantArgs {
     ///
     /// # Errors
     /// When one of them isn't a directory or can't be read.
-    pub(crate) fn resolve(self) -> Result<Grants, ArgsError> {
-        let grants = Grants { env: self.env, mounts: self.mounts };
+    pub(crate) fn resolve(&self) -> Result<Grants, ArgsError> {
+        let grants = Grants { env: self.env.clone(), mounts: self.mounts.clone() };
         grants.check()?;
         Ok(grants)
     }

@@ -1,15 +1,14 @@
 //! `--allow` and `--strict`: what is overlooked in how a guest was built, and what isn't.
 
-use std::str::FromStr as _;
-
 use http_wasm_tower::Lint;
+
+use super::choice::choice;
 
 /// What is overlooked in how a guest was built, and what isn't.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct LintArgs {
-    /// Check that a guest may fail: unregistered, command-exports, late-buffering, default-parameters; repeatable
-    /// [default: none]
-    #[arg(long, value_name = "CHECK", value_parser = Lint::from_str)]
+    /// Check that a guest may fail; repeatable [default: none]
+    #[arg(long, value_name = "CHECK", value_parser = choice::<Lint>())]
     pub(crate) allow: Vec<Lint>,
 
     /// Refuse a guest for what would otherwise be a warning

@@ -1,15 +1,15 @@
 //! Arguments that several commands share, and what is wrong with arguments.
 
+mod choice;
 mod error;
 mod grants;
 mod guest;
 mod lints;
 mod number;
-mod snapshot;
 
+pub(crate) use self::choice::choice;
 pub(crate) use self::error::ArgsError;
 pub(crate) use self::grants::{GrantArgs, Grants};
 pub(crate) use self::guest::{GuestSpec, guest_config};
 pub(crate) use self::lints::LintArgs;
-pub(crate) use self::number::{parse_count, parse_size, seconds_from};
-pub(crate) use self::snapshot::SnapshotMode;
+pub(crate) use self::number::{parse_count, parse_size, parse_time, seconds_from};

@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use http_wasm_gateway::config::Size;
+use http_wasm_gateway::config::{Size, Time};
 
 /// A count from 1 to a million.
 pub(crate) fn parse_count(text: &str) -> Result<NonZeroU32, &'static str> {
@@ -15,6 +15,11 @@ pub(crate) fn parse_count(text: &str) -> Result<NonZeroU32, &'static str> {
 /// A size with its unit, or a number of bytes.
 pub(crate) fn parse_size(text: &str) -> Result<Size, String> {
     Size::from_str(text)
+}
+
+/// A duration with its unit, longer than 0.
+pub(crate) fn parse_time(text: &str) -> Result<Time, String> {
+    Time::from_str(text)
 }
 
 /// So many seconds, from `LEAST` to a day.

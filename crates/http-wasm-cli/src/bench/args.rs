@@ -6,7 +6,7 @@ use std::time::Duration;
 use http_wasm_tower::Snapshot;
 
 use super::request::SampleRequest;
-use crate::args::{ArgsError, GrantArgs, GuestSpec, SnapshotMode};
+use crate::args::{ArgsError, GrantArgs, GuestSpec, choice};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchArgs {
@@ -23,8 +23,9 @@ pub(crate) struct BenchArgs {
 
     /// Initialise the guest once for all its instances; `shared-seed` if all of them may share random bytes and times
     /// [default: off; without a value: on]
-    #[arg(long, value_enum, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
-    pub(crate) snapshot: Option<SnapshotMode>,
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on",
+        value_parser = choice::<Snapshot>())]
+    pub(crate) snapshot: Option<Snapshot>,
 
     /// File with the request to send, in HTTP/1.1 format: head, empty line, body [default: GET / without a body]
     #[arg(long, value_name = "FILE")]
@@ -64,7 +65,7 @@ impl Bench {
         let grants = args.grants.resolve()?;
         Ok(Self {
             guest: GuestSpec {
-                snapshot: args.snapshot.map_or(Snapshot::Off, Into::into),
+                snapshot: args.snapshot.unwrap_or_default(),
                 ..GuestSpec::resolve(args.guest, args.guest_config, grants)?
             },
             request,

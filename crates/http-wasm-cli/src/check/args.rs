@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use http_wasm_gateway::config::Size;
 use http_wasm_tower::{Limits, Snapshot};
 
-use crate::args::{ArgsError, GrantArgs, GuestSpec, LintArgs, SnapshotMode, parse_size};
+use crate::args::{ArgsError, GrantArgs, GuestSpec, LintArgs, choice, parse_size};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
@@ -29,8 +29,9 @@ pub(crate) struct CheckArgs {
 
     /// Say too whether the guest can be initialised once for all its instances, and if not, why; `shared-seed` when all
     /// of them may have the same random bytes and times from then [default: not asked; without a value: on]
-    #[arg(long, value_enum, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on")]
-    pub(crate) snapshot: Option<SnapshotMode>,
+    #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on",
+        value_parser = choice::<Snapshot>())]
+    pub(crate) snapshot: Option<Snapshot>,
 
     /// Print the report as JSON [default: as text]
     #[arg(long)]
@@ -56,6 +57,6 @@ impl Check {
         let guest = GuestSpec::resolve(args.guest, args.guest_config, grants)?;
         let limits = Limits { memory_bytes: args.memory_bytes.bytes(), ..Limits::default() };
         let guest = GuestSpec { lints: args.lints, limits, ..guest };
-        Ok(Self { guest, snapshot: args.snapshot.map(Into::into), json: args.json })
+        Ok(Self { guest, snapshot: args.snapshot.filter(|mode| *mode != Snapshot::Off), json: args.json })
     }
 }

@@ -1,12 +1,14 @@
 //! What `http-wasm serve` serves: a configuration from a file, or from flags.
 
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use http_wasm_gateway::config::{
-    AnyTime, Backend, ClientLimits, Config, ConfigFile, ExtProc, Guest, GuestConfig, GuestSource, Listen,
-    ListenEntry, Located, Log, MountPoint, Route, Time,
+    Backend, Config, ConfigFile, ExtProc, Guest, GuestConfig, GuestSource, Listen, ListenEntry, Located, Log,
+    MountPoint, Route,
 };
 
+use super::access_log::RequestLog;
 use super::args::ServeArgs;
 use super::upstream::Upstream;
 use crate::args::{ArgsError, Grants, guest_config};
@@ -22,6 +24,8 @@ pub(crate) struct Serve {
     pub(crate) file: Option<ConfigFile>,
     /// Whether no arguments were given, so that the embedded example is served.
     pub(crate) shows_welcome: bool,
+    /// Whether somebody at a terminal should know that guests are reloaded.
+    pub(crate) mentions_reload: bool,
 }
 
 impl Serve {
@@ -32,28 +36,23 @@ impl Serve {
     pub(super) fn resolve(args: ServeArgs) -> Result<Self, ArgsError> {
         if let Some(path) = &args.config {
             let (config, file) = ConfigFile::load(path)?;
-            return Ok(Self { config, file: Some(file), shows_welcome: false });
+            return Ok(Self { config, file: Some(file), shows_welcome: false, mentions_reload: false });
         }
         let (guests, configs) = (args.guests.len(), args.guest_configs.len());
         if configs > guests {
             return Err(ArgsError::MoreConfigsThanGuests { guests, configs });
         }
         let shows_welcome = args.guests.is_empty() && args.upstream.is_none();
-        let limits = ClientLimits {
-            max_connections: args.max_connections,
-            max_request_body: args.max_request_body,
-            header_timeout: Time(args.header_timeout),
-            ..ClientLimits::default()
-        };
+        let is_terminal = std::io::stdout().is_terminal();
+        let limits = args.limits.for_clients();
         let listen = ListenEntry(Listen { address: args.listen.into(), limits, ..Listen::default() });
         let mut config = Config {
             listen: Located::from(listen).into(),
-            log: Log { format: args.log.into(), filter: None },
+            log: Log { format: args.log, filter: None },
+            access_log: RequestLog::resolve(args.access_log, is_terminal),
             ..Config::default()
         };
-        config.server.max_requests = args.max_requests;
-        args.each_guest.apply_to_server(&mut config.server);
-        config.server.drain_timeout = AnyTime(args.shutdown_timeout);
+        args.limits.apply(&mut config.server);
 
         let mut route = Route { name: Some("default".to_owned().into()), ..Route::default() };
         match args.upstream.unwrap_or(Upstream::Echo) {
@@ -62,14 +61,14 @@ impl Serve {
             Upstream::Url(url) => {
                 let upstream = http_wasm_gateway::config::Upstream {
                     addresses: Located::from(url).into(),
-                    response_timeout: Time(args.upstream_timeout),
+                    response_timeout: args.limits.upstream_timeout,
                     ..Default::default()
                 };
                 route.upstream = Some("default".to_owned().into());
                 config.upstreams.insert("default".to_owned(), upstream.into());
             }
         }
-        let grants = args.grants.resolve()?;
+        let grants = args.each_guest.grants.resolve()?;
         let mut configs = args.guest_configs.into_iter();
         let mut add = |name: String, mut guest: Guest| {
             args.each_guest.apply(&mut guest);
@@ -81,11 +80,12 @@ impl Serve {
             let path = GuestSource::Embedded("welcome", WELCOME).into();
             add("welcome".to_owned(), Guest { path, ..Guest::default() });
         }
+        let mentions_reload = !args.guests.is_empty() && is_terminal;
         for path in args.guests {
             add(stem(&path), guest(path, configs.next(), &grants)?);
         }
         config.routes.push(route.into());
-        Ok(Self { config, file: None, shows_welcome })
+        Ok(Self { config, file: None, shows_welcome, mentions_reload })
     }
 
     /// The same for an Envoy.
@@ -120,7 +120,7 @@ fn guest(path: PathBuf, config: Option<String>, grants: &Grants) -> Result<Guest
     };
     let config = config.unwrap_or_default();
     match config.strip_prefix('@') {
-        None => guest.config = Some(GuestConfig(config)),
+        None => guest.config = Some(GuestConfig(config).into()),
         Some(file) => {
             guest.config_file = Some(PathBuf::from(file).into());
             // Read here only to report at once that it can't be.

@@ -1,16 +1,21 @@
 //! `http-wasm serve`: the gateway.
 
+mod access_log;
 mod args;
 mod config;
 mod guest_args;
+mod limit_args;
 mod upstream;
 
 use std::io::Write as _;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
+use http_wasm_gateway::config::Faults;
 use http_wasm_gateway::{Endpoint, Gateway};
 
 use self::config::Serve;
+use crate::args::ArgsError;
 use crate::failure::Failure;
 use crate::{logging, runtime};
 
@@ -18,33 +23,49 @@ pub(crate) use self::args::ServeArgs;
 
 /// Serves until a signal stops it.
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
-    let serve = Serve::resolve(args)?;
-    logging::init(&serve.config.log)?;
-    runtime::block_on(serve_until_stopped(serve))
+    let file = args.config.clone();
+    run_resolved(Serve::resolve(args), file)
 }
 
 /// Serves an Envoy until a signal stops it.
 pub(crate) fn run_ext_proc(args: ServeArgs) -> Result<(), Failure> {
-    let serve = Serve::resolve_ext_proc(args)?;
+    let file = args.config.clone();
+    run_resolved(Serve::resolve_ext_proc(args), file)
+}
+
+fn run_resolved(serve: Result<Serve, ArgsError>, file: Option<PathBuf>) -> Result<(), Failure> {
+    let serve = match (serve, file) {
+        (Err(ArgsError::File(faults)), Some(file)) => return Err(all_errors(&file, faults)),
+        (serve, _) => serve?,
+    };
     logging::init(&serve.config.log)?;
     runtime::block_on(serve_until_stopped(serve))
 }
 
+/// The errors of a configuration file together with those of its guests, which are loaded only if it has none.
+fn all_errors(file: &Path, faults: Faults) -> Failure {
+    let checked = runtime::block_on(async { Ok(Gateway::check(file).await.map(drop)?) });
+    checked.err().unwrap_or_else(|| ArgsError::from(faults).into())
+}
+
 async fn serve_until_stopped(serve: Serve) -> Result<(), Failure> {
-    let welcome = serve.shows_welcome;
+    let Serve { shows_welcome, mentions_reload, .. } = serve;
     let mut gateway = Gateway::build(serve.config).await?;
     if let Some(file) = serve.file {
         gateway = gateway.with_file(file);
     }
     let admin = gateway.admin_address();
-    Ok(gateway.serve(|addresses| announce(addresses, admin, welcome)).await?)
+    Ok(gateway.serve(|addresses| announce(addresses, admin, shows_welcome, mentions_reload)).await?)
 }
 
-/// Prints a ready line for each address, one for the admin listener, and for the embedded example how to try it. A
-/// failure to print isn't fatal.
-fn announce(addresses: &[Endpoint], admin: Option<SocketAddr>, welcome: bool) {
+/// Prints a ready line for each address, one for the admin listener, whether guests are reloaded, and how to try the
+/// embedded example. A failure to print isn't fatal.
+fn announce(addresses: &[Endpoint], admin: Option<SocketAddr>, welcome: bool, reloads_guests: bool) {
     let mut text: String = addresses.iter().map(|address| format!("listening on {address}\n")).collect();
     text.extend(admin.map(|address| format!("status and metrics at http://{address}\n")));
+    if reloads_guests {
+        text += "guests are reloaded when their files change\n";
+    }
     if let Some(address) = addresses.first().filter(|_| welcome) {
         text += &format!(
             "\nThe embedded example guest (guests/welcome) runs in front of a backend that echoes requests. \

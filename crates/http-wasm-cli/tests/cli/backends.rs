@@ -157,7 +157,7 @@ async fn requests_over_the_limit_are_turned_away_until_one_has_its_response() {
 
 #[tokio::test]
 async fn flags_limit_what_clients_may_take() {
-    let args = ["--max-connections", "1", "--max-request-body", "1KiB", "--header-timeout", "4"];
+    let args = ["--max-connections", "1", "--max-request-body", "1KiB", "--header-timeout", "4s"];
     let server = Server::start(&args);
     let post = |bytes: usize| format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {bytes}\r\n\r\n");
     let answer = exchange(server.addr, post(1025)).await;

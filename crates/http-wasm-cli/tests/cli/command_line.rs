@@ -33,7 +33,9 @@ fn a_bad_flag_exits_with_2() {
         &["serve", "--log", "xml"],
         &["serve", "--env", "novalue"],
         &["serve", "--mount", "/a:/b:/c"],
-        &["serve", "--upstream-timeout", "0"],
+        &["serve", "--upstream-timeout", "0s"],
+        &["serve", "--header-timeout", "30"],
+        &["serve", "--on-failure", "opne"],
         &["check"],
         &["bench"],
         &["bench", "a.wasm", "--seconds", "0"],
@@ -147,6 +149,43 @@ fn every_option_is_explained() {
             );
         }
     }
+}
+
+#[test]
+fn options_of_serve_are_in_their_group() {
+    let output = run(&["serve", "-h"]);
+    let help = String::from_utf8(output.stdout).unwrap();
+    let (mut group, mut groups) = ("", Vec::new());
+    for line in help.lines() {
+        if let Some(heading) = line.strip_suffix(':').filter(|line| !line.starts_with(' ')) {
+            group = heading;
+        }
+        let option = line.trim_start().split([' ', '[', '=']).find(|word| word.starts_with("--"));
+        if let Some(option) = option.filter(|_| line.starts_with("      --") || line.starts_with("  -")) {
+            groups.push((option, group));
+        }
+    }
+    for (option, group) in [
+        ("--config", "Options"),
+        ("--access-log", "Options"),
+        ("--help", "Options"),
+        ("--max-requests", "Limits"),
+        ("--guest-memory-budget", "Limits"),
+        ("--shutdown-timeout", "Limits"),
+        ("--env", "Settings of each guest"),
+        ("--deadline", "Settings of each guest"),
+        ("--strict", "Settings of each guest"),
+    ] {
+        assert!(groups.contains(&(option, group)), "{option} in {group}: {groups:?}\n{help}");
+    }
+    assert!(!help.contains("SECONDS"), "durations have units:\n{help}");
+}
+
+#[test]
+fn a_misspelt_value_is_answered_with_those_there_are() {
+    let (stderr, code) = failure(&run(&["serve", "--on-failure", "opne"]));
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("[possible values: closed, open]"), "{stderr}");
 }
 
 #[test]

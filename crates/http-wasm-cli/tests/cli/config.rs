@@ -81,6 +81,54 @@ async fn the_first_route_that_fits_takes_the_request() {
 }
 
 #[tokio::test]
+async fn http_is_redirected_to_https_by_one_route() {
+    let fixtures = concat!(env!("CARGO_MANIFEST_DIR"), "/../http-wasm-gateway/tests/fixtures");
+    let (mut server, _directory) = serve(&format!(
+        r#"
+        [[listen]]
+        address = "127.0.0.1:0"
+        [[listen]]
+        address = "localhost:0"
+        tls.certificates = [{{ certificate = "{fixtures}/localhost.pem", key = "{fixtures}/localhost.key.pem" }}]
+        [[routes]]
+        scheme = "http"
+        redirect = {{ to = "https://{{host}}{{path}}{{query}}" }}
+        [[routes]]
+        listen = "127.0.0.1:0"
+        respond = {{ body = "never" }}
+        [[routes]]
+        listen = "localhost:0"
+        backend = "hello"
+        "#
+    ));
+    let second = server.ready_line();
+    assert!(second.starts_with("listening on https://"), "{second}");
+    for (host, path, location) in [
+        ("a.example:8080", "/x?q=1&r", "https://a.example/x?q=1&r"),
+        ("A.example", "/", "https://a.example/"),
+        ("[::1]:80", "//evil.example", "https://[::1]//evil.example"),
+    ] {
+        let answer = get(&server, host, path).await;
+        assert!(answer.starts_with("HTTP/1.1 308 "), "{answer}");
+        assert!(answer.contains(&format!("\r\nlocation: {location}\r\n")), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn routes_match_the_listener_that_a_request_came_in_at() {
+    let (mut server, _directory) = serve(
+        "listen = ['127.0.0.1:0', 'localhost:0']\n[[routes]]\nlisten = 'localhost:0'\nrespond = { body = 'second' }\n\
+         [[routes]]\nlisten = ['127.0.0.1:0']\nrespond = { body = 'first' }\n",
+    );
+    let second = server.ready_line();
+    let second = second.strip_prefix("listening on http://").expect("a second ready line").parse().unwrap();
+    for (addr, body) in [(server.addr, "first"), (second, "second")] {
+        let answer = exchange(addr, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
+        assert!(answer.ends_with(body), "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn no_spelling_of_a_path_passes_by_the_route_of_its_guests() {
     let (server, _directory) = serve(
         r#"
@@ -192,6 +240,75 @@ fn guests_that_are_not_valid_exit_with_65_and_all_are_named() {
     let stderr = stderr(&output);
     assert_eq!(output.status.code(), Some(65), "{stderr}");
     assert!(stderr.contains("guest one ") && stderr.contains("guest two "), "{stderr}");
+}
+
+#[test]
+fn a_broken_guest_is_reported_beside_errors_in_the_file_by_check_and_by_serve() {
+    let directory = directory(
+        "listen = ['127.0.0.1:0']\n[guests.one]\npath = 'gateway.toml'\n[[routes]]\nguests = ['one']\n\
+         upstream = 'x'\n",
+    );
+    for command in [&["serve", "--config"][..], &["config", "check"]] {
+        let output = run(&[command, &[&file(&directory)]].concat());
+        let stderr = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{stderr}");
+        for part in ["2 errors", "guest one ", "gateway.toml:3:8", "unknown upstream \"x\""] {
+            assert!(stderr.contains(part), "{part}: {stderr}");
+        }
+    }
+}
+
+#[test]
+fn a_warning_is_shown_and_an_error_only_with_strict() {
+    let directory =
+        directory("listen = ['127.0.0.1:0']\n[guests.a]\npath = 'guest.wat'\n[[routes]]\nbackend = 'echo'\n");
+    let output = run(&["config", "check", &file(&directory)]);
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert!(stderr(&output).contains("warning: no route uses the guest \"a\""), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.ends_with("valid (1 guest, 0 upstreams, 1 route, 1 warning)\n"), "{text}");
+
+    let output = run(&["config", "check", "--strict", &file(&directory)]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    assert!(stderr(&output).contains("warning: no route uses the guest \"a\""), "{}", stderr(&output));
+    assert!(output.stdout.is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_file_that_others_can_write_is_an_error_only_with_strict() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let directory = directory("listen = ['127.0.0.1:0']\n[[routes]]\nbackend = 'echo'\n");
+    fs::set_permissions(file(&directory), fs::Permissions::from_mode(0o666)).unwrap();
+    for (args, code) in [(&["config", "check"][..], 0), (&["config", "check", "--strict"], 2)] {
+        let output = run(&[args, &[&file(&directory)]].concat());
+        assert_eq!(output.status.code(), Some(code), "{}", stderr(&output));
+        assert!(stderr(&output).contains("is writable by everyone"), "{}", stderr(&output));
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_logs_the_warnings_about_its_configuration() {
+    let directory =
+        directory("listen = ['127.0.0.1:0']\n[guests.a]\npath = 'guest.wat'\n[[routes]]\nbackend = 'echo'\n");
+    let log = tempfile::NamedTempFile::new().expect("a temporary file");
+    let target = fs::File::create(log.path()).expect("the log can be written");
+    let server = Server::logged(http_wasm().args(["serve", "--config", &file(&directory)]).stderr(target));
+    assert!(get(&server, "h", "/").await.starts_with("HTTP/1.1 200 "));
+    let text = fs::read_to_string(log.path()).expect("the log");
+    assert!(text.contains("gateway.toml:2:9: no route uses the guest \"a\"; add it to"), "{text}");
+}
+
+#[test]
+fn a_log_filter_that_cannot_be_parsed_is_an_error_in_the_file() {
+    let directory =
+        directory("listen = ['127.0.0.1:0']\n[log]\nfilter = 'a=b=c'\n[[routes]]\nbackend = 'echo'\n");
+    let output = run(&["config", "check", &file(&directory)]);
+    assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    for part in ["invalid log filter \"a=b=c\"", "gateway.toml:3:10", "info,http_wasm_gateway=debug"] {
+        assert!(stderr(&output).contains(part), "{}", stderr(&output));
+    }
 }
 
 #[test]

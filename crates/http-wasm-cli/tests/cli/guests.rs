@@ -224,7 +224,7 @@ fn a_guest_that_does_nothing_because_its_start_code_is_never_called_exits_with_6
     assert!(run(&["check", "--allow", "unregistered", path(&guest)]).status.success());
     let output = run(&["check", "--allow", "unregisterd", path(&guest)]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(String::from_utf8(output.stderr).unwrap().contains("expected `unregistered`"));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("[possible values: unregistered, "));
 }
 
 const LATE_BUFFERING: &str = r#"(module

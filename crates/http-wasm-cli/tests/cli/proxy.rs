@@ -139,7 +139,7 @@ async fn a_dead_upstream_is_a_502_without_details() {
 #[tokio::test]
 async fn a_silent_upstream_is_a_504_without_details() {
     let upstream = Upstream::bind().await;
-    let proxy = Server::proxy_to(upstream.addr(), &["--upstream-timeout", "1"]);
+    let proxy = Server::proxy_to(upstream.addr(), &["--upstream-timeout", "1s"]);
     let start = std::time::Instant::now();
     let answer = exchange(proxy.addr, "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
     assert!(answer.starts_with("HTTP/1.1 504 ") && answer.ends_with("\r\n\r\ngateway timeout\n"), "{answer}");
@@ -149,7 +149,7 @@ async fn a_silent_upstream_is_a_504_without_details() {
 #[tokio::test]
 async fn a_slow_upload_does_not_count_against_the_upstream() {
     let echo = Server::start(&[]);
-    let proxy = Server::proxy_to(echo.addr, &["--upstream-timeout", "3"]);
+    let proxy = Server::proxy_to(echo.addr, &["--upstream-timeout", "3s"]);
     let mut raw = Raw::connect(proxy.addr).await;
     raw.send("POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 2\r\n\r\na").await;
     tokio::time::sleep(std::time::Duration::from_secs(5)).await;

@@ -102,7 +102,7 @@ async fn idle_connections_do_not_hold_up_the_end() {
 #[tokio::test]
 async fn a_request_that_never_ends_is_cut_off_at_the_limit() {
     let upstream = Upstream::bind().await;
-    let mut proxy = Server::proxy_to(upstream.addr(), &["--shutdown-timeout", "1"]);
+    let mut proxy = Server::proxy_to(upstream.addr(), &["--shutdown-timeout", "1s"]);
     let mut client = Raw::connect(proxy.addr).await;
     client.send("GET / HTTP/1.1\r\nHost: h\r\n\r\n").await;
     let _server = upstream.accept().await;

@@ -99,7 +99,7 @@ async fn drains(server: SocketAddr) {
 #[tokio::test]
 async fn a_tunnel_goes_on_while_the_server_drains_and_its_end_is_the_servers() {
     let upstream = Upstream::bind().await;
-    let mut proxy = Server::proxy_to(upstream.addr(), &["--shutdown-timeout", "3600"]);
+    let mut proxy = Server::proxy_to(upstream.addr(), &["--shutdown-timeout", "1h"]);
     let (mut client, mut far) = tunnel(proxy.addr, &upstream).await;
     proxy.signal("TERM");
     drains(proxy.addr).await;
@@ -119,7 +119,7 @@ async fn a_tunnel_goes_on_while_the_server_drains_and_its_end_is_the_servers() {
 #[tokio::test]
 async fn a_tunnel_is_closed_when_the_drain_timeout_is_over() {
     let upstream = Upstream::bind().await;
-    let mut proxy = Server::proxy_to(upstream.addr(), &["--shutdown-timeout", "1"]);
+    let mut proxy = Server::proxy_to(upstream.addr(), &["--shutdown-timeout", "1s"]);
     let (mut client, mut far) = tunnel(proxy.addr, &upstream).await;
     proxy.signal("TERM");
     assert_eq!(proxy.wait().await.code(), Some(0));
@@ -130,7 +130,7 @@ async fn a_tunnel_is_closed_when_the_drain_timeout_is_over() {
 #[tokio::test]
 async fn a_tunnel_of_the_old_process_goes_on_when_a_successor_serves() {
     let upstream = Upstream::bind().await;
-    let mut proxy = Server::proxy_to(upstream.addr(), &["--shutdown-timeout", "3600"]);
+    let mut proxy = Server::proxy_to(upstream.addr(), &["--shutdown-timeout", "1h"]);
     let (mut client, mut far) = tunnel(proxy.addr, &upstream).await;
     proxy.signal("USR2");
     assert_eq!(proxy.ready_line(), format!("listening on http://{}", proxy.addr));

@@ -9,11 +9,12 @@ use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::error_text::plain;
+use crate::error_text::{counted, plain};
 
-/// One error.
+/// One error or warning.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
+    kind: Kind,
     /// The position, in bytes from the start of the file.
     at: Range<usize>,
     /// What was expected and what was found.
@@ -24,9 +25,27 @@ pub struct Fault {
     related: Option<(Range<usize>, String)>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Error,
+    /// An error in a guest's module, which the configuration refers to.
+    Guest,
+    Warning,
+}
+
 impl Fault {
     pub(super) fn new(at: Range<usize>, message: impl Into<String>) -> Self {
-        Self { at, message: message.into(), help: None, related: None }
+        Self { kind: Kind::Error, at, message: message.into(), help: None, related: None }
+    }
+
+    /// Something that is valid, and probably not what was meant.
+    pub(super) fn warning(at: Range<usize>, message: impl Into<String>) -> Self {
+        Self { kind: Kind::Warning, ..Self::new(at, message) }
+    }
+
+    /// A guest that can't be loaded, for this reason.
+    pub(super) fn guest(at: Range<usize>, reason: impl Into<String>) -> Self {
+        Self { kind: Kind::Guest, ..Self::new(at, reason) }
     }
 
     /// The first syntax error, and the number of them. It may be the cause of the others.
@@ -62,6 +81,19 @@ impl Fault {
         self
     }
 
+    /// The same with all of its text changed.
+    pub(super) fn map_text(mut self, change: impl Fn(String) -> String) -> Self {
+        self.message = change(self.message);
+        self.help = self.help.map(&change);
+        self.related = self.related.map(|(at, label)| (at, change(label)));
+        self
+    }
+
+    /// Whether the configuration can be used all the same.
+    pub fn is_warning(&self) -> bool {
+        self.kind == Kind::Warning
+    }
+
     /// What was expected and what was found.
     pub fn message(&self) -> &str {
         &self.message
@@ -73,20 +105,30 @@ impl Fault {
     }
 }
 
-/// All errors in one configuration file. Its text shows each one with line and column.
+/// All errors and warnings about one configuration file. Its text shows each one with line and column.
 #[derive(Debug)]
 pub struct Faults {
     path: PathBuf,
     source: String,
-    /// In the order of the file. Empty if it couldn't be read.
+    /// Errors first, each in the order of the file. Empty if it couldn't be read.
     faults: Vec<Fault>,
     unreadable: Option<String>,
 }
 
 impl Faults {
-    pub(super) fn new(path: &Path, source: String, mut faults: Vec<Fault>) -> Self {
-        faults.sort_by_key(|fault| fault.at.start);
-        Self { path: path.to_owned(), source, faults, unreadable: None }
+    pub(super) fn new(path: &Path, source: String, faults: Vec<Fault>) -> Self {
+        let mut all = Self { path: path.to_owned(), source, faults, unreadable: None };
+        all.sort();
+        all
+    }
+
+    pub(super) fn add(&mut self, fault: Fault) {
+        self.faults.push(fault);
+        self.sort();
+    }
+
+    fn sort(&mut self) {
+        self.faults.sort_by_key(|fault| (fault.is_warning(), fault.at.start));
     }
 
     pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
@@ -97,9 +139,36 @@ impl Faults {
         Self { path: path.to_owned(), source: String::new(), faults: Vec::new(), unreadable: Some(reason) }
     }
 
-    /// The errors, in the order of the file; none if the file couldn't be read.
+    /// The errors, then the warnings, in the order of the file; none if the file couldn't be read.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Fault> {
         self.faults.iter()
+    }
+
+    /// Whether there is nothing to report.
+    pub fn is_empty(&self) -> bool {
+        self.faults.is_empty() && self.unreadable.is_none()
+    }
+
+    /// Whether there is an error, so that the configuration can't be used.
+    pub fn has_errors(&self) -> bool {
+        self.unreadable.is_some() || self.faults.iter().any(|fault| !fault.is_warning())
+    }
+
+    /// Whether all errors are in the modules of guests.
+    pub fn are_in_guests(&self) -> bool {
+        let mut errors = self.faults.iter().filter(|fault| !fault.is_warning()).peekable();
+        self.unreadable.is_none() && errors.peek().is_some() && errors.all(|fault| fault.kind == Kind::Guest)
+    }
+
+    /// Each of them in one line, for a log: where it is, what is wrong and what to do.
+    pub fn lines(&self) -> impl Iterator<Item = String> {
+        self.faults.iter().map(|fault| {
+            let before = &self.source[..fault.at.start.min(self.source.len())];
+            let line = before.matches('\n').count() + 1;
+            let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+            let help = fault.help.as_ref().map_or_else(String::new, |help| format!("; {help}"));
+            format!("{}:{line}:{column}: {}{help}", self.path.display(), fault.message)
+        })
     }
 }
 
@@ -111,8 +180,13 @@ impl fmt::Display for Faults {
         if let Some(reason) = &self.unreadable {
             return write!(f, "configuration {path}: {reason}");
         }
-        let count = self.faults.len();
-        write!(f, "configuration {path}: {count} {}", if count == 1 { "error" } else { "errors" })?;
+        let warnings = self.faults.iter().filter(|fault| fault.is_warning()).count();
+        let counts = match (self.faults.len() - warnings, warnings) {
+            (errors, 0) => counted(errors, "error"),
+            (0, warnings) => counted(warnings, "warning"),
+            (errors, warnings) => format!("{}, {}", counted(errors, "error"), counted(warnings, "warning")),
+        };
+        write!(f, "configuration {path}: {counts}")?;
         let renderer = Renderer::plain();
         for fault in &self.faults {
             let shown = self.show(fault, &path);
@@ -131,7 +205,8 @@ impl Faults {
             let related = AnnotationKind::Context.span(self.one_line(at)).label(&**label);
             snippet = snippet.annotation(related);
         }
-        let mut group = Level::ERROR.primary_title(&*fault.message).element(snippet);
+        let level = if fault.is_warning() { Level::WARNING } else { Level::ERROR };
+        let mut group = level.primary_title(&*fault.message).element(snippet);
         if let Some(help) = &fault.help {
             group = group.element(Level::HELP.message(&**help));
         }

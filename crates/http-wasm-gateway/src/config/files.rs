@@ -2,15 +2,18 @@
 
 use std::path::{Path, PathBuf};
 
-use super::Faults;
 use super::model::{Config, Guest, GuestSource, Listen, Upstream};
+use super::{Draft, Faults};
 use crate::fingerprint::Fingerprints;
 
-/// The file of a configuration, with its state when it was read: so that a gateway that watches it misses no change.
+/// The file of a configuration, with its state when it was read, and that of the files that its strings refer to: so that
+/// a gateway that watches them misses no change.
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
     pub(crate) path: PathBuf,
     pub(crate) fingerprints: Fingerprints,
+    /// One line for each warning about it.
+    pub(crate) warnings: Vec<String>,
 }
 
 impl ConfigFile {
@@ -19,9 +22,12 @@ impl ConfigFile {
     /// # Errors
     /// All errors in the file.
     pub fn load(path: &Path) -> Result<(Config, Self), Faults> {
-        let fingerprints = Fingerprints::of([path.to_owned()]);
-        let config = Config::load(path)?;
-        Ok((config, Self { path: path.to_owned(), fingerprints }))
+        let own = Fingerprints::of([path.to_owned()]);
+        let draft = Draft::read(path);
+        let fingerprints = own.and(draft.references().clone());
+        let (config, warnings) = draft.finish()?;
+        let warnings = warnings.lines().collect();
+        Ok((config, Self { path: path.to_owned(), fingerprints, warnings }))
     }
 }
 

@@ -126,8 +126,8 @@ mod tests {
         let guest = &guests["auth"];
         assert_eq!(guest.limits.deadline.0, std::time::Duration::from_millis(20));
         assert_eq!(guest.limits.memory_bytes.bytes(), 4 << 20);
-        assert_eq!(guest.config.as_ref().unwrap().0, "{\"deny\":[\"a\u{7f}\\n\",1.5,true]}");
-        assert_eq!(guest.args, ["auth"]);
+        assert_eq!(guest.config.as_ref().unwrap().value.0, "{\"deny\":[\"a\u{7f}\\n\",1.5,true]}");
+        assert_eq!(guest.args, ["auth".to_owned().into()]);
     }
 
     #[test]

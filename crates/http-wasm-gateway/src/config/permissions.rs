@@ -50,6 +50,11 @@ impl Config {
     }
 }
 
+/// The mode of a file that everyone can read.
+pub(super) fn readable_by_everyone(path: &Path) -> Option<u32> {
+    mode(path).filter(|mode| mode & EVERYBODY_READS != 0)
+}
+
 const EVERYBODY_READS: u32 = 0o004;
 const EVERYBODY_WRITES: u32 = 0o002;
 const GROUP_WRITES: u32 = 0o020;

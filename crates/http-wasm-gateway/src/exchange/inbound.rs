@@ -6,6 +6,7 @@ use std::time::Duration;
 use http::Request;
 use tokio::sync::oneshot;
 
+use super::arrival::{Arrival, ListenerId};
 use super::client::{Client, Dropped};
 use super::interims::Interims;
 use super::record::{Finish, RequestRecord};
@@ -24,6 +25,8 @@ pub(crate) const FEW_REQUESTS: usize = 4;
 pub(crate) struct Inbound {
     pub(crate) request: Request<BoxBody>,
     pub(crate) client: Client,
+    /// The listener that it came in at.
+    pub(crate) listener: ListenerId,
     /// Requests that the client's connection has in flight, this one included.
     pub(crate) in_flight: usize,
     /// Fields that the listener has dropped.
@@ -48,6 +51,7 @@ impl Inbound {
         Self {
             request,
             client,
+            listener: ListenerId::default(),
             in_flight: 1,
             dropped,
             refused,
@@ -62,6 +66,11 @@ impl Inbound {
     /// Whether it is refused before others when something runs short: its connection has many requests in flight.
     pub(crate) fn is_sheddable(&self) -> bool {
         self.in_flight > FEW_REQUESTS
+    }
+
+    /// Where the request came in.
+    pub(crate) fn arrival(&self) -> Arrival {
+        Arrival { tls: self.client.tls, listener: self.listener }
     }
 
     /// Takes the request out, and leaves an empty one.

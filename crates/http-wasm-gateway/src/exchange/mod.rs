@@ -2,6 +2,7 @@
 //! share.
 
 mod answer;
+mod arrival;
 mod client;
 mod inbound;
 mod interims;
@@ -11,6 +12,7 @@ mod response;
 mod tunnel;
 
 pub(crate) use self::answer::Answer;
+pub(crate) use self::arrival::{Arrival, ListenerId};
 pub(crate) use self::client::{Client, Dropped};
 pub(crate) use self::inbound::{FEW_REQUESTS, Inbound};
 pub(crate) use self::interims::{Interims, write as write_interim};

@@ -152,6 +152,7 @@ impl<A: Answer> Requests<A> {
         if request.body().is_end_stream() {
             let mut inbound = Inbound::new(request.map(|_| empty()), client);
             inbound.dropped = dropped;
+            inbound.listener = self.trusted_proxies.listener();
             return (inbound, None);
         }
         let expects_continue = request.version() > Version::HTTP_10
@@ -161,6 +162,7 @@ impl<A: Answer> Requests<A> {
             .map(|body| boxed(IncomingBody::new(body, upload.clone(), &self.limits, &self.trusted_proxies)));
         let mut inbound = Inbound::new(request, client);
         inbound.dropped = dropped;
+        inbound.listener = self.trusted_proxies.listener();
         inbound.refused = Refused::Body(upload.clone());
         (inbound, Some(upload))
     }
@@ -170,6 +172,7 @@ impl<A: Answer> Requests<A> {
         let (client, dropped) = self.trusted_proxies.of_request(self.client, request.headers_mut());
         let mut inbound = Inbound::new(request.map(|_| empty()), client);
         inbound.dropped = dropped;
+        inbound.listener = self.trusted_proxies.listener();
         inbound.refused = Refused::Head(status);
         inbound
     }

@@ -39,6 +39,15 @@ pub(crate) enum ConfigSource {
     Value(Box<Config>),
 }
 
+/// What the active configuration was built from.
+#[derive(Debug, Clone)]
+pub(crate) struct MadeOf {
+    /// Fingerprints of its files.
+    pub(crate) files: Fingerprints,
+    /// One line for each warning about its own file.
+    pub(crate) warnings: Vec<String>,
+}
+
 /// Reloads the configuration of a gateway. All clones reload the same one, one at a time.
 #[derive(Clone)]
 pub struct Reloader(Arc<Inner>);
@@ -50,9 +59,8 @@ struct Inner {
     listeners: Arc<Listeners<Core>>,
     operators: Operators,
     one_at_a_time: Mutex<()>,
-    /// Fingerprints of the files that the active configuration was built from.
-    made_of: SyncMutex<Fingerprints>,
-    /// Warnings about file permissions that were logged for the active configuration.
+    made_of: SyncMutex<MadeOf>,
+    /// Warnings that were logged for the active configuration.
     warned: SyncMutex<Vec<String>>,
 }
 
@@ -94,7 +102,7 @@ impl Reloader {
         core: Arc<Core>,
         listeners: Arc<Listeners<Core>>,
         operators: Operators,
-        made_of: Fingerprints,
+        made_of: MadeOf,
     ) -> Self {
         let (one_at_a_time, made_of) = (Mutex::default(), SyncMutex::new(made_of));
         let warned = SyncMutex::default();
@@ -114,17 +122,19 @@ impl Reloader {
             monitor.on_reload(self.for_operators());
             monitor.ready();
         }
-        self.warn_of_permissions(generation).await;
+        self.warn(generation).await;
     }
 
-    /// Logs dangerous file permissions, once for each file.
-    async fn warn_of_permissions(&self, generation: Arc<Generation>) {
+    /// Logs the warnings about the file, and about the permissions of all files, each of them once.
+    async fn warn(&self, generation: Arc<Generation>) {
         let own = match &self.0.source {
             ConfigSource::File(path) => Some(path.clone()),
             ConfigSource::Value(_) => None,
         };
-        let warnings = blocking(move || generation.config.permission_warnings(own.as_deref())).await;
-        let Ok(warnings) = warnings else { return };
+        let permissions = blocking(move || generation.config.permission_warnings(own.as_deref())).await;
+        let Ok(permissions) = permissions else { return };
+        let mut warnings = self.made_of().warnings;
+        warnings.extend(permissions);
         let mut known = self.0.warned.lock().unwrap_or_else(PoisonError::into_inner);
         for warning in warnings.iter().filter(|warning| !known.contains(warning)) {
             tracing::warn!("{warning}");
@@ -161,7 +171,7 @@ impl Reloader {
     async fn swap(&self) -> Result<Summary, StartError> {
         let Inner { machine, core, listeners, operators, made_of, .. } = &*self.0;
         let _one_at_a_time = self.0.one_at_a_time.lock().await;
-        let (config, files) = self.read().await?;
+        let (config, read) = self.read().await?;
         let earlier = core.generation();
         // Counters continue as long as someone can read them.
         let known = || earlier.observers.monitor.clone().unwrap_or_else(|| Monitor::new(machine.started));
@@ -174,48 +184,40 @@ impl Reloader {
         let (guests, guests_kept) = (next.config.guests.len(), next.guests.shared_with(&earlier.guests));
         next.show(machine);
         core.swap(next);
-        *made_of.lock().unwrap_or_else(PoisonError::into_inner) = files;
+        *made_of.lock().unwrap_or_else(PoisonError::into_inner) = read;
         let change = listeners.commit(opened);
         operators.commit(admin);
         self.serves().await;
         Ok(Summary { guests, guests_kept, opened: change.opened, closed: change.closed, at_next_start })
     }
 
-    /// The configuration, and fingerprints of the files that it is built from.
-    async fn read(&self) -> Result<(Config, Fingerprints), StartError> {
+    /// The configuration, and what it is built from.
+    async fn read(&self) -> Result<(Config, MadeOf), StartError> {
         let inner = self.0.clone();
         let read = move || {
-            let (config, own) = match &inner.source {
-                ConfigSource::Value(config) => ((**config).clone(), Fingerprints::default()),
+            let (config, own, warnings) = match &inner.source {
+                ConfigSource::Value(config) => ((**config).clone(), Fingerprints::default(), Vec::new()),
                 ConfigSource::File(path) => {
                     let (config, file) = ConfigFile::load(path)?;
-                    (config, file.fingerprints)
+                    (config, file.fingerprints, file.warnings)
                 }
             };
             let files = own.and(Fingerprints::of(config.files().cloned()));
-            Ok((config, files))
+            Ok((config, MadeOf { files, warnings }))
         };
         blocking(read).await?
     }
 
-    /// The files that the active configuration was built from.
-    fn files(&self) -> Vec<PathBuf> {
-        let own = match &self.0.source {
-            ConfigSource::File(path) => Some(path.clone()),
-            ConfigSource::Value(_) => None,
-        };
-        own.into_iter().chain(self.0.core.generation().config.files().cloned()).collect()
-    }
-
-    /// Their current fingerprints; after a failure, those of their directories too.
+    /// Current fingerprints of the files that the active configuration was built from; after a failure, those of their
+    /// directories too.
     async fn look(&self, has_failed: bool) -> Fingerprints {
-        let files = self.files();
+        let files: Vec<PathBuf> = self.made_of().files.paths().cloned().collect();
         let look =
             move || if has_failed { Fingerprints::with_directories(files) } else { Fingerprints::of(files) };
         blocking(look).await.unwrap_or_default()
     }
 
-    fn made_of(&self) -> Fingerprints {
+    fn made_of(&self) -> MadeOf {
         self.0.made_of.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -272,7 +274,7 @@ async fn changed(reloader: &Reloader, failed: Option<&Fingerprints>) {
         let now = reloader.look(failed.is_some()).await;
         let is_known = match failed {
             Some(failed) => now == *failed,
-            None => now == reloader.made_of(),
+            None => now == reloader.made_of().files,
         };
         if is_known {
             last = None;

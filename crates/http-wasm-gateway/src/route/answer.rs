@@ -3,14 +3,16 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
 
+use super::host::requested_host;
 use crate::body::{BoxBody, empty, full};
-use crate::config::{Redirect, Respond};
+use crate::config::{Redirect, RedirectTarget, Requested, Respond};
+use crate::exchange::plain_text;
 
 /// A response that needs no upstream.
 #[derive(Debug, Clone)]
 pub(crate) enum Answer {
     Fixed { status: StatusCode, headers: HeaderMap, body: Bytes },
-    Redirect { status: StatusCode, to: String, keep_path: bool },
+    Redirect { status: StatusCode, to: RedirectTarget },
 }
 
 impl Answer {
@@ -31,14 +33,13 @@ impl Answer {
 
     /// The redirect of a checked configuration.
     pub(super) fn redirect(redirect: &Redirect) -> Self {
-        let to = match redirect.keep_path {
-            true => redirect.to.trim_end_matches('/').to_owned(),
-            false => redirect.to.value.clone(),
-        };
-        Self::Redirect { status: status(*redirect.status), to, keep_path: redirect.keep_path }
+        let to = redirect.to.value.clone();
+        let to = if redirect.keep_path { to.with_path() } else { to };
+        Self::Redirect { status: status(*redirect.status), to }
     }
 
-    pub(super) fn to(&self, request: &Request<BoxBody>) -> Response<BoxBody> {
+    /// The response to a request. `tls` says whether the client used TLS.
+    pub(super) fn to(&self, request: &Request<BoxBody>, tls: bool) -> Response<BoxBody> {
         let mut response = Response::new(empty());
         match self {
             Self::Fixed { status, headers, body } => {
@@ -46,15 +47,21 @@ impl Answer {
                 response.headers_mut().clone_from(headers);
                 *response.body_mut() = full(body.clone());
             }
-            Self::Redirect { status, to, keep_path } => {
-                let rest = request.uri().path_and_query().filter(|_| *keep_path);
-                let location = format!("{to}{}", rest.map_or("", |rest| rest.as_str()));
-                // A checked `to` and a parsed URI contain nothing that a header field can't.
-                if let Ok(location) = HeaderValue::try_from(location) {
-                    *response.status_mut() = *status;
-                    response.headers_mut().insert(header::LOCATION, location);
-                } else {
-                    *response.status_mut() = StatusCode::BAD_REQUEST;
+            Self::Redirect { status, to } => {
+                let host = requested_host(request);
+                let location = to.location(Requested {
+                    scheme: if tls { "https" } else { "http" },
+                    host: host.as_deref(),
+                    path: request.uri().path(),
+                    query: request.uri().query(),
+                });
+                // Neither a checked target nor a parsed URI contains anything that a header field can't.
+                match location.map(HeaderValue::try_from) {
+                    Some(Ok(location)) => {
+                        *response.status_mut() = *status;
+                        response.headers_mut().insert(header::LOCATION, location);
+                    }
+                    _ => return plain_text(StatusCode::BAD_REQUEST, "bad request\n"),
                 }
             }
         }

@@ -54,7 +54,7 @@ impl NextHandler {
     async fn respond(&self, inbound: &mut Inbound) -> Response<BoxBody> {
         match self {
             Self::Backend(backend) => backend.respond(inbound).await,
-            Self::Answer(answer) => answer.to(&inbound.request),
+            Self::Answer(answer) => answer.to(&inbound.request, inbound.client.tls),
             Self::Unavailable => unavailable(),
             #[cfg(test)]
             Self::Service(service) => {

@@ -2,6 +2,7 @@
 
 mod answer;
 mod handler;
+mod host;
 mod limits;
 mod readings;
 mod table;

@@ -3,15 +3,16 @@
 use std::cell::OnceCell;
 use std::sync::Arc;
 
-use http::uri::{Authority, PathAndQuery};
-use http::{HeaderName, Request, Response, Uri, header};
+use http::uri::PathAndQuery;
+use http::{HeaderName, Request, Response, Uri};
 
 use super::handler::Handler;
+use super::host::requested_host;
 use super::limits::RouteLimits;
 use super::readings::{self, Ambiguous, Likely, Slashes};
 use crate::body::BoxBody;
-use crate::config::{self, EscapedSlashes};
-use crate::exchange::Inbound;
+use crate::config::{self, EscapedSlashes, RouteScheme};
+use crate::exchange::{Arrival, Inbound, ListenerId};
 use crate::path::{is_unusual, normal};
 
 /// A route, ready to take requests.
@@ -43,6 +44,8 @@ pub(crate) struct Chosen<'a> {
 
 /// The conditions of a route.
 struct Conditions {
+    listeners: Vec<ListenerId>,
+    tls: Option<bool>,
     hosts: Vec<config::HostPattern>,
     path: Option<config::ExactPath>,
     path_prefix: Option<config::PathPrefix>,
@@ -57,10 +60,12 @@ impl Route {
             HeaderName::try_from(name.as_str()).ok().map(|name| (name, condition.value.clone()))
         });
         let conditions = Conditions {
-            hosts: config.host.to_vec(),
-            path: config.path.clone(),
-            path_prefix: config.path_prefix.clone(),
-            path_pattern: config.path_pattern.clone(),
+            listeners: config.listen.iter().map(|address| ListenerId::of(address.as_str())).collect(),
+            tls: config.scheme.map(RouteScheme::is_tls),
+            hosts: config.host.iter().map(|host| host.value.clone()).collect(),
+            path: config.path.as_ref().map(|path| path.value.clone()),
+            path_prefix: config.path_prefix.as_ref().map(|prefix| prefix.value.clone()),
+            path_pattern: config.path_pattern.as_ref().map(|pattern| pattern.value.clone()),
             methods: config.method.to_vec(),
             headers: headers.collect(),
         };
@@ -95,8 +100,12 @@ impl Routes {
     ///
     /// # Errors
     /// If the path has several readings that don't lead to the same route.
-    pub(crate) fn choose<B>(&self, request: &Request<B>) -> Result<Option<Chosen<'_>>, Ambiguous> {
-        let view = RequestView { request, host: OnceCell::new() };
+    pub(crate) fn choose<B>(
+        &self,
+        request: &Request<B>,
+        arrival: Arrival,
+    ) -> Result<Option<Chosen<'_>>, Ambiguous> {
+        let view = RequestView { request, arrival, host: OnceCell::new() };
         let path = request.uri().path();
         if is_unusual(path) {
             return self.choose_for_unusual(&view, path, self.decode);
@@ -162,18 +171,21 @@ impl Chosen<'_> {
 /// A request as conditions see it; parts that none of them asks for are not computed.
 struct RequestView<'a, B> {
     request: &'a Request<B>,
+    arrival: Arrival,
     host: OnceCell<Option<String>>,
 }
 
 impl<B> RequestView<'_, B> {
     fn host(&self) -> Option<&str> {
-        self.host.get_or_init(|| host(self.request)).as_deref()
+        self.host.get_or_init(|| requested_host(self.request)).as_deref()
     }
 }
 
 impl Conditions {
     fn fit<B>(&self, view: &RequestView<'_, B>, path: &str) -> bool {
-        self.path.as_ref().is_none_or(|wanted| wanted.fits(path))
+        self.tls.is_none_or(|wanted| wanted == view.arrival.tls)
+            && (self.listeners.is_empty() || self.listeners.contains(&view.arrival.listener))
+            && self.path.as_ref().is_none_or(|wanted| wanted.fits(path))
             && self.path_prefix.as_ref().is_none_or(|wanted| wanted.fits(path))
             && self.path_pattern.as_ref().is_none_or(|wanted| wanted.fits(path))
             && (self.methods.is_empty()
@@ -182,19 +194,6 @@ impl Conditions {
                 || view.host().is_some_and(|host| self.hosts.iter().any(|wanted| wanted.fits(host))))
             && self.headers.iter().all(|(name, condition)| condition.fits(name, view.request.headers()))
     }
-}
-
-/// The requested host, without port and in lower case. The target's takes precedence over the header's, as RFC 9112
-/// section 3.2.2 requires.
-fn host<B>(request: &Request<B>) -> Option<String> {
-    let from_target = || request.uri().authority().cloned();
-    let from_header = || Authority::try_from(request.headers().get(header::HOST)?.as_bytes()).ok();
-    let mut host = from_target().or_else(from_header)?.host().to_ascii_lowercase();
-    // The trailing dot of the root makes no difference to the meaning of a name.
-    if host.ends_with('.') {
-        host.pop();
-    }
-    Some(host)
 }
 
 #[cfg(test)]

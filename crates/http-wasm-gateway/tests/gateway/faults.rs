@@ -45,7 +45,7 @@ const FAULTS: &[(&str, &[&str])] = &[
         &["exceeds the maximum of 365 days"],
     ),
     ("+[server]\nguest_memory_budget = 'lots'\n", &["a size, as in", "\"lots\""]),
-    ("+[log]\nformat = 'xml'\n", &["unknown value `xml`", "`pretty` or `json`"]),
+    ("+[log]\nformat = 'xml'\n", &["unknown value \"xml\"; expected \"pretty\" or \"json\""]),
     ("+[telemetry]\notlp_endpoint = 'collector'\n", &["not an http or https URL", "http://127.0.0.1:4318"]),
     ("+[telemetry]\notlp_endpoint = 'http://h'\nsample_ratio = 2\n", &["a number from 0 to 1"]),
     ("+[access_log]\nfile = 'no/such/log'\n", &["doesn't exist"]),
@@ -70,7 +70,7 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("+[guests.a]\npath = 'guest.wat'\npool = { min_warm = 2, max_idle = 1 }\n", &["exceeds `max_idle`"]),
     (
         "+[guests.a]\npath = 'guest.wat'\non_failure = 'opne'\n",
-        &["unknown value `opne`", "`closed` or `open`"],
+        &["unknown value \"opne\"; expected \"closed\" or \"open\"", "did you mean \"open\"?"],
     ),
     ("+[guests.a]\npath = 'guest.wat'\nsnapshot = 'yes'\n", &["expected false, true or \"shared-seed\""]),
     ("+[guests.a]\npath = 'guest.wat'\nconfig = 1\n", &["expected a string or a table"]),
@@ -112,7 +112,10 @@ const FAULTS: &[(&str, &[&str])] = &[
         "listen = [{ address = '127.0.0.1:0', client_fields = ['x_user'] }]\n[[routes]]\nbackend = 'echo'\n",
         &["use `-` instead of `_`"],
     ),
-    ("+[[routes]]\nescaped_slashes = 'drop'\nbackend = 'echo'\n", &["unknown value `drop`", "`keep`"]),
+    (
+        "+[[routes]]\nescaped_slashes = 'drop'\nbackend = 'echo'\n",
+        &["unknown value \"drop\"", "\"keep\" or \"decode\""],
+    ),
     ("+[[routes]]\nhost = 'h:80'\nbackend = 'echo'\n", &["a host can't have a port here"]),
     ("+[[routes]]\nmethod = 'get'\nbackend = 'echo'\n", &["written in capitals: \"GET\""]),
     ("+[[routes]]\nguests = ['a']\nbackend = 'echo'\n", &["unknown guest \"a\"", "add a section [guests.a]"]),
@@ -123,6 +126,28 @@ const FAULTS: &[(&str, &[&str])] = &[
     ("+[[routes]]\nupstream = 'x'\n", &["unknown upstream \"x\""]),
     ("+[[routes]]\nredirect = { to = '/x', status = 200 }\n", &["invalid redirect status", "301, 302"]),
     ("+[[routes]]\nredirect = { to = '/', keep_path = true }\n", &["redirects to itself"]),
+    ("+[[routes]]\nredirect = { to = '{scheme}://{host}{path}' }\n", &["redirects to itself"]),
+    (
+        "+[[routes]]\nredirect = { to = '/a{path}', keep_path = true }\n",
+        &["`keep_path` appends", "remove `keep_path`"],
+    ),
+    ("+[[routes]]\nredirect = { to = 'new.example' }\n", &["expected a URL or a path", "gateway.toml:3:19"]),
+    (
+        "+[[routes]]\nredirect = { to = 'https://{hots}/' }\n",
+        &["unknown part `{hots}`", "did you mean `host`?"],
+    ),
+    (
+        "+[[routes]]\nlisten = '127.0.0.1:80'\nbackend = 'echo'\n",
+        &["no listener has the address", "did you mean"],
+    ),
+    (
+        "+[[routes]]\nscheme = 'htps'\nbackend = 'echo'\n",
+        &["unknown value \"htps\"", "did you mean \"https\"?"],
+    ),
+    (
+        "+[[routes]]\nscheme = 'http'\nbackend = 'echo'\n[[routes]]\nscheme = 'http'\npath = '/a'\nbackend = 'echo'\n",
+        &["no request can reach"],
+    ),
     ("+[[routes]]\nredirect = {}\n", &["missing setting `to`"]),
     ("+[[routes]]\nrespond = { status = 99 }\n", &["a status from 200 to 599"]),
     ("+[[routes]]\nrespond = { headers = { 'a b' = 'x' } }\n", &["invalid header name"]),
@@ -156,6 +181,8 @@ fn each_fault_is_told_once_with_its_place_and_what_to_do() {
             None => (*text).to_owned(),
         };
         let message = files.fault(&text);
+        // Guests that no route uses are warned of besides.
+        let message = message.replacen(": 1 error, ", ": 1 error\n", 1);
         let whole = [": 1 error\n", "--> gateway.toml:"];
         if let Some(part) = parts.iter().chain(&whole).find(|part| !message.contains(**part)) {
             wrong.push(format!("{part:?} is not in:\n{message}\n"));

@@ -37,7 +37,9 @@ fn each_configuration_that_the_manual_shows_is_right() {
     files.write("rules.conf", "");
     files.write("internal-ca.pem", include_str!("../fixtures/localhost.pem"));
     let users = files.write("gateway.toml", "").with_file_name("users");
-    fs::create_dir(users).expect("a directory can be made");
+    fs::create_dir(&users).expect("a directory can be made");
+    fs::create_dir(users.with_file_name("secrets")).expect("a directory can be made");
+    files.write("secrets/signing-key", "secret\n");
 
     let page = include_str!("../../../../docs/gateway.md");
     let shown: Vec<_> =
@@ -65,7 +67,12 @@ Relative paths are relative to the file's directory.
 
 - **Durations** are strings with a unit: `"500ms"`, `"30s"`, `"1h 30m"`.
 - **Sizes** are strings with a unit, such as `"16MiB"`, or numbers of bytes.
+- **Strings** may contain `${NAME}`, `${NAME:-default}` and `${file:PATH}`, which are replaced with environment variables
+  and the contents of files; see [secrets](gateway.md#secrets-and-settings-from-outside).
 - A list with one element may be written without brackets where it says "or a list".
+
+Exit codes of `config check`: 0, the configuration can be used; 2, it has errors, or warnings with `--strict`; 65, the
+only errors are guests that can't be loaded.
 "#;
 
 /// The page in the making.

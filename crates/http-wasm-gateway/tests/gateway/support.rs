@@ -113,3 +113,10 @@ impl Raw {
         all
     }
 }
+
+/// The whole answer to a GET.
+pub(crate) async fn get(addr: SocketAddr, path: &str) -> String {
+    let mut raw = Raw(TcpStream::connect(addr).await.expect("the server accepts"));
+    raw.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")).await;
+    raw.read_to_end().await
+}

@@ -1,6 +1,6 @@
 //! Guests: their files, pins and grants. Whether a module is a guest is found out when it is loaded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::values::{file, name};
 use crate::config::fault::Fault;
@@ -9,8 +9,14 @@ use crate::config::read::{Context, Located};
 use crate::digest::sha256;
 use crate::error_text::plain;
 
-pub(in crate::config) fn check(guests: &BTreeMap<String, Located<Guest>>, context: &mut Context) {
+/// The names of those that there is an error about are returned.
+pub(in crate::config) fn check(
+    guests: &BTreeMap<String, Located<Guest>>,
+    context: &mut Context,
+) -> BTreeSet<String> {
+    let mut faulty = BTreeSet::new();
     for (guest_name, guest) in guests {
+        let before = context.fault_count();
         name(guest_name, guest.span(), context);
         module(guest, context);
         if let Some(path) = &guest.config_file {
@@ -28,7 +34,11 @@ pub(in crate::config) fn check(guests: &BTreeMap<String, Located<Guest>>, contex
             let message = format!("`min_warm` ({warm}) exceeds `max_idle` ({idle})");
             context.at(guest.span(), message);
         }
+        if context.fault_count() > before {
+            faulty.insert(guest_name.clone());
+        }
     }
+    faulty
 }
 
 fn module(guest: &Guest, context: &mut Context) {

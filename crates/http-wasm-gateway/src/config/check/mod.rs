@@ -6,17 +6,32 @@ mod listen;
 mod observe;
 mod routes;
 mod shadow;
+mod unused;
 mod upstreams;
 mod values;
+
+use std::collections::BTreeSet;
 
 use super::model::Config;
 use super::read::Context;
 
+/// The names of guests and upstreams that there is an error about.
+#[derive(Debug, Default)]
+pub(super) struct Checked {
+    pub(super) guests: BTreeSet<String>,
+    pub(super) upstreams: BTreeSet<String>,
+}
+
 /// Adds to `context` all that is wrong.
-pub(super) fn check(config: &Config, context: &mut Context) {
+pub(super) fn check(config: &Config, context: &mut Context) -> Checked {
+    // What couldn't be read may use what nothing else does.
+    if context.fault_count() == 0 {
+        unused::check(config, context);
+    }
     routes::check(config, context);
     listen::check(config, context);
-    guests::check(&config.guests, context);
-    upstreams::check(&config.upstreams, context);
+    let guests = guests::check(&config.guests, context);
+    let upstreams = upstreams::check(&config.upstreams, context);
     observe::check(config, context);
+    Checked { guests, upstreams }
 }

@@ -1,6 +1,7 @@
 //! Logs and traces, and the settings of the gateway as a whole.
 
 use http::Uri;
+use tracing_subscriber::EnvFilter;
 
 use crate::config::fault::Fault;
 use crate::config::model::Config;
@@ -21,6 +22,14 @@ pub(super) fn check(config: &Config, context: &mut Context) {
                 ),
             );
         }
+    }
+    if let Some(filter) = &config.log.filter
+        && let Err(error) = EnvFilter::builder().parse(&**filter)
+    {
+        let fault = Fault::new(filter.span(), format!("invalid log filter {:?}: {error}", filter.value));
+        context.fault(
+            fault.help("expected a level, or levels by target, as in \"info,http_wasm_gateway=debug\""),
+        );
     }
     if let Some(file) = config.access_log.as_ref().and_then(|log| log.file.as_ref()) {
         let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());

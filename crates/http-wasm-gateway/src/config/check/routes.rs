@@ -1,11 +1,11 @@
 //! Routes: what they refer to, and their fixed responses.
 
-use http::{HeaderName, HeaderValue, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, StatusCode};
 
-use super::shadow;
 use super::values::name;
+use super::{shadow, unused};
 use crate::config::fault::Fault;
-use crate::config::model::{Config, EscapedSlashes, Redirect, Respond, Route};
+use crate::config::model::{Config, EscapedSlashes, Redirect, RedirectTarget, Respond, Route, RouteScheme};
 use crate::config::read::{Context, Located, suggestion};
 
 pub(super) fn check(config: &Config, context: &mut Context) {
@@ -17,6 +17,15 @@ pub(super) fn check(config: &Config, context: &mut Context) {
         }
         if let Some(upstream) = &route.upstream {
             reference(upstream, "upstream", config.upstreams.keys(), context);
+        }
+        for address in route.listen.iter() {
+            let known = config.listen.iter().map(|listen| listen.address.as_str());
+            if address.was_read() && !known.clone().any(|listen| listen == address.as_str()) {
+                let help = suggestion(address.as_str(), known.clone())
+                    .unwrap_or_else(|| format!("listeners: {}", known.collect::<Vec<_>>().join(", ")));
+                let message = format!("no listener has the address {:?}", address.as_str());
+                context.fault(Fault::new(address.span(), message).help(help));
+            }
         }
         for (header, condition) in &route.headers {
             if HeaderName::try_from(header.as_str()).is_err() {
@@ -30,7 +39,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
             context.fault(fault.help("name them: guests = [\"NAME\"]"));
         }
         if let Some(redirect) = &route.redirect {
-            check_redirect(redirect, context);
+            check_redirect(redirect, route, config, context);
         }
         if let Some(respond) = &route.respond {
             check_respond(respond, context);
@@ -73,6 +82,11 @@ const NO_ROUTE: &str = "none";
 
 fn route_name(route: &Route, index: usize, config: &Config, context: &mut Context) {
     let Some(own) = &route.name else { return };
+    if own.written().is_some() {
+        let fault = Fault::new(own.span(), "the name of a route can't have references");
+        context.fault(fault.help("metrics and logs show names, and nothing shows what references stand for"));
+        return;
+    }
     name(own, own.span(), context);
     if own.value == NO_ROUTE {
         let fault = Fault::new(own.span(), format!("a route can't be named {NO_ROUTE:?}"));
@@ -110,17 +124,40 @@ fn reference<'a>(
     context.fault(Fault::new(wanted.span(), format!("unknown {kind} {:?}", wanted.value)).help(help));
 }
 
-fn check_redirect(redirect: &Redirect, context: &mut Context) {
+fn check_redirect(redirect: &Redirect, route: &Route, config: &Config, context: &mut Context) {
     if !matches!(*redirect.status, 301 | 302 | 303 | 307 | 308) {
         let message = format!("invalid redirect status {}", redirect.status.value);
         context.fault(Fault::new(redirect.status.span(), message).help("expected 301, 302, 303, 307 or 308"));
     }
     let to = &redirect.to;
-    if to.was_read() && (to.is_empty() || to.parse::<Uri>().is_err()) {
-        context.at(to.span(), format!("neither a URL nor a path: {:?}", to.value));
-    } else if redirect.keep_path && to.value == "/" {
-        context.at(to.span(), "with `keep_path` this redirects to itself");
+    if !to.was_read() {
+        return;
     }
+    if redirect.keep_path && to.has_path() {
+        let fault =
+            Fault::new(to.span(), "`keep_path` appends the path and the query, which are in `to` already");
+        context.fault(fault.help("remove `keep_path`, or {path} and {query}"));
+        return;
+    }
+    let target = if redirect.keep_path { to.value.clone().with_path() } else { to.value.clone() };
+    let schemes = match route.scheme {
+        Some(scheme) => vec![scheme],
+        None => vec![RouteScheme::Http, RouteScheme::Https],
+    };
+    let back: Vec<_> = schemes.iter().filter(|scheme| leads_back(&target, **scheme)).collect();
+    if back.len() == schemes.len() {
+        context.at(to.span(), "this redirects to itself");
+    } else if let [scheme] = back[..]
+        && config.listen.iter().any(|listen| unused::may_take(route, listen, *scheme))
+    {
+        let (own, other) = if scheme.is_tls() { ("https", "http") } else { ("http", "https") };
+        let fault = Fault::warning(to.span(), format!("{own} requests are redirected to themselves"));
+        context.fault(fault.help(format!("if the route is for {other} requests, add scheme = \"{other}\"")));
+    }
+}
+
+fn leads_back(target: &RedirectTarget, scheme: RouteScheme) -> bool {
+    target.leads_back(if scheme.is_tls() { "https" } else { "http" })
 }
 
 fn check_respond(respond: &Respond, context: &mut Context) {
@@ -136,7 +173,8 @@ fn check_respond(respond: &Respond, context: &mut Context) {
         if HeaderName::try_from(header.as_str()).is_err() {
             context.at(value.span(), format!("invalid header name {header:?}"));
         } else if HeaderValue::try_from(value.as_str()).is_err() {
-            context.at(value.span(), format!("invalid header value {:?}", value.value));
+            let fault = Fault::new(value.span(), format!("invalid value of the header {header:?}"));
+            context.fault(fault.help("a value has no line breaks and no other control characters"));
         }
     }
 }

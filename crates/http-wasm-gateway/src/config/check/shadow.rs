@@ -1,14 +1,26 @@
 //! Routes that no request can reach.
 
-use crate::config::model::{HeaderMatch, Route};
+use crate::config::model::{Address, HeaderMatch, HostPattern, Route};
+use crate::config::read::Located;
 
 /// Whether each request that matches `later` also matches `earlier`, as far as can be determined.
 pub(super) fn covers(earlier: &Route, later: &Route) -> bool {
-    hosts(earlier, later) && paths(earlier, later) && methods(earlier, later) && headers(earlier, later)
+    arrivals(earlier, later)
+        && hosts(earlier, later)
+        && paths(earlier, later)
+        && methods(earlier, later)
+        && headers(earlier, later)
+}
+
+/// Listeners and schemes.
+fn arrivals(earlier: &Route, later: &Route) -> bool {
+    let same = |address: &Located<Address>| earlier.listen.iter().any(|other| other.value == address.value);
+    (earlier.listen.is_empty() || !later.listen.is_empty() && later.listen.iter().all(same))
+        && (earlier.scheme.is_none() || earlier.scheme == later.scheme)
 }
 
 fn hosts(earlier: &Route, later: &Route) -> bool {
-    let covered = |host| earlier.host.iter().any(|wide| wide.covers(host));
+    let covered = |host: &Located<HostPattern>| earlier.host.iter().any(|wide| wide.covers(host));
     earlier.host.is_empty() || !later.host.is_empty() && later.host.iter().all(covered)
 }
 

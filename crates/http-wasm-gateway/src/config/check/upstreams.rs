@@ -1,6 +1,6 @@
 //! Upstreams: consistent addresses, and TLS.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytesize::ByteSize;
 use http::uri::PathAndQuery;
@@ -19,8 +19,14 @@ const MAX_STREAM_WINDOW: Size = Size(20 * 1024 * 1024);
 
 const MAX_HEADER_SIZE: Size = Size(1024 * 1024);
 
-pub(super) fn check(upstreams: &BTreeMap<String, Located<Upstream>>, context: &mut Context) {
+/// The names of those that there is an error about are returned.
+pub(super) fn check(
+    upstreams: &BTreeMap<String, Located<Upstream>>,
+    context: &mut Context,
+) -> BTreeSet<String> {
+    let mut faulty = BTreeSet::new();
     for (upstream_name, upstream) in upstreams {
+        let before = context.fault_count();
         name(upstream_name, upstream.span(), context);
         addresses(upstream, context);
         if let Some(health) = &upstream.health.active
@@ -39,7 +45,11 @@ pub(super) fn check(upstreams: &BTreeMap<String, Located<Upstream>>, context: &m
         between(&upstream.stream_window, MIN_STREAM_WINDOW, MAX_STREAM_WINDOW, context);
         between(&upstream.max_response_header_size, Size(1), MAX_HEADER_SIZE, context);
         check_tls(upstream, context);
+        if context.fault_count() > before {
+            faulty.insert(upstream_name.clone());
+        }
     }
+    faulty
 }
 
 fn between(size: &Located<Size>, min: Size, max: Size, context: &mut Context) {

@@ -4,8 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use http::HeaderName;
+use http_wasm_tower::choices;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::config::read::{Context, Node, Value, as_text, choice, parsed};
 use crate::names::folds_to;
@@ -84,7 +85,7 @@ impl Value for FieldPattern {
 }
 
 /// What happens to request header fields with an underscore in their name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Underscores {
     /// They are forwarded, as gRPC metadata requires.
@@ -95,6 +96,8 @@ pub enum Underscores {
     /// The request is answered with 400.
     Reject,
 }
+
+choices! { Underscores { Pass = "pass", Drop = "drop", Reject = "reject" } }
 
 impl Value for Underscores {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {

@@ -8,9 +8,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use http_wasm_tower::choices;
 use ipnet::{IpNet, Ipv4Net};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use toml::de::DeValue;
 
 use super::Address;
@@ -163,7 +164,7 @@ section! {
 }
 
 /// A version of TLS.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum TlsVersion {
     /// TLS 1.2.
     #[default]
@@ -174,6 +175,8 @@ pub enum TlsVersion {
     V1_3,
 }
 
+choices! { TlsVersion { V1_2 = "1.2", V1_3 = "1.3" } }
+
 impl Value for TlsVersion {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
         choice(node, context)
@@ -181,7 +184,7 @@ impl Value for TlsVersion {
 }
 
 /// Which versions of HTTP a listener accepts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum ListenHttp {
     /// Both; the client chooses.
     #[default]
@@ -195,6 +198,8 @@ pub enum ListenHttp {
     Http2,
 }
 
+choices! { ListenHttp { Auto = "auto", Http1 = "1", Http2 = "2" } }
+
 impl Value for ListenHttp {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
         choice(node, context)
@@ -202,7 +207,7 @@ impl Value for ListenHttp {
 }
 
 /// Whether connections start with a PROXY protocol header.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ProxyProtocol {
     /// They don't.
@@ -211,6 +216,8 @@ pub enum ProxyProtocol {
     /// Connections from trusted proxies start with a version 2 header.
     V2,
 }
+
+choices! { ProxyProtocol { Off = "off", V2 = "v2" } }
 
 impl Value for ProxyProtocol {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {

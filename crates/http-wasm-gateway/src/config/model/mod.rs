@@ -5,6 +5,7 @@ mod guest;
 mod identity;
 mod listen;
 mod matching;
+mod redirect;
 mod route;
 mod server;
 mod upstream;
@@ -26,11 +27,14 @@ pub use self::listen::{
     TrustedNet,
 };
 pub use self::matching::{ExactPath, HeaderMatch, HostPattern, MethodName, PathPattern, PathPrefix};
-pub use self::route::{Backend, Concurrency, EscapedSlashes, ExtProc, Redirect, Respond, Route};
+pub use self::redirect::{Redirect, RedirectTarget};
+pub use self::route::{Backend, Concurrency, EscapedSlashes, ExtProc, Respond, Route, RouteScheme};
 pub use self::server::{AccessLog, AccessLogFormat, Admin, Log, LogFormat, RequestId, Server, Telemetry};
 pub use self::upstream::{
     ActiveHealth, Balance, ForwardedHost, Health, PassiveHealth, Upstream, UpstreamHttp, UpstreamTls,
 };
+
+pub(crate) use self::redirect::Requested;
 
 /// The complete configuration of the gateway.
 #[derive(Debug, Clone, Default, Serialize, JsonSchema)]

@@ -3,10 +3,12 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
+use http_wasm_tower::choices;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::matching::{ExactPath, HeaderMatch, HostPattern, MethodName, PathPattern, PathPrefix};
+use super::{Address, Redirect};
 use crate::config::read::{Context, Located, Node, OneOrMany, Size, Time, Value, choice, section};
 
 /// A route. Conditions that aren't set match every request.
@@ -16,14 +18,18 @@ use crate::config::read::{Context, Located, Node, OneOrMany, Size, Time, Value, 
 pub struct Route {
     /// The route's name in logs and metrics. Defaults to "route-1" for the first route, and so on.
     pub name: Option<Located<String>>,
+    /// The listener that the request came in at: its `address`, as it is written there.
+    pub listen: OneOrMany<Located<Address>>,
+    /// The scheme of the request: whether the client used TLS. A trusted proxy says so in `x-forwarded-proto`.
+    pub scheme: Option<RouteScheme>,
     /// The requested host: "example.com", or "*.example.com" for all of its subdomains.
-    pub host: OneOrMany<HostPattern>,
+    pub host: OneOrMany<Located<HostPattern>>,
     /// The path must be exactly this one.
-    pub path: Option<ExactPath>,
+    pub path: Option<Located<ExactPath>>,
     /// The path must start with this prefix, in whole segments: "/api" matches "/api" and "/api/users" but not "/apis".
-    pub path_prefix: Option<PathPrefix>,
+    pub path_prefix: Option<Located<PathPrefix>>,
     /// The path must match this pattern: "{name}" matches one segment, "{*rest}" at the end all remaining ones.
-    pub path_pattern: Option<PathPattern>,
+    pub path_pattern: Option<Located<PathPattern>>,
     /// What happens to a path that servers read in different ways, such as one with an encoded slash. The route is that
     /// of the path as sent, in which `%2f` isn't `/`.
     pub escaped_slashes: EscapedSlashes,
@@ -65,16 +71,41 @@ impl Route {
 
 section! {
     Route {
-        name, host, path, path_prefix, path_pattern, escaped_slashes, method, headers, guests, upstream,
-        redirect, respond, backend, ext_proc, timeout, max_request_body, concurrency
+        name, listen, scheme, host, path, path_prefix, path_pattern, escaped_slashes, method, headers, guests,
+        upstream, redirect, respond, backend, ext_proc, timeout, max_request_body, concurrency
     }
     one_of ["upstream", "redirect", "respond", "backend", "ext_proc"]
     at_most_one_of ["path", "path_prefix", "path_pattern"]
 }
 
+/// The scheme of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteScheme {
+    /// Without TLS.
+    Http,
+    /// With TLS.
+    Https,
+}
+
+choices! { RouteScheme { Http = "http", Https = "https" } }
+
+impl RouteScheme {
+    /// Whether requests of this scheme use TLS.
+    pub(crate) fn is_tls(self) -> bool {
+        self == Self::Https
+    }
+}
+
+impl Value for RouteScheme {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        choice(node, context)
+    }
+}
+
 /// What happens to encoded slashes and backslashes in paths, and to other spellings that servers read in different
 /// ways.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EscapedSlashes {
     /// The path is forwarded as it arrived if it leads to the same route when decoded; otherwise the request gets 400.
@@ -88,33 +119,13 @@ pub enum EscapedSlashes {
     Decode,
 }
 
+choices! { EscapedSlashes { Auto = "auto", Reject = "reject", Keep = "keep", Decode = "decode" } }
+
 impl Value for EscapedSlashes {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
         choice(node, context)
     }
 }
-
-/// A redirect.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-#[serde(default)]
-#[schemars(deny_unknown_fields)]
-#[schemars(extend("required" = ["to"]))]
-pub struct Redirect {
-    /// The target: a URL or a path, such as `https://example.com` or `/new`.
-    pub to: Located<String>,
-    /// 301, 302, 303, 307 or 308.
-    pub status: Located<u16>,
-    /// Whether the request's path and query are appended to `to`.
-    pub keep_path: bool,
-}
-
-impl Default for Redirect {
-    fn default() -> Self {
-        Self { to: Located::default(), status: 308.into(), keep_path: false }
-    }
-}
-
-section! { Redirect { to, status, keep_path } need [("to", r#"to = "https://example.com""#)] }
 
 /// A fixed response.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -124,21 +135,21 @@ pub struct Respond {
     /// The status, from 200 to 599.
     pub status: Located<u16>,
     /// The body.
-    pub body: String,
+    pub body: Located<String>,
     /// The header fields. A body without a `content-type` is sent as plain text.
     pub headers: BTreeMap<String, Located<String>>,
 }
 
 impl Default for Respond {
     fn default() -> Self {
-        Self { status: 200.into(), body: String::new(), headers: BTreeMap::new() }
+        Self { status: 200.into(), body: Located::default(), headers: BTreeMap::new() }
     }
 }
 
 section! { Respond { status, body, headers } }
 
 /// A backend inside the gateway.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Backend {
     /// Responds with the request, as JSON.
@@ -146,6 +157,8 @@ pub enum Backend {
     /// Responds with `hello world`.
     Hello,
 }
+
+choices! { Backend { Echo = "echo", Hello = "hello" } }
 
 impl Value for Backend {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {

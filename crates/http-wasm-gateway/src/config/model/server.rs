@@ -4,8 +4,9 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http_wasm_tower::choices;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use super::{Address, HostPattern};
 use crate::config::read::{AnyTime, Context, Located, Node, Size, Value, choice, section};
@@ -84,13 +85,13 @@ pub struct Log {
     /// The format of a line.
     pub format: LogFormat,
     /// What is logged, in the syntax of `RUST_LOG`, which takes precedence. Defaults to "info".
-    pub filter: Option<String>,
+    pub filter: Option<Located<String>>,
 }
 
 section! { Log { format, filter } }
 
 /// The format of a log line.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// One line per event, for humans.
@@ -99,6 +100,8 @@ pub enum LogFormat {
     /// One JSON object per event.
     Json,
 }
+
+choices! { LogFormat { Pretty = "pretty", Json = "json" } }
 
 impl Value for LogFormat {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
@@ -136,7 +139,7 @@ pub struct AccessLog {
 section! { AccessLog { format, file } }
 
 /// The format of an access log line.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AccessLogFormat {
     /// A JSON object with all details.
@@ -145,6 +148,8 @@ pub enum AccessLogFormat {
     /// The combined log format of Apache and nginx.
     Combined,
 }
+
+choices! { AccessLogFormat { Json = "json", Combined = "combined" } }
 
 impl Value for AccessLogFormat {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
@@ -161,7 +166,7 @@ pub struct Telemetry {
     /// The collector's URL for OTLP over HTTP, as in "http://127.0.0.1:4318".
     pub otlp_endpoint: Located<String>,
     /// The service name in traces.
-    pub service_name: String,
+    pub service_name: Located<String>,
     /// The share of traces started here that are sent, from 0 to 1. A client's own sampling decision, in `traceparent`,
     /// is kept.
     pub sample_ratio: f64,
@@ -169,7 +174,11 @@ pub struct Telemetry {
 
 impl Default for Telemetry {
     fn default() -> Self {
-        Self { otlp_endpoint: Located::default(), service_name: "http-wasm".to_owned(), sample_ratio: 1.0 }
+        Self {
+            otlp_endpoint: Located::default(),
+            service_name: "http-wasm".to_owned().into(),
+            sample_ratio: 1.0,
+        }
     }
 }
 

@@ -4,12 +4,14 @@ use std::borrow::Cow;
 use std::num::NonZeroU32;
 use std::path::PathBuf;
 
+use http_wasm_tower::choices;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::config::read::{
     Context, Located, Node, NonEmpty, Size, Time, TimeOrOff, Value, choice, parsed, section,
 };
+use crate::redaction::reveals;
 use crate::upstream_url::UpstreamUrl;
 
 /// An upstream: one or more interchangeable servers.
@@ -122,13 +124,17 @@ section! {
 
 impl Value for UpstreamUrl {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        parsed(node, "an upstream's address", context)
+        let url: Self = parsed(node, "an upstream's address", context)?;
+        Some(match context.written(node) {
+            Some(written) => url.shown_as(written.clone()),
+            None => url,
+        })
     }
 }
 
 impl Serialize for UpstreamUrl {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        if reveals() { serializer.collect_str(&self.resolved()) } else { serializer.collect_str(self) }
     }
 }
 
@@ -147,7 +153,7 @@ impl JsonSchema for UpstreamUrl {
 }
 
 /// How requests are distributed among the addresses of an upstream.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Balance {
     /// One after the other.
@@ -157,6 +163,8 @@ pub enum Balance {
     LeastRequests,
 }
 
+choices! { Balance { RoundRobin = "round_robin", LeastRequests = "least_requests" } }
+
 impl Value for Balance {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
         choice(node, context)
@@ -164,7 +172,7 @@ impl Value for Balance {
 }
 
 /// Which version of HTTP is used with an upstream.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 pub enum UpstreamHttp {
     /// HTTP/2 if it is negotiated over TLS, otherwise HTTP/1.1.
     #[default]
@@ -178,6 +186,8 @@ pub enum UpstreamHttp {
     Http2,
 }
 
+choices! { UpstreamHttp { Auto = "auto", Http1 = "1", Http2 = "2" } }
+
 impl Value for UpstreamHttp {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
         choice(node, context)
@@ -185,7 +195,7 @@ impl Value for UpstreamHttp {
 }
 
 /// Which `Host` an upstream receives. The client's is in `X-Forwarded-Host` in either case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ForwardedHost {
     /// The one that the client requested.
@@ -193,6 +203,8 @@ pub enum ForwardedHost {
     /// The one in the upstream's URL.
     Upstream,
 }
+
+choices! { ForwardedHost { Client = "client", Upstream = "upstream" } }
 
 impl Value for ForwardedHost {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {

@@ -2,25 +2,48 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::ops::{Deref, Range};
+use std::str::FromStr;
+use std::sync::Arc;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use toml::de::DeValue;
 
 use super::context::{Context, Node, Value};
 use crate::config::fault::Fault;
+use crate::redaction::reveals;
 
 /// A value and its position in the file; values built in code have none.
-#[derive(Debug, Clone, Default, Serialize)]
-#[serde(transparent)]
+///
+/// A value of a string with references, such as `${TOKEN}`, displays (`Debug`) and serializes as this string.
+#[derive(Clone, Default)]
 pub struct Located<T> {
     /// The value.
     pub value: T,
-    #[serde(skip)]
     at: Range<usize>,
-    #[serde(skip)]
     in_part: bool,
+    /// How the string is written in which references were replaced.
+    written: Option<Arc<str>>,
+}
+
+impl<T: fmt::Debug> fmt::Debug for Located<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.written {
+            Some(written) => written.fmt(f),
+            None => self.value.fmt(f),
+        }
+    }
+}
+
+impl<T: Serialize> Serialize for Located<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match &self.written {
+            Some(written) if !reveals() => serializer.serialize_str(written),
+            _ => self.value.serialize(serializer),
+        }
+    }
 }
 
 impl<T> Located<T> {
@@ -38,15 +61,38 @@ impl<T> Located<T> {
         self.in_part
     }
 
+    /// How the string is written, if references in it were replaced.
+    pub(crate) fn written(&self) -> Option<&Arc<str>> {
+        self.written.as_ref()
+    }
+
     /// Another value at the same position.
     pub(in crate::config) fn map<U>(self, map: impl FnOnce(T) -> U) -> Located<U> {
-        Located { value: map(self.value), at: self.at, in_part: self.in_part }
+        Located { value: map(self.value), at: self.at, in_part: self.in_part, written: self.written }
+    }
+}
+
+/// Positions make no difference.
+impl<T: PartialEq> PartialEq for Located<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.value == other.value
+    }
+}
+
+impl<T: Eq> Eq for Located<T> {}
+
+/// The value has no position.
+impl<T: FromStr> FromStr for Located<T> {
+    type Err = T::Err;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(|value: T| value.into())
     }
 }
 
 impl<T> From<T> for Located<T> {
     fn from(value: T) -> Self {
-        Self { value, at: 0..0, in_part: false }
+        Self { value, at: 0..0, in_part: false, written: None }
     }
 }
 
@@ -62,7 +108,13 @@ impl<T: Value> Value for Located<T> {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
         let faults = context.fault_count();
         let value = T::read(node, context)?;
-        Some(Self { value, at: node.span(), in_part: context.fault_count() > faults })
+        let written = match node.get_ref() {
+            DeValue::Table(_) if T::IS_OPAQUE && context.has_references(node) => {
+                Some("(has references)".into())
+            }
+            _ => context.written(node).cloned(),
+        };
+        Some(Self { value, at: node.span(), in_part: context.fault_count() > faults, written })
     }
 }
 

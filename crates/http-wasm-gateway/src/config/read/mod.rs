@@ -5,6 +5,7 @@
 
 mod combined;
 mod context;
+mod redaction;
 mod scalar;
 mod table;
 mod units;
@@ -13,5 +14,6 @@ pub use self::combined::{Located, NonEmpty, OneOrMany};
 pub use self::units::{AnyTime, Size, Time, TimeOrOff};
 
 pub(super) use self::context::{Context, Node, Value};
+pub(super) use self::redaction::{Hidden, Replaced, redacted};
 pub(super) use self::scalar::{choice, parsed, text};
 pub(super) use self::table::{Table, as_text, section, suggestion};

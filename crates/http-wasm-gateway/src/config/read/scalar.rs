@@ -5,12 +5,11 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use serde::Deserialize;
-use serde::de::IntoDeserializer;
-use serde::de::value::Error;
+use http_wasm_tower::Choice;
 use toml::de::{DeInteger, DeValue};
 
 use super::context::{Context, Node, Value};
+use crate::config::fault::Fault;
 
 /// The node's string; `what` is what was expected.
 pub(in crate::config) fn text<'a>(node: &'a Node<'_>, what: &str, context: &mut Context) -> Option<&'a str> {
@@ -33,23 +32,27 @@ pub(in crate::config) fn parsed<T: FromStr<Err: Display>>(
     match text.parse() {
         Ok(value) => Some(value),
         Err(error) => {
-            context.at(node.span(), format!("{text:?} is not {what}: {error}"));
+            // A quotation may be of the value in another form, in which nothing recognises it.
+            let reason = error.to_string();
+            let is_hidden = context.written(node).is_some() && reason.contains('"');
+            let reason = if is_hidden { String::new() } else { format!(": {reason}") };
+            context.at(node.span(), format!("{text:?} is not {what}{reason}"));
             None
         }
     }
 }
 
 /// One of the values of the enum `T`.
-pub(in crate::config) fn choice<T: for<'de> Deserialize<'de>>(
-    node: &Node<'_>,
-    context: &mut Context,
-) -> Option<T> {
-    let word = text(node, "a string", context)?;
-    match T::deserialize(IntoDeserializer::<Error>::into_deserializer(word)) {
+pub(in crate::config) fn choice<T: Choice>(node: &Node<'_>, context: &mut Context) -> Option<T> {
+    let word = text(node, &T::expected(), context)?;
+    match T::choose(word) {
         Ok(value) => Some(value),
         Err(error) => {
-            // serde's message refers to Rust's enums.
-            context.at(node.span(), error.to_string().replacen("unknown variant", "unknown value", 1));
+            let fault = Fault::new(node.span(), error.to_string());
+            context.fault(match error.nearest() {
+                Some(name) => fault.help(format!("did you mean {name:?}?")),
+                None => fault,
+            });
             None
         }
     }

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use http_wasm_tower::nearest;
 use toml::de::{DeTable, DeValue};
 
 use super::context::{Context, Node, Value};
@@ -91,9 +92,7 @@ pub(in crate::config) fn suggestion<'a>(
     written: &str,
     known: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
-    let close = known.into_iter().map(|name| (strsim::jaro_winkler(written, name), name));
-    let (likeness, name) = close.max_by(|a, b| a.0.total_cmp(&b.0))?;
-    (likeness > 0.75).then(|| format!("did you mean `{name}`?"))
+    nearest(written, known).map(|name| format!("did you mean `{name}`?"))
 }
 
 /// Makes a struct a table of the configuration: each field is a key of the same name, and its default is the struct's

@@ -59,6 +59,19 @@ impl Value for Time {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AnyTime(pub Duration);
 
+/// As written in a configuration file, without the quotes.
+impl FromStr for AnyTime {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match humantime::parse_duration(text) {
+            Ok(time) if time > MAX_TIME => Err(TOO_LONG.to_owned()),
+            Ok(time) => Ok(Self(time)),
+            Err(_) => Err(format!("expected {A_TIME}")),
+        }
+    }
+}
+
 impl Value for AnyTime {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
         let parsed = match node.get_ref() {

@@ -16,7 +16,7 @@ use super::forwarded::{
 };
 use crate::body::BoxError;
 use crate::config::{FieldPattern, Listen, ProxyProtocol, TrustedNet, Underscores};
-use crate::exchange::{Client, Dropped};
+use crate::exchange::{Client, Dropped, ListenerId};
 use crate::names::{Claim, retain};
 
 /// Which proxies are trusted, and with which information.
@@ -29,6 +29,7 @@ pub(super) struct TrustedProxies {
     /// Further fields about the client, besides the known ones.
     client_fields: Vec<FieldPattern>,
     underscores: Underscores,
+    listener: ListenerId,
 }
 
 impl TrustedProxies {
@@ -44,7 +45,13 @@ impl TrustedProxies {
                 .collect(),
             client_fields: listen.client_fields.clone(),
             underscores: listen.underscores,
+            listener: ListenerId::of(listen.address.as_str()),
         }
+    }
+
+    /// The listener whose settings these are.
+    pub(super) fn listener(&self) -> ListenerId {
+        self.listener
     }
 
     fn trusts(&self, addr: IpAddr) -> bool {

@@ -52,7 +52,7 @@ impl Traces {
         let mut processor = BatchSpanProcessor::builder(exporter).with_batch_config(batches).build();
         let version = env!("CARGO_PKG_VERSION");
         let resource = Resource::builder()
-            .with_service_name(config.service_name.clone())
+            .with_service_name(config.service_name.value.clone())
             .with_attribute(KeyValue::new("service.version", version))
             .build();
         processor.set_resource(&resource);

@@ -6,6 +6,7 @@ use http::{Request, Uri};
 
 use super::{RequestView, Route, Routes};
 use crate::config::{self, EscapedSlashes};
+use crate::exchange::Arrival;
 use crate::route::{Handler, NextHandler};
 
 #[path = "../../../tests/common/spellings.rs"]
@@ -200,7 +201,7 @@ fn get(path: &str) -> Request<()> {
 
 /// Where a path leads: the index of its route and the path that goes on, if it isn't the one that came; none for 404.
 fn choice(routes: &Routes, path: &str) -> Result<Option<(usize, Option<String>)>, &'static str> {
-    let chosen = routes.choose(&get(path)).map_err(|ambiguous| ambiguous.0)?;
+    let chosen = routes.choose(&get(path), Arrival::default()).map_err(|ambiguous| ambiguous.0)?;
     let index = |route: &Route| routes.routes.iter().position(|other| std::ptr::eq(route, other)).unwrap();
     Ok(chosen.map(|chosen| (index(chosen.route), chosen.path)))
 }
@@ -235,7 +236,10 @@ fn no_spelling_leads_past_a_guest_whichever_server_reads_it() {
                 }
                 let Some(read) = resource(&sent, steps) else { continue };
                 let asked = get("/");
-                let owner = routes.find(&RequestView { request: &asked, host: OnceCell::new() }, &read);
+                let owner = routes.find(
+                    &RequestView { request: &asked, arrival: Arrival::default(), host: OnceCell::new() },
+                    &read,
+                );
                 assert!(
                     owner.is_none_or(|owner| route.has_guests_of(owner)),
                     "seed {seed}, case {cases}: {server} reads {path} (sent as {sent}) as {read}, \
@@ -393,7 +397,7 @@ fn a_decoded_path_keeps_the_query_and_the_authority() {
     let routes = routes([route]);
     for (sent, handled) in [("/a%2fb?c%2fd", "/a/b?c%2fd"), ("http://h:1/a%2Fb", "http://h:1/a/b")] {
         let mut request = get(sent);
-        let chosen = routes.choose(&request).unwrap().unwrap();
+        let chosen = routes.choose(&request, Arrival::default()).unwrap().unwrap();
         chosen.rewrite(&mut request);
         assert_eq!(request.uri().to_string(), handled);
     }

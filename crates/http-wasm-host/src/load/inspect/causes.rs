@@ -3,8 +3,8 @@
 //! The imports of a module tell which toolchain, library or platform it was made for. Each rule here names one of them.
 
 use super::format::BUILD_CORE;
-use super::nearest::nearest;
 use super::signatures::{self, HANDLER, WASI};
+use crate::choice::nearest;
 
 /// What kind of item is imported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +102,7 @@ fn misplaced(module: &str, name: &str, kind: Kind) -> Option<String> {
     if module.starts_with("wasi:") {
         return None;
     }
-    if nearest(module, [HANDLER].into_iter()).is_some() {
+    if nearest(module, [HANDLER]).is_some() {
         return Some(format!(
             "the module's name is `{HANDLER}`, spelled exactly like this: correct the import's declaration"
         ));

@@ -4,9 +4,9 @@ use wasmparser::types::{EntityType, TypesRef};
 
 use super::causes;
 use super::format::BUILD_CORE;
-use super::nearest::nearest;
 use super::producers::Producer;
 use super::signatures::{Signature, describe, func_type};
+use crate::choice::nearest;
 use crate::fault::{Fault, Faults, shown};
 
 /// What the checks learn about the exports.

@@ -9,7 +9,6 @@ mod format;
 mod graph;
 mod imports;
 pub(crate) mod lint;
-mod nearest;
 mod producers;
 mod reach;
 pub(crate) mod shim;

@@ -54,3 +54,5 @@ pub enum Snapshot {
     /// when the snapshot was made, so it never runs backwards.
     SharedSeed,
 }
+
+crate::choices! { Snapshot { Off = "off", On = "on", SharedSeed = "shared-seed" } }

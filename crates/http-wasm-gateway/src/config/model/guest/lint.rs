@@ -6,7 +6,7 @@ use http_wasm_tower::Lint;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 
-use crate::config::read::{Context, Node, Value, parsed};
+use crate::config::read::{Context, Node, Value, choice};
 
 /// A check that a guest may fail, by its name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +14,7 @@ pub struct Allowed(pub Lint);
 
 impl Value for Allowed {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        parsed(node, "the name of a check", context).map(Self)
+        choice(node, context).map(Self)
     }
 }
 

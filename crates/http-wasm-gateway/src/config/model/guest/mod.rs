@@ -31,11 +31,11 @@ pub struct Guest {
     /// SHA-256 of the file, as printed by `sha256sum`. A file with a different hash is rejected.
     pub sha256: Option<Located<String>>,
     /// What `get_config` returns to the guest: a string is passed as it is, a table as JSON. If not set, nothing.
-    pub config: Option<GuestConfig>,
+    pub config: Option<Located<GuestConfig>>,
     /// File whose content `get_config` returns to the guest.
     pub config_file: Option<Located<PathBuf>>,
     /// Command-line arguments of the guest, after its name.
-    pub args: Vec<String>,
+    pub args: Vec<Located<String>>,
     /// Environment variables of the guest. It doesn't inherit the gateway's.
     pub env: BTreeMap<String, Located<String>>,
     /// Directories that the guest can access: "HOST" or "HOST:GUEST", with ":ro" appended for read-only access.

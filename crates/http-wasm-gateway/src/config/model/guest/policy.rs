@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::num::NonZeroU32;
 
-use http_wasm_tower::PoolSettings;
+use http_wasm_tower::{PoolSettings, choices};
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use toml::de::DeValue;
 
 use crate::config::read::{Context, Node, Time, Value, choice, section};
@@ -37,7 +37,7 @@ impl From<&Pool> for PoolSettings {
 section! { Pool { min_warm, max_idle, idle_ttl } }
 
 /// What happens to a request if a guest fails.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
     /// The request is answered with an error.
@@ -56,14 +56,23 @@ impl From<OnFailure> for http_wasm_tower::OnFailure {
     }
 }
 
+impl From<http_wasm_tower::OnFailure> for OnFailure {
+    fn from(on_failure: http_wasm_tower::OnFailure) -> Self {
+        match on_failure {
+            http_wasm_tower::OnFailure::Closed => Self::Closed,
+            http_wasm_tower::OnFailure::Open => Self::Open,
+        }
+    }
+}
+
 impl Value for OnFailure {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        choice(node, context)
+        choice::<http_wasm_tower::OnFailure>(node, context).map(Self::from)
     }
 }
 
 /// What the backtraces of a guest's failures contain.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Backtraces {
     /// Functions, and source lines if the module carries debug information (DWARF), which is kept in memory.
@@ -74,6 +83,8 @@ pub enum Backtraces {
     /// There are none.
     Off,
 }
+
+choices! { Backtraces { Lines = "lines", Functions = "functions", Off = "off" } }
 
 impl From<Backtraces> for http_wasm_tower::Backtraces {
     fn from(backtraces: Backtraces) -> Self {
@@ -120,6 +131,16 @@ impl From<Snapshot> for http_wasm_tower::Snapshot {
             Snapshot::Off => Self::Off,
             Snapshot::On => Self::On,
             Snapshot::SharedSeed => Self::SharedSeed,
+        }
+    }
+}
+
+impl From<http_wasm_tower::Snapshot> for Snapshot {
+    fn from(snapshot: http_wasm_tower::Snapshot) -> Self {
+        match snapshot {
+            http_wasm_tower::Snapshot::On => Self::On,
+            http_wasm_tower::Snapshot::SharedSeed => Self::SharedSeed,
+            _ => Self::Off,
         }
     }
 }

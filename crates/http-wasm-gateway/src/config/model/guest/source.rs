@@ -60,6 +60,8 @@ impl JsonSchema for GuestSource {
 pub struct GuestConfig(pub String);
 
 impl Value for GuestConfig {
+    const IS_OPAQUE: bool = true;
+
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
         match node.get_ref() {
             DeValue::Table(_) => json(node, context).map(|json| Self(json.to_string())),
