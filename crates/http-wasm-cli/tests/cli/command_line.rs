@@ -16,6 +16,9 @@ fn failure(output: &Output) -> (String, Option<i32>) {
 
 fn one_line(output: &Output) -> (String, Option<i32>) {
     let (stderr, code) = failure(output);
+    // A guest that was loaded before is logged.
+    let is_logged = |line: &&str| line.contains(" INFO http_wasm_host::guest: loaded in ");
+    let stderr: String = stderr.split_inclusive('\n').filter(|line| !is_logged(line)).collect();
     let line =
         stderr.strip_prefix("error: ").and_then(|rest| rest.strip_suffix('\n')).expect("an error line");
     assert!(!line.contains('\n'), "{stderr}");
