@@ -49,8 +49,8 @@ impl Stats {
 
     /// A guest's call is over.
     ///
-    /// Envoy looks a counter with labels up by its name, which costs more than a guest's call does. So calls are counted
-    /// here and reported together, and only some of them are timed.
+    /// Envoy looks a counter with labels up by its name, which costs more than a guest's call does. So calls are
+    /// counted here and reported together, and only some of them are timed.
     pub(crate) fn called(&self, filter: &Filter, guest: &str, outcome: &'static str, took: Duration) {
         COUNTS.with_borrow_mut(|counts| {
             let counts = counts.of(self.id);

@@ -2,8 +2,8 @@
 //!
 //! tokio runs tasks in the order in which they became ready, and looks for ready sockets in between. A few clients with
 //! hundreds of uploads keep hundreds of tasks ready, and every request of everybody else would wait behind all of
-//! these. So on each thread such tasks run for [`SLICE`] at a time. The rest of them wait in a line, from which some are
-//! called whenever everything else that was ready has run.
+//! these. So on each thread such tasks run for [`SLICE`] at a time. The rest of them wait in a line, from which some
+//! are called whenever everything else that was ready has run.
 
 use std::cell::Cell;
 use std::pin::Pin;

@@ -21,9 +21,9 @@ impl Error {
     /// Logs the failure at [its level](crate::FailureResponse::log_level), with `note` after its text and the backtrace
     /// as a field.
     ///
-    /// If the module carries debug information, and source lines for this backtrace aren't known yet, they are looked up
-    /// on another thread and logged in the same span: once for each place where the guest fails, and up to 30 times a
-    /// minute.
+    /// If the module carries debug information, and source lines for this backtrace aren't known yet, they are looked
+    /// up on another thread and logged in the same span: once for each place where the guest fails, and up to 30 times
+    /// a minute.
     #[cold]
     pub fn log(&self, note: &str) {
         let level = self.response().log_level;

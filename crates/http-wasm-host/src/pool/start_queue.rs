@@ -2,8 +2,9 @@
 //!
 //! The pool has no limit, but the machine has: in a burst of requests that each run a start-up of 50 ms, none would end
 //! before nearly all have. So no more start-ups run at once than there are threads. Other requests wait in the order in
-//! which they arrived, sheddable ones behind all others, and a waiting request also gets instances that others return. No request waits for another
-//! *request*: a start-up always ends, and if the running ones make no progress, the next ones start.
+//! which they arrived, sheddable ones behind all others, and a waiting request also gets instances that others return.
+//! No request waits for another *request*: a start-up always ends, and if the running ones make no progress, the next
+//! ones start.
 //!
 //! As long as instances are returned sooner than a start-up takes, one start-up at a time is enough, and the other
 //! threads serve the requests that have an instance.

@@ -22,8 +22,8 @@ pub struct Server {
     /// with `Retry-After`.
     pub max_requests: NonZeroU32,
     /// Maximum memory of all guest instances together. Above this, requests that need another instance get 503 with
-    /// `Retry-After`; the last quarter is reserved for connections with at most 4 requests in flight. Defaults to half of the memory of the machine or of the process's control groups. Read only at
-    /// start-up.
+    /// `Retry-After`; the last quarter is reserved for connections with at most 4 requests in flight. Defaults to half
+    /// of the memory of the machine or of the process's control groups. Read only at start-up.
     pub guest_memory_budget: Option<Size>,
     /// Maximum memory of all bodies that are held: what guests have read and must be forwarded, and what guests have
     /// written, until it is delivered. Above this, requests get 503 with `Retry-After`: first those whose bodies make
