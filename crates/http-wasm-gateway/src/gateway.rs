@@ -72,8 +72,8 @@ impl Gateway {
     }
 
     /// Reads a configuration file, and builds everything that it needs as far as that has no visible effect: no address
-    /// is listened on and no log is opened, since a running gateway may be using them. Returns the configuration and the
-    /// warnings about it.
+    /// is listened on and no log is opened, since a running gateway may be using them. Returns the configuration and
+    /// the warnings about it.
     ///
     /// # Errors
     /// All errors and warnings: in the file, in the files that it refers to, and in its guests.

@@ -73,8 +73,8 @@ pub(crate) struct GuestArgs {
     #[arg(long, value_name = "DETAIL", default_value = "lines", value_parser = choice::<Backtraces>())]
     backtraces: Backtraces,
 
-    /// Also load files that `http-wasm compile` wrote. They contain machine code, which is run without verification: use
-    /// this only for files that nobody else can write to
+    /// Also load files that `http-wasm compile` wrote. They contain machine code, which is run without verification:
+    /// use this only for files that nobody else can write to
     #[arg(long)]
     trust_precompiled: bool,
 }

@@ -29,8 +29,8 @@ pub(crate) struct LimitArgs {
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     guest_memory_budget: Option<Size>,
 
-    /// Maximum memory of all bodies that guests have read or written, until they are delivered; above this, requests get
-    /// 503 with `Retry-After` [default: a quarter of the memory of the machine or of the process's control groups]
+    /// Maximum memory of all bodies that guests have read or written, until they are delivered; above this, requests
+    /// get 503 with `Retry-After` [default: a quarter of the memory of the machine or of the process's control groups]
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     body_memory_budget: Option<Size>,
 

@@ -6,8 +6,8 @@ use super::model::{Config, Guest, GuestSource, Listen, Upstream};
 use super::{Draft, Faults};
 use crate::fingerprint::Fingerprints;
 
-/// The file of a configuration, with its state when it was read, and that of the files that its strings refer to: so that
-/// a gateway that watches them misses no change.
+/// The file of a configuration, with its state when it was read, and that of the files that its strings refer to: so
+/// that a gateway that watches them misses no change.
 #[derive(Debug, Clone)]
 pub struct ConfigFile {
     pub(crate) path: PathBuf,

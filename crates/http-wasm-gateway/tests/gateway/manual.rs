@@ -67,8 +67,8 @@ Relative paths are relative to the file's directory.
 
 - **Durations** are strings with a unit: `"500ms"`, `"30s"`, `"1h 30m"`.
 - **Sizes** are strings with a unit, such as `"16MiB"`, or numbers of bytes.
-- **Strings** may contain `${NAME}`, `${NAME:-default}` and `${file:PATH}`, which are replaced with environment variables
-  and the contents of files; see [secrets](gateway.md#secrets-and-settings-from-outside).
+- **Strings** may contain `${NAME}`, `${NAME:-default}` and `${file:PATH}`, which are replaced with environment
+  variables and the contents of files; see [secrets](gateway.md#secrets-and-settings-from-outside).
 - A list with one element may be written without brackets where it says "or a list".
 
 Exit codes of `config check`: 0, the configuration can be used; 2, it has errors, or warnings with `--strict`; 65, the

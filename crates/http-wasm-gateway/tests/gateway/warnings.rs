@@ -39,7 +39,9 @@ async fn what_nothing_uses_is_warned_of_with_its_place_and_what_to_do() {
             ["`trusted_fields` has no effect", "gateway.toml:1:56", "trusted_proxies = [\"10.0.0.0/8\"]"],
         ),
         (
-            "listen = ['127.0.0.1:0', '127.0.0.1:1']\n[[routes]]\nlisten = '127.0.0.1:0'\nbackend = 'echo'\n".to_owned(),
+            "listen = ['127.0.0.1:0', '127.0.0.1:1']\n\
+             [[routes]]\nlisten = '127.0.0.1:0'\nbackend = 'echo'\n"
+                .to_owned(),
             ["no route takes requests from this listener", "gateway.toml:1:26", "all of them get 404"],
         ),
         (
@@ -48,7 +50,8 @@ async fn what_nothing_uses_is_warned_of_with_its_place_and_what_to_do() {
         ),
         (
             format!(
-                "{BASE}[[listen]]\naddress = '127.0.0.1:1'\ntls.certificates = [{{ certificate = 'cert.pem', key = 'key.pem' }}]\n\
+                "{BASE}[[listen]]\naddress = '127.0.0.1:1'\n\
+                 tls.certificates = [{{ certificate = 'cert.pem', key = 'key.pem' }}]\n\
                  [[routes]]\nredirect = {{ to = 'https://{{host}}{{path}}' }}\n"
             )
             .replace("listen = ['127.0.0.1:0']", "[[listen]]\naddress = '127.0.0.1:0'"),
