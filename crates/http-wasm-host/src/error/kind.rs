@@ -10,7 +10,7 @@ use crate::abi::BodyKind;
 /// When what was short may be there again: as soon as a request ends.
 pub(super) const SOON: Duration = Duration::from_secs(1);
 
-/// What kind of failure an [`Error`] is.
+/// What kind of failure an [`Error`](crate::Error) is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -60,7 +60,8 @@ const fn response(status: StatusCode, log_level: Level) -> FailureResponse {
 }
 
 impl ErrorKind {
-    /// How an HTTP server responds to a failure of this kind. [`Error::response`] knows how long this one may last.
+    /// How an HTTP server responds to a failure of this kind. [`Error::response`](crate::Error::response) knows how
+    /// long this one may last.
     ///
     /// | kind | status | logged at |
     /// | --- | --- | --- |
