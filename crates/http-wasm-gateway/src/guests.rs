@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::thread::available_parallelism;
+use std::time::SystemTime;
 
 use futures_util::{StreamExt as _, stream};
 use http_wasm_tower::{Engine, Guest, GuestBuilder, LoadError, Observer};
@@ -29,15 +30,29 @@ pub(crate) trait GuestMonitor: Send + Sync {
 #[derive(Clone)]
 struct Entry {
     made_of: Digest,
-    guest: Option<Guest>,
+    guest: Option<LoadedGuest>,
     /// The guest's observer. It is also kept for a guest that couldn't be loaded, so that what it has observed isn't
     /// lost.
     _observer: Option<Arc<dyn Observer>>,
 }
 
+/// A guest, and what operators see of its origin.
+#[derive(Debug, Clone)]
+pub(crate) struct LoadedGuest {
+    pub(crate) guest: Guest,
+    /// SHA-256 of its file, in hexadecimal digits.
+    pub(crate) sha256: String,
+    pub(crate) since: SystemTime,
+}
+
 impl LoadedGuests {
     /// The guest of this name, if there is one and it could be loaded.
     pub(crate) fn get(&self, name: &str) -> Option<&Guest> {
+        self.loaded(name).map(|loaded| &loaded.guest)
+    }
+
+    /// The same, with its origin.
+    pub(crate) fn loaded(&self, name: &str) -> Option<&LoadedGuest> {
         self.0.get(name)?.guest.as_ref()
     }
 
@@ -85,7 +100,7 @@ pub(crate) async fn check(
 ) -> Vec<(String, Result<Vec<String>, String>)> {
     let attempts = attempts(engine, guests, &LoadedGuests::default(), None).await.into_iter();
     let warnings = |entry: Entry| {
-        let warnings = entry.guest.iter().flat_map(|guest| &guest.facts().warnings);
+        let warnings = entry.guest.iter().flat_map(|loaded| &loaded.guest.facts().warnings);
         warnings.map(ToString::to_string).collect()
     };
     attempts.map(|attempt| (attempt.name, attempt.result.map(warnings))).collect()
@@ -147,7 +162,8 @@ fn load_one(
         None => builder,
     };
     let guest = builder.load(&bytes).map_err(|error| guest_fault(&error))?;
-    Ok(Entry { made_of, guest: Some(guest), _observer: observer })
+    let loaded = LoadedGuest { guest, sha256: sha256(&bytes), since: SystemTime::now() };
+    Ok(Entry { made_of, guest: Some(loaded), _observer: observer })
 }
 
 /// A guest of a configuration before it is loaded.

@@ -6,9 +6,11 @@ use std::time::SystemTime;
 use http_wasm_tower::Guest;
 use serde::Serialize;
 
+use crate::guests::LoadedGuest;
+use crate::listener::ListenerStatus;
 use crate::observe::{
-    Configured, ConfiguredGuest, ConfiguredRoute, GuestCounts, Monitor, RecentError, RouteCounts, Stage,
-    UpstreamCounts, resident_memory, rfc3339,
+    Configured, ConfiguredGuest, ConfiguredRoute, GuestCounts, Monitor, RecentError, ReloadError,
+    RouteCounts, Stage, UpstreamCounts, resident_memory, rfc3339,
 };
 use crate::proxy::{AddressStatus, Proxy};
 
@@ -25,6 +27,9 @@ pub(super) struct Status {
     requests_in_flight: i64,
     configuration: Option<Configuration>,
     reloads: BTreeMap<&'static str, u64>,
+    /// Why the last reload failed, if it did.
+    reload_error: Option<ReloadError>,
+    listeners: Vec<ListenerStatus>,
     guests_memory: Option<Memory>,
     bodies_memory: Option<Bodies>,
     guests: Vec<GuestStatus>,
@@ -76,6 +81,10 @@ struct GuestStatus {
 /// Statistics of a guest since it was loaded.
 #[derive(Debug, Serialize)]
 struct Facts {
+    /// SHA-256 of its file.
+    sha256: String,
+    #[serde(serialize_with = "rfc3339")]
+    since: SystemTime,
     features: Vec<&'static str>,
     compile_seconds: f64,
     start_seconds: f64,
@@ -122,6 +131,8 @@ impl Status {
             requests_in_flight: metrics.requests_in_flight(),
             configuration: configured.map(Configuration::of),
             reloads: metrics.reloads(),
+            reload_error: monitor.reload_error(),
+            listeners: monitor.listeners(),
             guests_memory: configured.map(Memory::of),
             bodies_memory: configured.map(Bodies::of),
             guests: each(configured, |all| &all.guests, |guest| GuestStatus::of(guest, monitor)),
@@ -180,16 +191,18 @@ impl GuestStatus {
             up: guest.loaded.is_some(),
             optional: guest.optional,
             facts: guest.loaded.as_ref().map(Facts::of),
-            pool: guest.loaded.as_ref().map(Pool::of),
+            pool: guest.loaded.as_ref().map(|loaded| Pool::of(&loaded.guest)),
             counts: monitor.metrics.of_guest(&guest.name),
         }
     }
 }
 
 impl Facts {
-    fn of(guest: &Guest) -> Self {
-        let facts = guest.facts();
+    fn of(loaded: &LoadedGuest) -> Self {
+        let facts = loaded.guest.facts();
         Self {
+            sha256: loaded.sha256.clone(),
+            since: loaded.since,
             features: facts.features.names().collect(),
             compile_seconds: facts.compile_time.as_secs_f64(),
             start_seconds: facts.start_time.as_secs_f64(),

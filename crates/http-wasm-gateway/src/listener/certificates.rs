@@ -2,14 +2,16 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::task::JoinSet;
 use tokio_rustls::rustls::client::verify_server_name;
-use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
+use webpki::{EndEntityCert, Error, KeyUsage};
 
+use super::status::CertificateStatus;
 use crate::config::{Certificate, ListenTls};
 use crate::error_text::plain;
 use crate::fingerprint::Fingerprints;
@@ -68,6 +70,11 @@ impl Certificates {
         Ok(Self { address: address.to_owned(), loaded })
     }
 
+    /// What the certificates are for, and until when.
+    pub(super) fn status(&self) -> Vec<CertificateStatus> {
+        self.current().keys.iter().filter_map(|key| status(key.end_entity_cert().ok()?)).collect()
+    }
+
     fn current(&self) -> Arc<LoadedCertificates> {
         self.loaded.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -109,6 +116,19 @@ impl ResolvesServerCert for Certificates {
         });
         named.or(current.keys.first()).cloned()
     }
+}
+
+fn status(certificate: &CertificateDer<'_>) -> Option<CertificateStatus> {
+    let certificate = EndEntityCert::try_from(certificate).ok()?;
+    // What checks certificates doesn't show their validity, except when it has ended, which it checks first.
+    let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
+    let checked =
+        certificate.verify_for_usage(&[], &[], &[], end_of_time, KeyUsage::server_auth(), None, None);
+    let Err(Error::CertExpired { not_after, .. }) = checked else { return None };
+    Some(CertificateStatus {
+        names: certificate.valid_dns_names().map(str::to_owned).collect(),
+        not_after: SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(not_after.as_secs()))?,
+    })
 }
 
 fn is_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {

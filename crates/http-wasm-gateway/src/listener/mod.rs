@@ -17,6 +17,7 @@ mod refusals;
 mod refused;
 mod request;
 mod set;
+mod status;
 #[cfg(unix)]
 mod successor;
 mod tls;
@@ -25,16 +26,16 @@ mod upload;
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::connection::Connections;
 use self::refusals::Refusals;
+use self::status::Permits;
 use self::tls::Tls;
 use self::trusted_proxies::TrustedProxies;
 use crate::accept::{accept, keep_alive};
@@ -46,6 +47,7 @@ use crate::exchange::{Answer, cut_off};
 
 pub(crate) use self::inherited::{Inherited, announce};
 pub(crate) use self::set::Listeners;
+pub(crate) use self::status::ListenerStatus;
 #[cfg(unix)]
 pub(crate) use self::successor::Successor;
 
@@ -57,6 +59,7 @@ pub(crate) struct Listener {
     http: ListenHttp,
     limits: Arc<ClientLimits>,
     trusted_proxies: Arc<TrustedProxies>,
+    permits: Permits,
 }
 
 /// An address that is listened on. Shown as the URL of a client.
@@ -104,7 +107,8 @@ impl Listener {
         keep_alive(&socket);
         let limits = Arc::new(listen.limits.clone());
         let trusted_proxies = Arc::new(TrustedProxies::new(listen));
-        Ok(Self { socket, tls, http: listen.http, limits, trusted_proxies })
+        let permits = Permits::new(limits.max_connections);
+        Ok(Self { socket, tls, http: listen.http, limits, trusted_proxies, permits })
     }
 
     /// Serves until `stop` ends; then accepts no more, and lets running requests and tunnels finish, until `cut` says
@@ -141,15 +145,14 @@ impl Listener {
         cut: watch::Receiver<bool>,
         tasks: &mut JoinSet<()>,
     ) {
-        let Self { socket, tls, http, limits, trusted_proxies, .. } = self;
+        let Self { socket, tls, http, limits, trusted_proxies, permits } = self;
         let descriptors = Descriptors::of_process();
-        let max = limits.max_connections.map_or_else(|| descriptors.default_connections(), NonZeroU32::get);
-        let permits = Arc::new(Semaphore::new(max as usize));
         let connections =
             Connections { answer, tls, http, limits, trusted_proxies, closing, cut, refuse: false };
         let (refusing, mut refusals) = (connections.refusing(), Refusals::default());
-        while let Ok(permit) = permits.clone().acquire_owned().await {
+        while let Some(permit) = permits.acquire().await {
             let (stream, peer) = accept(&socket).await;
+            permits.accepted();
             let peer = forwarded::canonical(peer);
             let refuse = !descriptors.admits_client(descriptors::number(&stream));
             if refuse && refusals.make_room() {

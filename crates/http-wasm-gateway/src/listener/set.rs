@@ -8,10 +8,11 @@ use tokio::net::TcpListener;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinSet;
 
-use super::certificates::CertificateWatcher;
+use super::certificates::{CertificateWatcher, Certificates};
+use super::status::{ListenerStatus, Permits};
 use super::{Endpoint, Inherited, Listener};
 use crate::blocking::blocking;
-use crate::config::{Address, ListenEntry, Located};
+use crate::config::{Address, ListenEntry, ListenHttp, Located};
 use crate::digest::Digest;
 use crate::error::StartError;
 use crate::exchange::Answer;
@@ -45,7 +46,9 @@ struct Running {
     /// Its settings, and the certificates that they name.
     settings: Digest,
     socket: Arc<TcpListener>,
-    tls: bool,
+    tls: Option<Arc<Certificates>>,
+    http: ListenHttp,
+    permits: Permits,
     /// It stops when this is dropped.
     _stop: oneshot::Sender<()>,
 }
@@ -133,9 +136,20 @@ impl<A: Answer> Listeners<A> {
 
     /// The addresses, with the ports that the system chose where it was asked to.
     pub(crate) fn addresses(&self) -> io::Result<Vec<Endpoint>> {
-        let endpoint =
-            |running: &Running| Ok(Endpoint { addr: running.socket.local_addr()?, tls: running.tls });
+        let endpoint = |running: &Running| {
+            Ok(Endpoint { addr: running.socket.local_addr()?, tls: running.tls.is_some() })
+        };
         self.active().running.iter().map(endpoint).collect()
+    }
+
+    /// The listeners, as operators see them.
+    pub(crate) fn status(&self) -> Vec<ListenerStatus> {
+        let status = |running: &Running| {
+            let certificates = running.tls.as_ref().map(|certificates| certificates.status());
+            let address = running.socket.local_addr().ok();
+            ListenerStatus::new(address, running.http, &running.permits, certificates)
+        };
+        self.active().running.iter().map(status).collect()
     }
 
     /// The sockets that are listened on.
@@ -163,13 +177,14 @@ impl<A: Answer> Listeners<A> {
 
     fn start(&self, id: Id, settings: Digest, listener: Listener, tasks: &mut JoinSet<()>) -> Running {
         let (stop, stopped) = oneshot::channel();
-        let (socket, tls) = (listener.socket.clone(), listener.tls.is_some());
+        let (socket, http, permits) = (listener.socket.clone(), listener.http, listener.permits.clone());
+        let tls = listener.tls.as_ref().map(|tls| tls.certificates().clone());
         let stopped = async move {
             // It can only be dropped.
             let _ = stopped.await;
         };
         tasks.spawn(listener.serve(self.answer.clone(), stopped, self.cut.subscribe()));
-        Running { id, settings, socket, tls, _stop: stop }
+        Running { id, settings, socket, tls, http, permits, _stop: stop }
     }
 
     fn running(&self, id: &Id) -> Option<(Digest, Arc<TcpListener>)> {

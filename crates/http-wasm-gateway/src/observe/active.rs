@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
-use http_wasm_tower::{Engine, Guest, PoolStats};
+use http_wasm_tower::{Engine, PoolStats};
 use serde::Serialize;
 
 use crate::config::{self, Config, Located};
 use crate::digest::sha256;
-use crate::guests::LoadedGuests;
+use crate::guests::{LoadedGuest, LoadedGuests};
 use crate::machine::Machine;
 use crate::proxy::{AddressStatus, Proxy};
 
@@ -53,7 +53,7 @@ pub(crate) struct ConfiguredGuest {
     pub(crate) name: Arc<str>,
     pub(crate) optional: bool,
     /// None for an optional guest that couldn't be loaded.
-    pub(crate) loaded: Option<Guest>,
+    pub(crate) loaded: Option<LoadedGuest>,
 }
 
 /// A route of the configuration in use.
@@ -105,7 +105,7 @@ impl Configured {
         let guest = |(name, guest): (&String, &Located<config::Guest>)| ConfiguredGuest {
             name: name.as_str().into(),
             optional: guest.optional,
-            loaded: guests.get(name).cloned(),
+            loaded: guests.loaded(name).cloned(),
         };
         let mut upstreams: Vec<_> = upstreams.into_iter().collect();
         upstreams.sort_by(|a, b| a.name().cmp(b.name()));
@@ -134,7 +134,7 @@ impl Configured {
 
     /// The loaded guests, with the counts of their pools.
     pub(crate) fn stats(&self) -> impl Iterator<Item = (&Arc<str>, PoolStats)> {
-        self.guests.iter().filter_map(|guest| Some((&guest.name, guest.loaded.as_ref()?.stats())))
+        self.guests.iter().filter_map(|guest| Some((&guest.name, guest.loaded.as_ref()?.guest.stats())))
     }
 }
 

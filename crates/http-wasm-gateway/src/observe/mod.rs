@@ -14,7 +14,7 @@ mod traces;
 
 pub(crate) use self::active::{Configured, ConfiguredGuest, ConfiguredRoute, Stage};
 pub(crate) use self::metrics::{CONTENT_TYPE, GuestCounts, RouteCounts, UpstreamCounts, resident_memory};
-pub(crate) use self::monitor::{Monitor, Reload};
+pub(crate) use self::monitor::{Monitor, Reload, ReloadError};
 pub(crate) use self::observers::{ObservedRequest, Observers, Sinks};
 pub(crate) use self::recent::RecentError;
 pub(crate) use self::time::rfc3339;

@@ -1,18 +1,21 @@
 //! State of the process as a whole: it outlives configurations, as long as they have an `[admin]` section.
 
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::SystemTime;
 
 use futures_util::future::BoxFuture;
 use http_wasm_tower::Observer;
+use serde::Serialize;
 
 use super::active::{Active, Configured, Stage};
 use super::metrics::{Metrics, Names};
 use super::recent::{ErrorSource, Recent};
+use super::time::rfc3339;
 use crate::config::Config;
 use crate::exchange::{FinishedRequest, RequestObserver};
 use crate::guests::GuestMonitor;
+use crate::listener::ListenerStatus;
 
 /// Everything that operators can query, kept up to date by the gateway.
 pub(crate) struct Monitor {
@@ -21,6 +24,20 @@ pub(crate) struct Monitor {
     pub(crate) metrics: Metrics,
     pub(crate) recent: Arc<Recent>,
     reload: OnceLock<Reload>,
+    listeners: OnceLock<ListListeners>,
+    /// None if the last reload succeeded.
+    reload_error: Mutex<Option<ReloadError>>,
+}
+
+/// Lists the listeners.
+type ListListeners = Box<dyn Fn() -> Vec<ListenerStatus> + Send + Sync>;
+
+/// Why the configuration could not be reloaded.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct ReloadError {
+    #[serde(serialize_with = "rfc3339")]
+    at: SystemTime,
+    message: String,
 }
 
 /// Reloads the configuration, and returns a summary, or why it can't be used.
@@ -31,7 +48,15 @@ impl Monitor {
     pub(crate) fn new(started: SystemTime) -> Arc<Self> {
         let active = Arc::new(Active::new());
         let metrics = Metrics::new(active.clone());
-        Arc::new(Self { started, active, metrics, recent: Arc::default(), reload: OnceLock::new() })
+        Arc::new(Self {
+            started,
+            active,
+            metrics,
+            recent: Arc::default(),
+            reload: OnceLock::new(),
+            listeners: OnceLock::new(),
+            reload_error: Mutex::default(),
+        })
     }
 
     /// The observer of this configuration's requests. Its series stay until the last of them has completed.
@@ -49,6 +74,21 @@ impl Monitor {
         let _ = self.reload.set(reload);
     }
 
+    /// Sets what lists the listeners. The first call counts.
+    pub(crate) fn on_listeners(&self, list: impl Fn() -> Vec<ListenerStatus> + Send + Sync + 'static) {
+        let _ = self.listeners.set(Box::new(list));
+    }
+
+    /// The listeners; none before there are any.
+    pub(crate) fn listeners(&self) -> Vec<ListenerStatus> {
+        self.listeners.get().map(|list| list()).unwrap_or_default()
+    }
+
+    /// Why the last reload failed, if it did.
+    pub(crate) fn reload_error(&self) -> Option<ReloadError> {
+        self.reload_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Reloads the configuration. None if nothing here can.
     pub(crate) async fn reload(&self) -> Option<Result<String, String>> {
         Some(self.reload.get()?().await)
@@ -57,6 +97,8 @@ impl Monitor {
     /// The configuration was reloaded: it is now in use, or nothing has changed, for this reason.
     pub(crate) fn reloaded(&self, result: Result<(), &str>) {
         self.metrics.reloaded(result.is_ok());
+        let error = result.err().map(|why| ReloadError { at: SystemTime::now(), message: why.to_owned() });
+        *self.reload_error.lock().unwrap_or_else(PoisonError::into_inner) = error;
         if let Err(why) = result {
             self.recent.add(ErrorSource::Configuration, "reload", "reload", why);
         }

@@ -120,6 +120,8 @@ impl Reloader {
         Descriptors::of_process().warn_of(generation.config.max_connections());
         if let Some(monitor) = &generation.observers.monitor {
             monitor.on_reload(self.for_operators());
+            let listeners = Arc::downgrade(&self.0.listeners);
+            monitor.on_listeners(move || listeners.upgrade().map(|all| all.status()).unwrap_or_default());
             monitor.ready();
         }
         self.warn(generation).await;

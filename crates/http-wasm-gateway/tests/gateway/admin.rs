@@ -49,6 +49,16 @@ async fn the_status_tells_of_guests_routes_upstreams_and_errors() {
     assert_eq!(guest["calls"]["request"]["count"], 2);
     assert_eq!(guest["failures"], serde_json::json!({ "trap": 1 }));
     assert_eq!((&guest["facts"]["memory_bytes"], &guest["pool"]["live"]), (&65536.into(), &0.into()));
+    assert_eq!(guest["facts"]["sha256"].as_str().map(str::len), Some(64));
+    assert!(guest["facts"]["since"].as_str().is_some_and(|time| time.ends_with('Z')), "{guest}");
+    let listener = &status["listeners"][0];
+    assert_eq!((&listener["tls"], &listener["http"]), (&false.into(), &"auto".into()), "{listener}");
+    assert!(
+        listener["address"].as_str().is_some_and(|address| address.starts_with("127.0.0.1:")),
+        "{listener}"
+    );
+    assert!(listener["max_connections"].as_u64() > listener["connections"].as_u64(), "{listener}");
+    assert_eq!(status["reload_error"], serde_json::Value::Null);
     let missing = &status["guests"][1];
     assert_eq!((&missing["up"], &missing["optional"]), (&false.into(), &true.into()));
     let upstream = &status["upstreams"][0];

@@ -2,6 +2,7 @@
 
 mod access_log;
 mod admin;
+mod admin_listeners;
 mod body_memory;
 mod early_answers;
 mod early_hints;

@@ -8,6 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use crate::admin::CONFIG;
+use crate::admin_listeners::{TLS_CONFIG, certificates};
 use crate::served::Served;
 
 /// Starting may take long beside other tests; a browser that takes this long has failed.
@@ -20,6 +21,20 @@ fn browser() -> Option<&'static str> {
         version.is_ok_and(|output| output.status.success())
     };
     ["chromium", "chromium-browser", "google-chrome"].into_iter().find(there)
+}
+
+/// The same. If there is none, the test is skipped unless this run is to have one.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+fn browser_or_skip() -> Option<&'static str> {
+    let found = browser();
+    if found.is_none() {
+        assert!(
+            std::env::var_os("HTTP_WASM_BROWSER").is_none(),
+            "there is no chromium, and this run is to have one"
+        );
+        eprintln!("SKIPPED: there is no chromium; install one to have the page tested");
+    }
+    found
 }
 
 /// The page's document as the browser has it after a few seconds, and what it complained of. Its own files go into this
@@ -53,29 +68,30 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
 }
 
+/// The document of this gateway's page, and what the browser's console has to say about it.
+async fn shown(browser: &'static str, served: &Served) -> (String, Vec<String>) {
+    let url = format!("http://{}/", served.admin.expect("an [admin] section"));
+    let profile = served.files.path("profile");
+    let loading = tokio::task::spawn_blocking(move || load(browser, &profile, &url));
+    let (document, complaints) = loading.await.expect("the browser runs");
+    let console = complaints.lines().filter(|line| line.contains("CONSOLE")).map(str::to_owned).collect();
+    (document, console)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 async fn a_browser_shows_guests_charts_and_errors_and_has_nothing_to_complain_of() {
-    let Some(browser) = browser() else {
-        assert!(
-            std::env::var_os("HTTP_WASM_BROWSER").is_none(),
-            "there is no chromium, and this run is to have one"
-        );
-        eprintln!("SKIPPED: there is no chromium; install one to have the page tested");
-        return;
-    };
+    let Some(browser) = browser_or_skip() else { return };
     let served = Served::start(CONFIG).await;
     for path in ["/x", "/a", "/trap"] {
         served.get(path).await;
     }
     served.status_with(|status| status["guests"][0]["failures"]["trap"] == 1).await;
-    let url = format!("http://{}/", served.admin.expect("an [admin] section"));
-    let profile = served.files.path("profile");
-    let loading = tokio::task::spawn_blocking(move || load(browser, &profile, &url));
-    let (document, complaints) = loading.await.expect("the browser runs");
+    let (document, console) = shown(browser, &served).await;
     for part in [
         r#"<span id="stage" class="pill good" role="status">ready</span>"#,
         "<h3>judge</h3>",
+        "<dt>Loaded</dt>",
+        r#">HTTP/1.1, HTTP/2</td>"#,
         r#"<h3>missing</h3><span class="pill bad">not loaded</span>"#,
         "trap 1",
         "<svg class=\"chart\"",
@@ -88,6 +104,29 @@ async fn a_browser_shows_guests_charts_and_errors_and_has_nothing_to_complain_of
     ] {
         assert!(document.contains(part), "{part:?} is not in:\n{document}");
     }
-    let console: Vec<&str> = complaints.lines().filter(|line| line.contains("CONSOLE")).collect();
+    assert!(console.is_empty(), "{console:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_browser_marks_certificates_that_expire_soon_and_shows_the_error_of_a_failed_reload() {
+    let Some(browser) = browser_or_skip() else { return };
+    let served = Served::start_in(certificates(&[5, 100]), TLS_CONFIG, |gateway, files| {
+        gateway.with_file(files.config_file())
+    })
+    .await;
+    served.files.write("gateway.toml", "listen = ['127.0.0.1:0']\n<b>nonsense</b> = 1\n");
+    served.ask(http::Method::POST, "/reload").await;
+    let (document, console) = shown(browser, &served).await;
+    for part in [
+        r#"<span>in5.example</span><span class="pill bad""#,
+        ">expires in 4 d ",
+        r#"<span>in100.example</span><span class="pill good""#,
+        ">expires in 99 d ",
+        "The configuration was not reloaded",
+        "&lt;b&gt;nonsense&lt;/b&gt;",
+    ] {
+        assert!(document.contains(part), "{part:?} is not in:\n{document}");
+    }
+    assert!(!document.contains(r#"role="alert" hidden"#), "{document}");
     assert!(console.is_empty(), "{console:#?}");
 }

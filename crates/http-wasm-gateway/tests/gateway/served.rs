@@ -56,10 +56,19 @@ impl Served {
         Self::start_in(files, text, |gateway, _| gateway).await
     }
 
-    async fn start_in(files: Files, text: &str, prepare: impl FnOnce(Gateway, &Files) -> Gateway) -> Self {
+    /// The same, with files that are there already.
+    pub(crate) async fn start_in(
+        files: Files,
+        text: &str,
+        prepare: impl FnOnce(Gateway, &Files) -> Gateway,
+    ) -> Self {
         files.write("judges.wat", JUDGES);
         files.write("broken.wat", "(module)");
-        let listen = if text.starts_with("listen") { "" } else { "listen = ['127.0.0.1:0']\n" };
+        let listen = if text.starts_with("listen") || text.starts_with("[[listen") {
+            ""
+        } else {
+            "listen = ['127.0.0.1:0']\n"
+        };
         let text = format!("{listen}{text}");
         let config = files.load(&text).unwrap_or_else(|faults| panic!("{faults}"));
         let gateway = Gateway::build(config).await.expect("the gateway can be built");

@@ -162,7 +162,44 @@ function phase(guest, name, seconds) {
       course(points, `Durations of ${PHASES[name]} in the last two minutes`)));
 }
 
-function card(guest, seconds) {
+function age(at, status) {
+  return `${span((new Date(status.now) - new Date(at)) / 1000)} ago`;
+}
+
+/** In seconds: a certificate that is valid for less should have been renewed. */
+const RENEWAL = 14 * 86400;
+
+function certificates(all, status) {
+  const lines = all.map(({ names, not_after }) => {
+    const left = (new Date(not_after) - new Date(status.now)) / 1000;
+    const text = left > 0 ? `expires in ${span(left)}` : `expired ${age(not_after, status)}`;
+    return element("li", {}, element("span", {}, names.join(", ") || "no names"),
+      element("span", { class: `pill ${left >= RENEWAL ? "good" : "bad"}`, title: not_after }, text));
+  });
+  return lines.length ? element("ul", { class: "addresses" }, ...lines) : "–";
+}
+
+function listeners(status) {
+  const versions = { auto: "HTTP/1.1, HTTP/2", 1: "HTTP/1.1", 2: "HTTP/2" };
+  return table([["Address"], ["HTTP"], ["Connections", "number"], ["Certificates"]], status.listeners.map((listener) => [
+    `${listener.tls ? "https" : "http"}://${listener.address ?? "unknown"}`, [versions[listener.http]],
+    [`${number(listener.connections)} of ${number(listener.max_connections)}`, "number"],
+    [certificates(listener.certificates, status), "wrap"]]));
+}
+
+function banner(error) {
+  const place = document.getElementById("reload-error");
+  place.hidden = !error;
+  // Changed once for each error, so that it isn't read aloud with each update.
+  if (!error || place.dataset.at === error.at) return;
+  place.dataset.at = error.at;
+  place.replaceChildren(
+    element("p", {}, element("strong", {}, "The configuration was not reloaded"),
+      ` at ${new Date(error.at).toLocaleString("en-GB")}; the previous one stays active.`),
+    element("pre", { tabindex: 0 }, error.message));
+}
+
+function card(guest, seconds, status) {
   const failed = total(guest.failures);
   const kinds = Object.entries(guest.failures).map(([kind, count]) => `${kind.replaceAll("_", " ")} ${number(count)}`).join(", ");
   const checkouts = total(guest.checkouts);
@@ -175,6 +212,8 @@ function card(guest, seconds) {
     guest.pool ? facts([
       ["Instances", `${number(guest.pool.live - guest.pool.idle)} busy, ${number(guest.pool.idle)} idle`],
       ["Memory", size(guest.pool.memory_bytes)],
+      ["SHA-256", element("span", { title: guest.facts.sha256 }, guest.facts.sha256.slice(0, 12))],
+      ["Loaded", element("span", { title: guest.facts.since }, age(guest.facts.since, status))],
       ["From pool", hits],
       ["Failures", failed ? kinds : "none", failed > 0],
     ]) : element("p", { class: "quiet" }, "Its routes are answered with 503. The reason is in the recent errors and in the log."),
@@ -208,11 +247,13 @@ function tiles(status, seconds, rate) {
   const memory = status.guests_memory;
   const bodies = status.bodies_memory;
   const reloads = status.reloads;
+  const connections = total(status.listeners.map((listener) => listener.connections));
   const failed = reloads.failure ? `, ${reloads.failure} failed` : "";
   const tile = (name, value, detail) => element("div", { class: "tile" },
     element("dl", {}, element("dt", {}, name), element("dd", {}, value, detail ? element("small", {}, detail) : null)));
   fill("summary",
     tile("Requests", rate === null ? "–" : `${number(rate)}/s`, `${number(status.requests_in_flight)} in flight`),
+    tile("Connections", number(connections), `to ${status.listeners.length} ${status.listeners.length === 1 ? "listener" : "listeners"}`),
     tile("Guest memory", memory ? size(memory.used_bytes) : "–", memory ? `of ${size(memory.budget_bytes)} allowed` : ""),
     tile("Body memory", bodies ? size(bodies.used_bytes) : "–",
       bodies ? `of ${size(bodies.budget_bytes)} allowed${bodies.refused + bodies.evicted ? `, ${number(bodies.refused + bodies.evicted)} refused` : ""}` : ""),
@@ -244,8 +285,11 @@ function show(status) {
       history.set(`${guest.name}/${name}`, points.slice(-KEPT));
     }
   }
-  fill("guests", ...(status.guests.length ? status.guests.map((guest) => card(guest, seconds))
+  banner(status.reload_error);
+  fill("guests", ...(status.guests.length ? status.guests.map((guest) => card(guest, seconds, status))
     : [element("p", { class: "quiet" }, "No guests are configured.")]));
+
+  fill("listeners", listeners(status));
 
   const route = ({ name, guests, upstream, requests, durations }) => [name, [guests.join(" → ") || "–", "wrap"], [upstream ?? "–"],
     [codes(requests), "wrap"], [time(quantile(durations, 0.5)), "number"], [time(quantile(durations, 0.99)), "number"]];
