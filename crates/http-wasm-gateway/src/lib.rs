@@ -38,6 +38,7 @@ mod route;
 mod signals;
 #[cfg(test)]
 mod testing;
+mod time;
 mod tls;
 mod trailers;
 mod turns;

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::ListenHttp;
 use crate::descriptors::Descriptors;
-use crate::observe::rfc3339;
+use crate::time::rfc3339;
 
 /// One permit for each connection that a listener may have.
 #[derive(Debug, Clone)]

@@ -9,7 +9,6 @@ mod recent;
 mod request_id;
 #[cfg(test)]
 mod tests;
-mod time;
 mod traces;
 
 pub(crate) use self::active::{Configured, ConfiguredGuest, ConfiguredRoute, Stage};
@@ -17,4 +16,3 @@ pub(crate) use self::metrics::{CONTENT_TYPE, GuestCounts, RouteCounts, UpstreamC
 pub(crate) use self::monitor::{Monitor, Reload, ReloadError};
 pub(crate) use self::observers::{ObservedRequest, Observers, Sinks};
 pub(crate) use self::recent::RecentError;
-pub(crate) use self::time::rfc3339;

@@ -11,11 +11,11 @@ use serde::Serialize;
 use super::active::{Active, Configured, Stage};
 use super::metrics::{Metrics, Names};
 use super::recent::{ErrorSource, Recent};
-use super::time::rfc3339;
 use crate::config::Config;
 use crate::exchange::{FinishedRequest, RequestObserver};
 use crate::guests::GuestMonitor;
 use crate::listener::ListenerStatus;
+use crate::time::rfc3339;
 
 /// Everything that operators can query, kept up to date by the gateway.
 pub(crate) struct Monitor {

@@ -26,7 +26,7 @@ pub(crate) enum ErrorSource {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct RecentError {
     /// When it last occurred.
-    #[serde(serialize_with = "super::time::rfc3339")]
+    #[serde(serialize_with = "crate::time::rfc3339")]
     pub(crate) at: SystemTime,
     pub(crate) source: ErrorSource,
     /// The guest's or upstream's name.

@@ -8,7 +8,7 @@ use http::{HeaderValue, Version};
 use serde::Serialize;
 
 use crate::exchange::{FinishedRequest, GuestTimes};
-use crate::observe::time::rfc3339;
+use crate::time::rfc3339;
 
 /// A line in JSON. Times of day are RFC 3339 in UTC, durations in seconds, sizes in bytes.
 #[derive(Debug, Serialize)]
