@@ -33,7 +33,8 @@ impl Backend {
             Self::Echo => echo::respond(inbound.take()).await,
             Self::Hello => hello::respond(),
             Self::Proxy(proxy) => proxy.respond(inbound).await,
-            Self::ExtProc(ext_proc) => ext_proc.respond(inbound.take()).await,
+            // Its future is large, and that of every request would be as large if it were part of it.
+            Self::ExtProc(ext_proc) => Box::pin(ext_proc.respond(inbound.take())).await,
         }
     }
 }
