@@ -257,6 +257,74 @@ fn a_filter_that_would_walk_around_guests_is_refused_with_what_to_set() {
 }
 
 #[test]
+fn a_response_whose_body_envoy_keeps_is_replaced_as_a_whole_or_not_at_all() {
+    let upstream = Upstream::start(|_| {
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\nsecret\r\n0\r\nx-end: 1\r\n\r\n".to_vec()
+    });
+    let buffers = || Wat::new().on_request("(drop (call $enable_features (i32.const 2)))", &[]);
+    for (guest, status, body) in [
+        (buffers().on_response("unreachable", &[]), 500, ""),
+        (buffers().on_response("(call $write_body (i32.const 1) {})", &["redacted"]), 200, "redacted"),
+        (buffers().on_response("(call $set_status_code (i32.const 404))", &[]), 404, "secret"),
+    ] {
+        let Some((_processor, envoy)) = start(&[&guest], "ext_proc = {}", HEADS, &upstream) else { return };
+        let response = envoy.get("/");
+        assert_eq!((response.status(), response.text()), (status, body.into()));
+    }
+    // A request can't be replaced as a whole.
+    let replaces = Wat::new().on_request("(call $write_body (i32.const 0) {})", &["new request"]);
+    let Some((_processor, envoy)) = start(&[&replaces], "ext_proc = {}", HEADS, &upstream) else { return };
+    upstream.got();
+    assert_eq!(envoy.post("/", b"old").status(), 500);
+    assert!(upstream.got().is_empty());
+}
+
+#[test]
+fn a_guest_that_reads_bodies_does_not_hold_up_an_upgraded_connection() {
+    let Some(program) = program() else { return };
+    let reads = Wat::new().on_request(
+        "(drop (call $enable_features (i32.const 1))) (drop (call $read_all (i32.const 0)))",
+        &[],
+    );
+    let echo = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = echo.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut socket, _) = echo.accept().unwrap();
+        let mut seen = Vec::new();
+        let mut byte = [0];
+        while !seen.ends_with(b"\r\n\r\n") {
+            socket.read_exact(&mut byte).unwrap();
+            seen.push(byte[0]);
+        }
+        let answer = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+        socket.write_all(answer).unwrap();
+        let mut bytes = [0; 4];
+        socket.read_exact(&mut bytes).unwrap();
+        socket.write_all(&bytes).unwrap();
+    });
+    let processor = Processor::start(&[&reads], "ext_proc = {}");
+    let mut settings = Settings::new(addr).ext_proc(processor.addr, DUPLEX);
+    settings.http = r#""upgrade_configs": [{"upgrade_type": "websocket"}],"#;
+    let envoy = settings.start(&program);
+    let mut socket = TcpStream::connect(envoy.addr).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+    socket
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+        .unwrap();
+    let mut seen = Vec::new();
+    let mut byte = [0];
+    while !seen.ends_with(b"\r\n\r\n") {
+        socket.read_exact(&mut byte).unwrap();
+        seen.push(byte[0]);
+    }
+    assert!(seen.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&seen));
+    socket.write_all(b"ping").unwrap();
+    let mut echoed = [0; 4];
+    socket.read_exact(&mut echoed).unwrap();
+    assert_eq!(&echoed, b"ping");
+}
+
+#[test]
 fn envoy_fails_requests_when_the_processor_is_gone() {
     let upstream = Upstream::says("ok");
     let Some((mut processor, envoy)) = start(&[&Wat::new()], "ext_proc = {}", DUPLEX, &upstream) else {

@@ -29,8 +29,12 @@ pub(super) enum Passage {
     Pieces(End),
     /// With the head, if there is one at all. Envoy sends none.
     WithHead,
-    /// The same, but Envoy keeps a body to itself. Set once guests are done with it.
+    /// Envoy keeps a body to itself. Set once guests are done with it.
     Kept(Arc<AtomicBool>),
+    /// What follows the head isn't a body, and passes piece by piece whatever guests have written.
+    Tunnel(Pieces, End),
+    /// The same, but Envoy keeps it.
+    KeptTunnel,
 }
 
 enum Piece {
@@ -61,16 +65,16 @@ enum State {
 
 impl Pieces {
     /// A body, and where its pieces come in.
-    pub(super) fn coming() -> (Inlet, Self, Passage) {
+    pub(super) fn coming() -> (Inlet, Self, End) {
         let (sender, receiver) = mpsc::channel(PIECES);
         let (end, ended) = oneshot::channel();
         let inlet = Inlet { pieces: sender, end: Some(end) };
-        (inlet, Self(State::Coming(receiver)), Passage::Pieces(ended))
+        (inlet, Self(State::Coming(receiver)), ended)
     }
 
     /// No body.
-    pub(super) fn none() -> (Self, Passage) {
-        (Self(State::Ended), Passage::WithHead)
+    pub(super) fn none() -> Self {
+        Self(State::Ended)
     }
 
     /// A body that can't be read.

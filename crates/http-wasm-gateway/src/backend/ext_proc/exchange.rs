@@ -4,14 +4,15 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::pin::pin;
 
-use http::{Request, Response, StatusCode, Version};
+use http::header::UPGRADE;
+use http::{Method, Request, Response, StatusCode, Version};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until};
 use tonic::{Status, Streaming};
 
 use super::body::{End, Inlet, Passage, Pieces};
 use super::head;
-use super::output::{Direction, Output, Rest, cut};
+use super::output::{Direction, Output, Rest, cut, in_place_of_kept};
 use super::processor::Processor;
 use super::wire::{BodySendMode, Event, HttpHeaders, ProcessingRequest, ProtocolConfiguration, Struct};
 use crate::body::BoxBody;
@@ -56,7 +57,9 @@ pub(super) async fn run(
         }
     };
 
-    let (inlet, body, passage) = modes.body(Direction::Request, &headers);
+    let is_connect = request.method() == Method::CONNECT;
+    let is_tunnel = is_connect || request.headers().contains_key(UPGRADE);
+    let (inlet, body, passage) = modes.body(Direction::Request, &headers, is_tunnel);
     let (respond, response) = oneshot::channel();
     let (forward, forwarded) = oneshot::channel();
     let (turn, mut turns) = watch::channel(processor.deadline());
@@ -71,7 +74,7 @@ pub(super) async fn run(
         &turn,
         output.clone()
     ));
-    let mut receive = pin!(receive(messages, inlet, respond, modes));
+    let mut receive = pin!(receive(messages, inlet, respond, modes, is_connect));
     let mut rest = pin!(async {
         match forwarded.await {
             Ok((body, end)) => output.rest(Direction::Request, body, end).await,
@@ -121,6 +124,13 @@ async fn through_guests(
     let to_envoy = output.clone();
     let next = |request: Request<BoxBody>| async move {
         let (new, body) = request.into_parts();
+        let mut body = body;
+        if let Passage::Kept(is_passed) = &passage
+            && in_place_of_kept(is_passed, std::mem::take(&mut body)).await?.is_some()
+        {
+            let fix = "`processing_mode.request_body_mode` must be FULL_DUPLEX_STREAMED";
+            return Err(misconfigured("a guest writes a request body, but Envoy keeps bodies", fix));
+        }
         let (changes, reroutes) = head::request_changes(&old, &new);
         let reroutes = reroutes && processor.reselects_route;
         let rest: Rest = to_envoy.head(Direction::Request, changes, reroutes, body, passage).await?;
@@ -139,11 +149,17 @@ async fn through_guests(
         return Ok(Done::Answered);
     };
     let (new, body) = response.into_parts();
-    let body = match new.status {
+    let mut body = match new.status {
         // Of a response that guests have given such a status, the body is dropped as it comes.
         StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => BoxBody::empty(),
         _ => body,
     };
+    if let Passage::Kept(is_passed) = &passage
+        && let Some(made) = in_place_of_kept(is_passed, std::mem::take(&mut body)).await?
+    {
+        output.immediate(Response::from_parts(new, BoxBody::from(made))).await?;
+        return Ok(Done::Answered);
+    }
     let changes = head::response_changes(&old, &new);
     let rest = output.head(Direction::Response, changes, false, body, passage).await?;
     turn.send_replace(None);
@@ -159,6 +175,7 @@ async fn receive(
     mut request: Option<Inlet>,
     respond: oneshot::Sender<Received>,
     modes: Modes,
+    is_connect: bool,
 ) -> Result<(), Status> {
     let mut respond = Some(respond);
     let mut response = None;
@@ -166,7 +183,10 @@ async fn receive(
         let (inlet, trailers) = match message.event {
             Some(Event::ResponseHeaders(headers)) => {
                 let head = head::response(&headers).map_err(invalid)?;
-                let (inlet, body, passage) = modes.body(Direction::Response, &headers);
+                let status = head.status();
+                let is_tunnel =
+                    status == StatusCode::SWITCHING_PROTOCOLS || is_connect && status.is_success();
+                let (inlet, body, passage) = modes.body(Direction::Response, &headers, is_tunnel);
                 response = inlet;
                 let respond = respond.take().ok_or_else(|| Status::invalid_argument("a second response"))?;
                 let _ended = respond.send((head, body, passage));
@@ -213,7 +233,7 @@ async fn pass(
             "`request_header_mode` must be SEND",
         ));
     }
-    let (mut inlet, body, passage) = modes.body(Direction::Response, &headers);
+    let (mut inlet, body, passage) = modes.body(Direction::Response, &headers, false);
     let rest =
         output.head(Direction::Response, Default::default(), false, BoxBody::new(body), passage).await?;
     let Some((body, end)) = rest else { return Ok(()) };
@@ -280,17 +300,32 @@ impl Modes {
     }
 
     /// A message's body, and where its pieces come in if Envoy sends some.
-    fn body(self, direction: Direction, headers: &HttpHeaders) -> (Option<Inlet>, Pieces, Passage) {
+    fn body(
+        self,
+        direction: Direction,
+        headers: &HttpHeaders,
+        is_tunnel: bool,
+    ) -> (Option<Inlet>, Pieces, Passage) {
         let mode = match direction {
             Direction::Request => self.request,
             Direction::Response => self.response,
         };
-        if !headers.end_of_stream && mode != BodySendMode::None {
-            let (inlet, body, passage) = Pieces::coming();
-            return (Some(inlet), body, passage);
+        match (headers.end_of_stream, mode == BodySendMode::None) {
+            (true, _) => (None, Pieces::none(), Passage::WithHead),
+            (false, true) if is_tunnel => (None, Pieces::none(), Passage::KeptTunnel),
+            (false, true) => {
+                let (body, passage) = Pieces::kept();
+                (None, body, passage)
+            }
+            (false, false) => {
+                let (inlet, body, end) = Pieces::coming();
+                match is_tunnel {
+                    // Guests find its end at once, and what they write isn't sent.
+                    true => (Some(inlet), Pieces::none(), Passage::Tunnel(body, end)),
+                    false => (Some(inlet), body, Passage::Pieces(end)),
+                }
+            }
         }
-        let (body, passage) = if headers.end_of_stream { Pieces::none() } else { Pieces::kept() };
-        (None, body, passage)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Answers to Envoy.
 
 use std::error::Error as StdError;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
@@ -56,12 +56,12 @@ impl Output {
             clear_route_cache: reroutes,
             ..CommonResponse::default()
         };
-        if let Passage::Kept(is_passed) = &passage {
-            is_passed.store(true, Ordering::Relaxed);
-        }
         let rest = match passage {
             Passage::Pieces(end) => Some((body, end)),
-            Passage::WithHead | Passage::Kept(_) => {
+            Passage::Tunnel(pieces, end) => Some((BoxBody::new(pieces), end)),
+            // Envoy's stays; see `in_place_of_kept`.
+            Passage::Kept(_) | Passage::KeptTunnel => None,
+            Passage::WithHead => {
                 if let Some(body) = replacement(body).await? {
                     common.status = ResponseStatus::ContinueAndReplace.into();
                     common.body_mutation = Some(BodyMutation { mutation: Some(Mutation::Body(body)) });
@@ -155,13 +155,23 @@ impl Output {
     }
 }
 
+/// What guests have made in place of a body that Envoy keeps, if they have. Envoy doesn't always take it with the head:
+/// it isn't known whether trailers follow.
+pub(super) async fn in_place_of_kept(is_passed: &AtomicBool, body: BoxBody) -> Result<Option<Bytes>, Status> {
+    is_passed.store(true, Ordering::Relaxed);
+    match body.collect().await {
+        Ok(body) => Ok(Some(body.to_bytes())),
+        Err(error) if is_kept(&*error) => Ok(None),
+        Err(error) => Err(broken(error)),
+    }
+}
+
 /// The body that Envoy gets with a head, if guests have made one.
 async fn replacement(body: BoxBody) -> Result<Option<Bytes>, Status> {
     let was_empty = http_body::Body::is_end_stream(&body);
     match body.collect().await {
         Ok(_) if was_empty => Ok(None),
         Ok(body) => Ok(Some(body.to_bytes())),
-        Err(error) if is_kept(&*error) => Ok(None),
         Err(error) => Err(broken(error)),
     }
 }

@@ -37,10 +37,6 @@ use crate::config::ClientLimits;
 use crate::exchange::Answer;
 use crate::turns::Turn;
 
-/// Streams that a client reset before anybody had begun with them; with more on one connection it is closed. Clients
-/// change their minds, but not about everything at once (CVE-2023-44487).
-const MAX_PENDING_RESETS: usize = 20;
-
 /// Streams that were reset because the client broke the rules; with more on one connection it is closed
 /// (CVE-2025-8671).
 const MAX_ERROR_RESETS: usize = 100;
@@ -207,7 +203,8 @@ fn builder(limits: &ClientLimits) -> Builder {
         .max_concurrent_streams(limits.max_http2_streams.get())
         // Up to the limit that is announced `h2` answers nothing by itself, so that the request can be logged.
         .max_header_list_size(u32::try_from(limits.max_header_size.0).unwrap_or(u32::MAX).saturating_mul(2))
-        .max_pending_accept_reset_streams(MAX_PENDING_RESETS)
+        // Clients change their minds (CVE-2023-44487), and a proxy's clients may all at once.
+        .max_pending_accept_reset_streams(limits.max_http2_streams.get() as usize)
         .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
         .max_send_buffer_size(MAX_SEND_BUFFER);
     builder
