@@ -17,7 +17,7 @@ mod signatures;
 mod tests;
 
 use wasmparser::types::Types;
-use wasmparser::{Imports, Parser, Payload, ValidPayload, Validator, WasmFeatures};
+use wasmparser::{ExternalKind, Imports, Parser, Payload, ValidPayload, Validator, WasmFeatures};
 
 pub use imports::ImportUse;
 pub use producers::Producer;
@@ -189,7 +189,7 @@ fn outline(wasm: &[u8]) -> Result<Outline, Fault> {
     // Which features are allowed is for the engine to say; no guest is refused for one here.
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     let mut producers = Vec::new();
-    let (mut has_start_function, mut has_exports, mut is_relocatable) = (false, false, false);
+    let (mut has_start_function, mut exports_memory, mut is_relocatable) = (false, false, false);
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload.map_err(|error| malformed(&error, wasm))?;
         // Function bodies come back unchecked: the compiler validates them anyway.
@@ -206,14 +206,17 @@ fn outline(wasm: &[u8]) -> Result<Outline, Fault> {
                     }
                 }
             }
-            Payload::ExportSection(exports) => has_exports |= exports.count() > 0,
+            Payload::ExportSection(exports) => {
+                let mut exports = exports.into_iter().map_while(Result::ok);
+                exports_memory |= exports.any(|export| export.kind == ExternalKind::Memory);
+            }
             Payload::CustomSection(section) if section.name() == "linking" => is_relocatable = true,
             Payload::CustomSection(section) => producers.extend(producers::read(&section)),
             _ => {}
         }
         if let ValidPayload::End(types) = checked {
-            // A linked module may keep that section, but it has exports.
-            if is_relocatable && !has_exports {
+            // A linked module may keep that section, but exports its memory. An object file may export functions.
+            if is_relocatable && !exports_memory {
                 return Err(Fault::new("the file is an object file, which isn't linked yet", OBJECT_FILE));
             }
             return Ok(Outline { types, producers, has_start_function });

@@ -121,8 +121,13 @@ fn damaged_modules_never_cause_a_panic() {
 
 #[test]
 fn an_object_file_is_called_that_and_a_module_that_kept_its_relocations_is_none() {
-    let object = r#"(module (import "env" "__linear_memory" (memory 0)) (@custom "linking" "\02"))"#;
-    assert_one_fault(object, &["an object file, which isn't linked yet", "without `-c`"]);
+    // Functions with clang's attribute `export_name` are exported by object files, too.
+    for exports in ["", r#"(func (export "handle_request") (result i64) (i64.const 0))"#] {
+        let object = format!(
+            r#"(module (import "env" "__linear_memory" (memory 0)) {exports} (@custom "linking" "\02"))"#
+        );
+        assert_one_fault(&object, &["an object file, which isn't linked yet", "without `-c`"]);
+    }
     inspected(&format!(r#"(module {EXPORTS} (@custom "linking" "\02"))"#));
 }
 
