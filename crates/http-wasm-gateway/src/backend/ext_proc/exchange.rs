@@ -149,11 +149,8 @@ async fn through_guests(
         return Ok(Done::Answered);
     };
     let (new, body) = response.into_parts();
-    let mut body = match new.status {
-        // Of a response that guests have given such a status, the body is dropped as it comes.
-        StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => BoxBody::empty(),
-        _ => body,
-    };
+    // Of a response that guests have given such a status, the body is dropped as it comes.
+    let mut body = if head::is_bodiless(new.status) { BoxBody::empty() } else { body };
     if let Passage::Kept(is_passed) = &passage
         && let Some(made) = in_place_of_kept(is_passed, std::mem::take(&mut body)).await?
     {
@@ -237,7 +234,6 @@ async fn pass(
     let rest =
         output.head(Direction::Response, Default::default(), false, BoxBody::new(body), passage).await?;
     let Some((body, end)) = rest else { return Ok(()) };
-    let (respond, _nobody) = oneshot::channel();
     let receive = async {
         let mut messages = messages;
         while let Some(message) = messages.message().await? {
@@ -255,7 +251,6 @@ async fn pass(
                 _ => {}
             }
         }
-        drop::<oneshot::Sender<()>>(respond);
         Ok::<_, Status>(())
     };
     tokio::try_join!(output.rest(Direction::Response, body, end), receive).map(|_| ())

@@ -89,6 +89,11 @@ pub(super) fn response(headers: &wire::HttpHeaders) -> Result<Response<()>, Unsu
     Ok(response)
 }
 
+/// Whether a response with this status has no body. Envoy would send one.
+pub(super) fn is_bodiless(status: StatusCode) -> bool {
+    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+}
+
 /// Trailers.
 ///
 /// # Errors

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
-use http::{HeaderMap, Response, StatusCode};
+use http::{HeaderMap, Response};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use tokio::sync::mpsc;
@@ -140,10 +140,9 @@ impl Output {
     /// The client gets this response in place of the upstream's.
     pub(super) async fn immediate(&self, response: Response<BoxBody>) -> Result<(), Status> {
         let (head, body) = response.into_parts();
-        let body = match head.status {
-            // Envoy would send it.
-            StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED => Bytes::new(),
-            _ => body.collect().await.map_err(broken)?.to_bytes(),
+        let body = match head::is_bodiless(head.status) {
+            true => Bytes::new(),
+            false => body.collect().await.map_err(broken)?.to_bytes(),
         };
         self.send(Answer::ImmediateResponse(ImmediateResponse {
             status: Some(HttpStatus { code: head.status.as_u16().into() }),
