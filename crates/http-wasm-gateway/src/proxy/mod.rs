@@ -224,7 +224,7 @@ impl Proxy {
             SendErrorKind::Stale | SendErrorKind::Broken => (idempotent, self.retries),
             _ => (false, 0),
         };
-        // A request that met an idle connection just as it was closed is no sign of trouble at the upstream.
+        // That an idle connection was closed just as a request came says nothing about the upstream's health.
         let free = error.kind == SendErrorKind::Stale && retried == 0;
         safe && retried < retries && (free || self.budget.withdraw())
     }

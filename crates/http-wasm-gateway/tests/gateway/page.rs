@@ -23,14 +23,14 @@ fn browser() -> Option<&'static str> {
     ["chromium", "chromium-browser", "google-chrome"].into_iter().find(there)
 }
 
-/// The same. If there is none, the test is skipped unless this run is to have one.
+/// The same. If there is none, the test is skipped unless this run requires one.
 #[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn browser_or_skip() -> Option<&'static str> {
     let found = browser();
     if found.is_none() {
         assert!(
             std::env::var_os("HTTP_WASM_BROWSER").is_none(),
-            "there is no chromium, and this run is to have one"
+            "there is no chromium, but this run requires one"
         );
         eprintln!("SKIPPED: there is no chromium; install one to have the page tested");
     }

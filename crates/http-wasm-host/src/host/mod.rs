@@ -245,7 +245,7 @@ pub trait LocalHost: 'static {
 
     /// Visits the values under `name`, in the order received.
     ///
-    /// *get_header_values*: one header with an empty value is a value of length 0; none is no value.
+    /// *get_header_values*: a header with an empty value gives one value of length 0; without the header there is none.
     fn header_values<'a>(&'a self, message: BodyKind, name: &[u8], visit: impl FnMut(&'a [u8]));
 
     /// Changes the headers under `name`.

@@ -294,7 +294,7 @@ mod tests {
             ("/login?a=b&{query}", "/login?a=b&q=1"),
             ("/{{x}}", "/{x}"),
         ] {
-            // Braces are no part of a URI.
+            // A URI has no braces.
             match to.parse::<RedirectTarget>() {
                 Ok(target) => assert_eq!(target.location(PLAIN).as_deref(), Some(expected), "{to}"),
                 Err(error) => assert!(to.contains("{{"), "{to}: {error}"),
