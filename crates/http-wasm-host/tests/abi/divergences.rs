@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 #[test]
-fn buffer_request_keeps_the_whole_body_whatever_the_steps_it_is_read_in() {
+fn buffer_request_keeps_the_whole_body_whatever_the_size_of_the_reads() {
     let probe = proceeds("(call $read_all 0 64)").features(BUFFER_REQUEST).pages(2).load();
     let body = pattern(5000);
     probe.run(post(&body), |next| assert!(next.request.take_body().0 == body));
@@ -37,14 +37,14 @@ fn setting_the_host_request_header_takes_effect() {
 }
 
 #[test]
-fn get_status_code_in_handle_response_without_buffer_response_answers_the_real_status() {
+fn get_status_code_in_handle_response_without_buffer_response_returns_the_real_status() {
     let probe = guest().on_response("(call $note (call $get_status_code))").load();
     probe.run(get(), |next| next.status = 418);
     assert_eq!(probe.notes(), [number(418)]);
 }
 
 #[test]
-fn the_error_of_a_trap_has_no_stack_in_its_message_but_apart_for_the_log() {
+fn the_stack_of_a_trap_is_not_in_the_error_message_but_available_to_the_log() {
     for probe in [stops("(call $boom)"), guest().on_response("(call $boom)")] {
         let error = probe.item("(func $boom unreachable)").load().error(get());
         assert!(!format!("{error} {error:?}").contains("boom"), "{error} {error:?}");
@@ -68,14 +68,14 @@ fn a_trapped_instance_never_serves_again() {
 }
 
 #[test]
-fn an_endless_loop_ends_at_the_deadline() {
+fn an_endless_loop_is_stopped_at_the_deadline() {
     let limits = Limits { deadline: Duration::from_millis(50), ..Limits::default() };
     let error = stops("(loop $l (br $l))").limits(limits).load().error(get());
     assert_eq!(error.kind(), ErrorKind::Deadline);
 }
 
 #[test]
-fn add_on_a_trailer_adds() {
+fn add_on_a_trailer_appends() {
     let probe = guest()
         .features(BUFFER_RESPONSE)
         .on_response("(call $add_header_value 3 \"t\" \"1\") (call $add_header_value 3 \"t\" \"2\")")
@@ -97,7 +97,7 @@ fn request_trailers_are_those_of_the_request() {
 }
 
 #[test]
-fn a_guest_that_stops_with_req_ctx_set_gives_its_instance_back() {
+fn a_guest_that_stops_with_req_ctx_set_returns_its_instance() {
     let probe = stops("(return (i64.const 0x700000000))").load();
     for _ in 0..5 {
         probe.respond(get());
@@ -107,7 +107,7 @@ fn a_guest_that_stops_with_req_ctx_set_gives_its_instance_back() {
 }
 
 #[test]
-fn a_failed_instantiation_fails_that_request_alone() {
+fn a_failed_instantiation_fails_only_that_request() {
     // Something from outside that a start function can see: whether the subscriber wants debug messages.
     let probe = guest().on_start("(if (call $log_enabled -1) (then unreachable))").load();
     let busy = probe.next(get());
@@ -133,7 +133,7 @@ fn a_failed_memory_write_traps() {
 }
 
 #[test]
-fn buffer_response_holds_only_what_the_guest_asks_for() {
+fn buffer_response_holds_only_what_the_guest_reads() {
     let probe = guest()
         .features(BUFFER_RESPONSE)
         .on_response("(call $set_header_value 1 \"x\" \"y\") (drop (call $read_body 1 BUF 2))")
@@ -161,7 +161,7 @@ fn buffer_response_passes_upgrades() {
 }
 
 #[test]
-fn what_is_held_for_the_guest_has_a_cap() {
+fn what_is_held_for_the_guest_is_limited() {
     let limits = Limits { replay_bytes: 1000, ..Limits::default() };
     let probe = guest()
         .features(BUFFER_RESPONSE)
@@ -174,7 +174,7 @@ fn what_is_held_for_the_guest_has_a_cap() {
 }
 
 #[test]
-fn the_instance_is_given_back_when_handle_response_returns() {
+fn the_instance_is_returned_when_handle_response_returns() {
     let probe = guest().features(BUFFER_RESPONSE).load();
     let mut pinned = probe.next(get());
     let _body = pinned.host_mut().response.feed_body();
@@ -185,7 +185,7 @@ fn the_instance_is_given_back_when_handle_response_returns() {
 }
 
 #[test]
-fn header_names_come_in_the_order_received() {
+fn header_names_are_in_the_order_received() {
     let probe = stops("(call $note_list (call $get_header_names 0 BUF LIMIT))").load();
     let mut host = get();
     for name in ["z", "m", "a", "q"] {
@@ -195,13 +195,13 @@ fn header_names_come_in_the_order_received() {
 }
 
 #[test]
-fn enable_features_answers_what_is_supported() {
+fn enable_features_returns_what_is_supported() {
     let probe = stops("(call $note (call $enable_features 1))").load();
     assert_eq!(probe.noted(get()), [number(7)]);
 }
 
 #[test]
-fn initialize_is_run_and_so_is_start() {
+fn both_initialize_and_start_are_run() {
     let probe = guest().on_initialize("(call $note 1)").on_command("(call $note 2)").load();
     assert_eq!(probe.noted(get()), [1, 2].map(number));
 }
@@ -240,7 +240,7 @@ fn a_response_body_written_by_a_guest_gets_no_content_type() {
 }
 
 #[test]
-fn status_and_headers_count_until_the_phase_returns_whatever_is_written_before() {
+fn status_and_headers_can_be_set_until_the_phase_returns_even_after_body_writes() {
     let calls = "(call $write_body 1 \"a body\") (call $set_status_code 418)
                  (call $set_header_value 1 \"x\" \"1\") (call $set_status_code 419)
                  (call $write_body 1 \"!\") (call $add_header_value 1 \"x\" \"2\")";
