@@ -14,7 +14,7 @@ use crate::exchange::{Answer, Inbound, Refused, plain_text, refusal, unavailable
 use crate::generation::Generation;
 use crate::machine::Machine;
 use crate::observe::{ObservedRequest, Sinks};
-use crate::route::Ambiguous;
+use crate::route::AmbiguousPath;
 use crate::turns::Line;
 use crate::unread_budget::UnreadBudget;
 
@@ -103,7 +103,7 @@ impl Core {
                 chosen.route
             }
             Ok(None) => return plain_text(StatusCode::NOT_FOUND, "not found\n"),
-            Err(Ambiguous(reason)) => {
+            Err(AmbiguousPath(reason)) => {
                 tracing::debug!(reason, "request refused");
                 return plain_text(StatusCode::BAD_REQUEST, "bad request\n");
             }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
-use crate::admin::{Admin, Operators};
+use crate::admin::{Admin, AdminListener};
 use crate::blocking::blocking;
 use crate::config::{Config, ConfigFile, Draft, Faults};
 use crate::core::Core;
@@ -21,7 +21,7 @@ use crate::listener::Successor;
 use crate::listener::{Endpoint, Inherited, Listeners, announce};
 use crate::machine::Machine;
 use crate::observe::Monitor;
-use crate::reload::{ConfigSource, MadeOf, Reloader, follow};
+use crate::reload::{ConfigSource, Reloader, Sources, follow};
 use crate::signals::{Hangup, Signals};
 
 /// A gateway that is ready to serve: its guests are loaded.
@@ -31,7 +31,7 @@ pub struct Gateway {
     machine: Machine,
     source: ConfigSource,
     inherited: Inherited,
-    made_of: MadeOf,
+    sources: Sources,
 }
 
 impl Gateway {
@@ -64,11 +64,11 @@ impl Gateway {
         let none = Arc::new(Generation::none(observers));
         let files: Vec<_> = config.files().cloned().collect();
         let files = blocking(|| Fingerprints::of(files)).await?;
-        let made_of = MadeOf { files, warnings: Vec::new() };
+        let sources = Sources { files, warnings: Vec::new() };
         let generation = Generation::build(&machine, config, monitor, &none).await?;
         generation.show(&machine);
         let core = Arc::new(Core::new(generation, &machine));
-        Ok(Self { core, admin, machine, source, inherited, made_of })
+        Ok(Self { core, admin, machine, source, inherited, sources })
     }
 
     /// Reads a configuration file, and builds everything that it needs as far as that has no visible effect: no address
@@ -94,8 +94,8 @@ impl Gateway {
     /// configuration, and only rereads the files that it refers to.
     pub fn with_file(mut self, file: ConfigFile) -> Self {
         self.source = ConfigSource::File(file.path);
-        self.made_of.files = file.fingerprints.and(self.made_of.files);
-        self.made_of.warnings = file.warnings;
+        self.sources.files = file.fingerprints.and(self.sources.files);
+        self.sources.warnings = file.warnings;
         self
     }
 
@@ -108,14 +108,14 @@ impl Gateway {
         let listeners = Arc::new(Listeners::new(self.core.clone(), self.inherited));
         let opened = listeners.open(&self.core.generation().config.listen).await?;
         listeners.commit(opened);
-        let operators = Operators::new(self.admin);
+        let admin_listener = AdminListener::new(self.admin);
         let reloader = Reloader::new(
             self.machine,
             self.source,
             self.core.clone(),
             listeners.clone(),
-            operators,
-            self.made_of,
+            admin_listener,
+            self.sources,
         );
         reloader.serves().await;
         Ok(Bound { core: self.core, listeners, reloader })
@@ -174,13 +174,13 @@ impl Bound {
 
     /// Where operators find metrics and status; none without an `[admin]` section.
     pub fn admin_address(&self) -> Option<SocketAddr> {
-        self.reloader.operators().address()
+        self.reloader.admin().address()
     }
 
     /// The listening sockets, including the admin listener's.
     #[cfg(unix)]
     fn sockets(&self) -> Vec<Arc<TcpListener>> {
-        self.listeners.sockets().into_iter().chain(self.reloader.operators().socket()).collect()
+        self.listeners.sockets().into_iter().chain(self.reloader.admin().socket()).collect()
     }
 
     /// Reloads the configuration.

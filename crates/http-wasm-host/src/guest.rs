@@ -120,7 +120,7 @@ impl<H: Host> Guest<H> {
             Some(review) => {
                 let probed = prober.map_or(Probed::Unknown, |(builder, wasm)| probe::run(builder, &wasm));
                 let name = &factory.shared().name;
-                review.conclude(name, inspection.suspicions(), first.features(), probed)?
+                review.conclude(name, inspection.lint_facts(), first.features(), probed)?
             }
             None => Vec::new(),
         };
@@ -206,7 +206,7 @@ impl<H: Host> Guest<H> {
         instance.begin(host);
         match instance.call(Phase::Request) {
             Some(called) => Progress::of(decided(instance, called)),
-            None => Progress::waiting(on_fiber(NotBegun(Some(instance)))),
+            None => Progress::waiting(on_fiber(Untouched(Some(instance)))),
         }
     }
 
@@ -224,7 +224,7 @@ impl<H: Host> Guest<H> {
         instance.begin(host);
         match instance.call(Phase::Request) {
             Some(called) => decided(instance, called),
-            None => on_fiber(NotBegun(Some(instance))).await,
+            None => on_fiber(Untouched(Some(instance))).await,
         }
     }
 }
@@ -361,9 +361,9 @@ impl<H: Host> Handle<H> {
 }
 
 /// An instance whose guest hasn't seen the request yet: if this is never polled, it returns to the pool unchanged.
-struct NotBegun<H: Host>(Option<PooledInstance<H>>);
+struct Untouched<H: Host>(Option<PooledInstance<H>>);
 
-impl<H: Host> Drop for NotBegun<H> {
+impl<H: Host> Drop for Untouched<H> {
     fn drop(&mut self) {
         if let Some(mut instance) = self.0.take() {
             let _host = instance.end();
@@ -372,7 +372,7 @@ impl<H: Host> Drop for NotBegun<H> {
     }
 }
 
-async fn on_fiber<H: Host>(mut ready: NotBegun<H>) -> Result<Outcome<H>, Error> {
+async fn on_fiber<H: Host>(mut ready: Untouched<H>) -> Result<Outcome<H>, Error> {
     let mut instance = ready.0.take().expect("taken only here");
     let called = instance.call_on_fiber(Phase::Request).await;
     decided(instance, called)

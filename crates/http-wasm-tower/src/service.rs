@@ -11,7 +11,7 @@ use http_wasm_host::{Body, BoxError};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
-use crate::chain::{Chain, Exchange, Forwarded, Passed};
+use crate::chain::{Chain, Exchange, Forwarded, PassedGuests};
 
 /// A service with a guest in front of it.
 #[derive(Clone)]
@@ -52,11 +52,11 @@ where
         let Self { inner, chain } = self;
         let exchange = if chain.is_empty() {
             let failures = chain.failures::<ReqBody>(None);
-            Exchange::passed(inner.call(request.map(Body::new)), Passed::default(), failures)
+            Exchange::passed(inner.call(request.map(Body::new)), PassedGuests::default(), failures)
         } else {
             let failures = chain.failures(Some(&request));
             let source_addr = chain.find_addr(request.extensions());
-            let mut passed = Passed::default();
+            let mut passed = PassedGuests::default();
             match chain.enter(request, source_addr, &mut (), &mut passed, &failures) {
                 // Written out, because the inner service's future may contain the request, and would otherwise be
                 // copied once more.

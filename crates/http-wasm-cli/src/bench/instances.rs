@@ -13,7 +13,7 @@ use tokio::runtime::Builder;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::measure::{Course, failed, hello, runtime, served};
+use super::measure::{Workload, failed, hello, runtime, served};
 use crate::failure::{Failure, plain};
 
 /// Minimum number of new instances, if that takes less than twice the available time.
@@ -61,7 +61,7 @@ pub(crate) struct Burst {
     pub(crate) warm: Vec<Duration>,
 }
 
-impl Course {
+impl Workload {
     /// The time for creating and dropping an instance: that of an exchange that finds no idle instance, minus that of
     /// one that does. The guest of the former keeps none [idle](NONE_IDLE); `warm` is otherwise the same guest.
     pub(crate) fn fresh(&self, warm: &Self, share: Duration) -> Result<Vec<Duration>, Failure> {
@@ -159,15 +159,15 @@ impl Course {
         let runtime = Builder::new_multi_thread().enable_all().build();
         let runtime = runtime
             .map_err(|error| Failure::Other(format!("cannot start the runtime: {}", plain(&error))))?;
-        let course = Arc::new(self);
+        let workload = Arc::new(self);
         let burst = || {
             runtime.block_on(async {
                 let begin = Instant::now();
                 let mut requests = JoinSet::new();
                 for _ in 0..BURST {
-                    let course = course.clone();
+                    let workload = workload.clone();
                     requests.spawn(async move {
-                        let response = course.slow_exchange().await;
+                        let response = workload.slow_exchange().await;
                         response.map(|()| begin.elapsed())
                     });
                 }

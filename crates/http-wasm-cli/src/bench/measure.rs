@@ -25,7 +25,7 @@ const MAX_SAMPLES: usize = 1_000_000;
 const BATCH: usize = 16;
 
 /// A guest, and the request that it gets.
-pub(crate) struct Course {
+pub(crate) struct Workload {
     pub(super) guest: Guest,
     pub(super) chain: Chain,
     pub(super) request: SampleRequest,
@@ -39,7 +39,7 @@ pub(crate) struct Phases {
     pub(crate) outcome: String,
 }
 
-impl Course {
+impl Workload {
     pub(crate) fn new(guest: Guest, request: SampleRequest) -> Self {
         Self { chain: Chain::new([guest.clone()]), guest, request }
     }

@@ -14,7 +14,7 @@ use http_wasm_tower::{Engine, PoolSettings};
 
 use self::args::Bench;
 use self::instances::{NONE_IDLE, SHORT_IDLE};
-use self::measure::Course;
+use self::measure::Workload;
 use self::report::{Report, Times};
 use crate::failure::{Failure, plain};
 use crate::guest;
@@ -26,10 +26,10 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     let bench = &Bench::resolve(args)?;
     let engine = http_wasm_tower::Engine::new()?;
     let guest = guest::load(&engine, &bench.guest)?;
-    let course = Course::new(guest.clone(), bench.request.clone());
+    let workload = Workload::new(guest.clone(), bench.request.clone());
     let with_pool = |pool: PoolSettings| {
         let guest = guest::builder(&engine, &bench.guest).pool(pool).load_file(&bench.guest.path)?;
-        Ok::<_, Failure>(Course::new(guest, bench.request.clone()))
+        Ok::<_, Failure>(Workload::new(guest, bench.request.clone()))
     };
     // Each of the five takes its share. An exchange is never cut off, so a slow guest takes longer.
     let share = bench.duration / 5;
@@ -37,11 +37,11 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     let host_calls = count_host_calls(&engine, bench)?;
     let burst = with_pool(PoolSettings::default())?.burst()?;
     let memory = with_pool(SHORT_IDLE)?.memory(share)?;
-    let phases = course.phases(share)?;
-    let fresh = with_pool(NONE_IDLE)?.fresh(&course, share)?;
+    let phases = workload.phases(share)?;
+    let fresh = with_pool(NONE_IDLE)?.fresh(&workload, share)?;
     let threads = std::thread::available_parallelism().map_or(1, |threads| threads.get());
-    let one_thread = course.throughput(1, share)?;
-    let all_threads = course.throughput(threads, share)?;
+    let one_thread = workload.throughput(1, share)?;
+    let all_threads = workload.throughput(threads, share)?;
 
     let report = Report {
         guest: guest.name().to_owned(),
@@ -80,9 +80,9 @@ fn count_host_calls(engine: &Engine, bench: &Bench) -> Result<BTreeMap<&'static 
             *counter.lock().unwrap_or_else(PoisonError::into_inner).entry(function).or_default() += 1;
         })
         .load_file(&bench.guest.path)?;
-    let course = Course::new(guest, bench.request.clone());
-    course.once()?;
+    let workload = Workload::new(guest, bench.request.clone());
+    workload.once()?;
     counts.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    course.once()?;
+    workload.once()?;
     Ok(std::mem::take(&mut counts.lock().unwrap_or_else(PoisonError::into_inner)))
 }

@@ -26,7 +26,7 @@ use crate::observe::Monitor;
 
 /// The current admin listener, which a reload may open, move and close.
 #[derive(Debug, Default)]
-pub(crate) struct Operators(Mutex<Option<Admin>>);
+pub(crate) struct AdminListener(Mutex<Option<Admin>>);
 
 /// The admin listener after a reload.
 pub(crate) enum Next {
@@ -35,7 +35,7 @@ pub(crate) enum Next {
     Other(Option<Admin>),
 }
 
-impl Operators {
+impl AdminListener {
     pub(crate) fn new(admin: Option<Admin>) -> Self {
         Self(admin.into())
     }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tokio::sync::Mutex;
 
-use crate::admin::Operators;
+use crate::admin::AdminListener;
 use crate::blocking::blocking;
 use crate::config::{Config, ConfigFile};
 use crate::core::Core;
@@ -41,7 +41,7 @@ pub(crate) enum ConfigSource {
 
 /// What the active configuration was built from.
 #[derive(Debug, Clone)]
-pub(crate) struct MadeOf {
+pub(crate) struct Sources {
     /// Fingerprints of its files.
     pub(crate) files: Fingerprints,
     /// One line for each warning about its own file.
@@ -57,9 +57,9 @@ struct Inner {
     source: ConfigSource,
     core: Arc<Core>,
     listeners: Arc<Listeners<Core>>,
-    operators: Operators,
+    admin_listener: AdminListener,
     one_at_a_time: Mutex<()>,
-    made_of: SyncMutex<MadeOf>,
+    sources: SyncMutex<Sources>,
     /// Warnings that were logged for the active configuration.
     warned: SyncMutex<Vec<String>>,
 }
@@ -101,17 +101,26 @@ impl Reloader {
         source: ConfigSource,
         core: Arc<Core>,
         listeners: Arc<Listeners<Core>>,
-        operators: Operators,
-        made_of: MadeOf,
+        admin_listener: AdminListener,
+        sources: Sources,
     ) -> Self {
-        let (one_at_a_time, made_of) = (Mutex::default(), SyncMutex::new(made_of));
+        let (one_at_a_time, sources) = (Mutex::default(), SyncMutex::new(sources));
         let warned = SyncMutex::default();
-        Self(Arc::new(Inner { machine, source, core, listeners, operators, one_at_a_time, made_of, warned }))
+        Self(Arc::new(Inner {
+            machine,
+            source,
+            core,
+            listeners,
+            admin_listener,
+            one_at_a_time,
+            sources,
+            warned,
+        }))
     }
 
-    /// The listener for operators.
-    pub(crate) fn operators(&self) -> &Operators {
-        &self.0.operators
+    /// The admin listener.
+    pub(crate) fn admin(&self) -> &AdminListener {
+        &self.0.admin_listener
     }
 
     /// Shows operators that requests are served, and lets them reload.
@@ -135,7 +144,7 @@ impl Reloader {
         };
         let permissions = blocking(move || generation.config.permission_warnings(own.as_deref())).await;
         let Ok(permissions) = permissions else { return };
-        let mut warnings = self.made_of().warnings;
+        let mut warnings = self.sources().warnings;
         warnings.extend(permissions);
         let mut known = self.0.warned.lock().unwrap_or_else(PoisonError::into_inner);
         for warning in warnings.iter().filter(|warning| !known.contains(warning)) {
@@ -171,7 +180,7 @@ impl Reloader {
     }
 
     async fn swap(&self) -> Result<Summary, StartError> {
-        let Inner { machine, core, listeners, operators, made_of, .. } = &*self.0;
+        let Inner { machine, core, listeners, admin_listener, sources, .. } = &*self.0;
         let _one_at_a_time = self.0.one_at_a_time.lock().await;
         let (config, read) = self.read().await?;
         let earlier = core.generation();
@@ -180,21 +189,21 @@ impl Reloader {
         let monitor = config.admin.as_ref().map(|_| known());
         let next = Generation::build(machine, config, monitor.clone(), &earlier).await?;
         let opened = listeners.open(&next.config.listen).await?;
-        let admin = operators.open(next.config.admin.as_ref().zip(monitor), listeners).await?;
+        let admin = admin_listener.open(next.config.admin.as_ref().zip(monitor), listeners).await?;
 
         let at_next_start = machine.start_only.differing(&next.config);
         let (guests, guests_kept) = (next.config.guests.len(), next.guests.shared_with(&earlier.guests));
         next.show(machine);
         core.swap(next);
-        *made_of.lock().unwrap_or_else(PoisonError::into_inner) = read;
+        *sources.lock().unwrap_or_else(PoisonError::into_inner) = read;
         let change = listeners.commit(opened);
-        operators.commit(admin);
+        admin_listener.commit(admin);
         self.serves().await;
         Ok(Summary { guests, guests_kept, opened: change.opened, closed: change.closed, at_next_start })
     }
 
     /// The configuration, and what it is built from.
-    async fn read(&self) -> Result<(Config, MadeOf), StartError> {
+    async fn read(&self) -> Result<(Config, Sources), StartError> {
         let inner = self.0.clone();
         let read = move || {
             let (config, own, warnings) = match &inner.source {
@@ -205,7 +214,7 @@ impl Reloader {
                 }
             };
             let files = own.and(Fingerprints::of(config.files().cloned()));
-            Ok((config, MadeOf { files, warnings }))
+            Ok((config, Sources { files, warnings }))
         };
         blocking(read).await?
     }
@@ -213,14 +222,14 @@ impl Reloader {
     /// Current fingerprints of the files that the active configuration was built from; after a failure, those of their
     /// directories too.
     async fn look(&self, has_failed: bool) -> Fingerprints {
-        let files: Vec<PathBuf> = self.made_of().files.paths().cloned().collect();
+        let files: Vec<PathBuf> = self.sources().files.paths().cloned().collect();
         let look =
             move || if has_failed { Fingerprints::with_directories(files) } else { Fingerprints::of(files) };
         blocking(look).await.unwrap_or_default()
     }
 
-    fn made_of(&self) -> MadeOf {
-        self.0.made_of.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn sources(&self) -> Sources {
+        self.0.sources.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Reloads, and logs the result.
@@ -276,7 +285,7 @@ async fn changed(reloader: &Reloader, failed: Option<&Fingerprints>) {
         let now = reloader.look(failed.is_some()).await;
         let is_known = match failed {
             Some(failed) => now == *failed,
-            None => now == reloader.made_of().files,
+            None => now == reloader.sources().files,
         };
         if is_known {
             last = None;

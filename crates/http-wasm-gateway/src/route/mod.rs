@@ -8,5 +8,5 @@ mod readings;
 mod table;
 
 pub(crate) use self::handler::{Handler, NextHandler};
-pub(crate) use self::readings::Ambiguous;
+pub(crate) use self::readings::AmbiguousPath;
 pub(crate) use self::table::{Route, Routes};

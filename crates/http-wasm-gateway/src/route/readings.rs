@@ -20,24 +20,24 @@ pub(super) enum Slashes {
 
 /// Why a path is rejected, for the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Ambiguous(pub(crate) &'static str);
+pub(crate) struct AmbiguousPath(pub(crate) &'static str);
 
-impl Ambiguous {
+impl AmbiguousPath {
     pub(super) const ABOVE_ROOT: Self = Self("the path climbs above the root");
 }
 
 /// How common a reading is, and so which readings are acceptable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Likely {
+pub(super) enum Likelihood {
     /// Common servers read it like this: it must lead to the same route.
-    Yes,
+    Common,
     /// Some servers do: it must not bypass a guest.
-    Maybe,
+    Rare,
 }
 
 /// Rejects a path with a segment that is `.` or `..` for some servers, but not as it was sent. `%2e` is the same as `.`
 /// for all of them (RFC 3986 section 6.2.2.2).
-pub(super) fn check_hidden_dots(path: &str, slashes: Slashes) -> Result<(), Ambiguous> {
+pub(super) fn check_hidden_dots(path: &str, slashes: Slashes) -> Result<(), AmbiguousPath> {
     let is_dot = |piece: &[u8]| {
         let end = piece.iter().position(|byte| matches!(byte, b';' | 0)).unwrap_or(piece.len());
         let is_blank = |byte: &u8| *byte <= b' ';
@@ -57,7 +57,7 @@ pub(super) fn check_hidden_dots(path: &str, slashes: Slashes) -> Result<(), Ambi
             Slashes::Ordinary => is_dot(text),
         });
         if hides {
-            return Err(Ambiguous("a dot segment appears only after decoding"));
+            return Err(AmbiguousPath("a dot segment appears only after decoding"));
         }
     }
     Ok(())
@@ -99,8 +99,8 @@ pub(super) fn decode_slashes(path: &str) -> Option<String> {
 pub(super) fn check(
     path: &str,
     slashes: Slashes,
-    mut accept: impl FnMut(Likely, &str) -> Result<(), Ambiguous>,
-) -> Result<(), Ambiguous> {
+    mut accept: impl FnMut(Likelihood, &str) -> Result<(), AmbiguousPath>,
+) -> Result<(), AmbiguousPath> {
     let texts = texts(path.as_bytes(), slashes);
     let variants = Variants::of(&texts, slashes);
     // Which of them a dot segment removes depends on the order of processing.
@@ -109,10 +109,10 @@ pub(super) fn check(
             || rounds(path.as_bytes()).len() > 1
             || slashes == Slashes::Separate && has_escaped_slash(path))
     {
-        return Err(Ambiguous("a dot segment is combined with other ambiguous parts"));
+        return Err(AmbiguousPath("a dot segment is combined with other ambiguous parts"));
     }
     if texts.len().saturating_mul(variants.count()).saturating_mul(path.len()) > MAX_WORK {
-        return Err(Ambiguous("the path has too many readings"));
+        return Err(AmbiguousPath("the path has too many readings"));
     }
     for (index, (likely, text)) in texts.iter().enumerate() {
         for variant in variants.each() {
@@ -123,8 +123,8 @@ pub(super) fn check(
                 Some(end) if variant.has(Variants::CUT) => &text[..end],
                 _ => text,
             };
-            let reading = join(text, variant.split()).ok_or(Ambiguous::ABOVE_ROOT)?;
-            accept(if variant.is_rare() { Likely::Maybe } else { *likely }, &reading)?;
+            let reading = join(text, variant.split()).ok_or(AmbiguousPath::ABOVE_ROOT)?;
+            accept(if variant.is_rare() { Likelihood::Rare } else { *likely }, &reading)?;
         }
     }
     Ok(())
@@ -132,27 +132,27 @@ pub(super) fn check(
 
 /// The path decoded any number of times, from zero up, as long as that makes a difference. In each result, a literal
 /// percent sign is encoded, and so is a slash within a name, so that all are read alike.
-fn texts(path: &[u8], slashes: Slashes) -> Vec<(Likely, Vec<u8>)> {
+fn texts(path: &[u8], slashes: Slashes) -> Vec<(Likelihood, Vec<u8>)> {
     let mut texts = Vec::new();
-    let mut add = |path: &[u8], likely: Likely| {
+    let mut add = |path: &[u8], likely: Likelihood| {
         let decoded = all_rounds(path, slashes).into_iter().enumerate();
-        let decoded = decoded.map(|(round, text)| (if round == 0 { likely } else { Likely::Maybe }, text));
+        let decoded = decoded.map(|(round, text)| (if round == 0 { likely } else { Likelihood::Rare }, text));
         for (likely, text) in std::iter::once((likely, decode(path))).chain(decoded) {
             if texts.iter().all(|(_, other)| *other != text) {
                 texts.push((likely, text));
             }
         }
     };
-    add(path, Likely::Yes);
+    add(path, Likelihood::Common);
     let has = |byte: u8| path.contains(&byte);
     if has(b'%') && has(b'\\') && slashes == Slashes::Separate {
         // By the URL standard a backslash is a slash, but an encoded one isn't.
         let path: Vec<_> = path.iter().map(|&byte| if byte == b'\\' { b'/' } else { byte }).collect();
-        add(&path, Likely::Yes);
+        add(&path, Likelihood::Common);
     }
     if has(b'%') && has(b';') {
         // Where parameters are removed before decoding, so is what is encoded in them.
-        add(&without_params(path), Likely::Maybe);
+        add(&without_params(path), Likelihood::Rare);
     }
     texts
 }
@@ -223,7 +223,7 @@ impl Variants {
     const UNRESOLVED: Self = Self(16);
 
     /// Those that make a difference to one of these texts.
-    fn of(texts: &[(Likely, Vec<u8>)], slashes: Slashes) -> Self {
+    fn of(texts: &[(Likelihood, Vec<u8>)], slashes: Slashes) -> Self {
         let slash = |byte: &u8| matches!(byte, b'/' | b'\\');
         let empty = |pair: &[u8]| slash(&pair[0]) && (slash(&pair[1]) || pair[1] == b';');
         let mut all = Self::NONE;

@@ -9,7 +9,7 @@ use http::{HeaderName, Request, Response, Uri};
 use super::handler::Handler;
 use super::host::requested_host;
 use super::limits::RouteLimits;
-use super::readings::{self, Ambiguous, Likely, Slashes};
+use super::readings::{self, AmbiguousPath, Likelihood, Slashes};
 use crate::body::BoxBody;
 use crate::config::{self, EscapedSlashes, RouteScheme};
 use crate::exchange::{Arrival, Inbound, ListenerId};
@@ -104,7 +104,7 @@ impl Routes {
         &self,
         request: &Request<B>,
         arrival: Arrival,
-    ) -> Result<Option<Chosen<'_>>, Ambiguous> {
+    ) -> Result<Option<Chosen<'_>>, AmbiguousPath> {
         let view = RequestView { request, arrival, host: OnceCell::new() };
         let path = request.uri().path();
         if is_unusual(path) {
@@ -119,8 +119,8 @@ impl Routes {
         view: &RequestView<'_, B>,
         path: &str,
         decode: bool,
-    ) -> Result<Option<Chosen<'_>>, Ambiguous> {
-        let as_sent = normal(path).ok_or(Ambiguous::ABOVE_ROOT)?;
+    ) -> Result<Option<Chosen<'_>>, AmbiguousPath> {
+        let as_sent = normal(path).ok_or(AmbiguousPath::ABOVE_ROOT)?;
         let route = self.find(view, &as_sent);
         if decode && let Some(decoded) = readings::decode_slashes(path) {
             let target = normal(&decoded).and_then(|path| self.find(view, &path));
@@ -135,7 +135,7 @@ impl Routes {
             EscapedSlashes::Auto | EscapedSlashes::Decode => Slashes::Separate,
             EscapedSlashes::Keep => Slashes::Ordinary,
             EscapedSlashes::Reject if readings::has_escaped_slash(path) => {
-                return Err(Ambiguous("the path has an escaped slash, which the route rejects"));
+                return Err(AmbiguousPath("the path has an escaped slash, which the route rejects"));
             }
             EscapedSlashes::Reject => Slashes::Separate,
         };
@@ -143,10 +143,10 @@ impl Routes {
         readings::check(path, slashes, |likely, reading| {
             let other = self.find(view, reading);
             let fits = match likely {
-                Likely::Yes => other.is_some_and(|other| std::ptr::eq(route, other)),
-                Likely::Maybe => other.is_none_or(|other| route.has_guests_of(other)),
+                Likelihood::Common => other.is_some_and(|other| std::ptr::eq(route, other)),
+                Likelihood::Rare => other.is_none_or(|other| route.has_guests_of(other)),
             };
-            if fits { Ok(()) } else { Err(Ambiguous("the path can be read as that of another route")) }
+            if fits { Ok(()) } else { Err(AmbiguousPath("the path can be read as that of another route")) }
         })?;
         Ok(Some(Chosen { route, path: None }))
     }

@@ -34,7 +34,7 @@ impl<H: Host> Exchange<H> {
         let Self { host, request, response, budget, account, .. } = self;
         let state = if kind == BodyKind::Request { request } else { response };
         let account = account.as_ref().filter(|_| keep != Retention::Nothing);
-        state.touch().read(&mut **host, kind, keep, budget, account, buf, cx)
+        state.access().read(&mut **host, kind, keep, budget, account, buf, cx)
     }
 
     /// Before bytes of a body are kept, its length is reserved once if it is known, up to the maximum that may be kept.
@@ -47,8 +47,8 @@ impl<H: Host> Exchange<H> {
         if !memory.is_limited() {
             return Ok(());
         }
-        let touched = self.state_mut(kind).touch();
-        let asked = std::mem::replace(&mut touched.asked_for_room, true);
+        let accessed = self.state_mut(kind).access();
+        let asked = std::mem::replace(&mut accessed.asked_for_room, true);
         let state = self.host.body_state(kind);
         if asked || state == BodyState::Ended {
             return self.check_memory();
@@ -59,9 +59,9 @@ impl<H: Host> Exchange<H> {
         {
             let length = usize::try_from(length).unwrap_or(usize::MAX).min(self.budget.kept_limit());
             match account.reserve(length) {
-                Ok(ahead) => self.state_mut(kind).touch().ahead = ahead,
+                Ok(ahead) => self.state_mut(kind).access().ahead = ahead,
                 Err(NoBodyMemory) if keep == Retention::Undo => {
-                    self.state_mut(kind).touch().no_room_for_undo = true
+                    self.state_mut(kind).access().no_room_for_undo = true
                 }
                 Err(none) => return Err(none.into()),
             }
@@ -86,7 +86,7 @@ impl<H: Host> Exchange<H> {
         if self.account.is_some() {
             for state in [&mut self.request, &mut self.response] {
                 state.written.iter_mut().for_each(|written| written.ahead = Reservation::default());
-                state.touched.iter_mut().for_each(|touched| touched.ahead = Reservation::default());
+                state.accessed.iter_mut().for_each(|accessed| accessed.ahead = Reservation::default());
             }
         }
     }
@@ -127,8 +127,8 @@ impl<H: Host> Exchange<H> {
         let undoable = self.is_undoable();
         let account = if data.is_empty() { None } else { self.account(memory) };
         let state = self.state_mut(kind);
-        if let Some(touched) = &mut state.touched {
-            touched.stop_replay(undoable);
+        if let Some(accessed) = &mut state.accessed {
+            accessed.stop_replay(undoable);
         }
         // A first write of length 0 makes the body empty; a later one, as copy loops end with, appends nothing.
         let written = state.written.get_or_insert_default();
@@ -148,9 +148,9 @@ impl<H: Host> Exchange<H> {
         self.check_content_mutable(kind)?;
         let undoable = self.is_undoable();
         let state = self.state_mut(kind);
-        if let Some(touched) = &mut state.touched {
-            touched.stop_replay(undoable);
-            touched.own_read = 0;
+        if let Some(accessed) = &mut state.accessed {
+            accessed.stop_replay(undoable);
+            accessed.own_read = 0;
         }
         state.written = Some(Box::default());
         Ok(())
@@ -174,16 +174,16 @@ impl<H: Host> Exchange<H> {
         if !may_arrive || !self.features.contains(Features::buffering(message)) {
             return Poll::Ready(Ok(()));
         }
-        let ended = self.state_mut(message).touched.as_ref().is_some_and(|touched| touched.ended);
+        let ended = self.state_mut(message).accessed.as_ref().is_some_and(|accessed| accessed.ended);
         if ended || self.host.body_state(message) == BodyState::Ended {
             return Poll::Ready(Ok(()));
         }
         self.reserve_for_body(message, Retention::Replay, memory)?;
         let Self { host, request, response, budget, account, .. } = self;
         let state = if message == BodyKind::Request { request } else { response };
-        let touched = state.touch();
-        while ready!(touched.receive(&mut **host, message, Retention::Replay, account.as_ref(), cx))? {
-            touched.make_room(Retention::Replay, budget, message, touched.unread.len())?;
+        let accessed = state.access();
+        while ready!(accessed.receive(&mut **host, message, Retention::Replay, account.as_ref(), cx))? {
+            accessed.make_room(Retention::Replay, budget, message, accessed.unread.len())?;
         }
         Poll::Ready(Ok(()))
     }

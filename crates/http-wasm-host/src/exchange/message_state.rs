@@ -18,7 +18,7 @@ const RESERVED_AT_ONCE: usize = 64 * 1024;
 pub(super) struct MessageState {
     /// What the guest has written in place of the body.
     pub(super) written: Option<Box<Written>>,
-    pub(super) touched: Option<Box<Touched>>,
+    pub(super) accessed: Option<Box<Accessed>>,
 }
 
 #[derive(Default)]
@@ -29,7 +29,7 @@ pub(super) struct Written {
 }
 
 #[derive(Default)]
-pub(super) struct Touched {
+pub(super) struct Accessed {
     /// Received, but not yet read by the guest.
     pub(super) unread: Chunks,
     /// Read by the guest, and to be forwarded.
@@ -74,14 +74,14 @@ pub(super) enum Retention {
 }
 
 impl MessageState {
-    pub(super) fn touch(&mut self) -> &mut Touched {
-        self.touched.get_or_insert_default()
+    pub(super) fn access(&mut self) -> &mut Accessed {
+        self.accessed.get_or_insert_default()
     }
 
     /// Whether anything of the body or its trailers was read, written or changed.
     #[inline]
     pub(super) fn is_touched(&self) -> bool {
-        self.written.is_some() || self.touched.is_some()
+        self.written.is_some() || self.accessed.is_some()
     }
 
     pub(super) fn trailers(&self) -> &Fields {
@@ -89,25 +89,25 @@ impl MessageState {
     }
 
     pub(super) fn known_trailers(&self) -> &Trailers {
-        self.touched.as_ref().map_or(&UNKNOWN, |touched| &touched.trailers)
+        self.accessed.as_ref().map_or(&UNKNOWN, |accessed| &accessed.trailers)
     }
 
     pub(super) fn trailers_mut(&mut self) -> &mut Trailers {
-        &mut self.touch().trailers
+        &mut self.access().trailers
     }
 
     pub(super) fn replayed_bytes(&self) -> usize {
-        self.touched.as_ref().map_or(0, |touched| touched.replayed)
+        self.accessed.as_ref().map_or(0, |accessed| accessed.replayed)
     }
 
     /// The next handler's response has arrived; what the guest has written so far goes in front of its body.
     #[inline]
     pub(super) fn begin_response(&mut self) {
         if let Some(written) = self.written.take().filter(|written| !written.bytes.is_empty()) {
-            let touched = self.touch();
-            touched.early = written.bytes.len();
-            touched.started = true;
-            touched.unread = written.bytes;
+            let accessed = self.access();
+            accessed.early = written.bytes.len();
+            accessed.started = true;
+            accessed.unread = written.bytes;
         }
     }
 
@@ -117,52 +117,52 @@ impl MessageState {
 
     /// Whether the end of the original body has arrived, and with it all its trailers.
     pub(super) fn has_ended(&self) -> bool {
-        self.touched.as_ref().is_some_and(|touched| touched.ended)
+        self.accessed.as_ref().is_some_and(|accessed| accessed.ended)
     }
 
     /// Whether the outgoing body differs from the host's.
     pub(super) fn is_changed(&self) -> bool {
         self.is_written()
-            || self.touched.as_ref().is_some_and(|touched| touched.consumed || touched.early > 0)
+            || self.accessed.as_ref().is_some_and(|accessed| accessed.consumed || accessed.early > 0)
     }
 
     pub(super) fn drop_trailers(&mut self) {
-        if let Some(touched) = &mut self.touched {
-            touched.trailers = Trailers::default();
+        if let Some(accessed) = &mut self.accessed {
+            accessed.trailers = Trailers::default();
         }
     }
 
     pub(super) fn has_trailers(&self) -> bool {
-        self.touched.as_ref().is_some_and(|touched| !touched.trailers.is_untouched())
+        self.accessed.as_ref().is_some_and(|accessed| !accessed.trailers.is_untouched())
     }
 
     /// The outgoing body, unless it is simply the host's. `rest` follows one that the guest has written.
     pub(super) fn take_outgoing(&mut self, rest: Rest) -> Option<Outgoing> {
         let trailers =
-            || self.touched.as_ref().map_or_else(Trailers::default, |touched| touched.trailers.clone());
+            || self.accessed.as_ref().map_or_else(Trailers::default, |accessed| accessed.trailers.clone());
         if let Some(written) = self.written.take() {
             let trailers = trailers();
-            if let Some(touched) = &mut self.touched {
+            if let Some(accessed) = &mut self.accessed {
                 // The guest hasn't failed, so the original is no longer needed.
-                drop(touched.take_received());
+                drop(accessed.take_received());
             }
             return Some(Outgoing { first: written.bytes, rest, trailers });
         }
         let trailers = trailers();
-        let touched = self.touched.as_mut()?;
-        touched.ahead = Reservation::default();
-        if !touched.started && trailers.is_untouched() {
+        let accessed = self.accessed.as_mut()?;
+        accessed.ahead = Reservation::default();
+        if !accessed.started && trailers.is_untouched() {
             return None;
         }
-        touched.forget_undo();
-        touched.replayed = touched.kept.len();
-        Some(Outgoing { first: touched.take_received(), rest: touched.rest(), trailers })
+        accessed.forget_undo();
+        accessed.replayed = accessed.kept.len();
+        Some(Outgoing { first: accessed.take_received(), rest: accessed.rest(), trailers })
     }
 
     /// What the guest itself has written so far, from where it last stopped reading it.
     pub(super) fn read_own(&mut self, buf: &mut [u8]) -> EofLen {
-        let Self { written, touched } = self;
-        let own_read = &mut touched.get_or_insert_default().own_read;
+        let Self { written, accessed } = self;
+        let own_read = &mut accessed.get_or_insert_default().own_read;
         let Some(written) = written else { return AT_END };
         let len = written.bytes.copy_to(*own_read, buf);
         *own_read += len;
@@ -172,19 +172,19 @@ impl MessageState {
 
     /// Whether bytes of the original body are gone.
     pub(super) fn is_original_lost(&self) -> bool {
-        self.touched.as_ref().is_some_and(|touched| touched.lost)
+        self.accessed.as_ref().is_some_and(|accessed| accessed.lost)
     }
 
     /// The original body, unless it is simply the host's.
     pub(super) fn take_original(&mut self) -> Option<Outgoing> {
-        let mut touched = self.touched.take().filter(|touched| touched.started)?;
-        let mut first = touched.take_received();
-        first.skip(touched.early);
-        Some(Outgoing { first, rest: touched.rest(), trailers: touched.trailers.into_original() })
+        let mut accessed = self.accessed.take().filter(|accessed| accessed.started)?;
+        let mut first = accessed.take_received();
+        first.skip(accessed.early);
+        Some(Outgoing { first, rest: accessed.rest(), trailers: accessed.trailers.into_original() })
     }
 }
 
-impl Touched {
+impl Accessed {
     /// What the host still has of a body that isn't replaced.
     fn rest(&self) -> Rest {
         if self.ended { Rest::Dropped } else { Rest::Follows }

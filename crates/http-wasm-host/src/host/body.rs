@@ -70,7 +70,7 @@ impl Body {
             return whole.take().map_or(Self::empty(), Self::whole);
         }
         match body {
-            Some(body) if !body.is_end_stream() => Self::piped(Original { body }),
+            Some(body) if !body.is_end_stream() => Self::piped(ServerBody { body }),
             _ => Self::empty(),
         }
     }
@@ -136,7 +136,7 @@ impl Body {
                 }
             }
         }
-        *self = Self::piped(Reworked { first: Delivery::new(first), rest, discard, trailers });
+        *self = Self::piped(RewrittenBody { first: Delivery::new(first), rest, discard, trailers });
     }
 }
 
@@ -239,13 +239,13 @@ impl HttpBody for Body {
 
 pin_project! {
     /// A body as its maker gave it. Unlike a mapped one it keeps its size hint.
-    struct Original<B> {
+    struct ServerBody<B> {
         #[pin]
         body: B,
     }
 }
 
-impl<B: HttpBody> HttpBody for Original<B>
+impl<B: HttpBody> HttpBody for ServerBody<B>
 where
     B::Error: Into<BoxError>,
 {
@@ -274,7 +274,7 @@ where
     }
 }
 
-impl<B: HttpBody + Send> Piped for Original<B>
+impl<B: HttpBody + Send> Piped for ServerBody<B>
 where
     B::Error: Into<BoxError>,
 {
@@ -285,7 +285,7 @@ where
 }
 
 /// What a guest made of a body.
-struct Reworked {
+struct RewrittenBody {
     /// Goes out before the rest.
     first: Delivery,
     /// What is left of the body that the guest got, if any of it is to follow.
@@ -296,7 +296,7 @@ struct Reworked {
     trailers: Trailers,
 }
 
-impl Reworked {
+impl RewrittenBody {
     /// The next frame of the rest that goes out.
     fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
         let rest = &mut self.rest;
@@ -319,7 +319,7 @@ impl Reworked {
     }
 }
 
-impl HttpBody for Reworked {
+impl HttpBody for RewrittenBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -367,7 +367,7 @@ impl HttpBody for Reworked {
     }
 }
 
-impl Piped for Reworked {
+impl Piped for RewrittenBody {
     fn state(&self) -> BodyState {
         if self.is_end_stream() {
             return BodyState::Ended;

@@ -62,10 +62,10 @@ struct Replaced {
 
 /// The far end of a body that arrives bit by bit.
 #[derive(Clone, Debug, Default)]
-pub struct Feed(Arc<Mutex<Fed>>);
+pub struct Feed(Arc<Mutex<FeedState>>);
 
 #[derive(Debug, Default)]
-struct Fed {
+struct FeedState {
     chunks: Chunks,
     trailers: Option<Fields>,
     ended: bool,
@@ -279,12 +279,12 @@ impl Feed {
         fed.wake();
     }
 
-    fn lock(&self) -> MutexGuard<'_, Fed> {
+    fn lock(&self) -> MutexGuard<'_, FeedState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Fed {
+impl FeedState {
     fn is_over(&self) -> bool {
         self.ended && self.chunks.is_empty() && self.trailers.is_none()
     }

@@ -24,7 +24,7 @@ pub(crate) struct Blueprint<H: Host> {
 }
 
 /// An instance whose start-up has been run, successfully or not.
-struct Begun<'a, H: Host> {
+struct Started<'a, H: Host> {
     linked: &'a Linked<H>,
     store: Store<State<H>>,
     started: wasmtime::Result<wasmtime::Instance>,
@@ -57,7 +57,7 @@ impl<H: Host> Blueprint<H> {
             drop(begun);
             begun = self.begin(&shared.counters, Mode::Fiber, sheddable).await?;
         }
-        let Begun { linked, mut store, started } = begun;
+        let Started { linked, mut store, started } = begun;
         let exports = started.and_then(|instance| linked.exports(&mut store, &instance));
         let exports = exports.map_err(|error| {
             store.data_mut().flush_output();
@@ -72,7 +72,7 @@ impl<H: Host> Blueprint<H> {
         counters: &Arc<Counters>,
         mode: Mode,
         sheddable: bool,
-    ) -> Result<Begun<'_, H>, Error> {
+    ) -> Result<Started<'_, H>, Error> {
         let begun = self.begin_in(&self.linked, counters, mode, sheddable).await?;
         let has_no_slot = begun.started.as_ref().is_err_and(|error| error.is::<PoolConcurrencyLimitError>());
         match if has_no_slot { self.overflow() } else { None } {
@@ -87,12 +87,12 @@ impl<H: Host> Blueprint<H> {
         counters: &Arc<Counters>,
         mode: Mode,
         sheddable: bool,
-    ) -> Result<Begun<'a, H>, Error> {
+    ) -> Result<Started<'a, H>, Error> {
         let engine = linked.pre.module().engine();
         let store = self.startup.store(engine, counters, sheddable).await;
         let mut store = store.map_err(|error| self.startup.failed(&error))?;
         let started = self.startup.start(&mut store, &linked.pre, mode).await;
-        Ok(Begun { linked, store, started })
+        Ok(Started { linked, store, started })
     }
 
     /// How instances are created that find no slot; `None` if all are created that way.

@@ -261,7 +261,7 @@ impl GuestBuilder {
         }
         let mut inspection =
             inspect::inspect(bytes).map_err(|faults| LoadError::Invalid { guest: name.clone(), faults })?;
-        let suspicious = !self.is_probe && inspection.suspicions().ask_for_probe();
+        let suspicious = !self.is_probe && inspection.lint_facts().ask_for_probe();
         let prober = suspicious.then(|| (self.clone(), bytes.to_vec()));
         self.wasi.args.insert(0, name.to_string());
         self.wasi.check().map_err(|reason| LoadError::Grant { guest: name.clone(), reason })?;
@@ -297,7 +297,7 @@ impl GuestBuilder {
                 false => Log::new(self.engine.background().clone(), name.clone(), &self.limits),
             },
             symbols,
-            trap_hint: inspection.suspicions().trap_hint(),
+            trap_hint: inspection.lint_facts().trap_hint(),
             engine: self.engine,
             name: name.clone(),
             config: self.config,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::abi::Features;
 use crate::error::LoadError;
-use crate::load::inspect::lint::{Probed, Suspicions};
+use crate::load::inspect::lint::{LintFacts, Probed};
 use crate::warning::{Lint, Warning};
 
 /// How a guest is judged.
@@ -21,17 +21,17 @@ impl Review {
     pub(crate) fn conclude(
         self,
         guest: &Arc<str>,
-        suspicions: &Suspicions,
+        lint_facts: &LintFacts,
         features: Features,
         probed: Probed,
     ) -> Result<Vec<Warning>, LoadError> {
-        let judgement = suspicions.judge(features, probed).with(&self.allowed, self.strict);
-        if !judgement.refusals.is_empty() {
-            return Err(LoadError::Refused { guest: guest.clone(), warnings: judgement.refusals });
+        let verdict = lint_facts.judge(features, probed).with(&self.allowed, self.strict);
+        if !verdict.refusals.is_empty() {
+            return Err(LoadError::Refused { guest: guest.clone(), warnings: verdict.refusals });
         }
-        for warning in &judgement.warnings {
+        for warning in &verdict.warnings {
             tracing::warn!(guest = &**guest, lint = warning.lint.name(), "{warning}");
         }
-        Ok(judgement.warnings)
+        Ok(verdict.warnings)
     }
 }

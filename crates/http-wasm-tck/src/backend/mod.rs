@@ -4,7 +4,7 @@
 //! runner needs no connection to the backend except through the host.
 
 mod answer;
-mod seen;
+mod received_request;
 
 use std::collections::VecDeque;
 use std::io;
@@ -16,7 +16,7 @@ use tokio::io::{AsyncWriteExt as _, BufWriter};
 use tokio::net::{TcpListener, TcpStream};
 
 pub use self::answer::Reply;
-pub use self::seen::Seen;
+pub use self::received_request::ReceivedRequest;
 use crate::text::{from_hex, latin1};
 use crate::wire::{Framed, Framing, Head, Reader, values, write_body, write_fields};
 
@@ -31,7 +31,7 @@ const MEMORY: usize = 1024;
 #[derive(Debug)]
 pub struct Backend {
     listener: TcpListener,
-    memory: Arc<Mutex<VecDeque<(String, Seen)>>>,
+    memory: Arc<Mutex<VecDeque<(String, ReceivedRequest)>>>,
 }
 
 impl Backend {
@@ -67,7 +67,7 @@ impl Backend {
 }
 
 struct Connection {
-    memory: Arc<Mutex<VecDeque<(String, Seen)>>>,
+    memory: Arc<Mutex<VecDeque<(String, ReceivedRequest)>>>,
 }
 
 impl Connection {
@@ -76,7 +76,7 @@ impl Connection {
         let (read, write) = stream.split();
         let (mut reader, mut writer) = (Reader::new(read), BufWriter::new(write));
         while let Some(head) = reader.head().await? {
-            let mut seen = Seen::of(&head);
+            let mut seen = ReceivedRequest::of(&head);
             if values(&head.fields, "expect").any(|value| value.eq_ignore_ascii_case(b"100-continue")) {
                 writer.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
                 writer.flush().await?;
@@ -115,7 +115,7 @@ impl Connection {
         Ok(())
     }
 
-    fn remember(&self, id: String, seen: Seen) {
+    fn remember(&self, id: String, seen: ReceivedRequest) {
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         if memory.len() == MEMORY {
             memory.pop_front();
@@ -125,7 +125,7 @@ impl Connection {
 
     fn recall(&self, id: &str) -> Reply {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let found: Vec<&Seen> =
+        let found: Vec<&ReceivedRequest> =
             memory.iter().filter(|(other, _)| other == id).map(|(_, seen)| seen).collect();
         match serde_json::to_string(&found) {
             Ok(json) => Reply::text(200, &json),

@@ -2,14 +2,14 @@
 
 use std::fmt;
 
-use crate::backend::Seen;
+use crate::backend::ReceivedRequest;
 use crate::client::Response;
 
 /// The results of an exchange.
 pub(crate) struct Observed<'a> {
     pub(crate) response: Result<&'a Response, &'a str>,
     /// What the backend got: usually one request.
-    pub(crate) backend: &'a [Seen],
+    pub(crate) backend: &'a [ReceivedRequest],
     /// The host's log, if known.
     pub(crate) log: Option<&'a str>,
     /// Whether the reference host's handling of traps is accepted.
@@ -21,7 +21,7 @@ impl Observed<'_> {
         self.response.map_err(|error| Mismatch::new("a response", format!("none: {error}")))
     }
 
-    pub(super) fn seen(&self) -> Result<&Seen, Mismatch> {
+    pub(super) fn seen(&self) -> Result<&ReceivedRequest, Mismatch> {
         match self.backend {
             [seen] => Ok(seen),
             all => Err(Mismatch::new("one request at the backend", format!("{} requests", all.len()))),

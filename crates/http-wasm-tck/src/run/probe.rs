@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::backend::{FETCH, Seen};
+use crate::backend::{FETCH, ReceivedRequest};
 use crate::case::Http;
 use crate::client::{Request, Response, send};
 
@@ -26,7 +26,7 @@ pub(super) async fn fetch(
     http: Http,
     id: &str,
     timeout: Duration,
-) -> Result<Vec<Seen>, String> {
+) -> Result<Vec<ReceivedRequest>, String> {
     let mut request = Request::default();
     request.fields.push((FETCH.into(), id.into()));
     let seen = match send(address, http, &request, timeout).await {

@@ -16,12 +16,12 @@ use crate::mutation::Mutation;
 pub(crate) struct Broken<H = HttpHost> {
     pub(crate) inner: H,
     mutation: Option<Mutation>,
-    pub(crate) seen: Seen,
+    pub(crate) seen: ReceivedRequest,
 }
 
 /// What has happened in this exchange.
 #[derive(Default)]
-pub(crate) struct Seen {
+pub(crate) struct ReceivedRequest {
     /// The next handler's response is there.
     pub(crate) answered: bool,
     /// Features that the guest has enabled.
@@ -54,7 +54,7 @@ const RESPONSE: BodyKind = BodyKind::Response;
 
 impl Broken {
     pub(crate) fn new(request: Request<Body>, client: SocketAddr, mutation: Option<Mutation>) -> Self {
-        Self { inner: HttpHost::new(request, Some(client)), mutation, seen: Seen::default() }
+        Self { inner: HttpHost::new(request, Some(client)), mutation, seen: ReceivedRequest::default() }
     }
 
     /// The next handler's response is there.

@@ -11,7 +11,7 @@ use http_body::Body as HttpBody;
 use http_wasm_host::{Body, BoxError};
 use pin_project_lite::pin_project;
 
-use super::exchange::{Exchange, Forwarded, Passed};
+use super::exchange::{Exchange, Forwarded, PassedGuests};
 use super::observer::ChainObserver;
 use super::settings::Chain;
 
@@ -59,10 +59,14 @@ impl Chain {
     {
         if self.is_empty() {
             let response = next(request.map(Body::new));
-            return ChainFuture::new(Exchange::passed(response, Passed::default(), self.failures::<B>(None)));
+            return ChainFuture::new(Exchange::passed(
+                response,
+                PassedGuests::default(),
+                self.failures::<B>(None),
+            ));
         }
         let failures = self.failures(Some(&request));
-        let mut passed = Passed::default();
+        let mut passed = PassedGuests::default();
         let forwarded = self.enter(request, source_addr, &mut observer, &mut passed, &failures);
         ChainFuture::new(match forwarded {
             // Written out, as the handler's future may hold the request, and would be copied once more on its way.

@@ -27,7 +27,7 @@ pin_project! {
         // Dropped first: a running call ends before the guests that have let the request pass are notified.
         #[pin]
         state: State<N, F, O>,
-        passed: Passed<O::Guest>,
+        passed: PassedGuests<O::Guest>,
         failures: Failures,
     }
 }
@@ -39,7 +39,7 @@ pin_project! {
         O: ChainObserver,
     {
         /// A guest waits in `handle_request`.
-        Requesting { waiting: Waiting<O::Guest>, rest: Option<Rest<N, O>> },
+        Requesting { waiting: Waiting<O::Guest>, rest: Option<Remaining<N, O>> },
         /// The next handler has the request.
         Next { #[pin] response: F },
         /// A guest waits in `handle_response`.
@@ -50,7 +50,7 @@ pin_project! {
 }
 
 /// What is still ahead of a request that waits in a guest.
-struct Rest<N, O> {
+struct Remaining<N, O> {
     chain: Chain,
     observer: O,
     next: N,
@@ -82,7 +82,7 @@ impl Chain {
         request: Request<B>,
         source_addr: Option<SocketAddr>,
         observer: &mut O,
-        passed: &mut Passed<O::Guest>,
+        passed: &mut PassedGuests<O::Guest>,
         failures: &Failures,
     ) -> Forwarded<O::Guest>
     where
@@ -102,7 +102,7 @@ impl Chain {
         mut host: HttpHost,
         source_addr: Option<SocketAddr>,
         observer: &mut O,
-        passed: &mut Passed<O::Guest>,
+        passed: &mut PassedGuests<O::Guest>,
         failures: &Failures,
     ) -> Forwarded<O::Guest> {
         let guests = self.guests();
@@ -148,12 +148,16 @@ impl Chain {
 impl<N, F, O: ChainObserver> Exchange<N, F, O> {
     /// The next handler has been called.
     #[inline]
-    pub(crate) fn passed(response: F, passed: Passed<O::Guest>, failures: Failures) -> Self {
+    pub(crate) fn passed(response: F, passed: PassedGuests<O::Guest>, failures: Failures) -> Self {
         Self { state: State::Next { response }, passed, failures }
     }
 
     /// A guest has answered or failed.
-    pub(crate) fn answered(response: Response<Body>, passed: Passed<O::Guest>, failures: Failures) -> Self {
+    pub(crate) fn answered(
+        response: Response<Body>,
+        passed: PassedGuests<O::Guest>,
+        failures: Failures,
+    ) -> Self {
         Self { state: State::Answered { response: Some(response) }, passed, failures }
     }
 
@@ -163,10 +167,10 @@ impl<N, F, O: ChainObserver> Exchange<N, F, O> {
         chain: Chain,
         observer: O,
         next: N,
-        passed: Passed<O::Guest>,
+        passed: PassedGuests<O::Guest>,
         failures: Failures,
     ) -> Self {
-        let rest = Some(Rest { chain, observer, next });
+        let rest = Some(Remaining { chain, observer, next });
         Self { state: State::Requesting { waiting, rest }, passed, failures }
     }
 
@@ -230,13 +234,13 @@ impl<N, F, O: ChainObserver> Exchange<N, F, O> {
     }
 }
 
-impl<N, O: ChainObserver> Rest<N, O> {
+impl<N, O: ChainObserver> Remaining<N, O> {
     /// Goes on behind the guest that has waited.
     fn go_on(
         &mut self,
         waiting: &mut Waiting<O::Guest>,
         requested: Requested,
-        passed: &mut Passed<O::Guest>,
+        passed: &mut PassedGuests<O::Guest>,
         failures: &Failures,
     ) -> Forwarded<O::Guest> {
         let Self { chain, observer, .. } = self;
@@ -294,7 +298,7 @@ impl Failures {
 }
 
 /// The guests that have let a request pass, outermost first. Most chains have one guest, which needs no allocation.
-pub(crate) struct Passed<G> {
+pub(crate) struct PassedGuests<G> {
     first: Option<Part<G>>,
     others: Vec<Part<G>>,
 }
@@ -312,14 +316,14 @@ enum Role {
     Failed { host: HttpHost, error: Error },
 }
 
-impl<G> Default for Passed<G> {
+impl<G> Default for PassedGuests<G> {
     #[inline]
     fn default() -> Self {
         Self { first: None, others: Vec::new() }
     }
 }
 
-impl<G> Passed<G> {
+impl<G> PassedGuests<G> {
     /// The request, for the next guest or handler.
     #[inline]
     pub(crate) fn take_request(&mut self) -> Request<Body> {
@@ -356,7 +360,7 @@ impl<G> Passed<G> {
     }
 }
 
-impl<G: GuestObserver> Passed<G> {
+impl<G: GuestObserver> PassedGuests<G> {
     /// The result of `handle_request` in a chain of `length` guests: a response, unless the guest has let the request
     /// pass.
     #[inline]
@@ -416,7 +420,7 @@ impl<G: GuestObserver> Passed<G> {
 }
 
 /// If the exchange ends here, the guests clean up.
-impl<G> Drop for Passed<G> {
+impl<G> Drop for PassedGuests<G> {
     #[inline]
     fn drop(&mut self) {
         self.clear();

@@ -7,7 +7,7 @@ mod observer;
 mod settings;
 
 pub use self::call::ChainFuture;
-pub(crate) use self::exchange::{Exchange, Forwarded, Passed};
+pub(crate) use self::exchange::{Exchange, Forwarded, PassedGuests};
 pub use self::guest::{ChainGuest, GuestCell};
 pub use self::observer::{ChainObserver, GuestObserver};
 pub use self::settings::Chain;

@@ -7,12 +7,14 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::{Registry, Unit};
 
-use super::labels::{CHECKOUTS, DROPS, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfGuest, PHASES};
+use super::labels::{
+    CHECKOUTS, DROPS, GuestCheckout, GuestDrop, GuestFailure, GuestLabel, GuestPhase, PHASES,
+};
 use super::latency::Latency;
 use super::register::{register, register_with_unit};
 
 pub(super) type CallLatency = Family<GuestPhase, Latency, fn() -> Latency>;
-pub(super) type StartLatency = Family<OfGuest, Latency, fn() -> Latency>;
+pub(super) type StartLatency = Family<GuestLabel, Latency, fn() -> Latency>;
 
 /// The metrics of all guests.
 #[derive(Debug)]
@@ -84,7 +86,7 @@ impl Families {
         for result in CHECKOUTS {
             self.checkouts.remove(&GuestCheckout { guest: guest.clone(), result });
         }
-        self.starts.remove(&OfGuest { guest: guest.clone() });
+        self.starts.remove(&GuestLabel { guest: guest.clone() });
         for reason in DROPS {
             self.dropped.remove(&GuestDrop { guest: guest.clone(), reason });
         }

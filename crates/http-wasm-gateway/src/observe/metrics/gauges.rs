@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Unit;
 
-use super::labels::{GuestState, OfGuest, Refusal, UpstreamAddress};
+use super::labels::{GuestLabel, GuestState, Refusal, UpstreamAddress};
 use super::register::PREFIX;
 use crate::observe::access_log::lost_lines;
 use crate::observe::active::{Active, Configured};
@@ -59,7 +59,7 @@ fn of_configured(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) -
     let help = "Discarded code cache entries: damaged, or writable by other users.";
     let metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
     ConstCounter::new(configured.engine.code_cache_discarded()).encode(metric)?;
-    let label = |name: &Arc<str>| OfGuest { guest: name.clone() };
+    let label = |name: &Arc<str>| GuestLabel { guest: name.clone() };
     family(encoder, "guest_up", "Whether a guest is loaded: 1 or 0", None, |one| {
         configured
             .guests

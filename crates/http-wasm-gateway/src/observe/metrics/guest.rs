@@ -6,7 +6,7 @@ use std::time::Duration;
 use http_wasm_tower::{Call, DropReason, Error, Observer, Phase};
 use prometheus_client::metrics::counter::Counter;
 
-use super::labels::{self, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfGuest};
+use super::labels::{self, GuestCheckout, GuestDrop, GuestFailure, GuestLabel, GuestPhase};
 use super::latency::Latency;
 use super::series::{Name, Names, Series};
 use crate::observe::recent::{ErrorSource, Recent};
@@ -52,7 +52,7 @@ impl GuestMetrics {
             response: phase(Phase::Response),
             hits: checkout("hit"),
             misses: checkout("miss"),
-            starts: families.starts.get_or_create_owned(&OfGuest { guest: guest.clone() }),
+            starts: families.starts.get_or_create_owned(&GuestLabel { guest: guest.clone() }),
             series: series.clone(),
             recent,
             guest,

@@ -29,7 +29,7 @@ pub(super) struct RouteCode {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfRoute {
+pub(super) struct RouteLabel {
     pub(super) route: Arc<str>,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct FieldDropped {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfGuest {
+pub(super) struct GuestLabel {
     pub(super) guest: Arc<str>,
 }
 
@@ -81,7 +81,7 @@ pub(super) struct GuestState {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(super) struct OfUpstream {
+pub(super) struct UpstreamLabel {
     pub(super) upstream: Arc<str>,
 }
 

@@ -10,8 +10,8 @@ use prometheus_client::metrics::family::Family;
 use serde::Serialize;
 
 use super::labels::{
-    CHECKOUTS, CODES, DROPS, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, OfUpstream, PHASES,
-    RouteCode, UpstreamCode, UpstreamFailed,
+    CHECKOUTS, CODES, DROPS, GuestCheckout, GuestDrop, GuestFailure, GuestPhase, PHASES, RouteCode,
+    UpstreamCode, UpstreamFailed, UpstreamLabel,
 };
 use super::latency::LatencyCounts;
 use super::registry::Metrics;
@@ -111,7 +111,7 @@ impl Metrics {
             durations: self
                 .series
                 .upstream_durations
-                .get(&OfUpstream { upstream: upstream.clone() })
+                .get(&UpstreamLabel { upstream: upstream.clone() })
                 .map(|latency| latency.read()),
         }
     }

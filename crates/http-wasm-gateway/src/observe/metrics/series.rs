@@ -11,7 +11,7 @@ use prometheus_client::registry::{Registry, Unit};
 
 use super::families::Families;
 use super::labels::{
-    self, CODES, FieldDropped, OfRoute, OfUpstream, RouteCode, UpstreamCode, UpstreamFailed,
+    self, CODES, FieldDropped, RouteCode, RouteLabel, UpstreamCode, UpstreamFailed, UpstreamLabel,
 };
 use super::latency::Latency;
 use super::register::{register, register_with_unit};
@@ -25,19 +25,19 @@ pub(super) const KEPT: Duration = Duration::from_secs(5 * 60);
 pub(super) struct Series {
     pub(super) requests: Family<RouteCode, Counter>,
     pub(super) durations: Family<RouteCode, Latency, fn() -> Latency>,
-    pub(super) response_bytes: Family<OfRoute, Counter>,
-    pub(super) incomplete: Family<OfRoute, Counter>,
+    pub(super) response_bytes: Family<RouteLabel, Counter>,
+    pub(super) incomplete: Family<RouteLabel, Counter>,
     fields_dropped: Family<FieldDropped, Counter>,
     pub(super) guests: Families,
     pub(super) upstream_requests: Family<UpstreamCode, Counter>,
     pub(super) upstream_failures: Family<UpstreamFailed, Counter>,
-    pub(super) upstream_durations: Family<OfUpstream, Latency, fn() -> Latency>,
-    uses: Mutex<HashMap<Name, Uses>>,
+    pub(super) upstream_durations: Family<UpstreamLabel, Latency, fn() -> Latency>,
+    uses: Mutex<HashMap<Name, NameUsers>>,
 }
 
 /// The users of a name.
 #[derive(Debug, Default)]
-struct Uses {
+struct NameUsers {
     users: usize,
     /// Since when there are none.
     unused: Option<Instant>,
@@ -152,7 +152,7 @@ impl Series {
         let labels = RouteCode { route: route.clone(), code: labels::code(request.record.status()) };
         self.requests.get_or_create(&labels).inc();
         self.durations.get_or_create(&labels).observe(request.duration);
-        let labels = OfRoute { route };
+        let labels = RouteLabel { route };
         self.response_bytes.get_or_create(&labels).inc_by(request.response_bytes);
         if !request.complete {
             self.incomplete.get_or_create(&labels).inc();
@@ -174,7 +174,7 @@ impl Series {
             Ok(status) => {
                 let labels = UpstreamCode { upstream: upstream.clone(), code: labels::code(Some(*status)) };
                 self.upstream_requests.get_or_create(&labels).inc();
-                self.upstream_durations.get_or_create(&OfUpstream { upstream }).observe(attempt.took);
+                self.upstream_durations.get_or_create(&UpstreamLabel { upstream }).observe(attempt.took);
             }
             Err((failure, _)) => {
                 self.upstream_failures
@@ -210,7 +210,7 @@ impl Series {
             self.requests.remove(&labels);
             self.durations.remove(&labels);
         }
-        let labels = OfRoute { route: route.clone() };
+        let labels = RouteLabel { route: route.clone() };
         self.response_bytes.remove(&labels);
         self.incomplete.remove(&labels);
     }
@@ -222,10 +222,10 @@ impl Series {
         for kind in UpstreamFailure::ALL.map(UpstreamFailure::name) {
             self.upstream_failures.remove(&UpstreamFailed { upstream: upstream.clone(), kind });
         }
-        self.upstream_durations.remove(&OfUpstream { upstream: upstream.clone() });
+        self.upstream_durations.remove(&UpstreamLabel { upstream: upstream.clone() });
     }
 
-    fn uses(&self) -> MutexGuard<'_, HashMap<Name, Uses>> {
+    fn uses(&self) -> MutexGuard<'_, HashMap<Name, NameUsers>> {
         self.uses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,7 +14,7 @@ use http::{HeaderMap, Request, Response, Uri};
 use http_body::Body as HttpBody;
 
 pub use self::inform::Inform;
-use self::parts::{Parts, Used, spare};
+use self::parts::{Parts, RecycledParts, spare};
 use super::Body;
 use crate::abi::BodyKind;
 use crate::error::BoxError;
@@ -104,7 +104,7 @@ impl HttpHost {
     /// servers declare that.
     #[inline]
     pub fn into_response(self) -> Response<Body> {
-        Used(Some(self.0)).response()
+        RecycledParts(Some(self.0)).response()
     }
 
     #[inline]

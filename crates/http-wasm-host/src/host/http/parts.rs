@@ -28,16 +28,16 @@ pub(super) struct Parts {
 
 /// The parts of a host that this thread gets back once this is dropped, which is after the response has been moved
 /// straight to its destination.
-pub(super) struct Used(pub(super) Option<Box<Parts>>);
+pub(super) struct RecycledParts(pub(super) Option<Box<Parts>>);
 
-impl Used {
+impl RecycledParts {
     #[inline]
     pub(super) fn response(mut self) -> Response<Body> {
         self.0.as_mut().and_then(|parts| parts.response.take()).unwrap_or_default()
     }
 }
 
-impl Drop for Used {
+impl Drop for RecycledParts {
     #[inline]
     fn drop(&mut self) {
         if let Some(parts) = &mut self.0 {

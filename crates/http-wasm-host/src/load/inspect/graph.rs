@@ -203,18 +203,18 @@ impl<'a> Graph<'a> {
 
     /// The functions that may run when those in `from` are called. It errs on the safe side: an indirect call is taken
     /// to reach each function whose reference the module ever takes.
-    pub(super) fn reached(&self, from: impl IntoIterator<Item = u32>) -> Reached {
+    pub(super) fn reached(&self, from: impl IntoIterator<Item = u32>) -> Reachable {
         self.walk(from, true)
     }
 
     /// The same, following direct calls only.
-    pub(super) fn reached_directly(&self, from: impl IntoIterator<Item = u32>) -> Reached {
+    pub(super) fn reached_directly(&self, from: impl IntoIterator<Item = u32>) -> Reachable {
         self.walk(from, false)
     }
 
-    fn walk(&self, from: impl IntoIterator<Item = u32>, follow_references: bool) -> Reached {
+    fn walk(&self, from: impl IntoIterator<Item = u32>, follow_references: bool) -> Reachable {
         let mut next: Vec<u32> = from.into_iter().collect();
-        let mut reached = Reached { functions: next.iter().copied().collect(), indirectly: false };
+        let mut reached = Reachable { functions: next.iter().copied().collect(), indirectly: false };
         while let Some(index) = next.pop() {
             let Some(function) = self.own(index) else { continue };
             let mut found: Vec<u32> =
@@ -256,13 +256,13 @@ impl<'a> Graph<'a> {
 }
 
 /// Functions that may run.
-pub(super) struct Reached {
+pub(super) struct Reachable {
     functions: HashSet<u32>,
     /// Including those that an indirect call may reach.
     pub(super) indirectly: bool,
 }
 
-impl Reached {
+impl Reachable {
     pub(super) fn contains(&self, function: u32) -> bool {
         self.functions.contains(&function)
     }

@@ -26,8 +26,8 @@ pub(crate) use signatures::{HANDLER, WASI};
 use crate::abi::Phase;
 use crate::fault::{Fault, Faults, shown};
 use graph::Graph;
-use lint::Suspicions;
-use reach::Reach;
+use lint::LintFacts;
+use reach::ExportReach;
 
 /// Reads a guest, a binary module or WebAssembly text, and checks it against the http-wasm ABI.
 ///
@@ -42,12 +42,12 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspection, Vec<Fault>> {
     let imports = imports::check(types.as_ref(), &mut faults);
     faults.into_result()?;
     let read = read_code(&wasm, &producers).unwrap_or_else(|error| Err(malformed(&error, &wasm)));
-    let (request, response, suspicions) = read.map_err(|fault| vec![fault])?;
+    let (request, response, lint_facts) = read.map_err(|fault| vec![fault])?;
     Ok(Inspection {
         imports,
         request,
         response,
-        suspicions,
+        lint_facts,
         producers,
         has_start_function,
         exports_initialize: exports.initialize,
@@ -57,7 +57,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspection, Vec<Fault>> {
     })
 }
 
-type Code = (Reach, Reach, Suspicions);
+type Code = (ExportReach, ExportReach, LintFacts);
 
 fn read_code(wasm: &[u8], producers: &[Producer]) -> wasmparser::Result<Result<Code, Fault>> {
     let graph = Graph::read(wasm)?;
@@ -68,8 +68,8 @@ fn read_code(wasm: &[u8], producers: &[Producer]) -> wasmparser::Result<Result<C
         )));
     }
     let [request, response] =
-        [exports::HANDLE_REQUEST, exports::HANDLE_RESPONSE].map(|export| Reach::of(&graph, export));
-    Ok(Ok((request?, response?, Suspicions::of(&graph, producers)?)))
+        [exports::HANDLE_REQUEST, exports::HANDLE_RESPONSE].map(|export| ExportReach::of(&graph, export));
+    Ok(Ok((request?, response?, LintFacts::of(&graph, producers)?)))
 }
 
 /// What is known about a valid guest before it is compiled.
@@ -77,9 +77,9 @@ fn read_code(wasm: &[u8], producers: &[Producer]) -> wasmparser::Result<Result<C
 pub struct Inspection {
     wasm: Vec<u8>,
     imports: Vec<ImportUse>,
-    request: Reach,
-    response: Reach,
-    suspicions: Suspicions,
+    request: ExportReach,
+    response: ExportReach,
+    lint_facts: LintFacts,
     producers: Vec<Producer>,
     has_start_function: bool,
     exports_initialize: bool,
@@ -119,8 +119,8 @@ impl Inspection {
     }
 
     /// What may be wrong with how the guest was built.
-    pub(crate) fn suspicions(&self) -> &Suspicions {
-        &self.suspicions
+    pub(crate) fn lint_facts(&self) -> &LintFacts {
+        &self.lint_facts
     }
 
     /// Whether the guest imports this function of `wasi_snapshot_preview1`.

@@ -11,14 +11,14 @@ use super::imports::ImportUse;
 
 /// What one exported function can reach.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Reach {
+pub(super) struct ExportReach {
     /// Host functions that it may call.
     pub(super) imports: Vec<ImportUse>,
     /// It does nothing at all.
     pub(super) is_empty: bool,
 }
 
-impl Reach {
+impl ExportReach {
     /// What is reached from the exported function called `export`.
     pub(super) fn of(graph: &Graph<'_>, export: &str) -> Result<Self> {
         let Some(start) = graph.exported(export) else {
@@ -37,16 +37,16 @@ impl Reach {
 mod tests {
     use super::*;
 
-    fn reach(wasm: &[u8]) -> [Reach; 2] {
+    fn reach(wasm: &[u8]) -> [ExportReach; 2] {
         let graph = Graph::read(wasm).unwrap();
-        ["handle_request", "handle_response"].map(|export| Reach::of(&graph, export).unwrap())
+        ["handle_request", "handle_response"].map(|export| ExportReach::of(&graph, export).unwrap())
     }
 
-    fn names(reach: &Reach) -> Vec<&str> {
+    fn names(reach: &ExportReach) -> Vec<&str> {
         reach.imports.iter().map(|import| import.name.as_str()).collect()
     }
 
-    fn reached(body: &str) -> [Reach; 2] {
+    fn reached(body: &str) -> [ExportReach; 2] {
         let wat = format!(
             r#"(module
             (import "http_handler" "get_uri" (func $get_uri (param i32 i32) (result i32)))

@@ -46,7 +46,7 @@ fn count(wasm: &[u8]) -> Result<u32, BinaryReaderError> {
 
 /// Why segments can't be merged.
 #[derive(Debug, thiserror::Error)]
-enum Obstacle {
+enum MergeError {
     #[error(transparent)]
     Invalid(#[from] BinaryReaderError),
     #[error("its code refers to them by index")]
@@ -59,7 +59,7 @@ enum Obstacle {
     Scattered,
 }
 
-fn joined(most: u32, wasm: &[u8]) -> Result<Vec<u8>, Obstacle> {
+fn joined(most: u32, wasm: &[u8]) -> Result<Vec<u8>, MergeError> {
     let mut module = Module::new();
     let mut is_counted = false;
     for payload in Parser::new(0).parse_all(wasm) {
@@ -69,13 +69,13 @@ fn joined(most: u32, wasm: &[u8]) -> Result<Vec<u8>, Obstacle> {
             Payload::DataSection(section) => {
                 let section = join(section.clone())?;
                 if section.len() > most {
-                    return Err(Obstacle::Scattered);
+                    return Err(MergeError::Scattered);
                 }
                 module.section(&section);
             }
             // Only where segments are counted may code refer to them.
             Payload::CodeSectionEntry(body) if is_counted && refers_to_segments(body)? => {
-                return Err(Obstacle::Named);
+                return Err(MergeError::Named);
             }
             _ => {
                 if let Some((id, range)) = payload.as_section() {
@@ -109,7 +109,7 @@ struct Segment<'a> {
 }
 
 /// The same data in fewer segments.
-fn join(section: DataSectionReader<'_>) -> Result<DataSection, Obstacle> {
+fn join(section: DataSectionReader<'_>) -> Result<DataSection, MergeError> {
     let mut segments = section.into_iter().map(|data| Segment::of(data?)).collect::<Result<Vec<_>, _>>()?;
     segments.sort_by_key(|segment| (segment.memory, segment.offset));
     let mut few: Vec<Segment<'_>> = Vec::new();
@@ -118,7 +118,7 @@ fn join(section: DataSectionReader<'_>) -> Result<DataSection, Obstacle> {
             // It would only have to be within the memory, as the last one is.
             Some(last) if next.data.is_empty() && next.offset <= last.end() => {}
             Some(last) => {
-                let gap = next.offset.checked_sub(last.end()).ok_or(Obstacle::Overlap)?;
+                let gap = next.offset.checked_sub(last.end()).ok_or(MergeError::Overlap)?;
                 if gap <= LONGEST_GAP {
                     let data = last.data.to_mut();
                     data.resize(data.len() + gap as usize, 0);
@@ -142,18 +142,18 @@ fn join(section: DataSectionReader<'_>) -> Result<DataSection, Obstacle> {
 }
 
 impl<'a> Segment<'a> {
-    fn of(data: Data<'a>) -> Result<Self, Obstacle> {
+    fn of(data: Data<'a>) -> Result<Self, MergeError> {
         let DataKind::Active { memory_index: memory, offset_expr } = data.kind else {
-            return Err(Obstacle::Unplaced);
+            return Err(MergeError::Unplaced);
         };
         let mut operators = offset_expr.get_operators_reader();
         let (offset, is_64) = match (operators.read()?, operators.read()?) {
             (Operator::I32Const { value }, Operator::End) => (u64::from(value.cast_unsigned()), false),
             (Operator::I64Const { value }, Operator::End) => (value.cast_unsigned(), true),
-            _ => return Err(Obstacle::Unplaced),
+            _ => return Err(MergeError::Unplaced),
         };
         // There is no room beyond the address space.
-        offset.checked_add(data.data.len() as u64).ok_or(Obstacle::Unplaced)?;
+        offset.checked_add(data.data.len() as u64).ok_or(MergeError::Unplaced)?;
         Ok(Self { memory, offset, is_64, data: data.data.into() })
     }
 

@@ -6,7 +6,7 @@ use http_wasm_host::{BodyKind, HeaderChange, HostCall, Intercepted, LocalHost as
 
 use super::lists::List;
 use super::{REQUEST, REQUEST_TRAILERS, RESPONSE, argument, bytes, names, ready, values};
-use crate::broken::{Broken, Seen};
+use crate::broken::{Broken, ReceivedRequest};
 use crate::mutation::Mutation;
 
 pub(super) fn broken(mutation: Mutation, call: &mut HostCall<'_>) -> Option<Intercepted> {
@@ -46,7 +46,7 @@ fn changed(mutation: Mutation, call: &mut HostCall<'_>, kind: u32) -> Option<Int
     let &[_, name, name_len, value, value_len] = call.args else { return None };
     let name = argument(call, name, name_len).ok()?.to_ascii_lowercase();
     let value = argument(call, value, value_len).ok()?;
-    let seen = |call: &mut HostCall<'_>, is: fn(&Seen) -> bool| {
+    let seen = |call: &mut HostCall<'_>, is: fn(&ReceivedRequest) -> bool| {
         call.host::<Broken>().is_some_and(|host| is(&host.seen))
     };
     let is_lost = match mutation {

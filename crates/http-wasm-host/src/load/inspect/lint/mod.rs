@@ -7,15 +7,15 @@
 mod buffering;
 mod command_exports;
 mod defaults;
-mod judgement;
 mod start_code;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
 use wasmparser::Result;
 
-pub(crate) use self::judgement::Judgement;
 use self::start_code::StartCode;
+pub(crate) use self::verdict::Verdict;
 use super::Producer;
 use super::exports::{HANDLE_REQUEST, HANDLE_RESPONSE};
 use super::graph::Graph;
@@ -23,7 +23,7 @@ use crate::abi::{Features, Function, MODULE};
 
 /// Facts from the module itself.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Suspicions {
+pub(crate) struct LintFacts {
     start_code: StartCode,
     command_exports: bool,
     /// What it calls in `handle_response` although that may need a feature.
@@ -44,7 +44,7 @@ pub(crate) enum Probed {
     Unknown,
 }
 
-impl Suspicions {
+impl LintFacts {
     pub(super) fn of(graph: &Graph<'_>, producers: &[Producer]) -> Result<Self> {
         let handlers =
             || [HANDLE_REQUEST, HANDLE_RESPONSE].into_iter().filter_map(|name| graph.exported(name));
@@ -69,24 +69,24 @@ impl Suspicions {
     }
 
     /// The verdict on a guest that enabled `features` when it started.
-    pub(crate) fn judge(&self, features: Features, probed: Probed) -> Judgement {
-        let mut judgement = Judgement::default();
+    pub(crate) fn judge(&self, features: Features, probed: Probed) -> Verdict {
+        let mut verdict = Verdict::default();
         let silent = match probed {
             Probed::Silent => true,
             Probed::Active => false,
             Probed::Unknown => !self.reaches_host,
         };
-        self.start_code.judge(silent, &mut judgement);
+        self.start_code.judge(silent, &mut verdict);
         if self.command_exports {
-            judgement.warnings.push(command_exports::warning());
+            verdict.warnings.push(command_exports::warning());
         }
         let mut needing = self.needs_buffering.iter();
         if let Some(function) = needing.find(|function| buffering::is_missing(function, features)) {
-            judgement.warnings.push(buffering::warning(function));
+            verdict.warnings.push(buffering::warning(function));
         }
         if let Some(handler) = self.default_parameter {
-            judgement.warnings.push(defaults::warning(handler));
+            verdict.warnings.push(defaults::warning(handler));
         }
-        judgement
+        verdict
     }
 }

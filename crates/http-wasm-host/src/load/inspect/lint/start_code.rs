@@ -1,8 +1,8 @@
 //! Code that should have run before the first request, and that nothing calls.
 
-use super::judgement::Judgement;
+use super::verdict::Verdict;
 use crate::abi::MODULE;
-use crate::load::inspect::graph::{Graph, Reached};
+use crate::load::inspect::graph::{Graph, Reachable};
 use crate::load::inspect::producers::Producer;
 use crate::warning::{Lint, Warning};
 
@@ -83,7 +83,7 @@ fn is_rust_main(name: &str) -> bool {
 
 impl StartCode {
     /// `handlers`: the functions that the two handlers may call.
-    pub(super) fn of(graph: &Graph<'_>, handlers: &Reached, producers: &[Producer]) -> Self {
+    pub(super) fn of(graph: &Graph<'_>, handlers: &Reachable, producers: &[Producer]) -> Self {
         let start = [graph.start, graph.exported("_initialize"), graph.exported("_start")];
         let start: Vec<u32> = start.into_iter().flatten().collect();
         let toolchain = Toolchain::of(graph, producers);
@@ -108,7 +108,7 @@ impl StartCode {
     }
 
     /// `silent`: the guest asked the host for nothing when it was given a request.
-    pub(super) fn judge(&self, silent: bool, judgement: &mut Judgement) {
+    pub(super) fn judge(&self, silent: bool, verdict: &mut Verdict) {
         const NOTHING: &str = "the guest does nothing: it handles a request without a call to the host";
         match &self.uncalled {
             Some(uncalled) if silent => {
@@ -116,12 +116,12 @@ impl StartCode {
                     "{NOTHING}, and `{}`, which looks like its start-up, is never called",
                     uncalled.name
                 );
-                judgement.refusals.push(self.warning(what));
+                verdict.refusals.push(self.warning(what));
             }
             Some(uncalled) if uncalled.is_certain => {
                 let what =
                     format!("`{}` looks like start-up code of the guest, and is never called", uncalled.name);
-                judgement.warnings.push(self.warning(what));
+                verdict.warnings.push(self.warning(what));
             }
             Some(_) => {}
             None if silent && self.dispatches && !self.runs_at_start => {
@@ -129,20 +129,20 @@ impl StartCode {
                     "{NOTHING}; its handlers call functions that are registered when it starts, but nothing of it \
                      runs then"
                 );
-                judgement.refusals.push(self.warning(what));
+                verdict.refusals.push(self.warning(what));
             }
             None if silent && self.dispatches && self.is_nameless_library => {
                 let what = format!(
                     "{NOTHING}; perhaps its handlers are registered in a `main`, which doesn't run in a library (it \
                      has no names of functions that would tell)"
                 );
-                judgement.warnings.push(self.warning(what));
+                verdict.warnings.push(self.warning(what));
             }
             None if silent && self.dispatches && !self.imports_host => {
                 let what = format!(
                     "{NOTHING}, and imports none of its functions: perhaps its handlers are never registered"
                 );
-                judgement.warnings.push(self.warning(what));
+                verdict.warnings.push(self.warning(what));
             }
             None => {}
         }

@@ -12,9 +12,9 @@ fn warnings(items: &str, probed: Probed) -> (Vec<String>, Vec<String>) {
         {items})"#
     );
     let inspection = inspect(guest.as_bytes()).unwrap();
-    let suspicions = inspection.suspicions();
-    let probed = if suspicions.ask_for_probe() { probed } else { Probed::Unknown };
-    let Judgement { refusals, warnings } = suspicions.judge(Features::NONE, probed);
+    let lint_facts = inspection.lint_facts();
+    let probed = if lint_facts.ask_for_probe() { probed } else { Probed::Unknown };
+    let Verdict { refusals, warnings } = lint_facts.judge(Features::NONE, probed);
     let text = |warnings: Vec<Warning>| warnings.iter().map(ToString::to_string).collect();
     (text(refusals), text(warnings))
 }
@@ -116,8 +116,8 @@ fn a_silent_library_without_names_is_warned_of_as_its_main_may_never_run() {
     };
     let judged = |start: &str, producers: &str, probed: Probed| {
         let inspection = inspect(guest(start, producers).as_bytes()).unwrap();
-        assert!(inspection.suspicions().ask_for_probe() || start.contains("_start"));
-        let Judgement { refusals, warnings } = inspection.suspicions().judge(Features::NONE, probed);
+        assert!(inspection.lint_facts().ask_for_probe() || start.contains("_start"));
+        let Verdict { refusals, warnings } = inspection.lint_facts().judge(Features::NONE, probed);
         assert!(refusals.is_empty(), "{refusals:?}");
         warnings.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
@@ -230,8 +230,8 @@ fn constructors_that_run_before_each_handler_are_warned_of() {
             stripped.section(&wasm_encoder::RawSection { id, data: &named[range] });
         }
     }
-    let suspicions = inspect(stripped.as_slice()).unwrap().suspicions().clone();
-    assert!(suspicions.command_exports && suspicions.trap_hint().is_some());
+    let lint_facts = inspect(stripped.as_slice()).unwrap().lint_facts().clone();
+    assert!(lint_facts.command_exports && lint_facts.trap_hint().is_some());
 }
 
 #[test]
@@ -281,7 +281,7 @@ fn a_response_that_is_changed_without_buffer_response_is_warned_of() {
             (memory (export "memory") 1) {})"#,
             guest("", "", changes)
         );
-        inspect(guest.as_bytes()).unwrap().suspicions().judge(features, Probed::Active).warnings.len()
+        inspect(guest.as_bytes()).unwrap().lint_facts().judge(features, Probed::Active).warnings.len()
     };
     assert_eq!((enabled(Features::BUFFER_RESPONSE), enabled(Features::BUFFER_REQUEST)), (0, 1));
 }
@@ -306,13 +306,13 @@ fn a_handler_with_a_default_parameter_is_warned_of_and_another_function_is_not()
 
 #[test]
 fn what_is_allowed_is_not_said_and_a_strict_guest_is_refused_for_the_rest() {
-    let judgement = || Judgement {
+    let verdict = || Verdict {
         refusals: vec![Warning::new(Lint::Unregistered, "a", "b")],
         warnings: vec![Warning::new(Lint::LateBuffering, "c", "d")],
     };
-    let count = |judged: Judgement| (judged.refusals.len(), judged.warnings.len());
-    assert_eq!(count(judgement().with(&[], false)), (1, 1));
-    assert_eq!(count(judgement().with(&[Lint::Unregistered], false)), (0, 1));
-    assert_eq!(count(judgement().with(&[], true)), (2, 0));
-    assert_eq!(count(judgement().with(&Lint::ALL, true)), (0, 0));
+    let count = |judged: Verdict| (judged.refusals.len(), judged.warnings.len());
+    assert_eq!(count(verdict().with(&[], false)), (1, 1));
+    assert_eq!(count(verdict().with(&[Lint::Unregistered], false)), (0, 1));
+    assert_eq!(count(verdict().with(&[], true)), (2, 0));
+    assert_eq!(count(verdict().with(&Lint::ALL, true)), (0, 0));
 }

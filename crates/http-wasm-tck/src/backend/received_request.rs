@@ -1,4 +1,4 @@
-//! What the backend saw of a request.
+//! A request as the backend received it.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,7 +7,7 @@ use crate::wire::{Fields, Framing, Head};
 
 /// A request as it arrived. In strings, one character stands for one byte.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Seen {
+pub struct ReceivedRequest {
     pub(crate) method: String,
     pub(crate) target: String,
     pub(crate) version: String,
@@ -26,7 +26,7 @@ pub struct Seen {
 /// How much of a body is reported; length and hash identify the rest.
 const BODY_SHOWN: usize = 64;
 
-impl Seen {
+impl ReceivedRequest {
     pub(super) fn of(head: &Head) -> Self {
         let line = latin1(&head.first);
         // A target with a space in it must be visible as it is.

@@ -1,16 +1,16 @@
-//! The verdict that follows from the suspicions.
+//! What follows from the facts about a guest: whether it is refused, and warnings.
 
 use crate::warning::{Lint, Warning};
 
-/// The verdict on a guest.
+/// Whether a guest may be loaded, and what to warn of.
 #[derive(Debug, Default)]
-pub(crate) struct Judgement {
+pub(crate) struct Verdict {
     /// Why it is refused.
     pub(crate) refusals: Vec<Warning>,
     pub(crate) warnings: Vec<Warning>,
 }
 
-impl Judgement {
+impl Verdict {
     /// The same without what is allowed, and with warnings as refusals if `strict`.
     pub(crate) fn with(mut self, allowed: &[Lint], strict: bool) -> Self {
         let is_allowed = |warning: &Warning| allowed.contains(&warning.lint);
