@@ -45,7 +45,7 @@ pub(crate) fn run(args: CompileArgs) -> Result<(), Failure> {
         Ok(loaded) => guest::print_warnings(&loaded),
         // It may need what only its server has.
         Err(error @ LoadError::Start(_)) if !strict => guest::print_warning(&format!(
-            "how the guest was built is not checked, as it doesn't start here; {error}"
+            "skipped the checks of how the guest was built, because it doesn't start here: {error}"
         )),
         Err(error) => return Err(error.into()),
     }

@@ -75,14 +75,14 @@ impl RawConfig {
                 ("chain", Value::Array(names)) => {
                     let names = names.into_iter().map(|name| match name {
                         Value::String(name) => Ok(name),
-                        other => Err(format!("`chain`: expected names of guests, found {other}")),
+                        other => Err(format!("`chain`: expected a list of guest names, found {other}")),
                     });
                     written.chain = Some(names.collect::<Result<_, _>>()?);
                 }
                 ("reselect_route", Value::Bool(value)) => written.reselect_route = Some(value),
                 ("metadata", Value::Bool(value)) => written.metadata = Some(value),
-                ("guests", _) => return Err("`guests`: expected an object of guests by their names".into()),
-                ("chain", _) => return Err("`chain`: expected a list of names of guests".into()),
+                ("guests", _) => return Err("`guests`: expected an object whose keys are guest names".into()),
+                ("chain", _) => return Err("`chain`: expected a list of guest names".into()),
                 ("reselect_route" | "metadata", _) => return Err(format!("`{key}`: expected true or false")),
                 _ => return Err(format!("unknown setting `{key}`; {SETTINGS}")),
             }

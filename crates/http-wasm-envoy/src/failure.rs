@@ -40,7 +40,10 @@ impl Failure {
         match self {
             Self::Guest(error) => error.log(""),
             Self::Busy => {
-                tracing::warn!("too many guest calls are computing for long; the request is rejected")
+                tracing::warn!(
+                    "too many guest calls have been computing for a long time; the request is \
+                     rejected"
+                )
             }
             Self::Panicked => tracing::error!("a guest call panicked; the request fails"),
         }
@@ -50,8 +53,8 @@ impl Failure {
 /// Says in the log why a guest failed though its request goes on.
 pub(crate) fn log_bypassed(error: &Error) {
     error.log(match error.phase() {
-        Some(Phase::Response) => "; the response goes out as it came",
-        _ => "; the request goes on as it came",
+        Some(Phase::Response) => "; the response continues unchanged",
+        _ => "; the request continues unchanged",
     });
 }
 

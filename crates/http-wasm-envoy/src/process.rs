@@ -121,8 +121,8 @@ impl Process {
         let path = path.display();
         Err(match self.allowed.is_empty() {
             true => format!(
-                "{path} can't be used: the environment variable {ALLOWED_PATHS} of the Envoy process names no \
-                 directory that exists"
+                "{path} can't be used: the environment variable {ALLOWED_PATHS} of the Envoy process doesn't \
+                 name an existing directory"
             ),
             false => format!(
                 "{path} doesn't exist, or isn't under a directory that the environment variable {ALLOWED_PATHS} of the \

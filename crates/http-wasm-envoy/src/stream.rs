@@ -183,7 +183,7 @@ impl Stream {
         self.work(kind);
         let goes = self.half(kind).borrow_mut().send(self.filter(), at, &self.waker);
         let goes = goes.unwrap_or_else(|error| {
-            tracing::info!("{error}; the message is broken off");
+            tracing::info!("{error}; the message is aborted");
             if !self.half(kind).borrow().is_held {
                 self.filter().reset(b"http_wasm_body");
             } else {

@@ -82,7 +82,7 @@ impl Generation {
                     draft.add_guest_warning(
                         &name,
                         format!(
-                            "{reason}\nroutes of an optional guest that can't be loaded are answered with 503"
+                            "{reason}\nrequests to routes of an optional guest that can't be loaded get 503"
                         ),
                     );
                 }

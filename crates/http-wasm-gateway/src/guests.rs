@@ -81,7 +81,7 @@ pub(crate) async fn load(
         match result {
             Ok(entry) => drop(loaded.insert(name, entry)),
             Err(fault) if may_fail => {
-                tracing::error!(guest = name, "{fault}; it is optional, so its routes are answered with 503");
+                tracing::error!(guest = name, "{fault}; it is optional, so requests to its routes get 503");
                 if let Some(monitor) = monitor {
                     monitor.failed_to_load(&name, &fault);
                 }

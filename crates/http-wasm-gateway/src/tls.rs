@@ -79,8 +79,8 @@ pub(crate) fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
 fn advice_on(error: &Error) -> Option<&'static str> {
     match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(
-            "it wasn't issued by a trusted CA; set the upstream's `tls.ca` to trust others than the public \
-             web's",
+            "it wasn't issued by a trusted CA; to trust another CA than the public ones, set the upstream's \
+             `tls.ca`",
         ),
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },

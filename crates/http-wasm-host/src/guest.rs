@@ -300,8 +300,12 @@ async fn on_thread<T: Send + 'static>(
         // The caller may have stopped waiting.
         let _ = sender.send(tracing::dispatcher::with_default(&subscriber, load));
     });
-    let loading =
-        loading.map_err(|error| LoadError::Engine(format!("no thread to load a guest on: {error}")))?;
+    let loading = loading.map_err(|error| {
+        LoadError::Engine(format!(
+            "cannot start a thread to load the guest: \
+             {error}"
+        ))
+    })?;
     match receiver.await {
         Ok(loaded) => loaded,
         Err(_) => match loading.join() {

@@ -14,14 +14,15 @@ pub(crate) enum ArgsError {
     )]
     MoreConfigsThanGuests { guests: usize, configs: usize },
 
-    #[error("no guest: name one with --guest FILE, or a configuration with --config FILE")]
+    #[error("no guest: use --guest FILE, or --config FILE with a configuration")]
     NoGuestForEnvoy,
 
-    #[error("--upstream can't be used here: requests go on to Envoy's upstream")]
+    #[error("--upstream can't be used here: Envoy forwards the requests to its own upstream")]
     UpstreamOfEnvoy,
 
     #[error(
-        "no route of the configuration has `ext_proc`; add to the route whose guests Envoy needs: ext_proc = {{}}"
+        "no route of the configuration has `ext_proc`; add ext_proc = {{}} to the route with the guests that \
+         Envoy needs"
     )]
     NoRouteForEnvoy,
 

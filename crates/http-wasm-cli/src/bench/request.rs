@@ -54,7 +54,7 @@ impl SampleRequest {
             let name = HeaderName::from_bytes(field.name.as_bytes());
             let value = HeaderValue::from_bytes(field.value);
             let (Ok(name), Ok(value)) = (name, value) else {
-                return Err(format!("the header {} is not legal", field.name));
+                return Err(format!("invalid header {}", field.name));
             };
             headers.append(name, value);
         }

@@ -61,7 +61,7 @@ fn more_configurations_than_guests_are_refused() {
 #[tokio::test]
 async fn guests_for_an_envoy_are_asked_for_and_an_upstream_is_refused() {
     for (args, expected) in [
-        (&["ext-proc"][..], "no guest: name one with --guest FILE"),
+        (&["ext-proc"][..], "no guest: use --guest FILE"),
         (&["ext-proc", "--guest", "a.wasm", "--upstream", "echo"], "--upstream can't be used here"),
     ] {
         let (line, code) = one_line(&run(args));

@@ -171,7 +171,7 @@ impl Sinks {
         let each = join_all(all.into_iter().map(async |sinks| sinks.flush_all().await));
         if tokio::time::timeout(FLUSH_LIMIT, each).await.is_err() {
             tracing::warn!(
-                "the last access log lines or traces may be lost: they could not be written in time"
+                "the last access log lines or traces may be lost: they couldn't be written in time"
             );
         }
     }

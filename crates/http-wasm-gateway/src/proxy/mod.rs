@@ -137,7 +137,7 @@ impl Proxy {
             None => {
                 tracing::warn!(
                     upstream = &*self.name, address = %lease.server().url,
-                    "upstream failed: it switched protocols unasked"
+                    "upstream failed: it switched protocols without being asked to"
                 );
                 bad_gateway()
             }

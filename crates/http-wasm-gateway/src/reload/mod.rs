@@ -89,7 +89,7 @@ impl fmt::Display for Summary {
         match &*self.at_next_start {
             [] => Ok(()),
             settings => {
-                write!(f, "; changes of {} take effect only after a restart", settings.join(", "))
+                write!(f, "; changes to {} take effect only after a restart", settings.join(", "))
             }
         }
     }

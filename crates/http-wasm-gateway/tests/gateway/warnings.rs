@@ -112,5 +112,5 @@ async fn an_optional_guest_that_cannot_be_loaded_is_a_warning() {
     );
     let report = warnings(&files, &text).await;
     assert!(report.contains(": 1 warning\n") && report.contains("guest one is not valid"), "{report}");
-    assert!(report.contains("answered with 503"), "{report}");
+    assert!(report.contains("get 503"), "{report}");
 }

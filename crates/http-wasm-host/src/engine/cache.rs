@@ -64,7 +64,8 @@ impl CodeCache {
         if let Some(why) = fs::metadata(&directory).as_ref().ok().and_then(foreign) {
             let directory = directory.display();
             tracing::warn!(
-                "the code cache {directory} {why}: anyone who can write to it can run code in this process"
+                "the code cache {directory} {why}, and anyone who can write to it can run code in this \
+                 process: make it writable only by the user that runs it"
             );
         }
         Ok(Self { directory, limit: LIMIT, discarded: AtomicU64::new(0) })
@@ -83,9 +84,7 @@ impl CodeCache {
             Ok(Err(why)) => {
                 self.discarded.fetch_add(1, Ordering::Relaxed);
                 let path = path.display();
-                tracing::warn!(
-                    "code cache entry {path} {why}: discarding it, and compiling the module again"
-                );
+                tracing::warn!("code cache entry {path} {why}: discarding it and compiling the module again");
                 // If it can't be removed, it is replaced or found damaged again.
                 let _removed = fs::remove_file(self.path(key));
                 None

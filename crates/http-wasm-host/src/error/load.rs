@@ -107,9 +107,7 @@ fn with_calls(error: &Error) -> String {
 fn refusals(warnings: &[Warning]) -> String {
     let line = |warning: &Warning| {
         let Warning { lint, .. } = warning;
-        format!(
-            "\n  - {warning} (`{lint}`: `allow = [\"{lint}\"]` or `--allow {lint}` loads it all the same)"
-        )
+        format!("\n  - {warning} (`{lint}`: `allow = [\"{lint}\"]` or `--allow {lint}` loads it anyway)")
     };
     warnings.iter().map(line).collect()
 }

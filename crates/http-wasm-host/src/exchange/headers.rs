@@ -109,7 +109,12 @@ impl<H: Host> Exchange<H> {
             return Ok(());
         }
         if kind == HeaderKind::Request && special == Some(Special::Host) {
-            return Err(Reason::illegal("name", "header to remove: a request always has a host", name));
+            return Err(Reason::illegal(
+                "name",
+                "header name to remove, since a request always has a \
+                 host",
+                name,
+            ));
         }
         if kind.is_trailers() {
             // Recorded until the trailers arrive, so it is held like a field that is set.

@@ -21,7 +21,8 @@ pub(super) fn check_change(phase: Phase, message: BodyKind, features: Features) 
     match (phase, message) {
         (Phase::Request, _) => Ok(()),
         (Phase::Response, BodyKind::Request) => {
-            Err("the request has gone to the next handler and can't be changed in handle_response")
+            Err("the request has already been passed to the next handler and can't be changed in \
+                 handle_response")
         }
         (Phase::Response, BodyKind::Response) if features.contains(Features::BUFFER_RESPONSE) => Ok(()),
         (Phase::Response, BodyKind::Response) => Err(

@@ -350,8 +350,7 @@ impl GuestBuilder {
         if !self.trust_precompiled {
             return Err(refused(
                 "it contains machine code, which runs unverified; load the .wasm file that it was compiled \
-                 from, or opt \
-                 in to trusting it",
+                 from, or trust the file (`trust_precompiled`)",
             ));
         }
         let file =

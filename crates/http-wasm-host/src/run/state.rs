@@ -91,7 +91,8 @@ fn refused_growth(growth: Growth) -> String {
 fn too_large(growth: Growth) -> String {
     let (to, limit) = (size(growth.to), size(growth.limit));
     format!(
-        "its memory has {to} from the start, and its limit is {limit}: raise `memory_bytes`, or link it with less"
+        "its memory starts at {to}, but the limit is {limit}: raise `memory_bytes`, or link the guest with \
+         less memory"
     )
 }
 

@@ -35,7 +35,7 @@ fn a_guest_runs_from_precompiled_code_in_slots_and_beyond_them() {
 fn precompiled_code_is_refused_without_trust_and_says_so() {
     match wat().builder(engine()).load::<InMemoryHost>(&precompiled(engine())) {
         Err(error @ LoadError::Precompiled { .. }) => {
-            assert!(error.to_string().contains("opt in to trusting it"), "{error}");
+            assert!(error.to_string().contains("trust the file"), "{error}");
         }
         other => panic!("{other:?}"),
     }

@@ -48,7 +48,7 @@ pub(super) fn body(
         len == bytes.len() && seen_hash == hash(&bytes),
         || format!("a body of {expected} {place}"),
         || match len {
-            len if len == bytes.len() && len > 64 => format!("{len} bytes, but other ones"),
+            len if len == bytes.len() && len > 64 => format!("{len} bytes, but different ones"),
             len if len > 64 => format!("{len} bytes"),
             _ => shown(start),
         },

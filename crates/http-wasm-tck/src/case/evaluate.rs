@@ -74,7 +74,7 @@ impl Check {
             }
             Self::Traps(phase) => trapped(*phase, observed),
             Self::Dropped => {
-                require(observed.response.is_err(), || "no answer".to_owned(), || "an answer".to_owned())
+                require(observed.response.is_err(), || "no response".to_owned(), || "a response".to_owned())
             }
             Self::Header(name, expected) => {
                 fields(&observed.response()?.header(name), expected, || format!("{name} at the client"))
@@ -96,7 +96,7 @@ impl Check {
                 let seen = observed.response()?.streamed;
                 require(
                     seen >= *least,
-                    || "the first bytes long before the last ones".to_owned(),
+                    || "the first bytes well before the last ones".to_owned(),
                     || format!("{} ms between them", seen.as_millis()),
                 )
             }
@@ -171,7 +171,7 @@ const DETAILS: [&str; 7] =
     ["wasm", "unreachable", "handle_re", "http_handler", "backtrace", "stack", "memory"];
 
 fn trapped(phase: Phase, observed: &Observed<'_>) -> Result<(), Mismatch> {
-    const EXPECTED: &str = "500 without detail at the client";
+    const EXPECTED: &str = "500 without details at the client";
     if observed.lenient && phase == Phase::Response && observed.response.is_err() {
         return Ok(());
     }

@@ -118,8 +118,8 @@ fn partial_reads(cases: &mut Vec<Case>) {
             cases.push(
                 case(
                     format!("bodies/partial/request/{how}/{what}"),
-                    "with buffer_request, the whole body is forwarded whatever part was read, with whatever \
-                     read sizes",
+                    "with buffer_request, the whole body is forwarded, however much was read and in whatever \
+                     steps",
                     Exchange::post(body(), framing)
                         .slowly(1000, 0)
                         .features(1)
@@ -131,8 +131,8 @@ fn partial_reads(cases: &mut Vec<Case>) {
         }
         cases.push(case(
             format!("bodies/partial/response/{what}"),
-            "with buffer_response, the whole body reaches the client whatever part was read, with whatever \
-             read sizes",
+            "with buffer_response, the whole body reaches the client, however much was read and in whatever \
+             steps",
             Exchange::get("/")
                 .reply(Reply::pattern(5000, Framing::Chunked).slowly(1000, 0))
                 .features(2)
@@ -172,7 +172,7 @@ fn single_reads(cases: &mut Vec<Case>) {
     );
     add(
         "none",
-        "a request without body reads 0 bytes with EOF",
+        "a request without a body reads 0 bytes with EOF",
         Exchange::get("/").before(script().read(REQUEST, 64, "", true)),
     );
     add(
@@ -307,14 +307,14 @@ fn writes(cases: &mut Vec<Case>) {
     );
     add(
         "rest-is-dropped",
-        "the original's unread rest is dropped when the guest has written",
+        "the unread rest of the original body is dropped once the guest has written",
         Exchange::post(Payload::Pattern(5000), Framing::Length)
             .before(script().read_pattern(REQUEST, 0, 10, &[false]).write(REQUEST, "new"))
             .check(Check::BackendBody("new".into())),
     );
     add(
         "reads-go-on",
-        "reads keep coming from the original after the first write",
+        "after the first write, reads still return the original body",
         Exchange::post("abcdef", Framing::Length)
             .features(1)
             .before(

@@ -1,7 +1,7 @@
 //! How the reference host differs, where several themes meet it. All of them are in docs/conformance.md.
 
 pub(super) const EMPTY_LOOKUP: &str = "looking up or removing an empty header name traps";
-pub(super) const ECHOES: &str = "enable_features echoes what was asked";
+pub(super) const ECHOES: &str = "enable_features echoes its argument";
 pub(super) const ENDLESS: &str = "an endless loop never ends";
 pub(super) const IGNORED: &str = "a failed memory write is ignored";
 pub(super) const ILLEGAL: &str = "illegal header names and values do not trap";
@@ -11,5 +11,5 @@ pub(super) const ONLY_START: &str = "only `_start` is run";
 pub(super) const LATE_HEAD: &str =
     "status or headers set after a body write, or headers after the status, are lost";
 pub(super) const SNIFFED: &str = "a response body written by a guest gets a sniffed content-type";
-pub(super) const SORTED: &str = "header names sorted";
+pub(super) const SORTED: &str = "header names are sorted";
 pub(super) const TRAILERS: &str = "add on a trailer overwrites; request trailers are taken from the response";

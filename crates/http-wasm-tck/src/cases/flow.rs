@@ -30,7 +30,7 @@ fn next(cases: &mut Vec<Case>) {
         cases.push(Case::new(
             format!("flow/stop/{ctx}"),
             Section::PackedResults,
-            format!("next 0 stops, whatever req_ctx is, as {ctx}, and handle_response is not called"),
+            format!("next 0 stops with any req_ctx, such as {ctx}, and handle_response is not called"),
             Exchange::get("/")
                 .before(script().write(RESPONSE, "stopped"))
                 .stops_with(ctx)
@@ -67,7 +67,7 @@ fn req_ctx(cases: &mut Vec<Case>) {
         cases.push(Case::new(
             format!("flow/req-ctx/{ctx}"),
             Section::PackedResults,
-            format!("req_ctx {ctx} comes back in handle_response"),
+            format!("req_ctx {ctx} is passed to handle_response"),
             // The guest keeps the script under req_ctx, and traps when another one comes.
             Exchange::get("/").before(script().proceed(1, ctx)).after(script().values(
                 RESPONSE,
@@ -170,11 +170,21 @@ fn traps(cases: &mut Vec<Case>) {
                 Case::of(
                     format!("flow/trap/{name}/{when}"),
                     Section::Bodies,
-                    format!("when a guest {what} {words}, the client gets 500 without detail, and the next requests a \
-                        clean instance"),
-                    Plan::InTurn(vec![exchange.check(Check::Nowhere("x-secret", "1")), clean(), clean(), clean()]),
+                    format!(
+                        "when a guest {what} {words}, the client gets 500 without details, and the next \
+                         requests get a clean instance"
+                    ),
+                    Plan::InTurn(vec![
+                        exchange.check(Check::Nowhere("x-secret", "1")),
+                        clean(),
+                        clean(),
+                        clean(),
+                    ]),
                 )
-                .differs("the stack is in the body or the connection is dropped; the instance serves on dirty"),
+                .differs(
+                    "the stack is in the body or the connection is dropped; the instance is used again \
+                     in a dirty state",
+                ),
             );
         }
     }

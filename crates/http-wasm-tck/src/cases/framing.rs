@@ -54,7 +54,7 @@ fn lengths(cases: &mut Vec<Case>) {
         );
         add(
             &format!("early/{what}"),
-            "the length of a response that a guest began before next is that of both bodies",
+            "the length of a response that a guest started before next is that of both bodies",
             Exchange::get("/")
                 .before(script().write(RESPONSE, text))
                 .check(Check::Length(Some(text.len() + "from the backend".len())))
@@ -63,7 +63,7 @@ fn lengths(cases: &mut Vec<Case>) {
     }
     add(
         "request/chunked-rewritten",
-        "a chunked request that was rewritten goes out with one framing",
+        "a chunked request that was rewritten is sent with a single framing",
         Exchange::post("original", Framing::Chunked)
             .before(script().write(REQUEST, "new"))
             .check(Check::BackendBody("new".into())),
@@ -166,7 +166,7 @@ fn bodiless(cases: &mut Vec<Case>) {
     );
     add(
         "head-written",
-        "a body written for HEAD does not go out",
+        "a body written for HEAD is not sent",
         head()
             .features(2)
             .after(script().write(RESPONSE, "no place for it"))
@@ -181,7 +181,7 @@ fn bodiless(cases: &mut Vec<Case>) {
         let reply = || Reply::bodiless(status).header("x-from", "backend");
         add(
             &status.to_string(),
-            &format!("a {status} passes without body"),
+            &format!("a {status} passes through without a body"),
             Exchange::get("/").reply(reply()).check(Check::Body(Payload::EMPTY)),
         );
         add(
@@ -191,7 +191,7 @@ fn bodiless(cases: &mut Vec<Case>) {
         );
         add(
             &format!("{status}-written"),
-            &format!("a body written for a {status} does not go out"),
+            &format!("a body written for a {status} is not sent"),
             Exchange::get("/")
                 .reply(reply())
                 .features(2)
@@ -200,7 +200,7 @@ fn bodiless(cases: &mut Vec<Case>) {
         );
         add(
             &format!("{status}-stop"),
-            &format!("a guest's own {status} goes out without body"),
+            &format!("a guest's own {status} is sent without a body"),
             Exchange::get("/")
                 .before(
                     script()
@@ -221,7 +221,7 @@ fn bodiless(cases: &mut Vec<Case>) {
     // about that.
     add(
         "304-no-other-length",
-        "a 304 keeps the next handler's content-length: no other one goes out",
+        "a 304 keeps the next handler's content-length: no other one is sent",
         with_length().check(Check::AnyOf(vec![Check::Length(Some(1234)), Check::Length(None)])),
     );
     add(
@@ -231,7 +231,7 @@ fn bodiless(cases: &mut Vec<Case>) {
     );
     add(
         "204-to-200",
-        "a 204 that the guest makes a 200 with a body has that body",
+        "a 204 that the guest turns into a 200 with a body has that body",
         Exchange::get("/")
             .reply(Reply::bodiless(204))
             .features(2)
@@ -241,7 +241,7 @@ fn bodiless(cases: &mut Vec<Case>) {
     );
     add(
         "200-to-204",
-        "a 200 that the guest makes a 204 has neither body nor length",
+        "a 200 that the guest turns into a 204 has neither body nor length",
         Exchange::get("/")
             .features(2)
             .after(script().call(Function::SetStatusCode, [204.into()]))

@@ -149,14 +149,14 @@ fn semantics(cases: &mut Vec<Case>) {
     add(
         "names-once-lower-case-in-order",
         Section::Fields,
-        "header names come out lower case, once each, in the order received",
+        "header names are lower case, listed once each, in the order received",
         repeated().before(script().names(REQUEST, &["x-m", "x-other"])),
     );
     let ordered = || Exchange::get("/").header("z-last", "1").header("m-mid", "2").header("a-first", "3");
     cases.push(
         case(
             "headers/names-in-order".to_owned(),
-            "header names come out in the order received, not sorted".to_owned(),
+            "header names are in the order received, not sorted".to_owned(),
             ordered().before(script().names(REQUEST, &["z-last", "m-mid", "a-first"])),
         )
         .harmlessly_differs(super::differences::SORTED, [Check::Status(200)]),
@@ -164,7 +164,7 @@ fn semantics(cases: &mut Vec<Case>) {
     cases.push(
         case(
             "headers/response-names-in-order".to_owned(),
-            "response header names come out in the order received".to_owned(),
+            "response header names are in the order received".to_owned(),
             Exchange::get("/")
                 .reply(Reply::default().header("z-last", "1").header("M-Mid", "2").header("a-first", "3"))
                 .features(2)
@@ -177,7 +177,7 @@ fn semantics(cases: &mut Vec<Case>) {
     };
     add(
         "set-replaces-all",
-        "set_header_value replaces all values of a name, however it is written",
+        "set_header_value replaces all values of a name, whatever its case",
         repeated()
             .before(script().set(REQUEST, "x-M", "new").values(REQUEST, "x-m", &[b"new"]))
             .check(Check::BackendHeader("x-m", one(b"new"))),
@@ -259,7 +259,7 @@ fn semantics(cases: &mut Vec<Case>) {
     for name in ["connection", "keep-alive", "te", "upgrade", "proxy-connection"] {
         add(
             &format!("connection-level/{name}"),
-            &format!("{name} concerns one connection: setting it is ignored"),
+            &format!("{name} is a connection-level header: setting it is ignored"),
             Exchange::get("/")
                 .before(script().set(REQUEST, name, "x-tck").set(RESPONSE, name, "x-tck"))
                 .check(Check::Nowhere(name, "x-tck")),
@@ -351,7 +351,7 @@ fn kinds(cases: &mut Vec<Case>) {
         cases.push(Case::new(
             format!("kinds/log/{level}"),
             Section::Constants,
-            format!("log never traps for a level it doesn't know, as {level}"),
+            format!("log never traps for an unknown level, such as {level}"),
             Exchange::get("/")
                 .before(script().call(Function::Log, [(level as u32).into(), "tck: odd level".into()])),
         ));

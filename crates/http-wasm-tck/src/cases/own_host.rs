@@ -107,7 +107,7 @@ fn config(cases: &mut Vec<Case>) {
             "buf_limit 0 returns its length",
             Exchange::get("/").before(call(filled(), 0).holds(FREE, [0xaa; 64])),
         );
-        add("exact", "it is read with a buffer as long", Exchange::get("/").before(whole.clone()));
+        add("exact", "it is read with a buffer of its length", Exchange::get("/").before(whole.clone()));
         add("roomy", "it is read with more room, and nothing is written after it", {
             Exchange::get("/").before(
                 call(script().fill(FREE + size, 0xaa, 8), size + 8)
@@ -124,13 +124,13 @@ fn config(cases: &mut Vec<Case>) {
             let at_end = script().call(Function::GetConfig, [end.into(), size.into()]).gives(len as u64);
             add(
                 "at-end",
-                "it is read to where the memory ends",
+                "it is read up to the end of memory",
                 Exchange::get("/").before(at_end.holds(MEMORY_END - 1, &config[len - 1..])),
             );
             let across = script().call(Function::GetConfig, [(end + 1).into(), size.into()]);
             add(
                 "across-end",
-                "reading it across the end of memory traps",
+                "reading it past the end of memory traps",
                 Exchange::get("/").before(across).check(Check::Traps(Phase::Request)),
             );
         }
@@ -164,8 +164,8 @@ fn features(cases: &mut Vec<Case>) {
         add(
             "request",
             format!(
-                "{enabled} a request body that was read in part goes on {}",
-                if bits & 1 == 0 { "without that" } else { "whole" }
+                "{enabled} a request body that was read in part is forwarded {}",
+                if bits & 1 == 0 { "without that part" } else { "whole" }
             ),
             post(read.clone()).check(Check::BackendBody(if bits & 1 == 0 { rest } else { whole }.into())),
         );

@@ -33,7 +33,8 @@ fn bodies(cases: &mut Vec<Case>) {
     let ended = || script().call(Function::ReadBody, read_args(REQUEST)).gives(eof_len(true, 0));
     add(
         "read-body/request/after-with-buffer-request",
-        "with buffer_request the request body reads EOF in handle_response, as it has gone to the next handler",
+        "with buffer_request the request body reads EOF in handle_response, as it was passed to the next \
+         handler",
         exchange().features(BUFFER_REQUEST).after(ended()).check(Check::BackendBody("request body".into())),
     );
     add(

@@ -96,7 +96,7 @@ fn early_reads(cases: &mut Vec<Case>) {
     for (kind, name) in &KINDS[1..] {
         read(
             format!("get-header-names/{name}"),
-            "before next there are no response headers and no trailers but those that the guest set",
+            "before next there are no response headers or trailers except those that the guest set",
             reads_none(*kind, "x-r"),
         );
         let set = script().set(*kind, "X-Own", "4").add(*kind, "x-own", "5").names(*kind, &["x-own"]);
@@ -158,7 +158,7 @@ fn late_reads(cases: &mut Vec<Case>) {
     }
     cases.push(case(
         "get-header-names/response-trailers/after-unbuffered".to_owned(),
-        "without buffer_response response trailers read as none, as they have not come yet".to_owned(),
+        "without buffer_response response trailers read as none, as they have not arrived yet".to_owned(),
         exchange()
             .reply(Reply::default().trailer("x-t", "1").slowly(8, 30))
             .after(empty(RESPONSE_TRAILERS))
@@ -249,7 +249,7 @@ fn changes(cases: &mut Vec<Case>) {
         cases.push(case(
             format!("{name}/after"),
             match request {
-                true => format!("{what} traps in handle_response: the request has gone"),
+                true => format!("{what} traps in handle_response: the request has already been passed on"),
                 false => format!("{what} traps in handle_response without buffer_response"),
             },
             changeable().after(script.clone()).check(Check::Traps(Phase::Response)),
@@ -311,7 +311,7 @@ fn features(cases: &mut Vec<Case>) {
     );
     cases.push(case(
         "get-source-addr/form".to_owned(),
-        "the source address is ip:port, or empty when the server doesn't know it".to_owned(),
+        "the source address is ip:port, or empty if the server doesn't know it".to_owned(),
         exchange().before(script().call(Function::GetSourceAddr, [FREE.into(), 64.into()]).holds_content(
             FREE,
             Arg::Low,
@@ -320,7 +320,7 @@ fn features(cases: &mut Vec<Case>) {
     ));
     cases.push(case(
         "request-as-handed-on".to_owned(),
-        "handle_response reads the request as the guest handed it on".to_owned(),
+        "handle_response reads the request as the guest passed it on".to_owned(),
         exchange()
             .before(
                 script()

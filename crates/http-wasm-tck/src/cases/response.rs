@@ -59,26 +59,26 @@ fn orders(cases: &mut Vec<Case>) {
         if id != "early" {
             add(
                 "status-after-write",
-                "a status set after a body write counts",
+                "a status set after a body write takes effect",
                 write().then(status()),
                 vec![Check::Status(418)],
             );
             add(
                 "header-after-status",
-                "a header set after the status goes out",
+                "a header set after the status is sent",
                 status().then(header()),
                 vec![Check::Status(418), has_header()],
             );
         }
         add(
             "header-after-write",
-            "a header set after a body write goes out",
+            "a header set after a body write is sent",
             write().then(header()),
             vec![has_header()],
         );
         add(
             "write-header-write",
-            "a header set between two writes goes out, and so does all of the body",
+            "a header set between two writes is sent, and so is the whole body",
             write().then(header()).then(write()),
             vec![
                 has_header(),

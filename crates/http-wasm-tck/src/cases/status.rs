@@ -47,7 +47,7 @@ pub(super) fn cases() -> Vec<Case> {
     }
     add(
         "status/last-wins".to_owned(),
-        "the last final status counts".to_owned(),
+        "the last final status wins".to_owned(),
         Exchange::get("/").before(set(&[404, 201, 202])).stops().check(Check::Status(202)),
     );
     add(
@@ -77,7 +77,7 @@ fn informational(cases: &mut Vec<Case>) {
     };
     add(
         "stop",
-        "1xx may be set several times before the final status, which counts",
+        "1xx may be set several times before the final status, which wins",
         Exchange::get("/").before(set(&[102, 103, 201])).stops().check(Check::Status(201)),
     );
     add(

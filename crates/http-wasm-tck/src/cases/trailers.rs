@@ -35,7 +35,7 @@ fn request_trailers(cases: &mut Vec<Case>) {
     let whole = |exchange: Exchange| exchange.check(Check::BackendBody("a body".into()));
     add(
         "untouched",
-        "trailers of a body that the guest never touches pass",
+        "trailers of a body that the guest never touches pass through",
         whole(post()).check(Check::BackendTrailer("x-sum", one("1"))),
     );
     add(
@@ -85,7 +85,7 @@ fn request_trailers(cases: &mut Vec<Case>) {
     );
     add(
         "with-length",
-        "a trailer set on a request with content-length goes out, and the body with it",
+        "a trailer set on a request with content-length is sent, along with the body",
         whole(Exchange::post("a body", Framing::Length).before(script().set(REQUEST_TRAILERS, "x-sum", "9")))
             .check(Check::BackendTrailer("x-sum", one("9"))),
     );

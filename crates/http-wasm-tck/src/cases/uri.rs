@@ -48,7 +48,7 @@ fn read(cases: &mut Vec<Case>) {
     cases.push(
         case(
             "uri/get/absolute",
-            "of a request in absolute form path and query are read",
+            "for a request in absolute form, path and query are read",
             Exchange::get("http://example.com/a?b")
                 .host("example.com")
                 .before(script().reads(Function::GetUri, "/a?b")),
@@ -60,25 +60,31 @@ fn read(cases: &mut Vec<Case>) {
 fn set(cases: &mut Vec<Case>) {
     let table: [(&str, &[u8], &str, &str); 19] = [
         ("empty", b"", "/", "an empty URI sets /"),
-        ("path", b"/new", "/new", "setting a path drops the query that was"),
+        ("path", b"/new", "/new", "setting a path drops the previous query"),
         ("path-and-query", b"/new?x=1&y", "/new?x=1&y", "setting replaces path and query together"),
         ("query-only", b"?x=1", "/?x=1", "a query alone sets / with that query"),
         ("double-slash", b"//foo", "//foo", "//foo stays as it is"),
         ("double-slash-path", b"//foo/bar?x", "//foo/bar?x", "//foo/bar is a path, not an authority"),
         ("trailing-question-mark", b"/a?", "/a?", "a bare trailing ? stays"),
-        ("absolute", b"http://other.example/a?b", "/a?b", "of an absolute URI only path and query are taken"),
+        (
+            "absolute",
+            b"http://other.example/a?b",
+            "/a?b",
+            "only the path and query of an absolute URI are \
+             used",
+        ),
         (
             "absolute-https",
             b"https://other.example:8443/a",
             "/a",
-            "of an absolute URI only path and query are taken",
+            "only the path and query of an absolute URI are used",
         ),
-        ("absolute-no-path", b"http://other.example", "/", "an absolute URI without path sets /"),
+        ("absolute-no-path", b"http://other.example", "/", "an absolute URI without a path sets /"),
         (
             "absolute-query",
             b"http://other.example?q",
             "/?q",
-            "an absolute URI without path, but with a query",
+            "an absolute URI without a path, but with a query",
         ),
         ("escapes", b"/%41%2F%20", "/%41%2F%20", "escapes stay as they are"),
         ("space", b"/a b", "/a%20b", "a space is percent-encoded"),
@@ -94,10 +100,10 @@ fn set(cases: &mut Vec<Case>) {
             "quotes",
             b"/\"<>\\^`{|}",
             "/%22%3C%3E%5C%5E%60%7B%7C%7D",
-            "what may not stand in a URI is percent-encoded",
+            "characters that aren't allowed in a URI are percent-encoded",
         ),
         ("dots", b"/a/../b", "/a/../b", "dots are not resolved"),
-        ("long", &[b'/'; 3000], "", "a URI of 3,000 bytes is taken"),
+        ("long", &[b'/'; 3000], "", "a URI of 3,000 bytes is accepted"),
     ];
     for (name, uri, expected, says) in table {
         let expected = if expected.is_empty() { "/".repeat(3000) } else { expected.to_owned() };
@@ -139,8 +145,8 @@ fn refused(cases: &mut Vec<Case>) {
         ("nul", b"/a\0b", "NUL in a URI traps"),
         ("control", b"/a\x01", "a control character in a URI traps"),
         ("query-lf", b"/a?b\nc", "LF in a query traps"),
-        ("no-uri", b"foo", "a text that isn't a URI traps"),
-        ("no-uri-with-slash", b"foo/bar", "a text that isn't a URI traps, even with a slash"),
+        ("no-uri", b"foo", "a string that isn't a URI traps"),
+        ("no-uri-with-slash", b"foo/bar", "a string that isn't a URI traps, even with a slash"),
     ];
     for (name, uri, says) in table {
         let exchange = Exchange::get("/")
@@ -161,7 +167,7 @@ fn host(cases: &mut Vec<Case>) {
     ));
     cases.push(case(
         "host/read-mixed-case",
-        "host is found however its name is written",
+        "host is found whatever the case of its name",
         exchange().before(script().values(REQUEST, "Host", &[b"given.example:8080"])),
     ));
     cases.push(case(

@@ -134,7 +134,7 @@ fn methods(cases: &mut Vec<Case>) {
     }
     cases.push(case(
         "method/after-set".to_owned(),
-        "the request that is handed on has the method that was set last".to_owned(),
+        "the request that is passed on has the method that was set last".to_owned(),
         Exchange::get("/")
             .before(
                 script().call(Function::SetMethod, ["PUT".into()]).call(Function::SetMethod, ["POST".into()]),

@@ -65,7 +65,7 @@ async fn read_response(
     let mut response = Response::default();
     let head = loop {
         let head =
-            reader.head().await?.ok_or_else(|| closed("the connection was closed without an answer"))?;
+            reader.head().await?.ok_or_else(|| closed("the connection was closed without a response"))?;
         match status(&head)? {
             status @ (100 | 102..=199) => response.informational.push(status),
             status => {

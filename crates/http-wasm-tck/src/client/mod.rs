@@ -22,7 +22,7 @@ pub(crate) async fn send(
 ) -> Result<Response, String> {
     match tokio::time::timeout(timeout, exchange(address, http, request)).await {
         Ok(answer) => answer.map_err(|error| error.to_string()),
-        Err(_) => Err(format!("no answer within {} s", timeout.as_secs())),
+        Err(_) => Err(format!("no response within {} s", timeout.as_secs())),
     }
 }
 

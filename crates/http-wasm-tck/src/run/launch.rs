@@ -153,7 +153,7 @@ impl Launched {
                 Err(reason) => reason,
             };
             if let Some(status) = self.exited() {
-                return Err(format!("the host ended with {status}; it said: {}", self.last_words()));
+                return Err(format!("the host exited with {status}; its output: {}", self.last_words()));
             }
             if start.elapsed() > TIMEOUT {
                 return Err(failed);

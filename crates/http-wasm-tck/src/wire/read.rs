@@ -59,7 +59,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
                 let size = std::str::from_utf8(&line).ok().and_then(|text| {
                     u64::from_str_radix(text.split(';').next().unwrap_or_default().trim(), 16).ok()
                 });
-                match size.ok_or_else(|| invalid("a chunk without size"))? {
+                match size.ok_or_else(|| invalid("a chunk without a size"))? {
                     0 => {
                         body.trailers = self.fields().await?;
                         break;
@@ -101,7 +101,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
                 return Ok(fields);
             }
             let colon = line.iter().position(|&byte| byte == b':');
-            let colon = colon.ok_or_else(|| invalid("a header line without colon"))?;
+            let colon = colon.ok_or_else(|| invalid("a header line without a colon"))?;
             fields.push((line[..colon].to_vec(), line[colon + 1..].trim_ascii().to_vec()));
         }
     }

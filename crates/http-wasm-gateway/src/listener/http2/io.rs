@@ -81,7 +81,7 @@ impl Traffic {
         }
         self.stalled
             .load(Ordering::Relaxed)
-            .then_some("it holds more content than memory allows, and nobody reads it")
+            .then_some("it has sent more data than memory allows, and nobody reads it")
     }
 
     /// Takes the client to have acknowledged the end: h2 has no timer of its own for the second GOAWAY of a graceful

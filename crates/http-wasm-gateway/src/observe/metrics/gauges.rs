@@ -30,7 +30,7 @@ impl Collector for Gauges {
             u64::from(self.0.is_ready()),
         )?;
         let name = format!("{PREFIX}_access_log_lines_lost");
-        let help = "Access log lines that could not be written (full disk), or not fast enough.";
+        let help = "Access log lines that were lost because the disk was full or too slow.";
         ConstCounter::new(lost_lines()).encode(encoder.encode_descriptor(
             &name,
             help,
@@ -86,7 +86,7 @@ fn of_bodies(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) -> Re
     let help = "Maximum memory of the bodies that are held for guests";
     single(encoder, "bodies_memory_budget", help, Some(&Unit::Bytes), memory.limit as u64)?;
     let name = format!("{PREFIX}_bodies_memory_refusals");
-    let help = "Requests that found no memory for their bodies, or gave it up to others.";
+    let help = "Requests that got no memory for their bodies, or lost it to others.";
     let mut metric = encoder.encode_descriptor(&name, help, None, MetricType::Counter)?;
     for (reason, count) in [("full", memory.refused), ("evicted", memory.evicted)] {
         ConstCounter::new(count).encode(metric.encode_family(&Refusal { reason })?)?;

@@ -119,7 +119,7 @@ impl Series {
             fields_dropped: register(
                 to,
                 "request_fields_dropped",
-                "Dropped request header fields: an untrusted claim about the client, or a name with an \
+                "Dropped request header fields: untrusted claims about the client, and names with an \
                  underscore",
                 Family::default(),
             ),

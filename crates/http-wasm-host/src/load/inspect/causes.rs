@@ -46,9 +46,9 @@ pub(super) fn cause(module: &str, name: &str, kind: Kind) -> String {
     help.unwrap_or(OTHER).into()
 }
 
-const OTHER: &str = "a guest may import the functions of `http_handler` and `wasi_snapshot_preview1` only: remove the \
-     code or the dependency that declares this import (in AssemblyScript, a `declare` without `@external` is imported \
-     from a module named after its source file)";
+const OTHER: &str = "a guest may import only functions of `http_handler` and `wasi_snapshot_preview1`: \
+     remove the code or the dependency that declares this import (in AssemblyScript, a `declare` without \
+     `@external` is imported from a module named after its source file)";
 
 const DYNAMIC: &str = "the guest is a dynamically linked library that expects a loader: link it statically (without \
      `-shared`, `--experimental-pic` or Emscripten's `-sSIDE_MODULE`/`-sMAIN_MODULE`)";
@@ -104,7 +104,7 @@ fn misplaced(module: &str, name: &str, kind: Kind) -> Option<String> {
     }
     if nearest(module, [HANDLER]).is_some() {
         return Some(format!(
-            "the module's name is `{HANDLER}`, spelled exactly like this: correct the import's declaration"
+            "the module's name must be exactly `{HANDLER}`: correct the import's declaration"
         ));
     }
     // C's logarithm has that name, too.
@@ -182,8 +182,8 @@ fn toolchain(module: &str, name: &str) -> Option<&'static str> {
         } else if module.len() == 1 && name.len() <= 2 {
             MINIFIED
         } else if matches!(module, "asm2wasm" | "global" | "global.Math") {
-            "this was built by an old Emscripten for JavaScript: use a current one with `-sSTANDALONE_WASM \
-             --no-entry`, or wasi-sdk"
+            "this was built by an old Emscripten for JavaScript: use a current version with \
+             `-sSTANDALONE_WASM --no-entry`, or wasi-sdk"
         } else {
             return None;
         },
@@ -262,9 +262,9 @@ fn env(name: &str, kind: Kind) -> &'static str {
              -buildmode=c-shared`)"
         }
         _ => {
-            "the guest's code calls this function and nothing defines it: link the library it comes from, and link \
-             without `--allow-undefined`/`--import-undefined` so that the linker reports it; if it is meant to be a \
-             host function, only those of `http_handler` and `wasi_snapshot_preview1` are there"
+            "the guest's code calls this function, but nothing defines it: link the library it comes from, \
+             and link without `--allow-undefined`/`--import-undefined` so that the linker reports it; the \
+             only host functions are those of `http_handler` and `wasi_snapshot_preview1`"
         }
     }
 }
@@ -272,10 +272,10 @@ fn env(name: &str, kind: Kind) -> &'static str {
 /// Why a name isn't a function of `http_handler` or WASI, if its module is one of these.
 pub(super) fn unknown_function(module: &str, name: &str) -> String {
     if module == WASI && name.starts_with("sock_") {
-        return "this is a socket extension of WasmEdge, WAMR or Wasmer, not part of WASI preview 1: a guest can open \
-            no sockets, and asks for what it needs with a header or through another service; build without the library \
-            that does (in Rust `wasmedge_wasi_socket` and crates patched to use it, in Go \
-            `github.com/stealthrocket/net` or `github.com/dispatchrun/net`)"
+        return "this is a socket extension of WasmEdge, WAMR or Wasmer, not part of WASI preview 1: a guest \
+             can't open sockets; let another service provide what it needs, in a header for example, and \
+             build without the library that opens them (in Rust `wasmedge_wasi_socket` and crates patched to \
+             use it, in Go `github.com/stealthrocket/net` or `github.com/dispatchrun/net`)"
             .into();
     }
     let candidate = if module == HANDLER {

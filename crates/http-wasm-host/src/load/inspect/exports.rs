@@ -83,7 +83,7 @@ impl<'a> Check<'a> {
             Some(EntityType::Memory(ty)) => Ok((ty.initial, ty.maximum)),
             Some(other) => Err(Fault::new(
                 format!("the export `memory` is a {}, not a memory", kind(other)),
-                "export the guest's linear memory under this name, and the other item under another one",
+                "export the guest's linear memory under this name, and rename the other export",
             )),
             None => {
                 let is_memory = |export: &(&str, EntityType)| matches!(export.1, EntityType::Memory(_));
@@ -98,9 +98,9 @@ impl<'a> Check<'a> {
                 }
                 Err(Fault::new(
                     "the export `memory` (a memory) is missing",
-                    "compilers export it unless told otherwise: don't pass `--no-export-memory` to AssemblyScript \
-                     (`--noExportMemory`), and give wasm-ld or Zig `--export-memory` where `--import-memory` is given; \
-                     in WebAssembly text write `(memory (export \"memory\") 1)`",
+                    "compilers export it by default: don't pass `--noExportMemory` to AssemblyScript, and \
+                     pass `--export-memory` to wasm-ld or Zig if you pass `--import-memory`; in WebAssembly \
+                     text, write `(memory (export \"memory\") 1)`",
                 ))
             }
         }
@@ -113,14 +113,14 @@ impl<'a> Check<'a> {
             let what = format!("the export `{name}` is a {}, not a function", kind(entity));
             return Some(Err(Fault::new(
                 what,
-                format!("export a function of signature {expected} under this name"),
+                format!("export a function with the signature {expected} under this name"),
             )));
         };
         if expected.matches(found) {
             return Some(Ok(()));
         }
         let what =
-            format!("the export `{name}` has signature {} where {expected} is expected", describe(found));
+            format!("the export `{name}` has the signature {}, but {expected} is expected", describe(found));
         Some(Err(Fault::new(what, signature_help(name))))
     }
 
@@ -136,10 +136,7 @@ impl<'a> Check<'a> {
         match similar {
             Some(found) => {
                 let found = shown(found);
-                Fault::new(
-                    what,
-                    format!("`{found}` is exported: give it the exact name; {}", self.how_to_export(name)),
-                )
+                Fault::new(what, format!("`{found}` is exported: rename it; {}", self.how_to_export(name)))
             }
             None => Fault::new(what, self.how_to_export(name)),
         }
@@ -158,7 +155,7 @@ impl<'a> Check<'a> {
         if language("Rust") {
             format!("in {rust}")
         } else if let Some(version) = self.producers.iter().find_map(old_go) {
-            format!("Go {version} exports no functions, 1.24 and later do: update it; in {go}")
+            format!("Go {version} can't export functions: update to Go 1.24 or later; in {go}")
         } else if language("Go") {
             format!("in {go}")
         } else {
@@ -207,7 +204,10 @@ fn signature_help(name: &str) -> &'static str {
              are `req_ctx`"
         }
         HANDLE_RESPONSE => "take `req_ctx` and `is_error` as 32-bit integers and return nothing",
-        _ => "the host runs it once for each instance, with no arguments: change it, or don't export it",
+        _ => {
+            "the host calls it once for each instance, without arguments: change its signature, or don't \
+             export it"
+        }
     }
 }
 

@@ -41,9 +41,9 @@ fn check_header(wasm: &[u8]) -> Result<(), Fault> {
         }
         Some(version) => Err(Fault::new(
             format!(
-                "the header gives wasm version bytes {version:02x?} where a core module has [01, 00, 00, 00]"
+                "the header has the version bytes {version:02x?}, but a core module has [01, 00, 00, 00]"
             ),
-            "build the guest with a current toolchain, or copy it again if it was damaged on its way",
+            "build the guest with a current toolchain, or copy it again if it was damaged in transit",
         )),
     }
 }
@@ -84,7 +84,7 @@ fn not_wasm(bytes: &[u8], text: Option<&str>) -> Fault {
 }
 
 fn known_text(text: &str) -> (&'static str, &'static str) {
-    const BUILD: &str = "give the `.wasm` file that the guest's build writes, or WebAssembly text (`.wat`)";
+    const BUILD: &str = "pass the `.wasm` file that the guest's build writes, or WebAssembly text (`.wat`)";
     if text.starts_with('<') {
         (
             "HTML or XML",
@@ -93,24 +93,24 @@ fn known_text(text: &str) -> (&'static str, &'static str) {
     } else if text.starts_with("version https://git-lfs") {
         ("a Git LFS pointer", "run `git lfs pull` to get the file itself")
     } else if text.starts_with('{') {
-        ("JSON", "it may be a manifest or a registry's error message: give the `.wasm` file itself")
+        ("JSON", "it may be a manifest or a registry's error message: pass the `.wasm` file itself")
     } else {
         ("some other text", BUILD)
     }
 }
 
 fn known_binary(bytes: &[u8]) -> (&'static str, &'static str) {
-    const BUILD: &str = "give the `.wasm` file that the guest's build writes";
+    const BUILD: &str = "pass the `.wasm` file that the guest's build writes";
     const TARGET: &str =
         "it was built for a native target: build for `wasm32-wasip1` or `wasm32-unknown-unknown`";
-    const UNPACK: &str = "unpack it first and give the `.wasm` file inside";
-    const LINK: &str = "link it first (wasm-ld), and give the linked `.wasm` file";
+    const UNPACK: &str = "unpack it first, and pass the `.wasm` file inside";
+    const LINK: &str = "link it first (wasm-ld), and pass the linked `.wasm` file";
     let known: &[(&[u8], &str, &str)] = &[
         // wasmtime's own precompiled modules are ELF files, too.
         (
             b"\x7fELF",
             "an ELF file",
-            "native programs and precompiled `.cwasm` files can't be loaded: give the `.wasm` file",
+            "native programs and precompiled `.cwasm` files can't be loaded: pass the `.wasm` file",
         ),
         (b"\xcf\xfa\xed\xfe", "a Mach-O program", TARGET),
         (b"\xca\xfe\xba\xbe", "a Mach-O program or Java class", TARGET),

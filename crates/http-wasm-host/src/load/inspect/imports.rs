@@ -32,7 +32,7 @@ pub(super) fn check(types: TypesRef<'_>, faults: &mut Faults) -> Vec<ImportUse> 
             },
             (HANDLER | WASI, None) => faults.push(Fault::new(
                 format!(
-                    "`{module}.{}` is imported as a {}, but `{module}` has functions only",
+                    "`{module}.{}` is imported as a {}, but `{module}` has only functions",
                     shown(name),
                     kind.name()
                 ),
@@ -54,7 +54,7 @@ fn check_function(module: &str, name: &str, found: &FuncType) -> Result<ImportUs
         )),
         Some(expected) if !expected.matches(found) => Err(Fault::new(
             format!(
-                "the import `{module}.{name}` has signature {} where {expected} is expected",
+                "the import `{module}.{name}` has the signature {}, but {expected} is expected",
                 describe(found)
             ),
             "correct its declaration in the guest, or the version of the library that declares it",

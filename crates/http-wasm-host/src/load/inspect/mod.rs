@@ -63,7 +63,7 @@ fn read_code(wasm: &[u8], producers: &[Producer]) -> wasmparser::Result<Result<C
     let graph = Graph::read(wasm)?;
     if graph.uses_legacy_exceptions {
         return Ok(Err(Fault::new(
-            "the module uses the first, withdrawn form of exceptions",
+            "the module uses the legacy form of exception handling",
             LEGACY_EXCEPTIONS,
         )));
     }
@@ -200,7 +200,7 @@ fn outline(wasm: &[u8]) -> Result<Outline, Fault> {
                 for import in imports {
                     if !matches!(import, Ok(Imports::Single(..))) {
                         return Err(Fault::new(
-                            "the imports are in the form of the `compact-imports` proposal",
+                            "the imports are encoded as in the `compact-imports` proposal",
                             COMPACT,
                         ));
                     }
@@ -217,7 +217,7 @@ fn outline(wasm: &[u8]) -> Result<Outline, Fault> {
         if let ValidPayload::End(types) = checked {
             // A linked module may keep that section, but exports its memory. An object file may export functions.
             if is_relocatable && !exports_memory {
-                return Err(Fault::new("the file is an object file, which isn't linked yet", OBJECT_FILE));
+                return Err(Fault::new("the file is an object file that hasn't been linked", OBJECT_FILE));
             }
             return Ok(Outline { types, producers, has_start_function });
         }
@@ -225,15 +225,15 @@ fn outline(wasm: &[u8]) -> Result<Outline, Fault> {
     Err(Fault::new("the module is incomplete", CUT_SHORT))
 }
 
-const COMPACT: &str = "the engine doesn't read it: name the features that the guest needs instead of using \
-     `wasm-opt --all-features`, or add `--disable-compact-imports`";
+const COMPACT: &str = "the engine doesn't support it: name the features that the guest needs instead of \
+     using `wasm-opt --all-features`, or add `--disable-compact-imports`";
 
 const OBJECT_FILE: &str = "link it with wasm-ld, or build without `-c` (clang, zig) or `--emit obj` (rustc)";
 
 const LEGACY_EXCEPTIONS: &str = "translate them with `wasm-opt -all --disable-compact-imports \
      --translate-to-exnref`, or build with `-mllvm -wasm-use-legacy-eh=false` or without exceptions";
 
-const TOO_MANY_SEGMENTS: &str = "Wizer cuts memory into as many: load the module that it was made from, and let the \
+const TOO_MANY_SEGMENTS: &str = "Wizer splits memory into this many: load the original module, and let the \
      host initialise it once for all its instances (`--snapshot`, or `snapshot = true` in a configuration)";
 
 const CUT_SHORT: &str = "it seems to be truncated or damaged: copy or build it again";

@@ -29,8 +29,8 @@ fn at_most(most: u32, wasm: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     }
     joined(most, wasm).map(Cow::Owned).map_err(|why| {
         format!(
-            "the module has {count} data segments, a snapshot can have at most {most}, and they can't be \
-                 merged: {why}"
+            "the module has {count} data segments, but a snapshot can have at most {most}, and they can't be \
+             merged: {why}"
         )
     })
 }

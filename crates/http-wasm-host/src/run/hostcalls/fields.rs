@@ -107,9 +107,7 @@ fn change<'m, H: Host>(
     exchange.change_header(kind, name, change(value))?;
     if has_no_effect(name) && value != b"0" && log::enabled(Level::DEBUG) {
         let name = printable(name, name.len());
-        let what = format!(
-            "setting `{name}` has no effect: it is the host's, which frames messages and keeps connections"
-        );
+        let what = format!("setting `{name}` has no effect: framing and connections are managed by the host");
         state.guest.log.no_effect(&what);
     }
     Ok(())

@@ -19,7 +19,10 @@ pub(super) fn enable_features<H: Host>(state: &mut State<H>, features: u32) -> R
         }
     };
     if !is_early && log::enabled(Level::DEBUG) {
-        state.guest.log.no_effect("enabling features in handle_response has no effect: it is too late");
+        state.guest.log.no_effect(
+            "enabling features in handle_response has no effect: enable them at \
+             start-up or in handle_request",
+        );
     }
     Ok(Features::SUPPORTED.bits())
 }

@@ -42,7 +42,7 @@ fn forgiven(mutation: Mutation) -> Option<fn(&str) -> bool> {
         Mutation::StatusRangeIgnored => |trap| trap.contains("Status("),
         Mutation::SwitchingIgnored => |trap| in_phase(trap, "(status 101)"),
         Mutation::HostRemovalIgnored => |trap| trap.contains(HOST_REMOVED),
-        Mutation::LateRequestChangeIgnored => |trap| in_phase(trap, "the request has gone"),
+        Mutation::LateRequestChangeIgnored => |trap| in_phase(trap, "the request has already been passed"),
         Mutation::UnbufferedResponseChangeIgnored => |trap| in_phase(trap, "the response can be changed"),
         Mutation::LateRequestReadIgnored => |trap| in_phase(trap, "the request body can be read"),
         Mutation::UnbufferedResponseReadIgnored => |trap| in_phase(trap, "the response body can be read"),

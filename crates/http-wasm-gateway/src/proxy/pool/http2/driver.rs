@@ -38,7 +38,7 @@ pub(super) async fn drive(mut connection: H2, status: Arc<Status>, shared: Weak<
         }
         match keepalive.next(&status, shared.strong_count() > 0) {
             Next::Wait(until) => timer.as_mut().reset(until),
-            Next::Dead => break Err("the server didn't answer a PING".into()),
+            Next::Dead => break Err("the server didn't acknowledge a PING".into()),
             Next::Drained => break Err("its last streams took too long".into()),
             Next::Close => {
                 if shared.upgrade().is_none_or(|shared| shared.http2.remove_idle(&status)) {

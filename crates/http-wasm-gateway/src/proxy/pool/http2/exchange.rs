@@ -141,7 +141,7 @@ impl Exchange {
         while let Poll::Ready(Some(Ok(response))) = self.response.poll_informational(cx) {
             let (head, ()) = response.into_parts();
             if head.status == StatusCode::SWITCHING_PROTOCOLS {
-                return Poll::Ready(Err(Failure::Malformed("101, which HTTP/2 doesn't have")));
+                return Poll::Ready(Err(Failure::Malformed("status 101, which HTTP/2 doesn't have")));
             }
             if any_padded(&head.headers) {
                 return Poll::Ready(Err(Failure::Malformed("a field value has white space around it")));

@@ -39,7 +39,7 @@ pub(super) fn warning(function: &Function) -> Warning {
              enables it",
             function.name
         ),
-        "call `enable_features(2)` when the guest starts, or in `handle_request`; in `handle_response` it changes \
-         nothing any more",
+        "call `enable_features(2)` when the guest starts, or in `handle_request`; in `handle_response` it is \
+         too late",
     )
 }

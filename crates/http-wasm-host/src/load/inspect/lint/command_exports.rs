@@ -11,16 +11,15 @@ use crate::warning::{Lint, Warning};
 
 const CONSTRUCTORS: &str = "__wasm_call_ctors";
 
-pub(super) const TRAP_HINT: &str = "the guest's constructors run before each call and its destructors after it, \
-     which ends like this in C++: \
-     link with `-mexec-model=reactor`, or export an `_initialize` that calls `__wasm_call_ctors`";
+pub(super) const TRAP_HINT: &str = "the guest's constructors run before each call and its destructors after \
+     it, which can cause this trap in C++: link with `-mexec-model=reactor`, or export an `_initialize` that \
+     calls `__wasm_call_ctors`";
 
 pub(super) fn warning() -> Warning {
     Warning::new(
         Lint::CommandExports,
-        "the guest's constructors run before each handler, and its destructors after it, as it was linked as a \
-         command: what \
-         `handle_request` leaves in memory may be lost when `handle_response` begins",
+        "the guest was linked as a command, so its constructors run before each handler, and its destructors \
+         after it: what `handle_request` leaves in memory may be lost when `handle_response` starts",
         "link it as a reactor, whose constructors run once for each instance (clang, wasi-sdk and Zig: \
          `-mexec-model=reactor`; Rust: export an \
          `_initialize` that calls `__wasm_call_ctors`)",

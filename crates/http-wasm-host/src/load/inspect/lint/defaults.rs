@@ -35,9 +35,9 @@ pub(super) fn warning(handler: &str) -> Warning {
     Warning::new(
         Lint::DefaultParameters,
         format!(
-            "`{handler}` has a default parameter, and takes it in place of what the host passes, as the host doesn't \
-             call `__setArgumentsLength`"
+            "`{handler}` has a parameter with a default value, and uses it instead of what the host passes, \
+             because the host doesn't call `__setArgumentsLength`"
         ),
-        "declare the parameters of handlers without default values",
+        "declare the parameters of the handlers without default values",
     )
 }

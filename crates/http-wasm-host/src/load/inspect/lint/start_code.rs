@@ -109,7 +109,7 @@ impl StartCode {
 
     /// `silent`: the guest asked the host for nothing when it was given a request.
     pub(super) fn judge(&self, silent: bool, verdict: &mut Verdict) {
-        const NOTHING: &str = "the guest does nothing: it handles a request without a call to the host";
+        const NOTHING: &str = "the guest does nothing: it handles a request without calling the host";
         match &self.uncalled {
             Some(uncalled) if silent => {
                 let what = format!(
@@ -120,21 +120,21 @@ impl StartCode {
             }
             Some(uncalled) if uncalled.is_certain => {
                 let what =
-                    format!("`{}` looks like start-up code of the guest, and is never called", uncalled.name);
+                    format!("`{}` looks like the guest's start-up code, but is never called", uncalled.name);
                 verdict.warnings.push(self.warning(what));
             }
             Some(_) => {}
             None if silent && self.dispatches && !self.runs_at_start => {
                 let what = format!(
-                    "{NOTHING}; its handlers call functions that are registered when it starts, but nothing of it \
-                     runs then"
+                    "{NOTHING}; its handlers call functions that are registered at start-up, but none of its \
+                     code runs then"
                 );
                 verdict.refusals.push(self.warning(what));
             }
             None if silent && self.dispatches && self.is_nameless_library => {
                 let what = format!(
-                    "{NOTHING}; perhaps its handlers are registered in a `main`, which doesn't run in a library (it \
-                     has no names of functions that would tell)"
+                    "{NOTHING}; perhaps its handlers are registered in a `main`, which doesn't run in a \
+                     library (the module has no function names, so this can't be checked)"
                 );
                 verdict.warnings.push(self.warning(what));
             }
@@ -191,24 +191,24 @@ impl Toolchain {
     fn help(self) -> &'static str {
         match self {
             Self::Rust => {
-                "`main` runs only in a program for WASI: build one (`src/main.rs`, not a `cdylib`) with `--target \
-                 wasm32-wasip1`, or do in a \
-                 function `#[unsafe(no_mangle)] pub extern \"C\" fn _initialize()` what `main` does"
+                "`main` runs only in a program for WASI: build one (`src/main.rs`, not a `cdylib`) with \
+                 `--target wasm32-wasip1`, or move the code of `main` into a function `#[unsafe(no_mangle)] \
+                 pub extern \"C\" fn _initialize()`"
             }
             Self::Go => {
-                "`main` doesn't run in a guest built with `-buildmode=c-shared`: do in `func init()` what it does, \
-                 and leave `main` empty"
+                "`main` doesn't run in a guest built with `-buildmode=c-shared`: move its code into `func \
+                 init()`, and leave `main` empty"
             }
             Self::Clang => {
-                "link with `-mexec-model=reactor` and without `-nostartfiles` and `-nostdlib`, so that constructors \
-                 run once for each \
-                 instance, and do in a constructor (`__attribute__((constructor))`), or in an exported \
-                 `_initialize`, what `main` does"
+                "link with `-mexec-model=reactor` and without `-nostartfiles` and `-nostdlib`, so that \
+                 constructors run once for each instance, and move the code of `main` into a constructor \
+                 (`__attribute__((constructor))`) or an exported `_initialize`"
             }
             Self::Other => {
-                "the host runs the start section and the exports `_initialize` and `_start`: export the code that sets \
-                 the guest up under one of these names (clang, wasi-sdk and Zig: `-mexec-model=reactor`; \
-                 AssemblyScript: `--exportStart _initialize`; TinyGo and Go: do it in `func init()`)"
+                "the host runs the start section and the exports `_initialize` and `_start`: export the code \
+                 that sets the guest up under one of these names (clang, wasi-sdk and Zig: \
+                 `-mexec-model=reactor`; AssemblyScript: `--exportStart _initialize`; TinyGo and Go: use \
+                 `func init()`)"
             }
         }
     }

@@ -93,7 +93,7 @@ fn the_fix_is_that_of_the_guests_own_toolchain() {
 
 #[test]
 fn a_silent_guest_that_calls_what_is_registered_while_nothing_runs_at_start_is_refused() {
-    assert_refused(DISPATCHES, &["nothing of it runs then"]);
+    assert_refused(DISPATCHES, &["none of its code runs then"]);
 }
 
 #[test]
@@ -184,7 +184,7 @@ fn code_in_the_main_of_a_go_library_is_found_in_spite_of_the_table_that_has_all_
         )
     };
     let registers = "(i32.store (i32.const 0) (i32.const 1))";
-    assert_refused(&go(registers), &["`main.main`", "do in `func init()` what it does"]);
+    assert_refused(&go(registers), &["`main.main`", "move its code into `func init()`"]);
     assert_warned(&go(registers), Probed::Active, &["`main.main`", "-buildmode=c-shared"]);
     assert_clean(&go(""), Probed::Active);
 }
@@ -270,7 +270,7 @@ fn a_response_that_is_changed_without_buffer_response_is_warned_of() {
         assert_warned(
             &guest("", "", &response),
             Probed::Active,
-            &["calls `set_status_code`", "in `handle_response` it changes nothing"],
+            &["calls `set_status_code`", "in `handle_response` it is too late"],
         );
     }
     assert_clean(&guest("", enables, changes), Probed::Active);

@@ -13,9 +13,7 @@ pub(crate) enum ShimError {
     #[error("the module can't be rewritten")]
     Rewrite(#[from] reencode::Error),
     /// The sentinel needs one integer result.
-    #[error(
-        "the import `{module}.{name}` doesn't return one integer, so that it can't be a suspension point"
-    )]
+    #[error("the import `{module}.{name}` doesn't return one integer, so it can't be a suspension point")]
     Signature {
         /// Module of the import.
         module: String,

@@ -34,13 +34,13 @@ fn a_wrong_signature_tells_both() {
     assert_import_fault(
         r#"(import "http_handler" "read_body" (func (param i32 i32) (result i32)))"#,
         &[
-            "`http_handler.read_body` has signature (i32, i32) -> i32 where (i32, i32, i32) -> i64 is expected",
+            "`http_handler.read_body` has the signature (i32, i32) -> i32, but (i32, i32, i32) -> i64 is expected",
         ],
     );
     assert_import_fault(
         r#"(import "wasi_snapshot_preview1" "sock_accept" (func (param i32 i32) (result i32)))"#,
         &[
-            "`wasi_snapshot_preview1.sock_accept` has signature (i32, i32) -> i32 where (i32, i32, i32) -> i32",
+            "`wasi_snapshot_preview1.sock_accept` has the signature (i32, i32) -> i32, but (i32, i32, i32) -> i32",
         ],
     );
 }
@@ -49,7 +49,7 @@ fn a_wrong_signature_tells_both() {
 fn a_function_of_the_abi_imported_as_something_else_is_refused() {
     assert_import_fault(
         r#"(import "http_handler" "log" (global i32))"#,
-        &["`http_handler.log` is imported as a global, but `http_handler` has functions only"],
+        &["`http_handler.log` is imported as a global, but `http_handler` has only functions"],
     );
 }
 
@@ -129,7 +129,7 @@ fn the_likely_cause_of_an_import_is_told() {
         ("fermyon:spin/http", "send", "Spin"),
         ("wapc", "__host_call", "waPC"),
         ("ic0", "msg_reply", "another platform"),
-        ("something", "else", "`http_handler` and `wasi_snapshot_preview1` only"),
+        ("something", "else", "only functions of `http_handler` and `wasi_snapshot_preview1`"),
     ] {
         assert_import_fault(
             &func(module, name),

@@ -126,7 +126,7 @@ fn an_object_file_is_called_that_and_a_module_that_kept_its_relocations_is_none(
         let object = format!(
             r#"(module (import "env" "__linear_memory" (memory 0)) {exports} (@custom "linking" "\02"))"#
         );
-        assert_one_fault(&object, &["an object file, which isn't linked yet", "without `-c`"]);
+        assert_one_fault(&object, &["an object file that hasn't been linked", "without `-c`"]);
     }
     inspected(&format!(r#"(module {EXPORTS} (@custom "linking" "\02"))"#));
 }
@@ -138,7 +138,7 @@ fn legacy_exceptions_are_named_with_the_way_to_translate_them() {
     let at = wasm.windows(4).position(|bytes| bytes == [1; 4]).unwrap();
     wasm[at..at + 4].copy_from_slice(&[0x06, 0x40, 0x19, 0x0b]);
     let faults = inspect(&wasm).unwrap_err();
-    for part in ["first, withdrawn form of exceptions", "--translate-to-exnref"] {
+    for part in ["legacy form of exception handling", "--translate-to-exnref"] {
         assert!(faults[0].to_string().contains(part), "{faults:?}");
     }
 }
