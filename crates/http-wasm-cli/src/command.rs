@@ -23,13 +23,14 @@ enum Command {
     /// Serve guests in front of a backend
     ///
     /// HTTP/1.1 and HTTP/2 (prior knowledge) share one port. On SIGINT and SIGTERM, the server stops accepting
-    /// connections, finishes the requests in flight, and exits with 0. On SIGUSR2 it does the same, once the same
-    /// command, started again, serves on the same sockets. Sockets passed by systemd are used if their addresses match.
+    /// connections, finishes the requests in flight, and exits with 0. On SIGUSR2, it starts the same command again with
+    /// the same sockets, and exits in this way once the new process is serving. Sockets passed by systemd are used if
+    /// their addresses match.
     Serve(Box<ServeArgs>),
-    /// Run guests for an Envoy, as its external processor (ext_proc)
+    /// Run guests for Envoy, as its external processor (ext_proc)
     ///
-    /// Envoy sends requests and responses over gRPC, and applies what guests have changed. In Envoy's filter, set
-    /// `processing_mode` as docs/envoy.md says. Otherwise this is `serve` with a route that has `ext_proc`.
+    /// Envoy sends requests and responses over gRPC, and applies what guests have changed. Set `processing_mode` in
+    /// Envoy's filter as docs/envoy.md describes. Otherwise this is `serve` with a route that has `ext_proc`.
     #[command(
         mut_arg("listen", |arg| arg.default_value("127.0.0.1:9002")),
         mut_arg("upstream", |arg| arg.hide(true)),
@@ -38,16 +39,16 @@ enum Command {
     ExtProc(Box<ServeArgs>),
     /// Check a configuration file, or print its schema
     Config(ConfigArgs),
-    /// Check a guest file: whether it is valid, what it needs, what is wrong with it
+    /// Check a guest file: whether it is valid, what it needs, and what is wrong with it
     Check(CheckArgs),
     /// Compile a guest file in advance, for servers that don't compile it themselves
     ///
     /// The result contains machine code for processors like this machine's. `serve --trust-precompiled` loads it with
     /// the same version of this command; other versions recompile the guest, which the file contains too.
     Compile(CompileArgs),
-    /// Measure what a guest costs, in process: each phase, its host calls, a new instance, requests per second
+    /// Measure what a guest costs in-process: each phase, its host calls, a new instance, requests per second
     ///
-    /// No network is involved: requests are created in memory, and those that the guest forwards are answered with
+    /// No network is involved: requests are created in memory, and those that the guest lets proceed get the response
     /// `hello world`. Guest logs are discarded. The time for creating requests and reading the clock is subtracted.
     Bench(BenchArgs),
     /// Test whether a host, this one or another, conforms to the http-wasm ABI

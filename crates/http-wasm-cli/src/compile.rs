@@ -18,7 +18,7 @@ pub(crate) struct CompileArgs {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
 
-    /// Configuration handed to the guest when it is started to be checked: text, or @FILE for a file's bytes [default:
+    /// Configuration of the guest when it is started for the checks: text, or @FILE for the content of a file [default:
     /// empty]
     #[arg(long, value_name = "TEXT|@FILE", allow_hyphen_values = true)]
     guest_config: Option<String>,

@@ -22,8 +22,8 @@ pub(crate) struct ConfigArgs {
 enum ConfigCommand {
     /// Check a configuration file, the files that it refers to, and its guests, without serving
     ///
-    /// Exits with 0 if the configuration can be used, with 2 if it has errors, and with 65 if the only errors are
-    /// guests that can't be loaded.
+    /// Exits with 0 if the configuration is valid, with 2 if it has errors, and with 65 if the only errors are guests
+    /// that can't be loaded.
     Check {
         /// Configuration to check
         #[arg(value_name = "FILE")]

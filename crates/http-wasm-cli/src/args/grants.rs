@@ -15,8 +15,8 @@ pub(crate) struct GrantArgs {
     #[arg(long, value_name = "KEY=VALUE")]
     pub(crate) env: Vec<EnvVar>,
 
-    /// Directory that guests can access, as GUEST inside (HOST by default), read-only with :ro; repeatable [default:
-    /// none]
+    /// Directory that guests can access, under the path GUEST (by default the same as HOST), read-only with :ro;
+    /// repeatable [default: none]
     #[arg(long = "mount", value_name = "HOST[:GUEST][:ro]", value_parser = parse_mount)]
     pub(crate) mounts: Vec<Mount>,
 }

@@ -13,7 +13,7 @@ pub(crate) struct CheckArgs {
     #[arg(value_name = "FILE")]
     pub(crate) guest: PathBuf,
 
-    /// Configuration handed to the guest: text, or @FILE for a file's bytes [default: empty]
+    /// Configuration of the guest: text, or @FILE for the content of a file [default: empty]
     #[arg(long, value_name = "TEXT|@FILE", allow_hyphen_values = true)]
     pub(crate) guest_config: Option<String>,
 
@@ -27,8 +27,8 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "SIZE", default_value = "256MiB", value_parser = parse_size)]
     pub(crate) memory_bytes: Size,
 
-    /// Say too whether the guest can be initialised once for all its instances, and if not, why; `shared-seed` when all
-    /// of them may have the same random bytes and times from then [default: not asked; without a value: on]
+    /// Also report whether the guest can be initialised once for all its instances and, if not, why; `shared-seed` if
+    /// all of them may share random bytes and times [default: off; without a value: on]
     #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on",
         value_parser = choice::<Snapshot>())]
     pub(crate) snapshot: Option<Snapshot>,

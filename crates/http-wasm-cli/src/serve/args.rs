@@ -21,20 +21,20 @@ pub(crate) struct ServeArgs {
     pub(crate) listen: Address,
 
     /// Guest to run, a .wasm or .wat file, which is reloaded when it changes; repeat for a chain, outermost first
-    /// [default: none, or an embedded example if --upstream is not given either]
+    /// [default: none, or a built-in example if --upstream isn't given either]
     #[arg(long = "guest", value_name = "FILE")]
     pub(crate) guests: Vec<PathBuf>,
 
-    /// Configuration of a guest: text, or @FILE for the content of a file; the n-th belongs to the n-th --guest, ''
-    /// skips one [default: empty]
+    /// Configuration of a guest: text, or @FILE for the content of a file; the n-th is for the n-th --guest, '' skips
+    /// one [default: empty]
     #[arg(long = "guest-config", value_name = "TEXT|@FILE", allow_hyphen_values = true)]
     pub(crate) guest_configs: Vec<String>,
 
-    /// What is behind the guests: `echo` responds with the request as JSON, `hello` with `hello world`; an http:// or
-    /// https:// URL is proxied [default: echo]
+    /// Where requests go after the guests: an http:// or https:// URL, or a built-in backend: `echo` responds with the
+    /// request as JSON, `hello` with `hello world` [default: echo]
     ///
-    /// The path of a URL is prepended to that of each request. An http upstream gets the client's Host header, an https
-    /// upstream the URL's host; the client's is in X-Forwarded-Host.
+    /// The path of the URL is prepended to that of each request. An http upstream gets the client's Host header; an
+    /// https upstream gets the URL's host, and the client's host in X-Forwarded-Host.
     #[arg(long, value_name = "echo|hello|URL")]
     pub(crate) upstream: Option<Upstream>,
 

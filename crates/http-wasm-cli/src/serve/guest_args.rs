@@ -39,7 +39,7 @@ pub(crate) struct GuestArgs {
     #[arg(long, value_name = "SIZE", default_value = "16MiB", value_parser = parse_size)]
     written_bytes: Size,
 
-    /// Maximum number of log messages and lines of output per guest and second
+    /// Maximum number of log messages and lines of output of each guest per second
     #[arg(long, value_name = "COUNT", default_value_t = 1000)]
     log_rate: u32,
 
@@ -55,8 +55,8 @@ pub(crate) struct GuestArgs {
     #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_time)]
     idle_ttl: Time,
 
-    /// What happens to a request if a guest fails: it is answered with an error, or continues as if the guest weren't
-    /// there
+    /// What happens to a request if a guest fails: the client gets an error (closed), or the request continues as if
+    /// the guest weren't there (open)
     #[arg(long, value_name = "POLICY", default_value = "closed", value_parser = choice::<OnFailure>())]
     on_failure: OnFailure,
 
@@ -69,12 +69,12 @@ pub(crate) struct GuestArgs {
     #[command(flatten)]
     lints: LintArgs,
 
-    /// What the log shows of a guest's stack when it fails
+    /// How much of a guest's stack the log shows if the guest fails
     #[arg(long, value_name = "DETAIL", default_value = "lines", value_parser = choice::<Backtraces>())]
     backtraces: Backtraces,
 
-    /// Also load files that `http-wasm compile` wrote. They contain machine code, which is run without verification:
-    /// use this only for files that nobody else can write to
+    /// Also load files written by `http-wasm compile`. They contain machine code, which runs without verification: use
+    /// this only for files that nobody else can write to
     #[arg(long)]
     trust_precompiled: bool,
 }

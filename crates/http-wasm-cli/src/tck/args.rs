@@ -60,7 +60,7 @@ pub(crate) struct TckRunArgs {
     pub(crate) url: Option<TckUrl>,
 
     /// Command that starts a host under test in the foreground; {guest}, {config}, {backend} and {listen} are replaced
-    /// with the two files, the backend's URL and the HOST:PORT to listen on; enables the cases that need their own host
+    /// with the two files, the backend's URL and the HOST:PORT to listen on. Enables the cases that need their own host
     #[arg(long, value_name = "COMMAND", conflicts_with = "own", value_parser = LaunchCommand::parse)]
     pub(crate) launch: Option<LaunchCommand>,
 
@@ -72,19 +72,19 @@ pub(crate) struct TckRunArgs {
     #[arg(long, value_name = "FILE", conflicts_with = "own")]
     pub(crate) log_file: Option<PathBuf>,
 
-    /// HTTP version to use; 2 is with prior knowledge
+    /// HTTP version to use; 2 is HTTP/2 with prior knowledge
     #[arg(long, value_enum, value_name = "VERSION", default_value_t = TckHttp::One)]
     pub(crate) http: TckHttp,
 
-    /// Part of a case ID, or a pattern with * [default: all cases]
+    /// Run only the cases whose ID contains this string, or matches this pattern with * [default: all cases]
     #[arg(long, value_name = "PATTERN")]
     pub(crate) filter: Option<String>,
 
-    /// Whose behaviour to expect where the reference host differs from the ABI and does no harm
+    /// Whose behaviour to expect where the reference host differs harmlessly from the ABI
     #[arg(long, value_enum, value_name = "PROFILE", default_value_t = TckProfile::Abi)]
     pub(crate) profile: TckProfile,
 
-    /// Seconds that the host may take to respond to a request, at least 2
+    /// How many seconds the host may take to respond to a request, at least 2
     #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds_from::<2>)]
     pub(crate) timeout: Duration,
 
@@ -122,7 +122,7 @@ impl From<TckHttp> for http_wasm_tck::case::Http {
 pub(crate) enum TckProfile {
     /// The ABI's
     Abi,
-    /// The reference host's, where it differs and does no harm
+    /// The reference host's, where it differs harmlessly
     Reference,
 }
 

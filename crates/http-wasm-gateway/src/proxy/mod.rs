@@ -246,7 +246,7 @@ impl Proxy {
         if error.is_unhealthy()
             && let Some(out) = lease.server().health.failed()
         {
-            tracing::warn!(upstream, %address, ?out, "ejecting an address after repeated failures");
+            tracing::warn!(upstream, %address, ejected_for = ?out, "ejecting an address after repeated failures");
         }
     }
 

@@ -35,8 +35,8 @@ pub(super) fn warning(handler: &str) -> Warning {
     Warning::new(
         Lint::DefaultParameters,
         format!(
-            "`{handler}` has a parameter with a default value, and uses it instead of what the host passes, \
-             because the host doesn't call `__setArgumentsLength`"
+            "`{handler}` has a default parameter, and uses the default value instead of what the host \
+             passes, because the host doesn't call `__setArgumentsLength`"
         ),
         "declare the parameters of the handlers without default values",
     )
