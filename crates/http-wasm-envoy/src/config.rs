@@ -75,7 +75,7 @@ impl RawConfig {
                 ("chain", Value::Array(names)) => {
                     let names = names.into_iter().map(|name| match name {
                         Value::String(name) => Ok(name),
-                        other => Err(format!("`chain`: expected a list of guest names, found {other}")),
+                        other => Err(format!("`chain`: expected guest names, found {other}")),
                     });
                     written.chain = Some(names.collect::<Result<_, _>>()?);
                 }
@@ -209,7 +209,7 @@ mod tests {
         assert!(fault("{").contains("not JSON"));
         assert!(fault("[]").contains("not a JSON object"));
         assert!(fault(r#"{"chian": []}"#).contains("unknown setting `chian`; its settings are"));
-        assert!(fault(r#"{"chain": [1]}"#).contains("expected names of guests, found 1"));
+        assert!(fault(r#"{"chain": [1]}"#).contains("expected guest names, found 1"));
         assert!(fault(r#"{"metadata": 1}"#).contains("`metadata`: expected true or false"));
     }
 

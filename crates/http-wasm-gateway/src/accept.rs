@@ -21,7 +21,7 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
 #[cfg(unix)]
 const KEEPALIVE_PROBES: u32 = 4;
 
-/// The next connection.
+/// Accepts the next connection.
 pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     let mut logged: Option<Instant> = None;
     loop {

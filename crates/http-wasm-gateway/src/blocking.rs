@@ -2,7 +2,7 @@
 
 use crate::error::StartError;
 
-/// Does this on a thread for blocking work. If the future is dropped, the work still completes.
+/// Runs this on a thread for blocking work. If the future is dropped, the work still completes.
 ///
 /// # Errors
 /// If the work panics.

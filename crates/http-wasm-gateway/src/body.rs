@@ -1,4 +1,4 @@
-//! The one body type that all handlers share, and a wrapper for what is done with bodies on their way.
+//! The one body type that all handlers share, and a wrapper that processes bodies in transit.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -27,14 +27,14 @@ pub(crate) fn full(bytes: impl Into<Bytes>) -> BoxBody {
     BoxBody::from(bytes.into())
 }
 
-/// A body whose frames pass a hook on their way.
+/// A body whose frames pass through a hook.
 #[derive(Debug)]
 pub(crate) struct Hooked<B, H> {
     pub(crate) body: B,
     pub(crate) hook: H,
 }
 
-/// What is done with a body on its way. By itself a hook lets everything pass as it is.
+/// Processes a body in transit. By default, everything passes unchanged.
 pub(crate) trait Hook<B> {
     /// Takes the result of polling the body, and returns what its reader gets. The body may be replaced.
     fn polled(&mut self, body: &mut B, polled: PolledFrame, cx: &mut Context<'_>) -> PolledFrame;
@@ -44,7 +44,7 @@ pub(crate) trait Hook<B> {
         None
     }
 
-    /// Whether the body is at its end for its reader, if it says so.
+    /// Whether the reader sees the body as ended, if the hook decides that.
     fn is_end_stream(&self, ended: bool) -> bool {
         ended
     }
@@ -84,7 +84,7 @@ where
     }
 }
 
-/// A body that passes as it is. `observe` is called with each frame, or the failure or end, and with whether that was
+/// A body that passes unchanged. `observe` is called with each frame, the failure or the end, and with whether that was
 /// the end: nobody polls again for the end of a body of known length.
 pub(crate) fn observed<B, F>(body: B, observe: F) -> Hooked<B, Observed<F>>
 where

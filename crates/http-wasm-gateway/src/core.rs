@@ -1,4 +1,4 @@
-//! What answers requests, whichever connection they arrive on: the active configuration, and what stays when it
+//! What responds to requests, whichever connection they arrive on: the active configuration, and what remains when it
 //! changes.
 
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -47,7 +47,7 @@ impl Core {
         self.generation.load_full()
     }
 
-    /// Makes `generation` answer all new requests.
+    /// Makes `generation` handle all new requests.
     pub(crate) fn swap(&self, generation: Generation) {
         let sinks = generation.observers.sinks();
         let earlier = self.generation.swap(Arc::new(generation));
@@ -157,8 +157,8 @@ impl Answer for Core {
 struct RequestPermit<'a>(&'a AtomicU32);
 
 impl<'a> RequestPermit<'a> {
-    /// A permit, unless the maximum number of requests is in flight. The maximum may change at any time, which a
-    /// semaphore's can't.
+    /// Returns a permit, unless the maximum number of requests is in flight. The maximum may change at any time, which
+    /// a semaphore doesn't support.
     fn acquire(in_flight: &'a AtomicU32, max: u32) -> Option<Self> {
         let permit = Self(in_flight);
         (in_flight.fetch_add(1, Ordering::Relaxed) < max).then_some(permit)

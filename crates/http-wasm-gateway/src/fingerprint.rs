@@ -1,4 +1,4 @@
-//! File fingerprints: what a file's directory entry says, to see whether the file has changed.
+//! File fingerprints: what a file's directory entry shows, to detect whether the file has changed.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -6,8 +6,7 @@ use std::time::SystemTime;
 /// Time of change, size and number of a file; `None` if there is none.
 type Fingerprint = Option<(SystemTime, u64, u64)>;
 
-/// The fingerprints of some files. Those of files that are to be read are taken before that, so that what changes from
-/// then on is seen.
+/// The fingerprints of some files. They are taken before the files are read, so that no later change is missed.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Fingerprints(Vec<(PathBuf, Fingerprint)>);
 
@@ -80,7 +79,7 @@ mod tests {
         let (alone, both) =
             (|| Fingerprints::of([file.clone()]), || Fingerprints::with_directories(vec![file.clone()]));
         let before = (alone(), both());
-        // Until the directory's time differs from before, which is coarse on some file systems.
+        // Until the directory's modification time differs, which has a coarse resolution on some file systems.
         while both() == before.1 {
             fs::write(directory.path().join("b"), "2").unwrap();
             fs::remove_file(directory.path().join("b")).unwrap();

@@ -1,4 +1,4 @@
-//! One configuration, made ready to answer requests. The next one reuses whatever hasn't changed.
+//! One configuration that is ready to serve. The next one reuses whatever hasn't changed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -105,7 +105,7 @@ impl Generation {
     }
 }
 
-/// An unchanged upstream keeps its connections and health state. Reads files. Within a runtime.
+/// An unchanged upstream keeps its connections and health state. Reads files. Must be called within a runtime.
 fn upstreams(
     body_budget: &BodyBudget,
     config: &Config,

@@ -26,7 +26,7 @@ pub(crate) trait GuestMonitor: Send + Sync {
     fn failed_to_load(&self, guest: &str, reason: &str);
 }
 
-/// A guest, and what it was made of. One that is optional and could not be loaded is `None`.
+/// A guest, and what it was built from. It is `None` if it is optional and couldn't be loaded.
 #[derive(Clone)]
 struct Entry {
     made_of: Digest,
@@ -56,7 +56,7 @@ impl LoadedGuests {
         self.0.get(name)?.guest.as_ref()
     }
 
-    /// How many of these guests `other` has too.
+    /// How many of these guests `other` also has.
     pub(crate) fn shared_with(&self, other: &Self) -> usize {
         let same = |(name, entry): &(&String, &Entry)| {
             entry.guest.is_some() && other.0.get(*name).is_some_and(|other| other.made_of == entry.made_of)
@@ -65,11 +65,12 @@ impl LoadedGuests {
     }
 }
 
-/// Loads all guests, several at a time. Those that `earlier` has, made of the same bytes and settings, are taken from
-/// there. `monitor` observes them.
+/// Loads all guests, several at a time. Guests with the same bytes and settings are taken from `earlier`. `monitor`
+/// observes them.
 ///
 /// # Errors
-/// When one that isn't optional can't be loaded, or one that was up until now; the errors of all are reported.
+/// If a guest that isn't optional, or that was loaded until now, can't be loaded. The errors of all guests are
+/// reported.
 pub(crate) async fn load(
     engine: &Engine,
     guests: &BTreeMap<String, Located<config::Guest>>,
@@ -93,7 +94,7 @@ pub(crate) async fn load(
     if faults.is_empty() { Ok(LoadedGuests(loaded)) } else { Err(StartError::Guests(faults)) }
 }
 
-/// Loads all guests to see whether that works: the warnings about each, by name, or why it can't be loaded.
+/// Loads all guests to see whether that works: returns the warnings about each, by name, or why it can't be loaded.
 pub(crate) async fn check(
     engine: &Engine,
     guests: &BTreeMap<String, Located<config::Guest>>,
@@ -106,7 +107,7 @@ pub(crate) async fn check(
     attempts.map(|attempt| (attempt.name, attempt.result.map(warnings))).collect()
 }
 
-/// A guest that was loaded, or not.
+/// A guest that was loaded, or that couldn't be.
 struct Attempt {
     name: String,
     /// Whether the gateway can do without it.
@@ -130,7 +131,7 @@ async fn attempts(
             let told = observer.clone();
             let was_up = earlier.as_ref().is_some_and(|earlier| earlier.guest.is_some());
             let may_fail = guest.optional && !was_up;
-            // Compiling takes up to seconds, which must not hold up what else this runtime does.
+            // Compiling can take seconds, and must not delay other work of this runtime.
             let job = {
                 let name = name.clone();
                 tokio::task::spawn_blocking(move || load_one(&engine, &name, &guest, earlier, observer))
@@ -169,11 +170,11 @@ fn load_one(
 /// A guest of a configuration before it is loaded.
 #[derive(Debug)]
 pub struct PreparedGuest {
-    /// Its settings.
+    /// The guest's settings.
     pub builder: GuestBuilder,
-    /// Its module.
+    /// The guest's module.
     pub bytes: Vec<u8>,
-    /// A digest of the module and all settings: guests with the same one are alike.
+    /// A digest of the module and all settings: guests with the same digest are the same.
     pub made_of: [u8; 32],
 }
 
@@ -181,7 +182,7 @@ impl PreparedGuest {
     /// Reads the guest's files.
     ///
     /// # Errors
-    /// Which of them can't be read, or that the module isn't the one that the configuration pins.
+    /// If a file can't be read, or the module isn't the one that the configuration pins.
     pub fn read(engine: &Engine, name: &str, guest: &config::Guest) -> Result<Self, String> {
         let bytes = match &guest.path.value {
             GuestSource::Embedded(_, bytes) => (*bytes).to_owned(),
@@ -211,7 +212,7 @@ impl PreparedGuest {
     }
 }
 
-/// What makes a difference to a guest besides its module and its configuration.
+/// What distinguishes guests besides the module and the configuration.
 fn settings(guest: &config::Guest) -> config::Guest {
     config::Guest {
         path: Located::default(),
@@ -223,7 +224,7 @@ fn settings(guest: &config::Guest) -> config::Guest {
     }
 }
 
-/// Hands a guest's settings over to the core.
+/// Passes a guest's settings on to the core.
 fn apply_guest_settings(builder: GuestBuilder, guest: &config::Guest) -> GuestBuilder {
     let builder = if guest.trust_precompiled { builder.trust_precompiled() } else { builder };
     let builder = guest.allow.iter().fold(builder, |builder, allowed| builder.allow(allowed.0));

@@ -1,4 +1,4 @@
-//! What generations are made on: it stays for as long as the process.
+//! What generations are built on. It stays as long as the process.
 
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -11,20 +11,20 @@ use crate::control_group;
 use crate::descriptors::Descriptors;
 use crate::error::StartError;
 
-/// What generations are made on.
+/// What generations are built on.
 pub(crate) struct Machine {
     pub(crate) started: SystemTime,
     pub(crate) engine: Engine,
-    /// Bytes that all guests' instances may have together.
+    /// How many bytes the instances of all guests may use together.
     pub(crate) memory: usize,
-    /// Bytes of uploads over HTTP/2 that may be received before anybody reads them.
+    /// How many bytes of HTTP/2 uploads may be received before anybody reads them.
     pub(crate) unread: u64,
     pub(crate) start_only: StartOnly,
 }
 
 impl Machine {
     pub(crate) fn new(config: &Config) -> Result<Self, StartError> {
-        // Before anything needs many: guests' files are opened by then.
+        // Before anything needs many descriptors: the guests' files are already open.
         Descriptors::of_process();
         let (engine, shares) = engine(config)?;
         let (memory, unread) = (shares.guests, shares.unread());
@@ -52,7 +52,7 @@ impl StartOnly {
         }
     }
 
-    /// The names of those that this configuration has otherwise.
+    /// The names of the settings that differ in this configuration.
     pub(crate) fn differing(&self, config: &Config) -> Vec<&'static str> {
         let Self { guest_memory_budget, body_memory_budget, code_cache, log } = Self::of(config);
         let settings = [
@@ -65,7 +65,7 @@ impl StartOnly {
     }
 }
 
-/// The engine of a configuration, with a slot for each request that there may be, and its shares of memory.
+/// The engine of a configuration, with a slot for each possible request, and its shares of memory.
 fn engine(config: &Config) -> Result<(Engine, Shares), StartError> {
     let server = &config.server;
     let shares = Shares::of(server, available_memory());
@@ -75,14 +75,14 @@ fn engine(config: &Config) -> Result<(Engine, Shares), StartError> {
         .memory_budget(shares.guests)
         .body_memory_budget(shares.bodies);
     if let Some(directory) = &server.code_cache {
-        // The cache's own settings know no working directory.
+        // The cache's own settings don't know the configuration's directory.
         let directory = std::path::absolute(&directory.value).unwrap_or_else(|_| directory.value.clone());
         engine = engine.code_cache(directory);
     }
     Ok((engine.build()?, shares))
 }
 
-/// Bytes that the two budgets have.
+/// The sizes of the two budgets, in bytes.
 #[derive(Debug, PartialEq, Eq)]
 struct Shares {
     guests: usize,
@@ -90,13 +90,13 @@ struct Shares {
 }
 
 impl Shares {
-    /// A quarter of what bodies may take.
+    /// A quarter of the budget for bodies.
     fn unread(&self) -> u64 {
         self.bodies as u64 / 4
     }
 
-    /// What is set; else half of what there is for guests and a quarter for bodies that are held for them. The last
-    /// quarter is for all else: code, connections and their windows, stacks, caches.
+    /// The configured values; by default half of the memory for guests, and a quarter for the bodies that are held for
+    /// them. The last quarter is for everything else: code, connections and their windows, stacks, caches.
     fn of(server: &Server, available: usize) -> Self {
         let share = |set: Option<Size>, part: usize| set.map_or(available / part, |size| size.bytes());
         let shares = Self {
@@ -116,16 +116,16 @@ impl Shares {
     }
 }
 
-/// What is assumed where the system doesn't tell how much memory there is.
+/// What is assumed if the system doesn't report how much memory there is.
 const ASSUMED: usize = 2 << 30;
 
-/// The memory that this process may have: the machine's, or what its control groups allow.
+/// The memory that this process may use: the machine's, or what its control groups allow.
 fn available_memory() -> usize {
     let refresh = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     least_of(System::new_with_specifics(refresh).total_memory(), control_group::memory_limit())
 }
 
-/// The machine's memory, 0 if it isn't known, or that of its control groups.
+/// The machine's memory, 0 if it is unknown, or that of its control groups.
 fn least_of(machine: u64, groups: Option<u64>) -> usize {
     let machine = (machine > 0).then_some(machine);
     match machine.into_iter().chain(groups).min() {
@@ -172,7 +172,7 @@ mod tests {
         config.server.code_cache = Some(std::path::PathBuf::from("cache").into());
         let settings = StartOnly::of(&config);
         assert_eq!(settings.differing(&config), [""; 0]);
-        // Where it is in the file makes no difference.
+        // The place in the file makes no difference.
         config.server.code_cache = Some(std::path::PathBuf::from("cache").into());
         config.server.drain_timeout.0 *= 2;
         assert_eq!(settings.differing(&config), [""; 0]);

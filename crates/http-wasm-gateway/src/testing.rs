@@ -1,8 +1,8 @@
-//! What tests of several modules use.
+//! What tests of several modules share.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-/// These fields.
+/// Creates a header map with these fields.
 pub(crate) fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
     let pair = |&(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value));
     let mut headers = HeaderMap::new();

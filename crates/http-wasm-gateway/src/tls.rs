@@ -22,7 +22,7 @@ pub(crate) enum PairFault {
 pub(crate) fn certified_key(certificate: &[u8], key: &[u8]) -> Result<CertifiedKey, PairFault> {
     let chain = certificates(certificate).map_err(PairFault::Certificate)?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
-        // In either of its two forms; nobody can be asked for a password.
+        // In either of its two forms. There is nobody to ask for a password.
         let is_encrypted = key.windows(9).any(|word| word == b"ENCRYPTED");
         PairFault::Key(match is_encrypted {
             true => {
@@ -66,7 +66,7 @@ pub(crate) fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
         if let Some(error) = error.downcast_ref::<Error>() {
             return advice_on(error);
         }
-        // What an I/O error wraps isn't its source.
+        // An error wrapped in an I/O error isn't its source.
         let within = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         next = match within {
             Some(within) => Some(within),
@@ -122,7 +122,7 @@ mod tests {
             (Error::InvalidCertificate(CertificateError::NotValidForName), "`tls.server_name`"),
             (Error::AlertReceived(AlertDescription::CertificateRequired), "`tls.identity`"),
         ] {
-            // As a connector passes it on.
+            // As a connector returns it.
             let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error));
             let told = Causes(&wrapped).to_string();
             assert!(told.contains(part), "{told}");

@@ -84,7 +84,7 @@ pub(crate) fn filter<D>(frame: Frame<D>) -> Option<Frame<D>> {
     filter_with(frame, |_| false)
 }
 
-/// The same, without those trailers either that `is_unwanted`.
+/// The same, also without trailers for which `is_unwanted` returns true.
 pub(crate) fn filter_with<D>(frame: Frame<D>, is_unwanted: impl Fn(&HeaderName) -> bool) -> Option<Frame<D>> {
     if !frame.is_trailers() {
         return Some(frame);

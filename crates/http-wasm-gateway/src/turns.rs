@@ -1,9 +1,9 @@
-//! Turns of tasks that have much to do.
+//! Turns for tasks that have a lot to do.
 //!
-//! tokio runs tasks in the order in which they became ready, and looks for ready sockets in between. A few clients with
-//! hundreds of uploads keep hundreds of tasks ready, and every request of everybody else would wait behind all of
-//! these. So on each thread such tasks run for [`SLICE`] at a time. The rest of them wait in a line, from which some
-//! are called whenever everything else that was ready has run.
+//! tokio runs tasks in the order in which they became ready, and checks for ready sockets in between. A few clients
+//! with hundreds of uploads keep hundreds of tasks ready, and all other requests would have to wait behind them. So on
+//! each thread such tasks run for [`SLICE`] at a time. The rest of them wait in a queue, from which some are woken
+//! whenever everything else that was ready has run.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -17,10 +17,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 
-/// How long others wait. Long enough that calling costs next to nothing.
+/// How long others wait. It is long enough that waking tasks costs next to nothing.
 const SLICE: Duration = Duration::from_millis(1);
 
-/// Tasks that are called at a time, for each thread.
+/// How many tasks are woken at a time, for each thread.
 const CALLED: usize = 8;
 
 thread_local! {
@@ -34,18 +34,18 @@ struct Slice {
     used: Duration,
 }
 
-/// Where tasks wait for their turn, those of one gateway.
+/// The queue in which tasks of one gateway wait for their turn.
 #[derive(Debug)]
 pub(crate) struct Line {
-    /// One for each task that is called.
+    /// One permit for each task that is woken.
     permits: Arc<Semaphore>,
-    /// Tasks that wait, or were called and haven't run yet.
+    /// Tasks that are waiting, or have been woken and haven't run yet.
     waiting: AtomicUsize,
-    /// Those that were called.
+    /// Tasks that have been woken.
     called: AtomicUsize,
     /// The number of the current slice.
     slice: AtomicU64,
-    /// Whether somebody calls them.
+    /// Whether a task is waking them.
     is_served: AtomicBool,
 }
 
@@ -66,7 +66,7 @@ impl Line {
         if slice.number == number { slice } else { Slice { number, used: Duration::ZERO } }
     }
 
-    /// The end of the line. `None` outside of a runtime.
+    /// Waits at the end of the queue. `None` outside of a runtime.
     fn join(self: &Arc<Self>) -> Option<Place> {
         let runtime = Handle::try_current().ok()?;
         self.waiting.fetch_add(1, SeqCst);
@@ -76,17 +76,17 @@ impl Line {
         Some(Place { acquire: Box::pin(self.permits.clone().acquire_owned()), line: self.clone() })
     }
 
-    /// Calls tasks for as long as there are some.
+    /// Wakes tasks as long as there are any.
     async fn serve(self: Arc<Self>) {
         let at_once = CALLED * available_parallelism().map_or(1, usize::from);
         loop {
-            // tokio goes on here when it has run what was ready, and has looked for ready sockets.
+            // tokio continues here when it has run what was ready, and has checked for ready sockets.
             yield_now().await;
             self.slice.fetch_add(1, SeqCst);
             let waiting = self.waiting.load(SeqCst);
             if waiting == 0 {
                 self.is_served.store(false, SeqCst);
-                // One may have come in the meantime.
+                // One may have arrived in the meantime.
                 if self.waiting.load(SeqCst) == 0 || self.is_served.swap(true, SeqCst) {
                     return;
                 }
@@ -99,17 +99,17 @@ impl Line {
     }
 }
 
-/// A task's place in line.
+/// A task's place in the queue.
 struct Place {
     acquire: Pin<Box<dyn Future<Output = Result<OwnedSemaphorePermit, AcquireError>> + Send>>,
     line: Arc<Line>,
 }
 
 impl Place {
-    /// Ready when the task is called.
+    /// Ready when the task is woken.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.acquire.as_mut().poll(cx).map(|permit| {
-            // It is good for one turn. The semaphore is never closed.
+            // It is valid for one turn. The semaphore is never closed.
             if let Ok(permit) = permit {
                 permit.forget();
                 self.line.called.fetch_sub(1, SeqCst);
@@ -118,7 +118,7 @@ impl Place {
     }
 }
 
-/// A call that it didn't follow is for the next one: the semaphore sees to that.
+/// A wake-up that the task didn't use goes to the next one: the semaphore ensures that.
 impl Drop for Place {
     fn drop(&mut self) {
         self.line.waiting.fetch_sub(1, SeqCst);
@@ -130,7 +130,7 @@ impl Drop for Place {
 pub(crate) struct Turn(Option<Place>);
 
 impl Turn {
-    /// Polls the task, or lets it wait in line if the slice is over.
+    /// Polls the task, or lets it wait in the queue if the slice is over.
     pub(crate) fn poll<T>(
         &mut self,
         line: &Arc<Line>,
@@ -153,7 +153,7 @@ impl Turn {
         polled
     }
 
-    /// Leaves the line, if it is in it.
+    /// Leaves the queue, if it is in it.
     #[inline]
     pub(crate) fn leave(&mut self) {
         self.0 = None;

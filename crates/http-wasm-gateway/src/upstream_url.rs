@@ -7,26 +7,26 @@ use std::sync::Arc;
 use http::Uri;
 use http::uri::{Authority, PathAndQuery, Scheme};
 
-/// An upstream's URL: scheme, authority, and the path that is prepended to each request's.
+/// An upstream's URL: scheme, authority, and the path that is prepended to each request's path.
 ///
-/// Displays as it is written, with references such as `${TOKEN}`.
+/// It displays as written, with references such as `${TOKEN}`.
 #[derive(Clone)]
 pub struct UpstreamUrl {
     scheme: Scheme,
     authority: Authority,
     /// Without a trailing slash; empty if the URL has no path.
     prefix: String,
-    /// How it is written, if references in it were replaced.
+    /// The URL as written, if references in it were replaced.
     written: Option<Arc<str>>,
 }
 
 impl UpstreamUrl {
-    /// The same, shown with the values of references.
+    /// The same, displayed with the values of references.
     pub(crate) fn resolved(&self) -> Self {
         Self { written: None, ..self.clone() }
     }
 
-    /// The same, shown as this.
+    /// The same, displayed as this.
     pub(crate) fn shown_as(self, written: Arc<str>) -> Self {
         Self { written: Some(written), ..self }
     }
@@ -36,20 +36,20 @@ impl UpstreamUrl {
         self.scheme == Scheme::HTTPS
     }
 
-    /// What the upstream is asked for by a request: the request's path and query with the prefix before them.
+    /// The target that a request asks the upstream for: the request's path and query after the prefix.
     ///
     /// # Errors
-    /// When prefix and path together are longer than a URI may be.
+    /// If prefix and path together exceed the maximum length of a URI.
     pub(crate) fn target(&self, request: &Uri) -> Result<PathAndQuery, http::Error> {
         Ok(match request.path_and_query() {
             None => PathAndQuery::from_static("/"),
-            // `OPTIONS *` is about the server as a whole, whatever the prefix.
+            // `OPTIONS *` concerns the server as a whole, whatever the prefix.
             Some(own) if self.prefix.is_empty() || own.as_str() == "*" => own.clone(),
             Some(own) => PathAndQuery::try_from(format!("{}{own}", self.prefix))?,
         })
     }
 
-    /// The URI of a target there.
+    /// The URI of a target on this upstream.
     pub(crate) fn uri(&self, target: PathAndQuery) -> Uri {
         let mut parts = http::uri::Parts::default();
         parts.scheme = Some(self.scheme.clone());
@@ -107,7 +107,7 @@ impl fmt::Debug for UpstreamUrl {
     }
 }
 
-/// How they are written makes no difference.
+/// The spelling makes no difference.
 impl PartialEq for UpstreamUrl {
     fn eq(&self, other: &Self) -> bool {
         self.scheme == other.scheme && self.authority == other.authority && self.prefix == other.prefix

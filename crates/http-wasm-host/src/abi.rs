@@ -11,7 +11,7 @@ pub(crate) const MODULE: &str = "http_handler";
 /// The module name of WASI preview 1.
 pub(crate) const WASI_MODULE: &str = "wasi_snapshot_preview1";
 
-/// A type of parameters and results.
+/// The type of a parameter or result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ValueType {
     /// `i32`
@@ -20,7 +20,7 @@ pub enum ValueType {
     I64,
 }
 
-/// What a call of a function may have to wait for.
+/// What a call of a function may wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MayWait {
     /// Nothing.
@@ -31,10 +31,10 @@ pub enum MayWait {
     ForTrailers,
 }
 
-/// What a function does that is allowed in some phases only.
+/// What a function does that is allowed only in some phases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Access {
-    /// Nothing: it is allowed in every phase.
+    /// Nothing: it is allowed in all phases.
     Unrestricted,
     /// It changes the request.
     ChangesRequest,
@@ -50,22 +50,22 @@ pub enum Access {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Function {
-    /// Its name.
+    /// The function's name.
     pub name: &'static str,
-    /// The types of its parameters.
+    /// The types of the parameters.
     pub params: &'static [ValueType],
-    /// The type of its result, if it has one.
+    /// The type of the result, if there is one.
     pub results: &'static [ValueType],
     /// Whether a guest can read the head of the request through it.
     pub reads_request: bool,
-    /// What a call may have to wait for.
+    /// What a call may wait for.
     pub may_wait: MayWait,
-    /// What it does that isn't allowed in every phase.
+    /// What it does that is allowed only in some phases.
     pub access: Access,
 }
 
-/// The one table of the ABI's functions: `functions!(with)` hands it to the macro `with`. Their registration, the check
-/// of a guest's imports and everything else derive from it: a row without its function in `hostcalls`, or with a
+/// The only table of the ABI's functions: `functions!(with)` passes it to the macro `with`. Registration, the check of
+/// a guest's imports and everything else are derived from it: a row without its function in `hostcalls`, or with a
 /// different type, doesn't compile. `memory` is whether a function touches the guest's memory, whose lookup costs as
 /// much as a small function.
 macro_rules! functions {
@@ -161,9 +161,9 @@ impl Results for u64 {
     const TYPES: &'static [ValueType] = &[ValueType::I64];
 }
 
-/// What a host function that suspends its guest returns in place of an answer; see [`crate::run::suspend`].
-/// No packed result can take this value: an EOF flag is 0 or 1, and a count has at most 32 bits
-/// beside a length that would have to be 4 GiB - 1.
+/// What a host function that suspends its guest returns instead of a result; see [`crate::run::suspend`]. No packed
+/// result can have this value: an EOF flag is 0 or 1, and next to a count, which has at most 32 bits, the length would
+/// have to be 4 GiB - 1.
 pub(crate) const PENDING: u64 = u64::MAX;
 
 /// Optional behaviour that a guest enables with `enable_features`.
@@ -182,8 +182,7 @@ impl Features {
     /// Everything that this host supports.
     pub const SUPPORTED: Self = Self(7);
 
-    /// The feature that lets a guest use a message beyond what passes it by, and keeps what it reads for the next
-    /// recipient.
+    /// The feature that lets a guest use all of a message, and keeps what it reads for the next recipient.
     pub(crate) const fn buffering(message: BodyKind) -> Self {
         match message {
             BodyKind::Request => Self::BUFFER_REQUEST,
@@ -191,22 +190,22 @@ impl Features {
         }
     }
 
-    /// The known features among `bits`. Unknown bits are ignored, as a newer guest may try them.
+    /// Returns the known features in `bits`. Unknown bits are ignored, because a newer guest may try them.
     pub const fn from_bits(bits: u32) -> Self {
         Self(bits & Self::SUPPORTED.0)
     }
 
-    /// The bits as defined by the ABI.
+    /// Returns the bits defined by the ABI.
     pub const fn bits(self) -> u32 {
         self.0
     }
 
-    /// Whether all features of `group` are enabled.
+    /// Returns whether all features in `group` are enabled.
     pub const fn contains(self, group: Self) -> bool {
         self.0 & group.0 == group.0
     }
 
-    /// The ABI's names of the enabled features.
+    /// Returns the ABI's names of the enabled features.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
         [
             (Self::BUFFER_REQUEST, "buffer_request"),
@@ -251,7 +250,7 @@ impl BodyKind {
         }
     }
 
-    /// "request" or "response", for messages.
+    /// Returns "request" or "response", for messages.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Request => "request",
@@ -284,7 +283,7 @@ impl HeaderKind {
         }
     }
 
-    /// The message whose fields these are.
+    /// Returns the message that the fields belong to.
     pub const fn message(self) -> BodyKind {
         match self {
             Self::Request | Self::RequestTrailers => BodyKind::Request,
@@ -292,7 +291,7 @@ impl HeaderKind {
         }
     }
 
-    /// Whether these are trailers.
+    /// Returns whether the fields are trailers.
     pub const fn is_trailers(self) -> bool {
         matches!(self, Self::RequestTrailers | Self::ResponseTrailers)
     }

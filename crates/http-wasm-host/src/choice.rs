@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-/// The known name that is closest to `written`, if it is close enough to be meant.
+/// Returns the known name that is closest to `written`, if it is close enough that it was probably meant.
 ///
-/// Case, `-`, `_` and `.` make no difference: `getMethod` is the same as `get_method`.
+/// Case, `-`, `_` and `.` are ignored: `getMethod` is the same as `get_method`.
 ///
 /// ```
 /// let settings = ["listen", "routes"];
@@ -20,7 +20,7 @@ pub fn nearest<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> O
     }
     let plain = normalised(written);
     let close = known.into_iter().map(|name| (strsim::jaro_winkler(&plain, &normalised(name)), name));
-    // Of equally close ones, the first.
+    // If several are equally close, the first.
     let best = close.reduce(|best, next| if next.0 > best.0 { next } else { best });
     best.filter(|(likeness, _)| *likeness > CLOSE).map(|(_, name)| name)
 }
@@ -34,10 +34,10 @@ pub trait Choice: Copy + Sized + 'static {
     /// All values with their names, in the order in which they are listed to users.
     const CHOICES: &'static [(&'static str, Self)];
 
-    /// The value of this name.
+    /// Returns the value with this name.
     ///
     /// # Errors
-    /// When no value has it.
+    /// If no value has it.
     fn choose(name: &str) -> Result<Self, UnknownName> {
         let found = Self::CHOICES.iter().find(|(known, _)| *known == name);
         found.map(|(_, value)| *value).ok_or_else(|| UnknownName {
@@ -46,15 +46,15 @@ pub trait Choice: Copy + Sized + 'static {
         })
     }
 
-    /// What is expected, as in `"closed" or "open"`.
+    /// Returns the list of names for messages, such as `"closed" or "open"`.
     fn expected() -> String {
         listed(Self::CHOICES.iter().map(|(name, _)| *name))
     }
 }
 
-/// No value of a closed enum has this name.
+/// The error for a name that no value of a closed enum has.
 ///
-/// Displays with the names that there are.
+/// Its message lists the valid names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownName {
     written: String,
@@ -62,7 +62,7 @@ pub struct UnknownName {
 }
 
 impl UnknownName {
-    /// The name that was probably meant.
+    /// Returns the name that was probably meant.
     pub fn nearest(&self) -> Option<&'static str> {
         nearest(&self.written, self.names.iter().copied())
     }
@@ -84,8 +84,24 @@ fn listed(names: impl Iterator<Item = &'static str>) -> String {
     }
 }
 
-/// Gives the values of a closed enum their names in configuration files and flags: implements [`Choice`], `Display` and
-/// `FromStr`, and a method `name`. A value without a name doesn't compile.
+/// Defines the names of a closed enum's values in configuration files and flags: implements [`Choice`], `Display`,
+/// `FromStr` and a method `name`. It doesn't compile if a value has no name.
+///
+/// ```
+/// #[derive(Clone, Copy, Debug, PartialEq)]
+/// pub enum Colour {
+///     Green,
+///     Red,
+/// }
+///
+/// http_wasm_host::choices!(Colour { Green = "green", Red = "red" });
+///
+/// assert_eq!("red".parse(), Ok(Colour::Red));
+/// assert_eq!(Colour::Green.to_string(), "green");
+/// let error = "gren".parse::<Colour>().unwrap_err();
+/// assert_eq!(error.to_string(), r#"unknown value "gren"; expected "green" or "red""#);
+/// assert_eq!(error.nearest(), Some("green"));
+/// ```
 #[macro_export]
 macro_rules! choices {
     ($choice:ty { $($value:ident = $name:literal),+ $(,)? }) => {
@@ -94,7 +110,7 @@ macro_rules! choices {
         }
 
         impl $choice {
-            /// The name in configuration files and flags.
+            /// Returns the name in configuration files and flags.
             #[allow(unreachable_pub, reason = "the enum may be private")]
             pub fn name(self) -> &'static str {
                 match self {

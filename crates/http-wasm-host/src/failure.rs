@@ -10,8 +10,8 @@ pub enum OnFailure {
     /// The exchange fails. Use it for a guest that protects what is behind it.
     #[default]
     Closed,
-    /// The exchange continues as if there were no guest: the original request, or the next handler's response, goes out
-    /// byte for byte. Use it for a guest that only adds something, such as a log or a header.
+    /// The exchange continues as if there were no guest: the original request, or the next handler's response, is sent
+    /// byte for byte. Use it for a guest that only adds something, such as a log line or a header.
     ///
     /// What the guest reads is kept for this, up to [`Limits::replay_bytes`](crate::Limits), and both heads are copied.
     /// Once the guest has read more than can be kept, the original message is no longer complete, and a failure ends

@@ -25,7 +25,7 @@ use crate::run::pin::Next;
 use crate::stats::{DropReason, PoolStats};
 use crate::warning::Warning;
 
-/// A loaded guest. Cheap to clone; all clones share one pool.
+/// A loaded guest: a compiled module, and a pool of its instances. Cheap to clone; all clones share the pool.
 ///
 /// ```
 /// use http_wasm_host::{Engine, Guest, InMemoryHost, Outcome};
@@ -54,24 +54,24 @@ struct Handle<H: Host> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GuestFacts {
-    /// What the module says about itself.
+    /// What is known about the module.
     pub inspection: Inspection,
-    /// Features that it enabled while its first instance was made.
+    /// The features that the guest enabled while its first instance was created.
     pub features: Features,
-    /// Memory of the first instance after its start-up, in bytes.
+    /// The memory of the first instance after its start-up, in bytes.
     pub memory_bytes: usize,
-    /// Size of the machine code and what belongs to it, in bytes. Guests with the same module share it.
+    /// The size of the machine code and its metadata, in bytes. Guests with the same module share it.
     pub code_bytes: usize,
-    /// Size of the debug information that is kept for [backtraces](GuestBuilder::backtraces), in bytes. Guests with the
-    /// same module share it.
+    /// The size of the debug information that is kept for [backtraces](GuestBuilder::backtraces), in bytes. Guests with
+    /// the same module share it.
     pub debug_info_bytes: usize,
-    /// How long compiling took, and making the snapshot, unless another guest had it already.
+    /// How long it took to compile the guest and to make its snapshot, unless another guest already had them.
     pub compile_time: Duration,
-    /// How long making the first instance took.
+    /// How long it took to create the first instance.
     pub start_time: Duration,
-    /// What is probably wrong with how it was built, except what was [allowed](GuestBuilder::allow).
+    /// What is probably wrong with how the guest was built, except what was [allowed](GuestBuilder::allow).
     pub warnings: Vec<Warning>,
-    /// The snapshot that instances begin with. None if none was asked for, or no code runs at start-up.
+    /// The snapshot that instances start from. `None` if there is no snapshot, or no code runs at start-up.
     pub snapshot: Option<SnapshotFacts>,
 }
 
@@ -95,15 +95,15 @@ impl GuestFacts {
 impl<H: Host> Guest<H> {
     /// Loads a guest with default settings from `.wasm` or `.wat` bytes.
     ///
-    /// Compiling takes up to seconds of computing, and one instance is made: call it from where blocking is allowed.
+    /// Compiling can take seconds, and one instance is created: call it where blocking is allowed.
     ///
     /// # Errors
-    /// If the bytes aren't a guest of this ABI, or its first instance can't be created.
+    /// If the bytes aren't a guest for this ABI, or the first instance can't be created.
     pub fn load(engine: &Engine, bytes: &[u8]) -> Result<Self, LoadError> {
         Self::builder(engine).load(bytes)
     }
 
-    /// Settings for a guest.
+    /// Returns a builder with default settings.
     pub fn builder(engine: &Engine) -> GuestBuilder {
         GuestBuilder::new(engine.clone())
     }
@@ -147,7 +147,7 @@ impl<H: Host> Guest<H> {
         Ok(guest)
     }
 
-    /// Makes `count` more instances, on as many threads as the machine runs at once.
+    /// Creates `count` more instances, on as many threads as the machine can run at once.
     fn warm_up(&self, count: usize) -> Result<(), Error> {
         let threads = std::thread::available_parallelism().map_or(1, usize::from).min(count);
         std::thread::scope(|scope| {
@@ -170,31 +170,30 @@ impl<H: Host> Guest<H> {
         })
     }
 
-    /// The guest's name, as it appears in errors and logs.
+    /// Returns the guest's name, as it appears in errors and logs.
     pub fn name(&self) -> &str {
         &self.0.factory.shared().name
     }
 
-    /// Facts about the guest.
+    /// Returns facts about the guest.
     pub fn facts(&self) -> &GuestFacts {
         &self.0.facts
     }
 
-    /// Counts of its instances.
+    /// Returns how many instances of the guest there are, and what happened to others.
     pub fn stats(&self) -> PoolStats {
         self.0.factory.shared().counters.read(self.0.pool.idle())
     }
 
-    /// Runs `handle_request` on an idle instance, or a new one: within this call, if the guest has nothing to wait for,
-    /// and in the future otherwise.
+    /// Runs `handle_request` on an idle or a new instance: within this call if the guest has nothing to wait for,
+    /// otherwise in the returned future.
     ///
-    /// Dropping the future while the guest runs drops the instance. A guest that need not wait runs on the stack
-    /// of the calling thread, of which it may use
-    /// [`guest_stack_bytes`](crate::EngineBuilder::guest_stack_bytes): leave it that much.
+    /// Dropping the future while the guest runs drops the instance. A guest that doesn't have to wait runs on the stack
+    /// of the calling thread, which must have [`guest_stack_bytes`](crate::EngineBuilder::guest_stack_bytes) left.
     ///
     /// # Errors
-    /// When no instance can be made or the guest fails, unless it [fails open](crate::OnFailure::Open). Other requests
-    /// are not affected.
+    /// If no instance can be created or the guest fails, unless it [fails open](crate::OnFailure::Open). Other requests
+    /// aren't affected.
     #[inline]
     pub fn handle_request(&self, host: H) -> Progress<Result<Outcome<H>, Error>> {
         let pool = &self.0.pool;
@@ -234,7 +233,7 @@ impl GuestBuilder {
     /// Loads the guest from a `.wasm` or `.wat` file.
     ///
     /// # Errors
-    /// When the file can't be read, and as [`load`](Self::load).
+    /// If the file can't be read, and as for [`load`](Self::load).
     pub fn load_file<H: Host>(mut self, path: impl AsRef<Path>) -> Result<Guest<H>, LoadError> {
         let path = path.as_ref();
         let bytes = std::fs::read(path).map_err(|source| LoadError::Read { path: path.into(), source })?;
@@ -244,20 +243,21 @@ impl GuestBuilder {
 
     /// Loads the guest from `.wasm` or `.wat` bytes.
     ///
-    /// Compiling takes up to seconds of computing, and one instance is made: call it from where blocking is allowed.
+    /// Compiling can take seconds, and one instance is created: call it where blocking is allowed.
     ///
     /// # Errors
-    /// If the bytes aren't a guest of this ABI, its configuration is too long, a grant can't be satisfied, the first
-    /// instance can't be created, or the guest is built in a way that makes it do nothing (see [`Lint`](crate::Lint)).
+    /// If the bytes aren't a guest for this ABI, the configuration is too long, a grant can't be satisfied, the first
+    /// instance can't be created, or the guest was built in such a way that it does nothing (see
+    /// [`Lint`](crate::Lint)).
     pub fn load<H: Host>(self, bytes: &[u8]) -> Result<Guest<H>, LoadError> {
         let _slow = self.slow_load();
         Guest::new(self.prepare(bytes)?)
     }
 
-    /// [Loads](Self::load) the guest on a thread of its own, so that no executor's thread is held up. Any executor will
-    /// do.
+    /// [Loads](Self::load) the guest on a separate thread, so that no thread of an async runtime is blocked. This works
+    /// with any runtime.
     ///
-    /// Dropping the future does not stop the thread: it loads the guest, and drops it.
+    /// Dropping the future doesn't stop the thread: it loads the guest and then drops it.
     ///
     /// ```
     /// use http_wasm_host::{Engine, Guest, InMemoryHost};
@@ -273,23 +273,23 @@ impl GuestBuilder {
     /// ```
     ///
     /// # Errors
-    /// As [`load`](Self::load), and when no thread can be started.
+    /// As for [`load`](Self::load), and if no thread can be started.
     pub async fn load_async<H: Host>(self, bytes: impl Into<Vec<u8>>) -> Result<Guest<H>, LoadError> {
         let bytes = bytes.into();
         on_thread(move || self.load(&bytes)).await
     }
 
-    /// [Loads](Self::load_file) the guest from a file, as [`load_async`](Self::load_async) does from bytes.
+    /// [Loads](Self::load_file) the guest from a file on a separate thread, like [`load_async`](Self::load_async).
     ///
     /// # Errors
-    /// As [`load_file`](Self::load_file), and when no thread can be started.
+    /// As for [`load_file`](Self::load_file), and if no thread can be started.
     pub async fn load_file_async<H: Host>(self, path: impl AsRef<Path>) -> Result<Guest<H>, LoadError> {
         let path = path.as_ref().to_owned();
         on_thread(move || self.load_file(path)).await
     }
 }
 
-/// The result of `load` on a thread of its own.
+/// Runs `load` on a separate thread, and returns its result.
 async fn on_thread<T: Send + 'static>(
     load: impl FnOnce() -> Result<T, LoadError> + Send + 'static,
 ) -> Result<T, LoadError> {
@@ -321,7 +321,7 @@ impl<H: Host> Handle<H> {
     async fn obtain(&self, sheddable: bool) -> Result<PooledInstance<H>, Error> {
         let Self { factory, pool, .. } = self;
         let shared = factory.shared();
-        // Whoever sends many requests at once is refused at once: trying costs more.
+        // A client that sends many requests at once is refused immediately: trying costs more.
         if sheddable && !self.has_room_to_shed() {
             return Err(self.sheds());
         }
@@ -382,7 +382,7 @@ async fn on_fiber<H: Host>(mut ready: Untouched<H>) -> Result<Outcome<H>, Error>
     decided(instance, called)
 }
 
-/// What becomes of a request and its instance once the guest's first function has returned or failed.
+/// What happens to a request and its instance once `handle_request` has returned or failed.
 #[inline]
 fn decided<H: Host>(mut instance: PooledInstance<H>, called: Result<(), Error>) -> Result<Outcome<H>, Error> {
     match called {

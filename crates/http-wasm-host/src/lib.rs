@@ -1,10 +1,11 @@
-//! Run [http-wasm](https://http-wasm.io/http-handler-abi/) guests: request-handling logic compiled to WebAssembly.
+//! Runs [http-wasm](https://http-wasm.io/http-handler-abi/) guests: HTTP middleware compiled to WebAssembly.
 //!
-//! A [`Guest`] is loaded into an [`Engine`] once. Each request is a call of [`Guest::handle_request`] with a
-//! [`Host`], the server's view of one request and its response. It ends in an [`Outcome`]: the guest has answered, or
-//! the request goes on to the next handler, with the guest's instance [`Pinned`] to it until the response is there.
+//! A [`Guest`] is loaded into an [`Engine`] once. For each request, call [`Guest::handle_request`] with a [`Host`],
+//! which gives the guest access to one request and its response. The result is an [`Outcome`]: either the guest has
+//! responded, or the request is for the next handler, and an instance of the guest stays [`Pinned`] to it until there
+//! is a response.
 //!
-//! This crate has no HTTP server in it and needs no executor: see `http-wasm-tower` for tower, axum and hyper.
+//! This crate contains no HTTP server and needs no async runtime. For tower, axum and hyper, see `http-wasm-tower`.
 
 #![deny(missing_docs)]
 

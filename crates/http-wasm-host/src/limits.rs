@@ -4,7 +4,7 @@ use std::time::Duration;
 
 const MIB: usize = 1024 * 1024;
 
-/// Limits on what one guest may use. Sizes are in bytes; each limit is counted per exchange unless stated otherwise.
+/// Limits on what a guest may use. Sizes are in bytes, and each limit applies to one exchange unless stated otherwise.
 ///
 /// ```
 /// use http_wasm_host::Limits;
@@ -15,25 +15,25 @@ const MIB: usize = 1024 * 1024;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Limits {
     /// Bytes of one message's body that are kept because the guest has read them and the next handler (or the client)
-    /// must get them again. Above this, the exchange fails with 413 for a request and 502 for a response. Defaults to
-    /// 16 MiB: uploads that a guest has reason to inspect fit, and a thousand at once still fit a server.
+    /// must get them again. Above this, the exchange fails, with 413 for a request and 502 for a response. Defaults to
+    /// 16 MiB, which fits uploads that a guest has reason to inspect, while a server can hold a thousand of them.
     pub replay_bytes: usize,
-    /// Body bytes that the guest writes, request and response together. Defaults to 16 MiB, for the same reason.
+    /// Bytes of the bodies that the guest writes, request and response together. Defaults to 16 MiB, for the same
+    /// reason.
     pub written_bytes: usize,
-    /// Number of header fields that the guest sets or adds, including trailers, and of informational responses that it
-    /// sends. Defaults to 1,000, ten times what
-    /// servers accept.
+    /// Number of header fields that the guest sets or adds, including trailers, plus the number of informational
+    /// responses that it sends. Defaults to 1,000, ten times what servers accept.
     pub header_count: usize,
-    /// Names and values of those fields together. Defaults to 1 MiB.
+    /// Total size of the names and values of these fields. Defaults to 1 MiB.
     pub header_bytes: usize,
     /// Length of a URI that the guest sets, before encoding. Defaults to 65,534, the maximum of the `http` crate.
     pub uri_bytes: usize,
     /// Length of one `log` message or line of output; longer ones are truncated. Defaults to 16 KiB. Per message.
     pub log_line_bytes: usize,
-    /// `log` messages and lines of output that are logged per second. One second's worth may arrive at once; messages
-    /// above the limit are counted and reported in one line per second. 0 logs nothing. Defaults to 1,000: a flood then
-    /// costs other users of the log a few milliseconds per second. Per guest, over all of its instances, since they all
-    /// share the log.
+    /// `log` messages and lines of output that are logged per second. A second's worth may arrive at once; messages
+    /// above the limit are counted and reported in one line per second. With 0, nothing is logged. Defaults to 1,000: a
+    /// flood then costs other users of the log a few milliseconds per second. Per guest, over all of its instances,
+    /// since they share the log.
     pub log_rate: u32,
     /// Size of the configuration, checked when the guest is loaded. Defaults to 16 MiB, which is enough for rule sets.
     /// Per guest.
@@ -50,11 +50,11 @@ pub struct Limits {
     /// How long one phase may take, including waiting for body bytes and sleeping. Defaults to 5 minutes, because slow
     /// clients upload through guests that read.
     pub total: Duration,
-    /// How much the memory of an instance may have grown since its start for it to return to the pool. An instance that
+    /// How much the memory of an instance may have grown since its start when it returns to the pool. An instance that
     /// has grown more is dropped, so that memory is freed after a burst. Defaults to 64 MiB. Per instance.
     pub retained_growth: usize,
-    /// Like `deadline`, for creating an instance, which including all sleeping may take twice this long: there is
-    /// nothing to wait for. Defaults to 10 s, because interpreters load their runtime at start-up.
+    /// Like `deadline`, for creating an instance, which may take twice as long if it sleeps. Defaults to 10 s, because
+    /// interpreters load their runtime at start-up.
     pub startup_deadline: Duration,
 }
 
@@ -80,17 +80,24 @@ impl Default for Limits {
 }
 
 /// How many idle instances of a guest are kept.
+///
+/// ```
+/// use http_wasm_host::PoolSettings;
+///
+/// let pool = PoolSettings { min_warm: 8, max_idle: Some(64), ..PoolSettings::default() };
+/// # let _ = pool;
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct PoolSettings {
-    /// Instances that are created when the guest is loaded, in parallel, and kept even if they aren't needed. If
-    /// failures of the guest have cost some, they are replaced within a quarter of `idle_ttl`. At least one is created
-    /// in any case, so that a bad guest fails to load. Defaults to 1.
+    /// Instances that are created in parallel when the guest is loaded, and kept even if they aren't needed. If some
+    /// are lost to failures, they are replaced within a quarter of `idle_ttl`. At least one is always created, so that
+    /// a broken guest fails to load. Defaults to 1.
     pub min_warm: usize,
     /// Maximum number of idle instances; further ones that are returned are dropped. Defaults to `None`, no limit:
     /// instances created in a burst are likely to be needed again within `idle_ttl`, and dropped after it.
     pub max_idle: Option<usize>,
-    /// How long an instance may be idle before it is dropped and its memory returned to the system; up to a quarter
-    /// more. Defaults to 1 minute: longer than the pauses within a burst, shorter than anybody watches a graph.
+    /// How long an instance may be idle before it is dropped and its memory returned to the system; it may take up to a
+    /// quarter longer. Defaults to 1 minute, which is longer than the pauses within a burst.
     pub idle_ttl: Duration,
 }
 

@@ -6,11 +6,11 @@ use crate::abi::Phase;
 use crate::error::Error;
 use crate::stats::DropReason;
 
-/// Observes guests' instances, for metrics and traces. A guest without an observer has no overhead.
+/// Observes guests and their instances, for metrics and traces. A guest without an observer has no overhead.
 ///
-/// One observer may serve all guests of a process: each method is given the guest's [name](crate::GuestBuilder::name).
-/// The methods run on the request's path: they should count and return. Gauges (live and idle instances, memory) are in
-/// [`Guest::stats`](crate::Guest::stats), to be read when somebody asks.
+/// One observer can observe all guests of a process: each method gets the guest's [name](crate::GuestBuilder::name).
+/// The methods run on the request path, so they should count and return. For gauges (live and idle instances, memory),
+/// read [`Guest::stats`](crate::Guest::stats) when they are needed.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -46,8 +46,8 @@ use crate::stats::DropReason;
 /// # Ok::<(), http_wasm_host::LoadError>(())
 /// ```
 pub trait Observer: Send + Sync + 'static {
-    /// A request took an instance that was idle in the pool or came back while it waited (`hit`), or one has to be made
-    /// for it.
+    /// A request got an instance that was idle in the pool or was returned while it waited (`hit`), or one has to be
+    /// created for it.
     fn checked_out(&self, guest: &str, hit: bool) {
         let _ = (guest, hit);
     }
@@ -57,12 +57,12 @@ pub trait Observer: Send + Sync + 'static {
         let _ = (guest, call);
     }
 
-    /// An instance was made, start-up included, or failed to be.
+    /// An instance was created and started, or failed to start.
     fn created(&self, guest: &str, took: Duration, error: Option<&Error>) {
         let _ = (guest, took, error);
     }
 
-    /// An instance was dropped, other than with the guest itself.
+    /// An instance was dropped while the guest is still loaded.
     fn dropped(&self, guest: &str, reason: DropReason) {
         let _ = (guest, reason);
     }
@@ -72,12 +72,12 @@ pub trait Observer: Send + Sync + 'static {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Call<'a> {
-    /// Which of the two.
+    /// Which of the two functions was called.
     pub phase: Phase,
-    /// How long it took, with what the guest waited for.
+    /// How long the call took, including the time that the guest waited.
     pub took: Duration,
-    /// Why it failed.
+    /// Why the call failed, if it did.
     pub error: Option<&'a Error>,
-    /// Bytes of the message's body that the guest read and the next handler, or the client, gets again.
+    /// How many bytes of the message's body the guest read that the next handler, or the client, gets again.
     pub replayed_bytes: usize,
 }

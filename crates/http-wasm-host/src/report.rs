@@ -21,13 +21,13 @@ impl Error {
     /// Logs the failure at [its level](crate::FailureResponse::log_level), with `note` after its text and the backtrace
     /// as a field.
     ///
-    /// If the module carries debug information, and source lines for this backtrace aren't known yet, they are looked
-    /// up on another thread and logged in the same span: once for each place where the guest fails, and up to 30 times
-    /// a minute.
+    /// If the module contains debug information, and the source lines of this backtrace aren't known yet, they are
+    /// looked up on another thread and logged in the same span: once for each place where the guest fails, and up to 30
+    /// times a minute.
     #[cold]
     pub fn log(&self, note: &str) {
         let level = self.response().log_level;
-        // Where it isn't the guest's fault, its stack is of no interest.
+        // If it isn't the guest's fault, its stack is of no interest.
         let calls = self.calls().filter(|_| level == Level::ERROR);
         let backtrace = calls.map(|calls| calls.text());
         event_at!(level, guest = self.guest(), backtrace, "{self}{note}");

@@ -1,20 +1,21 @@
-//! Rules that a test can have broken, to see whether a conformance kit notices.
+//! Rules that a test can break, to see whether a conformance kit detects it.
 //!
-//! Only those that can't be broken from outside, with a [`Host`](crate::Host) or around host functions. Without the
-//! feature `mutations`, which no build for users enables, all are kept, and the compiler sees that.
+//! These are only the rules that can't be broken from outside, with a [`Host`](crate::Host) or around host functions.
+//! Without the feature `mutations`, which no build for users enables, none can be broken, and the compiler removes the
+//! checks.
 
 /// A rule of the ABI.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rule {
-    /// The guest proceeds with any `next` but 0. Broken, only with 1.
+    /// The guest proceeds with any `next` other than 0. If broken, only with 1.
     AnyNextProceeds,
-    /// The guest stops with a `next` of 0. Broken, it proceeds.
+    /// The guest stops with a `next` of 0. If broken, it proceeds.
     ZeroStops,
-    /// `handle_response` gets all bits of `req_ctx`. Broken, the highest is lost.
+    /// `handle_response` gets all bits of `req_ctx`. If broken, the highest is lost.
     ReqCtxWhole,
-    /// `handle_response` gets `req_ctx`. Broken, it gets 0.
+    /// `handle_response` gets `req_ctx`. If broken, it gets 0.
     ReqCtxPassed,
-    /// The instance that handled the request handles the response. Broken, another one does, where one is idle.
+    /// The instance that handled the request handles the response. If broken, another one does, if one is idle.
     SameInstance,
     /// `handle_response` is called.
     ResponseHandled,

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use crate::error::{Error, ErrorKind};
 
-/// How many instances of a guest there are, and what happened to the others.
+/// How many instances of a guest there are, and what happened to those that no longer exist.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PoolStats {
-    /// Instances that exist: idle, in use, or being created.
+    /// Instances that exist: idle, in use or being created.
     pub live: u64,
     /// Instances that are idle in the pool.
     pub idle: u64,
@@ -28,7 +28,7 @@ pub struct PoolStats {
     /// Instances dropped because they were idle for [`PoolSettings::idle_ttl`](crate::PoolSettings), or
     /// [`PoolSettings::max_idle`](crate::PoolSettings) others were already idle.
     pub dropped_idle: u64,
-    /// Bytes of the memories and tables of all instances. Pages that were never touched count too.
+    /// The size of the memories and tables of all instances, in bytes, including pages that were never touched.
     pub memory_bytes: u64,
 }
 

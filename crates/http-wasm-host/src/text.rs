@@ -1,4 +1,4 @@
-//! What may stand on the wire: checks on what guests hand over, and the form of a URI.
+//! What is valid on the wire: checks of what guests pass in, and the form of a URI.
 //!
 //! Source: RFC 9110 (tokens, field values), RFC 3986 (characters of path and query), RFC 9112 (request targets).
 
@@ -7,14 +7,14 @@ use std::borrow::Cow;
 /// Whether `text` is a token, as methods and header names are.
 #[inline]
 pub(crate) fn is_token(text: &[u8]) -> bool {
-    // All bytes are looked at, in no order: there is no branch for each.
+    // All bytes are checked, in no particular order, without a branch for each.
     !text.is_empty() && are_all(&TOKEN, text)
 }
 
 /// Bytes of tokens.
 static TOKEN: Bytes = alphanumeric_and(b"!#$%&'*+-.^_`|~");
 
-/// Bytes of paths and queries, the percent sign not among them.
+/// Bytes of paths and queries, except the percent sign.
 static PATH_OR_QUERY: Bytes = alphanumeric_and(b"-._~!$&'()*+,;=:@/?");
 
 /// A set of bytes.
@@ -40,15 +40,15 @@ fn are_all(set: &Bytes, text: &[u8]) -> bool {
     text.iter().fold(true, |all, &byte| all & set[usize::from(byte)])
 }
 
-/// Whether `value` may be a header value: no control character but the tab.
+/// Whether `value` may be a header value: no control characters except the tab.
 #[inline]
 pub(crate) fn is_field_value(value: &[u8]) -> bool {
     value.iter().fold(true, |legal, &byte| legal & (byte == b'\t' || !byte.is_ascii_control()))
 }
 
-/// Whether `authority` may stand in a `host` header: a host and maybe a port, nothing else.
+/// Whether `authority` is a valid `host` header: a host and an optional port, nothing else.
 pub(crate) fn is_authority(authority: &[u8]) -> bool {
-    // The port begins at the last colon, unless that stands inside an IPv6 address.
+    // The port starts after the last colon, unless that is inside an IPv6 address.
     let port = authority.iter().rposition(|&byte| byte == b':' || byte == b']');
     let port = port.filter(|&at| authority[at] == b':').map_or(&[][..], |at| &authority[at + 1..]);
     !authority.contains(&b'@')
@@ -62,8 +62,9 @@ pub(crate) struct NotAUri;
 
 /// The origin form (path and query) of the URI that a guest sets.
 ///
-/// A guest's encoding can't be checked, so what may not stand in a path or query is percent-encoded rather than
-/// refused. Control characters are refused: nobody means them. `asterisk` says whether "*" is a target, as for OPTIONS.
+/// A guest's encoding can't be checked, so characters that aren't allowed in a path or query are percent-encoded rather
+/// than refused. Control characters are refused, because they are never intended. `asterisk` is whether "*" is a valid
+/// target, as for OPTIONS.
 pub(crate) fn origin_form(uri: &[u8], asterisk: bool) -> Result<Cow<'_, [u8]>, NotAUri> {
     if uri.first() == Some(&b'/') && are_all(&PATH_OR_QUERY, uri) {
         return Ok(Cow::Borrowed(uri));
@@ -117,7 +118,7 @@ fn encode(target: &[u8]) -> Cow<'_, [u8]> {
 
 const HEX: &[u8; 16] = b"0123456789ABCDEF";
 
-/// A number of bytes in the largest unit that it is a multiple of.
+/// A number of bytes in the largest unit of which it is a multiple.
 pub(crate) fn size(bytes: usize) -> String {
     let units = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
     match units.into_iter().find(|(unit, _)| bytes >= *unit && bytes.is_multiple_of(*unit)) {

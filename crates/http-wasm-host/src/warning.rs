@@ -2,25 +2,25 @@
 
 use std::fmt;
 
-/// A check whose finding is a [`Warning`], or a reason to refuse a guest.
+/// A check of how a guest was built. What it finds is a [`Warning`], or a reason to refuse the guest.
 ///
 /// Displays as its name in configuration files and on the command line, as in `unregistered`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Lint {
-    /// The guest has code that registers its handlers, or sets them up, and nothing calls it. A guest that does nothing
+    /// The guest has code that registers or sets up its handlers, but nothing calls it. A guest that does nothing
     /// because of that is refused, unless this lint is [allowed](crate::GuestBuilder::allow).
     Unregistered,
     /// The guest's constructors run before each handler, not once for each instance.
     CommandExports,
-    /// `handle_response` uses what needs `buffer_response`, and nothing enables that in time.
+    /// `handle_response` needs `buffer_response`, but nothing enables it in time.
     LateBuffering,
-    /// A handler has a default parameter, which AssemblyScript takes for one that wasn't passed.
+    /// A handler has a default parameter, which AssemblyScript treats as not passed.
     DefaultParameters,
 }
 
 impl Lint {
-    /// All of them.
+    /// All lints.
     pub const ALL: [Self; 4] =
         [Self::Unregistered, Self::CommandExports, Self::LateBuffering, Self::DefaultParameters];
 }
@@ -34,7 +34,7 @@ crate::choices! {
     }
 }
 
-/// What one [`Lint`] found in a guest.
+/// Something that a [`Lint`] found in a guest.
 ///
 /// Displays as "what was found; what to do".
 #[derive(Clone, Debug, PartialEq, Eq)]

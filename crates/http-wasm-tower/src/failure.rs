@@ -8,11 +8,11 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_wasm_host::ErrorKind;
 use http_wasm_host::{Body, Error, FailureResponse, Phase};
 
-/// Makes the response for a request whose guest failed, and failed closed.
+/// Makes the response for the client when a guest fails and doesn't fail open.
 ///
-/// [`HideDetails`] and [`GatewayTimeout`] are ready-made. A closure `Fn(&Error, &Parts) -> Response<Body>` is a policy
-/// that sees the request. A policy needn't log: the error is logged before, and is added to the response's extensions
-/// afterwards as `Arc<Error>`.
+/// [`HideDetails`] and [`GatewayTimeout`] are provided. A closure `Fn(&Error, &Parts) -> Response<Body>` is a policy
+/// that sees the request. A policy doesn't have to log: the error is logged before, and is added to the response's
+/// extensions afterwards as `Arc<Error>`.
 ///
 /// ```
 /// use http::request::Parts;
@@ -46,15 +46,15 @@ use http_wasm_host::{Body, Error, FailureResponse, Phase};
 /// # }
 /// ```
 pub trait FailurePolicy: Send + Sync + 'static {
-    /// The response. Keep the error's text out of it: it is meant for the log, and could show clients what protects a
-    /// service.
+    /// Makes the response. Don't include the error's text: it is meant for the log, and could show clients how a
+    /// service is protected.
     ///
-    /// `request` is the head of the request as it came to the first guest, without its extensions; it is there when
-    /// [`needs_request`](Self::needs_request) says so.
+    /// `request` is the head of the request as received by the first guest, without its extensions, if
+    /// [`needs_request`](Self::needs_request) returns `true`.
     fn response(&self, error: &Error, request: Option<&Parts>) -> Response<Body>;
 
-    /// Whether it looks at the request. The head of every request is then copied beforehand, as the request itself is
-    /// gone when a guest fails. `false` by default, which costs nothing.
+    /// Returns whether the policy looks at the request. If so, the head of every request is copied beforehand, because
+    /// the request itself is gone when a guest fails. Defaults to `false`, which costs nothing.
     fn needs_request(&self) -> bool {
         false
     }
@@ -134,8 +134,8 @@ impl Policy {
     }
 }
 
-/// The default: the [status](ErrorKind::response) that says who is to blame, `Retry-After` where it helps, and nothing
-/// else.
+/// The default policy: the [status](ErrorKind::response) of the failure, with `Retry-After` if a retry may succeed, and
+/// no details.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct HideDetails;
@@ -147,8 +147,8 @@ impl FailurePolicy for HideDetails {
     }
 }
 
-/// The same, but a guest that overran its deadline is a 504: for a gateway, whose callers tell "too slow" from
-/// "broken" by the status.
+/// Like [`HideDetails`], but with 504 if the guest exceeded its deadline: for a gateway, whose callers distinguish "too
+/// slow" from "broken" by the status.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct GatewayTimeout;

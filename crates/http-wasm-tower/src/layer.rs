@@ -10,24 +10,25 @@ use crate::chain::{Chain, ChainGuest};
 use crate::failure::FailurePolicy;
 use crate::service::HttpWasm;
 
-/// Puts a guest in front of a service.
+/// A layer that puts a guest in front of a service. See the [crate's documentation](crate) for an example.
 ///
-/// With several, the first guest to see a request is the outermost layer; a [`Chain`] of them is a layer, too.
+/// For several guests, use several layers, of which the outermost sees a request first, or a [`Chain`], which is a
+/// layer too.
 #[derive(Clone)]
 pub struct HttpWasmLayer {
     chain: Chain,
 }
 
 impl HttpWasmLayer {
-    /// A layer with default settings for a [`Guest`](crate::Guest), or for a [`GuestCell`](crate::GuestCell) whose
-    /// guest can be replaced later.
+    /// Creates a layer with default settings for a [`Guest`](crate::Guest), or for a [`GuestCell`](crate::GuestCell),
+    /// whose guest can be replaced later.
     pub fn new(guest: impl Into<ChainGuest>) -> Self {
         Self { chain: Chain::new([guest]) }
     }
 
-    /// What a client gets when the guest fails. [`HideDetails`](crate::HideDetails) by default.
+    /// Sets what a client gets when the guest fails. Defaults to [`HideDetails`](crate::HideDetails).
     ///
-    /// Whether the exchange fails at all when the guest does is the guest's own setting,
+    /// Whether an exchange fails when the guest does is a setting of the guest:
     /// [`GuestBuilder::on_failure`](crate::GuestBuilder::on_failure).
     #[must_use]
     pub fn failure_policy(mut self, policy: impl FailurePolicy) -> Self {

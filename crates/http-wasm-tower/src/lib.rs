@@ -1,4 +1,4 @@
-//! Put an [http-wasm](https://http-wasm.io/http-handler-abi/) guest in front of any tower service: axum, hyper, tonic.
+//! Runs [http-wasm](https://http-wasm.io/http-handler-abi/) guests in front of any tower service: axum, hyper, tonic.
 //!
 //! ```no_run
 //! use std::net::SocketAddr;
@@ -23,12 +23,12 @@
 //! # }
 //! ```
 //!
-//! What guests log, and why they fail, comes out through `tracing` with the target [`LOG_TARGET`] and this crate's: a
-//! program without a subscriber sees none of it.
+//! Guests log through `tracing` with the target [`LOG_TARGET`], and failures of guests are logged with this crate's
+//! target: a program without a subscriber sees neither.
 //!
-//! A guest's pool of instances has no cap: each request in flight between a guest's two phases holds one instance.
-//! Where the server has no limit of its own, put tower's `ConcurrencyLimitLayer` (or `LoadShedLayer` around it)
-//! outside the guest.
+//! A guest's pool of instances has no limit: each request in flight between a guest's two phases holds one instance. If
+//! the server has no limit of its own, put tower's `ConcurrencyLimitLayer` (or `LoadShedLayer` around it) outside the
+//! guest.
 
 #![deny(missing_docs)]
 
@@ -52,7 +52,7 @@ pub use http_wasm_host::{
     nearest,
 };
 
-/// A guest for services over the `http` crate's types.
+/// A guest for services that use the types of the `http` crate.
 pub type Guest = http_wasm_host::Guest<HttpHost>;
 
 /// The README's examples are compiled with the documentation.

@@ -13,7 +13,7 @@ use tower_service::Service;
 
 use crate::chain::{Chain, Exchange, Forwarded, PassedGuests};
 
-/// A service with a guest in front of it.
+/// A service with a guest in front of it, created by [`HttpWasmLayer`](crate::HttpWasmLayer).
 #[derive(Clone)]
 pub struct HttpWasm<S> {
     inner: S,
@@ -25,7 +25,7 @@ impl<S> HttpWasm<S> {
         Self { inner, chain }
     }
 
-    /// The service behind the guest.
+    /// Returns the service behind the guest.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }

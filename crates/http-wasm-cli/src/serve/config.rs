@@ -22,7 +22,7 @@ pub(crate) struct Serve {
     pub(crate) config: Config,
     /// The configuration file, for reloads.
     pub(crate) file: Option<ConfigFile>,
-    /// Whether no arguments were given, so that the embedded example is served.
+    /// Whether no arguments were given, so that the built-in example is served.
     pub(crate) shows_welcome: bool,
     /// Whether somebody at a terminal should know that guests are reloaded.
     pub(crate) mentions_reload: bool,

@@ -59,7 +59,7 @@ async fn serve_until_stopped(serve: Serve) -> Result<(), Failure> {
 }
 
 /// Prints a ready line for each address, one for the admin listener, whether guests are reloaded, and how to try the
-/// embedded example. A failure to print isn't fatal.
+/// built-in example. A failure to print isn't fatal.
 fn announce(addresses: &[Endpoint], admin: Option<SocketAddr>, welcome: bool, reloads_guests: bool) {
     let mut text: String = addresses.iter().map(|address| format!("listening on {address}\n")).collect();
     text.extend(admin.map(|address| format!("status and metrics at http://{address}\n")));
@@ -68,7 +68,7 @@ fn announce(addresses: &[Endpoint], admin: Option<SocketAddr>, welcome: bool, re
     }
     if let Some(address) = addresses.first().filter(|_| welcome) {
         text += &format!(
-            "\nThe embedded example guest (guests/welcome) runs in front of a backend that echoes requests. \
+            "\nThe built-in example guest (guests/welcome) runs in front of a backend that echoes requests. \
              Try:\n\n  \
              curl -i {address}/hello           # answered by the guest\n  \
              curl -i {address}/admin           # rejected by the guest\n  \

@@ -1,4 +1,4 @@
-//! What the listener asks for answers.
+//! What the listener calls to get responses.
 
 use std::sync::Arc;
 
@@ -9,17 +9,17 @@ use crate::body::BoxBody;
 use crate::turns::Line;
 use crate::unread_budget::UnreadBudget;
 
-/// What answers requests.
+/// Responds to requests.
 pub(crate) trait Answer: Send + Sync + 'static {
-    /// The response to a request.
+    /// Returns the response to a request.
     fn answer(&self, inbound: &mut Inbound) -> impl Future<Output = Response<BoxBody>> + Send;
 
-    /// The budget for content of requests that nobody has read yet.
+    /// The budget for request content that nobody has read yet.
     fn unread_budget(&self) -> &Arc<UnreadBudget>;
 
-    /// Where tasks of busy connections wait for their turn.
+    /// The queue in which tasks of busy connections wait for their turn.
     fn line(&self) -> &Arc<Line>;
 
-    /// Records a request that was refused with this status before it could be answered.
+    /// Records a request that was refused with this status before it could be handled.
     fn refused(&self, inbound: Inbound, status: StatusCode);
 }

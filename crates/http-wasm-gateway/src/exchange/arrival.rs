@@ -1,11 +1,11 @@
-//! Where a request came in.
+//! Where a request arrived.
 
 use std::sync::{Mutex, PoisonError};
 
-/// Where a request came in: what routes may match besides the request itself.
+/// Where a request arrived: what routes may match besides the request itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Arrival {
-    /// Whether the client used TLS, by what a trusted proxy says if it says so.
+    /// Whether the client used TLS; a trusted proxy's statement takes precedence.
     pub(crate) tls: bool,
     pub(crate) listener: ListenerId,
 }
@@ -15,18 +15,18 @@ pub(crate) struct Arrival {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct ListenerId(u32);
 
-/// The addresses that have a number.
+/// The addresses that have been numbered.
 static ADDRESSES: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 impl ListenerId {
-    /// The number of this address.
+    /// Returns the number of this address.
     pub(crate) fn of(address: &str) -> Self {
         let mut known = ADDRESSES.lock().unwrap_or_else(PoisonError::into_inner);
         let index = known.iter().position(|same| same == address).unwrap_or_else(|| {
             known.push(address.to_owned());
             known.len() - 1
         });
-        // 0 is for requests that came in at no listener.
+        // 0 is for requests that arrived at no listener.
         Self(u32::try_from(index + 1).unwrap_or(u32::MAX))
     }
 }

@@ -1,4 +1,4 @@
-//! A request on its way through the gateway, and what goes with it.
+//! A request in the gateway, and what belongs to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::refused::Refused;
 use super::tunnel::ClientSide;
 use crate::body::{BoxBody, empty};
 
-/// Requests that a connection may always have in flight, as long as there is room at all.
+/// Requests that a connection may always have in flight, as long as there is any room.
 pub(crate) const FEW_REQUESTS: usize = 4;
 
 /// A request on its way from the listener to what answers it.
@@ -25,23 +25,23 @@ pub(crate) const FEW_REQUESTS: usize = 4;
 pub(crate) struct Inbound {
     pub(crate) request: Request<BoxBody>,
     pub(crate) client: Client,
-    /// The listener that it came in at.
+    /// The listener at which it arrived.
     pub(crate) listener: ListenerId,
-    /// Requests that the client's connection has in flight, this one included.
+    /// The requests that the client's connection has in flight, including this one.
     pub(crate) in_flight: usize,
     /// Fields that the listener has dropped.
     pub(crate) dropped: Dropped,
-    /// Whether the listener refuses it.
+    /// Whether the listener refuses the request.
     pub(crate) refused: Refused,
-    /// Its record, if anybody observes requests.
+    /// The request's record, if it is observed.
     pub(crate) record: Option<Arc<RequestRecord>>,
-    /// What the client's connection brings along if it may become a tunnel.
+    /// What the client's connection provides if it may become a tunnel.
     pub(crate) tunnel: Option<Box<ClientSide>>,
-    /// Where informational responses to the client go, if it understands them.
+    /// Where informational responses to the client go, if the client understands them.
     pub(crate) interims: Option<Arc<Interims>>,
     /// How long the request may wait for an upstream that has no room for it, if the route has a queue.
     pub(crate) queue_timeout: Option<Duration>,
-    /// The tunnel that waits for the request to be granted, which is then over when the tunnel is.
+    /// The tunnel that starts if the request is granted. The request is then over when the tunnel is.
     pub(crate) granted: Option<oneshot::Sender<Finish>>,
 }
 
@@ -63,12 +63,13 @@ impl Inbound {
         }
     }
 
-    /// Whether it is refused before others when something runs short: its connection has many requests in flight.
+    /// Whether the request is refused before others when something runs short, because its connection has many requests
+    /// in flight.
     pub(crate) fn is_sheddable(&self) -> bool {
         self.in_flight > FEW_REQUESTS
     }
 
-    /// Where the request came in.
+    /// Where the request arrived.
     pub(crate) fn arrival(&self) -> Arrival {
         Arrival { tls: self.client.tls, listener: self.listener }
     }

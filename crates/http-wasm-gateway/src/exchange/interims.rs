@@ -1,4 +1,4 @@
-//! Informational responses (1xx) on their way to a client.
+//! Informational responses (1xx) to be sent to a client.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,8 +10,8 @@ use http_wasm_tower::Inform;
 use crate::connection_options::remove_nominated;
 use crate::names::{is_hop_by_hop, remove_all};
 
-/// Informational responses that one request gets at most, and their bytes. A client that doesn't read holds as much
-/// for each.
+/// The most informational responses that one request gets, and their size in bytes. A client that doesn't read holds as
+/// much for each request.
 const MAX_COUNT: usize = 100;
 const MAX_BYTES: usize = 16 * 1024;
 
@@ -24,15 +24,15 @@ const HEAD_OVERHEAD: usize = "HTTP/1.1 103 \r\n\r\n".len();
 #[derive(Debug, Default)]
 pub(crate) struct Interims {
     state: Mutex<State>,
-    /// There may be some.
+    /// There may be some to write.
     queued: AtomicBool,
-    /// Something of an earlier response may not have been written.
+    /// Part of an earlier response may not have been written yet.
     unwritten: AtomicBool,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whether the request's client understands them, and the response hasn't begun.
+    /// Whether the request's client understands them, and the response hasn't started.
     open: bool,
     queue: VecDeque<Response<()>>,
     count: usize,
@@ -40,13 +40,13 @@ struct State {
 }
 
 impl Interims {
-    /// A request begins whose client understands informational responses.
+    /// Starts a request whose client understands informational responses.
     pub(crate) fn open(&self) {
         let mut state = self.state();
         (state.open, state.count, state.bytes) = (true, 0, 0);
     }
 
-    /// The response begins. What can't be written before it is dropped.
+    /// The response starts. What can't be written before it is dropped.
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.open = false;
@@ -55,8 +55,8 @@ impl Interims {
         }
     }
 
-    /// Sends one to the client, unless that is impossible or it has got too many. Fields that concern another
-    /// connection, or a body, don't go with it.
+    /// Sends one to the client, unless that is impossible or the client has got too many. Fields that concern another
+    /// connection, or a body, are left out.
     pub(crate) fn send(&self, status: StatusCode, mut headers: HeaderMap) -> bool {
         remove_nominated(&mut headers);
         remove_all(&mut headers, |name| {
@@ -78,8 +78,8 @@ impl Interims {
         true
     }
 
-    /// Notes whether something of an earlier response may not have been written: until it is, an informational
-    /// response would come in the midst of it.
+    /// Records whether part of an earlier response may not have been written yet. Until it is, an informational
+    /// response would end up in the middle of it.
     pub(crate) fn set_unwritten(&self, unwritten: bool) {
         self.unwritten.store(unwritten, Ordering::Release);
     }
@@ -89,7 +89,7 @@ impl Interims {
         self.queued.load(Ordering::Acquire)
     }
 
-    /// The next one to write.
+    /// Returns the next one to write.
     pub(crate) fn next(&self) -> Option<Response<()>> {
         let mut state = self.state();
         let next = state.queue.pop_front();
@@ -106,14 +106,14 @@ impl Interims {
 
 impl Inform for Interims {
     fn inform(&self, status: StatusCode, headers: HeaderMap) {
-        // 100 is the listener's own, and 101 a response.
+        // 100 is sent by the listener itself, and 101 is a final response.
         if !matches!(status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS) {
             self.send(status, headers);
         }
     }
 }
 
-/// The bytes of an informational response in HTTP/1.1.
+/// Encodes an informational response for HTTP/1.1.
 pub(crate) fn write(response: &Response<()>, buffer: &mut Vec<u8>) {
     let reason = response.status().canonical_reason().unwrap_or_default();
     buffer.extend_from_slice(format!("HTTP/1.1 {} {reason}\r\n", response.status().as_str()).as_bytes());

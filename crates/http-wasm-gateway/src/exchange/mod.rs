@@ -1,5 +1,4 @@
-//! A request and its response on their way through the gateway: what the listener, routes, upstreams and observers
-//! share.
+//! A request and its response in the gateway: what the listener, routes, upstreams and observers share.
 
 mod answer;
 mod arrival;

@@ -16,7 +16,7 @@ pub(crate) enum Refused {
     Body(Arc<dyn BodyVerdict>),
 }
 
-/// The listener's judgement of a body, once there is a response.
+/// The listener's verdict on a body, once there is a response.
 pub(crate) trait BodyVerdict: Send + Sync {
     /// The response head is available: returns what to respond instead, if the body is at fault.
     fn settle(&self) -> Option<StatusCode>;

@@ -1,4 +1,4 @@
-//! What a client's connection brings along that may become a tunnel.
+//! What the connection of a client provides if it may become a tunnel.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::config::ClientLimits;
 #[derive(Debug)]
 pub(crate) struct ClientSide {
     pub(crate) limits: TunnelLimits,
-    /// The listener waits for the tunnel for as long as this is kept.
+    /// The listener waits for the tunnel as long as this exists.
     pub(crate) closing: watch::Receiver<bool>,
-    /// Whether the tunnel is to end at once.
+    /// Whether the tunnel must end at once.
     pub(crate) cut: watch::Receiver<bool>,
 }
 
-/// Ends when what is still running is cut off.
+/// Completes when everything that is still running is aborted.
 pub(crate) async fn cut_off(cut: &mut watch::Receiver<bool>) {
     if cut.wait_for(|&cut| cut).await.is_err() {
         // The sender is gone.
@@ -24,17 +24,17 @@ pub(crate) async fn cut_off(cut: &mut watch::Receiver<bool>) {
     }
 }
 
-/// How long a tunnel may be silent.
+/// How long a tunnel may be idle.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TunnelLimits {
-    /// While both sides may send; absent, for as long as they like.
+    /// While both sides may send; without a limit if absent.
     pub(crate) idle: Option<Duration>,
-    /// Once one of them has sent all that it will.
+    /// Once one of them has finished sending.
     pub(crate) half_closed: Duration,
 }
 
 impl ClientSide {
-    /// Of a connection with these limits.
+    /// For a connection with these limits.
     pub(crate) fn new(
         limits: &ClientLimits,
         closing: watch::Receiver<bool>,

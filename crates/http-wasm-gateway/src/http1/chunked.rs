@@ -24,7 +24,7 @@ pub(crate) struct Chunks {
     trailers: Option<Box<HeaderMap>>,
 }
 
-/// What a chunked body is made of.
+/// A part of a chunked body.
 #[derive(Debug)]
 pub(crate) enum ChunkPart {
     /// Content, never empty.
@@ -48,7 +48,7 @@ impl From<&'static str> for ChunkFault {
 }
 
 impl ChunkFault {
-    /// As a message.
+    /// The error as a message.
     pub(crate) fn reason(self) -> &'static str {
         match self {
             Self::Malformed(reason) | Self::TooLarge(reason) => reason,
@@ -91,7 +91,7 @@ impl Chunks {
         }
     }
 
-    /// Takes the next part from `input`. Nothing: more is needed.
+    /// Takes the next part from `input`, or returns nothing if more is needed.
     pub(crate) fn take(&mut self, input: &mut BytesMut) -> Result<Option<ChunkPart>, ChunkFault> {
         loop {
             if self.is_end() {
@@ -137,7 +137,7 @@ impl Chunks {
         matches!(self.next, Next::End)
     }
 
-    /// The next piece of `input`; 0 if more is needed to decide.
+    /// The length of the next piece of `input`; 0 if more is needed to decide.
     fn step(&mut self, input: &[u8]) -> Result<usize, ChunkFault> {
         match &mut self.next {
             Next::Size => {
@@ -190,7 +190,7 @@ impl Chunks {
     }
 }
 
-/// The first line, without its end.
+/// The first line, without its line end.
 fn line(input: &[u8], max: usize, too_long: ChunkFault) -> Result<Option<&[u8]>, ChunkFault> {
     let found = memchr(b'\n', input);
     if found.unwrap_or(input.len()) > max.saturating_add(1) {

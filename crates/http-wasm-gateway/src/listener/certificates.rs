@@ -17,10 +17,10 @@ use crate::error_text::plain;
 use crate::fingerprint::Fingerprints;
 use crate::tls::{PairFault, certified_key};
 
-/// How often files of certificates are checked for changes. They are renewed days before they expire.
+/// How often the certificate files are checked for changes. Certificates are renewed days before they expire.
 const INTERVAL: Duration = Duration::from_secs(10);
 
-/// Loads certificates of all listeners again when their files change, until it is dropped.
+/// Reloads the certificates of all listeners when their files change, until it is dropped.
 #[derive(Debug, Default)]
 pub(super) struct CertificateWatcher {
     watched: Arc<Mutex<Vec<Weak<Certificates>>>>,
@@ -28,7 +28,7 @@ pub(super) struct CertificateWatcher {
 }
 
 impl CertificateWatcher {
-    /// Watches these too, for as long as their listener has them. Within a runtime.
+    /// Also watches these, as long as their listener exists. Must be called within a runtime.
     pub(super) fn watch(&mut self, certificates: &Arc<Certificates>) {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(certificates));
         if self.task.is_empty() {
@@ -64,13 +64,13 @@ impl Certificates {
     /// Loads the certificates of the listener at `address`.
     ///
     /// # Errors
-    /// When a file can't be read, or holds no certificate or no key that belongs to it.
+    /// If a file can't be read, or contains no certificate, or no key that matches the certificate.
     pub(super) fn load(address: &str, tls: &ListenTls) -> Result<Self, String> {
         let loaded = RwLock::new(Arc::new(LoadedCertificates::load(tls)?));
         Ok(Self { address: address.to_owned(), loaded })
     }
 
-    /// What the certificates are for, and until when.
+    /// What the certificates are for, and when they expire.
     pub(super) fn status(&self) -> Vec<CertificateStatus> {
         self.current().keys.iter().filter_map(|key| status(key.end_entity_cert().ok()?)).collect()
     }
@@ -83,7 +83,7 @@ impl Certificates {
         *self.loaded.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(loaded);
     }
 
-    /// Loads the certificates again if their files have changed since. Blocks.
+    /// Reloads the certificates if their files have changed. Blocks.
     fn reload_if_changed(&self) {
         let address = &*self.address;
         let current = self.current();
@@ -120,7 +120,7 @@ impl ResolvesServerCert for Certificates {
 
 fn status(certificate: &CertificateDer<'_>) -> Option<CertificateStatus> {
     let certificate = EndEntityCert::try_from(certificate).ok()?;
-    // What checks certificates doesn't show their validity, except when it has ended, which it checks first.
+    // The verifier doesn't report the validity period, except that it has ended, which it checks first.
     let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
     let checked =
         certificate.verify_for_usage(&[], &[], &[], end_of_time, KeyUsage::server_auth(), None, None);
@@ -147,7 +147,7 @@ struct LoadedCertificates {
 
 impl LoadedCertificates {
     fn load(tls: &ListenTls) -> Result<Self, String> {
-        // Checked first: if they change in between, they are loaded once more.
+        // The fingerprints are taken first: if the files change in between, they are loaded again.
         let files = fingerprints(tls);
         let keys = tls.certificates.iter().map(|pair| load(pair).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok(Self { tls: tls.clone(), keys, files })
@@ -168,7 +168,7 @@ fn load(pair: &Certificate) -> Result<CertifiedKey, String> {
     })
 }
 
-/// How the files look from outside.
+/// The fingerprints of the files.
 fn fingerprints(tls: &ListenTls) -> Fingerprints {
     let paths = tls.certificates.iter().flat_map(|pair| [&pair.certificate.value, &pair.key.value]);
     Fingerprints::of(paths.cloned())
@@ -205,7 +205,7 @@ mod tests {
         let mut watcher = CertificateWatcher::default();
         watcher.watch(&certificates);
         let first = certificates.current();
-        // The clock goes on only when checking is done.
+        // The paused clock advances only when checking is done.
         let looked = async |times: u32| tokio::time::sleep(INTERVAL * times).await;
         looked(3).await;
         assert!(Arc::ptr_eq(&first, &certificates.current()), "nothing has changed");

@@ -27,20 +27,20 @@ use crate::body::BoxError;
 use crate::config::{ClientLimits, ListenHttp, Time};
 use crate::exchange::{Answer, Client, Inbound, Interims};
 
-/// The first line of HTTP/2's preface, with which no request of HTTP/1.1 begins.
+/// The first line of HTTP/2's preface. No HTTP/1.1 request starts with it.
 const HTTP2_REQUEST_LINE: usize = b"PRI * HTTP/2.0\r\n".len();
 
-/// How long HTTP/1.1 connections are kept for another request once the server was told to stop. Its response says that
-/// it is the last one; closing without that would lose requests that are just arriving.
+/// How long HTTP/1.1 connections are kept for another request after the server was told to stop. The response to that
+/// request says that it is the last one; without that, requests that are just arriving would be lost.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// How long a connection may take to shut down.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a client that is refused may take for anything.
+/// How long anything may take for a client that is refused.
 const REFUSAL: Time = Time::seconds(5);
 
-/// Header fields that hyper takes unless told otherwise.
+/// The number of header fields that hyper accepts by default.
 const HYPER_MAX_HEADERS: usize = 100;
 
 /// What all connections of a listener have in common.
@@ -51,11 +51,11 @@ pub(super) struct Connections<A> {
     pub(super) http: ListenHttp,
     pub(super) limits: Arc<ClientLimits>,
     pub(super) trusted_proxies: Arc<TrustedProxies>,
-    /// Whether the server is about to stop. Each connection has a receiver for as long as it lasts.
+    /// Whether the server is about to stop. Each connection has a receiver as long as it exists.
     pub(super) closing: watch::Receiver<bool>,
-    /// Whether everything that is still running is cut off. Tunnels observe it.
+    /// Whether everything that is still running is aborted. Tunnels observe it.
     pub(super) cut: watch::Receiver<bool>,
-    /// Whether requests are answered with 503, whatever they ask for.
+    /// Whether requests get 503, whatever they ask for.
     pub(super) refuse: bool,
 }
 
@@ -75,7 +75,7 @@ impl<A> Clone for Connections<A> {
 }
 
 impl<A: Answer> Connections<A> {
-    /// The same for connections that are refused. They get no time to spare.
+    /// The same for connections that are refused, with short timeouts.
     pub(super) fn refusing(&self) -> Self {
         let limits = ClientLimits {
             header_timeout: self.limits.header_timeout.min(REFUSAL),
@@ -191,7 +191,7 @@ impl<A: Answer> Connections<A> {
                 return Ok(true);
             }
             if same < read.len() {
-                // A wrong preface is answered where it is read.
+                // The code that reads it responds to a wrong preface.
                 return Ok(same >= HTTP2_REQUEST_LINE);
             }
             if io.read_buf(read).await? == 0 {
@@ -201,34 +201,34 @@ impl<A: Answer> Connections<A> {
     }
 }
 
-/// Ends when the server has been about to stop for so long that no more requests are waited for.
+/// Completes when the server has been about to stop for so long that it no longer waits for requests.
 async fn drain_grace(closing: &mut watch::Receiver<bool>) {
     // An error means that the sender is gone.
     let _ = closing.wait_for(|&closing| closing).await;
     tokio::time::sleep(DRAIN_GRACE).await;
 }
 
-/// What hyper has answered to a head that it could not parse.
+/// hyper's response to a head that it couldn't parse.
 fn answered_by_hyper(error: &(dyn std::error::Error + 'static)) -> Option<StatusCode> {
     let error = error.downcast_ref::<hyper::Error>().filter(|error| error.is_parse())?;
     Some(match error.is_parse_too_large() {
-        // hyper has no other way to tell.
+        // hyper offers no other way to tell.
         true if error.to_string().contains("URI too long") => StatusCode::URI_TOO_LONG,
         true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         false => StatusCode::BAD_REQUEST,
     })
 }
 
-/// What a connection's lifetime depends on.
+/// What the lifetime of a connection depends on.
 struct Lifetime<'a> {
     activity: Arc<Activity>,
     limits: &'a ClientLimits,
-    /// That of the last request of HTTP/1.1.
+    /// That of the last HTTP/1.1 request.
     start_line: Option<Arc<StartLine>>,
 }
 
 impl Lifetime<'_> {
-    /// Runs a connection until it ends, expires, or was told to `shut_down` after `closing`.
+    /// Runs a connection until it ends, times out, or was told to `shut_down` after `closing`.
     async fn run<C, E>(
         self,
         connection: C,
@@ -247,7 +247,7 @@ impl Lifetime<'_> {
             result = connection.as_mut() => return result.map_err(Into::into),
             expired = self.activity.expired(timeouts) => match expired {
                 Expired::Idle => {}
-                // A request that has begun is answered with 408.
+                // A request that has started to arrive gets 408.
                 Expired::Head if self.start_line.is_some_and(|line| line.times_out()) => {}
                 Expired::Head => return Err("timed out waiting for a request".into()),
                 Expired::Response => return Err("the client doesn't read its response".into()),
@@ -271,13 +271,13 @@ fn http1_builder(limits: &ClientLimits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        // Heads arrive complete; the framing layer limits the time that they take.
+        // Heads arrive complete; the framing layer limits how long they take.
         .header_read_timeout(None)
         .max_header_size(max)
-        // Less than 8 KiB is more than hyper can do.
+        // hyper doesn't support less than 8 KiB.
         .max_buf_size(max.max(8 * 1024));
     let max_headers = limits.max_headers.get() as usize;
-    // If set, even to its own default, hyper initialises that many fields for each head.
+    // If it is set, even to the default, hyper initialises that many fields for each head.
     if max_headers != HYPER_MAX_HEADERS {
         builder.max_headers(max_headers);
     }

@@ -1,6 +1,6 @@
 //! The `Date` of responses (RFC 9110 section 6.6.1).
 //!
-//! hyper's own date stands still when the system's clock is set back, until that has caught up.
+//! After the system's clock is set back, hyper's own date stands still until the clock has caught up.
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -25,7 +25,7 @@ thread_local!(static DATE: RefCell<Date> = const { RefCell::new(Date { seconds: 
 /// The date that was written last.
 #[derive(Debug)]
 struct Date {
-    /// Since the epoch.
+    /// Seconds since the epoch.
     seconds: u64,
     value: Option<HeaderValue>,
 }

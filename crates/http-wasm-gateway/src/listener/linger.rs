@@ -9,7 +9,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How much it may send.
+/// How much the client may send.
 const BYTES: usize = 64 * 1024 * 1024;
 
 /// How much is read at once.

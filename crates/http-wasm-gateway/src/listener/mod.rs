@@ -1,4 +1,4 @@
-//! Where clients come in: HTTP/1.1 and HTTP/2 on each address, over TLS or not, with a graceful end.
+//! Where clients connect: HTTP/1.1 and HTTP/2 on each address, with or without TLS, and with graceful shutdown.
 
 mod activity;
 mod body;
@@ -51,7 +51,7 @@ pub(crate) use self::status::ListenerStatus;
 #[cfg(unix)]
 pub(crate) use self::successor::Successor;
 
-/// An address that is listened on, and how.
+/// An address to listen on, and how.
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: Arc<TcpListener>,
@@ -62,12 +62,12 @@ pub(crate) struct Listener {
     permits: Permits,
 }
 
-/// An address that is listened on. Shown as the URL of a client.
+/// An address that is listened on. It displays as the URL for clients.
 #[derive(Debug, Clone, Copy)]
 pub struct Endpoint {
-    /// With the port that the system chose if it was asked to.
+    /// With the port that the system chose if the port was 0.
     pub addr: SocketAddr,
-    /// Whether TLS is spoken.
+    /// Whether it uses TLS.
     pub tls: bool,
 }
 
@@ -111,8 +111,8 @@ impl Listener {
         Ok(Self { socket, tls, http: listen.http, limits, trusted_proxies, permits })
     }
 
-    /// Serves until `stop` ends; then accepts no more, and lets running requests and tunnels finish, until `cut` says
-    /// that they are cut off.
+    /// Serves until `stop` completes. Then it accepts no more connections, and lets requests in flight and tunnels
+    /// finish, until `cut` aborts them.
     pub(crate) async fn serve(
         self,
         answer: Arc<impl Answer>,
@@ -130,14 +130,14 @@ impl Listener {
             () = close.closed() => {}
             () = cut_off(&mut cut) => {
                 connections.shutdown().await;
-                // What they have left to tasks of their own ends with them.
+                // Tasks that they have spawned end with them.
                 close.closed().await;
             }
         }
     }
 
-    /// Accepts connections for as long as it is polled. At the maximum, further ones wait in the system's queue. When
-    /// file descriptors run short, others are answered with 503.
+    /// Accepts connections as long as it is polled. At the maximum, further connections wait in the system's queue.
+    /// When file descriptors run short, clients get 503.
     async fn accept_all(
         self,
         answer: Arc<impl Answer>,

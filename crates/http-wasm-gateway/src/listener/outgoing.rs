@@ -18,7 +18,7 @@ use crate::trailers;
 /// How long a failed body waits for the client to read what came before the failure.
 const BREAK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Gives a response the framing of its body, and removes the body where there must be none.
+/// Sets the framing of a response's body, and removes the body if there must be none.
 pub(super) fn frame(
     response: Response<BoxBody>,
     info: &RequestInfo,
@@ -47,16 +47,17 @@ pub(super) fn frame(
     )
 }
 
-/// The body of a response on its way to hyper.
+/// The body of a response that is passed to hyper.
 pub(super) type Outgoing = Hooked<BoxBody, OutgoingHook>;
 
-/// Gives a body the size that its framing says, and its failure the time that the client needs to get what came before.
+/// Gives a body the size that its framing declares, and delays its failure until the client has had time to read what
+/// came before.
 #[derive(Debug)]
 pub(super) struct OutgoingHook {
     /// The length of a body that isn't sent. hyper's HTTP/1.1 server removes the length from the head of a 304 unless
     /// there is a body, which it then doesn't poll.
     absent: Option<u64>,
-    /// Whether the length is left undeclared, though it may be known.
+    /// Whether the length is left undeclared, although it may be known.
     streamed: bool,
     http2: bool,
     flushes: Arc<Flushes>,
@@ -68,7 +69,7 @@ impl Hook<BoxBody> for OutgoingHook {
         match ready!(polled) {
             Some(Ok(frame)) => Poll::Ready(trailers::filter(frame).map(Ok)),
             Some(Err(error)) => {
-                // What it holds, a connection to an upstream for instance, is of no more use.
+                // What it holds, such as a connection to an upstream, is no longer needed.
                 *body = empty();
                 let broken = self.broken.insert(Box::new(Broken::new(error, self.http2, &self.flushes)));
                 broken.poll(cx).map(|error| Some(Err(error)))

@@ -1,4 +1,4 @@
-//! Connections that are there only to be refused.
+//! Connections that exist only to be refused.
 
 use std::collections::VecDeque;
 

@@ -1,4 +1,4 @@
-//! A request's way from the connection to what answers it, and back.
+//! A request's path from the connection to its handler, and back.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -32,20 +32,20 @@ pub(super) struct Requests<A> {
     pub(super) limits: Arc<ClientLimits>,
     pub(super) trusted_proxies: Arc<TrustedProxies>,
     pub(super) activity: Arc<Activity>,
-    /// Gets the outcome of upgrade requests.
+    /// Receives the outcome of upgrade requests.
     pub(super) upgrade: Option<Arc<Upgrade>>,
     pub(super) flushes: Arc<Flushes>,
     /// Whether the server is about to stop.
     pub(super) closing: watch::Receiver<bool>,
-    /// Whether everything that is still running is cut off.
+    /// Whether everything that is still running is aborted.
     pub(super) cut: watch::Receiver<bool>,
-    /// Whether requests are answered with 503, whatever they ask for.
+    /// Whether requests get 503, whatever they ask for.
     pub(super) refuse: bool,
 }
 
 impl<A: Answer> Requests<A> {
-    /// The response to a request, which is in flight from now on: hyper may look for the connection's end before it
-    /// polls this for the first time.
+    /// The response to a request, which is in flight from now on: hyper may check whether the connection has ended
+    /// before it polls this for the first time.
     pub(super) fn respond<B>(
         self: Arc<Self>,
         request: Request<B>,
@@ -96,7 +96,7 @@ impl<A: Answer> Requests<A> {
         if let Some(interims) = &inbound.interims {
             interims.close();
         }
-        // With it goes a body that nobody has asked for.
+        // A body that nobody has asked for is dropped with it.
         drop(inbound);
         let status = response.status();
         if let Some(upgrade) = self.upgrade.as_ref().filter(|_| may_switch) {
@@ -108,16 +108,16 @@ impl<A: Answer> Requests<A> {
         date::add(response.headers_mut());
         let response = outgoing::frame(response, &info, &self.flushes);
         let stalled = self.limits.body_timeout.0;
-        // Streams of HTTP/2 have timers of their own.
+        // HTTP/2 streams have timers of their own.
         let transfer = (version < Version::HTTP_2)
             .then(|| TransferTimeout::new(stalled, self.limits.min_response_rate.map(|rate| rate.0)));
         let hook = SendingHook { in_flight: Some(in_flight), transfer, given: 0, upload, stalled };
         Ok(response.map(|body| Hooked { body, hook }))
     }
 
-    /// Says in a response of HTTP/1.1 that the connection ends with it, if it does: a client can't be told in any
-    /// other way, and a request that it sends just then would be lost. Returns the request's body if more of it may
-    /// have to be read.
+    /// Announces the end of the connection in an HTTP/1.1 response, if the connection ends with it: there is no other
+    /// way to tell a client, and a request that it sends just then would be lost. Returns the request's body if more of
+    /// it may have to be read.
     async fn announce<B>(
         &self,
         response: &mut Response<BoxBody>,
@@ -147,7 +147,8 @@ impl<A: Answer> Requests<A> {
     {
         let headers = request.headers_mut();
         let (client, dropped) = self.trusted_proxies.of_request(self.client, headers);
-        // Before anything of ours is in it: a client must not have it taken away again by naming it in `Connection`.
+        // Before any of our fields is added: a client must not be able to have one removed by naming it in
+        // `Connection`.
         remove_nominated(headers);
         if request.body().is_end_stream() {
             let mut inbound = Inbound::new(request.map(|_| empty()), client);
@@ -167,7 +168,7 @@ impl<A: Answer> Requests<A> {
         (inbound, Some(upload))
     }
 
-    /// A request that handlers don't get.
+    /// A request that isn't passed to handlers.
     fn refused<B>(&self, mut request: Request<B>, status: StatusCode) -> Inbound {
         let (client, dropped) = self.trusted_proxies.of_request(self.client, request.headers_mut());
         let mut inbound = Inbound::new(request.map(|_| empty()), client);
@@ -188,10 +189,10 @@ fn says_close(response: &Response<BoxBody>) -> bool {
     options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
-/// A response's body on its way to the client. The request lasts until all of it is taken.
+/// A response's body that is sent to the client. The request lasts until all of it is taken.
 pub(super) type Sending<B> = Hooked<Outgoing, SendingHook<B>>;
 
-/// Notes how fast the client takes a response, and deals with the rest of the request's body afterwards.
+/// Records how fast the client takes a response, and deals with the rest of the request's body afterwards.
 #[derive(Debug)]
 pub(super) struct SendingHook<B>
 where
@@ -199,13 +200,13 @@ where
 {
     /// Present until this is dropped.
     in_flight: Option<InFlight>,
-    /// How fast the client takes it, if its connection is to end when that is too slow.
+    /// How fast the client takes it, if there is a minimum rate.
     transfer: Option<TransferTimeout>,
-    /// Bytes that it has been given and has not taken yet.
+    /// Bytes that the client has been given and hasn't taken yet.
     given: u64,
     /// The request's body, if more of it may have to be read.
     upload: Option<Arc<Upload<B>>>,
-    /// How long a handler may hold it without reading any.
+    /// How long a handler may hold it without reading any of it.
     stalled: Duration,
 }
 
@@ -213,7 +214,7 @@ impl<B> SendingHook<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    /// Takes over what is left of the request's body.
+    /// Takes over the rest of the request's body.
     pub(super) fn take_upload(&mut self) -> Option<Arc<Upload<B>>> {
         self.upload.take()
     }
@@ -241,7 +242,7 @@ where
         };
         transfer.transferred(std::mem::take(&mut self.given));
         match &polled {
-            // Until it asks for more, the connection is waiting for the client to take this.
+            // Until it asks for more, the connection waits for the client to take this.
             Poll::Ready(Some(Ok(frame))) => {
                 self.given = frame.data_ref().map_or(0, |data| data.len() as u64);
                 in_flight.set_client_deadline(Some(transfer.deadline()));

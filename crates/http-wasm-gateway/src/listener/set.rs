@@ -1,4 +1,4 @@
-//! All addresses that are listened on, which a reload may change.
+//! All addresses that are listened on. A reload may change them.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,23 +18,23 @@ use crate::error::StartError;
 use crate::exchange::Answer;
 use crate::signals::Signals;
 
-/// How long requests that are cut off may take to end.
+/// How long requests that are aborted may take to end.
 const CUT_OFF_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Listeners whose requests are all answered by the same. They end when this is dropped.
+/// Listeners whose requests go to the same handler. They stop when this is dropped.
 #[derive(Debug)]
 pub(crate) struct Listeners<A> {
     answer: Arc<A>,
     active: Mutex<Active>,
     inherited: tokio::sync::Mutex<Inherited>,
-    /// Whether everything that is still running is cut off.
+    /// Whether everything that is still running is aborted.
     cut: watch::Sender<bool>,
 }
 
 #[derive(Debug, Default)]
 struct Active {
     running: Vec<Running>,
-    /// Those that run and those that drain.
+    /// Listeners that are running, and listeners that are draining.
     tasks: JoinSet<()>,
     certificates: CertificateWatcher,
 }
@@ -53,21 +53,21 @@ struct Running {
     _stop: oneshot::Sender<()>,
 }
 
-/// An address as written, and how many of the same stand before it: any number of listeners may ask for any free port.
+/// An address as written, and how many of the same precede it: any number of listeners may use port 0.
 type Id = (String, usize);
 
-/// What is listened on next.
+/// The next listener.
 #[derive(Debug)]
 pub(crate) struct Opened(Vec<(Id, Digest, Next)>);
 
 #[derive(Debug)]
 enum Next {
-    /// The listener that runs already.
+    /// The listener that is already running.
     Same,
     Other(Listener),
 }
 
-/// What a change of listeners came to.
+/// The result of changing the listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Change {
     /// Addresses that were not listened on before.
@@ -102,10 +102,11 @@ impl<A: Answer> Listeners<A> {
         Ok(Opened(opened))
     }
 
-    /// Listens on these from now on. Listeners that are not among them accept no more, and let their requests finish.
+    /// Uses these listeners from now on. Listeners that are not among them accept no more connections, and let their
+    /// requests finish.
     pub(crate) fn commit(&self, opened: Opened) -> Change {
         let mut active = self.active();
-        // Nothing had waited for their end.
+        // Nothing has waited for them to end.
         while active.tasks.try_join_next().is_some() {}
         let mut before = std::mem::take(&mut active.running);
         let known: Vec<Id> = before.iter().map(|running| running.id.clone()).collect();
@@ -129,12 +130,12 @@ impl<A: Answer> Listeners<A> {
         }
     }
 
-    /// A socket for another purpose: one that was handed to this process if one fits.
+    /// A socket for another purpose: an inherited one if there is one that fits.
     pub(crate) async fn claim_or_bind(&self, address: &Address) -> io::Result<TcpListener> {
         self.inherited.lock().await.claim_or_bind(address).await
     }
 
-    /// The addresses, with the ports that the system chose where it was asked to.
+    /// The addresses, with the ports that the system chose for port 0.
     pub(crate) fn addresses(&self) -> io::Result<Vec<Endpoint>> {
         let endpoint = |running: &Running| {
             Ok(Endpoint { addr: running.socket.local_addr()?, tls: running.tls.is_some() })
@@ -152,12 +153,12 @@ impl<A: Answer> Listeners<A> {
         self.active().running.iter().map(status).collect()
     }
 
-    /// The sockets that are listened on.
+    /// The listening sockets.
     pub(crate) fn sockets(&self) -> Vec<Arc<TcpListener>> {
         self.active().running.iter().map(|running| running.socket.clone()).collect()
     }
 
-    /// Accepts no more and lets running requests finish, for `limit` at most or until a signal comes.
+    /// Accepts no more connections and lets requests in flight finish, for at most `limit` or until a signal arrives.
     pub(crate) async fn drain(&self, mut signals: Signals, limit: Duration) {
         let Active { running, mut tasks, certificates } = std::mem::take(&mut *self.active());
         tracing::info!("shutting down: no new connections, requests in flight finish");

@@ -18,12 +18,12 @@ use crate::time::rfc3339;
 pub(super) struct Permits {
     free: Arc<Semaphore>,
     max: usize,
-    /// Whether one of those taken is for the next connection.
+    /// Whether one of the permits is taken for the next connection.
     waiting: Arc<AtomicBool>,
 }
 
 impl Permits {
-    /// That many, or as many as the limit of open files allows.
+    /// This many, or as many as the limit of open files allows.
     pub(super) fn new(max: Option<NonZeroU32>) -> Self {
         let max = max.map_or_else(|| Descriptors::of_process().default_connections(), NonZeroU32::get);
         let max = max as usize;
@@ -37,7 +37,7 @@ impl Permits {
         Some(permit)
     }
 
-    /// The connection is there.
+    /// The connection has been accepted.
     pub(super) fn accepted(&self) {
         self.waiting.store(false, Ordering::Relaxed);
     }
@@ -51,7 +51,7 @@ impl Permits {
 /// A listener, as `/status` shows it.
 #[derive(Debug, Serialize)]
 pub(crate) struct ListenerStatus {
-    /// With the port that the system chose if it was asked to.
+    /// With the port that the system chose for port 0.
     address: Option<SocketAddr>,
     tls: bool,
     /// Which versions of HTTP are accepted: "auto", "1" or "2".
@@ -66,14 +66,14 @@ pub(crate) struct ListenerStatus {
 /// A certificate of a listener.
 #[derive(Debug, Serialize)]
 pub(crate) struct CertificateStatus {
-    /// The DNS names that it is for.
+    /// The DNS names that it is valid for.
     pub(super) names: Vec<String>,
     #[serde(serialize_with = "rfc3339")]
     pub(super) not_after: SystemTime,
 }
 
 impl ListenerStatus {
-    /// `certificates` of a listener with TLS.
+    /// The `certificates` of a listener with TLS.
     pub(super) fn new(
         address: Option<SocketAddr>,
         http: ListenHttp,

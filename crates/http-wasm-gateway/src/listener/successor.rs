@@ -70,7 +70,7 @@ fn failed(reason: &str) {
     tracing::error!(reason, "the successor failed to start; this process carries on");
 }
 
-/// A successor that is not ready yet. Should this process end meanwhile, it lives on.
+/// A successor that isn't ready yet. If this process ends in the meantime, the successor lives on.
 struct Starting {
     process: Arc<Mutex<Process>>,
     result: oneshot::Receiver<Result<u32, String>>,
@@ -83,17 +83,17 @@ struct Process {
 }
 
 impl Starting {
-    /// Ends when it is ready, or has ended.
+    /// Completes when it is ready, or has exited.
     async fn ready(&mut self) -> Result<u32, String> {
         (&mut self.result).await.map_err(|_| "cannot wait for it".to_owned())?
     }
 
-    /// Ends it. The thread that waits for it sees its pipe close.
+    /// Kills it. The thread that waits for it sees its pipe close.
     fn give_up(self) {
         let mut process = lock(&self.process);
         process.given_up = true;
         if let Some(child) = &mut process.child {
-            // It may have ended already.
+            // It may already have exited.
             let _ = child.kill();
         }
     }
@@ -121,7 +121,7 @@ fn begin(sockets: &[Arc<TcpListener>]) -> Result<Starting, String> {
 /// Starts the program, and waits until it is ready.
 fn start(sockets: Vec<OwnedFd>, process: &Mutex<Process>) -> Result<u32, String> {
     let (mut ready, writer) = pipe().map_err(|error| error.to_string())?;
-    // By the name that it was called by, since that may be another file by now.
+    // By the name with which it was called, since that may refer to a new file by now.
     let mut args = std::env::args_os();
     let mut command = Command::new(args.next().ok_or("cannot determine the name of this program")?);
     command.args(args).env_remove("LISTEN_PID").env_remove("LISTEN_FDNAMES");
@@ -142,14 +142,14 @@ fn start(sockets: Vec<OwnedFd>, process: &Mutex<Process>) -> Result<u32, String>
         let child = command.spawn().map_err(|error| format!("cannot start it: {error}"))?;
         process.child.insert(child).id()
     };
-    // So that the pipe ends with the child.
+    // So that the pipe closes when the child exits.
     drop(inherited);
     match ready.read(&mut [0]) {
         Ok(1) => Ok(pid),
         _ => {
             let child = lock(process).child.take();
             let mut child = child.ok_or("cannot wait for it")?;
-            // It may have exited already.
+            // It may already have exited.
             let _ = child.kill();
             let status = child.wait().map_err(|error| error.to_string())?;
             Err(format!("it exited before it was ready ({status})"))

@@ -45,7 +45,7 @@ pub(super) struct Upload<B> {
 
 #[derive(Debug)]
 enum Rest<B> {
-    /// A handler holds it.
+    /// A handler holds the body.
     Held,
     /// The handlers have dropped it.
     Unread(B),

@@ -59,7 +59,7 @@ impl Monitor {
         })
     }
 
-    /// The observer of this configuration's requests. Its series stay until the last of them has completed.
+    /// Returns the observer of this configuration's requests. Its series stay until the last of them has completed.
     pub(super) fn request_observer(self: &Arc<Self>, config: &Config) -> MonitorObserver {
         MonitorObserver { monitor: self.clone(), _names: self.metrics.names(config) }
     }
@@ -69,17 +69,17 @@ impl Monitor {
         self.active.replace(configured);
     }
 
-    /// Sets what reloads the configuration. The first call counts.
+    /// Sets the function that reloads the configuration. Only the first call has an effect.
     pub(crate) fn on_reload(&self, reload: Reload) {
         let _ = self.reload.set(reload);
     }
 
-    /// Sets what lists the listeners. The first call counts.
+    /// Sets the function that lists the listeners. Only the first call has an effect.
     pub(crate) fn on_listeners(&self, list: impl Fn() -> Vec<ListenerStatus> + Send + Sync + 'static) {
         let _ = self.listeners.set(Box::new(list));
     }
 
-    /// The listeners; none before there are any.
+    /// The listeners; `None` before there are any.
     pub(crate) fn listeners(&self) -> Vec<ListenerStatus> {
         self.listeners.get().map(|list| list()).unwrap_or_default()
     }
@@ -89,7 +89,7 @@ impl Monitor {
         self.reload_error.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Reloads the configuration. None if nothing here can.
+    /// Reloads the configuration. Returns `None` if that isn't possible here.
     pub(crate) async fn reload(&self) -> Option<Result<String, String>> {
         Some(self.reload.get()?().await)
     }

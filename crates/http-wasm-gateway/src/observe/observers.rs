@@ -1,4 +1,4 @@
-//! The observers of requests, and what is done to requests for them.
+//! The observers of requests, and what is done with requests for them.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ pub(crate) struct Observers {
 type Built<T> = (Digest, Arc<T>);
 
 impl Observers {
-    /// These alone.
+    /// Only these.
     pub(crate) fn only(given: Vec<Arc<dyn RequestObserver>>) -> Self {
         Self {
             monitor: None,
@@ -50,7 +50,7 @@ impl Observers {
         }
     }
 
-    /// What a configuration asks for; what `earlier` has, built from the same settings, is reused.
+    /// The observers that a configuration asks for. Those that `earlier` has, built from the same settings, are reused.
     pub(crate) fn next(
         config: &Config,
         monitor: Option<Arc<Monitor>>,
@@ -69,7 +69,7 @@ impl Observers {
         Ok(Self { monitor, given, observers: observers.into(), request_ids, access_log, traces })
     }
 
-    /// Starts to observe a request. None if there are no observers.
+    /// Starts to observe a request. Returns `None` if there are no observers.
     pub(crate) fn begin(&self, inbound: &mut Inbound) -> Option<ObservedRequest<'_>> {
         if self.observers.is_empty() && self.request_ids.is_none() {
             return None;
@@ -92,7 +92,7 @@ impl Observers {
         }
     }
 
-    /// Where completed requests are written to.
+    /// The outputs to which completed requests are written.
     pub(crate) fn sinks(&self) -> Sinks {
         Sinks {
             access_log: self.access_log.as_ref().map(|(_, log)| log.clone()),
@@ -143,8 +143,8 @@ fn is_same<T>(one: &Arc<T>, other: Option<&Arc<T>>) -> bool {
     other.is_some_and(|other| Arc::ptr_eq(one, other))
 }
 
-/// Where completed requests are written to. Those of earlier configurations are kept until the requests that started
-/// with them have completed.
+/// The outputs to which completed requests are written. Those of earlier configurations are kept until the requests
+/// that started with them have completed.
 #[derive(Debug)]
 pub(crate) struct Sinks {
     access_log: Option<Arc<AccessLog>>,
@@ -152,7 +152,7 @@ pub(crate) struct Sinks {
 }
 
 impl Sinks {
-    /// Those of these that the next configuration doesn't have.
+    /// Those among these that the next configuration doesn't have.
     pub(crate) fn without(self, next: &Self) -> Self {
         Self {
             access_log: self.access_log.filter(|log| !is_same(log, next.access_log.as_ref())),

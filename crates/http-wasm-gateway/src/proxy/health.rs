@@ -1,4 +1,4 @@
-//! The health of an address: from the requests that it had, and from active health checks.
+//! The health of an address, from the requests sent to it and from active health checks.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use crate::config::{ActiveHealth, PassiveHealth};
 
-/// How often the ejection time is doubled at most while an address keeps failing.
+/// The maximum number of times that the ejection time is doubled while an address keeps failing.
 const MAX_DOUBLINGS: u32 = 5;
 
 /// The health of one address.
@@ -35,11 +35,11 @@ struct State {
     failures: u32,
     /// How often it was ejected since a request last succeeded.
     times_out: u32,
-    /// It is ejected until then.
+    /// The address is ejected until then.
     out_until: Option<Instant>,
     /// Whether the active health check reports it as unhealthy.
     is_down: bool,
-    /// Consecutive results that say otherwise.
+    /// Consecutive results that contradict the current state.
     contrary: u32,
 }
 
@@ -71,7 +71,7 @@ impl Health {
         self.state().all_failures
     }
 
-    /// A request was answered.
+    /// A request got a response.
     pub(super) fn succeeded(&self) {
         let mut state = self.state();
         (state.failures, state.times_out, state.out_until) = (0, 0, None);

@@ -1,8 +1,8 @@
-//! A reverse proxy to one upstream: streams both ways, with trailers, and passes `Upgrade` through.
+//! A reverse proxy to one upstream: streams both ways, with trailers, and forwards `Upgrade`.
 //!
-//! Unless told otherwise, an http upstream gets HTTP/1.1 and the client's own `Host`. An https upstream gets HTTP/2 or
-//! HTTP/1.1, whichever it agrees to, and its own name as host: TLS servers choose certificate and site by it, and
-//! HTTP/2 forbids a `Host` that differs from `:authority`. The client's host is in `X-Forwarded-Host` either way.
+//! By default, an http upstream gets HTTP/1.1 and the client's own `Host`. An https upstream gets HTTP/2 or HTTP/1.1,
+//! whichever it negotiates, and its own name as the host: TLS servers select certificate and site by it, and HTTP/2
+//! forbids a `Host` that differs from `:authority`. The client's host is in `X-Forwarded-Host` either way.
 
 mod connect;
 mod fields;
@@ -41,30 +41,30 @@ use crate::framing::{self, Framing};
 
 pub(crate) use self::server::AddressStatus;
 
-/// Retries may be a fifth of the requests of the last ten seconds, and ten a second when there are few: what helps
-/// against a server that is gone must not become the load that keeps it down.
+/// Retries may be a fifth of the requests of the last ten seconds, and ten per second if there are few requests: what
+/// helps against a server that is gone must not become the load that keeps it down.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 const BUDGET_PER_SECOND: u32 = 10;
 const BUDGET_SHARE: f32 = 0.2;
 
-/// Pause before a request goes once more to an address that it has been to; it doubles each time.
+/// Pause before a request is sent again to an address that it has already been sent to; it doubles each time.
 const PAUSE: Duration = Duration::from_millis(25);
 
-/// A reverse proxy with its pool of connections.
+/// A reverse proxy with its connection pool.
 pub(crate) struct Proxy {
     /// The upstream's name in logs and metrics.
     name: Arc<str>,
     servers: Servers,
     host: ForwardedHost,
-    /// How long the upstream may take to begin its answer once it has what it needs for that.
+    /// How long the upstream may take to start its response once it has everything that it needs.
     timeout: Duration,
     retries: usize,
     /// Whether the upstream may speak HTTP/2.
     refusable: bool,
     budget: TpsBudget,
-    /// What bodies that are kept for retries count for.
+    /// The budget in which bodies kept for retries are counted.
     body_budget: BodyBudget,
-    /// Health checks, and what closes idle connections. They end when this is dropped.
+    /// Health checks, and the task that closes idle connections. They end when this is dropped.
     _tasks: JoinSet<()>,
 }
 
@@ -75,7 +75,7 @@ impl fmt::Debug for Proxy {
 }
 
 impl Proxy {
-    /// A proxy to this upstream, or why there can't be one. Within a runtime.
+    /// Creates a proxy to this upstream, or returns why it can't. Must be called within a runtime.
     pub(crate) fn new(name: &str, upstream: &config::Upstream) -> Result<Self, String> {
         Ok(Self::with(name, upstream, &Connectors::new(upstream)?))
     }
@@ -103,7 +103,7 @@ impl Proxy {
         }
     }
 
-    /// Counts bodies that are kept for retries for this budget.
+    /// Counts bodies kept for retries in this budget.
     pub(crate) fn with_body_budget(self, body_budget: &BodyBudget) -> Self {
         Self { body_budget: body_budget.clone(), ..self }
     }
@@ -113,7 +113,7 @@ impl Proxy {
         &self.name
     }
 
-    /// How the servers are that there are to choose from.
+    /// The state of the addresses.
     pub(crate) fn addresses(&self) -> impl Iterator<Item = AddressStatus> {
         self.servers.status()
     }
@@ -122,7 +122,7 @@ impl Proxy {
         let upgrade = tunnel::upgrade_request(inbound);
         prepare(inbound, self.host, upgrade.as_ref());
 
-        // An upgrade is a matter of HTTP/1.1: an upstream that would rather speak HTTP/2 must not get to choose.
+        // Upgrades exist only in HTTP/1.1: an upstream that prefers HTTP/2 must not be able to choose it.
         let (lease, mut response) = match self.exchange(upgrade.is_some(), inbound).await {
             Ok(answered) => answered,
             Err(failed) => return self.answer_to(failed),
@@ -144,8 +144,8 @@ impl Proxy {
         }
     }
 
-    /// Sends the request and waits for the head of its answer; where that fails, sends it to another address, as far
-    /// as that is safe, allowed and not too much.
+    /// Sends the request and waits for the head of the response. If that fails, sends it to another address, as far as
+    /// that is safe and allowed.
     async fn exchange(
         &self,
         http1: bool,
@@ -199,7 +199,7 @@ impl Proxy {
             if !again {
                 return Err(ExchangeError::Send(error));
             }
-            // The other kinds concern one connection and not the address.
+            // The other kinds concern a connection rather than the address.
             pause = error.is_unhealthy();
             if let SendErrorKind::Unprocessed { connection } = error.kind {
                 avoid = Some(connection);
@@ -208,7 +208,7 @@ impl Proxy {
         }
     }
 
-    /// The answer when the upstream has one.
+    /// The response, if the upstream has one.
     fn answer(&self, response: Response<ResponseBody>, lease: Lease) -> Response<BoxBody> {
         let (mut head, body) = response.into_parts();
         fields::remove_hop_by_hop(&mut head.headers);
@@ -216,7 +216,7 @@ impl Proxy {
         respond_with(head.status, head.headers, boxed(body))
     }
 
-    /// Whether a request that failed may be sent once more, as far as it is not up to its body.
+    /// Whether a failed request may be sent again, as far as that doesn't depend on its body.
     fn may_retry(&self, error: &SendError, idempotent: bool, retried: usize) -> bool {
         let (safe, retries) = match error.kind {
             SendErrorKind::Connect => (true, self.retries),
@@ -224,16 +224,16 @@ impl Proxy {
             SendErrorKind::Stale | SendErrorKind::Broken => (idempotent, self.retries),
             _ => (false, 0),
         };
-        // That an idle connection was closed just as a request came says nothing about the upstream's health.
+        // That an idle connection was closed just as a request arrived says nothing about the upstream's health.
         let free = error.kind == SendErrorKind::Stale && retried == 0;
         safe && retried < retries && (free || self.budget.withdraw())
     }
 
-    /// Says in the log what an address did, and remembers it.
+    /// Logs the failure of an address, and records it.
     fn note(&self, lease: &Lease, error: &SendError, again: bool) {
         let (upstream, address) = (&*self.name, &lease.server().url);
         match error.kind {
-            // What the client did is noted with its answer.
+            // The client's failures are logged with the response.
             SendErrorKind::RequestBody => {}
             SendErrorKind::Timeout => {
                 tracing::warn!(upstream, %address, timeout = ?self.timeout, "upstream timed out");
@@ -250,7 +250,7 @@ impl Proxy {
         }
     }
 
-    /// The answer when there is none from the upstream: details went to the log, not to the client.
+    /// The response if there is none from the upstream: details are in the log, not in the response.
     fn answer_to(&self, failed: ExchangeError) -> Response<BoxBody> {
         let error = match failed {
             ExchangeError::Uri => return plain_text(StatusCode::URI_TOO_LONG, "the URI is too long\n"),
@@ -282,7 +282,7 @@ fn bad_gateway() -> Response<BoxBody> {
     plain_text(StatusCode::BAD_GATEWAY, "bad gateway\n")
 }
 
-/// Whether a request may be sent again though the upstream may have seen it (RFC 9110 section 9.2.2).
+/// Whether a request may be sent again although the upstream may have seen it (RFC 9110 section 9.2.2).
 fn is_idempotent(method: &Method) -> bool {
     matches!(
         *method,
@@ -290,11 +290,11 @@ fn is_idempotent(method: &Method) -> bool {
     )
 }
 
-/// Turns the request as received into the one to send, its URI excepted.
+/// Turns the request as received into the one to send, except for its URI.
 fn prepare(inbound: &mut Inbound, host: ForwardedHost, upgrade: Option<&tunnel::UpgradeRequest>) {
     let Inbound { request, client, .. } = inbound;
     let authority = request.uri().authority().cloned();
-    // None of what this side of the proxy keeps with a request concerns the other.
+    // Nothing that this side of the proxy attaches to a request concerns the other side.
     request.extensions_mut().clear();
     let received = std::mem::replace(request.version_mut(), Version::HTTP_11);
     let framing = Framing::of_request(request.method(), received, request.headers(), request.body());
@@ -319,14 +319,15 @@ fn prepare(inbound: &mut Inbound, host: ForwardedHost, upgrade: Option<&tunnel::
     }
 }
 
-/// Why there is no answer from the upstream.
+/// Why there is no response from the upstream.
 enum ExchangeError {
-    /// The URI is too long with the address's own path before it.
+    /// The URI is too long with the path of the address's URL in front.
     Uri,
     Send(SendError),
 }
 
-/// The target's host, as RFC 9112 section 3.2.2 and RFC 9113 section 8.3.1 put it before a `Host` header.
+/// The target's host, which takes precedence over a `Host` header as RFC 9112 section 3.2.2 and RFC 9113 section 8.3.1
+/// require.
 fn host_of(authority: &Authority) -> Option<HeaderValue> {
     let text = authority.as_str();
     HeaderValue::from_str(text.rsplit_once('@').map_or(text, |(_, host)| host)).ok()

@@ -12,7 +12,7 @@ use http_wasm_tower::{BodyBudget, HeldBytes};
 use crate::body::{BoxBody, BoxError};
 use crate::trailers;
 
-/// As much of a body is kept for another attempt, if there is room for it. The bytes are shared and not copied, but
+/// How much of a body is kept for another attempt, if there is room for it. The bytes are shared and not copied, but
 /// they stay in memory for longer.
 const MAX_KEPT_BYTES: usize = 64 * 1024;
 
@@ -23,15 +23,15 @@ pub(super) struct Replay(Option<Arc<Mutex<State>>>);
 #[derive(Debug)]
 struct State {
     rest: BoxBody,
-    /// What came of the body so far; nothing any more once that was too much.
+    /// What has arrived of the body so far; nothing once it was too much.
     kept: Vec<StoredFrame>,
     bytes: usize,
     is_whole: bool,
-    /// The room for that.
+    /// The memory reserved for that.
     room: Reservation,
     /// Whether any of it was asked for.
     begun: bool,
-    /// The attempt that may read. Another one that still does is stopped.
+    /// The attempt that may read. An earlier one that is still reading is stopped.
     attempt: usize,
 }
 
@@ -42,7 +42,7 @@ enum StoredFrame {
 }
 
 impl Replay {
-    /// `keep` says whether what was read is kept for another attempt, as far as there is room in `budget`.
+    /// `keep` is whether what has been read is kept for another attempt, as far as there is room in `budget`.
     pub(super) fn new(body: BoxBody, keep: bool, budget: &BodyBudget) -> Self {
         // Most requests have no body.
         if body.is_end_stream() {
@@ -54,7 +54,7 @@ impl Replay {
         Self(Some(Arc::new(Mutex::new(state))))
     }
 
-    /// The body, from its beginning; only while [`is_whole`](Self::is_whole).
+    /// Returns the body, from its start; only while [`is_whole`](Self::is_whole).
     pub(super) fn attempt(&self) -> Replayed {
         let number = self.0.as_deref().map_or(0, |state| {
             let mut state = lock(state);
@@ -64,7 +64,7 @@ impl Replay {
         Replayed { number, next: 0, state: self.0.clone() }
     }
 
-    /// Whether the body can be sent from its beginning.
+    /// Whether the body can be sent from its start.
     pub(super) fn is_whole(&self) -> bool {
         self.0.as_deref().is_none_or(|state| {
             let state = lock(state);
@@ -77,14 +77,14 @@ impl Replay {
 #[derive(Debug)]
 pub(super) struct Replayed {
     number: usize,
-    /// How many of the kept frames it has given out.
+    /// How many of the kept frames it has returned.
     next: usize,
-    /// Nothing of a body that is empty.
+    /// Nothing, for a body that is empty.
     state: Option<Arc<Mutex<State>>>,
 }
 
 impl Replayed {
-    /// A body of no bytes.
+    /// A body without bytes.
     pub(super) fn empty() -> Self {
         Self { number: 0, next: 0, state: None }
     }
@@ -111,7 +111,7 @@ impl State {
     }
 }
 
-/// The room for bytes that are kept.
+/// The memory reserved for bytes that are kept.
 #[derive(Debug)]
 enum Reservation {
     None,
@@ -120,7 +120,7 @@ enum Reservation {
 }
 
 impl Reservation {
-    /// Takes room for so many bytes more, if there is some.
+    /// Reserves room for this many more bytes, if there is some.
     fn take(&mut self, bytes: usize) -> bool {
         match self {
             _ if bytes == 0 => true,
@@ -166,7 +166,7 @@ impl Body for Replayed {
         };
         match &frame {
             Some(Ok(frame)) => state.keep(frame),
-            // What failed once can't be had a second time.
+            // What failed once can't be read a second time.
             Some(Err(_)) => state.is_whole = false,
             None => {}
         }

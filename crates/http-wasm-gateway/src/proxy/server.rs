@@ -103,7 +103,7 @@ pub(crate) struct AddressStatus {
     retry_in_seconds: Option<f64>,
     /// Its requests in flight, including responses in progress and tunnels.
     pub(crate) in_flight: usize,
-    /// Those of them that have become tunnels.
+    /// The open tunnels among them.
     pub(crate) tunnels: usize,
     /// Requests that failed or timed out.
     pub(crate) failures: u64,
@@ -253,7 +253,7 @@ mod tests {
             assert!(tried.iter().all(|lease| lease.server().url != next.server().url));
             tried.push(next);
         }
-        // Each has been tried now, so it is anybody's turn.
+        // Each has been tried now, so any of them may be next.
         let again = servers.choose(&tried);
         assert!(tried.iter().any(|lease| lease.server().url == again.server().url));
     }
@@ -264,7 +264,7 @@ mod tests {
         let servers = servers(&upstream("least_requests"));
         let busy = super::Lease::new(servers.all[0].clone());
         let mut held = vec![busy];
-        // Of any two, one of the others has fewer until each has one.
+        // Of any two addresses, one of the others has fewer until each has one.
         for _ in 0..2 {
             held.push(servers.choose(&[]));
         }

@@ -153,10 +153,10 @@ impl Reloader {
         *known = warnings;
     }
 
-    /// Rereads the configuration and the files that it refers to, and makes it answer all new requests.
+    /// Rereads the configuration and the files that it refers to, and uses it for all new requests.
     ///
     /// # Errors
-    /// Everything that is wrong with it. Nothing has changed then.
+    /// Returns everything that is wrong with it. Nothing has changed then.
     pub async fn reload(&self) -> Result<Summary, StartError> {
         let result = self.swap().await;
         if let Some(monitor) = &self.0.core.generation().observers.monitor {

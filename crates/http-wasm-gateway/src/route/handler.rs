@@ -1,4 +1,4 @@
-//! What handles a route's requests: its guests, and the next handler behind them.
+//! What handles a route's requests: its guests, and the next handler.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::config;
 use crate::exchange::{GuestTimer, Inbound, Interims, RequestRecord, unavailable, with_guest_log};
 use crate::proxy::Proxy;
 
-/// The guests around what answers, the first outermost.
+/// The guests in front of the next handler, outermost first.
 pub(crate) struct Handler {
     chain: Chain,
     /// Of the guests, in the chain's order.
@@ -21,7 +21,7 @@ pub(crate) struct Handler {
     next: NextHandler,
 }
 
-/// What responds to requests that the guests let pass: the next handler.
+/// What responds to requests that the guests let proceed: the next handler.
 pub(crate) enum NextHandler {
     Backend(Backend),
     Answer(Answer),
@@ -66,7 +66,7 @@ impl NextHandler {
 }
 
 impl Handler {
-    /// Guests that an Envoy sends requests to, which are not these.
+    /// Guests to which Envoy sends requests, which are not passed on from here.
     pub(crate) fn ext_proc(guests: Vec<Guest>, settings: &config::ExtProc) -> Self {
         let chain = Chain::new(guests).fold_underscores();
         Self::new(Vec::new(), NextHandler::Backend(Backend::ExtProc(ExtProc::new(chain, settings))))
@@ -77,7 +77,7 @@ impl Handler {
         Self { chain: Chain::new(guests).fold_underscores(), names, next }
     }
 
-    /// The answer. Each guest answers for its own failures, so no error is left.
+    /// Returns the response. A guest's failure becomes a response, so there is no error.
     pub(crate) async fn respond(&self, inbound: &mut Inbound) -> Response<BoxBody> {
         if self.names.is_empty() {
             return self.next.respond(inbound).await;
@@ -103,7 +103,7 @@ impl Handler {
     }
 }
 
-/// Records what guests take, and sends their informational responses.
+/// Records the times of guests, and sends their informational responses.
 struct Observer<'a> {
     record: Option<&'a Arc<RequestRecord>>,
     names: &'a [Arc<str>],

@@ -1,4 +1,4 @@
-//! What a route allows of requests: how many at once, how large, for how long.
+//! The limits of a route: how many requests at once, how large, and for how long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,9 +30,9 @@ impl RouteLimits {
         }
     }
 
-    /// Lets the handler answer within these limits.
+    /// Calls the handler within these limits.
     ///
-    /// Time spent in the queue has a limit of its own and does not count for the route's.
+    /// Time spent in the queue has its own limit and doesn't count towards the route's timeout.
     pub(super) async fn respond(&self, handler: &Handler, inbound: &mut Inbound) -> Response<BoxBody> {
         let Some(max) = self.max_body else { return self.queued(handler, inbound).await };
         let body = inbound.request.body_mut();
@@ -42,12 +42,12 @@ impl RouteLimits {
         let over = Arc::new(AtomicBool::new(false));
         *body = capped(std::mem::take(body), max, over.clone());
         let response = self.queued(handler, inbound).await;
-        // Whatever guest or upstream made of a body that broke off, this is why it did.
+        // Whatever a guest or upstream made of an incomplete body, this is why it was incomplete.
         if over.load(Ordering::Relaxed) { too_large() } else { response }
     }
 
     async fn queued(&self, handler: &Handler, inbound: &mut Inbound) -> Response<BoxBody> {
-        // Held until the response's head is there.
+        // Held until the response head is available.
         let _permit = match &self.concurrency {
             None => None,
             Some(concurrency) => match concurrency.acquire().await {
@@ -95,7 +95,8 @@ impl Concurrency {
         }
     }
 
-    /// A permit, as soon as it is this request's turn; `None` when too many wait already, or it took too long.
+    /// Returns a permit as soon as it is this request's turn; `None` if too many are waiting already, or it took too
+    /// long.
     async fn acquire(&self) -> Option<Permit<'_>> {
         let admitted = self.admitted.try_acquire().ok()?;
         let running = tokio::time::timeout(self.queue_timeout, self.running.acquire()).await.ok()?.ok()?;
@@ -103,7 +104,7 @@ impl Concurrency {
     }
 }
 
-/// A body that breaks off, and says so, as soon as it is larger than it may be.
+/// A body that fails, and reports it, as soon as it exceeds the limit.
 fn capped(body: BoxBody, max: u64, over: Arc<AtomicBool>) -> BoxBody {
     let limited = Limited::new(body, usize::try_from(max).unwrap_or(usize::MAX));
     boxed(observed(limited, move |frame, _| {
@@ -155,7 +156,7 @@ mod tests {
         Handler::new(Vec::new(), NextHandler::Service(BoxCloneSyncService::new(service)))
     }
 
-    /// A handler that reports when a request arrives, and responds when the test lets it.
+    /// A handler that reports when a request arrives, and responds when the test allows it.
     fn waits() -> (Handler, mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let handler = tower::service_fn(move |_| {
@@ -241,7 +242,7 @@ mod tests {
         go.send(()).unwrap();
         assert_eq!(first.await.unwrap().status(), 200);
         let hold = came.recv().await.unwrap();
-        // One that waits for too long is turned away, and its permit for the queue is free again.
+        // A request that waits for too long is rejected, and its place in the queue is free again.
         assert_eq!(ask().await.unwrap().status(), 503);
         hold.send(()).unwrap();
         assert_eq!(second.await.unwrap().status(), 200);

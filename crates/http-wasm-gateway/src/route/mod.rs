@@ -1,4 +1,4 @@
-//! Which route a request takes, and its handler.
+//! Which route handles a request, and how.
 
 mod answer;
 mod handler;

@@ -79,7 +79,7 @@ impl Route {
         }
     }
 
-    /// Whether a request on this route passes all guests of the other.
+    /// Whether a request on this route passes through all guests of the other.
     fn has_guests_of(&self, other: &Self) -> bool {
         other.guests.iter().all(|guest| self.guests.contains(guest))
     }
@@ -168,7 +168,7 @@ impl Chosen<'_> {
     }
 }
 
-/// A request as conditions see it; parts that none of them asks for are not computed.
+/// A request as conditions see it. Parts that no condition needs are not computed.
 struct RequestView<'a, B> {
     request: &'a Request<B>,
     arrival: Arrival,

@@ -61,7 +61,7 @@ pub(crate) enum Source<'a> {
     Trusted(&'a [u8]),
 }
 
-/// All code in use, by content.
+/// All code that is in use, by content.
 pub(super) struct CompiledModules {
     in_use: SingleFlight<Key, Code>,
     cache: Option<CodeCache>,

@@ -26,7 +26,7 @@ pub(crate) struct Image {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SnapshotFacts {
-    /// How long the guest's start-up took, which instances no longer run.
+    /// How long the guest's start-up took, which new instances skip.
     pub start_time: Duration,
     /// Size of the module including the snapshot, in bytes.
     pub module_bytes: usize,

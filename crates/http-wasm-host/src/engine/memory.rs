@@ -1,4 +1,4 @@
-//! What the guests of an engine may hold in memory, each instance by itself and all together.
+//! How much memory the guests of an engine may use: each instance, and all of them together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,10 +9,10 @@ use wasmtime::ResourceLimiter;
 use crate::limits::Limits;
 use crate::stats::Counters;
 
-/// What a table's element costs the host.
+/// What a table element costs the host.
 const ELEMENT_BYTES: usize = size_of::<usize>();
 
-/// How often failures for want of memory are logged.
+/// How often failures due to a lack of memory are logged.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// The memory that all guests of an engine may hold together, in bytes.
@@ -46,8 +46,8 @@ impl MemoryBudget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether there is room for `bytes` more beside `used`. The last quarter is reserved for requests that must not be
-    /// shed.
+    /// Whether there is room for `bytes` more in addition to `used`. The last quarter is reserved for requests that
+    /// aren't sheddable.
     fn fits(&self, used: usize, bytes: usize, sheddable: bool) -> bool {
         let reserved = if sheddable { self.limit / 4 } else { 0 };
         used.checked_add(bytes).is_some_and(|sum| sum <= self.limit - reserved)
@@ -69,7 +69,7 @@ impl MemoryBudget {
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
-    /// A request has failed because it is used up. There may be very many of them, so that not each is logged.
+    /// A request has failed because the budget is used up. There may be very many of them, so not each is logged.
     pub(crate) fn fails(&self) {
         let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
@@ -102,7 +102,7 @@ impl Share {
     }
 }
 
-/// One instance's part of it. What it holds is given back when it is dropped.
+/// One instance's share of the budget, released on drop.
 pub(crate) struct Quota {
     budget: Arc<MemoryBudget>,
     counters: Arc<Counters>,
@@ -112,9 +112,9 @@ pub(crate) struct Quota {
     tables: Share,
     /// Bytes of memories and tables.
     held: usize,
-    /// The request that it serves may not use what is reserved for others.
+    /// The request that it serves may not use the reserved quarter.
     sheddable: bool,
-    /// Something was refused because all guests together hold too much.
+    /// Something was refused because all guests together use too much.
     starved: bool,
     /// The last growth of a memory that was refused, and why.
     refused: Option<Growth>,
@@ -167,7 +167,7 @@ impl Quota {
         self.refused
     }
 
-    /// Bytes that all memories hold.
+    /// The size of all memories, in bytes.
     pub(crate) fn memory(&self) -> usize {
         self.memory.used
     }
@@ -183,8 +183,8 @@ impl Quota {
     }
 }
 
-/// A growth that is granted here and then refused by the system stays charged until the instance is dropped: this is
-/// rare, bounded by the instance's own limit, and wasmtime doesn't say which growth it was.
+/// A growth that is granted here but refused by the system stays charged until the instance is dropped: this is rare,
+/// bounded by the instance's own limit, and wasmtime doesn't report which growth it was.
 impl ResourceLimiter for Quota {
     fn memory_growing(
         &mut self,

@@ -46,8 +46,7 @@ pub(crate) use self::ticker::Ticks;
 
 const GUEST_STACK_BYTES: usize = 512 * 1024;
 
-/// What guests are loaded into: the compiler, the compiled code, and the memory that instances share. Cheap to clone; a
-/// process needs one.
+/// The compiler, the compiled code and the memory budgets that guests share. Cheap to clone; a process needs one.
 ///
 /// ```
 /// use http_wasm_host::{Engine, Guest, InMemoryHost};
@@ -81,10 +80,10 @@ struct Inner {
     yields_always: bool,
 }
 
-/// Digest of the author's module, and what is wanted of it.
+/// Digest of the author's module, and what is needed of it.
 type SymbolsKey = ([u8; 32], Backtraces);
 
-/// How an [`Engine`] is set up.
+/// Settings for an [`Engine`].
 pub struct EngineBuilder {
     runtime: Box<dyn Runtime>,
     yields_always: bool,
@@ -101,16 +100,16 @@ pub struct EngineBuilder {
 const SLOTS: u32 = 1_000;
 
 impl Engine {
-    /// An engine with default settings. In a tokio runtime it uses tokio's tasks and timers, elsewhere a thread of its
-    /// own; see [`Runtime`].
+    /// Creates an engine with default settings. Within a tokio runtime it uses tokio's tasks and timers, elsewhere a
+    /// thread of its own; see [`Runtime`].
     ///
     /// # Errors
-    /// When this machine can't run WebAssembly, or no thread can be started.
+    /// If this machine can't run WebAssembly, or no thread can be started.
     pub fn new() -> Result<Self, LoadError> {
         Self::builder().build()
     }
 
-    /// Settings for an engine.
+    /// Returns a builder with default settings.
     pub fn builder() -> EngineBuilder {
         EngineBuilder {
             runtime: Box::new(TokioRuntime),
@@ -124,19 +123,19 @@ impl Engine {
         }
     }
 
-    /// Bytes of memory that the instances of all guests hold now.
+    /// Returns how much memory the instances of all guests use now, in bytes.
     pub fn memory_in_use(&self) -> usize {
         self.0.memory.used()
     }
 
-    /// What exchanges may hold of bodies together, and do hold.
+    /// Returns the budget for the bodies that are held for all exchanges.
     #[inline]
     pub fn body_budget(&self) -> &BodyBudget {
         &self.0.bodies
     }
 
-    /// Entries of the [code cache](EngineBuilder::code_cache) that were damaged, or that others could have written.
-    /// They were discarded and their modules compiled again.
+    /// Returns how many entries of the [code cache](EngineBuilder::code_cache) were discarded, and their modules
+    /// compiled again, because they were damaged or could have been written by others.
     pub fn code_cache_discarded(&self) -> u64 {
         self.0.modules.discarded()
     }
@@ -173,7 +172,7 @@ impl Engine {
         &self.0.memory
     }
 
-    /// The snapshot of that key, made by `make` unless another guest has it already.
+    /// Returns the snapshot with that key, created by `make` unless another guest already has it.
     ///
     /// # Errors
     /// Those of `make`.
@@ -233,59 +232,59 @@ impl fmt::Debug for Engine {
 }
 
 impl EngineBuilder {
-    /// The executor whose tasks, timers and yielding the engine uses. [`TokioRuntime`] by default.
+    /// Sets the async runtime whose tasks, timers and yielding the engine uses. Defaults to [`TokioRuntime`].
     pub fn runtime(mut self, runtime: impl Runtime) -> Self {
         self.runtime = Box::new(runtime);
         self
     }
 
-    /// Runs every call so that it can yield. By default, a guest that has been quick for a while runs on the stack of
-    /// its caller, which is cheaper; if it then computes for long, it holds up that thread until its deadline, once. A
-    /// server that runs its event loop on that thread sets this.
+    /// Sets whether every call runs in a way that allows it to yield. By default, a guest that has been quick for a
+    /// while runs on its caller's stack, which is cheaper; if it then computes for a long time, it blocks that thread
+    /// until its deadline, once. Set this for a server whose event loop runs on that thread.
     pub fn yields_always(mut self, yields_always: bool) -> Self {
         self.yields_always = yields_always;
         self
     }
 
-    /// Where the stacks of calls that may have to wait come from. Guests then get no slots, since those bring stacks of
-    /// their own. For servers that need to know what surrounds a stack.
+    /// Sets where the stacks of calls that may have to wait come from, for servers that need to know what surrounds a
+    /// stack. Guests then get no slots, since slots have their own stacks.
     #[doc(hidden)]
     pub fn stacks(mut self, stacks: Arc<dyn StackCreator>) -> Self {
         self.stacks = Some(stacks);
         self
     }
 
-    /// Stack that a guest's call may use, in bytes. Going deeper is a trap. Default 512 KiB: a quarter of
-    /// what threads have as a rule. A call that need not wait runs on the stack of the calling thread, which must have
-    /// that much left, or the process aborts.
+    /// Sets how much stack a call into a guest may use, in bytes; exceeding it is a trap. Defaults to 512 KiB, a
+    /// quarter of what threads usually have. A call that doesn't have to wait runs on the stack of the calling thread,
+    /// which must have that much left, or the process aborts.
     pub fn guest_stack_bytes(mut self, bytes: usize) -> Self {
         self.guest_stack_bytes = bytes;
         self
     }
 
-    /// Number of slots for instances: creating an instance in one takes microseconds. Further instances are created on
-    /// demand, at several times the cost. A slot takes some 200 bytes while it is unused, 3 µs when the engine is
-    /// built, and 4 GiB of address space, of which a process has some 128 TiB; where there is less, there are fewer
-    /// slots. 1,000 by default, enough for a burst of as many requests; 0 for none. Far more than 10,000 exceed the
-    /// system's limit on mappings.
+    /// Sets the number of slots for instances. Creating an instance in a slot takes microseconds; beyond that,
+    /// instances are created on demand, at several times the cost. A slot costs about 200 bytes while it is unused, 3
+    /// µs when the engine is built, and 4 GiB of address space, of which a process has about 128 TiB; if there is less,
+    /// there are fewer slots. Defaults to 1,000, enough for a burst of that many requests; 0 for none. Far more than
+    /// 10,000 exceed the system's limit on mappings.
     pub fn slots(mut self, slots: u32) -> Self {
         self.slots = slots;
         self
     }
 
-    /// Maximum memory of the instances of all guests together, in bytes. When it is used up, requests that need a new
-    /// instance fail as [`Unavailable`](crate::ErrorKind::Unavailable), and guests can't grow theirs. The last quarter
-    /// is reserved for requests that aren't [sheddable](crate::LocalHost::is_sheddable). No limit by default: a library
-    /// can't know what else its process holds.
+    /// Sets the maximum memory of the instances of all guests together, in bytes. When it is used up, requests that
+    /// need a new instance fail as [`Unavailable`](crate::ErrorKind::Unavailable), and guests can't grow theirs. The
+    /// last quarter is reserved for requests that aren't [sheddable](crate::LocalHost::is_sheddable). No limit by
+    /// default: a library can't know what else its process holds.
     pub fn memory_budget(mut self, bytes: usize) -> Self {
         self.memory_budget = bytes;
         self
     }
 
-    /// Maximum size of the bodies that are held for all exchanges together, in bytes: what guests have read and the
-    /// next handler gets again, what they have written, and what is kept while trailers are awaited, until it is
-    /// delivered. At the limit, requests fail as [`BodyMemory`](crate::ErrorKind::BodyMemory): those that make no
-    /// progress first, then the youngest; see [`BodyBudget`]. No limit by default.
+    /// Sets the maximum size of the bodies that are held for all exchanges together, in bytes. Bytes are held until
+    /// they are delivered if guests have read them and the next handler gets them again, if guests have written them,
+    /// or if trailers must arrive first. At the limit, requests fail as [`BodyMemory`](crate::ErrorKind::BodyMemory):
+    /// those that make no progress first, then the youngest; see [`BodyBudget`]. No limit by default.
     ///
     /// A single request may hold up to its guest's [`replay_bytes`](crate::Limits::replay_bytes) and
     /// [`written_bytes`](crate::Limits::written_bytes), so leave room for several of those. Usage may briefly exceed
@@ -295,16 +294,16 @@ impl EngineBuilder {
         self
     }
 
-    /// Keeps compiled code in this directory from one process to the next, up to 1 GiB. None by default.
+    /// Keeps compiled code in this directory from one process to the next, up to 1 GiB. By default, code isn't kept.
     ///
-    /// Damaged entries are discarded and counted ([`Engine::code_cache_discarded`]). Anyone who can write there can run
-    /// code in this process; a warning is logged if others than this user and root can.
+    /// Damaged entries are discarded and counted ([`Engine::code_cache_discarded`]). Anyone who can write to the
+    /// directory can run code in this process; a warning is logged if users other than this one and root can.
     pub fn code_cache(mut self, directory: impl Into<PathBuf>) -> Self {
         self.code_cache = Some(directory.into());
         self
     }
 
-    /// Sets the engine up.
+    /// Creates the engine.
     ///
     /// # Errors
     /// If the size of the guests' stack is invalid, this machine can't run WebAssembly, no thread can be started, or
@@ -346,7 +345,7 @@ impl fmt::Debug for EngineBuilder {
     }
 }
 
-/// A duration, and what it is in ticks.
+/// A duration, and the same in ticks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TickLimit {
     pub(crate) duration: Duration,

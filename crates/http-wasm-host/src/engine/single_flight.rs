@@ -17,7 +17,7 @@ impl<K, V> Default for SingleFlight<K, V> {
 }
 
 impl<K: Eq + Hash, V> SingleFlight<K, V> {
-    /// The value of this key, created by `make` if there is none.
+    /// Returns the value of this key, created by `make` if there is none.
     ///
     /// # Errors
     /// Those of `make`. The callers that waited for the value then create it in turn.

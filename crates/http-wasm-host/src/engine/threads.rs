@@ -172,7 +172,7 @@ mod tests {
         assert_eq!(threads.started.available_permits(), 0);
         drop((hanging, begun));
         assert_eq!(block_on(threads.run_blocking(|| 1)), 1);
-        // Those in the queue were cancelled before a thread was free for them, and those beyond it never came there.
+        // Those in the queue were cancelled before a thread was free for them, and the others never got into the queue.
         assert_eq!(all_begun.iter().count(), 0);
     }
 }

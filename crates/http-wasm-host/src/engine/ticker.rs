@@ -1,23 +1,23 @@
-//! The clock of an engine's guests: a thread that advances the epochs for as long as a guest checks them.
+//! The clock of an engine's guests: a thread that advances the epochs as long as a guest checks them.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
-/// Interval between checks of whether a guest has computed for too long. Short enough that an innocent request beside
-/// looping guests waits only a few milliseconds, long enough that the checks cost nothing.
+/// Interval between checks of whether a guest has computed for too long. It is short enough that a request next to
+/// looping guests waits only a few milliseconds, and long enough that the checks cost nothing.
 pub(super) const TICK: Duration = Duration::from_millis(2);
 
-/// Minimum number of ticks that are left when a call begins, beyond its own: a thread may be descheduled before it
-/// enters the guest.
+/// Minimum number of ticks, in addition to its own, that are left when a call starts: a thread may be descheduled
+/// before it enters the guest.
 const MARGIN: u64 = 500;
 
 /// The thread. It ends when this is dropped.
 #[derive(Debug)]
 pub(super) struct Ticker(Arc<Ticks>);
 
-/// How far the clock has come, and how far it is needed.
+/// The current time of the clock, and until when it is needed.
 #[derive(Debug)]
 pub(crate) struct Ticks {
     now: AtomicU64,

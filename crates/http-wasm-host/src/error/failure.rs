@@ -11,10 +11,10 @@ use super::reason::{CallError, Reason, Stop};
 use crate::abi::Phase;
 use crate::symbols::{Backtrace, Symbols};
 
-/// Why a guest failed while it was started or served a request. Meant for the log, never for a client.
+/// A guest's failure during start-up or while it served a request. It is meant for the log, never for a client.
 pub struct Error(Box<Details>);
 
-/// In a box, so that results that hold an error are small.
+/// Boxed, so that results that contain an error are small.
 struct Details {
     kind: ErrorKind,
     guest: Arc<str>,
@@ -29,38 +29,38 @@ struct Details {
 }
 
 impl Error {
-    /// What kind of failure this is.
+    /// Returns the kind of failure.
     pub fn kind(&self) -> ErrorKind {
         self.0.kind
     }
 
-    /// The guest's name.
+    /// Returns the guest's name.
     pub fn guest(&self) -> &str {
         &self.0.guest
     }
 
-    /// The phase it happened in; `None` while an instance was made.
+    /// Returns the phase in which the guest failed; `None` if an instance was being created.
     pub fn phase(&self) -> Option<Phase> {
         self.0.phase
     }
 
-    /// The host function that the guest was calling, by its ABI name.
+    /// Returns the ABI's name of the host function that the guest was calling, if it was calling one.
     pub fn function(&self) -> Option<&'static str> {
         self.0.function
     }
 
-    /// The guest's call stack, innermost first: for each call, its offset in the guest's file (for WebAssembly text, in
-    /// the module made of it) and the function's name, if the module has names.
+    /// Returns the guest's call stack, innermost call first: for each call, the offset in the guest's file (for
+    /// WebAssembly text, in the module made from it), and the function's name if the module has names.
     ///
-    /// It has source lines as well if the module carries debug information and these calls have been looked up before:
-    /// by [`locate`](Self::locate), or after [`log`](Self::log). See [`Backtraces`](crate::Backtraces).
+    /// It includes source lines if the module contains debug information and these calls have been looked up before: by
+    /// [`locate`](Self::locate), or after [`log`](Self::log). See [`Backtraces`](crate::Backtraces).
     pub fn backtrace(&self) -> Option<&str> {
         self.0.backtrace.as_ref().map(Backtrace::text)
     }
 
-    /// Adds source lines to the [`backtrace`](Self::backtrace), if the module carries debug information.
+    /// Adds source lines to the [`backtrace`](Self::backtrace), if the module contains debug information.
     ///
-    /// Reading that takes up to a second for a large module: call it from where blocking is allowed.
+    /// This can take up to a second for a large module: call it where blocking is allowed.
     pub fn locate(&mut self) {
         if let Some(backtrace) = &mut self.0.backtrace {
             backtrace.locate();
@@ -71,18 +71,18 @@ impl Error {
         self.0.backtrace.as_ref()
     }
 
-    /// What the guest wrote to stderr during the call that failed: the first lines and the last.
+    /// Returns what the guest wrote to stderr during the call that failed: the first and the last lines.
     pub fn stderr(&self) -> Option<&str> {
         self.0.stderr.as_deref()
     }
 
-    /// When it may be worth trying again; for [`ErrorKind::Unavailable`] and [`ErrorKind::BodyMemory`].
+    /// Returns after what time a retry may succeed, for [`ErrorKind::Unavailable`] and [`ErrorKind::BodyMemory`].
     pub fn retry_after(&self) -> Option<Duration> {
         self.0.retry_after
     }
 
-    /// How an HTTP server responds to this failure: [`ErrorKind::response`], with the time after which a retry may
-    /// help.
+    /// Returns how an HTTP server responds to this failure: [`ErrorKind::response`], with the time after which a retry
+    /// may succeed.
     pub fn response(&self) -> FailureResponse {
         let mut response = self.kind().response();
         if let Some(wait) = self.retry_after() {
@@ -117,7 +117,7 @@ impl Error {
         self
     }
 
-    /// The same failure, with what the guest wrote to stderr meanwhile.
+    /// The same failure, with what the guest wrote to stderr during the call.
     pub(crate) fn with_stderr(mut self, lines: String) -> Self {
         self.0.stderr = Some(lines);
         self
@@ -137,14 +137,14 @@ impl Error {
         }))
     }
 
-    /// A refusal that no host function was there to make.
+    /// A refusal that doesn't come from a host function.
     pub(crate) fn refused(guest: Arc<str>, phase: Phase, reason: &Reason) -> Self {
         let mut error = Self::new(reason.kind(), guest, Some(phase), reason.to_string());
         error.0.retry_after = error.0.kind.retry_after();
         error
     }
 
-    /// Sorts out what wasmtime hands back from a call into the guest.
+    /// Converts the error that wasmtime returns from a call into the guest.
     pub(crate) fn from_wasmtime(
         guest: Arc<str>,
         symbols: &Arc<Symbols>,

@@ -7,20 +7,20 @@ use tracing::Level;
 
 use crate::abi::BodyKind;
 
-/// When what was short may be there again: as soon as a request ends.
+/// When what ran short may be available again: as soon as a request ends.
 pub(super) const SOON: Duration = Duration::from_secs(1);
 
-/// What kind of failure an [`Error`](crate::Error) is.
+/// The kind of failure of an [`Error`](crate::Error).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The guest's own code trapped: unreachable, division by zero, stack overflow, memory out of bounds, …
+    /// The guest's own code trapped: `unreachable`, division by zero, stack overflow, an access out of bounds, …
     Trap,
     /// The guest called a host function in a way that the ABI forbids.
     HostCall,
     /// The guest called `proc_exit`.
     Exit,
-    /// The guest computed, or waited, for longer than its limit.
+    /// The guest computed or waited for longer than its limit.
     Deadline,
     /// The guest made the host hold more than a limit allows.
     Limit,
@@ -28,10 +28,10 @@ pub enum ErrorKind {
     BodyTooLarge(BodyKind),
     /// A message's body ended in an error while the guest read it.
     Body(BodyKind),
-    /// There was no instance for the request, and no memory for one, or for what it needed; later there may be.
+    /// There was no instance for the request, or no memory for it. A later request may succeed.
     Unavailable,
-    /// The bodies that are held for all requests together take too much memory (see
-    /// [`EngineBuilder::body_memory_budget`]); later there may be room.
+    /// The bodies that are held for all requests take too much memory together; see
+    /// [`EngineBuilder::body_memory_budget`]. A later request may succeed.
     ///
     /// [`EngineBuilder::body_memory_budget`]: crate::EngineBuilder::body_memory_budget
     BodyMemory,
@@ -41,17 +41,17 @@ pub enum ErrorKind {
 
 /// How an HTTP server responds to a failure, and at which level it logs it.
 ///
-/// There is one table of these, [`ErrorKind::response`], so that all adapters handle a new kind of failure alike.
+/// [`ErrorKind::response`] is the only table of these, so that all adapters treat a new kind of failure alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FailureResponse {
-    /// The status if the guest belongs to the service. The error's text isn't meant for clients.
+    /// The status from a service that contains the guest. The error's text isn't meant for clients.
     pub status: StatusCode,
-    /// The same for a gateway, whose callers distinguish "too slow" (504) from "broken" (500).
+    /// The status from a gateway, whose callers distinguish "too slow" (504) from "broken" (500).
     pub gateway_status: StatusCode,
-    /// The value of `Retry-After`, in seconds, for failures that may pass by themselves: 1 to 3600.
+    /// The value of `Retry-After` in seconds, from 1 to 3600, for failures that may be temporary.
     pub retry_after: Option<u64>,
-    /// The level that the error is logged at. Below ERROR, it is not the guest's fault, and may happen all the time.
+    /// The level at which the error is logged. Below ERROR, it isn't the guest's fault and may happen often.
     pub log_level: Level,
 }
 
@@ -60,8 +60,8 @@ const fn response(status: StatusCode, log_level: Level) -> FailureResponse {
 }
 
 impl ErrorKind {
-    /// How an HTTP server responds to a failure of this kind. [`Error::response`](crate::Error::response) knows how
-    /// long this one may last.
+    /// Returns how an HTTP server responds to a failure of this kind. [`Error::response`](crate::Error::response) also
+    /// takes into account how long the failure may last.
     ///
     /// | kind | status | logged at |
     /// | --- | --- | --- |
@@ -72,7 +72,7 @@ impl ErrorKind {
     /// | [`Deadline`](Self::Deadline) | 500, from a gateway 504 | ERROR |
     /// | all others | 500 | ERROR |
     pub const fn response(self) -> FailureResponse {
-        // Written without a `_`, so that a new kind has to be thought of here.
+        // There is no `_` arm, so that a new kind has to be considered here.
         match self {
             Self::Trap | Self::HostCall | Self::Exit | Self::Limit | Self::Internal => {
                 response(StatusCode::INTERNAL_SERVER_ERROR, Level::ERROR)
@@ -109,14 +109,14 @@ impl ErrorKind {
     }
 }
 
-/// Gives each kind its name, and lists the names.
+/// Defines the name of each kind, and lists the names.
 macro_rules! names {
     ($($kind:pat => $name:literal,)*) => {
         impl ErrorKind {
-            /// All that [`name`](Self::name) gives.
+            /// All values that [`name`](Self::name) returns.
             pub const NAMES: [&str; [$($name),*].len()] = [$($name),*];
 
-            /// A word for metrics and logs, as in "host_call".
+            /// Returns a name for metrics and logs, such as "host_call".
             pub const fn name(self) -> &'static str {
                 match self {
                     $($kind => $name,)*

@@ -7,11 +7,11 @@ use super::Error;
 use crate::fault::Fault;
 use crate::warning::Warning;
 
-/// Why a guest could not be loaded. The message names the guest, what was wrong and what to do.
+/// The error when a guest can't be loaded. The message names the guest, what is wrong, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LoadError {
-    /// The file could not be read.
+    /// The file couldn't be read.
     #[error("cannot read guest {}: {source}", path.display())]
     Read {
         /// The file.
@@ -27,7 +27,7 @@ pub enum LoadError {
         /// All that was found wrong.
         faults: Vec<Fault>,
     },
-    /// The module is malformed in a way that shows only when it is compiled.
+    /// The module is invalid in a way that is found only when it is compiled.
     #[error("guest {guest} does not compile: {reason}")]
     Compile {
         /// The guest's name.
@@ -35,7 +35,7 @@ pub enum LoadError {
         /// What the compiler said.
         reason: String,
     },
-    /// A directory, argument or environment variable that was granted can't be.
+    /// A directory, argument or environment variable can't be granted.
     #[error("guest {guest}: {reason}")]
     Grant {
         /// The guest's name.
@@ -53,7 +53,7 @@ pub enum LoadError {
         /// The guest's call stack when it did so, innermost first; `None` when the module itself is the reason.
         backtrace: Option<String>,
     },
-    /// The file holds precompiled code that isn't to be run.
+    /// The file contains precompiled code that can't be used, or that isn't trusted.
     #[error("guest {guest} is precompiled: {reason}")]
     Precompiled {
         /// The guest's name.
@@ -74,8 +74,8 @@ pub enum LoadError {
         /// The limit, in bytes.
         limit: usize,
     },
-    /// The guest is built in a way that lets it do nothing, or there are warnings about it and it is loaded
-    /// [strictly](crate::GuestBuilder::strict).
+    /// The guest was built in such a way that it does nothing, or there are warnings about it and it is loaded with
+    /// [`strict`](crate::GuestBuilder::strict).
     #[error("guest {guest} is refused:{}", refusals(warnings))]
     Refused {
         /// The guest's name.
@@ -83,10 +83,10 @@ pub enum LoadError {
         /// Why.
         warnings: Vec<Warning>,
     },
-    /// The first instance could not be made.
+    /// The first instance couldn't be created.
     #[error("failed to start: {}", with_calls(.0))]
     Start(Error),
-    /// The engine could not be set up on this machine.
+    /// The engine couldn't be created on this machine.
     #[error("cannot set up the WebAssembly engine: {0}")]
     Engine(String),
 }

@@ -8,7 +8,7 @@ use crate::abi::BodyKind;
 /// An error of the embedding program or its HTTP implementation.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// A host function's refusal, on its way through wasmtime to [`Error::from_wasmtime`](super::Error::from_wasmtime).
+/// A host function's refusal, as passed through wasmtime to [`Error::from_wasmtime`](super::Error::from_wasmtime).
 #[derive(Debug, thiserror::Error)]
 #[error("{function}: {reason}")]
 pub(crate) struct CallError {
@@ -25,7 +25,7 @@ pub(crate) enum Stop {
     Took(Duration),
 }
 
-/// Why a [`Host`](crate::Host) can't take a value, in words that follow the value's name.
+/// Why a [`Host`](crate::Host) can't accept a value, worded so that it follows the value's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused(pub &'static str);
 
@@ -97,7 +97,7 @@ impl Reason {
         Self::Refused(refused)
     }
 
-    /// A [`Reason::Illegal`] that shows `value` printably and in bounded length.
+    /// A [`Reason::Illegal`] that shows `value` in printable form and with limited length.
     pub(crate) fn illegal(argument: &'static str, what: &'static str, value: &[u8]) -> Self {
         const SHOWN: usize = 64;
         let shown = value[..value.len().min(SHOWN)].escape_ascii();

@@ -15,10 +15,10 @@ use super::{BodyState, names};
 use crate::error::{BoxError, Refused};
 use crate::message::{Delivery, Discard, Fields, Frame, Outgoing, Rest, Trailers};
 
-/// A request or response body on its way through guests.
+/// A request or response body that passes through guests.
 ///
-/// A body that no guest touches is the original one in a box, frame by frame. Use `from` for text, bytes and the like,
-/// and [`Body::new`] for any other body, such as those of axum and hyper.
+/// A body that no guest touches is the original one in a box, and passes through frame by frame. Use `from` for strings
+/// and bytes, and [`Body::new`] for any other body, such as those of axum and hyper.
 ///
 /// ```
 /// use http_wasm_host::Body;
@@ -51,12 +51,12 @@ impl Default for Kind {
 }
 
 impl Body {
-    /// A body without bytes.
+    /// Creates a body without bytes.
     pub const fn empty() -> Self {
         Self(Kind::Piped(None))
     }
 
-    /// Any body; boxed, unless it is one of these or a [`Full`] already.
+    /// Wraps any body. It is boxed, unless it is a `Body` or a [`Full`].
     pub fn new<B>(body: B) -> Self
     where
         B: HttpBody + Send + 'static,

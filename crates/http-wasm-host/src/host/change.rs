@@ -11,14 +11,13 @@ pub enum RequestChange<'a> {
     Authority(&'a [u8]),
 }
 
-/// How much of a body has arrived that nobody has taken yet, for
-/// [`LocalHost::body_state`](crate::LocalHost::body_state).
+/// How much of the unread part of a body has arrived, for [`LocalHost::body_state`](crate::LocalHost::body_state).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BodyState {
-    /// Nothing is left: [`poll_body`](crate::LocalHost::poll_body) returns `None` at once.
+    /// There is no more: [`poll_body`](crate::LocalHost::poll_body) returns `None` at once.
     Ended,
-    /// All of the rest has arrived: `poll_body` returns at once until it has returned `None`.
+    /// The whole rest has arrived: `poll_body` returns at once until it has returned `None`.
     Buffered,
-    /// More may have to be waited for, or it isn't known whether there is more.
+    /// The rest may still have to arrive, or it isn't known whether there is more.
     Arriving,
 }

@@ -18,18 +18,19 @@ use crate::message::{Fields, Frame, HeaderChange, Outgoing};
 /// The references may be bound to a thread, as those of an [`Rc`](std::rc::Rc) are: guests run on the host inside
 /// [`Detachable`].
 ///
-/// A server on an event loop implements [`LocalHost`] for a type that reads and writes its own message, and this trait
-/// to hand over copies, for instance in an [`InMemoryHost`](crate::InMemoryHost). When the guest has decided,
-/// [`Detachable::into_inner`] gives back either: changes to the copies then have to be applied to the server's message.
+/// A server with an event loop implements [`LocalHost`] for a type that reads and writes the server's own message, and
+/// this trait to hand over copies, for instance in an [`InMemoryHost`](crate::InMemoryHost). When the guest has
+/// finished, [`Detachable::into_inner`] returns one or the other: changes to the copies have to be applied to the
+/// server's message.
 pub trait Detach: LocalHost {
-    /// The host that holds copies.
+    /// The type of the host that holds copies.
     type Detached: Host<Head = Self::Head>;
 
-    /// Copies what the exchange may still need. The response is there only once the server has one.
+    /// Copies what the exchange may still need. The response is available only once the server has one.
     fn into_detached(self) -> Self::Detached;
 }
 
-/// A host that is bound to the thread it was made on until it is [detached](LocalHost::detach).
+/// A host that is bound to the thread on which it was created until it is [detached](LocalHost::detach).
 ///
 /// ```
 /// use http_wasm_host::{Detachable, LocalHost};
@@ -90,17 +91,17 @@ impl<L> Drop for Bound<L> {
 }
 
 impl<L: Detach> Detachable<L> {
-    /// A host bound to the current thread.
+    /// Creates a host that is bound to the current thread.
     pub fn new(attached: L) -> Self {
         Self(State::Attached(Bound(Some(SendWrapper::new(attached)))))
     }
 
-    /// A host that is detached already.
+    /// Creates a host that is already detached.
     pub fn detached(detached: L::Detached) -> Self {
         Self(State::Detached(detached))
     }
 
-    /// The host as it was made, unless it has been detached.
+    /// Returns the original host, unless it has been detached.
     pub fn attached_mut(&mut self) -> Option<&mut L> {
         match &mut self.0 {
             State::Attached(live) => Some(live.get_mut()),
@@ -108,7 +109,7 @@ impl<L: Detach> Detachable<L> {
         }
     }
 
-    /// The host that holds copies, once it has been detached.
+    /// Returns the host with the copies, if it has been detached.
     pub fn detached_mut(&mut self) -> Option<&mut L::Detached> {
         match &mut self.0 {
             State::Detached(copy) => Some(copy),
@@ -116,10 +117,10 @@ impl<L: Detach> Detachable<L> {
         }
     }
 
-    /// The host as it was made.
+    /// Returns the original host.
     ///
     /// # Errors
-    /// The host that holds copies, if it has been detached.
+    /// Returns the host with the copies if it has been detached.
     pub fn into_inner(self) -> Result<L, L::Detached> {
         match self.0 {
             State::Attached(live) => Ok(live.take()),

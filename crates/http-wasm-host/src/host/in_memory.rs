@@ -11,16 +11,17 @@ use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
 use crate::message::{Chunks, Discard, Fields, Frame, HeaderChange, Outgoing, Rest, Trailers};
 
-/// A request and a response as plain values.
+/// A host that holds a request and a response as plain values, for tests and tools.
 ///
-/// Between the two phases, the next handler has it, reads `request` and fills `response`.
+/// Between the two phases, the next handler reads `request` and fills `response`; see the example of
+/// [`Pinned`](crate::Pinned).
 #[derive(Debug)]
 pub struct InMemoryHost {
     /// The request's method.
     pub method: Vec<u8>,
     /// Path and query.
     pub uri: Vec<u8>,
-    /// "HTTP/1.1" and so on.
+    /// The protocol version, such as "HTTP/1.1".
     pub protocol_version: &'static str,
     /// The client's address.
     pub source_addr: Option<SocketAddr>,
@@ -60,7 +61,20 @@ struct Replaced {
     discard: Discard,
 }
 
-/// The far end of a body that arrives bit by bit.
+/// The sending end of a body that arrives in pieces.
+///
+/// ```
+/// use http_wasm_host::InMemoryHost;
+///
+/// let mut host = InMemoryHost::new("POST", "/upload");
+/// let feed = host.request.feed_body();
+/// feed.push("first, ");
+/// feed.push("second");
+/// assert_eq!(feed.unread(), 13);
+/// // Until this call, a guest that reads to the end waits.
+/// feed.finish(None);
+/// assert_eq!(host.request.take_body().0, b"first, second");
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Feed(Arc<Mutex<FeedState>>);
 
@@ -74,7 +88,7 @@ struct FeedState {
 }
 
 impl InMemoryHost {
-    /// A request without headers or body.
+    /// Creates a request without headers or body.
     pub fn new(method: &str, uri: &str) -> Self {
         Self {
             method: method.into(),
@@ -104,29 +118,29 @@ impl InMemoryHost {
 }
 
 impl Message {
-    /// Gives the message a whole body. Its framing headers are the caller's business.
+    /// Sets the whole body of the message. Framing headers are left to the caller.
     pub fn set_body(&mut self, body: impl Into<Bytes>) {
         self.content = Some(Box::new(Content { first: Chunks::from(body.into()), ..Content::default() }));
     }
 
-    /// Gives the message a body that arrives through the feed.
+    /// Sets a body that arrives through the returned feed.
     pub fn feed_body(&mut self) -> Feed {
         let feed = Feed::default();
         self.content = Some(Box::new(Content { rest: Some(feed.clone()), ..Content::default() }));
         feed
     }
 
-    /// Whether nothing of its body is left.
+    /// Returns whether nothing of the body is left.
     pub fn has_ended(&self) -> bool {
         self.content.as_ref().is_none_or(|content| content.ended())
     }
 
-    /// Whether its body is what a [`Feed`] brings, and nothing else.
+    /// Returns whether the body consists only of what a [`Feed`] delivers.
     pub fn is_only_fed(&self) -> bool {
         self.content.as_ref().is_some_and(|content| content.is_only_fed())
     }
 
-    /// Takes all that has arrived of the body, and its trailers once it has ended.
+    /// Takes everything that has arrived of the body, and the trailers if it has ended.
     pub fn take_body(&mut self) -> (Vec<u8>, Fields) {
         let mut body = Vec::new();
         let mut trailers = Fields::new();
@@ -256,12 +270,12 @@ impl Feed {
         fed.wake();
     }
 
-    /// How many bytes nobody has read yet.
+    /// Returns how many bytes haven't been read yet.
     pub fn unread(&self) -> usize {
         self.lock().chunks.len()
     }
 
-    /// Wakes `writer` once, when a reader finds nothing to read: for back-pressure.
+    /// Wakes `writer` once, when a reader finds nothing to read. This is for back-pressure.
     pub fn wake_when_empty(&self, writer: Waker) {
         let mut fed = self.lock();
         if fed.chunks.is_empty() {

@@ -1,4 +1,4 @@
-//! What an HTTP server shows to a guest.
+//! How an HTTP server gives guests access to its messages.
 
 mod body;
 mod change;
@@ -20,9 +20,10 @@ use crate::error::{BoxError, Refused};
 use crate::message::body_budget::BodyAccount;
 use crate::message::{Fields, Frame, HeaderChange, Outgoing};
 
-/// What guests run on: a [`LocalHost`] that may be sent to another thread. Every [`LocalHost`] that is [`Send`] is one.
+/// What guests run on: a [`LocalHost`] that can be sent to another thread. It is implemented for every [`LocalHost`]
+/// that is [`Send`].
 ///
-/// A host that is bound to its server's thread becomes one inside [`Detachable`].
+/// To run guests on a host that is bound to its server's thread, wrap it in [`Detachable`].
 pub trait Host: LocalHost + Send {}
 
 impl<H: LocalHost + Send> Host for H {}
@@ -31,13 +32,14 @@ impl<H: LocalHost + Send> Host for H {}
 ///
 /// Implementations may hold references into the server that are bound to a thread; see [`Host`].
 ///
-/// The core has checked everything it passes in: methods, header names and values are legal, URIs are in origin form or
-/// `*`, and nothing comes out of phase. The request is there when the exchange starts, the response once the next
-/// handler has given one; before that, the core keeps what the guest sets. Trailers come as the last [`Frame`] of a
-/// body and go out with an [`Outgoing`] one. Header names match case-insensitively in all methods.
+/// The core has checked everything that it passes in: methods, header names and values are valid, URIs are in origin
+/// form or `*`, and nothing is called in the wrong phase. The request must be available when the exchange starts, and
+/// the response once the next handler has returned one; until then, the core keeps what the guest sets. Trailers arrive
+/// as the last [`Frame`] of a body, and are sent with an [`Outgoing`] body. Header names match case-insensitively in
+/// all methods.
 ///
-/// Each method quotes the rule of the [ABI](https://http-wasm.io/http-handler-abi/) that it serves, with the function
-/// that the rule is about.
+/// The documentation of each method quotes the rule of the [ABI](https://http-wasm.io/http-handler-abi/) that it
+/// implements, with the host function that the rule is about.
 ///
 /// # Example
 /// A server whose messages are in memory, and have no trailers:
@@ -174,36 +176,36 @@ impl<H: LocalHost + Send> Host for H {}
 /// # Ok::<(), http_wasm_host::LoadError>(())
 /// ```
 pub trait LocalHost: 'static {
-    /// A copy of one message's head: all that the methods here can change of it but the body.
+    /// A copy of one message's head: everything that these methods can change except the body.
     type Head: Send + 'static;
 
-    /// Whether the sender of a response determines the length of its body itself, and declares it where needed. A
-    /// response that a guest has made then has no `content-length` header; one from the next handler always keeps its
-    /// own, corrected if necessary.
+    /// Whether the server determines the length of a response's body itself, and declares it where necessary. A
+    /// response that a guest has written then has no `content-length` header; one from the next handler always keeps
+    /// its own, corrected if necessary.
     const SENDER_DECLARES_LENGTH: bool = false;
 
     /// Copies a message's head, for a guest that [fails open](crate::OnFailure::Open).
     fn save_head(&self, message: BodyKind) -> Self::Head;
 
-    /// Makes the head of the message that was saved what it was then.
+    /// Restores a head that was saved.
     fn restore_head(&mut self, head: Self::Head);
 
-    /// The request's method, as the server received it or the guest has changed it.
+    /// Returns the request's method, as received by the server or changed by a guest.
     ///
     /// *get_method*: "GET", "POST" and so on, in the case in which the client sent it.
     fn method(&self) -> &[u8];
 
-    /// The request's path and query.
+    /// Returns the request's path and query.
     ///
     /// *get_uri*: as on the wire, percent-encoding included; "/" when there is none, `*` for `OPTIONS *`.
     fn uri(&self) -> &[u8];
 
-    /// The protocol of the request.
+    /// Returns the request's protocol version.
     ///
     /// *get_protocol_version*: "HTTP/1.0", "HTTP/1.1", "HTTP/2.0" or "HTTP/3.0".
     fn protocol_version(&self) -> &'static str;
 
-    /// The client's address; `None`, the default, where the server doesn't know it.
+    /// Returns the client's address, or `None`, the default, if the server doesn't know it.
     ///
     /// *get_source_addr*: "ip:port" of the client, IPv6 addresses in brackets; the core formats it.
     fn source_addr(&self) -> Option<SocketAddr> {
@@ -216,44 +218,45 @@ pub trait LocalHost: 'static {
     /// effect on what the next handler sees, in HTTP/1.1 and HTTP/2 alike.
     ///
     /// # Errors
-    /// When this request can't have such a part, as the CONNECT to an authority can have no path.
+    /// If this request can't have such a part. For example, a CONNECT request has no path.
     fn change_request(&mut self, change: RequestChange<'_>) -> Result<(), Refused>;
 
-    /// The response's status.
+    /// Returns the response's status.
     ///
     /// *get_status_code*: after the next handler, the status of its response, whether that is buffered or not.
     fn status(&self) -> u16;
 
     /// Sets the response's status, 200 to 999.
     ///
-    /// *set_status_code*: the last final status counts. The core keeps those that are set before the next handler.
+    /// *set_status_code*: the last final status wins. The core keeps those that are set before the next handler is
+    /// called.
     fn set_status(&mut self, status: u16);
 
-    /// Sends an informational response (a status of 100 or 102 to 199), with these headers, or, if `None`, those of the
-    /// response. Dropped by default.
+    /// Sends an informational response (a status of 100 or 102 to 199) with these headers or, if `None`, those of the
+    /// response. By default it is dropped.
     ///
-    /// *set_status_code*: an informational status may be set several times before the final one. It goes out at once
-    /// where the server can send it, else it is dropped.
+    /// *set_status_code*: an informational status may be set several times before the final one. It is sent at once if
+    /// the server can send it, and dropped otherwise.
     fn inform(&mut self, status: u16, headers: Option<&Fields>) {
         let _ = (status, headers);
     }
 
-    /// Visits the names of a message's headers; `host` is among a request's, whatever the protocol version.
+    /// Visits the names of a message's headers. A request's include `host`, whatever the protocol version.
     ///
     /// *get_header_names*: lower case, once each, in the order received.
     fn header_names<'a>(&'a self, message: BodyKind, visit: impl FnMut(&'a [u8]));
 
-    /// Visits the values under `name`, in the order received.
+    /// Visits the values of the header `name`, in the order received.
     ///
-    /// *get_header_values*: a header with an empty value gives one value of length 0; without the header there is none.
+    /// *get_header_values*: a header with an empty value has one value of length 0; an absent header has none.
     fn header_values<'a>(&'a self, message: BodyKind, name: &[u8], visit: impl FnMut(&'a [u8]));
 
-    /// Changes the headers under `name`.
+    /// Changes the headers named `name`.
     ///
     /// *set_header_value* replaces all values, *add_header_value* appends one, *remove_header* removes all.
     ///
     /// # Errors
-    /// When the server can hold no more headers.
+    /// If the server can't hold more headers.
     fn change_header(
         &mut self,
         message: BodyKind,
@@ -261,28 +264,29 @@ pub trait LocalHost: 'static {
         change: HeaderChange<'_>,
     ) -> Result<(), Refused>;
 
-    /// The next piece of a message's body as it was received, `None` at its end. Must register the waker when it
-    /// returns [`Poll::Pending`].
+    /// Returns the next piece of a message's body as it was received, `None` at its end. Must register the waker when
+    /// it returns [`Poll::Pending`].
     ///
-    /// *read_body*: repeated reads go on where the last one stopped. The core fills the guest's buffer and keeps for
-    /// replay what is needed.
+    /// *read_body*: repeated reads continue where the last one stopped. The core fills the guest's buffer, and keeps
+    /// what must be replayed.
     fn poll_body(&mut self, message: BodyKind, cx: &mut Context<'_>)
     -> Poll<Option<Result<Frame, BoxError>>>;
 
-    /// How much of a message's body is left. A guest that can't have to wait for it is called in a cheaper way.
+    /// Returns how much of a message's body is left. A guest that will not have to wait for it is called in a cheaper
+    /// way.
     ///
-    /// *read_body*: a body shorter than the guest's buffer comes back with EOF in the same call.
+    /// *read_body*: a body shorter than the guest's buffer is returned with EOF in the same call.
     fn body_state(&self, message: BodyKind) -> BodyState;
 
-    /// How many bytes of the body are still to come, if known. `None` where trailers follow, if that is known: a
-    /// message with a length has no place for them.
+    /// Returns how many bytes of the body are left, if that is known. Returns `None` if trailers are known to follow,
+    /// because a message with a length can't have them.
     ///
-    /// *write_body*: framing follows the body that really goes out.
+    /// *write_body*: the framing follows the body that is actually sent.
     fn body_remaining(&self, message: BodyKind) -> Option<u64>;
 
-    /// The account in which bodies of this request are counted: the one that is kept with the message, or else one that
-    /// is opened now and kept there for the next guest on the message's way, so that all of them hold bytes as one
-    /// request. By default, nothing is kept, and each guest counts separately.
+    /// Returns the account in which the bodies of this request are counted: the one that is kept with the message, or a
+    /// new one that is then kept there for the guests that follow, so that all of them hold bytes as one request. By
+    /// default, nothing is kept, and each guest counts separately.
     fn body_account(
         &mut self,
         message: BodyKind,
@@ -292,27 +296,27 @@ pub trait LocalHost: 'static {
         open()
     }
 
-    /// Whether the request is refused before others when memory for instances runs short. The last quarter of the
-    /// engine's [memory budget](crate::EngineBuilder::memory_budget) is reserved for requests that aren't, so that
-    /// whoever sends many requests at once can't use up everything. `false` by default.
+    /// Returns whether the request is refused before others when memory for instances runs short. The last quarter of
+    /// the engine's [memory budget](crate::EngineBuilder::memory_budget) is reserved for requests that aren't
+    /// sheddable, so that a client that sends many requests at once can't use up everything. Defaults to `false`.
     fn is_sheddable(&self) -> bool {
         false
     }
 
-    /// Replaces a message's body by `body`, which may go on with the unread rest of the current one. The headers that
-    /// frame it are already right, or are left to its sender (see
+    /// Replaces a message's body with `body`, which may continue with the unread rest of the current one. The framing
+    /// headers are already correct, or are left to the server (see
     /// [`SENDER_DECLARES_LENGTH`](Self::SENDER_DECLARES_LENGTH)).
     ///
-    /// *write_body*: the first write of a phase starts a new body in place of the old one, later ones append. The core
-    /// collects them; this is called once, when the phase ends.
+    /// *write_body*: the first write of a phase starts a new body, later ones append to it. The core collects them and
+    /// calls this once, when the phase ends.
     fn set_body(&mut self, message: BodyKind, body: Outgoing);
 
-    /// Lets go of everything in the server that the host refers to: from now on it works on copies, and any thread may
+    /// Releases everything in the server that the host refers to: from then on it works on copies, and any thread may
     /// use it.
     ///
-    /// It is called on the thread that drives the exchange, before a guest that computes for long yields, before an
-    /// instance is made whose start-up runs code of the guest, and before a clean-up call for a request without a
-    /// response is queued. Each of these may continue on another thread. Hosts that hold no such reference keep the
+    /// It is called on the thread that drives the exchange, before a guest that computes for a long time yields, before
+    /// an instance whose start-up runs the guest's code is created, and before a clean-up call for a request without a
+    /// response is queued. Each of these may continue on another thread. Hosts without such references keep the
     /// default, which does nothing.
     fn detach(&mut self) {}
 }

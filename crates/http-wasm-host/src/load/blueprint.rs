@@ -1,4 +1,4 @@
-//! Making instances.
+//! Creating instances.
 
 use std::sync::{Arc, OnceLock};
 

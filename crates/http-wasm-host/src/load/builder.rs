@@ -31,7 +31,26 @@ use crate::run::wasi::{self, Mount, WasiConfig};
 use crate::symbols::Backtraces;
 use crate::warning::Lint;
 
-/// Settings of a guest to be loaded. The guest has access only to what is granted here.
+/// Settings for loading a guest. The guest has access only to what is granted here.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use http_wasm_host::{Engine, Guest, InMemoryHost, Limits, OnFailure};
+///
+/// let guest: Guest<InMemoryHost> = Guest::<InMemoryHost>::builder(&Engine::new()?)
+///     .name("auth")
+///     .config(r#"{"realm": "staff"}"#)
+///     .env("RULES", "strict")
+///     .limits(Limits { deadline: Duration::from_millis(100), ..Limits::default() })
+///     .on_failure(OnFailure::Closed)
+///     .load(br#"(module
+///         (memory (export "memory") 1)
+///         (func (export "handle_request") (result i64) i64.const 1)
+///         (func (export "handle_response") (param i32 i32)))"#)?;
+/// assert_eq!(guest.name(), "auth");
+/// # Ok::<(), http_wasm_host::LoadError>(())
+/// ```
 #[derive(Clone)]
 #[must_use = "a builder does nothing until it loads a guest"]
 pub struct GuestBuilder {
@@ -60,7 +79,7 @@ pub(crate) struct Prepared<H: Host> {
     pub(crate) blueprint: Blueprint<H>,
     pub(crate) inspection: Inspection,
     pub(crate) pool: PoolSettings,
-    /// How long compiling took, and making the snapshot.
+    /// How long it took to compile the guest and to make the snapshot.
     pub(crate) compile_time: Duration,
     /// How it is judged, unless it is loaded for a trial.
     pub(crate) review: Option<Review>,
@@ -92,43 +111,43 @@ impl GuestBuilder {
         }
     }
 
-    /// The guest's name in errors and logs. By default its file's name without the extension, else "guest".
+    /// Sets the guest's name in errors and logs. Defaults to the name of its file without the extension, or to "guest".
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = Some(name.into());
         self
     }
 
-    /// The bytes that the guest gets from `get_config`. None by default.
+    /// Sets the bytes that the guest gets from `get_config`. Empty by default.
     pub fn config(mut self, config: impl Into<Vec<u8>>) -> Self {
         self.config = config.into();
         self
     }
 
-    /// What the guest may use.
+    /// Sets limits on what the guest may use.
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
         self
     }
 
-    /// What happens to a request when the guest fails. [`OnFailure::Closed`] by default.
+    /// Sets what happens to a request when the guest fails. Defaults to [`OnFailure::Closed`].
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
         self
     }
 
-    /// How many instances are kept ready.
+    /// Sets how many idle instances are kept.
     pub fn pool(mut self, pool: PoolSettings) -> Self {
         self.pool = pool;
         self
     }
 
-    /// The observer of what the guest does. None by default.
+    /// Sets an observer of what the guest does. By default there is none.
     pub fn observer(mut self, observer: Arc<dyn Observer>) -> Self {
         self.observer = Some(observer);
         self
     }
 
-    /// Grants an argument, after those granted before. The guest's name precedes all of them.
+    /// Grants a command-line argument, after those granted before. The first argument is always the guest's name.
     pub fn arg(mut self, arg: impl Into<String>) -> Self {
         self.wasi.args.push(arg.into());
         self
@@ -140,41 +159,41 @@ impl GuestBuilder {
         self
     }
 
-    /// Grants a directory.
+    /// Grants access to a directory.
     pub fn mount(mut self, mount: Mount) -> Self {
         self.wasi.mounts.push(mount);
         self
     }
 
-    /// Whether instances start from a snapshot of the initialised guest, instead of each being initialised. Off by
+    /// Sets whether instances start from a snapshot of the initialised guest, instead of each being initialised. Off by
     /// default.
     pub fn snapshot(mut self, snapshot: Snapshot) -> Self {
         self.snapshot = snapshot;
         self
     }
 
-    /// Calls `seen` with the name of each of the ABI's 19 functions that the guest calls, its start-up included, before
-    /// the call is made. A call that has to wait is seen again when it is tried again.
+    /// Calls `seen` with the name of each host function of the ABI before the guest calls it, including during
+    /// start-up. A call that has to wait is reported again when it is tried again.
     ///
-    /// For tools that show what a guest does. Without it, calls have no overhead.
+    /// This is for tools that show what a guest does. Calls have no overhead if it isn't used.
     pub fn on_host_call(mut self, seen: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
         self.on_host_call = Some(Hook(Arc::new(seen)));
         self
     }
 
-    /// Loads the guest even if this [`Lint`] finds something, and without a warning about it.
+    /// Loads the guest even if this [`Lint`] finds something, without a warning about it.
     pub fn allow(mut self, lint: Lint) -> Self {
         self.allowed.push(lint);
         self
     }
 
-    /// Whether a guest is refused if there are [warnings](crate::Warning) about it. It isn't by default.
+    /// Sets whether the guest is refused if there are [warnings](crate::Warning) about it. Off by default.
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
         self
     }
 
-    /// What the backtraces of its failures contain. [`Backtraces::Lines`] by default.
+    /// Sets what the backtraces of the guest's failures contain. Defaults to [`Backtraces::Lines`].
     pub fn backtraces(mut self, backtraces: Backtraces) -> Self {
         self.backtraces = backtraces;
         self
@@ -195,7 +214,7 @@ impl GuestBuilder {
         !self.wasi.mounts.is_empty()
     }
 
-    /// Breaks one rule of the ABI, for tests of tests.
+    /// Breaks one rule of the ABI, to test the conformance kit.
     #[cfg(feature = "mutations")]
     #[doc(hidden)]
     pub fn break_rule(mut self, rule: crate::Rule) -> Self {
@@ -203,7 +222,7 @@ impl GuestBuilder {
         self
     }
 
-    /// Replaces all functions that guests import from `http_handler`, for tests of tests.
+    /// Replaces all functions that guests import from `http_handler`, to test the conformance kit.
     #[cfg(feature = "mutations")]
     #[doc(hidden)]
     pub fn intercept(
@@ -214,22 +233,23 @@ impl GuestBuilder {
         self
     }
 
-    /// Lets [`load`](Self::load) accept the output of [`precompile`](Self::precompile), without compiling anything.
+    /// Allows [`load`](Self::load) to accept the output of [`precompile`](Self::precompile), without compiling
+    /// anything.
     ///
-    /// **Call it only for files that you created yourself and that nobody else could have written to since.** They hold
-    /// machine code, which runs without further checks: anyone who can change such a file can do whatever this process
-    /// can.
+    /// **Use it only for files that you created yourself and that nobody else could have written to since.** They
+    /// contain machine code, which runs without further checks: anyone who can change such a file can do whatever this
+    /// process can do.
     pub fn trust_precompiled(mut self) -> Self {
         self.trust_precompiled = true;
         self
     }
 
-    /// Compiles the guest, for [`trust_precompiled`](Self::trust_precompiled). The result runs with this version of
-    /// this crate, on processors that have what this machine's has. It holds the module as well: another version
-    /// compiles that again.
+    /// Compiles the guest, for [`trust_precompiled`](Self::trust_precompiled). The result runs with this version of the
+    /// crate, on processors with the features of this machine's. It contains the module too, which other versions
+    /// compile again.
     ///
     /// # Errors
-    /// If the bytes aren't a guest of this ABI.
+    /// If the bytes aren't a guest for this ABI.
     pub fn precompile(&self, bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
         let name = self.guest_name();
         let mut inspection =
@@ -251,7 +271,7 @@ impl GuestBuilder {
     /// Compiles and links the guest in `bytes`.
     ///
     /// # Errors
-    /// As [`load`](Self::load), but for the first instance.
+    /// As for [`load`](Self::load), except those of the first instance.
     pub(crate) fn prepare<H: Host>(mut self, bytes: &[u8]) -> Result<Prepared<H>, LoadError> {
         let name = self.guest_name();
         let (bytes, precompiled) = self.unpack(bytes)?;
@@ -332,7 +352,7 @@ impl GuestBuilder {
         Ok(Prepared { blueprint, inspection, pool: self.pool, compile_time, review, prober })
     }
 
-    /// Reports that loading takes long, if it does, for as long as the result lives.
+    /// Logs that loading takes long, if it does, as long as the result exists.
     pub(crate) fn slow_load(&self) -> Option<SlowLoad> {
         (!self.is_probe).then(|| SlowLoad::watch(&self.guest_name()))
     }
@@ -341,7 +361,7 @@ impl GuestBuilder {
         self.name.as_deref().unwrap_or("guest").into()
     }
 
-    /// The module in `bytes`, and its code if they hold that too.
+    /// The module in `bytes`, and its code if they contain that too.
     fn unpack<'a>(&self, bytes: &'a [u8]) -> Result<(&'a [u8], Option<&'a [u8]>), LoadError> {
         if !is_precompiled(bytes) {
             return Ok((bytes, None));
@@ -369,7 +389,7 @@ fn with_suspension_points(wasm: &[u8]) -> Result<Shimmed, String> {
     shim::add_suspension_points(wasm, &points).map_err(|error| error.to_string())
 }
 
-/// The code of a guest: the precompiled, if there is any and it fits this engine.
+/// The code of a guest: precompiled code, if there is any and it fits this engine.
 fn compiled(startup: &Startup, wasm: &[u8], precompiled: Option<&[u8]>) -> Result<SharedCode, String> {
     let shared = &startup.shared;
     let engine = &shared.engine;

@@ -17,7 +17,7 @@ impl Review {
     /// Logs and returns the warnings about a guest that enabled `features` when it started.
     ///
     /// # Errors
-    /// When it is refused.
+    /// If it is refused.
     pub(crate) fn conclude(
         self,
         guest: &Arc<str>,

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 const FIRST: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// While it is alive, logs that loading a guest takes long.
+/// As long as it exists, logs that loading a guest takes long.
 pub(crate) struct SlowLoad {
-    /// Hangs up when it is dropped.
+    /// Tells the thread to stop when it is dropped.
     _done: Sender<()>,
 }
 
@@ -38,7 +38,7 @@ impl SlowLoad {
                 }
             });
         };
-        // Without a thread nothing is reported, and the guest is loaded all the same.
+        // Without a thread nothing is logged, but the guest is loaded anyway.
         let _ = thread::Builder::new().name("http-wasm-loading".into()).spawn(watch);
         Self { _done: done }
     }

@@ -1,4 +1,4 @@
-//! Where guests' words go: `tracing`, under one target, with the guest's name.
+//! Guest logs: `tracing` events with one target and the guest's name.
 
 mod rate;
 
@@ -13,13 +13,14 @@ use crate::limits::Limits;
 use crate::runtime::Background;
 use crate::text::printable;
 
-/// The `tracing` target of all that guests say.
+/// The `tracing` target of everything that guests log.
 pub const TARGET: &str = "http_wasm::guest";
 
-/// How long messages that are not logged add up before they are reported in one line.
+/// How long dropped messages are counted before they are reported in one line.
 const REPORT_AFTER: Duration = Duration::from_secs(1);
 
-/// `tracing` fixes an event's level where it stands in the code, so a level that is a value needs one event each.
+/// `tracing` fixes the level of an event at compile time, so a level that is known only at run time needs one event for
+/// each.
 macro_rules! by_level {
     ($level:expr, $event:ident) => {
         match $level {
@@ -32,7 +33,7 @@ macro_rules! by_level {
     };
 }
 
-/// Whether the subscriber wants what guests say at `level`.
+/// Whether the subscriber is interested in guest logs at `level`.
 pub(crate) fn enabled(level: Level) -> bool {
     macro_rules! ask {
         ($level:expr) => {
@@ -47,15 +48,15 @@ pub(crate) fn enabled(level: Level) -> bool {
 #[derive(Debug)]
 pub(crate) struct Log {
     guest: Arc<str>,
-    /// Bytes of a message or line that are logged; the rest is cut off.
+    /// How many bytes of a message or line are logged; the rest is cut off.
     pub(crate) line_bytes: usize,
     rate: Rate,
-    /// Messages that were too many, since the last report of them.
+    /// Messages dropped since the last report.
     suppressed: AtomicU64,
-    /// A report is on its way.
+    /// A report is pending.
     reporting: AtomicBool,
     background: Background,
-    /// Nothing is logged, and not counted either.
+    /// Nothing is logged or counted.
     is_silent: bool,
 }
 
@@ -72,7 +73,7 @@ impl Log {
         })
     }
 
-    /// One that logs nothing, and reports nothing about it.
+    /// A log that drops everything without reporting it.
     pub(crate) fn silent(background: Background, guest: Arc<str>, limits: &Limits) -> Arc<Self> {
         let mut log = Self::new(background, guest, limits);
         if let Some(log) = Arc::get_mut(&mut log) {
@@ -108,7 +109,7 @@ impl Log {
         }
     }
 
-    /// Something that the guest did and that had no effect.
+    /// Something that the guest did that had no effect.
     #[cold]
     pub(crate) fn no_effect(self: &Arc<Self>, what: &str) {
         if self.admits() {
@@ -116,7 +117,7 @@ impl Log {
         }
     }
 
-    /// Whether one more message may be logged now. One that may not is counted, and reported within a second.
+    /// Whether another message may be logged now. If not, it is counted, and reported within a second.
     fn admits(self: &Arc<Self>) -> bool {
         if self.is_silent {
             return false;
@@ -148,20 +149,20 @@ impl Log {
 }
 
 impl Drop for Log {
-    /// What the guest's end leaves unreported.
+    /// Reports what is still unreported when the guest is dropped.
     fn drop(&mut self) {
         self.report_suppressed();
     }
 }
 
-/// A report on its way. However it ends, the next message that is too many starts another.
+/// A pending report. However it ends, the next dropped message starts another.
 struct Report(Arc<Log>);
 
 impl Report {
     async fn finish(self) {
         self.0.background.sleep(REPORT_AFTER).await;
         let log = self.0.clone();
-        // First, so that a message that comes too late for this report starts the next.
+        // First, so that a message that is dropped too late for this report starts the next.
         drop(self);
         log.report_suppressed();
     }
@@ -173,10 +174,11 @@ impl Drop for Report {
     }
 }
 
-/// Does `what` on this thread while `subscriber` hears it.
+/// Runs `what` on this thread with `subscriber`.
 #[cfg(test)]
 pub(crate) fn heard_by(subscriber: impl Into<tracing::Dispatch>, what: impl FnOnce()) {
-    // Were there one subscriber alone, what a thread without any says first would count as unwanted by all.
+    // If there were only one subscriber, an event first emitted on a thread without any would be considered disabled
+    // everywhere.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     tracing::dispatcher::with_default(&subscriber.into(), what);
 }
@@ -215,7 +217,7 @@ mod tests {
             }
         });
         let logged = logged.0.load(Ordering::Relaxed);
-        // A third of a second brings one more.
+        // After a third of a second, there is room for one more.
         let most = 3 + started.elapsed().as_secs() * 3 + 3;
         assert!((3..=most).contains(&logged), "{logged} of at most {most}");
     }

@@ -1,4 +1,4 @@
-//! Body bytes in order, without one allocation per tiny piece.
+//! Body bytes in order, without an allocation for each small piece.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ const COALESCE_BELOW: usize = 8 * 1024;
 /// Copied bytes are stored in blocks of this size, so that delivered ones can be freed.
 const BLOCK: usize = 64 * 1024;
 
-/// Body bytes in order.
+/// Body bytes in order, in pieces that can be shared.
 #[derive(Debug, Default)]
 pub struct Chunks {
     /// The first piece, if there is a closed one: most bodies have only that one.
@@ -33,12 +33,12 @@ struct Later {
 }
 
 impl Chunks {
-    /// The number of bytes.
+    /// Returns the number of bytes.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether there are no bytes.
+    /// Returns whether there are no bytes.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
@@ -90,7 +90,7 @@ impl Chunks {
         self.reserved.merge(reserved);
     }
 
-    /// Takes the first piece out.
+    /// Removes and returns the first piece.
     pub fn pop(&mut self) -> Option<Bytes> {
         let piece = self.pop_piece()?;
         self.reserved.release(piece.len());

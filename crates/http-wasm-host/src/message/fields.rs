@@ -16,7 +16,7 @@ use std::ops::Range;
 /// assert!(fields.values(b"ACCEPT").eq([&b"text/html"[..], b"*/*"]));
 /// ```
 ///
-/// Intended for the fields of one message: replaced or removed fields use memory as long as the list exists.
+/// It is intended for the fields of one message: replaced and removed fields use memory as long as the list exists.
 #[derive(Clone, Default)]
 pub struct Fields {
     entries: Vec<Entry>,
@@ -25,7 +25,7 @@ pub struct Fields {
     text: Vec<u8>,
 }
 
-/// What happens to the fields of one name.
+/// A change to the fields with one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HeaderChange<'a> {
     /// This one value replaces all others.
@@ -44,32 +44,32 @@ struct Entry {
 }
 
 impl Fields {
-    /// An empty list.
+    /// Creates an empty list.
     pub const fn new() -> Self {
         Self { entries: Vec::new(), text: Vec::new() }
     }
 
-    /// Whether there are no fields.
+    /// Returns whether there are no fields.
     pub fn is_empty(&self) -> bool {
         self.entries.is_empty()
     }
 
-    /// The fields, in order, repeated names repeated.
+    /// Iterates over the fields in order, including those with the same name.
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
         self.entries.iter().map(|entry| (self.name(entry), &self.text[entry.value.clone()]))
     }
 
-    /// The values under `name`, compared without case.
+    /// Iterates over the values of the fields named `name`, ignoring case.
     pub fn values<'a>(&'a self, name: &[u8]) -> impl Iterator<Item = &'a [u8]> {
         self.iter().filter(move |(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 
-    /// Whether there is a field under `name`.
+    /// Returns whether there is a field named `name`.
     pub fn contains(&self, name: &[u8]) -> bool {
         self.values(name).next().is_some()
     }
 
-    /// Each name once, in order of first appearance.
+    /// Iterates over the names, each once, in order of first appearance.
     pub fn names(&self) -> impl Iterator<Item = &[u8]> {
         self.entries.iter().enumerate().filter_map(|(at, entry)| {
             let name = self.name(entry);
@@ -78,7 +78,7 @@ impl Fields {
         })
     }
 
-    /// Sets, adds or removes fields under `name`.
+    /// Sets, adds or removes fields named `name`.
     pub fn change(&mut self, name: &[u8], change: HeaderChange<'_>) {
         match change {
             HeaderChange::Set(value) => self.set(name, value),
@@ -96,7 +96,7 @@ impl Fields {
         self.entries.push(Entry { name, value });
     }
 
-    /// Sets `name` to the one `value`; it keeps the place of the first field it replaces.
+    /// Replaces all fields named `name` with one, which takes the place of the first.
     pub fn set(&mut self, name: &[u8], value: &[u8]) {
         let Self { entries, text } = self;
         let has_name = |entry: &Entry| text[entry.name.clone()].eq_ignore_ascii_case(name);
@@ -109,7 +109,7 @@ impl Fields {
         self.entries[at].value = self.write(value);
     }
 
-    /// Removes all fields under `name`.
+    /// Removes all fields named `name`.
     pub fn remove(&mut self, name: &[u8]) {
         let Self { entries, text } = self;
         entries.retain(|entry| !text[entry.name.clone()].eq_ignore_ascii_case(name));

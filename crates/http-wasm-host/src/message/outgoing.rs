@@ -1,11 +1,11 @@
-//! Bodies on their way out.
+//! Outgoing bodies.
 
 use super::{Chunks, Discard, Trailers};
 
-/// A body that a guest has read or written, on its way out.
+/// The body to send in place of one that a guest has read or written.
 #[derive(Debug, Default)]
 pub struct Outgoing {
-    /// What goes out first.
+    /// The bytes to send first.
     pub first: Chunks,
     /// What happens to the unread rest of the message's current body.
     pub rest: Rest,
@@ -16,11 +16,11 @@ pub struct Outgoing {
 /// The unread rest of a body, after what a guest has read or written.
 #[derive(Debug, Default)]
 pub enum Rest {
-    /// It is dropped, and its trailers with it.
+    /// It is dropped, together with its trailers.
     #[default]
     Dropped,
-    /// It follows, with its trailers.
+    /// It follows, together with its trailers.
     Follows,
-    /// It is read and discarded for its trailers, which follow.
+    /// It is read and discarded to get its trailers, which follow.
     Discarded(Discard),
 }

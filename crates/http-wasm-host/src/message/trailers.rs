@@ -59,7 +59,7 @@ impl Trailers {
         }
     }
 
-    /// The trailers to send once the body has ended, `arrived` being those that its unread rest brought.
+    /// Returns the trailers to send once the body has ended. `arrived` are those that came with its unread rest.
     pub fn finish(mut self, arrived: Option<Fields>) -> Fields {
         if let Some(fields) = arrived {
             self.arrive(fields);
@@ -74,7 +74,8 @@ impl Trailers {
         Self(known)
     }
 
-    /// Whether nothing is known or changed: what arrives goes out as it is.
+    /// Returns whether the trailers that arrive are sent unchanged, because the guest has changed nothing and none have
+    /// arrived yet.
     pub fn is_untouched(&self) -> bool {
         self.0.as_ref().is_none_or(|known| known.edits.is_empty() && known.arrived.is_empty())
     }

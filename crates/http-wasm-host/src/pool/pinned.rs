@@ -1,4 +1,4 @@
-//! What comes out of `handle_request`, and the instance that stays pinned to its request.
+//! The outcome of `handle_request`, and the instance that stays pinned to its request.
 
 use std::fmt;
 use std::time::Duration;
@@ -18,12 +18,12 @@ const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
 /// What a guest decided in `handle_request`.
 #[derive(Debug)]
 pub enum Outcome<H: Host> {
-    /// The guest stopped: the host's response is the answer.
+    /// The guest has responded itself: the response is in the host.
     Respond(H),
-    /// The guest proceeds: the host's request is for the next handler.
+    /// The guest lets the request proceed: the request in the host is for the next handler.
     Next(Pinned<H>),
-    /// The guest failed, and [fails open](crate::OnFailure::Open): the host's request, as it came, is for the next
-    /// handler, whose response is the answer. The guest has no further part in it.
+    /// The guest failed, and [fails open](crate::OnFailure::Open): the original request, which is in the host, is for
+    /// the next handler, whose response is for the client. The guest isn't called again for this exchange.
     Bypassed {
         /// The host, with the request as it came.
         host: H,
@@ -32,21 +32,21 @@ pub enum Outcome<H: Host> {
     },
 }
 
-/// What came out of `handle_response`.
+/// The result of `handle_response`.
 #[derive(Debug)]
 pub struct Handled<H> {
     /// The host, with the response for the client.
     pub host: H,
-    /// Why that is the next handler's response as it came: the guest failed, and [fails open](crate::OnFailure::Open).
-    /// For the log.
+    /// The error, for the log, if the guest failed and [fails open](crate::OnFailure::Open). The response is then the
+    /// next handler's, unchanged.
     pub error: Option<Error>,
 }
 
-/// An instance pinned to the request that it has let through.
+/// An instance that stays pinned to the request that it has let proceed.
 ///
 /// The guest may keep state for the request, under `req_ctx`, so the same instance handles the response. Dropping this
-/// unanswered (the client is gone, the next handler panicked) still calls `handle_response` with `is_error` = 1,
-/// off the request's path, so that the guest can clean up.
+/// without a response (because the client is gone, or the next handler panicked) still calls `handle_response` with
+/// `is_error` = 1, off the request path, so that the guest can clean up.
 ///
 /// ```
 /// use http_wasm_host::{BoxError, Engine, Guest, InMemoryHost, Outcome};
@@ -83,26 +83,27 @@ impl<H: Host> Pinned<H> {
         Self { instance: Some(instance) }
     }
 
-    /// The host: take the request for the next handler out of it, put the response in.
+    /// Returns the host, to take the request for the next handler out of it and to put the response into it.
     #[inline]
     pub fn host_mut(&mut self) -> &mut H {
         let instance = self.instance.as_mut().expect("taken only when it is consumed");
         instance.host_mut().expect("between the phases there is an exchange")
     }
 
-    /// Whether the guest may read the request again in `handle_response`, so that its head must stay in the host.
+    /// Returns whether the guest may read the request again in `handle_response`, so that its head must stay in the
+    /// host.
     #[inline]
     pub fn reads_request(&self) -> bool {
         self.instance.as_ref().is_some_and(|instance| instance.shared().reads_request)
     }
 
-    /// Lets the guest handle the response that was put into the host, and returns the one for the client: within this
-    /// call, if the guest has nothing to wait for, and in the future otherwise.
+    /// Runs `handle_response` on the response that was put into the host, and returns the response for the client:
+    /// within this call if the guest has nothing to wait for, otherwise in the returned future.
     ///
-    /// The instance is free again once that is available, however long the response's body takes.
+    /// The instance is free again once that response is available, however long its body takes.
     ///
     /// # Errors
-    /// When the guest fails, unless it [fails open](crate::OnFailure::Open); there is no response then.
+    /// If the guest fails, unless it [fails open](crate::OnFailure::Open). There is no response then.
     #[inline]
     pub fn handle_response(mut self) -> Progress<Result<Handled<H>, Error>> {
         let mut instance = self.take();
@@ -117,10 +118,11 @@ impl<H: Host> Pinned<H> {
         }
     }
 
-    /// Tells the guest that the next handler gave no response at all, and waits for it to clean up.
+    /// Runs `handle_response` with `is_error` = 1, because the next handler returned no response, and waits for the
+    /// guest to clean up.
     ///
     /// # Errors
-    /// When the guest fails, whatever its policy: there is no response that could go on.
+    /// If the guest fails, whether or not it fails open: there is no response to continue with.
     pub async fn handle_error(mut self) -> Result<H, Error> {
         let mut instance = self.take();
         instance.told_of_error().await?;

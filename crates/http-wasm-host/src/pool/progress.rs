@@ -5,11 +5,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// A call into a guest: a future whose result is often available from the start.
+/// A call into a guest: a future whose result is often available at once.
 ///
-/// A guest that has nothing to wait for runs to completion within the call that returns this; `.await` then returns the
-/// result without a pause, and [`done`](Self::done) without a future. For any other guest, the rest of the call runs in
-/// the future. Dropping it while the guest runs drops the guest's instance.
+/// A guest that has nothing to wait for runs to completion within the call that returns this. Then `.await` returns the
+/// result without suspending, and [`done`](Self::done) returns it without polling a future. For any other guest, the
+/// rest of the call runs in the future. Dropping it while the guest runs drops the guest's instance.
 ///
 /// ```
 /// use http_wasm_host::{BoxError, Engine, Guest, InMemoryHost, Outcome};
@@ -50,10 +50,10 @@ impl<T> Progress<T> {
         Self(State::Waiting(Box::pin(future)))
     }
 
-    /// The result, or this future again if there is no result yet.
+    /// Returns the result if it is available.
     ///
     /// # Errors
-    /// The future, to be polled.
+    /// Returns the future itself, to be polled, if there is no result yet.
     #[inline]
     pub fn done(self) -> Result<T, Self> {
         match self.0 {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::housekeeping::{Housekeeping, Timer};
 use super::{Runtime, Task};
 
-/// The runtime of an engine, and the housekeeping thread for what that can't do. Cheap to clone.
+/// The runtime of an engine, and the housekeeping thread for what the runtime can't do. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Background(Arc<Inner>);
 

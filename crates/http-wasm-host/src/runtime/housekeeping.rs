@@ -1,4 +1,4 @@
-//! A thread that drives clean-ups and timers if there is no executor.
+//! A thread that drives clean-ups and timers if there is no async runtime.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::future::Future;

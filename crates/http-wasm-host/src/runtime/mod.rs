@@ -1,4 +1,4 @@
-//! What the core needs of an executor, and what it does without one.
+//! What the core needs from an async runtime, and what it does without one.
 
 mod background;
 mod housekeeping;
@@ -13,14 +13,14 @@ use tokio::runtime::Handle;
 pub(crate) use self::background::Background;
 pub(crate) use self::housekeeping::Timer;
 
-/// A task for an executor.
+/// A task for an async runtime.
 pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// The services of an executor that go beyond polling a future.
+/// What the core needs from an async runtime, apart from polling its futures.
 ///
-/// The core itself can be polled from anywhere. By default an engine uses [`TokioRuntime`]: tokio where it is entered,
-/// and elsewhere a thread of the engine's own for clean-up calls and timers. Another executor is given to
-/// [`EngineBuilder::runtime`](crate::EngineBuilder::runtime).
+/// The futures themselves can be polled by any executor. By default an engine uses [`TokioRuntime`]: within a tokio
+/// runtime its tasks and timers, and elsewhere a thread of the engine's own for clean-up calls and timers. To use
+/// another runtime, pass it to [`EngineBuilder::runtime`](crate::EngineBuilder::runtime).
 ///
 /// ```
 /// use std::time::Duration;
@@ -45,25 +45,26 @@ pub type Task = Pin<Box<dyn Future<Output = ()> + Send>>;
 /// # Ok::<(), http_wasm_host::LoadError>(())
 /// ```
 pub trait Runtime: Send + Sync + 'static {
-    /// Runs `task` off the current request's path. Gives it back when no executor is at hand.
+    /// Runs `task` off the current request's path.
     ///
     /// # Errors
-    /// The task itself, untouched, for the housekeeping thread to run.
+    /// Returns the task if there is no runtime to run it. The housekeeping thread runs it then.
     fn spawn(&self, task: Task) -> Result<(), Task>;
 
-    /// Ends after `duration`. `None` when no timer is at hand; the housekeeping thread then keeps the time.
+    /// Returns a future that ends after `duration`, or `None` if there is no timer. The housekeeping thread keeps the
+    /// time then.
     fn sleep(&self, duration: Duration) -> Option<Task>;
 
-    /// Ends once other tasks, and the executor's I/O, have had their turn.
+    /// Returns a future that ends once other tasks and the runtime's I/O have had their turn.
     fn yield_now(&self) -> Task {
         Box::pin(YieldNow { yielded: false })
     }
 }
 
-/// Tokio's tasks, timers and yielding, of whichever tokio runtime the caller is in; outside of any, the housekeeping
-/// thread. The default of an engine.
+/// The default: the tasks, timers and yielding of the tokio runtime that the caller is in, or the engine's own thread
+/// outside of one.
 ///
-/// A tokio runtime that polls guests needs its timer, as by `Builder::enable_time`: without it, tokio's timers panic.
+/// A tokio runtime that polls guests needs timers (`Builder::enable_time`); without them, tokio panics.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct TokioRuntime;

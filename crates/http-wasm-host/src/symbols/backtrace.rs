@@ -47,7 +47,7 @@ impl Backtrace {
         self.text.get_or_init(|| written(&self.calls, &self.symbols))
     }
 
-    /// Looks its source lines up.
+    /// Looks up its source lines.
     pub(crate) fn locate(&mut self) {
         if let Some(lines) = &self.symbols.lines {
             lines.look_up(&self.places());
@@ -55,8 +55,8 @@ impl Backtrace {
         }
     }
 
-    /// Looks its source lines up on another thread, if they aren't known and not too many were lately, and then calls
-    /// `then` there with the text that includes them.
+    /// Looks up its source lines on another thread, unless they are known already or too many have been looked up
+    /// recently, and then calls `then` there with the text that includes them.
     pub(crate) fn locate_later(&self, then: impl FnOnce(String) + Send + 'static) {
         if let Some(lines) = &self.symbols.lines {
             let (calls, symbols) = (self.calls.clone(), self.symbols.clone());

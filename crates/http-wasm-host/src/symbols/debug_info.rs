@@ -8,7 +8,7 @@ use wasmparser::{Parser, Payload};
 
 use super::names;
 
-/// What gives source lines; the other sections are about variables and types.
+/// The sections needed for source lines; the others are about variables and types.
 const SECTIONS: [SectionId; 10] = [
     SectionId::DebugAbbrev,
     SectionId::DebugAddr,
@@ -22,10 +22,10 @@ const SECTIONS: [SectionId; 10] = [
     SectionId::DebugStrOffsets,
 ];
 
-/// The most functions that are shown for one place: the function that is called, and those inlined into it.
+/// The maximum number of functions shown for one position: the function itself, and those inlined into it.
 const MOST_INLINED: usize = 16;
 
-/// The sections of a module that give source lines.
+/// The sections of a module that contain source lines.
 pub(super) struct DebugInfo(Vec<(SectionId, Box<[u8]>)>);
 
 impl DebugInfo {
@@ -48,9 +48,9 @@ impl DebugInfo {
         self.0.iter().map(|(_, data)| data.len()).sum()
     }
 
-    /// For each of these places in the code section, the functions and source lines there, ready to be shown: innermost
-    /// first, without a line end. It begins with a line end if it doesn't know the function's name, and is empty for
-    /// places that it knows nothing about.
+    /// Returns the functions and source lines at each of these positions in the code section as text: innermost first,
+    /// without a trailing line break. The text starts with a line break if the function's name is unknown, and is empty
+    /// if nothing is known about the position.
     pub(super) fn look_up(&self, places: &[u32]) -> Vec<String> {
         self.try_look_up(places).unwrap_or_else(|_| vec![String::new(); places.len()])
     }
@@ -59,7 +59,7 @@ impl DebugInfo {
         let dwarf =
             Dwarf::load(|id| Ok::<_, gimli::Error>(EndianSlice::new(self.section(id), LittleEndian)))?;
         let context = Context::from_dwarf(dwarf)?;
-        // What is wrong in one place needn't be in another.
+        // Information that is invalid for one position may be valid for another.
         Ok(places.iter().map(|place| at(&context, *place).unwrap_or_default()).collect())
     }
 

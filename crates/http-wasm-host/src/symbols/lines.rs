@@ -1,4 +1,4 @@
-//! Source lines of the places where a guest fails: looked up once for each, on a thread of their own.
+//! Source lines of the positions where a guest fails: each is looked up once, on a separate thread.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,13 +7,14 @@ use std::time::{Duration, Instant};
 
 use super::debug_info::DebugInfo;
 
-/// The most places that are remembered. A guest fails in few; one that means harm could do it anywhere.
+/// The maximum number of positions that are remembered. A guest usually fails in few; a malicious one could fail
+/// anywhere.
 const MOST_KNOWN: usize = 1024;
 
-/// How many look-ups may wait for their turn.
+/// The maximum number of look-ups that wait for their turn.
 const MOST_WAITING: usize = 8;
 
-/// How many look-ups there may be in a [`WINDOW`], and how long they may take together. Reading the debug information
+/// The maximum number of look-ups in a [`WINDOW`], and how long they may take together. Reading the debug information
 /// of a large module takes a tenth of a second.
 const MOST_PER_WINDOW: usize = 30;
 const LONGEST_PER_WINDOW: Duration = Duration::from_secs(6);
@@ -37,12 +38,12 @@ struct Job {
 
 struct Work {
     waiting: VecDeque<Job>,
-    /// A thread works on them. It stays set when that thread panics: the next one would, too.
+    /// A thread is working on them. It stays set if that thread panics, because the next one would panic too.
     is_running: bool,
     window: Window,
 }
 
-/// What has been done lately.
+/// The recent look-ups.
 struct Window {
     began: Instant,
     jobs: usize,
@@ -54,7 +55,7 @@ impl Window {
         Self { began, jobs: 0, took: Duration::ZERO }
     }
 
-    /// Whether there may be one more look-up.
+    /// Whether another look-up is allowed.
     fn admits(&mut self, now: Instant) -> bool {
         if now.saturating_duration_since(self.began) >= WINDOW {
             *self = Self::new(now);
@@ -77,12 +78,12 @@ impl Lines {
         self.0.debug_info.bytes()
     }
 
-    /// What is known of this place, which may be that nothing is.
+    /// What is known about this position, which may be nothing.
     pub(super) fn known(&self, place: u32) -> Option<Arc<str>> {
         lock(&self.0.known).get(&place).cloned()
     }
 
-    /// Looks these places up now.
+    /// Looks up these positions now.
     pub(super) fn look_up(&self, places: &[u32]) {
         let unknown = self.unknown(places);
         if !unknown.is_empty() {
@@ -95,8 +96,8 @@ impl Lines {
         }
     }
 
-    /// Looks these places up on another thread, and calls `then` on it, unless they are known already or too much has
-    /// been looked up lately. What isn't looked up now may be when the guest fails there again.
+    /// Looks up these positions on another thread and calls `then` there, unless they are known already or too many
+    /// have been looked up recently. What isn't looked up now may be looked up when the guest fails there again.
     pub(super) fn look_up_later(&self, places: &[u32], then: impl FnOnce() + Send + 'static) {
         let places = self.unknown(places);
         if places.is_empty() {

@@ -1,9 +1,9 @@
-//! Backtraces of guests, as places in their author's file and sources.
+//! Backtraces of guests, as positions in the author's file and sources.
 //!
-//! wasmtime knows the place of an instruction in the module that it has compiled, which isn't the author's: suspension
-//! points were added to it, and a snapshot may have been made of it. But a place within a function, once what was
-//! inserted there is subtracted, is the same in both, and debug information gives source lines by the place in the
-//! original's code section.
+//! wasmtime knows the position of an instruction in the module that it has compiled, which isn't the author's:
+//! suspension points were added to it, and a snapshot may have been made of it. But the offset within a function, minus
+//! what was inserted before it, is the same in both, and debug information maps offsets in the author's code section to
+//! source lines.
 
 mod backtrace;
 mod debug_info;
@@ -17,10 +17,10 @@ use self::lines::Lines;
 pub(crate) use self::offsets::Moved;
 use self::offsets::Offsets;
 
-/// What a guest's backtraces contain.
+/// What the backtraces of a guest contain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Backtraces {
-    /// Functions, and source lines where the module carries debug information (DWARF). That information is kept in
+    /// Functions, and source lines if the module contains debug information (DWARF). That information is kept in
     /// memory; [`GuestFacts::debug_info_bytes`](crate::GuestFacts) is its size.
     #[default]
     Lines,
@@ -30,16 +30,16 @@ pub enum Backtraces {
     Off,
 }
 
-/// Where the code of one module is in its author's file and sources.
+/// Maps the code of a module to its author's file and sources.
 pub(crate) struct Symbols {
     offsets: Offsets,
-    /// `None` without debug information, or if it isn't wanted.
+    /// `None` if there is no debug information, or it isn't needed.
     lines: Option<Lines>,
     is_off: bool,
 }
 
 impl Symbols {
-    /// Reads the author's module. `moved` is what suspension points have moved in it.
+    /// Reads the author's module. `moved` is what the suspension points have moved in it.
     pub(crate) fn read(wasm: &[u8], moved: Vec<Moved>, backtraces: Backtraces) -> Self {
         let debug_info = match backtraces {
             Backtraces::Lines => DebugInfo::read(wasm),

@@ -1,4 +1,4 @@
-//! Names from a module, for people.
+//! Names from a module, for display.
 
 use std::borrow::Cow;
 use std::fmt::{self, Write};
@@ -7,17 +7,17 @@ use cpp_demangle::DemangleOptions;
 
 use crate::text::printable;
 
-/// The longest name that is shown, in bytes. Those of C++ and Rust may have any length, and demangled ones may be far
-/// longer than what they are made of.
+/// The longest name that is shown, in bytes. C++ and Rust names may have any length, and demangled names may be far
+/// longer than mangled ones.
 const LONGEST: usize = 300;
 
-/// The longest that is demangled.
+/// The longest name that is demangled.
 const LONGEST_MANGLED: usize = 4096;
 
 /// The name of a function as its author wrote it, if the compiler has mangled it as Rust's and C++'s do.
 pub(super) fn demangled(name: &str) -> String {
     let mut text = Bounded(String::new());
-    // An error means that it is longer than what is shown.
+    // An error means that the name is longer than what is shown.
     let shown = if name.len() > LONGEST_MANGLED {
         Cow::Borrowed(name)
     } else if let Ok(rust) = rustc_demangle::try_demangle(name) {
@@ -39,7 +39,7 @@ pub(super) fn path(path: &str) -> Cow<'_, str> {
     printable(path.as_bytes(), LONGEST)
 }
 
-/// Text that ends soon after the most that is shown.
+/// Text that stops soon after the maximum length.
 struct Bounded(String);
 
 impl Write for Bounded {
@@ -73,7 +73,7 @@ mod tests {
         assert!(demangled(&"n".repeat(10_000)).len() < 400);
         let nested = format!("_ZN{}E", "9namespace".repeat(300));
         assert!(demangled(&nested).len() < 400);
-        // Each parameter is a pair of the one before.
+        // Each parameter is a pair of the previous one.
         let pairs: String = ('0'..='9').map(|n| format!("4pairIS{n}_S{n}_E")).collect();
         assert!(demangled(&format!("_Z1fi4pairIiiE{pairs}")).len() < 400);
         assert_eq!(path("src/a\nb.c"), "src/a\\nb.c");

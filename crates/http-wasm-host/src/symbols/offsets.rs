@@ -1,11 +1,11 @@
-//! From places in compiled functions to places in the author's file.
+//! Maps positions in compiled functions to positions in the author's file.
 
 use wasmparser::{ExternalKind, Parser, Payload, TypeRef};
 
-/// The functions that the host calls. A module without names has these.
+/// The functions that the host calls. Their names are known even if a module has no names.
 const ENTRY_POINTS: [&str; 4] = ["handle_request", "handle_response", "_initialize", "_start"];
 
-/// From here on, the rest of a function is further from its start than in the author's file.
+/// From this offset on, the rest of a function is further from its start than in the author's file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moved {
     /// The function, among those that the module defines.
@@ -37,7 +37,7 @@ impl Offsets {
             entry_points: Vec::new(),
             moved,
         };
-        // The module is known to be valid; of one that isn't, the rest has no places.
+        // The module is known to be valid; in an invalid one, the rest would have no positions.
         for payload in Parser::new(0).parse_all(wasm).map_while(Result::ok) {
             match payload {
                 Payload::ImportSection(imports) => {
@@ -72,8 +72,8 @@ impl Offsets {
         self.entry_points.iter().find(|(index, _)| *index == function).map(|(_, name)| *name)
     }
 
-    /// The place of an instruction relative to the code section's content, by its function and its offset in that as
-    /// compiled. `None` for functions that aren't the author's.
+    /// The position of an instruction relative to the code section's content, given its function and its offset in the
+    /// compiled function. `None` for functions that aren't the author's.
     pub(super) fn in_code_section(&self, function: u32, offset: u32) -> Option<u32> {
         let function = function.checked_sub(self.imported_functions)?;
         let start = self.functions.get(function as usize)?;
@@ -96,7 +96,7 @@ mod tests {
         let moved = |function, from, by| Moved { function, from, by };
         let offsets = Offsets::read(&wasm, vec![moved(0, 5, 2), moved(1, 4, 1), moved(1, 8, 3)]);
         let [first, second, third] = [1, 2, 3].map(|function| offsets.in_code_section(function, 0).unwrap());
-        // Each begins with its size and number of locals: one byte each.
+        // Each starts with its size and its number of locals: one byte each.
         assert_eq!([first, second - first, third - second], [2, 7, 7]);
         let distances = |function, offsets_in: [u32; 5]| {
             let start = offsets.in_code_section(function, 0).unwrap();

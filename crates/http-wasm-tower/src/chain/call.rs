@@ -16,15 +16,15 @@ use super::observer::ChainObserver;
 use super::settings::Chain;
 
 impl Chain {
-    /// Takes a request through the guests to `next`, and the response back through them.
+    /// Passes a request through the guests to `next`, and the response back through them.
     ///
-    /// Guests that have nothing to wait for run within this call. `next` is called once, or not at all when a guest
-    /// answers the request or fails. Its error passes through, and tells the guests that there is no response. Dropping
-    /// the future ends the exchange: a guest that runs loses its instance, and the others clean up, the innermost
-    /// first.
+    /// Guests that have nothing to wait for run within this call. `next` is called once, or not at all if a guest
+    /// responds itself or fails. If `next` fails, the guests are called with `is_error` = 1, and its error is returned.
+    /// Dropping the future ends the exchange: a guest that is running loses its instance, and the others clean up,
+    /// innermost first.
     ///
     /// # Errors
-    /// The future gives the error of `next`. A guest that fails makes a response, see
+    /// The future returns the error of `next`. If a guest fails, the result is a response; see
     /// [`failure_policy`](Self::failure_policy).
     #[inline]
     pub fn call<B, N, F, R, E>(&self, request: Request<B>, next: N) -> ChainFuture<N, F, ()>
@@ -38,10 +38,11 @@ impl Chain {
         self.call_observed(request, source_addr, (), next)
     }
 
-    /// The same for a client whose address is known, with an observer of each guest's part in the exchange.
+    /// Like [`call`](Self::call), with the client's address if it is known, and an observer of each guest's part in the
+    /// exchange.
     ///
     /// # Errors
-    /// As with [`call`](Self::call).
+    /// As for [`call`](Self::call).
     #[inline]
     pub fn call_observed<B, N, F, R, E, O>(
         &self,

@@ -62,8 +62,8 @@ impl fmt::Debug for ChainGuest {
 
 /// A guest that can be replaced while services use it.
 ///
-/// No request fails or is held up because of it: a request that reached the guest before [`replace`](Self::replace) is
-/// called stays with the old guest for both phases, even when its response comes hours later; every request that
+/// No request fails or is delayed because of it: a request that reached the guest before [`replace`](Self::replace) is
+/// called stays with the old guest for both phases, even if its response arrives hours later; every request that
 /// reaches the guest after the call has returned gets the new one. The old guest's instances are dropped as those
 /// requests end.
 ///
@@ -90,12 +90,13 @@ impl fmt::Debug for ChainGuest {
 pub struct GuestCell(Arc<ArcSwap<Guest>>);
 
 impl GuestCell {
-    /// A cell with this guest in it.
+    /// Creates a cell that holds this guest.
     pub fn new(guest: Guest) -> Self {
         Self(Arc::new(ArcSwap::from_pointee(guest)))
     }
 
-    /// Sends all requests from now on to `guest`. Returns the old one, which keeps the requests that it already has.
+    /// Replaces the guest for all requests from now on. Returns the old guest, which keeps the requests that it already
+    /// has.
     pub fn replace(&self, guest: Guest) -> Guest {
         Guest::clone(&self.0.swap(Arc::new(guest)))
     }

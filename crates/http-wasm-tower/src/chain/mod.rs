@@ -1,4 +1,4 @@
-//! Guests in front of a handler.
+//! Guests in front of a handler, and one exchange through them.
 
 mod call;
 mod exchange;

@@ -6,21 +6,22 @@ use http_wasm_host::{Error, Inform};
 
 /// Observes the exchange of one [`Chain::call_observed`](crate::Chain::call_observed).
 ///
-/// A closure from a guest's index in the chain to a [`GuestObserver`] is one; `()` observes nothing, at no cost.
+/// It is implemented for closures that return a [`GuestObserver`] for a guest's index in the chain, and for `()`, which
+/// observes nothing at no cost.
 pub trait ChainObserver {
-    /// Observes one guest's part.
+    /// The observer of one guest's part.
     type Guest: GuestObserver;
 
     /// The guest at `index` is about to get the request.
     fn guest(&mut self, index: usize) -> Self::Guest;
 
-    /// Where informational responses (1xx) of guests go; nowhere by default.
+    /// Returns where informational responses (1xx) of guests are sent. By default they are dropped.
     fn informational(&self) -> Option<Arc<dyn Inform>> {
         None
     }
 
-    /// Whether the request is refused before others when memory for instances runs short; see
-    /// [`HttpHost::sheddable`](http_wasm_host::HttpHost::sheddable). `false` by default.
+    /// Returns whether the request is refused before others when memory for instances runs short; see
+    /// [`HttpHost::sheddable`](http_wasm_host::HttpHost::sheddable). Defaults to `false`.
     fn is_sheddable(&self) -> bool {
         false
     }
@@ -28,9 +29,9 @@ pub trait ChainObserver {
 
 /// Observes one guest's part in one exchange: how long it takes, and how it ends.
 ///
-/// It is made when the guest gets the request. `passed` and `resumed` are called when the request goes on behind the
-/// guest and when the response comes back to it; `finished` at the end. When the exchange is dropped before, so is
-/// this. All of this happens on the request's path, so it must not block.
+/// It is created when the guest gets the request. `passed` is called when the guest lets the request proceed, `resumed`
+/// when the response comes back to the guest, and `finished` at the end. If the exchange is dropped before that, the
+/// observer is dropped too. All of this happens on the request path, so it must not block.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -59,13 +60,13 @@ pub trait ChainObserver {
 /// # is_observer(observer);
 /// ```
 pub trait GuestObserver: Sized {
-    /// The request goes on to the next guest or handler.
+    /// The guest has let the request proceed to the next guest or handler.
     fn passed(&mut self) {}
 
     /// The response has come back to the guest.
     fn resumed(&mut self) {}
 
-    /// The guest's part is over: it has answered the request, or handled the response, or failed with this error.
+    /// The guest's part is over: it has responded to the request, handled the response, or failed with this error.
     fn finished(self, error: Option<&Error>) {
         let _ = error;
     }

@@ -15,11 +15,10 @@ use crate::failure::{FailurePolicy, HideDetails, Policy};
 
 /// Guests in front of a handler: the first sees a request first, and its response last.
 ///
-/// [`Chain::call`] takes one request through them. Each guest that lets the request pass keeps its instance until it
-/// has handled the response; each answers for its own failures, so a failure of one is a response for those in front of
-/// it.
-/// [`HttpWasmLayer`](crate::HttpWasmLayer) is a chain of one guest for tower. A program that has its own way to call
-/// handlers, as a gateway does, calls a chain itself.
+/// [`Chain::call`] passes one request through them. Each guest that lets the request proceed keeps its instance until
+/// it has handled the response. If a guest fails, the guests in front of it get a response made by the
+/// [`FailurePolicy`](crate::FailurePolicy). [`HttpWasmLayer`](crate::HttpWasmLayer) is a chain of one guest for tower.
+/// A program with its own way to call handlers, such as a gateway, calls a chain directly.
 ///
 /// Cheap to clone; all clones share the guests.
 ///
@@ -58,8 +57,8 @@ struct Settings {
 }
 
 impl Chain {
-    /// A chain of these guests, the first outermost, with default settings. Without any, requests go straight to the
-    /// next handler.
+    /// Creates a chain of these guests, outermost first, with default settings. Without guests, requests go straight to
+    /// the next handler.
     pub fn new<G: Into<ChainGuest>>(guests: impl IntoIterator<Item = G>) -> Self {
         Self(Arc::new(Settings {
             guests: guests.into_iter().map(Into::into).collect(),
@@ -69,14 +68,14 @@ impl Chain {
         }))
     }
 
-    /// What a client gets when a guest fails that fails closed. [`HideDetails`] by default.
+    /// Sets what a client gets when a guest fails, unless it fails open. Defaults to [`HideDetails`].
     #[must_use]
     pub fn failure_policy(mut self, policy: impl FailurePolicy) -> Self {
         self.settings().policy = Policy::new(policy);
         self
     }
 
-    /// Where [`call`](Self::call) finds the client's address. By default in the extension
+    /// Sets where [`call`](Self::call) finds the client's address. Defaults to the extension
     /// [`SourceAddr`](crate::SourceAddr).
     #[must_use]
     pub fn source_addr(
@@ -87,7 +86,7 @@ impl Chain {
         self
     }
 
-    /// Lets `_` in names of request headers count as `-` when a guest sets or removes one; see
+    /// Treats `_` as `-` in the names of request headers when a guest sets or removes one; see
     /// [`HttpHost::fold_underscores`].
     #[must_use]
     pub fn fold_underscores(mut self) -> Self {
@@ -99,12 +98,12 @@ impl Chain {
         Arc::make_mut(&mut self.0)
     }
 
-    /// Whether it has no guests.
+    /// Returns whether the chain has no guests.
     pub fn is_empty(&self) -> bool {
         self.0.guests.is_empty()
     }
 
-    /// The guests, the first outermost.
+    /// Returns the guests, outermost first.
     pub fn guests(&self) -> &[ChainGuest] {
         &self.0.guests
     }

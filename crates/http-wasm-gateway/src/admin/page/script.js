@@ -216,7 +216,7 @@ function card(guest, seconds, status) {
       ["Loaded", element("span", { title: guest.facts.since }, age(guest.facts.since, status))],
       ["From pool", hits],
       ["Failures", failed ? kinds : "none", failed > 0],
-    ]) : element("p", { class: "quiet" }, "Its routes are answered with 503. The reason is in the recent errors and in the log."),
+    ]) : element("p", { class: "quiet" }, "Requests to its routes get 503. The reason is in the recent errors and in the log."),
     guest.pool ? pool(guest.pool) : null,
     ...Object.keys(PHASES).map((name) => phase(guest, name, seconds)));
 }

@@ -11,7 +11,7 @@ use super::request::RequestRecord;
 use super::upstream::{UpstreamAttempt, UpstreamFailure};
 use crate::error_text::Causes;
 
-/// Records the result of one attempt; dropped without a result, it was abandoned.
+/// Records the result of one attempt. If it is dropped without a result, the attempt was abandoned.
 #[derive(Debug)]
 pub(crate) struct Attempt(Option<Open>);
 
@@ -25,8 +25,8 @@ struct Open {
 }
 
 impl Attempt {
-    /// Of a request with these headers as it is about to be sent. Where there are traces, its `traceparent` names this
-    /// sending afterwards.
+    /// For a request with these headers that is about to be sent. If there are traces, its `traceparent` identifies
+    /// this attempt afterwards.
     pub(crate) fn begin(
         headers: &mut HeaderMap,
         record: Option<&Arc<RequestRecord>>,

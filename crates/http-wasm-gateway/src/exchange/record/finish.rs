@@ -40,7 +40,7 @@ impl Drop for Finish {
 }
 
 impl Finish {
-    /// Notifies them that the request has begun.
+    /// Notifies them that the request has started.
     pub(crate) fn of(record: Arc<RequestRecord>, observers: Arc<[Arc<dyn RequestObserver>]>) -> Self {
         for observer in observers.iter() {
             observer.started();
@@ -52,24 +52,24 @@ impl Finish {
     pub(crate) fn with_tunnel(mut self, status: StatusCode, tunnel: oneshot::Sender<Self>) {
         self.record.set_status(status);
         self.complete = true;
-        // When the tunnel has ended already, this is the end too.
+        // If the tunnel has already ended, this is the end too.
         let _ = tunnel.send(self);
     }
 
-    /// A tunnel carried so many bytes from the client, and so many to it.
+    /// A tunnel carried this many bytes from the client, and this many to it.
     pub(crate) fn carried(&mut self, from_client: u64, to_client: u64) {
         self.record.add_request_bytes(from_client);
         self.bytes += to_client;
     }
 
-    /// The response is there: counts its body.
+    /// The response is available: counts its body.
     pub(crate) fn with(mut self, response: &mut Response<BoxBody>) {
         self.record.set_status(response.status());
         let body = std::mem::take(response.body_mut());
         // Nobody may ask an empty body for its end.
         self.complete = body.is_end_stream();
         let counted = observed(body, move |frame, ended| {
-            // All of it is held here, because it notifies the observers when it is dropped.
+            // The whole guard is held here, because it notifies the observers when it is dropped.
             let finish = &mut self;
             finish.bytes += bytes(frame);
             finish.complete |= ended;
@@ -78,7 +78,7 @@ impl Finish {
     }
 }
 
-/// A request's body, whose bytes are counted; one that has ended already has none to come.
+/// A request's body whose bytes are counted. If it has already ended, there are none to count.
 pub(crate) fn received(record: &Arc<RequestRecord>, body: BoxBody) -> BoxBody {
     if body.is_end_stream() {
         return body;

@@ -9,7 +9,7 @@ use super::upstream::UpstreamAttempt;
 
 /// An observer of requests. It is called on the request's own path, so it must not block.
 pub(crate) trait RequestObserver: fmt::Debug + Send + Sync {
-    /// A request came in. [`finished`](Self::finished) is called for it exactly once.
+    /// A request has arrived. [`finished`](Self::finished) is called for it exactly once.
     fn started(&self) {}
 
     /// A request has completed.
@@ -20,7 +20,7 @@ pub(crate) trait RequestObserver: fmt::Debug + Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FinishedRequest<'a> {
     pub(crate) record: &'a RequestRecord,
-    /// From the request's head to the last byte of the response.
+    /// The time from the request's head to the last byte of the response.
     pub(crate) duration: Duration,
     /// The attempts to send it to an upstream: none if a guest or the gateway responded, several if it was retried.
     pub(crate) attempts: &'a [UpstreamAttempt],

@@ -5,26 +5,26 @@ use std::time::Duration;
 
 use tracing::Level;
 
-/// What one guest took for one request, waiting for bodies included.
+/// What one guest took for one request, including waiting for bodies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GuestTimes {
     pub(crate) guest: Arc<str>,
-    /// From the request's beginning until the guest got it.
+    /// The time from the start of the request until the guest got it.
     pub(crate) began: Duration,
-    /// From the request's beginning until the guest got the response.
+    /// The time from the start of the request until the guest got the response.
     pub(crate) resumed: Option<Duration>,
-    /// Its time before the request went on, or until its own answer.
+    /// The guest's time before the request proceeded, or until its own response.
     pub(crate) request: Duration,
-    /// Its time with the response; none when the request did not go on.
+    /// The guest's time with the response; `None` if the request didn't proceed.
     pub(crate) response: Option<Duration>,
-    /// What kind of failure it was, if the guest failed and that was not excused.
+    /// The kind of failure, if the guest failed and didn't fail open.
     pub(crate) failure: Option<&'static str>,
 }
 
 /// A message that a guest logged.
 #[derive(Debug, Clone)]
 pub(crate) struct GuestMessage {
-    /// Since the request's beginning.
+    /// The time since the start of the request.
     pub(crate) at: Duration,
     pub(crate) guest: String,
     pub(crate) level: Level,

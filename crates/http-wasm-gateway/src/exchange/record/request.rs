@@ -13,16 +13,16 @@ use super::trace_context::TraceContext;
 use super::upstream::UpstreamAttempt;
 use crate::exchange::client::{Client, Dropped};
 
-/// Messages of guests that are kept for a request's trace. The log has all.
+/// How many messages of guests are kept for a request's trace. The log has all of them.
 const MAX_MESSAGES: usize = 100;
 
-/// The record of one request: facts from its head, and what becomes known on its way.
+/// The record of one request: facts from its head, and what becomes known later.
 #[derive(Debug)]
 pub(crate) struct RequestRecord {
     started: Instant,
     pub(crate) started_at: SystemTime,
     pub(crate) client: Client,
-    /// Header fields that it had and that were dropped.
+    /// Header fields that were dropped from it.
     pub(crate) dropped: Dropped,
     pub(crate) method: Method,
     /// The original path and query.
@@ -32,7 +32,7 @@ pub(crate) struct RequestRecord {
     pub(crate) host: Option<HeaderValue>,
     pub(crate) user_agent: Option<HeaderValue>,
     pub(crate) referer: Option<HeaderValue>,
-    /// The ID by which logs know the request.
+    /// The ID of the request in logs.
     pub(crate) request_id: Option<HeaderValue>,
     /// Its position in a trace, if there are traces.
     pub(crate) trace: Option<TraceContext>,
@@ -44,7 +44,7 @@ pub(crate) struct RequestRecord {
     notes: Mutex<Notes>,
 }
 
-/// What several parties add to on a request's way.
+/// What several parties add to while the request is handled.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     /// The attempts to send it to an upstream: none if a guest or the gateway responded, several if it was retried.
@@ -65,7 +65,7 @@ impl RequestRecord {
     ) -> Self {
         let field = |name: HeaderName| request.headers().get(name).cloned();
         let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
-        // An error's level, so that no filter that lets a guest's messages through takes the request's ID from them.
+        // At the level of errors, so that any filter that shows a guest's messages also shows the request's ID.
         let span = request_id.as_ref().and_then(|id| id.to_str().ok()).map_or_else(Span::none, |id| {
             tracing::error_span!(target: "http_wasm::request", "request", id, route = tracing::field::Empty)
         });
@@ -100,12 +100,12 @@ impl RequestRecord {
         self.trace.as_ref().is_some_and(TraceContext::is_sampled)
     }
 
-    /// What is logged on the request's way is logged within this span.
+    /// What is logged while the request is handled is logged within this span.
     pub(crate) fn span(&self) -> &Span {
         &self.span
     }
 
-    /// Body bytes that guests, or what is behind them, took from the connection.
+    /// Body bytes that guests, or what follows them, took from the connection.
     pub(crate) fn request_bytes(&self) -> u64 {
         self.request_bytes.load(Ordering::Relaxed)
     }
@@ -115,34 +115,34 @@ impl RequestRecord {
         self.request_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// The route that took the request; none when it was refused before, or matched none.
+    /// The route of the request; `None` if the request was refused before routing, or matched no route.
     pub(crate) fn route(&self) -> Option<&Arc<str>> {
         self.route.get()
     }
 
-    /// Records the route that took the request.
+    /// Records the route of the request.
     pub(crate) fn set_route(&self, route: &Arc<str>) {
         self.span.record("route", &**route);
-        // Nothing is recorded twice; if it were, the first record would count.
+        // Nothing is recorded twice. If it were, the first record would count.
         let _ = self.route.set(route.clone());
     }
 
-    /// The response's status; none when the client went away before there was one.
+    /// The response's status; `None` if the client disconnected before there was one.
     pub(crate) fn status(&self) -> Option<StatusCode> {
         self.status.get().copied()
     }
 
-    /// Records that the response has a head.
+    /// Records that the response head is available.
     pub(super) fn set_status(&self, status: StatusCode) {
         let _ = self.status.set(status);
     }
 
-    /// Records what became of one attempt to send the request to an upstream.
+    /// Records the result of one attempt to send the request to an upstream.
     pub(super) fn add_attempt(&self, attempt: UpstreamAttempt) {
         self.notes().attempts.push(attempt);
     }
 
-    /// Records what a guest took. The innermost is done first.
+    /// Records the times of a guest. The innermost guest finishes first.
     pub(super) fn add_guest(&self, times: GuestTimes) {
         self.notes().guests.insert(0, times);
     }

@@ -1,4 +1,4 @@
-//! What became of sending a request to upstreams.
+//! The result of sending a request to an upstream.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ pub(crate) enum UpstreamFailure {
     TooLarge,
     /// The client's body ended prematurely, which isn't the upstream's fault.
     RequestBody,
-    /// Nobody waits for the response any more.
+    /// Nobody is waiting for the response any more.
     Abandoned,
 }
 
@@ -69,7 +69,7 @@ pub(crate) struct UpstreamAttempt {
     pub(crate) span: Option<SpanContext>,
     /// From the start of the request to the start of this attempt.
     pub(crate) began: Duration,
-    /// Until the response head, or the failure.
+    /// The time until the response head, or the failure.
     pub(crate) took: Duration,
     /// The status of the response, or why there is none, with a message.
     pub(crate) result: Result<StatusCode, (UpstreamFailure, String)>,

@@ -52,7 +52,7 @@ pub(crate) struct ResponseReader {
 
 #[derive(Debug)]
 enum State {
-    /// No response is expected.
+    /// Doesn't expect a response.
     Idle,
     Head(HeadScan),
     Body {
@@ -78,7 +78,7 @@ impl ResponseReader {
         }
     }
 
-    /// Expects the response to a request with this method. The one before has ended.
+    /// Expects the response to a request with this method. The previous one has ended.
     pub(crate) fn begin(&mut self, method: &Method) {
         self.request = match *method {
             Method::HEAD => Request::Head,
@@ -89,17 +89,17 @@ impl ResponseReader {
         self.state = State::Head(HeadScan::default());
     }
 
-    /// Whether the connection may carry another request once the response has ended, as far as responses tell.
+    /// Whether the connection may carry another request once the response has ended, as far as responses show that.
     pub(crate) fn may_reuse(&self) -> bool {
         self.may_reuse
     }
 
-    /// Whether no response is expected, or the one before has ended.
+    /// Whether no response is expected, or the previous one has ended.
     pub(crate) fn is_idle(&self) -> bool {
         matches!(self.state, State::Idle)
     }
 
-    /// Whether the connection is another protocol's from here on.
+    /// Whether the connection belongs to another protocol from here on.
     pub(crate) fn is_opaque(&self) -> bool {
         matches!(self.state, State::Opaque)
     }
@@ -113,7 +113,7 @@ impl ResponseReader {
         }
     }
 
-    /// Takes the next part from what has been received. Nothing: more is needed.
+    /// Takes the next part of what has been received, or returns nothing if more is needed.
     pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Part>, ResponseError> {
         let part = self.step(input).map_err(|error| self.fail(error))?;
         if matches!(part, Some(Part::End)) {
@@ -167,7 +167,7 @@ impl ResponseReader {
     }
 
     fn end(&mut self, input: &BytesMut) {
-        // Whatever follows it belongs to no request.
+        // What follows it belongs to no request.
         self.may_reuse &= input.is_empty();
         self.state = State::Idle;
     }

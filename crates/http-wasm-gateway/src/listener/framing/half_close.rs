@@ -10,7 +10,7 @@ use tokio::time::{Sleep, sleep};
 #[derive(Debug)]
 pub(super) struct HalfClose {
     timeout: Duration,
-    /// Since the client shut down its direction.
+    /// When the client shut down its direction.
     timer: Option<Pin<Box<Sleep>>>,
     /// Some data may not have been sent yet.
     unflushed: bool,

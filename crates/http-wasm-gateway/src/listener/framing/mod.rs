@@ -1,11 +1,11 @@
-//! Where the messages of an HTTP/1.1 connection begin and end, read strictly, before hyper sees them.
+//! Where the messages of an HTTP/1.1 connection start and end, read strictly, before hyper sees them.
 //!
-//! hyper reads as RFC 9112 allows: it takes bare line feeds, lets `Transfer-Encoding` win over `Content-Length`, and
-//! takes other codings before `chunked`. None of that is visible in the request that it makes. Somebody else on the
-//! way may read the same bytes otherwise and so see other requests in them. So whatever can be read in two ways stops
-//! here: in a head, hyper is given one that it answers with 400; in a body, the connection breaks off.
+//! hyper reads as RFC 9112 allows: it accepts bare line feeds, lets `Transfer-Encoding` override `Content-Length`, and
+//! accepts other codings before `chunked`. The resulting request shows none of this. An intermediary may read the same
+//! bytes differently and so see different requests in them. So anything that can be read in two ways stops here: an
+//! ambiguous head is replaced with one to which hyper responds with 400, and an ambiguous body is cut off.
 //!
-//! Heads are passed on whole, so that an incomplete one is known here.
+//! Heads are passed on in one piece, so that an incomplete one is known here.
 
 mod half_close;
 mod head;
@@ -38,20 +38,20 @@ use crate::http1::{Chunks, HeadScan, Padding};
 pub(super) use self::start_line::StartLine;
 pub(super) use self::upgrade::Upgrade;
 
-/// What is read from the connection at once.
+/// How much is read from the connection at once.
 const READ_BYTES: usize = 16 * 1024;
 
-/// The shortest head of which hyper says that it is too long before it has come to its end.
+/// The length of the shortest head that hyper rejects as too long before it is complete.
 const LEAST_TOO_LONG: usize = 8 * 1024;
 
-/// How long a client may go on sending data that is discarded, and how long it may pause.
+/// How long a client may continue to send data that is discarded, and how long it may pause.
 const LINGER: Duration = Duration::from_secs(30);
 const LINGER_PAUSE: Duration = Duration::from_secs(5);
 
-/// What hyper gets in the place of a head that is refused. It holds no request, so the answer is 400.
+/// What hyper gets in place of a head that is refused. It isn't a request, so the response is 400.
 const REFUSED: &[u8] = b"\0\r\n\r\n";
 
-/// A connection of HTTP/1.1.
+/// An HTTP/1.1 connection.
 #[derive(Debug)]
 pub(super) struct Framing<S> {
     io: S,
@@ -63,20 +63,20 @@ pub(super) struct Framing<S> {
     upgrade: Arc<Upgrade>,
     flushes: Arc<Flushes>,
     interims: Arc<Interims>,
-    /// What is written here and not by hyper: informational responses, and the answer to a head that took too long.
+    /// What is written here and not by hyper: informational responses, and the response to a head that took too long.
     own: OwnBytes,
     start_line: Arc<StartLine>,
     half_close: HalfClose,
     max_head: usize,
     linger: Option<Linger>,
-    /// A permit of `max_connections`, for as long as the connection lasts.
+    /// A permit of `max_connections`, held as long as the connection exists.
     _permit: OwnedSemaphorePermit,
 }
 
 #[derive(Debug)]
 enum State {
     Head(HeadScan),
-    /// A body whose length is known.
+    /// A body of known length.
     Body {
         left: u64,
         upgrades: bool,
@@ -85,17 +85,17 @@ enum State {
         chunks: Chunks,
         upgrades: bool,
     },
-    /// The end of a request that asks for another protocol. What follows waits until it is known what it is.
+    /// The end of a request for another protocol. What follows waits until the outcome is known.
     Undecided,
-    /// Another protocol's bytes, which are of no concern here.
+    /// Bytes of another protocol, which are passed on unchanged.
     Opaque,
-    /// A head that hyper will say is too long.
+    /// A head that hyper will reject as too long.
     TooLong,
     Refused,
 }
 
 impl<S> Framing<S> {
-    /// Reads `io` behind what has been read of it already.
+    /// Reads `io`, starting with what has already been read of it.
     pub(super) fn new(
         io: S,
         read: BytesMut,
@@ -128,18 +128,18 @@ impl<S> Framing<S> {
         self.start_line.clone()
     }
 
-    /// Gets the outcome of upgrade requests.
+    /// Receives the outcome of upgrade requests.
     pub(super) fn upgrade(&self) -> Arc<Upgrade> {
         self.upgrade.clone()
     }
 
-    /// Whether a whole request is being answered, and the answer has not left.
+    /// Whether a response to a complete request is pending and hasn't been sent.
     fn answers(&self) -> bool {
         matches!(self.state, State::Head(_) | State::Undecided)
             && (self.activity.is_busy() || self.half_close.is_unflushed())
     }
 
-    /// Whether the client may still be sending what nobody will read.
+    /// Whether the client may still be sending data that nobody will read.
     fn leaves_something(&self) -> bool {
         match self.state {
             State::Opaque => false,
@@ -148,7 +148,7 @@ impl<S> Framing<S> {
         }
     }
 
-    /// Finds out how much may be passed on. Nothing: more input is needed.
+    /// Determines how much may be passed on, or returns nothing if more input is needed.
     fn advance(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         loop {
             match &mut self.state {
@@ -255,7 +255,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
             }
             match this.state {
                 State::Refused => return Poll::Ready(Ok(())),
-                // The end of the connection is all that is of interest until then, and only so much is kept.
+                // Until then only the end of the connection matters, so only this much is kept.
                 State::Undecided if this.input.len() >= READ_BYTES => return Poll::Pending,
                 State::Opaque => return Pin::new(&mut this.io).poll_read(cx, buf),
                 _ => {}
@@ -304,7 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
         this.poll_interims(cx)
     }
 
-    /// Closes this direction, and then reads what the client is still sending.
+    /// Shuts this direction down, and then reads what the client is still sending.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {
@@ -330,7 +330,7 @@ impl<S: AsyncWrite + Unpin> Framing<S> {
         }
     }
 
-    /// Writes informational responses, unless something of an earlier response may still have to be written.
+    /// Writes informational responses, unless part of an earlier response may not have been written yet.
     fn poll_interims(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.own.is_empty() && (!self.interims.has_next() || self.half_close.is_unflushed()) {
             return Poll::Ready(Ok(()));
@@ -345,7 +345,7 @@ impl<S: AsyncWrite + Unpin> Framing<S> {
 }
 
 impl<S: AsyncRead + Unpin> Framing<S> {
-    /// Whether the client has sent something that has not been read.
+    /// Whether the client has sent something that hasn't been read.
     fn has_more(&mut self, cx: &mut Context<'_>) -> bool {
         self.input.reserve(READ_BYTES);
         matches!(pin!(self.io.read_buf(&mut self.input)).poll(cx), Poll::Ready(Ok(1..)))

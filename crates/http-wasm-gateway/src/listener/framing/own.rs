@@ -1,4 +1,4 @@
-//! What goes to a client past hyper.
+//! What is sent to a client without hyper.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use crate::listener::date;
 pub(super) struct OwnBytes {
     bytes: Vec<u8>,
     written: usize,
-    /// The answer to a head that took too long has been begun.
+    /// The response to a head that took too long has been started.
     timed_out: bool,
 }
 
@@ -29,7 +29,7 @@ impl OwnBytes {
         write_interim(response, &mut self.bytes);
     }
 
-    /// Answers a head that took too long.
+    /// Responds to a head that took too long.
     pub(super) fn poll_timeout<S: AsyncWrite + Unpin>(
         &mut self,
         io: &mut S,

@@ -3,33 +3,33 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// What is kept of a line.
+/// How much of a line is kept.
 const MAX_BYTES: usize = 1024;
 
-/// The first line of the last request on a connection, and whether its head has come.
+/// The first line of the last request on a connection, and whether its head is complete.
 #[derive(Debug, Default)]
 pub(in crate::listener) struct StartLine {
     line: Mutex<Vec<u8>>,
-    /// The head has begun to come, and isn't complete.
+    /// The head has started to arrive, but isn't complete.
     partial: AtomicBool,
     /// It took too long.
     timed_out: AtomicBool,
 }
 
 impl StartLine {
-    /// A head is there, and begins with this.
+    /// A complete head starts with this.
     pub(super) fn set(&self, head: &[u8]) {
         self.partial.store(false, Ordering::Relaxed);
         self.store(head);
     }
 
-    /// So much of a head has come.
+    /// This much of a head has arrived.
     pub(super) fn set_partial(&self, head: &[u8]) {
         self.partial.store(true, Ordering::Relaxed);
         self.store(head);
     }
 
-    /// The time for a head is over. Says whether one had begun to come.
+    /// The time for a head is over. Returns whether one had started to arrive.
     pub(in crate::listener) fn times_out(&self) -> bool {
         let partial = self.partial.load(Ordering::Relaxed);
         self.timed_out.store(partial, Ordering::Relaxed);

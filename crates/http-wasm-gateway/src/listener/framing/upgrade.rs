@@ -6,7 +6,8 @@ use std::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
 use http::{Method, StatusCode};
 
-/// Whether the connection is handed to another protocol. Set by whatever answers the request, read by the reader.
+/// Whether the connection is handed over to another protocol. Set by whatever responds to the request, read by the
+/// reader.
 #[derive(Debug, Default)]
 pub(in crate::listener) struct Upgrade {
     state: AtomicU8,
@@ -23,7 +24,7 @@ impl Upgrade {
         self.state.store(UNDECIDED, Ordering::Release);
     }
 
-    /// Requests with this method are answered with this status.
+    /// A request with this method gets this status.
     pub(in crate::listener) fn answered(&self, method: &Method, status: StatusCode) {
         let accepted =
             status == StatusCode::SWITCHING_PROTOCOLS || (*method == Method::CONNECT && status.is_success());

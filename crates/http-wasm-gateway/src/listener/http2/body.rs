@@ -1,4 +1,4 @@
-//! Bodies of requests.
+//! Request bodies.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -37,11 +37,11 @@ impl Continue {
 #[derive(Debug)]
 pub(super) struct RequestBody {
     stream: RecvStream,
-    /// How much of it is left, if its length is declared.
+    /// How much of it is left, if its length was declared.
     left: Option<u64>,
     data_ended: bool,
     proceed: Option<Arc<Continue>>,
-    /// Dropped after the stream, whose unread content goes with it.
+    /// Dropped after the stream, whose unread content is dropped with it.
     unread: Option<UnreadStream>,
 }
 
@@ -88,7 +88,7 @@ impl Body for RequestBody {
             }
         }
         match ready!(this.stream.poll_trailers(cx)) {
-            // The message is malformed, as the head would be.
+            // The message is malformed, just like a malformed head.
             Ok(Some(trailers)) if any_padded(&trailers) => {
                 Poll::Ready(Some(Err(Reason::PROTOCOL_ERROR.into())))
             }

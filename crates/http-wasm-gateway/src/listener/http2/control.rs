@@ -1,4 +1,4 @@
-//! Frames that cost the server work and carry no content: how many a client may send.
+//! Frames that cost the server work but carry no content: how many of them a client may send.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use tokio::time::Instant;
 
 use super::unread::Unread;
 
-/// Control frames that a client may send within [`WINDOW`] beyond those that go with DATA.
+/// Control frames that a client may send within [`WINDOW`], not counting those explained by DATA.
 const LIMIT: u32 = 1_000;
 
-/// The time in which they are counted.
+/// The time over which they are counted.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// The most control frames that DATA of the past can pay for.
+/// The most control frames that earlier DATA can account for.
 const MAX_CREDIT: u32 = 10 * LIMIT;
 
 /// Clients send a WINDOW_UPDATE for every 4 KiB that they have read, for the stream and for the connection.
@@ -28,29 +28,29 @@ const END_HEADERS: u8 = 4;
 
 const HEAD_BYTES: usize = 9;
 
-/// Follows the frames in what a client sends.
+/// Tracks the frames in what a client sends.
 #[derive(Debug)]
 pub(super) struct Frames {
     head: [u8; HEAD_BYTES],
-    /// Bytes of `head` that are there.
+    /// How many bytes of `head` have arrived.
     filled: usize,
-    /// Bytes up to the next frame.
+    /// The number of bytes until the next frame.
     payload: usize,
     /// The frame is DATA of this stream.
     content_of: Option<u32>,
-    /// The rest of a block of header fields follows.
+    /// The rest of a header block follows.
     in_block: bool,
-    /// No frame has come yet.
+    /// No frame has arrived yet.
     first: bool,
     budget: FrameCredit,
 }
 
-/// What a client does that ends its connection.
+/// Why a client's connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
     /// It sends too many control frames.
     Flood,
-    /// It doesn't begin with SETTINGS (RFC 9113 section 3.4).
+    /// It doesn't start with SETTINGS (RFC 9113 section 3.4).
     NoSettings,
 }
 
@@ -67,13 +67,13 @@ impl Frames {
         }
     }
 
-    /// Whether another frame may follow what has come.
+    /// Whether another frame may follow what has arrived.
     pub(super) fn is_at_boundary(&self) -> bool {
         self.filled == 0 && self.payload == 0 && !self.in_block
     }
 
-    /// Whether the client keeps to the rules with these bytes. `earned` is what was sent to it since the last call.
-    /// Content goes to `unread`.
+    /// Whether the client follows the rules with these bytes. `earned` is what was sent to it since the last call.
+    /// Content is reported to `unread`.
     pub(super) fn check(&mut self, mut input: &[u8], earned: u32, unread: &Unread) -> Result<(), Fault> {
         self.budget.earn(earned);
         loop {
@@ -115,7 +115,7 @@ impl Frames {
     }
 }
 
-/// The number of control frames that go with so many bytes of DATA in one or more frames sent.
+/// How many control frames this many bytes of DATA, sent in one or more frames, account for.
 pub(super) fn earned(bytes: usize) -> u32 {
     u32::try_from(bytes / BYTES_PER_CONTROL_FRAME).unwrap_or(u32::MAX).saturating_add(2)
 }
@@ -123,7 +123,7 @@ pub(super) fn earned(bytes: usize) -> u32 {
 #[derive(Debug)]
 struct FrameCredit {
     credit: u32,
-    /// Without credit, since `since`.
+    /// Without credit, starting at `since`.
     spent: u32,
     since: Option<Instant>,
 }
@@ -175,7 +175,7 @@ mod tests {
         frame
     }
 
-    /// Behind the first frame.
+    /// After the first frame.
     fn begun() -> Frames {
         let mut frames = Frames::new();
         frames.check(&frame(SETTINGS, 0, 0), 1, &unread()).unwrap();
@@ -198,7 +198,7 @@ mod tests {
         }
     }
 
-    /// How many of these frames are allowed, at most `max`.
+    /// How many of these frames are allowed, up to `max`.
     fn allowed(frames: &mut Frames, frame: &[u8], max: usize) -> usize {
         (0..max).take_while(|_| frames.check(frame, 0, &unread()).is_ok()).count()
     }
@@ -229,7 +229,7 @@ mod tests {
         for _ in 0..10_000 {
             assert_eq!(frames.check(&update.repeat(8), earned(16 * 1024), &unread()), Ok(()));
         }
-        // What was sent long ago pays only for so many.
+        // What was sent long ago accounts only for so many.
         let left = allowed(&mut frames, &update, 1_000_000);
         assert!((1_000..=11_000).contains(&left), "{left}");
     }
@@ -242,7 +242,7 @@ mod tests {
             let budget = Arc::new(UnreadBudget::new(u64::MAX));
             let (mut frames, unread) = (begun(), Unread::new(budget.clone()));
             assert!(all.chunks(piece).all(|piece| frames.check(piece, 0, &unread).is_ok()));
-            // Each DATA frame paid for the PING behind it.
+            // Each DATA frame accounted for the PING after it.
             assert_eq!((frames.budget.spent, frames.budget.credit), (10, 0), "{piece}");
             let content = unread.accept(1);
             assert_eq!(budget.used(), 10 * 70, "{piece}");

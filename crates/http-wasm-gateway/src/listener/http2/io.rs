@@ -1,4 +1,4 @@
-//! The bytes of a connection of HTTP/2: whether it begins as it should, and whether there are too many control frames.
+//! The bytes of an HTTP/2 connection: whether it starts as it should, and whether there are too many control frames.
 
 use std::io;
 use std::pin::Pin;
@@ -24,25 +24,26 @@ const BAD_PREFACE: &[u8] = &[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
 /// The acknowledgement of the PING that h2 sends with the first GOAWAY of a graceful shutdown.
 const DRAIN_ACK: &[u8] = &[0, 0, 8, 6, 1, 0, 0, 0, 0, 0x0b, 0x7b, 0xa2, 0xf0, 0x8b, 0x9b, 0xfe, 0x54];
 
-/// How long a client may go on sending once the connection is closed, and pause meanwhile.
+/// How long a client may continue to send once the connection is closed, and how long it may pause.
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_PAUSE: Duration = Duration::from_secs(1);
 
-/// Bytes that are read before others get their turn. Without a bound, busy uploads would delay everybody else.
+/// Bytes that are read before other connections get their turn. Without a limit, busy uploads would delay everyone
+/// else.
 const MAX_BURST: usize = 128 * 1024;
 
-/// What the connection knows of its bytes.
+/// What is known about a connection's bytes.
 #[derive(Debug)]
 pub(super) struct Traffic {
     began: Instant,
-    /// Milliseconds after `began`.
+    /// Milliseconds since `began`.
     last_read: AtomicU64,
     reads: AtomicU64,
     flooded: AtomicBool,
     stalled: AtomicBool,
-    /// The client didn't acknowledge the end in time, and is taken to have done so.
+    /// The client didn't acknowledge the end in time, and is treated as if it had.
     ends: AtomicBool,
-    /// Control frames that the client may send for what was sent to it.
+    /// Control frames that the client may send because of what was sent to it.
     earned: AtomicU32,
 }
 
@@ -59,22 +60,22 @@ impl Traffic {
         })
     }
 
-    /// When the client last sent something, up to a millisecond earlier than it did.
+    /// When the client last sent something; up to a millisecond too early.
     pub(super) fn last_read(&self) -> Instant {
         self.began + Duration::from_millis(self.last_read.load(Ordering::Relaxed))
     }
 
-    /// How often something was read.
+    /// How often something has been read.
     pub(super) fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }
 
-    /// Whether the client sent too many control frames. Nothing more is read then.
+    /// Whether the client has sent too many control frames. Nothing more is read then.
     pub(super) fn is_flooded(&self) -> bool {
         self.flooded.load(Ordering::Relaxed)
     }
 
-    /// Why the client must be cut off, if it must. Nothing more is read then.
+    /// Why the client must be disconnected, if it must. Nothing more is read then.
     pub(super) fn cut_off(&self) -> Option<&'static str> {
         if self.is_flooded() {
             return Some("too many control frames");
@@ -84,13 +85,13 @@ impl Traffic {
             .then_some("it has sent more data than memory allows, and nobody reads it")
     }
 
-    /// Takes the client to have acknowledged the end: h2 has no timer of its own for the second GOAWAY of a graceful
+    /// Treats the end as acknowledged by the client: h2 has no timer of its own for the second GOAWAY of a graceful
     /// shutdown.
     pub(super) fn end(&self) {
         self.ends.store(true, Ordering::Relaxed);
     }
 
-    /// So many bytes of DATA are sent.
+    /// This many bytes of DATA have been sent.
     pub(super) fn sends(&self, bytes: usize) {
         self.earned.fetch_add(earned(bytes), Ordering::Relaxed);
     }
@@ -102,11 +103,11 @@ impl Traffic {
     }
 }
 
-/// How flushes are noticed that a connection of HTTP/2 completes. It may flush several times while frames are queued;
-/// all that was queued has left it when it reads right behind a flush.
+/// Detects the flushes that an HTTP/2 connection completes. It may flush several times while frames are queued; when it
+/// reads right after a flush, everything queued has been sent.
 #[derive(Debug, Default)]
 struct FlushWatch {
-    /// The last thing done was a flush.
+    /// The last operation was a flush.
     flushed: bool,
     task: Option<Waker>,
 }
@@ -127,34 +128,34 @@ impl FlushWatch {
 #[derive(Debug)]
 pub(super) struct FrameIo<S> {
     io: S,
-    /// What was read of it before.
+    /// What has already been read of it.
     early: BytesMut,
     stage: Stage,
     frames: Frames,
     traffic: Arc<Traffic>,
     unread: Arc<Unread>,
     pause: Pause,
-    /// Bytes read since the connection last gave way.
+    /// Bytes read since the connection last yielded.
     burst: usize,
     flushes: Arc<Flushes>,
     watch: FlushWatch,
     linger: Option<Linger>,
-    /// The connection's permit, for as long as it lasts.
+    /// The connection's permit, held as long as the connection exists.
     _permit: OwnedSemaphorePermit,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
-    /// So many bytes of the preface have come.
+    /// How many bytes of the preface have arrived.
     Preface(usize),
     Frames,
-    /// The preface is wrong, or no SETTINGS follow it, and so many bytes of the answer are written.
+    /// The preface is wrong, or isn't followed by SETTINGS, and this many bytes of the response have been written.
     Refusing(usize),
     Refused,
 }
 
 impl<S> FrameIo<S> {
-    /// Reads `io` behind what has been read of it already.
+    /// Reads `io`, starting with what has already been read of it.
     pub(super) fn new(
         io: S,
         early: BytesMut,
@@ -180,12 +181,12 @@ impl<S> FrameIo<S> {
         }
     }
 
-    /// Whether GOAWAY is sent from here. Nothing of what `h2` writes may follow.
+    /// Whether GOAWAY is sent from here. Nothing that `h2` writes may follow.
     fn is_refused(&self) -> bool {
         matches!(self.stage, Stage::Refusing(_) | Stage::Refused)
     }
 
-    /// Looks at what was read.
+    /// Inspects what was read.
     fn inspect(&mut self, mut input: &[u8]) {
         self.traffic.read();
         if let Stage::Preface(known) = self.stage {
@@ -208,7 +209,7 @@ impl<S> FrameIo<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> FrameIo<S> {
-    /// Answers a wrong preface, and ends the connection.
+    /// Responds to a wrong preface, and ends the connection.
     fn poll_refuse(&mut self, mut written: usize, cx: &mut Context<'_>) -> Poll<io::Error> {
         while let Some(rest) = BAD_PREFACE.get(written..).filter(|rest| !rest.is_empty()) {
             match ready!(Pin::new(&mut self.io).poll_write(cx, rest)) {
@@ -222,7 +223,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> FrameIo<S> {
         Poll::Ready(io::Error::new(io::ErrorKind::InvalidData, "invalid HTTP/2 preface"))
     }
 
-    /// Closes one direction, and reads and discards what comes for a while.
+    /// Shuts one direction down, and reads and discards what arrives for a while.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.linger.is_none() {
             let _ = ready!(Pin::new(&mut self.io).poll_shutdown(cx));
@@ -264,7 +265,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for FrameIo<S> {
                 return Poll::Pending;
             }
             Poll::Pending => {
-                // The answer to a PING waits behind the pause: the client isn't silent.
+                // The response to a PING is behind the pause, so the client isn't silent.
                 this.traffic.read();
                 return Poll::Pending;
             }
@@ -327,7 +328,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for FrameIo<S> {
         ready!(Pin::new(&mut this.io).poll_flush(cx))?;
         this.watch.flushed = true;
         if this.flushes.is_awaited() {
-            // Whether it was the last one shows when the connection goes on.
+            // Whether it was the last one shows when the connection continues.
             cx.waker().wake_by_ref();
         }
         Poll::Ready(Ok(()))

@@ -9,14 +9,14 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use super::io::Traffic;
 
-/// How long a client is silent before a PING is sent, and how long it may then take to answer.
+/// How long a client may be silent before a PING is sent, and how long it may then take to respond.
 const INTERVAL: Duration = Duration::from_secs(20);
 
 /// Checks whether a client is still there.
 pub(super) struct KeepAlive {
     pings: Option<PingPong>,
     timer: Pin<Box<Sleep>>,
-    /// How often something had been read when the client was asked, while the answer is awaited.
+    /// How often something had been read when the PING was sent, while a response is expected.
     asked: Option<u64>,
 }
 
@@ -30,13 +30,13 @@ impl KeepAlive {
         self.pings = pings;
     }
 
-    /// Ready when the client hasn't answered a PING. Everything that has arrived must have been read before.
+    /// Ready if the client hasn't responded to a PING. Everything that has arrived must have been read before.
     pub(super) fn poll_dead(&mut self, traffic: &Traffic, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.timer.as_mut().poll(cx));
             let reads = traffic.reads();
             match self.asked {
-                // A time stamp could not tell an answer that comes within the millisecond of the PING.
+                // A timestamp couldn't distinguish a response that arrives within the same millisecond as the PING.
                 Some(before) if before == reads => return Poll::Ready(()),
                 _ => self.asked = None,
             }
@@ -46,7 +46,7 @@ impl KeepAlive {
                 continue;
             }
             let Some(pings) = &mut self.pings else { return Poll::Pending };
-            // The answer to an earlier one; it is enough that something was read.
+            // It may be the response to an earlier PING; it is enough that something was read.
             let _ = pings.poll_pong(cx);
             let _ = pings.send_ping(Ping::opaque());
             self.asked = Some(reads);
@@ -81,13 +81,13 @@ mod tests {
     }
 
     impl Client {
-        /// While time is paused, it answers in the very instant in which it is asked.
+        /// While time is paused, it responds at the very instant of the PING.
         async fn answer(&mut self) -> Result<(), h2::Error> {
             (&mut self.connection).await
         }
     }
 
-    /// A client, and what ends when the server takes it for dead.
+    /// A client, and a future that completes when the server considers it dead.
     async fn connected() -> (Client, impl Future<Output = ()>) {
         let (client, server) = duplex(64 * 1024);
         let traffic = Traffic::new();

@@ -1,7 +1,7 @@
-//! Connections of HTTP/2, on top of the `h2` crate.
+//! HTTP/2 connections, on top of the `h2` crate.
 //!
-//! hyper's server hides what is needed here: interim responses, resets of single streams, and what is kept for a client
-//! that doesn't read.
+//! hyper's server hides what is needed here: interim responses, resets of single streams, and what is queued for a
+//! client that doesn't read.
 
 mod body;
 mod control;
@@ -37,18 +37,18 @@ use crate::config::ClientLimits;
 use crate::exchange::Answer;
 use crate::turns::Turn;
 
-/// Streams that were reset because the client broke the rules; with more on one connection it is closed
+/// Streams that were reset because the client broke the rules. With more of them, the connection is closed
 /// (CVE-2025-8671).
 const MAX_ERROR_RESETS: usize = 100;
 
-/// What is buffered of one response.
+/// How much of one response is buffered.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
 
-/// How long a client may take to read that it was cut off.
+/// How long a client may take to read that it was disconnected.
 const CUT_OFF_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a client may take to acknowledge that the connection ends, before it is told the last stream that is
-/// answered.
+/// How long a client may take to acknowledge the end of the connection, before it is told the last stream that gets a
+/// response.
 const DRAIN_ACK_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// One connection.
@@ -65,9 +65,9 @@ where
     turn: Turn,
     keep_alive: KeepAlive,
     closing: bool,
-    /// Until when the client may acknowledge that.
+    /// The deadline for that acknowledgement.
     ack: Option<Pin<Box<Sleep>>>,
-    /// Until when it may take to tell the client that it was cut off.
+    /// The deadline for telling the client that it was disconnected.
     cut_off: Option<Pin<Box<Sleep>>>,
 }
 
@@ -84,7 +84,7 @@ where
     S: AsyncRead + AsyncWrite + Unpin,
     A: Answer,
 {
-    /// Serves `io` behind what has been read of it already.
+    /// Serves `io`, starting with what has already been read of it.
     pub(super) fn new(
         io: S,
         early: BytesMut,
@@ -109,8 +109,8 @@ where
         }
     }
 
-    /// Tells the client to send no more requests: GOAWAY with the highest stream and a PING, and once that has come
-    /// back, GOAWAY with the last stream that is answered.
+    /// Tells the client to send no more requests: GOAWAY with the highest stream ID and a PING, and once the client has
+    /// acknowledged that, GOAWAY with the last stream that gets a response.
     pub(super) fn graceful_shutdown(mut self: Pin<&mut Self>) {
         let this = &mut *self;
         this.closing = true;
@@ -198,12 +198,12 @@ fn builder(limits: &ClientLimits) -> Builder {
     let mut builder = Builder::new();
     builder
         .initial_window_size(window)
-        // With less, streams whose content nobody reads would hold up the others.
+        // With less, streams whose content nobody reads would stall the others.
         .initial_connection_window_size(connection_window)
         .max_concurrent_streams(limits.max_http2_streams.get())
-        // Up to the limit that is announced `h2` answers nothing by itself, so that the request can be logged.
+        // Up to the announced limit, `h2` doesn't respond to anything itself, so that the request can be logged.
         .max_header_list_size(u32::try_from(limits.max_header_size.0).unwrap_or(u32::MAX).saturating_mul(2))
-        // Clients change their minds (CVE-2023-44487), and a proxy's clients may all at once.
+        // Clients cancel requests (CVE-2023-44487), and a proxy's clients may all do so at once.
         .max_pending_accept_reset_streams(limits.max_http2_streams.get() as usize)
         .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
         .max_send_buffer_size(MAX_SEND_BUFFER);

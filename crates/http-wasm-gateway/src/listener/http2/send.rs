@@ -1,4 +1,4 @@
-//! Sends a response's body to a client, limiting what is queued for one that doesn't read.
+//! Sends a response's body to a client, limiting what is queued if the client doesn't read.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -17,11 +17,11 @@ use crate::body::BoxError;
 use crate::config::ClientLimits;
 use crate::listener::body::TransferTimeout;
 
-/// Bytes that are queued for a client before streams have to wait: above this, a stream takes more of a response's body
-/// only when everything that it had is written, and its window is open.
+/// How many bytes are queued for a client before streams have to wait. Above this, a stream takes more of a response's
+/// body only when everything that it had is written and its window is open.
 const MAX_HELD: usize = 1024 * 1024;
 
-/// How much is handed over at once. More would keep the connection's window from other streams.
+/// How much is passed on at once. With more, the stream would use the connection's window at the expense of others.
 const PIECE: usize = 16 * 1024;
 
 /// What is queued for the client of one connection.
@@ -38,7 +38,7 @@ impl Held {
     }
 }
 
-/// The part of it for one stream.
+/// The share of one stream.
 #[derive(Debug)]
 struct StreamHeld {
     bytes: AtomicUsize,
@@ -96,7 +96,7 @@ impl Buf for Piece {
 #[derive(Debug)]
 pub(super) enum Ended {
     Complete(SendStream<Piece>),
-    /// The client reset the stream, or is gone.
+    /// The client reset the stream, or has disconnected.
     Reset,
     /// The body ended prematurely.
     Broken(BoxError),

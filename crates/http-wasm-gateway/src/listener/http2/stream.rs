@@ -18,7 +18,7 @@ use crate::field_values::{is_padded, joined_cookies};
 use crate::listener::date;
 use crate::listener::request::{Requests, expects_continue};
 
-/// Fields of a connection, which HTTP/2 doesn't have (RFC 9113 section 8.2.2).
+/// Connection-level fields, which HTTP/2 doesn't have (RFC 9113 section 8.2.2).
 static OF_CONNECTIONS: [HeaderName; 6] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
@@ -28,7 +28,7 @@ static OF_CONNECTIONS: [HeaderName; 6] = [
     header::TE,
 ];
 
-/// Answers a request.
+/// Responds to a request.
 pub(super) async fn serve<A: Answer>(
     request: Request<RecvStream>,
     mut respond: SendResponse<Piece>,
@@ -64,7 +64,7 @@ pub(super) async fn serve<A: Answer>(
                 proceed = None;
                 let _ = respond.send_informational(interim(StatusCode::CONTINUE));
             }
-            // A client that gave up, or is gone.
+            // The client has given up or disconnected.
             respond.poll_reset(cx).map(|_| None)
         })
         .await
@@ -76,7 +76,7 @@ pub(super) async fn serve<A: Answer>(
     }
     date::add(&mut head.headers);
     let ends = sending.is_end_stream();
-    // What is left of the request's body, of which the response may make use.
+    // The rest of the request's body, which the response may use.
     let upload = sending.hook.take_upload();
     let sent = respond.send_response(Response::from_parts(head, ()), ends);
     let stream = match sent {
@@ -95,8 +95,8 @@ pub(super) async fn serve<A: Answer>(
         Ended::Slow => return tracing::debug!("the client doesn't read its response"),
     };
     let Some(upload) = upload else { return };
-    // A handler may still read the request's body. Once it is dropped unread, so is the stream, and `h2` resets it with
-    // NO_ERROR.
+    // A handler may still read the request's body. Once the body is dropped unread, so is the stream, and `h2` resets
+    // it with NO_ERROR.
     let stalled = tokio::select! {
         stalled = upload.stalls(limits.body_timeout.0) => stalled,
         _ = poll_fn(|cx| stream.poll_reset(cx)) => false,
@@ -112,17 +112,17 @@ fn interim(status: StatusCode) -> Response<()> {
     response
 }
 
-/// Clients may split cookies over fields, which nothing else knows of (RFC 9113 section 8.2.3).
+/// Clients may split cookies into several fields, which nothing else supports (RFC 9113 section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let crumbs = headers.get_all(header::COOKIE);
-    // A padded one is refused, and joined it would no longer show.
+    // A padded cookie is refused, and would no longer be visible once it was joined.
     if crumbs.iter().nth(1).is_some() && !crumbs.iter().any(is_padded) {
         let joined = joined_cookies(crumbs.iter());
         headers.insert(header::COOKIE, joined);
     }
 }
 
-/// The length that the head announces. What contradicts it, `h2` resets.
+/// The length declared in the head. `h2` resets streams that contradict it.
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use crate::exchange::FEW_REQUESTS;
 use crate::turns::{Line, Turn};
 
-/// How many streams of a connection have a task.
+/// How many streams of a connection have tasks.
 #[derive(Debug)]
 pub(super) struct Streams {
     open: AtomicUsize,
@@ -22,7 +22,7 @@ impl Streams {
         Arc::new(Self { open: AtomicUsize::new(0), line })
     }
 
-    /// The task of another stream.
+    /// Adds the task of another stream.
     pub(super) fn run<F: Future>(self: &Arc<Self>, task: F) -> Running<F> {
         self.open.fetch_add(1, Ordering::Relaxed);
         Running { task, turn: Turn::default(), open: Open(self.clone()) }

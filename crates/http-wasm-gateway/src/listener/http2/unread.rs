@@ -1,4 +1,4 @@
-//! Content of one connection's requests that was received and not yet read.
+//! Content of one connection's requests that has been received and not yet read.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,13 +11,13 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::unread_budget::UnreadBudget;
 
-/// Streams that were not accepted; beyond them all are taken for refused.
+/// Streams that haven't been accepted. Beyond this number, all of them are considered refused.
 const MAX_PENDING: usize = 1_024;
 
-/// How long a connection may be paused while nobody reads any of what it holds.
+/// How long a connection may be paused while nothing that it holds is read.
 const STALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Other connections may free memory too, which wakes nobody here.
+/// Other connections may free memory too, which doesn't wake this one.
 const RECHECK: Duration = Duration::from_millis(50);
 
 /// What one connection holds of the budget.
@@ -27,7 +27,7 @@ pub(super) struct Unread {
     streams: Mutex<HashMap<u32, Stream>>,
     /// The sum over all streams, written while `streams` is locked.
     held: AtomicU64,
-    /// Times that content was read or dropped.
+    /// How often content has been read or dropped.
     reads: AtomicU64,
     paused: AtomicBool,
     connection: AtomicWaker,
@@ -51,7 +51,7 @@ impl Unread {
         })
     }
 
-    /// A request with content begins.
+    /// A request with content starts.
     pub(super) fn open(&self, stream: u32) {
         let mut streams = self.streams();
         if streams.len() >= MAX_PENDING {
@@ -60,7 +60,7 @@ impl Unread {
         streams.entry(stream).or_default();
     }
 
-    /// Content of a stream has come. Of streams that are over, `h2` discards it.
+    /// Content of a stream has arrived. `h2` discards content of streams that have ended.
     pub(super) fn receive(&self, stream: u32, bytes: u64) {
         let mut streams = self.streams();
         if let Some(stream) = streams.get_mut(&stream) {
@@ -69,7 +69,8 @@ impl Unread {
         }
     }
 
-    /// The request of a stream is taken. Streams before it that were not are refused: `h2` hands them over in order.
+    /// The request of a stream is accepted. Earlier streams that weren't accepted have been refused, because `h2`
+    /// returns them in order.
     pub(super) fn accept(self: &Arc<Self>, stream: u32) -> UnreadStream {
         let mut streams = self.streams();
         self.forget_pending(&mut streams, |id| id < stream);
@@ -112,7 +113,7 @@ impl Drop for Unread {
     }
 }
 
-/// What one stream holds; given back when this is dropped, as `h2` drops content that nobody can read any more.
+/// What one stream holds. It is released on drop, because `h2` drops content that nobody can read any more.
 #[derive(Debug)]
 pub(super) struct UnreadStream {
     id: u32,
@@ -120,7 +121,7 @@ pub(super) struct UnreadStream {
 }
 
 impl UnreadStream {
-    /// So many bytes were read.
+    /// This many bytes were read.
     pub(super) fn read(&self, bytes: usize) {
         let mut streams = self.unread.streams();
         if let Some(stream) = streams.get_mut(&self.id) {
@@ -144,7 +145,7 @@ impl Drop for UnreadStream {
 #[derive(Debug, Default)]
 pub(super) struct Pause {
     timer: Option<std::pin::Pin<Box<Sleep>>>,
-    /// Since when nothing was read, and how many reads there had been before.
+    /// Since when nothing has been read, and how many reads there had been before.
     stalled: Option<(Instant, u64)>,
 }
 

@@ -1,4 +1,4 @@
-//! Lines on their way to a file.
+//! Writing lines to a file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};

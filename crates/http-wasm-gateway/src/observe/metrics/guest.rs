@@ -1,4 +1,4 @@
-//! What one guest does, counted.
+//! Counts of what one guest does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::latency::Latency;
 use super::series::{Name, Names, Series};
 use crate::observe::recent::{ErrorSource, Recent};
 
-/// The metrics of one guest. What each request touches is looked up once, here.
+/// The metrics of one guest. Series that each request touches are looked up once, here.
 #[derive(Debug)]
 pub(crate) struct GuestMetrics {
     guest: Arc<str>,
@@ -22,7 +22,7 @@ pub(crate) struct GuestMetrics {
     starts: Latency,
     series: Arc<Series>,
     recent: Arc<Recent>,
-    /// The guest's series stay for as long as it may still do something.
+    /// The guest's series stay as long as it may still do something.
     _name: Names,
 }
 
@@ -35,7 +35,7 @@ struct PerPhase {
 impl GuestMetrics {
     pub(super) fn new(guest: &str, series: &Arc<Series>, recent: Arc<Recent>) -> Self {
         let guest: Arc<str> = guest.into();
-        // Before the first series is made, so that none is removed with those of a guest of the same name.
+        // Before the first series is created, so that none is removed together with those of a guest of the same name.
         let name = Names::used(series, [Name::Guest(guest.clone())]);
         let families = &series.guests;
         let phase = |phase| {

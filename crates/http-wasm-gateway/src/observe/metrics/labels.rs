@@ -1,5 +1,5 @@
-//! Labels. Their values are names that the configuration gives, or come from the enumerations here, so that no client
-//! can make their number grow.
+//! Labels. Their values are names from the configuration, or values of the enums here, so no client can make their
+//! number grow.
 
 use std::sync::Arc;
 
@@ -7,19 +7,19 @@ use http::StatusCode;
 use http_wasm_tower::{DropReason, Phase};
 use prometheus_client::encoding::EncodeLabelSet;
 
-/// The route that requests without one are counted under.
+/// The label of requests without a route.
 const NO_ROUTE: &str = "none";
 
-/// All that [`code`] can say.
+/// All values of [`code`].
 pub(super) const CODES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "none"];
 
-/// All that [`phase`] can say.
+/// All values of [`phase`].
 pub(super) const PHASES: [&str; 3] = ["request", "response", "start"];
 
-/// What the label `result` says of an instance that was taken for a request.
+/// Values of the label `result` for an instance that was checked out for a request.
 pub(super) const CHECKOUTS: [&str; 2] = ["hit", "miss"];
 
-/// All that [`dropped`] can say.
+/// All values of [`dropped`].
 pub(super) const DROPS: [&str; 6] = ["failed", "cancelled", "unclean", "outgrown", "idle", "other"];
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -68,7 +68,7 @@ pub(super) struct GuestDrop {
     pub(super) reason: &'static str,
 }
 
-/// Why a request has no memory for its body.
+/// Why a request got no memory for its body.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Refusal {
     pub(super) reason: &'static str,
@@ -113,12 +113,12 @@ pub(super) struct Build {
     pub(super) version: &'static str,
 }
 
-/// What the label `route` says of a request.
+/// The label `route` of a request.
 pub(super) fn route(route: Option<&Arc<str>>) -> Arc<str> {
     route.cloned().unwrap_or_else(|| NO_ROUTE.into())
 }
 
-/// What the label `code` says: the status's class, or "none" for a request that got no response.
+/// The label `code`: the status's class, or "none" for a request that got no response.
 pub(super) fn code(status: Option<StatusCode>) -> &'static str {
     match status.map(|status| status.as_u16() / 100) {
         Some(1) => "1xx",
@@ -130,7 +130,7 @@ pub(super) fn code(status: Option<StatusCode>) -> &'static str {
     }
 }
 
-/// What the label `phase` says; a guest that fails in none failed while an instance started.
+/// The label `phase`. A guest that fails in no phase failed while an instance started.
 pub(super) fn phase(phase: Option<Phase>) -> &'static str {
     match phase {
         Some(Phase::Request) => "request",
@@ -139,7 +139,7 @@ pub(super) fn phase(phase: Option<Phase>) -> &'static str {
     }
 }
 
-/// What the label `reason` says of an instance that was dropped.
+/// The label `reason` of an instance that was dropped.
 pub(super) fn dropped(reason: DropReason) -> &'static str {
     match reason {
         DropReason::Failed => "failed",
@@ -147,7 +147,7 @@ pub(super) fn dropped(reason: DropReason) -> &'static str {
         DropReason::Unclean => "unclean",
         DropReason::Outgrown => "outgrown",
         DropReason::Idle => "idle",
-        // A reason of a newer core.
+        // A reason that a newer core has added.
         _ => "other",
     }
 }

@@ -1,6 +1,7 @@
 //! A lock-free histogram of durations.
 //!
-//! The one of `prometheus-client` locks for each observation and can't be read; the status page needs the counts.
+//! The histogram of `prometheus-client` takes a lock for each observation and can't be read; the status page needs the
+//! counts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -72,7 +73,7 @@ struct Counts {
 pub(crate) struct LatencyCounts {
     pub(crate) count: u64,
     pub(crate) sum_seconds: f64,
-    /// The bounds of all buckets but the last, which has none.
+    /// The bounds of all buckets except the last, which has none.
     pub(crate) bounds_seconds: Vec<f64>,
     /// The count of each bucket, not cumulative.
     pub(crate) buckets: Vec<u64>,

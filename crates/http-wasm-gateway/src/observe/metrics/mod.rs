@@ -1,7 +1,6 @@
 //! Metrics in the OpenMetrics format, which Prometheus reads.
 //!
-//! Counters continue across configurations, for as long as anything of that name exists; gauges are read at each
-//! scrape.
+//! Counters continue across configurations as long as anything with that name exists; gauges are read at each scrape.
 
 mod families;
 mod gauges;

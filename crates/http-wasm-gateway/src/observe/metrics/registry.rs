@@ -72,7 +72,7 @@ impl Metrics {
         Arc::new(GuestMetrics::new(name, &self.series, recent))
     }
 
-    /// The series of this configuration's routes and upstreams stay for as long as this is kept.
+    /// The series of this configuration's routes and upstreams stay as long as this is kept.
     pub(in crate::observe) fn names(&self, config: &Config) -> Names {
         let routes = config.routes.iter().enumerate();
         let routes = routes.map(|(index, route)| Name::Route(route.name_at(index).into()));

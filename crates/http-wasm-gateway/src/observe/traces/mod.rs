@@ -1,7 +1,7 @@
 //! Traces, sent to a collector over OTLP.
 //!
-//! A request's spans are created when it has completed, from what was recorded on its way. That costs little in the
-//! meantime, and their times agree with the access log and the metrics.
+//! A request's spans are created when it has completed, from what was recorded. That costs little while the request is
+//! handled, and the times agree with the access log and the metrics.
 
 mod collector;
 mod spans;
@@ -39,7 +39,7 @@ pub(crate) struct Traces {
 }
 
 impl Traces {
-    /// Starts to send to the collector. It needn't be reachable: what can't be sent is reported and dropped.
+    /// Starts to send to the collector, which doesn't have to be reachable: what can't be sent is reported and dropped.
     pub(crate) fn start(config: &config::Telemetry) -> Result<Arc<Self>, StartError> {
         let exporter = SpanExporter::builder()
             .with_http()

@@ -19,30 +19,30 @@ pub(in crate::proxy) enum SendErrorKind {
     Connect,
     /// All connections are in use, and none became free in time.
     Busy,
-    /// The upstream said that it hasn't processed the request, or it was never sent. This HTTP/2 connection is not the
-    /// one to send it on again.
+    /// The upstream reported that it hasn't processed the request, or the request was never sent. It must not be sent
+    /// again on this HTTP/2 connection.
     Unprocessed { connection: u64 },
     /// The request's own body failed.
     RequestBody,
-    /// The request's head is larger than what the upstream gets.
+    /// The request's head exceeds the limit for this upstream.
     RequestHead,
-    /// The response's head is larger than what the upstream may send.
+    /// The response's head exceeds the limit for this upstream.
     ResponseHead,
     /// The response is malformed, or can be read in two ways.
     ResponseInvalid,
-    /// A connection that had been idle was closed before any of the response came, as happens when the upstream's idle
-    /// timeout is over just then.
+    /// An idle connection was closed before any of the response arrived, as happens when the upstream's idle timeout
+    /// expires at that moment.
     Stale,
-    /// The connection broke, or what came is not a response.
+    /// The connection broke, or what arrived isn't a response.
     Broken,
-    /// The response did not begin in time.
+    /// The response didn't start in time.
     Timeout,
     /// The same for an upload that waited for the window that all uploads on its connection share.
     Congested,
 }
 
 impl SendErrorKind {
-    /// Of a connection that could not be established. Too few file descriptors say nothing about the upstream.
+    /// For a connection that couldn't be established. A lack of file descriptors says nothing about the upstream.
     pub(super) fn of_connect(error: &(dyn std::error::Error + 'static)) -> Self {
         if is_shortage(error) { Self::Busy } else { Self::Connect }
     }
@@ -53,7 +53,7 @@ impl SendError {
         Self { kind, source: Some(source.into()) }
     }
 
-    /// Whether it says something about the health of the address.
+    /// Whether the error says something about the health of the address.
     pub(in crate::proxy) fn is_unhealthy(&self) -> bool {
         matches!(self.kind, SendErrorKind::Connect | SendErrorKind::Broken | SendErrorKind::Timeout)
     }

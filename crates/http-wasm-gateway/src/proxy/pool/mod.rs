@@ -1,9 +1,8 @@
 //! Connections to one address of an upstream, and the requests on them.
 //!
-//! Neither version goes through hyper's client. For HTTP/1.1 it would read heads a second time behind the strict
-//! reader, and hand requests and bodies to a task of its own through channels. For HTTP/2 it hides the server's limit
-//! of streams, decides itself when PINGs are sent, and lets a request that waits for a stream hold up the ones behind
-//! it.
+//! hyper's client isn't used for either version. For HTTP/1.1 it would parse heads a second time behind the strict
+//! reader, and pass requests and bodies through channels to a task of its own. For HTTP/2 it hides the server's stream
+//! limit, decides itself when to send PINGs, and lets a request that waits for a stream delay those behind it.
 
 mod body;
 mod connections;
@@ -64,7 +63,7 @@ impl Pool {
             let idle = if sending.fresh { None } else { shared.http1().take() };
             let connection = match idle {
                 Some(connection) => connection,
-                // It may turn out to be of the other version.
+                // The connection may turn out to use the other version.
                 None => match self.connect_http1(sending.http1).await {
                     Ok(Some(connection)) => connection,
                     Ok(None) => continue,
@@ -76,7 +75,7 @@ impl Pool {
         }
     }
 
-    /// A new HTTP/1.1 connection, or `None` if the server chose HTTP/2, of which the connection is at hand then.
+    /// A new HTTP/1.1 connection, or `None` if the server chose HTTP/2, in which case the connection has been added.
     async fn connect_http1(&self, http1: bool) -> Result<Option<Idle>, BoxError> {
         let shared = &self.0;
         shared
@@ -92,17 +91,17 @@ impl Pool {
             .await
     }
 
-    /// Whether requests wait for others to end, so that one that isn't answered says nothing about the upstream.
+    /// Whether requests wait for others to end, so that a missing response says nothing about the upstream.
     pub(super) fn is_saturated(&self) -> bool {
         self.0.http2.is_saturated()
     }
 
-    /// Informational responses that were dropped, ever.
+    /// The number of informational responses that were dropped.
     pub(super) fn informational(&self) -> u64 {
         self.0.informational.load(Ordering::Relaxed)
     }
 
-    /// Closes connections that have been idle for too long, for as long as the upstream is there.
+    /// Closes connections that have been idle for too long, as long as the upstream exists.
     pub(super) fn sweep(&self) -> impl Future<Output = ()> + use<> {
         let shared = Arc::downgrade(&self.0);
         sweep(shared, self.0.settings.idle_timeout)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Upstream;
 
-/// What connections go by.
+/// The timeouts and limits of connections.
 #[derive(Debug, Clone)]
 pub(super) struct Settings {
     pub(super) connect_timeout: Duration,

@@ -1,4 +1,4 @@
-//! What is known of one address: its connections, and which version it speaks.
+//! What is known of one address: its connections, and which HTTP version it uses.
 
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -26,7 +26,7 @@ pub(super) struct Shared {
     pub(super) host: HeaderValue,
     connectors: Connectors,
     pub(super) settings: Settings,
-    /// What the server speaks: settled from the start, or by the first TLS handshake.
+    /// The version that the server uses: known from the start, or from the first TLS handshake.
     protocol: AtomicU8,
     http1: Mutex<IdleConnections>,
     pub(super) http2: Connections,
@@ -74,7 +74,7 @@ impl Shared {
         self.protocol.store(protocol as u8, Ordering::Relaxed);
     }
 
-    /// Whether the TLS handshake decides which version is spoken.
+    /// Whether the TLS handshake decides which version is used.
     pub(super) fn negotiates(&self) -> bool {
         self.connectors.http == UpstreamHttp::Auto
     }

@@ -38,13 +38,13 @@ const MAX_REMEMBERED: usize = 256;
 #[derive(Debug)]
 pub(super) struct Traffic {
     start: Instant,
-    /// When something was last received, in milliseconds from the start.
+    /// When something was last received, in milliseconds since the start.
     received_at: AtomicU64,
     received_bytes: AtomicU64,
     /// How many SETTINGS frames other than acknowledgements the server has sent.
     settings: AtomicU32,
     goaway: AtomicBool,
-    /// How much the server lets us send on all streams together, and the most that it ever did.
+    /// How much the server allows on all streams together, and the most that it ever allowed.
     window: AtomicI64,
     widest_window: AtomicI64,
     streams: Mutex<Streams>,

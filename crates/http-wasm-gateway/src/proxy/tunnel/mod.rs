@@ -1,4 +1,4 @@
-//! `Upgrade` passed through: once both sides agree, bytes pass both ways unseen.
+//! `Upgrade`: once both sides agree, bytes are relayed both ways unchanged.
 
 mod relay;
 
@@ -16,7 +16,7 @@ use crate::body::{BoxBody, BoxError, empty};
 use crate::connection_options::has_connection_option;
 use crate::exchange::{ClientSide, Finish, Inbound};
 
-/// A client's request for another protocol.
+/// A client's request to switch to another protocol.
 pub(super) struct UpgradeRequest {
     protocols: Vec<HeaderValue>,
     client: OnUpgrade,
@@ -24,9 +24,10 @@ pub(super) struct UpgradeRequest {
     granted: oneshot::Receiver<Finish>,
 }
 
-/// The client's request for another protocol, if it makes one that may be granted.
+/// Returns the client's request to switch to another protocol, if it makes one that may be granted.
 ///
-/// `h2c` may not: over a tunnel that speaks HTTP, further requests would reach the upstream past all guests.
+/// `h2c` may not: in a tunnel that carries HTTP, further requests would reach the upstream without passing through the
+/// guests.
 pub(super) fn upgrade_request(inbound: &mut Inbound) -> Option<UpgradeRequest> {
     let request: &mut Request<BoxBody> = &mut inbound.request;
     let headers = request.headers();
@@ -52,13 +53,13 @@ fn is_http(protocols: &HeaderValue) -> bool {
 }
 
 impl UpgradeRequest {
-    /// Writes the request for another protocol into a request from which hop-by-hop fields are gone.
+    /// Adds the upgrade request to a request from which hop-by-hop fields have been removed.
     pub(super) fn write(&self, headers: &mut HeaderMap) {
         write(headers, self.protocols.iter().cloned());
     }
 
-    /// Passes the upstream's consent on, and joins the two connections as soon as both are upgraded. The address has
-    /// the request for as long as that lasts.
+    /// Forwards the upstream's response, and joins the two connections as soon as both are upgraded. The request counts
+    /// as in flight on the address as long as the tunnel lasts.
     pub(super) fn accept(self, response: Response<ResponseBody>, lease: Lease) -> Response<BoxBody> {
         let (head, body) = response.into_parts();
         if let Some(upstream) = body.into_tunnel() {
@@ -79,7 +80,7 @@ impl UpgradeRequest {
     async fn join(self, upstream: Tunnel, lease: Lease) -> Result<relay::End, BoxError> {
         let ClientSide { limits, closing, cut } = *self.side;
         let client = self.client.await?;
-        // It is there before the client's connection is handed over, if anybody observes the request.
+        // It is available before the client's connection is handed over, if the request is observed.
         let finish = self.granted.await.ok();
         let open = lease.tunnel();
         let Relayed { from_client, to_client, end } =

@@ -1,5 +1,4 @@
-//! Bytes both ways between two connections, until both sides have sent all, one breaks off, or both are silent for too
-//! long.
+//! Relays bytes between two connections, until both sides have finished, one breaks, or both are silent for too long.
 
 use std::io;
 use std::pin::Pin;
@@ -13,14 +12,14 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::exchange::{TunnelLimits, cut_off};
 
-/// How long the two sides may take to be told of an end that they did not ask for. TLS has a message for that.
+/// How long it may take to tell the two sides of an end that they didn't cause. TLS has a message for that.
 const CLOSE: Duration = Duration::from_secs(1);
 
-/// What was carried, and how it ended.
+/// What was relayed, and how it ended.
 pub(super) struct Relayed {
-    /// Bytes that the client sent.
+    /// Bytes received from the client.
     pub(super) from_client: u64,
-    /// Bytes that the client was sent.
+    /// Bytes sent to the client.
     pub(super) to_client: u64,
     pub(super) end: End,
 }
@@ -28,19 +27,19 @@ pub(super) struct Relayed {
 /// How a tunnel ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// Each side has sent all that it had to.
+    /// Both sides have finished.
     Closed,
-    /// A connection broke off.
+    /// A connection broke.
     Broken(io::ErrorKind),
-    /// Neither side sent or took anything for too long.
+    /// Neither side sent or accepted anything for too long.
     Idle,
-    /// The same, after one side had sent all that it had to.
+    /// The same, after one side had finished.
     HalfClosed,
-    /// The gateway ends.
+    /// The gateway is shutting down.
     Cut,
 }
 
-/// Carries bytes both ways until that ends.
+/// Relays bytes both ways until the tunnel ends.
 pub(super) async fn relay<C, U>(
     client: C,
     upstream: U,
@@ -63,7 +62,7 @@ where
     };
     if end != End::Closed {
         let both = async { tokio::join!(client.io.shutdown(), upstream.io.shutdown()) };
-        // A peer that doesn't take it finds the connection closed.
+        // A peer that doesn't accept it finds the connection closed.
         let _ = timeout(CLOSE, both).await;
     }
     Relayed { from_client: client.read, to_client: client.written, end }
@@ -72,7 +71,7 @@ where
 /// When bytes last moved on either connection.
 struct Activity {
     start: Instant,
-    /// When bytes last moved, in milliseconds from the start.
+    /// When bytes last moved, in milliseconds since the start.
     moved: AtomicU64,
     half_closed: AtomicBool,
     half_closes: Notify,
@@ -99,7 +98,7 @@ impl Activity {
         self.half_closes.notify_one();
     }
 
-    /// Ends when no bytes have moved for too long.
+    /// Completes when no bytes have moved for too long.
     async fn silent(&self, limits: TunnelLimits) -> End {
         loop {
             let half_closed = self.half_closed.load(Ordering::Relaxed);
@@ -123,7 +122,7 @@ impl Activity {
     }
 }
 
-/// A connection that counts its bytes, and notes when they move.
+/// A connection that counts its bytes, and records when they move.
 struct Tracked<'a, S> {
     io: S,
     activity: &'a Activity,
@@ -169,7 +168,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tracked<'_, S> {
 
 #[cfg(test)]
 mod tests {
-    /// Nobody cuts the tunnel off.
+    /// Nobody aborts the tunnel.
     fn uncut() -> tokio::sync::watch::Receiver<bool> {
         tokio::sync::watch::channel(false).1
     }
@@ -234,7 +233,7 @@ mod tests {
         sleep(Duration::from_secs(1_000_000)).await;
         pass(&mut client, &mut upstream, b"still there").await;
         assert!(!tunnel.is_finished());
-        // The bound on half-closed tunnels holds all the same.
+        // The limit for half-closed tunnels applies all the same.
         let start = Instant::now();
         client.shutdown().await.unwrap();
         assert_eq!(tunnel.await.unwrap().end, End::HalfClosed);
@@ -259,10 +258,10 @@ mod tests {
     async fn a_side_that_takes_nothing_does_not_keep_a_tunnel() {
         let (mut client, upstream, tunnel) = tunnel(LIMITS);
         let start = Instant::now();
-        // Until all that is in between is full.
+        // Until all buffers in between are full.
         let flood = tokio::spawn(async move { while client.write_all(&[0; 64]).await.is_ok() {} });
         assert_eq!(tunnel.await.unwrap().end, End::Idle);
-        // It waited for its last words to be taken, too.
+        // It also waited for its last bytes to be accepted.
         assert!((60..=62).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
         flood.await.unwrap();
         drop(upstream);

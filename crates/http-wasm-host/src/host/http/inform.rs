@@ -4,9 +4,9 @@ use std::fmt;
 
 use http::{HeaderMap, StatusCode};
 
-/// Takes the informational responses (1xx) of guests.
+/// Receives the informational responses (1xx) of guests.
 pub trait Inform: fmt::Debug + Send + Sync {
-    /// Sends one, with the response headers that have been set so far, or drops it. It is called while the guest runs,
-    /// so it must not block.
+    /// Sends an informational response with the response headers that have been set so far, or drops it. This is called
+    /// while the guest runs, so it must not block.
     fn inform(&self, status: StatusCode, headers: HeaderMap);
 }

@@ -20,16 +20,51 @@ use crate::abi::BodyKind;
 use crate::error::BoxError;
 use crate::message::trailers::is_twin;
 
-/// A request and response of the `http` crate.
+/// A host for the request and response types of the `http` crate.
 ///
-/// It starts with the request. When the guest proceeds, [`take_request`](Self::take_request) gives the request
-/// for the next handler, whose answer goes into [`set_response`](Self::set_response); what the client gets is
-/// [`into_response`](Self::into_response).
+/// It is created with the request. If the guest proceeds, [`take_request`](Self::take_request) returns the request for
+/// the next handler, whose response is passed to [`set_response`](Self::set_response).
+/// [`into_response`](Self::into_response) returns the response for the client.
+///
+/// ```
+/// use http::{Request, Response};
+/// use http_wasm_host::{Body, BoxError, Engine, Guest, HttpHost, Outcome};
+///
+/// // A guest that lets all requests proceed.
+/// let guest = Guest::<HttpHost>::load(&Engine::new()?, br#"(module
+///   (memory (export "memory") 1)
+///   (func (export "handle_request") (result i64) i64.const 1)
+///   (func (export "handle_response") (param i32 i32)))"#)?;
+///
+/// # futures_executor::block_on(async {
+/// let request = Request::get("/orders").body(Body::empty())?;
+/// let response = match guest.handle_request(HttpHost::new(request, None)).await? {
+///     // The guest has responded itself.
+///     Outcome::Respond(host) => host.into_response(),
+///     Outcome::Next(mut pinned) => {
+///         let keep_head = pinned.reads_request();
+///         let request = pinned.host_mut().take_request(keep_head);
+///         // This is where the next handler is called.
+///         let response = Response::new(Body::from(format!("you asked for {}", request.uri())));
+///         pinned.host_mut().set_response(response);
+///         pinned.handle_response().await?.host.into_response()
+///     }
+///     // The guest has failed, and fails open: call the next handler without it.
+///     Outcome::Bypassed { mut host, .. } => {
+///         let _request = host.take_request(false);
+///         Response::new(Body::empty())
+///     }
+/// };
+/// assert_eq!(response.status(), 200);
+/// # Ok::<(), BoxError>(())
+/// # })?;
+/// # Ok::<(), BoxError>(())
+/// ```
 #[derive(Debug)]
 pub struct HttpHost(Box<Parts>);
 
 impl HttpHost {
-    /// Starts with a request, from the client at `source_addr` if known.
+    /// Creates a host for a request, with the client's address if it is known.
     #[inline]
     pub fn new<B>(request: Request<B>, source_addr: Option<SocketAddr>) -> Self
     where
@@ -54,16 +89,16 @@ impl HttpHost {
     }
 
     /// Makes a field that the guest sets, adds or removes also replace fields whose names differ only in `-` and `_`:
-    /// many servers (CGI, WSGI, PHP) treat such names as equal, so a client's `X_User` would appear beside, or instead
-    /// of, a guest's `x-user`. This holds for headers and trailers of requests and responses. What the guest reads of
-    /// headers is not affected.
+    /// many servers (CGI, WSGI, PHP) treat such names as equal, so a client's `X_User` would appear beside a guest's
+    /// `x-user`, or instead of it. This applies to headers and trailers of requests and responses. It doesn't change
+    /// what the guest reads.
     #[must_use]
     pub fn fold_underscores(mut self) -> Self {
         self.0.folds_underscores = true;
         self
     }
 
-    /// Lets the request be refused before others when memory for instances runs short; see
+    /// Allows the request to be refused before others when memory for instances runs short; see
     /// [`LocalHost::is_sheddable`](crate::LocalHost::is_sheddable).
     #[must_use]
     pub fn sheddable(mut self) -> Self {
@@ -71,14 +106,15 @@ impl HttpHost {
         self
     }
 
-    /// Sends informational responses (1xx) that the guest sets as status there. Without it they are dropped.
+    /// Sends the informational responses (1xx) of the guest to `to`. By default they are dropped.
     #[must_use]
     pub fn inform_with(mut self, to: Arc<dyn Inform>) -> Self {
         self.0.informational = Some(to);
         self
     }
 
-    /// The request for the next handler. With `keep_head` its head stays readable here, for `handle_response`.
+    /// Takes the request for the next handler. With `keep_head`, its head stays readable here for `handle_response`;
+    /// see [`Pinned::reads_request`](crate::Pinned::reads_request).
     #[inline]
     pub fn take_request(&mut self, keep_head: bool) -> Request<Body> {
         if let Some(request) = &self.0.request {
@@ -91,7 +127,7 @@ impl HttpHost {
         self.0.request.take().unwrap_or_default()
     }
 
-    /// The next handler's response.
+    /// Sets the next handler's response.
     #[inline]
     pub fn set_response(&mut self, response: Response<Body>) {
         match &mut self.0.response {
@@ -100,8 +136,8 @@ impl HttpHost {
         }
     }
 
-    /// The response for the client. One that the guest has made has no `content-length`: its body knows its size, and
-    /// servers declare that.
+    /// Returns the response for the client. A response that the guest has written has no `content-length` header: its
+    /// body knows its size, and servers declare that.
     #[inline]
     pub fn into_response(self) -> Response<Body> {
         RecycledParts(Some(self.0)).response()

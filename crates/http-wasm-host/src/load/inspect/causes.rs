@@ -177,7 +177,7 @@ fn toolchain(module: &str, name: &str) -> Option<&'static str> {
             "these are JavaScript's string built-ins (Kotlin, Dart, Java and others, compiled for browsers): choose \
              the compiler's WASI target, or another language"
         } else if component(module) || component(name) {
-            // Such a module is what is inside a component, or is about to be wrapped into one.
+            // Such a module is the core of a component, or is about to be wrapped into one.
             return Some(COMPONENT.as_str());
         } else if module.len() == 1 && name.len() <= 2 {
             MINIFIED

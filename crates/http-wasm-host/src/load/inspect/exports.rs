@@ -168,7 +168,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The exports of another platform's guests say more than that ours are missing.
+    /// The exports of another platform's guests tell more than the lack of ours.
     fn other_platform(&self) -> Option<Fault> {
         self.exports().find_map(|(name, _)| {
             let (_, help) = OTHER_PLATFORMS.iter().find(|(is_theirs, _)| is_theirs(name))?;
@@ -182,7 +182,7 @@ impl<'a> Check<'a> {
     }
 }
 
-/// The version, if it is one of a Go that exports no functions.
+/// The Go version, if it is one that can't export functions.
 fn old_go(producer: &Producer) -> Option<&str> {
     let version = producer.version.strip_prefix("go").filter(|_| producer.name == "Go")?;
     let digits = version.strip_prefix("1.")?.split(|c: char| !c.is_ascii_digit()).next()?;

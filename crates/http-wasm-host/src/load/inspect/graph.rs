@@ -20,13 +20,13 @@ pub(super) struct Graph<'a> {
     pub(super) start: Option<u32>,
     /// Functions whose references are taken anywhere: what one function puts into a table another may call.
     referenced: Vec<u32>,
-    /// It has `try` and `catch` instructions from before they were standardised.
+    /// It has the legacy instructions `try` and `catch`.
     pub(super) uses_legacy_exceptions: bool,
-    /// The name section's function names, sorted by index.
+    /// The function names in the name section, sorted by index.
     names: Vec<(u32, &'a str)>,
 }
 
-/// What one function of the module's own does.
+/// What one of the module's own functions does.
 #[derive(Default)]
 struct Function {
     calls: Vec<u32>,
@@ -164,7 +164,7 @@ impl<'a> Graph<'a> {
         Ok(())
     }
 
-    /// Names are for people: a section that can't be read names nothing.
+    /// Names are only for display, so a section that can't be read is treated as empty.
     fn add_names(&mut self, names: wasmparser::NameSectionReader<'a>) {
         for subsection in names.into_iter().map_while(Result::ok) {
             if let Name::Function(map) = subsection {
@@ -190,7 +190,7 @@ impl<'a> Graph<'a> {
         self.names.iter().map(|(index, name)| (*name, *index))
     }
 
-    /// What the name section calls this function.
+    /// The name of this function in the name section.
     pub(super) fn name(&self, function: u32) -> Option<&'a str> {
         let found = self.names.binary_search_by_key(&function, |(index, _)| *index).ok()?;
         Some(self.names[found].1)
@@ -201,8 +201,8 @@ impl<'a> Graph<'a> {
         !self.names.is_empty()
     }
 
-    /// The functions that may run when those in `from` are called. It errs on the safe side: an indirect call is taken
-    /// to reach each function whose reference the module ever takes.
+    /// The functions that may run when those in `from` are called. It errs on the safe side: an indirect call is
+    /// assumed to reach every function that the module takes a reference to.
     pub(super) fn reached(&self, from: impl IntoIterator<Item = u32>) -> Reachable {
         self.walk(from, true)
     }

@@ -1,7 +1,7 @@
-//! Looks into a guest before it is compiled: what it imports and exports, and what is wrong with it.
+//! Inspects a guest before it is compiled: what it imports and exports, and what is wrong with it.
 //!
-//! A guest that can't run is refused here, with all its faults at once and in words that name the cause; the compiler
-//! then refuses only invalid function bodies and features that the engine lacks.
+//! A guest that can't run is rejected here, with all its faults at once and in words that name the cause; the compiler
+//! then rejects only invalid function bodies and features that the engine lacks.
 
 mod causes;
 mod exports;
@@ -88,17 +88,17 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Takes the module out: once it is compiled, nobody needs its bytes.
+    /// Takes the module: once it is compiled, nobody needs its bytes.
     pub(crate) fn take_wasm(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.wasm)
     }
 
-    /// The host functions that the guest imports, each once, in the module's order.
+    /// Returns the host functions that the guest imports, each once, in the module's order.
     pub fn imports(&self) -> &[ImportUse] {
         &self.imports
     }
 
-    /// Whether the guest imports this function of `http_handler`.
+    /// Returns whether the guest imports this function of `http_handler`.
     pub fn imports_handler(&self, name: &str) -> bool {
         self.uses(HANDLER, name)
     }
@@ -123,44 +123,44 @@ impl Inspection {
         &self.lint_facts
     }
 
-    /// Whether the guest imports this function of `wasi_snapshot_preview1`.
+    /// Returns whether the guest imports this function of `wasi_snapshot_preview1`.
     pub fn imports_wasi(&self, name: &str) -> bool {
         self.uses(WASI, name)
     }
 
-    /// Whether the guest imports any function of `wasi_snapshot_preview1`.
+    /// Returns whether the guest imports any function of `wasi_snapshot_preview1`.
     pub fn needs_wasi(&self) -> bool {
         self.imports.iter().any(|import| import.module == WASI)
     }
 
-    /// Whether the module has a start section, which runs while it is instantiated.
+    /// Returns whether the module has a start section, which runs when it is instantiated.
     pub fn has_start_function(&self) -> bool {
         self.has_start_function
     }
 
-    /// Whether the guest exports `_initialize`, as a WASI reactor does.
+    /// Returns whether the guest exports `_initialize`, as a WASI reactor does.
     pub fn exports_initialize(&self) -> bool {
         self.exports_initialize
     }
 
-    /// Whether the guest exports `_start`, as a WASI command does.
+    /// Returns whether the guest exports `_start`, as a WASI command does.
     pub fn exports_start(&self) -> bool {
         self.exports_start
     }
 
-    /// Size of the exported memory when an instance is made, in pages of 64 KiB.
+    /// Returns the initial size of the exported memory, in pages of 64 KiB.
     pub fn initial_memory_pages(&self) -> u64 {
         self.memory_pages.0
     }
 
-    /// The most pages of 64 KiB that the exported memory may grow to, if the module gives a limit.
+    /// Returns the maximum size of the exported memory, in pages of 64 KiB, if the module sets one.
     pub fn maximum_memory_pages(&self) -> Option<u64> {
         self.memory_pages.1
     }
 
-    /// What the module says it was made with: languages, compilers and SDKs, with their versions.
+    /// Returns what the module says it was built with: languages, compilers and SDKs, with their versions.
     ///
-    /// Not to be relied upon: many tools record nothing, and linked C code is recorded beside the guest's own language.
+    /// Don't rely on it: many tools record nothing, and linked C code is recorded next to the guest's own language.
     pub fn producers(&self) -> &[Producer] {
         &self.producers
     }
@@ -178,7 +178,7 @@ impl Inspection {
     }
 }
 
-/// All of a module but its code.
+/// Everything in a module except its code.
 struct Outline {
     types: Types,
     producers: Vec<Producer>,
@@ -186,7 +186,7 @@ struct Outline {
 }
 
 fn outline(wasm: &[u8]) -> Result<Outline, Fault> {
-    // Which features are allowed is for the engine to say; no guest is refused for one here.
+    // The engine decides which features are allowed; no guest is rejected for one here.
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     let mut producers = Vec::new();
     let (mut has_start_function, mut exports_memory, mut is_relocatable) = (false, false, false);

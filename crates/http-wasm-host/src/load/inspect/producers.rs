@@ -14,9 +14,9 @@ use crate::fault::shown;
 pub struct Producer {
     /// `language`, `processed-by` or `sdk`.
     pub field: String,
-    /// Name of the language or tool.
+    /// The name of the language or tool.
     pub name: String,
-    /// Its version, which may be empty.
+    /// The version, which may be empty.
     pub version: String,
 }
 

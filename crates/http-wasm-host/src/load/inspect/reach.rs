@@ -1,8 +1,8 @@
 //! Which host functions each of a guest's two functions can reach.
 //!
-//! An import says that a guest may call a function, but not when. What `handle_response` can't reach need not be kept
-//! ready for it. The answer errs on the safe side: an indirect call is taken to reach each function whose reference the
-//! module ever takes.
+//! An import says that a guest may call a function, but not when. What `handle_response` can't reach doesn't have to be
+//! available to it. The result errs on the safe side: an indirect call is assumed to reach every function that the
+//! module takes a reference to.
 
 use wasmparser::{Operator, Result};
 
@@ -19,7 +19,7 @@ pub(super) struct ExportReach {
 }
 
 impl ExportReach {
-    /// What is reached from the exported function called `export`.
+    /// What can be reached from the exported function `export`.
     pub(super) fn of(graph: &Graph<'_>, export: &str) -> Result<Self> {
         let Some(start) = graph.exported(export) else {
             return Ok(Self::default());

@@ -1,8 +1,8 @@
 //! What a guest may call while its snapshot is made.
 //!
-//! Allowed is every WASI call that has the same result in each instance: arguments, environment, output, and the
-//! absence of files. Of the `http_handler` functions, only those work before a request that may be part of a snapshot,
-//! and `log_enabled`: the enabled levels may differ later, so it returns 1 for all of them. A guest that remembers this
+//! WASI calls that have the same result in each instance are allowed: arguments, environment, output, and the absence
+//! of files. Of the `http_handler` functions, only those work before a request that may be part of a snapshot, and
+//! `log_enabled`: the enabled levels may differ later, so it returns 1 for all of them. A guest that remembers this
 //! only logs messages that are then dropped.
 
 use wasmtime::{ExternType, Linker, Module};

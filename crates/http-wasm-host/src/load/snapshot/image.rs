@@ -1,4 +1,4 @@
-//! The making of a snapshot.
+//! Making a snapshot.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,11 +21,10 @@ use crate::run::state::State;
 use crate::run::suspend::Mode;
 use crate::symbols::Backtrace;
 
-/// The snapshot of the guest that is made of `wasm` and starts up as `startup` says: from the engine's cache, or made
-/// now.
+/// Returns the snapshot of the guest `wasm` that is started with `startup`: from the engine's cache, or a new one.
 ///
 /// # Errors
-/// When the module is invalid, its start-up fails, or it can't be snapshotted.
+/// If the module is invalid, its start-up fails, or it can't be snapshotted.
 pub(crate) fn image<H: Host>(
     wasm: &[u8],
     snapshot: Snapshot,
@@ -89,7 +88,7 @@ impl Source<'_> {
         wizer: &Wizer,
         context: &ModuleContext<'_>,
     ) -> Result<Run, LoadError> {
-        // Counted nowhere: it is gone before the guest has any other.
+        // It isn't counted, because it is dropped before the guest has another one.
         let store = self.startup.store::<H>(pre.module().engine(), &Arc::default(), false).await;
         let mut store = store.map_err(|error| LoadError::start(self.startup.failed(&error)))?;
         let began = Instant::now();
@@ -136,7 +135,7 @@ fn check_layout(wasm: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// What the start-up left behind.
+/// The state after the start-up.
 struct Run {
     wasm: Vec<u8>,
     features: Features,

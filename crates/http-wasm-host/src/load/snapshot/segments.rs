@@ -1,4 +1,4 @@
-//! Modules with very many data segments. Go's linker creates them: it leaves out zeros, however few.
+//! Modules with very many data segments. Go's linker creates them, because it omits zeros, however few.
 
 use std::borrow::Cow;
 
@@ -172,7 +172,7 @@ mod tests {
     /// Memory, offset, whether that has 64 bits, and data.
     type Left = (u32, u64, bool, Vec<u8>);
 
-    /// The segments that are left of these when there may be two.
+    /// What remains of these segments if there may be two.
     fn left(items: &str) -> Result<Vec<Left>, String> {
         let text = format!("(module (memory 2) (memory i64 1) {items} (func $f (export \"f\")))");
         let wasm = wat::parse_str(&text).unwrap();

@@ -6,13 +6,13 @@ use std::task::Context;
 
 use super::ledger::{BodyMemory, Evictable, Holder, Ledger, NoBodyMemory};
 
-/// The memory that an engine's exchanges may use, and do use, for bodies.
+/// The memory that an engine's exchanges may use for bodies, and how much of it they use.
 ///
-/// A body is held from when it is read until it is delivered to the next handler or the client, or dropped: because a
-/// guest has read it and it must be sent on, because trailers are awaited, or because a guest has written it. Every
-/// request that holds bytes has an age. At the limit, requests that make no progress lose their bytes first, then the
-/// youngest. The oldest request that makes progress gets what it asks for, up to its own limits, so that there is
-/// always one that can finish.
+/// Bytes of a body are held, until they are delivered to the next handler or the client or dropped, if a guest has read
+/// them and they must be sent on, if trailers must arrive first, or if a guest has written them. Every request that
+/// holds bytes has an age. At the limit, requests that make no progress lose their bytes first, then the youngest. The
+/// oldest request that makes progress gets what it asks for, up to its own limits, so that there is always one request
+/// that can finish.
 #[derive(Clone, Debug, Default)]
 pub struct BodyBudget(Option<Arc<Ledger>>);
 
@@ -21,15 +21,15 @@ impl BodyBudget {
         Self((limit < usize::MAX).then(|| Arc::new(Ledger::new(limit))))
     }
 
-    /// The memory in use now.
+    /// Returns the memory in use now.
     pub fn memory(&self) -> BodyMemory {
         self.0
             .as_ref()
             .map_or(BodyMemory { limit: usize::MAX, ..BodyMemory::default() }, |ledger| ledger.memory())
     }
 
-    /// Reserves room for bytes that the holder can do without. It evicts no one, and never uses more than a quarter of
-    /// the budget. `None` if there is no room.
+    /// Reserves memory for bytes that the caller can do without. This evicts no request, and never uses more than a
+    /// quarter of the budget. Returns `None` if there is no room.
     pub fn try_hold(&self, bytes: usize) -> Option<HeldBytes> {
         let granted = self.0.as_ref().is_none_or(|ledger| ledger.lend(bytes));
         granted.then(|| HeldBytes { ledger: self.0.clone(), bytes })
@@ -48,14 +48,14 @@ impl BodyBudget {
     }
 }
 
-/// Memory that was [reserved](BodyBudget::try_hold), and is released on drop.
+/// Memory that was [reserved](BodyBudget::try_hold). It is released on drop.
 pub struct HeldBytes {
     ledger: Option<Arc<Ledger>>,
     bytes: usize,
 }
 
 impl HeldBytes {
-    /// Increases the reservation, if there is room.
+    /// Increases the reservation by `bytes`. Returns `false` if there is no room.
     pub fn grow(&mut self, bytes: usize) -> bool {
         let granted = self.ledger.as_ref().is_none_or(|ledger| ledger.lend(bytes));
         self.bytes += if granted { bytes } else { 0 };
@@ -77,11 +77,11 @@ impl fmt::Debug for HeldBytes {
     }
 }
 
-/// One request's account with a [`BodyBudget`], shared by all guests that the request passes through.
+/// One request's account in a [`BodyBudget`], shared by all guests that the request passes through.
 ///
 /// A host keeps it with the message from one guest to the next, for instance in its extensions; see
-/// [`LocalHost::body_account`](crate::LocalHost::body_account). The request's share of the budget is free again when
-/// the last copy is dropped.
+/// [`LocalHost::body_account`](crate::LocalHost::body_account). The request's share of the budget is released when the
+/// last copy is dropped.
 #[derive(Clone)]
 pub struct BodyAccount(Arc<Open>);
 

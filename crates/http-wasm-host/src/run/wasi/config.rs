@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-/// What a guest that imports `wasi_snapshot_preview1` gets beyond clocks and randomness. By default nothing: no
-/// arguments, no environment, no files. There is no network at all.
+/// What a guest that imports `wasi_snapshot_preview1` gets in addition to clocks and random bytes. By default nothing:
+/// no arguments, no environment variables, no files. There is never a network.
 ///
 /// ```
 /// use http_wasm_host::{Mount, WasiConfig};
@@ -18,34 +18,34 @@ use std::path::PathBuf;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WasiConfig {
-    /// What the guest gets as arguments: its name first, which loading adds, as programs expect it.
+    /// The guest's arguments. Loading puts the guest's name before them, as programs expect.
     pub args: Vec<String>,
-    /// Environment variables, names and values. The host's own environment is never passed on.
+    /// The names and values of environment variables. The host's own environment is never passed on.
     pub env: Vec<(String, String)>,
-    /// Directories of the host. With one or more, each call into the guest runs on a fiber, as reading a file makes it
-    /// wait; and file operations run on threads, up to 16, that the guest shares with nobody but its own instances.
-    /// Only regular files and directories can be opened.
+    /// Directories of the host that the guest can access. With one or more, each call into the guest runs on a fiber,
+    /// because reading a file makes it wait, and file operations run on up to 16 threads that only this guest's
+    /// instances share. Only regular files and directories can be opened.
     pub mounts: Vec<Mount>,
 }
 
-/// A directory of the host that a guest may use, with all that is below it.
+/// A directory of the host that a guest can access, with everything below it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mount {
-    /// The directory. Symbolic links in it that point outside can't be followed.
+    /// The directory. Symbolic links that lead out of it can't be followed.
     pub host: PathBuf,
-    /// The path that the guest sees it at, such as `/data`.
+    /// The path of the directory inside the guest, such as `/data`.
     pub guest: String,
-    /// Whether writing, creating and deleting is refused.
+    /// Whether writing, creating and deleting are refused.
     pub read_only: bool,
 }
 
 impl Mount {
-    /// A directory that the guest may read.
+    /// Creates a mount that the guest can read.
     pub fn read_only(host: impl Into<PathBuf>, guest: impl Into<String>) -> Self {
         Self { host: host.into(), guest: guest.into(), read_only: true }
     }
 
-    /// A directory that the guest may read and change.
+    /// Creates a mount that the guest can read and write.
     pub fn read_write(host: impl Into<PathBuf>, guest: impl Into<String>) -> Self {
         Self { host: host.into(), guest: guest.into(), read_only: false }
     }

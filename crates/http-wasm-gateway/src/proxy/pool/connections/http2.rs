@@ -12,14 +12,15 @@ use tokio::time::Instant;
 use crate::body::BoxError;
 use crate::proxy::pool::wire::Traffic;
 
-/// Streams on one connection, if the server allows as many. A server that announces no limit is assumed to allow these.
+/// Streams on one connection, if the server allows that many. A server that announces no limit is assumed to allow
+/// them.
 pub(in crate::proxy::pool) const MAX_STREAMS: usize = 100;
 
 /// The connections to an address.
 #[derive(Debug, Default)]
 pub(in crate::proxy::pool) struct Connections {
     state: Mutex<State>,
-    /// Something has changed for those that wait for a stream.
+    /// Notified when something has changed for those that wait for a stream.
     pub(in crate::proxy::pool) changed: Notify,
 }
 
@@ -29,14 +30,14 @@ pub(in crate::proxy::pool) struct State {
     pub(in crate::proxy::pool) connections: Vec<Connection>,
     /// Connections are opened one after the other, so that a burst of requests doesn't open one each.
     pub(in crate::proxy::pool) connecting: bool,
-    /// How many were opened, or were tried to.
+    /// How many connections have been opened, or failed to open.
     pub(in crate::proxy::pool) attempts: u64,
-    /// The last attempt if it failed, and why.
+    /// The number of the last attempt if it failed, and why.
     pub(in crate::proxy::pool) failure: Option<(u64, Arc<BoxError>)>,
     pub(in crate::proxy::pool) waiting: usize,
 }
 
-/// An open connection. It is kept by the pool and by its streams.
+/// An open connection. It is held by the pool and by its streams.
 #[derive(Debug)]
 pub(in crate::proxy::pool) struct Connection {
     pub(in crate::proxy::pool) sender: SendRequest<Bytes>,
@@ -51,13 +52,13 @@ pub(in crate::proxy::pool) struct Status {
     pub(in crate::proxy::pool) start: Instant,
     /// Open streams.
     pub(in crate::proxy::pool) streams: AtomicUsize,
-    /// When the last stream ended, in milliseconds from the start.
+    /// When the last stream ended, in milliseconds since the start.
     pub(in crate::proxy::pool) idle_since: AtomicU64,
     /// Maximum number of streams.
     limit: AtomicUsize,
-    /// Whether it gets no more streams, for good.
+    /// Whether it gets no more streams, permanently.
     draining: AtomicBool,
-    /// Whether it gets no more streams until something is received, after what had been received by then.
+    /// Whether it gets no more streams until something more than this has been received.
     suspect: AtomicBool,
     received_before: AtomicU64,
     /// Whether its task has ended.
@@ -72,7 +73,7 @@ impl Connections {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Has those that wait for a stream look again.
+    /// Makes those that wait for a stream check again.
     pub(in crate::proxy::pool) fn changed(&self) {
         self.changed.notify_waiters();
     }
@@ -83,7 +84,7 @@ impl Connections {
         self.changed();
     }
 
-    /// Removes a connection if it has no stream, so that it gets none any more.
+    /// Removes a connection if it has no streams, so that it gets none any more.
     pub(in crate::proxy::pool) fn remove_idle(&self, status: &Status) -> bool {
         let mut state = self.state();
         let idle = status.streams() == 0;
@@ -93,7 +94,7 @@ impl Connections {
         idle
     }
 
-    /// Whether requests wait for a stream and no connection is on its way.
+    /// Whether requests wait for a stream and no connection is being opened.
     pub(in crate::proxy::pool) fn is_saturated(&self) -> bool {
         let state = self.state();
         state.waiting > 0 && !state.connecting
@@ -101,14 +102,14 @@ impl Connections {
 }
 
 impl State {
-    /// Adds a connection, unless it has ended already.
+    /// Adds a connection, unless it has already ended.
     pub(in crate::proxy::pool) fn add(&mut self, connection: Connection) {
         if !connection.status.ended.load(Ordering::Acquire) {
             self.connections.push(connection);
         }
     }
 
-    /// Whether one more connection may be opened. Those that get no new streams count as well, though less.
+    /// Whether another connection may be opened. Those that get no new streams also count, though less.
     pub(in crate::proxy::pool) fn may_connect(&self, max: usize) -> bool {
         let usable = self.connections.iter().filter(|connection| connection.status.is_usable()).count();
         usable < max && self.connections.len() < max.saturating_mul(2)

@@ -31,7 +31,7 @@ enum Driver {
 }
 
 impl ResponseBody {
-    /// The response whose head has come on this connection.
+    /// The response whose head has arrived on this connection.
     pub(super) fn of(response: Response<()>, busy: Busy) -> Response<Self> {
         let connection = &busy.connection;
         let left = connection.left();

@@ -13,13 +13,13 @@ use crate::proxy::timeout::ResponseTimer;
 pub(super) struct Busy {
     pub(super) connection: Box<Connection>,
     pub(super) shared: Arc<Shared>,
-    /// Whose turn it is while the request's body is being sent.
+    /// Which side is expected to act while the request's body is being sent.
     pub(super) response_timer: ResponseTimer,
 }
 
 impl Busy {
-    /// Makes the connection idle once the request, too, has been sent. An upstream that has answered and doesn't read
-    /// the rest of the request has its connection closed.
+    /// Makes the connection idle once the request has also been sent. If an upstream has responded and doesn't read the
+    /// rest of the request, its connection is closed.
     pub(super) fn release(self) {
         if self.connection.has_sent() {
             self.finish();

@@ -1,4 +1,4 @@
-//! Which connection a request gets a stream of, and when one is opened for it.
+//! Which connection provides the stream for a request, and when a new one is opened.
 
 use std::fmt;
 use std::pin::pin;
@@ -16,10 +16,10 @@ use crate::proxy::pool::connections::http2::{Connections, State};
 use crate::proxy::pool::shared::{Protocol, Shared};
 use crate::proxy::pool::{SendError, SendErrorKind};
 
-/// Connections that one request opens at most. More means that the server closes them at once.
+/// The most connections that one request opens. If it needs more, the server closes them at once.
 const MAX_OPENED: usize = 10;
 
-/// What a request is to be sent on.
+/// What to send a request on.
 pub(in crate::proxy::pool) enum Acquired {
     Stream(Slot),
     /// The server speaks HTTP/1.1.
@@ -35,9 +35,9 @@ impl Connections {
         Ok(())
     }
 
-    /// A stream, if possible not on the connection to `avoid`. Opens another connection where that is needed and
-    /// allowed; otherwise it waits until a stream has ended, or a connection is there, for `queue_timeout` or the time
-    /// that a connection may take.
+    /// Returns a stream, if possible not on the connection to `avoid`. Opens another connection if that is necessary
+    /// and allowed; otherwise it waits until a stream has ended or a connection is available, for `queue_timeout` or
+    /// the connect timeout.
     pub(in crate::proxy::pool) async fn acquire(
         &self,
         shared: &Arc<Shared>,
@@ -63,7 +63,7 @@ impl Connections {
                 if shared.protocol() == Protocol::Http1 {
                     return Ok(Acquired::Http1);
                 }
-                // Who came first is served first.
+                // First come, first served.
                 let in_turn = waiting.is_some() || state.waiting == 0;
                 if in_turn && let Some(slot) = state.slot(shared, avoid, uploads) {
                     return Ok(Acquired::Stream(slot));
@@ -115,7 +115,7 @@ impl State {
         let flowing = || others().find(|connection| !uploads || !connection.status.traffic.is_congested());
         let chosen = match flowing() {
             Some(connection) => connection,
-            // Rather another connection, if there may be one.
+            // Prefers another connection, if there may be one.
             None if self.may_connect(shared.settings.max_http2_connections) => return None,
             None => others().next().or_else(|| with_room().next())?,
         };
@@ -123,7 +123,7 @@ impl State {
     }
 }
 
-/// Why a connection couldn't be opened, for each of those that waited for it.
+/// Why a connection couldn't be opened, for each request that waited for it.
 #[derive(Debug)]
 struct SharedError(Arc<BoxError>);
 
@@ -139,7 +139,7 @@ impl std::error::Error for SharedError {
     }
 }
 
-/// One that waits for a stream.
+/// A request that waits for a stream.
 struct Waiting<'a>(&'a Connections);
 
 impl Drop for Waiting<'_> {
@@ -148,7 +148,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A connection that is being opened. Those who wait for it learn how that ends, even if this is dropped.
+/// A connection that is being opened. Those who wait for it learn the result even if this is dropped.
 struct Connecting {
     shared: Arc<Shared>,
     attempt: u64,

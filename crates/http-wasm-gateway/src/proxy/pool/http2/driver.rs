@@ -1,5 +1,5 @@
-//! The task of an HTTP/2 connection: it reads and writes, asks a silent server whether it is still there, and closes
-//! the connection when nobody needs it.
+//! The task of an HTTP/2 connection: it reads and writes, checks whether a silent server is still there, and closes the
+//! connection when nobody needs it.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -18,10 +18,11 @@ use crate::proxy::pool::settings::Settings;
 use crate::proxy::pool::shared::Shared;
 use crate::proxy::pool::wire::Wire;
 
-/// How long closing a connection in good order may take.
+/// How long it may take to close a connection properly.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a connection that gets no more streams may go on with those that it has: in silence, and in all.
+/// How long a connection that gets no more streams may continue with those that it has: without receiving anything, and
+/// in total.
 const DRAIN_SILENCE: Duration = Duration::from_secs(60);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
@@ -104,14 +105,14 @@ impl Changes {
     }
 }
 
-/// What is to be done next.
+/// What to do next.
 enum Next {
-    /// Look again then, or when something changes.
+    /// Check again then, or when something changes.
     Wait(Instant),
     Close,
-    /// The server didn't answer a PING.
+    /// The server didn't acknowledge a PING.
     Dead,
-    /// It gets no more streams, and those that it has took too long.
+    /// It gets no more streams, and the remaining ones took too long.
     Drained,
 }
 
@@ -121,7 +122,7 @@ struct Keepalive {
     timeout: Duration,
     idle_timeout: Duration,
     pings: Option<PingPong>,
-    /// The PING that the server has yet to answer.
+    /// The PING that the server hasn't acknowledged yet.
     sent_at: Option<Instant>,
     last_sent_at: Instant,
     /// Whether a PING was sent because the connection is suspect.

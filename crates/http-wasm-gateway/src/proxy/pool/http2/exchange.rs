@@ -19,7 +19,7 @@ use crate::field_values::any_padded;
 use crate::proxy::pool::shared::Shared;
 use crate::proxy::pool::{Outbound, RequestBody, SendError, SendErrorKind, Sending, limits};
 
-/// Interim responses before the final one. A server that sends more never gets to the point.
+/// The most interim responses before the final one. A server that sends more is considered broken.
 const MAX_INTERIM: usize = 100;
 
 /// Sends a request and waits for the head of its response.
@@ -59,11 +59,11 @@ pub(in crate::proxy::pool) async fn send(
             Err(Failure::Stream(error)) => {
                 let too_large = slot.status.traffic.take_oversized(exchange.response.stream_id().as_u32());
                 Err(match (error.is_remote(), error.reason()) {
-                    // h2 fails those streams alone with the server's GOAWAY that are above its number.
+                    // With the server's GOAWAY, h2 fails only the streams above its number.
                     (true, _) if error.is_go_away() => SendError::new(unprocessed, error),
                     (true, Some(Reason::REFUSED_STREAM)) => SendError::new(unprocessed, error),
                     (false, _) if too_large => limits::too_large(),
-                    // h2 refuses a malformed response, and its stream alone.
+                    // h2 rejects a malformed response, and only its stream.
                     (false, Some(Reason::PROTOCOL_ERROR)) if error.is_reset() => {
                         SendError::new(SendErrorKind::ResponseInvalid, error)
                     }
@@ -85,7 +85,7 @@ pub(in crate::proxy::pool) async fn send(
     }
 }
 
-/// Leaves out what HTTP/2 says otherwise, and adds the length of a body.
+/// Removes what HTTP/2 expresses differently, and adds the length of a body.
 fn head(request: Outbound<'_>, server: &Uri) -> (Parts, RequestBody) {
     let Outbound { method, target, headers, body } = request;
     let mut uri = server.clone().into_parts();
@@ -107,7 +107,7 @@ fn head(request: Outbound<'_>, server: &Uri) -> (Parts, RequestBody) {
     (head, body)
 }
 
-/// A request until the head of its response is there.
+/// A request until the head of its response is available.
 struct Exchange {
     response: ResponseFuture,
     upload: Option<Upload>,
@@ -119,7 +119,7 @@ enum Failure {
     Body(BoxError),
     Stream(h2::Error),
     Interim,
-    /// A response that HTTP/2 doesn't have.
+    /// A response that doesn't exist in HTTP/2.
     Malformed(&'static str),
 }
 
@@ -188,7 +188,7 @@ impl Exchange {
 #[derive(Debug)]
 pub(in crate::proxy) struct ResponseBody {
     stream: RecvStream,
-    /// What the response's head says, less what has been received.
+    /// The length declared in the response's head, minus what has been received.
     length: Option<u64>,
     open: Option<Open>,
     ended: bool,
@@ -245,7 +245,7 @@ impl ResponseBody {
             self.end();
             return Poll::Ready(None);
         }
-        // Of the reasons for a reset, this one alone concerns the client as well.
+        // Of the reasons for a reset, only this one also concerns the client.
         match error.reason() {
             Some(Reason::CANCEL) => self.fail(error),
             _ => self.fail(format!("the response ended prematurely: {error}")),

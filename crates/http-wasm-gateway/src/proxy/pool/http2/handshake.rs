@@ -25,8 +25,8 @@ const SEND_BUFFER: usize = 256 * 1024;
 /// large fails only its own request.
 const DECODED_SHARE: usize = 4;
 
-/// Opens a connection and starts its task. It is ready once the server's settings have arrived, so that its limit is
-/// known.
+/// Opens a connection and starts its task. It completes once the server's settings have arrived, so that its stream
+/// limit is known.
 pub(super) async fn handshake(io: Io, shared: &Arc<Shared>) -> Result<Connection, BoxError> {
     let settings = &shared.settings;
     let (wire, traffic) = Wire::new(io, settings.max_response_head);
@@ -49,7 +49,7 @@ pub(super) async fn handshake(io: Io, shared: &Arc<Shared>) -> Result<Connection
 
 fn builder(settings: &Settings) -> h2::client::Builder {
     let window = settings.stream_window.min(MAX_WINDOW);
-    // All streams together may hold as much as each may, so that one that isn't read never blocks another.
+    // All streams together may hold as much as each may, so that a stream that isn't read never stalls another.
     let connection_window = window.saturating_mul(MAX_STREAMS as u32).min(MAX_WINDOW);
     let decoded = settings.max_response_head.saturating_mul(DECODED_SHARE);
     let mut builder = h2::client::Builder::new();

@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 use crate::body::BoxError;
 use crate::proxy::pool::RequestBody;
 
-/// A body that is being sent. As a future, it completes when all of it was passed to h2.
+/// A body that is being sent. As a future, it completes when all of it has been passed to h2.
 pub(super) struct Upload {
     body: RequestBody,
     stream: SendStream<Bytes>,

@@ -1,7 +1,7 @@
 //! AssemblyScript's default parameters.
 //!
-//! An exported function with one looks at a global to see how many arguments there are. `__setArgumentsLength` sets it,
-//! and no host but AssemblyScript's own loader calls that.
+//! An exported function with default parameters reads the number of arguments from a global. `__setArgumentsLength`
+//! sets it, and only AssemblyScript's own loader calls that.
 
 use wasmparser::{Operator, Result};
 

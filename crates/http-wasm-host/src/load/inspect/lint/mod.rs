@@ -1,8 +1,8 @@
 //! What is probably wrong with a guest that is valid: how it was built, not what it imports and exports.
 //!
 //! A wrong warning costs more trust than a missing one, so each lint has a shape that correct guests don't have.
-//! Whether a guest does nothing at all is for [`probe`](crate::guest::probe) to find out; this module decides which
-//! guests are worth the question.
+//! [`probe`](crate::guest::probe) finds out whether a guest does nothing at all; this module decides which guests to
+//! probe.
 
 mod buffering;
 mod command_exports;
@@ -33,7 +33,7 @@ pub(crate) struct LintFacts {
     reaches_host: bool,
 }
 
-/// How a guest responded to a made-up request.
+/// How a guest responded to the test request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Probed {
     /// It called no function of `http_handler`, neither for the request nor for its response.

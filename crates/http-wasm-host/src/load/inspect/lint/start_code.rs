@@ -27,7 +27,7 @@ struct Uncalled {
     is_certain: bool,
 }
 
-/// The toolchain that made the module, as far as it changes the advice.
+/// The toolchain that built the module, as far as it affects the advice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Toolchain {
     Rust,
@@ -71,7 +71,7 @@ fn is_start_code(name: &str) -> bool {
         || name.starts_with("__cxx_global_var_init")
 }
 
-/// Names of exports that may be start code: what `asc --exportStart` is given, and habits of other hosts.
+/// Names of exports that may be start code: common arguments of `asc --exportStart`, and conventions of other hosts.
 fn may_be_start_code(name: &str) -> bool {
     matches!(name, "start" | "__start" | "init" | "_init" | "initialize" | "setup" | "register" | "_main")
 }
@@ -107,7 +107,7 @@ impl StartCode {
         self.uncalled.is_some() || self.dispatches && !is_plain
     }
 
-    /// `silent`: the guest asked the host for nothing when it was given a request.
+    /// `silent`: the guest made no host call when it got a request.
     pub(super) fn judge(&self, silent: bool, verdict: &mut Verdict) {
         const NOTHING: &str = "the guest does nothing: it handles a request without calling the host";
         match &self.uncalled {
@@ -153,7 +153,7 @@ impl StartCode {
     }
 }
 
-/// Start code that isn't called, the most telling first.
+/// Start code that isn't called, most significant first.
 fn uncalled(graph: &Graph<'_>, toolchain: Toolchain, is_called: impl Fn(u32) -> bool) -> Option<Uncalled> {
     if toolchain == Toolchain::Go {
         return go_main(graph);

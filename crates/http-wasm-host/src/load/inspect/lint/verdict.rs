@@ -1,4 +1,4 @@
-//! What follows from the facts about a guest: whether it is refused, and warnings.
+//! The verdict on a guest, from what the lints found.
 
 use crate::warning::{Lint, Warning};
 

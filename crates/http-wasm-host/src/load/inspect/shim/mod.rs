@@ -3,7 +3,7 @@
 //! An async host function makes each call several times as expensive. So a host function that may have to wait stays
 //! synchronous: if it has no result yet, it moves the store's epoch deadline to now and returns all ones. A loop that
 //! is added to the guest then calls an empty function, whose epoch check on entry suspends the fiber, and tries again
-//! when resumed. The check on the loop's own back-edge wouldn't do, because Cranelift keeps the deadline that it
+//! when resumed. The check on the loop's own back-edge wouldn't work, because Cranelift keeps the deadline that it
 //! compares with in a local variable.
 
 mod names;

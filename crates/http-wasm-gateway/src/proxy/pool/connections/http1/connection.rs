@@ -21,19 +21,19 @@ use crate::proxy::pool::Outbound;
 use crate::proxy::pool::settings::Settings;
 use crate::proxy::timeout::LazyTimer;
 
-/// What is read at once while a head is expected.
+/// How much is read at once while a head is expected.
 const HEAD_BYTES: usize = 8 * 1024;
 
-/// What is read of a body at once, at least and at most. A client that doesn't read holds as much.
+/// How much of a body is read at once, at least and at most. A client that doesn't read holds as much.
 const LEAST_BYTES: usize = 1024;
 const MAX_BYTES: usize = 64 * 1024;
 
 /// An open connection.
 pub(in crate::proxy::pool) struct Connection {
     io: Io,
-    /// What has been received and not been taken.
+    /// What has been received and hasn't been taken.
     input: BytesMut,
-    /// How much is read next.
+    /// How much is read next time.
     next_read: usize,
     reader: ResponseReader,
     output: Output,
@@ -55,14 +55,14 @@ pub(in crate::proxy::pool) fn open(io: Io, settings: &Settings) -> Idle {
     Box::new(Connection::new(io, limits))
 }
 
-/// Why there is no response, or why it breaks off.
+/// Why there is no response, or why it is incomplete.
 #[derive(Debug)]
 pub(in crate::proxy::pool) enum Failure {
     /// The request's own body failed.
     RequestBody(BoxError),
     Response(ResponseError),
     Io(io::Error),
-    /// The server closed the connection before any of the response came.
+    /// The server closed the connection before any of the response arrived.
     Closed,
     /// The connection, which had been idle, was closed before any of the request was written.
     Unsent(io::Error),
@@ -83,14 +83,14 @@ impl Connection {
         }
     }
 
-    /// Begins with a request, which is for `host` unless it says otherwise. The connection is idle.
+    /// Starts a request, which is for `host` unless it says otherwise. The connection is idle.
     pub(in crate::proxy::pool) fn begin(&mut self, request: Outbound<'_>, host: &HeaderValue) {
         self.reader.begin(request.method);
         self.output.begin(request, host);
         self.next_read = HEAD_BYTES;
     }
 
-    /// Begins with the request of a connection that was closed before any of it was written.
+    /// Starts with the request of a connection that was closed before any of it was written.
     pub(in crate::proxy::pool) fn take_over(&mut self, unsent: &mut Self, method: &Method) {
         self.reader.begin(method);
         self.output = std::mem::take(&mut unsent.output);
@@ -107,7 +107,7 @@ impl Connection {
         self.reused
     }
 
-    /// Whether it may carry another request: request and response are complete, and nothing else came.
+    /// Whether it may carry another request: request and response are complete, and nothing else has arrived.
     pub(in crate::proxy::pool) fn may_reuse(&self) -> bool {
         self.reader.may_reuse()
             && self.reader.is_idle()
@@ -117,12 +117,12 @@ impl Connection {
             && !self.ended
     }
 
-    /// Whether it may be used and the server hasn't closed it, as far as the system knows. It asks the system only if
-    /// something came.
+    /// Whether it may be used and the server hasn't closed it, as far as the system knows. This costs a system call
+    /// only if something has arrived.
     pub(super) fn is_alive(&mut self) -> bool {
         let mut byte = [0];
         let mut cx = Context::from_waker(Waker::noop());
-        // Whatever comes now, it belongs to no request.
+        // Whatever arrives now belongs to no request.
         self.may_reuse()
             && Pin::new(&mut self.io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
     }
@@ -144,7 +144,7 @@ impl Connection {
         self.reader.left()
     }
 
-    /// Sends more of the request. Ready when that is over.
+    /// Sends more of the request. Ready when the request is complete or abandoned.
     pub(in crate::proxy::pool) fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         if self.output.is_complete() {
             return Poll::Ready(Ok(()));
@@ -164,7 +164,7 @@ impl Connection {
         Poll::Ready(Ok(()))
     }
 
-    /// The head of the response. `inform` is called for those that are informational.
+    /// Reads the head of the response. `inform` is called for informational responses.
     pub(in crate::proxy::pool) fn poll_head(
         &mut self,
         inform: &dyn Fn(StatusCode, HeaderMap),
@@ -177,7 +177,7 @@ impl Connection {
             match ready!(self.poll_part(cx))? {
                 Part::Informational(status, headers) => inform(status, headers),
                 Part::Head(response) => {
-                    // An empty body needn't be asked for.
+                    // An empty body doesn't have to be polled.
                     if self.reader.left() == Some(0) && !self.reader.is_opaque() {
                         let _ = self.reader.next(&mut self.input);
                     }
@@ -190,7 +190,7 @@ impl Connection {
         }
     }
 
-    /// The next frame of the response's body, while the rest of the request is sent as well.
+    /// Returns the next frame of the response's body, while the rest of the request is sent as well.
     pub(in crate::proxy::pool) fn poll_frame(
         &mut self,
         cx: &mut Context<'_>,
@@ -206,7 +206,7 @@ impl Connection {
             Part::Trailers(trailers) => Frame::trailers(trailers),
             Part::Informational(..) | Part::Head(_) | Part::End => return Poll::Ready(None),
         };
-        // With a known length, nobody may ask for the end.
+        // If the length is known, nobody may ask for the end.
         if self.reader.left() == Some(0) || frame.is_trailers() {
             let _ = self.reader.next(&mut self.input);
         }
@@ -241,7 +241,7 @@ impl Connection {
             Some(left) => usize::try_from(left).unwrap_or(MAX_BYTES).clamp(LEAST_BYTES, MAX_BYTES),
             None => self.next_read,
         };
-        // Not again for each small message.
+        // Not for each small message.
         if self.input.capacity() - self.input.len() < wanted / 2 {
             self.input.reserve(wanted);
         }
@@ -253,12 +253,12 @@ impl Connection {
         Poll::Ready(Ok(received))
     }
 
-    /// The connection, which has switched to another protocol, and what of that has been received.
+    /// The connection, which has switched to another protocol, and what has been received of that.
     pub(in crate::proxy::pool) fn into_tunnel(self: Box<Self>) -> Tunnel {
         Tunnel::new(self.io, self.input.freeze())
     }
 
-    /// Closes it in good order, as far as that takes no time.
+    /// Closes it properly, as far as that takes no time.
     pub(in crate::proxy::pool) fn close(mut self: Box<Self>) {
         if self.output.is_complete() {
             let _ = Pin::new(&mut self.io).poll_shutdown(&mut Context::from_waker(Waker::noop()));

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::connection::Idle;
 
-/// How often it is looked whether servers have closed idle connections.
+/// How often idle connections are checked for whether the server has closed them.
 pub(in crate::proxy::pool) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -29,7 +29,7 @@ impl IdleConnections {
         }
     }
 
-    /// A connection that the server hasn't closed.
+    /// Takes a connection that the server hasn't closed.
     pub(in crate::proxy::pool) fn take(&mut self) -> Option<Idle> {
         while let Some(Waiting { mut connection, .. }) = self.0.pop() {
             if connection.is_alive() {
@@ -40,8 +40,8 @@ impl IdleConnections {
         None
     }
 
-    /// Closes those that have been idle for so long or that servers have closed, and says when to look again, if there
-    /// are others.
+    /// Closes connections that have been idle for this long or that servers have closed, and returns when to check
+    /// again, if there are others.
     pub(in crate::proxy::pool) fn sweep(&mut self, limit: Duration) -> Option<Instant> {
         let now = Instant::now();
         let closed = self

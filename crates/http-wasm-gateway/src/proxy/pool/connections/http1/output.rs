@@ -1,4 +1,4 @@
-//! Requests as they are written.
+//! Writing requests.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,19 +17,19 @@ use crate::proxy::pool::{Outbound, RequestBody};
 /// How much of the buffer for heads is kept between two requests.
 const KEPT_CAPACITY: usize = 4 * 1024;
 
-/// A request on its way to the server.
+/// A request that is being sent to the server.
 #[derive(Debug, Default)]
 pub(super) struct Output {
     /// The head, and the framing of chunks.
     framing: Vec<u8>,
-    /// How much of that is written.
+    /// How much of that has been written.
     written: usize,
     /// What follows it.
     data: Bytes,
     /// What follows that.
     end: &'static [u8],
     unflushed: bool,
-    /// Whether any of the request is written.
+    /// Whether any of the request has been written.
     begun: bool,
     upload: Option<Upload>,
 }
@@ -48,7 +48,7 @@ enum Coding {
     Chunked,
 }
 
-/// Why a request wasn't sent to its end.
+/// Why a request wasn't sent completely.
 #[derive(Debug)]
 pub(super) enum OutputError {
     /// Its own body failed.
@@ -95,12 +95,12 @@ impl Output {
         self.upload = Some(Upload { body, coding });
     }
 
-    /// Whether all of the request is written.
+    /// Whether the whole request has been written.
     pub(super) fn is_complete(&self) -> bool {
         self.upload.is_none() && !self.has_bytes() && !self.unflushed
     }
 
-    /// Whether any of the request is written, so that the server may have seen it.
+    /// Whether any of the request has been written, so that the server may have seen it.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }
@@ -110,10 +110,10 @@ impl Output {
         *self = Self::default();
     }
 
-    /// Writes as much of the request as there is. Ready once that is all of it.
+    /// Writes as much of the request as there is. Ready once all of it has been written.
     pub(super) fn poll(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<Result<(), OutputError>> {
         loop {
-            // The beginning of a body goes out with the head.
+            // The start of a body is sent together with the head.
             let mut waits = false;
             if self.data.is_empty()
                 && self.end.is_empty()
@@ -166,7 +166,7 @@ impl Output {
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), OutputError> {
         match self.upload.take().map(|upload| upload.coding) {
             Some(Coding::Chunked) => match trailers {
-                // They can only come alone, so nothing is to be written before them.
+                // They are always the last frame, so nothing has to be written after them.
                 Some(trailers) => {
                     self.framing.extend_from_slice(b"0\r\n");
                     trailers.iter().for_each(|(name, value)| write_field(&mut self.framing, name, value));
