@@ -93,7 +93,7 @@ pub enum Underscores {
     Pass,
     /// They are dropped and counted.
     Drop,
-    /// The request is answered with 400.
+    /// The request gets 400.
     Reject,
 }
 

@@ -18,7 +18,7 @@ use crate::config::read::{Context, Located, Node, OneOrMany, Size, Time, Value, 
 pub struct Route {
     /// The route's name in logs and metrics. Defaults to "route-1" for the first route, and so on.
     pub name: Option<Located<String>>,
-    /// The listener that the request came in at: its `address`, as it is written there.
+    /// The listener at which the request arrived: its `address`, as it is written there.
     pub listen: OneOrMany<Located<Address>>,
     /// The scheme of the request: whether the client used TLS. A trusted proxy says so in `x-forwarded-proto`.
     pub scheme: Option<RouteScheme>,
@@ -49,7 +49,7 @@ pub struct Route {
     pub respond: Option<Respond>,
     /// Responds without an upstream, for trying things out.
     pub backend: Option<Backend>,
-    /// Runs the guests for an Envoy, as its external processor over gRPC: see docs/envoy.md.
+    /// Runs the guests for Envoy, as its external processor over gRPC; see docs/envoy.md.
     pub ext_proc: Option<ExtProc>,
 
     /// How long the response head may take; then the request gets 504. This includes guests, and waiting for a

@@ -47,15 +47,15 @@ pub struct Upstream {
     /// many requests as the upstream allows, or 100. When all of them are full, requests wait for up to
     /// `connect_timeout` and then get 503.
     pub max_http2_connections: NonZeroU32,
-    /// How much of each HTTP/2 response the upstream may send ahead of the client. Each client that reads slowly keeps
-    /// up to this much in memory. A connection's window is 100 times as large, so that no response blocks another. One
-    /// response transfers at most this much per round trip: with 256 KiB, 13 MB/s at 20 ms.
+    /// How much of each HTTP/2 response the upstream may send before the client reads it. Each client that reads slowly
+    /// keeps up to this much in memory. A connection's window is 100 times as large, so that no response blocks
+    /// another. One response transfers at most this much per round trip: with 256 KiB, 13 MB/s at 20 ms.
     pub stream_window: Located<Size>,
     /// How long an HTTP/2 connection with requests on it may be silent before the gateway sends a PING to check whether
     /// the upstream is still there. gRPC servers close connections that are pinged more often than every five minutes.
     /// With "off", a PING is sent only after a request has timed out.
     pub ping_interval: TimeOrOff,
-    /// How long an upstream may take to answer a PING. After that, its connection is closed.
+    /// How long an upstream may take to acknowledge a PING. After that, its connection is closed.
     pub ping_timeout: Time,
     /// Maximum size of a response's header fields: names and values, plus 32 bytes per field. A larger response becomes
     /// a 502; a response with larger trailers is aborted.

@@ -51,16 +51,16 @@ pub struct Guest {
     /// Whether the file may be the output of `http-wasm compile`. Such a file contains machine code, which is run
     /// without verification: use this only for files that nobody else can write to.
     pub trust_precompiled: bool,
-    /// Checks of how the guest was built that it may fail: "unregistered" (its start-up code is never called),
-    /// "command-exports" (its constructors run before each handler), "late-buffering" (`buffer_response` isn't enabled
-    /// in time), "default-parameters" (a handler has a default parameter). A guest that does nothing because of the
-    /// first is refused; the others are warnings in the log.
+    /// Checks of how the guest was built that it is allowed to fail: "unregistered" (its start-up code is never
+    /// called), "command-exports" (its constructors run before each handler), "late-buffering" (`buffer_response` isn't
+    /// enabled in time), "default-parameters" (a handler has a default parameter). A guest that does nothing because of
+    /// the first is refused; the others are warnings in the log.
     pub allow: Vec<Allowed>,
     /// Whether these warnings are errors, so that the guest is refused.
     pub strict: bool,
-    /// What the log shows of the guest's stack when it fails.
+    /// How much of the guest's stack the log shows if the guest fails.
     pub backtraces: Backtraces,
-    /// Whether the gateway starts even if the guest can't be loaded. Its routes are then answered with 503. A reload
+    /// Whether the gateway starts even if the guest can't be loaded. Requests to its routes then get 503. A reload
     /// never removes an optional guest that is loaded.
     pub optional: bool,
 }

@@ -40,7 +40,7 @@ section! { Pool { min_warm, max_idle, idle_ttl } }
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnFailure {
-    /// The request is answered with an error.
+    /// The client gets an error.
     #[default]
     Closed,
     /// The request or response continues unchanged, as if the guest weren't there.
@@ -75,7 +75,7 @@ impl Value for OnFailure {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Backtraces {
-    /// Functions, and source lines if the module carries debug information (DWARF), which is kept in memory.
+    /// Functions, and source lines if the module contains debug information (DWARF), which is kept in memory.
     #[default]
     Lines,
     /// Functions, and offsets in the guest's file.
