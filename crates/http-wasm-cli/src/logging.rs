@@ -1,4 +1,4 @@
-//! The log: on stderr, so that stdout keeps to what was promised there.
+//! The log, on stderr, so that stdout contains only the documented output.
 
 mod fields;
 mod progress;
@@ -18,15 +18,14 @@ use self::fields::BacktraceBelow;
 use self::progress::Progress;
 use crate::args::ArgsError;
 
-/// The compiler's targets, which have thousands of lines to say of a guest at lower levels.
+/// The compiler's targets, which log thousands of lines about a guest at lower levels.
 const QUIET: &str = "cranelift_codegen=warn,cranelift_frontend=warn,regalloc2=warn,wasmtime=info,\
      wasmtime_cranelift=warn,wasmtime_environ=warn,wasmtime_internal_cranelift=warn,wasmtime_internal_cache=warn";
 
-/// Sets the process's log up; `RUST_LOG` chooses what is logged, the configuration when it is unset, and `info` when
-/// neither does.
+/// Sets up the process's log. `RUST_LOG` selects what is logged, otherwise the configuration, otherwise `info`.
 ///
 /// # Errors
-/// When the choice can't be parsed: better said at once than found out when the log is needed.
+/// If the filter can't be parsed: it is better to report that at once than when the log is needed.
 pub(crate) fn init(log: &Log) -> Result<(), ArgsError> {
     let (name, filter) = match (std::env::var("RUST_LOG"), &log.filter) {
         (Err(_), Some(filter)) => ("log.filter", filter.value.clone()),
@@ -57,18 +56,18 @@ pub(crate) fn init(log: &Log) -> Result<(), ArgsError> {
     Ok(())
 }
 
-/// What `check` and `compile` log: what the guest says while it starts, and that loading it takes long.
+/// What `check` and `compile` log: what the guest logs while it starts, and that loading takes long.
 const HEARD: &str = "off,http_wasm::guest=info,http_wasm_host::load::slow=info";
 
-/// Sets the log up for a command that loads a guest to report on it.
+/// Sets up the log for a command that loads a guest to report on it.
 ///
 /// # Errors
-/// As [`init`].
+/// As for [`init`].
 pub(crate) fn init_for_check() -> Result<(), ArgsError> {
     init(&Log { format: LogFormat::Pretty, filter: Some(HEARD.to_owned().into()) })
 }
 
-/// The same filter without what the compiler says at low levels, unless it is asked for by name.
+/// The same filter without the compiler's messages at low levels, unless the compiler is named.
 fn without_compiler(filter: String) -> String {
     let lower = filter.to_ascii_lowercase();
     if !lower.contains("debug") && !lower.contains("trace") {
@@ -78,8 +77,8 @@ fn without_compiler(filter: String) -> String {
     format!("{QUIET},{filter}")
 }
 
-/// Escapes what would look like the end of a line, or turn its text around, where it is read. The log may quote what
-/// guests, clients and upstreams say. ASCII's control characters are escaped before a line gets here.
+/// Escapes characters that would look like the end of a line to a reader, or reverse its text. The log may quote
+/// guests, clients and upstreams. ASCII control characters have already been escaped.
 struct Escaping<W>(W);
 
 impl<W: Write> Write for Escaping<W> {
@@ -97,7 +96,7 @@ impl<W: Write> Write for Escaping<W> {
     }
 }
 
-/// The same text with such characters escaped, in a form that JSON knows.
+/// The same text with such characters escaped, in a form that is valid in JSON.
 pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
     if text.is_ascii() || !text.contains(is_misleading) {
         return text.into();

@@ -101,10 +101,10 @@ pub(crate) fn head_of<B>(request: &Request<B>) -> Parts {
     head
 }
 
-/// A policy as requests carry it along.
+/// The policy in the form that each request holds.
 #[derive(Clone)]
 pub(crate) enum Policy {
-    /// Without data of its own, as the ready-made are: nothing is counted when it is copied.
+    /// Without data of its own, like the provided ones: copying it needs no reference count.
     Plain(&'static dyn FailurePolicy),
     Shared(Arc<dyn FailurePolicy>),
 }

@@ -8,13 +8,13 @@
 //! use tower_layer::Layer;
 //!
 //! # async fn serve() -> Result<(), BoxError> {
-//! // Loading compiles: on a thread of its own, so that no other task waits.
+//! // Loading compiles the guest, on a separate thread so that no other task waits.
 //! let guest = Guest::builder(&Engine::new()?).load_file_async("guest.wasm").await?;
 //! let layer = HttpWasmLayer::new(guest)
 //!     .source_addr(|extensions| extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0));
 //!
 //! let routes = Router::new().route("/", get(|| async { "hello world" }));
-//! // Around the whole router, so that the guest sees a request before it is routed.
+//! // Wrap the whole router, so that the guest sees a request before it is routed.
 //! let app = Router::new().fallback_service(layer.layer(routes));
 //!
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;

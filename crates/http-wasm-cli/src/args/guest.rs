@@ -1,4 +1,4 @@
-//! A guest, as `check` and `bench` are given one.
+//! The guest argument of `check` and `bench`.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use super::lints::LintArgs;
 #[derive(Debug)]
 pub(crate) struct GuestSpec {
     pub(crate) path: PathBuf,
-    /// The bytes behind `get_config`.
+    /// The bytes that `get_config` returns.
     pub(crate) config: Vec<u8>,
     pub(crate) grants: Grants,
     pub(crate) snapshot: Snapshot,

@@ -1,10 +1,10 @@
-//! `--allow` and `--strict`: what is overlooked in how a guest was built, and what isn't.
+//! `--allow` and `--strict`: how strictly the build of a guest is checked.
 
 use http_wasm_tower::Lint;
 
 use super::choice::choice;
 
-/// What is overlooked in how a guest was built, and what isn't.
+/// Which findings about how a guest was built are allowed, and whether the others are errors.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct LintArgs {
     /// Check of how a guest was built that it is allowed to fail; repeatable [default: none]

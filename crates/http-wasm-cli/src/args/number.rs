@@ -22,7 +22,7 @@ pub(crate) fn parse_time(text: &str) -> Result<Time, String> {
     Time::from_str(text)
 }
 
-/// So many seconds, from `LEAST` to a day.
+/// A number of seconds, from `LEAST` to a day.
 pub(crate) fn seconds_from<const LEAST: u64>(text: &str) -> Result<Duration, String> {
     let seconds = text.parse().ok().filter(|seconds| (LEAST..=86_400).contains(seconds));
     seconds.map(Duration::from_secs).ok_or_else(|| format!("expected a number from {LEAST} to 86400"))

@@ -42,7 +42,7 @@ pub(crate) struct CheckArgs {
 #[derive(Debug)]
 pub(crate) struct Check {
     pub(crate) guest: GuestSpec,
-    /// The snapshot to try, if one is asked for.
+    /// The snapshot to try, if one is requested.
     pub(crate) snapshot: Option<Snapshot>,
     pub(crate) json: bool,
 }
@@ -51,7 +51,7 @@ impl Check {
     /// Reads the files that arguments name, but not the guest.
     ///
     /// # Errors
-    /// When one of them can't be read.
+    /// If one of them can't be read.
     pub(super) fn resolve(args: CheckArgs) -> Result<Self, ArgsError> {
         let grants = args.grants.resolve()?;
         let guest = GuestSpec::resolve(args.guest, args.guest_config, grants)?;

@@ -40,7 +40,7 @@ pub(crate) fn run(args: CheckArgs) -> Result<(), Failure> {
     refused.map_or(Ok(()), |refused| Err(refused.into()))
 }
 
-/// What the guest is, and the refusal if the snapshot that was asked for can't be.
+/// What the guest is, and the error if the requested snapshot isn't possible.
 fn load(check: &Check) -> Result<(Report, Option<LoadError>), Failure> {
     let engine = http_wasm_tower::Engine::new()?;
     let Some(snapshot) = check.snapshot else {
@@ -64,7 +64,7 @@ fn print(report: &impl fmt::Display) -> Result<(), Failure> {
     written.map_err(|error| Failure::Other(format!("cannot write the report: {error}")))
 }
 
-/// What `check` says of a valid guest.
+/// What `check` reports about a valid guest.
 #[derive(Debug, Serialize)]
 struct Report {
     guest: String,
@@ -85,14 +85,14 @@ struct Report {
     snapshot: Option<SnapshotReport>,
 }
 
-/// Whether instances can begin with a snapshot.
+/// Whether instances can start from a snapshot.
 #[derive(Debug, Serialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 enum SnapshotReport {
-    /// No code runs when an instance is made.
+    /// No code runs when an instance is created.
     NotNeeded,
     Possible {
-        /// What each instance is spared.
+        /// What each instance saves.
         start_milliseconds: f64,
         module_bytes: usize,
     },

@@ -1,4 +1,4 @@
-//! Fields of events in the log for people.
+//! Fields of events in the pretty log.
 
 use std::fmt;
 
@@ -88,7 +88,8 @@ mod tests {
             .with_ansi(false)
             .with_writer(move || writer.clone())
             .finish();
-        // Were there one subscriber alone, what a thread without any logs first would count as unwanted by all.
+        // If there were only one subscriber, an event first emitted on a thread without any would be considered
+        // disabled everywhere.
         let _second = tracing::Dispatch::new(tracing_subscriber::registry());
         tracing::subscriber::with_default(lines, || {
             let backtrace = Some("   0: 0x1 - f\n      at a.c:1\u{1b}[0m");

@@ -29,7 +29,7 @@ pub(crate) struct Serve {
 }
 
 impl Serve {
-    /// Reads the configuration, or makes it of flags.
+    /// Reads the configuration, or builds it from flags.
     ///
     /// # Errors
     /// When the configuration or a file that a flag names can't be used.

@@ -1,4 +1,4 @@
-//! One request on its way through the guests of a chain, and the response on its way back.
+//! One request that passes through the guests of a chain, and the response that passes back.
 
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -19,7 +19,7 @@ type Requested = Result<Outcome<HttpHost>, Error>;
 type Responded = Result<Handled<HttpHost>, Error>;
 
 pin_project! {
-    /// An exchange. `N` is the next handler, which gives an `F` when it is called.
+    /// An exchange. `N` is the next handler, which returns an `F` when it is called.
     pub(crate) struct Exchange<N, F, O>
     where
         O: ChainObserver,
@@ -75,7 +75,7 @@ pub(crate) enum Forwarded<G> {
 }
 
 impl Chain {
-    /// Lets the guests have the request. There is at least one.
+    /// Passes the request to the guests. There is at least one.
     #[inline]
     pub(crate) fn enter<B, O>(
         &self,
@@ -137,8 +137,8 @@ impl Chain {
         }
     }
 
-    /// What the future of an exchange needs when a guest fails. Only a policy that asks for it gets a copy of the
-    /// request's head.
+    /// What the future of an exchange needs if a guest fails. The request's head is copied only for a policy that asks
+    /// for it.
     #[inline]
     pub(crate) fn failures<B>(&self, request: Option<&Request<B>>) -> Failures {
         Failures::new(self.policy(), request)
@@ -235,7 +235,7 @@ impl<N, F, O: ChainObserver> Exchange<N, F, O> {
 }
 
 impl<N, O: ChainObserver> Remaining<N, O> {
-    /// Goes on behind the guest that has waited.
+    /// Continues with what follows the guest that has waited.
     fn go_on(
         &mut self,
         waiting: &mut Waiting<O::Guest>,
@@ -261,7 +261,7 @@ impl<N, O: ChainObserver> Remaining<N, O> {
 /// What an exchange needs when a guest fails.
 pub(crate) struct Failures {
     policy: Policy,
-    /// The request as it came, for a policy that sees it.
+    /// The original request, for a policy that sees it.
     request: Option<Box<Parts>>,
 }
 
