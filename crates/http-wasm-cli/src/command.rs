@@ -23,9 +23,9 @@ enum Command {
     /// Serve guests in front of a backend
     ///
     /// HTTP/1.1 and HTTP/2 (prior knowledge) share one port. On SIGINT and SIGTERM, the server stops accepting
-    /// connections, finishes the requests in flight, and exits with 0. On SIGUSR2, it starts the same command again with
-    /// the same sockets, and exits in this way once the new process is serving. Sockets passed by systemd are used if
-    /// their addresses match.
+    /// connections, finishes the requests in flight, and exits with 0. On SIGUSR2, it starts the same command again
+    /// with the same sockets, and exits in this way once the new process is serving. Sockets passed by systemd are used
+    /// if their addresses match.
     Serve(Box<ServeArgs>),
     /// Run guests for Envoy, as its external processor (ext_proc)
     ///
