@@ -192,7 +192,7 @@ fn check_shows_what_a_guest_says_while_it_starts_and_where_it_fails() {
     }
     let output = run(&["check", "--memory-bytes", "1MiB", file.to_str().unwrap()]);
     let stderr = String::from_utf8(output.stderr).unwrap();
-    for part in ["has 2 MiB from the start", "its limit is 1 MiB", "`memory_bytes`"] {
+    for part in ["starts at 2 MiB", "the limit is 1 MiB", "`memory_bytes`"] {
         assert!(stderr.contains(part), "{part:?}: {stderr}");
     }
 }

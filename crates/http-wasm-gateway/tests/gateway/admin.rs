@@ -193,7 +193,7 @@ async fn a_change_that_waits_for_the_next_start_is_told_in_the_answer_and_the_st
     let served = Served::reloadable(CONFIG).await;
     assert!(!served.reload(CONFIG).await.contains("a restart"));
     let answer = served.reload(&format!("{CONFIG}\n[log]\nformat = 'json'\n")).await;
-    assert!(answer.contains("changes of log take effect only after a restart"), "{answer}");
+    assert!(answer.contains("changes to log take effect only after a restart"), "{answer}");
     let status = served.status_with(|_| true).await;
     assert_eq!(status["configuration"]["at_next_start"], serde_json::json!(["log"]));
 }

@@ -57,7 +57,7 @@ fn a_memory_that_starts_above_the_limit_tells_both_sizes_and_the_setting() {
     let error = start_error(guest().pages(48).limits(limited(16 * PAGE)));
     assert_eq!(error.kind(), ErrorKind::Limit);
     let message = error.to_string();
-    for part in ["has 3 MiB from the start", "its limit is 1 MiB", "`memory_bytes`"] {
+    for part in ["starts at 3 MiB", "the limit is 1 MiB", "`memory_bytes`"] {
         assert!(message.contains(part), "{message}");
     }
 }

@@ -74,7 +74,7 @@ fn reads(cases: &mut Vec<Case>, function: Function, at: usize, argument: &str) {
     cases.push(Case::new(
         id("at-end"),
         Section::Fields,
-        format!("{name} takes a {argument} that ends where the memory ends"),
+        format!("{name} takes a {argument} that ends at the end of memory"),
         exchange().before(call(MEMORY_END - len, len)),
     ));
     for (what, offset, len, says) in [
@@ -111,7 +111,7 @@ fn writes(cases: &mut Vec<Case>, function: Function) {
         cases.push(Case::new(
             id("at-end"),
             Section::Bodies,
-            "read_body takes a buffer that ends where the memory ends",
+            "read_body takes a buffer that ends at the end of memory",
             exchange().before(read(MEMORY_END - 16, 16).gives(1 << 32 | 6).holds(MEMORY_END - 16, "a body")),
         ));
         for (what, buf, limit, says) in [
@@ -144,7 +144,7 @@ fn writes(cases: &mut Vec<Case>, function: Function) {
     cases.push(Case::new(
         id("at-end"),
         Section::Fields,
-        format!("{name} writes a value that ends where the memory ends"),
+        format!("{name} writes a value that ends at the end of memory"),
         exchange().before(at_end(0).same_as(0)),
     ));
     let traps = |what, says, script: Script| {

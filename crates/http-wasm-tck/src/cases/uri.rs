@@ -95,7 +95,7 @@ fn set(cases: &mut Vec<Case>) {
             "/k%C3%A4se?%C3%A4",
             "bytes beyond ASCII are percent-encoded",
         ),
-        ("fragment", b"/a#b", "/a%23b", "# is percent-encoded, as it may not stand there"),
+        ("fragment", b"/a#b", "/a%23b", "# is percent-encoded, as it isn't allowed there"),
         (
             "quotes",
             b"/\"<>\\^`{|}",

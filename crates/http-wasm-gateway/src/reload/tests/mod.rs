@@ -348,7 +348,7 @@ async fn settings_that_need_a_start_are_named() {
     let summary = served.reload(&format!("{}{other}", one_guest("1"))).await;
     assert_eq!(summary.at_next_start, ["server.guest_memory_budget", "server.code_cache", "log"]);
     let told =
-        "; changes of server.guest_memory_budget, server.code_cache, log take effect only after a restart";
+        "; changes to server.guest_memory_budget, server.code_cache, log take effect only after a restart";
     assert!(summary.to_string().ends_with(told), "{summary}");
     assert_eq!(served.reload(&one_guest("1")).await.at_next_start, [""; 0]);
 }

@@ -150,7 +150,7 @@ fn a_guest_that_works_without_its_uncalled_main_is_warned_of() {
     assert_warned(
         &format!("{WORKS} {REGISTERS} {main}"),
         Probed::Active,
-        &["`main` looks like start-up code of the guest, and is never called"],
+        &["`main` looks like the guest's start-up code, but is never called"],
     );
 }
 
