@@ -1,4 +1,4 @@
-//! What must hold of all that comes out of an exchange.
+//! What must be true of everything that an exchange produces.
 
 use http_wasm_host::{Error, ErrorKind};
 
@@ -6,7 +6,7 @@ use crate::message::{Field, Request, is_framing};
 use crate::subject::Seen;
 use crate::trace::Trace;
 
-/// The name of every guest here.
+/// The name of all guests here.
 pub(crate) const GUEST: &str = "fuzzed";
 
 pub(crate) fn is_token(text: &[u8]) -> bool {
@@ -58,7 +58,7 @@ pub(crate) fn response(seen: &Seen, client_sent_head: bool) {
     }
 }
 
-/// What the fields say of the body's length is right.
+/// What the fields declare about the body's length is correct.
 fn framing(seen: &Seen) {
     let lengths: Vec<_> = seen.values(b"content-length").collect();
     let codings: Vec<_> = seen.values(b"transfer-encoding").collect();
@@ -87,21 +87,21 @@ pub(crate) fn error(error: &Error) {
     assert!(is_line(&error.to_string()), "{error:?}");
 }
 
-/// One line that no log or terminal takes for anything else.
+/// A single line that no log or terminal misinterprets.
 pub(crate) fn is_line(text: &str) -> bool {
     !text.is_empty() && !text.contains(char::is_control)
 }
 
-/// Two hosts came to the same end.
+/// Two hosts produced the same result.
 pub(crate) fn same(one: &Trace, other: &Trace) {
-    // How much of a body is held when the guest asks for trailers depends on the pieces it comes in.
+    // How much of a body is held when the guest asks for trailers depends on the pieces in which it arrives.
     let too_large = |trace: &Trace| {
         trace.error.as_ref().is_some_and(|error| matches!(error.kind(), ErrorKind::BodyTooLarge(_)))
     };
     if too_large(one) || too_large(other) {
         return;
     }
-    // Not what it says: of a memory it tells the size, which an earlier exchange may have grown.
+    // The message isn't compared: it contains the size of the memory, which an earlier exchange may have grown.
     let kind =
         |trace: &Trace| trace.error.as_ref().map(|error| (error.kind(), error.function(), error.phase()));
     assert_eq!(kind(one), kind(other));
@@ -121,7 +121,7 @@ pub(crate) fn same(one: &Trace, other: &Trace) {
 }
 
 /// The order of names is lost when one is removed, and framing depends on when a host learns a length or that no
-/// trailers follow; the rest is comparable.
+/// trailers follow. The rest is comparable.
 fn by_name(fields: &[Field]) -> Vec<(String, String)> {
     let comparable = fields.iter().filter(|(name, _)| !is_framing(name) && name != b"trailer");
     let shown = |text: &[u8]| text.escape_ascii().to_string();

@@ -14,11 +14,11 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    /// The body, unless it broke off.
+    /// The body, unless it is incomplete.
     pub(crate) body: Option<Vec<u8>>,
 }
 
-/// Has hyper's client read these bytes as the answer to a request; nothing if it finds no head.
+/// Lets hyper's client read these bytes as the response to a request. Returns nothing if it finds no head.
 pub(crate) fn ask(method: &Method, response: &[u8]) -> Option<Answer> {
     let io = Memory { response: Bytes::copy_from_slice(response), asked: false };
     run(async {
@@ -29,7 +29,7 @@ pub(crate) fn ask(method: &Method, response: &[u8]) -> Option<Answer> {
         let answer = async {
             let response = sender.send_request(request.body(Empty::<Bytes>::new()).ok()?).await.ok()?;
             let status = response.status().as_u16();
-            // No body follows a switch of protocols; what does isn't hyper's.
+            // After a switch of protocols there is no body; what follows isn't for hyper.
             let body = response.into_body().collect().await.ok().map(|body| body.to_bytes().to_vec());
             Some(Answer { status, body })
         };
@@ -46,7 +46,7 @@ pub(crate) fn ask(method: &Method, response: &[u8]) -> Option<Answer> {
     })
 }
 
-/// Runs what never waits for anything outside.
+/// Runs a future that never waits for anything external.
 fn run<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     let mut cx = Context::from_waker(Waker::noop());
@@ -58,7 +58,7 @@ fn run<T>(future: impl Future<Output = T>) -> T {
     panic!("it waits for ever");
 }
 
-/// Gives the response once something of the request is written, and then ends.
+/// Returns the response once part of the request has been written, and then ends.
 struct Memory {
     response: Bytes,
     asked: bool,

@@ -1,4 +1,4 @@
-//! Polling by hand: clean-ups run when the target says so, and a wait that nothing can end is found.
+//! Polling by hand: clean-ups run when the target decides, and a wait that can't end is detected.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -14,11 +14,11 @@ use http_wasm_host::{Runtime, Task};
 pub(crate) struct CleanUps(Arc<Mutex<Vec<Task>>>);
 
 impl CleanUps {
-    /// Runs all that has been asked for.
+    /// Runs all pending clean-ups.
     pub(crate) fn run(&self) {
         let tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
-            // Nothing is left to arrive by now, so a clean-up has nothing to wait for.
+            // Everything has arrived by now, so a clean-up has nothing to wait for.
             assert!(drive(task, &Cell::new(usize::MAX), || false).is_some());
         }
     }
@@ -44,11 +44,11 @@ impl Wake for Woken {
     }
 }
 
-/// Polls `future` to its end, or drops it when it has waited so often that no `waits` are left. `arrive` brings on what
-/// it may be waiting for, and answers whether there was anything.
+/// Polls `future` to its end, or drops it when it has waited so often that no `waits` are left. `arrive` delivers what
+/// it may be waiting for, and returns whether there was anything.
 ///
 /// # Panics
-/// When it waits for something that can't come.
+/// If it waits for something that can't arrive.
 pub(crate) fn drive<F: Future>(
     future: F,
     waits: &Cell<usize>,
@@ -85,7 +85,7 @@ impl Wake for Bell {
 /// Polls `future` to its end while other threads keep the time.
 ///
 /// # Panics
-/// When it waits for longer than `patience`.
+/// If it waits for longer than `patience`.
 pub(crate) fn wait<F: Future>(future: F, patience: Duration) -> F::Output {
     let mut future = pin!(future);
     let bell = Arc::new(Bell::default());

@@ -1,4 +1,4 @@
-//! Methods, URIs, header names and values: whatever a guest hands over, what comes out is legal, and means the same.
+//! Methods, URIs, header names and values: whatever a guest passes in, the result is valid and means the same.
 
 use arbitrary::{Result, Unstructured};
 use http_wasm_host::ErrorKind;
@@ -28,7 +28,7 @@ fn text(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     Ok(u.bytes(len)?.to_vec())
 }
 
-/// Sets something, reads it back at once, and gives what was read to the next handler in the header `x-read`.
+/// Sets something, reads it back at once, and passes what was read to the next handler in the header `x-read`.
 fn set_and_read(set: Function, set_args: &[Arg], get: Function, get_args: &[Arg]) -> Trace {
     let room = [get_args, &[FREE.into(), 65_536.into()]].concat();
     let before = script().call_with(set, set_args).call_with(get, &room);
@@ -102,7 +102,7 @@ fn uri(uri: &[u8]) {
     assert_eq!(read_back(&again), Some(&sent[..]), "setting what was read changes it");
 }
 
-/// Path and query of what a guest sets, not yet encoded; nothing if it isn't a URI.
+/// Path and query of what a guest sets, before encoding; nothing if it isn't a URI.
 fn target(uri: &[u8]) -> Option<Vec<u8>> {
     if uri.iter().any(u8::is_ascii_control) {
         return None;
@@ -125,7 +125,7 @@ fn target(uri: &[u8]) -> Option<Vec<u8>> {
     Some([slash, path].concat())
 }
 
-/// With all percent-encoding undone. A lone `%` stands for itself.
+/// With all percent-encoding decoded. A lone `%` is literal.
 fn decoded(mut target: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::new();
     while let [byte, rest @ ..] = target {
@@ -157,7 +157,7 @@ fn host(host: &[u8]) {
     }
 }
 
-/// Names that mean something to the host, and have targets of their own.
+/// Names with a meaning to the host, which have targets of their own.
 const SPECIAL: [&str; 11] = [
     "host",
     "content-length",

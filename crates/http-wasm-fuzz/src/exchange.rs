@@ -27,13 +27,13 @@ pub(crate) struct Plan {
     pub(crate) after: Script,
     pub(crate) response: Response,
     pub(crate) end: End,
-    /// How often the guest may wait in one phase before its client hangs up.
+    /// How often the guest may wait in one phase before its client disconnects.
     pub(crate) waits: usize,
-    /// Whether both hosts must come to the same end.
+    /// Whether both hosts must produce the same result.
     pub(crate) comparable: bool,
 }
 
-/// What becomes of the request between the phases.
+/// What happens to the request between the phases.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
     Answered,
@@ -41,7 +41,7 @@ pub(crate) enum End {
     Dropped,
 }
 
-/// Caps that a script of a few steps can reach.
+/// Limits that a script of a few steps can reach.
 pub(crate) fn limits() -> Limits {
     Limits {
         replay_bytes: 16 * 1024,
@@ -51,7 +51,7 @@ pub(crate) fn limits() -> Limits {
         uri_bytes: 512,
         log_line_bytes: 64,
         memory_bytes: 4 * 1024 * 1024,
-        // No script computes for long, so what runs into this has hung.
+        // No script computes for long, so whatever exceeds this has hung.
         deadline: Duration::from_secs(60),
         ..Limits::default()
     }
@@ -75,7 +75,7 @@ impl<S: Subject> Player<S> {
         Self { chain: S::chain(&guest), guest, clean_ups }
     }
 
-    /// Plays `plan`, and checks what is true of every exchange.
+    /// Plays `plan`, and checks what must be true of every exchange.
     pub(crate) fn play(&self, plan: &Plan) -> Trace {
         let trace = self.run(plan);
         self.clean_ups.run();
@@ -111,7 +111,7 @@ impl<S: Subject> Player<S> {
         trace
     }
 
-    /// What no adapter does: an end of its own kind between the phases, or a host without an adapter.
+    /// What no adapter does: a special end between the phases, or a host without an adapter.
     fn by_hand(&self, plan: &Plan, request: &Request, trace: &mut Trace) {
         let (host, mut arrivals) = S::start(request);
         let waits = Cell::new(plan.waits);
@@ -131,7 +131,7 @@ fn through_chain(chain: &Chain, plan: &Plan, request: &Request, trace: &mut Trac
     let waits = Cell::new(plan.waits);
     let seen = &mut trace.request;
     let call = chain.call_observed(http_request(request), client(request), (), |request| {
-        // Bodies of this host wait for nobody, so only its guest does.
+        // Bodies of this host never wait, so only its guest does.
         waits.set(plan.waits);
         let request = seen.insert(Seen::request(request));
         ready(Ok::<_, Infallible>(http_response(&answer(plan, request))))
@@ -145,7 +145,7 @@ fn through_chain(chain: &Chain, plan: &Plan, request: &Request, trace: &mut Trac
     }
 }
 
-/// The next handler's answer to this request.
+/// The next handler's response to this request.
 fn answer(plan: &Plan, request: &Seen) -> Response {
     let mut response = plan.response.clone();
     if request.method == b"HEAD" {
@@ -170,14 +170,14 @@ fn go_on<S: Subject>(plan: &Plan, mut pinned: Pinned<S>, trace: &mut Trace) {
         }
     };
     match handled {
-        // After an error of the next handler there is nothing that a client would get.
+        // After an error of the next handler, there is nothing for a client.
         Some(Ok(host)) if plan.end == End::Answered => trace.response = Some(host.into_response()),
         Some(Ok(_)) | None => {}
         Some(Err(error)) => trace.error = Some(error.into()),
     }
 }
 
-/// Every instance that was made is in the pool, or was dropped and counted.
+/// Every instance that was created is in the pool, or was dropped and counted.
 pub(crate) fn nothing_is_lost(stats: PoolStats) {
     let dropped = stats.dropped_failed
         + stats.dropped_cancelled
@@ -202,7 +202,7 @@ impl Stage {
 
     fn play(&self, plan: &Plan) -> Trace {
         let trace = self.http.get_or_init(Player::new).play(plan);
-        // In memory no body breaks off.
+        // In memory, no body is incomplete.
         if !plan.request.message.breaks && !plan.response.message.breaks {
             let other = self.in_memory.get_or_init(Player::new).play(plan);
             if plan.comparable {
@@ -215,7 +215,7 @@ impl Stage {
 
 /// Plays `plan` in both hosts.
 pub(crate) fn play_in_both(plan: &Plan) -> Trace {
-    // A script that writes where it likes spoils its instance's memory for the next one's comparison.
+    // A script that writes anywhere corrupts its instance's memory, which the next comparison would notice.
     thread_local! {
         static TAME: Stage = const { Stage::new() };
         static WILD: Stage = const { Stage::new() };

@@ -1,5 +1,5 @@
-//! Framing after rewrites: any header edits, any body edits, any kind of message. What comes out is compared with a
-//! model of the rules.
+//! Framing after rewrites: any header edits, any body edits, any kind of message. The result is compared with a model
+//! of the rules.
 
 use arbitrary::{Result, Unstructured};
 use http_wasm_host::ErrorKind;
@@ -24,7 +24,7 @@ pub fn framing(input: &[u8]) {
         );
     }
     let mut request = Body::new(plan.request.message.body(), edits.features & BUFFER_REQUEST != 0);
-    // Before the next handler answers there is nothing but what the guest writes itself.
+    // Before the next handler responds, there is nothing except what the guest writes itself.
     let mut response = Body::new(Vec::new(), true);
     for edit in &edits.before {
         edit.apply(if edit.kind == REQUEST { &mut request } else { &mut response });
@@ -41,10 +41,10 @@ pub fn framing(input: &[u8]) {
     assert!(no_body || seen.broke || seen.body == response.outgoing(), "the client's body");
 }
 
-/// The rules of what goes out, as plainly as they can be told.
+/// The rules for outgoing messages, stated as simply as possible.
 struct Body {
     original: Vec<u8>,
-    /// Whether what was read goes out all the same.
+    /// Whether what was read is sent anyway.
     kept: bool,
     read: usize,
     written: Option<Vec<u8>>,
@@ -70,7 +70,7 @@ struct Edit {
     what: What,
 }
 
-/// What a guest does to a body, or to what frames it.
+/// What a guest does to a body, or to its framing.
 #[derive(Debug)]
 enum What {
     Read(u32),

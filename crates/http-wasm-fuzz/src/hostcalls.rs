@@ -26,16 +26,16 @@ fn plan(u: &mut Unstructured<'_>) -> Result<Plan> {
     let derives = u.arbitrary()?;
     let before = calls(u, derives)?;
     let after = calls(u, derives)?;
-    // Where a host keeps a header among the others, and when it knows that a body has ended, is its own business.
+    // Where a host keeps a header among the others, and when it knows that a body has ended, may differ.
     let comparable = !derives && waits == usize::MAX;
     Ok(Plan { request, before, after, response, end, waits, comparable })
 }
 
-/// Calls for one phase: few enough for the room that the guest keeps for a script. `derives` is whether arguments may
-/// come of what earlier calls answered and wrote.
+/// Calls for one phase: few enough to fit into the guest's memory for a script. `derives` is whether arguments may be
+/// derived from what earlier calls returned and wrote.
 fn calls(u: &mut Unstructured<'_>, derives: bool) -> Result<Script> {
     let mut calls = script();
-    // What a call does often depends on the features, so one that enables them stands at the start as often as not.
+    // What a call does often depends on the features, so every other script starts by enabling some.
     if u.arbitrary()? {
         calls = calls.call(Function::EnableFeatures, [u.int_in_range(0..=7u32)?.into()]);
     }
@@ -76,7 +76,7 @@ fn args(u: &mut Unstructured<'_>, function: Function, derives: bool) -> Result<V
             Param::BufLimit => args.push(room(u, derives)?),
             Param::In(what) if !derives || u.ratio(7, 8)? => args.push(Arg::T(text(u, what)?)),
             Param::In(_) => args.extend([place(u, derives)?, room(u, derives)?]),
-            // It came with the text before it.
+            // It was added with the text before it.
             Param::InLen => {}
         }
     }
@@ -100,7 +100,7 @@ fn number(u: &mut Unstructured<'_>, derives: bool) -> Result<Arg> {
 fn place(u: &mut Unstructured<'_>, derives: bool) -> Result<Arg> {
     Ok(match u.int_in_range(0..=15)? {
         0 if derives => number(u, derives)?,
-        // Never where the script itself stands.
+        // Never where the script itself is.
         0 => (u.arbitrary::<u32>()? | FREE).into(),
         1 => (MEMORY_END - u.int_in_range(0..=64)?).into(),
         2 => (u32::MAX - u.int_in_range(0..=64)?).into(),

@@ -1,8 +1,8 @@
-//! What the fuzz targets do with their input.
+//! The code of the fuzz targets.
 //!
-//! Each target takes any bytes, makes of them what it needs, runs it through the public API of the core, or through the
-//! gateway's reader of responses, and panics when something comes out that must not. The fuzzer (see `fuzz/README.md`)
-//! looks for such bytes on a nightly toolchain; on the stable one, `cargo test` replays those that are committed under
+//! Each target takes arbitrary bytes, turns them into what it needs, runs that through the public API of the core, or
+//! through the gateway's response reader, and panics if the result is wrong. The fuzzer (see `fuzz/README.md`) looks
+//! for such bytes on a nightly toolchain; on the stable one, `cargo test` replays those that are committed under
 //! `fuzz/seeds`.
 
 mod checks;
@@ -24,10 +24,10 @@ pub use self::hostcalls::hostcalls;
 pub use self::module::module;
 pub use self::responses::responses;
 
-/// What does something with an input.
+/// A function that processes an input.
 pub type Target = fn(&[u8]);
 
-/// The targets that have seeds, each by the name of its folder under `fuzz/seeds`.
+/// The targets that have seeds, by the name of their directory under `fuzz/seeds`.
 pub const TARGETS: [(&str, Target); 5] = [
     ("encoding", encoding),
     ("framing", framing),

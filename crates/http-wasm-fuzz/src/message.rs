@@ -1,10 +1,10 @@
-//! Requests and responses as they come in: well-formed, in every shape.
+//! Incoming requests and responses: well-formed, in every shape.
 
 use arbitrary::{Result, Unstructured};
 
 pub(crate) type Field = (Vec<u8>, Vec<u8>);
 
-/// Headers, body and trailers. The framing headers are among the fields, and right.
+/// Headers, body and trailers. The fields include correct framing headers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Message {
     pub(crate) fields: Vec<Field>,
@@ -16,7 +16,7 @@ pub(crate) struct Message {
     pub(crate) breaks: bool,
 }
 
-/// A bit of a body.
+/// A piece of a body.
 #[derive(Clone, Debug)]
 pub(crate) enum Piece {
     Data(Vec<u8>),
@@ -69,7 +69,7 @@ impl Response {
         Ok(response)
     }
 
-    /// As a HEAD request gets it, or a status that allows no body.
+    /// As in the response to HEAD, or with a status that allows no body.
     pub(crate) fn leave_body_out(&mut self) {
         self.message.pieces.clear();
         self.message.trailers.clear();
@@ -92,7 +92,7 @@ impl Message {
             };
             message.pieces.push(piece);
         }
-        // A wait at the end would leave open whether the end is known with the last byte.
+        // With a wait at the end, it would be undefined whether the end is known together with the last byte.
         while let Some(Piece::Wait) = message.pieces.last() {
             message.pieces.pop();
         }

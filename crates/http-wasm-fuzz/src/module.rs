@@ -1,4 +1,4 @@
-//! Any bytes as a module: through the whole load, and where that works, through one exchange.
+//! Arbitrary bytes as a module: loaded and, if that works, run for one exchange.
 
 use std::cell::OnceCell;
 use std::convert::Infallible;
@@ -16,13 +16,13 @@ use crate::checks::{GUEST, is_line};
 use crate::drive::wait;
 use crate::exchange::nothing_is_lost;
 
-/// Longer than any limit below; what takes longer has hung.
+/// Longer than any limit below; whatever takes longer has hung.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// More than this says nothing new, and takes long to compile.
+/// Larger modules show nothing new, and take long to compile.
 const MAX_BYTES: usize = 64 * 1024;
 
-/// The input is loaded as a guest; see [`crate`].
+/// Loads the input as a guest; see [`crate`].
 pub fn module(input: &[u8]) {
     thread_local!(static ENGINE: OnceCell<Engine> = const { OnceCell::new() });
     let input = &input[..input.len().min(MAX_BYTES)];

@@ -1,4 +1,4 @@
-//! Responses of HTTP/1.1 upstreams, in any shape: what the gateway's reader passes on means the same to every reader.
+//! Responses of HTTP/1.1 upstreams in any shape: what the gateway's reader passes on means the same to all readers.
 
 use arbitrary::{Result, Unstructured};
 use http::Method;
@@ -6,7 +6,7 @@ use http_wasm_gateway::fuzzing::{ReadResponse, read_response};
 
 use crate::client::{Answer, ask};
 
-/// Has the gateway's reader and then hyper read a response that the input describes; see [`crate`].
+/// Lets the gateway's reader and then hyper read a response that the input describes; see [`crate`].
 pub fn responses(input: &[u8]) {
     let Ok(case) = Case::generate(&mut Unstructured::new(input)) else { return };
     case.check();
@@ -35,7 +35,7 @@ impl Case {
                     Some(Answer { status: message.status, body: message.body.clone() }),
                     "{self:?}"
                 );
-                // What hyper can read of the bytes as they came is the same.
+                // What hyper can read of the original bytes is the same.
                 let original = ask(&self.method, &self.response).filter(|answer| answer.body.is_some());
                 if let Some(original) = original.filter(|_| refused.is_none()) {
                     assert_eq!(
@@ -74,14 +74,14 @@ impl std::fmt::Debug for Case {
 /// A complete response.
 struct Message {
     status: u16,
-    /// Of a response that ends with the connection it is whatever came.
+    /// For a response that ends with the connection, it is whatever has arrived.
     body: Option<Vec<u8>>,
     until_close: bool,
     end: usize,
 }
 
-/// Reads a response by the plainest rules there are, all of which it must keep: this is the reader's own model. Nothing
-/// if it is incomplete.
+/// Reads a response by the simplest rules, which it must all follow: this is a model of the reader. Returns nothing if
+/// the response is incomplete.
 fn message(method: &Method, input: &[u8]) -> Option<Message> {
     let mut at = 0;
     loop {

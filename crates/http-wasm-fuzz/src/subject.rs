@@ -1,4 +1,4 @@
-//! The two hosts of the core, started and looked at in the same way.
+//! The two hosts of the core, with one interface for targets.
 
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -16,7 +16,7 @@ use http_wasm_tower::Chain;
 
 use crate::message::{Field, Message, Piece, Request, Response};
 
-/// A host that a target can play server and next handler for.
+/// A host for which a target can act as server and next handler.
 pub(crate) trait Subject: Host + Sized {
     fn start(request: &Request) -> (Self, Arrivals);
     fn take_request(&mut self, keep_head: bool) -> Seen;
@@ -30,7 +30,7 @@ pub(crate) trait Subject: Host + Sized {
     }
 }
 
-/// A message as it goes out.
+/// An outgoing message.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     /// Of a request.
@@ -42,7 +42,7 @@ pub(crate) struct Seen {
     pub(crate) fields: Vec<Field>,
     pub(crate) body: Vec<u8>,
     pub(crate) trailers: Vec<Field>,
-    /// How long the body said it is before it was read.
+    /// The length that the body declared before it was read.
     pub(crate) exact: Option<u64>,
     /// Whether it ended in an error.
     pub(crate) broke: bool,
@@ -54,12 +54,12 @@ impl Seen {
     }
 }
 
-/// What is still to arrive of a message.
+/// The part of a message that hasn't arrived yet.
 #[derive(Default)]
 pub(crate) struct Arrivals(Option<(Feed, VecDeque<Piece>, Option<Fields>)>);
 
 impl Arrivals {
-    /// Delivers what comes up to the next wait; `false` when there was nothing left.
+    /// Delivers everything up to the next wait. Returns `false` if there was nothing left.
     pub(crate) fn next(&mut self) -> bool {
         while self.0.is_some() {
             if self.deliver() {
@@ -69,7 +69,7 @@ impl Arrivals {
         false
     }
 
-    /// Whether there was anything before the next wait: bytes, or the end.
+    /// Delivers everything up to the next wait. Returns whether there was anything: bytes, or the end.
     fn deliver(&mut self) -> bool {
         let Some((feed, pieces, trailers)) = &mut self.0 else { return false };
         let mut delivered = false;
@@ -233,7 +233,7 @@ fn from_header_map(map: &HeaderMap) -> Vec<Field> {
     map.iter().map(|(name, value)| (name.as_str().into(), value.as_bytes().into())).collect()
 }
 
-/// Reads a body to its end. What is to come of it wakes itself, so nothing need be waited for.
+/// Reads a body to its end. What hasn't arrived wakes itself, so there is nothing to wait for.
 fn collect(mut body: Body) -> Seen {
     let mut seen = Seen { exact: body.size_hint().exact(), ..Seen::default() };
     let mut cx = Context::from_waker(Waker::noop());
@@ -256,7 +256,7 @@ fn collect(mut body: Body) -> Seen {
     }
 }
 
-/// A body as a server would hand it over. A wait ends by itself.
+/// A body as a server would provide it. A wait ends by itself.
 struct Pieces {
     pieces: VecDeque<Piece>,
     trailers: Option<HeaderMap>,

@@ -1,4 +1,4 @@
-//! What the fuzzer has found, and what it starts from, on the stable toolchain.
+//! Replays what the fuzzer has found, and its seeds, on the stable toolchain.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -22,7 +22,7 @@ fn every_committed_seed_passes() {
     }
 }
 
-/// Inputs that no fuzzer has picked, for a run in which nothing is known of the seeds.
+/// Random inputs, independent of the seeds.
 #[test]
 fn inputs_of_noise_pass() {
     for (name, target) in TARGETS {
