@@ -11,7 +11,8 @@ use crate::runtime::{Background, Task};
 /// Frames read in one go, so that a body that has arrived completely doesn't occupy its thread.
 const FRAMES_AT_ONCE: usize = 32;
 
-/// Reads and discards the rest of a replaced body, within limits on bytes and time.
+/// Reads and discards the rest of a replaced body to get its trailers, within limits on bytes and time. A host gets it
+/// as [`Rest::Discarded`](crate::Rest::Discarded).
 pub struct Discard {
     bytes_left: usize,
     limit: usize,
@@ -26,7 +27,7 @@ impl Discard {
         Self { bytes_left: bytes, limit: bytes, time, background, timeout: None }
     }
 
-    /// Reads up to the trailers; `next` returns the body's frames.
+    /// Returns the trailers of the replaced body, or `None` if it has none. `next` polls that body for its next frame.
     ///
     /// # Errors
     /// If the body ends prematurely, has more bytes than the guest's [`replay_bytes`](crate::Limits::replay_bytes), or

@@ -3,6 +3,10 @@
 use super::{Chunks, Discard, Trailers};
 
 /// The body to send in place of one that a guest has read or written.
+///
+/// A host sends `first`, then does with the unread rest of the current body what `rest` says, and ends with the
+/// trailers that [`Trailers::finish`] returns for those that arrived with the rest. See [`LocalHost`](crate::LocalHost)
+/// for an example without trailers.
 #[derive(Debug, Default)]
 pub struct Outgoing {
     /// The bytes to send first.
@@ -21,6 +25,6 @@ pub enum Rest {
     Dropped,
     /// It follows, together with its trailers.
     Follows,
-    /// It is read and discarded to get its trailers, which follow.
+    /// It is read and discarded with [`Discard::poll_trailers`] to get its trailers, which follow.
     Discarded(Discard),
 }
