@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use http_wasm_host::{BodyKind, Message};
+use http_wasm_host::{BodyKind, Message, is_bodyless};
 
 use crate::config::Config;
 use crate::exchange::{self, Done, Exchange, Reply, Task};
@@ -239,10 +239,10 @@ impl Stream {
                     self.filter().clear_route_cache();
                 }
                 // Of a response that guests have given such a status, the body is dropped as it comes.
-                let is_bodiless =
-                    kind == BodyKind::Response && matches!(crate::heads::status(self.filter()), 204 | 304);
+                let is_bodyless =
+                    kind == BodyKind::Response && is_bodyless(crate::heads::status(self.filter()));
                 let mut half = self.half(kind).borrow_mut();
-                if is_bodiless && half.has_body() {
+                if is_bodyless && half.has_body() {
                     // HTTP/2 clients compare the length with the body, which now has none.
                     self.filter().remove_header(Map::Response, b"content-length");
                     half.goes(Message::default());

@@ -63,4 +63,5 @@ pub use self::run::wasi::{Mount, WasiConfig};
 pub use self::runtime::{Runtime, Task, TokioRuntime};
 pub use self::stats::{DropReason, PoolStats};
 pub use self::symbols::Backtraces;
+pub use self::text::is_bodyless;
 pub use self::warning::{Lint, Warning};

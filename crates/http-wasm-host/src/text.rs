@@ -1,8 +1,15 @@
-//! What is valid on the wire: checks of what guests pass in, and the form of a URI.
+//! What is valid on the wire: checks of what guests pass in, the form of a URI, and which responses have no body.
 //!
 //! Source: RFC 9110 (tokens, field values), RFC 3986 (characters of path and query), RFC 9112 (request targets).
 
 use std::borrow::Cow;
+
+/// Whether responses with this status have no body, whatever their method and their headers: 1xx, 204 and 304 (RFC 9110
+/// section 6.4.1). A 101 switches protocols, and what follows isn't a body.
+#[inline]
+pub fn is_bodyless(status: u16) -> bool {
+    matches!(status, 100..=199 | 204 | 304)
+}
 
 /// Whether `text` is a token, as methods and header names are.
 #[inline]

@@ -49,7 +49,7 @@ pub use http_wasm_host::{
     Error, ErrorKind, FailureResponse, Fault, GuestBuilder, GuestFacts, Handled, HeldBytes, HttpHost, Inform,
     LOG_TARGET, Limits, Lint, LoadError, Mount, NoBodyMemory, Observer, OnFailure, Outcome, Phase, Pinned,
     PoolSettings, PoolStats, Progress, Runtime, Snapshot, Task, TokioRuntime, UnknownName, Warning, choices,
-    nearest,
+    is_bodyless, nearest,
 };
 
 /// A guest for services that use the types of the `http` crate.

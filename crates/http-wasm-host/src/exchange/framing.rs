@@ -9,12 +9,7 @@ use crate::abi::BodyKind;
 use crate::host::{BodyState, Host};
 use crate::message::{Discard, HeaderChange, Outgoing, Rest};
 use crate::runtime::Background;
-
-/// Statuses whose responses have no body.
-#[inline]
-pub(super) fn is_bodyless(status: u16) -> bool {
-    matches!(status, 100..=199 | 204 | 304)
-}
+use crate::text::is_bodyless;
 
 /// Turns the host's request into the one for the next handler.
 #[inline]

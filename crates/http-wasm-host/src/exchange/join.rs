@@ -1,11 +1,12 @@
 //! Joining what a guest set before the next handler was called with the response.
 
 use super::Exchange;
-use super::framing::{forget_length, is_bodyless};
+use super::framing::forget_length;
 use crate::abi::{BodyKind, Phase};
 use crate::error::Reason;
 use crate::host::Host;
 use crate::message::{Fields, HeaderChange};
+use crate::text::is_bodyless;
 
 impl<H: Host> Exchange<H> {
     /// The next handler's response is in the host: merges what the guest set before it. The next handler's headers

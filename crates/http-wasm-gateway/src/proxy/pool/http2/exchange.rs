@@ -10,6 +10,7 @@ use h2::{Reason, RecvStream};
 use http::request::Parts;
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
+use http_wasm_tower::is_bodyless;
 
 use super::slot::Slot;
 use super::upload::{Detached, Upload, UploadError};
@@ -169,8 +170,7 @@ impl Exchange {
                 "a field value has white space around it",
             ));
         }
-        let has_content =
-            !self.is_head && !matches!(response.status(), StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let has_content = !self.is_head && !is_bodyless(response.status().as_u16());
         let length = if has_content { limits::content_length(response.headers()) } else { Some(0) };
         let upload = self.upload.map(Upload::detach);
         Ok(response.map(|stream| {
