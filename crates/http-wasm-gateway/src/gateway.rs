@@ -4,6 +4,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::net::TcpListener;
 
@@ -23,6 +24,7 @@ use crate::machine::Machine;
 use crate::observe::Monitor;
 use crate::reload::{ConfigSource, Reloader, Sources, follow};
 use crate::signals::{Hangup, Signals};
+use crate::stage::Stage;
 
 /// A gateway that is ready to serve: its guests are loaded.
 pub struct Gateway {
@@ -52,7 +54,7 @@ impl Gateway {
         let mut inherited = Inherited::take()
             .map_err(|error| StartError::System(format!("LISTEN_FDS: {}", plain(&error))))?;
         let machine = Machine::new(&config)?;
-        let monitor = config.admin.as_ref().map(|_| Monitor::new(machine.started));
+        let monitor = config.admin.as_ref().map(|_| Monitor::new(machine.started, machine.stage.clone()));
         let admin = match config.admin.as_ref().zip(monitor.clone()) {
             Some((admin, monitor)) => {
                 let socket = inherited.claim_or_bind(&admin.address).await;
@@ -139,17 +141,29 @@ impl Gateway {
         let succeeded = successor.ready(|| bound.sockets());
         #[cfg(not(unix))]
         let succeeded = std::future::pending();
-        tokio::select! {
-            () = signals.recv() => {}
-            () = succeeded => {}
-            () = follow(&bound.reloader, hangup) => {}
-        }
-        if let Some(monitor) = &bound.core.generation().observers.monitor {
-            monitor.draining();
-        }
-        let limit = bound.core.generation().config.server.drain_timeout.0;
-        bound.listeners.drain(signals, limit).await;
-        bound.core.flush().await;
+        let is_succeeded = tokio::select! {
+            () = signals.recv() => false,
+            () = succeeded => true,
+            () = follow(&bound.reloader, hangup) => false,
+        };
+        bound.drain(is_succeeded, signals.recv()).await;
+        Ok(())
+    }
+
+    /// Serves until `stop` ends, and then shuts down gracefully, as [`serve`](Self::serve) does on a signal. Signals and
+    /// changed files make no difference.
+    ///
+    /// # Errors
+    /// If an address can't be listened on.
+    pub async fn serve_until(
+        self,
+        stop: impl Future<Output = ()>,
+        ready: impl FnOnce(&[Endpoint]),
+    ) -> Result<(), StartError> {
+        let bound = self.bind().await?;
+        ready(&bound.addresses()?);
+        stop.await;
+        bound.drain(false, std::future::pending()).await;
         Ok(())
     }
 }
@@ -175,6 +189,19 @@ impl Bound {
     /// Where operators find metrics and status; none without an `[admin]` section.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.reloader.admin().address()
+    }
+
+    /// Shuts down gracefully, or at once when `hurry` ends. A successor listens on the same addresses, and answers health
+    /// checks there.
+    async fn drain(self, is_succeeded: bool, hurry: impl Future<Output = ()>) {
+        self.reloader.stage().enter(Stage::Draining);
+        let (delay, limit) = {
+            let server = &self.core.generation().config.server;
+            (server.drain_delay.0, server.drain_timeout.0)
+        };
+        let delay = if is_succeeded { Duration::ZERO } else { delay };
+        self.listeners.drain(delay, limit, hurry).await;
+        self.core.flush().await;
     }
 
     /// The listening sockets, including the admin listener's.

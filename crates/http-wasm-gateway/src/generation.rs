@@ -15,6 +15,7 @@ use crate::machine::Machine;
 use crate::observe::{Configured, Monitor, Observers};
 use crate::proxy::Proxy;
 use crate::route::{Handler, NextHandler, Route, Routes};
+use crate::stage::CurrentStage;
 
 /// A configuration with its guests, upstreams and routes.
 pub(crate) struct Generation {
@@ -58,9 +59,10 @@ impl Generation {
         )
         .await?;
         let (body_budget, earlier) = (machine.engine.body_budget().clone(), earlier.clone());
+        let stage = machine.stage.clone();
         blocking(move || {
             let upstreams = upstreams(&body_budget, &config, &earlier.upstreams)?;
-            let routes = routes(&config, &guests, &upstreams);
+            let routes = routes(&config, &guests, &upstreams, &stage);
             // Last, because opening a log file creates it.
             let observers = Observers::next(&config, monitor, &earlier.observers)?;
             Ok(Self { config, routes, guests, observers, upstreams })
@@ -126,21 +128,26 @@ fn upstreams(
     upstreams.collect()
 }
 
-fn routes(config: &Config, guests: &LoadedGuests, upstreams: &Upstreams) -> Routes {
+fn routes(config: &Config, guests: &LoadedGuests, upstreams: &Upstreams, stage: &CurrentStage) -> Routes {
     let routes = config.routes.iter().enumerate().map(|(index, route)| {
-        Route::new(route, route.name_at(index).into(), route_handler(route, guests, upstreams))
+        Route::new(route, route.name_at(index).into(), route_handler(route, guests, upstreams, stage))
     });
     Routes::new(routes.collect())
 }
 
-fn route_handler(route: &config::Route, guests: &LoadedGuests, upstreams: &Upstreams) -> Handler {
+fn route_handler(
+    route: &config::Route,
+    guests: &LoadedGuests,
+    upstreams: &Upstreams,
+    stage: &CurrentStage,
+) -> Handler {
     let chain: Option<Vec<_>> = route.guests.iter().map(|name| guests.get(&name.value).cloned()).collect();
     let upstream =
         route.upstream.as_ref().map(|name| upstreams.get(name.as_str()).map(|(_, proxy)| proxy.clone()));
     match (chain, upstream) {
         (Some(guests), Some(Some(upstream))) => Handler::new(guests, NextHandler::new(route, Some(upstream))),
         (Some(guests), None) => match &route.ext_proc {
-            Some(settings) => Handler::ext_proc(guests, settings),
+            Some(settings) => Handler::ext_proc(guests, route, settings, stage),
             None => Handler::new(guests, NextHandler::new(route, None)),
         },
         // An optional guest is missing: without it, the request must not proceed.

@@ -36,6 +36,7 @@ mod redaction;
 mod reload;
 mod route;
 mod signals;
+mod stage;
 #[cfg(test)]
 mod testing;
 mod time;

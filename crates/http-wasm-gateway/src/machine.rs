@@ -10,6 +10,7 @@ use crate::config::{Config, Log, Server, Size};
 use crate::control_group;
 use crate::descriptors::Descriptors;
 use crate::error::StartError;
+use crate::stage::CurrentStage;
 
 /// What generations are built on.
 pub(crate) struct Machine {
@@ -20,6 +21,7 @@ pub(crate) struct Machine {
     /// How many bytes of HTTP/2 uploads may be received before anybody reads them.
     pub(crate) unread: u64,
     pub(crate) start_only: StartOnly,
+    pub(crate) stage: CurrentStage,
 }
 
 impl Machine {
@@ -28,7 +30,9 @@ impl Machine {
         Descriptors::of_process();
         let (engine, shares) = engine(config)?;
         let (memory, unread) = (shares.guests, shares.unread());
-        Ok(Self { started: SystemTime::now(), engine, memory, unread, start_only: StartOnly::of(config) })
+        let (started, start_only, stage) =
+            (SystemTime::now(), StartOnly::of(config), CurrentStage::starting());
+        Ok(Self { started, engine, memory, unread, start_only, stage })
     }
 }
 

@@ -47,6 +47,8 @@ pub(crate) struct Line {
     slice: AtomicU64,
     /// Whether a task is waking them.
     is_served: AtomicBool,
+    /// Tasks that are called at a time.
+    at_once: usize,
 }
 
 impl Line {
@@ -57,6 +59,8 @@ impl Line {
             called: AtomicUsize::new(0),
             slice: AtomicU64::new(0),
             is_served: AtomicBool::new(false),
+            // It reads files, and so is asked for only once.
+            at_once: CALLED * available_parallelism().map_or(1, usize::from),
         })
     }
 
@@ -78,7 +82,6 @@ impl Line {
 
     /// Wakes tasks as long as there are any.
     async fn serve(self: Arc<Self>) {
-        let at_once = CALLED * available_parallelism().map_or(1, usize::from);
         loop {
             // tokio continues here when it has run what was ready, and has checked for ready sockets.
             yield_now().await;
@@ -92,7 +95,7 @@ impl Line {
                 }
                 continue;
             }
-            let more = waiting.min(at_once).saturating_sub(self.called.load(SeqCst));
+            let more = waiting.min(self.at_once).saturating_sub(self.called.load(SeqCst));
             self.called.fetch_add(more, SeqCst);
             self.permits.add_permits(more);
         }

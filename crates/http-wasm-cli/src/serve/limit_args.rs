@@ -42,7 +42,11 @@ pub(crate) struct LimitArgs {
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = parse_time)]
     pub(crate) upstream_timeout: Time,
 
-    /// How long requests in flight may take to finish during a graceful shutdown
+    /// How long requests are still accepted after a signal to stop, while health checks already fail
+    #[arg(long, value_name = "TIME", default_value = "0s")]
+    shutdown_delay: AnyTime,
+
+    /// How long requests in flight may take to finish during a graceful shutdown, after --shutdown-delay
     #[arg(long, value_name = "TIME", default_value = "30s")]
     shutdown_timeout: AnyTime,
 }
@@ -63,6 +67,7 @@ impl LimitArgs {
         server.max_requests = self.max_requests;
         server.guest_memory_budget = self.guest_memory_budget;
         server.body_memory_budget = self.body_memory_budget;
+        server.drain_delay = self.shutdown_delay;
         server.drain_timeout = self.shutdown_timeout;
     }
 }

@@ -174,6 +174,7 @@ fn options_of_serve_are_in_their_group() {
         ("--help", "Options"),
         ("--max-requests", "Limits"),
         ("--guest-memory-budget", "Limits"),
+        ("--shutdown-delay", "Limits"),
         ("--shutdown-timeout", "Limits"),
         ("--env", "Settings of each guest"),
         ("--deadline", "Settings of each guest"),

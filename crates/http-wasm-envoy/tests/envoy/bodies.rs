@@ -1,6 +1,6 @@
 //! Bodies that guests read, replace, or leave alone.
 
-use crate::support::{Settings, Upstream, Wat, exchange, program};
+use crate::support::{Settings, Upstream, Wat, chunked, exchange, program};
 
 /// Reads the request's body, which goes on as it came; tells its length upstream.
 fn reads() -> Wat {
@@ -23,16 +23,6 @@ fn replaces_response() -> Wat {
         "(drop (call $read_all (i32.const 1))) (call $write_body (i32.const 1) {})",
         &["new response"],
     )
-}
-
-fn chunked(path: &str, pieces: &[&str], trailers: &str) -> Vec<u8> {
-    let mut request =
-        format!("POST {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n");
-    for piece in pieces {
-        request.push_str(&format!("{:x}\r\n{piece}\r\n", piece.len()));
-    }
-    request.push_str(&format!("0\r\n{trailers}\r\n"));
-    request.into_bytes()
 }
 
 #[test]

@@ -4,10 +4,12 @@ use std::io::{BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use crate::support::{Envoy, Processor, Settings, Upstream, Wat, exchange, program, read_message};
+use crate::support::{
+    Envoy, Processor, Settings, Upstream, Wat, chunked, exchange, program, read_message, read_until, request,
+};
 
 /// The filter's modes for guests that see bodies and trailers.
-const DUPLEX: &str = r#""processing_mode": {"request_header_mode": "SEND", "response_header_mode": "SEND",
+pub(crate) const DUPLEX: &str = r#""processing_mode": {"request_header_mode": "SEND", "response_header_mode": "SEND",
   "request_body_mode": "FULL_DUPLEX_STREAMED", "response_body_mode": "FULL_DUPLEX_STREAMED",
   "request_trailer_mode": "SEND", "response_trailer_mode": "SEND"},"#;
 
@@ -17,21 +19,8 @@ const HEADS: &str = r#""processing_mode": {"request_header_mode": "SEND", "respo
 fn start(guests: &[&Wat], route: &str, filter: &str, upstream: &Upstream) -> Option<(Processor, Envoy)> {
     let program = program()?;
     let processor = Processor::start(guests, route);
-    let envoy = Settings::new(upstream.addr).ext_proc(processor.addr, filter).start(&program);
+    let envoy = Settings::new(upstream.addr).ext_proc(&[processor.addr], filter).start(&program);
     Some((processor, envoy))
-}
-
-fn request(head: &str) -> Vec<u8> {
-    format!("{head}\r\nhost: a\r\nconnection: close\r\n\r\n").into_bytes()
-}
-
-fn chunked(path: &str, pieces: &[&str], trailers: &str) -> Vec<u8> {
-    let mut request =
-        String::from_utf8(request(&format!("POST {path} HTTP/1.1\r\ntransfer-encoding: chunked"))).unwrap();
-    for piece in pieces {
-        request += &format!("{:x}\r\n{piece}\r\n", piece.len());
-    }
-    (request + &format!("0\r\n{trailers}\r\n")).into_bytes()
 }
 
 #[test]
@@ -171,33 +160,19 @@ fn a_body_passes_while_it_is_still_coming() {
     let addr = echo.local_addr().unwrap();
     std::thread::spawn(move || {
         let (mut socket, _) = echo.accept().unwrap();
-        let mut seen = Vec::new();
-        while !seen.ends_with(b"first\r\n") {
-            let mut byte = [0];
-            socket.read_exact(&mut byte).unwrap();
-            seen.push(byte[0]);
-        }
+        read_until(&mut socket, b"first\r\n").unwrap();
         socket.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n3\r\none\r\n").unwrap();
-        while !seen.ends_with(b"0\r\n\r\n") {
-            let mut byte = [0];
-            socket.read_exact(&mut byte).unwrap();
-            seen.push(byte[0]);
-        }
+        read_until(&mut socket, b"0\r\n\r\n").unwrap();
         socket.write_all(b"3\r\ntwo\r\n0\r\n\r\n").unwrap();
     });
     let Some(program) = program() else { return };
     let processor = Processor::start(&[&Wat::new()], "ext_proc = {}");
-    let envoy = Settings::new(addr).ext_proc(processor.addr, DUPLEX).start(&program);
+    let envoy = Settings::new(addr).ext_proc(&[processor.addr], DUPLEX).start(&program);
     let mut socket = TcpStream::connect(envoy.addr).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
     socket.write_all(&request("POST / HTTP/1.1\r\ntransfer-encoding: chunked")).unwrap();
     socket.write_all(b"5\r\nfirst\r\n").unwrap();
-    let mut seen = Vec::new();
-    while !seen.ends_with(b"one\r\n") {
-        let mut byte = [0];
-        socket.read_exact(&mut byte).unwrap();
-        seen.push(byte[0]);
-    }
+    let mut seen = read_until(&mut socket, b"one\r\n").unwrap();
     socket.write_all(b"0\r\n\r\n").unwrap();
     socket.read_to_end(&mut seen).unwrap();
     let response = read_message(&mut BufReader::new(&seen[..]), false).unwrap();
@@ -285,22 +260,17 @@ fn upgraded(program: &std::path::Path, guest: &Wat) -> Option<[u8; 4]> {
     let addr = echo.local_addr().unwrap();
     std::thread::spawn(move || {
         let (mut socket, _) = echo.accept().unwrap();
-        let mut seen = Vec::new();
-        let mut byte = [0];
-        while !seen.ends_with(b"\r\n\r\n") {
-            socket.read_exact(&mut byte).unwrap();
-            seen.push(byte[0]);
-        }
+        read_until(&mut socket, b"\r\n\r\n").unwrap();
         let answer = b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
         socket.write_all(answer).unwrap();
         let mut bytes = [0; 4];
         socket.read_exact(&mut bytes).unwrap();
         socket.write_all(&bytes).unwrap();
         // Envoy drops what is still on its way through the processor when the upstream closes the connection.
-        let _closed = socket.read_to_end(&mut seen);
+        let _closed = socket.read_to_end(&mut Vec::new());
     });
     let processor = Processor::start(&[guest], "ext_proc = {}");
-    let mut settings = Settings::new(addr).ext_proc(processor.addr, DUPLEX);
+    let mut settings = Settings::new(addr).ext_proc(&[processor.addr], DUPLEX);
     settings.http = r#""upgrade_configs": [{"upgrade_type": "websocket"}],"#;
     let envoy = settings.start(program);
     let mut socket = TcpStream::connect(envoy.addr).unwrap();
@@ -308,12 +278,7 @@ fn upgraded(program: &std::path::Path, guest: &Wat) -> Option<[u8; 4]> {
     socket
         .write_all(b"GET / HTTP/1.1\r\nhost: a\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
         .unwrap();
-    let mut seen = Vec::new();
-    let mut byte = [0];
-    while !seen.ends_with(b"\r\n\r\n") {
-        socket.read_exact(&mut byte).ok()?;
-        seen.push(byte[0]);
-    }
+    let seen = read_until(&mut socket, b"\r\n\r\n").ok()?;
     if !seen.starts_with(b"HTTP/1.1 101") {
         return None;
     }
@@ -352,11 +317,50 @@ fn envoy_fails_requests_when_the_processor_is_gone() {
     assert!((500..=503).contains(&status), "{status}");
 }
 
+/// Answers by itself, in front of the external processor.
+const LUA: &str = r#"{"name": "lua", "typed_config": {
+  "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
+  "default_source_code": {"inline_string":
+    "function envoy_on_request(h) if h:headers():get(':path') == '/lua' then h:respond({[':status'] = '418', ['x-lua'] = '1'}, 'from lua') end end"}}},"#;
+
 #[test]
-fn the_example_for_the_external_processor_is_a_valid_configuration() {
+fn a_response_that_another_filter_has_made_passes_once_it_is_known_that_requests_come_too() {
     let Some(program) = program() else { return };
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/envoy/ext-proc.yaml");
-    let validate = ["-c", example, "--mode", "validate", "--log-level", "warning"];
-    let output = std::process::Command::new(program).args(validate).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let upstream = Upstream::says("ok");
+    let marks = Wat::new()
+        .on_request("(drop (call $enable_features (i32.const 2)))", &[])
+        .on_response("(call $set_header_value (i32.const 1) {} {})", &["x-guest", "1"]);
+    for mode in [DUPLEX, HEADS] {
+        let processor = Processor::start(&[&marks], "ext_proc = {}");
+        let settings = Settings::new(upstream.addr).ext_proc(&[processor.addr], mode).before(LUA);
+        let envoy = settings.start(&program);
+        assert_eq!(envoy.get("/lua").status(), 500, "this filter might leave requests out");
+        assert_eq!(envoy.get("/").header("x-guest").as_deref(), Some("1"));
+        let response = envoy.get("/lua");
+        assert_eq!((response.status(), response.text()), (418, "from lua".into()));
+        assert_eq!((response.header("x-lua").as_deref(), response.header("x-guest")), (Some("1"), None));
+    }
+}
+
+#[test]
+fn the_size_of_a_clients_body_is_limited_and_not_that_of_envoys_stream() {
+    let Some(program) = program() else { return };
+    let upstream = Upstream::says(Box::leak("x".repeat(100_000).into_boxed_str()));
+    let (small, large) = (&[b'x'; 1024], &[b'x'; 1025]);
+    let pieces = |size: usize| chunked("/", &[&"x".repeat(1000), &"x".repeat(size - 1000)], "");
+    for (listen, route) in [("", "max_request_body = \"1KiB\""), ("limits.max_request_body = \"1KiB\"", "")] {
+        let processor = Processor::start_at(listen, &[&Wat::new()], &format!("ext_proc = {{}}\n{route}"));
+        let envoy = Settings::new(upstream.addr).ext_proc(&[processor.addr], DUPLEX).start(&program);
+        for (allowed, sent) in [(true, small.len()), (false, large.len())] {
+            let declared = envoy.post("/", &vec![b'x'; sent]);
+            let streamed = exchange(envoy.addr, &pieces(sent));
+            for response in [declared, streamed] {
+                match allowed {
+                    true => assert_eq!((response.status(), response.body.len()), (200, 100_000)),
+                    false => assert_eq!(response.status(), 413),
+                }
+            }
+        }
+        assert!(upstream.got().iter().all(|request| request.body.len() <= small.len()));
+    }
 }

@@ -3,6 +3,8 @@
 
 mod bodies;
 mod config;
+mod drain;
+mod examples;
 mod ext_proc;
 mod heads;
 mod isolation;

@@ -132,6 +132,7 @@ mod tests {
 
     use super::{Connections, HEADER_READ_TIMEOUT, MAX_CONNECTIONS, Shared};
     use crate::observe::Monitor;
+    use crate::stage::CurrentStage;
 
     async fn ask(client: &mut DuplexStream) -> String {
         client.write_all(b"GET /livez HTTP/1.1\r\nHost: h\r\n\r\n").await.unwrap();
@@ -142,7 +143,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_connection_that_waited_longest_for_its_client_makes_room() {
-        let shared = Shared::new(Monitor::new(SystemTime::now()), Vec::new());
+        let shared = Shared::new(Monitor::new(SystemTime::now(), CurrentStage::starting()), Vec::new());
         let (_stop, stopped) = watch::channel(());
         let mut connections = Connections::default();
         let mut clients = Vec::new();
@@ -167,7 +168,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_client_that_sends_no_head_is_closed_after_a_while() {
-        let shared = Shared::new(Monitor::new(SystemTime::now()), Vec::new());
+        let shared = Shared::new(Monitor::new(SystemTime::now(), CurrentStage::starting()), Vec::new());
         let (_stop, stopped) = watch::channel(());
         let mut connections = Connections::default();
         let (mut client, server) = duplex(1024);

@@ -8,7 +8,8 @@ use http_body_util::Full;
 use super::shared::Shared;
 use super::status::Status;
 use super::{host, page};
-use crate::observe::{CONTENT_TYPE, Monitor, Stage};
+use crate::observe::{CONTENT_TYPE, Monitor};
+use crate::stage::Stage;
 
 const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";

@@ -10,9 +10,10 @@ use crate::guests::LoadedGuest;
 use crate::listener::ListenerStatus;
 use crate::observe::{
     Configured, ConfiguredGuest, ConfiguredRoute, GuestCounts, Monitor, RecentError, ReloadError,
-    RouteCounts, Stage, UpstreamCounts, resident_memory,
+    RouteCounts, UpstreamCounts, resident_memory,
 };
 use crate::proxy::{AddressStatus, Proxy};
+use crate::stage::Stage;
 use crate::time::rfc3339;
 
 /// The gateway's status. Times of day are RFC 3339 in UTC, durations in seconds, sizes in bytes.

@@ -34,7 +34,7 @@ impl Backend {
             Self::Hello => hello::respond(),
             Self::Proxy(proxy) => proxy.respond(inbound).await,
             // Its future is large, and that of every request would be as large if it were part of it.
-            Self::ExtProc(ext_proc) => Box::pin(ext_proc.respond(inbound.take())).await,
+            Self::ExtProc(ext_proc) => Box::pin(ext_proc.respond(inbound)).await,
         }
     }
 }

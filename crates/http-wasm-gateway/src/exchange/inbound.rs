@@ -69,6 +69,15 @@ impl Inbound {
         self.in_flight > FEW_REQUESTS
     }
 
+    /// Lifts the listener's limit on the size of the request body and returns it, for a handler that enforces it on a
+    /// part of the body.
+    pub(crate) fn lift_body_limit(&self) -> Option<u64> {
+        match &self.refused {
+            Refused::Body(body) => body.lift_limit(),
+            _ => None,
+        }
+    }
+
     /// Where the request arrived.
     pub(crate) fn arrival(&self) -> Arrival {
         Arrival { tls: self.client.tls, listener: self.listener }

@@ -21,5 +21,5 @@ pub(crate) use self::record::{
     TraceContext, UpstreamAttempt, UpstreamFailure, received, with_guest_log,
 };
 pub(crate) use self::refused::{BodyVerdict, Refused};
-pub(crate) use self::response::{content, plain_text, refusal, unavailable};
+pub(crate) use self::response::{content, plain_text, refusal, too_large, unavailable};
 pub(crate) use self::tunnel::{ClientSide, TunnelLimits, cut_off};

@@ -20,6 +20,9 @@ pub(crate) enum Refused {
 pub(crate) trait BodyVerdict: Send + Sync {
     /// The response head is available: returns what to respond instead, if the body is at fault.
     fn settle(&self) -> Option<StatusCode>;
+
+    /// From now on the body may be as large as it likes. Returns how large it might have been.
+    fn lift_limit(&self) -> Option<u64>;
 }
 
 impl fmt::Debug for Refused {

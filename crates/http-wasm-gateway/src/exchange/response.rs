@@ -5,6 +5,8 @@ use http::{HeaderValue, Response, StatusCode, Version, header};
 
 use crate::body::{BoxBody, empty, full};
 
+const TOO_LARGE: &str = "the request body is too large\n";
+
 /// A response with this text.
 pub(crate) fn plain_text(status: StatusCode, text: &'static str) -> Response<BoxBody> {
     content(status, "text/plain; charset=utf-8", text)
@@ -30,12 +32,17 @@ pub(crate) fn unavailable() -> Response<BoxBody> {
     response
 }
 
+/// The response to a request whose body is larger than it may be.
+pub(crate) fn too_large() -> Response<BoxBody> {
+    plain_text(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE)
+}
+
 /// The response to a request that is not handled any further. The rest of its body is of no use, and so in HTTP/1.1
 /// neither is the connection.
 pub(crate) fn refusal(status: StatusCode, version: Version) -> Response<BoxBody> {
     let text = match status {
         StatusCode::REQUEST_TIMEOUT => "the request took too long\n",
-        StatusCode::PAYLOAD_TOO_LARGE => "the request body is too large\n",
+        StatusCode::PAYLOAD_TOO_LARGE => TOO_LARGE,
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => "too many header fields\n",
         StatusCode::SERVICE_UNAVAILABLE => "too many connections\n",
         _ => "bad request\n",

@@ -25,8 +25,8 @@ pub(super) struct IncomingBody<B> {
     /// None once it has ended.
     body: Option<B>,
     upload: Arc<Upload<B>>,
-    /// How many more bytes may arrive.
-    left: u64,
+    /// Bytes that have arrived.
+    size: u64,
     transfer: TransferTimeout,
     timer: Option<Pin<Box<Sleep>>>,
     /// What drops trailers that others let pass, if anything does.
@@ -40,10 +40,9 @@ impl<B> IncomingBody<B> {
         limits: &ClientLimits,
         trusted_proxies: &Arc<TrustedProxies>,
     ) -> Self {
-        let left = limits.max_request_body.map_or(u64::MAX, |size| size.0);
         let transfer = TransferTimeout::new(limits.body_timeout.0, Some(limits.min_body_rate.0));
         let trusted_proxies = trusted_proxies.drop_trailers().then(|| trusted_proxies.clone());
-        Self { body: Some(body), upload, left, transfer, timer: None, trusted_proxies }
+        Self { body: Some(body), upload, size: 0, transfer, timer: None, trusted_proxies }
     }
 
     fn fail(
@@ -85,9 +84,9 @@ where
                 }
                 this.upload.received();
                 this.transfer.transferred(bytes);
-                match this.left.checked_sub(bytes) {
-                    Some(left) => this.left = left,
-                    None => return this.fail(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large"),
+                this.size = this.size.saturating_add(bytes);
+                if this.size > this.upload.limit() {
+                    return this.fail(StatusCode::PAYLOAD_TOO_LARGE, "the body is too large");
                 }
                 let frame = match &this.trusted_proxies {
                     Some(trusted_proxies) => {
@@ -198,7 +197,7 @@ mod tests {
             ..ClientLimits::default()
         };
         let (sender, body) = Channel::new(1);
-        let upload = Upload::new(false);
+        let upload = Upload::new(false, listen.limits.max_request_body.map(|size| size.0));
         let trusted_proxies = Arc::new(TrustedProxies::new(listen));
         (sender, IncomingBody::new(body, upload.clone(), &limits, &trusted_proxies), upload)
     }

@@ -158,7 +158,8 @@ impl<A: Answer> Requests<A> {
         }
         let expects_continue = request.version() > Version::HTTP_10
             && request.headers().get(header::EXPECT).is_some_and(expects_continue);
-        let upload = Upload::new(expects_continue);
+        let max_body = self.limits.max_request_body.map(|size| size.0);
+        let upload = Upload::new(expects_continue, max_body);
         let request = request
             .map(|body| boxed(IncomingBody::new(body, upload.clone(), &self.limits, &self.trusted_proxies)));
         let mut inbound = Inbound::new(request, client);

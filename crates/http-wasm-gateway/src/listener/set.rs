@@ -1,6 +1,7 @@
 //! All addresses that are listened on. A reload may change them.
 
 use std::io;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -16,7 +17,6 @@ use crate::config::{Address, ListenEntry, ListenHttp, Located};
 use crate::digest::Digest;
 use crate::error::StartError;
 use crate::exchange::Answer;
-use crate::signals::Signals;
 
 /// How long requests that are aborted may take to end.
 const CUT_OFF_TIMEOUT: Duration = Duration::from_secs(1);
@@ -158,18 +158,35 @@ impl<A: Answer> Listeners<A> {
         self.active().running.iter().map(|running| running.socket.clone()).collect()
     }
 
-    /// Accepts no more connections and lets requests in flight finish, for at most `limit` or until a signal arrives.
-    pub(crate) async fn drain(&self, mut signals: Signals, limit: Duration) {
+    /// Accepts connections for another `delay`, then no more, and lets requests in flight finish, for at most `limit`.
+    /// Both are cut short when `hurry` completes.
+    pub(crate) async fn drain(&self, delay: Duration, limit: Duration, hurry: impl Future<Output = ()>) {
+        let (mut hurry, mut is_hurried) = (pin!(hurry), false);
+        if !delay.is_zero() {
+            tracing::info!(
+                ?delay,
+                "shutting down: health checks fail, requests are accepted during the drain delay"
+            );
+            is_hurried = tokio::select! {
+                () = tokio::time::sleep(delay) => false,
+                () = &mut hurry => true,
+            };
+        }
         let Active { running, mut tasks, certificates } = std::mem::take(&mut *self.active());
-        tracing::info!("shutting down: no new connections, requests in flight finish");
         drop((running, certificates));
-        tokio::select! {
-            () = join_all(&mut tasks) => return tracing::info!("stopped"),
-            () = tokio::time::sleep(limit) => {
-                tracing::warn!(?limit, "stopped; requests that exceeded the drain timeout were aborted");
-            }
-            () = signals.recv() => tracing::warn!("stopped by a second signal; requests in flight were \
-                                                   aborted"),
+        if !is_hurried {
+            tracing::info!("shutting down: no new connections, requests in flight finish");
+            is_hurried = tokio::select! {
+                () = join_all(&mut tasks) => return tracing::info!("stopped"),
+                () = tokio::time::sleep(limit) => {
+                    tracing::warn!(?limit, "stopped; requests that exceeded the drain timeout were aborted");
+                    false
+                }
+                () = &mut hurry => true,
+            };
+        }
+        if is_hurried {
+            tracing::warn!("stopped by a second signal; requests in flight were aborted");
         }
         self.cut.send_replace(true);
         // So that their records are still written.

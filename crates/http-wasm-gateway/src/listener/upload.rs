@@ -39,6 +39,8 @@ pub(super) struct Upload<B> {
     answered: AtomicBool,
     breach: AtomicU16,
     frames: AtomicU64,
+    /// Bytes that the body may have.
+    limit: AtomicU64,
     rest: Mutex<Rest<B>>,
     returned: Notify,
 }
@@ -61,13 +63,15 @@ pub(super) enum Persistence {
 }
 
 impl<B> Upload<B> {
-    pub(super) fn new(expects_continue: bool) -> Arc<Self> {
+    /// Of a body that may have so many bytes.
+    pub(super) fn new(expects_continue: bool, limit: Option<u64>) -> Arc<Self> {
         Arc::new(Self {
             expects_continue,
             requested: AtomicBool::new(false),
             answered: AtomicBool::new(false),
             breach: AtomicU16::new(0),
             frames: AtomicU64::new(0),
+            limit: AtomicU64::new(limit.unwrap_or(u64::MAX)),
             rest: Mutex::new(Rest::Held),
             returned: Notify::new(),
         })
@@ -90,6 +94,11 @@ impl<B> Upload<B> {
     /// What to respond because of the body, if it failed.
     pub(super) fn breach(&self) -> Option<StatusCode> {
         StatusCode::from_u16(self.breach.load(Ordering::Relaxed)).ok()
+    }
+
+    /// Bytes that the body may have.
+    pub(super) fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
     }
 
     /// A handler asked for more of the body.
@@ -219,5 +228,9 @@ impl<B: Send> BodyVerdict for Upload<B> {
     fn settle(&self) -> Option<StatusCode> {
         self.answered();
         self.breach()
+    }
+
+    fn lift_limit(&self) -> Option<u64> {
+        Some(self.limit.swap(u64::MAX, Ordering::Relaxed)).filter(|&limit| limit < u64::MAX)
     }
 }

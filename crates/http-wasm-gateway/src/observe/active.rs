@@ -1,7 +1,6 @@
 //! The configuration in use, and whether requests are accepted.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
@@ -13,23 +12,11 @@ use crate::digest::sha256;
 use crate::guests::{LoadedGuest, LoadedGuests};
 use crate::machine::Machine;
 use crate::proxy::{AddressStatus, Proxy};
-
-/// The stage of the gateway's life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-#[repr(u8)]
-pub(crate) enum Stage {
-    /// Guests are being loaded, or addresses aren't listened on yet.
-    Starting,
-    /// Requests are served.
-    Ready,
-    /// No new connections are accepted; requests in flight finish.
-    Draining,
-}
+use crate::stage::{CurrentStage, Stage};
 
 /// The configuration in use, and the stage.
 pub(crate) struct Active {
-    stage: AtomicU8,
+    stage: CurrentStage,
     configured: RwLock<Option<Arc<Configured>>>,
 }
 
@@ -65,21 +52,12 @@ pub(crate) struct ConfiguredRoute {
 }
 
 impl Active {
-    pub(super) fn new() -> Self {
-        Self { stage: AtomicU8::new(Stage::Starting as u8), configured: RwLock::new(None) }
+    pub(super) fn new(stage: CurrentStage) -> Self {
+        Self { stage, configured: RwLock::new(None) }
     }
 
     pub(crate) fn stage(&self) -> Stage {
-        match self.stage.load(Ordering::Acquire) {
-            stage if stage == Stage::Starting as u8 => Stage::Starting,
-            stage if stage == Stage::Ready as u8 => Stage::Ready,
-            _ => Stage::Draining,
-        }
-    }
-
-    /// Moves to a later stage; there is no way back.
-    pub(super) fn enter(&self, stage: Stage) {
-        self.stage.fetch_max(stage as u8, Ordering::AcqRel);
+        self.stage.get()
     }
 
     pub(crate) fn is_ready(&self) -> bool {

@@ -11,7 +11,7 @@ mod request_id;
 mod tests;
 mod traces;
 
-pub(crate) use self::active::{Configured, ConfiguredGuest, ConfiguredRoute, Stage};
+pub(crate) use self::active::{Configured, ConfiguredGuest, ConfiguredRoute};
 pub(crate) use self::metrics::{CONTENT_TYPE, GuestCounts, RouteCounts, UpstreamCounts, resident_memory};
 pub(crate) use self::monitor::{Monitor, Reload, ReloadError};
 pub(crate) use self::observers::{ObservedRequest, Observers, Sinks};

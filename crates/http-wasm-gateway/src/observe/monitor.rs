@@ -8,13 +8,14 @@ use futures_util::future::BoxFuture;
 use http_wasm_tower::Observer;
 use serde::Serialize;
 
-use super::active::{Active, Configured, Stage};
+use super::active::{Active, Configured};
 use super::metrics::{Metrics, Names};
 use super::recent::{ErrorSource, Recent};
 use crate::config::Config;
 use crate::exchange::{FinishedRequest, RequestObserver};
 use crate::guests::GuestMonitor;
 use crate::listener::ListenerStatus;
+use crate::stage::CurrentStage;
 use crate::time::rfc3339;
 
 /// Everything that operators can query, kept up to date by the gateway.
@@ -45,8 +46,8 @@ pub(crate) type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<String, Strin
 
 impl Monitor {
     /// For a process that was started at this time.
-    pub(crate) fn new(started: SystemTime) -> Arc<Self> {
-        let active = Arc::new(Active::new());
+    pub(crate) fn new(started: SystemTime, stage: CurrentStage) -> Arc<Self> {
+        let active = Arc::new(Active::new(stage));
         let metrics = Metrics::new(active.clone());
         Arc::new(Self {
             started,
@@ -102,16 +103,6 @@ impl Monitor {
         if let Err(why) = result {
             self.recent.add(ErrorSource::Configuration, "reload", "reload", why);
         }
-    }
-
-    /// Connections are accepted.
-    pub(crate) fn ready(&self) {
-        self.active.enter(Stage::Ready);
-    }
-
-    /// No new connections are accepted.
-    pub(crate) fn draining(&self) {
-        self.active.enter(Stage::Draining);
     }
 }
 

@@ -27,6 +27,7 @@ use crate::listener::Listeners;
 use crate::machine::Machine;
 use crate::observe::{Monitor, Reload};
 use crate::signals::Hangup;
+use crate::stage::{CurrentStage, Stage};
 
 /// How often files are checked. Unlike notifications from the system, this works on any file system, and sees through
 /// links: a mounted ConfigMap is changed by switching one.
@@ -123,6 +124,11 @@ impl Reloader {
         &self.0.admin_listener
     }
 
+    /// The stage of the gateway's life.
+    pub(crate) fn stage(&self) -> &CurrentStage {
+        &self.0.machine.stage
+    }
+
     /// Shows operators that requests are served, and lets them reload.
     pub(crate) async fn serves(&self) {
         let generation = self.0.core.generation();
@@ -131,8 +137,8 @@ impl Reloader {
             monitor.on_reload(self.for_operators());
             let listeners = Arc::downgrade(&self.0.listeners);
             monitor.on_listeners(move || listeners.upgrade().map(|all| all.status()).unwrap_or_default());
-            monitor.ready();
         }
+        self.0.machine.stage.enter(Stage::Ready);
         self.warn(generation).await;
     }
 
@@ -185,7 +191,13 @@ impl Reloader {
         let (config, read) = self.read().await?;
         let earlier = core.generation();
         // Counters continue as long as someone can read them.
-        let known = || earlier.observers.monitor.clone().unwrap_or_else(|| Monitor::new(machine.started));
+        let known = || {
+            earlier
+                .observers
+                .monitor
+                .clone()
+                .unwrap_or_else(|| Monitor::new(machine.started, machine.stage.clone()))
+        };
         let monitor = config.admin.as_ref().map(|_| known());
         let next = Generation::build(machine, config, monitor.clone(), &earlier).await?;
         let opened = listeners.open(&next.config.listen).await?;

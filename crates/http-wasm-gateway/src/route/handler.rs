@@ -12,6 +12,7 @@ use crate::body::BoxBody;
 use crate::config;
 use crate::exchange::{GuestTimer, Inbound, Interims, RequestRecord, unavailable, with_guest_log};
 use crate::proxy::Proxy;
+use crate::stage::CurrentStage;
 
 /// The guests in front of the next handler, outermost first.
 pub(crate) struct Handler {
@@ -67,9 +68,16 @@ impl NextHandler {
 
 impl Handler {
     /// Guests to which Envoy sends requests, which are not passed on from here.
-    pub(crate) fn ext_proc(guests: Vec<Guest>, settings: &config::ExtProc) -> Self {
+    pub(crate) fn ext_proc(
+        guests: Vec<Guest>,
+        route: &config::Route,
+        settings: &config::ExtProc,
+        stage: &CurrentStage,
+    ) -> Self {
         let chain = Chain::new(guests).fold_underscores();
-        Self::new(Vec::new(), NextHandler::Backend(Backend::ExtProc(ExtProc::new(chain, settings))))
+        let max_body = route.max_request_body.map(|size| size.0);
+        let ext_proc = ExtProc::new(chain, settings, max_body, stage.clone());
+        Self::new(Vec::new(), NextHandler::Backend(Backend::ExtProc(ext_proc)))
     }
 
     pub(crate) fn new(guests: Vec<Guest>, next: NextHandler) -> Self {

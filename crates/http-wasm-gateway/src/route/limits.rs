@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::handler::Handler;
 use crate::body::{BoxBody, boxed, observed};
 use crate::config;
-use crate::exchange::{Inbound, plain_text, unavailable};
+use crate::exchange::{Inbound, plain_text, too_large, unavailable};
 
 /// The limits of one route.
 pub(super) struct RouteLimits {
@@ -25,7 +25,8 @@ impl RouteLimits {
     pub(super) fn new(route: &config::Route) -> Self {
         Self {
             timeout: route.timeout.map(|time| time.0),
-            max_body: route.max_request_body.map(|size| size.0),
+            // What Envoy sends isn't a body of its client's alone: `ext_proc` counts that.
+            max_body: route.max_request_body.map(|size| size.0).filter(|_| route.ext_proc.is_none()),
             concurrency: route.concurrency.as_ref().map(Concurrency::new),
         }
     }
@@ -65,10 +66,6 @@ impl RouteLimits {
             },
         }
     }
-}
-
-fn too_large() -> Response<BoxBody> {
-    plain_text(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large\n")
 }
 
 /// Requests at once, and those that wait for their turn.

@@ -4,28 +4,28 @@ use crate::files::Files;
 use crate::support::{Raw, Server, soon};
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
+pub(crate) const DATA: u8 = 0;
+pub(crate) const HEADERS: u8 = 1;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
-const RST_STREAM: u8 = 3;
-const GOAWAY: u8 = 7;
-const WINDOW_UPDATE: u8 = 8;
+pub(crate) const RST_STREAM: u8 = 3;
+pub(crate) const GOAWAY: u8 = 7;
+pub(crate) const WINDOW_UPDATE: u8 = 8;
 const CONTINUATION: u8 = 9;
-const END_STREAM: u8 = 1;
-const END_HEADERS: u8 = 4;
+pub(crate) const END_STREAM: u8 = 1;
+pub(crate) const END_HEADERS: u8 = 4;
 
 const PROTOCOL_ERROR: u32 = 1;
 const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     let length = u32::try_from(payload.len()).expect("a short payload").to_be_bytes();
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
 /// Fields as literals that are not kept (RFC 7541 section 6.2.2).
-fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
+pub(crate) fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
     let text = |text: &str| [&[u8::try_from(text.len()).expect("short")], text.as_bytes()].concat();
     fields.iter().flat_map(|(name, value)| [vec![0], text(name), text(value)].concat()).collect()
 }
@@ -36,14 +36,14 @@ fn request(stream: u32, more: &[(&str, &str)]) -> Vec<u8> {
     frame(HEADERS, END_STREAM | END_HEADERS, stream, &fields(&[&GET, more].concat()))
 }
 
-async fn connect(server: &Server) -> Raw {
+pub(crate) async fn connect(server: &Server) -> Raw {
     let mut raw = server.connect().await;
     raw.send([PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()).await;
     raw
 }
 
 /// A frame: type, stream, and payload.
-async fn next(raw: &mut Raw) -> Option<(u8, u32, Vec<u8>)> {
+pub(crate) async fn next(raw: &mut Raw) -> Option<(u8, u32, Vec<u8>)> {
     use tokio::io::AsyncReadExt as _;
     let mut head = [0; 9];
     soon(raw.0.read_exact(&mut head)).await.ok()?;

@@ -6,6 +6,7 @@ mod admin_listeners;
 mod body_memory;
 mod early_answers;
 mod early_hints;
+mod ext_proc;
 mod faults;
 mod files;
 mod framing_pairs;

@@ -1,6 +1,6 @@
 //! HTTP/1.1 byte by byte.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
@@ -96,6 +96,31 @@ pub(crate) fn read_message(reader: &mut impl BufRead, bodyless: bool) -> Option<
         None => {}
     }
     Some(message)
+}
+
+/// A request without a body, on a connection of its own, whose head begins with this.
+pub(crate) fn request(head: &str) -> Vec<u8> {
+    format!("{head}\r\nhost: a\r\nconnection: close\r\n\r\n").into_bytes()
+}
+
+/// The same with a body in these chunks, and trailers as lines.
+pub(crate) fn chunked(path: &str, pieces: &[&str], trailers: &str) -> Vec<u8> {
+    let mut request = request(&format!("POST {path} HTTP/1.1\r\ntransfer-encoding: chunked"));
+    for piece in pieces {
+        request.extend_from_slice(format!("{:x}\r\n{piece}\r\n", piece.len()).as_bytes());
+    }
+    request.extend_from_slice(format!("0\r\n{trailers}\r\n").as_bytes());
+    request
+}
+
+/// Reads byte by byte until what has come ends with this.
+pub(crate) fn read_until(reader: &mut impl Read, end: &[u8]) -> std::io::Result<Vec<u8>> {
+    let (mut read, mut byte) = (Vec::new(), [0]);
+    while !read.ends_with(end) {
+        reader.read_exact(&mut byte)?;
+        read.push(byte[0]);
+    }
+    Ok(read)
 }
 
 /// Sends the bytes of a request on a new connection and reads the response.

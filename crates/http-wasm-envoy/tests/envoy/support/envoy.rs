@@ -38,12 +38,23 @@ pub(crate) fn module() -> PathBuf {
     newest.expect("cargo builds the module with its tests").clone()
 }
 
+/// A directory in this one where Envoy finds the module.
+pub(crate) fn search_path(files: &Path) -> PathBuf {
+    let modules = files.join("modules");
+    std::fs::create_dir_all(&modules).unwrap();
+    let link = modules.join("libhttp_wasm_envoy.so");
+    if !link.exists() {
+        std::os::unix::fs::symlink(module(), link).unwrap();
+    }
+    modules
+}
+
 /// What Envoy has in front of its router.
 enum Filter {
     /// The module, with this configuration.
     Module(String),
-    /// The external processor at this address; fields that its filter's configuration begins with.
-    ExtProc(SocketAddr, String),
+    /// The external processors at these addresses; fields that their filter's configuration begins with.
+    ExtProc(Vec<SocketAddr>, String),
 }
 
 /// How an Envoy is set up.
@@ -51,6 +62,8 @@ pub(crate) struct Settings {
     upstream: SocketAddr,
     files: TempDir,
     routes: String,
+    /// Filters before it.
+    before: &'static str,
     filter: Filter,
     pub(crate) http: &'static str,
     pub(crate) env: Vec<(&'static str, String)>,
@@ -63,6 +76,7 @@ impl Settings {
             upstream,
             files: tempfile::tempdir().unwrap(),
             routes: String::new(),
+            before: "",
             filter: Filter::Module("{}".into()),
             http: "",
             env: Vec::new(),
@@ -105,15 +119,22 @@ impl Settings {
         self
     }
 
-    /// All requests go through this external processor; `more` are further settings of its filter, as `"a": 1,`.
-    pub(crate) fn ext_proc(mut self, processor: SocketAddr, more: &str) -> Self {
-        self.filter = Filter::ExtProc(processor, more.to_owned());
+    /// Each request goes through one of these external processors; `more` are further settings of their filter, as
+    /// `"a": 1,`.
+    pub(crate) fn ext_proc(mut self, processors: &[SocketAddr], more: &str) -> Self {
+        self.filter = Filter::ExtProc(processors.to_vec(), more.to_owned());
+        self
+    }
+
+    /// Before ours, requests go through these filters: `{...},` for each.
+    pub(crate) fn before(mut self, filters: &'static str) -> Self {
+        self.before = filters;
         self
     }
 
     /// The bootstrap file.
     fn write(&self) -> PathBuf {
-        let Self { upstream, routes, filter, http, .. } = self;
+        let Self { upstream, routes, before, filter, http, .. } = self;
         let port = upstream.port();
         let (filter, cluster) = (filter.entry(), filter.cluster());
         let text = format!(
@@ -127,7 +148,7 @@ impl Settings {
         "stat_prefix": "t", "http_protocol_options": {{"enable_trailers": true}}, {http}
         "route_config": {{"virtual_hosts": [{{"name": "v", "domains": ["*"], "routes": [{routes}
           {{"match": {{"prefix": "/"}}, "route": {{"cluster": "up"}}}}]}}]}},
-        "http_filters": [
+        "http_filters": [{before}
           {filter},
           {{"name": "envoy.filters.http.router", "typed_config": {{
             "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}}}]}}}}]}}]}}],
@@ -145,15 +166,9 @@ impl Settings {
     }
 
     fn command(&self, program: &Path) -> Command {
-        let modules = self.files.path().join("modules");
-        std::fs::create_dir_all(&modules).unwrap();
-        let link = modules.join("libhttp_wasm_envoy.so");
-        if !link.exists() {
-            std::os::unix::fs::symlink(module(), link).unwrap();
-        }
         let mut command = Command::new(program);
         command
-            .env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", modules)
+            .env("ENVOY_DYNAMIC_MODULES_SEARCH_PATH", search_path(self.files.path()))
             .env("HTTP_WASM_ALLOWED_PATHS", self.files.path())
             .envs(self.env.iter().map(|(name, value)| (name, value)))
             .arg("-c")
@@ -225,17 +240,23 @@ impl Filter {
     }
 
     fn cluster(&self) -> String {
-        let Self::ExtProc(addr, _) = self else { return String::new() };
-        let port = addr.port();
+        let Self::ExtProc(addrs, _) = self else { return String::new() };
+        let endpoints = addrs.iter().map(|addr| {
+            let port = addr.port();
+            format!(
+                r#"{{"endpoint": {{"address": {{"socket_address": {{
+                  "address": "127.0.0.1", "port_value": {port}}}}}}}}}"#
+            )
+        });
+        let endpoints = endpoints.collect::<Vec<_>>().join(", ");
         format!(
             r#"{{"name": "processor", "type": "STATIC", "connect_timeout": "5s",
       "typed_extension_protocol_options": {{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {{
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
         "explicit_http_config": {{"http2_protocol_options": {{}}}}}}}},
-      "health_checks": [{{"timeout": "5s", "interval": "1s", "unhealthy_threshold": 1, "healthy_threshold": 1,
-        "grpc_health_check": {{}}}}],
-      "load_assignment": {{"cluster_name": "processor", "endpoints": [{{"lb_endpoints": [{{"endpoint": {{
-        "address": {{"socket_address": {{"address": "127.0.0.1", "port_value": {port}}}}}}}}}]}}]}}}},"#
+      "health_checks": [{{"timeout": "5s", "interval": "0.2s", "no_traffic_interval": "0.2s",
+        "unhealthy_threshold": 1, "healthy_threshold": 1, "grpc_health_check": {{}}}}],
+      "load_assignment": {{"cluster_name": "processor", "endpoints": [{{"lb_endpoints": [{endpoints}]}}]}}}},"#
         )
     }
 }

@@ -6,8 +6,8 @@ mod guest;
 mod processor;
 mod upstream;
 
-pub(crate) use self::client::{Message, exchange, read_message};
-pub(crate) use self::envoy::{Envoy, Settings, module, program, programs};
+pub(crate) use self::client::{Message, chunked, exchange, read_message, read_until, request};
+pub(crate) use self::envoy::{Envoy, Settings, module, program, programs, search_path};
 pub(crate) use self::guest::Wat;
 pub(crate) use self::processor::Processor;
 pub(crate) use self::upstream::Upstream;

@@ -1,13 +1,17 @@
 //! One request of Envoy's and its response, through the guests.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
 
 use http::header::UPGRADE;
 use http::{Method, Request, Response, StatusCode, Version};
-use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, sleep_until};
+use http_wasm_tower::is_bodyless;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Status, Streaming};
 
 use super::body::{End, Inlet, Passage, Pieces};
@@ -16,7 +20,41 @@ use super::output::{Direction, Output, Rest, cut, in_place_of_kept};
 use super::processor::Processor;
 use super::wire::{BodySendMode, Event, HttpHeaders, ProcessingRequest, ProtocolConfiguration, Struct};
 use crate::body::BoxBody;
-use crate::exchange::plain_text;
+use crate::exchange::{plain_text, too_large};
+
+/// Until when it is the guests' turn, if they may not take as long as they like. Otherwise it is Envoy's.
+struct Turn(Mutex<Option<Instant>>);
+
+impl Turn {
+    fn new(deadline: Option<Instant>) -> Self {
+        Self(deadline.into())
+    }
+
+    fn set(&self, deadline: Option<Instant>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = deadline;
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends with the guests' turn. To be polled whenever the guests are.
+struct Timer<'a> {
+    turn: &'a Turn,
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Timer<'_> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        let Some(deadline) = self.turn.deadline() else { return Poll::Pending };
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() != deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        sleep.as_mut().poll(cx)
+    }
+}
 
 /// A response as Envoy sends it.
 type Received = (Response<()>, Pieces, Passage);
@@ -30,13 +68,27 @@ enum Done {
     Passed,
 }
 
-/// Takes an exchange through the guests.
+/// Takes an exchange through the guests. The request's body may have `max_body` bytes.
 ///
 /// # Errors
 /// When Envoy's filter isn't set up as it must be, or the exchange ends early. Envoy fails the request.
 pub(super) async fn run(
     processor: &Processor,
     mut messages: Streaming<ProcessingRequest>,
+    max_body: Option<u64>,
+    output: Output,
+) -> Result<(), Status> {
+    process(processor, &mut messages, max_body, output).await?;
+    // Envoy ends the stream, as it resets it when there is nothing left to do. If it ended here first, it would have to
+    // be reset, and what Envoy is just sending would count as a mistake of its connection.
+    while let Ok(Some(_)) = messages.message().await {}
+    Ok(())
+}
+
+async fn process(
+    processor: &Processor,
+    messages: &mut Streaming<ProcessingRequest>,
+    max_body: Option<u64>,
     output: Output,
 ) -> Result<(), Status> {
     let Some(first) = messages.message().await? else { return Ok(()) };
@@ -59,10 +111,15 @@ pub(super) async fn run(
 
     let is_connect = request.method() == Method::CONNECT;
     let is_tunnel = is_connect || request.headers().contains_key(UPGRADE);
+    let max_body = max_body.filter(|_| !is_tunnel).unwrap_or(u64::MAX);
+    if head::length(request.headers()).is_some_and(|length| length > max_body) {
+        return output.immediate(too_large()).await;
+    }
     let (inlet, body, passage) = modes.body(Direction::Request, &headers, is_tunnel);
     let (respond, response) = oneshot::channel();
     let (forward, forwarded) = oneshot::channel();
-    let (turn, mut turns) = watch::channel(processor.deadline());
+    let turn = Turn::new(processor.deadline());
+    let mut timer = Timer { turn: &turn, sleep: None };
     let client = Client::of(&first.attributes);
 
     let mut exchange = pin!(through_guests(
@@ -74,7 +131,8 @@ pub(super) async fn run(
         &turn,
         output.clone()
     ));
-    let mut receive = pin!(receive(messages, inlet, respond, modes, is_connect));
+    let inlets = Inlets { request: inlet, response: None, respond: Some(respond), left: max_body };
+    let mut receive = pin!(receive(messages, inlets, modes, is_connect));
     let mut rest = pin!(async {
         match forwarded.await {
             Ok((body, end)) => output.rest(Direction::Request, body, end).await,
@@ -83,7 +141,6 @@ pub(super) async fn run(
     });
     let (mut receives, mut sends, mut is_passed) = (true, true, false);
     while !is_passed || sends {
-        let deadline = *turns.borrow_and_update();
         tokio::select! {
             biased;
             done = &mut exchange, if !is_passed => match done? {
@@ -94,12 +151,11 @@ pub(super) async fn run(
                 sent?;
                 sends = false;
             }
-            received = &mut receive, if receives => {
-                received?;
-                receives = false;
-            }
-            _ = turns.changed(), if !is_passed => {}
-            () = sleep_until(deadline.unwrap_or_else(Instant::now)), if deadline.is_some() && !is_passed => {
+            received = &mut receive, if receives => match received? {
+                Incoming::All => receives = false,
+                Incoming::TooMuch => return output.immediate(too_large()).await,
+            },
+            () = poll_fn(|cx| timer.poll(cx)), if !is_passed => {
                 return output.immediate(plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n")).await;
             }
         }
@@ -114,14 +170,15 @@ async fn through_guests(
     client: Client,
     response: oneshot::Receiver<Received>,
     forward: oneshot::Sender<(BoxBody, End)>,
-    turn: &watch::Sender<Option<Instant>>,
+    turn: &Turn,
     output: Output,
 ) -> Result<Done, Status> {
     let old = request;
     let mut request = old.clone().map(|()| body);
     *request.version_mut() = client.version;
-    let (keep, mut kept) = oneshot::channel();
+    let kept = Mutex::new(None);
     let to_envoy = output.clone();
+    let keep = &kept;
     let next = |request: Request<BoxBody>| async move {
         let (new, body) = request.into_parts();
         let mut body = body;
@@ -137,20 +194,20 @@ async fn through_guests(
         if let Some(rest) = rest {
             let _ended = forward.send(rest);
         }
-        turn.send_replace(None);
+        turn.set(None);
         let (response, body, passage) = response.await.map_err(|_| cut())?;
-        turn.send_replace(processor.deadline());
-        let _ended = keep.send((response.clone(), passage));
+        turn.set(processor.deadline());
+        *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some((response.clone(), passage));
         Ok::<_, Status>(response.map(|()| body))
     };
     let response = processor.chain.call_observed(request, client.addr, (), next).await?;
-    let Ok((old, passage)) = kept.try_recv() else {
+    let Some((old, passage)) = kept.into_inner().unwrap_or_else(PoisonError::into_inner) else {
         output.immediate(response).await?;
         return Ok(Done::Answered);
     };
     let (new, body) = response.into_parts();
     // Of a response that guests have given such a status, the body is dropped as it comes.
-    let mut body = if head::is_bodiless(new.status) { BoxBody::empty() } else { body };
+    let mut body = if is_bodyless(new.status.as_u16()) { BoxBody::empty() } else { body };
     if let Passage::Kept(is_passed) = &passage
         && let Some(made) = in_place_of_kept(is_passed, std::mem::take(&mut body)).await?
     {
@@ -159,50 +216,70 @@ async fn through_guests(
     }
     let changes = head::response_changes(&old, &new);
     let rest = output.head(Direction::Response, changes, false, body, passage).await?;
-    turn.send_replace(None);
+    turn.set(None);
     if let Some((body, end)) = rest {
         output.rest(Direction::Response, body, end).await?;
     }
     Ok(Done::Passed)
 }
 
+/// Where what Envoy sends goes.
+struct Inlets {
+    request: Option<Inlet>,
+    response: Option<Inlet>,
+    /// Where the response goes, until it has come.
+    respond: Option<oneshot::Sender<Received>>,
+    /// Bytes of the request's body that may still come.
+    left: u64,
+}
+
+/// What has come of an exchange.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Incoming {
+    /// All that Envoy sends.
+    All,
+    /// More of the request's body than it may have.
+    TooMuch,
+}
+
 /// Hands on what Envoy sends, until it ends the stream.
 async fn receive(
-    mut messages: Streaming<ProcessingRequest>,
-    mut request: Option<Inlet>,
-    respond: oneshot::Sender<Received>,
+    messages: &mut Streaming<ProcessingRequest>,
+    mut inlets: Inlets,
     modes: Modes,
     is_connect: bool,
-) -> Result<(), Status> {
-    let mut respond = Some(respond);
-    let mut response = None;
+) -> Result<Incoming, Status> {
     while let Some(message) = messages.message().await? {
         let (inlet, trailers) = match message.event {
             Some(Event::ResponseHeaders(headers)) => {
+                let respond = inlets.respond.take();
+                let respond = respond.ok_or_else(|| Status::invalid_argument("a second response"))?;
                 let head = head::response(&headers).map_err(invalid)?;
                 let status = head.status();
                 let is_tunnel =
                     status == StatusCode::SWITCHING_PROTOCOLS || is_connect && status.is_success();
                 let (inlet, body, passage) = modes.body(Direction::Response, &headers, is_tunnel);
-                response = inlet;
-                let respond = respond.take().ok_or_else(|| Status::invalid_argument("a second response"))?;
+                inlets.response = inlet;
                 let _ended = respond.send((head, body, passage));
                 continue;
             }
             Some(Event::RequestBody(body)) => {
-                if let Some(request) = &mut request {
+                let size = body.body.len() as u64;
+                let Some(left) = inlets.left.checked_sub(size) else { return Ok(Incoming::TooMuch) };
+                inlets.left = left;
+                if let Some(request) = &mut inlets.request {
                     request.data(body.body).await;
                 }
-                (body.end_of_stream.then_some(&mut request), None)
+                (body.end_of_stream.then_some(&mut inlets.request), None)
             }
             Some(Event::ResponseBody(body)) => {
-                if let Some(response) = &mut response {
+                if let Some(response) = &mut inlets.response {
                     response.data(body.body).await;
                 }
-                (body.end_of_stream.then_some(&mut response), None)
+                (body.end_of_stream.then_some(&mut inlets.response), None)
             }
-            Some(Event::RequestTrailers(trailers)) => (Some(&mut request), Some(trailers)),
-            Some(Event::ResponseTrailers(trailers)) => (Some(&mut response), Some(trailers)),
+            Some(Event::RequestTrailers(trailers)) => (Some(&mut inlets.request), Some(trailers)),
+            Some(Event::ResponseTrailers(trailers)) => (Some(&mut inlets.response), Some(trailers)),
             Some(Event::RequestHeaders(_)) => return Err(Status::invalid_argument("a second request")),
             // Of a version that sends more than is known here.
             None => continue,
@@ -212,7 +289,7 @@ async fn receive(
             inlet.end(trailers).await;
         }
     }
-    Ok(())
+    Ok(Incoming::All)
 }
 
 /// Lets a response pass whose request was never here: a filter before this one has answered it. If no request ever
@@ -220,7 +297,7 @@ async fn receive(
 async fn pass(
     processor: &Processor,
     headers: HttpHeaders,
-    messages: Streaming<ProcessingRequest>,
+    messages: &mut Streaming<ProcessingRequest>,
     modes: Modes,
     output: Output,
 ) -> Result<(), Status> {
@@ -230,30 +307,13 @@ async fn pass(
             "`request_header_mode` must be SEND",
         ));
     }
-    let (mut inlet, body, passage) = modes.body(Direction::Response, &headers, false);
+    let (response, body, passage) = modes.body(Direction::Response, &headers, false);
     let rest =
         output.head(Direction::Response, Default::default(), false, BoxBody::new(body), passage).await?;
     let Some((body, end)) = rest else { return Ok(()) };
-    let receive = async {
-        let mut messages = messages;
-        while let Some(message) = messages.message().await? {
-            let Some(inlet) = &mut inlet else { break };
-            match message.event {
-                Some(Event::ResponseBody(body)) => {
-                    inlet.data(body.body).await;
-                    if body.end_of_stream {
-                        inlet.end(None).await;
-                    }
-                }
-                Some(Event::ResponseTrailers(trailers)) => {
-                    inlet.end(Some(head::trailers(&trailers).map_err(invalid)?)).await;
-                }
-                _ => {}
-            }
-        }
-        Ok::<_, Status>(())
-    };
-    tokio::try_join!(output.rest(Direction::Response, body, end), receive).map(|_| ())
+    let inlets = Inlets { request: None, response, respond: None, left: 0 };
+    tokio::try_join!(output.rest(Direction::Response, body, end), receive(messages, inlets, modes, false))
+        .map(|_| ())
 }
 
 fn invalid(error: head::Unsuitable) -> Status {

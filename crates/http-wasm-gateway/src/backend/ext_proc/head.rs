@@ -89,9 +89,9 @@ pub(super) fn response(headers: &wire::HttpHeaders) -> Result<Response<()>, Unsu
     Ok(response)
 }
 
-/// Whether a response with this status has no body. Envoy would send one.
-pub(super) fn is_bodiless(status: StatusCode) -> bool {
-    matches!(status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED)
+/// The length of a body as its head declares it.
+pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Trailers.

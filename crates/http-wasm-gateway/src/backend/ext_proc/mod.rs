@@ -12,12 +12,15 @@ mod wire;
 
 use std::fmt;
 use std::future::ready;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
-use http::{Request, Response};
+use futures_util::Stream;
+use futures_util::future::BoxFuture;
+use http::Response;
 use http_wasm_tower::Chain;
-use tokio::sync::mpsc;
+use tonic::Status;
 use tonic::codec::Streaming;
 use tonic::server::{Grpc, UnaryService};
 use tonic_prost::ProstCodec;
@@ -25,9 +28,13 @@ use tower::service_fn;
 
 use self::output::Output;
 use self::processor::Processor;
-use self::wire::{HealthCheckRequest, HealthCheckResponse, ProcessingRequest, ProcessingResponse, SERVING};
+use self::wire::{
+    HealthCheckRequest, HealthCheckResponse, NOT_SERVING, ProcessingRequest, ProcessingResponse, SERVING,
+};
 use crate::body::{BoxBody, boxed};
 use crate::config;
+use crate::exchange::Inbound;
+use crate::stage::{CurrentStage, Stage};
 
 /// Runs guests for an Envoy.
 #[derive(Clone)]
@@ -36,62 +43,90 @@ pub(crate) struct ExtProc(Arc<Processor>);
 /// The longest message that is accepted. Envoy's buffers, and so its pieces of bodies, are smaller.
 const MAX_MESSAGE_BYTES: usize = 32 << 20;
 
-/// Answers that may wait for Envoy to read them.
-const ANSWERS: usize = 4;
-
 impl ExtProc {
-    pub(crate) fn new(chain: Chain, settings: &config::ExtProc) -> Self {
-        Self(Arc::new(Processor::new(chain, settings)))
+    /// `max_body` is how many bytes the body of a client's request may have.
+    pub(crate) fn new(
+        chain: Chain,
+        settings: &config::ExtProc,
+        max_body: Option<u64>,
+        stage: CurrentStage,
+    ) -> Self {
+        Self(Arc::new(Processor::new(chain, settings, max_body, stage)))
     }
 
     /// The response to a call.
-    pub(crate) async fn respond(&self, request: Request<BoxBody>) -> Response<BoxBody> {
+    pub(crate) async fn respond(&self, inbound: &mut Inbound) -> Response<BoxBody> {
+        let max_body = inbound.lift_body_limit().into_iter().chain(self.0.max_body).min();
+        let request = inbound.take();
         let response = match request.uri().path() {
             "/envoy.service.ext_proc.v3.ExternalProcessor/Process" => {
                 let codec = ProstCodec::<ProcessingResponse, ProcessingRequest>::default();
                 let processor = self.0.clone();
                 let process = service_fn(move |messages: tonic::Request<Streaming<ProcessingRequest>>| {
-                    let answers = answers(processor.clone(), messages.into_inner());
-                    ready(Ok::<_, tonic::Status>(tonic::Response::new(answers)))
+                    let answers = Answers::new(processor.clone(), messages.into_inner(), max_body);
+                    ready(Ok::<_, Status>(tonic::Response::new(answers)))
                 });
                 let mut grpc = Grpc::new(codec).max_decoding_message_size(MAX_MESSAGE_BYTES);
                 grpc.streaming(process, request).await
             }
             "/grpc.health.v1.Health/Check" => {
                 let codec = ProstCodec::<HealthCheckResponse, HealthCheckRequest>::default();
-                Grpc::new(codec).unary(Healthy, request).await
+                Grpc::new(codec).unary(Health(&self.0.stage), request).await
             }
-            _ => tonic::Status::unimplemented("the services are ExternalProcessor and Health/Check")
-                .into_http(),
+            _ => Status::unimplemented("the services are ExternalProcessor and Health/Check").into_http(),
         };
         response.map(boxed)
     }
 }
 
 /// The answers to a stream of Envoy's. If they are dropped, so is the exchange.
-fn answers(
-    processor: Arc<Processor>,
-    messages: Streaming<ProcessingRequest>,
-) -> impl Stream<Item = Result<ProcessingResponse, tonic::Status>> + Send {
-    let (sender, receiver) = mpsc::channel(ANSWERS);
-    let run = async move { exchange::run(&processor, messages, Output::new(sender)).await };
-    let end = run.into_stream().filter_map(|result| ready(result.err().map(Err)));
-    let answers = stream::unfold(receiver, async |mut receiver| {
-        receiver.recv().await.map(|answer| (Ok(answer), receiver))
-    });
-    // Answers that were given before an error are sent before it.
-    stream::select_with_strategy(answers, end, |(): &mut ()| stream::PollNext::Left)
+struct Answers {
+    /// The exchange, until it has ended. Its future is large, and moved several times before it is polled.
+    exchange: Option<BoxFuture<'static, Result<(), Status>>>,
+    output: Output,
 }
 
-/// Answers health checks for as long as connections are accepted.
-struct Healthy;
+impl Answers {
+    fn new(processor: Arc<Processor>, messages: Streaming<ProcessingRequest>, max_body: Option<u64>) -> Self {
+        let output = Output::new();
+        let to_envoy = output.clone();
+        let exchange = async move { exchange::run(&processor, messages, max_body, to_envoy).await };
+        Self { exchange: Some(Box::pin(exchange)), output }
+    }
+}
 
-impl UnaryService<HealthCheckRequest> for Healthy {
+impl Stream for Answers {
+    type Item = Result<ProcessingResponse, Status>;
+
+    /// Answers that were given before an error are sent before it.
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = &mut *self;
+        let mut failure = None;
+        if !this.output.is_full()
+            && let Some(exchange) = &mut this.exchange
+            && let Poll::Ready(result) = exchange.as_mut().poll(cx)
+        {
+            this.exchange = None;
+            failure = result.err();
+        }
+        match (this.output.take(failure), &this.exchange) {
+            (Some(answer), _) => Poll::Ready(Some(answer)),
+            (None, Some(_)) => Poll::Pending,
+            (None, None) => Poll::Ready(None),
+        }
+    }
+}
+
+/// Answers health checks: the gateway serves until it is about to stop.
+struct Health<'a>(&'a CurrentStage);
+
+impl UnaryService<HealthCheckRequest> for Health<'_> {
     type Response = HealthCheckResponse;
-    type Future = std::future::Ready<Result<tonic::Response<HealthCheckResponse>, tonic::Status>>;
+    type Future = std::future::Ready<Result<tonic::Response<HealthCheckResponse>, Status>>;
 
     fn call(&mut self, _: tonic::Request<HealthCheckRequest>) -> Self::Future {
-        ready(Ok(tonic::Response::new(HealthCheckResponse { status: SERVING })))
+        let status = if self.0.get() == Stage::Draining { NOT_SERVING } else { SERVING };
+        ready(Ok(tonic::Response::new(HealthCheckResponse { status })))
     }
 }
 

@@ -1,14 +1,17 @@
 //! Answers to Envoy.
 
 use std::error::Error as StdError;
+use std::future::poll_fn;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 
 use bytes::Bytes;
 use futures_util::FutureExt as _;
 use http::{HeaderMap, Response};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
-use tokio::sync::mpsc;
+use http_wasm_tower::is_bodyless;
 use tonic::Status;
 
 use super::body::{BodyError, End, Passage};
@@ -29,17 +32,53 @@ pub(super) enum Direction {
 /// What is left of a message once its head is answered: its body, and how the one that Envoy sends ends.
 pub(super) type Rest = Option<(BoxBody, End)>;
 
-/// Sends answers.
+/// Sends answers. One at a time waits for Envoy to take it, and the exchange goes on when it has been taken.
 #[derive(Clone)]
-pub(super) struct Output(mpsc::Sender<ProcessingResponse>);
+pub(super) struct Output(Arc<Mutex<Waiting>>);
+
+#[derive(Default)]
+struct Waiting {
+    answer: Option<ProcessingResponse>,
+    /// Why the exchange has failed, behind the answer.
+    failure: Option<Status>,
+}
 
 impl Output {
-    pub(super) fn new(sender: mpsc::Sender<ProcessingResponse>) -> Self {
-        Self(sender)
+    pub(super) fn new() -> Self {
+        Self(Arc::default())
     }
 
-    async fn send(&self, answer: Answer) -> Result<(), Status> {
-        self.0.send(ProcessingResponse { answer: Some(answer) }).await.map_err(|_| cut())
+    /// Whether an answer waits.
+    pub(super) fn is_full(&self) -> bool {
+        self.waiting().answer.is_some()
+    }
+
+    /// Takes the answer that waits, or else `failure`, if the exchange has failed.
+    pub(super) fn take(&self, failure: Option<Status>) -> Option<Result<ProcessingResponse, Status>> {
+        let mut waiting = self.waiting();
+        waiting.failure = failure.or(waiting.failure.take());
+        match waiting.answer.take() {
+            Some(answer) => Some(Ok(answer)),
+            None => waiting.failure.take().map(Err),
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(&self, answer: Answer) {
+        let mut answer = Some(answer);
+        poll_fn(|_| {
+            let mut waiting = self.waiting();
+            if waiting.answer.is_some() {
+                // Whoever takes that one polls this again.
+                return Poll::Pending;
+            }
+            waiting.answer = Some(ProcessingResponse { answer: answer.take() });
+            Poll::Ready(())
+        })
+        .await;
     }
 
     /// Answers a head.
@@ -74,7 +113,7 @@ impl Output {
             Direction::Request => Answer::RequestHeaders(response),
             Direction::Response => Answer::ResponseHeaders(response),
         })
-        .await?;
+        .await;
         Ok(rest)
     }
 
@@ -90,7 +129,7 @@ impl Output {
                     next
                 }
                 (None, Some(data)) => {
-                    self.piece(direction, data, false).await?;
+                    self.piece(direction, data, false).await;
                     body.frame().await
                 }
                 (None, None) => body.frame().await,
@@ -99,7 +138,7 @@ impl Output {
             match frame.map_err(broken)?.into_data() {
                 Ok(data) => {
                     if let Some(earlier) = held.replace(data) {
-                        self.piece(direction, earlier, false).await?;
+                        self.piece(direction, earlier, false).await;
                     }
                 }
                 Err(frame) => trailers = Frame::into_trailers(frame).unwrap_or_default(),
@@ -111,19 +150,20 @@ impl Output {
             None => self.piece(direction, held.unwrap_or_default(), true).await,
             Some(old) => {
                 if let Some(data) = held {
-                    self.piece(direction, data, false).await?;
+                    self.piece(direction, data, false).await;
                 }
                 let response = TrailersResponse { header_mutation: Some(head::changes(&old, &trailers)) };
                 self.send(match direction {
                     Direction::Request => Answer::RequestTrailers(response),
                     Direction::Response => Answer::ResponseTrailers(response),
                 })
-                .await
+                .await;
             }
         }
+        Ok(())
     }
 
-    async fn piece(&self, direction: Direction, body: Bytes, end_of_stream: bool) -> Result<(), Status> {
+    async fn piece(&self, direction: Direction, body: Bytes, end_of_stream: bool) {
         let piece = Mutation::StreamedResponse(StreamedBodyResponse { body, end_of_stream });
         let response = CommonResponse {
             body_mutation: Some(BodyMutation { mutation: Some(piece) }),
@@ -134,13 +174,14 @@ impl Output {
             Direction::Request => Answer::RequestBody(response),
             Direction::Response => Answer::ResponseBody(response),
         })
-        .await
+        .await;
     }
 
     /// The client gets this response in place of the upstream's.
     pub(super) async fn immediate(&self, response: Response<BoxBody>) -> Result<(), Status> {
         let (head, body) = response.into_parts();
-        let body = match head::is_bodiless(head.status) {
+        // Envoy would send one.
+        let body = match is_bodyless(head.status.as_u16()) {
             true => Bytes::new(),
             false => body.collect().await.map_err(broken)?.to_bytes(),
         };
@@ -150,7 +191,8 @@ impl Output {
             body,
             details: "http_wasm".to_owned(),
         }))
-        .await
+        .await;
+        Ok(())
     }
 }
 

@@ -7,6 +7,7 @@ use http_wasm_tower::Chain;
 use tokio::time::Instant;
 
 use crate::config;
+use crate::stage::CurrentStage;
 
 /// What all streams of a route share.
 pub(super) struct Processor {
@@ -15,16 +16,27 @@ pub(super) struct Processor {
     pub(super) reselects_route: bool,
     /// How long guests may take to process a head.
     timeout: Option<Duration>,
+    /// Bytes that the body of a client's request may have.
+    pub(super) max_body: Option<u64>,
+    /// Whether the gateway is about to stop.
+    pub(super) stage: CurrentStage,
     /// Whether a stream has ever begun with a request.
     sees_requests: AtomicBool,
 }
 
 impl Processor {
-    pub(super) fn new(chain: Chain, settings: &config::ExtProc) -> Self {
+    pub(super) fn new(
+        chain: Chain,
+        settings: &config::ExtProc,
+        max_body: Option<u64>,
+        stage: CurrentStage,
+    ) -> Self {
         Self {
             chain,
             reselects_route: settings.reselect_route,
             timeout: settings.timeout.map(|time| time.0),
+            max_body,
+            stage,
             sees_requests: AtomicBool::new(false),
         }
     }

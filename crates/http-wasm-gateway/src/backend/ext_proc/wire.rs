@@ -247,5 +247,6 @@ pub(super) struct HealthCheckResponse {
     pub(super) status: i32,
 }
 
-/// `SERVING`.
+/// `SERVING` and `NOT_SERVING` of `ServingStatus`.
 pub(super) const SERVING: i32 = 1;
+pub(super) const NOT_SERVING: i32 = 2;

@@ -16,7 +16,11 @@ use crate::config::read::{AnyTime, Context, Located, Node, Size, Value, choice, 
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Server {
-    /// How long requests in flight may take to finish during a graceful shutdown.
+    /// How long requests are still accepted after a signal to stop, while `/readyz` and the health service of `ext_proc`
+    /// already say that the gateway isn't ready, so that load balancers send no more. Choose a longer time than they
+    /// take to notice: for active health checks, their interval times the number of failures that they wait for.
+    pub drain_delay: AnyTime,
+    /// How long requests in flight may take to finish during a graceful shutdown, after `drain_delay`.
     pub drain_timeout: AnyTime,
     /// Maximum number of concurrent requests, counted until their response head is available. Further requests get 503
     /// with `Retry-After`.
@@ -41,6 +45,7 @@ pub struct Server {
 impl Default for Server {
     fn default() -> Self {
         Self {
+            drain_delay: AnyTime(Duration::ZERO),
             drain_timeout: AnyTime(Duration::from_secs(30)),
             max_requests: NonZeroU32::new(4096).expect("4096 is not 0"),
             guest_memory_budget: None,
@@ -52,7 +57,9 @@ impl Default for Server {
 }
 
 section! {
-    Server { drain_timeout, max_requests, guest_memory_budget, body_memory_budget, code_cache, watch_files }
+    Server {
+        drain_delay, drain_timeout, max_requests, guest_memory_budget, body_memory_budget, code_cache, watch_files
+    }
 }
 
 /// The listener for operators: probes, metrics, status, reload.

@@ -42,6 +42,10 @@ pub(super) struct Frames {
     in_block: bool,
     /// No frame has arrived yet.
     first: bool,
+    /// The last stream that was opened.
+    last_stream: u32,
+    /// How many have been opened since this was asked for.
+    opened: usize,
     budget: FrameCredit,
 }
 
@@ -63,6 +67,8 @@ impl Frames {
             content_of: None,
             in_block: false,
             first: true,
+            last_stream: 0,
+            opened: 0,
             budget: FrameCredit::new(),
         }
     }
@@ -70,6 +76,11 @@ impl Frames {
     /// Whether another frame may follow what has arrived.
     pub(super) fn is_at_boundary(&self) -> bool {
         self.filled == 0 && self.payload == 0 && !self.in_block
+    }
+
+    /// How many streams have been opened since the last call.
+    pub(super) fn take_opened(&mut self) -> usize {
+        std::mem::take(&mut self.opened)
     }
 
     /// Whether the client follows the rules with these bytes. `earned` is what was sent to it since the last call.
@@ -102,6 +113,10 @@ impl Frames {
             }
             if matches!(kind, HEADERS | CONTINUATION) {
                 self.in_block = flags & END_HEADERS == 0;
+            }
+            if kind == HEADERS && stream > self.last_stream {
+                self.last_stream = stream;
+                self.opened += 1;
             }
             match kind {
                 // How many requests there may be at once is limited elsewhere.

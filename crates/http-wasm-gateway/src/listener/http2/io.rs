@@ -3,7 +3,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
@@ -32,6 +32,10 @@ const LINGER_PAUSE: Duration = Duration::from_secs(1);
 /// else.
 const MAX_BURST: usize = 128 * 1024;
 
+/// Opened streams that wait to be accepted before reading pauses. h2 itself limits only those that are reset before they
+/// are accepted, by closing the connection, and a proxy's clients may all cancel their requests at once.
+const MAX_UNACCEPTED: usize = 64;
+
 /// What is known about a connection's bytes.
 #[derive(Debug)]
 pub(super) struct Traffic {
@@ -45,6 +49,10 @@ pub(super) struct Traffic {
     ends: AtomicBool,
     /// Control frames that the client may send because of what was sent to it.
     earned: AtomicU32,
+    /// Opened streams that may not be accepted yet.
+    unaccepted: AtomicUsize,
+    /// Whether nothing more is read until they are.
+    paused: AtomicBool,
 }
 
 impl Traffic {
@@ -57,6 +65,8 @@ impl Traffic {
             stalled: AtomicBool::new(false),
             ends: AtomicBool::new(false),
             earned: AtomicU32::new(0),
+            unaccepted: AtomicUsize::new(0),
+            paused: AtomicBool::new(false),
         })
     }
 
@@ -83,6 +93,23 @@ impl Traffic {
         self.stalled
             .load(Ordering::Relaxed)
             .then_some("it has sent more data than memory allows, and nobody reads it")
+    }
+
+    /// A stream was accepted.
+    pub(super) fn accepted(&self) {
+        // h2 responds to some of the opened streams itself.
+        let _none = self
+            .unaccepted
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |streams| streams.checked_sub(1));
+    }
+
+    /// No stream waits to be accepted: returns whether reading was paused because of that, and continues it.
+    pub(super) fn resume(&self) -> bool {
+        let was_paused = self.paused.swap(false, Ordering::Relaxed);
+        if was_paused {
+            self.unaccepted.store(0, Ordering::Relaxed);
+        }
+        was_paused
     }
 
     /// Treats the end as acknowledged by the client: h2 has no timer of its own for the second GOAWAY of a graceful
@@ -200,7 +227,9 @@ impl<S> FrameIo<S> {
             input = &input[part..];
         }
         let earned = self.traffic.earned.swap(0, Ordering::Relaxed);
-        match self.frames.check(input, earned, &self.unread) {
+        let checked = self.frames.check(input, earned, &self.unread);
+        self.traffic.unaccepted.fetch_add(self.frames.take_opened(), Ordering::Relaxed);
+        match checked {
             Ok(()) => {}
             Err(Fault::Flood) => self.traffic.flooded.store(true, Ordering::Relaxed),
             Err(Fault::NoSettings) => self.stage = Stage::Refusing(0),
@@ -269,6 +298,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for FrameIo<S> {
                 this.traffic.read();
                 return Poll::Pending;
             }
+        }
+        if this.traffic.unaccepted.load(Ordering::Relaxed) >= MAX_UNACCEPTED {
+            // The connection accepts them, and then continues to read.
+            this.traffic.paused.store(true, Ordering::Relaxed);
+            return Poll::Pending;
         }
         if this.burst >= MAX_BURST {
             this.burst = 0;

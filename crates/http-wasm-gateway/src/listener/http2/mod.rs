@@ -41,6 +41,9 @@ use crate::turns::Turn;
 /// (CVE-2025-8671).
 const MAX_ERROR_RESETS: usize = 100;
 
+/// Streams that may be reset before they are accepted: more than [`FrameIo`] lets through.
+const MAX_RESET_UNACCEPTED: usize = 1024;
+
 /// How much of one response is buffered.
 const MAX_SEND_BUFFER: usize = 64 * 1024;
 
@@ -165,6 +168,7 @@ where
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(request)) => {
                     let (request, respond) = request?;
+                    this.traffic.accepted();
                     let unread = match request.body().is_end_stream() {
                         true => None,
                         false => Some(this.unread.accept(request.body().stream_id().as_u32())),
@@ -174,6 +178,7 @@ where
                     tokio::spawn(this.streams.run(served));
                 }
                 Poll::Ready(None) => return Poll::Ready(Ok(())),
+                Poll::Pending if this.traffic.resume() => {}
                 Poll::Pending => match &mut this.cut_off {
                     None if this.traffic.cut_off().is_some() => {
                         connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
@@ -203,8 +208,8 @@ fn builder(limits: &ClientLimits) -> Builder {
         .max_concurrent_streams(limits.max_http2_streams.get())
         // Up to the announced limit, `h2` doesn't respond to anything itself, so that the request can be logged.
         .max_header_list_size(u32::try_from(limits.max_header_size.0).unwrap_or(u32::MAX).saturating_mul(2))
-        // Clients cancel requests (CVE-2023-44487), and a proxy's clients may all do so at once.
-        .max_pending_accept_reset_streams(limits.max_http2_streams.get() as usize)
+        // Reading pauses until streams are accepted, and resets count as control frames (CVE-2023-44487).
+        .max_pending_accept_reset_streams(MAX_RESET_UNACCEPTED)
         .max_local_error_reset_streams(Some(MAX_ERROR_RESETS))
         .max_send_buffer_size(MAX_SEND_BUFFER);
     builder
