@@ -42,7 +42,7 @@ pub(crate) fn init(log: &Log) -> Result<(), ArgsError> {
             let writer = progress.clone();
             let lines = lines.with_writer(move || Escaping(writer.clone())).fmt_fields(BacktraceBelow);
             // What the progress shows needs no lines.
-            let others = FilterFn::new(|metadata| metadata.target() != progress::TARGET);
+            let others = FilterFn::new(|metadata| !progress::is_progress(metadata.target()));
             (lines.with_ansi(true).with_filter(others).boxed(), Some(progress))
         }
         LogFormat::Pretty => {

@@ -1,9 +1,10 @@
 //! Loading the guests of a configuration.
 
 use std::collections::{BTreeMap, HashMap};
+use std::pin::pin;
 use std::sync::Arc;
 use std::thread::available_parallelism;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt as _, stream};
 use http_wasm_tower::{Engine, Guest, GuestBuilder, LoadError, Observer};
@@ -12,6 +13,12 @@ use crate::config::{self, GuestSource, Located};
 use crate::digest::{Digest, json, sha256};
 use crate::error::{StartError, guest_fault};
 use crate::error_text::plain;
+
+/// The target of the events that say how many guests are loaded, with the fields `loaded` and `total`.
+pub const LOADING_TARGET: &str = "http_wasm_gateway::guests::loading";
+
+/// How long loading all guests may take before there are such events.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Guests by name.
 #[derive(Default)]
@@ -142,7 +149,25 @@ async fn attempts(
             Attempt { name, may_fail, observer: told, result }
         }
     });
-    stream::iter(jobs.collect::<Vec<_>>()).buffered(at_once).collect().await
+    let mut jobs = stream::iter(jobs.collect::<Vec<_>>()).buffer_unordered(at_once);
+    let mut attempts = Vec::with_capacity(guests.len());
+    let mut patience = pin!(tokio::time::sleep(PATIENCE));
+    loop {
+        tokio::select! {
+            attempt = jobs.next() => match attempt {
+                Some(attempt) => attempts.push(attempt),
+                None => break,
+            },
+            () = &mut patience, if !patience.is_elapsed() => {}
+        }
+        if patience.is_elapsed() && guests.len() > 1 {
+            let (loaded, total) = (attempts.len(), guests.len());
+            tracing::info!(target: LOADING_TARGET, loaded, total, "{loaded} of {total} guests are loaded");
+        }
+    }
+    // In the order of their names, as errors are reported.
+    attempts.sort_by(|a, b| a.name.cmp(&b.name));
+    attempts
 }
 
 fn load_one(

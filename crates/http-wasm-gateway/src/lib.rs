@@ -50,7 +50,7 @@ pub use self::error::StartError;
 pub use self::error_text::{counted, plain};
 pub use self::exchange::GuestLogLayer;
 pub use self::gateway::{Bound, Gateway};
-pub use self::guests::PreparedGuest;
+pub use self::guests::{LOADING_TARGET, PreparedGuest};
 pub use self::listener::Endpoint;
 pub use self::reload::{Reloader, Summary};
 pub use self::upstream_url::UpstreamUrl;

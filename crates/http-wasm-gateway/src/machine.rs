@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::SystemTime;
 
+use bytesize::ByteSize;
 use http_wasm_tower::Engine;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
@@ -108,12 +109,12 @@ impl Shares {
             bodies: share(server.body_memory_budget, 4),
         };
         if shares.guests.saturating_add(shares.bodies) > available {
+            let [guests, bodies, all] =
+                [shares.guests, shares.bodies, available].map(|bytes| ByteSize(bytes as u64).display().iec());
             tracing::warn!(
-                available,
-                guests = shares.guests,
-                bodies = shares.bodies,
-                "`server.guest_memory_budget` and `server.body_memory_budget` together exceed the available \
-                 memory"
+                available_bytes = available,
+                "`server.guest_memory_budget` ({guests}) and `server.body_memory_budget` ({bodies}) together exceed \
+                 the available memory ({all})"
             );
         }
         shares
@@ -136,9 +137,8 @@ fn least_of(machine: u64, groups: Option<u64>) -> usize {
         Some(least) => usize::try_from(least).unwrap_or(usize::MAX),
         None => {
             tracing::warn!(
-                "cannot determine how much memory there is, perhaps because /proc isn't mounted: guests may \
-                 use 1 GiB \
-                 together and bodies half of that, unless `server.guest_memory_budget` and \
+                "cannot determine how much memory there is, perhaps because /proc isn't mounted: guests may use \
+                 1 GiB together and bodies 512 MiB, unless `server.guest_memory_budget` and \
                  `server.body_memory_budget` are set"
             );
             ASSUMED

@@ -28,7 +28,7 @@ pub(crate) fn certified_key(certificate: &[u8], key: &[u8]) -> Result<CertifiedK
             true => {
                 "the private key has a password; remove it with `openssl pkey -in KEY -out NEW`".to_owned()
             }
-            false => format!("it contains no private key in PEM format ({error})"),
+            false => format!("no private key in PEM format ({error})"),
         })
     })?;
     CertifiedKey::from_der(chain, key, &default_provider()).map_err(|error| match error {
@@ -44,7 +44,7 @@ pub(crate) fn certified_key(certificate: &[u8], key: &[u8]) -> Result<CertifiedK
 pub(crate) fn roots(pem: &[u8]) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     for certificate in certificates(pem)? {
-        roots.add(certificate).map_err(|error| format!("it contains an invalid certificate: {error}"))?;
+        roots.add(certificate).map_err(|error| format!("invalid certificate: {error}"))?;
     }
     Ok(roots)
 }
@@ -54,7 +54,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| format!("not a PEM file ({error})"))?;
     if certificates.is_empty() {
-        return Err("it contains no certificate in PEM format".to_owned());
+        return Err("no certificate in PEM format".to_owned());
     }
     Ok(certificates)
 }

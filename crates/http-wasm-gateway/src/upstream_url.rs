@@ -63,7 +63,7 @@ impl FromStr for UpstreamUrl {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const EXPECTED: &str = "expected a URL that starts with http:// or https://";
+        const EXPECTED: &str = "expected http:// or https:// and a host, as in http://127.0.0.1:3000";
         if text.contains('#') {
             return Err("the URL must have no fragment");
         }

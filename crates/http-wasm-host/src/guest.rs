@@ -65,6 +65,9 @@ pub struct GuestFacts {
     /// The size of the debug information that is kept for [backtraces](GuestBuilder::backtraces), in bytes. Guests with
     /// the same module share it.
     pub debug_info_bytes: usize,
+    /// The file that has debug information of the guest in place of the module, if there is one: such files aren't read,
+    /// so backtraces lack what is in it.
+    pub separate_debug_info: Option<String>,
     /// How long it took to compile the guest and to make its snapshot, unless another guest already had them.
     pub compile_time: Duration,
     /// How long it took to create the first instance.
@@ -73,23 +76,6 @@ pub struct GuestFacts {
     pub warnings: Vec<Warning>,
     /// The snapshot that instances start from. `None` if there is no snapshot, or no code runs at start-up.
     pub snapshot: Option<SnapshotFacts>,
-}
-
-impl GuestFacts {
-    fn log(&self, guest: &str) {
-        let Self { code_bytes, memory_bytes, debug_info_bytes, .. } = *self;
-        let seconds = (self.compile_time + self.start_time).as_secs_f64();
-        let [code, memory, debug_info] =
-            [code_bytes, memory_bytes, debug_info_bytes].map(|bytes| bytes.div_ceil(1024));
-        tracing::info!(
-            guest,
-            code_bytes,
-            memory_bytes,
-            debug_info_bytes,
-            "loaded in {seconds:.1} s: {code} KiB of machine code, {memory} KiB of memory for an instance, \
-             {debug_info} KiB of debug information"
-        );
-    }
 }
 
 impl<H: Host> Guest<H> {
@@ -115,7 +101,6 @@ impl<H: Host> Guest<H> {
         let started = Instant::now();
         let first = block_on(factory.make(false)).map_err(LoadError::start)?;
         let start_time = started.elapsed();
-        let is_probe = review.is_none();
         let warnings = match review {
             Some(review) => {
                 let probed = prober.map_or(Probed::Unknown, |(builder, wasm)| probe::run(builder, &wasm));
@@ -131,13 +116,11 @@ impl<H: Host> Guest<H> {
             memory_bytes: first.memory_size(),
             code_bytes,
             debug_info_bytes: factory.shared().symbols.debug_info_bytes(),
+            separate_debug_info: factory.shared().symbols.separate_debug_info().map(str::to_owned),
             compile_time,
             start_time,
             snapshot: factory.startup().image.as_ref().map(|image| image.facts),
         };
-        if !is_probe {
-            facts.log(&factory.shared().name);
-        }
         let pool = Arc::new(Pool::new(settings, factory.shared().clone()));
         let sweep = Sweep::start(&pool, factory.clone());
         pool.guard(first).recycle();
@@ -250,8 +233,13 @@ impl GuestBuilder {
     /// instance can't be created, or the guest was built in such a way that it does nothing (see
     /// [`Lint`](crate::Lint)).
     pub fn load<H: Host>(self, bytes: &[u8]) -> Result<Guest<H>, LoadError> {
-        let _slow = self.slow_load();
-        Guest::new(self.prepare(bytes)?)
+        let slow = self.slow_load();
+        let guest = Guest::new(self.prepare(bytes)?)?;
+        if let Some(slow) = slow {
+            let GuestFacts { code_bytes, memory_bytes, debug_info_bytes, .. } = *guest.facts();
+            slow.loaded(code_bytes, memory_bytes, debug_info_bytes);
+        }
+        Ok(guest)
     }
 
     /// [Loads](Self::load) the guest on a separate thread, so that no thread of an async runtime is blocked. This works

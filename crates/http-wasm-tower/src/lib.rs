@@ -23,8 +23,77 @@
 //! # }
 //! ```
 //!
+//! This needs `axum = "0.8"`, `tower-layer = "0.3"`, and tokio with the features `macros`, `net`, `rt-multi-thread` and
+//! `time`. `Router::layer` works as well: the guest then sees requests for that router's routes only, after they were
+//! matched, and can't send them to another route.
+//!
+//! # With hyper
+//!
+//! hyper's connections take hyper's own services; `hyper-util`, with its feature `service`, makes one of a tower service.
+//! The client's address is an extension of the request, [`SourceAddr`].
+//!
+//! ```no_run
+//! use std::convert::Infallible;
+//!
+//! use http::{Request, Response};
+//! use http_wasm_tower::{Body, BoxError, Engine, Guest, HttpWasmLayer, SourceAddr};
+//! use hyper::body::Incoming;
+//! use hyper::server::conn::http1;
+//! use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+//! use tower::{Layer, ServiceExt, service_fn};
+//!
+//! async fn hello(_: Request<Body>) -> Result<Response<Body>, Infallible> {
+//!     Ok(Response::new(Body::from("hello world")))
+//! }
+//!
+//! # async fn serve() -> Result<(), BoxError> {
+//! let guest = Guest::builder(&Engine::new()?).load_file_async("guest.wasm").await?;
+//! let service = HttpWasmLayer::new(guest).layer(service_fn(hello));
+//! let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
+//! loop {
+//!     let (connection, client) = listener.accept().await?;
+//!     let service = service.clone().map_request(move |mut request: Request<Incoming>| {
+//!         request.extensions_mut().insert(SourceAddr(client));
+//!         request
+//!     });
+//!     // `with_upgrades` lets WebSockets through.
+//!     let connection = http1::Builder::new()
+//!         .serve_connection(TokioIo::new(connection), TowerToHyperService::new(service))
+//!         .with_upgrades();
+//!     tokio::spawn(connection);
+//! }
+//! # }
+//! ```
+//!
+//! # With tonic
+//!
+//! The layer goes into `Server::builder().layer(…)`, in front of all services of the server, and finds the client's
+//! address with
+//! `source_addr(|extensions| extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr))`. A guest that
+//! rejects a call in gRPC's terms sets `content-type` and `grpc-status`; `enable_features` gives it trailers.
+//!
+//! # Replacing a guest
+//!
+//! [`GuestCell`] holds a guest that a running service uses; [`GuestCell::replace`] exchanges it without a failed request.
+//!
+//! # Bodies
+//!
+//! The service behind a guest gets a request with a [`Body`], and clients get a response with one. `Body::from` takes
+//! text and bytes, and [`Body::new`] any other body. For a service that wants its own type, as axum's `Router` doesn't,
+//! map the request: `service.map_request(|request: Request<Body>| request.map(axum::body::Body::new))`.
+//!
+//! # Failures
+//!
+//! Two settings decide what a guest's failure means. [`GuestBuilder::on_failure`] says whether the request fails with the
+//! guest ([`OnFailure::Closed`], the default) or continues without it; [`HttpWasmLayer::failure_policy`] says which
+//! response the client of a failed request gets.
+//!
+//! # Logs, metrics and limits
+//!
 //! Guests log through `tracing` with the target [`LOG_TARGET`], and failures of guests are logged with this crate's
 //! target: a program without a subscriber sees neither.
+//! An [`Observer`] is told of each call, with the guest's name; [`Guest::stats`](http_wasm_host::Guest::stats) has the
+//! current numbers of instances. [`Limits`] are per guest.
 //!
 //! A guest's pool of instances has no limit: each request in flight between a guest's two phases holds one instance. If
 //! the server has no limit of its own, put tower's `ConcurrencyLimitLayer` (or `LoadShedLayer` around it) outside the

@@ -12,4 +12,4 @@ pub(crate) use self::error::ArgsError;
 pub(crate) use self::grants::{GrantArgs, Grants};
 pub(crate) use self::guest::{GuestSpec, guest_config};
 pub(crate) use self::lints::LintArgs;
-pub(crate) use self::number::{parse_count, parse_size, parse_time, seconds_from};
+pub(crate) use self::number::{parse_count, parse_size, parse_time, time_from};

@@ -22,8 +22,9 @@ pub(crate) fn parse_time(text: &str) -> Result<Time, String> {
     Time::from_str(text)
 }
 
-/// A number of seconds, from `LEAST` to a day.
-pub(crate) fn seconds_from<const LEAST: u64>(text: &str) -> Result<Duration, String> {
-    let seconds = text.parse().ok().filter(|seconds| (LEAST..=86_400).contains(seconds));
-    seconds.map(Duration::from_secs).ok_or_else(|| format!("expected a number from {LEAST} to 86400"))
+/// A duration with its unit, from this number of seconds to a day.
+pub(crate) fn time_from<const SECONDS: u64>(text: &str) -> Result<Duration, String> {
+    let time = parse_time(text)?.0;
+    let is_valid = (Duration::from_secs(SECONDS)..=Duration::from_secs(86_400)).contains(&time);
+    is_valid.then_some(time).ok_or_else(|| format!("expected a duration from {SECONDS}s to 24h"))
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use http_wasm_tower::Snapshot;
 
 use super::request::SampleRequest;
-use crate::args::{ArgsError, GrantArgs, GuestSpec, choice};
+use crate::args::{ArgsError, GrantArgs, GuestSpec, choice, time_from};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchArgs {
@@ -31,9 +31,9 @@ pub(crate) struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) request: Option<PathBuf>,
 
-    /// Seconds that measuring may take, excluding loading; a slow guest takes longer
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    pub(crate) seconds: u64,
+    /// How long measuring may take, excluding loading; a slow guest takes longer
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time_from::<1>)]
+    pub(crate) duration: Duration,
 
     /// Print the report as JSON [default: as text]
     #[arg(long)]
@@ -69,7 +69,7 @@ impl Bench {
                 ..GuestSpec::resolve(args.guest, args.guest_config, grants)?
             },
             request,
-            duration: Duration::from_secs(args.seconds),
+            duration: args.duration,
             json: args.json,
         })
     }

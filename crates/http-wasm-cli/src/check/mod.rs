@@ -78,6 +78,9 @@ struct Report {
     memory_bytes_at_start: usize,
     code_bytes: usize,
     debug_info_bytes: usize,
+    /// The file with the rest of it, which isn't read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    separate_debug_info: Option<String>,
     compile_milliseconds: f64,
     instantiation_milliseconds: f64,
     warnings: Vec<Finding>,
@@ -155,6 +158,7 @@ impl Report {
             memory_bytes_at_start: facts.memory_bytes,
             code_bytes: facts.code_bytes,
             debug_info_bytes: facts.debug_info_bytes,
+            separate_debug_info: facts.separate_debug_info.clone(),
             compile_milliseconds: facts.compile_time.as_secs_f64() * 1e3,
             instantiation_milliseconds: facts.start_time.as_secs_f64() * 1e3,
             warnings: facts.warnings.iter().map(Finding::of).collect(),
@@ -189,6 +193,12 @@ impl fmt::Display for Report {
         line(f, "machine code", &format!("{} KiB", self.code_bytes / 1024))?;
         if self.debug_info_bytes > 0 {
             line(f, "debug information", &format!("{} KiB", self.debug_info_bytes.div_ceil(1024)))?;
+        }
+        if let Some(file) = &self.separate_debug_info {
+            let what = format!(
+                "more in {file:?}, which isn't read: build without separate or split debug information"
+            );
+            line(f, "", &what)?;
         }
         line(f, "compilation", &format!("{:.1} ms", self.compile_milliseconds))?;
         write!(f, "  {:<18} {:.3} ms", "instantiation", self.instantiation_milliseconds)?;

@@ -6,13 +6,19 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use http_wasm_gateway::LOADING_TARGET;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Context;
 
 /// The target of the core's events about guests that take long to load.
-pub(super) const TARGET: &str = "http_wasm_host::load::slow";
+const TARGET: &str = "http_wasm_host::load::slow";
+
+/// Whether lines with this target are shown as progress.
+pub(super) fn is_progress(target: &str) -> bool {
+    target == TARGET || target == LOADING_TARGET
+}
 
 /// How often the line is drawn again.
 const PERIOD: Duration = Duration::from_millis(250);
@@ -24,7 +30,7 @@ const WIDTH: usize = 78;
 /// Back to the start of the line, which is then emptied.
 const CLEAR: &[u8] = b"\r\x1b[K";
 
-/// Shows the events of [`TARGET`] as a line that is updated, and writes the lines of the log above it.
+/// Shows the events of [`TARGET`] and [`LOADING_TARGET`] as a line that is updated, and writes the lines of the log above it.
 #[derive(Clone)]
 pub(super) struct Progress(Arc<Mutex<Screen>>);
 
@@ -32,12 +38,15 @@ struct Screen {
     out: Box<dyn Write + Send>,
     /// Guests that are being loaded, and since when.
     loading: Vec<(String, Instant)>,
+    /// How many guests are loaded, and how many there are.
+    share: Option<(u64, u64)>,
     is_drawn: bool,
 }
 
 impl Progress {
     pub(super) fn new(out: impl Write + Send + 'static) -> Self {
-        Self(Arc::new(Mutex::new(Screen { out: Box::new(out), loading: Vec::new(), is_drawn: false })))
+        let (out, loading) = (Box::new(out), Vec::new());
+        Self(Arc::new(Mutex::new(Screen { out, loading, share: None, is_drawn: false })))
     }
 
     fn screen(&self) -> MutexGuard<'_, Screen> {
@@ -64,13 +73,21 @@ impl Progress {
         }
     }
 
-    fn ended(&self, guest: &str) {
+    fn ended(&self, guest: &str, how: &str) {
         let mut screen = self.screen();
         let Some(place) = screen.loading.iter().position(|(name, _)| name == guest) else { return };
-        let (guest, since) = screen.loading.remove(place);
-        let line = format!("loading {} took {:.1} s\n", shown(&guest), since.elapsed().as_secs_f64());
+        let (guest, _) = screen.loading.remove(place);
+        let line = format!("{}: {}\n", shown(&guest), shown(how));
         // There is nobody to tell if the terminal is gone.
         let _ = screen.line(line.as_bytes());
+        screen.draw(Instant::now());
+    }
+}
+
+impl Progress {
+    fn loaded(&self, loaded: u64, total: u64) {
+        let mut screen = self.screen();
+        screen.share = (loaded < total).then_some((loaded, total));
         screen.draw(Instant::now());
     }
 }
@@ -84,9 +101,11 @@ impl Screen {
         if let Some(more @ 1..) = self.loading.len().checked_sub(NAMED) {
             text += &format!(" and {more} more");
         }
-        let text: String = text.chars().take(WIDTH - 12).collect();
         let seconds = now.saturating_duration_since(*since).as_secs();
-        let _ = self.out.write_all(&[CLEAR, format!("{text} … {seconds} s").as_bytes()].concat());
+        let share = self.share.map(|(loaded, total)| format!(" ({loaded} of {total} guests are loaded)"));
+        let end = format!("{} … {seconds} s", share.unwrap_or_default());
+        let text: String = text.chars().take(WIDTH.saturating_sub(end.chars().count())).collect();
+        let _ = self.out.write_all(&[CLEAR, text.as_bytes(), end.as_bytes()].concat());
         let _ = self.out.flush();
         self.is_drawn = true;
         true
@@ -120,13 +139,14 @@ impl Write for Progress {
 
 impl<S: Subscriber> Layer<S> for Progress {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        if event.metadata().target() != TARGET {
+        if !is_progress(event.metadata().target()) {
             return;
         }
         let mut fields = Fields::default();
         event.record(&mut fields);
         match fields {
-            Fields { guest, done: true, .. } => self.ended(&guest),
+            Fields { share: (Some(loaded), Some(total)), .. } => self.loaded(loaded, total),
+            Fields { guest, message, done: true, .. } => self.ended(&guest, &message),
             Fields { guest, seconds, .. } => {
                 let now = Instant::now();
                 let since = now.checked_sub(Duration::from_secs(seconds)).unwrap_or(now);
@@ -141,6 +161,8 @@ struct Fields {
     guest: String,
     seconds: u64,
     done: bool,
+    message: String,
+    share: (Option<u64>, Option<u64>),
 }
 
 impl Visit for Fields {
@@ -151,8 +173,11 @@ impl Visit for Fields {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        if field.name() == "seconds" {
-            self.seconds = value;
+        match field.name() {
+            "seconds" => self.seconds = value,
+            "loaded" => self.share.0 = Some(value),
+            "total" => self.share.1 = Some(value),
+            _ => {}
         }
     }
 
@@ -160,7 +185,11 @@ impl Visit for Fields {
         self.done |= field.name() == "done" && value;
     }
 
-    fn record_debug(&mut self, _: &Field, _: &dyn fmt::Debug) {}
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        }
+    }
 }
 
 #[cfg(test)]
@@ -192,14 +221,16 @@ mod tests {
             tracing::info!(target: TARGET, guest = "a\x1bb", seconds = 7_u64, "taking long");
             progress.write_all(b"a log line\n").unwrap();
             tracing::info!(target: "other", guest = "c", seconds = 1_u64, "not about loading");
-            tracing::info!(target: TARGET, guest = "a\x1bb", done = true, "loaded");
+            tracing::info!(target: LOADING_TARGET, loaded = 1_u64, total = 3_u64, "loading");
+            tracing::info!(target: TARGET, guest = "a\x1bb", done = true, "loaded in 7.5 s");
         });
         progress.write_all(b"another\n").unwrap();
         let written = String::from_utf8(terminal.0.lock().unwrap().clone()).unwrap();
         assert!(written.starts_with("\r\x1b[Kloading ab … 7 s"), "{written:?}");
         // The line may have been drawn again in between.
         assert!(written.contains("\r\x1b[Ka log line\n"), "{written:?}");
-        assert!(written.contains("loading ab took 7.") && written.ends_with(" s\nanother\n"), "{written:?}");
+        assert!(written.contains("loading ab (1 of 3 guests are loaded) … 7 s"), "{written:?}");
+        assert!(written.ends_with("\r\x1b[Kab: loaded in 7.5 s\nanother\n"), "{written:?}");
     }
 
     #[test]

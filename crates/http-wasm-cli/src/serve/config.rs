@@ -102,7 +102,7 @@ impl Serve {
         let mut serve = Self::resolve(args)?;
         if serve.file.is_none() {
             for route in &mut serve.config.routes {
-                (route.value.backend, route.value.ext_proc) = (None, Some(ExtProc::default()));
+                (route.value.backend, route.value.ext_proc) = (None, Some(ExtProc::default().into()));
             }
         } else if serve.config.routes.iter().all(|route| route.ext_proc.is_none()) {
             return Err(ArgsError::NoRouteForEnvoy);

@@ -90,8 +90,8 @@ impl GuestArgs {
         limits.replay_bytes = self.replay_bytes;
         limits.written_bytes = self.written_bytes;
         limits.log_rate = self.log_rate;
-        guest.pool.min_warm = Some(self.min_warm);
-        guest.pool.max_idle = self.max_idle;
+        guest.pool.min_warm = Some(self.min_warm.into());
+        guest.pool.max_idle = self.max_idle.map(Into::into);
         guest.pool.idle_ttl = Some(self.idle_ttl);
         guest.on_failure = self.on_failure.into();
         guest.snapshot = self.snapshot.unwrap_or_default().into();

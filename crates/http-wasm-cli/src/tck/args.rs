@@ -9,7 +9,7 @@ use http_wasm_gateway::config::Address;
 use http_wasm_tck::guest::Variant;
 use http_wasm_tck::run::LaunchCommand;
 
-use crate::args::seconds_from;
+use crate::args::time_from;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct TckArgs {
@@ -84,8 +84,8 @@ pub(crate) struct TckRunArgs {
     #[arg(long, value_enum, value_name = "PROFILE", default_value_t = TckProfile::Abi)]
     pub(crate) profile: TckProfile,
 
-    /// How many seconds the host may take to respond to a request, at least 2
-    #[arg(long, value_name = "SECONDS", default_value = "10", value_parser = seconds_from::<2>)]
+    /// How long the host may take to respond to a request, at least 2s
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = time_from::<2>)]
     pub(crate) timeout: Duration,
 
     /// Print the results as JSON [default: as a table]

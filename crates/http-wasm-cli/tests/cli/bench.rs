@@ -46,7 +46,7 @@ const READS: &str = r#"(module
 #[test]
 fn bench_tells_phases_host_calls_instances_and_requests_per_second() {
     let guest = file(".wat", READS.as_bytes());
-    let output = run(&["bench", "--json", "--seconds", "1", path(&guest)]);
+    let output = run(&["bench", "--json", "--duration", "1s", path(&guest)]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report: Value = serde_json::from_slice(&output.stdout).expect("JSON on stdout");
     assert_eq!(report["request"], "GET /");
@@ -71,7 +71,7 @@ fn bench_tells_phases_host_calls_instances_and_requests_per_second() {
 #[test]
 fn bench_measures_a_guest_with_a_snapshot_and_says_why_one_cannot_have_it() {
     let guest = file(".wat", READS.as_bytes());
-    let output = run(&["bench", "--seconds", "1", "--snapshot", path(&guest)]);
+    let output = run(&["bench", "--duration", "1s", "--snapshot", path(&guest)]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let clock = READS.replace(
         "(memory (export",
@@ -83,9 +83,9 @@ fn bench_measures_a_guest_with_a_snapshot_and_says_why_one_cannot_have_it() {
         r#"(func (export "_initialize") (drop (call $clock (i32.const 0) (i64.const 1) (i32.const 64)))"#,
     );
     let guest = file(".wat", clock.as_bytes());
-    let (message, code) = failed(&run(&["bench", "--seconds", "1", "--snapshot", path(&guest)]));
+    let (message, code) = failed(&run(&["bench", "--duration", "1s", "--snapshot", path(&guest)]));
     assert!(code == Some(65) && message.contains("shared-seed"), "{code:?}: {message}");
-    let output = run(&["bench", "--seconds", "1", "--snapshot=shared-seed", path(&guest)]);
+    let output = run(&["bench", "--duration", "1s", "--snapshot=shared-seed", path(&guest)]);
     assert!(output.status.success(), "{}", text(&output.stderr));
 }
 
@@ -93,7 +93,7 @@ fn bench_measures_a_guest_with_a_snapshot_and_says_why_one_cannot_have_it() {
 fn bench_sends_the_request_of_the_file() {
     let guest = file(".wat", READS.as_bytes());
     let request = file(".http", b"POST /form HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\n\r\na=b");
-    let output = run(&["bench", "--seconds", "1", "--request", path(&request), path(&guest)]);
+    let output = run(&["bench", "--duration", "1s", "--request", path(&request), path(&guest)]);
     assert!(output.status.success(), "{}", text(&output.stderr));
     let report = text(&output.stdout);
     let first = report.lines().next().unwrap_or_default();
@@ -126,7 +126,7 @@ fn bench_of_a_guest_that_fails_exits_with_65_and_the_reason() {
       (func (export "handle_request") (result i64) unreachable)
       (func (export "handle_response") (param i32 i32)))"#;
     let guest = file(".wat", traps.as_bytes());
-    let (message, code) = failed(&run(&["bench", "--seconds", "1", path(&guest)]));
+    let (message, code) = failed(&run(&["bench", "--duration", "1s", path(&guest)]));
     assert_eq!(code, Some(65));
     assert!(message.starts_with("error: the guest fails on this request: "), "{message}");
     assert!(message.contains("unreachable"), "{message}");

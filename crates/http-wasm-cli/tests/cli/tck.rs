@@ -23,7 +23,7 @@ fn conforms(http: &str) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let junit = dir.path().join("junit.xml");
     // Some cases end with a deadline, which comes late where the machine is busy.
-    let args = ["run", "--self", "--http", http, "--timeout", "60", "--json", "--junit"];
+    let args = ["run", "--self", "--http", http, "--timeout", "60s", "--json", "--junit"];
     let output = tck(&[&args[..], &[&junit.to_string_lossy()]].concat());
     let report: Value = serde_json::from_slice(&output.stdout).expect("the report is JSON");
     let cases = report["cases"].as_array().expect("cases are a list");

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use http::uri::Authority;
 use http::{HeaderValue, Request, StatusCode, Version, header};
 
-use crate::config::HostPattern;
+use crate::config::{HostPattern, Located};
 
 const BAD_REQUEST: (StatusCode, &str) =
     (StatusCode::BAD_REQUEST, "a request must have exactly one Host field\n");
@@ -19,7 +19,7 @@ const MISDIRECTED: (StatusCode, &str) = (
 /// Checks whether a request is meant for this listener, which `hosts` may name. If not, returns the response.
 pub(super) fn check<B>(
     request: &Request<B>,
-    hosts: &[HostPattern],
+    hosts: &[Located<HostPattern>],
 ) -> Result<(), (StatusCode, &'static str)> {
     let mut fields = request.headers().get_all(header::HOST).iter();
     let field = match (fields.next(), fields.next()) {
@@ -37,7 +37,7 @@ fn authority(field: &HeaderValue) -> Result<Authority, (StatusCode, &'static str
     Authority::try_from(field.as_bytes()).map_err(|_| MISDIRECTED)
 }
 
-fn is_own(host: &str, hosts: &[HostPattern]) -> bool {
+fn is_own(host: &str, hosts: &[Located<HostPattern>]) -> bool {
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     if bare.parse::<IpAddr>().is_ok() {
         return true;
@@ -51,10 +51,10 @@ mod tests {
     use http::{Request, Version};
 
     use super::check;
-    use crate::config::HostPattern;
+    use crate::config::{HostPattern, Located};
 
     fn status(hosts: &[&str], uri: &str, fields: &[&str]) -> u16 {
-        let hosts: Vec<HostPattern> = hosts.iter().map(|host| host.parse().unwrap()).collect();
+        let hosts: Vec<Located<HostPattern>> = hosts.iter().map(|host| host.parse().unwrap()).collect();
         let request = fields.iter().fold(Request::get(uri), |request, field| request.header("host", *field));
         check(&request.body(()).unwrap(), &hosts).map_or_else(|(status, _)| status.as_u16(), |()| 200)
     }

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use self::connections::Connections;
 use self::shared::Shared;
 use crate::accept::{accept, keep_alive};
-use crate::config::{self, Address, HostPattern};
+use crate::config::{self, Address, HostPattern, Located};
 use crate::error::StartError;
 use crate::exchange::Answer;
 use crate::listener::Listeners;
@@ -31,7 +31,7 @@ pub(crate) struct AdminListener(Mutex<Option<Admin>>);
 /// The admin listener after a reload.
 pub(crate) enum Next {
     /// The same listener, which accepts these host names from then on.
-    Same(Vec<HostPattern>),
+    Same(Vec<Located<HostPattern>>),
     Other(Option<Admin>),
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use crate::config::HostPattern;
+use crate::config::{HostPattern, Located};
 use crate::observe::Monitor;
 
 /// What all requests to the admin listener need.
@@ -12,11 +12,11 @@ use crate::observe::Monitor;
 pub(super) struct Shared {
     pub(super) monitor: Arc<Monitor>,
     /// Host names that the listener accepts, besides addresses.
-    pub(super) hosts: ArcSwap<Vec<HostPattern>>,
+    pub(super) hosts: ArcSwap<Vec<Located<HostPattern>>>,
 }
 
 impl Shared {
-    pub(super) fn new(monitor: Arc<Monitor>, hosts: Vec<HostPattern>) -> Arc<Self> {
+    pub(super) fn new(monitor: Arc<Monitor>, hosts: Vec<Located<HostPattern>>) -> Arc<Self> {
         Arc::new(Self { monitor, hosts: ArcSwap::from_pointee(hosts) })
     }
 }

@@ -42,7 +42,7 @@ impl Draft {
             return Self::nothing(Faults::new(path, text, vec![fault]));
         }
         let base = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
-        let mut context = Context::new(base);
+        let mut context = Context::new(base, &text);
         references::replace(document.get_mut(), &text, &mut context);
         let span = document.span();
         let document = toml::Spanned::new(span, DeValue::Table(document.into_inner()));
@@ -94,7 +94,7 @@ impl Draft {
     /// An upstream can't be used, for this reason.
     pub(crate) fn add_upstream_error(&mut self, name: &str, reason: String) {
         let upstream = self.config.as_ref().and_then(|config| config.upstreams.get(name));
-        self.add(Fault::new(upstream.map(Located::span).unwrap_or_default(), reason));
+        self.add(Fault::new(upstream.map(Located::key_span).unwrap_or_default(), reason));
     }
 
     fn add(&mut self, fault: Fault) {

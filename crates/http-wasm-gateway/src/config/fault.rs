@@ -51,10 +51,22 @@ impl Fault {
     /// The first syntax error, and the number of them. It may be the cause of the others.
     pub(super) fn syntax(first: &toml::de::Error, places: usize) -> Self {
         let fault = Self::new(first.span().unwrap_or_default(), format!("invalid TOML: {}", first.message()));
-        match places {
-            1 => fault,
-            _ => fault.help("there are more syntax errors, perhaps caused by this one"),
+        let message = first.message();
+        let is_about = |words: &[&str]| words.iter().any(|word| message.contains(word));
+        let mut help = Vec::new();
+        if is_about(&["duplicate key"]) {
+            help.push(
+                "each setting and each header can be there only once, except headers in double brackets",
+            );
+        } else if is_about(&["unquoted key", "missing assignment", "key with no value"]) {
+            help.push("a setting is written NAME = VALUE");
+        } else if is_about(&["float", "integer", "must be quoted", "datetime", "missing value"]) {
+            help.push("strings are in quotes: \"…\"");
         }
+        if places > 1 {
+            help.push("there are more syntax errors, perhaps caused by this one");
+        }
+        if help.is_empty() { fault } else { fault.help(help.join("; ")) }
     }
 
     /// Something else was found than expected.

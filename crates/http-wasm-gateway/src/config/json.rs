@@ -39,7 +39,7 @@ pub fn guests_from_json(
     if let Some(first) = syntax.first() {
         return Err(Faults::new(name, text.clone(), vec![Fault::syntax(first, syntax.len())]));
     }
-    let mut context = Context::new(PathBuf::new());
+    let mut context = Context::new(PathBuf::new(), &text);
     let document = toml::Spanned::new(document.span(), DeValue::Table(document.into_inner()));
     let guests = BTreeMap::<String, Located<Guest>>::read(&document, &mut context);
     if let Some(guests) = &guests {

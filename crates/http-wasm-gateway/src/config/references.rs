@@ -197,7 +197,7 @@ mod tests {
             "NESTED" => Some(OsString::from("${A}")),
             _ => None,
         };
-        let mut context = Context::new(PathBuf::new());
+        let mut context = Context::new(PathBuf::new(), written);
         let text = resolve(written, &(0..written.len()), written, &env, &mut context);
         let fault = context.into_faults().first().map(|fault| fault.message().to_owned());
         text.map(|(text, _)| text).ok_or_else(|| fault.expect("a reason"))

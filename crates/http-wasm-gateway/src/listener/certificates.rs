@@ -12,6 +12,7 @@ use tokio_rustls::rustls::sign::CertifiedKey;
 use webpki::{EndEntityCert, Error, KeyUsage};
 
 use super::status::CertificateStatus;
+use super::subject_addresses;
 use crate::config::{Certificate, ListenTls};
 use crate::error_text::plain;
 use crate::fingerprint::Fingerprints;
@@ -118,15 +119,16 @@ impl ResolvesServerCert for Certificates {
     }
 }
 
-fn status(certificate: &CertificateDer<'_>) -> Option<CertificateStatus> {
-    let certificate = EndEntityCert::try_from(certificate).ok()?;
+fn status(der: &CertificateDer<'_>) -> Option<CertificateStatus> {
+    let certificate = EndEntityCert::try_from(der).ok()?;
+    let addresses = subject_addresses::of(der).into_iter().map(|address| address.to_string());
     // The verifier doesn't report the validity period, except that it has ended, which it checks first.
     let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
     let checked =
         certificate.verify_for_usage(&[], &[], &[], end_of_time, KeyUsage::server_auth(), None, None);
     let Err(Error::CertExpired { not_after, .. }) = checked else { return None };
     Some(CertificateStatus {
-        names: certificate.valid_dns_names().map(str::to_owned).collect(),
+        names: certificate.valid_dns_names().map(str::to_owned).chain(addresses).collect(),
         not_after: SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(not_after.as_secs()))?,
     })
 }

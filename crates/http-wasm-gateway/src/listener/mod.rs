@@ -18,6 +18,7 @@ mod refused;
 mod request;
 mod set;
 mod status;
+mod subject_addresses;
 #[cfg(unix)]
 mod successor;
 mod tls;

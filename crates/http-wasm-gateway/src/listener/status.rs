@@ -66,7 +66,7 @@ pub(crate) struct ListenerStatus {
 /// A certificate of a listener.
 #[derive(Debug, Serialize)]
 pub(crate) struct CertificateStatus {
-    /// The DNS names that it is valid for.
+    /// The DNS names and IP addresses that it is valid for.
     pub(super) names: Vec<String>,
     #[serde(serialize_with = "rfc3339")]
     pub(super) not_after: SystemTime,

@@ -66,7 +66,7 @@ impl Route {
             path: config.path.as_ref().map(|path| path.value.clone()),
             path_prefix: config.path_prefix.as_ref().map(|prefix| prefix.value.clone()),
             path_pattern: config.path_pattern.as_ref().map(|pattern| pattern.value.clone()),
-            methods: config.method.to_vec(),
+            methods: config.method.iter().map(|method| method.value.clone()).collect(),
             headers: headers.collect(),
         };
         Self {

@@ -1,194 +1,54 @@
 //! Configurations that are wrong: each message says where, what was expected, and what to do.
 
+mod configurations;
+
+use std::fs;
+
+use self::configurations::FAULTY;
 use crate::files::Files;
 
 /// What every configuration needs.
 const BASE: &str = "listen = ['127.0.0.1:0']\n";
 const ROUTE: &str = "[[routes]]\nbackend = 'echo'\n";
 
-/// What follows [`BASE`] or stands alone, and parts of the message about it.
-const FAULTS: &[(&str, &[&str])] = &[
-    ("listen = ['127.0.0.1:0'\n", &["invalid TOML", "gateway.toml:1:"]),
-    ("listen = ['127.0.0.1:0\nroutes = []\n", &["invalid TOML", "gateway.toml:1:", "more syntax errors"]),
-    (
-        "listen = '127.0.0.1:0'\nroutes = []\n",
-        &["expected a list", "write a list with one element: [\"127.0.0.1:0\"]"],
-    ),
-    (
-        "listen = ['127.0.0.1:0']\n[routes]\nbackend = 'echo'\n",
-        &["expected a list, found a table", "double brackets"],
-    ),
-    ("listen = ['http://127.0.0.1:80']\nroutes = []\n", &["expected HOST:PORT", "without a URL scheme"]),
-    (
-        "listen = [{ address = '127.0.0.1:0', tls = true }]\nroutes = []\n",
-        &["expected a table", "its settings: certificates"],
-    ),
-    ("listen = 5\nroutes = []\n", &["expected a list, found the number 5", "gateway.toml:1:10"]),
-    ("[[routes]]\nbackend = 'echo'\n", &["missing setting `listen`", "as in listen = [\"127.0.0.1:8080\"]"]),
-    ("listen = ['127.0.0.1:0']\n", &["missing setting `routes`"]),
-    ("listen = []\nroutes = []\n", &["at least one element"]),
-    ("listen = ['8080']\nroutes = []\n", &["is not an address: expected HOST:PORT"]),
-    ("listen = [{}]\nroutes = []\n", &["missing setting `address`"]),
-    ("listen = ['a:1', 'a:1']\nroutes = []\n", &["cannot listen on both", "the other one"]),
-    ("listen = ['0.0.0.0:1', '127.0.0.1:1']\nroutes = []\n", &["cannot listen on both"]),
-    ("listen = ['127.0.0.1:9901']\nroutes = []\n[admin]\n", &["cannot listen on both", "of [admin]"]),
-    ("+listn = 1\n", &["unknown setting `listn`", "did you mean `listen`?"]),
-    (
-        "+[server]\nmax_requests = 0\n",
-        &["a whole number from 1 to", "found the number 0", "gateway.toml:3:16"],
-    ),
-    ("+[server]\ndrain_timeout = 30\n", &["a duration with its unit", "found the number 30"]),
-    ("+[server]\ndrain_timeout = '30'\n", &["a duration with its unit", "\"30\""]),
-    ("+[server]\ndrain_timeout = '366days'\n", &["exceeds the maximum of 365 days", "gateway.toml:3:17"]),
-    (
-        "listen = [{ address = 'a:1', limits = { idle_timeout = '9999y' } }]\nroutes = []\n",
-        &["exceeds the maximum of 365 days"],
-    ),
-    ("+[server]\nguest_memory_budget = 'lots'\n", &["a size, as in", "\"lots\""]),
-    ("+[log]\nformat = 'xml'\n", &["unknown value \"xml\"; expected \"pretty\" or \"json\""]),
-    ("+[telemetry]\notlp_endpoint = 'collector'\n", &["not an http or https URL", "http://127.0.0.1:4318"]),
-    ("+[telemetry]\notlp_endpoint = 'http://h'\nsample_ratio = 2\n", &["a number from 0 to 1"]),
-    ("+[access_log]\nfile = 'no/such/log'\n", &["doesn't exist"]),
-    ("+[access_log]\nfile = '.'\n", &["is a directory; expected a file"]),
-    ("+[server]\ncode_cache = 'guest.wat'\n", &["guest.wat is not a directory"]),
-    (
-        "+[upstreams.a]\naddresses = ['http://h']\nhttp = '2'\nhost = 'client'\n",
-        &["can't be forwarded over HTTP/2", "remove `host`", "gateway.toml:5:8"],
-    ),
-    ("+[guests.a]\n", &["missing setting `path`"]),
-    ("+[guests.a]\npath = 'none.wasm'\n", &["cannot read the guest none.wasm: no such file"]),
-    ("+[guests.'a b']\npath = 'guest.wat'\n", &["invalid name", "letters, digits"]),
-    ("+[guests.a]\npath = 'guest.wat'\nsha256 = '12'\n", &["64 hexadecimal digits", "sha256sum"]),
-    (
-        "+[guests.a]\npath = 'guest.wat'\n\
-         sha256 = '0000000000000000000000000000000000000000000000000000000000000000'\n",
-        &["has a different SHA-256: ", "use this value"],
-    ),
-    ("+[guests.a]\npath = 'guest.wat'\nlimits = { deadline = '0s' }\n", &["must be longer than 0"]),
-    ("+[guests.a]\npath = 'guest.wat'\nlimits = { memory_bytes = 0 }\n", &["must be more than 0"]),
-    ("+[guests.a]\npath = 'guest.wat'\nlimits = { memory = 1 }\n", &["did you mean `memory_bytes`?"]),
-    ("+[guests.a]\npath = 'guest.wat'\npool = { min_warm = 2, max_idle = 1 }\n", &["exceeds `max_idle`"]),
-    (
-        "+[guests.a]\npath = 'guest.wat'\non_failure = 'opne'\n",
-        &["unknown value \"opne\"; expected \"closed\" or \"open\"", "did you mean \"open\"?"],
-    ),
-    ("+[guests.a]\npath = 'guest.wat'\nsnapshot = 'yes'\n", &["expected false, true or \"shared-seed\""]),
-    ("+[guests.a]\npath = 'guest.wat'\nconfig = 1\n", &["expected a string or a table"]),
-    (
-        "+[guests.a]\npath = 'guest.wat'\nconfig = ''\nconfig_file = 'guest.wat'\n",
-        &["only one of `config`, `config_file`"],
-    ),
-    ("+[guests.a]\npath = 'guest.wat'\nmounts = ['none:/x']\n", &[": no such file"]),
-    ("+[guests.a]\npath = 'guest.wat'\nmounts = ['a:b:c']\n", &["HOST:GUEST:ro"]),
-    ("+[guests.a]\npath = 'guest.wat'\nenv = { '' = 'x' }\n", &["invalid name of an environment variable"]),
-    ("+[upstreams.a]\naddresses = []\n", &["at least one element"]),
-    ("+[upstreams.a]\naddresses = ['localhost:80']\n", &["starts with http:// or https://"]),
-    ("+[upstreams.a]\naddresses = ['http://h:99999']\n", &["port must be a number from 1 to 65535"]),
-    ("+[upstreams.a]\naddresses = ['http://h', 'https://h']\n", &["can't mix http and https addresses"]),
-    ("+[upstreams.a]\naddresses = ['http://h', 'http://h']\n", &["listed twice"]),
-    (
-        "+[upstreams.a]\naddresses = ['http://h']\ntls = {}\n",
-        &["`tls` has no effect without an https address"],
-    ),
-    ("+[upstreams.a]\naddresses = ['https://h']\ntls = { ca = 'guest.wat' }\n", &["no certificate in PEM"]),
-    ("+[upstreams.a]\naddresses = ['http://h']\nhealth.active.path = 'x'\n", &["invalid path \"x\""]),
-    ("+[[routes]]\n", &["one of `upstream`, `redirect`, `respond`, `backend`, `ext_proc` is required"]),
-    ("+[[routes]]\nbackend = 'echo'\nrespond = {}\n", &["only one of `upstream`"]),
-    ("+[[routes]]\npath = '/a'\npath_prefix = '/a'\nbackend = 'echo'\n", &["only one of `path`"]),
-    ("+[[routes]]\npath = '/a/../b'\nbackend = 'echo'\n", &["in which this is \"/b\""]),
-    ("+[[routes]]\npath_pattern = '/{*a}/b'\nbackend = 'echo'\n", &["is not a path pattern"]),
-    ("+[[routes]]\npath = '/a/*'\nbackend = 'echo'\n", &["`*` belong in a `path_pattern`"]),
-    ("+[[routes]]\npath_prefix = '/{a}'\nbackend = 'echo'\n", &["belong in a `path_pattern`"]),
-    ("+[[routes]]\npath_pattern = '/a//{b}'\nbackend = 'echo'\n", &["in which this is \"/a/x\""]),
-    (
-        "+[[routes]]\npath_prefix = '/a%2Fb'\nbackend = 'echo'\n",
-        &["no request can reach this route", "has an escaped slash", "escaped_slashes = \"keep\""],
-    ),
-    (
-        "listen = [{ address = '127.0.0.1:0', trusted_fields = ['x-user'] }]\n[[routes]]\nbackend = 'echo'\n",
-        &["\"x-user\" isn't a known field about the client", "client_fields = [\"x-user\"]"],
-    ),
-    (
-        "listen = [{ address = '127.0.0.1:0', client_fields = ['x_user'] }]\n[[routes]]\nbackend = 'echo'\n",
-        &["use `-` instead of `_`"],
-    ),
-    (
-        "+[[routes]]\nescaped_slashes = 'drop'\nbackend = 'echo'\n",
-        &["unknown value \"drop\"", "\"keep\" or \"decode\""],
-    ),
-    ("+[[routes]]\nhost = 'h:80'\nbackend = 'echo'\n", &["a host can't have a port here"]),
-    ("+[[routes]]\nmethod = 'get'\nbackend = 'echo'\n", &["written in capitals: \"GET\""]),
-    ("+[[routes]]\nguests = ['a']\nbackend = 'echo'\n", &["unknown guest \"a\"", "add a section [guests.a]"]),
-    (
-        "+[guests.auth]\npath = 'guest.wat'\n[[routes]]\nguests = ['auht']\nbackend = 'echo'\n",
-        &["unknown guest \"auht\"", "did you mean `auth`?", "gateway.toml:5:11"],
-    ),
-    ("+[[routes]]\nupstream = 'x'\n", &["unknown upstream \"x\""]),
-    ("+[[routes]]\nredirect = { to = '/x', status = 200 }\n", &["invalid redirect status", "301, 302"]),
-    ("+[[routes]]\nredirect = { to = '/', keep_path = true }\n", &["redirects to itself"]),
-    ("+[[routes]]\nredirect = { to = '{scheme}://{host}{path}' }\n", &["redirects to itself"]),
-    (
-        "+[[routes]]\nredirect = { to = '/a{path}', keep_path = true }\n",
-        &["`keep_path` appends", "remove `keep_path`"],
-    ),
-    ("+[[routes]]\nredirect = { to = 'new.example' }\n", &["expected a URL or a path", "gateway.toml:3:19"]),
-    (
-        "+[[routes]]\nredirect = { to = 'https://{hots}/' }\n",
-        &["unknown part `{hots}`", "did you mean `host`?"],
-    ),
-    (
-        "+[[routes]]\nlisten = '127.0.0.1:80'\nbackend = 'echo'\n",
-        &["no listener has the address", "did you mean"],
-    ),
-    (
-        "+[[routes]]\nscheme = 'htps'\nbackend = 'echo'\n",
-        &["unknown value \"htps\"", "did you mean \"https\"?"],
-    ),
-    (
-        "+[[routes]]\nscheme = 'http'\nbackend = 'echo'\n[[routes]]\nscheme = 'http'\npath = '/a'\nbackend = 'echo'\n",
-        &["no request can reach"],
-    ),
-    ("+[[routes]]\nredirect = {}\n", &["missing setting `to`"]),
-    ("+[[routes]]\nrespond = { status = 99 }\n", &["a status from 200 to 599"]),
-    ("+[[routes]]\nrespond = { headers = { 'a b' = 'x' } }\n", &["invalid header name"]),
-    (
-        "+[[routes]]\nbackend = 'echo'\n[[routes]]\npath = '/a'\nbackend = 'echo'\n",
-        &["no request can reach", "takes all of its requests"],
-    ),
-    (
-        "+[[routes]]\npath_prefix = '/a'\nbackend = 'echo'\n[[routes]]\npath_pattern = '/a/{x}'\nbackend = 'echo'\n",
-        &["no request can reach"],
-    ),
-    (
-        "+[[routes]]\nname = 'a'\npath = '/a'\nbackend = 'echo'\n[[routes]]\nname = 'a'\nbackend = 'echo'\n",
-        &["two routes are named \"a\""],
-    ),
-    (
-        "+[[routes]]\npath = '/a'\nbackend = 'echo'\n[[routes]]\nname = 'route-1'\nbackend = 'echo'\n",
-        &["two routes are named \"route-1\"", "has no name and is numbered"],
-    ),
-    ("+[[routes]]\nname = 'none'\nbackend = 'echo'\n", &["can't be named \"none\"", "match no route"]),
-];
+/// The messages about them.
+const REPORT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/faults.txt");
+
+/// If set, the report is written again.
+const WRITE: &str = "WRITE_FAULTS";
 
 #[test]
-fn each_fault_is_told_once_with_its_place_and_what_to_do() {
+fn each_fault_is_reported_once_with_its_place_and_what_to_do() {
     let files = Files::new();
-    let mut wrong = Vec::new();
-    for (text, parts) in FAULTS {
+    let (mut report, mut valid) = (String::new(), Vec::new());
+    for text in FAULTY {
         let text = match text.strip_prefix('+') {
-            Some(rest) if rest.contains("[[routes]]") => format!("{BASE}{rest}"),
+            Some(rest) if rest.contains("[[routes]]") || rest.contains("[routes.") => format!("{BASE}{rest}"),
             Some(rest) => format!("{BASE}{rest}{ROUTE}"),
             None => (*text).to_owned(),
         };
-        let message = files.fault(&text);
+        let Err(faults) = files.load(&text) else {
+            valid.push(text);
+            continue;
+        };
+        let message = files.shown(&faults);
         // Guests that no route uses are warned of besides.
-        let message = message.replacen(": 1 error, ", ": 1 error\n", 1);
-        let whole = [": 1 error\n", "--> gateway.toml:"];
-        if let Some(part) = parts.iter().chain(&whole).find(|part| !message.contains(**part)) {
-            wrong.push(format!("{part:?} is not in:\n{message}\n"));
-        }
+        let (head, errors) = message.split_once("\n\n").expect("each error follows an empty line");
+        assert!(head.starts_with("configuration gateway.toml: 1 error"), "{message}\n\n{text}");
+        let error = errors.split("\n\n").next().unwrap_or(errors);
+        assert!(error.contains("--> gateway.toml:"), "{message}");
+        report += error;
+        report += "\n\n";
     }
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    if std::env::var_os(WRITE).is_some() {
+        fs::write(REPORT, &report).expect("the report can be written");
+    }
+    assert_eq!(valid, [""; 0], "they have no fault");
+    let expected = fs::read_to_string(REPORT).unwrap_or_default();
+    for (found, expected) in report.split("\n\n").zip(expected.split("\n\n")) {
+        assert_eq!(found, expected, "if it is better, run this test with {WRITE}=1");
+    }
+    assert_eq!(report.len(), expected.len(), "run this test with {WRITE}=1");
 }
 
 #[test]
@@ -199,8 +59,8 @@ fn all_faults_of_a_file_are_told_at_once_in_its_order() {
     );
     assert!(message.contains(": 7 errors\n"), "{message}");
     let order = [
-        "\"nope\" is not an address",
-        "cannot listen on both",
+        "invalid address \"nope\"",
+        "two listeners have the address",
         "found the number 0",
         "`typo`",
         "unknown guest \"b\"",

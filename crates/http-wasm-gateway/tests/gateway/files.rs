@@ -45,8 +45,11 @@ impl Files {
 
     /// The message about this configuration, which must be wrong, without the directory's own name.
     pub(crate) fn fault(&self, text: &str) -> String {
-        let faults = self.load(text).expect_err("this configuration is wrong");
-        let own = format!("{}/", self.0.path().display());
-        faults.to_string().replace(&own, "")
+        self.shown(&self.load(text).expect_err("this configuration is wrong"))
+    }
+
+    /// The text of a message, without the directory's own name.
+    pub(crate) fn shown(&self, faults: &Faults) -> String {
+        faults.to_string().replace(&format!("{}/", self.0.path().display()), "")
     }
 }

@@ -26,7 +26,7 @@ fn load(files: &Files, text: &str) -> Config {
 
 /// Each free text that a configuration has, with a secret in it.
 const EVERYWHERE: &str = r#"
-listen = ['127.0.0.1:0']
+listen = [{ address = '127.0.0.1:0', client_fields = ["x-${file:secret}"] }]
 [guests.a]
 path = 'guest.wat'
 config = { token = "${file:secret}" }
@@ -56,7 +56,8 @@ respond = { body = "${file:secret}", headers = { x-token = "${file:secret}" } }
 
 #[test]
 fn references_are_resolved_in_all_strings_and_neither_debug_nor_json_shows_them() {
-    let config = load(&files(), EVERYWHERE);
+    let text = format!("{EVERYWHERE}[admin]\nhosts = [\"${{file:secret}}.internal\"]\n");
+    let config = load(&files(), &text);
     let guest = &config.guests["a"];
     assert_eq!(guest.env["TOKEN"].value, format!("a {SECRET}"));
     assert_eq!(guest.args[0].value, format!("--token={SECRET}"));

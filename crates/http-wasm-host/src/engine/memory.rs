@@ -77,9 +77,9 @@ impl MemoryBudget {
         let due = last == 0 || now.saturating_sub(last) >= WARN_EVERY.as_millis() as u64;
         if due && self.warned.compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             tracing::warn!(
-                used = self.used(),
-                limit = self.limit,
-                failed,
+                used_bytes = self.used(),
+                limit_bytes = self.limit,
+                failed_requests = failed,
                 "the memory budget for guests is used up; rejecting requests"
             );
         }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use addr2line::Context;
 use gimli::{Dwarf, EndianSlice, LittleEndian, SectionId};
-use wasmparser::{Parser, Payload};
+use wasmparser::{BinaryReader, Parser, Payload};
 
 use super::names;
 
@@ -24,6 +24,28 @@ const SECTIONS: [SectionId; 10] = [
 
 /// The maximum number of functions shown for one position: the function itself, and those inlined into it.
 const MOST_INLINED: usize = 16;
+
+/// How many compilation units are asked for a file with their debug information.
+const MOST_UNITS: usize = 32;
+
+/// The custom section with the name of the file that has a module's debug information, from Emscripten's
+/// `-gseparate-dwarf`.
+const EXTERNAL: &str = "external_debug_info";
+
+/// The file with debug information of this module that isn't in it: all of it, or with split DWARF (`-gsplit-dwarf`)
+/// that of a compilation unit.
+pub(super) fn separate_file(wasm: &[u8], own: Option<&DebugInfo>) -> Option<String> {
+    own.and_then(|own| own.split_file().ok().flatten()).or_else(|| {
+        let mut sections = Parser::new(0).parse_all(wasm).map_while(Result::ok);
+        sections.find_map(|payload| match payload {
+            Payload::CustomSection(section) if section.name() == EXTERNAL => {
+                let mut reader = BinaryReader::new(section.data(), section.data_offset());
+                reader.read_string().ok().map(str::to_owned)
+            }
+            _ => None,
+        })
+    })
+}
 
 /// The sections of a module that contain source lines.
 pub(super) struct DebugInfo(Vec<(SectionId, Box<[u8]>)>);
@@ -56,11 +78,26 @@ impl DebugInfo {
     }
 
     fn try_look_up(&self, places: &[u32]) -> gimli::Result<Vec<String>> {
-        let dwarf =
-            Dwarf::load(|id| Ok::<_, gimli::Error>(EndianSlice::new(self.section(id), LittleEndian)))?;
-        let context = Context::from_dwarf(dwarf)?;
+        let context = Context::from_dwarf(self.dwarf()?)?;
         // Information that is invalid for one position may be valid for another.
         Ok(places.iter().map(|place| at(&context, *place).unwrap_or_default()).collect())
+    }
+
+    fn split_file(&self) -> gimli::Result<Option<String>> {
+        let dwarf = self.dwarf()?;
+        let mut units = dwarf.units();
+        for _ in 0..MOST_UNITS {
+            let Some(header) = units.next()? else { break };
+            let unit = dwarf.unit(header)?;
+            if let Some(name) = unit.dwo_name()? {
+                return Ok(Some(dwarf.attr_string(&unit, name)?.to_string_lossy().into_owned()));
+            }
+        }
+        Ok(None)
+    }
+
+    fn dwarf(&self) -> gimli::Result<Dwarf<EndianSlice<'_, LittleEndian>>> {
+        Dwarf::load(|id| Ok(EndianSlice::new(self.section(id), LittleEndian)))
     }
 
     fn section(&self, id: SectionId) -> &[u8] {

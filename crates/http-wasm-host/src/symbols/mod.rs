@@ -35,6 +35,8 @@ pub(crate) struct Symbols {
     offsets: Offsets,
     /// `None` if there is no debug information, or it isn't needed.
     lines: Option<Lines>,
+    /// The file with debug information that isn't in the module.
+    separate_debug_info: Option<String>,
     is_off: bool,
 }
 
@@ -47,6 +49,10 @@ impl Symbols {
         };
         Self {
             offsets: Offsets::read(wasm, moved),
+            separate_debug_info: match backtraces {
+                Backtraces::Lines => debug_info::separate_file(wasm, debug_info.as_ref()),
+                Backtraces::Functions | Backtraces::Off => None,
+            },
             lines: debug_info.map(Lines::new),
             is_off: backtraces == Backtraces::Off,
         }
@@ -55,5 +61,10 @@ impl Symbols {
     /// Size of the debug information that is kept, in bytes.
     pub(crate) fn debug_info_bytes(&self) -> usize {
         self.lines.as_ref().map_or(0, Lines::bytes)
+    }
+
+    /// The file with debug information that isn't in the module, and isn't read.
+    pub(crate) fn separate_debug_info(&self) -> Option<&str> {
+        self.separate_debug_info.as_deref()
     }
 }

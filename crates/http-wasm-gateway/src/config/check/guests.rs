@@ -7,7 +7,7 @@ use crate::config::fault::Fault;
 use crate::config::model::{Guest, GuestSource};
 use crate::config::read::{Context, Located};
 use crate::digest::sha256;
-use crate::error_text::plain;
+use crate::error_text::{counted, plain};
 
 /// The names of those that there is an error about are returned.
 pub(in crate::config) fn check(
@@ -17,7 +17,7 @@ pub(in crate::config) fn check(
     let mut faulty = BTreeSet::new();
     for (guest_name, guest) in guests {
         let before = context.fault_count();
-        name(guest_name, guest.span(), context);
+        name(guest_name, guest.key_span(), context);
         module(guest, context);
         if let Some(path) = &guest.config_file {
             file(path, "the guest's configuration", context);
@@ -25,14 +25,25 @@ pub(in crate::config) fn check(
         mounts(guest, context);
         for (key, value) in &guest.env {
             if key.is_empty() || key.contains(['=', '\0']) {
-                context.at(value.span(), format!("invalid name of an environment variable: {key:?}"));
+                let fault =
+                    Fault::new(value.key_span(), format!("invalid name of an environment variable: {key:?}"));
+                context
+                    .fault(fault.help("a name isn't empty, and contains neither `=` nor a null character"));
             }
+            no_null(value, "the value of an environment variable", context);
         }
-        if let (Some(warm), Some(idle)) = (guest.pool.min_warm, guest.pool.max_idle)
-            && warm > idle.get()
+        for arg in &guest.args {
+            no_null(arg, "an argument", context);
+        }
+        if let (Some(warm), Some(idle)) = (&guest.pool.min_warm, &guest.pool.max_idle)
+            && warm.value > idle.get()
         {
-            let message = format!("`min_warm` ({warm}) exceeds `max_idle` ({idle})");
-            context.at(guest.span(), message);
+            let message = format!("`min_warm` ({}) exceeds `max_idle` ({})", warm.value, idle.value);
+            context.fault(
+                Fault::new(warm.span(), message)
+                    .related(idle.span(), "the maximum")
+                    .help("lower the one, or raise the other"),
+            );
         }
         if context.fault_count() > before {
             faulty.insert(guest_name.clone());
@@ -50,13 +61,24 @@ fn module(guest: &Guest, context: &mut Context) {
     let Some(bytes) = file(&path, "the guest", context) else { return };
     let Some(pin) = &guest.sha256 else { return };
     if pin.len() != 64 || !pin.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        let found = format!("invalid SHA-256: expected 64 hexadecimal digits, found {}", pin.len());
+        let found = match pin.chars().count() {
+            64 => "other characters".to_owned(),
+            length => counted(length, "character"),
+        };
+        let found = format!("invalid SHA-256: expected 64 hexadecimal digits, found {found}");
         context.fault(Fault::new(pin.span(), found).help("`sha256sum FILE` prints it"));
     } else if let actual = sha256(&bytes)
         && !actual.eq_ignore_ascii_case(pin)
     {
         let fault = Fault::new(pin.span(), format!("the guest's file has a different SHA-256: {actual}"));
         context.fault(fault.help("if the file is the right one, use this value"));
+    }
+}
+
+/// The guest gets strings that end at the first null character.
+fn no_null(text: &Located<String>, what: &str, context: &mut Context) {
+    if text.contains('\0') {
+        context.at(text.span(), format!("{what} can't contain a null character"));
     }
 }
 

@@ -11,11 +11,20 @@ pub(super) fn check(config: &Config, context: &mut Context) {
     let mut seen: Vec<&Located<Address>> = config.admin.iter().map(|admin| &admin.address).collect();
     for address in config.listen.iter().map(|listen| &listen.address).filter(|address| address.was_read()) {
         if let Some(other) = seen.iter().find(|other| collide(other, address)) {
-            let message = format!("cannot listen on both {} and {}", other.value, address.value);
+            let message = if other.value == address.value {
+                format!("two listeners have the address {}", address.value)
+            } else {
+                format!("cannot listen on both {} and {}", other.value, address.value)
+            };
             let fault = Fault::new(address.span(), message);
             context.fault(match other.was_read() {
-                true => fault.related(other.span(), "the other one"),
-                false => fault.help("the other one is the default address of [admin]"),
+                true if other.value == address.value => fault.related(other.span(), "the other one"),
+                true => fault
+                    .related(other.span(), "the other one")
+                    .help("0.0.0.0 and [::] stand for all addresses of the machine: remove one of the two"),
+                false => {
+                    fault.help("the other one is [admin], whose `address` is 127.0.0.1:9901 unless it is set")
+                }
             });
         }
         seen.push(address);
@@ -38,12 +47,12 @@ pub(super) fn check(config: &Config, context: &mut Context) {
                 )));
             }
         }
-        if listen.proxy_protocol == ProxyProtocol::V2
+        if *listen.proxy_protocol == ProxyProtocol::V2
             && listen.trusted_proxies.is_empty()
             && !listen.was_read_in_part()
         {
             let fault = Fault::new(
-                listen.span(),
+                listen.proxy_protocol.span(),
                 "`proxy_protocol` without `trusted_proxies` rejects every connection",
             );
             context.fault(

@@ -14,8 +14,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
             .parse::<Uri>()
             .is_ok_and(|url| url.host().is_some() && matches!(url.scheme_str(), Some("http" | "https")));
         if endpoint.was_read() && !is_url {
-            let fault =
-                Fault::new(endpoint.span(), format!("not an http or https URL: {:?}", endpoint.value));
+            let fault = Fault::new(endpoint.span(), format!("invalid URL {:?}", endpoint.value));
             context.fault(
                 fault.help(
                     "expected the URL of a collector for OTLP over HTTP, such as http://127.0.0.1:4318",
@@ -34,12 +33,18 @@ pub(super) fn check(config: &Config, context: &mut Context) {
     if let Some(file) = config.access_log.as_ref().and_then(|log| log.file.as_ref()) {
         let directory = file.parent().filter(|directory| !directory.as_os_str().is_empty());
         if let Some(directory) = directory.filter(|directory| !directory.is_dir()) {
-            context.at(file.span(), format!("the directory {} doesn't exist", directory.display()));
+            let message = format!("the directory {} doesn't exist", directory.display());
+            context.fault(
+                Fault::new(file.span(), message).help("the gateway creates the file, but no directories"),
+            );
         } else if file.is_dir() {
             context.at(file.span(), format!("{} is a directory; expected a file", file.display()));
         }
     }
     if let Some(cache) = config.server.code_cache.as_ref().filter(|cache| cache.exists() && !cache.is_dir()) {
-        context.at(cache.span(), format!("{} is not a directory", cache.display()));
+        context.at(
+            cache.span(),
+            format!("{} is not a directory; expected one for compiled guests", cache.display()),
+        );
     }
 }

@@ -1,11 +1,15 @@
 //! Routes: what they refer to, and their fixed responses.
 
+use std::ops::Range;
+
 use http::{HeaderName, HeaderValue, StatusCode};
 
 use super::values::name;
 use super::{shadow, unused};
 use crate::config::fault::Fault;
-use crate::config::model::{Config, EscapedSlashes, Redirect, RedirectTarget, Respond, Route, RouteScheme};
+use crate::config::model::{
+    Config, EscapedSlashes, HeaderMatch, Redirect, RedirectTarget, Respond, Route, RouteScheme,
+};
 use crate::config::read::{Context, Located, suggestion};
 
 pub(super) fn check(config: &Config, context: &mut Context) {
@@ -28,14 +32,20 @@ pub(super) fn check(config: &Config, context: &mut Context) {
             }
         }
         for (header, condition) in &route.headers {
-            if HeaderName::try_from(header.as_str()).is_err() {
-                context.at(condition.span(), format!("invalid header name {header:?}"));
+            header_name(header, condition.key_span(), context);
+            if let HeaderMatch::Value(value) = &condition.value {
+                header_value(header, value, condition.span(), context);
             }
         }
         escaped_slashes(route, context);
-        if route.ext_proc.is_some() && route.guests.is_empty() && !route.was_read_in_part() {
-            let fault =
-                Fault::new(route.span(), "this route has `ext_proc`, but no guests that could run for Envoy");
+        if let Some(ext_proc) = &route.ext_proc
+            && route.guests.is_empty()
+            && !route.was_read_in_part()
+        {
+            let fault = Fault::new(
+                ext_proc.span(),
+                "this route has `ext_proc`, but no guests that could run for Envoy",
+            );
             context.fault(fault.help("name them: guests = [\"NAME\"]"));
         }
         if let Some(redirect) = &route.redirect {
@@ -59,21 +69,20 @@ pub(super) fn check(config: &Config, context: &mut Context) {
 /// An escaped slash is part of a segment only with `keep`: otherwise the path has another reading, which this route
 /// doesn't match.
 fn escaped_slashes(route: &Located<Route>, context: &mut Context) {
-    let path = route.path.as_ref().map(|path| path.as_str());
-    let prefix = route.path_prefix.as_ref().map(|prefix| prefix.as_str());
-    let pattern = route.path_pattern.as_ref().map(|pattern| pattern.as_str());
+    let path = route.path.as_ref().map(|path| (path.as_str(), path.span()));
+    let prefix = route.path_prefix.as_ref().map(|prefix| (prefix.as_str(), prefix.span()));
+    let pattern = route.path_pattern.as_ref().map(|pattern| (pattern.as_str(), pattern.span()));
     let escapes = |path: &str| path.contains("%2F") || path.contains('\\');
     if route.escaped_slashes != EscapedSlashes::Keep
-        && let Some(path) = path.or(prefix).or(pattern).filter(|path| escapes(path))
+        && let Some((path, at)) = path.or(prefix).or(pattern).filter(|(path, _)| escapes(path))
         && !route.was_read_in_part()
     {
-        let fault = Fault::new(
-            route.span(),
-            format!("no request can reach this route: {path:?} has an escaped slash"),
-        );
-        context.fault(
-            fault.help("add escaped_slashes = \"keep\" if the upstream treats it as part of a segment"),
-        );
+        let what = if path.contains('\\') { "a backslash" } else { "an encoded slash" };
+        let fault = Fault::new(at, format!("no request can reach this route: the path has {what}"));
+        context.fault(fault.help(match route.escaped_slashes {
+            EscapedSlashes::Decode => "escaped_slashes = \"decode\" makes it a slash: write `/`",
+            _ => "add escaped_slashes = \"keep\" if the upstream treats it as part of a segment",
+        }));
     }
 }
 
@@ -146,7 +155,8 @@ fn check_redirect(redirect: &Redirect, route: &Route, config: &Config, context: 
     };
     let back: Vec<_> = schemes.iter().filter(|scheme| leads_back(&target, **scheme)).collect();
     if back.len() == schemes.len() {
-        context.at(to.span(), "this redirects to itself");
+        let fault = Fault::new(to.span(), "this redirects requests to themselves");
+        context.fault(fault.help("change the scheme, the host or the path"));
     } else if let [scheme] = back[..]
         && config.listen.iter().any(|listen| unused::may_take(route, listen, *scheme))
     {
@@ -170,11 +180,21 @@ fn check_respond(respond: &Respond, context: &mut Context) {
         context.at(respond.status.span(), format!("a response with status {status} can't have a body"));
     }
     for (header, value) in &respond.headers {
-        if HeaderName::try_from(header.as_str()).is_err() {
-            context.at(value.span(), format!("invalid header name {header:?}"));
-        } else if HeaderValue::try_from(value.as_str()).is_err() {
-            let fault = Fault::new(value.span(), format!("invalid value of the header {header:?}"));
-            context.fault(fault.help("a value has no line breaks and no other control characters"));
-        }
+        header_name(header, value.key_span(), context);
+        header_value(header, value, value.span(), context);
+    }
+}
+
+fn header_name(name: &str, at: Range<usize>, context: &mut Context) {
+    if HeaderName::try_from(name).is_err() {
+        let fault = Fault::new(at, format!("invalid header name {name:?}"));
+        context.fault(fault.help("a name consists of letters, digits, `-` and a few other characters"));
+    }
+}
+
+fn header_value(name: &str, value: &str, at: Range<usize>, context: &mut Context) {
+    if HeaderValue::try_from(value).is_err() {
+        let fault = Fault::new(at, format!("invalid value of the header {name:?}"));
+        context.fault(fault.help("a value has no line breaks and no other control characters"));
     }
 }

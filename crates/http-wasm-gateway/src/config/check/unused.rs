@@ -8,7 +8,7 @@ use crate::config::read::Context;
 pub(super) fn check(config: &Config, context: &mut Context) {
     for (name, guest) in &config.guests {
         if !config.routes.iter().any(|route| route.guests.iter().any(|used| used.value == *name)) {
-            let fault = Fault::warning(guest.span(), format!("no route uses the guest {name:?}"));
+            let fault = Fault::warning(guest.key_span(), format!("no route uses the guest {name:?}"));
             context
                 .fault(fault.help(format!("add it to the `guests` of a route, or remove [guests.{name}]")));
         }
@@ -16,7 +16,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
     for (name, upstream) in &config.upstreams {
         if !config.routes.iter().any(|route| route.upstream.as_ref().is_some_and(|used| used.value == *name))
         {
-            let fault = Fault::warning(upstream.span(), format!("no route uses the upstream {name:?}"));
+            let fault = Fault::warning(upstream.key_span(), format!("no route uses the upstream {name:?}"));
             context.fault(
                 fault.help(format!("set upstream = {name:?} in a route, or remove [upstreams.{name}]")),
             );

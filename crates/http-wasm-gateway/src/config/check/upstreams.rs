@@ -27,7 +27,7 @@ pub(super) fn check(
     let mut faulty = BTreeSet::new();
     for (upstream_name, upstream) in upstreams {
         let before = context.fault_count();
-        name(upstream_name, upstream.span(), context);
+        name(upstream_name, upstream.key_span(), context);
         addresses(upstream, context);
         if let Some(health) = &upstream.health.active
             && !(health.path.starts_with('/') && health.path.parse::<PathAndQuery>().is_ok())
@@ -89,7 +89,10 @@ fn check_tls(upstream: &Upstream, context: &mut Context) {
     if let Some(server_name) = &tls.server_name
         && ServerName::try_from(server_name.as_str()).is_err()
     {
-        context.at(server_name.span(), format!("not a host name or IP address: {:?}", server_name.value));
+        context.at(
+            server_name.span(),
+            format!("invalid server name {:?}: expected a host name or an IP address", server_name.value),
+        );
     }
     if let Some(pair) = &tls.identity {
         key_pair::check(pair, context);

@@ -1,5 +1,6 @@
 //! Checks that several parts of a configuration need.
 
+use std::io::ErrorKind;
 use std::ops::Range;
 use std::path::Path;
 
@@ -23,7 +24,13 @@ pub(super) fn file(path: &Located<impl AsRef<Path>>, what: &str, context: &mut C
         Ok(bytes) => Some(bytes),
         Err(error) => {
             let reason = plain(&error);
-            context.at(path.span(), format!("cannot read {what} {}: {reason}", shown.display()));
+            let fault = Fault::new(path.span(), format!("cannot read {what} {}: {reason}", shown.display()));
+            context.fault(match error.kind() {
+                ErrorKind::NotFound => {
+                    fault.help("relative paths are relative to the directory of the configuration")
+                }
+                _ => fault,
+            });
             None
         }
     }

@@ -57,7 +57,7 @@ impl fmt::Display for Address {
 
 impl Value for Address {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        parsed(node, "an address", context)
+        parsed(node, "address", context)
     }
 }
 

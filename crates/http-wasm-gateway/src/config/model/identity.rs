@@ -27,7 +27,7 @@ impl FromStr for FieldName {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let name = HeaderName::from_str(text).map_err(|_| "expected one such as \"x-user\"")?;
         if name.as_str().contains('_') {
-            return Err("clients can send it in other spellings: use `-` instead of `_`");
+            return Err("clients could send it in another spelling; write `-` in place of `_`");
         }
         Ok(Self(name))
     }
@@ -41,7 +41,7 @@ impl fmt::Display for FieldName {
 
 impl Value for FieldName {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        parsed(node, "a header name", context)
+        parsed(node, "header name", context)
     }
 }
 
@@ -80,7 +80,7 @@ impl fmt::Display for FieldPattern {
 
 impl Value for FieldPattern {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        parsed(node, "a header name", context)
+        parsed(node, "header name", context)
     }
 }
 

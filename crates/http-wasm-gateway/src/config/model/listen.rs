@@ -35,10 +35,10 @@ pub struct Listen {
     pub http: ListenHttp,
     /// Whether connections start with a PROXY protocol header. If so, connections without one, or from an untrusted
     /// peer, are rejected.
-    pub proxy_protocol: ProxyProtocol,
+    pub proxy_protocol: Located<ProxyProtocol>,
     /// Networks or addresses of the proxies in front of the gateway, as in "10.0.0.0/8". PROXY headers and the fields
     /// in `trusted_fields` are trusted only from them.
-    pub trusted_proxies: Vec<TrustedNet>,
+    pub trusted_proxies: Vec<Located<TrustedNet>>,
     /// Fields about the client that are trusted if they come from a trusted proxy. The first one that contains an
     /// address determines the client's address, and likewise the first one with a scheme the client's scheme.
     /// `x-forwarded-for` and `forwarded` contain the last address that isn't in `trusted_proxies`; `cf-connecting-ip`,
@@ -51,7 +51,7 @@ pub struct Listen {
     /// `CF-Connecting-IP`, `X-Original-URL`, `X-Rewrite-URL`, `Client-Cert` and `Client-Cert-Chain`. They are dropped
     /// unless they are in `trusted_fields` and come from a trusted proxy. A trailing asterisk matches any rest of the
     /// name, as in "x-auth-*".
-    pub client_fields: Vec<FieldPattern>,
+    pub client_fields: Vec<Located<FieldPattern>>,
     /// What happens to request header fields with `_` in their name, which many servers can't distinguish from `-`.
     /// Those that could be mistaken for a field that the gateway or a guest sets or drops are always dropped.
     pub underscores: Underscores,
@@ -66,7 +66,7 @@ impl Default for Listen {
             address: Located::default(),
             tls: None,
             http: ListenHttp::default(),
-            proxy_protocol: ProxyProtocol::default(),
+            proxy_protocol: Located::default(),
             trusted_proxies: Vec::new(),
             trusted_fields: trusted.map(|name| FieldName::new(name).into()).to_vec(),
             client_fields: Vec::new(),
@@ -230,12 +230,13 @@ impl Value for ProxyProtocol {
 pub struct TrustedNet(pub IpNet);
 
 impl FromStr for TrustedNet {
-    type Err = ipnet::AddrParseError;
+    type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         // Peers are compared in their canonical form, which may differ from the one in a log.
         let address = text.parse::<IpAddr>().map(|address| IpNet::from(address.to_canonical()));
-        address.or_else(|_| text.parse().map(plain)).map(Self)
+        let net = address.or_else(|_| text.parse().map(plain));
+        net.map(Self).map_err(|_| "expected one such as 10.0.0.1, 10.0.0.0/8 or fd00::/8")
     }
 }
 
@@ -258,7 +259,7 @@ impl Serialize for TrustedNet {
 
 impl Value for TrustedNet {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        parsed(node, "an address, or a network such as \"10.0.0.0/8\"", context)
+        parsed(node, "address or network", context)
     }
 }
 

@@ -258,7 +258,7 @@ impl fmt::Display for RedirectTarget {
 
 impl Value for RedirectTarget {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        parsed(node, "the target of a redirect", context)
+        parsed(node, "redirect target", context)
     }
 }
 

@@ -34,7 +34,7 @@ pub struct Route {
     /// of the path as sent, in which `%2f` isn't `/`.
     pub escaped_slashes: EscapedSlashes,
     /// The request method.
-    pub method: OneOrMany<MethodName>,
+    pub method: OneOrMany<Located<MethodName>>,
     /// Header fields by name: a string that one of the fields must equal, or true or false for present or absent.
     pub headers: BTreeMap<String, Located<HeaderMatch>>,
 
@@ -50,7 +50,7 @@ pub struct Route {
     /// Responds without an upstream, for trying things out.
     pub backend: Option<Backend>,
     /// Runs the guests for Envoy, as its external processor over gRPC; see docs/envoy.md.
-    pub ext_proc: Option<ExtProc>,
+    pub ext_proc: Option<Located<ExtProc>>,
 
     /// How long the response head may take; then the request gets 504. This includes guests, and waiting for a
     /// connection or an HTTP/2 stream of the upstream, but not the queue of `concurrency`. If not set, the limits of

@@ -72,7 +72,7 @@ pub struct Admin {
     /// Host names under which the listener is reached, such as "gateway.internal" or "*.internal". Requests with any
     /// other `Host` get 421, except IP addresses, `localhost`, and requests for `/livez` and `/readyz`. Without this
     /// check, a web page that an operator visits could read the status through the operator's browser (DNS rebinding).
-    pub hosts: Vec<HostPattern>,
+    pub hosts: Vec<Located<HostPattern>>,
 }
 
 impl Default for Admin {

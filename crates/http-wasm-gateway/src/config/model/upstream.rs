@@ -124,7 +124,7 @@ section! {
 
 impl Value for UpstreamUrl {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        let url: Self = parsed(node, "an upstream's address", context)?;
+        let url: Self = parsed(node, "upstream address", context)?;
         Some(match context.written(node) {
             Some(written) => url.shown_as(written.clone()),
             None => url,

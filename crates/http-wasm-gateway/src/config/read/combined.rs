@@ -23,6 +23,8 @@ pub struct Located<T> {
     /// The value.
     pub value: T,
     at: Range<usize>,
+    /// The position of the key, if the key is a name from the file.
+    key: Option<Range<usize>>,
     in_part: bool,
     /// How the string is written in which references were replaced.
     written: Option<Arc<str>>,
@@ -51,6 +53,11 @@ impl<T> Located<T> {
         self.at.clone()
     }
 
+    /// The position of its name, for an entry of a table with names from the file.
+    pub(in crate::config) fn key_span(&self) -> Range<usize> {
+        self.key.clone().unwrap_or_else(|| self.span())
+    }
+
     /// Whether it was read from the file. If not, there is already an error about it.
     pub(in crate::config) fn was_read(&self) -> bool {
         !self.at.is_empty()
@@ -68,7 +75,8 @@ impl<T> Located<T> {
 
     /// Another value at the same position.
     pub(in crate::config) fn map<U>(self, map: impl FnOnce(T) -> U) -> Located<U> {
-        Located { value: map(self.value), at: self.at, in_part: self.in_part, written: self.written }
+        let Self { value, at, key, in_part, written } = self;
+        Located { value: map(value), at, key, in_part, written }
     }
 }
 
@@ -92,7 +100,7 @@ impl<T: FromStr> FromStr for Located<T> {
 
 impl<T> From<T> for Located<T> {
     fn from(value: T) -> Self {
-        Self { value, at: 0..0, in_part: false, written: None }
+        Self { value, at: 0..0, key: None, in_part: false, written: None }
     }
 }
 
@@ -114,7 +122,7 @@ impl<T: Value> Value for Located<T> {
             }
             _ => context.written(node).cloned(),
         };
-        Some(Self { value, at: node.span(), in_part: context.fault_count() > faults, written })
+        Some(Self { value, at: node.span(), key: None, in_part: context.fault_count() > faults, written })
     }
 }
 
@@ -145,7 +153,16 @@ impl<T: Value> Value for Vec<T> {
             let fault = Fault::unexpected("a list", node);
             context.fault(match node.get_ref() {
                 DeValue::String(text) => fault.help(format!("write a list with one element: [{text:?}]")),
-                DeValue::Table(_) => fault.help("the header of a table in a list has double brackets: [[…]]"),
+                DeValue::Table(_) => match context.header(node) {
+                    Some(name) => {
+                        let name = name.split('.').next().unwrap_or(name);
+                        fault.help(format!(
+                            "each table of a list has a header with double brackets: [[{name}]]"
+                        ))
+                    }
+                    None => fault.help("write a list with one element: [{ … }]"),
+                },
+                DeValue::Integer(number) => fault.help(format!("write a list with one element: [{number}]")),
                 _ => fault,
             });
             return None;
@@ -154,17 +171,26 @@ impl<T: Value> Value for Vec<T> {
     }
 }
 
-/// A table whose keys are names from the file. A value's position is that of its name.
+/// A table whose keys are names from the file.
 impl<T: Value> Value for BTreeMap<String, Located<T>> {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
         let DeValue::Table(entries) = node.get_ref() else {
-            context.expected("a table", node);
+            context.fault(Fault::unexpected("a table", node).help("write a table, as in { NAME = … }"));
             return None;
         };
         let mut map = Self::new();
         for (name, value) in entries {
+            if T::IS_SECTION && !matches!(value.get_ref(), DeValue::Table(_)) {
+                let fault = Fault::unexpected("a table for each name", value);
+                context.fault(match context.header(node) {
+                    Some(header) => fault.help(format!("add a name to the header, as in [{header}.NAME]")),
+                    None => fault,
+                });
+                // The other entries have the same cause.
+                return None;
+            }
             if let Some(value) = Located::read(value, context) {
-                map.insert(name.get_ref().clone().into_owned(), Located { at: name.span(), ..value });
+                map.insert(name.get_ref().clone().into_owned(), Located { key: Some(name.span()), ..value });
             }
         }
         Some(map)

@@ -19,6 +19,9 @@ pub(in crate::config) trait Value: Sized {
     /// Whether a table with references in it is shown as a whole or not at all.
     const IS_OPAQUE: bool = false;
 
+    /// Whether it is a table with settings.
+    const IS_SECTION: bool = false;
+
     /// The value; `None` if the node is something else, which is then among the errors.
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self>;
 }
@@ -28,6 +31,7 @@ pub(in crate::config) trait Value: Sized {
 pub(in crate::config) struct Context {
     /// What relative paths are relative to.
     base: PathBuf,
+    source: String,
     faults: Vec<Fault>,
     errors: usize,
     /// Strings in which references were replaced, in the order of the file.
@@ -39,9 +43,10 @@ pub(in crate::config) struct Context {
 }
 
 impl Context {
-    pub(in crate::config) fn new(base: PathBuf) -> Self {
+    pub(in crate::config) fn new(base: PathBuf, source: &str) -> Self {
         Self {
             base,
+            source: source.to_owned(),
             faults: Vec::new(),
             errors: 0,
             replaced: Vec::new(),
@@ -72,6 +77,12 @@ impl Context {
     pub(in crate::config) fn refers_to(&mut self, path: &Path) {
         let files = std::mem::take(&mut self.files);
         self.files = files.and(Fingerprints::of([path.to_owned()]));
+    }
+
+    /// The name in the header of a table, such as `server.tls`. `None` for a table in braces.
+    pub(in crate::config) fn header(&self, table: &Node<'_>) -> Option<&str> {
+        let written = self.source.get(table.span())?.trim_matches(['[', ']']).trim();
+        (!written.is_empty() && !written.contains(['{', '\n', '='])).then_some(written)
     }
 
     /// How a string is written, if references in it were replaced.

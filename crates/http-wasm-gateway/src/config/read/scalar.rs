@@ -15,20 +15,27 @@ use crate::config::fault::Fault;
 pub(in crate::config) fn text<'a>(node: &'a Node<'_>, what: &str, context: &mut Context) -> Option<&'a str> {
     match node.get_ref() {
         DeValue::String(text) => Some(text),
-        _ => {
-            context.expected(what, node);
+        found => {
+            let fault = Fault::unexpected(what, node);
+            context.fault(match found {
+                DeValue::Integer(number) => fault.help(format!("strings are in quotes: \"{number}\"")),
+                DeValue::Float(number) => fault.help(format!("strings are in quotes: \"{number}\"")),
+                DeValue::Array(_) => fault.help("write one value, without brackets"),
+                _ => fault,
+            });
             None
         }
     }
 }
 
-/// The node's string, parsed; `what` is what was expected.
+/// The node's string, parsed; `what` is what was expected, without an article.
 pub(in crate::config) fn parsed<T: FromStr<Err: Display>>(
     node: &Node<'_>,
     what: &str,
     context: &mut Context,
 ) -> Option<T> {
-    let text = text(node, what, context)?;
+    let article = if what.starts_with(['a', 'e', 'i', 'o', 'u']) { "an" } else { "a" };
+    let text = text(node, &format!("{article} {what}"), context)?;
     match text.parse() {
         Ok(value) => Some(value),
         Err(error) => {
@@ -36,7 +43,7 @@ pub(in crate::config) fn parsed<T: FromStr<Err: Display>>(
             let reason = error.to_string();
             let is_hidden = context.written(node).is_some() && reason.contains('"');
             let reason = if is_hidden { String::new() } else { format!(": {reason}") };
-            context.at(node.span(), format!("{text:?} is not {what}{reason}"));
+            context.at(node.span(), format!("invalid {what} {text:?}{reason}"));
             None
         }
     }
@@ -70,9 +77,23 @@ pub(super) fn integer(
     };
     let number = number.filter(|number| range.contains(number));
     if number.is_none() {
-        context.expected(&format!("a whole number from {} to {}", range.start(), range.end()), node);
+        unquoted(
+            &format!("a whole number from {} to {}", range.start(), range.end()),
+            node,
+            context,
+            |text| text.parse().is_ok_and(|number| range.contains(&number)),
+        );
     }
     number
+}
+
+/// Reports something other than expected, and what to do if it is the right value in quotes.
+fn unquoted(what: &str, node: &Node<'_>, context: &mut Context, is_right: impl FnOnce(&str) -> bool) {
+    let fault = Fault::unexpected(what, node);
+    context.fault(match node.get_ref() {
+        DeValue::String(text) if is_right(text) => fault.help(format!("without quotes: {text}")),
+        _ => fault,
+    });
 }
 
 pub(super) fn value_of(number: &DeInteger<'_>) -> Option<u64> {
@@ -92,15 +113,23 @@ impl Value for bool {
             _ => None,
         };
         if value.is_none() {
-            context.expected("true or false", node);
+            unquoted("true or false", node, context, |text| text.parse::<bool>().is_ok());
         }
         value
     }
 }
 
+/// A status code.
 impl Value for u16 {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        integer(node, 0..=Self::MAX.into(), context).and_then(|number| number.try_into().ok())
+        let status = match node.get_ref() {
+            DeValue::Integer(number) => value_of(number).and_then(|number| number.try_into().ok()),
+            _ => None,
+        };
+        if status.is_none() {
+            unquoted("a status code, such as 404", node, context, |text| text.parse::<Self>().is_ok());
+        }
+        status
     }
 }
 
@@ -127,7 +156,9 @@ impl Value for f64 {
         };
         let number = number.filter(|number| (0.0..=1.0).contains(number));
         if number.is_none() {
-            context.expected("a number from 0 to 1", node);
+            unquoted("a number from 0 to 1", node, context, |text| {
+                text.parse().is_ok_and(|number| (0.0..=1.0).contains(&number))
+            });
         }
         number
     }

@@ -24,7 +24,8 @@ impl<'a, 'i> Table<'a, 'i> {
         context: &'a mut Context,
     ) -> Option<Self> {
         let DeValue::Table(entries) = node.get_ref() else {
-            let help = format!("its settings: {}", keys.join(", "));
+            let first = keys.first().unwrap_or(&"");
+            let help = format!("write a table, as in {{ {first} = … }}; its settings: {}", keys.join(", "));
             context.fault(Fault::unexpected("a table", node).help(help));
             return None;
         };
@@ -43,7 +44,7 @@ impl<'a, 'i> Table<'a, 'i> {
     /// Reports each of these keys that is absent, with an example of how it is written.
     pub(in crate::config) fn need(&mut self, keys: &[(&'static str, &'static str)]) {
         for (key, example) in keys {
-            if self.has(key) {
+            if self.has(key) || self.is_misspelt(key) {
                 continue;
             }
             let fault = Fault::new(self.at.clone(), format!("missing setting `{key}`"));
@@ -53,18 +54,17 @@ impl<'a, 'i> Table<'a, 'i> {
 
     /// Reports an error unless exactly one of these keys is present.
     pub(in crate::config) fn one_of(&mut self, keys: &[&'static str]) {
-        let names = keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", ");
-        match self.present(keys) {
-            0 => self.context.at(self.at.clone(), format!("one of {names} is required")),
-            1 => {}
-            _ => self.context.at(self.at.clone(), format!("only one of {names} is allowed")),
+        if self.present(keys).is_empty() {
+            self.context.at(self.at.clone(), format!("one of {} is required", quoted(keys)));
         }
+        self.at_most_one_of(keys);
     }
 
     /// Reports an error if more than one of these keys is present.
     pub(in crate::config) fn at_most_one_of(&mut self, keys: &[&'static str]) {
-        if self.present(keys) > 1 {
-            self.one_of(keys);
+        if let [first, second, ..] = &self.present(keys)[..] {
+            let fault = Fault::new(second.clone(), format!("only one of {} is allowed", quoted(keys)));
+            self.context.fault(fault.related(first.clone(), "the other one"));
         }
     }
 
@@ -82,8 +82,26 @@ impl<'a, 'i> Table<'a, 'i> {
         self.entries.keys().any(|name| name.get_ref() == key)
     }
 
-    fn present(&self, keys: &[&'static str]) -> usize {
-        keys.iter().filter(|key| self.has(key)).count()
+    /// Whether an unknown key is probably meant to be this one, so that one error is enough.
+    fn is_misspelt(&self, key: &str) -> bool {
+        let mut unknown = self.entries.keys().filter(|name| !self.known.contains(&&**name.get_ref()));
+        unknown.any(|name| nearest(name.get_ref(), self.known.iter().copied()) == Some(key))
+    }
+
+    /// The positions of those of these keys that are present, in the order of the file.
+    fn present(&self, keys: &[&'static str]) -> Vec<Range<usize>> {
+        let names = self.entries.keys().filter(|name| keys.contains(&&**name.get_ref()));
+        let mut places: Vec<_> = names.map(toml::Spanned::span).collect();
+        places.sort_by_key(|place| place.start);
+        places
+    }
+}
+
+fn quoted(keys: &[&str]) -> String {
+    let quoted: Vec<_> = keys.iter().map(|key| format!("`{key}`")).collect();
+    match &quoted[..] {
+        [most @ .., last] if !most.is_empty() => format!("{} and {last}", most.join(", ")),
+        all => all.concat(),
     }
 }
 
@@ -103,6 +121,8 @@ macro_rules! section {
         $(need $needed:tt)? $(one_of $one:tt)? $(at_most_one_of $most:tt)?
     ) => {
         impl crate::config::read::Value for $section {
+            const IS_SECTION: bool = true;
+
             fn read(
                 node: &crate::config::read::Node<'_>,
                 context: &mut crate::config::read::Context,

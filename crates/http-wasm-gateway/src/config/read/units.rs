@@ -11,6 +11,7 @@ use toml::de::DeValue;
 
 use super::context::{Context, Node, Value};
 use super::scalar::value_of;
+use crate::config::fault::Fault;
 
 const A_TIME: &str = "a duration with its unit, as in \"30s\", \"500ms\" or \"1h 30m\"";
 const OFF: &str = "off";
@@ -19,6 +20,14 @@ const A_SIZE: &str = "a size, as in \"16MiB\", or a number of bytes";
 /// The longest duration that a setting can have. Longer ones are mistakes, and very long ones overflow clocks.
 const MAX_TIME: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 const TOO_LONG: &str = "this duration exceeds the maximum of 365 days";
+
+/// How a number without a unit is written as a duration, which is the likeliest mistake.
+fn with_unit(number: &str) -> Option<String> {
+    let is_digit = |byte: u8| byte.is_ascii_digit() || byte == b'.';
+    let is_number = number.len() < 9 && number.bytes().all(is_digit) && number.parse::<f64>().is_ok();
+    let are = if number == "1" { "second is" } else { "seconds are" };
+    is_number.then(|| format!("{number} {are} written \"{number}s\""))
+}
 
 /// A duration that isn't zero, and at most 365 days.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,8 +48,17 @@ impl FromStr for Time {
         match humantime::parse_duration(text) {
             Ok(time) if time > MAX_TIME => Err(TOO_LONG.to_owned()),
             Ok(time) if !time.is_zero() => Ok(Self(time)),
-            _ => Err(format!("expected {A_TIME}, and not 0")),
+            Ok(_) => Err("this duration must be longer than 0".to_owned()),
+            Err(_) => Err(unexpected(text)),
         }
+    }
+}
+
+/// What is wrong with a text that isn't a duration.
+fn unexpected(text: &str) -> String {
+    match with_unit(text) {
+        Some(correction) => format!("expected {A_TIME}: {correction}"),
+        None => format!("expected {A_TIME}"),
     }
 }
 
@@ -67,7 +85,7 @@ impl FromStr for AnyTime {
         match humantime::parse_duration(text) {
             Ok(time) if time > MAX_TIME => Err(TOO_LONG.to_owned()),
             Ok(time) => Ok(Self(time)),
-            Err(_) => Err(format!("expected {A_TIME}")),
+            Err(_) => Err(unexpected(text)),
         }
     }
 }
@@ -81,10 +99,25 @@ impl Value for AnyTime {
         match parsed {
             Some(time) if time > MAX_TIME => context.at(node.span(), TOO_LONG),
             Some(time) => return Some(Self(time)),
-            None => context.expected(A_TIME, node),
+            None => expected_time(A_TIME, node, context),
         }
         None
     }
+}
+
+/// Reports a value that isn't a duration, and how it is probably written as one.
+fn expected_time(what: &str, node: &Node<'_>, context: &mut Context) {
+    let correction = match node.get_ref() {
+        DeValue::String(text) => with_unit(text),
+        DeValue::Integer(number) => with_unit(number.as_str()),
+        DeValue::Float(number) => with_unit(number.as_str()),
+        _ => None,
+    };
+    let fault = Fault::unexpected(what, node);
+    context.fault(match correction {
+        Some(correction) => fault.help(correction),
+        None => fault,
+    });
 }
 
 /// A duration that isn't zero, or "off".
@@ -102,9 +135,11 @@ impl Value for TimeOrOff {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
         match node.get_ref() {
             DeValue::String(text) if text == OFF => Some(Self(None)),
-            DeValue::String(_) => Time::read(node, context).map(|time| Self(Some(time.0))),
+            DeValue::String(text) if humantime::parse_duration(text).is_ok() => {
+                Time::read(node, context).map(|time| Self(Some(time.0)))
+            }
             _ => {
-                context.expected(&format!("{A_TIME}, or {OFF:?}"), node);
+                expected_time(&format!("{A_TIME}, or {OFF:?}"), node, context);
                 None
             }
         }

@@ -36,14 +36,14 @@ impl TrustedProxies {
     pub(super) fn new(listen: &Listen) -> Self {
         let claim = |name: &HeaderName| Claim::of(name.as_str()).unwrap_or(Claim::Other);
         Self {
-            trusted: listen.trusted_proxies.clone(),
-            proxy_protocol: listen.proxy_protocol,
+            trusted: listen.trusted_proxies.iter().map(|net| net.value).collect(),
+            proxy_protocol: *listen.proxy_protocol,
             trusted_fields: listen
                 .trusted_fields
                 .iter()
                 .map(|name| (name.0.clone(), claim(&name.0)))
                 .collect(),
-            client_fields: listen.client_fields.clone(),
+            client_fields: listen.client_fields.iter().map(|field| field.value.clone()).collect(),
             underscores: listen.underscores,
             listener: ListenerId::of(listen.address.as_str()),
         }

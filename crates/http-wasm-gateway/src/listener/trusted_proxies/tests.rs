@@ -7,8 +7,9 @@ use crate::config::{FieldName, Listen, ProxyProtocol, TrustedNet, Underscores};
 use crate::exchange::Client;
 
 fn listen() -> Listen {
-    let trusted_proxies = ["10.0.0.0/8", "fd00::/8"].map(|net| TrustedNet(net.parse().unwrap())).to_vec();
-    Listen { trusted_proxies, proxy_protocol: ProxyProtocol::V2, ..Listen::default() }
+    let trusted_proxies =
+        ["10.0.0.0/8", "fd00::/8"].map(|net| TrustedNet(net.parse().unwrap()).into()).to_vec();
+    Listen { trusted_proxies, proxy_protocol: ProxyProtocol::V2.into(), ..Listen::default() }
 }
 
 fn trusted() -> TrustedProxies {
@@ -50,7 +51,7 @@ fn source(peer: &str, lists: &[&'static str]) -> String {
 #[test]
 fn a_proxy_is_trusted_in_whichever_form_its_address_is_written() {
     for written in ["10.1.2.3", "::ffff:10.1.2.3", "10.0.0.0/8", "::ffff:10.0.0.0/104"] {
-        let trusted_proxies = vec![written.parse::<TrustedNet>().unwrap()];
+        let trusted_proxies = vec![written.parse::<TrustedNet>().unwrap().into()];
         let trusted = TrustedProxies::new(&Listen { trusted_proxies, ..Listen::default() });
         for (peer, expected) in
             [("10.1.2.3", true), ("::ffff:10.1.2.3", true), ("11.1.2.3", false), ("::1", false)]

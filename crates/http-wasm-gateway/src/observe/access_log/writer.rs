@@ -166,7 +166,7 @@ impl Losses {
             self.failing = true;
             let reason = plain(error);
             tracing::error!(
-                lost = self.lost,
+                lost_lines = self.lost,
                 "cannot write the access log: {reason}; lines that don't fit into memory are lost"
             );
         }
@@ -174,7 +174,7 @@ impl Losses {
 
     fn written(&mut self) {
         if std::mem::take(&mut self.failing) {
-            tracing::warn!(lost = self.lost, "the access log is writable again; lines were lost");
+            tracing::warn!(lost_lines = self.lost, "the access log is writable again; lines were lost");
             self.lost = 0;
         }
     }
@@ -183,7 +183,7 @@ impl Losses {
         if lines.load(Ordering::Relaxed) > 0 && is_due(&mut self.overflowed) {
             let lost = lines.swap(0, Ordering::Relaxed);
             tracing::warn!(
-                lost,
+                lost_lines = lost,
                 "access log lines were lost: they arrived faster than they could be written"
             );
         }

@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use wasmparser::{
-    ConstExpr, ElementItems, ExternalKind, FunctionBody, KnownCustom, Name, Operator, Parser, Payload,
-    Result, TableInit, TypeRef,
+    ConstExpr, DataKind, DataSectionReader, ElementItems, ExternalKind, FunctionBody, KnownCustom, Name,
+    Operator, Parser, Payload, Result, TableInit, TypeRef,
 };
 
 use super::imports::ImportUse;
@@ -24,6 +24,7 @@ pub(super) struct Graph<'a> {
     pub(super) uses_legacy_exceptions: bool,
     /// The function names in the name section, sorted by index.
     names: Vec<(u32, &'a str)>,
+    data: Option<DataSectionReader<'a>>,
 }
 
 /// What one of the module's own functions does.
@@ -47,6 +48,7 @@ impl<'a> Graph<'a> {
             referenced: Vec::new(),
             uses_legacy_exceptions: false,
             names: Vec::new(),
+            data: None,
         };
         for payload in Parser::new(0).parse_all(wasm) {
             graph.add(payload?)?;
@@ -107,6 +109,7 @@ impl<'a> Graph<'a> {
                 self.functions.push(function);
                 self.bodies.push(body);
             }
+            Payload::DataSection(data) => self.data = Some(data),
             Payload::CustomSection(section) => {
                 if let KnownCustom::Name(names) = section.as_known() {
                     self.add_names(names);
@@ -201,6 +204,25 @@ impl<'a> Graph<'a> {
         !self.names.is_empty()
     }
 
+    /// The first memory as the module initialises it, up to the last segment with a constant offset. None if that is
+    /// more than `limit` bytes.
+    pub(super) fn initial_memory(&self, limit: usize) -> Option<Vec<u8>> {
+        let mut memory = Vec::new();
+        for segment in self.data.clone()?.into_iter().map_while(Result::ok) {
+            let DataKind::Active { memory_index: 0, offset_expr } = segment.kind else { continue };
+            let Ok(Operator::I32Const { value }) = offset_expr.get_operators_reader().read() else {
+                continue;
+            };
+            let start = value.cast_unsigned() as usize;
+            let end = start.checked_add(segment.data.len()).filter(|end| *end <= limit)?;
+            if memory.len() < end {
+                memory.resize(end, 0);
+            }
+            memory[start..end].copy_from_slice(segment.data);
+        }
+        Some(memory)
+    }
+
     /// The functions that may run when those in `from` are called. It errs on the safe side: an indirect call is
     /// assumed to reach every function that the module takes a reference to.
     pub(super) fn reached(&self, from: impl IntoIterator<Item = u32>) -> Reachable {
@@ -248,6 +270,11 @@ impl<'a> Graph<'a> {
 
     fn own(&self, function: u32) -> Option<&Function> {
         self.functions.get(self.place(function)?)
+    }
+
+    /// The function at this place among the module's own, if there is one.
+    pub(super) fn own_at(&self, place: usize) -> Option<u32> {
+        (place < self.functions.len()).then(|| u32::try_from(self.imports.len() + place).ok())?
     }
 
     fn place(&self, function: u32) -> Option<usize> {

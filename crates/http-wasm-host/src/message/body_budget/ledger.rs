@@ -242,10 +242,10 @@ impl Ledger {
         if due && self.warned.compare_exchange(last, now, Relaxed, Relaxed).is_ok() {
             let BodyMemory { held, limit, refused, evicted } = self.memory();
             tracing::warn!(
-                held,
-                limit,
-                refused,
-                evicted,
+                held_bytes = held,
+                limit_bytes = limit,
+                refused_requests = refused,
+                evicted_requests = evicted,
                 "the memory budget for bodies is used up; rejecting requests"
             );
         }

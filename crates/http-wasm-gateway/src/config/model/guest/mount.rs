@@ -31,7 +31,7 @@ impl FromStr for MountPoint {
 
 impl Value for MountPoint {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        let mut mount: Self = parsed(node, "a directory for a guest", context)?;
+        let mut mount: Self = parsed(node, "mount", context)?;
         mount.0.host = context.path(&mount.0.host.to_string_lossy());
         Some(mount)
     }

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use toml::de::DeValue;
 
-use crate::config::read::{Context, Node, Time, Value, choice, section};
+use crate::config::read::{Context, Located, Node, Time, Value, choice, section};
 
 /// How many instances of a guest are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
@@ -16,9 +16,9 @@ use crate::config::read::{Context, Node, Time, Value, choice, section};
 #[schemars(deny_unknown_fields)]
 pub struct Pool {
     /// Idle instances that are created in advance and always kept. Defaults to 1.
-    pub min_warm: Option<u32>,
+    pub min_warm: Option<Located<u32>>,
     /// Maximum number of idle instances. If not set, unlimited until they reach `idle_ttl`.
-    pub max_idle: Option<NonZeroU32>,
+    pub max_idle: Option<Located<NonZeroU32>>,
     /// How long an idle instance beyond `min_warm` is kept. Defaults to one minute.
     pub idle_ttl: Option<Time>,
 }
@@ -27,8 +27,8 @@ impl From<&Pool> for PoolSettings {
     fn from(pool: &Pool) -> Self {
         let default = Self::default();
         Self {
-            min_warm: pool.min_warm.map_or(default.min_warm, |count| count as usize),
-            max_idle: pool.max_idle.map_or(default.max_idle, |count| Some(count.get() as usize)),
+            min_warm: pool.min_warm.as_ref().map_or(default.min_warm, |count| count.value as usize),
+            max_idle: pool.max_idle.as_ref().map_or(default.max_idle, |count| Some(count.get() as usize)),
             idle_ttl: pool.idle_ttl.map_or(default.idle_ttl, |time| time.0),
         }
     }

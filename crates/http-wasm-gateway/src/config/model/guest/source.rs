@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Serialize;
 use toml::de::DeValue;
 
+use crate::config::fault::Fault;
 use crate::config::read::{Context, Node, Value, text};
 
 /// Where a guest's module is.
@@ -85,7 +86,10 @@ fn json(node: &Node<'_>, context: &mut Context) -> Option<serde_json::Value> {
         DeValue::Float(number) => match number.as_str().parse().ok().and_then(serde_json::Number::from_f64) {
             Some(number) => number.into(),
             None => {
-                context.at(node.span(), "JSON can't represent this number");
+                context.fault(
+                    Fault::new(node.span(), "JSON can't represent this number")
+                        .help("guests get tables as JSON, which has neither NaN nor infinity"),
+                );
                 return None;
             }
         },

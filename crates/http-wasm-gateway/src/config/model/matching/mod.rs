@@ -67,7 +67,7 @@ impl fmt::Display for HostPattern {
 
 impl Value for HostPattern {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        parsed(node, "a host", context)
+        parsed(node, "host", context)
     }
 }
 
@@ -97,7 +97,7 @@ impl fmt::Display for MethodName {
 
 impl Value for MethodName {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        parsed(node, "a method", context)
+        parsed(node, "method", context)
     }
 }
 

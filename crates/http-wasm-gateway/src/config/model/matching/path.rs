@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use matchit::InsertError;
+
 use crate::config::read::{Context, Node, Value, parsed};
 use crate::path::normal;
 
@@ -93,10 +95,32 @@ impl FromStr for PathPattern {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut matcher = matchit::Router::new();
-        matcher.insert(text, ()).map_err(|error| error.to_string())?;
+        matcher.insert(text, ()).map_err(|error| advice(&error))?;
+        if without_parameters(text).contains('*') {
+            return Err("all remaining segments are written `{*name}`, as in \"/files/{*rest}\"".to_owned());
+        }
         comparable(&example(text))?;
         Ok(Self { text: text.to_owned(), matcher })
     }
+}
+
+/// What is wrong with a pattern.
+fn advice(error: &InsertError) -> String {
+    match error {
+        InsertError::InvalidParamSegment => {
+            "a segment can have only one `{name}`, at its end, as in \"/users/{id}\"".to_owned()
+        }
+        InsertError::InvalidParam => "expected names in braces, as in \"/users/{id}\"".to_owned(),
+        InsertError::InvalidCatchAll => {
+            "`{*name}` must be the last segment, as in \"/files/{*rest}\"".to_owned()
+        }
+        other => other.to_string(),
+    }
+}
+
+/// A pattern without what is in braces.
+fn without_parameters(pattern: &str) -> String {
+    pattern.split('{').map(|part| part.split_once('}').map_or(part, |(_, rest)| rest)).collect()
 }
 
 /// A path that matches a pattern.
@@ -164,19 +188,19 @@ impl fmt::Display for PathPattern {
 
 impl Value for ExactPath {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        parsed(node, "a path", context)
+        parsed(node, "path", context)
     }
 }
 
 impl Value for PathPrefix {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        parsed(node, "a path prefix", context)
+        parsed(node, "path prefix", context)
     }
 }
 
 impl Value for PathPattern {
     fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
-        parsed(node, "a path pattern", context)
+        parsed(node, "path pattern", context)
     }
 }
 
@@ -215,6 +239,8 @@ mod tests {
             "/{a}?b={c}",
             "/{a}#b",
             "/a%2fb/{c}",
+            "/files/*",
+            "/{a}/*/{b}",
             "/{a}//",
         ] {
             assert!(wrong.parse::<PathPattern>().is_err(), "{wrong}");

@@ -7,6 +7,7 @@
 mod buffering;
 mod command_exports;
 mod defaults;
+mod go_functions;
 mod start_code;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Code that should have run before the first request, and that nothing calls.
 
+use super::go_functions::GoFunctions;
 use super::verdict::Verdict;
 use crate::abi::MODULE;
 use crate::load::inspect::graph::{Graph, Reachable};
@@ -89,11 +90,15 @@ impl StartCode {
         let toolchain = Toolchain::of(graph, producers);
         let runs = graph.reached(start.iter().copied());
         let is_called = |function| handlers.contains(function) || runs.contains(function);
+        let is_nameless = !graph.has_names();
+        let go_functions =
+            (is_nameless && toolchain == Toolchain::Go).then(|| GoFunctions::of(graph)).flatten();
         Self {
-            uncalled: uncalled(graph, toolchain, is_called),
+            uncalled: uncalled(graph, toolchain, go_functions.as_ref(), is_called),
             dispatches: handlers.indirectly,
             runs_at_start: !start.is_empty(),
-            is_nameless_library: !graph.has_names()
+            is_nameless_library: is_nameless
+                && go_functions.is_none()
                 && graph.exported("_initialize").is_some()
                 && graph.exported("_start").is_none(),
             imports_host: graph.imports.iter().any(|import| import.module == MODULE),
@@ -154,9 +159,14 @@ impl StartCode {
 }
 
 /// Start code that isn't called, most significant first.
-fn uncalled(graph: &Graph<'_>, toolchain: Toolchain, is_called: impl Fn(u32) -> bool) -> Option<Uncalled> {
+fn uncalled(
+    graph: &Graph<'_>,
+    toolchain: Toolchain,
+    go_functions: Option<&GoFunctions>,
+    is_called: impl Fn(u32) -> bool,
+) -> Option<Uncalled> {
     if toolchain == Toolchain::Go {
-        return go_main(graph);
+        return go_main(graph, go_functions);
     }
     let idle = |function: u32| !is_called(function) && graph.does_something(function);
     let certain =
@@ -179,12 +189,13 @@ fn uncalled(graph: &Graph<'_>, toolchain: Toolchain, is_called: impl Fn(u32) -> 
 
 /// Go links `main` into a library too, and calls it only in a program. Each of its functions is in a table, so calls
 /// reveal nothing.
-fn go_main(graph: &Graph<'_>) -> Option<Uncalled> {
+fn go_main(graph: &Graph<'_>, functions: Option<&GoFunctions>) -> Option<Uncalled> {
     if graph.exported("_start").is_some() {
         return None;
     }
-    let (name, main) = graph.names().find(|(name, _)| *name == GO_MAIN)?;
-    graph.does_something(main).then(|| Uncalled { name: name.to_owned(), is_certain: true })
+    let named = graph.names().find(|(name, _)| *name == GO_MAIN).map(|(_, main)| main);
+    let main = named.or_else(|| functions?.find(graph, GO_MAIN))?;
+    graph.does_something(main).then(|| Uncalled { name: GO_MAIN.to_owned(), is_certain: true })
 }
 
 impl Toolchain {
