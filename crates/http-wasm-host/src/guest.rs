@@ -65,8 +65,8 @@ pub struct GuestFacts {
     /// The size of the debug information that is kept for [backtraces](GuestBuilder::backtraces), in bytes. Guests with
     /// the same module share it.
     pub debug_info_bytes: usize,
-    /// The file that has debug information of the guest in place of the module, if there is one: such files aren't read,
-    /// so backtraces lack what is in it.
+    /// The file that contains debug information of the guest in place of the module, if there is one. Such files aren't
+    /// read, so backtraces lack what they contain.
     pub separate_debug_info: Option<String>,
     /// How long it took to compile the guest and to make its snapshot, unless another guest already had them.
     pub compile_time: Duration,

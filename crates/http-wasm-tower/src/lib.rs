@@ -29,8 +29,8 @@
 //!
 //! # With hyper
 //!
-//! hyper's connections take hyper's own services; `hyper-util`, with its feature `service`, makes one of a tower service.
-//! The client's address is an extension of the request, [`SourceAddr`].
+//! hyper's connections take hyper's own services; `hyper-util`, with its feature `service`, makes one of a tower
+//! service. The client's address is an extension of the request, [`SourceAddr`].
 //!
 //! ```no_run
 //! use std::convert::Infallible;
@@ -74,7 +74,8 @@
 //!
 //! # Replacing a guest
 //!
-//! [`GuestCell`] holds a guest that a running service uses; [`GuestCell::replace`] exchanges it without a failed request.
+//! [`GuestCell`] holds a guest that a running service uses; [`GuestCell::replace`] exchanges it without a failed
+//! request.
 //!
 //! # Bodies
 //!
@@ -84,8 +85,8 @@
 //!
 //! # Failures
 //!
-//! Two settings decide what a guest's failure means. [`GuestBuilder::on_failure`] says whether the request fails with the
-//! guest ([`OnFailure::Closed`], the default) or continues without it; [`HttpWasmLayer::failure_policy`] says which
+//! Two settings decide what a guest's failure means. [`GuestBuilder::on_failure`] says whether the request fails with
+//! the guest ([`OnFailure::Closed`], the default) or continues without it; [`HttpWasmLayer::failure_policy`] says which
 //! response the client of a failed request gets.
 //!
 //! # Logs, metrics and limits

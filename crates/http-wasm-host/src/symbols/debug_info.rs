@@ -130,3 +130,34 @@ fn at(context: &Context<EndianSlice<'_, LittleEndian>>, place: u32) -> gimli::Re
     }
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use wasm_encoder::{CustomSection, Module};
+
+    use super::{DebugInfo, EXTERNAL, separate_file};
+
+    fn found(sections: &[(&str, &[u8])]) -> Option<String> {
+        let mut module = Module::new();
+        for (name, data) in sections {
+            module.section(&CustomSection { name: (*name).into(), data: (*data).into() });
+        }
+        let wasm = module.finish();
+        separate_file(&wasm, DebugInfo::read(&wasm).as_ref())
+    }
+
+    #[test]
+    fn a_separate_file_with_debug_information_is_named() {
+        assert_eq!(found(&[(EXTERNAL, b"\x0ca.debug.wasm")]).as_deref(), Some("a.debug.wasm"));
+        assert_eq!(found(&[(EXTERNAL, b"\x0da.debug.wasm")]), None, "truncated");
+        // One compilation unit of DWARF 4, with `DW_AT_GNU_dwo_name`.
+        let unit = b"\x0e\0\0\0\x04\0\0\0\0\0\x04\x01a.dwo\0";
+        let abbreviations = b"\x01\x11\0\xb0\x42\x08\0\0\0";
+        let split: [(&str, &[u8]); 2] = [(".debug_info", unit), (".debug_abbrev", abbreviations)];
+        assert_eq!(found(&split).as_deref(), Some("a.dwo"));
+        // The same with `DW_AT_name`, which all units have.
+        let plain: [(&str, &[u8]); 2] =
+            [(".debug_info", unit), (".debug_abbrev", b"\x01\x11\0\x03\x08\0\0\0")];
+        assert_eq!(found(&plain), None);
+    }
+}

@@ -87,7 +87,7 @@ mod tests {
     use super::HEADER;
     use crate::abi::Features;
     use crate::load::inspect::inspect;
-    use crate::load::inspect::lint::{Verdict, Probed};
+    use crate::load::inspect::lint::{Probed, Verdict};
 
     /// A library of Go's without a name section, whose `main.main` is this code.
     fn judged(header: &[u8], main: &str) -> Verdict {
