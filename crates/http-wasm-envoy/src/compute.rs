@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
@@ -76,6 +77,8 @@ struct Job {
     /// Empty while it is polled, and once it is over.
     future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
     wake: Mutex<JobState>,
+    /// Nobody wants the result.
+    is_abandoned: AtomicBool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -101,7 +104,12 @@ impl Threads {
         Ok(Self(queue))
     }
 
-    /// Runs `call` to its end on these threads, whether or not anyone still waits for it. `None` if there are too many.
+    /// Calls that are on these threads.
+    pub(crate) fn calls(&self) -> usize {
+        self.0.lock().jobs
+    }
+
+    /// Runs `call` to its end on these threads. `None` if there are too many.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         call: impl Future<Output = T> + Send + 'static,
@@ -118,15 +126,17 @@ impl Threads {
             drop(state);
             return None;
         }
-        state.jobs += 1;
-        state.ready.push_back(Arc::new(Job {
+        let job = Arc::new(Job {
             queue: self.0.clone(),
             future: Mutex::new(Some(future)),
             wake: Mutex::new(JobState::Queued),
-        }));
+            is_abandoned: AtomicBool::new(false),
+        });
+        state.jobs += 1;
+        state.ready.push_back(job.clone());
         drop(state);
         self.0.changed.notify_one();
-        Some(CallHandle(slot))
+        Some(CallHandle { slot, job })
     }
 }
 
@@ -162,14 +172,11 @@ impl Job {
         let Some(running) = future.as_mut() else { return };
         // A panic ends this call, but not the thread's others.
         let poll = AssertUnwindSafe(|| running.as_mut().poll(&mut Context::from_waker(&waker)));
-        if !matches!(catch_unwind(poll), Ok(Poll::Pending)) {
-            let over = future.take();
-            drop(future);
-            let _dropped = catch_unwind(AssertUnwindSafe(|| drop(over)));
-            self.queue.lock().jobs -= 1;
-            return;
-        }
+        let is_over = !matches!(catch_unwind(poll), Ok(Poll::Pending));
         drop(future);
+        if is_over {
+            return self.end();
+        }
         let mut job_state = self.job_state();
         match *job_state {
             JobState::Woken => {
@@ -177,8 +184,19 @@ impl Job {
                 drop(job_state);
                 self.enqueue();
             }
+            // What it waits for may never come.
+            _ if self.is_abandoned.load(Ordering::Acquire) => {
+                drop(job_state);
+                self.end();
+            }
             _ => *job_state = JobState::Waiting,
         }
+    }
+
+    fn end(&self) {
+        let over = self.future.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let _dropped = catch_unwind(AssertUnwindSafe(|| drop(over)));
+        self.queue.lock().jobs -= 1;
     }
 
     fn enqueue(self: &Arc<Self>) {
@@ -206,8 +224,18 @@ impl Wake for Job {
     }
 }
 
-/// The result of a call on another thread. If this is dropped, the call still runs to its end.
-pub(crate) struct CallHandle<T>(Arc<Mutex<Slot<T>>>);
+/// The result of a call on another thread. If this is dropped, the call runs on until it waits for something.
+pub(crate) struct CallHandle<T> {
+    slot: Arc<Mutex<Slot<T>>>,
+    job: Arc<Job>,
+}
+
+impl<T> Drop for CallHandle<T> {
+    fn drop(&mut self) {
+        self.job.is_abandoned.store(true, Ordering::Release);
+        self.job.wake_by_ref();
+    }
+}
 
 struct Slot<T> {
     result: Option<T>,
@@ -235,7 +263,7 @@ impl<T> Future for CallHandle<T> {
     type Output = Option<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut slot = self.slot.lock().unwrap_or_else(PoisonError::into_inner);
         if slot.is_over {
             return Poll::Ready(slot.result.take());
         }
@@ -279,6 +307,39 @@ mod tests {
         });
         assert_eq!(wait(threads.run(async { 7 }).unwrap()), Some(7));
         drop(stop);
+    }
+
+    #[test]
+    fn a_call_that_nobody_wants_computes_to_its_end_but_does_not_wait() {
+        let threads = Threads::start(1).unwrap();
+        let (over, is_over) = mpsc::channel();
+        let waits = over.clone();
+        drop(threads.run(async move {
+            for _ in 0..3 {
+                EnvoyRuntime.yield_now().await;
+            }
+            over.send("computed").unwrap();
+        }));
+        assert_eq!(is_over.recv(), Ok("computed"));
+        // Dropped while it waits, or before.
+        let handle = threads.run(async move {
+            let _sent_when_dropped = SendOnDrop(waits);
+            std::future::pending::<()>().await;
+        });
+        assert_eq!(wait(threads.run(async { 7 }).unwrap()), Some(7));
+        drop(handle);
+        assert_eq!(is_over.recv(), Ok("dropped"));
+        while threads.calls() > 0 {
+            std::thread::yield_now();
+        }
+    }
+
+    struct SendOnDrop(mpsc::Sender<&'static str>);
+
+    impl Drop for SendOnDrop {
+        fn drop(&mut self) {
+            self.0.send("dropped").unwrap();
+        }
     }
 
     #[test]
