@@ -1,13 +1,15 @@
 //! Configurations of filters and routes.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use http_wasm_gateway::config::guests_from_json;
 use serde_json::{Map, Value};
 
 use crate::ffi::ConfigPtr;
 use crate::filter::Filter;
+use crate::inventory::RouteCount;
 use crate::process::{SharedGuest, try_process};
 use crate::proto;
 use crate::stats::Stats;
@@ -25,9 +27,13 @@ pub(crate) struct Behaviour {
 
 /// The configuration of a filter.
 pub(crate) struct Config {
+    /// Tells this from other configurations.
+    id: u64,
     pub(crate) behaviour: Arc<Behaviour>,
     guests: BTreeMap<String, Arc<SharedGuest>>,
     pub(crate) stats: Stats,
+    /// Envoy has it no more; streams may.
+    is_dropped: AtomicBool,
 }
 
 /// The configuration of a route: what it doesn't set is as in the filter's.
@@ -38,6 +44,9 @@ pub(crate) struct RouteConfig {
     chain: Option<Vec<String>>,
     reselect_route: Option<bool>,
     metadata: Option<bool>,
+    /// What comes of it together with the configuration of this ID, which is the first one that it was used with.
+    merged: OnceLock<(u64, Arc<Behaviour>)>,
+    _count: RouteCount,
 }
 
 /// A configuration as it was written.
@@ -146,7 +155,25 @@ impl Config {
             reselect_route: written.reselect_route.unwrap_or(true),
             metadata: written.metadata.unwrap_or(false),
         };
-        Ok(Self { behaviour: Arc::new(behaviour), guests, stats: Stats::define(name, envoy) })
+        let stats = Stats::define(name, envoy);
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let id = NEXT.fetch_add(1, Ordering::Relaxed);
+        Ok(Self { id, behaviour: Arc::new(behaviour), guests, stats, is_dropped: AtomicBool::new(false) })
+    }
+
+    /// The filter's name.
+    pub(crate) fn name(&self) -> &str {
+        self.stats.filter()
+    }
+
+    /// Envoy drops it.
+    pub(crate) fn dropped(&self) {
+        self.is_dropped.store(true, Ordering::Relaxed);
+    }
+
+    /// Streams that have it, and whoever calls this.
+    pub(crate) fn streams(self: &Arc<Self>) -> usize {
+        Arc::strong_count(self) - usize::from(!self.is_dropped.load(Ordering::Relaxed))
     }
 
     /// What is done with a stream's request.
@@ -155,16 +182,28 @@ impl Config {
     /// When its route names a guest that the filter hasn't.
     pub(crate) fn of_stream(&self, filter: &Filter) -> Result<Arc<Behaviour>, String> {
         let Some(route) = RouteConfig::of(filter) else { return Ok(self.behaviour.clone()) };
+        match route.merged.get() {
+            Some((id, merged)) if *id == self.id => Ok(merged.clone()),
+            _ => self.merged(route),
+        }
+    }
+
+    fn merged(&self, route: &RouteConfig) -> Result<Arc<Behaviour>, String> {
         let chain = match (&route.own, &route.chain) {
             (Some(own), _) => own.clone(),
             (None, Some(names)) => chain(&self.guests, Some(names))?,
             (None, None) => self.behaviour.chain.clone(),
         };
-        Ok(Arc::new(Behaviour {
+        let merged = Arc::new(Behaviour {
             chain,
             reselect_route: route.reselect_route.unwrap_or(self.behaviour.reselect_route),
             metadata: route.metadata.unwrap_or(self.behaviour.metadata),
-        }))
+        });
+        // A route may outlive this configuration, whose guests it must not keep.
+        if route.own.is_some() {
+            let _other = route.merged.set((self.id, merged.clone()));
+        }
+        Ok(merged)
     }
 }
 
@@ -184,6 +223,8 @@ impl RouteConfig {
             chain: written.chain,
             reselect_route: written.reselect_route,
             metadata: written.metadata,
+            merged: OnceLock::new(),
+            _count: RouteCount::new(),
         })
     }
 

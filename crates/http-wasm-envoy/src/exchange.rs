@@ -6,12 +6,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http_wasm_host::{Error, Fields, Handled, InMemoryHost, Message, Outcome, Pinned, Progress};
 
 use crate::compute::{CallHandle, begin_slice, has_overrun};
-use crate::config::{Behaviour, Config};
+use crate::config::Behaviour;
 use crate::failure::{self, Failure};
 use crate::filter::Filter;
 use crate::link::Link;
@@ -24,7 +24,6 @@ const METADATA: &str = "http_wasm";
 /// What both directions of the guests' part share.
 pub(crate) struct Exchange {
     link: Rc<Link>,
-    config: Arc<Config>,
     /// What is done with this request.
     pub(crate) behaviour: Arc<Behaviour>,
     /// The guests that have let the request through, the first one first.
@@ -32,13 +31,15 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(link: Rc<Link>, config: Arc<Config>, behaviour: Arc<Behaviour>) -> Rc<Self> {
-        Rc::new(Self { link, config, behaviour, pinned: RefCell::default() })
+    pub(crate) fn new(link: Rc<Link>, behaviour: Arc<Behaviour>) -> Rc<Self> {
+        Rc::new(Self { link, behaviour, pinned: RefCell::default() })
     }
 
     /// A guest's call is over.
-    fn called(&self, guest: &str, phase: &str, outcome: &'static str, took: Duration) {
-        self.config.stats.called(&self.link.filter, guest, outcome, took);
+    fn called(&self, guest: &str, phase: &str, outcome: &'static str, started: Instant) {
+        let now = Instant::now();
+        let took = now - started;
+        self.link.config.stats.called(&self.link.filter, guest, outcome, took, now);
         if self.behaviour.metadata {
             let value = format!("{outcome} {}us", took.as_micros());
             self.link.filter.set_metadata(METADATA, &format!("{guest}.{phase}"), &value);
@@ -72,13 +73,14 @@ pub(crate) struct PinnedGuest {
 }
 
 impl PinnedGuest {
-    /// The host; until it is put back, another one is there.
-    fn take_host(&mut self) -> Host {
-        std::mem::replace(self.pinned.host_mut(), Host::detached(InMemoryHost::new("", "")))
-    }
-
-    fn put_host(&mut self, live: Live) {
-        *self.pinned.host_mut() = Host::new(live);
+    /// Its host, on the stream again if it has been detached.
+    fn live(&mut self, exchange: &Exchange) -> &mut Live {
+        let host = self.pinned.host_mut();
+        if host.attached_mut().is_none() {
+            let detached = std::mem::replace(host, Host::detached(InMemoryHost::new("", "")));
+            *host = Host::new(attach(exchange, detached));
+        }
+        host.attached_mut().expect("it has just been attached")
     }
 }
 
@@ -96,15 +98,16 @@ impl Reply {
         Self { status: 500, headers: Fields::new(), body: Vec::new(), details: "http_wasm_failed" }
     }
 
-    fn of_guest(mut response: InMemoryHost) -> Self {
+    fn of_guest(mut response: Box<InMemoryHost>) -> Self {
         let (body, _) = response.response.take_body();
-        Self { status: response.status, headers: response.response.headers, body, details: "http_wasm_reply" }
+        let headers = std::mem::take(&mut response.response.headers);
+        Self { status: response.status, headers, body, details: "http_wasm_reply" }
     }
 
     /// The response for a request whose guest failed, and failed closed.
-    fn of_failure(failure: &Failure) -> InMemoryHost {
+    fn of_failure(failure: &Failure) -> Box<InMemoryHost> {
         failure.log();
-        let mut response = InMemoryHost::new("", "");
+        let mut response = Box::new(InMemoryHost::new("", ""));
         response.status = failure.status();
         if let Some(seconds) = failure.retry_after() {
             response.response.headers.set(b"retry-after", seconds.to_string().as_bytes());
@@ -136,17 +139,16 @@ pub(crate) fn requested(exchange: Rc<Exchange>, message: Message) -> Task {
                 Ok(Outcome::Bypassed { .. }) => "failed_open",
                 Err(_) => "failed",
             };
-            exchange.called(&guest.name, "request", outcome, started.elapsed());
+            exchange.called(&guest.name, "request", outcome, started);
             message = match called {
                 Ok(Outcome::Next(pinned)) => {
                     let mut pinned = PinnedGuest { guest: guest.clone(), pinned };
-                    let host = pinned.take_host();
-                    let mut live = attach(&exchange, host);
-                    if pinned.pinned.reads_request() {
+                    let reads_request = pinned.pinned.reads_request();
+                    let live = pinned.live(&exchange);
+                    if reads_request {
                         live.save_request();
                     }
                     let next = take_body(&mut live.memory.request);
-                    pinned.put_host(live);
                     exchange.pin(pinned);
                     next
                 }
@@ -180,16 +182,20 @@ pub(crate) fn responded(exchange: Rc<Exchange>, mut pinned: Vec<PinnedGuest>, me
 }
 
 /// A guest has answered: the response goes back through those before it.
-async fn answered(exchange: &Exchange, response: InMemoryHost) -> Done {
+async fn answered(exchange: &Exchange, response: Box<InMemoryHost>) -> Done {
     let pinned = exchange.take_pinned();
     replaced(exchange, pinned, response).await
 }
 
 /// Sends a response that Envoy doesn't have yet through the guests that are left.
-async fn replaced(exchange: &Exchange, mut pinned: Vec<PinnedGuest>, mut response: InMemoryHost) -> Done {
+async fn replaced(
+    exchange: &Exchange,
+    mut pinned: Vec<PinnedGuest>,
+    mut response: Box<InMemoryHost>,
+) -> Done {
     while let Some(guest) = pinned.pop() {
         let put = |memory: &mut InMemoryHost| {
-            (memory.status, memory.response) = (response.status, response.response);
+            (memory.status, memory.response) = (response.status, std::mem::take(&mut response.response));
         };
         response = match respond(exchange, guest, HeadLocation::Memory, put).await {
             Ok(memory) => memory,
@@ -205,13 +211,11 @@ async fn respond(
     mut guest: PinnedGuest,
     place: HeadLocation,
     put: impl FnOnce(&mut InMemoryHost),
-) -> Result<InMemoryHost, Failure> {
+) -> Result<Box<InMemoryHost>, Failure> {
     let started = Instant::now();
-    let host = guest.take_host();
-    let mut live = attach(exchange, host);
+    let live = guest.live(exchange);
     live.response = place;
     put(&mut live.memory);
-    guest.put_host(live);
     let PinnedGuest { guest, pinned } = guest;
     let called = drive(pinned.handle_response()).await;
     let outcome = match &called {
@@ -219,7 +223,7 @@ async fn respond(
         Ok(Handled { error: Some(_), .. }) => "failed_open",
         Err(_) => "failed",
     };
-    exchange.called(&guest.name, "response", outcome, started.elapsed());
+    exchange.called(&guest.name, "response", outcome, started);
     let Handled { host, error } = called?;
     if let Some(error) = error {
         failure::log_bypassed(&error);

@@ -108,6 +108,44 @@ impl ResponseHead {
     }
 }
 
+/// Methods that are recognised without a copy.
+pub(crate) const METHODS: [&[u8]; 8] =
+    [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"PATCH", b"OPTIONS", b"CONNECT"];
+
+/// What must be known of each request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct RequestFacts {
+    /// The method, if it is one of [`METHODS`].
+    pub(crate) method: Option<&'static [u8]>,
+    /// Whether bytes that follow the head are no HTTP body.
+    pub(crate) is_tunnel: bool,
+    pub(crate) is_grpc: bool,
+}
+
+impl RequestFacts {
+    /// Looks through the map once, which costs less than two look-ups.
+    pub(crate) fn of(filter: &Filter) -> Self {
+        let mut facts = Self::default();
+        filter.fields(Map::Request, |name, value| match name {
+            b":method" => {
+                facts.method = METHODS.into_iter().find(|known| *known == value);
+                facts.is_tunnel |= value == b"CONNECT";
+            }
+            b"upgrade" => facts.is_tunnel = true,
+            b"content-type" => facts.is_grpc = is_grpc(value),
+            _ => {}
+        });
+        facts
+    }
+}
+
+/// Whether this is the content type of a gRPC message.
+fn is_grpc(content_type: &[u8]) -> bool {
+    content_type
+        .strip_prefix(b"application/grpc")
+        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+}
+
 /// The response's status.
 pub(crate) fn status(filter: &Filter) -> u16 {
     let digits = filter.header(Map::Response, b":status").unwrap_or_default();

@@ -16,6 +16,7 @@ use http_wasm_host::BodyKind;
 use crate::config::{Config, RouteConfig};
 use crate::ffi::{self, BodyStatus, Buf, ConfigPtr, FilterPtr, HeadersStatus, TrailersStatus};
 use crate::filter::Filter;
+use crate::inventory;
 use crate::process;
 use crate::stream::Stream;
 
@@ -71,7 +72,13 @@ pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
     let (name, text) = unsafe { (name.bytes(), config.bytes()) };
     let loaded = catch_unwind(AssertUnwindSafe(|| Config::load(&String::from_utf8_lossy(name), text, envoy)));
     match loaded {
-        Ok(Ok(config)) => Arc::into_raw(Arc::new(config)).cast(),
+        Ok(Ok(config)) => {
+            let config = Arc::new(config);
+            inventory::add(&config);
+            let _logged =
+                catch_unwind(AssertUnwindSafe(|| inventory::log(config.name(), "configuration loaded")));
+            Arc::into_raw(config).cast()
+        }
         Ok(Err(fault)) => {
             tracing::error!("filter {}: {fault}", String::from_utf8_lossy(name));
             null()
@@ -86,7 +93,12 @@ pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_new(
 pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(config: *const c_void) {
     // SAFETY: Envoy destroys each configuration once.
     let config = unsafe { Arc::from_raw(config.cast::<Config>()) };
-    let _dropped = catch_unwind(AssertUnwindSafe(|| drop(config)));
+    let _dropped = catch_unwind(AssertUnwindSafe(|| {
+        let name = config.name().to_owned();
+        config.dropped();
+        drop(config);
+        inventory::log(&name, "configuration dropped");
+    }));
 }
 
 /// Makes the configuration of a route ready.

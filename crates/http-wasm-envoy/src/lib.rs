@@ -12,6 +12,7 @@ mod filter;
 mod half;
 mod heads;
 mod hooks;
+mod inventory;
 mod link;
 mod live;
 mod log;

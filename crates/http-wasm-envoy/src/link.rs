@@ -1,24 +1,79 @@
 //! What a stream and the hosts of its guests share.
 
 use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 use http_wasm_host::InMemoryHost;
 
+use crate::config::Config;
+use crate::ffi::Map;
 use crate::filter::Filter;
-use crate::heads::DetachedHeads;
+use crate::heads::{self, DetachedHeads};
 
 /// What a stream and the hosts of its guests share: hosts do to the stream in Envoy what their guests ask for,
 /// whichever call of theirs the stream drives.
 pub(crate) struct Link {
     pub(crate) filter: Filter,
+    pub(crate) config: Arc<Config>,
     /// What Envoy had when the current host let go of it.
     left: RefCell<Option<DetachedHeads>>,
     route_changed: Cell<bool>,
+    /// The request's method, if it is one of [`heads::METHODS`] and known.
+    method: Cell<Option<&'static [u8]>>,
+    /// The response's status, once it is known.
+    status: Cell<Option<u16>>,
 }
 
 impl Link {
-    pub(crate) fn new(filter: Filter) -> Self {
-        Self { filter, left: RefCell::default(), route_changed: Cell::default() }
+    pub(crate) fn new(filter: Filter, config: Arc<Config>) -> Self {
+        Self {
+            filter,
+            config,
+            left: RefCell::default(),
+            route_changed: Cell::default(),
+            method: Cell::default(),
+            status: Cell::default(),
+        }
+    }
+
+    /// The method in Envoy's map. It is remembered, since each look at a map costs as much as a small guest's call.
+    pub(crate) fn method(&self) -> &[u8] {
+        match self.method.get() {
+            Some(method) => method,
+            None => {
+                let method = self.filter.header(Map::Request, b":method").unwrap_or_default();
+                self.method_is(method);
+                method
+            }
+        }
+    }
+
+    /// This is the method in Envoy's map.
+    pub(crate) fn method_is(&self, method: &[u8]) {
+        self.method.set(heads::METHODS.into_iter().find(|known| *known == method));
+    }
+
+    /// The status in Envoy's map, which is remembered too.
+    pub(crate) fn status(&self) -> u16 {
+        let status = self.status.get().unwrap_or_else(|| heads::status(&self.filter));
+        self.status.set(Some(status));
+        status
+    }
+
+    pub(crate) fn set_status(&self, status: u16) {
+        heads::set_status(&self.filter, status);
+        self.status.set(Some(status));
+    }
+
+    /// The response's head is there. The request's method is what guests have left, whatever became of it since.
+    pub(crate) fn has_response(&self) {
+        self.status.set(None);
+    }
+
+    /// Envoy's maps may have changed.
+    pub(crate) fn forget(&self) {
+        self.method.set(None);
+        self.status.set(None);
     }
 
     /// Guests have changed what routes are chosen by.
@@ -36,10 +91,17 @@ impl Link {
         self.left.replace(Some(left));
     }
 
+    /// Changes Envoy's maps.
+    pub(crate) fn applied<T>(&self, change: impl FnOnce(&Filter) -> T) -> T {
+        let result = change(&self.filter);
+        self.forget();
+        result
+    }
+
     /// Applies what has been done to a detached host's copies.
     pub(crate) fn attached(&self, memory: &InMemoryHost) {
         if let Some(left) = self.left.take()
-            && left.apply(memory, &self.filter)
+            && self.applied(|filter| left.apply(memory, filter))
         {
             self.route_changes();
         }

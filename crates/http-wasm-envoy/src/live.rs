@@ -31,21 +31,21 @@ pub(crate) struct Live {
     link: Rc<Link>,
     pub(crate) request: HeadLocation,
     pub(crate) response: HeadLocation,
-    /// Bodies, and those heads that aren't in Envoy.
-    pub(crate) memory: InMemoryHost,
+    /// Bodies, and those heads that aren't in Envoy. Boxed, as a host is moved a lot.
+    pub(crate) memory: Box<InMemoryHost>,
 }
 
 impl Live {
     /// The stream's request with this body. There is no response yet.
     pub(crate) fn new(link: Rc<Link>, request: Message) -> Self {
-        let mut memory = InMemoryHost::new("", "");
+        let mut memory = Box::new(InMemoryHost::new("", ""));
         memory.request = request;
-        memory.protocol_version = protocol_version(&link.filter);
         Self { link, request: HeadLocation::Envoy, response: HeadLocation::Memory, memory }
     }
 
     /// The host again, after it was detached. What became of the copies has been applied to Envoy's maps.
     pub(crate) fn attach(link: Rc<Link>, memory: InMemoryHost) -> Self {
+        let memory = Box::new(memory);
         Self { link, request: HeadLocation::Memory, response: HeadLocation::Memory, memory }
     }
 
@@ -60,6 +60,7 @@ impl Live {
     fn copy_request(&mut self) -> RequestHead {
         let head = RequestHead::of(&self.link.filter);
         head.clone().put_into(&mut self.memory);
+        self.memory.protocol_version = protocol_version(&self.link.filter);
         self.memory.source_addr = source_addr(&self.link.filter);
         head
     }
@@ -118,7 +119,7 @@ impl Detach for Live {
             }
         }
         self.link.detached(left);
-        self.memory
+        *self.memory
     }
 }
 
@@ -147,8 +148,7 @@ impl LocalHost for Live {
                 match self.request {
                     HeadLocation::Memory => saved.put_into(&mut self.memory),
                     HeadLocation::Envoy => {
-                        let filter = &self.link.filter;
-                        if RequestHead::of(filter).apply(&saved, filter) {
+                        if self.link.applied(|filter| RequestHead::of(filter).apply(&saved, filter)) {
                             self.link.route_changes();
                         }
                     }
@@ -159,7 +159,7 @@ impl LocalHost for Live {
                 match self.response {
                     HeadLocation::Memory => saved.put_into(&mut self.memory),
                     HeadLocation::Envoy => {
-                        ResponseHead::of(&self.link.filter).apply(&saved, &self.link.filter)
+                        self.link.applied(|filter| ResponseHead::of(filter).apply(&saved, filter))
                     }
                 }
             }
@@ -168,7 +168,7 @@ impl LocalHost for Live {
 
     fn method(&self) -> &[u8] {
         match self.request {
-            HeadLocation::Envoy => self.link.filter.header(Map::Request, b":method").unwrap_or_default(),
+            HeadLocation::Envoy => self.link.method(),
             HeadLocation::Memory => self.memory.method(),
         }
     }
@@ -197,12 +197,18 @@ impl LocalHost for Live {
             RequestChange::Authority(authority) => (&b"host"[..], authority),
         };
         filter.set_header(Map::Request, name, value);
+        if let RequestChange::Method(method) = change {
+            self.link.method_is(method);
+        }
         self.link.route_changes();
         Ok(())
     }
 
     fn protocol_version(&self) -> &'static str {
-        self.memory.protocol_version
+        match self.request {
+            HeadLocation::Envoy => protocol_version(&self.link.filter),
+            HeadLocation::Memory => self.memory.protocol_version,
+        }
     }
 
     fn source_addr(&self) -> Option<SocketAddr> {
@@ -214,14 +220,14 @@ impl LocalHost for Live {
 
     fn status(&self) -> u16 {
         match self.response {
-            HeadLocation::Envoy => heads::status(&self.link.filter),
+            HeadLocation::Envoy => self.link.status(),
             HeadLocation::Memory => self.memory.status,
         }
     }
 
     fn set_status(&mut self, status: u16) {
         match self.response {
-            HeadLocation::Envoy => heads::set_status(&self.link.filter, status),
+            HeadLocation::Envoy => self.link.set_status(status),
             HeadLocation::Memory => self.memory.status = status,
         }
     }

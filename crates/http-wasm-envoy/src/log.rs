@@ -17,6 +17,12 @@ pub(crate) fn start() {
     let _again = tracing::subscriber::set_global_default(subscriber);
 }
 
+/// Whether Envoy's log shows events of this level.
+pub(crate) fn is_enabled(level: Level) -> bool {
+    // SAFETY: Envoy's log may be used on any thread.
+    callbacks().is_some_and(|envoy| unsafe { (envoy.log_enabled)(level) })
+}
+
 struct EnvoyLog;
 
 fn level(metadata: &Metadata<'_>) -> Level {
@@ -33,14 +39,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for EnvoyLog {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let Some(envoy) = callbacks() else { return };
         let level = level(event.metadata());
-        // SAFETY: Envoy's log may be used on any thread.
-        if !unsafe { (envoy.log_enabled)(level) } {
+        if !is_enabled(level) {
             return;
         }
         let mut line = Line { text: String::from("http-wasm: "), fields: String::new() };
         event.record(&mut line);
         line.text.push_str(&line.fields);
-        // SAFETY: as above; Envoy copies the text.
+        // SAFETY: Envoy's log may be used on any thread; it copies the text.
         unsafe { (envoy.log)(level, Buf::of(line.text.as_bytes())) };
     }
 }

@@ -131,15 +131,22 @@ impl Process {
         })
     }
 
+    /// Guests that configurations have.
+    pub(crate) fn guests_in_use(&self) -> Vec<Arc<SharedGuest>> {
+        let guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
+        guests.values().filter_map(Weak::upgrade).collect()
+    }
+
+    /// Bytes of the memories of all instances, including those whose guest nobody has any more.
+    pub(crate) fn guest_memory(&self) -> usize {
+        self.engine.memory_in_use()
+    }
+
     /// The guest, loaded unless another configuration has it already.
     ///
     /// # Errors
     /// Why it can't be loaded.
-    pub(crate) fn guest(
-        &self,
-        name: &str,
-        settings: &config::Guest,
-    ) -> Result<std::sync::Arc<SharedGuest>, String> {
+    pub(crate) fn guest(&self, name: &str, settings: &config::Guest) -> Result<Arc<SharedGuest>, String> {
         let PreparedGuest { builder, bytes, made_of } = PreparedGuest::read(&self.engine, name, settings)?;
         let key = (name.to_owned(), made_of);
         // Held while it is loaded: configurations are loaded on the main thread, one after the other.
@@ -148,9 +155,9 @@ impl Process {
             return Ok(guest);
         }
         let guest = builder.load(&bytes).map_err(|error: LoadError| error.to_string())?;
-        let shared = std::sync::Arc::new(SharedGuest { name: name.to_owned(), guest });
+        let shared = Arc::new(SharedGuest { name: name.to_owned(), guest });
         guests.retain(|_, guest| guest.strong_count() > 0);
-        guests.insert(key, std::sync::Arc::downgrade(&shared));
+        guests.insert(key, Arc::downgrade(&shared));
         Ok(shared)
     }
 }

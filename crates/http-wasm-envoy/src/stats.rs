@@ -2,7 +2,6 @@
 #![expect(unsafe_code, reason = "they are defined through Envoy's interface")]
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::ffi::{Buf, ConfigPtr, callbacks};
@@ -10,8 +9,6 @@ use crate::filter::Filter;
 
 /// Counters and histograms of a filter, with the filter's name as a label: Envoy shares them among all filters.
 pub(crate) struct Stats {
-    /// Tells this from those of other configurations.
-    id: u64,
     filter: String,
     calls: Option<usize>,
     duration: Option<usize>,
@@ -43,24 +40,37 @@ impl Stats {
                 duration = (result == 0).then_some(id);
             }
         }
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        Self { id: NEXT.fetch_add(1, Ordering::Relaxed), filter: filter.to_owned(), calls, duration }
+        Self { filter: filter.to_owned(), calls, duration }
+    }
+
+    /// The filter's name.
+    pub(crate) fn filter(&self) -> &str {
+        &self.filter
     }
 
     /// A guest's call is over.
     ///
     /// Envoy looks a counter with labels up by its name, which costs more than a guest's call does. So calls are
     /// counted here and reported together, and only some of them are timed.
-    pub(crate) fn called(&self, filter: &Filter, guest: &str, outcome: &'static str, took: Duration) {
+    pub(crate) fn called(
+        &self,
+        filter: &Filter,
+        guest: &str,
+        outcome: &'static str,
+        took: Duration,
+        now: Instant,
+    ) {
+        // All filters have the same counter.
+        let report = |labels: [&str; 3], calls| {
+            if let Some(counter) = self.calls {
+                filter.count(counter, labels, calls);
+            }
+        };
         COUNTS.with_borrow_mut(|counts| {
-            let counts = counts.of(self.id);
+            let counts = counts.of(&self.filter, |mut old| old.report(now, report));
             let is_timed = counts.add(guest, outcome);
-            if counts.is_due() {
-                counts.report(|guest, outcome, calls| {
-                    if let Some(counter) = self.calls {
-                        filter.count(counter, [&*self.filter, guest, outcome], calls);
-                    }
-                });
+            if counts.is_due(now) {
+                counts.report(now, report);
             }
             if let Some(histogram) = self.duration.filter(|_| is_timed) {
                 let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
@@ -70,9 +80,9 @@ impl Stats {
     }
 }
 
-/// Calls of one filter's guests on this thread that have not been reported.
+/// Calls of one filter's guests on this thread. A filter's next configuration goes on with them.
 struct Counts {
-    of: u64,
+    filter: String,
     counts: Vec<Count>,
     unreported: u64,
     reported: Option<Instant>,
@@ -95,19 +105,21 @@ thread_local! {
 }
 
 /// Calls are reported after this many, or when this long has passed.
-const REPORT_AFTER: (u64, Duration) = (64, Duration::from_secs(1));
+const REPORT_AFTER: (u64, Duration) = (256, Duration::from_secs(1));
 /// One in this many calls is timed, and the first one.
-const TIMED: u64 = 16;
-/// Filters that a thread keeps counts of. Those of earlier configurations give way.
+const TIMED: u64 = 64;
+/// Filters that a thread keeps counts of.
 const FILTERS: usize = 64;
 
 impl AllCounts {
-    fn of(&mut self, id: u64) -> &mut Counts {
-        let at = self.0.iter().position(|counts| counts.of == id).unwrap_or_else(|| {
+    /// Those of this filter, for which another filter's may have to give way.
+    fn of(&mut self, filter: &str, gives_way: impl FnOnce(Counts)) -> &mut Counts {
+        let at = self.0.iter().position(|counts| counts.filter == filter).unwrap_or_else(|| {
             if self.0.len() >= FILTERS {
-                self.0.remove(0);
+                gives_way(self.0.remove(0));
             }
-            self.0.push(Counts { of: id, counts: Vec::new(), unreported: 0, reported: None });
+            let filter = filter.to_owned();
+            self.0.push(Counts { filter, counts: Vec::new(), unreported: 0, reported: None });
             self.0.len() - 1
         });
         &mut self.0[at]
@@ -128,15 +140,15 @@ impl Counts {
         count.calls % TIMED == 1
     }
 
-    fn is_due(&self) -> bool {
+    fn is_due(&self, now: Instant) -> bool {
         let (calls, time) = REPORT_AFTER;
-        self.unreported >= calls || self.reported.is_none_or(|reported| reported.elapsed() >= time)
+        self.unreported >= calls || self.reported.is_none_or(|reported| now - reported >= time)
     }
 
-    fn report(&mut self, mut to: impl FnMut(&str, &'static str, u64)) {
-        (self.unreported, self.reported) = (0, Some(Instant::now()));
+    fn report(&mut self, now: Instant, mut to: impl FnMut([&str; 3], u64)) {
+        (self.unreported, self.reported) = (0, Some(now));
         for count in self.counts.iter_mut().filter(|count| count.calls > count.reported) {
-            to(&count.guest, count.outcome, count.calls - count.reported);
+            to([&self.filter, &count.guest, count.outcome], count.calls - count.reported);
             count.reported = count.calls;
         }
     }
@@ -147,27 +159,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_call_is_reported_once_and_one_in_sixteen_of_each_kind_is_timed() {
+    fn each_call_is_reported_once_and_one_in_64_of_each_kind_is_timed() {
         let mut all = AllCounts::default();
         let (mut next, mut reports, mut timed) = (0, 0, 0);
-        let mut add_up = |_: &str, outcome: &str, calls: u64| {
+        let mut add_up = |[_, _, outcome]: [&str; 3], calls: u64| {
             if outcome == "next" {
                 next += calls;
             }
         };
-        for call in 0..1600 {
-            let counts = all.of(call % 2);
+        let now = Instant::now();
+        for call in 0..6400 {
+            let counts = all.of(["a", "b"][call % 2], |_| panic!("there is room"));
             timed += u64::from(counts.add("a", "next"));
             counts.add("a", "handled");
-            if counts.is_due() {
+            if counts.is_due(now) {
                 reports += 1;
-                counts.report(&mut add_up);
+                counts.report(now, &mut add_up);
             }
         }
         for counts in &mut all.0 {
-            counts.report(&mut add_up);
+            counts.report(now, &mut add_up);
         }
-        assert_eq!((next, timed), (1600, 100));
-        assert!(reports >= 2 * 1600 / 64, "{reports}");
+        assert_eq!((next, timed), (6400, 100));
+        assert!(reports >= 2 * 6400 / 256, "{reports}");
+    }
+
+    #[test]
+    fn a_filter_that_gives_way_to_another_has_its_calls_reported() {
+        let mut all = AllCounts::default();
+        let mut reported = Vec::new();
+        for filter in 0..FILTERS + 2 {
+            let report = |labels: [&str; 3], calls| reported.push((labels.map(str::to_owned), calls));
+            let counts = all.of(&filter.to_string(), |mut old| old.report(Instant::now(), report));
+            counts.add("a", "next");
+        }
+        let expected = |filter: &str| ([filter, "a", "next"].map(str::to_owned), 1);
+        assert_eq!(reported, [expected("0"), expected("1")]);
+        assert_eq!(all.0.len(), FILTERS);
     }
 }

@@ -12,6 +12,7 @@ use crate::exchange::{self, Done, Exchange, Reply, Task};
 use crate::ffi::{BodyStatus, HeadersStatus, Map, TrailersStatus};
 use crate::filter::Filter;
 use crate::half::{Half, Hook, Stage};
+use crate::heads::RequestFacts;
 use crate::link::Link;
 use crate::wake::StreamWaker;
 
@@ -22,7 +23,6 @@ use crate::wake::StreamWaker;
 pub(crate) struct Stream {
     link: Rc<Link>,
     waker: Arc<StreamWaker>,
-    config: Arc<Config>,
     /// The guests' part, once the request's route is known and has guests.
     exchange: RefCell<Option<Rc<Exchange>>>,
     request: RefCell<Half>,
@@ -40,9 +40,8 @@ const POLLS_AT_ONCE: usize = 64;
 impl Stream {
     pub(crate) fn new(filter: Filter, config: Arc<Config>) -> Rc<Self> {
         Rc::new(Self {
-            link: Rc::new(Link::new(filter)),
+            link: Rc::new(Link::new(filter, config)),
             waker: Arc::default(),
-            config,
             exchange: RefCell::default(),
             request: RefCell::new(Half::new(BodyKind::Request)),
             response: RefCell::new(Half::new(BodyKind::Response)),
@@ -54,7 +53,7 @@ impl Stream {
     }
 
     pub(crate) fn request_headers(&self, end: bool) -> HeadersStatus {
-        let behaviour = match self.config.of_stream(self.filter()) {
+        let behaviour = match self.link.config.of_stream(self.filter()) {
             Ok(behaviour) => behaviour,
             Err(fault) => {
                 tracing::error!("route configuration: {fault}; the request fails");
@@ -65,10 +64,12 @@ impl Stream {
         if behaviour.chain.is_empty() {
             return HeadersStatus::Continue;
         }
-        let exchange = Exchange::new(self.link.clone(), self.config.clone(), behaviour);
+        let exchange = Exchange::new(self.link.clone(), behaviour);
         self.exchange.replace(Some(exchange.clone()));
-        self.grpc.set(is_grpc(self.filter()));
-        let message = self.request.borrow_mut().begin(end || is_tunnel(self.filter()));
+        let facts = RequestFacts::of(self.filter());
+        self.grpc.set(facts.is_grpc);
+        self.link.method_is(facts.method.unwrap_or_default());
+        let message = self.request.borrow_mut().begin(end || facts.is_tunnel);
         let task = exchange::requested(exchange, message);
         self.task.replace(Some((BodyKind::Request, task)));
         match self.step(BodyKind::Request, Hook::Headers { end }) {
@@ -90,7 +91,8 @@ impl Stream {
         if pinned.is_empty() {
             return HeadersStatus::Continue;
         }
-        let message = self.response.borrow_mut().begin(end || is_upgraded(self.filter()));
+        self.link.has_response();
+        let message = self.response.borrow_mut().begin(end || is_upgraded(&self.link));
         let task = exchange::responded(exchange, pinned, message);
         self.task.replace(Some((BodyKind::Response, task)));
         match self.step(BodyKind::Response, Hook::Headers { end }) {
@@ -136,11 +138,11 @@ impl Stream {
     pub(crate) fn end(&self) {
         self.filter().end();
         self.waker.disarm();
+        let Some(exchange) = self.exchange.take() else { return };
         // Each lets guests clean up, and is dropped while nothing is borrowed.
         let task = self.task.take();
         drop(task);
-        let exchange = self.exchange.take();
-        let pinned = exchange.map(|exchange| exchange.take_pinned());
+        let pinned = exchange.take_pinned();
         drop(pinned);
         self.request.replace(Half::new(BodyKind::Request));
         self.response.replace(Half::new(BodyKind::Response));
@@ -239,8 +241,7 @@ impl Stream {
                     self.filter().clear_route_cache();
                 }
                 // Of a response that guests have given such a status, the body is dropped as it comes.
-                let is_bodyless =
-                    kind == BodyKind::Response && is_bodyless(crate::heads::status(self.filter()));
+                let is_bodyless = kind == BodyKind::Response && is_bodyless(self.link.status());
                 let mut half = self.half(kind).borrow_mut();
                 if is_bodyless && half.has_body() {
                     // HTTP/2 clients compare the length with the body, which now has none.
@@ -268,21 +269,8 @@ impl TakeIfOf for RefCell<Option<(BodyKind, Task)>> {
     }
 }
 
-/// Whether bytes that follow the request's head are no HTTP body.
-fn is_tunnel(filter: &Filter) -> bool {
-    filter.header(Map::Request, b":method") == Some(b"CONNECT")
-        || filter.header(Map::Request, b"upgrade").is_some()
-}
-
 /// Whether bytes that follow the response's head are no HTTP body.
-fn is_upgraded(filter: &Filter) -> bool {
-    let status = crate::heads::status(filter);
-    status == 101
-        || filter.header(Map::Request, b":method") == Some(b"CONNECT") && (200..300).contains(&status)
-}
-
-fn is_grpc(filter: &Filter) -> bool {
-    let kind = filter.header(Map::Request, b"content-type").unwrap_or_default();
-    kind.strip_prefix(b"application/grpc")
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';' | b' ')))
+fn is_upgraded(link: &Link) -> bool {
+    let status = link.status();
+    status == 101 || link.method() == b"CONNECT" && (200..300).contains(&status)
 }

@@ -53,7 +53,8 @@ pub struct Detachable<L: Detach>(State<L>);
 
 enum State<L: Detach> {
     Attached(Bound<L>),
-    Detached(L::Detached),
+    /// Boxed, as a host is moved a lot, and copies are larger than references.
+    Detached(Box<L::Detached>),
     /// On the way from one to the other.
     Between,
 }
@@ -98,7 +99,7 @@ impl<L: Detach> Detachable<L> {
 
     /// Creates a host that is already detached.
     pub fn detached(detached: L::Detached) -> Self {
-        Self(State::Detached(detached))
+        Self(State::Detached(Box::new(detached)))
     }
 
     /// Returns the original host, unless it has been detached.
@@ -124,7 +125,7 @@ impl<L: Detach> Detachable<L> {
     pub fn into_inner(self) -> Result<L, L::Detached> {
         match self.0 {
             State::Attached(live) => Ok(live.take()),
-            State::Detached(copy) => Err(copy),
+            State::Detached(copy) => Err(*copy),
             State::Between => unreachable!("{BETWEEN}"),
         }
     }
@@ -249,7 +250,7 @@ impl<L: Detach> LocalHost for Detachable<L> {
 
     fn detach(&mut self) {
         self.0 = match replace(&mut self.0, State::Between) {
-            State::Attached(live) => State::Detached(live.take().into_detached()),
+            State::Attached(live) => State::Detached(Box::new(live.take().into_detached())),
             other => other,
         };
     }
