@@ -1,6 +1,9 @@
 //! Heads of messages, and what guests answer themselves.
 
-use crate::support::{Settings, Upstream, Wat, program};
+use std::io::{BufReader, Write as _};
+use std::net::TcpStream;
+
+use crate::support::{Settings, Upstream, Wat, program, read_message};
 
 /// Marks requests and responses.
 fn marks() -> Wat {
@@ -147,4 +150,35 @@ fn a_grpc_client_reads_the_status_that_a_guest_answers_with() {
           content-length: 0\r\nconnection: close\r\n\r\n",
     );
     assert_eq!(response.header("grpc-status").as_deref(), Some("7"));
+}
+
+#[test]
+fn informational_responses_of_the_upstream_are_not_for_guests() {
+    let Some(program) = program() else { return };
+    let upstream = Upstream::start(|request| {
+        let informational = request.path().trim_start_matches('/');
+        let informational = format!("HTTP/1.1 {informational} Informational\r\nlink: </a>\r\n\r\n");
+        format!("{informational}HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok").into_bytes()
+    });
+    let mut settings = Settings::new(upstream.addr).route("/", &marks(), "");
+    settings.http = r#""proxy_100_continue": true,"#;
+    let mut envoy = settings.start(&program);
+    for path in ["/100", "/103"] {
+        let mut socket = TcpStream::connect(envoy.addr).unwrap();
+        let head =
+            format!("GET {path} HTTP/1.1\r\nhost: a\r\nconnection: close\r\nexpect: 100-continue\r\n\r\n");
+        socket.write_all(head.as_bytes()).unwrap();
+        let mut reader = BufReader::new(socket);
+        let mut responses: Vec<_> = std::iter::from_fn(|| read_message(&mut reader, false)).collect();
+        let response = responses.pop().unwrap();
+        assert_eq!((response.status(), response.text()), (201, "ok".into()), "{path}: {response:?}");
+        assert_eq!(response.header("x-guest").as_deref(), Some("response"), "{path}");
+        // Envoy forwards 100 if it is told to. With 103, versions differ.
+        assert!(responses.len() == 1 || responses.is_empty() && path == "/103", "{path}: {responses:?}");
+        for informational in responses {
+            assert_eq!(format!("/{}", informational.status()), path);
+            assert_eq!(informational.header("x-guest"), None, "{path}: {informational:?}");
+        }
+    }
+    envoy.assert_alive();
 }

@@ -2,11 +2,15 @@
 //! so.
 
 mod bodies;
+mod chaos;
 mod config;
 mod drain;
 mod examples;
 mod ext_proc;
 mod heads;
 mod isolation;
+mod lifetimes;
 mod names;
+mod shapes;
 mod support;
+mod updates;

@@ -68,6 +68,10 @@ pub(crate) struct Settings {
     pub(crate) http: &'static str,
     pub(crate) env: Vec<(&'static str, String)>,
     pub(crate) extra: Vec<&'static str>,
+    /// Whether the listener comes from a file that [`Envoy::update`] replaces.
+    pub(crate) is_dynamic: bool,
+    /// Whether Envoy speaks HTTP/2 to the upstream.
+    pub(crate) http2_upstream: bool,
 }
 
 impl Settings {
@@ -81,6 +85,8 @@ impl Settings {
             http: "",
             env: Vec::new(),
             extra: Vec::new(),
+            is_dynamic: false,
+            http2_upstream: false,
         }
     }
 
@@ -101,6 +107,11 @@ impl Settings {
 
     /// Requests for paths that begin with `prefix` have this configuration.
     pub(crate) fn route_config(mut self, prefix: &str, config: &str) -> Self {
+        self.add_route(prefix, config);
+        self
+    }
+
+    fn add_route(&mut self, prefix: &str, config: &str) {
         self.routes.push_str(&format!(
             r#"{{"match": {{"prefix": "{prefix}"}}, "route": {{"cluster": "up"}},
                "typed_per_filter_config": {{"http-wasm": {{
@@ -110,7 +121,6 @@ impl Settings {
                  "per_route_config_name": "http-wasm",
                  "filter_config": {{"@type": "type.googleapis.com/google.protobuf.Struct", "value": {config}}}}}}}}},"#
         ));
-        self
     }
 
     /// All other requests have this configuration.
@@ -132,16 +142,12 @@ impl Settings {
         self
     }
 
-    /// The bootstrap file.
-    fn write(&self) -> PathBuf {
-        let Self { upstream, routes, before, filter, http, .. } = self;
-        let port = upstream.port();
-        let (filter, cluster) = (filter.entry(), filter.cluster());
-        let text = format!(
-            r#"{{
-  "admin": {{"address": {{"socket_address": {{"address": "127.0.0.1", "port_value": 0}}}}}},
-  "static_resources": {{
-    "listeners": [{{"name": "l", "address": {{"socket_address": {{"address": "127.0.0.1", "port_value": 0}}}},
+    /// The listener without its first brace.
+    fn listener(&self) -> String {
+        let Self { routes, before, filter, http, .. } = self;
+        let filter = filter.entry();
+        format!(
+            r#""name": "l", "address": {{"socket_address": {{"address": "127.0.0.1", "port_value": 0}}}},
       "filter_chains": [{{"filters": [{{"name": "envoy.filters.network.http_connection_manager", "typed_config": {{
         "@type":
           "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
@@ -151,11 +157,51 @@ impl Settings {
         "http_filters": [{before}
           {filter},
           {{"name": "envoy.filters.http.router", "typed_config": {{
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}}}]}}}}]}}]}}],
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}}}]}}}}]}}]}}"#
+        )
+    }
+
+    /// Puts the listener where Envoy sees that it has changed.
+    fn write_listener(&self) -> PathBuf {
+        let path = self.files.path().join("listener.json");
+        let new = path.with_extension("new");
+        let text = format!(
+            r#"{{"resources": [{{"@type": "type.googleapis.com/envoy.config.listener.v3.Listener", {}]}}"#,
+            self.listener()
+        );
+        std::fs::write(&new, text).unwrap();
+        std::fs::rename(&new, &path).unwrap();
+        path
+    }
+
+    /// The bootstrap file.
+    fn write(&self) -> PathBuf {
+        let Self { upstream, filter, http2_upstream, .. } = self;
+        let (port, cluster) = (upstream.port(), filter.cluster());
+        let (listeners, dynamic) = if self.is_dynamic {
+            let path = self.write_listener();
+            let path = path.display();
+            let source = format!(r#"{{"lds_config": {{"path_config_source": {{"path": "{path}"}}}}}}"#);
+            (
+                String::new(),
+                format!(r#""node": {{"id": "n", "cluster": "c"}}, "dynamic_resources": {source},"#),
+            )
+        } else {
+            (format!("{{{}", self.listener()), String::new())
+        };
+        let protocol = match http2_upstream {
+            true => r#""http2_protocol_options": {}"#,
+            false => r#""http_protocol_options": {"enable_trailers": true}"#,
+        };
+        let text = format!(
+            r#"{{
+  "admin": {{"address": {{"socket_address": {{"address": "127.0.0.1", "port_value": 0}}}}}}, {dynamic}
+  "static_resources": {{
+    "listeners": [{listeners}],
     "clusters": [{cluster} {{"name": "up", "type": "STATIC", "connect_timeout": "5s",
       "typed_extension_protocol_options": {{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {{
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {{"http_protocol_options": {{"enable_trailers": true}}}}}}}},
+        "explicit_http_config": {{{protocol}}}}}}},
       "load_assignment": {{"cluster_name": "up", "endpoints": [{{"lb_endpoints": [{{"endpoint": {{
         "address": {{"socket_address": {{"address": "127.0.0.1", "port_value": {port}}}}}}}}}]}}]}}}}]
   }}}}"#
@@ -196,9 +242,11 @@ impl Settings {
             log,
             admin: unknown(),
             addr: unknown(),
-            _files: self.files,
+            updates: 1,
+            settings: self,
         };
-        let deadline = Instant::now() + Duration::from_secs(60);
+        // Under Valgrind it takes its time.
+        let deadline = Instant::now() + Duration::from_secs(300);
         while envoy.addr.port() == 0 {
             assert!(Instant::now() < deadline, "Envoy doesn't start: {}", envoy.log());
             if let Some(status) = envoy.child.try_wait().unwrap() {
@@ -272,7 +320,9 @@ pub(crate) struct Envoy {
     admin: SocketAddr,
     /// Where it listens.
     pub(crate) addr: SocketAddr,
-    _files: TempDir,
+    settings: Settings,
+    /// Listeners that it has been given.
+    updates: usize,
 }
 
 impl Envoy {
@@ -289,6 +339,42 @@ impl Envoy {
         let mut answer = Vec::new();
         let _ = socket.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Gives the filter this configuration, and the routes whose path begins with a prefix theirs, and waits until that
+    /// is so. The listener must be [dynamic](Settings::is_dynamic).
+    pub(crate) fn update(&mut self, filter: &str, routes: &[(&str, String)]) {
+        self.settings.filter = Filter::Module(filter.to_owned());
+        self.settings.routes.clear();
+        for (prefix, config) in routes {
+            self.settings.add_route(prefix, config);
+        }
+        self.settings.write_listener();
+        self.updates += 1;
+        let wanted = format!("update_success: {}\n", self.updates);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while !self.ask("/stats?filter=listener_manager.lds.update_success").contains(&wanted) {
+            assert!(Instant::now() < deadline, "Envoy has not taken the update: {}", self.log());
+            self.assert_alive();
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Settings to write guests with.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Ends it as its operator would. Returns whether it ended well, and what it has logged.
+    pub(crate) fn stop(mut self) -> (bool, String) {
+        let pid = self.pid().to_string();
+        assert!(Command::new("kill").arg(&pid).status().unwrap().success());
+        let status = self.child.wait().unwrap();
+        (status.success(), self.log())
     }
 
     /// Fails the test if Envoy has crashed.

@@ -13,7 +13,7 @@ pub(crate) struct Upstream {
 }
 
 impl Upstream {
-    /// Answers each request with the bytes that `answer` gives for it.
+    /// Answers each request with the bytes that `answer` gives for it. The connection ends if they say so.
     pub(crate) fn start(answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
@@ -28,7 +28,9 @@ impl Upstream {
                     while let Some(message) = read_message(&mut reader, false) {
                         let response = answer(&message);
                         seen.lock().unwrap().push(message);
-                        if socket.write_all(&response).is_err() {
+                        let head = response.split(|&byte| byte == b'\n').take_while(|line| line.len() > 1);
+                        let closes = { head }.any(|line| line.eq_ignore_ascii_case(b"connection: close\r"));
+                        if socket.write_all(&response).is_err() || closes {
                             return;
                         }
                     }

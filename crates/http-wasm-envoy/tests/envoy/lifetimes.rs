@@ -1,0 +1,47 @@
+//! What streams leave behind that end in the middle of something: nothing.
+//!
+//! `.ci/full` runs these tests with an Envoy under Valgrind, which finds memory that is used after it was freed.
+
+use tokio::runtime::Runtime;
+
+use crate::support::{
+    ABUSES, PATHS, SHOWS_INVENTORY, Settings, abuse, abuse_routes, abuse_upstream, program,
+};
+
+/// What the module, or Valgrind, logs when something is wrong.
+const WRONG: [&str; 6] =
+    ["panicked", "leaked", "Invalid read", "Invalid write", "Invalid free", "definitely lost"];
+
+#[test]
+fn streams_that_end_anywhere_leave_nothing_behind() {
+    let Some(program) = program() else { return };
+    let runtime = Runtime::new().unwrap();
+    let upstream = abuse_upstream();
+    let mut settings = Settings::new(upstream.addr);
+    settings.is_dynamic = true;
+    settings.extra.extend(SHOWS_INVENTORY);
+    settings.extra.extend(["--drain-time-s", "1", "--drain-strategy", "immediate"]);
+    let mut envoy = settings.start(&program);
+    let routes = abuse_routes(envoy.settings());
+    let configs = [r#"{"metadata": true}"#, "{}"];
+    for (at, path) in PATHS.into_iter().enumerate() {
+        // Streams of the one before may still be there.
+        envoy.update(configs[at % 2], &routes);
+        for kind in ABUSES {
+            abuse(&runtime, envoy.addr, path, kind);
+            upstream.got();
+        }
+        envoy.assert_alive();
+    }
+    let existed = envoy.inventory();
+    assert!(existed["guests"] == PATHS.len() as u64 && existed["instances"] > 0, "{existed:?}");
+    let left =
+        envoy.settle(configs, |left| left["streams"] == 0 && left["calls"] == 0 && left["memory"] == 0);
+    let counts = ["routes", "guests", "instances", "idle"].map(|name| left[name]);
+    assert_eq!(counts, [0; 4], "{left:?}");
+    let (ended_well, log) = envoy.stop();
+    assert!(ended_well, "{log}");
+    for word in WRONG {
+        assert!(!log.contains(word), "{word}: {log}");
+    }
+}

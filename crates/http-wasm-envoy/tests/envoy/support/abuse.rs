@@ -1,0 +1,177 @@
+//! Guests and clients that misbehave.
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::runtime::Runtime;
+
+use super::{Outgoing, Settings, Upstream, Wat, exchange, exchange_http2};
+
+const READS: &str = "(drop (call $enable_features (i32.const 7))) (drop (call $read_all (i32.const 0)))";
+const READS_RESPONSE: &str = "(drop (call $read_all (i32.const 1)))";
+
+/// The paths of [`routes`].
+pub(crate) const PATHS: [&str; 11] = [
+    "/ignores",
+    "/reads",
+    "/replaces",
+    "/replies",
+    "/loops",
+    "/loops-late",
+    "/computes-and-reads",
+    "/traps",
+    "/traps-reading",
+    "/traps-late",
+    "/traps-reading-late",
+];
+
+/// Routes to guests that read, replace, answer, trap in each phase, and never end.
+pub(crate) fn routes(settings: &Settings) -> Vec<(&'static str, String)> {
+    let computes = "(global.set $n (i32.const 0))
+        (loop $l (global.set $n (i32.add (global.get $n) (i32.const 1)))
+          (br_if $l (i32.lt_u (global.get $n) (i32.const 10000000))))";
+    let forever = "(loop $for_ever (br $for_ever))";
+    let reads = || Wat::new().on_request(READS, &[]);
+    let brief = r#""limits": {"deadline": "30ms"}"#;
+    let guests = [
+        (Wat::new().on_response("(call $set_header_value (i32.const 1) {} {})", &["x-guest", "seen"]), ""),
+        (reads().on_response(READS_RESPONSE, &[]), ""),
+        (
+            Wat::new()
+                .on_request("(drop (call $enable_features (i32.const 2)))", &[])
+                .on_request("(call $write_body (i32.const 0) {})", &["new"])
+                .on_response("(call $write_body (i32.const 1) {})", &["new"]),
+            "",
+        ),
+        (
+            Wat::new().on_request(
+                "(call $set_status_code (i32.const 403)) (call $write_body (i32.const 1) {}) (return (i64.const 0))",
+                &["no"],
+            ),
+            "",
+        ),
+        (Wat::new().on_request(forever, &[]), brief),
+        (Wat::new().on_response(forever, &[]), brief),
+        // It is on another thread when it waits.
+        (
+            Wat::new().on_request(computes, &[]).on_request(READS, &[]).on_response(READS_RESPONSE, &[]),
+            r#""limits": {"deadline": "60s"}"#,
+        ),
+        (Wat::new().on_request("unreachable", &[]), ""),
+        (reads().on_request("unreachable", &[]), ""),
+        (Wat::new().on_response("unreachable", &[]), ""),
+        (reads().on_response(READS_RESPONSE, &[]).on_response("unreachable", &[]), ""),
+    ];
+    let route = |(path, (guest, more)): (&'static str, (Wat, &str))| {
+        let guest = settings.guest(&path[1..], &guest, more);
+        // A prefix would match longer names too.
+        (path, format!(r#"{{"guests": {{"guest": {guest}}}}}"#))
+    };
+    let mut routes: Vec<_> = PATHS.into_iter().zip(guests).map(route).collect();
+    // Routes are looked through in order.
+    routes.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+    routes
+}
+
+/// Bytes of a body that is larger than what Envoy or a guest holds.
+const GIANT: usize = 3 << 20;
+
+/// An upstream that answers with giant bodies, or breaks off, if it is asked to.
+pub(crate) fn upstream() -> Upstream {
+    Upstream::start(|request| {
+        if request.path().ends_with("?giant") {
+            let mut response = format!("HTTP/1.1 200 OK\r\ncontent-length: {GIANT}\r\n\r\n").into_bytes();
+            response.resize(response.len() + GIANT, b'x');
+            response
+        } else if request.path().ends_with("?dies") {
+            b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 100\r\n\r\npart".to_vec()
+        } else {
+            b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec()
+        }
+    })
+}
+
+/// What a client may do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Abuse {
+    /// Nothing bad.
+    None,
+    /// The same over HTTP/2.
+    NoneHttp2,
+    /// Hangs up within a request's body.
+    HangUp,
+    /// Hangs up without reading the response.
+    NoReader,
+    /// Resets a stream of HTTP/2 within a request's body.
+    Reset,
+    /// Sends more than anybody wants.
+    GiantRequest,
+    /// Reads a giant response slowly, and hangs up within it.
+    SlowReader,
+    /// The upstream breaks off.
+    UpstreamDies,
+}
+
+/// All of them.
+pub(crate) const ABUSES: [Abuse; 8] = [
+    Abuse::None,
+    Abuse::NoneHttp2,
+    Abuse::HangUp,
+    Abuse::NoReader,
+    Abuse::Reset,
+    Abuse::GiantRequest,
+    Abuse::SlowReader,
+    Abuse::UpstreamDies,
+];
+
+/// Sends a request for `path` in this way.
+pub(crate) fn abuse(runtime: &Runtime, addr: SocketAddr, path: &str, abuse: Abuse) {
+    let post = |query: &str, length: usize, body: &str| {
+        format!(
+            "POST {path}{query} HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
+    let send = |request: &str| {
+        let mut socket = TcpStream::connect(addr).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let _cut = socket.write_all(request.as_bytes());
+        socket
+    };
+    match abuse {
+        Abuse::None => {
+            exchange(addr, post("", 3, "abc").as_bytes());
+        }
+        Abuse::NoneHttp2 | Abuse::Reset => {
+            let request = Outgoing {
+                start: format!("POST {path}"),
+                body: vec![Bytes::from_static(b"abc")],
+                is_reset: matches!(abuse, Abuse::Reset),
+                ..Outgoing::default()
+            };
+            exchange_http2(runtime, addr, &request);
+        }
+        Abuse::HangUp => {
+            let _socket = send(&post("", 10, "abc"));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Abuse::NoReader => drop(send(&post("", 3, "abc"))),
+        Abuse::GiantRequest => {
+            exchange(addr, post("", GIANT, &"x".repeat(GIANT)).as_bytes());
+        }
+        Abuse::SlowReader => {
+            let mut socket = send(&post("?giant", 3, "abc"));
+            let mut piece = vec![0; 64 * 1024];
+            for _ in 0..5 {
+                std::thread::sleep(Duration::from_millis(3));
+                if !matches!(socket.read(&mut piece), Ok(1..)) {
+                    break;
+                }
+            }
+        }
+        Abuse::UpstreamDies => {
+            exchange(addr, post("?dies", 3, "abc").as_bytes());
+        }
+    }
+}
