@@ -7,8 +7,11 @@ use crate::check::{self, CheckArgs};
 use crate::compile::{self, CompileArgs};
 use crate::config::{self, ConfigArgs};
 use crate::failure::Failure;
+use crate::new::{self, NewArgs};
+use crate::run::{self, RunArgs};
 use crate::serve::{self, ServeArgs};
 use crate::tck::{self, TckArgs};
+use crate::test::{self, TestArgs};
 
 /// Runs http-wasm guests: HTTP handlers compiled to WebAssembly.
 #[derive(Debug, Parser)]
@@ -39,6 +42,22 @@ enum Command {
     ExtProc(Box<ServeArgs>),
     /// Check a configuration file, or print its schema
     Config(ConfigArgs),
+    /// Write a guest to begin with: source, tests, build script, README and a CI job
+    ///
+    /// The guest lets requests with the right bearer token pass, tells the next handler who the user is, and redacts a
+    /// field in JSON responses. Its build script and tests work as they are.
+    New(NewArgs),
+    /// Run a guest on one request, in process, and show what it does
+    ///
+    /// Prints the request as the next handler got it and the response as the client gets it; with --trace each host
+    /// call with its arguments and result, and why it had no effect where it had none. Exits with 65 if the guest
+    /// fails.
+    Run(Box<RunArgs>),
+    /// Test a guest: requests from a file, and what is expected of each
+    ///
+    /// The file has a [[case]] per exchange: a request, the next handler's response, and what the next handler and the
+    /// client must get. docs/guests.md explains it. Failing cases are shown as differences, with what the guest did.
+    Test(Box<TestArgs>),
     /// Check a guest file: whether it is valid, what it needs, and what is wrong with it
     Check(CheckArgs),
     /// Compile a guest file in advance, for servers that don't compile it themselves
@@ -65,6 +84,9 @@ impl Args {
             Command::Serve(args) => serve::run(*args),
             Command::ExtProc(args) => serve::run_ext_proc(*args),
             Command::Config(args) => config::run(args),
+            Command::New(args) => new::run(args),
+            Command::Run(args) => run::run(*args),
+            Command::Test(args) => test::run(*args),
             Command::Check(args) => check::run(args),
             Command::Compile(args) => compile::run(args),
             Command::Bench(args) => bench::run(args),

@@ -7,12 +7,17 @@ mod check;
 mod command;
 mod compile;
 mod config;
+mod exchange;
 mod failure;
 mod guest;
 mod logging;
+mod new;
+mod output;
+mod run;
 mod runtime;
 mod serve;
 mod tck;
+mod test;
 
 use std::io::Write as _;
 use std::process::ExitCode;

@@ -46,6 +46,7 @@ mod turns;
 mod unread_budget;
 mod upstream_url;
 
+pub use self::backend::echo;
 pub use self::error::StartError;
 pub use self::error_text::{counted, plain};
 pub use self::exchange::GuestLogLayer;

@@ -54,6 +54,8 @@ pub struct Function {
     pub name: &'static str,
     /// The types of the parameters.
     pub params: &'static [ValueType],
+    /// The names of the parameters.
+    pub param_names: &'static [&'static str],
     /// The type of the result, if there is one.
     pub results: &'static [ValueType],
     /// Whether a guest can read the head of the request through it.
@@ -121,6 +123,7 @@ macro_rules! table {
         pub const FUNCTIONS: &[Function] = &[$(Function {
             name: stringify!($name),
             params: &[$(<$ty as Param>::TYPE),*],
+            param_names: &[$(stringify!($arg)),*],
             results: <$result as Results>::TYPES,
             reads_request: $reads_request,
             may_wait: MayWait::$may_wait,
@@ -288,6 +291,16 @@ impl HeaderKind {
         match self {
             Self::Request | Self::RequestTrailers => BodyKind::Request,
             Self::Response | Self::ResponseTrailers => BodyKind::Response,
+        }
+    }
+
+    /// "request headers", "response trailers" and so on, for messages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Request => "request headers",
+            Self::Response => "response headers",
+            Self::RequestTrailers => "request trailers",
+            Self::ResponseTrailers => "response trailers",
         }
     }
 

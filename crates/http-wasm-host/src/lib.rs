@@ -31,6 +31,7 @@ mod runtime;
 mod stats;
 mod symbols;
 mod text;
+mod trace;
 mod warning;
 
 pub use self::abi::{Access, BodyKind, FUNCTIONS, Features, Function, HeaderKind, MayWait, Phase, ValueType};
@@ -64,4 +65,5 @@ pub use self::runtime::{Runtime, Task, TokioRuntime};
 pub use self::stats::{DropReason, PoolStats};
 pub use self::symbols::Backtraces;
 pub use self::text::is_bodyless;
+pub use self::trace::{Argument, CallResult, TraceEvent, TracedCall, Tracer};
 pub use self::warning::{Lint, Warning};

@@ -1,5 +1,6 @@
 //! What is wrong with a command line.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use http_wasm_gateway::config::Faults;
@@ -35,6 +36,9 @@ pub(crate) enum ArgsError {
     #[error("--request {}: {reason}", path.display())]
     RequestFile { path: PathBuf, reason: String },
 
+    #[error("{flag} {value}: {reason}")]
+    Flag { flag: &'static str, value: String, reason: String },
+
     #[error(
         "{name} is not a valid log filter: {reason}; expected a level, or levels by target, as in \
          \"info,http_wasm_gateway=debug\""
@@ -47,4 +51,11 @@ pub(crate) enum ArgsError {
 
     #[error(transparent)]
     File(#[from] Faults),
+}
+
+impl ArgsError {
+    /// What is wrong with the value of a flag.
+    pub(crate) fn flag(flag: &'static str, value: impl fmt::Display, reason: String) -> Self {
+        Self::Flag { flag, value: value.to_string(), reason }
+    }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use http_wasm_tower::Snapshot;
 
-use super::request::SampleRequest;
 use crate::args::{ArgsError, GrantArgs, GuestSpec, choice, time_from};
+use crate::exchange::SampleRequest;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct BenchArgs {

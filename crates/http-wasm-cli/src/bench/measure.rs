@@ -14,7 +14,7 @@ use http_wasm_gateway::StartError;
 use http_wasm_tower::{Body, Chain, Error, Guest, GuestObserver};
 use tokio::runtime::{Builder, Runtime};
 
-use super::request::SampleRequest;
+use crate::exchange::SampleRequest;
 use crate::failure::{Failure, plain};
 
 /// Exchanges whose phases are timed individually: enough for a stable p99, few enough to keep.

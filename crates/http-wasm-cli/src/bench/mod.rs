@@ -4,13 +4,12 @@ mod args;
 mod instances;
 mod measure;
 mod report;
-mod request;
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use http_wasm_tower::{Engine, PoolSettings};
+use http_wasm_tower::{CallResult, Engine, PoolSettings, TraceEvent};
 
 use self::args::Bench;
 use self::instances::{NONE_IDLE, SHORT_IDLE};
@@ -76,8 +75,13 @@ fn count_host_calls(engine: &Engine, bench: &Bench) -> Result<BTreeMap<&'static 
     let counts = Arc::new(Mutex::new(BTreeMap::new()));
     let counter = counts.clone();
     let guest = guest::builder(engine, &bench.guest)
-        .on_host_call(move |function| {
-            *counter.lock().unwrap_or_else(PoisonError::into_inner).entry(function).or_default() += 1;
+        .trace(move |_: u64, event: &TraceEvent<'_>| {
+            if let TraceEvent::HostCall(call) = event
+                && call.result != CallResult::Waits
+            {
+                let mut counts = counter.lock().unwrap_or_else(PoisonError::into_inner);
+                *counts.entry(call.function.name).or_default() += 1;
+            }
         })
         .load_file(&bench.guest.path)?;
     let workload = Workload::new(guest, bench.request.clone());

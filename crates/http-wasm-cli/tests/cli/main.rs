@@ -1,5 +1,6 @@
 //! Runs the real `http-wasm` binary.
 
+mod authors;
 mod backends;
 mod bench;
 mod command_line;

@@ -22,7 +22,8 @@ use crate::exchange::{content, plain_text};
 /// a test aid.
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 
-pub(super) async fn respond(request: Request<BoxBody>) -> Response<BoxBody> {
+/// Responds with the request as JSON, as the backend `echo` does.
+pub async fn respond(request: Request<BoxBody>) -> Response<BoxBody> {
     let (head, body) = request.into_parts();
     if body.size_hint().lower() > MAX_BODY_BYTES as u64 {
         return too_large();

@@ -12,6 +12,7 @@ use crate::body::BoxBody;
 use crate::exchange::{Inbound, plain_text};
 use crate::proxy::Proxy;
 
+pub use self::echo::respond as echo;
 pub(crate) use self::ext_proc::ExtProc;
 
 /// The innermost handler. Cheap to clone; all clones share the proxy's pool of connections.

@@ -126,6 +126,14 @@ impl<H: Host> Exchange<H> {
         is_early
     }
 
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(crate) fn features(&self) -> Features {
+        self.features
+    }
+
     /// Bytes of the phase's own message that the guest has read and that are kept for its next recipient.
     pub(crate) fn replayed_bytes(&self, phase: Phase) -> usize {
         match phase {

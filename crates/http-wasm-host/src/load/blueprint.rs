@@ -13,6 +13,7 @@ use crate::run::link::Linked;
 use crate::run::state::State;
 use crate::run::suspend::Mode;
 use crate::stats::{Counters, Live};
+use crate::trace::TraceEvent;
 
 /// What is needed to create instances.
 pub(crate) struct Blueprint<H: Host> {
@@ -61,8 +62,12 @@ impl<H: Host> Blueprint<H> {
         let exports = started.and_then(|instance| linked.exports(&mut store, &instance));
         let exports = exports.map_err(|error| {
             store.data_mut().flush_output();
-            store.data().failed(None, &error)
+            let error = store.data().failed(None, &error);
+            store.data().trace(|| TraceEvent::Started { error: Some(&error) });
+            error
         })?;
+        store.data_mut().flush_output();
+        store.data().trace(|| TraceEvent::Started { error: None });
         Ok(Instance::new(store, exports, live))
     }
 

@@ -29,6 +29,7 @@ use crate::run::shared::{Calls, Shared};
 use crate::run::suspend::StartFiberPolicy;
 use crate::run::wasi::{self, Mount, WasiConfig};
 use crate::symbols::Backtraces;
+use crate::trace::{TraceEvent, Tracer};
 use crate::warning::Lint;
 
 /// Settings for loading a guest. The guest has access only to what is granted here.
@@ -64,7 +65,7 @@ pub struct GuestBuilder {
     wasi: WasiConfig,
     snapshot: Snapshot,
     trust_precompiled: bool,
-    on_host_call: Option<Hook>,
+    hook: Option<Hook>,
     broken: Broken,
     allowed: Vec<Lint>,
     strict: bool,
@@ -100,7 +101,7 @@ impl GuestBuilder {
             wasi: WasiConfig::default(),
             snapshot: Snapshot::Off,
             trust_precompiled: false,
-            on_host_call: None,
+            hook: None,
             broken: Broken::default(),
             allowed: Vec::new(),
             strict: false,
@@ -172,12 +173,12 @@ impl GuestBuilder {
         self
     }
 
-    /// Calls `seen` with the name of each host function of the ABI before the guest calls it, including during
-    /// start-up. A call that has to wait is reported again when it is tried again.
+    /// Follows what the guest's instances do: each call of the ABI's 19 functions with its arguments and result, and
+    /// the calls of the guest's own functions around them, its start-up included. See [`Tracer`].
     ///
-    /// This is for tools that show what a guest does. Calls have no overhead if it isn't used.
-    pub fn on_host_call(mut self, seen: impl Fn(&'static str) + Send + Sync + 'static) -> Self {
-        self.on_host_call = Some(Hook(Arc::new(seen)));
+    /// For tools that show or record what a guest does. Without it, calls have no overhead.
+    pub fn trace(mut self, tracer: impl Tracer) -> Self {
+        self.hook = Some(Hook::new(tracer));
         self
     }
 
@@ -199,14 +200,18 @@ impl GuestBuilder {
         self
     }
 
-    /// The same guest for a trial: nothing that it does is logged or observed, except that `seen` is called for each
+    /// The same guest for a trial: nothing that it does is logged or observed, except that `seen` is called after each
     /// host call.
     pub(crate) fn for_probe(mut self, seen: impl Fn() + Send + Sync + 'static) -> Self {
         self.pool = PoolSettings::default();
         self.observer = None;
         self.snapshot = Snapshot::Off;
         self.is_probe = true;
-        self.on_host_call(move |_| seen())
+        self.trace(move |_: u64, event: &TraceEvent<'_>| {
+            if let TraceEvent::HostCall(_) = event {
+                seen();
+            }
+        })
     }
 
     /// Whether the guest may access files.
@@ -300,7 +305,8 @@ impl GuestBuilder {
             always_on_fiber,
             request: waits(&inspection, Phase::Request),
             response: waits(&inspection, Phase::Response),
-            ignores_responses: inspection.ignores_responses(),
+            // A call that is left out can't be followed.
+            ignores_responses: inspection.ignores_responses() && self.hook.is_none(),
             fiber_policy: Arc::default(),
             deadline: self.engine.in_ticks(self.limits.deadline),
         };
@@ -324,7 +330,7 @@ impl GuestBuilder {
             limits: self.limits,
             calls,
             reads_request: reads_request(&inspection),
-            on_host_call: self.on_host_call,
+            hook: self.hook,
             on_failure: self.on_failure,
             observer: self.observer,
             counters: Arc::default(),

@@ -9,11 +9,13 @@ use crate::abi::Features;
 use crate::engine::{FileThreads, Image, TickLimit};
 use crate::error::{CallError, Error, Reason, Stop};
 use crate::host::Host;
+use crate::run::hook::Hook;
 use crate::run::shared::Shared;
 use crate::run::state::State;
 use crate::run::suspend::{self, Mode, StartFiberPolicy, Suspension, set_deadline};
 use crate::run::wasi::{WasiConfig, WasiState};
 use crate::stats::Counters;
+use crate::trace::TraceEvent;
 
 /// The functions that start an instance, and how they are called.
 #[derive(Debug)]
@@ -68,6 +70,7 @@ impl Startup {
         }
         let state = State {
             guest: self.shared.clone(),
+            instance: self.shared.hook.as_ref().map_or(0, Hook::number),
             features,
             exchange: None,
             suspension: Suspension::new(self.shared.engine.clone(), self.shared.calls.fiber_policy.clone()),
@@ -75,6 +78,7 @@ impl Startup {
             memory: None,
             quota: self.shared.engine.quota(counters, &self.shared.limits, sheddable),
         };
+        state.trace(|| TraceEvent::Created);
         let mut store = Store::new(engine, state);
         store.limiter(|state| &mut state.quota);
         store.epoch_deadline_callback(suspend::on_epoch);

@@ -1,24 +1,32 @@
-//! A callback for each call of a host function.
+//! The tracer that follows a guest's instances.
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Is called with the name of each host function that a guest calls. For `()`, nothing is compiled.
-pub(crate) trait OnHostCall: Clone + Send + Sync + 'static {
-    fn called(&self, function: &'static str);
-}
+use crate::trace::{TraceEvent, Tracer};
 
-impl OnHostCall for () {
-    fn called(&self, _: &'static str) {}
-}
-
-/// A callback of the embedding program.
+/// The embedding program's tracer.
 #[derive(Clone)]
-pub(crate) struct Hook(pub(crate) Arc<dyn Fn(&'static str) + Send + Sync>);
+pub(crate) struct Hook(Arc<Traced>);
 
-impl OnHostCall for Hook {
-    fn called(&self, function: &'static str) {
-        (self.0)(function);
+struct Traced {
+    tracer: Box<dyn Tracer>,
+    instances: AtomicU64,
+}
+
+impl Hook {
+    pub(crate) fn new(tracer: impl Tracer) -> Self {
+        Self(Arc::new(Traced { tracer: Box::new(tracer), instances: AtomicU64::new(0) }))
+    }
+
+    /// A number for a new instance.
+    pub(crate) fn number(&self) -> u64 {
+        self.0.instances.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn event(&self, instance: u64, event: &TraceEvent<'_>) {
+        self.0.tracer.event(instance, event);
     }
 }
 

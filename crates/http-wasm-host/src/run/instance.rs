@@ -19,6 +19,7 @@ use crate::run::state::State;
 use crate::run::suspend::{Mode, set_deadline};
 use crate::runtime::Background;
 use crate::stats::Live;
+use crate::trace::TraceEvent;
 
 /// One store with its exports. Used by one request at a time, as `&mut` says.
 pub(crate) struct Instance<H: Host> {
@@ -36,7 +37,6 @@ impl<H: Host> Instance<H> {
     pub(crate) fn new(mut store: Store<State<H>>, exports: Exports, live: Live) -> Box<Self> {
         let Exports { memory, handle_request, handle_response } = exports;
         store.data_mut().memory = Some(memory);
-        store.data_mut().flush_output();
         let start_size = store.data().quota.memory();
         Box::new(Self {
             store,
@@ -93,7 +93,7 @@ impl<H: Host> Instance<H> {
         if self.needs_fiber(phase) {
             return None;
         }
-        let started = self.clock();
+        let started = self.entered(phase);
         let deadline = self.shared().calls.deadline;
         let Self { store, handle_request, handle_response, pin, .. } = self;
         let called = match phase {
@@ -105,7 +105,7 @@ impl<H: Host> Instance<H> {
 
     /// The same on a fiber.
     pub(crate) async fn call_on_fiber(&mut self, phase: Phase) -> Result<(), Error> {
-        let started = self.clock();
+        let started = self.entered(phase);
         let deadline = self.shared().calls.deadline;
         let Self { store, handle_request, handle_response, pin, .. } = self;
         let called = match phase {
@@ -245,15 +245,35 @@ impl<H: Host> Instance<H> {
                 && self.store.data().exchange.as_ref().is_some_and(|exchange| exchange.may_wait(waits))
     }
 
-    /// The time, if an observer wants to know how long a call takes.
+    /// The guest's function for this phase is about to be called.
+    #[inline]
+    fn entered(&self, phase: Phase) -> Option<Instant> {
+        self.store.data().trace(|| {
+            let (req_ctx, is_error) = match phase {
+                Phase::Request => (0, 0),
+                Phase::Response => self.pin.params(),
+            };
+            TraceEvent::Entered { phase, req_ctx, is_error: is_error != 0 }
+        });
+        self.clock()
+    }
+
+    /// The time, if somebody wants to know how long a call takes.
     #[inline]
     fn clock(&self) -> Option<Instant> {
-        self.shared().observer.as_ref().map(|_| Instant::now())
+        let shared = self.shared();
+        (shared.observer.is_some() || shared.hook.is_some()).then(Instant::now)
     }
 
     #[inline]
     fn observe(&self, phase: Phase, started: Option<Instant>, error: Option<&Error>) {
-        if let (Some(observer), Some(started)) = (&self.shared().observer, started) {
+        let Some(started) = started else { return };
+        self.store.data().trace(|| {
+            let proceeds = self.pin.next == Next::Proceed;
+            let (req_ctx, took) = (self.pin.req_ctx, started.elapsed());
+            TraceEvent::Returned { phase, proceeds, req_ctx, error, took }
+        });
+        if let Some(observer) = &self.shared().observer {
             let exchange = self.store.data().exchange.as_ref();
             let replayed_bytes = exchange.map_or(0, |exchange| exchange.replayed_bytes(phase));
             observer

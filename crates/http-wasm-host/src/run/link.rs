@@ -80,7 +80,7 @@ fn add_hostcalls<H: Host>(linker: &mut Linker<State<H>>, shared: &Shared) -> was
     if let Some(intercept) = &shared.intercept {
         return hostcalls::add_intercepted(linker, intercept);
     }
-    match &shared.on_host_call {
+    match &shared.hook {
         Some(hook) => hostcalls::add_to_linker(linker, hook.clone()),
         None => hostcalls::add_to_linker(linker, ()),
     }

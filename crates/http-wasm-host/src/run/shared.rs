@@ -23,7 +23,8 @@ pub(crate) struct Shared {
     pub(crate) calls: Calls,
     /// It may read the request again in `handle_response`.
     pub(crate) reads_request: bool,
-    pub(crate) on_host_call: Option<Hook>,
+    /// Follows what the instances do.
+    pub(crate) hook: Option<Hook>,
     pub(crate) log: Arc<Log>,
     /// What its backtraces are made with.
     pub(crate) symbols: Arc<Symbols>,

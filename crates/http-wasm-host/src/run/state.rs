@@ -15,10 +15,13 @@ use crate::run::shared::Shared;
 use crate::run::suspend::{Suspend, Suspension};
 use crate::run::wasi::{HasWasi, WasiState};
 use crate::text::size;
+use crate::trace::TraceEvent;
 
 /// A store's data.
 pub(crate) struct State<H: Host> {
     pub(crate) guest: Arc<Shared>,
+    /// Its number for a tracer.
+    pub(crate) instance: u64,
     /// Enabled while the instance was made: the default of every request.
     pub(crate) features: Features,
     pub(crate) exchange: Option<Exchange<H>>,
@@ -64,6 +67,14 @@ impl<H: Host> State<H> {
                 failed.starved(budget.limit())
             }
             _ => failed,
+        }
+    }
+
+    /// Tells the tracer, if there is one, what happens.
+    #[inline]
+    pub(crate) fn trace<'e>(&self, event: impl FnOnce() -> TraceEvent<'e>) {
+        if let Some(hook) = &self.guest.hook {
+            hook.event(self.instance, &event());
         }
     }
 

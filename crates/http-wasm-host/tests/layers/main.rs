@@ -29,7 +29,7 @@ const CRATES: &[&str] = &[
 const LAYERS: &[&str] = &[
     // Facts and vocabulary.
     "choice", "abi", "text", "limits", "fault", "warning", "symbols", "error", "report", "failure", "stats",
-    "observer", "rule", // Background work, and where guests log to.
+    "observer", "trace", "rule", // Background work, and where guests log to.
     "runtime", "log", // What messages are made of, and who holds them.
     "message", "host",     // The rules.
     "exchange", // Compiled code and what runs it.

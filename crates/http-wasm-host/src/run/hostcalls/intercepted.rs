@@ -5,36 +5,13 @@ use std::task::Poll;
 
 use wasmtime::{Caller, Linker};
 
-use super::Answer;
+use super::{Answer, ToBits};
 use crate::abi::{MODULE, functions};
 use crate::error::Reason;
 use crate::host::Host;
 use crate::run::intercept::{HostCall, Intercept, Intercepted, Target, Trap};
 use crate::run::memory;
 use crate::run::state::State;
-
-/// A value as it is returned, in 64 bits.
-trait ToBits {
-    fn widen(self) -> Poll<u64>;
-}
-
-impl ToBits for () {
-    fn widen(self) -> Poll<u64> {
-        Poll::Ready(0)
-    }
-}
-
-impl ToBits for u32 {
-    fn widen(self) -> Poll<u64> {
-        Poll::Ready(self.into())
-    }
-}
-
-impl ToBits for Poll<u64> {
-    fn widen(self) -> Self {
-        self
-    }
-}
 
 /// A value of 64 bits as it is returned.
 trait FromBits: Sized {

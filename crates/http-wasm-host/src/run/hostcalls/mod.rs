@@ -1,11 +1,13 @@
 //! The functions of the ABI: decode the arguments, ask the exchange, encode the result.
 
 mod body;
+mod effect;
 mod fields;
 mod head;
 mod instance;
 #[cfg(feature = "mutations")]
 mod intercepted;
+mod traced;
 
 use std::task::Poll;
 
@@ -21,10 +23,10 @@ use self::head::{
     set_uri,
 };
 use self::instance::{enable_features, get_config, log, log_enabled};
+use self::traced::OnHostCall;
 use crate::abi::{MODULE, PENDING, functions};
 use crate::error::{CallError, Reason};
 use crate::host::Host;
-use crate::run::hook::OnHostCall;
 use crate::run::memory;
 use crate::run::state::State;
 use crate::run::suspend;
@@ -45,9 +47,12 @@ macro_rules! linker {
                     MODULE,
                     stringify!($name),
                     move |mut caller: Caller<'_, State<H>> $(, $arg: $ty)*| -> wasmtime::Result<$result> {
-                        hook.called(stringify!($name));
+                        let args: &[u32] = &[$($arg as u32),*];
+                        let begun = hook.begin(&mut caller, stringify!($name), args);
                         let answer: Result<answer!($may_wait $result), Reason> =
                             call!($memory $name(caller $(, $arg)*));
+                        let seen = answer.as_ref().map(|answer| answer.widen());
+                        hook.end(&mut caller, begun, stringify!($name), args, seen);
                         Answer::finish(answer, stringify!($name), &mut caller)
                     },
                 )?;
@@ -72,6 +77,32 @@ macro_rules! call {
 }
 
 functions!(linker);
+
+/// A value as it is returned, in 64 bits.
+trait ToBits: Copy {
+    fn widen(self) -> Poll<u64>;
+}
+
+impl ToBits for () {
+    #[inline]
+    fn widen(self) -> Poll<u64> {
+        Poll::Ready(0)
+    }
+}
+
+impl ToBits for u32 {
+    #[inline]
+    fn widen(self) -> Poll<u64> {
+        Poll::Ready(self.into())
+    }
+}
+
+impl ToBits for Poll<u64> {
+    #[inline]
+    fn widen(self) -> Self {
+        self
+    }
+}
 
 /// The result of a host function: a value, or one that the guest may have to wait for.
 trait Answer<R>: Sized {

@@ -1,10 +1,10 @@
-//! The request that a guest is measured with: a file in HTTP/1.1 format, or a plain GET.
+//! The request that a guest gets, and a response of the next handler: from a file in HTTP/1.1 format, or from arguments.
 
 use std::fmt;
 use std::path::Path;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_wasm_tower::Body;
 
 use crate::failure::plain;
@@ -15,11 +15,19 @@ const MAX_HEADERS: usize = 256;
 /// A request that can be created repeatedly.
 #[derive(Debug, Clone)]
 pub(crate) struct SampleRequest {
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: HeaderMap,
-    body: Bytes,
+    pub(crate) method: Method,
+    pub(crate) uri: Uri,
+    pub(crate) version: Version,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// A response that can be created repeatedly.
+#[derive(Debug, Clone)]
+pub(crate) struct SampleResponse {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
 }
 
 impl Default for SampleRequest {
@@ -27,7 +35,7 @@ impl Default for SampleRequest {
     fn default() -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static("localhost"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_static("http-wasm-bench"));
+        headers.insert(header::USER_AGENT, HeaderValue::from_static("http-wasm"));
         headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
         let (method, uri) = (Method::GET, Uri::from_static("/"));
         Self { method, uri, version: Version::HTTP_11, headers, body: Bytes::new() }
@@ -49,15 +57,7 @@ impl SampleRequest {
             return Err("incomplete request head; an empty line must follow the headers".to_owned());
         };
         let (method, target) = (head.method.unwrap_or_default(), head.path.unwrap_or_default());
-        let mut headers = HeaderMap::new();
-        for field in head.headers.iter() {
-            let name = HeaderName::from_bytes(field.name.as_bytes());
-            let value = HeaderValue::from_bytes(field.value);
-            let (Ok(name), Ok(value)) = (name, value) else {
-                return Err(format!("invalid header {}", field.name));
-            };
-            headers.append(name, value);
-        }
+        let headers = fields_of(head.headers)?;
         Ok(Self {
             method: method.parse().map_err(|_| format!("invalid method {method}"))?,
             uri: target.parse().map_err(|error| format!("invalid request target {target}: {error}"))?,
@@ -65,6 +65,29 @@ impl SampleRequest {
             body: body(&headers, &bytes[head_len..])?,
             headers,
         })
+    }
+
+    /// Takes the target from a URL: of an absolute one, the host becomes a header.
+    pub(crate) fn set_url(&mut self, url: &str) -> Result<(), String> {
+        let is_absolute = url.starts_with("http://") || url.starts_with("https://");
+        if !is_absolute && !url.starts_with('/') && url != "*" {
+            return Err(format!("invalid URL {url}: expected a path such as /a?b, or http://host/path"));
+        }
+        let uri: Uri = url.parse().map_err(|error| format!("invalid URL {url}: {error}"))?;
+        let target = uri.path_and_query().map_or("/", |target| target.as_str());
+        if let Some(authority) = uri.authority() {
+            let host = HeaderValue::from_str(authority.as_str());
+            self.headers.insert(header::HOST, host.map_err(|_| format!("invalid host in {url}"))?);
+        }
+        self.uri = target.parse().map_err(|error| format!("invalid URL {url}: {error}"))?;
+        Ok(())
+    }
+
+    /// Gives the message the length of its body, unless it has one.
+    pub(crate) fn frame(&mut self) {
+        if !self.body.is_empty() && !self.headers.contains_key(header::CONTENT_LENGTH) {
+            self.headers.insert(header::CONTENT_LENGTH, self.body.len().into());
+        }
     }
 
     /// A new request like this.
@@ -79,6 +102,47 @@ impl SampleRequest {
     }
 }
 
+impl Default for SampleResponse {
+    fn default() -> Self {
+        Self { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::new() }
+    }
+}
+
+impl SampleResponse {
+    /// Reads a response's head and body from a file. The error says what is wrong with it.
+    pub(crate) fn read(path: &Path) -> Result<Self, String> {
+        Self::parse(&std::fs::read(path).map_err(|error| plain(&error))?)
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Self, String> {
+        let mut fields = [httparse::EMPTY_HEADER; MAX_HEADERS];
+        let mut head = httparse::Response::new(&mut fields);
+        let parsed = head.parse(bytes).map_err(|error| format!("not an HTTP/1.1 response: {error}"))?;
+        let httparse::Status::Complete(head_len) = parsed else {
+            return Err("incomplete response head; an empty line must follow the headers".to_owned());
+        };
+        let headers = fields_of(head.headers)?;
+        let status = StatusCode::from_u16(head.code.unwrap_or_default());
+        Ok(Self {
+            status: status.map_err(|error| error.to_string())?,
+            body: body(&headers, &bytes[head_len..])?,
+            headers,
+        })
+    }
+
+    /// A new response like this.
+    pub(crate) fn build(&self) -> Response<Body> {
+        let body = if self.body.is_empty() { Body::empty() } else { Body::from(self.body.clone()) };
+        let mut response = Response::new(body);
+        *response.status_mut() = self.status;
+        *response.headers_mut() = self.headers.clone();
+        if !self.body.is_empty() && !self.headers.contains_key(header::CONTENT_LENGTH) {
+            response.headers_mut().insert(header::CONTENT_LENGTH, self.body.len().into());
+        }
+        response
+    }
+}
+
 impl fmt::Display for SampleRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.method, self.uri)?;
@@ -87,6 +151,29 @@ impl fmt::Display for SampleRequest {
             len => write!(f, ", {len} bytes of body"),
         }
     }
+}
+
+/// A header from `name: value`, as it is written in a request.
+pub(crate) fn header_line(line: &str) -> Result<(HeaderName, HeaderValue), String> {
+    let (name, value) = line.split_once(':').ok_or_else(|| format!("expected NAME: VALUE, not {line:?}"))?;
+    field(name.trim().as_bytes(), value.trim().as_bytes())
+}
+
+/// A header, if it is legal.
+pub(crate) fn field(name: &[u8], value: &[u8]) -> Result<(HeaderName, HeaderValue), String> {
+    match (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+        (Ok(name), Ok(value)) => Ok((name, value)),
+        _ => Err(format!("invalid header {}", name.escape_ascii())),
+    }
+}
+
+fn fields_of(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, String> {
+    let mut headers = HeaderMap::new();
+    for line in fields {
+        let (name, value) = field(line.name.as_bytes(), line.value)?;
+        headers.append(name, value);
+    }
+    Ok(headers)
 }
 
 /// What follows the head: as many bytes as `content-length` says, or everything.

@@ -1,0 +1,110 @@
+//! Plays an exchange: a request through the guest to the next handler, and the response back.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use http::Request;
+use http_wasm_tower::{Body, Chain, Engine, Error, Guest, Phase};
+use tokio::runtime::{Builder, Runtime};
+use tracing_subscriber::filter::LevelFilter;
+
+use super::entry::What;
+use super::next::Next;
+use super::notes;
+use super::played::Played;
+use super::recorder::Recorder;
+use super::request::SampleRequest;
+use super::seen::{SeenRequest, SeenResponse};
+use crate::args::GuestSpec;
+use crate::failure::{Failure, plain};
+use crate::guest;
+
+/// The client's address, unless the request has another.
+pub(crate) const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 54_321);
+
+/// How long a clean-up call may take.
+const CLEAN_UP: Duration = Duration::from_secs(5);
+
+/// A loaded guest whose exchanges are recorded.
+pub(crate) struct Player {
+    guest: Guest,
+    chain: Chain,
+    recorder: Recorder,
+    runtime: Runtime,
+}
+
+impl Player {
+    /// Loads the guest. Lines that it logs at `level` and above are recorded.
+    ///
+    /// # Errors
+    /// If it can't be loaded.
+    pub(crate) fn load(spec: &GuestSpec, recorder: Recorder) -> Result<Self, Failure> {
+        let runtime = Builder::new_current_thread().enable_all().build();
+        let runtime = runtime
+            .map_err(|error| Failure::Other(format!("cannot start the runtime: {}", plain(&error))))?;
+        let engine = Engine::new()?;
+        let guest = guest::builder(&engine, spec).trace(recorder.tracer()).load_file(&spec.path)?;
+        Ok(Self { chain: Chain::new([guest.clone()]), guest, recorder, runtime })
+    }
+
+    /// The recorder of this process.
+    ///
+    /// # Errors
+    /// If there is one already.
+    pub(crate) fn recorder(level: LevelFilter) -> Result<Recorder, Failure> {
+        let recorder = Recorder::new();
+        recorder.hear(level)?;
+        Ok(recorder)
+    }
+
+    pub(crate) fn guest(&self) -> &Guest {
+        &self.guest
+    }
+
+    /// Takes a request from `client` through the guest to `next`. What was recorded before is part of the result.
+    pub(crate) fn play(&self, request: &SampleRequest, client: SocketAddr, next: &Next) -> Played {
+        let seen = Arc::new(Mutex::new(None));
+        let mut played = self.runtime.block_on(async {
+            let (keep, recorder, next) = (seen.clone(), self.recorder.clone(), next.clone());
+            let handler = async move |request: Request<Body>| {
+                recorder.add(What::Next, None);
+                let request = SeenRequest::of(request).await;
+                let response = next.respond(&request).await;
+                *keep.lock().unwrap_or_else(PoisonError::into_inner) = Some(request);
+                let status = response.as_ref().ok().map(|response| response.status().as_u16());
+                recorder.add(What::Answered { status }, None);
+                response
+            };
+            let answer = self.chain.call_observed(request.build(), Some(client), (), handler).await;
+            match answer {
+                Ok(mut response) => {
+                    let error = response.extensions_mut().remove::<Arc<Error>>();
+                    let response = Some(SeenResponse::of(response).await);
+                    Played { entries: Vec::new(), request: None, response, next_error: None, error }
+                }
+                Err(error) => {
+                    self.wait_for_clean_up().await;
+                    let next_error = Some(error.to_string());
+                    Played { entries: Vec::new(), request: None, response: None, next_error, error: None }
+                }
+            }
+        });
+        if let Some(error) = played.error.as_mut().and_then(Arc::get_mut) {
+            error.locate();
+        }
+        played.request = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+        played.entries = self.recorder.take();
+        notes::add(&mut played);
+        played
+    }
+
+    /// A guest whose next handler gives no response is called off the request's path.
+    async fn wait_for_clean_up(&self) {
+        let returned = |what: &What| matches!(what, What::Returned { phase: Phase::Response, .. });
+        let limit = Instant::now() + CLEAN_UP;
+        while !self.recorder.any(returned) && Instant::now() < limit {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! Records what a guest does.
+
+use std::fmt::{self, Write as _};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use http_wasm_tower::{CallResult, LOG_TARGET, TraceEvent};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::filter::{LevelFilter, Targets};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use super::entry::{CallEntry, Entry, What};
+use crate::failure::Failure;
+
+/// A record of what happens. Cheap to clone; all clones share it.
+#[derive(Debug, Clone)]
+pub(crate) struct Recorder(Arc<Mutex<Record>>);
+
+#[derive(Debug)]
+struct Record {
+    since: Instant,
+    entries: Vec<Entry>,
+}
+
+impl Recorder {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Mutex::new(Record { since: Instant::now(), entries: Vec::new() })))
+    }
+
+    /// Lets this recorder hear what guests write, at `level` and above. At most once per process.
+    pub(crate) fn hear(&self, level: LevelFilter) -> Result<(), Failure> {
+        let filter = Targets::new().with_target(LOG_TARGET, level);
+        tracing_subscriber::registry()
+            .with(Lines(self.clone()).with_filter(filter))
+            .try_init()
+            .map_err(|error| Failure::Other(format!("cannot set the log up: {error}")))
+    }
+
+    /// The tracer of a guest.
+    pub(crate) fn tracer(&self) -> impl Fn(u64, &TraceEvent<'_>) + Send + Sync + 'static {
+        let recorder = self.clone();
+        move |_, event| recorder.event(event)
+    }
+
+    /// What has been recorded so far, and from here on the time counts from 0.
+    pub(crate) fn take(&self) -> Vec<Entry> {
+        let mut record = self.lock();
+        record.since = Instant::now();
+        std::mem::take(&mut record.entries)
+    }
+
+    pub(crate) fn add(&self, what: What, note: Option<String>) {
+        let mut record = self.lock();
+        let at = record.since.elapsed();
+        record.entries.push(Entry { at, what, note });
+    }
+
+    /// Whether what is recorded satisfies `is`.
+    pub(crate) fn any(&self, is: impl Fn(&What) -> bool) -> bool {
+        self.lock().entries.iter().any(|entry| is(&entry.what))
+    }
+
+    fn event(&self, event: &TraceEvent<'_>) {
+        let what = match event {
+            TraceEvent::Created => What::Created,
+            TraceEvent::Started { error } => What::Started { error: error.map(ToString::to_string) },
+            TraceEvent::Entered { phase, req_ctx, is_error } => {
+                What::Entered { phase: *phase, req_ctx: *req_ctx, is_error: *is_error }
+            }
+            TraceEvent::HostCall(call) => {
+                let mut entry = CallEntry::of(call);
+                let mut record = self.lock();
+                let now = record.since.elapsed();
+                let mut at = now;
+                // The same call comes again once it is answered.
+                if let Some(Entry { at: since, what: What::Call(waiting), .. }) = record.entries.last()
+                    && waiting.result == CallResult::Waits
+                    && waiting.function == entry.function
+                {
+                    at = *since;
+                    entry.waited = Some(now.saturating_sub(*since));
+                    record.entries.pop();
+                }
+                let note = call.note.as_deref().map(str::to_owned);
+                record.entries.push(Entry { at, what: What::Call(Box::new(entry)), note });
+                return;
+            }
+            TraceEvent::Returned { phase, proceeds, req_ctx, error, took } => What::Returned {
+                phase: *phase,
+                proceeds: *proceeds,
+                req_ctx: *req_ctx,
+                error: error.map(ToString::to_string),
+                took: *took,
+            },
+            _ => return,
+        };
+        self.add(what, None);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Record> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Hears the lines that guests write to stdout and stderr. Calls of `log` are recorded as host calls.
+struct Lines(Recorder);
+
+impl<S: Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        let stream = match line.stream {
+            Some(stream) => stream,
+            None if line.is_hosts => "host".to_owned(),
+            None => return,
+        };
+        self.0.add(What::Line { stream, text: line.text }, None);
+    }
+}
+
+#[derive(Default)]
+struct Line {
+    text: String,
+    stream: Option<String>,
+    is_hosts: bool,
+}
+
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == "stream" {
+            self.stream = Some(value.to_owned());
+        }
+    }
+
+    fn record_u64(&mut self, field: &Field, _: u64) {
+        self.is_hosts |= field.name() == "suppressed";
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            // Writing to a string doesn't fail.
+            let _ = write!(self.text, "{value:?}");
+        }
+    }
+}

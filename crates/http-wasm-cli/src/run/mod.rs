@@ -1,0 +1,92 @@
+//! `http-wasm run`: one exchange in process, and what the guest does in it.
+
+mod args;
+mod json;
+
+use std::io;
+
+use http_wasm_gateway::StartError;
+
+use self::args::Run;
+use crate::exchange::{Entry, Paint, Played, Player};
+use crate::exchange::{print_failure, print_request, print_response, print_trace};
+use crate::failure::Failure;
+use crate::guest;
+use crate::output::print;
+
+pub(crate) use self::args::RunArgs;
+
+/// Takes the request through the guest, and prints what becomes of it.
+pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
+    let run = Run::resolve(args)?;
+    let recorder = Player::recorder(run.log_level)?;
+    let player = match Player::load(&run.guest, recorder.clone()) {
+        Ok(player) => player,
+        Err(failure) => {
+            // What it did until it failed may say why.
+            if run.trace {
+                print(&trace(&recorder.take(), run.json))?;
+            }
+            return Err(failure);
+        }
+    };
+    guest::print_warnings(player.guest());
+    let played = player.play(&run.request, run.client, &run.next);
+    print(&match run.json {
+        true => json::lines(&played, run.trace),
+        false => text(&played, run.trace),
+    })?;
+    match &played.error {
+        Some(error) => {
+            Err(StartError::Guests(vec![format!("the guest fails on this request: {error}")]).into())
+        }
+        None => Ok(()),
+    }
+}
+
+fn trace(entries: &[Entry], as_json: bool) -> String {
+    if as_json {
+        return json::entries(entries);
+    }
+    let mut out = String::new();
+    print_trace(&mut out, entries, Paint::of(&io::stdout()));
+    out
+}
+
+fn text(played: &Played, with_trace: bool) -> String {
+    let paint = Paint::of(&io::stdout());
+    let mut out = String::new();
+    let title = |out: &mut String, text: &str| {
+        let (style, reset) = (paint.dim.render(), paint.dim.render_reset());
+        *out += &format!("{style}-- {text}{reset}\n");
+    };
+    if with_trace {
+        title(&mut out, "what the guest did");
+        print_trace(&mut out, &played.entries, paint);
+        out.push('\n');
+        if let Some(error) = &played.error {
+            title(&mut out, "why the guest failed");
+            print_failure(&mut out, error, paint);
+            out.push('\n');
+        }
+    }
+    match &played.request {
+        Some(request) => {
+            title(&mut out, "the request as the next handler got it");
+            print_request(&mut out, request, paint);
+        }
+        None => title(&mut out, "the next handler wasn't called"),
+    }
+    out.push('\n');
+    match &played.response {
+        Some(response) => {
+            title(&mut out, "the response as the client gets it");
+            print_response(&mut out, response, paint);
+        }
+        None => {
+            let reason = played.next_error.as_deref().unwrap_or_default();
+            title(&mut out, &format!("there is no response: {reason}"));
+        }
+    }
+    out
+}

@@ -1,0 +1,170 @@
+//! A file of tests: what it may contain.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::Value as Json;
+
+/// Tests of a guest: requests, and what is expected of each exchange.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TestFile {
+    /// Configuration of the guest, what `get_config` gives. Empty by default.
+    pub(crate) config: Option<String>,
+    /// File with the configuration, relative to this file.
+    pub(crate) config_file: Option<PathBuf>,
+    /// Environment variables of the guest.
+    #[serde(default)]
+    pub(crate) env: BTreeMap<String, String>,
+    /// Level from which the guest's log is on: off, error, warn, info or debug. "info" by default.
+    pub(crate) log_level: Option<String>,
+    /// The cases, in the order in which they run.
+    #[serde(default, rename = "case")]
+    pub(crate) cases: Vec<Case>,
+}
+
+/// One exchange, and what is expected of it. A case in which the guest fails has failed, unless `expect.error` is set.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Case {
+    /// What is tested, as a sentence.
+    pub(crate) name: String,
+    /// Configuration of the guest for this case, instead of the file's.
+    pub(crate) config: Option<String>,
+    /// The request. GET / by default.
+    #[serde(default)]
+    pub(crate) request: RequestSpec,
+    /// The next handler's response. 200 with `hello world` by default.
+    #[serde(default)]
+    pub(crate) next: NextSpec,
+    /// What is expected.
+    #[serde(default)]
+    pub(crate) expect: Expect,
+}
+
+/// A request.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RequestSpec {
+    /// GET by default.
+    pub(crate) method: Option<String>,
+    /// Path and query, or a URL, whose host becomes the `host` header. "/" by default.
+    pub(crate) url: Option<String>,
+    /// Headers: a value or a list of values by name.
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, OneOrMore>,
+    /// The body, as text.
+    pub(crate) body: Option<String>,
+    /// The body, as JSON.
+    pub(crate) json: Option<Json>,
+    /// The client's address, "127.0.0.1:54321" by default.
+    pub(crate) client: Option<String>,
+}
+
+/// The next handler, and its response.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NextSpec {
+    /// 200 by default.
+    pub(crate) status: Option<u16>,
+    /// Headers: a value or a list of values by name.
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, OneOrMore>,
+    /// The body, as text.
+    pub(crate) body: Option<String>,
+    /// The body, as JSON.
+    pub(crate) json: Option<Json>,
+    /// Respond with the request as JSON.
+    #[serde(default)]
+    pub(crate) echo: bool,
+    /// Give no response at all, as when an upstream can't be reached: the guest's `is_error` is 1.
+    #[serde(default)]
+    pub(crate) fails: bool,
+}
+
+/// A header's values.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum OneOrMore {
+    /// One value.
+    One(String),
+    /// Several, in this order.
+    More(Vec<String>),
+}
+
+/// What is expected of an exchange. What isn't named isn't checked.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Expect {
+    /// Whether the next handler gets a request.
+    pub(crate) next_called: Option<bool>,
+    /// The request as the next handler gets it.
+    pub(crate) request: Option<ExpectRequest>,
+    /// The response as the client gets it.
+    pub(crate) response: Option<ExpectResponse>,
+    /// Texts that must be in what the guest logs or writes to stdout and stderr, each in another line, in this order.
+    #[serde(default)]
+    pub(crate) log: Vec<String>,
+    /// Texts that must not be there.
+    #[serde(default)]
+    pub(crate) no_log: Vec<String>,
+    /// The guest fails, with an error that contains this text.
+    pub(crate) error: Option<String>,
+}
+
+/// What is expected of the request as the next handler gets it.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExpectRequest {
+    /// Its method.
+    pub(crate) method: Option<String>,
+    /// Its path and query.
+    pub(crate) uri: Option<String>,
+    /// Its headers by name: the value, a list of all values, `false` if there must be none, `true` for any value.
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, ExpectHeader>,
+    /// Its whole body, as text.
+    pub(crate) body: Option<String>,
+    /// A text in its body.
+    pub(crate) body_contains: Option<String>,
+    /// Its body, as JSON: the order of fields and white space don't matter.
+    pub(crate) json: Option<Json>,
+}
+
+/// What is expected of the response as the client gets it.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExpectResponse {
+    /// Its status.
+    pub(crate) status: Option<u16>,
+    /// Its headers by name: the value, a list of all values, `false` if there must be none, `true` for any value.
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, ExpectHeader>,
+    /// Its whole body, as text.
+    pub(crate) body: Option<String>,
+    /// A text in its body.
+    pub(crate) body_contains: Option<String>,
+    /// Its body, as JSON: the order of fields and white space don't matter.
+    pub(crate) json: Option<Json>,
+}
+
+/// What is expected of a header.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(crate) enum ExpectHeader {
+    /// `true`: it is there. `false`: it isn't.
+    Present(bool),
+    /// It has exactly these values.
+    Values(OneOrMore),
+}
+
+impl OneOrMore {
+    pub(crate) fn values(&self) -> &[String] {
+        match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::More(values) => values,
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! `http-wasm test`: requests for a guest, and what is expected of each exchange.
+
+mod args;
+mod case;
+mod compare;
+mod document;
+mod file;
+mod report;
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use http_wasm_gateway::{counted, plain};
+use http_wasm_tower::Limits;
+use tracing_subscriber::filter::LevelFilter;
+
+use self::document::{Change, Document};
+use self::file::TestFile;
+use self::report::Outcome;
+use crate::args::{ArgsError, EnvVar, Grants, GuestSpec, LintArgs};
+use crate::exchange::{Paint, Player, Recorder};
+use crate::failure::Failure;
+use crate::guest;
+use crate::output::print;
+
+pub(crate) use self::args::TestArgs;
+
+/// How often files are looked at for changes.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Runs the cases, and reports on them.
+pub(crate) fn run(args: TestArgs) -> Result<(), Failure> {
+    if args.schema {
+        return print(&format!("{:#}\n", schemars::schema_for!(TestFile).to_value()));
+    }
+    let test = Test::resolve(args)?;
+    // The file may want more of the guest's log, but there is one subscriber for all times.
+    let level = test.read().ok().and_then(|document| level_of(&document.file).ok());
+    let recorder = Player::recorder(level.unwrap_or(LevelFilter::INFO))?;
+    if !test.watch {
+        return test.once(&recorder);
+    }
+    loop {
+        let seen = test.fingerprint();
+        match test.once(&recorder) {
+            Ok(()) => {}
+            Err(failure) => print(&format!("{failure}\n"))?,
+        }
+        print("watching for changes; Ctrl-C ends\n")?;
+        while test.fingerprint() == seen {
+            thread::sleep(LOOK_EVERY);
+        }
+    }
+}
+
+/// What to test.
+struct Test {
+    guest: PathBuf,
+    tests: PathBuf,
+    filter: Option<String>,
+    junit: Option<PathBuf>,
+    update: bool,
+    watch: bool,
+    verbose: bool,
+    grants: Grants,
+    lints: LintArgs,
+}
+
+impl Test {
+    fn resolve(args: TestArgs) -> Result<Self, ArgsError> {
+        let grants = args.grants.resolve()?;
+        let TestArgs { filter, junit, update, watch, verbose, lints, .. } = args;
+        // Clap has seen to it that both are there.
+        let (guest, tests) = (args.guest.unwrap_or_default(), args.tests.unwrap_or_default());
+        Ok(Self { guest, tests, filter, junit, update, watch, verbose, grants, lints })
+    }
+
+    fn read(&self) -> Result<Document, ArgsError> {
+        let refused = |reason| ArgsError::flag("tests", self.tests.display(), reason);
+        let text = fs::read_to_string(&self.tests).map_err(|error| refused(plain(&error)))?;
+        Document::parse(text).map_err(refused)
+    }
+
+    /// When the files were changed last.
+    fn fingerprint(&self) -> [Option<(SystemTime, u64)>; 2] {
+        [&self.guest, &self.tests].map(|path| {
+            let metadata = fs::metadata(path).ok()?;
+            Some((metadata.modified().ok()?, metadata.len()))
+        })
+    }
+
+    fn once(&self, recorder: &Recorder) -> Result<(), Failure> {
+        let paint = Paint::of(&io::stdout());
+        let document = self.read()?;
+        level_of(&document.file).map_err(|reason| self.refused(reason))?;
+        let mut players = Players { test: self, file: &document.file, recorder, loaded: HashMap::new() };
+        // A guest that can't be loaded fails once, and not with each case.
+        players.of(None)?;
+        let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
+        let started = Instant::now();
+        for (at, case) in document.file.cases.iter().enumerate() {
+            if self.filter.as_ref().is_some_and(|filter| !case.name.contains(&**filter)) {
+                continue;
+            }
+            let player = players.of(case.config.as_deref())?;
+            let begun = Instant::now();
+            let (invalid, differences, entries) = match case.ready() {
+                Err(reason) => (Some(reason), Vec::new(), Vec::new()),
+                Ok(ready) => {
+                    let played = player.play(&ready.request, ready.client, &ready.next);
+                    let differences = compare::compare(&case.expect, &played);
+                    if self.update {
+                        changes.extend(differences.iter().filter_map(|difference| difference.change(at)));
+                        if !document.has_expectations(at) {
+                            changes.extend(compare::expectations(at, &played));
+                        }
+                    }
+                    (None, differences, played.entries)
+                }
+            };
+            let (name, line, took) = (case.name.clone(), document.line_of_case(at), begun.elapsed());
+            let outcome = Outcome { name, line, took, invalid, differences, entries };
+            if !outcome.passed() {
+                print(&outcome.explain(&self.tests.display().to_string(), paint))?;
+            } else if self.verbose {
+                print(&format!("{}ok{} {}\n", paint.good.render(), paint.good.render_reset(), outcome.name))?;
+            }
+            // A trace of what went well isn't needed any more.
+            let entries = if outcome.passed() { Vec::new() } else { outcome.entries };
+            outcomes.push(Outcome { entries, ..outcome });
+        }
+        let took = started.elapsed();
+        if let Some(path) = &self.junit {
+            let text = report::junit(
+                &self.guest.display().to_string(),
+                &self.tests.display().to_string(),
+                &outcomes,
+            );
+            write(path, &text)?;
+        }
+        if self.update {
+            self.save(&document, &changes)?;
+        }
+        self.conclude(&outcomes, took)
+    }
+
+    fn save(&self, document: &Document, changes: &[Change]) -> Result<(), Failure> {
+        let text = document.changed(changes);
+        // What can't be read again must not replace what can.
+        let checked = Document::parse(text.clone());
+        checked.map_err(|reason| Failure::Other(format!("--update would make an invalid file: {reason}")))?;
+        write(&self.tests, &text)?;
+        print(&format!("updated {}\n", self.tests.display()))
+    }
+
+    fn conclude(&self, outcomes: &[Outcome], took: Duration) -> Result<(), Failure> {
+        let failed = outcomes.iter().filter(|outcome| !outcome.passed()).count();
+        let all = outcomes.len();
+        match (all, failed) {
+            (0, _) if self.filter.is_some() => Err(Failure::Other("no case matches the filter".to_owned())),
+            (0, _) => Err(self.refused("there is no [[case]]".to_owned())),
+            (_, 0) => {
+                let seconds = took.as_secs_f64();
+                print(&format!("{} passed in {seconds:.3} s\n", counted(all, "case")))
+            }
+            (_, failed) => Err(Failure::Cases { failed, all }),
+        }
+    }
+
+    fn refused(&self, reason: String) -> Failure {
+        ArgsError::flag("tests", self.tests.display(), reason).into()
+    }
+
+    fn spec(&self, file: &TestFile, config: Option<&str>) -> Result<GuestSpec, ArgsError> {
+        let config = match (config, file.config.as_deref(), &file.config_file) {
+            (None, Some(_), Some(_)) => {
+                let reason = "`config` and `config_file` exclude each other".to_owned();
+                return Err(ArgsError::flag("tests", self.tests.display(), reason));
+            }
+            (Some(config), ..) | (None, Some(config), None) => config.as_bytes().to_vec(),
+            (None, None, Some(path)) => {
+                let path = self.tests.parent().unwrap_or(Path::new("")).join(path);
+                fs::read(&path).map_err(|error| ArgsError::ConfigFile { path, reason: plain(&error) })?
+            }
+            (None, None, None) => Vec::new(),
+        };
+        let mut grants = self.grants.clone();
+        let env = file.env.iter().map(|(key, value)| EnvVar { key: key.clone(), value: value.clone() });
+        grants.env.extend(env);
+        let spec = GuestSpec::resolve(self.guest.clone(), None, grants)?;
+        let limits = Limits { log_rate: u32::MAX, ..Limits::default() };
+        Ok(GuestSpec { config, lints: self.lints.clone(), limits, ..spec })
+    }
+}
+
+/// The guest, loaded once for each configuration.
+struct Players<'a> {
+    test: &'a Test,
+    file: &'a TestFile,
+    recorder: &'a Recorder,
+    loaded: HashMap<Option<String>, Player>,
+}
+
+impl Players<'_> {
+    fn of(&mut self, config: Option<&str>) -> Result<&Player, Failure> {
+        let key = config.map(str::to_owned);
+        if !self.loaded.contains_key(&key) {
+            let spec = self.test.spec(self.file, config)?;
+            let player = Player::load(&spec, self.recorder.clone())?;
+            if self.loaded.is_empty() {
+                guest::print_warnings(player.guest());
+            }
+            // Its start-up is no part of a case.
+            self.recorder.take();
+            self.loaded.insert(key.clone(), player);
+        }
+        Ok(&self.loaded[&key])
+    }
+}
+
+fn level_of(file: &TestFile) -> Result<LevelFilter, String> {
+    match &file.log_level {
+        None => Ok(LevelFilter::INFO),
+        Some(level) => level.parse().map_err(|_| {
+            format!("log_level: unknown level {level:?}; expected off, error, warn, info or debug")
+        }),
+    }
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    fs::write(path, text)
+        .map_err(|error| Failure::Other(format!("cannot write {}: {}", path.display(), plain(&error))))
+}

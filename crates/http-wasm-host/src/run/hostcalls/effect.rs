@@ -1,0 +1,112 @@
+//! Why a call of a host function has less effect than the guest's author may expect.
+
+use std::borrow::Cow;
+
+use crate::abi::{BodyKind, Features, HeaderKind, Phase};
+use crate::exchange::{can_be_name, has_no_effect};
+use crate::trace::{Argument, CallResult, TracedCall};
+
+/// A note on a call that was answered. `found` is whether the header to remove is there.
+pub(super) fn note(call: &TracedCall<'_>, found: bool) -> Option<Cow<'static, str>> {
+    let CallResult::Returned(result) = call.result else { return None };
+    let name = match call.argument("name") {
+        Some(Argument::Bytes(name)) => name,
+        _ => &[],
+    };
+    let note = match call.function.name {
+        "enable_features" => return enabled(call),
+        "set_header_value" | "add_header_value" if has_no_effect(name) && !empties_body(call) => {
+            "no effect: the host frames messages and manages connections itself"
+        }
+        "remove_header" if has_no_effect(name) => {
+            "no effect: the host frames messages and manages connections itself"
+        }
+        "remove_header" | "get_header_values" if !can_be_name(name) => {
+            "finds nothing: no header can have this name"
+        }
+        "remove_header" if !found => "no effect: there is no header of this name",
+        "log" if matches!(call.argument("level"), Some(Argument::Level(level)) if !(-1..=2).contains(&level)) => {
+            "not logged: the level is none of debug (-1), info (0), warn (1) and error (2)"
+        }
+        "get_status_code" if call.phase == Some(Phase::Request) => OWN_RESPONSE,
+        "read_body" => return body(call, result),
+        _ => return values(call, result, name),
+    };
+    Some(note.into())
+}
+
+const OWN_RESPONSE: &str =
+    "the next handler hasn't been called yet: this is what the guest itself has set so far";
+
+/// `content-length: 0` is the one framing header with an effect.
+fn empties_body(call: &TracedCall<'_>) -> bool {
+    let is = |argument, text: &[u8]| matches!(call.argument(argument), Some(Argument::Bytes(bytes)) if bytes.eq_ignore_ascii_case(text));
+    is("name", b"content-length") && is("value", b"0")
+}
+
+fn enabled(call: &TracedCall<'_>) -> Option<Cow<'static, str>> {
+    if call.phase == Some(Phase::Response) {
+        return Some("no effect: it is too late; enable features in handle_request or at start-up".into());
+    }
+    match call.argument("features") {
+        Some(Argument::Features(_, unknown)) if unknown != 0 => {
+            Some(format!("unknown bits are ignored; enabled: {}", names(call.features)).into())
+        }
+        _ => None,
+    }
+}
+
+fn names(features: Features) -> String {
+    Argument::Features(features, 0).to_string()
+}
+
+/// On a body that was read.
+fn body(call: &TracedCall<'_>, eof_len: u64) -> Option<Cow<'static, str>> {
+    let Some(Argument::BodyKind(kind)) = call.argument("kind") else { return None };
+    let note = match (call.phase?, kind) {
+        (Phase::Request, BodyKind::Response) => OWN_RESPONSE,
+        (Phase::Response, BodyKind::Request) => "the unread rest has gone to the next handler",
+        // The message is passed on without what is consumed.
+        (Phase::Request, BodyKind::Request)
+            if !call.features.contains(Features::BUFFER_REQUEST) && eof_len as u32 > 0 =>
+        {
+            "consumed: without buffer_request the next handler gets only the rest, or what the guest writes"
+        }
+        _ => return None,
+    };
+    Some(note.into())
+}
+
+/// On values that were looked up.
+fn values(call: &TracedCall<'_>, result: u64, name: &[u8]) -> Option<Cow<'static, str>> {
+    let len = result as u32;
+    let limit = match call.argument("buf") {
+        Some(Argument::Buffer { limit, .. }) => limit,
+        _ => return None,
+    };
+    // A length of 0 asks how long the value is.
+    if len > limit && limit > 0 {
+        let text = format!(
+            "nothing was written: {len} bytes don't fit into a buf_limit of {limit}; call again with more room"
+        );
+        return Some(text.into());
+    }
+    let Some(Argument::HeaderKind(kind)) = call.argument("kind") else { return None };
+    let note = match (kind, call.phase?) {
+        (HeaderKind::Response, Phase::Request) => OWN_RESPONSE,
+        (HeaderKind::ResponseTrailers, Phase::Request) => OWN_RESPONSE,
+        (HeaderKind::RequestTrailers, Phase::Request)
+            if len == 0 && !call.features.contains(Features::BUFFER_REQUEST) =>
+        {
+            "none have arrived: without buffer_request trailers can be read only after the end of the body"
+        }
+        (HeaderKind::ResponseTrailers, Phase::Response)
+            if len == 0 && !call.features.contains(Features::BUFFER_RESPONSE) =>
+        {
+            "none have arrived: without buffer_response trailers can't be read"
+        }
+        _ if len == 0 && !name.is_empty() => "there is no header of this name",
+        _ => return None,
+    };
+    Some(note.into())
+}

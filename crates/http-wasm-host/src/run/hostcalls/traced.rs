@@ -1,0 +1,124 @@
+//! What follows the calls of host functions.
+
+use std::task::Poll;
+use std::time::Instant;
+
+use wasmtime::Caller;
+
+use super::effect;
+use crate::abi::{FUNCTIONS, Features, HeaderKind, Phase};
+use crate::error::Reason;
+use crate::host::Host;
+use crate::run::hook::Hook;
+use crate::run::memory;
+use crate::run::state::State;
+use crate::trace::{CallResult, TraceEvent, TracedCall};
+
+/// Is told of each host function that a guest calls. For `()`, nothing is compiled.
+pub(crate) trait OnHostCall: Clone + Send + Sync + 'static {
+    /// What is kept while the function runs.
+    type Begun;
+
+    fn begin<H: Host>(
+        &self,
+        caller: &mut Caller<'_, State<H>>,
+        function: &'static str,
+        args: &[u32],
+    ) -> Self::Begun;
+
+    fn end<H: Host>(
+        &self,
+        caller: &mut Caller<'_, State<H>>,
+        begun: Self::Begun,
+        function: &'static str,
+        args: &[u32],
+        answer: Result<Poll<u64>, &Reason>,
+    );
+}
+
+impl OnHostCall for () {
+    type Begun = ();
+
+    #[inline(always)]
+    fn begin<H: Host>(&self, _: &mut Caller<'_, State<H>>, _: &'static str, _: &[u32]) {}
+
+    #[inline(always)]
+    fn end<H: Host>(
+        &self,
+        _: &mut Caller<'_, State<H>>,
+        (): (),
+        _: &'static str,
+        _: &[u32],
+        _: Result<Poll<u64>, &Reason>,
+    ) {
+    }
+}
+
+/// What is kept of a call while its function runs.
+pub(crate) struct Begun {
+    started: Instant,
+    /// The argument `name`, where the function writes to memory and could overwrite it.
+    name: Option<Vec<u8>>,
+    /// Whether the header to remove is there.
+    found: bool,
+}
+
+impl OnHostCall for Hook {
+    type Begun = Begun;
+
+    fn begin<H: Host>(
+        &self,
+        caller: &mut Caller<'_, State<H>>,
+        function: &'static str,
+        args: &[u32],
+    ) -> Begun {
+        let (mut name, mut found) = (None, true);
+        if let ("get_header_values" | "remove_header", &[kind, offset, len, ..]) = (function, args)
+            && let Ok((memory, state)) = memory::split(caller)
+        {
+            name = memory::read(memory, "name", offset, len).map(<[u8]>::to_vec).ok();
+            if function == "remove_header"
+                && let (Some(name), Some(kind)) = (&name, HeaderKind::from_abi(kind))
+                && let Some(exchange) = &state.exchange
+            {
+                // Trailers may not have arrived yet.
+                found = kind.is_trailers();
+                exchange.header_names(kind, |its| found |= its.eq_ignore_ascii_case(name));
+            }
+        }
+        Begun { started: Instant::now(), name, found }
+    }
+
+    fn end<H: Host>(
+        &self,
+        caller: &mut Caller<'_, State<H>>,
+        Begun { started, name, found }: Begun,
+        function: &'static str,
+        args: &[u32],
+        answer: Result<Poll<u64>, &Reason>,
+    ) {
+        let took = started.elapsed();
+        let Some(function) = FUNCTIONS.iter().find(|its| its.name == function) else { return };
+        let result = match answer {
+            Ok(Poll::Ready(value)) => CallResult::Returned(value),
+            Ok(Poll::Pending) => CallResult::Waits,
+            Err(reason) => CallResult::Trapped(reason.to_string()),
+        };
+        let (phase, features) = situation(caller.data());
+        let (memory, instance) = match memory::split(caller) {
+            Ok((memory, state)) => (&*memory, state.instance),
+            Err(_) => (&[][..], caller.data().instance),
+        };
+        let name = name.as_deref();
+        let mut call = TracedCall { function, args, phase, features, result, took, note: None, memory, name };
+        call.note = effect::note(&call, found);
+        self.event(instance, &TraceEvent::HostCall(call));
+    }
+}
+
+fn situation<H: Host>(state: &State<H>) -> (Option<Phase>, Features) {
+    match &state.exchange {
+        Some(exchange) => (Some(exchange.phase()), exchange.features()),
+        None => (None, state.features),
+    }
+}

