@@ -22,11 +22,39 @@ pub(crate) struct Recorder(Arc<Mutex<Record>>);
 struct Record {
     since: Instant,
     entries: Vec<Entry>,
+    /// Memory of the entries, roughly.
+    bytes: usize,
+    /// Entries that were too many.
+    left_out: usize,
+}
+
+/// Memory that a record may take: a guest can make millions of calls before its deadline.
+const MAX_BYTES: usize = 64 * 1024 * 1024;
+
+/// Memory of an entry besides what a guest passes, roughly.
+const ENTRY_BYTES: usize = 512;
+
+impl Record {
+    /// Adds an entry for which a guest has passed so many bytes, if there is room.
+    fn push(&mut self, entry: Entry, bytes: usize) {
+        let bytes = bytes + ENTRY_BYTES;
+        if self.bytes + bytes > MAX_BYTES {
+            self.left_out += 1;
+            return;
+        }
+        self.bytes += bytes;
+        self.entries.push(entry);
+    }
 }
 
 impl Recorder {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Record { since: Instant::now(), entries: Vec::new() })))
+        Self(Arc::new(Mutex::new(Record {
+            since: Instant::now(),
+            entries: Vec::new(),
+            bytes: 0,
+            left_out: 0,
+        })))
     }
 
     /// Lets this recorder hear what guests write, at `level` and above. At most once per process.
@@ -47,6 +75,14 @@ impl Recorder {
     /// What has been recorded so far, and from here on the time counts from 0.
     pub(crate) fn take(&self) -> Vec<Entry> {
         let mut record = self.lock();
+        record.bytes = 0;
+        let left_out = std::mem::take(&mut record.left_out);
+        if left_out > 0 {
+            let text = format!("{left_out} more calls and lines are not shown: they take more than 64 MiB");
+            let what = What::Line { stream: "host".to_owned(), text };
+            let at = record.since.elapsed();
+            record.entries.push(Entry { at, what, note: None });
+        }
         record.since = Instant::now();
         std::mem::take(&mut record.entries)
     }
@@ -84,7 +120,8 @@ impl Recorder {
                     record.entries.pop();
                 }
                 let note = call.note.as_deref().map(str::to_owned);
-                record.entries.push(Entry { at, what: What::Call(Box::new(entry)), note });
+                let bytes = entry.bytes;
+                record.push(Entry { at, what: What::Call(Box::new(entry)), note }, bytes);
                 return;
             }
             TraceEvent::Returned { phase, proceeds, req_ctx, error, took } => What::Returned {
@@ -104,19 +141,22 @@ impl Recorder {
     }
 }
 
-/// Hears the lines that guests write to stdout and stderr. Calls of `log` are recorded as host calls.
+/// Hears the lines that guests write to stdout and stderr, and what the host says of them.
 struct Lines(Recorder);
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        // A call of `log` has neither, and is recorded as a call.
+        let fields = event.metadata().fields();
+        if fields.field("stream").is_none() && fields.field("suppressed").is_none() {
+            return;
+        }
         let mut line = Line::default();
         event.record(&mut line);
-        let stream = match line.stream {
-            Some(stream) => stream,
-            None if line.is_hosts => "host".to_owned(),
-            None => return,
-        };
-        self.0.add(What::Line { stream, text: line.text }, None);
+        let stream = line.stream.unwrap_or_else(|| "host".to_owned());
+        let mut record = self.0.lock();
+        let (at, bytes) = (record.since.elapsed(), line.text.len());
+        record.push(Entry { at, what: What::Line { stream, text: line.text }, note: None }, bytes);
     }
 }
 
@@ -124,7 +164,6 @@ impl<S: Subscriber> Layer<S> for Lines {
 struct Line {
     text: String,
     stream: Option<String>,
-    is_hosts: bool,
 }
 
 impl Visit for Line {
@@ -132,10 +171,6 @@ impl Visit for Line {
         if field.name() == "stream" {
             self.stream = Some(value.to_owned());
         }
-    }
-
-    fn record_u64(&mut self, field: &Field, _: u64) {
-        self.is_hosts |= field.name() == "suppressed";
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
