@@ -10,7 +10,7 @@ use http_wasm_tower::BodyBudget;
 use tracing::{Instrument as _, Span};
 
 use crate::body::BoxBody;
-use crate::exchange::{Answer, Inbound, Refused, plain_text, refusal, unavailable};
+use crate::exchange::{Abandoned, Answer, Inbound, Refused, Share, plain_text, refusal, unavailable};
 use crate::generation::Generation;
 use crate::machine::Machine;
 use crate::observe::{ObservedRequest, Sinks};
@@ -22,7 +22,7 @@ use crate::unread_budget::UnreadBudget;
 pub(crate) struct Core {
     /// The generation for new requests. Each request keeps the one that it started with.
     generation: ArcSwap<Generation>,
-    in_flight: AtomicU32,
+    in_flight: Arc<AtomicU32>,
     /// Observers of unfinished requests of earlier configurations.
     earlier: Mutex<Vec<Sinks>>,
     body_budget: BodyBudget,
@@ -34,7 +34,7 @@ impl Core {
     pub(crate) fn new(generation: Generation, machine: &Machine) -> Self {
         Self {
             generation: ArcSwap::from_pointee(generation),
-            in_flight: AtomicU32::new(0),
+            in_flight: Arc::default(),
             earlier: Mutex::default(),
             body_budget: machine.engine.body_budget().clone(),
             unread_budget: Arc::new(UnreadBudget::new(machine.unread)),
@@ -91,12 +91,18 @@ impl Core {
         if bodies_are_short { 0 } else { max / 4 * 3 }
     }
 
-    async fn respond(&self, generation: &Generation, inbound: &mut Inbound) -> Response<BoxBody> {
+    async fn respond(
+        &self,
+        generation: &Generation,
+        inbound: &mut Inbound,
+        abandoned: &Abandoned,
+    ) -> Response<BoxBody> {
         // Held until the response head is available.
         let max = generation.config.server.max_requests.get();
-        let Some(_permit) = RequestPermit::acquire(&self.in_flight, self.max_requests(max, inbound)) else {
+        let Some(permit) = RequestPermit::acquire(&self.in_flight, self.max_requests(max, inbound)) else {
             return unavailable();
         };
+        let _permit = abandoned.share(permit);
         let route = match generation.routes.choose(&inbound.request, inbound.arrival()) {
             Ok(Some(chosen)) => {
                 chosen.rewrite(&mut inbound.request);
@@ -111,19 +117,19 @@ impl Core {
         if let Some(record) = &inbound.record {
             record.set_route(&route.name);
         }
-        route.respond(inbound).await
+        route.respond(inbound, abandoned).await
     }
 }
 
 impl Answer for Core {
-    async fn answer(&self, inbound: &mut Inbound) -> Response<BoxBody> {
+    async fn answer(&self, inbound: &mut Inbound, abandoned: &Abandoned) -> Response<BoxBody> {
         let generation = self.generation();
         let observed = generation.observers.begin(inbound);
         let span = observed.as_ref().map_or_else(Span::none, ObservedRequest::span);
         let version = inbound.request.version();
         let mut response = match inbound.refused {
             Refused::Head(status) => refusal(status, version),
-            _ => self.respond(&generation, inbound).instrument(span).await,
+            _ => self.respond(&generation, inbound, abandoned).instrument(span).await,
         };
         if let Refused::Body(body) = &inbound.refused
             && let Some(status) = body.settle()
@@ -154,18 +160,36 @@ impl Answer for Core {
 }
 
 /// One of the requests in flight. Each may hold an instance of each guest, and instances have no limit of their own.
-struct RequestPermit<'a>(&'a AtomicU32);
+struct RequestPermit<'a>(&'a Arc<AtomicU32>);
 
 impl<'a> RequestPermit<'a> {
     /// Returns a permit, unless the maximum number of requests is in flight. The maximum may change at any time, which
     /// a semaphore doesn't support.
-    fn acquire(in_flight: &'a AtomicU32, max: u32) -> Option<Self> {
+    fn acquire(in_flight: &'a Arc<AtomicU32>, max: u32) -> Option<Self> {
         let permit = Self(in_flight);
         (in_flight.fetch_add(1, Ordering::Relaxed) < max).then_some(permit)
     }
 }
 
 impl Drop for RequestPermit<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Share for RequestPermit<'_> {
+    type Held = HeldRequestPermit;
+
+    fn hold(self) -> HeldRequestPermit {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        HeldRequestPermit(self.0.clone())
+    }
+}
+
+/// The permit of a request whose client has gone.
+struct HeldRequestPermit(Arc<AtomicU32>);
+
+impl Drop for HeldRequestPermit {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }

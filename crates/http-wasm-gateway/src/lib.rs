@@ -7,6 +7,7 @@ mod admin;
 mod backend;
 mod blocking;
 mod body;
+mod code_cache;
 pub mod config;
 mod connection_options;
 mod control_group;

@@ -7,7 +7,8 @@ use bytesize::ByteSize;
 use http_wasm_tower::Engine;
 use sysinfo::{MemoryRefreshKind, RefreshKind, System};
 
-use crate::config::{Config, Log, Server, Size};
+use crate::code_cache;
+use crate::config::{CodeCache, Config, Log, Server, Size};
 use crate::control_group;
 use crate::descriptors::Descriptors;
 use crate::error::StartError;
@@ -42,7 +43,7 @@ impl Machine {
 pub(crate) struct StartOnly {
     guest_memory_budget: Option<Size>,
     body_memory_budget: Option<Size>,
-    code_cache: Option<PathBuf>,
+    code_cache: Option<Option<PathBuf>>,
     log: Log,
 }
 
@@ -52,7 +53,7 @@ impl StartOnly {
         Self {
             guest_memory_budget: server.guest_memory_budget,
             body_memory_budget: server.body_memory_budget,
-            code_cache: server.code_cache.as_ref().map(|directory| directory.value.clone()),
+            code_cache: server.code_cache.as_ref().map(|cache| Some(cache.directory()?.value.clone())),
             log: config.log.clone(),
         }
     }
@@ -79,10 +80,22 @@ fn engine(config: &Config) -> Result<(Engine, Shares), StartError> {
         .slots(slots)
         .memory_budget(shares.guests)
         .body_memory_budget(shares.bodies);
-    if let Some(directory) = &server.code_cache {
-        // The cache's own settings don't know the configuration's directory.
-        let directory = std::path::absolute(&directory.value).unwrap_or_else(|_| directory.value.clone());
-        engine = engine.code_cache(directory);
+    match &server.code_cache {
+        Some(CodeCache::Off) => {}
+        Some(CodeCache::Directory(directory)) => {
+            // The cache's own settings don't know the configuration's directory.
+            let directory = std::path::absolute(&directory.value).unwrap_or_else(|_| directory.value.clone());
+            engine = engine.code_cache(directory);
+        }
+        None => match code_cache::default_directory(|name| std::env::var_os(name), code_cache::is_root()) {
+            Ok(directory) => engine = engine.private_code_cache(directory),
+            Err(reason) if !config.guests.is_empty() => {
+                tracing::info!(
+                    "compiled guests aren't cached: {reason}; `server.code_cache` names a directory"
+                )
+            }
+            Err(_) => {}
+        },
     }
     Ok((engine.build()?, shares))
 }
@@ -148,8 +161,10 @@ fn least_of(machine: u64, groups: Option<u64>) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::{ASSUMED, Shares, StartOnly, least_of};
-    use crate::config::{Config, Log, LogFormat, Server, Size};
+    use crate::config::{CodeCache, Config, Log, LogFormat, Server, Size};
 
     #[test]
     fn there_is_what_machine_and_control_groups_allow_and_something_where_nobody_tells() {
@@ -173,14 +188,14 @@ mod tests {
     #[test]
     fn settings_that_need_a_start_are_compared_by_value() {
         let mut config = Config::default();
-        config.server.code_cache = Some(std::path::PathBuf::from("cache").into());
+        config.server.code_cache = Some(CodeCache::Directory(PathBuf::from("cache").into()));
         let settings = StartOnly::of(&config);
         assert_eq!(settings.differing(&config), [""; 0]);
         // The place in the file makes no difference.
-        config.server.code_cache = Some(std::path::PathBuf::from("cache").into());
+        config.server.code_cache = Some(CodeCache::Directory(PathBuf::from("cache").into()));
         config.server.drain_timeout.0 *= 2;
         assert_eq!(settings.differing(&config), [""; 0]);
-        config.server.code_cache = None;
+        config.server.code_cache = Some(CodeCache::Off);
         config.server.guest_memory_budget = Some(Size(1));
         config.server.body_memory_budget = Some(Size(2));
         config.log = Log { format: LogFormat::Json, filter: None };

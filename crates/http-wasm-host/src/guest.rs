@@ -1,28 +1,24 @@
 //! A guest: a compiled, validated and linked module, and the pool of its instances.
 
 mod probe;
+mod request;
 
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::abi::{BodyKind, Features, Phase};
+use crate::abi::Features;
 use crate::engine::{Engine, SnapshotFacts, block_on};
 use crate::error::{Error, LoadError};
-use crate::failure::OnFailure;
 use crate::host::Host;
 use crate::load::builder::{GuestBuilder, Prepared};
 use crate::load::inspect::Inspection;
 use crate::load::inspect::lint::Probed;
+use crate::pool::Pool;
 use crate::pool::factory::Factory;
-use crate::pool::pinned::{Outcome, Pinned};
-use crate::pool::progress::Progress;
-use crate::pool::start_queue::Acquired;
 use crate::pool::sweep::Sweep;
-use crate::pool::{Pool, PooledInstance};
-use crate::run::pin::Next;
-use crate::stats::{DropReason, PoolStats};
+use crate::stats::PoolStats;
 use crate::warning::Warning;
 
 /// A loaded guest: a compiled module, and a pool of its instances. Cheap to clone; all clones share the pool.
@@ -167,48 +163,6 @@ impl<H: Host> Guest<H> {
     pub fn stats(&self) -> PoolStats {
         self.0.factory.shared().counters.read(self.0.pool.idle())
     }
-
-    /// Runs `handle_request` on an idle or a new instance: within this call if the guest has nothing to wait for,
-    /// otherwise in the returned future.
-    ///
-    /// Dropping the future while the guest runs drops the instance. A guest that doesn't have to wait runs on the stack
-    /// of the calling thread, which must have [`guest_stack_bytes`](crate::EngineBuilder::guest_stack_bytes) left.
-    ///
-    /// # Errors
-    /// If no instance can be created or the guest fails, unless it [fails open](crate::OnFailure::Open). Other requests
-    /// aren't affected.
-    #[inline]
-    pub fn handle_request(&self, host: H) -> Progress<Result<Outcome<H>, Error>> {
-        let pool = &self.0.pool;
-        let idle = if host.is_sheddable() && !self.0.has_room_to_shed() { None } else { pool.take() };
-        let Some(mut instance) = idle else {
-            return Progress::waiting(self.clone().on_new_instance(host));
-        };
-        instance.shared().checked_out(true);
-        instance.begin(host);
-        match instance.call(Phase::Request) {
-            Some(called) => Progress::of(decided(instance, called)),
-            None => Progress::waiting(on_fiber(Untouched(Some(instance)))),
-        }
-    }
-
-    async fn on_new_instance(self, mut host: H) -> Result<Outcome<H>, Error> {
-        if self.0.factory.startup().functions.any() {
-            host.detach();
-        }
-        let mut instance = match self.0.obtain(host.is_sheddable()).await {
-            Ok(instance) => instance,
-            Err(error) => match self.0.factory.shared().on_failure {
-                OnFailure::Open => return Ok(Outcome::Bypassed { host, error }),
-                OnFailure::Closed => return Err(error),
-            },
-        };
-        instance.begin(host);
-        match instance.call(Phase::Request) {
-            Some(called) => decided(instance, called),
-            None => on_fiber(Untouched(Some(instance))).await,
-        }
-    }
 }
 
 /// The last step of a builder.
@@ -300,93 +254,6 @@ async fn on_thread<T: Send + 'static>(
             Err(panic) => std::panic::resume_unwind(panic),
             Ok(()) => unreachable!("a thread that ends has sent its result"),
         },
-    }
-}
-
-impl<H: Host> Handle<H> {
-    /// An instance for a request that found none idle: a new one, or one that is returned before it is this request's
-    /// turn to create one.
-    async fn obtain(&self, sheddable: bool) -> Result<PooledInstance<H>, Error> {
-        let Self { factory, pool, .. } = self;
-        let shared = factory.shared();
-        // A client that sends many requests at once is refused immediately: trying costs more.
-        if sheddable && !self.has_room_to_shed() {
-            return Err(self.sheds());
-        }
-        let made = if factory.startup().functions.any() {
-            match pool.start_queue().wait(shared.engine.background(), sheddable, || pool.take()).await {
-                // Others have taken the rest in the meantime.
-                Acquired::Returned(instance) if sheddable && !self.has_room_to_shed() => {
-                    instance.recycle();
-                    return Err(self.sheds());
-                }
-                Acquired::Returned(instance) => {
-                    shared.checked_out(true);
-                    return Ok(instance);
-                }
-                Acquired::Permit(permit) => {
-                    shared.checked_out(false);
-                    permit.run(factory.make_unless_hopeless(sheddable)).await
-                }
-            }
-        } else {
-            shared.checked_out(false);
-            factory.make_unless_hopeless(sheddable).await
-        };
-        made.map(|instance| pool.guard(instance))
-    }
-
-    /// Whether a sheddable request may have an instance, and leaves enough for others.
-    fn has_room_to_shed(&self) -> bool {
-        let memory = self.factory.shared().engine.memory();
-        memory.has_room_to_shed(self.facts.memory_bytes, || self.pool.idle())
-    }
-
-    /// The failure of a sheddable request.
-    fn sheds(&self) -> Error {
-        let shared = self.factory.shared();
-        let memory = shared.engine.memory();
-        memory.fails();
-        let message = "there is no memory for another instance".into();
-        Error::unavailable(shared.name.clone(), message, Duration::ZERO).starved(memory.limit())
-    }
-}
-
-/// An instance whose guest hasn't seen the request yet: if this is never polled, it returns to the pool unchanged.
-struct Untouched<H: Host>(Option<PooledInstance<H>>);
-
-impl<H: Host> Drop for Untouched<H> {
-    fn drop(&mut self) {
-        if let Some(mut instance) = self.0.take() {
-            let _host = instance.end();
-            instance.recycle();
-        }
-    }
-}
-
-async fn on_fiber<H: Host>(mut ready: Untouched<H>) -> Result<Outcome<H>, Error> {
-    let mut instance = ready.0.take().expect("taken only here");
-    let called = instance.call_on_fiber(Phase::Request).await;
-    decided(instance, called)
-}
-
-/// What happens to a request and its instance once `handle_request` has returned or failed.
-#[inline]
-fn decided<H: Host>(mut instance: PooledInstance<H>, called: Result<(), Error>) -> Result<Outcome<H>, Error> {
-    match called {
-        Ok(()) if instance.pin.next == Next::Proceed => Ok(Outcome::Next(Pinned::new(instance))),
-        Ok(()) => {
-            let host = instance.end()?;
-            instance.recycle();
-            Ok(Outcome::Respond(host))
-        }
-        Err(error) => {
-            instance.drop_as(DropReason::of(&error));
-            match instance.undo(BodyKind::Request, &error) {
-                Some(host) => Ok(Outcome::Bypassed { host, error }),
-                None => Err(error),
-            }
-        }
     }
 }
 

@@ -53,6 +53,7 @@ pub use self::log::TARGET as LOG_TARGET;
 pub use self::message::body_budget::{BodyAccount, BodyBudget, BodyMemory, HeldBytes, NoBodyMemory};
 pub use self::message::{Chunks, Discard, Fields, Frame, HeaderChange, Outgoing, Rest, Trailers};
 pub use self::observer::{Call, Observer};
+pub use self::pool::abandoned::AbandonedCall;
 pub use self::pool::pinned::{Handled, Outcome, Pinned};
 pub use self::pool::progress::Progress;
 #[doc(hidden)]

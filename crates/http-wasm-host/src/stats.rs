@@ -30,6 +30,8 @@ pub struct PoolStats {
     pub dropped_idle: u64,
     /// The size of the memories and tables of all instances, in bytes, including pages that were never touched.
     pub memory_bytes: u64,
+    /// Calls that were [abandoned](crate::AbandonedCall) and have not ended yet.
+    pub abandoned: u64,
 }
 
 /// Why an instance isn't returned to the pool, or doesn't stay there.
@@ -69,6 +71,29 @@ pub(crate) struct Counters {
     refused: AtomicU64,
     dropped: [AtomicU64; DropReason::COUNT],
     memory: AtomicUsize,
+    abandoned: AtomicU64,
+}
+
+/// Maximum number of abandoned calls of one guest. Each holds an instance. A flood of them costs instances, as if none
+/// could be abandoned.
+const MAX_ABANDONED: u64 = 128;
+
+/// Counts one abandoned call until it ends.
+#[derive(Debug)]
+pub(crate) struct AbandonedCount(Arc<Counters>);
+
+impl AbandonedCount {
+    /// `None` if there are too many.
+    pub(crate) fn one_more(counters: &Arc<Counters>) -> Option<Self> {
+        let count = Self(counters.clone());
+        (counters.abandoned.fetch_add(1, Ordering::Relaxed) < MAX_ABANDONED).then_some(count)
+    }
+}
+
+impl Drop for AbandonedCount {
+    fn drop(&mut self) {
+        self.0.abandoned.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Counts one instance for as long as it lives.
@@ -125,6 +150,7 @@ impl Counters {
             dropped_outgrown: dropped(DropReason::Outgrown),
             dropped_idle: dropped(DropReason::Idle),
             memory_bytes: self.memory.load(Ordering::Relaxed) as u64,
+            abandoned: self.abandoned.load(Ordering::Relaxed),
         }
     }
 }

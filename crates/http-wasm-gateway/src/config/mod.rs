@@ -24,7 +24,7 @@ pub use self::json::guests_from_json;
 pub(crate) use self::model::Requested;
 pub use self::model::{
     AccessLog, AccessLogFormat, ActiveHealth, Address, Admin, Allowed, Backend, Backtraces, Balance,
-    Certificate, ClientLimits, Concurrency, Config, EscapedSlashes, ExactPath, ExtProc, FieldName,
+    Certificate, ClientLimits, CodeCache, Concurrency, Config, EscapedSlashes, ExactPath, ExtProc, FieldName,
     FieldPattern, ForwardedHost, Guest, GuestConfig, GuestLimits, GuestSource, HeaderMatch, Health,
     HostPattern, Listen, ListenEntry, ListenHttp, ListenTls, Log, LogFormat, MethodName, MountPoint,
     OnFailure, PassiveHealth, PathPattern, PathPrefix, Pool, ProxyProtocol, Redirect, RedirectTarget,

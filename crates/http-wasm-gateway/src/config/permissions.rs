@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::model::Config;
+use super::model::{CodeCache, Config};
 
 impl Config {
     /// What is dangerous about the permissions of the files that this configuration refers to, and of its own `file`.
@@ -33,7 +33,7 @@ impl Config {
                 warnings.extend(writable("the directory", directory, mode));
             }
         }
-        if let Some(cache) = &self.server.code_cache
+        if let Some(cache) = self.server.code_cache.as_ref().and_then(CodeCache::directory)
             && let Some(mode) = mode(cache)
         {
             warnings.extend(writable("the code cache", cache, mode));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use http::{Response, StatusCode};
 
+use super::abandoned::Abandoned;
 use super::inbound::Inbound;
 use crate::body::BoxBody;
 use crate::turns::Line;
@@ -11,8 +12,12 @@ use crate::unread_budget::UnreadBudget;
 
 /// Responds to requests.
 pub(crate) trait Answer: Send + Sync + 'static {
-    /// Returns the response to a request.
-    fn answer(&self, inbound: &mut Inbound) -> impl Future<Output = Response<BoxBody>> + Send;
+    /// Returns the response to a request. If the future is dropped while a guest computes, that is in `abandoned`.
+    fn answer(
+        &self,
+        inbound: &mut Inbound,
+        abandoned: &Abandoned,
+    ) -> impl Future<Output = Response<BoxBody>> + Send;
 
     /// The budget for request content that nobody has read yet.
     fn unread_budget(&self) -> &Arc<UnreadBudget>;

@@ -1,5 +1,6 @@
 //! A request and its response in the gateway: what the listener, routes, upstreams and observers share.
 
+mod abandoned;
 mod answer;
 mod arrival;
 mod client;
@@ -10,6 +11,7 @@ mod refused;
 mod response;
 mod tunnel;
 
+pub(crate) use self::abandoned::{Abandoned, Share};
 pub(crate) use self::answer::Answer;
 pub(crate) use self::arrival::{Arrival, ListenerId};
 pub(crate) use self::client::{Client, Dropped};

@@ -1,11 +1,14 @@
 //! What a connection is waiting for, and for how long.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use slab::Slab;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
+
+use crate::exchange::Share;
 
 /// The timeouts of a connection.
 #[derive(Debug, Clone, Copy)]
@@ -23,6 +26,8 @@ pub(super) struct Timeouts {
 pub(super) struct Activity {
     state: Mutex<State>,
     abandoned: Notify,
+    /// Requests whose client has gone and that a guest still computes for.
+    held: AtomicUsize,
 }
 
 #[derive(Debug)]
@@ -64,7 +69,7 @@ impl Activity {
     pub(super) fn new(since: Instant) -> Arc<Self> {
         let state =
             State { requests: Slab::new(), since, expected: Expected::FirstRequest, abandoned: false };
-        Arc::new(Self { state: Mutex::new(state), abandoned: Notify::new() })
+        Arc::new(Self { state: Mutex::new(state), abandoned: Notify::new(), held: AtomicUsize::new(0) })
     }
 
     /// A request has arrived; it lasts until the guard is dropped.
@@ -86,6 +91,11 @@ impl Activity {
     /// Whether there is a request whose response hasn't been handed over completely.
     pub(super) fn is_busy(&self) -> bool {
         !self.state().requests.is_empty()
+    }
+
+    /// How many requests were reset while a guest computed, which goes on.
+    pub(super) fn held(&self) -> usize {
+        self.held.load(Ordering::Relaxed)
     }
 
     /// Restarts the connection's timeout.
@@ -152,6 +162,25 @@ impl InFlight {
     pub(super) fn abandon(&self) {
         self.activity.state().abandoned = true;
         self.activity.abandoned.notify_one();
+    }
+}
+
+impl Share for InFlight {
+    type Held = HeldInFlight;
+
+    fn hold(self) -> HeldInFlight {
+        self.activity.held.fetch_add(1, Ordering::Relaxed);
+        HeldInFlight(self)
+    }
+}
+
+/// A request that was reset while a guest computed: it counts as one of its client's until that ends.
+#[derive(Debug)]
+pub(super) struct HeldInFlight(InFlight);
+
+impl Drop for HeldInFlight {
+    fn drop(&mut self) {
+        self.0.activity.held.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -21,7 +21,7 @@ use super::{check, date};
 use crate::body::{BoxBody, BoxError, Hook, Hooked, PolledFrame, boxed, empty};
 use crate::config::ClientLimits;
 use crate::connection_options::remove_nominated;
-use crate::exchange::{Answer, Client, ClientSide, Inbound, Interims, Refused};
+use crate::exchange::{Abandoned, Answer, Client, ClientSide, Inbound, Interims, Refused};
 use crate::framing::RequestInfo;
 
 /// What the requests of one connection have in common.
@@ -92,7 +92,10 @@ impl<A: Answer> Requests<A> {
             inbound.interims = Some(interims);
         }
         inbound.in_flight = in_flight.number;
-        let mut response = self.answer.answer(&mut inbound).await;
+        let abandoned = Abandoned::default();
+        let in_flight = abandoned.share(in_flight);
+        let mut response = self.answer.answer(&mut inbound, &abandoned).await;
+        let in_flight = in_flight.into_inner();
         if let Some(interims) = &inbound.interims {
             interims.close();
         }

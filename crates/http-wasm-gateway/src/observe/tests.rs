@@ -8,7 +8,9 @@ use http_body_util::BodyExt as _;
 use crate::Gateway;
 use crate::body::empty;
 use crate::config::{Backend, Config, Guest, GuestSource, RequestId, Route};
-use crate::exchange::{Answer as _, Client, FinishedRequest, GuestTimes, Inbound, RequestObserver};
+use crate::exchange::{
+    Abandoned, Answer as _, Client, FinishedRequest, GuestTimes, Inbound, RequestObserver,
+};
 
 const PASSES: &[u8] = br#"(module (memory (export "memory") 1)
   (func (export "handle_request") (result i64) i64.const 1)
@@ -70,7 +72,8 @@ async fn gateway(guests: &[(&str, &'static [u8])]) -> (Gateway, Arc<Collected>) 
 
 async fn get(gateway: &Gateway, path: &str) -> http::Response<crate::body::BoxBody> {
     let client = Client { addr: ([10, 0, 0, 1], 1).into(), tls: false };
-    gateway.core.answer(&mut Inbound::new(Request::get(path).body(empty()).unwrap(), client)).await
+    let mut inbound = Inbound::new(Request::get(path).body(empty()).unwrap(), client);
+    gateway.core.answer(&mut inbound, &Abandoned::default()).await
 }
 
 fn only(collected: &Collected) -> Outcome {
@@ -133,7 +136,7 @@ async fn what_a_guest_logs_has_the_requests_name_and_route() {
     let _guard = tracing::subscriber::set_default(subscriber);
     let client = Client { addr: ([10, 0, 0, 1], 1).into(), tls: false };
     let request = Request::get("/").header("x-request-id", "abc-1").body(empty()).unwrap();
-    gateway.core.answer(&mut Inbound::new(request, client)).await;
+    gateway.core.answer(&mut Inbound::new(request, client), &Abandoned::default()).await;
     let text = String::from_utf8(logged.0.lock().unwrap().clone()).unwrap();
     let line = text.lines().find(|line| line.contains("hello there")).expect("the guest's line");
     for part in ["id=\"abc-1\"", "route=\"main\"", "guest=\"talks\""] {

@@ -4,13 +4,13 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::Response;
-use http_wasm_tower::{Chain, ChainObserver, Guest, Inform};
+use http_wasm_tower::{AbandonedCall, Chain, ChainObserver, Error, Guest, GuestObserver, Inform};
 
 use super::answer::Answer;
 use crate::backend::{Backend, ExtProc};
 use crate::body::BoxBody;
 use crate::config;
-use crate::exchange::{GuestTimer, Inbound, Interims, RequestRecord, unavailable, with_guest_log};
+use crate::exchange::{Abandoned, GuestTimer, Inbound, Interims, RequestRecord, unavailable, with_guest_log};
 use crate::proxy::Proxy;
 use crate::stage::CurrentStage;
 
@@ -86,21 +86,22 @@ impl Handler {
     }
 
     /// Returns the response. A guest's failure becomes a response, so there is no error.
-    pub(crate) async fn respond(&self, inbound: &mut Inbound) -> Response<BoxBody> {
+    pub(crate) async fn respond(&self, inbound: &mut Inbound, abandoned: &Abandoned) -> Response<BoxBody> {
         if self.names.is_empty() {
             return self.next.respond(inbound).await;
         }
         let record = inbound.record.clone();
-        with_guest_log(record.as_ref(), self.through_guests(inbound, record.as_ref())).await
+        with_guest_log(record.as_ref(), self.through_guests(inbound, record.as_ref(), abandoned)).await
     }
 
     async fn through_guests(
         &self,
         inbound: &mut Inbound,
         record: Option<&Arc<RequestRecord>>,
+        abandoned: &Abandoned,
     ) -> Response<BoxBody> {
         let (interims, sheddable) = (inbound.interims.clone(), inbound.is_sheddable());
-        let observer = Observer { record, names: &self.names, interims, sheddable };
+        let observer = Observer { record, names: &self.names, interims, sheddable, abandoned };
         let (request, client) = (inbound.take(), inbound.client.addr);
         let response = self.chain.call_observed(request, Some(client), observer, |request| {
             inbound.request = request;
@@ -117,13 +118,15 @@ struct Observer<'a> {
     names: &'a [Arc<str>],
     interims: Option<Arc<Interims>>,
     sheddable: bool,
+    abandoned: &'a Abandoned,
 }
 
 impl<'a> ChainObserver for Observer<'a> {
-    type Guest = Option<GuestTimer<'a>>;
+    type Guest = ObservedGuest<'a>;
 
     fn guest(&mut self, index: usize) -> Self::Guest {
-        self.record.map(|record| GuestTimer::start(record, &self.names[index]))
+        let timer = self.record.map(|record| GuestTimer::start(record, &self.names[index]));
+        ObservedGuest { timer, abandoned: self.abandoned }
     }
 
     fn informational(&self) -> Option<Arc<dyn Inform>> {
@@ -132,5 +135,29 @@ impl<'a> ChainObserver for Observer<'a> {
 
     fn is_sheddable(&self) -> bool {
         self.sheddable
+    }
+}
+
+/// One guest's part in a request.
+struct ObservedGuest<'a> {
+    timer: Option<GuestTimer<'a>>,
+    abandoned: &'a Abandoned,
+}
+
+impl GuestObserver for ObservedGuest<'_> {
+    fn passed(&mut self) {
+        self.timer.passed();
+    }
+
+    fn resumed(&mut self) {
+        self.timer.resumed();
+    }
+
+    fn finished(self, error: Option<&Error>) {
+        self.timer.finished(error);
+    }
+
+    fn abandoned(self, call: AbandonedCall) {
+        self.abandoned.set(call);
     }
 }

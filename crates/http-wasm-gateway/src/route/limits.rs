@@ -12,13 +12,13 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::handler::Handler;
 use crate::body::{BoxBody, boxed, observed};
 use crate::config;
-use crate::exchange::{Inbound, plain_text, too_large, unavailable};
+use crate::exchange::{Abandoned, Inbound, Share, plain_text, too_large, unavailable};
 
 /// The limits of one route.
 pub(super) struct RouteLimits {
     timeout: Option<Duration>,
     max_body: Option<u64>,
-    concurrency: Option<Concurrency>,
+    concurrency: Option<Arc<Concurrency>>,
 }
 
 impl RouteLimits {
@@ -27,37 +27,47 @@ impl RouteLimits {
             timeout: route.timeout.map(|time| time.0),
             // What Envoy sends isn't a body of its client's alone: `ext_proc` counts that.
             max_body: route.max_request_body.map(|size| size.0).filter(|_| route.ext_proc.is_none()),
-            concurrency: route.concurrency.as_ref().map(Concurrency::new),
+            concurrency: route.concurrency.as_ref().map(|config| Arc::new(Concurrency::new(config))),
         }
     }
 
     /// Calls the handler within these limits.
     ///
     /// Time spent in the queue has its own limit and doesn't count towards the route's timeout.
-    pub(super) async fn respond(&self, handler: &Handler, inbound: &mut Inbound) -> Response<BoxBody> {
-        let Some(max) = self.max_body else { return self.queued(handler, inbound).await };
+    pub(super) async fn respond(
+        &self,
+        handler: &Handler,
+        inbound: &mut Inbound,
+        abandoned: &Abandoned,
+    ) -> Response<BoxBody> {
+        let Some(max) = self.max_body else { return self.queued(handler, inbound, abandoned).await };
         let body = inbound.request.body_mut();
         if body.size_hint().lower() > max {
             return too_large();
         }
         let over = Arc::new(AtomicBool::new(false));
         *body = capped(std::mem::take(body), max, over.clone());
-        let response = self.queued(handler, inbound).await;
+        let response = self.queued(handler, inbound, abandoned).await;
         // Whatever a guest or upstream made of an incomplete body, this is why it was incomplete.
         if over.load(Ordering::Relaxed) { too_large() } else { response }
     }
 
-    async fn queued(&self, handler: &Handler, inbound: &mut Inbound) -> Response<BoxBody> {
+    async fn queued(
+        &self,
+        handler: &Handler,
+        inbound: &mut Inbound,
+        abandoned: &Abandoned,
+    ) -> Response<BoxBody> {
         // Held until the response head is available.
         let _permit = match &self.concurrency {
             None => None,
             Some(concurrency) => match concurrency.acquire().await {
-                Some(permit) => Some(permit),
+                Some(permit) => Some(abandoned.share(permit)),
                 None => return unavailable(),
             },
         };
         inbound.queue_timeout = self.concurrency.as_ref().map(|concurrency| concurrency.queue_timeout);
-        let response = handler.respond(inbound);
+        let response = handler.respond(inbound, abandoned);
         match self.timeout {
             None => response.await,
             Some(limit) => match tokio::time::timeout(limit, response).await {
@@ -78,8 +88,29 @@ struct Concurrency {
 
 /// The right to run, which is released when this is dropped.
 struct Permit<'a> {
-    _running: SemaphorePermit<'a>,
-    _admitted: SemaphorePermit<'a>,
+    concurrency: &'a Arc<Concurrency>,
+    running: SemaphorePermit<'a>,
+    admitted: SemaphorePermit<'a>,
+}
+
+impl Share for Permit<'_> {
+    type Held = HeldPermit;
+
+    fn hold(self) -> HeldPermit {
+        self.running.forget();
+        self.admitted.forget();
+        HeldPermit(self.concurrency.clone())
+    }
+}
+
+/// The right of a request whose client has gone.
+struct HeldPermit(Arc<Concurrency>);
+
+impl Drop for HeldPermit {
+    fn drop(&mut self) {
+        self.0.running.add_permits(1);
+        self.0.admitted.add_permits(1);
+    }
 }
 
 impl Concurrency {
@@ -94,10 +125,10 @@ impl Concurrency {
 
     /// Returns a permit as soon as it is this request's turn; `None` if too many are waiting already, or it took too
     /// long.
-    async fn acquire(&self) -> Option<Permit<'_>> {
+    async fn acquire(self: &Arc<Self>) -> Option<Permit<'_>> {
         let admitted = self.admitted.try_acquire().ok()?;
         let running = tokio::time::timeout(self.queue_timeout, self.running.acquire()).await.ok()?.ok()?;
-        Some(Permit { _running: running, _admitted: admitted })
+        Some(Permit { concurrency: self, running, admitted })
     }
 }
 
@@ -119,6 +150,7 @@ mod tests {
 
     use http::{Request, Response, StatusCode};
     use http_body_util::{BodyExt as _, Full, StreamBody};
+    use http_wasm_tower::Guest;
     use tokio::sync::{mpsc, oneshot};
     use tower::Service;
     use tower::util::BoxCloneSyncService;
@@ -127,7 +159,7 @@ mod tests {
     use crate::backend::Backend;
     use crate::body::{BoxBody, boxed, empty};
     use crate::config::{Concurrency, Route, Size, Time};
-    use crate::exchange::{Client, Inbound};
+    use crate::exchange::{Abandoned, Client, Inbound};
     use crate::route::{Handler, NextHandler};
 
     fn request(body: BoxBody) -> Inbound {
@@ -178,7 +210,11 @@ mod tests {
             (empty(), 200),
         ] {
             let response = limits
-                .respond(&Handler::new(Vec::new(), NextHandler::Backend(Backend::Echo)), &mut request(body))
+                .respond(
+                    &Handler::new(Vec::new(), NextHandler::Backend(Backend::Echo)),
+                    &mut request(body),
+                    &Abandoned::default(),
+                )
                 .await;
             assert_eq!(response.status(), status);
         }
@@ -191,7 +227,9 @@ mod tests {
             let _ = request.into_body().collect().await;
             Ok(crate::exchange::plain_text(StatusCode::OK, "done"))
         });
-        let response = limits.respond(&without_guests(handler), &mut request(chunks(&["four", "s"]))).await;
+        let response = limits
+            .respond(&without_guests(handler), &mut request(chunks(&["four", "s"])), &Abandoned::default())
+            .await;
         assert_eq!(response.status(), 413);
     }
 
@@ -199,7 +237,8 @@ mod tests {
     async fn a_declared_length_over_the_cap_is_refused_before_anything_is_read() {
         let limits = RouteLimits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
         let (handler, mut came) = waits();
-        let response = limits.respond(&handler, &mut request(boxed(Full::from("fives")))).await;
+        let response =
+            limits.respond(&handler, &mut request(boxed(Full::from("fives"))), &Abandoned::default()).await;
         assert_eq!(response.status(), 413);
         assert!(came.try_recv().is_err(), "no handler has seen it");
     }
@@ -208,7 +247,7 @@ mod tests {
     async fn an_answer_that_takes_longer_than_the_timeout_is_a_504() {
         let limits = RouteLimits::new(&Route { timeout: Some(Time::seconds(2)), ..Route::default() });
         let (handler, mut came) = waits();
-        let response = limits.respond(&handler, &mut request(empty())).await;
+        let response = limits.respond(&handler, &mut request(empty()), &Abandoned::default()).await;
         assert_eq!(response.status(), 504);
         let body = response.into_body().collect().await.unwrap().to_bytes();
         assert_eq!(body, "gateway timeout\n");
@@ -225,7 +264,9 @@ mod tests {
         let handler = Arc::new(handler);
         let ask = || {
             let (limits, handler) = (limits.clone(), handler.clone());
-            tokio::spawn(async move { limits.respond(&handler, &mut request(empty())).await })
+            tokio::spawn(async move {
+                limits.respond(&handler, &mut request(empty()), &Abandoned::default()).await
+            })
         };
         let first = ask();
         let go = came.recv().await.unwrap();
@@ -243,5 +284,34 @@ mod tests {
         assert_eq!(ask().await.unwrap().status(), 503);
         hold.send(()).unwrap();
         assert_eq!(second.await.unwrap().status(), 200);
+    }
+
+    /// Computes until it is stopped.
+    const LOOPS: &[u8] = br#"(module
+        (memory (export "memory") 1)
+        (func (export "handle_request") (result i64) (loop $forever (br $forever)) unreachable)
+        (func (export "handle_response") (param i32 i32)))"#;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_request_that_was_dropped_while_its_guest_computes_keeps_its_permit() {
+        let concurrency =
+            Concurrency { max: 1.try_into().unwrap(), queue: 0, queue_timeout: Time(Duration::from_secs(3)) };
+        let limits = RouteLimits::new(&Route { concurrency: Some(concurrency), ..Route::default() });
+        let engine = http_wasm_tower::Engine::builder().slots(1).build().unwrap();
+        let limited = http_wasm_tower::Limits { deadline: Duration::from_secs(3), ..Default::default() };
+        let guest = Guest::builder(&engine).limits(limited).load_async(LOOPS).await.unwrap();
+        let handler = Handler::new(vec![guest.clone()], NextHandler::Backend(Backend::Echo));
+        let status = async || {
+            let (mut request, abandoned) = (request(empty()), Abandoned::default());
+            let response = limits.respond(&handler, &mut request, &abandoned);
+            tokio::time::timeout(Duration::from_millis(100), response).await.map(|response| response.status())
+        };
+        assert!(status().await.is_err(), "it computes");
+        assert_eq!(guest.stats().abandoned, 1);
+        assert_eq!(status().await.unwrap(), 503);
+        while guest.stats().abandoned > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(status().await.is_err(), "it computes");
     }
 }

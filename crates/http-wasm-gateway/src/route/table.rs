@@ -12,7 +12,7 @@ use super::limits::RouteLimits;
 use super::readings::{self, AmbiguousPath, Likelihood, Slashes};
 use crate::body::BoxBody;
 use crate::config::{self, EscapedSlashes, RouteScheme};
-use crate::exchange::{Arrival, Inbound, ListenerId};
+use crate::exchange::{Abandoned, Arrival, Inbound, ListenerId};
 use crate::path::{is_unusual, normal};
 
 /// A route, ready to take requests.
@@ -85,8 +85,12 @@ impl Route {
     }
 
     /// The response to a request that this route matches.
-    pub(crate) fn respond(&self, inbound: &mut Inbound) -> impl Future<Output = Response<BoxBody>> {
-        self.limits.respond(&self.handler, inbound)
+    pub(crate) fn respond(
+        &self,
+        inbound: &mut Inbound,
+        abandoned: &Abandoned,
+    ) -> impl Future<Output = Response<BoxBody>> {
+        self.limits.respond(&self.handler, inbound, abandoned)
     }
 }
 

@@ -16,7 +16,7 @@ pub(crate) const END_STREAM: u8 = 1;
 pub(crate) const END_HEADERS: u8 = 4;
 
 const PROTOCOL_ERROR: u32 = 1;
-const CANCEL: u32 = 8;
+pub(crate) const CANCEL: u32 = 8;
 const ENHANCE_YOUR_CALM: u32 = 11;
 
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
@@ -33,7 +33,12 @@ pub(crate) fn fields(fields: &[(&str, &str)]) -> Vec<u8> {
 const GET: [(&str, &str); 4] = [(":method", "GET"), (":scheme", "http"), (":path", "/"), (":authority", "h")];
 
 fn request(stream: u32, more: &[(&str, &str)]) -> Vec<u8> {
-    frame(HEADERS, END_STREAM | END_HEADERS, stream, &fields(&[&GET, more].concat()))
+    request_with(stream, &[&GET, more].concat())
+}
+
+/// A request without content, with these fields.
+pub(crate) fn request_with(stream: u32, all: &[(&str, &str)]) -> Vec<u8> {
+    frame(HEADERS, END_STREAM | END_HEADERS, stream, &fields(all))
 }
 
 pub(crate) async fn connect(server: &Server) -> Raw {
@@ -63,7 +68,7 @@ async fn wait_for(raw: &mut Raw, kind: u8) -> (u32, Vec<u8>) {
     }
 }
 
-fn number(bytes: &[u8]) -> u32 {
+pub(crate) fn number(bytes: &[u8]) -> u32 {
     u32::from_be_bytes(bytes[..4].try_into().expect("four bytes"))
 }
 

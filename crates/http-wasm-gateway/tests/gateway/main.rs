@@ -1,5 +1,6 @@
 //! The gateway as a library: configurations from files and their faults, what clients meet, and what operators see.
 
+mod abandoned;
 mod access_log;
 mod admin;
 mod admin_listeners;

@@ -5,7 +5,7 @@
 //! correct: compiled code runs without further checks, so a flipped bit could crash the process or worse. The checksum
 //! protects against damage, but not against those who can write to the directory, so they must be trusted.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::hash::{Hash, Hasher};
 use std::io::{self, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -14,6 +14,8 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::Engine;
+
+use super::directory::{Directory, foreign};
 
 /// What an entry starts with. Changes with the layout of entries.
 const MAGIC: &[u8; 16] = b"http-wasm code 1";
@@ -49,7 +51,7 @@ impl Key {
 /// A directory with compiled code.
 #[derive(Debug)]
 pub(super) struct CodeCache {
-    directory: PathBuf,
+    directory: Directory,
     limit: u64,
     discarded: AtomicU64,
 }
@@ -57,18 +59,27 @@ pub(super) struct CodeCache {
 impl CodeCache {
     /// Uses `directory`, which is created for this user alone if it doesn't exist.
     pub(super) fn open(directory: PathBuf) -> io::Result<Self> {
-        let mut builder = fs::DirBuilder::new();
-        #[cfg(unix)]
-        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-        builder.recursive(true).create(&directory)?;
-        if let Some(why) = fs::metadata(&directory).as_ref().ok().and_then(foreign) {
-            let directory = directory.display();
+        let directory = Directory::open(directory)?;
+        if let Some(why) = directory.foreign() {
+            let directory = directory.path().display();
             tracing::warn!(
                 "the code cache {directory} {why}, and anyone who can write to it can run code in this \
                  process: make it writable only by the user that runs it"
             );
         }
-        Ok(Self { directory, limit: LIMIT, discarded: AtomicU64::new(0) })
+        Ok(Self::of(directory))
+    }
+
+    /// The same for a directory that is used only if nobody else can write to it.
+    ///
+    /// # Errors
+    /// Why it can't be used.
+    pub(super) fn open_private(directory: PathBuf) -> Result<Self, String> {
+        Directory::open_private(directory).map(Self::of)
+    }
+
+    fn of(directory: Directory) -> Self {
+        Self { directory, limit: LIMIT, discarded: AtomicU64::new(0) }
     }
 
     /// The number of damaged entries that have been discarded.
@@ -78,19 +89,21 @@ impl CodeCache {
 
     /// The code under `key`, if there is an intact entry.
     pub(super) fn get(&self, key: Key) -> Option<Vec<u8>> {
-        let path = self.path(key);
-        match self.read(&path, key) {
+        let name = name(key);
+        match self.read(&name, key) {
             Ok(Ok(code)) => Some(code),
             Ok(Err(why)) => {
                 self.discarded.fetch_add(1, Ordering::Relaxed);
+                let path = self.directory.path().join(&name);
                 let path = path.display();
                 tracing::warn!("code cache entry {path} {why}: discarding it and compiling the module again");
                 // If it can't be removed, it is replaced or found damaged again.
-                let _removed = fs::remove_file(self.path(key));
+                let _removed = self.directory.remove(&name);
                 None
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => {
+                let path = self.directory.path().join(&name);
                 tracing::warn!("cannot read code cache entry {}: {error}", path.display());
                 None
             }
@@ -98,13 +111,13 @@ impl CodeCache {
     }
 
     /// The entry's code, or why it can't be used.
-    fn read(&self, path: &Path, key: Key) -> io::Result<Result<Vec<u8>, &'static str>> {
-        let mut file = File::open(path)?;
+    fn read(&self, name: &Path, key: Key) -> io::Result<Result<Vec<u8>, &'static str>> {
+        let mut file = self.directory.read(name)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Ok(Err("is not a file"));
         }
-        if let Some(why) = foreign(&metadata) {
+        if let Some(why) = foreign(&file)? {
             return Ok(Err(why));
         }
         if metadata.len() > self.limit {
@@ -128,7 +141,7 @@ impl CodeCache {
     /// Stores `code` under `key`. If that fails, it is compiled again next time.
     pub(super) fn put(&self, key: Key, code: &[u8]) {
         if let Err(error) = self.write(key, code) {
-            let directory = self.directory.display();
+            let directory = self.directory.path().display();
             tracing::warn!("cannot write to the code cache {directory}: {error}");
         }
     }
@@ -137,22 +150,18 @@ impl CodeCache {
     fn write(&self, key: Key, code: &[u8]) -> io::Result<()> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{}-{count}.{UNFINISHED}", std::process::id());
-        let unfinished = self.directory.join(name);
+        let unfinished = PathBuf::from(format!("{}-{count}.{UNFINISHED}", std::process::id()));
         // A process with the same ID may have left one behind.
-        let _removed = fs::remove_file(&unfinished);
-        let mut options = File::options();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let written = options.open(&unfinished).and_then(|mut file| {
+        let _removed = self.directory.remove(&unfinished);
+        let write = |mut file: File| {
             file.write_all(MAGIC)?;
             file.write_all(&sum(key, code))?;
             file.write_all(code)
-        });
-        let placed = written.and_then(|()| fs::rename(&unfinished, self.path(key)));
+        };
+        let written = self.directory.create(&unfinished).and_then(write);
+        let placed = written.and_then(|()| self.directory.rename(&unfinished, &name(key)));
         if placed.is_err() {
-            let _removed = fs::remove_file(&unfinished);
+            let _removed = self.directory.remove(&unfinished);
         }
         placed?;
         self.shrink(key)
@@ -161,66 +170,44 @@ impl CodeCache {
     /// Removes the least recently used entries until the others, of which `newest` is one, fit the limit, and
     /// unfinished ones that are no longer being written.
     fn shrink(&self, newest: Key) -> io::Result<()> {
-        let (newest, now) = (self.path(newest), SystemTime::now());
+        let (newest, now) = (name(newest), SystemTime::now());
         let (mut entries, mut total) = (Vec::new(), 0_u64);
-        for entry in fs::read_dir(&self.directory)? {
-            let path = entry?.path();
-            // Another process may have removed it meanwhile.
-            let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
-            let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
-            match path.extension().and_then(|extension| extension.to_str()) {
+        for entry in self.directory.entries()? {
+            let name = Path::new(&entry.name);
+            match name.extension().and_then(|extension| extension.to_str()) {
                 Some(EXTENSION) => {
-                    total = total.saturating_add(metadata.len());
-                    entries.push((used, metadata.len(), path));
+                    total = total.saturating_add(entry.len);
+                    entries.push(entry);
                 }
-                Some(UNFINISHED) if now.duration_since(used).is_ok_and(|age| age > ABANDONED) => {
-                    let _removed = fs::remove_file(&path);
+                Some(UNFINISHED) if now.duration_since(entry.modified).is_ok_and(|age| age > ABANDONED) => {
+                    let _removed = self.directory.remove(name);
                 }
                 _ => {}
             }
         }
         entries.sort_unstable();
-        for (_, size, path) in entries.into_iter().filter(|(.., path)| *path != newest) {
+        for entry in entries.into_iter().filter(|entry| entry.name != newest) {
             if total <= self.limit {
                 break;
             }
-            if fs::remove_file(path).is_ok() {
-                total = total.saturating_sub(size);
+            if self.directory.remove(Path::new(&entry.name)).is_ok() {
+                total = total.saturating_sub(entry.len);
             }
         }
         Ok(())
     }
+}
 
-    fn path(&self, key: Key) -> PathBuf {
-        let mut name: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
-        name.extend([".", EXTENSION]);
-        self.directory.join(name)
-    }
+/// The file name of an entry.
+fn name(key: Key) -> PathBuf {
+    let mut name: String = key.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    name.extend([".", EXTENSION]);
+    name.into()
 }
 
 /// The checksum of an entry. It covers the key, so that an entry is invalid under another name.
 fn sum(key: Key, code: &[u8]) -> [u8; CHECKSUM] {
     Sha256::new().chain_update(key.0).chain_update(code).finalize().into()
-}
-
-/// Why others than this user and root can change a file or directory, if they can.
-#[cfg(unix)]
-fn foreign(metadata: &fs::Metadata) -> Option<&'static str> {
-    use std::os::unix::fs::MetadataExt as _;
-    const ROOT: u32 = 0;
-    const WRITABLE_BY_OTHERS: u32 = 0o022;
-    if ![ROOT, rustix::process::geteuid().as_raw()].contains(&metadata.uid()) {
-        Some("belongs to another user")
-    } else if metadata.mode() & WRITABLE_BY_OTHERS != 0 {
-        Some("is writable by other users")
-    } else {
-        None
-    }
-}
-
-#[cfg(not(unix))]
-fn foreign(_: &fs::Metadata) -> Option<&'static str> {
-    None
 }
 
 /// Feeds `Hash` implementations into SHA-256.
@@ -239,7 +226,15 @@ impl Hasher for ShaHasher {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
+
+    impl CodeCache {
+        fn path(&self, key: Key) -> PathBuf {
+            self.directory.path().join(name(key))
+        }
+    }
 
     fn cache(directory: &Path) -> CodeCache {
         CodeCache::open(directory.into()).unwrap()
@@ -334,7 +329,7 @@ mod tests {
         let cache = cache(&dir.path().join("a/cache"));
         cache.put(KEY, b"code");
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(&cache.directory), mode(&cache.path(KEY))), (0o700, 0o600));
+        assert_eq!((mode(cache.directory.path()), mode(&cache.path(KEY))), (0o700, 0o600));
     }
 
     #[cfg(unix)]
@@ -350,6 +345,41 @@ mod tests {
             assert!(!cache.path(KEY).exists());
         }
         assert_eq!(cache.discarded(), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_are_not_followed_and_what_happens_to_the_directorys_path_makes_no_difference() {
+        let dir = tempfile::tempdir().unwrap();
+        let (at, elsewhere) = (dir.path().join("cache"), dir.path().join("elsewhere"));
+        let cache = cache(&at);
+        cache.put(KEY, b"code");
+        let other = Key([2; 32]);
+        std::os::unix::fs::symlink(cache.path(KEY), cache.path(other)).unwrap();
+        assert_eq!(cache.get(other), None);
+        fs::rename(&at, &elsewhere).unwrap();
+        fs::create_dir(&at).unwrap();
+        assert_eq!(cache.get(KEY).unwrap(), b"code");
+        cache.put(Key([3; 32]), b"code");
+        assert_eq!(fs::read_dir(&at).unwrap().count(), 0);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_private_cache_is_this_users_own_directory_and_no_link_to_one() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let (at, link) = (dir.path().join("a/cache"), dir.path().join("link"));
+        let cache = CodeCache::open_private(at.clone()).unwrap();
+        cache.put(KEY, b"code");
+        assert_eq!(CodeCache::open_private(at.clone()).unwrap().get(KEY).unwrap(), b"code");
+        std::os::unix::fs::symlink(&at, &link).unwrap();
+        assert!(CodeCache::open_private(link).is_err());
+        for mode in [0o720, 0o702] {
+            fs::set_permissions(&at, fs::Permissions::from_mode(mode)).unwrap();
+            let error = CodeCache::open_private(at.clone()).unwrap_err();
+            assert_eq!(error, "it is writable by other users");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod block_on;
 mod cache;
 mod code;
+mod directory;
 mod images;
 mod memory;
 mod precompiled;
@@ -92,7 +93,15 @@ pub struct EngineBuilder {
     slots: u32,
     memory_budget: usize,
     body_memory_budget: usize,
-    code_cache: Option<PathBuf>,
+    code_cache: Option<CodeCacheSetting>,
+}
+
+/// Where compiled code is kept.
+enum CodeCacheSetting {
+    /// Wherever this is.
+    Trusted(PathBuf),
+    /// There, if nobody else can write to it.
+    Private(PathBuf),
 }
 
 /// Default number of slots for instances, enough for a burst of a thousand requests. Setting them up takes 3 ms, and a
@@ -299,7 +308,15 @@ impl EngineBuilder {
     /// Damaged entries are discarded and counted ([`Engine::code_cache_discarded`]). Anyone who can write to the
     /// directory can run code in this process; a warning is logged if users other than this one and root can.
     pub fn code_cache(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.code_cache = Some(directory.into());
+        self.code_cache = Some(CodeCacheSetting::Trusted(directory.into()));
+        self
+    }
+
+    /// The same for a directory that nobody has chosen, such as one below the user's cache directory: it is used only
+    /// if it belongs to this process's user, nobody else can write to it, and it isn't a symbolic link. Otherwise there
+    /// is no cache, and the log says so once.
+    pub fn private_code_cache(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.code_cache = Some(CodeCacheSetting::Private(directory.into()));
         self
     }
 
@@ -310,12 +327,7 @@ impl EngineBuilder {
     /// the code cache's directory can't be used.
     pub fn build(self) -> Result<Engine, LoadError> {
         let failed = |error: wasmtime::Error| LoadError::Engine(format!("{error:#}"));
-        let open = |directory: PathBuf| {
-            CodeCache::open(directory.clone()).map_err(|e| {
-                LoadError::Engine(format!("cannot open the code cache {}: {e}", directory.display()))
-            })
-        };
-        let cache = self.code_cache.map(open).transpose()?;
+        let cache = self.code_cache.map(CodeCacheSetting::open).transpose()?.flatten();
         let engines = Engines::new(&Settings {
             slots: if self.stacks.is_none() { self.slots } else { 0 },
             guest_stack_bytes: self.guest_stack_bytes,
@@ -336,6 +348,22 @@ impl EngineBuilder {
             background: Background::new(self.runtime),
             yields_always: self.yields_always,
         })))
+    }
+}
+
+impl CodeCacheSetting {
+    fn open(self) -> Result<Option<CodeCache>, LoadError> {
+        match self {
+            Self::Trusted(directory) => CodeCache::open(directory.clone()).map(Some).map_err(|e| {
+                LoadError::Engine(format!("cannot open the code cache {}: {e}", directory.display()))
+            }),
+            Self::Private(directory) => Ok(CodeCache::open_private(directory.clone())
+                .inspect_err(|reason| {
+                    let directory = directory.display();
+                    tracing::info!("compiled guests aren't cached in {directory}: {reason}");
+                })
+                .ok()),
+        }
     }
 }
 

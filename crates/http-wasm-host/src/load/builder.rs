@@ -23,6 +23,7 @@ use crate::limits::{Limits, PoolSettings};
 use crate::log::Log;
 use crate::observer::Observer;
 use crate::rule::Broken;
+use crate::run::compute::Compute;
 use crate::run::hook::Hook;
 use crate::run::link::Linked;
 use crate::run::shared::{Calls, Shared};
@@ -308,6 +309,7 @@ impl GuestBuilder {
             // A call that is left out can't be followed.
             ignores_responses: inspection.ignores_responses() && self.hook.is_none(),
             fiber_policy: Arc::default(),
+            compute: Arc::new(Compute::new()),
             deadline: self.engine.in_ticks(self.limits.deadline),
         };
         let functions = StartFunctions {

@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::run::hook::Hook;
 use crate::run::shared::Shared;
 use crate::run::state::State;
-use crate::run::suspend::{self, Mode, StartFiberPolicy, Suspension, set_deadline};
+use crate::run::suspend::{self, Mode, StartFiberPolicy, set_deadline};
 use crate::run::wasi::{WasiConfig, WasiState};
 use crate::stats::Counters;
 use crate::trace::TraceEvent;
@@ -73,7 +73,7 @@ impl Startup {
             instance: self.shared.hook.as_ref().map_or(0, Hook::number),
             features,
             exchange: None,
-            suspension: Suspension::new(self.shared.engine.clone(), self.shared.calls.fiber_policy.clone()),
+            suspension: self.shared.suspension(),
             wasi,
             memory: None,
             quota: self.shared.engine.quota(counters, &self.shared.limits, sheddable),
@@ -120,7 +120,7 @@ impl Startup {
         mode: Mode,
     ) -> wasmtime::Result<wasmtime::Instance> {
         let functions = &self.functions;
-        let waker = store.data().suspension.waker();
+        let call = store.data().suspension.call();
         let begin = |store: &mut Store<State<H>>| {
             let ticks = store.data_mut().suspension.begin_start(mode, functions.deadline);
             set_deadline(store, ticks);
@@ -132,7 +132,7 @@ impl Startup {
                 begin(store);
                 let instance = match mode {
                     Mode::Direct => pre.instantiate(&mut *store)?,
-                    Mode::Fiber => waker.clone().drive(pre.instantiate_async(&mut *store)).await?,
+                    Mode::Fiber => call.drive(pre.instantiate_async(&mut *store), None).await?,
                 };
                 quick &= store.data().suspension.was_quick();
                 instance
@@ -154,7 +154,7 @@ impl Startup {
             begin(store);
             let called = match mode {
                 Mode::Direct => function.call(&mut *store, ()),
-                Mode::Fiber => waker.clone().drive(function.call_async(&mut *store, ())).await,
+                Mode::Fiber => call.drive(function.call_async(&mut *store, ()), None).await,
             };
             match called {
                 // A command that reports success; its instance stays callable.

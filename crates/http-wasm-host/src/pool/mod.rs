@@ -1,5 +1,6 @@
 //! The pool of idle instances, and the guard that is pinned to a request.
 
+pub(crate) mod abandoned;
 mod backoff;
 pub(crate) mod factory;
 pub(crate) mod pinned;

@@ -1,6 +1,7 @@
 //! The outcome of `handle_request`, and the instance that stays pinned to its request.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::abi::{BodyKind, Phase};
@@ -9,11 +10,16 @@ use crate::host::Host;
 use crate::pool::PooledInstance;
 use crate::pool::progress::Progress;
 use crate::rule::Rule;
+use crate::run::call::CallStatus;
+use crate::run::compute::{ComputePermit, Line};
 use crate::run::pin::NextResult;
 use crate::stats::DropReason;
 
 /// How long a clean-up call may take with all its waiting. Nobody waits for it, but it holds an instance.
 const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
+
+/// What the log adds to the error of a call that was abandoned.
+pub(crate) const ABANDONED: &str = "; its client had gone";
 
 /// What a guest decided in `handle_request`.
 #[derive(Debug)]
@@ -114,7 +120,10 @@ impl<H: Host> Pinned<H> {
         match called {
             Some(called) => Progress::of(handled(instance, called)),
             // If this is never polled, it is dropped like any other pinned instance.
-            None => Progress::waiting(Self::new(instance).on_fiber()),
+            None => {
+                let (call, shared) = (instance.call_status(), instance.shared().clone());
+                Progress::waiting(Self::new(instance).on_fiber(call.clone()), call, shared)
+            }
         }
     }
 
@@ -131,10 +140,33 @@ impl<H: Host> Pinned<H> {
         Ok(host)
     }
 
-    async fn on_fiber(mut self) -> Result<Handled<H>, Error> {
+    async fn on_fiber(mut self, call: CallStatus) -> Result<Handled<H>, Error> {
+        let turn = self.instance.as_ref().map(|instance| instance.permit(Phase::Response));
+        let permit = match turn {
+            Some(turn) => turn.await,
+            None => None,
+        };
         let mut instance = self.instance.take().expect("taken only when it is consumed");
-        let called = instance.call_on_fiber(Phase::Response).await;
+        let called = instance.call_on_fiber(Phase::Response, permit).await;
+        if call.is_abandoned() {
+            instance.join_call(CallStatus::default());
+            called.as_ref().err().inspect(|error| error.log(ABANDONED));
+        }
         handled(instance, called)
+    }
+
+    /// Of the guest.
+    pub(crate) fn guest_name(&self) -> Arc<str> {
+        let instance = self.instance.as_ref().expect("taken only when it is consumed");
+        instance.shared().name.clone()
+    }
+
+    /// Lets the guest clean up after a request that was abandoned.
+    pub(crate) async fn abandoned(mut self) {
+        if let Some(mut instance) = self.instance.take() {
+            instance.drop_as(DropReason::Unclean);
+            clean_up(instance).await;
+        }
     }
 
     #[inline]
@@ -166,12 +198,22 @@ fn handled<H: Host>(mut instance: PooledInstance<H>, called: Result<(), Error>) 
 }
 
 impl<H: Host> PooledInstance<H> {
+    /// Waits for a permit for a call of this instance, if it needs one.
+    pub(crate) fn permit(&self, phase: Phase) -> impl Future<Output = Option<ComputePermit>> + Send + use<H> {
+        let shared = self.shared().clone();
+        async move { shared.permit(phase, Line::Pinned).await }
+    }
+
     /// Calls `handle_response` for a request that got no response.
     async fn told_of_error(&mut self) -> Result<(), Error> {
         let called = match self.join(NextResult::Error) {
             Ok(()) => match self.call(Phase::Response) {
                 Some(called) => called,
-                None => self.call_on_fiber(Phase::Response).await,
+                None => {
+                    let turn = self.permit(Phase::Response);
+                    let permit = turn.await;
+                    self.call_on_fiber(Phase::Response, permit).await
+                }
             },
             Err(error) => Err(error),
         };

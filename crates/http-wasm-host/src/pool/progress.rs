@@ -3,13 +3,18 @@
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
+
+use super::abandoned::{AbandonedCall, Running, RunningCall};
+use crate::run::call::CallStatus;
+use crate::run::shared::Shared;
 
 /// A call into a guest: a future whose result is often available at once.
 ///
 /// A guest that has nothing to wait for runs to completion within the call that returns this. Then `.await` returns the
 /// result without suspending, and [`done`](Self::done) returns it without polling a future. For any other guest, the
-/// rest of the call runs in the future. Dropping it while the guest runs drops the guest's instance.
+/// rest of the call runs in the future. Dropping it has the effect of [`abandon`](Self::abandon).
 ///
 /// ```
 /// use http_wasm_host::{BoxError, Engine, Guest, InMemoryHost, Outcome};
@@ -37,8 +42,24 @@ pub struct Progress<T>(State<T>);
 
 enum State<T> {
     Done(T),
-    Waiting(Pin<Box<dyn Future<Output = T> + Send>>),
+    Waiting(Waiting<T>),
     Taken,
+}
+
+/// A call that waits or computes. It is abandoned if this is dropped.
+struct Waiting<T>(Option<Pin<Box<dyn RunningCall<T>>>>);
+
+impl<T> Waiting<T> {
+    fn abandon(&mut self) -> Option<AbandonedCall> {
+        self.0.take()?.abandon()
+    }
+}
+
+impl<T> Drop for Waiting<T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.abandon();
+    }
 }
 
 impl<T> Progress<T> {
@@ -46,8 +67,25 @@ impl<T> Progress<T> {
         Self(State::Done(result))
     }
 
-    pub(crate) fn waiting(future: impl Future<Output = T> + Send + 'static) -> Self {
-        Self(State::Waiting(Box::pin(future)))
+    /// The rest of a call is in `future`.
+    pub(crate) fn waiting<F>(future: F, call: CallStatus, shared: Arc<Shared>) -> Self
+    where
+        F: Future<Output = T> + Send + 'static,
+    {
+        Self(State::Waiting(Waiting(Some(Box::pin(Running::new(future, call, shared))))))
+    }
+
+    /// Gives up the result.
+    ///
+    /// If the guest computes, its call goes on as a task of the engine's [`Runtime`](crate::Runtime) until it ends, and
+    /// its instance is kept; that is then returned. Otherwise the call ends here: a guest that waits for a body loses
+    /// its instance, as does one that computes where the runtime takes no task, or beside 128 others of its guest that
+    /// were abandoned.
+    pub fn abandon(&mut self) -> Option<AbandonedCall> {
+        match &mut self.0 {
+            State::Waiting(waiting) => waiting.abandon(),
+            State::Done(_) | State::Taken => None,
+        }
     }
 
     /// Returns the result if it is available.
@@ -72,7 +110,14 @@ impl<T> Future for Progress<T> {
     #[inline]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<T> {
         match &mut self.0 {
-            State::Waiting(future) => future.as_mut().poll(cx),
+            State::Waiting(Waiting(call)) => {
+                let running = call.as_mut().expect("polled after it was done or abandoned");
+                let polled = running.as_mut().poll(cx);
+                if polled.is_ready() {
+                    *call = None;
+                }
+                polled
+            }
             State::Done(_) => match std::mem::replace(&mut self.0, State::Taken) {
                 State::Done(result) => Poll::Ready(result),
                 State::Waiting(_) | State::Taken => Poll::Pending,

@@ -12,11 +12,13 @@ use crate::exchange::{Budget, Exchange};
 use crate::host::Host;
 use crate::observer::Call;
 use crate::rule::Rule;
+use crate::run::call::CallStatus;
+use crate::run::compute::ComputePermit;
 use crate::run::link::Exports;
 use crate::run::pin::{Next, NextResult, Pin};
 use crate::run::shared::Shared;
 use crate::run::state::State;
-use crate::run::suspend::{Mode, set_deadline};
+use crate::run::suspend::{Entered, Mode, set_deadline};
 use crate::runtime::Background;
 use crate::stats::Live;
 use crate::trace::TraceEvent;
@@ -75,6 +77,16 @@ impl<H: Host> Instance<H> {
         self.pin = Pin::default();
     }
 
+    /// What its calls share with whoever drives them.
+    pub(crate) fn call_status(&self) -> CallStatus {
+        self.store.data().suspension.call()
+    }
+
+    /// Makes its calls part of one that began before there was an instance.
+    pub(crate) fn join_call(&mut self, call: CallStatus) {
+        self.store.data_mut().suspension.join(call);
+    }
+
     /// Whether its memory has grown too much for it to be kept idle.
     #[inline]
     pub(crate) fn has_outgrown(&self) -> bool {
@@ -104,14 +116,22 @@ impl<H: Host> Instance<H> {
     }
 
     /// The same on a fiber.
-    pub(crate) async fn call_on_fiber(&mut self, phase: Phase) -> Result<(), Error> {
+    pub(crate) async fn call_on_fiber(
+        &mut self,
+        phase: Phase,
+        permit: Option<ComputePermit>,
+    ) -> Result<(), Error> {
         let started = self.entered(phase);
         let deadline = self.shared().calls.deadline;
         let Self { store, handle_request, handle_response, pin, .. } = self;
         let called = match phase {
-            Phase::Request => call_on_fiber(store, deadline, handle_request, ()).await,
+            Phase::Request => {
+                let entered = store.data_mut().suspension.enter(phase, permit);
+                call_on_fiber(store, entered, deadline, handle_request, ()).await
+            }
             Phase::Response => {
-                let called = call_on_fiber(store, deadline, handle_response, pin.params()).await;
+                let entered = store.data_mut().suspension.enter(phase, permit);
+                let called = call_on_fiber(store, entered, deadline, handle_response, pin.params()).await;
                 called.map(|()| 0)
             }
         };
@@ -314,6 +334,7 @@ where
 /// The same on a fiber.
 async fn call_on_fiber<H, P, R>(
     store: &mut Store<State<H>>,
+    mut entered: Entered,
     limit: TickLimit,
     function: &TypedFunc<P, R>,
     params: P,
@@ -325,14 +346,15 @@ where
 {
     let state = store.data_mut();
     let ticks = state.suspension.begin(Mode::Fiber, limit);
-    let waker = state.suspension.waker();
     let background = state.suspension.engine().background().clone();
     let limit = state.guest.limits.total;
     set_deadline(store, ticks);
-    let call = waker.drive(function.call_async(&mut *store, params));
+    let Entered { call, computed } = &mut entered;
+    let call = call.drive(function.call_async(&mut *store, params), computed.as_mut());
     let called = background.within(limit, call).await;
     let state = store.data_mut();
-    state.suspension.end();
+    state.suspension.end(&entered);
+    drop(entered);
     state.flush_output();
     called.unwrap_or_else(|| Err(Stop::Took(limit).into()))
 }

@@ -1,5 +1,7 @@
 //! Running a guest: its memory, the functions that it calls, and its two calls.
 
+pub(crate) mod call;
+pub(crate) mod compute;
 pub(crate) mod hook;
 pub(crate) mod hostcalls;
 pub(crate) mod instance;
@@ -12,3 +14,4 @@ pub(crate) mod shared;
 pub(crate) mod state;
 pub(crate) mod suspend;
 pub(crate) mod wasi;
+pub(crate) mod weight;

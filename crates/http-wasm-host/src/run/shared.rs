@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::abi::Phase;
 use crate::engine::{Engine, TickLimit};
 use crate::exchange::Waits;
 use crate::failure::OnFailure;
@@ -9,8 +10,9 @@ use crate::limits::Limits;
 use crate::log::Log;
 use crate::observer::Observer;
 use crate::rule::Broken;
+use crate::run::compute::{Compute, ComputePermit, Line};
 use crate::run::hook::Hook;
-use crate::run::suspend::FiberPolicy;
+use crate::run::suspend::{FiberPolicy, Suspension};
 use crate::stats::{Counters, DropReason};
 use crate::symbols::Symbols;
 
@@ -49,10 +51,32 @@ pub(crate) struct Calls {
     /// `handle_response` does nothing, so that it need not be called.
     pub(crate) ignores_responses: bool,
     pub(crate) fiber_policy: Arc<FiberPolicy>,
+    pub(crate) compute: Arc<Compute>,
     pub(crate) deadline: TickLimit,
 }
 
 impl Shared {
+    /// A store's part in waiting and stopping.
+    pub(crate) fn suspension(&self) -> Suspension {
+        Suspension::new(self.engine.clone(), self.calls.fiber_policy.clone(), self.calls.compute.clone())
+    }
+
+    /// Whether calls of a phase need a permit to compute.
+    #[inline]
+    pub(crate) fn needs_permit(&self, phase: Phase) -> bool {
+        // Heavy guests are always called on fibers, so for others this is all.
+        self.calls.fiber_policy.needs_fiber() && self.calls.compute.weight(phase).is_heavy()
+    }
+
+    /// Waits in a line for a permit for a call, if it needs one.
+    pub(crate) async fn permit(&self, phase: Phase, line: Line) -> Option<ComputePermit> {
+        if !self.needs_permit(phase) {
+            return None;
+        }
+        let background = self.engine.background().clone();
+        Some(self.calls.compute.queue.clone().acquire(background, line).await)
+    }
+
     /// Counts an instance that is dropped.
     pub(crate) fn dropped(&self, reason: DropReason) {
         self.counters.dropped(reason);

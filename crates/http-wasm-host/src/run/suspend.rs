@@ -9,14 +9,18 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use wasmtime::{AsContextMut, Caller, Store, StoreContextMut, UpdateDeadline};
 
+use crate::abi::Phase;
 use crate::engine::{Engine, TickLimit, Ticks};
 use crate::error::Stop;
+use crate::run::call::{CallStatus, Stage};
+use crate::run::compute::{Compute, ComputePermit, Line};
 use crate::runtime::Task;
 
 /// How the current call into the guest runs.
@@ -42,12 +46,27 @@ pub(crate) struct Suspension {
     ticks: Arc<Ticks>,
     mode: Mode,
     /// A host function waits: the next epoch callback suspends until the task is woken.
-    waiting: bool,
-    waker: TaskWaker,
+    waiting: Option<WaitsFor>,
+    call: CallStatus,
     /// Epoch ticks that the guest has computed for since it last waited.
     spent: u64,
+    /// Those since it was last its turn.
+    slice: u64,
     limit: TickLimit,
     fiber_policy: Arc<FiberPolicy>,
+    compute: Arc<Compute>,
+    /// What is being called, unless it is a start-up.
+    phase: Option<Phase>,
+    /// How often that was done, to measure some of these calls.
+    calls: u32,
+}
+
+/// What a host function waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum WaitsFor {
+    /// A message's body or trailers.
+    Message,
+    Time,
 }
 
 /// Ticks after which a call without a fiber is first checked; it is checked again one tick later. If it hasn't ended by
@@ -135,17 +154,21 @@ impl StartFiberPolicy {
 }
 
 impl Suspension {
-    pub(crate) fn new(engine: Engine, fiber_policy: Arc<FiberPolicy>) -> Self {
-        let limit = engine.in_ticks(std::time::Duration::MAX);
+    pub(crate) fn new(engine: Engine, fiber_policy: Arc<FiberPolicy>, compute: Arc<Compute>) -> Self {
+        let limit = engine.in_ticks(Duration::MAX);
         Self {
             ticks: engine.ticks().clone(),
             engine,
             mode: Mode::Direct,
-            waiting: false,
-            waker: TaskWaker::default(),
+            waiting: None,
+            call: CallStatus::default(),
             spent: 0,
+            slice: 0,
             limit,
             fiber_policy,
+            compute,
+            phase: None,
+            calls: 0,
         }
     }
 
@@ -155,7 +178,7 @@ impl Suspension {
         self.mode = mode;
         self.limit = limit;
         self.spent = 0;
-        self.waiting = false;
+        self.waiting = None;
         match mode {
             Mode::Direct => DIRECT_TICKS.min(limit.ticks),
             Mode::Fiber => 1,
@@ -181,8 +204,32 @@ impl Suspension {
         &self.engine
     }
 
-    pub(crate) fn waker(&self) -> TaskWaker {
-        self.waker.clone()
+    pub(crate) fn call(&self) -> CallStatus {
+        self.call.clone()
+    }
+
+    /// Whether nobody wants the result of the current call any more.
+    pub(crate) fn is_abandoned(&self) -> bool {
+        self.call.is_abandoned()
+    }
+
+    /// Makes the calls from now on part of one that began before there was an instance.
+    pub(crate) fn join(&mut self, call: CallStatus) {
+        self.call = call;
+    }
+
+    /// A call of a phase begins, on a fiber and with a permit if its guest is heavy.
+    pub(crate) fn enter(&mut self, phase: Phase, permit: Option<ComputePermit>) -> Entered {
+        self.phase = Some(phase);
+        self.slice = 0;
+        self.calls = self.calls.wrapping_add(1);
+        let measured = self.compute.weight(phase).measures(self.calls);
+        let call = self.call.clone();
+        if let Some(permit) = permit {
+            call.grant(permit);
+        }
+        call.set_stage(Stage::Running);
+        Entered { call, computed: measured.then_some(Duration::ZERO) }
     }
 
     /// Calls `poll` with the waker of the task that drives the current call.
@@ -190,7 +237,7 @@ impl Suspension {
         match self.mode {
             // There is no task to wake, and this mode is chosen only if nothing waits.
             Mode::Direct => poll(&mut Context::from_waker(Waker::noop())),
-            Mode::Fiber => poll(&mut Context::from_waker(&self.waker.get())),
+            Mode::Fiber => poll(&mut Context::from_waker(&self.call.waker())),
         }
     }
 
@@ -199,17 +246,30 @@ impl Suspension {
     }
 
     /// A call on a fiber has ended.
-    pub(crate) fn end(&self) {
+    pub(crate) fn end(&mut self, entered: &Entered) {
         if self.spent < DIRECT_TICKS && self.fiber_policy.needs_fiber() {
             self.fiber_policy.was_quick();
+        }
+        if let (Some(phase), Some(computed)) = (self.phase.take(), entered.computed) {
+            let weight = self.compute.weight(phase);
+            weight.add(computed, &self.engine);
+            if weight.is_heavy() {
+                self.fiber_policy.needs_fibers_for_good();
+            }
         }
     }
 
     fn on_epoch(&mut self) -> wasmtime::Result<UpdateDeadline> {
-        if std::mem::take(&mut self.waiting) {
+        if let Some(waits_for) = self.waiting.take() {
             // Waiting is not computing: the time starts afresh.
             self.spent = 0;
-            return Ok(UpdateDeadline::YieldCustom(1, self.until_resumed(UntilWoken::default())));
+            self.call.release();
+            if waits_for == WaitsFor::Message {
+                self.call.set_stage(Stage::Waiting);
+            }
+            let line = if self.has_used_slice() { Line::Long } else { Line::Pinned };
+            let line = self.is_heavy().then_some(line);
+            return Ok(UpdateDeadline::YieldCustom(1, self.until_resumed(UntilWoken::default(), line)));
         }
         match self.mode {
             Mode::Direct => {
@@ -238,17 +298,51 @@ impl Suspension {
                 if self.spent >= self.limit.ticks {
                     return Err(self.stop());
                 }
+                let line = self.passes_permit_on().then_some(Line::Long);
                 let others = self.engine.background().yield_now();
-                Ok(UpdateDeadline::YieldCustom(1, self.until_resumed(others)))
+                Ok(UpdateDeadline::YieldCustom(1, self.until_resumed(others, line)))
             }
         }
     }
 
-    /// `pause`, after which the clock runs: it may have stopped in the meantime.
-    fn until_resumed(&self, pause: impl Future<Output = ()> + Send + 'static) -> Task {
-        let ticks = self.ticks.clone();
+    /// Whether calls like the current one need a permit to compute.
+    fn is_heavy(&self) -> bool {
+        self.phase.is_some_and(|phase| self.compute.weight(phase).is_heavy())
+    }
+
+    fn has_used_slice(&self) -> bool {
+        self.phase.is_some_and(|phase| self.slice >= self.compute.weight(phase).slice())
+    }
+
+    /// The current call has computed for another tick. Returns whether it needs a permit for more, because it has given
+    /// its own to another call, or began before its guest was known to be heavy.
+    fn passes_permit_on(&mut self) -> bool {
+        self.slice += 1;
+        if !self.is_heavy() {
+            return false;
+        }
+        if self.call.has_permit() {
+            self.compute.queue.progressed();
+            if !self.has_used_slice() || !self.compute.queue.has_waiters() {
+                return false;
+            }
+            self.call.release();
+        }
+        self.slice = 0;
+        true
+    }
+
+    /// `pause` and, in a line, a permit to compute. Then the clock runs: it may have stopped in the meantime.
+    fn until_resumed(&self, pause: impl Future<Output = ()> + Send + 'static, line: Option<Line>) -> Task {
+        let (ticks, call) = (self.ticks.clone(), self.call.clone());
+        let turn =
+            line.map(|line| self.compute.queue.clone().acquire(self.engine.background().clone(), line));
         Box::pin(async move {
             pause.await;
+            call.set_stage(Stage::Running);
+            if let Some(turn) = turn {
+                call.grant(turn.await);
+            }
             ticks.keep(1);
         })
     }
@@ -270,7 +364,7 @@ pub(crate) fn on_epoch<T: Suspend>(mut store: StoreContextMut<'_, T>) -> wasmtim
     let state = store.data_mut();
     let (computes, fiber) = {
         let suspension = state.suspension();
-        (!suspension.waiting, suspension.mode == Mode::Fiber)
+        (suspension.waiting.is_none(), suspension.mode == Mode::Fiber)
     };
     if computes && fiber {
         state.detach();
@@ -279,38 +373,22 @@ pub(crate) fn on_epoch<T: Suspend>(mut store: StoreContextMut<'_, T>) -> wasmtim
 }
 
 /// Makes the guest wait, once the calling host function has returned [`crate::abi::PENDING`].
-pub(crate) fn wait<T: Suspend>(caller: &mut Caller<'_, T>) {
-    caller.data_mut().suspension().waiting = true;
+pub(crate) fn wait<T: Suspend>(caller: &mut Caller<'_, T>, waits_for: WaitsFor) {
+    caller.data_mut().suspension().waiting = Some(waits_for);
     caller.as_context_mut().set_epoch_deadline(0);
 }
 
-/// The waker of the task that polls a call, where host functions find it: they run on the guest's stack,
-/// where no `Context` is handed down.
-#[derive(Clone, Default)]
-pub(crate) struct TaskWaker(Arc<Mutex<Option<Waker>>>);
+/// A call that has begun and not ended: when this is dropped, it has.
+pub(crate) struct Entered {
+    pub(crate) call: CallStatus,
+    /// How long it has computed, if that is measured.
+    pub(crate) computed: Option<Duration>,
+}
 
-impl TaskWaker {
-    fn get(&self) -> Waker {
-        let waker = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        waker.as_ref().map_or_else(|| Waker::noop().clone(), Waker::clone)
-    }
-
-    fn set(&self, new: &Waker) {
-        let mut waker = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match waker.as_mut() {
-            Some(old) => old.clone_from(new),
-            None => *waker = Some(new.clone()),
-        }
-    }
-
-    /// Drives `call` so that its host functions can be woken.
-    pub(crate) async fn drive<F: Future>(self, call: F) -> F::Output {
-        let mut call = std::pin::pin!(call);
-        std::future::poll_fn(|cx| {
-            self.set(cx.waker());
-            call.as_mut().poll(cx)
-        })
-        .await
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.call.release();
+        self.call.set_stage(Stage::Outside);
     }
 }
 

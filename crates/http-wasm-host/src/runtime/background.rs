@@ -32,6 +32,11 @@ impl Background {
         }
     }
 
+    /// Runs `task` on the runtime. Gives it back when there is none.
+    pub(crate) fn spawn_on_runtime(&self, task: Task) -> Result<(), Task> {
+        self.0.runtime.spawn(task)
+    }
+
     pub(crate) fn sleep(&self, duration: Duration) -> Task {
         match self.0.runtime.sleep(duration) {
             Some(sleep) => sleep,

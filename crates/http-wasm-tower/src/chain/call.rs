@@ -20,8 +20,8 @@ impl Chain {
     ///
     /// Guests that have nothing to wait for run within this call. `next` is called once, or not at all if a guest
     /// responds itself or fails. If `next` fails, the guests are called with `is_error` = 1, and its error is returned.
-    /// Dropping the future ends the exchange: a guest that is running loses its instance, and the others clean up,
-    /// innermost first.
+    /// Dropping the future ends the exchange: a guest that waits for a body loses its instance, one that computes
+    /// continues in the background, and the others clean up, innermost first.
     ///
     /// # Errors
     /// The future returns the error of `next`. If a guest fails, the result is a response; see

@@ -24,7 +24,8 @@ pin_project! {
     where
         O: ChainObserver,
     {
-        // Dropped first: a running call ends before the guests that have let the request pass are notified.
+        // Dropped first: a running call ends, or goes on in the background, before the guests that have let the
+        // request pass are notified.
         #[pin]
         state: State<N, F, O>,
         passed: PassedGuests<O::Guest>,
@@ -43,7 +44,7 @@ pin_project! {
         /// The next handler has the request.
         Next { #[pin] response: F },
         /// A guest waits in `handle_response`.
-        Responding { guest: Progress<Responded>, observer: Option<O::Guest> },
+        Responding { guest: GuestCall<Responded, O::Guest> },
         /// There is a response for the guests that have let the request pass.
         Answered { response: Option<Response<Body>> },
     }
@@ -57,15 +58,43 @@ struct Remaining<N, O> {
 }
 
 /// A guest that waits in `handle_request`.
-pub(crate) struct Waiting<G> {
-    guest: Progress<Requested>,
+pub(crate) struct Waiting<G: GuestObserver> {
+    guest: GuestCall<Requested, G>,
     index: usize,
     source_addr: Option<SocketAddr>,
+}
+
+/// A call of a guest. It is abandoned if this is dropped before it has ended.
+struct GuestCall<T, G: GuestObserver> {
+    progress: Progress<T>,
+    /// Until the call has ended.
     observer: Option<G>,
 }
 
+impl<T, G: GuestObserver> GuestCall<T, G> {
+    fn new(progress: Progress<T>, observer: G) -> Self {
+        Self { progress, observer: Some(observer) }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<(T, G)> {
+        let result = ready!(Pin::new(&mut self.progress).poll(cx));
+        let observer = self.observer.take().expect("taken only when the call has ended");
+        Poll::Ready((result, observer))
+    }
+}
+
+impl<T, G: GuestObserver> Drop for GuestCall<T, G> {
+    fn drop(&mut self) {
+        if let Some(observer) = self.observer.take()
+            && let Some(call) = self.progress.abandon()
+        {
+            observer.abandoned(call);
+        }
+    }
+}
+
 /// How far a request has come.
-pub(crate) enum Forwarded<G> {
+pub(crate) enum Forwarded<G: GuestObserver> {
     /// All guests have let it pass. The innermost one's host has it.
     Passed,
     /// A guest has answered it, or failed.
@@ -121,12 +150,8 @@ impl Chain {
                     }
                 }
                 Err(guest) => {
-                    return Forwarded::Waiting(Waiting {
-                        guest,
-                        index,
-                        source_addr,
-                        observer: Some(observed),
-                    });
+                    let guest = GuestCall::new(guest, observed);
+                    return Forwarded::Waiting(Waiting { guest, index, source_addr });
                 }
             }
             index += 1;
@@ -190,9 +215,15 @@ impl<N, F, O: ChainObserver> Exchange<N, F, O> {
         loop {
             let response = match this.state.as_mut().project() {
                 StateProj::Requesting { waiting, rest } => {
-                    let requested = ready!(Pin::new(&mut waiting.guest).poll(cx));
+                    let (requested, observer) = ready!(waiting.guest.poll(cx));
                     let mut rest = rest.take().expect("taken once the guest is done");
-                    match rest.go_on(waiting, requested, this.passed, this.failures) {
+                    let settled =
+                        this.passed.settle(requested, observer, rest.chain.guests().len(), this.failures);
+                    let forwarded = match settled {
+                        Some(response) => Forwarded::Answered(response),
+                        None => rest.go_on(waiting, this.passed, this.failures),
+                    };
+                    match forwarded {
                         Forwarded::Passed => {
                             let response = call(rest.next, this.passed.take_request());
                             this.state.set(State::Next { response });
@@ -215,9 +246,8 @@ impl<N, F, O: ChainObserver> Exchange<N, F, O> {
                         return Poll::Ready(Err(error));
                     }
                 },
-                StateProj::Responding { guest, observer } => {
-                    let responded = ready!(Pin::new(guest).poll(cx));
-                    let observer = observer.take().expect("taken once the guest is done");
+                StateProj::Responding { guest } => {
+                    let (responded, observer) = ready!(guest.poll(cx));
                     this.failures.settle(responded, observer)
                 }
                 StateProj::Answered { response } => response.take().expect("polled after it was done"),
@@ -227,7 +257,7 @@ impl<N, F, O: ChainObserver> Exchange<N, F, O> {
             match this.passed.resume(response, this.failures) {
                 Ok(response) => return Poll::Ready(Ok(response)),
                 Err((guest, observer)) => {
-                    this.state.set(State::Responding { guest, observer: Some(observer) });
+                    this.state.set(State::Responding { guest: GuestCall::new(guest, observer) });
                 }
             }
         }
@@ -238,19 +268,13 @@ impl<N, O: ChainObserver> Remaining<N, O> {
     /// Continues with what follows the guest that has waited.
     fn go_on(
         &mut self,
-        waiting: &mut Waiting<O::Guest>,
-        requested: Requested,
+        waiting: &Waiting<O::Guest>,
         passed: &mut PassedGuests<O::Guest>,
         failures: &Failures,
     ) -> Forwarded<O::Guest> {
         let Self { chain, observer, .. } = self;
-        let length = chain.guests().len();
-        let observed = waiting.observer.take().expect("taken once the guest is done");
-        if let Some(response) = passed.settle(requested, observed, length, failures) {
-            return Forwarded::Answered(response);
-        }
         let index = waiting.index + 1;
-        if index == length {
+        if index == chain.guests().len() {
             return Forwarded::Passed;
         }
         let host = chain.host(passed.take_request(), waiting.source_addr);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http_wasm_host::{Error, Inform};
+use http_wasm_host::{AbandonedCall, Error, Inform};
 
 /// Observes the exchange of one [`Chain::call_observed`](crate::Chain::call_observed).
 ///
@@ -31,7 +31,8 @@ pub trait ChainObserver {
 ///
 /// It is created when the guest gets the request. `passed` is called when the guest lets the request proceed, `resumed`
 /// when the response comes back to the guest, and `finished` at the end. If the exchange is dropped before that, the
-/// observer is dropped too. All of this happens on the request path, so it must not block.
+/// observer is dropped too, or `abandoned` is called if the guest computes. All of this happens on the request path, so
+/// it must not block.
 ///
 /// ```
 /// use std::time::{Duration, Instant};
@@ -69,6 +70,12 @@ pub trait GuestObserver: Sized {
     /// The guest's part is over: it has responded to the request, handled the response, or failed with this error.
     fn finished(self, error: Option<&Error>) {
         let _ = error;
+    }
+
+    /// The exchange has been dropped while the guest computed, and its call goes on in the background. Whoever limits
+    /// what a client may ask for at once lets it [hold](AbandonedCall::hold) the client's share.
+    fn abandoned(self, call: AbandonedCall) {
+        let _ = call;
     }
 }
 
@@ -110,6 +117,12 @@ impl<G: GuestObserver> GuestObserver for Option<G> {
     fn finished(self, error: Option<&Error>) {
         if let Some(observer) = self {
             observer.finished(error);
+        }
+    }
+
+    fn abandoned(self, call: AbandonedCall) {
+        if let Some(observer) = self {
+            observer.abandoned(call);
         }
     }
 }

@@ -137,6 +137,21 @@ pub(crate) fn ledger_only() -> Guest {
     guest(BUFFER_REQUEST | BUFFER_RESPONSE, &text)
 }
 
+/// The same, but it computes for a tenth of a second or so before it counts a request, and then does `then`.
+pub(crate) fn ledger_that_computes(then: &str) -> Guest {
+    let text = LEDGER
+        .replace("(call $read_all (i32.const 0))", &format!("(call $compute (i32.const 100000000)) {then}"))
+        .replace("(call $read_all (i32.const 1))", "");
+    let limits = Limits { deadline: TIMEOUT, ..Limits::default() };
+    limited_guest(limits, BUFFER_REQUEST | BUFFER_RESPONSE, &format!("{COMPUTE}{text}"))
+}
+
+/// A function that computes for about as many nanoseconds.
+pub(crate) const COMPUTE: &str = "(func $compute (param $rounds i32)
+    (loop $more
+        (local.set $rounds (i32.sub (local.get $rounds) (i32.const 1)))
+        (br_if $more (local.get $rounds))))";
+
 const LEDGER: &str = r#"
         (global $begun (mut i32) (i32.const 0))
         (global $ended (mut i32) (i32.const 0))

@@ -1,5 +1,5 @@
-//! Clients that go away. An exchange that was let through gets its clean-up; one that was cut off inside the guest
-//! loses its instance; nothing stays behind.
+//! Clients that go away. An exchange that was let through gets its clean-up; one whose guest waits for a body loses its
+//! instance; nothing stays behind. Guests that compute are in `abandoned`.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -214,10 +214,9 @@ async fn every_exchange_of_five_hundred_cut_connections_is_cleaned_up() {
     assert_eq!((stats.dropped_failed, stats.dropped_unclean), (0, 0), "{stats:?}");
     let ledgers = ledgers(&guest).await;
     let sum = |field: fn(&Ledger) -> u32| ledgers.iter().map(field).sum::<u32>();
-    // On a busy machine a guest may be at an epoch tick, giving way to others, when its client goes.
-    if stats.dropped_cancelled == 0 {
-        assert_eq!(u64::from(sum(|ledger| ledger.begun)), calls.load(Ordering::Relaxed));
-    }
+    // On a busy machine a guest may be at an epoch tick, giving way to others, when its client goes: then it goes on
+    // without the next handler.
+    assert!(u64::from(sum(|ledger| ledger.begun)) >= calls.load(Ordering::Relaxed));
     assert_eq!(sum(|ledger| ledger.begun), sum(|ledger| ledger.ended));
     assert!(sum(|ledger| ledger.errors) > 0, "no client was cut off in the next handler: {ledgers:?}");
 }

@@ -1,5 +1,6 @@
 //! The tower adapter over real HTTP: what reaches the next handler and the client, byte for byte.
 
+mod abandoned;
 mod bodies;
 mod chain;
 mod chain_call;

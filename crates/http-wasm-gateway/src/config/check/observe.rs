@@ -4,7 +4,7 @@ use http::Uri;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::fault::Fault;
-use crate::config::model::Config;
+use crate::config::model::{CodeCache, Config};
 use crate::config::read::Context;
 
 pub(super) fn check(config: &Config, context: &mut Context) {
@@ -41,7 +41,8 @@ pub(super) fn check(config: &Config, context: &mut Context) {
             context.at(file.span(), format!("{} is a directory; expected a file", file.display()));
         }
     }
-    if let Some(cache) = config.server.code_cache.as_ref().filter(|cache| cache.exists() && !cache.is_dir()) {
+    let cache = config.server.code_cache.as_ref().and_then(CodeCache::directory);
+    if let Some(cache) = cache.filter(|cache| cache.exists() && !cache.is_dir()) {
         context.at(
             cache.span(),
             format!("{} is not a directory; expected one for compiled guests", cache.display()),

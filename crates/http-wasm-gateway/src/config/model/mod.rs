@@ -1,6 +1,7 @@
 //! The settings of a configuration, section by section.
 
 mod address;
+mod code_cache;
 mod guest;
 mod identity;
 mod listen;
@@ -18,6 +19,7 @@ use serde::Serialize;
 use super::read::{Located, NonEmpty, section};
 
 pub use self::address::Address;
+pub use self::code_cache::CodeCache;
 pub use self::guest::{
     Allowed, Backtraces, Guest, GuestConfig, GuestLimits, GuestSource, MountPoint, OnFailure, Pool, Snapshot,
 };

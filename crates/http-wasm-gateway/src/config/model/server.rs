@@ -8,7 +8,7 @@ use http_wasm_tower::choices;
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Address, HostPattern};
+use super::{Address, CodeCache, HostPattern};
 use crate::config::read::{AnyTime, Context, Located, Node, Size, Value, choice, section};
 
 /// Settings of the gateway as a whole.
@@ -34,9 +34,11 @@ pub struct Server {
     /// no progress, then the youngest. Defaults to a quarter of the memory of the machine or of the process's control
     /// groups. Read only at start-up.
     pub body_memory_budget: Option<Size>,
-    /// Directory in which compiled guests are cached across restarts. Anyone who can write to it can run code in the
-    /// gateway. If not set, guests are compiled at each start. Read only at start-up.
-    pub code_cache: Option<Located<PathBuf>>,
+    /// Directory in which compiled guests are cached across restarts, or `false` for none. Anyone who can write to it
+    /// can run code in the gateway. If not set, systemd's `CACHE_DIRECTORY` or, unless the gateway runs as root,
+    /// `$XDG_CACHE_HOME/http-wasm` or `~/.cache/http-wasm`, provided that it belongs to the gateway's user and nobody
+    /// else can write to it. Read only at start-up.
+    pub code_cache: Option<CodeCache>,
     /// Whether the configuration is reloaded when its file, or a file that it refers to, has changed. SIGHUP reloads it
     /// in any case.
     pub watch_files: bool,

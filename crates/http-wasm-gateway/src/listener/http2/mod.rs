@@ -167,7 +167,13 @@ where
             }
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(request)) => {
-                    let (request, respond) = request?;
+                    let (request, mut respond) = request?;
+                    let (held, max) = (this.requests.activity.held(), this.requests.limits.max_http2_streams);
+                    // Streams that the client has reset are its own until guests no longer compute for them.
+                    if held > 0 && held + this.streams.open() >= max.get() as usize {
+                        respond.send_reset(Reason::REFUSED_STREAM);
+                        continue;
+                    }
                     this.traffic.accepted();
                     let unread = match request.body().is_end_stream() {
                         true => None,

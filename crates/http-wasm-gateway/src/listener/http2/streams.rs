@@ -28,9 +28,14 @@ impl Streams {
         Running { task, turn: Turn::default(), open: Open(self.clone()) }
     }
 
+    /// How many there are.
+    pub(super) fn open(&self) -> usize {
+        self.open.load(Ordering::Relaxed)
+    }
+
     /// Whether there are so many that the connection's tasks take turns.
     fn are_many(&self) -> bool {
-        self.open.load(Ordering::Relaxed) > FEW_REQUESTS
+        self.open() > FEW_REQUESTS
     }
 
     /// Polls a task of the connection when it is its turn.

@@ -67,5 +67,9 @@ pub(super) fn get_status_code<H: Host>(state: &mut State<H>) -> Result<u32, Reas
 }
 
 pub(super) fn set_status_code<H: Host>(state: &mut State<H>, status: u32) -> Result<(), Reason> {
+    if (100..=199).contains(&status) && state.suspension.is_abandoned() {
+        // Where it would go, there may be another request already.
+        return Ok(());
+    }
     state.exchange()?.set_status(status)
 }

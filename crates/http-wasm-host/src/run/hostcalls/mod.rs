@@ -29,7 +29,7 @@ use crate::error::{CallError, Reason};
 use crate::host::Host;
 use crate::run::memory;
 use crate::run::state::State;
-use crate::run::suspend;
+use crate::run::suspend::{self, WaitsFor};
 
 /// Makes `add_to_linker` of the ABI's table: each function is the one of that name in a file beside this.
 macro_rules! linker {
@@ -132,7 +132,7 @@ impl Answer<u64> for Poll<u64> {
         match answer.map_err(|reason| CallError { function, reason })? {
             Poll::Ready(value) => Ok(value),
             Poll::Pending if caller.data().suspension.can_wait() => {
-                suspend::wait(caller);
+                suspend::wait(caller, WaitsFor::Message);
                 Ok(PENDING)
             }
             Poll::Pending => {

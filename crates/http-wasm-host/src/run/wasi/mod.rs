@@ -32,7 +32,7 @@ use self::state::Call;
 use self::strings::Strings;
 use crate::abi::WASI_MODULE as MODULE;
 use crate::error::{CallError, Reason};
-use crate::run::suspend;
+use crate::run::suspend::{self, WaitsFor};
 
 /// The functions that may have to wait; their imports get a shim (see [`crate::run::suspend`]).
 pub(crate) const SUSPENDING: [(&str, &str); 1] = [(MODULE, "poll_oneoff")];
@@ -128,7 +128,7 @@ fn poll_oneoff<T: HasWasi>(
         (Ok(Poll::Ready(())), _) => Ok(code(Ok(()))),
         (Err(errno), _) => Ok(code(Err(errno))),
         (Ok(Poll::Pending), true) => {
-            suspend::wait(&mut caller);
+            suspend::wait(&mut caller, WaitsFor::Time);
             // What the shim interprets as `PENDING`.
             Ok(u32::MAX)
         }

@@ -18,6 +18,7 @@ use crate::engine::Engine;
 use crate::limits::Limits;
 use crate::load::inspect::shim::add_suspension_points;
 use crate::log::{Log, heard_by};
+use crate::run::compute::Compute;
 use crate::run::memory::HasMemory;
 use crate::run::suspend::{Mode, Suspend, Suspension};
 
@@ -67,7 +68,7 @@ impl Guest {
         let module = Module::new(engine.wasm(), wasm).unwrap();
         let limits = Limits { log_line_bytes: 32, ..Limits::default() };
         let log = Log::new(engine.background().clone(), "example".into(), &limits);
-        let suspension = Suspension::new(engine.clone(), Arc::default());
+        let suspension = Suspension::new(engine.clone(), Arc::default(), Arc::new(Compute::new()));
         let threads = config.needs_async().then(|| engine.file_threads(&"example".into()).unwrap());
         let data = Data { log, suspension, wasi: WasiState::new(config, threads).unwrap() };
         let mut store = Store::new(engine.wasm(), data);
@@ -95,8 +96,8 @@ impl Guest {
         let ticks = self.store.data_mut().suspension.begin(Mode::Fiber, clock);
         self.store.set_epoch_deadline(ticks);
         let run = self.instance.get_typed_func::<(), i32>(&mut self.store, "run").unwrap();
-        let waker = self.store.data().suspension.waker();
-        waker.drive(run.call_async(&mut self.store, ())).await.unwrap()
+        let call = self.store.data().suspension.call();
+        call.drive(run.call_async(&mut self.store, ()), None).await.unwrap()
     }
 
     fn flush(&mut self) {

@@ -1,0 +1,63 @@
+//! Where compiled guests are cached unless something else is set.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// The directory in a process with these environment variables.
+///
+/// # Errors
+/// Why there is none.
+pub(crate) fn default_directory(
+    variable: impl Fn(&str) -> Option<OsString>,
+    is_root: bool,
+) -> Result<PathBuf, &'static str> {
+    // systemd makes these for the service, and lists them with colons in between.
+    if let Some(directories) = variable("CACHE_DIRECTORY")
+        && let Some(first) = std::env::split_paths(&directories).find(|path| path.is_absolute())
+    {
+        // For a dynamic user it is a link that systemd has made.
+        return Ok(first.canonicalize().unwrap_or(first));
+    }
+    if is_root {
+        return Err("the gateway runs as root");
+    }
+    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| absolute("HOME").map(|home| home.join(".cache")));
+    caches.map(|caches| caches.join("http-wasm")).ok_or("neither XDG_CACHE_HOME nor HOME is set")
+}
+
+/// Whether this process is root.
+#[cfg(unix)]
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Whether this process is root.
+#[cfg(not(unix))]
+pub(crate) fn is_root() -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_is_systemds_or_below_the_users_caches_and_root_has_none_of_its_own() {
+        let directory = |variables: &[(&str, &str)], is_root| {
+            let variable = |name: &str| {
+                variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())
+            };
+            default_directory(variable, is_root).map(|path| path.display().to_string())
+        };
+        let (systemd, xdg, home) =
+            (("CACHE_DIRECTORY", "/var/cache/a:/var/cache/b"), ("XDG_CACHE_HOME", "/x"), ("HOME", "/h"));
+        assert_eq!(directory(&[systemd, xdg, home], true).unwrap(), "/var/cache/a");
+        assert_eq!(directory(&[xdg, home], false).unwrap(), "/x/http-wasm");
+        assert_eq!(directory(&[home], false).unwrap(), "/h/.cache/http-wasm");
+        assert_eq!(directory(&[("XDG_CACHE_HOME", "relative"), home], false).unwrap(), "/h/.cache/http-wasm");
+        assert_eq!(directory(&[("XDG_CACHE_HOME", ""), home], false).unwrap(), "/h/.cache/http-wasm");
+        assert!(directory(&[], false).unwrap_err().contains("HOME"));
+        assert!(directory(&[xdg, home], true).unwrap_err().contains("root"));
+    }
+}

@@ -1,0 +1,240 @@
+//! The first of a guest's two calls: from a request to an instance, and what comes of it.
+
+use std::time::Duration;
+
+use super::{Guest, Handle};
+use crate::abi::{BodyKind, Phase};
+use crate::error::Error;
+use crate::failure::OnFailure;
+use crate::host::Host;
+use crate::pool::PooledInstance;
+use crate::pool::pinned::{ABANDONED, Outcome, Pinned};
+use crate::pool::progress::Progress;
+use crate::pool::start_queue::Acquired;
+use crate::run::call::{CallStatus, Stage};
+use crate::run::compute::{ComputePermit, Line};
+use crate::run::pin::Next;
+use crate::stats::DropReason;
+
+impl<H: Host> Guest<H> {
+    /// Runs `handle_request` on an idle or a new instance: within this call if the guest has nothing to wait for,
+    /// otherwise in the returned future.
+    ///
+    /// Dropping the future abandons the call; see [`Progress::abandon`]. A guest that need not wait runs on the stack of
+    /// the calling thread, of which it may use
+    /// [`guest_stack_bytes`](crate::EngineBuilder::guest_stack_bytes): leave it that much.
+    ///
+    /// # Errors
+    /// When no instance can be made or the guest fails, unless it [fails open](crate::OnFailure::Open). Other requests
+    /// are not affected.
+    #[inline]
+    pub fn handle_request(&self, host: H) -> Progress<Result<Outcome<H>, Error>> {
+        let Some(instance) = self.0.idle(host.is_sheddable()) else {
+            return self.on_new_instance(host);
+        };
+        if instance.shared().needs_permit(Phase::Request) {
+            return self.in_turn(instance, host);
+        }
+        self.on_instance(instance, host, None)
+    }
+
+    /// Calls an idle instance, with a permit if its guest is heavy.
+    #[inline]
+    fn on_instance(
+        &self,
+        mut instance: PooledInstance<H>,
+        host: H,
+        permit: Option<ComputePermit>,
+    ) -> Progress<Result<Outcome<H>, Error>> {
+        instance.shared().checked_out(true);
+        instance.begin(host);
+        match instance.call(Phase::Request) {
+            Some(called) => Progress::of(decided(instance, called)),
+            None => {
+                let (call, shared) = (instance.call_status(), instance.shared().clone());
+                Progress::waiting(on_fiber(Untouched(Some(instance)), call.clone(), permit), call, shared)
+            }
+        }
+    }
+
+    /// The same if nobody waits for a permit. Requests that wait for their turn hold no instance.
+    #[cold]
+    fn in_turn(&self, instance: PooledInstance<H>, host: H) -> Progress<Result<Outcome<H>, Error>> {
+        match instance.shared().calls.compute.queue.try_acquire() {
+            Some(permit) => self.on_instance(instance, host, Some(permit)),
+            None => {
+                instance.recycle();
+                self.on_new_instance(host)
+            }
+        }
+    }
+
+    #[cold]
+    fn on_new_instance(&self, host: H) -> Progress<Result<Outcome<H>, Error>> {
+        let (call, shared) = (CallStatus::default(), self.0.factory.shared().clone());
+        Progress::waiting(self.clone().find_instance(host, call.clone()), call, shared)
+    }
+
+    /// Waits for the request's turn, if the guest is heavy, and for an instance.
+    async fn find_instance(self, mut host: H, call: CallStatus) -> Result<Outcome<H>, Error> {
+        let shared = self.0.factory.shared();
+        let is_heavy = shared.needs_permit(Phase::Request);
+        if is_heavy || self.0.factory.startup().functions.any() {
+            host.detach();
+        }
+        let permit = shared.permit(Phase::Request, Line::New).await;
+        let sheddable = host.is_sheddable();
+        // Without a turn there was no time for one to come back.
+        let idle = if is_heavy { self.0.idle(sheddable) } else { None };
+        let obtained = match idle {
+            Some(instance) => {
+                shared.checked_out(true);
+                Ok(instance)
+            }
+            None => self.0.obtain(sheddable, &call).await,
+        };
+        let mut instance = match obtained {
+            Ok(instance) => instance,
+            Err(error) => match shared.on_failure {
+                OnFailure::Open => return Ok(Outcome::Bypassed { host, error }),
+                OnFailure::Closed => return Err(error),
+            },
+        };
+        if call.is_abandoned() {
+            // The start-up was worth finishing.
+            instance.recycle();
+            return Ok(Outcome::Respond(host));
+        }
+        instance.join_call(call.clone());
+        instance.begin(host);
+        match instance.call(Phase::Request) {
+            Some(called) => decided(instance, called),
+            None => on_fiber(Untouched(Some(instance)), call, permit).await,
+        }
+    }
+}
+
+impl<H: Host> Handle<H> {
+    /// An instance for a request that found none idle: a new one, or one that is returned before it is this request's
+    /// turn to create one.
+    async fn obtain(&self, sheddable: bool, call: &CallStatus) -> Result<PooledInstance<H>, Error> {
+        let Self { factory, pool, .. } = self;
+        let shared = factory.shared();
+        // Whoever sends many requests at once is refused at once: trying costs more.
+        if sheddable && !self.has_room_to_shed() {
+            return Err(self.sheds());
+        }
+        let made = if factory.startup().functions.any() {
+            match pool.start_queue().wait(shared.engine.background(), sheddable, || pool.take()).await {
+                // Others have taken the rest in the meantime.
+                Acquired::Returned(instance) if sheddable && !self.has_room_to_shed() => {
+                    instance.recycle();
+                    return Err(self.sheds());
+                }
+                Acquired::Returned(instance) => {
+                    shared.checked_out(true);
+                    return Ok(instance);
+                }
+                Acquired::Permit(permit) => {
+                    shared.checked_out(false);
+                    call.set_stage(Stage::Running);
+                    let made = permit.run(factory.make_unless_hopeless(sheddable)).await;
+                    call.set_stage(Stage::Outside);
+                    made
+                }
+            }
+        } else {
+            shared.checked_out(false);
+            factory.make_unless_hopeless(sheddable).await
+        };
+        made.map(|instance| pool.guard(instance))
+    }
+
+    /// An idle instance for a request, if there is one.
+    #[inline]
+    fn idle(&self, sheddable: bool) -> Option<PooledInstance<H>> {
+        if sheddable && !self.has_room_to_shed() { None } else { self.pool.take() }
+    }
+
+    /// Whether a sheddable request may have an instance, and leaves enough for others.
+    fn has_room_to_shed(&self) -> bool {
+        let memory = self.factory.shared().engine.memory();
+        memory.has_room_to_shed(self.facts.memory_bytes, || self.pool.idle())
+    }
+
+    /// The failure of a sheddable request.
+    fn sheds(&self) -> Error {
+        let shared = self.factory.shared();
+        let memory = shared.engine.memory();
+        memory.fails();
+        let message = "there is no memory for another instance".into();
+        Error::unavailable(shared.name.clone(), message, Duration::ZERO).starved(memory.limit())
+    }
+}
+
+/// An instance whose guest hasn't seen the request yet: if this is never polled, it returns to the pool unchanged.
+struct Untouched<H: Host>(Option<PooledInstance<H>>);
+
+impl<H: Host> Drop for Untouched<H> {
+    fn drop(&mut self) {
+        if let Some(mut instance) = self.0.take() {
+            let _host = instance.end();
+            instance.recycle();
+        }
+    }
+}
+
+/// The call of an instance that is to be had. `permit` is for a heavy guest, unless there is none yet.
+async fn on_fiber<H: Host>(
+    mut ready: Untouched<H>,
+    call: CallStatus,
+    mut permit: Option<ComputePermit>,
+) -> Result<Outcome<H>, Error> {
+    let turn = ready.0.as_ref().filter(|_| permit.is_none()).map(|instance| instance.permit(Phase::Request));
+    if let Some(turn) = turn {
+        permit = turn.await;
+    }
+    let mut instance = ready.0.take().expect("taken only here");
+    let called = instance.call_on_fiber(Phase::Request, permit).await;
+    if !call.is_abandoned() {
+        return decided(instance, called);
+    }
+    instance.join_call(CallStatus::default());
+    match decided(instance, called) {
+        Ok(Outcome::Next(pinned)) => {
+            let name = pinned.guest_name();
+            pinned.abandoned().await;
+            Err(Error::unavailable(name, "its client had gone".into(), Duration::ZERO))
+        }
+        Ok(outcome) => {
+            if let Outcome::Bypassed { error, .. } = &outcome {
+                error.log(ABANDONED);
+            }
+            Ok(outcome)
+        }
+        Err(error) => {
+            error.log(ABANDONED);
+            Err(error)
+        }
+    }
+}
+
+/// What becomes of a request and its instance once the guest's first function has returned or failed.
+#[inline]
+fn decided<H: Host>(mut instance: PooledInstance<H>, called: Result<(), Error>) -> Result<Outcome<H>, Error> {
+    match called {
+        Ok(()) if instance.pin.next == Next::Proceed => Ok(Outcome::Next(Pinned::new(instance))),
+        Ok(()) => {
+            let host = instance.end()?;
+            instance.recycle();
+            Ok(Outcome::Respond(host))
+        }
+        Err(error) => {
+            instance.drop_as(DropReason::of(&error));
+            match instance.undo(BodyKind::Request, &error) {
+                Some(host) => Ok(Outcome::Bypassed { host, error }),
+                None => Err(error),
+            }
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Calls that go on though nobody wants their result any more.
+//!
+//! An instance may have cost a start-up of hundreds of milliseconds, so it isn't dropped because a client hangs up while
+//! the guest computes: the call goes on in the background until it ends, and the instance is kept.
+
+use std::any::Any;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+use tracing::Instrument as _;
+
+use crate::run::call::{CallStatus, Stage};
+use crate::run::shared::Shared;
+use crate::stats::AbandonedCount;
+
+/// A call of a guest that was abandoned while it computed, and goes on in the background.
+///
+/// The guest notices nothing: it may read what was received, and what it writes is discarded. If it lets the request
+/// pass, the next handler isn't called, but the guest is told that there is no response. Its time limits hold.
+///
+/// Whoever limits how much a client may ask for at once lets the call [hold](Self::hold) the client's share until it
+/// ends. Otherwise the client could start call after call by abandoning each.
+#[derive(Clone, Default)]
+pub struct AbandonedCall(Arc<Mutex<Vec<Box<dyn Any + Send>>>>);
+
+impl AbandonedCall {
+    /// Keeps `what` until the call has ended.
+    pub fn hold(&self, what: impl Send + 'static) {
+        let mut held = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        held.push(Box::new(what));
+    }
+}
+
+impl fmt::Debug for AbandonedCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AbandonedCall").finish_non_exhaustive()
+    }
+}
+
+/// A call that can outlive the interest in it.
+pub(super) trait RunningCall<T>: Future<Output = T> + Send {
+    /// Lets it go on in the background if its guest computes; drops it otherwise.
+    fn abandon(self: Pin<Box<Self>>) -> Option<AbandonedCall>;
+}
+
+pin_project! {
+    /// The future of a call, with what is known of it from outside.
+    pub(super) struct Running<F> {
+        #[pin]
+        future: F,
+        call: CallStatus,
+        shared: Arc<Shared>,
+        // Still set after a panic.
+        is_polled: bool,
+    }
+}
+
+impl<F> Running<F> {
+    pub(super) fn new(future: F, call: CallStatus, shared: Arc<Shared>) -> Self {
+        Self { future, call, shared, is_polled: false }
+    }
+}
+
+impl<F: Future> Future for Running<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        *this.is_polled = true;
+        let polled = this.future.poll(cx);
+        *this.is_polled = false;
+        polled
+    }
+}
+
+impl<F: Future + Send + 'static> RunningCall<F::Output> for Running<F> {
+    fn abandon(self: Pin<Box<Self>>) -> Option<AbandonedCall> {
+        if self.is_polled || self.call.stage() != Stage::Running {
+            return None;
+        }
+        let count = AbandonedCount::one_more(&self.shared.counters)?;
+        let (call, shared) = (self.call.clone(), self.shared.clone());
+        call.abandon();
+        let abandoned = AbandonedCall::default();
+        let goes_on = GoesOn { future: self, call, _held: abandoned.clone(), _count: count };
+        let spawned = shared.engine.background().spawn_on_runtime(Box::pin(goes_on.in_current_span()));
+        spawned.ok().map(|()| abandoned)
+    }
+}
+
+/// The rest of a call in the background.
+struct GoesOn<F> {
+    future: Pin<Box<Running<F>>>,
+    call: CallStatus,
+    _held: AbandonedCall,
+    _count: AbandonedCount,
+}
+
+impl<F: Future> Future for GoesOn<F> {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match self.future.as_mut().poll(cx) {
+            Poll::Ready(_) => Poll::Ready(()),
+            // Nobody sends the rest of a body to a request that was abandoned.
+            Poll::Pending if self.call.stage() == Stage::Waiting => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}

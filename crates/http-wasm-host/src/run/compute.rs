@@ -1,0 +1,332 @@
+//! Limits how many calls of a heavy guest compute at once.
+//!
+//! The pool has no limit, but a guest that computes for milliseconds gains nothing from more calls at once than there
+//! are threads: they would only take each other's time, and an instance each. So a call of such a guest needs a permit
+//! while it computes, and only then: it has none while it waits for a body, or for the next handler. Hence no permit
+//! waits for another one. A call that has computed for longer than its slice hands its permit to one that waits, and
+//! queues again.
+//!
+//! Nothing depends on permits being returned: if the calls that have them aren't polled any more, others take theirs.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use crate::abi::Phase;
+use crate::run::weight::Weight;
+use crate::runtime::Background;
+
+/// How long the calls that have permits may make no progress before others compute. Far more than the time between two
+/// polls of one that computes.
+const STALL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// What is known of a guest's computing, and where its calls wait for permits.
+#[derive(Debug)]
+pub(crate) struct Compute {
+    weights: [Weight; 2],
+    pub(crate) queue: Arc<ComputeQueue>,
+}
+
+impl Compute {
+    pub(crate) fn new() -> Self {
+        let permits = available_parallelism().map_or(1, usize::from);
+        Self { weights: Default::default(), queue: ComputeQueue::new(permits) }
+    }
+
+    #[inline]
+    pub(crate) fn weight(&self, phase: Phase) -> &Weight {
+        match phase {
+            Phase::Request => &self.weights[0],
+            Phase::Response => &self.weights[1],
+        }
+    }
+}
+
+/// The lines in which calls wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// Calls that hold an instance and have computed little.
+    Pinned = 0,
+    /// Requests that have no instance yet. They get one together with the permit, so that waiting takes no memory.
+    New = 1,
+    /// Calls that have used up a slice.
+    Long = 2,
+}
+
+/// Which lines are looked into for the next permit: mostly at those calls first that hold up others least, but none
+/// waits forever.
+const TURNS: [[Line; 3]; 5] = {
+    use Line::{Long, New, Pinned};
+    let usual = [Pinned, New, Long];
+    let new = [New, Pinned, Long];
+    [usual, new, usual, new, [Long, Pinned, New]]
+};
+
+/// Where the calls of one guest wait.
+#[derive(Debug)]
+pub(crate) struct ComputeQueue {
+    permits: usize,
+    state: Mutex<State>,
+    /// Calls that wait, so that most need no lock to see that there are none.
+    waiting: AtomicUsize,
+    created: Instant,
+    /// When a call with a permit was last seen to make progress, in milliseconds since `created`.
+    progress: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// Calls that have a permit of this generation.
+    running: usize,
+    /// Changes when calls have made no progress: their permits don't count any more.
+    generation: u64,
+    turn: usize,
+    next_ticket: u64,
+    lines: [BTreeMap<u64, Waker>; 3],
+    /// Calls that have been given a permit and haven't taken it, and the permit's generation.
+    granted: HashMap<u64, u64>,
+}
+
+impl State {
+    /// The call whose turn it is.
+    fn pop(&mut self) -> Option<(u64, Waker)> {
+        let order = TURNS[self.turn % TURNS.len()];
+        let next = order.into_iter().find_map(|line| self.lines[line as usize].pop_first())?;
+        self.turn = self.turn.wrapping_add(1);
+        Some(next)
+    }
+
+    fn waiting(&self) -> usize {
+        self.lines.iter().map(BTreeMap::len).sum()
+    }
+}
+
+impl ComputeQueue {
+    fn new(permits: usize) -> Arc<Self> {
+        Arc::new(Self {
+            permits,
+            state: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            created: Instant::now(),
+            progress: AtomicU64::new(0),
+        })
+    }
+
+    /// A permit, if nobody waits for one.
+    pub(crate) fn try_acquire(self: &Arc<Self>) -> Option<ComputePermit> {
+        let mut state = self.lock();
+        if state.running >= self.permits || state.waiting() > 0 {
+            return None;
+        }
+        state.running += 1;
+        let generation = state.generation;
+        drop(state);
+        self.progressed();
+        Some(ComputePermit { queue: self.clone(), generation })
+    }
+
+    /// A permit, as soon as it is this call's turn.
+    pub(crate) async fn acquire(self: Arc<Self>, background: Background, line: Line) -> ComputePermit {
+        if let Some(permit) = self.try_acquire() {
+            return permit;
+        }
+        let mut waiter = self.enqueue(line);
+        loop {
+            if let Some(permit) = background.within(STALL_TIMEOUT, &mut waiter).await {
+                return permit;
+            }
+            self.recover();
+        }
+    }
+
+    /// Whether calls wait for permits.
+    pub(crate) fn has_waiters(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) > 0
+    }
+
+    /// A call that has a permit computes.
+    pub(crate) fn progressed(&self) {
+        let millis = u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.progress.store(millis, Ordering::Relaxed);
+    }
+
+    fn enqueue(self: &Arc<Self>, line: Line) -> Waiter {
+        let mut state = self.lock();
+        state.next_ticket += 1;
+        let ticket = state.next_ticket;
+        state.lines[line as usize].insert(ticket, Waker::noop().clone());
+        // A permit may have been returned just before.
+        self.unlock(state);
+        Waiter { queue: self.clone(), line, ticket }
+    }
+
+    /// Declares the permits lost if those who have them make no progress.
+    fn recover(&self) {
+        let progress = self.created + Duration::from_millis(self.progress.load(Ordering::Relaxed));
+        if progress.elapsed() >= STALL_TIMEOUT {
+            let mut state = self.lock();
+            state.generation += 1;
+            state.running = 0;
+            self.unlock(state);
+        }
+    }
+
+    /// Gives out the permits that there are, and wakes who gets them outside of the lock.
+    fn unlock(&self, mut state: MutexGuard<'_, State>) {
+        let mut wakers = Vec::new();
+        while state.running < self.permits
+            && let Some((ticket, waker)) = state.pop()
+        {
+            state.running += 1;
+            let generation = state.generation;
+            state.granted.insert(ticket, generation);
+            wakers.push(waker);
+        }
+        self.waiting.store(state.waiting(), Ordering::Relaxed);
+        drop(state);
+        if !wakers.is_empty() {
+            self.progressed();
+            wakers.into_iter().for_each(Waker::wake);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Permission to compute, until it is dropped.
+pub(crate) struct ComputePermit {
+    queue: Arc<ComputeQueue>,
+    generation: u64,
+}
+
+impl Drop for ComputePermit {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        if state.generation == self.generation {
+            state.running -= 1;
+        }
+        self.queue.unlock(state);
+    }
+}
+
+/// A position in a line.
+struct Waiter {
+    queue: Arc<ComputeQueue>,
+    line: Line,
+    ticket: u64,
+}
+
+impl Future for Waiter {
+    type Output = ComputePermit;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<ComputePermit> {
+        let mut state = self.queue.lock();
+        if let Some(generation) = state.granted.remove(&self.ticket) {
+            return Poll::Ready(ComputePermit { queue: self.queue.clone(), generation });
+        }
+        if let Some(waker) = state.lines[self.line as usize].get_mut(&self.ticket) {
+            waker.clone_from(cx.waker());
+        }
+        Poll::Pending
+    }
+}
+
+/// A call that leaves the line passes on the permit that it was given but hasn't taken.
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        state.lines[self.line as usize].remove(&self.ticket);
+        if state.granted.remove(&self.ticket) == Some(state.generation) {
+            state.running -= 1;
+        }
+        self.queue.unlock(state);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+
+    use futures_util::FutureExt as _;
+
+    use super::*;
+    use crate::runtime::TokioRuntime;
+
+    type Acquire = Pin<Box<dyn Future<Output = ComputePermit> + Send>>;
+
+    fn acquire(queue: &Arc<ComputeQueue>, line: Line) -> Acquire {
+        let mut acquire = Box::pin(queue.clone().acquire(Background::new(Box::new(TokioRuntime)), line));
+        assert!(acquire.as_mut().now_or_never().is_none(), "it waits");
+        acquire
+    }
+
+    #[test]
+    fn permits_are_as_many_as_there_may_be_and_go_to_whoever_waits() {
+        let queue = ComputeQueue::new(2);
+        let held = [(); 2].map(|()| queue.try_acquire().expect("a permit"));
+        assert!(queue.try_acquire().is_none() && !queue.has_waiters());
+        let mut first = acquire(&queue, Line::New);
+        let mut second = acquire(&queue, Line::New);
+        assert!(queue.has_waiters());
+        drop(held);
+        // Those who wait have them, even if they haven't taken them yet.
+        assert!(queue.try_acquire().is_none() && !queue.has_waiters());
+        let permits = [&mut first, &mut second].map(|waits| waits.as_mut().now_or_never().expect("a permit"));
+        drop(permits);
+        assert!(queue.try_acquire().is_some());
+    }
+
+    #[test]
+    fn a_permit_for_a_call_that_is_gone_is_passed_on() {
+        let queue = ComputeQueue::new(1);
+        let held = queue.try_acquire();
+        let gone = acquire(&queue, Line::New);
+        let leaves = acquire(&queue, Line::New);
+        let mut stays = acquire(&queue, Line::New);
+        drop(leaves);
+        drop(held);
+        assert!(stays.as_mut().now_or_never().is_none());
+        drop(gone);
+        assert!(stays.as_mut().now_or_never().is_some());
+    }
+
+    #[test]
+    fn calls_that_hold_an_instance_go_first_and_no_line_waits_forever() {
+        let queue = ComputeQueue::new(1);
+        let mut held = queue.try_acquire();
+        let mut waiting: Vec<_> = [Line::Long, Line::New, Line::Pinned]
+            .iter()
+            .flat_map(|line| [(); 5].map(|()| (*line, acquire(&queue, *line))))
+            .collect();
+        let mut order = Vec::new();
+        while !waiting.is_empty() {
+            drop(held.take());
+            let next = waiting.iter_mut().position(|(_, waits)| {
+                held = waits.as_mut().now_or_never();
+                held.is_some()
+            });
+            order.push(waiting.remove(next.expect("one gets the permit")).0);
+        }
+        use Line::{Long, New, Pinned};
+        assert_eq!(order[..10], [Pinned, New, Pinned, New, Long, Pinned, New, Pinned, New, Long]);
+    }
+
+    #[test]
+    fn permits_of_calls_that_make_no_progress_are_given_to_others_and_do_not_come_back() {
+        let queue = ComputeQueue::new(1);
+        let stalled = queue.try_acquire().expect("a permit");
+        let other = queue.clone().acquire(Background::new(Box::new(TokioRuntime)), Line::New);
+        let permit = futures_executor::block_on(pin!(other));
+        drop(stalled);
+        assert!(queue.try_acquire().is_none(), "there is one permit");
+        drop(permit);
+        assert!(queue.try_acquire().is_some());
+    }
+}
