@@ -91,7 +91,7 @@ fn engine(config: &Config) -> Result<(Engine, Shares), StartError> {
             Ok(directory) => engine = engine.private_code_cache(directory),
             Err(reason) if !config.guests.is_empty() => {
                 tracing::info!(
-                    "compiled guests aren't cached: {reason}; `server.code_cache` names a directory"
+                    "compiled guests aren't cached: {reason}; set `server.code_cache` to a directory for them"
                 )
             }
             Err(_) => {}

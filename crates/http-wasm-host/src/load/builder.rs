@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::blueprint::Blueprint;
@@ -317,6 +318,7 @@ impl GuestBuilder {
             exports_initialize: inspection.exports_initialize(),
             exports_start: inspection.exports_start(),
             fiber_policy: StartFiberPolicy::new(always_on_fiber || may_wait),
+            compute_long: AtomicBool::new(false),
             deadline: self.engine.in_ticks(self.limits.startup_deadline),
         };
         let shared = Arc::new(Shared {

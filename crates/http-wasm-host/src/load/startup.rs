@@ -1,6 +1,7 @@
 //! An instance's start-up.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use wasmtime::{InstancePre, Store};
@@ -25,6 +26,8 @@ pub(crate) struct StartFunctions {
     pub(crate) exports_initialize: bool,
     pub(crate) exports_start: bool,
     pub(crate) fiber_policy: StartFiberPolicy,
+    /// The last start-up on a fiber has computed for long.
+    pub(crate) compute_long: AtomicBool,
     pub(crate) deadline: TickLimit,
 }
 
@@ -163,8 +166,11 @@ impl Startup {
             }
             quick &= store.data().suspension.was_quick();
         }
-        if quick && mode == Mode::Fiber {
-            functions.fiber_policy.was_quick();
+        if mode == Mode::Fiber {
+            functions.compute_long.store(!quick, Ordering::Relaxed);
+            if quick {
+                functions.fiber_policy.was_quick();
+            }
         }
         Ok(instance)
     }

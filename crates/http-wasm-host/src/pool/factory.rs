@@ -1,6 +1,7 @@
 //! Making instances for the pool, with a back-off for a guest that fails to start.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use super::backoff::Backoff;
@@ -30,6 +31,12 @@ impl<H: Host> Factory<H> {
 
     pub(crate) fn startup(&self) -> &Startup {
         &self.blueprint.startup
+    }
+
+    /// Whether an instance is worth replacing before it is missed: its start-up takes long.
+    pub(crate) fn is_slow(&self) -> bool {
+        let functions = &self.startup().functions;
+        functions.any() && functions.compute_long.load(Ordering::Relaxed)
     }
 
     /// Makes an instance for a request, which may be sheddable, unless the guest has repeatedly failed to start.

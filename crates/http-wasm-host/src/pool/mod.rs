@@ -10,7 +10,8 @@ pub(crate) mod sweep;
 
 use std::ops::{Deref, DerefMut};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::task::Waker;
 use std::thread::available_parallelism;
 
 use crossbeam_utils::atomic::AtomicCell;
@@ -31,6 +32,7 @@ pub(crate) struct Pool<H: Host> {
     settings: PoolSettings,
     shared: Arc<Shared>,
     start_queue: Arc<StartQueue<PooledInstance<H>>>,
+    on_loss: Arc<OnceLock<Waker>>,
 }
 
 /// One thread's part of a pool. Instances in use hold it rather than the pool, which is closed with the last handle of
@@ -43,6 +45,7 @@ struct Shard<H: Host> {
     closed: AtomicBool,
     cap: Option<Arc<Cap>>,
     start_queue: Arc<StartQueue<PooledInstance<H>>>,
+    on_loss: Arc<OnceLock<Waker>>,
 }
 
 /// Counts idle instances, if `max_idle` is set.
@@ -71,8 +74,14 @@ impl<H: Host> Pool<H> {
         let shards = available_parallelism().map_or(1, usize::from).min(MAX_SHARDS);
         let cap = settings.max_idle.map(|max| Arc::new(Cap { max, idle: AtomicUsize::new(0) }));
         let start_queue = Arc::new(StartQueue::new());
-        let shard = |_| Arc::new(Shard::new(cap.clone(), start_queue.clone()));
-        Self { shards: (0..shards).map(shard).collect(), settings, shared, start_queue }
+        let on_loss = Arc::default();
+        let shard = |_| Arc::new(Shard::new(cap.clone(), start_queue.clone(), Arc::clone(&on_loss)));
+        Self { shards: (0..shards).map(shard).collect(), settings, shared, start_queue, on_loss }
+    }
+
+    /// Wakes `waker` whenever an instance in use is dropped.
+    pub(crate) fn on_loss(&self, waker: Waker) {
+        let _ = self.on_loss.set(waker);
     }
 
     /// Where requests wait for a permit to run a start-up, and for what comes back meanwhile.
@@ -154,9 +163,13 @@ impl<H: Host> Pool<H> {
 }
 
 impl<H: Host> Shard<H> {
-    fn new(cap: Option<Arc<Cap>>, start_queue: Arc<StartQueue<PooledInstance<H>>>) -> Self {
+    fn new(
+        cap: Option<Arc<Cap>>,
+        start_queue: Arc<StartQueue<PooledInstance<H>>>,
+        on_loss: Arc<OnceLock<Waker>>,
+    ) -> Self {
         let idle = Mutex::new(Idle { instances: Vec::new(), unused: [0; QUARTERS] });
-        Self { hot: AtomicCell::new(None), idle, closed: AtomicBool::new(false), cap, start_queue }
+        Self { hot: AtomicCell::new(None), idle, closed: AtomicBool::new(false), cap, start_queue, on_loss }
     }
 
     /// Takes `instance` in, or gives it back when there is no place for it.
@@ -323,8 +336,12 @@ impl<H: Host> Drop for PooledInstance<H> {
         if let Some(instance) = self.instance.take_if(kept) {
             return self.put(instance);
         }
-        if let Some(instance) = &self.instance {
+        if let Some(instance) = self.instance.take() {
             instance.shared().dropped(instance.pin.drop_reason);
+            drop(instance);
+            if let Some(waker) = self.shard.on_loss.get() {
+                waker.wake_by_ref();
+            }
         }
     }
 }

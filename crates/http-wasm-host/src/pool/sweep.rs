@@ -1,6 +1,6 @@
 //! Drops instances that are no longer needed, to free their memory, and creates those that are missing.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::task::{Wake, Waker};
 use std::time::Duration;
@@ -14,11 +14,16 @@ use crate::stats::DropReason;
 /// Shorter intervals would keep the thread busy for nothing.
 const SHORTEST: Duration = Duration::from_millis(5);
 
+/// Idle instances beyond which lost ones aren't replaced before they are needed.
+const SPARE: usize = 4;
+
 /// Checks a guest's pool once per quarter of its `idle_ttl`, on the housekeeping thread.
 pub(crate) struct Sweep<H: Host> {
     pool: Weak<Pool<H>>,
     factory: Arc<Factory<H>>,
     refills: AtomicBool,
+    /// Instances that were lost and may be worth replacing.
+    lost: AtomicUsize,
     timer: Mutex<Next>,
 }
 
@@ -33,8 +38,10 @@ impl<H: Host> Sweep<H> {
         let pool_again = Arc::downgrade(pool);
         // Until the first instances have been created.
         let refills = AtomicBool::new(true);
-        let sweep = Arc::new(Self { pool: pool_again, factory, refills, timer: Mutex::default() });
+        let lost = AtomicUsize::new(0);
+        let sweep = Arc::new(Self { pool: pool_again, factory, refills, lost, timer: Mutex::default() });
         sweep.schedule(pool);
+        pool.on_loss(Waker::from(Arc::new(Loss(Arc::downgrade(&sweep)))));
         sweep
     }
 
@@ -67,11 +74,50 @@ impl<H: Host> Wake for Sweep<H> {
             pool.shared().dropped(DropReason::Idle);
             drop(instance);
         }
-        if pool.is_short() && !self.refills.swap(true, Ordering::Relaxed) {
+        if pool.is_short() {
+            self.refill(&pool);
+        }
+        self.schedule(&pool);
+    }
+}
+
+impl<H: Host> Sweep<H> {
+    fn refill(self: &Arc<Self>, pool: &Pool<H>) {
+        if !self.refills.swap(true, Ordering::Relaxed) {
             let refill = Refill(self.clone());
             pool.shared().engine.background().spawn(Box::pin(refill.run()));
         }
-        self.schedule(&pool);
+    }
+
+    /// Whether an instance is to be created.
+    fn is_missing(&self, pool: &Pool<H>) -> bool {
+        let one_less = |lost: usize| lost.checked_sub(1);
+        let was_lost = self.lost.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
+        if pool.is_short() {
+            return true;
+        }
+        let has_room = pool.idle() < SPARE.min(pool.settings().max_idle.unwrap_or(SPARE));
+        if !has_room {
+            self.lost.store(0, Ordering::Relaxed);
+        }
+        was_lost && has_room
+    }
+}
+
+/// An instance was lost. If its start-up takes long, it is replaced before a request has to wait for that.
+struct Loss<H: Host>(Weak<Sweep<H>>);
+
+impl<H: Host> Wake for Loss<H> {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let Some(sweep) = self.0.upgrade().filter(|sweep| sweep.factory.is_slow()) else { return };
+        if let Some(pool) = sweep.pool.upgrade() {
+            sweep.lost.fetch_add(1, Ordering::Relaxed);
+            sweep.refill(&pool);
+        }
     }
 }
 
@@ -82,7 +128,7 @@ impl<H: Host> Refill<H> {
     async fn run(self) {
         let Sweep { pool, factory, .. } = &*self.0;
         // Gone with the guest, which may be dropped while an instance is made.
-        while pool.upgrade().is_some_and(|pool| pool.is_short()) {
+        while pool.upgrade().is_some_and(|pool| self.0.is_missing(&pool)) {
             // The observer knows why; the next sweep tries again.
             let Ok(made) = factory.make_unless_hopeless(false).await else { return };
             if let Some(pool) = pool.upgrade() {

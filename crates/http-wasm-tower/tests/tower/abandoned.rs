@@ -79,6 +79,16 @@ async fn a_start_up_is_finished_for_the_next_request() {
     assert_eq!((guest.stats().created, guest.stats().dropped_cancelled), (2, 0));
 }
 
+#[tokio::test]
+async fn an_instance_whose_start_up_takes_long_is_replaced_before_it_is_missed() {
+    let start = "(func $begin (call $compute (i32.const 100000000))) (start $begin)";
+    let guest = guest(NO_FEATURES, &format!("{COMPUTE}{start}{}", phases("unreachable", "")));
+    let response = call(&guest, service_fn(mirror), get("/")).await;
+    assert_eq!(response.status(), 500);
+    idle(&guest, 1).await;
+    assert_eq!((guest.stats().created, guest.stats().dropped_failed), (2, 1));
+}
+
 struct Holds(Arc<()>);
 
 impl GuestObserver for Holds {
