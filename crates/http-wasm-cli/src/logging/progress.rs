@@ -56,10 +56,12 @@ impl Progress {
     fn began(&self, guest: String, since: Instant) {
         let is_first = {
             let mut screen = self.screen();
-            screen.loading.retain(|(name, _)| *name != guest);
-            screen.loading.push((guest, since));
+            let is_known = screen.loading.iter().any(|(name, _)| *name == guest);
+            if !is_known {
+                screen.loading.push((guest, since));
+            }
             screen.draw(Instant::now());
-            screen.loading.len() == 1
+            !is_known && screen.loading.len() == 1
         };
         if is_first {
             let progress = self.clone();
@@ -102,7 +104,7 @@ impl Screen {
             text += &format!(" and {more} more");
         }
         let seconds = now.saturating_duration_since(*since).as_secs();
-        let share = self.share.map(|(loaded, total)| format!(" ({loaded} of {total} guests are loaded)"));
+        let share = self.share.map(|(loaded, total)| format!(" ({loaded} of {total} loaded)"));
         let end = format!("{} … {seconds} s", share.unwrap_or_default());
         let text: String = text.chars().take(WIDTH.saturating_sub(end.chars().count())).collect();
         let _ = self.out.write_all(&[CLEAR, text.as_bytes(), end.as_bytes()].concat());
@@ -229,7 +231,7 @@ mod tests {
         assert!(written.starts_with("\r\x1b[Kloading ab … 7 s"), "{written:?}");
         // The line may have been drawn again in between.
         assert!(written.contains("\r\x1b[Ka log line\n"), "{written:?}");
-        assert!(written.contains("loading ab (1 of 3 guests are loaded) … 7 s"), "{written:?}");
+        assert!(written.contains("loading ab (1 of 3 loaded) … 7 s"), "{written:?}");
         assert!(written.ends_with("\r\x1b[Kab: loaded in 7.5 s\nanother\n"), "{written:?}");
     }
 

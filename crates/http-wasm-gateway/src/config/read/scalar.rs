@@ -75,16 +75,16 @@ pub(super) fn integer(
         DeValue::Integer(number) => value_of(number),
         _ => None,
     };
-    let number = number.filter(|number| range.contains(number));
-    if number.is_none() {
-        unquoted(
-            &format!("a whole number from {} to {}", range.start(), range.end()),
-            node,
-            context,
-            |text| text.parse().is_ok_and(|number| range.contains(&number)),
-        );
+    if let Some(number) = number.filter(|number| range.contains(number)) {
+        return Some(number);
     }
-    number
+    let (least, most) = (range.start(), range.end());
+    let what = match number {
+        Some(number) if number > *most => format!("a whole number from {least} to {most}"),
+        _ => format!("a whole number of {least} or more"),
+    };
+    unquoted(&what, node, context, |text| text.parse().is_ok_and(|number| range.contains(&number)));
+    None
 }
 
 /// Reports something other than expected, and what to do if it is the right value in quotes.
