@@ -259,6 +259,8 @@ fn apply_guest_settings(builder: GuestBuilder, guest: &config::Guest) -> GuestBu
         .limits((&guest.limits).into())
         .pool((&guest.pool).into())
         .on_failure(guest.on_failure.into())
+        .bodies(guest.bodies.into())
+        .decoding((&guest.decoding).into())
         .snapshot(guest.snapshot.into())
 }
 

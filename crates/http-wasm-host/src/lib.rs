@@ -10,7 +10,9 @@
 #![deny(missing_docs)]
 
 mod abi;
+mod bodies;
 mod choice;
+mod coding;
 mod engine;
 mod error;
 mod exchange;
@@ -35,6 +37,7 @@ mod trace;
 mod warning;
 
 pub use self::abi::{Access, BodyKind, FUNCTIONS, Features, Function, HeaderKind, MayWait, Phase, ValueType};
+pub use self::bodies::{Bodies, Decoding, Undecodable};
 pub use self::choice::{Choice, UnknownName, nearest};
 pub use self::engine::{Engine, EngineBuilder, SnapshotFacts};
 pub use self::error::{BoxError, Error, ErrorKind, FailureResponse, LoadError, Refused};
@@ -51,7 +54,7 @@ pub use self::load::inspect::{ImportUse, Inspection, Producer};
 pub use self::load::snapshot::Snapshot;
 pub use self::log::TARGET as LOG_TARGET;
 pub use self::message::body_budget::{BodyAccount, BodyBudget, BodyMemory, HeldBytes, NoBodyMemory};
-pub use self::message::{Chunks, Discard, Fields, Frame, HeaderChange, Outgoing, Rest, Trailers};
+pub use self::message::{Chunks, Discard, Fields, Frame, HeaderChange, Outgoing, Recode, Rest, Trailers};
 pub use self::observer::{Call, Observer};
 pub use self::pool::abandoned::AbandonedCall;
 pub use self::pool::pinned::{Handled, Outcome, Pinned};

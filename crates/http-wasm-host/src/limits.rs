@@ -18,6 +18,12 @@ pub struct Limits {
     /// must get them again. Above this, the exchange fails, with 413 for a request and 502 for a response. Defaults to
     /// 16 MiB, which fits uploads that a guest has reason to inspect, while a server can hold a thousand of them.
     pub replay_bytes: usize,
+    /// How many times as large as the body that was received its content may become, where bodies are
+    /// [decoded](crate::Bodies::Decoded) and it is larger than 1 MiB. Above this, the exchange fails with 413 for a
+    /// request and 502 for a response. Defaults to 200, which Apache's mod_deflate has proven: texts rarely get beyond
+    /// 50, decompression bombs begin at 1,000. `replay_bytes` applies to the content that is kept, and to the bytes as
+    /// received that are kept beside it.
+    pub decoded_ratio: u32,
     /// Bytes of the bodies that the guest writes, request and response together. Defaults to 16 MiB, for the same
     /// reason.
     pub written_bytes: usize,
@@ -63,6 +69,7 @@ impl Default for Limits {
         Self {
             replay_bytes: 16 * MIB,
             written_bytes: 16 * MIB,
+            decoded_ratio: 200,
             header_count: 1_000,
             header_bytes: MIB,
             uri_bytes: 65_534,

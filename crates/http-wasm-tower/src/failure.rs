@@ -142,8 +142,8 @@ pub struct HideDetails;
 
 impl FailurePolicy for HideDetails {
     fn response(&self, error: &Error, _: Option<&Parts>) -> Response<Body> {
-        let FailureResponse { status, retry_after, .. } = error.response();
-        empty(status, retry_after)
+        let response = error.response();
+        empty(response.status, response)
     }
 }
 
@@ -155,17 +155,20 @@ pub struct GatewayTimeout;
 
 impl FailurePolicy for GatewayTimeout {
     fn response(&self, error: &Error, _: Option<&Parts>) -> Response<Body> {
-        let FailureResponse { gateway_status, retry_after, .. } = error.response();
-        empty(gateway_status, retry_after)
+        let response = error.response();
+        empty(response.gateway_status, response)
     }
 }
 
-fn empty(status: StatusCode, retry_after: Option<u64>) -> Response<Body> {
+fn empty(status: StatusCode, failure: FailureResponse) -> Response<Body> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
-    if let Some(seconds) = retry_after {
+    if let Some(seconds) = failure.retry_after {
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
+    }
+    if let Some(codings) = failure.accept_encoding {
+        response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static(codings));
     }
     response
 }

@@ -115,12 +115,12 @@ pub use self::layer::HttpWasmLayer;
 pub use self::service::{HttpWasm, ResponseFuture};
 
 pub use http_wasm_host::{
-    AbandonedCall, Argument, Backtraces, Body, BodyBudget, BodyKind, BodyMemory, BoxError, Call, CallResult,
-    Choice, DropReason, Engine, EngineBuilder, Error, ErrorKind, FailureResponse, Fault, Features,
-    GuestBuilder, GuestFacts, Handled, HeaderKind, HeldBytes, HttpHost, Inform, LOG_TARGET, Limits, Lint,
-    LoadError, Mount, NoBodyMemory, Observer, OnFailure, Outcome, Phase, Pinned, PoolSettings, PoolStats,
-    Progress, Runtime, Snapshot, Task, TokioRuntime, TraceEvent, TracedCall, Tracer, UnknownName, ValueType,
-    Warning, choices, is_bodyless, nearest,
+    AbandonedCall, Argument, Backtraces, Bodies, Body, BodyBudget, BodyKind, BodyMemory, BoxError, Call,
+    CallResult, Choice, Decoding, DropReason, Engine, EngineBuilder, Error, ErrorKind, FailureResponse,
+    Fault, Features, GuestBuilder, GuestFacts, Handled, HeaderKind, HeldBytes, HttpHost, Inform, LOG_TARGET,
+    Limits, Lint, LoadError, Mount, NoBodyMemory, Observer, OnFailure, Outcome, Phase, Pinned, PoolSettings,
+    PoolStats, Progress, Runtime, Snapshot, Task, TokioRuntime, TraceEvent, TracedCall, Tracer, Undecodable,
+    UnknownName, ValueType, Warning, choices, is_bodyless, nearest,
 };
 
 /// A guest for services that use the types of the `http` crate.

@@ -73,6 +73,7 @@ struct Report {
     /// `module.name`, in the module's order.
     imports: Vec<String>,
     features_at_start: Vec<&'static str>,
+    reads_bodies: bool,
     needs_wasi: bool,
     start_functions: Vec<&'static str>,
     memory_bytes_at_start: usize,
@@ -149,6 +150,7 @@ impl Report {
             producers: inspection.producers().iter().map(ToString::to_string).collect(),
             imports: inspection.imports().iter().map(|i| format!("{}.{}", i.module, i.name)).collect(),
             features_at_start: facts.features.names().collect(),
+            reads_bodies: inspection.imports().iter().any(|import| import.name == "read_body"),
             needs_wasi: inspection.needs_wasi(),
             start_functions: start_functions
                 .into_iter()
@@ -187,6 +189,9 @@ impl fmt::Display for Report {
         line(f, "made with", &list(&self.producers))?;
         line(f, "imports", &list(&self.imports))?;
         line(f, "features at start-up", &list(&self.features_at_start))?;
+        if self.reads_bodies {
+            line(f, "reads bodies", READS_BODIES)?;
+        }
         line(f, "needs WASI", if self.needs_wasi { "yes" } else { "no" })?;
         line(f, "runs at start-up", &list(&self.start_functions))?;
         line(f, "memory at start-up", &format!("{} KiB", self.memory_bytes_at_start / 1024))?;
@@ -226,6 +231,9 @@ impl fmt::Display for SnapshotReport {
         }
     }
 }
+
+const READS_BODIES: &str = "yes: sees the content of compressed ones only with `bodies = \"decoded\"`, or if its \
+                            routes have `accept_encoding` and `range` set to \"strip\"";
 
 fn line(f: &mut fmt::Formatter<'_>, what: &str, value: &str) -> fmt::Result {
     writeln!(f, "  {what:<18} {value}")

@@ -23,13 +23,13 @@ pub use self::files::ConfigFile;
 pub use self::json::guests_from_json;
 pub(crate) use self::model::Requested;
 pub use self::model::{
-    AccessLog, AccessLogFormat, ActiveHealth, Address, Admin, Allowed, Backend, Backtraces, Balance,
-    Certificate, ClientLimits, CodeCache, Concurrency, Config, EscapedSlashes, ExactPath, ExtProc, FieldName,
-    FieldPattern, ForwardedHost, Guest, GuestConfig, GuestLimits, GuestSource, HeaderMatch, Health,
-    HostPattern, Listen, ListenEntry, ListenHttp, ListenTls, Log, LogFormat, MethodName, MountPoint,
+    AccessLog, AccessLogFormat, ActiveHealth, Address, Admin, Allowed, Backend, Backtraces, Balance, Bodies,
+    Certificate, ClientLimits, CodeCache, Concurrency, Config, Decoding, EscapedSlashes, ExactPath, ExtProc,
+    FieldName, FieldPattern, ForwardedHost, Guest, GuestConfig, GuestLimits, GuestSource, HeaderMatch,
+    Health, HostPattern, Listen, ListenEntry, ListenHttp, ListenTls, Log, LogFormat, MethodName, MountPoint,
     OnFailure, PassiveHealth, PathPattern, PathPrefix, Pool, ProxyProtocol, Redirect, RedirectTarget,
-    RequestId, Respond, Route, RouteScheme, Server, Snapshot, Telemetry, TlsVersion, TrustedNet, Underscores,
-    Upstream, UpstreamHttp, UpstreamTls,
+    RequestId, Respond, Route, RouteScheme, Server, Snapshot, Strip, Telemetry, TlsVersion, TrustedNet,
+    Undecodable, Underscores, Upstream, UpstreamHttp, UpstreamTls,
 };
 pub use self::read::{AnyTime, Located, NonEmpty, OneOrMany, Size, Time, TimeOrOff};
 pub use self::schema::schema;

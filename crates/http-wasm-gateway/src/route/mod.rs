@@ -5,6 +5,7 @@ mod handler;
 mod host;
 mod limits;
 mod readings;
+mod strip;
 mod table;
 
 pub(crate) use self::handler::{Handler, NextHandler};

@@ -10,6 +10,7 @@ use super::handler::Handler;
 use super::host::requested_host;
 use super::limits::RouteLimits;
 use super::readings::{self, AmbiguousPath, Likelihood, Slashes};
+use super::strip::Stripped;
 use crate::body::BoxBody;
 use crate::config::{self, EscapedSlashes, RouteScheme};
 use crate::exchange::{Abandoned, Arrival, Inbound, ListenerId};
@@ -23,6 +24,7 @@ pub(crate) struct Route {
     limits: RouteLimits,
     conditions: Conditions,
     escaped_slashes: EscapedSlashes,
+    stripped: Stripped,
     /// The names of its guests, including those that couldn't be loaded.
     guests: Vec<String>,
 }
@@ -75,6 +77,7 @@ impl Route {
             limits: RouteLimits::new(config),
             conditions,
             escaped_slashes: config.escaped_slashes,
+            stripped: Stripped::new(config),
             guests: config.guests.iter().map(|guest| guest.value.clone()).collect(),
         }
     }
@@ -90,6 +93,7 @@ impl Route {
         inbound: &mut Inbound,
         abandoned: &Abandoned,
     ) -> impl Future<Output = Response<BoxBody>> {
+        self.stripped.apply(inbound.request.headers_mut());
         self.limits.respond(&self.handler, inbound, abandoned)
     }
 }

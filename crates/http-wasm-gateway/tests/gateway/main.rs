@@ -5,6 +5,7 @@ mod access_log;
 mod admin;
 mod admin_listeners;
 mod body_memory;
+mod decoded;
 mod early_answers;
 mod early_hints;
 mod ext_proc;

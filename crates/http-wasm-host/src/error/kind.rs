@@ -10,6 +10,9 @@ use crate::abi::BodyKind;
 /// When what ran short may be available again: as soon as a request ends.
 pub(super) const SOON: Duration = Duration::from_secs(1);
 
+/// The codings that can be decoded.
+const ACCEPTED: &str = "gzip, deflate, br, zstd";
+
 /// The kind of failure of an [`Error`](crate::Error).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -26,6 +29,9 @@ pub enum ErrorKind {
     Limit,
     /// A message's body was too long to keep for replay.
     BodyTooLarge(BodyKind),
+    /// A message's body has a content coding that can't be decoded, or is a part of one (see
+    /// [`Bodies::Decoded`](crate::Bodies::Decoded)).
+    Undecodable(BodyKind),
     /// A message's body ended in an error while the guest read it.
     Body(BodyKind),
     /// There was no instance for the request, or no memory for it. A later request may succeed.
@@ -51,12 +57,14 @@ pub struct FailureResponse {
     pub gateway_status: StatusCode,
     /// The value of `Retry-After` in seconds, from 1 to 3600, for failures that may be temporary.
     pub retry_after: Option<u64>,
+    /// The value of `Accept-Encoding` in the response, which says what the sender may use instead.
+    pub accept_encoding: Option<&'static str>,
     /// The level at which the error is logged. Below ERROR, it isn't the guest's fault and may happen often.
     pub log_level: Level,
 }
 
 const fn response(status: StatusCode, log_level: Level) -> FailureResponse {
-    FailureResponse { status, gateway_status: status, retry_after: None, log_level }
+    FailureResponse { status, gateway_status: status, retry_after: None, accept_encoding: None, log_level }
 }
 
 impl ErrorKind {
@@ -66,6 +74,7 @@ impl ErrorKind {
     /// | kind | status | logged at |
     /// | --- | --- | --- |
     /// | [`BodyTooLarge`](Self::BodyTooLarge) | 413 for a request, 502 for a response | INFO |
+    /// | [`Undecodable`](Self::Undecodable) | 415 with `Accept-Encoding` for a request, 502 for a response | INFO |
     /// | [`Body`](Self::Body) | 400 for a request, 502 for a response | DEBUG |
     /// | [`BodyMemory`](Self::BodyMemory) | 503 with `Retry-After` | DEBUG |
     /// | [`Unavailable`](Self::Unavailable) | 503 with `Retry-After` | ERROR, or DEBUG if memory has run out |
@@ -93,15 +102,20 @@ impl ErrorKind {
             // Peers send oversized bodies and hang up all the time.
             Self::BodyTooLarge(BodyKind::Request) => response(StatusCode::PAYLOAD_TOO_LARGE, Level::INFO),
             Self::BodyTooLarge(BodyKind::Response) => response(StatusCode::BAD_GATEWAY, Level::INFO),
+            Self::Undecodable(BodyKind::Request) => FailureResponse {
+                accept_encoding: Some(ACCEPTED),
+                ..response(StatusCode::UNSUPPORTED_MEDIA_TYPE, Level::INFO)
+            },
+            Self::Undecodable(BodyKind::Response) => response(StatusCode::BAD_GATEWAY, Level::INFO),
             Self::Body(BodyKind::Request) => response(StatusCode::BAD_REQUEST, Level::DEBUG),
             Self::Body(BodyKind::Response) => response(StatusCode::BAD_GATEWAY, Level::DEBUG),
         }
     }
 
-    /// Whether it is a failure of the guest, which is excused for a guest that fails open. A body that is too long or
-    /// ends prematurely must be reported to its sender.
+    /// Whether it is a failure of the guest, which is excused for a guest that fails open. A body that is too long, ends
+    /// prematurely or can't be decoded must be reported to its sender.
     pub(crate) fn is_guests(self) -> bool {
-        !matches!(self, Self::BodyTooLarge(_) | Self::Body(_))
+        !matches!(self, Self::BodyTooLarge(_) | Self::Body(_) | Self::Undecodable(_))
     }
 
     pub(super) fn retry_after(self) -> Option<Duration> {
@@ -133,6 +147,7 @@ names! {
     Self::Deadline => "deadline",
     Self::Limit => "limit",
     Self::BodyTooLarge(_) => "body_too_large",
+    Self::Undecodable(_) => "undecodable",
     Self::Body(_) => "body",
     Self::Unavailable => "unavailable",
     Self::BodyMemory => "body_memory",
@@ -147,6 +162,15 @@ mod tests {
     fn no_two_kinds_have_the_same_name() {
         let names = std::collections::BTreeSet::from(ErrorKind::NAMES);
         assert_eq!(names.len(), ErrorKind::NAMES.len());
+    }
+
+    #[test]
+    fn a_coding_that_cannot_be_decoded_is_answered_with_those_that_can() {
+        let names = crate::coding::Coding::ALL.map(crate::coding::Coding::name).join(", ");
+        let refused = ErrorKind::Undecodable(BodyKind::Request).response();
+        assert_eq!((refused.status.as_u16(), refused.accept_encoding), (415, Some(&*names)));
+        let refused = ErrorKind::Undecodable(BodyKind::Response).response();
+        assert_eq!((refused.status.as_u16(), refused.accept_encoding), (502, None));
     }
 
     #[test]

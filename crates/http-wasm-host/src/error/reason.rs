@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::kind::ErrorKind;
 use crate::abi::BodyKind;
+use crate::coding::DecodeError;
 
 /// An error of the embedding program or its HTTP implementation.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -60,6 +61,10 @@ pub(crate) enum Reason {
     Limit { what: &'static str, limit: usize },
     #[error("the {} body exceeds the limit of {limit} bytes that are kept for replay", kind.name())]
     BodyTooLarge { kind: BodyKind, limit: usize },
+    #[error("the {} body can't be decoded: {error} (`decoded_ratio`)", kind.name())]
+    Bomb { kind: BodyKind, error: DecodeError },
+    #[error("the {} body can't be decoded: {why}", kind.name())]
+    Undecodable { kind: BodyKind, why: &'static str },
     #[error("reading the {} body failed: {source}", kind.name())]
     Body { kind: BodyKind, source: BoxError },
     #[error("the memory budget for the bodies of all requests is used up")]
@@ -85,7 +90,8 @@ impl Reason {
             | Self::Refused(_)
             | Self::TooLongForGuest => ErrorKind::HostCall,
             Self::Limit { .. } => ErrorKind::Limit,
-            Self::BodyTooLarge { kind, .. } => ErrorKind::BodyTooLarge(*kind),
+            Self::Undecodable { kind, .. } => ErrorKind::Undecodable(*kind),
+            Self::BodyTooLarge { kind, .. } | Self::Bomb { kind, .. } => ErrorKind::BodyTooLarge(*kind),
             Self::Body { kind, .. } => ErrorKind::Body(*kind),
             Self::BodyMemory => ErrorKind::BodyMemory,
             Self::Exit(_) => ErrorKind::Exit,

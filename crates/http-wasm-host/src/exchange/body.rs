@@ -3,8 +3,9 @@
 use std::task::{Context, Poll, ready};
 
 use super::Exchange;
-use super::message_state::{AT_END, Retention, reserve};
+use super::message_state::AT_END;
 use super::phases::{self, Readable};
+use super::retention::{Retention, reserve};
 use crate::abi::{BodyKind, EofLen, Features, HeaderKind, Phase};
 use crate::error::Reason;
 use crate::host::{BodyState, Host};
@@ -27,13 +28,18 @@ impl<H: Host> Exchange<H> {
             }
             Readable::Received => {}
         }
+        if self.coding.is_some() {
+            self.check_readable(kind)?;
+        }
         let keep = self.keep(kind);
-        if keep != Retention::Nothing {
+        // A decoder is counted too.
+        let is_counted = keep != Retention::Nothing || self.state_mut(kind).is_coded();
+        if is_counted {
             self.reserve_for_body(kind, keep, memory)?;
         }
         let Self { host, request, response, budget, account, .. } = self;
         let state = if kind == BodyKind::Request { request } else { response };
-        let account = account.as_ref().filter(|_| keep != Retention::Nothing);
+        let account = account.as_ref().filter(|_| is_counted);
         state.access().read(&mut **host, kind, keep, budget, account, buf, cx)
     }
 
@@ -53,8 +59,10 @@ impl<H: Host> Exchange<H> {
         if asked || state == BodyState::Ended {
             return self.check_memory();
         }
+        let is_coded = self.state_mut(kind).is_coded();
         if let Some(account) = self.account(memory)
             && state == BodyState::Arriving
+            && !is_coded
             && let Some(length) = self.host.body_remaining(kind)
         {
             let length = usize::try_from(length).unwrap_or(usize::MAX).min(self.budget.kept_limit());
@@ -123,6 +131,7 @@ impl<H: Host> Exchange<H> {
         memory: &BodyBudget,
     ) -> Result<(), Reason> {
         self.check_content_mutable(kind)?;
+        self.check_transformable(kind)?;
         self.budget.spend_written(data.len())?;
         let undoable = self.is_undoable();
         let account = if data.is_empty() { None } else { self.account(memory) };
@@ -146,6 +155,7 @@ impl<H: Host> Exchange<H> {
     /// Makes the body that goes out empty.
     pub(crate) fn empty_body(&mut self, kind: BodyKind) -> Result<(), Reason> {
         self.check_content_mutable(kind)?;
+        self.check_transformable(kind)?;
         let undoable = self.is_undoable();
         let state = self.state_mut(kind);
         if let Some(accessed) = &mut state.accessed {
@@ -182,7 +192,8 @@ impl<H: Host> Exchange<H> {
         let Self { host, request, response, budget, account, .. } = self;
         let state = if message == BodyKind::Request { request } else { response };
         let accessed = state.access();
-        while ready!(accessed.receive(&mut **host, message, Retention::Replay, account.as_ref(), cx))? {
+        while ready!(accessed.receive(&mut **host, message, Retention::Replay, budget, account.as_ref(), cx))?
+        {
             accessed.make_room(Retention::Replay, budget, message, accessed.unread.len())?;
         }
         Poll::Ready(Ok(()))

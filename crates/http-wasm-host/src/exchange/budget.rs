@@ -15,6 +15,7 @@ pub(crate) struct Budget {
     uri_bytes: usize,
     pub(super) replay_bytes: usize,
     pub(super) total: Duration,
+    pub(super) decoded_ratio: u32,
     header_count_limit: usize,
     header_bytes_limit: usize,
     written_bytes_limit: usize,
@@ -31,6 +32,7 @@ impl Budget {
             header_bytes,
             uri_bytes,
             total,
+            decoded_ratio,
             // Of calls, instances and guests: checked where these use something up.
             deadline: _,
             startup_deadline: _,
@@ -48,6 +50,7 @@ impl Budget {
             uri_bytes,
             replay_bytes,
             total,
+            decoded_ratio,
             header_count_limit: header_count,
             header_bytes_limit: header_bytes,
             written_bytes_limit: written_bytes,

@@ -10,6 +10,9 @@ impl<H: Host> Exchange<H> {
     /// The guest proceeds: turns the host's request into the one for the next handler.
     #[inline]
     pub(crate) fn finish_request(&mut self, background: &Background) {
+        if self.coding.is_some() {
+            self.ask_for_decodable();
+        }
         frame_request(self, background);
         self.release_ahead();
     }

@@ -22,8 +22,13 @@ pub(super) fn frame_request<H: Host>(exchange: &mut Exchange<H>, background: &Ba
 fn frame_touched_request<H: Host>(exchange: &mut Exchange<H>, background: &Background) {
     const REQUEST: BodyKind = BodyKind::Request;
     let changed = exchange.request.is_changed();
+    exchange.remove_digest_trailers(REQUEST);
     let (rest, has_trailers) = frame_trailers(exchange, REQUEST, background);
-    let Some(body) = exchange.request.take_outgoing(rest) else { return };
+    let ratio = exchange.budget.decoded_ratio;
+    let Some(mut body) = exchange.request.take_outgoing(rest, ratio) else { return };
+    if changed {
+        exchange.describe_changed(REQUEST, Some(&mut body));
+    }
     if has_trailers {
         set_length(&mut *exchange.host, REQUEST, None);
     } else if changed {
@@ -59,12 +64,18 @@ fn frame_other_response<H: Host>(exchange: &mut Exchange<H>, status: u16, backgr
         return finish_bodyless(exchange, status);
     }
     let changed = exchange.response.is_changed() || exchange.next_was_bodyless || !exchange.answered;
+    let is_rewritten = exchange.response.is_changed();
+    exchange.remove_digest_trailers(RESPONSE);
     let (rest, has_trailers) = frame_trailers(exchange, RESPONSE, background);
     // A response written by a guest has no such header: those that it sets are ignored, and none is left of an earlier
     // response.
     let is_declared = H::SENDER_DECLARES_LENGTH && !exchange.answered;
-    match exchange.response.take_outgoing(rest) {
-        Some(body) => {
+    let ratio = exchange.budget.decoded_ratio;
+    match exchange.response.take_outgoing(rest, ratio) {
+        Some(mut body) => {
+            if is_rewritten {
+                exchange.describe_changed(RESPONSE, Some(&mut body));
+            }
             if has_trailers {
                 set_length(&mut *exchange.host, RESPONSE, None);
             } else if changed && !is_declared {
@@ -89,7 +100,13 @@ fn finish_bodyless<H: Host>(exchange: &mut Exchange<H>, status: u16) {
     let changed = exchange.response.is_changed();
     // A response without a body has no trailers.
     exchange.response.drop_trailers();
-    let outgoing = exchange.response.take_outgoing(Rest::Dropped);
+    let ratio = exchange.budget.decoded_ratio;
+    let outgoing = exchange.response.take_outgoing(Rest::Dropped, ratio);
+    if changed && exchange.answered && exchange.is_decoding() && !is_bodyless(status) {
+        // As the answer to GET would be described, whose length isn't known.
+        exchange.describe_changed(RESPONSE, None);
+        set_length(&mut *exchange.host, RESPONSE, None);
+    }
     if status == 204 {
         set_length(&mut *exchange.host, RESPONSE, None);
     } else if !exchange.answered && !is_bodyless(status) {
@@ -190,6 +207,9 @@ fn remove_announcement<H: Host>(host: &mut H, message: BodyKind) {
 
 /// The length of an outgoing body, if it is known.
 fn length<H: Host>(host: &H, message: BodyKind, body: &Outgoing) -> Option<u64> {
+    if body.decode.is_some() || body.encode.is_some() {
+        return None;
+    }
     let rest = match body.rest {
         Rest::Dropped => 0,
         Rest::Follows => host.body_remaining(message)?,

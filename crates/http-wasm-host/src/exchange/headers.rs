@@ -50,6 +50,7 @@ impl<H: Host> Exchange<H> {
     pub(crate) fn header_names<'a>(&'a self, kind: HeaderKind, visit: impl FnMut(&'a [u8])) {
         match self.own_fields(kind) {
             Some(fields) => fields.names().for_each(visit),
+            None if self.coding.is_some() => self.visible_header_names(kind.message(), visit),
             None => self.host.header_names(kind.message(), visit),
         }
     }
@@ -59,6 +60,7 @@ impl<H: Host> Exchange<H> {
     pub(crate) fn header_values<'a>(&'a self, kind: HeaderKind, name: &[u8], visit: impl FnMut(&'a [u8])) {
         match self.own_fields(kind) {
             Some(fields) => fields.values(name).for_each(visit),
+            None if self.coding.is_some() => self.visible_header_values(kind.message(), name, visit),
             None => self.host.header_values(kind.message(), name, visit),
         }
     }
@@ -126,6 +128,9 @@ impl<H: Host> Exchange<H> {
     /// Makes a change that the guest may make, where these fields are kept.
     fn apply(&mut self, kind: HeaderKind, name: &[u8], change: HeaderChange<'_>) -> Result<(), Reason> {
         let message = kind.message();
+        if self.coding.is_some() && self.keeps_own_coding(kind, name, change) {
+            return Ok(());
+        }
         match (kind.is_trailers(), self.phase, message) {
             (true, ..) => self.state_mut(message).trailers_mut().change(name, change),
             (false, Phase::Request, BodyKind::Response) => self.early.headers.change(name, change),

@@ -31,6 +31,9 @@ impl<H: Host> Exchange<H> {
     #[inline]
     fn begin_response(&mut self) -> Result<(), Reason> {
         self.enter_response_phase();
+        if self.answered && self.coding.is_some() {
+            self.inspect_response_coding()?;
+        }
         self.join_early_headers()?;
         self.response.begin_response();
         Ok(())

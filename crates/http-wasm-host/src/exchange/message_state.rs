@@ -3,15 +3,14 @@
 use std::task::{Context, Poll, ready};
 
 use super::budget::Budget;
+use super::coded::Coded;
+use super::retention::{Retention, reserve};
 use crate::abi::{BodyKind, EofLen};
 use crate::error::Reason;
 use crate::host::{BodyState, Host};
 use crate::message::body_budget::{BodyAccount, NoBodyMemory, Reservation};
 use crate::message::trailers::UNKNOWN;
 use crate::message::{Chunks, Fields, Frame, Outgoing, Rest, Trailers};
-
-/// Reserved at once, unless more is needed, by a request that already holds this much.
-const RESERVED_AT_ONCE: usize = 64 * 1024;
 
 /// The state of one message's body and trailers. Most exchanges never touch either.
 #[derive(Default)]
@@ -30,6 +29,8 @@ pub(super) struct Written {
 
 #[derive(Default)]
 pub(super) struct Accessed {
+    /// Decodes the body, and keeps it as it was received.
+    pub(super) coded: Option<Box<Coded>>,
     /// Received, but not yet read by the guest.
     pub(super) unread: Chunks,
     /// Read by the guest, and to be forwarded.
@@ -62,16 +63,6 @@ pub(super) struct Accessed {
 
 /// A body without a byte.
 pub(super) const AT_END: EofLen = EofLen { eof: true, len: 0 };
-
-/// Why bytes that a guest reads are kept.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Retention {
-    /// The next handler, or the client, gets them again.
-    Replay,
-    /// They are forwarded if the guest fails.
-    Undo,
-    Nothing,
-}
 
 impl MessageState {
     pub(super) fn access(&mut self) -> &mut Accessed {
@@ -123,7 +114,16 @@ impl MessageState {
     /// Whether the outgoing body differs from the host's.
     pub(super) fn is_changed(&self) -> bool {
         self.is_written()
-            || self.accessed.as_ref().is_some_and(|accessed| accessed.consumed || accessed.early > 0)
+            || self.accessed.as_ref().is_some_and(|accessed| {
+                accessed.consumed
+                    || accessed.early > 0
+                    || accessed.coded.as_ref().is_some_and(|coded| coded.is_raw_lost)
+            })
+    }
+
+    /// Whether the body is decoded while it is read.
+    pub(super) fn is_coded(&self) -> bool {
+        self.accessed.as_ref().is_some_and(|accessed| accessed.coded.is_some())
     }
 
     pub(super) fn drop_trailers(&mut self) {
@@ -137,7 +137,8 @@ impl MessageState {
     }
 
     /// The outgoing body, unless it is simply the host's. `rest` follows one that the guest has written.
-    pub(super) fn take_outgoing(&mut self, rest: Rest) -> Option<Outgoing> {
+    pub(super) fn take_outgoing(&mut self, rest: Rest, decoded_ratio: u32) -> Option<Outgoing> {
+        let is_changed = self.is_changed();
         let trailers =
             || self.accessed.as_ref().map_or_else(Trailers::default, |accessed| accessed.trailers.clone());
         if let Some(written) = self.written.take() {
@@ -146,7 +147,7 @@ impl MessageState {
                 // The guest hasn't failed, so the original is no longer needed.
                 drop(accessed.take_received());
             }
-            return Some(Outgoing { first: written.bytes, rest, trailers });
+            return Some(Outgoing { first: written.bytes, rest, trailers, ..Outgoing::default() });
         }
         let trailers = trailers();
         let accessed = self.accessed.as_mut()?;
@@ -156,7 +157,18 @@ impl MessageState {
         }
         accessed.forget_undo();
         accessed.replayed = accessed.kept.len();
-        Some(Outgoing { first: accessed.take_received(), rest: accessed.rest(), trailers })
+        if !is_changed && let Some(coded) = &mut accessed.coded {
+            let (first, more) = coded.take_raw();
+            drop(accessed.take_received());
+            let rest = if more { Rest::Follows } else { Rest::Dropped };
+            return Some(Outgoing { first, rest, trailers, ..Outgoing::default() });
+        }
+        let decode = match &mut accessed.coded {
+            Some(coded) if !accessed.ended => Some(coded.take_decoder(decoded_ratio)),
+            _ => None,
+        };
+        let (first, rest) = (accessed.take_received(), accessed.rest());
+        Some(Outgoing { first, rest, trailers, decode, encode: None })
     }
 
     /// What the guest itself has written so far, from where it last stopped reading it.
@@ -172,15 +184,26 @@ impl MessageState {
 
     /// Whether bytes of the original body are gone.
     pub(super) fn is_original_lost(&self) -> bool {
-        self.accessed.as_ref().is_some_and(|accessed| accessed.lost)
+        self.accessed.as_ref().is_some_and(|accessed| {
+            accessed.lost || accessed.coded.as_ref().is_some_and(|coded| coded.is_raw_lost)
+        })
     }
 
     /// The original body, unless it is simply the host's.
     pub(super) fn take_original(&mut self) -> Option<Outgoing> {
         let mut accessed = self.accessed.take().filter(|accessed| accessed.started)?;
-        let mut first = accessed.take_received();
-        first.skip(accessed.early);
-        Some(Outgoing { first, rest: accessed.rest(), trailers: accessed.trailers.into_original() })
+        let (first, rest) = match &mut accessed.coded {
+            Some(coded) => {
+                let (first, more) = coded.take_raw();
+                (first, if more { Rest::Follows } else { Rest::Dropped })
+            }
+            None => {
+                let mut first = accessed.take_received();
+                first.skip(accessed.early);
+                (first, accessed.rest())
+            }
+        };
+        Some(Outgoing { first, rest, trailers: accessed.trailers.into_original(), ..Outgoing::default() })
     }
 }
 
@@ -197,19 +220,26 @@ impl Accessed {
         host: &mut H,
         kind: BodyKind,
         keep: Retention,
+        budget: &Budget,
         account: Option<&BodyAccount>,
         cx: &mut Context<'_>,
     ) -> Poll<Result<bool, Reason>> {
         self.started = true;
-        let Poll::Ready(frame) = host.poll_body(kind, cx) else {
+        let frame = match &mut self.coded {
+            None => host
+                .poll_body(kind, cx)
+                .map(|frame| frame.transpose().map_err(|source| Reason::Body { kind, source })),
+            Some(coded) => coded.poll(host, kind, keep, budget, account, &mut self.trailers, cx),
+        };
+        let Poll::Ready(frame) = frame else {
             // A request that holds bytes while it waits may be evicted.
             return match account.map(|account| account.wait(cx)) {
                 Some(Err(lost)) => Poll::Ready(Err(lost.into())),
                 Some(Ok(())) | None => Poll::Pending,
             };
         };
-        match frame {
-            Some(Ok(Frame::Data(data))) => {
+        match frame? {
+            Some(Frame::Data(data)) => {
                 let reserved = match account.filter(|_| keep != Retention::Nothing) {
                     None => Reservation::default(),
                     Some(account) => {
@@ -227,8 +257,7 @@ impl Accessed {
                 self.unread.push_reserved(data, reserved);
                 return Poll::Ready(Ok(true));
             }
-            Some(Ok(Frame::Trailers(fields))) => self.trailers.arrive(fields),
-            Some(Err(source)) => return Poll::Ready(Err(Reason::Body { kind, source })),
+            Some(Frame::Trailers(fields)) => self.trailers.arrive(fields),
             None => {}
         }
         self.ended = true;
@@ -266,14 +295,16 @@ impl Accessed {
             if self.filled == buf.len() || self.ended {
                 break;
             }
-            ready!(self.receive(host, kind, keep, account, cx))?;
+            ready!(self.receive(host, kind, keep, budget, account, cx))?;
         }
         // Many guests treat a full buffer without EOF as an error, so EOF is reported with the last byte whenever it
         // can be known by now.
         if self.unread.is_empty() && !self.ended {
-            self.ended = host.body_state(kind) == BodyState::Ended;
+            let state = host.body_state(kind);
+            let state = self.coded.as_ref().map_or(state, |coded| coded.state(state));
+            self.ended = state == BodyState::Ended;
             if !self.ended
-                && let Poll::Ready(broken @ Err(_)) = self.receive(host, kind, keep, account, cx)
+                && let Poll::Ready(broken @ Err(_)) = self.receive(host, kind, keep, budget, account, cx)
             {
                 broken?;
             }
@@ -313,7 +344,10 @@ impl Accessed {
     /// Keeps only what the next handler gets again.
     fn forget_undo(&mut self) {
         self.kept.skip(self.kept_for_undo);
-        self.lost |= self.kept_for_undo > 0;
+        if self.kept_for_undo > 0 {
+            self.lost = true;
+            self.coded.iter_mut().for_each(|coded| coded.lose_raw());
+        }
         self.kept_for_undo = 0;
     }
 
@@ -324,6 +358,7 @@ impl Accessed {
         } else {
             self.kept = Chunks::default();
             self.ahead = Reservation::default();
+            self.coded.iter_mut().for_each(|coded| coded.lose_raw());
         }
     }
 
@@ -333,18 +368,4 @@ impl Accessed {
         all.append(std::mem::take(&mut self.unread));
         all
     }
-}
-
-/// How many bytes are reserved ahead. More are reserved if necessary.
-pub(super) fn reserve(
-    ahead: &mut Reservation,
-    account: &BodyAccount,
-    bytes: usize,
-) -> Result<Reservation, NoBodyMemory> {
-    let short = bytes.saturating_sub(ahead.bytes());
-    if short > 0 {
-        let at_once = short.max(account.held().min(RESERVED_AT_ONCE));
-        ahead.merge(account.reserve(at_once)?);
-    }
-    Ok(ahead.split(bytes))
 }

@@ -5,6 +5,9 @@
 
 mod body;
 mod budget;
+mod coded;
+mod content_coding;
+mod decoding;
 mod finish;
 mod framing;
 mod head;
@@ -13,16 +16,19 @@ mod join;
 mod message_state;
 mod original;
 mod phases;
+mod retention;
 mod undo;
 mod waits;
 
 use std::ops::{Deref, DerefMut};
 
 pub(crate) use self::budget::Budget;
+pub(crate) use self::content_coding::DecodedBodies;
 pub(crate) use self::headers::{can_be_name, has_no_effect};
 pub(crate) use self::phases::allows;
 pub(crate) use self::waits::Waits;
 
+use self::content_coding::ContentCoding;
 use self::message_state::MessageState;
 use self::original::Originals;
 use crate::abi::{BodyKind, Features, Phase};
@@ -45,6 +51,8 @@ pub(crate) struct Exchange<H: Host> {
     response: MessageState,
     /// What a guest that fails open must leave as it was.
     originals: Option<Box<Originals<H>>>,
+    /// For a guest whose bodies are decoded.
+    coding: Option<Box<ContentCoding>>,
     /// The client's method was HEAD, whatever the guest made of it.
     client_sent_head: bool,
     /// The client's method was CONNECT.
@@ -110,6 +118,7 @@ impl<H: Host> Exchange<H> {
             request: MessageState::default(),
             response: MessageState::default(),
             originals,
+            coding: None,
             client_sent_head,
             client_sent_connect,
             next_was_bodyless: false,

@@ -14,7 +14,7 @@ use pin_project_lite::pin_project;
 
 use super::{BodyState, names};
 use crate::error::{BoxError, Refused};
-use crate::message::{Delivery, Discard, Fields, Frame, Outgoing, Rest, Trailers};
+use crate::message::{Chunks, Delivery, Discard, Fields, Frame, Outgoing, Recode, Rest, Trailers};
 
 /// A request or response body that passes through guests.
 ///
@@ -119,8 +119,23 @@ impl Body {
 
     /// What is left of this body under what a guest made of it.
     pub(crate) fn rework(&mut self, outgoing: Outgoing) {
+        let Outgoing { first, rest, trailers, decode, encode } = outgoing;
+        if let Some(recode) = decode {
+            self.recode(recode);
+        }
+        self.replace(first, rest, trailers);
+        if let Some(recode) = encode {
+            self.recode(recode);
+        }
+    }
+
+    fn recode(&mut self, recode: Recode) {
+        let body = std::mem::take(self);
+        *self = Self::piped(Recoded { body, recode, ended: false });
+    }
+
+    fn replace(&mut self, mut first: Chunks, rest: Rest, trailers: Trailers) {
         let old = std::mem::take(self);
-        let Outgoing { mut first, rest, trailers } = outgoing;
         let (rest, discard) = match rest {
             Rest::Dropped => (Self::empty(), None),
             Rest::Follows => (old, None),
@@ -383,6 +398,47 @@ impl Piped for RewrittenBody {
             return BodyState::Ended;
         }
         match self.rest.state() {
+            BodyState::Ended | BodyState::Buffered => BodyState::Buffered,
+            BodyState::Arriving => BodyState::Arriving,
+        }
+    }
+}
+
+/// A body that is decoded or encoded.
+struct Recoded {
+    body: Body,
+    recode: Recode,
+    ended: bool,
+}
+
+impl HttpBody for Recoded {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
+        let Self { body, recode, ended } = &mut *self;
+        let frame = ready!(recode.poll_frame(cx, |cx| body.poll_piece(cx)));
+        *ended = !matches!(frame, Some(Ok(Frame::Data(_))));
+        Poll::Ready(frame.map(|frame| {
+            frame.map(|frame| match frame {
+                Frame::Data(data) => http_body::Frame::data(data),
+                Frame::Trailers(fields) => http_body::Frame::trailers(to_header_map(&fields)),
+            })
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
+
+impl Piped for Recoded {
+    fn state(&self) -> BodyState {
+        match self.body.state() {
+            _ if self.ended => BodyState::Ended,
             BodyState::Ended | BodyState::Buffered => BodyState::Buffered,
             BodyState::Arriving => BodyState::Arriving,
         }

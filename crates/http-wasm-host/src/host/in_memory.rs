@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::{BodyState, LocalHost, RequestChange};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
-use crate::message::{Chunks, Discard, Fields, Frame, HeaderChange, Outgoing, Rest, Trailers};
+use crate::message::{Chunks, Discard, Fields, Frame, HeaderChange, Outgoing, Recode, Rest, Trailers};
 
 /// A host that holds a request and a response as plain values, for tests and tools.
 ///
@@ -48,17 +48,25 @@ pub struct Message {
 #[derive(Debug, Default)]
 struct Content {
     first: Chunks,
-    /// What is behind that is read for its trailers alone.
-    replaced: Option<Replaced>,
+    /// What follows, if it goes out in another form.
+    inner: Option<Inner>,
     rest: Option<Feed>,
     trailers: Option<Trailers>,
 }
 
-/// A body that a guest has replaced.
+/// A body that goes out in another form.
 #[derive(Debug)]
-struct Replaced {
+struct Inner {
     body: Box<Content>,
-    discard: Discard,
+    form: Form,
+}
+
+#[derive(Debug)]
+enum Form {
+    /// A guest has replaced it, and it is read for its trailers alone.
+    Discarded(Discard),
+    /// It is decoded or encoded.
+    Recoded(Recode),
 }
 
 /// The sending end of a body that arrives in pieces.
@@ -167,9 +175,18 @@ impl Content {
         if let Some(piece) = self.first.pop() {
             return Poll::Ready(Some(Ok(Frame::Data(piece))));
         }
-        if let Some(Replaced { body, discard }) = &mut self.replaced {
-            let arrived = ready!(discard.poll_trailers(cx, |cx| body.poll(cx)));
-            self.replaced = None;
+        if let Some(Inner { body, form }) = &mut self.inner {
+            let arrived = match form {
+                Form::Discarded(discard) => ready!(discard.poll_trailers(cx, |cx| body.poll(cx))),
+                Form::Recoded(recode) => {
+                    match ready!(recode.poll_frame(cx, |cx| body.poll(cx))).transpose() {
+                        Ok(Some(data @ Frame::Data(_))) => return Poll::Ready(Some(Ok(data))),
+                        Ok(last) => Ok(last.and_then(Frame::into_trailers)),
+                        Err(error) => Err(error),
+                    }
+                }
+            };
+            self.inner = None;
             return match arrived {
                 Ok(arrived) => self.end(arrived),
                 Err(error) => Poll::Ready(Some(Err(error))),
@@ -208,19 +225,19 @@ impl Content {
     fn ended(&self) -> bool {
         self.first.is_empty()
             && self.trailers.is_none()
-            && self.replaced.is_none()
+            && self.inner.is_none()
             && self.rest.as_ref().is_none_or(|feed| feed.lock().is_over())
     }
 
     fn is_only_fed(&self) -> bool {
-        self.first.is_empty() && self.trailers.is_none() && self.replaced.is_none() && self.rest.is_some()
+        self.first.is_empty() && self.trailers.is_none() && self.inner.is_none() && self.rest.is_some()
     }
 
     fn state(&self) -> BodyState {
         if self.ended() {
             return BodyState::Ended;
         }
-        let has_arrived = self.replaced.is_none() && self.rest.as_ref().is_none_or(|feed| feed.lock().ended);
+        let has_arrived = self.inner.is_none() && self.rest.as_ref().is_none_or(|feed| feed.lock().ended);
         if has_arrived { BodyState::Buffered } else { BodyState::Arriving }
     }
 
@@ -231,15 +248,31 @@ impl Content {
             None => Some(first),
             Some(feed) => feed.lock().len().map(|rest| first + rest),
         };
-        len.filter(|_| self.trailers.is_none() && self.replaced.is_none())
+        len.filter(|_| self.trailers.is_none() && self.inner.is_none())
     }
 
     /// What is left of it under what a guest made of it.
-    fn rework(&mut self, body: Outgoing) {
+    fn rework(&mut self, mut body: Outgoing) {
+        if let Some(decode) = body.decode.take() {
+            self.wrap(Form::Recoded(decode));
+        }
+        let encode = body.encode.take();
+        self.replace(body);
+        if let Some(encode) = encode {
+            self.wrap(Form::Recoded(encode));
+        }
+    }
+
+    fn wrap(&mut self, form: Form) {
+        let inner = Inner { body: Box::new(std::mem::take(self)), form };
+        self.inner = Some(inner);
+    }
+
+    fn replace(&mut self, body: Outgoing) {
         if let Rest::Discarded(discard) = body.rest {
-            let replaced = Replaced { body: Box::new(std::mem::take(self)), discard };
-            let trailers = (!body.trailers.is_untouched()).then_some(body.trailers);
-            *self = Self { first: body.first, replaced: Some(replaced), rest: None, trailers };
+            self.wrap(Form::Discarded(discard));
+            self.trailers = (!body.trailers.is_untouched()).then_some(body.trailers);
+            self.first = body.first;
             return;
         }
         let mut unread = std::mem::replace(&mut self.first, body.first);
@@ -249,7 +282,7 @@ impl Content {
                 self.first.push(piece);
             }
         } else {
-            (self.rest, self.replaced) = (None, None);
+            (self.rest, self.inner) = (None, None);
             earlier = None;
         }
         self.trailers = match earlier {

@@ -15,9 +15,10 @@ use super::slow::SlowLoad;
 use super::snapshot::{self, Snapshot};
 use super::startup::{StartFunctions, Startup};
 use crate::abi::{FUNCTIONS, MODULE, MayWait, Phase};
+use crate::bodies::{Bodies, Decoding};
 use crate::engine::{Engine, Precompiled, SharedCode, Source, is_precompiled};
 use crate::error::LoadError;
-use crate::exchange::Waits;
+use crate::exchange::{DecodedBodies, Waits};
 use crate::failure::OnFailure;
 use crate::host::Host;
 use crate::limits::{Limits, PoolSettings};
@@ -62,6 +63,8 @@ pub struct GuestBuilder {
     config: Vec<u8>,
     limits: Limits,
     on_failure: OnFailure,
+    bodies: Bodies,
+    decoding: Decoding,
     pool: PoolSettings,
     observer: Option<Arc<dyn Observer>>,
     wasi: WasiConfig,
@@ -98,6 +101,8 @@ impl GuestBuilder {
             config: Vec::new(),
             limits: Limits::default(),
             on_failure: OnFailure::default(),
+            bodies: Bodies::default(),
+            decoding: Decoding::default(),
             pool: PoolSettings::default(),
             observer: None,
             wasi: WasiConfig::default(),
@@ -135,6 +140,18 @@ impl GuestBuilder {
     /// Sets what happens to a request when the guest fails. Defaults to [`OnFailure::Closed`].
     pub fn on_failure(mut self, on_failure: OnFailure) -> Self {
         self.on_failure = on_failure;
+        self
+    }
+
+    /// Sets how the guest gets bodies with a content coding, such as gzip. [`Bodies::AsReceived`] by default.
+    pub fn bodies(mut self, bodies: Bodies) -> Self {
+        self.bodies = bodies;
+        self
+    }
+
+    /// Sets what decoding does at its limits, for [`Bodies::Decoded`].
+    pub fn decoding(mut self, decoding: Decoding) -> Self {
+        self.decoding = decoding;
         self
     }
 
@@ -336,6 +353,8 @@ impl GuestBuilder {
             reads_request: reads_request(&inspection),
             hook: self.hook,
             on_failure: self.on_failure,
+            decoded_bodies: (self.bodies == Bodies::Decoded)
+                .then(|| Arc::new(DecodedBodies::new(name.clone(), self.decoding))),
             observer: self.observer,
             counters: Arc::default(),
             broken: self.broken,

@@ -12,3 +12,12 @@ pub enum Frame {
     /// The trailers, after the last byte.
     Trailers(Fields),
 }
+
+impl Frame {
+    pub(crate) fn into_trailers(self) -> Option<Fields> {
+        match self {
+            Self::Data(_) => None,
+            Self::Trailers(fields) => Some(fields),
+        }
+    }
+}

@@ -7,6 +7,7 @@ mod discard;
 mod fields;
 mod frame;
 mod outgoing;
+mod recode;
 pub(crate) mod trailers;
 
 pub use self::chunks::Chunks;
@@ -15,4 +16,5 @@ pub use self::discard::Discard;
 pub use self::fields::{Fields, HeaderChange};
 pub use self::frame::Frame;
 pub use self::outgoing::{Outgoing, Rest};
+pub use self::recode::Recode;
 pub use self::trailers::Trailers;

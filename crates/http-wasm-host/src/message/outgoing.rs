@@ -1,6 +1,6 @@
 //! Outgoing bodies.
 
-use super::{Chunks, Discard, Trailers};
+use super::{Chunks, Discard, Recode, Trailers};
 
 /// The body to send in place of one that a guest has read or written.
 ///
@@ -15,6 +15,11 @@ pub struct Outgoing {
     pub rest: Rest,
     /// The guest's changes to the trailers, to be applied to those that arrive with the rest, if any.
     pub trailers: Trailers,
+    /// Decodes the rest, if it follows: what goes out first is content already. Only for a guest whose
+    /// [bodies are decoded](crate::Bodies::Decoded), as is `encode`.
+    pub decode: Option<Recode>,
+    /// Encodes all of the body.
+    pub encode: Option<Recode>,
 }
 
 /// The unread rest of a body, after what a guest has read or written.

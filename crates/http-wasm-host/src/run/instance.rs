@@ -73,7 +73,11 @@ impl<H: Host> Instance<H> {
         state.quota.begin(host.is_sheddable());
         state.wasi.begin();
         let budget = Budget::new(&state.guest.limits);
-        state.exchange = Some(Exchange::new(host, state.features, budget, state.guest.on_failure));
+        let exchange =
+            state.exchange.insert(Exchange::new(host, state.features, budget, state.guest.on_failure));
+        if let Some(decoded) = &state.guest.decoded_bodies {
+            exchange.decode_bodies(decoded);
+        }
         self.pin = Pin::default();
     }
 

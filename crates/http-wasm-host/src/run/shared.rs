@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::abi::Phase;
 use crate::engine::{Engine, TickLimit};
-use crate::exchange::Waits;
+use crate::exchange::{DecodedBodies, Waits};
 use crate::failure::OnFailure;
 use crate::limits::Limits;
 use crate::log::Log;
@@ -31,6 +31,8 @@ pub(crate) struct Shared {
     /// What its backtraces are made with.
     pub(crate) symbols: Arc<Symbols>,
     pub(crate) on_failure: OnFailure,
+    /// It gets decoded bodies.
+    pub(crate) decoded_bodies: Option<Arc<DecodedBodies>>,
     /// What a trap of this guest may come from.
     pub(crate) trap_hint: Option<&'static str>,
     pub(crate) observer: Option<Arc<dyn Observer>>,

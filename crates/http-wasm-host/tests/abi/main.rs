@@ -7,6 +7,8 @@ mod chain;
 mod cleanup;
 mod concurrency;
 mod ctx_next;
+mod decoded;
+mod decoded_streams;
 mod detach;
 mod divergences;
 mod early;

@@ -28,8 +28,8 @@ const CRATES: &[&str] = &[
 /// The core's layers, lowest first; each imports only those above it in this list.
 const LAYERS: &[&str] = &[
     // Facts and vocabulary.
-    "choice", "abi", "text", "limits", "fault", "warning", "symbols", "error", "report", "failure", "stats",
-    "observer", "trace", "rule", // Background work, and where guests log to.
+    "choice", "abi", "bodies", "coding", "text", "limits", "fault", "warning", "symbols", "error", "report",
+    "failure", "stats", "observer", "trace", "rule", // Background work, and where guests log to.
     "runtime", "log", // What messages are made of, and who holds them.
     "message", "host",     // The rules.
     "exchange", // Compiled code and what runs it.

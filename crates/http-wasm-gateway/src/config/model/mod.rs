@@ -21,7 +21,8 @@ use super::read::{Located, NonEmpty, section};
 pub use self::address::Address;
 pub use self::code_cache::CodeCache;
 pub use self::guest::{
-    Allowed, Backtraces, Guest, GuestConfig, GuestLimits, GuestSource, MountPoint, OnFailure, Pool, Snapshot,
+    Allowed, Backtraces, Bodies, Decoding, Guest, GuestConfig, GuestLimits, GuestSource, MountPoint,
+    OnFailure, Pool, Snapshot, Undecodable,
 };
 pub use self::identity::{FieldName, FieldPattern, Underscores};
 pub use self::listen::{
@@ -30,7 +31,7 @@ pub use self::listen::{
 };
 pub use self::matching::{ExactPath, HeaderMatch, HostPattern, MethodName, PathPattern, PathPrefix};
 pub use self::redirect::{Redirect, RedirectTarget};
-pub use self::route::{Backend, Concurrency, EscapedSlashes, ExtProc, Respond, Route, RouteScheme};
+pub use self::route::{Backend, Concurrency, EscapedSlashes, ExtProc, Respond, Route, RouteScheme, Strip};
 pub use self::server::{AccessLog, AccessLogFormat, Admin, Log, LogFormat, RequestId, Server, Telemetry};
 pub use self::upstream::{
     ActiveHealth, Balance, ForwardedHost, Health, PassiveHealth, Upstream, UpstreamHttp, UpstreamTls,

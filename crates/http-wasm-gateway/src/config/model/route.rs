@@ -41,6 +41,13 @@ pub struct Route {
     /// The guests that requests pass through, outermost first.
     pub guests: Vec<Located<String>>,
 
+    /// What happens to `accept-encoding` of requests, before guests see them. "strip" makes it `identity`, so that
+    /// upstreams don't compress responses: for guests that read bodies as they are received.
+    pub accept_encoding: Strip,
+    /// What happens to `range` and `if-range` of requests, before guests see them. "strip" removes them, so that
+    /// upstreams send whole responses.
+    pub range: Strip,
+
     /// The upstream that requests are forwarded to.
     pub upstream: Option<Located<String>>,
     /// Responds with a redirect.
@@ -72,10 +79,29 @@ impl Route {
 section! {
     Route {
         name, listen, scheme, host, path, path_prefix, path_pattern, escaped_slashes, method, headers, guests,
-        upstream, redirect, respond, backend, ext_proc, timeout, max_request_body, concurrency
+        accept_encoding, range, upstream, redirect, respond, backend, ext_proc, timeout, max_request_body, concurrency
     }
     one_of ["upstream", "redirect", "respond", "backend", "ext_proc"]
     at_most_one_of ["path", "path_prefix", "path_pattern"]
+}
+
+/// What happens to a field of a request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Strip {
+    /// It is forwarded.
+    #[default]
+    Keep,
+    /// It is removed.
+    Strip,
+}
+
+choices! { Strip { Keep = "keep", Strip = "strip" } }
+
+impl Value for Strip {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        choice(node, context)
+    }
 }
 
 /// The scheme of a request.

@@ -1,5 +1,6 @@
 //! What all tests share: guests in a few lines, and the next handler and client that they stand between.
 
+mod coded;
 mod drive;
 mod notes;
 mod wat;
@@ -12,6 +13,7 @@ use http_wasm_host::{
     PoolStats,
 };
 
+pub(crate) use self::coded::{brotli, code, coded_post, content, field, gunzip, gzip, zstd};
 pub(crate) use self::drive::{ByHand, block_on, eventually, heard_by, within};
 pub(crate) use self::notes::{Note, decode, eof, list, more, nothing, number, text, whole};
 pub(crate) use self::wat::{Wat, guest, proceeds, stops};

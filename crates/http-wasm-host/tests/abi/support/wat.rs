@@ -10,7 +10,9 @@
 
 use std::fmt::Write;
 
-use http_wasm_host::{Guest, GuestBuilder, Host, InMemoryHost, Limits, LoadError, OnFailure};
+use http_wasm_host::{
+    Bodies, Decoding, Guest, GuestBuilder, Host, InMemoryHost, Limits, LoadError, OnFailure,
+};
 
 use super::{Probe, engine};
 
@@ -35,6 +37,8 @@ pub(crate) struct Wat {
     config: Vec<u8>,
     limits: Limits,
     on_failure: OnFailure,
+    bodies: Bodies,
+    decoding: Decoding,
 }
 
 /// A guest that lets every request through.
@@ -114,6 +118,17 @@ impl Wat {
         self
     }
 
+    /// Gets decoded bodies.
+    pub(crate) fn decodes(self) -> Self {
+        self.decodes_with(Decoding::default())
+    }
+
+    /// Gets decoded bodies, with these settings.
+    pub(crate) fn decodes_with(mut self, decoding: Decoding) -> Self {
+        (self.bodies, self.decoding) = (Bodies::Decoded, decoding);
+        self
+    }
+
     /// Loads it for the in-memory host.
     pub(crate) fn load(self) -> Probe<InMemoryHost> {
         self.load_for()
@@ -137,6 +152,8 @@ impl Wat {
             .config(self.config.clone())
             .limits(self.limits.clone())
             .on_failure(self.on_failure)
+            .bodies(self.bodies)
+            .decoding(self.decoding)
     }
 
     pub(crate) fn text(&self) -> String {

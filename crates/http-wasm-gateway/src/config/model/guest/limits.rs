@@ -16,6 +16,9 @@ pub struct GuestLimits {
     /// Bytes of one body that are kept because the guest has read them. Above this, a request gets 413 and a response
     /// becomes a 502.
     pub replay_bytes: Size,
+    /// How many times as large as a body its decoded content may be, if it is larger than 1 MiB and `bodies` is
+    /// "decoded". Above this, a request gets 413 and a response becomes a 502.
+    pub decoded_ratio: NonZeroU32,
     /// Body bytes that the guest writes.
     pub written_bytes: Size,
     /// Number of header fields that the guest sets or adds, trailers included.
@@ -47,7 +50,7 @@ pub struct GuestLimits {
 
 section! {
     GuestLimits {
-        replay_bytes, written_bytes, header_count, header_bytes, uri_bytes, log_line_bytes, log_rate, config_bytes,
+        replay_bytes, decoded_ratio, written_bytes, header_count, header_bytes, uri_bytes, log_line_bytes, log_rate, config_bytes,
         memory_bytes, table_elements, deadline, total, retained_growth, startup_deadline
     }
 }
@@ -62,6 +65,7 @@ impl From<Limits> for GuestLimits {
     fn from(limits: Limits) -> Self {
         Self {
             replay_bytes: limits.replay_bytes.into(),
+            decoded_ratio: NonZeroU32::new(limits.decoded_ratio).unwrap_or(NonZeroU32::MIN),
             written_bytes: limits.written_bytes.into(),
             header_count: count(limits.header_count),
             header_bytes: limits.header_bytes.into(),
@@ -87,6 +91,7 @@ impl From<&GuestLimits> for Limits {
     fn from(limits: &GuestLimits) -> Self {
         Self {
             replay_bytes: limits.replay_bytes.bytes(),
+            decoded_ratio: limits.decoded_ratio.get(),
             written_bytes: limits.written_bytes.bytes(),
             header_count: limits.header_count.get() as usize,
             header_bytes: limits.header_bytes.bytes(),

@@ -1,5 +1,6 @@
 //! Guests and their settings.
 
+mod bodies;
 mod limits;
 mod lint;
 mod mount;
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 use crate::config::read::{Located, section};
 
+pub use self::bodies::{Bodies, Decoding, Undecodable};
 pub use self::limits::GuestLimits;
 pub use self::lint::Allowed;
 pub use self::mount::MountPoint;
@@ -46,6 +48,11 @@ pub struct Guest {
     pub pool: Pool,
     /// What happens to a request if the guest fails.
     pub on_failure: OnFailure,
+    /// How the guest gets bodies with a content coding, such as gzip. With "as-received", a guest that inspects or
+    /// rewrites them gets compressed bytes.
+    pub bodies: Bodies,
+    /// Settings for `bodies = "decoded"`.
+    pub decoding: Decoding,
     /// Whether new instances start from a snapshot of an initialised one.
     pub snapshot: Snapshot,
     /// Whether the file may be the output of `http-wasm compile`. Such a file contains machine code, which is run
@@ -67,7 +74,7 @@ pub struct Guest {
 
 section! {
     Guest {
-        path, sha256, config, config_file, args, env, mounts, limits, pool, on_failure, snapshot,
+        path, sha256, config, config_file, args, env, mounts, limits, pool, on_failure, bodies, decoding, snapshot,
         trust_precompiled, allow, strict, backtraces, optional
     }
     need [("path", r#"path = "guest.wasm""#)]

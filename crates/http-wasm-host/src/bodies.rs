@@ -1,0 +1,52 @@
+//! How guests get bodies that have a content coding.
+
+/// How a guest gets a body that has a content coding, such as gzip.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Bodies {
+    /// The guest reads the bytes as they were received, and writes those that are sent.
+    #[default]
+    AsReceived,
+    /// The guest reads and writes the content: `gzip`, `deflate`, `br` and `zstd` are decoded while the guest reads.
+    /// `content-encoding` and `content-length` of such a message are hidden from it.
+    ///
+    /// A body that the guest leaves alone, or only reads, goes out as it was received, byte for byte. Where it changes,
+    /// so do the fields that describe its bytes: digests and `accept-ranges` are removed, an `etag` becomes weak, and
+    /// `vary` lists `accept-encoding`.
+    ///
+    /// What the guest lets pass asks the next handler only for codings that can be decoded, and for whole responses, if
+    /// the guest has enabled `buffer_response`: otherwise it can neither read nor change a response.
+    Decoded,
+}
+
+crate::choices! { Bodies { AsReceived = "as-received", Decoded = "decoded" } }
+
+/// Settings of a guest whose [`Bodies`] are decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Decoding {
+    /// What happens when the guest reads a body that can't be decoded. [`Undecodable::Refuse`] by default.
+    pub undecodable: Undecodable,
+    /// Whether a response that was coded, and that the guest has changed, is encoded again for a client that accepts a
+    /// coding. Otherwise it is sent as the guest has written it. `true` by default.
+    pub recompress: bool,
+    /// Whether the guest may change the body of a message whose `cache-control` says `no-transform`. Otherwise a write
+    /// fails. `false` by default.
+    pub ignore_no_transform: bool,
+}
+
+impl Default for Decoding {
+    fn default() -> Self {
+        Self { undecodable: Undecodable::Refuse, recompress: true, ignore_no_transform: false }
+    }
+}
+
+/// What happens when a guest reads a body with a coding that can't be decoded, or a part of a body (206).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Undecodable {
+    /// The exchange fails: with 415 for a request, and with 502 for a response.
+    #[default]
+    Refuse,
+    /// The guest reads the bytes as they were received, and the log has a warning.
+    Pass,
+}
+
+crate::choices! { Undecodable { Refuse = "refuse", Pass = "pass" } }
