@@ -117,7 +117,7 @@ pub struct TracedCall<'a> {
 pub enum CallResult {
     /// A value; 0 for a function without a result.
     Returned(u64),
-    /// The guest has to wait. The same call comes again once there is an answer.
+    /// The guest has to wait. The same call is traced again once there is an answer.
     Waits,
     /// The call trapped, for this reason.
     Trapped(String),

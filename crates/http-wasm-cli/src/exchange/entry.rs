@@ -25,7 +25,7 @@ pub(crate) enum What {
     Entered { phase: Phase, req_ctx: u32, is_error: bool },
     /// The guest has called a host function.
     Call(Box<CallEntry>),
-    /// The guest has written a line to stdout or stderr, or the host has something to say about its log.
+    /// The guest has written a line to stdout or stderr, or the host has dropped some of its lines.
     Line { stream: String, text: String },
     /// The next handler has got the request.
     Next,

@@ -54,7 +54,7 @@ impl Player {
     /// If there is one already.
     pub(crate) fn recorder(level: LevelFilter) -> Result<Recorder, Failure> {
         let recorder = Recorder::new();
-        recorder.hear(level)?;
+        recorder.subscribe(level)?;
         Ok(recorder)
     }
 

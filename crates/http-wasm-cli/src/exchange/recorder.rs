@@ -57,8 +57,8 @@ impl Recorder {
         })))
     }
 
-    /// Lets this recorder hear what guests write, at `level` and above. At most once per process.
-    pub(crate) fn hear(&self, level: LevelFilter) -> Result<(), Failure> {
+    /// Subscribes to the lines that guests write, at `level` and above. Works once per process.
+    pub(crate) fn subscribe(&self, level: LevelFilter) -> Result<(), Failure> {
         let filter = Targets::new().with_target(LOG_TARGET, level);
         tracing_subscriber::registry()
             .with(Lines(self.clone()).with_filter(filter))
@@ -110,7 +110,7 @@ impl Recorder {
                 let mut record = self.lock();
                 let now = record.since.elapsed();
                 let mut at = now;
-                // The same call comes again once it is answered.
+                // A call that has waited is traced again with its answer.
                 if let Some(Entry { at: since, what: What::Call(waiting), .. }) = record.entries.last()
                     && waiting.result == CallResult::Waits
                     && waiting.function == entry.function
@@ -141,7 +141,7 @@ impl Recorder {
     }
 }
 
-/// Hears the lines that guests write to stdout and stderr, and what the host says of them.
+/// Records the lines that guests write to stdout and stderr, and reports of dropped lines.
 struct Lines(Recorder);
 
 impl<S: Subscriber> Layer<S> for Lines {
@@ -178,5 +178,36 @@ impl Visit for Line {
             // Writing to a string doesn't fail.
             let _ = write!(self.text, "{value:?}");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_bounded_and_counts_what_it_leaves_out() {
+        let recorder = Recorder::new();
+        let line = |text: &str| Entry {
+            at: Default::default(),
+            what: What::Line { stream: "stdout".to_owned(), text: text.to_owned() },
+            note: None,
+        };
+        // As if each line were as long.
+        (0..100).for_each(|_| recorder.lock().push(line("kept"), MAX_BYTES / 10));
+        let entries = recorder.take();
+        let texts: Vec<_> = entries
+            .iter()
+            .map(|entry| match &entry.what {
+                What::Line { text, .. } => text.as_str(),
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let (last, kept) = texts.split_last().expect("there are some");
+        assert_eq!(kept, ["kept"; 9]);
+        assert_eq!(*last, "91 more calls and lines are not shown: they take more than 64 MiB");
+        // What is taken makes room for more.
+        recorder.lock().push(line("next"), 0);
+        assert_eq!(recorder.take().len(), 1);
     }
 }

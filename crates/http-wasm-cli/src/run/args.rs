@@ -98,7 +98,7 @@ impl Run {
     pub(super) fn resolve(args: RunArgs) -> Result<Self, ArgsError> {
         let grants = args.grants.resolve()?;
         let guest = GuestSpec::resolve(args.guest, args.guest_config, grants)?;
-        // Whoever watches wants to see every line.
+        // A trace is of use only with every line.
         let limits = Limits { log_rate: u32::MAX, ..Limits::default() };
         let guest = GuestSpec { lints: args.lints, limits, ..guest };
         let (mut request, recorded) = match (args.request, args.har) {

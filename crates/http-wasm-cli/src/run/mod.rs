@@ -23,7 +23,7 @@ pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
     let player = match Player::load(&run.guest, recorder.clone()) {
         Ok(player) => player,
         Err(failure) => {
-            // What it did until it failed may say why.
+            // What it did before it failed may show why.
             if run.trace {
                 print(&trace(&recorder.take(), run.json))?;
             }

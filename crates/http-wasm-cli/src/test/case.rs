@@ -1,4 +1,4 @@
-//! A case: its request and next handler made of what the file says.
+//! Builds the request and the next handler of a case.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -68,7 +68,7 @@ fn each_call_is_traced_in_order_with_arguments_result_and_note_from_the_instance
         "0 handle_request returned true 5 false",
         "0 Entered { phase: Response, req_ctx: 5, is_error: false }",
         r#"0 get_status_code() = 200 wrote "" note """#,
-        r#"0 set_header_value(kind: request headers, name: "ann", value: "") trapped: the request has gone to the next handler and can't be changed in handle_response wrote "" note """#,
+        r#"0 set_header_value(kind: request headers, name: "ann", value: "") trapped: the request has already been passed to the next handler and can't be changed in handle_response wrote "" note """#,
         "0 handle_response returned true 5 true",
     ];
     assert_eq!(traced(CALLS, host), expected);

@@ -75,7 +75,8 @@ fn a_request_that_is_changed_after_it_has_gone() {
         &traced(&guest, &[]),
         &[
             "next handler",
-            r#"set_header_value(kind: request headers, name: "x-user", value: "ann") trapped: the request has gone"#,
+            r#"set_header_value(kind: request headers, name: "x-user", value: "ann") trapped: the request has"#,
+            "can't be changed in handle_response",
         ],
     );
 }

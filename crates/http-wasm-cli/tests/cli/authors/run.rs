@@ -170,18 +170,6 @@ fn a_guest_that_fails_is_shown_up_to_there_and_exits_with_65() {
 }
 
 #[test]
-fn a_guest_that_calls_without_end_does_not_fill_the_memory() {
-    let guest = of(
-        "(loop $again (call $log (i32.const 0) (i32.const 0) (i32.const 65536)) (br $again)) unreachable",
-        "",
-    );
-    let (stdout, stderr, code) = output(&["run", path(&guest), "--trace"]);
-    assert!(code == Some(65) && stderr.contains("compute limit"), "{stderr}");
-    assert!(stdout.contains(" more calls and lines are not shown: they take more than 64 MiB"));
-    assert!(stdout.matches("log(level: info").count() < 1025);
-}
-
-#[test]
 fn what_is_wrong_with_the_arguments_is_said() {
     let guest = of(TAGS, "");
     for (args, expected) in [

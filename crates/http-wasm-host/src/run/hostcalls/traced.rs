@@ -14,7 +14,7 @@ use crate::run::memory;
 use crate::run::state::State;
 use crate::trace::{CallResult, TraceEvent, TracedCall};
 
-/// Is told of each host function that a guest calls. For `()`, nothing is compiled.
+/// Observes each host function that a guest calls. For `()`, nothing is compiled.
 pub(crate) trait OnHostCall: Clone + Send + Sync + 'static {
     /// What is kept while the function runs.
     type Begun;
