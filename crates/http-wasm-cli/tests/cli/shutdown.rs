@@ -70,6 +70,30 @@ async fn while_it_drains_it_is_alive_and_not_ready() {
 }
 
 #[tokio::test]
+async fn during_the_drain_delay_requests_are_accepted_and_a_second_signal_ends_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = "listen = ['127.0.0.1:0']\n[server]\ndrain_delay = '1h'\n[admin]\naddress = '127.0.0.1:0'\n\
+                  [[routes]]\nbackend = 'hello'\n";
+    let file = directory.path().join("gateway.toml");
+    std::fs::write(&file, config).unwrap();
+    let mut server = Server::of(http_wasm().args(["serve", "--config"]).arg(file));
+    let line = server.ready_line();
+    let admin = line.strip_prefix("status and metrics at http://").expect("the operators' address");
+    let admin = admin.parse().expect("an address");
+    let ask = async |addr, path| {
+        exchange(addr, format!("GET {path} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")).await
+    };
+    server.signal("TERM");
+    let start = Instant::now();
+    while !ask(admin, "/readyz").await.starts_with("HTTP/1.1 503 ") {
+        assert!(start.elapsed() < PATIENCE, "still ready");
+    }
+    assert!(ask(server.addr, "/").await.starts_with("HTTP/1.1 200 "));
+    server.signal("INT");
+    assert_eq!(server.wait().await.code(), Some(0));
+}
+
+#[tokio::test]
 async fn a_running_http_2_request_finishes_too() {
     let upstream = Upstream::bind().await;
     let mut proxy = Server::proxy_to(upstream.addr(), &[]);

@@ -39,8 +39,9 @@ pub(super) struct Upload<B> {
     answered: AtomicBool,
     breach: AtomicU16,
     frames: AtomicU64,
-    /// Bytes that the body may have.
+    /// How many bytes the body may have.
     limit: AtomicU64,
+    is_lifted: AtomicBool,
     rest: Mutex<Rest<B>>,
     returned: Notify,
 }
@@ -63,7 +64,7 @@ pub(super) enum Persistence {
 }
 
 impl<B> Upload<B> {
-    /// Of a body that may have so many bytes.
+    /// `limit` is how many bytes the body may have.
     pub(super) fn new(expects_continue: bool, limit: Option<u64>) -> Arc<Self> {
         Arc::new(Self {
             expects_continue,
@@ -72,6 +73,7 @@ impl<B> Upload<B> {
             breach: AtomicU16::new(0),
             frames: AtomicU64::new(0),
             limit: AtomicU64::new(limit.unwrap_or(u64::MAX)),
+            is_lifted: AtomicBool::new(false),
             rest: Mutex::new(Rest::Held),
             returned: Notify::new(),
         })
@@ -96,7 +98,7 @@ impl<B> Upload<B> {
         StatusCode::from_u16(self.breach.load(Ordering::Relaxed)).ok()
     }
 
-    /// Bytes that the body may have.
+    /// How many bytes the body may have.
     pub(super) fn limit(&self) -> u64 {
         self.limit.load(Ordering::Relaxed)
     }
@@ -153,12 +155,6 @@ impl<B> Upload<B> {
             }
         }
     }
-
-    /// Whether a handler holds the body for that long without reading from it. Otherwise this completes as soon as no
-    /// handler holds it, and drops what is left of it.
-    pub(super) async fn stalls(&self, stalled: Duration) -> bool {
-        self.returned(stalled).await.is_err()
-    }
 }
 
 /// A handler holds a body that it doesn't read.
@@ -190,6 +186,21 @@ where
                 Ok(Ok(())) => Persistence::KeepAlive,
                 _ => Persistence::Close,
             },
+        }
+    }
+
+    /// Whether a handler holds the body for that long without reading from it. Otherwise, this completes as soon as no
+    /// handler holds it and what is left of it has been dropped, or discarded if its limit was lifted.
+    pub(super) async fn stalls(&self, stalled: Duration) -> bool {
+        match self.returned(stalled).await {
+            // An Envoy ends its streams itself. If they were reset here, what it is just sending would count as an error
+            // of its connection.
+            Ok(Some(mut body)) if self.is_lifted.load(Ordering::Relaxed) => {
+                drop(timeout(DISCARD_TIMEOUT, discard(&mut body)).await);
+                false
+            }
+            Ok(_) => false,
+            Err(Stalled) => true,
         }
     }
 
@@ -231,6 +242,7 @@ impl<B: Send> BodyVerdict for Upload<B> {
     }
 
     fn lift_limit(&self) -> Option<u64> {
+        self.is_lifted.store(true, Ordering::Relaxed);
         Some(self.limit.swap(u64::MAX, Ordering::Relaxed)).filter(|&limit| limit < u64::MAX)
     }
 }

@@ -22,7 +22,7 @@ use super::wire::{BodySendMode, Event, HttpHeaders, ProcessingRequest, ProtocolC
 use crate::body::BoxBody;
 use crate::exchange::{plain_text, too_large};
 
-/// Until when it is the guests' turn, if they may not take as long as they like. Otherwise it is Envoy's.
+/// The deadline of the guests while they process a head. None if there is no limit, or they wait for Envoy.
 struct Turn(Mutex<Option<Instant>>);
 
 impl Turn {
@@ -39,7 +39,7 @@ impl Turn {
     }
 }
 
-/// Ends with the guests' turn. To be polled whenever the guests are.
+/// Completes when the guests' deadline has passed. Must be polled after the guests, which change it.
 struct Timer<'a> {
     turn: &'a Turn,
     sleep: Option<Pin<Box<Sleep>>>,
@@ -75,19 +75,6 @@ enum Done {
 pub(super) async fn run(
     processor: &Processor,
     mut messages: Streaming<ProcessingRequest>,
-    max_body: Option<u64>,
-    output: Output,
-) -> Result<(), Status> {
-    process(processor, &mut messages, max_body, output).await?;
-    // Envoy ends the stream, as it resets it when there is nothing left to do. If it ended here first, it would have to
-    // be reset, and what Envoy is just sending would count as a mistake of its connection.
-    while let Ok(Some(_)) = messages.message().await {}
-    Ok(())
-}
-
-async fn process(
-    processor: &Processor,
-    messages: &mut Streaming<ProcessingRequest>,
     max_body: Option<u64>,
     output: Output,
 ) -> Result<(), Status> {
@@ -152,8 +139,8 @@ async fn process(
                 sends = false;
             }
             received = &mut receive, if receives => match received? {
-                Incoming::All => receives = false,
-                Incoming::TooMuch => return output.immediate(too_large()).await,
+                Incoming::Complete => receives = false,
+                Incoming::TooLarge => return output.immediate(too_large()).await,
             },
             () = poll_fn(|cx| timer.poll(cx)), if !is_passed => {
                 return output.immediate(plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n")).await;
@@ -223,28 +210,28 @@ async fn through_guests(
     Ok(Done::Passed)
 }
 
-/// Where what Envoy sends goes.
+/// Where the messages from Envoy go.
 struct Inlets {
     request: Option<Inlet>,
     response: Option<Inlet>,
-    /// Where the response goes, until it has come.
+    /// Takes the response's head, until it has arrived.
     respond: Option<oneshot::Sender<Received>>,
-    /// Bytes of the request's body that may still come.
+    /// How many more bytes the request body may have.
     left: u64,
 }
 
-/// What has come of an exchange.
+/// How reading Envoy's messages ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Incoming {
-    /// All that Envoy sends.
-    All,
-    /// More of the request's body than it may have.
-    TooMuch,
+    /// Envoy has ended the stream.
+    Complete,
+    /// The request body is too large.
+    TooLarge,
 }
 
 /// Hands on what Envoy sends, until it ends the stream.
 async fn receive(
-    messages: &mut Streaming<ProcessingRequest>,
+    mut messages: Streaming<ProcessingRequest>,
     mut inlets: Inlets,
     modes: Modes,
     is_connect: bool,
@@ -265,7 +252,7 @@ async fn receive(
             }
             Some(Event::RequestBody(body)) => {
                 let size = body.body.len() as u64;
-                let Some(left) = inlets.left.checked_sub(size) else { return Ok(Incoming::TooMuch) };
+                let Some(left) = inlets.left.checked_sub(size) else { return Ok(Incoming::TooLarge) };
                 inlets.left = left;
                 if let Some(request) = &mut inlets.request {
                     request.data(body.body).await;
@@ -289,7 +276,7 @@ async fn receive(
             inlet.end(trailers).await;
         }
     }
-    Ok(Incoming::All)
+    Ok(Incoming::Complete)
 }
 
 /// Lets a response pass whose request was never here: a filter before this one has answered it. If no request ever
@@ -297,7 +284,7 @@ async fn receive(
 async fn pass(
     processor: &Processor,
     headers: HttpHeaders,
-    messages: &mut Streaming<ProcessingRequest>,
+    messages: Streaming<ProcessingRequest>,
     modes: Modes,
     output: Output,
 ) -> Result<(), Status> {

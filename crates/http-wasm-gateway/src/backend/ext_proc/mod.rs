@@ -81,7 +81,7 @@ impl ExtProc {
 
 /// The answers to a stream of Envoy's. If they are dropped, so is the exchange.
 struct Answers {
-    /// The exchange, until it has ended. Its future is large, and moved several times before it is polled.
+    /// The exchange, until it has ended. Boxed because the future is large, and would be moved several times.
     exchange: Option<BoxFuture<'static, Result<(), Status>>>,
     output: Output,
 }
@@ -98,7 +98,7 @@ impl Answers {
 impl Stream for Answers {
     type Item = Result<ProcessingResponse, Status>;
 
-    /// Answers that were given before an error are sent before it.
+    /// An answer is sent before the error that follows it.
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = &mut *self;
         let mut failure = None;
@@ -117,7 +117,7 @@ impl Stream for Answers {
     }
 }
 
-/// Answers health checks: the gateway serves until it is about to stop.
+/// Responds to health checks: the gateway serves until it starts to drain.
 struct Health<'a>(&'a CurrentStage);
 
 impl UnaryService<HealthCheckRequest> for Health<'_> {

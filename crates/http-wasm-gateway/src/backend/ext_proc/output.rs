@@ -32,14 +32,14 @@ pub(super) enum Direction {
 /// What is left of a message once its head is answered: its body, and how the one that Envoy sends ends.
 pub(super) type Rest = Option<(BoxBody, End)>;
 
-/// Sends answers. One at a time waits for Envoy to take it, and the exchange goes on when it has been taken.
+/// Sends answers to Envoy. There is room for one; the exchange continues once it has been taken.
 #[derive(Clone)]
 pub(super) struct Output(Arc<Mutex<Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
     answer: Option<ProcessingResponse>,
-    /// Why the exchange has failed, behind the answer.
+    /// Why the exchange has failed, sent after the answer.
     failure: Option<Status>,
 }
 
@@ -48,12 +48,12 @@ impl Output {
         Self(Arc::default())
     }
 
-    /// Whether an answer waits.
+    /// Whether an answer is waiting.
     pub(super) fn is_full(&self) -> bool {
         self.waiting().answer.is_some()
     }
 
-    /// Takes the answer that waits, or else `failure`, if the exchange has failed.
+    /// Takes the waiting answer, or the failure if there is none.
     pub(super) fn take(&self, failure: Option<Status>) -> Option<Result<ProcessingResponse, Status>> {
         let mut waiting = self.waiting();
         waiting.failure = failure.or(waiting.failure.take());
@@ -72,7 +72,7 @@ impl Output {
         poll_fn(|_| {
             let mut waiting = self.waiting();
             if waiting.answer.is_some() {
-                // Whoever takes that one polls this again.
+                // The exchange is polled again once that one has been taken.
                 return Poll::Pending;
             }
             waiting.answer = Some(ProcessingResponse { answer: answer.take() });
@@ -180,7 +180,7 @@ impl Output {
     /// The client gets this response in place of the upstream's.
     pub(super) async fn immediate(&self, response: Response<BoxBody>) -> Result<(), Status> {
         let (head, body) = response.into_parts();
-        // Envoy would send one.
+        // Envoy would send the body of such a response.
         let body = match is_bodyless(head.status.as_u16()) {
             true => Bytes::new(),
             false => body.collect().await.map_err(broken)?.to_bytes(),

@@ -16,9 +16,9 @@ pub(super) struct Processor {
     pub(super) reselects_route: bool,
     /// How long guests may take to process a head.
     timeout: Option<Duration>,
-    /// Bytes that the body of a client's request may have.
+    /// How many bytes the body of a client's request may have.
     pub(super) max_body: Option<u64>,
-    /// Whether the gateway is about to stop.
+    /// Whether the gateway is draining.
     pub(super) stage: CurrentStage,
     /// Whether a stream has ever begun with a request.
     sees_requests: AtomicBool,
