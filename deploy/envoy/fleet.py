@@ -35,7 +35,9 @@ TYPE = "type.googleapis.com/envoy"
 HTTP2 = {
     "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
         "@type": f"{TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {"http2_protocol_options": {}},
+        "explicit_http_config": {
+            "http2_protocol_options": {"max_outbound_frames": 100000, "max_outbound_control_frames": 100000},
+        },
     }
 }
 

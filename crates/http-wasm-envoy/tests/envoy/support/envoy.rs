@@ -301,7 +301,8 @@ impl Filter {
             r#"{{"name": "processor", "type": "STATIC", "connect_timeout": "5s",
       "typed_extension_protocol_options": {{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {{
         "@type": "type.googleapis.com/envoy.extensions.upstreams.http.v3.HttpProtocolOptions",
-        "explicit_http_config": {{"http2_protocol_options": {{}}}}}}}},
+        "explicit_http_config": {{"http2_protocol_options": {{
+          "max_outbound_frames": 100000, "max_outbound_control_frames": 100000}}}}}}}},
       "health_checks": [{{"timeout": "5s", "interval": "0.2s", "no_traffic_interval": "0.2s",
         "unhealthy_threshold": 1, "healthy_threshold": 1, "grpc_health_check": {{}}}}],
       "load_assignment": {{"cluster_name": "processor", "endpoints": [{{"lb_endpoints": [{endpoints}]}}]}}}},"#
