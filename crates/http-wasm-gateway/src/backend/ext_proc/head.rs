@@ -1,5 +1,6 @@
 //! Heads as Envoy sends them, and what guests have changed of them.
 
+use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Uri, response};
@@ -22,7 +23,7 @@ impl wire::HeaderValue {
         Self { key: name.to_owned(), raw_value: value.to_vec().into(), ..Self::default() }
     }
 
-    fn bytes(&self) -> &[u8] {
+    fn bytes(&self) -> &Bytes {
         if self.raw_value.is_empty() { &self.value } else { &self.raw_value }
     }
 }
@@ -39,7 +40,9 @@ fn fields(
             continue;
         }
         let name = HeaderName::try_from(&field.key).map_err(|_| Unsuitable("a header's name"))?;
-        let value = HeaderValue::from_bytes(field.bytes()).map_err(|_| Unsuitable("a header's value"))?;
+        // It stays in the buffer that the message was read into.
+        let value = HeaderValue::from_maybe_shared(field.bytes().clone());
+        let value = value.map_err(|_| Unsuitable("a header's value"))?;
         fields.append(name, value);
     }
     Ok(fields)
