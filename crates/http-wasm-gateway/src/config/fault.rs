@@ -55,9 +55,7 @@ impl Fault {
         let is_about = |words: &[&str]| words.iter().any(|word| message.contains(word));
         let mut help = Vec::new();
         if is_about(&["duplicate key"]) {
-            help.push(
-                "each setting and each header can be there only once, except headers in double brackets",
-            );
+            help.push("each setting and each header can occur only once, except headers in double brackets");
         } else if is_about(&["unquoted key", "missing assignment", "key with no value"]) {
             help.push("a setting is written NAME = VALUE");
         } else if is_about(&["float", "integer", "must be quoted", "datetime", "missing value"]) {

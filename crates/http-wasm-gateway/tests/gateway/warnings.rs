@@ -32,7 +32,7 @@ async fn what_nothing_uses_is_warned_of_with_its_place_and_what_to_do() {
         ),
         (
             format!("{BASE}routes = []\n"),
-            ["no route takes requests from this listener", "gateway.toml:1:11", "all of them get 404"],
+            ["no route matches requests from this listener", "gateway.toml:1:11", "all of them get 404"],
         ),
         (
             format!("listen = [{{ address = '127.0.0.1:0', trusted_fields = ['x-real-ip'] }}]\n{ROUTE}"),
@@ -42,11 +42,11 @@ async fn what_nothing_uses_is_warned_of_with_its_place_and_what_to_do() {
             "listen = ['127.0.0.1:0', '127.0.0.1:1']\n\
              [[routes]]\nlisten = '127.0.0.1:0'\nbackend = 'echo'\n"
                 .to_owned(),
-            ["no route takes requests from this listener", "gateway.toml:1:26", "all of them get 404"],
+            ["no route matches requests from this listener", "gateway.toml:1:26", "all of them get 404"],
         ),
         (
             format!("{BASE}[[routes]]\nscheme = 'https'\nbackend = 'echo'\n{ROUTE}"),
-            ["no listener has requests for this route", "gateway.toml:2:1", "listener has `tls`"],
+            ["no listener receives requests for this route", "gateway.toml:2:1", "listener has `tls`"],
         ),
         (
             format!(

@@ -42,7 +42,7 @@ pub(in crate::config) fn check(
             context.fault(
                 Fault::new(warm.span(), message)
                     .related(idle.span(), "the maximum")
-                    .help("lower the one, or raise the other"),
+                    .help("lower `min_warm`, or raise `max_idle`"),
             );
         }
         if context.fault_count() > before {

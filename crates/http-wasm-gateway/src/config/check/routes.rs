@@ -60,7 +60,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
             && let Some(shadow) = shadows.find(|earlier| shadow::covers(earlier, route))
         {
             let fault = Fault::new(route.span(), "no request can reach this route");
-            let fault = fault.related(shadow.span(), "this earlier route takes all of its requests");
+            let fault = fault.related(shadow.span(), "this earlier route matches all of its requests");
             context.fault(fault.help("routes are tried in order: put the more specific one first"));
         }
     }
@@ -93,7 +93,9 @@ fn route_name(route: &Route, index: usize, config: &Config, context: &mut Contex
     let Some(own) = &route.name else { return };
     if own.written().is_some() {
         let fault = Fault::new(own.span(), "the name of a route can't have references");
-        context.fault(fault.help("metrics and logs show names, and nothing shows what references stand for"));
+        context.fault(
+            fault.help("names appear in metrics and logs, which never show what a reference stands for"),
+        );
         return;
     }
     name(own, own.span(), context);

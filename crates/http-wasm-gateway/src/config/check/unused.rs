@@ -24,7 +24,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
     }
     for route in &config.routes {
         if !config.listen.iter().any(|listen| may_take_any(route, listen)) {
-            let fault = Fault::warning(route.span(), "no listener has requests for this route");
+            let fault = Fault::warning(route.span(), "no listener receives requests for this route");
             context.fault(fault.help(
                 "requests are https if their listener has `tls`, or a trusted proxy says so in x-forwarded-proto",
             ));
@@ -32,7 +32,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
     }
     for listen in config.listen.iter() {
         if !config.routes.iter().any(|route| may_take_any(route, listen)) {
-            let fault = Fault::warning(listen.address.span(), "no route takes requests from this listener");
+            let fault = Fault::warning(listen.address.span(), "no route matches requests from this listener");
             context.fault(fault.help("all of them get 404: add a route, or remove the listener"));
         }
         let trusted = listen.trusted_fields.iter().find(|field| field.was_read());

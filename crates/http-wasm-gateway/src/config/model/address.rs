@@ -69,7 +69,7 @@ impl JsonSchema for Address {
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
             "type": "string",
-            "description": "HOST:PORT; port 0 takes any free port.",
+            "description": "HOST:PORT; port 0 selects any free port.",
             "pattern": "^.+:[0-9]{1,5}$",
             "examples": ["127.0.0.1:8080", "[::]:443"],
         })
