@@ -9,9 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::ffi::ConfigPtr;
 use crate::filter::Filter;
-use crate::inventory::RouteCount;
 use crate::process::{SharedGuest, try_process};
 use crate::proto;
+use crate::route_count::RouteCount;
 use crate::stats::Stats;
 
 /// What a filter does with a request.

@@ -11,7 +11,7 @@ use std::time::Instant;
 use http_wasm_host::{Error, Fields, Handled, InMemoryHost, Message, Outcome, Pinned, Progress};
 
 use crate::compute::{CallHandle, begin_slice, has_overrun};
-use crate::config::Behaviour;
+use crate::config::{Behaviour, Config};
 use crate::failure::{self, Failure};
 use crate::filter::Filter;
 use crate::link::Link;
@@ -24,6 +24,7 @@ const METADATA: &str = "http_wasm";
 /// What both directions of the guests' part share.
 pub(crate) struct Exchange {
     link: Rc<Link>,
+    config: Arc<Config>,
     /// What is done with this request.
     pub(crate) behaviour: Arc<Behaviour>,
     /// The guests that have let the request through, the first one first.
@@ -31,15 +32,15 @@ pub(crate) struct Exchange {
 }
 
 impl Exchange {
-    pub(crate) fn new(link: Rc<Link>, behaviour: Arc<Behaviour>) -> Rc<Self> {
-        Rc::new(Self { link, behaviour, pinned: RefCell::default() })
+    pub(crate) fn new(link: Rc<Link>, config: Arc<Config>, behaviour: Arc<Behaviour>) -> Rc<Self> {
+        Rc::new(Self { link, config, behaviour, pinned: RefCell::default() })
     }
 
     /// A guest's call is over.
     fn called(&self, guest: &str, phase: &str, outcome: &'static str, started: Instant) {
         let now = Instant::now();
         let took = now - started;
-        self.link.config.stats.called(&self.link.filter, guest, outcome, took, now);
+        self.config.stats.called(&self.link.filter, guest, outcome, took, now);
         if self.behaviour.metadata {
             let value = format!("{outcome} {}us", took.as_micros());
             self.link.filter.set_metadata(METADATA, &format!("{guest}.{phase}"), &value);

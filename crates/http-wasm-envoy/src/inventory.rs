@@ -1,17 +1,15 @@
 //! What exists in this process. Envoy's log shows it at the debug level, so that what outlives its use can be found.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use crate::config::Config;
 use crate::ffi::Level;
 use crate::log;
 use crate::process::try_process;
+use crate::route_count;
 
 /// Configurations of filters that Envoy, or a stream, still has.
 static FILTERS: Mutex<Vec<Weak<Config>>> = Mutex::new(Vec::new());
-/// Configurations of routes.
-static ROUTES: AtomicUsize = AtomicUsize::new(0);
 
 fn filters() -> MutexGuard<'static, Vec<Weak<Config>>> {
     FILTERS.lock().unwrap_or_else(PoisonError::into_inner)
@@ -24,22 +22,6 @@ pub(crate) fn add(config: &Arc<Config>) {
     filters.push(Arc::downgrade(config));
 }
 
-/// Counts a route's configuration for as long as it lives.
-pub(crate) struct RouteCount(());
-
-impl RouteCount {
-    pub(crate) fn new() -> Self {
-        ROUTES.fetch_add(1, Ordering::Relaxed);
-        Self(())
-    }
-}
-
-impl Drop for RouteCount {
-    fn drop(&mut self) {
-        ROUTES.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// Logs what exists after something has happened to a filter's configurations.
 pub(crate) fn log(filter: &str, event: &str) {
     if !log::is_enabled(Level::Debug) {
@@ -50,7 +32,7 @@ pub(crate) fn log(filter: &str, event: &str) {
     let streams: usize = configs.iter().map(|config| config.streams().saturating_sub(1)).sum();
     let filters = configs.len();
     drop(configs);
-    let routes = ROUTES.load(Ordering::Relaxed);
+    let routes = route_count::current();
     let guests = process.guests_in_use();
     let stats = guests.iter().map(|guest| guest.guest.stats());
     let (live, idle) = stats.fold((0, 0), |(live, idle), stats| (live + stats.live, idle + stats.idle));

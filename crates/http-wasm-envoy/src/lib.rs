@@ -18,6 +18,7 @@ mod live;
 mod log;
 mod process;
 mod proto;
+mod route_count;
 mod stacks;
 mod stats;
 mod stream;

@@ -1,11 +1,9 @@
 //! What a stream and the hosts of its guests share.
 
 use std::cell::{Cell, RefCell};
-use std::sync::Arc;
 
 use http_wasm_host::InMemoryHost;
 
-use crate::config::Config;
 use crate::ffi::Map;
 use crate::filter::Filter;
 use crate::heads::{self, DetachedHeads};
@@ -14,7 +12,6 @@ use crate::heads::{self, DetachedHeads};
 /// whichever call of theirs the stream drives.
 pub(crate) struct Link {
     pub(crate) filter: Filter,
-    pub(crate) config: Arc<Config>,
     /// What Envoy had when the current host let go of it.
     left: RefCell<Option<DetachedHeads>>,
     route_changed: Cell<bool>,
@@ -25,10 +22,9 @@ pub(crate) struct Link {
 }
 
 impl Link {
-    pub(crate) fn new(filter: Filter, config: Arc<Config>) -> Self {
+    pub(crate) fn new(filter: Filter) -> Self {
         Self {
             filter,
-            config,
             left: RefCell::default(),
             route_changed: Cell::default(),
             method: Cell::default(),

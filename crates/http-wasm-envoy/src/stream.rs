@@ -22,6 +22,8 @@ use crate::wake::StreamWaker;
 /// hook, when nothing is borrowed.
 pub(crate) struct Stream {
     link: Rc<Link>,
+    /// Until an exchange has it.
+    config: Cell<Option<Arc<Config>>>,
     waker: Arc<StreamWaker>,
     /// The guests' part, once the request's route is known and has guests.
     exchange: RefCell<Option<Rc<Exchange>>>,
@@ -40,7 +42,8 @@ const POLLS_AT_ONCE: usize = 64;
 impl Stream {
     pub(crate) fn new(filter: Filter, config: Arc<Config>) -> Rc<Self> {
         Rc::new(Self {
-            link: Rc::new(Link::new(filter, config)),
+            link: Rc::new(Link::new(filter)),
+            config: Cell::new(Some(config)),
             waker: Arc::default(),
             exchange: RefCell::default(),
             request: RefCell::new(Half::new(BodyKind::Request)),
@@ -53,7 +56,12 @@ impl Stream {
     }
 
     pub(crate) fn request_headers(&self, end: bool) -> HeadersStatus {
-        let behaviour = match self.link.config.of_stream(self.filter()) {
+        let Some(config) = self.config.take() else {
+            tracing::error!("Envoy has given a second request to a stream");
+            self.fail();
+            return HeadersStatus::StopIteration;
+        };
+        let behaviour = match config.of_stream(self.filter()) {
             Ok(behaviour) => behaviour,
             Err(fault) => {
                 tracing::error!("route configuration: {fault}; the request fails");
@@ -62,9 +70,10 @@ impl Stream {
             }
         };
         if behaviour.chain.is_empty() {
+            self.config.set(Some(config));
             return HeadersStatus::Continue;
         }
-        let exchange = Exchange::new(self.link.clone(), behaviour);
+        let exchange = Exchange::new(self.link.clone(), config, behaviour);
         self.exchange.replace(Some(exchange.clone()));
         let facts = RequestFacts::of(self.filter());
         self.grpc.set(facts.is_grpc);
