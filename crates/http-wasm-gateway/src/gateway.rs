@@ -150,8 +150,8 @@ impl Gateway {
         Ok(())
     }
 
-    /// Serves until `stop` ends, and then shuts down gracefully, as [`serve`](Self::serve) does on a signal. Signals and
-    /// changed files make no difference.
+    /// Serves until `stop` ends, and then shuts down gracefully, as [`serve`](Self::serve) does on a signal. Signals
+    /// and changed files make no difference.
     ///
     /// # Errors
     /// If an address can't be listened on.
@@ -191,8 +191,8 @@ impl Bound {
         self.reloader.admin().address()
     }
 
-    /// Shuts down gracefully, or at once when `hurry` ends. A successor listens on the same addresses, and answers health
-    /// checks there.
+    /// Shuts down gracefully, or at once when `hurry` ends. A successor listens on the same addresses, and answers
+    /// health checks there.
     async fn drain(self, is_succeeded: bool, hurry: impl Future<Output = ()>) {
         self.reloader.stage().enter(Stage::Draining);
         let (delay, limit) = {

@@ -1,4 +1,5 @@
-//! The request that a guest gets, and a response of the next handler: from a file in HTTP/1.1 format, or from arguments.
+//! The request that a guest gets, and a response of the next handler: from a file in HTTP/1.1 format, or from
+//! arguments.
 
 use std::fmt;
 use std::path::Path;

@@ -30,7 +30,8 @@ const WIDTH: usize = 78;
 /// Back to the start of the line, which is then emptied.
 const CLEAR: &[u8] = b"\r\x1b[K";
 
-/// Shows the events of [`TARGET`] and [`LOADING_TARGET`] as a line that is updated, and writes the lines of the log above it.
+/// Shows the events of [`TARGET`] and [`LOADING_TARGET`] as a line that is updated, and writes the lines of the log
+/// above it.
 #[derive(Clone)]
 pub(super) struct Progress(Arc<Mutex<Screen>>);
 

@@ -126,8 +126,8 @@ impl Language {
         let build = self.build().map(|build| format!("      - run: {build}\n")).unwrap_or_default();
         format!(
             "name: guest\non: [push, pull_request]\njobs:\n  test:\n    runs-on: ubuntu-latest\n    steps:\n      \
-             - uses: actions/checkout@v4\n{ci}      # Install the `http-wasm` command here, with `cargo install --locked \
-             --path http-wasm/crates/http-wasm-cli`\n      # from a checkout of http-wasm, or from your own \
+             - uses: actions/checkout@v4\n{ci}      # Install the `http-wasm` command here, with `cargo install \
+             --locked --path http-wasm/crates/http-wasm-cli`\n      # from a checkout of http-wasm, or from your own \
              artifacts.\n{build}      - run: http-wasm check --strict {guest} --guest-config '{CONFIG}'\n      - run: \
              http-wasm test {guest} tests.toml --junit results.xml\n"
         )

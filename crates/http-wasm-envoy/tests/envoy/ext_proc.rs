@@ -318,10 +318,13 @@ fn envoy_fails_requests_when_the_processor_is_gone() {
 }
 
 /// Answers by itself, in front of the external processor.
-const LUA: &str = r#"{"name": "lua", "typed_config": {
+const LUA: &str = concat!(
+    r#"{"name": "lua", "typed_config": {
   "@type": "type.googleapis.com/envoy.extensions.filters.http.lua.v3.Lua",
-  "default_source_code": {"inline_string":
-    "function envoy_on_request(h) if h:headers():get(':path') == '/lua' then h:respond({[':status'] = '418', ['x-lua'] = '1'}, 'from lua') end end"}}},"#;
+  "default_source_code": {"inline_string": "#,
+    r#""function envoy_on_request(h) if h:headers():get(':path') == '/lua' then "#,
+    r#"h:respond({[':status'] = '418', ['x-lua'] = '1'}, 'from lua') end end"}}},"#,
+);
 
 #[test]
 fn a_response_that_another_filter_has_made_passes_once_it_is_known_that_requests_come_too() {

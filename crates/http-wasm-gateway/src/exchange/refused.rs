@@ -21,8 +21,8 @@ pub(crate) trait BodyVerdict: Send + Sync {
     /// The response head is available: returns what to respond instead, if the body is at fault.
     fn settle(&self) -> Option<StatusCode>;
 
-    /// Lifts the limit on the body's size and returns it. What is left of the body once the response is complete is then
-    /// discarded over HTTP/2, in place of a reset.
+    /// Lifts the limit on the body's size and returns it. What is left of the body once the response is complete is
+    /// then discarded over HTTP/2, in place of a reset.
     fn lift_limit(&self) -> Option<u64>;
 }
 

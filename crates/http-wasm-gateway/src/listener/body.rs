@@ -197,7 +197,7 @@ mod tests {
             ..ClientLimits::default()
         };
         let (sender, body) = Channel::new(1);
-        let upload = Upload::new(false, listen.limits.max_request_body.map(|size| size.0));
+        let upload = Upload::new(false, limits.max_request_body.map(|size| size.0));
         let trusted_proxies = Arc::new(TrustedProxies::new(listen));
         (sender, IncomingBody::new(body, upload.clone(), &limits, &trusted_proxies), upload)
     }

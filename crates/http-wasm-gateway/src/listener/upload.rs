@@ -193,8 +193,8 @@ where
     /// handler holds it and what is left of it has been dropped, or discarded if its limit was lifted.
     pub(super) async fn stalls(&self, stalled: Duration) -> bool {
         match self.returned(stalled).await {
-            // An Envoy ends its streams itself. If they were reset here, what it is just sending would count as an error
-            // of its connection.
+            // An Envoy ends its streams itself. If they were reset here, what it is just sending would count as an
+            // error of its connection.
             Ok(Some(mut body)) if self.is_lifted.load(Ordering::Relaxed) => {
                 drop(timeout(DISCARD_TIMEOUT, discard(&mut body)).await);
                 false

@@ -14,7 +14,8 @@ const MANY: u32 = 5_000;
 async fn processor() -> Server {
     let files = Files::new();
     files.write("passes.wat", PASSES);
-    let config = "listen = ['127.0.0.1:0']\n[guests.g]\npath = 'passes.wat'\n[[routes]]\nguests = ['g']\next_proc = {}\n";
+    let config = "listen = ['127.0.0.1:0']\n[guests.g]\npath = 'passes.wat'\n\
+        [[routes]]\nguests = ['g']\next_proc = {}\n";
     Server::start_with(files, config).await
 }
 

@@ -108,7 +108,8 @@ proptest! {
 
     #[test]
     fn damage_is_an_error_or_other_content_and_never_a_panic(
-        len in 0usize..5_000, coding in 0usize..4, damage in proptest::collection::vec((0usize..1_000, any::<u8>()), 1..8),
+        len in 0usize..5_000, coding in 0usize..4,
+        damage in proptest::collection::vec((0usize..1_000, any::<u8>()), 1..8),
         cuts in cuts(),
     ) {
         let coding = Coding::ALL[coding];

@@ -113,8 +113,7 @@ impl<H: Host> Exchange<H> {
         if kind == HeaderKind::Request && special == Some(Special::Host) {
             return Err(Reason::illegal(
                 "name",
-                "header name to remove, since a request always has a \
-                 host",
+                "header name to remove, since a request always has a host",
                 name,
             ));
         }

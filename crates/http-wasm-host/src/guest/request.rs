@@ -20,9 +20,9 @@ impl<H: Host> Guest<H> {
     /// Runs `handle_request` on an idle or a new instance: within this call if the guest has nothing to wait for,
     /// otherwise in the returned future.
     ///
-    /// Dropping the future abandons the call; see [`Progress::abandon`]. A guest that need not wait runs on the stack of
-    /// the calling thread, of which it may use
-    /// [`guest_stack_bytes`](crate::EngineBuilder::guest_stack_bytes): leave it that much.
+    /// Dropping the future abandons the call; see [`Progress::abandon`]. A guest that need not wait runs on the stack
+    /// of the calling thread, of which it may use [`guest_stack_bytes`](crate::EngineBuilder::guest_stack_bytes): leave
+    /// it that much.
     ///
     /// # Errors
     /// When no instance can be made or the guest fails, unless it [fails open](crate::OnFailure::Open). Other requests

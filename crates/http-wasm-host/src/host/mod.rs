@@ -310,8 +310,8 @@ pub trait LocalHost: 'static {
     /// *write_body*: the first write of a phase starts a new body, later ones append to it. The core collects them and
     /// calls this once, when the phase ends.
     ///
-    /// A guest whose [bodies are decoded](crate::Bodies::Decoded) may need the body to be decoded or encoded while it is
-    /// sent: [`Outgoing::decode`](crate::Outgoing::decode) and [`Outgoing::encode`](crate::Outgoing::encode).
+    /// A guest whose [bodies are decoded](crate::Bodies::Decoded) may need the body to be decoded or encoded while it
+    /// is sent: [`Outgoing::decode`](crate::Outgoing::decode) and [`Outgoing::encode`](crate::Outgoing::encode).
     fn set_body(&mut self, message: BodyKind, body: Outgoing);
 
     /// Releases everything in the server that the host refers to: from then on it works on copies, and any thread may

@@ -1,7 +1,7 @@
 //! Calls that go on though nobody wants their result any more.
 //!
-//! An instance may have cost a start-up of hundreds of milliseconds, so it isn't dropped because a client hangs up while
-//! the guest computes: the call goes on in the background until it ends, and the instance is kept.
+//! An instance may have cost a start-up of hundreds of milliseconds, so it isn't dropped because a client hangs up
+//! while the guest computes: the call goes on in the background until it ends, and the instance is kept.
 
 use std::any::Any;
 use std::fmt;

@@ -63,12 +63,18 @@ fn each_call_is_traced_in_order_with_arguments_result_and_note_from_the_instance
         "0 Started { error: None }",
         "0 Entered { phase: Request, req_ctx: 0, is_error: false }",
         r#"0 get_header_values(kind: request headers, name: "x-user", buf: 64 bytes) = 1, 4 wrote "ann\\x00" note """#,
-        r#"0 set_header_value(kind: request headers, name: "te", value: "ann") wrote "" note "no effect: the host frames messages and manages connections itself""#,
+        concat!(
+            r#"0 set_header_value(kind: request headers, name: "te", value: "ann") wrote "" "#,
+            r#"note "no effect: the host frames messages and manages connections itself""#,
+        ),
         r#"0 read_body(kind: request, buf: 8 bytes) = 1, 5 wrote "hello" note """#,
         "0 handle_request returned true 5 false",
         "0 Entered { phase: Response, req_ctx: 5, is_error: false }",
         r#"0 get_status_code() = 200 wrote "" note """#,
-        r#"0 set_header_value(kind: request headers, name: "ann", value: "") trapped: the request has already been passed to the next handler and can't be changed in handle_response wrote "" note """#,
+        concat!(
+            r#"0 set_header_value(kind: request headers, name: "ann", value: "") trapped: the request has "#,
+            r#"already been passed to the next handler and can't be changed in handle_response wrote "" note """#,
+        ),
         "0 handle_response returned true 5 true",
     ];
     assert_eq!(traced(CALLS, host), expected);

@@ -16,9 +16,10 @@ use crate::config::read::{AnyTime, Context, Located, Node, Size, Value, choice, 
 #[serde(default)]
 #[schemars(deny_unknown_fields)]
 pub struct Server {
-    /// How long requests are still accepted after a signal to stop, while `/readyz` and the health service of `ext_proc`
-    /// already say that the gateway isn't ready, so that load balancers send no more. Choose a longer time than they
-    /// take to notice: for active health checks, their interval times the number of failures that they wait for.
+    /// How long requests are still accepted after a signal to stop, while `/readyz` and the health service of
+    /// `ext_proc` already say that the gateway isn't ready, so that load balancers send no more. Choose a longer time
+    /// than they take to notice: for active health checks, their interval times the number of failures that they wait
+    /// for.
     pub drain_delay: AnyTime,
     /// How long requests in flight may take to finish during a graceful shutdown, after `drain_delay`.
     pub drain_timeout: AnyTime,

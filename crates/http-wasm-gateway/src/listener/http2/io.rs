@@ -32,8 +32,8 @@ const LINGER_PAUSE: Duration = Duration::from_secs(1);
 /// else.
 const MAX_BURST: usize = 128 * 1024;
 
-/// Opened streams that wait to be accepted before reading pauses. h2 itself limits only those that are reset before they
-/// are accepted, by closing the connection, and a proxy's clients may all cancel their requests at once.
+/// Opened streams that wait to be accepted before reading pauses. h2 itself limits only those that are reset before
+/// they are accepted, by closing the connection, and a proxy's clients may all cancel their requests at once.
 const MAX_UNACCEPTED: usize = 64;
 
 /// What is known about a connection's bytes.

@@ -134,9 +134,11 @@ pub(super) const FAULTY: &[&str] = &[
      [[routes]]\nbackend = 'echo'\n",
     "[[listen]]\naddress = '127.0.0.1:0'\ntls.certificates = [{ certificate = 'guest.wat', key = 'key.pem' }]\n\
      [[routes]]\nbackend = 'echo'\n",
-    "[[listen]]\naddress = '127.0.0.1:0'\ntls.min_version = '1.1'\ntls.certificates = [{ certificate = 'cert.pem', key = 'key.pem' }]\n\
+    "[[listen]]\naddress = '127.0.0.1:0'\ntls.min_version = '1.1'\n\
+     tls.certificates = [{ certificate = 'cert.pem', key = 'key.pem' }]\n\
      [[routes]]\nbackend = 'echo'\n",
-    "[[listen]]\naddress = '127.0.0.1:0'\ntls.min_version = 1.2\ntls.certificates = [{ certificate = 'cert.pem', key = 'key.pem' }]\n\
+    "[[listen]]\naddress = '127.0.0.1:0'\ntls.min_version = 1.2\n\
+     tls.certificates = [{ certificate = 'cert.pem', key = 'key.pem' }]\n\
      [[routes]]\nbackend = 'echo'\n",
     "listen = [{ address = '127.0.0.1:0', http = 2 }]\n[[routes]]\nbackend = 'echo'\n",
     "listen = [{ address = '127.0.0.1:0', http = 'h2' }]\n[[routes]]\nbackend = 'echo'\n",

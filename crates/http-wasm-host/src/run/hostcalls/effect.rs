@@ -40,7 +40,10 @@ const OWN_RESPONSE: &str =
 
 /// `content-length: 0` is the one framing header with an effect.
 fn empties_body(call: &TracedCall<'_>) -> bool {
-    let is = |argument, text: &[u8]| matches!(call.argument(argument), Some(Argument::Bytes(bytes)) if bytes.eq_ignore_ascii_case(text));
+    let is = |argument, text: &[u8]| match call.argument(argument) {
+        Some(Argument::Bytes(bytes)) => bytes.eq_ignore_ascii_case(text),
+        _ => false,
+    };
     is("name", b"content-length") && is("value", b"0")
 }
 

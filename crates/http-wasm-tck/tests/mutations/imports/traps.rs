@@ -50,7 +50,7 @@ fn forgiven(mutation: Mutation) -> Option<fn(&str) -> bool> {
     })
 }
 
-const HOST_REMOVED: &str = "what: \"header to remove";
+const HOST_REMOVED: &str = "what: \"header name to remove";
 
 fn in_phase(trap: &str, says: &str) -> bool {
     trap.contains("WrongPhase") && trap.contains(says)

@@ -50,8 +50,8 @@ pub struct GuestLimits {
 
 section! {
     GuestLimits {
-        replay_bytes, decoded_ratio, written_bytes, header_count, header_bytes, uri_bytes, log_line_bytes, log_rate, config_bytes,
-        memory_bytes, table_elements, deadline, total, retained_growth, startup_deadline
+        replay_bytes, decoded_ratio, written_bytes, header_count, header_bytes, uri_bytes, log_line_bytes, log_rate,
+        config_bytes, memory_bytes, table_elements, deadline, total, retained_growth, startup_deadline
     }
 }
 
