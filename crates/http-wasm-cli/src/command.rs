@@ -55,8 +55,9 @@ enum Command {
     Run(Box<RunArgs>),
     /// Test a guest: requests from a file, and what is expected of each
     ///
-    /// The file has a [[case]] per exchange: a request, the next handler's response, and what the next handler and the
-    /// client must get. docs/guests.md explains it. Failing cases are shown as differences, with what the guest did.
+    /// The file has a `[[case]]` per exchange: a request, the next handler's response, and what the next handler and
+    /// the client must get. docs/guests.md explains it. Failing cases are shown as differences, with what the guest
+    /// did.
     Test(Box<TestArgs>),
     /// Check a guest file: whether it is valid, what it needs, and what is wrong with it
     Check(CheckArgs),
