@@ -1,12 +1,11 @@
 //! A [`Host`] of plain values, for tests and tools.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 
-use super::{BodyState, LocalHost, RequestChange};
+use super::{BodyState, Feed, LocalHost, RequestChange};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
 use crate::message::{Chunks, Discard, Fields, Frame, HeaderChange, Outgoing, Recode, Rest, Trailers};
@@ -67,32 +66,6 @@ enum Form {
     Discarded(Discard),
     /// It is decoded or encoded.
     Recoded(Recode),
-}
-
-/// The sending end of a body that arrives in pieces.
-///
-/// ```
-/// use http_wasm_host::InMemoryHost;
-///
-/// let mut host = InMemoryHost::new("POST", "/upload");
-/// let feed = host.request.feed_body();
-/// feed.push("first, ");
-/// feed.push("second");
-/// assert_eq!(feed.unread(), 13);
-/// // Until this call, a guest that reads to the end waits.
-/// feed.finish(None);
-/// assert_eq!(host.request.take_body().0, b"first, second");
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct Feed(Arc<Mutex<FeedState>>);
-
-#[derive(Debug, Default)]
-struct FeedState {
-    chunks: Chunks,
-    trailers: Option<Fields>,
-    ended: bool,
-    reader: Option<Waker>,
-    writer: Option<Waker>,
 }
 
 impl InMemoryHost {
@@ -292,59 +265,6 @@ impl Content {
             }
             None => (!body.trailers.is_untouched()).then_some(body.trailers),
         };
-    }
-}
-
-impl Feed {
-    /// Delivers bytes.
-    pub fn push(&self, data: impl Into<Bytes>) {
-        let mut fed = self.lock();
-        fed.chunks.push(data.into());
-        fed.wake();
-    }
-
-    /// Returns how many bytes haven't been read yet.
-    pub fn unread(&self) -> usize {
-        self.lock().chunks.len()
-    }
-
-    /// Wakes `writer` once, when a reader finds nothing to read. This is for back-pressure.
-    pub fn wake_when_empty(&self, writer: Waker) {
-        let mut fed = self.lock();
-        if fed.chunks.is_empty() {
-            drop(fed);
-            return writer.wake();
-        }
-        fed.writer = Some(writer);
-    }
-
-    /// Ends the body.
-    pub fn finish(&self, trailers: Option<Fields>) {
-        let mut fed = self.lock();
-        fed.trailers = trailers;
-        fed.ended = true;
-        fed.wake();
-    }
-
-    fn lock(&self) -> MutexGuard<'_, FeedState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl FeedState {
-    fn is_over(&self) -> bool {
-        self.ended && self.chunks.is_empty() && self.trailers.is_none()
-    }
-
-    /// The number of bytes still to come, if nothing comes after them.
-    fn len(&self) -> Option<usize> {
-        (self.ended && self.trailers.is_none()).then(|| self.chunks.len())
-    }
-
-    fn wake(&mut self) {
-        if let Some(reader) = self.reader.take() {
-            reader.wake();
-        }
     }
 }
 

@@ -3,9 +3,12 @@
 mod body;
 mod change;
 mod detach;
+mod feed;
+mod header_map;
 mod http;
 mod in_memory;
 mod names;
+mod rewritten;
 
 use std::net::SocketAddr;
 use std::task::{Context, Poll};
@@ -13,8 +16,9 @@ use std::task::{Context, Poll};
 pub use self::body::Body;
 pub use self::change::{BodyState, RequestChange};
 pub use self::detach::{Detach, Detachable};
+pub use self::feed::Feed;
 pub use self::http::{HttpHost, Inform};
-pub use self::in_memory::{Feed, InMemoryHead, InMemoryHost, Message};
+pub use self::in_memory::{InMemoryHead, InMemoryHost, Message};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
 use crate::message::body_budget::BodyAccount;

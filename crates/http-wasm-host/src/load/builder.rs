@@ -8,17 +8,18 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use super::blueprint::Blueprint;
-use super::inspect::shim::{self, Shimmed};
+use super::inspect::shim::Shimmed;
 use super::inspect::{self, Inspection};
 use super::review::Review;
 use super::slow::SlowLoad;
 use super::snapshot::{self, Snapshot};
 use super::startup::{StartFunctions, Startup};
-use crate::abi::{FUNCTIONS, MODULE, MayWait, Phase};
+use super::waits;
+use crate::abi::Phase;
 use crate::bodies::{Bodies, Decoding};
 use crate::engine::{Engine, Precompiled, SharedCode, Source, is_precompiled};
 use crate::error::LoadError;
-use crate::exchange::{DecodedBodies, Waits};
+use crate::exchange::DecodedBodies;
 use crate::failure::OnFailure;
 use crate::host::Host;
 use crate::limits::{Limits, PoolSettings};
@@ -279,7 +280,7 @@ impl GuestBuilder {
         let mut inspection =
             inspect::inspect(bytes).map_err(|faults| LoadError::Invalid { guest: name.clone(), faults })?;
         let module = inspection.take_wasm();
-        let code = with_suspension_points(&module)
+        let code = waits::with_suspension_points(&module)
             .and_then(|shimmed| self.engine.precompile(&shimmed.wasm).map_err(|error| format!("{error:#}")));
         let code = code.map_err(|reason| LoadError::Compile { guest: name, reason })?;
         Ok(Precompiled::write(&module, &code))
@@ -313,7 +314,7 @@ impl GuestBuilder {
 
         let started = Instant::now();
         let module = inspection.take_wasm();
-        let Shimmed { wasm, moved } = with_suspension_points(&module).map_err(refused)?;
+        let Shimmed { wasm, moved } = waits::with_suspension_points(&module).map_err(refused)?;
         let symbols = self.engine.symbols(&module, moved, self.backtraces);
         drop(module);
         let always_on_fiber =
@@ -322,8 +323,8 @@ impl GuestBuilder {
         let may_wait = wasi::SUSPENDING.iter().any(|(_, name)| inspection.imports_wasi(name));
         let calls = Calls {
             always_on_fiber,
-            request: waits(&inspection, Phase::Request),
-            response: waits(&inspection, Phase::Response),
+            request: waits::of(&inspection, Phase::Request),
+            response: waits::of(&inspection, Phase::Response),
             // A call that is left out can't be followed.
             ignores_responses: inspection.ignores_responses() && self.hook.is_none(),
             fiber_policy: Arc::default(),
@@ -350,7 +351,7 @@ impl GuestBuilder {
             config: self.config,
             limits: self.limits,
             calls,
-            reads_request: reads_request(&inspection),
+            reads_request: waits::reads_request(&inspection),
             hook: self.hook,
             on_failure: self.on_failure,
             decoded_bodies: (self.bodies == Bodies::Decoded)
@@ -412,12 +413,6 @@ impl GuestBuilder {
     }
 }
 
-fn with_suspension_points(wasm: &[u8]) -> Result<Shimmed, String> {
-    let waiting = FUNCTIONS.iter().filter(|function| function.may_wait != MayWait::No);
-    let points: Vec<_> = waiting.map(|function| (MODULE, function.name)).chain(wasi::SUSPENDING).collect();
-    shim::add_suspension_points(wasm, &points).map_err(|error| error.to_string())
-}
-
 /// The code of a guest: precompiled code, if there is any and it fits this engine.
 fn compiled(startup: &Startup, wasm: &[u8], precompiled: Option<&[u8]>) -> Result<SharedCode, String> {
     let shared = &startup.shared;
@@ -447,24 +442,4 @@ impl fmt::Debug for GuestBuilder {
             .field("snapshot", &self.snapshot)
             .finish_non_exhaustive()
     }
-}
-
-/// What the guest's function for `phase` may wait for.
-fn waits(inspection: &Inspection, phase: Phase) -> Waits {
-    let reaches = |may_wait| {
-        let mut waiting = FUNCTIONS.iter().filter(|function| function.may_wait == may_wait);
-        waiting.any(|function| inspection.reaches_handler(phase, function.name))
-    };
-    Waits {
-        for_bodies: reaches(MayWait::ForBody),
-        for_trailers: reaches(MayWait::ForTrailers),
-        enables_features: inspection.reaches_handler(phase, "enable_features"),
-        sleeps: wasi::SUSPENDING.iter().any(|(_, name)| inspection.reaches_wasi(phase, name)),
-    }
-}
-
-/// Whether the guest could read the request again in `handle_response`.
-fn reads_request(inspection: &Inspection) -> bool {
-    let mut reading = FUNCTIONS.iter().filter(|function| function.reads_request);
-    reading.any(|function| inspection.reaches_handler(Phase::Response, function.name))
 }

@@ -7,3 +7,4 @@ pub(crate) mod review;
 mod slow;
 pub(crate) mod snapshot;
 pub(crate) mod startup;
+mod waits;

@@ -11,8 +11,9 @@ use http_body::Body as HttpBody;
 use http_wasm_host::{Body, BoxError};
 use pin_project_lite::pin_project;
 
-use super::exchange::{Exchange, Forwarded, PassedGuests};
+use super::exchange::{Exchange, Forwarded};
 use super::observer::ChainObserver;
+use super::passed::PassedGuests;
 use super::settings::Chain;
 
 impl Chain {

@@ -4,10 +4,12 @@ mod call;
 mod exchange;
 mod guest;
 mod observer;
+mod passed;
 mod settings;
 
 pub use self::call::ChainFuture;
-pub(crate) use self::exchange::{Exchange, Forwarded, PassedGuests};
+pub(crate) use self::exchange::{Exchange, Forwarded};
 pub use self::guest::{ChainGuest, GuestCell};
 pub use self::observer::{ChainObserver, GuestObserver};
+pub(crate) use self::passed::PassedGuests;
 pub use self::settings::Chain;

@@ -11,7 +11,7 @@ use http_body::Body as _;
 use super::HttpHost;
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
-use crate::host::body::{append, insert, to_header_map};
+use crate::host::header_map::{append, insert, to_header_map};
 use crate::host::{Body, BodyState, LocalHost, RequestChange, names};
 use crate::message::body_budget::BodyAccount;
 use crate::message::{Fields, Frame, HeaderChange, Outgoing};

@@ -1,0 +1,190 @@
+//! Bodies that guests have rewritten, and bodies that are decoded or encoded on their way.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http_body::{Body as HttpBody, SizeHint};
+
+use super::BodyState;
+use super::body::{Body, Piped};
+use super::header_map::{from_header_map, to_header_map};
+use crate::error::BoxError;
+use crate::message::{Chunks, Delivery, Discard, Frame, Outgoing, Recode, Rest, Trailers};
+
+impl Body {
+    /// What is left of this body under what a guest made of it.
+    pub(crate) fn rework(&mut self, outgoing: Outgoing) {
+        let Outgoing { first, rest, trailers, decode, encode } = outgoing;
+        if let Some(recode) = decode {
+            self.recode(recode);
+        }
+        self.replace(first, rest, trailers);
+        if let Some(recode) = encode {
+            self.recode(recode);
+        }
+    }
+
+    fn recode(&mut self, recode: Recode) {
+        let body = std::mem::take(self);
+        *self = Self::piped(Recoded { body, recode, ended: false });
+    }
+
+    fn replace(&mut self, mut first: Chunks, rest: Rest, trailers: Trailers) {
+        let old = std::mem::take(self);
+        let (rest, discard) = match rest {
+            Rest::Dropped => (Self::empty(), None),
+            Rest::Follows => (old, None),
+            Rest::Discarded(discard) => (old, Some(discard)),
+        };
+        if trailers.is_untouched() && discard.is_none() {
+            if first.is_empty() {
+                return *self = rest;
+            }
+            if rest.is_end_stream() {
+                match first.into_whole() {
+                    Ok(whole) => return *self = Self::from(whole),
+                    Err(pieces) => first = pieces,
+                }
+            }
+        }
+        *self = Self::piped(RewrittenBody { first: Delivery::new(first), rest, discard, trailers });
+    }
+}
+
+/// What a guest made of a body.
+struct RewrittenBody {
+    /// Goes out before the rest.
+    first: Delivery,
+    /// What is left of the body that the guest got, if any of it is to follow.
+    rest: Body,
+    /// Of the rest only the trailers follow.
+    discard: Option<Discard>,
+    /// What was done to the trailers.
+    trailers: Trailers,
+}
+
+impl RewrittenBody {
+    /// The next frame of the rest that goes out.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
+        let rest = &mut self.rest;
+        let Some(discard) = &mut self.discard else { return Pin::new(rest).poll_frame(cx) };
+        let arrived = ready!(discard.poll_trailers(cx, |cx| rest.poll_piece(cx)));
+        (self.discard, *rest) = (None, Body::empty());
+        let trailers =
+            arrived.map(|fields| fields.map(|fields| http_body::Frame::trailers(to_header_map(&fields))));
+        Poll::Ready(trailers.transpose())
+    }
+
+    /// The trailers to send at the end, given those that the rest has brought.
+    fn finish(&mut self, arrived: Option<HeaderMap>) -> Option<HeaderMap> {
+        if self.trailers.is_untouched() {
+            return arrived;
+        }
+        let trailers = std::mem::take(&mut self.trailers);
+        let fields = trailers.finish(arrived.as_ref().map(from_header_map));
+        (!fields.is_empty()).then(|| to_header_map(&fields))
+    }
+}
+
+impl HttpBody for RewrittenBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
+        match self.first.pop() {
+            Ok(Some(piece)) => return Poll::Ready(Some(Ok(http_body::Frame::data(piece)))),
+            Ok(None) => {}
+            Err(lost) => return Poll::Ready(Some(Err(lost.into()))),
+        }
+        let arrived = match ready!(self.poll_rest(cx)) {
+            None => None,
+            Some(Err(error)) => return Poll::Ready(Some(Err(error))),
+            Some(Ok(frame)) => match frame.into_trailers() {
+                Ok(trailers) => Some(trailers),
+                Err(data) => return Poll::Ready(Some(Ok(data))),
+            },
+        };
+        let trailers = self.finish(arrived);
+        Poll::Ready(trailers.map(|trailers| Ok(http_body::Frame::trailers(trailers))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        let is_rest_over = self.discard.is_none() && self.rest.is_end_stream();
+        self.first.is_empty() && self.trailers.is_untouched() && is_rest_over
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let first = self.first.len() as u64;
+        let mut hint = SizeHint::new();
+        if self.discard.is_some() {
+            hint.set_lower(first);
+            return hint;
+        }
+        let rest = self.rest.size_hint();
+        hint.set_lower(rest.lower().saturating_add(first));
+        match rest.upper().and_then(|upper| upper.checked_add(first)) {
+            // A server takes an exact size for "no chunking needed", and then has no place for trailers.
+            Some(upper) if self.trailers.is_untouched() => hint.set_upper(upper),
+            _ => {}
+        }
+        hint
+    }
+}
+
+impl Piped for RewrittenBody {
+    fn state(&self) -> BodyState {
+        if self.is_end_stream() {
+            return BodyState::Ended;
+        }
+        match self.rest.state() {
+            BodyState::Ended | BodyState::Buffered => BodyState::Buffered,
+            BodyState::Arriving => BodyState::Arriving,
+        }
+    }
+}
+
+/// A body that is decoded or encoded.
+struct Recoded {
+    body: Body,
+    recode: Recode,
+    ended: bool,
+}
+
+impl HttpBody for Recoded {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
+        let Self { body, recode, ended } = &mut *self;
+        let frame = ready!(recode.poll_frame(cx, |cx| body.poll_piece(cx)));
+        *ended = !matches!(frame, Some(Ok(Frame::Data(_))));
+        Poll::Ready(frame.map(|frame| {
+            frame.map(|frame| match frame {
+                Frame::Data(data) => http_body::Frame::data(data),
+                Frame::Trailers(fields) => http_body::Frame::trailers(to_header_map(&fields)),
+            })
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
+
+impl Piped for Recoded {
+    fn state(&self) -> BodyState {
+        match self.body.state() {
+            _ if self.ended => BodyState::Ended,
+            BodyState::Ended | BodyState::Buffered => BodyState::Buffered,
+            BodyState::Arriving => BodyState::Arriving,
+        }
+    }
+}
