@@ -117,7 +117,7 @@ pub(crate) const METHODS: [&[u8]; 8] =
 pub(crate) struct RequestFacts {
     /// The method, if it is one of [`METHODS`].
     pub(crate) method: Option<&'static [u8]>,
-    /// Whether bytes that follow the head are no HTTP body.
+    /// Whether the bytes that follow the head belong to another protocol.
     pub(crate) is_tunnel: bool,
     pub(crate) is_grpc: bool,
 }

@@ -23,7 +23,7 @@ use crate::listener::{Endpoint, Inherited, Listeners, announce};
 use crate::machine::Machine;
 use crate::observe::Monitor;
 use crate::reload::{ConfigSource, Reloader, Sources, follow};
-use crate::signals::{Hangup, Signals};
+use crate::signals::{ReloadSignal, Signals};
 use crate::stage::Stage;
 
 /// A gateway that is ready to serve: its guests are loaded.
@@ -131,7 +131,7 @@ impl Gateway {
     pub async fn serve(self, ready: impl FnOnce(&[Endpoint])) -> Result<(), StartError> {
         let refused = |error| StartError::System(format!("cannot handle signals: {}", plain(&error)));
         let mut signals = Signals::install().map_err(refused)?;
-        let hangup = Hangup::install().map_err(refused)?;
+        let hangup = ReloadSignal::install().map_err(refused)?;
         #[cfg(unix)]
         let mut successor = Successor::install().map_err(refused)?;
         let bound = self.bind().await?;

@@ -44,12 +44,12 @@ impl Signals {
 
 /// The signal that reloads the configuration.
 #[derive(Debug)]
-pub(crate) struct Hangup {
+pub(crate) struct ReloadSignal {
     #[cfg(unix)]
     hangup: signal::unix::Signal,
 }
 
-impl Hangup {
+impl ReloadSignal {
     /// Overrides the signal's default, which is to terminate the process at once.
     pub(crate) fn install() -> io::Result<Self> {
         Ok(Self {

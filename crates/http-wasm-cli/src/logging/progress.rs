@@ -33,9 +33,9 @@ const CLEAR: &[u8] = b"\r\x1b[K";
 /// Shows the events of [`TARGET`] and [`LOADING_TARGET`] as a line that is updated, and writes the lines of the log
 /// above it.
 #[derive(Clone)]
-pub(super) struct Progress(Arc<Mutex<Screen>>);
+pub(super) struct Progress(Arc<Mutex<ProgressState>>);
 
-struct Screen {
+struct ProgressState {
     out: Box<dyn Write + Send>,
     /// Guests that are being loaded, and since when.
     loading: Vec<(String, Instant)>,
@@ -47,10 +47,10 @@ struct Screen {
 impl Progress {
     pub(super) fn new(out: impl Write + Send + 'static) -> Self {
         let (out, loading) = (Box::new(out), Vec::new());
-        Self(Arc::new(Mutex::new(Screen { out, loading, share: None, is_drawn: false })))
+        Self(Arc::new(Mutex::new(ProgressState { out, loading, share: None, is_drawn: false })))
     }
 
-    fn screen(&self) -> MutexGuard<'_, Screen> {
+    fn screen(&self) -> MutexGuard<'_, ProgressState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -95,7 +95,7 @@ impl Progress {
     }
 }
 
-impl Screen {
+impl ProgressState {
     /// Draws the line, if any guest is being loaded.
     fn draw(&mut self, now: Instant) -> bool {
         let Some((_, since)) = self.loading.first() else { return false };

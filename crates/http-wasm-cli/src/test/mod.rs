@@ -214,7 +214,7 @@ impl Players<'_> {
             if self.loaded.is_empty() {
                 guest::print_warnings(player.guest());
             }
-            // Its start-up is no part of a case.
+            // Its start-up doesn't belong to a case.
             self.recorder.take();
             self.loaded.insert(key.clone(), player);
         }

@@ -57,7 +57,7 @@ impl<B> IncomingBody<B> {
 
 impl<B> Drop for IncomingBody<B> {
     fn drop(&mut self) {
-        self.upload.give_back(self.body.take());
+        self.upload.return_body(self.body.take());
     }
 }
 

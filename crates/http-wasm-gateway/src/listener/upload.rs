@@ -114,7 +114,7 @@ impl<B> Upload<B> {
     }
 
     /// The handlers are done with the body; `rest` is set if it hasn't ended.
-    pub(super) fn give_back(&self, rest: Option<B>) {
+    pub(super) fn return_body(&self, rest: Option<B>) {
         self.set(rest.map_or(Rest::Done, Rest::Unread));
         self.returned.notify_one();
     }

@@ -26,7 +26,7 @@ use crate::generation::Generation;
 use crate::listener::Listeners;
 use crate::machine::Machine;
 use crate::observe::{Monitor, Reload};
-use crate::signals::Hangup;
+use crate::signals::ReloadSignal;
 use crate::stage::{CurrentStage, Stage};
 
 /// How often files are checked. Unlike notifications from the system, this works on any file system, and sees through
@@ -270,7 +270,7 @@ impl fmt::Debug for Reloader {
 }
 
 /// Reloads on each signal, and when files have changed if that is configured. Never completes.
-pub(crate) async fn follow(reloader: &Reloader, mut hangup: Hangup) {
+pub(crate) async fn follow(reloader: &Reloader, mut hangup: ReloadSignal) {
     let mut failed = None;
     loop {
         tokio::select! {

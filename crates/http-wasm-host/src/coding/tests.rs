@@ -198,7 +198,7 @@ fn deflate_comes_with_and_without_the_zlib_wrapper() {
         decode("deflate", &[&wrapped[..], b"x"].concat()),
         Err(DecodeError::TrailingBytes(Coding::Deflate))
     );
-    // A stored block, which begins with two bytes that are no zlib header.
+    // A stored block, which begins with two bytes that can't begin a zlib stream.
     assert_eq!(decode("deflate", &[1, 2, 0, 0xfd, 0xff, b'h', b'i']), Ok(b"hi".to_vec()));
 }
 
@@ -291,7 +291,7 @@ fn bombs_are_refused_by_their_ratio_with_bounded_memory() {
         let (refused, memory) = decode_pieces(coding.name(), 200, bomb.chunks(1_000));
         assert_eq!(refused, Err(DecodeError::Ratio { coding, ratio: 200 }));
         assert!(memory < 2 << 20, "{coding:?}: {memory}");
-        // One inside another, whose outer layer is no bomb.
+        // One inside another, whose outer layer alone is harmless.
         let twice = encode(Coding::Gzip, &bomb);
         let (refused, _) = decode_pieces(&format!("{}, gzip", coding.name()), 200, [&twice[..]]);
         assert!(matches!(refused, Err(DecodeError::Ratio { .. })), "{refused:?}");

@@ -85,7 +85,7 @@ impl MemoryBudget {
         }
     }
 
-    fn give_back(&self, bytes: usize) {
+    fn release(&self, bytes: usize) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
@@ -230,6 +230,6 @@ fn within(desired: usize, maximum: Option<usize>) -> bool {
 impl Drop for Quota {
     fn drop(&mut self) {
         self.counters.release(self.held);
-        self.budget.give_back(self.held);
+        self.budget.release(self.held);
     }
 }

@@ -91,7 +91,7 @@ impl<H: Host> Guest<H> {
                 shared.checked_out(true);
                 Ok(instance)
             }
-            None => self.0.obtain(sheddable, &call).await,
+            None => self.0.acquire(sheddable, &call).await,
         };
         let mut instance = match obtained {
             Ok(instance) => instance,
@@ -117,7 +117,7 @@ impl<H: Host> Guest<H> {
 impl<H: Host> Handle<H> {
     /// An instance for a request that found none idle: a new one, or one that is returned before it is this request's
     /// turn to create one.
-    async fn obtain(&self, sheddable: bool, call: &CallStatus) -> Result<PooledInstance<H>, Error> {
+    async fn acquire(&self, sheddable: bool, call: &CallStatus) -> Result<PooledInstance<H>, Error> {
         let Self { factory, pool, .. } = self;
         let shared = factory.shared();
         // Whoever sends many requests at once is refused at once: trying costs more.
@@ -138,14 +138,14 @@ impl<H: Host> Handle<H> {
                 Acquired::Permit(permit) => {
                     shared.checked_out(false);
                     call.set_stage(Stage::Running);
-                    let made = permit.run(factory.make_unless_hopeless(sheddable)).await;
+                    let made = permit.run(factory.create(sheddable)).await;
                     call.set_stage(Stage::Outside);
                     made
                 }
             }
         } else {
             shared.checked_out(false);
-            factory.make_unless_hopeless(sheddable).await
+            factory.create(sheddable).await
         };
         made.map(|instance| pool.guard(instance))
     }

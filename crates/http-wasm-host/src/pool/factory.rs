@@ -40,7 +40,7 @@ impl<H: Host> Factory<H> {
     }
 
     /// Makes an instance for a request, which may be sheddable, unless the guest has repeatedly failed to start.
-    pub(crate) async fn make_unless_hopeless(&self, sheddable: bool) -> Result<Box<Instance<H>>, Error> {
+    pub(crate) async fn create(&self, sheddable: bool) -> Result<Box<Instance<H>>, Error> {
         let attempt = self.backoff.attempt().map_err(|wait| {
             let reason = "it has repeatedly failed to start and will be retried later";
             Error::unavailable(self.shared().name.clone(), reason.into(), wait)
@@ -59,7 +59,7 @@ impl<H: Host> Factory<H> {
     pub(crate) async fn make(&self, sheddable: bool) -> Result<Box<Instance<H>>, Error> {
         let shared = self.shared();
         let started = shared.observer.as_ref().map(|_| Instant::now());
-        let making = Making(Some(shared));
+        let making = Unfinished(Some(shared));
         let made = self.blueprint.make(Live::new(&shared.counters), sheddable).await;
         making.finish();
         if let (Some(observer), Some(started)) = (&shared.observer, started) {
@@ -75,15 +75,15 @@ impl<H: Host> Factory<H> {
 }
 
 /// Counts an instance that never gets finished because its request is cancelled.
-struct Making<'a>(Option<&'a Shared>);
+struct Unfinished<'a>(Option<&'a Shared>);
 
-impl Making<'_> {
+impl Unfinished<'_> {
     fn finish(mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Making<'_> {
+impl Drop for Unfinished<'_> {
     fn drop(&mut self) {
         if let Some(shared) = self.0 {
             shared.dropped(DropReason::Cancelled);

@@ -55,14 +55,14 @@ struct Cap {
 }
 
 struct Idle<H: Host> {
-    instances: Boxes<H>,
+    instances: Instances<H>,
     /// The minimum number of idle instances in this quarter of `idle_ttl` (first) and in those before: that many, at
     /// the bottom, weren't needed.
     unused: [usize; QUARTERS],
 }
 
 /// Boxed, because guards are passed around and must be small.
-type Boxes<H> = Vec<Box<Instance<H>>>;
+type Instances<H> = Vec<Box<Instance<H>>>;
 
 const QUARTERS: usize = 4;
 
@@ -144,7 +144,7 @@ impl<H: Host> Pool<H> {
     }
 
     /// Removes the instances that weren't needed for `idle_ttl`. Call it once per quarter of that time.
-    pub(crate) fn expire(&self) -> Boxes<H> {
+    pub(crate) fn expire(&self) -> Instances<H> {
         let mut spare = self.idle().saturating_sub(self.settings.min_warm);
         let mut expired = Vec::new();
         for shard in &self.shards {
@@ -207,7 +207,7 @@ impl<H: Host> Shard<H> {
         idle
     }
 
-    fn drain(&self) -> Boxes<H> {
+    fn drain(&self) -> Instances<H> {
         // Dropped by the caller, outside the lock.
         std::mem::take(&mut self.settle().instances)
     }

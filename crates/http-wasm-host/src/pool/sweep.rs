@@ -130,7 +130,7 @@ impl<H: Host> Refill<H> {
         // Gone with the guest, which may be dropped while an instance is made.
         while pool.upgrade().is_some_and(|pool| self.0.is_missing(&pool)) {
             // The observer knows why; the next sweep tries again.
-            let Ok(made) = factory.make_unless_hopeless(false).await else { return };
+            let Ok(made) = factory.create(false).await else { return };
             if let Some(pool) = pool.upgrade() {
                 pool.guard(made).recycle();
             }

@@ -14,7 +14,7 @@ const LIGHT: Duration = Duration::from_micros(500);
 /// The last calls, of which the median is taken.
 const SAMPLES: usize = 16;
 
-/// After so many further calls it is taken anew.
+/// It is measured again after this many further calls.
 const INTERVAL: u32 = 8;
 
 /// One in so many calls of an instance is measured if its guest is known not to be heavy.

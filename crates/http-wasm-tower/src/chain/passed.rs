@@ -64,7 +64,7 @@ struct Part<G> {
 enum Role {
     /// It handles the response.
     Pinned(Pinned<HttpHost>),
-    /// It has failed open, and has no part in the response.
+    /// It has failed open, and doesn't see the response.
     Failed { host: HttpHost, error: Error },
 }
 

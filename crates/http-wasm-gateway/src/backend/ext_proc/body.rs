@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 const PIECES: usize = 2;
 
 /// Where the pieces of one direction's body come in.
-pub(super) struct Inlet {
+pub(super) struct BodySender {
     pieces: mpsc::Sender<Piece>,
     end: Option<oneshot::Sender<Option<HeaderMap>>>,
 }
@@ -24,7 +24,7 @@ pub(super) struct Inlet {
 pub(super) type End = oneshot::Receiver<Option<HeaderMap>>;
 
 /// How Envoy gets a body, and sends its own.
-pub(super) enum Passage {
+pub(super) enum BodyTransfer {
     /// Piece by piece, after the head.
     Pieces(End),
     /// With the head, if there is one at all. Envoy sends none.
@@ -65,10 +65,10 @@ enum State {
 
 impl Pieces {
     /// A body, and where its pieces come in.
-    pub(super) fn coming() -> (Inlet, Self, End) {
+    pub(super) fn coming() -> (BodySender, Self, End) {
         let (sender, receiver) = mpsc::channel(PIECES);
         let (end, ended) = oneshot::channel();
-        let inlet = Inlet { pieces: sender, end: Some(end) };
+        let inlet = BodySender { pieces: sender, end: Some(end) };
         (inlet, Self(State::Coming(receiver)), ended)
     }
 
@@ -78,13 +78,13 @@ impl Pieces {
     }
 
     /// A body that can't be read.
-    pub(super) fn kept() -> (Self, Passage) {
+    pub(super) fn kept() -> (Self, BodyTransfer) {
         let is_passed = Arc::new(AtomicBool::new(false));
-        (Self(State::Kept(is_passed.clone())), Passage::Kept(is_passed))
+        (Self(State::Kept(is_passed.clone())), BodyTransfer::Kept(is_passed))
     }
 }
 
-impl Inlet {
+impl BodySender {
     /// Takes in the next piece, once there is room for it. One that nobody will read is dropped.
     pub(super) async fn data(&mut self, data: Bytes) {
         if !data.is_empty() {

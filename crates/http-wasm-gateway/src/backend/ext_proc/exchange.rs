@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Status, Streaming};
 
-use super::body::{End, Inlet, Passage, Pieces};
+use super::body::{BodySender, BodyTransfer, End, Pieces};
 use super::head;
 use super::output::{Direction, Output, Rest, cut, in_place_of_kept};
 use super::processor::Processor;
@@ -57,7 +57,7 @@ impl Timer<'_> {
 }
 
 /// A response as Envoy sends it.
-type Received = (Response<()>, Pieces, Passage);
+type Received = (Response<()>, Pieces, BodyTransfer);
 
 /// What has become of a request.
 #[derive(PartialEq, Eq)]
@@ -153,7 +153,7 @@ pub(super) async fn run(
 /// The guests' part. Guests that take too long are stopped by whoever waits for this; `turn` says since when.
 async fn through_guests(
     processor: &Processor,
-    (request, body, passage): (Request<()>, Pieces, Passage),
+    (request, body, passage): (Request<()>, Pieces, BodyTransfer),
     client: Client,
     response: oneshot::Receiver<Received>,
     forward: oneshot::Sender<(BoxBody, End)>,
@@ -169,7 +169,7 @@ async fn through_guests(
     let next = |request: Request<BoxBody>| async move {
         let (new, body) = request.into_parts();
         let mut body = body;
-        if let Passage::Kept(is_passed) = &passage
+        if let BodyTransfer::Kept(is_passed) = &passage
             && in_place_of_kept(is_passed, std::mem::take(&mut body)).await?.is_some()
         {
             let fix = "`processing_mode.request_body_mode` must be FULL_DUPLEX_STREAMED";
@@ -195,7 +195,7 @@ async fn through_guests(
     let (new, body) = response.into_parts();
     // Of a response that guests have given such a status, the body is dropped as it comes.
     let mut body = if is_bodyless(new.status.as_u16()) { BoxBody::empty() } else { body };
-    if let Passage::Kept(is_passed) = &passage
+    if let BodyTransfer::Kept(is_passed) = &passage
         && let Some(made) = in_place_of_kept(is_passed, std::mem::take(&mut body)).await?
     {
         output.immediate(Response::from_parts(new, BoxBody::from(made))).await?;
@@ -212,8 +212,8 @@ async fn through_guests(
 
 /// Where the messages from Envoy go.
 struct Inlets {
-    request: Option<Inlet>,
-    response: Option<Inlet>,
+    request: Option<BodySender>,
+    response: Option<BodySender>,
     /// Takes the response's head, until it has arrived.
     respond: Option<oneshot::Sender<Received>>,
     /// How many more bytes the request body may have.
@@ -347,14 +347,14 @@ impl Modes {
         direction: Direction,
         headers: &HttpHeaders,
         is_tunnel: bool,
-    ) -> (Option<Inlet>, Pieces, Passage) {
+    ) -> (Option<BodySender>, Pieces, BodyTransfer) {
         let mode = match direction {
             Direction::Request => self.request,
             Direction::Response => self.response,
         };
         match (headers.end_of_stream, mode == BodySendMode::None) {
-            (true, _) => (None, Pieces::none(), Passage::WithHead),
-            (false, true) if is_tunnel => (None, Pieces::none(), Passage::KeptTunnel),
+            (true, _) => (None, Pieces::none(), BodyTransfer::WithHead),
+            (false, true) if is_tunnel => (None, Pieces::none(), BodyTransfer::KeptTunnel),
             (false, true) => {
                 let (body, passage) = Pieces::kept();
                 (None, body, passage)
@@ -363,8 +363,8 @@ impl Modes {
                 let (inlet, body, end) = Pieces::coming();
                 match is_tunnel {
                     // Guests find its end at once, and what they write isn't sent.
-                    true => (Some(inlet), Pieces::none(), Passage::Tunnel(body, end)),
-                    false => (Some(inlet), body, Passage::Pieces(end)),
+                    true => (Some(inlet), Pieces::none(), BodyTransfer::Tunnel(body, end)),
+                    false => (Some(inlet), body, BodyTransfer::Pieces(end)),
                 }
             }
         }

@@ -14,7 +14,7 @@ use http_body_util::BodyExt as _;
 use http_wasm_tower::is_bodyless;
 use tonic::Status;
 
-use super::body::{BodyError, End, Passage};
+use super::body::{BodyError, BodyTransfer, End};
 use super::head;
 use super::wire::{
     Answer, BodyMutation, CommonResponse, HeaderMutation, HttpStatus, ImmediateResponse, Mutation,
@@ -88,7 +88,7 @@ impl Output {
         changes: HeaderMutation,
         reroutes: bool,
         body: BoxBody,
-        passage: Passage,
+        passage: BodyTransfer,
     ) -> Result<Rest, Status> {
         let mut common = CommonResponse {
             header_mutation: Some(changes),
@@ -96,11 +96,11 @@ impl Output {
             ..CommonResponse::default()
         };
         let rest = match passage {
-            Passage::Pieces(end) => Some((body, end)),
-            Passage::Tunnel(pieces, end) => Some((BoxBody::new(pieces), end)),
+            BodyTransfer::Pieces(end) => Some((body, end)),
+            BodyTransfer::Tunnel(pieces, end) => Some((BoxBody::new(pieces), end)),
             // Envoy's stays; see `in_place_of_kept`.
-            Passage::Kept(_) | Passage::KeptTunnel => None,
-            Passage::WithHead => {
+            BodyTransfer::Kept(_) | BodyTransfer::KeptTunnel => None,
+            BodyTransfer::WithHead => {
                 if let Some(body) = replacement(body).await? {
                     common.status = ResponseStatus::ContinueAndReplace.into();
                     common.body_mutation = Some(BodyMutation { mutation: Some(Mutation::Body(body)) });

@@ -27,7 +27,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use self::half_close::HalfClose;
 use self::head::{Length, Scanned};
-use self::own::OwnBytes;
+use self::own::PrependedBytes;
 use super::activity::Activity;
 use super::flush::Flushes;
 use super::linger::Linger;
@@ -64,7 +64,7 @@ pub(super) struct Framing<S> {
     flushes: Arc<Flushes>,
     interims: Arc<Interims>,
     /// What is written here and not by hyper: informational responses, and the response to a head that took too long.
-    own: OwnBytes,
+    own: PrependedBytes,
     start_line: Arc<StartLine>,
     half_close: HalfClose,
     max_head: usize,
@@ -114,7 +114,7 @@ impl<S> Framing<S> {
             upgrade: Arc::default(),
             flushes,
             interims,
-            own: OwnBytes::default(),
+            own: PrependedBytes::default(),
             start_line: Arc::default(),
             half_close: HalfClose::new(limits.half_close_timeout.0),
             max_head: limits.max_header_size.bytes().max(LEAST_TOO_LONG),

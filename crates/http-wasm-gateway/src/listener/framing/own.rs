@@ -12,14 +12,14 @@ use crate::listener::date;
 
 /// Bytes that are written before any others.
 #[derive(Debug, Default)]
-pub(super) struct OwnBytes {
+pub(super) struct PrependedBytes {
     bytes: Vec<u8>,
     written: usize,
     /// The response to a head that took too long has been started.
     timed_out: bool,
 }
 
-impl OwnBytes {
+impl PrependedBytes {
     pub(super) fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }

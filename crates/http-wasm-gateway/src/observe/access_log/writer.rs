@@ -55,7 +55,7 @@ impl Writer {
             messages,
             lines: Lines::new(target),
             overflow: overflow.clone(),
-            losses: Losses::default(),
+            losses: DroppedLines::default(),
         };
         std::thread::Builder::new().name("access-log".to_owned()).spawn(|| thread.run())?;
         Ok(Self { to, overflow })
@@ -91,7 +91,7 @@ struct Thread {
     lines: Lines<Target>,
     /// Lines that found the queue full.
     overflow: Arc<AtomicU64>,
-    losses: Losses,
+    losses: DroppedLines,
 }
 
 impl Thread {
@@ -149,7 +149,7 @@ impl Thread {
 
 /// The reports about lost lines, and their rate limit.
 #[derive(Default)]
-struct Losses {
+struct DroppedLines {
     /// Lines lost because of write errors, since the last successful write.
     lost: u64,
     /// When write errors were last reported, and whether they persist.
@@ -158,7 +158,7 @@ struct Losses {
     overflowed: Option<Instant>,
 }
 
-impl Losses {
+impl DroppedLines {
     fn failed(&mut self, lost: u64, error: &io::Error) {
         self.lost += lost;
         LOST.fetch_add(lost, Ordering::Relaxed);

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 use tokio::net::TcpStream;
 
 use crate::config::ConfigFile;
-use crate::signals::Hangup;
+use crate::signals::ReloadSignal;
 use crate::{Bound, Gateway};
 
 /// Adds its configuration as a response header `x-config`, once the response is there.
@@ -279,7 +279,7 @@ async fn a_change_while_the_gateway_starts_is_seen() {
         let comes = async { while ask(&mut connect(addr).await).await.unwrap() != expected {} };
         tokio::select! {
             came = tokio::time::timeout(TIMEOUT, comes) => came.expect("the change is seen"),
-            () = super::follow(&bound.reloader, Hangup::install().unwrap()) => {}
+            () = super::follow(&bound.reloader, ReloadSignal::install().unwrap()) => {}
         }
     }
 }

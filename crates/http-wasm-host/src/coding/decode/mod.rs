@@ -45,7 +45,7 @@ impl Stage {
         }
     }
 
-    /// Whether the input may end here. An empty body is no error in any coding: all clients accept it.
+    /// Whether the input may end here. An empty body is valid in every coding: all clients accept it.
     pub(super) fn may_end(&self) -> bool {
         match self {
             Self::Inflate(inflate) => inflate.may_end(),

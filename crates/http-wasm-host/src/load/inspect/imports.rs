@@ -20,7 +20,7 @@ pub struct ImportUse {
 /// Checks each import, and returns those that the host provides.
 pub(super) fn check(types: TypesRef<'_>, faults: &mut Faults) -> Vec<ImportUse> {
     let mut uses: Vec<ImportUse> = Vec::new();
-    let mut foreign = Foreign::default();
+    let mut foreign = ForeignImports::default();
     for (module, name, entity) in types.core_imports().into_iter().flatten() {
         let kind = kind(types, entity);
         match (module, func_type(types, entity)) {
@@ -77,7 +77,7 @@ fn kind(types: TypesRef<'_>, entity: EntityType) -> Kind {
 
 /// Imports from elsewhere. A wrong toolchain adds dozens with one cause: they become one fault.
 #[derive(Default)]
-struct Foreign {
+struct ForeignImports {
     groups: Vec<Group>,
 }
 
@@ -93,7 +93,7 @@ const MAX_NAMED: usize = 8;
 /// How many causes are distinguished; a malicious module could have one for each import.
 const MAX_GROUPS: usize = 64;
 
-impl Foreign {
+impl ForeignImports {
     fn add(&mut self, module: &str, name: &str, kind: Kind) {
         let cause = causes::cause(module, name, kind);
         let full = self.groups.len() >= MAX_GROUPS;
