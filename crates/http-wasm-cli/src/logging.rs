@@ -136,7 +136,7 @@ mod tests {
     use super::{Escaping, escaped, without_compiler};
 
     #[test]
-    fn the_compiler_is_heard_at_low_levels_only_if_it_is_named() {
+    fn compiler_messages_below_info_are_logged_only_if_the_filter_names_the_compiler() {
         for plain in ["", "off", "info", "http_wasm_gateway=info"] {
             assert_eq!(without_compiler(plain.to_owned()), plain);
         }
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_looks_like_the_end_of_a_line_or_turns_text_around_is_escaped() {
+    fn line_separators_and_bidirectional_controls_are_escaped() {
         for (text, expected) in [
             ("plain\n", "plain\n"),
             ("Grüße, 世界 🦀\n", "Grüße, 世界 🦀\n"),

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_is_bounded_and_counts_what_it_leaves_out() {
+    fn a_record_is_bounded_and_counts_the_entries_left_out() {
         let recorder = Recorder::new();
         let line = |text: &str| Entry {
             at: Default::default(),

@@ -212,14 +212,14 @@ mod tests {
     }
 
     #[test]
-    fn bare_line_feeds_will_do_and_a_last_one_is_not_of_the_body() {
+    fn bare_line_feeds_are_accepted_and_a_trailing_one_is_not_part_of_the_body() {
         let request = SampleRequest::parse(b"PUT / HTTP/1.0\nContent-Length: 4\n\nbody\n").unwrap();
         assert_eq!(&request.body[..], b"body");
         assert_eq!(request.version, http::Version::HTTP_10);
     }
 
     #[test]
-    fn what_is_wrong_with_a_request_is_said() {
+    fn errors_in_a_request_name_what_is_wrong() {
         for (text, part) in [
             ("", "incomplete"),
             ("GET / HTTP/1.1\r\nhost: h\r\n", "empty line"),

@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_backtrace_is_written_on_lines_of_its_own_below_the_event() {
+    fn a_backtrace_is_written_on_separate_lines_below_the_event() {
         let written = Written::default();
         let writer = written.clone();
         let lines = tracing_subscriber::fmt()

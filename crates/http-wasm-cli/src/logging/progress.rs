@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_that_takes_long_has_a_line_that_log_lines_replace_until_it_is_loaded() {
+    fn the_progress_line_of_a_slow_guest_is_redrawn_around_log_lines_until_it_is_loaded() {
         let terminal = Terminal::default();
         let mut progress = Progress::new(terminal.clone());
         let subscriber = tracing_subscriber::registry().with(progress.clone());

@@ -30,7 +30,7 @@ mod tests {
     use super::Upstream;
 
     #[test]
-    fn an_upstream_is_a_word_or_a_url() {
+    fn an_upstream_is_echo_hello_or_a_url() {
         assert_eq!("echo".parse(), Ok(Upstream::Echo));
         assert_eq!("hello".parse(), Ok(Upstream::Hello));
         assert!(matches!("http://localhost".parse(), Ok(Upstream::Url(_))));

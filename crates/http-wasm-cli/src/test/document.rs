@@ -180,7 +180,7 @@ request.url = "/x"
 "#;
 
     #[test]
-    fn changes_keep_comments_and_layout_and_add_what_is_missing() {
+    fn edits_keep_comments_and_layout_and_add_missing_keys() {
         let document = Document::parse(TEXT.to_owned()).unwrap();
         let change = |path: &str, value: &str| Change { path: path.to_owned(), value: value.to_owned() };
         let changed = document.changed(&[
@@ -198,7 +198,7 @@ request.url = "/x"
     }
 
     #[test]
-    fn what_is_wrong_is_said_with_its_case_and_line() {
+    fn errors_name_their_case_and_line() {
         let wrong = |text: &str| Document::parse(text.to_owned()).map(|_| ()).unwrap_err();
         assert!(wrong("[[case]]\nname = ").starts_with("line 2: "), "{}", wrong("[[case]]\nname = "));
         let message = wrong(&TEXT.replace("request.url", "request.uri"));
@@ -206,7 +206,7 @@ request.url = "/x"
     }
 
     #[test]
-    fn json_becomes_toml_unless_it_has_a_null() {
+    fn json_is_converted_to_inline_toml_unless_it_contains_null() {
         let json = serde_json::json!({ "a": [1, true, "x\"y"], "b": { "c": 1.5 } });
         let text = inline(&json).unwrap();
         let document = format!("[[case]]\nname = \"n\"\nrequest.json = {text}");

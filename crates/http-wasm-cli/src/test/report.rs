@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_difference_shows_the_lines_that_differ_between_a_few_that_are_the_same() {
+    fn a_diff_shows_changed_lines_with_a_few_lines_of_context() {
         let shown = diff("a\nb\nc\nd\ne\nf", "a\nb\nc\nx\ny\ne\nf", Paint::default());
         assert_eq!(shown, "      b\n      c\n    - d\n    + x\n    + y\n      e\n      f\n");
         assert_eq!(diff("401", "200", Paint::default()), "    - 401\n    + 200\n");
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn junit_escapes_what_xml_does_not_allow() {
+    fn junit_output_escapes_characters_that_xml_does_not_allow() {
         assert_eq!(xml("<a b=\"c\">\u{1b}&"), "&lt;a b=&quot;c&quot;&gt;\u{fffd}&amp;");
     }
 }

@@ -29,7 +29,7 @@ async fn echo_answers_the_request_as_json() {
 }
 
 #[tokio::test]
-async fn echo_shows_bytes_that_are_no_text_in_base64() {
+async fn echo_shows_bodies_that_are_not_text_in_base64() {
     let server = Server::start(&[]);
     let request = b"PUT / HTTP/1.1\r\nHost: h\r\nX-Bytes: \xff\r\nConnection: close\r\n\
         Content-Length: 2\r\n\r\n\xff\xfe";
@@ -67,7 +67,7 @@ async fn echo_shows_the_asterisk_of_an_options_request() {
 }
 
 #[tokio::test]
-async fn both_versions_are_served_on_one_port_and_echo_shows_the_same_for_each() {
+async fn http_1_and_http_2_are_served_on_one_port_with_the_same_echo() {
     let server = Server::start(&[]);
     let trailers = || {
         let mut trailers = HeaderMap::new();
@@ -106,7 +106,7 @@ async fn hello_answers_hello_world() {
 }
 
 #[tokio::test]
-async fn an_answer_to_head_has_the_length_but_no_body_in_either_version() {
+async fn a_response_to_head_has_the_length_but_no_body_in_either_version() {
     let server = Server::start(&["--upstream", "hello"]);
     let answer = exchange(server.addr, "HEAD / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").await;
     assert!(answer.contains("content-length: 11\r\n") && answer.ends_with("\r\n\r\n"), "{answer}");
@@ -131,7 +131,7 @@ async fn connect_is_refused() {
 }
 
 #[tokio::test]
-async fn requests_over_the_limit_are_turned_away_until_one_has_its_response() {
+async fn requests_over_the_concurrency_limit_are_rejected_until_one_completes() {
     let upstream = Upstream::bind().await;
     let proxy = Server::proxy_to(upstream.addr(), &["--max-requests", "1"]);
     let request = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
@@ -156,7 +156,7 @@ async fn requests_over_the_limit_are_turned_away_until_one_has_its_response() {
 }
 
 #[tokio::test]
-async fn flags_limit_what_clients_may_take() {
+async fn flags_limit_connections_body_size_and_header_time() {
     let args = ["--max-connections", "1", "--max-request-body", "1KiB", "--header-timeout", "4s"];
     let server = Server::start(&args);
     let post = |bytes: usize| format!("POST / HTTP/1.1\r\nHost: h\r\nContent-Length: {bytes}\r\n\r\n");

@@ -44,7 +44,7 @@ const READS: &str = r#"(module
   (func (export "handle_response") (param i32 i32)))"#;
 
 #[test]
-fn bench_tells_phases_host_calls_instances_and_requests_per_second() {
+fn bench_reports_phases_host_calls_instances_and_requests_per_second() {
     let guest = file(".wat", READS.as_bytes());
     let output = run(&["bench", "--json", "--duration", "1s", path(&guest)]);
     assert!(output.status.success(), "{}", text(&output.stderr));
@@ -69,7 +69,7 @@ fn bench_tells_phases_host_calls_instances_and_requests_per_second() {
 }
 
 #[test]
-fn bench_measures_a_guest_with_a_snapshot_and_says_why_one_cannot_have_it() {
+fn bench_measures_a_guest_with_a_snapshot_or_says_why_it_cannot_have_one() {
     let guest = file(".wat", READS.as_bytes());
     let output = run(&["bench", "--duration", "1s", "--snapshot", path(&guest)]);
     assert!(output.status.success(), "{}", text(&output.stderr));

@@ -59,7 +59,7 @@ fn more_configurations_than_guests_are_refused() {
 }
 
 #[tokio::test]
-async fn guests_for_an_envoy_are_asked_for_and_an_upstream_is_refused() {
+async fn ext_proc_requires_a_guest_and_refuses_an_upstream() {
     for (args, expected) in [
         (&["ext-proc"][..], "no guest: use --guest FILE"),
         (&["ext-proc", "--guest", "a.wasm", "--upstream", "echo"], "--upstream can't be used here"),
@@ -155,7 +155,7 @@ fn every_option_is_explained() {
 }
 
 #[test]
-fn options_of_serve_are_in_their_group() {
+fn options_of_serve_are_listed_in_their_groups() {
     let output = run(&["serve", "-h"]);
     let help = String::from_utf8(output.stdout).unwrap();
     let (mut group, mut groups) = ("", Vec::new());
@@ -186,7 +186,7 @@ fn options_of_serve_are_in_their_group() {
 }
 
 #[test]
-fn a_misspelt_value_is_answered_with_those_there_are() {
+fn a_misspelt_value_is_refused_with_the_possible_values() {
     let (stderr, code) = failure(&run(&["serve", "--on-failure", "opne"]));
     assert_eq!(code, Some(2));
     assert!(stderr.contains("[possible values: closed, open]"), "{stderr}");

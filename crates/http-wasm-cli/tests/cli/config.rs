@@ -38,7 +38,7 @@ async fn get(server: &Server, host: &str, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn the_first_route_that_fits_takes_the_request() {
+async fn the_first_matching_route_handles_the_request() {
     let (server, _directory) = serve(
         r#"
         listen = ["127.0.0.1:0"]
@@ -115,7 +115,7 @@ async fn http_is_redirected_to_https_by_one_route() {
 }
 
 #[tokio::test]
-async fn routes_match_the_listener_that_a_request_came_in_at() {
+async fn routes_match_the_listener_that_received_the_request() {
     let (mut server, _directory) = serve(
         "listen = ['127.0.0.1:0', 'localhost:0']\n[[routes]]\nlisten = 'localhost:0'\nrespond = { body = 'second' }\n\
          [[routes]]\nlisten = ['127.0.0.1:0']\nrespond = { body = 'first' }\n",
@@ -129,7 +129,7 @@ async fn routes_match_the_listener_that_a_request_came_in_at() {
 }
 
 #[tokio::test]
-async fn no_spelling_of_a_path_passes_by_the_route_of_its_guests() {
+async fn no_spelling_of_a_path_bypasses_the_route_with_its_guests() {
     let (server, _directory) = serve(
         r#"
         listen = ["127.0.0.1:0"]
@@ -154,7 +154,7 @@ async fn no_spelling_of_a_path_passes_by_the_route_of_its_guests() {
 }
 
 #[tokio::test]
-async fn requests_take_turns_among_the_addresses_of_an_upstream() {
+async fn requests_go_to_the_addresses_of_an_upstream_in_turn() {
     let (one, two) = (Upstream::bind().await, Upstream::bind().await);
     let (server, _directory) = serve(&format!(
         r#"
@@ -180,7 +180,7 @@ async fn requests_take_turns_among_the_addresses_of_an_upstream() {
 }
 
 #[tokio::test]
-async fn each_address_is_listened_on() {
+async fn the_server_listens_on_each_address() {
     let (mut server, _directory) = serve(
         "listen = ['127.0.0.1:0', '127.0.0.1:0']\nserver.drain_timeout = '5s'\n[[routes]]\nbackend = 'hello'\n",
     );
@@ -194,7 +194,7 @@ async fn each_address_is_listened_on() {
 }
 
 #[tokio::test]
-async fn routes_of_an_optional_guest_that_cannot_be_loaded_answer_503_and_others_serve() {
+async fn routes_of_an_optional_guest_that_fails_to_load_answer_503_while_others_serve() {
     let (server, directory) = serve(
         r#"
         listen = ["127.0.0.1:0"]
@@ -216,7 +216,7 @@ async fn routes_of_an_optional_guest_that_cannot_be_loaded_answer_503_and_others
 }
 
 #[test]
-fn a_configuration_with_faults_exits_with_2_and_names_all_of_them() {
+fn a_configuration_with_errors_exits_with_2_and_names_all_of_them() {
     let directory =
         directory("listen = ['127.0.0.1:0']\n[server]\nmax_request = 1\n[[routes]]\nupstream = 'x'\n");
     for command in [&["serve", "--config"][..], &["config", "check"]] {
@@ -231,7 +231,7 @@ fn a_configuration_with_faults_exits_with_2_and_names_all_of_them() {
 }
 
 #[test]
-fn guests_that_are_not_valid_exit_with_65_and_all_are_named() {
+fn invalid_guests_exit_with_65_and_are_all_named() {
     let directory = directory(
         "listen = ['127.0.0.1:0']\n[guests.one]\npath = 'gateway.toml'\n[guests.two]\npath = 'gateway.toml'\n\
          [[routes]]\nbackend = 'echo'\n",
@@ -312,7 +312,7 @@ fn a_log_filter_that_cannot_be_parsed_is_an_error_in_the_file() {
 }
 
 #[test]
-fn a_valid_configuration_is_said_to_be_so() {
+fn config_check_reports_a_valid_configuration_with_its_counts() {
     let directory = directory(
         "listen = ['127.0.0.1:0']\n[guests.a]\npath = 'guest.wat'\n[[routes]]\nguests = ['a']\nbackend = 'echo'\n",
     );
@@ -323,7 +323,7 @@ fn a_valid_configuration_is_said_to_be_so() {
 }
 
 #[tokio::test]
-async fn a_configuration_can_be_checked_beside_the_gateway_that_runs_it() {
+async fn a_configuration_can_be_checked_while_a_gateway_uses_its_addresses() {
     let text = |admin: &str| {
         format!(
             "listen = ['127.0.0.1:0']\n[admin]\naddress = '{admin}'\n[access_log]\nfile = 'access.log'\n\

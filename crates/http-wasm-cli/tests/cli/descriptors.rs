@@ -54,7 +54,7 @@ async fn requests_without_a_descriptor_for_their_upstream_get_503_and_it_stays_h
 }
 
 #[tokio::test]
-async fn clients_beyond_the_descriptors_get_503_and_operators_are_answered() {
+async fn clients_beyond_the_descriptor_limit_get_503_while_the_admin_listener_answers() {
     let directory = tempfile::tempdir().unwrap();
     let (server, admin) = limited(200, "[[routes]]\nbackend = 'hello'\n", &directory);
     let log = || std::fs::read_to_string(directory.path().join("log")).unwrap();

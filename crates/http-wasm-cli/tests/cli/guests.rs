@@ -58,7 +58,7 @@ async fn the_first_guest_of_a_chain_is_outermost_and_each_has_its_own_configurat
 }
 
 #[tokio::test]
-async fn a_guest_sees_the_address_of_the_client() {
+async fn a_guest_sees_the_client_address() {
     let guest = guest(ANSWERS_ADDRESS);
     let server = Server::start(&["--guest", path(&guest)]);
     let answer = exchange(server.addr, get("/")).await;
@@ -66,7 +66,7 @@ async fn a_guest_sees_the_address_of_the_client() {
 }
 
 #[tokio::test]
-async fn a_guest_that_traps_answers_500_without_a_word_and_the_server_lives() {
+async fn a_trap_is_a_500_without_a_body_and_the_server_keeps_serving() {
     let guest = guest(TRAPS);
     let server = Server::start(&["--guest", path(&guest)]);
     for _ in 0..3 {
@@ -77,7 +77,7 @@ async fn a_guest_that_traps_answers_500_without_a_word_and_the_server_lives() {
 }
 
 #[test]
-fn check_tells_what_a_guest_needs() {
+fn check_reports_the_imports_and_memory_of_a_guest() {
     let guest = guest(ADDS_CONFIG);
     let output = run(&["check", path(&guest)]);
     assert!(output.status.success());
@@ -106,7 +106,7 @@ fn initialised(start: &str) -> NamedTempFile {
 }
 
 #[test]
-fn check_tells_whether_a_guest_can_be_initialised_once_for_all_instances() {
+fn check_reports_whether_a_guest_can_have_a_snapshot() {
     let report = |args: &[&str], guest: &NamedTempFile| {
         let output = run(&[&["check", path(guest)], args].concat());
         (
@@ -140,7 +140,7 @@ fn check_tells_whether_a_guest_can_be_initialised_once_for_all_instances() {
 }
 
 #[test]
-fn a_guest_that_is_not_valid_exits_with_65_and_all_that_is_wrong_with_it() {
+fn an_invalid_guest_exits_with_65_and_reports_all_faults() {
     let guest = guest(r#"(module (import "env" "abort" (func)) (func (export "handle_request")))"#);
     for command in [&["serve", "--guest", path(&guest)][..], &["check", path(&guest)]] {
         let output = run(command);
@@ -153,7 +153,7 @@ fn a_guest_that_is_not_valid_exits_with_65_and_all_that_is_wrong_with_it() {
 }
 
 #[test]
-fn check_as_json_names_the_faults_of_a_guest_that_is_not_valid() {
+fn check_as_json_lists_the_faults_of_an_invalid_guest() {
     let guest = guest("(module)");
     let output = run(&["check", "--json", path(&guest)]);
     assert_eq!(output.status.code(), Some(65));
@@ -179,7 +179,7 @@ const SPEAKS: &str = r#"(module
   (func (export "handle_response") (param i32 i32)))"#;
 
 #[test]
-fn check_shows_what_a_guest_says_while_it_starts_and_where_it_fails() {
+fn check_shows_the_output_of_a_failing_start_up_and_its_backtrace() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("auth.wat");
     std::fs::write(&file, SPEAKS).unwrap();
@@ -209,7 +209,7 @@ const UNREGISTERED: &str = r#"(module
   (func (export "handle_response") (param i32 i32)))"#;
 
 #[test]
-fn a_guest_that_does_nothing_because_its_start_code_is_never_called_exits_with_65() {
+fn a_guest_whose_start_code_is_never_called_exits_with_65() {
     let guest = guest(UNREGISTERED);
     for command in
         [&["serve", "--listen", "127.0.0.1:0", "--guest", path(&guest)][..], &["check", path(&guest)]]
@@ -234,7 +234,7 @@ const LATE_BUFFERING: &str = r#"(module
   (func (export "handle_response") (param i32 i32) (call $status (i32.const 500))))"#;
 
 #[test]
-fn check_warns_of_what_is_probably_wrong_and_strictly_refuses_it() {
+fn check_warns_of_lints_and_refuses_them_with_strict() {
     let guest = guest(LATE_BUFFERING);
     let output = run(&["check", path(&guest)]);
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -247,7 +247,7 @@ fn check_warns_of_what_is_probably_wrong_and_strictly_refuses_it() {
 }
 
 #[test]
-fn a_guest_is_compiled_only_if_it_is_built_right() {
+fn compile_applies_lints_before_it_writes_a_file() {
     let folder = tempfile::tempdir().unwrap();
     let output = folder.path().join("guest.cwasm");
     let compile = |guest: &NamedTempFile, flags: &[&str]| {
@@ -272,7 +272,7 @@ fn a_guest_is_compiled_only_if_it_is_built_right() {
 }
 
 #[test]
-fn guests_of_this_project_are_right_by_the_strictest_measure() {
+fn the_guests_of_this_project_pass_check_strict() {
     let guests = concat!(env!("CARGO_MANIFEST_DIR"), "/../../guests");
     let mut files: Vec<_> = std::fs::read_dir(guests)
         .unwrap()

@@ -143,7 +143,7 @@ async fn beside<T>(addr: SocketAddr, attack: impl Future<Output = T>) -> (T, Dur
 }
 
 #[tokio::test]
-async fn no_attack_hurts_the_server_its_neighbours_or_tells_its_client_anything() {
+async fn no_attack_harms_the_server_or_other_requests_or_leaks_details_to_its_client() {
     let rounds = asked_for().unwrap_or(ROUNDS);
     let files: Vec<_> = ATTACKS.iter().map(|(path, attack, _)| guest(path, attack)).collect();
     let mut args = vec!["--upstream", "hello"];
@@ -173,7 +173,7 @@ async fn no_attack_hurts_the_server_its_neighbours_or_tells_its_client_anything(
 }
 
 #[tokio::test]
-async fn a_guest_of_very_many_functions_is_served() {
+async fn a_guest_with_very_many_functions_is_served() {
     // An unoptimised compiler takes ten seconds for ten times as many.
     let count = if asked_for().is_some() { 100_000 } else { 10_000 };
     let last = count - 1;

@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::support::{PATIENCE, Raw, Server, Upstream, echoed, exchange, http2, soon, values};
 
 #[tokio::test]
-async fn the_upstream_gets_the_request_with_the_clients_host_and_who_asked() {
+async fn the_upstream_gets_the_request_with_the_clients_host_and_forwarding_fields() {
     let upstream = Upstream::bind().await;
     let proxy = Server::start(&["--upstream", &format!("http://{}/api/", upstream.addr())]);
     let served = async {
@@ -35,7 +35,7 @@ async fn the_upstream_gets_the_request_with_the_clients_host_and_who_asked() {
 }
 
 #[tokio::test]
-async fn hop_by_hop_fields_stay_on_their_hop() {
+async fn hop_by_hop_fields_are_not_forwarded() {
     let upstream = Upstream::bind().await;
     let proxy = Server::proxy_to(upstream.addr(), &[]);
     let served = async {
@@ -118,7 +118,7 @@ async fn the_body_of_a_get_arrives_even_without_a_length() {
 }
 
 #[tokio::test]
-async fn head_and_the_asterisk_pass() {
+async fn head_requests_and_options_asterisk_are_forwarded() {
     let echo = Server::start(&[]);
     let url = format!("http://{}/api", echo.addr);
     let proxy = Server::start(&["--upstream", &url]);
@@ -158,7 +158,7 @@ async fn a_slow_upload_does_not_count_against_the_upstream() {
 }
 
 #[tokio::test]
-async fn an_answer_that_breaks_off_is_not_passed_on_as_whole() {
+async fn a_truncated_response_is_not_forwarded_as_complete() {
     let upstream = Upstream::bind().await;
     let proxy = Server::proxy_to(upstream.addr(), &[]);
     let mut client = Raw::connect(proxy.addr).await;

@@ -14,7 +14,7 @@ fn wat(body: &str) -> String {
 }
 
 #[tokio::test]
-async fn a_guest_that_fails_closed_is_a_500_and_one_that_fails_open_is_passed_by() {
+async fn a_guest_that_fails_closed_is_a_500_and_one_that_fails_open_is_skipped() {
     let traps = guest(&wat("unreachable"));
     for (policy, status) in [("closed", "500 Internal Server Error"), ("open", "200 OK")] {
         let server = Server::start(&["--guest", path(&traps), "--upstream", "hello", "--on-failure", policy]);
@@ -35,7 +35,7 @@ async fn a_guest_is_stopped_at_the_deadline_of_the_command_line() {
 }
 
 #[tokio::test]
-async fn a_guest_over_the_memory_budget_does_not_start_and_one_over_its_own_memory_neither() {
+async fn a_guest_over_the_memory_budget_or_its_own_memory_limit_does_not_start() {
     let large = guest(&wat("").replace("\"memory\") 1", "\"memory\") 100"));
     for limit in ["--guest-memory-budget", "--memory-bytes"] {
         let output = run(&["serve", "--listen", "127.0.0.1:0", "--guest", path(&large), limit, "1MiB"]);
@@ -45,7 +45,7 @@ async fn a_guest_over_the_memory_budget_does_not_start_and_one_over_its_own_memo
 }
 
 #[test]
-fn sizes_and_times_without_sense_are_refused() {
+fn invalid_sizes_and_durations_are_refused() {
     for (flag, value) in
         [("--deadline", "soon"), ("--deadline", "0s"), ("--memory-bytes", "much"), ("--log-rate", "-1")]
     {
@@ -55,7 +55,7 @@ fn sizes_and_times_without_sense_are_refused() {
 }
 
 #[tokio::test]
-async fn a_guest_compiled_ahead_is_served_when_it_is_trusted_and_refused_otherwise() {
+async fn a_precompiled_guest_is_served_when_trusted_and_refused_otherwise() {
     let directory = tempfile::tempdir().expect("a directory");
     let compiled = directory.path().join("guest.compiled");
     let compiled = compiled.to_str().expect("a path in UTF-8");
@@ -72,7 +72,7 @@ async fn a_guest_compiled_ahead_is_served_when_it_is_trusted_and_refused_otherwi
 }
 
 #[test]
-fn what_is_no_guest_is_not_compiled_and_writes_nothing() {
+fn compile_refuses_an_invalid_guest_and_writes_nothing() {
     let directory = tempfile::tempdir().expect("a directory");
     let target = directory.path().join("out");
     let source = guest("(module)");

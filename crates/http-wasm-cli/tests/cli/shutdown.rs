@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Empty};
 use crate::support::{PATIENCE, Raw, Server, Upstream, exchange, http_wasm, http2, soon};
 
 #[tokio::test]
-async fn a_running_request_finishes_and_new_connections_are_refused() {
+async fn a_running_request_finishes_while_new_connections_are_refused() {
     for signal in ["TERM", "INT"] {
         let upstream = Upstream::bind().await;
         let mut proxy = Server::proxy_to(upstream.addr(), &[]);
@@ -33,7 +33,7 @@ async fn a_running_request_finishes_and_new_connections_are_refused() {
 }
 
 #[tokio::test]
-async fn while_it_drains_it_is_alive_and_not_ready() {
+async fn a_draining_server_is_alive_and_not_ready() {
     let upstream = Upstream::bind().await;
     let directory = tempfile::tempdir().unwrap();
     let config = format!(
@@ -70,7 +70,7 @@ async fn while_it_drains_it_is_alive_and_not_ready() {
 }
 
 #[tokio::test]
-async fn during_the_drain_delay_requests_are_accepted_and_a_second_signal_ends_it() {
+async fn requests_are_accepted_during_the_drain_delay_and_a_second_signal_ends_it() {
     let directory = tempfile::tempdir().unwrap();
     let config = "listen = ['127.0.0.1:0']\n[server]\ndrain_delay = '1h'\n[admin]\naddress = '127.0.0.1:0'\n\
                   [[routes]]\nbackend = 'hello'\n";
@@ -94,7 +94,7 @@ async fn during_the_drain_delay_requests_are_accepted_and_a_second_signal_ends_i
 }
 
 #[tokio::test]
-async fn a_running_http_2_request_finishes_too() {
+async fn a_running_http_2_request_finishes_during_shutdown() {
     let upstream = Upstream::bind().await;
     let mut proxy = Server::proxy_to(upstream.addr(), &[]);
     let request = Request::get(format!("http://{}/", proxy.addr)).body(Empty::new().boxed_unsync()).unwrap();
@@ -110,7 +110,7 @@ async fn a_running_http_2_request_finishes_too() {
 }
 
 #[tokio::test]
-async fn idle_connections_do_not_hold_up_the_end() {
+async fn idle_connections_do_not_delay_shutdown() {
     let mut server = Server::start(&[]);
     let _silent = Raw::connect(server.addr).await;
     let mut idle = Raw::connect(server.addr).await;
@@ -124,7 +124,7 @@ async fn idle_connections_do_not_hold_up_the_end() {
 }
 
 #[tokio::test]
-async fn a_request_that_never_ends_is_cut_off_at_the_limit() {
+async fn a_request_that_never_ends_is_aborted_at_the_shutdown_timeout() {
     let upstream = Upstream::bind().await;
     let mut proxy = Server::proxy_to(upstream.addr(), &["--shutdown-timeout", "1s"]);
     let mut client = Raw::connect(proxy.addr).await;
@@ -135,7 +135,7 @@ async fn a_request_that_never_ends_is_cut_off_at_the_limit() {
 }
 
 #[tokio::test]
-async fn a_second_signal_ends_at_once() {
+async fn a_second_signal_ends_the_process_at_once() {
     let upstream = Upstream::bind().await;
     let mut proxy = Server::proxy_to(upstream.addr(), &[]);
     let mut client = Raw::connect(proxy.addr).await;
@@ -148,7 +148,7 @@ async fn a_second_signal_ends_at_once() {
 }
 
 #[tokio::test]
-async fn requests_that_are_cut_off_have_their_lines_in_the_access_log() {
+async fn requests_aborted_by_shutdown_are_in_the_access_log() {
     let upstream = Upstream::bind().await;
     let directory = tempfile::tempdir().unwrap();
     let config = format!(

@@ -11,7 +11,7 @@ use crate::support::{Raw, Server, eventually, http_wasm, soon};
 const GET: &str = "GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n";
 
 #[tokio::test]
-async fn a_socket_that_was_opened_before_the_server_is_taken_over_with_who_waits_in_it() {
+async fn an_inherited_socket_is_used_with_the_connections_pending_in_it() {
     let socket = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = socket.local_addr().unwrap();
     let mut early = Raw::connect(addr).await;
@@ -80,7 +80,7 @@ async fn no_request_is_lost_while_successors_take_over() {
 }
 
 #[tokio::test]
-async fn a_server_whose_successor_does_not_start_goes_on() {
+async fn a_server_keeps_serving_when_its_successor_fails_to_start() {
     let directory = tempfile::tempdir().unwrap();
     let guest = directory.path().join("guest.wat");
     let passes = r#"(module (memory (export "memory") 1)
@@ -100,7 +100,7 @@ async fn a_server_whose_successor_does_not_start_goes_on() {
 }
 
 #[tokio::test]
-async fn the_next_signal_replaces_a_successor_that_does_not_get_ready() {
+async fn a_successor_that_never_becomes_ready_is_replaced_at_the_next_signal() {
     let directory = tempfile::tempdir().unwrap();
     let guest = directory.path().join("guest.wat");
     let passes = r#"(module (memory (export "memory") 1)

@@ -45,7 +45,7 @@ async fn a_server_sent_event_arrives_when_it_is_sent() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_ends_the_request_to_the_upstream() {
+async fn a_client_disconnect_cancels_the_request_to_the_upstream() {
     let upstream = Upstream::bind().await;
     let proxy = Server::proxy_to(upstream.addr(), &[]);
     let mut client = Raw::connect(proxy.addr).await;

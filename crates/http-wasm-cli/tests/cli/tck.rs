@@ -72,7 +72,7 @@ fn a_running_host_is_tested_through_its_url() {
 }
 
 #[test]
-fn a_host_without_the_guest_is_said_to_have_none() {
+fn a_host_without_the_conformance_guest_exits_with_70_and_a_hint() {
     let backend = Server::of(http_wasm().args(["tck", "backend", "--listen", "127.0.0.1:0"]));
     let output = tck(&["run", "--url", &format!("http://{}", backend.addr)]);
     assert_eq!(output.status.code(), Some(70));
@@ -92,7 +92,7 @@ fn a_host_that_fails_cases_makes_the_exit_code_1() {
 }
 
 #[test]
-fn a_guest_can_be_had_as_text_and_in_variants() {
+fn the_conformance_guest_is_written_as_text_and_in_variants() {
     let output = tck(&["guest", "-o", "-", "--wat", "--variant", "start-section"]);
     assert!(output.status.success() && text(&output.stdout).contains("(start $boot)"));
     let output = tck(&["guest", "-o", "-", "--variant", "nonsense"]);
@@ -102,7 +102,7 @@ fn a_guest_can_be_had_as_text_and_in_variants() {
 
 /// A kit that passes everything proves nothing: each way to expect something must be able to fail.
 #[tokio::test]
-async fn wrong_expectations_fail() {
+async fn cases_with_wrong_expectations_fail() {
     let wrong = || script().reads(Function::GetMethod, "WRONG");
     let status = || script().call(Function::GetStatusCode, []).gives(404);
     let case =

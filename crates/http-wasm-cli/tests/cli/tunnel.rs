@@ -34,7 +34,7 @@ async fn an_upgraded_connection_passes_bytes_both_ways_until_one_side_ends_it() 
 }
 
 #[tokio::test]
-async fn a_refused_upgrade_is_an_ordinary_answer() {
+async fn a_refused_upgrade_is_an_ordinary_response() {
     let upstream = Upstream::bind().await;
     let proxy = Server::proxy_to(upstream.addr(), &[]);
     let mut client = Raw::connect(proxy.addr).await;
@@ -47,7 +47,7 @@ async fn a_refused_upgrade_is_an_ordinary_answer() {
 }
 
 #[tokio::test]
-async fn a_wish_for_http_2_is_not_passed_on() {
+async fn an_h2c_upgrade_request_is_not_forwarded() {
     let upstream = Upstream::bind().await;
     let proxy = Server::proxy_to(upstream.addr(), &[]);
     let mut client = Raw::connect(proxy.addr).await;
@@ -63,7 +63,7 @@ async fn a_wish_for_http_2_is_not_passed_on() {
 }
 
 #[tokio::test]
-async fn an_upgrade_that_nobody_asked_for_is_a_502() {
+async fn an_unsolicited_upgrade_response_is_a_502() {
     let upstream = Upstream::bind().await;
     let proxy = Server::proxy_to(upstream.addr(), &[]);
     let mut client = Raw::connect(proxy.addr).await;
@@ -97,7 +97,7 @@ async fn drains(server: SocketAddr) {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_tunnel_goes_on_while_the_server_drains_and_its_end_is_the_servers() {
+async fn a_draining_server_keeps_a_tunnel_open_and_exits_when_it_ends() {
     let upstream = Upstream::bind().await;
     let mut proxy = Server::proxy_to(upstream.addr(), &["--shutdown-timeout", "1h"]);
     let (mut client, mut far) = tunnel(proxy.addr, &upstream).await;
@@ -117,7 +117,7 @@ async fn a_tunnel_goes_on_while_the_server_drains_and_its_end_is_the_servers() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_tunnel_is_closed_when_the_drain_timeout_is_over() {
+async fn a_tunnel_is_closed_at_the_drain_timeout() {
     let upstream = Upstream::bind().await;
     let mut proxy = Server::proxy_to(upstream.addr(), &["--shutdown-timeout", "1s"]);
     let (mut client, mut far) = tunnel(proxy.addr, &upstream).await;
@@ -128,7 +128,7 @@ async fn a_tunnel_is_closed_when_the_drain_timeout_is_over() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_tunnel_of_the_old_process_goes_on_when_a_successor_serves() {
+async fn a_tunnel_of_the_old_process_stays_open_while_a_successor_serves() {
     let upstream = Upstream::bind().await;
     let mut proxy = Server::proxy_to(upstream.addr(), &["--shutdown-timeout", "1h"]);
     let (mut client, mut far) = tunnel(proxy.addr, &upstream).await;
@@ -144,7 +144,7 @@ async fn a_tunnel_of_the_old_process_goes_on_when_a_successor_serves() {
 }
 
 #[tokio::test]
-async fn silent_tunnels_end_and_make_room_for_other_clients() {
+async fn idle_tunnels_are_closed_and_make_room_for_other_clients() {
     let upstream = Upstream::bind().await;
     let directory = tempfile::tempdir().unwrap();
     let config = format!(

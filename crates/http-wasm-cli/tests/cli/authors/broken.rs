@@ -66,7 +66,7 @@ fn a_denial_that_lets_the_request_proceed() {
 }
 
 #[test]
-fn a_request_that_is_changed_after_it_has_gone() {
+fn a_request_that_is_changed_after_it_was_forwarded() {
     let guest = of(
         "(drop (call $features (i32.const 3))) i64.const 1",
         "(call $set (i32.const 0) (i32.const 0) (i32.const 6) (i32.const 32) (i32.const 3))",

@@ -21,7 +21,7 @@ fn passes(guest: &Path, tests: &Path) {
 }
 
 #[test]
-fn what_new_writes_passes_check_and_test() {
+fn a_new_project_passes_check_and_test() {
     let folder = tempfile::tempdir().expect("a folder");
     let project = folder.path().join("my-guest");
     let (stdout, stderr, code) = output(&["new", text(&project), "--lang", "wat"]);
@@ -35,7 +35,7 @@ fn what_new_writes_passes_check_and_test() {
 }
 
 #[test]
-fn the_guest_in_c_is_built_and_passes_check_and_test() {
+fn a_new_c_guest_builds_and_passes_check_and_test() {
     let has = |tool: &str| Command::new(tool).arg("--version").output().is_ok();
     if !has("clang") || !has("wasm-ld") {
         // On stderr, which the test harness shows only if the test fails: CI says what it skips itself.
@@ -78,7 +78,7 @@ fn every_language_gets_all_files_of_its_example_under_its_own_name() {
 }
 
 #[test]
-fn new_overwrites_nothing_and_wants_a_name_that_package_managers_accept() {
+fn new_refuses_non_empty_directories_and_invalid_package_names() {
     let folder = tempfile::tempdir().expect("a folder");
     fs::write(folder.path().join("kept"), "x").expect("it is ours");
     let named = folder.path().join("a");

@@ -60,7 +60,7 @@ fn a_trace_has_phases_calls_log_lines_and_the_next_handler_in_order() {
 }
 
 #[test]
-fn json_has_an_object_per_line_with_the_same() {
+fn the_json_trace_has_one_object_per_event() {
     let guest = of(TAGS, "");
     let (stdout, ..) = output(&["run", path(&guest), "--trace", "--json"]);
     let lines: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -152,7 +152,7 @@ fn a_next_handler_without_a_response_is_an_error_for_the_guest() {
 }
 
 #[test]
-fn a_guest_that_fails_is_shown_up_to_there_and_exits_with_65() {
+fn a_failing_guest_is_traced_up_to_the_failure_and_exits_with_65() {
     let guest = of("(call $log (i32.const 0) (i32.const 32) (i32.const 3)) unreachable", "");
     let (stdout, stderr, code) = output(&["run", path(&guest), "--trace"]);
     assert_eq!(code, Some(65));
@@ -170,7 +170,7 @@ fn a_guest_that_fails_is_shown_up_to_there_and_exits_with_65() {
 }
 
 #[test]
-fn what_is_wrong_with_the_arguments_is_said() {
+fn invalid_arguments_exit_with_2_and_name_what_is_wrong() {
     let guest = of(TAGS, "");
     for (args, expected) in [
         (

@@ -32,7 +32,7 @@ fn cases_whose_expectations_are_met_pass() {
 }
 
 #[test]
-fn each_expectation_fails_if_something_else_comes() {
+fn each_expectation_fails_and_shows_a_diff_if_the_outcome_differs() {
     let guest = of(TAGS, "");
     for (right, wrong, difference) in [
         ("next_called = true", "next_called = false", "  next_called\n    - false\n    + true\n"),
@@ -74,7 +74,7 @@ fn each_expectation_fails_if_something_else_comes() {
 }
 
 #[test]
-fn a_guest_that_fails_fails_its_case_unless_that_is_expected() {
+fn a_failing_guest_fails_its_case_unless_the_failure_is_expected() {
     let guest = of("unreachable", "");
     let plain = "[[case]]\nname = \"n\"\n";
     let (stdout, _, code) = output(&["test", path(&guest), path(&file(".toml", plain))]);
@@ -86,7 +86,7 @@ fn a_guest_that_fails_fails_its_case_unless_that_is_expected() {
 }
 
 #[test]
-fn update_changes_what_differs_and_keeps_the_rest() {
+fn update_rewrites_differing_expectations_and_keeps_the_rest() {
     let guest = of(TAGS, "");
     let wrong = PASSES.replace(
         "status = 201, headers = { x-b = [\"1\", \"2\"], c",
@@ -124,7 +124,7 @@ fn a_filter_selects_cases_by_name_and_junit_reports_them() {
 }
 
 #[test]
-fn what_is_wrong_with_the_file_is_said_with_its_place() {
+fn errors_in_the_test_file_name_their_place() {
     let guest = of(TAGS, "");
     for (text, expected) in [
         (
