@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_yield_for_ever_leave_room_for_others_on_one_thread() {
+    fn a_call_that_yields_forever_does_not_starve_others_on_its_thread() {
         let threads = Threads::start(1).unwrap();
         let (stop, stopped) = mpsc::channel::<()>();
         let _looping = threads.run(async move {
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn a_call_that_nobody_wants_computes_to_its_end_but_does_not_wait() {
+    fn an_abandoned_call_finishes_computing_but_is_dropped_when_it_waits() {
         let threads = Threads::start(1).unwrap();
         let (over, is_over) = mpsc::channel();
         let waits = over.clone();
@@ -343,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn a_panic_ends_its_call_and_no_other() {
+    fn a_panic_ends_only_its_own_call() {
         let threads = Threads::start(1).unwrap();
         let panics = threads.run(async { std::panic::resume_unwind(Box::new("a call")) });
         assert_eq!(wait(panics.unwrap()), None::<()>);
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_guest_that_has_used_up_its_slice_has_overrun() {
+    fn an_overrun_is_reported_once_when_a_guest_yields() {
         begin_slice();
         assert!(!has_overrun());
         let _yield = EnvoyRuntime.yield_now();

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_told_with_what_is_possible() {
+    fn configuration_errors_name_what_is_expected() {
         assert!(fault("{").contains("not JSON"));
         assert!(fault("[]").contains("not a JSON object"));
         assert!(fault(r#"{"chian": []}"#).contains("unknown setting `chian`; its settings are"));

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_struct_is_the_json_that_it_was_made_of() {
+    fn a_protobuf_struct_is_decoded_to_the_original_json() {
         // {"a": {"b": [1, 1.5, "x", true, null]}}
         let bytes = b"\x0a\x33\x0a\x01a\x12\x2e\x2a\x2c\x0a\x2a\x0a\x01b\x12\x25\x32\x23\
             \x0a\x09\x11\0\0\0\0\0\0\xf0\x3f\x0a\x09\x11\0\0\0\0\0\0\xf8\x3f\

@@ -86,7 +86,7 @@ mod tests {
     use super::{PAGE, Stack};
 
     #[test]
-    fn a_walk_past_the_top_of_a_stack_finds_zeros() {
+    fn the_words_above_the_top_of_a_stack_are_zero() {
         let stack = Stack::new(4 * PAGE).unwrap();
         let above = stack.top().cast::<usize>();
         // SAFETY: the page above the stack belongs to it.

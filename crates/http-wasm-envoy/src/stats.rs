@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_that_gives_way_to_another_has_its_calls_reported() {
+    fn the_counts_of_an_evicted_filter_are_reported() {
         let mut all = AllCounts::default();
         let mut reported = Vec::new();
         for filter in 0..FILTERS + 2 {

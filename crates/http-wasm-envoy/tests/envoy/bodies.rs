@@ -26,7 +26,7 @@ fn replaces_response() -> Wat {
 }
 
 #[test]
-fn a_body_that_a_guest_has_read_goes_on_whole() {
+fn a_body_that_a_guest_has_read_is_forwarded_whole() {
     let Some(program) = program() else { return };
     let upstream = Upstream::says("ok");
     let envoy = Settings::new(upstream.addr).route("/reads", &reads(), "").start(&program);
@@ -46,7 +46,7 @@ fn a_body_that_a_guest_has_read_goes_on_whole() {
 }
 
 #[test]
-fn a_body_over_the_replay_cap_is_refused_and_envoy_lives_on() {
+fn a_body_over_the_replay_cap_is_refused_and_envoy_keeps_serving() {
     let Some(program) = program() else { return };
     let upstream = Upstream::says("ok");
     let mut envoy = Settings::new(upstream.addr)
@@ -58,7 +58,7 @@ fn a_body_over_the_replay_cap_is_refused_and_envoy_lives_on() {
 }
 
 #[test]
-fn a_replaced_body_is_framed_as_what_it_is() {
+fn a_replaced_body_gets_the_framing_of_its_new_content() {
     let Some(program) = program() else { return };
     let upstream = Upstream::start(|request| match request.path() {
         path if path.ends_with("chunked") => {

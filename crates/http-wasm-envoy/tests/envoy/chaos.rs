@@ -119,7 +119,7 @@ fn run(
 }
 
 #[test]
-fn chaos_of_clients_guests_and_updates_hurts_nobody_else() {
+fn abusive_clients_failing_guests_and_updates_do_not_affect_other_requests() {
     let Some(program) = program() else { return };
     let seconds = std::env::var(SECONDS_VARIABLE).map_or(SECONDS, |number| number.parse().unwrap());
     let runtime = Runtime::new().unwrap();

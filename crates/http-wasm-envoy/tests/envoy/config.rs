@@ -19,7 +19,7 @@ fn a_wrong_configuration_is_refused_and_the_log_says_why() {
 }
 
 #[test]
-fn a_guest_must_be_the_one_that_is_pinned() {
+fn a_guest_with_a_different_sha256_than_pinned_is_refused() {
     let Some(program) = program() else { return };
     let upstream = Upstream::says("ok");
     let settings = Settings::new(upstream.addr);
@@ -29,7 +29,7 @@ fn a_guest_must_be_the_one_that_is_pinned() {
 }
 
 #[test]
-fn every_envoy_that_is_named_takes_the_module_without_a_warning() {
+fn every_supported_envoy_loads_the_module_without_a_warning() {
     let upstream = Upstream::says("ok");
     for program in crate::support::programs() {
         let settings = Settings::new(upstream.addr);

@@ -66,7 +66,7 @@ fn no_request_fails_while_one_of_two_processors_drains_under_load() {
 }
 
 #[test]
-fn clients_that_give_up_do_not_end_the_connection_that_others_share_with_them() {
+fn client_disconnects_do_not_end_the_connection_shared_with_other_streams() {
     let Some(program) = program() else { return };
     let upstream = Upstream::says("ok");
     let processor = Processor::start(&[&named("a")], "ext_proc = {}");

@@ -24,7 +24,7 @@ fn start(guests: &[&Wat], route: &str, filter: &str, upstream: &Upstream) -> Opt
 }
 
 #[test]
-fn heads_are_changed_in_both_directions() {
+fn request_and_response_headers_are_changed() {
     let marks = Wat::new()
         .on_request(
             "(drop (call $enable_features (i32.const 2)))
@@ -57,7 +57,7 @@ fn heads_are_changed_in_both_directions() {
 }
 
 #[test]
-fn guests_of_a_chain_see_the_request_in_order_and_the_response_backwards() {
+fn guests_of_a_chain_see_the_request_in_order_and_the_response_in_reverse() {
     let adds = |letter: &'static str| {
         Wat::new()
             .on_request(
@@ -74,7 +74,7 @@ fn guests_of_a_chain_see_the_request_in_order_and_the_response_backwards() {
 }
 
 #[test]
-fn a_guest_answers_by_itself_or_fails_and_the_request_does_not_go_on() {
+fn a_request_that_a_guest_answers_or_fails_on_is_not_forwarded() {
     let denies = Wat::new().on_request(
         "(call $set_status_code (i32.const 403))
          (call $set_header_value (i32.const 1) {} {})
@@ -107,7 +107,7 @@ fn a_guest_answers_by_itself_or_fails_and_the_request_does_not_go_on() {
 }
 
 #[test]
-fn bodies_are_read_replaced_or_left_alone_whatever_their_framing() {
+fn bodies_are_read_replaced_or_left_alone_in_any_framing() {
     let reads = Wat::new().on_request(
         "(drop (call $enable_features (i32.const 1)))
          (i32.store (i32.const 0) (i32.add (i32.const 48) (i32.rem_u (call $read_all (i32.const 0)) (i32.const 10))))
@@ -147,7 +147,7 @@ fn bodies_are_read_replaced_or_left_alone_whatever_their_framing() {
 }
 
 #[test]
-fn a_body_passes_while_it_is_still_coming() {
+fn a_body_is_forwarded_while_it_is_still_arriving() {
     let upstream = Upstream::says("ok");
     let Some((_processor, envoy)) = start(&[&Wat::new()], "ext_proc = {}", DUPLEX, &upstream) else { return };
     let response = exchange(envoy.addr, &chunked("/", &["abc", "defg"], "x-end: 1\r\n"));
@@ -200,7 +200,7 @@ fn responses_without_a_body_stay_without_one() {
 }
 
 #[test]
-fn a_guest_that_takes_too_long_is_a_504_before_envoy_gives_up() {
+fn a_guest_over_the_ext_proc_timeout_is_a_504() {
     let loops = Wat::new().on_request("(loop $for_ever (br $for_ever))", &[]);
     let upstream = Upstream::says("ok");
     let route = "ext_proc = { timeout = \"300ms\" }";
@@ -210,7 +210,7 @@ fn a_guest_that_takes_too_long_is_a_504_before_envoy_gives_up() {
 }
 
 #[test]
-fn a_filter_that_would_walk_around_guests_is_refused_with_what_to_set() {
+fn requests_fail_in_a_processing_mode_that_would_bypass_guests() {
     let upstream = Upstream::says("ok");
     for mode in [
         r#""processing_mode": {"request_header_mode": "SKIP", "response_header_mode": "SEND"},"#,
@@ -232,7 +232,7 @@ fn a_filter_that_would_walk_around_guests_is_refused_with_what_to_set() {
 }
 
 #[test]
-fn a_response_whose_body_envoy_keeps_is_replaced_as_a_whole_or_not_at_all() {
+fn without_the_body_mode_a_response_body_is_replaced_whole_or_left_alone() {
     let upstream = Upstream::start(|_| {
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n6\r\nsecret\r\n0\r\nx-end: 1\r\n\r\n".to_vec()
     });
@@ -306,7 +306,7 @@ fn a_guest_that_reads_bodies_does_not_hold_up_an_upgraded_connection() {
 }
 
 #[test]
-fn envoy_fails_requests_when_the_processor_is_gone() {
+fn envoy_fails_requests_when_the_processor_is_unavailable() {
     let upstream = Upstream::says("ok");
     let Some((mut processor, envoy)) = start(&[&Wat::new()], "ext_proc = {}", DUPLEX, &upstream) else {
         return;
@@ -327,7 +327,7 @@ const LUA: &str = concat!(
 );
 
 #[test]
-fn a_response_that_another_filter_has_made_passes_once_it_is_known_that_requests_come_too() {
+fn a_local_reply_passes_only_once_a_request_has_been_seen() {
     let Some(program) = program() else { return };
     let upstream = Upstream::says("ok");
     let marks = Wat::new()
@@ -346,7 +346,7 @@ fn a_response_that_another_filter_has_made_passes_once_it_is_known_that_requests
 }
 
 #[test]
-fn the_size_of_a_clients_body_is_limited_and_not_that_of_envoys_stream() {
+fn the_body_limit_applies_to_each_client_body_not_to_the_ext_proc_stream() {
     let Some(program) = program() else { return };
     let upstream = Upstream::says(Box::leak("x".repeat(100_000).into_boxed_str()));
     let (small, large) = (&[b'x'; 1024], &[b'x'; 1025]);

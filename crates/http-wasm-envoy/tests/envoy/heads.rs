@@ -34,7 +34,7 @@ fn denies() -> Wat {
 }
 
 #[test]
-fn heads_are_changed_in_both_directions_and_a_guest_can_answer_or_fail() {
+fn request_and_response_headers_are_changed_and_a_guest_can_answer_or_fail() {
     let Some(program) = program() else { return };
     let upstream =
         Upstream::start(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nset-cookie: a=1\r\n\r\nok".to_vec());
@@ -90,7 +90,7 @@ fn heads_are_changed_in_both_directions_and_a_guest_can_answer_or_fail() {
 }
 
 #[test]
-fn a_header_without_a_value_is_left_out_as_envoy_has_none_from_modules() {
+fn a_header_with_an_empty_value_is_left_out() {
     let Some(program) = program() else { return };
     let upstream = Upstream::says("ok");
     let empties = Wat::new()
@@ -103,7 +103,7 @@ fn a_header_without_a_value_is_left_out_as_envoy_has_none_from_modules() {
 }
 
 #[test]
-fn guests_of_a_chain_see_the_request_in_order_and_the_response_backwards() {
+fn guests_of_a_chain_see_the_request_in_order_and_the_response_in_reverse() {
     let Some(program) = program() else { return };
     let upstream = Upstream::says("ok");
     let adds = |letter: &'static str| {
@@ -153,7 +153,7 @@ fn a_grpc_client_reads_the_status_that_a_guest_answers_with() {
 }
 
 #[test]
-fn informational_responses_of_the_upstream_are_not_for_guests() {
+fn informational_responses_of_the_upstream_are_not_shown_to_guests() {
     let Some(program) = program() else { return };
     let upstream = Upstream::start(|request| {
         let informational = request.path().trim_start_matches('/');

@@ -29,7 +29,7 @@ fn slow() -> Wat {
 }
 
 #[test]
-fn a_guest_that_computes_for_long_goes_on_elsewhere_and_its_changes_are_applied() {
+fn a_long_computation_moves_to_another_thread_and_its_changes_are_applied() {
     let Some(program) = program() else { return };
     let upstream = Upstream::says("ok");
     let envoy = Settings::new(upstream.addr)
@@ -50,7 +50,7 @@ fn a_guest_that_computes_for_long_goes_on_elsewhere_and_its_changes_are_applied(
 }
 
 #[test]
-fn a_guest_that_never_ends_is_stopped_at_its_deadline() {
+fn an_endless_loop_is_stopped_at_the_deadline() {
     let Some(program) = program() else { return };
     let upstream = Upstream::says("ok");
     let mut envoy = Settings::new(upstream.addr)
@@ -62,7 +62,7 @@ fn a_guest_that_never_ends_is_stopped_at_its_deadline() {
 }
 
 #[test]
-fn clients_that_hang_up_while_guests_compute_or_wait_leave_nothing_behind() {
+fn client_disconnects_while_guests_compute_or_wait_leak_nothing() {
     let Some(program) = program() else { return };
     let upstream = Upstream::says("ok");
     let reads = Wat::new().on_request("(drop (call $read_all (i32.const 0)))", &[]);
@@ -90,7 +90,7 @@ fn clients_that_hang_up_while_guests_compute_or_wait_leave_nothing_behind() {
 
 /// Prints its figures; `HTTP_WASM_ENVOY_LATENCY` makes the bar hold, which a busy machine can't keep.
 #[test]
-fn three_guests_that_loop_hardly_delay_an_innocent_request_on_the_same_worker() {
+fn three_looping_guests_hardly_delay_another_request_on_the_same_worker() {
     let Some(program) = program() else { return };
     let upstream = Upstream::says("ok");
     let mark = Wat::new().on_request("(call $set_header_value (i32.const 0) {} {})", &["x-guest", "request"]);

@@ -13,7 +13,7 @@ const WRONG: [&str; 6] =
     ["panicked", "leaked", "Invalid read", "Invalid write", "Invalid free", "definitely lost"];
 
 #[test]
-fn streams_that_end_anywhere_leave_nothing_behind() {
+fn streams_that_end_at_any_point_leak_nothing() {
     let Some(program) = program() else { return };
     let runtime = Runtime::new().unwrap();
     let upstream = abuse_upstream();

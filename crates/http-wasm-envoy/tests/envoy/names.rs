@@ -20,7 +20,7 @@ fn symbols(file: &std::path::Path, prefix: &str) -> BTreeSet<String> {
 }
 
 #[test]
-fn each_function_that_is_used_exists_in_every_envoy_that_is_named() {
+fn each_function_used_exists_in_every_supported_envoy() {
     if program().is_none() {
         return;
     }
@@ -38,7 +38,7 @@ fn each_function_that_is_used_exists_in_every_envoy_that_is_named() {
 }
 
 #[test]
-fn the_module_has_each_hook_that_envoy_demands() {
+fn the_module_exports_each_hook_that_envoy_requires() {
     let demanded = [
         "program_init",
         "http_filter_config_new",

@@ -333,7 +333,7 @@ fn check(
 }
 
 #[test]
-fn messages_of_every_shape_pass_over_both_versions_as_guests_have_left_them() {
+fn messages_of_every_shape_pass_with_the_guests_changes_in_both_http_versions() {
     let Some(program) = program() else { return };
     let runtime = Runtime::new().unwrap();
     for http2_upstream in [false, true] {

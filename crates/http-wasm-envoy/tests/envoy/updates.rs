@@ -24,7 +24,7 @@ fn marks(text: &'static str) -> Wat {
 }
 
 #[test]
-fn updates_fail_no_request_load_no_guest_again_and_leave_nothing_behind() {
+fn updates_fail_no_request_reload_no_guest_and_leak_nothing() {
     let Some(program) = program() else { return };
     let updates = std::env::var(UPDATES_VARIABLE).map_or(UPDATES, |number| number.parse().unwrap());
     let upstream = Upstream::start(|_| b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok".to_vec());
