@@ -24,7 +24,7 @@ fn every_committed_seed_passes() {
 
 /// Random inputs, independent of the seeds.
 #[test]
-fn inputs_of_noise_pass() {
+fn random_inputs_pass() {
     for (name, target) in TARGETS {
         // Noise isn't a module, not even once in a thousand tries.
         for seed in 1..=if name == "module" { 100 } else { 2000 } {
