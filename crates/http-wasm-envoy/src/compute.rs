@@ -12,29 +12,30 @@ use std::time::Duration;
 
 use http_wasm_host::{Runtime, Task};
 
-/// Calls that may be on these threads at once. Each holds an instance, which has its own budget.
+/// The most calls that these threads take at once. Each call holds an instance, whose memory has its own budget.
 const CAPACITY: usize = 4096;
 
 thread_local! {
-    /// Whether the guest that was polled last on this thread has used up its slice.
+    /// Whether the guest that this thread polled last has used up its time slice.
     static OVERRUN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Forgets what has been polled on this thread.
+/// Starts a new time slice on this thread.
 pub(crate) fn begin_slice() {
     OVERRUN.set(false);
 }
 
-/// Whether what was polled since the slice began has used it up, and waits only for its next turn.
+/// Whether a guest has used up its time slice since [`begin_slice`], and only waits to be polled again. Resets the
+/// flag.
 pub(crate) fn has_overrun() -> bool {
     OVERRUN.take()
 }
 
-/// What the engine asks of Envoy as an executor.
+/// Envoy as the executor of the engine.
 pub(crate) struct EnvoyRuntime;
 
 impl Runtime for EnvoyRuntime {
-    /// Left to the housekeeping thread.
+    /// The housekeeping thread runs the tasks.
     fn spawn(&self, task: Task) -> Result<(), Task> {
         Err(task)
     }
@@ -56,7 +57,7 @@ impl Runtime for EnvoyRuntime {
     }
 }
 
-/// The threads. They are never stopped: Envoy keeps the module loaded.
+/// A pool of threads. They are never stopped: Envoy keeps the module loaded.
 pub(crate) struct Threads(Arc<Queue>);
 
 #[derive(Default)]
@@ -71,13 +72,13 @@ struct State {
     jobs: usize,
 }
 
-/// A call on its way.
+/// A call that runs on the threads.
 struct Job {
     queue: Arc<Queue>,
-    /// Empty while it is polled, and once it is over.
+    /// `None` once the call is over.
     future: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
     wake: Mutex<JobState>,
-    /// Nobody wants the result.
+    /// Whether the [`CallHandle`] was dropped.
     is_abandoned: AtomicBool,
 }
 
@@ -86,7 +87,7 @@ enum JobState {
     Waiting,
     Queued,
     Running,
-    /// Woken while it runs.
+    /// Woken while it is polled.
     Woken,
 }
 
@@ -94,7 +95,7 @@ impl Threads {
     /// Starts `count` threads.
     ///
     /// # Errors
-    /// When the system gives none.
+    /// When the system can't start a thread.
     pub(crate) fn start(count: usize) -> std::io::Result<Self> {
         let queue = Arc::new(Queue::default());
         for at in 0..count {
@@ -104,12 +105,12 @@ impl Threads {
         Ok(Self(queue))
     }
 
-    /// Calls that are on these threads.
+    /// The number of calls on these threads.
     pub(crate) fn calls(&self) -> usize {
         self.0.lock().jobs
     }
 
-    /// Runs `call` to its end on these threads. `None` if there are too many.
+    /// Runs `call` to completion on these threads. Returns `None` if they have too many calls already.
     pub(crate) fn run<T: Send + 'static>(
         &self,
         call: impl Future<Output = T> + Send + 'static,
@@ -170,7 +171,7 @@ impl Job {
         let waker = Waker::from(self.clone());
         let mut future = self.future.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(running) = future.as_mut() else { return };
-        // A panic ends this call, but not the thread's others.
+        // A panic ends this call only, not the thread.
         let poll = AssertUnwindSafe(|| running.as_mut().poll(&mut Context::from_waker(&waker)));
         let is_over = !matches!(catch_unwind(poll), Ok(Poll::Pending));
         drop(future);
@@ -184,7 +185,7 @@ impl Job {
                 drop(job_state);
                 self.enqueue();
             }
-            // What it waits for may never come.
+            // What the call waits for may never happen.
             _ if self.is_abandoned.load(Ordering::Acquire) => {
                 drop(job_state);
                 self.end();
@@ -224,7 +225,7 @@ impl Wake for Job {
     }
 }
 
-/// The result of a call on another thread. If this is dropped, the call runs on until it waits for something.
+/// The result of a call on another thread. After this is dropped, the call runs only until it waits for something.
 pub(crate) struct CallHandle<T> {
     slot: Arc<Mutex<Slot<T>>>,
     job: Arc<Job>,
@@ -243,7 +244,7 @@ struct Slot<T> {
     waiter: Option<Waker>,
 }
 
-/// Tells the waiter that the call is over, however it ended.
+/// Wakes the waiter when the call is over, however it ended.
 struct Completion<T>(Arc<Mutex<Slot<T>>>);
 
 impl<T> Drop for Completion<T> {
@@ -278,7 +279,7 @@ mod tests {
 
     use super::*;
 
-    /// Waits for a future on this thread.
+    /// Blocks this thread until the future completes.
     fn wait<T>(future: impl Future<Output = T>) -> T {
         struct Unpark(std::thread::Thread);
         impl Wake for Unpark {
@@ -321,7 +322,7 @@ mod tests {
             over.send("computed").unwrap();
         }));
         assert_eq!(is_over.recv(), Ok("computed"));
-        // Dropped while it waits, or before.
+        // The call is dropped while it waits, or before it starts.
         let handle = threads.run(async move {
             let _sent_when_dropped = SendOnDrop(waits);
             std::future::pending::<()>().await;

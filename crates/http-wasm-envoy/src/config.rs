@@ -17,39 +17,40 @@ use crate::stats::Stats;
 /// What a filter does with a request.
 #[derive(Clone)]
 pub(crate) struct Behaviour {
-    /// Guests, the one that sees the request first at the front.
+    /// The guests, in the order in which they see the request.
     pub(crate) chain: Vec<Arc<SharedGuest>>,
-    /// Whether the route is chosen again once guests have changed the path, the method or the host.
+    /// Whether Envoy selects the route again after guests have changed the path, the method or the host.
     pub(crate) reselect_route: bool,
-    /// Whether each guest's time and outcome go into the stream's dynamic metadata.
+    /// Whether each call's duration and outcome are written to the stream's dynamic metadata.
     pub(crate) metadata: bool,
 }
 
 /// The configuration of a filter.
 pub(crate) struct Config {
-    /// Tells this from other configurations.
+    /// A unique ID.
     id: u64,
     pub(crate) behaviour: Arc<Behaviour>,
     guests: BTreeMap<String, Arc<SharedGuest>>,
     pub(crate) stats: Stats,
-    /// Envoy has it no more; streams may.
+    /// Whether Envoy has dropped it. Streams may still use it.
     is_dropped: AtomicBool,
 }
 
-/// The configuration of a route: what it doesn't set is as in the filter's.
+/// The configuration of a route. Settings that are `None` are inherited from the filter's configuration.
 pub(crate) struct RouteConfig {
-    /// Its own guests, whose chain is complete.
+    /// The chain of the route's own guests, if it has any.
     own: Option<Vec<Arc<SharedGuest>>>,
     /// Names of the filter's guests.
     chain: Option<Vec<String>>,
     reselect_route: Option<bool>,
     metadata: Option<bool>,
-    /// What comes of it together with the configuration of this ID, which is the first one that it was used with.
+    /// The result of merging this with a filter's configuration, and that configuration's ID. Only
+    /// cached for the first one that this route is used with.
     merged: OnceLock<(u64, Arc<Behaviour>)>,
     _count: RouteCount,
 }
 
-/// A configuration as it was written.
+/// A configuration as written.
 #[derive(Default)]
 struct RawConfig {
     guests: Option<Map<String, Value>>,
@@ -99,7 +100,7 @@ impl RawConfig {
         Ok(written)
     }
 
-    /// Loads the guests.
+    /// Loads the guests that the configuration defines.
     fn load(&self) -> Result<BTreeMap<String, Arc<SharedGuest>>, String> {
         let Some(written) = &self.guests else { return Ok(BTreeMap::new()) };
         let process = try_process()?;
@@ -121,7 +122,7 @@ impl RawConfig {
     }
 }
 
-/// The guests of these names; without names, the only guest.
+/// The guests with these names. Without names, the only guest.
 fn chain(
     guests: &BTreeMap<String, Arc<SharedGuest>>,
     names: Option<&[String]>,
@@ -143,10 +144,10 @@ fn chain(
 }
 
 impl Config {
-    /// Loads what a filter's configuration says.
+    /// Loads a filter's configuration.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The reason why it is invalid.
     pub(crate) fn load(name: &str, text: &[u8], envoy: ConfigPtr) -> Result<Self, String> {
         let written = RawConfig::read(text)?;
         let guests = written.load()?;
@@ -166,20 +167,20 @@ impl Config {
         self.stats.filter()
     }
 
-    /// Envoy drops it.
+    /// Records that Envoy has dropped the configuration.
     pub(crate) fn dropped(&self) {
         self.is_dropped.store(true, Ordering::Relaxed);
     }
 
-    /// Streams that have it, and whoever calls this.
+    /// The number of streams that use it, plus one for the caller's reference.
     pub(crate) fn streams(self: &Arc<Self>) -> usize {
         Arc::strong_count(self) - usize::from(!self.is_dropped.load(Ordering::Relaxed))
     }
 
-    /// What is done with a stream's request.
+    /// The behaviour for a stream's request.
     ///
     /// # Errors
-    /// When its route names a guest that the filter hasn't.
+    /// When its route names a guest that the filter doesn't have.
     pub(crate) fn of_stream(&self, filter: &Filter) -> Result<Arc<Behaviour>, String> {
         let Some(route) = RouteConfig::of(filter) else { return Ok(self.behaviour.clone()) };
         match route.merged.get() {
@@ -199,7 +200,7 @@ impl Config {
             reselect_route: route.reselect_route.unwrap_or(self.behaviour.reselect_route),
             metadata: route.metadata.unwrap_or(self.behaviour.metadata),
         });
-        // A route may outlive this configuration, whose guests it must not keep.
+        // A route may outlive this configuration, and must not keep its guests alive.
         if route.own.is_some() {
             let _other = route.merged.set((self.id, merged.clone()));
         }
@@ -208,10 +209,10 @@ impl Config {
 }
 
 impl RouteConfig {
-    /// Loads what a route's configuration says.
+    /// Loads a route's configuration.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// The reason why it is invalid.
     pub(crate) fn load(text: &[u8]) -> Result<Self, String> {
         let written = RawConfig::read(text)?;
         let own = match &written.guests {
@@ -232,7 +233,7 @@ impl RouteConfig {
     #[expect(unsafe_code, reason = "Envoy keeps it without its type")]
     fn of(filter: &Filter) -> Option<&Self> {
         let config = filter.route_config()?.cast::<Self>();
-        // SAFETY: it is what `http_filter_per_route_config_new` has made, and the stream keeps its route.
+        // SAFETY: `http_filter_per_route_config_new` made it, and the stream keeps its route alive.
         Some(unsafe { config.as_ref() })
     }
 }

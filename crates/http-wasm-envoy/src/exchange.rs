@@ -1,4 +1,5 @@
-//! The guests' part in a stream: both of their calls, in order, whatever comes of each.
+//! Drives the guests of a stream: calls `handle_request` and `handle_response` of each in order, and handles the
+//! outcome.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -18,16 +19,16 @@ use crate::link::Link;
 use crate::live::{HeadLocation, Host, Live};
 use crate::process::{SharedGuest, process};
 
-/// The namespace of dynamic metadata.
+/// The namespace of the dynamic metadata.
 const METADATA: &str = "http_wasm";
 
-/// What both directions of the guests' part share.
+/// The state that the request and the response of a stream share.
 pub(crate) struct Exchange {
     link: Rc<Link>,
     config: Arc<Config>,
-    /// What is done with this request.
+    /// How this request is handled.
     pub(crate) behaviour: Arc<Behaviour>,
-    /// The guests that have let the request through, the first one first.
+    /// The guests that have passed the request on, in the order of their calls.
     pinned: RefCell<Vec<PinnedGuest>>,
 }
 
@@ -36,7 +37,7 @@ impl Exchange {
         Rc::new(Self { link, config, behaviour, pinned: RefCell::default() })
     }
 
-    /// A guest's call is over.
+    /// Records a guest's call that has ended.
     fn called(&self, guest: &str, phase: &str, outcome: &'static str, started: Instant) {
         let now = Instant::now();
         let took = now - started;
@@ -56,25 +57,25 @@ impl Exchange {
     }
 }
 
-/// The guests' part in one direction.
+/// The calls of all guests for one message.
 pub(crate) type Task = Pin<Box<dyn Future<Output = Done>>>;
 
-/// What comes of it.
+/// The outcome of a [`Task`].
 pub(crate) enum Done {
-    /// The message goes on, with this body.
+    /// The message continues, with this body.
     Goes(Message),
-    /// The client gets this.
+    /// This is sent to the client instead.
     Reply(Reply),
 }
 
-/// A guest that has let the request through.
+/// A guest that has passed the request on.
 pub(crate) struct PinnedGuest {
     guest: Arc<SharedGuest>,
     pinned: Pinned<Host>,
 }
 
 impl PinnedGuest {
-    /// Its host, on the stream again if it has been detached.
+    /// The guest's host, attached to the stream again if it was detached.
     fn live(&mut self, exchange: &Exchange) -> &mut Live {
         let host = self.pinned.host_mut();
         if host.attached_mut().is_none() {
@@ -85,7 +86,7 @@ impl PinnedGuest {
     }
 }
 
-/// A response that isn't the upstream's.
+/// A response that doesn't come from the upstream.
 pub(crate) struct Reply {
     status: u16,
     headers: Fields,
@@ -94,7 +95,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    /// The answer to a request whose filter failed.
+    /// The response to a request whose filter failed.
     pub(crate) fn failed() -> Self {
         Self { status: 500, headers: Fields::new(), body: Vec::new(), details: "http_wasm_failed" }
     }
@@ -105,7 +106,7 @@ impl Reply {
         Self { status: response.status, headers, body, details: "http_wasm_reply" }
     }
 
-    /// The response for a request whose guest failed, and failed closed.
+    /// The response to a request whose guest failed closed.
     fn of_failure(failure: &Failure) -> Box<InMemoryHost> {
         failure.log();
         let mut response = Box::new(InMemoryHost::new("", ""));
@@ -116,7 +117,7 @@ impl Reply {
         response
     }
 
-    /// Hands it to Envoy, which may destroy the stream meanwhile.
+    /// Passes the response to Envoy, which may destroy the stream meanwhile.
     pub(crate) fn send(mut self, filter: &Filter, is_grpc: bool) {
         if is_grpc && !self.headers.contains(b"grpc-status") {
             let status = failure::grpc_status(self.status);
@@ -168,7 +169,7 @@ pub(crate) fn requested(exchange: Rc<Exchange>, message: Message) -> Task {
     })
 }
 
-/// Calls `handle_response` of the guests that have let the request through, the last one first.
+/// Calls `handle_response` of the guests that have passed the request on, in reverse order.
 pub(crate) fn responded(exchange: Rc<Exchange>, mut pinned: Vec<PinnedGuest>, message: Message) -> Task {
     Box::pin(async move {
         let mut message = message;
@@ -182,13 +183,13 @@ pub(crate) fn responded(exchange: Rc<Exchange>, mut pinned: Vec<PinnedGuest>, me
     })
 }
 
-/// A guest has answered: the response goes back through those before it.
+/// Passes a response made in place of the upstream's back through the guests that have seen the request.
 async fn answered(exchange: &Exchange, response: Box<InMemoryHost>) -> Done {
     let pinned = exchange.take_pinned();
     replaced(exchange, pinned, response).await
 }
 
-/// Sends a response that Envoy doesn't have yet through the guests that are left.
+/// Passes a response that Envoy doesn't have yet through the remaining guests.
 async fn replaced(
     exchange: &Exchange,
     mut pinned: Vec<PinnedGuest>,
@@ -206,7 +207,8 @@ async fn replaced(
     Done::Reply(Reply::of_guest(response))
 }
 
-/// Calls one guest's `handle_response`. The response's head is in `place`; `put` puts what is in memory there.
+/// Calls `handle_response` of one guest. `place` is where the response's head is; `put` stores the part of the response
+/// that is kept in memory.
 async fn respond(
     exchange: &Exchange,
     mut guest: PinnedGuest,
@@ -232,7 +234,7 @@ async fn respond(
     Ok(attach(exchange, host).memory)
 }
 
-/// The host on the stream again; what was done to its copies is applied.
+/// Attaches a host to the stream, and applies the changes made to its copies.
 fn attach(exchange: &Exchange, host: Host) -> Live {
     match host.into_inner() {
         Ok(live) => live,
@@ -243,15 +245,15 @@ fn attach(exchange: &Exchange, host: Host) -> Live {
     }
 }
 
-/// The message's body, for whoever has it next. Its headers stay.
+/// Takes the message's body for the next guest. The headers stay.
 fn take_body(message: &mut Message) -> Message {
     let mut taken = std::mem::take(message);
     message.headers = std::mem::take(&mut taken.headers);
     taken
 }
 
-/// Waits for a guest's call: on the worker as long as it doesn't compute for more than a slice, then on threads for
-/// that.
+/// Waits for a guest's call: on the worker until the call has used up a time slice, then on the threads for long
+/// computations.
 async fn drive<T: Send + 'static>(progress: Progress<Result<T, Error>>) -> Result<T, Failure> {
     let mut call = match progress.done() {
         Ok(result) => return result.map_err(Failure::Guest),
@@ -263,7 +265,7 @@ async fn drive<T: Send + 'static>(progress: Progress<Result<T, Error>>) -> Resul
 enum Call<T> {
     Here(Progress<Result<T, Error>>),
     Elsewhere(CallHandle<Result<T, Error>>),
-    /// On the way from one to the other.
+    /// While it moves to the other threads.
     Between,
 }
 

@@ -1,19 +1,19 @@
-//! What a client gets when a guest fails, and what the log says.
+//! What a client gets, and what is logged, when a guest fails.
 
 use http_wasm_host::{Error, Phase};
 
-/// Why a guest's call came to nothing.
+/// Why a guest's call failed.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// The guest failed.
     Guest(Error),
-    /// Too many calls are computing for long.
+    /// Too many calls are computing already.
     Busy,
-    /// The call panicked, which is a fault of the host.
+    /// The call panicked, which is a bug in the host.
     Panicked,
 }
 
-/// Seconds after which it makes sense to try again where too many calls are computing.
+/// `retry-after` in seconds when too many calls are computing.
 const BUSY_SECONDS: u64 = 1;
 
 impl Failure {
@@ -26,7 +26,7 @@ impl Failure {
         }
     }
 
-    /// The seconds after which it makes sense to try again, for what may pass by itself.
+    /// The seconds after which the client may try again, if the failure is temporary.
     pub(crate) fn retry_after(&self) -> Option<u64> {
         match self {
             Self::Guest(error) => error.response().retry_after,
@@ -35,7 +35,7 @@ impl Failure {
         }
     }
 
-    /// Says in the log why the request failed.
+    /// Logs why the request failed.
     pub(crate) fn log(&self) {
         match self {
             Self::Guest(error) => error.log(""),
@@ -50,7 +50,7 @@ impl Failure {
     }
 }
 
-/// Says in the log why a guest failed though its request goes on.
+/// Logs why a guest failed whose request continues.
 pub(crate) fn log_bypassed(error: &Error) {
     error.log(match error.phase() {
         Some(Phase::Response) => "; the response continues unchanged",
@@ -58,7 +58,7 @@ pub(crate) fn log_bypassed(error: &Error) {
     });
 }
 
-/// The status that a gRPC client reads in a response that was not made for it: as Envoy maps its own.
+/// The `grpc-status` for an HTTP status, with the same mapping as Envoy's.
 pub(crate) fn grpc_status(status: u16) -> u8 {
     match status {
         400 => 13,

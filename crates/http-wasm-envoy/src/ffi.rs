@@ -1,7 +1,7 @@
-//! Envoy's C interface for dynamic modules, as far as this crate uses it, declared by hand.
+//! The part of Envoy's C interface for dynamic modules that this crate uses, declared by hand.
 //!
-//! All functions of Envoy are found with `dlsym` when the module is initialised: a version of Envoy that lacks one of
-//! the optional ones can then load the module, and tests can link it without Envoy.
+//! All functions of Envoy are looked up with `dlsym` when the module is initialised. Versions of Envoy that lack one of
+//! the optional functions can therefore load the module, and tests can link it without Envoy.
 #![expect(unsafe_code, reason = "this is the interface to Envoy")]
 
 use std::ffi::{CStr, c_char, c_void};
@@ -29,7 +29,7 @@ impl Buf {
         if self.ptr.is_null() || self.len == 0 {
             return &[];
         }
-        // SAFETY: the caller says so.
+        // SAFETY: the caller guarantees it.
         unsafe { std::slice::from_raw_parts(self.ptr, self.len) }
     }
 }
@@ -110,11 +110,11 @@ pub(crate) enum Level {
     Error = 4,
 }
 
-/// Envoy's side of a stream's filter.
+/// Envoy's object for a stream's filter.
 pub(crate) type FilterPtr = *mut c_void;
-/// Envoy's side of a filter configuration.
+/// Envoy's object for a filter configuration.
 pub(crate) type ConfigPtr = *mut c_void;
-/// Schedules an event on a stream's worker.
+/// Envoy's object that schedules an event on a stream's worker.
 pub(crate) type SchedulerPtr = *mut c_void;
 
 unsafe extern "C" {
@@ -132,7 +132,7 @@ fn symbol(name: &CStr) -> Option<*mut c_void> {
     (!found.is_null()).then_some(found)
 }
 
-/// Envoy's functions by name, and their types.
+/// Declares Envoy's functions with their types.
 macro_rules! callbacks {
     (
         required { $($required:ident: fn($($rarg:ty),*) $(-> $rret:ty)?;)* }
@@ -146,7 +146,7 @@ macro_rules! callbacks {
 
         impl Callbacks {
             /// # Errors
-            /// The name of one that Envoy lacks.
+            /// The name of a function that Envoy lacks.
             fn find() -> Result<Self, &'static str> {
                 Ok(Self {
                     $($required: {
@@ -171,9 +171,9 @@ macro_rules! callbacks {
             }
         }
 
-        /// The names of the functions without which the module can't run, less their common prefix.
+        /// The names of the functions that the module requires, without their common prefix.
         pub const REQUIRED_CALLBACKS: &[&str] = &[$(stringify!($required)),*];
-        /// The names of the functions that are used where they exist.
+        /// The names of the functions that are used if they exist, without their common prefix.
         pub const OPTIONAL_CALLBACKS: &[&str] = &[$(stringify!($optional)),*];
     };
 }
@@ -217,13 +217,13 @@ callbacks! {
 
 static CALLBACKS: OnceLock<Callbacks> = OnceLock::new();
 
-/// Envoy's functions, once the module is initialised. Without them no stream can exist.
+/// Envoy's functions, once the module is initialised. Before that, no stream can exist.
 #[inline]
 pub(crate) fn callbacks() -> Option<&'static Callbacks> {
     CALLBACKS.get()
 }
 
-/// Finds Envoy's functions. Returns the version of the interface that this Envoy expects.
+/// Looks up Envoy's functions. Returns the version of the interface that this Envoy expects.
 ///
 /// # Errors
 /// The name of a function that Envoy lacks.
@@ -232,7 +232,7 @@ pub(crate) fn initialise() -> Result<&'static CStr, &'static str> {
     let version = match (&found.log_v2, &found.http_get_buffer_limit) {
         (Some(_), _) => c"v0.2.0",
         (None, Some(_)) => c"v0.1.0",
-        // Envoy 1.37 knows its interface by this.
+        // This hash identifies the interface of Envoy 1.37.
         (None, None) => c"4dae397a7c9ff0238d318d57ea656ce8b3fbff595787dcd7ee2ff5b79c9fe10f",
     };
     let _again = CALLBACKS.set(found);

@@ -1,4 +1,4 @@
-//! Envoy's side of one stream, as safe calls.
+//! A safe wrapper of Envoy's interface for one stream.
 #![expect(unsafe_code, reason = "each method is one call of Envoy's interface")]
 
 use std::cell::Cell;
@@ -11,27 +11,27 @@ use http_wasm_host::Fields;
 use crate::ffi::{Attribute, BodyPart, Buf, Callbacks, FilterPtr, Header, Map, NotSend, callbacks};
 use crate::wake::Scheduler;
 
-/// Envoy's filter object of a stream: valid from `http_filter_new` to `http_filter_destroy`, on the worker's thread
-/// alone.
+/// Envoy's filter object for a stream. It is valid from `http_filter_new` to `http_filter_destroy`, and only on the
+/// worker's thread.
 ///
-/// After the stream's end every method does nothing.
+/// After the end of the stream, all methods do nothing.
 pub(crate) struct Filter {
     ptr: Cell<FilterPtr>,
     _bound: NotSend,
 }
 
-/// Fields that are looked at without an allocation.
+/// The number of fields that can be read without an allocation.
 const FEW: usize = 32;
 
 impl Filter {
     /// # Safety
-    /// `ptr` must be the one that `http_filter_new` was called with, and [`end`](Self::end) be called when it is
+    /// `ptr` must be the one passed to `http_filter_new`, and [`end`](Self::end) must be called when the filter is
     /// destroyed.
     pub(crate) unsafe fn new(ptr: FilterPtr) -> Self {
         Self { ptr: Cell::new(ptr), _bound: NotSend::MARK }
     }
 
-    /// Envoy destroys the stream.
+    /// Marks the stream as destroyed.
     pub(crate) fn end(&self) {
         self.ptr.set(null_mut());
     }
@@ -40,7 +40,7 @@ impl Filter {
         self.ptr.get().is_null()
     }
 
-    /// Envoy's functions and the pointer for them, as long as the stream is there.
+    /// Envoy's functions and the pointer to pass to them, until the stream ends.
     #[inline]
     fn live(&self) -> Option<(&'static Callbacks, FilterPtr)> {
         let ptr = self.ptr.get();
@@ -49,19 +49,20 @@ impl Filter {
 
     /// The first value under `name`.
     ///
-    /// It points into Envoy's map: it must not be used after the map has been changed, or outside of the current hook.
-    /// Hosts lend it for as long as they are borrowed themselves, and nothing changes the map meanwhile.
+    /// It points into Envoy's map: it must not be used after the map has changed, or outside the current hook. Hosts
+    /// return
+    /// it with a borrow of themselves, during which nothing changes the map.
     #[inline]
     pub(crate) fn header(&self, map: Map, name: &[u8]) -> Option<&[u8]> {
         let (envoy, ptr) = self.live()?;
         let mut value = Buf::EMPTY;
         // SAFETY: the stream is alive, and both pointers are valid for the call.
         let found = unsafe { (envoy.http_get_header)(ptr, map, Buf::of(name), &mut value, 0, null_mut()) };
-        // SAFETY: Envoy's value lives until the map is changed; see above.
+        // SAFETY: the value lives until the map changes; see above.
         found.then(|| unsafe { value.bytes() })
     }
 
-    /// Visits all values under `name`, which point into Envoy's map: see [`header`](Self::header).
+    /// Visits all values under `name`. They point into Envoy's map: see [`header`](Self::header).
     #[inline]
     pub(crate) fn header_values<'a>(&'a self, map: Map, name: &[u8], mut visit: impl FnMut(&'a [u8])) {
         let Some((envoy, ptr)) = self.live() else { return };
@@ -74,7 +75,7 @@ impl Filter {
             if !found {
                 return;
             }
-            // SAFETY: Envoy's value lives until the map is changed; see above.
+            // SAFETY: the value lives until the map changes; see above.
             visit(unsafe { value.bytes() });
             at += 1;
             if at >= count {
@@ -83,7 +84,7 @@ impl Filter {
         }
     }
 
-    /// Visits all fields of a map, pseudo headers included, which point into Envoy's map: see [`header`](Self::header).
+    /// Visits all fields of a map, including pseudo-headers. They point into Envoy's map: see [`header`](Self::header).
     pub(crate) fn fields<'a>(&'a self, map: Map, mut visit: impl FnMut(&'a [u8], &'a [u8])) {
         let Some((envoy, ptr)) = self.live() else { return };
         // SAFETY: the stream is alive.
@@ -101,13 +102,13 @@ impl Filter {
             return;
         }
         for field in fields {
-            // SAFETY: Envoy's names and values live until the map is changed; see above.
+            // SAFETY: the names and values live until the map changes; see above.
             let (name, value) = unsafe { (field.name.bytes(), field.value.bytes()) };
             visit(name, value);
         }
     }
 
-    /// A copy of a map without its pseudo headers.
+    /// Copies a map, without its pseudo-headers.
     pub(crate) fn copy(&self, map: Map) -> Fields {
         let mut copy = Fields::new();
         self.fields(map, |name, value| {
@@ -118,8 +119,9 @@ impl Filter {
         copy
     }
 
-    /// Sets `name` to the one `value`. An empty value removes the header: Envoy 1.40 has no other way to set one.
-    /// `false` when there is no such map.
+    /// Sets `name` to the single value `value`. Envoy 1.40 removes the header if the value is empty. Returns `false` if
+    /// the
+    /// stream has no such map.
     #[inline]
     pub(crate) fn set_header(&self, map: Map, name: &[u8], value: &[u8]) -> bool {
         self.live().is_some_and(|(envoy, ptr)| {
@@ -128,8 +130,9 @@ impl Filter {
         })
     }
 
-    /// Adds `value` under `name`. Nothing is added if it is empty, which Envoy 1.40 refuses. `false` when there is no
-    /// such map.
+    /// Adds `value` under `name`. An empty value, which Envoy 1.40 rejects, is ignored. Returns `false` if the stream
+    /// has
+    /// no such map.
     pub(crate) fn add_header(&self, map: Map, name: &[u8], value: &[u8]) -> bool {
         if value.is_empty() {
             return !self.has_ended();
@@ -148,13 +151,13 @@ impl Filter {
         }
     }
 
-    /// Bytes in a piece of a body.
+    /// The number of bytes in a part of a body.
     pub(crate) fn body_size(&self, part: BodyPart) -> usize {
         // SAFETY: the stream is alive.
         self.live().map_or(0, |(envoy, ptr)| unsafe { (envoy.http_get_body_size)(ptr, part) })
     }
 
-    /// Takes up to `limit` bytes out of a piece of a body.
+    /// Takes up to `limit` bytes out of a part of a body.
     pub(crate) fn take_body(&self, part: BodyPart, limit: usize) -> Bytes {
         let Some((envoy, ptr)) = self.live() else { return Bytes::new() };
         let len = self.body_size(part).min(limit);
@@ -179,7 +182,7 @@ impl Filter {
         copy.freeze()
     }
 
-    /// Appends a copy of `bytes` to a piece of a body.
+    /// Appends a copy of `bytes` to a part of a body.
     pub(crate) fn append_body(&self, part: BodyPart, bytes: &[u8]) -> bool {
         bytes.is_empty()
             || self.live().is_some_and(|(envoy, ptr)| {
@@ -188,7 +191,8 @@ impl Filter {
             })
     }
 
-    /// Lets Envoy hold a message of this length, if this version can.
+    /// Raises Envoy's buffer limit so that it can hold a message of this length, if this version of Envoy supports
+    /// that.
     pub(crate) fn raise_buffer_limit(&self, bytes: usize) {
         let Some((envoy, ptr)) = self.live() else { return };
         if let (Some(get), Some(set)) = (envoy.http_get_buffer_limit, envoy.http_set_buffer_limit) {
@@ -201,15 +205,15 @@ impl Filter {
         }
     }
 
-    /// Sends a response of our own. Envoy may destroy the stream, or call its hooks, before this returns: nothing may
-    /// be borrowed.
+    /// Sends a local response. Envoy may destroy the stream or call its hooks before this returns, so nothing may be
+    /// borrowed.
     pub(crate) fn send_response(&self, status: u16, fields: &Fields, body: &[u8], details: &[u8]) {
         let Some((envoy, ptr)) = self.live() else { return };
         let headers: Vec<_> = fields
             .iter()
             .map(|(name, value)| Header { name: Buf::of(name), value: Buf::of(value) })
             .collect();
-        // SAFETY: the stream is alive; Envoy copies all that it is given before it can destroy the stream.
+        // SAFETY: the stream is alive; Envoy copies all arguments before it can destroy the stream.
         unsafe {
             (envoy.http_send_response)(
                 ptr,
@@ -222,7 +226,7 @@ impl Filter {
         }
     }
 
-    /// Lets a held request go on. Envoy may destroy the stream, or call its hooks, before this returns.
+    /// Continues a held request. Envoy may destroy the stream or call its hooks before this returns.
     pub(crate) fn continue_decoding(&self) {
         if let Some((envoy, ptr)) = self.live() {
             // SAFETY: the stream is alive.
@@ -230,7 +234,7 @@ impl Filter {
         }
     }
 
-    /// Lets a held response go on. Envoy may destroy the stream, or call its hooks, before this returns.
+    /// Continues a held response. Envoy may destroy the stream or call its hooks before this returns.
     pub(crate) fn continue_encoding(&self) {
         if let Some((envoy, ptr)) = self.live() {
             // SAFETY: the stream is alive.
@@ -238,16 +242,16 @@ impl Filter {
         }
     }
 
-    /// Aborts the stream, if this version of Envoy can.
+    /// Resets the stream, if this version of Envoy supports that.
     pub(crate) fn reset(&self, details: &[u8]) -> bool {
         let Some((envoy, ptr)) = self.live() else { return false };
         let Some(reset) = envoy.http_filter_reset_stream else { return false };
-        // SAFETY: the stream is alive; 0 is a reset by this end.
+        // SAFETY: the stream is alive; 0 is a local reset.
         unsafe { reset(ptr, 0, Buf::of(details)) };
         true
     }
 
-    /// Lets Envoy choose the route again.
+    /// Makes Envoy select the route again.
     pub(crate) fn clear_route_cache(&self) {
         if let Some((envoy, ptr)) = self.live() {
             // SAFETY: the stream is alive.
@@ -255,8 +259,8 @@ impl Filter {
         }
     }
 
-    /// The configuration of the most specific route that has one: what `http_filter_per_route_config_new` has made. The
-    /// stream keeps its route.
+    /// The configuration of the most specific route that has one, as made by `http_filter_per_route_config_new`. The
+    /// stream keeps its route alive.
     pub(crate) fn route_config(&self) -> Option<NonNull<c_void>> {
         let (envoy, ptr) = self.live()?;
         // SAFETY: the stream is alive.
@@ -267,13 +271,13 @@ impl Filter {
     pub(crate) fn attribute(&self, attribute: Attribute) -> Option<Vec<u8>> {
         let (envoy, ptr) = self.live()?;
         let mut value = Buf::EMPTY;
-        // SAFETY: the stream is alive, and the pointer valid for the call.
+        // SAFETY: the stream is alive, and the pointer is valid for the call.
         let found = unsafe { (envoy.http_filter_get_attribute_string)(ptr, attribute, &mut value) };
         // SAFETY: the value lives until the hook returns.
         found.then(|| unsafe { value.bytes() }.to_vec())
     }
 
-    /// Puts a text into the stream's dynamic metadata.
+    /// Sets a string in the stream's dynamic metadata.
     pub(crate) fn set_metadata(&self, namespace: &str, key: &str, value: &str) {
         if let Some((envoy, ptr)) = self.live() {
             let [namespace, key, value] = [namespace, key, value].map(|text| Buf::of(text.as_bytes()));
@@ -309,7 +313,7 @@ impl Filter {
         let (envoy, ptr) = self.live()?;
         // SAFETY: the stream is alive.
         let scheduler = unsafe { (envoy.http_filter_scheduler_new)(ptr) };
-        // SAFETY: Envoy has just made it.
+        // SAFETY: Envoy has just created it.
         (!scheduler.is_null()).then(|| unsafe { Scheduler::new(scheduler) })
     }
 }

@@ -1,4 +1,4 @@
-//! One direction of a stream: its body on the way from Envoy to guests and back.
+//! One direction of a stream: moves its body from Envoy to the guests and back.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -11,7 +11,8 @@ use crate::filter::Filter;
 use crate::heads;
 use crate::wake::StreamWaker;
 
-/// Bytes that are taken out of Envoy's buffers ahead of a guest; what is more stays there, and Envoy stops reading.
+/// How many bytes are taken out of Envoy's buffers ahead of a guest. Beyond that, they stay there and Envoy stops
+/// reading.
 const AHEAD: usize = 256 * 1024;
 
 /// Which hook is running.
@@ -23,15 +24,15 @@ pub(crate) enum Hook {
     Scheduled,
 }
 
-/// How a message is treated.
+/// The state of a message.
 pub(crate) enum Stage {
-    /// It is Envoy's alone.
+    /// The message passes through; no guest handles it.
     Passing,
-    /// It is held: guests have it.
+    /// The message is held while guests handle it.
     Working,
-    /// What guests have made of it is sent.
+    /// The message is sent with the body that guests have produced.
     Sending(Box<InMemoryHost>),
-    /// It isn't sent.
+    /// The message was replaced by a response and isn't sent.
     Answered,
 }
 
@@ -39,23 +40,23 @@ pub(crate) enum Stage {
 pub(crate) struct Half {
     kind: BodyKind,
     pub(crate) stage: Stage,
-    /// Envoy waits for `continue_decoding` or `continue_encoding`.
+    /// Whether Envoy waits for `continue_decoding` or `continue_encoding`.
     pub(crate) is_held: bool,
-    /// The way to the guests, if there is a body.
+    /// Passes the body to the guests. `None` if there is no body.
     feed: Option<Feed>,
-    /// Bytes have been left in Envoy's buffer.
+    /// Whether bytes were left in Envoy's buffer.
     left: bool,
-    /// Envoy has reported the end of the message.
+    /// Whether Envoy has reported the end of the message.
     ended: bool,
-    /// So has the feed.
+    /// Whether the end has been passed to the feed.
     finished: bool,
-    /// Nobody wants the rest.
+    /// Whether the rest of the body is discarded.
     discards: bool,
-    /// Those that Envoy has.
+    /// The trailers that Envoy has.
     trailers: Option<Fields>,
-    /// Those that guests have left.
+    /// The trailers after the guests' changes.
     wanted: Option<Fields>,
-    /// What could not be appended to Envoy's body yet.
+    /// Data to be appended to Envoy's body.
     out: Vec<Bytes>,
 }
 
@@ -76,7 +77,7 @@ impl Half {
         }
     }
 
-    /// Guests get the message, whose body is still to come unless it has `ended`.
+    /// Starts handling a message. Its body is still to come unless the message has `ended`.
     pub(crate) fn begin(&mut self, ended: bool) -> Message {
         *self = Self { stage: Stage::Working, ended, finished: ended, ..Self::new(self.kind) };
         let mut message = Message::default();
@@ -95,10 +96,10 @@ impl Half {
         self.left
     }
 
-    /// The guests have let the message go, with this body.
+    /// Continues the message, with this body.
     pub(crate) fn goes(&mut self, body: Message) {
         let is_as_it_came = match &self.feed {
-            // If nothing follows the head, or what follows isn't a body, only what guests have made is sent.
+            // If nothing follows the head, or what follows isn't a body, only the guests' own body is sent.
             None => body.has_ended(),
             Some(feed) => !self.finished && feed.unread() == 0 && body.is_only_fed(),
         };
@@ -133,7 +134,7 @@ impl Half {
         }
     }
 
-    /// Takes what a hook brings.
+    /// Takes in what the current hook has received.
     pub(crate) fn take_in(&mut self, filter: &Filter, at: Hook, waker: &Arc<StreamWaker>) {
         if matches!(self.stage, Stage::Passing) {
             return;
@@ -165,7 +166,7 @@ impl Half {
             return;
         }
         for part in [self.buffered(), self.received()] {
-            // Outside of a body hook there is only what is buffered.
+            // Only body hooks have received data; all others have what is buffered.
             if part == self.received() && !matches!(at, Hook::Body { .. }) {
                 continue;
             }
@@ -178,7 +179,7 @@ impl Half {
         self.finish();
     }
 
-    /// Takes what was left in Envoy's buffer, once there is room. Returns whether there was anything.
+    /// Takes in what was left in Envoy's buffer, if the feed has room. Returns whether there was anything.
     pub(crate) fn refill(&mut self, filter: &Filter, waker: &Arc<StreamWaker>) -> bool {
         let has_room = self.feed.as_ref().is_some_and(|feed| feed.unread() < AHEAD);
         if !self.left || !has_room {
@@ -199,7 +200,7 @@ impl Half {
         }
     }
 
-    /// Passes what guests have made of the body to Envoy. Returns whether the message may continue.
+    /// Passes the guests' body to Envoy. Returns whether the message may continue.
     pub(crate) fn send(
         &mut self,
         filter: &Filter,
@@ -217,19 +218,19 @@ impl Half {
             _ => self.buffered(),
         };
         if at == (Hook::Headers { end: false }) && !self.out.is_empty() {
-            // Envoy takes a body here only where none follows: the scheduled hook is the next place.
+            // Here, Envoy accepts a body only if no other follows. The scheduled hook can send it.
             waker.schedule(|| filter.scheduler());
             return Ok(false);
         }
         if part == self.buffered() && !self.out.is_empty() {
-            // Envoy would fail a message that is held and longer than its limit.
+            // Envoy fails a held message that exceeds its buffer limit.
             let held = filter.body_size(part) + self.out.iter().map(Bytes::len).sum::<usize>();
             filter.raise_buffer_limit(held);
         }
         for bytes in self.out.drain(..) {
             filter.append_body(part, &bytes);
         }
-        // Trailers can be changed and removed but not created.
+        // Trailers can be changed and removed, but not added.
         if self.trailers.is_some() && (self.wanted.is_some() || self.discards) {
             let map = self.trailer_map();
             heads::apply_fields(filter, map, &filter.copy(map), &self.wanted.take().unwrap_or_default());
@@ -238,7 +239,7 @@ impl Half {
         Ok(true)
     }
 
-    /// Takes what is available out of the body.
+    /// Takes what is available of the guests' body.
     fn pull(&mut self, waker: &Arc<StreamWaker>) -> Result<(), BoxError> {
         let Stage::Sending(host) = &mut self.stage else { return Ok(()) };
         let waker = waker.waker();

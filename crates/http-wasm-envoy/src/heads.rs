@@ -1,11 +1,11 @@
-//! Heads of messages in Envoy's maps, as copies, and from one to the other.
+//! Message heads: reads them from Envoy's maps, copies them, and applies changes.
 
 use http_wasm_host::{Fields, InMemoryHost};
 
 use crate::ffi::Map;
 use crate::filter::Filter;
 
-/// Envoy's heads when a host was detached: changes are found by comparing.
+/// Envoy's heads at the time when a host was detached. Changes are found by comparison.
 #[derive(Debug, Default)]
 pub(crate) struct DetachedHeads {
     pub(crate) request: Option<RequestHead>,
@@ -13,7 +13,7 @@ pub(crate) struct DetachedHeads {
 }
 
 impl DetachedHeads {
-    /// Applies to Envoy's maps what has changed in the copies. Whether that changes what routes are chosen by.
+    /// Applies the changes in the copies to Envoy's maps. Returns whether they affect route selection.
     #[must_use]
     pub(crate) fn apply(self, memory: &InMemoryHost, filter: &Filter) -> bool {
         let mut changes_route = false;
@@ -31,9 +31,9 @@ impl DetachedHeads {
 #[derive(Clone, Debug)]
 pub(crate) struct RequestHead {
     pub(crate) method: Vec<u8>,
-    /// "/" where there is none.
+    /// `/` if the request has no path.
     pub(crate) uri: Vec<u8>,
-    /// With `host`.
+    /// Including `host`.
     pub(crate) headers: Fields,
 }
 
@@ -69,8 +69,7 @@ impl RequestHead {
         (memory.method, memory.uri, memory.request.headers) = (self.method, self.uri, self.headers);
     }
 
-    /// Makes the stream's request, which is this one, the one that is `wanted`. Whether that changes what routes are
-    /// chosen by.
+    /// Changes the stream's request from this head to `wanted`. Returns whether the changes affect route selection.
     #[must_use]
     pub(crate) fn apply(&self, wanted: &Self, filter: &Filter) -> bool {
         let changes_method = self.method != wanted.method;
@@ -99,7 +98,7 @@ impl ResponseHead {
         (memory.status, memory.response.headers) = (self.status, self.headers);
     }
 
-    /// Makes the stream's response, which is this one, the one that is `wanted`.
+    /// Changes the stream's response from this head to `wanted`.
     pub(crate) fn apply(&self, wanted: &Self, filter: &Filter) {
         if self.status != wanted.status {
             set_status(filter, wanted.status);
@@ -108,11 +107,11 @@ impl ResponseHead {
     }
 }
 
-/// Methods that are recognised without a copy.
+/// Methods that are recognised without being copied.
 pub(crate) const METHODS: [&[u8]; 8] =
     [b"GET", b"POST", b"PUT", b"HEAD", b"DELETE", b"PATCH", b"OPTIONS", b"CONNECT"];
 
-/// What must be known of each request.
+/// What each request is checked for.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct RequestFacts {
     /// The method, if it is one of [`METHODS`].
@@ -123,7 +122,7 @@ pub(crate) struct RequestFacts {
 }
 
 impl RequestFacts {
-    /// Looks through the map once, which costs less than two look-ups.
+    /// Iterates over the map once, which is cheaper than two look-ups.
     pub(crate) fn of(filter: &Filter) -> Self {
         let mut facts = Self::default();
         filter.fields(Map::Request, |name, value| match name {
@@ -139,7 +138,7 @@ impl RequestFacts {
     }
 }
 
-/// Whether this is the content type of a gRPC message.
+/// Whether this is the content type of gRPC.
 fn is_grpc(content_type: &[u8]) -> bool {
     content_type
         .strip_prefix(b"application/grpc")
@@ -156,7 +155,7 @@ pub(crate) fn set_status(filter: &Filter, status: u16) {
     filter.set_header(Map::Response, b":status", status.to_string().as_bytes());
 }
 
-/// Visits each name once. The authority of a request appears as `host`; there are no other pseudo headers.
+/// Visits each name once. The authority of a request is visited as `host`; other pseudo-headers are skipped.
 pub(crate) fn names<'a>(filter: &'a Filter, map: Map, mut visit: impl FnMut(&'a [u8])) {
     let mut seen: Vec<&[u8]> = Vec::with_capacity(32);
     filter.fields(map, |name, _| {
@@ -168,7 +167,7 @@ pub(crate) fn names<'a>(filter: &'a Filter, map: Map, mut visit: impl FnMut(&'a 
     });
 }
 
-/// Makes the fields of a map, which are those in `old`, the ones in `new`.
+/// Changes the fields of a map from `old` to `new`.
 pub(crate) fn apply_fields(filter: &Filter, map: Map, old: &Fields, new: &Fields) {
     for name in old.names().filter(|name| !new.contains(name)) {
         filter.remove_header(map, name);

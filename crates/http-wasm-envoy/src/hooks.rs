@@ -1,7 +1,7 @@
 //! The functions that Envoy calls.
 //!
-//! Each of them is entered by Envoy alone, with pointers that it has from us or keeps valid for the call. A panic never
-//! leaves them: the request fails instead.
+//! Only Envoy calls them, with pointers that it got from this module or keeps valid for the call. A panic never unwinds
+//! into Envoy: the request fails instead.
 #![expect(unsafe_code, reason = "this is the interface to Envoy")]
 #![expect(unreachable_pub, reason = "Envoy finds the functions by their names")]
 
@@ -20,14 +20,15 @@ use crate::inventory;
 use crate::process;
 use crate::stream::Stream;
 
-/// Runs a hook of a stream. One whose hook has panicked before passes by.
+/// Runs a hook of a stream. Returns `passes` if an earlier hook of the stream has panicked, and `stops` if this one
+/// does.
 ///
 /// # Safety
-/// `stream` must come from `http_filter_new`, and not have been destroyed.
+/// `stream` must come from `http_filter_new` and must not have been destroyed.
 unsafe fn on_stream<T>(stream: *const c_void, passes: T, hook: impl FnOnce(&Rc<Stream>) -> T, stops: T) -> T {
     let stream = stream.cast::<Stream>();
-    // The hook may destroy the stream: it is kept until we are done.
-    // SAFETY: it is an `Rc` that `http_filter_new` made and nobody has dropped.
+    // The hook may destroy the stream, so keep it alive until the end.
+    // SAFETY: `http_filter_new` made this `Rc`, and it hasn't been dropped.
     let stream = unsafe {
         Rc::increment_strong_count(stream);
         Rc::from_raw(stream)
@@ -44,7 +45,7 @@ unsafe fn on_stream<T>(stream: *const c_void, passes: T, hook: impl FnOnce(&Rc<S
     }
 }
 
-/// Called once when the module is loaded. Returns the version of the interface that it implements.
+/// Called once, when the module is loaded. Returns the version of the interface that the module implements.
 #[unsafe(no_mangle)]
 pub extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
     catch_unwind(|| match ffi::initialise() {
@@ -52,13 +53,13 @@ pub extern "C" fn envoy_dynamic_module_on_program_init() -> *const c_char {
             process::start();
             version.as_ptr()
         }
-        // There is no log yet that could name what is missing.
+        // Envoy's log, which could name the missing function, isn't available yet.
         Err(_) => null(),
     })
     .unwrap_or(null())
 }
 
-/// Makes a filter configuration ready.
+/// Loads a filter configuration.
 ///
 /// # Safety
 /// The buffers must be valid for the call.
@@ -101,7 +102,7 @@ pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_config_destroy(conf
     }));
 }
 
-/// Makes the configuration of a route ready.
+/// Loads a route configuration.
 ///
 /// # Safety
 /// The buffers must be valid for the call.
@@ -131,7 +132,7 @@ pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_per_route_config_de
     let _dropped = catch_unwind(AssertUnwindSafe(|| drop(config)));
 }
 
-/// A stream begins.
+/// Called when a stream begins.
 ///
 /// # Safety
 /// `config` must come from `http_filter_config_new`.
@@ -141,7 +142,7 @@ pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
     envoy: FilterPtr,
 ) -> *const c_void {
     let config = config.cast::<Config>();
-    // SAFETY: the configuration outlives the call, and is counted for the stream.
+    // SAFETY: the configuration outlives the call, and the stream gets its own reference.
     let config = unsafe {
         Arc::increment_strong_count(config);
         Arc::from_raw(config)
@@ -151,7 +152,7 @@ pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_new(
     Rc::into_raw(Stream::new(filter, config)).cast()
 }
 
-/// A stream ends.
+/// Called when a stream ends.
 ///
 /// # Safety
 /// `stream` must come from `http_filter_new`.
@@ -162,7 +163,7 @@ pub unsafe extern "C" fn envoy_dynamic_module_on_http_filter_destroy(stream: *co
     let _ended = catch_unwind(AssertUnwindSafe(|| stream.end()));
 }
 
-/// Hooks of a stream.
+/// Declares the hooks of a stream.
 macro_rules! hooks {
     ($(
         $(#[$doc:meta])*
@@ -172,14 +173,14 @@ macro_rules! hooks {
             $(#[$doc])*
             ///
             /// # Safety
-            /// `stream` must come from `http_filter_new`, and not have been destroyed.
+            /// `stream` must come from `http_filter_new` and must not have been destroyed.
             #[unsafe(no_mangle)]
             pub unsafe extern "C" fn $name(
                 _: FilterPtr,
                 stream: *const c_void
                 $(, $arg: $ty)*
             ) $(-> $status)? {
-                // SAFETY: Envoy calls hooks of streams that it has made and not yet destroyed.
+                // SAFETY: Envoy calls hooks only for streams that exist.
                 unsafe {
                     on_stream(
                         stream,
@@ -199,41 +200,41 @@ macro_rules! hooks {
 }
 
 hooks! {
-    /// The request's head is there.
+    /// Called with the request's headers.
     envoy_dynamic_module_on_http_filter_request_headers(stream, end: bool) -> HeadersStatus {
         stream.request_headers(end)
     }
-    /// A piece of the request's body.
+    /// Called with a piece of the request's body.
     envoy_dynamic_module_on_http_filter_request_body(stream, end: bool) -> BodyStatus {
         stream.body(BodyKind::Request, end)
     }
-    /// The request's trailers.
+    /// Called with the request's trailers.
     envoy_dynamic_module_on_http_filter_request_trailers(stream) -> TrailersStatus {
         stream.trailers(BodyKind::Request)
     }
-    /// The response's head is there.
+    /// Called with the response's headers.
     envoy_dynamic_module_on_http_filter_response_headers(stream, end: bool) -> HeadersStatus {
         stream.response_headers(end)
     }
-    /// A piece of the response's body.
+    /// Called with a piece of the response's body.
     envoy_dynamic_module_on_http_filter_response_body(stream, end: bool) -> BodyStatus {
         stream.body(BodyKind::Response, end)
     }
-    /// The response's trailers.
+    /// Called with the response's trailers.
     envoy_dynamic_module_on_http_filter_response_trailers(stream) -> TrailersStatus {
         stream.trailers(BodyKind::Response)
     }
-    /// What a waker has asked for.
+    /// Called when a waker has scheduled an event.
     envoy_dynamic_module_on_http_filter_scheduled(stream, _id: u64) {
         stream.scheduled()
     }
 }
 
-/// Hooks that must exist but have nothing to do.
+/// Declares hooks that must exist but do nothing.
 macro_rules! unused {
     ($($name:ident($($ty:ty),*);)*) => {
         $(
-            /// Nothing is done here.
+            /// Does nothing.
             #[unsafe(no_mangle)]
             pub extern "C" fn $name(_: FilterPtr, _: *const c_void $(, _: $ty)*) {}
         )*

@@ -1,4 +1,4 @@
-//! What exists in this process. Envoy's log shows it at the debug level, so that what outlives its use can be found.
+//! An inventory of the process. Envoy's log shows it at the debug level, so that leaks can be found.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -8,21 +8,21 @@ use crate::log;
 use crate::process::try_process;
 use crate::route_count;
 
-/// Configurations of filters that Envoy, or a stream, still has.
+/// The filter configurations that Envoy or a stream still uses.
 static FILTERS: Mutex<Vec<Weak<Config>>> = Mutex::new(Vec::new());
 
 fn filters() -> MutexGuard<'static, Vec<Weak<Config>>> {
     FILTERS.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A filter's configuration has been loaded.
+/// Adds a filter's configuration, once it is loaded.
 pub(crate) fn add(config: &Arc<Config>) {
     let mut filters = filters();
     filters.retain(|config| config.strong_count() > 0);
     filters.push(Arc::downgrade(config));
 }
 
-/// Logs what exists after something has happened to a filter's configurations.
+/// Logs the inventory after an event of a filter's configurations.
 pub(crate) fn log(filter: &str, event: &str) {
     if !log::is_enabled(Level::Debug) {
         return;

@@ -1,7 +1,7 @@
 //! A dynamic module for Envoy: an HTTP filter that runs http-wasm guests.
 //!
-//! Envoy loads it as a shared library and calls the functions in `hooks`. It is of no use to other Rust code; see
-//! `docs/envoy.md` for how to configure it.
+//! Envoy loads it as a shared library and calls the functions in `hooks`. It isn't meant for use from other Rust code.
+//! `docs/envoy.md` explains how to configure it.
 
 mod compute;
 mod config;

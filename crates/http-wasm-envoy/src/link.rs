@@ -1,4 +1,4 @@
-//! What a stream and the hosts of its guests share.
+//! State that a stream shares with the hosts of its guests.
 
 use std::cell::{Cell, RefCell};
 
@@ -8,11 +8,12 @@ use crate::ffi::Map;
 use crate::filter::Filter;
 use crate::heads::{self, DetachedHeads};
 
-/// What a stream and the hosts of its guests share: hosts do to the stream in Envoy what their guests ask for,
-/// whichever call of theirs the stream drives.
+/// State that a stream shares with the hosts of its guests. Through it, hosts apply the guests' changes to the stream
+/// in
+/// Envoy.
 pub(crate) struct Link {
     pub(crate) filter: Filter,
-    /// What Envoy had when the current host let go of it.
+    /// Envoy's heads at the time when the current host was detached.
     left: RefCell<Option<DetachedHeads>>,
     route_changed: Cell<bool>,
     /// The request's method, if it is one of [`heads::METHODS`] and known.
@@ -32,7 +33,7 @@ impl Link {
         }
     }
 
-    /// The method in Envoy's map. It is remembered, since each look at a map costs as much as a small guest's call.
+    /// The method in Envoy's map. It is cached, since each look-up in a map costs as much as a small guest's call.
     pub(crate) fn method(&self) -> &[u8] {
         match self.method.get() {
             Some(method) => method,
@@ -44,12 +45,12 @@ impl Link {
         }
     }
 
-    /// This is the method in Envoy's map.
+    /// Caches the method in Envoy's map.
     pub(crate) fn method_is(&self, method: &[u8]) {
         self.method.set(heads::METHODS.into_iter().find(|known| *known == method));
     }
 
-    /// The status in Envoy's map, which is remembered too.
+    /// The status in Envoy's map. It is cached too.
     pub(crate) fn status(&self) -> u16 {
         let status = self.status.get().unwrap_or_else(|| heads::status(&self.filter));
         self.status.set(Some(status));
@@ -61,28 +62,29 @@ impl Link {
         self.status.set(Some(status));
     }
 
-    /// The response's head is there. The request's method is what guests have left, whatever became of it since.
+    /// Forgets the cached status, since the response's head has arrived. The cached method stays as the guests left it,
+    /// whatever has changed it since.
     pub(crate) fn has_response(&self) {
         self.status.set(None);
     }
 
-    /// Envoy's maps may have changed.
+    /// Forgets what is cached, since Envoy's maps may have changed.
     pub(crate) fn forget(&self) {
         self.method.set(None);
         self.status.set(None);
     }
 
-    /// Guests have changed what routes are chosen by.
+    /// Records that guests have changed something that affects route selection.
     pub(crate) fn route_changes(&self) {
         self.route_changed.set(true);
     }
 
-    /// Whether they have since this was asked last.
+    /// Whether they have since the last call.
     pub(crate) fn take_route_change(&self) -> bool {
         self.route_changed.take()
     }
 
-    /// A host has let go of the stream.
+    /// Records that a host was detached from the stream.
     pub(crate) fn detached(&self, left: DetachedHeads) {
         self.left.replace(Some(left));
     }
@@ -94,7 +96,7 @@ impl Link {
         result
     }
 
-    /// Applies what has been done to a detached host's copies.
+    /// Applies the changes made to a detached host's copies.
     pub(crate) fn attached(&self, memory: &InMemoryHost) {
         if let Some(left) = self.left.take()
             && self.applied(|filter| left.apply(memory, filter))

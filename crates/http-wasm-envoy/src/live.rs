@@ -1,4 +1,4 @@
-//! A stream of Envoy as a host for guests: heads in Envoy's maps, bodies as they have been taken out of its buffers.
+//! An Envoy stream as a host for guests: heads are in Envoy's maps, bodies are taken out of its buffers.
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -14,7 +14,7 @@ use crate::filter::Filter;
 use crate::heads::{self, RequestHead, ResponseHead};
 use crate::link::Link;
 
-/// The host that guests run on.
+/// The host of a guest's call.
 pub(crate) type Host = Detachable<Live>;
 
 /// Where a head is.
@@ -22,34 +22,34 @@ pub(crate) type Host = Detachable<Live>;
 pub(crate) enum HeadLocation {
     /// In Envoy's map.
     Envoy,
-    /// In [`Live::memory`]: a copy, or a response that Envoy doesn't know yet.
+    /// In [`Live::memory`]: a copy, or a response that Envoy doesn't have yet.
     Memory,
 }
 
-/// One request and its response, on the stream's worker.
+/// A request and its response, on the stream's worker.
 pub(crate) struct Live {
     link: Rc<Link>,
     pub(crate) request: HeadLocation,
     pub(crate) response: HeadLocation,
-    /// Bodies, and those heads that aren't in Envoy. Boxed, as a host is moved a lot.
+    /// The bodies, and the heads that aren't in Envoy. Boxed, since hosts are moved often.
     pub(crate) memory: Box<InMemoryHost>,
 }
 
 impl Live {
-    /// The stream's request with this body. There is no response yet.
+    /// A host for the stream's request with this body, and without a response.
     pub(crate) fn new(link: Rc<Link>, request: Message) -> Self {
         let mut memory = Box::new(InMemoryHost::new("", ""));
         memory.request = request;
         Self { link, request: HeadLocation::Envoy, response: HeadLocation::Memory, memory }
     }
 
-    /// The host again, after it was detached. What became of the copies has been applied to Envoy's maps.
+    /// A host that was detached before, after the changes in its copies have been applied to Envoy's maps.
     pub(crate) fn attach(link: Rc<Link>, memory: InMemoryHost) -> Self {
         let memory = Box::new(memory);
         Self { link, request: HeadLocation::Memory, response: HeadLocation::Memory, memory }
     }
 
-    /// Keeps the request as it is now, whatever Envoy makes of it.
+    /// Saves the request as it is now, before Envoy changes it.
     pub(crate) fn save_request(&mut self) {
         if self.request == HeadLocation::Envoy {
             self.copy_request();
@@ -101,7 +101,7 @@ fn source_addr(filter: &Filter) -> Option<SocketAddr> {
     str::from_utf8(&text).ok()?.parse().ok()
 }
 
-/// Envoy refuses a field only where there is no map for it.
+/// Envoy rejects a field only if the map doesn't exist.
 const NO_MAP: Refused = Refused("can't be set: the stream has ended");
 
 impl Detach for Live {
@@ -109,7 +109,7 @@ impl Detach for Live {
 
     fn into_detached(mut self) -> InMemoryHost {
         let mut left = heads::DetachedHeads::default();
-        // A stream that has ended has nothing to copy, and nobody asks for what has been done to it.
+        // If the stream has ended, there is nothing to copy, and changes have no effect.
         if !self.link.filter.has_ended() {
             if self.request == HeadLocation::Envoy {
                 left.request = Some(self.copy_request());
@@ -126,7 +126,7 @@ impl Detach for Live {
 impl LocalHost for Live {
     type Head = <InMemoryHost as LocalHost>::Head;
 
-    // Envoy does it for responses that it is given as a whole.
+    // Envoy declares the length of responses that it gets as a whole.
     const SENDER_DECLARES_LENGTH: bool = true;
 
     fn save_head(&self, message: BodyKind) -> Self::Head {

@@ -1,4 +1,4 @@
-//! The guests' log and ours, in Envoy's.
+//! Sends the log of the module and its guests to Envoy's log.
 #![expect(unsafe_code, reason = "Envoy's log is a function of its interface")]
 
 use std::fmt::{self, Write as _};
@@ -13,7 +13,7 @@ use crate::ffi::{Buf, Level, callbacks};
 /// Sends all events of this library to Envoy's log.
 pub(crate) fn start() {
     let subscriber = tracing_subscriber::registry().with(EnvoyLog);
-    // This library has its own copy of tracing: nobody else sets one, unless it is initialised twice.
+    // This library has its own copy of `tracing`: setting the subscriber only fails if it has been initialised before.
     let _again = tracing::subscriber::set_global_default(subscriber);
 }
 
@@ -50,7 +50,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for EnvoyLog {
     }
 }
 
-/// An event in one line: the message, then its fields.
+/// An event as one line: the message, then its fields.
 struct Line {
     text: String,
     fields: String,

@@ -1,4 +1,4 @@
-//! What all configurations and workers of the process share.
+//! State that all configurations and workers of the process share.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -12,13 +12,13 @@ use crate::compute::{EnvoyRuntime, Threads};
 use crate::live::Host;
 use crate::stacks::Stacks;
 
-/// What all configurations and workers of the process share.
+/// State that all configurations and workers of the process share.
 pub(crate) struct Process {
     pub(crate) threads: Threads,
     engine: Engine,
-    /// Loaded guests by what they were made of. They live as long as a configuration has them.
+    /// The loaded guests by module and settings. A guest lives as long as a configuration uses it.
     guests: Mutex<HashMap<Loaded, Weak<SharedGuest>>>,
-    /// Directories that configurations may name files in.
+    /// The directories in which configurations may name files.
     allowed: Vec<PathBuf>,
 }
 
@@ -30,15 +30,15 @@ pub(crate) struct SharedGuest {
     pub(crate) guest: Guest<Host>,
 }
 
-/// Directories in which configurations may name files, separated by colons.
+/// The directories in which configurations may name files, separated by colons.
 const ALLOWED_PATHS: &str = "HTTP_WASM_ALLOWED_PATHS";
-/// The directory for compiled code.
+/// The directory of the code cache.
 const CODE_CACHE: &str = "HTTP_WASM_CODE_CACHE";
-/// Bytes that all guests' instances may have together.
+/// The most bytes that the instances of all guests may use together.
 const GUEST_MEMORY: &str = "HTTP_WASM_GUEST_MEMORY";
-/// Bytes that may be held of bodies.
+/// The most bytes of bodies that may be held.
 const BODY_MEMORY: &str = "HTTP_WASM_BODY_MEMORY";
-/// Threads for guests that compute for long.
+/// The number of threads for guests that compute for long.
 const THREADS: &str = "HTTP_WASM_THREADS";
 
 static PROCESS: OnceLock<Process> = OnceLock::new();
@@ -54,22 +54,22 @@ pub(crate) fn start() {
         Ok(process) => {
             let _again = PROCESS.set(process);
         }
-        // Configurations will be refused with it.
+        // Every configuration will be rejected with this reason.
         Err(fault) => {
             let _again = FAULT.set(fault);
         }
     }
 }
 
-/// What the process shares. There is no configuration, and so no stream, without it.
+/// The state of the process. Without it, there is no configuration and so no stream.
 pub(crate) fn process() -> &'static Process {
     PROCESS.get().expect("configurations are refused without it")
 }
 
-/// The same, before there is a configuration.
+/// The state of the process, or why it is missing, for use before there is a configuration.
 ///
 /// # Errors
-/// Why there is none.
+/// The reason why there is none.
 pub(crate) fn try_process() -> Result<&'static Process, String> {
     PROCESS.get().ok_or_else(|| FAULT.get().cloned().unwrap_or_else(|| "the module isn't initialised".into()))
 }
@@ -103,7 +103,7 @@ impl Process {
         };
         let threads = Threads::start(count).map_err(|error| format!("no thread can be started: {error}"))?;
         let allowed = std::env::var_os(ALLOWED_PATHS).unwrap_or_default();
-        // One that doesn't exist allows nothing.
+        // A directory that doesn't exist is ignored.
         let allowed = std::env::split_paths(&allowed).filter_map(|path| path.canonicalize().ok()).collect();
         let engine = engine.build().map_err(|error| error.to_string())?;
         Ok(Self { threads, engine, guests: Mutex::default(), allowed })
@@ -112,7 +112,7 @@ impl Process {
     /// Whether a configuration may name this file or directory.
     ///
     /// # Errors
-    /// Why not. The reason reveals nothing about what exists.
+    /// The reason why not. It doesn't reveal which files exist.
     pub(crate) fn allows(&self, path: &Path) -> Result<(), String> {
         let real = path.canonicalize().ok();
         if real.is_some_and(|real| self.allowed.iter().any(|root| real.starts_with(root))) {
@@ -131,25 +131,25 @@ impl Process {
         })
     }
 
-    /// Guests that configurations have.
+    /// The guests that configurations use.
     pub(crate) fn guests_in_use(&self) -> Vec<Arc<SharedGuest>> {
         let guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
         guests.values().filter_map(Weak::upgrade).collect()
     }
 
-    /// Bytes of the memories of all instances, including those whose guest nobody has any more.
+    /// The bytes of memory of all instances, including those of guests that are no longer used.
     pub(crate) fn guest_memory(&self) -> usize {
         self.engine.memory_in_use()
     }
 
-    /// The guest, loaded unless another configuration has it already.
+    /// Returns the guest, and loads it unless another configuration already uses it.
     ///
     /// # Errors
-    /// Why it can't be loaded.
+    /// The reason why it can't be loaded.
     pub(crate) fn guest(&self, name: &str, settings: &config::Guest) -> Result<Arc<SharedGuest>, String> {
         let PreparedGuest { builder, bytes, made_of } = PreparedGuest::read(&self.engine, name, settings)?;
         let key = (name.to_owned(), made_of);
-        // Held while it is loaded: configurations are loaded on the main thread, one after the other.
+        // Held during loading: configurations are loaded on the main thread, one after the other.
         let mut guests = self.guests.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(guest) = guests.get(&key).and_then(Weak::upgrade) {
             return Ok(guest);

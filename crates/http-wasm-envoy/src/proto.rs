@@ -1,6 +1,6 @@
-//! `google.protobuf.Struct`, which is JSON in other bytes.
+//! Decodes `google.protobuf.Struct`, the protobuf form of JSON.
 //!
-//! Envoy hands a configuration of this type over as JSON; Envoy 1.37, and 1.38 for routes, as it is.
+//! Envoy converts a configuration of this type to JSON, except Envoy 1.37, and 1.38 for routes, which pass its bytes.
 
 use std::collections::BTreeMap;
 
@@ -41,7 +41,7 @@ struct List {
     values: Vec<Value>,
 }
 
-/// The JSON object that these bytes are as a `Struct`, if they are one.
+/// The JSON object that these bytes encode, if they are a `Struct`.
 pub(crate) fn object(bytes: &[u8]) -> Option<Map<String, Json>> {
     Struct::decode(bytes).ok().map(map)
 }
@@ -61,9 +61,9 @@ fn json(value: Value) -> Json {
     }
 }
 
-/// A number without a fraction, as JSON has it.
+/// The number as an integer, if it has no fraction and is exact.
 fn whole(number: f64) -> Option<i64> {
-    // Beyond this, not every whole number is one of these.
+    // Beyond this, `f64` can't represent every integer.
     const EXACT: f64 = 9_007_199_254_740_992.0;
     #[expect(clippy::cast_possible_truncation, reason = "it is whole, and small enough")]
     (number.fract() == 0.0 && number.abs() <= EXACT).then_some(number as i64)

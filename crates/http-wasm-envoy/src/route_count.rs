@@ -1,10 +1,10 @@
-//! How many configurations of routes there are.
+//! Counts the configurations of routes.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 static ROUTES: AtomicUsize = AtomicUsize::new(0);
 
-/// Counts a route's configuration for as long as it lives.
+/// Counts a route's configuration while it exists.
 pub(crate) struct RouteCount(());
 
 impl RouteCount {
@@ -20,7 +20,7 @@ impl Drop for RouteCount {
     }
 }
 
-/// How many there are now.
+/// The current number of configurations.
 pub(crate) fn current() -> usize {
     ROUTES.load(Ordering::Relaxed)
 }

@@ -1,8 +1,9 @@
-//! Stacks for guests that wait, which Envoy's allocator can walk.
+//! Fiber stacks that Envoy's allocator can walk.
 //!
-//! Envoy's allocator samples allocations, and follows the frame pointers of the calling stack for each sample. On a
-//! guest's fiber, the outermost frame pointer is the top of the stack, so the words above it are read as a frame. The
-//! stacks of wasmtime end at an inaccessible page there. These have a page of zeros instead, at which a walk ends.
+//! Envoy's allocator samples allocations and follows the frame pointers of the calling stack for each sample. On a
+//! guest's
+//! fiber, the outermost frame pointer is the top of the stack, so the words above it are read as a frame. wasmtime's
+//! stacks end at an inaccessible page there. The stacks here have a page of zeros above them, which ends the walk.
 #![expect(unsafe_code, reason = "stacks are mapped memory")]
 
 use std::io;
@@ -11,13 +12,13 @@ use std::ptr::null_mut;
 
 use wasmtime::{StackCreator, StackMemory};
 
-/// Larger than any page that Linux uses on x86-64 and on AArch64.
+/// Larger than any page size of Linux on x86-64 and AArch64.
 const PAGE: usize = 64 * 1024;
 
 /// Makes stacks with a page of zeros above them.
 pub(crate) struct Stacks;
 
-// SAFETY: each stack has an inaccessible page below it, is aligned to pages, and fresh memory is filled with zeros.
+// SAFETY: each stack has an inaccessible page below it and is page-aligned, and fresh memory is filled with zeros.
 unsafe impl StackCreator for Stacks {
     fn new_stack(&self, size: usize, _zeroed: bool) -> wasmtime::Result<Box<dyn StackMemory>> {
         Ok(Box::new(Stack::new(size.next_multiple_of(PAGE))?))
@@ -30,22 +31,22 @@ struct Stack {
     size: usize,
 }
 
-// SAFETY: the memory belongs to this value alone, whatever thread that is on.
+// SAFETY: this value owns the memory, on whichever thread it is.
 unsafe impl Send for Stack {}
-// SAFETY: as above; through a shared reference only addresses can be had.
+// SAFETY: as above; a shared reference only gives access to addresses.
 unsafe impl Sync for Stack {}
 
 impl Stack {
     fn new(size: usize) -> io::Result<Self> {
         let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE | libc::MAP_STACK;
-        // SAFETY: a new mapping at an address of the system's choice.
+        // SAFETY: this makes a new mapping at an address that the system chooses.
         let start = unsafe { libc::mmap(null_mut(), PAGE + size + PAGE, libc::PROT_NONE, flags, -1, 0) };
         if start == libc::MAP_FAILED {
             return Err(io::Error::last_os_error());
         }
         let stack = Self { start: start.cast(), size };
         let accessible = libc::PROT_READ | libc::PROT_WRITE;
-        // SAFETY: the range lies within the new mapping, which nobody else knows.
+        // SAFETY: the range lies within the new mapping, which nothing else refers to.
         match unsafe { libc::mprotect(stack.bottom().cast(), size + PAGE, accessible) } {
             0 => Ok(stack),
             _ => Err(io::Error::last_os_error()),
@@ -74,7 +75,7 @@ unsafe impl StackMemory for Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made by `new`, and no fiber uses it any more.
+        // SAFETY: `new` made the mapping, and no fiber uses it any more.
         unsafe { libc::munmap(self.start.cast(), PAGE + self.size + PAGE) };
     }
 }
@@ -89,7 +90,7 @@ mod tests {
     fn the_words_above_the_top_of_a_stack_are_zero() {
         let stack = Stack::new(4 * PAGE).unwrap();
         let above = stack.top().cast::<usize>();
-        // SAFETY: the page above the stack belongs to it.
+        // SAFETY: the page above the stack is part of the mapping.
         assert_eq!(unsafe { (above.read(), above.add(1).read()) }, (0, 0));
         assert_eq!(stack.range().len(), 4 * PAGE);
         assert_eq!(stack.guard_range().end as usize, stack.range().start);

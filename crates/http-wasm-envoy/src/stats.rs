@@ -1,4 +1,4 @@
-//! Counters in Envoy's statistics.
+//! Metrics in Envoy's statistics.
 #![expect(unsafe_code, reason = "they are defined through Envoy's interface")]
 
 use std::cell::RefCell;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::ffi::{Buf, ConfigPtr, callbacks};
 use crate::filter::Filter;
 
-/// Counters and histograms of a filter, with the filter's name as a label: Envoy shares them among all filters.
+/// A filter's metrics. All filters share the same counter and histogram, with the filter's name as a label.
 pub(crate) struct Stats {
     filter: String,
     calls: Option<usize>,
@@ -15,7 +15,7 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    /// Defines them. Only while a filter's configuration is made can that be done.
+    /// Defines the metrics. Envoy allows this only while it creates a filter's configuration.
     pub(crate) fn define(filter: &str, envoy: ConfigPtr) -> Self {
         let labels = ["filter", "guest", "outcome"].map(|label| Buf::of(label.as_bytes()));
         let (mut calls, mut duration) = (None, None);
@@ -48,10 +48,11 @@ impl Stats {
         &self.filter
     }
 
-    /// A guest's call is over.
+    /// Records a guest's call.
     ///
-    /// Envoy looks a counter with labels up by its name, which costs more than a guest's call does. So calls are
-    /// counted here and reported together, and only some of them are timed.
+    /// Envoy looks up a counter by its labels, which costs more than a guest's call. For this reason, calls are counted
+    /// here
+    /// and reported in batches, and only some of them are timed.
     pub(crate) fn called(
         &self,
         filter: &Filter,
@@ -60,7 +61,7 @@ impl Stats {
         took: Duration,
         now: Instant,
     ) {
-        // All filters have the same counter.
+        // All filters share one counter.
         let report = |labels: [&str; 3], calls| {
             if let Some(counter) = self.calls {
                 filter.count(counter, labels, calls);
@@ -80,7 +81,7 @@ impl Stats {
     }
 }
 
-/// Calls of one filter's guests on this thread. A filter's next configuration goes on with them.
+/// The calls of one filter's guests on this thread. They are kept when the filter gets a new configuration.
 struct Counts {
     filter: String,
     counts: Vec<Count>,
@@ -96,7 +97,7 @@ struct Count {
     reported: u64,
 }
 
-/// Those of all filters.
+/// The counts of all filters on this thread.
 #[derive(Default)]
 struct AllCounts(Vec<Counts>);
 
@@ -104,15 +105,15 @@ thread_local! {
     static COUNTS: RefCell<AllCounts> = RefCell::default();
 }
 
-/// Calls are reported after this many, or when this long has passed.
+/// Calls are reported after this number, or after this time.
 const REPORT_AFTER: (u64, Duration) = (256, Duration::from_secs(1));
-/// One in this many calls is timed, and the first one.
+/// The first call and then one in this many is timed.
 const TIMED: u64 = 64;
-/// Filters that a thread keeps counts of.
+/// The number of filters that a thread keeps counts for.
 const FILTERS: usize = 64;
 
 impl AllCounts {
-    /// Those of this filter, for which another filter's may have to give way.
+    /// The counts of this filter. If there are too many filters, the oldest is evicted.
     fn of(&mut self, filter: &str, gives_way: impl FnOnce(Counts)) -> &mut Counts {
         let at = self.0.iter().position(|counts| counts.filter == filter).unwrap_or_else(|| {
             if self.0.len() >= FILTERS {
@@ -127,7 +128,7 @@ impl AllCounts {
 }
 
 impl Counts {
-    /// Whether this call is among those that are timed.
+    /// Counts a call. Returns whether it is to be timed.
     fn add(&mut self, guest: &str, outcome: &'static str) -> bool {
         self.unreported += 1;
         let at = self.counts.iter().position(|count| count.guest == guest && count.outcome == outcome);

@@ -1,4 +1,4 @@
-//! One stream of Envoy: its hooks drive the guests' calls, and move bodies between Envoy and the guests.
+//! An Envoy stream: its hooks drive the guests' calls and move bodies between Envoy and the guests.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -16,27 +16,27 @@ use crate::heads::RequestFacts;
 use crate::link::Link;
 use crate::wake::StreamWaker;
 
-/// One stream.
+/// An Envoy stream.
 ///
-/// Envoy destroys it, or calls its hooks, within `send_response` and the two `continue` functions: they come last in a
-/// hook, when nothing is borrowed.
+/// Envoy may destroy it or call its hooks during `send_response` and the two `continue` functions. Hooks therefore call
+/// these last, when nothing is borrowed.
 pub(crate) struct Stream {
     link: Rc<Link>,
-    /// Until an exchange has it.
+    /// Taken when the exchange begins.
     config: Cell<Option<Arc<Config>>>,
     waker: Arc<StreamWaker>,
-    /// The guests' part, once the request's route is known and has guests.
+    /// The guests' exchange, once the request's route is known and has guests.
     exchange: RefCell<Option<Rc<Exchange>>>,
     request: RefCell<Half>,
     response: RefCell<Half>,
-    /// The guests' call that is running.
+    /// The guests' call that is in progress.
     task: RefCell<Option<(BodyKind, Task)>>,
     reply: RefCell<Option<Reply>>,
     grpc: Cell<bool>,
     failed: Cell<bool>,
 }
 
-/// Polls of a call in one hook that its own wakes may cause; then the worker's other streams have their turn.
+/// How many times one hook polls a call that wakes itself before the worker's other streams get their turn.
 const POLLS_AT_ONCE: usize = 64;
 
 impl Stream {
@@ -88,7 +88,7 @@ impl Stream {
     }
 
     pub(crate) fn response_headers(&self, end: bool) -> HeadersStatus {
-        // Envoy, or a filter before this one, answers a request that is still here: its guest is stopped.
+        // Envoy or an earlier filter has responded while the request is still here: stop its guest.
         if self.task.borrow().as_ref().is_some_and(|(kind, _)| *kind == BodyKind::Request) {
             let task = self.task.take();
             drop(task);
@@ -125,7 +125,7 @@ impl Stream {
         }
     }
 
-    /// Whatever was awaited has come.
+    /// Continues what was waiting for a wake-up.
     pub(crate) fn scheduled(&self) {
         self.waker.take();
         for kind in [BodyKind::Request, BodyKind::Response] {
@@ -143,12 +143,12 @@ impl Stream {
         }
     }
 
-    /// Envoy destroys the stream. Guests that wait for a response are told that there is none.
+    /// Called when Envoy destroys the stream. Guests that wait for a response are notified that there is none.
     pub(crate) fn end(&self) {
         self.filter().end();
         self.waker.disarm();
         let Some(exchange) = self.exchange.take() else { return };
-        // Each lets guests clean up, and is dropped while nothing is borrowed.
+        // Dropping these lets guests clean up, so nothing may be borrowed.
         let task = self.task.take();
         drop(task);
         let pinned = exchange.take_pinned();
@@ -158,7 +158,7 @@ impl Stream {
         self.reply.take();
     }
 
-    /// A hook panicked: the request fails, and what is left of it passes by.
+    /// Fails the request after a hook has panicked. The rest of it bypasses the guests.
     pub(crate) fn fail(&self) {
         if self.failed.replace(true) {
             return;
@@ -188,7 +188,7 @@ impl Stream {
         }
     }
 
-    /// Does what can be done now. Whether Envoy may go on with the message.
+    /// Makes as much progress as possible. Returns whether Envoy may continue the message.
     fn step(&self, kind: BodyKind, at: Hook) -> bool {
         self.half(kind).borrow_mut().take_in(self.filter(), at, &self.waker);
         self.work(kind);
@@ -217,7 +217,7 @@ impl Stream {
         goes
     }
 
-    /// Goes on with the guests' call for `kind`, if there is one.
+    /// Polls the guests' call for `kind`, if there is one.
     fn work(&self, kind: BodyKind) {
         for _ in 0..POLLS_AT_ONCE {
             let task = self.task.take_if_of(kind);
@@ -249,11 +249,11 @@ impl Stream {
                 if kind == BodyKind::Request && self.link.take_route_change() && reselects {
                     self.filter().clear_route_cache();
                 }
-                // Of a response that guests have given such a status, the body is dropped as it comes.
+                // If guests have set a status that allows no body, the body is dropped as it arrives.
                 let is_bodyless = kind == BodyKind::Response && is_bodyless(self.link.status());
                 let mut half = self.half(kind).borrow_mut();
                 if is_bodyless && half.has_body() {
-                    // HTTP/2 clients compare the length with the body, which now has none.
+                    // HTTP/2 clients compare the length with the body, which is now empty.
                     self.filter().remove_header(Map::Response, b"content-length");
                     half.goes(Message::default());
                 } else {
@@ -267,7 +267,7 @@ impl Stream {
     }
 }
 
-/// The task of one direction, out of its cell.
+/// Takes the task of one direction out of its cell.
 trait TakeIfOf {
     fn take_if_of(&self, kind: BodyKind) -> Option<Task>;
 }
@@ -278,7 +278,7 @@ impl TakeIfOf for RefCell<Option<(BodyKind, Task)>> {
     }
 }
 
-/// Whether bytes that follow the response's head are no HTTP body.
+/// Whether the bytes that follow the response's head aren't an HTTP body.
 fn is_upgraded(link: &Link) -> bool {
     let status = link.status();
     status == 101 || link.method() == b"CONNECT" && (200..300).contains(&status)

@@ -1,4 +1,4 @@
-//! Wakers that bring a stream's task back to its worker.
+//! Wakers that resume a stream's task on its worker.
 #![expect(unsafe_code, reason = "Envoy's scheduler is called from any thread")]
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::task::{Wake, Waker};
 
 use crate::ffi::{SchedulerPtr, callbacks};
 
-/// Calls a stream's `scheduled` hook on its worker. After the stream's end Envoy drops such calls.
+/// Calls a stream's `scheduled` hook on its worker. Envoy drops such calls after the end of the stream.
 pub(crate) struct Scheduler(SchedulerPtr);
 
 // SAFETY: Envoy documents that events may be committed, and the scheduler deleted, on any thread.
@@ -15,7 +15,7 @@ unsafe impl Send for Scheduler {}
 
 impl Scheduler {
     /// # Safety
-    /// `ptr` must come from `http_filter_scheduler_new`, and nobody else delete it.
+    /// `ptr` must come from `http_filter_scheduler_new`, and nothing else may delete it.
     pub(crate) unsafe fn new(ptr: SchedulerPtr) -> Self {
         Self(ptr)
     }
@@ -31,13 +31,13 @@ impl Scheduler {
 impl Drop for Scheduler {
     fn drop(&mut self) {
         if let Some(envoy) = callbacks() {
-            // SAFETY: it is deleted here alone.
+            // SAFETY: only this deletes it.
             unsafe { (envoy.http_filter_scheduler_delete)(self.0) };
         }
     }
 }
 
-/// Wakes a stream's task: at once while the worker looks, through its scheduler once it waits.
+/// Wakes a stream's task: sets a flag that the worker checks after polling it and, once armed, calls the scheduler.
 #[derive(Default)]
 pub(crate) struct StreamWaker {
     woken: AtomicBool,
@@ -49,12 +49,12 @@ impl StreamWaker {
         self.clone().into()
     }
 
-    /// Whether it has been woken since this was asked last.
+    /// Whether it has been woken since the last call.
     pub(crate) fn take(&self) -> bool {
         self.woken.swap(false, Ordering::AcqRel)
     }
 
-    /// From now on, wakes go through the scheduler. `false` if it has been woken before.
+    /// From now on, wake-ups go through the scheduler. Returns `false` if it has already been woken.
     pub(crate) fn arm(&self, scheduler: impl FnOnce() -> Option<Scheduler>) -> bool {
         let mut current = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
         if current.is_none() {
@@ -70,7 +70,7 @@ impl StreamWaker {
         self.wake_by_ref();
     }
 
-    /// The stream has ended: nothing is woken any more.
+    /// Stops wake-ups, since the stream has ended.
     pub(crate) fn disarm(&self) {
         let scheduler = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner).take();
         drop(scheduler);
@@ -84,7 +84,7 @@ impl Wake for StreamWaker {
 
     fn wake_by_ref(self: &Arc<Self>) {
         let scheduler = self.scheduler.lock().unwrap_or_else(PoisonError::into_inner);
-        // One event is enough until the worker has looked.
+        // One event is enough until the worker has handled it.
         if !self.woken.swap(true, Ordering::AcqRel)
             && let Some(scheduler) = &*scheduler
         {
