@@ -142,7 +142,7 @@ mod tests {
     const NAMES: [&str; 5] = ["get_method", "set_method", "get_header_values", "log", "memory_bytes"];
 
     #[test]
-    fn a_slip_or_another_spelling_convention_is_recognised() {
+    fn a_typo_or_another_naming_convention_gets_a_suggestion() {
         for (found, meant) in [
             ("get_metod", "get_method"),
             ("setMethod", "set_method"),
@@ -171,14 +171,14 @@ mod tests {
     choices! { Colour { Red = "red", Green = "green", DarkBlue = "dark-blue" } }
 
     #[test]
-    fn a_value_is_read_by_the_name_that_it_shows() {
+    fn a_value_parses_from_its_displayed_name() {
         for (name, value) in Colour::CHOICES {
             assert_eq!((value.to_string().as_str(), name.parse()), (*name, Ok(*value)));
         }
     }
 
     #[test]
-    fn an_unknown_name_is_told_with_those_there_are() {
+    fn an_unknown_name_is_reported_with_the_known_ones() {
         let error = "gren".parse::<Colour>().unwrap_err();
         assert_eq!(error.to_string(), "unknown value \"gren\"; expected \"red\", \"green\" or \"dark-blue\"");
         assert_eq!(error.nearest(), Some("green"));

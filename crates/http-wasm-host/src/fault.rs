@@ -85,7 +85,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_fault_reads_as_what_was_wrong_and_what_to_do() {
+    fn a_fault_says_what_was_wrong_and_what_to_do() {
         assert_eq!(
             Fault::new("the file is empty", "build it again").to_string(),
             "the file is empty; build it again"
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn names_from_a_module_can_neither_break_lines_nor_flood_the_log() {
+    fn names_from_a_module_are_escaped_and_shortened() {
         assert_eq!(shown("a\n\u{1b}[2Jb\"ü"), "a\\n\\u{1b}[2Jb\"ü");
         assert_eq!(shown(&"x".repeat(1000)).chars().count(), MAX_SHOWN + 1);
     }

@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_not_stand_in_a_uri_is_percent_encoded() {
+    fn characters_not_allowed_in_a_uri_are_percent_encoded() {
         for (given, expected) in [
             (&b"/a b#c"[..], "/a%20b%23c"),
             (b"/\xff\xc3\xa4", "/%FF%C3%A4"),
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_is_no_uri_and_control_characters_are_refused() {
+    fn invalid_uris_and_control_characters_are_refused() {
         for uri in ["foo", "*", "1http://x/", "mailto:x", ":", "/a\rb", "/a\nb", "/\0", "/\x7f"] {
             assert_eq!(form(uri.as_bytes()), Err(NotAUri), "{uri:?}");
         }
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn printable_text_forges_no_lines_and_is_cut_at_the_limit() {
+    fn printable_text_escapes_line_breaks_and_is_truncated_at_the_limit() {
         assert_eq!(printable(b"ok\tfine", 100), "ok\tfine");
         assert_eq!(printable(b"a\r\nb\x1b[0m", 100), "a\\r\\nb\\u{1b}[0m");
         assert_eq!(printable(b"abcdef", 3), "abc… (cut)");

@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_original_coding_wins_among_those_that_a_client_likes_equally() {
+    fn the_original_coding_wins_among_codings_of_equal_preference() {
         assert_eq!(best("gzip, deflate, br, zstd", Coding::Deflate), Some(Coding::Deflate));
         assert_eq!(best("gzip;q=1.0, br;q=0.9", Coding::Brotli), Some(Coding::Gzip));
         assert_eq!(best("*", Coding::Gzip), Some(Coding::Gzip));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_refuses_or_did_not_ask_for_is_not_sent() {
+    fn codings_that_the_client_refuses_or_did_not_list_are_not_used() {
         for value in ["", "identity", "gzip;q=0, *;q=0", "gzip;q=0", "gzip;q=2", "gzip;q=0.0001", "compress"]
         {
             assert_eq!(best(value, Coding::Gzip), None, "{value}");
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn codings_that_cannot_be_undone_are_taken_out() {
+    fn codings_that_cannot_be_decoded_are_removed() {
         let reduced = |values: &[&str]| {
             let reduced = reduce(values.iter().map(|value| value.as_bytes()));
             reduced.map(|value| String::from_utf8(value).unwrap())

@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn several_fields_are_one_list_whatever_the_case_of_names() {
+    fn several_fields_form_one_list_and_coding_names_ignore_case() {
         assert_eq!(parse(&["GZip, br", " Zstd ,,"]), Some(vec![Coding::Gzip, Coding::Brotli, Coding::Zstd]));
         assert_eq!(parse(&["x-gzip"]), Some(vec![Coding::Gzip]));
         assert_eq!(parse(&["identity", "deflate, identity"]), Some(vec![Coding::Deflate]));
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn one_unknown_coding_or_too_many_make_a_list_unknown() {
+    fn an_unknown_coding_or_too_many_codings_make_the_list_unknown() {
         for values in ["gzip, compress", "x-compress", "aes128gcm", "gzip;q=1", "br br"] {
             assert_eq!(parse(&[values]), None, "{values}");
         }

@@ -87,7 +87,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_codings_in_any_pieces_give_the_content(content in content(), codings in codings(), cuts in cuts()) {
+    fn any_codings_in_any_pieces_decode_to_the_content(content in content(), codings in codings(), cuts in cuts()) {
         let body = codings.iter().fold(content.clone(), |body, &coding| encode(coding, &body));
         let list = codings.iter().map(|coding| coding.name()).collect::<Vec<_>>().join(", ");
         let (decoded, _) = decode_pieces(&list, NO_RATIO, cut(&body, &cuts));
@@ -107,7 +107,7 @@ proptest! {
     }
 
     #[test]
-    fn damage_is_an_error_or_other_content_and_never_a_panic(
+    fn damaged_input_decodes_to_an_error_or_other_content_and_never_panics(
         len in 0usize..5_000, coding in 0usize..4,
         damage in proptest::collection::vec((0usize..1_000, any::<u8>()), 1..8),
         cuts in cuts(),
@@ -126,13 +126,13 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_decoded_or_refused(body in proptest::collection::vec(any::<u8>(), 0..600), coding in 0usize..4) {
+    fn arbitrary_bytes_are_decoded_or_refused(body in proptest::collection::vec(any::<u8>(), 0..600), coding in 0usize..4) {
         let coding = Coding::ALL[coding];
         let _ = decode_pieces(coding.name(), 1_000, [&body[..]]);
     }
 
     #[test]
-    fn what_was_flushed_comes_out_with_the_piece_that_ends_it(
+    fn flushed_content_is_decoded_with_the_piece_that_completes_it(
         events in proptest::collection::vec(1usize..3_000, 1..20), coding in 0usize..4,
     ) {
         let coding = Coding::ALL[coding];
@@ -152,7 +152,7 @@ proptest! {
 }
 
 #[test]
-fn gzip_members_are_one_body_and_zeros_pad_it() {
+fn gzip_members_form_one_body_and_zero_padding_is_ignored() {
     let [one, two, none] = [&b"one"[..], b"two", b""].map(|content| encode(Coding::Gzip, content));
     let decode = |parts: &[&[u8]]| decode("gzip", &parts.concat());
     assert_eq!(decode(&[&one, &two]), Ok(b"onetwo".to_vec()));
@@ -185,7 +185,7 @@ fn gzip_headers_may_have_all_optional_fields() {
 }
 
 #[test]
-fn deflate_comes_with_and_without_the_zlib_wrapper() {
+fn deflate_is_decoded_with_and_without_the_zlib_wrapper() {
     let content = text(40_000);
     let wrapped = encode(Coding::Deflate, &content);
     let raw = &wrapped[2..wrapped.len() - 4];
@@ -226,7 +226,7 @@ const RAW: u32 = 0;
 const REPEATED: u32 = 1;
 
 #[test]
-fn zstd_frames_are_one_body_and_skippable_ones_are_skipped() {
+fn zstd_frames_form_one_body_and_skippable_ones_are_skipped() {
     let [one, two, none] = [&b"one"[..], b"two", b""].map(|content| encode(Coding::Zstd, content));
     let skippable = [&[0x5a, 0x2a, 0x4d, 0x18, 3, 0, 0, 0][..], b"abc"].concat();
     let decode = |parts: &[&[u8]]| decode("zstd", &parts.concat());
@@ -259,7 +259,7 @@ fn zstd_blocks_of_every_kind_are_read_and_empty_ones_pass() {
 }
 
 #[test]
-fn zstd_windows_are_as_large_as_rfc_9659_says_and_no_larger() {
+fn zstd_windows_are_limited_to_the_size_in_rfc_9659() {
     let last = [(RAW, 1, &b"x"[..])];
     assert_eq!(decode("zstd", &frame(13, &last)), Ok(b"x".to_vec()));
     let refused = decode("zstd", &frame(14, &last));
@@ -284,7 +284,7 @@ fn an_empty_body_is_empty_in_every_coding() {
 }
 
 #[test]
-fn bombs_are_refused_by_their_ratio_with_bounded_memory() {
+fn decompression_bombs_are_refused_by_ratio_in_bounded_memory() {
     let zeros = vec![0; 64 << 20];
     for coding in Coding::ALL {
         let bomb = encode(coding, &zeros);

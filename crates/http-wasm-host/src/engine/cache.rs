@@ -243,7 +243,7 @@ mod tests {
     const KEY: Key = Key([1; 32]);
 
     #[test]
-    fn what_was_put_is_found_by_the_next_process_under_its_key_alone() {
+    fn an_entry_is_found_by_a_new_cache_under_its_own_key_only() {
         let dir = tempfile::tempdir().unwrap();
         cache(dir.path()).put(KEY, b"code");
         let next = cache(dir.path());
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_with_any_bit_flipped_or_cut_off_anywhere_is_discarded_and_counted() {
+    fn an_entry_with_any_bit_flipped_or_truncated_anywhere_is_discarded_and_counted() {
         let dir = tempfile::tempdir().unwrap();
         let cache = cache(dir.path());
         cache.put(KEY, b"code");
@@ -275,7 +275,7 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_under_the_name_of_another_is_discarded() {
+    fn an_entry_stored_under_another_key_is_discarded() {
         let dir = tempfile::tempdir().unwrap();
         let cache = cache(dir.path());
         cache.put(KEY, b"code");
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn past_the_limit_the_entries_used_least_recently_go() {
+    fn least_recently_used_entries_are_evicted_over_the_size_limit() {
         let dir = tempfile::tempdir().unwrap();
         let cache = CodeCache { limit: 500, ..cache(dir.path()) };
         let keys = [1, 2, 3, 4].map(|byte| Key([byte; 32]));
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn unfinished_entries_of_dead_processes_are_removed_and_those_being_written_are_not() {
+    fn unfinished_entries_are_removed_unless_they_are_being_written() {
         let dir = tempfile::tempdir().unwrap();
         let files = ["old.tmp", "new.tmp", "other"].map(|name| dir.path().join(name));
         for path in &files {
@@ -323,7 +323,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_new_cache_is_for_its_user_alone_and_so_are_its_entries() {
+    fn a_new_cache_and_its_entries_are_accessible_to_their_owner_only() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let cache = cache(&dir.path().join("a/cache"));
@@ -349,7 +349,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn links_are_not_followed_and_what_happens_to_the_directorys_path_makes_no_difference() {
+    fn symbolic_links_are_not_followed_and_renaming_the_directory_has_no_effect() {
         let dir = tempfile::tempdir().unwrap();
         let (at, elsewhere) = (dir.path().join("cache"), dir.path().join("elsewhere"));
         let cache = cache(&at);
@@ -366,7 +366,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_private_cache_is_this_users_own_directory_and_no_link_to_one() {
+    fn a_private_cache_must_be_a_directory_owned_by_this_user_and_not_a_link() {
         use std::os::unix::fs::PermissionsExt as _;
         let dir = tempfile::tempdir().unwrap();
         let (at, link) = (dir.path().join("a/cache"), dir.path().join("link"));
@@ -383,7 +383,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_depends_on_the_module_and_on_the_settings_of_the_compiler() {
+    fn a_key_depends_on_the_module_and_the_compiler_settings() {
         let engine = |fuel| Engine::new(wasmtime::Config::new().consume_fuel(fuel)).unwrap();
         let (plain, other) = (engine(false), engine(true));
         let key = Key::new(&plain, b"a");

@@ -149,7 +149,7 @@ mod tests {
     use crate::limits::Limits;
 
     #[test]
-    fn a_guest_with_default_limits_finds_slots_and_one_that_no_slot_has_room_for_does_not() {
+    fn a_guest_uses_slots_exactly_if_it_fits_into_one() {
         let engine = Engine::builder().slots(2).build().unwrap();
         let finds_slots = |items: &str, limits: &Limits| {
             let wasm = wat::parse_str(format!("(module {items})")).unwrap();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn guests_with_the_same_bytes_that_are_loaded_at_the_same_time_are_compiled_once() {
+    fn guests_with_the_same_bytes_loaded_concurrently_are_compiled_once() {
         let engine = Engine::builder().slots(0).build().unwrap();
         let code = |text: &str| {
             let wasm = wat::parse_str(text).unwrap();

@@ -52,14 +52,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_can_be_read() {
+    fn precompiled_code_round_trips() {
         let file = Precompiled::write(b"wasm", b"code");
         assert!(is_precompiled(&file) && !is_precompiled(b"\0asm"));
         assert_eq!(Precompiled::parse(&file), Some(Precompiled { wasm: b"wasm", code: Some(b"code") }));
     }
 
     #[test]
-    fn a_file_that_is_cut_off_anywhere_is_none() {
+    fn a_file_truncated_anywhere_is_not_precompiled_code() {
         let file = Precompiled::write(b"wasm", b"code");
         assert!((0..file.len()).all(|end| Precompiled::parse(&file[..end]).is_none()));
         let mut huge = file.clone();

@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn guests_share_no_threads_but_one_that_is_loaded_again_keeps_its_own() {
+    fn guests_do_not_share_threads_and_a_reloaded_guest_keeps_its_own() {
         let all = FileThreadsByGuest::default();
         let [a, same, b] = ["a", "a", "b"].map(|name| all.of(&name.into()).unwrap());
         assert!(Arc::ptr_eq(&a, &same) && !Arc::ptr_eq(&a, &b));
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn operations_that_hang_hold_up_no_other_guest_and_not_their_own_while_a_thread_is_left() {
+    fn hung_operations_block_only_their_own_guest_and_only_without_a_free_thread() {
         let (one, other) = (FileThreads::new(2).unwrap(), FileThreads::new(2).unwrap());
         let first = hang(&one);
         assert_eq!(block_on(one.run_blocking(|| 1)), 1);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn however_many_operations_are_cancelled_the_queue_behind_those_that_hang_is_bounded() {
+    fn the_queue_behind_hung_operations_is_bounded_however_many_are_cancelled() {
         let threads = FileThreads::new(1).unwrap();
         let hanging = hang(&threads);
         let (begun, all_begun) = mpsc::channel();

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_nobody_needs_stops_and_goes_on_when_somebody_does() {
+    fn the_ticker_parks_when_unused_and_resumes_when_needed() {
         let counted = Arc::new(AtomicU64::new(0));
         let count = counted.clone();
         let ticker = Ticker::start(move || {

@@ -214,7 +214,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_time_until_a_retry_is_in_whole_seconds_within_an_hour() {
+    fn retry_after_is_in_whole_seconds_of_at_most_an_hour() {
         for (wait, seconds) in [(0, 1), (1001, 2), (7_200_000, 3600)] {
             let error = Error::unavailable("g".into(), String::new(), Duration::from_millis(wait));
             assert_eq!(error.response().retry_after, Some(seconds));

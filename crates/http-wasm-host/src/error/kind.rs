@@ -159,13 +159,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn no_two_kinds_have_the_same_name() {
+    fn error_kinds_have_distinct_names() {
         let names = std::collections::BTreeSet::from(ErrorKind::NAMES);
         assert_eq!(names.len(), ErrorKind::NAMES.len());
     }
 
     #[test]
-    fn a_coding_that_cannot_be_decoded_is_answered_with_those_that_can() {
+    fn an_undecodable_coding_is_answered_with_the_supported_ones() {
         let names = crate::coding::Coding::ALL.map(crate::coding::Coding::name).join(", ");
         let refused = ErrorKind::Undecodable(BodyKind::Request).response();
         assert_eq!((refused.status.as_u16(), refused.accept_encoding), (415, Some(&*names)));
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_may_pass_by_itself_says_when_to_try_again() {
+    fn only_transient_errors_have_a_retry_after() {
         for kind in [ErrorKind::Unavailable, ErrorKind::BodyMemory] {
             assert_eq!((kind.response().status.as_u16(), kind.response().retry_after), (503, Some(1)));
         }

@@ -276,7 +276,7 @@ mod tests {
     use super::Body;
 
     #[test]
-    fn a_request_is_small_enough_to_be_copied_at_once() {
+    fn a_request_with_its_body_is_at_most_256_bytes() {
         // It is copied several times on its way, and costs twice as much to copy as soon as it is larger.
         assert!(size_of::<http::Request<Body>>() <= 256);
     }

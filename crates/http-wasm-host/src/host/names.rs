@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_is_what_it_was_before_whatever_came_between() {
+    fn a_parsed_name_is_the_same_whatever_was_parsed_in_between() {
         for _ in 0..3 {
             for letter in b'a'..=b'z' {
                 for len in 1..40 {
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_may_be_looked_for_while_another_is() {
+    fn a_name_can_be_parsed_while_another_is_in_use() {
         for _ in 0..2 {
             for name in [&b"a"[..], b"other"] {
                 let inner = with(b"a", |_| parsed(name));
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn long_names_are_parsed_and_what_is_no_name_is_none() {
+    fn long_names_are_parsed_and_invalid_names_are_none() {
         assert_eq!(parsed(&[b'a'; 1000]).unwrap().len(), 1000);
         for bad in [&b""[..], b"a b", b"\xff", &[b'a'; 70_000]] {
             assert_eq!(parsed(bad), None);

@@ -203,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn messages_and_lines_of_output_are_counted_together_and_only_those_that_are_wanted() {
+    fn enabled_messages_and_output_lines_share_one_rate_limit() {
         let limits = Limits { log_rate: 3, ..Limits::default() };
         let log = Log::new(Background::new(Box::new(TokioRuntime)), "g".into(), &limits);
         let logged = Logged::default();

@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seconds_worth_is_admitted_at_once_and_then_as_time_goes_by() {
+    fn a_burst_of_one_second_is_admitted_and_then_the_rate() {
         let rate = Rate::new(1000);
         assert_eq!(admitted(&rate, 0, 5000), 1000);
         assert_eq!(admitted(&rate, SECOND / 10, 5000), 100);
@@ -60,14 +60,14 @@ mod tests {
     }
 
     #[test]
-    fn no_more_than_the_rate_gets_through_in_the_long_run() {
+    fn the_long_run_average_does_not_exceed_the_rate() {
         let rate = Rate::new(3);
         let all: usize = (0..1000).map(|tenth| admitted(&rate, tenth * SECOND / 10, 100)).sum();
         assert!((300..=303).contains(&all), "{all}");
     }
 
     #[test]
-    fn a_rate_of_zero_admits_nothing_and_the_highest_everything() {
+    fn a_rate_of_zero_admits_nothing_and_the_maximum_rate_everything() {
         assert_eq!(admitted(&Rate::new(0), 5 * SECOND, 10), 0);
         assert_eq!(admitted(&Rate::new(u32::MAX), 5, 10_000), 10_000);
     }

@@ -206,7 +206,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_come_out_in_the_order_they_went_in_whatever_their_pieces() {
+    fn bytes_are_read_in_the_order_they_were_written_in_any_pieces() {
         let mut chunks = Chunks::default();
         let mut expected = Vec::new();
         for size in [1, 9000, 3, 0, 2000, 1, 1, 8191, 8192, 5] {
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_are_copied_from_anywhere_and_lie_in_blocks() {
+    fn bytes_can_be_copied_from_any_offset_and_are_stored_in_blocks() {
         let written: Vec<u8> = (0..3 * BLOCK + 10).map(|at| (at % 251) as u8).collect();
         let mut chunks = Chunks::default();
         written.chunks(7_000).for_each(|piece| chunks.extend_from_slice(piece));

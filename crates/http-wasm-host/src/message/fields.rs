@@ -154,7 +154,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn set_replaces_every_value_in_the_place_of_the_first() {
+    fn set_replaces_all_values_at_the_position_of_the_first() {
         let mut fields: Fields = [(&b"a"[..], &b"1"[..]), (b"B", b"2"), (b"A", b"3")].into_iter().collect();
         fields.set(b"a", b"4");
         let all: Vec<_> = fields.iter().collect();
@@ -162,13 +162,13 @@ mod tests {
     }
 
     #[test]
-    fn its_debug_text_shows_the_fields() {
+    fn debug_output_shows_the_fields() {
         let fields: Fields = [(&b"A"[..], &b"1\xff"[..])].into_iter().collect();
         assert_eq!(format!("{fields:?}"), r#"[("a", "1\\xff")]"#);
     }
 
     #[test]
-    fn names_come_once_in_order_of_first_appearance() {
+    fn names_are_listed_once_in_order_of_first_appearance() {
         let fields: Fields = [(&b"x"[..], &b"1"[..]), (b"a", b"2"), (b"X", b"3")].into_iter().collect();
         assert_eq!(fields.names().collect::<Vec<_>>(), [&b"x"[..], b"a"]);
         assert_eq!(fields.values(b"X").collect::<Vec<_>>(), [b"1", b"3"]);

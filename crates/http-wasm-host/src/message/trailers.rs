@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_replaces_twins_where_underscores_are_folded() {
+    fn an_edit_replaces_names_with_underscores_where_these_are_folded() {
         let mut trailers = Trailers::default();
         trailers.change(b"x-a", HeaderChange::Set(b"1"));
         trailers.change(b"x-b", HeaderChange::Remove);

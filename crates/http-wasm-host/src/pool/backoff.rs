@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_few_failures_turn_nobody_away() {
+    fn attempts_are_admitted_up_to_the_failure_threshold() {
         let backoff = Backoff::default();
         for _ in 0..FREE {
             backoff.attempt().expect("leave to try").failed();
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn once_the_time_is_over_one_may_try_and_the_others_wait() {
+    fn after_the_pause_one_attempt_is_admitted_at_a_time() {
         let backoff = Backoff::default();
         backoff.lock().failures = FREE;
         let probe = backoff.attempt().expect("leave to try");
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn attempts_that_began_before_the_failures_let_no_second_one_through() {
+    fn attempts_from_before_the_failures_do_not_admit_a_second_probe() {
         let backoff = Backoff::default();
         let earlier = [(); 3].map(|()| backoff.attempt().expect("leave to try"));
         backoff.lock().failures = FREE;
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_distance_doubles_up_to_the_longest() {
+    fn the_pause_doubles_up_to_its_maximum() {
         let backoff = Backoff::default();
         let mut waits = Vec::new();
         for _ in 0..40 {

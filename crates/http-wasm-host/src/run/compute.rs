@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn permits_are_as_many_as_there_may_be_and_go_to_whoever_waits() {
+    fn the_number_of_permits_is_limited_and_released_ones_go_to_waiters() {
         let queue = ComputeQueue::new(2);
         let held = [(); 2].map(|()| queue.try_acquire().expect("a permit"));
         assert!(queue.try_acquire().is_none() && !queue.has_waiters());
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_permit_for_a_call_that_is_gone_is_passed_on() {
+    fn a_permit_for_a_dropped_call_is_passed_on() {
         let queue = ComputeQueue::new(1);
         let held = queue.try_acquire();
         let gone = acquire(&queue, Line::New);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn calls_that_hold_an_instance_go_first_and_no_line_waits_forever() {
+    fn calls_that_hold_an_instance_have_priority_and_no_queue_starves() {
         let queue = ComputeQueue::new(1);
         let mut held = queue.try_acquire();
         let mut waiting: Vec<_> = [Line::Long, Line::New, Line::Pinned]
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn permits_of_calls_that_make_no_progress_are_given_to_others_and_do_not_come_back() {
+    fn the_permit_of_a_stalled_call_is_replaced_and_not_returned() {
         let queue = ComputeQueue::new(1);
         let stalled = queue.try_acquire().expect("a permit");
         let other = queue.clone().acquire(Background::new(Box::new(TokioRuntime)), Line::New);

@@ -79,14 +79,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_value_longer_than_the_limit_is_not_written_even_in_part() {
+    fn a_value_longer_than_the_limit_is_not_even_partially_written() {
         let mut memory = [0; 8];
         assert_eq!(write_if_fits(&mut memory, b"abc", 0, 2).unwrap(), 3);
         assert_eq!(memory, [0; 8]);
     }
 
     #[test]
-    fn only_the_bytes_really_written_must_be_in_bounds() {
+    fn only_the_bytes_actually_written_must_be_in_bounds() {
         let mut memory = [0; 4];
         assert_eq!(write_if_fits(&mut memory, b"abc", 1, u32::MAX).unwrap(), 3);
         assert_eq!(&memory, b"\0abc");

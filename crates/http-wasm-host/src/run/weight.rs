@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_guest_is_heavy_while_most_of_its_last_calls_compute_for_long() {
+    fn a_guest_is_heavy_while_most_of_its_recent_calls_are_slow() {
         let (weight, engine) = (Weight::default(), Engine::builder().slots(0).build().unwrap());
         let calls = |count: usize, micros: u64| {
             (0..count).for_each(|_| weight.add(Duration::from_micros(micros), &engine));
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn few_calls_of_a_guest_that_is_not_heavy_are_measured() {
+    fn only_a_sample_of_the_calls_of_a_light_guest_is_measured() {
         let (weight, engine) = (Weight::default(), Engine::builder().slots(0).build().unwrap());
         let measured = || (1..=160).filter(|call| weight.measures(*call)).count();
         assert_eq!(measured(), 160, "nothing is known");

@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_task_that_sleeps_is_woken_and_finished_without_any_executor() {
+    fn a_sleeping_task_is_woken_and_finished_without_an_executor() {
         let housekeeping = Arc::new(Housekeeping::default());
         let (done, finished) = mpsc::channel();
         let started = Instant::now();
@@ -216,7 +216,7 @@ mod tests {
     }
 
     #[test]
-    fn tasks_beyond_the_queue_are_dropped_and_reported() {
+    fn tasks_beyond_the_queue_limit_are_dropped_and_reported() {
         let housekeeping = Housekeeping::default();
         for _ in 0..CAPACITY {
             assert!(housekeeping.spawn(Box::pin(std::future::pending())));

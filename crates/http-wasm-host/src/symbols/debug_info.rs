@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_separate_file_with_debug_information_is_named() {
+    fn a_separate_debug_information_file_is_named() {
         assert_eq!(found(&[(EXTERNAL, b"\x0ca.debug.wasm")]).as_deref(), Some("a.debug.wasm"));
         assert_eq!(found(&[(EXTERNAL, b"\x0da.debug.wasm")]), None, "truncated");
         // One compilation unit of DWARF 4, with `DW_AT_GNU_dwo_name`.

@@ -151,7 +151,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_minute_has_a_limit_of_look_ups_and_of_the_time_that_they_take() {
+    fn look_ups_are_limited_in_number_and_time_per_minute() {
         let now = Instant::now();
         let mut window = Window::new(now);
         let admitted = (0..100).filter(|_| window.admits(now)).count();

@@ -54,7 +54,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_of_rust_and_cpp_are_demangled_and_others_stay() {
+    fn names_of_rust_and_cpp_are_demangled_and_others_unchanged() {
         for (name, shown) in [
             ("_ZN5guest4deny17h0123456789abcdefE", "guest::deny"),
             ("_RNvCs1234_5guest4deny", "guest::deny"),
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_forges_no_lines_and_a_long_one_is_cut() {
+    fn control_characters_in_names_are_escaped_and_long_names_shortened() {
         assert_eq!(demangled("a\n\x1b[2Jb"), "a\\n\\u{1b}[2Jb");
         assert!(demangled(&"n".repeat(10_000)).len() < 400);
         let nested = format!("_ZN{}E", "9namespace".repeat(300));

@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_inserted_into_a_function_is_subtracted_in_that_function_alone() {
+    fn offsets_are_corrected_by_what_was_inserted_into_the_same_function() {
         let wasm = wat::parse_str(
             r#"(module (import "m" "f" (func)) (func (call 0) (call 0)) (func (call 0) (call 0)) (func))"#,
         );

@@ -148,7 +148,7 @@ fn run(
 }
 
 #[test]
-fn a_body_that_is_kept_counts_until_the_next_handler_has_each_piece() {
+fn a_buffered_body_counts_until_the_next_handler_has_each_piece() {
     let engine = engine(MIB);
     let probe = load(&engine, reads_request());
     let mut pinned = probe.next(post(whole(100 * KIB)));
@@ -166,7 +166,7 @@ fn a_body_that_is_kept_counts_until_the_next_handler_has_each_piece() {
 }
 
 #[test]
-fn a_length_is_reserved_before_a_byte_has_come_and_at_most_what_may_be_kept() {
+fn a_declared_length_is_reserved_up_front_up_to_the_replay_limit() {
     let engine = engine(MIB);
     for (limit, reserved) in [(16 * MIB, 300 * KIB), (200 * KIB, 200 * KIB)] {
         let wat = reads_request().limits(Limits { replay_bytes: limit, ..Limits::default() });
@@ -184,7 +184,7 @@ fn a_length_is_reserved_before_a_byte_has_come_and_at_most_what_may_be_kept() {
 }
 
 #[test]
-fn without_a_length_what_has_come_is_reserved_in_steps() {
+fn without_a_declared_length_received_bytes_are_reserved_in_steps() {
     let engine = engine(MIB);
     let probe = load(&engine, reads_request());
     let sender = Sender::default();
@@ -204,7 +204,7 @@ fn without_a_length_what_has_come_is_reserved_in_steps() {
 }
 
 #[test]
-fn a_guest_that_keeps_nothing_takes_nothing_of_the_budget() {
+fn a_guest_without_buffering_reserves_no_body_memory() {
     let engine = engine(1);
     let probe = load(&engine, proceeds("(call $read_all 0 LIMIT)"));
     let (_other, sender) = (probe.next(post(Body::empty())), Sender::announcing(100 * KIB));
@@ -216,7 +216,7 @@ fn a_guest_that_keeps_nothing_takes_nothing_of_the_budget() {
 }
 
 #[test]
-fn at_the_limit_the_youngest_is_refused_and_told_when_to_try_again() {
+fn at_the_limit_the_youngest_request_is_refused_with_retry_after() {
     let engine = engine(MIB);
     let probe = load(&engine, reads_request());
     let older = Sender::announcing(600 * KIB);
@@ -235,7 +235,7 @@ fn at_the_limit_the_youngest_is_refused_and_told_when_to_try_again() {
 }
 
 #[test]
-fn the_oldest_goes_on_and_the_youngest_is_woken_to_give_way() {
+fn the_oldest_request_continues_and_the_youngest_is_woken_and_evicted() {
     let engine = engine(MIB);
     let probe = load(&engine, reads_request());
     let (oldest, youngest) = (Sender::default(), Sender::default());
@@ -262,7 +262,7 @@ fn the_oldest_goes_on_and_the_youngest_is_woken_to_give_way() {
 }
 
 #[test]
-fn a_request_that_has_lost_its_bytes_fails_when_it_next_asks_and_its_body_on_its_way_too() {
+fn an_evicted_request_fails_at_its_next_call_and_so_does_its_outgoing_body() {
     let engine = engine(MIB);
     let probe = load(&engine, reads_request());
     let oldest = Sender::default();
@@ -284,7 +284,7 @@ fn a_request_that_has_lost_its_bytes_fails_when_it_next_asks_and_its_body_on_its
 }
 
 #[test]
-fn guests_behind_one_another_hold_a_body_once() {
+fn the_guests_of_a_chain_hold_a_body_once() {
     let engine = engine(150 * KIB);
     let probe = load(&engine, reads_request());
     let mut outer = probe.next(post(whole(100 * KIB)));
@@ -296,7 +296,7 @@ fn guests_behind_one_another_hold_a_body_once() {
 }
 
 #[test]
-fn nothing_is_held_any_more_however_an_exchange_ends() {
+fn body_memory_is_released_however_an_exchange_ends() {
     const LARGE_WRITE: &str = "(call $write_body 1 BUF 40000)";
     let limits = Limits { deadline: Duration::from_millis(20), replay_bytes: 200 * KIB, ..Limits::default() };
     let read = |kind: u8| format!("(call $read_all {kind} LIMIT)");
@@ -356,7 +356,7 @@ fn nothing_is_held_any_more_however_an_exchange_ends() {
 }
 
 #[test]
-fn trailers_end_a_body_with_all_of_it_held_and_delivered() {
+fn a_body_with_trailers_is_held_and_delivered_completely() {
     let engine = engine(MIB);
     let probe =
         load(&engine, proceeds("(drop (call $get_header_names 2 BUF LIMIT))").features(BUFFER_REQUEST));
@@ -373,7 +373,7 @@ fn trailers_end_a_body_with_all_of_it_held_and_delivered() {
 }
 
 #[test]
-fn a_guest_that_fails_open_is_left_out_where_there_is_no_room_and_what_it_keeps_only_to_undo_gives_way() {
+fn a_guest_that_fails_open_is_bypassed_without_body_memory_and_its_copy_evicted() {
     let engine = engine(MIB);
     let probe = load(&engine, reads_request());
     let older = Sender::announcing(800 * KIB);

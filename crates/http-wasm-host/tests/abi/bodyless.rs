@@ -81,7 +81,7 @@ fn a_204_has_neither_body_nor_content_length() {
 }
 
 #[test]
-fn bytes_written_before_next_are_left_out_where_there_is_no_body() {
+fn bytes_written_before_next_are_dropped_from_a_response_without_a_body() {
     let probe = proceeds("(call $write_body 1 \"early\")").load();
     for (host, status) in [(head(), 200), (get(), 304)] {
         let mut host = probe.run(host, announces(status));
@@ -105,7 +105,7 @@ fn a_status_without_a_body_that_the_guest_sets_drops_the_next_handlers_body() {
 }
 
 #[test]
-fn a_status_with_a_body_that_the_guest_sets_in_place_of_one_without_is_framed() {
+fn a_response_is_framed_when_the_guest_changes_its_status_to_one_with_a_body() {
     for status in [204, 304] {
         for (body, len) in [("", 0), ("(call $write_body 1 \"hello\")", 5)] {
             let calls = format!("(call $set_status_code 200) {body}");
@@ -123,7 +123,7 @@ fn a_status_with_a_body_that_the_guest_sets_in_place_of_one_without_is_framed() 
 }
 
 #[test]
-fn a_guests_own_answer_to_head_announces_what_get_would_have_got() {
+fn a_guests_own_response_to_head_has_the_content_length_of_a_get() {
     let mut host = stops("(call $write_body 1 \"hello\")").load().respond(head());
     assert_eq!(framing(&host.response), length(5));
     assert_bodyless(&mut host);
@@ -142,7 +142,7 @@ fn a_guests_own_204_or_304_has_neither_body_nor_content_length() {
 }
 
 #[test]
-fn a_get_that_the_guest_turned_into_head_is_answered_with_a_body_of_no_bytes() {
+fn a_get_that_the_guest_turned_into_head_is_answered_with_an_empty_body() {
     let probe = proceeds("(call $set_method \"HEAD\")").load();
     let mut host = probe.run(get(), announces(200));
     // The client asked by GET and waits for as many bytes as are announced.

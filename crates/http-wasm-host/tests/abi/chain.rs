@@ -16,7 +16,7 @@ fn chained(first: Wat, second: Wat, host: InMemoryHost) -> InMemoryHost {
 }
 
 #[test]
-fn a_second_guest_sees_what_the_first_made_of_the_request() {
+fn a_second_guest_sees_the_request_as_changed_by_the_first() {
     let first = "(call $set_method \"PUT\") (call $set_header_value 0 \"x-first\" \"1\")
                  (call $write_body 0 BUF (i32.wrap_i64 (call $read_body 0 BUF LIMIT))) (call $write_body 0 \"!\")";
     let second =
@@ -62,7 +62,7 @@ fn edits_of_trailers_survive_a_second_guest_that_only_reads() {
 }
 
 #[test]
-fn an_inner_guests_answer_is_the_outer_guests_response() {
+fn an_inner_guests_response_is_seen_by_the_outer_guest() {
     let outer = proceeds("")
         .features(2)
         .on_response("(call $write_body 1 BUF (i32.wrap_i64 (call $read_body 1 BUF LIMIT))) (call $write_body 1 \"!\")")

@@ -34,7 +34,7 @@ fn dropping_the_pinned_instance_runs_handle_response_with_is_error_on_it_without
 }
 
 #[test]
-fn a_call_of_handle_response_that_was_never_polled_is_cleaned_up_in_the_same_way() {
+fn a_handle_response_call_that_was_never_polled_is_cleaned_up() {
     let probe = notes_end(7);
     drop(probe.next(get()).handle_response());
     all_idle(&probe, 1);
@@ -42,7 +42,7 @@ fn a_call_of_handle_response_that_was_never_polled_is_cleaned_up_in_the_same_way
 }
 
 #[test]
-fn a_panic_of_the_next_handler_is_cleaned_up_in_the_same_way() {
+fn a_panic_of_the_next_handler_is_cleaned_up() {
     let probe = notes_end(7);
     let panic = catch_unwind(AssertUnwindSafe(|| {
         let _pinned = probe.next(get());
@@ -54,7 +54,7 @@ fn a_panic_of_the_next_handler_is_cleaned_up_in_the_same_way() {
 }
 
 #[test]
-fn an_error_of_the_next_handler_is_told_to_the_guest_before_the_call_returns() {
+fn the_guest_handles_an_error_of_the_next_handler_before_the_call_returns() {
     let probe = notes_end(7);
     block_on(probe.next(get()).handle_error()).unwrap();
     assert_eq!(probe.stats().idle, 1);
@@ -110,7 +110,7 @@ fn a_clean_up_call_that_never_ends_is_stopped_at_its_deadline() {
 }
 
 #[test]
-fn a_clean_up_call_that_waits_for_ever_is_given_up_and_counted() {
+fn a_clean_up_call_that_waits_forever_is_abandoned_and_counted() {
     let probe = guest().features(BUFFER_RESPONSE).on_response("(drop (call $read_body 1 BUF 10))").load();
     let mut pinned = probe.next(get());
     let feed = pinned.host_mut().response.feed_body();
@@ -124,7 +124,7 @@ fn a_clean_up_call_that_waits_for_ever_is_given_up_and_counted() {
 }
 
 #[test]
-fn the_guest_may_change_the_response_in_a_clean_up_call_though_nobody_sees_it() {
+fn response_changes_in_a_clean_up_call_are_allowed_and_discarded() {
     let probe = guest()
         .features(BUFFER_REQUEST | BUFFER_RESPONSE)
         .on_response(
@@ -193,7 +193,7 @@ fn a_call_of_handle_request_that_was_never_polled_takes_no_instance() {
 }
 
 #[test]
-fn an_outcome_that_nobody_looks_at_is_cleaned_up() {
+fn a_dropped_outcome_is_cleaned_up() {
     let probe = notes_end(3);
     let mut host = get();
     let feed = host.request.feed_body();
@@ -205,7 +205,7 @@ fn an_outcome_that_nobody_looks_at_is_cleaned_up() {
 }
 
 #[test]
-fn the_guest_lives_on_until_its_last_clean_up_is_done() {
+fn the_guest_stays_loaded_until_its_last_clean_up_is_done() {
     let probe = notes_end(1);
     let clone = probe.0.clone();
     let pinned = probe.next(get());

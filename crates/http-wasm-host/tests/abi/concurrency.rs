@@ -34,7 +34,7 @@ fn check(n: usize, host: &InMemoryHost) {
 }
 
 #[test]
-fn each_of_64_interleaved_exchanges_sees_its_own_state_on_whatever_thread_it_goes_on() {
+fn each_of_64_interleaved_exchanges_sees_its_own_state_on_any_thread() {
     let probe = stateful();
     for _ in 0..3 {
         let open: Vec<(usize, Pinned<_>)> = (0..EXCHANGES).map(|n| (n, probe.next(request(n)))).collect();
@@ -112,7 +112,7 @@ fn suspended_exchanges_take_turns_and_each_gets_its_own_body() {
 }
 
 #[test]
-fn a_suspended_exchange_goes_on_on_another_thread() {
+fn a_suspended_exchange_can_resume_on_another_thread() {
     let probe = proceeds("(call $write_body 0 BUF (i32.wrap_i64 (call $read_body 0 BUF LIMIT)))").load();
     let mut host = request(1);
     let feed = host.request.feed_body();

@@ -12,7 +12,7 @@ fn returns(ctx_next: u64) -> Probe<InMemoryHost> {
 }
 
 #[test]
-fn any_next_but_zero_proceeds() {
+fn any_non_zero_next_proceeds() {
     for next in [1, 2, 0x8000_0000, 0xffff_ffff] {
         assert_eq!(returns(next).noted(get()), [number(0), number(0)], "{next}");
     }
@@ -37,7 +37,7 @@ fn is_error_is_1_only_when_the_next_handler_gave_no_response_at_all() {
 }
 
 #[test]
-fn with_next_zero_handle_response_is_not_called_whatever_req_ctx_is() {
+fn handle_response_is_not_called_if_next_is_zero_whatever_req_ctx_is() {
     for ctx_next in [0, 1 << 32, 0xffff_ffff << 32] {
         let probe = returns(ctx_next);
         assert!(matches!(probe.outcome(get()), Ok(Outcome::Respond(_))));
@@ -46,7 +46,7 @@ fn with_next_zero_handle_response_is_not_called_whatever_req_ctx_is() {
 }
 
 #[test]
-fn a_guest_that_stops_gives_its_instance_back_at_once() {
+fn a_guest_that_stops_returns_its_instance_at_once() {
     let probe = returns(7 << 32);
     for _ in 0..3 {
         probe.respond(get());

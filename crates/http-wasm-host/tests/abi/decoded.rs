@@ -43,7 +43,7 @@ fn a_guest_reads_the_content_and_the_next_handler_gets_the_bytes_as_received() {
 }
 
 #[test]
-fn a_body_that_is_read_in_part_or_not_at_all_goes_out_as_received() {
+fn a_body_that_is_partially_read_or_unread_is_forwarded_as_received() {
     let content = content();
     let body = gzip(&content);
     for (reads, expected) in [("(call $read 0 6)", vec![more(&content[..6])]), ("", vec![])] {
@@ -61,7 +61,7 @@ fn a_body_that_is_read_in_part_or_not_at_all_goes_out_as_received() {
 }
 
 #[test]
-fn without_buffering_the_rest_of_a_body_goes_on_decoded() {
+fn without_buffering_the_rest_of_a_body_is_forwarded_decoded() {
     let content = content();
     let probe = proceeds("(call $read 0 6)").decodes().load();
     let mut host = InMemoryHost::new("POST", "/");
@@ -99,7 +99,7 @@ fn coding_and_length_are_hidden_from_the_guest() {
 }
 
 #[test]
-fn a_message_without_a_coding_looks_as_always() {
+fn a_message_without_a_coding_is_unchanged() {
     let probe = proceeds(
         r#"(call $note_list (call $get_header_values 0 "content-length" BUF LIMIT)) (call $read 0 100)"#,
     );
@@ -168,7 +168,7 @@ fn a_guest_may_encode_its_own_body() {
 }
 
 #[test]
-fn fields_that_describe_the_bytes_follow_a_change_and_stay_without_one() {
+fn representation_fields_are_updated_if_and_only_if_the_body_changes() {
     let described = [
         ("content-digest", "sha-256=:x:"),
         ("repr-digest", "sha-256=:x:"),
@@ -202,7 +202,7 @@ fn fields_that_describe_the_bytes_follow_a_change_and_stay_without_one() {
 }
 
 #[test]
-fn an_etag_of_the_guest_and_a_vary_that_says_it_all_stay() {
+fn an_etag_set_by_the_guest_and_a_sufficient_vary_are_kept() {
     let probe = guest()
         .features(BUFFER_RESPONSE)
         .on_response(r#"(call $write_body 1 "new") (call $set_header_value 1 "etag" "\22own\22")"#);
@@ -216,7 +216,7 @@ fn an_etag_of_the_guest_and_a_vary_that_says_it_all_stay() {
 }
 
 #[test]
-fn digests_in_trailers_go_with_a_change() {
+fn digests_in_trailers_are_removed_if_the_body_changes() {
     let probe =
         guest().features(BUFFER_RESPONSE).on_response(r#"(call $read_all 1 100) (call $write_body 1 "new")"#);
     let mut host = probe.pages(2).decodes().load().run(get(), |host| {
@@ -230,7 +230,7 @@ fn digests_in_trailers_go_with_a_change() {
 }
 
 #[test]
-fn the_next_handler_is_asked_for_what_can_be_decoded() {
+fn accept_encoding_is_reduced_to_codings_that_can_be_decoded() {
     let sent = |features: u32, decodes: bool| {
         let wat = guest().features(features);
         let probe = if decodes { wat.decodes() } else { wat }.load();
@@ -251,7 +251,7 @@ fn the_next_handler_is_asked_for_what_can_be_decoded() {
 }
 
 #[test]
-fn what_cannot_be_decoded_is_refused_when_the_guest_reads_it() {
+fn an_undecodable_body_is_refused_when_the_guest_reads_it() {
     let reads = || {
         proceeds("(call $read 0 100)")
             .features(BUFFER_REQUEST | BUFFER_RESPONSE)
@@ -282,7 +282,7 @@ fn what_cannot_be_decoded_is_refused_when_the_guest_reads_it() {
 }
 
 #[test]
-fn a_body_that_replaces_one_that_cannot_be_decoded_has_no_coding() {
+fn a_body_that_replaces_an_undecodable_one_has_no_coding() {
     let respond = |host: &mut InMemoryHost| code(&mut host.response, "compress", b"coded".to_vec());
     let blocks = guest().features(BUFFER_RESPONSE).on_response(r#"(call $write_body 1 "blocked")"#);
     let mut host = blocks.decodes().load().run(get(), respond);
@@ -296,7 +296,7 @@ fn a_body_that_replaces_one_that_cannot_be_decoded_has_no_coding() {
 }
 
 #[test]
-fn a_body_that_is_not_what_its_coding_says_is_its_senders_fault() {
+fn a_body_that_does_not_match_its_coding_is_the_senders_error() {
     let reads = || proceeds("(call $read_all 0 100)").features(BUFFER_REQUEST).pages(2).decodes();
     let body = gzip(b"text");
     for body in [b"no gzip".to_vec(), body[..body.len() - 1].to_vec(), [&body[..], b"x"].concat()] {
@@ -308,7 +308,7 @@ fn a_body_that_is_not_what_its_coding_says_is_its_senders_fault() {
 }
 
 #[test]
-fn a_guest_must_not_change_what_nobody_may_transform() {
+fn changing_a_no_transform_response_fails_unless_the_setting_ignores_it() {
     let writes =
         || guest().features(BUFFER_RESPONSE).on_response(r#"(call $read 1 9) (call $write_body 1 "new")"#);
     let respond = |host: &mut InMemoryHost| {
@@ -325,7 +325,7 @@ fn a_guest_must_not_change_what_nobody_may_transform() {
 }
 
 #[test]
-fn responses_without_a_body_have_no_coding_to_undo() {
+fn responses_without_a_body_are_not_decoded() {
     let reads = || guest().features(BUFFER_RESPONSE).on_response("(call $read 1 100)").decodes().load();
     for (method, status) in [("HEAD", 200), ("GET", 204), ("GET", 304)] {
         let probe = reads();
@@ -342,7 +342,7 @@ fn responses_without_a_body_have_no_coding_to_undo() {
 }
 
 #[test]
-fn a_changed_answer_to_head_is_described_as_that_to_get() {
+fn a_changed_response_to_head_has_the_fields_of_one_to_get() {
     let probe =
         guest().features(BUFFER_RESPONSE).on_response(r#"(call $write_body 1 "new")"#).decodes().load();
     let mut host = InMemoryHost::new("HEAD", "/");
@@ -357,7 +357,7 @@ fn a_changed_answer_to_head_is_described_as_that_to_get() {
 }
 
 #[test]
-fn what_a_guest_says_before_the_next_handler_goes_out_before_the_content() {
+fn bytes_written_before_next_precede_the_decoded_content() {
     let probe = proceeds(r#"(call $write_body 1 "first, ")"#).decodes().load();
     let mut host = probe.run(get(), answers(b"text"));
     assert_eq!(field(&host.response, "content-encoding"), None);
@@ -384,7 +384,7 @@ fn a_guest_that_fails_open_leaves_the_message_as_received() {
 }
 
 #[test]
-fn the_guest_sees_the_same_text_in_any_coding() {
+fn the_guest_reads_the_same_content_in_any_coding() {
     let probe = stops("(call $note_text (i32.wrap_i64 (call $read_body 0 BUF LIMIT)))").decodes();
     for (coding, body) in [("gzip", gzip(b"text")), ("br", brotli(b"text")), ("zstd", zstd(b"text"))] {
         let probe = probe.clone().load();

@@ -56,7 +56,7 @@ fn bombs_and_content_that_is_too_large_to_keep_are_refused() {
 }
 
 #[test]
-fn what_is_held_counts_the_coded_form_and_the_decoder() {
+fn held_body_memory_includes_the_coded_form_and_the_decoder() {
     let engine = Engine::builder().body_memory_budget(64 << 20).build().unwrap();
     let wat = proceeds("(call $read_all 0 4000)").features(BUFFER_REQUEST).pages(2).decodes();
     let probe = Probe::new(wat.builder(&engine).load(wat.text().as_bytes()).unwrap());
@@ -81,7 +81,7 @@ fn what_is_held_counts_the_coded_form_and_the_decoder() {
 }
 
 #[test]
-fn a_bomb_of_any_ratio_takes_no_more_memory_than_what_may_be_kept() {
+fn a_bomb_of_any_ratio_takes_no_more_memory_than_the_replay_limit() {
     let engine = Engine::builder().body_memory_budget(64 << 20).build().unwrap();
     let limits = Limits { decoded_ratio: u32::MAX, replay_bytes: 2 << 20, ..Limits::default() };
     let wat = proceeds("(call $read_all 0 4000)").features(BUFFER_REQUEST).pages(2).limits(limits).decodes();
@@ -112,7 +112,7 @@ fn streamed(body: &[u8], trailers: Option<HeaderMap>) -> Body {
 }
 
 #[test]
-fn bodies_of_the_http_crate_are_decoded_and_encoded_as_they_go_out() {
+fn http_bodies_are_decoded_and_encoded_while_they_are_sent() {
     let content = content();
     let trailers: HeaderMap = [("x-sum".parse().unwrap(), "1".parse().unwrap())].into_iter().collect();
     let request = |body: &[u8]| {

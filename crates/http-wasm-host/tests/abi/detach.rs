@@ -137,7 +137,7 @@ const SPIN: &str = "(loop $l (global.set $n (i32.add (global.get $n) 1))
                       (br_if $l (i32.rem_u (global.get $n) (i32.const 50000000))))";
 
 #[test]
-fn a_guest_runs_on_a_host_that_is_bound_to_a_thread_and_its_owner_gets_it_back() {
+fn a_guest_runs_on_a_thread_bound_host_which_is_returned_to_its_owner() {
     let server = Rc::new(Server::default());
     let probe = load(&stops("(call $set_status_code (i32.const 418))"));
     let host = undisturbed(|| {
@@ -150,7 +150,7 @@ fn a_guest_runs_on_a_host_that_is_bound_to_a_thread_and_its_owner_gets_it_back()
 }
 
 #[test]
-fn a_call_that_computes_for_long_lets_go_of_the_server_and_goes_on_on_another_thread() {
+fn a_long_computation_detaches_from_the_server_and_moves_to_another_thread() {
     let server = Rc::new(Server::default());
     let wat = proceeds(SPIN)
         .item("(global $n (mut i32) (i32.const 0))")
@@ -175,7 +175,7 @@ fn a_call_that_computes_for_long_lets_go_of_the_server_and_goes_on_on_another_th
 }
 
 #[test]
-fn a_request_without_a_response_lets_go_of_the_server_before_its_clean_up_call() {
+fn a_request_without_a_response_detaches_from_the_server_before_its_clean_up_call() {
     let server = Rc::new(Server::default());
     let probe = load(&guest().on_response("(call $note (local.get $is_error))"));
     drop(probe.next(RcHost::on(&server)));
@@ -190,7 +190,7 @@ fn a_request_without_a_response_lets_go_of_the_server_before_its_clean_up_call()
 }
 
 #[test]
-fn an_instance_whose_start_up_runs_code_is_made_for_a_host_that_has_let_go_of_the_server() {
+fn an_instance_with_start_up_code_is_created_for_a_detached_host() {
     let server = Rc::new(Server::default());
     let wat = guest().item("(func (export \"_initialize\"))");
     let probe = load(&wat);
@@ -207,7 +207,7 @@ fn an_instance_whose_start_up_runs_code_is_made_for_a_host_that_has_let_go_of_th
 }
 
 #[test]
-fn a_host_dropped_on_another_thread_is_leaked_and_nobody_panics() {
+fn a_thread_bound_host_dropped_on_another_thread_is_leaked_without_a_panic() {
     let server = Rc::new(Server::default());
     let host = RcHost::on(&server);
     thread::spawn(move || drop(host)).join().expect("no panic");

@@ -71,7 +71,7 @@ fn a_body_of_unknown_length_behind_early_bytes_gets_no_length() {
 }
 
 #[test]
-fn writing_nothing_before_next_leaves_the_next_handlers_body_alone() {
+fn without_writes_before_next_the_next_handlers_body_is_unchanged() {
     let probe = proceeds("(call $write_body 1 0 0)").load();
     let mut host = probe.run(get(), |next| {
         next.response.headers.add(b"transfer-encoding", b"chunked");
@@ -137,7 +137,7 @@ fn a_guest_that_stops_and_writes_nothing_answers_with_an_empty_body() {
 }
 
 #[test]
-fn early_parts_of_one_request_do_not_leak_into_the_next_on_the_instance() {
+fn early_response_parts_do_not_leak_into_the_next_request_on_the_instance() {
     let probe = proceeds(
         "(if (i32.eq (call $get_uri BUF 0) 4)
            (then (call $set_status_code 404) (call $set_header_value 1 \"x-guest\" \"1\")

@@ -87,7 +87,7 @@ fn reads(kind: u32, sizes: &[u32]) -> String {
 }
 
 #[test]
-fn a_request_goes_on_as_it_came_whatever_the_guest_had_read_and_changed_before_it_trapped() {
+fn after_a_trap_a_request_is_forwarded_as_received_whatever_the_guest_did() {
     for features in [0, BUFFER_REQUEST, BUFFER_REQUEST | BUFFER_RESPONSE] {
         for sizes in READS {
             let (read, note) = (reads(0, sizes), format!("features {features}, {sizes:?}"));
@@ -109,7 +109,7 @@ fn a_request_goes_on_as_it_came_whatever_the_guest_had_read_and_changed_before_i
 }
 
 #[test]
-fn a_response_goes_out_as_it_came_whatever_the_guest_had_read_and_changed_before_it_trapped() {
+fn after_a_trap_a_response_is_sent_as_received_whatever_the_guest_did() {
     for sizes in READS {
         let (read, note) = (reads(1, sizes), format!("{sizes:?}"));
         for early in ["", SPOIL_RESPONSE] {
@@ -129,13 +129,13 @@ fn a_response_goes_out_as_it_came_whatever_the_guest_had_read_and_changed_before
 }
 
 #[test]
-fn a_response_that_the_guest_may_not_read_goes_out_without_what_it_had_set_before_next() {
+fn without_buffer_response_a_trap_discards_what_the_guest_set_before_next() {
     let probe = proceeds(SPOIL_RESPONSE).on_response("unreachable").fails_open().load();
     assert_response_as_it_came(&mut handled(&probe).0, "without buffer_response");
 }
 
 #[test]
-fn every_failure_of_the_guest_is_excused() {
+fn every_kind_of_guest_failure_fails_open() {
     let limits = Limits { header_count: 100, written_bytes: 100, ..Limits::default() };
     for (calls, kind) in [
         ("unreachable", ErrorKind::Trap),
@@ -154,7 +154,7 @@ fn every_failure_of_the_guest_is_excused() {
 }
 
 #[test]
-fn the_rest_of_a_body_streams_on_behind_what_the_guest_had_read() {
+fn the_rest_of_a_body_is_streamed_after_what_the_guest_had_read() {
     let probe = stops("(call $read 0 2) unreachable").fails_open().load();
     let mut host = get();
     let feed = host.request.feed_body();
@@ -168,7 +168,7 @@ fn the_rest_of_a_body_streams_on_behind_what_the_guest_had_read() {
 }
 
 #[test]
-fn a_read_that_is_stopped_while_it_waits_leaves_nothing_of_its_own_out() {
+fn an_interrupted_read_loses_no_bytes_of_the_forwarded_body() {
     let limits = Limits { total: Duration::from_millis(300), ..Limits::default() };
     let probe = stops("(call $read 0 100)").limits(limits).fails_open().load();
     let mut host = get();
@@ -193,7 +193,7 @@ fn capped(calls: &str, features: u32) -> Probe<InMemoryHost> {
 }
 
 #[test]
-fn a_guest_that_consumed_more_than_is_kept_fails_closed() {
+fn a_guest_that_consumed_more_than_the_undo_limit_fails_closed() {
     let body = pattern(1001);
     for step in [1, 64, 1001] {
         let probe = capped(&format!("(call $read_all 0 {step}) unreachable"), 0);
@@ -203,7 +203,7 @@ fn a_guest_that_consumed_more_than_is_kept_fails_closed() {
 }
 
 #[test]
-fn a_guest_that_consumes_more_than_is_kept_and_does_not_fail_is_served() {
+fn a_guest_may_consume_more_than_the_undo_limit_if_it_does_not_fail() {
     let probe = capped("(call $read 0 1500) (drop (call $enable_features 1)) (call $read 0 900)", 0);
     let body = pattern(5000);
     let mut left = Vec::new();
@@ -212,7 +212,7 @@ fn a_guest_that_consumes_more_than_is_kept_and_does_not_fail_is_served() {
 }
 
 #[test]
-fn what_is_kept_for_a_failure_takes_no_room_from_replay() {
+fn bytes_kept_for_fail_open_make_room_for_replay() {
     let calls = "(call $read 0 900) (drop (call $enable_features 1)) (call $read 0 900)";
     let body = pattern(5000);
     let mut left = Vec::new();
@@ -224,13 +224,13 @@ fn what_is_kept_for_a_failure_takes_no_room_from_replay() {
 }
 
 #[test]
-fn a_body_over_the_replay_limit_is_no_failure_of_the_guest() {
+fn a_body_over_the_replay_limit_does_not_fail_open() {
     let error = capped("(call $read_all 0 64)", BUFFER_REQUEST).error(post(&pattern(1001)));
     assert!(matches!(error.kind(), ErrorKind::BodyTooLarge(_)), "{error}");
 }
 
 #[test]
-fn a_guest_that_does_not_fail_is_served_as_if_it_failed_closed() {
+fn a_guest_without_failures_behaves_as_if_it_failed_closed() {
     let calls = format!("(call $read 0 4) {SPOIL_RESPONSE}");
     for features in [0, BUFFER_REQUEST, BUFFER_RESPONSE] {
         let wat = || proceeds(&calls).features(features).on_response("(drop (call $get_status_code))");
@@ -247,7 +247,7 @@ fn a_guest_that_does_not_fail_is_served_as_if_it_failed_closed() {
 }
 
 #[test]
-fn a_guest_that_cannot_be_started_is_left_out() {
+fn a_guest_that_cannot_start_is_bypassed() {
     // What the subscriber wants can differ from one start-up to the next.
     let probe = guest().on_start("(if (call $log_enabled -1) (then unreachable))").fails_open().load();
     let held = probe.next(get());
@@ -275,13 +275,13 @@ fn the_next_request_gets_a_fresh_instance() {
 }
 
 #[test]
-fn a_guest_that_fails_where_there_is_no_response_has_nothing_to_go_on_with() {
+fn a_failure_in_handle_error_does_not_fail_open() {
     let probe = guest().on_response("unreachable").fails_open().load();
     assert_eq!(block_on(probe.next(get()).handle_error()).unwrap_err().kind(), ErrorKind::Trap);
 }
 
 #[test]
-fn edits_of_trailers_by_the_guest_before_stay() {
+fn trailer_edits_of_the_previous_guest_are_kept() {
     let first = proceeds("(call $add_header_value 2 \"t\" \"first\")").load();
     for read in ["", "(call $read 0 2)", "(call $read 0 20)"] {
         let edit = "(call $set_header_value 2 \"t\" \"spoiled\")";

@@ -33,7 +33,7 @@ fn body() -> Body {
 }
 
 #[test]
-fn a_request_goes_on_as_it_came() {
+fn a_request_is_forwarded_as_received_after_a_failure() {
     let spoil = r#"(call $set_method "PUT") (call $set_uri "/spoiled")
         (call $set_header_value 0 "host" "spoiled.example") (call $set_header_value 0 "a" "spoiled")
         (call $remove_header 0 "b") (call $write_body 0 "spoiled")
@@ -52,7 +52,7 @@ fn a_request_goes_on_as_it_came() {
 }
 
 #[test]
-fn a_response_goes_out_as_it_came() {
+fn a_response_is_sent_as_received_after_a_failure() {
     let spoil = r#"(call $set_status_code 418) (call $set_header_value 1 "a" "spoiled") (call $remove_header 1 "b")
         (call $add_header_value 1 "c" "spoiled") (call $write_body 1 "spoiled")"#;
     for (features, in_response) in
@@ -75,7 +75,7 @@ fn a_response_goes_out_as_it_came() {
 }
 
 #[test]
-fn the_head_of_a_head_or_not_modified_response_goes_out_as_it_came() {
+fn the_head_of_a_bodiless_response_is_sent_as_received_after_a_failure() {
     for (method, status) in [("HEAD", 200), ("GET", 304), ("GET", 204)] {
         let probe = load(
             proceeds("").features(BUFFER_RESPONSE).on_response("(call $write_body 1 \"x\") unreachable"),
@@ -92,7 +92,7 @@ fn the_head_of_a_head_or_not_modified_response_goes_out_as_it_came() {
 }
 
 #[test]
-fn a_body_that_breaks_off_while_the_guest_reads_is_no_failure_of_the_guest() {
+fn a_body_that_breaks_off_while_the_guest_reads_does_not_fail_open() {
     let broken = || {
         let frames: [Result<_, BoxError>; 2] =
             [Ok(http_body::Frame::data(bytes::Bytes::from("abc"))), Err("connection reset".into())];
@@ -108,7 +108,7 @@ fn a_body_that_breaks_off_while_the_guest_reads_is_no_failure_of_the_guest() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_sent_is_a_failure_too_and_leaves_nothing_behind() {
+fn a_response_that_cannot_be_sent_fails_open_and_is_discarded() {
     // No server takes a header name of more than 65,535 bytes.
     let calls = "(call $set_status_code 418) (call $set_header_value 1 \"a\" \"b\")
         (memory.fill LARGE 97 70000) (call $set_header_value 1 LARGE 70000 \"x\")";

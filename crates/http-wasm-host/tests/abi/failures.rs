@@ -28,7 +28,7 @@ fn a_trap_after_a_refused_growth_names_the_limit_and_the_setting() {
 }
 
 #[test]
-fn a_growth_that_was_refused_to_an_earlier_request_is_not_mentioned() {
+fn a_refused_growth_in_an_earlier_request_is_not_mentioned() {
     let grows =
         "(if (call $has_header \"grow\") (then (drop (memory.grow 20)) (return (i64.const 0)))) unreachable";
     let has_header = r#"(func $has_header (param i32 i32) (result i32)
@@ -53,7 +53,7 @@ fn a_trap_after_a_growth_past_the_modules_own_maximum_says_so() {
 }
 
 #[test]
-fn a_memory_that_starts_above_the_limit_tells_both_sizes_and_the_setting() {
+fn the_error_for_an_initial_memory_over_the_limit_names_both_sizes_and_the_setting() {
     let error = start_error(guest().pages(48).limits(limited(16 * PAGE)));
     assert_eq!(error.kind(), ErrorKind::Limit);
     let message = error.to_string();
@@ -83,7 +83,7 @@ fn load(wat: &Wat, mounts: &[Mount]) -> Result<crate::support::Probe<InMemoryHos
 }
 
 #[test]
-fn what_the_guest_wrote_to_stderr_is_attached_to_its_failure() {
+fn stderr_output_is_attached_to_the_failure() {
     let directory = tempfile::tempdir().unwrap();
     let wat = says(proceeds("(call $say 12000 10) unreachable"));
     for mounts in [&[][..], &[Mount::read_only(directory.path(), "/data")]] {
@@ -94,7 +94,7 @@ fn what_the_guest_wrote_to_stderr_is_attached_to_its_failure() {
 }
 
 #[test]
-fn what_it_wrote_for_an_earlier_request_is_not() {
+fn stderr_output_of_an_earlier_request_is_not_attached() {
     let wat = says(proceeds("(if (i32.load 400) (then unreachable)) (i32.store 400 1) (call $say 12000 10)"));
     let probe = load(&wat, &[]).unwrap();
     drop(probe.next(get()));
@@ -103,7 +103,7 @@ fn what_it_wrote_for_an_earlier_request_is_not() {
 }
 
 #[test]
-fn what_it_wrote_at_start_up_is_attached_to_that_failure() {
+fn stderr_output_at_start_up_is_attached_to_a_start_up_failure() {
     let wat = says(guest().on_initialize("(call $say 12000 10) unreachable"));
     match load(&wat, &[]) {
         Err(error) => assert!(error.to_string().contains("; its stderr: first | boom"), "{error}"),
@@ -112,7 +112,7 @@ fn what_it_wrote_at_start_up_is_attached_to_that_failure() {
 }
 
 #[test]
-fn a_response_that_may_not_be_changed_says_when_to_enable_the_feature() {
+fn the_error_for_an_immutable_response_says_when_to_enable_the_feature() {
     let message = guest().on_response("(call $set_status_code 500)").load().error(get()).to_string();
     assert!(
         message.contains("buffer_response, which is enabled when the guest starts, or in handle_request"),

@@ -7,7 +7,7 @@ use crate::support::{assert_refused, get, guest, header, number, post, proceeds}
 const SET: &str = "(call $set_header_value 1 \"x\" \"guest\")";
 
 #[test]
-fn it_answers_all_that_the_host_supports_not_an_echo() {
+fn enable_features_returns_all_supported_features_not_the_argument() {
     let calls: String = ["0", "1", "2", "4", "7", "8", "-1"]
         .map(|bits| format!("(call $note (call $enable_features {bits}))"))
         .concat();
@@ -16,7 +16,7 @@ fn it_answers_all_that_the_host_supports_not_an_echo() {
 }
 
 #[test]
-fn a_feature_enabled_while_the_instance_is_made_is_the_default_of_every_request() {
+fn a_feature_enabled_at_start_up_is_the_default_of_every_request() {
     for start in [crate::support::Wat::on_start, crate::support::Wat::on_initialize] {
         let probe = start(guest().on_response(SET), "(drop (call $enable_features 2))").load();
         for _ in 0..3 {
@@ -27,7 +27,7 @@ fn a_feature_enabled_while_the_instance_is_made_is_the_default_of_every_request(
 }
 
 #[test]
-fn a_feature_enabled_in_handle_request_counts_for_that_request() {
+fn a_feature_enabled_in_handle_request_applies_to_that_request() {
     let probe = proceeds("(drop (call $enable_features 2))").on_response(SET).load();
     for _ in 0..2 {
         assert_eq!(header(&probe.run(get(), |_| {}).response, "x").as_deref(), Some("guest"));

@@ -7,7 +7,7 @@ use crate::support::{
 };
 
 #[test]
-fn the_guest_waits_in_read_body_without_busy_polling_and_the_wakers_call_resumes_it() {
+fn the_guest_waits_in_read_body_until_its_waker_is_called() {
     let probe = proceeds("(call $read 0 4) (call $read 0 4)").features(BUFFER_REQUEST).load();
     let mut host = get();
     let feed = host.request.feed_body();
@@ -33,7 +33,7 @@ fn the_guest_waits_in_read_body_without_busy_polling_and_the_wakers_call_resumes
 }
 
 #[test]
-fn handle_response_waits_for_the_next_handlers_body_in_the_same_way() {
+fn handle_response_waits_for_the_next_handlers_body() {
     let probe = guest().features(BUFFER_RESPONSE).on_response("(call $read 1 4) (call $read 1 4)").load();
     let mut pinned = probe.next(get());
     let feed = pinned.host_mut().response.feed_body();
@@ -111,7 +111,7 @@ fn a_read_that_is_filled_does_not_wait_for_the_end() {
 }
 
 #[test]
-fn a_read_that_was_interrupted_leaves_no_bytes_of_its_own_out_of_the_replay() {
+fn an_interrupted_read_loses_no_bytes_of_the_replay() {
     let probe = proceeds("(call $read 0 10)").features(BUFFER_REQUEST).load();
     let mut host = get();
     let feed = host.request.feed_body();
@@ -128,7 +128,7 @@ fn a_read_that_was_interrupted_leaves_no_bytes_of_its_own_out_of_the_replay() {
 }
 
 #[test]
-fn the_rest_of_a_body_streams_on_while_nobody_holds_an_instance() {
+fn the_rest_of_a_body_is_streamed_without_holding_an_instance() {
     let probe = proceeds("(call $read 0 2)")
         .features(BUFFER_REQUEST | BUFFER_RESPONSE)
         .on_response("(call $read 1 2)")

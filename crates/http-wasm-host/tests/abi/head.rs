@@ -13,7 +13,7 @@ fn the_method_is_read_as_it_came() {
 }
 
 #[test]
-fn a_method_that_is_set_is_what_the_next_handler_and_the_guest_see() {
+fn the_next_handler_and_the_guest_see_the_method_that_was_set() {
     for method in ["PUT", "purge", "x!#$%&'*+-.^_`|~9"] {
         let probe = proceeds(&format!("(call $set_method \"{method}\")"))
             .on_response("(call $note_text (call $get_method BUF LIMIT))")
@@ -24,7 +24,7 @@ fn a_method_that_is_set_is_what_the_next_handler_and_the_guest_see() {
 }
 
 #[test]
-fn a_method_that_is_none_traps() {
+fn an_invalid_method_traps() {
     for method in ["A B", "GET\\0d\\0a", "\\00", "G\\c3\\89T", "GET /", "(", "\\7f"] {
         let error = stops(&format!("(call $set_method \"{method}\")")).load().error(get());
         assert_refused(&error, "set_method", Some(Phase::Request), "method is not a valid method");
@@ -67,7 +67,7 @@ const URIS: [(&[u8], &str); 22] = [
 ];
 
 #[test]
-fn a_uri_that_is_set_replaces_path_and_query_and_is_encoded_where_it_must_be() {
+fn setting_a_uri_replaces_path_and_query_with_percent_encoding() {
     for (given, expected) in URIS {
         let given: String = given.iter().map(|byte| format!("\\{byte:02x}")).collect();
         let probe =
@@ -82,7 +82,7 @@ fn a_uri_that_is_set_replaces_path_and_query_and_is_encoded_where_it_must_be() {
 }
 
 #[test]
-fn setting_a_uri_leaves_the_host_alone() {
+fn setting_a_uri_does_not_change_the_host() {
     let probe = proceeds("(call $set_uri \"http://other.example/a\")").load();
     let mut host = get();
     host.request.headers.add(b"host", b"example.com");
@@ -92,7 +92,7 @@ fn setting_a_uri_leaves_the_host_alone() {
 }
 
 #[test]
-fn setting_the_uri_that_is_there_already_changes_nothing() {
+fn setting_the_current_uri_changes_nothing() {
     let probe = proceeds("(call $set_uri BUF (call $get_uri BUF LIMIT))").load();
     for (method, uri) in [("GET", "/[x]|y?{z}"), ("GET", "/a?"), ("OPTIONS", "*")] {
         probe.run(InMemoryHost::new(method, uri), |next| assert_eq!(next.uri, uri.as_bytes()));
@@ -108,7 +108,7 @@ fn control_characters_in_a_uri_trap() {
 }
 
 #[test]
-fn text_that_is_no_uri_at_all_traps() {
+fn an_invalid_uri_traps() {
     for uri in ["foo", "foo/bar", "a:b", "http:/a", "1http://a/", "://a", ":", "*", "#a"] {
         let error = stops(&format!("(call $set_uri \"{uri}\")")).load().error(get());
         assert_refused(&error, "set_uri", Some(Phase::Request), "uri is not a valid URI");
@@ -124,7 +124,7 @@ fn an_asterisk_is_a_uri_for_options() {
 }
 
 #[test]
-fn the_protocol_version_is_one_of_four() {
+fn the_protocol_version_is_named_for_each_http_version() {
     let probe = guest().on_response("(call $note_text (call $get_protocol_version BUF LIMIT))").load();
     for version in ["HTTP/1.0", "HTTP/1.1", "HTTP/2.0", "HTTP/3.0"] {
         let mut host = get();

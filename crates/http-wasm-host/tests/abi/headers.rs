@@ -16,20 +16,20 @@ fn with_headers(headers: &[(&str, &str)]) -> InMemoryHost {
 }
 
 #[test]
-fn names_come_lower_case_once_each_and_in_the_order_received() {
+fn header_names_are_lower_case_unique_and_in_the_order_received() {
     let probe = stops("(call $note_list (call $get_header_names 0 BUF LIMIT))").load();
     let host = with_headers(&[("Zeta", "1"), ("alpha", "2"), ("ZETA", "3"), ("X-Mixed-Case", "")]);
     assert_eq!(probe.noted(host), [list(["zeta", "alpha", "x-mixed-case"])]);
 }
 
 #[test]
-fn without_headers_there_are_no_names() {
+fn without_headers_the_list_of_names_is_empty() {
     let probe = stops("(call $note64 (call $get_header_names 0 BUF LIMIT))").load();
     assert_eq!(probe.noted(get()), [number(0)]);
 }
 
 #[test]
-fn values_come_in_order_each_with_a_nul_behind_it() {
+fn values_are_in_order_and_nul_terminated() {
     let probe = stops(
         "(call $note64 (call $get_header_values 0 \"accept\" BUF LIMIT))
          (call $note_list (call $get_header_values 0 \"accept\" BUF LIMIT))",
@@ -40,13 +40,13 @@ fn values_come_in_order_each_with_a_nul_behind_it() {
 }
 
 #[test]
-fn a_header_with_an_empty_value_is_count_one_and_length_one() {
+fn an_empty_value_has_count_one_and_length_one() {
     let probe = stops("(call $note64 (call $get_header_values 0 \"empty\" BUF LIMIT))").load();
     assert_eq!(probe.noted(with_headers(&[("empty", "")])), [number(1 << 32 | 1)]);
 }
 
 #[test]
-fn no_such_header_is_zero() {
+fn an_absent_header_returns_zero() {
     let probe = stops(
         "(call $note64 (call $get_header_values 0 \"none\" BUF LIMIT))
          (call $note64 (call $get_header_values 0 \"non\" BUF LIMIT))
@@ -58,7 +58,7 @@ fn no_such_header_is_zero() {
 }
 
 #[test]
-fn names_match_whatever_their_case() {
+fn header_names_match_in_any_case() {
     let probe = stops(
         "(call $note_list (call $get_header_values 0 \"X-UPPER\" BUF LIMIT))
          (call $note_list (call $get_header_values 0 \"x-upper\" BUF LIMIT))
@@ -106,7 +106,7 @@ fn names_may_be_of_any_length() {
 }
 
 #[test]
-fn set_replaces_all_values_add_goes_beside_them_and_remove_takes_all() {
+fn set_replaces_all_values_add_appends_and_remove_removes_all() {
     let probe = proceeds(
         "(call $set_header_value 0 \"set\" \"new\")
          (call $set_header_value 0 \"fresh\" \"new\")
@@ -186,7 +186,7 @@ fn response_headers_change_in_handle_response_with_buffer_response() {
 }
 
 #[test]
-fn the_request_read_in_handle_response_is_the_one_that_was_handed_on() {
+fn handle_response_reads_the_request_as_it_was_forwarded() {
     let probe = proceeds(
         "(call $set_header_value 0 \"x\" \"changed\") (call $set_method \"PUT\") (call $set_uri \"/changed\")",
     )
@@ -227,7 +227,7 @@ fn an_empty_header_name_traps_when_it_is_set_or_added() {
 }
 
 #[test]
-fn looking_up_or_removing_a_name_that_no_field_can_have_finds_nothing_in_any_kind_and_phase() {
+fn looking_up_or_removing_an_invalid_name_finds_nothing_in_any_kind_and_phase() {
     let calls = |kinds: &[u32]| {
         let mut calls = String::new();
         for name in ILLEGAL_NAMES.iter().chain([&""]) {
@@ -253,7 +253,7 @@ fn looking_up_or_removing_a_name_that_no_field_can_have_finds_nothing_in_any_kin
 }
 
 #[test]
-fn looking_up_such_a_name_among_trailers_does_not_wait_for_them() {
+fn looking_up_an_invalid_name_among_trailers_does_not_wait_for_them() {
     let probe = proceeds("(call $note64 (call $get_header_values 2 \"a b\" BUF LIMIT))")
         .features(BUFFER_REQUEST)
         .load();
@@ -263,7 +263,7 @@ fn looking_up_such_a_name_among_trailers_does_not_wait_for_them() {
 }
 
 #[test]
-fn removing_such_a_name_traps_where_removing_any_would() {
+fn removing_an_invalid_name_traps_where_removing_a_valid_one_would() {
     for (features, kind) in [(0, 0), (0, 1), (BUFFER_RESPONSE, 0), (0, 3)] {
         let call = format!("(call $remove_header {kind} \"a b\")");
         let error = guest().features(features).on_response(&call).load().error(get());
@@ -272,7 +272,7 @@ fn removing_such_a_name_traps_where_removing_any_would() {
 }
 
 #[test]
-fn looking_up_such_a_name_traps_before_there_is_a_request() {
+fn looking_up_an_invalid_name_at_start_up_traps() {
     let name = "n".repeat(3000);
     for name in ["a b", "", &name] {
         let call = format!("(drop (call $get_header_values 0 \"{name}\" BUF LIMIT))");
@@ -282,7 +282,7 @@ fn looking_up_such_a_name_traps_before_there_is_a_request() {
 }
 
 #[test]
-fn a_header_value_that_is_none_traps() {
+fn an_invalid_header_value_traps() {
     for value in ["a\\0db", "a\\0ab", "\\0d\\0aset-cookie: a", "\\00", "a\\00", "\\7f", "\\1b[0m", "\\01"] {
         for (function, kind) in [("set_header_value", 0), ("add_header_value", 1), ("set_header_value", 3)] {
             let error = stops(&format!("(call ${function} {kind} \"a\" \"{value}\")")).load().error(get());

@@ -82,7 +82,7 @@ fn a_written_body_has_an_exact_length() {
 }
 
 #[test]
-fn a_body_that_no_guest_touched_is_the_original_one_frame_by_frame() {
+fn an_untouched_body_is_passed_on_frame_by_frame() {
     let frames = vec![data("a"), data("bc"), trailers("t", "1")];
     let mut body = answered(guest().features(BUFFER_RESPONSE), Response::new(streamed(frames))).into_body();
     let mut sizes = Vec::new();
@@ -93,7 +93,7 @@ fn a_body_that_no_guest_touched_is_the_original_one_frame_by_frame() {
 }
 
 #[test]
-fn a_body_that_no_guest_touched_keeps_its_size_hint() {
+fn an_untouched_body_keeps_its_size_hint() {
     for (body, len) in [
         (full("abc"), Some(3)),
         (Body::from(Bytes::from("abc")), Some(3)),
@@ -133,7 +133,7 @@ fn an_error_of_a_response_that_the_guest_reads_ends_the_call() {
 }
 
 #[test]
-fn an_error_right_behind_what_the_guest_reads_is_not_taken_for_the_end() {
+fn an_error_right_after_what_the_guest_read_is_not_taken_for_the_end() {
     let frames = || vec![data("abc"), Err("connection reset".into())];
     // The next handler sees the error where it came; a truncated body must not pass as a whole one.
     let outcome =
@@ -153,7 +153,7 @@ fn an_error_right_behind_what_the_guest_reads_is_not_taken_for_the_end() {
 }
 
 #[test]
-fn an_error_of_a_body_that_the_guest_does_not_read_passes_to_whoever_does() {
+fn an_error_of_an_unread_body_passes_to_its_reader() {
     for read in ["", "(call $read 0 2)"] {
         let body = streamed(vec![data("abc"), data("def"), Err("connection reset".into())]);
         let sent = handed_on(proceeds(read).features(BUFFER_REQUEST), post(body));
@@ -182,7 +182,7 @@ fn trailers_are_read_edited_and_passed_on() {
 }
 
 #[test]
-fn trailers_can_be_given_to_a_whole_body() {
+fn trailers_can_be_added_to_a_complete_body() {
     let wat = guest().features(BUFFER_RESPONSE).on_response("(call $set_header_value 3 \"x-sum\" \"1\")");
     let response =
         answered(wat, Response::builder().header("content-length", "3").body(full("abc")).unwrap());
@@ -200,7 +200,7 @@ fn chained(first: Wat, second: Wat, body: Body) -> Request<Body> {
 }
 
 #[test]
-fn a_second_guest_sees_what_the_first_made_of_the_body() {
+fn a_second_guest_sees_the_body_as_changed_by_the_first() {
     let copy =
         "(call $write_body 0 BUF (i32.wrap_i64 (call $read_body 0 BUF LIMIT))) (call $write_body 0 \"!\")";
     let sent = chained(proceeds(copy), proceeds(copy), full("abc"));
@@ -266,7 +266,7 @@ impl http_body::Body for Counted {
 }
 
 #[test]
-fn a_guest_that_reads_nothing_polls_nothing() {
+fn a_body_is_not_polled_if_the_guest_does_not_read_it() {
     let polls = std::sync::Arc::default();
     let body = Body::new(Counted(std::sync::Arc::clone(&polls), false));
     let wat = guest().features(BUFFER_RESPONSE).on_response("(call $set_header_value 1 \"a\" \"b\")");
@@ -276,7 +276,7 @@ fn a_guest_that_reads_nothing_polls_nothing() {
 }
 
 #[test]
-fn a_guests_own_answer_is_a_whole_body() {
+fn a_guests_own_response_has_a_complete_body() {
     let probe = load(stops("(call $set_status_code 403) (call $write_body 1 \"no\")"));
     let response = probe.respond(post(full("abc"))).into_response();
     assert_eq!(response.status(), 403);
@@ -287,7 +287,7 @@ fn a_guests_own_answer_is_a_whole_body() {
 }
 
 #[test]
-fn what_is_read_of_an_answer_to_head_still_counts_for_its_length() {
+fn bytes_read_from_a_response_to_head_count_for_its_length() {
     let head = || Request::head("/").body(Body::empty()).unwrap();
     let reads = ["", "(drop (call $read_body 1 BUF 2))", "(call $read_all 1 1000)"];
     for (read, pieces) in reads.into_iter().flat_map(|read| [(read, false), (read, true)]) {
@@ -306,7 +306,7 @@ fn what_is_read_of_an_answer_to_head_still_counts_for_its_length() {
 }
 
 #[test]
-fn nothing_is_left_of_the_framing_of_a_response_that_came_to_nothing() {
+fn the_framing_of_a_response_lost_to_an_error_is_discarded() {
     let wat = guest().features(BUFFER_RESPONSE).on_response("(call $write_body 1 \"abc\")");
     let probe = load(wat);
     let mut pinned = probe.next(post(Body::empty()));

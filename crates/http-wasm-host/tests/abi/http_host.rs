@@ -53,7 +53,7 @@ fn method_version_source_address_and_header_names_are_read() {
 }
 
 #[test]
-fn each_version_has_its_name() {
+fn each_http_version_has_its_name() {
     for (version, name) in [
         (Version::HTTP_10, "HTTP/1.0"),
         (Version::HTTP_11, "HTTP/1.1"),
@@ -83,7 +83,7 @@ fn the_uri_is_path_and_query_in_every_form_of_target() {
 }
 
 #[test]
-fn host_is_there_from_the_authority_when_no_header_came() {
+fn host_is_taken_from_the_authority_if_there_is_no_header() {
     // As a server of HTTP/2 hands it over.
     let headers = echo(request("GET", "https://example.com:8443/a"));
     assert_eq!(headers["x-host"], "example.com:8443");
@@ -91,7 +91,7 @@ fn host_is_there_from_the_authority_when_no_header_came() {
 }
 
 #[test]
-fn host_is_there_once_when_both_came() {
+fn host_appears_once_if_header_and_authority_are_present() {
     let mut request = request("GET", "https://example.com/a");
     request.headers_mut().append("host", "example.com".parse().unwrap());
     let headers = echo(request);
@@ -124,7 +124,7 @@ fn setting_the_host_writes_header_and_authority() {
 }
 
 #[test]
-fn the_guest_reads_the_host_that_it_has_set() {
+fn the_guest_reads_the_host_it_has_set() {
     let calls = format!("(call $set_header_value 0 \"host\" \"other.example\") {ECHO}");
     let host = HttpHost::new(request("GET", "https://example.com/"), None);
     let headers = load(stops(&calls)).respond(host).into_response().into_parts().0.headers;
@@ -133,7 +133,7 @@ fn the_guest_reads_the_host_that_it_has_set() {
 }
 
 #[test]
-fn removing_the_host_traps_even_where_it_comes_from_the_authority() {
+fn removing_the_host_traps_even_if_it_comes_from_the_authority() {
     let probe = load(stops("(call $remove_header 0 \"host\")"));
     let error = probe.outcome(HttpHost::new(request("GET", "https://example.com/"), None)).unwrap_err();
     assert_refused(&error, "remove_header", Some(Phase::Request), "host");
@@ -165,7 +165,7 @@ fn setting_the_uri_of_a_connect_request_traps() {
 }
 
 #[test]
-fn every_byte_of_a_token_can_stand_in_a_method_and_a_header_name() {
+fn every_token_byte_is_allowed_in_methods_and_header_names() {
     let token = "!#$%&'*+-.^_`|~019azAZ";
     let sent = handed_on(
         &format!("(call $set_method \"{token}\") (call $set_header_value 0 \"{token}\" \"v\")"),
@@ -176,13 +176,13 @@ fn every_byte_of_a_token_can_stand_in_a_method_and_a_header_name() {
 }
 
 #[test]
-fn values_of_eight_bits_go_out_as_they_are() {
+fn eight_bit_values_are_sent_unchanged() {
     let sent = handed_on("(call $set_header_value 0 \"a\" \"\\ff\\09 \\c3\\a4\")", request("GET", "/"));
     assert_eq!(sent.headers()["a"].as_bytes(), b"\xff\t \xc3\xa4");
 }
 
 #[test]
-fn a_header_name_longer_than_the_http_crate_holds_traps() {
+fn a_header_name_longer_than_the_http_crate_allows_traps() {
     let probe =
         load(stops("(memory.fill LARGE 97 65536) (call $set_header_value 0 LARGE 65536 \"v\")").pages(2));
     let error = probe.outcome(HttpHost::new(request("GET", "/"), None)).unwrap_err();
@@ -206,7 +206,7 @@ fn answered(pinned: Pinned<HttpHost>, response: Response<Body>) -> Response<Body
 }
 
 #[test]
-fn in_handle_response_the_request_reads_as_it_was_handed_on_not_as_the_next_handler_changed_it() {
+fn handle_response_reads_the_forwarded_request_not_changes_by_the_next_handler() {
     let probe = load(
         proceeds("(call $set_method \"PUT\") (call $set_uri \"/handed?on\")").features(2).on_response(ECHO),
     );
@@ -224,7 +224,7 @@ fn in_handle_response_the_request_reads_as_it_was_handed_on_not_as_the_next_hand
 }
 
 #[test]
-fn a_guest_that_reads_nothing_of_the_request_does_not_make_the_host_keep_it() {
+fn the_host_does_not_keep_a_request_that_the_guest_never_reads() {
     let wat = "(module (memory (export \"memory\") 1)
         (func (export \"handle_request\") (result i64) (i64.const 1))
         (func (export \"handle_response\") (param i32 i32)))";
@@ -264,7 +264,7 @@ fn informational_statuses_that_the_server_cannot_send_are_dropped() {
 
 /// A thread uses what a host is kept in again.
 #[test]
-fn a_host_has_nothing_of_the_one_that_its_thread_has_finished_with() {
+fn a_host_contains_nothing_of_an_earlier_one_on_the_same_thread() {
     let mut earlier = request("DELETE", "/secret?q");
     earlier.headers_mut().insert("authorization", "secret".parse().unwrap());
     earlier.extensions_mut().insert("secret");
@@ -284,7 +284,7 @@ fn a_host_has_nothing_of_the_one_that_its_thread_has_finished_with() {
 }
 
 #[test]
-fn names_that_differ_in_underscores_are_the_same_only_for_a_host_that_folds_them() {
+fn underscores_and_hyphens_in_names_are_equal_only_if_the_host_folds_them() {
     let changes = "
       (call $set_header_value 0 \"x-user\" \"a\")
       (call $add_header_value 0 \"X_Role\" \"a\")
@@ -308,7 +308,7 @@ fn names_that_differ_in_underscores_are_the_same_only_for_a_host_that_folds_them
 }
 
 #[test]
-fn an_ipv4_address_of_a_socket_for_both_versions_is_shown_as_such() {
+fn an_ipv4_mapped_ipv6_address_is_shown_as_ipv4() {
     let source = "[::ffff:192.0.2.1]:443".parse().ok();
     let response = load(stops(ECHO)).respond(HttpHost::new(request("GET", "/"), source)).into_response();
     assert_eq!(response.headers()["x-source"], "192.0.2.1:443");

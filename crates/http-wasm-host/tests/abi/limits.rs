@@ -25,7 +25,7 @@ fn replay() -> Limits {
 }
 
 #[test]
-fn a_request_longer_than_the_replay_limit_fails_when_the_guest_reads_past_it() {
+fn reading_a_request_past_the_replay_limit_fails() {
     for step in [1, 64, 1000, 4096] {
         let probe = proceeds(&format!("(call $read_all 0 {step})"))
             .features(BUFFER_REQUEST)
@@ -44,7 +44,7 @@ fn a_request_longer_than_the_replay_limit_fails_when_the_guest_reads_past_it() {
 }
 
 #[test]
-fn a_response_longer_than_the_replay_limit_fails_when_the_guest_reads_past_it() {
+fn reading_a_response_past_the_replay_limit_fails() {
     let probe = guest()
         .features(BUFFER_RESPONSE)
         .on_response("(call $read_all 1 64)")
@@ -59,7 +59,7 @@ fn a_response_longer_than_the_replay_limit_fails_when_the_guest_reads_past_it() 
 }
 
 #[test]
-fn a_body_longer_than_the_replay_limit_passes_when_the_guest_reads_less_of_it() {
+fn a_body_over_the_replay_limit_passes_if_the_guest_reads_less_of_it() {
     let body = pattern(100_000);
     let probe = proceeds("(call $read 0 1000)")
         .features(BUFFER_REQUEST | BUFFER_RESPONSE)
@@ -76,13 +76,13 @@ fn a_body_longer_than_the_replay_limit_passes_when_the_guest_reads_less_of_it() 
 }
 
 #[test]
-fn the_replay_limit_does_not_count_for_a_body_that_is_consumed() {
+fn the_replay_limit_does_not_apply_to_a_consumed_body() {
     let probe = proceeds("(call $read_all 0 64)").pages(2).limits(replay()).load();
     probe.run(post(&pattern(100_000)), |_| {});
 }
 
 #[test]
-fn what_is_read_once_the_body_was_replaced_is_not_kept_and_does_not_count() {
+fn reads_after_the_body_was_replaced_do_not_count_against_the_replay_limit() {
     for kind in [0, 1] {
         let calls = format!("(call $write_body {kind} \"new\") (call $read_all {kind} 64)");
         let probe = match kind {
@@ -124,7 +124,7 @@ fn waiting_for_trailers_of_an_endless_body_stops_at_the_replay_limit() {
 }
 
 #[test]
-fn bytes_written_are_limited_request_and_response_together() {
+fn written_bytes_of_request_and_response_share_one_limit() {
     let limits = limited(|limits| limits.written_bytes = 1000);
     let write = |kind, len| format!("(call $write_body {kind} 0 {len})");
     let probe = stops(&write(1, 1000)).limits(limits.clone()).load();
@@ -179,7 +179,7 @@ fn the_size_of_the_fields_set_is_limited() {
 }
 
 #[test]
-fn edits_of_trailers_that_are_removals_are_limited_too() {
+fn removals_among_trailer_edits_are_limited() {
     // Each is recorded until the trailers arrive.
     let limits = limited(|limits| limits.header_count = 1000);
     let probe = stops(
@@ -231,7 +231,7 @@ fn growing_a_table_past_its_limit_fails_inside_the_guest() {
 }
 
 #[test]
-fn a_memory_that_starts_above_its_limit_is_a_load_error() {
+fn an_initial_memory_over_its_limit_is_a_load_error() {
     let limits = limited(|limits| limits.memory_bytes = 65_536);
     match guest().pages(2).limits(limits).try_load::<InMemoryHost>() {
         Err(LoadError::Start(error)) => {
@@ -243,7 +243,7 @@ fn a_memory_that_starts_above_its_limit_is_a_load_error() {
 }
 
 #[test]
-fn a_guest_that_waits_for_longer_than_its_total_limit_is_stopped_and_its_instance_dropped() {
+fn a_guest_waiting_past_its_total_limit_is_stopped_and_its_instance_dropped() {
     let limits = limited(|limits| limits.total = Duration::from_millis(50));
     let probe = proceeds("(call $read_all 0 64)").pages(2).limits(limits).load();
     let mut host = get();
@@ -257,7 +257,7 @@ fn a_guest_that_waits_for_longer_than_its_total_limit_is_stopped_and_its_instanc
 }
 
 #[test]
-fn an_instance_whose_memory_has_grown_past_the_limit_does_not_go_back_to_the_pool() {
+fn an_instance_grown_past_the_retention_limit_does_not_return_to_the_pool() {
     const PAGE: usize = 64 * 1024;
     for (growth, kept) in [(2 * PAGE, 1), (2 * PAGE - 1, 0)] {
         let limits = limited(|limits| limits.retained_growth = growth);
@@ -283,7 +283,7 @@ fn all_memories_of_an_instance_share_one_limit() {
 }
 
 #[test]
-fn growing_any_memory_past_what_is_retained_drops_the_instance() {
+fn growing_any_memory_past_the_retention_limit_drops_the_instance() {
     const PAGE: usize = 64 * 1024;
     let probe = stops("(drop (memory.grow $other 2))")
         .item("(memory $other 1)")
@@ -348,7 +348,7 @@ fn a_configuration_of_a_million_bytes_passes_by_default() {
 }
 
 #[test]
-fn the_stack_of_guests_is_as_deep_as_the_engine_says() {
+fn the_guest_stack_has_the_depth_set_on_the_engine() {
     let depth = |bytes: Option<usize>| {
         let builder = http_wasm_host::Engine::builder();
         let engine = match bytes {
@@ -376,7 +376,7 @@ fn the_stack_of_guests_is_as_deep_as_the_engine_says() {
 }
 
 #[test]
-fn an_engine_without_stack_for_guests_is_refused() {
+fn an_engine_without_a_guest_stack_is_refused() {
     let error = http_wasm_host::Engine::builder().guest_stack_bytes(0).build().unwrap_err();
     assert!(matches!(error, LoadError::Engine(_)), "{error}");
 }

@@ -41,7 +41,7 @@ fn refused(loaded: Result<Guest<InMemoryHost>, LoadError>) -> String {
 }
 
 #[test]
-fn a_guest_whose_main_never_runs_is_refused_in_words_that_help() {
+fn a_guest_whose_main_never_runs_is_refused_with_advice() {
     let message = refused(builder().load(denies(r#"$main (export "main")"#).as_bytes()));
     for part in [
         "guest auth is refused:",
@@ -56,14 +56,14 @@ fn a_guest_whose_main_never_runs_is_refused_in_words_that_help() {
 }
 
 #[test]
-fn a_guest_that_is_allowed_to_do_nothing_is_loaded() {
+fn a_guest_whose_main_never_runs_is_loaded_if_the_lint_is_allowed() {
     let builder = builder().allow(Lint::Unregistered);
     let guest = builder.load::<InMemoryHost>(denies(r#"$main (export "main")"#).as_bytes()).unwrap();
     assert_eq!(guest.facts().warnings, []);
 }
 
 #[test]
-fn the_same_guest_is_loaded_without_a_warning_when_its_start_code_is_called() {
+fn a_guest_whose_start_code_is_called_is_loaded_without_a_warning() {
     for export in [r#"$main (export "_start")"#, r#"(export "_initialize")"#] {
         let guest = builder().strict(true).load::<InMemoryHost>(denies(export).as_bytes()).unwrap();
         assert_eq!(guest.facts().warnings, []);
@@ -73,7 +73,7 @@ fn the_same_guest_is_loaded_without_a_warning_when_its_start_code_is_called() {
 }
 
 #[test]
-fn a_guest_with_directories_is_not_tried_and_warned_of_instead() {
+fn a_guest_with_mounts_gets_a_warning_without_a_trial_run() {
     let directory = tempfile::tempdir().unwrap();
     let mount = Mount::read_only(directory.path(), "/data");
     let guest = builder().mount(mount).load::<InMemoryHost>(denies(r#"$main (export "main")"#).as_bytes());
@@ -83,7 +83,7 @@ fn a_guest_with_directories_is_not_tried_and_warned_of_instead() {
 }
 
 #[test]
-fn a_snapshot_is_no_way_around() {
+fn a_guest_whose_main_never_runs_is_refused_with_a_snapshot_as_well() {
     refused(builder().snapshot(Snapshot::On).load(denies(r#"$main (export "main")"#).as_bytes()));
 }
 
@@ -114,13 +114,13 @@ fn heard(what: impl FnOnce()) -> Vec<String> {
 }
 
 #[test]
-fn what_a_guest_says_on_trial_is_not_heard() {
+fn log_messages_of_a_trial_run_are_discarded() {
     let lines = heard(|| drop(refused(builder().load(denies(r#"$main (export "main")"#).as_bytes()))));
     assert_eq!(lines, [""; 0]);
 }
 
 #[test]
-fn a_warning_is_logged_and_among_the_facts_and_strictly_a_refusal() {
+fn a_warning_is_logged_and_in_the_facts_and_a_refusal_if_strict() {
     let text = guest().on_response("(call $set_status_code 500)").text();
     let mut warnings = Vec::new();
     let lines = heard(|| {

@@ -59,7 +59,7 @@ fn messages_go_to_the_subscriber_with_level_target_and_guest() {
 }
 
 #[test]
-fn levels_that_are_none_or_unknown_go_nowhere_and_never_trap() {
+fn messages_of_level_none_or_unknown_levels_are_dropped_without_a_trap() {
     for level in ["3", "4", "-2", "100", "0x7fffffff", "0x80000000"] {
         let lines = logged(stops(&format!("(call $log {level} \"hello\")")), "trace");
         assert!(!lines.iter().any(|line| line.contains("hello")), "{lines:?}");
@@ -67,7 +67,7 @@ fn levels_that_are_none_or_unknown_go_nowhere_and_never_trap() {
 }
 
 #[test]
-fn what_has_no_effect_is_told_at_debug_level() {
+fn calls_without_effect_are_logged_at_debug_level() {
     for (calls, part) in [
         ("(call $set_header_value 0 \"Connection\" \"close\")", "setting `Connection` has no effect"),
         (
@@ -91,7 +91,7 @@ fn what_has_no_effect_is_told_at_debug_level() {
 }
 
 #[test]
-fn messages_below_the_subscribers_level_go_nowhere() {
+fn messages_below_the_subscribers_level_are_dropped() {
     let calls = "(call $log -1 \"debug\") (call $log 0 \"info\") (call $log 1 \"warn\")";
     let lines = logged(stops(calls), "warn");
     assert_eq!(lines.len(), 1, "{lines:?}");
@@ -99,7 +99,7 @@ fn messages_below_the_subscribers_level_go_nowhere() {
 }
 
 #[test]
-fn log_enabled_answers_what_the_subscriber_really_does() {
+fn log_enabled_returns_the_subscribers_actual_setting() {
     let calls: String = ["-1", "0", "1", "2", "3", "4", "-2"]
         .map(|level| format!("(call $note (call $log_enabled {level}))"))
         .concat();
@@ -130,7 +130,7 @@ fn a_filter_can_name_the_guests_target() {
 }
 
 #[test]
-fn a_message_forges_no_lines_and_need_not_be_utf_8() {
+fn line_breaks_in_messages_are_escaped_and_invalid_utf_8_is_replaced() {
     let lines = logged(stops("(call $log 0 \"a\\0d\\0ab\\1b[31m\\ff\\00c\")"), "trace");
     let line = lines.iter().find(|line| line.contains(LOG_TARGET)).unwrap();
     assert!(!line.contains('\u{1b}') && line.contains('\u{fffd}'), "{line}");
@@ -209,7 +209,7 @@ fn counted(lines: &[String]) -> (usize, usize, usize) {
 }
 
 #[test]
-fn a_flood_is_cut_to_its_rate_and_the_rest_counted_in_one_line_whatever_instances_it_comes_from() {
+fn all_instances_of_a_guest_share_a_log_rate_and_the_excess_is_reported_in_one_line() {
     let runtime = ByTest::default();
     let probe = flooding(&runtime);
     let lines = logged_by("info", || {
@@ -231,7 +231,7 @@ fn a_flood_is_cut_to_its_rate_and_the_rest_counted_in_one_line_whatever_instance
 }
 
 #[test]
-fn what_was_cut_is_reported_when_the_guest_goes_before_its_time_has_come() {
+fn suppressed_messages_are_reported_when_the_guest_is_dropped_early() {
     let runtime = ByTest::default();
     let lines = logged_by("info", || {
         let probe = flooding(&runtime);

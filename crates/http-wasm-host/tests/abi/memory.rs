@@ -29,7 +29,7 @@ fn load(body: &str) -> Probe<InMemoryHost> {
 }
 
 #[test]
-fn a_value_longer_than_buf_limit_is_not_written_even_in_part_and_its_length_is_returned() {
+fn a_value_over_buf_limit_is_not_written_and_its_length_is_returned() {
     for (_, call, value) in GETTERS {
         for limit in [0, 1, value.len() - 1] {
             let call = call.replace("{}", &format!("BUF {limit}"));
@@ -40,7 +40,7 @@ fn a_value_longer_than_buf_limit_is_not_written_even_in_part_and_its_length_is_r
 }
 
 #[test]
-fn a_value_that_fits_is_written_and_nothing_behind_it_is_touched() {
+fn a_value_that_fits_is_written_and_nothing_beyond_it() {
     for (_, call, value) in GETTERS {
         for limit in [value.len() as i32, value.len() as i32 + 1, 0x7fff_ffff, -1] {
             let call = call.replace("{}", &format!("BUF {limit}"));
@@ -53,7 +53,7 @@ fn a_value_that_fits_is_written_and_nothing_behind_it_is_touched() {
 }
 
 #[test]
-fn of_the_buffer_only_the_bytes_really_written_must_be_in_bounds() {
+fn only_the_bytes_actually_written_to_the_buffer_must_be_in_bounds() {
     for (_, call, value) in GETTERS {
         let len = value.len();
         let last = 65_536 - len;
@@ -84,7 +84,7 @@ fn a_value_that_would_be_written_out_of_bounds_traps() {
 }
 
 #[test]
-fn an_empty_value_is_written_nowhere_wherever_the_buffer_is() {
+fn an_empty_value_is_not_written_so_any_buffer_address_is_valid() {
     let probe = stops(
         "(call $note (call $get_config -1 -1))
          (call $note (call $get_source_addr 65536 10))
@@ -96,7 +96,7 @@ fn an_empty_value_is_written_nowhere_wherever_the_buffer_is() {
 }
 
 #[test]
-fn a_value_may_be_written_over_the_name_that_was_asked_for() {
+fn a_value_may_overwrite_the_name_passed_to_the_same_call() {
     let probe = stops(
         "(memory.copy BUF \"x-long\")
          (call $note_list (call $get_header_values 0 BUF 6 BUF LIMIT))",
@@ -156,7 +156,7 @@ fn the_pointer_of_an_empty_string_does_not_matter() {
 }
 
 #[test]
-fn an_empty_method_traps_and_so_does_an_empty_header_name_that_is_set_or_added() {
+fn setting_an_empty_method_and_setting_or_adding_an_empty_header_name_trap() {
     for (function, argument, call) in TAKERS {
         if argument == "method" || argument == "name" && ["set_", "add_"].contains(&&function[..4]) {
             let error = load(&call.replace("{}", "0 0")).error(get());
@@ -167,7 +167,7 @@ fn an_empty_method_traps_and_so_does_an_empty_header_name_that_is_set_or_added()
 }
 
 #[test]
-fn read_body_needs_its_whole_buffer_in_bounds_however_short_the_body_is() {
+fn read_body_requires_its_whole_buffer_in_bounds() {
     for buffer in ["65533 4", "65536 1", "0 65537", "-1 1", "0 -1"] {
         for kind in [0, 1] {
             let error = load(&format!("(drop (call $read_body {kind} {buffer}))")).error(post(b"x"));
@@ -187,7 +187,7 @@ fn read_body_with_buf_limit_zero_traps() {
 }
 
 #[test]
-fn read_body_touches_no_byte_behind_those_it_read() {
+fn read_body_writes_only_the_bytes_it_read() {
     let probe = load(
         "(memory.fill BUF 0xaa 64)
          (drop (call $read_body 0 BUF 4)) (call $note_text 8)

@@ -53,7 +53,7 @@ fn traced(wat: &str, host: InMemoryHost) -> Vec<String> {
 }
 
 #[test]
-fn each_call_is_traced_in_order_with_arguments_result_and_note_from_the_instances_start() {
+fn calls_are_traced_in_order_with_arguments_result_and_note_from_start_up_on() {
     let mut host = InMemoryHost::new("POST", "/");
     host.request.headers.change(b"x-user", HeaderChange::Add(b"ann"));
     host.request.set_body("hello");

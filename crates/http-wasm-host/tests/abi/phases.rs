@@ -129,7 +129,7 @@ phases! {
 }
 
 #[test]
-fn a_guest_is_warned_of_a_function_that_only_works_with_buffer_response_exactly_when_it_cannot_work() {
+fn functions_that_require_buffer_response_get_a_warning_exactly_when_they_cannot_work() {
     for function in FUNCTIONS {
         let calls = PHASES.iter().filter(|(name, ..)| *name == function.name);
         let allowed = |features: usize| calls.clone().any(|(_, _, after)| after[features]);
@@ -146,7 +146,7 @@ fn a_guest_is_warned_of_a_function_that_only_works_with_buffer_response_exactly_
 const STARTS: [fn(Wat, &str) -> Wat; 3] = [Wat::on_start, Wat::on_initialize, Wat::on_command];
 
 #[test]
-fn enable_features_get_config_log_and_log_enabled_work_while_an_instance_is_made() {
+fn enable_features_get_config_log_and_log_enabled_work_at_start_up() {
     for start in STARTS {
         let guest = start(
             guest().config(b"settings"),
@@ -182,7 +182,7 @@ const NEED_A_REQUEST: [(&str, &str); 17] = [
 ];
 
 #[test]
-fn each_function_either_works_while_an_instance_is_made_or_is_tried_there() {
+fn each_function_either_works_at_start_up_or_is_tested_to_trap_there() {
     const WORK: [&str; 4] = ["enable_features", "get_config", "log", "log_enabled"];
     for function in FUNCTIONS {
         let tried = NEED_A_REQUEST.iter().any(|(name, _)| *name == function.name);
@@ -191,7 +191,7 @@ fn each_function_either_works_while_an_instance_is_made_or_is_tried_there() {
 }
 
 #[test]
-fn everything_else_traps_with_no_request_yet_while_an_instance_is_made() {
+fn all_other_functions_trap_at_start_up_with_no_request_yet() {
     for (function, call) in NEED_A_REQUEST {
         for start in STARTS {
             match start(guest(), call).try_load::<InMemoryHost>() {

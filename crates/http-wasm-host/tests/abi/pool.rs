@@ -35,7 +35,7 @@ fn with_pool(settings: PoolSettings) -> Probe<InMemoryHost> {
 }
 
 #[test]
-fn instances_beyond_the_slots_are_made_all_the_same() {
+fn instances_beyond_the_slots_are_created_outside_them() {
     let engine = engine(|builder| builder.slots(2));
     // A start function, a fiber and a table show that all of an instance is there.
     let wat = proceeds("(call $read_all 0 64) (drop (table.grow $t (ref.null func) 1))")
@@ -52,7 +52,7 @@ fn instances_beyond_the_slots_are_made_all_the_same() {
 }
 
 #[test]
-fn instances_that_failures_have_cost_are_made_again() {
+fn warm_instances_dropped_by_failures_are_replaced() {
     let settings = PoolSettings { min_warm: 3, max_idle: None, idle_ttl: Duration::from_millis(40) };
     let wat = stops("unreachable");
     let builder = wat.builder(crate::support::engine()).pool(settings);
@@ -68,14 +68,14 @@ fn instances_that_failures_have_cost_are_made_again() {
 }
 
 #[test]
-fn an_engine_without_slots_works_too() {
+fn an_engine_without_slots_serves_requests() {
     let probe = load(&engine(|builder| builder.slots(0)), &guest());
     settle((0..3).map(|_| probe.next(get())).collect());
     assert_eq!(probe.stats().idle, 3);
 }
 
 #[test]
-fn a_module_that_no_slot_has_room_for_works_too() {
+fn a_module_too_large_for_any_slot_serves_requests() {
     let engine = engine(|builder| builder.slots(4));
     for item in ["(memory $second 1)", "(table 1 funcref) (table 1 funcref) (table 1 funcref)"] {
         let probe = load(&engine, &guest().item(item));
@@ -85,7 +85,7 @@ fn a_module_that_no_slot_has_room_for_works_too() {
 }
 
 #[test]
-fn a_table_may_grow_as_far_as_its_limit_says_whatever_a_slot_holds() {
+fn a_table_may_grow_to_its_limit_whatever_the_slot_size() {
     let limits = Limits { table_elements: 300_000, ..Limits::default() };
     let grow = "(if (i32.eq (table.grow $t (ref.null func) (i32.const 250000)) -1) (then unreachable))";
     let probe = stops(grow).item("(table $t 1 funcref)").limits(limits).load();
@@ -93,7 +93,7 @@ fn a_table_may_grow_as_far_as_its_limit_says_whatever_a_slot_holds() {
 }
 
 #[test]
-fn guests_with_the_same_bytes_share_their_code_and_nothing_else() {
+fn guests_with_the_same_bytes_share_only_their_code() {
     let engine = engine(|builder| builder);
     let wat = stops("(if (call $get_config BUF LIMIT) (then unreachable))");
     let configured = stops("(if (call $get_config BUF LIMIT) (then unreachable))").config(b"x");
@@ -109,7 +109,7 @@ fn guests_with_the_same_bytes_share_their_code_and_nothing_else() {
 }
 
 #[test]
-fn warm_instances_are_made_at_load_and_stay() {
+fn warm_instances_are_created_at_load_and_kept() {
     let settings =
         PoolSettings { min_warm: 5, idle_ttl: Duration::from_millis(20), ..PoolSettings::default() };
     let probe = with_pool(settings);
@@ -122,7 +122,7 @@ fn warm_instances_are_made_at_load_and_stay() {
 }
 
 #[test]
-fn instances_above_the_idle_limit_are_dropped_when_they_come_back() {
+fn instances_above_the_idle_limit_are_dropped_when_returned() {
     let probe = with_pool(PoolSettings { max_idle: Some(2), ..PoolSettings::default() });
     for round in 1..=2 {
         settle((0..5).map(|_| probe.next(get())).collect());
@@ -150,7 +150,7 @@ fn an_instance_in_constant_use_does_not_expire() {
 }
 
 #[test]
-fn dropping_the_guest_drops_idle_instances_at_once_and_busy_ones_when_they_come_back() {
+fn dropping_the_guest_drops_idle_instances_at_once_and_busy_ones_when_returned() {
     let engine = engine(|builder| builder.memory_budget(usize::MAX));
     let probe = load(&engine, &guest());
     let mut busy: Vec<_> = (0..3).map(|_| probe.next(get())).collect();
@@ -163,7 +163,7 @@ fn dropping_the_guest_drops_idle_instances_at_once_and_busy_ones_when_they_come_
 }
 
 #[test]
-fn a_request_for_which_there_is_no_memory_left_fails_alone_and_may_be_tried_again() {
+fn a_request_without_memory_for_an_instance_fails_alone_and_can_be_retried() {
     let engine = engine(|builder| builder.memory_budget(5 * PAGE));
     let (one, other) = (load(&engine, &guest()), load(&engine, &guest().pages(3)));
     let (busy, waiting) = (one.next(get()), other.next(get()));
@@ -218,7 +218,7 @@ fn sheddable_requests_leave_a_quarter_of_the_memory_to_others() {
 }
 
 #[test]
-fn a_sheddable_request_does_not_grow_an_instance_into_what_is_reserved() {
+fn a_sheddable_request_cannot_grow_memory_into_the_reserved_quarter() {
     let engine = engine(|builder| builder.memory_budget(8 * PAGE));
     let grow = "(if (i32.eq (memory.grow (i32.const 6)) -1) (then unreachable))";
     let wat = stops(grow);
@@ -228,7 +228,7 @@ fn a_sheddable_request_does_not_grow_an_instance_into_what_is_reserved() {
 }
 
 #[test]
-fn a_guest_that_cannot_grow_for_want_of_common_memory_is_not_at_fault() {
+fn a_growth_refused_by_the_memory_budget_is_not_the_guests_failure() {
     let engine = engine(|builder| builder.memory_budget(3 * PAGE));
     let grow = "(if (i32.eq (memory.grow (i32.const 2)) -1) (then unreachable))";
     let probe = load(&engine, &stops(grow));
@@ -244,7 +244,7 @@ fn a_guest_that_cannot_grow_for_want_of_common_memory_is_not_at_fault() {
 }
 
 #[test]
-fn tables_count_against_the_common_memory() {
+fn tables_count_against_the_memory_budget() {
     let engine = engine(|builder| builder.memory_budget(PAGE + 8 * 1000));
     let wat = stops("(if (i32.eq (table.grow $t (ref.null func) (i32.const 900)) -1) (then unreachable))")
         .item("(table $t 100 funcref)");
@@ -255,7 +255,7 @@ fn tables_count_against_the_common_memory() {
 }
 
 #[test]
-fn a_guest_that_does_not_fit_the_common_memory_cannot_be_loaded() {
+fn a_guest_larger_than_the_memory_budget_cannot_be_loaded() {
     let engine = engine(|builder| builder.memory_budget(PAGE));
     let wat = guest().pages(2);
     match wat.builder(&engine).load::<InMemoryHost>(wat.text().as_bytes()) {
@@ -274,7 +274,7 @@ fn the_memories_of_one_instance_share_its_limit() {
 }
 
 #[test]
-fn a_guest_that_keeps_failing_to_start_is_left_alone_for_a_while_and_recovers() {
+fn start_ups_of_a_failing_guest_are_paused_for_a_while_and_resume() {
     // The pause after the third failure.
     let (probe, busy) = within(Duration::from_millis(100), || {
         // It starts only while nobody listens to its log.
@@ -352,7 +352,7 @@ impl Observer for Counting {
 }
 
 #[test]
-fn an_observer_is_told_of_checkouts_calls_failures_replayed_bytes_and_instances() {
+fn an_observer_receives_checkouts_calls_failures_replayed_bytes_and_instances() {
     let observer = Arc::new(Counting::default());
     let wat = proceeds("(call $read_all 0 2)")
         .features(BUFFER_REQUEST)

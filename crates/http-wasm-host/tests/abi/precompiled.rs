@@ -32,7 +32,7 @@ fn a_guest_runs_from_precompiled_code_in_slots_and_beyond_them() {
 }
 
 #[test]
-fn precompiled_code_is_refused_without_trust_and_says_so() {
+fn untrusted_precompiled_code_is_refused_with_a_hint() {
     match wat().builder(engine()).load::<InMemoryHost>(&precompiled(engine())) {
         Err(error @ LoadError::Precompiled { .. }) => {
             assert!(error.to_string().contains("trust the file"), "{error}");
@@ -42,7 +42,7 @@ fn precompiled_code_is_refused_without_trust_and_says_so() {
 }
 
 #[test]
-fn a_precompiled_file_that_is_cut_off_is_refused() {
+fn a_truncated_precompiled_file_is_refused() {
     let file = precompiled(engine());
     for len in [11, 100, file.len() - 1] {
         match wat().builder(engine()).trust_precompiled().load::<InMemoryHost>(&file[..len]) {
@@ -55,7 +55,7 @@ fn a_precompiled_file_that_is_cut_off_is_refused() {
 }
 
 #[test]
-fn precompiled_code_that_does_not_fit_is_compiled_again() {
+fn incompatible_precompiled_code_is_recompiled() {
     let mut file = precompiled(engine());
     // The version stands at the beginning, with its length in eight bytes before it.
     let version = file.windows(4).position(|bytes| bytes == b"\0asm").unwrap() - 9;
@@ -94,7 +94,7 @@ fn entries(cache: &Path) -> Vec<PathBuf> {
 }
 
 #[test]
-fn code_is_kept_on_disk_where_a_directory_is_given_but_for_snapshots() {
+fn compiled_code_except_that_of_snapshots_is_cached_in_the_given_directory() {
     let directory = tempfile::tempdir().unwrap();
     let cache = directory.path();
     load(cache, Snapshot::Off, b"one");
@@ -112,7 +112,7 @@ fn code_is_kept_on_disk_where_a_directory_is_given_but_for_snapshots() {
 }
 
 #[test]
-fn a_damaged_entry_of_the_code_cache_is_discarded_counted_and_made_again() {
+fn a_damaged_code_cache_entry_is_discarded_counted_and_recreated() {
     let directory = tempfile::tempdir().unwrap();
     let cache = directory.path();
     assert_eq!(load(cache, Snapshot::Off, b"").code_cache_discarded(), 0);

@@ -64,7 +64,7 @@ steps! {
 }
 
 #[test]
-fn a_body_of_5_000_000_bytes_is_replayed_whatever_the_steps() {
+fn a_body_of_5_000_000_bytes_is_replayed_in_read_steps_of_any_size() {
     let body = pattern(5_000_000);
     for step in [64, 2048, 1_048_576] {
         let probe = reads_all(step, BUFFER_REQUEST);
@@ -105,7 +105,7 @@ fn an_empty_body_is_eof_at_once_and_again() {
 }
 
 #[test]
-fn pieces_of_no_bytes_are_no_end() {
+fn empty_pieces_do_not_end_the_body() {
     let probe = proceeds("(call $read 0 2) (call $read 0 10)").load();
     let mut host = get();
     feed(&mut host.request, [&b""[..], b"a", b"", b"b", b"", b"", b"c", b""].into_iter(), None);
@@ -113,7 +113,7 @@ fn pieces_of_no_bytes_are_no_end() {
 }
 
 #[test]
-fn reads_go_on_where_the_last_one_stopped() {
+fn a_read_continues_where_the_last_one_stopped() {
     let probe = proceeds("(call $read 0 3) (call $read 0 2) (call $read 0 4) (call $read 0 9)").load();
     assert_eq!(probe.noted(post(b"abcdefghijk")), [more("abc"), more("de"), more("fghi"), eof("jk")]);
 }
@@ -125,7 +125,7 @@ fn after_the_end_reads_stay_at_the_end() {
 }
 
 #[test]
-fn what_was_read_is_consumed_and_the_rest_goes_on_without_buffer_request() {
+fn without_buffer_request_what_was_read_is_consumed_and_the_rest_is_forwarded() {
     for read in [1, 64, 4095, 4096] {
         let probe = proceeds(&format!("(call $read 0 {read})")).load();
         let body = pattern(10_000);
@@ -142,7 +142,7 @@ fn what_was_read_is_consumed_and_the_rest_goes_on_without_buffer_request() {
 }
 
 #[test]
-fn whatever_part_was_read_the_next_handler_gets_the_whole_body_with_buffer_request() {
+fn with_buffer_request_the_next_handler_gets_the_whole_body_whatever_was_read() {
     for read in [1, 64, 4095, 4096] {
         let probe =
             proceeds(&format!("(call $read 0 {read}) (call $read 0 7)")).features(BUFFER_REQUEST).load();
@@ -160,7 +160,7 @@ fn whatever_part_was_read_the_next_handler_gets_the_whole_body_with_buffer_reque
 }
 
 #[test]
-fn buffer_request_can_be_enabled_between_reads_and_keeps_what_is_read_from_then_on() {
+fn buffer_request_enabled_between_reads_keeps_what_is_read_afterwards() {
     let probe = proceeds("(call $read 0 3) (drop (call $enable_features 1)) (call $read 0 3)").load();
     probe.run(post(b"abcdefghi"), |next| {
         assert_eq!(framing(&next.request), length(6));
@@ -169,7 +169,7 @@ fn buffer_request_can_be_enabled_between_reads_and_keeps_what_is_read_from_then_
 }
 
 #[test]
-fn a_body_that_the_guest_never_touched_goes_on_as_it_was() {
+fn an_untouched_request_body_is_forwarded_unchanged() {
     for features in [0, BUFFER_REQUEST] {
         let probe = guest().features(features).load();
         let mut host = get();
@@ -183,7 +183,7 @@ fn a_body_that_the_guest_never_touched_goes_on_as_it_was() {
 }
 
 #[test]
-fn the_request_body_reads_eof_in_handle_response_whatever_is_left_of_it() {
+fn in_handle_response_the_request_body_is_at_eof_whatever_is_left_of_it() {
     let probe = proceeds("(call $read 0 2)")
         .features(BUFFER_REQUEST)
         .on_response("(call $read 0 10) (call $read 0 1)")

@@ -57,7 +57,7 @@ fn a_response_read_in_steps_of_1_mib_reaches_the_client_whole() {
 }
 
 #[test]
-fn a_response_of_5_000_000_bytes_reaches_the_client_whole_whatever_the_steps() {
+fn a_response_of_5_000_000_bytes_reaches_the_client_whole_in_read_steps_of_any_size() {
     let body = pattern(5_000_000);
     for step in [64, 2048, 1_048_576] {
         let probe = reads_all(step);
@@ -108,7 +108,7 @@ fn an_empty_response_is_eof_at_once() {
 }
 
 #[test]
-fn a_response_that_the_guest_never_touched_reaches_the_client_as_it_was() {
+fn an_untouched_response_reaches_the_client_unchanged() {
     for features in [0, BUFFER_RESPONSE] {
         let probe = guest().features(features).load();
         let mut host = probe.run(get(), |next| {
@@ -121,7 +121,7 @@ fn a_response_that_the_guest_never_touched_reaches_the_client_as_it_was() {
 }
 
 #[test]
-fn a_guest_that_only_reads_keeps_the_framing_that_was_there() {
+fn a_response_that_is_only_read_keeps_its_framing() {
     let probe = guest().features(BUFFER_RESPONSE).on_response("(call $read 1 4)").load();
     let mut host = probe.run(get(), |next| {
         next.response.headers.add(b"transfer-encoding", b"chunked");
@@ -132,7 +132,7 @@ fn a_guest_that_only_reads_keeps_the_framing_that_was_there() {
 }
 
 #[test]
-fn with_buffer_response_only_what_the_guest_asks_for_is_waited_for() {
+fn with_buffer_response_the_host_waits_only_for_what_the_guest_reads() {
     for (read, pushed) in [("", ""), ("(call $read 1 3)", "abc"), ("(call $read 1 2)", "abc")] {
         let probe = guest().features(BUFFER_RESPONSE).on_response(read).load();
         let mut feed = None;
@@ -152,7 +152,7 @@ fn with_buffer_response_only_what_the_guest_asks_for_is_waited_for() {
 }
 
 #[test]
-fn in_handle_request_the_response_body_is_what_the_guest_itself_wrote() {
+fn in_handle_request_the_response_body_reads_as_the_guest_wrote_it() {
     let probe = proceeds(
         "(call $read 1 10) (call $write_body 1 \"hello\") (call $read 1 3) (call $write_body 1 \", world\")
          (call $read 1 5) (call $read 1 10) (call $read 1 10)",
@@ -163,7 +163,7 @@ fn in_handle_request_the_response_body_is_what_the_guest_itself_wrote() {
 }
 
 #[test]
-fn what_the_guest_wrote_itself_reads_from_the_start_once_it_was_emptied() {
+fn the_guests_own_body_reads_from_the_start_after_it_was_emptied() {
     let probe = proceeds(
         "(call $write_body 1 \"hello\") (call $read 1 10) (call $set_header_value 1 \"content-length\" \"0\")
          (call $read 1 10) (call $write_body 1 \"good bye\") (call $read 1 10)",
@@ -173,7 +173,7 @@ fn what_the_guest_wrote_itself_reads_from_the_start_once_it_was_emptied() {
 }
 
 #[test]
-fn reading_what_the_guest_wrote_itself_does_not_consume_it() {
+fn reading_the_guests_own_body_does_not_consume_it() {
     let probe = crate::support::stops("(call $write_body 1 \"hello\") (call $read 1 3)").load();
     let mut host = probe.respond(get());
     assert_eq!(framing(&host.response), length(5));

@@ -75,7 +75,7 @@ fn check_kept(body: Body, bytes: &str) {
 }
 
 #[test]
-fn announced_and_grpc_trailers_of_a_response_stay_behind_a_body_that_is_replaced_unread() {
+fn announced_and_grpc_trailers_follow_a_response_body_replaced_unread() {
     for head in
         [ANNOUNCED, GRPC, ("Content-Type", "APPLICATION/GRPC"), ("content-type", "application/grpc;x")]
     {
@@ -92,7 +92,7 @@ fn announced_and_grpc_trailers_of_a_response_stay_behind_a_body_that_is_replaced
 }
 
 #[test]
-fn they_stay_behind_a_body_that_a_guest_empties() {
+fn announced_trailers_follow_a_response_body_that_a_guest_empties() {
     let wat = responds("(call $set_header_value 1 \"content-length\" \"0\")");
     let response = answered(wat, ANNOUNCED, streamed(body()));
     assert!(!response.headers().contains_key("content-length"));
@@ -100,7 +100,7 @@ fn they_stay_behind_a_body_that_a_guest_empties() {
 }
 
 #[test]
-fn announced_and_grpc_trailers_of_a_request_stay_behind_a_body_that_is_replaced_unread() {
+fn announced_and_grpc_trailers_follow_a_request_body_replaced_unread() {
     for (name, value) in [ANNOUNCED, GRPC] {
         let request = Request::post("/").header(name, value).body(streamed(body())).unwrap();
         let probe = proceeds("(call $write_body 0 \"new\")").pages(2).load_for();
@@ -111,7 +111,7 @@ fn announced_and_grpc_trailers_of_a_request_stay_behind_a_body_that_is_replaced_
 }
 
 #[test]
-fn other_trailers_are_dropped_with_the_body_that_is_replaced_unread() {
+fn other_trailers_are_dropped_with_a_body_replaced_unread() {
     for head in
         [("x", "y"), ("content-type", "application/grpc-web+proto"), ("content-type", "application/g")]
     {
@@ -123,7 +123,7 @@ fn other_trailers_are_dropped_with_the_body_that_is_replaced_unread() {
 }
 
 #[test]
-fn trailers_that_the_guest_has_read_to_stay_behind_what_it_writes() {
+fn trailers_that_the_guest_has_read_follow_the_body_it_writes() {
     let wat = responds("(call $read 1 100) (call $write_body 1 \"new\")");
     let response = answered(wat, ("x", "y"), streamed(body()));
     assert_eq!(response.headers()["trailer"], "x-sum");
@@ -131,7 +131,7 @@ fn trailers_that_the_guest_has_read_to_stay_behind_what_it_writes() {
 }
 
 #[test]
-fn what_the_guest_does_to_the_trailers_of_a_replaced_body_is_done_to_those_that_arrive() {
+fn trailer_edits_on_a_replaced_body_apply_to_the_trailers_that_arrive() {
     let wat = responds(
         "(call $write_body 1 \"new\") (call $add_header_value 3 \"x-sum\" \"2\")
          (call $set_header_value 3 \"x-new\" \"3\")",
@@ -145,7 +145,7 @@ fn what_the_guest_does_to_the_trailers_of_a_replaced_body_is_done_to_those_that_
 }
 
 #[test]
-fn what_the_guest_wrote_goes_out_before_the_end_of_the_original_is_known() {
+fn a_replacement_body_is_sent_before_the_end_of_the_original_is_known() {
     let probe = writes().load();
     let mut pinned = probe.next(get());
     pinned.host_mut().response.headers.add(b"trailer", b"x-sum");
@@ -161,7 +161,7 @@ fn what_the_guest_wrote_goes_out_before_the_end_of_the_original_is_known() {
 }
 
 #[test]
-fn a_replaced_body_larger_than_the_replay_cap_is_broken_off_and_never_ended_without_its_trailers() {
+fn a_replaced_body_over_the_replay_cap_is_broken_off_instead_of_losing_its_trailers() {
     let limits = Limits { replay_bytes: 5, ..Limits::default() };
     let empty: Frames = (0..6).map(|_| data("")).chain([trailers()]).collect();
     for frames in [body(), empty] {
@@ -182,7 +182,7 @@ fn a_replaced_body_that_does_not_end_in_time_is_broken_off() {
 }
 
 #[test]
-fn a_replaced_body_that_breaks_off_breaks_off_what_was_written() {
+fn an_error_of_a_replaced_body_breaks_off_the_replacement() {
     let frames = vec![data("abc"), Err("connection reset".into())];
     let response = answered(writes(), GRPC, streamed(frames));
     let error = collected(response.into_body()).unwrap_err().to_string();
@@ -190,27 +190,27 @@ fn a_replaced_body_that_breaks_off_breaks_off_what_was_written() {
 }
 
 #[test]
-fn a_large_replaced_body_that_is_all_there_is_discarded() {
+fn a_large_replaced_body_that_is_complete_is_discarded() {
     let frames = (0..1000).map(|_| data("abc")).chain([trailers()]).collect();
     check_kept(answered(writes(), GRPC, streamed(frames)).into_body(), "new");
 }
 
 #[test]
-fn of_a_replaced_body_without_trailers_after_all_only_what_was_written_goes_out() {
+fn a_replacement_is_sent_without_trailers_if_none_arrive() {
     let response = answered(writes(), GRPC, streamed(vec![data("abc")]));
     let (sent, trailers) = collected(response.into_body()).unwrap();
     assert_eq!((&sent[..], trailers), (&b"new"[..], None));
 }
 
 #[test]
-fn behind_one_another_guests_replace_bodies_and_trailers_stay() {
+fn trailers_are_kept_when_several_guests_replace_the_body() {
     let first = answered(writes(), ANNOUNCED, streamed(body()));
     let then = responds("(call $write_body 1 \"newer\")");
     check_kept(answered(then, ANNOUNCED, first.into_body()).into_body(), "newer");
 }
 
 #[test]
-fn http_1_0_has_no_place_for_them() {
+fn announced_trailers_are_dropped_from_an_http_1_0_response() {
     let probe = writes().load_for();
     let mut request = Request::new(Body::empty());
     *request.version_mut() = Version::HTTP_10;
@@ -258,7 +258,7 @@ fn the_trailer_header_names_only_what_will_be_sent() {
 }
 
 #[test]
-fn announced_trailers_that_did_not_come_are_not_named_once_that_is_known() {
+fn announced_trailers_known_to_be_absent_are_not_named() {
     for calls in ["(call $read 1 10)", "(call $read 1 10) (call $write_body 1 \"new\")"] {
         let host = responds(calls).load().run(get(), |next| {
             next.response.headers.add(b"trailer", b"a");

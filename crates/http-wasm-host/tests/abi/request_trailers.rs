@@ -21,7 +21,7 @@ fn taken(host: &mut InMemoryHost) -> (Vec<u8>, Fields) {
 }
 
 #[test]
-fn trailers_that_the_guest_never_touched_pass() {
+fn untouched_trailers_pass() {
     for features in [0, BUFFER_REQUEST, 7] {
         guest().features(features).load().run(request(), |next| {
             assert_eq!(framing(&next.request), [None, Some("chunked".into()), None]);
@@ -31,7 +31,7 @@ fn trailers_that_the_guest_never_touched_pass() {
 }
 
 #[test]
-fn trailers_pass_behind_a_body_that_was_read() {
+fn trailers_pass_after_a_body_that_was_read() {
     for (features, left) in [(0, ""), (BUFFER_REQUEST, "abcdef")] {
         let probe = proceeds("(call $read 0 10)").features(features).load();
         probe.run(request(), |next| {
@@ -46,7 +46,7 @@ fn trailers_pass_behind_a_body_that_was_read() {
 }
 
 #[test]
-fn trailers_pass_behind_a_body_that_was_read_in_part() {
+fn trailers_pass_after_a_partially_read_body() {
     for (features, left) in [(0, "cdef"), (BUFFER_REQUEST, "abcdef")] {
         let probe = proceeds("(call $read 0 2)").features(features).load();
         probe.run(request(), |next| {
@@ -72,7 +72,7 @@ fn trailers_are_read_after_the_end_of_the_body() {
 }
 
 #[test]
-fn trailers_read_before_the_end_are_empty_without_buffer_request_and_pass_all_the_same() {
+fn without_buffer_request_trailers_read_before_the_end_are_empty_and_still_pass() {
     for read in ["", "(call $read 0 2)"] {
         let probe = proceeds(&format!("{read} {NOTE}")).load();
         let mut sent = None;
@@ -84,7 +84,7 @@ fn trailers_read_before_the_end_are_empty_without_buffer_request_and_pass_all_th
 }
 
 #[test]
-fn trailers_read_before_the_end_wait_for_the_body_and_keep_it_with_buffer_request() {
+fn with_buffer_request_reading_trailers_early_waits_for_the_body_and_keeps_it() {
     for (read, seen) in [("", None), ("(call $read 0 2)", Some(more("ab")))] {
         let probe = proceeds(&format!("{read} {NOTE} (call $read 0 100)")).features(BUFFER_REQUEST).load();
         let mut host = get();
@@ -153,7 +153,7 @@ fn edits_are_applied_to_the_trailers_that_arrive() {
 }
 
 #[test]
-fn edits_made_before_the_end_show_when_the_guest_reads_them_after_it() {
+fn trailer_edits_made_before_the_end_are_visible_after_it() {
     let probe = proceeds(&format!(
         "{EDIT} (call $read 0 10) {NOTE} (call $note_list (call $get_header_values 2 \"a\" BUF LIMIT))"
     ))
@@ -163,7 +163,7 @@ fn edits_made_before_the_end_show_when_the_guest_reads_them_after_it() {
 }
 
 #[test]
-fn trailers_can_be_given_to_a_request_that_has_none() {
+fn trailers_can_be_added_to_a_request_without_any() {
     for features in [0, BUFFER_REQUEST] {
         let probe =
             proceeds("(call $add_header_value 2 \"X-Sum\" \"1\") (call $add_header_value 2 \"x-sum\" \"2\")")
@@ -178,7 +178,7 @@ fn trailers_can_be_given_to_a_request_that_has_none() {
 }
 
 #[test]
-fn trailers_can_be_given_to_a_body_that_the_guest_writes() {
+fn trailers_can_be_added_to_a_body_that_the_guest_writes() {
     let probe = proceeds("(call $write_body 0 \"new\") (call $set_header_value 2 \"x-sum\" \"1\")").load();
     probe.run(post(b"abc"), |next| {
         assert_eq!(framing(&next.request), [None, None, Some("x-sum".into())]);
@@ -187,7 +187,7 @@ fn trailers_can_be_given_to_a_body_that_the_guest_writes() {
 }
 
 #[test]
-fn trailers_that_a_guest_adds_are_announced_beside_those_announced_already() {
+fn added_trailers_are_announced_beside_those_already_announced() {
     let probe =
         proceeds("(call $set_header_value 2 \"x-sum\" \"1\") (call $set_header_value 2 \"a\" \"2\")").load();
     let mut host = request();
@@ -213,7 +213,7 @@ fn removing_trailers_announces_nothing() {
 }
 
 #[test]
-fn http_1_0_has_no_place_for_trailers_so_they_are_dropped() {
+fn trailers_are_dropped_in_http_1_0() {
     let probe = proceeds("(call $set_header_value 2 \"x-sum\" \"1\")").load();
     let mut host = post(b"abc");
     host.protocol_version = "HTTP/1.0";
@@ -236,7 +236,7 @@ fn illegal_trailers_trap() {
 }
 
 #[test]
-fn the_requests_trailers_are_not_the_responses() {
+fn request_trailers_and_response_trailers_are_separate() {
     let probe = proceeds("(call $read 0 10) (call $set_header_value 3 \"resp\" \"x\")")
         .on_response(
             "(call $note_list (call $get_header_values 2 \"a\" BUF LIMIT))

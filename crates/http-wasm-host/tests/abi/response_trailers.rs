@@ -22,7 +22,7 @@ const NOTE: &str = "(call $note_list (call $get_header_names 3 BUF LIMIT))
                     (call $note_list (call $get_header_values 3 \"B\" BUF LIMIT))";
 
 #[test]
-fn trailers_that_the_guest_never_touched_pass() {
+fn untouched_trailers_pass() {
     for features in [0, BUFFER_RESPONSE, 7] {
         let host = guest().features(features).load().run(get(), answer);
         assert_eq!(framing(&host.response), [None, Some("chunked".into()), None]);
@@ -31,7 +31,7 @@ fn trailers_that_the_guest_never_touched_pass() {
 }
 
 #[test]
-fn trailers_pass_behind_a_body_that_was_read_whole_or_in_part() {
+fn trailers_pass_after_a_fully_or_partially_read_body() {
     for read in [2, 6, 10] {
         let probe = guest().features(BUFFER_RESPONSE).on_response(&format!("(call $read 1 {read})")).load();
         let host = probe.run(get(), answer);
@@ -41,7 +41,7 @@ fn trailers_pass_behind_a_body_that_was_read_whole_or_in_part() {
 }
 
 #[test]
-fn trailers_read_with_buffer_response_wait_for_the_rest_of_the_body_and_keep_it() {
+fn with_buffer_response_reading_trailers_waits_for_the_body_and_keeps_it() {
     for (read, seen) in [("", None), ("(call $read 1 2)", Some(more("ab")))] {
         let probe = guest()
             .features(BUFFER_RESPONSE)
@@ -67,7 +67,7 @@ fn trailers_read_with_buffer_response_wait_for_the_rest_of_the_body_and_keep_it(
 }
 
 #[test]
-fn trailers_read_without_buffer_response_are_empty_and_nothing_waits() {
+fn without_buffer_response_trailers_read_empty_without_waiting() {
     let probe = guest().on_response(NOTE).load();
     let mut pinned = probe.next(get());
     let feed = pinned.host_mut().response.feed_body();
@@ -136,7 +136,7 @@ fn edits_in_handle_request_are_applied_to_the_next_handlers_trailers() {
 }
 
 #[test]
-fn edits_show_when_the_guest_reads_the_trailers() {
+fn trailer_edits_are_visible_when_the_guest_reads_the_trailers() {
     let probe = guest()
         .features(BUFFER_RESPONSE)
         .on_response(&format!("{EDIT} {NOTE} (call $note_list (call $get_header_values 3 \"a\" BUF LIMIT))"))
@@ -161,7 +161,7 @@ fn a_guest_that_stops_can_send_trailers() {
 }
 
 #[test]
-fn trailers_can_be_given_to_a_response_that_has_none() {
+fn trailers_can_be_added_to_a_response_without_any() {
     let probe =
         guest().features(BUFFER_RESPONSE).on_response("(call $set_header_value 3 \"x-sum\" \"1\")").load();
     let host = probe.run(get(), |next| fill(&mut next.response, b"abc"));
@@ -170,7 +170,7 @@ fn trailers_can_be_given_to_a_response_that_has_none() {
 }
 
 #[test]
-fn trailers_can_be_given_to_a_body_that_the_guest_writes() {
+fn trailers_can_be_added_to_a_body_that_the_guest_writes() {
     let probe = guest()
         .features(BUFFER_RESPONSE)
         .on_response("(call $write_body 1 \"new\") (call $set_header_value 3 \"x-sum\" \"1\")")
@@ -207,7 +207,7 @@ fn a_trailer_that_was_set_and_removed_again_is_not_announced() {
 }
 
 #[test]
-fn http_1_0_has_no_place_for_trailers_so_they_are_dropped() {
+fn trailers_are_dropped_in_http_1_0() {
     for probe in [
         stops("(call $write_body 1 \"hello\") (call $set_header_value 3 \"x-sum\" \"1\")").load(),
         guest()
@@ -243,7 +243,7 @@ fn trailers_work_without_their_feature_and_with_it() {
 }
 
 #[test]
-fn in_http_2_trailers_go_out_too() {
+fn trailers_are_sent_in_http_2() {
     let probe = guest()
         .features(BUFFER_RESPONSE)
         .on_response("(call $set_header_value 3 \"grpc-status\" \"0\")")

@@ -51,7 +51,7 @@ fn notes_end() -> Wat {
 }
 
 #[test]
-fn clean_up_calls_go_to_the_runtime() {
+fn clean_up_calls_are_spawned_on_the_runtime() {
     let runtime = Recorder::default();
     let probe = load(&notes_end(), runtime.clone());
     drop(probe.next(get()));
@@ -83,7 +83,7 @@ fn clean_ups_that_a_runtime_declines_run_on_the_housekeeping_thread() {
 }
 
 #[test]
-fn a_request_that_is_answered_needs_nothing_of_the_runtime() {
+fn a_completed_request_does_not_use_the_runtime() {
     let runtime = Recorder::default();
     let probe = load(&notes_end(), runtime.clone());
     for _ in 0..3 {
@@ -149,7 +149,7 @@ fn a_quick_guest_never_yields() {
 }
 
 #[test]
-fn an_engine_ends_with_its_last_guest_and_takes_its_queue_with_it() {
+fn an_engine_and_its_queue_are_dropped_with_its_last_guest() {
     let probe = load(&notes_end(), Recorder(Arc::new(Recorded { declines: true, ..Recorded::default() })));
     for _ in 0..10 {
         drop(probe.next(get()));

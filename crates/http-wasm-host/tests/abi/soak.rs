@@ -24,7 +24,7 @@ const CYCLES_VARIABLE: &str = "HTTP_WASM_SOAK_CYCLES";
 const CLIENTS: usize = 2;
 
 #[test]
-fn guests_that_are_replaced_under_traffic_leave_nothing_behind() {
+fn guests_replaced_under_traffic_leak_nothing() {
     let this = std::env::current_exe().expect("a test has a binary");
     let arguments = ["soak::alone", "--exact", "--ignored", "--nocapture"];
     let output = Command::new(this).args(arguments).output().expect("the binary starts");

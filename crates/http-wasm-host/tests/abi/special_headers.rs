@@ -46,7 +46,7 @@ fn removing_the_host_traps() {
 }
 
 #[test]
-fn a_host_that_is_none_traps() {
+fn setting_an_invalid_host_traps() {
     for value in ["a b", "user@example.com", "example.com/path", "example.com:port"] {
         let error =
             stops(&format!("(call $set_header_value 0 \"host\" \"{value}\")")).load().error(with_host());
@@ -69,7 +69,7 @@ const CONNECTION: [&str; 6] =
     ["connection", "keep-alive", "proxy-connection", "te", "upgrade", "http2-settings"];
 
 #[test]
-fn headers_of_the_connection_that_a_guest_sets_are_ignored() {
+fn connection_headers_that_a_guest_sets_are_ignored() {
     for name in CONNECTION.into_iter().chain(["Connection", "UPGRADE"]) {
         for function in ["set_header_value", "add_header_value"] {
             let probe = proceeds(&format!(
@@ -87,7 +87,7 @@ fn headers_of_the_connection_that_a_guest_sets_are_ignored() {
 }
 
 #[test]
-fn headers_of_the_connection_that_are_there_stay_as_they_are() {
+fn existing_connection_headers_are_kept() {
     let probe = proceeds("(call $set_header_value 0 \"upgrade\" \"forged\")").load();
     let mut host = get();
     host.request.headers.add(b"upgrade", b"websocket");
@@ -168,7 +168,7 @@ fn content_length_zero_empties_a_request() {
 }
 
 #[test]
-fn content_length_zero_empties_what_the_guest_has_written_itself() {
+fn content_length_zero_empties_the_body_that_the_guest_has_written() {
     let probe =
         stops("(call $write_body 1 \"hello\") (call $set_header_value 1 \"content-length\" \"0\")").load();
     let mut host = probe.respond(get());
@@ -189,7 +189,7 @@ fn content_length_zero_empties_the_next_handlers_response() {
 }
 
 #[test]
-fn what_is_written_after_content_length_zero_goes_out() {
+fn bytes_written_after_content_length_zero_are_sent() {
     let probe = guest()
         .features(2)
         .on_response("(call $set_header_value 1 \"content-length\" \"0\") (call $write_body 1 \"blocked\")")
@@ -200,7 +200,7 @@ fn what_is_written_after_content_length_zero_goes_out() {
 }
 
 #[test]
-fn content_length_zero_before_next_leaves_the_next_handlers_response_alone() {
+fn content_length_zero_before_next_does_not_affect_the_next_handlers_response() {
     let probe = proceeds("(call $set_header_value 1 \"content-length\" \"0\")").load();
     let mut host = probe.run(get(), |next| fill(&mut next.response, b"hello"));
     assert_eq!(header(&host.response, "content-length").as_deref(), Some("5"));
@@ -208,7 +208,7 @@ fn content_length_zero_before_next_leaves_the_next_handlers_response_alone() {
 }
 
 #[test]
-fn framing_and_connection_fields_are_ignored_among_trailers_too() {
+fn framing_and_connection_fields_are_ignored_among_trailers() {
     let names = ["content-length", "transfer-encoding", "trailer", "connection", "te"];
     let calls: String =
         names.iter().map(|name| format!("(call $set_header_value 3 \"{name}\" \"0\")")).collect();

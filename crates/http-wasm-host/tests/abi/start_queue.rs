@@ -59,7 +59,7 @@ fn finish(mut call: ByHand<impl Future<Output = Answer>>) -> Pinned<InMemoryHost
 }
 
 #[test]
-fn no_more_start_ups_run_at_once_than_threads_and_the_next_begins_when_one_has_ended() {
+fn at_most_one_start_up_per_thread_runs_at_a_time() {
     within(TIMEOUT, || {
         let probe = sleeps_at_start();
         let busy = probe.next(get());
@@ -79,7 +79,7 @@ fn no_more_start_ups_run_at_once_than_threads_and_the_next_begins_when_one_has_e
 }
 
 #[test]
-fn an_instance_that_comes_back_goes_to_the_request_that_has_waited_longest() {
+fn a_returned_instance_goes_to_the_longest_waiting_request() {
     within(TIMEOUT, || {
         let probe = sleeps_at_start();
         let busy = probe.next(get());
@@ -120,7 +120,7 @@ fn sheddable_requests_wait_behind_all_others() {
 }
 
 #[test]
-fn a_request_that_leaves_passes_on_what_it_was_given() {
+fn a_dropped_request_passes_on_its_instance_or_start_up_permit() {
     within(TIMEOUT, || {
         let probe = sleeps_at_start();
         let busy = probe.next(get());
@@ -151,7 +151,7 @@ fn a_request_that_leaves_passes_on_what_it_was_given() {
 }
 
 #[test]
-fn start_ups_that_stand_still_hold_nobody_up() {
+fn stalled_start_ups_do_not_block_other_requests() {
     let probe = sleeps_at_start();
     let busy = probe.next(get());
     // Nobody polls these again.
@@ -174,7 +174,7 @@ impl Observer for Checkouts {
 }
 
 #[test]
-fn a_request_that_waits_and_gets_what_comes_back_counts_as_a_hit() {
+fn a_waiting_request_that_gets_a_returned_instance_counts_as_a_hit() {
     within(TIMEOUT, || {
         let checkouts = Arc::new(Checkouts::default());
         let builder = Guest::<InMemoryHost>::builder(engine()).observer(checkouts.clone());

@@ -7,7 +7,7 @@ use http_wasm_host::{ErrorKind, Guest, InMemoryHost, Limits, LoadError, PoolSett
 use crate::support::{Probe, Wat, engine, get, guest, heard_by, number, stops, text};
 
 #[test]
-fn start_function_initialize_and_start_run_once_for_each_instance_in_this_order() {
+fn start_function_initialize_and_start_run_once_per_instance_in_this_order() {
     let probe = guest()
         .on_start("(call $note 1)")
         .on_initialize("(call $note 2)")
@@ -27,7 +27,7 @@ fn start_function_initialize_and_start_run_once_for_each_instance_in_this_order(
 }
 
 #[test]
-fn each_of_the_three_runs_alone_too() {
+fn each_kind_of_start_up_code_runs_without_the_others() {
     for start in [Wat::on_start, Wat::on_initialize, Wat::on_command] {
         let probe = start(guest(), "(call $note 1)").load();
         assert_eq!(probe.noted(get()), [number(1)]);
@@ -35,13 +35,13 @@ fn each_of_the_three_runs_alone_too() {
 }
 
 #[test]
-fn the_host_functions_that_work_at_start_find_the_memory_even_from_a_start_section() {
+fn host_functions_allowed_at_start_up_find_the_memory_even_in_a_start_section() {
     let guest = guest().config(b"settings").on_start("(call $note_text (call $get_config BUF LIMIT))");
     assert_eq!(guest.load().noted(get()), [text("settings")]);
 }
 
 #[test]
-fn memory_out_of_bounds_traps_from_a_start_section_too() {
+fn memory_out_of_bounds_traps_in_a_start_section() {
     match guest().on_start("(call $log 0 65536 1)").try_load::<InMemoryHost>() {
         Err(LoadError::Start(error)) => {
             assert_eq!((error.kind(), error.function()), (ErrorKind::HostCall, Some("log")));
@@ -52,7 +52,7 @@ fn memory_out_of_bounds_traps_from_a_start_section_too() {
 }
 
 #[test]
-fn one_instance_is_made_when_the_guest_is_loaded() {
+fn one_instance_is_created_when_the_guest_is_loaded() {
     let probe = guest().load();
     let stats = probe.stats();
     assert_eq!((stats.live, stats.idle, stats.created), (1, 1, 1));
@@ -88,7 +88,7 @@ fn an_endless_loop_at_start_up_is_a_load_error() {
 }
 
 #[test]
-fn a_start_up_that_sleeps_for_ever_is_a_load_error() {
+fn a_start_up_that_sleeps_forever_is_a_load_error() {
     // A clock's subscription: a relative time of centuries.
     let wat = r#"(module
         (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))
@@ -108,7 +108,7 @@ fn a_start_up_that_sleeps_for_ever_is_a_load_error() {
 }
 
 #[test]
-fn an_instance_whose_data_is_too_sparse_for_an_image_can_be_made_at_any_moment() {
+fn a_guest_whose_data_is_too_sparse_for_an_image_can_be_instantiated_at_any_time() {
     let wat = r#"(module
         (memory (export "memory") 513)
         (data (i32.const 0) "one") (data (i32.const 33554432) "other")
@@ -127,7 +127,7 @@ fn an_instance_whose_data_is_too_sparse_for_an_image_can_be_made_at_any_moment()
 /// A start-up that was quick when the guest was loaded gets no fiber. If a later one takes longer, it is restarted on a
 /// fiber: here it computes for some 100 ms once somebody wants debug messages.
 #[test]
-fn a_start_up_that_is_slow_though_the_first_was_quick_succeeds_all_the_same() {
+fn a_slow_start_up_succeeds_even_if_the_first_was_quick() {
     for start in [Wat::on_start, Wat::on_initialize, Wat::on_command] {
         let compute = "(if (call $log_enabled -1) (then
             (loop $more
@@ -152,7 +152,7 @@ fn a_start_up_that_is_slow_though_the_first_was_quick_succeeds_all_the_same() {
 }
 
 #[test]
-fn start_up_has_a_deadline_of_its_own() {
+fn start_up_has_its_own_deadline() {
     let limits = Limits { deadline: Duration::from_millis(5), ..Limits::default() };
     // Some 100 ms.
     let spin = "(loop $l (i32.store 0 (i32.add (i32.load 0) 1)) \
@@ -163,7 +163,7 @@ fn start_up_has_a_deadline_of_its_own() {
 }
 
 #[test]
-fn what_is_known_of_a_guest_can_be_asked_for() {
+fn a_guest_reports_its_name_features_memory_and_imports() {
     let probe = guest().features(6).pages(3).load();
     let facts = probe.0.facts();
     assert_eq!(probe.0.name(), "probe");
@@ -185,7 +185,7 @@ const REQUEST: &str = "(func (export \"handle_request\") (result i64) (i64.const
 const RESPONSE: &str = "(func (export \"handle_response\") (param i32 i32))";
 
 #[test]
-fn a_guest_of_the_three_exports_alone_is_enough() {
+fn a_guest_with_only_the_three_required_exports_is_valid() {
     let wat = format!("(module {MEMORY} {REQUEST} {RESPONSE})");
     Guest::<InMemoryHost>::load(engine(), wat.as_bytes()).unwrap();
     let wasm = wat::parse_str(&wat).unwrap();
@@ -210,7 +210,7 @@ fn a_guest_may_import_a_function_twice() {
 }
 
 #[test]
-fn a_guest_without_one_of_its_exports_is_refused_with_an_error_that_says_so() {
+fn a_guest_without_a_required_export_is_refused_with_an_error_that_names_it() {
     for (wat, missing) in [
         (format!("(module {REQUEST} {RESPONSE})"), "memory"),
         (format!("(module {MEMORY} {RESPONSE})"), "handle_request"),
@@ -224,7 +224,7 @@ fn a_guest_without_one_of_its_exports_is_refused_with_an_error_that_says_so() {
 }
 
 #[test]
-fn a_guest_with_a_wrong_signature_is_refused_with_an_error_that_says_so() {
+fn a_guest_with_a_wrong_signature_is_refused_with_an_error_that_names_it() {
     let request = "(func (export \"handle_request\") (result i32) (i32.const 1))";
     let message = refused(&format!("(module {MEMORY} {request} {RESPONSE})"));
     assert!(message.contains("handle_request") && message.contains("i64"), "{message}");
@@ -234,7 +234,7 @@ fn a_guest_with_a_wrong_signature_is_refused_with_an_error_that_says_so() {
 }
 
 #[test]
-fn an_import_that_the_abi_does_not_have_is_refused_with_an_error_that_names_it() {
+fn an_import_unknown_to_the_abi_is_refused_with_an_error_that_names_it() {
     for (module, name, ty) in [
         ("env", "abort", "(param i32 i32 i32 i32)"),
         ("http_handler", "get_weather", "(result i32)"),
@@ -248,14 +248,14 @@ fn an_import_that_the_abi_does_not_have_is_refused_with_an_error_that_names_it()
 }
 
 #[test]
-fn bytes_that_are_no_module_are_refused() {
+fn bytes_that_are_not_a_module_are_refused() {
     for bytes in ["", "\0asm", "\0asm\x01\0\0\0", "#!/bin/sh", "(module", "(component)"] {
         assert!(refused(bytes).contains("probe"));
     }
 }
 
 #[test]
-fn a_guest_file_that_is_not_there_is_refused_with_its_name() {
+fn a_missing_guest_file_is_refused_with_its_name() {
     let error = Guest::<InMemoryHost>::builder(engine())
         .load_file::<InMemoryHost>("/no/such/guest.wasm")
         .unwrap_err();

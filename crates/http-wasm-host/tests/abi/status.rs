@@ -12,7 +12,7 @@ fn the_status_is_200_when_the_guest_sets_none() {
 }
 
 #[test]
-fn the_last_final_status_counts() {
+fn the_last_final_status_wins() {
     let probe =
         stops("(call $set_status_code 404) (call $set_status_code 503) (call $note (call $get_status_code))")
             .load();
@@ -41,7 +41,7 @@ fn a_status_outside_100_to_999_traps() {
 }
 
 #[test]
-fn informational_statuses_go_out_at_once_and_leave_the_final_one_alone() {
+fn informational_statuses_are_sent_at_once_and_do_not_change_the_final_one() {
     let probe = stops(
         "(call $set_status_code 103) (call $note (call $get_status_code)) (call $set_status_code 404)
          (call $set_status_code 100) (call $set_status_code 199) (call $note (call $get_status_code))",
@@ -54,13 +54,13 @@ fn informational_statuses_go_out_at_once_and_leave_the_final_one_alone() {
 }
 
 #[test]
-fn an_informational_status_alone_leaves_200() {
+fn with_only_an_informational_status_the_final_one_is_200() {
     let probe = stops("(call $set_status_code 103)").load();
     assert_eq!(probe.respond(get()).status, 200);
 }
 
 #[test]
-fn informational_statuses_go_out_in_either_phase() {
+fn informational_statuses_are_sent_in_either_phase() {
     let probe = proceeds("(call $set_status_code 103)")
         .features(2)
         .on_response("(call $set_status_code 102) (call $note (call $get_status_code))")
@@ -117,7 +117,7 @@ fn the_status_set_in_handle_response_is_what_the_client_gets() {
 }
 
 #[test]
-fn the_body_of_the_next_handlers_101_reads_eof() {
+fn the_body_of_the_next_handlers_101_is_at_eof() {
     let probe = guest()
         .features(2)
         .on_response("(call $note (call $get_status_code)) (call $read 1 10) (call $read 1 10)")

@@ -48,7 +48,7 @@ fn failure(probe: &Probe<InMemoryHost>) -> Error {
 }
 
 #[test]
-fn a_trap_in_either_phase_is_typed_named_and_drops_the_instance() {
+fn a_trap_in_either_phase_has_a_kind_and_a_phase_and_drops_the_instance() {
     for (probe, phase) in
         [(fails("(call $boom)"), Phase::Request), (fails_after("(call $boom)"), Phase::Response)]
     {
@@ -94,7 +94,7 @@ fn endless_recursion_is_a_trap() {
 }
 
 #[test]
-fn endless_recursion_on_a_fiber_is_a_trap_too() {
+fn endless_recursion_on_a_fiber_is_a_trap() {
     let probe = fails("(call $rec)").load();
     let mut host = bad();
     // A body that may have to be waited for.
@@ -104,7 +104,7 @@ fn endless_recursion_on_a_fiber_is_a_trap_too() {
 }
 
 #[test]
-fn a_refused_host_call_drops_the_instance_and_names_the_place_in_the_backtrace() {
+fn a_refused_host_call_drops_the_instance_and_has_a_backtrace() {
     let error = failure(&fails("(call $set_status_code 7)").load());
     assert_eq!((error.kind(), error.function()), (ErrorKind::HostCall, Some("set_status_code")));
     assert!(error.backtrace().unwrap().contains("handle_request"), "{:?}", error.backtrace());
@@ -144,7 +144,7 @@ fn an_endless_loop_of_host_calls_ends_at_its_deadline() {
 }
 
 #[test]
-fn an_endless_loop_that_may_wait_ends_at_its_deadline() {
+fn an_endless_loop_in_a_call_that_may_wait_ends_at_its_deadline() {
     let probe = stops("(loop $l (br $l))").limits(short()).load();
     let mut host = get();
     let _feed = host.request.feed_body();
@@ -154,7 +154,7 @@ fn an_endless_loop_that_may_wait_ends_at_its_deadline() {
 }
 
 #[test]
-fn waiting_for_a_body_is_not_computing() {
+fn waiting_for_a_body_does_not_count_against_the_deadline() {
     // Ten waits of 20 ms, with a deadline of 50 ms.
     let probe = stops("(call $read_all 0 1)").pages(2).limits(short()).load();
     let mut host = get();
@@ -214,7 +214,7 @@ fn a_guest_that_computes_for_long_but_within_its_deadline_is_served() {
 }
 
 #[test]
-fn a_failure_does_not_touch_other_requests_of_the_guest() {
+fn a_failure_does_not_affect_other_requests_of_the_guest() {
     let probe = fails_after("unreachable").load();
     let others: Vec<_> = (0..4).map(|_| probe.next(get())).collect();
     assert_eq!(probe.error(bad()).kind(), ErrorKind::Trap);

@@ -46,12 +46,12 @@ fn the_first_write_replaces_the_body_and_later_ones_append() {
 }
 
 #[test]
-fn a_first_write_of_no_bytes_makes_the_body_empty() {
+fn an_empty_first_write_empties_the_body() {
     check("(call $write_body KIND 0 0)", "", &[]);
 }
 
 #[test]
-fn a_write_of_no_bytes_between_others_loses_none_of_them() {
+fn an_empty_write_between_others_changes_nothing() {
     check(
         "(call $write_body KIND 0 0) (call $write_body KIND \"a\") (call $write_body KIND 0 0)
          (call $write_body KIND \"b\") (call $write_body KIND 0 0)",
@@ -61,7 +61,7 @@ fn a_write_of_no_bytes_between_others_loses_none_of_them() {
 }
 
 #[test]
-fn reads_keep_coming_from_the_original_after_the_first_write() {
+fn reads_after_the_first_write_still_return_the_original() {
     check(
         "(call $read KIND 2) (call $write_body KIND \"1\") (call $read KIND 2) (call $write_body KIND \"2\")
          (call $read KIND 9) (call $write_body KIND \"3\") (call $read KIND 9)",
@@ -88,7 +88,7 @@ fn a_guest_may_write_back_what_it_reads() {
 }
 
 #[test]
-fn what_was_read_before_the_first_write_is_replaced_too() {
+fn bytes_read_before_the_first_write_are_replaced_as_well() {
     check("(call $read KIND 9) (call $write_body KIND \"x\")", "x", &[eof("abcdef")]);
 }
 
@@ -136,7 +136,7 @@ fn alternate_reads_and_writes_rewrite_long_bodies() {
 }
 
 #[test]
-fn bytes_of_eight_bits_and_nul_go_out_as_they_are() {
+fn eight_bit_and_nul_bytes_are_sent_unchanged() {
     let all: Vec<u8> = (0..=255).collect();
     let escaped: String = all.iter().map(|byte| format!("\\{byte:02x}")).collect();
     let probe = stops(&format!("(call $write_body 1 \"{escaped}\")")).load();
@@ -168,7 +168,7 @@ fn the_first_write_in_handle_response_starts_a_new_body_whatever_was_written_bef
 }
 
 #[test]
-fn a_request_that_the_guest_empties_says_so_where_a_body_was() {
+fn a_request_that_the_guest_empties_has_content_length_zero_if_it_had_a_body() {
     let probe = proceeds("(call $write_body 0 0 0)").load();
     probe.run(post(b"abc"), |next| {
         assert_eq!(framing(&next.request), length(0));
@@ -177,7 +177,7 @@ fn a_request_that_the_guest_empties_says_so_where_a_body_was() {
 }
 
 #[test]
-fn a_request_without_a_body_gets_one() {
+fn a_body_can_be_written_to_a_request_without_one() {
     let probe = proceeds("(call $write_body 0 \"new\")").load();
     probe.run(get(), |next| {
         assert_eq!(framing(&next.request), length(3));

@@ -43,7 +43,7 @@ fn the_core_imports_downwards_only() {
 }
 
 #[test]
-fn no_modules_of_a_crate_import_each_other() {
+fn no_crate_has_import_cycles_between_modules() {
     for name in CRATES {
         let cycles = read(name).cycles();
         assert!(cycles.is_empty(), "{name}:\n{}", cycles.join("\n"));
@@ -75,7 +75,7 @@ fn an_import_counts_for_the_module_that_defines_the_item() {
 }
 
 #[test]
-fn a_parent_that_uses_what_it_hands_on_imports_it() {
+fn a_parent_that_uses_its_own_re_export_imports_the_child() {
     let uses = [("", "mod a;"), ("a", "mod b; pub use self::b::B; struct A(B);"), ("a::b", "use super::A;")];
     assert_eq!(imports(&uses), ["a -> a::b", "a::b -> a"]);
     let cycles = Crate::of(&uses).cycles();
@@ -85,7 +85,7 @@ fn a_parent_that_uses_what_it_hands_on_imports_it() {
 }
 
 #[test]
-fn folders_are_compared_as_wholes() {
+fn folders_are_compared_as_units() {
     let texts = [
         ("", "mod a; mod b;"),
         ("a", "mod x; mod y;"),
@@ -101,7 +101,7 @@ fn folders_are_compared_as_wholes() {
 }
 
 #[test]
-fn a_higher_layer_and_a_module_without_one_are_reported() {
+fn imports_of_a_higher_layer_and_modules_without_a_layer_are_reported() {
     let texts = [("", "mod a; mod b; mod c;"), ("a", "use crate::b::B;"), ("b", "pub struct B;"), ("c", "")];
     let upward = Crate::of(&texts).upward(&["a", "b"]);
     assert_eq!(upward, ["c is in no layer", "a imports crate::b::B of b, a higher layer"]);
@@ -133,19 +133,19 @@ fn paths_in_code_are_imports_and_text_is_not() {
 }
 
 #[test]
-fn what_only_tests_compile_is_left_out() {
+fn imports_under_cfg_test_are_ignored() {
     let a = "#[cfg(test)] use crate::b::{S, f}; #[cfg(test)] mod tests { use crate::b::S; } #[cfg(test)] mod more;";
     assert_eq!(imports(&[("", "mod a; mod b;"), ("b", "pub struct S;"), ("a", a)]), [""; 0]);
 }
 
 #[test]
-fn super_means_the_parent_of_the_inline_module_it_stands_in() {
+fn super_in_an_inline_module_means_the_modules_parent() {
     let a = "mod inline { use super::X; mod deeper { use super::super::super::b::S; } } struct X;";
     assert_eq!(imports(&[("", "mod a; mod b;"), ("b", "pub struct S;"), ("a", a)]), ["a -> b"]);
 }
 
 #[test]
-fn an_item_of_the_same_name_as_an_import_is_meant_where_others_use_it() {
+fn an_item_takes_precedence_over_an_import_of_the_same_name_for_other_modules() {
     let texts = [
         ("", "mod a; mod log; mod c;"),
         ("a", "use crate::log; pub fn log() {}"),

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn binary_and_text_modules_are_both_taken() {
+    fn binary_and_text_modules_are_both_accepted() {
         let binary = to_binary(b"(module)").unwrap();
         assert_eq!(binary, b"\0asm\x01\0\0\0");
         assert_eq!(to_binary(&binary).unwrap(), binary);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_or_cut_file_is_called_that() {
+    fn empty_and_truncated_files_are_reported_as_such() {
         assert!(message(b"").starts_with("the file is empty; "));
         for cut in [&b"\0as"[..], b"\0asm", b"\0asm\x01\0\0"] {
             assert!(message(cut).contains("was truncated"), "{cut:?}");
@@ -151,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn a_component_is_told_apart_and_the_right_target_named() {
+    fn a_component_is_refused_with_the_right_target() {
         for component in [&b"\0asm\x0d\0\x01\0"[..], b"(component)"] {
             let message = message(component);
             assert!(message.contains("is a WebAssembly component, not a core module"), "{message}");
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn text_that_does_not_parse_says_where() {
+    fn text_that_does_not_parse_is_refused_with_its_place() {
         let message = message(b"(module\n  (func $f\n    i32.cnst 1))");
         assert!(message.contains("in `i32.cnst 1))`"), "{message}");
         assert!(message.contains("at line 3, column 5"), "{message}");

@@ -305,7 +305,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_function_that_only_computes_does_nothing_and_one_that_calls_or_stores_does_something() {
+    fn a_function_has_effects_if_it_calls_or_stores_and_none_if_it_only_computes() {
         let wasm = wat::parse_str(
             r#"(module (memory 1) (global $g (mut i32) (i32.const 0))
             (func $computes (result i32) (global.set $g (i32.const 1)) (i32.load (i32.const 0)))
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn a_direct_walk_stops_at_an_indirect_call_and_tells_of_it() {
+    fn a_walk_over_direct_calls_reports_indirect_calls_and_stops_there() {
         let wasm = wat::parse_str(
             r#"(module (table 1 funcref) (elem (i32.const 0) $far) (type $t (func))
             (func $far)

@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn each_function_reaches_what_it_calls_and_no_more() {
+    fn each_function_reaches_exactly_what_it_calls() {
         let [request, response] = reached(
             r#"(func $between (call $uri))
             (func (export "handle_request") (result i64) (call $between) i64.const 1)
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn an_import_that_stands_twice_is_two_functions() {
+    fn a_repeated_import_is_two_functions() {
         let wasm = wat::parse_str(
             r#"(module
             (import "http_handler" "get_uri" (func (param i32 i32) (result i32)))
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn what_one_function_puts_into_a_table_another_may_call() {
+    fn a_function_that_another_stores_in_a_table_can_be_called_indirectly() {
         let [_, response] = reached(
             r#"(table 1 funcref) (export "method" (func $method)) (type $t (func))
             (func (export "handle_request") (result i64)
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_function_without_code_is_empty_and_one_that_traps_is_not() {
+    fn a_function_without_instructions_is_empty_and_one_that_traps_is_not() {
         let with = |response: &str| {
             let [_, response] = reached(&format!(
                 r#"(func (export "handle_request") (result i64) i64.const 1)

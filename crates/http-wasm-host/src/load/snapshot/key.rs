@@ -45,7 +45,7 @@ mod tests {
     use crate::run::wasi::Mount;
 
     #[test]
-    fn each_setting_that_a_guest_sees_makes_another_key() {
+    fn each_setting_visible_to_a_guest_changes_the_snapshot_key() {
         let (limits, plain) = (Limits::default(), WasiConfig::default());
         let wasi = |arg: &[&str], env: &[(&str, &str)], mounts: &[Mount]| WasiConfig {
             args: arg.iter().map(ToString::to_string).collect(),

@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_near_each_other_are_joined_in_each_memory_by_itself() {
+    fn nearby_segments_of_the_same_memory_are_joined() {
         let items = r#"(data (memory 1) (i64.const 0) "one") (data (i32.const 70) "b") (data (i32.const 0) "a")
           (data (memory 1) (i64.const 3) "!") (data (i32.const 69) "_") (data (i32.const 71) "")"#;
         assert!(left(items).unwrap_err().ends_with("more than 64 bytes between them"));
@@ -201,21 +201,21 @@ mod tests {
     }
 
     #[test]
-    fn few_segments_are_left_alone() {
+    fn segments_are_not_joined_if_there_are_few() {
         let items = r#"(data (i32.const 9) "b") (data (i32.const 8) "a")"#;
         let left = left(items).unwrap();
         assert_eq!(left, [(0, 9, false, b"b".to_vec()), (0, 8, false, b"a".to_vec())]);
     }
 
     #[test]
-    fn empty_segments_overlap_with_none_and_stay_where_they_must_trap() {
+    fn empty_segments_overlap_nothing_and_are_kept_where_they_must_trap() {
         let items = r#"(data (i32.const 8) "abc") (data (i32.const 9) "") (data (i32.const 8) "")
           (data (i32.const 11) "") (data (i32.const 200000) "")"#;
         assert_eq!(left(items).unwrap(), [(0, 8, false, b"abc".to_vec()), (0, 200_000, false, vec![])]);
     }
 
     #[test]
-    fn the_reason_is_told_where_they_cannot_be_joined() {
+    fn segments_that_cannot_be_joined_are_refused_with_the_reason() {
         let three = r#"(data (i32.const 8) "abc") (data (i32.const 11) "d") (data (i32.const 12) "e")"#;
         for (other, reason) in [
             ("(data (i32.const 9) \"x\")", "some overlap"),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn segments_that_are_counted_but_never_referred_to_are_joined() {
+    fn segments_of_a_module_with_a_data_count_but_no_references_are_joined() {
         const CODE: u8 = wasm_encoder::SectionId::Code as u8;
         let parse = |code| {
             let data = r#"(data (i32.const 0) "a") (data (i32.const 1) "b") (data (i32.const 2) "c")"#;
@@ -269,7 +269,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_module_whose_segments_are_joined_begins_with_the_same_memory_or_traps_as_before(places in places()) {
+        fn joining_segments_preserves_the_initial_memory_or_the_trap(places in places()) {
             let letters = |n: usize, len| char::from(b'a' + n as u8).to_string().repeat(len);
             let data = |(n, &(at, len))| format!("(data (i32.const {at}) \"{}\")", letters(n, len));
             let data: String = places.iter().enumerate().map(data).collect();

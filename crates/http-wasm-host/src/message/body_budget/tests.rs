@@ -28,7 +28,7 @@ fn held(budget: &BodyBudget) -> usize {
 }
 
 #[test]
-fn what_is_reserved_is_counted_until_the_last_part_of_it_is_dropped() {
+fn a_reservation_counts_until_its_last_part_is_dropped() {
     let budget = budget(10 * MIB);
     let (account, mut all) = holder(&budget, MIB);
     assert_eq!(held(&budget), MIB);
@@ -45,7 +45,7 @@ fn what_is_reserved_is_counted_until_the_last_part_of_it_is_dropped() {
 }
 
 #[test]
-fn the_youngest_is_refused_when_nobody_stands_still() {
+fn without_a_stalled_request_the_youngest_reservation_is_refused() {
     let budget = budget(8 * MIB);
     let _older = [holder(&budget, 3 * MIB), holder(&budget, 3 * MIB)];
     assert_eq!(open(&budget).reserve(3 * MIB).unwrap_err(), NoBodyMemory);
@@ -54,7 +54,7 @@ fn the_youngest_is_refused_when_nobody_stands_still() {
 }
 
 #[test]
-fn the_oldest_gets_what_it_asks_for_and_the_youngest_gives_back() {
+fn the_oldest_request_gets_its_reservation_and_the_youngest_is_evicted() {
     let budget = budget(8 * MIB);
     let (oldest, kept) = holder(&budget, 2 * MIB);
     let (middle, _middle_bytes) = holder(&budget, 2 * MIB);
@@ -73,7 +73,7 @@ fn the_oldest_gets_what_it_asks_for_and_the_youngest_gives_back() {
 }
 
 #[test]
-fn nobody_gives_back_in_vain() {
+fn no_request_is_evicted_if_that_would_not_free_enough() {
     let budget = budget(8 * MIB);
     let _oldest = holder(&budget, 4 * MIB);
     let (second, _bytes) = holder(&budget, MIB);
@@ -83,7 +83,7 @@ fn nobody_gives_back_in_vain() {
 }
 
 #[test]
-fn those_that_make_no_progress_give_back_first_even_the_oldest() {
+fn stalled_requests_are_evicted_first_even_the_oldest() {
     let budget = budget(8 * MIB);
     let (oldest, oldest_bytes) = holder(&budget, 3 * MIB);
     let (second, _second_bytes) = holder(&budget, 3 * MIB);
@@ -106,7 +106,7 @@ fn progress_keeps_a_request_from_counting_as_stalled() {
 }
 
 #[test]
-fn a_small_request_finds_room_where_large_ones_are_refused() {
+fn a_small_reservation_succeeds_where_large_ones_are_refused() {
     let budget = budget(8 * MIB);
     let (large, _large_bytes) = holder(&budget, 7 * MIB);
     assert!(open(&budget).reserve(SMALL + 1).is_err());
@@ -118,7 +118,7 @@ fn a_small_request_finds_room_where_large_ones_are_refused() {
 }
 
 #[test]
-fn while_the_evicted_give_back_others_get_a_quarter_more_than_there_is_at_most() {
+fn reservations_exceed_the_budget_by_at_most_a_quarter_during_eviction() {
     let budget = budget(8 * MIB);
     let (stalled, stalled_bytes) = holder(&budget, 7 * MIB);
     stalled.stall();
@@ -130,7 +130,7 @@ fn while_the_evicted_give_back_others_get_a_quarter_more_than_there_is_at_most()
 }
 
 #[test]
-fn whoever_waits_is_woken_when_it_loses_its_memory() {
+fn a_waiting_request_is_woken_when_it_is_evicted() {
     struct Count(AtomicUsize);
     impl Wake for Count {
         fn wake(self: Arc<Self>) {
@@ -149,7 +149,7 @@ fn whoever_waits_is_woken_when_it_loses_its_memory() {
 }
 
 #[test]
-fn bytes_on_their_way_out_are_taken_away_from_a_receiver_that_does_not_read() {
+fn outgoing_bytes_are_evicted_if_the_receiver_stalls() {
     let budget = budget(8 * MIB);
     let account = open(&budget);
     let mut chunks = Chunks::default();
@@ -165,7 +165,7 @@ fn bytes_on_their_way_out_are_taken_away_from_a_receiver_that_does_not_read() {
 }
 
 #[test]
-fn what_can_be_done_without_takes_a_quarter_at_most_and_nothing_from_others() {
+fn optional_reservations_take_at_most_a_quarter_and_evict_nobody() {
     let budget = budget(8 * MIB);
     let mut lent = budget.try_hold(MIB).expect("there is room");
     assert!(lent.grow(MIB));
@@ -180,7 +180,7 @@ fn what_can_be_done_without_takes_a_quarter_at_most_and_nothing_from_others() {
 }
 
 #[test]
-fn without_a_limit_nothing_is_counted() {
+fn without_a_limit_reservations_are_not_counted() {
     let budget = budget(usize::MAX);
     assert!(budget.open().is_none());
     assert!(budget.try_hold(MIB).expect("there is always room").grow(MIB));
@@ -188,7 +188,7 @@ fn without_a_limit_nothing_is_counted() {
 }
 
 #[test]
-fn accounts_of_many_threads_add_up_to_nothing_in_the_end() {
+fn concurrent_accounts_release_everything_they_reserved() {
     let budget = budget(4 * MIB);
     std::thread::scope(|scope| {
         for thread in 0..4_usize {

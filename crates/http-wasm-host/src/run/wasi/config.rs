@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_cannot_be_is_named_with_its_reason() {
+    fn invalid_arguments_and_environment_variables_are_refused_with_the_reason() {
         assert!(wrong(&["ok", "a\0b"], &[], &[]).starts_with("argument \"a\\0b\" contains a NUL"));
         assert!(wrong(&[], &[("A=B", "c")], &[]).starts_with("environment variable \"A=B\": the name"));
         assert!(wrong(&[], &[("", "c")], &[]).contains("not be empty"));
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mount_that_cannot_be_is_named_with_its_reason() {
+    fn an_invalid_mount_is_refused_with_the_reason() {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("file");
         std::fs::write(&file, "x").unwrap();

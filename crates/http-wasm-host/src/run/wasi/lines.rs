@@ -147,7 +147,7 @@ mod tests {
     use crate::runtime::{Background, TokioRuntime};
 
     #[test]
-    fn a_line_without_end_takes_bounded_memory() {
+    fn an_endless_line_takes_bounded_memory() {
         let mut lines = Lines::default();
         let limits = Limits { log_line_bytes: 64, ..Limits::default() };
         let log = Log::new(Background::new(Box::new(TokioRuntime)), "g".into(), &limits);
@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn of_many_lines_to_stderr_the_first_and_the_last_are_kept_until_the_next_call() {
+    fn the_first_and_last_stderr_lines_are_kept_until_the_next_call() {
         let mut lines = Lines::default();
         let background = Background::new(Box::new(TokioRuntime));
         let log = Log::new(background, "g".into(), &Limits::default());

@@ -63,7 +63,7 @@ fn lines(backtrace: &str) -> Vec<&str> {
 }
 
 #[test]
-fn offsets_are_those_of_the_authors_file_with_and_without_a_snapshot() {
+fn offsets_refer_to_the_original_file_with_and_without_a_snapshot() {
     let module = module("");
     for snapshot in [Snapshot::Off, Snapshot::On] {
         let error = failure(builder().snapshot(snapshot), &module);
@@ -76,7 +76,7 @@ fn offsets_are_those_of_the_authors_file_with_and_without_a_snapshot() {
 }
 
 #[test]
-fn source_lines_are_those_of_the_debug_information_with_and_without_a_snapshot() {
+fn source_lines_come_from_the_debug_information_with_and_without_a_snapshot() {
     let module = module("");
     let module = with_debug_info(&module);
     let mut found = Vec::new();
@@ -147,7 +147,7 @@ fn source_lines_and_backtraces_can_be_switched_off() {
 }
 
 #[test]
-fn damaged_debug_information_leaves_the_functions() {
+fn with_damaged_debug_information_backtraces_still_name_functions() {
     let plain = module("");
     let module = with_debug_info(&plain);
     let guest = |bytes: &[u8]| {

@@ -214,7 +214,7 @@ fn check(case: &Case) -> TestCaseResult {
 }
 
 #[test]
-fn what_goes_on_is_what_the_abi_says_however_bodies_come_are_read_and_break_off() {
+fn messages_follow_the_abi_however_bodies_arrive_are_read_and_break_off() {
     // No file of past failures: one that matters becomes a test of its own.
     let config = ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() };
     proptest!(config, |(case in case())| check(&case)?);

@@ -27,7 +27,7 @@ fn initialisation_runs_once_however_many_instances_there_are() {
 }
 
 #[test]
-fn the_same_guest_with_the_same_settings_is_not_initialised_again_while_it_is_loaded() {
+fn a_loaded_guest_with_the_same_settings_is_not_initialised_again() {
     let text = shows(RANDOM, "(; the same guest ;)", DRAW);
     let engine = Engine::new().unwrap();
     let load = || {
@@ -46,7 +46,7 @@ fn the_same_guest_with_the_same_settings_is_not_initialised_again_while_it_is_lo
 }
 
 #[test]
-fn other_settings_make_another_snapshot() {
+fn different_settings_create_different_snapshots() {
     let text = shows(RANDOM, "", DRAW);
     let dir = tempfile::tempdir().unwrap();
     let plain = || builder(Snapshot::SharedSeed);
@@ -74,7 +74,7 @@ fn guests_loaded_at_the_same_time_are_initialised_once() {
 }
 
 #[test]
-fn a_failed_load_leaves_nothing_behind() {
+fn a_failed_load_leaves_no_snapshot_behind() {
     let text = shows(RANDOM, "(global i32 (i32.const 5))", DRAW);
     for _ in 0..2 {
         assert!(builder(Snapshot::On).load::<InMemoryHost>(text.as_bytes()).is_err());

@@ -8,7 +8,7 @@ use super::{load, refusal, shows, shows_many_segments, try_snapshot};
 use crate::support::{Wat, guest};
 
 #[test]
-fn a_module_whose_state_cannot_be_read_back_is_refused_with_the_reason_and_what_to_do() {
+fn a_module_whose_state_cannot_be_captured_is_refused_with_reason_and_advice() {
     for (items, reason) in [
         ("(table $t 1 funcref) (func (table.set $t (i32.const 0) (ref.null func)))", "table.set"),
         ("(table $t 1 funcref) (func (drop (table.grow $t (ref.null func) (i32.const 1))))", "table.grow"),
@@ -45,7 +45,7 @@ fn a_module_whose_state_cannot_be_read_back_is_refused_with_the_reason_and_what_
 }
 
 #[test]
-fn segments_that_are_too_many_and_cannot_be_joined_are_told_of() {
+fn too_many_segments_that_cannot_be_joined_are_reported() {
     let (text, _) = shows_many_segments("(data (i32.const 1010) \"12345678\")", "");
     let message = refusal(&text, Snapshot::On);
     assert!(message.contains("the module has 95001 data segments"), "{message}");
@@ -53,7 +53,7 @@ fn segments_that_are_too_many_and_cannot_be_joined_are_told_of() {
 }
 
 #[test]
-fn sections_in_an_odd_order_are_refused_not_a_panic() {
+fn sections_in_the_wrong_order_are_refused_without_a_panic() {
     let wasm = wat::parse_str(shows("", "", "")).unwrap();
     // An empty name section before all others: valid, as custom sections may stand anywhere.
     let mut odd = wasm[..8].to_vec();
@@ -70,7 +70,7 @@ fn sections_in_an_odd_order_are_refused_not_a_panic() {
 }
 
 #[test]
-fn what_the_engine_does_not_know_is_the_same_error_as_without_a_snapshot() {
+fn an_unsupported_feature_is_the_same_error_as_without_a_snapshot() {
     for items in ["(memory 1 1 shared)", "(type $f (func)) (type (cont $f))"] {
         let text = shows("", items, "(i32.store8 (i32.const 0) (i32.const 1))");
         let [without, with] = [Snapshot::Off, Snapshot::On].map(|snapshot| {

@@ -21,7 +21,7 @@ fn a_guest_waits_for_a_body_after_a_snapshot() {
 }
 
 #[test]
-fn a_guest_sleeps_in_requests_after_a_snapshot_in_all_instances_at_once() {
+fn all_instances_of_a_snapshot_can_sleep_in_requests_concurrently() {
     let import = r#"(import "wasi_snapshot_preview1" "poll_oneoff"
       (func $poll (param i32 i32 i32 i32) (result i32)))"#;
     // 300 ms by the monotonic clock. The answer, and the number of events.
@@ -57,7 +57,7 @@ fn a_trap_has_the_same_backtrace_as_without_a_snapshot() {
 }
 
 #[test]
-fn an_instance_that_failed_is_replaced_by_one_that_begins_with_the_snapshot_again() {
+fn a_failed_instance_is_replaced_by_one_that_starts_from_the_snapshot() {
     let fails_at_two = "(call $note 9)
       (if (i32.eq (global.get $notes_end) (i32.const 32786)) (then unreachable))";
     let wat: Wat = guest().on_initialize("(call $note 1)").on_response(fails_at_two);

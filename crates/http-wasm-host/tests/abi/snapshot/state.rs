@@ -6,7 +6,7 @@ use super::{hash_of_memory, load, shown, shows, shows_many_segments, snapshotted
 use crate::support::{BUFFER_RESPONSE, block_on, engine, get, guest, number, text};
 
 #[test]
-fn each_instance_begins_with_what_start_function_initialize_and_start_left_in_this_order() {
+fn each_instance_has_the_state_after_start_function_initialize_and_start_in_order() {
     let guest = guest()
         .on_start("(call $note 1)")
         .on_initialize("(call $note 2)")
@@ -22,7 +22,7 @@ fn each_instance_begins_with_what_start_function_initialize_and_start_left_in_th
 }
 
 #[test]
-fn each_of_the_three_alone_is_run_before_the_snapshot_and_never_after() {
+fn each_kind_of_start_up_code_runs_only_before_the_snapshot() {
     for start in
         [crate::support::Wat::on_start, crate::support::Wat::on_initialize, crate::support::Wat::on_command]
     {
@@ -59,7 +59,7 @@ fn instances_of_one_snapshot_share_no_state_afterwards() {
 }
 
 #[test]
-fn globals_of_every_number_type_are_carried_though_nobody_exports_them() {
+fn globals_of_every_number_type_are_in_the_snapshot_even_if_not_exported() {
     let items = r#"
       (global $stack_pointer (mut i32) (i32.const 65536))
       (global $i64 (mut i64) (i64.const 0)) (global $f32 (mut f32) (f32.const 0))
@@ -84,7 +84,7 @@ fn globals_of_every_number_type_are_carried_though_nobody_exports_them() {
 }
 
 #[test]
-fn memory_that_grew_has_its_new_size_and_content_in_each_instance() {
+fn grown_memory_has_its_new_size_and_content_in_each_instance() {
     let grow = "(drop (memory.grow (i32.const 3)))
                 (memory.fill (i32.const 262000) (i32.const 7) (i32.const 16))";
     let text = shows("", "", grow).replace(
@@ -97,7 +97,7 @@ fn memory_that_grew_has_its_new_size_and_content_in_each_instance() {
 }
 
 #[test]
-fn a_second_memory_is_carried_too_with_addresses_of_64_bits_as_well() {
+fn multiple_and_64_bit_memories_are_in_the_snapshot() {
     for (ty, constant) in [("", "i32"), ("i64", "i64")] {
         let items = format!("(memory $other {ty} 1) (data (memory $other) ({constant}.const 2) \"ab\")");
         let write = format!("(i32.store8 $other ({constant}.const 65530) (i32.const 9))");
@@ -114,7 +114,7 @@ fn a_second_memory_is_carried_too_with_addresses_of_64_bits_as_well() {
 }
 
 #[test]
-fn memory_in_more_pieces_than_a_module_may_have_segments_is_carried_whole() {
+fn memory_with_more_pieces_than_allowed_segments_is_captured_whole() {
     // One byte in ten, 20,000 in all, and a hash of all memory behind the place where it stands.
     let items = hash_of_memory(8, 262_144);
     let fill = "(local $at i32)
@@ -133,7 +133,7 @@ fn memory_in_more_pieces_than_a_module_may_have_segments_is_carried_whole() {
 }
 
 #[test]
-fn data_in_more_segments_than_a_snapshot_can_take_is_joined_in_whatever_order_it_stands() {
+fn data_segments_beyond_the_snapshot_limit_are_joined_in_any_order() {
     let (text, hash) = shows_many_segments("", "(i32.store8 (i32.const 8) (i32.const 1))");
     for snapshot in [Snapshot::Off, Snapshot::On] {
         for seen in shown(&load(&text, snapshot), 2) {
@@ -143,7 +143,7 @@ fn data_in_more_segments_than_a_snapshot_can_take_is_joined_in_whatever_order_it
 }
 
 #[test]
-fn data_that_was_overwritten_with_zeros_does_not_come_back() {
+fn data_overwritten_with_zeros_stays_zero() {
     let items = r#"(data (i32.const 0) "abcdefgh") (data (i32.const 8) "ij")"#;
     let text = shows("", items, "(i64.store (i32.const 1) (i64.const 0))");
     let probe = load(&text, Snapshot::On);
@@ -151,7 +151,7 @@ fn data_that_was_overwritten_with_zeros_does_not_come_back() {
 }
 
 #[test]
-fn passive_data_is_still_there_for_requests() {
+fn passive_data_is_available_to_requests() {
     let items = r#"(data (i32.const 100) "active") (data $later "later")"#;
     let init = "(memory.init $later (i32.const 0) (i32.const 0) (i32.const 5))";
     let text = shows("", items, "(i32.store8 (i32.const 5) (i32.const 33))")
@@ -174,7 +174,7 @@ fn calls_through_tables_work_as_before() {
 }
 
 #[test]
-fn features_enabled_at_start_hold_for_the_requests_of_all_instances() {
+fn features_enabled_at_start_up_apply_to_the_requests_of_all_instances() {
     let guest = guest().features(BUFFER_RESPONSE).on_response("(call $set_status_code 418)");
     let probe = snapshotted(&guest);
     assert_eq!(probe.0.facts().features.bits(), BUFFER_RESPONSE);
@@ -185,13 +185,13 @@ fn features_enabled_at_start_hold_for_the_requests_of_all_instances() {
 }
 
 #[test]
-fn configuration_that_was_read_at_start_is_in_the_snapshot() {
+fn configuration_read_at_start_up_is_in_the_snapshot() {
     let guest = guest().config(b"settings").on_start("(call $note_text (call $get_config BUF LIMIT))");
     assert_eq!(snapshotted(&guest).notes(), [text("settings")]);
 }
 
 #[test]
-fn a_guest_that_runs_nothing_at_start_needs_no_snapshot_and_is_never_refused() {
+fn a_guest_without_start_up_code_needs_no_snapshot_and_is_never_refused() {
     let table = guest().item("(table $t 1 funcref) (func $f (table.set $t (i32.const 0) (ref.null func)))");
     assert!(snapshotted(&table).0.facts().snapshot.is_none());
     let facts = snapshotted(&guest().on_start("(call $note 1)")).0.facts().snapshot;
@@ -199,7 +199,7 @@ fn a_guest_that_runs_nothing_at_start_needs_no_snapshot_and_is_never_refused() {
 }
 
 #[test]
-fn instances_may_grow_as_far_as_without_a_snapshot() {
+fn instances_may_grow_to_the_same_limit_as_without_a_snapshot() {
     let limits = Limits { memory_bytes: 4 * 65_536, ..Limits::default() };
     let grow = "(call $note (memory.grow 1))";
     let wat = guest().limits(limits.clone()).on_start(&grow.repeat(2)).on_response(&grow.repeat(2));
@@ -211,7 +211,7 @@ fn instances_may_grow_as_far_as_without_a_snapshot() {
 }
 
 #[test]
-fn a_guest_of_another_host_type_may_have_the_same_snapshot() {
+fn guests_of_different_host_types_can_share_a_snapshot() {
     let wat = guest().on_start("(call $note 1)");
     let other =
         wat.builder(engine()).snapshot(Snapshot::On).load::<http_wasm_host::HttpHost>(wat.text().as_bytes());
@@ -219,7 +219,7 @@ fn a_guest_of_another_host_type_may_have_the_same_snapshot() {
 }
 
 #[test]
-fn a_snapshot_holds_no_log_level_that_happened_to_be_enabled() {
+fn a_snapshot_does_not_capture_the_enabled_log_level() {
     let levels = |levels: &str| {
         levels.split(' ').map(|level| format!("(call $note (call $log_enabled {level}))")).collect::<String>()
     };

@@ -23,7 +23,7 @@ fn sleeps() -> String {
 }
 
 #[test]
-fn random_bytes_a_clock_and_waiting_need_a_shared_seed() {
+fn random_bytes_clocks_and_waiting_require_a_shared_seed() {
     for (text, function) in [
         (shows(RANDOM, "", DRAW), "random_get"),
         (shows(&import("clock_time_get", CLOCK), "", READ_CLOCK), "clock_time_get"),
@@ -39,7 +39,7 @@ fn random_bytes_a_clock_and_waiting_need_a_shared_seed() {
 }
 
 #[test]
-fn a_refusal_tells_who_called() {
+fn a_refusal_names_the_calling_function() {
     let Err(LoadError::Snapshot { backtrace, .. }) =
         builder(Snapshot::On).load::<InMemoryHost>(shows(RANDOM, "", DRAW).as_bytes())
     else {
@@ -49,14 +49,14 @@ fn a_refusal_tells_who_called() {
 }
 
 #[test]
-fn functions_that_are_imported_but_not_called_at_start_don_t_matter() {
+fn functions_not_called_at_start_up_do_not_prevent_a_snapshot() {
     let text = shows(RANDOM, "", "").replace("(call $write_body", &format!("{DRAW} (call $write_body"));
     let seen = shown(&load(&text, Snapshot::On), 2);
     assert_ne!(seen[0], seen[1]);
 }
 
 #[test]
-fn the_monotonic_clock_goes_on_from_where_the_snapshot_was_made() {
+fn the_monotonic_clock_continues_from_the_snapshot() {
     let clock = import("clock_time_get", CLOCK);
     // The time after the wait, and in the request.
     let text = sleeps()
@@ -73,7 +73,7 @@ fn the_monotonic_clock_goes_on_from_where_the_snapshot_was_made() {
 }
 
 #[test]
-fn arguments_environment_and_output_are_open_to_it() {
+fn arguments_environment_and_output_are_allowed_in_a_snapshot() {
     let imports = [
         import("args_sizes_get", "(param i32 i32) (result i32)").replace("$f", "$args"),
         import("environ_sizes_get", "(param i32 i32) (result i32)").replace("$f", "$env"),
@@ -93,7 +93,7 @@ const OPEN: &str = "(drop (call $f (i32.const 3) (i32.const 0) (i32.const 0) (i3
   (i32.const 0) (i64.const 0) (i64.const 0) (i32.const 0) (i32.const 8)))";
 
 #[test]
-fn files_of_mounted_directories_are_refused_and_their_absence_is_not() {
+fn opening_files_prevents_a_snapshot_only_with_a_mounted_directory() {
     let open = import("path_open", "(param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)");
     let text = shows(&open, "", OPEN);
     load(&text, Snapshot::On);

@@ -122,7 +122,7 @@ mod tests {
     const REGISTERS: &str = "(i32.store (i32.const 0) (i32.const 1))";
 
     #[test]
-    fn the_main_of_a_stripped_go_library_is_found_in_gos_own_table() {
+    fn the_main_of_a_stripped_go_library_is_found_in_the_go_function_table() {
         let Verdict { refusals, warnings } = judged(HEADER, REGISTERS);
         assert!(warnings.is_empty(), "{warnings:?}");
         let [refusal] = &refusals[..] else { panic!("{refusals:?}") };
@@ -133,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn without_the_table_it_is_only_likely_that_main_registers_handlers() {
+    fn without_the_go_function_table_an_uncalled_main_is_only_a_warning() {
         let Verdict { refusals, warnings } = judged(&[0; 8], REGISTERS);
         assert!(refusals.is_empty(), "{refusals:?}");
         let [warning] = &warnings[..] else { panic!("{warnings:?}") };

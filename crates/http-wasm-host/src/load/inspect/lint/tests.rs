@@ -59,7 +59,7 @@ const REGISTERS: &str = "(elem (i32.const 1) $deny) (func $deny (call $status (i
     (func $register (i32.store (i32.const 0) (i32.const 1)))";
 
 #[test]
-fn a_silent_guest_whose_start_code_is_never_called_is_refused_and_the_flag_named() {
+fn an_inactive_guest_with_uncalled_start_code_is_refused_with_the_flag_to_set() {
     for start in [
         r#"(func $main (export "main") (param i32 i32) (result i32) (call $register) (i32.const 0))"#,
         "(func $__original_main (result i32) (call $register) (i32.const 0))",
@@ -81,7 +81,7 @@ fn a_silent_guest_whose_start_code_is_never_called_is_refused_and_the_flag_named
 }
 
 #[test]
-fn the_fix_is_that_of_the_guests_own_toolchain() {
+fn the_suggested_fix_matches_the_guests_toolchain() {
     let made_with = |producers: &str, part: &str| {
         let main =
             r#"(func $main (export "main") (param i32 i32) (result i32) (call $register) (i32.const 0))"#;
@@ -92,12 +92,12 @@ fn the_fix_is_that_of_the_guests_own_toolchain() {
 }
 
 #[test]
-fn a_silent_guest_that_calls_what_is_registered_while_nothing_runs_at_start_is_refused() {
+fn an_inactive_guest_without_start_code_that_calls_registered_handlers_is_refused() {
     assert_refused(DISPATCHES, &["none of its code runs then"]);
 }
 
 #[test]
-fn a_silent_library_without_names_is_warned_of_as_its_main_may_never_run() {
+fn an_inactive_library_without_names_is_warned_that_its_main_may_never_run() {
     // Nothing in this module has a name, as after `go build -ldflags=-s`.
     let guest = |start: &str, producers: &str| {
         format!(
@@ -132,7 +132,7 @@ fn a_silent_library_without_names_is_warned_of_as_its_main_may_never_run() {
 }
 
 #[test]
-fn a_guest_that_registers_in_whatever_runs_at_start_is_clean() {
+fn a_guest_that_registers_handlers_in_any_start_code_has_no_warnings() {
     for start in [
         "(start $register)",
         r#"(export "_initialize" (func $register))"#,
@@ -145,7 +145,7 @@ fn a_guest_that_registers_in_whatever_runs_at_start_is_clean() {
 }
 
 #[test]
-fn a_guest_that_works_without_its_uncalled_main_is_warned_of() {
+fn a_working_guest_with_an_uncalled_main_gets_a_warning() {
     let main = r#"(func $main (export "main") (param i32 i32) (result i32) (call $register) (i32.const 0))"#;
     assert_warned(
         &format!("{WORKS} {REGISTERS} {main}"),
@@ -155,7 +155,7 @@ fn a_guest_that_works_without_its_uncalled_main_is_warned_of() {
 }
 
 #[test]
-fn an_uncalled_main_that_does_nothing_is_no_start_code() {
+fn an_uncalled_main_without_effects_is_not_start_code() {
     assert_clean(
         &format!(
             r#"{WORKS} (func $main (export "main") (param i32 i32) (result i32) (i32.const 0))
@@ -170,12 +170,12 @@ fn an_uncalled_main_that_does_nothing_is_no_start_code() {
 }
 
 #[test]
-fn an_export_that_may_be_start_code_is_no_reason_to_warn_of_a_guest_that_works() {
+fn a_working_guest_gets_no_warning_for_an_export_that_may_be_start_code() {
     assert_clean(&format!(r#"{WORKS} {REGISTERS} (func (export "init") (call $register))"#), Probed::Active);
 }
 
 #[test]
-fn code_in_the_main_of_a_go_library_is_found_in_spite_of_the_table_that_has_all_functions() {
+fn code_in_the_main_of_a_go_library_is_found_although_a_table_holds_all_functions() {
     let go = |main: &str| {
         format!(
             r#"(@producers (language "Go" "go1.26")) (export "_initialize" (func $rt0))
@@ -190,7 +190,7 @@ fn code_in_the_main_of_a_go_library_is_found_in_spite_of_the_table_that_has_all_
 }
 
 #[test]
-fn a_guest_that_never_asks_its_host_for_anything_and_says_so_plainly_is_clean() {
+fn a_guest_with_trivial_handlers_has_no_warnings() {
     for handler in ["(i64.const 1)", "(i64.const 0)", "unreachable", "(loop (br 0)) (i64.const 1)"] {
         assert_clean(
             &format!(
@@ -211,7 +211,7 @@ const WRAPPED: &str = r#"
     (func $__wasm_call_dtors)"#;
 
 #[test]
-fn constructors_that_run_before_each_handler_are_warned_of() {
+fn constructors_that_run_before_each_handler_get_a_warning() {
     let constructor = "(func $construct (i32.store (i32.const 0) (i32.const 1))) (func $__wasm_call_ctors (call \
          $construct))";
     assert_warned(
@@ -235,7 +235,7 @@ fn constructors_that_run_before_each_handler_are_warned_of() {
 }
 
 #[test]
-fn constructors_of_the_c_library_alone_are_no_reason_to_warn() {
+fn constructors_of_the_c_library_get_no_warning() {
     for constructors in [
         "(func $__wasm_call_ctors)",
         "(func $__wasilibc_initialize_environ (i32.store (i32.const 0) (i32.const 1)))
@@ -246,7 +246,7 @@ fn constructors_of_the_c_library_alone_are_no_reason_to_warn() {
 }
 
 #[test]
-fn a_guest_that_initialises_itself_in_each_handler_is_clean() {
+fn a_guest_that_initialises_itself_in_each_handler_has_no_warnings() {
     assert_clean(
         r#"(func $once (if (i32.eqz (i32.load (i32.const 0))) (then (i32.store (i32.const 0) (i32.const 1)))))
         (func $work (result i64) (call $status (i32.const 403)) (i64.const 1)) (func $after)
@@ -257,7 +257,7 @@ fn a_guest_that_initialises_itself_in_each_handler_is_clean() {
 }
 
 #[test]
-fn a_response_that_is_changed_without_buffer_response_is_warned_of() {
+fn changing_a_response_without_buffer_response_gets_a_warning() {
     let guest = |start: &str, request: &str, response: &str| {
         format!(
             r#"(func (export "_initialize") {start})
@@ -287,7 +287,7 @@ fn a_response_that_is_changed_without_buffer_response_is_warned_of() {
 }
 
 #[test]
-fn a_handler_with_a_default_parameter_is_warned_of_and_another_function_is_not() {
+fn a_handler_with_a_default_parameter_gets_a_warning_and_other_functions_do_not() {
     let guest = |handler: &str| {
         format!(
             r#"(global $count (mut i32) (i32.const 0))
@@ -305,7 +305,7 @@ fn a_handler_with_a_default_parameter_is_warned_of_and_another_function_is_not()
 }
 
 #[test]
-fn what_is_allowed_is_not_said_and_a_strict_guest_is_refused_for_the_rest() {
+fn allowed_lints_are_left_out_and_strict_turns_the_rest_into_refusals() {
     let verdict = || Verdict {
         refusals: vec![Warning::new(Lint::Unregistered, "a", "b")],
         warnings: vec![Warning::new(Lint::LateBuffering, "c", "d")],

@@ -94,7 +94,7 @@ fn assert_waits(guest: &str, result: i64, answers: u32) {
 }
 
 #[test]
-fn a_guest_waits_in_a_synchronous_host_function_until_that_has_an_answer() {
+fn a_guest_waits_in_a_synchronous_host_function_until_it_has_a_result() {
     assert_waits(
         r#"(module
             (import "h" "wide" (func $wide (param i64) (result i64)))
@@ -107,7 +107,7 @@ fn a_guest_waits_in_a_synchronous_host_function_until_that_has_an_answer() {
 }
 
 #[test]
-fn a_guest_waits_through_tables_references_and_tail_calls_too() {
+fn a_guest_waits_in_calls_through_tables_references_and_tail_calls() {
     assert_waits(
         r#"(module
             (type $t (func (param i64) (result i64)))
@@ -127,7 +127,7 @@ fn a_guest_waits_through_tables_references_and_tail_calls_too() {
 }
 
 #[test]
-fn an_exported_host_function_waits_too() {
+fn an_exported_host_function_waits() {
     let guest = r#"(module
         (import "h" "wide" (func $wide (param i64) (result i64)))
         (func $f (result i64) (call $wide (i64.const 1)))
@@ -136,7 +136,7 @@ fn an_exported_host_function_waits_too() {
 }
 
 #[test]
-fn a_guest_waits_in_its_start_function_too() {
+fn a_guest_waits_in_its_start_function() {
     assert_waits(
         r#"(module
             (import "h" "wide" (func $wide (param i64) (result i64)))

@@ -50,7 +50,7 @@ fn wide(import: u32, ty: u32, pause: u32) -> String {
 }
 
 #[test]
-fn a_call_goes_to_a_loop_at_the_end_of_the_functions() {
+fn a_call_to_a_suspending_import_is_redirected_to_a_loop_after_all_functions() {
     assert_rewritten(
         r#"(module
             (import "h" "other" (func $other))
@@ -70,7 +70,7 @@ fn a_call_goes_to_a_loop_at_the_end_of_the_functions() {
 }
 
 #[test]
-fn a_padded_index_is_replaced_where_it_is_and_a_short_one_moves_what_follows() {
+fn a_padded_index_is_replaced_in_place_and_a_short_one_shifts_the_code_behind_it() {
     let body = |index: &[u8]| [&[0, 0x42, 1, 0x10], index, &[0x1a, 0x0b]].concat();
     let fillers = "(func)".repeat(130);
     let wasm = wat::parse_str(format!(
@@ -104,7 +104,7 @@ fn a_padded_index_is_replaced_where_it_is_and_a_short_one_moves_what_follows() {
 }
 
 #[test]
-fn every_kind_of_use_is_redirected() {
+fn every_kind_of_reference_to_a_suspending_import_is_redirected() {
     let guest = |target: &str, tail: &str| {
         format!(
             r#"(module
@@ -144,7 +144,7 @@ fn a_module_without_functions_of_its_own_gets_sections_for_them() {
 }
 
 #[test]
-fn a_start_function_that_is_no_point_stays() {
+fn a_start_function_that_does_not_suspend_is_unchanged() {
     let wasm = rewritten(
         r#"(module (import "h" "start" (func $start))
             (import "h" "wide" (func (param i64) (result i64))) (start $start))"#,
@@ -157,7 +157,7 @@ fn a_start_function_that_is_no_point_stays() {
 }
 
 #[test]
-fn newer_features_survive() {
+fn modules_with_newer_wasm_features_stay_valid() {
     rewritten(
         r#"(module
             (rec (type $node (struct (field (mut (ref null $node)))  (field i8))) (type $f (func (param (ref $node)))))
@@ -184,7 +184,7 @@ fn newer_features_survive() {
 }
 
 #[test]
-fn a_function_imported_twice_has_two_loops() {
+fn a_function_imported_twice_gets_two_loops() {
     let wasm = rewritten(
         r#"(module
             (import "h" "wide" (func $one (param i64) (result i64)))
@@ -197,14 +197,14 @@ fn a_function_imported_twice_has_two_loops() {
 }
 
 #[test]
-fn without_a_point_the_bytes_stay_as_they_are() {
+fn a_module_without_suspending_imports_is_unchanged() {
     let wasm = wat::parse_str(r#"(module (import "h" "other" (func)) (@custom ".debug_info" "x"))"#).unwrap();
     assert_eq!(add_suspension_points(&wasm, POINTS).unwrap().wasm, wasm);
     assert_eq!(add_suspension_points(&wasm, &[]).unwrap().wasm, wasm);
 }
 
 #[test]
-fn sections_about_places_in_the_code_are_dropped_and_others_kept() {
+fn custom_sections_with_code_offsets_are_dropped_and_others_kept() {
     let wasm = rewritten(
         r#"(module
             (@custom "first" (before first) "1")
@@ -239,7 +239,7 @@ fn the_added_functions_have_names_in_a_module_that_has_names() {
 }
 
 #[test]
-fn a_point_without_one_integer_result_is_refused() {
+fn a_suspending_import_must_have_one_integer_result() {
     for ty in ["", "(result f32)", "(result i32 i32)"] {
         let wasm = wat::parse_str(format!(r#"(module (import "h" "wide" (func {ty})))"#)).unwrap();
         let error = add_suspension_points(&wasm, POINTS).unwrap_err().to_string();

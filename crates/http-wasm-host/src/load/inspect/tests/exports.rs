@@ -28,7 +28,7 @@ fn a_missing_export_is_explained_in_the_guests_own_language_where_it_is_known() 
 }
 
 #[test]
-fn an_export_with_a_similar_name_is_pointed_out() {
+fn an_export_with_a_similar_name_is_suggested() {
     for similar in ["handleRequest", "handle-request", "_ZN5guest14handle_request17h0123456789abcdefE"] {
         let guest = EXPORTS.replace("\"handle_request\"", &format!("\"{similar}\""));
         assert_one_fault(
@@ -91,7 +91,7 @@ fn guests_of_other_platforms_are_recognised_by_their_exports() {
 }
 
 #[test]
-fn a_memory_under_another_name_is_pointed_out() {
+fn a_memory_exported_under_another_name_is_mentioned() {
     let guest = EXPORTS.replace("\"memory\"", "\"mem\"");
     assert_one_fault(
         &format!("(module {guest})"),
@@ -100,7 +100,7 @@ fn a_memory_under_another_name_is_pointed_out() {
 }
 
 #[test]
-fn a_go_that_exports_no_functions_is_told_by_its_version() {
+fn a_go_version_without_function_exports_is_reported() {
     let made_by = |version: &str| {
         let guest = format!(
             r#"(module (memory (export "memory") 1) (func (export "handle_response") (param i32 i32))

@@ -30,7 +30,7 @@ fn a_misspelt_function_gets_a_suggestion() {
 }
 
 #[test]
-fn a_wrong_signature_tells_both() {
+fn a_wrong_signature_is_reported_with_the_expected_one() {
     assert_import_fault(
         r#"(import "http_handler" "read_body" (func (param i32 i32) (result i32)))"#,
         &[
@@ -71,7 +71,7 @@ fn imports_with_one_cause_are_one_fault() {
 }
 
 #[test]
-fn a_flood_of_faults_is_cut_off() {
+fn the_number_of_reported_faults_is_limited() {
     let imports: String = (0..500).map(|n| format!("(import \"http_handler\" \"f{n}\" (func))")).collect();
     let faults = faults(&format!("(module {imports} {EXPORTS})"));
     assert_eq!(faults.len(), 33);
@@ -84,7 +84,7 @@ fn names_in_messages_hold_no_control_characters() {
 }
 
 #[test]
-fn the_likely_cause_of_an_import_is_told() {
+fn the_likely_cause_of_a_foreign_import_is_reported() {
     let func = |module: &str, name: &str| format!("(import \"{module}\" \"{name}\" (func))");
     for (module, name, part) in [
         ("env", "seed", "Math.random"),

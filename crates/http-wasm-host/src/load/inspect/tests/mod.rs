@@ -51,14 +51,14 @@ fn a_valid_guest_is_described() {
 }
 
 #[test]
-fn a_guest_that_imports_nothing_needs_nothing() {
+fn a_guest_without_imports_is_valid() {
     let guest = inspected(&format!("(module {EXPORTS} (func (export \"_start\")))"));
     assert!(guest.imports().is_empty() && !guest.needs_wasi() && !guest.has_start_function());
     assert!(guest.exports_start() && !guest.exports_initialize());
 }
 
 #[test]
-fn the_tools_that_made_a_guest_are_told() {
+fn the_tools_that_produced_a_guest_are_listed() {
     let guest = inspected(&format!(
         r#"(module {EXPORTS} (@producers (language "Rust" "") (processed-by "rustc" "1.95.0")))"#
     ));
@@ -85,7 +85,7 @@ fn all_faults_are_reported_at_once() {
 }
 
 #[test]
-fn a_malformed_module_says_where_and_why() {
+fn a_malformed_module_is_refused_with_the_place_and_reason() {
     let mut wasm = wat::parse_str(format!("(module {EXPORTS})")).unwrap();
     let cut = inspect(&wasm[..wasm.len() - 3]).unwrap_err();
     assert_eq!(cut.len(), 1);
@@ -97,7 +97,7 @@ fn a_malformed_module_says_where_and_why() {
 }
 
 #[test]
-fn modules_of_more_than_one_type_section_and_the_like_are_refused() {
+fn modules_with_repeated_sections_are_refused() {
     let twice = b"\0asm\x01\0\0\0\x01\x01\0\x01\x01\0";
     assert!(inspect(twice).unwrap_err()[0].what.contains("malformed"));
 }
@@ -120,7 +120,7 @@ fn damaged_modules_never_cause_a_panic() {
 }
 
 #[test]
-fn an_object_file_is_called_that_and_a_module_that_kept_its_relocations_is_none() {
+fn an_object_file_is_told_apart_from_a_module_that_kept_its_relocations() {
     // Functions with clang's attribute `export_name` are exported by object files, too.
     for exports in ["", r#"(func (export "handle_request") (result i64) (i64.const 0))"#] {
         let object = format!(
@@ -132,7 +132,7 @@ fn an_object_file_is_called_that_and_a_module_that_kept_its_relocations_is_none(
 }
 
 #[test]
-fn legacy_exceptions_are_named_with_the_way_to_translate_them() {
+fn legacy_exceptions_are_refused_with_the_way_to_translate_them() {
     // Text has them no more: try, an empty block type, catch_all, end.
     let mut wasm = wat::parse_str(format!("(module {EXPORTS} (func nop nop nop nop))")).unwrap();
     let at = wasm.windows(4).position(|bytes| bytes == [1; 4]).unwrap();
@@ -144,7 +144,7 @@ fn legacy_exceptions_are_named_with_the_way_to_translate_them() {
 }
 
 #[test]
-fn imports_in_compact_form_are_named_with_the_flag_that_avoids_them() {
+fn imports_in_compact_form_are_refused_with_the_flag_that_avoids_them() {
     // A type, and two functions of one module whose name is written once.
     let mut module = wasm_encoder::Module::new();
     module.section(&wasm_encoder::RawSection { id: 1, data: &[1, 0x60, 0, 0] });
@@ -155,7 +155,7 @@ fn imports_in_compact_form_are_named_with_the_flag_that_avoids_them() {
 }
 
 #[test]
-fn a_module_cut_into_too_many_segments_is_told_to_come_as_it_was() {
+fn a_pre_initialised_module_with_too_many_segments_is_refused_with_a_hint() {
     let mut data = wasm_encoder::DataSection::new();
     for _ in 0..100_001 {
         data.active(0, &wasm_encoder::ConstExpr::i32_const(0), []);

@@ -49,7 +49,7 @@ fn one_write_gathers_several_buffers() {
 }
 
 #[test]
-fn a_long_line_is_cut_and_a_long_write_is_taken_in_part() {
+fn a_long_line_is_split_and_a_long_write_is_partial() {
     let body = [
         say("all", 1, 0, 65_536),
         say("more", 1, 0, 4),
@@ -83,7 +83,7 @@ fn standard_input_is_empty() {
 }
 
 #[test]
-fn memory_out_of_bounds_is_a_fault_and_nothing_is_done() {
+fn memory_out_of_bounds_is_a_fault_without_effect() {
     let fault = |name, params, arguments: &str| {
         let lines = heard(|| assert_eq!(answer(name, params, arguments).0, 21, "{name} {arguments}"));
         assert!(lines.is_empty(), "{lines:?}");
@@ -176,7 +176,7 @@ fn standard_streams_look_like_terminals_that_cannot_seek() {
 }
 
 #[test]
-fn an_exit_code_reaches_the_error() {
+fn the_exit_code_is_in_the_error() {
     let body = "(func (export \"run\") (result i32) (call $proc_exit (i32.const 7)) (i32.const 0))";
     let mut guest = Guest::new(&WasiConfig::default(), &[("proc_exit", "i32")], body);
     let error = guest.try_run().unwrap_err();
@@ -185,7 +185,7 @@ fn an_exit_code_reaches_the_error() {
 }
 
 #[test]
-fn every_function_of_preview_1_is_there_with_wasmtimes_signature() {
+fn every_function_of_preview_1_has_the_signature_in_wasmtime() {
     let engine = Engine::new().unwrap();
     let wasmtime_wasi = {
         let mut linker = Linker::<wasmtime_wasi::p1::WasiP1Ctx>::new(engine.wasm());

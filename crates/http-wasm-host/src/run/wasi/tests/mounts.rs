@@ -89,7 +89,7 @@ fn a_missing_directory_is_reported() {
 }
 
 #[test]
-fn output_goes_line_by_line_to_the_log_all_the_same() {
+fn with_mounts_output_goes_line_by_line_to_the_log() {
     let dir = tempfile::tempdir().unwrap();
     let config = mounted(Mount::read_only(dir.path(), "/data"));
     let body = r#"(data (i32.const 0) "\64\00\00\00\07\00\00\00") (data (i32.const 100) "one\ntwo")
@@ -102,7 +102,7 @@ fn output_goes_line_by_line_to_the_log_all_the_same() {
 }
 
 #[test]
-fn clocks_randomness_arguments_and_exit_stay_our_own() {
+fn with_mounts_randomness_arguments_and_exit_need_no_fiber() {
     let dir = tempfile::tempdir().unwrap();
     let config = WasiConfig { args: vec!["a".into()], ..mounted(Mount::read_only(dir.path(), "/data")) };
     let functions = [("args_get", "i32 i32"), ("random_get", "i32 i32"), ("proc_exit", "i32")];
@@ -124,7 +124,7 @@ const NOTSUP: i32 = 58;
 
 #[cfg(target_os = "linux")]
 #[test]
-fn opening_what_is_neither_file_nor_directory_is_refused_at_once_however_it_is_opened() {
+fn opening_anything_but_a_file_or_directory_is_refused_without_waiting() {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
     let dir = tempfile::tempdir().unwrap();
     let fifo = dir.path().join("fifo");
@@ -151,7 +151,7 @@ fn a_device_is_not_opened() {
 }
 
 #[test]
-fn file_operations_run_on_threads_of_the_guest_and_need_no_runtime_of_whoever_polls() {
+fn file_operations_run_on_the_guests_threads_without_a_runtime() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("file"), "12345").unwrap();
     let config = mounted(Mount::read_only(dir.path(), "/data"));

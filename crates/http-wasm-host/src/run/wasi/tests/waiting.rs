@@ -75,7 +75,7 @@ fn a_sleeping_guest_needs_no_runtime_and_holds_no_thread() {
 }
 
 #[test]
-fn a_guest_sleeps_until_a_moment_too() {
+fn a_guest_sleeps_until_an_absolute_time() {
     let mut guest = polls(&WasiConfig::default(), 1, &[]);
     let start = Instant::now();
     let now = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap();
@@ -85,7 +85,7 @@ fn a_guest_sleeps_until_a_moment_too() {
 }
 
 #[test]
-fn what_is_ready_is_told_at_once_with_each_ones_error() {
+fn poll_returns_ready_events_at_once_each_with_its_error() {
     let subscriptions = [
         fd(1, 1, 0),
         clock(2, 1, Duration::from_secs(3600), 0),
@@ -102,7 +102,7 @@ fn what_is_ready_is_told_at_once_with_each_ones_error() {
 }
 
 #[test]
-fn polling_nothing_too_much_or_nonsense_is_invalid() {
+fn polling_no_too_many_or_malformed_subscriptions_is_invalid() {
     assert_eq!(polls(&WasiConfig::default(), 0, &[]).run(), 28);
     assert_eq!(polls(&WasiConfig::default(), 4097, &[]).run(), 28);
     assert_eq!(polls(&WasiConfig::default(), 1, &[(0, &fd(1, 3, 0))]).run(), 28);
@@ -110,7 +110,7 @@ fn polling_nothing_too_much_or_nonsense_is_invalid() {
 }
 
 #[test]
-fn a_guest_with_files_sleeps_and_polls_as_well() {
+fn a_guest_with_mounts_sleeps_and_polls() {
     let dir = tempfile::tempdir().unwrap();
     let config = WasiConfig { mounts: vec![Mount::read_only(dir.path(), "/data")], ..WasiConfig::default() };
     assert_sleeps(&mut polls(&config, 1, &[(0, &clock(7, 1, MS300, 0))]), Instant::now());
