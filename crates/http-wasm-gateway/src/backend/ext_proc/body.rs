@@ -1,4 +1,4 @@
-//! Bodies that Envoy sends piece by piece.
+//! Bodies that Envoy sends in pieces.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -11,29 +11,29 @@ use http_body::{Body, Frame, SizeHint};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-/// Pieces that are received before the guests have read them.
+/// How many pieces are received ahead of the guests.
 const PIECES: usize = 2;
 
-/// Where the pieces of one direction's body come in.
+/// Receives the pieces of a body from Envoy, and passes them on to [`Pieces`].
 pub(super) struct BodySender {
     pieces: mpsc::Sender<Piece>,
     end: Option<oneshot::Sender<Option<HeaderMap>>>,
 }
 
-/// How a body ended: with trailers or without, or that it was cut off.
+/// The end of a body: `Some` with trailers, `None` without. The sender is dropped if the body is cut off.
 pub(super) type End = oneshot::Receiver<Option<HeaderMap>>;
 
-/// How Envoy gets a body, and sends its own.
+/// How a body is transferred from and to Envoy.
 pub(super) enum BodyTransfer {
-    /// Piece by piece, after the head.
+    /// In pieces, after the head.
     Pieces(End),
-    /// With the head, if there is one at all. Envoy sends none.
+    /// Envoy sends no body. A body that guests write goes with the head.
     WithHead,
-    /// Envoy keeps a body to itself. Set once guests are done with it.
+    /// Envoy doesn't send its body. The flag is set once the guests have finished with it.
     Kept(Arc<AtomicBool>),
-    /// What follows the head isn't a body, and passes piece by piece whatever guests have written.
+    /// What follows the head isn't a body. Its pieces bypass the guests, whose own body is dropped.
     Tunnel(Pieces, End),
-    /// The same, but Envoy keeps it.
+    /// As `Tunnel`, but Envoy doesn't send the pieces.
     KeptTunnel,
 }
 
@@ -53,18 +53,18 @@ pub(super) enum BodyError {
     Kept,
 }
 
-/// A body that comes in pieces.
+/// A body that arrives in pieces.
 pub(super) struct Pieces(State);
 
 enum State {
     Coming(mpsc::Receiver<Piece>),
-    /// There is one, but Envoy keeps it.
+    /// There is a body, but Envoy doesn't send it.
     Kept(Arc<AtomicBool>),
     Ended,
 }
 
 impl Pieces {
-    /// A body, and where its pieces come in.
+    /// A body, and the sender of its pieces.
     pub(super) fn coming() -> (BodySender, Self, End) {
         let (sender, receiver) = mpsc::channel(PIECES);
         let (end, ended) = oneshot::channel();
@@ -72,12 +72,12 @@ impl Pieces {
         (inlet, Self(State::Coming(receiver)), ended)
     }
 
-    /// No body.
+    /// An empty body.
     pub(super) fn none() -> Self {
         Self(State::Ended)
     }
 
-    /// A body that can't be read.
+    /// A body that Envoy doesn't send. Reading it is an error.
     pub(super) fn kept() -> (Self, BodyTransfer) {
         let is_passed = Arc::new(AtomicBool::new(false));
         (Self(State::Kept(is_passed.clone())), BodyTransfer::Kept(is_passed))
@@ -85,14 +85,14 @@ impl Pieces {
 }
 
 impl BodySender {
-    /// Takes in the next piece, once there is room for it. One that nobody will read is dropped.
+    /// Passes a piece on, once there is room for it. A piece that will never be read is dropped.
     pub(super) async fn data(&mut self, data: Bytes) {
         if !data.is_empty() {
             let _unread = self.pieces.send(Piece::Data(data)).await;
         }
     }
 
-    /// The body is complete.
+    /// Completes the body.
     pub(super) async fn end(&mut self, trailers: Option<HeaderMap>) {
         if let Some(end) = self.end.take() {
             let _unasked = end.send(trailers.clone());

@@ -1,4 +1,4 @@
-//! One request of Envoy's and its response, through the guests.
+//! Takes one request from Envoy, and its response, through the guests.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -22,7 +22,7 @@ use super::wire::{BodySendMode, Event, HttpHeaders, ProcessingRequest, ProtocolC
 use crate::body::BoxBody;
 use crate::exchange::{plain_text, too_large};
 
-/// The deadline of the guests while they process a head. None if there is no limit, or they wait for Envoy.
+/// The deadline while guests process a head. `None` if there is no limit, or while they wait for Envoy.
 struct Turn(Mutex<Option<Instant>>);
 
 impl Turn {
@@ -39,7 +39,7 @@ impl Turn {
     }
 }
 
-/// Completes when the guests' deadline has passed. Must be polled after the guests, which change it.
+/// Completes when the guests' deadline has passed. Poll it after the guests, since they change the deadline.
 struct Timer<'a> {
     turn: &'a Turn,
     sleep: Option<Pin<Box<Sleep>>>,
@@ -56,22 +56,22 @@ impl Timer<'_> {
     }
 }
 
-/// A response as Envoy sends it.
+/// A response as received from Envoy.
 type Received = (Response<()>, Pieces, BodyTransfer);
 
-/// What has become of a request.
+/// The outcome of an exchange.
 #[derive(PartialEq, Eq)]
 enum Done {
-    /// It was answered here.
+    /// The gateway sent the response in place of Envoy.
     Answered,
-    /// Its response has passed.
+    /// The upstream's response has passed through the guests.
     Passed,
 }
 
-/// Takes an exchange through the guests. The request's body may have `max_body` bytes.
+/// Takes an exchange through the guests. `max_body` limits the bytes of the request's body.
 ///
 /// # Errors
-/// When Envoy's filter isn't set up as it must be, or the exchange ends early. Envoy fails the request.
+/// When Envoy's filter is misconfigured, or the exchange ends prematurely. Envoy then fails the request.
 pub(super) async fn run(
     processor: &Processor,
     mut messages: Streaming<ProcessingRequest>,
@@ -150,7 +150,7 @@ pub(super) async fn run(
     Ok(())
 }
 
-/// The guests' part. Guests that take too long are stopped by whoever waits for this; `turn` says since when.
+/// Runs the guests. The caller enforces their timeout, using the deadline in `turn`.
 async fn through_guests(
     processor: &Processor,
     (request, body, passage): (Request<()>, Pieces, BodyTransfer),
@@ -193,7 +193,7 @@ async fn through_guests(
         return Ok(Done::Answered);
     };
     let (new, body) = response.into_parts();
-    // Of a response that guests have given such a status, the body is dropped as it comes.
+    // If guests have set a status that allows no body, the body is dropped as it arrives.
     let mut body = if is_bodyless(new.status.as_u16()) { BoxBody::empty() } else { body };
     if let BodyTransfer::Kept(is_passed) = &passage
         && let Some(made) = in_place_of_kept(is_passed, std::mem::take(&mut body)).await?
@@ -210,13 +210,13 @@ async fn through_guests(
     Ok(Done::Passed)
 }
 
-/// Where the messages from Envoy go.
+/// The receivers of Envoy's messages.
 struct Inlets {
     request: Option<BodySender>,
     response: Option<BodySender>,
-    /// Takes the response's head, until it has arrived.
+    /// Sends the response's head. `None` once it has arrived.
     respond: Option<oneshot::Sender<Received>>,
-    /// How many more bytes the request body may have.
+    /// How many more bytes the request's body may have.
     left: u64,
 }
 
@@ -229,7 +229,7 @@ enum Incoming {
     TooLarge,
 }
 
-/// Hands on what Envoy sends, until it ends the stream.
+/// Dispatches Envoy's messages until it ends the stream.
 async fn receive(
     mut messages: Streaming<ProcessingRequest>,
     mut inlets: Inlets,
@@ -268,7 +268,7 @@ async fn receive(
             Some(Event::RequestTrailers(trailers)) => (Some(&mut inlets.request), Some(trailers)),
             Some(Event::ResponseTrailers(trailers)) => (Some(&mut inlets.response), Some(trailers)),
             Some(Event::RequestHeaders(_)) => return Err(Status::invalid_argument("a second request")),
-            // Of a version that sends more than is known here.
+            // A message that a later version of the protocol has added.
             None => continue,
         };
         if let Some(Some(inlet)) = inlet {
@@ -279,8 +279,8 @@ async fn receive(
     Ok(Incoming::Complete)
 }
 
-/// Lets a response pass whose request was never here: a filter before this one has answered it. If no request ever
-/// was, Envoy's filter leaves them out, and the guests would be walked around.
+/// Passes a response whose request was never sent here, because an earlier filter answered it. If no request has ever
+/// been sent, Envoy's filter is configured to leave requests out, which would bypass the guests.
 async fn pass(
     processor: &Processor,
     headers: HttpHeaders,
@@ -307,7 +307,7 @@ fn invalid(error: head::Unsuitable) -> Status {
     Status::invalid_argument(error.to_string())
 }
 
-/// What Envoy's log and ours say about its filter.
+/// Logs an error in the configuration of Envoy's filter, and returns the status that Envoy logs.
 fn misconfigured(what: &str, fix: &str) -> Status {
     tracing::error!("{what}: in the configuration of Envoy's filter, {fix}; the request fails");
     Status::failed_precondition(format!("{what}: {fix}"))
@@ -341,7 +341,7 @@ impl Modes {
         })
     }
 
-    /// A message's body, and where its pieces come in if Envoy sends some.
+    /// A message's body, and its sender if Envoy sends pieces.
     fn body(
         self,
         direction: Direction,
@@ -362,7 +362,7 @@ impl Modes {
             (false, false) => {
                 let (inlet, body, end) = Pieces::coming();
                 match is_tunnel {
-                    // Guests find its end at once, and what they write isn't sent.
+                    // To the guests the body is empty, and what they write isn't sent.
                     true => (Some(inlet), Pieces::none(), BodyTransfer::Tunnel(body, end)),
                     false => (Some(inlet), body, BodyTransfer::Pieces(end)),
                 }
@@ -371,7 +371,7 @@ impl Modes {
     }
 }
 
-/// What is known of the client, if Envoy's filter has `request_attributes` for it.
+/// What Envoy's filter reports about the client with `request_attributes`.
 struct Client {
     addr: Option<SocketAddr>,
     version: Version,

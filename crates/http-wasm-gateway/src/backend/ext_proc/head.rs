@@ -1,4 +1,4 @@
-//! Heads as Envoy sends them, and what guests have changed of them.
+//! Converts heads from Envoy's messages, and the guests' changes into mutations.
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
@@ -7,12 +7,12 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 
 use super::wire;
 
-/// A request or response as Envoy describes it can't be shown to guests.
+/// A request or response whose description by Envoy is invalid.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} can't be shown to guests")]
 pub(super) struct Unsuitable(&'static str);
 
-/// The pseudo header fields of a message.
+/// The names of pseudo-header fields.
 const METHOD: &str = ":method";
 const PATH: &str = ":path";
 const AUTHORITY: &str = ":authority";
@@ -28,7 +28,7 @@ impl wire::HeaderValue {
     }
 }
 
-/// Fields without pseudo header fields, which `pseudo` gets.
+/// Converts fields. Pseudo-header fields are passed to `pseudo` instead.
 fn fields(
     map: Option<&wire::HeaderMap>,
     mut pseudo: impl FnMut(&str, &[u8]) -> Result<(), Unsuitable>,
@@ -40,7 +40,7 @@ fn fields(
             continue;
         }
         let name = HeaderName::try_from(&field.key).map_err(|_| Unsuitable("a header's name"))?;
-        // It stays in the buffer that the message was read into.
+        // The value shares the buffer of the message.
         let value = HeaderValue::from_maybe_shared(field.bytes().clone());
         let value = value.map_err(|_| Unsuitable("a header's value"))?;
         fields.append(name, value);
@@ -48,10 +48,10 @@ fn fields(
     Ok(fields)
 }
 
-/// A request's head.
+/// Converts the head of a request.
 ///
 /// # Errors
-/// When there is no method or path that guests could be shown.
+/// When the method or the path is missing or invalid.
 pub(super) fn request(headers: &wire::HttpHeaders) -> Result<Request<()>, Unsuitable> {
     let (mut method, mut uri, mut host) = (None, None, None);
     let fields = fields(headers.headers.as_ref(), |name, value| {
@@ -66,7 +66,7 @@ pub(super) fn request(headers: &wire::HttpHeaders) -> Result<Request<()>, Unsuit
     let mut request = Request::new(());
     *request.headers_mut() = fields;
     *request.method_mut() = method.ok_or(Unsuitable("a request without a method"))?;
-    // A CONNECT has none.
+    // A CONNECT request has no path.
     *request.uri_mut() = uri.unwrap_or_default();
     if let Some(host) = host {
         request.headers_mut().insert(HOST, host);
@@ -74,10 +74,10 @@ pub(super) fn request(headers: &wire::HttpHeaders) -> Result<Request<()>, Unsuit
     Ok(request)
 }
 
-/// A response's head.
+/// Converts the head of a response.
 ///
 /// # Errors
-/// When there is no status.
+/// When the status is missing or invalid.
 pub(super) fn response(headers: &wire::HttpHeaders) -> Result<Response<()>, Unsuitable> {
     let mut status = None;
     let fields = fields(headers.headers.as_ref(), |name, value| {
@@ -92,20 +92,20 @@ pub(super) fn response(headers: &wire::HttpHeaders) -> Result<Response<()>, Unsu
     Ok(response)
 }
 
-/// The length of a body as its head declares it.
+/// The length of a body according to its head.
 pub(super) fn length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Trailers.
+/// Converts trailers.
 ///
 /// # Errors
-/// When one of them can't be shown to guests.
+/// When a field is invalid.
 pub(super) fn trailers(trailers: &wire::HttpTrailers) -> Result<HeaderMap, Unsuitable> {
     fields(trailers.trailers.as_ref(), |_, _| Ok(()))
 }
 
-/// What guests have changed of a request's head, and whether another route may be the right one for it.
+/// The changes that guests have made to a request's head, and whether they affect route selection.
 pub(super) fn request_changes(old: &Request<()>, new: &Parts) -> (wire::HeaderMutation, bool) {
     let mut changes = changes(old.headers(), &new.headers);
     changes.set_headers.retain(|set| set.header.as_ref().is_none_or(|header| header.key != HOST.as_str()));
@@ -118,7 +118,7 @@ pub(super) fn request_changes(old: &Request<()>, new: &Parts) -> (wire::HeaderMu
     if let Some(path) = path(&new.uri).filter(|new| path(old.uri()).as_ref() != Some(new)) {
         changes.set(PATH, path.as_bytes());
     }
-    // There is always one: a guest can't take it away.
+    // A request always has a host: guests can't remove it.
     if let Some(host) = host(&new.headers).filter(|new| host(old.headers()).as_ref() != Some(new)) {
         changes.set(AUTHORITY, host.as_bytes());
     }
@@ -126,7 +126,7 @@ pub(super) fn request_changes(old: &Request<()>, new: &Parts) -> (wire::HeaderMu
     (changes, reroutes)
 }
 
-/// What guests have changed of a response's head.
+/// The changes that guests have made to a response's head.
 pub(super) fn response_changes(old: &Response<()>, new: &response::Parts) -> wire::HeaderMutation {
     let mut changes = changes(old.headers(), &new.headers);
     if old.status() != new.status {
@@ -135,7 +135,7 @@ pub(super) fn response_changes(old: &Response<()>, new: &response::Parts) -> wir
     changes
 }
 
-/// What makes `new` of `old`. Both are without pseudo header fields; framing is left out.
+/// The changes from `old` to `new`. Both are without pseudo-header fields; framing fields are left out.
 pub(super) fn changes(old: &HeaderMap, new: &HeaderMap) -> wire::HeaderMutation {
     let mut changes = wire::HeaderMutation::default();
     for name in old.keys().filter(|name| !new.contains_key(*name) && is_free(name)) {
@@ -151,12 +151,12 @@ pub(super) fn changes(old: &HeaderMap, new: &HeaderMap) -> wire::HeaderMutation 
     changes
 }
 
-/// All fields of a head that Envoy has nothing of yet.
+/// All fields of a head that Envoy doesn't have.
 pub(super) fn all(new: &HeaderMap) -> wire::HeaderMutation {
     changes(&HeaderMap::new(), new)
 }
 
-/// Whether it is for guests to change. Envoy frames messages itself.
+/// Whether guests may change this field. Envoy frames messages itself.
 fn is_free(name: &HeaderName) -> bool {
     ![CONTENT_LENGTH, TRANSFER_ENCODING].contains(name)
 }

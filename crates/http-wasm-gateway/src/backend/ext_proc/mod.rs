@@ -1,7 +1,9 @@
-//! Guests for an Envoy: the gateway as its external processor, over gRPC.
+//! Runs guests for Envoy: the gateway as Envoy's external processor, over gRPC.
 //!
-//! Envoy opens a stream for each request. The guests see the request and the response as if they passed through here;
-//! what they change goes back as changes. Bodies come in pieces, in the mode `FULL_DUPLEX_STREAMED`.
+//! Envoy opens a stream for each request. Guests see the request and the response as if these passed through the
+//! gateway;
+//! their changes are returned to Envoy as mutations. Bodies are transferred in pieces, in the mode
+//! `FULL_DUPLEX_STREAMED`.
 
 mod body;
 mod exchange;
@@ -36,15 +38,15 @@ use crate::config;
 use crate::exchange::Inbound;
 use crate::stage::{CurrentStage, Stage};
 
-/// Runs guests for an Envoy.
+/// Runs guests for Envoy.
 #[derive(Clone)]
 pub(crate) struct ExtProc(Arc<Processor>);
 
-/// The longest message that is accepted. Envoy's buffers, and so its pieces of bodies, are smaller.
+/// The largest message that is accepted. Envoy's buffers, and therefore the pieces of bodies, are smaller.
 const MAX_MESSAGE_BYTES: usize = 32 << 20;
 
 impl ExtProc {
-    /// `max_body` is how many bytes the body of a client's request may have.
+    /// `max_body` limits the bytes of a client's request body.
     pub(crate) fn new(
         chain: Chain,
         settings: &config::ExtProc,
@@ -54,7 +56,7 @@ impl ExtProc {
         Self(Arc::new(Processor::new(chain, settings, max_body, stage)))
     }
 
-    /// The response to a call.
+    /// Responds to a gRPC call.
     pub(crate) async fn respond(&self, inbound: &mut Inbound) -> Response<BoxBody> {
         let max_body = inbound.lift_body_limit().into_iter().chain(self.0.max_body).min();
         let request = inbound.take();
@@ -79,9 +81,9 @@ impl ExtProc {
     }
 }
 
-/// The answers to a stream of Envoy's. If they are dropped, so is the exchange.
+/// The stream of answers to Envoy. Dropping it drops the exchange.
 struct Answers {
-    /// The exchange, until it has ended. Boxed because the future is large, and would be moved several times.
+    /// The exchange, until it ends. Boxed because the future is large and would be moved several times.
     exchange: Option<BoxFuture<'static, Result<(), Status>>>,
     output: Output,
 }
@@ -117,7 +119,7 @@ impl Stream for Answers {
     }
 }
 
-/// Responds to health checks: the gateway serves until it starts to drain.
+/// Responds to health checks. The gateway is serving until it starts to drain.
 struct Health<'a>(&'a CurrentStage);
 
 impl UnaryService<HealthCheckRequest> for Health<'_> {

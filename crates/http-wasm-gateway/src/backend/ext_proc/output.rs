@@ -1,4 +1,4 @@
-//! Answers to Envoy.
+//! Sends answers to Envoy.
 
 use std::error::Error as StdError;
 use std::future::poll_fn;
@@ -22,24 +22,24 @@ use super::wire::{
 };
 use crate::body::{BoxBody, BoxError};
 
-/// A message that passes through the guests.
+/// Which message passes through the guests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Direction {
     Request,
     Response,
 }
 
-/// What is left of a message once its head is answered: its body, and how the one that Envoy sends ends.
+/// What is left to send of a message after its head: its body, and the end of the body from Envoy.
 pub(super) type Rest = Option<(BoxBody, End)>;
 
-/// Sends answers to Envoy. There is room for one; the exchange continues once it has been taken.
+/// Sends answers to Envoy. It holds one answer; the exchange continues once that has been taken.
 #[derive(Clone)]
 pub(super) struct Output(Arc<Mutex<Waiting>>);
 
 #[derive(Default)]
 struct Waiting {
     answer: Option<ProcessingResponse>,
-    /// Why the exchange has failed, sent after the answer.
+    /// Why the exchange has failed. Sent after the answer.
     failure: Option<Status>,
 }
 
@@ -72,7 +72,7 @@ impl Output {
         poll_fn(|_| {
             let mut waiting = self.waiting();
             if waiting.answer.is_some() {
-                // The exchange is polled again once that one has been taken.
+                // The exchange is polled again once the waiting answer has been taken.
                 return Poll::Pending;
             }
             waiting.answer = Some(ProcessingResponse { answer: answer.take() });
@@ -98,7 +98,7 @@ impl Output {
         let rest = match passage {
             BodyTransfer::Pieces(end) => Some((body, end)),
             BodyTransfer::Tunnel(pieces, end) => Some((BoxBody::new(pieces), end)),
-            // Envoy's stays; see `in_place_of_kept`.
+            // Envoy sends its own body; see `in_place_of_kept`.
             BodyTransfer::Kept(_) | BodyTransfer::KeptTunnel => None,
             BodyTransfer::WithHead => {
                 if let Some(body) = replacement(body).await? {
@@ -117,10 +117,10 @@ impl Output {
         Ok(rest)
     }
 
-    /// Sends the rest of a message.
+    /// Sends the rest of a message after its head.
     pub(super) async fn rest(&self, direction: Direction, body: BoxBody, end: End) -> Result<(), Status> {
         let (mut body, mut trailers) = (body, HeaderMap::new());
-        // The last piece says that it is the last, if that is known by then.
+        // One piece is held back, so that the last one can be marked as such if the end is known by then.
         let mut held = None;
         loop {
             let next = match (body.frame().now_or_never(), held.take()) {
@@ -144,7 +144,7 @@ impl Output {
                 Err(frame) => trailers = Frame::into_trailers(frame).unwrap_or_default(),
             }
         }
-        // What guests have left unread of Envoy's pieces is dropped as it comes.
+        // Dropping the body discards the pieces that the guests haven't read.
         drop(body);
         match end.await.map_err(|_| cut())? {
             None => self.piece(direction, held.unwrap_or_default(), true).await,
@@ -177,10 +177,10 @@ impl Output {
         .await;
     }
 
-    /// The client gets this response in place of the upstream's.
+    /// Sends a response to the client in place of the upstream's.
     pub(super) async fn immediate(&self, response: Response<BoxBody>) -> Result<(), Status> {
         let (head, body) = response.into_parts();
-        // Envoy would send the body of such a response.
+        // Envoy would send a body even with a status that allows none.
         let body = match is_bodyless(head.status.as_u16()) {
             true => Bytes::new(),
             false => body.collect().await.map_err(broken)?.to_bytes(),
@@ -196,8 +196,8 @@ impl Output {
     }
 }
 
-/// What guests have made in place of a body that Envoy keeps, if they have. Envoy doesn't always take it with the head:
-/// it isn't known whether trailers follow.
+/// The body that guests have written in place of one that Envoy keeps, if any. Envoy doesn't always accept it with the
+/// head, since it isn't known whether trailers follow.
 pub(super) async fn in_place_of_kept(is_passed: &AtomicBool, body: BoxBody) -> Result<Option<Bytes>, Status> {
     is_passed.store(true, Ordering::Relaxed);
     match body.collect().await {
@@ -207,7 +207,7 @@ pub(super) async fn in_place_of_kept(is_passed: &AtomicBool, body: BoxBody) -> R
     }
 }
 
-/// The body that Envoy gets with a head, if guests have made one.
+/// The body to send with a head, if guests have written one.
 async fn replacement(body: BoxBody) -> Result<Option<Bytes>, Status> {
     let was_empty = http_body::Body::is_end_stream(&body);
     match body.collect().await {
@@ -217,13 +217,13 @@ async fn replacement(body: BoxBody) -> Result<Option<Bytes>, Status> {
     }
 }
 
-/// Whether a body is the one that Envoy keeps.
+/// Whether the error comes from reading a body that Envoy keeps.
 fn is_kept(error: &(dyn StdError + 'static)) -> bool {
     let causes = std::iter::successors(Some(error), |error: &&'_ (dyn StdError + 'static)| (*error).source());
     causes.filter_map(|error| error.downcast_ref()).any(|error| matches!(error, BodyError::Kept))
 }
 
-/// Envoy doesn't listen any more.
+/// The status when Envoy has closed the stream.
 pub(super) fn cut() -> Status {
     Status::cancelled(BodyError::Cut.to_string())
 }

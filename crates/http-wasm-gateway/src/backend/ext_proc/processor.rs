@@ -1,4 +1,4 @@
-//! What all streams of a route share.
+//! State that all streams of a route share.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -9,18 +9,18 @@ use tokio::time::Instant;
 use crate::config;
 use crate::stage::CurrentStage;
 
-/// What all streams of a route share.
+/// State that all streams of a route share.
 pub(super) struct Processor {
     pub(super) chain: Chain,
-    /// Whether Envoy selects its route again.
+    /// Whether Envoy selects the route again after changes.
     pub(super) reselects_route: bool,
     /// How long guests may take to process a head.
     timeout: Option<Duration>,
-    /// How many bytes the body of a client's request may have.
+    /// The most bytes that the body of a client's request may have.
     pub(super) max_body: Option<u64>,
     /// Whether the gateway is draining.
     pub(super) stage: CurrentStage,
-    /// Whether a stream has ever begun with a request.
+    /// Whether any stream has begun with a request.
     sees_requests: AtomicBool,
 }
 
@@ -41,17 +41,17 @@ impl Processor {
         }
     }
 
-    /// Until when guests may process a head that has come now.
+    /// The deadline for guests to process a head that has just arrived.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.timeout.map(|timeout| Instant::now() + timeout)
     }
 
-    /// A stream begins with a request.
+    /// Records that a stream has begun with a request.
     pub(super) fn has_request(&self) {
         self.sees_requests.store(true, Ordering::Relaxed);
     }
 
-    /// Whether Envoy sends requests, and not their responses alone.
+    /// Whether Envoy sends requests, and not only responses.
     pub(super) fn sees_requests(&self) -> bool {
         self.sees_requests.load(Ordering::Relaxed)
     }

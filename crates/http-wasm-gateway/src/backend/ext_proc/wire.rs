@@ -1,25 +1,26 @@
-//! The messages of Envoy's external processing protocol, as far as they are used here: fields that aren't declared are
-//! skipped when a message is read.
+//! The messages of Envoy's external processing protocol, with only the fields that are used here. Other fields are
+//! skipped
+//! when a message is read.
 //!
-//! Names and numbers are those of `envoy/service/ext_proc/v3/external_processor.proto` and of what it imports.
+//! Names and numbers are those in `envoy/service/ext_proc/v3/external_processor.proto` and its imports.
 
 use std::collections::HashMap;
 
 use bytes::Bytes;
 use prost::{Message, Oneof};
 
-/// What Envoy sends.
+/// A message from Envoy.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ProcessingRequest {
     #[prost(oneof = "Event", tags = "2, 3, 4, 5, 6, 7")]
     pub(super) event: Option<Event>,
-    /// By the name of the filter.
+    /// Keyed by the name of the filter.
     #[prost(map = "string, message", tag = "9")]
     pub(super) attributes: HashMap<String, Struct>,
-    /// Envoy doesn't wait for answers.
+    /// If set, Envoy doesn't wait for answers.
     #[prost(bool, tag = "10")]
     pub(super) observability_mode: bool,
-    /// In the first message alone.
+    /// Only in the first message.
     #[prost(message, optional, tag = "11")]
     pub(super) protocol_config: Option<ProtocolConfiguration>,
 }
@@ -106,14 +107,14 @@ pub(super) struct Struct {
     pub(super) fields: HashMap<String, Value>,
 }
 
-/// `google.protobuf.Value`, if it is text.
+/// `google.protobuf.Value`, if it is a string.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct Value {
     #[prost(string, optional, tag = "3")]
     pub(super) string_value: Option<String>,
 }
 
-/// What Envoy gets.
+/// A message to Envoy.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ProcessingResponse {
     #[prost(oneof = "Answer", tags = "1, 2, 3, 4, 5, 6, 7")]
@@ -138,7 +139,7 @@ pub(super) enum Answer {
     ImmediateResponse(ImmediateResponse),
 }
 
-/// `HeadersResponse` and `BodyResponse`, which are alike.
+/// `HeadersResponse` and `BodyResponse`, which have the same fields.
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct PartResponse {
     #[prost(message, optional, tag = "1")]
@@ -161,7 +162,7 @@ pub(super) struct CommonResponse {
 #[repr(i32)]
 pub(super) enum ResponseStatus {
     Continue = 0,
-    /// With the body of the same answer, in place of any that there is.
+    /// Sends the body of this answer with the head, in place of the message's own body.
     ContinueAndReplace = 1,
 }
 
@@ -177,7 +178,7 @@ pub(super) struct HeaderMutation {
 pub(super) struct HeaderValueOption {
     #[prost(message, optional, tag = "1")]
     pub(super) header: Option<HeaderValue>,
-    /// Whether the value is added to those that there are. The newer `append_action` is ignored by Envoy here.
+    /// Whether to append the value to the existing ones. Here, Envoy ignores the newer `append_action`.
     #[prost(message, optional, tag = "2")]
     pub(super) append: Option<BoolValue>,
 }
@@ -225,7 +226,7 @@ pub(super) struct ImmediateResponse {
     pub(super) headers: Option<HeaderMutation>,
     #[prost(bytes = "bytes", tag = "3")]
     pub(super) body: Bytes,
-    /// What access logs show.
+    /// Shown in Envoy's access logs.
     #[prost(string, tag = "5")]
     pub(super) details: String,
 }
@@ -236,7 +237,7 @@ pub(super) struct HttpStatus {
     pub(super) code: i32,
 }
 
-/// `grpc.health.v1.HealthCheckRequest`. The service that it names makes no difference.
+/// `grpc.health.v1.HealthCheckRequest`. The service that it names is ignored.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(super) struct HealthCheckRequest {}
 
