@@ -44,8 +44,8 @@ pub(crate) struct RouteConfig {
     chain: Option<Vec<String>>,
     reselect_route: Option<bool>,
     metadata: Option<bool>,
-    /// The result of merging this with a filter's configuration, and that configuration's ID. Only
-    /// cached for the first one that this route is used with.
+    /// The result of merging this with a filter's configuration, and that configuration's ID. Only cached for the first
+    /// one that this route is used with.
     merged: OnceLock<(u64, Arc<Behaviour>)>,
     _count: RouteCount,
 }

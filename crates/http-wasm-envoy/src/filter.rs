@@ -50,8 +50,7 @@ impl Filter {
     /// The first value under `name`.
     ///
     /// It points into Envoy's map: it must not be used after the map has changed, or outside the current hook. Hosts
-    /// return
-    /// it with a borrow of themselves, during which nothing changes the map.
+    /// return it with a borrow of themselves, during which nothing changes the map.
     #[inline]
     pub(crate) fn header(&self, map: Map, name: &[u8]) -> Option<&[u8]> {
         let (envoy, ptr) = self.live()?;
@@ -120,8 +119,7 @@ impl Filter {
     }
 
     /// Sets `name` to the single value `value`. Envoy 1.40 removes the header if the value is empty. Returns `false` if
-    /// the
-    /// stream has no such map.
+    /// the stream has no such map.
     #[inline]
     pub(crate) fn set_header(&self, map: Map, name: &[u8], value: &[u8]) -> bool {
         self.live().is_some_and(|(envoy, ptr)| {
@@ -131,8 +129,7 @@ impl Filter {
     }
 
     /// Adds `value` under `name`. An empty value, which Envoy 1.40 rejects, is ignored. Returns `false` if the stream
-    /// has
-    /// no such map.
+    /// has no such map.
     pub(crate) fn add_header(&self, map: Map, name: &[u8], value: &[u8]) -> bool {
         if value.is_empty() {
             return !self.has_ended();

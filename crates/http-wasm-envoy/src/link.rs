@@ -9,8 +9,7 @@ use crate::filter::Filter;
 use crate::heads::{self, DetachedHeads};
 
 /// State that a stream shares with the hosts of its guests. Through it, hosts apply the guests' changes to the stream
-/// in
-/// Envoy.
+/// in Envoy.
 pub(crate) struct Link {
     pub(crate) filter: Filter,
     /// Envoy's heads at the time when the current host was detached.

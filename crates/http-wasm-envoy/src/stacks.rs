@@ -1,9 +1,9 @@
 //! Fiber stacks that Envoy's allocator can walk.
 //!
 //! Envoy's allocator samples allocations and follows the frame pointers of the calling stack for each sample. On a
-//! guest's
-//! fiber, the outermost frame pointer is the top of the stack, so the words above it are read as a frame. wasmtime's
-//! stacks end at an inaccessible page there. The stacks here have a page of zeros above them, which ends the walk.
+//! guest's fiber, the outermost frame pointer is the top of the stack, so the words above it are read as a frame.
+//! wasmtime's stacks end at an inaccessible page there. The stacks here have a page of zeros above them, which ends the
+//! walk.
 #![expect(unsafe_code, reason = "stacks are mapped memory")]
 
 use std::io;

@@ -51,8 +51,7 @@ impl Stats {
     /// Records a guest's call.
     ///
     /// Envoy looks up a counter by its labels, which costs more than a guest's call. For this reason, calls are counted
-    /// here
-    /// and reported in batches, and only some of them are timed.
+    /// here and reported in batches, and only some of them are timed.
     pub(crate) fn called(
         &self,
         filter: &Filter,

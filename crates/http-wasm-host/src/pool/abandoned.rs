@@ -1,7 +1,7 @@
-//! Calls that go on though nobody wants their result any more.
+//! Calls that continue after their result is no longer wanted.
 //!
-//! An instance may have cost a start-up of hundreds of milliseconds, so it isn't dropped because a client hangs up
-//! while the guest computes: the call goes on in the background until it ends, and the instance is kept.
+//! An instance may have cost a start-up of hundreds of milliseconds. It therefore isn't dropped when a client
+//! disconnects while the guest computes: the call continues in the background until it ends, and the instance is kept.
 
 use std::any::Any;
 use std::fmt;
@@ -17,13 +17,13 @@ use crate::run::call::{CallStatus, Stage};
 use crate::run::shared::Shared;
 use crate::stats::AbandonedCount;
 
-/// A call of a guest that was abandoned while it computed, and goes on in the background.
+/// A guest's call that was abandoned while it computed, and that continues in the background.
 ///
-/// The guest notices nothing: it may read what was received, and what it writes is discarded. If it lets the request
-/// pass, the next handler isn't called, but the guest is told that there is no response. Its time limits hold.
+/// The guest doesn't notice: it can read what was received, and what it writes is discarded. If it passes the request
+/// on, the next handler isn't called, and the guest is notified that there is no response. Its time limits still apply.
 ///
-/// Whoever limits how much a client may ask for at once lets the call [hold](Self::hold) the client's share until it
-/// ends. Otherwise the client could start call after call by abandoning each.
+/// If you limit how many requests a client may have in progress, let the call [hold](Self::hold) the client's permit
+/// until it ends. Otherwise the client could start any number of calls by abandoning each.
 #[derive(Clone, Default)]
 pub struct AbandonedCall(Arc<Mutex<Vec<Box<dyn Any + Send>>>>);
 
@@ -41,14 +41,14 @@ impl fmt::Debug for AbandonedCall {
     }
 }
 
-/// A call that can outlive the interest in it.
+/// A call that can continue after its result is no longer wanted.
 pub(super) trait RunningCall<T>: Future<Output = T> + Send {
-    /// Lets it go on in the background if its guest computes; drops it otherwise.
+    /// Continues the call in the background if its guest computes; drops it otherwise.
     fn abandon(self: Pin<Box<Self>>) -> Option<AbandonedCall>;
 }
 
 pin_project! {
-    /// The future of a call, with what is known of it from outside.
+    /// The future of a call, and the state of the call that others can see.
     pub(super) struct Running<F> {
         #[pin]
         future: F,
@@ -92,7 +92,7 @@ impl<F: Future + Send + 'static> RunningCall<F::Output> for Running<F> {
     }
 }
 
-/// The rest of a call in the background.
+/// The rest of a call that continues in the background.
 struct GoesOn<F> {
     future: Pin<Box<Running<F>>>,
     call: CallStatus,
@@ -106,7 +106,7 @@ impl<F: Future> Future for GoesOn<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match self.future.as_mut().poll(cx) {
             Poll::Ready(_) => Poll::Ready(()),
-            // Nobody sends the rest of a body to a request that was abandoned.
+            // An abandoned request receives no more of its body.
             Poll::Pending if self.call.stage() == Stage::Waiting => Poll::Ready(()),
             Poll::Pending => Poll::Pending,
         }

@@ -3,14 +3,14 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Consecutive failures before requests are rejected. Fewer may be bad luck, which affects one request alone.
+/// Consecutive failures before requests are rejected. Fewer may be bad luck, which only affects single requests.
 const FREE: u32 = 3;
 
 const FIRST: Duration = Duration::from_millis(100);
 
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// After repeated failures to create an instance, one attempt at a time is allowed, at increasing intervals.
+/// After repeated failures to create an instance, allows one attempt at a time, at increasing intervals.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff(Mutex<State>);
 
@@ -23,18 +23,18 @@ struct State {
     until: Option<Instant>,
 }
 
-/// Permission to create an instance. Dropped without a result, as by a cancelled request, it doesn't count as an
-/// attempt.
+/// Permission to create an instance. If it is dropped without a result, for example by a cancelled request, it doesn't
+/// count as an attempt.
 #[derive(Debug)]
 pub(crate) struct Attempt<'a> {
     backoff: &'a Backoff,
-    /// Set for an attempt that is allowed while others are rejected. Those that started before the failures don't have
+    /// Set for an attempt that is allowed while others are rejected. Attempts that began before the failures don't have
     /// it.
     probe: Option<u64>,
 }
 
 impl Backoff {
-    /// Permission to try, or how long to wait before asking again.
+    /// Returns permission to try, or how long to wait before asking again.
     pub(crate) fn attempt(&self) -> Result<Attempt<'_>, Duration> {
         let mut state = self.lock();
         if state.failures >= FREE {
@@ -135,7 +135,7 @@ mod tests {
             let before = Instant::now();
             backoff.attempt().expect("leave to try").failed();
             let until = backoff.lock().until.expect("a pause");
-            // The minimum and maximum pause: it began somewhere in between.
+            // The minimum and maximum length of the pause, which began somewhere in between.
             waits.push(until - Instant::now()..=until - before);
         }
         assert!(waits[FREE as usize].contains(&(FIRST * 2)), "{waits:?}");

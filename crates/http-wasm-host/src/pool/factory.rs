@@ -1,4 +1,4 @@
-//! Making instances for the pool, with a back-off for a guest that fails to start.
+//! Creates instances for the pool, with a back-off for a guest that fails to start.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -13,7 +13,7 @@ use crate::run::instance::Instance;
 use crate::run::shared::Shared;
 use crate::stats::{DropReason, Live};
 
-/// Makes a guest's instances.
+/// Creates a guest's instances.
 pub(crate) struct Factory<H: Host> {
     blueprint: Blueprint<H>,
     backoff: Backoff,
@@ -33,13 +33,13 @@ impl<H: Host> Factory<H> {
         &self.blueprint.startup
     }
 
-    /// Whether an instance is worth replacing before it is missed: its start-up takes long.
+    /// Whether instances take so long to start that a lost one is worth replacing before a request needs it.
     pub(crate) fn is_slow(&self) -> bool {
         let functions = &self.startup().functions;
         functions.any() && functions.compute_long.load(Ordering::Relaxed)
     }
 
-    /// Makes an instance for a request, which may be sheddable, unless the guest has repeatedly failed to start.
+    /// Creates an instance for a request, which may be sheddable, unless the guest has repeatedly failed to start.
     pub(crate) async fn create(&self, sheddable: bool) -> Result<Box<Instance<H>>, Error> {
         let attempt = self.backoff.attempt().map_err(|wait| {
             let reason = "it has repeatedly failed to start and will be retried later";
@@ -48,14 +48,14 @@ impl<H: Host> Factory<H> {
         let made = self.make(sheddable).await;
         match &made {
             Ok(_) => attempt.succeeded(),
-            // Not the guest's fault: what is short now may be available again at once.
+            // This isn't the guest's fault: what is short now may be available again soon.
             Err(error) if error.kind() == ErrorKind::Unavailable => drop(attempt),
             Err(_) => attempt.failed(),
         }
         made
     }
 
-    /// Makes an instance, and counts it.
+    /// Creates an instance, and counts it.
     pub(crate) async fn make(&self, sheddable: bool) -> Result<Box<Instance<H>>, Error> {
         let shared = self.shared();
         let started = shared.observer.as_ref().map(|_| Instant::now());
@@ -74,7 +74,7 @@ impl<H: Host> Factory<H> {
     }
 }
 
-/// Counts an instance that never gets finished because its request is cancelled.
+/// Counts an instance that is never finished because its request is cancelled.
 struct Unfinished<'a>(Option<&'a Shared>);
 
 impl Unfinished<'_> {

@@ -1,4 +1,4 @@
-//! The pool of idle instances, and the guard that is pinned to a request.
+//! The pool of idle instances, and the guard for an instance in use.
 
 pub(crate) mod abandoned;
 mod backoff;
@@ -24,9 +24,9 @@ use crate::run::instance::Instance;
 use crate::run::shared::Shared;
 use crate::stats::DropReason;
 
-/// Idle instances, last in first out: the warmest is used first, and a burst's surplus stays at the bottom.
+/// Idle instances, last in, first out: the warmest is used first, and the surplus of a burst stays at the bottom.
 ///
-/// Each thread has a shard that it looks into first, so that threads don't wait for each other, nor share a cache line.
+/// Each thread has a shard that it checks first, so that threads neither wait for each other nor share a cache line.
 pub(crate) struct Pool<H: Host> {
     shards: Box<[Arc<Shard<H>>]>,
     settings: PoolSettings,
@@ -35,11 +35,11 @@ pub(crate) struct Pool<H: Host> {
     on_loss: Arc<OnceLock<Waker>>,
 }
 
-/// One thread's part of a pool. Instances in use hold it rather than the pool, which is closed with the last handle of
-/// its guest.
+/// One thread's part of a pool. Instances in use hold this and not the pool, since the pool is closed with the last
+/// handle of its guest.
 #[repr(align(128))]
 struct Shard<H: Host> {
-    /// The instance that came back last: most requests find one here, and need no lock.
+    /// The instance that was returned last. Most requests find one here and need no lock.
     hot: AtomicCell<Option<Box<Instance<H>>>>,
     idle: Mutex<Idle<H>>,
     closed: AtomicBool,
@@ -56,17 +56,17 @@ struct Cap {
 
 struct Idle<H: Host> {
     instances: Instances<H>,
-    /// The minimum number of idle instances in this quarter of `idle_ttl` (first) and in those before: that many, at
-    /// the bottom, weren't needed.
+    /// The minimum number of idle instances in this quarter of `idle_ttl` (first) and in the previous ones. That many
+    /// instances, at the bottom, weren't needed.
     unused: [usize; QUARTERS],
 }
 
-/// Boxed, because guards are passed around and must be small.
+/// Boxed, because guards are moved around and must be small.
 type Instances<H> = Vec<Box<Instance<H>>>;
 
 const QUARTERS: usize = 4;
 
-/// With more, looking through all of them before an instance is created would be slow.
+/// With more shards, searching all of them before an instance is created would be slow.
 const MAX_SHARDS: usize = 16;
 
 impl<H: Host> Pool<H> {
@@ -84,7 +84,7 @@ impl<H: Host> Pool<H> {
         let _ = self.on_loss.set(waker);
     }
 
-    /// Where requests wait for a permit to run a start-up, and for what comes back meanwhile.
+    /// The queue in which requests wait for a permit to run a start-up, or for an instance that is returned meanwhile.
     pub(crate) fn start_queue(&self) -> &StartQueue<PooledInstance<H>> {
         &self.start_queue
     }
@@ -105,14 +105,14 @@ impl<H: Host> Pool<H> {
         Some(PooledInstance { instance: Some(instance), shard: own.clone() })
     }
 
-    /// Looks into the other threads' shards.
+    /// Searches the other threads' shards.
     #[cold]
     fn search(&self) -> Option<Box<Instance<H>>> {
         let own = own_shard();
         (1..self.shards.len()).find_map(|i| self.shards[(own + i) % self.shards.len()].take())
     }
 
-    /// A new instance on its way to a request.
+    /// Wraps a new instance for a request.
     pub(crate) fn guard(&self, instance: Box<Instance<H>>) -> PooledInstance<H> {
         PooledInstance { instance: Some(instance), shard: self.own().clone() }
     }
@@ -129,13 +129,13 @@ impl<H: Host> Pool<H> {
         &self.settings
     }
 
-    /// Whether there are too few instances, whatever happened to those that were created when the guest was loaded.
+    /// Whether there are fewer instances than `min_warm`, including those in use.
     pub(crate) fn is_short(&self) -> bool {
         let wanted = self.settings.max_idle.unwrap_or(usize::MAX).min(self.settings.min_warm);
         self.shared.counters.live() < wanted as u64
     }
 
-    /// Drops idle instances, and from now on every instance that is returned.
+    /// Drops the idle instances, and from now on every instance that is returned.
     pub(crate) fn close(&self) {
         for shard in &self.shards {
             shard.closed.store(true, Ordering::Relaxed);
@@ -143,7 +143,7 @@ impl<H: Host> Pool<H> {
         }
     }
 
-    /// Removes the instances that weren't needed for `idle_ttl`. Call it once per quarter of that time.
+    /// Removes the instances that haven't been needed for `idle_ttl`. Call it once per quarter of that time.
     pub(crate) fn expire(&self) -> Instances<H> {
         let mut spare = self.idle().saturating_sub(self.settings.min_warm);
         let mut expired = Vec::new();
@@ -172,7 +172,7 @@ impl<H: Host> Shard<H> {
         Self { hot: AtomicCell::new(None), idle, closed: AtomicBool::new(false), cap, start_queue, on_loss }
     }
 
-    /// Takes `instance` in, or gives it back when there is no place for it.
+    /// Adds `instance`, or returns it if the pool is full.
     #[inline]
     fn put(&self, instance: Box<Instance<H>>) -> Result<(), Box<Instance<H>>> {
         if let Some(cap) = &self.cap
@@ -200,7 +200,7 @@ impl<H: Host> Shard<H> {
         Some(instance)
     }
 
-    /// All that is idle, in one place.
+    /// Locks the idle instances, after adding `hot` to them.
     fn settle(&self) -> MutexGuard<'_, Idle<H>> {
         let mut idle = self.lock();
         idle.instances.extend(self.hot.take());
@@ -224,7 +224,7 @@ impl<H: Host> Idle<H> {
         popped
     }
 
-    /// How many weren't needed in this quarter and those before. Begins the next quarter.
+    /// Returns how many instances weren't needed in this quarter and the previous ones, and begins the next quarter.
     fn end_quarter(&mut self) -> usize {
         let unused = self.unused.into_iter().min().unwrap_or(0);
         self.unused.rotate_right(1);
@@ -246,11 +246,11 @@ fn own_shard() -> usize {
     OWN.with(|own| *own)
 }
 
-/// An instance out of the pool. It goes back only by [`recycle`](Self::recycle), the explicit last step of an
-/// exchange that left it clean; dropped in any other way it is gone.
+/// An instance taken out of the pool. Only [`recycle`](Self::recycle), the explicit last step of an exchange that left
+/// the instance clean, returns it. Otherwise, the instance is dropped with this.
 pub(crate) struct PooledInstance<H: Host> {
     instance: Option<Box<Instance<H>>>,
-    /// Where it goes back to.
+    /// The shard that it is returned to.
     shard: Arc<Shard<H>>,
 }
 
@@ -269,8 +269,8 @@ impl<H: Host> PooledInstance<H> {
         if let Some(instance) = self.instance.take() {
             self.put(instance);
         }
-        // A request that began to wait in the meantime had looked into the pool before. If another one was quicker, the
-        // instance goes back.
+        // A request that has just begun to wait may have searched the pool before the instance was there, so offer it
+        // again. If no request waits any more, it returns to the pool.
         if self.shard.start_queue.has_waiters() {
             self.instance = self.shard.take();
             if self.instance.is_some() {
@@ -287,7 +287,7 @@ impl<H: Host> PooledInstance<H> {
         }
     }
 
-    /// Goes on with another instance, if one is idle; see [`Rule::SameInstance`].
+    /// Continues with another instance, if one is idle; see [`Rule::SameInstance`].
     #[cold]
     pub(crate) fn swap(&mut self) {
         let shard = self.shard.clone();
@@ -299,7 +299,7 @@ impl<H: Host> PooledInstance<H> {
         }
     }
 
-    /// The reason that is counted if it is dropped from now on.
+    /// Sets the reason that is counted if it is dropped from now on.
     pub(crate) fn drop_as(&mut self, reason: DropReason) {
         if let Some(instance) = &mut self.instance {
             instance.pin.drop_reason = reason;

@@ -15,25 +15,25 @@ use crate::run::compute::{ComputePermit, Line};
 use crate::run::pin::NextResult;
 use crate::stats::DropReason;
 
-/// How long a clean-up call may take with all its waiting. Nobody waits for it, but it holds an instance.
+/// How long a clean-up call may take, including its waits. Nobody waits for it, but it holds an instance.
 const CLEAN_UP_LIMIT: Duration = Duration::from_secs(5);
 
-/// What the log adds to the error of a call that was abandoned.
+/// The log's addition to the error of a call that was abandoned.
 pub(crate) const ABANDONED: &str = "; its client had gone";
 
 /// What a guest decided in `handle_request`.
 #[derive(Debug)]
 pub enum Outcome<H: Host> {
-    /// The guest has responded itself: the response is in the host.
+    /// The guest has responded itself. The response is in the host.
     Respond(H),
-    /// The guest lets the request proceed: the request in the host is for the next handler.
+    /// The guest passes the request on. The host has the request for the next handler.
     Next(Pinned<H>),
-    /// The guest failed, and [fails open](crate::OnFailure::Open): the original request, which is in the host, is for
-    /// the next handler, whose response is for the client. The guest isn't called again for this exchange.
+    /// The guest failed, and [fails open](crate::OnFailure::Open). Pass the original request, which is in the host, to
+    /// the next handler, and its response to the client. The guest isn't called again for this exchange.
     Bypassed {
-        /// The host, with the request as it came.
+        /// The host, with the original request.
         host: H,
-        /// Why the guest failed; for the log.
+        /// Why the guest failed, for the log.
         error: Error,
     },
 }
@@ -48,11 +48,11 @@ pub struct Handled<H> {
     pub error: Option<Error>,
 }
 
-/// An instance that stays pinned to the request that it has let proceed.
+/// An instance that stays pinned to a request that it has passed on.
 ///
-/// The guest may keep state for the request, under `req_ctx`, so the same instance handles the response. Dropping this
-/// without a response (because the client is gone, or the next handler panicked) still calls `handle_response` with
-/// `is_error` = 1, off the request path, so that the guest can clean up.
+/// The guest may keep state for the request under `req_ctx`, so the same instance must handle the response. If this is
+/// dropped without a response (because the client has disconnected, or the next handler panicked), `handle_response` is
+/// still called with `is_error` = 1, off the request path, so that the guest can clean up.
 ///
 /// ```
 /// use http_wasm_host::{BoxError, Engine, Guest, InMemoryHost, Outcome};
@@ -103,10 +103,10 @@ impl<H: Host> Pinned<H> {
         self.instance.as_ref().is_some_and(|instance| instance.shared().reads_request)
     }
 
-    /// Runs `handle_response` on the response that was put into the host, and returns the response for the client:
-    /// within this call if the guest has nothing to wait for, otherwise in the returned future.
+    /// Runs `handle_response` on the response that was put into the host, and returns the response for the client. If
+    /// the guest has nothing to wait for, it runs within this call, otherwise in the returned future.
     ///
-    /// The instance is free again once that response is available, however long its body takes.
+    /// The instance is released as soon as that response is available, however long its body takes.
     ///
     /// # Errors
     /// If the guest fails, unless it [fails open](crate::OnFailure::Open). There is no response then.
@@ -155,7 +155,7 @@ impl<H: Host> Pinned<H> {
         handled(instance, called)
     }
 
-    /// Of the guest.
+    /// The name of the guest.
     pub(crate) fn guest_name(&self) -> Arc<str> {
         let instance = self.instance.as_ref().expect("taken only when it is consumed");
         instance.shared().name.clone()
@@ -179,7 +179,7 @@ impl<H: Host> Pinned<H> {
     }
 }
 
-/// What becomes of a response and its instance once the guest's second function has returned or failed.
+/// Finishes an exchange once `handle_response` has returned or failed: returns the response, and releases the instance.
 #[inline]
 fn handled<H: Host>(mut instance: PooledInstance<H>, called: Result<(), Error>) -> Result<Handled<H>, Error> {
     match called.and_then(|()| instance.end()) {
@@ -198,7 +198,7 @@ fn handled<H: Host>(mut instance: PooledInstance<H>, called: Result<(), Error>) 
 }
 
 impl<H: Host> PooledInstance<H> {
-    /// Waits for a permit for a call of this instance, if it needs one.
+    /// Waits for a compute permit for a call of this instance, if the call needs one.
     pub(crate) fn permit(&self, phase: Phase) -> impl Future<Output = Option<ComputePermit>> + Send + use<H> {
         let shared = self.shared().clone();
         async move { shared.permit(phase, Line::Pinned).await }
@@ -224,7 +224,7 @@ impl<H: Host> PooledInstance<H> {
 impl<H: Host> Drop for Pinned<H> {
     fn drop(&mut self) {
         if let Some(mut instance) = self.instance.take() {
-            // Whatever keeps the clean-up from being made or finished: full queue, time limit, shutdown.
+            // The reason if anything prevents the clean-up from finishing: a full queue, a time limit, a shutdown.
             instance.drop_as(DropReason::Unclean);
             if let Some(host) = instance.host_mut() {
                 host.detach();

@@ -46,7 +46,7 @@ enum State<T> {
     Taken,
 }
 
-/// A call that waits or computes. It is abandoned if this is dropped.
+/// A call that waits or computes. Dropping this abandons the call.
 struct Waiting<T>(Option<Pin<Box<dyn RunningCall<T>>>>);
 
 impl<T> Waiting<T> {
@@ -67,7 +67,7 @@ impl<T> Progress<T> {
         Self(State::Done(result))
     }
 
-    /// The rest of a call is in `future`.
+    /// A call whose rest runs in `future`.
     pub(crate) fn waiting<F>(future: F, call: CallStatus, shared: Arc<Shared>) -> Self
     where
         F: Future<Output = T> + Send + 'static,
@@ -75,12 +75,12 @@ impl<T> Progress<T> {
         Self(State::Waiting(Waiting(Some(Box::pin(Running::new(future, call, shared))))))
     }
 
-    /// Gives up the result.
+    /// Abandons the call, whose result is no longer wanted.
     ///
-    /// If the guest computes, its call goes on as a task of the engine's [`Runtime`](crate::Runtime) until it ends, and
-    /// its instance is kept; that is then returned. Otherwise the call ends here: a guest that waits for a body loses
-    /// its instance, as does one that computes where the runtime takes no task, or beside 128 others of its guest that
-    /// were abandoned.
+    /// If the guest computes, its call continues as a task of the engine's [`Runtime`](crate::Runtime) until it ends,
+    /// and its instance is kept; the returned value represents that call. Otherwise, the call ends here and its
+    /// instance is lost. This applies to a guest that waits for a body, and to one that computes if the runtime doesn't
+    /// accept the task, or if 128 calls of the guest have already been abandoned.
     pub fn abandon(&mut self) -> Option<AbandonedCall> {
         match &mut self.0 {
             State::Waiting(waiting) => waiting.abandon(),
@@ -101,7 +101,7 @@ impl<T> Progress<T> {
     }
 }
 
-/// The result is stored next to the future and not in it, so nothing depends on its address.
+/// The result is stored next to the future, not in it, so nothing depends on its address.
 impl<T> Unpin for Progress<T> {}
 
 impl<T> Future for Progress<T> {

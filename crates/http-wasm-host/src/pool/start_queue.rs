@@ -1,12 +1,12 @@
 //! Limits how many start-ups of a guest run at once.
 //!
-//! The pool has no limit, but the machine has: in a burst of requests that each run a start-up of 50 ms, none would end
-//! before nearly all have. So no more start-ups run at once than there are threads. Other requests wait in the order in
-//! which they arrived, sheddable ones behind all others, and a waiting request also gets instances that others return.
-//! No request waits for another *request*: a start-up always ends, and if the running ones make no progress, the next
-//! ones start.
+//! The pool has no limit, but the machine does: in a burst of requests that each run a start-up of 50 ms, none would
+//! end before nearly all of them have. So at most as many start-ups run at once as there are threads. Other requests
+//! wait in the order of their arrival, sheddable ones behind all others, and can also get an instance that another
+//! request returns. No request waits for another *request*: a start-up always ends, and if the running ones make no
+//! progress, the next ones start.
 //!
-//! As long as instances are returned sooner than a start-up takes, one start-up at a time is enough, and the other
+//! As long as instances are returned sooner than a start-up would take, one start-up at a time is enough, and the other
 //! threads serve the requests that have an instance.
 
 use std::collections::{BTreeMap, HashMap};
@@ -20,8 +20,8 @@ use std::time::{Duration, Instant};
 
 use crate::runtime::Background;
 
-/// How long the running start-ups may make no progress, because they sleep or aren't polled, before others start. Far
-/// more than the time between two polls of one that computes.
+/// How long the running start-ups may make no progress, because they sleep or aren't polled, before others start. This
+/// is far longer than the time between two polls of a start-up that computes.
 const STALL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The queue for one guest's start-ups. Requests wait for a `T`: an instance.
@@ -52,7 +52,7 @@ impl<T> State<T> {
     }
 }
 
-/// Who is served first: whether the request is sheddable, and when it came.
+/// Decides who is served first: whether the request is sheddable, and its position in the order of arrival.
 type Ticket = (bool, u64);
 
 enum Served<T> {
@@ -60,17 +60,17 @@ enum Served<T> {
     Returned(T),
 }
 
-/// What can be handed to a waiting request.
+/// A value that can be handed to a waiting request.
 pub(crate) trait Recycle {
-    /// Puts it where the next request finds it.
+    /// Returns it to where the next request finds it.
     fn put_back(self);
 }
 
-/// What a request gets in the end.
+/// What a waiting request gets.
 pub(crate) enum Acquired<'a, T: Recycle> {
-    /// It may run a start-up.
+    /// A permit to run a start-up.
     Permit(StartPermit<'a, T>),
-    /// It needs none.
+    /// An instance that another request has returned.
     Returned(T),
 }
 
@@ -91,8 +91,8 @@ impl<T: Recycle> StartQueue<T> {
         }
     }
 
-    /// Waits for a permit or for an instance that another request returns, whichever comes first. `idle` is called once
-    /// the request is queued, since an instance may have been returned just before.
+    /// Waits for a permit, or for an instance that another request returns, whichever comes first. `idle` is called
+    /// once the request is queued, since an instance may have been returned just before.
     pub(crate) async fn wait(
         &self,
         background: &Background,
@@ -116,7 +116,7 @@ impl<T: Recycle> StartQueue<T> {
         }
     }
 
-    /// Hands `value` to the request that has waited longest; returns it if none waits.
+    /// Hands `value` to the request that has waited longest. Returns it if no request waits.
     pub(crate) fn hand_over(&self, value: T) -> Option<T> {
         if !self.has_waiters() {
             return Some(value);
@@ -147,7 +147,7 @@ impl<T: Recycle> StartQueue<T> {
         Err(Waiter { queue: self, ticket })
     }
 
-    /// Lets requests continue that can, and wakes them and `others` outside of the lock.
+    /// Lets requests continue if they can, and wakes them and `others` outside the lock.
     fn unlock(&self, mut state: MutexGuard<'_, State<T>>, others: impl IntoIterator<Item = Waker>) {
         let mut wakers: Vec<_> = others.into_iter().collect();
         while state.may_start(self.limit)
@@ -172,7 +172,7 @@ impl<T: Recycle> StartQueue<T> {
 pub(crate) struct StartPermit<'a, T: Recycle>(&'a StartQueue<T>);
 
 impl<T: Recycle> StartPermit<'_, T> {
-    /// Runs it.
+    /// Runs the start-up.
     pub(crate) async fn run<F: Future>(self, start_up: F) -> F::Output {
         let began = Instant::now();
         let mut start_up = pin!(start_up);
@@ -205,7 +205,7 @@ struct Waiter<'a, T: Recycle> {
 }
 
 impl<'a, T: Recycle> Waiter<'a, T> {
-    /// A permit of its own if nothing makes progress.
+    /// Takes a permit if the running start-ups make no progress.
     fn start_if_stalled(&mut self) -> Option<StartPermit<'a, T>> {
         let mut state = self.queue.lock();
         if state.progress.elapsed() < STALL_TIMEOUT {
@@ -235,7 +235,7 @@ impl<'a, T: Recycle> Future for Waiter<'a, T> {
     }
 }
 
-/// A request that leaves the queue passes on what it was returned but hasn't taken.
+/// A request that leaves the queue passes on what it was handed but hasn't taken.
 impl<T: Recycle> Drop for Waiter<'_, T> {
     fn drop(&mut self) {
         let mut state = self.queue.lock();

@@ -1,4 +1,4 @@
-//! Drops instances that are no longer needed, to free their memory, and creates those that are missing.
+//! Drops instances that are no longer needed, to free their memory, and creates missing ones.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,10 +11,10 @@ use crate::pool::factory::Factory;
 use crate::runtime::Timer;
 use crate::stats::DropReason;
 
-/// Shorter intervals would keep the thread busy for nothing.
+/// With shorter intervals, the thread would be busy without need.
 const SHORTEST: Duration = Duration::from_millis(5);
 
-/// Idle instances beyond which lost ones aren't replaced before they are needed.
+/// With this many idle instances, lost ones aren't replaced before they are needed.
 const SPARE: usize = 4;
 
 /// Checks a guest's pool once per quarter of its `idle_ttl`, on the housekeeping thread.
@@ -22,7 +22,7 @@ pub(crate) struct Sweep<H: Host> {
     pool: Weak<Pool<H>>,
     factory: Arc<Factory<H>>,
     refills: AtomicBool,
-    /// Instances that were lost and may be worth replacing.
+    /// The number of lost instances that may be worth replacing.
     lost: AtomicUsize,
     timer: Mutex<Next>,
 }
@@ -36,7 +36,7 @@ struct Next {
 impl<H: Host> Sweep<H> {
     pub(crate) fn start(pool: &Arc<Pool<H>>, factory: Arc<Factory<H>>) -> Arc<Self> {
         let pool_again = Arc::downgrade(pool);
-        // Until the first instances have been created.
+        // Set until the first instances have been created.
         let refills = AtomicBool::new(true);
         let lost = AtomicUsize::new(0);
         let sweep = Arc::new(Self { pool: pool_again, factory, refills, lost, timer: Mutex::default() });
@@ -45,12 +45,12 @@ impl<H: Host> Sweep<H> {
         sweep
     }
 
-    /// The instances that the guest is loaded with exist: from now on, missing ones are replaced.
+    /// The guest's initial instances exist: from now on, missing ones are replaced.
     pub(crate) fn warmed_up(&self) {
         self.refills.store(false, Ordering::Relaxed);
     }
 
-    /// The timer owns this, and this owns the timer, so it must be stopped explicitly.
+    /// The timer and this own each other, so the timer must be stopped explicitly.
     pub(crate) fn stop(&self) {
         let mut next = self.timer.lock().unwrap_or_else(PoisonError::into_inner);
         next.stopped = true;
@@ -89,7 +89,7 @@ impl<H: Host> Sweep<H> {
         }
     }
 
-    /// Whether an instance is to be created.
+    /// Whether to create another instance.
     fn is_missing(&self, pool: &Pool<H>) -> bool {
         let one_less = |lost: usize| lost.checked_sub(1);
         let was_lost = self.lost.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_less).is_ok();
@@ -104,7 +104,7 @@ impl<H: Host> Sweep<H> {
     }
 }
 
-/// An instance was lost. If its start-up takes long, it is replaced before a request has to wait for that.
+/// Woken when an instance is lost. Replaces it before a request needs it, if its start-up takes long.
 struct Loss<H: Host>(Weak<Sweep<H>>);
 
 impl<H: Host> Wake for Loss<H> {
@@ -121,15 +121,15 @@ impl<H: Host> Wake for Loss<H> {
     }
 }
 
-/// Makes the instances that are missing, one after the other. There is one at a time.
+/// Creates the missing instances, one after the other. Only one of these runs at a time.
 struct Refill<H: Host>(Arc<Sweep<H>>);
 
 impl<H: Host> Refill<H> {
     async fn run(self) {
         let Sweep { pool, factory, .. } = &*self.0;
-        // Gone with the guest, which may be dropped while an instance is made.
+        // The pool goes away with the guest, which may be dropped while an instance is created.
         while pool.upgrade().is_some_and(|pool| self.0.is_missing(&pool)) {
-            // The observer knows why; the next sweep tries again.
+            // The observer has been notified of the failure; the next sweep tries again.
             let Ok(made) = factory.create(false).await else { return };
             if let Some(pool) = pool.upgrade() {
                 pool.guard(made).recycle();

@@ -1,4 +1,4 @@
-//! What a call into a guest shares with whoever drives it.
+//! The state that a call into a guest shares with its caller.
 
 use std::future::Future;
 use std::pin::pin;
@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 
 use crate::run::compute::ComputePermit;
 
-/// The part of a call that is reached both from the guest's stack and from outside. Cheap to clone.
+/// The part of a call's state that is accessible from the guest's stack and from outside. Cheap to clone.
 #[derive(Clone, Default)]
 pub(crate) struct CallStatus(Arc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    /// Of the task that polls the call, for host functions: they run on the guest's stack, where no `Context` is handed
-    /// down.
+    /// The waker of the task that polls the call. Host functions need it: they run on the guest's stack, which no
+    /// `Context` reaches.
     waker: Mutex<Option<Waker>>,
     stage: AtomicU8,
     abandoned: AtomicBool,
@@ -24,15 +24,15 @@ struct Inner {
     permit: Mutex<Option<ComputePermit>>,
 }
 
-/// What a call is doing while it isn't polled.
+/// What a call does while it isn't being polled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Stage {
-    /// No code of the guest has begun to run.
+    /// None of the guest's code has begun to run.
     Outside = 0,
-    /// It computes, or sleeps: nobody outside is needed for it to end.
+    /// It computes or sleeps: it ends without any input from outside.
     Running = 1,
-    /// It waits for a message's body or trailers.
+    /// It waits for the body or trailers of a message.
     Waiting = 2,
 }
 
@@ -49,7 +49,7 @@ impl CallStatus {
         self.0.stage.store(stage as u8, Ordering::Relaxed);
     }
 
-    /// Whether nobody wants the result any more.
+    /// Whether the result is no longer wanted.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.0.abandoned.load(Ordering::Relaxed)
     }
@@ -62,14 +62,14 @@ impl CallStatus {
         self.0.has_permit.load(Ordering::Relaxed)
     }
 
-    /// Lets the call compute.
+    /// Gives the call a permit to compute.
     pub(crate) fn grant(&self, permit: ComputePermit) {
         let earlier = self.permit().replace(permit);
         self.0.has_permit.store(true, Ordering::Relaxed);
         drop(earlier);
     }
 
-    /// Gives the permit to another call, if this one has any.
+    /// Returns the call's permit, if it has one.
     pub(crate) fn release(&self) {
         if self.0.has_permit.swap(false, Ordering::Relaxed) {
             let permit = self.permit().take();
@@ -97,7 +97,7 @@ impl CallStatus {
         self.0.waker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Drives `call` so that its host functions can be woken. The time in which it runs is added to `computed`.
+    /// Drives `call` so that its host functions can be woken. The time for which it runs is added to `computed`.
     pub(crate) async fn drive<F: Future>(&self, call: F, mut computed: Option<&mut Duration>) -> F::Output {
         let mut call = pin!(call);
         std::future::poll_fn(|cx| {

@@ -1,12 +1,12 @@
 //! Limits how many calls of a heavy guest compute at once.
 //!
-//! The pool has no limit, but a guest that computes for milliseconds gains nothing from more calls at once than there
-//! are threads: they would only take each other's time, and an instance each. So a call of such a guest needs a permit
-//! while it computes, and only then: it has none while it waits for a body, or for the next handler. Hence no permit
-//! waits for another one. A call that has computed for longer than its slice hands its permit to one that waits, and
-//! queues again.
+//! The pool has no limit, but a guest that computes for milliseconds gains nothing from more concurrent calls than
+//! there are threads: they would only compete for time, and each would hold an instance. So a call of such a guest
+//! needs a permit while it computes, and only then: it has none while it waits for a body or for the next handler.
+//! Permits therefore never wait for each other. A call that has computed for longer than its slice hands its permit to
+//! a waiting call, and queues again.
 //!
-//! Nothing depends on permits being returned: if the calls that have them aren't polled any more, others take theirs.
+//! Nothing depends on permits being returned: if calls with permits are no longer polled, others replace them.
 
 use std::collections::{BTreeMap, HashMap};
 use std::future::Future;
@@ -21,11 +21,11 @@ use crate::abi::Phase;
 use crate::run::weight::Weight;
 use crate::runtime::Background;
 
-/// How long the calls that have permits may make no progress before others compute. Far more than the time between two
-/// polls of one that computes.
+/// How long the calls with permits may make no progress before others compute. This is far longer than the time between
+/// two polls of a call that computes.
 const STALL_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// What is known of a guest's computing, and where its calls wait for permits.
+/// How long a guest's calls compute, and the queue in which they wait for permits.
 #[derive(Debug)]
 pub(crate) struct Compute {
     weights: [Weight; 2],
@@ -47,19 +47,19 @@ impl Compute {
     }
 }
 
-/// The lines in which calls wait.
+/// The queues in which calls wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Line {
     /// Calls that hold an instance and have computed little.
     Pinned = 0,
-    /// Requests that have no instance yet. They get one together with the permit, so that waiting takes no memory.
+    /// Requests without an instance. They get one together with the permit, so that waiting requests need no memory.
     New = 1,
     /// Calls that have used up a slice.
     Long = 2,
 }
 
-/// Which lines are looked into for the next permit: mostly at those calls first that hold up others least, but none
-/// waits forever.
+/// The order in which the queues are searched for the next call. Calls that delay others least usually come first, but
+/// no call waits forever.
 const TURNS: [[Line; 3]; 5] = {
     use Line::{Long, New, Pinned};
     let usual = [Pinned, New, Long];
@@ -67,33 +67,33 @@ const TURNS: [[Line; 3]; 5] = {
     [usual, new, usual, new, [Long, Pinned, New]]
 };
 
-/// Where the calls of one guest wait.
+/// The queues of one guest's calls.
 #[derive(Debug)]
 pub(crate) struct ComputeQueue {
     permits: usize,
     state: Mutex<State>,
-    /// Calls that wait, so that most need no lock to see that there are none.
+    /// The number of waiting calls. Most calls see here, without a lock, that there are none.
     waiting: AtomicUsize,
     created: Instant,
-    /// When a call with a permit was last seen to make progress, in milliseconds since `created`.
+    /// When a call with a permit last made progress, in milliseconds since `created`.
     progress: AtomicU64,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// Calls that have a permit of this generation.
+    /// The number of calls with a permit of this generation.
     running: usize,
-    /// Changes when calls have made no progress: their permits don't count any more.
+    /// Incremented when the calls with permits make no progress: their permits no longer count.
     generation: u64,
     turn: usize,
     next_ticket: u64,
     lines: [BTreeMap<u64, Waker>; 3],
-    /// Calls that have been given a permit and haven't taken it, and the permit's generation.
+    /// Calls that were granted a permit and haven't taken it yet, with the permit's generation.
     granted: HashMap<u64, u64>,
 }
 
 impl State {
-    /// The call whose turn it is.
+    /// Takes the next call out of its queue.
     fn pop(&mut self) -> Option<(u64, Waker)> {
         let order = TURNS[self.turn % TURNS.len()];
         let next = order.into_iter().find_map(|line| self.lines[line as usize].pop_first())?;
@@ -117,7 +117,7 @@ impl ComputeQueue {
         })
     }
 
-    /// A permit, if nobody waits for one.
+    /// Returns a permit if one is available and no call waits.
     pub(crate) fn try_acquire(self: &Arc<Self>) -> Option<ComputePermit> {
         let mut state = self.lock();
         if state.running >= self.permits || state.waiting() > 0 {
@@ -130,7 +130,7 @@ impl ComputeQueue {
         Some(ComputePermit { queue: self.clone(), generation })
     }
 
-    /// A permit, as soon as it is this call's turn.
+    /// Waits for a permit.
     pub(crate) async fn acquire(self: Arc<Self>, background: Background, line: Line) -> ComputePermit {
         if let Some(permit) = self.try_acquire() {
             return permit;
@@ -149,7 +149,7 @@ impl ComputeQueue {
         self.waiting.load(Ordering::Relaxed) > 0
     }
 
-    /// A call that has a permit computes.
+    /// Records that a call with a permit makes progress.
     pub(crate) fn progressed(&self) {
         let millis = u64::try_from(self.created.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.progress.store(millis, Ordering::Relaxed);
@@ -165,7 +165,7 @@ impl ComputeQueue {
         Waiter { queue: self.clone(), line, ticket }
     }
 
-    /// Declares the permits lost if those who have them make no progress.
+    /// Invalidates the current permits if the calls that have them make no progress.
     fn recover(&self) {
         let progress = self.created + Duration::from_millis(self.progress.load(Ordering::Relaxed));
         if progress.elapsed() >= STALL_TIMEOUT {
@@ -176,7 +176,7 @@ impl ComputeQueue {
         }
     }
 
-    /// Gives out the permits that there are, and wakes who gets them outside of the lock.
+    /// Grants the available permits, and wakes their calls outside the lock.
     fn unlock(&self, mut state: MutexGuard<'_, State>) {
         let mut wakers = Vec::new();
         while state.running < self.permits
@@ -216,7 +216,7 @@ impl Drop for ComputePermit {
     }
 }
 
-/// A position in a line.
+/// A position in a queue.
 struct Waiter {
     queue: Arc<ComputeQueue>,
     line: Line,
@@ -238,7 +238,7 @@ impl Future for Waiter {
     }
 }
 
-/// A call that leaves the line passes on the permit that it was given but hasn't taken.
+/// A call that leaves its queue passes on a permit that it was granted but hasn't taken.
 impl Drop for Waiter {
     fn drop(&mut self) {
         let mut state = self.queue.lock();
@@ -276,7 +276,7 @@ mod tests {
         let mut second = acquire(&queue, Line::New);
         assert!(queue.has_waiters());
         drop(held);
-        // Those who wait have them, even if they haven't taken them yet.
+        // The waiting calls have the permits, even if they haven't taken them yet.
         assert!(queue.try_acquire().is_none() && !queue.has_waiters());
         let permits = [&mut first, &mut second].map(|waits| waits.as_mut().now_or_never().expect("a permit"));
         drop(permits);

@@ -20,7 +20,7 @@ impl Hook {
         Self(Arc::new(Traced { tracer: Box::new(tracer), instances: AtomicU64::new(0) }))
     }
 
-    /// A number for a new instance.
+    /// Returns the number of a new instance.
     pub(crate) fn number(&self) -> u64 {
         self.0.instances.fetch_add(1, Ordering::Relaxed)
     }

@@ -1,4 +1,4 @@
-//! One store with its exports: the thing that a pool holds.
+//! A store with its exports: what a pool holds.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,19 +23,19 @@ use crate::runtime::Background;
 use crate::stats::Live;
 use crate::trace::TraceEvent;
 
-/// One store with its exports. Used by one request at a time, as `&mut` says.
+/// A store with its exports. One request at a time uses it, as `&mut` ensures.
 pub(crate) struct Instance<H: Host> {
     store: Store<State<H>>,
     handle_request: TypedFunc<(), u64>,
     handle_response: TypedFunc<(u32, u32), ()>,
     pub(crate) pin: Pin,
-    /// Size of its memories after start-up, in bytes.
+    /// The size of its memories after start-up, in bytes.
     start_size: usize,
     _live: Live,
 }
 
 impl<H: Host> Instance<H> {
-    /// An instance whose start-up has been run, and can serve.
+    /// An instance that has completed its start-up.
     pub(crate) fn new(mut store: Store<State<H>>, exports: Exports, live: Live) -> Box<Self> {
         let Exports { memory, handle_request, handle_response } = exports;
         store.data_mut().memory = Some(memory);
@@ -50,18 +50,18 @@ impl<H: Host> Instance<H> {
         })
     }
 
-    /// What it shares with the guest's other instances.
+    /// The state shared with the guest's other instances.
     #[inline]
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.store.data().guest
     }
 
-    /// Features enabled while the instance was made.
+    /// The features enabled during start-up.
     pub(crate) fn features(&self) -> Features {
         self.store.data().features
     }
 
-    /// Size of the guest's memories in bytes.
+    /// The size of the guest's memories in bytes.
     pub(crate) fn memory_size(&self) -> usize {
         self.store.data().quota.memory()
     }
@@ -81,25 +81,25 @@ impl<H: Host> Instance<H> {
         self.pin = Pin::default();
     }
 
-    /// What its calls share with whoever drives them.
+    /// The state that its calls share with their caller.
     pub(crate) fn call_status(&self) -> CallStatus {
         self.store.data().suspension.call()
     }
 
-    /// Makes its calls part of one that began before there was an instance.
+    /// Makes its calls part of a call that began before the instance existed.
     pub(crate) fn join_call(&mut self, call: CallStatus) {
         self.store.data_mut().suspension.join(call);
     }
 
-    /// Whether its memory has grown too much for it to be kept idle.
+    /// Whether its memory has grown too large for it to be kept idle.
     #[inline]
     pub(crate) fn has_outgrown(&self) -> bool {
         let growth = self.memory_size().saturating_sub(self.start_size);
         growth > self.store.data().guest.limits.retained_growth
     }
 
-    /// Runs the guest's function for this phase on the caller's stack. `None` if it needs a fiber, for which everything
-    /// is then prepared.
+    /// Calls the guest's function for this phase on the caller's stack. Returns `None` if the call needs a fiber; use
+    /// [`call_on_fiber`](Self::call_on_fiber) then.
     #[inline]
     pub(crate) fn call(&mut self, phase: Phase) -> Option<Result<(), Error>> {
         if phase == Phase::Response && self.ignores_response() {
@@ -119,7 +119,7 @@ impl<H: Host> Instance<H> {
         Some(self.returned(phase, called, started))
     }
 
-    /// The same on a fiber.
+    /// Calls the guest's function for this phase on a fiber.
     pub(crate) async fn call_on_fiber(
         &mut self,
         phase: Phase,
@@ -142,8 +142,8 @@ impl<H: Host> Instance<H> {
         self.returned(phase, called, started)
     }
 
-    /// The guest's function has returned, with a packed result if it is the first, or failed: makes the phase's message
-    /// the one that goes on.
+    /// Handles the result of the guest's function: an error, or a packed result if it is `handle_request`. If it has
+    /// succeeded, the phase's message is ready to continue.
     #[inline]
     fn returned(
         &mut self,
@@ -193,14 +193,14 @@ impl<H: Host> Instance<H> {
         CtxNext { proceed, req_ctx }
     }
 
-    /// Lets each go on with the other's exchange; see [`Rule::SameInstance`].
+    /// Swaps the exchanges of two instances; see [`Rule::SameInstance`].
     pub(crate) fn swap_exchanges(&mut self, other: &mut Self) {
         std::mem::swap(&mut self.store.data_mut().exchange, &mut other.store.data_mut().exchange);
         std::mem::swap(&mut self.pin, &mut other.pin);
     }
 
-    /// Joins what came back from the next handler, a response being in the host, with what the guest set before. Then
-    /// its second function can be called.
+    /// Merges the result of the next handler, whose response is in the host, with what the guest has set before.
+    /// `handle_response` can be called afterwards.
     #[inline]
     pub(crate) fn join(&mut self, next_result: NextResult) -> Result<(), Error> {
         self.pin.next_result = next_result;
@@ -216,19 +216,19 @@ impl<H: Host> Instance<H> {
         })
     }
 
-    /// Whether nothing would happen in `handle_response`.
+    /// Whether `handle_response` would do nothing.
     fn ignores_response(&self) -> bool {
         let shared = self.shared();
         shared.calls.ignores_responses || shared.broken.is(Rule::ResponseHandled)
     }
 
-    /// The host between the phases.
+    /// The host, between the two calls.
     #[inline]
     pub(crate) fn host_mut(&mut self) -> Option<&mut H> {
         self.store.data_mut().exchange.as_mut().map(|exchange| &mut *exchange.host)
     }
 
-    /// Ends the exchange; the instance is as before it.
+    /// Ends the exchange, and resets the instance to its state before it.
     #[inline]
     pub(crate) fn end(&mut self) -> Result<H, Error> {
         let State { exchange, guest, .. } = self.store.data_mut();
@@ -240,8 +240,9 @@ impl<H: Host> Instance<H> {
         Ok(host)
     }
 
-    /// Undoes what the guest did to `message` before it failed with `error`: the host with that message as it came.
-    /// `None` if the guest fails closed, or the message is no longer whole, or it wasn't the guest that failed.
+    /// Undoes what the guest did to `message` before it failed with `error`. Returns the host with the original
+    /// message, or `None` if the guest fails closed, the message is no longer complete, or the failure wasn't the
+    /// guest's.
     pub(crate) fn undo(&mut self, message: BodyKind, error: &Error) -> Option<H> {
         let exchange = self.store.data_mut().exchange.take()?;
         if error.kind().is_guests() { exchange.undo(message) } else { None }
@@ -269,7 +270,7 @@ impl<H: Host> Instance<H> {
                 && self.store.data().exchange.as_ref().is_some_and(|exchange| exchange.may_wait(waits))
     }
 
-    /// The guest's function for this phase is about to be called.
+    /// Traces that the guest's function for this phase is about to be called.
     #[inline]
     fn entered(&self, phase: Phase) -> Option<Instant> {
         self.store.data().trace(|| {
@@ -282,7 +283,7 @@ impl<H: Host> Instance<H> {
         self.clock()
     }
 
-    /// The time, if somebody wants to know how long a call takes.
+    /// The current time, if an observer or tracer needs the duration of calls.
     #[inline]
     fn clock(&self) -> Option<Instant> {
         let shared = self.shared();
@@ -314,8 +315,8 @@ impl<H: Host> Instance<H> {
     }
 }
 
-/// Calls a function of the guest on the caller's stack. Takes the parts of an instance, as cloning a function is not
-/// cheap.
+/// Calls a function of the guest on the caller's stack. It takes the parts of an instance, since cloning a function
+/// isn't cheap.
 #[inline]
 fn call<H, P, R>(
     store: &mut Store<State<H>>,
@@ -335,7 +336,7 @@ where
     result
 }
 
-/// The same on a fiber.
+/// Calls a function of the guest on a fiber.
 async fn call_on_fiber<H, P, R>(
     store: &mut Store<State<H>>,
     mut entered: Entered,

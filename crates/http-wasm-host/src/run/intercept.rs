@@ -1,4 +1,4 @@
-//! What a test needs to change host functions from outside: it is called in place of each.
+//! Lets tests replace host functions: the test's function is called in place of each.
 
 use std::any::Any;
 use std::fmt;
@@ -8,18 +8,18 @@ use std::task::Poll;
 use crate::error::Reason;
 use crate::host::Host;
 
-/// What a host function answers to its guest: a value, or that it has to wait.
+/// The result of a host function: a value, or that the guest must wait.
 pub type Intercepted = Result<Poll<u64>, Trap>;
 
-/// What is called in place of each host function.
+/// Called in place of each host function.
 pub(crate) type Intercept = Arc<dyn Fn(&mut HostCall<'_>) -> Intercepted + Send + Sync>;
 
-/// A refusal, which traps the guest. It displays as its reason.
+/// An error of a host function, which traps the guest. It displays as its reason.
 #[derive(Debug)]
 pub struct Trap(pub(crate) Reason);
 
 impl Trap {
-    /// One that no rule asks for.
+    /// An error that no rule requires.
     pub fn unfounded() -> Self {
         Self(Reason::Internal("a trap that no rule asks for"))
     }
@@ -31,7 +31,7 @@ impl fmt::Display for Trap {
     }
 }
 
-/// A guest's call of a host function.
+/// A call of a host function.
 pub struct HostCall<'a> {
     /// The function's name.
     pub function: &'static str,
@@ -43,37 +43,37 @@ pub struct HostCall<'a> {
 }
 
 impl HostCall<'_> {
-    /// What the function answers.
+    /// Calls the function itself.
     ///
     /// # Errors
-    /// The function's refusal.
+    /// The function's error, which traps the guest.
     pub fn proceed(&mut self) -> Intercepted {
         self.target.call(self.memory, self.function, self.args)
     }
 
-    /// Calls a function on the guest's memory.
+    /// Calls another host function, with the guest's memory.
     ///
     /// # Errors
-    /// The function's refusal.
+    /// The function's error, which traps the guest.
     pub fn call(&mut self, function: &str, args: &[u32]) -> Intercepted {
         self.target.call(self.memory, function, args)
     }
 
-    /// Calls a function on another memory.
+    /// Calls a host function with another memory.
     ///
     /// # Errors
-    /// The function's refusal.
+    /// The function's error, which traps the guest.
     pub fn call_on(&mut self, memory: &mut [u8], function: &str, args: &[u32]) -> Intercepted {
         self.target.call(memory, function, args)
     }
 
-    /// The request's host; `None` while an instance is made.
+    /// The request's host. `None` during start-up.
     pub fn host<H: Host>(&mut self) -> Option<&mut H> {
         self.target.host()?.downcast_mut()
     }
 }
 
-/// A store's data, whatever its host.
+/// The data of a store, whatever its host type.
 pub(crate) trait Target {
     fn call(&mut self, memory: &mut [u8], function: &str, args: &[u32]) -> Intercepted;
 

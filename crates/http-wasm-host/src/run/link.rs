@@ -10,7 +10,7 @@ use crate::run::shared::Shared;
 use crate::run::state::State;
 use crate::run::wasi::{self, WasiConfig};
 
-/// A module ready to be instantiated on the engine that it was compiled for.
+/// A module that is ready to be instantiated, on the engine that it was compiled for.
 pub(crate) struct Linked<H: Host> {
     pub(crate) pre: InstancePre<State<H>>,
     memory: ModuleExport,
@@ -18,7 +18,7 @@ pub(crate) struct Linked<H: Host> {
     handle_response: ModuleExport,
 }
 
-/// The parts of an instance that the host uses.
+/// The exports of an instance that the host uses.
 pub(crate) struct Exports {
     pub(crate) memory: Memory,
     pub(crate) handle_request: TypedFunc<(), u64>,
@@ -27,7 +27,7 @@ pub(crate) struct Exports {
 
 impl<H: Host> Linked<H> {
     /// # Errors
-    /// If an import or export of `module` isn't what it should be.
+    /// If an import or export of `module` has the wrong type.
     pub(crate) fn new(module: &Module, wasi: &WasiConfig, shared: &Shared) -> wasmtime::Result<Self> {
         let place = |name| module.get_export_index(name).ok_or_else(|| missing(name));
         Ok(Self {
@@ -38,7 +38,7 @@ impl<H: Host> Linked<H> {
         })
     }
 
-    /// The exports of an instance of this module, found without looking up their names.
+    /// The exports of an instance of this module. They are found without looking up their names.
     pub(crate) fn exports(
         &self,
         store: &mut Store<State<H>>,
@@ -58,12 +58,12 @@ impl<H: Host> Linked<H> {
     }
 }
 
-/// Such modules are rejected before they are compiled.
+/// Modules without the export are rejected before they are compiled.
 fn missing(name: &str) -> wasmtime::Error {
     wasmtime::format_err!("the export `{name}` is missing")
 }
 
-/// All host functions.
+/// A linker with all host functions.
 pub(crate) fn linker<H: Host>(
     engine: &Engine,
     wasi: &WasiConfig,

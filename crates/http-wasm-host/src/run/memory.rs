@@ -4,13 +4,13 @@ use wasmtime::{Caller, Extern, Memory};
 
 use crate::error::Reason;
 
-/// What a store's data must provide so that host functions find the guest's memory.
+/// What a store's data must provide so that host functions can find the guest's memory.
 pub(crate) trait HasMemory: Send + 'static {
     /// The memory, once the instance is created. Looking it up by name costs more than a host call.
     fn memory(&self) -> Option<Memory>;
 }
 
-/// The guest's memory and the store's data, side by side.
+/// The guest's memory and the store's data.
 #[inline]
 pub(crate) fn split<'a, T: HasMemory>(
     caller: &'a mut Caller<'_, T>,
@@ -35,7 +35,7 @@ pub(crate) fn read<'m>(
     Ok(&memory[start..end])
 }
 
-/// The bytes of `argument`, for the host to fill.
+/// The bytes of `argument`, for the host to fill in.
 #[inline]
 pub(crate) fn slice_mut<'m>(
     memory: &'m mut [u8],
@@ -47,8 +47,8 @@ pub(crate) fn slice_mut<'m>(
     Ok(&mut memory[start..end])
 }
 
-/// Writes `value` if it fits into `buf_limit`, and returns its length in either case, so that the guest can retry with
-/// a larger buffer. Only the bytes that are written must be in bounds.
+/// Writes `value` if it fits into `buf_limit`. Returns its length in either case, so that the guest can retry with a
+/// larger buffer. Only the bytes that are written must be in bounds.
 #[inline]
 pub(crate) fn write_if_fits(
     memory: &mut [u8],
@@ -67,7 +67,7 @@ pub(crate) fn write_if_fits(
 fn range(memory: &[u8], argument: &'static str, offset: u32, len: u32) -> Result<(usize, usize), Reason> {
     let start = offset as usize;
     match start.checked_add(len as usize) {
-        // Nothing is accessed, wherever it points: guests pass null for an empty string.
+        // Nothing is accessed, so any pointer is valid: guests pass null for an empty string.
         _ if len == 0 => Ok((0, 0)),
         Some(end) if end <= memory.len() => Ok((start, end)),
         _ => Err(Reason::OutOfBounds { argument, offset, len, memory: memory.len() }),

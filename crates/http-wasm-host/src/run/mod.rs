@@ -1,4 +1,4 @@
-//! Running a guest: its memory, the functions that it calls, and its two calls.
+//! Runs a guest: its memory, its host functions, and its two calls.
 
 pub(crate) mod call;
 pub(crate) mod compute;

@@ -1,34 +1,34 @@
-//! What goes with an instance while a request has it.
+//! The state of an instance while a request uses it.
 
 use crate::stats::DropReason;
 
-/// What a guest decided in `handle_request`.
+/// The guest's decision in `handle_request`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// The request is for the next handler.
+    /// Pass the request to the next handler.
     Proceed,
-    /// The guest's response is the answer.
+    /// Send the guest's own response.
     Stop,
 }
 
-/// What came back from the next handler.
+/// The result of the next handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NextResult {
     Response,
-    /// It gave no response.
+    /// There was no response.
     Error,
 }
 
-/// State of an instance that is out of the pool. It is kept here, so that the guards that are passed around are mere
+/// The state of an instance that is out of the pool. It is kept here so that the guards that are moved around are only
 /// pointers.
 #[derive(Debug)]
 pub(crate) struct Pin {
-    /// The guest's context for its second call.
+    /// The guest's context for `handle_response`.
     pub(crate) req_ctx: u32,
-    /// What the guest decided in its first call.
+    /// The guest's decision in `handle_request`.
     pub(crate) next: Next,
     pub(crate) next_result: NextResult,
-    /// The drop reason, if it is dropped now. By default, a call was cancelled inside the guest.
+    /// The reason to count if it is dropped now. By default, this is a call that was cancelled inside the guest.
     pub(crate) drop_reason: DropReason,
 }
 

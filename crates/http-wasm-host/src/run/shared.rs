@@ -1,4 +1,4 @@
-//! What all instances of a guest share.
+//! The state that all instances of a guest share.
 
 use std::sync::Arc;
 
@@ -16,24 +16,24 @@ use crate::run::suspend::{FiberPolicy, Suspension};
 use crate::stats::{Counters, DropReason};
 use crate::symbols::Symbols;
 
-/// What all instances of a guest share: its settings, how it is called, and who observes it.
+/// The state that all instances of a guest share: its settings, how it is called, and its observer.
 pub(crate) struct Shared {
     pub(crate) engine: Engine,
     pub(crate) name: Arc<str>,
     pub(crate) config: Vec<u8>,
     pub(crate) limits: Limits,
     pub(crate) calls: Calls,
-    /// It may read the request again in `handle_response`.
+    /// Whether the guest may read the request again in `handle_response`.
     pub(crate) reads_request: bool,
-    /// Follows what the instances do.
+    /// Traces what the instances do.
     pub(crate) hook: Option<Hook>,
     pub(crate) log: Arc<Log>,
-    /// What its backtraces are made with.
+    /// Used to symbolise backtraces.
     pub(crate) symbols: Arc<Symbols>,
     pub(crate) on_failure: OnFailure,
-    /// It gets decoded bodies.
+    /// Set if the guest gets decoded bodies.
     pub(crate) decoded_bodies: Option<Arc<DecodedBodies>>,
-    /// What a trap of this guest may come from.
+    /// A likely cause of traps in this guest.
     pub(crate) trap_hint: Option<&'static str>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) counters: Arc<Counters>,
@@ -45,12 +45,12 @@ pub(crate) struct Shared {
 /// How the two functions of a guest are called.
 #[derive(Debug)]
 pub(crate) struct Calls {
-    /// Some import is asynchronous: those that have to do with files.
+    /// Whether an import is asynchronous, as those for files are.
     pub(crate) always_on_fiber: bool,
-    /// What `handle_request` may wait for, and what `handle_response`.
+    /// What `handle_request` and `handle_response` may wait for.
     pub(crate) request: Waits,
     pub(crate) response: Waits,
-    /// `handle_response` does nothing, so that it need not be called.
+    /// Whether `handle_response` does nothing, so that it need not be called.
     pub(crate) ignores_responses: bool,
     pub(crate) fiber_policy: Arc<FiberPolicy>,
     pub(crate) compute: Arc<Compute>,
@@ -58,19 +58,19 @@ pub(crate) struct Calls {
 }
 
 impl Shared {
-    /// A store's part in waiting and stopping.
+    /// The state that a store needs for suspending and stopping the guest.
     pub(crate) fn suspension(&self) -> Suspension {
         Suspension::new(self.engine.clone(), self.calls.fiber_policy.clone(), self.calls.compute.clone())
     }
 
-    /// Whether calls of a phase need a permit to compute.
+    /// Whether calls of this phase need a permit to compute.
     #[inline]
     pub(crate) fn needs_permit(&self, phase: Phase) -> bool {
-        // Heavy guests are always called on fibers, so for others this is all.
+        // Heavy guests are always called on fibers, so for others the first check is enough.
         self.calls.fiber_policy.needs_fiber() && self.calls.compute.weight(phase).is_heavy()
     }
 
-    /// Waits in a line for a permit for a call, if it needs one.
+    /// Waits in a queue for a call's compute permit, if the call needs one.
     pub(crate) async fn permit(&self, phase: Phase, line: Line) -> Option<ComputePermit> {
         if !self.needs_permit(phase) {
             return None;
@@ -87,7 +87,7 @@ impl Shared {
         }
     }
 
-    /// Tells the observer that a request takes an instance out of the pool, or finds none.
+    /// Notifies the observer that a request has taken an instance out of the pool, or found none.
     #[inline]
     pub(crate) fn checked_out(&self, hit: bool) {
         if let Some(observer) = &self.observer {

@@ -1,4 +1,4 @@
-//! What one store holds beside its guest's memory.
+//! The data of a store.
 
 use std::sync::Arc;
 
@@ -20,9 +20,9 @@ use crate::trace::TraceEvent;
 /// A store's data.
 pub(crate) struct State<H: Host> {
     pub(crate) guest: Arc<Shared>,
-    /// Its number for a tracer.
+    /// Its number, for a tracer.
     pub(crate) instance: u64,
-    /// Enabled while the instance was made: the default of every request.
+    /// The features enabled during start-up: the default for every request.
     pub(crate) features: Features,
     pub(crate) exchange: Option<Exchange<H>>,
     pub(crate) suspension: Suspension,
@@ -37,14 +37,14 @@ impl<H: Host> State<H> {
         self.exchange.as_mut().ok_or(Reason::NoRequest)
     }
 
-    /// What a failed call into the guest comes to.
+    /// Converts the error of a failed call into the guest.
     pub(crate) fn failed(&self, phase: Option<Phase>, error: &wasmtime::Error) -> Error {
         let Shared { name, symbols, .. } = &*self.guest;
         let mut failed = Error::from_wasmtime(name.clone(), symbols, phase, error);
         let is_own = matches!(failed.kind(), ErrorKind::Trap | ErrorKind::Exit);
         match self.quota.refused() {
             Some(growth) if is_own => failed = failed.with_hint(refused_growth(growth)),
-            // Its memories are made before any of its code runs.
+            // A module's memories are created before any of its code runs.
             Some(growth) if failed.kind() == ErrorKind::Unavailable && !growth.is_modules => {
                 failed = Error::new(ErrorKind::Limit, self.guest.name.clone(), phase, too_large(growth));
             }
@@ -59,7 +59,7 @@ impl<H: Host> State<H> {
             failed = failed.with_stderr(excerpt);
         }
         match self.quota.starved() {
-            // It could not cope with what it was refused, but that is not its fault.
+            // The guest couldn't handle the refused allocation, but that isn't its fault.
             Some(budget)
                 if matches!(failed.kind(), ErrorKind::Trap | ErrorKind::Exit | ErrorKind::Unavailable) =>
             {
@@ -70,7 +70,7 @@ impl<H: Host> State<H> {
         }
     }
 
-    /// Tells the tracer, if there is one, what happens.
+    /// Passes an event to the tracer, if there is one.
     #[inline]
     pub(crate) fn trace<'e>(&self, event: impl FnOnce() -> TraceEvent<'e>) {
         if let Some(hook) = &self.guest.hook {
@@ -78,7 +78,7 @@ impl<H: Host> State<H> {
         }
     }
 
-    /// Logs what the guest has written to its output without ending the line.
+    /// Logs output of the guest that doesn't end with a line break.
     #[inline]
     pub(crate) fn flush_output(&mut self) {
         self.wasi.flush(&self.guest.log);

@@ -1,11 +1,11 @@
-//! How a guest waits and how it is stopped, without one asynchronous host function.
+//! How a guest is suspended and stopped, without any asynchronous host function.
 //!
-//! Calling a guest on a fiber costs more than everything else in a small exchange, and wasmtime asks for one on every
-//! call once an asynchronous host function is linked. So all host functions are synchronous. One that can't answer yet
-//! returns [`crate::abi::PENDING`] and makes the store's epoch deadline due; the shim around its import (see
-//! `inspect::shim`) then enters a function, whose entry checks the epoch; the epoch callback here suspends the fiber;
-//! and once the task is woken the shim tries the host function again. Whether a call gets a fiber at all is decided
-//! call by call: [`Mode`].
+//! Calling a guest on a fiber costs more than everything else in a small exchange, and wasmtime requires a fiber for
+//! every call once an asynchronous host function is linked. So all host functions are synchronous. A host function that
+//! can't return a result yet returns [`crate::abi::PENDING`] and makes the store's epoch deadline due. The shim around
+//! its import (see `inspect::shim`) then calls a function whose entry checks the epoch, and the epoch callback here
+//! suspends the fiber. Once the task is woken, the shim calls the host function again. Whether a call runs on a fiber
+//! at all is decided for each call: see [`Mode`].
 
 use std::future::Future;
 use std::pin::Pin;
@@ -26,7 +26,7 @@ use crate::runtime::Task;
 /// How the current call into the guest runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// On the caller's stack: nothing that the guest may call can have to wait.
+    /// On the caller's stack: no function that the guest may call has to wait.
     Direct,
     /// On a fiber, which may be suspended.
     Fiber,
@@ -40,48 +40,49 @@ pub(crate) trait Suspend: Send + 'static {
     fn detach(&mut self);
 }
 
-/// One store's part in waiting and stopping.
+/// The state that a store needs for suspending and stopping its guest.
 pub(crate) struct Suspension {
     engine: Engine,
     ticks: Arc<Ticks>,
     mode: Mode,
-    /// A host function waits: the next epoch callback suspends until the task is woken.
+    /// What a host function waits for, if it does. The next epoch callback then suspends the call until the task is
+    /// woken.
     waiting: Option<WaitsFor>,
     call: CallStatus,
-    /// Epoch ticks that the guest has computed for since it last waited.
+    /// Epoch ticks for which the guest has computed since it last waited.
     spent: u64,
-    /// Those since it was last its turn.
+    /// Epoch ticks for which it has computed in its current time slice.
     slice: u64,
     limit: TickLimit,
     fiber_policy: Arc<FiberPolicy>,
     compute: Arc<Compute>,
-    /// What is being called, unless it is a start-up.
+    /// The phase of the current call. `None` during start-up.
     phase: Option<Phase>,
-    /// How often that was done, to measure some of these calls.
+    /// The number of calls, of which some are measured.
     calls: u32,
 }
 
 /// What a host function waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum WaitsFor {
-    /// A message's body or trailers.
+    /// The body or trailers of a message.
     Message,
     Time,
 }
 
-/// Ticks after which a call without a fiber is first checked; it is checked again one tick later. If it hasn't ended by
-/// then, it is computing: a call that was merely delayed by the machine ends within that tick.
+/// The number of ticks after which a call without a fiber is first checked. It is checked again one tick later. If it
+/// still runs then, it computes for long: a call that was merely delayed by the machine ends within that tick.
 const DIRECT_TICKS: u64 = 2;
 
-/// Whether a guest's calls end so soon that they need no fiber.
+/// Decides whether a guest's calls end so soon that they need no fiber.
 ///
-/// A call without a fiber can't yield: one that computes for long holds up its thread until its deadline. So a guest is
-/// called on fibers first, until it has shown that it is quick. One that holds up a thread nevertheless does so once:
-/// from then on it is called on fibers for good.
+/// A call without a fiber can't yield: if it computes for long, it blocks its thread until its deadline. So a guest is
+/// called on fibers at first, until it has proved to be quick. If one of its calls nevertheless blocks a thread, all
+/// later calls run on fibers.
 #[derive(Debug)]
 pub(crate) struct FiberPolicy(AtomicU32);
 
-/// Number of quick calls after which a guest is trusted to be quick.
+/// The number of quick calls after which a guest is considered quick.
 const PROBATION: u32 = 100;
 
 const FOR_GOOD: u32 = u32::MAX;
@@ -98,36 +99,36 @@ impl FiberPolicy {
         self.0.load(Ordering::Relaxed) > 0
     }
 
-    /// A call on a fiber has ended, and hardly computed.
+    /// Records that a call on a fiber has ended after computing only briefly.
     fn was_quick(&self) {
         let left = |left: u32| (left > 0 && left < FOR_GOOD).then(|| left - 1);
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, left);
     }
 
-    /// A call on a fiber computes for long, as a first call that fills a cache may.
+    /// Records that a call on a fiber computes for long, as a first call that fills a cache may.
     fn is_slow(&self) {
         let again = |left: u32| (left < FOR_GOOD).then_some(PROBATION);
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, again);
     }
 
-    /// A call without a fiber computes for long.
+    /// Records that a call without a fiber computes for long.
     fn needs_fibers_for_good(&self) {
         self.0.store(FOR_GOOD, Ordering::Relaxed);
     }
 }
 
-/// Whether a guest's start-ups need no fiber.
+/// Decides whether a guest's start-ups need no fiber.
 ///
-/// A start-up runs the same code each time, so one that was quick on a fiber is trusted from then on. Without a fiber,
-/// a start-up is stopped as soon as it takes longer, because it can be restarted: no request depends on what it has
-/// done. Messages that it has logged by then are logged twice.
+/// A start-up runs the same code each time, so after a quick one on a fiber, later ones run without. Without a fiber, a
+/// start-up is stopped if it takes longer. It can be restarted, since no request depends on what it has done yet, but
+/// messages that it has logged by then are logged twice.
 #[derive(Debug)]
 pub(crate) struct StartFiberPolicy(AtomicU8);
 
-/// None has been seen.
+/// No start-up has ended yet.
 const UNKNOWN: u8 = 0;
 const QUICK: u8 = 1;
-/// One was stopped, or may have to wait.
+/// A start-up was stopped, or may have to wait.
 const SLOW: u8 = 2;
 
 /// How long a start-up may take without a fiber.
@@ -142,12 +143,12 @@ impl StartFiberPolicy {
         self.0.load(Ordering::Relaxed) != QUICK
     }
 
-    /// A start-up on a fiber has come to its end without computing for long.
+    /// Records that a start-up on a fiber has ended without computing for long.
     pub(crate) fn was_quick(&self) {
         let _ = self.0.compare_exchange(UNKNOWN, QUICK, Ordering::Relaxed, Ordering::Relaxed);
     }
 
-    /// One without a fiber was stopped.
+    /// Records that a start-up without a fiber was stopped.
     pub(crate) fn was_slow(&self) {
         self.0.store(SLOW, Ordering::Relaxed);
     }
@@ -185,7 +186,7 @@ impl Suspension {
         }
     }
 
-    /// The same for a start-up, which gets less time without a fiber than on one.
+    /// Prepares a start-up, like [`begin`](Self::begin). It gets less time without a fiber than on one.
     pub(crate) fn begin_start(&mut self, mode: Mode, limit: TickLimit) -> u64 {
         match mode {
             Mode::Direct => {
@@ -195,7 +196,7 @@ impl Suspension {
         }
     }
 
-    /// Whether the call that has just ended has hardly computed.
+    /// Whether the call that has just ended computed only briefly.
     pub(crate) fn was_quick(&self) -> bool {
         self.spent < DIRECT_TICKS
     }
@@ -208,17 +209,17 @@ impl Suspension {
         self.call.clone()
     }
 
-    /// Whether nobody wants the result of the current call any more.
+    /// Whether the result of the current call is no longer wanted.
     pub(crate) fn is_abandoned(&self) -> bool {
         self.call.is_abandoned()
     }
 
-    /// Makes the calls from now on part of one that began before there was an instance.
+    /// Makes the following calls part of a call that began before the instance existed.
     pub(crate) fn join(&mut self, call: CallStatus) {
         self.call = call;
     }
 
-    /// A call of a phase begins, on a fiber and with a permit if its guest is heavy.
+    /// Begins a call of a phase on a fiber, with a permit if the guest is heavy.
     pub(crate) fn enter(&mut self, phase: Phase, permit: Option<ComputePermit>) -> Entered {
         self.phase = Some(phase);
         self.slice = 0;
@@ -235,7 +236,7 @@ impl Suspension {
     /// Calls `poll` with the waker of the task that drives the current call.
     pub(crate) fn poll<T>(&self, poll: impl FnOnce(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
         match self.mode {
-            // There is no task to wake, and this mode is chosen only if nothing waits.
+            // There is no task to wake, and this mode is only chosen if nothing waits.
             Mode::Direct => poll(&mut Context::from_waker(Waker::noop())),
             Mode::Fiber => poll(&mut Context::from_waker(&self.call.waker())),
         }
@@ -245,7 +246,7 @@ impl Suspension {
         self.mode == Mode::Fiber
     }
 
-    /// A call on a fiber has ended.
+    /// Ends a call on a fiber.
     pub(crate) fn end(&mut self, entered: &Entered) {
         if self.spent < DIRECT_TICKS && self.fiber_policy.needs_fiber() {
             self.fiber_policy.was_quick();
@@ -261,7 +262,7 @@ impl Suspension {
 
     fn on_epoch(&mut self) -> wasmtime::Result<UpdateDeadline> {
         if let Some(waits_for) = self.waiting.take() {
-            // Waiting is not computing: the time starts afresh.
+            // Waiting isn't computing, so the time starts again.
             self.spent = 0;
             self.call.release();
             if waits_for == WaitsFor::Message {
@@ -314,8 +315,8 @@ impl Suspension {
         self.phase.is_some_and(|phase| self.slice >= self.compute.weight(phase).slice())
     }
 
-    /// The current call has computed for another tick. Returns whether it needs a permit for more, because it has given
-    /// its own to another call, or began before its guest was known to be heavy.
+    /// Counts a tick for which the current call has computed. Returns whether the call now needs a permit, because it
+    /// has passed its own to another call, or because it began before its guest was known to be heavy.
     fn passes_permit_on(&mut self) -> bool {
         self.slice += 1;
         if !self.is_heavy() {
@@ -332,7 +333,8 @@ impl Suspension {
         true
     }
 
-    /// `pause` and, in a line, a permit to compute. Then the clock runs: it may have stopped in the meantime.
+    /// Waits for `pause` and then, with a `line`, for a permit to compute. Then it restarts the ticker, which may have
+    /// stopped meanwhile.
     fn until_resumed(&self, pause: impl Future<Output = ()> + Send + 'static, line: Option<Line>) -> Task {
         let (ticks, call) = (self.ticks.clone(), self.call.clone());
         let turn =
@@ -378,10 +380,10 @@ pub(crate) fn wait<T: Suspend>(caller: &mut Caller<'_, T>, waits_for: WaitsFor) 
     caller.as_context_mut().set_epoch_deadline(0);
 }
 
-/// A call that has begun and not ended: when this is dropped, it has.
+/// A call in progress. The call ends when this is dropped.
 pub(crate) struct Entered {
     pub(crate) call: CallStatus,
-    /// How long it has computed, if that is measured.
+    /// How long it has computed, if this call is measured.
     pub(crate) computed: Option<Duration>,
 }
 
@@ -392,7 +394,7 @@ impl Drop for Entered {
     }
 }
 
-/// Pending once, without waking itself: whatever the host function polled does that.
+/// Is pending once, without waking itself: whatever the host function has polled does that.
 #[derive(Default)]
 struct UntilWoken {
     polled: bool,

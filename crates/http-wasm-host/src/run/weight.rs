@@ -1,4 +1,4 @@
-//! How long a guest's calls compute.
+//! Measures how long a guest's calls compute.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,19 +8,19 @@ use crate::engine::Engine;
 /// A guest whose calls usually compute for at least this long is heavy.
 const HEAVY: Duration = Duration::from_millis(1);
 
-/// One whose calls usually compute for less than this is no longer. In between nothing changes.
+/// A heavy guest whose calls usually compute for less than this is no longer heavy. In between, nothing changes.
 const LIGHT: Duration = Duration::from_micros(500);
 
-/// The last calls, of which the median is taken.
+/// The number of recent calls whose median is taken.
 const SAMPLES: usize = 16;
 
-/// It is measured again after this many further calls.
+/// The median is updated after this many further calls.
 const INTERVAL: u32 = 8;
 
-/// One in so many calls of an instance is measured if its guest is known not to be heavy.
+/// If a guest is known not to be heavy, an instance measures one in this many calls.
 const SPARSE: u32 = 16;
 
-/// For how many medians a call may compute before another one has its turn.
+/// How many medians a call may compute for before another call gets its turn.
 const SLICE: u32 = 3;
 
 const SHORTEST_SLICE: Duration = Duration::from_millis(6);
@@ -30,7 +30,7 @@ const LONGEST_SLICE: Duration = Duration::from_millis(100);
 /// don't matter.
 #[derive(Debug, Default)]
 pub(crate) struct Weight {
-    /// Microseconds.
+    /// In microseconds.
     samples: [AtomicU32; SAMPLES],
     count: AtomicU32,
     is_heavy: AtomicBool,
@@ -39,7 +39,7 @@ pub(crate) struct Weight {
 }
 
 impl Weight {
-    /// Whether a call usually computes for so long that it pays to limit how many do at once.
+    /// Whether calls usually compute for so long that it pays to limit how many do so at once.
     #[inline]
     pub(crate) fn is_heavy(&self) -> bool {
         self.is_heavy.load(Ordering::Relaxed)
@@ -50,12 +50,12 @@ impl Weight {
         self.slice.load(Ordering::Relaxed)
     }
 
-    /// Whether an instance measures its call of this number.
+    /// Whether an instance measures the call with this number.
     pub(crate) fn measures(&self, call: u32) -> bool {
         self.is_heavy() || self.count.load(Ordering::Relaxed) < SAMPLES as u32 || call.is_multiple_of(SPARSE)
     }
 
-    /// A call has computed for this long.
+    /// Adds a call that has computed for this long.
     pub(crate) fn add(&self, computed: Duration, engine: &Engine) {
         let micros = u32::try_from(computed.as_micros()).unwrap_or(u32::MAX);
         let count = self.count.fetch_add(1, Ordering::Relaxed);
@@ -63,7 +63,7 @@ impl Weight {
         if (count + 1).is_multiple_of(INTERVAL) {
             self.judge((count as usize + 1).min(SAMPLES), engine);
         }
-        // The next round is a full one as well.
+        // Keeps the counter from wrapping around.
         if count >= u32::MAX / 2 {
             self.count.store(SAMPLES as u32, Ordering::Relaxed);
         }

@@ -51,7 +51,7 @@ fn fields(
 /// Converts the head of a request.
 ///
 /// # Errors
-/// When the method or the path is missing or invalid.
+/// When the method is missing, or any part of the head is invalid.
 pub(super) fn request(headers: &wire::HttpHeaders) -> Result<Request<()>, Unsuitable> {
     let (mut method, mut uri, mut host) = (None, None, None);
     let fields = fields(headers.headers.as_ref(), |name, value| {
@@ -77,7 +77,7 @@ pub(super) fn request(headers: &wire::HttpHeaders) -> Result<Request<()>, Unsuit
 /// Converts the head of a response.
 ///
 /// # Errors
-/// When the status is missing or invalid.
+/// When the status is missing, or any part of the head is invalid.
 pub(super) fn response(headers: &wire::HttpHeaders) -> Result<Response<()>, Unsuitable> {
     let mut status = None;
     let fields = fields(headers.headers.as_ref(), |name, value| {

@@ -1,8 +1,7 @@
 //! Runs guests for Envoy: the gateway as Envoy's external processor, over gRPC.
 //!
 //! Envoy opens a stream for each request. Guests see the request and the response as if these passed through the
-//! gateway;
-//! their changes are returned to Envoy as mutations. Bodies are transferred in pieces, in the mode
+//! gateway; their changes are returned to Envoy as mutations. Bodies are transferred in pieces, in the mode
 //! `FULL_DUPLEX_STREAMED`.
 
 mod body;

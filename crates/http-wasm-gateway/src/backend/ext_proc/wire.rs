@@ -1,6 +1,5 @@
 //! The messages of Envoy's external processing protocol, with only the fields that are used here. Other fields are
-//! skipped
-//! when a message is read.
+//! skipped when a message is read.
 //!
 //! Names and numbers are those in `envoy/service/ext_proc/v3/external_processor.proto` and its imports.
 
