@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_directory_is_systemds_or_below_the_users_caches_and_root_has_none_of_its_own() {
+    fn the_default_directory_comes_from_systemd_or_the_users_cache_with_none_for_root() {
         let directory = |variables: &[(&str, &str)], is_root| {
             let variable = |name: &str| {
                 variables.iter().find(|(known, _)| *known == name).map(|(_, value)| value.into())

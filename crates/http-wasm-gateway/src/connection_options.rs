@@ -53,7 +53,7 @@ mod tests {
     use crate::testing::headers;
 
     #[test]
-    fn what_connection_names_is_removed_and_what_concerns_the_connection_stays() {
+    fn fields_named_by_connection_are_removed_and_connection_options_are_kept() {
         let mut received = headers(&[
             ("host", "h"),
             ("connection", "X-Private, upgrade"),
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_is_named_by_connection_in_whichever_way_it_is_spelled_and_who_the_client_is_stays() {
+    fn connection_names_fields_in_any_spelling_but_cannot_remove_client_address_fields() {
         let mut received = headers(&[
             ("connection", "X_Private, X-Other, x-real-ip, x_forwarded_for"),
             ("x-private", "1"),

@@ -166,7 +166,7 @@ mod tests {
     const ROOT: &str = "23 1 8:1 / / rw - ext4 /dev/sda1 rw";
 
     #[test]
-    fn in_version_2_the_least_limit_of_all_levels_holds() {
+    fn in_cgroup_v2_the_lowest_limit_of_all_levels_applies() {
         let unit = "sys/fs/cgroup/system.slice/http-wasm.service";
         let machine = Machine::new("v2", "0::/system.slice/http-wasm.service\n", &[ROOT, V2]);
         assert_eq!(machine.limit(), None);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn in_version_1_the_memory_hierarchy_counts_and_what_it_tells_of_levels_that_cannot_be_seen() {
+    fn in_cgroup_v1_the_memory_hierarchy_applies_including_invisible_levels() {
         let mounts = [
             ROOT,
             "31 23 0:28 / /sys/fs/cgroup rw - tmpfs tmpfs rw,mode=755",
@@ -206,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_that_sees_only_its_own_groups_finds_its_limit() {
+    fn a_container_that_sees_only_its_own_cgroups_finds_its_limit() {
         // Version 2 with a namespace of its own, and without one as seen through a bind mount.
         let machine = Machine::new("namespace", "0::/\n", &[ROOT, V2]);
         machine.file("sys/fs/cgroup/memory.max", "1000000\n");
@@ -227,14 +227,14 @@ mod tests {
     }
 
     #[test]
-    fn where_there_are_no_control_groups_there_is_no_limit() {
+    fn without_control_groups_there_is_no_limit() {
         assert_eq!(limit_under(Path::new("/nonexistent")), None);
         assert_eq!(Machine::new("none", "", &[ROOT]).limit(), None);
         assert_eq!(Machine::new("odd", "0:\n::\nx", &["", "a - b", "1 2 3 - cgroup2", V2]).limit(), None);
     }
 
     #[test]
-    fn mount_points_may_have_blanks() {
+    fn mount_points_may_contain_spaces() {
         assert_eq!(unescaped(r"/a\040b\134c"), Path::new(r"/a b\c"));
         assert_eq!(unescaped(r"/a\9"), Path::new(r"/a\9"));
     }

@@ -132,7 +132,7 @@ mod tests {
     use super::Descriptors;
 
     #[test]
-    fn clients_leave_a_quarter_to_upstreams_and_both_leave_some_to_the_admin_listener() {
+    fn descriptors_are_reserved_for_upstreams_and_the_admin_listener() {
         let descriptors = Descriptors::within(1024);
         assert!(descriptors.admits_client(671) && !descriptors.admits_client(672));
         assert!(descriptors.admits_upstream(895) && !descriptors.admits_upstream(896));
@@ -151,7 +151,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn the_soft_limit_is_raised_to_the_hard_one() {
+    fn the_soft_limit_is_raised_to_the_hard_limit() {
         use rustix::process::{Resource, getrlimit};
 
         Descriptors::of_process();

@@ -56,7 +56,7 @@ mod tests {
     use super::{Digest, sha256};
 
     #[test]
-    fn bytes_that_move_from_one_part_to_the_next_make_a_difference() {
+    fn a_digest_depends_on_the_boundaries_between_parts() {
         assert_eq!(Digest::of([&b"ab"[..], b"c"]), Digest::of([&b"ab"[..], b"c"]));
         assert_ne!(Digest::of([&b"ab"[..], b"c"]), Digest::of([&b"a"[..], b"bc"]));
     }

@@ -30,7 +30,7 @@ mod tests {
     use super::any_padded;
 
     #[test]
-    fn white_space_counts_at_the_ends_of_a_value_alone() {
+    fn only_leading_and_trailing_white_space_counts_as_padding() {
         for (value, padded) in [
             ("", false),
             ("a", false),

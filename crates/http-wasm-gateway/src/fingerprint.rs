@@ -58,7 +58,7 @@ mod tests {
     use super::Fingerprints;
 
     #[test]
-    fn a_file_that_is_replaced_by_one_of_the_same_length_and_time_is_seen() {
+    fn a_file_replaced_by_one_of_the_same_length_and_time_is_detected() {
         let directory = tempfile::tempdir().unwrap();
         let (file, other) = (directory.path().join("a"), directory.path().join("b"));
         fs::write(&file, "1").unwrap();
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_beside_is_seen_with_the_directory_only() {
+    fn a_new_file_in_the_directory_is_detected_only_if_directories_are_included() {
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("a");
         fs::write(&file, "1").unwrap();

@@ -269,7 +269,7 @@ mod tests {
         [("content-length", "1"), ("content-length", "2"), ("transfer-encoding", "gzip, chunked")];
 
     #[test]
-    fn a_request_says_what_its_body_is_whatever_it_said_before() {
+    fn a_request_is_framed_by_its_body_whatever_framing_it_had_before() {
         for received in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
             for method in [Method::GET, Method::POST, Method::DELETE] {
                 let exact = request(method.clone(), received, &FALSE, &sized("abc"));
@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_body_is_said_to_be_empty_where_one_is_expected_or_was_announced() {
+    fn an_empty_body_has_content_length_zero_where_one_is_expected_or_was_announced() {
         let zero = headers(&[("content-length", "0")]);
         for method in [Method::POST, Method::PUT, Method::PATCH] {
             assert_eq!(request(method.clone(), Version::HTTP_2, &[], &empty()), zero);
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn trailers_are_announced_only_where_they_can_follow() {
+    fn trailers_are_announced_only_where_they_can_be_sent() {
         let announced = [("trailer", "x-a, Host"), ("content-length", "3")];
         let chunked = headers(&[("trailer", "x-a"), ("transfer-encoding", "chunked")]);
         let length = headers(&[("content-length", "3")]);
@@ -314,7 +314,7 @@ mod tests {
     }
 
     #[test]
-    fn a_response_says_what_its_body_is_whatever_it_said_before() {
+    fn a_response_is_framed_by_its_body_whatever_framing_it_had_before() {
         for version in [Version::HTTP_10, Version::HTTP_11, Version::HTTP_2] {
             let get = info(Method::GET, version, false);
             assert_eq!(response(&get, 200, &FALSE, &sized("abc")), headers(&[("content-length", "3")]));
@@ -337,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn the_length_of_a_body_that_stays_behind_is_the_one_that_was_declared() {
+    fn a_response_without_its_body_keeps_the_declared_length() {
         let seven = headers(&[("content-length", "7")]);
         for version in [Version::HTTP_11, Version::HTTP_2] {
             let (get, head) = (info(Method::GET, version, true), info(Method::HEAD, version, true));
@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn a_received_length_is_one_or_none() {
+    fn repeated_equal_content_lengths_are_one_and_conflicting_ones_an_error() {
         for (values, length) in [
             (&["2"][..], Ok(Some(2))),
             (&["2", "2"], Ok(Some(2))),

@@ -167,7 +167,7 @@ mod tests {
     use crate::config::{CodeCache, Config, Log, LogFormat, Server, Size};
 
     #[test]
-    fn there_is_what_machine_and_control_groups_allow_and_something_where_nobody_tells() {
+    fn available_memory_is_the_lower_of_machine_and_cgroup_or_a_default() {
         assert_eq!(least_of(1000, None), 1000);
         assert_eq!(least_of(1000, Some(600)), 600);
         assert_eq!(least_of(1000, Some(u64::MAX)), 1000);
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn guests_get_half_of_it_and_bodies_a_quarter_unless_something_else_is_set() {
+    fn guests_get_half_the_memory_and_bodies_a_quarter_by_default() {
         let mut server = Server::default();
         assert_eq!(Shares::of(&server, 1000), Shares { guests: 500, bodies: 250 });
         server.guest_memory_budget = Some(Size(70));
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn settings_that_need_a_start_are_compared_by_value() {
+    fn settings_that_need_a_restart_are_compared_by_value() {
         let mut config = Config::default();
         config.server.code_cache = Some(CodeCache::Directory(PathBuf::from("cache").into()));
         let settings = StartOnly::of(&config);

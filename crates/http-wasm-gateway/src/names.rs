@@ -129,7 +129,7 @@ mod tests {
     use http::{HeaderMap, HeaderName, HeaderValue};
 
     #[test]
-    fn a_claim_is_one_in_whichever_way_it_is_spelled() {
+    fn client_identity_fields_are_recognised_in_any_spelling() {
         for (name, claim) in [
             ("x-forwarded-for", Claim::ForwardedFor),
             ("x-forwarded-proto", Claim::ForwardedProto),
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn fields_that_are_kept_stay_in_their_order_with_all_their_values() {
+    fn retained_fields_keep_their_order_and_all_values() {
         let mut headers = HeaderMap::new();
         for (name, value) in [("a", "1"), ("b", "1"), ("a", "2"), ("c", "1"), ("b", "2"), ("d", "1")] {
             headers.append(name, HeaderValue::from_static(value));
@@ -186,7 +186,7 @@ mod tests {
     }
 
     #[test]
-    fn twins_of_a_field_go_and_it_stays() {
+    fn all_spellings_of_a_field_are_removed_and_other_fields_kept() {
         let mut headers = HeaderMap::new();
         for name in ["x-request-id", "x_request_id", "x-request_id", "x_request-ids", "xxrequestxid"] {
             headers.insert(HeaderName::from_static(name), HeaderValue::from_static("1"));

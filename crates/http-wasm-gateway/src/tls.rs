@@ -116,7 +116,7 @@ mod tests {
     use crate::error_text::Causes;
 
     #[test]
-    fn what_is_wrong_with_a_servers_certificate_comes_with_what_to_do() {
+    fn server_certificate_errors_come_with_advice() {
         for (error, part) in [
             (Error::InvalidCertificate(CertificateError::UnknownIssuer), "`tls.ca`"),
             (Error::InvalidCertificate(CertificateError::NotValidForName), "`tls.server_name`"),
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn an_authority_that_serves_by_its_own_certificate_is_told_apart() {
+    fn an_authority_certificate_used_as_a_server_certificate_is_recognised() {
         let key = KeyPair::generate().expect("a key");
         let mut own = CertificateParams::new(["localhost".to_owned()]).expect("a name");
         own.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

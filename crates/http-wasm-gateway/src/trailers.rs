@@ -150,7 +150,7 @@ mod tests {
     ];
 
     #[test]
-    fn fields_that_had_to_be_known_before_are_no_trailers_however_they_are_spelled() {
+    fn fields_required_in_the_head_are_dropped_from_trailers_in_any_spelling() {
         for name in FORBIDDEN.iter().copied().chain(OTHERS.iter().copied()) {
             assert!(!may_be_trailer(name) && !may_be_trailer(&name.replace('-', "_")), "{name}");
         }
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn the_others_stay_with_all_their_values() {
+    fn other_trailers_are_kept_with_all_their_values() {
         let mut trailers = HeaderMap::new();
         for name in ["a", "host", "a", "content_length", "x-forwarded-for", "x-user", "b"] {
             trailers.append(name, HeaderValue::from_static("1"));
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn only_they_are_announced() {
+    fn only_allowed_trailers_are_announced() {
         for (announced, kept) in [
             (&["X-Sum, etag"][..], &["X-Sum, etag"][..]),
             (&["x-sum", "etag"], &["x-sum", "etag"]),

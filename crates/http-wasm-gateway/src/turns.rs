@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn tasks_that_come_when_a_slice_is_over_run_behind_all_others_in_the_order_in_which_they_came() {
+    async fn tasks_that_arrive_after_the_slice_run_last_in_order_of_arrival() {
         let (line, order) = (Line::new(), Arc::new(Mutex::new(Vec::new())));
         use_up(&line);
         let busy: Vec<_> = (0..100)
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn a_task_that_leaves_the_line_holds_up_nobody() {
+    async fn a_task_that_leaves_the_queue_does_not_block_others() {
         let line = Line::new();
         use_up(&line);
         let cx = &mut Context::from_waker(Waker::noop());
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[tokio::test(flavor = "current_thread")]
-    async fn a_task_runs_at_once_until_the_slice_is_over() {
+    async fn a_task_runs_at_once_until_the_slice_is_used_up() {
         let (line, cx) = (Line::new(), &mut Context::from_waker(Waker::noop()));
         CURRENT.set(Slice { used: SLICE / 2, ..line.slice() });
         let long = |_: &mut Context<'_>| {

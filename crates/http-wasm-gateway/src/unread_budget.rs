@@ -55,7 +55,7 @@ mod tests {
     use super::{MIN_SHARE, UnreadBudget};
 
     #[test]
-    fn a_connection_may_hold_more_than_its_share_only_while_there_is_room() {
+    fn a_connection_may_exceed_its_share_only_while_the_budget_has_room() {
         let budget = UnreadBudget::new(10 * MIN_SHARE);
         budget.change(0, 7 * MIN_SHARE);
         assert!(budget.allows(7 * MIN_SHARE));
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn every_connection_may_hold_a_little_however_many_there_are() {
+    fn every_connection_has_a_minimum_share() {
         let budget = UnreadBudget::new(MIN_SHARE);
         for _ in 0..100 {
             budget.change(0, MIN_SHARE);

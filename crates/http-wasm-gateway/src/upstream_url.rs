@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn the_path_of_the_url_goes_before_that_of_the_request() {
+    fn the_path_of_the_url_is_prepended_to_that_of_the_request() {
         assert_eq!(joined("http://h", "/a?b=c"), "http://h/a?b=c");
         assert_eq!(joined("http://h/", "/"), "http://h/");
         assert_eq!(joined("http://h/api", "/a"), "http://h/api/a");

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_connection_that_waited_longest_for_its_client_makes_room() {
+    async fn the_connection_waiting_longest_for_its_client_is_closed_to_make_room() {
         let shared = Shared::new(Monitor::new(SystemTime::now(), CurrentStage::starting()), Vec::new());
         let (_stop, stopped) = watch::channel(());
         let mut connections = Connections::default();
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_sends_no_head_is_closed_after_a_while() {
+    async fn a_connection_without_a_request_head_is_closed_at_the_timeout() {
         let shared = Shared::new(Monitor::new(SystemTime::now(), CurrentStage::starting()), Vec::new());
         let (_stop, stopped) = watch::channel(());
         let mut connections = Connections::default();

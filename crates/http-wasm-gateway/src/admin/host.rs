@@ -60,7 +60,7 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_localhost_are_always_own_names() {
+    fn ip_addresses_and_localhost_are_always_accepted_as_host() {
         for host in [
             "127.0.0.1",
             "127.0.0.1:9901",
@@ -76,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn other_names_are_own_only_if_they_are_configured() {
+    fn other_host_names_are_accepted_only_if_configured() {
         let own = ["gateway.internal", "*.mesh"];
         for (host, known) in [
             ("gateway.internal", 200),
@@ -97,14 +97,14 @@ mod tests {
     }
 
     #[test]
-    fn neither_target_nor_field_hides_the_other() {
+    fn the_hosts_of_target_and_header_are_both_checked() {
         assert_eq!(status(&[], "http://evil.example/status", &["127.0.0.1"]), 421);
         assert_eq!(status(&[], "http://127.0.0.1/status", &["evil.example"]), 421);
         assert_eq!(status(&[], "/status", &["127.0.0.1", "evil.example"]), 400);
     }
 
     #[test]
-    fn only_http_1_0_does_without_a_host() {
+    fn only_http_1_0_requests_may_have_no_host() {
         assert_eq!(status(&[], "/status", &[]), 400);
         let mut old = Request::new(());
         *old.version_mut() = Version::HTTP_10;

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_guest_in_json_has_the_settings_that_it_has_in_toml() {
+    fn a_guest_in_json_has_the_same_settings_as_in_toml() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a \"b\".wat");
         std::fs::write(&path, "").unwrap();
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn files_that_are_not_allowed_are_not_looked_at() {
+    fn files_that_are_not_allowed_are_not_opened() {
         let Json::Object(guests) = json!({ "a": {"path": "/no/such.wasm", "sha256": "short"} }) else {
             panic!()
         };
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn all_that_is_wrong_is_told() {
+    fn all_errors_in_json_guests_are_reported() {
         let faults = read(json!({ "a": {"pth": "x.wasm"}, "b": 7 })).unwrap_err().to_string();
         for word in ["pth", "path", "expected a table"] {
             assert!(faults.contains(word), "{faults}");

@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_can_write_and_keys_that_everybody_can_read_are_named() {
+    fn files_writable_by_others_and_world_readable_keys_are_reported() {
         let root = tempfile::tempdir().unwrap();
         let directory = root.path().join("gateway");
         create_dir(&directory).unwrap();

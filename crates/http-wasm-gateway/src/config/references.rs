@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn references_are_replaced_and_only_dollar_brace_is_special() {
+    fn references_are_resolved_and_only_dollar_brace_is_special() {
         for (written, expected) in [
             ("${A}", "one"),
             ("a${A}b${A}", "aonebone"),
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_replaced_is_an_error() {
+    fn an_unresolvable_reference_is_an_error() {
         for (written, expected) in [
             ("${B}", "the environment variable B isn't set"),
             ("${A", "the closing `}` of this reference is missing"),
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_taken_as_it_is_but_for_the_line_break_at_its_end() {
+    fn a_referenced_file_is_inserted_without_its_trailing_line_break() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("secret");
         for (content, expected) in

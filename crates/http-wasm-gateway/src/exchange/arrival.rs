@@ -36,7 +36,7 @@ mod tests {
     use super::ListenerId;
 
     #[test]
-    fn an_address_has_the_same_number_whenever_it_is_asked_for() {
+    fn a_listener_address_always_has_the_same_id() {
         let (one, two) = (ListenerId::of("one:1"), ListenerId::of("two:2"));
         assert_ne!(one, two);
         assert_ne!(one, ListenerId::default());

@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn they_are_bounded_in_number_and_bytes_for_each_request() {
+    fn interim_responses_are_bounded_in_number_and_bytes_per_request() {
         let interims = Interims::default();
         assert!(!interims.send(StatusCode::EARLY_HINTS, link(1)), "there is no request");
         for _ in 0..2 {
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn none_follows_the_response_or_gets_into_an_earlier_one() {
+    fn no_interim_response_follows_the_final_one_or_interrupts_an_earlier_one() {
         let interims = Interims::default();
         interims.open();
         assert!(interims.send(StatusCode::EARLY_HINTS, link(1)));

@@ -209,7 +209,7 @@ mod tests {
     };
 
     #[tokio::test(start_paused = true)]
-    async fn the_first_request_has_as_long_as_a_head_and_the_next_as_long_as_a_connection_may_lie_idle() {
+    async fn the_first_request_has_the_head_timeout_and_the_next_the_idle_timeout() {
         let start = Instant::now();
         let activity = Activity::new(start);
         assert_eq!(activity.expired(TIMEOUTS).await, Expired::Head);
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_head_has_its_own_time_from_its_first_byte() {
+    async fn the_head_timeout_starts_at_the_first_byte_of_the_head() {
         let activity = Activity::new(Instant::now());
         drop(activity.request());
         let start = Instant::now();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_response_that_the_client_does_not_take_expires() {
+    async fn a_response_that_the_client_does_not_read_expires() {
         let activity = Activity::new(Instant::now());
         let start = Instant::now();
         let (_waits, stalls) = (activity.request(), activity.request());
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_expires_while_a_request_is_on_its_way() {
+    async fn nothing_expires_while_a_request_is_being_processed() {
         let activity = Activity::new(Instant::now());
         let start = Instant::now();
         let request = activity.request();

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_stands_still_is_given_up() {
+    async fn a_stalled_body_times_out() {
         let (mut sender, body, upload) = received();
         let start = Instant::now();
         tokio::select! {
@@ -225,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_that_drips_is_given_up_though_it_never_stands_still() {
+    async fn a_body_below_the_minimum_rate_times_out() {
         let (mut sender, body, upload) = received();
         let start = Instant::now();
         tokio::select! {
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_body_at_the_least_rate_may_take_as_long_as_it_likes_until_it_is_too_large() {
+    async fn a_body_at_the_minimum_rate_may_take_any_time_until_it_is_too_large() {
         let (mut sender, body, upload) = received();
         let start = Instant::now();
         tokio::select! {
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn once_it_is_answered_a_body_may_stand_still() {
+    async fn a_body_may_stall_once_its_request_is_answered() {
         let (mut sender, mut body, upload) = received();
         upload.answered();
         let later = async {
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn trailers_that_the_listener_drops_from_heads_do_not_pass_either() {
+    async fn fields_that_the_listener_drops_from_heads_are_dropped_from_trailers() {
         let fields = |underscores| Listen {
             client_fields: vec!["x-user".parse().unwrap()],
             underscores,

@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn files_that_change_are_loaded_again_and_a_bad_pair_changes_nothing() {
+    async fn changed_certificate_files_are_reloaded_and_an_invalid_pair_changes_nothing() {
         let files = tempfile::tempdir().unwrap();
         let (certificates, key) = certificates(&files);
         let mut watcher = CertificateWatcher::default();

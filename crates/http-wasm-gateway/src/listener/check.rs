@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_has_one_host_wherever_it_stands() {
+    fn a_request_has_exactly_one_host_in_target_or_header() {
         let (http10, http11, http2) = (Version::HTTP_10, Version::HTTP_11, Version::HTTP_2);
         for (method, uri, hosts, version) in [
             ("GET", "/", &["h"][..], http11),
@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn white_space_around_values_is_refused_in_http_2_alone() {
+    fn white_space_around_values_is_refused_only_in_http_2() {
         for (version, allowed) in [(Version::HTTP_11, true), (Version::HTTP_2, false)] {
             let request = Request::get("http://h/").version(version).header("host", "h").header("x", "a ");
             let built = request.body(Empty::<bytes::Bytes>::new()).unwrap();
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn too_many_fields_and_a_body_that_says_it_is_too_large_are_refused() {
+    fn too_many_fields_and_a_declared_length_over_the_limit_are_refused() {
         let limits = ClientLimits { max_request_body: Some(Size(3)), ..ClientLimits::default() };
         let body = Full::<bytes::Bytes>::from("1234");
         let mut built = Request::get("http://h/").header("host", "h").body(body).unwrap();

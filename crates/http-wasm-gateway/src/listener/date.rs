@@ -52,7 +52,7 @@ mod tests {
     use super::Date;
 
     #[test]
-    fn the_date_follows_a_clock_that_is_set_back() {
+    fn the_date_follows_a_clock_that_is_set_backwards() {
         let mut date = Date { seconds: 0, value: None };
         for (seconds, expected) in [
             (784_111_777_900, "Sun, 06 Nov 1994 08:49:37 GMT"),

@@ -145,7 +145,7 @@ mod tests {
     use super::{address, elements};
 
     #[test]
-    fn an_address_is_read_in_each_form_that_proxies_write() {
+    fn an_address_is_parsed_in_each_form_that_proxies_write() {
         for (text, expected) in [
             ("2.2.2.2", "2.2.2.2:0"),
             (" 2.2.2.2:5 ", "2.2.2.2:5"),
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_is_a_list_of_elements_whose_values_may_be_quoted() {
+    fn forwarded_is_parsed_as_a_list_with_quoted_values() {
         let text = [
             "For=\"[2001:db8::1]:5\";Proto=HTTPS;by=x, for=2.2.2.2;host=\"a,b;c\\\"\"",
             "proto=http ; for=unknown,",

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_drips_pauses_or_floods_is_waited_for_no_longer_than_it_may_take() {
+    async fn lingering_is_limited_in_time_for_slow_pausing_and_flooding_clients() {
         let start = Instant::now();
         let (client, mut server) = tokio::io::duplex(1000);
         linger(&mut server).await;
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_closes_too_is_done() {
+    async fn lingering_ends_when_the_client_closes() {
         let start = Instant::now();
         let (mut client, mut server) = tokio::io::duplex(1000);
         client.write_all(b"the rest").await.unwrap();

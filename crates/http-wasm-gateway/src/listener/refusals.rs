@@ -33,7 +33,7 @@ mod tests {
     use super::Refusals;
 
     #[tokio::test]
-    async fn the_oldest_refusal_makes_room() {
+    async fn the_oldest_refusal_is_aborted_to_make_room() {
         let mut refusals = Refusals::default();
         let mut tasks = Vec::new();
         for number in 0..=Refusals::MAX {

@@ -35,7 +35,7 @@ mod tests {
     use super::unparsed;
 
     #[test]
-    fn the_first_line_of_a_request_tells_what_it_was() {
+    fn method_and_target_of_a_refused_request_come_from_its_first_line() {
         for (line, method, target) in [
             ("GET /?\"x\" HTTP/1.1\r\nHost: h", "GET", "/?%22x%22"),
             ("PUT /a/b", "PUT", "/a/b"),

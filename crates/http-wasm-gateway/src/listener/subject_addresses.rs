@@ -90,7 +90,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_certificate_has_none() {
+    fn invalid_certificates_have_no_addresses() {
         let certificate = generate_simple_self_signed(["10.0.0.1".to_owned()]).unwrap().cert;
         let der = certificate.der();
         for end in 0..der.len() {

@@ -81,7 +81,7 @@ mod tests {
     use super::{ErrorSource, KEPT, MESSAGE_BYTES, Recent};
 
     #[test]
-    fn only_the_newest_errors_are_kept_and_long_messages_are_cut_between_characters() {
+    fn only_the_newest_errors_are_kept_with_long_messages_truncated_between_characters() {
         let recent = Recent::default();
         for number in 0..KEPT + 3 {
             recent.add(ErrorSource::Guest, "g", "trap", number);
@@ -94,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn many_errors_of_one_push_out_none_of_another() {
+    fn many_errors_of_one_source_do_not_evict_those_of_another() {
         let recent = Recent::default();
         recent.add(ErrorSource::Guest, "g", "trap", "the only one");
         for number in 0..2 * KEPT {
@@ -106,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn an_error_that_comes_again_is_the_newest_again_and_pushes_nothing_out() {
+    fn a_repeated_error_becomes_the_newest_and_evicts_nothing() {
         let recent = Recent::default();
         for message in ["a", "b", "a", "a"] {
             recent.add(ErrorSource::Guest, "g", "trap", message);

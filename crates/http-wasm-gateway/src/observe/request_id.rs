@@ -73,13 +73,13 @@ mod tests {
     }
 
     #[test]
-    fn a_clients_name_is_kept_only_where_that_is_trusted() {
+    fn a_clients_request_id_is_kept_only_if_trusted() {
         assert_eq!(named(true, &["abc-1"]), "abc-1");
         assert_ne!(named(false, &["abc-1"]), "abc-1");
     }
 
     #[test]
-    fn what_is_doubtful_is_replaced_by_a_new_name() {
+    fn invalid_request_ids_are_replaced_by_a_new_one() {
         for given in [&[][..], &["a", "b"], &[""], &["a b"], &["a\"b"], &["a,b"]] {
             let id = named(true, given);
             assert!(id.len() == 32 && id.as_bytes().iter().all(u8::is_ascii_hexdigit), "{given:?}: {id:?}");

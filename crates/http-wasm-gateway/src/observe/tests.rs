@@ -83,7 +83,7 @@ fn only(collected: &Collected) -> Outcome {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_outcome_has_route_status_bytes_and_the_time_of_each_guest_in_order() {
+async fn an_outcome_has_route_status_bytes_and_each_guests_time_in_order() {
     let (gateway, collected) = gateway(&[("z", PASSES), ("a", PASSES)]).await;
     let response = get(&gateway, "/hello?q").await;
     assert!(collected.0.lock().unwrap().is_empty(), "it is not over before the body is");
@@ -113,7 +113,7 @@ impl std::io::Write for Logged {
 
 // On one thread, because the subscriber belongs to it.
 #[tokio::test]
-async fn what_a_guest_logs_has_the_requests_name_and_route() {
+async fn guest_log_messages_carry_the_request_id_and_route() {
     let mut config =
         Config { request_id: Some(RequestId { trust: true, respond: false }), ..Config::default() };
     let guest = Guest { path: GuestSource::Embedded("test", LOGS).into(), ..Guest::default() };
@@ -145,7 +145,7 @@ async fn what_a_guest_logs_has_the_requests_name_and_route() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guest_that_answers_has_no_time_with_a_response() {
+async fn a_guest_that_answers_has_no_response_time() {
     let (gateway, collected) = gateway(&[("first", ANSWERS), ("second", PASSES)]).await;
     drop(get(&gateway, "/hello").await);
     let outcome = only(&collected);
@@ -155,7 +155,7 @@ async fn a_guest_that_answers_has_no_time_with_a_response() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_dropped_early_is_not_complete_and_no_route_is_none() {
+async fn a_body_dropped_early_is_incomplete_and_an_unmatched_request_has_no_route() {
     let (gateway, collected) = gateway(&[]).await;
     drop(get(&gateway, "/hello").await);
     let outcome = only(&collected);

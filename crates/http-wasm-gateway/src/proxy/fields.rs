@@ -49,7 +49,7 @@ mod tests {
     use crate::testing::headers;
 
     #[test]
-    fn hop_by_hop_fields_go_and_the_trailer_field_stays() {
+    fn hop_by_hop_fields_are_removed_and_the_trailer_field_is_kept() {
         let mut received = headers(&[
             ("connection", "keep-alive, x-private"),
             ("keep-alive", "timeout=5"),
@@ -71,14 +71,14 @@ mod tests {
     }
 
     #[test]
-    fn cookies_become_one_field() {
+    fn cookie_fields_are_joined_into_one() {
         let mut received = headers(&[("cookie", "a=1"), ("cookie", "b=2")]);
         join_cookies(&mut received);
         assert_eq!(received, headers(&[("cookie", "a=1; b=2")]));
     }
 
     #[test]
-    fn the_upstream_is_told_of_client_host_and_scheme() {
+    fn the_upstream_gets_forwarded_fields_for_client_host_and_scheme() {
         let mut received = headers(&[
             ("host", "h"),
             ("x-forwarded-for", "1.1.1.1"),
@@ -96,7 +96,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_a_trusted_proxy_names_stays() {
+    fn a_forwarded_host_from_a_trusted_proxy_is_kept() {
         let mut received = headers(&[("host", "h"), ("x-forwarded-host", "first")]);
         add_forwarded(&mut received, Client { addr: ([3, 3, 3, 3], 1).into(), tls: false });
         assert_eq!(received["x-forwarded-host"], "first");

@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn failures_in_a_row_take_an_address_out_for_a_time_that_grows() {
+    async fn consecutive_failures_eject_an_address_for_a_growing_time() {
         let health = health();
         assert_eq!(health.failed(), None);
         health.succeeded();
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_in_a_row_make_an_address_unhealthy_and_healthy() {
+    fn consecutive_health_checks_make_an_address_unhealthy_and_healthy() {
         let asked = ActiveHealth {
             healthy_after: 2.try_into().unwrap(),
             unhealthy_after: 3.try_into().unwrap(),

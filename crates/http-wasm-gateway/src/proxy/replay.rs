@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_second_attempt_gets_what_the_first_one_got_and_then_the_rest() {
+    async fn a_second_attempt_gets_the_bytes_of_the_first_and_then_the_rest() {
         let replay =
             Replay::new(chunks(vec!["a".into(), "b".into(), "c".into()]), true, &BodyBudget::default());
         let mut first = replay.attempt();
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_is_too_large_is_given_out_once() {
+    async fn a_body_over_the_replay_limit_is_sent_once() {
         let large = vec![Bytes::from(vec![b'x'; MAX_KEPT_BYTES]), Bytes::from_static(b"y")];
         let replay = Replay::new(chunks(large), true, &BodyBudget::default());
         let sent = replay.attempt().collect().await.unwrap().to_bytes();
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_that_nobody_has_read_is_whole_even_if_nothing_is_kept() {
+    async fn an_unread_body_is_whole_even_if_nothing_is_kept() {
         let replay = Replay::new(chunks(vec!["a".into()]), false, &BodyBudget::default());
         drop(replay.attempt());
         assert!(replay.is_whole());
@@ -266,7 +266,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_is_kept_counts_for_the_budget_until_the_request_is_over_and_without_room_it_is_sent_once() {
+    async fn replay_buffers_count_against_the_budget_and_without_room_a_body_is_sent_once() {
         let engine = http_wasm_tower::Engine::builder().body_memory_budget(40).build().unwrap();
         let budget = engine.body_budget();
         // A quarter of it.

@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn round_robin_takes_one_after_the_other_and_passes_by_what_is_out() {
+    fn round_robin_takes_addresses_in_turn_and_skips_ejected_ones() {
         let servers = servers(&upstream("round_robin"));
         assert_eq!(hosts(&servers, 6), "abcabc");
         servers.all[1].health.failed();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn another_attempt_goes_where_none_has_been() {
+    fn a_retry_goes_to_an_address_not_yet_tried() {
         let servers = servers(&upstream("round_robin"));
         let mut tried = vec![servers.choose(&[])];
         for _ in 0..2 {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn least_requests_leaves_out_the_busiest() {
+    fn least_requests_avoids_the_busiest_address() {
         assert_eq!(upstream("least_requests").balance, Balance::LeastRequests);
         let servers = servers(&upstream("least_requests"));
         let busy = super::Lease::new(servers.all[0].clone());

@@ -122,14 +122,14 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(30);
 
     #[tokio::test(start_paused = true)]
-    async fn an_upstream_that_has_everything_is_given_the_limit_and_no_more() {
+    async fn the_response_timer_expires_at_the_limit_once_the_request_is_sent() {
         let start = Instant::now();
         ResponseTimer::start().expired(LIMIT).await;
         assert_eq!(start.elapsed().as_secs(), LIMIT.as_secs());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_clock_stands_still_while_the_client_is_sending() {
+    async fn the_response_timer_is_paused_while_the_client_is_sending() {
         let response_timer = ResponseTimer::start();
         let (mut sender, body) = Channel::<bytes::Bytes, BoxError>::new(1);
         let mut body = TimedBody::new(boxed(body), response_timer.clone());

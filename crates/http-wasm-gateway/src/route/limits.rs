@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_body_over_the_cap_is_refused_whether_its_length_is_declared_or_not() {
+    async fn a_body_over_the_limit_is_refused_with_or_without_a_declared_length() {
         let limits = RouteLimits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
         for (body, status) in [
             (boxed(Full::from("four")), 200),
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_handler_that_makes_do_with_half_a_body_does_not_hide_that_it_was_too_large() {
+    async fn a_body_over_the_limit_is_a_413_even_if_the_handler_ignores_the_error() {
         let limits = RouteLimits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
         let handler = tower::service_fn(async |request: Request<BoxBody>| {
             let _ = request.into_body().collect().await;
@@ -234,7 +234,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_declared_length_over_the_cap_is_refused_before_anything_is_read() {
+    async fn a_declared_length_over_the_limit_is_refused_before_anything_is_read() {
         let limits = RouteLimits::new(&Route { max_request_body: Some(Size(4)), ..Route::default() });
         let (handler, mut came) = waits();
         let response =
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_answer_that_takes_longer_than_the_timeout_is_a_504() {
+    async fn a_response_after_the_timeout_is_a_504() {
         let limits = RouteLimits::new(&Route { timeout: Some(Time::seconds(2)), ..Route::default() });
         let (handler, mut came) = waits();
         let response = limits.respond(&handler, &mut request(empty()), &Abandoned::default()).await;
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requests_wait_in_the_queue_and_further_ones_are_turned_away() {
+    async fn requests_wait_in_the_queue_and_are_rejected_when_it_is_full() {
         let concurrency =
             Concurrency { max: 1.try_into().unwrap(), queue: 1, queue_timeout: Time(Duration::from_secs(3)) };
         let route = Route { concurrency: Some(concurrency), ..Route::default() };
@@ -293,7 +293,7 @@ mod tests {
         (func (export "handle_response") (param i32 i32)))"#;
 
     #[tokio::test(flavor = "multi_thread")]
-    async fn a_request_that_was_dropped_while_its_guest_computes_keeps_its_permit() {
+    async fn a_request_dropped_while_its_guest_computes_keeps_its_permit() {
         let concurrency =
             Concurrency { max: 1.try_into().unwrap(), queue: 0, queue_timeout: Time(Duration::from_secs(3)) };
         let limits = RouteLimits::new(&Route { concurrency: Some(concurrency), ..Route::default() });

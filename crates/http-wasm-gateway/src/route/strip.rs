@@ -40,7 +40,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_set_is_taken_out() {
+    fn only_the_configured_request_headers_are_stripped() {
         let headers = |route: config::Route| {
             let mut headers = HeaderMap::new();
             for (name, value) in [("range", "bytes=0-1"), ("if-range", "\"a\""), ("accept-encoding", "br")] {

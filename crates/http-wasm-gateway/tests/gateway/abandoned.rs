@@ -44,7 +44,7 @@ async fn server(settings: &str, deadline: &str) -> Server {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reset_over_http_1_costs_no_instance_and_frees_no_permit() {
+async fn an_http_1_reset_drops_no_instance_and_releases_no_permit() {
     let server = server("listen = ['127.0.0.1:0']\n[server]\nmax_requests = 1", "20s").await;
     let mut raw = server.connect().await;
     raw.send("GET /compute HTTP/1.1\r\nHost: h\r\n\r\n").await;
@@ -61,7 +61,7 @@ async fn a_reset_over_http_1_costs_no_instance_and_frees_no_permit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_that_were_reset_are_their_clients_until_no_guest_computes_for_them() {
+async fn reset_streams_count_against_the_limit_while_a_guest_computes_for_them() {
     let settings = "[[listen]]\naddress = '127.0.0.1:0'\nlimits = { max_http2_streams = 2 }";
     let server = server(settings, "3s").await;
     let mut raw = connect(&server).await;

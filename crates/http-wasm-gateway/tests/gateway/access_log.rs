@@ -43,7 +43,7 @@ async fn json_lines(served: &Served, count: usize) -> Vec<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_json_line_says_who_asked_for_what_and_how_that_went() {
+async fn a_json_line_describes_client_request_and_outcome() {
     let served = Served::start(&format!("[access_log]\nfile = 'access.log'\n{ROUTES}")).await;
     let request = Request::post("/x?q=1").header("user-agent", "curl\\\"").header("referer", "http://r/");
     assert_eq!(served.send(request, "four").await.status(), StatusCode::OK);
@@ -71,7 +71,7 @@ async fn a_json_line_says_who_asked_for_what_and_how_that_went() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_line_says_which_guest_or_upstream_failed_and_how() {
+async fn a_line_names_the_guest_or_upstream_that_failed_and_the_error() {
     let served = Served::start(&format!("[access_log]\nfile = 'access.log'\n{ROUTES}")).await;
     served.get("/trap").await;
     served.get("/down").await;
@@ -100,7 +100,7 @@ async fn the_combined_format_is_that_of_apache_and_nginx() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_has_one_name_in_the_log_behind_the_guest_and_in_the_response() {
+async fn a_request_has_the_same_id_in_log_upstream_request_and_response() {
     let config = format!("[access_log]\nfile = 'access.log'\n[request_id]\nrespond = true\n{ROUTES}");
     let served = Served::start(&config).await;
     let answer = served.send(Request::get("/x").header("x-request-id", "mine"), "").await;
@@ -116,7 +116,7 @@ async fn a_request_has_one_name_in_the_log_behind_the_guest_and_in_the_response(
 
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_log_that_was_moved_away_is_opened_again_at_sighup() {
+async fn a_moved_log_is_reopened_at_sighup() {
     let served = Served::start(&format!("[access_log]\nfile = 'access.log'\n{ROUTES}")).await;
     served.get("/before").await;
     lines(&served, "access.log", 1).await;

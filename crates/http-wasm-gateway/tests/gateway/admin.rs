@@ -23,7 +23,7 @@ upstream = "app"
 "#;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn probes_say_alive_and_ready_once_it_serves() {
+async fn the_probes_report_alive_and_ready_once_the_gateway_serves() {
     let served = Served::start(CONFIG).await;
     for path in ["/livez", "/readyz"] {
         assert_eq!(served.ask(Method::GET, path).await.status(), StatusCode::OK, "{path}");
@@ -37,7 +37,7 @@ async fn probes_say_alive_and_ready_once_it_serves() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_tells_of_guests_routes_upstreams_and_errors() {
+async fn the_status_shows_guests_routes_upstreams_and_errors() {
     let served = Served::start(CONFIG).await;
     served.get("/x").await;
     served.get("/trap").await;
@@ -91,7 +91,7 @@ async fn the_status_tells_of_guests_routes_upstreams_and_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_page_loads_nothing_from_elsewhere_and_runs_no_inline_script() {
+async fn the_page_loads_nothing_external_and_runs_no_inline_script() {
     let served = Served::start(CONFIG).await;
     let page = served.ask(Method::GET, "/").await;
     let policy = page.headers()["content-security-policy"].to_str().unwrap();
@@ -109,7 +109,7 @@ async fn the_page_loads_nothing_from_elsewhere_and_runs_no_inline_script() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_is_asked_for_by_post_and_never_by_another_site() {
+async fn a_reload_requires_a_same_origin_post() {
     let served = Served::reloadable(CONFIG).await;
     assert_eq!(served.ask(Method::GET, "/reload").await.status(), StatusCode::METHOD_NOT_ALLOWED);
     for (name, value) in
@@ -137,7 +137,7 @@ async fn a_reload_is_asked_for_by_post_and_never_by_another_site() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_tells_how_the_addresses_of_upstreams_are() {
+async fn the_status_shows_the_health_of_upstream_addresses() {
     // One that never answers: its backlog takes connections.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let silent = (silent.local_addr().expect("an address"), silent);
@@ -189,7 +189,7 @@ async fn the_status_tells_how_the_addresses_of_upstreams_are() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_that_waits_for_the_next_start_is_told_in_the_answer_and_the_status() {
+async fn a_change_that_needs_a_restart_is_reported_in_the_response_and_the_status() {
     let served = Served::reloadable(CONFIG).await;
     assert!(!served.reload(CONFIG).await.contains("a restart"));
     let answer = served.reload(&format!("{CONFIG}\n[log]\nformat = 'json'\n")).await;

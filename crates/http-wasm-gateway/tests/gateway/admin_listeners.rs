@@ -34,7 +34,7 @@ pub(crate) fn certificates(days: &[u32]) -> Files {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_shows_listeners_with_connections_and_the_end_of_certificates() {
+async fn the_status_shows_listeners_with_connections_and_certificate_expiry() {
     let days = [5, 100];
     let start = SystemTime::now();
     let served = Served::start_in(certificates(&days), TLS_CONFIG, |gateway, _| gateway).await;
@@ -73,7 +73,7 @@ async fn the_status_shows_listeners_with_connections_and_the_end_of_certificates
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_shows_the_error_of_a_failed_reload_in_full_until_one_succeeds() {
+async fn the_status_shows_the_full_error_of_a_failed_reload_until_one_succeeds() {
     let served = Served::reloadable(CONFIG).await;
     assert_eq!(served.status_with(|_| true).await["reload_error"], Value::Null);
     let many: String = (0..40).map(|number| format!("unknown-{number} = 1\n")).collect();
@@ -92,7 +92,7 @@ async fn the_status_shows_the_error_of_a_failed_reload_in_full_until_one_succeed
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_status_shows_the_digest_of_a_guest_and_since_when_it_is_loaded() {
+async fn the_status_shows_the_digest_and_load_time_of_a_guest() {
     let served = Served::reloadable(CONFIG).await;
     let guest = async || served.status_with(|_| true).await["guests"][0]["facts"].clone();
     let first = guest().await;

@@ -66,7 +66,7 @@ fn used(status: &Value) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn many_uploads_that_stand_still_take_no_more_than_the_budget_and_others_are_served() {
+async fn many_stalled_uploads_stay_within_the_budget_and_others_are_served() {
     let served = serve().await;
     for length in [Some(300 * KIB), None] {
         let mut clients = Vec::new();
@@ -105,7 +105,7 @@ async fn many_uploads_that_stand_still_take_no_more_than_the_budget_and_others_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_is_evicted_hears_of_it_though_it_sends_nothing_more() {
+async fn an_evicted_upload_gets_503_even_if_it_sends_nothing_more() {
     let served = serve().await;
     let mut oldest = stalled(&served, Some(800 * KIB), 100 * KIB).await;
     served.status_with(|status| used(status) > 0).await;

@@ -140,7 +140,7 @@ const TEXT: &str = "{\"id\": 7, \"password\": \"secret\", \"note\": \"no secret 
 const REDACTED: &str = "{\"id\": 7, \"password\": \"xxxxxx\", \"note\": \"no xxxxxx is kept\"}";
 
 #[tokio::test]
-async fn a_redacting_guest_sees_what_upstream_and_client_have_compressed() {
+async fn a_redacting_guest_sees_the_decoded_bodies_of_upstream_and_client() {
     let (url, mut requests) = upstream(response("Content-Encoding: gzip\r\n", &gzip(TEXT.as_bytes()))).await;
     let server = serve(REDACTS, "bodies = 'decoded'", "", &url).await;
     let address = format!("http://{}/", server.addr);
@@ -176,7 +176,7 @@ async fn a_redacting_guest_sees_what_upstream_and_client_have_compressed() {
 }
 
 #[tokio::test]
-async fn without_decoding_a_route_can_ask_for_plain_bodies() {
+async fn a_route_without_decoding_can_request_uncompressed_bodies() {
     let (url, mut requests) = upstream(response("", TEXT.as_bytes())).await;
     let server = serve(REDACTS, "", "accept_encoding = 'strip'\nrange = 'strip'", &url).await;
     let request = "GET / HTTP/1.1\r\nHost: h\r\nRange: bytes=40-\r\nIf-Range: \"x\"\r\nAccept-Encoding: br\r\n\
@@ -189,7 +189,7 @@ async fn without_decoding_a_route_can_ask_for_plain_bodies() {
 }
 
 #[tokio::test]
-async fn a_firewall_sees_compressed_uploads_and_lets_good_ones_pass_byte_for_byte() {
+async fn a_firewall_inspects_compressed_uploads_and_forwards_good_ones_byte_for_byte() {
     let (url, mut requests) = upstream(response("", b"stored")).await;
     let server = serve(BLOCKS, "bodies = 'decoded'", "", &url).await;
     let files = &server.files;
@@ -219,7 +219,7 @@ async fn a_firewall_sees_compressed_uploads_and_lets_good_ones_pass_byte_for_byt
 }
 
 #[tokio::test]
-async fn a_response_that_cannot_be_decoded_becomes_a_502() {
+async fn an_undecodable_response_is_a_502() {
     let body = gzip(TEXT.as_bytes());
     let cases = [("compress", &body[..]), ("gzip", &body[..body.len() - 1]), ("br", b"no brotli")];
     for (coding, body) in cases {
@@ -236,7 +236,7 @@ async fn a_response_that_cannot_be_decoded_becomes_a_502() {
 }
 
 #[tokio::test]
-async fn a_bomb_gets_413_and_never_arrives() {
+async fn a_decompression_bomb_gets_413_and_is_not_forwarded() {
     let (url, mut requests) = upstream(response("", b"stored")).await;
     let server = serve(READS_ALL, "bodies = 'decoded'", "", &url).await;
     for content in [vec![0; 2 << 20], vec![0; 64 << 20]] {
@@ -253,7 +253,7 @@ async fn a_bomb_gets_413_and_never_arrives() {
 }
 
 #[tokio::test]
-async fn what_was_redacted_is_compressed_again_only_if_that_is_wanted() {
+async fn a_redacted_response_is_compressed_again_only_if_configured() {
     for (setting, coded) in [("true", true), ("false", false)] {
         let (url, _requests) = upstream(response("Content-Encoding: gzip\r\n", &gzip(TEXT.as_bytes()))).await;
         let settings = format!("bodies = 'decoded'\ndecoding = {{ recompress = {setting} }}");

@@ -60,7 +60,7 @@ async fn goes_on(raw: &mut Raw) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_goes_on_behind_a_short_body_that_nobody_read() {
+async fn a_connection_stays_open_after_a_short_unread_body() {
     let server = server().await;
     for (path, status) in PATHS {
         for (head, parts) in [
@@ -82,7 +82,7 @@ async fn a_connection_goes_on_behind_a_short_body_that_nobody_read() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_is_told_that_a_connection_ends_behind_a_long_body_and_can_send_all_of_it() {
+async fn a_connection_closes_after_a_long_unread_body_that_can_be_sent_completely() {
     let server = server().await;
     let body = vec![b'x'; 5_000_000];
     for (path, status) in PATHS {
@@ -96,7 +96,7 @@ async fn a_client_is_told_that_a_connection_ends_behind_a_long_body_and_can_send
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_is_told_that_a_connection_ends_if_it_may_not_send_the_body_that_it_announced() {
+async fn a_connection_closes_if_an_announced_body_was_not_requested_by_100_continue() {
     let server = server().await;
     for (path, status) in PATHS {
         for sent in ["", "abc"] {
@@ -114,7 +114,7 @@ async fn a_client_is_told_that_a_connection_ends_if_it_may_not_send_the_body_tha
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_end_of_a_chunked_body_that_does_not_come_soon_is_not_waited_for() {
+async fn the_end_of_an_unread_chunked_body_is_awaited_only_briefly() {
     let server = server().await;
     let mut raw = server.connect().await;
     raw.send("POST /respond HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n").await;
@@ -125,7 +125,7 @@ async fn the_end_of_a_chunked_body_that_does_not_come_soon_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_that_the_upstream_answers_early_and_never_reads_ends_the_connection() {
+async fn a_connection_closes_if_the_upstream_answers_early_and_never_reads_the_upload() {
     let upstream = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("there are ports");
     let config = format!(
         "[[listen]]\naddress = '127.0.0.1:0'\nlimits = {{ body_timeout = '300ms' }}\n\

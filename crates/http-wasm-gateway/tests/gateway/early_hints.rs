@@ -73,7 +73,7 @@ async fn early_hints_reach_clients_of_http_2() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_storm_of_hints_is_bounded() {
+async fn the_number_of_early_hints_is_bounded() {
     let large = format!("HTTP/1.1 103 Early Hints\r\nLink: {}\r\n\r\n", "x".repeat(600));
     let server = gateway(format!("{}{OK}", large.repeat(100))).await;
     let mut client = server.connect().await;
@@ -84,7 +84,7 @@ async fn a_storm_of_hints_is_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_guest_s_hint_goes_out_with_the_fields_that_it_has_set() {
+async fn a_guests_early_hint_carries_the_fields_it_has_set() {
     let files = Files::new();
     let guest = r#"(module
       (import "http_handler" "set_header_value" (func $set (param i32 i32 i32 i32 i32)))

@@ -94,7 +94,7 @@ fn streams() -> Vec<u32> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn streams_that_envoys_clients_give_up_at_once_do_not_end_its_connection() {
+async fn streams_that_envoy_resets_at_once_do_not_end_its_connection() {
     let server = processor().await;
     let mut raw = with_a_request(&server).await;
     let reset = |stream| frame(RST_STREAM, 0, stream, &CANCEL.to_be_bytes());
@@ -108,7 +108,7 @@ async fn streams_that_envoys_clients_give_up_at_once_do_not_end_its_connection()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_that_cross_an_answer_do_not_end_envoys_connection() {
+async fn messages_after_the_response_to_a_stream_do_not_end_envoys_connection() {
     let server = processor().await;
     let mut raw = with_a_request(&server).await;
     let body = field(4, &[field(1, b"body"), vec![2 << 3, 1]].concat());

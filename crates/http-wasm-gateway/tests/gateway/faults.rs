@@ -18,7 +18,7 @@ const REPORT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/faults
 const WRITE: &str = "WRITE_FAULTS";
 
 #[test]
-fn each_fault_is_reported_once_with_its_place_and_what_to_do() {
+fn each_error_is_reported_once_with_its_place_and_advice() {
     let files = Files::new();
     let (mut report, mut valid) = (String::new(), Vec::new());
     for text in FAULTY {
@@ -52,7 +52,7 @@ fn each_fault_is_reported_once_with_its_place_and_what_to_do() {
 }
 
 #[test]
-fn all_faults_of_a_file_are_told_at_once_in_its_order() {
+fn all_errors_in_a_file_are_reported_at_once_in_file_order() {
     let message = Files::new().fault(
         "listen = ['nope', 'a:1', 'a:1']\n[server]\nmax_requests = 0\n[guests.a]\npath = 'none'\ntypo = 1\n\
          [[routes]]\nguests = ['b']\nupstream = 'u'\n",
@@ -71,7 +71,7 @@ fn all_faults_of_a_file_are_told_at_once_in_its_order() {
 }
 
 #[test]
-fn a_listener_that_lets_nobody_in_is_told_of_beside_other_faults_but_not_for_a_network_that_cannot_be_read() {
+fn a_listener_that_rejects_everyone_is_reported_unless_its_networks_are_invalid() {
     let inline =
         |trusted| format!("listen = [{{ address = '127.0.0.1:0', proxy_protocol = 'v2', {trusted} }}]\n");
     let table = |trusted| format!("[[listen]]\naddress = '127.0.0.1:0'\nproxy_protocol = 'v2'\n{trusted}\n");
@@ -85,8 +85,7 @@ fn a_listener_that_lets_nobody_in_is_told_of_beside_other_faults_but_not_for_a_n
 }
 
 #[test]
-fn a_route_that_no_request_reaches_is_told_of_beside_other_faults_but_not_for_a_condition_that_cannot_be_read()
- {
+fn an_unreachable_route_is_reported_unless_its_conditions_are_invalid() {
     for (all, last, unreachable) in [
         ("", "path = '/a'", true),
         ("", "path = 5", false),
@@ -124,7 +123,7 @@ fn a_key_that_belongs_to_another_certificate_is_refused() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_named() {
+fn a_missing_file_is_named() {
     let error =
         http_wasm_gateway::config::Config::load("/no/such.toml".as_ref()).expect_err("there is no such file");
     assert_eq!(error.to_string(), "configuration /no/such.toml: no such file or directory");

@@ -344,7 +344,7 @@ fn from_env(name: &str, default: u64) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whatever_shapes_requests_and_responses_have_each_request_gets_its_own_answer() {
+async fn each_request_gets_its_own_response_in_any_pair_of_framings() {
     let (pairs, seed) = (from_env("HTTP_WASM_FRAMING_PAIRS", 400), from_env("HTTP_WASM_FRAMING_SEED", 1));
     let upstream = Upstream::default();
     let files = Files::new();

@@ -92,7 +92,7 @@ backend = "echo"
 "#;
 
 #[test]
-fn a_configuration_with_every_section_is_read_as_it_is_written() {
+fn a_configuration_with_every_section_is_parsed() {
     let config = Files::new().load(FULL).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(config.listen[0].address.as_str(), "127.0.0.1:0");
     assert_eq!(config.server.drain_timeout.0, Duration::ZERO);
@@ -116,7 +116,7 @@ fn a_configuration_with_every_section_is_read_as_it_is_written() {
 }
 
 #[test]
-fn what_is_left_out_has_its_default() {
+fn omitted_settings_have_their_defaults() {
     let text = "listen = ['127.0.0.1:0']\n[guests.a]\npath = 'guest.wat'\n[[routes]]\nbackend = 'hello'\n";
     let config = Files::new().load(text).unwrap_or_else(|faults| panic!("{faults}"));
     assert_eq!(config.server.max_requests.get(), 4096);

@@ -27,7 +27,7 @@ async fn close_one_direction(client: &mut Raw) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_has_closed_its_direction_gets_its_answer() {
+async fn a_client_that_half_closed_its_connection_gets_its_response() {
     let (_server, mut client, mut upstream) = asked("1h").await;
     close_one_direction(&mut client).await;
     // Long enough for the gateway to see it.
@@ -40,7 +40,7 @@ async fn a_client_that_has_closed_its_direction_gets_its_answer() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_whose_client_has_closed_its_direction_for_too_long_is_cancelled() {
+async fn a_request_is_cancelled_if_its_client_stays_half_closed_past_the_timeout() {
     for timeout in ["300ms", "0s"] {
         let (_server, mut client, mut upstream) = asked(timeout).await;
         close_one_direction(&mut client).await;
@@ -50,7 +50,7 @@ async fn a_request_whose_client_has_closed_its_direction_for_too_long_is_cancell
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_whose_client_closed_or_reset_the_connection_is_cancelled() {
+async fn a_request_is_cancelled_if_its_client_closes_or_resets_the_connection() {
     let (_server, client, mut upstream) = asked("300ms").await;
     drop(client);
     assert_eq!(upstream.read_to_end().await, "");
@@ -62,7 +62,7 @@ async fn a_request_whose_client_closed_or_reset_the_connection_is_cancelled() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_comes_together_with_the_end_of_its_direction_is_answered() {
+async fn a_request_that_arrives_together_with_a_half_close_is_answered() {
     let server = Server::echo("").await;
     for request in [GET, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabc"] {
         for _ in 0..30 {

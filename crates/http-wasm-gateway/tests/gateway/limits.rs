@@ -33,7 +33,7 @@ async fn too_many_header_fields_or_too_large_ones_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_does_not_come_to_its_end_in_time_ends_the_connection() {
+async fn an_unfinished_head_ends_the_connection_at_the_timeout() {
     let server = Server::echo("limits = { header_timeout = '300ms', idle_timeout = '1h' }").await;
     for sent in ["", "P", "PRI * HTTP/2.0\r\n", "GET / HTTP/1.1\r\nHost: h\r\nX: "] {
         let mut raw = server.connect().await;
@@ -62,7 +62,7 @@ async fn a_head_that_does_not_come_to_its_end_in_time_ends_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_lies_idle_is_closed() {
+async fn an_idle_connection_is_closed() {
     let server = Server::echo("limits = { header_timeout = '1h', idle_timeout = '300ms' }").await;
     let mut raw = server.connect().await;
     raw.send(GET).await;
@@ -71,7 +71,7 @@ async fn a_connection_that_lies_idle_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_stands_still_or_drips_is_answered_with_408() {
+async fn a_stalled_or_slow_body_gets_408() {
     let server = Server::echo("limits = { body_timeout = '300ms', min_body_rate = 1000 }").await;
     let head = "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 1000000\r\n\r\n";
     assert_eq!(status(&server.exchange(format!("{head}abc")).await), "408 Request Timeout");
@@ -93,7 +93,7 @@ async fn a_body_that_stands_still_or_drips_is_answered_with_408() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_is_too_large_is_refused_by_its_length_or_while_it_comes() {
+async fn a_body_that_is_too_large_is_refused_by_its_length_or_while_it_arrives() {
     let server = Server::echo("limits = { max_request_body = 10 }").await;
     let whole = "POST / HTTP/1.1\r\nHost: h\r\nConnection: close\r\nContent-Length: 10\r\n\r\n0123456789";
     assert!(server.exchange(whole).await.contains("0123456789"));
@@ -128,7 +128,7 @@ async fn connections_beyond_the_limit_wait_until_there_is_room() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_takes_too_long_is_answered_with_408_behind_earlier_answers() {
+async fn a_slow_head_gets_408_after_earlier_responses() {
     let server = Server::echo("limits = { header_timeout = '300ms', idle_timeout = '1h' }").await;
     for before in ["", "GET / HTTP/1.1\r\nHost: h\r\n\r\n"] {
         let answer = server.exchange(format!("{before}GET /slow HTTP/1.1\r\nHost:")).await;

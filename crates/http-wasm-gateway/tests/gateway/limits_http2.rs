@@ -84,7 +84,7 @@ async fn goodbye(raw: &mut Raw) -> Option<u32> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_break_the_rules_of_http_2_are_not_answered() {
+async fn requests_malformed_in_http_2_are_not_answered() {
     let server = Server::echo("").await;
     for field in [
         ("connection", "close"),
@@ -166,7 +166,7 @@ async fn a_request_has_one_host_and_not_too_many_fields() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_so_many_streams_are_allowed_at_once() {
+async fn the_number_of_concurrent_streams_is_limited() {
     let server = Server::echo("limits = { max_http2_streams = 7 }").await;
     let mut raw = connect(&server).await;
     let (_, settings) = wait_for(&mut raw, SETTINGS).await;
@@ -188,7 +188,7 @@ async fn a_flood_of_resets_ends_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_requests_that_break_the_rules_ends_the_connection() {
+async fn a_flood_of_malformed_requests_ends_the_connection() {
     let server = Server::echo("").await;
     let mut raw = connect(&server).await;
     let flood: Vec<u8> =
@@ -210,7 +210,7 @@ async fn a_head_in_endless_continuations_ends_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_is_silent_or_lies_idle_is_closed() {
+async fn a_silent_or_idle_connection_is_closed() {
     let server = Server::echo("limits = { header_timeout = '300ms', idle_timeout = '1h' }").await;
     let mut silent = connect(&server).await;
     goodbye(&mut silent).await;
@@ -222,7 +222,7 @@ async fn a_connection_that_is_silent_or_lies_idle_is_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_body_that_stands_still_is_answered_with_408() {
+async fn a_stalled_body_gets_408() {
     let server = Server::echo("limits = { body_timeout = '300ms' }").await;
     let mut raw = connect(&server).await;
     raw.send(frame(HEADERS, END_HEADERS, 1, &fields(&GET))).await;
@@ -232,7 +232,7 @@ async fn a_body_that_stands_still_is_answered_with_408() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_response_that_the_client_does_not_take_is_reset_alone() {
+async fn only_the_response_that_the_client_does_not_read_is_reset() {
     let server = Server::echo("limits = { body_timeout = '300ms', idle_timeout = '1h' }").await;
     let mut raw = server.connect().await;
     // A window of no bytes: the head may come, but nothing of the body.
@@ -245,7 +245,7 @@ async fn a_response_that_the_client_does_not_take_is_reset_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_response_at_less_than_the_least_rate_is_reset() {
+async fn a_response_below_the_minimum_rate_is_reset() {
     let settings = "limits = { body_timeout = '200ms', min_response_rate = '1MiB' }";
     let server = Server::echo(settings).await;
     let mut raw = server.connect().await;
@@ -266,7 +266,7 @@ async fn a_response_at_less_than_the_least_rate_is_reset() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_window_of_a_connection_is_as_large_as_those_of_all_its_streams() {
+async fn the_connection_window_is_the_sum_of_the_stream_windows() {
     let server = Server::echo("limits = { max_http2_streams = 20, http2_stream_window = '128KiB' }").await;
     let mut raw = connect(&server).await;
     let (_, settings) = wait_for(&mut raw, SETTINGS).await;
@@ -277,7 +277,7 @@ async fn the_window_of_a_connection_is_as_large_as_those_of_all_its_streams() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_answer_before_the_end_of_a_body_is_followed_by_a_reset_without_an_error() {
+async fn a_response_before_the_end_of_a_body_is_followed_by_a_reset_with_no_error() {
     let server = Server::start("listen = ['127.0.0.1:0']\n[[routes]]\nrespond = { status = 404 }\n").await;
     let mut raw = connect(&server).await;
     raw.send(frame(HEADERS, END_HEADERS, 1, &fields(&GET))).await;
@@ -291,7 +291,7 @@ async fn an_answer_before_the_end_of_a_body_is_followed_by_a_reset_without_an_er
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_waits_for_100_continue_gets_it_when_its_body_is_wanted() {
+async fn a_client_gets_100_continue_when_its_body_is_read() {
     let server = Server::echo("").await;
     let mut raw = connect(&server).await;
     let expects = [&GET[..], &[("expect", "100-continue"), ("content-length", "3")]].concat();
@@ -325,7 +325,7 @@ async fn cookies_in_many_fields_are_joined_before_limits_and_routes_see_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_flood_of_control_frames_ends_the_connection_and_some_do_not() {
+async fn only_a_flood_of_control_frames_ends_the_connection() {
     let server = Server::echo("").await;
     let ping = frame(PING, 0, 0, &[1; 8]);
     let mut raw = connect(&server).await;
@@ -367,7 +367,7 @@ async fn a_wrong_preface_is_answered_in_http_2() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_that_does_not_begin_with_settings_ends() {
+async fn a_connection_that_does_not_start_with_settings_is_closed() {
     let server = Server::echo("").await;
     for first in [frame(PING, 0, 0, &[1; 8]), request(1, &[]), frame(SETTINGS, 1, 0, &[])] {
         let mut raw = server.connect().await;
@@ -377,7 +377,7 @@ async fn a_connection_that_does_not_begin_with_settings_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_head_that_is_too_large_is_answered_with_431() {
+async fn a_head_that_is_too_large_gets_431() {
     let server = Server::echo("limits = { max_header_size = '8KiB' }").await;
     let mut raw = connect(&server).await;
     let large = "x".repeat(100);

@@ -16,7 +16,7 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/configuratio
 const WRITE: &str = "WRITE_MANUAL";
 
 #[test]
-fn the_page_of_all_settings_is_what_the_schema_says() {
+fn the_settings_page_is_generated_from_the_schema() {
     let page = Manual::new().page();
     if std::env::var_os(WRITE).is_some() {
         fs::write(PAGE, &page).expect("the page can be written");
@@ -29,7 +29,7 @@ fn the_page_of_all_settings_is_what_the_schema_says() {
 const GUESTS: [&str; 4] = ["rewrite-headers.wat", "auth.wasm", "waf.wasm", "redact.wasm"];
 
 #[test]
-fn each_configuration_that_the_manual_shows_is_right() {
+fn each_configuration_in_the_manual_is_valid() {
     let files = Files::new();
     for guest in GUESTS {
         files.write(guest, PASSES);

@@ -110,7 +110,7 @@ async fn clients_cannot_make_the_number_of_series_grow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fields_that_a_listener_drops_are_counted() {
+async fn fields_dropped_by_a_listener_are_counted() {
     let text = "listen = [{ address = '127.0.0.1:0', underscores = 'drop' }]\n\
                 [admin]\naddress = '127.0.0.1:0'\n[[routes]]\nbackend = 'echo'\n";
     let served = Served::start(text).await;

@@ -79,7 +79,7 @@ async fn shown(browser: &'static str, served: &Served) -> (String, Vec<String>) 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_shows_guests_charts_and_errors_and_has_nothing_to_complain_of() {
+async fn a_browser_shows_guests_charts_and_errors_without_console_errors() {
     let Some(browser) = browser_or_skip() else { return };
     let served = Served::start(CONFIG).await;
     for path in ["/x", "/a", "/trap"] {

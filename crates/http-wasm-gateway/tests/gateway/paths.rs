@@ -34,7 +34,7 @@ async fn get(server: &Server, path: &str) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_path_that_leads_elsewhere_when_it_is_decoded_is_answered_with_400() {
+async fn a_path_that_leads_elsewhere_when_decoded_gets_400() {
     let server = start(
         "[[routes]]\npath_prefix = '/public'\nbackend = 'echo'\n\
          [[routes]]\npath_prefix = '/admin'\nguests = ['auth']\nbackend = 'echo'\n",
@@ -57,7 +57,7 @@ async fn a_path_that_leads_elsewhere_when_it_is_decoded_is_answered_with_400() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_route_that_decodes_slashes_hands_on_the_decoded_path() {
+async fn a_route_that_decodes_slashes_forwards_the_decoded_path() {
     let server =
         start("[[routes]]\npath_prefix = '/a'\nescaped_slashes = 'decode'\nbackend = 'echo'\n").await;
     let answer = get(&server, "/a/x%2f..%2Fb%20c?d%2fe").await;
@@ -128,7 +128,7 @@ impl Drop for Nginx {
 
 #[tokio::test(flavor = "multi_thread")]
 #[expect(clippy::print_stdout, reason = "the figures of a long run")]
-async fn no_spelling_reaches_what_an_nginx_has_behind_a_guest() {
+async fn no_spelling_bypasses_a_guest_in_front_of_nginx() {
     let Some(nginx) = Nginx::start().await else {
         // Not through the captured output: this is to be seen.
         let _ = writeln!(std::io::stderr(), "SKIPPED: there is no nginx to try spellings of paths with");

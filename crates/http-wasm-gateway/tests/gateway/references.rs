@@ -55,7 +55,7 @@ respond = { body = "${file:secret}", headers = { x-token = "${file:secret}" } }
 "#;
 
 #[test]
-fn references_are_resolved_in_all_strings_and_neither_debug_nor_json_shows_them() {
+fn references_are_resolved_in_all_strings_and_hidden_in_debug_and_json_output() {
     let text = format!("{EVERYWHERE}[admin]\nhosts = [\"${{file:secret}}.internal\"]\n");
     let config = load(&files(), &text);
     let guest = &config.guests["a"];
@@ -73,7 +73,7 @@ fn references_are_resolved_in_all_strings_and_neither_debug_nor_json_shows_them(
 }
 
 #[tokio::test]
-async fn neither_the_gateway_nor_its_status_shows_what_references_stand_for() {
+async fn neither_the_gateways_output_nor_its_status_shows_resolved_references() {
     let files = files();
     let text = format!("{EVERYWHERE}[admin]\naddress = '127.0.0.1:0'\n");
     let gateway = Gateway::build(load(&files, &text)).await.expect("it can be built");
@@ -89,7 +89,7 @@ async fn neither_the_gateway_nor_its_status_shows_what_references_stand_for() {
 }
 
 #[test]
-fn what_is_wrong_with_a_resolved_value_is_reported_without_the_value() {
+fn errors_in_a_resolved_value_do_not_contain_the_value() {
     let files = files();
     for text in [
         "listen = ['${file:secret}']\nroutes = []\n",
@@ -132,7 +132,7 @@ fn what_is_wrong_with_a_resolved_value_is_reported_without_the_value() {
 }
 
 #[test]
-fn a_reference_that_cannot_be_resolved_is_one_error_under_the_reference() {
+fn an_unresolvable_reference_is_one_error_at_the_reference() {
     let files = files();
     for (value, at, parts) in [
         ("x${HTTP_WASM_NO_SUCH}", 12, ["HTTP_WASM_NO_SUCH isn't set", "${HTTP_WASM_NO_SUCH:-default}"]),
@@ -149,7 +149,7 @@ fn a_reference_that_cannot_be_resolved_is_one_error_under_the_reference() {
 
 #[cfg(unix)]
 #[tokio::test]
-async fn a_secret_that_everyone_can_read_is_warned_of() {
+async fn a_world_readable_secret_gets_a_warning() {
     use std::os::unix::fs::PermissionsExt as _;
 
     let files = files();

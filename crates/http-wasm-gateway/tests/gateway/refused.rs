@@ -6,7 +6,7 @@ use crate::files::Files;
 use crate::support::{Server, eventually};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_that_is_refused_has_a_line_with_the_status_that_the_client_got() {
+async fn a_refused_request_has_an_access_log_line_with_the_sent_status() {
     let files = Files::new();
     let log = files.path("access.log");
     let server = Server::start_with(

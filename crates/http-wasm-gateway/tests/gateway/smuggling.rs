@@ -13,7 +13,7 @@ async fn refused(server: &Server, request: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_with_two_lengths_is_refused_and_the_connection_closed() {
+async fn a_request_with_two_content_lengths_is_refused_and_the_connection_closed() {
     let server = Server::echo("").await;
     for framing in [
         "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
@@ -34,7 +34,7 @@ async fn a_request_with_two_lengths_is_refused_and_the_connection_closed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn codings_other_than_chunked_are_refused() {
+async fn transfer_codings_other_than_chunked_are_refused() {
     let server = Server::echo("").await;
     for coding in [
         "Transfer-Encoding: identity",
@@ -59,7 +59,7 @@ async fn codings_other_than_chunked_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn lines_that_end_or_go_on_in_unusual_ways_are_refused() {
+async fn unusual_line_endings_and_continuations_are_refused() {
     let server = Server::echo("").await;
     for head in [
         "GET / HTTP/1.1\nHost: h\n\n",
@@ -85,7 +85,7 @@ async fn lines_that_end_or_go_on_in_unusual_ways_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_has_one_host_that_is_valid() {
+async fn a_request_must_have_exactly_one_valid_host() {
     let server = Server::echo("").await;
     for request in [
         "GET / HTTP/1.1\r\n\r\n",
@@ -107,7 +107,7 @@ async fn a_request_has_one_host_that_is_valid() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn chunks_that_are_not_well_formed_end_the_connection_and_nothing_behind_them_is_read() {
+async fn malformed_chunks_end_the_connection_and_nothing_after_them_is_read() {
     let server = Server::echo("").await;
     for body in [
         "5\nhello\r\n0\r\n\r\n",
@@ -127,7 +127,7 @@ async fn chunks_that_are_not_well_formed_end_the_connection_and_nothing_behind_t
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn requests_that_follow_each_other_in_one_piece_are_answered_in_order() {
+async fn pipelined_requests_are_answered_in_order() {
     let server = Server::echo("").await;
     let requests = concat!(
         "\r\nPOST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nGET /",

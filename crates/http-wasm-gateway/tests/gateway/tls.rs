@@ -70,7 +70,7 @@ async fn get(stream: &mut TlsStream<TcpStream>) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_gets_the_certificate_of_the_name_that_it_asks_for() {
+async fn a_client_gets_the_certificate_for_its_sni_name() {
     let (first, second) = (pair(&["a.example"]), pair(&["b.example", "*.c.example"]));
     let server = start(&[&first, &second], "").await;
     for (name, own) in [("a.example", &first), ("b.example", &second), ("x.c.example", &second)] {
@@ -84,7 +84,7 @@ async fn a_client_gets_the_certificate_of_the_name_that_it_asks_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn client_and_server_agree_on_a_version_of_http() {
+async fn the_http_version_is_negotiated_by_alpn() {
     let pair = pair(&["localhost"]);
     for (http, offered, agreed) in [
         ("auto", &["h2", "http/1.1"][..], Some("h2")),
@@ -116,7 +116,7 @@ async fn client_and_server_agree_on_a_version_of_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn versions_of_tls_older_than_the_oldest_are_refused() {
+async fn tls_versions_below_the_minimum_are_refused() {
     let pair = pair(&["localhost"]);
     let server = start(&[&pair], "").await;
     assert!(connect(&server, &connector(&[&pair], &[], &TLS12), "localhost").await.is_ok());
@@ -126,7 +126,7 @@ async fn versions_of_tls_older_than_the_oldest_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_handshake_that_is_not_done_in_time_or_is_none_ends_the_connection() {
+async fn a_slow_or_invalid_tls_handshake_ends_the_connection() {
     let server = start(&[&pair(&["localhost"])], "limits.header_timeout = '300ms'").await;
     let mut silent = server.connect().await;
     assert_eq!(silent.read_to_end().await, "");
@@ -137,7 +137,7 @@ async fn a_handshake_that_is_not_done_in_time_or_is_none_ends_the_connection() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_learns_that_the_request_came_over_tls() {
+async fn the_upstream_gets_the_scheme_of_a_request_over_tls() {
     let pair = pair(&["localhost"]);
     let upstream = Server::echo("trusted_proxies = ['127.0.0.0/8']").await;
     let files = Files::new();

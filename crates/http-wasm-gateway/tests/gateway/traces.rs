@@ -107,7 +107,7 @@ fn config(receiver: &Receiver, ratio: f64) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_collector_gets_the_request_the_guests_phases_with_their_words_and_the_upstream() {
+async fn a_collector_gets_spans_of_request_guest_phases_with_logs_and_upstream() {
     tracing_subscriber::registry().with(GuestLogLayer::default()).init();
     let receiver = Receiver::start().await;
     let served = Served::start(&config(&receiver, 0.0)).await;
@@ -149,7 +149,7 @@ async fn a_collector_gets_the_request_the_guests_phases_with_their_words_and_the
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_failure_is_told_where_it_happened() {
+async fn an_error_is_recorded_on_the_span_where_it_happened() {
     let receiver = Receiver::start().await;
     let served = Served::start(&config(&receiver, 1.0)).await;
     assert_eq!(served.get("/trap").await.status(), StatusCode::INTERNAL_SERVER_ERROR);
@@ -162,7 +162,7 @@ async fn a_failure_is_told_where_it_happened() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_trace_that_is_not_sampled_goes_on_to_the_upstream_but_to_no_collector() {
+async fn an_unsampled_trace_is_propagated_but_not_exported() {
     let receiver = Receiver::start().await;
     let served = Served::start(&config(&receiver, 0.0)).await;
     served.get("/x").await;
@@ -174,7 +174,7 @@ async fn a_trace_that_is_not_sampled_goes_on_to_the_upstream_but_to_no_collector
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_reload_sends_traces_to_another_collector_and_the_old_one_gets_what_was_left() {
+async fn a_reload_switches_collectors_after_flushing_pending_spans_to_the_old_one() {
     let (first, second) = (Receiver::start().await, Receiver::start().await);
     let admin = "[admin]\naddress = '127.0.0.1:0'\n";
     let with = |receiver: &Receiver| format!("{admin}{}", config(receiver, 1.0));

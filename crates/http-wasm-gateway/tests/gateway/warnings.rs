@@ -19,7 +19,7 @@ async fn warnings(files: &Files, text: &str) -> String {
 }
 
 #[tokio::test]
-async fn what_nothing_uses_is_warned_of_with_its_place_and_what_to_do() {
+async fn unused_items_get_a_warning_with_their_place_and_advice() {
     let files = Files::new();
     for (text, parts) in [
         (
@@ -67,7 +67,7 @@ async fn what_nothing_uses_is_warned_of_with_its_place_and_what_to_do() {
 }
 
 #[tokio::test]
-async fn what_is_used_gets_no_warning() {
+async fn used_items_get_no_warning() {
     let files = Files::new();
     let text = format!(
         "{BASE}[guests.a]\npath = 'guest.wat'\n[upstreams.b]\naddresses = ['http://127.0.0.1:1']\n\
@@ -77,7 +77,7 @@ async fn what_is_used_gets_no_warning() {
 }
 
 #[tokio::test]
-async fn nothing_is_called_unused_while_routes_cannot_be_read() {
+async fn there_are_no_unused_warnings_while_routes_are_invalid() {
     let files = Files::new();
     let text = format!("{BASE}[guests.a]\npath = 'guest.wat'\n[[routes]]\nguests = 'a'\nbackend = 'echo'\n");
     let report = check(&files, &text).await.expect_err("a list is expected").to_string();
@@ -85,7 +85,7 @@ async fn nothing_is_called_unused_while_routes_cannot_be_read() {
 }
 
 #[tokio::test]
-async fn a_guest_that_cannot_be_loaded_is_reported_with_the_other_errors_where_its_file_is_named() {
+async fn a_guest_that_cannot_be_loaded_is_reported_at_its_path_with_the_other_errors() {
     let files = Files::new();
     files.write("broken.wat", "(module)");
     let guests = "[guests.one]\npath = 'broken.wat'\n[guests.two]\npath = 'broken.wat'\nsha256 = '1'\n";

@@ -112,7 +112,7 @@ mod tests {
     use super::FieldPattern;
 
     #[test]
-    fn a_pattern_fits_a_name_or_all_that_begin_with_it_in_whichever_way_they_are_spelled() {
+    fn a_field_pattern_matches_a_name_or_prefix_ignoring_case_and_underscores() {
         let fits = |pattern: &str, name| pattern.parse::<FieldPattern>().unwrap().fits(name);
         assert!(fits("X-User", "x-user") && fits("x-user", "x_user") && !fits("x-user", "x-users"));
         assert!(

@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn no_request_redirects_to_another_site_than_the_target_says() {
+    fn no_request_path_can_redirect_to_a_site_other_than_the_targets() {
         let with_path = |path| Requested { path, ..PLAIN };
         for path in ["//evil.example/a", "/\\evil.example/a", "///evil.example/a", "/\\/evil.example/a"] {
             for to in ["{path}", "/{path}", "{path}{query}", "//{path}"] {
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_adds_no_parameter_to_a_query() {
+    fn a_path_inserted_into_a_query_is_percent_encoded() {
         let requested = Requested { path: "/a&admin=1+%2f#", ..PLAIN };
         assert_eq!(
             location("/login?next={path}", requested).unwrap(),
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_neither_a_url_nor_a_path_is_refused() {
+    fn a_redirect_target_must_be_a_url_or_a_path() {
         for to in [
             "",
             "new",
@@ -370,7 +370,7 @@ mod tests {
     }
 
     #[test]
-    fn a_target_that_leads_back_to_the_request_is_recognised() {
+    fn a_redirect_target_that_loops_back_to_the_request_is_recognised() {
         for (to, http, https) in [
             ("https://{host}{path}{query}", false, true),
             ("{scheme}://{host}{path}", true, true),

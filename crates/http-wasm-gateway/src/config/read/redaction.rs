@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn values_are_replaced_in_messages_in_whatever_case_they_appear() {
+    fn secret_values_are_redacted_in_messages_in_any_case() {
         let replaced = [Replaced {
             at: 10..20,
             written: "${T}".into(),

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_clients_trace_goes_on_with_its_own_decision_and_state() {
+    fn a_clients_trace_keeps_its_sampling_decision_and_state() {
         for (flags, sampled) in [("01", true), ("00", false)] {
             let given = format!("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-{flags}");
             let mut headers = headers(given.clone().leak());
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_trace_is_replaced_by_a_new_one() {
+    fn an_invalid_trace_context_is_replaced_by_a_new_one() {
         for given in ["", "x", "00-00000000000000000000000000000000-00f067aa0ba902b7-01", "00-4bf9-00f0-01"] {
             let mut headers = headers(given);
             let context = TraceContext::begin(&mut headers, 1.0);
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn the_share_of_all_traces_is_sampled() {
+    fn the_configured_ratio_of_traces_is_sampled() {
         let trace = |byte| TraceId::from_bytes([byte; 16]);
         let sampled = |ratio| (0..=255).filter(|&byte| is_sampled(trace(byte), ratio)).count();
         assert_eq!([0.0, 0.25, 0.5, 1.0].map(sampled), [0, 64, 128, 256]);

@@ -108,7 +108,7 @@ fn whole(status: u16, fields: &[&str], body: &str, may_reuse: bool) -> Read {
 }
 
 #[test]
-fn responses_that_can_be_read_in_one_way_only_are_read() {
+fn unambiguous_responses_are_accepted() {
     let chunked = "transfer-encoding: Chunked";
     for (response, expected) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", whole(200, &["content-length: 2"], "ok", true)),
@@ -155,7 +155,7 @@ fn responses_that_can_be_read_in_one_way_only_are_read() {
 }
 
 #[test]
-fn a_body_without_a_length_lasts_as_long_as_the_connection() {
+fn a_body_without_a_length_ends_with_the_connection() {
     let body = "HTTP/1.1 200 OK\r\n\r\n";
     for version in ["1.0", "1.1"] {
         assert_eq!(read(&format!("HTTP/{version} 200 OK\r\n\r\n{body}")), whole(200, &[], body, false));
@@ -173,7 +173,7 @@ fn responses_to_head_have_no_body() {
 }
 
 #[test]
-fn what_follows_a_switch_of_protocols_is_left_unseen() {
+fn bytes_after_a_protocol_switch_are_passed_through_unparsed() {
     let behind = "\n\0\r\n\r\nHTTP/1.1 200 OK\r\n\r\n";
     for (method, line, status) in [
         (Method::GET, "101 Switching Protocols\r\nUpgrade: x", 101),
@@ -186,7 +186,7 @@ fn what_follows_a_switch_of_protocols_is_left_unseen() {
 }
 
 #[test]
-fn a_length_beside_chunks_is_removed_and_the_connection_not_used_again() {
+fn a_content_length_beside_chunked_is_removed_and_the_connection_not_reused() {
     for head in [
         "Content-Length: 1\r\nTransfer-Encoding: chunked\r\nX: y\r\n",
         "Transfer-Encoding: chunked\r\nX: y\r\ncontent-length: 1\r\nCONTENT-LENGTH: 1\r\n",
@@ -198,7 +198,7 @@ fn a_length_beside_chunks_is_removed_and_the_connection_not_used_again() {
 }
 
 #[test]
-fn a_length_that_is_repeated_is_one() {
+fn a_repeated_equal_content_length_is_accepted() {
     for lengths in
         ["Content-Length: 2, 2", "Content-Length: 2\r\ncontent-length: 2", "Content-Length: 2 ,\t02,2"]
     {
@@ -208,7 +208,7 @@ fn a_length_that_is_repeated_is_one() {
 }
 
 #[test]
-fn a_malformed_head_is_refused_and_nothing_of_it_passes() {
+fn a_malformed_response_head_is_refused_completely() {
     for head in [
         "Content-Length: 2\r\nContent-Length: 3",
         "Content-Length: 2, 3",
@@ -300,7 +300,7 @@ fn a_malformed_status_line_is_refused() {
 }
 
 #[test]
-fn a_malformed_chunk_breaks_the_body_off_behind_those_before_it() {
+fn a_malformed_chunk_aborts_the_body_after_the_preceding_chunks() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n";
     let body = |good: &str| if good.starts_with('3') { "abcabc" } else { "abc" };
     let long = format!("1;{}\r\nx\r\n", "x".repeat(300));
@@ -333,7 +333,7 @@ fn a_malformed_chunk_breaks_the_body_off_behind_those_before_it() {
 }
 
 #[test]
-fn a_response_that_ends_before_its_end_is_broken_off() {
+fn a_response_that_ends_early_is_an_error() {
     for (response, has_head) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nok", true),
         ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n", true),
@@ -357,7 +357,7 @@ fn a_response_that_ends_before_its_end_is_broken_off() {
 }
 
 #[test]
-fn a_connection_is_not_used_again_when_bytes_came_behind_a_response() {
+fn a_connection_is_not_reused_if_bytes_follow_a_response() {
     for response in [
         "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
@@ -374,7 +374,7 @@ fn a_connection_is_not_used_again_when_bytes_came_behind_a_response() {
 }
 
 #[test]
-fn a_connection_carries_one_response_after_the_other() {
+fn a_connection_carries_consecutive_responses() {
     let mut reader = ResponseReader::new(ResponseLimits::default());
     let mut input = BytesMut::new();
     for (method, response) in [
@@ -392,7 +392,7 @@ fn a_connection_carries_one_response_after_the_other() {
 }
 
 #[test]
-fn heads_and_trailers_are_passed_up_to_their_limits() {
+fn heads_and_trailers_are_accepted_up_to_their_limits() {
     let ResponseLimits { bytes, fields } = ResponseLimits::default();
     let head = |fields: usize, bytes: usize| {
         let mut head = String::from("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n");

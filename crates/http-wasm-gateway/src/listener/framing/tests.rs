@@ -44,7 +44,7 @@ async fn passed(input: &[u8], piece: usize) -> (Vec<u8>, bool) {
 const PIECES: [usize; 5] = [1, 2, 3, 7, 100_000];
 
 #[tokio::test]
-async fn messages_that_can_be_read_in_one_way_only_pass_as_they_are() {
+async fn unambiguous_messages_pass_unchanged() {
     let all = concat!(
         "GET / HTTP/1.1\r\nHost: h\r\n\r\n",
         "POST /a HTTP/1.1\r\nHost: h\r\ncontent-length:  5 \r\n\r\na\nb\r\n",
@@ -68,7 +68,7 @@ async fn empty_lines_before_a_request_are_dropped() {
 }
 
 #[tokio::test]
-async fn a_head_that_can_be_read_in_two_ways_is_not_passed_on() {
+async fn an_ambiguous_head_is_refused() {
     let heads = [
         "GET / HTTP/1.1\nHost: h\r\n\r\n",
         "GET / HTTP/1.1\r\nHost: h\n\r\n",
@@ -97,7 +97,7 @@ async fn a_head_that_can_be_read_in_two_ways_is_not_passed_on() {
 }
 
 #[tokio::test]
-async fn what_begins_like_no_request_is_refused_without_waiting_for_its_end() {
+async fn bytes_that_cannot_start_a_request_are_refused_at_once() {
     let client_hello = [0x16, 3, 1, 2, 0, 1, 0];
     let settings = [0, 0, 0, 4, 0, 0, 0, 0, 0];
     for begun in [&client_hello[..], &settings, b" GET", b"\"", &[0xff]] {
@@ -112,7 +112,7 @@ async fn what_begins_like_no_request_is_refused_without_waiting_for_its_end() {
 }
 
 #[tokio::test]
-async fn chunks_that_can_be_read_in_two_ways_break_the_connection_off() {
+async fn ambiguous_chunks_abort_the_connection() {
     let head = "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n";
     let long = format!("1;{}\r\n", "x".repeat(300));
     let bodies = [
@@ -138,7 +138,7 @@ async fn chunks_that_can_be_read_in_two_ways_break_the_connection_off() {
 }
 
 #[tokio::test]
-async fn what_follows_a_request_for_another_protocol_waits_for_the_answer() {
+async fn bytes_after_an_upgrade_request_wait_for_the_response() {
     let upgrade = "GET / HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
     for (status, follows, expected) in [(101, "\n\n\n", "\n\n\n"), (200, "\n\n\n", "\0\r\n\r\n")] {
         let (mut client, server) = tokio::io::duplex(1000);

@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_frame_is_settings_however_the_bytes_come() {
+    fn the_first_frame_must_be_settings_however_the_bytes_are_split() {
         for (first, allowed) in [
             (frame(SETTINGS, 0, 12), true),
             (frame(SETTINGS, ACK, 0), false),
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn only_so_many_control_frames_are_allowed_within_a_while() {
+    async fn control_frames_are_limited_per_time_window() {
         let limit = LIMIT as usize;
         for frame in [frame(PING, 0, 8), frame(0, 0, 0), frame(CONTINUATION, 0, 3), frame(0x77, 0, 0)] {
             let mut frames = begun();
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn requests_and_their_content_are_not_counted_and_pay_for_control_frames() {
+    async fn requests_and_their_content_are_not_counted_and_allow_more_control_frames() {
         let (mut frames, limit) = (begun(), LIMIT as usize);
         assert_eq!(allowed(&mut frames, &frame(1, 5, 20), 3 * limit), 3 * limit);
         assert_eq!(allowed(&mut frames, &frame(0, 1, 0), 500), 500);
@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn window_updates_for_what_was_sent_are_not_counted() {
+    async fn window_updates_for_sent_bytes_are_not_counted() {
         let (mut frames, update) = (begun(), frame(WINDOW_UPDATE, 0, 4));
         for _ in 0..10_000 {
             assert_eq!(frames.check(&update.repeat(8), earned(16 * 1024), &unread()), Ok(()));
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn frames_are_found_however_the_bytes_come() {
+    async fn frames_are_parsed_however_the_bytes_are_split() {
         let all =
             [frame(1, 4, 300), frame(PING, 0, 8), frame(0, 0, 70), frame(PING, 0, 8)].concat().repeat(10);
         for piece in [1, 2, 8, 9, 10, 33, 1000] {

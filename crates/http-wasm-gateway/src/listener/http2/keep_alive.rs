@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_client_that_answers_each_ping_at_once_stays_connected() {
+    async fn an_idle_client_that_answers_pings_stays_connected() {
         let (mut client, dead) = connected().await;
         tokio::select! {
             () = dead => panic!("the client counts as dead"),
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_no_longer_answers_is_dead_after_two_intervals() {
+    async fn a_client_that_stops_answering_pings_is_dead_after_two_intervals() {
         let (mut client, dead) = connected().await;
         let mut dead = pin!(dead);
         tokio::select! {

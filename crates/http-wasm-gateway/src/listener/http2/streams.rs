@@ -93,7 +93,7 @@ mod tests {
     use crate::turns::Line;
 
     #[test]
-    fn streams_are_many_while_more_than_a_few_are_open() {
+    fn streams_count_as_many_above_a_threshold_of_open_streams() {
         let streams = Streams::new(Line::new());
         let few: Vec<_> = (0..FEW_REQUESTS).map(|_| streams.run(pending::<()>())).collect();
         assert!(!streams.are_many());

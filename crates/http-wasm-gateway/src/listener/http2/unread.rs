@@ -204,7 +204,7 @@ mod tests {
     const SHARE: u64 = 128 * 1024;
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_beyond_its_share_waits_until_its_content_is_read() {
+    async fn a_connection_over_its_share_pauses_until_its_content_is_read() {
         let budget = Arc::new(UnreadBudget::new(SHARE));
         let (unread, mut pause) = (Unread::new(budget.clone()), Pause::default());
         unread.open(1);
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_whose_content_nobody_reads_is_given_up() {
+    async fn a_connection_whose_content_is_never_read_is_closed() {
         let unread = Unread::new(Arc::new(UnreadBudget::new(SHARE)));
         unread.open(1);
         let stream = unread.accept(1);
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_connection_goes_on_once_others_hold_less() {
+    async fn a_paused_connection_resumes_once_others_hold_less() {
         let budget = Arc::new(UnreadBudget::new(SHARE));
         let (one, other) = (Unread::new(budget.clone()), Unread::new(budget));
         for unread in [&one, &other] {
@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn content_of_streams_that_were_refused_or_are_over_is_not_held() {
+    fn content_of_refused_and_finished_streams_is_not_counted() {
         let budget = Arc::new(UnreadBudget::new(SHARE));
         let unread = Unread::new(budget.clone());
         for stream in [1, 3, 5] {

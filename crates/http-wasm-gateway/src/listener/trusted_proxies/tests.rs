@@ -49,7 +49,7 @@ fn source(peer: &str, lists: &[&'static str]) -> String {
 }
 
 #[test]
-fn a_proxy_is_trusted_in_whichever_form_its_address_is_written() {
+fn a_trusted_proxy_matches_in_any_notation_of_its_address() {
     for written in ["10.1.2.3", "::ffff:10.1.2.3", "10.0.0.0/8", "::ffff:10.0.0.0/104"] {
         let trusted_proxies = vec![written.parse::<TrustedNet>().unwrap().into()];
         let trusted = TrustedProxies::new(&Listen { trusted_proxies, ..Listen::default() });
@@ -62,7 +62,7 @@ fn a_proxy_is_trusted_in_whichever_form_its_address_is_written() {
 }
 
 #[test]
-fn the_source_of_a_request_is_the_last_address_that_is_no_trusted_proxys() {
+fn the_source_of_a_request_is_the_last_address_that_is_not_a_trusted_proxy() {
     for (peer, lists, expected) in [
         ("1.1.1.1:1", &["2.2.2.2"][..], "1.1.1.1:1"),
         ("10.0.0.1:1", &[], "10.0.0.1:1"),
@@ -84,7 +84,7 @@ fn the_source_of_a_request_is_the_last_address_that_is_no_trusted_proxys() {
 }
 
 #[test]
-fn only_a_trusted_proxy_says_whether_a_request_came_over_tls() {
+fn the_forwarded_scheme_is_accepted_only_from_a_trusted_proxy() {
     for (peer, tls, said, expected) in [
         ("10.0.0.1:1", false, Some("https"), true),
         ("10.0.0.1:1", true, Some("http"), false),
@@ -101,7 +101,7 @@ fn only_a_trusted_proxy_says_whether_a_request_came_over_tls() {
 }
 
 #[test]
-fn the_scheme_is_the_one_by_which_the_client_came_to_the_first_trusted_proxy() {
+fn the_scheme_is_that_between_the_client_and_the_first_trusted_proxy() {
     for (addrs, schemes, expected) in [
         ("2.2.2.2", "http, https", true),
         ("2.2.2.2, 10.0.0.2", "https, http", true),
@@ -132,7 +132,7 @@ const CLAIMS: [(&str, &str); 12] = [
 ];
 
 #[test]
-fn what_a_client_says_about_itself_is_dropped_unless_it_is_asked_for_and_a_trusted_proxy_says_it() {
+fn client_identity_fields_are_dropped_unless_configured_and_sent_by_a_trusted_proxy() {
     let others = ["x-user: u", "x_user: u"];
     for peer in ["1.1.1.1:1", PROXY] {
         assert_eq!(
@@ -150,7 +150,7 @@ fn what_a_client_says_about_itself_is_dropped_unless_it_is_asked_for_and_a_trust
 }
 
 #[test]
-fn the_first_trusted_field_that_names_an_address_says_who_the_client_is() {
+fn the_first_trusted_field_with_an_address_determines_the_client() {
     let fields = [("x-forwarded-for", "2.2.2.2"), ("x-real-ip", "3.3.3.3"), ("true-client-ip", "nobody")];
     for (trusted, expected, left) in [
         (&["x-forwarded-for", "x-real-ip"][..], "2.2.2.2:0", 2),
@@ -167,7 +167,7 @@ fn the_first_trusted_field_that_names_an_address_says_who_the_client_is() {
 }
 
 #[test]
-fn of_forwarded_goes_on_what_a_trusted_proxy_says_of_the_client() {
+fn only_the_client_element_of_a_trusted_proxy_in_forwarded_is_kept() {
     for (value, addr, left) in [
         (
             "for=9.9.9.9;host=evil, for=2.2.2.2;proto=https, for=10.0.0.2",
@@ -185,7 +185,7 @@ fn of_forwarded_goes_on_what_a_trusted_proxy_says_of_the_client() {
 }
 
 #[test]
-fn more_fields_about_clients_can_be_named() {
+fn further_client_identity_fields_can_be_configured() {
     let more = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect();
     let trusted = TrustedProxies::new(&Listen { client_fields: more(&["x-user", "x-auth-*"]), ..listen() });
     let fields = [("x-user", "u"), ("x_user", "u"), ("x-auth-name", "u"), ("x_auth_", "u"), ("x-users", "u")];
@@ -193,7 +193,7 @@ fn more_fields_about_clients_can_be_named() {
 }
 
 #[test]
-fn fields_with_underscores_pass_are_dropped_or_refused() {
+fn fields_with_underscores_are_passed_dropped_or_refused_as_configured() {
     let headers = |names: &[&'static str]| -> HeaderMap {
         names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1"))).collect()
     };
@@ -218,7 +218,7 @@ async fn connection(peer: &str, bytes: &[u8]) -> Option<SocketAddr> {
 }
 
 #[tokio::test]
-async fn a_connection_from_a_trusted_proxy_begins_with_its_source() {
+async fn a_connection_from_a_trusted_proxy_starts_with_a_proxy_protocol_header() {
     const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
     let header = |command: u8, family: u8, rest: &[u8]| {
         let length = u16::try_from(rest.len()).unwrap().to_be_bytes();

@@ -165,12 +165,12 @@ mod tests {
     use super::{day_and_time, escape};
 
     #[test]
-    fn the_time_is_as_apache_writes_it() {
+    fn the_time_has_the_format_of_apache() {
         assert_eq!(day_and_time(UNIX_EPOCH + Duration::from_secs(971_211_336)), "10/Oct/2000:20:55:36 +0000");
     }
 
     #[test]
-    fn what_a_client_sends_can_not_forge_a_line() {
+    fn client_input_cannot_forge_a_log_line() {
         let mut line = String::new();
         escape("a\" 200\n\\ä".as_bytes(), &mut line);
         assert_eq!(line, r"a\x22 200\x0A\x5C\xC3\xA4");

@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_a_full_disk_does_not_take_are_kept_as_far_as_there_is_room_and_are_whole() {
+    fn on_a_full_disk_whole_lines_are_buffered_up_to_the_limit() {
         let mut lines = Lines::new(Disk { room: 150, written: Vec::new() });
         let line = |number: usize| format!("{number:099}\n").into_bytes();
         let pushed: Vec<usize> = (0..1000).filter(|&number| lines.push(&line(number)).is_ok()).collect();
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_larger_than_the_buffer_is_written_and_its_memory_given_back() {
+    fn a_line_larger_than_the_buffer_is_written_and_its_memory_released() {
         let mut lines = Lines::new(Disk { room: usize::MAX, written: Vec::new() });
         lines.push(&vec![b'x'; 3 * BUFFER]).unwrap();
         lines.push(b"y\n").unwrap();
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_was_moved_away_is_opened_again_though_the_old_one_can_not_be_written() {
+    fn a_moved_log_is_reopened_even_if_the_old_file_cannot_be_written() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         let mut lines = Lines::new(Target::File(append("/dev/full".as_ref()).unwrap(), path.clone()));
@@ -351,7 +351,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[tokio::test]
-    async fn lines_that_a_full_disk_does_not_take_are_counted() {
+    async fn lines_lost_to_a_full_disk_are_counted() {
         let before = lost();
         let writer = Writer::start(Some("/dev/full".into())).unwrap();
         for _ in 0..100 {

@@ -144,7 +144,7 @@ mod tests {
     use super::Latency;
 
     #[test]
-    fn a_duration_is_counted_once_in_the_first_bucket_that_holds_it() {
+    fn a_duration_is_counted_once_in_the_first_matching_bucket() {
         let latency = Latency::of_calls();
         for nanos in [0, 1_000, 1_001, 2_500, 6_000_000_000] {
             latency.observe(Duration::from_nanos(nanos));

@@ -110,7 +110,7 @@ mod tests {
     use super::traces_url;
 
     #[test]
-    fn the_path_for_traces_follows_a_collectors_url_once() {
+    fn the_traces_path_is_appended_once_to_a_collectors_url() {
         for endpoint in ["http://h:4318", "http://h:4318/", "http://h:4318/v1/traces"] {
             assert_eq!(traces_url(endpoint), "http://h:4318/v1/traces");
         }

@@ -106,7 +106,7 @@ async fn status(proxy: &Proxy, method: &str, body: BoxBody) -> u16 {
 }
 
 #[tokio::test]
-async fn an_idempotent_request_whose_connection_breaks_goes_to_another_address() {
+async fn an_idempotent_request_on_a_broken_connection_is_retried_at_another_address() {
     for method in ["GET", "DELETE", "OPTIONS"] {
         let (bad, broken) = breaks(0, "").await;
         let good = Answers::start().await;
@@ -117,7 +117,7 @@ async fn an_idempotent_request_whose_connection_breaks_goes_to_another_address()
 }
 
 #[tokio::test]
-async fn a_request_that_is_not_idempotent_is_sent_again_only_when_nobody_has_seen_it() {
+async fn a_non_idempotent_request_is_retried_only_if_it_was_not_sent() {
     let (bad, broken) = breaks(4, "").await;
     let good = Answers::start().await;
     let seen = proxy(&[bad, good.addr], Upstream::default());
@@ -131,7 +131,7 @@ async fn a_request_that_is_not_idempotent_is_sent_again_only_when_nobody_has_see
 }
 
 #[tokio::test]
-async fn what_was_sent_of_a_body_is_sent_again_with_the_rest_behind_it() {
+async fn a_retry_sends_the_body_again_from_its_start() {
     let (bad, broken) = breaks(5, "").await;
     let good = Answers::start().await;
     let proxy = proxy(&[bad, good.addr], Upstream::default());
@@ -154,7 +154,7 @@ async fn what_was_sent_of_a_body_is_sent_again_with_the_rest_behind_it() {
 }
 
 #[tokio::test]
-async fn nothing_is_sent_again_once_the_answer_has_begun_or_where_no_retries_are_wanted() {
+async fn there_are_no_retries_after_the_response_started_or_if_disabled() {
     let (bad, _) = breaks(0, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf").await;
     let good = Answers::start().await;
     let begun = proxy(&[bad, good.addr], Upstream::default());
@@ -170,7 +170,7 @@ async fn nothing_is_sent_again_once_the_answer_has_begun_or_where_no_retries_are
 }
 
 #[tokio::test]
-async fn retries_end_when_too_many_requests_fail() {
+async fn retries_are_limited_when_too_many_requests_fail() {
     let ((a, broken_a), (b, broken_b)) = (breaks(0, "").await, breaks(0, "").await);
     let proxy = proxy(&[a, b], Upstream { retries: 1, ..Upstream::default() });
     let count = 150;
@@ -182,7 +182,7 @@ async fn retries_end_when_too_many_requests_fail() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_takes_its_time_gets_nothing_again() {
+async fn a_response_timeout_is_not_retried() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let good = Answers::start().await;
     let settings = Upstream { response_timeout: Time(Duration::from_millis(50)), ..Upstream::default() };
@@ -192,7 +192,7 @@ async fn an_upstream_that_takes_its_time_gets_nothing_again() {
 }
 
 #[tokio::test]
-async fn an_address_that_says_it_is_unhealthy_gets_no_requests_until_it_says_otherwise() {
+async fn an_address_gets_no_requests_while_its_health_check_fails() {
     let (a, b) = (Answers::start().await, Answers::start().await);
     a.healthy.store(false, Ordering::Relaxed);
     let mut settings = Upstream::default();
@@ -225,7 +225,7 @@ async fn an_address_that_says_it_is_unhealthy_gets_no_requests_until_it_says_oth
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upstream_of_two_servers_may_lose_one_and_get_it_back_under_load() {
+async fn an_upstream_of_two_servers_survives_losing_and_regaining_one_under_load() {
     let (stays, goes) = (Answers::start().await, Answers::start().await);
     let addr = goes.addr;
     let proxy = Arc::new(proxy(&[stays.addr, addr], Upstream::default()));

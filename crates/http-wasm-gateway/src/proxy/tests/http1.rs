@@ -56,7 +56,7 @@ async fn closes(io: &mut DuplexStream, within: Duration) -> bool {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_is_used_again_in_origin_form_with_a_host_until_it_was_idle_for_too_long() {
+async fn a_connection_is_reused_in_origin_form_with_a_host_until_its_idle_timeout() {
     let upstreams = Upstreams::new(Upstream { idle_timeout: Time::seconds(30), ..Upstream::default() });
     let response = get(&upstreams.proxy);
     let mut io = upstreams.accept().await;
@@ -76,7 +76,7 @@ async fn a_connection_is_used_again_in_origin_form_with_a_host_until_it_was_idle
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_connections_are_kept_than_may_be_idle() {
+async fn the_number_of_idle_connections_is_limited() {
     let upstreams = Upstreams::new(Upstream { max_idle: 1.try_into().unwrap(), ..Upstream::default() });
     let (first, second) = (get(&upstreams.proxy), get(&upstreams.proxy));
     let (mut a, mut b) = (upstreams.accept().await, upstreams.accept().await);
@@ -100,7 +100,7 @@ async fn stale(upstreams: &Upstreams) -> DuplexStream {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_meets_a_connection_being_closed_is_sent_again_on_a_new_one() {
+async fn a_get_on_a_connection_being_closed_is_retried_on_a_new_one() {
     let upstreams = Upstreams::new(Upstream { retries: 1, ..Upstream::default() });
     // Far more often than the retry budget allows.
     for _ in 0..300 {
@@ -127,7 +127,7 @@ async fn a_request_that_meets_a_connection_being_closed_is_sent_again_on_a_new_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_post_that_meets_a_connection_being_closed_is_not_sent_again() {
+async fn a_post_on_a_connection_being_closed_is_not_retried() {
     let upstreams = Upstreams::new(Upstream::default());
     let mut io = stale(&upstreams).await;
     let response = send(&upstreams.proxy, "POST", empty());
@@ -138,7 +138,7 @@ async fn a_post_that_meets_a_connection_being_closed_is_not_sent_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_of_which_nothing_was_written_goes_to_another_connection_whatever_its_method() {
+async fn a_request_of_any_method_is_retried_if_nothing_of_it_was_written() {
     for method in ["GET", "POST"] {
         let upstreams = Upstreams::new(Upstream { retries: 0, ..Upstream::default() });
         let closed = stale(&upstreams).await;
@@ -163,7 +163,7 @@ async fn a_request_of_which_nothing_was_written_goes_to_another_connection_whate
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_connection_that_cannot_be_written_to_is_not_replaced() {
+async fn a_request_is_not_retried_if_a_new_connection_cannot_be_written_to() {
     let upstreams = Upstreams::new(Upstream { retries: 0, ..Upstream::default() });
     upstreams.fail_next_write();
     let response = send(&upstreams.proxy, "POST", empty());
@@ -173,7 +173,7 @@ async fn a_new_connection_that_cannot_be_written_to_is_not_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_has_arrived_counts_though_the_rest_of_the_request_cannot_be_written() {
+async fn a_received_response_is_used_even_if_the_request_cannot_be_written_completely() {
     let upstreams = Upstreams::new(Upstream::default());
     let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
     let response = send(&upstreams.proxy, "POST", boxed(body));
@@ -192,7 +192,7 @@ async fn an_answer_that_has_arrived_counts_though_the_rest_of_the_request_cannot
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_answers_early_and_reads_no_more_has_its_connection_closed() {
+async fn a_connection_is_closed_if_the_upstream_answers_early_and_stops_reading() {
     let upstreams = Upstreams::new(Upstream { idle_timeout: Time::seconds(5), ..Upstream::default() });
     let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
     let response = send(&upstreams.proxy, "POST", boxed(body));
@@ -209,7 +209,7 @@ async fn an_upstream_that_answers_early_and_reads_no_more_has_its_connection_clo
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_that_still_moves_after_the_response_is_finished_and_the_connection_used_again() {
+async fn an_upload_may_finish_after_the_response_and_the_connection_is_reused() {
     let upstreams = Upstreams::new(Upstream { idle_timeout: Time::seconds(5), ..Upstream::default() });
     let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
     let response = send(&upstreams.proxy, "POST", boxed(body));
@@ -236,7 +236,7 @@ async fn an_upload_that_still_moves_after_the_response_is_finished_and_the_conne
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_that_goes_away_takes_the_connection_with_it() {
+async fn a_client_disconnect_closes_the_upstream_connection() {
     let upstreams = Upstreams::new(Upstream::default());
     let response = get(&upstreams.proxy);
     let mut io = upstreams.accept().await;
@@ -253,7 +253,7 @@ async fn a_client_that_goes_away_takes_the_connection_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn interim_responses_do_not_extend_the_time_to_answer() {
+async fn interim_responses_do_not_extend_the_response_timeout() {
     let settings = Upstream { response_timeout: Time::seconds(3), ..Upstream::default() };
     let upstreams = Upstreams::new(settings);
     let response = get(&upstreams.proxy);
@@ -273,7 +273,7 @@ async fn interim_responses_do_not_extend_the_time_to_answer() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn heads_pass_up_to_their_limits_and_are_a_502_beyond_without_blame_or_another_try() {
+async fn heads_over_the_limits_are_a_502_without_a_retry_or_a_recorded_failure() {
     for (count, value, passes) in [(1, 40_000, true), (250, 100, true), (257, 1, false), (2, 40_000, false)] {
         let upstreams = Upstreams::new(Upstream { retries: 3, ..Upstream::default() });
         let response = get(&upstreams.proxy);
@@ -290,7 +290,7 @@ async fn heads_pass_up_to_their_limits_and_are_a_502_beyond_without_blame_or_ano
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_that_nobody_reads_does_not_hold_up_the_upload() {
+async fn an_unread_response_does_not_block_the_upload() {
     let upstreams = Upstreams::new(Upstream::default());
     let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
     let response = send(&upstreams.proxy, "POST", boxed(body));
@@ -315,7 +315,7 @@ async fn a_response_that_nobody_reads_does_not_hold_up_the_upload() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_connection_that_the_server_closes_is_closed_soon_and_never_used() {
+async fn an_idle_connection_closed_by_the_server_is_dropped_and_not_reused() {
     let upstreams = Upstreams::new(Upstream::default());
     let io = stale(&upstreams).await;
     let (mut read, write) = tokio::io::split(io);
@@ -335,7 +335,7 @@ async fn an_idle_connection_that_the_server_closes_is_closed_soon_and_never_used
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_shorter_or_longer_than_its_length_is_never_sent_as_whole() {
+async fn a_request_body_that_does_not_match_its_length_is_never_sent_as_complete() {
     for sent in ["ab", "abcd"] {
         let upstreams = Upstreams::new(Upstream::default());
         let (mut sender, body) = Channel::<Bytes, BoxError>::new(2);

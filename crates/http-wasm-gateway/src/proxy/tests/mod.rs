@@ -39,7 +39,7 @@ const CA: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/localhost.
 const KEY: &[u8] = include_bytes!("../../../tests/fixtures/localhost.key.pem");
 
 #[tokio::test]
-async fn an_https_upstream_that_agrees_to_http_2_gets_it_with_one_consistent_host() {
+async fn an_https_upstream_that_negotiates_http_2_gets_it_with_one_consistent_host() {
     let (proxy, host) = proxy_to_echo_over_tls(&["h2", "http/1.1"]).await;
     let mut trailers = HeaderMap::new();
     trailers.insert("x-sum", HeaderValue::from_static("6"));

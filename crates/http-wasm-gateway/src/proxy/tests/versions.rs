@@ -24,7 +24,7 @@ fn trailers(value: &'static str) -> HeaderMap {
 }
 
 #[tokio::test]
-async fn a_plain_upstream_that_is_known_to_speak_http_2_gets_it_with_trailers_both_ways() {
+async fn a_plaintext_upstream_configured_for_http_2_gets_it_with_trailers_both_ways() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async move {
@@ -60,7 +60,7 @@ fn over_tls(url: &str, tls: UpstreamTls) -> Upstream {
 }
 
 #[tokio::test]
-async fn the_settings_say_which_name_and_which_authorities_a_certificate_must_have() {
+async fn the_certificate_name_and_authorities_are_configurable() {
     let host = echo_over_tls(&["h2", "http/1.1"]).await;
     let by_address = format!("https://{}", host.replace("localhost", "127.0.0.1"));
     let ca = || Some(PathBuf::from(CA).into());
@@ -76,7 +76,7 @@ async fn the_settings_say_which_name_and_which_authorities_a_certificate_must_ha
 }
 
 #[tokio::test]
-async fn the_client_s_host_goes_on_where_the_settings_say_so() {
+async fn the_clients_host_is_forwarded_if_configured() {
     let host = echo_over_tls(&["h2", "http/1.1"]).await;
     let tls = UpstreamTls { ca: Some(PathBuf::from(CA).into()), ..UpstreamTls::default() };
     let upstream =
@@ -87,7 +87,7 @@ async fn the_client_s_host_goes_on_where_the_settings_say_so() {
 }
 
 #[tokio::test]
-async fn a_tls_handshake_that_does_not_end_is_given_up() {
+async fn an_unfinished_tls_handshake_times_out() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     let upstream = Upstream {

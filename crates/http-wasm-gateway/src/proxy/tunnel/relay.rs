@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_silent_tunnel_ends_after_its_idle_timeout_counted_from_the_last_byte_of_either_side() {
+    async fn a_tunnel_ends_at_its_idle_timeout_after_the_last_byte_of_either_side() {
         let (mut client, mut upstream, tunnel) = tunnel(LIMITS);
         let start = Instant::now();
         for _ in 0..3 {
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_tunnel_without_idle_timeout_may_be_silent_for_as_long_as_it_likes() {
+    async fn a_tunnel_without_idle_timeout_stays_open() {
         let (mut client, mut upstream, tunnel) = tunnel(TunnelLimits { idle: None, ..LIMITS });
         sleep(Duration::from_secs(1_000_000)).await;
         pass(&mut client, &mut upstream, b"still there").await;
@@ -241,7 +241,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_half_closed_tunnel_ends_when_the_other_side_is_silent() {
+    async fn a_half_closed_tunnel_ends_when_the_other_side_is_idle() {
         let (mut client, mut upstream, tunnel) = tunnel(LIMITS);
         sleep(Duration::from_secs(30)).await;
         upstream.shutdown().await.unwrap();
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_side_that_takes_nothing_does_not_keep_a_tunnel() {
+    async fn a_side_that_stops_reading_does_not_keep_a_tunnel_open() {
         let (mut client, upstream, tunnel) = tunnel(LIMITS);
         let start = Instant::now();
         // Until all buffers in between are full.

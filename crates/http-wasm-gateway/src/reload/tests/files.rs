@@ -53,7 +53,7 @@ fn serve(fifo: &Path, responds: UnboundedSender<mpsc::Sender<()>>) -> Arc<Reads>
 
 /// The runtime has one thread.
 #[tokio::test]
-async fn a_reload_that_waits_for_files_holds_up_nothing_else() {
+async fn a_reload_waiting_for_files_blocks_nothing_else() {
     let served = Served::start(&one_guest("1")).await;
     let path = |name: &str| served.directory.path().join(name);
     std::fs::write(path("key.pem"), KEY).unwrap();

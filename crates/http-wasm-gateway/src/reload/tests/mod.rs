@@ -205,7 +205,7 @@ fn rss() -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_request_in_flight_finishes_with_the_guest_it_began_with() {
+async fn a_request_in_flight_finishes_with_the_guest_it_started_with() {
     let served = Served::start(&one_guest("old")).await;
     let old = Arc::downgrade(&served.bound.core.generation());
     let (sender, answer) = begin(&served).await;
@@ -217,7 +217,7 @@ async fn a_request_in_flight_finishes_with_the_guest_it_began_with() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_configuration_changes_nothing_and_says_why() {
+async fn an_invalid_configuration_changes_nothing_and_is_reported() {
     let served = Served::start(&one_guest("old")).await;
     let before = Arc::downgrade(&served.bound.core.generation());
     for (wrong, reason) in [
@@ -235,7 +235,7 @@ async fn a_wrong_configuration_changes_nothing_and_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_optional_guest_that_is_up_is_not_taken_away_and_one_that_was_not_may_come() {
+async fn a_reload_keeps_a_loaded_optional_guest_that_now_fails_and_can_add_a_missing_one() {
     let optional = one_guest("1").replace("config =", "optional = true\nconfig =");
     let served = Served::start(&optional).await;
     let guest = served.directory.path().join("guest.wat");
@@ -260,7 +260,7 @@ async fn an_optional_guest_that_is_up_is_not_taken_away_and_one_that_was_not_may
 /// Changes of the two kinds of files between their reading and the gateway's first look at them, on top of a start.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
-async fn a_change_while_the_gateway_starts_is_seen() {
+async fn a_change_during_start_up_is_detected() {
     for (changed, content, expected) in
         [("gateway.toml", one_guest("2"), "2"), ("config.txt", "2".to_owned(), "2")]
     {
@@ -285,7 +285,7 @@ async fn a_change_while_the_gateway_starts_is_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_guests_that_changed_are_loaded_anew() {
+async fn only_changed_guests_are_reloaded() {
     let two = |a: &str, b: &str| {
         format!("{}[guests.b]\npath = \"guest.wat\"\nenv = {{ B = \"{b}\" }}\n", one_guest(a))
     };
@@ -300,7 +300,7 @@ async fn only_guests_that_changed_are_loaded_anew() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn listeners_come_and_go_and_those_that_stay_keep_their_connections() {
+async fn listeners_are_added_and_removed_while_others_keep_their_connections() {
     let served = Served::start(&one_guest("1")).await;
     let stays = served.addr();
     let mut kept = connect(stays).await;
@@ -328,7 +328,7 @@ async fn listeners_come_and_go_and_those_that_stay_keep_their_connections() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn reloads_that_are_asked_for_at_once_happen_one_after_the_other() {
+async fn concurrent_reloads_run_one_after_the_other() {
     let served = Served::start(&one_guest("1")).await;
     served.write(&one_guest("2"));
     let ask = || {
@@ -341,7 +341,7 @@ async fn reloads_that_are_asked_for_at_once_happen_one_after_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn settings_that_need_a_start_are_named() {
+async fn changed_settings_that_need_a_restart_are_named() {
     let served = Served::start(&one_guest("1")).await;
     let other =
         "[log]\nformat = \"json\"\n[server]\nguest_memory_budget = \"1GiB\"\ncode_cache = \"cache\"\n";

@@ -20,7 +20,7 @@ async fn operators(addr: SocketAddr, request: http::request::Builder) -> Respons
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn series_of_what_is_gone_stay_while_requests_do_and_until_they_were_read() {
+async fn metrics_of_removed_items_are_kept_until_their_requests_end_and_they_were_scraped() {
     let named = |route: &str, guest: &str, upstream: &str| {
         format!(
             "listen = [\"127.0.0.1:0\"]\n[admin]\naddress = \"127.0.0.1:0\"\n\
@@ -70,7 +70,7 @@ async fn series_of_what_is_gone_stay_while_requests_do_and_until_they_were_read(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_access_log_and_the_names_of_requests_change_with_a_reload() {
+async fn a_reload_changes_the_access_log_and_request_ids() {
     let with = |settings: &str| format!("{}{settings}\n", one_guest("1"));
     let served = Served::start(&with("[access_log]\nfile = \"old.log\"")).await;
     let lines = |name: &str| {
@@ -119,7 +119,7 @@ async fn a_log_that_cannot_be_opened_changes_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_listener_for_operators_comes_moves_and_goes_with_reloads() {
+async fn reloads_can_add_move_and_remove_the_admin_listener() {
     let with = |host: &str| format!("{}[admin]\naddress = \"{host}:0\"\n", one_guest("1"));
     let served = Served::start(&one_guest("1")).await;
     assert_eq!(served.bound.admin_address(), None);

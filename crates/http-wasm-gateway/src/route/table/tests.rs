@@ -208,7 +208,7 @@ fn choice(routes: &Routes, path: &str) -> Result<Option<(usize, Option<String>)>
 
 #[test]
 #[expect(clippy::print_stdout, reason = "the figures of a long run")]
-fn no_spelling_leads_past_a_guest_whichever_server_reads_it() {
+fn no_spelling_bypasses_a_guest_whichever_server_interprets_the_path() {
     let (mut goes_on, seed) = spellings::effort(1_000);
     let mut by = Spellings(fastrand::Rng::with_seed(seed));
     let (mut cases, mut passed, mut refused) = (0_u64, 0_u64, 0_u64);
@@ -270,7 +270,7 @@ fn two() -> Vec<config::Route> {
 }
 
 #[test]
-fn a_path_that_servers_read_as_that_of_another_route_is_refused() {
+fn a_path_that_servers_may_interpret_as_another_routes_is_refused() {
     let routes = routes(two());
     for path in [
         "/public/..%2fadmin",
@@ -319,7 +319,7 @@ fn a_path_that_servers_read_as_that_of_another_route_is_refused() {
 }
 
 #[test]
-fn ordinary_paths_with_escapes_go_on_as_they_came() {
+fn ordinary_paths_with_escapes_are_forwarded_unchanged() {
     let paths = [
         "/api/v4/projects/a%2Fb",
         "/api/v4/projects/a%2fb/repository/files/src%2Fmain.rs",
@@ -404,7 +404,7 @@ fn a_decoded_path_keeps_the_query_and_the_authority() {
 }
 
 #[test]
-fn what_a_path_may_cost_is_limited() {
+fn the_cost_of_checking_a_path_is_limited() {
     let routes = routes([route("/", &[])]);
     let evil = "%252f;\\%2500/../".repeat(3_000);
     assert!(choice(&routes, &format!("/{evil}")).is_err());

@@ -8,7 +8,7 @@ use super::{PREFIXES, RawResponse, Then, Upstream, http1, http2, ok, send, whole
 use crate::support::{Server, soon};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_length_beside_chunks_can_not_split_a_response() {
+async fn a_content_length_beside_chunked_cannot_split_a_response() {
     let evil = ok("Content-Length: 4", "evil");
     let body = format!("{:x}\r\n0{evil}\r\n0\r\n\r\n", 1 + evil.len());
     let upstream = Upstream::start(vec![
@@ -41,7 +41,7 @@ async fn a_length_beside_chunks_can_not_split_a_response() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_response_that_can_be_read_in_two_ways_becomes_a_502_without_a_byte_of_it() {
+async fn an_ambiguous_response_is_a_502_without_any_of_its_bytes() {
     for fields in [
         "Transfer-Encoding: gzip",
         "Transfer-Encoding: gzip, chunked",
@@ -74,7 +74,7 @@ async fn a_response_that_can_be_read_in_two_ways_becomes_a_502_without_a_byte_of
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_length_that_is_repeated_is_told_once() {
+async fn a_repeated_content_length_is_sent_once() {
     for fields in ["Content-Length: 2, 2", "Content-Length: 2\r\nContent-Length: 2"] {
         let upstream = Upstream::start(vec![("/", ok(fields, "ok"), Then::Keep)]).await;
         let server = upstream.gateway().await;
@@ -89,7 +89,7 @@ async fn a_length_that_is_repeated_is_told_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn bytes_behind_a_response_answer_no_request() {
+async fn bytes_after_a_response_do_not_answer_another_request() {
     let surplus = ok("Content-Length: 4", "evil");
     let upstream = Upstream::start(vec![
         ("/first", ok("Content-Length: 2", &format!("ok{surplus}")), Then::Keep),
@@ -111,7 +111,7 @@ async fn bytes_behind_a_response_answer_no_request() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_http2_request_has_one_length_or_none() {
+async fn an_http2_request_has_at_most_one_content_length() {
     let server = Server::echo("").await;
     let mut sender = http2(&server).await;
     for (lengths, status) in [(&["0"][..], 200), (&["0", "0"], 400), (&[""], 400)] {
@@ -133,7 +133,7 @@ async fn an_http2_request_has_one_length_or_none() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn statuses_without_content_say_no_length_and_what_stands_for_a_body_keeps_it() {
+async fn a_204_has_no_content_length_and_responses_to_head_and_304_keep_theirs() {
     let answer = |status: &str, length: &str| format!("HTTP/1.1 {status} X\r\n{length}\r\n\r\n");
     let upstream = Upstream::start(vec![
         ("/204", answer("204", "Content-Length: 7"), Then::Keep),
@@ -174,7 +174,7 @@ async fn statuses_without_content_say_no_length_and_what_stands_for_a_body_keeps
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_connection_goes_on_behind_a_304_that_keeps_its_length() {
+async fn a_connection_is_reused_after_a_304_with_a_content_length() {
     let answer = "HTTP/1.1 304 X\r\nContent-Length: 7\r\n\r\n".to_owned();
     let upstream = Upstream::start(vec![("/", answer, Then::Keep)]).await;
     let server = upstream.gateway().await;
@@ -192,7 +192,7 @@ fn show() -> String {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn methods_that_expect_a_body_say_when_it_is_empty() {
+async fn empty_requests_of_methods_that_expect_a_body_have_content_length_zero() {
     let upstream = Upstream::start(vec![("/", show(), Then::Close)]).await;
     let server = upstream.gateway().await;
     for guests in PREFIXES {

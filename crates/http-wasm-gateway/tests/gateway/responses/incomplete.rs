@@ -5,7 +5,7 @@ use http::{Method, StatusCode};
 use super::{Then, Upstream, http1, http2, ok, send, whole};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_response_that_breaks_off_arrives_as_a_head_and_a_broken_body_every_time() {
+async fn a_truncated_response_always_arrives_as_a_head_and_a_truncated_body() {
     const TIMES: usize = 100;
     let upstream = Upstream::start(vec![
         ("/length", ok("Content-Length: 5", ""), Then::Close),
@@ -54,7 +54,7 @@ async fn a_response_that_breaks_off_arrives_as_a_head_and_a_broken_body_every_ti
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_large_head_and_many_fields_of_an_http1_upstream_pass() {
+async fn a_large_head_with_many_fields_of_an_http1_upstream_passes() {
     let many: String = (0..200).map(|at| format!("x-{at}: v\r\n")).collect();
     let large = format!("x-large: {}", "v".repeat(60_000));
     let upstream = Upstream::start(vec![

@@ -66,7 +66,7 @@ async fn trailers_are_announced_only_to_clients_that_accept_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn trailers_of_requests_pass_by_the_same_rule() {
+async fn only_allowed_request_trailers_pass() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let upstream = Upstream { addr: listener.local_addr().expect("an address"), connections: Arc::default() };
     let server = upstream.gateway().await;

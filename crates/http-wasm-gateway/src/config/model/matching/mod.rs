@@ -160,7 +160,7 @@ mod tests {
     use super::{HeaderMatch, HostPattern, MethodName};
 
     #[test]
-    fn a_host_pattern_fits_one_host_or_all_below_one() {
+    fn a_host_pattern_matches_one_host_or_all_its_subdomains() {
         let host = |text: &str| text.parse::<HostPattern>().unwrap();
         assert!(host("Example.com").fits("example.com"));
         assert!(!host("example.com").fits("www.example.com"));
@@ -177,7 +177,7 @@ mod tests {
     }
 
     #[test]
-    fn a_method_is_written_in_capitals() {
+    fn a_method_must_be_upper_case() {
         assert!("PROPFIND".parse::<MethodName>().is_ok());
         for wrong in ["get", "", "A B"] {
             assert!(wrong.parse::<MethodName>().is_err(), "{wrong}");
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_that_must_be_there_covers_one_that_must_have_a_value() {
+    fn a_condition_on_presence_covers_a_condition_on_a_value() {
         let value = HeaderMatch::Value("1".to_owned());
         assert!(HeaderMatch::Present(true).covers(&value));
         assert!(!value.covers(&HeaderMatch::Present(true)));

@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_has_segments_of_any_content() {
+    fn a_path_pattern_has_segments_with_any_content() {
         let fits = |pattern: &str, path| pattern.parse::<PathPattern>().unwrap().fits(path);
         assert!(fits("/users/{id}", "/users/1") && !fits("/users/{id}", "/users/1/posts"));
         assert!(fits("/users/{id}/posts", "/users/1/posts"));
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pattern_that_no_request_could_fit_is_refused() {
+    fn a_path_pattern_that_no_request_can_match_is_refused() {
         for wrong in [
             "{a}",
             "/a//{b}",
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_no_request_could_have_is_refused() {
+    fn a_path_that_no_request_can_have_is_refused() {
         for wrong in ["", "a", "/a?b", "/a/../b", "/../a", "/a//b", "/%61", "/a#b", "/a*", "/{a}", "/a}"] {
             assert!(wrong.parse::<ExactPath>().is_err(), "{wrong}");
             assert!(wrong.parse::<PathPrefix>().is_err(), "{wrong}");

@@ -33,7 +33,7 @@ async fn a_response_with_white_space_around_a_value_or_status_101_is_a_502() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_with_white_space_around_a_trailer_breaks_off() {
+async fn a_response_with_white_space_around_a_trailer_value_is_aborted() {
     for (value, whole) in [("a b", true), (" a", false)] {
         let upstreams = Upstreams::http2(Upstream::default());
         let response = get(&upstreams.proxy);
@@ -48,7 +48,7 @@ async fn a_response_with_white_space_around_a_trailer_breaks_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_malformed_response_is_a_502_without_blame_or_another_try() {
+async fn a_malformed_response_is_a_502_without_a_retry_or_a_recorded_failure() {
     let upstreams = Upstreams::http2(Upstream { retries: 3, ..Upstream::default() });
     let response = get(&upstreams.proxy);
     let mut peer = upstreams.accept_http2(&[]).await;
@@ -99,7 +99,7 @@ async fn send_block(peer: &mut Peer, stream: u32, flags: u8, block: &[u8]) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn heads_pass_up_to_their_limits_and_are_a_502_beyond_without_blame_or_another_try() {
+async fn heads_over_the_limits_are_a_502_without_a_retry_or_a_recorded_failure() {
     for (count, value, passes) in
         [(1, 40_000, true), (256, 100, true), (257, 1, false), (2, 40_000, false), (3, 100_000, false)]
     {
@@ -129,7 +129,7 @@ async fn heads_pass_up_to_their_limits_and_are_a_502_beyond_without_blame_or_ano
 }
 
 #[tokio::test(start_paused = true)]
-async fn trailers_arrive_whole_or_break_the_response_off() {
+async fn trailers_arrive_complete_or_abort_the_response() {
     for (count, value, passes) in
         [(1, 40_000, true), (256, 100, true), (257, 1, false), (2, 40_000, false), (1, 300_000, false)]
     {
@@ -147,7 +147,7 @@ async fn trailers_arrive_whole_or_break_the_response_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_sends_interim_responses_without_end_is_given_up() {
+async fn endless_interim_responses_are_an_error() {
     let upstreams = Upstreams::http2(Upstream { retries: 0, ..Upstream::default() });
     let response = get(&upstreams.proxy);
     let mut peer = upstreams.accept_http2(&[]).await;
@@ -162,7 +162,7 @@ async fn a_server_that_sends_interim_responses_without_end_is_given_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_head_that_would_cost_others_the_connection_is_not_sent() {
+async fn a_request_head_too_large_for_the_shared_connection_is_not_sent() {
     let upstreams = Upstreams::http2(Upstream::default());
     let response = get(&upstreams.proxy);
     let mut peer = upstreams.accept_http2(&[]).await;

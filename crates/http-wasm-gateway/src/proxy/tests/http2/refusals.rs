@@ -13,7 +13,7 @@ use crate::body::{boxed, empty};
 use crate::config::Upstream;
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_closes_each_connection_at_once_is_not_asked_without_end() {
+async fn retries_are_bounded_if_the_server_closes_each_connection_at_once() {
     for settings in [&[(MAX_CONCURRENT_STREAMS, 0)][..], &[]] {
         let upstreams = Upstreams::http2(Upstream { retries: 0, ..Upstream::default() });
         let response = get(&upstreams.proxy);
@@ -31,7 +31,7 @@ async fn a_server_that_closes_each_connection_at_once_is_not_asked_without_end()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_server_refused_is_sent_again_on_another_connection_whatever_the_method() {
+async fn a_refused_stream_is_retried_on_another_connection_for_any_method() {
     for method in ["GET", "POST", "PATCH"] {
         // Even without retries there is one more try.
         let upstreams = Upstreams::http2(Upstream { retries: 0, ..Upstream::default() });
@@ -50,7 +50,7 @@ async fn what_the_server_refused_is_sent_again_on_another_connection_whatever_th
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_the_server_keeps_refusing_is_a_502() {
+async fn a_request_that_the_server_keeps_refusing_is_a_502() {
     let upstreams = Upstreams::http2(Upstream::default());
     let response = send(&upstreams.proxy, "POST", empty());
     for _ in 0..2 {
@@ -62,7 +62,7 @@ async fn what_the_server_keeps_refusing_is_a_502() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_after_the_response_has_begun_is_neither_sent_again_nor_passed_on() {
+async fn a_refusal_after_the_response_started_is_neither_retried_nor_forwarded() {
     let upstreams = Upstreams::http2(Upstream::default());
     let response = get(&upstreams.proxy);
     let mut peer = upstreams.accept_http2(&[]).await;
@@ -80,7 +80,7 @@ async fn a_refusal_after_the_response_has_begun_is_neither_sent_again_nor_passed
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_above_the_number_of_goaway_is_sent_again_and_one_below_only_if_idempotent() {
+async fn streams_above_the_goaway_id_are_retried_and_others_only_if_idempotent() {
     for (method, below, sent_again) in
         [("POST", false, true), ("POST", true, false), ("GET", false, true), ("GET", true, true)]
     {
@@ -106,7 +106,7 @@ async fn a_request_above_the_number_of_goaway_is_sent_again_and_one_below_only_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_gets_no_streams_after_the_first_goaway_and_finishes_those_that_it_has() {
+async fn after_goaway_a_connection_gets_no_new_streams_and_finishes_its_open_ones() {
     let upstreams = Upstreams::http2(Upstream::default());
     let first = get(&upstreams.proxy);
     let mut peer = upstreams.accept_http2(&[]).await;

@@ -11,7 +11,7 @@ use super::{get, settle, status};
 use crate::config::{Time, TimeOrOff, Upstream};
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_may_be_silent_for_long_and_is_asked_about_in_time() {
+async fn a_silent_stream_stays_open_while_pings_are_answered() {
     let upstreams = Upstreams::http2(Upstream::default());
     let response = get(&upstreams.proxy);
     let mut peer = upstreams.accept_http2(&[]).await;
@@ -31,7 +31,7 @@ async fn a_stream_may_be_silent_for_long_and_is_asked_about_in_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn pings_can_be_switched_off() {
+async fn pings_can_be_disabled() {
     let upstreams = Upstreams::http2(Upstream { ping_interval: TimeOrOff(None), ..Upstream::default() });
     let response = get(&upstreams.proxy);
     let mut peer = upstreams.accept_http2(&[]).await;
@@ -43,7 +43,7 @@ async fn pings_can_be_switched_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_is_closed_when_its_last_stream_has_been_over_for_the_idle_timeout() {
+async fn a_connection_without_streams_is_closed_at_the_idle_timeout() {
     let upstreams = Upstreams::http2(Upstream { idle_timeout: Time::seconds(30), ..Upstream::default() });
     let response = get(&upstreams.proxy);
     let mut peer = upstreams.accept_http2(&[]).await;
@@ -61,7 +61,7 @@ async fn a_connection_is_closed_when_its_last_stream_has_been_over_for_the_idle_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_on_which_a_request_timed_out_in_silence_is_asked_before_it_gets_another() {
+async fn a_connection_is_pinged_before_reuse_after_a_request_timed_out_on_it() {
     let upstreams = Upstreams::http2(Upstream {
         response_timeout: Time::seconds(3),
         ping_interval: TimeOrOff(None),
@@ -91,7 +91,7 @@ async fn a_connection_on_which_a_request_timed_out_in_silence_is_asked_before_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_draining_connection_whose_streams_are_silent_is_closed() {
+async fn a_draining_connection_with_silent_streams_is_closed() {
     let settings = Upstream { response_timeout: Time::seconds(600), retries: 0, ..Upstream::default() };
     let upstreams = Upstreams::http2(settings);
     let response = get(&upstreams.proxy);

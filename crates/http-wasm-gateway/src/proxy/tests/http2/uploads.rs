@@ -12,7 +12,7 @@ use crate::body::{BoxError, boxed};
 use crate::config::Upstream;
 
 #[tokio::test(start_paused = true)]
-async fn a_reset_with_no_error_is_an_end_only_behind_the_end() {
+async fn a_reset_with_no_error_is_a_clean_end_only_after_a_complete_response() {
     for complete in [true, false] {
         let upstreams = Upstreams::http2(Upstream::default());
         let (_sender, body) = Channel::<Bytes, BoxError>::new(1);
@@ -45,7 +45,7 @@ async fn the_rest_of_an_upload_is_not_sent_once_the_response_is_complete() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_goes_on_while_the_response_comes_and_ends_with_it() {
+async fn an_upload_continues_during_the_response_and_ends_with_it() {
     let upstreams = Upstreams::http2(Upstream::default());
     let (mut sender, body) = Channel::<Bytes, BoxError>::new(1);
     let response = send(&upstreams.proxy, "POST", boxed(body));
@@ -65,7 +65,7 @@ async fn an_upload_goes_on_while_the_response_comes_and_ends_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn empty_data_frames_are_left_out() {
+async fn empty_data_frames_are_not_sent() {
     let upstreams = Upstreams::http2(Upstream::default());
     let (mut sender, body) = Channel::<Bytes, BoxError>::new(8);
     let response = send(&upstreams.proxy, "POST", boxed(body));

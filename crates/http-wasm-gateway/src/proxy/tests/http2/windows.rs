@@ -13,7 +13,7 @@ use crate::body::{BoxBody, boxed};
 use crate::config::{Time, Upstream};
 
 #[tokio::test(start_paused = true)]
-async fn the_connection_s_window_has_room_for_the_windows_of_all_streams() {
+async fn the_connection_window_covers_the_windows_of_all_streams() {
     let upstreams = Upstreams::http2(Upstream::default());
     let response = get(&upstreams.proxy);
     let mut peer = upstreams.accept_http2(&[]).await;
@@ -26,7 +26,7 @@ async fn the_connection_s_window_has_room_for_the_windows_of_all_streams() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_download_that_nobody_reads_holds_up_no_other() {
+async fn an_unread_download_does_not_block_others() {
     let upstreams = Upstreams::http2(Upstream::default());
     let mut unread = Vec::new();
     let first = get(&upstreams.proxy);
@@ -51,7 +51,7 @@ async fn a_download_that_nobody_reads_holds_up_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_beyond_the_limit_of_streams_go_to_further_connections_and_then_wait() {
+async fn requests_over_the_stream_limit_use_further_connections_and_then_wait() {
     let settings = Upstream { max_http2_connections: 2.try_into().unwrap(), ..Upstream::default() };
     let upstreams = Upstreams::http2(settings);
     let mut held = Vec::new();
@@ -81,7 +81,7 @@ async fn requests_beyond_the_limit_of_streams_go_to_further_connections_and_then
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_allows_no_streams_any_more_gets_none() {
+async fn a_server_that_lowers_its_stream_limit_to_zero_gets_no_streams() {
     let upstreams = Upstreams::http2(Upstream::default());
     let response = get(&upstreams.proxy);
     let mut peer = upstreams.accept_http2(&[]).await;
@@ -99,7 +99,7 @@ async fn a_server_that_allows_no_streams_any_more_gets_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn uploads_keep_away_from_a_connection_whose_window_others_have_used_up() {
+async fn uploads_avoid_a_connection_with_an_exhausted_window() {
     let upstreams = Upstreams::http2(Upstream::default());
     let (stuck, mut peer) = stuck_upload(&upstreams).await;
     let upload = send(&upstreams.proxy, "POST", boxed(Full::from("body")));
@@ -117,7 +117,7 @@ async fn uploads_keep_away_from_a_connection_whose_window_others_have_used_up() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upload_that_waits_for_a_window_that_others_hold_is_not_held_against_the_address() {
+async fn an_upload_waiting_for_a_shared_window_does_not_count_as_a_failure_of_the_address() {
     let settings = Upstream {
         max_http2_connections: 1.try_into().unwrap(),
         response_timeout: Time::seconds(3),
