@@ -45,7 +45,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bytes_come_back_from_either_text() {
+    fn bytes_round_trip_through_hex_and_latin_1() {
         let all: Vec<u8> = (0..=255).collect();
         assert_eq!(from_hex(to_hex(&all).as_bytes()).as_deref(), Some(&all[..]));
         assert_eq!(from_latin1(&latin1(&all)), all);

@@ -105,7 +105,7 @@ mod tests {
     use crate::script::script;
 
     #[test]
-    fn names_are_found_among_others_in_order_and_once() {
+    fn names_must_each_appear_once_and_in_order() {
         assert!(has_names(b"host\0b\0x\0a\0", &["b", "a"]));
         for bad in [&b"a\0b\0"[..], b"b\0", b"b\0a\0b\0", b"b\0a\0X\0", b"b\0a", b""] {
             assert!(!has_names(bad, &["b", "a"]), "{bad:?}");

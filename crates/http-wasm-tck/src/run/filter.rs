@@ -31,7 +31,7 @@ mod tests {
     use super::Filter;
 
     #[test]
-    fn a_part_or_a_pattern_chooses_cases() {
+    fn a_substring_or_a_pattern_selects_cases() {
         let id = "limits/get-uri/zero";
         for yes in ["", "uri", "limits/", "limits/*", "*/zero", "l*get*ze*o", "*", "limits/get-uri/zero"] {
             assert!(Filter::new(yes).matches(id), "{yes}");

@@ -217,7 +217,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_for_hosts_are_free_differ_and_lie_below_those_of_outgoing_connections() {
+    fn addresses_for_hosts_are_distinct_and_below_the_ephemeral_ports() {
         let (first, second) = (free_address().unwrap(), free_address().unwrap());
         assert_ne!(first, second);
         for address in [first, second] {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_is_split_at_spaces_and_filled() {
+    fn a_command_is_split_at_spaces_and_its_placeholders_are_replaced() {
         let command = LaunchCommand::parse("host --g={guest} 'to {backend}' \"\" {listen}").unwrap();
         let filled = command.command(&[("{guest}", "a b"), ("{backend}", "x"), ("{listen}", "y")]);
         let args: Vec<_> = filled.as_std().get_args().collect();
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_command_without_its_places_is_refused() {
+    fn a_command_without_its_placeholders_is_refused() {
         assert_eq!(LaunchCommand::parse(" "), Err(BadCommand::Empty));
         assert_eq!(LaunchCommand::parse("a '{guest}"), Err(BadCommand::Quote));
         let error = LaunchCommand::parse("a {guest} {listen}").unwrap_err();

@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn every_format_has_every_outcome() {
+    fn every_output_format_shows_every_outcome() {
         let all = [
             outcome("a/b", Verdict::Passed),
             outcome("a/c", Verdict::Failed("seen <nothing>\n".to_owned())),

@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn chunks_trailers_and_what_follows_are_told_apart() {
+    async fn chunks_trailers_and_following_bytes_are_separated() {
         let bytes = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1;x\r\nd\r\n0\r\n\
             X-Sum: 1\r\n\r\nGET";
         let mut reader = Reader::new(&bytes[..]);

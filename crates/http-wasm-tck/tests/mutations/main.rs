@@ -33,13 +33,13 @@ const LONG: Duration = Duration::from_secs(20);
 const PREFLIGHT: &str = "preflight";
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_host_without_a_broken_rule_passes() {
+async fn the_unmutated_host_passes() {
     let failed = confirmed(Fault::None, &[], &core()).await;
     assert!(failed.is_empty(), "{failed:#?}");
 }
 
 #[test]
-fn every_mutation_is_in_the_table_once() {
+fn every_mutation_is_listed_once() {
     let listed: Vec<Mutation> = table()
         .filter_map(|(fault, _)| match fault {
             Fault::Rule(mutation) => Some(*mutation),
@@ -51,7 +51,7 @@ fn every_mutation_is_in_the_table_once() {
 
 /// With `MUTATIONS_ONLY` in the environment those alone whose names contain that.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_broken_host_fails_the_cases_for_its_rule_and_no_other() {
+async fn every_broken_host_fails_exactly_the_cases_for_its_rule() {
     let cases = core();
     let mut wrong = String::new();
     let only = std::env::var("MUTATIONS_ONLY").unwrap_or_default();

@@ -12,7 +12,7 @@ const _: () =
     assert!(Function::ALL.len() == FUNCTIONS.len(), "the kit and the core have different functions");
 
 #[test]
-fn there_are_at_least_250_cases_with_ids_of_their_own() {
+fn there_are_at_least_250_cases_with_unique_ids() {
     let cases = cases::all();
     let ids: BTreeSet<&str> = cases.iter().map(Case::id).collect();
     assert_eq!(ids.len(), cases.len());
@@ -56,7 +56,7 @@ fn the_kit_and_our_core_know_the_same_functions() {
 }
 
 #[test]
-fn cases_that_need_the_same_host_stand_together() {
+fn cases_that_need_the_same_host_are_adjacent() {
     let cases = cases::all();
     let mut seen: Vec<&Host> = Vec::new();
     for case in &cases {
