@@ -20,7 +20,7 @@ fn begin(call: std::pin::Pin<&mut impl Future>) {
 }
 
 #[tokio::test]
-async fn the_call_goes_on_without_the_next_handler_and_the_guest_learns_that_there_is_no_response() {
+async fn an_abandoned_handle_request_finishes_and_handle_response_gets_is_error() {
     let guest = ledger_that_computes("");
     let calls = Arc::new(AtomicU64::new(0));
     let counted = calls.clone();
@@ -41,7 +41,7 @@ async fn the_call_goes_on_without_the_next_handler_and_the_guest_learns_that_the
 }
 
 #[tokio::test]
-async fn in_handle_response_the_call_goes_on_as_well() {
+async fn an_abandoned_handle_response_finishes() {
     let compute = format!("{COMPUTE}{}", phases("", "(call $compute (i32.const 100000000))"));
     let guest = guest(NO_FEATURES, &compute);
     begin(pin!(HttpWasmLayer::new(guest.clone()).layer(service_fn(mirror)).oneshot(get("/"))));
@@ -52,7 +52,7 @@ async fn in_handle_response_the_call_goes_on_as_well() {
 }
 
 #[tokio::test]
-async fn what_was_received_can_be_read_and_waiting_for_more_ends_the_call() {
+async fn an_abandoned_call_can_read_what_was_received_and_ends_when_it_waits() {
     let guest = ledger_that_computes("(call $read_all (i32.const 0))");
     let service = HttpWasmLayer::new(guest.clone()).layer(service_fn(mirror));
     begin(pin!(service.clone().oneshot(post("/", "all of it"))));
@@ -67,7 +67,7 @@ async fn what_was_received_can_be_read_and_waiting_for_more_ends_the_call() {
 }
 
 #[tokio::test]
-async fn a_start_up_is_finished_for_the_next_request() {
+async fn an_abandoned_start_up_is_finished_for_the_next_request() {
     let start = "(func $begin (call $compute (i32.const 100000000))) (start $begin)";
     let guest = guest(NO_FEATURES, &format!("{COMPUTE}{start}{}", phases("", "(drop (i32.const 0))")));
     let inner = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
@@ -80,7 +80,7 @@ async fn a_start_up_is_finished_for_the_next_request() {
 }
 
 #[tokio::test]
-async fn an_instance_whose_start_up_takes_long_is_replaced_before_it_is_missed() {
+async fn a_lost_instance_with_a_slow_start_up_is_replaced_in_advance() {
     let start = "(func $begin (call $compute (i32.const 100000000))) (start $begin)";
     let guest = guest(NO_FEATURES, &format!("{COMPUTE}{start}{}", phases("unreachable", "")));
     let response = call(&guest, service_fn(mirror), get("/")).await;
@@ -98,7 +98,7 @@ impl GuestObserver for Holds {
 }
 
 #[tokio::test]
-async fn the_call_holds_what_it_is_given_until_it_has_ended() {
+async fn an_abandoned_call_holds_its_observer_until_it_has_ended() {
     let guest = ledger_that_computes("");
     let share = Arc::new(());
     let observer = |_| Holds(share.clone());
@@ -115,7 +115,7 @@ async fn the_call_holds_what_it_is_given_until_it_has_ended() {
 }
 
 #[test]
-fn without_a_runtime_the_instance_is_dropped() {
+fn without_a_runtime_the_instance_of_an_abandoned_call_is_dropped() {
     let guest = ledger_that_computes("");
     begin(pin!(HttpWasmLayer::new(guest.clone()).layer(service_fn(mirror)).oneshot(get("/"))));
     let stats = guest.stats();
@@ -138,7 +138,7 @@ async fn heavy() -> http_wasm_tower::Guest {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn requests_for_a_guest_that_computes_for_long_wait_for_a_thread_before_they_have_an_instance() {
+async fn requests_for_a_heavy_guest_wait_for_a_compute_permit_before_an_instance() {
     let guest = heavy().await;
     let service = HttpWasmLayer::new(guest.clone()).layer(service_fn(mirror));
     let requests: Vec<_> = (0..200).map(|_| tokio::spawn(service.clone().oneshot(get("/")))).collect();
@@ -152,7 +152,7 @@ async fn requests_for_a_guest_that_computes_for_long_wait_for_a_thread_before_th
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn guests_that_compute_for_long_one_behind_the_other_do_not_wait_for_each_other() {
+async fn heavy_guests_in_one_chain_do_not_wait_for_each_other() {
     let guest = heavy().await;
     let chain = Chain::new([guest.clone(), guest.clone(), guest.clone()]);
     let requests = (0..30).map(|_| {

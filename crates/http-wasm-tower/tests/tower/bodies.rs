@@ -183,7 +183,7 @@ async fn a_request_that_is_rewritten_while_it_is_read_has_the_new_length() {
 }
 
 #[tokio::test]
-async fn a_request_of_which_the_guest_reads_a_part_reaches_the_next_handler_whole_or_from_there_on() {
+async fn a_partially_read_request_reaches_the_next_handler_whole_or_from_there_on() {
     for (features, from) in [(BUFFER_REQUEST, 0), (NO_FEATURES, 1000)] {
         let guest =
             around(features, "(drop (call $read_body (i32.const 0) (global.get $buf) (i32.const 1000)))", "");
@@ -264,7 +264,7 @@ async fn a_response_that_is_rewritten_while_it_is_read_has_the_new_length() {
 }
 
 #[tokio::test]
-async fn without_buffer_response_reading_it_is_refused_and_leaving_it_alone_costs_nothing() {
+async fn without_buffer_response_reading_the_response_is_refused_and_passing_it_works() {
     let guest = response_guest(Does::Reads, 64, NO_FEATURES);
     let response = call(&guest, service_fn(produce), get("/4096")).await;
     assert_eq!(response.status(), 500);
@@ -276,7 +276,7 @@ async fn without_buffer_response_reading_it_is_refused_and_leaving_it_alone_cost
 }
 
 #[tokio::test]
-async fn what_a_guest_writes_before_the_next_handler_comes_first() {
+async fn bytes_written_before_the_next_handler_come_first() {
     let guest = around(NO_FEATURES, "(call $write_body (i32.const 1) {first, })", "");
     let addr = serve_guest(&guest, service_fn(hello)).await;
     for mut client in Client::both(addr).await {

@@ -93,7 +93,7 @@ fn bracket(kind: u32) -> String {
 }
 
 #[tokio::test]
-async fn each_guest_sees_the_bodies_that_the_one_before_it_made() {
+async fn each_guest_sees_the_bodies_as_changed_by_the_previous_one() {
     let both = || around(BUFFER_REQUEST | BUFFER_RESPONSE, &bracket(0), &bracket(1));
     for mut client in clients(behind(both(), both(), service_fn(mirror)).await).await {
         let response = client.send(post("/", "body")).await;
@@ -103,7 +103,7 @@ async fn each_guest_sees_the_bodies_that_the_one_before_it_made() {
 }
 
 #[tokio::test]
-async fn each_guest_sees_the_whole_body_however_little_the_one_before_it_read() {
+async fn each_guest_sees_the_whole_body_however_little_the_previous_one_read() {
     for read in [0, 1, 3, 4, 5] {
         let peeks = around(
             BUFFER_REQUEST | BUFFER_RESPONSE,
@@ -150,7 +150,7 @@ async fn two_guests_edit_the_same_trailers_in_turn() {
 }
 
 #[tokio::test]
-async fn a_client_that_hangs_up_lets_every_guest_of_the_chain_clean_up() {
+async fn a_client_disconnect_lets_every_guest_of_the_chain_clean_up() {
     for nested in [false, true] {
         let (outer, inner) = (ledger(), ledger());
         let pending = service_fn(|_: Request<Body>| {

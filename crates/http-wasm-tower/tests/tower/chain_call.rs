@@ -85,7 +85,7 @@ async fn run(events: &Events, guests: Vec<Guest>) -> Response<Body> {
 }
 
 #[tokio::test]
-async fn the_observer_is_told_each_step_of_each_guest_in_order() {
+async fn the_observer_receives_each_step_of_each_guest_in_order() {
     let events = Events::default();
     let response = run(&events, vec![plain(), plain(), plain()]).await;
     assert_eq!(text(response.into_body()).await, "hello");
@@ -95,7 +95,7 @@ async fn the_observer_is_told_each_step_of_each_guest_in_order() {
 }
 
 #[tokio::test]
-async fn a_guest_that_answers_or_fails_ends_the_way_in_for_those_in_front_of_it() {
+async fn a_guest_that_answers_or_fails_ends_the_request_phase_of_the_chain() {
     let stops = guest(NO_FEATURES, r#"(func (export "handle_request") (result i64) (i64.const 0))"#);
     for (middle, end) in [(stops, "1 ends"), (around(NO_FEATURES, "unreachable", ""), "1 ends in an error")] {
         let events = Events::default();
@@ -106,7 +106,7 @@ async fn a_guest_that_answers_or_fails_ends_the_way_in_for_those_in_front_of_it(
 }
 
 #[tokio::test]
-async fn each_guest_fails_open_for_itself() {
+async fn each_guest_of_a_chain_fails_open_independently() {
     let failing = [open("unreachable", ""), open("", "unreachable")];
     for failing in failing {
         for position in 0..3 {
@@ -122,7 +122,7 @@ async fn each_guest_fails_open_for_itself() {
 }
 
 #[tokio::test]
-async fn a_chain_without_guests_hands_requests_to_the_handler() {
+async fn a_chain_without_guests_passes_requests_to_the_handler() {
     let chain = Chain::new(Vec::<Guest>::new());
     let response = chain.call(post("/a", "body"), async |request: Request<Body>| {
         assert_eq!(request.uri(), "/a");
@@ -151,7 +151,7 @@ async fn every_guest_may_wait_in_both_phases() {
 }
 
 #[tokio::test]
-async fn a_chain_that_is_dropped_in_the_handler_drops_it_first_and_then_the_innermost_guest() {
+async fn a_chain_dropped_in_the_handler_drops_the_handler_and_then_the_innermost_guest() {
     let events = Events::default();
     let chain = Chain::new([plain(), plain(), plain()]);
     let handler = Watch { index: 9, events: events.clone(), finished: false };
@@ -167,7 +167,7 @@ async fn a_chain_that_is_dropped_in_the_handler_drops_it_first_and_then_the_inne
 }
 
 #[tokio::test]
-async fn a_chain_that_is_dropped_in_a_guest_costs_its_instance_alone() {
+async fn a_chain_dropped_in_a_guest_loses_only_that_guests_instance() {
     let (outer, waiting, inner) = (ledger(), reader(), plain());
     for phase in ["request", "response"] {
         let chain = Chain::new([outer.clone(), waiting.clone(), inner.clone()]);
@@ -192,7 +192,7 @@ async fn a_chain_that_is_dropped_in_a_guest_costs_its_instance_alone() {
 }
 
 #[tokio::test]
-async fn the_handlers_error_passes_through_and_is_told_to_every_guest() {
+async fn the_handlers_error_passes_through_and_every_guest_sees_is_error() {
     let guests = [ledger(), ledger(), ledger()];
     let error = Chain::new(guests.clone())
         .call(get("/"), async |_| Err::<Response<Body>, _>("the handler's own error"))
@@ -206,7 +206,7 @@ async fn the_handlers_error_passes_through_and_is_told_to_every_guest() {
 }
 
 #[tokio::test]
-async fn the_address_that_is_given_is_what_every_guest_sees() {
+async fn every_guest_sees_the_given_source_address() {
     let teller = |name: &str| {
         around(
             NO_FEATURES,

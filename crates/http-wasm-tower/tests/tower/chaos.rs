@@ -26,7 +26,7 @@ const SECONDS: u64 = 3;
 const SECONDS_VARIABLE: &str = "HTTP_WASM_CHAOS_SECONDS";
 
 #[test]
-fn a_mix_of_guests_and_of_clients_that_hang_up_hurts_no_healthy_one_and_leaves_nothing_behind() {
+fn failing_guests_and_client_disconnects_affect_no_other_request_and_leak_nothing() {
     let this = std::env::current_exe().expect("a test has a binary");
     let arguments = ["chaos::alone", "--exact", "--ignored", "--nocapture"];
     let output = Command::new(this).args(arguments).output().expect("the binary starts");

@@ -253,7 +253,7 @@ fn an_engine_outlives_the_runtimes_that_use_it() {
 }
 
 #[tokio::test]
-async fn a_guest_that_answers_by_itself_leaves_the_inner_service_to_others() {
+async fn a_guest_that_answers_itself_holds_no_permit_of_the_inner_service() {
     let guest = guest(
         NO_FEATURES,
         r#"(func (export "handle_request") (result i64) (i64.const 0))

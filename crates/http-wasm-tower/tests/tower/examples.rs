@@ -38,7 +38,7 @@ async fn the_guest_of_the_axum_example_rewrites_rejects_and_answers() {
 }
 
 #[tokio::test]
-async fn the_guest_of_the_hyper_example_tells_the_clients_address() {
+async fn the_guest_of_the_hyper_example_reports_the_client_address() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let addr = listener.local_addr().unwrap();
     tokio::spawn(async { hyper::serve(listener).await.map_err(drop) });

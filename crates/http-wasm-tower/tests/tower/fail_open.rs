@@ -61,7 +61,7 @@ async fn the_client_gets_the_response_as_the_next_handler_gave_it() {
 }
 
 #[tokio::test]
-async fn the_typed_error_is_in_the_extensions_though_the_response_is_not_ours() {
+async fn the_typed_error_is_in_the_extensions_of_the_inner_response() {
     for (before, after) in [("unreachable", ""), ("", "unreachable")] {
         let guest = open(NO_FEATURES, before, after);
         let response = call(&guest, service_fn(hello), get("/")).await;
@@ -72,7 +72,7 @@ async fn the_typed_error_is_in_the_extensions_though_the_response_is_not_ours() 
 }
 
 #[tokio::test]
-async fn a_body_whose_rest_still_arrives_streams_on() {
+async fn a_body_whose_rest_still_arrives_is_streamed() {
     let guest = open(
         NO_FEATURES,
         "(drop (call $read_body (i32.const 0) (global.get $buf) (i32.const 2))) unreachable",
@@ -99,7 +99,7 @@ async fn a_request_that_is_no_longer_whole_fails_closed() {
 }
 
 #[tokio::test]
-async fn a_guest_of_a_chain_that_fails_open_leaves_the_others_their_part() {
+async fn a_guest_that_fails_open_does_not_affect_the_other_guests_of_its_chain() {
     use http_wasm_tower::HttpWasmLayer;
     use tower::{Layer as _, ServiceExt as _};
     let mark = around(
@@ -116,7 +116,7 @@ async fn a_guest_of_a_chain_that_fails_open_leaves_the_others_their_part() {
 }
 
 #[tokio::test]
-async fn the_inner_services_error_passes_through_when_the_guest_is_left_out() {
+async fn the_inner_services_error_passes_through_when_the_guest_is_bypassed() {
     use http_wasm_tower::HttpWasmLayer;
     use tower::{Layer as _, ServiceExt as _};
     let inner =

@@ -51,7 +51,7 @@ async fn an_endless_loop_ends_at_the_deadline() {
 }
 
 #[tokio::test]
-async fn one_failed_request_leaves_the_next_alone() {
+async fn a_failed_request_does_not_affect_the_next() {
     let guest = guest(
         NO_FEATURES,
         r#"(func (export "handle_request") (result i64)
@@ -156,7 +156,7 @@ async fn a_response_body_over_the_replay_cap_is_a_502() {
 }
 
 #[tokio::test]
-async fn a_body_that_the_guest_does_not_read_has_no_cap() {
+async fn an_unread_body_is_not_subject_to_the_replay_cap() {
     let guest = capped(BUFFER_REQUEST | BUFFER_RESPONSE, "", "");
     let response = call(&guest, service_fn(mirror), post("/", noise(100_000))).await;
     assert_eq!(collect(response.into_body()).await, noise(100_000));
@@ -184,7 +184,7 @@ async fn a_body_that_breaks_off_while_the_guest_reads_is_a_400_or_a_502() {
 }
 
 #[tokio::test]
-async fn an_instance_that_the_system_refuses_is_a_503_with_retry_after_for_that_request_alone() {
+async fn a_refused_instance_is_a_503_with_retry_after_for_that_request_only() {
     let mounted = std::env::temp_dir().join(format!("http-wasm-tower-{}", std::process::id()));
     std::fs::create_dir(&mounted).unwrap();
     let guest: http_wasm_tower::Guest = http_wasm_tower::Guest::builder(engine())
@@ -208,7 +208,7 @@ async fn an_instance_that_the_system_refuses_is_a_503_with_retry_after_for_that_
 }
 
 #[tokio::test]
-async fn with_gateway_timeout_a_deadline_is_a_504_and_all_else_as_by_default() {
+async fn with_gateway_timeout_a_deadline_is_a_504_and_other_errors_keep_their_status() {
     let short = Limits { deadline: std::time::Duration::from_millis(20), ..Limits::default() };
     for (before, after, limits, status) in [
         ("(loop (br 0))", "", short.clone(), 504),
@@ -245,7 +245,7 @@ fn held() -> (
 }
 
 #[tokio::test]
-async fn a_guest_that_traps_when_it_is_started_again_fails_that_request_alone() {
+async fn a_guest_that_traps_when_it_is_restarted_fails_only_that_request() {
     // What the subscriber wants can differ from one start-up to the next.
     let guest = guest(
         NO_FEATURES,

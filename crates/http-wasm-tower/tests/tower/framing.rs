@@ -58,7 +58,7 @@ async fn a_rewritten_response_has_its_own_length() {
 }
 
 #[tokio::test]
-async fn a_response_that_a_guest_has_read_is_as_long_as_it_is_and_not_as_was_declared() {
+async fn a_response_that_a_guest_has_read_gets_its_actual_length() {
     /// As a client that has decoded the chunks may hand it on.
     async fn contradicts(_: Request<Body>) -> Result<Response<Body>, Infallible> {
         let response =
@@ -96,7 +96,7 @@ async fn a_rewritten_request_has_its_own_length() {
 }
 
 #[tokio::test]
-async fn a_connection_lives_on_after_rewritten_and_unread_bodies() {
+async fn a_connection_is_reused_after_rewritten_and_unread_bodies() {
     for guest in [
         around(BUFFER_RESPONSE, "", REWRITE),
         around(NO_FEATURES, "(call $write_body (i32.const 0) {rewritten})", ""),
@@ -152,7 +152,7 @@ async fn the_answer_to_head_keeps_the_length_that_the_answer_to_get_would_have()
 }
 
 #[tokio::test]
-async fn a_trailer_that_a_guest_sets_does_not_cost_the_answer_to_head_its_length() {
+async fn a_response_to_head_keeps_its_length_when_a_guest_sets_a_trailer() {
     let guest = around(BUFFER_RESPONSE, "", "(call $set_header_value (i32.const 3) {x-trailer} {1})");
     // A body whose length is known, but not declared in a header.
     let inner = service_fn(|_: Request<Body>| async { Ok(Response::new("twelve bytes".into_body())) });
@@ -191,7 +191,7 @@ async fn a_304_keeps_its_length_and_has_no_body_and_a_204_has_neither() {
 }
 
 #[tokio::test]
-async fn a_guest_that_makes_a_204_of_an_answer_drops_its_body() {
+async fn a_response_that_a_guest_changes_to_204_loses_its_body() {
     let guest = around(BUFFER_RESPONSE, "", "(call $set_status_code (i32.const 204))");
     for addr in
         [serve_guest(&guest, service_fn(twelve_bytes)).await, serve_guest(&guest, service_fn(chunked)).await]
@@ -211,7 +211,7 @@ async fn a_guest_that_makes_a_204_of_an_answer_drops_its_body() {
 }
 
 #[tokio::test]
-async fn a_guest_that_makes_a_200_of_a_204_gives_it_a_body() {
+async fn a_204_that_a_guest_changes_to_200_can_have_a_body() {
     let guest = around(BUFFER_RESPONSE, "", &format!("(call $set_status_code (i32.const 200)) {REWRITE}"));
     let inner = service_fn(|_: Request<Body>| async {
         Ok(Response::builder().status(204).body(Body::empty()).unwrap())
@@ -260,7 +260,7 @@ const FORGED: [&str; 6] =
     ["connection", "keep-alive", "te", "upgrade", "transfer-encoding", "proxy-connection"];
 
 #[tokio::test]
-async fn headers_of_the_connection_that_a_guest_sets_on_a_response_never_reach_the_wire() {
+async fn connection_headers_that_a_guest_sets_on_a_response_never_reach_the_wire() {
     let forge: String = FORGED
         .iter()
         .map(|name| {
@@ -281,7 +281,7 @@ async fn headers_of_the_connection_that_a_guest_sets_on_a_response_never_reach_t
 }
 
 #[tokio::test]
-async fn headers_of_the_connection_that_a_guest_sets_on_a_request_never_reach_the_next_handler() {
+async fn connection_headers_that_a_guest_sets_on_a_request_never_reach_the_next_handler() {
     let forge: String = FORGED
         .iter()
         .map(|name| format!("(call $set_header_value (i32.const 0) {{{name}}} {{forged}})"))
@@ -294,7 +294,7 @@ async fn headers_of_the_connection_that_a_guest_sets_on_a_request_never_reach_th
 }
 
 #[tokio::test]
-async fn an_http_1_0_client_gets_what_it_understands() {
+async fn an_http_1_0_client_gets_no_chunks_or_trailers() {
     let guest = around(
         BUFFER_RESPONSE | TRAILERS,
         "(call $set_header_value (i32.const 1) {x-version}
@@ -315,7 +315,7 @@ async fn an_http_1_0_client_gets_what_it_understands() {
 }
 
 #[tokio::test]
-async fn informational_statuses_that_a_guest_sets_are_dropped_without_harm() {
+async fn informational_statuses_that_a_guest_sets_are_dropped_without_an_error() {
     let inform = "(call $set_status_code (i32.const 103)) (call $set_status_code (i32.const 102))
         (call $set_status_code (i32.const STATUS)) (call $set_status_code (i32.const 103))";
     let guest = around(BUFFER_RESPONSE, &inform.replace("STATUS", "299"), &inform.replace("STATUS", "201"));
@@ -337,7 +337,7 @@ fn guest_that_stops(code: &str) -> http_wasm_tower::Guest {
 }
 
 #[tokio::test]
-async fn a_guest_that_answers_before_the_request_has_come_does_not_wait_for_it() {
+async fn a_guest_that_answers_early_does_not_wait_for_the_request_body() {
     let addr =
         serve_guest(&guest_that_stops("(call $set_status_code (i32.const 403))"), service_fn(hello)).await;
     let mut raw = Raw::connect(addr).await;
@@ -347,7 +347,7 @@ async fn a_guest_that_answers_before_the_request_has_come_does_not_wait_for_it()
 }
 
 #[tokio::test]
-async fn a_guest_that_reads_lets_the_client_continue() {
+async fn a_guest_that_reads_the_body_sends_100_continue() {
     let guest = around(
         BUFFER_REQUEST,
         "(drop (call $read_body (i32.const 0) (global.get $buf) (i32.const 100)))",

@@ -18,7 +18,7 @@ use crate::guests::*;
 use crate::support::*;
 
 #[tokio::test]
-async fn before_the_guest_was_called_nothing_happens() {
+async fn a_disconnect_before_the_guest_is_called_has_no_effect() {
     let guest = ledger();
     let service = HttpWasmLayer::new(guest.clone()).layer(service_fn(mirror));
     let (_feed, body) = fed();
@@ -28,7 +28,7 @@ async fn before_the_guest_was_called_nothing_happens() {
 }
 
 #[tokio::test]
-async fn while_the_guest_reads_the_request_the_instance_is_dropped() {
+async fn a_disconnect_while_the_guest_reads_the_request_drops_the_instance() {
     let guest = ledger();
     let service = HttpWasmLayer::new(guest.clone()).layer(service_fn(mirror));
     let (feed, body) = fed();
@@ -44,7 +44,7 @@ async fn while_the_guest_reads_the_request_the_instance_is_dropped() {
 }
 
 #[tokio::test]
-async fn in_the_next_handler_the_guest_cleans_up_and_the_instance_is_reused() {
+async fn a_disconnect_in_the_next_handler_runs_clean_up_and_the_instance_is_reused() {
     let guest = ledger();
     let inner = service_fn(|_: Request<Body>| std::future::pending::<Result<Response<Body>, Infallible>>());
     let service = HttpWasmLayer::new(guest.clone()).layer(inner);
@@ -61,7 +61,7 @@ async fn in_the_next_handler_the_guest_cleans_up_and_the_instance_is_reused() {
 }
 
 #[tokio::test]
-async fn while_the_guest_reads_the_response_the_instance_is_dropped() {
+async fn a_disconnect_while_the_guest_reads_the_response_drops_the_instance() {
     let guest = ledger();
     let inner = service_fn(|_: Request<Body>| async {
         Ok::<_, Infallible>(Response::new(streamed(stream::pending())))
@@ -76,7 +76,7 @@ async fn while_the_guest_reads_the_response_the_instance_is_dropped() {
 }
 
 #[tokio::test]
-async fn in_the_response_body_the_instance_has_long_been_free() {
+async fn a_disconnect_in_the_response_body_does_not_affect_the_instance() {
     let guest = around(BUFFER_RESPONSE, "", "(call $set_header_value (i32.const 1) {x-guest} {was here})");
     let inner = service_fn(|_: Request<Body>| async { Ok(Response::new(streamed(stream::pending()))) });
     let response = call(&guest, inner, get("/")).await;
@@ -100,7 +100,7 @@ fn slow_body(pieces: u64, seed: u64) -> Body {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_hundred_clients_that_hang_up_at_random_leave_nothing_behind() {
+async fn five_hundred_random_client_disconnects_leak_nothing() {
     let guest = ledger();
     let inner = service_fn(|request: Request<Body>| async move {
         let seed = collect(request.into_body()).await.len() as u64 + 1;
@@ -188,7 +188,7 @@ fn slow_handler(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn five_hundred_connections_cut_at_random_leave_nothing_behind() {
+async fn five_hundred_connections_closed_at_random_leak_nothing() {
     let guest = ledger();
     let calls = Arc::new(AtomicU64::new(0));
     let addr = serve_guest(&guest, slow_handler(calls.clone())).await;
@@ -204,7 +204,7 @@ async fn five_hundred_connections_cut_at_random_leave_nothing_behind() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_exchange_of_five_hundred_cut_connections_is_cleaned_up() {
+async fn every_exchange_of_five_hundred_closed_connections_is_cleaned_up() {
     let guest = ledger_only();
     let calls = Arc::new(AtomicU64::new(0));
     let addr = serve_guest(&guest, slow_handler(calls.clone())).await;

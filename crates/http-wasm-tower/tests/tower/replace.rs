@@ -94,7 +94,7 @@ async fn replacing_a_guest_again_and_again_fails_no_request_and_mixes_no_phases(
 }
 
 #[tokio::test]
-async fn the_old_guest_is_gone_once_its_requests_are() {
+async fn the_old_guest_is_dropped_once_its_requests_end() {
     let old = signer("old");
     let stats = old.clone();
     let cell = GuestCell::new(old);

@@ -62,7 +62,7 @@ async fn the_source_address_comes_from_axums_connect_info() {
 }
 
 #[tokio::test]
-async fn an_ipv6_source_address_stands_in_brackets_and_an_unknown_one_is_empty() {
+async fn an_ipv6_source_address_is_in_brackets_and_an_unknown_one_is_empty() {
     let guest = teller("get_source_addr");
     let mut request = get("/");
     request.extensions_mut().insert(http_wasm_tower::SourceAddr("[2001:db8::1]:443".parse().unwrap()));
@@ -81,7 +81,7 @@ async fn the_protocol_version_is_the_clients() {
 }
 
 #[tokio::test]
-async fn the_host_header_is_there_in_either_protocol_version() {
+async fn the_host_header_is_present_in_either_protocol_version() {
     let addr = serve_guest(&host_teller(), service_fn(hello)).await;
     for mut client in Client::both(addr).await {
         assert_eq!(header(&client.send(get("/")).await, "x-told"), "example.com");
@@ -142,7 +142,7 @@ async fn a_rewritten_request_line_keeps_scheme_and_authority() {
 }
 
 #[tokio::test]
-async fn options_asterisk_passes_and_reads_as_an_asterisk() {
+async fn options_asterisk_passes_and_its_uri_reads_as_an_asterisk() {
     let addr = serve_guest(&teller("get_uri"), service_fn(describe)).await;
     let answer = exchange(addr, "OPTIONS * HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n").await;
     assert!(answer.contains("x-told: *\r\n"), "{answer}");
@@ -172,7 +172,7 @@ async fn headers_keep_their_order_and_bytes() {
 }
 
 #[tokio::test]
-async fn the_request_can_be_read_in_handle_response_as_it_was_handed_on() {
+async fn handle_response_reads_the_request_as_it_was_forwarded() {
     let guest = around(
         BUFFER_RESPONSE,
         "(call $set_uri {/changed}) (call $set_header_value (i32.const 0) {x-a} {guest})",

@@ -214,7 +214,7 @@ async fn an_upload_waits_for_the_next_handler_to_read_it() {
 }
 
 #[tokio::test]
-async fn a_guest_waits_for_what_it_reads_and_no_more() {
+async fn a_guest_waits_only_for_what_it_reads() {
     let guest = around(
         BUFFER_REQUEST,
         "(call $set_header_value (i32.const 1) {x-read}

@@ -23,7 +23,7 @@ async fn trailing(_: Request<Body>) -> Result<Response<Body>, std::convert::Infa
 }
 
 #[tokio::test]
-async fn trailers_that_no_guest_touches_pass_in_both_directions_over_http2() {
+async fn untouched_trailers_pass_in_both_directions_over_http2() {
     for guest in [around(NO_FEATURES, "", ""), around(BUFFER_REQUEST | BUFFER_RESPONSE | TRAILERS, "", "")] {
         let addr = serve_guest(&guest, service_fn(mirror)).await;
         let request = Request::post("/").body(with_trailers("body", &ARRIVING)).unwrap();
@@ -46,7 +46,7 @@ async fn a_guest_edits_request_trailers_before_they_have_arrived() {
 }
 
 #[tokio::test]
-async fn a_guest_gives_trailers_to_a_request_that_has_none() {
+async fn a_guest_adds_trailers_to_a_request_without_any() {
     let guest = around(TRAILERS, &edits(2), "");
     let addr = serve_guest(&guest, service_fn(describe)).await;
     for mut client in Client::both(addr).await {
@@ -68,7 +68,7 @@ async fn a_guest_edits_response_trailers_before_they_have_arrived() {
 }
 
 #[tokio::test]
-async fn a_guest_gives_trailers_to_a_response_that_has_none() {
+async fn a_guest_adds_trailers_to_a_response_without_any() {
     // Set before the next handler as well as after it.
     for (before, after) in [(edits(3), String::new()), (String::new(), edits(3))] {
         let guest = around(BUFFER_RESPONSE | TRAILERS, &before, &after);
@@ -80,7 +80,7 @@ async fn a_guest_gives_trailers_to_a_response_that_has_none() {
 }
 
 #[tokio::test]
-async fn over_http1_a_guests_trailers_are_announced_and_chunked_for_a_client_that_takes_them() {
+async fn over_http1_a_guests_trailers_are_announced_and_sent_to_a_client_that_accepts_them() {
     let guest =
         around(BUFFER_RESPONSE | TRAILERS, "", "(call $set_header_value (i32.const 3) {x-set} {guest})");
     let addr = serve_guest(&guest, service_fn(hello)).await;
@@ -94,7 +94,7 @@ async fn over_http1_a_guests_trailers_are_announced_and_chunked_for_a_client_tha
 }
 
 #[tokio::test]
-async fn over_http1_trailers_that_the_client_does_not_take_are_dropped() {
+async fn over_http1_trailers_that_the_client_does_not_accept_are_dropped() {
     let guest =
         around(BUFFER_RESPONSE | TRAILERS, "", "(call $set_header_value (i32.const 3) {x-set} {guest})");
     let addr = serve_guest(&guest, service_fn(hello)).await;

@@ -185,7 +185,7 @@ async fn framing_headers_that_a_guest_sets_on_a_101_are_ignored() {
 }
 
 #[tokio::test]
-async fn a_guest_cannot_switch_protocols_itself() {
+async fn a_101_set_by_a_guest_fails() {
     for guest in [
         around(NO_FEATURES, "(call $set_status_code (i32.const 101))", ""),
         around(BUFFER_RESPONSE, "", "(call $set_status_code (i32.const 101))"),
@@ -198,7 +198,7 @@ async fn a_guest_cannot_switch_protocols_itself() {
 }
 
 #[tokio::test]
-async fn what_a_guest_wrote_before_the_next_handler_does_not_go_before_an_upgraded_connection() {
+async fn bytes_written_before_the_next_handler_are_dropped_on_an_upgrade() {
     let guest = around(NO_FEATURES, "(call $write_body (i32.const 1) {early})", "");
     let addr = serve_guest(&guest, service_fn(upgrading)).await;
     let mut raw = Raw::connect(addr).await;
