@@ -1,4 +1,4 @@
-//! What a guest does with bodies, and how much of what it reads is kept.
+//! Reads and writes of bodies, and how much of what is read is kept.
 
 use std::task::{Context, Poll, ready};
 
@@ -12,7 +12,7 @@ use crate::host::{BodyState, Host};
 use crate::message::body_budget::{BodyAccount, BodyBudget, NoBodyMemory, Reservation};
 
 impl<H: Host> Exchange<H> {
-    /// Reads on where the last read of this body stopped, until `buf` is full or the body has ended.
+    /// Continues where the last read of this body stopped, until `buf` is full or the body has ended.
     pub(crate) fn read_body(
         &mut self,
         kind: BodyKind,
@@ -32,7 +32,7 @@ impl<H: Host> Exchange<H> {
             self.check_readable(kind)?;
         }
         let keep = self.keep(kind);
-        // A decoder is counted too.
+        // The memory of a decoder counts too.
         let is_counted = keep != Retention::Nothing || self.state_mut(kind).is_coded();
         if is_counted {
             self.reserve_for_body(kind, keep, memory)?;
@@ -43,7 +43,8 @@ impl<H: Host> Exchange<H> {
         state.access().read(&mut **host, kind, keep, budget, account, buf, cx)
     }
 
-    /// Before bytes of a body are kept, its length is reserved once if it is known, up to the maximum that may be kept.
+    /// Before the first bytes of a body are kept, reserves room for its length if it is known, up to the maximum that
+    /// may be kept.
     fn reserve_for_body(
         &mut self,
         kind: BodyKind,
@@ -77,7 +78,7 @@ impl<H: Host> Exchange<H> {
         self.check_memory()
     }
 
-    /// The account of the request, which may be that of another guest on its way already.
+    /// The account of the request. If an earlier guest has opened one for the same message, it is shared.
     fn account(&mut self, memory: &BodyBudget) -> Option<BodyAccount> {
         let message = match self.phase {
             Phase::Request => BodyKind::Request,
@@ -89,7 +90,7 @@ impl<H: Host> Exchange<H> {
         self.account.clone()
     }
 
-    /// The guest has done its part in a message: what it might have held beyond what it holds is for others.
+    /// Releases the memory that was reserved for the guest, but not used, once the guest has finished with a message.
     pub(super) fn release_ahead(&mut self) {
         if self.account.is_some() {
             for state in [&mut self.request, &mut self.response] {
@@ -99,7 +100,7 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// Whether what is held for the exchange has not been given to others.
+    /// Checks that the exchange hasn't lost the memory that it holds to others.
     pub(crate) fn check_memory(&self) -> Result<(), Reason> {
         match &self.account {
             None => Ok(()),
@@ -107,13 +108,13 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// Why what the guest reads of a message now is kept.
+    /// Why the next bytes that the guest reads of a message are kept.
     fn keep(&self, message: BodyKind) -> Retention {
         let state = match message {
             BodyKind::Request => &self.request,
             BodyKind::Response => &self.response,
         };
-        // Once the guest has written, the original goes nowhere.
+        // Once the guest has written, the original isn't forwarded.
         if self.features.contains(Features::buffering(message)) && !state.is_written() {
             Retention::Replay
         } else if self.is_undoable() {
@@ -123,7 +124,7 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// Appends to the body that goes out; the first write of a phase starts a new one.
+    /// Appends to the outgoing body. The first write of a phase starts a new one.
     pub(crate) fn write_body(
         &mut self,
         kind: BodyKind,
@@ -139,7 +140,7 @@ impl<H: Host> Exchange<H> {
         if let Some(accessed) = &mut state.accessed {
             accessed.stop_replay(undoable);
         }
-        // A first write of length 0 makes the body empty; a later one, as copy loops end with, appends nothing.
+        // A first write of length 0 empties the body. Later ones, which end copy loops, append nothing.
         let written = state.written.get_or_insert_default();
         let reserved = match account {
             None => Reservation::default(),
@@ -152,7 +153,7 @@ impl<H: Host> Exchange<H> {
         Ok(())
     }
 
-    /// Makes the body that goes out empty.
+    /// Empties the outgoing body.
     pub(crate) fn empty_body(&mut self, kind: BodyKind) -> Result<(), Reason> {
         self.check_content_mutable(kind)?;
         self.check_transformable(kind)?;
@@ -166,8 +167,8 @@ impl<H: Host> Exchange<H> {
         Ok(())
     }
 
-    /// Waits until trailers are known, as far as this guest may: pulls the rest of the body, which is kept for
-    /// replay. Without the feature that allows that, trailers that have not arrived read as empty.
+    /// Waits until the trailers are known, if the guest may do so, by reading the rest of the body, which is kept for
+    /// replay. Without the feature that allows this, trailers that haven't arrived read as empty.
     pub(crate) fn await_trailers(
         &mut self,
         kind: HeaderKind,
@@ -175,7 +176,7 @@ impl<H: Host> Exchange<H> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Reason>> {
         let message = kind.message();
-        // Only those of the phase's own message may still be on their way.
+        // Only trailers of the phase's own message may still arrive.
         let may_arrive = match (self.phase, kind) {
             (Phase::Request, HeaderKind::RequestTrailers) => true,
             (Phase::Response, HeaderKind::ResponseTrailers) => !self.is_upgrade(),

@@ -1,4 +1,4 @@
-//! What a guest may still make the host hold in one exchange.
+//! Limits what a guest can make the host hold in one exchange.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::abi::BodyKind;
 use crate::error::Reason;
 use crate::limits::Limits;
 
-/// What is left of the limits that apply per exchange.
+/// What is left of the limits per exchange.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Budget {
     header_count: usize,
@@ -24,7 +24,7 @@ pub(crate) struct Budget {
 impl Budget {
     #[inline]
     pub(crate) fn new(limits: &Limits) -> Self {
-        // Named one by one, so that a new limit has to be thought of here.
+        // Every field is named, so that a new limit can't be forgotten here.
         let Limits {
             replay_bytes,
             written_bytes,
@@ -33,7 +33,7 @@ impl Budget {
             uri_bytes,
             total,
             decoded_ratio,
-            // Of calls, instances and guests: checked where these use something up.
+            // Limits of calls, instances and guests, which are checked elsewhere.
             deadline: _,
             startup_deadline: _,
             memory_bytes: _,

@@ -1,4 +1,4 @@
-//! A body that is decoded while a guest reads it, and kept as it was received.
+//! A body that is decoded while a guest reads it, and kept as received.
 
 use std::task::{Context, Poll, ready};
 
@@ -11,22 +11,22 @@ use crate::host::{BodyState, Host};
 use crate::message::body_budget::{BodyAccount, NoBodyMemory, Reservation};
 use crate::message::{Chunks, Frame, Recode, Trailers};
 
-/// The coded form of a body whose guest gets the content.
+/// The coded form of a body whose content the guest reads.
 pub(super) struct Coded {
     codings: List,
-    /// There is none until the guest reads.
+    /// `None` until the guest reads.
     decoder: Option<Box<Decoder>>,
-    /// For what the decoder needs.
+    /// Reserved for the decoder.
     decoder_memory: Reservation,
-    /// The body as received so far: it goes out again unless the guest changes it.
+    /// The body as received so far. It is forwarded unless the guest changes the body.
     raw: Chunks,
-    /// Reserved for bytes that are yet to arrive.
+    /// Reserved for bytes that have yet to arrive.
     ahead: Reservation,
-    /// Not all that was received is in `raw`.
+    /// Whether `raw` lacks bytes that were received.
     pub(super) is_raw_lost: bool,
-    /// Nothing more is received.
+    /// Whether the end of the body has been received.
     is_raw_complete: bool,
-    /// All of it is decoded.
+    /// Whether the whole body has been decoded.
     has_ended: bool,
 }
 
@@ -44,7 +44,7 @@ impl Coded {
         }
     }
 
-    /// How much of the content is left, given how much of the body is.
+    /// The state of the content, given the state of the host's body.
     pub(super) fn state(&self, rest: BodyState) -> BodyState {
         match rest {
             _ if self.has_ended => BodyState::Ended,
@@ -53,7 +53,7 @@ impl Coded {
         }
     }
 
-    /// The next piece of the content; `None` at its end. Trailers are put into `trailers`.
+    /// The next piece of the content, or `None` at its end. Trailers are added to `trailers`.
     #[expect(clippy::too_many_arguments, reason = "they are parts of one exchange")]
     pub(super) fn poll<H: Host>(
         &mut self,
@@ -129,7 +129,7 @@ impl Coded {
         });
         match reserved {
             Ok(reserved) => self.raw.push_reserved(data, reserved),
-            // Most guests never fail.
+            // The bytes are only for undoing, which most guests never need.
             Err(_) if keep == Retention::Undo && account.is_none_or(|account| account.check().is_ok()) => {
                 self.lose_raw();
             }
@@ -138,18 +138,18 @@ impl Coded {
         Ok(())
     }
 
-    /// The body will not go out as it was received.
+    /// Drops the body as received, since it won't be forwarded.
     pub(super) fn lose_raw(&mut self) {
         (self.raw, self.ahead) = Default::default();
         self.is_raw_lost |= self.decoder.is_some() || self.has_ended;
     }
 
-    /// The body as received so far, and whether more follows.
+    /// The body as received so far, and whether more of it follows.
     pub(super) fn take_raw(&mut self) -> (Chunks, bool) {
         (std::mem::take(&mut self.raw), !self.is_raw_complete)
     }
 
-    /// What decodes the rest.
+    /// The decoder for the rest of the body.
     pub(super) fn take_decoder(&mut self, max_ratio: u32) -> Recode {
         let decoder = self.decoder.take().unwrap_or_else(|| Box::new(Decoder::new(&self.codings, max_ratio)));
         Recode::decoder(decoder, std::mem::take(&mut self.decoder_memory))

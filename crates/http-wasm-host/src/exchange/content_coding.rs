@@ -1,4 +1,4 @@
-//! What an exchange knows of content coding, for a guest whose bodies are decoded.
+//! The content codings of an exchange, for a guest that gets decoded bodies.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -9,11 +9,11 @@ use crate::coding::{Acceptable, List};
 use crate::log;
 use crate::message::Fields;
 
-/// What all exchanges of a guest share whose bodies are decoded.
+/// The state that all exchanges of a guest with decoded bodies share.
 pub(crate) struct DecodedBodies {
     guest: Arc<str>,
     pub(super) settings: Decoding,
-    /// A bit for each warning that the log has.
+    /// A bit for each warning that has been logged.
     warned: AtomicU8,
 }
 
@@ -22,7 +22,7 @@ impl DecodedBodies {
         Self { guest, settings, warned: AtomicU8::new(0) }
     }
 
-    /// Logs something that is worth one line, however often it happens.
+    /// Logs a warning once, however often it occurs.
     pub(super) fn warn_once(&self, bit: u8, warning: impl FnOnce() -> String) {
         if self.warned.fetch_or(bit, Ordering::Relaxed) & bit == 0 {
             tracing::warn!(target: log::TARGET, guest = &*self.guest, "{}", warning());
@@ -30,29 +30,29 @@ impl DecodedBodies {
     }
 }
 
-/// Content coding in one exchange.
+/// The content codings of one exchange.
 pub(super) struct ContentCoding {
     pub(super) guest: Arc<DecodedBodies>,
-    /// What the client accepts.
+    /// The codings that the client accepts.
     pub(super) accepts: Acceptable,
     pub(super) request: MessageCoding,
     pub(super) response: MessageCoding,
 }
 
-/// What is known of one message's coding.
+/// The content coding of one message.
 #[derive(Default)]
 pub(super) struct MessageCoding {
-    /// It is decoded for the guest.
+    /// The codings, if the message is decoded for the guest.
     pub(super) codings: Option<List>,
-    /// Why it can't be decoded.
+    /// The reason why the message can't be decoded.
     pub(super) undecodable: Option<&'static str>,
     /// `content-encoding` as received, if it can't be decoded.
     pub(super) received: Vec<u8>,
-    /// `cache-control` says that nobody may change the body.
+    /// Whether `cache-control` forbids changing the body.
     pub(super) no_transform: bool,
-    /// As received.
+    /// `etag` as received.
     pub(super) etag: Option<Box<[u8]>>,
-    /// `content-encoding` as the guest has set it for a body of its own.
+    /// `content-encoding` as set by the guest, for a body that it writes itself.
     pub(super) own: Fields,
 }
 

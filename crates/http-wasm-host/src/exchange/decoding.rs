@@ -1,5 +1,5 @@
-//! Content coding: which messages are decoded for a guest, what it sees of that, and how a message that it has changed
-//! describes its body.
+//! Content coding: which messages are decoded for a guest, what the guest sees of the coding, and which headers
+//! describe a body that the guest has changed.
 //!
 //! Source: RFC 9110, sections 7.7, 8.4, 8.8.3 and 12.5.5; RFC 9530.
 
@@ -22,7 +22,7 @@ const SIGNED: u8 = 2;
 const CONTENT_ENCODING: &[u8] = b"content-encoding";
 const CONTENT_LENGTH: &[u8] = b"content-length";
 
-/// Digests of a body's bytes, which are wrong for other bytes.
+/// Headers with digests of a body's bytes. They are wrong once the bytes change.
 const DIGESTS: [&[u8]; 4] = [b"content-digest", b"repr-digest", b"digest", b"content-md5"];
 
 fn is_hidden(name: &[u8]) -> bool {
@@ -30,7 +30,7 @@ fn is_hidden(name: &[u8]) -> bool {
 }
 
 impl<H: Host> Exchange<H> {
-    /// The guest gets decoded bodies.
+    /// Enables decoded bodies for the guest.
     pub(crate) fn decode_bodies(&mut self, guest: &Arc<DecodedBodies>) {
         let mut accepts = Vec::new();
         self.host.header_values(BodyKind::Request, b"accept-encoding", |value| accepts.push(value));
@@ -43,19 +43,19 @@ impl<H: Host> Exchange<H> {
         self.inspect_coding(BodyKind::Request);
     }
 
-    /// The next handler's response is in the host, without what the guest has set before.
+    /// Inspects the next handler's response, before what the guest has set is merged into it.
     pub(super) fn inspect_response_coding(&mut self) -> Result<(), Reason> {
         let Some(coding) = &self.coding else { return Ok(()) };
         let guest = coding.guest.clone();
         let writes_first = self.response.is_written();
         let may_change = writes_first || self.features.contains(Features::BUFFER_RESPONSE);
-        // A HEAD response is described as that to GET would be.
+        // The response to HEAD has the headers of a response to GET.
         if !may_change || self.is_upgrade() || is_bodyless(self.host.status()) {
             return Ok(());
         }
         self.inspect_coding(BodyKind::Response);
         match self.undecodable(BodyKind::Response) {
-            // Content would go out in front of it.
+            // The guest's content would precede the coded body.
             Some(why) if writes_first && guest.settings.undecodable == Undecodable::Refuse => {
                 Err(Reason::Undecodable { kind: BodyKind::Response, why })
             }
@@ -102,7 +102,7 @@ impl<H: Host> Exchange<H> {
         self.coding.is_some()
     }
 
-    /// Whether the guest sees this message without its coding.
+    /// Whether the message's coding is hidden from the guest.
     fn is_decoded(&self, kind: BodyKind) -> bool {
         self.coding.as_ref().is_some_and(|coding| coding.message(kind).codings.is_some())
     }
@@ -111,7 +111,7 @@ impl<H: Host> Exchange<H> {
         self.coding.as_ref()?.message(kind).undecodable
     }
 
-    /// Before the guest reads a body as it was received.
+    /// Checks whether the guest may read a body that can't be decoded.
     pub(super) fn check_readable(&self, kind: BodyKind) -> Result<(), Reason> {
         let Some(coding) = &self.coding else { return Ok(()) };
         let Some(why) = coding.message(kind).undecodable else { return Ok(()) };
@@ -130,7 +130,7 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// Before the guest writes a body in place of one that was received.
+    /// Checks whether the guest may replace a received body.
     pub(super) fn check_transformable(&self, kind: BodyKind) -> Result<(), Reason> {
         let Some(coding) = &self.coding else { return Ok(()) };
         if coding.message(kind).no_transform && !coding.guest.settings.ignore_no_transform {
@@ -142,7 +142,7 @@ impl<H: Host> Exchange<H> {
         Ok(())
     }
 
-    /// Visits the names of the headers that a guest sees that gets decoded bodies.
+    /// Visits the names of the headers that the guest sees.
     #[cold]
     pub(super) fn visible_header_names<'a>(&'a self, kind: BodyKind, mut visit: impl FnMut(&'a [u8])) {
         if !self.is_decoded(kind) {
@@ -158,7 +158,7 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// Visits the values under `name` that it sees.
+    /// Visits the values under `name` that the guest sees.
     #[cold]
     pub(super) fn visible_header_values<'a>(
         &'a self,
@@ -174,7 +174,8 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// Whether a change of this header is for a body that the guest may write, and kept until then.
+    /// Whether a change of this header describes a body that the guest may write. The change is then kept until it
+    /// does.
     pub(super) fn keeps_own_coding(
         &mut self,
         kind: HeaderKind,
@@ -192,7 +193,7 @@ impl<H: Host> Exchange<H> {
         is_own
     }
 
-    /// The request goes to the next handler: asks for a response that this guest can read.
+    /// Changes the request for the next handler so that the guest can decode the response.
     pub(super) fn ask_for_decodable(&mut self) {
         const REQUEST: BodyKind = BodyKind::Request;
         if self.coding.is_none() || !self.features.contains(Features::BUFFER_RESPONSE) {
@@ -209,7 +210,7 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// The guest has changed a body: takes the trailers out that are wrong now, before they are announced.
+    /// Removes trailers that are wrong after the guest has changed the body, before they are announced.
     pub(super) fn remove_digest_trailers(&mut self, kind: BodyKind) {
         if self.coding.is_none() || !self.state_mut(kind).is_changed() || !self.is_received(kind) {
             return;
@@ -228,8 +229,8 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// The guest has changed a body: makes the fields that describe it right. It is encoded again if the client likes
-    /// it better.
+    /// Updates the headers that describe a body after the guest has changed it. The body is encoded again if the client
+    /// prefers that.
     pub(super) fn describe_changed(&mut self, kind: BodyKind, body: Option<&mut Outgoing>) {
         if self.coding.is_none() || !self.is_received(kind) {
             return;
@@ -255,7 +256,7 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// What the next handler or the client learns about the coding of a body that was decoded and changed.
+    /// Updates the coding of a body that was decoded and changed.
     fn describe_coding(&mut self, kind: BodyKind, codings: &List, body: Option<&mut Outgoing>) {
         let Some(coding) = &mut self.coding else { return };
         let own = std::mem::take(&mut coding.message_mut(kind).own);
@@ -268,7 +269,7 @@ impl<H: Host> Exchange<H> {
             }
             return;
         }
-        // An empty body is empty in no coding, or some clients fail.
+        // An empty body is sent without a coding, since some clients fail otherwise.
         let is_empty = |body: &Outgoing| body.first.is_empty() && body.decode.is_none();
         if kind == BodyKind::Request || !settings.recompress || body.as_deref().is_some_and(is_empty) {
             return;
@@ -277,7 +278,7 @@ impl<H: Host> Exchange<H> {
         let Some(best) = accepts.best(*original) else { return };
         if let Some(body) = body {
             let room = self.account.as_ref().map(|account| account.reserve(Encoder::MEMORY)).transpose();
-            // Without room for an encoder the body goes out uncoded.
+            // Without room for an encoder, the body is sent without a coding.
             let Ok(room) = room else { return };
             body.encode = Some(Recode::encoder(Encoder::new(best), room.unwrap_or_default()));
         }
@@ -285,7 +286,7 @@ impl<H: Host> Exchange<H> {
         let _fits = self.host.change_header(kind, CONTENT_ENCODING, HeaderChange::Set(name));
     }
 
-    /// A body that the guest can't read, and has replaced: the coding went with it, unless the guest has set its own.
+    /// Removes the coding of a body that the guest couldn't read and has replaced, unless the guest has set its own.
     fn forget_coding(&mut self, kind: BodyKind) {
         let Some(coding) = &self.coding else { return };
         let message = coding.message(kind);
@@ -299,7 +300,7 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// The tag of other bytes than those that go out can only be a weak one. One that the guest has set stays.
+    /// Weakens the `etag` of the received bytes, since other bytes are sent. One that the guest has set stays.
     fn weaken_etag(&mut self) {
         const RESPONSE: BodyKind = BodyKind::Response;
         let mut tags: Vec<&[u8]> = Vec::new();
@@ -314,7 +315,7 @@ impl<H: Host> Exchange<H> {
         let _fits = self.host.change_header(RESPONSE, b"etag", HeaderChange::Set(&weak));
     }
 
-    /// Whether a message was received, rather than made by the guest.
+    /// Whether a message was received, and not made by the guest.
     fn is_received(&self, kind: BodyKind) -> bool {
         kind == BodyKind::Request || self.answered
     }
@@ -333,7 +334,7 @@ fn add_vary<H: Host>(host: &mut H) {
     let _fits = host.change_header(RESPONSE, b"vary", HeaderChange::Set(&list));
 }
 
-/// Whether a comma-separated list has this element, which takes no argument.
+/// Whether a comma-separated list has this element, without an argument.
 fn has_directive(list: &[u8], name: &[u8]) -> bool {
     list.split(|&byte| byte == b',').any(|element| element.trim_ascii().eq_ignore_ascii_case(name))
 }
@@ -345,6 +346,6 @@ fn has<H: Host>(host: &H, kind: BodyKind, name: &[u8]) -> bool {
 }
 
 fn remove<H: Host>(host: &mut H, kind: BodyKind, name: &[u8]) {
-    // A server has room for one header less.
+    // Removing a header can't exceed the server's capacity.
     let _fits = host.change_header(kind, name, HeaderChange::Remove);
 }

@@ -1,4 +1,4 @@
-//! Handing a message on.
+//! Passes a message on when the guest has finished with it.
 
 use super::Exchange;
 use super::framing::{frame_request, frame_response};
@@ -7,7 +7,7 @@ use crate::host::Host;
 use crate::runtime::Background;
 
 impl<H: Host> Exchange<H> {
-    /// The guest proceeds: turns the host's request into the one for the next handler.
+    /// The guest lets the request proceed: turns the host's request into the one for the next handler.
     #[inline]
     pub(crate) fn finish_request(&mut self, background: &Background) {
         if self.coding.is_some() {
@@ -17,10 +17,10 @@ impl<H: Host> Exchange<H> {
         self.release_ahead();
     }
 
-    /// The guest stops: turns what the guest has set into the host's response.
+    /// The guest responds itself: turns what it has set into the host's response.
     #[inline]
     pub(crate) fn respond(&mut self, background: &Background) -> Result<(), Reason> {
-        // What it has written is the whole body, rather than its beginning.
+        // What it has written is the whole body, not only its beginning.
         self.enter_response_phase();
         self.add_early_headers()?;
         self.finish_response(background);

@@ -48,7 +48,7 @@ fn frame_touched_request<H: Host>(exchange: &mut Exchange<H>, background: &Backg
 pub(super) fn frame_response<H: Host>(exchange: &mut Exchange<H>, background: &Background) {
     let status = exchange.host.status();
     let has_usual_body = !exchange.client_sent_head && !exchange.next_was_bodyless && !is_bodyless(status);
-    // The common case: the next handler's response, with a body that nobody has touched.
+    // The common case: the next handler's response with an untouched body.
     let is_as_it_came = exchange.answered && has_usual_body && !exchange.response.is_touched();
     if !is_as_it_came {
         frame_other_response(exchange, status, background);
@@ -67,8 +67,8 @@ fn frame_other_response<H: Host>(exchange: &mut Exchange<H>, status: u16, backgr
     let is_rewritten = exchange.response.is_changed();
     exchange.remove_digest_trailers(RESPONSE);
     let (rest, has_trailers) = frame_trailers(exchange, RESPONSE, background);
-    // A response written by a guest has no such header: those that it sets are ignored, and none is left of an earlier
-    // response.
+    // A response made by the guest has no such header: the ones that the guest sets are ignored, and those of an
+    // earlier response have been removed.
     let is_declared = H::SENDER_DECLARES_LENGTH && !exchange.answered;
     let ratio = exchange.budget.decoded_ratio;
     match exchange.response.take_outgoing(rest, ratio) {
@@ -94,7 +94,7 @@ fn frame_other_response<H: Host>(exchange: &mut Exchange<H>, status: u16, backgr
     }
 }
 
-/// HEAD, 204 and 304: the head goes out unchanged, whatever was written.
+/// HEAD, 204 and 304: the head is sent without a body, whatever was written.
 fn finish_bodyless<H: Host>(exchange: &mut Exchange<H>, status: u16) {
     const RESPONSE: BodyKind = BodyKind::Response;
     let changed = exchange.response.is_changed();
@@ -103,39 +103,39 @@ fn finish_bodyless<H: Host>(exchange: &mut Exchange<H>, status: u16) {
     let ratio = exchange.budget.decoded_ratio;
     let outgoing = exchange.response.take_outgoing(Rest::Dropped, ratio);
     if changed && exchange.answered && exchange.is_decoding() && !is_bodyless(status) {
-        // As the answer to GET would be described, whose length isn't known.
+        // The headers describe the response to GET, whose length isn't known.
         exchange.describe_changed(RESPONSE, None);
         set_length(&mut *exchange.host, RESPONSE, None);
     }
     if status == 204 {
         set_length(&mut *exchange.host, RESPONSE, None);
     } else if !exchange.answered && !is_bodyless(status) {
-        // The guest answers HEAD itself: with the length that its answer to GET would have.
+        // The guest responds to HEAD itself: declares the length that its response to GET would have.
         let len = outgoing.as_ref().map_or(0, |body| body.first.len() as u64);
         set_length(&mut *exchange.host, RESPONSE, Some(len));
     }
     if changed || is_bodyless(status) {
         exchange.host.set_body(RESPONSE, Outgoing::default());
     } else if let Some(read) = outgoing {
-        // A body that the guest has only read keeps its length, if the server declares it.
+        // If the server declares lengths, it still needs a body that the guest has only read.
         exchange.host.set_body(RESPONSE, read);
     }
 }
 
-/// The host's response is discarded, and another one takes its place.
+/// Removes the length of the host's response, which is discarded and replaced.
 pub(super) fn forget_length<H: Host>(exchange: &mut Exchange<H>) {
     set_length(&mut *exchange.host, BodyKind::Response, None);
 }
 
-/// Announces the outgoing trailers. Returns what happens to the rest of a body that the guest has replaced, and whether
-/// trailers have arrived, were set, or are awaited; then the body's length must stay unknown.
+/// Announces the outgoing trailers. Returns how to treat the rest of a body that the guest has replaced, and whether
+/// trailers have arrived, have been set, or are awaited. In that case, the body must not declare a length.
 fn frame_trailers<H: Host>(
     exchange: &mut Exchange<H>,
     message: BodyKind,
     background: &Background,
 ) -> (Rest, bool) {
     if exchange.host.protocol_version() == "HTTP/1.0" {
-        // It can't have trailers.
+        // HTTP/1.0 has no trailers.
         exchange.state_mut(message).drop_trailers();
         remove_announcement(&mut *exchange.host, message);
         return (Rest::Dropped, false);
@@ -158,13 +158,13 @@ fn frame_trailers<H: Host>(
     (rest, is_discarded || exchange.state_mut(message).has_trailers())
 }
 
-/// Whether the message's trailers are important enough to be awaited after a body that was replaced.
+/// Whether the message's trailers are important enough to wait for after its body was replaced.
 fn promises_trailers<H: Host>(host: &H, message: BodyKind) -> bool {
     let mut promised = false;
     host.header_values(message, b"trailer", |_| promised = true);
     host.header_values(message, b"content-type", |value| {
         let kind = value.get(..GRPC.len()).is_some_and(|start| start.eq_ignore_ascii_case(GRPC));
-        // Not gRPC-Web, which sends its trailers in the body.
+        // This excludes gRPC-Web, which sends its trailers in the body.
         promised |= kind && matches!(value.get(GRPC.len()), None | Some(b'+' | b';' | b' ' | b'\t'));
     });
     promised
@@ -172,8 +172,8 @@ fn promises_trailers<H: Host>(host: &H, message: BodyKind) -> bool {
 
 const GRPC: &[u8] = b"application/grpc";
 
-/// Makes the message's `trailer` header list the trailers that will be sent: those that are known, and those that were
-/// announced and may still arrive.
+/// Sets the message's `trailer` header to the trailers that will be sent: the known ones, and those that were announced
+/// and may still arrive.
 fn announce_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind, more_may_arrive: bool) {
     let mut announced = Vec::new();
     exchange.host.header_values(message, b"trailer", |value| {
@@ -197,7 +197,7 @@ fn announce_trailers<H: Host>(exchange: &mut Exchange<H>, message: BodyKind, mor
     if list.is_empty() {
         return remove_announcement(&mut *exchange.host, message);
     }
-    // One more header for the server; if it has no room, the trailers aren't announced.
+    // If the server has no room for the header, the trailers aren't announced.
     let _fits = exchange.host.change_header(message, b"trailer", HeaderChange::Set(&list));
 }
 
@@ -218,8 +218,8 @@ fn length<H: Host>(host: &H, message: BodyKind, body: &Outgoing) -> Option<u64> 
     (body.first.len() as u64).checked_add(rest)
 }
 
-/// A body that the guest has only read goes out unchanged, but with new framing: a declared length must match the
-/// actual one. With a transfer coding, it could have been anything.
+/// Corrects the declared length of a body that the guest has only read. Such a body is sent unchanged but framed again.
+/// With a transfer coding, the declared length may have been wrong.
 fn confirm_length<H: Host>(host: &mut H, message: BodyKind, body: &Outgoing) {
     let (mut declared, mut count, mut coded) = (None, 0, false);
     host.header_values(message, b"content-length", |value| {
@@ -241,11 +241,11 @@ fn set_length<H: Host>(host: &mut H, message: BodyKind, len: Option<u64>) {
     remove(host, message, b"transfer-encoding");
     match len {
         Some(len) => {
-            // No number is longer.
+            // No number has more digits.
             let mut digits = [0; 20];
             let mut rest = &mut digits[..];
             let written = write!(rest, "{len}").map_or(0, |()| 20 - rest.len());
-            // Replaces the one header that is removed otherwise.
+            // This replaces the only header that would be removed otherwise.
             let length = HeaderChange::Set(&digits[..written]);
             let _fits = host.change_header(message, b"content-length", length);
         }
@@ -254,7 +254,7 @@ fn set_length<H: Host>(host: &mut H, message: BodyKind, len: Option<u64>) {
 }
 
 fn remove<H: Host>(host: &mut H, message: BodyKind, name: &[u8]) {
-    // A server has room for one header less.
+    // Removing a header can't exceed the server's capacity.
     let _fits = host.change_header(message, name, HeaderChange::Remove);
 }
 
@@ -266,7 +266,7 @@ fn is_framed<H: Host>(host: &H, message: BodyKind) -> bool {
     framed
 }
 
-/// Methods whose requests usually have a body, so that an empty one is declared.
+/// Whether requests with this method usually have a body, so that an empty one is declared.
 fn expects_body(method: &[u8]) -> bool {
     matches!(method, b"POST" | b"PUT" | b"PATCH")
 }

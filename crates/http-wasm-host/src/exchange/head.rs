@@ -1,4 +1,4 @@
-//! Method, URI, status: the first line of either message.
+//! The method, URI and status of messages.
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -33,7 +33,7 @@ impl<H: Host> Exchange<H> {
     pub(crate) fn set_uri(&mut self, uri: &[u8]) -> Result<(), Reason> {
         self.check_mutable(BodyKind::Request)?;
         self.budget.check_uri(uri.len())?;
-        // An incoming URI may be less strict than what we would write; it stays unchanged.
+        // A received URI may be less strict than one that guests may set. It stays unchanged.
         if uri == self.host.uri() {
             return Ok(());
         }
@@ -49,11 +49,11 @@ impl<H: Host> Exchange<H> {
         self.host.protocol_version()
     }
 
-    /// Writes "ip:port" to `buf`, and returns its length.
+    /// Writes "ip:port" to `buf`, and returns what was written.
     pub(crate) fn source_addr<'b>(&self, buf: &'b mut [u8; 64]) -> &'b [u8] {
         let mut rest = &mut buf[..];
         if let Some(addr) = self.host.source_addr() {
-            // A dual-stack socket reports IPv4 addresses as IPv6 ones.
+            // A dual-stack socket reports IPv4 addresses as IPv6 addresses.
             let addr = match addr.ip().to_canonical() {
                 ip @ IpAddr::V4(_) => SocketAddr::new(ip, addr.port()),
                 IpAddr::V6(_) => addr,

@@ -7,21 +7,21 @@ use crate::host::{Host, RequestChange};
 use crate::message::{Fields, HeaderChange};
 use crate::text;
 
-/// Headers that aren't the guest's to set as it likes.
+/// Headers that guests can't set freely.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Special {
-    /// Says where a body ends; follows the body that really goes out.
+    /// Determines where a body ends. The host sets it to match the outgoing body.
     Framing,
-    /// Of one connection: only its two ends may speak of it (RFC 9110, section 7.6.1).
+    /// Concerns a single connection, so only its two ends may set it (RFC 9110, section 7.6.1).
     Connection,
-    /// Stands for the authority in a request.
+    /// The authority of a request.
     Host,
 }
 
 impl Special {
     #[inline]
     fn of(name: &[u8]) -> Option<Self> {
-        // Few names have one of these lengths, so most are compared with nothing.
+        // Few names have one of these lengths, so most aren't compared at all.
         let (same, special): (&[&str], _) = match name.len() {
             2 => (&["te"], Self::Connection),
             4 => (&["host"], Self::Host),
@@ -38,14 +38,14 @@ impl Special {
     }
 }
 
-/// Whether a field of this name that a guest sets, adds or removes is left out of the outgoing message.
+/// Whether fields of this name that a guest sets, adds or removes are ignored in the outgoing message.
 #[inline]
 pub(crate) fn has_no_effect(name: &[u8]) -> bool {
     matches!(Special::of(name), Some(Special::Framing | Special::Connection))
 }
 
 impl<H: Host> Exchange<H> {
-    /// Visits each name once, lower case, in the order received.
+    /// Visits each name once, in lower case and in the order received.
     #[inline]
     pub(crate) fn header_names<'a>(&'a self, kind: HeaderKind, visit: impl FnMut(&'a [u8])) {
         match self.own_fields(kind) {
@@ -65,7 +65,7 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// The fields that the exchange itself keeps; the others are the host's.
+    /// The fields that the exchange keeps itself, if `kind` is one of these. The host keeps all others.
     fn own_fields(&self, kind: HeaderKind) -> Option<&Fields> {
         match (kind, self.phase) {
             (HeaderKind::RequestTrailers, _) => Some(self.request.trailers()),
@@ -118,13 +118,13 @@ impl<H: Host> Exchange<H> {
             ));
         }
         if kind.is_trailers() {
-            // Recorded until the trailers arrive, so it is held like a field that is set.
+            // The change is recorded until the trailers arrive, so it counts like a field that is set.
             self.budget.spend_field(name, b"")?;
         }
         self.apply(kind, name, HeaderChange::Remove)
     }
 
-    /// Makes a change that the guest may make, where these fields are kept.
+    /// Applies a permitted change where the fields of this kind are kept.
     fn apply(&mut self, kind: HeaderKind, name: &[u8], change: HeaderChange<'_>) -> Result<(), Reason> {
         let message = kind.message();
         if self.coding.is_some() && self.keeps_own_coding(kind, name, change) {
@@ -138,8 +138,8 @@ impl<H: Host> Exchange<H> {
         Ok(())
     }
 
-    /// A guest's framing header is accepted and ignored, except that `content-length: 0` empties the body:
-    /// TinyGo's library never passes an empty write on, and a guest that blocks a response knows no other way.
+    /// Accepts and ignores a guest's framing header, except that `content-length: 0` empties the body: TinyGo's library
+    /// drops empty writes, so a guest that blocks a response has no other way.
     fn frame(&mut self, kind: HeaderKind, name: &[u8], value: &[u8]) -> Result<(), Reason> {
         let message = kind.message();
         let empties = !kind.is_trailers()
@@ -150,10 +150,10 @@ impl<H: Host> Exchange<H> {
     }
 }
 
-/// The longest name that a server holds; a longer one need not be copied to look for it.
+/// The longest name that servers support. A longer one need not be copied to look it up.
 const LONGEST_NAME: usize = 65_535;
 
-/// Whether a field of this name can exist. A lookup or removal of any other finds nothing.
+/// Whether a field of this name can exist. Looking up or removing any other name finds nothing.
 #[inline]
 pub(crate) fn can_be_name(name: &[u8]) -> bool {
     name.len() <= LONGEST_NAME && text::is_token(name)

@@ -1,4 +1,4 @@
-//! Joining what a guest set before the next handler was called with the response.
+//! Merges what a guest has set before the next handler's call with the response.
 
 use super::Exchange;
 use super::framing::forget_length;
@@ -9,9 +9,9 @@ use crate::message::{Fields, HeaderChange};
 use crate::text::is_bodyless;
 
 impl<H: Host> Exchange<H> {
-    /// The next handler's response is in the host: merges what the guest set before it. The next handler's headers
-    /// replace those of the same name (its cookies follow the guest's), its status wins, and its body follows the
-    /// guest's.
+    /// Merges the next handler's response, which is in the host, with what the guest has set before. The next handler's
+    /// headers replace those of the same name (except that cookies of both are kept, the guest's first), its status
+    /// replaces the guest's, and its body follows the guest's.
     #[inline]
     pub(crate) fn join_response(&mut self) -> Result<(), Reason> {
         self.answered = true;
@@ -20,9 +20,9 @@ impl<H: Host> Exchange<H> {
         self.begin_response()
     }
 
-    /// The next handler returned no response: the guest sees what it has set itself.
+    /// Called if the next handler returned no response. The guest then sees what it has set itself.
     pub(crate) fn join_error(&mut self) -> Result<(), Reason> {
-        // There may have been a response that nobody waited for.
+        // There may have been a response that was never used.
         self.answered = false;
         forget_length(self);
         self.begin_response()
@@ -39,7 +39,7 @@ impl<H: Host> Exchange<H> {
         Ok(())
     }
 
-    /// Begins the response phase with the guest's status, if it set one and the next handler didn't.
+    /// Starts the response phase with the guest's status, if it has set one and the next handler gave none.
     #[inline]
     pub(super) fn enter_response_phase(&mut self) {
         self.phase = Phase::Response;
@@ -49,7 +49,7 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// Makes the guest's headers those of the response: there are no others.
+    /// Uses the guest's headers as those of the response, which has no others.
     #[inline]
     pub(super) fn add_early_headers(&mut self) -> Result<(), Reason> {
         if self.early.headers.is_empty() {
@@ -75,7 +75,7 @@ impl<H: Host> Exchange<H> {
     }
 }
 
-/// Joins what the guest has set with the response's headers, which replace those of the same name. Cookies go before
+/// Merges the guest's headers into the response's, which replace those of the same name. The guest's cookies precede
 /// those of the response.
 fn join_headers<H: Host>(host: &mut H, early: &Fields) -> Result<(), Reason> {
     const RESPONSE: BodyKind = BodyKind::Response;
@@ -93,7 +93,7 @@ fn join_headers<H: Host>(host: &mut H, early: &Fields) -> Result<(), Reason> {
             continue;
         }
         let mut values = early.values(name).chain(nexts.iter().map(Vec::as_slice));
-        // The first one replaces the existing values, and the others follow in their order.
+        // The first value replaces the existing ones, and the others are added in their order.
         let first = values
             .next()
             .map_or(Ok(()), |first| host.change_header(RESPONSE, name, HeaderChange::Set(first)));

@@ -1,4 +1,4 @@
-//! One message's body and trailers: what has been read of them, what must be kept, and what is written in their place.
+//! One message's body and trailers: what was read of them, what must be kept, and what was written in their place.
 
 use std::task::{Context, Poll, ready};
 
@@ -23,7 +23,7 @@ pub(super) struct MessageState {
 #[derive(Default)]
 pub(super) struct Written {
     pub(super) bytes: Chunks,
-    /// Reserved for what is yet to be written in this phase.
+    /// Reserved for bytes that the guest has yet to write in this phase.
     pub(super) ahead: Reservation,
 }
 
@@ -37,31 +37,32 @@ pub(super) struct Accessed {
     kept: Chunks,
     /// How many bytes at the front of `kept` are forwarded only if the guest fails.
     kept_for_undo: usize,
-    /// Not everything that was read is in `kept`.
+    /// Whether bytes that were read are missing in `kept`.
     lost: bool,
-    /// Bytes that the next handler doesn't get: read without being kept for it.
+    /// Whether bytes were read without being kept for the next handler.
     consumed: bool,
-    /// Bytes of the current read that are already in the guest's memory, in case it has to wait for more.
+    /// The number of bytes that the current read has put into the guest's memory so far, in case it has to wait for
+    /// more.
     filled: usize,
-    /// Whether anything has been taken out of the host's body, or put in front of it.
+    /// Whether anything was taken out of the host's body, or put before it.
     started: bool,
     pub(super) ended: bool,
-    /// How far the guest has read what it wrote itself.
+    /// How much the guest has read of what it has written itself.
     pub(super) own_read: usize,
-    /// The guest's bytes that come before the next handler's body.
+    /// The number of the guest's bytes that precede the next handler's body.
     early: usize,
-    /// Kept bytes that have been handed on.
+    /// The number of kept bytes that have been passed on.
     replayed: usize,
     trailers: Trailers,
-    /// Reserved for bytes that are yet to arrive in this phase.
+    /// Reserved for bytes that have yet to arrive in this phase.
     pub(super) ahead: Reservation,
-    /// Room has been reserved, or there was none.
+    /// Whether room has been requested.
     pub(super) asked_for_room: bool,
-    /// There was no room for what would be kept only for undoing.
+    /// Whether there was no room for bytes that are kept only for undoing.
     pub(super) no_room_for_undo: bool,
 }
 
-/// A body without a byte.
+/// The result of a read at the end of a body.
 pub(super) const AT_END: EofLen = EofLen { eof: true, len: 0 };
 
 impl MessageState {
@@ -91,7 +92,7 @@ impl MessageState {
         self.accessed.as_ref().map_or(0, |accessed| accessed.replayed)
     }
 
-    /// The next handler's response has arrived; what the guest has written so far goes in front of its body.
+    /// Called when the next handler's response arrives. What the guest has written so far precedes its body.
     #[inline]
     pub(super) fn begin_response(&mut self) {
         if let Some(written) = self.written.take().filter(|written| !written.bytes.is_empty()) {
@@ -106,7 +107,7 @@ impl MessageState {
         self.written.is_some()
     }
 
-    /// Whether the end of the original body has arrived, and with it all its trailers.
+    /// Whether the end of the original body has arrived, including its trailers.
     pub(super) fn has_ended(&self) -> bool {
         self.accessed.as_ref().is_some_and(|accessed| accessed.ended)
     }
@@ -136,7 +137,7 @@ impl MessageState {
         self.accessed.as_ref().is_some_and(|accessed| !accessed.trailers.is_untouched())
     }
 
-    /// The outgoing body, unless it is simply the host's. `rest` follows one that the guest has written.
+    /// The outgoing body, or `None` if it is the host's, unchanged. `rest` follows a body that the guest has written.
     pub(super) fn take_outgoing(&mut self, rest: Rest, decoded_ratio: u32) -> Option<Outgoing> {
         let is_changed = self.is_changed();
         let trailers =
@@ -171,25 +172,25 @@ impl MessageState {
         Some(Outgoing { first, rest, trailers, decode, encode: None })
     }
 
-    /// What the guest itself has written so far, from where it last stopped reading it.
+    /// Reads what the guest itself has written, from where the last read stopped.
     pub(super) fn read_own(&mut self, buf: &mut [u8]) -> EofLen {
         let Self { written, accessed } = self;
         let own_read = &mut accessed.get_or_insert_default().own_read;
         let Some(written) = written else { return AT_END };
         let len = written.bytes.copy_to(*own_read, buf);
         *own_read += len;
-        // A write of length 0 may have removed what was read before.
+        // A write of length 0 may have removed bytes that were read before.
         EofLen { eof: *own_read >= written.bytes.len(), len: len as u32 }
     }
 
-    /// Whether bytes of the original body are gone.
+    /// Whether bytes of the original body have been lost.
     pub(super) fn is_original_lost(&self) -> bool {
         self.accessed.as_ref().is_some_and(|accessed| {
             accessed.lost || accessed.coded.as_ref().is_some_and(|coded| coded.is_raw_lost)
         })
     }
 
-    /// The original body, unless it is simply the host's.
+    /// The original body, or `None` if it is the host's, unchanged.
     pub(super) fn take_original(&mut self) -> Option<Outgoing> {
         let mut accessed = self.accessed.take().filter(|accessed| accessed.started)?;
         let (first, rest) = match &mut accessed.coded {
@@ -208,13 +209,13 @@ impl MessageState {
 }
 
 impl Accessed {
-    /// What the host still has of a body that isn't replaced.
+    /// Whether the host has more of a body that isn't replaced.
     fn rest(&self) -> Rest {
         if self.ended { Rest::Dropped } else { Rest::Follows }
     }
 
-    /// Takes the next piece from the host's body; `Ready(false)` at its end. Bytes to be kept are counted in `account`,
-    /// if there is one.
+    /// Takes the next piece of the host's body. Returns `Ready(false)` at its end. Bytes to be kept are charged to
+    /// `account`, if there is one.
     pub(super) fn receive<H: Host>(
         &mut self,
         host: &mut H,
@@ -265,7 +266,7 @@ impl Accessed {
         Poll::Ready(Ok(false))
     }
 
-    /// Fills `buf`, or reads to the end.
+    /// Reads until `buf` is full or the body has ended.
     #[expect(clippy::too_many_arguments, reason = "they are parts of one exchange")]
     pub(super) fn read<H: Host>(
         &mut self,
@@ -297,8 +298,8 @@ impl Accessed {
             }
             ready!(self.receive(host, kind, keep, budget, account, cx))?;
         }
-        // Many guests treat a full buffer without EOF as an error, so EOF is reported with the last byte whenever it
-        // can be known by now.
+        // Many guests treat a full buffer without EOF as an error, so EOF is reported with the last byte if it is
+        // already known.
         if self.unread.is_empty() && !self.ended {
             let state = host.body_state(kind);
             let state = self.coded.as_ref().map_or(state, |coded| coded.state(state));
@@ -313,8 +314,8 @@ impl Accessed {
         Poll::Ready(Ok(EofLen { eof: self.ended && self.unread.is_empty(), len }))
     }
 
-    /// Makes room for `len` more bytes of the body, and returns whether they can be kept. Bytes kept only to undo the
-    /// guest's changes give way: most guests never fail.
+    /// Makes room for `len` more bytes of the body, and returns how they can be kept. Bytes kept only for undoing are
+    /// dropped if necessary, since most guests never fail.
     pub(super) fn make_room(
         &mut self,
         keep: Retention,
@@ -341,7 +342,7 @@ impl Accessed {
         }
     }
 
-    /// Keeps only what the next handler gets again.
+    /// Drops the bytes that are kept only for undoing.
     fn forget_undo(&mut self) {
         self.kept.skip(self.kept_for_undo);
         if self.kept_for_undo > 0 {
@@ -351,7 +352,7 @@ impl Accessed {
         self.kept_for_undo = 0;
     }
 
-    /// The guest replaces the body. What was kept of it for the next handler can be used for undoing that.
+    /// Called when the guest replaces the body. What was kept for the next handler can be used for undoing.
     pub(super) fn stop_replay(&mut self, undoable: bool) {
         if undoable && !self.lost {
             self.kept_for_undo = self.kept.len();
@@ -362,7 +363,7 @@ impl Accessed {
         }
     }
 
-    /// Everything that is kept or unread of the body, in order.
+    /// Takes everything of the body that is kept or unread, in order.
     fn take_received(&mut self) -> Chunks {
         let mut all = std::mem::take(&mut self.kept);
         all.append(std::mem::take(&mut self.unread));

@@ -1,7 +1,7 @@
-//! The rules of the ABI: what a guest may do to one request/response pair, and when.
+//! The rules of the ABI: what a guest may do with a request and its response, and when.
 //!
-//! Host functions decode their arguments and call an [`Exchange`]; it checks, and turns to the [`Host`] for the
-//! plain data. No adapter repeats a rule of this module.
+//! Host functions decode their arguments and call an [`Exchange`], which checks them and accesses the data through the
+//! [`Host`]. Adapters therefore implement no rules.
 
 mod body;
 mod budget;
@@ -38,38 +38,38 @@ use crate::host::Host;
 use crate::message::Fields;
 use crate::message::body_budget::BodyAccount;
 
-/// One request/response pair, pinned to one instance.
+/// A request and its response, pinned to one instance.
 pub(crate) struct Exchange<H: Host> {
     pub(crate) host: Held<H>,
     phase: Phase,
     features: Features,
     budget: Budget,
-    /// What is counted of the bodies that are held; there is none until there is something to count.
+    /// Counts the memory of bodies that are held. `None` until there is something to count.
     account: Option<BodyAccount>,
     early: Early,
     request: MessageState,
     response: MessageState,
-    /// What a guest that fails open must leave as it was.
+    /// The original messages, if the guest fails open.
     originals: Option<Box<Originals<H>>>,
-    /// For a guest whose bodies are decoded.
+    /// Set if the guest gets decoded bodies.
     coding: Option<Box<ContentCoding>>,
-    /// The client's method was HEAD, whatever the guest made of it.
+    /// Whether the client's method was HEAD, even if the guest has changed it.
     client_sent_head: bool,
-    /// The client's method was CONNECT.
+    /// Whether the client's method was CONNECT.
     client_sent_connect: bool,
-    /// The next handler's response can't have had a body, so its framing says nothing about one.
+    /// Whether the next handler's response can't have had a body, so that its framing says nothing about one.
     next_was_bodyless: bool,
-    /// The next handler gave a response.
+    /// Whether the next handler gave a response.
     answered: bool,
 }
 
-/// What an exchange holds until it ends. It can be taken out without moving all the rest.
+/// A value that an exchange holds until it ends. It can be taken out without moving the rest.
 pub(crate) struct Held<H>(Option<H>);
 
 impl<H> Held<H> {
     const TAKEN: &str = "the host is there until the exchange ends";
 
-    /// The host, as the last thing that happens to the exchange.
+    /// Takes the host out. This is the last use of the exchange.
     #[inline]
     pub(crate) fn take(&mut self) -> H {
         self.0.take().expect(Self::TAKEN)
@@ -92,7 +92,7 @@ impl<H> DerefMut for Held<H> {
     }
 }
 
-/// The response as the guest has set it before the next handler was called.
+/// The response as the guest has set it before the next handler's call.
 #[derive(Default)]
 struct Early {
     status: Option<u16>,
@@ -126,7 +126,7 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// Adds to this request's features, and returns whether it did: in `handle_response` it is too late.
+    /// Adds features for this request. Returns `false` in `handle_response`, where it is too late.
     pub(crate) fn enable_features(&mut self, features: Features) -> bool {
         let is_early = self.phase == Phase::Request;
         if is_early {
@@ -143,7 +143,7 @@ impl<H: Host> Exchange<H> {
         self.features
     }
 
-    /// Bytes of the phase's own message that the guest has read and that are kept for its next recipient.
+    /// The bytes of the phase's own message that the guest has read and that are kept for its next recipient.
     pub(crate) fn replayed_bytes(&self, phase: Phase) -> usize {
         match phase {
             Phase::Request => self.request.replayed_bytes(),
@@ -175,8 +175,8 @@ impl<H: Host> Exchange<H> {
         Ok(())
     }
 
-    /// The next handler answered 101, or opened the tunnel that CONNECT asks for: what follows its head is no
-    /// HTTP body.
+    /// Whether the next handler responded with 101, or opened the tunnel that CONNECT requests. What follows the head
+    /// isn't an HTTP body then.
     #[inline]
     fn is_upgrade(&self) -> bool {
         if !self.answered {

@@ -1,12 +1,12 @@
-//! Messages in their original form, so that changes by a guest that fails open can be undone.
+//! The original messages, for undoing the changes of a guest that fails open.
 
 use crate::abi::BodyKind;
 use crate::host::Host;
 
-/// The original heads of an exchange's messages. What a guest has read of their bodies is kept where it is read.
+/// The original heads of an exchange's messages. The bodies that a guest has read are kept with their state.
 pub(super) struct Originals<H: Host> {
     pub(super) request: H::Head,
-    /// Set once the guest's part in the response begins.
+    /// Set when the guest starts to handle the response.
     pub(super) response: Option<H::Head>,
 }
 

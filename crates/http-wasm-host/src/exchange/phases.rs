@@ -1,22 +1,22 @@
-//! The phase rules: what a guest may do to a message in which of its two functions, with which features.
+//! The phase rules: what a guest may do with a message, in which of its two functions and with which features.
 
 use crate::abi::{Access, BodyKind, Features, Phase};
 
-/// Whose bytes a guest gets when it reads a body.
+/// The bytes that a guest gets when it reads a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Readable {
-    /// Those of the message as it was received.
+    /// The message's body as received.
     Received,
-    /// Those that the guest has written itself.
+    /// What the guest has written itself.
     Own,
-    /// None: the rest has gone to the next handler.
+    /// Nothing: the rest was passed to the next handler.
     Nothing,
 }
 
-/// Whether the guest may change a message.
+/// Checks whether the guest may change a message.
 ///
 /// # Errors
-/// Why it may not.
+/// The reason why it may not.
 pub(super) fn check_change(phase: Phase, message: BodyKind, features: Features) -> Result<(), &'static str> {
     match (phase, message) {
         (Phase::Request, _) => Ok(()),
@@ -35,7 +35,7 @@ pub(super) fn check_change(phase: Phase, message: BodyKind, features: Features) 
 /// What the guest reads of a message's body.
 ///
 /// # Errors
-/// Why it may not read it.
+/// The reason why it may not read the body.
 pub(super) fn check_read(
     phase: Phase,
     message: BodyKind,

@@ -2,20 +2,20 @@
 
 use crate::message::body_budget::{BodyAccount, NoBodyMemory, Reservation};
 
-/// Reserved at once, unless more is needed, by a request that already holds this much.
+/// How much a request reserves at once if it already holds this much, unless it needs more.
 const RESERVED_AT_ONCE: usize = 64 * 1024;
 
 /// Why bytes that a guest reads are kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Retention {
-    /// The next handler, or the client, gets them again.
+    /// They are forwarded to the next handler or the client.
     Replay,
-    /// They are forwarded if the guest fails.
+    /// They are forwarded only if the guest fails.
     Undo,
     Nothing,
 }
 
-/// How many bytes are reserved ahead. More are reserved if necessary.
+/// Takes `bytes` out of what was reserved ahead, and reserves more if necessary.
 pub(super) fn reserve(
     ahead: &mut Reservation,
     account: &BodyAccount,

@@ -1,4 +1,4 @@
-//! Undoing what a guest did that fails open.
+//! Undoes the changes of a guest that fails open.
 
 use super::Exchange;
 use super::original::Originals;
@@ -19,8 +19,8 @@ impl<H: Host> Exchange<H> {
         }
     }
 
-    /// Ends an exchange whose guest has failed on `message`: returns the host with the original message. `None` if the
-    /// guest fails closed, or bytes of the body are gone.
+    /// Ends an exchange whose guest has failed on `message`. Returns the host with the original message, or `None` if
+    /// the guest fails closed or bytes of the body have been lost.
     pub(crate) fn undo(mut self, message: BodyKind) -> Option<H> {
         let Originals { request, response } = *self.originals.take()?;
         if self.check_memory().is_err() {

@@ -4,16 +4,16 @@ use super::Exchange;
 use crate::abi::{BodyKind, Features, Phase};
 use crate::host::{BodyState, Host};
 
-/// What one of a guest's two functions may have to wait for, as far as its code shows.
+/// What one of a guest's two functions may have to wait for, according to its code.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Waits {
-    /// It may read bodies.
+    /// Whether it may read bodies.
     pub(crate) for_bodies: bool,
-    /// It may read trailers, which are available at once unless the guest may read the body before them.
+    /// Whether it may read trailers. They are available at once unless the guest may read the body before them.
     pub(crate) for_trailers: bool,
-    /// It may enable features.
+    /// Whether it may enable features.
     pub(crate) enables_features: bool,
-    /// It may sleep.
+    /// Whether it may sleep.
     pub(crate) sleeps: bool,
 }
 
@@ -24,7 +24,7 @@ impl Waits {
 }
 
 impl<H: Host> Exchange<H> {
-    /// Whether a call into the guest in this phase could have to wait for a body or its trailers.
+    /// Whether a call into the guest in this phase may have to wait for a body or trailers.
     pub(crate) fn may_wait(&self, waits: Waits) -> bool {
         match self.phase {
             Phase::Request => {
