@@ -1,16 +1,26 @@
 //! The commands.
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{Parser, Subcommand};
 
+#[cfg(feature = "bench")]
 use crate::bench::{self, BenchArgs};
+#[cfg(feature = "check")]
 use crate::check::{self, CheckArgs};
+#[cfg(feature = "check")]
 use crate::compile::{self, CompileArgs};
+#[cfg(feature = "serve")]
 use crate::config::{self, ConfigArgs};
 use crate::failure::Failure;
+#[cfg(feature = "author")]
 use crate::new::{self, NewArgs};
+#[cfg(feature = "author")]
 use crate::run::{self, RunArgs};
+#[cfg(feature = "serve")]
 use crate::serve::{self, ServeArgs};
+#[cfg(feature = "tck")]
 use crate::tck::{self, TckArgs};
+#[cfg(feature = "author")]
 use crate::test::{self, TestArgs};
 
 /// Runs http-wasm guests: HTTP handlers compiled to WebAssembly.
@@ -29,11 +39,13 @@ enum Command {
     /// connections, finishes the requests in flight, and exits with 0. On SIGUSR2, it starts the same command again
     /// with the same sockets, and exits in this way once the new process is serving. Sockets passed by systemd are used
     /// if their addresses match.
+    #[cfg(feature = "serve")]
     Serve(Box<ServeArgs>),
     /// Run guests for Envoy, as its external processor (ext_proc)
     ///
     /// Envoy sends requests and responses over gRPC, and applies what guests have changed. Set `processing_mode` in
     /// Envoy's filter as docs/envoy.md describes. Otherwise this is `serve` with a route that has `ext_proc`.
+    #[cfg(feature = "serve")]
     #[command(
         mut_arg("listen", |arg| arg.default_value("127.0.0.1:9002")),
         mut_arg("upstream", |arg| arg.hide(true)),
@@ -41,57 +53,123 @@ enum Command {
     )]
     ExtProc(Box<ServeArgs>),
     /// Check a configuration file, or print its schema
+    #[cfg(feature = "serve")]
     Config(ConfigArgs),
     /// Write a guest to begin with: source, tests, build script, README and a CI job
     ///
     /// The guest lets requests with the right bearer token pass, tells the next handler who the user is, and redacts a
     /// field in JSON responses. Its build script and tests work as they are.
+    #[cfg(feature = "author")]
     New(NewArgs),
     /// Run a guest on one request, in process, and show what it does
     ///
     /// Prints the request as the next handler got it and the response as the client gets it; with --trace each host
     /// call with its arguments and result, and why it had no effect where it had none. Exits with 65 if the guest
     /// fails.
+    #[cfg(feature = "author")]
     Run(Box<RunArgs>),
     /// Test a guest: requests from a file, and what is expected of each
     ///
     /// The file has a `[[case]]` per exchange: a request, the next handler's response, and what the next handler and
     /// the client must get. docs/guests.md explains it. Failing cases are shown as differences, with what the guest
     /// did.
+    #[cfg(feature = "author")]
     Test(Box<TestArgs>),
     /// Check a guest file: whether it is valid, what it needs, and what is wrong with it
+    #[cfg(feature = "check")]
     Check(CheckArgs),
     /// Compile a guest file in advance, for servers that don't compile it themselves
     ///
     /// The result contains machine code for processors like this machine's. `serve --trust-precompiled` loads it with
     /// the same version of this command; other versions recompile the guest, which the file contains too.
+    #[cfg(feature = "check")]
     Compile(CompileArgs),
     /// Measure what a guest costs in-process: each phase, its host calls, a new instance, requests per second
     ///
     /// No network is involved: requests are created in memory, and those that the guest lets proceed get the response
     /// `hello world`. Guest logs are discarded. The time for creating requests and reading the clock is subtracted.
+    #[cfg(feature = "bench")]
     Bench(BenchArgs),
     /// Test whether a host, this one or another, conforms to the http-wasm ABI
+    #[cfg(feature = "tck")]
     Tck(TckArgs),
 }
 
+/// Each command, the feature of this crate that brings it, and whether this build has it.
+const COMMANDS: [(&str, &str, bool); 10] = [
+    ("serve", "serve", cfg!(feature = "serve")),
+    ("ext-proc", "serve", cfg!(feature = "serve")),
+    ("config", "serve", cfg!(feature = "serve")),
+    ("new", "author", cfg!(feature = "author")),
+    ("run", "author", cfg!(feature = "author")),
+    ("test", "author", cfg!(feature = "author")),
+    ("check", "check", cfg!(feature = "check")),
+    ("compile", "check", cfg!(feature = "check")),
+    ("bench", "bench", cfg!(feature = "bench")),
+    ("tck", "tck", cfg!(feature = "tck")),
+];
+
 impl Args {
+    /// Parses the command line. For wrong usage and for `--help`, this prints and exits.
+    ///
+    /// # Errors
+    /// [`Failure::Absent`] for a command that this build doesn't have.
+    pub(crate) fn from_command_line() -> Result<Self, Failure> {
+        Self::try_parse().or_else(|error| match absent(&error) {
+            Some((command, feature)) => Err(Failure::Absent { command, feature }),
+            None => error.exit(),
+        })
+    }
+
     /// Runs the command.
     ///
     /// # Errors
     /// What the command failed with.
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self.command {
+            #[cfg(feature = "serve")]
             Command::Serve(args) => serve::run(*args),
+            #[cfg(feature = "serve")]
             Command::ExtProc(args) => serve::run_ext_proc(*args),
+            #[cfg(feature = "serve")]
             Command::Config(args) => config::run(args),
+            #[cfg(feature = "author")]
             Command::New(args) => new::run(args),
+            #[cfg(feature = "author")]
             Command::Run(args) => run::run(*args),
+            #[cfg(feature = "author")]
             Command::Test(args) => test::run(*args),
+            #[cfg(feature = "check")]
             Command::Check(args) => check::run(args),
+            #[cfg(feature = "check")]
             Command::Compile(args) => compile::run(args),
+            #[cfg(feature = "bench")]
             Command::Bench(args) => bench::run(args),
+            #[cfg(feature = "tck")]
             Command::Tck(args) => tck::run(args),
         }
+    }
+}
+
+/// The command, and its feature, if this build lacks the one that was asked for.
+fn absent(error: &clap::Error) -> Option<(&'static str, &'static str)> {
+    let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
+    let (command, feature, _) = COMMANDS.into_iter().find(|(command, ..)| command == name)?;
+    Some((command, feature))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::{Args, COMMANDS};
+
+    #[test]
+    fn the_table_has_the_commands_of_this_build() {
+        let built: Vec<String> =
+            Args::command().get_subcommands().map(|command| command.get_name().to_owned()).collect();
+        let listed: Vec<&str> =
+            COMMANDS.into_iter().filter(|(.., is_built)| *is_built).map(|(name, ..)| name).collect();
+        assert_eq!(built, listed);
     }
 }

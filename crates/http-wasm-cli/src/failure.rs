@@ -24,6 +24,13 @@ pub(crate) enum Failure {
     #[error("{failed} of {all} cases failed")]
     Cases { failed: usize, all: usize },
 
+    /// The command isn't part of this build.
+    #[error(
+        "this build of http-wasm doesn't include `{command}`; build it with \
+         `cargo build --release -p http-wasm-cli --features {feature}`"
+    )]
+    Absent { command: &'static str, feature: &'static str },
+
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -35,7 +42,7 @@ impl Failure {
         ExitCode::from(match self {
             Self::Cases { .. } => 1,
             Self::Start(StartError::Config(faults)) if faults.are_in_guests() => 65,
-            Self::Args(_) | Self::Start(StartError::Config(_)) => 2,
+            Self::Args(_) | Self::Absent { .. } | Self::Start(StartError::Config(_)) => 2,
             Self::Start(StartError::Guests(_)) => 65,
             Self::Start(StartError::Listen { .. }) => 69,
             Self::Start(_) | Self::Other(_) => 70,

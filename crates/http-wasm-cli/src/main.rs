@@ -1,28 +1,42 @@
 //! The `http-wasm` command: serves http-wasm guests in front of a backend, checks and measures guest files, and tests
 //! hosts.
 
+// A build without some commands leaves a few of their helpers unused.
+#![cfg_attr(not(feature = "all-commands"), allow(dead_code, unused_imports))]
+
 mod args;
+#[cfg(feature = "bench")]
 mod bench;
+#[cfg(feature = "check")]
 mod check;
 mod command;
+#[cfg(feature = "check")]
 mod compile;
+#[cfg(feature = "serve")]
 mod config;
+#[cfg(any(feature = "author", feature = "bench"))]
 mod exchange;
 mod failure;
+#[cfg(any(feature = "author", feature = "bench", feature = "check"))]
 mod guest;
 mod logging;
+#[cfg(feature = "author")]
 mod new;
+#[cfg(feature = "author")]
 mod output;
+#[cfg(feature = "author")]
 mod run;
+#[cfg(any(feature = "author", feature = "serve", feature = "tck"))]
 mod runtime;
+#[cfg(feature = "serve")]
 mod serve;
+#[cfg(feature = "tck")]
 mod tck;
+#[cfg(feature = "author")]
 mod test;
 
 use std::io::Write as _;
 use std::process::ExitCode;
-
-use clap::Parser as _;
 
 use crate::command::Args;
 
@@ -33,7 +47,7 @@ use crate::command::Args;
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
-    match Args::parse().run() {
+    match Args::from_command_line().and_then(Args::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             // If stderr is gone, there is no one left to tell.
