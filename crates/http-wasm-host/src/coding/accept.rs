@@ -1,9 +1,9 @@
-//! What `accept-encoding` says.
+//! Parses `accept-encoding`.
 
 use super::Coding;
 use super::list::elements;
 
-/// Qualities are counted in thousandths.
+/// A quality value in thousandths.
 type Quality = u16;
 
 const FULL: Quality = 1_000;
@@ -12,12 +12,12 @@ const FULL: Quality = 1_000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Acceptable {
     named: [Option<Quality>; Coding::ALL.len()],
-    /// Of those that aren't named.
+    /// The quality of all other codings.
     others: Quality,
 }
 
 impl Acceptable {
-    /// Reads the values of all `accept-encoding` fields. Without any, nothing is known to be accepted.
+    /// Parses the values of all `accept-encoding` fields. Without any, no coding is accepted.
     pub(crate) fn parse<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut acceptable = Self::default();
         for element in values.into_iter().flat_map(elements) {
@@ -31,8 +31,8 @@ impl Acceptable {
         acceptable
     }
 
-    /// The best coding for this client: the one that it likes most, of several equal ones `preferred`. `None` if it
-    /// should get the content uncoded.
+    /// The best coding for this client: the one with the highest quality, or `preferred` among several with the same.
+    /// `None` if the client prefers the content without a coding.
     pub(crate) fn best(&self, preferred: Coding) -> Option<Coding> {
         let quality = |coding: Coding| self.named[coding as usize].unwrap_or(self.others);
         let candidates = [preferred, Coding::Zstd, Coding::Brotli, Coding::Gzip, Coding::Deflate];
@@ -47,8 +47,7 @@ impl Acceptable {
     }
 }
 
-/// The value of `accept-encoding` that accepts what `values` do, except codings that can't be undone here. `None` if
-/// the values are already such.
+/// The value of `accept-encoding` without codings that can't be decoded here. `None` if `values` have none.
 pub(crate) fn reduce<'a>(values: impl Iterator<Item = &'a [u8]> + Clone) -> Option<Vec<u8>> {
     let all = || values.clone().flat_map(elements);
     let is_kept = |element: &&[u8]| {
@@ -59,7 +58,7 @@ pub(crate) fn reduce<'a>(values: impl Iterator<Item = &'a [u8]> + Clone) -> Opti
         return None;
     }
     let mut kept: Vec<Vec<u8>> = all().filter(is_kept).map(<[u8]>::to_vec).collect();
-    // "Any other" includes those that can't be undone.
+    // "Any other" includes codings that can't be decoded.
     if let Some(any) = all().find(|element| split(element).0 == b"*") {
         let parameters = &any[1..];
         let is_named = |coding| all().any(|element| Coding::named(split(element).0) == Some(coding));
@@ -72,7 +71,7 @@ pub(crate) fn reduce<'a>(values: impl Iterator<Item = &'a [u8]> + Clone) -> Opti
     Some(kept.join(&b", "[..]))
 }
 
-/// An element's name and quality. One that can't be read is 0: nothing that a client didn't ask for is sent.
+/// An element's name and quality. An invalid quality is 0, so that nothing is sent that the client didn't ask for.
 fn split(element: &[u8]) -> (&[u8], Quality) {
     let mut parts = element.split(|&byte| byte == b';').map(<[u8]>::trim_ascii);
     let name = parts.next().unwrap_or_default();
@@ -80,7 +79,7 @@ fn split(element: &[u8]) -> (&[u8], Quality) {
     (name, weight.map_or(FULL, |weight| quality(weight).unwrap_or(0)))
 }
 
-/// RFC 9110, section 12.4.2.
+/// Parses a quality value (RFC 9110, section 12.4.2).
 fn quality(weight: &[u8]) -> Option<Quality> {
     let (whole, decimals) = match weight {
         [whole @ (b'0' | b'1')] => (whole, &[][..]),

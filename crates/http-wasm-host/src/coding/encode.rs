@@ -1,4 +1,4 @@
-//! Encoding of what guests have written.
+//! Encodes what guests have written.
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,7 +11,7 @@ use zrip::FrameEncoder;
 
 use super::Coding;
 
-/// Encodes a body as one gzip member, zlib stream, brotli stream or zstd frame: many clients read only the first.
+/// Encodes a body as one gzip member, zlib stream, brotli stream or zstd frame, since many clients only read the first.
 pub(crate) struct Encoder {
     kind: Kind,
     encoded: Sink,
@@ -26,10 +26,10 @@ enum Kind {
 }
 
 impl Encoder {
-    /// More than an encoder of any coding needs, in bytes.
+    /// More memory than an encoder for any coding needs, in bytes.
     pub(crate) const MEMORY: usize = 4 * 1024 * 1024;
 
-    /// An encoder with a fast level.
+    /// An encoder with a fast compression level.
     pub(crate) fn new(coding: Coding) -> Self {
         const DEFLATE_LEVEL: u32 = 5;
         const BROTLI_LEVEL: u32 = 4;
@@ -53,19 +53,19 @@ impl Encoder {
         Self { kind, encoded }
     }
 
-    /// Takes the next bytes, and gives what is encoded by now.
+    /// Encodes the next bytes. Returns the output so far.
     pub(crate) fn encode(&mut self, bytes: &[u8]) -> Result<Bytes, io::Error> {
         self.writer().write_all(bytes)?;
         Ok(self.encoded.take())
     }
 
-    /// Gives all that is needed to decode what was taken so far.
+    /// Returns all output that is needed to decode what has been encoded so far.
     pub(crate) fn flush(&mut self) -> Result<Bytes, io::Error> {
         self.writer().flush()?;
         Ok(self.encoded.take())
     }
 
-    /// Gives the rest. Nothing can be encoded afterwards.
+    /// Returns the remaining output. Nothing can be encoded afterwards.
     pub(crate) fn finish(&mut self) -> Result<Bytes, io::Error> {
         match std::mem::replace(&mut self.kind, Kind::Finished) {
             Kind::Gzip(encoder) => drop(encoder.finish()?),
@@ -88,7 +88,7 @@ impl Encoder {
     }
 }
 
-/// Where encoders write to. Shared, as not all of them let go of it before their end.
+/// The output of encoders. Shared, because some of them only release it at the end.
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
 

@@ -2,14 +2,14 @@
 
 use super::Coding;
 
-/// Why a body can't be decoded. The first word of each message is the coding, so that an operator sees which side to
-/// ask about it.
+/// Why a body can't be decoded. The first word of each message is the coding, so that an operator can tell which side
+/// is at fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum DecodeError {
     /// The bytes don't follow the coding's format, or a checksum is wrong.
     #[error("{} data is corrupt", .0.name())]
     Corrupt(Coding),
-    /// The body ends before its coding does.
+    /// The body ends before its coded data does.
     #[error("{} data is truncated", .0.name())]
     Truncated(Coding),
     /// Something follows the coded data.

@@ -1,10 +1,10 @@
-//! The codings of a message, as its `content-encoding` names them.
+//! The codings of a message, according to its `content-encoding`.
 
-/// A coding that can be undone.
+/// A coding that is supported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Coding {
     Gzip,
-    /// The zlib format; read without its wrapper too, as many senders have omitted it.
+    /// The zlib format. When decoding, the wrapper is optional, since many senders omit it.
     Deflate,
     Brotli,
     Zstd,
@@ -23,7 +23,7 @@ impl Coding {
         }
     }
 
-    /// The coding of this name, whatever its case. `x-gzip` is an old name of gzip.
+    /// The coding with this name, in any case. `x-gzip` is an old name for gzip.
     pub(crate) fn named(name: &[u8]) -> Option<Self> {
         let is = |other: &str| name.eq_ignore_ascii_case(other.as_bytes());
         Self::ALL.into_iter().find(|coding| is(coding.name())).or_else(|| is("x-gzip").then_some(Self::Gzip))
@@ -36,11 +36,11 @@ pub(crate) const MAX_CODINGS: usize = 5;
 /// The codings of a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Codings {
-    /// None: its bytes are the content.
+    /// No coding: the bytes are the content.
     Identity,
-    /// All of them can be undone.
+    /// All of the codings are supported.
     Known(List),
-    /// One of them can't be undone, so none is.
+    /// One of the codings isn't supported, so none is undone.
     Unknown,
 }
 
@@ -65,7 +65,7 @@ impl From<Coding> for List {
 }
 
 impl Codings {
-    /// Reads the values of all `content-encoding` fields, which are one list.
+    /// Parses the values of all `content-encoding` fields, which form one list.
     pub(crate) fn parse<'a>(values: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut list: Option<List> = None;
         for name in values.into_iter().flat_map(elements) {
@@ -86,7 +86,7 @@ impl Codings {
     }
 }
 
-/// The elements of a comma-separated field value. Empty ones count for nothing.
+/// The elements of a comma-separated field value, without empty ones.
 pub(super) fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&byte| byte == b',').map(<[u8]>::trim_ascii).filter(|element| !element.is_empty())
 }

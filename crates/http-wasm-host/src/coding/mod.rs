@@ -1,6 +1,6 @@
-//! Content codings: what `content-encoding` and `accept-encoding` say, and bodies decoded and encoded as they stream.
+//! Content codings: parses `content-encoding` and `accept-encoding`, and decodes and encodes bodies as they stream.
 //!
-//! Bytes in, bytes out: nothing here knows messages or guests.
+//! This module works on bytes only, independently of messages and guests.
 //!
 //! Source: RFC 9110, sections 8.4 and 12.5.3; RFC 1950 to 1952; RFC 7932; RFC 8878 and 9659.
 

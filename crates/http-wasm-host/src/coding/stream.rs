@@ -1,22 +1,22 @@
-//! A body decoded as it streams.
+//! Decodes a body as it streams.
 
 use bytes::{Bytes, BytesMut};
 
 use super::decode::Stage;
 use super::{Coding, DecodeError, List};
 
-/// Decoded bytes per piece, at most.
+/// The most decoded bytes per piece.
 const PIECE: usize = 32 * 1024;
 
-/// Below this many decoded bytes the ratio isn't looked at: short texts that repeat themselves expand a lot.
+/// The ratio isn't checked below this many decoded bytes, since short repetitive texts expand a lot.
 pub(crate) const RATIO_FREE: u64 = 1024 * 1024;
 
 /// Decodes a body with any number of codings.
 ///
-/// Push bytes when [`pull`](Self::pull) needs input, and pull until it does again. Decoded bytes come out as early as
-/// they can: those of a flush by the sender with the piece that ends it.
+/// Push bytes when [`pull`](Self::pull) needs input, and pull until it does again. Decoded bytes are returned as early
+/// as possible: after a flush by the sender, all bytes up to it are returned.
 pub(crate) struct Decoder {
-    /// The first takes the body as received.
+    /// The first stage takes the body as received.
     stages: Vec<Decoding>,
     output: Box<[u8]>,
     received: u64,
@@ -30,21 +30,21 @@ struct Decoding {
     produced: u64,
 }
 
-/// What [`Decoder::pull`] gives.
+/// The result of [`Decoder::pull`].
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Pulled {
     /// The next decoded bytes, at least one.
     Data(Bytes),
-    /// All that has been pushed is decoded.
+    /// Everything that was pushed is decoded.
     NeedsInput,
     /// The body is complete.
     Ended,
 }
 
 impl Decoder {
-    /// A decoder of a body with these codings, which may become up to `max_ratio` times as long.
+    /// A decoder for a body with these codings, which may expand to up to `max_ratio` times its size.
     pub(crate) fn new(codings: &List, max_ratio: u32) -> Self {
-        // They are undone from the last to the first.
+        // The codings are undone from the last to the first.
         let stages = codings.as_slice().iter().rev().map(|&coding| Decoding {
             stage: Stage::new(coding),
             input: Bytes::new(),
@@ -59,7 +59,7 @@ impl Decoder {
         }
     }
 
-    /// The next bytes as received.
+    /// Adds the next bytes as received.
     pub(crate) fn push(&mut self, bytes: Bytes) {
         self.received += bytes.len() as u64;
         let input = &mut self.stages[0].input;
@@ -73,15 +73,15 @@ impl Decoder {
         }
     }
 
-    /// No more bytes are received.
+    /// Marks the end of the received bytes.
     pub(crate) fn end(&mut self) {
         self.has_ended = true;
     }
 
-    /// The next decoded bytes.
+    /// Returns the next decoded bytes.
     ///
     /// # Errors
-    /// When the body isn't what its codings say, or is a decompression bomb. The rest can't be decoded then.
+    /// When the body is invalid in one of its codings, or is a decompression bomb. The rest can't be decoded then.
     pub(crate) fn pull(&mut self) -> Result<Pulled, DecodeError> {
         let Self { stages, output, received, has_ended, max_ratio } = self;
         let limit = received.saturating_mul(u64::from(*max_ratio)).max(RATIO_FREE);
@@ -92,14 +92,14 @@ impl Decoder {
         pull(stages, output, *has_ended, &check)
     }
 
-    /// The memory that it uses, in bytes, what waits to be decoded included.
+    /// The memory that it uses, in bytes, including input that isn't decoded yet.
     pub(crate) fn memory(&self) -> usize {
         let stages = self.stages.iter().map(|decoding| decoding.stage.memory() + decoding.input.len());
         stages.sum::<usize>() + self.output.len()
     }
 }
 
-/// The next bytes from the last one of `stages`.
+/// Returns the next bytes from the last of `stages`.
 fn pull(
     stages: &mut [Decoding],
     output: &mut [u8],

@@ -1,4 +1,4 @@
-//! Decoding of bodies cut in any way against their content.
+//! Checks the decoding of bodies that are cut in arbitrary ways.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ fn encode(coding: Coding, content: &[u8]) -> Vec<u8> {
     encoded
 }
 
-/// What a body decodes to that comes in these pieces, and the decoder's largest memory.
+/// Decodes a body that arrives in these pieces. Returns the result and the decoder's peak memory.
 fn decode_pieces<'a>(
     codings: &str,
     ratio: u32,
@@ -71,7 +71,7 @@ fn codings() -> impl Strategy<Value = Vec<Coding>> {
     proptest::collection::vec(proptest::sample::select(&Coding::ALL[..]), 1..4)
 }
 
-/// Where a body is cut, in thousandths of its length.
+/// Where to cut a body, in thousandths of its length.
 fn cuts() -> impl Strategy<Value = Vec<usize>> {
     proptest::collection::vec(0usize..=1_000, 0..20)
 }
@@ -177,7 +177,7 @@ fn gzip_with_a_wrong_checksum_is_corrupt() {
 #[test]
 fn gzip_headers_may_have_all_optional_fields() {
     let plain = encode(Coding::Gzip, b"text");
-    // Extra field, name, comment.
+    // With an extra field, a name and a comment.
     let mut body = vec![0x1f, 0x8b, 8, 0x1c, 0, 0, 0, 0, 0, 3, 2, 0, b'A', b'B'];
     body.extend_from_slice(b"name\0comment\0");
     body.extend_from_slice(&plain[10..]);
@@ -191,14 +191,14 @@ fn deflate_is_decoded_with_and_without_the_zlib_wrapper() {
     let raw = &wrapped[2..wrapped.len() - 4];
     assert_eq!(decode("deflate", &wrapped), Ok(content.clone()));
     assert_eq!(decode("deflate", raw), Ok(content));
-    // The shortest there is.
+    // The shortest deflate data.
     assert_eq!(decode("deflate", &[3, 0]), Ok(Vec::new()));
     assert_eq!(decode("deflate", &[3]), Err(DecodeError::Truncated(Coding::Deflate)));
     assert_eq!(
         decode("deflate", &[&wrapped[..], b"x"].concat()),
         Err(DecodeError::TrailingBytes(Coding::Deflate))
     );
-    // A stored block, which begins with two bytes that can't begin a zlib stream.
+    // A stored block whose first two bytes can't begin a zlib stream.
     assert_eq!(decode("deflate", &[1, 2, 0, 0xfd, 0xff, b'h', b'i']), Ok(b"hi".to_vec()));
 }
 
@@ -267,11 +267,11 @@ fn zstd_windows_are_limited_to_the_size_in_rfc_9659() {
         matches!(refused, Err(DecodeError::Window { window: 16_777_216, max: 8_388_608, .. })),
         "{refused:?}"
     );
-    // 2 TiB.
+    // A window of 2 TiB.
     assert!(matches!(decode("zstd", &frame(31, &last)), Err(DecodeError::Window { .. })));
     let endless = [&[0x28, 0xb5, 0x2f, 0xfd, 0xe0][..], &u64::MAX.to_le_bytes()].concat();
     assert!(matches!(decode("zstd", &endless), Err(DecodeError::Window { window: u64::MAX, .. })));
-    // The content's size is the window of a frame of a single segment.
+    // In a frame of a single segment, the window is the size of the content.
     let single = [&[0x28, 0xb5, 0x2f, 0xfd, 0xa0][..], &(9u32 << 20).to_le_bytes()].concat();
     assert!(matches!(decode("zstd", &single), Err(DecodeError::Window { .. })));
 }
@@ -291,12 +291,12 @@ fn decompression_bombs_are_refused_by_ratio_in_bounded_memory() {
         let (refused, memory) = decode_pieces(coding.name(), 200, bomb.chunks(1_000));
         assert_eq!(refused, Err(DecodeError::Ratio { coding, ratio: 200 }));
         assert!(memory < 2 << 20, "{coding:?}: {memory}");
-        // One inside another, whose outer layer alone is harmless.
+        // A bomb inside another coding, whose outer layer is harmless.
         let twice = encode(Coding::Gzip, &bomb);
         let (refused, _) = decode_pieces(&format!("{}, gzip", coding.name()), 200, [&twice[..]]);
         assert!(matches!(refused, Err(DecodeError::Ratio { .. })), "{refused:?}");
     }
-    // Repetitive but short.
+    // Repetitive, but short.
     let short = encode(Coding::Zstd, &zeros[..RATIO_FREE as usize]);
     assert!(decode_pieces("zstd", 200, [&short[..]]).0.is_ok());
 }

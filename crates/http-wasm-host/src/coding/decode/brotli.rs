@@ -1,4 +1,4 @@
-//! br.
+//! A decoder for `br`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,7 +10,7 @@ use crate::coding::{Coding, DecodeError};
 
 type State = BrotliState<Counted, Counted, Counted>;
 
-/// Decodes one brotli stream with a window of up to 16 MiB. "Large windows" aren't part of `br`.
+/// Decodes one brotli stream with a window of up to 16 MiB. `br` doesn't include "large windows".
 pub(in crate::coding) struct Brotli {
     state: State,
     used: Arc<AtomicUsize>,
@@ -42,7 +42,8 @@ impl Brotli {
             (true, _) => return Err(DecodeError::TrailingBytes(Coding::Brotli)),
             (false, [first, ..]) if self.is_empty => {
                 self.is_empty = false;
-                // Seven bits that no window has; more bits of a large one follow (RFC 7932, section 9.1).
+                // No other window has these seven bits. The size of a large window follows them (RFC 7932, section
+                // 9.1).
                 if first & 0x7f == 0x11 {
                     const MAX: u64 = 1 << 24;
                     return Err(DecodeError::Window { coding: Coding::Brotli, window: 2 * MAX, max: MAX });
@@ -72,7 +73,7 @@ impl Brotli {
     }
 }
 
-/// Counts what is allocated.
+/// Counts the allocated memory.
 struct Counted(Arc<AtomicUsize>);
 
 impl<T: Clone + Default> Allocator<T> for Counted {

@@ -1,4 +1,4 @@
-//! gzip and deflate.
+//! Decoders for gzip and deflate.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
@@ -8,27 +8,26 @@ use crate::coding::{Coding, DecodeError};
 /// The largest window of the format, 32 KiB, as a power of two.
 const WINDOW_BITS: u8 = 15;
 
-/// Decodes gzip, whose members are concatenated and may be padded with zeros, and deflate with or without the zlib
-/// wrapper.
+/// Decodes gzip, with concatenated members and zero padding, and deflate with or without the zlib wrapper.
 pub(in crate::coding) struct Inflate {
     state: State,
     gzip: bool,
 }
 
 enum State {
-    /// Nothing has come.
+    /// Nothing has been received.
     Start,
-    /// The first byte of deflate data, whose format shows with the second one.
+    /// The first byte of deflate data has been received. The second one shows its format.
     First(u8),
     Data(Decompress),
-    /// The data is complete; of gzip, another member or padding may follow.
+    /// The data is complete. In gzip, another member or padding may follow.
     Complete(Decompress),
     /// Zeros follow the last gzip member.
     Padding,
 }
 
 impl Inflate {
-    /// The window and the state of a decoder.
+    /// The memory of a decoder for its window and state.
     pub(super) const MEMORY: usize = 64 * 1024;
 
     pub(super) fn new(coding: Coding) -> Self {
@@ -79,11 +78,11 @@ impl Inflate {
         }
     }
 
-    /// Tells the zlib wrapper from data without it: its first two bytes are a method and a check of both.
+    /// Detects the zlib wrapper by its first two bytes, which are a method and a check of both.
     fn start_deflate(&mut self, head: [u8; 2], output: &mut [u8]) -> Result<Step, DecodeError> {
         let is_wrapped = head[0] & 0x0f == 8 && u16::from_be_bytes(head).is_multiple_of(31);
         let mut decoder = Decompress::new(is_wrapped);
-        // Two bytes are the end of the shortest deflate data, and too few for output.
+        // Two bytes can be the whole of the shortest deflate data, but produce no output.
         let (step, is_complete) =
             inflate(&mut decoder, &head, output).map_err(|()| DecodeError::Corrupt(Coding::Deflate))?;
         if step.read != head.len() {
@@ -93,7 +92,7 @@ impl Inflate {
         if is_complete {
             self.complete();
         }
-        // The first one was taken before.
+        // The first byte was taken before.
         Ok(Step { read: 1, ..step })
     }
 
@@ -105,14 +104,14 @@ impl Inflate {
 
     fn next_member(&mut self) {
         if let State::Complete(mut decoder) = std::mem::replace(&mut self.state, State::Padding) {
-            // It stays a decoder of gzip.
+            // The reset keeps the gzip format.
             decoder.reset(true);
             self.state = State::Data(decoder);
         }
     }
 }
 
-/// One step, and whether the data is complete.
+/// Runs one step. Returns it, and whether the data is complete.
 fn inflate(decoder: &mut Decompress, input: &[u8], output: &mut [u8]) -> Result<(Step, bool), ()> {
     let (read, written) = (decoder.total_in(), decoder.total_out());
     let status = decoder.decompress(input, output, FlushDecompress::None).map_err(drop)?;

@@ -1,4 +1,4 @@
-//! Decoders of single codings.
+//! Decoders for single codings.
 
 mod brotli;
 mod inflate;
@@ -11,7 +11,7 @@ use self::step::Step;
 use self::zstd::Zstd;
 use super::{Coding, DecodeError};
 
-/// A decoder of one coding.
+/// A decoder for one coding.
 pub(super) enum Stage {
     Inflate(Box<Inflate>),
     Brotli(Box<Brotli>),
@@ -35,8 +35,8 @@ impl Stage {
         }
     }
 
-    /// Decodes some of `input` into `output`, which isn't empty. Whatever can be decoded of the input so far comes out
-    /// before a step that writes nothing; one that does nothing at all needs more input.
+    /// Decodes a part of `input` into `output`, which must not be empty. All output for the input so far is produced
+    /// before a step that writes nothing. A step that neither reads nor writes needs more input.
     pub(super) fn step(&mut self, input: &[u8], output: &mut [u8]) -> Result<Step, DecodeError> {
         match self {
             Self::Inflate(inflate) => inflate.step(input, output),
@@ -45,7 +45,7 @@ impl Stage {
         }
     }
 
-    /// Whether the input may end here. An empty body is valid in every coding: all clients accept it.
+    /// Whether the input may end here. An empty body is valid in every coding, since all clients accept it.
     pub(super) fn may_end(&self) -> bool {
         match self {
             Self::Inflate(inflate) => inflate.may_end(),

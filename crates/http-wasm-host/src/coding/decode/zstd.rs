@@ -1,4 +1,4 @@
-//! zstd.
+//! A decoder for zstd.
 
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -15,22 +15,22 @@ const MAX_WINDOW: u64 = 8 * 1024 * 1024;
 /// The maximum size of a block, coded or not.
 const MAX_BLOCK: usize = 128 * 1024;
 
-/// Decodes zstd frames, one after the other. The frames are taken apart here, since the decoder of the crate reads from
-/// a source that has to have the whole block.
+/// Decodes consecutive zstd frames. They are parsed here, since the crate's decoder reads from a source that must have
+/// the whole block.
 pub(in crate::coding) struct Zstd {
     decoder: FrameDecoder<Source>,
     source: Source,
-    /// What has come of the next part of the format.
+    /// The bytes of the next part received so far.
     pending: Vec<u8>,
     next: Part,
-    /// What was decoded of the last block, and how much of that was passed on.
+    /// The output of the last block, and how much of it has been passed on.
     output: Vec<u8>,
     passed: usize,
     frame: Frame,
     is_empty: bool,
 }
 
-/// The frame at hand.
+/// The current frame.
 #[derive(Clone, Copy, Default)]
 struct Frame {
     has_checksum: bool,
@@ -38,16 +38,16 @@ struct Frame {
     produced: u64,
 }
 
-/// A part of the format: all of it is awaited before it is looked at.
+/// A part of the format. It is parsed once it has been received completely.
 #[derive(Clone, Copy)]
 enum Part {
     /// The magic number and the byte after it.
     Magic,
-    /// The header of a frame, this long.
+    /// The header of a frame, with its length.
     FrameHeader(usize),
     /// The size of a skippable frame.
     SkippableHeader,
-    /// That many bytes are skipped.
+    /// The number of bytes to skip.
     Skipped(u64),
     BlockHeader,
     /// A block with its header, and the checksum if it is the last one.
@@ -57,7 +57,7 @@ enum Part {
     },
 }
 
-/// What the crate's decoder reads: never less than a whole block. Shared, as the decoder keeps it to itself.
+/// The source of the crate's decoder, which always has a whole block. Shared, because the decoder owns its source.
 #[derive(Clone, Default)]
 struct Source(Arc<Mutex<VecDeque<u8>>>);
 
@@ -95,7 +95,7 @@ impl Zstd {
         is_between_frames && self.passed == self.output.len()
     }
 
-    /// Tables and buffers, and the history, of which the crate keeps up to two windows.
+    /// The tables, the buffers, and the history, of which the crate keeps up to two windows.
     pub(super) fn memory(&self) -> usize {
         const TABLES: usize = 64 * 1024;
         let history = (2 * self.frame.window).min(2 * self.frame.produced);
@@ -134,7 +134,7 @@ impl Zstd {
         }
     }
 
-    /// All of the next part is pending.
+    /// Parses the next part, which is complete.
     fn take_part(&mut self) -> Result<(), DecodeError> {
         const CORRUPT: DecodeError = DecodeError::Corrupt(Coding::Zstd);
         let pending = &self.pending;
@@ -165,7 +165,7 @@ impl Zstd {
                 let header = u32::from_le_bytes([pending[0], pending[1], pending[2], 0]);
                 let (is_last, kind, size) = (header & 1 == 1, header >> 1 & 3, (header >> 3) as usize);
                 let content = match kind {
-                    // One byte that is repeated.
+                    // A single byte that is repeated.
                     1 => 1,
                     0 | 2 => size,
                     _ => return Err(CORRUPT),
@@ -190,12 +190,12 @@ impl Zstd {
     fn decode(&mut self, is_last: bool) -> Result<(), DecodeError> {
         const CORRUPT: DecodeError = DecodeError::Corrupt(Coding::Zstd);
         self.passed = 0;
-        // One byte more than a block can have: the decoder isn't asked for more after that.
+        // One byte more than a block can have, so that the decoder isn't called again afterwards.
         self.output.resize(MAX_BLOCK + 1, 0);
         let size = u32::from_le_bytes([self.pending[0], self.pending[1], self.pending[2], 0]) >> 3;
         let is_compressed = self.pending[0] >> 1 & 3 == 2;
         let written = if size == 0 && !is_compressed && !is_last {
-            // It changes nothing, and the crate's decoder would look for the next one.
+            // The block changes nothing, and the crate's decoder would read on to the next one.
             self.pending.clear();
             0
         } else {
@@ -214,7 +214,7 @@ impl Zstd {
 }
 
 impl Part {
-    /// How many bytes make it whole.
+    /// The number of bytes in the part.
     fn len(self) -> usize {
         match self {
             Self::Magic => 5,
@@ -227,7 +227,7 @@ impl Part {
     }
 }
 
-/// The length of a frame's header with this descriptor, magic number included.
+/// The length of a frame's header with this descriptor, including the magic number.
 fn frame_header_len(descriptor: u8) -> usize {
     let is_single_segment = descriptor & 0x20 != 0;
     let dictionary = [0, 1, 2, 4][usize::from(descriptor & 3)];
@@ -235,7 +235,7 @@ fn frame_header_len(descriptor: u8) -> usize {
     5 + usize::from(!is_single_segment) + dictionary + content_size
 }
 
-/// What a frame's header says, if it is one that can be decoded without a dictionary.
+/// Parses a frame's header. Returns `None` if it is invalid or requires a dictionary.
 fn frame(header: &[u8]) -> Option<Frame> {
     let descriptor = *header.get(4)?;
     let content_size = || {
