@@ -32,7 +32,7 @@ impl Acceptable {
     }
 
     /// The best coding for this client: the one with the highest quality, or `preferred` among several with the same.
-    /// `None` if the client prefers the content without a coding.
+    /// `None` if the client accepts none.
     pub(crate) fn best(&self, preferred: Coding) -> Option<Coding> {
         let quality = |coding: Coding| self.named[coding as usize].unwrap_or(self.others);
         let candidates = [preferred, Coding::Zstd, Coding::Brotli, Coding::Gzip, Coding::Deflate];

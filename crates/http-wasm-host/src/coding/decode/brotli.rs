@@ -42,8 +42,7 @@ impl Brotli {
             (true, _) => return Err(DecodeError::TrailingBytes(Coding::Brotli)),
             (false, [first, ..]) if self.is_empty => {
                 self.is_empty = false;
-                // No other window has these seven bits. The size of a large window follows them (RFC 7932, section
-                // 9.1).
+                // These seven bits announce a large window, whose size follows (RFC 7932, section 9.1).
                 if first & 0x7f == 0x11 {
                     const MAX: u64 = 1 << 24;
                     return Err(DecodeError::Window { coding: Coding::Brotli, window: 2 * MAX, max: MAX });

@@ -1,4 +1,4 @@
-//! Bodies.
+//! Functions for bodies.
 
 use std::task::Poll;
 

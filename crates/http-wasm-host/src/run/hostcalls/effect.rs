@@ -1,4 +1,4 @@
-//! Why a call of a host function has less effect than the guest's author may expect.
+//! Notes that explain why a host call has less effect than the guest's author may expect.
 
 use std::borrow::Cow;
 
@@ -6,7 +6,7 @@ use crate::abi::{BodyKind, Features, HeaderKind, Phase};
 use crate::exchange::{can_be_name, has_no_effect};
 use crate::trace::{Argument, CallResult, TracedCall};
 
-/// A note on a call that was answered. `found` is whether the header to remove is there.
+/// The note on a successful call. `found` is whether the header to remove exists.
 pub(super) fn note(call: &TracedCall<'_>, found: bool) -> Option<Cow<'static, str>> {
     let CallResult::Returned(result) = call.result else { return None };
     let name = match call.argument("name") {
@@ -38,7 +38,7 @@ pub(super) fn note(call: &TracedCall<'_>, found: bool) -> Option<Cow<'static, st
 const OWN_RESPONSE: &str =
     "the next handler hasn't been called yet: this is what the guest itself has set so far";
 
-/// `content-length: 0` is the one framing header with an effect.
+/// Whether the call sets `content-length: 0`, the only framing header with an effect.
 fn empties_body(call: &TracedCall<'_>) -> bool {
     let is = |argument, text: &[u8]| match call.argument(argument) {
         Some(Argument::Bytes(bytes)) => bytes.eq_ignore_ascii_case(text),
@@ -63,13 +63,13 @@ fn names(features: Features) -> String {
     Argument::Features(features, 0).to_string()
 }
 
-/// On a body that was read.
+/// The note on reading a body.
 fn body(call: &TracedCall<'_>, eof_len: u64) -> Option<Cow<'static, str>> {
     let Some(Argument::BodyKind(kind)) = call.argument("kind") else { return None };
     let note = match (call.phase?, kind) {
         (Phase::Request, BodyKind::Response) => OWN_RESPONSE,
         (Phase::Response, BodyKind::Request) => "the unread rest has gone to the next handler",
-        // The message is passed on without what is consumed.
+        // The message is passed on without the bytes that were consumed.
         (Phase::Request, BodyKind::Request)
             if !call.features.contains(Features::BUFFER_REQUEST) && eof_len as u32 > 0 =>
         {
@@ -80,14 +80,14 @@ fn body(call: &TracedCall<'_>, eof_len: u64) -> Option<Cow<'static, str>> {
     Some(note.into())
 }
 
-/// On values that were looked up.
+/// The note on a look-up of values.
 fn values(call: &TracedCall<'_>, result: u64, name: &[u8]) -> Option<Cow<'static, str>> {
     let len = result as u32;
     let limit = match call.argument("buf") {
         Some(Argument::Buffer { limit, .. }) => limit,
         _ => return None,
     };
-    // A length of 0 asks how long the value is.
+    // With a limit of 0, the guest only asks for the length.
     if len > limit && limit > 0 {
         let text = format!(
             "nothing was written: {len} bytes don't fit into a buf_limit of {limit}; call again with more room"

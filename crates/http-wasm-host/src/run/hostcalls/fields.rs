@@ -1,4 +1,4 @@
-//! Headers and trailers.
+//! Functions for headers and trailers.
 
 use std::task::Poll;
 
@@ -40,7 +40,7 @@ pub(super) fn get_header_values<H: Host>(
 ) -> Result<Poll<u64>, Reason> {
     let kind = decode(kind)?;
     let name = memory::read(memory, "name", name, name_len)?;
-    // Which fields arrive doesn't matter for a name that none of them can have.
+    // No field can have an invalid name, so there is no need to wait for trailers.
     if !can_be_name(name) {
         return state.exchange().map(|_| Poll::Ready(CountLen::default().pack()));
     }
@@ -50,7 +50,7 @@ pub(super) fn get_header_values<H: Host>(
     if list.is_whole() {
         return Ok(Poll::Ready(list.write(memory, buf, buf_limit, |_| {})?.pack()));
     }
-    // The result may overwrite the name, which is still needed to find the rest of the values.
+    // The result may overwrite the name, which is still needed to find the remaining values.
     let name = name.to_vec();
     let count_len = list.write(memory, buf, buf_limit, |rest| exchange.header_values(kind, &name, rest))?;
     Ok(Poll::Ready(count_len.pack()))
@@ -117,7 +117,7 @@ fn decode(kind: u32) -> Result<HeaderKind, Reason> {
     HeaderKind::from_abi(kind).ok_or(Reason::UnknownKind { argument: "header kind", value: kind })
 }
 
-/// The exchange, once the fields of `kind` are known as far as this guest may wait for them.
+/// The exchange, once the fields of `kind` have arrived, or the guest can't wait for them.
 fn arrived<H: Host>(state: &mut State<H>, kind: HeaderKind) -> Result<Poll<&mut Exchange<H>>, Reason> {
     let (exchange, suspension) = state.exchange_and_suspension()?;
     if kind.is_trailers() {
@@ -130,12 +130,12 @@ fn arrived<H: Host>(state: &mut State<H>, kind: HeaderKind) -> Result<Poll<&mut 
     Ok(Poll::Ready(exchange))
 }
 
-/// Values on their way into the guest's memory, where each has a NUL behind it.
+/// Values to be written to the guest's memory, each followed by a NUL.
 struct List<'a> {
     count: usize,
-    /// Bytes that all take there.
+    /// The total number of bytes that they take there.
     len: usize,
-    /// As many of the values as are remembered, so that few have to be looked for twice.
+    /// The first values. They are remembered, so that in most cases no second look-up is needed.
     first: [&'a [u8]; REMEMBERED],
 }
 
@@ -163,8 +163,8 @@ impl<'a> List<'a> {
         self.count <= REMEMBERED
     }
 
-    /// Writes the values if all of them fit; answers how many and how long they are. `again` visits them once more, if
-    /// they are too many to be remembered.
+    /// Writes the values if all of them fit, and returns their number and length. `again` visits them once more if
+    /// there are too many to remember.
     #[inline]
     fn write(
         &self,
@@ -178,7 +178,7 @@ impl<'a> List<'a> {
         if 0 < len && len <= buf_limit {
             let mut room = memory::slice_mut(memory, "buf", buf, len)?;
             let mut put = |value: &[u8]| {
-                // There is as much room as was counted.
+                // There is room for everything that was counted.
                 let (place, rest) = std::mem::take(&mut room).split_at_mut(value.len() + 1);
                 place[..value.len()].copy_from_slice(value);
                 place[value.len()] = 0;

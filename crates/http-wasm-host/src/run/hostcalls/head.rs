@@ -1,4 +1,4 @@
-//! Method, URI, protocol version, source address, status.
+//! Functions for the method, URI, protocol version, source address and status.
 
 use crate::error::Reason;
 use crate::host::Host;

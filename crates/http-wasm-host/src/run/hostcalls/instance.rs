@@ -1,4 +1,4 @@
-//! Functions that also work while an instance is created: features, configuration and the log.
+//! Functions that can also be called during start-up: features, configuration and the log.
 
 use tracing::Level;
 

@@ -1,4 +1,4 @@
-//! The ABI with a test's function in the place of each host function.
+//! Replaces each host function with a test's function.
 
 use std::any::Any;
 use std::task::Poll;
@@ -13,7 +13,7 @@ use crate::run::intercept::{HostCall, Intercept, Intercepted, Target, Trap};
 use crate::run::memory;
 use crate::run::state::State;
 
-/// A value of 64 bits as it is returned.
+/// A 64-bit return value as its type.
 trait FromBits: Sized {
     fn finish<H: Host>(
         answer: Result<Poll<u64>, Reason>,
@@ -67,7 +67,7 @@ macro_rules! intercepted {
             }
         }
 
-        /// Registers the ABI with `intercept` in the place of each function.
+        /// Registers the ABI with `intercept` in place of each function.
         pub(crate) fn add_to_linker<H: Host>(
             linker: &mut Linker<State<H>>,
             intercept: &Intercept,

@@ -1,4 +1,4 @@
-//! The functions of the ABI: decode the arguments, ask the exchange, encode the result.
+//! The host functions of the ABI. Each decodes its arguments, calls the exchange, and encodes the result.
 
 mod body;
 mod effect;
@@ -31,7 +31,7 @@ use crate::run::memory;
 use crate::run::state::State;
 use crate::run::suspend::{self, WaitsFor};
 
-/// Makes `add_to_linker` of the ABI's table: each function is the one of that name in a file beside this.
+/// Defines `add_to_linker` from the ABI's table. Each function has the same name in one of the submodules.
 macro_rules! linker {
     ($($name:ident ( $($arg:ident : $ty:ty),* ) -> $result:ty,
         memory: $memory:tt, reads_request: $reads_request:tt, may_wait: $may_wait:ident,
@@ -62,13 +62,13 @@ macro_rules! linker {
     };
 }
 
-/// The type of an answer: one that the guest may have to wait for, or not.
+/// The type of a result, depending on whether the guest may have to wait for it.
 macro_rules! answer {
     (No $result:ty) => { $result };
     ($waits:ident $result:ty) => { Poll<$result> };
 }
 
-/// Calls a function with what it works on: the guest's memory, or only the store's data.
+/// Calls a function with what it needs: the guest's memory, or only the store's data.
 macro_rules! call {
     (true $name:ident($caller:ident $(, $arg:ident)*)) => {
         memory::split(&mut $caller).and_then(|(memory, state)| $name(memory, state $(, $arg)*))
@@ -78,7 +78,7 @@ macro_rules! call {
 
 functions!(linker);
 
-/// A value as it is returned, in 64 bits.
+/// A return value as 64 bits.
 trait ToBits: Copy {
     fn widen(self) -> Poll<u64>;
 }

@@ -1,4 +1,4 @@
-//! What follows the calls of host functions.
+//! Traces host calls.
 
 use std::task::Poll;
 use std::time::Instant;
@@ -14,9 +14,9 @@ use crate::run::memory;
 use crate::run::state::State;
 use crate::trace::{CallResult, TraceEvent, TracedCall};
 
-/// Observes each host function that a guest calls. For `()`, nothing is compiled.
+/// Observes a guest's host calls. For `()`, no code is generated.
 pub(crate) trait OnHostCall: Clone + Send + Sync + 'static {
-    /// What is kept while the function runs.
+    /// State that is kept while the function runs.
     type Begun;
 
     fn begin<H: Host>(
@@ -54,12 +54,12 @@ impl OnHostCall for () {
     }
 }
 
-/// What is kept of a call while its function runs.
+/// State of a call that is kept while its function runs.
 pub(crate) struct Begun {
     started: Instant,
-    /// The argument `name`, where the function writes to memory and could overwrite it.
+    /// The argument `name`, if the function writes to memory and could overwrite it.
     name: Option<Vec<u8>>,
-    /// Whether the header to remove is there.
+    /// Whether the header to remove exists.
     found: bool,
 }
 

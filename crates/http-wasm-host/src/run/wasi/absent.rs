@@ -1,4 +1,4 @@
-//! The functions that have nothing to operate on in a guest without files.
+//! Functions that have nothing to operate on in a guest without files.
 
 use wasmtime::{Caller, FuncType, Linker, Val, ValType};
 
@@ -34,7 +34,7 @@ const ABSENT: &[Absent] = &[
     ("path_readlink", "iiiiii", Errno::BADF),
     ("path_remove_directory", "iii", Errno::BADF),
     ("path_rename", "iiiiii", Errno::BADF),
-    // Here alone the first parameter isn't a descriptor; the result is the same for all values.
+    // Only here is the first parameter not a descriptor. The result is the same for all values.
     ("path_symlink", "iiiii", Errno::BADF),
     ("path_unlink_file", "iii", Errno::BADF),
     ("sock_accept", "iii", Errno::NOTSOCK),

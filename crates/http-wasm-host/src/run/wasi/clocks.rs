@@ -1,4 +1,4 @@
-//! Clocks and random numbers: real ones, for every guest.
+//! Clocks and random numbers. All guests get real ones.
 
 use std::time::{Duration, Instant, SystemTime};
 
@@ -42,7 +42,7 @@ pub(super) fn random_get(call: &mut Call<'_>, buf: u32, buf_len: u32) -> Answer 
     getrandom::fill(slice_mut(call.memory, buf, buf_len)?).map_err(|_| Errno::IO)
 }
 
-/// Nothing else can run in the guest; the epoch gives the host its turn.
+/// There is nothing else to run in the guest; the epoch lets other tasks run.
 pub(super) fn sched_yield(_: &mut Call<'_>) -> Answer {
     Ok(())
 }

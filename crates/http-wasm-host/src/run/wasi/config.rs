@@ -1,10 +1,10 @@
-//! What a guest is granted.
+//! What a WASI guest has access to.
 
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-/// What a guest that imports `wasi_snapshot_preview1` gets in addition to clocks and random bytes. By default nothing:
-/// no arguments, no environment variables, no files. There is never a network.
+/// What a guest that imports `wasi_snapshot_preview1` gets in addition to clocks and random bytes. By default, it gets
+/// no arguments, environment variables or files. There is never a network.
 ///
 /// ```
 /// use http_wasm_host::{Mount, WasiConfig};
@@ -18,12 +18,12 @@ use std::path::PathBuf;
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct WasiConfig {
-    /// The guest's arguments. Loading puts the guest's name before them, as programs expect.
+    /// The guest's arguments. The guest's name is inserted before them, as programs expect.
     pub args: Vec<String>,
     /// The names and values of environment variables. The host's own environment is never passed on.
     pub env: Vec<(String, String)>,
-    /// Directories of the host that the guest can access. With one or more, each call into the guest runs on a fiber,
-    /// because reading a file makes it wait, and file operations run on up to 16 threads that only this guest's
+    /// Directories of the host that the guest can access. With any mounts, each call into the guest runs on a fiber,
+    /// because reading a file makes the guest wait. File operations run on up to 16 threads that only this guest's
     /// instances share. Only regular files and directories can be opened.
     pub mounts: Vec<Mount>,
 }
@@ -31,11 +31,11 @@ pub struct WasiConfig {
 /// A directory of the host that a guest can access, with everything below it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Mount {
-    /// The directory. Symbolic links that lead out of it can't be followed.
+    /// The directory. Symbolic links that lead out of it aren't followed.
     pub host: PathBuf,
     /// The path of the directory inside the guest, such as `/data`.
     pub guest: String,
-    /// Whether writing, creating and deleting are refused.
+    /// Whether writing, creating and deleting fail.
     pub read_only: bool,
 }
 
@@ -61,19 +61,19 @@ impl Mount {
         }
     }
 
-    /// The text of an error about this mount.
+    /// The message of an error about this mount.
     pub(super) fn wrong(&self, what: impl std::fmt::Display) -> String {
         format!("cannot mount {} at {}: {what}", self.host.display(), self.guest.escape_default())
     }
 }
 
 impl WasiConfig {
-    /// Whether functions that need a fiber are linked, whatever the guest calls.
+    /// Whether the linked functions need a fiber, whichever of them the guest calls.
     pub(crate) fn needs_async(&self) -> bool {
         !self.mounts.is_empty()
     }
 
-    /// Says which grant can't be satisfied, and why.
+    /// Checks that everything can be granted. The error says what can't, and why.
     pub(crate) fn check(&self) -> Result<(), String> {
         if let Some(arg) = self.args.iter().find(|arg| arg.contains('\0')) {
             return Err(format!("argument {arg:?} contains a NUL byte"));

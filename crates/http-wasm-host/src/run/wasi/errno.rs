@@ -1,4 +1,4 @@
-//! Error numbers, and access to guest memory that reports errors as numbers.
+//! Error numbers, and access to the guest's memory that returns them.
 
 use crate::run::memory;
 
@@ -7,7 +7,7 @@ use crate::run::memory;
 pub(super) struct Errno(u16);
 
 impl Errno {
-    /// No such file descriptor, or not valid for this operation.
+    /// The file descriptor doesn't exist, or isn't valid for this operation.
     pub(super) const BADF: Self = Self(8);
     /// Memory out of bounds. Preview 1 reports it as an error number instead of a trap.
     pub(super) const FAULT: Self = Self(21);
@@ -15,7 +15,7 @@ impl Errno {
     pub(super) const IO: Self = Self(29);
     pub(super) const NOSYS: Self = Self(52);
     pub(super) const NOTSOCK: Self = Self(57);
-    /// The file descriptor has no position.
+    /// The file descriptor isn't seekable.
     pub(super) const SPIPE: Self = Self(70);
 
     pub(super) fn code(self) -> u16 {
@@ -23,7 +23,7 @@ impl Errno {
     }
 }
 
-/// The result of a function; further results are in the guest's memory.
+/// The result of a function. Further results are written to the guest's memory.
 pub(super) type Answer = Result<(), Errno>;
 
 pub(super) fn slice(memory: &[u8], offset: u32, len: u32) -> Result<&[u8], Errno> {
@@ -48,7 +48,7 @@ pub(super) fn put_u64(memory: &mut [u8], offset: u32, value: u64) -> Answer {
     put(memory, offset, &value.to_le_bytes())
 }
 
-/// The `N` bytes of `record` from `at`: a field of a struct whose size the caller has checked.
+/// The `N` bytes of `record` at `at`: a field of a struct whose size has been checked.
 pub(super) fn field<const N: usize>(record: &[u8], at: usize) -> Result<[u8; N], Errno> {
     let bytes = record.get(at..at + N).and_then(|bytes| bytes.try_into().ok());
     bytes.ok_or(Errno::FAULT)

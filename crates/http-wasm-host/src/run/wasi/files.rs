@@ -1,7 +1,7 @@
-//! Mounted directories: wasmtime-wasi's file system, with the guest's output led to the log.
+//! Mounted directories: wasmtime-wasi's file system, with the guest's output sent to the log.
 //!
-//! Its functions run file operations on the guest's [`FileThreads`]; what the guest's task awaits is a plain future,
-//! which any executor can poll.
+//! File operations run on the guest's [`FileThreads`]. The guest's task awaits a plain future, which any executor can
+//! poll.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
@@ -17,7 +17,7 @@ use super::preview1::Preview1;
 use crate::engine::FileThreads;
 use crate::log::Log;
 
-/// One instance's open files.
+/// An instance's open files.
 pub(super) struct Files {
     ctx: Preview1,
     stdout: Output,
@@ -25,7 +25,7 @@ pub(super) struct Files {
 }
 
 impl Files {
-    /// Opens the directories again, so that instances share neither positions nor descriptors. May block.
+    /// Opens the directories again, so that instances don't share positions or descriptors. May block.
     pub(super) fn open(mounts: &[Mount], threads: Arc<FileThreads>) -> Result<Self, String> {
         let mut builder = WasiCtxBuilder::new();
         for mount in mounts {
@@ -47,19 +47,19 @@ impl Files {
         Self { ctx: Preview1 { ctx: builder.build_p1(), threads }, stdout, stderr }
     }
 
-    /// What wasmtime-wasi's functions work on.
+    /// The context for wasmtime-wasi's functions.
     pub(super) fn ctx(&mut self, log: &Arc<Log>) -> &mut Preview1 {
         self.stdout.connect(log);
         self.stderr.connect(log);
         &mut self.ctx
     }
 
-    /// Forgets earlier output: another call begins.
+    /// Discards the output of the previous call.
     pub(super) fn begin(&self) {
         self.stderr.with_lines(|lines, _| lines.begin());
     }
 
-    /// Output on stderr during this call.
+    /// The output on stderr during this call.
     pub(super) fn excerpt(&self) -> Option<String> {
         let mut excerpt = None;
         self.stderr.with_lines(|lines, _| excerpt = lines.excerpt());
@@ -72,15 +72,15 @@ impl Files {
     }
 }
 
-/// One stream of output, shared by the instance and wasmtime-wasi's table of descriptors.
+/// An output stream that the instance shares with wasmtime-wasi's table of descriptors.
 #[derive(Clone)]
 struct Output(Arc<SharedOutput>);
 
 struct SharedOutput {
     stream: Stream,
-    /// Where it goes; known before the guest's first call.
+    /// The log, which is set before the guest's first call.
     log: OnceLock<Arc<Log>>,
-    /// Never contended: one instance is used by one task at a time.
+    /// Never contended: only one task uses an instance at a time.
     lines: Mutex<Lines>,
 }
 
@@ -102,14 +102,14 @@ impl Output {
 }
 
 impl IsTerminal for Output {
-    /// As without files; see `stdio`.
+    /// The same as without files; see `stdio`.
     fn is_terminal(&self) -> bool {
         true
     }
 }
 
 impl StdoutStream for Output {
-    /// For preview 3 alone, which no guest here can import.
+    /// Only used by preview 3, which guests can't import here.
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
         Box::new(tokio::io::sink())
     }
@@ -126,7 +126,7 @@ impl OutputStream for Output {
     }
 
     fn flush(&mut self) -> StreamResult<()> {
-        // A guest flushes after each write, but only its end makes a line complete.
+        // A guest flushes after each write, but only a line break completes a line.
         Ok(())
     }
 

@@ -1,4 +1,4 @@
-//! Output of a guest on its way to the log, line by line.
+//! Logs a guest's output line by line.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use tracing::Level;
 use crate::log::Log;
 use crate::text::printable;
 
-/// A stream's unfinished line, and for stderr the output during the current call.
+/// A stream's incomplete line, and for stderr the output during the current call.
 #[derive(Default)]
 pub(super) struct Lines {
     partial: Vec<u8>,
     excerpt: Excerpt,
 }
 
-/// The first lines, which often hold the reason, and the last.
+/// The first lines, which often have the reason for a failure, and the last one.
 #[derive(Default)]
 struct Excerpt {
     first: Vec<Box<[u8]>>,
@@ -25,12 +25,12 @@ struct Excerpt {
 
 const FIRST_LINES: usize = 2;
 const LAST_LINES: usize = 6;
-/// How much of a line is kept.
+/// How many bytes of a line are kept.
 const LINE_BYTES: usize = 200;
 
 impl Excerpt {
     fn add(&mut self, line: &[u8]) {
-        // One byte more, to show that there was more.
+        // One more byte shows that the line was longer.
         let line = line[..line.len().min(LINE_BYTES + 1)].into();
         if self.first.len() < FIRST_LINES {
             self.first.push(line);
@@ -52,14 +52,14 @@ impl Excerpt {
     }
 }
 
-/// Whose lines they are.
+/// The guest and stream of the lines.
 #[derive(Clone, Copy)]
 pub(super) struct LineSink<'a> {
     pub(super) log: &'a Arc<Log>,
     pub(super) stream: Stream,
 }
 
-/// Where a guest writes to.
+/// The stream that a guest writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stream {
     Stdout,
@@ -85,7 +85,7 @@ impl Stream {
 impl LineSink<'_> {
     fn say(self, line: &[u8], excerpt: &mut Excerpt) {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        // A blank line separates paragraphs on a terminal; in a log it is useless.
+        // A blank line separates paragraphs on a terminal, but is useless in a log.
         if !line.is_empty() {
             self.log.line(self.stream.level(), self.stream.name(), line);
             if self.stream == Stream::Stderr {
@@ -96,7 +96,7 @@ impl LineSink<'_> {
 }
 
 impl Lines {
-    /// Logs the lines that `bytes` end, and keeps the beginning of the next.
+    /// Logs the lines that `bytes` complete, and keeps the rest.
     pub(super) fn write(&mut self, mut bytes: &[u8], speaker: LineSink<'_>) {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
             let line = &bytes[..end];
@@ -120,7 +120,7 @@ impl Lines {
         }
     }
 
-    /// Forgets earlier output: another call begins.
+    /// Discards the output of the previous call.
     #[inline]
     pub(super) fn begin(&mut self) {
         if !self.excerpt.first.is_empty() {
@@ -128,13 +128,13 @@ impl Lines {
         }
     }
 
-    /// Output during this call, in a few lines.
+    /// The output during this call, in a few lines.
     pub(super) fn excerpt(&self) -> Option<String> {
         self.excerpt.text()
     }
 
     fn keep(&mut self, bytes: &[u8], limit: usize) {
-        // One byte more than is logged, so that the log shows that there was more.
+        // One byte more than is logged, so that the log shows that the line was longer.
         let room = limit.saturating_add(1).saturating_sub(self.partial.len());
         self.partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }

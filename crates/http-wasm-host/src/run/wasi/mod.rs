@@ -1,8 +1,8 @@
 //! `wasi_snapshot_preview1`, for guests that import it.
 //!
-//! Guests without mounted directories, which is nearly all of them, get our own synchronous definitions of all
+//! Guests without mounted directories, which are nearly all, get the host's own synchronous definitions of all
 //! functions: an asynchronous one in the linker would put each call into the guest on a fiber. With mounts,
-//! wasmtime-wasi handles files, and our functions everything else.
+//! wasmtime-wasi handles files, and the host's own functions handle everything else.
 
 mod absent;
 mod clocks;
@@ -34,10 +34,10 @@ use crate::abi::WASI_MODULE as MODULE;
 use crate::error::{CallError, Reason};
 use crate::run::suspend::{self, WaitsFor};
 
-/// The functions that may have to wait; their imports get a shim (see [`crate::run::suspend`]).
+/// The functions that may have to wait. Their imports get a shim (see [`crate::run::suspend`]).
 pub(crate) const SUSPENDING: [(&str, &str); 1] = [(MODULE, "poll_oneoff")];
 
-/// Registers preview 1, with the grants of `config`.
+/// Registers preview 1, with what `config` grants.
 pub(crate) fn add_to_linker<T: HasWasi>(linker: &mut Linker<T>, config: &WasiConfig) -> wasmtime::Result<()> {
     if !config.needs_async() {
         absent::add_to_linker(linker)?;
@@ -46,7 +46,7 @@ pub(crate) fn add_to_linker<T: HasWasi>(linker: &mut Linker<T>, config: &WasiCon
     }
     wasmtime_wasi::p1::wasi_snapshot_preview1::add_to_linker(linker, |data: &mut T| {
         let (wasi, log, _) = data.wasi();
-        // A store created with another configuration than its linker has no files.
+        // A store that was created with a different configuration from its linker's has no files.
         let none = || Box::new(Files::none());
         wasi.files.get_or_insert_with(none).ctx(log)
     })?;
@@ -79,7 +79,7 @@ fn add_stdio<T: HasWasi>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     Ok(())
 }
 
-/// Functions that have nothing to do with files, and are the same with and without them.
+/// Adds the functions that don't involve files. They are the same with and without mounts.
 fn add_fileless<T: HasWasi>(linker: &mut Linker<T>, config: &WasiConfig) -> wasmtime::Result<()> {
     add_strings(linker, "args_sizes_get", "args_get", Strings::args(config))?;
     add_strings(linker, "environ_sizes_get", "environ_get", Strings::env(config))?;
@@ -129,7 +129,7 @@ fn poll_oneoff<T: HasWasi>(
         (Err(errno), _) => Ok(code(Err(errno))),
         (Ok(Poll::Pending), true) => {
             suspend::wait(&mut caller, WaitsFor::Time);
-            // What the shim interprets as `PENDING`.
+            // The shim interprets this as `PENDING`.
             Ok(u32::MAX)
         }
         (Ok(Poll::Pending), false) => {

@@ -1,4 +1,4 @@
-//! `poll_oneoff`: the only function implemented here that can make a guest wait.
+//! `poll_oneoff`, the only function implemented here that can make a guest wait.
 
 use std::task::Poll;
 use std::time::{Duration, Instant};
@@ -7,15 +7,15 @@ use super::clocks;
 use super::errno::{Answer, Errno, field, put, put_u32, slice};
 use super::state::{Call, Waiting};
 
-/// Subscriptions per call: more than one per conventional limit of file descriptors.
+/// The most subscriptions per call. This exceeds the usual limit on file descriptors.
 const MAX_SUBSCRIPTIONS: u32 = 4096;
 
 const SUBSCRIPTION: usize = 48;
 const EVENT: usize = 32;
-/// Flag of a clock subscription: its timeout is absolute.
+/// The flag of a clock subscription with an absolute timeout.
 const ABSOLUTE: u16 = 1;
 
-/// Returns `Pending` if the guest must wait; the waker has then been registered.
+/// Returns `Pending`, with the waker registered, if the guest must wait.
 pub(super) fn poll_oneoff(
     call: &mut Call<'_>,
     subscriptions: u32,
@@ -23,7 +23,7 @@ pub(super) fn poll_oneoff(
     count: u32,
     nevents: u32,
 ) -> Result<Poll<()>, Errno> {
-    // Waiting for nothing would mean waiting forever.
+    // A wait for nothing would never end.
     if count == 0 || count > MAX_SUBSCRIPTIONS {
         return Err(Errno::INVAL);
     }
@@ -93,7 +93,7 @@ impl Subscription {
         Ok(Self { userdata: field(record, 0)?, kind, what })
     }
 
-    /// The event if it has occurred, or the time until it may occur.
+    /// The event if it has occurred, or else the time until it may occur.
     fn look(&self, call: &Call<'_>, since: Instant) -> Result<Event, Duration> {
         match self.what {
             Interest::Clock { id, nanos, absolute } => match left(id, nanos, absolute, call.wasi.made, since)
@@ -102,7 +102,7 @@ impl Subscription {
                 Ok(Some(left)) => Err(left),
                 Err(errno) => Ok(self.event(Some(errno))),
             },
-            // Files are always ready, and reading from one that doesn't exist reports that.
+            // Files are always ready, and reading one that doesn't exist reports that.
             Interest::Read(0) | Interest::Write(1 | 2) => Ok(self.event(None)),
             _ if call.wasi.has_files() => Ok(self.event(None)),
             _ => Ok(self.event(Some(Errno::BADF))),
@@ -118,7 +118,7 @@ impl Subscription {
     }
 }
 
-/// The time left of a clock subscription, or nothing if it has elapsed.
+/// The time left until a clock subscription elapses, or `None` if it has.
 fn left(
     id: u32,
     nanos: u64,

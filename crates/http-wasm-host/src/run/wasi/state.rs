@@ -1,4 +1,4 @@
-//! One instance's part of WASI, and what a function works with.
+//! An instance's WASI state, and the arguments of WASI functions.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,9 +20,9 @@ pub(crate) trait HasWasi: HasMemory + Suspend {
     fn wasi(&mut self) -> (&mut WasiState, &Arc<Log>, &Suspension);
 }
 
-/// One instance's WASI state.
+/// An instance's WASI state.
 pub(crate) struct WasiState {
-    /// The start of the monotonic clock.
+    /// When the monotonic clock started.
     pub(super) made: Instant,
     pub(super) stdout: Lines,
     pub(super) stderr: Lines,
@@ -31,8 +31,9 @@ pub(crate) struct WasiState {
 }
 
 impl WasiState {
-    /// Opens what `config` grants, which has been [checked](WasiConfig::check), for use on `threads` if there are
-    /// mounts. The error says which grant can no longer be satisfied, and why. With mounts it may block.
+    /// Opens what `config` grants, for use on `threads` if there are mounts. `config` must have been
+    /// [checked](WasiConfig::check). The error says what can no longer be granted, and why. May block if there are
+    /// mounts.
     pub(crate) fn new(config: &WasiConfig, threads: Option<Arc<FileThreads>>) -> Result<Self, String> {
         let files = match threads {
             Some(threads) => Some(Box::new(Files::open(&config.mounts, threads)?)),
@@ -47,7 +48,7 @@ impl WasiState {
         self.made.elapsed()
     }
 
-    /// Makes the monotonic clock continue from `clock`, as far as this machine has been running for that long.
+    /// Makes the monotonic clock continue from `clock`, if this machine has been running for at least that long.
     pub(crate) fn set_clock(&mut self, clock: Duration) {
         self.made = self.made.checked_sub(clock).unwrap_or(self.made);
     }
@@ -62,7 +63,7 @@ impl WasiState {
         }
     }
 
-    /// Forgets what the guest has written: another call begins.
+    /// Discards the output of the previous call.
     #[inline]
     pub(crate) fn begin(&mut self) {
         self.stderr.begin();
@@ -71,7 +72,7 @@ impl WasiState {
         }
     }
 
-    /// What the guest has written to stderr since then, in a few lines.
+    /// The output on stderr during this call, in a few lines.
     pub(crate) fn excerpt(&self) -> Option<String> {
         match &self.files {
             Some(files) => files.excerpt(),
@@ -84,13 +85,13 @@ impl WasiState {
     }
 }
 
-/// A wait in progress, kept while the guest is suspended and its call retried.
+/// A wait in progress. It is kept while the guest is suspended and its host call retried.
 pub(super) struct Waiting {
     pub(super) since: Instant,
     pub(super) sleep: Option<Task>,
 }
 
-/// What a function works on.
+/// The context of a WASI function.
 pub(super) struct Call<'a> {
     pub(super) memory: &'a mut [u8],
     pub(super) wasi: &'a mut WasiState,

@@ -1,15 +1,16 @@
-//! File descriptors for a guest without files: 0, 1 and 2, and no others.
+//! File descriptors for a guest without files: only 0, 1 and 2 exist.
 //!
-//! Standard input is empty, the other two lead to the log. None can really be closed, as no other could take its place.
+//! Standard input is empty; the others write to the log. They can't actually be closed, since nothing could replace
+//! them.
 
 use super::errno::{Answer, Errno, field, put, put_u32, slice};
 use super::lines::{LineSink, Stream};
 use super::state::Call;
 
-/// Buffers per call, as many as C libraries promise to take (`IOV_MAX`).
+/// The most buffers per call. C libraries promise to accept this many (`IOV_MAX`).
 const MAX_IOVECS: u32 = 1024;
-/// Bytes taken per call, as a pipe does: the rest is for a further call, which guests expect. It keeps one
-/// call from logging for seconds.
+/// The most bytes written per call. As with a pipe, guests expect to write the rest with further calls. It keeps a call
+/// from logging for seconds.
 const MAX_WRITE: usize = 64 * 1024;
 
 const IOVEC: usize = 8;
@@ -24,7 +25,7 @@ pub(super) fn fd_write(call: &mut Call<'_>, fd: u32, iovs: u32, iovs_len: u32, n
         2 => (&mut wasi.stderr, Stream::Stderr),
         _ => return Err(Errno::BADF),
     };
-    // Everything is checked before anything is logged, so that a call that fails has no effect.
+    // Everything is checked before anything is logged, so that a failed call has no effect.
     slice(memory, nwritten, 4)?;
     for buffer in buffers(memory, iovs, iovs_len)? {
         buffer?;
@@ -39,7 +40,7 @@ pub(super) fn fd_write(call: &mut Call<'_>, fd: u32, iovs: u32, iovs_len: u32, n
     put_u32(memory, nwritten, (MAX_WRITE - room) as u32)
 }
 
-/// The buffers that an array of `iovs_len` pointers and lengths describes.
+/// The buffers described by an array of `iovs_len` pointers and lengths.
 fn buffers(
     memory: &[u8],
     iovs: u32,
@@ -63,8 +64,8 @@ pub(super) fn fd_read(call: &mut Call<'_>, fd: u32, _iovs: u32, _iovs_len: u32, 
     }
 }
 
-/// Reports a terminal, because C libraries then write line by line; for anything else they would hold output back until
-/// a buffer is full, and that of a handler that never exits might not appear for hours.
+/// Reports a terminal, so that C libraries write line by line. Otherwise, they would hold back output until a buffer is
+/// full, which can take hours for a handler that never exits.
 pub(super) fn fd_fdstat_get(call: &mut Call<'_>, fd: u32, stat: u32) -> Answer {
     standard(fd)?;
     let rights = if fd == 0 { RIGHT_READ } else { RIGHT_WRITE };
@@ -82,7 +83,7 @@ pub(super) fn fd_filestat_get(call: &mut Call<'_>, fd: u32, stat: u32) -> Answer
     put(call.memory, stat, &record)
 }
 
-/// Go makes them non-blocking while it starts; they never block anyway.
+/// Go makes them non-blocking during start-up. They never block anyway.
 pub(super) fn fd_fdstat_set_flags(_: &mut Call<'_>, fd: u32, _flags: u32) -> Answer {
     standard(fd)
 }

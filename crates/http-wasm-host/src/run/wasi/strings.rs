@@ -1,9 +1,9 @@
-//! Arguments and environment, in the layout that a guest copies.
+//! Arguments and environment variables, in the layout that guests copy.
 
 use super::config::WasiConfig;
 use super::errno::{Answer, Errno, put, put_u32, slice, slice_mut};
 
-/// A list of strings, each with its NUL. Laid out once per guest.
+/// A list of strings, each terminated by a NUL. Created once per guest.
 pub(super) struct Strings {
     bytes: Vec<u8>,
     starts: Vec<u32>,
@@ -21,7 +21,7 @@ impl Strings {
     fn new<'a, const N: usize>(strings: impl Iterator<Item = [&'a [u8]; N]>) -> Self {
         let mut list = Self { bytes: Vec::new(), starts: Vec::new() };
         for parts in strings {
-            // Strings of more than 4 GiB can't be passed: `get` then finds no room for them.
+            // Strings of more than 4 GiB can't be passed: `get` will find no room for them.
             list.starts.push(list.bytes.len() as u32);
             list.bytes.extend(parts.concat());
             list.bytes.push(0);

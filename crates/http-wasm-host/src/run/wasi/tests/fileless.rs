@@ -1,10 +1,10 @@
-//! Without mounts: everything is synchronous, and three file descriptors are all there is.
+//! Without mounts, everything is synchronous, and only three file descriptors exist.
 
 use super::*;
 
 const WRITE: (&str, &str) = ("fd_write", "i32 i32 i32 i32");
 
-/// A function of no parameters that writes to `fd` the text at `at`, of `len` bytes.
+/// A function without parameters that writes `len` bytes at `at` to `fd`.
 fn say(name: &str, fd: u32, at: u32, len: u32) -> String {
     format!(
         "(func ${name}
@@ -13,7 +13,7 @@ fn say(name: &str, fd: u32, at: u32, len: u32) -> String {
     )
 }
 
-/// The answer of one call, for a guest that makes no other.
+/// The result of a guest's only call.
 fn answer(name: &str, params: &str, arguments: &str) -> (i32, Guest) {
     let body = format!("(func (export \"run\") (result i32) (call ${name} {arguments}))");
     let mut guest = Guest::new(&WasiConfig::default(), &[(name, params)], &body);
@@ -88,7 +88,7 @@ fn memory_out_of_bounds_is_a_fault_without_effect() {
         let lines = heard(|| assert_eq!(answer(name, params, arguments).0, 21, "{name} {arguments}"));
         assert!(lines.is_empty(), "{lines:?}");
     };
-    // The buffer, the array of buffers, the place of the result.
+    // The buffer, the array of buffers, and where the result goes.
     let body = r#"(data (i32.const 0) "\64\00\00\00\04\00\00\00\ff\ff\00\00\02\00\00\00")
         (data (i32.const 100) "ok\n\n")
         (func (export "run") (result i32)

@@ -1,4 +1,4 @@
-//! Guests that call WASI, in stores that hold nothing else.
+//! Guests that call WASI functions, in stores with no other state.
 
 mod fileless;
 mod mounts;
@@ -55,7 +55,7 @@ struct Guest {
 }
 
 impl Guest {
-    /// A guest of one page of memory. `body` is what follows the import of `functions`, given as name and parameters.
+    /// A guest with one page of memory. `body` follows the imports of `functions`, given by name and parameters.
     fn new(config: &WasiConfig, functions: &[(&str, &str)], body: &str) -> Self {
         let mut wat = String::from("(module");
         for (name, params) in functions {
@@ -119,7 +119,7 @@ impl Guest {
     }
 }
 
-/// What `f` makes guests say: "guest stream: line".
+/// The lines that guests write while `f` runs: "guest stream: line".
 fn heard(f: impl FnOnce()) -> Vec<String> {
     let ear = Captured::default();
     let lines = ear.0.clone();

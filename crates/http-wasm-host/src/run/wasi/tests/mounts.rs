@@ -1,4 +1,4 @@
-//! With mounts: wasmtime-wasi's files, no runtime entered.
+//! With mounts, wasmtime-wasi handles files, without a runtime being entered.
 
 use super::*;
 
@@ -8,7 +8,7 @@ const FD_READ: i64 = 1 << 1;
 const FD_WRITE: i64 = 1 << 6;
 const CREATE: u32 = 1;
 
-/// A guest that opens `path` below the first mount, whose descriptor goes to 0, and goes on with `then`.
+/// A guest that opens `path` below the first mount, stores the descriptor at 0, and continues with `then`.
 fn opens(config: &WasiConfig, path: &str, flags: u32, rights: i64, then: &str) -> Guest {
     let len = path.len();
     let body = format!(
@@ -22,7 +22,7 @@ fn opens(config: &WasiConfig, path: &str, flags: u32, rights: i64, then: &str) -
     Guest::new(config, &[OPEN, ("fd_read", IO), ("fd_write", IO)], &body)
 }
 
-/// Opens, then reads or writes five bytes at 300.
+/// Reads or writes five bytes at 300, after opening.
 fn then(function: &str) -> String {
     format!(
         "(local $errno i32)
@@ -118,7 +118,7 @@ fn with_mounts_randomness_arguments_and_exit_need_no_fiber() {
     assert_ne!(guest.u64(16), 0);
 }
 
-/// The `errno` of what can't be opened because of what it is.
+/// The `errno` for a file that can't be opened because of its type.
 #[cfg(target_os = "linux")]
 const NOTSUP: i32 = 58;
 
@@ -143,7 +143,7 @@ fn opening_anything_but_a_file_or_directory_is_refused_without_waiting() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_device_is_not_opened() {
-    // Mounted where it stands: only the superuser can make one.
+    // Mounted from where it is: only the superuser can create one.
     let config = mounted(Mount::read_only("/dev", "/data"));
     let mut guest = opens(&config, "zero", 0, FD_READ, &then("fd_read"));
     assert_eq!(block_on(guest.run_on_fiber()), NOTSUP);
@@ -155,7 +155,7 @@ fn file_operations_run_on_the_guests_threads_without_a_runtime() {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join("file"), "12345").unwrap();
     let config = mounted(Mount::read_only(dir.path(), "/data"));
-    // It has no blocking threads but one, which is taken.
+    // Its only blocking thread is taken.
     let runtime = tokio::runtime::Builder::new_current_thread().max_blocking_threads(1).build().unwrap();
     let (hanging, hangs) = std::sync::mpsc::channel::<()>();
     let _task = runtime.spawn_blocking(move || hangs.recv());

@@ -42,7 +42,7 @@ fn event(guest: &mut Guest, n: usize) -> (u64, u8, u8) {
     (guest.u64(at), guest.bytes(at + 8, 1)[0], guest.bytes(at + 10, 1)[0])
 }
 
-/// `start` is before what the guest's time is counted from.
+/// `start` is a time before the start of the guest's clock.
 fn assert_sleeps(guest: &mut Guest, start: Instant) {
     let mut polled = 0;
     let errno = block_on(async {
@@ -56,7 +56,7 @@ fn assert_sleeps(guest: &mut Guest, start: Instant) {
     let took = start.elapsed();
     // The system's clocks may differ by a little.
     assert!(took >= MS300 - Duration::from_millis(5) && took < Duration::from_secs(10), "{took:?}");
-    // Woken when the time is up, not by a clock that ticks meanwhile.
+    // The task is woken when the time is up, not by a ticker.
     assert!((2..10).contains(&polled), "{polled}");
     assert_eq!((errno, guest.u32(4096)), (0, 1));
     assert_eq!(event(guest, 0), (7, 0, 0));
@@ -70,7 +70,7 @@ fn a_sleeping_guest_needs_no_runtime_and_holds_no_thread() {
     let longer = clock(8, 0, Duration::from_secs(3600), 0);
     let mut guest = polls(&WasiConfig::default(), 2, &[(0, &longer), (48, &sleep)]);
     assert_sleeps(&mut guest, Instant::now());
-    // Nothing of one wait is left for the next.
+    // No state of one wait is left for the next.
     assert_sleeps(&mut guest, Instant::now());
 }
 
@@ -95,7 +95,7 @@ fn poll_returns_ready_events_at_once_each_with_its_error() {
         clock(6, 9, MS300, 0),
     ];
     let mut guest = polls(&WasiConfig::default(), 6, &[(0, subscriptions.as_flattened())]);
-    // No fiber: nothing waits.
+    // It needs no fiber, since nothing waits.
     assert_eq!((guest.run(), guest.u32(4096)), (0, 5));
     let events = [0, 1, 2, 3, 4].map(|n| event(&mut guest, n));
     assert_eq!(events, [(1, 0, 1), (3, 0, 2), (4, 8, 1), (5, 0, 0), (6, 28, 0)]);
