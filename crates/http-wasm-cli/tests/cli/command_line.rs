@@ -129,7 +129,7 @@ fn a_taken_port_exits_with_69() {
 }
 
 #[test]
-fn an_address_of_another_machine_exits_with_69() {
+fn a_non_local_listen_address_exits_with_69() {
     let (line, code) = one_line(&run(&["serve", "--listen", "192.0.2.1:0"]));
     let expected = "cannot listen on 192.0.2.1:0: this machine has no such address";
     assert_eq!((line.as_str(), code), (expected, Some(69)));
@@ -193,7 +193,7 @@ fn a_misspelt_value_is_refused_with_the_possible_values() {
 }
 
 #[test]
-fn grants_and_configurations_are_accepted() {
+fn environment_mount_and_configuration_flags_are_accepted() {
     let directory = tempfile::tempdir().unwrap();
     let config = directory.path().join("config");
     fs::write(&config, [0xff, 0x00]).unwrap();

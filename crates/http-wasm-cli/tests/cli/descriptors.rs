@@ -27,7 +27,7 @@ fn limited(files: u32, route: &str, directory: &tempfile::TempDir) -> (Server, s
 }
 
 #[tokio::test]
-async fn requests_without_a_descriptor_for_their_upstream_get_503_and_it_stays_healthy() {
+async fn requests_without_a_descriptor_get_503_and_the_upstream_stays_healthy() {
     // It accepts connections, and answers nothing.
     let upstream = Upstream::bind().await;
     let directory = tempfile::tempdir().unwrap();

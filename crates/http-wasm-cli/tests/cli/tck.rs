@@ -80,7 +80,7 @@ fn a_host_without_the_conformance_guest_exits_with_70_and_a_hint() {
 }
 
 #[test]
-fn a_host_that_fails_cases_makes_the_exit_code_1() {
+fn failing_cases_exit_with_1() {
     // It is never told its configuration.
     let launch = format!(
         "{} serve --guest {{guest}} --upstream {{backend}} --listen {{listen}}",

@@ -15,7 +15,7 @@ fn explains(trace: &str, parts: &[&str]) {
 }
 
 #[test]
-fn a_response_that_is_changed_without_buffer_response() {
+fn the_trace_explains_a_response_change_without_buffer_response() {
     let guest = of(
         "i64.const 1",
         "(call $set (i32.const 1) (i32.const 96) (i32.const 12) (i32.const 128) (i32.const 9))",
@@ -33,7 +33,7 @@ fn a_response_that_is_changed_without_buffer_response() {
 }
 
 #[test]
-fn features_that_are_enabled_too_late() {
+fn the_trace_explains_features_enabled_too_late() {
     let guest = of("i64.const 1", "(drop (call $features (i32.const 2))) (call $status (i32.const 404))");
     explains(
         &traced(&guest, &[]),
@@ -47,7 +47,7 @@ fn features_that_are_enabled_too_late() {
 }
 
 #[test]
-fn a_denial_that_lets_the_request_proceed() {
+fn the_trace_explains_a_denial_that_lets_the_request_proceed() {
     let guest = of(
         "(call $status (i32.const 403)) (call $write (i32.const 1) (i32.const 32) (i32.const 3)) i64.const 1",
         "",
@@ -66,7 +66,7 @@ fn a_denial_that_lets_the_request_proceed() {
 }
 
 #[test]
-fn a_request_that_is_changed_after_it_was_forwarded() {
+fn the_trace_explains_a_request_change_after_forwarding() {
     let guest = of(
         "(drop (call $features (i32.const 3))) i64.const 1",
         "(call $set (i32.const 0) (i32.const 0) (i32.const 6) (i32.const 32) (i32.const 3))",
@@ -82,7 +82,7 @@ fn a_request_that_is_changed_after_it_was_forwarded() {
 }
 
 #[test]
-fn a_body_that_is_consumed_by_looking_at_it() {
+fn the_trace_explains_a_body_consumed_without_buffer_request() {
     let guest = of("(drop (call $read (i32.const 0) (i32.const 1024) (i32.const 1024))) i64.const 1", "");
     explains(
         &traced(&guest, &["-d", "a=b"]),
@@ -102,7 +102,7 @@ fn a_body_that_is_consumed_by_looking_at_it() {
 }
 
 #[test]
-fn a_buffer_that_is_too_small() {
+fn the_trace_explains_a_buffer_that_is_too_small() {
     let guest = of("(drop (call $get_uri (i32.const 1024) (i32.const 8))) i64.const 1", "");
     explains(
         &traced(&guest, &["/a/long/path"]),
@@ -114,7 +114,7 @@ fn a_buffer_that_is_too_small() {
 }
 
 #[test]
-fn a_name_that_is_spelled_wrong() {
+fn the_trace_explains_a_misspelt_name() {
     let guest = of(
         "(drop (call $values (i32.const 0) (i32.const 64) (i32.const 6) (i32.const 1024) (i32.const 64)))
          (call $remove (i32.const 0) (i32.const 64) (i32.const 6)) i64.const 1",
@@ -133,7 +133,7 @@ fn a_name_that_is_spelled_wrong() {
 }
 
 #[test]
-fn a_kind_that_is_mixed_up() {
+fn the_trace_explains_a_wrong_kind() {
     let guest = of(
         "(call $set (i32.const 1) (i32.const 96) (i32.const 12) (i32.const 128) (i32.const 9)) i64.const 1",
         "",
@@ -148,7 +148,7 @@ fn a_kind_that_is_mixed_up() {
 }
 
 #[test]
-fn a_result_whose_halves_are_swapped() {
+fn the_trace_explains_a_result_with_swapped_halves() {
     let guest = of("(i64.shl (i64.const 1) (i64.const 32))", "");
     explains(
         &traced(&guest, &[]),
@@ -161,7 +161,7 @@ fn a_result_whose_halves_are_swapped() {
 }
 
 #[test]
-fn a_framing_header_that_the_host_sets_itself() {
+fn the_trace_explains_an_ignored_framing_header() {
     let guest = of(
         "(call $set (i32.const 0) (i32.const 160) (i32.const 14) (i32.const 192) (i32.const 2)) i64.const 1",
         "",
@@ -176,7 +176,7 @@ fn a_framing_header_that_the_host_sets_itself() {
 }
 
 #[test]
-fn a_pointer_outside_the_memory() {
+fn the_trace_explains_a_pointer_out_of_bounds() {
     let guest = of("(call $set_uri (i32.const 65535) (i32.const 16)) i64.const 1", "");
     explains(
         &traced(&guest, &[]),
@@ -189,7 +189,7 @@ fn a_pointer_outside_the_memory() {
 }
 
 #[test]
-fn a_prefix_that_replaces_what_it_was_meant_to_precede() {
+fn the_trace_explains_a_prefix_that_replaces_the_body() {
     let guest = of("(call $write (i32.const 0) (i32.const 224) (i32.const 8)) i64.const 1", "");
     explains(
         &traced(&guest, &["-d", "a=b"]),
@@ -201,7 +201,7 @@ fn a_prefix_that_replaces_what_it_was_meant_to_precede() {
 }
 
 #[test]
-fn a_change_of_the_request_by_a_guest_that_answers_it() {
+fn the_trace_explains_a_request_change_by_a_guest_that_answers() {
     let guest = of(
         "(call $set (i32.const 0) (i32.const 0) (i32.const 6) (i32.const 32) (i32.const 3)) i64.const 0",
         "",
@@ -216,7 +216,7 @@ fn a_change_of_the_request_by_a_guest_that_answers_it() {
 }
 
 #[test]
-fn a_loop_that_waits_for_zero_bytes_instead_of_the_end() {
+fn the_trace_explains_a_loop_that_waits_for_zero_bytes_instead_of_eof() {
     // It ends only when there is nothing more to read, and asks again after the end.
     let guest = of(
         "(loop $again
@@ -235,7 +235,7 @@ fn a_loop_that_waits_for_zero_bytes_instead_of_the_end() {
 }
 
 #[test]
-fn a_level_of_the_log_that_does_not_exist() {
+fn the_trace_explains_an_unknown_log_level() {
     let guest = of("(call $log (i32.const 4) (i32.const 32) (i32.const 3)) i64.const 1", "");
     explains(
         &traced(&guest, &[]),

@@ -15,7 +15,7 @@ const TAGS: &str = "(call $log (i32.const 0) (i32.const 32) (i32.const 3))
     i64.const 0x700000001";
 
 #[test]
-fn the_request_is_shown_as_the_next_handler_got_it_and_the_response_as_the_client_gets_it() {
+fn run_shows_the_request_at_the_next_handler_and_the_response_at_the_client() {
     let guest = of(TAGS, "");
     let (stdout, stderr, code) =
         output(&["run", path(&guest), "http://example.org/a?b", "-X", "PUT", "-d", "hi"]);

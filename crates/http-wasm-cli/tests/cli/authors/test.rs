@@ -155,7 +155,7 @@ fn errors_in_the_test_file_name_their_place() {
 }
 
 #[test]
-fn a_thousand_cases_take_about_a_second() {
+fn a_thousand_cases_run_within_the_time_limit() {
     let guest = examples().join("wat/guest.wat");
     let case = "[[case]]\nname = 'denied'\nexpect = { next_called = false, response.status = 401 }\n";
     let tests = file(".toml", &format!("config = 'a b c'\n{}", case.repeat(1000)));
