@@ -108,7 +108,7 @@ async fn a_browser_shows_guests_charts_and_errors_without_console_errors() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_marks_certificates_that_expire_soon_and_shows_the_error_of_a_failed_reload() {
+async fn a_browser_marks_expiring_certificates_and_shows_the_error_of_a_failed_reload() {
     let Some(browser) = browser_or_skip() else { return };
     let served = Served::start_in(certificates(&[5, 100]), TLS_CONFIG, |gateway, files| {
         gateway.with_file(files.config_file())

@@ -70,7 +70,7 @@ async fn an_https_upstream_without_http_2_gets_http_1_and_the_same_host() {
 }
 
 #[tokio::test]
-async fn an_upgrade_goes_over_http_1_even_if_the_upstream_prefers_http_2() {
+async fn an_upgrade_is_sent_over_http_1_even_if_the_upstream_prefers_http_2() {
     let (proxy, _) = proxy_to_echo_over_tls(&["h2", "http/1.1"]).await;
     let client = hyper::upgrade::on(Request::new(()));
     let mut inbound = request("GET", empty());
