@@ -24,7 +24,7 @@ fn all_idle(probe: &Probe<InMemoryHost>, count: u64) {
 }
 
 #[test]
-fn dropping_the_pinned_instance_runs_handle_response_with_is_error_on_it_without_any_executor() {
+fn dropping_a_pinned_instance_calls_handle_response_with_is_error_without_an_executor() {
     let probe = notes_end(0xdead_beef);
     drop(probe.next(get()));
     all_idle(&probe, 1);

@@ -85,7 +85,7 @@ fn threads_that_start_exchanges_at_once_never_share_an_instance() {
 }
 
 #[test]
-fn suspended_exchanges_take_turns_and_each_gets_its_own_body() {
+fn interleaved_suspended_exchanges_each_get_their_own_body() {
     let probe = proceeds("(call $write_body 0 BUF (i32.wrap_i64 (call $read_body 0 BUF LIMIT)))").load();
     let mut open = Vec::new();
     for n in 0..EXCHANGES {

@@ -19,7 +19,7 @@ fn any_non_zero_next_proceeds() {
 }
 
 #[test]
-fn every_req_ctx_is_handed_back() {
+fn every_req_ctx_is_passed_to_handle_response() {
     for req_ctx in [0, 1, 1 << 31, u64::from(u32::MAX)] {
         assert_eq!(returns(req_ctx << 32 | 1).noted(get()), [number(req_ctx), number(0)]);
     }
@@ -63,7 +63,7 @@ fn remembers() -> Wat {
 }
 
 #[test]
-fn handle_response_runs_on_the_instance_of_its_handle_request_however_exchanges_interleave() {
+fn handle_response_runs_on_the_instance_of_its_handle_request_when_interleaved() {
     let probe = remembers().load();
     let uri = |len: usize| format!("/{}", "x".repeat(len - 1));
     let mut open: Vec<Pinned<_>> = (1..=8).map(|n| probe.next(InMemoryHost::new("GET", &uri(n)))).collect();

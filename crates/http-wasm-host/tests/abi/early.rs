@@ -53,7 +53,7 @@ fn body_bytes_written_before_next_come_first_and_the_next_handlers_body_follows(
 }
 
 #[test]
-fn a_body_of_unknown_length_behind_early_bytes_gets_no_length() {
+fn a_body_of_unknown_length_after_early_bytes_gets_no_content_length() {
     let probe = proceeds("(call $write_body 1 \"early \")").load();
     let mut body = None;
     let mut host = probe.run(get(), |next| {
@@ -114,7 +114,7 @@ fn early_headers_can_be_changed_or_removed_in_handle_response() {
 }
 
 #[test]
-fn a_guest_that_stops_answers_with_all_that_it_has_set() {
+fn a_guest_that_stops_answers_with_the_status_headers_and_body_it_has_set() {
     let probe = stops(
         "(call $set_status_code 401) (call $set_header_value 1 \"WWW-Authenticate\" \"Basic\")
          (call $add_header_value 1 \"set-cookie\" \"a=1\") (call $add_header_value 1 \"set-cookie\" \"b=2\")

@@ -193,7 +193,7 @@ fn capped(calls: &str, features: u32) -> Probe<InMemoryHost> {
 }
 
 #[test]
-fn a_guest_that_consumed_more_than_the_undo_limit_fails_closed() {
+fn a_guest_that_consumed_more_than_the_replay_limit_fails_closed() {
     let body = pattern(1001);
     for step in [1, 64, 1001] {
         let probe = capped(&format!("(call $read_all 0 {step}) unreachable"), 0);
@@ -203,7 +203,7 @@ fn a_guest_that_consumed_more_than_the_undo_limit_fails_closed() {
 }
 
 #[test]
-fn a_guest_may_consume_more_than_the_undo_limit_if_it_does_not_fail() {
+fn a_guest_may_consume_more_than_the_replay_limit_if_it_does_not_fail() {
     let probe = capped("(call $read 0 1500) (drop (call $enable_features 1)) (call $read 0 900)", 0);
     let body = pattern(5000);
     let mut left = Vec::new();

@@ -36,7 +36,7 @@ fn a_feature_enabled_in_handle_request_applies_to_that_request() {
 }
 
 #[test]
-fn a_feature_enabled_in_handle_request_does_not_leak_into_the_next_request_on_the_instance() {
+fn a_feature_enabled_in_handle_request_does_not_leak_into_the_next_request() {
     let probe = proceeds("(if (i32.eq (call $get_uri BUF 0) 3) (then (drop (call $enable_features 2))))")
         .on_response(SET)
         .load();
@@ -67,7 +67,7 @@ fn features_add_up_call_by_call() {
 }
 
 #[test]
-fn enabling_a_feature_in_handle_response_changes_nothing() {
+fn enabling_a_feature_in_handle_response_has_no_effect() {
     let probe = guest().on_response(&format!("(drop (call $enable_features 7)) {SET}")).load();
     for _ in 0..2 {
         let error = probe.error(get());
@@ -76,7 +76,7 @@ fn enabling_a_feature_in_handle_response_changes_nothing() {
 }
 
 #[test]
-fn enabling_a_feature_in_handle_response_changes_nothing_for_the_next_request_either() {
+fn enabling_a_feature_in_handle_response_does_not_affect_the_next_request() {
     let probe = guest()
         .on_response(&format!(
             "(drop (call $enable_features 7)) (if (i32.eq (call $get_uri BUF 0) 4) (then {SET}))"

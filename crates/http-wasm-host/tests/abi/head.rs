@@ -5,7 +5,7 @@ use http_wasm_host::{InMemoryHost, Phase};
 use crate::support::{assert_refused, get, guest, number, proceeds, stops, text};
 
 #[test]
-fn the_method_is_read_as_it_came() {
+fn the_method_is_read_as_received() {
     let probe = stops("(call $note_text (call $get_method BUF LIMIT))").load();
     for method in ["GET", "post", "M-SEARCH", "x!#$%&'*+-.^_`|~9"] {
         assert_eq!(probe.noted(InMemoryHost::new(method, "/")), [text(method)]);
@@ -151,7 +151,7 @@ fn the_source_address_is_empty_when_the_server_does_not_know_it() {
 }
 
 #[test]
-fn the_configuration_is_handed_over_byte_for_byte() {
+fn the_configuration_is_passed_to_the_guest_byte_for_byte() {
     let config: Vec<u8> = (0..=255).cycle().take(5000).collect();
     let probe = stops("(call $note_text (call $get_config BUF LIMIT))").config(&config).load();
     assert_eq!(probe.noted(get()), [text(config)]);

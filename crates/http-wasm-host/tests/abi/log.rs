@@ -146,7 +146,7 @@ fn a_long_message_is_cut_at_its_limit() {
 }
 
 #[test]
-fn an_empty_message_is_no_error() {
+fn an_empty_message_is_accepted() {
     logged(stops("(call $log 0 0 0) (call $log 0 -1 0)"), "trace");
 }
 

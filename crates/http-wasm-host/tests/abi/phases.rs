@@ -129,7 +129,7 @@ phases! {
 }
 
 #[test]
-fn functions_that_require_buffer_response_get_a_warning_exactly_when_they_cannot_work() {
+fn calls_that_require_buffer_response_get_a_warning_exactly_when_they_cannot_work() {
     for function in FUNCTIONS {
         let calls = PHASES.iter().filter(|(name, ..)| *name == function.name);
         let allowed = |features: usize| calls.clone().any(|(_, _, after)| after[features]);

@@ -269,7 +269,7 @@ fn announced_trailers_known_to_be_absent_are_not_named() {
 }
 
 #[test]
-fn a_response_made_of_one_without_body_announces_no_trailers() {
+fn a_body_written_to_a_bodyless_response_announces_no_trailers() {
     let wat = responds("(call $set_status_code 200) (call $write_body 1 \"new\")");
     let host = wat.load().run(get(), |next| {
         next.status = 204;

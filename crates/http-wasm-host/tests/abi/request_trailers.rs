@@ -117,13 +117,13 @@ fn trailers_of_a_request_that_has_none_are_empty() {
 }
 
 #[test]
-fn trailers_that_were_known_before_next_are_read_in_handle_response() {
+fn trailers_known_before_next_are_readable_in_handle_response() {
     let probe = proceeds("(call $read 0 10)").on_response(NOTE).load();
     assert_eq!(probe.noted(request()), [eof("abcdef"), list(["a", "b"]), list(["2", "3"])]);
 }
 
 #[test]
-fn trailers_that_were_not_known_before_next_read_empty_in_handle_response() {
+fn trailers_not_known_before_next_read_empty_in_handle_response() {
     for features in [0, BUFFER_REQUEST] {
         let probe = guest().features(features).on_response(NOTE).load();
         assert_eq!(probe.noted(request()), [nothing(), nothing()]);

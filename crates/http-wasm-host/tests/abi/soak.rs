@@ -26,7 +26,7 @@ const CLIENTS: usize = 2;
 #[test]
 fn guests_replaced_under_traffic_leak_nothing() {
     let this = std::env::current_exe().expect("a test has a binary");
-    let arguments = ["soak::alone", "--exact", "--ignored", "--nocapture"];
+    let arguments = ["soak::in_its_own_process", "--exact", "--ignored", "--nocapture"];
     let output = Command::new(this).args(arguments).output().expect("the binary starts");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
@@ -35,7 +35,7 @@ fn guests_replaced_under_traffic_leak_nothing() {
 
 #[test]
 #[ignore = "started by the test above, in a process of its own"]
-fn alone() {
+fn in_its_own_process() {
     let cycles = std::env::var(CYCLES_VARIABLE).map_or(CYCLES, |cycles| cycles.parse().expect("a number"));
     let engine = Engine::new().expect("an engine can be made");
     // They name themselves when they begin; where the system tells nothing, this is all there is to see.

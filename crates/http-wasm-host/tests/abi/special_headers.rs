@@ -96,7 +96,7 @@ fn existing_connection_headers_are_kept() {
 }
 
 #[test]
-fn framing_headers_that_a_guest_sets_on_a_request_are_accepted_and_ignored() {
+fn framing_headers_set_on_a_request_are_accepted_and_ignored() {
     for (name, value) in [
         ("content-length", "99"),
         ("Content-Length", "nonsense"),
@@ -116,7 +116,7 @@ fn framing_headers_that_a_guest_sets_on_a_request_are_accepted_and_ignored() {
 }
 
 #[test]
-fn framing_headers_that_a_guest_sets_on_its_own_response_are_accepted_and_ignored() {
+fn framing_headers_set_on_the_guests_own_response_are_accepted_and_ignored() {
     for (name, value) in [("content-length", "99"), ("transfer-encoding", "chunked")] {
         let probe = stops(&format!(
             "(call $set_header_value 1 \"{name}\" \"{value}\") (call $write_body 1 \"hello\")"
@@ -130,7 +130,7 @@ fn framing_headers_that_a_guest_sets_on_its_own_response_are_accepted_and_ignore
 }
 
 #[test]
-fn framing_headers_that_a_guest_sets_on_the_next_handlers_response_are_accepted_and_ignored() {
+fn framing_headers_set_on_the_next_handlers_response_are_accepted_and_ignored() {
     for (name, value) in [("content-length", "99"), ("transfer-encoding", "chunked")] {
         let probe = guest()
             .features(2)

@@ -157,7 +157,7 @@ fn request_and_response_bodies_are_written_independently() {
 }
 
 #[test]
-fn the_first_write_in_handle_response_starts_a_new_body_whatever_was_written_before_next() {
+fn the_first_write_in_handle_response_replaces_the_body_despite_early_writes() {
     let probe = proceeds("(call $write_body 1 \"early\")")
         .features(BUFFER_RESPONSE)
         .on_response("(call $write_body 1 \"late\")")
