@@ -66,7 +66,7 @@ async fn an_outer_guest_that_stops_keeps_the_inner_one_from_being_called() {
 }
 
 #[tokio::test]
-async fn an_inner_guests_failure_is_a_response_to_the_outer_one() {
+async fn an_inner_guests_failure_is_seen_as_a_response_by_the_outer_guest() {
     let failing = around(NO_FEATURES, "unreachable", "");
     let outer = around(
         BUFFER_RESPONSE,

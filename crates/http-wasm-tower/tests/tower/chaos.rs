@@ -28,7 +28,7 @@ const SECONDS_VARIABLE: &str = "HTTP_WASM_CHAOS_SECONDS";
 #[test]
 fn failing_guests_and_client_disconnects_affect_no_other_request_and_leak_nothing() {
     let this = std::env::current_exe().expect("a test has a binary");
-    let arguments = ["chaos::alone", "--exact", "--ignored", "--nocapture"];
+    let arguments = ["chaos::in_its_own_process", "--exact", "--ignored", "--nocapture"];
     let output = Command::new(this).args(arguments).output().expect("the binary starts");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && said.contains("1 passed"), "{said}");
@@ -67,7 +67,7 @@ fn guests() -> Vec<(&'static str, Guest, bool)> {
 
 #[test]
 #[ignore = "started by the test above, in a process of its own"]
-fn alone() {
+fn in_its_own_process() {
     let server = Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let server = server.expect("a runtime can be made");
     // Clients have a thread of their own, so that what they wait for is the server.

@@ -185,7 +185,7 @@ async fn extensions_of_request_and_response_pass_through() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn many_requests_at_once_each_get_their_own_instance_on_a_runtime_of_threads() {
+async fn concurrent_requests_each_get_their_own_instance_on_a_multi_threaded_runtime() {
     let guest = ledger();
     let addr = serve_guest(&guest, service_fn(mirror)).await;
     let clients = (0..20u8).map(|client| {

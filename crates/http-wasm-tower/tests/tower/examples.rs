@@ -93,7 +93,7 @@ async fn a_grpc_status_passes_the_guest_of_the_tonic_example() {
 }
 
 #[tokio::test]
-async fn a_bidirectional_grpc_stream_passes_the_guest_of_the_tonic_example_message_by_message() {
+async fn a_bidirectional_grpc_stream_passes_the_tonic_examples_guest_message_by_message() {
     let (_, mut client) = talk().await;
     let (feed, messages) = tokio::sync::mpsc::unbounded_channel();
     let messages =

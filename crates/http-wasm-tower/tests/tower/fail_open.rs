@@ -87,7 +87,7 @@ async fn a_body_whose_rest_still_arrives_is_streamed() {
 }
 
 #[tokio::test]
-async fn a_request_that_is_no_longer_whole_fails_closed() {
+async fn a_request_consumed_past_the_replay_limit_fails_closed() {
     let settings = |builder: http_wasm_tower::GuestBuilder| {
         builder.on_failure(OnFailure::Open).limits(Limits { replay_bytes: 1000, ..Limits::default() })
     };

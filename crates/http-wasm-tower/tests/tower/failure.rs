@@ -91,7 +91,7 @@ async fn the_policy_is_replaceable() {
 }
 
 #[tokio::test]
-async fn a_closure_is_a_policy_that_sees_the_request_as_it_came_in_either_phase() {
+async fn a_closure_policy_sees_the_original_request_in_either_phase() {
     let spoil = "(call $set_method {PUT}) (call $set_uri {/spoiled}) \
         (call $set_header_value (i32.const 0) {x-a} {spoiled})";
     let note = String::from("sorry");

@@ -116,7 +116,7 @@ async fn a_connection_is_reused_after_rewritten_and_unread_bodies() {
 }
 
 #[tokio::test]
-async fn the_answer_to_head_keeps_the_length_that_the_answer_to_get_would_have() {
+async fn a_response_to_head_keeps_the_length_of_the_response_to_get() {
     let head = GET.replace("GET", "HEAD");
     for (guest, length) in [
         (around(BUFFER_RESPONSE, "", ""), 12),
@@ -162,7 +162,7 @@ async fn a_response_to_head_keeps_its_length_when_a_guest_sets_a_trailer() {
 }
 
 #[tokio::test]
-async fn a_get_made_of_a_head_has_no_body_on_the_wire() {
+async fn the_response_to_a_head_changed_to_get_has_no_body_on_the_wire() {
     let guest = around(NO_FEATURES, "(call $set_method {GET})", "");
     let addr = serve_guest(&guest, service_fn(twelve_bytes)).await;
     let answer = exchange(addr, GET.replace("GET", "HEAD")).await;

@@ -80,7 +80,7 @@ async fn a_guest_adds_trailers_to_a_response_without_any() {
 }
 
 #[tokio::test]
-async fn over_http1_a_guests_trailers_are_announced_and_sent_to_a_client_that_accepts_them() {
+async fn over_http1_a_guests_trailers_are_announced_and_sent_if_the_client_accepts_them() {
     let guest =
         around(BUFFER_RESPONSE | TRAILERS, "", "(call $set_header_value (i32.const 3) {x-set} {guest})");
     let addr = serve_guest(&guest, service_fn(hello)).await;
