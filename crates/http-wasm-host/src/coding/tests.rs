@@ -87,7 +87,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_codings_in_any_pieces_decode_to_the_content(content in content(), codings in codings(), cuts in cuts()) {
+    fn any_codings_in_any_pieces_are_decoded(content in content(), codings in codings(), cuts in cuts()) {
         let body = codings.iter().fold(content.clone(), |body, &coding| encode(coding, &body));
         let list = codings.iter().map(|coding| coding.name()).collect::<Vec<_>>().join(", ");
         let (decoded, _) = decode_pieces(&list, NO_RATIO, cut(&body, &cuts));
@@ -126,7 +126,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_bytes_are_decoded_or_refused(body in proptest::collection::vec(any::<u8>(), 0..600), coding in 0usize..4) {
+    fn any_bytes_are_decoded_or_refused(body in proptest::collection::vec(any::<u8>(), 0..600), coding in 0usize..4) {
         let coding = Coding::ALL[coding];
         let _ = decode_pieces(coding.name(), 1_000, [&body[..]]);
     }
