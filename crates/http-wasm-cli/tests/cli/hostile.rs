@@ -105,7 +105,7 @@ fn get(path: &str) -> String {
 }
 
 /// Nothing but the status, and what the server says of itself on any answer.
-fn tells_nothing(answer: &str) -> bool {
+fn leaks_nothing(answer: &str) -> bool {
     let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((answer, "no end"));
     let known = |line: &str| {
         let name = line.split(':').next().unwrap_or_default();
@@ -157,7 +157,7 @@ async fn no_attack_harms_the_server_or_other_requests_or_leaks_details_to_its_cl
         for _ in 0..rounds {
             let (answer, took) = beside(server.addr, exchange(server.addr, get(path))).await;
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{path}: {answer}");
-            assert!(status == 200 || tells_nothing(&answer), "{path}: {answer}");
+            assert!(status == 200 || leaks_nothing(&answer), "{path}: {answer}");
             resident.push(server.resident());
             worst = worst.max(took);
         }

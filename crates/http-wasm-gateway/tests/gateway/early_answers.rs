@@ -48,7 +48,7 @@ async fn answer(raw: &mut Raw) -> (String, bool) {
 }
 
 /// Whether another request is answered.
-async fn goes_on(raw: &mut Raw) -> bool {
+async fn stays_open(raw: &mut Raw) -> bool {
     let _ = tokio::io::AsyncWriteExt::write_all(&mut raw.0, b"GET /hello HTTP/1.1\r\nHost: h\r\n\r\n").await;
     let mut all = Vec::new();
     while let Ok(1..) = soon(tokio::io::AsyncReadExt::read_buf(&mut raw.0, &mut all)).await {
@@ -76,7 +76,7 @@ async fn a_connection_stays_open_after_a_short_unread_body() {
             let case = (path, head, parts);
             assert_eq!(answer(&mut raw).await, (status.to_owned(), false), "{case:?}");
             raw.send(parts[1]).await;
-            assert!(goes_on(&mut raw).await, "{case:?}");
+            assert!(stays_open(&mut raw).await, "{case:?}");
         }
     }
 }
@@ -91,7 +91,7 @@ async fn a_connection_closes_after_a_long_unread_body_that_can_be_sent_completel
         raw.send(head).await;
         raw.send(&body).await;
         assert_eq!(answer(&mut raw).await, (status.to_owned(), true), "{path}");
-        assert!(!goes_on(&mut raw).await, "{path}");
+        assert!(!stays_open(&mut raw).await, "{path}");
     }
 }
 

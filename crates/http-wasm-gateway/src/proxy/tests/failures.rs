@@ -97,7 +97,7 @@ async fn breaks(body: usize, answer: &'static str) -> (SocketAddr, Arc<AtomicUsi
 }
 
 /// An address at which nobody listens.
-async fn nobody() -> SocketAddr {
+async fn unused_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
 
@@ -124,7 +124,7 @@ async fn a_non_idempotent_request_is_retried_only_if_it_was_not_sent() {
     assert_eq!(status(&seen, "POST", boxed(Full::from("body"))).await, 502);
     assert_eq!((broken.load(Ordering::Relaxed), good.requests()), (1, 0));
 
-    let unseen = proxy(&[nobody().await, good.addr], Upstream::default());
+    let unseen = proxy(&[unused_address().await, good.addr], Upstream::default());
     let response = soon(unseen.respond(&mut request("POST", boxed(Full::from("body"))))).await;
     assert_eq!(response.status(), 200);
     assert_eq!(response.into_body().collect().await.unwrap().to_bytes(), "body");
