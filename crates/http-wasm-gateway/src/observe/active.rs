@@ -20,7 +20,7 @@ pub(crate) struct Active {
     configured: RwLock<Option<Arc<Configured>>>,
 }
 
-/// A configuration in use, as operators see it. It holds guests and upstreams only as long as it is the one in use.
+/// A configuration as operators see it. It keeps guests and upstreams alive only while it is in use.
 pub(crate) struct Configured {
     pub(crate) since: SystemTime,
     /// Settings that take effect only after a restart.
@@ -28,7 +28,7 @@ pub(crate) struct Configured {
     /// SHA-256 of the configuration, including defaults.
     pub(crate) sha256: String,
     pub(crate) engine: Engine,
-    /// Memory budget of all guests, in bytes.
+    /// The memory budget of all guests, in bytes.
     pub(crate) memory_budget: usize,
     pub(crate) guests: Vec<ConfiguredGuest>,
     pub(crate) upstreams: Vec<Arc<Proxy>>,
@@ -39,7 +39,7 @@ pub(crate) struct Configured {
 pub(crate) struct ConfiguredGuest {
     pub(crate) name: Arc<str>,
     pub(crate) optional: bool,
-    /// None for an optional guest that couldn't be loaded.
+    /// `None` for an optional guest that couldn't be loaded.
     pub(crate) loaded: Option<LoadedGuest>,
 }
 
@@ -89,7 +89,7 @@ impl Configured {
         upstreams.sort_by(|a, b| a.name().cmp(b.name()));
         Self {
             since: SystemTime::now(),
-            // Numbers, strings, lists and tables with string keys, which JSON can represent.
+            // Numbers, strings, lists and tables with string keys can always be represented in JSON.
             sha256: sha256(&serde_json::to_vec(config).unwrap_or_default()),
             at_next_start: machine.start_only.differing(config),
             engine: machine.engine.clone(),

@@ -1,4 +1,4 @@
-//! State of the process as a whole: it outlives configurations, as long as they have an `[admin]` section.
+//! State of the process as a whole. It outlives configurations, as long as they have an `[admin]` section.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -26,14 +26,14 @@ pub(crate) struct Monitor {
     pub(crate) recent: Arc<Recent>,
     reload: OnceLock<Reload>,
     listeners: OnceLock<ListListeners>,
-    /// None if the last reload succeeded.
+    /// `None` if the last reload succeeded.
     reload_error: Mutex<Option<ReloadError>>,
 }
 
 /// Lists the listeners.
 type ListListeners = Box<dyn Fn() -> Vec<ListenerStatus> + Send + Sync>;
 
-/// Why the configuration could not be reloaded.
+/// Why the configuration couldn't be reloaded.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct ReloadError {
     #[serde(serialize_with = "rfc3339")]
@@ -41,11 +41,11 @@ pub(crate) struct ReloadError {
     message: String,
 }
 
-/// Reloads the configuration, and returns a summary, or why it can't be used.
+/// Reloads the configuration. Returns a summary, or why the configuration can't be used.
 pub(crate) type Reload = Box<dyn Fn() -> BoxFuture<'static, Result<String, String>> + Send + Sync>;
 
 impl Monitor {
-    /// For a process that was started at this time.
+    /// The monitor of a process that was started at this time.
     pub(crate) fn new(started: SystemTime, stage: CurrentStage) -> Arc<Self> {
         let active = Arc::new(Active::new(stage));
         let metrics = Metrics::new(active.clone());
@@ -65,7 +65,7 @@ impl Monitor {
         MonitorObserver { monitor: self.clone(), _names: self.metrics.names(config) }
     }
 
-    /// This configuration is the one in use from now on.
+    /// Sets the configuration in use.
     pub(crate) fn configured(&self, configured: Configured) {
         self.active.replace(configured);
     }
@@ -80,7 +80,7 @@ impl Monitor {
         let _ = self.listeners.set(Box::new(list));
     }
 
-    /// The listeners; `None` before there are any.
+    /// The listeners. Empty until they are known.
     pub(crate) fn listeners(&self) -> Vec<ListenerStatus> {
         self.listeners.get().map(|list| list()).unwrap_or_default()
     }
@@ -95,7 +95,7 @@ impl Monitor {
         Some(self.reload.get()?().await)
     }
 
-    /// The configuration was reloaded: it is now in use, or nothing has changed, for this reason.
+    /// Records the result of a reload: the configuration is in use, or nothing has changed, for the given reason.
     pub(crate) fn reloaded(&self, result: Result<(), &str>) {
         self.metrics.reloaded(result.is_ok());
         let error = result.err().map(|why| ReloadError { at: SystemTime::now(), message: why.to_owned() });

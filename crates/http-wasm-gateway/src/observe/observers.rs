@@ -1,4 +1,4 @@
-//! The observers of requests, and what is done with requests for them.
+//! The observers of requests.
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ const FLUSH_LIMIT: Duration = Duration::from_secs(3);
 /// All observers of the requests of one configuration. The next configuration reuses whatever hasn't changed.
 pub(crate) struct Observers {
     pub(crate) monitor: Option<Arc<Monitor>>,
-    /// Those that don't depend on the configuration.
+    /// Observers that don't depend on the configuration.
     given: Vec<Arc<dyn RequestObserver>>,
     observers: Arc<[Arc<dyn RequestObserver>]>,
     request_ids: Option<RequestIds>,
@@ -38,7 +38,7 @@ pub(crate) struct Observers {
 type Built<T> = (Digest, Arc<T>);
 
 impl Observers {
-    /// Only these.
+    /// Uses only these observers.
     pub(crate) fn only(given: Vec<Arc<dyn RequestObserver>>) -> Self {
         Self {
             monitor: None,
@@ -50,7 +50,7 @@ impl Observers {
         }
     }
 
-    /// The observers that a configuration asks for. Those that `earlier` has, built from the same settings, are reused.
+    /// The observers for a configuration. Those of `earlier` that were built from the same settings are reused.
     pub(crate) fn next(
         config: &Config,
         monitor: Option<Arc<Monitor>>,
@@ -62,7 +62,7 @@ impl Observers {
         observers.extend(monitor.as_ref().map(|monitor| Arc::new(monitor.request_observer(config)) as _));
         observers.extend(access_log.iter().map(|(_, log)| log.clone() as Arc<dyn RequestObserver>));
         observers.extend(traces.iter().map(|(_, traces)| traces.clone() as Arc<dyn RequestObserver>));
-        // An access log needs request IDs, even if they aren't configured.
+        // The access log needs request IDs even if they aren't configured.
         let named = config.request_id.is_some() || config.access_log.is_some();
         let request_ids = named.then(|| RequestIds::new(&config.request_id.clone().unwrap_or_default()));
         let given = earlier.given.clone();
@@ -85,7 +85,7 @@ impl Observers {
         Some(ObservedRequest { finish, request_ids: self.request_ids.as_ref() })
     }
 
-    /// Log files were moved away: opens new ones.
+    /// Reopens log files that were moved away.
     pub(crate) fn reopen(&self) {
         if let Some((_, log)) = &self.access_log {
             log.reopen();
@@ -101,20 +101,20 @@ impl Observers {
     }
 }
 
-/// One observed request. If this is dropped, it got no response.
+/// An observed request. If this is dropped, the request got no response.
 pub(crate) struct ObservedRequest<'a> {
     finish: Finish,
     request_ids: Option<&'a RequestIds>,
 }
 
 impl ObservedRequest<'_> {
-    /// What is logged while handling the request is logged within this span.
+    /// The span for log messages about the request.
     pub(crate) fn span(&self) -> Span {
         self.finish.record.span().clone()
     }
 
-    /// Observes the response until it has completed. One that switches to another protocol has completed when its
-    /// tunnel has.
+    /// Observes the response until it is complete. A response that switches to another protocol is complete when its
+    /// tunnel ends.
     pub(crate) fn answered(self, response: &mut Response<BoxBody>, tunnel: Option<oneshot::Sender<Finish>>) {
         if let (Some(ids), Some(id)) = (self.request_ids, &self.finish.record.request_id) {
             ids.tell(id, response.headers_mut());
@@ -152,7 +152,7 @@ pub(crate) struct Sinks {
 }
 
 impl Sinks {
-    /// Those among these that the next configuration doesn't have.
+    /// Returns those outputs that the next configuration doesn't have.
     pub(crate) fn without(self, next: &Self) -> Self {
         Self {
             access_log: self.access_log.filter(|log| !is_same(log, next.access_log.as_ref())),
@@ -160,13 +160,13 @@ impl Sinks {
         }
     }
 
-    /// Whether anything else may still write.
+    /// Whether anything else can still write to them.
     pub(crate) fn are_used(&self) -> bool {
         let log = self.access_log.as_ref().is_some_and(|log| Arc::strong_count(log) > 1);
         log || self.traces.as_ref().is_some_and(|traces| Arc::strong_count(traces) > 1)
     }
 
-    /// Completes when everything recorded so far has been written, or that takes too long.
+    /// Completes when everything recorded so far has been written, or after a time limit.
     pub(crate) async fn flush(all: impl IntoIterator<Item = Self>) {
         let each = join_all(all.into_iter().map(async |sinks| sinks.flush_all().await));
         if tokio::time::timeout(FLUSH_LIMIT, each).await.is_err() {

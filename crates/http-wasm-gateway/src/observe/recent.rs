@@ -10,7 +10,7 @@ use serde::Serialize;
 /// How many errors are kept.
 const KEPT: usize = 50;
 
-/// Maximum length of a message, in bytes; guests influence them.
+/// The maximum length of a message, in bytes. Guests can influence messages.
 const MESSAGE_BYTES: usize = 500;
 
 /// The source of an error.
@@ -37,8 +37,8 @@ pub(crate) struct RecentError {
     pub(crate) times: u64,
 }
 
-/// The most recent errors, each once, however often it occurs. A new one replaces the oldest of whichever source has
-/// most, so that the many addresses of an upstream leave room for a guest's only error.
+/// The most recent errors. An error that occurs repeatedly is kept once. A new one replaces the oldest one of the
+/// source with the most errors, so that the many addresses of an upstream leave room for a guest's only error.
 #[derive(Debug, Default)]
 pub(crate) struct Recent(Mutex<VecDeque<RecentError>>);
 
@@ -72,7 +72,7 @@ fn oldest_of_whoever_has_most(errors: &VecDeque<RecentError>) -> Option<usize> {
     let of_the_same = |error: &RecentError| {
         errors.iter().filter(|other| (other.source, &other.name) == (error.source, &error.name)).count()
     };
-    // Of equal ones, the last is the one that comes first here.
+    // Of several maxima, the last is used, which is the first one here.
     errors.iter().enumerate().rev().max_by_key(|(_, error)| of_the_same(error)).map(|(index, _)| index)
 }
 

@@ -1,4 +1,4 @@
-//! The ID of a request in all logs: the gateway's, the guests' and the upstream's.
+//! The ID of a request in the logs of the gateway, the guests and the upstream.
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 
@@ -8,7 +8,7 @@ use crate::random::random;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Maximum length of a client's ID.
+/// The maximum length of an ID from a client.
 const MAX_BYTES: usize = 128;
 
 /// Where request IDs come from, and where they are sent.
@@ -23,8 +23,8 @@ impl RequestIds {
         Self { trust: config.trust, respond: config.respond }
     }
 
-    /// The request ID, which is then in the request's header: the client's own, if it is trusted and valid, or a new
-    /// one.
+    /// Returns the request ID and sets the request's header to it. This is the client's own if it is trusted and valid,
+    /// otherwise a new one.
     pub(super) fn name(&self, headers: &mut HeaderMap) -> HeaderValue {
         let mut given = headers.get_all(X_REQUEST_ID).iter();
         let id = match (given.next(), given.next()) {
@@ -36,7 +36,7 @@ impl RequestIds {
         id
     }
 
-    /// Adds it to the response, if configured.
+    /// Adds the ID to the response, if configured.
     pub(super) fn tell(&self, id: &HeaderValue, headers: &mut HeaderMap) {
         if self.respond {
             headers.insert(X_REQUEST_ID, id.clone());
@@ -44,13 +44,13 @@ impl RequestIds {
     }
 }
 
-/// Whether it can be written to any log, format and field unchanged.
+/// Whether the ID can be written unchanged to any log, format and field.
 fn is_plain(id: &HeaderValue) -> bool {
     let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.:+/=@".contains(byte);
     !id.is_empty() && id.len() <= MAX_BYTES && id.as_bytes().iter().all(plain)
 }
 
-/// 128 random bits, in hexadecimal.
+/// Generates an ID: 128 random bits, in hexadecimal.
 fn made() -> HeaderValue {
     let id = format!("{:032x}", random(u128::from_ne_bytes));
     HeaderValue::try_from(id).expect("hexadecimal digits are a legal value")

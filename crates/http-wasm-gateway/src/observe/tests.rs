@@ -1,4 +1,4 @@
-//! What observers see.
+//! Checks what observers receive.
 
 use std::sync::{Arc, Mutex};
 
@@ -28,7 +28,7 @@ const LOGS: &[u8] = br#"(module (import "http_handler" "log" (func $log (param i
 #[derive(Debug, Default)]
 struct Collected(Mutex<Vec<Outcome>>);
 
-/// What an observer got.
+/// What an observer has received.
 #[derive(Debug)]
 struct Outcome {
     target: String,
@@ -54,7 +54,7 @@ impl RequestObserver for Collected {
     }
 }
 
-/// A gateway whose one route, `/hello`, has these guests.
+/// A gateway with a single route, `/hello`, with these guests.
 async fn gateway(guests: &[(&str, &'static [u8])]) -> (Gateway, Arc<Collected>) {
     let mut config = Config::default();
     let mut route =
@@ -97,7 +97,7 @@ async fn an_outcome_has_route_status_bytes_and_each_guests_time_in_order() {
     assert_eq!(guests, [("z", true), ("a", true)]);
 }
 
-/// What was logged, as text.
+/// The log output.
 #[derive(Clone, Default)]
 struct Logged(Arc<Mutex<Vec<u8>>>);
 
@@ -131,7 +131,7 @@ async fn guest_log_messages_carry_the_request_id_and_route() {
     let logged = Logged::default();
     let writer = logged.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    // Were there one subscriber alone, what a thread without any says first would count as unwanted by all.
+    // With a single subscriber, whatever a thread without one logs first would be considered disabled for all.
     let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let _guard = tracing::subscriber::set_default(subscriber);
     let client = Client { addr: ([10, 0, 0, 1], 1).into(), tls: false };

@@ -25,7 +25,7 @@ use crate::descriptors::{self, Descriptors};
 use crate::error_text::plain;
 use crate::tls::{self, PairFault};
 
-/// Time without traffic after which TCP probes an upstream.
+/// How long a connection may be without traffic before TCP probes the upstream.
 const TCP_KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// The transport of a connection to an upstream: TCP, or TLS over TCP.
@@ -35,7 +35,7 @@ pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-/// A new connection, on which nothing has been sent.
+/// A new connection, before anything is sent on it.
 pub(super) struct Connected {
     pub(super) io: Io,
     /// Whether the server agreed to HTTP/2 in the TLS handshake.
@@ -48,9 +48,9 @@ pub(super) type Connector = BoxCloneSyncService<Uri, Connected, BoxError>;
 /// The connectors of an upstream.
 #[derive(Clone)]
 pub(super) struct Connectors {
-    /// For the versions that the upstream's settings allow.
+    /// For all versions that the upstream's settings allow.
     pub(super) any: Connector,
-    /// For HTTP/1.1 alone.
+    /// For HTTP/1.1 only.
     pub(super) http1: Connector,
     pub(super) http: UpstreamHttp,
 }
@@ -62,7 +62,7 @@ impl fmt::Debug for Connectors {
 }
 
 impl Connectors {
-    /// The connectors, or what is wrong with the files that the settings refer to.
+    /// Creates the connectors, or returns what is wrong with the files that the settings refer to.
     pub(super) fn new(upstream: &Upstream) -> Result<Self, String> {
         let tls = Tls::new(upstream.tls.as_ref().map(|tls| &tls.value))?;
         let http = spoken(upstream);
@@ -89,8 +89,8 @@ fn descriptor(stream: &MaybeHttpsStream<TokioIo<TcpStream>>) -> u64 {
     })
 }
 
-/// The HTTP versions to use. HTTP/2 has the host in the URI, so the client's can't be forwarded with it, and only TLS
-/// negotiates.
+/// The HTTP versions to offer. HTTP/2 has the host in the URI, so the client's host can't be forwarded with it. Only
+/// TLS can negotiate a version.
 fn spoken(upstream: &Upstream) -> UpstreamHttp {
     let negotiable = upstream.addresses.iter().any(|address| address.is_tls());
     match (upstream.forwarded_host(), upstream.http) {
@@ -100,7 +100,7 @@ fn spoken(upstream: &Upstream) -> UpstreamHttp {
     }
 }
 
-/// Which CAs to trust, and which identity to use.
+/// The trusted CAs, and the client's identity.
 struct Tls {
     config: ClientConfig,
     server_name: Option<ServerName<'static>>,

@@ -12,7 +12,7 @@ const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// Removes all connection-level fields, and fields that could be mistaken for one that is set here.
+/// Removes all connection-level fields, and fields that could be mistaken for those that the proxy sets.
 pub(super) fn remove_hop_by_hop(headers: &mut HeaderMap) {
     remove_nominated(headers);
     remove_all(headers, |name| is_hop_by_hop(name.as_str()) || is_twin_of_ours(name.as_str()));
@@ -27,8 +27,8 @@ pub(super) fn join_cookies(headers: &mut HeaderMap) {
     }
 }
 
-/// Adds the fields about the client. The listener has already dropped the client's own claims; the host from a trusted
-/// proxy stays.
+/// Adds the fields about the client. The listener has already dropped those that the client itself sent. The host from
+/// a trusted proxy is kept.
 pub(super) fn add_forwarded(headers: &mut HeaderMap, client: Client) {
     if let Ok(peer) = HeaderValue::try_from(client.addr.ip().to_string()) {
         headers.insert(X_FORWARDED_FOR, peer);

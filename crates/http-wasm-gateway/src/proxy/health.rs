@@ -1,4 +1,4 @@
-//! The health of an address, from the requests sent to it and from active health checks.
+//! The health of an address, according to the requests sent to it and active health checks.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -21,9 +21,9 @@ pub(super) struct Health {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Condition {
     Healthy,
-    /// It failed too often, and is ejected for this long.
+    /// It has failed too often, and is ejected for this long.
     Out(Duration),
-    /// The active health check reports that it is unhealthy.
+    /// The active health check reports it as unhealthy.
     Unhealthy,
 }
 
@@ -33,9 +33,9 @@ struct State {
     all_failures: u64,
     /// Consecutive failed requests.
     failures: u32,
-    /// How often it was ejected since a request last succeeded.
+    /// How often it has been ejected since a request last succeeded.
     times_out: u32,
-    /// The address is ejected until then.
+    /// When the ejection ends.
     out_until: Option<Instant>,
     /// Whether the active health check reports it as unhealthy.
     is_down: bool,
@@ -48,12 +48,12 @@ impl Health {
         Self { passive: passive.clone(), state: Mutex::default() }
     }
 
-    /// Whether it gets requests.
+    /// Whether it receives requests.
     pub(super) fn is_up(&self) -> bool {
         self.condition() == Condition::Healthy
     }
 
-    /// Why it gets requests or not.
+    /// The current state, with the reason why it doesn't receive requests.
     pub(super) fn condition(&self) -> Condition {
         let state = self.state();
         match state.out_until {
@@ -71,23 +71,23 @@ impl Health {
         self.state().all_failures
     }
 
-    /// A request got a response.
+    /// Records that a request got a response.
     pub(super) fn succeeded(&self) {
         let mut state = self.state();
         (state.failures, state.times_out, state.out_until) = (0, 0, None);
     }
 
-    /// A request failed or timed out. Returns for how long the address is ejected, if this ejects it.
+    /// Records that a request failed or timed out. Returns the ejection time if this ejects the address.
     pub(super) fn failed(&self) -> Option<Duration> {
         let mut state = self.state();
         let now = Instant::now();
         state.failures += 1;
         state.all_failures += 1;
-        // Requests that started before it was ejected say nothing new.
+        // Requests that started before the ejection provide no new information.
         if state.failures < self.passive.failures.get() || state.out_until.is_some_and(|until| until > now) {
             return None;
         }
-        // The first failure after an ejection counts, because nothing has succeeded in between.
+        // The first failure after an ejection ejects the address again, because no request has succeeded in between.
         state.failures = self.passive.failures.get() - 1;
         let out = self.passive.retry_after.0.saturating_mul(1 << state.times_out.min(MAX_DOUBLINGS));
         state.times_out += 1;

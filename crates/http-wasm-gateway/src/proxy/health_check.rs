@@ -13,7 +13,7 @@ use super::server::Server;
 use super::timeout::{ResponseTimer, TimedBody};
 use crate::config::ActiveHealth;
 
-/// Checks the health of an address as long as the address exists.
+/// Checks the health of an address for as long as the address exists.
 pub(super) async fn run(server: Weak<Server>, checks: ActiveHealth, upstream: Arc<str>) {
     loop {
         let Some(server) = server.upgrade() else { return };
@@ -36,8 +36,8 @@ pub(super) async fn run(server: Weak<Server>, checks: ActiveHealth, upstream: Ar
     }
 }
 
-/// Whether it responds as expected; `None` if there was no connection for the check, because requests use all that are
-/// allowed.
+/// Whether it responds as expected. `None` if no connection is available for the check, because requests use all that
+/// are allowed.
 async fn is_healthy(server: &Server, target: PathAndQuery, limit: Duration) -> Option<bool> {
     let response_timer = ResponseTimer::start();
     let body = TimedBody::new(Replayed::empty(), response_timer.clone());

@@ -41,13 +41,13 @@ use crate::framing::{self, Framing};
 
 pub(crate) use self::server::AddressStatus;
 
-/// Retries may be a fifth of the requests of the last ten seconds, and ten per second if there are few requests: what
-/// helps against a server that is gone must not become the load that keeps it down.
+/// Retries may be up to a fifth of the requests of the last ten seconds, or ten per second if there are few requests.
+/// They must not become the load that keeps a recovering server down.
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 const BUDGET_PER_SECOND: u32 = 10;
 const BUDGET_SHARE: f32 = 0.2;
 
-/// Pause before a request is sent again to an address that it has already been sent to; it doubles each time.
+/// How long to wait before a request is sent again to the same address. It doubles each time.
 const PAUSE: Duration = Duration::from_millis(25);
 
 /// A reverse proxy with its connection pool.
@@ -56,13 +56,13 @@ pub(crate) struct Proxy {
     name: Arc<str>,
     servers: Servers,
     host: ForwardedHost,
-    /// How long the upstream may take to start its response once it has everything that it needs.
+    /// How long the upstream may take to start its response once it has received everything that it needs.
     timeout: Duration,
     retries: usize,
-    /// Whether the upstream may speak HTTP/2.
+    /// Whether the upstream may use HTTP/2, and so refuse requests unprocessed.
     refusable: bool,
     budget: TpsBudget,
-    /// The budget in which bodies kept for retries are counted.
+    /// The budget for bodies that are kept for retries.
     body_budget: BodyBudget,
     /// Health checks, and the task that closes idle connections. They end when this is dropped.
     _tasks: JoinSet<()>,
@@ -103,7 +103,7 @@ impl Proxy {
         }
     }
 
-    /// Counts bodies kept for retries in this budget.
+    /// Charges bodies kept for retries to this budget.
     pub(crate) fn with_body_budget(self, body_budget: &BodyBudget) -> Self {
         Self { body_budget: body_budget.clone(), ..self }
     }
@@ -122,7 +122,7 @@ impl Proxy {
         let upgrade = tunnel::upgrade_request(inbound);
         prepare(inbound, self.host, upgrade.as_ref());
 
-        // Upgrades exist only in HTTP/1.1: an upstream that prefers HTTP/2 must not be able to choose it.
+        // Upgrades only exist in HTTP/1.1, so an upstream that prefers HTTP/2 must not be able to negotiate it.
         let (lease, mut response) = match self.exchange(upgrade.is_some(), inbound).await {
             Ok(answered) => answered,
             Err(failed) => return self.answer_to(failed),
@@ -144,8 +144,8 @@ impl Proxy {
         }
     }
 
-    /// Sends the request and waits for the head of the response. If that fails, sends it to another address, as far as
-    /// that is safe and allowed.
+    /// Sends the request and waits for the head of the response. If that fails, sends the request to another address,
+    /// as far as that is safe and allowed.
     async fn exchange(
         &self,
         http1: bool,
@@ -199,7 +199,7 @@ impl Proxy {
             if !again {
                 return Err(ExchangeError::Send(error));
             }
-            // The other kinds concern a connection rather than the address.
+            // Other kinds of errors concern the connection and not the address.
             pause = error.is_unhealthy();
             if let SendErrorKind::Unprocessed { connection } = error.kind {
                 avoid = Some(connection);
@@ -208,7 +208,7 @@ impl Proxy {
         }
     }
 
-    /// The response, if the upstream has one.
+    /// The response from the upstream.
     fn answer(&self, response: Response<ResponseBody>, lease: Lease) -> Response<BoxBody> {
         let (mut head, body) = response.into_parts();
         fields::remove_hop_by_hop(&mut head.headers);
@@ -216,7 +216,7 @@ impl Proxy {
         respond_with(head.status, head.headers, boxed(body))
     }
 
-    /// Whether a failed request may be sent again, as far as that doesn't depend on its body.
+    /// Whether a failed request may be retried, as far as that doesn't depend on its body.
     fn may_retry(&self, error: &SendError, idempotent: bool, retried: usize) -> bool {
         let (safe, retries) = match error.kind {
             SendErrorKind::Connect => (true, self.retries),
@@ -224,12 +224,12 @@ impl Proxy {
             SendErrorKind::Stale | SendErrorKind::Broken => (idempotent, self.retries),
             _ => (false, 0),
         };
-        // That an idle connection was closed just as a request arrived says nothing about the upstream's health.
+        // If an idle connection is closed just when a request is sent, this doesn't affect the upstream's health.
         let free = error.kind == SendErrorKind::Stale && retried == 0;
         safe && retried < retries && (free || self.budget.withdraw())
     }
 
-    /// Logs the failure of an address, and records it.
+    /// Logs and records the failure of an address.
     fn note(&self, lease: &Lease, error: &SendError, again: bool) {
         let (upstream, address) = (&*self.name, &lease.server().url);
         match error.kind {
@@ -250,7 +250,7 @@ impl Proxy {
         }
     }
 
-    /// The response if there is none from the upstream: details are in the log, not in the response.
+    /// The response if there is none from the upstream. Details are only logged.
     fn answer_to(&self, failed: ExchangeError) -> Response<BoxBody> {
         let error = match failed {
             ExchangeError::Uri => return plain_text(StatusCode::URI_TOO_LONG, "the URI is too long\n"),
@@ -294,7 +294,7 @@ fn is_idempotent(method: &Method) -> bool {
 fn prepare(inbound: &mut Inbound, host: ForwardedHost, upgrade: Option<&tunnel::UpgradeRequest>) {
     let Inbound { request, client, .. } = inbound;
     let authority = request.uri().authority().cloned();
-    // Nothing that this side of the proxy attaches to a request concerns the other side.
+    // Extensions that this side of the proxy attaches to a request don't concern the upstream.
     request.extensions_mut().clear();
     let received = std::mem::replace(request.version_mut(), Version::HTTP_11);
     let framing = Framing::of_request(request.method(), received, request.headers(), request.body());
@@ -321,12 +321,12 @@ fn prepare(inbound: &mut Inbound, host: ForwardedHost, upgrade: Option<&tunnel::
 
 /// Why there is no response from the upstream.
 enum ExchangeError {
-    /// The URI is too long with the path of the address's URL in front.
+    /// The URI is too long when the path of the address's URL is prepended.
     Uri,
     Send(SendError),
 }
 
-/// The target's host, which takes precedence over a `Host` header as RFC 9112 section 3.2.2 and RFC 9113 section 8.3.1
+/// The target's host. It takes precedence over a `Host` header, as RFC 9112 section 3.2.2 and RFC 9113 section 8.3.1
 /// require.
 fn host_of(authority: &Authority) -> Option<HeaderValue> {
     let text = authority.as_str();

@@ -62,8 +62,8 @@ impl Servers {
         self.all.iter()
     }
 
-    /// The address for the next request: a healthy one that wasn't `tried` for it, if there is one; otherwise one that
-    /// wasn't tried; otherwise any.
+    /// The address for the next request: a healthy one that hasn't been `tried` for it; if there is none, one that
+    /// hasn't been tried; otherwise any.
     pub(super) fn choose(&self, tried: &[Lease]) -> Lease {
         let untried = |server: &&Arc<Server>| !tried.iter().any(|lease| Arc::ptr_eq(&lease.0, server));
         let healthy = |server: &&Arc<Server>| server.health.is_up();
@@ -86,7 +86,7 @@ impl Servers {
             (_, Balance::RoundRobin) => nth(self.turn.fetch_add(1, Ordering::Relaxed) % count),
             (_, Balance::LeastRequests) => {
                 let first = fastrand::usize(..count);
-                // A different one than the first.
+                // A different address from the first.
                 let second = (first + fastrand::usize(1..count)) % count;
                 nth(first).into_iter().chain(nth(second)).min_by_key(|server| server.in_flight())
             }
@@ -99,15 +99,15 @@ impl Servers {
 pub(crate) struct AddressStatus {
     pub(crate) url: String,
     health: &'static str,
-    /// The remaining time of an ejection.
+    /// The time until the ejection ends.
     retry_in_seconds: Option<f64>,
-    /// Its requests in flight, including responses in progress and tunnels.
+    /// The number of its requests in flight, including responses in progress and tunnels.
     pub(crate) in_flight: usize,
-    /// The open tunnels among them.
+    /// The number of open tunnels among them.
     pub(crate) tunnels: usize,
-    /// Requests that failed or timed out.
+    /// The number of requests that failed or timed out.
     pub(crate) failures: u64,
-    /// Its informational responses that were dropped.
+    /// The number of its informational responses that were dropped.
     pub(crate) informational_dropped: u64,
 }
 
@@ -129,7 +129,7 @@ impl AddressStatus {
         }
     }
 
-    /// Whether it gets requests.
+    /// Whether it receives requests.
     pub(crate) fn is_up(&self) -> bool {
         self.health == "healthy"
     }
@@ -141,7 +141,7 @@ impl Server {
     }
 }
 
-/// A request in flight on an address, until this is dropped.
+/// A request in flight to an address, until this is dropped.
 #[derive(Debug)]
 pub(super) struct Lease(Arc<Server>);
 
@@ -155,7 +155,7 @@ impl Lease {
         &self.0
     }
 
-    /// The request has become a tunnel, which counts until this is dropped.
+    /// Counts the request as a tunnel until the returned value is dropped.
     pub(super) fn tunnel(&self) -> Tunnel<'_> {
         self.0.tunnels.fetch_add(1, Ordering::Relaxed);
         Tunnel(&self.0)
@@ -182,10 +182,10 @@ impl Drop for Tunnel<'_> {
     }
 }
 
-/// The body of a response, whose end completes the request on the address.
+/// The body of a response. Its end completes the request to the address.
 pub(super) type Leased = Hooked<ResponseBody, LeasedHook>;
 
-/// Keeps an address's lease for as long as a response's body.
+/// Keeps the lease of an address for the lifetime of a response's body.
 #[derive(Debug)]
 pub(super) struct LeasedHook {
     pub(super) upstream: Arc<str>,
@@ -253,7 +253,7 @@ mod tests {
             assert!(tried.iter().all(|lease| lease.server().url != next.server().url));
             tried.push(next);
         }
-        // Each has been tried now, so any of them may be next.
+        // All have been tried now, so any of them may be next.
         let again = servers.choose(&tried);
         assert!(tried.iter().any(|lease| lease.server().url == again.server().url));
     }
@@ -264,7 +264,7 @@ mod tests {
         let servers = servers(&upstream("least_requests"));
         let busy = super::Lease::new(servers.all[0].clone());
         let mut held = vec![busy];
-        // Of any two addresses, one of the others has fewer until each has one.
+        // Until each address has a request, one of the two candidates always has fewer.
         for _ in 0..2 {
             held.push(servers.choose(&[]));
         }

@@ -27,7 +27,7 @@ impl ResponseTimer {
         Self(Arc::new(Mutex::new(Awaited::Upstream { since: Instant::now() })))
     }
 
-    /// The upstream is expected to act from now on, because it is only now sent the request.
+    /// Restarts the timer, because the request is only now sent to the upstream.
     pub(super) fn restart(&self) {
         self.set(Awaited::Upstream { since: Instant::now() });
     }
@@ -45,7 +45,7 @@ impl ResponseTimer {
         }
     }
 
-    /// The same, with a timer that is reused.
+    /// Polls for the same as [`expired`](Self::expired), with a timer that is reused.
     pub(super) fn poll_expired(
         &self,
         limit: Duration,
@@ -68,8 +68,8 @@ impl ResponseTimer {
     }
 }
 
-/// A timer for one deadline after the other, most of which are never reached. It stays set to an earlier deadline until
-/// that has passed, so that requests don't set a timer each.
+/// A timer for a sequence of deadlines, most of which are never reached. It stays set to an earlier deadline until that
+/// has passed, so that not every request sets a timer.
 #[derive(Debug, Default)]
 pub(super) struct LazyTimer(Option<Pin<Box<Sleep>>>);
 

@@ -48,17 +48,17 @@ struct GuestPart<'a> {
 #[derive(Debug, Serialize)]
 struct UpstreamPart<'a> {
     name: &'a str,
-    /// The address that it was last sent to.
+    /// The address of the last attempt.
     address: &'a str,
-    /// How often the request was sent.
+    /// The number of attempts.
     attempts: usize,
-    /// Until the head of the last response, or the last failure.
+    /// The time until the head of the last response, or until the last failure.
     duration: f64,
     #[serde(skip_serializing_if = "Option::is_none")]
     failure: Option<&'static str>,
 }
 
-/// The line as a JSON object.
+/// Formats the line as a JSON object.
 pub(super) fn json(request: &FinishedRequest<'_>) -> Vec<u8> {
     let record = request.record;
     let last = request.attempts.last();
@@ -88,7 +88,7 @@ pub(super) fn json(request: &FinishedRequest<'_>) -> Vec<u8> {
         user_agent: record.user_agent.as_ref().map(text),
         referer: record.referer.as_ref().map(text),
     };
-    // Strings, numbers and lists, which JSON can represent.
+    // Strings, numbers and lists can always be represented in JSON.
     serde_json::to_vec(&line).unwrap_or_default()
 }
 
@@ -103,12 +103,12 @@ impl<'a> GuestPart<'a> {
     }
 }
 
-/// The line in the combined log format.
+/// Formats the line in the combined log format.
 pub(super) fn combined(request: &FinishedRequest<'_>) -> Vec<u8> {
     let record = request.record;
     let client = record.client.addr.ip().to_canonical();
     let time = day_and_time(record.started_at);
-    // What nginx logs for a client that disconnected before a response.
+    // This is what nginx logs for a client that has disconnected before the response.
     let status = record.status().map_or(499, |status| status.as_u16());
     let mut line = format!("{client} - - [{time}] \"");
     escape(record.method.as_str().as_bytes(), &mut line);
@@ -123,7 +123,7 @@ pub(super) fn combined(request: &FinishedRequest<'_>) -> Vec<u8> {
     line.into_bytes()
 }
 
-/// In the format "22/Nov/2026:23:59:59 +0000".
+/// Formats a time like "22/Nov/2026:23:59:59 +0000".
 fn day_and_time(time: SystemTime) -> String {
     // An HTTP date has the same parts: "Sun, 22 Nov 2026 23:59:59 GMT".
     let date = httpdate::fmt_http_date(time);
@@ -146,7 +146,7 @@ fn text(value: &HeaderValue) -> String {
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
-/// Writes client-supplied text so that it can end neither the quotes nor the line.
+/// Escapes client-supplied text so that it can't end the quotes or the line.
 fn escape(bytes: &[u8], to: &mut String) {
     for &byte in bytes {
         match byte {

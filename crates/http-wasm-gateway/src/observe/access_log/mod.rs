@@ -1,4 +1,4 @@
-//! The access log: one line per request, written by a separate thread, so that a slow disk delays no request.
+//! The access log: one line per request, written by a separate thread so that a slow disk doesn't delay requests.
 
 mod line;
 mod writer;
@@ -42,7 +42,7 @@ impl AccessLog {
     }
 }
 
-/// Access log lines that were lost since the process started.
+/// The number of access log lines that were lost since the process started.
 pub(crate) fn lost_lines() -> u64 {
     writer::lost()
 }

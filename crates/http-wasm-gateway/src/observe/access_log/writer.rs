@@ -1,4 +1,4 @@
-//! Writing lines to a file.
+//! Writes lines to a file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -12,20 +12,20 @@ use tokio::sync::oneshot;
 
 use crate::error_text::plain;
 
-/// Maximum number of lines waiting to be written. Further ones are dropped and counted: requests must not wait for a
+/// The most lines waiting to be written. Further lines are dropped and counted, since requests must not wait for a
 /// disk.
 const WAITING: usize = 8192;
 
-/// Bytes of lines that are written at once. The same amount is kept while they can't be written.
+/// How many bytes of lines are written at once. The same amount is kept while writing fails.
 const BUFFER: usize = 64 * 1024;
 
 /// How often lost lines are logged.
 const REPORT_INTERVAL: Duration = Duration::from_secs(60);
 
-/// Lines that were lost, over all access logs that the process had.
+/// The number of lost lines, for all access logs of the process.
 static LOST: AtomicU64 = AtomicU64::new(0);
 
-/// Access log lines that were lost since the process started.
+/// The number of access log lines that were lost since the process started.
 pub(super) fn lost() -> u64 {
     LOST.load(Ordering::Relaxed)
 }
@@ -89,7 +89,7 @@ impl Writer {
 struct Thread {
     messages: Receiver<Message>,
     lines: Lines<Target>,
-    /// Lines that found the queue full.
+    /// The number of lines that were dropped because the queue was full.
     overflow: Arc<AtomicU64>,
     losses: DroppedLines,
 }
@@ -125,7 +125,7 @@ impl Thread {
         }
     }
 
-    /// The next message. Before the thread waits for one, it flushes everything to the file, if possible.
+    /// Returns the next message. Before it waits for one, it flushes everything to the file if possible.
     fn next(&mut self) -> Result<Message, RecvError> {
         match self.messages.try_recv() {
             Ok(message) => Ok(message),
@@ -147,7 +147,7 @@ impl Thread {
     }
 }
 
-/// The reports about lost lines, and their rate limit.
+/// Reports lost lines, at a limited rate.
 #[derive(Default)]
 struct DroppedLines {
     /// Lines lost because of write errors, since the last successful write.
@@ -210,7 +210,7 @@ impl<W: Write> Lines<W> {
         Self { to, buffer: Vec::with_capacity(BUFFER) }
     }
 
-    /// Takes a line, unless there is no room and none can be made.
+    /// Adds a line, unless there is no room and none can be made.
     fn push(&mut self, line: &[u8]) -> io::Result<()> {
         let fits = |buffer: &[u8]| buffer.len() + line.len() <= BUFFER;
         if !fits(&self.buffer)
@@ -289,7 +289,7 @@ mod tests {
 
     use super::{BUFFER, Lines, Target, Writer, append, lost};
 
-    /// A disk with so much room left.
+    /// A disk with this much room left.
     struct Disk {
         room: usize,
         written: Vec<u8>,

@@ -1,4 +1,4 @@
-//! What is read of guests, their memory and upstreams at each scrape.
+//! Gauges of guests, their memory and upstreams, which are read at each scrape.
 
 use std::fmt;
 use std::sync::Arc;
@@ -94,7 +94,7 @@ fn of_bodies(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) -> Re
     Ok(())
 }
 
-/// Their number is determined by the configuration, as with guests.
+/// The configuration determines the number of series, as for guests.
 fn of_addresses(configured: &Configured, encoder: &mut DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
     let all: Vec<_> = configured
         .addresses()
@@ -140,7 +140,7 @@ fn single(
     ConstGauge::new(value).encode(metric)
 }
 
-/// A family of gauges; `write` gets a function that writes one of them.
+/// A family of gauges. `write` is called with a function that writes one of them.
 fn family<L: EncodeLabelSet>(
     encoder: &mut DescriptorEncoder<'_>,
     name: &str,

@@ -1,4 +1,4 @@
-//! Counts of what one guest does.
+//! Metrics of a single guest.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use super::latency::Latency;
 use super::series::{Name, Names, Series};
 use crate::observe::recent::{ErrorSource, Recent};
 
-/// The metrics of one guest. Series that each request touches are looked up once, here.
+/// The metrics of a guest. Series that every request updates are looked up once, here.
 #[derive(Debug)]
 pub(crate) struct GuestMetrics {
     guest: Arc<str>,
@@ -22,7 +22,7 @@ pub(crate) struct GuestMetrics {
     starts: Latency,
     series: Arc<Series>,
     recent: Arc<Recent>,
-    /// The guest's series stay as long as it may still do something.
+    /// Keeps the guest's series while the guest can still do anything.
     _name: Names,
 }
 
@@ -35,7 +35,7 @@ struct PerPhase {
 impl GuestMetrics {
     pub(super) fn new(guest: &str, series: &Arc<Series>, recent: Arc<Recent>) -> Self {
         let guest: Arc<str> = guest.into();
-        // Before the first series is created, so that none is removed together with those of a guest of the same name.
+        // This comes before the first series, so that none is removed with those of another guest of the same name.
         let name = Names::used(series, [Name::Guest(guest.clone())]);
         let families = &series.guests;
         let phase = |phase| {

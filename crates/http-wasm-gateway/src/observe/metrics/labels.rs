@@ -1,5 +1,5 @@
-//! Labels. Their values are names from the configuration, or values of the enums here, so no client can make their
-//! number grow.
+//! Labels. Their values are names from the configuration or values of the enums here, so clients can't increase their
+//! number.
 
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ pub(super) struct GuestDrop {
     pub(super) reason: &'static str,
 }
 
-/// Why a request got no memory for its body.
+/// Why no memory was available for the body of a request.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Refusal {
     pub(super) reason: &'static str,
@@ -130,7 +130,7 @@ pub(super) fn code(status: Option<StatusCode>) -> &'static str {
     }
 }
 
-/// The label `phase`. A guest that fails in no phase failed while an instance started.
+/// The label `phase`. A guest that fails outside of both phases has failed while an instance started.
 pub(super) fn phase(phase: Option<Phase>) -> &'static str {
     match phase {
         Some(Phase::Request) => "request",
@@ -147,7 +147,7 @@ pub(super) fn dropped(reason: DropReason) -> &'static str {
         DropReason::Unclean => "unclean",
         DropReason::Outgrown => "outgrown",
         DropReason::Idle => "idle",
-        // A reason that a newer core has added.
+        // A reason that a later version of the core may add.
         _ => "other",
     }
 }

@@ -1,7 +1,7 @@
 //! A lock-free histogram of durations.
 //!
-//! The histogram of `prometheus-client` takes a lock for each observation and can't be read; the status page needs the
-//! counts.
+//! The histogram of `prometheus-client` takes a lock for each observation and can't be read, but the status page needs
+//! the counts.
 
 use std::fmt;
 use std::sync::Arc;
@@ -80,12 +80,12 @@ pub(crate) struct LatencyCounts {
 }
 
 impl Latency {
-    /// For guest calls.
+    /// A histogram for guest calls.
     pub(super) fn of_calls() -> Self {
         Self::new(CALL_BOUNDS)
     }
 
-    /// For requests, and for upstreams.
+    /// A histogram for requests and upstreams.
     pub(super) fn of_requests() -> Self {
         Self::new(REQUEST_BOUNDS)
     }
@@ -105,7 +105,7 @@ impl Latency {
     pub(crate) fn read(&self) -> LatencyCounts {
         let buckets: Vec<u64> = self.0.buckets.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         LatencyCounts {
-            // The sum of the buckets that were read, so that the two always agree.
+            // This is the sum of the buckets that were read, so that the two always agree.
             count: buckets.iter().sum(),
             sum_seconds: self.0.nanos.load(Ordering::Relaxed) as f64 / NANOS,
             bounds_seconds: self.0.bounds.iter().map(|&bound| bound as f64 / NANOS).collect(),

@@ -1,4 +1,4 @@
-//! The connection to the collector: our own client, so that no second HTTP stack is built in.
+//! The connection to the collector. It uses the gateway's own client, so that no second HTTP stack is built in.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,16 +15,16 @@ use tokio::runtime::Handle;
 
 use crate::error_text::Causes;
 
-/// Maximum length of a response; collectors say little.
+/// The maximum length of a response. Collectors send short ones.
 const MAX_ANSWER_BYTES: usize = 64 * 1024;
 
-/// Sends on the runtime's own threads, which don't include the exporter's thread.
+/// Sends from the runtime's threads, since the exporter's thread isn't one of them.
 #[derive(Debug)]
 pub(super) struct Collector {
     runtime: Handle,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     timeout: Duration,
-    /// A failure was reported, and nothing has been delivered since.
+    /// Whether a failure was reported and nothing has been delivered since.
     failing: Arc<AtomicBool>,
 }
 
@@ -36,7 +36,7 @@ impl Collector {
     }
 }
 
-/// Written out, because the trait's macro isn't a dependency of ours.
+/// Written out, to avoid a dependency on the trait's macro.
 impl HttpClient for Collector {
     fn send_bytes<'a, 'b>(
         &'a self,

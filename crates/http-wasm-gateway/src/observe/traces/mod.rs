@@ -1,6 +1,6 @@
 //! Traces, sent to a collector over OTLP.
 //!
-//! A request's spans are created when it has completed, from what was recorded. That costs little while the request is
+//! A request's spans are created when it is complete, from what was recorded. This costs little while the request is
 //! handled, and the times agree with the access log and the metrics.
 
 mod collector;
@@ -39,7 +39,8 @@ pub(crate) struct Traces {
 }
 
 impl Traces {
-    /// Starts to send to the collector, which doesn't have to be reachable: what can't be sent is reported and dropped.
+    /// Starts to send to the collector, which need not be reachable: spans that can't be sent are dropped, which is
+    /// logged.
     pub(crate) fn start(config: &config::Telemetry) -> Result<Arc<Self>, StartError> {
         let exporter = SpanExporter::builder()
             .with_http()
@@ -60,7 +61,7 @@ impl Traces {
         Ok(Arc::new(Self { sample_ratio: config.sample_ratio, scope, processor: Arc::new(processor) }))
     }
 
-    /// The position of a request in its trace, which its header fields then contain.
+    /// Begins a trace context for the request, and adds it to the header fields.
     pub(super) fn begin(&self, headers: &mut HeaderMap) -> TraceContext {
         TraceContext::begin(headers, self.sample_ratio)
     }
@@ -68,17 +69,17 @@ impl Traces {
     /// Completes when all spans so far have been sent, or the collector timed out.
     pub(super) async fn flush(&self) {
         let processor = self.processor.clone();
-        // Failures to send were reported where they occurred.
+        // Failures to send are reported where they occur.
         let _ = tokio::task::spawn_blocking(move || processor.force_flush()).await;
     }
 }
 
 impl Drop for Traces {
-    /// The rest is sent by a separate thread, since that may take as long as the collector likes.
+    /// A separate thread sends the rest, since that takes as long as the collector does.
     fn drop(&mut self) {
         let processor = self.processor.clone();
         let sending = std::thread::Builder::new().name("last-traces".to_owned());
-        // Failures are reported where they occur; without a thread there is nothing left to try.
+        // Failures to send are reported where they occur. Without a thread, there is nothing else to try.
         let _ = sending.spawn(move || processor.shutdown());
     }
 }
@@ -93,7 +94,7 @@ impl RequestObserver for Traces {
     }
 }
 
-/// The URL for traces: the configured URL is that of the collector, unless it already has the path for traces.
+/// The URL for traces. The configured URL is that of the collector, unless it already has the path for traces.
 fn traces_url(endpoint: &str) -> String {
     let endpoint = endpoint.trim_end_matches('/');
     if endpoint.ends_with(TRACES_PATH) { endpoint.to_owned() } else { format!("{endpoint}{TRACES_PATH}") }

@@ -37,7 +37,7 @@ impl Make<'_> {
         let (finished, record) = (self.finished, self.finished.record);
         let mut attributes = vec![
             KeyValue::new("http.request.method", method(&record.method)),
-            // Without the query, which is where secrets in URLs usually are.
+            // The path without the query, since secrets in URLs are usually in the query.
             KeyValue::new("url.path", record.target.split('?').next().unwrap_or_default().to_owned()),
             KeyValue::new("network.protocol.version", version(record.version)),
             KeyValue::new("client.address", record.client.addr.ip().to_canonical().to_string()),
@@ -117,7 +117,7 @@ impl Make<'_> {
         }
     }
 
-    /// A span below the request's own.
+    /// Creates a child of the request's span.
     fn span(
         &self,
         name: impl Into<Cow<'static, str>>,
@@ -158,7 +158,7 @@ impl Make<'_> {
     }
 }
 
-/// Methods that clients invent must not become names of spans.
+/// The method for the span's name. Methods that clients invent must not appear in it.
 fn method(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

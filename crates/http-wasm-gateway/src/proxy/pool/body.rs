@@ -10,7 +10,7 @@ use super::connections::http1::Tunnel;
 use super::{http1, http2};
 use crate::body::BoxError;
 
-/// The body of a response. It holds its connection until its end.
+/// The body of a response. It holds its connection until the body ends.
 #[derive(Debug)]
 pub(in crate::proxy) enum ResponseBody {
     Http1(http1::ResponseBody),
@@ -18,7 +18,7 @@ pub(in crate::proxy) enum ResponseBody {
 }
 
 impl ResponseBody {
-    /// The connection, if it has switched to another protocol.
+    /// Returns the connection, if it has switched to another protocol.
     pub(in crate::proxy) fn into_tunnel(self) -> Option<Tunnel> {
         match self {
             Self::Http1(body) => body.into_tunnel(),

@@ -1,4 +1,4 @@
-//! Upstreams that fail: what is sent again, and what is not.
+//! Upstreams that fail: which requests are retried, and which aren't.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -74,7 +74,7 @@ async fn serve(stream: TcpStream, (requests, healthy): (Arc<AtomicUsize>, Arc<At
     let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
-/// A server that reads a request with this many bytes of body, sends `answer`, and closes; again and again.
+/// A server that reads a request with a body of this many bytes, sends `answer`, and closes the connection, repeatedly.
 async fn breaks(body: usize, answer: &'static str) -> (SocketAddr, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (addr, requests) = (listener.local_addr().unwrap(), Arc::new(AtomicUsize::new(0)));
@@ -96,7 +96,7 @@ async fn breaks(body: usize, answer: &'static str) -> (SocketAddr, Arc<AtomicUsi
     (addr, requests)
 }
 
-/// An address at which nobody listens.
+/// An address without a listener.
 async fn unused_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
 }
@@ -139,7 +139,7 @@ async fn a_retry_sends_the_body_again_from_its_start() {
     let mut upload = request("PUT", boxed(body));
     let answer = proxy.respond(&mut upload);
     let send = async {
-        // As a chunk it is longer than the five bytes that the first address waits for.
+        // As a chunk, this is longer than the five bytes that the first address waits for.
         sender.send_data("first ".into()).await.unwrap();
         while good.requests() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -89,7 +89,7 @@ async fn the_number_of_idle_connections_is_limited() {
     assert_eq!(usize::from(closes(&mut a, soon).await) + usize::from(closes(&mut b, soon).await), 1);
 }
 
-/// An idle connection that the server closes while a request comes.
+/// Returns an idle connection that the server closes while a request arrives.
 async fn stale(upstreams: &Upstreams) -> DuplexStream {
     let response = get(&upstreams.proxy);
     let mut io = upstreams.accept().await;
@@ -179,7 +179,7 @@ async fn a_received_response_is_used_even_if_the_request_cannot_be_written_compl
     let response = send(&upstreams.proxy, "POST", boxed(body));
     let mut io = upstreams.accept().await;
     head(&mut io).await;
-    // The proxy runs only once all of this has happened.
+    // The proxy only runs after all of this has happened.
     upstreams.fail_next_write();
     let (answered, sent) = tokio::join!(
         io.write_all(b"HTTP/1.1 413 Payload Too Large\r\nContent-Length: 4\r\n\r\nlarg"),
@@ -355,7 +355,7 @@ async fn a_request_body_that_does_not_match_its_length_is_never_sent_as_complete
     }
 }
 
-/// A body that says it had three bytes.
+/// A body that declares a length of three bytes.
 struct Sized(BoxBody);
 
 impl http_body::Body for Sized {

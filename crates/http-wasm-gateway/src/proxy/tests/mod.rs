@@ -1,4 +1,4 @@
-//! Upstreams as they are, and as they shouldn't be.
+//! Upstreams that behave well, and upstreams that don't.
 
 mod failures;
 mod http1;
@@ -94,7 +94,8 @@ fn inbound(request: Request<BoxBody>) -> Inbound {
     Inbound::new(request, Client { addr: ([10, 0, 0, 1], 1).into(), tls: false })
 }
 
-/// What echo received, the headers sorted: removing one from a `HeaderMap` mixes the others.
+/// What the echo server received, with the headers sorted: removing one from a `HeaderMap` changes the order of the
+/// others.
 async fn received(proxy: &Proxy, mut request: Inbound) -> Value {
     let answer = proxy.respond(&mut request).await.into_body().collect().await.unwrap().to_bytes();
     let mut echo: Value =
@@ -103,7 +104,7 @@ async fn received(proxy: &Proxy, mut request: Inbound) -> Value {
     echo
 }
 
-/// A proxy to plain servers at these addresses.
+/// A proxy to plain-text servers at these addresses.
 fn proxy(addresses: &[SocketAddr], settings: Upstream) -> Proxy {
     let mut urls =
         addresses.iter().map(|addr| Located::from(format!("http://{addr}").parse::<UpstreamUrl>().unwrap()));
@@ -112,12 +113,12 @@ fn proxy(addresses: &[SocketAddr], settings: Upstream) -> Proxy {
     Proxy::new("u", &Upstream { addresses, ..settings }).unwrap()
 }
 
-/// Lets no test hang.
+/// Fails instead of hanging.
 async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), what).await.expect("this takes too long")
 }
 
-/// A proxy to an echo behind TLS, and the host and port of the latter.
+/// A proxy to an echo server behind TLS, with the server's host and port.
 async fn proxy_to_echo_over_tls(protocols: &[&str]) -> (Proxy, String) {
     let host = echo_over_tls(protocols).await;
     let upstream = Upstream {
@@ -128,7 +129,7 @@ async fn proxy_to_echo_over_tls(protocols: &[&str]) -> (Proxy, String) {
     (Proxy::new("echo", &upstream).unwrap(), host)
 }
 
-/// An echo behind TLS: its host and port.
+/// An echo server behind TLS. Returns its host and port.
 async fn echo_over_tls(protocols: &[&str]) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = format!("localhost:{}", listener.local_addr().unwrap().port());
@@ -138,7 +139,7 @@ async fn echo_over_tls(protocols: &[&str]) -> String {
             let (stream, _) = listener.accept().await.unwrap();
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                // A client that doesn't trust the certificate breaks the handshake off.
+                // A client that doesn't trust the certificate aborts the handshake.
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let service = service_fn(async |request: Request<Incoming>| {
                     Ok::<_, Infallible>(Backend::Echo.respond(&mut inbound(request.map(boxed))).await)

@@ -39,10 +39,10 @@ pub(super) const CANCEL: u32 = 8;
 
 pub(super) const MAX_CONCURRENT_STREAMS: u16 = 3;
 
-/// `:status` 200, as HPACK's static table has it.
+/// `:status` 200 in HPACK's static table.
 pub(super) const OK: &[u8] = &[0x88];
 
-/// A server that an upstream's connections end at.
+/// The server end of an upstream's connections.
 pub(super) struct Upstreams {
     pub(super) proxy: Arc<Proxy>,
     connections: Mutex<mpsc::UnboundedReceiver<DuplexStream>>,
@@ -50,7 +50,7 @@ pub(super) struct Upstreams {
 }
 
 impl Upstreams {
-    /// One that speaks HTTP/2.
+    /// An upstream that uses HTTP/2.
     pub(super) fn http2(settings: Upstream) -> Self {
         Self::new(Upstream { http: UpstreamHttp::Http2, ..settings })
     }
@@ -75,8 +75,7 @@ impl Upstreams {
         Self { proxy, connections: Mutex::new(connections), next_write_fails }
     }
 
-    /// Lets the next write of the proxy fail, on whichever connection, as if the server had reset it and nothing that
-    /// was read had shown that.
+    /// Makes the proxy's next write fail, on any connection, as if the server had reset it without a read showing that.
     pub(super) fn fail_next_write(&self) {
         self.next_write_fails.store(true, Ordering::Relaxed);
     }
@@ -86,7 +85,7 @@ impl Upstreams {
         soon(self.connections.lock().await.recv()).await.expect("the proxy is there")
     }
 
-    /// The next connection, whose preface is answered with these settings.
+    /// Accepts the next connection, and answers its preface with these settings.
     pub(super) async fn accept_http2(&self, settings: &[(u16, u32)]) -> Peer {
         let mut io = self.accept().await;
         let mut preface = [0; 24];
@@ -100,7 +99,7 @@ impl Upstreams {
         peer
     }
 
-    /// Whether there is no further connection.
+    /// Whether there are no further connections.
     pub(super) async fn no_more(&self) -> bool {
         self.connections.lock().await.try_recv().is_err()
     }
@@ -162,9 +161,9 @@ impl AsyncWrite for ClientEnd {
 /// The server's end of an HTTP/2 connection.
 pub(super) struct Peer {
     io: DuplexStream,
-    /// What the client has announced.
+    /// The settings that the client has announced.
     pub(super) settings: Vec<(u16, u32)>,
-    /// By how much the client has widened the connection's window.
+    /// How much the client has widened the connection's window.
     pub(super) granted: u32,
     pub(super) pings: usize,
     pub(super) answers_pings: bool,
@@ -184,11 +183,11 @@ impl Peer {
         let mut frame = vec![length[1], length[2], length[3], kind, flags];
         frame.extend(stream.to_be_bytes());
         frame.extend(payload);
-        // It may be closed already.
+        // The connection may already be closed.
         let _ = soon(self.io.write_all(&frame)).await;
     }
 
-    /// The next frame that is about a stream, or GOAWAY. `None` is the connection's end.
+    /// The next frame that concerns a stream, or GOAWAY. `None` is the end of the connection.
     pub(super) async fn next(&mut self) -> Option<Frame> {
         loop {
             let mut header = [0; 9];

@@ -24,10 +24,10 @@ pub(super) struct UpgradeRequest {
     granted: oneshot::Receiver<Finish>,
 }
 
-/// Returns the client's request to switch to another protocol, if it makes one that may be granted.
+/// Returns the client's request to switch to another protocol, if there is one and it may be granted.
 ///
-/// `h2c` may not: in a tunnel that carries HTTP, further requests would reach the upstream without passing through the
-/// guests.
+/// `h2c` may not be granted: in a tunnel that carries HTTP, further requests would reach the upstream without passing
+/// through the guests.
 pub(super) fn upgrade_request(inbound: &mut Inbound) -> Option<UpgradeRequest> {
     let request: &mut Request<BoxBody> = &mut inbound.request;
     let headers = request.headers();
@@ -59,7 +59,7 @@ impl UpgradeRequest {
     }
 
     /// Forwards the upstream's response, and joins the two connections as soon as both are upgraded. The request counts
-    /// as in flight on the address as long as the tunnel lasts.
+    /// as in flight to the address for as long as the tunnel lasts.
     pub(super) fn accept(self, response: Response<ResponseBody>, lease: Lease) -> Response<BoxBody> {
         let (head, body) = response.into_parts();
         if let Some(upstream) = body.into_tunnel() {
@@ -80,7 +80,7 @@ impl UpgradeRequest {
     async fn join(self, upstream: Tunnel, lease: Lease) -> Result<relay::End, BoxError> {
         let ClientSide { limits, closing, cut } = *self.side;
         let client = self.client.await?;
-        // It is available before the client's connection is handed over, if the request is observed.
+        // If the request is observed, this is available before the client's connection is handed over.
         let finish = self.granted.await.ok();
         let open = lease.tunnel();
         let Relayed { from_client, to_client, end } =

@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::exchange::{TunnelLimits, cut_off};
 
-/// How long it may take to tell the two sides of an end that they didn't cause. TLS has a message for that.
+/// How long closing may take on sides that didn't cause the end. TLS has a message for that.
 const CLOSE: Duration = Duration::from_secs(1);
 
 /// What was relayed, and how it ended.
@@ -31,9 +31,9 @@ pub(super) enum End {
     Closed,
     /// A connection broke.
     Broken(io::ErrorKind),
-    /// Neither side sent or accepted anything for too long.
+    /// Neither side has sent or accepted anything for too long.
     Idle,
-    /// The same, after one side had finished.
+    /// Neither side has sent or accepted anything for too long after one side had finished.
     HalfClosed,
     /// The gateway is shutting down.
     Cut,
@@ -68,7 +68,7 @@ where
     Relayed { from_client: client.read, to_client: client.written, end }
 }
 
-/// When bytes last moved on either connection.
+/// Records when bytes last moved on either connection.
 struct Activity {
     start: Instant,
     /// When bytes last moved, in milliseconds since the start.
@@ -168,7 +168,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Tracked<'_, S> {
 
 #[cfg(test)]
 mod tests {
-    /// Nobody aborts the tunnel.
+    /// A signal that never aborts the tunnel.
     fn uncut() -> tokio::sync::watch::Receiver<bool> {
         tokio::sync::watch::channel(false).1
     }
@@ -233,7 +233,7 @@ mod tests {
         sleep(Duration::from_secs(1_000_000)).await;
         pass(&mut client, &mut upstream, b"still there").await;
         assert!(!tunnel.is_finished());
-        // The limit for half-closed tunnels applies all the same.
+        // The limit for half-closed tunnels still applies.
         let start = Instant::now();
         client.shutdown().await.unwrap();
         assert_eq!(tunnel.await.unwrap().end, End::HalfClosed);
@@ -258,10 +258,10 @@ mod tests {
     async fn a_side_that_stops_reading_does_not_keep_a_tunnel_open() {
         let (mut client, upstream, tunnel) = tunnel(LIMITS);
         let start = Instant::now();
-        // Until all buffers in between are full.
+        // This fills all buffers in between.
         let flood = tokio::spawn(async move { while client.write_all(&[0; 64]).await.is_ok() {} });
         assert_eq!(tunnel.await.unwrap().end, End::Idle);
-        // It also waited for its last bytes to be accepted.
+        // It also waited for the client to accept its last bytes.
         assert!((60..=62).contains(&start.elapsed().as_secs()), "{:?}", start.elapsed());
         flood.await.unwrap();
         drop(upstream);

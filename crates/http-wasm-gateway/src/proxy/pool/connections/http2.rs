@@ -1,4 +1,4 @@
-//! HTTP/2 connections: many requests at a time, each on its own stream.
+//! HTTP/2 connections, which carry many requests at a time, each on its own stream.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,39 +12,39 @@ use tokio::time::Instant;
 use crate::body::BoxError;
 use crate::proxy::pool::wire::Traffic;
 
-/// Streams on one connection, if the server allows that many. A server that announces no limit is assumed to allow
-/// them.
+/// The most streams on one connection. The server may set a lower limit; if it announces none, this is used.
 pub(in crate::proxy::pool) const MAX_STREAMS: usize = 100;
 
 /// The connections to an address.
 #[derive(Debug, Default)]
 pub(in crate::proxy::pool) struct Connections {
     state: Mutex<State>,
-    /// Notified when something has changed for those that wait for a stream.
+    /// Notified when anything changes for requests that wait for a stream.
     pub(in crate::proxy::pool) changed: Notify,
 }
 
-/// The connections, and who waits for them.
+/// The connections, and attempts to open one.
 #[derive(Debug, Default)]
 pub(in crate::proxy::pool) struct State {
     pub(in crate::proxy::pool) connections: Vec<Connection>,
-    /// Connections are opened one after the other, so that a burst of requests doesn't open one each.
+    /// Whether a connection is being opened. Connections are opened one after the other, so that a burst of requests
+    /// doesn't open one for each.
     pub(in crate::proxy::pool) connecting: bool,
-    /// How many connections have been opened, or failed to open.
+    /// The number of connections that have been opened or failed to open.
     pub(in crate::proxy::pool) attempts: u64,
     /// The number of the last attempt if it failed, and why.
     pub(in crate::proxy::pool) failure: Option<(u64, Arc<BoxError>)>,
     pub(in crate::proxy::pool) waiting: usize,
 }
 
-/// An open connection. It is held by the pool and by its streams.
+/// An open connection. The pool and the connection's streams hold it.
 #[derive(Debug)]
 pub(in crate::proxy::pool) struct Connection {
     pub(in crate::proxy::pool) sender: SendRequest<Bytes>,
     pub(in crate::proxy::pool) status: Arc<Status>,
 }
 
-/// What is known about a connection.
+/// The state of a connection.
 #[derive(Debug)]
 pub(in crate::proxy::pool) struct Status {
     /// An ID that is unique among the connections to all upstreams.
@@ -54,16 +54,16 @@ pub(in crate::proxy::pool) struct Status {
     pub(in crate::proxy::pool) streams: AtomicUsize,
     /// When the last stream ended, in milliseconds since the start.
     pub(in crate::proxy::pool) idle_since: AtomicU64,
-    /// Maximum number of streams.
+    /// The maximum number of streams.
     limit: AtomicUsize,
-    /// Whether it gets no more streams, permanently.
+    /// Whether the connection gets no more streams, permanently.
     draining: AtomicBool,
-    /// Whether it gets no more streams until something more than this has been received.
+    /// Whether the connection gets no more streams until more than `received_before` has been received.
     suspect: AtomicBool,
     received_before: AtomicU64,
     /// Whether its task has ended.
     pub(in crate::proxy::pool) ended: AtomicBool,
-    /// Wakes the connection's task to check all of this again.
+    /// Wakes the connection's task to check this state again.
     pub(in crate::proxy::pool) changed: Notify,
     pub(in crate::proxy::pool) traffic: Arc<Traffic>,
 }
@@ -73,7 +73,7 @@ impl Connections {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes those that wait for a stream check again.
+    /// Wakes requests that wait for a stream.
     pub(in crate::proxy::pool) fn changed(&self) {
         self.changed.notify_waiters();
     }

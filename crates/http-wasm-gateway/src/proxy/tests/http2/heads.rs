@@ -8,7 +8,7 @@ use super::{failures, get, status};
 use crate::body::empty;
 use crate::config::Upstream;
 
-/// A field as a literal that is not kept (RFC 7541 section 6.2.2).
+/// A field as a literal that isn't indexed (RFC 7541 section 6.2.2).
 fn field(name: &str, value: &str) -> Vec<u8> {
     let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     [vec![0], text(name), text(value)].concat()
@@ -64,7 +64,7 @@ async fn a_malformed_response_is_a_502_without_a_retry_or_a_recorded_failure() {
     assert_eq!(status(response).await, 200, "the connection goes on");
 }
 
-/// Fields in HPACK: literals, never indexed.
+/// Fields in HPACK: literals that are never indexed.
 fn fields(count: usize, value: usize) -> Vec<u8> {
     let mut block = Vec::new();
     for index in 0..count {
@@ -87,7 +87,7 @@ fn fields(count: usize, value: usize) -> Vec<u8> {
     block
 }
 
-/// Sends a block of fields in as many frames as it takes.
+/// Sends a header block in as many frames as it needs.
 async fn send_block(peer: &mut Peer, stream: u32, flags: u8, block: &[u8]) {
     const CONTINUATION: u8 = 9;
     let chunks: Vec<&[u8]> = block.chunks(16 * 1024).collect();
@@ -114,7 +114,7 @@ async fn heads_over_the_limits_are_a_502_without_a_retry_or_a_recorded_failure()
             assert_eq!(response.headers().len(), count);
         }
         assert_eq!(failures(&upstreams.proxy), 0);
-        // The connection lives on, and nothing was sent again.
+        // The connection stays in use, and nothing was retried.
         let next = get(&upstreams.proxy);
         let stream = loop {
             let frame = soon(peer.next()).await.unwrap();

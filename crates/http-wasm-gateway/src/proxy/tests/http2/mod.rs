@@ -33,7 +33,7 @@ fn failures(proxy: &Proxy) -> u64 {
     proxy.addresses().map(|address| address.failures).sum()
 }
 
-/// Lets everything happen that can happen now.
+/// Lets all tasks run until none can make progress.
 async fn settle() {
     tokio::time::sleep(Duration::from_millis(1)).await;
 }

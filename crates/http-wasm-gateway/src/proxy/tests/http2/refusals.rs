@@ -1,4 +1,4 @@
-//! Streams and connections that the server refuses, and which requests are sent again.
+//! Streams and connections that the server refuses, and which requests are retried.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ async fn retries_are_bounded_if_the_server_closes_each_connection_at_once() {
 #[tokio::test(start_paused = true)]
 async fn a_refused_stream_is_retried_on_another_connection_for_any_method() {
     for method in ["GET", "POST", "PATCH"] {
-        // Even without retries there is one more try.
+        // Even without retries, there is one further attempt.
         let upstreams = Upstreams::http2(Upstream { retries: 0, ..Upstream::default() });
         let response = send(&upstreams.proxy, method, boxed(Full::from("body")));
         let mut peer = upstreams.accept_http2(&[]).await;

@@ -77,7 +77,8 @@ async fn a_connection_is_pinged_before_reuse_after_a_request_timed_out_on_it() {
     let stream = other.request().await;
     other.answer(stream).await;
     assert_eq!(status(response).await, 200);
-    // The server was only slow: the reset of the timed-out stream comes, then the one PING, which it answers.
+    // The server was only slow: the reset of the timed-out stream arrives, then a single PING, which the server
+    // answers.
     assert_eq!(soon(peer.next()).await.unwrap().kind, RST_STREAM);
     let _ = tokio::time::timeout(Duration::from_secs(1), peer.next()).await;
     assert_eq!(peer.pings, 1);

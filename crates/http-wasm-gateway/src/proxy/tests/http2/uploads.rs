@@ -1,4 +1,4 @@
-//! Request bodies, and how their end relates to the response's.
+//! Request bodies, and how their end relates to the end of the response.
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Channel};

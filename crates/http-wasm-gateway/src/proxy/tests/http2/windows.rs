@@ -1,4 +1,4 @@
-//! Windows of connections and streams, and how many streams there are.
+//! Flow-control windows of connections and streams, and limits on the number of streams.
 
 use http::Response;
 use http_body_util::{BodyExt as _, Full};
@@ -36,7 +36,7 @@ async fn an_unread_download_does_not_block_others() {
         let response = first.take().unwrap_or_else(|| get(&upstreams.proxy));
         let stream = peer.request().await;
         peer.send(HEADERS, END_HEADERS, stream, OK).await;
-        // The whole window of the stream.
+        // This uses up the whole window of the stream.
         for _ in 0..16 {
             peer.send(DATA, 0, stream, &[b'x'; 16 * 1024]).await;
         }
@@ -108,7 +108,7 @@ async fn uploads_avoid_a_connection_with_an_exhausted_window() {
     assert_eq!(soon(other.next()).await.unwrap().payload, b"body");
     other.answer(stream).await;
     assert_eq!(status(upload).await, 200);
-    // One without a body needs no window.
+    // A request without a body needs no window.
     let response = get(&upstreams.proxy);
     let stream = peer.request().await;
     peer.answer(stream).await;
@@ -133,7 +133,7 @@ async fn an_upload_waiting_for_a_shared_window_does_not_count_as_a_failure_of_th
     assert!(failures(&upstreams.proxy) <= 1, "the first one was handed over whole");
 }
 
-/// An upload that has used up the connection's window, which the server doesn't open again.
+/// An upload that has used up the connection's window, which the server doesn't widen again.
 async fn stuck_upload(upstreams: &Upstreams) -> (JoinHandle<Response<BoxBody>>, Peer) {
     let stuck = send(&upstreams.proxy, "POST", boxed(Full::from(vec![b'x'; 100_000])));
     let mut peer = upstreams.accept_http2(&[]).await;

@@ -1,7 +1,7 @@
-//! One connection: writing requests, and reading their responses.
+//! An HTTP/1.1 connection: writes requests and reads their responses.
 //!
-//! The task that waits for a response drives the connection: there is no separate task, and no channel. Bytes that
-//! arrive on an idle connection are examined when it is about to be used again.
+//! The task that waits for a response drives the connection, so there is no separate task and no channel. Bytes that
+//! arrive on an idle connection are examined when the connection is about to be reused.
 
 use std::io;
 use std::pin::{Pin, pin};
@@ -21,32 +21,33 @@ use crate::proxy::pool::Outbound;
 use crate::proxy::pool::settings::Settings;
 use crate::proxy::timeout::LazyTimer;
 
-/// How much is read at once while a head is expected.
+/// How much is read at once while a head is expected, in bytes.
 const HEAD_BYTES: usize = 8 * 1024;
 
-/// How much of a body is read at once, at least and at most. A client that doesn't read holds as much.
+/// How much of a body is read at once, at least and at most, in bytes. The same amount is held for a client that
+/// doesn't read.
 const LEAST_BYTES: usize = 1024;
 const MAX_BYTES: usize = 64 * 1024;
 
 /// An open connection.
 pub(in crate::proxy::pool) struct Connection {
     io: Io,
-    /// What has been received and hasn't been taken.
+    /// Data that has been received but not consumed.
     input: BytesMut,
-    /// How much is read next time.
+    /// How much to read next time.
     next_read: usize,
     reader: ResponseReader,
     output: Output,
-    /// A request couldn't be written. The response may still say why.
+    /// Why a request couldn't be written. The response may still arrive and explain it.
     write_error: Option<io::Error>,
-    /// Nothing more can be read.
+    /// Whether nothing more can be read.
     ended: bool,
     /// Whether it was idle before the current request.
     reused: bool,
     pub(in crate::proxy::pool) timer: LazyTimer,
 }
 
-/// A connection that carries no request.
+/// A connection that isn't carrying a request.
 pub(in crate::proxy::pool) type Idle = Box<Connection>;
 
 /// A new connection.
@@ -55,7 +56,7 @@ pub(in crate::proxy::pool) fn open(io: Io, settings: &Settings) -> Idle {
     Box::new(Connection::new(io, limits))
 }
 
-/// Why there is no response, or why it is incomplete.
+/// Why there is no response, or why the response is incomplete.
 #[derive(Debug)]
 pub(in crate::proxy::pool) enum Failure {
     /// The request's own body failed.
@@ -64,7 +65,7 @@ pub(in crate::proxy::pool) enum Failure {
     Io(io::Error),
     /// The server closed the connection before any of the response arrived.
     Closed,
-    /// The connection, which had been idle, was closed before any of the request was written.
+    /// The connection had been idle, and was closed before any of the request was written.
     Unsent(io::Error),
 }
 
@@ -83,31 +84,32 @@ impl Connection {
         }
     }
 
-    /// Starts a request, which is for `host` unless it says otherwise. The connection is idle.
+    /// Starts a request on an idle connection. `host` is used unless the request has its own.
     pub(in crate::proxy::pool) fn begin(&mut self, request: Outbound<'_>, host: &HeaderValue) {
         self.reader.begin(request.method);
         self.output.begin(request, host);
         self.next_read = HEAD_BYTES;
     }
 
-    /// Starts with the request of a connection that was closed before any of it was written.
+    /// Takes over the request of a connection that was closed before any of the request was written.
     pub(in crate::proxy::pool) fn take_over(&mut self, unsent: &mut Self, method: &Method) {
         self.reader.begin(method);
         self.output = std::mem::take(&mut unsent.output);
         self.next_read = HEAD_BYTES;
     }
 
-    /// It was idle, and will carry a request.
+    /// Prepares an idle connection for another request.
     pub(super) fn reuse(&mut self) {
         self.reused = true;
     }
 
-    /// Whether it was idle before the current request, so that the server may have closed it for its idle timeout.
+    /// Whether it was idle before the current request, so that the server's idle timeout may have closed it.
     pub(in crate::proxy::pool) fn is_reused(&self) -> bool {
         self.reused
     }
 
-    /// Whether it may carry another request: request and response are complete, and nothing else has arrived.
+    /// Whether it can carry another request: the request and the response are complete, and nothing else has been
+    /// received.
     pub(in crate::proxy::pool) fn may_reuse(&self) -> bool {
         self.reader.may_reuse()
             && self.reader.is_idle()
@@ -117,12 +119,12 @@ impl Connection {
             && !self.ended
     }
 
-    /// Whether it may be used and the server hasn't closed it, as far as the system knows. This costs a system call
-    /// only if something has arrived.
+    /// Whether it can be reused and the server hasn't closed it, as far as the system knows. This only costs a system
+    /// call if something has been received.
     pub(super) fn is_alive(&mut self) -> bool {
         let mut byte = [0];
         let mut cx = Context::from_waker(Waker::noop());
-        // Whatever arrives now belongs to no request.
+        // Data that arrives now doesn't belong to any request.
         self.may_reuse()
             && Pin::new(&mut self.io).poll_read(&mut cx, &mut ReadBuf::new(&mut byte)).is_pending()
     }
@@ -139,7 +141,7 @@ impl Connection {
         self.reader.is_opaque()
     }
 
-    /// How much of the response's body is left, if that is known.
+    /// How much of the response's body is left, if known.
     pub(in crate::proxy::pool) fn left(&self) -> Option<u64> {
         self.reader.left()
     }
@@ -152,7 +154,7 @@ impl Connection {
         match ready!(self.output.poll(&mut self.io, cx)) {
             Ok(()) => {}
             Err(OutputError::Body(error)) => return Poll::Ready(Err(Failure::RequestBody(error))),
-            // Whatever can still be read belongs to no request.
+            // Data that can still be read doesn't belong to any request.
             Err(OutputError::Io(error)) if self.reused && !self.output.has_begun() => {
                 return Poll::Ready(Err(Failure::Unsent(error)));
             }
@@ -177,7 +179,7 @@ impl Connection {
             match ready!(self.poll_part(cx))? {
                 Part::Informational(status, headers) => inform(status, headers),
                 Part::Head(response) => {
-                    // An empty body doesn't have to be polled.
+                    // An empty body need not be polled.
                     if self.reader.left() == Some(0) && !self.reader.is_opaque() {
                         let _ = self.reader.next(&mut self.input);
                     }
@@ -206,7 +208,7 @@ impl Connection {
             Part::Trailers(trailers) => Frame::trailers(trailers),
             Part::Informational(..) | Part::Head(_) | Part::End => return Poll::Ready(None),
         };
-        // If the length is known, nobody may ask for the end.
+        // If the length is known, the caller may never poll for the end.
         if self.reader.left() == Some(0) || frame.is_trailers() {
             let _ = self.reader.next(&mut self.input);
         }
@@ -241,7 +243,7 @@ impl Connection {
             Some(left) => usize::try_from(left).unwrap_or(MAX_BYTES).clamp(LEAST_BYTES, MAX_BYTES),
             None => self.next_read,
         };
-        // Not for each small message.
+        // This avoids a reservation for each small message.
         if self.input.capacity() - self.input.len() < wanted / 2 {
             self.input.reserve(wanted);
         }
@@ -253,12 +255,12 @@ impl Connection {
         Poll::Ready(Ok(received))
     }
 
-    /// The connection, which has switched to another protocol, and what has been received of that.
+    /// The connection after a switch to another protocol, with what has been received of that protocol.
     pub(in crate::proxy::pool) fn into_tunnel(self: Box<Self>) -> Tunnel {
         Tunnel::new(self.io, self.input.freeze())
     }
 
-    /// Closes it properly, as far as that takes no time.
+    /// Closes the connection cleanly, as far as that is possible without waiting.
     pub(in crate::proxy::pool) fn close(mut self: Box<Self>) {
         if self.output.is_complete() {
             let _ = Pin::new(&mut self.io).poll_shutdown(&mut Context::from_waker(Waker::noop()));

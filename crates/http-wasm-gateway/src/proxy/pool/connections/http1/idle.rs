@@ -1,4 +1,4 @@
-//! Connections that wait for a request.
+//! Idle connections.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::connection::Idle;
 
-/// How often idle connections are checked for whether the server has closed them.
+/// How often to check whether the server has closed idle connections.
 pub(in crate::proxy::pool) const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -40,8 +40,8 @@ impl IdleConnections {
         None
     }
 
-    /// Closes connections that have been idle for this long or that servers have closed, and returns when to check
-    /// again, if there are others.
+    /// Closes connections that have been idle for this long or that servers have closed. Returns when to check again if
+    /// others are left.
     pub(in crate::proxy::pool) fn sweep(&mut self, limit: Duration) -> Option<Instant> {
         let now = Instant::now();
         let closed = self

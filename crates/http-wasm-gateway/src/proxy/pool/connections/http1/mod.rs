@@ -1,4 +1,4 @@
-//! HTTP/1.1 connections: one request at a time, and idle in between.
+//! HTTP/1.1 connections, which carry one request at a time.
 
 mod connection;
 mod idle;

@@ -1,4 +1,4 @@
-//! Writing requests.
+//! Writes requests.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use crate::http1::decimal;
 use crate::proxy::connect::Io;
 use crate::proxy::pool::{Outbound, RequestBody};
 
-/// How much of the buffer for heads is kept between two requests.
+/// How much of the buffer for heads is kept between requests, in bytes.
 const KEPT_CAPACITY: usize = 4 * 1024;
 
 /// A request that is being sent to the server.
@@ -22,11 +22,11 @@ const KEPT_CAPACITY: usize = 4 * 1024;
 pub(super) struct Output {
     /// The head, and the framing of chunks.
     framing: Vec<u8>,
-    /// How much of that has been written.
+    /// How much of `framing` has been written.
     written: usize,
-    /// What follows it.
+    /// Data to be written after `framing`.
     data: Bytes,
-    /// What follows that.
+    /// Bytes to be written after `data`.
     end: &'static [u8],
     unflushed: bool,
     /// Whether any of the request has been written.
@@ -51,7 +51,7 @@ enum Coding {
 /// Why a request wasn't sent completely.
 #[derive(Debug)]
 pub(super) enum OutputError {
-    /// Its own body failed.
+    /// The request's own body failed.
     Body(BoxError),
     Io(io::Error),
 }
@@ -63,7 +63,7 @@ impl From<io::Error> for OutputError {
 }
 
 impl Output {
-    /// Starts with a request; the previous one is complete.
+    /// Starts a request. The previous one must be complete.
     pub(super) fn begin(&mut self, request: Outbound<'_>, host: &HeaderValue) {
         let Outbound { method, target, headers, body } = request;
         self.framing.clear();
@@ -84,7 +84,7 @@ impl Output {
         let coding = match content_length(headers) {
             Some(length) => Coding::Length(length),
             None => {
-                // The head declares it, except where nothing was known about the body.
+                // The head already declares the coding, unless nothing was known about the body.
                 if !headers.contains_key(header::TRANSFER_ENCODING) {
                     self.framing.truncate(self.framing.len() - 2);
                     self.framing.extend_from_slice(b"transfer-encoding: chunked\r\n\r\n");
@@ -110,7 +110,7 @@ impl Output {
         *self = Self::default();
     }
 
-    /// Writes as much of the request as there is. Ready once all of it has been written.
+    /// Writes as much of the request as is available. Ready once all of it has been written.
     pub(super) fn poll(&mut self, io: &mut Io, cx: &mut Context<'_>) -> Poll<Result<(), OutputError>> {
         loop {
             // The start of a body is sent together with the head.
@@ -162,11 +162,11 @@ impl Output {
         Ok(())
     }
 
-    /// The body has ended.
+    /// Ends the body.
     fn end(&mut self, trailers: Option<HeaderMap>) -> Result<(), OutputError> {
         match self.upload.take().map(|upload| upload.coding) {
             Some(Coding::Chunked) => match trailers {
-                // They are always the last frame, so nothing has to be written after them.
+                // Trailers are always the last frame, so nothing is written after them.
                 Some(trailers) => {
                     self.framing.extend_from_slice(b"0\r\n");
                     trailers.iter().for_each(|(name, value)| write_field(&mut self.framing, name, value));

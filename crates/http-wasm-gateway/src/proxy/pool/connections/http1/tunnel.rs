@@ -9,10 +9,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::proxy::connect::Io;
 
-/// A connection that has switched, from the first byte of the other protocol.
+/// A connection after a switch, starting with the first byte of the other protocol.
 pub(in crate::proxy) struct Tunnel {
     io: Io,
-    /// What has been received of it.
+    /// Data of that protocol that has already been received.
     early: Bytes,
 }
 
