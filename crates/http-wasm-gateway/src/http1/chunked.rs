@@ -7,20 +7,20 @@ use memchr::memchr;
 use super::field::field;
 use super::head::Field;
 
-/// The longest chunk size line. Extensions, which it may contain, are ignored.
+/// The longest chunk-size line. It may contain extensions, which are ignored.
 const MAX_SIZE_LINE: usize = 256;
 
-/// How far a chunked body has been read.
+/// The state of reading a chunked body.
 #[derive(Debug)]
 pub(crate) struct Chunks {
     next: Next,
     padding: Padding,
     max_trailer_bytes: usize,
     max_trailer_fields: usize,
-    /// So far.
+    /// The number of bytes of trailers so far.
     trailer_bytes: usize,
     trailer_fields: usize,
-    /// Those that were taken so far.
+    /// The trailers read so far.
     trailers: Option<Box<HeaderMap>>,
 }
 
@@ -56,11 +56,11 @@ impl ChunkFault {
     }
 }
 
-/// Whether white space may follow a chunk size.
+/// Whether whitespace may follow a chunk size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Padding {
     Refused,
-    /// Old servers pad sizes, and all parsers agree on what that means.
+    /// Old servers pad sizes, which all parsers interpret in the same way.
     Allowed,
 }
 
@@ -78,7 +78,7 @@ enum Next {
 }
 
 impl Chunks {
-    /// The start of a body whose trailers are limited in size and number.
+    /// A body from its start, with these limits for its trailers.
     pub(crate) fn new(padding: Padding, max_trailer_bytes: usize, max_trailer_fields: usize) -> Self {
         Self {
             next: Next::Size,
@@ -91,7 +91,7 @@ impl Chunks {
         }
     }
 
-    /// Takes the next part from `input`, or returns nothing if more is needed.
+    /// Takes the next part from `input`. Returns `None` if it needs more.
     pub(crate) fn take(&mut self, input: &mut BytesMut) -> Result<Option<ChunkPart>, ChunkFault> {
         loop {
             if self.is_end() {
@@ -119,8 +119,8 @@ impl Chunks {
         }
     }
 
-    /// How much of `input` is well-formed, and whether something malformed follows. If a line is incomplete, this is
-    /// less than all of `input`.
+    /// Returns how much of `input` is well-formed, and whether malformed data follows. If the last line is incomplete,
+    /// it isn't included.
     pub(crate) fn advance(&mut self, input: &[u8]) -> (usize, Result<(), ChunkFault>) {
         let mut passed = 0;
         loop {
@@ -137,7 +137,7 @@ impl Chunks {
         matches!(self.next, Next::End)
     }
 
-    /// The length of the next piece of `input`; 0 if more is needed to decide.
+    /// The length of the next piece of `input`, or 0 if more is needed to determine it.
     fn step(&mut self, input: &[u8]) -> Result<usize, ChunkFault> {
         match &mut self.next {
             Next::Size => {
@@ -203,7 +203,7 @@ fn line(input: &[u8], max: usize, too_long: ChunkFault) -> Result<Option<&[u8]>,
     }
 }
 
-/// The size in a line; anything after a semicolon is an extension.
+/// The size in a line. Anything after a semicolon is an extension.
 fn size(line: &[u8], padding: Padding) -> Option<u64> {
     let mut digits = line.split(|&byte| byte == b';').next().unwrap_or_default();
     if padding == Padding::Allowed {

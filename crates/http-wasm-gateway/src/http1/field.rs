@@ -4,7 +4,8 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use memchr::memchr;
 
-/// A field in a line of `all`. A character that isn't allowed in a line isn't allowed in a name or value either.
+/// Parses a field from a line of `all`. Characters that aren't allowed in a line aren't allowed in a name or value
+/// either.
 pub(super) fn field(line: &[u8], all: &Bytes) -> Result<(HeaderName, HeaderValue), &'static str> {
     let colon = memchr(b':', line).ok_or("a line without a colon")?;
     let name = HeaderName::from_bytes(&line[..colon]).map_err(|_| "an invalid field name")?;
@@ -12,7 +13,7 @@ pub(super) fn field(line: &[u8], all: &Bytes) -> Result<(HeaderName, HeaderValue
     Ok((name, value.map_err(|_| "a control character in a field value")?))
 }
 
-/// Without the white space that may surround a value.
+/// Removes the whitespace that may surround a value.
 pub(super) fn trimmed(mut value: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
         value = rest;

@@ -1,29 +1,29 @@
-//! The end of a head, and its lines.
+//! Finds the end of a head, and its lines.
 
 use memchr::{memchr, memchr_iter};
 
-/// A search for the end of a head that resumes where it stopped.
+/// A search for the end of a head, which resumes where it stopped.
 #[derive(Debug, Default)]
 pub(crate) struct HeadScan {
-    /// Start of the current line.
+    /// The start of the current line.
     line: usize,
     /// There is no line feed before this offset, except those of complete lines.
     searched: usize,
 }
 
-/// Result of a search.
+/// The result of a search.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HeadEnd {
     /// More input is needed.
     Partial,
     /// The first line is empty.
     EmptyLine,
-    /// The head has this many bytes, including the empty line at its end.
+    /// The head's length in bytes, including the empty line at its end.
     At(usize),
 }
 
 impl HeadScan {
-    /// Searches for the end of the head at the start of `input`. Between two calls, `input` may only grow.
+    /// Searches for the end of the head at the start of `input`. Between calls, `input` may only grow.
     pub(crate) fn find(&mut self, input: &[u8]) -> Result<HeadEnd, &'static str> {
         while let Some(found) = memchr(b'\n', &input[self.searched..]) {
             let end = self.searched + found;
@@ -47,12 +47,12 @@ pub(crate) struct Field<'a> {
     /// The whole line, without its end.
     pub(crate) line: &'a [u8],
     pub(crate) name: &'a [u8],
-    /// Without surrounding white space.
+    /// The value without surrounding whitespace.
     pub(crate) value: &'a [u8],
 }
 
 impl<'a> Field<'a> {
-    /// Splits a line. It only checks what could make two parsers see different fields.
+    /// Splits a line. This only checks for what could make two parsers see different fields.
     pub(crate) fn parse(line: &'a [u8]) -> Result<Self, &'static str> {
         if memchr(b'\r', line).is_some() {
             return Err("a carriage return within a line");
@@ -68,12 +68,12 @@ impl<'a> Field<'a> {
         Ok(Self { line, name, value })
     }
 
-    /// Checks the characters of name and value.
+    /// Checks the characters of the name and the value.
     pub(crate) fn check(&self) -> Result<(), &'static str> {
         if !self.name.iter().all(|&byte| is_token(byte)) {
             return Err("an invalid field name");
         }
-        // Branch-free: values are most of a head.
+        // Without branches, since values make up most of a head.
         let control = |byte: u8| (byte < b' ') & (byte != b'\t') | (byte == 0x7f);
         if self.line.iter().fold(false, |found, &byte| found | control(byte)) {
             return Err("a control character in a field value");
@@ -104,13 +104,13 @@ pub(crate) fn fields(head: &[u8]) -> (&[u8], impl Iterator<Item = Result<Field<'
     (first, lines.map(Field::parse))
 }
 
-/// A number that consists only of digits: `parse` would accept a sign as well.
+/// Parses a number that consists only of digits. `parse` would also accept a sign.
 pub(crate) fn decimal(digits: &[u8]) -> Option<u64> {
     let all_digits = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
     str::from_utf8(digits).ok().filter(|_| all_digits)?.parse().ok()
 }
 
-/// Characters of field names and methods (RFC 9110 section 5.6.2).
+/// Whether a character is allowed in field names and methods (RFC 9110 section 5.6.2).
 pub(crate) fn is_token(byte: u8) -> bool {
     const TOKEN: [bool; 256] = {
         let mut table = [false; 256];

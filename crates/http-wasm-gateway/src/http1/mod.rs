@@ -1,7 +1,7 @@
-//! HTTP/1.1 messages byte by byte: where heads, chunks and bodies end, read strictly.
+//! Strict parsing of HTTP/1.1 messages: where heads, chunks and bodies end.
 //!
-//! The listener uses it for requests (`listener::framing`), in front of hyper, which is more lenient than is safe where
-//! two parsers may disagree. The proxy uses it for responses ([`response`]), on its own connections.
+//! The listener uses it for requests (`listener::framing`), before hyper, which is more lenient than is safe when two
+//! parsers may disagree. The proxy uses it for responses ([`response`]), on its own connections.
 
 mod chunked;
 mod field;

@@ -1,4 +1,4 @@
-//! The observers of requests: metrics, access log and traces, and what operators see of the gateway.
+//! Observes requests for metrics, the access log and traces, and provides what operators can query.
 
 mod access_log;
 mod active;

@@ -13,7 +13,7 @@ use crate::body::{BoxBody, BoxError};
 use crate::trailers;
 
 /// How much of a body is kept for another attempt, if there is room for it. The bytes are shared and not copied, but
-/// they stay in memory for longer.
+/// stay in memory for longer.
 const MAX_KEPT_BYTES: usize = 64 * 1024;
 
 /// The body of a request that may be sent several times, one after the other.
@@ -23,15 +23,15 @@ pub(super) struct Replay(Option<Arc<Mutex<State>>>);
 #[derive(Debug)]
 struct State {
     rest: BoxBody,
-    /// What has arrived of the body so far; nothing once it was too much.
+    /// What has been received of the body. Empty once that was too much.
     kept: Vec<StoredFrame>,
     bytes: usize,
     is_whole: bool,
-    /// The memory reserved for that.
+    /// The memory reserved for `kept`.
     room: Reservation,
-    /// Whether any of it was asked for.
+    /// Whether any attempt has polled the body.
     begun: bool,
-    /// The attempt that may read. An earlier one that is still reading is stopped.
+    /// The attempt that may read the body. An earlier one that still reads it is stopped.
     attempt: usize,
 }
 
@@ -42,7 +42,7 @@ enum StoredFrame {
 }
 
 impl Replay {
-    /// `keep` is whether what has been read is kept for another attempt, as far as there is room in `budget`.
+    /// `keep` says whether to keep what is read for another attempt, if there is room in `budget`.
     pub(super) fn new(body: BoxBody, keep: bool, budget: &BodyBudget) -> Self {
         // Most requests have no body.
         if body.is_end_stream() {
@@ -54,7 +54,7 @@ impl Replay {
         Self(Some(Arc::new(Mutex::new(state))))
     }
 
-    /// Returns the body, from its start; only while [`is_whole`](Self::is_whole).
+    /// Returns the body from its start. Only call this while [`is_whole`](Self::is_whole).
     pub(super) fn attempt(&self) -> Replayed {
         let number = self.0.as_deref().map_or(0, |state| {
             let mut state = lock(state);
@@ -77,14 +77,14 @@ impl Replay {
 #[derive(Debug)]
 pub(super) struct Replayed {
     number: usize,
-    /// How many of the kept frames it has returned.
+    /// The number of kept frames that it has returned.
     next: usize,
-    /// Nothing, for a body that is empty.
+    /// `None` for an empty body.
     state: Option<Arc<Mutex<State>>>,
 }
 
 impl Replayed {
-    /// A body without bytes.
+    /// An empty body.
     pub(super) fn empty() -> Self {
         Self { number: 0, next: 0, state: None }
     }
@@ -120,7 +120,7 @@ enum Reservation {
 }
 
 impl Reservation {
-    /// Reserves room for this many more bytes, if there is some.
+    /// Reserves room for this many more bytes. Returns `false` if there is none.
     fn take(&mut self, bytes: usize) -> bool {
         match self {
             _ if bytes == 0 => true,
@@ -160,13 +160,13 @@ impl Body for Replayed {
         }
         state.begun = true;
         let frame = match ready!(Pin::new(&mut state.rest).poll_frame(cx)) {
-            // Guests add some.
+            // Guests may have added fields that a trailer section must not have.
             Some(Ok(frame)) => trailers::filter(frame).map(Ok),
             frame => frame,
         };
         match &frame {
             Some(Ok(frame)) => state.keep(frame),
-            // What failed once can't be read a second time.
+            // A body that has failed can't be read again.
             Some(Err(_)) => state.is_whole = false,
             None => {}
         }
@@ -269,7 +269,7 @@ mod tests {
     async fn replay_buffers_count_against_the_budget_and_without_room_a_body_is_sent_once() {
         let engine = http_wasm_tower::Engine::builder().body_memory_budget(40).build().unwrap();
         let budget = engine.body_budget();
-        // A quarter of it.
+        // A quarter of the budget.
         for (pieces, kept) in [(2, 10), (3, 0)] {
             let replay = Replay::new(chunks(vec!["12345".into(); pieces]), true, budget);
             let sent = replay.attempt().collect().await.unwrap().to_bytes();

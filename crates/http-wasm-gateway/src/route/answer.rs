@@ -16,7 +16,7 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    /// The fixed response of a checked configuration.
+    /// The fixed response in a validated configuration.
     pub(super) fn fixed(respond: &Respond) -> Self {
         let mut headers = HeaderMap::new();
         for (name, value) in &respond.headers {
@@ -31,7 +31,7 @@ impl Answer {
         Self::Fixed { status, headers, body: Bytes::copy_from_slice(respond.body.as_bytes()) }
     }
 
-    /// The redirect of a checked configuration.
+    /// The redirect in a validated configuration.
     pub(super) fn redirect(redirect: &Redirect) -> Self {
         let to = redirect.to.value.clone();
         let to = if redirect.keep_path { to.with_path() } else { to };
@@ -55,7 +55,7 @@ impl Answer {
                     path: request.uri().path(),
                     query: request.uri().query(),
                 });
-                // Neither a checked target nor a parsed URI contains anything that a header field can't.
+                // Neither a validated target nor a parsed URI contains a character that a header field can't have.
                 match location.map(HeaderValue::try_from) {
                     Some(Ok(location)) => {
                         *response.status_mut() = *status;

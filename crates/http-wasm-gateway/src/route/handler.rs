@@ -1,4 +1,4 @@
-//! What handles a route's requests: its guests, and the next handler.
+//! The handler of a route's requests: its guests, and the next handler.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -17,12 +17,12 @@ use crate::stage::CurrentStage;
 /// The guests in front of the next handler, outermost first.
 pub(crate) struct Handler {
     chain: Chain,
-    /// Of the guests, in the chain's order.
+    /// The names of the guests, in the chain's order.
     names: Vec<Arc<str>>,
     next: NextHandler,
 }
 
-/// What responds to requests that the guests let proceed: the next handler.
+/// The next handler: it responds to requests that the guests pass on.
 pub(crate) enum NextHandler {
     Backend(Backend),
     Answer(Answer),
@@ -67,7 +67,7 @@ impl NextHandler {
 }
 
 impl Handler {
-    /// Guests to which Envoy sends requests, which are not passed on from here.
+    /// Guests that run for Envoy, so requests aren't passed on from here.
     pub(crate) fn ext_proc(
         guests: Vec<Guest>,
         route: &config::Route,
@@ -85,7 +85,7 @@ impl Handler {
         Self { chain: Chain::new(guests).fold_underscores(), names, next }
     }
 
-    /// Returns the response. A guest's failure becomes a response, so there is no error.
+    /// Returns the response. A guest's failure is turned into a response, so there is no error.
     pub(crate) async fn respond(&self, inbound: &mut Inbound, abandoned: &Abandoned) -> Response<BoxBody> {
         if self.names.is_empty() {
             return self.next.respond(inbound).await;
@@ -112,7 +112,7 @@ impl Handler {
     }
 }
 
-/// Records the times of guests, and sends their informational responses.
+/// Records the duration of guests' calls, and sends their informational responses.
 struct Observer<'a> {
     record: Option<&'a Arc<RequestRecord>>,
     names: &'a [Arc<str>],
@@ -138,7 +138,7 @@ impl<'a> ChainObserver for Observer<'a> {
     }
 }
 
-/// One guest's part in a request.
+/// A guest's calls for one request.
 struct ObservedGuest<'a> {
     timer: Option<GuestTimer<'a>>,
     abandoned: &'a Abandoned,

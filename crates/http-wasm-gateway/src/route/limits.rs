@@ -1,4 +1,4 @@
-//! The limits of a route: how many requests at once, how large, and for how long.
+//! The limits of a route: concurrency, body size and time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -25,7 +25,7 @@ impl RouteLimits {
     pub(super) fn new(route: &config::Route) -> Self {
         Self {
             timeout: route.timeout.map(|time| time.0),
-            // What Envoy sends isn't a body of its client's alone: `ext_proc` counts that.
+            // Envoy sends more than the client's body, so `ext_proc` applies the limit itself.
             max_body: route.max_request_body.map(|size| size.0).filter(|_| route.ext_proc.is_none()),
             concurrency: route.concurrency.as_ref().map(|config| Arc::new(Concurrency::new(config))),
         }
@@ -48,7 +48,7 @@ impl RouteLimits {
         let over = Arc::new(AtomicBool::new(false));
         *body = capped(std::mem::take(body), max, over.clone());
         let response = self.queued(handler, inbound, abandoned).await;
-        // Whatever a guest or upstream made of an incomplete body, this is why it was incomplete.
+        // This is why the body was incomplete, however a guest or upstream has responded to that.
         if over.load(Ordering::Relaxed) { too_large() } else { response }
     }
 
@@ -78,15 +78,15 @@ impl RouteLimits {
     }
 }
 
-/// Requests at once, and those that wait for their turn.
+/// Limits the number of concurrent requests and of waiting ones.
 struct Concurrency {
     running: Semaphore,
-    /// Those that run and those that wait.
+    /// Permits for running and waiting requests.
     admitted: Semaphore,
     queue_timeout: Duration,
 }
 
-/// The right to run, which is released when this is dropped.
+/// Permission to run, until this is dropped.
 struct Permit<'a> {
     concurrency: &'a Arc<Concurrency>,
     running: SemaphorePermit<'a>,
@@ -103,7 +103,7 @@ impl Share for Permit<'_> {
     }
 }
 
-/// The right of a request whose client has gone.
+/// The permit of a request whose client has disconnected.
 struct HeldPermit(Arc<Concurrency>);
 
 impl Drop for HeldPermit {
@@ -123,8 +123,7 @@ impl Concurrency {
         }
     }
 
-    /// Returns a permit as soon as it is this request's turn; `None` if too many are waiting already, or it took too
-    /// long.
+    /// Waits for a permit. Returns `None` if too many requests are waiting already, or the wait takes too long.
     async fn acquire(self: &Arc<Self>) -> Option<Permit<'_>> {
         let admitted = self.admitted.try_acquire().ok()?;
         let running = tokio::time::timeout(self.queue_timeout, self.running.acquire()).await.ok()?.ok()?;
@@ -185,7 +184,7 @@ mod tests {
         Handler::new(Vec::new(), NextHandler::Service(BoxCloneSyncService::new(service)))
     }
 
-    /// A handler that reports when a request arrives, and responds when the test allows it.
+    /// A handler that reports each request, and responds when the test allows it.
     fn waits() -> (Handler, mpsc::UnboundedReceiver<oneshot::Sender<()>>) {
         let (sender, receiver) = mpsc::unbounded_channel();
         let handler = tower::service_fn(move |_| {
@@ -280,7 +279,7 @@ mod tests {
         go.send(()).unwrap();
         assert_eq!(first.await.unwrap().status(), 200);
         let hold = came.recv().await.unwrap();
-        // A request that waits for too long is rejected, and its place in the queue is free again.
+        // A request that waits for too long is rejected, which frees its place in the queue.
         assert_eq!(ask().await.unwrap().status(), 503);
         hold.send(()).unwrap();
         assert_eq!(second.await.unwrap().status(), 200);

@@ -1,4 +1,4 @@
-//! Which route handles a request, and how.
+//! Selects the route of a request, and handles the request.
 
 mod answer;
 mod handler;

@@ -1,13 +1,13 @@
-//! The ways in which servers behind the gateway may read an unusual path.
+//! How servers behind the gateway may interpret an unusual path.
 //!
-//! Each reading is a path in normal form, so that a route can be selected for it.
+//! Each reading is a normalised path, so that a route can be selected for it.
 
 use crate::path::{Split, Unit, decode, decode_all, join, units};
 
 /// How often a path is decoded: chained servers may each decode it once.
 const ROUNDS: usize = 3;
 
-/// Maximum size of all readings of a path together, in bytes. Short paths never come near it, whatever they contain.
+/// The maximum size of all readings of a path together, in bytes. Short paths never reach it, whatever they contain.
 const MAX_WORK: usize = 256 * 1024;
 
 /// Whether `%2f`, `%5c` and `\` may separate segments.
@@ -26,12 +26,12 @@ impl AmbiguousPath {
     pub(super) const ABOVE_ROOT: Self = Self("the path climbs above the root");
 }
 
-/// How common a reading is, and so which readings are acceptable.
+/// How common a reading is, which determines whether it is acceptable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Likelihood {
-    /// Common servers read it like this: it must lead to the same route.
+    /// Common servers read the path like this, so it must select the same route.
     Common,
-    /// Some servers do: it must not bypass a guest.
+    /// Some servers read the path like this, so it must not bypass a guest.
     Rare,
 }
 
@@ -63,7 +63,7 @@ pub(super) fn check_hidden_dots(path: &str, slashes: Slashes) -> Result<(), Ambi
     Ok(())
 }
 
-/// Whether the path contains a slash or backslash that is encoded, once or more often, or a backslash.
+/// Whether the path contains a backslash, or a slash or backslash that is encoded once or more.
 pub(super) fn has_escaped_slash(path: &str) -> bool {
     let is_slash = |byte: &u8| matches!(byte, b'/' | b'\\');
     path.as_bytes()
@@ -71,8 +71,8 @@ pub(super) fn has_escaped_slash(path: &str) -> bool {
         .any(|name| rounds(name).iter().any(|text| text.iter().any(is_slash)))
 }
 
-/// The path with slashes in place of slashes and backslashes that were encoded once, and without dot segments and empty
-/// segments; none if there is no such slash, or the path climbs above the root. The rest stays as it was sent.
+/// The path with slashes in place of slashes and backslashes that are encoded once, and without dot segments and empty
+/// segments. `None` if there is no such slash, or the path leads above the root. The rest stays as it was sent.
 pub(super) fn decode_slashes(path: &str) -> Option<String> {
     let mut decoded = Vec::with_capacity(path.len());
     let mut has_slash = false;
@@ -95,7 +95,7 @@ pub(super) fn decode_slashes(path: &str) -> Option<String> {
     join(&decoded, Split::AS_SENT)
 }
 
-/// Passes each reading of a path, except the one as it was sent, to `accept`, until that rejects one.
+/// Passes each reading of a path, except the path as sent, to `accept`, until that rejects one.
 pub(super) fn check(
     path: &str,
     slashes: Slashes,
@@ -103,7 +103,7 @@ pub(super) fn check(
 ) -> Result<(), AmbiguousPath> {
     let texts = texts(path.as_bytes(), slashes);
     let variants = Variants::of(&texts, slashes);
-    // Which of them a dot segment removes depends on the order of processing.
+    // Which segment a dot segment removes depends on the order of processing.
     if variants.has(Variants::UNRESOLVED)
         && (variants.has(Variants::CUT)
             || rounds(path.as_bytes()).len() > 1
@@ -130,8 +130,8 @@ pub(super) fn check(
     Ok(())
 }
 
-/// The path decoded any number of times, from zero up, as long as that makes a difference. In each result, a literal
-/// percent sign is encoded, and so is a slash within a name, so that all are read alike.
+/// The path decoded any number of times from zero up, until it no longer changes. In each result, literal percent signs
+/// are encoded, and so are slashes within a name, so that all results can be read in the same way.
 fn texts(path: &[u8], slashes: Slashes) -> Vec<(Likelihood, Vec<u8>)> {
     let mut texts = Vec::new();
     let mut add = |path: &[u8], likely: Likelihood| {
@@ -146,12 +146,12 @@ fn texts(path: &[u8], slashes: Slashes) -> Vec<(Likelihood, Vec<u8>)> {
     add(path, Likelihood::Common);
     let has = |byte: u8| path.contains(&byte);
     if has(b'%') && has(b'\\') && slashes == Slashes::Separate {
-        // By the URL standard a backslash is a slash, but an encoded one isn't.
+        // The URL standard treats a backslash as a slash, but not an encoded backslash.
         let path: Vec<_> = path.iter().map(|&byte| if byte == b'\\' { b'/' } else { byte }).collect();
         add(&path, Likelihood::Common);
     }
     if has(b'%') && has(b';') {
-        // Where parameters are removed before decoding, so is what is encoded in them.
+        // If parameters are removed before decoding, whatever is encoded in them is removed too.
         add(&without_params(path), Likelihood::Rare);
     }
     texts
@@ -170,7 +170,7 @@ fn all_rounds(path: &[u8], slashes: Slashes) -> Vec<Vec<u8>> {
     (0..most).map(round).collect()
 }
 
-/// A text decoded once, twice and so on, until that makes no difference.
+/// The text decoded once, twice and so on, until it no longer changes.
 fn rounds(text: &[u8]) -> Vec<Vec<u8>> {
     let mut rounds = vec![decode_all(text)];
     while let Some(last) = rounds.last().filter(|last| rounds.len() < ROUNDS && last.contains(&b'%')) {
@@ -183,7 +183,7 @@ fn rounds(text: &[u8]) -> Vec<Vec<u8>> {
     rounds
 }
 
-/// With percent signs encoded, and slashes where they are part of a name.
+/// Encodes percent signs, and slashes that are part of a name.
 fn escaped(text: &[u8], slashes: bool) -> Vec<u8> {
     let mut escaped = Vec::with_capacity(text.len());
     for byte in text {
@@ -222,7 +222,7 @@ impl Variants {
     /// Dot segments are names.
     const UNRESOLVED: Self = Self(16);
 
-    /// Those that make a difference to one of these texts.
+    /// The behaviours that make a difference for any of these texts.
     fn of(texts: &[(Likelihood, Vec<u8>)], slashes: Slashes) -> Self {
         let slash = |byte: &u8| matches!(byte, b'/' | b'\\');
         let empty = |pair: &[u8]| slash(&pair[0]) && (slash(&pair[1]) || pair[1] == b';');
@@ -255,7 +255,7 @@ impl Variants {
         self.0 & variant.0 != 0
     }
 
-    /// Whether only some servers do so.
+    /// Whether only some servers behave like this.
     fn is_rare(self) -> bool {
         self.has(Self(Self::NO_PARAMS.0 | Self::UNMERGED.0 | Self::UNRESOLVED.0))
     }

@@ -1,11 +1,11 @@
-//! Fields of requests that a route takes out before its guests see them.
+//! Request fields that a route removes before its guests see them.
 
 use http::header::{ACCEPT_ENCODING, IF_RANGE, RANGE};
 use http::{HeaderMap, HeaderValue};
 
 use crate::config::{self, Strip};
 
-/// What a route takes out of requests.
+/// What a route removes from requests.
 #[derive(Clone, Copy)]
 pub(super) struct Stripped {
     accept_encoding: bool,
@@ -14,7 +14,8 @@ pub(super) struct Stripped {
 
 impl Stripped {
     pub(super) fn new(route: &config::Route) -> Self {
-        // The requests of an Envoy are those of its external processor, which have the others in their bodies.
+        // Envoy's requests are calls of the external processor. Their bodies contain the fields of the clients'
+        // requests.
         let applies = route.ext_proc.is_none();
         Self {
             accept_encoding: applies && route.accept_encoding == Strip::Strip,
@@ -22,10 +23,10 @@ impl Stripped {
         }
     }
 
-    /// Takes the fields out.
+    /// Removes the fields.
     pub(super) fn apply(self, headers: &mut HeaderMap) {
         if self.accept_encoding {
-            // Without the field, a server may choose any coding.
+            // Without this field, a server may choose any coding.
             headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if self.range {

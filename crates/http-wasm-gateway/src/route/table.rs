@@ -16,7 +16,7 @@ use crate::config::{self, EscapedSlashes, RouteScheme};
 use crate::exchange::{Abandoned, Arrival, Inbound, ListenerId};
 use crate::path::{is_unusual, normal};
 
-/// A route, ready to take requests.
+/// A route that can handle requests.
 pub(crate) struct Route {
     /// Its name in logs and metrics.
     pub(crate) name: Arc<str>,
@@ -33,14 +33,14 @@ pub(crate) struct Route {
 #[derive(Default)]
 pub(crate) struct Routes {
     routes: Vec<Route>,
-    /// Whether one of them decodes slashes.
+    /// Whether any route decodes slashes.
     decode: bool,
 }
 
 /// The route for a request.
 pub(crate) struct Chosen<'a> {
     pub(crate) route: &'a Route,
-    /// The path to handle the request with, if it differs from the one that was sent.
+    /// The path to use for the request, if it differs from the one that was sent.
     pub(crate) path: Option<String>,
 }
 
@@ -82,12 +82,12 @@ impl Route {
         }
     }
 
-    /// Whether a request on this route passes through all guests of the other.
+    /// Whether a request on this route passes through all guests of the other route.
     fn has_guests_of(&self, other: &Self) -> bool {
         other.guests.iter().all(|guest| self.guests.contains(guest))
     }
 
-    /// The response to a request that this route matches.
+    /// Responds to a request that this route matches.
     pub(crate) fn respond(
         &self,
         inbound: &mut Inbound,
@@ -104,10 +104,10 @@ impl Routes {
         Self { routes, decode }
     }
 
-    /// The route that matches this request.
+    /// Selects the route for a request.
     ///
     /// # Errors
-    /// If the path has several readings that don't lead to the same route.
+    /// If the path has several readings that don't select the same route.
     pub(crate) fn choose<B>(
         &self,
         request: &Request<B>,
@@ -165,18 +165,18 @@ impl Routes {
 }
 
 impl Chosen<'_> {
-    /// Sets the path that the request is handled with.
+    /// Sets the path to use for the request.
     pub(crate) fn rewrite<B>(&self, request: &mut Request<B>) {
         let Some(path) = &self.path else { return };
         let query = request.uri().query().map_or_else(String::new, |query| format!("?{query}"));
         let mut parts = std::mem::take(request.uri_mut()).into_parts();
-        // Shorter than the one that was sent, and made of the same characters.
+        // The path is shorter than the one that was sent, and consists of the same characters.
         parts.path_and_query = PathAndQuery::try_from(format!("{path}{query}")).ok();
         *request.uri_mut() = Uri::from_parts(parts).unwrap_or_default();
     }
 }
 
-/// A request as conditions see it. Parts that no condition needs are not computed.
+/// A request as seen by conditions. Parts that no condition needs aren't computed.
 struct RequestView<'a, B> {
     request: &'a Request<B>,
     arrival: Arrival,

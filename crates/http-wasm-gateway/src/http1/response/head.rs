@@ -1,4 +1,4 @@
-//! Heads of responses, and what follows them.
+//! Response heads, and what follows them.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, StatusCode, Version, header};
@@ -8,7 +8,7 @@ use super::limits::ResponseLimits;
 use crate::http1::field::{field, trimmed};
 use crate::http1::{decimal, lines};
 
-/// Fields for which there is room from the start.
+/// The number of fields to reserve room for.
 const USUAL_FIELDS: usize = 12;
 
 /// What a response's body depends on.
@@ -36,7 +36,7 @@ pub(super) enum Body {
 pub(super) struct Head {
     pub(super) status: StatusCode,
     pub(super) version: Version,
-    /// With at most one `Content-Length`, and none next to chunks.
+    /// The fields, with at most one `Content-Length`, and none in a chunked response.
     pub(super) headers: HeaderMap,
     pub(super) body: Body,
     /// Whether the connection may carry another request.
@@ -55,7 +55,7 @@ struct Framing {
 }
 
 impl Head {
-    /// Reads a complete head, the response to a request of this kind.
+    /// Parses a complete head, in response to a request of this kind.
     pub(super) fn parse(
         head: &Bytes,
         request: Request,
@@ -128,7 +128,7 @@ impl Framing {
     }
 }
 
-/// The status in a status line, and the version.
+/// Parses the status and the version in a status line.
 fn status(line: &[u8]) -> Option<(StatusCode, Version)> {
     let (version, rest) = line.split_at_checked(b"HTTP/1.1 ".len())?;
     let version = match version {

@@ -1,11 +1,11 @@
 //! Size limits of responses.
 
-/// Maximum size of heads and trailers.
+/// The maximum size of heads and trailers.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ResponseLimits {
-    /// Bytes of a head, including informational responses before it; also bytes of trailers.
+    /// The bytes of a head, including informational responses before it. The same limit applies to trailers.
     pub(crate) bytes: usize,
-    /// Fields of a head; also of trailers.
+    /// The fields of a head. The same limit applies to trailers.
     pub(crate) fields: usize,
 }
 

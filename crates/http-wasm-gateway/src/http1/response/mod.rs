@@ -1,10 +1,10 @@
-//! Responses of an HTTP/1.1 upstream, read strictly.
+//! Strict parsing of responses from HTTP/1.1 upstreams.
 //!
-//! Some responses are ambiguous: a length next to chunks, codings other than `chunked`, bare line feeds. A client, or
-//! an intermediary, could find the end of such a message elsewhere than the gateway does. So they are rejected, except
-//! for redundant lengths, which are dropped or merged.
+//! Some responses are ambiguous: a length in a chunked response, codings other than `chunked`, bare line feeds. A
+//! client or an intermediary could find the end of such a message in a different place from the gateway. They are
+//! therefore rejected, except for redundant lengths, which are dropped or merged.
 //!
-//! The reader does no I/O: it takes the parts of responses from a buffer, and doesn't copy bodies.
+//! The reader does no I/O. It takes the parts of responses out of a buffer, and doesn't copy bodies.
 
 mod error;
 mod head;
@@ -20,17 +20,17 @@ use self::head::{Body, Head, Request};
 pub(crate) use self::limits::ResponseLimits;
 use super::{ChunkPart, Chunks, HeadEnd, HeadScan, Padding};
 
-/// Maximum number of informational responses before a response. One is usual; a server that works for long on a request
-/// may send one every few seconds.
+/// The most informational responses before a response. One is usual; a server that works on a request for long may send
+/// one every few seconds.
 const MAX_INFORMATIONAL: usize = 100;
 
 /// A part of a response.
 #[derive(Debug)]
 pub(crate) enum Part {
-    /// An informational response (1xx but 101), which is followed by another head.
+    /// An informational response (1xx except 101). Another head follows.
     Informational(StatusCode, HeaderMap),
     Head(Response<()>),
-    /// Never empty.
+    /// A piece of the body, which is never empty.
     Data(Bytes),
     Trailers(HeaderMap),
     /// The response is complete.
@@ -42,9 +42,9 @@ pub(crate) enum Part {
 pub(crate) struct ResponseReader {
     state: State,
     limits: ResponseLimits,
-    /// The request that is being answered.
+    /// The request whose response is read.
     request: Request,
-    /// Informational responses to it, and their bytes.
+    /// The number of informational responses to it, and their bytes.
     informational: usize,
     informational_bytes: usize,
     may_reuse: bool,
@@ -52,7 +52,7 @@ pub(crate) struct ResponseReader {
 
 #[derive(Debug)]
 enum State {
-    /// Doesn't expect a response.
+    /// No response is expected.
     Idle,
     Head(HeadScan),
     Body {
@@ -78,7 +78,7 @@ impl ResponseReader {
         }
     }
 
-    /// Expects the response to a request with this method. The previous one has ended.
+    /// Expects the response to a request with this method. The previous response must have ended.
     pub(crate) fn begin(&mut self, method: &Method) {
         self.request = match *method {
             Method::HEAD => Request::Head,
@@ -89,7 +89,7 @@ impl ResponseReader {
         self.state = State::Head(HeadScan::default());
     }
 
-    /// Whether the connection may carry another request once the response has ended, as far as responses show that.
+    /// Whether the connection can carry another request after the response, according to the responses so far.
     pub(crate) fn may_reuse(&self) -> bool {
         self.may_reuse
     }
@@ -99,12 +99,12 @@ impl ResponseReader {
         matches!(self.state, State::Idle)
     }
 
-    /// Whether the connection belongs to another protocol from here on.
+    /// Whether the connection has switched to another protocol.
     pub(crate) fn is_opaque(&self) -> bool {
         matches!(self.state, State::Opaque)
     }
 
-    /// How many bytes of the body are left, if that is known.
+    /// How many bytes of the body are left, if known.
     pub(crate) fn left(&self) -> Option<u64> {
         match self.state {
             State::Idle | State::Opaque => Some(0),
@@ -113,7 +113,7 @@ impl ResponseReader {
         }
     }
 
-    /// Takes the next part of what has been received, or returns nothing if more is needed.
+    /// Takes the next part out of what has been received. Returns `None` if it needs more.
     pub(crate) fn next(&mut self, input: &mut BytesMut) -> Result<Option<Part>, ResponseError> {
         let part = self.step(input).map_err(|error| self.fail(error))?;
         if matches!(part, Some(Part::End)) {
@@ -143,7 +143,7 @@ impl ResponseReader {
         })
     }
 
-    /// The connection has ended, and everything that was received has been taken as far as possible.
+    /// Called when the connection has ended, and as much as possible has been taken out of `input`.
     pub(crate) fn ended(&mut self, input: &BytesMut) -> Result<Option<Part>, ResponseError> {
         self.may_reuse = false;
         let error = match &self.state {
@@ -167,7 +167,7 @@ impl ResponseReader {
     }
 
     fn end(&mut self, input: &BytesMut) {
-        // What follows it belongs to no request.
+        // Data that follows the response doesn't belong to any request.
         self.may_reuse &= input.is_empty();
         self.state = State::Idle;
     }

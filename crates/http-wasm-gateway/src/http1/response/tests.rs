@@ -1,11 +1,11 @@
-//! What is read of responses, however their bytes arrive.
+//! Checks that responses are read in the same way, in whatever pieces they arrive.
 
 use bytes::BytesMut;
 use http::{HeaderMap, Method};
 
 use super::{MAX_INFORMATIONAL, Part, ResponseError, ResponseLimits, ResponseReader};
 
-/// What was read when the upstream has sent all it had, and closed.
+/// What was read after the upstream has sent everything and closed the connection.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Read {
     /// Statuses of informational responses.
@@ -28,7 +28,7 @@ fn fields(headers: &HeaderMap) -> Vec<String> {
     headers.iter().map(|(name, value)| format!("{name}: {}", text(value.as_bytes()))).collect()
 }
 
-/// Reads what answers one request, up to the end or to an error.
+/// Reads the response to one request, until its end or an error.
 fn read_in(pieces: usize, method: &Method, response: &[u8]) -> Read {
     let mut reader = ResponseReader::new(ResponseLimits::default());
     reader.begin(method);
@@ -55,7 +55,7 @@ fn read_in(pieces: usize, method: &Method, response: &[u8]) -> Read {
             Ok(Some(Part::End)) => {
                 assert!(reader.is_idle());
                 read.ended = true;
-                // Further bytes are noticed when the connection is about to be used again.
+                // Further bytes are noticed when the connection is about to be reused.
                 read.may_reuse = reader.may_reuse() && rest.is_empty();
                 break;
             }
@@ -83,7 +83,7 @@ fn read_in(pieces: usize, method: &Method, response: &[u8]) -> Read {
     read
 }
 
-/// The same for all sizes of pieces, which make no difference.
+/// The result for pieces of any size, which must not matter.
 fn read_to(method: &Method, response: &str) -> Read {
     let whole = read_in(PIECES[5], method, response.as_bytes());
     for pieces in PIECES {
@@ -293,7 +293,7 @@ fn a_malformed_status_line_is_refused() {
         assert!(matches!(read.refused, Some(ResponseError::Malformed(_))), "{line:?}: {read:?}");
         assert_eq!(read.head, None, "{line:?}");
     }
-    // The first line feed decides, without waiting for the rest of the head.
+    // The first line feed is enough; the rest of the head isn't needed.
     assert!(matches!(read("HTTP/1.1 200 OK\n").refused, Some(ResponseError::Malformed(_))));
     let old = "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
     assert_eq!(read(old).refused, Some(ResponseError::Malformed("Transfer-Encoding in HTTP/1.0")));
@@ -352,7 +352,7 @@ fn a_response_that_ends_early_is_an_error() {
         );
         assert_eq!(read.body, if response.contains("\r\nok") { "ok" } else { "" });
     }
-    // An upstream that answers nothing has said nothing wrong.
+    // An upstream that sends nothing has sent nothing wrong.
     assert_eq!(read(""), Read { may_reuse: true, ..Read::default() });
 }
 

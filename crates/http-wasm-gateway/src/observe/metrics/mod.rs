@@ -1,6 +1,6 @@
 //! Metrics in the OpenMetrics format, which Prometheus reads.
 //!
-//! Counters continue across configurations as long as anything with that name exists; gauges are read at each scrape.
+//! Counters continue across configurations while anything with that name exists. Gauges are read at each scrape.
 
 mod families;
 mod gauges;

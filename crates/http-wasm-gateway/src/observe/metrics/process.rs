@@ -1,4 +1,4 @@
-//! The process itself, under the names that Prometheus's own clients use.
+//! Metrics of the process, with the names that Prometheus's own clients use.
 
 use std::fmt;
 

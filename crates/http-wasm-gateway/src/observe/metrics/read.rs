@@ -1,4 +1,4 @@
-//! The counts, for `/status`.
+//! Reads the counts for `/status`.
 
 use std::collections::BTreeMap;
 use std::hash::Hash;
@@ -17,10 +17,10 @@ use super::latency::LatencyCounts;
 use super::registry::Metrics;
 use crate::exchange::UpstreamFailure;
 
-/// Counts other than 0, by what they count.
+/// Counts other than 0, by label.
 type Counts = BTreeMap<&'static str, u64>;
 
-/// What one guest has done.
+/// The counts of one guest.
 #[derive(Debug, Serialize)]
 pub(crate) struct GuestCounts {
     /// Calls by phase.
@@ -30,7 +30,7 @@ pub(crate) struct GuestCounts {
     dropped: Counts,
 }
 
-/// The results of a route's requests.
+/// The counts of a route's requests.
 #[derive(Debug, Serialize)]
 pub(crate) struct RouteCounts {
     requests: Counts,
@@ -38,7 +38,7 @@ pub(crate) struct RouteCounts {
     durations: Option<LatencyCounts>,
 }
 
-/// The results of requests to an upstream.
+/// The counts of requests to an upstream.
 #[derive(Debug, Serialize)]
 pub(crate) struct UpstreamCounts {
     requests: Counts,
@@ -47,7 +47,7 @@ pub(crate) struct UpstreamCounts {
 }
 
 impl Metrics {
-    /// Requests that haven't completed.
+    /// The number of requests that aren't complete.
     pub(crate) fn requests_in_flight(&self) -> i64 {
         self.in_flight.get()
     }
@@ -82,7 +82,7 @@ impl Metrics {
         }
     }
 
-    /// `route` is the name of a route; requests that matched none are under "none".
+    /// `route` is the name of a route. Requests that matched none are counted under "none".
     pub(crate) fn of_route(&self, route: &str) -> RouteCounts {
         let route: Arc<str> = route.into();
         let labels = |code| RouteCode { route: route.clone(), code };
@@ -118,7 +118,7 @@ impl Metrics {
 }
 
 impl LatencyCounts {
-    /// Returns both together; their bounds are the same.
+    /// Adds the counts of both, which have the same bounds.
     fn and(mut self, other: Self) -> Self {
         self.count += other.count;
         self.sum_seconds += other.sum_seconds;
@@ -129,7 +129,7 @@ impl LatencyCounts {
     }
 }
 
-/// Returns what was counted under these labels. Reading doesn't create a series.
+/// Returns the count under these labels, without creating a series.
 fn count<L: Clone + Hash + Eq>(family: &Family<L, Counter>, labels: &L) -> u64 {
     family.get(labels).map_or(0, |counter| counter.get())
 }

@@ -1,4 +1,4 @@
-//! Registering metrics.
+//! Registers metrics.
 
 use prometheus_client::registry::{Metric, Registry, Unit};
 

@@ -52,18 +52,18 @@ impl Metrics {
             registry: Registry::default(),
         };
         for result in [true, false] {
-            // Both exist from the start, so that the first failure shows as an increase.
+            // Both series exist from the start, so that the first failure shows up as an increase.
             metrics.reloads_with(result);
         }
         registry.register_collector(Box::new(gauges::Gauges(active)));
         Self { registry, ..metrics }
     }
 
-    /// All metrics in the format of [`CONTENT_TYPE`].
+    /// Encodes all metrics in the format of [`CONTENT_TYPE`].
     pub(crate) fn encode(&self) -> String {
         self.series.forget(Instant::now());
         let mut text = String::new();
-        // Writing to a string fails only if a metric does, and none of these can.
+        // Writing to a string only fails if a metric fails, which none of these can.
         let _ = text::encode(&mut text, &self.registry);
         text
     }
@@ -72,7 +72,7 @@ impl Metrics {
         Arc::new(GuestMetrics::new(name, &self.series, recent))
     }
 
-    /// The series of this configuration's routes and upstreams stay as long as this is kept.
+    /// Keeps the series of this configuration's routes and upstreams until the result is dropped.
     pub(in crate::observe) fn names(&self, config: &Config) -> Names {
         let routes = config.routes.iter().enumerate();
         let routes = routes.map(|(index, route)| Name::Route(route.name_at(index).into()));
@@ -80,7 +80,7 @@ impl Metrics {
         Names::used(&self.series, routes.chain(upstreams))
     }
 
-    /// The metrics after nothing has happened for as long as series are kept.
+    /// Encodes the metrics as if nothing had happened for as long as unused series are kept.
     #[cfg(test)]
     pub(crate) fn encode_later(&self) -> String {
         self.series.forget(Instant::now() + super::series::KEPT);

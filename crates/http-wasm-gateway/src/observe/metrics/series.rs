@@ -1,5 +1,5 @@
-//! The labelled series. They live as long as the names in them are used, and a while longer, so that the last counts
-//! can be scraped.
+//! The labelled series. They are kept while the names in them are used, and a while longer, so that the last counts can
+//! be scraped.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,7 +17,7 @@ use super::latency::Latency;
 use super::register::{register, register_with_unit};
 use crate::exchange::{Dropped, FinishedRequest, UpstreamAttempt, UpstreamFailure};
 
-/// How long series stay once their name is no longer used. Prometheus itself considers a value current for this long.
+/// How long series are kept after their name was last used. Prometheus itself considers a value current for this long.
 pub(super) const KEPT: Duration = Duration::from_secs(5 * 60);
 
 /// All series that name guests, routes or upstreams.
@@ -39,7 +39,7 @@ pub(super) struct Series {
 #[derive(Debug, Default)]
 struct NameUsers {
     users: usize,
-    /// Since when there are none.
+    /// When the last user disappeared.
     unused: Option<Instant>,
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Names {
 
 impl Names {
     pub(super) fn used(series: &Arc<Series>, names: impl IntoIterator<Item = Name>) -> Self {
-        // Series must also expire if the metrics are never scraped.
+        // This also removes series if the metrics are never scraped.
         series.forget(Instant::now());
         let names: Vec<_> = names.into_iter().collect();
         let mut uses = series.uses();
@@ -186,7 +186,7 @@ impl Series {
 
     /// Removes the series whose names haven't been used for a while.
     pub(super) fn forget(&self, now: Instant) {
-        // Locked until the series are removed: a new user of a name in the meantime must not lose new series.
+        // Locked until the series are removed, so that a new user of a name can't lose its series.
         self.uses().retain(|name, uses| {
             let stays = uses.unused.is_none_or(|since| now.saturating_duration_since(since) < KEPT);
             if !stays {

@@ -19,8 +19,8 @@ pub(in crate::proxy) enum SendErrorKind {
     Connect,
     /// All connections are in use, and none became free in time.
     Busy,
-    /// The upstream reported that it hasn't processed the request, or the request was never sent. It must not be sent
-    /// again on this HTTP/2 connection.
+    /// The upstream reported that it hasn't processed the request, or the request was never sent. It must not be
+    /// retried on this HTTP/2 connection.
     Unprocessed { connection: u64 },
     /// The request's own body failed.
     RequestBody,
@@ -28,21 +28,21 @@ pub(in crate::proxy) enum SendErrorKind {
     RequestHead,
     /// The response's head exceeds the limit for this upstream.
     ResponseHead,
-    /// The response is malformed, or can be read in two ways.
+    /// The response is malformed or ambiguous.
     ResponseInvalid,
-    /// An idle connection was closed before any of the response arrived, as happens when the upstream's idle timeout
+    /// An idle connection was closed before any of the response arrived. This happens when the upstream's idle timeout
     /// expires at that moment.
     Stale,
-    /// The connection broke, or what arrived isn't a response.
+    /// The connection broke, or the received data isn't a response.
     Broken,
     /// The response didn't start in time.
     Timeout,
-    /// The same for an upload that waited for the window that all uploads on its connection share.
+    /// As `Timeout`, but for an upload that waited for the window that all uploads on its connection share.
     Congested,
 }
 
 impl SendErrorKind {
-    /// For a connection that couldn't be established. A lack of file descriptors says nothing about the upstream.
+    /// The error for a connection that couldn't be established. A lack of file descriptors isn't the upstream's fault.
     pub(super) fn of_connect(error: &(dyn std::error::Error + 'static)) -> Self {
         if is_shortage(error) { Self::Busy } else { Self::Connect }
     }
@@ -53,12 +53,12 @@ impl SendError {
         Self { kind, source: Some(source.into()) }
     }
 
-    /// Whether the error says something about the health of the address.
+    /// Whether the error indicates that the address is unhealthy.
     pub(in crate::proxy) fn is_unhealthy(&self) -> bool {
         matches!(self.kind, SendErrorKind::Connect | SendErrorKind::Broken | SendErrorKind::Timeout)
     }
 
-    /// What observers see.
+    /// The failure as reported to observers.
     pub(in crate::proxy) fn failure(&self) -> UpstreamFailure {
         match self.kind {
             SendErrorKind::Connect => UpstreamFailure::Connect,

@@ -5,7 +5,7 @@ use http::{HeaderMap, header};
 use super::error::{SendError, SendErrorKind};
 use super::settings::Settings;
 
-/// What HTTP/2 adds for each field to the length of its name and value (RFC 9113 section 6.5.2).
+/// The overhead that HTTP/2 adds to the length of each field's name and value (RFC 9113 section 6.5.2).
 const FIELD_OVERHEAD: usize = 32;
 
 /// Whether the fields are within the settings' limits.
@@ -36,7 +36,7 @@ pub(super) fn too_large() -> SendError {
     SendErrorKind::ResponseHead.into()
 }
 
-/// The length that the head declares, which h2 has checked.
+/// The length declared in the head, which h2 has checked.
 pub(super) fn content_length(fields: &HeaderMap) -> Option<u64> {
     fields.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

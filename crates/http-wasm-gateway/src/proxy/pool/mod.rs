@@ -1,8 +1,8 @@
 //! Connections to one address of an upstream, and the requests on them.
 //!
-//! hyper's client isn't used for either version. For HTTP/1.1 it would parse heads a second time behind the strict
-//! reader, and pass requests and bodies through channels to a task of its own. For HTTP/2 it hides the server's stream
-//! limit, decides itself when to send PINGs, and lets a request that waits for a stream delay those behind it.
+//! hyper's client isn't used for either version. For HTTP/1.1, it would parse heads a second time after the strict
+//! reader, and pass requests and bodies through channels to its own task. For HTTP/2, it hides the server's stream
+//! limit, decides when to send PINGs, and lets a request that waits for a stream delay those behind it.
 
 mod body;
 mod connections;
@@ -63,7 +63,7 @@ impl Pool {
             let idle = if sending.fresh { None } else { shared.http1().take() };
             let connection = match idle {
                 Some(connection) => connection,
-                // The connection may turn out to use the other version.
+                // The server may choose the other version on the new connection.
                 None => match self.connect_http1(sending.http1).await {
                     Ok(Some(connection)) => connection,
                     Ok(None) => continue,
@@ -75,7 +75,7 @@ impl Pool {
         }
     }
 
-    /// A new HTTP/1.1 connection, or `None` if the server chose HTTP/2, in which case the connection has been added.
+    /// Opens an HTTP/1.1 connection. Returns `None` if the server chose HTTP/2 and the connection was added to those.
     async fn connect_http1(&self, http1: bool) -> Result<Option<Idle>, BoxError> {
         let shared = &self.0;
         shared
@@ -91,7 +91,7 @@ impl Pool {
             .await
     }
 
-    /// Whether requests wait for others to end, so that a missing response says nothing about the upstream.
+    /// Whether requests wait for others to end, so that a missing response doesn't indicate a problem of the upstream.
     pub(super) fn is_saturated(&self) -> bool {
         self.0.http2.is_saturated()
     }
@@ -101,7 +101,7 @@ impl Pool {
         self.0.informational.load(Ordering::Relaxed)
     }
 
-    /// Closes connections that have been idle for too long, as long as the upstream exists.
+    /// Closes connections that have been idle for too long. Runs for as long as the upstream exists.
     pub(super) fn sweep(&self) -> impl Future<Output = ()> + use<> {
         let shared = Arc::downgrade(&self.0);
         sweep(shared, self.0.settings.idle_timeout)

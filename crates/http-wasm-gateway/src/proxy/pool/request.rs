@@ -26,15 +26,15 @@ pub(in crate::proxy) struct Outbound<'a> {
 pub(in crate::proxy) struct Sending<'a> {
     /// Whether it must use HTTP/1.1.
     pub(in crate::proxy) http1: bool,
-    /// Whether it needs a connection on which nothing has been sent yet. This applies only to HTTP/1.1.
+    /// Whether it needs a connection on which nothing has been sent yet. This only applies to HTTP/1.1.
     pub(in crate::proxy) fresh: bool,
-    /// The HTTP/2 connection to avoid, if there can be another.
+    /// An HTTP/2 connection to avoid, if another can be used.
     pub(in crate::proxy) avoid: Option<u64>,
     /// Which side is expected to act, as recorded by the request's body.
     pub(in crate::proxy) response_timer: &'a ResponseTimer,
-    /// How long the upstream may take when it is expected to act.
+    /// How long the upstream may take while it is expected to act.
     pub(in crate::proxy) response_timeout: Duration,
-    /// How long the request may wait for a stream; by default as long as for a connection.
+    /// How long the request may wait for a stream. By default, this is the connect timeout.
     pub(in crate::proxy) queue_timeout: Option<Duration>,
     /// Where informational responses are sent.
     pub(in crate::proxy) interims: Option<&'a Interims>,

@@ -1,4 +1,4 @@
-//! What is known of one address: its connections, and which HTTP version it uses.
+//! The state of an address: its connections, and the HTTP version that it uses.
 
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::exchange::Interims;
 use crate::proxy::connect::{Connected, Connectors};
 use crate::upstream_url::UpstreamUrl;
 
-/// What the connections to one address share.
+/// The state that the connections to one address share.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) uri: Uri,
@@ -26,11 +26,11 @@ pub(super) struct Shared {
     pub(super) host: HeaderValue,
     connectors: Connectors,
     pub(super) settings: Settings,
-    /// The version that the server uses: known from the start, or from the first TLS handshake.
+    /// The version that the server uses, which is known from the start or after the first TLS handshake.
     protocol: AtomicU8,
     http1: Mutex<IdleConnections>,
     pub(super) http2: Connections,
-    /// Informational responses that were dropped.
+    /// The number of informational responses that were dropped.
     pub(super) informational: AtomicU64,
 }
 
@@ -81,7 +81,7 @@ impl Shared {
 
     /// Passes an informational response on, or counts it as dropped.
     pub(super) fn inform(&self, to: Option<&Interims>, status: StatusCode, headers: HeaderMap) {
-        // Clients get 100 from the listener, when the body is read.
+        // The listener sends 100 to clients when the body is read.
         if status != StatusCode::CONTINUE && !to.is_some_and(|to| to.send(status, headers)) {
             self.informational.fetch_add(1, Ordering::Relaxed);
         }
@@ -115,7 +115,7 @@ impl Shared {
     }
 }
 
-/// The `Host` of a URI: its host, and its port unless it is the scheme's own.
+/// The `Host` for a URI: its host, and its port unless that is the scheme's default.
 fn host(uri: &Uri) -> HeaderValue {
     let default = if uri.scheme() == Some(&Scheme::HTTPS) { 443 } else { 80 };
     let (host, port) = (uri.host().unwrap_or_default(), uri.port_u16().filter(|&port| port != default));

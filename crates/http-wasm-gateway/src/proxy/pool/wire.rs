@@ -31,20 +31,20 @@ const PREFACE_BYTES: usize = 24;
 /// The connection window before any WINDOW_UPDATE.
 const DEFAULT_WINDOW: i64 = 65_535;
 
-/// Maximum number of streams remembered as ended, and as ended before they were reset. More than can be open.
+/// The most streams to remember as ended, and as ended before they were reset. This exceeds the number of open streams.
 const MAX_REMEMBERED: usize = 256;
 
-/// What was seen on the wire.
+/// The state of a connection, as observed on the wire.
 #[derive(Debug)]
 pub(super) struct Traffic {
     start: Instant,
-    /// When something was last received, in milliseconds since the start.
+    /// When data was last received, in milliseconds since the start.
     received_at: AtomicU64,
     received_bytes: AtomicU64,
-    /// How many SETTINGS frames other than acknowledgements the server has sent.
+    /// The number of SETTINGS frames, other than acknowledgements, that the server has sent.
     settings: AtomicU32,
     goaway: AtomicBool,
-    /// How much the server allows on all streams together, and the most that it ever allowed.
+    /// How much the server currently allows on all streams together, and the most that it has allowed.
     window: AtomicI64,
     widest_window: AtomicI64,
     streams: Mutex<Streams>,
@@ -75,7 +75,7 @@ impl Traffic {
         }
     }
 
-    /// When something was last received.
+    /// When data was last received.
     pub(super) fn received_at(&self) -> Instant {
         self.start + std::time::Duration::from_millis(self.received_at.load(Ordering::Relaxed))
     }
@@ -92,7 +92,7 @@ impl Traffic {
         self.goaway.load(Ordering::Acquire)
     }
 
-    /// Whether stalled uploads hold most of what may be sent on all streams together.
+    /// Whether stalled uploads hold most of the window that all streams share.
     pub(super) fn is_congested(&self) -> bool {
         self.window.load(Ordering::Relaxed) < self.widest_window.load(Ordering::Relaxed) / 2
     }
@@ -121,7 +121,7 @@ impl Traffic {
         self.received_bytes.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    /// A frame was received. `block` is the length of the header block so far.
+    /// Records a received frame. `block` is the length of the header block so far.
     fn frame_received(&self, frame: &Frame, max_block: usize, block: usize) {
         match frame.kind {
             SETTINGS if frame.flags & ACK == 0 => _ = self.settings.fetch_add(1, Ordering::Release),
@@ -199,7 +199,7 @@ impl Frame {
         }
     }
 
-    /// The payload's first 31 bits.
+    /// The first 31 bits of the payload.
     fn number(&self) -> u32 {
         u32::from_be_bytes(self.payload) & 0x7fff_ffff
     }
@@ -208,7 +208,7 @@ impl Frame {
 /// Finds the frames in a sequence of bytes that arrives in pieces.
 #[derive(Debug, Default)]
 struct Scanner {
-    /// Bytes to skip: the preface, or the rest of a payload.
+    /// The number of bytes to skip: the preface, or the rest of a payload.
     skip: usize,
     header: [u8; 9],
     header_bytes: usize,
@@ -272,7 +272,7 @@ pub(super) struct Wire {
     traffic: Arc<Traffic>,
     incoming: Scanner,
     outgoing: Scanner,
-    /// Length of the header block that is being received, and its limit.
+    /// The length of the header block that is being received, and its limit.
     block: usize,
     max_block: usize,
 }

@@ -1,4 +1,4 @@
-//! No spelling of a path leads past a guest, whatever server reads it.
+//! Checks that no spelling of a path bypasses a guest, whichever server reads it.
 
 use std::cell::OnceCell;
 
@@ -14,30 +14,30 @@ mod spellings;
 
 use self::spellings::Spellings;
 
-/// One thing that a server does to a path before it looks for what is there.
+/// A step of a server's processing of a path.
 #[derive(Clone, Copy)]
 enum Step {
-    /// Resolves all percent-encoding.
+    /// Decodes all percent-encoded characters.
     Decode,
-    /// Resolves all percent-encoding but that of slashes.
+    /// Decodes all percent-encoded characters except slashes.
     DecodeNames,
-    /// Takes backslashes for slashes.
+    /// Treats backslashes as slashes.
     Backslashes,
-    /// Drops `;` and what follows, in each segment.
+    /// Removes `;` and what follows in each segment.
     DropParams,
-    /// The path ends at a NUL.
+    /// Ends the path at a NUL.
     CString,
-    /// A path with a NUL is refused.
+    /// Rejects a path with a NUL.
     RefuseNul,
-    /// Slashes in a row are one.
+    /// Merges consecutive slashes.
     Merge,
-    /// Resolves `.` and `..`; above the root there is nothing.
+    /// Resolves `.` and `..`. Fails above the root.
     Resolve,
 }
 
 use Step::*;
 
-/// Servers, by what they do in which order, and whether an encoded slash or a backslash separates segments for them.
+/// Servers, with the steps of their processing, and whether encoded slashes or backslashes separate segments for them.
 const SERVERS: [(&str, bool, &[Step]); 20] = [
     ("nginx", true, &[Decode, RefuseNul, Merge, Resolve]),
     ("nginx, merge_slashes off", true, &[Decode, RefuseNul, Resolve]),
@@ -64,7 +64,7 @@ const SERVERS: [(&str, bool, &[Step]); 20] = [
 /// Stands for a slash that is part of a name.
 const NAMED_SLASH: u8 = 1;
 
-/// What a server takes the path for, in the form in which routes compare it. None if it refuses it.
+/// What a path means to a server, in the form in which routes compare it. `None` if the server rejects it.
 fn resource(path: &str, steps: &[Step]) -> Option<String> {
     let mut text = path.as_bytes().to_vec();
     for step in steps {
@@ -149,7 +149,7 @@ fn routes(routes: impl IntoIterator<Item = config::Route>) -> Routes {
     Routes::new(routes.into_iter().map(route).collect())
 }
 
-/// Routes by chance.
+/// Random routes.
 fn some_routes(by: &mut Spellings) -> Vec<config::Route> {
     let mut all = Vec::new();
     for _ in 0..by.0.u8(1..5) {
@@ -199,7 +199,7 @@ fn get(path: &str) -> Request<()> {
     request
 }
 
-/// Where a path leads: the index of its route and the path that goes on, if it isn't the one that came; none for 404.
+/// The result for a path: the index of its route, and the path to use if it differs from the one sent. `None` for 404.
 fn choice(routes: &Routes, path: &str) -> Result<Option<(usize, Option<String>)>, &'static str> {
     let chosen = routes.choose(&get(path), Arrival::default()).map_err(|ambiguous| ambiguous.0)?;
     let index = |route: &Route| routes.routes.iter().position(|other| std::ptr::eq(route, other)).unwrap();
@@ -264,7 +264,7 @@ fn route(path_prefix: &str, guests: &[&str]) -> config::Route {
     }
 }
 
-/// `/public` and `/admin`, one open and one not.
+/// `/public` without a guest, and `/admin` with one.
 fn two() -> Vec<config::Route> {
     vec![route("/public", &[]), route("/admin", &["auth"])]
 }

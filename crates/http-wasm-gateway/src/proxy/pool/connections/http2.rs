@@ -84,7 +84,7 @@ impl Connections {
         self.changed();
     }
 
-    /// Removes a connection if it has no streams, so that it gets none any more.
+    /// Removes a connection if it has no streams, so that it gets no new ones.
     pub(in crate::proxy::pool) fn remove_idle(&self, status: &Status) -> bool {
         let mut state = self.state();
         let idle = status.streams() == 0;
@@ -109,7 +109,7 @@ impl State {
         }
     }
 
-    /// Whether another connection may be opened. Those that get no new streams also count, though less.
+    /// Whether another connection may be opened. Connections that get no new streams also count, but less.
     pub(in crate::proxy::pool) fn may_connect(&self, max: usize) -> bool {
         let usable = self.connections.iter().filter(|connection| connection.status.is_usable()).count();
         usable < max && self.connections.len() < max.saturating_mul(2)
@@ -142,7 +142,7 @@ impl Status {
         self.start + Duration::from_millis(self.idle_since.load(Ordering::Acquire))
     }
 
-    /// A server that allows no streams at all is about to close the connection.
+    /// Sets the limit. A server that allows no streams at all is about to close the connection.
     pub(in crate::proxy::pool) fn set_limit(&self, announced: usize) {
         self.limit.store(announced.min(MAX_STREAMS), Ordering::Release);
         if announced == 0 {
@@ -162,7 +162,7 @@ impl Status {
         self.suspect.load(Ordering::Acquire)
     }
 
-    /// Whether it gets new streams as soon as there is room.
+    /// Whether it gets new streams as soon as it has room.
     pub(in crate::proxy::pool) fn is_usable(&self) -> bool {
         !self.is_draining() && !self.is_suspect()
     }
@@ -171,7 +171,7 @@ impl Status {
         self.streams() < self.limit.load(Ordering::Acquire)
     }
 
-    /// Whether it was suspect and no longer is.
+    /// Whether it was suspect but no longer is.
     pub(in crate::proxy::pool) fn has_recovered(&self) -> bool {
         let recovered =
             self.is_suspect() && self.traffic.received_bytes() > self.received_before.load(Ordering::Acquire);
@@ -181,8 +181,8 @@ impl Status {
         recovered
     }
 
-    /// A request on it timed out and nothing was received in the meantime, so the connection may be dead: a PING will
-    /// show.
+    /// Marks the connection as suspect: a request on it timed out and nothing has been received since, so it may be
+    /// dead. A PING will tell.
     pub(in crate::proxy::pool) fn suspect(&self) {
         self.received_before.store(self.traffic.received_bytes(), Ordering::Release);
         self.suspect.store(true, Ordering::Release);

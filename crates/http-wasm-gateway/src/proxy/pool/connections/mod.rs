@@ -1,4 +1,4 @@
-//! Connections in either HTTP version, and what is known of those that are open.
+//! Connections in either HTTP version, and the state of open ones.
 
 pub(super) mod http1;
 pub(super) mod http2;

@@ -1,4 +1,4 @@
-//! Bodies of responses.
+//! Response bodies.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -13,11 +13,11 @@ use super::busy::Busy;
 use crate::body::BoxError;
 use crate::proxy::pool::connections::http1::{Failure, Tunnel};
 
-/// The body of a response, and its connection until its end.
+/// A response body. It holds its connection until the body ends.
 #[derive(Debug)]
 pub(in crate::proxy) struct ResponseBody {
     driver: Driver,
-    /// How much is left, if that is known.
+    /// How many bytes are left, if known.
     left: Option<u64>,
 }
 
@@ -25,13 +25,13 @@ pub(in crate::proxy) struct ResponseBody {
 enum Driver {
     /// The reader of the body drives the connection.
     Connection(Box<Busy>),
-    /// A task drives it, because the rest of the request must not wait for the response to be read.
+    /// A task drives the connection, because the rest of the request must be sent even if the response isn't read.
     Task(mpsc::Receiver<Result<Frame<Bytes>, Failure>>),
     Ended,
 }
 
 impl ResponseBody {
-    /// The response whose head has arrived on this connection.
+    /// The response whose head has been received on this connection.
     pub(super) fn of(response: Response<()>, busy: Busy) -> Response<Self> {
         let connection = &busy.connection;
         let left = connection.left();
@@ -48,7 +48,7 @@ impl ResponseBody {
         response.map(|()| Self { driver, left })
     }
 
-    /// The connection, if it has switched to another protocol.
+    /// Returns the connection, if it has switched to another protocol.
     pub(in crate::proxy) fn into_tunnel(self) -> Option<Tunnel> {
         match self.driver {
             Driver::Connection(busy) if busy.connection.has_switched() => Some(busy.connection.into_tunnel()),
@@ -120,7 +120,7 @@ impl Failure {
 }
 
 impl Busy {
-    /// Sends the rest of the request, and passes on the response's body on demand. Ends early if it is no longer
+    /// Sends the rest of the request, and passes on the response's body on demand. Ends early if the body is no longer
     /// wanted.
     async fn pump(mut self, to: mpsc::Sender<Result<Frame<Bytes>, Failure>>) {
         loop {

@@ -18,8 +18,8 @@ pub(super) struct Busy {
 }
 
 impl Busy {
-    /// Makes the connection idle once the request has also been sent. If an upstream has responded and doesn't read the
-    /// rest of the request, its connection is closed.
+    /// Makes the connection idle once the request has been sent too. If the upstream has responded and doesn't read the
+    /// rest of the request, the connection is closed.
     pub(super) fn release(self) {
         if self.connection.has_sent() {
             self.finish();

@@ -20,8 +20,8 @@ use crate::http1::response::ResponseError;
 
 /// Sends a request and waits for the head of the response.
 ///
-/// The server may have closed a connection that was idle. If that shows before any of the request is written, another
-/// connection takes over, whatever the method: the server can't have seen the request.
+/// The server may have closed a connection that was idle. If this is noticed before any of the request is written,
+/// another connection is used, for any method: the server can't have seen the request.
 pub(super) async fn send(
     connection: Idle,
     request: Outbound<'_>,
@@ -59,7 +59,7 @@ pub(super) async fn send(
     }
 }
 
-/// A new connection.
+/// Opens a new connection.
 async fn open(shared: &Shared) -> Result<Idle, SendError> {
     match shared.within_connect_timeout(shared.open(true)).await {
         Ok(connected) => Ok(connections::http1::open(connected.io, &shared.settings)),

@@ -1,4 +1,4 @@
-//! Which connection provides the stream for a request, and when a new one is opened.
+//! Chooses the connection for a request's stream, and decides when to open another one.
 
 use std::fmt;
 use std::pin::pin;
@@ -16,13 +16,13 @@ use crate::proxy::pool::connections::http2::{Connections, State};
 use crate::proxy::pool::shared::{Protocol, Shared};
 use crate::proxy::pool::{SendError, SendErrorKind};
 
-/// The most connections that one request opens. If it needs more, the server closes them at once.
+/// The most connections that one request opens. A request only needs more if the server closes them at once.
 const MAX_OPENED: usize = 10;
 
 /// What to send a request on.
 pub(in crate::proxy::pool) enum Acquired {
     Stream(Slot),
-    /// The server speaks HTTP/1.1.
+    /// The server uses HTTP/1.1.
     Http1,
 }
 
@@ -63,7 +63,7 @@ impl Connections {
                 if shared.protocol() == Protocol::Http1 {
                     return Ok(Acquired::Http1);
                 }
-                // First come, first served.
+                // Requests are served in the order of their arrival.
                 let in_turn = waiting.is_some() || state.waiting == 0;
                 if in_turn && let Some(slot) = state.slot(shared, avoid, uploads) {
                     return Ok(Acquired::Stream(slot));
@@ -115,7 +115,7 @@ impl State {
         let flowing = || others().find(|connection| !uploads || !connection.status.traffic.is_congested());
         let chosen = match flowing() {
             Some(connection) => connection,
-            // Prefers another connection, if there may be one.
+            // Another connection is preferred, if one may be opened.
             None if self.may_connect(shared.settings.max_http2_connections) => return None,
             None => others().next().or_else(|| with_room().next())?,
         };
@@ -123,7 +123,7 @@ impl State {
     }
 }
 
-/// Why a connection couldn't be opened, for each request that waited for it.
+/// Why a connection couldn't be opened, for all requests that waited for it.
 #[derive(Debug)]
 struct SharedError(Arc<BoxError>);
 
@@ -148,7 +148,7 @@ impl Drop for Waiting<'_> {
     }
 }
 
-/// A connection that is being opened. Those who wait for it learn the result even if this is dropped.
+/// A connection that is being opened. Waiting requests learn the result even if this is dropped.
 struct Connecting {
     shared: Arc<Shared>,
     attempt: u64,

@@ -1,5 +1,5 @@
-//! The task of an HTTP/2 connection: it reads and writes, checks whether a silent server is still there, and closes the
-//! connection when nobody needs it.
+//! The task of an HTTP/2 connection. It reads and writes, checks whether a silent server is still there, and closes the
+//! connection when it is no longer needed.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -18,10 +18,10 @@ use crate::proxy::pool::settings::Settings;
 use crate::proxy::pool::shared::Shared;
 use crate::proxy::pool::wire::Wire;
 
-/// How long it may take to close a connection properly.
+/// How long closing a connection cleanly may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How long a connection that gets no more streams may continue with those that it has: without receiving anything, and
+/// How long the remaining streams of a connection that gets no new ones may take: without anything being received, and
 /// in total.
 const DRAIN_SILENCE: Duration = Duration::from_secs(60);
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
@@ -63,7 +63,7 @@ pub(super) async fn drive(mut connection: H2, status: Arc<Status>, shared: Weak<
     };
     status.drain();
     status.ended.store(true, Ordering::Release);
-    // Fails its streams.
+    // This fails its streams.
     drop(connection);
     if let Err(error) = ended {
         tracing::debug!(error = &*error, "upstream connection ended");
@@ -79,7 +79,7 @@ fn changed(shared: &Weak<Shared>) {
     }
 }
 
-/// What concerns those that wait for a stream.
+/// Changes that affect requests waiting for a stream.
 struct Changes {
     settings: u32,
     goaway: bool,
@@ -107,16 +107,16 @@ impl Changes {
 
 /// What to do next.
 enum Next {
-    /// Check again then, or when something changes.
+    /// Check again at this time, or when something changes.
     Wait(Instant),
     Close,
     /// The server didn't acknowledge a PING.
     Dead,
-    /// It gets no more streams, and the remaining ones took too long.
+    /// It gets no more streams, and the remaining ones have taken too long.
     Drained,
 }
 
-/// When to send a PING, and when to stop waiting.
+/// Decides when to send a PING, and when to stop waiting.
 struct Keepalive {
     interval: Option<Duration>,
     timeout: Duration,
@@ -127,7 +127,7 @@ struct Keepalive {
     last_sent_at: Instant,
     /// Whether a PING was sent because the connection is suspect.
     asked: bool,
-    /// Since when it gets no more streams.
+    /// When it stopped getting new streams.
     draining_since: Option<Instant>,
 }
 
@@ -205,7 +205,7 @@ impl Keepalive {
         let Some(pings) = self.pings.as_mut().filter(|_| self.sent_at.is_some()) else {
             return Poll::Pending;
         };
-        // An error means that the connection has ended, as its own result shows.
+        // An error means that the connection has ended, which its own result shows too.
         match pings.poll_pong(cx) {
             Poll::Ready(Ok(_)) => {
                 self.sent_at = None;

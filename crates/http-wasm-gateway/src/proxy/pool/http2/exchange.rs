@@ -1,4 +1,4 @@
-//! One request and its response.
+//! A request and its response.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -60,11 +60,11 @@ pub(in crate::proxy::pool) async fn send(
             Err(Failure::Stream(error)) => {
                 let too_large = slot.status.traffic.take_oversized(exchange.response.stream_id().as_u32());
                 Err(match (error.is_remote(), error.reason()) {
-                    // With the server's GOAWAY, h2 fails only the streams above its number.
+                    // On GOAWAY, h2 only fails the streams above the number in it.
                     (true, _) if error.is_go_away() => SendError::new(unprocessed, error),
                     (true, Some(Reason::REFUSED_STREAM)) => SendError::new(unprocessed, error),
                     (false, _) if too_large => limits::too_large(),
-                    // h2 rejects a malformed response, and only its stream.
+                    // h2 rejects a malformed response, but only its stream.
                     (false, Some(Reason::PROTOCOL_ERROR)) if error.is_reset() => {
                         SendError::new(SendErrorKind::ResponseInvalid, error)
                     }
@@ -108,7 +108,7 @@ fn head(request: Outbound<'_>, server: &Uri) -> (Parts, RequestBody) {
     (head, body)
 }
 
-/// A request until the head of its response is available.
+/// A request, until the head of its response is available.
 struct Exchange {
     response: ResponseFuture,
     upload: Option<Upload>,
@@ -120,7 +120,7 @@ enum Failure {
     Body(BoxError),
     Stream(h2::Error),
     Interim,
-    /// A response that doesn't exist in HTTP/2.
+    /// The response is invalid in HTTP/2.
     Malformed(&'static str),
 }
 
@@ -184,7 +184,7 @@ impl Exchange {
     }
 }
 
-/// The body of a response.
+/// A response body.
 #[derive(Debug)]
 pub(in crate::proxy) struct ResponseBody {
     stream: RecvStream,
@@ -194,7 +194,7 @@ pub(in crate::proxy) struct ResponseBody {
     ended: bool,
 }
 
-/// What a stream holds until its end.
+/// State that a stream holds until its end.
 #[derive(Debug)]
 struct Open {
     slot: Slot,
@@ -237,7 +237,7 @@ impl ResponseBody {
 
     fn error(&mut self, error: h2::Error) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         let stream = self.stream.stream_id().as_u32();
-        // The server has sent the whole response and only wants no more of the request.
+        // The server has sent the whole response, and only rejects the rest of the request.
         let complete = error.is_remote()
             && error.reason() == Some(Reason::NO_ERROR)
             && self.open.as_ref().is_some_and(|open| open.slot.status.traffic.ended_before_reset(stream));
@@ -245,7 +245,7 @@ impl ResponseBody {
             self.end();
             return Poll::Ready(None);
         }
-        // Of the reasons for a reset, only this one also concerns the client.
+        // Of the reasons for a reset, only this one concerns the client too.
         match error.reason() {
             Some(Reason::CANCEL) => self.fail(error),
             _ => self.fail(format!("the response ended prematurely: {error}")),

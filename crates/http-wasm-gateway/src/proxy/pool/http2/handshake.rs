@@ -1,4 +1,4 @@
-//! Opening connections.
+//! Opens connections.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -18,15 +18,15 @@ use crate::proxy::pool::wire::Wire;
 /// The largest flow-control window of HTTP/2.
 const MAX_WINDOW: u32 = (1 << 31) - 1;
 
-/// How much of an upload h2 buffers for one stream until the server's window allows sending it.
+/// How many bytes of an upload h2 buffers per stream until the server's window allows sending them.
 const SEND_BUFFER: usize = 256 * 1024;
 
-/// h2 doesn't decode more of a head or of trailers than this many times the settings' limit. Up to this, something too
-/// large fails only its own request.
+/// h2 decodes up to this many times the settings' limit of a head or of trailers. Up to that size, exceeding the limit
+/// only fails the request itself.
 const DECODED_SHARE: usize = 4;
 
-/// Opens a connection and starts its task. It completes once the server's settings have arrived, so that its stream
-/// limit is known.
+/// Opens a connection and starts its task. Completes once the server's settings have arrived, so that its stream limit
+/// is known.
 pub(super) async fn handshake(io: Io, shared: &Arc<Shared>) -> Result<Connection, BoxError> {
     let settings = &shared.settings;
     let (wire, traffic) = Wire::new(io, settings.max_response_head);
@@ -49,7 +49,7 @@ pub(super) async fn handshake(io: Io, shared: &Arc<Shared>) -> Result<Connection
 
 fn builder(settings: &Settings) -> h2::client::Builder {
     let window = settings.stream_window.min(MAX_WINDOW);
-    // All streams together may hold as much as each may, so that a stream that isn't read never stalls another.
+    // All streams together may hold as much as each may, so that a stream that isn't read never stalls others.
     let connection_window = window.saturating_mul(MAX_STREAMS as u32).min(MAX_WINDOW);
     let decoded = settings.max_response_head.saturating_mul(DECODED_SHARE);
     let mut builder = h2::client::Builder::new();

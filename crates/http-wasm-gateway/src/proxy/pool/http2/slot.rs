@@ -1,4 +1,4 @@
-//! Streams that requests hold.
+//! The streams that requests hold.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +9,7 @@ use h2::client::SendRequest;
 use crate::proxy::pool::connections::http2::{Connection, Status};
 use crate::proxy::pool::shared::Shared;
 
-/// The right to one stream on a connection.
+/// Permission to use one stream on a connection.
 #[derive(Debug)]
 pub(in crate::proxy::pool) struct Slot {
     pub(super) sender: SendRequest<Bytes>,

@@ -1,4 +1,4 @@
-//! Sending the body of a request.
+//! Sends the body of a request.
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
@@ -19,7 +19,7 @@ pub(super) struct Upload {
     stream: SendStream<Bytes>,
     /// Data that waits for the server's window, and whether it is the last.
     pending: Option<(Bytes, bool)>,
-    /// Whether the window had room for some of it.
+    /// Whether any of it has fitted into the window.
     begun: bool,
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Upload {
 pub(super) enum UploadError {
     /// The body failed.
     Body(BoxError),
-    /// The stream has ended; the response says why.
+    /// The stream has ended. The response shows why.
     Stream,
 }
 
@@ -43,7 +43,7 @@ impl Upload {
                 return Poll::Ready(Err(UploadError::Stream));
             }
             if let Some((data, last)) = self.pending.take() {
-                // What exceeds the window waits in h2; the next frame isn't requested until there is room again.
+                // Data that exceeds the window waits in h2. The next frame isn't polled until there is room again.
                 if self.stream.capacity() == 0 {
                     self.stream.reserve_capacity(1);
                     match self.stream.poll_capacity(cx) {
@@ -92,7 +92,7 @@ impl Upload {
         }
     }
 
-    /// Whether there was room for some of it.
+    /// Whether any of it has fitted into the window.
     pub(super) fn has_begun(&self) -> bool {
         self.begun
     }
@@ -126,7 +126,7 @@ impl Upload {
 pub(super) struct Detached(Option<oneshot::Sender<Reason>>);
 
 impl Detached {
-    /// The response is complete, so the rest isn't needed.
+    /// Stops sending, since the response is complete.
     pub(super) fn stop(mut self) {
         if let Some(stop) = self.0.take() {
             let _ = stop.send(Reason::NO_ERROR);
