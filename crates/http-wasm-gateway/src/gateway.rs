@@ -17,6 +17,7 @@ use crate::error_text::plain;
 use crate::exchange::RequestObserver;
 use crate::fingerprint::Fingerprints;
 use crate::generation::Generation;
+use crate::inspect::Inspector;
 #[cfg(unix)]
 use crate::listener::Successor;
 use crate::listener::{Endpoint, Inherited, Listeners, announce};
@@ -46,14 +47,30 @@ impl Gateway {
         Self::build_with(config, Vec::new()).await
     }
 
+    /// The same, for a tool that shows what guests do: `inspector` follows each exchange of a route with guests.
+    ///
+    /// # Errors
+    /// As for [`build`](Self::build).
+    pub async fn build_inspected(config: Config, inspector: Arc<dyn Inspector>) -> Result<Self, StartError> {
+        Self::build_as(config, Vec::new(), Some(inspector)).await
+    }
+
     /// The same, with observers that are called for each completed request.
     pub(crate) async fn build_with(
         config: Config,
         observers: Vec<Arc<dyn RequestObserver>>,
     ) -> Result<Self, StartError> {
+        Self::build_as(config, observers, None).await
+    }
+
+    async fn build_as(
+        config: Config,
+        observers: Vec<Arc<dyn RequestObserver>>,
+        inspector: Option<Arc<dyn Inspector>>,
+    ) -> Result<Self, StartError> {
         let mut inherited = Inherited::take()
             .map_err(|error| StartError::System(format!("LISTEN_FDS: {}", plain(&error))))?;
-        let machine = Machine::new(&config)?;
+        let machine = Machine { inspector, ..Machine::new(&config)? };
         let monitor = config.admin.as_ref().map(|_| Monitor::new(machine.started, machine.stage.clone()));
         let admin = match config.admin.as_ref().zip(monitor.clone()) {
             Some((admin, monitor)) => {
@@ -189,6 +206,11 @@ impl Bound {
     /// Where operators find metrics and status; none without an `[admin]` section.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.reloader.admin().address()
+    }
+
+    /// Shuts down gracefully, or at once when `hurry` ends.
+    pub async fn close(self, hurry: impl Future<Output = ()>) {
+        self.drain(false, hurry).await;
     }
 
     /// Shuts down gracefully, or at once when `hurry` ends. A successor listens on the same addresses, and answers

@@ -11,6 +11,7 @@ use crate::digest::Digest;
 use crate::error::StartError;
 use crate::exchange::RequestObserver;
 use crate::guests::{self, GuestMonitor, LoadedGuests};
+use crate::inspect::Inspector;
 use crate::machine::Machine;
 use crate::observe::{Configured, Monitor, Observers};
 use crate::proxy::Proxy;
@@ -56,13 +57,14 @@ impl Generation {
             &config.guests,
             &earlier.guests,
             monitor.as_deref().map(|monitor| monitor as &dyn GuestMonitor),
+            machine.inspector.as_ref(),
         )
         .await?;
         let (body_budget, earlier) = (machine.engine.body_budget().clone(), earlier.clone());
-        let stage = machine.stage.clone();
+        let (stage, inspector) = (machine.stage.clone(), machine.inspector.clone());
         blocking(move || {
             let upstreams = upstreams(&body_budget, &config, &earlier.upstreams)?;
-            let routes = routes(&config, &guests, &upstreams, &stage);
+            let routes = routes(&config, &guests, &upstreams, &stage, inspector.as_ref());
             // Last, because opening a log file creates it.
             let observers = Observers::next(&config, monitor, &earlier.observers)?;
             Ok(Self { config, routes, guests, observers, upstreams })
@@ -128,9 +130,16 @@ fn upstreams(
     upstreams.collect()
 }
 
-fn routes(config: &Config, guests: &LoadedGuests, upstreams: &Upstreams, stage: &CurrentStage) -> Routes {
+fn routes(
+    config: &Config,
+    guests: &LoadedGuests,
+    upstreams: &Upstreams,
+    stage: &CurrentStage,
+    inspector: Option<&Arc<dyn Inspector>>,
+) -> Routes {
     let routes = config.routes.iter().enumerate().map(|(index, route)| {
-        Route::new(route, route.name_at(index).into(), route_handler(route, guests, upstreams, stage))
+        let handler = route_handler(route, guests, upstreams, stage).inspected_by(inspector.cloned());
+        Route::new(route, route.name_at(index).into(), handler)
     });
     Routes::new(routes.collect())
 }

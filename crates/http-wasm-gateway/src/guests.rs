@@ -7,12 +7,13 @@ use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt as _, stream};
-use http_wasm_tower::{Engine, Guest, GuestBuilder, LoadError, Observer};
+use http_wasm_tower::{Engine, Guest, GuestBuilder, LoadError, Observer, Warning};
 
 use crate::config::{self, GuestSource, Located};
 use crate::digest::{Digest, json, sha256};
 use crate::error::{StartError, guest_fault};
 use crate::error_text::plain;
+use crate::inspect::{Inspector, InstanceTracer};
 
 /// The target of the events that say how many guests are loaded, with the fields `loaded` and `total`.
 pub const LOADING_TARGET: &str = "http_wasm_gateway::guests::loading";
@@ -63,6 +64,15 @@ impl LoadedGuests {
         self.0.get(name)?.guest.as_ref()
     }
 
+    /// What is probably wrong with how each guest was built, with its name.
+    pub(crate) fn warnings(&self) -> Vec<(String, Warning)> {
+        let warnings = self.0.iter().flat_map(|(name, entry)| {
+            let warnings = entry.guest.iter().flat_map(|loaded| &loaded.guest.facts().warnings);
+            warnings.map(|warning| (name.clone(), warning.clone()))
+        });
+        warnings.collect()
+    }
+
     /// How many of these guests `other` also has.
     pub(crate) fn shared_with(&self, other: &Self) -> usize {
         let same = |(name, entry): &(&String, &Entry)| {
@@ -83,9 +93,12 @@ pub(crate) async fn load(
     guests: &BTreeMap<String, Located<config::Guest>>,
     earlier: &LoadedGuests,
     monitor: Option<&dyn GuestMonitor>,
+    inspector: Option<&Arc<dyn Inspector>>,
 ) -> Result<LoadedGuests, StartError> {
     let (mut loaded, mut faults) = (HashMap::new(), Vec::new());
-    for Attempt { name, may_fail, observer, result } in attempts(engine, guests, earlier, monitor).await {
+    for Attempt { name, may_fail, observer, result } in
+        attempts(engine, guests, earlier, monitor, inspector).await
+    {
         match result {
             Ok(entry) => drop(loaded.insert(name, entry)),
             Err(fault) if may_fail => {
@@ -106,7 +119,7 @@ pub(crate) async fn check(
     engine: &Engine,
     guests: &BTreeMap<String, Located<config::Guest>>,
 ) -> Vec<(String, Result<Vec<String>, String>)> {
-    let attempts = attempts(engine, guests, &LoadedGuests::default(), None).await.into_iter();
+    let attempts = attempts(engine, guests, &LoadedGuests::default(), None, None).await.into_iter();
     let warnings = |entry: Entry| {
         let warnings = entry.guest.iter().flat_map(|loaded| &loaded.guest.facts().warnings);
         warnings.map(ToString::to_string).collect()
@@ -128,12 +141,14 @@ async fn attempts(
     guests: &BTreeMap<String, Located<config::Guest>>,
     earlier: &LoadedGuests,
     monitor: Option<&dyn GuestMonitor>,
+    inspector: Option<&Arc<dyn Inspector>>,
 ) -> Vec<Attempt> {
     let at_once = available_parallelism().map_or(1, Into::into);
     let jobs = guests.iter().map(|(name, guest)| {
         let (engine, name, guest) = (engine.clone(), name.clone(), guest.value.clone());
         let earlier = earlier.0.get(&name).cloned();
         let observer = monitor.map(|monitor| monitor.observer(&name));
+        let inspector = inspector.cloned();
         async move {
             let told = observer.clone();
             let was_up = earlier.as_ref().is_some_and(|earlier| earlier.guest.is_some());
@@ -141,7 +156,9 @@ async fn attempts(
             // Compiling can take seconds, and must not delay other work of this runtime.
             let job = {
                 let name = name.clone();
-                tokio::task::spawn_blocking(move || load_one(&engine, &name, &guest, earlier, observer))
+                tokio::task::spawn_blocking(move || {
+                    load_one(&engine, &name, &guest, earlier, observer, inspector)
+                })
             };
             let result = job
                 .await
@@ -176,6 +193,7 @@ fn load_one(
     guest: &config::Guest,
     earlier: Option<Entry>,
     observer: Option<Arc<dyn Observer>>,
+    inspector: Option<Arc<dyn Inspector>>,
 ) -> Result<Entry, String> {
     let PreparedGuest { builder, bytes, made_of } = PreparedGuest::read(engine, name, guest)?;
     // An observer sees a guest from its start, or not at all.
@@ -185,6 +203,10 @@ fn load_one(
     }
     let builder = match observer.clone() {
         Some(observer) => builder.observer(observer),
+        None => builder,
+    };
+    let builder = match inspector {
+        Some(inspector) => builder.trace(InstanceTracer::new(inspector)),
         None => builder,
     };
     let guest = builder.load(&bytes).map_err(|error| guest_fault(&error))?;

@@ -1,6 +1,7 @@
 //! What generations are built on. It stays as long as the process.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytesize::ByteSize;
@@ -12,6 +13,7 @@ use crate::config::{CodeCache, Config, Log, Server, Size};
 use crate::control_group;
 use crate::descriptors::Descriptors;
 use crate::error::StartError;
+use crate::inspect::Inspector;
 use crate::stage::CurrentStage;
 
 /// What generations are built on.
@@ -24,6 +26,8 @@ pub(crate) struct Machine {
     pub(crate) unread: u64,
     pub(crate) start_only: StartOnly,
     pub(crate) stage: CurrentStage,
+    /// What follows exchanges, if anything does.
+    pub(crate) inspector: Option<Arc<dyn Inspector>>,
 }
 
 impl Machine {
@@ -34,7 +38,7 @@ impl Machine {
         let (memory, unread) = (shares.guests, shares.unread());
         let (started, start_only, stage) =
             (SystemTime::now(), StartOnly::of(config), CurrentStage::starting());
-        Ok(Self { started, engine, memory, unread, start_only, stage })
+        Ok(Self { started, engine, memory, unread, start_only, stage, inspector: None })
     }
 }
 

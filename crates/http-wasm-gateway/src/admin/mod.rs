@@ -24,6 +24,8 @@ use crate::exchange::Answer;
 use crate::listener::Listeners;
 use crate::observe::Monitor;
 
+pub use self::page::STATUS_PAGE_STYLE;
+
 /// The current admin listener, which a reload may open, move and close.
 #[derive(Debug, Default)]
 pub(crate) struct AdminListener(Mutex<Option<Admin>>);

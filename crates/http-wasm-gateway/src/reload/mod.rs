@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex as SyncMutex, PoisonError};
 use std::time::Duration;
 
+use http_wasm_tower::Warning;
 use tokio::sync::Mutex;
 
 use crate::admin::AdminListener;
@@ -170,6 +171,11 @@ impl Reloader {
             monitor.reloaded(why.as_deref().map_or(Ok(()), Err));
         }
         result
+    }
+
+    /// What is probably wrong with how the guests in use were built, with their names.
+    pub fn guest_warnings(&self) -> Vec<(String, Warning)> {
+        self.0.core.generation().guests.warnings()
     }
 
     /// The same, for holders that must not keep the gateway alive.

@@ -11,6 +11,7 @@ use crate::backend::{Backend, ExtProc};
 use crate::body::BoxBody;
 use crate::config;
 use crate::exchange::{Abandoned, GuestTimer, Inbound, Interims, RequestRecord, unavailable, with_guest_log};
+use crate::inspect::{Inspection, Inspector, Side};
 use crate::proxy::Proxy;
 use crate::stage::CurrentStage;
 
@@ -20,6 +21,7 @@ pub(crate) struct Handler {
     /// The names of the guests, in the chain's order.
     names: Vec<Arc<str>>,
     next: NextHandler,
+    inspector: Option<Arc<dyn Inspector>>,
 }
 
 /// The next handler: it responds to requests that the guests pass on.
@@ -82,7 +84,12 @@ impl Handler {
 
     pub(crate) fn new(guests: Vec<Guest>, next: NextHandler) -> Self {
         let names = guests.iter().map(|guest| guest.name().into()).collect();
-        Self { chain: Chain::new(guests).fold_underscores(), names, next }
+        Self { chain: Chain::new(guests).fold_underscores(), names, next, inspector: None }
+    }
+
+    /// The same, whose exchanges are followed.
+    pub(crate) fn inspected_by(self, inspector: Option<Arc<dyn Inspector>>) -> Self {
+        Self { inspector, ..self }
     }
 
     /// Returns the response. A guest's failure is turned into a response, so there is no error.
@@ -91,7 +98,27 @@ impl Handler {
             return self.next.respond(inbound).await;
         }
         let record = inbound.record.clone();
-        with_guest_log(record.as_ref(), self.through_guests(inbound, record.as_ref(), abandoned)).await
+        if let Some(inspector) = &self.inspector {
+            // Boxed, so that the future of a request that isn't inspected is no larger.
+            return Box::pin(self.inspect(&**inspector, inbound, record.as_ref(), abandoned)).await;
+        }
+        let guests = self.through_guests(inbound, record.as_ref(), abandoned, None);
+        with_guest_log(record.as_ref(), guests).await
+    }
+
+    async fn inspect(
+        &self,
+        inspector: &dyn Inspector,
+        inbound: &mut Inbound,
+        record: Option<&Arc<RequestRecord>>,
+        abandoned: &Abandoned,
+    ) -> Response<BoxBody> {
+        let inspection = Inspection::begin(inspector, inbound.client.addr);
+        inspection.request(Side::Client, &mut inbound.request);
+        let guests = self.through_guests(inbound, record, abandoned, Some(&inspection));
+        let mut response = inspection.scope(with_guest_log(record, guests)).await;
+        inspection.response(Side::Client, &mut response);
+        response
     }
 
     async fn through_guests(
@@ -99,13 +126,22 @@ impl Handler {
         inbound: &mut Inbound,
         record: Option<&Arc<RequestRecord>>,
         abandoned: &Abandoned,
+        inspection: Option<&Inspection>,
     ) -> Response<BoxBody> {
         let (interims, sheddable) = (inbound.interims.clone(), inbound.is_sheddable());
         let observer = Observer { record, names: &self.names, interims, sheddable, abandoned };
         let (request, client) = (inbound.take(), inbound.client.addr);
         let response = self.chain.call_observed(request, Some(client), observer, |request| {
             inbound.request = request;
-            async { Ok::<_, Infallible>(self.next.respond(inbound).await) }
+            async {
+                let Some(inspection) = inspection else {
+                    return Ok::<_, Infallible>(self.next.respond(inbound).await);
+                };
+                inspection.request(Side::Next, &mut inbound.request);
+                let mut response = self.next.respond(inbound).await;
+                inspection.response(Side::Next, &mut response);
+                Ok(response)
+            }
         });
         let Ok(response) = response.await;
         response

@@ -5,6 +5,8 @@ mod access_log;
 mod admin;
 mod admin_listeners;
 mod body_memory;
+#[path = "../common/browser.rs"]
+mod browser;
 mod decoded;
 mod early_answers;
 mod early_hints;

@@ -12,6 +12,7 @@ use tracing_subscriber::layer::Context;
 
 use super::guest::GuestMessage;
 use super::request::RequestRecord;
+use crate::inspect::with_current;
 
 tokio::task_local! {
     /// The request whose guest is running.
@@ -26,8 +27,8 @@ pub(crate) fn with_guest_log<F: Future>(
     CURRENT.scope(record.filter(|record| record.is_traced()).cloned(), guests)
 }
 
-/// A layer for the process's subscriber that adds guest logs to the traces of their requests. Without it, traces have
-/// no such events.
+/// A layer for the process's subscriber that adds guest logs to the traces of their requests, and gives them to an
+/// [`Inspector`](crate::Inspector). Without it, neither gets them.
 #[derive(Debug, Clone, Copy, Default)]
 #[non_exhaustive]
 pub struct GuestLogLayer;
@@ -37,6 +38,11 @@ impl<S: Subscriber> Layer<S> for GuestLogLayer {
         if event.metadata().target() != LOG_TARGET {
             return;
         }
+        with_current(|exchange| {
+            let mut fields = Fields::default();
+            event.record(&mut fields);
+            exchange.line(fields.stream.as_deref(), &fields.message);
+        });
         // There is none outside of requests.
         let _ = CURRENT.try_with(|record| {
             let Some(record) = record else { return };
@@ -55,13 +61,16 @@ impl<S: Subscriber> Layer<S> for GuestLogLayer {
 #[derive(Default)]
 struct Fields {
     guest: String,
+    stream: Option<String>,
     message: String,
 }
 
 impl Visit for Fields {
     fn record_str(&mut self, field: &Field, value: &str) {
-        if field.name() == "guest" {
-            value.clone_into(&mut self.guest);
+        match field.name() {
+            "guest" => value.clone_into(&mut self.guest),
+            "stream" => self.stream = Some(value.to_owned()),
+            _ => {}
         }
     }
 

@@ -1,0 +1,26 @@
+//! The browser that pages are tested in.
+
+use std::process::Command;
+
+/// A browser that can do without a screen, by its usual names.
+fn browser() -> Option<&'static str> {
+    let there = |name: &&str| {
+        let version = Command::new(name).arg("--version").output();
+        version.is_ok_and(|output| output.status.success())
+    };
+    ["chromium", "chromium-browser", "google-chrome"].into_iter().find(there)
+}
+
+/// The same. If there is none, the test is skipped unless this run requires one.
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
+pub(crate) fn browser_or_skip() -> Option<&'static str> {
+    let found = browser();
+    if found.is_none() {
+        assert!(
+            std::env::var_os("HTTP_WASM_BROWSER").is_none(),
+            "there is no chromium, but this run requires one"
+        );
+        eprintln!("SKIPPED: there is no chromium; install one to have the page tested");
+    }
+    found
+}
