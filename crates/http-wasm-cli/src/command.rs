@@ -11,6 +11,8 @@ use crate::check::{self, CheckArgs};
 use crate::compile::{self, CompileArgs};
 #[cfg(feature = "serve")]
 use crate::config::{self, ConfigArgs};
+#[cfg(feature = "author")]
+use crate::dev::{self, DevArgs};
 use crate::failure::Failure;
 #[cfg(feature = "author")]
 use crate::new::{self, NewArgs};
@@ -68,6 +70,13 @@ enum Command {
     /// fails.
     #[cfg(feature = "author")]
     Run(Box<RunArgs>),
+    /// Serve a guest while you write it: build it again after each change, and show what it does
+    ///
+    /// In a directory that `http-wasm new` made, `http-wasm dev` needs no arguments. A build that fails, or a guest
+    /// that isn't valid, leaves the previous guest running. Exchanges with their host calls are shown in the terminal
+    /// and on a local page, from which requests can be sent again.
+    #[cfg(feature = "author")]
+    Dev(Box<DevArgs>),
     /// Test a guest: requests from a file, and what is expected of each
     ///
     /// The file has a `[[case]]` per exchange: a request, the next handler's response, and what the next handler and
@@ -96,12 +105,13 @@ enum Command {
 }
 
 /// Each command, the feature of this crate that brings it, and whether this build has it.
-const COMMANDS: [(&str, &str, bool); 10] = [
+const COMMANDS: [(&str, &str, bool); 11] = [
     ("serve", "serve", cfg!(feature = "serve")),
     ("ext-proc", "serve", cfg!(feature = "serve")),
     ("config", "serve", cfg!(feature = "serve")),
     ("new", "author", cfg!(feature = "author")),
     ("run", "author", cfg!(feature = "author")),
+    ("dev", "author", cfg!(feature = "author")),
     ("test", "author", cfg!(feature = "author")),
     ("check", "check", cfg!(feature = "check")),
     ("compile", "check", cfg!(feature = "check")),
@@ -137,6 +147,8 @@ impl Args {
             Command::New(args) => new::run(args),
             #[cfg(feature = "author")]
             Command::Run(args) => run::run(*args),
+            #[cfg(feature = "author")]
+            Command::Dev(args) => dev::run(*args),
             #[cfg(feature = "author")]
             Command::Test(args) => test::run(*args),
             #[cfg(feature = "check")]

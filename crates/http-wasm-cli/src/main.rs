@@ -14,6 +14,8 @@ mod command;
 mod compile;
 #[cfg(feature = "serve")]
 mod config;
+#[cfg(feature = "author")]
+mod dev;
 #[cfg(any(feature = "author", feature = "bench"))]
 mod exchange;
 mod failure;
@@ -28,7 +30,7 @@ mod output;
 mod run;
 #[cfg(any(feature = "author", feature = "serve", feature = "tck"))]
 mod runtime;
-#[cfg(feature = "serve")]
+#[cfg(any(feature = "author", feature = "serve"))]
 mod serve;
 #[cfg(feature = "tck")]
 mod tck;

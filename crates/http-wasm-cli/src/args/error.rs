@@ -15,6 +15,12 @@ pub(crate) enum ArgsError {
     )]
     MoreConfigsThanGuests { guests: usize, configs: usize },
 
+    #[error(
+        "there is nothing to serve: {} doesn't exist; name the guest, or the command that builds it: \
+         http-wasm dev GUEST --build COMMAND", path.display()
+    )]
+    NothingToServe { path: PathBuf },
+
     #[error("no guest: use --guest FILE, or --config FILE with a configuration")]
     NoGuestForEnvoy,
 

@@ -8,7 +8,7 @@ use super::entry::{Answer, CallEntry, What};
 use super::played::Played;
 
 /// Adds the notes that follow from the whole exchange.
-pub(super) fn add(played: &mut Played) {
+pub(crate) fn add(played: &mut Played) {
     let outcome = outcome(played);
     let answered = answered_headers(played);
     let mut calls = 0;

@@ -24,6 +24,8 @@ struct Record {
     entries: Vec<Entry>,
     /// Memory of the entries, roughly.
     bytes: usize,
+    /// How much memory they may take.
+    max_bytes: usize,
     /// Entries that were too many.
     left_out: usize,
 }
@@ -38,23 +40,39 @@ impl Record {
     /// Adds an entry for which a guest has passed so many bytes, if there is room.
     fn push(&mut self, entry: Entry, bytes: usize) {
         let bytes = bytes + ENTRY_BYTES;
-        if self.bytes + bytes > MAX_BYTES {
+        if self.bytes + bytes > self.max_bytes {
             self.left_out += 1;
             return;
         }
         self.bytes += bytes;
         self.entries.push(entry);
     }
+
+    /// A line about the entries that were too many, if there are any.
+    fn left_out(&self) -> Option<Entry> {
+        let left_out = self.left_out;
+        if left_out == 0 {
+            return None;
+        }
+        let room = match self.max_bytes >> 20 {
+            0 => format!("{} KiB", self.max_bytes >> 10),
+            mib => format!("{mib} MiB"),
+        };
+        let text = format!("{left_out} more calls and lines are not shown: they take more than {room}");
+        let what = What::Line { stream: "host".to_owned(), text };
+        Some(Entry { at: self.since.elapsed(), what, note: None })
+    }
 }
 
 impl Recorder {
     pub(crate) fn new() -> Self {
-        Self(Arc::new(Mutex::new(Record {
-            since: Instant::now(),
-            entries: Vec::new(),
-            bytes: 0,
-            left_out: 0,
-        })))
+        Self::with_room(MAX_BYTES)
+    }
+
+    /// A record that takes this much memory, roughly.
+    pub(crate) fn with_room(max_bytes: usize) -> Self {
+        let (since, entries) = (Instant::now(), Vec::new());
+        Self(Arc::new(Mutex::new(Record { since, entries, bytes: 0, max_bytes, left_out: 0 })))
     }
 
     /// Subscribes to the lines that guests write, at `level` and above. Works once per process.
@@ -76,15 +94,41 @@ impl Recorder {
     pub(crate) fn take(&self) -> Vec<Entry> {
         let mut record = self.lock();
         record.bytes = 0;
-        let left_out = std::mem::take(&mut record.left_out);
-        if left_out > 0 {
-            let text = format!("{left_out} more calls and lines are not shown: they take more than 64 MiB");
-            let what = What::Line { stream: "host".to_owned(), text };
-            let at = record.since.elapsed();
-            record.entries.push(Entry { at, what, note: None });
-        }
+        let left_out = record.left_out();
+        record.left_out = 0;
         record.since = Instant::now();
-        std::mem::take(&mut record.entries)
+        let mut entries = std::mem::take(&mut record.entries);
+        entries.extend(left_out);
+        entries
+    }
+
+    /// A copy of what has been recorded so far.
+    pub(crate) fn copy(&self) -> Vec<Entry> {
+        let record = self.lock();
+        record.entries.iter().cloned().chain(record.left_out()).collect()
+    }
+
+    /// Puts what has been recorded elsewhere before what is recorded here.
+    pub(crate) fn begin_with(&self, other: &Self) {
+        let (earlier, bytes) = {
+            let mut other = other.lock();
+            (std::mem::take(&mut other.entries), std::mem::take(&mut other.bytes))
+        };
+        let mut record = self.lock();
+        record.entries.splice(0..0, earlier);
+        record.bytes += bytes;
+    }
+
+    /// Memory that the record takes, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lock().bytes
+    }
+
+    /// A line that a guest has written to this stream.
+    pub(crate) fn line(&self, stream: String, text: String) {
+        let mut record = self.lock();
+        let (at, bytes) = (record.since.elapsed(), text.len());
+        record.push(Entry { at, what: What::Line { stream, text }, note: None }, bytes);
     }
 
     pub(crate) fn add(&self, what: What, note: Option<String>) {
@@ -98,7 +142,8 @@ impl Recorder {
         self.lock().entries.iter().any(|entry| is(&entry.what))
     }
 
-    fn event(&self, event: &TraceEvent<'_>) {
+    /// Records what happens in an instance.
+    pub(crate) fn event(&self, event: &TraceEvent<'_>) {
         let what = match event {
             TraceEvent::Created => What::Created,
             TraceEvent::Started { error } => What::Started { error: error.map(ToString::to_string) },
@@ -154,9 +199,7 @@ impl<S: Subscriber> Layer<S> for Lines {
         let mut line = Line::default();
         event.record(&mut line);
         let stream = line.stream.unwrap_or_else(|| "host".to_owned());
-        let mut record = self.0.lock();
-        let (at, bytes) = (record.since.elapsed(), line.text.len());
-        record.push(Entry { at, what: What::Line { stream, text: line.text }, note: None }, bytes);
+        self.0.line(stream, line.text);
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 
 use http_wasm_gateway::config::{
-    Backend, Config, ConfigFile, ExtProc, Guest, GuestConfig, GuestSource, Listen, ListenEntry, Located, Log,
+    Config, ConfigFile, ExtProc, Guest, GuestConfig, GuestSource, Listen, ListenEntry, Located, Log,
     MountPoint, Route,
 };
 
@@ -55,19 +55,8 @@ impl Serve {
         args.limits.apply(&mut config.server);
 
         let mut route = Route { name: Some("default".to_owned().into()), ..Route::default() };
-        match args.upstream.unwrap_or(Upstream::Echo) {
-            Upstream::Echo => route.backend = Some(Backend::Echo),
-            Upstream::Hello => route.backend = Some(Backend::Hello),
-            Upstream::Url(url) => {
-                let upstream = http_wasm_gateway::config::Upstream {
-                    addresses: Located::from(url).into(),
-                    response_timeout: args.limits.upstream_timeout,
-                    ..Default::default()
-                };
-                route.upstream = Some("default".to_owned().into());
-                config.upstreams.insert("default".to_owned(), upstream.into());
-            }
-        }
+        let upstream = args.upstream.unwrap_or(Upstream::Echo);
+        upstream.follow(&mut route, &mut config, args.limits.upstream_timeout);
         let grants = args.each_guest.grants.resolve()?;
         let mut configs = args.guest_configs.into_iter();
         let mut add = |name: String, mut guest: Guest| {
@@ -111,7 +100,11 @@ impl Serve {
     }
 }
 
-fn guest(path: PathBuf, config: Option<String>, grants: &Grants) -> Result<Guest, ArgsError> {
+/// The settings of a guest in this file.
+///
+/// # Errors
+/// If the file with its configuration can't be read.
+pub(crate) fn guest(path: PathBuf, config: Option<String>, grants: &Grants) -> Result<Guest, ArgsError> {
     let mut guest = Guest {
         path: GuestSource::File(path).into(),
         env: grants.env.iter().map(|var| (var.key.clone(), var.value.clone().into())).collect(),
@@ -131,7 +124,7 @@ fn guest(path: PathBuf, config: Option<String>, grants: &Grants) -> Result<Guest
 }
 
 /// A guest is named after its file.
-fn stem(path: &Path) -> String {
+pub(crate) fn stem(path: &Path) -> String {
     path.file_stem().map_or_else(|| "guest".to_owned(), |stem| stem.to_string_lossy().into_owned())
 }
 

@@ -20,6 +20,9 @@ use crate::failure::Failure;
 use crate::{logging, runtime};
 
 pub(crate) use self::args::ServeArgs;
+pub(crate) use self::config::{guest, stem};
+pub(crate) use self::guest_args::GuestArgs;
+pub(crate) use self::upstream::Upstream;
 
 /// Serves until a signal stops it.
 pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {

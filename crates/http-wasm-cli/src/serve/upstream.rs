@@ -3,6 +3,7 @@
 use std::str::FromStr;
 
 use http_wasm_gateway::UpstreamUrl;
+use http_wasm_gateway::config::{self, Backend, Config, Located, Route, Time};
 
 /// What is behind the guests.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -10,6 +11,23 @@ pub(crate) enum Upstream {
     Echo,
     Hello,
     Url(UpstreamUrl),
+}
+
+impl Upstream {
+    /// Makes this what follows the guests of the route. An upstream has this long to start its response.
+    pub(crate) fn follow(self, route: &mut Route, config: &mut Config, response_timeout: Time) {
+        match self {
+            Self::Echo => route.backend = Some(Backend::Echo),
+            Self::Hello => route.backend = Some(Backend::Hello),
+            Self::Url(url) => {
+                let addresses = Located::from(url).into();
+                let upstream =
+                    config::Upstream { addresses, response_timeout, ..config::Upstream::default() };
+                route.upstream = Some("default".to_owned().into());
+                config.upstreams.insert("default".to_owned(), upstream.into());
+            }
+        }
+    }
 }
 
 impl FromStr for Upstream {

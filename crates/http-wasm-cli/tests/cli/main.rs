@@ -6,6 +6,7 @@ mod bench;
 mod command_line;
 mod config;
 mod descriptors;
+mod dev;
 mod guests;
 mod hostile;
 mod proxy;

@@ -1,4 +1,4 @@
-//! Compiled code: each module is compiled once for all guests with the same bytes, and runs in both wasmtime engines.
+//! Compiled code: compiled once for all guests with the same bytes, and run by both wasmtime engines.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,9 +11,9 @@ use super::wasm::Engines;
 
 /// A module's compiled code.
 pub(crate) struct Code {
-    /// The code for the engine that normally creates the instances.
+    /// For the engine that normally creates its instances.
     pub(crate) module: Module,
-    /// The code for bursts beyond the slots. The machine code is the same.
+    /// For bursts beyond the slots; the same machine code.
     overflow: Option<Overflow>,
 }
 
@@ -23,7 +23,7 @@ struct Overflow {
 }
 
 impl Code {
-    /// The size of the machine code and its metadata, in bytes. Both engines use the same pages.
+    /// Size of the machine code and what belongs to it, in bytes. Both engines run the same pages of it.
     pub(crate) fn bytes(&self) -> usize {
         let range = self.module.image_range();
         range.end.addr() - range.start.addr()
@@ -40,7 +40,7 @@ impl Code {
     }
 }
 
-/// Loads code that this process has compiled, or that the operator trusts.
+/// Loads code that this process has compiled itself, or that the operator vouches for.
 #[expect(unsafe_code, reason = "the one place where compiled code is loaded that wasmtime didn't just make")]
 fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Module> {
     // SAFETY: the bytes come from one of three sources: `Module::serialize`, called by this process a moment ago; the
@@ -50,27 +50,27 @@ fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Module> {
     unsafe { Module::deserialize(engine, code) }
 }
 
-/// The source of a module's code.
+/// Where the code of a module comes from.
 #[derive(Clone, Copy, Debug, Hash)]
 pub(crate) enum Source<'a> {
-    /// The code is compiled, or found in the cache on disk.
+    /// It is compiled, or found in the cache on disk.
     Compiler,
-    /// The code is compiled, and only kept in memory.
+    /// It is compiled, and stays in memory only.
     Private,
-    /// The operator trusts these bytes.
+    /// The operator vouches for these bytes.
     Trusted(&'a [u8]),
 }
 
-/// All code in use, by content.
+/// All code that is in use, by content.
 pub(super) struct CompiledModules {
     in_use: SingleFlight<Key, Code>,
     cache: Option<CodeCache>,
 }
 
-/// The digest of the bytes, and whether the instances should use slots.
+/// Digest of the bytes, and whether their instances are to have slots.
 type Key = ([u8; 32], bool);
 
-/// A guest's handle to compiled code.
+/// A guest's handle on compiled code.
 pub(crate) type SharedCode = Arc<Code>;
 
 impl CompiledModules {
@@ -78,12 +78,12 @@ impl CompiledModules {
         Self { in_use: SingleFlight::default(), cache }
     }
 
-    /// The number of damaged entries in the cache.
+    /// Damaged entries of the cache.
     pub(super) fn discarded(&self) -> u64 {
         self.cache.as_ref().map_or(0, CodeCache::discarded)
     }
 
-    /// Returns the code for `wasm`. It is compiled unless it is already in use.
+    /// The code for `wasm`, compiled unless it is already in use.
     pub(super) fn get(
         &self,
         engines: &Engines,
@@ -93,7 +93,7 @@ impl CompiledModules {
     ) -> Result<SharedCode, String> {
         let mut digest = Sha256::new_with_prefix(wasm);
         if let Source::Trusted(code) = source {
-            // This keeps trusted code from guests that didn't ask for it.
+            // Guests that weren't vouched for don't get it.
             digest.update(code);
         }
         let key = (digest.finalize().into(), slots);
@@ -123,14 +123,14 @@ impl CompiledModules {
     }
 }
 
-/// Loads the code for instances in slots if the module fits a slot, otherwise for instances on demand.
+/// The code for instances in slots if it fits a slot, otherwise for instances on demand.
 fn on_engines(
     engines: &Engines,
     slots: bool,
     module: impl Fn(&Engine) -> wasmtime::Result<Module>,
 ) -> Result<Code, String> {
     if let (Some(engine), true) = (&engines.slots, slots) {
-        // A module may need more than a slot provides. The other engine reports any other problem too.
+        // A module may need more than a slot provides; the other engine reports any other problem as well.
         if let Ok(module) = module(engine) {
             let overflow = Overflow { engine: engines.on_demand.clone(), module: OnceLock::new() };
             return Ok(Code { module, overflow: Some(overflow) });

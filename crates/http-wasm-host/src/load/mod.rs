@@ -1,4 +1,4 @@
-//! Loads a guest: from its bytes to a guest that can serve requests.
+//! From bytes to a guest that can serve.
 
 pub(crate) mod blueprint;
 pub(crate) mod builder;

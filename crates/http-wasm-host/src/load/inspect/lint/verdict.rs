@@ -1,17 +1,17 @@
-//! The verdict on a guest, according to the lints.
+//! The verdict on a guest, from what the lints found.
 
 use crate::warning::{Lint, Warning};
 
-/// Whether a guest may be loaded, and the warnings about it.
+/// Whether a guest may be loaded, and what to warn of.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
-    /// Why it is rejected.
+    /// Why it is refused.
     pub(crate) refusals: Vec<Warning>,
     pub(crate) warnings: Vec<Warning>,
 }
 
 impl Verdict {
-    /// Removes what is allowed and, if `strict`, turns warnings into refusals.
+    /// The same without what is allowed, and with warnings as refusals if `strict`.
     pub(crate) fn with(mut self, allowed: &[Lint], strict: bool) -> Self {
         let is_allowed = |warning: &Warning| allowed.contains(&warning.lint);
         self.refusals.retain(|warning| !is_allowed(warning));

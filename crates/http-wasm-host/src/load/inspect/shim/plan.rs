@@ -15,9 +15,9 @@ pub(crate) enum ShimError {
     /// The sentinel needs one integer result.
     #[error("the import `{module}.{name}` doesn't return one integer, so it can't be a suspension point")]
     Signature {
-        /// The module of the import.
+        /// Module of the import.
         module: String,
-        /// The name of the import.
+        /// Its name.
         name: String,
     },
 }
@@ -26,7 +26,7 @@ pub(crate) enum ShimError {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) points: Vec<Redirect>,
-    /// The number of types and functions in the original module. Added ones follow them.
+    /// How many types and functions the original module has; added ones come after them.
     pub(super) types: u32,
     pub(super) functions: u32,
 }
@@ -72,7 +72,7 @@ impl Plan {
                 Payload::FunctionSection(section) => {
                     plan.functions = plan.functions.wrapping_add(section.count())
                 }
-                // Nothing after the start of the code section is needed.
+                // Nothing after the start of the code section counts.
                 Payload::CodeSectionStart { .. } => break,
                 _ => {}
             }
@@ -81,13 +81,13 @@ impl Plan {
         Ok(plan)
     }
 
-    /// The index of the function that replaces the n-th point.
+    /// Index of the function that replaces the n-th point.
     pub(super) fn stand_in(&self, n: usize) -> u32 {
-        // If the count is so large that this wraps, the module is rejected when the section is read.
+        // A count so large that this wraps is rejected when the section is read.
         self.functions.wrapping_add(n as u32)
     }
 
-    /// The index of the empty function, which follows the replacements.
+    /// Index of the empty function; it comes after the replacements.
     pub(super) fn pause(&self) -> u32 {
         self.stand_in(self.points.len())
     }

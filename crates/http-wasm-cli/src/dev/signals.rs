@@ -1,0 +1,53 @@
+//! SIGINT and SIGTERM.
+
+use std::io;
+
+use super::system;
+use crate::failure::Failure;
+
+/// The signals that stop the process.
+pub(super) struct Signals {
+    #[cfg(unix)]
+    interrupt: tokio::signal::unix::Signal,
+    #[cfg(unix)]
+    terminate: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Overrides the signals' default, which is to terminate the process at once.
+    ///
+    /// # Errors
+    /// If the system refuses it.
+    pub(super) fn install() -> Result<Self, Failure> {
+        Self::try_install().map_err(|error| system("cannot handle signals", &error))
+    }
+
+    #[cfg(unix)]
+    fn try_install() -> io::Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    #[cfg(not(unix))]
+    fn try_install() -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    /// Waits for the next of them.
+    #[cfg(unix)]
+    pub(super) async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+
+    /// Waits for the next of them.
+    #[cfg(not(unix))]
+    pub(super) async fn recv(&mut self) {
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! Noticing changes of files, by looking at them: unlike notifications from the system, this works on any file system.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, Metadata};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// How often files are looked at. They must be unchanged for as long: saving several takes many steps.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// Files that are watched. A directory with more has something in it that isn't source.
+const MAX_FILES: usize = 20_000;
+
+/// Directories that tools write to.
+const IGNORED_DIRECTORIES: &[&str] = &["target", "node_modules", "zig-out", "zig-cache", "__pycache__"];
+
+/// Watches the source of a guest, and the files that the gateway reads.
+#[derive(Debug)]
+pub(super) struct Watcher {
+    source: Option<PathBuf>,
+    inputs: Vec<PathBuf>,
+    seen: Seen,
+    /// Files that have changed during the last build.
+    suspects: BTreeSet<PathBuf>,
+    /// Files that builds write.
+    outputs: BTreeSet<PathBuf>,
+}
+
+/// What has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A file of the source: the guest has to be built.
+    Source,
+    /// Only a file that the gateway reads.
+    Input,
+}
+
+/// Time of change and size of each file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Seen {
+    source: BTreeMap<PathBuf, Stamp>,
+    inputs: Vec<Option<Stamp>>,
+    is_cut: bool,
+}
+
+type Stamp = (SystemTime, u64);
+
+impl Watcher {
+    /// Watches from here on.
+    pub(super) fn new(source: Option<PathBuf>, inputs: Vec<PathBuf>) -> Self {
+        let seen = Seen::look(source.as_deref(), &inputs);
+        if let (true, Some(source)) = (seen.is_cut, &source) {
+            tracing::warn!(
+                "{} has more than {MAX_FILES} files, and changes of others aren't noticed; name the directory with the \
+                 guest's source with --watch",
+                source.display()
+            );
+        }
+        Self { source, inputs, seen, suspects: BTreeSet::new(), outputs: BTreeSet::new() }
+    }
+
+    /// Completes when files have changed, and are unchanged for a while.
+    pub(super) async fn changed(&mut self) -> Change {
+        let mut last = None;
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let now = self.look().await;
+            if now == self.seen {
+                last = None;
+            } else if last.as_ref() == Some(&now) {
+                let change = if now.source == self.seen.source { Change::Input } else { Change::Source };
+                self.seen = now;
+                return change;
+            } else {
+                last = Some(now);
+            }
+        }
+    }
+
+    /// A build has ended, and its guest is about to be loaded. Source that has changed meanwhile counts as a change,
+    /// except for files that change during each build: those the build writes itself.
+    pub(super) async fn built(&mut self) {
+        let now = self.look().await;
+        let paths = now.source.keys().chain(self.seen.source.keys());
+        let changed: BTreeSet<PathBuf> =
+            paths.filter(|path| now.source.get(*path) != self.seen.source.get(*path)).cloned().collect();
+        for path in &changed {
+            if self.suspects.contains(path) && self.outputs.insert(path.clone()) {
+                tracing::info!(
+                    "{} changes during each build: what happens to it during a build doesn't start another",
+                    path.display()
+                );
+            }
+            if self.outputs.contains(path) {
+                match now.source.get(path) {
+                    Some(stamp) => drop(self.seen.source.insert(path.clone(), *stamp)),
+                    None => drop(self.seen.source.remove(path)),
+                }
+            }
+        }
+        self.suspects = changed;
+        self.seen.inputs = now.inputs;
+    }
+
+    async fn look(&self) -> Seen {
+        let (source, inputs) = (self.source.clone(), self.inputs.clone());
+        let look = tokio::task::spawn_blocking(move || Seen::look(source.as_deref(), &inputs));
+        look.await.unwrap_or_else(|_| self.seen.clone())
+    }
+}
+
+impl Seen {
+    fn look(source: Option<&Path>, inputs: &[PathBuf]) -> Self {
+        let stamps = inputs.iter().map(|path| stamp(&fs::metadata(path).ok()?)).collect();
+        let mut seen = Self { inputs: stamps, ..Self::default() };
+        // The guest may be in the directory with its source.
+        let inputs: Vec<_> = inputs.iter().filter_map(|path| fs::canonicalize(path).ok()).collect();
+        let is_input = |path: &Path| {
+            let named = inputs.iter().any(|input| input.file_name() == path.file_name());
+            named && fs::canonicalize(path).is_ok_and(|path| inputs.contains(&path))
+        };
+        let mut directories: Vec<PathBuf> = source.into_iter().map(Path::to_owned).collect();
+        while let Some(directory) = directories.pop() {
+            // What can't be read may have been removed meanwhile.
+            for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
+                if seen.source.len() >= MAX_FILES {
+                    seen.is_cut = true;
+                    return seen;
+                }
+                let (path, name) = (entry.path(), entry.file_name());
+                let name = name.to_string_lossy();
+                let Ok(kind) = entry.file_type() else { continue };
+                if kind.is_dir() {
+                    if !name.starts_with('.') && !IGNORED_DIRECTORIES.contains(&&*name) {
+                        directories.push(path);
+                    }
+                } else if !is_ignored(&name)
+                    && let Ok(found) = fs::metadata(&path)
+                    // A link to a directory may lead anywhere.
+                    && found.is_file()
+                    && let Some(stamp) = stamp(&found)
+                    && !is_input(&path)
+                {
+                    seen.source.insert(path, stamp);
+                }
+            }
+        }
+        seen
+    }
+}
+
+/// Whether editors, tests and builds write files with such names.
+fn is_ignored(name: &str) -> bool {
+    name.starts_with('.') || [".wasm", ".o", "~"].iter().any(|end| name.ends_with(end))
+}
+
+fn stamp(found: &Metadata) -> Option<Stamp> {
+    Some((found.modified().ok()?, found.len()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Writes a file whose length tells it from the one before.
+    fn grow(path: &Path) {
+        let length = fs::metadata(path).map_or(0, |found| found.len());
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, "x".repeat(length as usize + 1)).unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn changes_of_source_and_input_are_told_apart_and_outputs_are_ignored() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        for name in ["src/lib.rs", "guest.wasm"] {
+            grow(&at(name));
+        }
+        let mut watcher = Watcher::new(Some(directory.path().to_owned()), vec![at("guest.wasm")]);
+        for name in
+            ["target/x.rs", ".git/index", "node_modules/a/b.js", "src/.lib.rs.swp", "src/lib.rs~", "a.o"]
+        {
+            grow(&at(name));
+        }
+        grow(&at("guest.wasm"));
+        assert_eq!(watcher.changed().await, Change::Input);
+        grow(&at("src/deep/er/new.rs"));
+        assert_eq!(watcher.changed().await, Change::Source);
+        fs::remove_file(at("src/lib.rs")).unwrap();
+        assert_eq!(watcher.changed().await, Change::Source);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn source_saved_during_a_build_starts_another_and_what_builds_write_does_not() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        grow(&at("main.c"));
+        let mut watcher = Watcher::new(Some(directory.path().to_owned()), Vec::new());
+        let quiet = async |watcher: &mut Watcher| {
+            let changed = tokio::time::timeout(Duration::from_secs(5), watcher.changed());
+            changed.await.is_err()
+        };
+        // During the first build its author saves a file, and the build writes one.
+        grow(&at("main.c"));
+        grow(&at("generated.h"));
+        watcher.built().await;
+        assert_eq!(watcher.changed().await, Change::Source);
+        grow(&at("generated.h"));
+        watcher.built().await;
+        assert!(quiet(&mut watcher).await, "{watcher:?}");
+        // The author may still edit it.
+        grow(&at("generated.h"));
+        assert_eq!(watcher.changed().await, Change::Source);
+    }
+}
