@@ -1,4 +1,4 @@
-//! Accepting connections of clients and operators, also when file descriptors run out.
+//! Accepts connections from clients and operators, even when file descriptors run out.
 
 use std::io;
 use std::net::SocketAddr;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 
-/// Pause after a failed accept, usually for lack of file descriptors.
+/// How long to wait after a failed accept, which is usually due to a lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How often that is logged.
+/// How often a failure is logged at most.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
 /// How long a connection is silent before the system probes its peer, and how often and at what interval.
@@ -27,7 +27,7 @@ pub(crate) async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, peer)) => {
-                // Without it small writes wait for acknowledgements; a socket that rejects it still works.
+                // Without it, small writes wait for acknowledgements. A socket that rejects it still works.
                 let _ = stream.set_nodelay(true);
                 return (stream, peer);
             }

@@ -1,4 +1,4 @@
-//! Work that blocks, such as reading files: a slow disk must not hold up requests.
+//! Runs blocking work, such as reading files, so that a slow disk doesn't delay requests.
 
 use crate::error::StartError;
 

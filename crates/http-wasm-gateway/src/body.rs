@@ -39,7 +39,7 @@ pub(crate) trait Hook<B> {
     /// Takes the result of polling the body, and returns what its reader gets. The body may be replaced.
     fn polled(&mut self, body: &mut B, polled: PolledFrame, cx: &mut Context<'_>) -> PolledFrame;
 
-    /// What to return in place of the body, which is then not polled.
+    /// What to return without polling the body, if anything.
     fn instead(&mut self, _: &mut Context<'_>) -> Option<PolledFrame> {
         None
     }
@@ -55,7 +55,7 @@ pub(crate) trait Hook<B> {
     }
 }
 
-/// A frame, the end, a failure, or nothing yet.
+/// The result of polling a body.
 pub(crate) type PolledFrame = Poll<Option<Result<Frame<Bytes>, BoxError>>>;
 
 impl<B, H> Body for Hooked<B, H>
@@ -84,8 +84,8 @@ where
     }
 }
 
-/// A body that passes unchanged. `observe` is called with each frame, the failure or the end, and with whether that was
-/// the end: nobody polls again for the end of a body of known length.
+/// A body that passes unchanged. `observe` is called with each frame, failure or end, and with whether that was the
+/// end: a body of known length may not be polled again at its end.
 pub(crate) fn observed<B, F>(body: B, observe: F) -> Hooked<B, Observed<F>>
 where
     B: Body<Data = Bytes>,

@@ -1,21 +1,21 @@
-//! Where compiled guests are cached unless something else is set.
+//! The default directory for compiled guests.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-/// The directory in a process with these environment variables.
+/// The default directory for a process with these environment variables.
 ///
 /// # Errors
-/// Why there is none.
+/// The reason why there is none.
 pub(crate) fn default_directory(
     variable: impl Fn(&str) -> Option<OsString>,
     is_root: bool,
 ) -> Result<PathBuf, &'static str> {
-    // systemd makes these for the service, and lists them with colons in between.
+    // systemd creates these for the service, and separates them with colons.
     if let Some(directories) = variable("CACHE_DIRECTORY")
         && let Some(first) = std::env::split_paths(&directories).find(|path| path.is_absolute())
     {
-        // For a dynamic user it is a link that systemd has made.
+        // For a dynamic user, this is a symbolic link that systemd has created.
         return Ok(first.canonicalize().unwrap_or(first));
     }
     if is_root {

@@ -5,7 +5,7 @@ use http::header::{self, HeaderValue};
 
 use crate::names::{Claim, are_same, folds_to, is_hop_by_hop, remove_all};
 
-/// Removes the fields listed in `Connection`, as RFC 9110 section 7.6.1 requires, and leaves in `Connection` what
+/// Removes the fields listed in `Connection`, as RFC 9110 section 7.6.1 requires, and keeps in `Connection` only what
 /// concerns the connection itself.
 pub(crate) fn remove_nominated(headers: &mut HeaderMap) {
     let nominated: Vec<String> =

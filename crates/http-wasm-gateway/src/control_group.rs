@@ -1,4 +1,4 @@
-//! How much memory the process's control groups allow.
+//! The memory limit of the process's control groups.
 //!
 //! A limit may be set at any level above the process: systemd sets `MemoryMax` for the unit, container runtimes for the
 //! container, and there may be slices above. The lowest one applies. Version 2 has a single hierarchy (`memory.max`,
@@ -31,8 +31,8 @@ impl Version {
     }
 }
 
-/// The lowest limit of this process's group and all visible groups above it; `None` if there is no limit, or no control
-/// groups.
+/// The lowest limit of this process's group and all visible groups above it. `None` if there is no limit, or there are
+/// no control groups.
 pub(crate) fn memory_limit() -> Option<u64> {
     limit_under(Path::new("/"))
 }
@@ -74,7 +74,7 @@ fn hierarchy(line: &str) -> Option<Hierarchy> {
     Some(Hierarchy { version, root: unescaped(root), mount_point: unescaped(mount_point) })
 }
 
-/// A path in which the kernel has written blanks, newlines and backslashes as octal numbers.
+/// Decodes a path in which the kernel has written blanks, newlines and backslashes as octal numbers.
 fn unescaped(path: &str) -> PathBuf {
     let mut parts = path.split('\\');
     let mut text = parts.next().unwrap_or_default().to_owned();
@@ -98,7 +98,7 @@ impl Hierarchy {
     /// The lowest limit from the process's group up to the topmost visible one.
     fn limit(&self, group: &Path, top: &Path) -> Option<u64> {
         let mount_point = top.join(self.mount_point.strip_prefix("/").unwrap_or(&self.mount_point));
-        // A container that sees only its own part of the hierarchy has that part mounted, whatever path it reads.
+        // If a container only sees its own part of the hierarchy, that part is mounted, whatever path it reads.
         let inside = |path: &&Path| path.components().all(|part| matches!(part, Component::Normal(_)));
         let below = group.strip_prefix(&self.root).ok().filter(inside);
         let below = below.filter(|path| mount_point.join(path).is_dir());
@@ -116,7 +116,7 @@ impl Hierarchy {
     }
 }
 
-/// The number in a file; none if it is `max`.
+/// The number in a file. `None` if it is `max`.
 fn limit_in(file: &Path) -> Option<u64> {
     fs::read_to_string(file).ok()?.trim().parse().ok()
 }

@@ -1,5 +1,4 @@
-//! What responds to requests, whichever connection they arrive on: the active configuration, and what remains when it
-//! changes.
+//! Responds to requests from all connections, with the active configuration and the state that outlives configurations.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,7 +17,7 @@ use crate::route::AmbiguousPath;
 use crate::turns::Line;
 use crate::unread_budget::UnreadBudget;
 
-/// What requests need.
+/// The state that requests need.
 pub(crate) struct Core {
     /// The generation for new requests. Each request keeps the one that it started with.
     generation: ArcSwap<Generation>,
@@ -56,12 +55,12 @@ impl Core {
         self.release();
     }
 
-    /// Drops what only requests of earlier configurations needed, once they have ended.
+    /// Drops what only requests of earlier configurations needed, if these have ended.
     pub(crate) fn release(&self) {
         self.earlier().retain(Sinks::are_used);
     }
 
-    /// Completes when the records of ended requests have been written, or that takes too long.
+    /// Completes when the records of ended requests have been written, or after a time limit.
     pub(crate) async fn flush(&self) {
         let earlier = std::mem::take(&mut *self.earlier());
         Sinks::flush(earlier.into_iter().chain([self.generation().observers.sinks()])).await;
@@ -78,10 +77,10 @@ impl Core {
         self.earlier.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many requests may be in flight before another one is refused.
+    /// How many requests may be in flight before another one is rejected.
     ///
-    /// When requests or memory for bodies run short, clients with many requests on one connection are refused first.
-    /// Otherwise a few clients could use up everything.
+    /// When requests or memory for bodies run short, clients with many requests on one connection are rejected first.
+    /// Otherwise, a few clients could use up everything.
     fn max_requests(&self, max: u32, inbound: &Inbound) -> u32 {
         if !inbound.is_sheddable() {
             return max;
@@ -159,11 +158,12 @@ impl Answer for Core {
     }
 }
 
-/// One of the requests in flight. Each may hold an instance of each guest, and instances have no limit of their own.
+/// Permission for a request to be in flight. Each may hold an instance of each guest, and instances have no separate
+/// limit.
 struct RequestPermit<'a>(&'a Arc<AtomicU32>);
 
 impl<'a> RequestPermit<'a> {
-    /// Returns a permit, unless the maximum number of requests is in flight. The maximum may change at any time, which
+    /// Returns a permit, unless the maximum number of requests is in flight. The maximum can change at any time, which
     /// a semaphore doesn't support.
     fn acquire(in_flight: &'a Arc<AtomicU32>, max: u32) -> Option<Self> {
         let permit = Self(in_flight);
@@ -186,7 +186,7 @@ impl Share for RequestPermit<'_> {
     }
 }
 
-/// The permit of a request whose client has gone.
+/// The permit of a request whose client has disconnected.
 struct HeldRequestPermit(Arc<AtomicU32>);
 
 impl Drop for HeldRequestPermit {

@@ -1,7 +1,7 @@
 //! File descriptors: how many the process may open, and how many of them are reserved.
 //!
-//! The system gives a new descriptor the lowest free number. So the number of a new descriptor is a lower bound of how
-//! many are open, and nothing needs to be counted.
+//! The system gives a new descriptor the lowest free number. The number of a new descriptor is therefore a lower bound
+//! for the number of open descriptors, and nothing needs to be counted.
 
 use std::sync::OnceLock;
 
@@ -49,7 +49,7 @@ impl Descriptors {
         u32::try_from(self.limit.clamp(1, DEFAULT_CONNECTIONS)).unwrap_or(u32::MAX)
     }
 
-    /// Warns in the log when listeners admit more connections of clients together than there can be.
+    /// Logs a warning if listeners together admit more client connections than there can be.
     pub(crate) fn warn_of(&self, max_connections: u64) {
         let Self { limit, clients, .. } = self;
         if max_connections > *clients {
@@ -136,7 +136,7 @@ mod tests {
         let descriptors = Descriptors::within(1024);
         assert!(descriptors.admits_client(671) && !descriptors.admits_client(672));
         assert!(descriptors.admits_upstream(895) && !descriptors.admits_upstream(896));
-        // With a tiny limit, everyone gets some.
+        // With a tiny limit, each gets some.
         let descriptors = Descriptors::within(64);
         assert!(descriptors.admits_client(35) && !descriptors.admits_client(36));
         assert!(descriptors.admits_upstream(47) && !descriptors.admits_upstream(48));

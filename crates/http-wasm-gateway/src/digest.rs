@@ -1,4 +1,4 @@
-//! Digests, which show whether something has changed.
+//! Digests, for detecting changes.
 
 use std::path::PathBuf;
 
@@ -16,7 +16,7 @@ impl Digest {
     pub(crate) fn of<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> Self {
         let mut all = Sha256::new();
         for part in parts {
-            // With its length, or bytes could move from one part to the next unseen.
+            // The length is included, so that bytes can't move from one part to the next unnoticed.
             all.update((part.len() as u64).to_le_bytes());
             all.update(part);
         }
@@ -28,8 +28,8 @@ impl Digest {
         self.0
     }
 
-    /// The digest of settings and of files that they name. A file that can't be read counts as empty: code that needs
-    /// it reports the error.
+    /// The digest of settings and of the files that they name. A file that can't be read counts as empty, since code
+    /// that needs it reports the error.
     pub(crate) fn of_settings<'a>(
         settings: &impl Serialize,
         files: impl IntoIterator<Item = &'a PathBuf>,

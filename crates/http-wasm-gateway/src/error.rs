@@ -1,4 +1,4 @@
-//! Why a gateway could not start.
+//! Why a gateway couldn't start.
 
 use std::io;
 
@@ -8,7 +8,7 @@ use thiserror::Error;
 use crate::config::Faults;
 use crate::error_text::plain;
 
-/// Why the gateway could not start. No request was served.
+/// Why the gateway couldn't start. No request was served.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum StartError {

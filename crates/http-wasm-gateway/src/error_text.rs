@@ -1,4 +1,4 @@
-//! Errors of others as text for logs and messages.
+//! Errors of other crates as text for logs and messages.
 
 use std::fmt;
 use std::io;
@@ -13,7 +13,7 @@ pub fn plain(error: &io::Error) -> String {
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }
 
-/// An error with its causes, "a: b: c", and what to do about it if it concerns certificates.
+/// An error with its causes ("a: b: c"), and advice if it concerns certificates.
 pub(crate) struct Causes<'a>(pub(crate) &'a (dyn std::error::Error + 'static));
 
 impl fmt::Display for Causes<'_> {

@@ -1,22 +1,22 @@
-//! Values of header fields as HTTP/2 transports them.
+//! Values of header fields in HTTP/2.
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 
-/// Whether a value begins or ends with white space, which makes a message of HTTP/2 malformed (RFC 9113 section 8.2.1).
-/// h2 accepts it. HTTP/1.1 has it around each value and doesn't count it in, so a route that compares values would not
-/// match what the upstream then reads.
+/// Whether a value begins or ends with whitespace, which makes an HTTP/2 message malformed (RFC 9113 section 8.2.1). h2
+/// accepts it. In HTTP/1.1, whitespace around a value isn't part of it, so a route that compares values wouldn't match
+/// what the upstream then reads.
 pub(crate) fn any_padded(headers: &HeaderMap) -> bool {
     headers.values().any(is_padded)
 }
 
-/// Whether this value does.
+/// Whether this value begins or ends with whitespace.
 pub(crate) fn is_padded(value: &HeaderValue) -> bool {
     let space = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
     space(value.as_bytes().first()) || space(value.as_bytes().last())
 }
 
-/// Cookies that are split over fields as the value of one, which is what HTTP/1.1 has (RFC 9113 section 8.2.3).
+/// Joins cookies that are split over several fields into one value, as HTTP/1.1 requires (RFC 9113 section 8.2.3).
 pub(crate) fn joined_cookies<'a>(crumbs: impl Iterator<Item = &'a HeaderValue>) -> HeaderValue {
     let crumbs: Vec<&[u8]> = crumbs.map(HeaderValue::as_bytes).collect();
     let joined = HeaderValue::from_maybe_shared(Bytes::from(crumbs.join(b"; ".as_slice())));

@@ -1,9 +1,9 @@
-//! File fingerprints: what a file's directory entry shows, to detect whether the file has changed.
+//! File fingerprints: metadata of files, for detecting changes.
 
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// Time of change, size and number of a file; `None` if there is none.
+/// The modification time, size and inode number of a file. `None` if there is no file.
 type Fingerprint = Option<(SystemTime, u64, u64)>;
 
 /// The fingerprints of some files. They are taken before the files are read, so that no later change is missed.
@@ -16,7 +16,7 @@ impl Fingerprints {
         Self(files.into_iter().map(|path| (path.clone(), fingerprint(&path))).collect())
     }
 
-    /// The same, with their directories: a missing file may appear.
+    /// The same with the files' directories, since a missing file may appear.
     pub(crate) fn with_directories(files: Vec<PathBuf>) -> Self {
         let directories: Vec<_> = files.iter().filter_map(|file| directory(file)).collect();
         Self::of(files.into_iter().chain(directories))

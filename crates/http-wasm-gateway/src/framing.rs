@@ -1,9 +1,9 @@
 //! What the head of an outgoing message declares about its body.
 //!
 //! Fields such as `Content-Length` describe a body on one connection, in the form that it had there. Once the body has
-//! been decoded, they no longer describe anything. So none is forwarded: each outgoing head gets its own from a
-//! [`Framing`], which knows the body that goes out. Only for HEAD and 304 is a received `Content-Length` kept, as the
-//! length of a body that is absent.
+//! been decoded, they no longer apply, so none is forwarded. Each outgoing head gets its own from a [`Framing`], which
+//! knows the outgoing body. Only for HEAD and 304, a received `Content-Length` is kept, as the length of an absent
+//! body.
 
 use http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body;
@@ -28,11 +28,11 @@ pub(crate) enum Length {
     Exact(u64),
     /// There is no body, but this would be its length.
     Absent(u64),
-    /// The body itself shows where it ends.
+    /// The body itself indicates its end.
     Streamed,
 }
 
-/// What the framing of a response depends on besides the response.
+/// The properties of a request that the framing of its response depends on.
 #[derive(Debug, Clone)]
 pub(crate) struct RequestInfo {
     pub(crate) method: Method,
@@ -134,7 +134,7 @@ impl Framing {
         !matches!(self.length, Length::None | Length::Absent(_) | Length::Exact(0))
     }
 
-    /// Makes `headers` declare this and nothing else.
+    /// Makes `headers` declare this framing only.
     pub(crate) fn write(self, headers: &mut HeaderMap) {
         if headers.contains_key(header::TRANSFER_ENCODING) {
             headers.remove(header::TRANSFER_ENCODING);
@@ -178,7 +178,7 @@ fn says(headers: &HeaderMap, length: u64) -> bool {
     first == Some(length) && lengths.next().is_none()
 }
 
-/// The length declared by `Content-Length`; repeated equal values count once.
+/// The length declared by `Content-Length`. Repeated equal values count as one.
 pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, &'static str> {
     let mut length = None;
     for value in headers.get_all(header::CONTENT_LENGTH) {
@@ -193,8 +193,8 @@ pub(crate) fn content_length(headers: &HeaderMap) -> Result<Option<u64>, &'stati
     Ok(length)
 }
 
-/// Checks and normalises the framing fields of a received response, so that everything that reads them before it goes
-/// out sees correct values.
+/// Checks and normalises the framing fields of a received response, so that everything that reads them before it is
+/// sent sees correct values.
 pub(crate) fn received<B: Body>(response: &mut http::Response<B>) -> Result<(), &'static str> {
     if !response.headers().contains_key(header::CONTENT_LENGTH) {
         return Ok(());
@@ -210,7 +210,7 @@ pub(crate) fn received<B: Body>(response: &mut http::Response<B>) -> Result<(), 
     Ok(())
 }
 
-/// Whether `TE` says that trailers are accepted.
+/// Whether `TE` accepts trailers.
 pub(crate) fn accepts_trailers(headers: &HeaderMap) -> bool {
     let values = headers.get_all(header::TE).iter().filter_map(|value| value.to_str().ok());
     let mut codings = values.flat_map(|value| value.split(','));

@@ -1,4 +1,4 @@
-//! A gateway: built from a configuration, and its life from the first listening address to the last request.
+//! A gateway, from its configuration and the first listening address to the last request.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -90,7 +90,7 @@ impl Gateway {
         Ok(Self { core, admin, machine, source, inherited, sources })
     }
 
-    /// Reads a configuration file, and builds everything that it needs as far as that has no visible effect: no address
+    /// Reads a configuration file and builds everything that it needs, as far as that has no visible effect: no address
     /// is listened on and no log is opened, since a running gateway may be using them. Returns the configuration and
     /// the warnings about it.
     ///
@@ -104,13 +104,13 @@ impl Gateway {
         Ok(draft.finish()?)
     }
 
-    /// Where operators find metrics and status; none without an `[admin]` section.
+    /// The address for metrics and status. `None` without an `[admin]` section.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.admin.as_ref().map(Admin::address)
     }
 
-    /// The same gateway, which rereads its configuration from this file at each reload. Otherwise, it keeps its
-    /// configuration, and only rereads the files that it refers to.
+    /// Rereads the configuration from this file at each reload. Otherwise, the gateway keeps its configuration, and
+    /// only rereads the files that it refers to.
     pub fn with_file(mut self, file: ConfigFile) -> Self {
         self.source = ConfigSource::File(file.path);
         self.sources.files = file.fingerprints.and(self.sources.files);
@@ -118,7 +118,7 @@ impl Gateway {
         self
     }
 
-    /// Listens on all addresses. From then on connections are accepted and requests answered, until the result is
+    /// Listens on all addresses. From then on, connections are accepted and requests handled, until the result is
     /// dropped.
     ///
     /// # Errors
@@ -167,8 +167,8 @@ impl Gateway {
         Ok(())
     }
 
-    /// Serves until `stop` ends, and then shuts down gracefully, as [`serve`](Self::serve) does on a signal. Signals
-    /// and changed files make no difference.
+    /// Serves until `stop` completes, and then shuts down gracefully, as [`serve`](Self::serve) does on a signal.
+    /// Signals and changed files are ignored.
     ///
     /// # Errors
     /// If an address can't be listened on.
@@ -185,7 +185,7 @@ impl Gateway {
     }
 }
 
-/// A gateway that listens.
+/// A gateway that is listening.
 pub struct Bound {
     pub(crate) core: Arc<Core>,
     listeners: Arc<Listeners<Core>>,
@@ -203,7 +203,7 @@ impl Bound {
         self.listeners.addresses().map_err(untold)
     }
 
-    /// Where operators find metrics and status; none without an `[admin]` section.
+    /// The address for metrics and status. `None` without an `[admin]` section.
     pub fn admin_address(&self) -> Option<SocketAddr> {
         self.reloader.admin().address()
     }

@@ -1,4 +1,4 @@
-//! One configuration that is ready to serve. The next one reuses whatever hasn't changed.
+//! A configuration that is ready to serve. The next one reuses whatever hasn't changed.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,11 +27,11 @@ pub(crate) struct Generation {
     upstreams: Upstreams,
 }
 
-/// Upstreams by name, and digests of what they were built from.
+/// Upstreams by name, with digests of what they were built from.
 type Upstreams = HashMap<String, (Digest, Arc<Proxy>)>;
 
 impl Generation {
-    /// The generation before the first: it serves nothing, and has the observers for all that follow.
+    /// The generation before the first one. It serves nothing, and has the observers for all later ones.
     pub(crate) fn none(given: Vec<Arc<dyn RequestObserver>>) -> Self {
         Self {
             config: Config::default(),
@@ -72,7 +72,7 @@ impl Generation {
         .await?
     }
 
-    /// Builds what can be read of a configuration, as far as it has no visible effect, and adds what is wrong.
+    /// Builds what can be read of a configuration, without visible effects, and adds faults to `draft`.
     pub(crate) async fn check(machine: &Machine, config: &Config, draft: &mut Draft) {
         for (name, result) in guests::check(&machine.engine, &config.guests).await {
             let optional = config.guests.get(&name).is_some_and(|guest| guest.optional);
@@ -159,7 +159,7 @@ fn route_handler(
             Some(settings) => Handler::ext_proc(guests, route, settings, stage),
             None => Handler::new(guests, NextHandler::new(route, None)),
         },
-        // An optional guest is missing: without it, the request must not proceed.
+        // An optional guest is missing. Without it, the request must not proceed.
         _ => Handler::new(Vec::new(), NextHandler::Unavailable),
     }
 }

@@ -1,4 +1,4 @@
-//! Loading the guests of a configuration.
+//! Loads the guests of a configuration.
 
 use std::collections::{BTreeMap, HashMap};
 use std::pin::pin;
@@ -15,10 +15,10 @@ use crate::error::{StartError, guest_fault};
 use crate::error_text::plain;
 use crate::inspect::{Inspector, InstanceTracer};
 
-/// The target of the events that say how many guests are loaded, with the fields `loaded` and `total`.
+/// The target of events about how many guests have been loaded, with the fields `loaded` and `total`.
 pub const LOADING_TARGET: &str = "http_wasm_gateway::guests::loading";
 
-/// How long loading all guests may take before there are such events.
+/// How long loading all guests may take before these events are emitted.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Guests by name.
@@ -27,14 +27,14 @@ pub(crate) struct LoadedGuests(HashMap<String, Entry>);
 
 /// The observers of guests.
 pub(crate) trait GuestMonitor: Send + Sync {
-    /// The observer of the guest of this name.
+    /// The observer for the guest with this name.
     fn observer(&self, guest: &str) -> Arc<dyn Observer>;
 
-    /// An optional guest can't be loaded, for this reason.
+    /// Called with the reason why an optional guest can't be loaded.
     fn failed_to_load(&self, guest: &str, reason: &str);
 }
 
-/// A guest, and what it was built from. It is `None` if it is optional and couldn't be loaded.
+/// A guest, and what it was built from. `None` if it is optional and couldn't be loaded.
 #[derive(Clone)]
 struct Entry {
     made_of: Digest,
@@ -44,7 +44,7 @@ struct Entry {
     _observer: Option<Arc<dyn Observer>>,
 }
 
-/// A guest, and what operators see of its origin.
+/// A guest with its origin, as operators see it.
 #[derive(Debug, Clone)]
 pub(crate) struct LoadedGuest {
     pub(crate) guest: Guest,
@@ -54,7 +54,7 @@ pub(crate) struct LoadedGuest {
 }
 
 impl LoadedGuests {
-    /// The guest of this name, if there is one and it could be loaded.
+    /// The guest with this name, if it exists and could be loaded.
     pub(crate) fn get(&self, name: &str) -> Option<&Guest> {
         self.loaded(name).map(|loaded| &loaded.guest)
     }
@@ -82,8 +82,8 @@ impl LoadedGuests {
     }
 }
 
-/// Loads all guests, several at a time. Guests with the same bytes and settings are taken from `earlier`. `monitor`
-/// observes them.
+/// Loads all guests, several at a time. Guests with unchanged bytes and settings are taken from `earlier`. `monitor`
+/// provides their observers.
 ///
 /// # Errors
 /// If a guest that isn't optional, or that was loaded until now, can't be loaded. The errors of all guests are
@@ -114,7 +114,7 @@ pub(crate) async fn load(
     if faults.is_empty() { Ok(LoadedGuests(loaded)) } else { Err(StartError::Guests(faults)) }
 }
 
-/// Loads all guests to see whether that works: returns the warnings about each, by name, or why it can't be loaded.
+/// Loads all guests as a check. Returns the warnings about each, by name, or why it can't be loaded.
 pub(crate) async fn check(
     engine: &Engine,
     guests: &BTreeMap<String, Located<config::Guest>>,
@@ -127,10 +127,10 @@ pub(crate) async fn check(
     attempts.map(|attempt| (attempt.name, attempt.result.map(warnings))).collect()
 }
 
-/// A guest that was loaded, or that couldn't be.
+/// A guest that was loaded or couldn't be loaded.
 struct Attempt {
     name: String,
-    /// Whether the gateway can do without it.
+    /// Whether the gateway can start without it.
     may_fail: bool,
     observer: Option<Arc<dyn Observer>>,
     result: Result<Entry, String>,
@@ -182,7 +182,7 @@ async fn attempts(
             tracing::info!(target: LOADING_TARGET, loaded, total, "{loaded} of {total} guests are loaded");
         }
     }
-    // In the order of their names, as errors are reported.
+    // Sorted by name, because errors are reported in this order.
     attempts.sort_by(|a, b| a.name.cmp(&b.name));
     attempts
 }
@@ -196,7 +196,7 @@ fn load_one(
     inspector: Option<Arc<dyn Inspector>>,
 ) -> Result<Entry, String> {
     let PreparedGuest { builder, bytes, made_of } = PreparedGuest::read(engine, name, guest)?;
-    // An observer sees a guest from its start, or not at all.
+    // An observer must observe a guest from its start.
     let made_of = Digest::of([&made_of[..], &[u8::from(observer.is_some())]]);
     if let Some(earlier) = earlier.filter(|earlier| earlier.guest.is_some() && earlier.made_of == made_of) {
         return Ok(earlier);
@@ -221,7 +221,7 @@ pub struct PreparedGuest {
     pub builder: GuestBuilder,
     /// The guest's module.
     pub bytes: Vec<u8>,
-    /// A digest of the module and all settings: guests with the same digest are the same.
+    /// A digest of the module and all settings. Guests with the same digest are identical.
     pub made_of: [u8; 32],
 }
 

@@ -1,6 +1,6 @@
 //! A reverse proxy whose routes run [http-wasm](https://http-wasm.io/http-handler-abi/) guests.
 //!
-//! A [`Config`](config::Config) is read from a file or built in code; a [`Gateway`] is made of it, and serves.
+//! A [`Config`](config::Config) is read from a file or built in code. A [`Gateway`] is built from it, and serves.
 
 mod accept;
 mod admin;

@@ -1,5 +1,5 @@
-//! The connections of the admin listener. There are few, and one that waits for its client makes room for a new one:
-//! silent clients must not lock out probes.
+//! The connections of the admin listener. Their number is small. One that waits for its client makes room for a new
+//! one, so that silent clients can't lock out probes.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -18,11 +18,10 @@ use tokio::time::Instant;
 use super::respond::respond;
 use super::shared::Shared;
 
-/// Maximum number of connections. Operators and their tools are few; the rest of the process needs its file
-/// descriptors.
+/// The most connections. Operators and their tools are few, and the rest of the process needs its file descriptors.
 const MAX_CONNECTIONS: usize = 64;
 
-/// How long a client may take to send a request head, and how long its connection may then be idle.
+/// How long a client may take to send a request head, and how long its connection may be idle afterwards.
 const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The open connections.
@@ -33,8 +32,8 @@ pub(super) struct Connections {
 }
 
 impl Connections {
-    /// Serves one more. If there are too many, the one that has waited longest for its client is closed; if all are
-    /// being answered, this waits until one is done.
+    /// Serves another connection. If there are too many, the one that has waited longest for its client is closed; if
+    /// all of them are handling requests, this waits until one has finished.
     pub(super) async fn add<S>(&mut self, stream: S, shared: Arc<Shared>, stopped: watch::Receiver<()>)
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -63,7 +62,7 @@ impl Connections {
 
     /// Completes when all connections have ended.
     pub(super) async fn finish(self) {
-        // Aborted ones have ended, too.
+        // Aborted ones have ended too.
         let mut tasks = self.tasks;
         while tasks.join_next().await.is_some() {}
     }
@@ -74,7 +73,7 @@ impl Connections {
     }
 }
 
-/// Who is expected to send next on a connection: the client, since this time, or the server if there is none.
+/// Which side is expected to send next on a connection: the client, since this time, or the server if `None`.
 #[derive(Debug, Clone)]
 struct Turn(Arc<Mutex<Option<Instant>>>);
 
@@ -153,7 +152,7 @@ mod tests {
             clients.push(client);
             sleep(Duration::from_millis(1)).await;
         }
-        // The first has just been answered, so the second has waited longer.
+        // The first has just received a response, so the second has waited longer.
         assert_eq!(ask(&mut clients[0]).await, "HTTP/1.1 200 OK");
         let (mut late, server) = duplex(64 * 1024);
         connections.add(server, shared.clone(), stopped.clone()).await;

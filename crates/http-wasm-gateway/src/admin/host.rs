@@ -1,5 +1,5 @@
-//! Protection against DNS rebinding. The page of another site can have its own name resolved to this address, and a
-//! browser then treats this listener as part of that site. The `Host` field reveals the name.
+//! Protection against DNS rebinding. Another site's page can have its own name resolved to this address, so that a
+//! browser treats this listener as part of that site. The `Host` field reveals the name.
 
 use std::net::IpAddr;
 
@@ -16,7 +16,7 @@ const MISDIRECTED: (StatusCode, &str) = (
     "unknown Host: use an IP address, localhost, or a name from the setting `admin.hosts`\n",
 );
 
-/// Checks whether a request is meant for this listener, which `hosts` may name. If not, returns the response.
+/// Checks whether a request is meant for this listener, whose names are `hosts`. If not, returns the response.
 pub(super) fn check<B>(
     request: &Request<B>,
     hosts: &[Located<HostPattern>],
@@ -24,7 +24,7 @@ pub(super) fn check<B>(
     let mut fields = request.headers().get_all(header::HOST).iter();
     let field = match (fields.next(), fields.next()) {
         (Some(field), None) => Some(field),
-        // Browsers always send one, so this is something else.
+        // Browsers always send `Host`, so this is another client.
         (None, _) if request.version() == Version::HTTP_10 => None,
         _ => return Err(BAD_REQUEST),
     };

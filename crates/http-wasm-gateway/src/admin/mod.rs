@@ -1,5 +1,5 @@
-//! The listener for operators: probes, metrics, status, reload. It serves as soon as the process knows its
-//! configuration, so that probes can observe guests being loaded.
+//! The admin listener: probes, metrics, status, reload. It serves as soon as the process knows its configuration, so
+//! that probes can observe how guests are loaded.
 
 mod connections;
 mod host;
@@ -32,7 +32,7 @@ pub(crate) struct AdminListener(Mutex<Option<Admin>>);
 
 /// The admin listener after a reload.
 pub(crate) enum Next {
-    /// The same listener, which accepts these host names from then on.
+    /// The same listener, with these host names from now on.
     Same(Vec<Located<HostPattern>>),
     Other(Option<Admin>),
 }
@@ -91,7 +91,8 @@ impl AdminListener {
     }
 }
 
-/// The admin listener. It serves until it is dropped, and then finishes its requests: one of them may have caused that.
+/// The admin listener. It serves until it is dropped, and then finishes its requests, since one of them may be the
+/// reason.
 #[derive(Debug)]
 pub(crate) struct Admin {
     asked: Address,
@@ -130,7 +131,7 @@ async fn serve_all(listener: Arc<TcpListener>, shared: Arc<Shared>, mut stopped:
     let mut connections = Connections::default();
     let stop = stopped.clone();
     tokio::select! {
-        // Its sender can only be dropped.
+        // The sender can only be dropped.
         _ = stopped.changed() => {}
         () = accept_all(&listener, &shared, &stop, &mut connections) => {}
     }

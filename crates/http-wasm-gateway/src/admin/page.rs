@@ -1,4 +1,4 @@
-//! The status page: three embedded files, and nothing from elsewhere.
+//! The status page: three embedded files, without external resources.
 
 /// What a browser may load and do for the page: its own style and script, and requests for `/status`.
 pub(super) const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \

@@ -1,4 +1,4 @@
-//! The response for each path.
+//! Responds to each path.
 
 use bytes::Bytes;
 use http::uri::Authority;
@@ -39,7 +39,7 @@ impl Resource {
         }
     }
 
-    /// Whether it is harmless under a false host name. Probes may use any.
+    /// Whether it is harmless even if the host name is wrong. Probes may use any name.
     fn is_probe(&self) -> bool {
         matches!(self, Self::Livez | Self::Readyz)
     }
@@ -125,7 +125,7 @@ async fn reload(monitor: &Monitor) -> Answer {
     }
 }
 
-/// Whether a browser sent the request for a page of another site. Clients other than browsers send neither field.
+/// Whether a browser sent the request for another site's page. Other clients send neither field.
 fn is_cross_site(headers: &HeaderMap) -> bool {
     let text = |name| headers.get(name).map(HeaderValue::as_bytes);
     match text(header::HeaderName::from_static("sec-fetch-site")) {

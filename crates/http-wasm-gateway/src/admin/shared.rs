@@ -1,4 +1,4 @@
-//! What all requests to the admin listener share.
+//! State that all requests to the admin listener share.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use crate::config::{HostPattern, Located};
 use crate::observe::Monitor;
 
-/// What all requests to the admin listener need.
+/// State that all requests to the admin listener need.
 #[derive(Debug)]
 pub(super) struct Shared {
     pub(super) monitor: Arc<Monitor>,

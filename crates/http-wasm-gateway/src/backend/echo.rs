@@ -18,8 +18,8 @@ use serde::Serialize;
 use crate::body::{BoxBody, BoxError};
 use crate::exchange::{content, plain_text};
 
-/// Maximum size of an echoed body. It is held in memory completely, so there must be a limit; this one is generous for
-/// a test aid.
+/// The maximum size of an echoed body. The body is held in memory completely, so there must be a limit; this one is
+/// generous for a test aid.
 const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
 
 /// Responds with the request as JSON, as the backend `echo` does.
@@ -52,7 +52,7 @@ fn too_large() -> Response<BoxBody> {
     plain_text(StatusCode::PAYLOAD_TOO_LARGE, "the request body is too large for the echo backend\n")
 }
 
-/// Boxed here, because within an `async fn` the compiler can't prove that this future is `Send`.
+/// Boxed here, because the compiler can't prove within an `async fn` that this future is `Send`.
 fn collect(body: BoxBody) -> BoxFuture<'static, Result<Collected<Bytes>, BoxError>> {
     Limited::new(body, MAX_BODY_BYTES).collect().boxed()
 }

@@ -1,4 +1,4 @@
-//! What is behind the guests: upstreams, and backends inside the gateway.
+//! The next handlers: upstreams, and backends inside the gateway.
 
 mod echo;
 mod ext_proc;
@@ -27,14 +27,14 @@ pub(crate) enum Backend {
 impl Backend {
     pub(crate) async fn respond(&self, inbound: &mut Inbound) -> Response<BoxBody> {
         if inbound.request.method() == Method::CONNECT {
-            // A 200 would open a tunnel, and there is nowhere to open one to.
+            // A 200 would open a tunnel, which has no destination here.
             return plain_text(StatusCode::NOT_IMPLEMENTED, "CONNECT is not supported\n");
         }
         match self {
             Self::Echo => echo::respond(inbound.take()).await,
             Self::Hello => hello::respond(),
             Self::Proxy(proxy) => proxy.respond(inbound).await,
-            // Its future is large, and that of every request would be as large if it were part of it.
+            // Its future is large, and would make the future of every request equally large.
             Self::ExtProc(ext_proc) => Box::pin(ext_proc.respond(inbound)).await,
         }
     }

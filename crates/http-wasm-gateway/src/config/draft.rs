@@ -15,7 +15,7 @@ use crate::fingerprint::Fingerprints;
 /// A configuration file as far as it could be read, and what is wrong with it.
 #[derive(Debug)]
 pub(crate) struct Draft {
-    /// None if nothing could be read.
+    /// `None` if nothing could be read.
     config: Option<Config>,
     checked: Checked,
     faults: Faults,
@@ -33,11 +33,11 @@ impl Draft {
         }
     }
 
-    /// Reads and checks the text of a file; `path` says where it is from.
+    /// Reads and checks the text of a file. `path` is where it comes from.
     pub(crate) fn parse(path: &Path, text: String) -> Self {
         let (mut document, syntax) = DeTable::parse_recoverable(&text);
         if let Some(first) = syntax.iter().min_by_key(|error| error.span().map(|span| span.start)) {
-            // What stands around a place that can't be read isn't known, so all further faults could be wrong.
+            // A syntax error affects how the rest is read, so all further faults could be wrong.
             let fault = Fault::syntax(first, syntax.len());
             return Self::nothing(Faults::new(path, text, vec![fault]));
         }
@@ -65,7 +65,7 @@ impl Draft {
     /// The configuration, and the warnings about it.
     ///
     /// # Errors
-    /// All that is wrong with it, warnings included.
+    /// All faults, including warnings.
     pub(crate) fn finish(self) -> Result<(Config, Faults), Faults> {
         match self.config {
             Some(config) if !self.faults.has_errors() => Ok((config, self.faults)),
@@ -73,7 +73,7 @@ impl Draft {
         }
     }
 
-    /// What could be read, without the guests and upstreams that there is an error about.
+    /// What could be read, without the guests and upstreams that have errors.
     pub(crate) fn usable(&self) -> Option<Config> {
         let mut config = self.config.clone()?;
         config.guests.retain(|name, guest| !guest.was_read_in_part() && !self.checked.guests.contains(name));
@@ -81,17 +81,17 @@ impl Draft {
         Some(config)
     }
 
-    /// A guest can't be loaded, for this reason.
+    /// Adds the reason why a guest can't be loaded.
     pub(crate) fn add_guest_error(&mut self, name: &str, reason: String) {
         self.add(Fault::guest(self.guest(name), reason));
     }
 
-    /// There is a warning about a guest.
+    /// Adds a warning about a guest.
     pub(crate) fn add_guest_warning(&mut self, name: &str, warning: String) {
         self.add(Fault::warning(self.guest(name), warning));
     }
 
-    /// An upstream can't be used, for this reason.
+    /// Adds the reason why an upstream can't be used.
     pub(crate) fn add_upstream_error(&mut self, name: &str, reason: String) {
         let upstream = self.config.as_ref().and_then(|config| config.upstreams.get(name));
         self.add(Fault::new(upstream.map(Located::key_span).unwrap_or_default(), reason));
@@ -102,7 +102,7 @@ impl Draft {
         self.faults.add(fault.map_text(|text| redacted(text, &at, &self.replaced)));
     }
 
-    /// Where a guest's file is named.
+    /// The position of a guest's file name.
     fn guest(&self, name: &str) -> Range<usize> {
         let guest = self.config.as_ref().and_then(|config| config.guests.get(name));
         guest.map(|guest| guest.path.span()).unwrap_or_default()

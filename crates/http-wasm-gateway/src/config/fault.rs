@@ -19,16 +19,16 @@ pub struct Fault {
     at: Range<usize>,
     /// What was expected and what was found.
     message: String,
-    /// What to do about it, if the message doesn't say so.
+    /// What to do about it, unless the message says so.
     help: Option<String>,
-    /// Another place that is involved.
+    /// Another position that is involved.
     related: Option<(Range<usize>, String)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Error,
-    /// An error in a guest's module, which the configuration refers to.
+    /// An error in a guest's module that the configuration refers to.
     Guest,
     Warning,
 }
@@ -38,17 +38,17 @@ impl Fault {
         Self { kind: Kind::Error, at, message: message.into(), help: None, related: None }
     }
 
-    /// Something that is valid, and probably not what was meant.
+    /// Something that is valid, but probably unintended.
     pub(super) fn warning(at: Range<usize>, message: impl Into<String>) -> Self {
         Self { kind: Kind::Warning, ..Self::new(at, message) }
     }
 
-    /// A guest that can't be loaded, for this reason.
+    /// The reason why a guest can't be loaded.
     pub(super) fn guest(at: Range<usize>, reason: impl Into<String>) -> Self {
         Self { kind: Kind::Guest, ..Self::new(at, reason) }
     }
 
-    /// The first syntax error, and the number of them. It may be the cause of the others.
+    /// The first syntax error, which may be the cause of the others, and how many there are.
     pub(super) fn syntax(first: &toml::de::Error, places: usize) -> Self {
         let fault = Self::new(first.span().unwrap_or_default(), format!("invalid TOML: {}", first.message()));
         let message = first.message();
@@ -67,7 +67,7 @@ impl Fault {
         if help.is_empty() { fault } else { fault.help(help.join("; ")) }
     }
 
-    /// Something else was found than expected.
+    /// A value that isn't what was expected.
     pub(super) fn unexpected(what: &str, node: &Spanned<DeValue<'_>>) -> Self {
         let found = match node.get_ref() {
             DeValue::String(text) => format!("the string {text:?}"),
@@ -91,7 +91,7 @@ impl Fault {
         self
     }
 
-    /// The same with all of its text changed.
+    /// Changes all of its text.
     pub(super) fn map_text(mut self, change: impl Fn(String) -> String) -> Self {
         self.message = change(self.message);
         self.help = self.help.map(&change);
@@ -99,7 +99,7 @@ impl Fault {
         self
     }
 
-    /// Whether the configuration can be used all the same.
+    /// Whether the configuration can be used despite this.
     pub fn is_warning(&self) -> bool {
         self.kind == Kind::Warning
     }
@@ -115,12 +115,12 @@ impl Fault {
     }
 }
 
-/// All errors and warnings about one configuration file. Its text shows each one with line and column.
+/// All errors and warnings about one configuration file. They display with line and column.
 #[derive(Debug)]
 pub struct Faults {
     path: PathBuf,
     source: String,
-    /// Errors first, each in the order of the file. Empty if it couldn't be read.
+    /// Errors first, each in the order of the file. Empty if the file couldn't be read.
     faults: Vec<Fault>,
     unreadable: Option<String>,
 }
@@ -149,7 +149,7 @@ impl Faults {
         Self { path: path.to_owned(), source: String::new(), faults: Vec::new(), unreadable: Some(reason) }
     }
 
-    /// The errors, then the warnings, in the order of the file; none if the file couldn't be read.
+    /// The errors, then the warnings, in the order of the file. Empty if the file couldn't be read.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = &Fault> {
         self.faults.iter()
     }
@@ -170,7 +170,7 @@ impl Faults {
         self.unreadable.is_none() && errors.peek().is_some() && errors.all(|fault| fault.kind == Kind::Guest)
     }
 
-    /// Each of them in one line, for a log: where it is, what is wrong and what to do.
+    /// Each fault as one line for a log: where it is, what is wrong and what to do.
     pub fn lines(&self) -> impl Iterator<Item = String> {
         self.faults.iter().map(|fault| {
             let before = &self.source[..fault.at.start.min(self.source.len())];

@@ -1,4 +1,4 @@
-//! The file of a configuration, and the files that it refers to.
+//! The configuration file, and the files that it refers to.
 
 use std::path::{Path, PathBuf};
 

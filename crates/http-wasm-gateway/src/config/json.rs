@@ -1,4 +1,4 @@
-//! Guests from JSON, for programs that get their configuration in it.
+//! Guests from JSON, for programs whose configuration is JSON.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -12,11 +12,11 @@ use super::fault::{Fault, Faults};
 use super::model::{Guest, GuestSource};
 use super::read::{Context, Located, Value as _};
 
-/// Reads and checks a table of guests, as `guests` in a file, from a JSON object. Relative paths are relative to the
-/// working directory. Files are looked at only once `is_allowed` holds for all paths.
+/// Reads and checks a table of guests, like `guests` in a file, from a JSON object. Relative paths are relative to the
+/// working directory. Files are only accessed once `is_allowed` has accepted all paths.
 ///
 /// # Errors
-/// All that is wrong with it, shown as TOML.
+/// All faults, shown as TOML.
 pub fn guests_from_json(
     table: &Map<String, Json>,
     is_allowed: impl Fn(&Path) -> Result<(), String>,
@@ -77,7 +77,7 @@ fn check_allowed(
     }
 }
 
-/// A value as TOML writes it in one line. What is null is absent.
+/// A value as TOML in one line. Null values are omitted.
 fn toml(value: &Json) -> String {
     match value {
         Json::Null => "\"\"".to_owned(),
@@ -95,7 +95,7 @@ fn toml(value: &Json) -> String {
     }
 }
 
-/// A basic string of TOML. JSON escapes the same characters in the same way, but for one.
+/// A basic string of TOML. JSON escapes characters in the same way, with one exception.
 fn quoted(text: &str) -> String {
     Json::from(text).to_string().replace('\u{7f}', "\\u007f")
 }

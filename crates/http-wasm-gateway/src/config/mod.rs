@@ -1,8 +1,7 @@
 //! The configuration: one TOML file, or the same value built in code.
 //!
-//! A file is read in two steps, each of which finds all that is wrong and not only the first: `read` turns the
-//! document into the `model`, value by value, and `check` looks at what the values mean together and at the files
-//! that they name.
+//! A file is read in two steps, each of which finds all faults and not only the first: `read` converts the document
+//! into the `model`, value by value, and `check` checks the values in context and the files that they name.
 
 mod check;
 mod draft;
@@ -38,15 +37,15 @@ impl Config {
     /// Reads and checks a file. Relative paths in it are relative to its directory.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// All faults in it.
     pub fn load(path: &Path) -> Result<Self, Faults> {
         Draft::read(path).finish().map(|(config, _)| config)
     }
 
-    /// Reads and checks the text of a file; `path` says where it is from.
+    /// Reads and checks the text of a file. `path` is where it comes from.
     ///
     /// # Errors
-    /// All that is wrong with it.
+    /// All faults in it.
     pub fn parse(path: &Path, text: String) -> Result<Self, Faults> {
         Draft::parse(path, text).finish().map(|(config, _)| config)
     }

@@ -1,4 +1,4 @@
-//! Files that others than their owner can change, or secrets that they can read.
+//! Detects files that users other than their owner can change, and secrets that they can read.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::model::{CodeCache, Config};
 
 impl Config {
-    /// What is dangerous about the permissions of the files that this configuration refers to, and of its own `file`.
-    /// Empty if nothing is.
+    /// Warnings about the permissions of the files that this configuration refers to, and of its own `file`. Empty if
+    /// there are none.
     pub fn permission_warnings(&self, file: Option<&Path>) -> Vec<String> {
         let mut warnings = Vec::new();
         let keys: BTreeSet<&Path> = self.keys().collect();
@@ -21,14 +21,15 @@ impl Config {
                 let shown = path.display();
                 warnings.push(format!("the private key {shown} is readable by everyone (mode {mode:04o})"));
             }
-            // A link's own directory decides what it points to, and the directory of its target what that contains.
+            // The directory of a symbolic link controls its target, and the directory of the target controls the
+            // content.
             let target = path.canonicalize().ok();
             let both = [Some(path), target.as_deref()].into_iter().flatten();
             directories.extend(both.filter_map(Path::parent).map(Path::to_owned));
         }
         for directory in directories {
             let directory = if directory.as_os_str().is_empty() { Path::new(".") } else { &directory };
-            // In a sticky directory such as /tmp, nobody can replace the files of others.
+            // In a sticky directory such as /tmp, users can't replace the files of others.
             if let Some(mode) = mode(directory).filter(|mode| mode & STICKY == 0) {
                 warnings.extend(writable("the directory", directory, mode));
             }
@@ -142,7 +143,7 @@ mod tests {
             assert!(warnings.len() == 1 && warnings[0].contains(expected), "{expected}: {warnings:?}");
         }
 
-        // Kubernetes mounts files behind links.
+        // Kubernetes mounts files with symbolic links.
         modes(0o600, 0o600, 0o755, 0o755);
         let far = root.path().join("far");
         create_dir(&far).unwrap();

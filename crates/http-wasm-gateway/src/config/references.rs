@@ -54,7 +54,7 @@ fn replace_in(node: &mut Node<'_>, source: &str, env: Env<'_>, context: &mut Con
     }
 }
 
-/// The string with its references replaced, and these with their values. Values are taken as they are.
+/// Returns the string with its references replaced, and the references with their values. Values aren't searched again.
 fn resolve(
     written: &str,
     at: &Range<usize>,
@@ -64,7 +64,7 @@ fn resolve(
 ) -> Option<(String, Vec<(String, Hidden)>)> {
     let (mut text, mut values) = (String::with_capacity(written.len()), Vec::new());
     let (mut rest, mut faults) = (written, 0);
-    // Where the next reference is in the source, to point at it and not only at the string.
+    // The position of the next reference in the source, so that errors point to it and not only to the string.
     let mut searched = at.start;
     while let Some(dollar) = rest.find('$') {
         text += &rest[..dollar];
@@ -80,7 +80,7 @@ fn resolve(
             let whole = &rest[..rest.len() - end.len()];
             let place = match source.get(searched..at.end).and_then(|slice| slice.find(whole)) {
                 Some(found) => searched + found..searched + found + whole.len(),
-                // It is written with escapes.
+                // The reference is written with escapes.
                 None => at.clone(),
             };
             searched = if place == *at { searched } else { place.end };
@@ -106,7 +106,7 @@ fn resolve(
 
 const LITERAL: &str = "a literal `${` is written `$${`";
 
-/// The value of a reference: of what is within its braces, or `None` if they aren't closed.
+/// The value of a reference, given what is within its braces, or `None` if they aren't closed.
 fn value(
     inner: Option<&str>,
     at: Range<usize>,
@@ -133,7 +133,7 @@ fn value(
     }
     match (env(name).map(std::ffi::OsString::into_string), default) {
         (Some(Ok(value)), None) => Ok(value),
-        // As in a shell, the default also stands for an empty value.
+        // As in a shell, the default also replaces an empty value.
         (Some(Ok(value)), Some(_)) if !value.is_empty() => Ok(value),
         (Some(Ok(_)) | None, Some(default)) => Ok(default.to_owned()),
         (Some(Err(_)), _) => {

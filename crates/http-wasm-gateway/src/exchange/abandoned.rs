@@ -1,39 +1,39 @@
-//! What a request keeps of the gateway's limits when its client has gone and a guest still computes for it.
+//! The permits that a request keeps when its client has disconnected and a guest still computes for it.
 //!
-//! A guest that computes isn't stopped because its client hangs up. If the client's shares were free at once, it could
-//! start call after call by resetting each, so the call holds them until it ends.
+//! A guest that computes isn't stopped when its client disconnects. If the client's permits were released at once, it
+//! could start call after call by resetting each, so the call holds them until it ends.
 
 use std::ops::Deref;
 use std::sync::OnceLock;
 
 use http_wasm_tower::AbandonedCall;
 
-/// The guest's call that goes on after its request was dropped, if there is one.
+/// The guest's call that continues after its request was dropped, if there is one.
 #[derive(Debug, Default)]
 pub(crate) struct Abandoned(OnceLock<AbandonedCall>);
 
 impl Abandoned {
-    /// The request is being dropped, and `call` goes on.
+    /// Called when the request is dropped and `call` continues.
     pub(crate) fn set(&self, call: AbandonedCall) {
         // A request is in one guest at a time.
         let _ = self.0.set(call);
     }
 
-    /// A share that such a call holds until it ends.
+    /// A permit that such a call holds until it ends.
     pub(crate) fn share<T: Share>(&self, share: T) -> Shared<'_, T> {
         Shared { share: Some(share), abandoned: self }
     }
 }
 
-/// A request's share of something that is limited.
+/// A request's part of a limited resource.
 pub(crate) trait Share {
-    /// The same share, held by a call.
+    /// The same permit, held by a call.
     type Held: Send + 'static;
 
     fn hold(self) -> Self::Held;
 }
 
-/// A share that is released when this is dropped, or when the abandoned call ends.
+/// A permit that is released when this is dropped, or when the abandoned call ends.
 #[derive(Debug)]
 pub(crate) struct Shared<'a, T: Share> {
     /// Present until this is dropped.
@@ -42,7 +42,7 @@ pub(crate) struct Shared<'a, T: Share> {
 }
 
 impl<T: Share> Shared<'_, T> {
-    /// The share of a request that wasn't dropped.
+    /// The permit of a request that wasn't dropped.
     pub(crate) fn into_inner(mut self) -> T {
         self.share.take().expect("taken only when it is consumed")
     }

@@ -2,10 +2,10 @@
 
 use std::sync::{Mutex, PoisonError};
 
-/// Where a request arrived: what routes may match besides the request itself.
+/// Where a request arrived, which routes can match in addition to the request itself.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Arrival {
-    /// Whether the client used TLS; a trusted proxy's statement takes precedence.
+    /// Whether the client used TLS. A trusted proxy's statement takes precedence.
     pub(crate) tls: bool,
     pub(crate) listener: ListenerId,
 }
@@ -26,7 +26,7 @@ impl ListenerId {
             known.push(address.to_owned());
             known.len() - 1
         });
-        // 0 is for requests that arrived at no listener.
+        // 0 is for requests that didn't arrive at a listener.
         Self(u32::try_from(index + 1).unwrap_or(u32::MAX))
     }
 }

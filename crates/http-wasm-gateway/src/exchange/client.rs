@@ -13,7 +13,7 @@ pub(crate) struct Client {
 /// How many header fields of a request were dropped, and why.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Dropped {
-    /// They claim who the client is, and the sender isn't trusted.
+    /// They identify the client, but the sender isn't trusted.
     pub(crate) claims: u32,
     /// They have an underscore in their name.
     pub(crate) underscores: u32,

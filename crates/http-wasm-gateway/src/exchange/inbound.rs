@@ -1,4 +1,4 @@
-//! A request in the gateway, and what belongs to it.
+//! A request in the gateway, and its context.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use super::refused::Refused;
 use super::tunnel::ClientSide;
 use crate::body::{BoxBody, empty};
 
-/// Requests that a connection may always have in flight, as long as there is any room.
+/// How many requests a connection may always have in flight, as long as there is any room.
 pub(crate) const FEW_REQUESTS: usize = 4;
 
-/// A request on its way from the listener to what answers it.
+/// A request on its way from the listener to its handler.
 ///
-/// It is passed by reference, and code that needs the request itself takes it out: it is large, and each future that it
+/// It is passed by reference, and code that needs the request itself takes it out. It is large, and each future that it
 /// is moved into would copy it twice.
 #[derive(Debug)]
 pub(crate) struct Inbound {
@@ -31,17 +31,17 @@ pub(crate) struct Inbound {
     pub(crate) in_flight: usize,
     /// Fields that the listener has dropped.
     pub(crate) dropped: Dropped,
-    /// Whether the listener refuses the request.
+    /// Whether the listener rejects the request.
     pub(crate) refused: Refused,
     /// The request's record, if it is observed.
     pub(crate) record: Option<Arc<RequestRecord>>,
     /// What the client's connection provides if it may become a tunnel.
     pub(crate) tunnel: Option<Box<ClientSide>>,
-    /// Where informational responses to the client go, if the client understands them.
+    /// The queue for informational responses to the client, if the client understands them.
     pub(crate) interims: Option<Arc<Interims>>,
-    /// How long the request may wait for an upstream that has no room for it, if the route has a queue.
+    /// How long the request may wait for an upstream that is at its limit, if the route has a queue.
     pub(crate) queue_timeout: Option<Duration>,
-    /// The tunnel that starts if the request is granted. The request is then over when the tunnel is.
+    /// Starts the tunnel if the request is granted. The request then ends with the tunnel.
     pub(crate) granted: Option<oneshot::Sender<Finish>>,
 }
 
@@ -63,7 +63,7 @@ impl Inbound {
         }
     }
 
-    /// Whether the request is refused before others when something runs short, because its connection has many requests
+    /// Whether the request is rejected before others when resources run short, because its connection has many requests
     /// in flight.
     pub(crate) fn is_sheddable(&self) -> bool {
         self.in_flight > FEW_REQUESTS

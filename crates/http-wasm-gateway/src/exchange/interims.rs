@@ -10,8 +10,8 @@ use http_wasm_tower::Inform;
 use crate::connection_options::remove_nominated;
 use crate::names::{is_hop_by_hop, remove_all};
 
-/// The most informational responses that one request gets, and their size in bytes. A client that doesn't read holds as
-/// much for each request.
+/// The most informational responses for one request, and their size in bytes. For a client that doesn't read, as much
+/// is held for each request.
 const MAX_COUNT: usize = 100;
 const MAX_BYTES: usize = 16 * 1024;
 
@@ -19,14 +19,14 @@ const MAX_BYTES: usize = 16 * 1024;
 const FIELD_OVERHEAD: usize = ": \r\n".len();
 const HEAD_OVERHEAD: usize = "HTTP/1.1 103 \r\n\r\n".len();
 
-/// Informational responses to the requests of one HTTP/1.1 connection, or to one HTTP/2 request. The handler fills it
-/// and the writer empties it, both in the connection's or the request's task.
+/// Informational responses to the requests of one HTTP/1.1 connection, or to one HTTP/2 request. The handler adds them
+/// and the writer takes them, both in the task of the connection or the request.
 #[derive(Debug, Default)]
 pub(crate) struct Interims {
     state: Mutex<State>,
-    /// There may be some to write.
+    /// Whether there may be responses to write.
     queued: AtomicBool,
-    /// Part of an earlier response may not have been written yet.
+    /// Whether part of an earlier response may not have been written yet.
     unwritten: AtomicBool,
 }
 
@@ -46,7 +46,7 @@ impl Interims {
         (state.open, state.count, state.bytes) = (true, 0, 0);
     }
 
-    /// The response starts. What can't be written before it is dropped.
+    /// Called when the response starts. Informational responses that weren't written before are dropped.
     pub(crate) fn close(&self) {
         let mut state = self.state();
         state.open = false;
@@ -55,8 +55,8 @@ impl Interims {
         }
     }
 
-    /// Sends one to the client, unless that is impossible or the client has got too many. Fields that concern another
-    /// connection, or a body, are left out.
+    /// Sends a response to the client, unless that is impossible or the client has been sent too many. Fields that
+    /// concern another connection or a body are left out.
     pub(crate) fn send(&self, status: StatusCode, mut headers: HeaderMap) -> bool {
         remove_nominated(&mut headers);
         remove_all(&mut headers, |name| {
@@ -84,7 +84,7 @@ impl Interims {
         self.unwritten.store(unwritten, Ordering::Release);
     }
 
-    /// Whether there may be some to write.
+    /// Whether there may be responses to write.
     pub(crate) fn has_next(&self) -> bool {
         self.queued.load(Ordering::Acquire)
     }
@@ -106,7 +106,7 @@ impl Interims {
 
 impl Inform for Interims {
     fn inform(&self, status: StatusCode, headers: HeaderMap) {
-        // 100 is sent by the listener itself, and 101 is a final response.
+        // The listener itself sends 100, and 101 is a final response.
         if !matches!(status, StatusCode::CONTINUE | StatusCode::SWITCHING_PROTOCOLS) {
             self.send(status, headers);
         }

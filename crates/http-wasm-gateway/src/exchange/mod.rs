@@ -1,4 +1,4 @@
-//! A request and its response in the gateway: what the listener, routes, upstreams and observers share.
+//! A request and its response in the gateway, as shared by the listener, routes, upstreams and observers.
 
 mod abandoned;
 mod answer;

@@ -1,4 +1,4 @@
-//! Requests that the listener refuses.
+//! Requests that the listener rejects.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,19 +10,19 @@ use http::StatusCode;
 pub(crate) enum Refused {
     #[default]
     No,
-    /// Because of its head.
+    /// Rejected because of its head.
     Head(StatusCode),
-    /// If its body turns out to be too large, too slow or malformed.
+    /// Rejected if its body turns out to be too large, too slow or malformed.
     Body(Arc<dyn BodyVerdict>),
 }
 
 /// The listener's verdict on a body, once there is a response.
 pub(crate) trait BodyVerdict: Send + Sync {
-    /// The response head is available: returns what to respond instead, if the body is at fault.
+    /// Called when the response head is available. Returns the status to respond with instead, if the body is at fault.
     fn settle(&self) -> Option<StatusCode>;
 
-    /// Lifts the limit on the body's size and returns it. What is left of the body once the response is complete is
-    /// then discarded over HTTP/2, in place of a reset.
+    /// Lifts the limit on the body's size and returns it. The rest of the body is then discarded over HTTP/2 when the
+    /// response is complete, instead of the stream being reset.
     fn lift_limit(&self) -> Option<u64>;
 }
 

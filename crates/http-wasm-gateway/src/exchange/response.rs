@@ -24,7 +24,7 @@ pub(crate) fn content(
     response
 }
 
-/// The response while a limit is reached: the client may try again soon.
+/// The response while a limit is reached. The client may try again soon.
 pub(crate) fn unavailable() -> Response<BoxBody> {
     let mut response = Response::new(empty());
     *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -32,13 +32,13 @@ pub(crate) fn unavailable() -> Response<BoxBody> {
     response
 }
 
-/// The response to a request whose body is larger than it may be.
+/// The response to a request whose body is too large.
 pub(crate) fn too_large() -> Response<BoxBody> {
     plain_text(StatusCode::PAYLOAD_TOO_LARGE, TOO_LARGE)
 }
 
-/// The response to a request that is not handled any further. The rest of its body is of no use, and so in HTTP/1.1
-/// neither is the connection.
+/// The response to a request that isn't handled any further. The rest of its body isn't read, so in HTTP/1.1 the
+/// connection can't be reused.
 pub(crate) fn refusal(status: StatusCode, version: Version) -> Response<BoxBody> {
     let text = match status {
         StatusCode::REQUEST_TIMEOUT => "the request took too long\n",

@@ -1,4 +1,4 @@
-//! What the connection of a client provides if it may become a tunnel.
+//! The client's connection as one side of a tunnel.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use crate::config::ClientLimits;
 #[derive(Debug)]
 pub(crate) struct ClientSide {
     pub(crate) limits: TunnelLimits,
-    /// The listener waits for the tunnel as long as this exists.
+    /// The listener waits for the tunnel while this exists.
     pub(crate) closing: watch::Receiver<bool>,
     /// Whether the tunnel must end at once.
     pub(crate) cut: watch::Receiver<bool>,
 }
 
-/// Completes when everything that is still running is aborted.
+/// Completes when everything that is still running is to be aborted.
 pub(crate) async fn cut_off(cut: &mut watch::Receiver<bool>) {
     if cut.wait_for(|&cut| cut).await.is_err() {
-        // The sender is gone.
+        // The sender has been dropped.
         std::future::pending::<()>().await;
     }
 }
@@ -27,9 +27,9 @@ pub(crate) async fn cut_off(cut: &mut watch::Receiver<bool>) {
 /// How long a tunnel may be idle.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TunnelLimits {
-    /// While both sides may send; without a limit if absent.
+    /// While both sides may send. `None` for no limit.
     pub(crate) idle: Option<Duration>,
-    /// Once one of them has finished sending.
+    /// After one side has finished sending.
     pub(crate) half_closed: Duration,
 }
 

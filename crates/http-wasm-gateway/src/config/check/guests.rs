@@ -1,4 +1,4 @@
-//! Guests: their files, pins and grants. Whether a module is a guest is found out when it is loaded.
+//! Checks guests: their files, pins and grants. Whether a module is a valid guest is determined when it is loaded.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::config::read::{Context, Located};
 use crate::digest::sha256;
 use crate::error_text::{counted, plain};
 
-/// The names of those that there is an error about are returned.
+/// Returns the names of guests with errors.
 pub(in crate::config) fn check(
     guests: &BTreeMap<String, Located<Guest>>,
     context: &mut Context,
@@ -75,7 +75,7 @@ fn module(guest: &Guest, context: &mut Context) {
     }
 }
 
-/// The guest gets strings that end at the first null character.
+/// Guests get strings that end at the first null character.
 fn no_null(text: &Located<String>, what: &str, context: &mut Context) {
     if text.contains('\0') {
         context.at(text.span(), format!("{what} can't contain a null character"));

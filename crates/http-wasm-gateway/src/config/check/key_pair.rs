@@ -1,4 +1,4 @@
-//! Certificates and their keys.
+//! Checks certificates and their keys.
 
 use super::values::file;
 use crate::config::fault::Fault;

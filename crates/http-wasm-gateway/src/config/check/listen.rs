@@ -1,4 +1,4 @@
-//! Conflicting addresses, and certificates.
+//! Checks for conflicting addresses, and checks certificates.
 
 use super::key_pair;
 use crate::config::fault::Fault;
@@ -7,7 +7,7 @@ use crate::config::read::{Context, Located};
 use crate::names::Claim;
 
 pub(super) fn check(config: &Config, context: &mut Context) {
-    // The admin listener first: its address may be the default, which isn't in the file.
+    // The admin listener comes first: its address may be the default, which isn't in the file.
     let mut seen: Vec<&Located<Address>> = config.admin.iter().map(|admin| &admin.address).collect();
     for address in config.listen.iter().map(|listen| &listen.address).filter(|address| address.was_read()) {
         if let Some(other) = seen.iter().find(|other| collide(other, address)) {

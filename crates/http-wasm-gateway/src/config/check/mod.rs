@@ -1,4 +1,4 @@
-//! What the values of a configuration mean together, and the files that they name.
+//! Checks the values of a configuration in context, and the files that they name.
 
 pub(super) mod guests;
 mod key_pair;
@@ -15,16 +15,16 @@ use std::collections::BTreeSet;
 use super::model::Config;
 use super::read::Context;
 
-/// The names of guests and upstreams that there is an error about.
+/// The names of guests and upstreams with errors.
 #[derive(Debug, Default)]
 pub(super) struct Checked {
     pub(super) guests: BTreeSet<String>,
     pub(super) upstreams: BTreeSet<String>,
 }
 
-/// Adds to `context` all that is wrong.
+/// Adds all faults to `context`.
 pub(super) fn check(config: &Config, context: &mut Context) -> Checked {
-    // What couldn't be read may use what nothing else does.
+    // Settings that couldn't be read may use what seems to be unused.
     if context.fault_count() == 0 {
         unused::check(config, context);
     }

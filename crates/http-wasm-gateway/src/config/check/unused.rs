@@ -1,10 +1,10 @@
-//! Settings that have no effect.
+//! Warns of settings that have no effect.
 
 use crate::config::fault::Fault;
 use crate::config::model::{Config, Listen, Route, RouteScheme};
 use crate::config::read::Context;
 
-/// Warns of what no request uses.
+/// Warns of settings that no request uses.
 pub(super) fn check(config: &Config, context: &mut Context) {
     for (name, guest) in &config.guests {
         if !config.routes.iter().any(|route| route.guests.iter().any(|used| used.value == *name)) {
@@ -46,7 +46,7 @@ pub(super) fn check(config: &Config, context: &mut Context) {
     }
 }
 
-/// Whether a route may take requests of this scheme from a listener.
+/// Whether a route can get requests with this scheme from a listener.
 pub(super) fn may_take(route: &Route, listen: &Listen, scheme: RouteScheme) -> bool {
     let is_listed = || route.listen.iter().any(|address| address.value == listen.address.value);
     // A trusted proxy may report either scheme.

@@ -1,4 +1,4 @@
-//! Upstreams: consistent addresses, and TLS.
+//! Checks upstreams: consistent addresses, and TLS.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,7 +19,7 @@ const MAX_STREAM_WINDOW: Size = Size(20 * 1024 * 1024);
 
 const MAX_HEADER_SIZE: Size = Size(1024 * 1024);
 
-/// The names of those that there is an error about are returned.
+/// Returns the names of upstreams with errors.
 pub(super) fn check(
     upstreams: &BTreeMap<String, Located<Upstream>>,
     context: &mut Context,

@@ -1,4 +1,4 @@
-//! Checks that several parts of a configuration need.
+//! Checks that several parts of a configuration share.
 
 use std::io::ErrorKind;
 use std::ops::Range;
@@ -17,7 +17,7 @@ pub(super) fn name(name: &str, at: Range<usize>, context: &mut Context) {
     }
 }
 
-/// The content of a file that the configuration refers to; `what` describes it.
+/// Reads a file that the configuration refers to. `what` describes it in errors.
 pub(super) fn file(path: &Located<impl AsRef<Path>>, what: &str, context: &mut Context) -> Option<Vec<u8>> {
     let shown = path.value.as_ref();
     match std::fs::read(shown) {

@@ -25,8 +25,8 @@ struct Open {
 }
 
 impl Attempt {
-    /// For a request with these headers that is about to be sent. If there are traces, its `traceparent` identifies
-    /// this attempt afterwards.
+    /// Begins an attempt to send a request with these headers. If there are traces, its `traceparent` identifies this
+    /// attempt afterwards.
     pub(crate) fn begin(
         headers: &mut HeaderMap,
         record: Option<&Arc<RequestRecord>>,
@@ -40,12 +40,12 @@ impl Attempt {
         }))
     }
 
-    /// The response head has arrived.
+    /// Records that the response head has arrived.
     pub(crate) fn answered(mut self, status: StatusCode) {
         self.end(|| Ok(status));
     }
 
-    /// There will be no response.
+    /// Records that there will be no response.
     pub(crate) fn failed(mut self, kind: UpstreamFailure, why: &(dyn StdError + 'static)) {
         self.end(|| Err((kind, Causes(why).to_string())));
     }

@@ -1,4 +1,4 @@
-//! Detects when a request is over, and notifies the observers.
+//! Detects the end of a request, and notifies the observers.
 
 use std::sync::Arc;
 
@@ -11,8 +11,8 @@ use super::finished::{FinishedRequest, RequestObserver};
 use super::request::RequestRecord;
 use crate::body::{BoxBody, BoxError, boxed, observed};
 
-/// Notifies the observers as soon as it is dropped: with the response's body, with a tunnel, or with a request that got
-/// no response.
+/// Notifies the observers when it is dropped: with the response's body, with a tunnel, or with a request that got no
+/// response.
 #[derive(Debug)]
 pub(crate) struct Finish {
     pub(crate) record: Arc<RequestRecord>,
@@ -48,7 +48,7 @@ impl Finish {
         Self { record, observers, bytes: 0, complete: false }
     }
 
-    /// The response switches to another protocol: the tunnel counts what it carries.
+    /// Called when the response switches to another protocol. The tunnel then records how many bytes it relays.
     pub(crate) fn with_tunnel(mut self, status: StatusCode, tunnel: oneshot::Sender<Self>) {
         self.record.set_status(status);
         self.complete = true;
@@ -56,17 +56,17 @@ impl Finish {
         let _ = tunnel.send(self);
     }
 
-    /// A tunnel carried this many bytes from the client, and this many to it.
+    /// Records how many bytes a tunnel has relayed from the client and to it.
     pub(crate) fn carried(&mut self, from_client: u64, to_client: u64) {
         self.record.add_request_bytes(from_client);
         self.bytes += to_client;
     }
 
-    /// The response is available: counts its body.
+    /// Called when the response is available. Counts its body.
     pub(crate) fn with(mut self, response: &mut Response<BoxBody>) {
         self.record.set_status(response.status());
         let body = std::mem::take(response.body_mut());
-        // Nobody may ask an empty body for its end.
+        // An empty body may never be polled.
         self.complete = body.is_end_stream();
         let counted = observed(body, move |frame, ended| {
             // The whole guard is held here, because it notifies the observers when it is dropped.
@@ -78,7 +78,7 @@ impl Finish {
     }
 }
 
-/// A request's body whose bytes are counted. If it has already ended, there are none to count.
+/// Counts the bytes of a request's body, unless it has already ended.
 pub(crate) fn received(record: &Arc<RequestRecord>, body: BoxBody) -> BoxBody {
     if body.is_end_stream() {
         return body;

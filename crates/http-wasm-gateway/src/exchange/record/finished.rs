@@ -1,4 +1,4 @@
-//! A request that is over, and who observes it.
+//! Completed requests, and their observers.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,22 +9,22 @@ use super::upstream::UpstreamAttempt;
 
 /// An observer of requests. It is called on the request's own path, so it must not block.
 pub(crate) trait RequestObserver: fmt::Debug + Send + Sync {
-    /// A request has arrived. [`finished`](Self::finished) is called for it exactly once.
+    /// Called when a request has arrived. [`finished`](Self::finished) is called for it exactly once.
     fn started(&self) {}
 
-    /// A request has completed.
+    /// Called when a request is complete.
     fn finished(&self, request: &FinishedRequest<'_>);
 }
 
-/// A request that is over: its record, and how it ended.
+/// A completed request: its record, and how it ended.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FinishedRequest<'a> {
     pub(crate) record: &'a RequestRecord,
     /// The time from the request's head to the last byte of the response.
     pub(crate) duration: Duration,
-    /// The attempts to send it to an upstream: none if a guest or the gateway responded, several if it was retried.
+    /// The attempts to send it to an upstream. Empty if a guest or the gateway responded; several if it was retried.
     pub(crate) attempts: &'a [UpstreamAttempt],
-    /// The times of the guests, in the order in which they saw the request.
+    /// The durations of the guests' calls, in the order in which the guests saw the request.
     pub(crate) guests: &'a [GuestTimes],
     /// What its guests logged, if the trace is sent.
     pub(crate) messages: &'a [GuestMessage],
@@ -35,7 +35,7 @@ pub(crate) struct FinishedRequest<'a> {
 }
 
 impl FinishedRequest<'_> {
-    /// The result of the request as a word for logs: the first of these that applies.
+    /// The result of the request as a word for logs. The first one that applies is used.
     pub(crate) fn outcome(&self) -> &'static str {
         let upstream_failed = self.attempts.last().is_some_and(|attempt| attempt.result.is_err());
         match self.record.status() {

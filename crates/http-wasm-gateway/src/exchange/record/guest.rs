@@ -1,11 +1,11 @@
-//! What is recorded of a guest's part in a request.
+//! Records of a guest's calls for a request.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::Level;
 
-/// What one guest took for one request, including waiting for bodies.
+/// How long one guest took for one request, including waits for bodies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct GuestTimes {
     pub(crate) guest: Arc<str>,

@@ -1,4 +1,4 @@
-//! What guests log, recorded for the spans of their requests.
+//! Records what guests log for the spans of their requests.
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ tokio::task_local! {
     static CURRENT: Option<Arc<RequestRecord>>;
 }
 
-/// Runs guests; what they log is recorded with this request, if its trace is sent.
+/// Runs guests, and records what they log with this request, if its trace is sent.
 pub(crate) fn with_guest_log<F: Future>(
     record: Option<&Arc<RequestRecord>>,
     guests: F,

@@ -1,4 +1,4 @@
-//! How long a guest takes.
+//! Measures how long a guest takes.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -8,19 +8,19 @@ use http_wasm_tower::{Error, GuestObserver};
 use super::guest::GuestTimes;
 use super::request::RequestRecord;
 
-/// Records the times of one guest's part in a request.
+/// Records the durations of one guest's calls for a request.
 #[derive(Debug)]
 pub(crate) struct GuestTimer<'a> {
     record: &'a RequestRecord,
     guest: &'a Arc<str>,
     began: Instant,
-    /// When the guest let the request proceed, and when it received the response.
+    /// When the guest passed the request on, and when it received the response.
     left: Option<Instant>,
     back: Option<Instant>,
 }
 
 impl<'a> GuestTimer<'a> {
-    /// The guest starts.
+    /// Called when the guest starts.
     pub(crate) fn start(record: &'a RequestRecord, guest: &'a Arc<str>) -> Self {
         Self { record, guest, began: Instant::now(), left: None, back: None }
     }

@@ -1,7 +1,7 @@
-//! What is recorded of each request, for metrics, access log and traces.
+//! The records of requests, for metrics, the access log and traces.
 //!
-//! Each request has a [`RequestRecord`], in which the router, the guests' wrappers and the proxy record what they learn
-//! about it. When the last byte of the response has been sent, or the client has gone, the observers get it as a
+//! Each request has a [`RequestRecord`], to which the router, the guests' wrappers and the proxy add facts. When the
+//! last byte of the response has been sent, or the client has disconnected, the observers get it as a
 //! [`FinishedRequest`].
 
 mod attempt;

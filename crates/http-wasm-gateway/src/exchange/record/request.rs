@@ -13,10 +13,10 @@ use super::trace_context::TraceContext;
 use super::upstream::UpstreamAttempt;
 use crate::exchange::client::{Client, Dropped};
 
-/// How many messages of guests are kept for a request's trace. The log has all of them.
+/// How many messages of guests are kept for a request's trace. All of them are in the log.
 const MAX_MESSAGES: usize = 100;
 
-/// The record of one request: facts from its head, and what becomes known later.
+/// The record of one request: facts from its head, and facts that become known later.
 #[derive(Debug)]
 pub(crate) struct RequestRecord {
     started: Instant,
@@ -36,7 +36,7 @@ pub(crate) struct RequestRecord {
     pub(crate) request_id: Option<HeaderValue>,
     /// Its position in a trace, if there are traces.
     pub(crate) trace: Option<TraceContext>,
-    /// What guests log is logged within it.
+    /// The span for everything that guests log.
     span: Span,
     request_bytes: AtomicU64,
     route: OnceLock<Arc<str>>,
@@ -44,7 +44,7 @@ pub(crate) struct RequestRecord {
     notes: Mutex<Notes>,
 }
 
-/// What several parties add to while the request is handled.
+/// The parts to which several components add while the request is handled.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
     /// The attempts to send it to an upstream: none if a guest or the gateway responded, several if it was retried.
@@ -65,7 +65,8 @@ impl RequestRecord {
     ) -> Self {
         let field = |name: HeaderName| request.headers().get(name).cloned();
         let host = request.uri().authority().and_then(|host| HeaderValue::from_str(host.as_str()).ok());
-        // At the level of errors, so that any filter that shows a guest's messages also shows the request's ID.
+        // The span has the level of errors, so that any filter that shows a guest's messages also shows the request's
+        // ID.
         let span = request_id.as_ref().and_then(|id| id.to_str().ok()).map_or_else(Span::none, |id| {
             tracing::error_span!(target: "http_wasm::request", "request", id, route = tracing::field::Empty)
         });
@@ -100,22 +101,22 @@ impl RequestRecord {
         self.trace.as_ref().is_some_and(TraceContext::is_sampled)
     }
 
-    /// What is logged while the request is handled is logged within this span.
+    /// The span for everything that is logged while the request is handled.
     pub(crate) fn span(&self) -> &Span {
         &self.span
     }
 
-    /// Body bytes that guests, or what follows them, took from the connection.
+    /// The number of body bytes that guests, or the next handler, have read from the connection.
     pub(crate) fn request_bytes(&self) -> u64 {
         self.request_bytes.load(Ordering::Relaxed)
     }
 
-    /// Counts body bytes that were taken from the connection.
+    /// Counts body bytes that were read from the connection.
     pub(super) fn add_request_bytes(&self, bytes: u64) {
         self.request_bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// The route of the request; `None` if the request was refused before routing, or matched no route.
+    /// The route of the request. `None` if the request was rejected before routing, or matched no route.
     pub(crate) fn route(&self) -> Option<&Arc<str>> {
         self.route.get()
     }
@@ -123,11 +124,11 @@ impl RequestRecord {
     /// Records the route of the request.
     pub(crate) fn set_route(&self, route: &Arc<str>) {
         self.span.record("route", &**route);
-        // Nothing is recorded twice. If it were, the first record would count.
+        // Nothing is recorded twice. If it were, the first record would be kept.
         let _ = self.route.set(route.clone());
     }
 
-    /// The response's status; `None` if the client disconnected before there was one.
+    /// The response's status. `None` if the client disconnected before there was one.
     pub(crate) fn status(&self) -> Option<StatusCode> {
         self.status.get().copied()
     }

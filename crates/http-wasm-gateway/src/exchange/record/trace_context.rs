@@ -11,7 +11,7 @@ use crate::random::random;
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
 
-/// The span of a request that hasn't completed.
+/// The span of a request that isn't complete.
 #[derive(Debug, Clone)]
 pub(crate) struct TraceContext {
     /// The request's own span.
@@ -21,7 +21,7 @@ pub(crate) struct TraceContext {
 }
 
 impl TraceContext {
-    /// Continues the client's trace, or starts a new one, of which this ratio is sampled.
+    /// Continues the client's trace, or starts a new one, of which `sample_ratio` are sampled.
     pub(crate) fn begin(headers: &mut HeaderMap, sample_ratio: f64) -> Self {
         if !headers.get(TRACEPARENT).is_some_and(has_right_form) {
             headers.remove(TRACEPARENT);
@@ -32,7 +32,7 @@ impl TraceContext {
             let span = new_span(remote.trace_id(), remote.trace_flags(), remote.trace_state().clone());
             Self { span, parent: Some(remote.span_id()) }
         } else {
-            // It belongs to an invalid `traceparent`.
+            // `tracestate` belongs to an invalid `traceparent`.
             headers.remove(TRACESTATE);
             let trace = TraceId::from_bytes(random(|bytes| bytes));
             let flags = TraceFlags::default().with_sampled(is_sampled(trace, sample_ratio));
@@ -52,14 +52,14 @@ impl TraceContext {
         self.span.trace_id()
     }
 
-    /// A new span of the same trace, which these header fields then contain.
+    /// Creates a span in the same trace, and sets these header fields to it.
     pub(crate) fn child(&self, headers: &mut HeaderMap) -> SpanContext {
         let child = self.beside();
         write(&child, headers);
         child
     }
 
-    /// Another span of the same trace.
+    /// Creates another span in the same trace.
     pub(crate) fn beside(&self) -> SpanContext {
         new_span(self.span.trace_id(), self.span.trace_flags(), self.span.trace_state().clone())
     }
@@ -69,7 +69,7 @@ fn new_span(trace: TraceId, flags: TraceFlags, state: TraceState) -> SpanContext
     SpanContext::new(trace, SpanId::from_bytes(random(|bytes| bytes)), flags, false, state)
 }
 
-/// Whether a trace is sampled: determined by its ID, so that everyone who sees it and has the same ratio decides alike.
+/// Whether a trace is sampled. Its ID determines this, so that everyone with the same ratio decides alike.
 fn is_sampled(trace: TraceId, ratio: f64) -> bool {
     let [.., a, b, c, d, e, f, g, h] = trace.to_bytes();
     let name = u64::from_be_bytes([a, b, c, d, e, f, g, h]) >> 1;
@@ -77,15 +77,15 @@ fn is_sampled(trace: TraceId, ratio: f64) -> bool {
     name < (ratio * (1_u64 << 63) as f64) as u64
 }
 
-/// Whether the parts have their lengths, which the propagator doesn't check: "00-" 32 digits "-" 16 digits "-" 2
-/// digits. Future versions may have more after that.
+/// Whether the parts have the right lengths, which the propagator doesn't check: "00-" 32 digits "-" 16 digits "-" 2
+/// digits. Future versions may add to that.
 fn has_right_form(traceparent: &HeaderValue) -> bool {
     let bytes = traceparent.as_bytes();
     let ends = bytes.len() == 55 || (bytes.len() > 55 && bytes[55] == b'-' && !bytes.starts_with(b"00"));
     ends && [2, 35, 52].iter().all(|&hyphen| bytes[hyphen] == b'-')
 }
 
-/// `tracestate` stays unchanged: there is nothing to add to it.
+/// `tracestate` stays unchanged, since there is nothing to add to it.
 fn write(span: &SpanContext, headers: &mut HeaderMap) {
     let (trace, id, flags) = (span.trace_id(), span.span_id(), span.trace_flags());
     let value = HeaderValue::try_from(format!("00-{trace}-{id}-{flags:02x}"));

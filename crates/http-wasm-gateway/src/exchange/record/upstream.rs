@@ -11,7 +11,7 @@ use opentelemetry::trace::SpanContext;
 pub(crate) enum UpstreamFailure {
     /// No connection was established.
     Connect,
-    /// It closed the connection, or what it sent isn't a valid response.
+    /// It closed the connection, or sent an invalid response.
     Broken,
     /// It didn't start its response in time.
     Timeout,
@@ -23,7 +23,7 @@ pub(crate) enum UpstreamFailure {
     TooLarge,
     /// The client's body ended prematurely, which isn't the upstream's fault.
     RequestBody,
-    /// Nobody is waiting for the response any more.
+    /// The response was no longer needed.
     Abandoned,
 }
 
