@@ -72,7 +72,7 @@ impl Activity {
         Arc::new(Self { state: Mutex::new(state), abandoned: Notify::new(), held: AtomicUsize::new(0) })
     }
 
-    /// A request has arrived; it lasts until the guard is dropped.
+    /// Counts a request that has arrived, until the guard is dropped.
     pub(super) fn request(self: &Arc<Self>) -> InFlight {
         let mut state = self.state();
         state.expected = Expected::NextRequest;
@@ -80,7 +80,7 @@ impl Activity {
         InFlight { activity: self.clone(), id, number: state.requests.len() }
     }
 
-    /// A request head has started to arrive, but is incomplete.
+    /// Records that a request head has started to arrive, but is incomplete.
     pub(super) fn head_begins(&self) {
         let mut state = self.state();
         if state.expected == Expected::NextRequest {
@@ -93,7 +93,7 @@ impl Activity {
         !self.state().requests.is_empty()
     }
 
-    /// How many requests were reset while a guest computed, which goes on.
+    /// The number of requests that were reset while a guest computed, which continues.
     pub(super) fn held(&self) -> usize {
         self.held.load(Ordering::Relaxed)
     }
@@ -148,17 +148,17 @@ impl State {
 pub(super) struct InFlight {
     activity: Arc<Activity>,
     id: usize,
-    /// How many requests the connection had in progress when it arrived, including itself.
+    /// The number of requests in progress on the connection when it arrived, including itself.
     pub(super) number: usize,
 }
 
 impl InFlight {
-    /// The client's deadline for reading more of the response, or none if the client isn't expected to act.
+    /// Sets the client's deadline for reading more of the response. `None` if the client isn't expected to act.
     pub(super) fn set_client_deadline(&self, deadline: Option<Instant>) {
         self.activity.state().requests[self.id] = deadline;
     }
 
-    /// The rest of the request body can't be read, so the connection can't continue.
+    /// Records that the rest of the request body can't be read, so the connection can't continue.
     pub(super) fn abandon(&self) {
         self.activity.state().abandoned = true;
         self.activity.abandoned.notify_one();
@@ -174,7 +174,8 @@ impl Share for InFlight {
     }
 }
 
-/// A request that was reset while a guest computed: it counts as one of its client's until that ends.
+/// A request that was reset while a guest computed. It counts as one of its client's requests until the guest's call
+/// ends.
 #[derive(Debug)]
 pub(super) struct HeldInFlight(InFlight);
 

@@ -22,10 +22,10 @@ use crate::trailers;
 /// When it is dropped, the unread rest goes back to the [`Upload`].
 #[derive(Debug)]
 pub(super) struct IncomingBody<B> {
-    /// None once it has ended.
+    /// `None` once it has ended.
     body: Option<B>,
     upload: Arc<Upload<B>>,
-    /// Bytes that have arrived.
+    /// The number of bytes received.
     size: u64,
     transfer: TransferTimeout,
     timer: Option<Pin<Box<Sleep>>>,
@@ -147,7 +147,7 @@ impl TransferTimeout {
         Self { timeout, rate, bytes: 0, waited: Duration::ZERO, waits_since: None }
     }
 
-    /// This many bytes have moved, and nobody waits any more.
+    /// Records that this many bytes have moved, and that the wait has ended.
     pub(super) fn transferred(&mut self, bytes: u64) {
         self.bytes = self.bytes.saturating_add(bytes);
         if let Some(since) = self.waits_since.take() {
@@ -155,7 +155,7 @@ impl TransferTimeout {
         }
     }
 
-    /// When the deadline is: for these bytes, or, after an initial period of that length, for all bytes so far.
+    /// The deadline: for these bytes or, after an initial period of that length, for all bytes so far.
     pub(super) fn deadline(&mut self) -> Instant {
         let since = *self.waits_since.get_or_insert_with(Instant::now);
         let Some(rate) = self.rate else { return since + self.timeout };

@@ -1,4 +1,4 @@
-//! The certificates of listeners: which one a client gets, and how they are replaced while listeners serve.
+//! The certificates of listeners: selects the one for a client, and reloads them while listeners serve.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
@@ -29,7 +29,7 @@ pub(super) struct CertificateWatcher {
 }
 
 impl CertificateWatcher {
-    /// Also watches these, as long as their listener exists. Must be called within a runtime.
+    /// Also watches these certificates, while their listener exists. Must be called within a runtime.
     pub(super) fn watch(&mut self, certificates: &Arc<Certificates>) {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::downgrade(certificates));
         if self.task.is_empty() {
@@ -65,13 +65,13 @@ impl Certificates {
     /// Loads the certificates of the listener at `address`.
     ///
     /// # Errors
-    /// If a file can't be read, or contains no certificate, or no key that matches the certificate.
+    /// If a file can't be read, or contains no certificate, or no key for the certificate.
     pub(super) fn load(address: &str, tls: &ListenTls) -> Result<Self, String> {
         let loaded = RwLock::new(Arc::new(LoadedCertificates::load(tls)?));
         Ok(Self { address: address.to_owned(), loaded })
     }
 
-    /// What the certificates are for, and when they expire.
+    /// The names and expiry dates of the certificates.
     pub(super) fn status(&self) -> Vec<CertificateStatus> {
         self.current().keys.iter().filter_map(|key| status(key.end_entity_cert().ok()?)).collect()
     }
@@ -96,7 +96,7 @@ impl Certificates {
                 self.replace(loaded);
                 tracing::info!(address, "certificates have changed and were reloaded");
             }
-            // A renewal writes two files: in between, they don't match. So this is retried.
+            // A renewal writes two files, which don't match in between, so this is retried.
             Err(reason) => {
                 tracing::warn!(
                     address,
@@ -122,7 +122,7 @@ impl ResolvesServerCert for Certificates {
 fn status(der: &CertificateDer<'_>) -> Option<CertificateStatus> {
     let certificate = EndEntityCert::try_from(der).ok()?;
     let addresses = subject_addresses::of(der).into_iter().map(|address| address.to_string());
-    // The verifier doesn't report the validity period, except that it has ended, which it checks first.
+    // The verifier doesn't report when the certificate expires, only that it has expired, which it checks first.
     let end_of_time = UnixTime::since_unix_epoch(Duration::from_secs(u64::MAX));
     let checked =
         certificate.verify_for_usage(&[], &[], &[], end_of_time, KeyUsage::server_auth(), None, None);
@@ -138,18 +138,18 @@ fn is_for(key: &CertifiedKey, name: &ServerName<'_>) -> bool {
     certificate.is_ok_and(|certificate| verify_server_name(&certificate, name).is_ok())
 }
 
-/// Certificates as they were in their files.
+/// Certificates as read from their files.
 #[derive(Debug)]
 struct LoadedCertificates {
     tls: ListenTls,
-    /// In the order of the configuration.
+    /// The keys, in the order of the configuration.
     keys: Vec<Arc<CertifiedKey>>,
     files: Fingerprints,
 }
 
 impl LoadedCertificates {
     fn load(tls: &ListenTls) -> Result<Self, String> {
-        // The fingerprints are taken first: if the files change in between, they are loaded again.
+        // The fingerprints are taken first, so that the files are loaded again if they change meanwhile.
         let files = fingerprints(tls);
         let keys = tls.certificates.iter().map(|pair| load(pair).map(Arc::new)).collect::<Result<_, _>>()?;
         Ok(Self { tls: tls.clone(), keys, files })
@@ -207,7 +207,7 @@ mod tests {
         let mut watcher = CertificateWatcher::default();
         watcher.watch(&certificates);
         let first = certificates.current();
-        // The paused clock advances only when checking is done.
+        // The paused clock only advances once checking is done.
         let looked = async |times: u32| tokio::time::sleep(INTERVAL * times).await;
         looked(3).await;
         assert!(Arc::ptr_eq(&first, &certificates.current()), "nothing has changed");

@@ -13,18 +13,18 @@ use crate::http1::decimal;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Refusal {
     pub(super) status: StatusCode,
-    /// For the log.
+    /// The reason, for the log.
     pub(super) reason: &'static str,
 }
 
-/// For lack of file descriptors.
+/// The rejection for lack of file descriptors.
 pub(super) const OVERLOADED: Refusal =
     Refusal { status: StatusCode::SERVICE_UNAVAILABLE, reason: "too few file descriptors" };
 
 /// Checks a parsed request.
 pub(super) fn request<B: Body>(request: &Request<B>, limits: &ClientLimits) -> Result<(), Refusal> {
     let refusal = |status, reason| Err(Refusal { status, reason });
-    // hyper counts in HTTP/1.1 only.
+    // hyper only counts fields in HTTP/1.1.
     if request.headers().len() > limits.max_headers.get() as usize {
         return refusal(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "too many header fields");
     }
@@ -44,7 +44,7 @@ pub(super) fn request<B: Body>(request: &Request<B>, limits: &ClientLimits) -> R
     }
 }
 
-/// The size of a head as defined by HTTP/2 (RFC 9113 section 6.5.2); in HTTP/1.1 hyper limits its bytes.
+/// The size of a head as defined by HTTP/2 (RFC 9113 section 6.5.2). In HTTP/1.1, hyper limits its bytes.
 fn list_size<B>(request: &Request<B>) -> u64 {
     let fields = request.headers().iter();
     let fields: usize = fields.map(|(name, value)| name.as_str().len() + value.len() + 32).sum();
@@ -68,7 +68,7 @@ pub(super) fn fields<B>(request: &Request<B>, trusted_proxies: &TrustedProxies) 
 /// 3.2, RFC 9113 section 8.3.1).
 fn host<B>(request: &Request<B>) -> Result<(), &'static str> {
     let target = request.uri().authority();
-    // h2 accepts it.
+    // h2 accepts an empty scheme.
     if request.uri().scheme_str() == Some("") {
         return Err("the scheme is empty");
     }
@@ -99,7 +99,7 @@ fn host<B>(request: &Request<B>) -> Result<(), &'static str> {
     }
 }
 
-/// In HTTP/2, h2 accepts a repeated or empty length. In HTTP/1.1 no such request arrives here.
+/// In HTTP/2, h2 accepts a repeated or empty length. In HTTP/1.1, such requests don't get here.
 fn length<B>(request: &Request<B>) -> Result<(), &'static str> {
     let mut lengths = request.headers().get_all(header::CONTENT_LENGTH).iter();
     match (lengths.next(), lengths.next()) {
@@ -110,7 +110,7 @@ fn length<B>(request: &Request<B>) -> Result<(), &'static str> {
     }
 }
 
-/// Whether it is a name or an IPv4 address with an optional port: nearly all hosts are, and these are unambiguous.
+/// Whether this is a name or an IPv4 address with an optional port. Nearly all hosts are, and these are unambiguous.
 fn is_plain(host: &[u8]) -> bool {
     let end = host.iter().position(|&byte| byte == b':').unwrap_or(host.len());
     let (name, port) = host.split_at(end);
@@ -122,8 +122,8 @@ fn is_plain(host: &[u8]) -> bool {
         && port.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0')) <= u32::from(u16::MAX)
 }
 
-/// Whether it is a host with an optional port, and nothing else. A comma would be valid, but also results from joining
-/// two fields.
+/// Whether this is a host with an optional port, and nothing else. A comma would be valid, but also results from
+/// joining two fields.
 fn is_host(authority: &Authority) -> bool {
     let host = authority.host();
     let rest = authority.as_str().strip_prefix(host);

@@ -30,20 +30,20 @@ use crate::exchange::{Answer, Client, Inbound, Interims};
 /// The first line of HTTP/2's preface. No HTTP/1.1 request starts with it.
 const HTTP2_REQUEST_LINE: usize = b"PRI * HTTP/2.0\r\n".len();
 
-/// How long HTTP/1.1 connections are kept for another request after the server was told to stop. The response to that
-/// request says that it is the last one; without that, requests that are just arriving would be lost.
+/// How long HTTP/1.1 connections are kept for another request once the server is about to stop. The response to that
+/// request announces the end of the connection. Otherwise, requests that are just arriving would be lost.
 const DRAIN_GRACE: Duration = Duration::from_secs(1);
 
 /// How long a connection may take to shut down.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long anything may take for a client that is refused.
+/// The timeout of every step for a client that is rejected.
 const REFUSAL: Time = Time::seconds(5);
 
 /// The number of header fields that hyper accepts by default.
 const HYPER_MAX_HEADERS: usize = 100;
 
-/// What all connections of a listener have in common.
+/// What all connections of a listener share.
 #[derive(Debug)]
 pub(super) struct Connections<A> {
     pub(super) answer: Arc<A>,
@@ -51,11 +51,11 @@ pub(super) struct Connections<A> {
     pub(super) http: ListenHttp,
     pub(super) limits: Arc<ClientLimits>,
     pub(super) trusted_proxies: Arc<TrustedProxies>,
-    /// Whether the server is about to stop. Each connection has a receiver as long as it exists.
+    /// Whether the server is about to stop. Each connection holds a receiver while it exists.
     pub(super) closing: watch::Receiver<bool>,
-    /// Whether everything that is still running is aborted. Tunnels observe it.
+    /// Whether everything that is still running is to be aborted. Tunnels observe this.
     pub(super) cut: watch::Receiver<bool>,
-    /// Whether requests get 503, whatever they ask for.
+    /// Whether all requests get 503.
     pub(super) refuse: bool,
 }
 
@@ -75,7 +75,7 @@ impl<A> Clone for Connections<A> {
 }
 
 impl<A: Answer> Connections<A> {
-    /// The same for connections that are refused, with short timeouts.
+    /// The same for connections that are rejected, with short timeouts.
     pub(super) fn refusing(&self) -> Self {
         let limits = ClientLimits {
             header_timeout: self.limits.header_timeout.min(REFUSAL),
@@ -174,7 +174,7 @@ impl<A: Answer> Connections<A> {
         result
     }
 
-    /// Whether the client speaks HTTP/2. What is read to find out is left in `read`.
+    /// Whether the client uses HTTP/2. What is read to find out is left in `read`.
     async fn speaks_http2(
         &self,
         io: &mut (impl AsyncRead + Unpin),
@@ -191,7 +191,7 @@ impl<A: Answer> Connections<A> {
                 return Ok(true);
             }
             if same < read.len() {
-                // The code that reads it responds to a wrong preface.
+                // The code that reads it responds to an invalid preface.
                 return Ok(same >= HTTP2_REQUEST_LINE);
             }
             if io.read_buf(read).await? == 0 {
@@ -203,7 +203,7 @@ impl<A: Answer> Connections<A> {
 
 /// Completes when the server has been about to stop for so long that it no longer waits for requests.
 async fn drain_grace(closing: &mut watch::Receiver<bool>) {
-    // An error means that the sender is gone.
+    // An error means that the sender has been dropped.
     let _ = closing.wait_for(|&closing| closing).await;
     tokio::time::sleep(DRAIN_GRACE).await;
 }
@@ -212,23 +212,23 @@ async fn drain_grace(closing: &mut watch::Receiver<bool>) {
 fn answered_by_hyper(error: &(dyn std::error::Error + 'static)) -> Option<StatusCode> {
     let error = error.downcast_ref::<hyper::Error>().filter(|error| error.is_parse())?;
     Some(match error.is_parse_too_large() {
-        // hyper offers no other way to tell.
+        // hyper offers no other way to find out.
         true if error.to_string().contains("URI too long") => StatusCode::URI_TOO_LONG,
         true => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         false => StatusCode::BAD_REQUEST,
     })
 }
 
-/// What the lifetime of a connection depends on.
+/// What determines the lifetime of a connection.
 struct Lifetime<'a> {
     activity: Arc<Activity>,
     limits: &'a ClientLimits,
-    /// That of the last HTTP/1.1 request.
+    /// The start line of the last HTTP/1.1 request.
     start_line: Option<Arc<StartLine>>,
 }
 
 impl Lifetime<'_> {
-    /// Runs a connection until it ends, times out, or was told to `shut_down` after `closing`.
+    /// Runs a connection until it ends or times out, or was told to `shut_down` after `closing`.
     async fn run<C, E>(
         self,
         connection: C,
@@ -271,13 +271,13 @@ fn http1_builder(limits: &ClientLimits) -> http1::Builder {
     let mut builder = http1::Builder::new();
     builder
         .timer(TokioTimer::new())
-        // Heads arrive complete; the framing layer limits how long they take.
+        // Heads arrive complete, since the framing layer limits how long they take.
         .header_read_timeout(None)
         .max_header_size(max)
         // hyper doesn't support less than 8 KiB.
         .max_buf_size(max.max(8 * 1024));
     let max_headers = limits.max_headers.get() as usize;
-    // If it is set, even to the default, hyper initialises that many fields for each head.
+    // If this is set, even to the default, hyper initialises that many fields for each head.
     if max_headers != HYPER_MAX_HEADERS {
         builder.max_headers(max_headers);
     }

@@ -1,6 +1,6 @@
 //! The `Date` of responses (RFC 9110 section 6.6.1).
 //!
-//! After the system's clock is set back, hyper's own date stands still until the clock has caught up.
+//! After the system's clock is set back, hyper's own date stays the same until the clock has caught up.
 
 use std::cell::RefCell;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -15,14 +15,14 @@ pub(super) fn add(headers: &mut HeaderMap) {
     }
 }
 
-/// The date now.
+/// The current date.
 pub(super) fn now() -> HeaderValue {
     DATE.with_borrow_mut(|date| date.at(SystemTime::now()))
 }
 
 thread_local!(static DATE: RefCell<Date> = const { RefCell::new(Date { seconds: 0, value: None }) });
 
-/// The date that was written last.
+/// The date that was last formatted.
 #[derive(Debug)]
 struct Date {
     /// Seconds since the epoch.

@@ -15,12 +15,12 @@ pub(super) struct Flushes {
 struct State {
     count: u64,
     waiting: Vec<Waker>,
-    /// The connection's own task, if others wait for it.
+    /// The connection's own task, if others wait for a flush.
     connection: Option<Waker>,
 }
 
 impl Flushes {
-    /// Everything written so far has been flushed.
+    /// Records that everything written so far has been flushed.
     pub(super) fn completed(&self) {
         if self.is_awaited() {
             let waiting = {
@@ -32,7 +32,7 @@ impl Flushes {
         }
     }
 
-    /// Whether someone waits for a flush.
+    /// Whether a flush is awaited.
     pub(super) fn is_awaited(&self) -> bool {
         self.waiting.load(Ordering::Acquire) > 0
     }
@@ -47,7 +47,7 @@ impl Flushes {
         self.waiting.fetch_add(1, Ordering::AcqRel);
         let state = self.state();
         let waiting = Waiting { flushes: self.clone(), until: state.count + count };
-        // It may have nothing more to do.
+        // The task may have nothing more to do.
         if let Some(connection) = &state.connection {
             connection.wake_by_ref();
         }

@@ -1,4 +1,4 @@
-//! What proxies in front report about the client: `X-Forwarded-For` and `Forwarded` (RFC 7239).
+//! Information from proxies about the client: `X-Forwarded-For` and `Forwarded` (RFC 7239).
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -7,7 +7,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header};
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 pub(super) const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
-/// The entries of `X-Forwarded-For`, `None` for those that aren't an address.
+/// The entries of `X-Forwarded-For`. `None` for entries that aren't addresses.
 pub(super) fn addresses(headers: &HeaderMap) -> impl DoubleEndedIterator<Item = Option<SocketAddr>> {
     list(headers, X_FORWARDED_FOR).map(|element| address(str::from_utf8(element).ok()?))
 }
@@ -32,7 +32,7 @@ fn list(headers: &HeaderMap, name: HeaderName) -> impl DoubleEndedIterator<Item 
     headers.get_all(name).iter().flat_map(|value| value.as_bytes().split(|&byte| byte == b','))
 }
 
-/// An address as proxies write it: with or without brackets, with or without a port, which then is 0.
+/// Parses an address from a proxy: with or without brackets, with or without a port, which is 0 if missing.
 fn address(text: &str) -> Option<SocketAddr> {
     let text = text.trim();
     let bare = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(text);
@@ -40,7 +40,7 @@ fn address(text: &str) -> Option<SocketAddr> {
     Some(canonical(addr))
 }
 
-/// An IPv4-mapped IPv6 address, as the IPv4 address that it stands for.
+/// Converts an IPv4-mapped IPv6 address to the IPv4 address.
 pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
     match addr.ip().to_canonical() {
         IpAddr::V4(ip) if addr.is_ipv6() => SocketAddr::new(ip.into(), addr.port()),
@@ -51,9 +51,9 @@ pub(super) fn canonical(addr: SocketAddr) -> SocketAddr {
 /// What one proxy reports about a request in `Forwarded`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Element<'a> {
-    /// As written.
+    /// The element as written.
     text: &'a str,
-    /// The client that the proxy received it from; none for a name that isn't an address.
+    /// The client from which the proxy received the request. `None` for a name that isn't an address.
     pub(super) client: Option<SocketAddr>,
     /// Whether it was received over TLS.
     pub(super) tls: Option<bool>,
@@ -65,8 +65,7 @@ impl Element<'_> {
     }
 }
 
-/// The elements of `Forwarded`; none if something in it is malformed, since it is then unclear which parts belong
-/// together.
+/// The elements of `Forwarded`. `None` if any of it is malformed, since it is then unclear which parts belong together.
 pub(super) fn elements(headers: &HeaderMap) -> Option<Vec<Element<'_>>> {
     let mut elements = Vec::new();
     for value in headers.get_all(header::FORWARDED) {

@@ -1,10 +1,10 @@
-//! Heads of requests: their end, and the framing that they declare.
+//! Request heads: their end, and the framing that they declare.
 
 use bytes::{Buf as _, BytesMut};
 
 use crate::http1::{HeadEnd, HeadScan, decimal, fields, is_token};
 
-/// Result of a search for a head.
+/// The result of a search for a head.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Scanned {
     Partial,
@@ -17,7 +17,7 @@ pub(super) enum Scanned {
     Malformed(&'static str),
 }
 
-/// Length of a body.
+/// The length of a body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Length {
     Known(u64),
@@ -28,7 +28,7 @@ pub(super) enum Length {
 pub(super) fn scan(search: &mut HeadScan, input: &mut BytesMut) -> Scanned {
     loop {
         match search.find(input) {
-            // Nothing that follows can make a request of it: TLS, or HTTP/2 without its preface.
+            // This can't become a request: it is TLS, or HTTP/2 without its preface.
             Ok(HeadEnd::Partial) if !input.first().is_none_or(|&first| first == b'\r' || is_token(first)) => {
                 return Scanned::Malformed("it does not start with a valid method");
             }

@@ -1,8 +1,8 @@
-//! Where the messages of an HTTP/1.1 connection start and end, read strictly, before hyper sees them.
+//! Strict detection of where messages on an HTTP/1.1 connection start and end, before hyper parses them.
 //!
-//! hyper reads as RFC 9112 allows: it accepts bare line feeds, lets `Transfer-Encoding` override `Content-Length`, and
-//! accepts other codings before `chunked`. The resulting request shows none of this. An intermediary may read the same
-//! bytes differently and so see different requests in them. So anything that can be read in two ways stops here: an
+//! hyper parses what RFC 9112 allows: it accepts bare line feeds, lets `Transfer-Encoding` override `Content-Length`,
+//! and accepts other codings before `chunked`. The resulting request shows none of this. An intermediary may parse the
+//! same bytes differently and so find different requests in them. Anything ambiguous is therefore stopped here: an
 //! ambiguous head is replaced with one to which hyper responds with 400, and an ambiguous body is cut off.
 //!
 //! Heads are passed on in one piece, so that an incomplete one is known here.
@@ -48,7 +48,7 @@ const LEAST_TOO_LONG: usize = 8 * 1024;
 const LINGER: Duration = Duration::from_secs(30);
 const LINGER_PAUSE: Duration = Duration::from_secs(5);
 
-/// What hyper gets in place of a head that is refused. It isn't a request, so the response is 400.
+/// Passed to hyper in place of a rejected head. It isn't a request, so the response is 400.
 const REFUSED: &[u8] = b"\0\r\n\r\n";
 
 /// An HTTP/1.1 connection.
@@ -56,7 +56,7 @@ const REFUSED: &[u8] = b"\0\r\n\r\n";
 pub(super) struct Framing<S> {
     io: S,
     input: BytesMut,
-    /// How much of `input` may be passed on.
+    /// How much of `input` can be passed on.
     ready: usize,
     state: State,
     activity: Arc<Activity>,
@@ -69,7 +69,7 @@ pub(super) struct Framing<S> {
     half_close: HalfClose,
     max_head: usize,
     linger: Option<Linger>,
-    /// A permit of `max_connections`, held as long as the connection exists.
+    /// A permit of `max_connections`, held while the connection exists.
     _permit: OwnedSemaphorePermit,
 }
 
@@ -95,7 +95,7 @@ enum State {
 }
 
 impl<S> Framing<S> {
-    /// Reads `io`, starting with what has already been read of it.
+    /// Reads `io`, starting with what has already been read from it.
     pub(super) fn new(
         io: S,
         read: BytesMut,
@@ -139,7 +139,7 @@ impl<S> Framing<S> {
             && (self.activity.is_busy() || self.half_close.is_unflushed())
     }
 
-    /// Whether the client may still be sending data that nobody will read.
+    /// Whether the client may still be sending data that won't be read.
     fn leaves_something(&self) -> bool {
         match self.state {
             State::Opaque => false,
@@ -148,7 +148,7 @@ impl<S> Framing<S> {
         }
     }
 
-    /// Determines how much may be passed on, or returns nothing if more input is needed.
+    /// Determines how much can be passed on. Passes on nothing if more input is needed.
     fn advance(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
         loop {
             match &mut self.state {
@@ -255,7 +255,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Framing<S> {
             }
             match this.state {
                 State::Refused => return Poll::Ready(Ok(())),
-                // Until then only the end of the connection matters, so only this much is kept.
+                // Until then, only the end of the connection matters, so no more than this is kept.
                 State::Undecided if this.input.len() >= READ_BYTES => return Poll::Pending,
                 State::Opaque => return Pin::new(&mut this.io).poll_read(cx, buf),
                 _ => {}
@@ -304,7 +304,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Framing<S> {
         this.poll_interims(cx)
     }
 
-    /// Shuts this direction down, and then reads what the client is still sending.
+    /// Shuts down this direction, and then reads what the client is still sending.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if this.linger.is_none() {

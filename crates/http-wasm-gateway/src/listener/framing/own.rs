@@ -1,4 +1,4 @@
-//! What is sent to a client without hyper.
+//! Data that is sent to a client without hyper.
 
 use std::io;
 use std::pin::Pin;
@@ -15,7 +15,7 @@ use crate::listener::date;
 pub(super) struct PrependedBytes {
     bytes: Vec<u8>,
     written: usize,
-    /// The response to a head that took too long has been started.
+    /// Whether the response to a head that took too long has been started.
     timed_out: bool,
 }
 

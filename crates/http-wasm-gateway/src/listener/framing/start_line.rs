@@ -10,26 +10,26 @@ const MAX_BYTES: usize = 1024;
 #[derive(Debug, Default)]
 pub(in crate::listener) struct StartLine {
     line: Mutex<Vec<u8>>,
-    /// The head has started to arrive, but isn't complete.
+    /// Whether the head has started to arrive but isn't complete.
     partial: AtomicBool,
-    /// It took too long.
+    /// Whether the head took too long.
     timed_out: AtomicBool,
 }
 
 impl StartLine {
-    /// A complete head starts with this.
+    /// Sets the line at the start of a complete head.
     pub(super) fn set(&self, head: &[u8]) {
         self.partial.store(false, Ordering::Relaxed);
         self.store(head);
     }
 
-    /// This much of a head has arrived.
+    /// Sets the line at the start of an incomplete head.
     pub(super) fn set_partial(&self, head: &[u8]) {
         self.partial.store(true, Ordering::Relaxed);
         self.store(head);
     }
 
-    /// The time for a head is over. Returns whether one had started to arrive.
+    /// Called when the time for a head is over. Returns whether one had started to arrive.
     pub(in crate::listener) fn times_out(&self) -> bool {
         let partial = self.partial.load(Ordering::Relaxed);
         self.timed_out.store(partial, Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! What is passed on of what comes in, however it comes.
+//! Checks what is passed on of the input, in whatever pieces it arrives.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ async fn framing(io: DuplexStream) -> Framing<DuplexStream> {
     )
 }
 
-/// What hyper would get when `input` comes in pieces of this size, up to the end or to an error.
+/// What is passed to hyper when `input` arrives in pieces of this size, until the end or an error.
 async fn passed(input: &[u8], piece: usize) -> (Vec<u8>, bool) {
     let (mut client, server) = tokio::io::duplex(piece);
     let mut framing = framing(server).await;

@@ -6,8 +6,8 @@ use std::task::{Context, Poll};
 use futures_util::task::AtomicWaker;
 use http::{Method, StatusCode};
 
-/// Whether the connection is handed over to another protocol. Set by whatever responds to the request, read by the
-/// reader.
+/// Whether the connection is handed over to another protocol. The code that responds to the request sets this, and the
+/// reader of the connection checks it.
 #[derive(Debug, Default)]
 pub(in crate::listener) struct Upgrade {
     state: AtomicU8,
@@ -19,12 +19,12 @@ const DECLINED: u8 = 1;
 const ACCEPTED: u8 = 2;
 
 impl Upgrade {
-    /// An upgrade request is forwarded.
+    /// Records that an upgrade request is forwarded.
     pub(super) fn requested(&self) {
         self.state.store(UNDECIDED, Ordering::Release);
     }
 
-    /// A request with this method gets this status.
+    /// Records the status of the response to a request with this method.
     pub(in crate::listener) fn answered(&self, method: &Method, status: StatusCode) {
         let accepted =
             status == StatusCode::SWITCHING_PROTOCOLS || (*method == Method::CONNECT && status.is_success());

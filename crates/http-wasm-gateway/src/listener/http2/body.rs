@@ -1,4 +1,4 @@
-//! Request bodies.
+//! Request bodies of HTTP/2.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use http_body::{Body, Frame, SizeHint};
 use super::unread::UnreadStream;
 use crate::field_values::any_padded;
 
-/// Whether a client that waits for `100 Continue` should get it: as soon as the body is asked for.
+/// Whether a client that waits for `100 Continue` should get it, which is as soon as the body is polled.
 #[derive(Debug, Default)]
 pub(super) struct Continue {
     wanted: AtomicBool,
@@ -37,11 +37,11 @@ impl Continue {
 #[derive(Debug)]
 pub(super) struct RequestBody {
     stream: RecvStream,
-    /// How much of it is left, if its length was declared.
+    /// How many bytes are left, if the length was declared.
     left: Option<u64>,
     data_ended: bool,
     proceed: Option<Arc<Continue>>,
-    /// Dropped after the stream, whose unread content is dropped with it.
+    /// Dropped after the stream, which drops its unread content.
     unread: Option<UnreadStream>,
 }
 
@@ -70,10 +70,10 @@ impl Body for RequestBody {
         }
         while !this.data_ended {
             match ready!(this.stream.poll_data(cx)) {
-                // A frame that only ends the stream.
+                // This frame only ends the stream.
                 Some(Ok(data)) if data.is_empty() => {}
                 Some(Ok(data)) => {
-                    // It fails for a closed stream, which doesn't matter.
+                    // This fails if the stream is closed, which doesn't matter.
                     let _ = this.stream.flow_control().release_capacity(data.len());
                     if let Some(unread) = &this.unread {
                         unread.read(data.len());
@@ -88,7 +88,7 @@ impl Body for RequestBody {
             }
         }
         match ready!(this.stream.poll_trailers(cx)) {
-            // The message is malformed, just like a malformed head.
+            // The message is malformed, as it would be with such a head.
             Ok(Some(trailers)) if any_padded(&trailers) => {
                 Poll::Ready(Some(Err(Reason::PROTOCOL_ERROR.into())))
             }

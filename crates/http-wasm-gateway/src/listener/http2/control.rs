@@ -1,4 +1,4 @@
-//! Frames that cost the server work but carry no content: how many of them a client may send.
+//! Limits how many control frames a client may send. They cost the server work but carry no content.
 
 use std::time::Duration;
 
@@ -6,10 +6,10 @@ use tokio::time::Instant;
 
 use super::unread::Unread;
 
-/// Control frames that a client may send within [`WINDOW`], not counting those explained by DATA.
+/// The most control frames that a client may send within [`WINDOW`], not counting those explained by DATA.
 const LIMIT: u32 = 1_000;
 
-/// The time over which they are counted.
+/// The period over which control frames are counted.
 const WINDOW: Duration = Duration::from_secs(10);
 
 /// The most control frames that earlier DATA can account for.
@@ -28,23 +28,23 @@ const END_HEADERS: u8 = 4;
 
 const HEAD_BYTES: usize = 9;
 
-/// Tracks the frames in what a client sends.
+/// Tracks the frames that a client sends.
 #[derive(Debug)]
 pub(super) struct Frames {
     head: [u8; HEAD_BYTES],
-    /// How many bytes of `head` have arrived.
+    /// The number of bytes received of `head`.
     filled: usize,
     /// The number of bytes until the next frame.
     payload: usize,
-    /// The frame is DATA of this stream.
+    /// Set if the frame is DATA of this stream.
     content_of: Option<u32>,
-    /// The rest of a header block follows.
+    /// Whether the rest of a header block follows.
     in_block: bool,
-    /// No frame has arrived yet.
+    /// Whether no frame has arrived yet.
     first: bool,
     /// The last stream that was opened.
     last_stream: u32,
-    /// How many have been opened since this was asked for.
+    /// The number of streams opened since the last [`take_opened`](Self::take_opened).
     opened: usize,
     budget: FrameCredit,
 }
@@ -52,9 +52,9 @@ pub(super) struct Frames {
 /// Why a client's connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// It sends too many control frames.
+    /// It sent too many control frames.
     Flood,
-    /// It doesn't start with SETTINGS (RFC 9113 section 3.4).
+    /// It didn't start with SETTINGS (RFC 9113 section 3.4).
     NoSettings,
 }
 
@@ -73,17 +73,17 @@ impl Frames {
         }
     }
 
-    /// Whether another frame may follow what has arrived.
+    /// Whether what has arrived ends at a frame boundary.
     pub(super) fn is_at_boundary(&self) -> bool {
         self.filled == 0 && self.payload == 0 && !self.in_block
     }
 
-    /// How many streams have been opened since the last call.
+    /// The number of streams opened since the last call.
     pub(super) fn take_opened(&mut self) -> usize {
         std::mem::take(&mut self.opened)
     }
 
-    /// Whether the client follows the rules with these bytes. `earned` is what was sent to it since the last call.
+    /// Checks that the client follows the rules with these bytes. `earned` is what was sent to it since the last call.
     /// Content is reported to `unread`.
     pub(super) fn check(&mut self, mut input: &[u8], earned: u32, unread: &Unread) -> Result<(), Fault> {
         self.budget.earn(earned);
@@ -119,7 +119,7 @@ impl Frames {
                 self.opened += 1;
             }
             match kind {
-                // How many requests there may be at once is limited elsewhere.
+                // The number of concurrent requests is limited elsewhere.
                 HEADERS if flags & END_STREAM > 0 => {}
                 HEADERS => unread.open(stream),
                 DATA if self.payload > 0 || flags & END_STREAM > 0 => self.budget.earn(1),
@@ -244,7 +244,7 @@ mod tests {
         for _ in 0..10_000 {
             assert_eq!(frames.check(&update.repeat(8), earned(16 * 1024), &unread()), Ok(()));
         }
-        // What was sent long ago accounts only for so many.
+        // Only recent DATA accounts for control frames.
         let left = allowed(&mut frames, &update, 1_000_000);
         assert!((1_000..=11_000).contains(&left), "{left}");
     }

@@ -1,4 +1,4 @@
-//! The bytes of an HTTP/2 connection: whether it starts as it should, and whether there are too many control frames.
+//! The transport of an HTTP/2 connection. It checks that the connection starts correctly, and limits control frames.
 
 use std::io;
 use std::pin::Pin;
@@ -28,15 +28,15 @@ const DRAIN_ACK: &[u8] = &[0, 0, 8, 6, 1, 0, 0, 0, 0, 0x0b, 0x7b, 0xa2, 0xf0, 0x
 const LINGER: Duration = Duration::from_secs(2);
 const LINGER_PAUSE: Duration = Duration::from_secs(1);
 
-/// Bytes that are read before other connections get their turn. Without a limit, busy uploads would delay everyone
+/// How many bytes are read before other connections get their turn. Without a limit, busy uploads would delay everyone
 /// else.
 const MAX_BURST: usize = 128 * 1024;
 
-/// Opened streams that wait to be accepted before reading pauses. h2 itself limits only those that are reset before
-/// they are accepted, by closing the connection, and a proxy's clients may all cancel their requests at once.
+/// How many opened streams may wait to be accepted before reading pauses. h2 itself only limits those that are reset
+/// before they are accepted, by closing the connection, but a proxy's clients may all cancel their requests at once.
 const MAX_UNACCEPTED: usize = 64;
 
-/// What is known about a connection's bytes.
+/// The state of a connection's traffic.
 #[derive(Debug)]
 pub(super) struct Traffic {
     began: Instant,
@@ -45,13 +45,13 @@ pub(super) struct Traffic {
     reads: AtomicU64,
     flooded: AtomicBool,
     stalled: AtomicBool,
-    /// The client didn't acknowledge the end in time, and is treated as if it had.
+    /// Whether the client didn't acknowledge the end in time, and is treated as if it had.
     ends: AtomicBool,
-    /// Control frames that the client may send because of what was sent to it.
+    /// The number of control frames that the client may send because of what was sent to it.
     earned: AtomicU32,
-    /// Opened streams that may not be accepted yet.
+    /// The number of opened streams that may not have been accepted yet.
     unaccepted: AtomicUsize,
-    /// Whether nothing more is read until they are.
+    /// Whether reading is paused until they are accepted.
     paused: AtomicBool,
 }
 
@@ -70,12 +70,12 @@ impl Traffic {
         })
     }
 
-    /// When the client last sent something; up to a millisecond too early.
+    /// When the client last sent something, up to a millisecond too early.
     pub(super) fn last_read(&self) -> Instant {
         self.began + Duration::from_millis(self.last_read.load(Ordering::Relaxed))
     }
 
-    /// How often something has been read.
+    /// The number of reads so far.
     pub(super) fn reads(&self) -> u64 {
         self.reads.load(Ordering::Relaxed)
     }
@@ -95,7 +95,7 @@ impl Traffic {
             .then_some("it has sent more data than memory allows, and nobody reads it")
     }
 
-    /// A stream was accepted.
+    /// Records that a stream was accepted.
     pub(super) fn accepted(&self) {
         // h2 responds to some of the opened streams itself.
         let _none = self
@@ -103,7 +103,8 @@ impl Traffic {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |streams| streams.checked_sub(1));
     }
 
-    /// No stream waits to be accepted: returns whether reading was paused because of that, and continues it.
+    /// Called when no stream waits to be accepted. Returns whether reading was paused because of that, and continues
+    /// it.
     pub(super) fn resume(&self) -> bool {
         let was_paused = self.paused.swap(false, Ordering::Relaxed);
         if was_paused {
@@ -118,7 +119,7 @@ impl Traffic {
         self.ends.store(true, Ordering::Relaxed);
     }
 
-    /// This many bytes of DATA have been sent.
+    /// Records that this many bytes of DATA have been sent.
     pub(super) fn sends(&self, bytes: usize) {
         self.earned.fetch_add(earned(bytes), Ordering::Relaxed);
     }
@@ -130,11 +131,11 @@ impl Traffic {
     }
 }
 
-/// Detects the flushes that an HTTP/2 connection completes. It may flush several times while frames are queued; when it
+/// Detects the flushes that an HTTP/2 connection completes. It may flush several times while frames are queued. If it
 /// reads right after a flush, everything queued has been sent.
 #[derive(Debug, Default)]
 struct FlushWatch {
-    /// The last operation was a flush.
+    /// Whether the last operation was a flush.
     flushed: bool,
     task: Option<Waker>,
 }
@@ -155,7 +156,7 @@ impl FlushWatch {
 #[derive(Debug)]
 pub(super) struct FrameIo<S> {
     io: S,
-    /// What has already been read of it.
+    /// Data that has already been read from it.
     early: BytesMut,
     stage: Stage,
     frames: Frames,
@@ -167,7 +168,7 @@ pub(super) struct FrameIo<S> {
     flushes: Arc<Flushes>,
     watch: FlushWatch,
     linger: Option<Linger>,
-    /// The connection's permit, held as long as the connection exists.
+    /// The connection's permit, held while the connection exists.
     _permit: OwnedSemaphorePermit,
 }
 

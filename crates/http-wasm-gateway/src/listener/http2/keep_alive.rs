@@ -1,4 +1,4 @@
-//! PINGs to a silent client.
+//! Sends PINGs to a silent client.
 
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -25,7 +25,7 @@ impl KeepAlive {
         Self { pings: None, timer: Box::pin(sleep(INTERVAL)), asked: None }
     }
 
-    /// From now on, PINGs can be sent with this.
+    /// Sets the handle for sending PINGs.
     pub(super) fn pings(&mut self, pings: Option<PingPong>) {
         self.pings = pings;
     }
@@ -46,7 +46,7 @@ impl KeepAlive {
                 continue;
             }
             let Some(pings) = &mut self.pings else { return Poll::Pending };
-            // It may be the response to an earlier PING; it is enough that something was read.
+            // This may be the response to an earlier PING. It is enough that something was read.
             let _ = pings.poll_pong(cx);
             let _ = pings.send_ping(Ping::opaque());
             self.asked = Some(reads);

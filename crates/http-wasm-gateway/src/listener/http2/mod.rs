@@ -1,6 +1,6 @@
 //! HTTP/2 connections, on top of the `h2` crate.
 //!
-//! hyper's server hides what is needed here: interim responses, resets of single streams, and what is queued for a
+//! hyper's server hides what is needed here: interim responses, resets of individual streams, and the data queued for a
 //! client that doesn't read.
 
 mod body;
@@ -50,7 +50,7 @@ const MAX_SEND_BUFFER: usize = 64 * 1024;
 /// How long a client may take to read that it was disconnected.
 const CUT_OFF_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a client may take to acknowledge the end of the connection, before it is told the last stream that gets a
+/// How long a client may take to acknowledge the end of the connection, before it is sent the last stream that gets a
 /// response.
 const DRAIN_ACK_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -112,8 +112,8 @@ where
         }
     }
 
-    /// Tells the client to send no more requests: GOAWAY with the highest stream ID and a PING, and once the client has
-    /// acknowledged that, GOAWAY with the last stream that gets a response.
+    /// Asks the client to send no more requests: sends GOAWAY with the highest stream ID and a PING and, once the
+    /// client has acknowledged that, GOAWAY with the last stream that gets a response.
     pub(super) fn graceful_shutdown(mut self: Pin<&mut Self>) {
         let this = &mut *self;
         this.closing = true;
@@ -169,7 +169,7 @@ where
                 Poll::Ready(Some(request)) => {
                     let (request, mut respond) = request?;
                     let (held, max) = (this.requests.activity.held(), this.requests.limits.max_http2_streams);
-                    // Streams that the client has reset are its own until guests no longer compute for them.
+                    // Streams that the client has reset still count until guests no longer compute for them.
                     if held > 0 && held + this.streams.open() >= max.get() as usize {
                         respond.send_reset(Reason::REFUSED_STREAM);
                         continue;
@@ -209,10 +209,10 @@ fn builder(limits: &ClientLimits) -> Builder {
     let mut builder = Builder::new();
     builder
         .initial_window_size(window)
-        // With less, streams whose content nobody reads would stall the others.
+        // With less, streams whose content isn't read would stall the others.
         .initial_connection_window_size(connection_window)
         .max_concurrent_streams(limits.max_http2_streams.get())
-        // Up to the announced limit, `h2` doesn't respond to anything itself, so that the request can be logged.
+        // Up to the announced limit, `h2` doesn't respond by itself, so that the request can be logged.
         .max_header_list_size(u32::try_from(limits.max_header_size.0).unwrap_or(u32::MAX).saturating_mul(2))
         // Reading pauses until streams are accepted, and resets count as control frames (CVE-2023-44487).
         .max_pending_accept_reset_streams(MAX_RESET_UNACCEPTED)
