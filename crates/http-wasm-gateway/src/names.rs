@@ -1,8 +1,8 @@
-//! Names of header fields that mean something to the gateway.
+//! Names of header fields that have a meaning for the gateway.
 //!
-//! CGI, and interfaces with its conventions (WSGI, PHP, FastCGI), map `X-User` and `X_User` to the same variable. So
-//! wherever a field is set, replaced or removed, names are compared with `_` treated as `-`, and its variants are
-//! removed with it.
+//! CGI, and interfaces with its conventions (WSGI, PHP, FastCGI), map `X-User` and `X_User` to the same variable.
+//! Wherever a field is set, replaced or removed, names are therefore compared with `_` treated as `-`, and its variants
+//! are removed with it.
 
 use http::{HeaderMap, HeaderName};
 
@@ -15,16 +15,16 @@ pub(crate) enum Claim {
     ForwardedProto,
     /// `Forwarded`: both.
     Forwarded,
-    /// The client's address, and nothing else.
+    /// Only the client's address.
     Address,
     /// Anything else.
     Other,
 }
 
 impl Claim {
-    /// The claim that a field of this name, or of a variant, makes.
+    /// The claim made by a field with this name, or a variant of it.
     pub(crate) fn of(name: &str) -> Option<Self> {
-        // Few names start and are as long as these, so most need no comparison.
+        // Few names have this start and length, so most need no comparison.
         let name = name.as_bytes();
         let (claim, known) = match (name.first()?.to_ascii_lowercase(), name.len()) {
             (b'f', 9) => (Self::Forwarded, "forwarded"),
@@ -54,7 +54,7 @@ fn is_forwarded(name: &[u8]) -> bool {
     })
 }
 
-/// Whether a name is this one, which is in lower case and has no underscores, or a variant of it.
+/// Whether a name equals `other`, which is in lower case and has no underscores, or is a variant of it.
 pub(crate) fn folds_to(name: &[u8], other: &str) -> bool {
     name.len() == other.len() && name.iter().zip(other.bytes()).all(|(&byte, other)| fold(byte) == other)
 }
@@ -96,11 +96,11 @@ pub(crate) fn is_twin_of_ours(name: &str) -> bool {
     name.contains('_') && folds_to(name.as_bytes(), ours)
 }
 
-/// Keeps the fields whose names match, in the order in which they arrived, which guests can see.
+/// Keeps the fields whose names match. Their order, which guests can see, stays the same.
 pub(crate) fn retain(headers: &mut HeaderMap, keep: impl Fn(&HeaderName) -> bool) {
     let mut kept = None;
     for (name, value) in std::mem::take(headers) {
-        // Further values of a field come without its name.
+        // Further values of a field have no name here.
         if let Some(name) = name {
             kept = keep(&name).then_some(name);
         }
@@ -118,7 +118,7 @@ pub(crate) fn remove_all(headers: &mut HeaderMap, is_unwanted: impl Fn(&HeaderNa
     }
 }
 
-/// Removes the variants of a field, which has no underscores.
+/// Removes the variants of a field whose name has no underscores.
 pub(crate) fn remove_twins(headers: &mut HeaderMap, of: &HeaderName) {
     remove_all(headers, |name| name != of && folds_to(name.as_str().as_bytes(), of.as_str()));
 }

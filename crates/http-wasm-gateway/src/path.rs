@@ -21,8 +21,8 @@ impl Split {
         Self { backslash: false, drop_params: false, merge: true, resolve: true };
 }
 
-/// A path with unambiguous parts resolved: percent-encoding that isn't needed, `.` and `..`, and repeated slashes. An
-/// encoded slash or percent sign stays encoded. `None` for a path that climbs above the root.
+/// A path with unambiguous parts resolved: unnecessary percent-encoding, `.` and `..`, and repeated slashes. Encoded
+/// slashes and percent signs stay encoded. `None` for a path that leads above the root.
 ///
 /// Routes are selected by this form; otherwise `/%61dmin` would bypass the guests of `/admin`. The original path is
 /// forwarded to guests and upstreams.
@@ -33,7 +33,7 @@ pub(crate) fn normal(path: &str) -> Option<Cow<'_, str>> {
     join(&decode(path.as_bytes()), Split::AS_SENT).map(Cow::Owned)
 }
 
-/// Whether a path may have more than one reading. Most don't.
+/// Whether a path may have more than one reading. Most paths don't.
 pub(crate) fn is_unusual(path: &str) -> bool {
     let mut before = 0;
     path.bytes().any(|byte| {
@@ -43,7 +43,7 @@ pub(crate) fn is_unusual(path: &str) -> bool {
     })
 }
 
-/// The path that results from splitting a decoded text like this; `None` if it climbs above the root.
+/// The path that results from splitting a decoded text like this. `None` if it leads above the root.
 pub(crate) fn join(text: &[u8], how: Split) -> Option<String> {
     let separates = |byte: &u8| *byte == b'/' || how.backslash && *byte == b'\\';
     let mut segments: Vec<&[u8]> = Vec::new();
@@ -79,8 +79,8 @@ pub(crate) fn join(text: &[u8], how: Split) -> Option<String> {
     )
 }
 
-/// Resolves percent-encoding, except of slashes and percent signs, whose digits become capitals: `%2f` and `%2F` are
-/// equal.
+/// Decodes percent-encoding, except for slashes and percent signs. Their digits are converted to upper case, so that
+/// `%2f` and `%2F` are equal.
 pub(crate) fn decode(text: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(text.len());
     for unit in units(text) {
@@ -92,7 +92,7 @@ pub(crate) fn decode(text: &[u8]) -> Vec<u8> {
     decoded
 }
 
-/// Resolves all percent-encoding once.
+/// Decodes all percent-encoding once.
 pub(crate) fn decode_all(text: &[u8]) -> Vec<u8> {
     let plain = |unit| match unit {
         Unit::Plain(byte) | Unit::Encoded(byte) => byte,

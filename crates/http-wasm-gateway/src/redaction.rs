@@ -6,8 +6,8 @@ thread_local! {
     static REVEALS: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs `task`, for which settings are serialized with their values instead of references: for digests, which change
-/// when a value does.
+/// Runs `task`, during which settings are serialized with their values instead of references. This is for digests,
+/// which must change when a value does.
 pub(crate) fn revealed<T>(task: impl FnOnce() -> T) -> T {
     struct Back(bool);
     impl Drop for Back {

@@ -14,7 +14,7 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Overrides the signals' default, which is to terminate the process at once.
+    /// Replaces the signals' default action, which is to terminate the process at once.
     pub(crate) fn install() -> io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]
@@ -24,7 +24,7 @@ impl Signals {
         })
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next one.
     #[cfg(unix)]
     pub(crate) async fn recv(&mut self) {
         tokio::select! {
@@ -33,7 +33,7 @@ impl Signals {
         }
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next one.
     #[cfg(not(unix))]
     pub(crate) async fn recv(&mut self) {
         if signal::ctrl_c().await.is_err() {
@@ -50,7 +50,7 @@ pub(crate) struct ReloadSignal {
 }
 
 impl ReloadSignal {
-    /// Overrides the signal's default, which is to terminate the process at once.
+    /// Replaces the signal's default action, which is to terminate the process at once.
     pub(crate) fn install() -> io::Result<Self> {
         Ok(Self {
             #[cfg(unix)]

@@ -36,7 +36,7 @@ impl CurrentStage {
         }
     }
 
-    /// Moves to a later stage; there is no way back.
+    /// Moves to a later stage. It is impossible to go back.
     pub(crate) fn enter(&self, stage: Stage) {
         self.0.fetch_max(stage as u8, Ordering::AcqRel);
     }

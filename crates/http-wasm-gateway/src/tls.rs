@@ -1,4 +1,4 @@
-//! Certificates, keys and CA certificates from PEM files, and advice about the certificates of others.
+//! Loads certificates, keys and CA certificates from PEM files, and gives advice about the certificates of servers.
 
 use std::error::Error as StdError;
 use std::io;
@@ -22,7 +22,7 @@ pub(crate) enum PairFault {
 pub(crate) fn certified_key(certificate: &[u8], key: &[u8]) -> Result<CertifiedKey, PairFault> {
     let chain = certificates(certificate).map_err(PairFault::Certificate)?;
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| {
-        // In either of its two forms. There is nobody to ask for a password.
+        // In either of the two formats. The password can't be entered.
         let is_encrypted = key.windows(9).any(|word| word == b"ENCRYPTED");
         PairFault::Key(match is_encrypted {
             true => {
@@ -59,7 +59,7 @@ fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
     Ok(certificates)
 }
 
-/// What to do if connecting to a server fails because of its certificate, or because it requires one.
+/// What to do if connecting to a server fails because of its certificate, or because it requires one from the client.
 pub(crate) fn advice(error: &(dyn StdError + 'static)) -> Option<&'static str> {
     let mut next = Some(error);
     while let Some(error) = next {
@@ -122,7 +122,7 @@ mod tests {
             (Error::InvalidCertificate(CertificateError::NotValidForName), "`tls.server_name`"),
             (Error::AlertReceived(AlertDescription::CertificateRequired), "`tls.identity`"),
         ] {
-            // As a connector returns it.
+            // In the form in which a connector returns it.
             let wrapped = io::Error::other(io::Error::new(io::ErrorKind::InvalidData, error));
             let told = Causes(&wrapped).to_string();
             assert!(told.contains(part), "{told}");

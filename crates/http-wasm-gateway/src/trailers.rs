@@ -1,17 +1,17 @@
-//! Which fields may be trailers.
+//! Determines which fields may be trailers.
 //!
 //! A field at the end of a message must not declare what had to be known at its start, and a recipient may merge
-//! trailers into the head (RFC 9110 section 6.5.1). So fields on which framing, routing, authentication or the
-//! interpretation of content depend never pass as trailers, and neither do those in which proxies identify the client:
-//! these were checked in the head, and could be claimed again here.
+//! trailers into the head (RFC 9110 section 6.5.1). Fields that framing, routing, authentication or the interpretation
+//! of content depend on are therefore never passed on as trailers. Neither are fields in which proxies identify the
+//! client: these were checked in the head, and could be forged here.
 
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use http_body::Frame;
 
 use crate::names::{Claim, is_hop_by_hop, remove_all};
 
-/// In addition to connection-level fields, and claims about the client. `_` in a name counts as `-`, as it does for
-/// programs that receive fields as variables.
+/// Forbidden in addition to connection-level fields and claims about the client. `_` in a name counts as `-`, as it
+/// does for programs that receive fields as variables.
 const FORBIDDEN: &[&str] = &[
     "accept-ranges",
     "age",
@@ -79,12 +79,12 @@ pub(crate) fn may_be_trailer(name: &str) -> bool {
         && !FORBIDDEN_PREFIXES.iter().any(|prefix| name.starts_with(prefix))
 }
 
-/// A frame of a body without forbidden trailers; nothing if it had no others.
+/// Removes forbidden trailers from a frame. Returns `None` if none are left.
 pub(crate) fn filter<D>(frame: Frame<D>) -> Option<Frame<D>> {
     filter_with(frame, |_| false)
 }
 
-/// The same, also without trailers for which `is_unwanted` returns true.
+/// Like [`filter`], but also removes trailers for which `is_unwanted` returns true.
 pub(crate) fn filter_with<D>(frame: Frame<D>, is_unwanted: impl Fn(&HeaderName) -> bool) -> Option<Frame<D>> {
     if !frame.is_trailers() {
         return Some(frame);
@@ -94,7 +94,7 @@ pub(crate) fn filter_with<D>(frame: Frame<D>, is_unwanted: impl Fn(&HeaderName) 
     (!trailers.is_empty()).then(|| Frame::trailers(trailers))
 }
 
-/// Leaves in `Trailer` only the names of fields that may be trailers.
+/// Keeps only the names of fields that may be trailers in `Trailer`.
 pub(crate) fn retain_announced(headers: &mut HeaderMap) {
     let values = headers.get_all(header::TRAILER).iter();
     let names = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));

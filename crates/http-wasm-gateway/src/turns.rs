@@ -1,9 +1,9 @@
-//! Turns for tasks that have a lot to do.
+//! Takes turns between tasks that have a lot to do.
 //!
 //! tokio runs tasks in the order in which they became ready, and checks for ready sockets in between. A few clients
-//! with hundreds of uploads keep hundreds of tasks ready, and all other requests would have to wait behind them. So on
-//! each thread such tasks run for [`SLICE`] at a time. The rest of them wait in a queue, from which some are woken
-//! whenever everything else that was ready has run.
+//! with hundreds of uploads keep hundreds of tasks ready, and all other requests would have to wait for them. On each
+//! thread, such tasks therefore run for [`SLICE`] at a time. The remaining ones wait in a queue, from which some are
+//! woken whenever everything else that was ready has run.
 
 use std::cell::Cell;
 use std::pin::Pin;
@@ -17,10 +17,10 @@ use tokio::runtime::Handle;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::task::yield_now;
 
-/// How long others wait. It is long enough that waking tasks costs next to nothing.
+/// How long others wait. This is long enough that waking tasks costs almost nothing.
 const SLICE: Duration = Duration::from_millis(1);
 
-/// How many tasks are woken at a time, for each thread.
+/// How many tasks per thread are woken at a time.
 const CALLED: usize = 8;
 
 thread_local! {
@@ -45,9 +45,9 @@ pub(crate) struct Line {
     called: AtomicUsize,
     /// The number of the current slice.
     slice: AtomicU64,
-    /// Whether a task is waking them.
+    /// Whether a task is currently waking them.
     is_served: AtomicBool,
-    /// Tasks that are called at a time.
+    /// How many tasks are woken at a time.
     at_once: usize,
 }
 
@@ -59,7 +59,7 @@ impl Line {
             called: AtomicUsize::new(0),
             slice: AtomicU64::new(0),
             is_served: AtomicBool::new(false),
-            // It reads files, and so is asked for only once.
+            // This reads files, so it is called only once.
             at_once: CALLED * available_parallelism().map_or(1, usize::from),
         })
     }
@@ -80,10 +80,10 @@ impl Line {
         Some(Place { acquire: Box::pin(self.permits.clone().acquire_owned()), line: self.clone() })
     }
 
-    /// Wakes tasks as long as there are any.
+    /// Wakes tasks for as long as there are any.
     async fn serve(self: Arc<Self>) {
         loop {
-            // tokio continues here when it has run what was ready, and has checked for ready sockets.
+            // tokio continues here once it has run what was ready and checked for ready sockets.
             yield_now().await;
             self.slice.fetch_add(1, SeqCst);
             let waiting = self.waiting.load(SeqCst);
@@ -121,7 +121,7 @@ impl Place {
     }
 }
 
-/// A wake-up that the task didn't use goes to the next one: the semaphore ensures that.
+/// A wake-up that the task didn't use goes to the next one, which the semaphore ensures.
 impl Drop for Place {
     fn drop(&mut self) {
         self.line.waiting.fetch_sub(1, SeqCst);
@@ -133,7 +133,7 @@ impl Drop for Place {
 pub(crate) struct Turn(Option<Place>);
 
 impl Turn {
-    /// Polls the task, or lets it wait in the queue if the slice is over.
+    /// Polls the task, or makes it wait in the queue if the slice is over.
     pub(crate) fn poll<T>(
         &mut self,
         line: &Arc<Line>,

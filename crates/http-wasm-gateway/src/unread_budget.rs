@@ -1,21 +1,21 @@
-//! The memory that uploads over HTTP/2 may take together before anybody reads them.
+//! Limits the memory of all HTTP/2 uploads that haven't been read yet.
 //!
-//! A connection's flow-control window covers all its streams, so that none holds up another. With many connections
-//! the windows add up to more than a process may have. The budget therefore doesn't limit windows but bytes received
-//! and not yet read: once they are used up, a connection that holds more than its share is not read from until it
-//! holds less, which slows its client down through TCP.
+//! A connection's flow-control window covers all its streams, so that none blocks another. With many connections, the
+//! windows add up to more than a process may have. The budget therefore doesn't limit windows, but bytes that were
+//! received and not read yet. Once it is used up, connections that hold more than their share aren't read from until
+//! they hold less, which slows down their clients through TCP.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What any connection may hold, however many there are.
+/// How much every connection may hold, however many there are.
 const MIN_SHARE: u64 = 64 * 1024;
 
-/// Bytes that were received on all connections and not yet read.
+/// The bytes that were received on all connections and not read yet.
 #[derive(Debug)]
 pub(crate) struct UnreadBudget {
     limit: u64,
     used: AtomicU64,
-    /// Connections that hold any of them.
+    /// The number of connections that hold any of them.
     holders: AtomicU64,
 }
 
@@ -25,7 +25,7 @@ impl UnreadBudget {
         Self { limit, used: AtomicU64::new(0), holders: AtomicU64::new(0) }
     }
 
-    /// A connection that held `before` bytes holds `after`.
+    /// Records that a connection that held `before` bytes now holds `after`.
     pub(crate) fn change(&self, before: u64, after: u64) {
         // The difference may be negative; unsigned arithmetic wraps around to the right value.
         self.used.fetch_add(after.wrapping_sub(before), Ordering::Relaxed);

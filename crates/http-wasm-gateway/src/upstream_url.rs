@@ -21,12 +21,12 @@ pub struct UpstreamUrl {
 }
 
 impl UpstreamUrl {
-    /// The same, displayed with the values of references.
+    /// The same URL, displayed with the values of references.
     pub(crate) fn resolved(&self) -> Self {
         Self { written: None, ..self.clone() }
     }
 
-    /// The same, displayed as this.
+    /// The same URL, displayed as `written`.
     pub(crate) fn shown_as(self, written: Arc<str>) -> Self {
         Self { written: Some(written), ..self }
     }
@@ -36,14 +36,14 @@ impl UpstreamUrl {
         self.scheme == Scheme::HTTPS
     }
 
-    /// The target that a request asks the upstream for: the request's path and query after the prefix.
+    /// The target of a request to the upstream: the request's path and query after the prefix.
     ///
     /// # Errors
     /// If prefix and path together exceed the maximum length of a URI.
     pub(crate) fn target(&self, request: &Uri) -> Result<PathAndQuery, http::Error> {
         Ok(match request.path_and_query() {
             None => PathAndQuery::from_static("/"),
-            // `OPTIONS *` concerns the server as a whole, whatever the prefix.
+            // `OPTIONS *` concerns the whole server, whatever the prefix.
             Some(own) if self.prefix.is_empty() || own.as_str() == "*" => own.clone(),
             Some(own) => PathAndQuery::try_from(format!("{}{own}", self.prefix))?,
         })

@@ -1,4 +1,4 @@
-//! Listening sockets that were opened by another process: systemd, or the predecessor of this process.
+//! Listening sockets that were opened by another process: systemd, or this process's predecessor.
 
 use std::env;
 use std::fs::OpenOptions;
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpSocket, lookup_host};
 
 use crate::config::Address;
 
-/// Length of the accept queue if no setting says otherwise.
+/// The length of the accept queue by default.
 const DEFAULT_BACKLOG: u32 = 1024;
 
 /// The variable with the file descriptor to which a successor writes once it is ready.
@@ -54,7 +54,7 @@ impl Inherited {
         self.claim_or_bind_with(address, DEFAULT_BACKLOG).await
     }
 
-    /// The same, with an accept queue of this length if it is new.
+    /// Like [`claim_or_bind`](Self::claim_or_bind), with an accept queue of this length if the socket is new.
     pub(super) async fn claim_or_bind_with(
         &mut self,
         address: &Address,
@@ -72,7 +72,7 @@ async fn bind(address: &Address, backlog: u32) -> io::Result<TcpListener> {
     let mut failed = io::Error::new(io::ErrorKind::InvalidInput, "the name has no address");
     for address in lookup_host(address.as_str()).await? {
         let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-        // Otherwise a restart finds the port still in use. On Windows the option means something else.
+        // Otherwise, a restart finds the port still in use. On Windows, the option means something else.
         #[cfg(unix)]
         socket.set_reuseaddr(true)?;
         match socket.bind(address).and_then(|()| socket.listen(backlog)) {

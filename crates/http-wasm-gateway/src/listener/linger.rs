@@ -1,4 +1,4 @@
-//! Closing a connection whose client may still be sending: closing it with unread bytes would reset it, and discard the
+//! Closes a connection whose client may still be sending. Closing it with unread bytes would reset it, and discard a
 //! response that the client hasn't read yet (RFC 9112 section 9.6).
 
 use std::pin::{Pin, pin};
@@ -9,13 +9,13 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// How much the client may send.
+/// How many bytes the client may send.
 const BYTES: usize = 64 * 1024 * 1024;
 
-/// How much is read at once.
+/// How many bytes are read at once.
 const READ_BYTES: usize = 16 * 1024;
 
-/// Reads and discards, once the other direction is shut down.
+/// Reads and discards data, once the other direction has been shut down.
 #[derive(Debug)]
 pub(super) struct Linger {
     end: Instant,

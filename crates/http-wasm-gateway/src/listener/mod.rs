@@ -1,4 +1,4 @@
-//! Where clients connect: HTTP/1.1 and HTTP/2 on each address, with or without TLS, and with graceful shutdown.
+//! Listeners: HTTP/1.1 and HTTP/2 on each address, with or without TLS, and with graceful shutdown.
 
 mod activity;
 mod body;
@@ -52,7 +52,7 @@ pub(crate) use self::status::ListenerStatus;
 #[cfg(unix)]
 pub(crate) use self::successor::Successor;
 
-/// An address to listen on, and how.
+/// An address to listen on, with its settings.
 #[derive(Debug)]
 pub(crate) struct Listener {
     socket: Arc<TcpListener>,
@@ -137,8 +137,8 @@ impl Listener {
         }
     }
 
-    /// Accepts connections as long as it is polled. At the maximum, further connections wait in the system's queue.
-    /// When file descriptors run short, clients get 503.
+    /// Accepts connections while it is polled. At the maximum, further connections wait in the system's queue. If file
+    /// descriptors run short, clients get 503.
     async fn accept_all(
         self,
         answer: Arc<impl Answer>,

@@ -1,5 +1,4 @@
-//! Outgoing responses: with the framing of the body that they actually have, and with an end that the client can
-//! detect.
+//! Outgoing responses, with the framing of their actual body, and with an end that the client can detect.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use crate::body::{BoxBody, BoxError, Hook, Hooked, PolledFrame, empty};
 use crate::framing::{Framing, Length, RequestInfo};
 use crate::trailers;
 
-/// How long a failed body waits for the client to read what came before the failure.
+/// How long a failed body waits for the client to read what precedes the failure.
 const BREAK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Sets the framing of a response's body, and removes the body if there must be none.
@@ -51,13 +50,13 @@ pub(super) fn frame(
 pub(super) type Outgoing = Hooked<BoxBody, OutgoingHook>;
 
 /// Gives a body the size that its framing declares, and delays its failure until the client has had time to read what
-/// came before.
+/// precedes it.
 #[derive(Debug)]
 pub(super) struct OutgoingHook {
     /// The length of a body that isn't sent. hyper's HTTP/1.1 server removes the length from the head of a 304 unless
     /// there is a body, which it then doesn't poll.
     absent: Option<u64>,
-    /// Whether the length is left undeclared, although it may be known.
+    /// Whether the length is left undeclared even if it is known.
     streamed: bool,
     http2: bool,
     flushes: Arc<Flushes>,
@@ -69,7 +68,7 @@ impl Hook<BoxBody> for OutgoingHook {
         match ready!(polled) {
             Some(Ok(frame)) => Poll::Ready(trailers::filter(frame).map(Ok)),
             Some(Err(error)) => {
-                // What it holds, such as a connection to an upstream, is no longer needed.
+                // Resources of the body, such as a connection to an upstream, are no longer needed.
                 *body = empty();
                 let broken = self.broken.insert(Box::new(Broken::new(error, self.http2, &self.flushes)));
                 broken.poll(cx).map(|error| Some(Err(error)))
@@ -95,8 +94,9 @@ impl Hook<BoxBody> for OutgoingHook {
     }
 }
 
-/// A body that ended prematurely. The error waits until everything before it has been sent to the client, above all the
-/// head: on an error, hyper's HTTP/1.1 server discards what it hasn't written, and h2 what is queued for the stream.
+/// A body that has ended prematurely. The error waits until everything before it has been sent to the client,
+/// especially the head: on an error, hyper's HTTP/1.1 server discards what it hasn't written, and h2 what is queued for
+/// the stream.
 struct Broken {
     error: Option<BoxError>,
     flushed: Waiting,

@@ -1,19 +1,19 @@
-//! Connections that exist only to be refused.
+//! Connections that are accepted only to be rejected.
 
 use std::collections::VecDeque;
 
 use tokio::task::AbortHandle;
 
-/// Connections that exist only to be rejected: the newest replaces the oldest, so that silent clients don't keep others
-/// from getting a response.
+/// Connections that are accepted only to be rejected. The newest replaces the oldest, so that silent clients can't keep
+/// others from getting a response.
 #[derive(Debug, Default)]
 pub(super) struct Refusals(VecDeque<AbortHandle>);
 
 impl Refusals {
-    /// Maximum number of rejections in progress.
+    /// The most rejections in progress.
     const MAX: usize = 16;
 
-    /// Makes room for one more, and returns whether it is the first for some time.
+    /// Makes room for another one. Returns whether it is the first for some time.
     pub(super) fn make_room(&mut self) -> bool {
         self.0.retain(|task| !task.is_finished());
         let first = self.0.is_empty();

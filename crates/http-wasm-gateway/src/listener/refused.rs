@@ -1,10 +1,10 @@
-//! Requests that the listener rejects, as far as their first line describes them.
+//! Rejected requests, as far as their first line describes them.
 
 use http::{Method, Request, Uri, Version};
 
 use crate::body::{BoxBody, empty};
 
-/// The part of a request that its first line reveals: its head couldn't be parsed.
+/// The request that a first line describes, if its head couldn't be parsed.
 pub(super) fn unparsed(line: &[u8]) -> Request<BoxBody> {
     let line = line.split(|&byte| byte == b'\r' || byte == b'\n').next().unwrap_or_default();
     let mut words = line.split(|&byte| byte == b' ');

@@ -1,4 +1,4 @@
-//! A request's path from the connection to its handler, and back.
+//! Passes a request from the connection to its handler, and the response back.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::connection_options::remove_nominated;
 use crate::exchange::{Abandoned, Answer, Client, ClientSide, Inbound, Interims, Refused};
 use crate::framing::RequestInfo;
 
-/// What the requests of one connection have in common.
+/// What the requests of one connection share.
 #[derive(Debug)]
 pub(super) struct Requests<A> {
     pub(super) answer: Arc<A>,
@@ -37,9 +37,9 @@ pub(super) struct Requests<A> {
     pub(super) flushes: Arc<Flushes>,
     /// Whether the server is about to stop.
     pub(super) closing: watch::Receiver<bool>,
-    /// Whether everything that is still running is aborted.
+    /// Whether everything that is still running is to be aborted.
     pub(super) cut: watch::Receiver<bool>,
-    /// Whether requests get 503, whatever they ask for.
+    /// Whether all requests get 503.
     pub(super) refuse: bool,
 }
 
@@ -99,7 +99,7 @@ impl<A: Answer> Requests<A> {
         if let Some(interims) = &inbound.interims {
             interims.close();
         }
-        // A body that nobody has asked for is dropped with it.
+        // This also drops a body that has never been polled.
         drop(inbound);
         let status = response.status();
         if let Some(upgrade) = self.upgrade.as_ref().filter(|_| may_switch) {
@@ -111,16 +111,16 @@ impl<A: Answer> Requests<A> {
         date::add(response.headers_mut());
         let response = outgoing::frame(response, &info, &self.flushes);
         let stalled = self.limits.body_timeout.0;
-        // HTTP/2 streams have timers of their own.
+        // HTTP/2 streams have their own timers.
         let transfer = (version < Version::HTTP_2)
             .then(|| TransferTimeout::new(stalled, self.limits.min_response_rate.map(|rate| rate.0)));
         let hook = SendingHook { in_flight: Some(in_flight), transfer, given: 0, upload, stalled };
         Ok(response.map(|body| Hooked { body, hook }))
     }
 
-    /// Announces the end of the connection in an HTTP/1.1 response, if the connection ends with it: there is no other
-    /// way to tell a client, and a request that it sends just then would be lost. Returns the request's body if more of
-    /// it may have to be read.
+    /// Announces the end of the connection in an HTTP/1.1 response, if the connection ends with it. Otherwise, a
+    /// request that the client sends at that moment would be lost. Returns the request's body if more of it may have to
+    /// be read.
     async fn announce<B>(
         &self,
         response: &mut Response<BoxBody>,
@@ -142,7 +142,7 @@ impl<A: Answer> Requests<A> {
         upload.filter(|_| persistence == Persistence::KeepAlive)
     }
 
-    /// The request as handlers get it, and its body if it has one.
+    /// The request as passed to handlers, and its body if it has one.
     fn inbound<B>(&self, mut request: Request<B>) -> (Inbound, Option<Arc<Upload<B>>>)
     where
         B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -150,8 +150,8 @@ impl<A: Answer> Requests<A> {
     {
         let headers = request.headers_mut();
         let (client, dropped) = self.trusted_proxies.of_request(self.client, headers);
-        // Before any of our fields is added: a client must not be able to have one removed by naming it in
-        // `Connection`.
+        // This comes before the gateway's own fields are added, since a client must not be able to have one removed by
+        // naming it in `Connection`.
         remove_nominated(headers);
         if request.body().is_end_stream() {
             let mut inbound = Inbound::new(request.map(|_| empty()), client);
@@ -193,10 +193,10 @@ fn says_close(response: &Response<BoxBody>) -> bool {
     options.any(|option| option.trim_ascii().eq_ignore_ascii_case(b"close"))
 }
 
-/// A response's body that is sent to the client. The request lasts until all of it is taken.
+/// The body of a response that is sent to the client. The request lasts until all of it has been taken.
 pub(super) type Sending<B> = Hooked<Outgoing, SendingHook<B>>;
 
-/// Records how fast the client takes a response, and deals with the rest of the request's body afterwards.
+/// Measures how fast the client takes a response, and handles the rest of the request's body afterwards.
 #[derive(Debug)]
 pub(super) struct SendingHook<B>
 where
@@ -204,13 +204,13 @@ where
 {
     /// Present until this is dropped.
     in_flight: Option<InFlight>,
-    /// How fast the client takes it, if there is a minimum rate.
+    /// How fast the client must take the response, if there is a minimum rate.
     transfer: Option<TransferTimeout>,
-    /// Bytes that the client has been given and hasn't taken yet.
+    /// The number of bytes that were passed on and that the client hasn't taken yet.
     given: u64,
     /// The request's body, if more of it may have to be read.
     upload: Option<Arc<Upload<B>>>,
-    /// How long a handler may hold it without reading any of it.
+    /// How long a handler may hold the body without reading any of it.
     stalled: Duration,
 }
 
@@ -246,7 +246,7 @@ where
         };
         transfer.transferred(std::mem::take(&mut self.given));
         match &polled {
-            // Until it asks for more, the connection waits for the client to take this.
+            // Until it is polled for more, the connection waits for the client to take this.
             Poll::Ready(Some(Ok(frame))) => {
                 self.given = frame.data_ref().map_or(0, |data| data.len() as u64);
                 in_flight.set_client_deadline(Some(transfer.deadline()));

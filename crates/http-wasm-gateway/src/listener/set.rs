@@ -1,4 +1,4 @@
-//! All addresses that are listened on. A reload may change them.
+//! All listeners. A reload may change them.
 
 use std::io;
 use std::pin::pin;
@@ -18,7 +18,7 @@ use crate::digest::Digest;
 use crate::error::StartError;
 use crate::exchange::Answer;
 
-/// How long requests that are aborted may take to end.
+/// How long aborted requests may take to end.
 const CUT_OFF_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Listeners whose requests go to the same handler. They stop when this is dropped.
@@ -27,7 +27,7 @@ pub(crate) struct Listeners<A> {
     answer: Arc<A>,
     active: Mutex<Active>,
     inherited: tokio::sync::Mutex<Inherited>,
-    /// Whether everything that is still running is aborted.
+    /// Whether everything that is still running is to be aborted.
     cut: watch::Sender<bool>,
 }
 
@@ -49,11 +49,11 @@ struct Running {
     tls: Option<Arc<Certificates>>,
     http: ListenHttp,
     permits: Permits,
-    /// It stops when this is dropped.
+    /// Dropping this stops the listener.
     _stop: oneshot::Sender<()>,
 }
 
-/// An address as written, and how many of the same precede it: any number of listeners may use port 0.
+/// An address as written, and the number of equal ones before it: any number of listeners may use port 0.
 type Id = (String, usize);
 
 /// The next listener.
@@ -102,11 +102,11 @@ impl<A: Answer> Listeners<A> {
         Ok(Opened(opened))
     }
 
-    /// Uses these listeners from now on. Listeners that are not among them accept no more connections, and let their
-    /// requests finish.
+    /// Switches to these listeners. Listeners that aren't among them accept no more connections, and let their requests
+    /// finish.
     pub(crate) fn commit(&self, opened: Opened) -> Change {
         let mut active = self.active();
-        // Nothing has waited for them to end.
+        // This removes those that have already ended.
         while active.tasks.try_join_next().is_some() {}
         let mut before = std::mem::take(&mut active.running);
         let known: Vec<Id> = before.iter().map(|running| running.id.clone()).collect();
@@ -130,7 +130,7 @@ impl<A: Answer> Listeners<A> {
         }
     }
 
-    /// A socket for another purpose: an inherited one if there is one that fits.
+    /// Opens a socket for another purpose, or uses an inherited one if it fits.
     pub(crate) async fn claim_or_bind(&self, address: &Address) -> io::Result<TcpListener> {
         self.inherited.lock().await.claim_or_bind(address).await
     }
@@ -189,7 +189,7 @@ impl<A: Answer> Listeners<A> {
             tracing::warn!("stopped by a second signal; requests in flight were aborted");
         }
         self.cut.send_replace(true);
-        // So that their records are still written.
+        // This gives them time to write their records.
         let _ = tokio::time::timeout(CUT_OFF_TIMEOUT, join_all(&mut tasks)).await;
     }
 
@@ -198,7 +198,7 @@ impl<A: Answer> Listeners<A> {
         let (socket, http, permits) = (listener.socket.clone(), listener.http, listener.permits.clone());
         let tls = listener.tls.as_ref().map(|tls| tls.certificates().clone());
         let stopped = async move {
-            // It can only be dropped.
+            // The sender can only be dropped.
             let _ = stopped.await;
         };
         tasks.spawn(listener.serve(self.answer.clone(), stopped, self.cut.subscribe()));

@@ -1,4 +1,4 @@
-//! Listeners as operators see them.
+//! The status of listeners, for operators.
 
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -23,7 +23,7 @@ pub(super) struct Permits {
 }
 
 impl Permits {
-    /// This many, or as many as the limit of open files allows.
+    /// Creates this many permits, or as many as the limit on open files allows.
     pub(super) fn new(max: Option<NonZeroU32>) -> Self {
         let max = max.map_or_else(|| Descriptors::of_process().default_connections(), NonZeroU32::get);
         let max = max as usize;
@@ -37,7 +37,7 @@ impl Permits {
         Some(permit)
     }
 
-    /// The connection has been accepted.
+    /// Called when the connection has been accepted.
     pub(super) fn accepted(&self) {
         self.waiting.store(false, Ordering::Relaxed);
     }
@@ -51,15 +51,15 @@ impl Permits {
 /// A listener, as `/status` shows it.
 #[derive(Debug, Serialize)]
 pub(crate) struct ListenerStatus {
-    /// With the port that the system chose for port 0.
+    /// The address, with the port that the system chose for port 0.
     address: Option<SocketAddr>,
     tls: bool,
     /// Which versions of HTTP are accepted: "auto", "1" or "2".
     http: ListenHttp,
-    /// Open connections, not counting those that were accepted with earlier settings.
+    /// The number of open connections, not counting those that were accepted with earlier settings.
     connections: usize,
     max_connections: usize,
-    /// In the order of the configuration.
+    /// The certificates, in the order of the configuration.
     certificates: Vec<CertificateStatus>,
 }
 

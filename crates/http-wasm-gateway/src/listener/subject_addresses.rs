@@ -1,18 +1,18 @@
-//! The IP addresses that a certificate is for, which rustls-webpki checks but doesn't list.
+//! The IP addresses in a certificate, which rustls-webpki checks but doesn't list.
 
 use std::net::IpAddr;
 
 const SEQUENCE: u8 = 0x30;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 const OCTET_STRING: u8 = 0x04;
-/// The extensions within the part of a certificate that is signed.
+/// The extensions in the signed part of a certificate.
 const EXTENSIONS: u8 = 0xa3;
 /// An IP address among the names.
 const IP_ADDRESS: u8 = 0x87;
 /// 2.5.29.17.
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
 
-/// The IP addresses in the subject alternative names of a certificate in DER. What can't be read is left out.
+/// The IP addresses in the subject alternative names of a DER certificate. Malformed parts are skipped.
 pub(super) fn of(certificate: &[u8]) -> Vec<IpAddr> {
     names(certificate).map_or_else(Vec::new, |names| {
         names
@@ -43,11 +43,11 @@ struct Element<'a> {
     content: &'a [u8],
 }
 
-/// DER elements, one after the other.
+/// A sequence of DER elements.
 struct Elements<'a>(&'a [u8]);
 
 impl<'a> Elements<'a> {
-    /// The elements within the next one that has this tag.
+    /// The content of the next element with this tag.
     fn find_tag(mut self, tag: u8) -> Option<Self> {
         self.find(|element| element.tag == tag).map(|element| Self(element.content))
     }

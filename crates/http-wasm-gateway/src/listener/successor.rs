@@ -1,4 +1,4 @@
-//! A successor: on SIGUSR2 the same program is started with the same arguments, and inherits the listening sockets.
+//! On SIGUSR2, a successor is started: the same program with the same arguments, which inherits the listening sockets.
 //! Connections that haven't been accepted wait in the sockets, so none is refused, whichever process accepts them.
 
 use std::io::{self, Read as _, pipe};
@@ -13,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::inherited::READY_FD;
 
-/// The step between the numbers that are tried as the first inherited one.
+/// The distance between the numbers that are tried for the first inherited descriptor.
 const FD_STEP: i32 = 64;
 
 /// Waits for the signal to start a successor.
@@ -23,13 +23,13 @@ pub(crate) struct Successor {
 }
 
 impl Successor {
-    /// Overrides the signal's default, which is to terminate the process at once.
+    /// Replaces the signal's default action, which is to terminate the process at once.
     pub(crate) fn install() -> io::Result<Self> {
         Ok(Self { signal: signal(SignalKind::user_defined2())? })
     }
 
     /// Completes when a successor is ready to serve. Another signal in the meantime kills a successor that isn't ready
-    /// yet, and starts another.
+    /// yet, and starts another one.
     pub(crate) async fn ready(&mut self, sockets: impl Fn() -> Vec<Arc<TcpListener>>) {
         let mut started = None;
         loop {
@@ -70,7 +70,7 @@ fn failed(reason: &str) {
     tracing::error!(reason, "the successor failed to start; this process carries on");
 }
 
-/// A successor that isn't ready yet. If this process ends in the meantime, the successor lives on.
+/// A successor that isn't ready yet. If this process ends, the successor continues.
 struct Starting {
     process: Arc<Mutex<Process>>,
     result: oneshot::Receiver<Result<u32, String>>,
@@ -88,7 +88,7 @@ impl Starting {
         (&mut self.result).await.map_err(|_| "cannot wait for it".to_owned())?
     }
 
-    /// Kills it. The thread that waits for it sees its pipe close.
+    /// Kills it. The thread that waits for it notices that its pipe is closed.
     fn give_up(self) {
         let mut process = lock(&self.process);
         process.given_up = true;
@@ -111,9 +111,9 @@ fn begin(sockets: &[Arc<TcpListener>]) -> Result<Starting, String> {
     let (tell, result) = oneshot::channel();
     let process = Arc::<Mutex<Process>>::default();
     let starting = Starting { process: process.clone(), result };
-    // Not a task: one that waits for a child that never gets ready would delay the exit of this process.
+    // This isn't a task, since waiting for a child that never becomes ready would delay the exit of this process.
     let thread = std::thread::Builder::new().name("successor".to_owned());
-    // The receiver may be gone, as this process may have been stopped in the meantime.
+    // The receiver may have been dropped, if this process was stopped in the meantime.
     thread.spawn(move || tell.send(start(sockets, &process)).ok()).map_err(words)?;
     Ok(starting)
 }
@@ -121,7 +121,7 @@ fn begin(sockets: &[Arc<TcpListener>]) -> Result<Starting, String> {
 /// Starts the program, and waits until it is ready.
 fn start(sockets: Vec<OwnedFd>, process: &Mutex<Process>) -> Result<u32, String> {
     let (mut ready, writer) = pipe().map_err(|error| error.to_string())?;
-    // By the name with which it was called, since that may refer to a new file by now.
+    // The program is started by the name that it was called with, which may refer to a new file by now.
     let mut args = std::env::args_os();
     let mut command = Command::new(args.next().ok_or("cannot determine the name of this program")?);
     command.args(args).env_remove("LISTEN_PID").env_remove("LISTEN_FDNAMES");
@@ -142,7 +142,7 @@ fn start(sockets: Vec<OwnedFd>, process: &Mutex<Process>) -> Result<u32, String>
         let child = command.spawn().map_err(|error| format!("cannot start it: {error}"))?;
         process.child.insert(child).id()
     };
-    // So that the pipe closes when the child exits.
+    // The pipe then closes when the child exits.
     drop(inherited);
     match ready.read(&mut [0]) {
         Ok(1) => Ok(pid),
@@ -157,7 +157,7 @@ fn start(sockets: Vec<OwnedFd>, process: &Mutex<Process>) -> Result<u32, String>
     }
 }
 
-/// The same as file descriptors that a child inherits, with consecutive numbers.
+/// Duplicates file descriptors for a child to inherit, with consecutive numbers.
 fn inheritable(fds: &[OwnedFd]) -> io::Result<Vec<OwnedFd>> {
     let mut first = FD_STEP;
     'tries: loop {

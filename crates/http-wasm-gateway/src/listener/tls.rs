@@ -1,4 +1,4 @@
-//! TLS of a listener.
+//! TLS for listeners.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::config::{ListenHttp, ListenTls, TlsVersion};
 const HTTP1: &[u8] = b"http/1.1";
 const HTTP2: &[u8] = b"h2";
 
-/// TLS of one listener.
+/// The TLS settings of one listener.
 #[derive(Clone)]
 pub(super) struct Tls {
     pub(super) acceptor: TlsAcceptor,
@@ -27,7 +27,7 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// TLS of the listener at `address`.
+    /// The TLS settings of the listener at `address`.
     pub(super) fn new(address: &str, tls: &ListenTls, http: ListenHttp) -> Result<Self, String> {
         let certificates = Arc::new(Certificates::load(address, tls)?);
         let versions: &[_] = match tls.min_version {
@@ -51,7 +51,7 @@ impl Tls {
     }
 }
 
-/// The HTTP version that was negotiated; none if the client offered none.
+/// The negotiated HTTP version. `None` if the client offered none.
 pub(super) fn agreed(protocol: Option<&[u8]>) -> Option<ListenHttp> {
     match protocol? {
         HTTP2 => Some(ListenHttp::Http2),

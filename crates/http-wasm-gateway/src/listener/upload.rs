@@ -1,8 +1,8 @@
-//! What happens to a request body that hasn't been read to its end when the response is available.
+//! Handles a request body that hasn't been read to its end when the response is available.
 //!
-//! On an HTTP/1.1 connection the next request follows it. A short rest is read and discarded, and the connection
-//! continues. If the rest is long, or may never arrive, the response says `Connection: close` and the connection
-//! lingers (RFC 9112 section 9.6).
+//! On an HTTP/1.1 connection, the next request follows the body. If the rest is short, it is read and discarded, and
+//! the connection continues. If the rest is long, or may never arrive, the response has `Connection: close` and the
+//! connection lingers (RFC 9112 section 9.6).
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
@@ -25,8 +25,8 @@ const DISCARD_BYTES: u64 = 256 * 1024;
 /// How long reading and discarding may take.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long a response is delayed to find out whether a body of unknown length is about to end: a response without
-/// `Connection: close` promises that it ends soon.
+/// How long a response is delayed to find out whether a body of unknown length is about to end. A response without
+/// `Connection: close` promises that the body ends soon.
 const END_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// A request body, as the listener sees it. Shared with the handlers' [`IncomingBody`](super::body::IncomingBody).
@@ -34,7 +34,7 @@ const END_TIMEOUT: Duration = Duration::from_millis(50);
 pub(super) struct Upload<B> {
     /// Whether the client waits for `100 Continue`.
     expects_continue: bool,
-    /// Whether a handler has asked for the body.
+    /// Whether a handler has polled the body.
     requested: AtomicBool,
     answered: AtomicBool,
     breach: AtomicU16,
@@ -52,7 +52,7 @@ enum Rest<B> {
     Held,
     /// The handlers have dropped it.
     Unread(B),
-    /// It has ended, or won't be read any more.
+    /// It has ended, or won't be read further.
     Done,
 }
 
@@ -64,7 +64,7 @@ pub(super) enum Persistence {
 }
 
 impl<B> Upload<B> {
-    /// `limit` is how many bytes the body may have.
+    /// `limit` is the maximum number of bytes in the body.
     pub(super) fn new(expects_continue: bool, limit: Option<u64>) -> Arc<Self> {
         Arc::new(Self {
             expects_continue,
@@ -79,7 +79,7 @@ impl<B> Upload<B> {
         })
     }
 
-    /// The response head is available.
+    /// Called when the response head is available.
     pub(super) fn answered(&self) {
         self.answered.store(true, Ordering::Relaxed);
     }
@@ -88,32 +88,32 @@ impl<B> Upload<B> {
         self.answered.load(Ordering::Relaxed)
     }
 
-    /// The body exceeded a limit or ended prematurely.
+    /// Called when the body has exceeded a limit or ended prematurely.
     pub(super) fn breached(&self, status: StatusCode) {
         self.breach.store(status.as_u16(), Ordering::Relaxed);
     }
 
-    /// What to respond because of the body, if it failed.
+    /// The status to respond with because the body has failed, if it has.
     pub(super) fn breach(&self) -> Option<StatusCode> {
         StatusCode::from_u16(self.breach.load(Ordering::Relaxed)).ok()
     }
 
-    /// How many bytes the body may have.
+    /// The maximum number of bytes in the body.
     pub(super) fn limit(&self) -> u64 {
         self.limit.load(Ordering::Relaxed)
     }
 
-    /// A handler asked for more of the body.
+    /// Called when a handler polls the body.
     pub(super) fn requested(&self) {
         self.requested.store(true, Ordering::Relaxed);
     }
 
-    /// A handler got more of the body.
+    /// Called when a handler has received more of the body.
     pub(super) fn received(&self) {
         self.frames.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The handlers are done with the body; `rest` is set if it hasn't ended.
+    /// Called when the handlers have finished with the body. `rest` is set if it hasn't ended.
     pub(super) fn return_body(&self, rest: Option<B>) {
         self.set(rest.map_or(Rest::Done, Rest::Unread));
         self.returned.notify_one();
@@ -121,11 +121,11 @@ impl<B> Upload<B> {
 
     fn set(&self, rest: Rest<B>) {
         let before = std::mem::replace(&mut *self.rest.lock().unwrap_or_else(PoisonError::into_inner), rest);
-        // Not while holding the lock.
+        // This must not happen while the lock is held.
         drop(before);
     }
 
-    /// Takes the rest; the body is then done.
+    /// Takes the rest. The body is then done.
     fn take(&self) -> Option<Rest<B>> {
         let mut rest = self.rest.lock().unwrap_or_else(PoisonError::into_inner);
         match *rest {
@@ -157,7 +157,7 @@ impl<B> Upload<B> {
     }
 }
 
-/// A handler holds a body that it doesn't read.
+/// A handler holds a body without reading it.
 #[derive(Debug)]
 struct Stalled;
 
@@ -165,11 +165,11 @@ impl<B> Upload<B>
 where
     B: Body<Data = Bytes> + Send + Unpin + 'static,
 {
-    /// Whether the HTTP/1.1 connection can continue after this request; called just before the response head goes out.
+    /// Whether the HTTP/1.1 connection can continue after this request. Called just before the response head is sent.
     pub(super) async fn persistence(&self) -> Persistence {
         let mut body = match self.take() {
             Some(Rest::Unread(body)) => body,
-            // A body that a handler still reads is dealt with when the response has ended.
+            // A body that a handler still reads is handled when the response has ended.
             _ => return Persistence::KeepAlive,
         };
         if self.expects_continue && !self.requested.load(Ordering::Relaxed) {
@@ -193,8 +193,8 @@ where
     /// handler holds it and what is left of it has been dropped, or discarded if its limit was lifted.
     pub(super) async fn stalls(&self, stalled: Duration) -> bool {
         match self.returned(stalled).await {
-            // An Envoy ends its streams itself. If they were reset here, what it is just sending would count as an
-            // error of its connection.
+            // Envoy ends its streams itself. If they were reset here, what it is sending at that moment would count as
+            // an error of its connection.
             Ok(Some(mut body)) if self.is_lifted.load(Ordering::Relaxed) => {
                 drop(timeout(DISCARD_TIMEOUT, discard(&mut body)).await);
                 false
@@ -204,16 +204,17 @@ where
         }
     }
 
-    /// The response has been handed over completely: makes sure that the connection gets to the next request, or ends.
+    /// Called when the response has been handed over completely. Makes the connection continue with the next request,
+    /// or end.
     pub(super) fn finish(self: Arc<Self>, in_flight: InFlight, stalled: Duration) {
         if self.is_done() {
             return;
         }
-        // Without a runtime, the connection ends as well.
+        // Without a runtime, the connection ends too.
         let Ok(runtime) = Handle::try_current() else { return };
         runtime.spawn(async move {
             match self.returned(stalled).await {
-                // A body that doesn't end closes the connection: hyper sees it dropped.
+                // A body that doesn't end closes the connection, because hyper notices that it is dropped.
                 Ok(Some(mut body)) => drop(timeout(DISCARD_TIMEOUT, discard(&mut body)).await),
                 Ok(None) => {}
                 Err(Stalled) => in_flight.abandon(),

@@ -18,16 +18,16 @@ use crate::config::ClientLimits;
 use crate::listener::body::TransferTimeout;
 
 /// How many bytes are queued for a client before streams have to wait. Above this, a stream takes more of a response's
-/// body only when everything that it had is written and its window is open.
+/// body only once everything that it had is written and its window is open.
 const MAX_HELD: usize = 1024 * 1024;
 
 /// How much is passed on at once. With more, the stream would use the connection's window at the expense of others.
 const PIECE: usize = 16 * 1024;
 
-/// What is queued for the client of one connection.
+/// The data queued for the client of one connection.
 #[derive(Debug)]
 pub(super) struct Held {
-    /// Bytes of all streams.
+    /// The bytes of all streams.
     bytes: AtomicUsize,
     traffic: Arc<Traffic>,
 }
@@ -38,7 +38,7 @@ impl Held {
     }
 }
 
-/// The share of one stream.
+/// The part of one stream.
 #[derive(Debug)]
 struct StreamHeld {
     bytes: AtomicUsize,
@@ -100,7 +100,7 @@ pub(super) enum Ended {
     Reset,
     /// The body ended prematurely.
     Broken(BoxError),
-    /// The client took too long.
+    /// The client has taken too long.
     Slow,
 }
 
@@ -182,7 +182,7 @@ fn complete(sent: Result<(), h2::Error>, stream: SendStream<Piece>) -> Ended {
     if sent.is_ok() { Ended::Complete(stream) } else { Ended::Reset }
 }
 
-/// Ready when more of the body may be taken.
+/// Ready when more of the body can be taken.
 fn poll_room(
     stream: &mut SendStream<Piece>,
     held: &StreamHeld,
@@ -203,7 +203,7 @@ fn poll_room(
         stream.reserve_capacity(1);
         match stream.poll_capacity(cx) {
             Poll::Ready(Some(Ok(0))) | Poll::Pending => {}
-            // A problem with the stream shows when something is sent.
+            // A problem with the stream is reported when something is sent.
             Poll::Ready(_) => return Poll::Ready(Ok(())),
         }
     }
@@ -240,7 +240,7 @@ async fn capacity(
     Ok(room)
 }
 
-/// The client took too long.
+/// The client has taken too long.
 struct Slow;
 
 fn poll_slow(

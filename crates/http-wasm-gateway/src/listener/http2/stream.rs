@@ -1,4 +1,4 @@
-//! One request and its response.
+//! A request and its response.
 
 use std::future::poll_fn;
 use std::pin::pin;
@@ -52,7 +52,7 @@ pub(super) async fn serve<A: Answer>(
             while interims.has_next()
                 && let Some(interim) = interims.next()
             {
-                // An error shows when the response is sent.
+                // An error is reported when the response is sent.
                 let _ = respond.send_informational(interim);
             }
             if let Poll::Ready(response) = answered {
@@ -64,7 +64,7 @@ pub(super) async fn serve<A: Answer>(
                 proceed = None;
                 let _ = respond.send_informational(interim(StatusCode::CONTINUE));
             }
-            // The client has given up or disconnected.
+            // The client has reset the stream or disconnected.
             respond.poll_reset(cx).map(|_| None)
         })
         .await
@@ -76,7 +76,7 @@ pub(super) async fn serve<A: Answer>(
     }
     date::add(&mut head.headers);
     let ends = sending.is_end_stream();
-    // The rest of the request's body, which the response may use.
+    // The rest of the request's body, which the response may depend on.
     let upload = sending.hook.take_upload();
     let sent = respond.send_response(Response::from_parts(head, ()), ends);
     let stream = match sent {
@@ -95,8 +95,8 @@ pub(super) async fn serve<A: Answer>(
         Ended::Slow => return tracing::debug!("the client doesn't read its response"),
     };
     let Some(upload) = upload else { return };
-    // A handler may still read the request's body. Once the body is dropped unread, so is the stream, and `h2` resets
-    // it with NO_ERROR.
+    // A handler may still read the request's body. Once the body is dropped unread, the stream is dropped too, and `h2`
+    // resets it with NO_ERROR.
     let stalled = tokio::select! {
         stalled = upload.stalls(limits.body_timeout.0) => stalled,
         _ = poll_fn(|cx| stream.poll_reset(cx)) => false,
@@ -115,7 +115,7 @@ fn interim(status: StatusCode) -> Response<()> {
 /// Clients may split cookies into several fields, which nothing else supports (RFC 9113 section 8.2.3).
 fn join_cookies(headers: &mut HeaderMap) {
     let crumbs = headers.get_all(header::COOKIE);
-    // A padded cookie is refused, and would no longer be visible once it was joined.
+    // A padded cookie is rejected, and would no longer be visible after joining.
     if crumbs.iter().nth(1).is_some() && !crumbs.iter().any(is_padded) {
         let joined = joined_cookies(crumbs.iter());
         headers.insert(header::COOKIE, joined);

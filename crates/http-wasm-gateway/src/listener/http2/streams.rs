@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use crate::exchange::FEW_REQUESTS;
 use crate::turns::{Line, Turn};
 
-/// How many streams of a connection have tasks.
+/// Counts the streams of a connection that have tasks.
 #[derive(Debug)]
 pub(super) struct Streams {
     open: AtomicUsize,
@@ -28,12 +28,12 @@ impl Streams {
         Running { task, turn: Turn::default(), open: Open(self.clone()) }
     }
 
-    /// How many there are.
+    /// The number of streams.
     pub(super) fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// Whether there are so many that the connection's tasks take turns.
+    /// Whether there are so many streams that the connection's tasks take turns.
     fn are_many(&self) -> bool {
         self.open() > FEW_REQUESTS
     }
@@ -54,7 +54,7 @@ impl Streams {
     }
 }
 
-/// Counts a stream.
+/// Counts a stream while it exists.
 #[derive(Debug)]
 struct Open(Arc<Streams>);
 

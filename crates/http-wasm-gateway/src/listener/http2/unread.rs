@@ -1,4 +1,4 @@
-//! Content of one connection's requests that has been received and not yet read.
+//! Request content of one connection that has been received but not read yet.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -11,16 +11,16 @@ use tokio::time::{Instant, Sleep, sleep};
 
 use crate::unread_budget::UnreadBudget;
 
-/// Streams that haven't been accepted. Beyond this number, all of them are considered refused.
+/// The most streams that are waiting to be accepted. Beyond this, all of them are considered refused.
 const MAX_PENDING: usize = 1_024;
 
-/// How long a connection may be paused while nothing that it holds is read.
+/// How long a connection may be paused while none of its content is read.
 const STALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Other connections may free memory too, which doesn't wake this one.
 const RECHECK: Duration = Duration::from_millis(50);
 
-/// What one connection holds of the budget.
+/// The part of the budget that one connection holds.
 #[derive(Debug)]
 pub(super) struct Unread {
     budget: Arc<UnreadBudget>,
@@ -51,7 +51,7 @@ impl Unread {
         })
     }
 
-    /// A request with content starts.
+    /// Records a request with content.
     pub(super) fn open(&self, stream: u32) {
         let mut streams = self.streams();
         if streams.len() >= MAX_PENDING {
@@ -60,7 +60,7 @@ impl Unread {
         streams.entry(stream).or_default();
     }
 
-    /// Content of a stream has arrived. `h2` discards content of streams that have ended.
+    /// Records received content of a stream. `h2` discards the content of streams that have ended.
     pub(super) fn receive(&self, stream: u32, bytes: u64) {
         let mut streams = self.streams();
         if let Some(stream) = streams.get_mut(&stream) {
@@ -69,8 +69,8 @@ impl Unread {
         }
     }
 
-    /// The request of a stream is accepted. Earlier streams that weren't accepted have been refused, because `h2`
-    /// returns them in order.
+    /// Records that the request of a stream was accepted. Earlier streams that weren't accepted have been refused,
+    /// because `h2` returns them in order.
     pub(super) fn accept(self: &Arc<Self>, stream: u32) -> UnreadStream {
         let mut streams = self.streams();
         self.forget_pending(&mut streams, |id| id < stream);
@@ -113,7 +113,7 @@ impl Drop for Unread {
     }
 }
 
-/// What one stream holds. It is released on drop, because `h2` drops content that nobody can read any more.
+/// The part that one stream holds. It is released on drop, because `h2` drops content that can't be read any more.
 #[derive(Debug)]
 pub(super) struct UnreadStream {
     id: u32,
@@ -121,7 +121,7 @@ pub(super) struct UnreadStream {
 }
 
 impl UnreadStream {
-    /// This many bytes were read.
+    /// Records that this many bytes were read.
     pub(super) fn read(&self, bytes: usize) {
         let mut streams = self.unread.streams();
         if let Some(stream) = streams.get_mut(&self.id) {
@@ -141,15 +141,15 @@ impl Drop for UnreadStream {
     }
 }
 
-/// When a connection may be read from.
+/// Decides when a connection may be read from.
 #[derive(Debug, Default)]
 pub(super) struct Pause {
     timer: Option<std::pin::Pin<Box<Sleep>>>,
-    /// Since when nothing has been read, and how many reads there had been before.
+    /// When reading stopped, and how many reads there had been before.
     stalled: Option<(Instant, u64)>,
 }
 
-/// Nobody reads what a connection holds beyond its share.
+/// The content that a connection holds beyond its share isn't being read.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Stalled;
 

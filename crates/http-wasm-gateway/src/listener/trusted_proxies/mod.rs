@@ -1,5 +1,5 @@
-//! The client of a request if there are proxies in front: from the PROXY protocol for a connection, from header fields
-//! for a request.
+//! Determines the client of a request behind proxies: for a connection from the PROXY protocol, for a request from
+//! header fields.
 
 mod proxy_protocol;
 #[cfg(test)]
@@ -19,7 +19,7 @@ use crate::config::{FieldPattern, Listen, ProxyProtocol, TrustedNet, Underscores
 use crate::exchange::{Client, Dropped, ListenerId};
 use crate::names::{Claim, retain};
 
-/// Which proxies are trusted, and with which information.
+/// Which proxies are trusted, and for which information.
 #[derive(Debug, Clone)]
 pub(super) struct TrustedProxies {
     trusted: Vec<TrustedNet>,
@@ -49,7 +49,7 @@ impl TrustedProxies {
         }
     }
 
-    /// The listener whose settings these are.
+    /// The listener that has these settings.
     pub(super) fn listener(&self) -> ListenerId {
         self.listener
     }
@@ -83,7 +83,7 @@ impl TrustedProxies {
         let mut dropped = Dropped::default();
         let mut unwanted = Vec::new();
         let (mut trusted, mut believed) = (None, false);
-        // One pass over the names: most requests have none of these fields.
+        // This iterates over the names once, since most requests have none of these fields.
         for name in headers.keys() {
             if self.is_about_client(name) {
                 let trusted = *trusted.get_or_insert_with(|| self.trusts(connection.addr.ip()));
@@ -105,12 +105,12 @@ impl TrustedProxies {
         (client, dropped)
     }
 
-    /// Whether trailers of these names are dropped that others let pass.
+    /// Whether any trailers are dropped in addition to those that are always forbidden.
     pub(super) fn drop_trailers(&self) -> bool {
         !self.client_fields.is_empty() || self.underscores != Underscores::Pass
     }
 
-    /// Whether a trailer of this name is dropped: its head, which would have been checked, is long gone.
+    /// Whether a trailer with this name is dropped. It can't be checked like a field in the head.
     pub(super) fn drops_trailer(&self, name: &HeaderName) -> bool {
         self.is_client_field(name) || self.underscores != Underscores::Pass && has_underscore(name)
     }
@@ -123,11 +123,11 @@ impl TrustedProxies {
         self.client_fields.iter().any(|field| field.fits(name.as_str()))
     }
 
-    /// The client according to the remaining fields: the first that contains an address, and the first that contains a
-    /// scheme. What else they contain may be made up by the client, and isn't forwarded.
+    /// The client according to the remaining fields: the first with an address, and the first with a scheme. Other
+    /// information in them may be made up by the client, and isn't forwarded.
     fn believe(&self, connection: Client, headers: &mut HeaderMap) -> Client {
         let (mut addr, mut tls) = (None, None);
-        // How many proxies there are between the client and this one.
+        // The number of proxies between the client and this one.
         let mut behind = 0;
         for (name, claim) in &self.trusted_fields {
             if !headers.contains_key(name) {

@@ -10,11 +10,11 @@ use crate::body::BoxError;
 /// The fixed part of a PROXY header, including the length of the rest.
 const FIXED: usize = 16;
 
-/// The longest PROXY header that is accepted: addresses, and several kilobytes of other information, such as a
+/// The longest PROXY header that is accepted: addresses, and several kilobytes of other information such as a
 /// certificate.
 const MAX_HEADER: usize = 4096;
 
-/// The source in a PROXY header; none if it is the proxy itself, as for its health checks.
+/// The source address in a PROXY header. `None` if the proxy itself is the source, as for its health checks.
 pub(super) async fn source_address(
     io: &mut (impl AsyncRead + Unpin),
 ) -> Result<Option<SocketAddr>, BoxError> {

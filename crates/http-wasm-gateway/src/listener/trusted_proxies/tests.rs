@@ -16,7 +16,7 @@ fn trusted() -> TrustedProxies {
     TrustedProxies::new(&listen())
 }
 
-/// The listener trusts these fields.
+/// A listener that trusts these fields.
 fn trusting(fields: &[&str]) -> TrustedProxies {
     let trusted_fields = fields.iter().map(|field| field.parse::<FieldName>().unwrap().into()).collect();
     TrustedProxies::new(&Listen { trusted_fields, ..listen() })
@@ -24,8 +24,7 @@ fn trusting(fields: &[&str]) -> TrustedProxies {
 
 const PROXY: &str = "10.0.0.1:1";
 
-/// What happens to these fields of a request from this peer: address and scheme of the client, and the remaining
-/// fields.
+/// The result for these fields of a request from this peer: the client's address and scheme, and the remaining fields.
 fn seen(trusted: &TrustedProxies, peer: &str, fields: &[(&str, &str)]) -> (String, bool, Vec<String>) {
     let mut headers = HeaderMap::new();
     for (name, value) in fields {
