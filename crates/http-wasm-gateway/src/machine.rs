@@ -1,4 +1,4 @@
-//! What generations are built on. It stays as long as the process.
+//! The state that all generations are built on. It exists for the lifetime of the process.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use crate::error::StartError;
 use crate::inspect::Inspector;
 use crate::stage::CurrentStage;
 
-/// What generations are built on.
+/// The state that all generations are built on.
 pub(crate) struct Machine {
     pub(crate) started: SystemTime,
     pub(crate) engine: Engine,
     /// How many bytes the instances of all guests may use together.
     pub(crate) memory: usize,
-    /// How many bytes of HTTP/2 uploads may be received before anybody reads them.
+    /// How many bytes of HTTP/2 uploads may be received before they are read.
     pub(crate) unread: u64,
     pub(crate) start_only: StartOnly,
     pub(crate) stage: CurrentStage,
@@ -32,7 +32,7 @@ pub(crate) struct Machine {
 
 impl Machine {
     pub(crate) fn new(config: &Config) -> Result<Self, StartError> {
-        // Before anything needs many descriptors: the guests' files are already open.
+        // This comes before anything needs many descriptors; the guests' files are already open.
         Descriptors::of_process();
         let (engine, shares) = engine(config)?;
         let (memory, unread) = (shares.guests, shares.unread());
@@ -87,7 +87,7 @@ fn engine(config: &Config) -> Result<(Engine, Shares), StartError> {
     match &server.code_cache {
         Some(CodeCache::Off) => {}
         Some(CodeCache::Directory(directory)) => {
-            // The cache's own settings don't know the configuration's directory.
+            // The cache itself doesn't know the configuration's directory.
             let directory = std::path::absolute(&directory.value).unwrap_or_else(|_| directory.value.clone());
             engine = engine.code_cache(directory);
         }
@@ -117,8 +117,8 @@ impl Shares {
         self.bodies as u64 / 4
     }
 
-    /// The configured values; by default half of the memory for guests, and a quarter for the bodies that are held for
-    /// them. The last quarter is for everything else: code, connections and their windows, stacks, caches.
+    /// The configured values. By default, half of the memory is for guests, and a quarter for the bodies that are held
+    /// for them. The last quarter is for everything else: code, connections and their windows, stacks, caches.
     fn of(server: &Server, available: usize) -> Self {
         let share = |set: Option<Size>, part: usize| set.map_or(available / part, |size| size.bytes());
         let shares = Self {
@@ -138,16 +138,16 @@ impl Shares {
     }
 }
 
-/// What is assumed if the system doesn't report how much memory there is.
+/// The memory to assume if the system doesn't report it.
 const ASSUMED: usize = 2 << 30;
 
-/// The memory that this process may use: the machine's, or what its control groups allow.
+/// The memory that this process may use: the machine's memory, or what its control groups allow.
 fn available_memory() -> usize {
     let refresh = RefreshKind::nothing().with_memory(MemoryRefreshKind::nothing().with_ram());
     least_of(System::new_with_specifics(refresh).total_memory(), control_group::memory_limit())
 }
 
-/// The machine's memory, 0 if it is unknown, or that of its control groups.
+/// The machine's memory (0 if unknown) or the limit of its control groups, whichever is less.
 fn least_of(machine: u64, groups: Option<u64>) -> usize {
     let machine = (machine > 0).then_some(machine);
     match machine.into_iter().chain(groups).min() {
@@ -195,7 +195,7 @@ mod tests {
         config.server.code_cache = Some(CodeCache::Directory(PathBuf::from("cache").into()));
         let settings = StartOnly::of(&config);
         assert_eq!(settings.differing(&config), [""; 0]);
-        // The place in the file makes no difference.
+        // The position in the file makes no difference.
         config.server.code_cache = Some(CodeCache::Directory(PathBuf::from("cache").into()));
         config.server.drain_timeout.0 *= 2;
         assert_eq!(settings.differing(&config), [""; 0]);

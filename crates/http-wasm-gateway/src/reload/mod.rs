@@ -1,8 +1,8 @@
-//! Changing the configuration without interrupting requests.
+//! Changes the configuration without interrupting requests.
 //!
-//! Everything that a new configuration needs is built first: guests, upstreams, routes, addresses. Only if nothing is
-//! wrong with it do requests switch to it, all at once. Those in flight finish with what they started with, and what is
-//! no longer used is freed with the last of them.
+//! Everything that a new configuration needs is built first: guests, upstreams, routes, addresses. Requests only switch
+//! to it, all at once, if it has no errors. Requests in flight finish with the configuration that they started with,
+//! and what is no longer used is freed with the last of them.
 
 #[cfg(test)]
 mod tests;
@@ -30,8 +30,8 @@ use crate::observe::{Monitor, Reload};
 use crate::signals::ReloadSignal;
 use crate::stage::{CurrentStage, Stage};
 
-/// How often files are checked. Unlike notifications from the system, this works on any file system, and sees through
-/// links: a mounted ConfigMap is changed by switching one.
+/// How often files are checked. Unlike notifications from the system, this works on any file system, and with symbolic
+/// links: a mounted ConfigMap is changed by switching a link.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Where the configuration comes from.
@@ -41,7 +41,7 @@ pub(crate) enum ConfigSource {
     Value(Box<Config>),
 }
 
-/// What the active configuration was built from.
+/// The inputs that the active configuration was built from.
 #[derive(Debug, Clone)]
 pub(crate) struct Sources {
     /// Fingerprints of its files.
@@ -70,13 +70,13 @@ struct Inner {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Summary {
-    /// Guests of the configuration.
+    /// The number of guests in the configuration.
     pub guests: usize,
-    /// Those of them that were reused.
+    /// The number of guests that were reused.
     pub guests_kept: usize,
-    /// Addresses that weren't listened on before.
+    /// The number of addresses that weren't listened on before.
     pub opened: usize,
-    /// Addresses that are no longer listened on.
+    /// The number of addresses that are no longer listened on.
     pub closed: usize,
     /// Settings that have changed and take effect only after a restart.
     pub at_next_start: Vec<&'static str>,
@@ -125,12 +125,12 @@ impl Reloader {
         &self.0.admin_listener
     }
 
-    /// The stage of the gateway's life.
+    /// The stage of the gateway.
     pub(crate) fn stage(&self) -> &CurrentStage {
         &self.0.machine.stage
     }
 
-    /// Shows operators that requests are served, and lets them reload.
+    /// Shows operators that requests are served, and allows them to reload.
     pub(crate) async fn serves(&self) {
         let generation = self.0.core.generation();
         Descriptors::of_process().warn_of(generation.config.max_connections());
@@ -163,7 +163,7 @@ impl Reloader {
     /// Rereads the configuration and the files that it refers to, and uses it for all new requests.
     ///
     /// # Errors
-    /// Returns everything that is wrong with it. Nothing has changed then.
+    /// All faults of the new configuration. Nothing has changed then.
     pub async fn reload(&self) -> Result<Summary, StartError> {
         let result = self.swap().await;
         if let Some(monitor) = &self.0.core.generation().observers.monitor {
@@ -178,7 +178,7 @@ impl Reloader {
         self.0.core.generation().guests.warnings()
     }
 
-    /// The same, for holders that must not keep the gateway alive.
+    /// The same for operators, without keeping the gateway alive.
     fn for_operators(&self) -> Reload {
         let inner = Arc::downgrade(&self.0);
         Box::new(move || {
@@ -196,7 +196,7 @@ impl Reloader {
         let _one_at_a_time = self.0.one_at_a_time.lock().await;
         let (config, read) = self.read().await?;
         let earlier = core.generation();
-        // Counters continue as long as someone can read them.
+        // Counters continue while they can be read.
         let known = || {
             earlier
                 .observers
@@ -220,7 +220,7 @@ impl Reloader {
         Ok(Summary { guests, guests_kept, opened: change.opened, closed: change.closed, at_next_start })
     }
 
-    /// The configuration, and what it is built from.
+    /// Reads the configuration. Returns it with its sources.
     async fn read(&self) -> Result<(Config, Sources), StartError> {
         let inner = self.0.clone();
         let read = move || {
@@ -237,8 +237,8 @@ impl Reloader {
         blocking(read).await?
     }
 
-    /// Current fingerprints of the files that the active configuration was built from; after a failure, those of their
-    /// directories too.
+    /// The current fingerprints of the files that the active configuration was built from, and after a failure also of
+    /// their directories.
     async fn look(&self, has_failed: bool) -> Fingerprints {
         let files: Vec<PathBuf> = self.sources().files.paths().cloned().collect();
         let look =
@@ -284,14 +284,14 @@ pub(crate) async fn follow(reloader: &Reloader, mut hangup: ReloadSignal) {
             () = hangup.recv() => reloader.0.core.generation().observers.reopen(),
             () = changed(reloader, failed.as_ref()) => {}
         }
-        // Before the files are read: later changes then count as another change.
+        // This comes before the files are read, so that later changes count as another change.
         let before = reloader.look(true).await;
         failed = (!reloader.reload_and_log().await).then_some(before);
     }
 }
 
 /// Completes when files differ from those that the active configuration was built from, or that were read when a reload
-/// last `failed`, and have been unchanged for a while: writing a file, or several, takes many steps.
+/// last `failed`, and haven't changed for a while: writing files takes many steps.
 async fn changed(reloader: &Reloader, failed: Option<&Fingerprints>) {
     let mut last = None;
     loop {

@@ -1,4 +1,4 @@
-//! Reloads whose files are slow to read.
+//! Reloads with files that are slow to read.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
@@ -16,7 +16,7 @@ use super::{Served, one_guest};
 const CERTIFICATE: &[u8] = include_bytes!("../../../tests/fixtures/localhost.pem");
 const KEY: &[u8] = include_bytes!("../../../tests/fixtures/localhost.key.pem");
 
-/// How the reads of a file went.
+/// What has happened with the reads of a file.
 #[derive(Debug, Default)]
 struct Reads {
     stopped: AtomicBool,
@@ -31,7 +31,7 @@ fn serve(fifo: &Path, responds: UnboundedSender<mpsc::Sender<()>>) -> Arc<Reads>
     let (reads, fifo) = (Arc::new(Reads::default()), fifo.to_owned());
     let counted = reads.clone();
     std::thread::spawn(move || {
-        // Opens as soon as there is a reader.
+        // This opens as soon as there is a reader.
         while let Ok(mut file) = OpenOptions::new().write(true).open(&fifo) {
             if reads.stopped.load(Ordering::Relaxed) {
                 return;
@@ -44,14 +44,14 @@ fn serve(fifo: &Path, responds: UnboundedSender<mpsc::Sender<()>>) -> Arc<Reads>
             reads.count.fetch_add(1, Ordering::Relaxed);
             let _ = file.write_all(CERTIFICATE);
             drop(file);
-            // The reader sees the end only while nobody has the file open for writing.
+            // The reader only sees the end while the file isn't open for writing.
             std::thread::sleep(Duration::from_millis(100));
         }
     });
     counted
 }
 
-/// The runtime has one thread.
+/// The runtime has a single thread.
 #[tokio::test]
 async fn a_reload_waiting_for_files_blocks_nothing_else() {
     let served = Served::start(&one_guest("1")).await;

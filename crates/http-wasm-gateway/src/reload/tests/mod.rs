@@ -1,4 +1,4 @@
-//! Reloads of a gateway that serves.
+//! Reloads of a gateway that is serving.
 
 #[cfg(unix)]
 mod files;
@@ -25,7 +25,7 @@ use crate::config::ConfigFile;
 use crate::signals::ReloadSignal;
 use crate::{Bound, Gateway};
 
-/// Adds its configuration as a response header `x-config`, once the response is there.
+/// Adds its configuration to the response as the header `x-config`.
 const SAYS_CONFIG: &str = r#"(module
   (import "http_handler" "get_config" (func $get_config (param i32 i32) (result i32)))
   (import "http_handler" "add_header_value" (func $add (param i32 i32 i32 i32 i32)))
@@ -37,10 +37,10 @@ const SAYS_CONFIG: &str = r#"(module
     (call $add (i32.const 1) (i32.const 0) (i32.const 8)
       (i32.const 64) (call $get_config (i32.const 64) (i32.const 1024)))))"#;
 
-/// Longer than anything here takes; a test that waits this long has failed.
+/// Longer than anything here takes. A test that waits this long has failed.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A gateway from a file, in a directory with a guest.
+/// A gateway with a configuration file, in a directory with a guest.
 struct Served {
     directory: TempDir,
     bound: Bound,
@@ -77,7 +77,7 @@ impl Served {
     }
 }
 
-/// One guest with this configuration, before an echo.
+/// A configuration of one guest with this configuration of its own, before an echo.
 fn one_guest(config: &str) -> String {
     format!(
         "listen = [\"127.0.0.1:0\"]\n[guests.a]\npath = \"guest.wat\"\nconfig = \"{config}\"\n\
@@ -94,7 +94,7 @@ async fn connect(addr: SocketAddr) -> Client {
     client
 }
 
-/// What the guest of `SAYS_CONFIG` said.
+/// The value that the guest `SAYS_CONFIG` has added.
 async fn ask(client: &mut Client) -> Result<String, Box<dyn std::error::Error + Send + Sync>> {
     client.ready().await?;
     let request = Request::post("/").header("host", "h").body(Full::from("body").boxed())?;
@@ -113,7 +113,7 @@ async fn ask(client: &mut Client) -> Result<String, Box<dyn std::error::Error + 
 type Sender = http_body_util::channel::Sender<Bytes, std::convert::Infallible>;
 type Answer = tokio::task::JoinHandle<hyper::Result<Response<Incoming>>>;
 
-/// A request that is at the gateway, half of its body yet to come.
+/// Sends a request with half of its body.
 async fn begin(served: &Served) -> (Sender, Answer) {
     let generation = served.bound.core.generation();
     let before = Arc::strong_count(&generation);
@@ -126,7 +126,7 @@ async fn begin(served: &Served) -> (Sender, Answer) {
     (sender, answer)
 }
 
-/// Sends the other half, and reads the answer.
+/// Sends the other half of the body, and reads the response.
 async fn finish(mut sender: Sender, answer: Answer) -> Response<Bytes> {
     sender.send_data("dy".into()).await.unwrap();
     drop(sender);
@@ -181,7 +181,7 @@ async fn a_hundred_reloads_under_load_fail_no_request_and_leave_no_old_guest() {
     for client in load {
         client.await.unwrap().expect("no request fails");
     }
-    // None of the load has touched this one, so that it has the one instance that it was loaded with.
+    // The load hasn't reached this guest, so it has the one instance that it was loaded with.
     served.reload(&one_guest("last")).await;
     until("old generations are gone", || old.iter().all(|old| old.strong_count() == 0)).await;
     until("instances of old guests are gone", || served.guest_memory() == memory).await;
@@ -197,7 +197,7 @@ async fn a_hundred_reloads_under_load_fail_no_request_and_leave_no_old_guest() {
     }
 }
 
-/// Resident memory of this process in KiB; 0 where that isn't told.
+/// The resident memory of this process in KiB. 0 if the system doesn't report it.
 fn rss() -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
@@ -257,7 +257,7 @@ async fn a_reload_keeps_a_loaded_optional_guest_that_now_fails_and_can_add_a_mis
     assert_eq!(ask(&mut connect(served.addr()).await).await.unwrap(), "");
 }
 
-/// Changes of the two kinds of files between their reading and the gateway's first look at them, on top of a start.
+/// Changes each of the two kinds of files between the start's read and the gateway's first check.
 #[cfg(unix)]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_change_during_start_up_is_detected() {
@@ -314,7 +314,7 @@ async fn listeners_are_added_and_removed_while_others_keep_their_connections() {
     let mut goes = connect(addresses[1].addr).await;
     ask(&mut goes).await.unwrap();
 
-    // Other settings, the same socket: no connection is refused, those that are there come to their end.
+    // With other settings and the same socket, no connection is refused, and existing ones finish.
     let other = one_guest("1")
         .replace("[\"127.0.0.1:0\"]", "[{ address = \"127.0.0.1:0\", limits = { max_headers = 50 } }]");
     let summary = served.reload(&other).await;

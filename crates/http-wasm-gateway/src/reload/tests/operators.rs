@@ -1,4 +1,4 @@
-//! What operators see of reloads: metrics, the access log, the admin listener.
+//! What operators see of reloads: metrics, the access log and the admin listener.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use super::{Served, TIMEOUT, ask, begin, connect, finish, one_guest, until};
 
-/// What `[admin]` answers at this address.
+/// The response of `[admin]` at this address.
 async fn operators(addr: SocketAddr, request: http::request::Builder) -> Response<Bytes> {
     let mut client = connect(addr).await;
     let mut request = request.body(Full::default().boxed()).unwrap();
@@ -62,7 +62,7 @@ async fn metrics_of_removed_items_are_kept_until_their_requests_end_and_they_wer
     let metrics = monitor.metrics.encode_later();
     assert!(metrics.contains("guest=\"new-guest\"") && !metrics.contains("old-"), "{metrics}");
 
-    // Names that come back start from zero, and stay.
+    // Names that return start from zero, and stay.
     served.reload(&named("old-route", "old-guest", "old-upstream")).await;
     ask(&mut connect(served.addr()).await).await.unwrap();
     let counted = "http_wasm_requests_total{route=\"old-route\",code=\"2xx\"} 1";
@@ -131,7 +131,7 @@ async fn reloads_can_add_move_and_remove_the_admin_listener() {
     assert_eq!(served.reload(&with("127.0.0.1")).await.guests_kept, 1);
     assert_eq!(served.bound.admin_address(), Some(first), "it stays");
 
-    // It answers to the names that the newest configuration gives it.
+    // It accepts the host names in the latest configuration.
     let named = |path| Request::get(path).header("host", "gateway.internal:1");
     assert_eq!(operators(first, named("/status")).await.status(), StatusCode::MISDIRECTED_REQUEST);
     assert_eq!(operators(first, named("/readyz")).await.status(), StatusCode::OK);
@@ -139,7 +139,7 @@ async fn reloads_can_add_move_and_remove_the_admin_listener() {
     assert_eq!(served.bound.admin_address(), Some(first), "it stays");
     assert_eq!(operators(first, named("/status")).await.status(), StatusCode::OK);
 
-    // A request that moves it is answered where it was sent.
+    // A request that moves the listener gets its response at the old address.
     served.write(&with("localhost"));
     let answer = operators(first, Request::post("/reload")).await;
     assert_eq!(answer.status(), StatusCode::OK, "{:?}", answer.body());
