@@ -1,12 +1,12 @@
-//! Driving a future to completion on a thread that may block.
+//! Runs a future to completion on a thread that may block.
 
 use std::future::Future;
 use std::thread;
 
 /// Runs `future` to completion while this thread sleeps.
 ///
-/// It uses a separate thread: an executor that this thread belongs to would be asked to yield or for timers, and could
-/// provide neither while its thread is blocked here.
+/// It uses a separate thread: the future may ask the executor that this thread belongs to for timers or to yield, and
+/// that executor can provide neither while its thread is blocked here.
 pub(crate) fn block_on<F: Future<Output: Send> + Send>(future: F) -> F::Output {
     thread::scope(|scope| match scope.spawn(|| futures_executor::block_on(future)).join() {
         Ok(output) => output,

@@ -1,4 +1,4 @@
-//! Compiled code on disk, kept from one process to the next.
+//! A cache of compiled code on disk, which is kept from one process to the next.
 //!
 //! There is one file per module, named by a hash of everything that the code depends on: the module's bytes, and the
 //! version and settings of the compiler, including the machine's features. An entry is loaded only if its checksum is
@@ -17,7 +17,7 @@ use wasmtime::Engine;
 
 use super::directory::{Directory, foreign};
 
-/// What an entry starts with. Changes with the layout of entries.
+/// The first bytes of an entry. They change with the layout of entries.
 const MAGIC: &[u8; 16] = b"http-wasm code 1";
 
 const CHECKSUM: usize = 32;
@@ -70,10 +70,10 @@ impl CodeCache {
         Ok(Self::of(directory))
     }
 
-    /// The same for a directory that is used only if nobody else can write to it.
+    /// Like [`open`](Self::open), for a directory that is used only if no other user can write to it.
     ///
     /// # Errors
-    /// Why it can't be used.
+    /// The reason why it can't be used.
     pub(super) fn open_private(directory: PathBuf) -> Result<Self, String> {
         Directory::open_private(directory).map(Self::of)
     }
@@ -87,7 +87,7 @@ impl CodeCache {
         self.discarded.load(Ordering::Relaxed)
     }
 
-    /// The code under `key`, if there is an intact entry.
+    /// Returns the code under `key`, if there is an intact entry.
     pub(super) fn get(&self, key: Key) -> Option<Vec<u8>> {
         let name = name(key);
         match self.read(&name, key) {
@@ -97,7 +97,7 @@ impl CodeCache {
                 let path = self.directory.path().join(&name);
                 let path = path.display();
                 tracing::warn!("code cache entry {path} {why}: discarding it and compiling the module again");
-                // If it can't be removed, it is replaced or found damaged again.
+                // If it can't be removed, the entry is replaced, or found damaged again.
                 let _removed = self.directory.remove(&name);
                 None
             }
@@ -132,13 +132,13 @@ impl CodeCache {
         if checksum != sum(key, &entry[MAGIC.len() + CHECKSUM..]) {
             return Ok(Err("is damaged"));
         }
-        // So that entries in use are removed last. Failing to do so isn't an error.
+        // This ensures that entries in use are removed last. It is no error if it fails.
         let _marked = file.set_modified(SystemTime::now());
         entry.drain(..MAGIC.len() + CHECKSUM);
         Ok(Ok(entry))
     }
 
-    /// Stores `code` under `key`. If that fails, it is compiled again next time.
+    /// Stores `code` under `key`. If that fails, the module is compiled again next time.
     pub(super) fn put(&self, key: Key, code: &[u8]) {
         if let Err(error) = self.write(key, code) {
             let directory = self.directory.path().display();
@@ -146,7 +146,7 @@ impl CodeCache {
         }
     }
 
-    /// Writes a new file and renames it into place, so that nobody sees half an entry.
+    /// Writes a new file and renames it into place, so that no reader finds an incomplete entry.
     fn write(&self, key: Key, code: &[u8]) -> io::Result<()> {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);

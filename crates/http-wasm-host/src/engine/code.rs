@@ -1,4 +1,4 @@
-//! Compiled code: compiled once for all guests with the same bytes, and run by both wasmtime engines.
+//! Compiled code: each module is compiled once for all guests with the same bytes, and runs in both wasmtime engines.
 
 use std::sync::{Arc, OnceLock};
 
@@ -11,9 +11,9 @@ use super::wasm::Engines;
 
 /// A module's compiled code.
 pub(crate) struct Code {
-    /// For the engine that normally creates its instances.
+    /// The code for the engine that normally creates the instances.
     pub(crate) module: Module,
-    /// For bursts beyond the slots; the same machine code.
+    /// The code for bursts beyond the slots. The machine code is the same.
     overflow: Option<Overflow>,
 }
 
@@ -23,7 +23,7 @@ struct Overflow {
 }
 
 impl Code {
-    /// Size of the machine code and what belongs to it, in bytes. Both engines run the same pages of it.
+    /// The size of the machine code and its metadata, in bytes. Both engines use the same pages.
     pub(crate) fn bytes(&self) -> usize {
         let range = self.module.image_range();
         range.end.addr() - range.start.addr()
@@ -40,7 +40,7 @@ impl Code {
     }
 }
 
-/// Loads code that this process has compiled itself, or that the operator vouches for.
+/// Loads code that this process has compiled, or that the operator trusts.
 #[expect(unsafe_code, reason = "the one place where compiled code is loaded that wasmtime didn't just make")]
 fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Module> {
     // SAFETY: the bytes come from one of three sources: `Module::serialize`, called by this process a moment ago; the
@@ -50,27 +50,27 @@ fn load(engine: &Engine, code: &[u8]) -> wasmtime::Result<Module> {
     unsafe { Module::deserialize(engine, code) }
 }
 
-/// Where the code of a module comes from.
+/// The source of a module's code.
 #[derive(Clone, Copy, Debug, Hash)]
 pub(crate) enum Source<'a> {
-    /// It is compiled, or found in the cache on disk.
+    /// The code is compiled, or found in the cache on disk.
     Compiler,
-    /// It is compiled, and stays in memory only.
+    /// The code is compiled, and only kept in memory.
     Private,
-    /// The operator vouches for these bytes.
+    /// The operator trusts these bytes.
     Trusted(&'a [u8]),
 }
 
-/// All code that is in use, by content.
+/// All code in use, by content.
 pub(super) struct CompiledModules {
     in_use: SingleFlight<Key, Code>,
     cache: Option<CodeCache>,
 }
 
-/// Digest of the bytes, and whether their instances are to have slots.
+/// The digest of the bytes, and whether the instances should use slots.
 type Key = ([u8; 32], bool);
 
-/// A guest's handle on compiled code.
+/// A guest's handle to compiled code.
 pub(crate) type SharedCode = Arc<Code>;
 
 impl CompiledModules {
@@ -78,12 +78,12 @@ impl CompiledModules {
         Self { in_use: SingleFlight::default(), cache }
     }
 
-    /// Damaged entries of the cache.
+    /// The number of damaged entries in the cache.
     pub(super) fn discarded(&self) -> u64 {
         self.cache.as_ref().map_or(0, CodeCache::discarded)
     }
 
-    /// The code for `wasm`, compiled unless it is already in use.
+    /// Returns the code for `wasm`. It is compiled unless it is already in use.
     pub(super) fn get(
         &self,
         engines: &Engines,
@@ -93,7 +93,7 @@ impl CompiledModules {
     ) -> Result<SharedCode, String> {
         let mut digest = Sha256::new_with_prefix(wasm);
         if let Source::Trusted(code) = source {
-            // Guests that weren't vouched for don't get it.
+            // This keeps trusted code from guests that didn't ask for it.
             digest.update(code);
         }
         let key = (digest.finalize().into(), slots);
@@ -123,14 +123,14 @@ impl CompiledModules {
     }
 }
 
-/// The code for instances in slots if it fits a slot, otherwise for instances on demand.
+/// Loads the code for instances in slots if the module fits a slot, otherwise for instances on demand.
 fn on_engines(
     engines: &Engines,
     slots: bool,
     module: impl Fn(&Engine) -> wasmtime::Result<Module>,
 ) -> Result<Code, String> {
     if let (Some(engine), true) = (&engines.slots, slots) {
-        // A module may need more than a slot provides; the other engine reports any other problem as well.
+        // A module may need more than a slot provides. The other engine reports any other problem too.
         if let Ok(module) = module(engine) {
             let overflow = Overflow { engine: engines.on_demand.clone(), module: OnceLock::new() };
             return Ok(Code { module, overflow: Some(overflow) });

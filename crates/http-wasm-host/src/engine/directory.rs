@@ -1,4 +1,4 @@
-//! The directory of a cache, held open: its files are named relative to it, and links in it aren't followed.
+//! The directory of a cache. It is kept open: file names are relative to it, and symbolic links in it aren't followed.
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-/// A directory. What happens to its path after it was opened makes no difference.
+/// An open directory. Later changes to its path have no effect.
 #[derive(Debug)]
 pub(super) struct Directory {
     path: PathBuf,
@@ -23,7 +23,7 @@ pub(super) struct Entry {
 }
 
 impl Directory {
-    /// For messages.
+    /// The path, for messages.
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -52,7 +52,8 @@ mod imp {
             }
         }
 
-        /// The same for a directory that must be this user's, writable by nobody else, and not a link.
+        /// Like [`open`](Self::open), for a directory that must belong to this user, be writable by no other user, and
+        /// not be a symbolic link.
         pub(in super::super) fn open_private(path: PathBuf) -> Result<Self, String> {
             let failed = |error: io::Error| error.to_string();
             create(&path).map_err(failed)?;
@@ -69,18 +70,18 @@ mod imp {
             Ok(Self { path, held })
         }
 
-        /// Why others than this user and root can write to it, if they can.
+        /// How users other than this one and root can write to it, if they can.
         pub(in super::super) fn foreign(&self) -> Option<&'static str> {
             foreign(&self.held).ok().flatten()
         }
 
         pub(in super::super) fn read(&self, name: &Path) -> io::Result<File> {
-            // A FIFO must not block.
+            // Opening a FIFO must not block.
             let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
             Ok(File::from(rustix::fs::openat(&self.held, name, flags, Mode::empty())?))
         }
 
-        /// Creates a file that doesn't exist, for this user alone.
+        /// Creates a file that doesn't exist yet, for this user alone.
         pub(in super::super) fn create(&self, name: &Path) -> io::Result<File> {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             Ok(File::from(rustix::fs::openat(&self.held, name, flags, PRIVATE)?))
@@ -118,7 +119,7 @@ mod imp {
         std::fs::DirBuilder::new().mode(0o700).recursive(true).create(path)
     }
 
-    /// Why others than this user and root can change a file or directory, if they can.
+    /// How users other than this one and root can change a file or directory, if they can.
     pub(in super::super) fn foreign(file: &File) -> io::Result<Option<&'static str>> {
         const ROOT: u32 = 0;
         const WRITABLE_BY_OTHERS: u32 = 0o022;

@@ -1,4 +1,4 @@
-//! Snapshots of initialised guests, so that loading the same guest again doesn't initialise it again.
+//! Snapshots of initialised guests. Loading the same guest again reuses its snapshot.
 
 use std::time::Duration;
 
@@ -6,18 +6,18 @@ use super::code::SharedCode;
 use super::single_flight::SingleFlight;
 use crate::abi::Features;
 
-/// Everything that a snapshot depends on. Guests are untrusted, so it is a collision-resistant hash.
+/// A hash of everything that a snapshot depends on. It is collision-resistant, since guests are untrusted.
 pub(crate) type ImageKey = [u8; 32];
 
 /// The snapshots in use.
 pub(super) type Images = SingleFlight<ImageKey, Image>;
 
-/// A module that starts where the start-up of another one ended, and what the host must know about it.
+/// A module that begins where the start-up of another one ended, and the state that the host keeps for it.
 pub(crate) struct Image {
     pub(crate) code: SharedCode,
-    /// Enabled during start-up.
+    /// The features enabled during start-up.
     pub(crate) features: Features,
-    /// The monotonic clock at its end.
+    /// The time of the monotonic clock at the end of the start-up.
     pub(crate) clock: Duration,
     pub(crate) facts: SnapshotFacts,
 }

@@ -1,4 +1,4 @@
-//! How much memory the guests of an engine may use: each instance, and all of them together.
+//! Limits the memory of an engine's guests: of each instance, and of all together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -9,10 +9,10 @@ use wasmtime::ResourceLimiter;
 use crate::limits::Limits;
 use crate::stats::Counters;
 
-/// What a table element costs the host.
+/// The host memory per table element.
 const ELEMENT_BYTES: usize = size_of::<usize>();
 
-/// How often failures due to a lack of memory are logged.
+/// How often failures due to a lack of memory are logged at most.
 const WARN_EVERY: Duration = Duration::from_secs(10);
 
 /// The memory that all guests of an engine may hold together, in bytes.
@@ -20,10 +20,10 @@ const WARN_EVERY: Duration = Duration::from_secs(10);
 pub(crate) struct MemoryBudget {
     limit: usize,
     used: AtomicUsize,
-    /// Requests that failed because it was used up.
+    /// The number of requests that failed because it was used up.
     failed: AtomicU64,
     start: Instant,
-    /// When that was last logged, in milliseconds after `start`; 0 if never.
+    /// When a failure was last logged, in milliseconds after `start`. 0 if never.
     warned: AtomicU64,
 }
 
@@ -46,15 +46,15 @@ impl MemoryBudget {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Whether there is room for `bytes` more in addition to `used`. The last quarter is reserved for requests that
-    /// aren't sheddable.
+    /// Whether there is room for `bytes` in addition to `used`. The last quarter is reserved for requests that aren't
+    /// sheddable.
     fn fits(&self, used: usize, bytes: usize, sheddable: bool) -> bool {
         let reserved = if sheddable { self.limit / 4 } else { 0 };
         used.checked_add(bytes).is_some_and(|sum| sum <= self.limit - reserved)
     }
 
-    /// Whether a sheddable request may have an instance of `bytes`. `idle` says how many of that size its guest has,
-    /// and is called only when memory is short.
+    /// Whether a sheddable request may have an instance of `bytes`. `idle` returns how many idle instances of that size
+    /// its guest has, and is only called when memory is short.
     #[inline]
     pub(crate) fn has_room_to_shed(&self, bytes: usize, idle: impl FnOnce() -> usize) -> bool {
         let used = self.used();
@@ -69,7 +69,8 @@ impl MemoryBudget {
         self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
-    /// A request has failed because the budget is used up. There may be very many of them, so not each is logged.
+    /// Records that a request has failed because the budget is used up. As there may be very many, not every one is
+    /// logged.
     pub(crate) fn fails(&self) {
         let failed = self.failed.fetch_add(1, Ordering::Relaxed) + 1;
         let now = u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
@@ -106,17 +107,17 @@ impl Share {
 pub(crate) struct Quota {
     budget: Arc<MemoryBudget>,
     counters: Arc<Counters>,
-    /// Bytes of linear memory, all memories of the instance together: a module may have a hundred.
+    /// Bytes of linear memory. A module may have up to a hundred memories; they share one limit.
     memory: Share,
-    /// Elements of all tables together.
+    /// Elements of all tables.
     tables: Share,
     /// Bytes of memories and tables.
     held: usize,
-    /// The request that it serves may not use the reserved quarter.
+    /// Whether the request is sheddable, and so can't use the reserved quarter.
     sheddable: bool,
-    /// Something was refused because all guests together use too much.
+    /// Whether a growth was refused because all guests together use too much.
     starved: bool,
-    /// The last growth of a memory that was refused, and why.
+    /// The last growth of a memory that was refused because of a limit on the instance.
     refused: Option<Growth>,
 }
 
@@ -125,9 +126,9 @@ pub(crate) struct Quota {
 pub(crate) struct Growth {
     /// The size that it would have reached, including the instance's other memories, in bytes.
     pub(crate) to: usize,
-    /// The maximum.
+    /// The limit, in bytes.
     pub(crate) limit: usize,
-    /// The limit is the module's own.
+    /// Whether the limit is the module's own.
     pub(crate) is_modules: bool,
 }
 
@@ -150,7 +151,7 @@ impl Quota {
         }
     }
 
-    /// Forgets what was refused before, for another request.
+    /// Forgets earlier refusals, for another request.
     pub(crate) fn begin(&mut self, sheddable: bool) {
         self.sheddable = sheddable;
         self.starved = false;
@@ -162,7 +163,7 @@ impl Quota {
         self.starved.then_some(&*self.budget)
     }
 
-    /// The last growth that was refused since then because of a limit on this instance.
+    /// The last growth since [`begin`](Self::begin) that was refused because of a limit on this instance.
     pub(crate) fn refused(&self) -> Option<Growth> {
         self.refused
     }
@@ -183,7 +184,7 @@ impl Quota {
     }
 }
 
-/// A growth that is granted here but refused by the system stays charged until the instance is dropped: this is rare,
+/// A growth that is granted here but refused by the system stays charged until the instance is dropped. This is rare,
 /// bounded by the instance's own limit, and wasmtime doesn't report which growth it was.
 impl ResourceLimiter for Quota {
     fn memory_growing(

@@ -81,7 +81,7 @@ struct Inner {
     yields_always: bool,
 }
 
-/// Digest of the author's module, and what is needed of it.
+/// The digest of the author's module, and what backtraces contain.
 type SymbolsKey = ([u8; 32], Backtraces);
 
 /// Settings for an [`Engine`].
@@ -96,21 +96,21 @@ pub struct EngineBuilder {
     code_cache: Option<CodeCacheSetting>,
 }
 
-/// Where compiled code is kept.
+/// The directory of the code cache.
 enum CodeCacheSetting {
-    /// Wherever this is.
+    /// A directory that the operator has chosen.
     Trusted(PathBuf),
-    /// There, if nobody else can write to it.
+    /// A directory that is used only if no other user can write to it.
     Private(PathBuf),
 }
 
-/// Default number of slots for instances, enough for a burst of a thousand requests. Setting them up takes 3 ms, and a
-/// process has room for some thirty such engines, as tests need.
+/// The default number of slots for instances, enough for a burst of a thousand requests. Setting them up takes 3 ms,
+/// and a process can have about thirty such engines, as tests do.
 const SLOTS: u32 = 1_000;
 
 impl Engine {
-    /// Creates an engine with default settings. Within a tokio runtime it uses tokio's tasks and timers, elsewhere a
-    /// thread of its own; see [`Runtime`].
+    /// Creates an engine with default settings. In a tokio runtime, it uses tokio's tasks and timers; otherwise it uses
+    /// a thread of its own. See [`Runtime`].
     ///
     /// # Errors
     /// If this machine can't run WebAssembly, or no thread can be started.
@@ -149,34 +149,34 @@ impl Engine {
         self.0.modules.discarded()
     }
 
-    /// The code for `wasm`, compiled unless another guest has it already.
+    /// Returns the code for `wasm`. It is compiled unless another guest already uses it.
     pub(crate) fn code(
         &self,
         wasm: &[u8],
         source: Source<'_>,
         limits: &Limits,
     ) -> Result<SharedCode, String> {
-        // A table in a slot can't grow beyond it.
+        // A table in a slot can't grow beyond this.
         let slots = limits.table_elements <= TABLE_ELEMENTS;
         self.0.modules.get(&self.0.engines, wasm, source, slots)
     }
 
-    /// The code for `wasm` that is run once, and so needs no slot.
+    /// Returns the code for `wasm`, which runs only once and so needs no slot.
     pub(crate) fn code_without_slots(&self, wasm: &[u8]) -> Result<SharedCode, String> {
         self.0.modules.get(&self.0.engines, wasm, Source::Compiler, false)
     }
 
-    /// Compiled code for any engine of this version, on any machine like this.
+    /// Compiles code for any engine of this version, on any machine with the same features.
     pub(crate) fn precompile(&self, wasm: &[u8]) -> wasmtime::Result<Vec<u8>> {
         self.0.engines.on_demand.precompile_module(wasm)
     }
 
-    /// For an instance that is made for a request, which may be sheddable.
+    /// The quota of an instance that is created for a request, which may be sheddable.
     pub(crate) fn quota(&self, counters: &Arc<Counters>, limits: &Limits, sheddable: bool) -> Quota {
         Quota::new(self.0.memory.clone(), counters.clone(), limits, sheddable)
     }
 
-    /// The memory of all guests' instances.
+    /// The memory budget of all guests' instances.
     pub(crate) fn memory(&self) -> &MemoryBudget {
         &self.0.memory
     }
@@ -193,7 +193,7 @@ impl Engine {
         self.0.images.get_or_make(key, make)
     }
 
-    /// The symbols of the author's module, read unless another guest has them already.
+    /// The symbols of the author's module. They are read unless another guest already uses them.
     pub(crate) fn symbols(&self, wasm: &[u8], moved: Vec<Moved>, backtraces: Backtraces) -> Arc<Symbols> {
         let key = (Sha256::digest(wasm).into(), backtraces);
         let read = || Ok::<_, Infallible>(Symbols::read(wasm, moved, backtraces));
@@ -201,22 +201,22 @@ impl Engine {
         symbols
     }
 
-    /// The threads for the files of the guest of that name.
+    /// The threads for file operations of the guest with this name.
     pub(crate) fn file_threads(&self, guest: &Arc<str>) -> Result<Arc<FileThreads>, String> {
         self.0.file_threads.of(guest)
     }
 
-    /// For a module that is used once.
+    /// The engine without slots, for modules that are used once.
     pub(crate) fn wasm(&self) -> &wasmtime::Engine {
         &self.0.engines.on_demand
     }
 
-    /// Whether each call must be able to yield.
+    /// Whether every call must be able to yield.
     pub(crate) fn yields_always(&self) -> bool {
         self.0.yields_always
     }
 
-    /// Background work and timers.
+    /// Runs background work and timers.
     pub(crate) fn background(&self) -> &Background {
         &self.0.background
     }
@@ -247,9 +247,9 @@ impl EngineBuilder {
         self
     }
 
-    /// Sets whether every call runs in a way that allows it to yield. By default, a guest that has been quick for a
-    /// while runs on its caller's stack, which is cheaper; if it then computes for a long time, it blocks that thread
-    /// until its deadline, once. Set this for a server whose event loop runs on that thread.
+    /// Sets whether every call can yield. By default, once a guest has proved to be quick, it runs on its caller's
+    /// stack, which is cheaper. If it then computes for long, it blocks that thread until its deadline, once. Set this
+    /// for a server whose event loop runs on that thread.
     pub fn yields_always(mut self, yields_always: bool) -> Self {
         self.yields_always = yields_always;
         self
@@ -312,9 +312,9 @@ impl EngineBuilder {
         self
     }
 
-    /// The same for a directory that nobody has chosen, such as one below the user's cache directory: it is used only
-    /// if it belongs to this process's user, nobody else can write to it, and it isn't a symbolic link. Otherwise there
-    /// is no cache, and the log says so once.
+    /// Like [`code_cache`](Self::code_cache), for a directory that the operator hasn't chosen, such as one below the
+    /// user's cache directory. It is used only if it belongs to the process's user, no other user can write to it, and
+    /// it isn't a symbolic link. Otherwise there is no cache, which is logged once.
     pub fn private_code_cache(mut self, directory: impl Into<PathBuf>) -> Self {
         self.code_cache = Some(CodeCacheSetting::Private(directory.into()));
         self
@@ -380,7 +380,7 @@ pub(crate) struct TickLimit {
     pub(crate) ticks: u64,
 }
 
-/// One thread per engine advances its epochs.
+/// Starts the thread that advances the engine's epochs.
 fn start_ticker(engines: &Engines) -> std::io::Result<Ticker> {
     let mut engines: Vec<_> = engines.slots.iter().chain([&engines.on_demand]).map(|e| e.weak()).collect();
     Ticker::start(move || {

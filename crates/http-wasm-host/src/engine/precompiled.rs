@@ -1,9 +1,9 @@
-//! A guest's compiled code in a file, for processes that don't compile it themselves.
+//! Files with a guest's compiled code, for processes that don't compile it themselves.
 
-/// What such a file starts with. No WebAssembly, binary or text, starts like this.
+/// The first bytes of such a file. No WebAssembly module, binary or text, starts like this.
 const MAGIC: &[u8] = b"\x7fhttp-wasm\0";
 
-/// Changes whenever the code expects something different of the host.
+/// Changes whenever compiled code relies on something that has changed in the host.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "/1");
 
 /// The parts of such a file: the original module, and its code.
@@ -14,13 +14,13 @@ pub(crate) struct Precompiled<'a> {
     pub(crate) code: Option<&'a [u8]>,
 }
 
-/// Whether these bytes claim to be such a file.
+/// Whether these bytes start like such a file.
 pub(crate) fn is_precompiled(bytes: &[u8]) -> bool {
     bytes.starts_with(MAGIC)
 }
 
 impl<'a> Precompiled<'a> {
-    /// The parts of a file. `None` if it is truncated.
+    /// Splits a file into its parts. Returns `None` if it is truncated.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Self> {
         let mut rest = bytes.strip_prefix(MAGIC)?;
         let version = part(&mut rest)?;
@@ -29,7 +29,7 @@ impl<'a> Precompiled<'a> {
         Some(Self { wasm, code: (version == VERSION.as_bytes()).then_some(code) })
     }
 
-    /// A file with these parts.
+    /// Joins the parts into a file.
     pub(crate) fn write(wasm: &[u8], code: &[u8]) -> Vec<u8> {
         let mut file = MAGIC.to_vec();
         for part in [VERSION.as_bytes(), wasm, code] {

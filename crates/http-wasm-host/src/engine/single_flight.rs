@@ -1,13 +1,13 @@
-//! Values that are created once, however many callers ask for them at the same time.
+//! Values that are created once, even if several callers request them at the same time.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-/// The values in use, by key. The map itself keeps none alive: a value is dropped with its last user.
+/// The values in use, by key. The map keeps no value alive: a value is dropped with its last user.
 pub(super) struct SingleFlight<K, V>(Mutex<HashMap<K, Arc<Slot<V>>>>);
 
-/// Locked while the value is created; others that want the same one wait.
+/// Locked while the value is created. Other callers that request it wait.
 type Slot<V> = Mutex<Weak<V>>;
 
 impl<K, V> Default for SingleFlight<K, V> {
@@ -17,14 +17,14 @@ impl<K, V> Default for SingleFlight<K, V> {
 }
 
 impl<K: Eq + Hash, V> SingleFlight<K, V> {
-    /// Returns the value of this key, created by `make` if there is none.
+    /// Returns the value for this key, created by `make` if there is none.
     ///
     /// # Errors
-    /// Those of `make`. The callers that waited for the value then create it in turn.
+    /// The errors of `make`. Callers that waited for the value then try to create it in turn.
     pub(super) fn get_or_make<E>(&self, key: K, make: impl FnOnce() -> Result<V, E>) -> Result<Arc<V>, E> {
         let slot = {
             let mut slots = lock(&self.0);
-            // A slot that nobody else holds isn't locked.
+            // Locking doesn't block, since no other caller holds the slot.
             slots.retain(|_, slot| Arc::strong_count(slot) > 1 || lock(slot).strong_count() > 0);
             slots.entry(key).or_default().clone()
         };

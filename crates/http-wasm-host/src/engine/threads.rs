@@ -1,8 +1,8 @@
 //! Threads on which a guest's file operations run.
 //!
-//! wasmtime-wasi runs them on the blocking threads of the current tokio runtime. Those of the embedding program also
-//! resolve names and read configurations, so a disk that hangs would stop more than the guest that uses it. Each guest
-//! therefore has a bounded number of its own threads, which a reloaded guest of the same name shares.
+//! wasmtime-wasi runs file operations on the blocking threads of the current tokio runtime. In the embedding program,
+//! these threads also resolve names and read configurations, so a disk that hangs would affect more than its guest.
+//! Each guest therefore has a bounded number of threads of its own, which a reloaded guest with the same name shares.
 
 use std::collections::HashMap;
 use std::future::{Future, poll_fn};
@@ -13,11 +13,11 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Threads per guest. Disks have queues of their own; more threads would only wait there.
+/// The number of threads per guest. Disks have their own queues, so more threads would only wait there.
 const THREADS: usize = 16;
 
-/// Started operations per thread, including those that were cancelled and hang. Further ones wait outside the threads'
-/// queue, from which they couldn't be removed.
+/// The number of started operations per thread, including cancelled ones that hang. Other operations wait outside the
+/// threads' queue, since they couldn't be removed from it.
 const STARTED_PER_THREAD: usize = 4;
 
 /// Time after which an idle thread ends.
@@ -45,8 +45,8 @@ impl FileThreadsByGuest {
 
 /// The threads of one guest.
 pub(crate) struct FileThreads {
-    /// Its blocking threads do the work. Nothing else runs on it, so it needn't be driven. `None` for the caller's
-    /// threads.
+    /// A runtime whose blocking threads run the operations. It runs nothing else, so it isn't driven. `None` to use the
+    /// caller's threads.
     runtime: Option<Runtime>,
     started: Arc<Semaphore>,
 }
@@ -61,12 +61,12 @@ impl FileThreads {
         Ok(Self { runtime: Some(runtime), started: Arc::new(Semaphore::new(STARTED_PER_THREAD * threads)) })
     }
 
-    /// No own threads: operations run on those of the caller.
+    /// No threads: operations run on those of the caller.
     pub(crate) fn none() -> Self {
         Self { runtime: None, started: Arc::new(Semaphore::new(1)) }
     }
 
-    /// Runs an operation of wasmtime-wasi, whose blocking parts go to these threads.
+    /// Runs an operation of wasmtime-wasi, whose blocking parts run on these threads.
     pub(crate) async fn run<F: Future>(&self, operation: F) -> F::Output {
         let mut operation = pin!(operation);
         let mut started = Started { threads: self, permit: self.started.clone().acquire_owned().await.ok() };
@@ -75,7 +75,7 @@ impl FileThreads {
             operation.as_mut().poll(cx)
         })
         .await;
-        // It has ended, and none of its parts is left on a thread.
+        // The operation has ended, and no part of it is left on a thread.
         drop(started.permit.take());
         output
     }
@@ -85,7 +85,7 @@ impl FileThreads {
         &self,
         operation: impl FnOnce() -> T + Send + 'static,
     ) -> T {
-        // In the future's first poll, so that these are the threads that it runs on.
+        // Called in the future's first poll, so that it runs on these threads.
         self.run(async { wasmtime_wasi::runtime::spawn_blocking(operation).await }).await
     }
 }
@@ -93,7 +93,7 @@ impl FileThreads {
 impl Drop for FileThreads {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
-            // Operations that hang aren't waited for.
+            // Doesn't wait for operations that hang.
             runtime.shutdown_background();
         }
     }
@@ -106,8 +106,8 @@ struct Started<'a> {
 }
 
 impl Drop for Started<'_> {
-    /// If it is cancelled, its part on a thread may continue. The permit is returned by the threads, which they do only
-    /// as long as not all of them hang.
+    /// If the operation is cancelled, its part on a thread may continue. The threads then return the permit, which they
+    /// can only do if not all of them hang.
     fn drop(&mut self) {
         if let (Some(permit), Some(runtime)) = (self.permit.take(), &self.threads.runtime) {
             runtime.spawn_blocking(move || drop(permit));
@@ -124,7 +124,7 @@ mod tests {
 
     use super::*;
 
-    /// Hangs on a thread of `threads` until the sender is gone, and its future is dropped.
+    /// Blocks a thread of `threads` until the sender is dropped. The operation's future is dropped.
     fn hang(threads: &FileThreads) -> mpsc::Sender<()> {
         let (sender, receiver) = mpsc::channel::<()>();
         let (begun, has_begun) = mpsc::channel();
@@ -133,7 +133,7 @@ mod tests {
             let _gone = receiver.recv();
         }));
         assert!(operation.as_mut().now_or_never().is_none());
-        // An operation that is cancelled before a thread has taken it is never started.
+        // An operation that is cancelled before a thread has taken it never starts.
         has_begun.recv_timeout(Duration::from_secs(30)).unwrap();
         sender
     }
@@ -172,7 +172,8 @@ mod tests {
         assert_eq!(threads.started.available_permits(), 0);
         drop((hanging, begun));
         assert_eq!(block_on(threads.run_blocking(|| 1)), 1);
-        // Those in the queue were cancelled before a thread was free for them, and the others never got into the queue.
+        // Operations in the queue were cancelled before a thread was free for them, and the others never entered the
+        // queue.
         assert_eq!(all_begun.iter().count(), 0);
     }
 }

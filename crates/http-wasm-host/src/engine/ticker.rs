@@ -1,27 +1,27 @@
-//! The clock of an engine's guests: a thread that advances the epochs as long as a guest checks them.
+//! The clock of an engine's guests: a thread that advances the epochs while a guest needs them.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::thread::Thread;
 use std::time::Duration;
 
-/// Interval between checks of whether a guest has computed for too long. It is short enough that a request next to
-/// looping guests waits only a few milliseconds, and long enough that the checks cost nothing.
+/// How often to check whether a guest has computed for too long. This is short enough that requests wait only a few
+/// milliseconds for looping guests, and long enough that the checks cost almost nothing.
 pub(super) const TICK: Duration = Duration::from_millis(2);
 
-/// Minimum number of ticks, in addition to its own, that are left when a call starts: a thread may be descheduled
-/// before it enters the guest.
+/// How many ticks must be left when a call starts, in addition to its own. The thread may be descheduled before it
+/// enters the guest.
 const MARGIN: u64 = 500;
 
-/// The thread. It ends when this is dropped.
+/// The ticker's thread. It stops when this is dropped.
 #[derive(Debug)]
 pub(super) struct Ticker(Arc<Ticks>);
 
-/// The current time of the clock, and until when it is needed.
+/// The current tick, and how long ticks are needed.
 #[derive(Debug)]
 pub(crate) struct Ticks {
     now: AtomicU64,
-    /// The clock stops here, unless it is needed for longer by then.
+    /// The last tick that is needed so far.
     until: AtomicU64,
     parked: AtomicBool,
     closed: AtomicBool,
@@ -75,10 +75,10 @@ impl Ticks {
         }
     }
 
-    /// Asking for more than is needed saves half of these calls.
+    /// Requesting more ticks than needed halves the number of these calls.
     #[cold]
     fn extend(&self, needed: u64) {
-        // The thread uses the opposite order: either it sees the new end, or this sees that it is parked.
+        // The thread accesses these in the opposite order: either it sees the new end, or this sees that it is parked.
         self.until.fetch_max(needed.saturating_add(MARGIN), Ordering::SeqCst);
         if self.parked.load(Ordering::SeqCst) {
             self.wake();
@@ -91,7 +91,7 @@ impl Ticks {
         }
     }
 
-    /// Waits while nobody needs the clock. Returns whether anybody ever will.
+    /// Waits until the clock is needed. Returns `false` if it never will be again.
     fn wait_until_needed(&self) -> bool {
         let now = self.now.load(Ordering::Relaxed);
         if now < self.until.load(Ordering::Relaxed) {

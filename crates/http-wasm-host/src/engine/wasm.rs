@@ -1,5 +1,6 @@
-//! The two wasmtime engines behind an [`Engine`](super::Engine): one with a fixed number of slots for instances, which
-//! creates an instance in microseconds, and one that asks the system for each instance, for bursts beyond the slots.
+//! The two wasmtime engines behind an [`Engine`](super::Engine): one has a fixed number of slots for instances, in
+//! which it creates an instance in microseconds; the other allocates memory for each instance, for bursts beyond the
+//! slots.
 
 use std::sync::Arc;
 
@@ -7,21 +8,21 @@ use wasmtime::{
     Config, InstanceAllocationStrategy, PoolingAllocationConfig, StackCreator, WasmBacktraceDetails,
 };
 
-/// Tables of one instance that fit a slot. Toolchains emit one; reference types add a second.
+/// The number of tables per instance that fit a slot. Toolchains emit one; reference types add a second.
 const TABLES: u32 = 2;
 
-/// Elements of a table that fit a slot. The unused part of a slot is only address space.
+/// The number of table elements that fit a slot. The unused part of a slot is only address space.
 pub(super) const TABLE_ELEMENTS: usize = 100_000;
 
-/// Additional stack for host functions on a guest's fiber.
+/// Additional stack for host functions on a guest's fiber, in bytes.
 const HOST_STACK_BYTES: usize = 1536 * 1024;
 
-/// Size of the instance data that fits a slot: about 30,000 functions in tables.
+/// The size of the instance data that fits a slot, in bytes: about 30,000 functions in tables.
 const INSTANCE_BYTES: usize = 1024 * 1024;
 
 /// The engines of one [`Engine`](super::Engine). Both run the same compiled code.
 pub(super) struct Engines {
-    /// `None` if no slots are wanted, or the system has no address space for them.
+    /// `None` if no slots are requested, or the system has no address space for them.
     pub(super) slots: Option<wasmtime::Engine>,
     pub(super) on_demand: wasmtime::Engine,
 }
@@ -33,7 +34,7 @@ impl Engines {
     }
 }
 
-/// The engine, with as many of the slots as the system has address space for.
+/// Creates the engine with slots, reduced to the number that the system has address space for.
 fn with_slots(settings: &Settings) -> Option<wasmtime::Engine> {
     let mut slots = settings.slots;
     while slots > 0 {
@@ -63,14 +64,14 @@ fn config(settings: &Settings) -> Config {
         .epoch_interruption(true)
         .max_wasm_stack(settings.guest_stack_bytes)
         .async_stack_size(settings.guest_stack_bytes.saturating_add(HOST_STACK_BYTES))
-        // What current toolchains emit beyond wasmtime's defaults.
+        // Features that current toolchains use beyond wasmtime's defaults.
         .wasm_tail_call(true)
         .wasm_function_references(true)
         .wasm_gc(true)
         .wasm_exceptions(true)
         .wasm_relaxed_simd(true)
         .wasm_multi_memory(true)
-        // Suspension points are added to guests, which moves their code: source lines would be wrong. Function names
+        // Suspension points are added to guests, which moves their code, so source lines would be wrong. Function names
         // come from the name section and stay correct.
         .wasm_backtrace_details(WasmBacktraceDetails::Disable);
     if let Some(stacks) = &settings.stacks {
@@ -82,9 +83,9 @@ fn config(settings: &Settings) -> Config {
 fn slotted(settings: &Settings, slots: u32) -> Config {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_core_instances(slots)
-        // A store keeps the stack that it has used once.
+        // A store keeps the stack that it has used.
         .total_stacks(slots)
-        // Few guests are written in garbage-collected languages; those use the memory of another slot.
+        // Few guests are written in garbage-collected languages. Those use the memory of another slot.
         .total_gc_heaps(slots.div_ceil(4))
         .total_memories(slots)
         .max_memories_per_module(1)
@@ -95,7 +96,7 @@ fn slotted(settings: &Settings, slots: u32) -> Config {
     let mut config = config(settings);
     config
         .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
-        // Otherwise the part of a stack that a guest has once used would stay resident in the slot forever.
+        // Otherwise, the part of a stack that a guest has once used would stay resident in the slot.
         .async_stack_zeroing(true);
     config
 }

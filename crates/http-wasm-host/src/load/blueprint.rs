@@ -1,4 +1,4 @@
-//! Creating instances.
+//! Creates instances.
 
 use std::sync::{Arc, OnceLock};
 
@@ -15,16 +15,16 @@ use crate::run::suspend::Mode;
 use crate::stats::{Counters, Live};
 use crate::trace::TraceEvent;
 
-/// What is needed to create instances.
+/// Creates a guest's instances.
 pub(crate) struct Blueprint<H: Host> {
     pub(crate) startup: Startup,
     code: SharedCode,
     linked: Linked<H>,
-    /// For instances that find no slot; linked when the first one is needed.
+    /// For instances that find no free slot. Linked when the first one is created.
     overflow: OnceLock<Result<Linked<H>, String>>,
 }
 
-/// An instance whose start-up has been run, successfully or not.
+/// An instance after its start-up, which may have failed.
 struct Started<'a, H: Host> {
     linked: &'a Linked<H>,
     store: Store<State<H>>,
@@ -53,7 +53,7 @@ impl<H: Host> Blueprint<H> {
         };
         let mut begun = self.begin(&shared.counters, mode, sheddable).await?;
         if mode == Mode::Direct && begun.started.as_ref().is_err_and(|error| error.is::<Stop>()) {
-            // It was stopped only because it had no fiber.
+            // The start-up was only stopped because it ran without a fiber.
             functions.fiber_policy.was_slow();
             drop(begun);
             begun = self.begin(&shared.counters, Mode::Fiber, sheddable).await?;
@@ -100,7 +100,7 @@ impl<H: Host> Blueprint<H> {
         Ok(Started { linked, store, started })
     }
 
-    /// How instances are created that find no slot; `None` if all are created that way.
+    /// How to create instances that find no free slot. `None` if no instances use slots.
     fn overflow(&self) -> Option<Result<&Linked<H>, Error>> {
         let Startup { shared, wasi, .. } = &self.startup;
         let module = self.code.overflow()?;

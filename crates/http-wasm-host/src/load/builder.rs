@@ -1,4 +1,4 @@
-//! Settings of a guest, and how it is loaded.
+//! The settings of a guest, and loading it.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -36,7 +36,7 @@ use crate::symbols::Backtraces;
 use crate::trace::{TraceEvent, Tracer};
 use crate::warning::Lint;
 
-/// Settings for loading a guest. The guest has access only to what is granted here.
+/// Settings for loading a guest. The guest only has access to what is granted here.
 ///
 /// ```
 /// use std::time::Duration;
@@ -86,11 +86,11 @@ pub(crate) struct Prepared<H: Host> {
     pub(crate) blueprint: Blueprint<H>,
     pub(crate) inspection: Inspection,
     pub(crate) pool: PoolSettings,
-    /// How long it took to compile the guest and to make the snapshot.
+    /// How long it took to compile the guest and create the snapshot.
     pub(crate) compile_time: Duration,
-    /// How it is judged, unless it is loaded for a trial.
+    /// How the guest is reviewed. `None` in a trial.
     pub(crate) review: Option<Review>,
-    /// What is needed to try the guest, if it should be tried: its settings and its module.
+    /// The guest's settings and module, if it should be tried with a request.
     pub(crate) prober: Option<(GuestBuilder, Vec<u8>)>,
 }
 
@@ -193,22 +193,22 @@ impl GuestBuilder {
         self
     }
 
-    /// Follows what the guest's instances do: each call of the ABI's 19 functions with its arguments and result, and
-    /// the calls of the guest's own functions around them, its start-up included. See [`Tracer`].
+    /// Traces the guest's instances: each call of the ABI's 19 functions with its arguments and result, and the calls
+    /// of the guest's own functions around them, including its start-up. See [`Tracer`].
     ///
-    /// For tools that show or record what a guest does. Without it, calls have no overhead.
+    /// This is for tools that show or record what a guest does. Without a tracer, calls have no overhead.
     pub fn trace(mut self, tracer: impl Tracer) -> Self {
         self.hook = Some(Hook::new(tracer));
         self
     }
 
-    /// Loads the guest even if this [`Lint`] finds something, without a warning about it.
+    /// Loads the guest even if this [`Lint`] has findings, without a warning about them.
     pub fn allow(mut self, lint: Lint) -> Self {
         self.allowed.push(lint);
         self
     }
 
-    /// Sets whether the guest is refused if there are [warnings](crate::Warning) about it. Off by default.
+    /// Sets whether the guest is rejected if there are [warnings](crate::Warning) about it. Off by default.
     pub fn strict(mut self, strict: bool) -> Self {
         self.strict = strict;
         self
@@ -220,8 +220,7 @@ impl GuestBuilder {
         self
     }
 
-    /// The same guest for a trial: nothing that it does is logged or observed, except that `seen` is called after each
-    /// host call.
+    /// The same settings for a trial: nothing is logged or observed, except that `seen` is called after each host call.
     pub(crate) fn for_probe(mut self, seen: impl Fn() + Send + Sync + 'static) -> Self {
         self.pool = PoolSettings::default();
         self.observer = None;
@@ -234,7 +233,7 @@ impl GuestBuilder {
         })
     }
 
-    /// Whether the guest may access files.
+    /// Whether directories are mounted.
     pub(crate) fn has_mounts(&self) -> bool {
         !self.wasi.mounts.is_empty()
     }
@@ -319,13 +318,13 @@ impl GuestBuilder {
         drop(module);
         let always_on_fiber =
             self.engine.yields_always() || inspection.needs_wasi() && self.wasi.needs_async();
-        // Start-ups aren't analysed: a guest that may wait anywhere may wait there.
+        // Start-ups aren't analysed: if a guest can wait at all, its start-up may wait.
         let may_wait = wasi::SUSPENDING.iter().any(|(_, name)| inspection.imports_wasi(name));
         let calls = Calls {
             always_on_fiber,
             request: waits::of(&inspection, Phase::Request),
             response: waits::of(&inspection, Phase::Response),
-            // A call that is left out can't be followed.
+            // A call that is skipped can't be traced.
             ignores_responses: inspection.ignores_responses() && self.hook.is_none(),
             fiber_policy: Arc::default(),
             compute: Arc::new(Compute::new()),
@@ -382,7 +381,7 @@ impl GuestBuilder {
         Ok(Prepared { blueprint, inspection, pool: self.pool, compile_time, review, prober })
     }
 
-    /// Logs that loading takes long, if it does, as long as the result exists.
+    /// Logs that loading takes long, if it does, until the result is dropped.
     pub(crate) fn slow_load(&self) -> Option<SlowLoad> {
         (!self.is_probe).then(|| SlowLoad::watch(&self.guest_name()))
     }
@@ -391,7 +390,7 @@ impl GuestBuilder {
         self.name.as_deref().unwrap_or("guest").into()
     }
 
-    /// The module in `bytes`, and its code if they contain that too.
+    /// The module in `bytes`, and its compiled code if they contain that too.
     fn unpack<'a>(&self, bytes: &'a [u8]) -> Result<(&'a [u8], Option<&'a [u8]>), LoadError> {
         if !is_precompiled(bytes) {
             return Ok((bytes, None));
@@ -413,7 +412,7 @@ impl GuestBuilder {
     }
 }
 
-/// The code of a guest: precompiled code, if there is any and it fits this engine.
+/// The compiled code of a guest: the precompiled code if there is any and it suits this engine.
 fn compiled(startup: &Startup, wasm: &[u8], precompiled: Option<&[u8]>) -> Result<SharedCode, String> {
     let shared = &startup.shared;
     let engine = &shared.engine;

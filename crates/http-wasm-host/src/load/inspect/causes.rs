@@ -1,12 +1,12 @@
-//! Why a guest imports what no http-wasm host has, and what to change in its build.
+//! Explains why a guest has imports that http-wasm hosts don't provide, and what to change in its build.
 //!
-//! The imports of a module tell which toolchain, library or platform it was made for. Each rule here names one of them.
+//! The imports of a module show for which toolchain, library or platform it was built. Each rule here identifies one.
 
 use super::format::BUILD_CORE;
 use super::signatures::{self, HANDLER, WASI};
 use crate::choice::nearest;
 
-/// What kind of item is imported.
+/// The kind of an imported item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A function, with the number of its parameters.
@@ -97,7 +97,7 @@ fn kind_cause(module: &str, name: &str, kind: Kind) -> Option<&'static str> {
     }
 }
 
-/// A function of the ABI that is looked for in the wrong module.
+/// A function of the ABI that is imported from the wrong module.
 fn misplaced(module: &str, name: &str, kind: Kind) -> Option<String> {
     if module.starts_with("wasi:") {
         return None;
@@ -107,7 +107,7 @@ fn misplaced(module: &str, name: &str, kind: Kind) -> Option<String> {
             "the module's name must be exactly `{HANDLER}`: correct the import's declaration"
         ));
     }
-    // C's logarithm has that name, too.
+    // C's logarithm has the same name.
     let logarithm = name == "log" && kind != Kind::Function(3);
     let right = if signatures::handler(name).is_some() && !logarithm {
         HANDLER
@@ -124,7 +124,7 @@ fn misplaced(module: &str, name: &str, kind: Kind) -> Option<String> {
     ))
 }
 
-/// Guests written for another host.
+/// Identifies guests written for other hosts.
 fn platform(module: &str, name: &str) -> Option<&'static str> {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| module.starts_with(prefix));
     Some(if module == "env" && name.starts_with("proxy_") {
@@ -144,7 +144,7 @@ fn platform(module: &str, name: &str) -> Option<&'static str> {
     })
 }
 
-/// What compilers and binding generators import on their own behalf.
+/// Identifies what compilers and binding generators import for their own use.
 fn toolchain(module: &str, name: &str) -> Option<&'static str> {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| module.starts_with(prefix));
     let bindgen = |s: &str| s.starts_with("__wbindgen_") || s.starts_with("__wbg_");
@@ -177,7 +177,7 @@ fn toolchain(module: &str, name: &str) -> Option<&'static str> {
             "these are JavaScript's string built-ins (Kotlin, Dart, Java and others, compiled for browsers): choose \
              the compiler's WASI target, or another language"
         } else if component(module) || component(name) {
-            // Such a module is the core of a component, or is about to be wrapped into one.
+            // The module is the core of a component, or was meant to be wrapped into one.
             return Some(COMPONENT.as_str());
         } else if module.len() == 1 && name.len() <= 2 {
             MINIFIED
@@ -210,7 +210,7 @@ const WASI_SHIM: &str = "AssemblyScript asks a JavaScript host for this: extend 
                          `@assemblyscript/wasi-shim`, or remove \
      the call (`log` of `http_handler` writes log lines)";
 
-/// Module `env` is where compilers put everything that was given no module.
+/// Compilers import from `env` whatever has no module name.
 fn env(name: &str, kind: Kind) -> &'static str {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
     match name {
@@ -255,7 +255,7 @@ fn env(name: &str, kind: Kind) -> &'static str {
             EMSCRIPTEN
         }
         _ if starts(&["console.", "Date.", "performance.", "crypto.", "process.", "Math."]) => WASI_SHIM,
-        // TinyGo names a function that has no body after its package.
+        // TinyGo names a function without a body after its package.
         _ if name.contains('.') => {
             "TinyGo leaves a Go function undefined when it doesn't support it: avoid the package that the name starts \
              with (`net/http` is one), use a newer TinyGo, or build with Go (`GOOS=wasip1 GOARCH=wasm go build \
@@ -269,7 +269,7 @@ fn env(name: &str, kind: Kind) -> &'static str {
     }
 }
 
-/// Why a name isn't a function of `http_handler` or WASI, if its module is one of these.
+/// Why a name isn't a function of `http_handler` or WASI, if it is imported from one of these modules.
 pub(super) fn unknown_function(module: &str, name: &str) -> String {
     if module == WASI && name.starts_with("sock_") {
         return "this is a socket extension of WasmEdge, WAMR or Wasmer, not part of WASI preview 1: a guest \

@@ -1,4 +1,4 @@
-//! Checks of what a guest exports.
+//! Checks a guest's exports.
 
 use wasmparser::types::{EntityType, TypesRef};
 
@@ -9,19 +9,19 @@ use super::signatures::{Signature, describe, func_type};
 use crate::choice::nearest;
 use crate::fault::{Fault, Faults, shown};
 
-/// What the checks learn about the exports.
+/// The results of the checks.
 #[derive(Debug, Default)]
 pub(super) struct Exports {
     pub(super) initialize: bool,
     pub(super) start: bool,
-    /// Smallest and largest size of the exported memory, in pages.
+    /// The initial and maximum size of the exported memory, in pages.
     pub(super) memory: (u64, Option<u64>),
 }
 
 pub(super) const HANDLE_REQUEST: &str = "handle_request";
 pub(super) const HANDLE_RESPONSE: &str = "handle_response";
 
-/// Checks that each export of the ABI is there and of the right type.
+/// Checks that each export of the ABI exists and has the right type.
 pub(super) fn check(types: TypesRef<'_>, producers: &[Producer], faults: &mut Faults) -> Exports {
     let check = Check { types, producers };
     let memory = check.memory().unwrap_or_else(|fault| {
@@ -31,7 +31,7 @@ pub(super) fn check(types: TypesRef<'_>, producers: &[Producer], faults: &mut Fa
     if check.find(HANDLE_REQUEST).is_none()
         && let Some(fault) = check.other_platform()
     {
-        // Its handlers have other names and signatures; four more faults would only hide the point.
+        // Its handlers have other names and signatures, so four more faults would only distract.
         faults.push(fault);
         return Exports::default();
     }
@@ -106,7 +106,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Checks the function export of that name; `None` if there is none.
+    /// Checks the exported function with this name. Returns `None` if there is none.
     fn function(&self, name: &str, expected: &Signature) -> Option<Result<(), Fault>> {
         let entity = self.find(name)?;
         let Some(found) = func_type(self.types, entity) else {
@@ -129,7 +129,7 @@ impl<'a> Check<'a> {
         let functions = || {
             self.exports().filter(|export| func_type(self.types, export.1).is_some()).map(|export| export.0)
         };
-        // Rust's mangled names hold the plain one, `_ZN5guest14handle_request17h…E`.
+        // Rust's mangled names contain the plain name: `_ZN5guest14handle_request17h…E`.
         let similar = functions()
             .find(|found| found.len() <= 120 && found.contains(name))
             .or_else(|| nearest(name, functions()));
@@ -142,7 +142,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The way to export a function, in the guest's language where the module tells it.
+    /// How to export a function in the guest's language, if the module shows it.
     fn how_to_export(&self, name: &str) -> String {
         let attribute = match name {
             HANDLE_REQUEST => "extern \"C\" fn handle_request() -> i64",
@@ -159,7 +159,7 @@ impl<'a> Check<'a> {
         } else if language("Go") {
             format!("in {go}")
         } else {
-            // Other compilers record the language of their C runtime, so it proves nothing.
+            // Other compilers record the language of their C runtime, so this proves nothing.
             format!(
                 "export it ({rust}; {go}; C and C++: `__attribute__((export_name(\"{name}\")))`, in C++ also `extern \
                  \"C\"`; Zig: `export fn {name}`, built with `-fno-entry -rdynamic`; AssemblyScript: `export function \
@@ -168,7 +168,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// The exports of another platform's guests tell more than the lack of ours.
+    /// Exports for another platform are a better explanation than missing ones.
     fn other_platform(&self) -> Option<Fault> {
         self.exports().find_map(|(name, _)| {
             let (_, help) = OTHER_PLATFORMS.iter().find(|(is_theirs, _)| is_theirs(name))?;
@@ -182,7 +182,7 @@ impl<'a> Check<'a> {
     }
 }
 
-/// The Go version, if it is one that can't export functions.
+/// The Go version, if it can't export functions.
 fn old_go(producer: &Producer) -> Option<&str> {
     let version = producer.version.strip_prefix("go").filter(|_| producer.name == "Go")?;
     let digits = version.strip_prefix("1.")?.split(|c: char| !c.is_ascii_digit()).next()?;

@@ -1,4 +1,4 @@
-//! From the bytes of a file to a binary core module.
+//! Converts the bytes of a file into a binary core module.
 
 use crate::fault::{Fault, shown};
 
@@ -9,7 +9,7 @@ pub(super) const BUILD_CORE: &str = "http-wasm guests are core modules: build fo
      `wasm32-unknown-unknown` instead of `wasm32-wasip2` (TinyGo and Go: wasip1 with `-buildmode=c-shared`), and don't \
      run the result through `wasm-tools component new`, cargo-component, componentize-js or the like";
 
-/// The binary core module in `bytes`, which contain it as binary or as WebAssembly text.
+/// The binary core module in `bytes`, which are binary or WebAssembly text.
 pub(super) fn to_binary(bytes: &[u8]) -> Result<Vec<u8>, Fault> {
     if bytes.is_empty() {
         return Err(Fault::new(
@@ -70,7 +70,7 @@ fn one_line(message: &str) -> String {
             let place = place.replace(':', ", column ");
             format!("{first} at line {place}, in `{}`", shown(source))
         }
-        // Very long lines aren't drawn; the message then ends with the position.
+        // Very long lines aren't shown. The message then ends with the position.
         _ => shown(&first.replace("<anon>:", "line ")),
     }
 }
@@ -106,7 +106,7 @@ fn known_binary(bytes: &[u8]) -> (&'static str, &'static str) {
     const UNPACK: &str = "unpack it first, and pass the `.wasm` file inside";
     const LINK: &str = "link it first (wasm-ld), and pass the linked `.wasm` file";
     let known: &[(&[u8], &str, &str)] = &[
-        // wasmtime's own precompiled modules are ELF files, too.
+        // wasmtime's own precompiled modules are ELF files too.
         (
             b"\x7fELF",
             "an ELF file",

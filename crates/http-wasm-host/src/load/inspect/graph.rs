@@ -1,4 +1,4 @@
-//! Who calls whom in a module.
+//! The calls between the functions of a module.
 
 use std::collections::HashSet;
 
@@ -11,29 +11,29 @@ use super::imports::ImportUse;
 
 /// The functions of a module that is otherwise valid, with the calls between them.
 pub(super) struct Graph<'a> {
-    /// The imported functions, which come first in the index of functions.
+    /// The imported functions, which come first in the function index space.
     pub(super) imports: Vec<ImportUse>,
     functions: Vec<Function>,
     bodies: Vec<FunctionBody<'a>>,
     exports: Vec<(&'a str, u32)>,
-    /// The function of the start section.
+    /// The start function, if there is one.
     pub(super) start: Option<u32>,
-    /// Functions whose references are taken anywhere: what one function puts into a table another may call.
+    /// Functions whose references are taken anywhere: what one function puts into a table, another may call.
     referenced: Vec<u32>,
-    /// It has the legacy instructions `try` and `catch`.
+    /// Whether the legacy instructions `try` and `catch` are used.
     pub(super) uses_legacy_exceptions: bool,
-    /// The function names in the name section, sorted by index.
+    /// The function names from the name section, sorted by index.
     names: Vec<(u32, &'a str)>,
     data: Option<DataSectionReader<'a>>,
 }
 
-/// What one of the module's own functions does.
+/// What a function of the module itself does.
 #[derive(Default)]
 struct Function {
     calls: Vec<u32>,
-    /// It calls through a table or a reference.
+    /// Whether it calls through a table or a reference.
     calls_indirectly: bool,
-    /// It writes to memory or to a table.
+    /// Whether it writes to memory or a table.
     stores: bool,
 }
 
@@ -152,7 +152,7 @@ impl<'a> Graph<'a> {
                 _ => {}
             }
         }
-        // A call in a loop over a long list is still one call.
+        // Several calls of the same function count as one.
         function.calls.sort_unstable();
         function.calls.dedup();
         Ok(function)
@@ -167,7 +167,7 @@ impl<'a> Graph<'a> {
         Ok(())
     }
 
-    /// Names are only for display, so a section that can't be read is treated as empty.
+    /// Names are only displayed, so a section that can't be read is treated as empty.
     fn add_names(&mut self, names: wasmparser::NameSectionReader<'a>) {
         for subsection in names.into_iter().map_while(Result::ok) {
             if let Name::Function(map) = subsection {
@@ -188,7 +188,7 @@ impl<'a> Graph<'a> {
         self.exports.iter().copied()
     }
 
-    /// The functions that the name section names.
+    /// The functions that have a name in the name section.
     pub(super) fn names(&self) -> impl Iterator<Item = (&'a str, u32)> {
         self.names.iter().map(|(index, name)| (*name, *index))
     }
@@ -204,7 +204,7 @@ impl<'a> Graph<'a> {
         !self.names.is_empty()
     }
 
-    /// The first memory as the module initialises it, up to the last segment with a constant offset. None if that is
+    /// The first memory as initialised by the module, up to the last segment with a constant offset. `None` if that is
     /// more than `limit` bytes.
     pub(super) fn initial_memory(&self, limit: usize) -> Option<Vec<u8>> {
         let mut memory = Vec::new();
@@ -223,13 +223,13 @@ impl<'a> Graph<'a> {
         Some(memory)
     }
 
-    /// The functions that may run when those in `from` are called. It errs on the safe side: an indirect call is
-    /// assumed to reach every function that the module takes a reference to.
+    /// The functions that may run when those in `from` are called. This is a conservative estimate: an indirect call is
+    /// assumed to reach every function whose reference is taken.
     pub(super) fn reached(&self, from: impl IntoIterator<Item = u32>) -> Reachable {
         self.walk(from, true)
     }
 
-    /// The same, following direct calls only.
+    /// Like [`reached`](Self::reached), but only follows direct calls.
     pub(super) fn reached_directly(&self, from: impl IntoIterator<Item = u32>) -> Reachable {
         self.walk(from, false)
     }
@@ -258,12 +258,12 @@ impl<'a> Graph<'a> {
         self.own(function).is_some_and(|own| own.stores || own.calls_indirectly || !own.calls.is_empty())
     }
 
-    /// What this function, which isn't an import, calls by its index.
+    /// The functions that this function, which isn't an import, calls directly.
     pub(super) fn called_by(&self, function: u32) -> &[u32] {
         self.own(function).map_or(&[], |own| &own.calls)
     }
 
-    /// The code of a function of the module's own.
+    /// The code of a function that isn't an import.
     pub(super) fn body(&self, function: u32) -> Option<&FunctionBody<'a>> {
         self.bodies.get(self.place(function)?)
     }
@@ -272,7 +272,7 @@ impl<'a> Graph<'a> {
         self.functions.get(self.place(function)?)
     }
 
-    /// The function at this place among the module's own, if there is one.
+    /// The n-th function that isn't an import, if there is one.
     pub(super) fn own_at(&self, place: usize) -> Option<u32> {
         (place < self.functions.len()).then(|| u32::try_from(self.imports.len() + place).ok())?
     }
@@ -285,7 +285,7 @@ impl<'a> Graph<'a> {
 /// Functions that may run.
 pub(super) struct Reachable {
     functions: HashSet<u32>,
-    /// Including those that an indirect call may reach.
+    /// The same, including functions that an indirect call may reach.
     pub(super) indirectly: bool,
 }
 

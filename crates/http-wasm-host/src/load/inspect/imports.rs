@@ -1,4 +1,4 @@
-//! Checks of what a guest imports.
+//! Checks a guest's imports.
 
 use wasmparser::FuncType;
 use wasmparser::types::{EntityType, TypesRef};
@@ -25,7 +25,7 @@ pub(super) fn check(types: TypesRef<'_>, faults: &mut Faults) -> Vec<ImportUse> 
         let kind = kind(types, entity);
         match (module, func_type(types, entity)) {
             (HANDLER | WASI, Some(found)) => match check_function(module, name, found) {
-                // At most the ABI's functions get here, so the search stays short.
+                // Only functions of the ABI get here, so the search stays short.
                 Ok(import) if uses.contains(&import) => {}
                 Ok(import) => uses.push(import),
                 Err(fault) => faults.push(fault),
@@ -75,7 +75,7 @@ fn kind(types: TypesRef<'_>, entity: EntityType) -> Kind {
     }
 }
 
-/// Imports from elsewhere. A wrong toolchain adds dozens with one cause: they become one fault.
+/// Imports from other modules. A wrong toolchain adds dozens for one reason, so they are combined into one fault.
 #[derive(Default)]
 struct ForeignImports {
     groups: Vec<Group>,
@@ -83,14 +83,14 @@ struct ForeignImports {
 
 struct Group {
     cause: String,
-    /// The first few, as shown in a message.
+    /// The first few of them, as shown in a message.
     named: Vec<String>,
     count: usize,
 }
 
-/// How many imports of one cause a message names.
+/// How many imports with the same cause a message names.
 const MAX_NAMED: usize = 8;
-/// How many causes are distinguished; a malicious module could have one for each import.
+/// How many causes are distinguished. A malicious module could have a different one for each import.
 const MAX_GROUPS: usize = 64;
 
 impl ForeignImports {

@@ -1,7 +1,7 @@
 //! Inspects a guest before it is compiled: what it imports and exports, and what is wrong with it.
 //!
-//! A guest that can't run is rejected here, with all its faults at once and in words that name the cause; the compiler
-//! then rejects only invalid function bodies and features that the engine lacks.
+//! A guest that can't run is rejected here, with all faults at once and messages that name the cause. Compilation then
+//! only fails for invalid function bodies and unsupported features.
 
 mod causes;
 mod exports;
@@ -33,7 +33,7 @@ use reach::ExportReach;
 ///
 /// # Errors
 ///
-/// All faults that were found, at least one. A file that can't be read as a core module has just that one.
+/// All faults that were found, at least one. A file that isn't a core module has only that fault.
 pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspection, Vec<Fault>> {
     let wasm = format::to_binary(bytes).map_err(|fault| vec![fault])?;
     let Outline { types, producers, has_start_function } = outline(&wasm).map_err(|fault| vec![fault])?;
@@ -88,7 +88,7 @@ pub struct Inspection {
 }
 
 impl Inspection {
-    /// Takes the module: once it is compiled, nobody needs its bytes.
+    /// Takes the module, which is no longer needed once it is compiled.
     pub(crate) fn take_wasm(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.wasm)
     }
@@ -118,7 +118,7 @@ impl Inspection {
         self.response.is_empty
     }
 
-    /// What may be wrong with how the guest was built.
+    /// What may be wrong with the guest's build.
     pub(crate) fn lint_facts(&self) -> &LintFacts {
         &self.lint_facts
     }
@@ -186,13 +186,13 @@ struct Outline {
 }
 
 fn outline(wasm: &[u8]) -> Result<Outline, Fault> {
-    // The engine decides which features are allowed; no guest is rejected for one here.
+    // The engine decides which features are allowed, so no guest is rejected for one here.
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     let mut producers = Vec::new();
     let (mut has_start_function, mut exports_memory, mut is_relocatable) = (false, false, false);
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload.map_err(|error| malformed(&error, wasm))?;
-        // Function bodies come back unchecked: the compiler validates them anyway.
+        // Function bodies aren't checked here, since the compiler validates them anyway.
         let checked = validator.payload(&payload).map_err(|error| malformed(&error, wasm))?;
         match payload {
             Payload::StartSection { .. } => has_start_function = true,
@@ -215,7 +215,7 @@ fn outline(wasm: &[u8]) -> Result<Outline, Fault> {
             _ => {}
         }
         if let ValidPayload::End(types) = checked {
-            // A linked module may keep that section, but exports its memory. An object file may export functions.
+            // A linked module may keep the section, but exports its memory. An object file may export functions.
             if is_relocatable && !exports_memory {
                 return Err(Fault::new("the file is an object file that hasn't been linked", OBJECT_FILE));
             }

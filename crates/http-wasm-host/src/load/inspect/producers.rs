@@ -1,4 +1,4 @@
-//! The custom section in which tools record their names.
+//! Reads the custom section in which tools record their names.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use wasmparser::{CustomSectionReader, KnownCustom};
 
 use crate::fault::shown;
 
-/// One entry of what a module says it was built with.
+/// An entry that records what a module was built with.
 ///
 /// Displays as "processed-by: rustc 1.95.0".
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl fmt::Display for Producer {
 /// More than any toolchain writes.
 const MOST: usize = 32;
 
-/// The entries of a `producers` section; nothing for other sections. A malformed one isn't worth an error.
+/// The entries of a `producers` section, or none for other sections. A malformed section is ignored.
 pub(super) fn read(section: &CustomSectionReader<'_>) -> Vec<Producer> {
     let KnownCustom::Producers(fields) = section.as_known() else {
         return Vec::new();

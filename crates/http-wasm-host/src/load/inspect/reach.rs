@@ -1,25 +1,25 @@
 //! Which host functions each of a guest's two functions can reach.
 //!
-//! An import says that a guest may call a function, but not when. What `handle_response` can't reach doesn't have to be
-//! available to it. The result errs on the safe side: an indirect call is assumed to reach every function that the
-//! module takes a reference to.
+//! An import shows that a guest may call a function, but not when. What `handle_response` can't reach need not be
+//! available to it. The result is a conservative estimate: an indirect call is assumed to reach every function whose
+//! reference is taken.
 
 use wasmparser::{Operator, Result};
 
 use super::graph::Graph;
 use super::imports::ImportUse;
 
-/// What one exported function can reach.
+/// What an exported function can reach.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ExportReach {
     /// Host functions that it may call.
     pub(super) imports: Vec<ImportUse>,
-    /// It does nothing at all.
+    /// Whether it does nothing at all.
     pub(super) is_empty: bool,
 }
 
 impl ExportReach {
-    /// What can be reached from the exported function `export`.
+    /// What the exported function `export` can reach.
     pub(super) fn of(graph: &Graph<'_>, export: &str) -> Result<Self> {
         let Some(start) = graph.exported(export) else {
             return Ok(Self::default());

@@ -1,4 +1,4 @@
-//! `handle_response` that changes or reads a response although `buffer_response` isn't enabled.
+//! Detects a `handle_response` that changes or reads the response without `buffer_response` being enabled.
 
 use crate::abi::{FUNCTIONS, Features, Function, MODULE, Phase};
 use crate::exchange::allows;
@@ -9,7 +9,7 @@ use crate::warning::{Lint, Warning};
 /// The functions that `handle_response` calls and that trap there without `buffer_response`, if `handle_request` can't
 /// enable the feature.
 ///
-/// Only direct calls count: an indirect call may lead anywhere.
+/// Only direct calls count, since an indirect call may reach any function.
 pub(super) fn needed(graph: &Graph<'_>) -> Vec<&'static Function> {
     let Some(handle_response) = graph.exported(HANDLE_RESPONSE) else { return Vec::new() };
     let response = graph.reached_directly([handle_response]);
@@ -26,7 +26,7 @@ fn needs_buffering(function: &Function) -> bool {
     is_missing(function, Features::NONE) && !is_missing(function, Features::BUFFER_RESPONSE)
 }
 
-/// Whether a guest that enabled these `features` when it started can't call `function` in `handle_response`.
+/// Whether `function` traps in `handle_response` of a guest that enabled these `features` during start-up.
 pub(super) fn is_missing(function: &Function, features: Features) -> bool {
     !allows(function.access, Phase::Response, features)
 }

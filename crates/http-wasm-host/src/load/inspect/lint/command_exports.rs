@@ -1,4 +1,4 @@
-//! Exports that the linker wrapped, as if each call were a program of its own.
+//! Detects exports that the linker has wrapped as if each call were a separate program.
 //!
 //! If a module was linked as a command and no `_start` runs its constructors, each export runs them before its own
 //! code, and the destructors after it.
@@ -26,7 +26,7 @@ pub(super) fn warning() -> Warning {
     )
 }
 
-/// Whether the handlers run constructors that do something.
+/// Whether the handlers run constructors that have an effect.
 pub(super) fn found(graph: &Graph<'_>) -> Result<bool> {
     let (Some(request), Some(response)) = (graph.exported(HANDLE_REQUEST), graph.exported(HANDLE_RESPONSE))
     else {
@@ -42,13 +42,13 @@ pub(super) fn found(graph: &Graph<'_>) -> Result<bool> {
     let same = first == second && request.len() > 1 && response.len() > 1;
     let run = match constructors {
         Some(constructors) => first == constructors && second == constructors,
-        // Without names, the shape has to suffice.
+        // Without names, the shape alone must suffice.
         None => same && !graph.has_names(),
     };
     Ok(run && has_own_constructors(graph, first))
 }
 
-/// The function that this one calls if it only passes its parameters on; none if it does anything else.
+/// The functions that this function calls, if it only passes its parameters on. Empty if it does anything else.
 fn calls(graph: &Graph<'_>, function: u32) -> Result<Vec<u32>> {
     let mut calls = Vec::new();
     let Some(body) = graph.body(function) else { return Ok(calls) };
@@ -62,7 +62,7 @@ fn calls(graph: &Graph<'_>, function: u32) -> Result<Vec<u32>> {
     Ok(calls)
 }
 
-/// The C library has constructors of its own, which may run as often as they like.
+/// Whether there are constructors besides those of the C library, which may run any number of times.
 fn has_own_constructors(graph: &Graph<'_>, constructors: u32) -> bool {
     let is_library = |function| {
         let name = graph.name(function).unwrap_or_default();
@@ -72,7 +72,7 @@ fn has_own_constructors(graph: &Graph<'_>, constructors: u32) -> bool {
     };
     let called = graph.called_by(constructors);
     if called.is_empty() {
-        // Inlined.
+        // The constructors have been inlined.
         return graph.does_something(constructors);
     }
     called.iter().any(|function| !is_library(*function) && graph.does_something(*function))

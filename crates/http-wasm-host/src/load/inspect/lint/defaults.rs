@@ -1,4 +1,4 @@
-//! AssemblyScript's default parameters.
+//! Detects handlers with AssemblyScript's default parameters.
 //!
 //! An exported function with default parameters reads the number of arguments from a global. `__setArgumentsLength`
 //! sets it, and only AssemblyScript's own loader calls that.

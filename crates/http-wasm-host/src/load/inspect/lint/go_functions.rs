@@ -1,24 +1,24 @@
 //! The names of Go's functions in a module without a name section.
 //!
 //! Go's runtime has a table of all functions for its stack traces (`pclntab`), which `-ldflags=-s` doesn't remove. It
-//! begins with a header of eight bytes and eight words: the number of functions, that of files, the start of the code,
-//! and the offsets of five parts of the table, of which the first holds the names and the last the functions.
+//! begins with a header of eight bytes and eight words: the number of functions, the number of files, the start of the
+//! code, and the offsets of five parts of the table, of which the first holds the names and the last the functions.
 
 use crate::load::inspect::graph::Graph;
 
-/// From Go 1.20; then come the instruction size and the size of a word.
+/// The header since Go 1.20. The instruction size and the word size follow.
 const HEADER: &[u8] = &[0xf1, 0xff, 0xff, 0xff, 0, 0, 1, 8];
 const NAMES: usize = 3;
 const FUNCTIONS: usize = 7;
 
-/// What Go adds to the place of a function among the module's own.
+/// The difference between Go's number of a function and its position among the module's own functions.
 const FIRST_FUNCTION: usize = 0x1000;
 
-/// The function that the linker exports as `_initialize`. The table is believed if it knows that.
+/// The function that the linker exports as `_initialize`. The table is only trusted if it contains this function.
 const INITIALIZE: &str = "_rt0_wasm_wasip1_lib";
 
-/// How much memory is searched for the table, how often something may look like it, and how many functions it may have.
-/// The data of large programs has some 10 MB.
+/// How much memory is searched for the table, how many candidates are checked, and how many functions it may have. The
+/// data of large programs takes about 10 MB.
 const MOST_MEMORY: usize = 64 << 20;
 const MOST_CANDIDATES: usize = 16;
 const MOST_FUNCTIONS: usize = 1 << 20;
@@ -26,17 +26,17 @@ const MOST_FUNCTIONS: usize = 1 << 20;
 /// The functions of a Go library.
 pub(super) struct GoFunctions {
     memory: Vec<u8>,
-    /// Where the table begins.
+    /// The offset of the table.
     table: usize,
 }
 
 impl GoFunctions {
-    /// `None` if there is no table, or it isn't that of this module.
+    /// `None` if there is no table, or the table doesn't belong to this module.
     pub(super) fn of(graph: &Graph<'_>) -> Option<Self> {
         let memory = graph.initial_memory(MOST_MEMORY)?;
         let initialize = graph.exported("_initialize")?;
         let headers = memory.windows(HEADER.len()).enumerate().filter(|(_, bytes)| *bytes == HEADER);
-        // What looks like a header may be anything.
+        // Any data may look like a header.
         let tables: Vec<usize> = headers.map(|(at, _)| at).take(MOST_CANDIDATES).collect();
         let mut functions = Self { memory, table: 0 };
         for table in tables {
@@ -48,7 +48,7 @@ impl GoFunctions {
         None
     }
 
-    /// The function of this name.
+    /// The function with this name.
     pub(super) fn find(&self, graph: &Graph<'_>, name: &str) -> Option<u32> {
         let names = self.table.checked_add(self.word(NAMES)?)?;
         let functions = self.table.checked_add(self.word(FUNCTIONS)?)?;
@@ -89,7 +89,7 @@ mod tests {
     use crate::load::inspect::inspect;
     use crate::load::inspect::lint::{Probed, Verdict};
 
-    /// A library of Go's without a name section, whose `main.main` is this code.
+    /// Judges a Go library without a name section, whose `main.main` has this code.
     fn judged(header: &[u8], main: &str) -> Verdict {
         let names = "_rt0_wasm_wasip1_lib\0main.main\0";
         let functions = 72 + names.len() as u64;

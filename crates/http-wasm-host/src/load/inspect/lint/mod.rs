@@ -1,8 +1,8 @@
-//! What is probably wrong with a guest that is valid: how it was built, not what it imports and exports.
+//! Detects what is probably wrong with how a valid guest was built, beyond its imports and exports.
 //!
-//! A wrong warning costs more trust than a missing one, so each lint has a shape that correct guests don't have.
-//! [`probe`](crate::guest::probe) finds out whether a guest does nothing at all; this module decides which guests to
-//! probe.
+//! A wrong warning costs more trust than a missing one, so each lint looks for something that correct guests don't
+//! have. [`probe`](crate::guest::probe) finds out whether a guest does nothing at all; this module decides which guests
+//! to probe.
 
 mod buffering;
 mod command_exports;
@@ -22,26 +22,26 @@ use super::exports::{HANDLE_REQUEST, HANDLE_RESPONSE};
 use super::graph::Graph;
 use crate::abi::{Features, Function, MODULE};
 
-/// Facts from the module itself.
+/// Facts about the module.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LintFacts {
     start_code: StartCode,
     command_exports: bool,
-    /// What it calls in `handle_response` although that may need a feature.
+    /// Functions that `handle_response` calls and that need a feature.
     needs_buffering: Vec<&'static Function>,
     default_parameter: Option<&'static str>,
-    /// A handler may call one of `http_handler`'s functions.
+    /// Whether a handler may call a function of `http_handler`.
     reaches_host: bool,
 }
 
 /// How a guest responded to the test request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Probed {
-    /// It called no function of `http_handler`, neither for the request nor for its response.
+    /// It called no function of `http_handler`, for the request or for its response.
     Silent,
-    /// It called one, or failed.
+    /// It called a function, or failed.
     Active,
-    /// It couldn't be tried.
+    /// It couldn't be tested.
     Unknown,
 }
 
@@ -59,7 +59,7 @@ impl LintFacts {
         })
     }
 
-    /// Whether the guest should be tried with a request.
+    /// Whether the guest should be tested with a request.
     pub(crate) fn ask_for_probe(&self) -> bool {
         self.start_code.is_suspicious()
     }
@@ -69,7 +69,7 @@ impl LintFacts {
         self.command_exports.then_some(command_exports::TRAP_HINT)
     }
 
-    /// The verdict on a guest that enabled `features` when it started.
+    /// The verdict on a guest that enabled `features` during start-up.
     pub(crate) fn judge(&self, features: Features, probed: Probed) -> Verdict {
         let mut verdict = Verdict::default();
         let silent = match probed {

@@ -1,4 +1,4 @@
-//! Code that should have run before the first request, and that nothing calls.
+//! Detects code that should run before the first request but is never called.
 
 use super::go_functions::GoFunctions;
 use super::verdict::Verdict;
@@ -7,15 +7,15 @@ use crate::load::inspect::graph::{Graph, Reachable};
 use crate::load::inspect::producers::Producer;
 use crate::warning::{Lint, Warning};
 
-/// Which code of a module runs before the first request, and which should.
+/// Which start code a module has, and which of it runs before the first request.
 #[derive(Clone, Debug, Default)]
 pub(super) struct StartCode {
-    /// Start code that nothing calls, by its name.
+    /// The name of start code that is never called.
     uncalled: Option<Uncalled>,
-    /// The handlers call through a table.
+    /// Whether the handlers call through a table.
     dispatches: bool,
     runs_at_start: bool,
-    /// Without the names of functions, start code that nothing calls isn't found in a library.
+    /// Whether this is a library without function names, in which start code that is never called can't be found.
     is_nameless_library: bool,
     imports_host: bool,
     toolchain: Toolchain,
@@ -24,11 +24,11 @@ pub(super) struct StartCode {
 #[derive(Clone, Debug)]
 struct Uncalled {
     name: String,
-    /// Nothing but start code has such a name.
+    /// Whether the name is only used for start code.
     is_certain: bool,
 }
 
-/// The toolchain that built the module, as far as it affects the advice.
+/// The toolchain that built the module, if it affects the advice.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Toolchain {
     Rust,
@@ -42,7 +42,7 @@ impl Toolchain {
     fn of(graph: &Graph<'_>, producers: &[Producer]) -> Self {
         let made = |field: &str, name: &str| producers.iter().any(|p| p.field == field && p.name == name);
         let named = |name: &str| graph.names().any(|(found, _)| found == name);
-        // Rust's C library is recorded as well, so C comes last.
+        // Rust's C library is recorded too, so C comes last.
         if made("language", "Rust") {
             Self::Rust
         } else if made("language", "Go") || named(GO_MAIN) {
@@ -57,7 +57,7 @@ impl Toolchain {
 
 const GO_MAIN: &str = "main.main";
 
-/// Names that compilers and linkers give start code, which nothing else has.
+/// Whether compilers and linkers use this name only for start code.
 fn is_start_code(name: &str) -> bool {
     matches!(
         name,
@@ -72,18 +72,19 @@ fn is_start_code(name: &str) -> bool {
         || name.starts_with("__cxx_global_var_init")
 }
 
-/// Names of exports that may be start code: common arguments of `asc --exportStart`, and conventions of other hosts.
+/// Whether an export with this name may be start code: common arguments of `asc --exportStart`, and conventions of
+/// other hosts.
 fn may_be_start_code(name: &str) -> bool {
     matches!(name, "start" | "__start" | "init" | "_init" | "initialize" | "setup" | "register" | "_main")
 }
 
-/// Rust's `main`, mangled by either scheme or not at all.
+/// Whether this is Rust's `main`, mangled by either scheme or not at all.
 fn is_rust_main(name: &str) -> bool {
     name.contains("4main17h") || name.starts_with("_R") && name.ends_with("4main") || name.ends_with("::main")
 }
 
 impl StartCode {
-    /// `handlers`: the functions that the two handlers may call.
+    /// `handlers` are the functions that the two handlers may call.
     pub(super) fn of(graph: &Graph<'_>, handlers: &Reachable, producers: &[Producer]) -> Self {
         let start = [graph.start, graph.exported("_initialize"), graph.exported("_start")];
         let start: Vec<u32> = start.into_iter().flatten().collect();
@@ -106,13 +107,13 @@ impl StartCode {
         }
     }
 
-    /// Whether the guest may be one that does nothing.
+    /// Whether the guest may do nothing.
     pub(super) fn is_suspicious(&self) -> bool {
         let is_plain = self.runs_at_start && self.imports_host && !self.is_nameless_library;
         self.uncalled.is_some() || self.dispatches && !is_plain
     }
 
-    /// `silent`: the guest made no host call when it got a request.
+    /// `silent` says that the guest made no host call when it got a request.
     pub(super) fn judge(&self, silent: bool, verdict: &mut Verdict) {
         const NOTHING: &str = "the guest does nothing: it handles a request without calling the host";
         match &self.uncalled {
@@ -158,7 +159,7 @@ impl StartCode {
     }
 }
 
-/// Start code that isn't called, most significant first.
+/// Start code that is never called, most significant first.
 fn uncalled(
     graph: &Graph<'_>,
     toolchain: Toolchain,
@@ -172,7 +173,7 @@ fn uncalled(
     let certain =
         graph.exports().chain(graph.names()).find(|(name, function)| is_start_code(name) && idle(*function));
     if let Some((name, _)) = certain {
-        // A program for wasm32-unknown-unknown exports its `main`, which the compiler asks for even where it is empty.
+        // A program for wasm32-unknown-unknown exports its `main`, and the compiler requires one even if it is empty.
         let is_certain = toolchain != Toolchain::Rust || {
             let mut mains = graph.names().filter(|(name, _)| is_rust_main(name)).peekable();
             let known = mains.peek().is_some();
@@ -187,8 +188,8 @@ fn uncalled(
     Some(Uncalled { name: name.to_owned(), is_certain: false })
 }
 
-/// Go links `main` into a library too, and calls it only in a program. Each of its functions is in a table, so calls
-/// reveal nothing.
+/// Go links `main` into a library too, but only calls it in a program. Each function is in a table, so calls reveal
+/// nothing.
 fn go_main(graph: &Graph<'_>, functions: Option<&GoFunctions>) -> Option<Uncalled> {
     if graph.exported("_start").is_some() {
         return None;

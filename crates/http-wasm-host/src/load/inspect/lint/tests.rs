@@ -2,7 +2,7 @@ use super::*;
 use crate::load::inspect::inspect;
 use crate::warning::{Lint, Warning};
 
-/// The findings of a guest with these items, on which its host made no trial.
+/// The warnings and refusals for a guest with these items, after a probe with this result.
 fn warnings(items: &str, probed: Probed) -> (Vec<String>, Vec<String>) {
     let guest = format!(
         r#"(module
@@ -43,7 +43,7 @@ fn assert_clean(items: &str, probed: Probed) {
     assert_eq!(warnings(items, probed), (vec![], vec![]));
 }
 
-/// Handlers that call what was registered at 0, if anything was.
+/// Handlers that call the function registered at 0, if there is one.
 const DISPATCHES: &str = r#"
     (func (export "handle_request") (result i64)
       (if (i32.load (i32.const 0)) (then (call_indirect (type $t) (i32.load (i32.const 0)))))
@@ -98,7 +98,7 @@ fn an_inactive_guest_without_start_code_that_calls_registered_handlers_is_refuse
 
 #[test]
 fn an_inactive_library_without_names_is_warned_that_its_main_may_never_run() {
-    // Nothing in this module has a name, as after `go build -ldflags=-s`.
+    // This module has no names, as after `go build -ldflags=-s`.
     let guest = |start: &str, producers: &str| {
         format!(
             r#"(module
@@ -163,7 +163,7 @@ fn an_uncalled_main_without_effects_is_not_start_code() {
         ),
         Probed::Silent,
     );
-    // A Rust program for wasm32-unknown-unknown has a `main` that calls the one of the source.
+    // A Rust program for wasm32-unknown-unknown has a `main` that calls the `main` of the source.
     let rust = r#"(@producers (language "Rust" "")) (func $_ZN2gb4main17h1c0162745bbdb285E)
         (func (export "main") (param i32 i32) (result i32) (call $register) (i32.const 0))"#;
     assert_clean(&format!("{WORKS} {REGISTERS} {rust}"), Probed::Active);
@@ -219,7 +219,7 @@ fn constructors_that_run_before_each_handler_get_a_warning() {
         Probed::Active,
         &["constructors run before each handler", "`-mexec-model=reactor`", "_initialize"],
     );
-    // The same without names.
+    // The same module without names.
     let named =
         wat::parse_str(format!(r#"(module (memory (export "memory") 1) {WRAPPED} {constructor})"#)).unwrap();
     let mut stripped = wasm_encoder::Module::new();

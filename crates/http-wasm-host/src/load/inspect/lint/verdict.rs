@@ -1,17 +1,17 @@
-//! The verdict on a guest, from what the lints found.
+//! The verdict on a guest, according to the lints.
 
 use crate::warning::{Lint, Warning};
 
-/// Whether a guest may be loaded, and what to warn of.
+/// Whether a guest may be loaded, and the warnings about it.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
-    /// Why it is refused.
+    /// Why it is rejected.
     pub(crate) refusals: Vec<Warning>,
     pub(crate) warnings: Vec<Warning>,
 }
 
 impl Verdict {
-    /// The same without what is allowed, and with warnings as refusals if `strict`.
+    /// Removes what is allowed and, if `strict`, turns warnings into refusals.
     pub(crate) fn with(mut self, allowed: &[Lint], strict: bool) -> Self {
         let is_allowed = |warning: &Warning| allowed.contains(&warning.lint);
         self.refusals.retain(|warning| !is_allowed(warning));
