@@ -1,4 +1,4 @@
-//! From bytes to a guest that can serve.
+//! Loads a guest: from its bytes to a guest that can serve requests.
 
 pub(crate) mod blueprint;
 pub(crate) mod builder;

@@ -1,4 +1,4 @@
-//! The verdict on a guest that can be loaded: warnings, or a refusal.
+//! The verdict on a guest that can be loaded: warnings, or a rejection.
 
 use std::sync::Arc;
 
@@ -7,17 +7,17 @@ use crate::error::LoadError;
 use crate::load::inspect::lint::{LintFacts, Probed};
 use crate::warning::{Lint, Warning};
 
-/// How a guest is judged.
+/// What a guest's review depends on.
 pub(crate) struct Review {
     pub(crate) allowed: Vec<Lint>,
     pub(crate) strict: bool,
 }
 
 impl Review {
-    /// Logs and returns the warnings about a guest that enabled `features` when it started.
+    /// Logs and returns the warnings about a guest that enabled `features` during start-up.
     ///
     /// # Errors
-    /// If it is refused.
+    /// If the guest is rejected.
     pub(crate) fn conclude(
         self,
         guest: &Arc<str>,

@@ -1,20 +1,20 @@
-//! Reports that loading takes long, so that a user who waits for a server to start knows why.
+//! Logs that loading takes long, so that users who wait for a server to start know why.
 
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long loading may take before it is mentioned, and how often it is mentioned after that.
+/// How long loading may take before that is logged, and how often it is logged afterwards.
 const FIRST: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(10);
 
-/// As long as it exists, logs that loading a guest takes long.
+/// Logs that loading a guest takes long, until it is dropped.
 pub(crate) struct SlowLoad {
     guest: Arc<str>,
     began: Instant,
     state: Arc<Mutex<State>>,
-    /// Tells the thread to stop when it is dropped.
+    /// Stops the thread when it is dropped.
     _done: Sender<()>,
 }
 
@@ -53,12 +53,12 @@ impl SlowLoad {
                 }
             });
         };
-        // Without a thread nothing is logged, but the guest is loaded anyway.
+        // If there is no thread, nothing is logged, but the guest is loaded anyway.
         let _ = thread::Builder::new().name("http-wasm-loading".into()).spawn(watch);
         watched
     }
 
-    /// The guest is loaded, and has these sizes. That is news only to those who know that it takes long.
+    /// Logs the sizes of the loaded guest, if it was logged that loading takes long.
     pub(crate) fn loaded(self, code_bytes: usize, memory_bytes: usize, debug_info_bytes: usize) {
         let is_mentioned = {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

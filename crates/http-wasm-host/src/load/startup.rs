@@ -1,4 +1,4 @@
-//! An instance's start-up.
+//! The start-up of an instance.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,15 +18,15 @@ use crate::run::wasi::{WasiConfig, WasiState};
 use crate::stats::Counters;
 use crate::trace::TraceEvent;
 
-/// The functions that start an instance, and how they are called.
+/// The functions that run at the start-up of an instance, and how they are called.
 #[derive(Debug)]
 pub(crate) struct StartFunctions {
-    /// The module has a wasm start function.
+    /// Whether the module has a wasm start function.
     pub(crate) has_start: bool,
     pub(crate) exports_initialize: bool,
     pub(crate) exports_start: bool,
     pub(crate) fiber_policy: StartFiberPolicy,
-    /// The last start-up on a fiber has computed for long.
+    /// Whether the last start-up on a fiber computed for long.
     pub(crate) compute_long: AtomicBool,
     pub(crate) deadline: TickLimit,
 }
@@ -37,17 +37,17 @@ impl StartFunctions {
         self.has_start || self.exports_initialize || self.exports_start
     }
 
-    /// Those of a module whose start-up has been run.
+    /// The functions of a module whose start-up has already run.
     pub(crate) fn started(self) -> Self {
         Self { has_start: false, exports_initialize: false, exports_start: false, ..self }
     }
 }
 
-/// What an instance consists of besides its module, and what runs before it can serve.
+/// What an instance needs besides its module, and what runs before it can serve.
 pub(crate) struct Startup {
     pub(crate) shared: Arc<Shared>,
     pub(crate) wasi: WasiConfig,
-    /// Where its file operations run, if it has any.
+    /// The threads for its file operations, if it has any.
     pub(crate) file_threads: Option<Arc<FileThreads>>,
     pub(crate) functions: StartFunctions,
     /// The snapshot that instances start from, if there is one.
@@ -55,7 +55,7 @@ pub(crate) struct Startup {
 }
 
 impl Startup {
-    /// The store of an instance, before start-up.
+    /// Creates the store of an instance, before its start-up.
     pub(crate) async fn store<H: Host>(
         &self,
         engine: &wasmtime::Engine,
@@ -88,7 +88,7 @@ impl Startup {
         Ok(store)
     }
 
-    /// WASI with directories, which are opened on the file threads: their disk may be slow.
+    /// Creates the WASI state with directories, which are opened on the file threads, as their disk may be slow.
     async fn wasi_with_files(&self, threads: &Arc<FileThreads>) -> wasmtime::Result<WasiState> {
         let (config, own) = (self.wasi.clone(), Some(threads.clone()));
         let limit = self.startup_limit();
@@ -99,12 +99,12 @@ impl Startup {
         }
     }
 
-    /// The time that creating an instance may take, including all waiting. Compute time is limited separately.
+    /// How long creating an instance may take, including all waits. Compute time is limited separately.
     fn startup_limit(&self) -> Duration {
         self.functions.deadline.duration.saturating_mul(2)
     }
 
-    /// Runs the start-up of an instance: wasm start function, `_initialize`, `_start`, whichever exist.
+    /// Runs the start-up of an instance: the wasm start function, `_initialize` and `_start`, as far as they exist.
     pub(crate) async fn start<H: Host>(
         &self,
         store: &mut Store<State<H>>,
@@ -129,7 +129,7 @@ impl Startup {
             set_deadline(store, ticks);
         };
         let mut quick = true;
-        // Without a start function no guest code runs here, and a fiber would be wasted.
+        // Without a start function, no guest code runs here, so a fiber would be wasted.
         let instance = match functions.has_start || self.shared.calls.always_on_fiber {
             true => {
                 begin(store);
@@ -141,7 +141,7 @@ impl Startup {
                 instance
             }
             false => {
-                // But data that is too sparse for an image is written by compiled code, which checks the epoch as well.
+                // Data that is too sparse for an image is written by compiled code, which checks the epoch too.
                 store.data_mut().suspension.begin(Mode::Direct, functions.deadline);
                 set_deadline(store, functions.deadline.ticks);
                 pre.instantiate(&mut *store)?
@@ -160,7 +160,7 @@ impl Startup {
                 Mode::Fiber => call.drive(function.call_async(&mut *store, ()), None).await,
             };
             match called {
-                // A command that reports success; its instance stays callable.
+                // A command that exits with success. Its instance can still be called.
                 Err(error) if exit_code(&error) == Some(0) => {}
                 result => result?,
             }

@@ -1,4 +1,4 @@
-//! What a guest may wait for, as its module shows.
+//! What a guest may wait for, according to its module.
 
 use super::inspect::Inspection;
 use super::inspect::shim::{self, Shimmed};
@@ -6,7 +6,7 @@ use crate::abi::{FUNCTIONS, MODULE, MayWait, Phase};
 use crate::exchange::Waits;
 use crate::run::wasi;
 
-/// The module with a suspension point at each import that may wait.
+/// Adds a suspension point at each import that may wait.
 pub(super) fn with_suspension_points(wasm: &[u8]) -> Result<Shimmed, String> {
     let waiting = FUNCTIONS.iter().filter(|function| function.may_wait != MayWait::No);
     let points: Vec<_> = waiting.map(|function| (MODULE, function.name)).chain(wasi::SUSPENDING).collect();

@@ -285,7 +285,7 @@ impl<'a> Graph<'a> {
 /// Functions that may run.
 pub(super) struct Reachable {
     functions: HashSet<u32>,
-    /// The same, including functions that an indirect call may reach.
+    /// Whether one of the functions makes indirect calls.
     pub(super) indirectly: bool,
 }
 

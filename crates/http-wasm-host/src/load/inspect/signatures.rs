@@ -1,4 +1,4 @@
-//! The functions a guest may import, with their signatures.
+//! The functions that a guest may import, with their signatures.
 
 use std::fmt;
 use wasmparser::types::{EntityType, TypesRef};
@@ -6,9 +6,9 @@ use wasmparser::{CompositeInnerType, FuncType, ValType};
 
 use crate::abi::{FUNCTIONS, Function, ValueType};
 
-/// Import module of the http-wasm functions.
+/// The import module of the http-wasm functions.
 pub(crate) use crate::abi::MODULE as HANDLER;
-/// Import module of WASI preview 1.
+/// The import module of WASI preview 1.
 pub(crate) use crate::abi::WASI_MODULE as WASI;
 
 /// A function signature.
@@ -19,7 +19,7 @@ pub(super) struct Signature {
 }
 
 impl Signature {
-    /// Of one letter for each value: `i` is i32, `l` is i64.
+    /// Each letter is the type of a value: `i` for i32, `l` for i64.
     pub(super) fn new(params: &str, results: &str) -> Self {
         let types = |letters: &str| {
             letters.chars().map(|letter| if letter == 'l' { ValType::I64 } else { ValType::I32 }).collect()
@@ -68,7 +68,7 @@ pub(super) fn describe(found: &FuncType) -> String {
 }
 
 fn arrow(params: &[ValType], results: &[ValType]) -> String {
-    // More than fits on a line helps nobody; a module may declare a thousand parameters.
+    // The rest is omitted: a module may declare a thousand parameters.
     const MOST: usize = 16;
     let list = |types: &[ValType]| {
         let mut names: Vec<String> = types.iter().take(MOST).map(ToString::to_string).collect();
@@ -83,12 +83,12 @@ fn arrow(params: &[ValType], results: &[ValType]) -> String {
     }
 }
 
-/// The signature of the `http_handler` function of this name, if there is one.
+/// The signature of the `http_handler` function with this name, if there is one.
 pub(super) fn handler(name: &str) -> Option<Signature> {
     FUNCTIONS.iter().find(|function| function.name == name).map(Signature::from)
 }
 
-/// The signature of the WASI preview 1 function of this name, if there is one.
+/// The signature of the WASI preview 1 function with this name, if there is one.
 pub(super) fn wasi(name: &str) -> Option<Signature> {
     WASI_FUNCTIONS.iter().find(|f| f.0 == name).map(|(_, params, results)| Signature::new(params, results))
 }
@@ -104,7 +104,7 @@ pub(super) fn wasi_names() -> impl Iterator<Item = &'static str> {
 /// Name, parameters and result.
 type Row = (&'static str, &'static str, &'static str);
 
-// `sock_accept` was added later than the others; all hosts of preview 1 have it today.
+// `sock_accept` was added later than the others. Today, all hosts of preview 1 have it.
 const WASI_FUNCTIONS: &[Row] = &[
     ("args_get", "ii", "i"),
     ("args_sizes_get", "ii", "i"),

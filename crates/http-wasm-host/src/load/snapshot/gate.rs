@@ -1,4 +1,4 @@
-//! What a guest may call while its snapshot is made.
+//! Restricts what a guest may call while its snapshot is created.
 //!
 //! WASI calls that have the same result in each instance are allowed: arguments, environment, output, and the absence
 //! of files. Of the `http_handler` functions, only those work before a request that may be part of a snapshot, and
@@ -27,7 +27,7 @@ const TIME: &str = "all of its instances would see the time of the snapshot. Cho
 const FILES: &str = "a snapshot can't contain open files, and reads and writes of mounted directories \
                      wouldn't be repeated for other instances. Use files only while handling requests";
 
-/// Replaces each function that `module` imports and a snapshot doesn't allow with one that fails.
+/// Replaces each function that `module` imports and that a snapshot doesn't allow with one that fails.
 pub(super) fn close<T: 'static>(
     linker: &mut Linker<T>,
     module: &Module,
@@ -49,7 +49,7 @@ pub(super) fn close<T: 'static>(
     Ok(())
 }
 
-/// Why the WASI function isn't allowed, if it isn't.
+/// The reason why the WASI function isn't allowed, if it isn't.
 fn forbidden(function: &str, snapshot: Snapshot, wasi: &WasiConfig) -> Option<&'static str> {
     let shared_seed = snapshot == Snapshot::SharedSeed;
     match function {
@@ -57,8 +57,8 @@ fn forbidden(function: &str, snapshot: Snapshot, wasi: &WasiConfig) -> Option<&'
         "clock_time_get" | "poll_oneoff" => (!shared_seed).then_some(TIME),
         "args_get" | "args_sizes_get" | "environ_get" | "environ_sizes_get" | "clock_res_get"
         | "sched_yield" | "proc_exit" | "proc_raise" => None,
-        // As long as no file can be open, these are only standard input, which is empty, and output. Directories are
-        // opened separately for each instance, with the same descriptors.
+        // While no file can be open, these are only standard input, which is empty, and output. Directories are opened
+        // separately for each instance, with the same descriptors.
         "fd_read"
         | "fd_write"
         | "fd_fdstat_get"

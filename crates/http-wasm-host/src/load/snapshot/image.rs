@@ -1,4 +1,4 @@
-//! Making a snapshot.
+//! Creates snapshots.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use crate::run::state::State;
 use crate::run::suspend::Mode;
 use crate::symbols::Backtrace;
 
-/// Returns the snapshot of the guest `wasm` that is started with `startup`: from the engine's cache, or a new one.
+/// Returns the snapshot of the guest `wasm` as started by `startup`: from the engine's cache, or a new one.
 ///
 /// # Errors
 /// If the module is invalid, its start-up fails, or it can't be snapshotted.
@@ -35,7 +35,7 @@ pub(crate) fn image<H: Host>(
     startup.shared.engine.image(key, || Source { wasm, snapshot, startup }.make::<H>())
 }
 
-/// What a snapshot is made from.
+/// The guest to create a snapshot of.
 struct Source<'a> {
     /// The module as it would be compiled without a snapshot.
     wasm: &'a [u8],
@@ -52,7 +52,7 @@ impl Source<'_> {
         check_layout(self.wasm).map_err(|reason| self.refused(reason))?;
         let wasm = segments::few(self.wasm).map_err(|reason| self.refused(reason))?;
         let mut wizer = Wizer::new();
-        // Taken out, and `_initialize` with it.
+        // The rewriter removes this function, and `_initialize` too.
         wizer.init_func("_start");
         let (context, readable) = wizer
             .instrument(&wasm)
@@ -68,7 +68,7 @@ impl Source<'_> {
             })
             .map_err(|error| self.invalid(&error))?;
         let run = block_on(self.run(&pre, &wizer, &context))?;
-        // Configuration, environment and seed are in it.
+        // The code contains the configuration, the environment and the seed.
         let code = engine.code(&run.wasm, engine::Source::Private, &shared.limits).map_err(failed)?;
         let facts = SnapshotFacts { start_time: run.start_time, module_bytes: run.wasm.len() };
         Ok(Image { code, features: run.features, clock: run.clock, facts })
@@ -88,7 +88,7 @@ impl Source<'_> {
         wizer: &Wizer,
         context: &ModuleContext<'_>,
     ) -> Result<Run, LoadError> {
-        // It isn't counted, because it is dropped before the guest has another one.
+        // The instance isn't counted, because it is dropped before the guest has another one.
         let store = self.startup.store::<H>(pre.module().engine(), &Arc::default(), false).await;
         let mut store = store.map_err(|error| LoadError::start(self.startup.failed(&error)))?;
         let began = Instant::now();
@@ -117,7 +117,8 @@ impl Source<'_> {
     }
 }
 
-/// The rewriter writes sections in the order in which it finds them, and the data before the names.
+/// Checks that the `name` section comes last: the rewriter keeps the order of sections, but writes the data before the
+/// names.
 fn check_layout(wasm: &[u8]) -> Result<(), String> {
     let mut named = false;
     for payload in Parser::new(0).parse_all(wasm) {
@@ -143,7 +144,7 @@ struct Run {
     start_time: Duration,
 }
 
-/// An instance whose state is read. The rewriter has exported all of it, and asks for nothing else.
+/// An instance whose state is read. The rewriter has exported the whole state, and reads nothing else.
 struct Started<'a, H: Host> {
     store: &'a mut Store<State<H>>,
     instance: wasmtime::Instance,

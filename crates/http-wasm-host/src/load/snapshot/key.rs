@@ -1,4 +1,4 @@
-//! What distinguishes snapshots.
+//! The key of a snapshot.
 
 use std::hash::{Hash, Hasher};
 
@@ -9,7 +9,7 @@ use crate::engine::ImageKey;
 use crate::limits::Limits;
 use crate::run::wasi::WasiConfig;
 
-/// What distinguishes snapshots. Of the limits, these are the two that a guest can observe.
+/// A hash of everything that distinguishes snapshots. Of the limits, only these two are visible to a guest.
 pub(super) fn key(
     wasm: &[u8],
     snapshot: Snapshot,

@@ -1,4 +1,4 @@
-//! Snapshots: a guest is initialised once, and each instance starts where that run ended.
+//! Snapshots: a guest is initialised once, and each instance starts in the resulting state.
 //!
 //! The guest's start-up runs in an instance that serves no request. wasmtime-wizer then writes its memory and globals
 //! into the module, in place of their initial values, and removes the start functions. The new module is compiled like

@@ -1,4 +1,5 @@
-//! Modules with very many data segments. Go's linker creates them, because it omits zeros, however few.
+//! Merges data segments of modules that have very many. Go's linker creates them, because it omits even short runs of
+//! zeros.
 
 use std::borrow::Cow;
 
@@ -7,17 +8,17 @@ use wasmparser::{
     BinaryReaderError, Data, DataKind, DataSectionReader, FunctionBody, Operator, Parser, Payload,
 };
 
-/// How many a module may have besides those that a snapshot adds, ten thousand at most: engines accept 100,000 in
-/// total, and the rewriter leaves an empty one in place of each original one.
+/// The most segments that a module may have besides those that a snapshot adds, at most ten thousand. Engines accept
+/// 100,000 in total, and the rewriter leaves an empty segment in place of each original one.
 const MOST: u32 = 90_000;
 
-/// Up to this many zeros between two segments are written out.
+/// Up to this many zeros between two segments are written out to merge them.
 const LONGEST_GAP: u64 = 64;
 
-/// The valid module `wasm`, with its data segments merged if it has more of them than a snapshot can have.
+/// Returns the valid module `wasm`. Its data segments are merged if it has more of them than a snapshot can have.
 ///
 /// # Errors
-/// Why that isn't possible.
+/// The reason why that isn't possible.
 pub(super) fn few(wasm: &[u8]) -> Result<Cow<'_, [u8]>, String> {
     at_most(MOST, wasm)
 }
@@ -73,7 +74,7 @@ fn joined(most: u32, wasm: &[u8]) -> Result<Vec<u8>, MergeError> {
                 }
                 module.section(&section);
             }
-            // Only where segments are counted may code refer to them.
+            // Code can only refer to segments if there is a data count.
             Payload::CodeSectionEntry(body) if is_counted && refers_to_segments(body)? => {
                 return Err(MergeError::Named);
             }
@@ -108,14 +109,14 @@ struct Segment<'a> {
     data: Cow<'a, [u8]>,
 }
 
-/// The same data in fewer segments.
+/// Merges the data into fewer segments.
 fn join(section: DataSectionReader<'_>) -> Result<DataSection, MergeError> {
     let mut segments = section.into_iter().map(|data| Segment::of(data?)).collect::<Result<Vec<_>, _>>()?;
     segments.sort_by_key(|segment| (segment.memory, segment.offset));
     let mut few: Vec<Segment<'_>> = Vec::new();
     for next in segments {
         match few.last_mut().filter(|last| last.memory == next.memory) {
-            // It would only have to be within the memory, as the last one is.
+            // An empty segment only has to lie within the memory, as the previous one does.
             Some(last) if next.data.is_empty() && next.offset <= last.end() => {}
             Some(last) => {
                 let gap = next.offset.checked_sub(last.end()).ok_or(MergeError::Overlap)?;
@@ -152,13 +153,13 @@ impl<'a> Segment<'a> {
             (Operator::I64Const { value }, Operator::End) => (value.cast_unsigned(), true),
             _ => return Err(MergeError::Unplaced),
         };
-        // There is no room beyond the address space.
+        // The data must lie within the address space.
         offset.checked_add(data.data.len() as u64).ok_or(MergeError::Unplaced)?;
         Ok(Self { memory, offset, is_64, data: data.data.into() })
     }
 
     fn end(&self) -> u64 {
-        // Checked when it was read, and zeros are added only up to the next one.
+        // This can't overflow: it was checked when the segment was read, and zeros are only added up to the next one.
         self.offset + self.data.len() as u64
     }
 }
@@ -169,10 +170,10 @@ mod tests {
 
     use super::*;
 
-    /// Memory, offset, whether that has 64 bits, and data.
+    /// The memory, the offset, whether the offset has 64 bits, and the data.
     type Left = (u32, u64, bool, Vec<u8>);
 
-    /// What remains of these segments if there may be two.
+    /// What remains of these segments if two are allowed.
     fn left(items: &str) -> Result<Vec<Left>, String> {
         let text = format!("(module (memory 2) (memory i64 1) {items} (func $f (export \"f\")))");
         let wasm = wat::parse_str(&text).unwrap();
@@ -254,7 +255,7 @@ mod tests {
         assert_eq!(few, Ok(1));
     }
 
-    /// Offsets and lengths of consecutive segments, some of them past the end of a page, in any order.
+    /// The offsets and lengths of consecutive segments, some of them past the end of a page, in any order.
     fn places() -> impl Strategy<Value = Vec<(usize, usize)>> {
         let gaps_and_lengths = proptest::collection::vec((0usize..100, 0usize..20), 3..9);
         let places = (65_000usize..65_500, gaps_and_lengths).prop_map(|(mut at, segments)| {
@@ -279,7 +280,7 @@ mod tests {
         }
     }
 
-    /// What an instance starts with; `None` if there can't be one.
+    /// The initial memory of an instance. `None` if there can't be one.
     fn memory(wasm: &[u8]) -> Option<Vec<u8>> {
         let engine = wasmtime::Engine::default();
         let module = wasmtime::Module::new(&engine, wasm).unwrap();

@@ -1,4 +1,4 @@
-//! Lets a guest be suspended in a host function that is synchronous.
+//! Lets a synchronous host function suspend its guest.
 //!
 //! An async host function makes each call several times as expensive. So a host function that may have to wait stays
 //! synchronous: if it has no result yet, it moves the store's epoch deadline to now and returns all ones. A loop that
@@ -22,10 +22,10 @@ use self::rewrite::Rewriter;
 use crate::symbols::Moved;
 
 /// Rewrites a valid core module so that each use of the imported functions in `points`, pairs of module and name, goes
-/// through a loop that calls again, after a pause, while the result is all ones.
+/// through a loop: while the result is all ones, it pauses and calls the function again.
 ///
-/// Points that aren't imported are skipped. All indices in the module stay the same. Functions stay byte for byte as
-/// they are except for the redirected indices, so that few places in them move. Debug information and other sections
+/// Points that aren't imported are skipped. All indices in the module stay the same. Functions stay unchanged byte for
+/// byte, except for the redirected indices, so that little of their code moves. Debug information and other sections
 /// that depend on code positions are dropped.
 ///
 /// # Errors
@@ -46,6 +46,6 @@ pub(crate) fn add_suspension_points(wasm: &[u8], points: &[(&str, &str)]) -> Res
 #[derive(Debug)]
 pub(crate) struct Shimmed {
     pub(crate) wasm: Vec<u8>,
-    /// What moved within its functions.
+    /// Which code has moved within its function.
     pub(crate) moved: Vec<Moved>,
 }

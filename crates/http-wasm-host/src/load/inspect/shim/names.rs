@@ -5,10 +5,10 @@ use wasmparser::BinaryReader;
 
 use super::plan::Plan;
 
-/// Subsection of the `name` section that names functions.
+/// The subsection of the `name` section with the names of functions.
 const FUNCTIONS: u8 = 1;
 
-/// The content of a `name` section with the added functions named, or nothing if it can't be read.
+/// The content of a `name` section with names for the added functions. `None` if it can't be read.
 ///
 /// Existing content stays unchanged, byte for byte.
 pub(super) fn extended(section: &[u8], plan: &Plan) -> Option<Vec<u8>> {
@@ -29,7 +29,7 @@ pub(super) fn extended(section: &[u8], plan: &Plan) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// A name map is a count and that many entries, sorted by index; ours have the highest.
+/// A name map is a count, followed by that many entries sorted by index. The added functions have the highest indices.
 fn function_names(content: &[u8], plan: &Plan) -> Option<Vec<u8>> {
     let mut reader = BinaryReader::new(content, 0);
     let count = reader.read_var_u32().ok()?;

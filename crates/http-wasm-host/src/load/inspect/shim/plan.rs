@@ -15,9 +15,9 @@ pub(crate) enum ShimError {
     /// The sentinel needs one integer result.
     #[error("the import `{module}.{name}` doesn't return one integer, so it can't be a suspension point")]
     Signature {
-        /// Module of the import.
+        /// The module of the import.
         module: String,
-        /// Its name.
+        /// The name of the import.
         name: String,
     },
 }
@@ -26,7 +26,7 @@ pub(crate) enum ShimError {
 #[derive(Debug)]
 pub(super) struct Plan {
     pub(super) points: Vec<Redirect>,
-    /// How many types and functions the original module has; added ones come after them.
+    /// The number of types and functions in the original module. Added ones follow them.
     pub(super) types: u32,
     pub(super) functions: u32,
 }
@@ -72,7 +72,7 @@ impl Plan {
                 Payload::FunctionSection(section) => {
                     plan.functions = plan.functions.wrapping_add(section.count())
                 }
-                // Nothing after the start of the code section counts.
+                // Nothing after the start of the code section is needed.
                 Payload::CodeSectionStart { .. } => break,
                 _ => {}
             }
@@ -81,13 +81,13 @@ impl Plan {
         Ok(plan)
     }
 
-    /// Index of the function that replaces the n-th point.
+    /// The index of the function that replaces the n-th point.
     pub(super) fn stand_in(&self, n: usize) -> u32 {
-        // A count so large that this wraps is rejected when the section is read.
+        // If the count is so large that this wraps, the module is rejected when the section is read.
         self.functions.wrapping_add(n as u32)
     }
 
-    /// Index of the empty function; it comes after the replacements.
+    /// The index of the empty function, which follows the replacements.
     pub(super) fn pause(&self) -> u32 {
         self.stand_in(self.points.len())
     }

@@ -1,4 +1,4 @@
-//! The rewriting itself, section by section.
+//! Rewrites a module section by section.
 
 use std::borrow::Cow;
 use std::convert::Infallible;
@@ -28,7 +28,7 @@ impl Rewriter {
         Self { plan, moved: Vec::new(), functions_written: false, code_written: false }
     }
 
-    /// What moved within functions.
+    /// Which code has moved within its function.
     pub(super) fn into_moved(self) -> Vec<Moved> {
         self.moved
     }
@@ -37,7 +37,7 @@ impl Rewriter {
         for point in &self.plan.points {
             functions.function(point.type_index);
         }
-        // The pause has the type that is added at the end.
+        // The type of the pause is added at the end.
         functions.function(self.plan.types);
         self.functions_written = true;
     }
@@ -59,7 +59,7 @@ impl Rewriter {
             if target == function_index {
                 continue;
             }
-            // An opcode of one byte, and the index.
+            // The opcode takes one byte, and the index follows.
             let (operand, end) = (at + 1 - start, operators.original_position() - start);
             out.extend_from_slice(&code[copied..operand]);
             copied = end;
@@ -128,7 +128,7 @@ impl Reencode for Rewriter {
         Ok(())
     }
 
-    /// Called between all sections: a module may have no functions of its own, and so no sections for them.
+    /// Called between all sections, since a module may have no functions of its own, and so no sections for them.
     fn intersperse_section_hook(
         &mut self,
         module: &mut Module,
@@ -159,15 +159,15 @@ impl Reencode for Rewriter {
             return Ok(());
         }
         let data = if name == "name" { names::extended(section.data(), &self.plan) } else { None };
-        // Copied, not parsed: an unknown custom section isn't an error.
+        // The section is copied and not parsed, since an unknown custom section is no error.
         let data = data.map_or(section.data().into(), Into::into);
         module.section(&CustomSection { name: name.into(), data });
         Ok(())
     }
 }
 
-/// Writes a number as LEB128, padded to the length of the one that it replaces: linkers leave room in what they may
-/// still change.
+/// Writes a number as LEB128, padded to the length of the one that it replaces: linkers pad numbers that they may still
+/// change.
 fn encode_padded(number: u32, length: usize, out: &mut Vec<u8>) {
     let begin = out.len();
     number.encode(out);
@@ -205,13 +205,13 @@ fn stand_in(point: &Redirect, pause: u32) -> Function {
     body
 }
 
-/// Sections that refer to code positions, which have moved.
+/// Whether a section refers to code positions, which have moved.
 fn depends_on_code_offsets(section: &str) -> bool {
     ["sourceMappingURL", "external_debug_info", "linking"].contains(&section)
         || [".debug_", "reloc.", "metadata.code."].iter().any(|prefix| section.starts_with(prefix))
 }
 
-/// The position of a section in a module, which doesn't follow from its ID.
+/// The position of a section in a module, which its ID doesn't show.
 fn rank(section: SectionId) -> u8 {
     match section {
         SectionId::Custom => 0,

@@ -1,4 +1,4 @@
-//! The mechanism at work: a synchronous host function that makes a guest wait.
+//! Runs the rewritten code: a synchronous host function makes a guest wait.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -26,8 +26,8 @@ impl Future for PendingOnce {
     }
 }
 
-/// Runs export `run` of a guest whose imports `h.wide` and `h.narrow` answer only when called for the third time, with
-/// their argument plus one. Returns the result and how often the call was pending.
+/// Runs the export `run` of a guest whose imports `h.wide` and `h.narrow` return their argument plus one, but only when
+/// called for the third time. Returns the result and how often the call was pending.
 fn run(guest: &str) -> (i64, u32, Counts) {
     let wasm = add_suspension_points(&wat::parse_str(guest).unwrap(), &[("h", "wide"), ("h", "narrow")])
         .unwrap()

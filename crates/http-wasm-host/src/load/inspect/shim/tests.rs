@@ -10,7 +10,7 @@ fn rewritten(guest: &str) -> Vec<u8> {
     wasm
 }
 
-/// Asserts that the module is what the text says, added functions included.
+/// Asserts that the module equals the text, including the added functions.
 #[track_caller]
 fn assert_rewritten(guest: &str, expected: &str) {
     assert_eq!(sections(&rewritten(guest)), sections(&wat::parse_str(expected).unwrap()));

@@ -157,7 +157,7 @@ fn imports_other_than_functions_are_refused_with_their_cause() {
         (r#"(import "env" "x" (global i32))"#, ["(global)", "get_config"]),
         (r#"(import "env" "__cpp_exception" (tag (param i32)))"#, ["(tag)", "-fno-exceptions"]),
     ] {
-        // An imported memory counts as exported where it is re-exported, so the exports are complete here.
+        // A re-exported import counts as an exported memory, so the exports are complete here.
         let memory_first = if import.contains("(memory") { "(export \"memory2\" (memory 0))" } else { "" };
         assert_import_fault(&format!("{import} {memory_first}"), &parts);
     }

@@ -15,7 +15,7 @@ fn faults(guest: &str) -> Vec<String> {
     inspect(guest.as_bytes()).unwrap_err().iter().map(ToString::to_string).collect()
 }
 
-/// Asserts that a guest with these imports, and all exports, has one fault whose message has all `parts`.
+/// Asserts that a guest with these imports and all exports has one fault, whose message has all `parts`.
 #[track_caller]
 fn assert_import_fault(imports: &str, parts: &[&str]) {
     assert_one_fault(&format!("(module {imports} {EXPORTS})"), parts);
@@ -121,7 +121,7 @@ fn damaged_modules_never_cause_a_panic() {
 
 #[test]
 fn an_object_file_is_told_apart_from_a_module_that_kept_its_relocations() {
-    // Functions with clang's attribute `export_name` are exported by object files, too.
+    // Object files also export functions with clang's attribute `export_name`.
     for exports in ["", r#"(func (export "handle_request") (result i64) (i64.const 0))"#] {
         let object = format!(
             r#"(module (import "env" "__linear_memory" (memory 0)) {exports} (@custom "linking" "\02"))"#
@@ -133,7 +133,7 @@ fn an_object_file_is_told_apart_from_a_module_that_kept_its_relocations() {
 
 #[test]
 fn legacy_exceptions_are_refused_with_the_way_to_translate_them() {
-    // Text has them no more: try, an empty block type, catch_all, end.
+    // The text format no longer has these: try, an empty block type, catch_all, end.
     let mut wasm = wat::parse_str(format!("(module {EXPORTS} (func nop nop nop nop))")).unwrap();
     let at = wasm.windows(4).position(|bytes| bytes == [1; 4]).unwrap();
     wasm[at..at + 4].copy_from_slice(&[0x06, 0x40, 0x19, 0x0b]);
@@ -145,7 +145,7 @@ fn legacy_exceptions_are_refused_with_the_way_to_translate_them() {
 
 #[test]
 fn imports_in_compact_form_are_refused_with_the_flag_that_avoids_them() {
-    // A type, and two functions of one module whose name is written once.
+    // A type, and two functions from a module whose name is written only once.
     let mut module = wasm_encoder::Module::new();
     module.section(&wasm_encoder::RawSection { id: 1, data: &[1, 0x60, 0, 0] });
     let imports = b"\x01\x01m\x00\x7f\x02\x01a\x00\x00\x01b\x00\x00";
