@@ -1,4 +1,4 @@
-//! Following exchanges message by message and call by call, for tools that show them, as `http-wasm dev` does.
+//! Lets tools such as `http-wasm dev` follow exchanges, message by message and call by call.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -19,43 +19,44 @@ use crate::body::{BoxBody, boxed};
 
 /// Follows all exchanges of routes with guests. See [`Gateway::build_inspected`](crate::Gateway::build_inspected).
 ///
-/// All methods are called on the path of requests, so they must not block.
+/// All methods are called on the request path, so they must not block.
 pub trait Inspector: Send + Sync + 'static {
-    /// A client's request is about to get to the guests of its route.
+    /// Called before a client's request is passed to the guests of its route.
     fn begin(&self, client: SocketAddr) -> Arc<dyn InspectedExchange>;
 
-    /// Something happened in an instance that doesn't handle a request, such as its start-up.
+    /// Called for an event in an instance that isn't handling a request, such as its start-up.
     fn outside(&self, instance: u64, event: &TraceEvent<'_>);
 }
 
 /// Follows one exchange.
 pub trait InspectedExchange: Send + Sync + 'static {
-    /// The head of the request, as the client sent it or as the next handler gets it.
+    /// Called with the head of the request, as the client sent it or as the next handler receives it.
     fn request(&self, side: Side, head: &request::Parts);
 
-    /// The head of the response, as the next handler gave it or as the client gets it. If a guest failed, its error is
-    /// in the extensions, as an `Arc<Error>`.
+    /// Called with the head of the response, as the next handler returned it or as the client receives it. If a guest
+    /// failed, its error is in the extensions, as an `Arc<Error>`.
     fn response(&self, side: Side, head: &response::Parts);
 
-    /// A part of the body of the request or the response.
+    /// Called with a part of the body of the request or the response.
     fn body(&self, side: Side, message: Message, part: BodyPart<'_>);
 
-    /// Something happened in an instance that handles the exchange. Its number is unique in the process.
+    /// Called for an event in an instance that is handling the exchange. The instance's number is unique in the
+    /// process.
     fn event(&self, instance: u64, event: &TraceEvent<'_>);
 
-    /// A guest wrote a line to its log, or to `stream`.
+    /// Called when a guest has written a line to its log, or to `stream`.
     fn line(&self, stream: Option<&str>, text: &str);
 
-    /// The client has got the whole response, or has gone. Guests may still clean up.
+    /// Called when the client has received the whole response or has disconnected. Guests may still clean up.
     fn finished(&self);
 }
 
 /// Which side of the guests a message is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// The client's.
+    /// The client's side.
     Client,
-    /// The next handler's.
+    /// The next handler's side.
     Next,
 }
 
@@ -77,7 +78,7 @@ pub enum BodyPart<'a> {
     Trailers(&'a HeaderMap),
     /// The body is complete.
     End,
-    /// The body broke off.
+    /// The body ended prematurely.
     Failed(&'a BoxError),
 }
 
@@ -113,14 +114,14 @@ impl Inspection {
         CURRENT.scope(self.0.0.clone(), guests)
     }
 
-    /// The request is on this side.
+    /// Reports the request on this side, and follows its body.
     pub(crate) fn request(&self, side: Side, request: &mut Request<BoxBody>) {
         let (head, body) = std::mem::take(request).into_parts();
         self.0.0.request(side, &head);
         *request = Request::from_parts(head, self.follow(side, Message::Request, body));
     }
 
-    /// The response is on this side.
+    /// Reports the response on this side, and follows its body.
     pub(crate) fn response(&self, side: Side, response: &mut Response<BoxBody>) {
         let (head, body) = std::mem::take(response).into_parts();
         self.0.0.response(side, &head);
@@ -136,12 +137,12 @@ impl Inspection {
     }
 }
 
-/// How much of a client's request body is read for the inspector if nobody else reads it, and for how long.
+/// How much of a client's request body is read for the inspector if nothing else reads it, and for how long.
 const READ_UNREAD: u64 = 64 * 1024;
 const READ_UNREAD_FOR: Duration = Duration::from_secs(2);
 
-/// A body that is followed as it is read. What is left unread of a short request body is read in the end: a request
-/// can be sent again only if its body is known.
+/// A body that is followed while it is read. The unread rest of a short request body is read at the end, since a
+/// request can only be sent again if its whole body is known.
 struct Followed {
     body: BoxBody,
     inspection: Inspection,
@@ -181,7 +182,7 @@ impl Followed {
         }
     }
 
-    /// What is left of it isn't read any more.
+    /// Called when the rest won't be read any more.
     fn give_up(&mut self) {
         self.has_ended = true;
     }
@@ -242,17 +243,17 @@ impl Drop for Followed {
     }
 }
 
-/// Loaded guests, so that their instances have different numbers.
+/// The number of loaded guests, so that their instances get different numbers.
 static LOADED: AtomicU64 = AtomicU64::new(0);
 
-/// Instances of one guest that are followed at a time, before those of exchanges that are forgotten are looked for.
+/// How many instances of a guest can be followed at a time before those of abandoned exchanges are removed.
 const LOOK_FOR_FORGOTTEN: usize = 256;
 
 /// Follows the instances of a guest.
 pub(crate) struct InstanceTracer {
     inspector: Arc<dyn Inspector>,
     base: u64,
-    /// Instances with the exchanges that they handle.
+    /// The instances with the exchanges that they are handling.
     busy: Mutex<HashMap<u64, Weak<dyn InspectedExchange>>>,
 }
 
@@ -287,7 +288,7 @@ impl Tracer for InstanceTracer {
         };
         match exchange.map(|exchange| exchange.upgrade()) {
             Some(Some(exchange)) => exchange.event(number, event),
-            // Nobody is interested any more.
+            // The exchange is no longer followed.
             Some(None) => {}
             None => self.inspector.outside(number, event),
         }
