@@ -92,9 +92,8 @@
 //! # Logs, metrics and limits
 //!
 //! Guests log through `tracing` with the target [`LOG_TARGET`], and failures of guests are logged with this crate's
-//! target: a program without a subscriber sees neither.
-//! An [`Observer`] is told of each call, with the guest's name; [`Guest::stats`](http_wasm_host::Guest::stats) has the
-//! current numbers of instances. [`Limits`] are per guest.
+//! target. A program without a subscriber sees neither. An [`Observer`] is called for each call, with the guest's name;
+//! [`Guest::stats`](http_wasm_host::Guest::stats) returns the current numbers of instances. [`Limits`] are per guest.
 //!
 //! A guest's pool of instances has no limit: each request in flight between a guest's two phases holds one instance. If
 //! the server has no limit of its own, put tower's `ConcurrencyLimitLayer` (or `LoadShedLayer` around it) outside the

@@ -1,8 +1,8 @@
-//! Whether a guest does anything at all.
+//! Finds out whether a guest does anything at all.
 //!
-//! A guest whose handlers were never registered looks like any other: the contents of its tables are known only when it
-//! runs. So a suspicious guest is given a request, on an instance of its own that is dropped afterwards. A guest that
-//! never asks its host for anything, nor tells it anything, can't have looked at the request.
+//! A guest whose handlers were never registered looks like any other: the contents of its tables are only known when it
+//! runs. A suspicious guest is therefore called with a test request, on a separate instance that is dropped afterwards.
+//! A guest that makes no host call can't have looked at the request.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +15,7 @@ use crate::pool::pinned::Outcome;
 
 /// How the guest in `bytes` behaves. `builder` has all its settings.
 pub(super) fn run(builder: GuestBuilder, bytes: &[u8]) -> Probed {
-    // A trial must not write to its directories.
+    // A test request must not write to the guest's directories.
     if builder.has_mounts() {
         return Probed::Unknown;
     }

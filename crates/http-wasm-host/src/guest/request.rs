@@ -1,4 +1,4 @@
-//! The first of a guest's two calls: from a request to an instance, and what comes of it.
+//! The first of a guest's two calls: gets an instance for a request, and handles the outcome.
 
 use std::time::Duration;
 
@@ -57,7 +57,8 @@ impl<H: Host> Guest<H> {
         }
     }
 
-    /// The same if nobody waits for a permit. Requests that wait for their turn hold no instance.
+    /// Calls an idle instance of a heavy guest if a permit is free. Otherwise returns it, since waiting requests hold
+    /// no instance.
     #[cold]
     fn in_turn(&self, instance: PooledInstance<H>, host: H) -> Progress<Result<Outcome<H>, Error>> {
         match instance.shared().calls.compute.queue.try_acquire() {
@@ -75,7 +76,7 @@ impl<H: Host> Guest<H> {
         Progress::waiting(self.clone().find_instance(host, call.clone()), call, shared)
     }
 
-    /// Waits for the request's turn, if the guest is heavy, and for an instance.
+    /// Waits for the request's permit, if the guest is heavy, and for an instance.
     async fn find_instance(self, mut host: H, call: CallStatus) -> Result<Outcome<H>, Error> {
         let shared = self.0.factory.shared();
         let is_heavy = shared.needs_permit(Phase::Request);
@@ -84,7 +85,7 @@ impl<H: Host> Guest<H> {
         }
         let permit = shared.permit(Phase::Request, Line::New).await;
         let sheddable = host.is_sheddable();
-        // Without a turn there was no time for one to come back.
+        // Without a wait, no instance can have been returned since the last look.
         let idle = if is_heavy { self.0.idle(sheddable) } else { None };
         let obtained = match idle {
             Some(instance) => {
@@ -101,7 +102,7 @@ impl<H: Host> Guest<H> {
             },
         };
         if call.is_abandoned() {
-            // The start-up was worth finishing.
+            // The start-up was worth finishing: the instance is kept.
             instance.recycle();
             return Ok(Outcome::Respond(host));
         }
@@ -115,12 +116,12 @@ impl<H: Host> Guest<H> {
 }
 
 impl<H: Host> Handle<H> {
-    /// An instance for a request that found none idle: a new one, or one that is returned before it is this request's
-    /// turn to create one.
+    /// An instance for a request that found none idle: a new one, or one that is returned before the request may create
+    /// one.
     async fn acquire(&self, sheddable: bool, call: &CallStatus) -> Result<PooledInstance<H>, Error> {
         let Self { factory, pool, .. } = self;
         let shared = factory.shared();
-        // Whoever sends many requests at once is refused at once: trying costs more.
+        // Sheddable requests are rejected at once, since trying costs more.
         if sheddable && !self.has_room_to_shed() {
             return Err(self.sheds());
         }
@@ -172,7 +173,7 @@ impl<H: Host> Handle<H> {
     }
 }
 
-/// An instance whose guest hasn't seen the request yet: if this is never polled, it returns to the pool unchanged.
+/// An instance whose guest hasn't seen the request yet. If the call is never polled, it returns to the pool unchanged.
 struct Untouched<H: Host>(Option<PooledInstance<H>>);
 
 impl<H: Host> Drop for Untouched<H> {
@@ -219,7 +220,8 @@ async fn on_fiber<H: Host>(
     }
 }
 
-/// What becomes of a request and its instance once the guest's first function has returned or failed.
+/// Finishes the call of `handle_request` once it has returned or failed: returns its outcome, and keeps or drops the
+/// instance.
 #[inline]
 fn decided<H: Host>(mut instance: PooledInstance<H>, called: Result<(), Error>) -> Result<Outcome<H>, Error> {
     match called {

@@ -31,7 +31,7 @@ impl Delivery {
                 let evictable: Arc<dyn Evictable> = chunks.clone();
                 account.on_eviction(Arc::downgrade(&evictable));
                 if account.check().is_err() {
-                    // It has already lost its bytes, and nobody evicts these.
+                    // The account has already lost its memory, so these bytes would never be evicted otherwise.
                     chunks.evict();
                 }
                 Pieces::Shared { chunks, account }

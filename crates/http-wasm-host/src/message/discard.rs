@@ -1,4 +1,4 @@
-//! Reading the rest of a body that a guest has replaced, for the trailers after it.
+//! Reads the rest of a body that a guest has replaced, for the trailers after it.
 
 use std::fmt;
 use std::task::{Context, Poll, ready};

@@ -1,4 +1,4 @@
-//! What messages are made of: header fields, bytes of bodies, trailers.
+//! The parts of messages: header fields, bodies, trailers.
 
 pub(crate) mod body_budget;
 mod chunks;

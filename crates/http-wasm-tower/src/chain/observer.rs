@@ -72,8 +72,8 @@ pub trait GuestObserver: Sized {
         let _ = error;
     }
 
-    /// The exchange has been dropped while the guest computed, and its call goes on in the background. Whoever limits
-    /// what a client may ask for at once lets it [hold](AbandonedCall::hold) the client's share.
+    /// The exchange was dropped while the guest computed, and its call continues in the background. If you limit how
+    /// many requests a client may have in progress, let the call [hold](AbandonedCall::hold) the client's permit.
     fn abandoned(self, call: AbandonedCall) {
         let _ = call;
     }

@@ -1,4 +1,4 @@
-//! The budget, and what is used of it.
+//! The budget, and how much of it is used.
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -35,7 +35,7 @@ impl BodyBudget {
         granted.then(|| HeldBytes { ledger: self.0.clone(), bytes })
     }
 
-    /// An account for another request, or `None` if nothing is counted.
+    /// Opens an account for another request. Returns `None` if nothing is counted.
     pub(crate) fn open(&self) -> Option<BodyAccount> {
         let ledger = self.0.as_ref()?;
         Some(BodyAccount(Arc::new(Open { ledger: ledger.clone(), holder: ledger.holder() })))
@@ -107,7 +107,7 @@ impl BodyAccount {
         if self.0.holder.is_evicted() { Err(NoBodyMemory) } else { Ok(()) }
     }
 
-    /// Bytes that the request holds.
+    /// The number of bytes that the request holds.
     pub(crate) fn held(&self) -> usize {
         self.0.holder.held()
     }

@@ -1,4 +1,4 @@
-//! Which requests get memory for bodies, and which must give it up.
+//! Decides which requests get memory for bodies, and which must give it up.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,8 +16,8 @@ pub(super) const STALLED: Duration = Duration::from_secs(2);
 /// Bytes that count as progress. The resulting minimum rate of 8 KiB/s is as slow as a modem upload.
 pub(super) const PROGRESS: usize = 16 * 1024;
 
-/// Requests that hold no more than this may use the whole budget, others all but an eighth: a few large uploads must
-/// not keep small ones out.
+/// Requests that hold at most this much may use the whole budget, others all but an eighth, so that a few large uploads
+/// can't keep small ones out.
 pub(super) const SMALL: usize = 64 * 1024;
 
 /// How often rejected requests are logged.
@@ -76,7 +76,7 @@ struct Holders {
     by_age: BTreeMap<u64, Arc<Holder>>,
 }
 
-/// What the ledger knows of a request.
+/// The ledger's entry for a request.
 #[derive(Debug)]
 pub(super) struct Holder {
     age: u64,
@@ -191,7 +191,7 @@ impl Ledger {
     /// Takes `bytes`, evicting requests that rank below this one as necessary.
     fn make_room(&self, holder: &Holder, bytes: usize, limit: usize) -> bool {
         let now = self.now();
-        // Others may take what was freed, but not repeatedly.
+        // Others may take what was freed, so this is repeated a few times.
         for _ in 0..3 {
             let holders = self.lock();
             let all = || holders.by_age.values().filter(|other| other.held() > 0);
