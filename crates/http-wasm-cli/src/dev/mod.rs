@@ -27,7 +27,7 @@ use self::build::Built;
 use self::page::Page;
 use self::signals::Signals;
 use self::store::{GuestPhase, GuestState, Store};
-use self::terminal::{Printer, milliseconds};
+use self::terminal::{Printer, duration};
 use self::watch::{Change, Watcher};
 use crate::failure::Failure;
 use crate::logging::{self, escaped};
@@ -150,7 +150,7 @@ impl Session {
                     self.settled();
                 }
                 Ok(_) => {
-                    tell(&format!("{} was reloaded in {}", self.dev.name(), milliseconds(begun.elapsed())));
+                    tell(&format!("{} was reloaded in {}", self.dev.name(), duration(begun.elapsed())));
                     self.loaded(reloader);
                 }
                 Err(error) => {
@@ -181,7 +181,7 @@ impl Session {
             self.failed(&missing, output);
             return false;
         }
-        tell(&format!("built in {}", milliseconds(begun.elapsed())));
+        tell(&format!("built in {}", duration(begun.elapsed())));
         true
     }
 

@@ -68,7 +68,7 @@ fn shown(exchange: &Exchange, paint: Paint) -> String {
     let method = summary.method.as_ref().map_or("?", |method| method.as_str());
     let target = summary.target.as_deref().unwrap_or("?");
     let status = summary.status.map_or_else(|| "no response".to_owned(), |status| status.to_string());
-    let took = summary.took.map_or_else(String::new, |took| format!(" in {}", milliseconds(took)));
+    let took = summary.took.map_or_else(String::new, |took| format!(" in {}", duration(took)));
     let by = match (summary.has_failed, summary.was_passed_on, summary.next_status) {
         (true, ..) => ", the guest failed".to_owned(),
         (_, false, _) => ", from the guest".to_owned(),
@@ -100,6 +100,9 @@ fn shown(exchange: &Exchange, paint: Paint) -> String {
 }
 
 /// A time for people.
-pub(super) fn milliseconds(time: Duration) -> String {
-    format!("{:.1} ms", time.as_secs_f64() * 1e3)
+pub(super) fn duration(time: Duration) -> String {
+    match time.as_secs_f64() {
+        seconds @ 1.0.. => format!("{seconds:.1} s"),
+        seconds => format!("{:.1} ms", seconds * 1e3),
+    }
 }

@@ -98,7 +98,7 @@ impl Language {
         self.files.iter().any(|(path, _)| *path == "build.sh").then_some("./build.sh")
     }
 
-    /// The commands from the source to a tested guest.
+    /// The commands from the source to a tested guest, and to go on from there.
     pub(super) fn commands(&self) -> Vec<String> {
         let guest = self.guest;
         let build = self.build().map(str::to_owned);
@@ -106,6 +106,7 @@ impl Language {
             format!("http-wasm check --strict {guest} --guest-config '{CONFIG}'"),
             format!("http-wasm test {guest} tests.toml"),
             format!("http-wasm run {guest} /private --trace --guest-config '{CONFIG}'"),
+            format!("http-wasm dev --guest-config '{CONFIG}'"),
         ];
         build.into_iter().chain(commands).collect()
     }
