@@ -1,6 +1,6 @@
 //! The build command.
 
-use std::io::{self, PipeReader, Read as _, Write as _};
+use std::io::{self, PipeReader, Read as _, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc;
@@ -47,7 +47,12 @@ impl Builder {
 
     /// Builds, and shows on stderr what the command writes. Blocks.
     pub(super) fn run(&self) -> Built {
-        match self.try_run() {
+        self.run_with(io::stderr())
+    }
+
+    /// The same, with another place for what the command writes.
+    fn run_with(&self, shown: impl Write + Send + 'static) -> Built {
+        match self.try_run(shown) {
             Ok((status, output)) => {
                 let failure = (!status.success()).then(|| status.to_string());
                 Built { failure, output }
@@ -59,7 +64,7 @@ impl Builder {
         }
     }
 
-    fn try_run(&self) -> io::Result<(ExitStatus, String)> {
+    fn try_run(&self, shown: impl Write + Send + 'static) -> io::Result<(ExitStatus, String)> {
         let (output, writer) = io::pipe()?;
         let mut command = shell(&self.command);
         command.current_dir(&self.directory).stdin(Stdio::null());
@@ -71,7 +76,7 @@ impl Builder {
         let kept = Arc::new(Mutex::new(Vec::new()));
         let end = kept.clone();
         thread::spawn(move || {
-            copy(output, &end);
+            copy(output, shown, &end);
             let _ = ended.send(());
         });
         let status = loop {
@@ -111,11 +116,11 @@ impl Builder {
 }
 
 /// Passes output on to stderr, and keeps its end.
-fn copy(mut output: PipeReader, kept: &Mutex<Vec<u8>>) {
+fn copy(mut output: PipeReader, mut shown: impl Write, kept: &Mutex<Vec<u8>>) {
     let mut buffer = [0; 8192];
     while let Ok(read @ 1..) = output.read(&mut buffer) {
         // There is nobody to tell if the terminal is gone.
-        let _ = io::stderr().lock().write_all(&buffer[..read]);
+        let _ = shown.write_all(&buffer[..read]);
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend_from_slice(&buffer[..read]);
         let too_many = kept.len().saturating_sub(KEPT_OUTPUT);
@@ -148,7 +153,9 @@ mod tests {
     #[test]
     fn a_build_that_fails_says_how_and_keeps_the_end_of_its_output() {
         let directory = tempfile::tempdir().unwrap();
-        let built = |command: &str| Builder::new(command.to_owned(), directory.path().to_owned()).run();
+        let built = |command: &str| {
+            Builder::new(command.to_owned(), directory.path().to_owned()).run_with(io::sink())
+        };
         let failed = built("echo to stdout; echo to stderr >&2; exit 3");
         assert!(failed.failure.unwrap().contains("exit status: 3"));
         assert_eq!(failed.output, "to stdout\nto stderr\n");
@@ -165,7 +172,7 @@ mod tests {
         let file = directory.path().join("pid");
         let builder = Builder::new("sleep 60 & echo $! > pid; wait".to_owned(), directory.path().to_owned());
         let running = builder.clone();
-        let build = thread::spawn(move || running.run());
+        let build = thread::spawn(move || running.run_with(io::sink()));
         let pid = loop {
             match std::fs::read_to_string(&file).ok().and_then(|text| text.trim().parse::<u32>().ok()) {
                 Some(pid) => break pid,
