@@ -227,7 +227,7 @@ async fn respond(
         Err(_) => "failed",
     };
     exchange.called(&guest.name, "response", outcome, started);
-    let Handled { host, error } = called?;
+    let Handled { host, error, .. } = called?;
     if let Some(error) = error {
         failure::log_bypassed(&error);
     }

@@ -283,6 +283,7 @@ fn apply_guest_settings(builder: GuestBuilder, guest: &config::Guest) -> GuestBu
         .on_failure(guest.on_failure.into())
         .bodies(guest.bodies.into())
         .decoding((&guest.decoding).into())
+        .stream(guest.stream.into())
         .snapshot(guest.snapshot.into())
 }
 

@@ -50,3 +50,28 @@ pub enum Undecodable {
 }
 
 crate::choices! { Undecodable { Refuse = "refuse", Pass = "pass" } }
+
+/// Which bodies a guest may rewrite while they stream.
+///
+/// The guest must declare that it can: by a custom section `http-wasm-stream`, unless
+/// [`Lint::UndeclaredStream`](crate::Lint::UndeclaredStream) is [allowed](crate::GuestBuilder::allow).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Stream {
+    /// None: what the guest writes is sent when its function returns.
+    #[default]
+    Off,
+    /// Responses. The first byte that the guest writes in `handle_response` makes status and headers final: they are
+    /// sent, and what it writes is sent as it is written. A write returns when the receiver has taken the bytes and asks
+    /// for more. `read_body` returns as soon as there is at least one byte, or the end of the body. Until the guest
+    /// returns, an instance is pinned to the response.
+    ///
+    /// A failure after that breaks the response off, also for a guest that [fails open](crate::OnFailure::Open). The
+    /// time limit is [`stream_total`](crate::Limits::stream_total). [`written_bytes`](crate::Limits::written_bytes)
+    /// doesn't apply.
+    ///
+    /// A request's body that the guest writes is sent when `handle_request` returns.
+    Response,
+}
+
+crate::choices! { Stream { Off = "off", Response = "response" } }

@@ -37,7 +37,7 @@ mod trace;
 mod warning;
 
 pub use self::abi::{Access, BodyKind, FUNCTIONS, Features, Function, HeaderKind, MayWait, Phase, ValueType};
-pub use self::bodies::{Bodies, Decoding, Undecodable};
+pub use self::bodies::{Bodies, Decoding, Stream, Undecodable};
 pub use self::choice::{Choice, UnknownName, nearest};
 pub use self::engine::{Engine, EngineBuilder, SnapshotFacts};
 pub use self::error::{BoxError, Error, ErrorKind, FailureResponse, LoadError, Refused};
@@ -54,11 +54,14 @@ pub use self::load::inspect::{ImportUse, Inspection, Producer};
 pub use self::load::snapshot::Snapshot;
 pub use self::log::TARGET as LOG_TARGET;
 pub use self::message::body_budget::{BodyAccount, BodyBudget, BodyMemory, HeldBytes, NoBodyMemory};
-pub use self::message::{Chunks, Discard, Fields, Frame, HeaderChange, Outgoing, Recode, Rest, Trailers};
+pub use self::message::{
+    Chunks, Discard, Fields, Frame, HeaderChange, Outgoing, Recode, Rest, Streamed, Trailers,
+};
 pub use self::observer::{Call, Observer};
 pub use self::pool::abandoned::AbandonedCall;
-pub use self::pool::pinned::{Handled, Outcome, Pinned};
+pub use self::pool::pinned::{Outcome, Pinned};
 pub use self::pool::progress::Progress;
+pub use self::pool::streaming::{Handled, ResponseStream, StreamEnd};
 #[doc(hidden)]
 pub use self::rule::Rule;
 #[cfg(feature = "mutations")]

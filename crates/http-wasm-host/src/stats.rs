@@ -32,6 +32,9 @@ pub struct PoolStats {
     pub memory_bytes: u64,
     /// Calls that were [abandoned](crate::AbandonedCall) and have not ended yet.
     pub abandoned: u64,
+    /// Instances that are pinned to responses which are sent while the guest writes them; see
+    /// [`Stream`](crate::Stream).
+    pub streaming: u64,
 }
 
 /// Why an instance isn't returned to the pool, or doesn't stay there.
@@ -72,6 +75,7 @@ pub(crate) struct Counters {
     dropped: [AtomicU64; DropReason::COUNT],
     memory: AtomicUsize,
     abandoned: AtomicU64,
+    streaming: AtomicU64,
 }
 
 /// Maximum number of abandoned calls of one guest. Each holds an instance. A flood of them costs instances, as if none
@@ -93,6 +97,23 @@ impl AbandonedCount {
 impl Drop for AbandonedCount {
     fn drop(&mut self) {
         self.0.abandoned.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Counts one instance while it is pinned to a stream.
+#[derive(Debug)]
+pub(crate) struct StreamCount(Arc<Counters>);
+
+impl StreamCount {
+    pub(crate) fn new(counters: &Arc<Counters>) -> Self {
+        counters.streaming.fetch_add(1, Ordering::Relaxed);
+        Self(counters.clone())
+    }
+}
+
+impl Drop for StreamCount {
+    fn drop(&mut self) {
+        self.0.streaming.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -151,6 +172,7 @@ impl Counters {
             dropped_idle: dropped(DropReason::Idle),
             memory_bytes: self.memory.load(Ordering::Relaxed) as u64,
             abandoned: self.abandoned.load(Ordering::Relaxed),
+            streaming: self.streaming.load(Ordering::Relaxed),
         }
     }
 }

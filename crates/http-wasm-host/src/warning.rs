@@ -17,12 +17,20 @@ pub enum Lint {
     LateBuffering,
     /// A handler has a default parameter, which AssemblyScript treats as not passed.
     DefaultParameters,
+    /// The guest is to rewrite bodies while they stream, but doesn't declare that it can; see
+    /// [`Stream`](crate::Stream). It is refused, unless this lint is [allowed](crate::GuestBuilder::allow).
+    UndeclaredStream,
 }
 
 impl Lint {
     /// All lints.
-    pub const ALL: [Self; 4] =
-        [Self::Unregistered, Self::CommandExports, Self::LateBuffering, Self::DefaultParameters];
+    pub const ALL: [Self; 5] = [
+        Self::Unregistered,
+        Self::CommandExports,
+        Self::LateBuffering,
+        Self::DefaultParameters,
+        Self::UndeclaredStream,
+    ];
 }
 
 crate::choices! {
@@ -31,6 +39,7 @@ crate::choices! {
         CommandExports = "command-exports",
         LateBuffering = "late-buffering",
         DefaultParameters = "default-parameters",
+        UndeclaredStream = "undeclared-stream",
     }
 }
 

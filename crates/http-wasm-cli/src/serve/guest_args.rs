@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use http_wasm_gateway::config::{Allowed, Backtraces, Bodies, Guest, Size, Time};
+use http_wasm_gateway::config::{Allowed, Backtraces, Bodies, Guest, Size, Stream, Time};
 use http_wasm_tower::{OnFailure, Snapshot};
 
 use crate::args::{GrantArgs, LintArgs, choice, parse_size, parse_time};
@@ -64,6 +64,10 @@ pub(crate) struct GuestArgs {
     #[arg(long, value_name = "FORM", default_value = "as-received", value_parser = choice::<Bodies>())]
     bodies: Bodies,
 
+    /// Which bodies guests may rewrite while they are sent
+    #[arg(long, value_name = "BODIES", default_value = "off", value_parser = choice::<Stream>())]
+    stream: Stream,
+
     /// Initialise each guest once for all its instances; `shared-seed` if all of them may share random bytes and times
     /// [default: off; without a value: on]
     #[arg(long, value_name = "MODE", num_args = 0..=1, require_equals = true, default_missing_value = "on",
@@ -99,6 +103,7 @@ impl GuestArgs {
         guest.pool.idle_ttl = Some(self.idle_ttl);
         guest.on_failure = self.on_failure.into();
         guest.bodies = self.bodies;
+        guest.stream = self.stream;
         guest.snapshot = self.snapshot.unwrap_or_default().into();
         guest.trust_precompiled = self.trust_precompiled;
         guest.allow = self.lints.allow.iter().copied().map(Allowed).collect();

@@ -27,8 +27,8 @@ pub use self::model::{
     FieldName, FieldPattern, ForwardedHost, Guest, GuestConfig, GuestLimits, GuestSource, HeaderMatch,
     Health, HostPattern, Listen, ListenEntry, ListenHttp, ListenTls, Log, LogFormat, MethodName, MountPoint,
     OnFailure, PassiveHealth, PathPattern, PathPrefix, Pool, ProxyProtocol, Redirect, RedirectTarget,
-    RequestId, Respond, Route, RouteScheme, Server, Snapshot, Strip, Telemetry, TlsVersion, TrustedNet,
-    Undecodable, Underscores, Upstream, UpstreamHttp, UpstreamTls,
+    RequestId, Respond, Route, RouteScheme, Server, Snapshot, Stream, Strip, Telemetry, TlsVersion,
+    TrustedNet, Undecodable, Underscores, Upstream, UpstreamHttp, UpstreamTls,
 };
 pub use self::read::{AnyTime, Located, NonEmpty, OneOrMany, Size, Time, TimeOrOff};
 pub use self::schema::schema;

@@ -10,13 +10,27 @@ use http_wasm_tower::AbandonedCall;
 
 /// The guest's call that continues after its request was dropped, if there is one.
 #[derive(Debug, Default)]
-pub(crate) struct Abandoned(OnceLock<AbandonedCall>);
+pub(crate) struct Abandoned {
+    call: OnceLock<AbandonedCall>,
+    /// A guest goes on while its response is sent.
+    streams: OnceLock<()>,
+}
 
 impl Abandoned {
     /// Called when the request is dropped and `call` continues.
     pub(crate) fn set(&self, call: AbandonedCall) {
         // A request is in one guest at a time.
-        let _ = self.0.set(call);
+        let _ = self.call.set(call);
+    }
+
+    /// A guest has begun to write a response, and goes on while that is sent.
+    pub(crate) fn streams(&self) {
+        let _ = self.streams.set(());
+    }
+
+    /// Whether one does.
+    pub(crate) fn is_streaming(&self) -> bool {
+        self.streams.get().is_some()
     }
 
     /// A permit that such a call holds until it ends.
@@ -58,7 +72,7 @@ impl<T: Share> Deref for Shared<'_, T> {
 
 impl<T: Share> Drop for Shared<'_, T> {
     fn drop(&mut self) {
-        if let (Some(call), Some(share)) = (self.abandoned.0.get(), self.share.take()) {
+        if let (Some(call), Some(share)) = (self.abandoned.call.get(), self.share.take()) {
             call.hold(share.hold());
         }
     }

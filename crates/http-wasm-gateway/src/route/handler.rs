@@ -4,7 +4,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use http::Response;
-use http_wasm_tower::{AbandonedCall, Chain, ChainObserver, Error, Guest, GuestObserver, Inform};
+use http_wasm_tower::{
+    AbandonedCall, Chain, ChainObserver, Error, Guest, GuestObserver, Inform, ResponseStream,
+};
 
 use super::answer::Answer;
 use crate::backend::{Backend, ExtProc};
@@ -191,6 +193,11 @@ impl GuestObserver for ObservedGuest<'_> {
 
     fn finished(self, error: Option<&Error>) {
         self.timer.finished(error);
+    }
+
+    fn streams(self, stream: ResponseStream) {
+        self.abandoned.streams();
+        self.timer.streams(stream);
     }
 
     fn abandoned(self, call: AbandonedCall) {

@@ -58,8 +58,8 @@ impl RouteLimits {
         inbound: &mut Inbound,
         abandoned: &Abandoned,
     ) -> Response<BoxBody> {
-        // Held until the response head is available.
-        let _permit = match &self.concurrency {
+        // Held until the response head is available, or until the end of a response that a guest still writes.
+        let permit = match &self.concurrency {
             None => None,
             Some(concurrency) => match concurrency.acquire().await {
                 Some(permit) => Some(abandoned.share(permit)),
@@ -68,12 +68,19 @@ impl RouteLimits {
         };
         inbound.queue_timeout = self.concurrency.as_ref().map(|concurrency| concurrency.queue_timeout);
         let response = handler.respond(inbound, abandoned);
-        match self.timeout {
+        let response = match self.timeout {
             None => response.await,
             Some(limit) => match tokio::time::timeout(limit, response).await {
                 Ok(response) => response,
-                Err(_) => plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n"),
+                Err(_) => return plain_text(StatusCode::GATEWAY_TIMEOUT, "gateway timeout\n"),
             },
+        };
+        match permit {
+            Some(permit) if abandoned.is_streaming() => {
+                let held = permit.into_inner().hold();
+                response.map(|body| boxed(observed(body, move |_, _| _ = &held)))
+            }
+            _ => response,
         }
     }
 }

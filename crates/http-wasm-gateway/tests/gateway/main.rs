@@ -29,6 +29,7 @@ mod responses;
 mod served;
 mod smuggling;
 mod source;
+mod streams;
 mod support;
 mod tls;
 mod traces;

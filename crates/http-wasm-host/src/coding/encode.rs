@@ -59,6 +59,12 @@ impl Encoder {
         Ok(self.encoded.take())
     }
 
+    /// Takes the next bytes, and gives all that is needed to decode them.
+    pub(crate) fn encode_and_flush(&mut self, bytes: &[u8]) -> Result<Bytes, io::Error> {
+        self.writer().write_all(bytes)?;
+        self.flush()
+    }
+
     /// Returns all output that is needed to decode what has been encoded so far.
     pub(crate) fn flush(&mut self) -> Result<Bytes, io::Error> {
         self.writer().flush()?;

@@ -83,6 +83,13 @@ pub enum LoadError {
         /// Why.
         warnings: Vec<Warning>,
     },
+    /// The guest is to [stream](crate::Stream), but the server that it is loaded for can't send a response while it is
+    /// written.
+    #[error("guest {guest}: this server can't send a response while a guest writes it; remove `stream`")]
+    Stream {
+        /// The guest's name.
+        guest: Arc<str>,
+    },
     /// The first instance couldn't be created.
     #[error("failed to start: {}", with_calls(.0))]
     Start(Error),

@@ -26,12 +26,15 @@ impl<H: Host> Exchange<H> {
             Readable::Received if kind == BodyKind::Response && self.is_upgrade() => {
                 return Poll::Ready(Ok(AT_END));
             }
+            Readable::Received if self.streaming.is_some() && self.is_closed() => {
+                return Poll::Ready(Ok(AT_END));
+            }
             Readable::Received => {}
         }
         if self.coding.is_some() {
             self.check_readable(kind)?;
         }
-        let keep = self.keep(kind);
+        let (keep, at_once) = (self.keep(kind), self.reads_at_once(kind));
         // The memory of a decoder counts too.
         let is_counted = keep != Retention::Nothing || self.state_mut(kind).is_coded();
         if is_counted {
@@ -40,7 +43,7 @@ impl<H: Host> Exchange<H> {
         let Self { host, request, response, budget, account, .. } = self;
         let state = if kind == BodyKind::Request { request } else { response };
         let account = account.as_ref().filter(|_| is_counted);
-        state.access().read(&mut **host, kind, keep, budget, account, buf, cx)
+        state.access().read(&mut **host, kind, keep, budget, account, (buf, at_once), cx)
     }
 
     /// Before the first bytes of a body are kept, reserves room for its length if it is known, up to the maximum that
@@ -79,7 +82,7 @@ impl<H: Host> Exchange<H> {
     }
 
     /// The account of the request. If an earlier guest has opened one for the same message, it is shared.
-    fn account(&mut self, memory: &BodyBudget) -> Option<BodyAccount> {
+    pub(super) fn account(&mut self, memory: &BodyBudget) -> Option<BodyAccount> {
         let message = match self.phase {
             Phase::Request => BodyKind::Request,
             Phase::Response => BodyKind::Response,
@@ -183,6 +186,9 @@ impl<H: Host> Exchange<H> {
             _ => false,
         };
         if !may_arrive || !self.features.contains(Features::buffering(message)) {
+            return Poll::Ready(Ok(()));
+        }
+        if self.streaming.is_some() && self.is_closed() {
             return Poll::Ready(Ok(()));
         }
         let ended = self.state_mut(message).accessed.as_ref().is_some_and(|accessed| accessed.ended);

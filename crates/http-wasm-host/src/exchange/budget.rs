@@ -35,6 +35,7 @@ impl Budget {
             decoded_ratio,
             // Limits of calls, instances and guests, which are checked elsewhere.
             deadline: _,
+            stream_total: _,
             startup_deadline: _,
             memory_bytes: _,
             table_elements: _,

@@ -13,7 +13,7 @@ use crate::bodies::Undecodable;
 use crate::coding::{self, Acceptable, Codings, Encoder, List};
 use crate::error::Reason;
 use crate::host::{BodyState, Host};
-use crate::message::{HeaderChange, Outgoing, Recode};
+use crate::message::{HeaderChange, Outgoing, Recode, Rest};
 use crate::text::is_bodyless;
 
 const PASSED_UNDECODED: u8 = 1;
@@ -270,7 +270,9 @@ impl<H: Host> Exchange<H> {
             return;
         }
         // An empty body is sent without a coding, since some clients fail otherwise.
-        let is_empty = |body: &Outgoing| body.first.is_empty() && body.decode.is_none();
+        let is_empty = |body: &Outgoing| {
+            body.first.is_empty() && body.decode.is_none() && !matches!(body.rest, Rest::Streamed(_))
+        };
         if kind == BodyKind::Request || !settings.recompress || body.as_deref().is_some_and(is_empty) {
             return;
         }

@@ -30,7 +30,9 @@ impl<H: Host> Exchange<H> {
     /// `handle_response` has returned: turns the host's response into the one for the client.
     #[inline]
     pub(crate) fn finish_response(&mut self, background: &Background) {
-        frame_response(self, background);
+        if self.streaming.is_none() || !self.finish_stream() {
+            frame_response(self, background);
+        }
         self.release_ahead();
     }
 }

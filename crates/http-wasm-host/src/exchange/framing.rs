@@ -94,6 +94,24 @@ fn frame_other_response<H: Host>(exchange: &mut Exchange<H>, status: u16, backgr
     }
 }
 
+/// Makes the head final of a response that is sent while the guest writes it. Returns what happens to the rest of the
+/// original when the guest has returned.
+pub(super) fn frame_streamed<H: Host>(
+    exchange: &mut Exchange<H>,
+    body: &mut Outgoing,
+    background: &Background,
+) -> Rest {
+    const RESPONSE: BodyKind = BodyKind::Response;
+    exchange.remove_digest_trailers(RESPONSE);
+    let (rest, _) = frame_trailers(exchange, RESPONSE, background);
+    exchange.describe_changed(RESPONSE, Some(body));
+    if let Some(encode) = &mut body.encode {
+        encode.flush_each_piece();
+    }
+    set_length(&mut *exchange.host, RESPONSE, None);
+    rest
+}
+
 /// HEAD, 204 and 304: the head is sent without a body, whatever was written.
 fn finish_bodyless<H: Host>(exchange: &mut Exchange<H>, status: u16) {
     const RESPONSE: BodyKind = BodyKind::Response;
@@ -213,7 +231,7 @@ fn length<H: Host>(host: &H, message: BodyKind, body: &Outgoing) -> Option<u64> 
     let rest = match body.rest {
         Rest::Dropped => 0,
         Rest::Follows => host.body_remaining(message)?,
-        Rest::Discarded(_) => return None,
+        Rest::Discarded(_) | Rest::Streamed(_) => return None,
     };
     (body.first.len() as u64).checked_add(rest)
 }

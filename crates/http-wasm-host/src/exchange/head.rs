@@ -74,6 +74,7 @@ impl<H: Host> Exchange<H> {
 
     pub(crate) fn set_status(&mut self, status: u32) -> Result<(), Reason> {
         self.check_content_mutable(BodyKind::Response)?;
+        self.check_uncommitted()?;
         let status = u16::try_from(status)
             .ok()
             .filter(|status| (100..=999).contains(status))

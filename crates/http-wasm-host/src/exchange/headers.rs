@@ -82,6 +82,9 @@ impl<H: Host> Exchange<H> {
         change: HeaderChange<'_>,
     ) -> Result<(), Reason> {
         self.check_mutable(kind.message())?;
+        if kind == HeaderKind::Response && self.streaming.is_some() {
+            self.check_uncommitted()?;
+        }
         let (HeaderChange::Set(value) | HeaderChange::Add(value)) = change else {
             return self.remove_header(kind, name);
         };

@@ -266,7 +266,7 @@ impl Accessed {
         Poll::Ready(Ok(false))
     }
 
-    /// Reads until `buf` is full or the body has ended.
+    /// Reads until `buf` is full or the body has ended; with `at_once`, returns as soon as there is a byte.
     #[expect(clippy::too_many_arguments, reason = "they are parts of one exchange")]
     pub(super) fn read<H: Host>(
         &mut self,
@@ -275,7 +275,7 @@ impl Accessed {
         keep: Retention,
         budget: &Budget,
         account: Option<&BodyAccount>,
-        buf: &mut [u8],
+        (buf, at_once): (&mut [u8], bool),
         cx: &mut Context<'_>,
     ) -> Poll<Result<EofLen, Reason>> {
         self.started = true;
@@ -293,7 +293,7 @@ impl Accessed {
             self.lost |= len > 0 && keep == Retention::Nothing;
             self.kept_for_undo += if keep == Retention::Undo { len } else { 0 };
             self.filled += len;
-            if self.filled == buf.len() || self.ended {
+            if self.filled == buf.len() || self.ended || at_once && self.filled > 0 {
                 break;
             }
             ready!(self.receive(host, kind, keep, budget, account, cx))?;

@@ -17,6 +17,8 @@ mod message_state;
 mod original;
 mod phases;
 mod retention;
+mod stream;
+mod streaming;
 mod undo;
 mod waits;
 
@@ -26,11 +28,13 @@ pub(crate) use self::budget::Budget;
 pub(crate) use self::content_coding::DecodedBodies;
 pub(crate) use self::headers::{can_be_name, has_no_effect};
 pub(crate) use self::phases::allows;
+pub(crate) use self::streaming::Committed;
 pub(crate) use self::waits::Waits;
 
 use self::content_coding::ContentCoding;
 use self::message_state::MessageState;
 use self::original::Originals;
+use self::streaming::Streaming;
 use crate::abi::{BodyKind, Features, Phase};
 use crate::error::Reason;
 use crate::failure::OnFailure;
@@ -53,6 +57,8 @@ pub(crate) struct Exchange<H: Host> {
     originals: Option<Box<Originals<H>>>,
     /// Set if the guest gets decoded bodies.
     coding: Option<Box<ContentCoding>>,
+    /// For a guest that may write the response while it is sent.
+    streaming: Option<Box<Streaming<H>>>,
     /// Whether the client's method was HEAD, even if the guest has changed it.
     client_sent_head: bool,
     /// Whether the client's method was CONNECT.
@@ -119,6 +125,7 @@ impl<H: Host> Exchange<H> {
             response: MessageState::default(),
             originals,
             coding: None,
+            streaming: None,
             client_sent_head,
             client_sent_connect,
             next_was_bodyless: false,

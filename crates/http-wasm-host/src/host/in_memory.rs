@@ -8,7 +8,9 @@ use bytes::Bytes;
 use super::{BodyState, Feed, LocalHost, RequestChange};
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
-use crate::message::{Chunks, Discard, Fields, Frame, HeaderChange, Outgoing, Recode, Rest, Trailers};
+use crate::message::{
+    Chunks, Discard, Fields, Frame, HeaderChange, Outgoing, Recode, Rest, Streamed, Trailers,
+};
 
 /// A host that holds a request and a response as plain values, for tests and tools.
 ///
@@ -66,6 +68,8 @@ enum Form {
     Discarded(Discard),
     /// It is decoded or encoded.
     Recoded(Recode),
+    /// A guest writes it.
+    Streamed(Streamed),
 }
 
 impl InMemoryHost {
@@ -149,15 +153,16 @@ impl Content {
             return Poll::Ready(Some(Ok(Frame::Data(piece))));
         }
         if let Some(Inner { body, form }) = &mut self.inner {
-            let arrived = match form {
-                Form::Discarded(discard) => ready!(discard.poll_trailers(cx, |cx| body.poll(cx))),
-                Form::Recoded(recode) => {
-                    match ready!(recode.poll_frame(cx, |cx| body.poll(cx))).transpose() {
-                        Ok(Some(data @ Frame::Data(_))) => return Poll::Ready(Some(Ok(data))),
-                        Ok(last) => Ok(last.and_then(Frame::into_trailers)),
-                        Err(error) => Err(error),
-                    }
-                }
+            let next = match form {
+                Form::Discarded(discard) => ready!(discard.poll_trailers(cx, |cx| body.poll(cx)))
+                    .map(|trailers| trailers.map(Frame::Trailers)),
+                Form::Recoded(recode) => ready!(recode.poll_frame(cx, |cx| body.poll(cx))).transpose(),
+                Form::Streamed(streamed) => ready!(streamed.poll_frame(cx)).transpose(),
+            };
+            let arrived = match next {
+                Ok(Some(data @ Frame::Data(_))) => return Poll::Ready(Some(Ok(data))),
+                Ok(last) => Ok(last.and_then(Frame::into_trailers)),
+                Err(error) => Err(error),
             };
             self.inner = None;
             return match arrived {
@@ -242,6 +247,12 @@ impl Content {
     }
 
     fn replace(&mut self, body: Outgoing) {
+        if let Rest::Streamed(streamed) = body.rest {
+            *self = Self::default();
+            self.wrap(Form::Streamed(streamed));
+            self.first = body.first;
+            return;
+        }
         if let Rest::Discarded(discard) = body.rest {
             self.wrap(Form::Discarded(discard));
             self.trailers = (!body.trailers.is_untouched()).then_some(body.trailers);
@@ -279,6 +290,8 @@ pub enum InMemoryHead {
 
 impl LocalHost for InMemoryHost {
     type Head = InMemoryHead;
+
+    const STREAMS: bool = true;
 
     fn save_head(&self, message: BodyKind) -> InMemoryHead {
         let headers = self.message(message).headers.clone();
@@ -373,5 +386,18 @@ impl LocalHost for InMemoryHost {
 
     fn set_body(&mut self, message: BodyKind, body: Outgoing) {
         self.message_mut(message).content.get_or_insert_default().rework(body);
+    }
+
+    fn split_response(&mut self) -> Option<Self> {
+        Some(Self {
+            method: self.method.clone(),
+            uri: self.uri.clone(),
+            protocol_version: self.protocol_version,
+            source_addr: self.source_addr,
+            request: Message::default(),
+            status: self.status,
+            informational: std::mem::take(&mut self.informational),
+            response: Message { headers: self.response.headers.clone(), content: None },
+        })
     }
 }

@@ -188,6 +188,10 @@ pub trait LocalHost: 'static {
     /// its own, corrected if necessary.
     const SENDER_DECLARES_LENGTH: bool = false;
 
+    /// Whether the server can send a response while a guest writes it: whether it implements
+    /// [`split_response`](Self::split_response). If not, guests that [stream](crate::Stream) can't be loaded for it.
+    const STREAMS: bool = false;
+
     /// Copies a message's head, for a guest that [fails open](crate::OnFailure::Open).
     fn save_head(&self, message: BodyKind) -> Self::Head;
 
@@ -317,6 +321,21 @@ pub trait LocalHost: 'static {
     /// A guest whose [bodies are decoded](crate::Bodies::Decoded) may need the body to be decoded or encoded while it
     /// is sent: [`Outgoing::decode`](crate::Outgoing::decode) and [`Outgoing::encode`](crate::Outgoing::encode).
     fn set_body(&mut self, message: BodyKind, body: Outgoing);
+
+    /// Splits off the response, for a guest that [streams](crate::Stream) and begins to write it: returns a host that
+    /// has its head, and gets its body with the next call of [`set_body`](Self::set_body), as [`Rest::Streamed`]. What
+    /// remains here is a copy of the head for the guest to read, and the unread rest of the body.
+    ///
+    /// *write_body* of such a guest: the head is final with the first byte, and what is written is sent as it is
+    /// written.
+    ///
+    /// [`Rest::Streamed`]: crate::Rest::Streamed
+    fn split_response(&mut self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
 
     /// Releases everything in the server that the host refers to: from then on it works on copies, and any thread may
     /// use it.

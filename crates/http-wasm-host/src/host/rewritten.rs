@@ -11,7 +11,7 @@ use super::BodyState;
 use super::body::{Body, Piped};
 use super::header_map::{from_header_map, to_header_map};
 use crate::error::BoxError;
-use crate::message::{Chunks, Delivery, Discard, Frame, Outgoing, Recode, Rest, Trailers};
+use crate::message::{Chunks, Delivery, Discard, Frame, Outgoing, Recode, Rest, Streamed, Trailers};
 
 impl Body {
     /// What is left of this body under what a guest made of it.
@@ -37,6 +37,7 @@ impl Body {
             Rest::Dropped => (Self::empty(), None),
             Rest::Follows => (old, None),
             Rest::Discarded(discard) => (old, Some(discard)),
+            Rest::Streamed(body) => (Self::piped(StreamedBody(body)), None),
         };
         if trailers.is_untouched() && discard.is_none() {
             if first.is_empty() {
@@ -166,12 +167,7 @@ impl HttpBody for Recoded {
         let Self { body, recode, ended } = &mut *self;
         let frame = ready!(recode.poll_frame(cx, |cx| body.poll_piece(cx)));
         *ended = !matches!(frame, Some(Ok(Frame::Data(_))));
-        Poll::Ready(frame.map(|frame| {
-            frame.map(|frame| match frame {
-                Frame::Data(data) => http_body::Frame::data(data),
-                Frame::Trailers(fields) => http_body::Frame::trailers(to_header_map(&fields)),
-            })
-        }))
+        Poll::Ready(frame.map(|frame| frame.map(to_http)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -186,5 +182,37 @@ impl Piped for Recoded {
             BodyState::Ended | BodyState::Buffered => BodyState::Buffered,
             BodyState::Arriving => BodyState::Arriving,
         }
+    }
+}
+
+/// A body that a guest writes while it is sent.
+struct StreamedBody(Streamed);
+
+impl HttpBody for StreamedBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<http_body::Frame<Bytes>, BoxError>>> {
+        self.0.poll_frame(cx).map(|frame| frame.map(|frame| frame.map(to_http)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.0.has_ended()
+    }
+}
+
+impl Piped for StreamedBody {
+    fn state(&self) -> BodyState {
+        if self.0.has_ended() { BodyState::Ended } else { BodyState::Arriving }
+    }
+}
+
+fn to_http(frame: Frame) -> http_body::Frame<Bytes> {
+    match frame {
+        Frame::Data(data) => http_body::Frame::data(data),
+        Frame::Trailers(fields) => http_body::Frame::trailers(to_header_map(&fields)),
     }
 }

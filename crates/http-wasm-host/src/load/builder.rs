@@ -16,7 +16,7 @@ use super::snapshot::{self, Snapshot};
 use super::startup::{StartFunctions, Startup};
 use super::waits;
 use crate::abi::Phase;
-use crate::bodies::{Bodies, Decoding};
+use crate::bodies::{Bodies, Decoding, Stream};
 use crate::engine::{Engine, Precompiled, SharedCode, Source, is_precompiled};
 use crate::error::LoadError;
 use crate::exchange::DecodedBodies;
@@ -34,7 +34,7 @@ use crate::run::suspend::StartFiberPolicy;
 use crate::run::wasi::{self, Mount, WasiConfig};
 use crate::symbols::Backtraces;
 use crate::trace::{TraceEvent, Tracer};
-use crate::warning::Lint;
+use crate::warning::{Lint, Warning};
 
 /// Settings for loading a guest. The guest only has access to what is granted here.
 ///
@@ -66,6 +66,7 @@ pub struct GuestBuilder {
     on_failure: OnFailure,
     bodies: Bodies,
     decoding: Decoding,
+    stream: Stream,
     pool: PoolSettings,
     observer: Option<Arc<dyn Observer>>,
     wasi: WasiConfig,
@@ -104,6 +105,7 @@ impl GuestBuilder {
             on_failure: OnFailure::default(),
             bodies: Bodies::default(),
             decoding: Decoding::default(),
+            stream: Stream::default(),
             pool: PoolSettings::default(),
             observer: None,
             wasi: WasiConfig::default(),
@@ -153,6 +155,12 @@ impl GuestBuilder {
     /// Sets what decoding does at its limits, for [`Bodies::Decoded`].
     pub fn decoding(mut self, decoding: Decoding) -> Self {
         self.decoding = decoding;
+        self
+    }
+
+    /// Sets which bodies the guest may rewrite while they stream. [`Stream::Off`] by default.
+    pub fn stream(mut self, stream: Stream) -> Self {
+        self.stream = stream;
         self
     }
 
@@ -279,7 +287,7 @@ impl GuestBuilder {
         let mut inspection =
             inspect::inspect(bytes).map_err(|faults| LoadError::Invalid { guest: name.clone(), faults })?;
         let module = inspection.take_wasm();
-        let code = waits::with_suspension_points(&module)
+        let code = waits::with_suspension_points(&module, inspection.declares_stream())
             .and_then(|shimmed| self.engine.precompile(&shimmed.wasm).map_err(|error| format!("{error:#}")));
         let code = code.map_err(|reason| LoadError::Compile { guest: name, reason })?;
         Ok(Precompiled::write(&module, &code))
@@ -305,6 +313,12 @@ impl GuestBuilder {
         }
         let mut inspection =
             inspect::inspect(bytes).map_err(|faults| LoadError::Invalid { guest: name.clone(), faults })?;
+        if self.stream != Stream::Off {
+            self.check_stream::<H>(&name, &inspection)?;
+        }
+        // A guest that declares it is always compiled for it, so that its precompiled code fits either way.
+        let pauses_writes = inspection.declares_stream() || self.stream != Stream::Off;
+        let precompiled = precompiled.filter(|_| inspection.declares_stream() || !pauses_writes);
         let suspicious = !self.is_probe && inspection.lint_facts().ask_for_probe();
         let prober = suspicious.then(|| (self.clone(), bytes.to_vec()));
         self.wasi.args.insert(0, name.to_string());
@@ -313,7 +327,8 @@ impl GuestBuilder {
 
         let started = Instant::now();
         let module = inspection.take_wasm();
-        let Shimmed { wasm, moved } = waits::with_suspension_points(&module).map_err(refused)?;
+        let Shimmed { wasm, moved } =
+            waits::with_suspension_points(&module, pauses_writes).map_err(refused)?;
         let symbols = self.engine.symbols(&module, moved, self.backtraces);
         drop(module);
         let always_on_fiber =
@@ -355,6 +370,8 @@ impl GuestBuilder {
             on_failure: self.on_failure,
             decoded_bodies: (self.bodies == Bodies::Decoded)
                 .then(|| Arc::new(DecodedBodies::new(name.clone(), self.decoding))),
+            streams: self.stream != Stream::Off,
+            pauses_writes,
             observer: self.observer,
             counters: Arc::default(),
             broken: self.broken,
@@ -379,6 +396,23 @@ impl GuestBuilder {
         let blueprint = Blueprint::new(startup, code, linked);
         let review = (!self.is_probe).then_some(Review { allowed: self.allowed, strict: self.strict });
         Ok(Prepared { blueprint, inspection, pool: self.pool, compile_time, review, prober })
+    }
+
+    /// Whether the guest and the server can stream.
+    fn check_stream<H: Host>(&self, guest: &Arc<str>, inspection: &Inspection) -> Result<(), LoadError> {
+        if !H::STREAMS {
+            return Err(LoadError::Stream { guest: guest.clone() });
+        }
+        if inspection.declares_stream() || self.allowed.contains(&Lint::UndeclaredStream) {
+            return Ok(());
+        }
+        let warning = Warning::new(
+            Lint::UndeclaredStream,
+            "`stream` is set for it, but the guest doesn't declare that it can rewrite a body that is being sent",
+            "add a custom section `http-wasm-stream` if it sets status and headers before its first write_body, and \
+             copes with read_body returning less than it asks for",
+        );
+        Err(LoadError::Refused { guest: guest.clone(), warnings: vec![warning] })
     }
 
     /// Logs that loading takes long, if it does, until the result is dropped.

@@ -2,13 +2,18 @@
 
 use super::inspect::Inspection;
 use super::inspect::shim::{self, Shimmed};
-use crate::abi::{FUNCTIONS, MODULE, MayWait, Phase};
+use crate::abi::{FUNCTIONS, Function, MODULE, MayWait, Phase};
 use crate::exchange::Waits;
 use crate::run::wasi;
 
-/// Adds a suspension point at each import that may wait.
-pub(super) fn with_suspension_points(wasm: &[u8]) -> Result<Shimmed, String> {
-    let waiting = FUNCTIONS.iter().filter(|function| function.may_wait != MayWait::No);
+const WRITE_BODY: &str = "write_body";
+
+/// Adds a suspension point at each import that may wait; `write_body` may, if the guest streams.
+pub(super) fn with_suspension_points(wasm: &[u8], pauses_writes: bool) -> Result<Shimmed, String> {
+    let waits = |function: &Function| {
+        function.may_wait != MayWait::No || pauses_writes && function.name == WRITE_BODY
+    };
+    let waiting = FUNCTIONS.iter().filter(|function| waits(function));
     let points: Vec<_> = waiting.map(|function| (MODULE, function.name)).chain(wasi::SUSPENDING).collect();
     shim::add_suspension_points(wasm, &points).map_err(|error| error.to_string())
 }

@@ -8,6 +8,7 @@ mod fields;
 mod frame;
 mod outgoing;
 mod recode;
+mod streamed;
 pub(crate) mod trailers;
 
 pub use self::chunks::Chunks;
@@ -17,4 +18,6 @@ pub use self::fields::{Fields, HeaderChange};
 pub use self::frame::Frame;
 pub use self::outgoing::{Outgoing, Rest};
 pub use self::recode::Recode;
+pub use self::streamed::Streamed;
+pub(crate) use self::streamed::{Source, StreamWriter, streamed};
 pub use self::trailers::Trailers;

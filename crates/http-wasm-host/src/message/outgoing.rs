@@ -1,6 +1,6 @@
 //! Outgoing bodies.
 
-use super::{Chunks, Discard, Recode, Trailers};
+use super::{Chunks, Discard, Recode, Streamed, Trailers};
 
 /// The body to send in place of one that a guest has read or written.
 ///
@@ -32,4 +32,7 @@ pub enum Rest {
     Follows,
     /// It is read and discarded with [`Discard::poll_trailers`] to get its trailers, which follow.
     Discarded(Discard),
+    /// It is dropped, and what follows is written by a guest while it is sent, trailers included. Only a host that can
+    /// [split its response](crate::LocalHost::split_response) gets it.
+    Streamed(Streamed),
 }

@@ -23,6 +23,8 @@ enum Kind {
         encoder: Box<Encoder>,
         /// Something was encoded since the last flush.
         unflushed: bool,
+        /// Each piece is sent at once.
+        prompt: bool,
     },
     Ended,
 }
@@ -33,8 +35,15 @@ impl Recode {
     }
 
     pub(crate) fn encoder(encoder: Encoder, memory: Reservation) -> Self {
-        let kind = Kind::Encoder { encoder: Box::new(encoder), unflushed: false };
+        let kind = Kind::Encoder { encoder: Box::new(encoder), unflushed: false, prompt: false };
         Self { kind, trailers: None, _memory: memory }
+    }
+
+    /// Encodes so that each piece can be decoded as soon as it has been sent.
+    pub(crate) fn flush_each_piece(&mut self) {
+        if let Kind::Encoder { prompt, .. } = &mut self.kind {
+            *prompt = true;
+        }
     }
 
     /// The next frame of the decoded or encoded body; `next` returns those of the body itself. Not to be called again
@@ -64,7 +73,7 @@ impl Recode {
                         }
                     },
                 },
-                Kind::Encoder { encoder, unflushed } => {
+                Kind::Encoder { encoder, unflushed, prompt } => {
                     let frame = match next(cx) {
                         Poll::Ready(frame) => frame.transpose()?,
                         Poll::Pending if !*unflushed => return Poll::Pending,
@@ -78,6 +87,7 @@ impl Recode {
                         }
                     };
                     let encoded = match frame {
+                        Some(Frame::Data(data)) if *prompt => encoder.encode_and_flush(&data)?,
                         Some(Frame::Data(data)) => {
                             *unflushed = true;
                             encoder.encode(&data)?

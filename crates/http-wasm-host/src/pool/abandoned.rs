@@ -43,8 +43,8 @@ impl fmt::Debug for AbandonedCall {
 
 /// A call that can continue after its result is no longer wanted.
 pub(super) trait RunningCall<T>: Future<Output = T> + Send {
-    /// Continues the call in the background if its guest computes; drops it otherwise.
-    fn abandon(self: Pin<Box<Self>>) -> Option<AbandonedCall>;
+    /// Continues the call in the background if its guest computes, or waits and `waits_no_more`; drops it otherwise.
+    fn abandon(self: Pin<Box<Self>>, waits_no_more: bool) -> Option<AbandonedCall>;
 }
 
 pin_project! {
@@ -78,8 +78,13 @@ impl<F: Future> Future for Running<F> {
 }
 
 impl<F: Future + Send + 'static> RunningCall<F::Output> for Running<F> {
-    fn abandon(self: Pin<Box<Self>>) -> Option<AbandonedCall> {
-        if self.is_polled || self.call.stage() != Stage::Running {
+    fn abandon(self: Pin<Box<Self>>, waits_no_more: bool) -> Option<AbandonedCall> {
+        let goes_on = match self.call.stage() {
+            Stage::Running => true,
+            Stage::Waiting => waits_no_more,
+            Stage::Outside => false,
+        };
+        if self.is_polled || !goes_on {
             return None;
         }
         let count = AbandonedCount::one_more(&self.shared.counters)?;

@@ -6,6 +6,7 @@ pub(crate) mod factory;
 pub(crate) mod pinned;
 pub(crate) mod progress;
 pub(crate) mod start_queue;
+pub(crate) mod streaming;
 pub(crate) mod sweep;
 
 use std::ops::{Deref, DerefMut};

@@ -9,6 +9,7 @@ use crate::error::Error;
 use crate::host::Host;
 use crate::pool::PooledInstance;
 use crate::pool::progress::Progress;
+use crate::pool::streaming::{Handled, until_committed};
 use crate::rule::Rule;
 use crate::run::call::CallStatus;
 use crate::run::compute::{ComputePermit, Line};
@@ -36,16 +37,6 @@ pub enum Outcome<H: Host> {
         /// Why the guest failed, for the log.
         error: Error,
     },
-}
-
-/// The result of `handle_response`.
-#[derive(Debug)]
-pub struct Handled<H> {
-    /// The host, with the response for the client.
-    pub host: H,
-    /// The error, for the log, if the guest failed and [fails open](crate::OnFailure::Open). The response is then the
-    /// next handler's, unchanged.
-    pub error: Option<Error>,
 }
 
 /// An instance that stays pinned to a request that it has passed on.
@@ -106,7 +97,8 @@ impl<H: Host> Pinned<H> {
     /// Runs `handle_response` on the response that was put into the host, and returns the response for the client. If
     /// the guest has nothing to wait for, it runs within this call, otherwise in the returned future.
     ///
-    /// The instance is released as soon as that response is available, however long its body takes.
+    /// The instance is released as soon as that response is available, however long its body takes, unless the guest
+    /// [streams](Handled::stream).
     ///
     /// # Errors
     /// If the guest fails, unless it [fails open](crate::OnFailure::Open). There is no response then.
@@ -122,7 +114,12 @@ impl<H: Host> Pinned<H> {
             // If this is never polled, it is dropped like any other pinned instance.
             None => {
                 let (call, shared) = (instance.call_status(), instance.shared().clone());
-                Progress::waiting(Self::new(instance).on_fiber(call.clone()), call, shared)
+                let committed = instance.committed();
+                let running = Self::new(instance).on_fiber(call.clone());
+                let Some(committed) = committed else { return Progress::waiting(running, call, shared) };
+                let running = Progress::waiting(running, call.clone(), shared.clone());
+                let running = until_committed(running, committed, shared.clone());
+                Progress::waiting(running, call, shared)
             }
         }
     }
@@ -185,12 +182,12 @@ fn handled<H: Host>(mut instance: PooledInstance<H>, called: Result<(), Error>) 
     match called.and_then(|()| instance.end()) {
         Ok(host) => {
             instance.recycle();
-            Ok(Handled { host, error: None })
+            Ok(Handled { host, error: None, stream: None })
         }
         Err(error) => {
             instance.drop_as(DropReason::of(&error));
             match instance.undo(BodyKind::Response, &error) {
-                Some(host) => Ok(Handled { host, error: Some(error) }),
+                Some(host) => Ok(Handled { host, error: Some(error), stream: None }),
                 None => Err(error),
             }
         }

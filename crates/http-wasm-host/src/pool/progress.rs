@@ -50,15 +50,15 @@ enum State<T> {
 struct Waiting<T>(Option<Pin<Box<dyn RunningCall<T>>>>);
 
 impl<T> Waiting<T> {
-    fn abandon(&mut self) -> Option<AbandonedCall> {
-        self.0.take()?.abandon()
+    fn abandon(&mut self, waits_no_more: bool) -> Option<AbandonedCall> {
+        self.0.take()?.abandon(waits_no_more)
     }
 }
 
 impl<T> Drop for Waiting<T> {
     #[inline]
     fn drop(&mut self) {
-        self.abandon();
+        self.abandon(false);
     }
 }
 
@@ -83,7 +83,15 @@ impl<T> Progress<T> {
     /// accept the task, or if 128 calls of the guest have already been abandoned.
     pub fn abandon(&mut self) -> Option<AbandonedCall> {
         match &mut self.0 {
-            State::Waiting(waiting) => waiting.abandon(),
+            State::Waiting(waiting) => waiting.abandon(false),
+            State::Done(_) | State::Taken => None,
+        }
+    }
+
+    /// The same for a call whose guest has nothing to wait for any more, even if it waits now.
+    pub(super) fn abandon_stream(&mut self) -> Option<AbandonedCall> {
+        match &mut self.0 {
+            State::Waiting(waiting) => waiting.abandon(true),
             State::Done(_) | State::Taken => None,
         }
     }

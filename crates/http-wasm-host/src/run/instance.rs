@@ -8,7 +8,7 @@ use wasmtime::{Store, TypedFunc};
 use crate::abi::{BodyKind, CtxNext, Features, Phase};
 use crate::engine::TickLimit;
 use crate::error::{Error, ErrorKind, Reason, Stop};
-use crate::exchange::{Budget, Exchange};
+use crate::exchange::{Budget, Committed, Exchange};
 use crate::host::Host;
 use crate::observer::Call;
 use crate::rule::Rule;
@@ -78,7 +78,15 @@ impl<H: Host> Instance<H> {
         if let Some(decoded) = &state.guest.decoded_bodies {
             exchange.decode_bodies(decoded);
         }
+        if state.guest.streams {
+            exchange.stream_response();
+        }
         self.pin = Pin::default();
+    }
+
+    /// Where its exchange leaves a response as soon as its head can be sent, if the guest streams.
+    pub(crate) fn committed(&self) -> Option<Arc<Committed<H>>> {
+        self.store.data().exchange.as_ref().and_then(Exchange::committed).cloned()
     }
 
     /// The state that its calls share with their caller.
@@ -261,6 +269,9 @@ impl<H: Host> Instance<H> {
         if calls.always_on_fiber || calls.fiber_policy.needs_fiber() {
             return true;
         }
+        if self.shared().streams && phase == Phase::Response {
+            return true;
+        }
         let waits = match phase {
             Phase::Request => calls.request,
             Phase::Response => calls.response,
@@ -352,16 +363,23 @@ where
     let state = store.data_mut();
     let ticks = state.suspension.begin(Mode::Fiber, limit);
     let background = state.suspension.engine().background().clone();
-    let limit = state.guest.limits.total;
+    let (limit, longer) = (state.guest.limits.total, state.guest.limits.stream_total);
+    let committed = state.exchange.as_ref().and_then(Exchange::committed).cloned();
     set_deadline(store, ticks);
     let Entered { call, computed } = &mut entered;
     let call = call.drive(function.call_async(&mut *store, params), computed.as_mut());
-    let called = background.within(limit, call).await;
+    let called = match committed {
+        None => background.within(limit, call).await.ok_or(limit),
+        Some(committed) => {
+            let streams = || committed.is_committed().then_some(longer);
+            background.within_longer(limit, streams, call).await
+        }
+    };
     let state = store.data_mut();
     state.suspension.end(&entered);
     drop(entered);
     state.flush_output();
-    called.unwrap_or_else(|| Err(Stop::Took(limit).into()))
+    called.unwrap_or_else(|limit| Err(Stop::Took(limit).into()))
 }
 
 fn no_exchange(guest: &Shared) -> Error {

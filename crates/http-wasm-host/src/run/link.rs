@@ -81,7 +81,7 @@ fn add_hostcalls<H: Host>(linker: &mut Linker<State<H>>, shared: &Shared) -> was
         return hostcalls::add_intercepted(linker, intercept);
     }
     match &shared.hook {
-        Some(hook) => hostcalls::add_to_linker(linker, hook.clone()),
-        None => hostcalls::add_to_linker(linker, ()),
+        Some(hook) => hostcalls::add_to_linker(linker, hook.clone(), shared.pauses_writes),
+        None => hostcalls::add_to_linker(linker, (), shared.pauses_writes),
     }
 }

@@ -33,6 +33,10 @@ pub(crate) struct Shared {
     pub(crate) on_failure: OnFailure,
     /// Set if the guest gets decoded bodies.
     pub(crate) decoded_bodies: Option<Arc<DecodedBodies>>,
+    /// It may write responses while they are sent.
+    pub(crate) streams: bool,
+    /// Its module is compiled so that it can wait in `write_body`, which then returns whether it must.
+    pub(crate) pauses_writes: bool,
     /// A likely cause of traps in this guest.
     pub(crate) trap_hint: Option<&'static str>,
     pub(crate) observer: Option<Arc<dyn Observer>>,

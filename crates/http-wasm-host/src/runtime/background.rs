@@ -60,6 +60,30 @@ impl Background {
         .await
     }
 
+    /// The same, except that once `longer` returns a limit, that one counts from then on.
+    ///
+    /// # Errors
+    /// The limit that was exceeded.
+    pub(crate) async fn within_longer<F: Future>(
+        &self,
+        mut limit: Duration,
+        longer: impl Fn() -> Option<Duration>,
+        call: F,
+    ) -> Result<F::Output, Duration> {
+        let mut call = pin!(call);
+        let (mut timer, mut is_longer) = (None, false);
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = call.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            if !is_longer && let Some(longer) = longer() {
+                (limit, timer, is_longer) = (longer, None, true);
+            }
+            timer.get_or_insert_with(|| self.sleep(limit)).as_mut().poll(cx).map(|()| Err(limit))
+        })
+        .await
+    }
+
     /// Wakes `waker` on the housekeeping thread after `delay`, unless the timer is dropped before. `None` if that is
     /// beyond the range of the clock.
     pub(crate) fn wake_after(&self, delay: Duration, waker: Waker) -> Option<Timer> {

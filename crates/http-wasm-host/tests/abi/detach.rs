@@ -20,7 +20,7 @@ struct Server {
 }
 
 /// A host over a server on the same thread.
-struct RcHost {
+pub(crate) struct RcHost {
     server: Rc<Server>,
     message: InMemoryHost,
 }

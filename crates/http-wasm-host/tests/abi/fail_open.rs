@@ -73,7 +73,7 @@ fn handled(probe: &Probe<InMemoryHost>) -> (InMemoryHost, Error) {
     let mut pinned = probe.next(request());
     respond(pinned.host_mut());
     match block_on(pinned.handle_response()) {
-        Ok(Handled { host, error: Some(error) }) => (host, error),
+        Ok(Handled { host, error: Some(error), .. }) => (host, error),
         Ok(_) => panic!("the guest should have failed"),
         Err(error) => panic!("the guest should have been left out: {error}"),
     }

@@ -42,6 +42,7 @@ mod special_headers;
 mod start_queue;
 mod startup;
 mod status;
+mod streams;
 mod support;
 mod traps;
 mod write;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use http_wasm_host::{AbandonedCall, Error, Inform};
+use http_wasm_host::{AbandonedCall, Error, Inform, ResponseStream};
 
 /// Observes the exchange of one [`Chain::call_observed`](crate::Chain::call_observed).
 ///
@@ -72,6 +72,13 @@ pub trait GuestObserver: Sized {
         let _ = error;
     }
 
+    /// The guest has begun to write the response, and goes on while that is sent. How this ends can be observed with
+    /// [`ResponseStream::on_end`]. By default, the guest's part counts as finished.
+    fn streams(self, stream: ResponseStream) {
+        drop(stream);
+        self.finished(None);
+    }
+
     /// The exchange was dropped while the guest computed, and its call continues in the background. If you limit how
     /// many requests a client may have in progress, let the call [hold](AbandonedCall::hold) the client's permit.
     fn abandoned(self, call: AbandonedCall) {
@@ -117,6 +124,12 @@ impl<G: GuestObserver> GuestObserver for Option<G> {
     fn finished(self, error: Option<&Error>) {
         if let Some(observer) = self {
             observer.finished(error);
+        }
+    }
+
+    fn streams(self, stream: ResponseStream) {
+        if let Some(observer) = self {
+            observer.streams(stream);
         }
     }
 

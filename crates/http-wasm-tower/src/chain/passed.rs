@@ -33,11 +33,14 @@ impl Failures {
     #[inline]
     pub(super) fn settle(&self, responded: Responded, observer: impl GuestObserver) -> Response<Body> {
         match responded {
-            Ok(Handled { host, error: None }) => {
-                observer.finished(None);
+            Ok(Handled { host, error: None, stream }) => {
+                match stream {
+                    None => observer.finished(None),
+                    Some(stream) => observer.streams(stream),
+                }
                 host.into_response()
             }
-            Ok(Handled { host, error: Some(error) }) => {
+            Ok(Handled { host, error: Some(error), .. }) => {
                 observer.finished(Some(&error));
                 fail_open(error, host.into_response())
             }

@@ -15,6 +15,7 @@ mod hang_up;
 mod replace;
 mod request;
 mod streaming;
+mod streams;
 mod support;
 mod trailers;
 mod upgrade;

@@ -8,7 +8,7 @@ use super::values::name;
 use super::{shadow, unused};
 use crate::config::fault::Fault;
 use crate::config::model::{
-    Config, EscapedSlashes, HeaderMatch, Redirect, RedirectTarget, Respond, Route, RouteScheme,
+    Config, EscapedSlashes, HeaderMatch, Redirect, RedirectTarget, Respond, Route, RouteScheme, Stream,
 };
 use crate::config::read::{Context, Located, suggestion};
 
@@ -47,6 +47,15 @@ pub(super) fn check(config: &Config, context: &mut Context) {
                 "this route has `ext_proc`, but no guests that could run for Envoy",
             );
             context.fault(fault.help("name them: guests = [\"NAME\"]"));
+        }
+        if route.ext_proc.is_some() {
+            for guest in &route.guests {
+                if config.guests.get(&guest.value).is_some_and(|its| its.stream != Stream::Off) {
+                    let message = "a guest of a route with `ext_proc` can't have `stream`";
+                    let fault = Fault::new(guest.span(), message);
+                    context.fault(fault.help("use the guest without `stream` here, under another name"));
+                }
+            }
         }
         if let Some(redirect) = &route.redirect {
             check_redirect(redirect, route, config, context);

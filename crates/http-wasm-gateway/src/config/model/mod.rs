@@ -22,7 +22,7 @@ pub use self::address::Address;
 pub use self::code_cache::CodeCache;
 pub use self::guest::{
     Allowed, Backtraces, Bodies, Decoding, Guest, GuestConfig, GuestLimits, GuestSource, MountPoint,
-    OnFailure, Pool, Snapshot, Undecodable,
+    OnFailure, Pool, Snapshot, Stream, Undecodable,
 };
 pub use self::identity::{FieldName, FieldPattern, Underscores};
 pub use self::listen::{

@@ -220,7 +220,8 @@ section! { ExtProc { reselect_route, timeout } }
 #[schemars(deny_unknown_fields)]
 #[schemars(extend("required" = ["max"]))]
 pub struct Concurrency {
-    /// Maximum number of concurrent requests, counted until their response head is available.
+    /// Maximum number of concurrent requests, counted until their response head is available, or until their response
+    /// has been sent if a guest rewrites it meanwhile (`stream`).
     pub max: NonZeroU32,
     /// Maximum number of requests that wait for one of those to finish. Further requests get 503 with `Retry-After` at
     /// once.

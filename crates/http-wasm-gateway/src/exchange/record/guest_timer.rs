@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http_wasm_tower::{Error, GuestObserver};
+use http_wasm_tower::{Error, GuestObserver, ResponseStream, StreamEnd};
 
 use super::guest::GuestTimes;
 use super::request::RequestRecord;
@@ -11,7 +11,7 @@ use super::request::RequestRecord;
 /// Records the durations of one guest's calls for a request.
 #[derive(Debug)]
 pub(crate) struct GuestTimer<'a> {
-    record: &'a RequestRecord,
+    record: &'a Arc<RequestRecord>,
     guest: &'a Arc<str>,
     began: Instant,
     /// When the guest passed the request on, and when it received the response.
@@ -21,7 +21,7 @@ pub(crate) struct GuestTimer<'a> {
 
 impl<'a> GuestTimer<'a> {
     /// Called when the guest starts.
-    pub(crate) fn start(record: &'a RequestRecord, guest: &'a Arc<str>) -> Self {
+    pub(crate) fn start(record: &'a Arc<RequestRecord>, guest: &'a Arc<str>) -> Self {
         Self { record, guest, began: Instant::now(), left: None, back: None }
     }
 }
@@ -36,15 +36,37 @@ impl GuestObserver for GuestTimer<'_> {
     }
 
     fn finished(self, error: Option<&Error>) {
+        let times = self.times(error);
+        self.record.add_guest(times);
+    }
+
+    fn streams(self, stream: ResponseStream) {
+        let times = self.times(None);
+        let (record, guest, began) = (self.record.clone(), self.guest.clone(), times.began);
+        let back = self.back.unwrap_or(self.began);
+        self.record.add_guest(times);
+        stream.on_end(move |end| {
+            let failure = match end {
+                StreamEnd::Failed(error) => Some(error.kind().name()),
+                _ => None,
+            };
+            record.end_stream(&guest, began, back.elapsed(), failure);
+        });
+    }
+}
+
+impl GuestTimer<'_> {
+    /// Until now.
+    fn times(&self, error: Option<&Error>) -> GuestTimes {
         let now = Instant::now();
         let start = self.record.started();
-        self.record.add_guest(GuestTimes {
+        GuestTimes {
             guest: self.guest.clone(),
             began: self.began - start,
             resumed: self.back.map(|back| back - start),
             request: self.left.unwrap_or(now) - self.began,
             response: self.back.map(|back| now - back),
             failure: error.map(|error| error.kind().name()),
-        });
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{HOST, HeaderName, REFERER, USER_AGENT};
 use http::{HeaderValue, Method, Request, StatusCode, Version};
@@ -146,6 +146,20 @@ impl RequestRecord {
     /// Records the times of a guest. The innermost guest finishes first.
     pub(super) fn add_guest(&self, times: GuestTimes) {
         self.notes().guests.insert(0, times);
+    }
+
+    /// The guest that got the request after `began` has ended its part, which went on while its response was sent.
+    pub(super) fn end_stream(
+        &self,
+        guest: &Arc<str>,
+        began: Duration,
+        response: Duration,
+        failure: Option<&'static str>,
+    ) {
+        let mut notes = self.notes();
+        if let Some(times) = notes.guests.iter_mut().find(|its| its.guest == *guest && its.began == began) {
+            (times.response, times.failure) = (Some(response), failure);
+        }
     }
 
     /// Records a message that a guest logged.

@@ -9,6 +9,7 @@ use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, V
 use http_body::Body as _;
 
 use super::HttpHost;
+use super::parts::spare;
 use crate::abi::BodyKind;
 use crate::error::{BoxError, Refused};
 use crate::host::header_map::{append, insert, to_header_map};
@@ -31,6 +32,8 @@ impl LocalHost for HttpHost {
     /// Servers of `http_body` bodies go by their size hints. In HTTP/2 an empty body needs no length, and hyper
     /// declares none.
     const SENDER_DECLARES_LENGTH: bool = true;
+
+    const STREAMS: bool = true;
 
     fn save_head(&self, message: BodyKind) -> HttpHead {
         let headers = self.headers(message).cloned().unwrap_or_default();
@@ -209,6 +212,24 @@ impl LocalHost for HttpHost {
             body.trailers.fold_underscores();
         }
         self.body_mut(message).rework(body);
+    }
+
+    fn split_response(&mut self) -> Option<Self> {
+        let (head, body) = std::mem::take(self.response_mut()).into_parts();
+        let rest = self.response_mut();
+        *rest.status_mut() = head.status;
+        *rest.version_mut() = head.version;
+        *rest.headers_mut() = head.headers.clone();
+        *rest.body_mut() = body;
+        let mut parts = spare();
+        parts.method = self.0.request.as_ref().map_or(&self.0.method, Request::method).clone();
+        parts.version = self.0.version;
+        parts.source_addr = self.0.source_addr;
+        parts.folds_underscores = self.0.folds_underscores;
+        parts.sheddable = self.0.sheddable;
+        parts.informational = None;
+        parts.response = Some(Response::from_parts(head, Body::empty()));
+        Some(Self(parts))
     }
 }
 

@@ -36,7 +36,8 @@ use reach::ExportReach;
 /// All faults that were found, at least one. A file that isn't a core module has only that fault.
 pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspection, Vec<Fault>> {
     let wasm = format::to_binary(bytes).map_err(|fault| vec![fault])?;
-    let Outline { types, producers, has_start_function } = outline(&wasm).map_err(|fault| vec![fault])?;
+    let Outline { types, producers, has_start_function, declares_stream } =
+        outline(&wasm).map_err(|fault| vec![fault])?;
     let mut faults = Faults::default();
     let exports = exports::check(types.as_ref(), &producers, &mut faults);
     let imports = imports::check(types.as_ref(), &mut faults);
@@ -50,6 +51,7 @@ pub(crate) fn inspect(bytes: &[u8]) -> Result<Inspection, Vec<Fault>> {
         lint_facts,
         producers,
         has_start_function,
+        declares_stream,
         exports_initialize: exports.initialize,
         exports_start: exports.start,
         memory_pages: exports.memory,
@@ -82,6 +84,7 @@ pub struct Inspection {
     lint_facts: LintFacts,
     producers: Vec<Producer>,
     has_start_function: bool,
+    declares_stream: bool,
     exports_initialize: bool,
     exports_start: bool,
     memory_pages: (u64, Option<u64>),
@@ -138,6 +141,12 @@ impl Inspection {
         self.has_start_function
     }
 
+    /// Returns whether the guest declares that it can rewrite bodies while they stream: by a custom section
+    /// `http-wasm-stream`, whose content doesn't matter. See [`Stream`](crate::Stream).
+    pub fn declares_stream(&self) -> bool {
+        self.declares_stream
+    }
+
     /// Returns whether the guest exports `_initialize`, as a WASI reactor does.
     pub fn exports_initialize(&self) -> bool {
         self.exports_initialize
@@ -183,13 +192,18 @@ struct Outline {
     types: Types,
     producers: Vec<Producer>,
     has_start_function: bool,
+    declares_stream: bool,
 }
+
+/// The custom section of a guest that can rewrite bodies while they stream.
+const STREAM_SECTION: &str = "http-wasm-stream";
 
 fn outline(wasm: &[u8]) -> Result<Outline, Fault> {
     // The engine decides which features are allowed, so no guest is rejected for one here.
     let mut validator = Validator::new_with_features(WasmFeatures::all());
     let mut producers = Vec::new();
     let (mut has_start_function, mut exports_memory, mut is_relocatable) = (false, false, false);
+    let mut declares_stream = false;
     for payload in Parser::new(0).parse_all(wasm) {
         let payload = payload.map_err(|error| malformed(&error, wasm))?;
         // Function bodies aren't checked here, since the compiler validates them anyway.
@@ -211,6 +225,7 @@ fn outline(wasm: &[u8]) -> Result<Outline, Fault> {
                 exports_memory |= exports.any(|export| export.kind == ExternalKind::Memory);
             }
             Payload::CustomSection(section) if section.name() == "linking" => is_relocatable = true,
+            Payload::CustomSection(section) if section.name() == STREAM_SECTION => declares_stream = true,
             Payload::CustomSection(section) => producers.extend(producers::read(&section)),
             _ => {}
         }
@@ -219,7 +234,7 @@ fn outline(wasm: &[u8]) -> Result<Outline, Fault> {
             if is_relocatable && !exports_memory {
                 return Err(Fault::new("the file is an object file that hasn't been linked", OBJECT_FILE));
             }
-            return Ok(Outline { types, producers, has_start_function });
+            return Ok(Outline { types, producers, has_start_function, declares_stream });
         }
     }
     Err(Fault::new("the module is incomplete", CUT_SHORT))

@@ -41,6 +41,27 @@ pub(super) fn write_body<H: Host>(
     exchange.write_body(kind, data, suspension.engine().body_budget())
 }
 
+/// The same for a guest that may have to wait in it.
+pub(super) fn write_streamed<H: Host>(
+    memory: &mut [u8],
+    state: &mut State<H>,
+    kind: u32,
+    body: u32,
+    body_len: u32,
+) -> Result<Poll<u64>, Reason> {
+    if !state.guest.streams {
+        return write_body(memory, state, kind, body, body_len).map(|()| Poll::Ready(0));
+    }
+    let kind = decode(kind)?;
+    let (exchange, suspension) = state.exchange_and_suspension()?;
+    let data = memory::read(memory, "body", body, body_len)?;
+    let engine = suspension.engine();
+    match exchange.write_streamed(kind, data, engine.body_budget(), engine.background()) {
+        Poll::Ready(written) => written.map(|()| Poll::Ready(0)),
+        Poll::Pending => Ok(Poll::Pending),
+    }
+}
+
 fn decode(kind: u32) -> Result<BodyKind, Reason> {
     BodyKind::from_abi(kind).ok_or(Reason::UnknownKind { argument: "body kind", value: kind })
 }

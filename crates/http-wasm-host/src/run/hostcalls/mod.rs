@@ -16,7 +16,7 @@ use wasmtime::{Caller, Linker};
 #[cfg(feature = "mutations")]
 pub(crate) use self::intercepted::add_to_linker as add_intercepted;
 
-use self::body::{read_body, write_body};
+use self::body::{read_body, write_body, write_streamed};
 use self::fields::{add_header_value, get_header_names, get_header_values, remove_header, set_header_value};
 use self::head::{
     get_method, get_protocol_version, get_source_addr, get_status_code, get_uri, set_method, set_status_code,
@@ -40,6 +40,7 @@ macro_rules! linker {
         pub(crate) fn add_to_linker<H: Host>(
             linker: &mut Linker<State<H>>,
             hook: impl OnHostCall,
+            pauses_writes: bool,
         ) -> wasmtime::Result<()> {
             $({
                 let hook = hook.clone();
@@ -57,9 +58,29 @@ macro_rules! linker {
                     },
                 )?;
             })*
-            Ok(())
+            if pauses_writes { add_pausing_write(linker, hook) } else { Ok(()) }
         }
     };
+}
+
+/// Registers the `write_body` of a guest that may have to wait in it, in place of the other: the shim around its import
+/// expects a result.
+fn add_pausing_write<H: Host>(linker: &mut Linker<State<H>>, hook: impl OnHostCall) -> wasmtime::Result<()> {
+    const WRITE_BODY: &str = "write_body";
+    let write = move |mut caller: Caller<'_, State<H>>, kind: u32, body: u32, body_len: u32| {
+        let args: &[u32] = &[kind, body, body_len];
+        let begun = hook.begin(&mut caller, WRITE_BODY, args);
+        let written = memory::split(&mut caller)
+            .and_then(|(memory, state)| write_streamed(memory, state, kind, body, body_len));
+        let seen = written.as_ref().map(|written| *written);
+        hook.end(&mut caller, begun, WRITE_BODY, args, seen);
+        // The shim asks for no more than "not yet".
+        <Poll<u64> as Answer<u64>>::finish(written, WRITE_BODY, &mut caller).map(|answer| answer as u32)
+    };
+    linker.allow_shadowing(true);
+    linker.func_wrap(MODULE, WRITE_BODY, write)?;
+    linker.allow_shadowing(false);
+    Ok(())
 }
 
 /// The type of a result, depending on whether the guest may have to wait for it.

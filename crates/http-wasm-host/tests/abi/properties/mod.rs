@@ -196,10 +196,10 @@ fn check(case: &Case) -> TestCaseResult {
     let mut response =
         Message::new(BodyKind::Response, &early, &case.response.body(), case.response.trailers());
     match (response.run(&case.response.script, &mut features, &mut Vec::new()), handled) {
-        (Ok(()), Ok(Handled { mut host, error: None })) => {
+        (Ok(()), Ok(Handled { mut host, error: None, .. })) => {
             check_body(host.response.take_body(), response.outgoing())
         }
-        (Err(kind), Ok(Handled { mut host, error: Some(error) })) => {
+        (Err(kind), Ok(Handled { mut host, error: Some(error), .. })) => {
             prop_assert!(is_excused(case, &response, kind), "{} was passed over", error);
             check_error(&error, kind)?;
             prop_assert_eq!(&host.response.headers, &sent);

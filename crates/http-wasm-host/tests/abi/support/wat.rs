@@ -11,7 +11,7 @@
 use std::fmt::Write;
 
 use http_wasm_host::{
-    Bodies, Decoding, Guest, GuestBuilder, Host, InMemoryHost, Limits, LoadError, OnFailure,
+    Bodies, Decoding, Guest, GuestBuilder, Host, InMemoryHost, Limits, LoadError, OnFailure, Stream,
 };
 
 use super::{Probe, engine};
@@ -39,6 +39,7 @@ pub(crate) struct Wat {
     on_failure: OnFailure,
     bodies: Bodies,
     decoding: Decoding,
+    stream: Stream,
 }
 
 /// A guest that lets every request through.
@@ -129,6 +130,12 @@ impl Wat {
         self
     }
 
+    /// Writes responses while they are sent, and declares that it can.
+    pub(crate) fn streams(mut self) -> Self {
+        self.stream = Stream::Response;
+        self.item(r#"(@custom "http-wasm-stream" "")"#)
+    }
+
     /// Loads it for the in-memory host.
     pub(crate) fn load(self) -> Probe<InMemoryHost> {
         self.load_for()
@@ -154,6 +161,7 @@ impl Wat {
             .on_failure(self.on_failure)
             .bodies(self.bodies)
             .decoding(self.decoding)
+            .stream(self.stream)
     }
 
     pub(crate) fn text(&self) -> String {

@@ -88,3 +88,31 @@ impl Value for Undecodable {
         choice(node, context)
     }
 }
+
+/// Which bodies a guest may rewrite while they are sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stream {
+    /// None: what the guest writes is held until its function returns.
+    #[default]
+    Off,
+    /// Responses.
+    Response,
+}
+
+choices! { Stream { Off = "off", Response = "response" } }
+
+impl From<Stream> for http_wasm_tower::Stream {
+    fn from(stream: Stream) -> Self {
+        match stream {
+            Stream::Off => Self::Off,
+            Stream::Response => Self::Response,
+        }
+    }
+}
+
+impl Value for Stream {
+    fn read(node: &Node<'_>, context: &mut Context) -> Option<Self> {
+        choice(node, context)
+    }
+}

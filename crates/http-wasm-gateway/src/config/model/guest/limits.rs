@@ -42,6 +42,9 @@ pub struct GuestLimits {
     pub deadline: Time,
     /// How long one phase may take, including all waiting.
     pub total: Time,
+    /// How long a response may take that is sent while the guest writes it (`stream`), from its head to its end.
+    /// `total` doesn't apply to it.
+    pub stream_total: Time,
     /// How much the memory of an instance may have grown since its start for the instance to be kept.
     pub retained_growth: Size,
     /// How long creating an instance may take.
@@ -51,7 +54,8 @@ pub struct GuestLimits {
 section! {
     GuestLimits {
         replay_bytes, decoded_ratio, written_bytes, header_count, header_bytes, uri_bytes, log_line_bytes, log_rate,
-        config_bytes, memory_bytes, table_elements, deadline, total, retained_growth, startup_deadline
+        config_bytes, memory_bytes, table_elements, deadline, total, stream_total, retained_growth,
+        startup_deadline
     }
 }
 
@@ -77,6 +81,7 @@ impl From<Limits> for GuestLimits {
             table_elements: count(limits.table_elements),
             deadline: Time(limits.deadline),
             total: Time(limits.total),
+            stream_total: Time(limits.stream_total),
             retained_growth: limits.retained_growth.into(),
             startup_deadline: Time(limits.startup_deadline),
         }
@@ -103,6 +108,7 @@ impl From<&GuestLimits> for Limits {
             table_elements: limits.table_elements.get() as usize,
             deadline: limits.deadline.0,
             total: limits.total.0,
+            stream_total: limits.stream_total.0,
             retained_growth: limits.retained_growth.bytes(),
             startup_deadline: limits.startup_deadline.0,
         }

@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::config::read::{Located, section};
 
-pub use self::bodies::{Bodies, Decoding, Undecodable};
+pub use self::bodies::{Bodies, Decoding, Stream, Undecodable};
 pub use self::limits::GuestLimits;
 pub use self::lint::Allowed;
 pub use self::mount::MountPoint;
@@ -53,6 +53,15 @@ pub struct Guest {
     pub bodies: Bodies,
     /// Settings for `bodies = "decoded"`.
     pub decoding: Decoding,
+    /// Which bodies the guest may rewrite while they are sent, as for event streams and long downloads. With
+    /// "response", the first byte that it writes in `handle_response` sends the response's status and headers, which can't
+    /// be changed after that; what it writes is sent at once, and `read_body` returns as soon as there is a byte. An
+    /// instance is pinned to the response until it ends, for up to `limits.stream_total`: that many more instances,
+    /// with their memory, are in use as there are streams. A failure of the guest breaks off a response that has begun,
+    /// also with `on_failure = "open"`. Bodies of requests are sent when `handle_request` returns, whatever this says.
+    /// The guest must declare that it can stream, by a custom section `http-wasm-stream`, unless `allow` has
+    /// "undeclared-stream".
+    pub stream: Stream,
     /// Whether new instances start from a snapshot of an initialised one.
     pub snapshot: Snapshot,
     /// Whether the file may be the output of `http-wasm compile`. Such a file contains machine code, which is run
@@ -60,8 +69,9 @@ pub struct Guest {
     pub trust_precompiled: bool,
     /// Checks of how the guest was built that it is allowed to fail: "unregistered" (its start-up code is never
     /// called), "command-exports" (its constructors run before each handler), "late-buffering" (`buffer_response` isn't
-    /// enabled in time), "default-parameters" (a handler has a default parameter). A guest that does nothing because of
-    /// the first is refused; the others are warnings in the log.
+    /// enabled in time), "default-parameters" (a handler has a default parameter), "undeclared-stream" (`stream` is
+    /// set, but the guest doesn't declare that it can stream). A guest that does nothing because of the first is refused,
+    /// and so is one with the last; the others are warnings in the log.
     pub allow: Vec<Allowed>,
     /// Whether these warnings are errors, so that the guest is refused.
     pub strict: bool,
@@ -74,8 +84,8 @@ pub struct Guest {
 
 section! {
     Guest {
-        path, sha256, config, config_file, args, env, mounts, limits, pool, on_failure, bodies, decoding, snapshot,
-        trust_precompiled, allow, strict, backtraces, optional
+        path, sha256, config, config_file, args, env, mounts, limits, pool, on_failure, bodies, decoding, stream,
+        snapshot, trust_precompiled, allow, strict, backtraces, optional
     }
     need [("path", r#"path = "guest.wasm""#)]
     at_most_one_of ["config", "config_file"]

@@ -30,7 +30,8 @@ use crate::symbols::Moved;
 ///
 /// # Errors
 ///
-/// If the module is malformed, or a point returns anything but one integer.
+/// If the module is malformed, or a point returns more than one integer. The import of a point that returns nothing
+/// gets a result, an i32, so that it can ask for the pause.
 pub(crate) fn add_suspension_points(wasm: &[u8], points: &[(&str, &str)]) -> Result<Shimmed, ShimError> {
     let plan = Plan::new(wasm, points)?;
     if plan.points.is_empty() {

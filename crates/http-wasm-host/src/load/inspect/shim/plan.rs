@@ -12,8 +12,8 @@ pub(crate) enum ShimError {
     /// The module can't be rewritten.
     #[error("the module can't be rewritten")]
     Rewrite(#[from] reencode::Error),
-    /// The sentinel needs one integer result.
-    #[error("the import `{module}.{name}` doesn't return one integer, so it can't be a suspension point")]
+    /// The sentinel needs one integer result, or a place for one.
+    #[error("the import `{module}.{name}` returns more than an integer, so it can't be a suspension point")]
     Signature {
         /// The module of the import.
         module: String,
@@ -38,8 +38,9 @@ pub(super) struct Redirect {
     pub(super) label: String,
     pub(super) import: u32,
     pub(super) type_index: u32,
-    pub(super) params: u32,
-    pub(super) result: ValType,
+    pub(super) params: Vec<ValType>,
+    /// `None` if it returns nothing: its import then gets a type with a result, for the sentinel alone.
+    pub(super) result: Option<ValType>,
 }
 
 impl Plan {
@@ -92,6 +93,18 @@ impl Plan {
         self.stand_in(self.points.len())
     }
 
+    /// The points without a result, whose imports get other types. These come after that of the pause.
+    pub(super) fn widened(&self) -> impl Iterator<Item = &Redirect> {
+        self.points.iter().filter(|point| point.result.is_none())
+    }
+
+    /// Index of the type that an import gets, if it is one of those.
+    pub(super) fn widened_type(&self, module: &str, name: &str) -> Option<u32> {
+        let label = format!("{module}.{name}");
+        let place = self.widened().position(|point| point.label == label)?;
+        Some(self.types + 1 + place as u32)
+    }
+
     /// The replacement for a use of function `index`.
     pub(super) fn redirect(&self, index: u32) -> u32 {
         let point = self.points.iter().position(|point| point.import == index);
@@ -107,7 +120,8 @@ impl Redirect {
         ty: Option<&FuncType>,
     ) -> Result<Self, ShimError> {
         let result = ty.and_then(|ty| match ty.results() {
-            [result @ (ValType::I32 | ValType::I64)] => Some((*result, ty.params().len() as u32)),
+            [] => Some((None, ty.params().to_vec())),
+            [result @ (ValType::I32 | ValType::I64)] => Some((Some(*result), ty.params().to_vec())),
             _ => None,
         });
         let (module, name) = (import.module.to_owned(), import.name.to_owned());

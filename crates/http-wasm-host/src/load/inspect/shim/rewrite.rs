@@ -5,8 +5,8 @@ use std::convert::Infallible;
 
 use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{
-    BlockType, CodeSection, CustomSection, Encode as _, Function, FunctionSection, Instruction, Module,
-    SectionId, TypeSection, ValType,
+    BlockType, CodeSection, CustomSection, Encode as _, EntityType, Function, FunctionSection, ImportSection,
+    Instruction, Module, SectionId, TypeSection, ValType,
 };
 use wasmparser::{
     CodeSectionReader, CustomSectionReader, FunctionBody, FunctionSectionReader, Operator, TypeSectionReader,
@@ -103,7 +103,26 @@ impl Reencode for Rewriter {
     ) -> Result<(), Error> {
         utils::parse_type_section(self, types, section)?;
         types.ty().function([], []);
+        let widened: Vec<_> = self.plan.widened().map(|point| point.params.clone()).collect();
+        for params in widened {
+            let params = params.into_iter().map(|param| self.val_type(param));
+            types.ty().function(params.collect::<Result<Vec<_>, _>>()?, [ValType::I32]);
+        }
         Ok(())
+    }
+
+    fn parse_imports(
+        &mut self,
+        section: &mut ImportSection,
+        imports: wasmparser::Imports<'_>,
+    ) -> Result<(), Error> {
+        if let wasmparser::Imports::Single(_, import) = &imports
+            && let Some(ty) = self.plan.widened_type(import.module, import.name)
+        {
+            section.import(import.module, import.name, EntityType::Function(ty));
+            return Ok(());
+        }
+        utils::parse_imports(self, section, imports)
     }
 
     fn parse_function_section(
@@ -181,14 +200,14 @@ fn encode_padded(number: u32, length: usize, out: &mut Vec<u8>) {
 
 /// `loop: r = import(params…); if r == -1 { pause(); continue }; return r`
 fn stand_in(point: &Redirect, pause: u32) -> Function {
-    let (local, ty) = (point.params, point.result);
+    let (local, ty) = (point.params.len() as u32, point.result);
     let (ty, all_ones, equal) = match ty {
-        wasmparser::ValType::I64 => (ValType::I64, Instruction::I64Const(-1), Instruction::I64Eq),
+        Some(wasmparser::ValType::I64) => (ValType::I64, Instruction::I64Const(-1), Instruction::I64Eq),
         _ => (ValType::I32, Instruction::I32Const(-1), Instruction::I32Eq),
     };
     let mut body = Function::new([(1, ty)]);
     body.instruction(&Instruction::Loop(BlockType::Empty));
-    for param in 0..point.params {
+    for param in 0..local {
         body.instruction(&Instruction::LocalGet(param));
     }
     body.instruction(&Instruction::Call(point.import))
@@ -199,9 +218,11 @@ fn stand_in(point: &Redirect, pause: u32) -> Function {
         .instruction(&Instruction::Call(pause))
         .instruction(&Instruction::Br(1))
         .instruction(&Instruction::End)
-        .instruction(&Instruction::End)
-        .instruction(&Instruction::LocalGet(local))
         .instruction(&Instruction::End);
+    if point.result.is_some() {
+        body.instruction(&Instruction::LocalGet(local));
+    }
+    body.instruction(&Instruction::End);
     body
 }
 

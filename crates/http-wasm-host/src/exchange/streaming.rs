@@ -1,0 +1,54 @@
+//! The state of a response that is sent while the guest writes it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::message::body_budget::Reservation;
+use crate::message::{Rest, StreamWriter};
+
+/// Streaming in one exchange.
+pub(super) struct Streaming<H> {
+    pub(super) committed: Arc<Committed<H>>,
+    /// Once the head is sent.
+    pub(super) open: Option<Open>,
+}
+
+/// A response whose head is sent.
+pub(super) struct Open {
+    pub(super) writer: StreamWriter,
+    /// How many bytes of the current write are taken.
+    pub(super) taken: usize,
+    /// What happens to the original's rest when the guest returns.
+    pub(super) rest: Rest,
+    /// For one piece.
+    pub(super) _memory: Reservation,
+}
+
+/// Where the message is left whose head is sent while the guest still runs.
+pub(crate) struct Committed<H> {
+    message: Mutex<Option<(H, StreamWriter)>>,
+    is_committed: AtomicBool,
+}
+
+impl<H> Streaming<H> {
+    pub(super) fn new() -> Self {
+        let committed = Committed { message: Mutex::new(None), is_committed: AtomicBool::new(false) };
+        Self { committed: Arc::new(committed), open: None }
+    }
+}
+
+impl<H> Committed<H> {
+    pub(super) fn set(&self, host: H, writer: StreamWriter) {
+        self.is_committed.store(true, Ordering::Relaxed);
+        *self.message.lock().unwrap_or_else(PoisonError::into_inner) = Some((host, writer));
+    }
+
+    /// The host with the message, and what its body is to be driven with. There is one once.
+    pub(crate) fn take(&self) -> Option<(H, StreamWriter)> {
+        self.message.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    pub(crate) fn is_committed(&self) -> bool {
+        self.is_committed.load(Ordering::Relaxed)
+    }
+}
