@@ -17,6 +17,10 @@ use crate::failure::Failure;
 #[cfg(feature = "author")]
 use crate::new::{self, NewArgs};
 #[cfg(feature = "author")]
+use crate::profile::{self, ProfileArgs};
+#[cfg(feature = "author")]
+use crate::replay::{self, ReplayArgs};
+#[cfg(feature = "author")]
 use crate::run::{self, RunArgs};
 #[cfg(feature = "serve")]
 use crate::serve::{self, ServeArgs};
@@ -77,6 +81,13 @@ enum Command {
     /// and on a local page, from which requests can be sent again.
     #[cfg(feature = "author")]
     Dev(Box<DevArgs>),
+    /// Run the guests of a recorded exchange again, offline, on what was recorded
+    ///
+    /// `serve` records exchanges with `[record]` in its configuration, or --record. Each guest gets the results of the
+    /// recorded host calls again, from the creation of its instance on, and so does the same. What differs is shown
+    /// call by call. Exits with 1 if anything does.
+    #[cfg(feature = "author")]
+    Replay(ReplayArgs),
     /// Test a guest: requests from a file, and what is expected of each
     ///
     /// The file has a `[[case]]` per exchange: a request, the next handler's response, and what the next handler and
@@ -99,6 +110,12 @@ enum Command {
     /// `hello world`. Guest logs are discarded. The time for creating requests and reading the clock is subtracted.
     #[cfg(feature = "bench")]
     Bench(BenchArgs),
+    /// Show in which functions a guest spends its time on a request, in process
+    ///
+    /// Repeats the request, and writes the stacks of the guest at each tick of a clock: folded, for other tools, and as
+    /// a flame graph. A module without names shows numbers.
+    #[cfg(feature = "author")]
+    Profile(Box<ProfileArgs>),
     /// Test whether a host, this one or another, conforms to the http-wasm ABI
     #[cfg(feature = "tck")]
     Tck(TckArgs),
@@ -150,6 +167,8 @@ impl Args {
             #[cfg(feature = "author")]
             Command::Dev(args) => dev::run(*args),
             #[cfg(feature = "author")]
+            Command::Replay(args) => replay::run(args),
+            #[cfg(feature = "author")]
             Command::Test(args) => test::run(*args),
             #[cfg(feature = "check")]
             Command::Check(args) => check::run(args),
@@ -157,6 +176,8 @@ impl Args {
             Command::Compile(args) => compile::run(args),
             #[cfg(feature = "bench")]
             Command::Bench(args) => bench::run(args),
+            #[cfg(feature = "author")]
+            Command::Profile(args) => profile::run(*args),
             #[cfg(feature = "tck")]
             Command::Tck(args) => tck::run(args),
         }

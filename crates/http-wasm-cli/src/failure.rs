@@ -31,6 +31,10 @@ pub(crate) enum Failure {
     )]
     Absent { command: &'static str, feature: &'static str },
 
+    /// Guests don't do what was recorded of them.
+    #[error("{failed} of {} did not do what was recorded", http_wasm_gateway::counted(*all, "guest"))]
+    Replayed { failed: usize, all: usize },
+
     /// Anything else.
     #[error("{0}")]
     Other(String),
@@ -40,7 +44,7 @@ impl Failure {
     /// The exit code, from BSD's `sysexits.h` except for 2, which clap uses for invalid flags.
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(match self {
-            Self::Cases { .. } => 1,
+            Self::Cases { .. } | Self::Replayed { .. } => 1,
             Self::Start(StartError::Config(faults)) if faults.are_in_guests() => 65,
             Self::Args(_) | Self::Absent { .. } | Self::Start(StartError::Config(_)) => 2,
             Self::Start(StartError::Guests(_)) => 65,

@@ -27,6 +27,10 @@ mod new;
 #[cfg(feature = "author")]
 mod output;
 #[cfg(feature = "author")]
+mod profile;
+#[cfg(feature = "author")]
+mod replay;
+#[cfg(feature = "author")]
 mod run;
 #[cfg(any(feature = "author", feature = "serve", feature = "tck"))]
 mod runtime;

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use http::{Response, StatusCode};
@@ -16,6 +17,9 @@ use crate::observe::{ObservedRequest, Sinks};
 use crate::route::AmbiguousPath;
 use crate::turns::Line;
 use crate::unread_budget::UnreadBudget;
+
+/// How long unwritten recordings may delay the exit of the process.
+const RECORDINGS_LIMIT: Duration = Duration::from_secs(3);
 
 /// The state that requests need.
 pub(crate) struct Core {
@@ -63,7 +67,11 @@ impl Core {
     /// Completes when the records of ended requests have been written, or after a time limit.
     pub(crate) async fn flush(&self) {
         let earlier = std::mem::take(&mut *self.earlier());
-        Sinks::flush(earlier.into_iter().chain([self.generation().observers.sinks()])).await;
+        let generation = self.generation();
+        Sinks::flush(earlier.into_iter().chain([generation.observers.sinks()])).await;
+        if let Some(recorder) = &generation.recorder {
+            let _ = tokio::time::timeout(RECORDINGS_LIMIT, recorder.flush()).await;
+        }
     }
 
     /// How many earlier configurations still have requests.

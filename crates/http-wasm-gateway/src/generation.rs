@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use http_wasm_tower::BodyBudget;
+use http_wasm_tower::{BodyBudget, Guest};
 
 use crate::blocking::blocking;
 use crate::config::{self, Config, Draft};
@@ -15,6 +15,7 @@ use crate::inspect::Inspector;
 use crate::machine::Machine;
 use crate::observe::{Configured, Monitor, Observers};
 use crate::proxy::Proxy;
+use crate::recording::Recorder;
 use crate::route::{Handler, NextHandler, Route, Routes};
 use crate::stage::CurrentStage;
 
@@ -24,6 +25,8 @@ pub(crate) struct Generation {
     pub(crate) routes: Routes,
     pub(crate) guests: LoadedGuests,
     pub(crate) observers: Observers,
+    /// What records exchanges, if anything does.
+    pub(crate) recorder: Option<Arc<Recorder>>,
     upstreams: Upstreams,
 }
 
@@ -38,6 +41,7 @@ impl Generation {
             routes: Routes::new(Vec::new()),
             guests: LoadedGuests::default(),
             observers: Observers::only(given),
+            recorder: None,
             upstreams: HashMap::new(),
         }
     }
@@ -52,22 +56,29 @@ impl Generation {
         monitor: Option<Arc<Monitor>>,
         earlier: &Arc<Self>,
     ) -> Result<Self, StartError> {
+        let (config, recorder) = {
+            let earlier = earlier.recorder.clone();
+            blocking(move || Ok::<_, StartError>((Recorder::next(&config, earlier.as_ref())?, config)))
+                .await?
+                .map(|(recorder, config)| (config, recorder))?
+        };
         let guests = guests::load(
             &machine.engine,
             &config.guests,
             &earlier.guests,
             monitor.as_deref().map(|monitor| monitor as &dyn GuestMonitor),
             machine.inspector.as_ref(),
+            recorder.as_ref(),
         )
         .await?;
         let (body_budget, earlier) = (machine.engine.body_budget().clone(), earlier.clone());
         let (stage, inspector) = (machine.stage.clone(), machine.inspector.clone());
         blocking(move || {
             let upstreams = upstreams(&body_budget, &config, &earlier.upstreams)?;
-            let routes = routes(&config, &guests, &upstreams, &stage, inspector.as_ref());
+            let routes = routes(&config, &guests, &upstreams, &stage, inspector.as_ref(), recorder.as_ref());
             // Last, because opening a log file creates it.
             let observers = Observers::next(&config, monitor, &earlier.observers)?;
-            Ok(Self { config, routes, guests, observers, upstreams })
+            Ok(Self { config, routes, guests, observers, recorder, upstreams })
         })
         .await?
     }
@@ -136,12 +147,22 @@ fn routes(
     upstreams: &Upstreams,
     stage: &CurrentStage,
     inspector: Option<&Arc<dyn Inspector>>,
+    recorder: Option<&Arc<Recorder>>,
 ) -> Routes {
     let routes = config.routes.iter().enumerate().map(|(index, route)| {
         let handler = route_handler(route, guests, upstreams, stage).inspected_by(inspector.cloned());
+        let handler = match recorder.zip(twins(route, guests)) {
+            Some((recorder, twins)) => handler.recorded(recorder.clone(), twins),
+            None => handler,
+        };
         Route::new(route, route.name_at(index).into(), handler)
     });
     Routes::new(routes.collect())
+}
+
+/// The twins of a route's guests, if all of them are loaded.
+fn twins(route: &config::Route, guests: &LoadedGuests) -> Option<Vec<Guest>> {
+    route.guests.iter().map(|name| guests.recorded(&name.value).cloned()).collect()
 }
 
 fn route_handler(

@@ -7,13 +7,14 @@ use std::thread::available_parallelism;
 use std::time::{Duration, SystemTime};
 
 use futures_util::{StreamExt as _, stream};
-use http_wasm_tower::{Engine, Guest, GuestBuilder, LoadError, Observer, Warning};
+use http_wasm_tower::{Engine, Guest, GuestBuilder, Limits, LoadError, Observer, Snapshot, Warning};
 
 use crate::config::{self, GuestSource, Located};
 use crate::digest::{Digest, json, sha256};
 use crate::error::{StartError, guest_fault};
 use crate::error_text::plain;
 use crate::inspect::{Inspector, InstanceTracer};
+use crate::recording::{GuestOrigin, GuestSecrets, GuestTracer, Recorder};
 
 /// The target of events about how many guests have been loaded, with the fields `loaded` and `total`.
 pub const LOADING_TARGET: &str = "http_wasm_gateway::guests::loading";
@@ -39,9 +40,19 @@ pub(crate) trait GuestMonitor: Send + Sync {
 struct Entry {
     made_of: Digest,
     guest: Option<LoadedGuest>,
+    /// Its twin, if there is a recorder.
+    recorded: Option<RecordedGuest>,
     /// The guest's observer. It is also kept for a guest that couldn't be loaded, so that what it has observed isn't
     /// lost.
     _observer: Option<Arc<dyn Observer>>,
+}
+
+/// The twin of a guest, whose instances are followed from their creation on.
+#[derive(Clone)]
+struct RecordedGuest {
+    guest: Guest,
+    /// Of the recorder.
+    made_of: [u8; 32],
 }
 
 /// A guest with its origin, as operators see it.
@@ -57,6 +68,11 @@ impl LoadedGuests {
     /// The guest with this name, if it exists and could be loaded.
     pub(crate) fn get(&self, name: &str) -> Option<&Guest> {
         self.loaded(name).map(|loaded| &loaded.guest)
+    }
+
+    /// The twin of that guest, for exchanges that are recorded.
+    pub(crate) fn recorded(&self, name: &str) -> Option<&Guest> {
+        self.0.get(name)?.recorded.as_ref().map(|recorded| &recorded.guest)
     }
 
     /// The same, with its origin.
@@ -94,11 +110,11 @@ pub(crate) async fn load(
     earlier: &LoadedGuests,
     monitor: Option<&dyn GuestMonitor>,
     inspector: Option<&Arc<dyn Inspector>>,
+    recorder: Option<&Arc<Recorder>>,
 ) -> Result<LoadedGuests, StartError> {
     let (mut loaded, mut faults) = (HashMap::new(), Vec::new());
-    for Attempt { name, may_fail, observer, result } in
-        attempts(engine, guests, earlier, monitor, inspector).await
-    {
+    let attempts = attempts(engine, guests, earlier, monitor, inspector, recorder).await;
+    for Attempt { name, may_fail, observer, result } in attempts {
         match result {
             Ok(entry) => drop(loaded.insert(name, entry)),
             Err(fault) if may_fail => {
@@ -106,7 +122,8 @@ pub(crate) async fn load(
                 if let Some(monitor) = monitor {
                     monitor.failed_to_load(&name, &fault);
                 }
-                loaded.insert(name, Entry { made_of: Digest::of([]), guest: None, _observer: observer });
+                let made_of = Digest::of([]);
+                loaded.insert(name, Entry { made_of, guest: None, recorded: None, _observer: observer });
             }
             Err(fault) => faults.push(fault),
         }
@@ -119,7 +136,7 @@ pub(crate) async fn check(
     engine: &Engine,
     guests: &BTreeMap<String, Located<config::Guest>>,
 ) -> Vec<(String, Result<Vec<String>, String>)> {
-    let attempts = attempts(engine, guests, &LoadedGuests::default(), None, None).await.into_iter();
+    let attempts = attempts(engine, guests, &LoadedGuests::default(), None, None, None).await.into_iter();
     let warnings = |entry: Entry| {
         let warnings = entry.guest.iter().flat_map(|loaded| &loaded.guest.facts().warnings);
         warnings.map(ToString::to_string).collect()
@@ -142,6 +159,7 @@ async fn attempts(
     earlier: &LoadedGuests,
     monitor: Option<&dyn GuestMonitor>,
     inspector: Option<&Arc<dyn Inspector>>,
+    recorder: Option<&Arc<Recorder>>,
 ) -> Vec<Attempt> {
     let at_once = available_parallelism().map_or(1, Into::into);
     let jobs = guests.iter().map(|(name, guest)| {
@@ -149,6 +167,7 @@ async fn attempts(
         let earlier = earlier.0.get(&name).cloned();
         let observer = monitor.map(|monitor| monitor.observer(&name));
         let inspector = inspector.cloned();
+        let recorder = recorder.cloned();
         async move {
             let told = observer.clone();
             let was_up = earlier.as_ref().is_some_and(|earlier| earlier.guest.is_some());
@@ -157,7 +176,7 @@ async fn attempts(
             let job = {
                 let name = name.clone();
                 tokio::task::spawn_blocking(move || {
-                    load_one(&engine, &name, &guest, earlier, observer, inspector)
+                    load_one(&engine, &name, &guest, earlier, observer, inspector, recorder.as_ref())
                 })
             };
             let result = job
@@ -194,24 +213,68 @@ fn load_one(
     earlier: Option<Entry>,
     observer: Option<Arc<dyn Observer>>,
     inspector: Option<Arc<dyn Inspector>>,
+    recorder: Option<&Arc<Recorder>>,
 ) -> Result<Entry, String> {
-    let PreparedGuest { builder, bytes, made_of } = PreparedGuest::read(engine, name, guest)?;
-    // An observer must observe a guest from its start.
-    let made_of = Digest::of([&made_of[..], &[u8::from(observer.is_some())]]);
-    if let Some(earlier) = earlier.filter(|earlier| earlier.guest.is_some() && earlier.made_of == made_of) {
-        return Ok(earlier);
-    }
+    let prepared = PreparedGuest::read(engine, name, guest)?;
+    // An observer sees a guest from its start, or not at all.
+    let made_of = Digest::of([&prepared.made_of[..], &[u8::from(observer.is_some())]]);
     let builder = match observer.clone() {
-        Some(observer) => builder.observer(observer),
-        None => builder,
+        Some(observer) => prepared.builder.clone().observer(observer),
+        None => prepared.builder.clone(),
     };
-    let builder = match inspector {
-        Some(inspector) => builder.trace(InstanceTracer::new(inspector)),
-        None => builder,
+    let mut entry = match earlier.filter(|earlier| earlier.guest.is_some() && earlier.made_of == made_of) {
+        Some(earlier) => earlier,
+        None => {
+            let builder = builder.clone();
+            let builder = match inspector {
+                Some(inspector) => builder.trace(InstanceTracer::new(inspector)),
+                None => builder,
+            };
+            let loaded = builder.load(&prepared.bytes).map_err(|error| guest_fault(&error))?;
+            let loaded =
+                LoadedGuest { guest: loaded, sha256: sha256(&prepared.bytes), since: SystemTime::now() };
+            Entry { made_of, guest: Some(loaded), recorded: None, _observer: observer }
+        }
     };
-    let guest = builder.load(&bytes).map_err(|error| guest_fault(&error))?;
-    let loaded = LoadedGuest { guest, sha256: sha256(&bytes), since: SystemTime::now() };
-    Ok(Entry { made_of, guest: Some(loaded), _observer: observer })
+    let made_of = recorder.map(|recorder| recorder.made_of());
+    if entry.recorded.as_ref().map(|recorded| recorded.made_of) != made_of {
+        let recorded = recorder.map(|recorder| twin(builder, &prepared.bytes, name, guest, recorder));
+        entry.recorded = recorded.transpose()?;
+    }
+    Ok(entry)
+}
+
+/// The twin of a guest, whose instances a recorder follows. There are no warnings about it.
+fn twin(
+    builder: GuestBuilder,
+    bytes: &[u8],
+    name: &str,
+    guest: &config::Guest,
+    recorder: &Arc<Recorder>,
+) -> Result<RecordedGuest, String> {
+    let path = match &guest.path.value {
+        GuestSource::Embedded(..) => None,
+        GuestSource::File(path) => Some(std::path::absolute(path).unwrap_or_else(|_| path.clone())),
+    };
+    let env = guest.env.values().map(|value| &value.value);
+    let secrets = GuestSecrets {
+        config: config_bytes(name, guest)?,
+        values: guest.args.iter().map(|arg| &arg.value).chain(env).cloned().collect(),
+    };
+    let limits: Limits = (&guest.limits).into();
+    let origin = GuestOrigin {
+        name: name.to_owned(),
+        path,
+        sha256: sha256(bytes),
+        deadline: limits.deadline,
+        has_mounts: !guest.mounts.is_empty(),
+        secrets,
+    };
+    // Instances from a snapshot don't start with what their imports returned.
+    let builder = builder.quiet().strict(false).snapshot(Snapshot::Off);
+    let builder = builder.trace(GuestTracer::new(recorder.clone(), origin));
+    let guest = builder.load(bytes).map_err(|error| guest_fault(&error))?;
+    Ok(RecordedGuest { guest, made_of: recorder.made_of() })
 }
 
 /// A guest of a configuration before it is loaded.

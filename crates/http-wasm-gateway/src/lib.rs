@@ -34,6 +34,7 @@ mod observe;
 mod path;
 mod proxy;
 mod random;
+pub mod recording;
 mod redaction;
 mod reload;
 mod route;

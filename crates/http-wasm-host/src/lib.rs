@@ -26,6 +26,7 @@ mod log;
 mod message;
 mod observer;
 mod pool;
+mod replay;
 mod report;
 mod rule;
 mod run;
@@ -62,6 +63,7 @@ pub use self::pool::abandoned::AbandonedCall;
 pub use self::pool::pinned::{Outcome, Pinned};
 pub use self::pool::progress::Progress;
 pub use self::pool::streaming::{Handled, ResponseStream, StreamEnd};
+pub use self::replay::{Answers, ReplayedCall, ReplayedInstance, ReplayedModule, Returned};
 #[doc(hidden)]
 pub use self::rule::Rule;
 #[cfg(feature = "mutations")]
@@ -72,5 +74,5 @@ pub use self::runtime::{Runtime, Task, TokioRuntime};
 pub use self::stats::{DropReason, PoolStats};
 pub use self::symbols::Backtraces;
 pub use self::text::is_bodyless;
-pub use self::trace::{Argument, CallResult, TraceEvent, TracedCall, Tracer};
+pub use self::trace::{Argument, CallResult, TraceEvent, TracedCall, TracedGrowth, TracedWasiCall, Tracer};
 pub use self::warning::{Lint, Warning};

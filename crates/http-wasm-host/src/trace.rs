@@ -44,6 +44,19 @@ use crate::error::Error;
 pub trait Tracer: Send + Sync + 'static {
     /// Something happened in the instance with this number, which is unique among those of the guest.
     fn event(&self, instance: u64, event: &TraceEvent<'_>);
+
+    /// Returns whether there are [`Ticked`](TraceEvent::Ticked) events. By default, there are none: making them takes
+    /// time. Calls that run [without a fiber](crate::EngineBuilder::yields_always) have few.
+    fn wants_ticks(&self) -> bool {
+        false
+    }
+
+    /// Returns whether the instance, which has just served a request, is dropped instead of serving others. By default
+    /// it isn't. A recorder uses it to begin a new record.
+    fn is_done(&self, instance: u64) -> bool {
+        let _ = instance;
+        false
+    }
 }
 
 impl<F: Fn(u64, &TraceEvent<'_>) + Send + Sync + 'static> Tracer for F {
@@ -67,6 +80,8 @@ pub enum TraceEvent<'a> {
     Entered {
         /// Which of the two.
         phase: Phase,
+        /// The host's [`trace_id`](crate::LocalHost::trace_id).
+        trace_id: u64,
         /// What `handle_response` gets: the guest's own value from `handle_request`. 0 for `handle_request`.
         req_ctx: u32,
         /// What `handle_response` gets: whether the next handler gave no response.
@@ -74,6 +89,19 @@ pub enum TraceEvent<'a> {
     },
     /// The guest has called a function of the ABI.
     HostCall(TracedCall<'a>),
+    /// The guest has called a function of WASI. With [mounts](crate::WasiConfig::mounts), calls that have to do with
+    /// files are not traced.
+    WasiCall(TracedWasiCall<'a>),
+    /// A tick of the engine's clock, every 2 ms, has come while the guest computed: the functions on its stack,
+    /// innermost first. The guest notices a tick where it next enters a function or begins another round of a loop.
+    Ticked {
+        /// Their names, or numbers if the module has no names.
+        stack: Vec<String>,
+    },
+    /// A memory or a table of the guest is created, or grows if that is granted.
+    Growth(TracedGrowth),
+    /// The growth of a memory or table that was granted last has failed: the system has no memory.
+    GrowthFailed,
     /// The function that was entered last has returned or failed.
     Returned {
         /// Which of the two.
@@ -87,6 +115,38 @@ pub enum TraceEvent<'a> {
         /// How long it took, with what the guest waited for.
         took: Duration,
     },
+    /// The instance is dropped.
+    Dropped,
+}
+
+/// A guest's call of a function of WASI, and its result.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct TracedWasiCall<'a> {
+    /// Its name in `wasi_snapshot_preview1`.
+    pub function: &'static str,
+    /// Its arguments as the guest passed them.
+    pub args: &'a [u64],
+    /// The error number that it returned, 0 if it succeeded.
+    pub result: CallResult,
+    /// The bytes that the guest passed to be written.
+    pub passed: Vec<u8>,
+    /// What the call has written to the guest's memory, and where.
+    pub written: Vec<(u32, &'a [u8])>,
+}
+
+/// A growth of a memory or a table. Its creation is one too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TracedGrowth {
+    /// Whether it is a table.
+    pub is_table: bool,
+    /// The size so far, in bytes or elements.
+    pub from: u64,
+    /// The size that the guest asks for.
+    pub to: u64,
+    /// Whether the guest gets it.
+    pub granted: bool,
 }
 
 /// A guest's call of a function of the ABI, and its result. Displays as the call with its decoded arguments.

@@ -119,8 +119,8 @@ pub use http_wasm_host::{
     Fault, Features, GuestBuilder, GuestFacts, Handled, HeaderKind, HeldBytes, HttpHost, Inform, LOG_TARGET,
     Limits, Lint, LoadError, Mount, NoBodyMemory, Observer, OnFailure, Outcome, Phase, Pinned, PoolSettings,
     PoolStats, Progress, ResponseStream, Runtime, Snapshot, Stream, StreamEnd, Task, TokioRuntime,
-    TraceEvent, TracedCall, Tracer, Undecodable, UnknownName, ValueType, Warning, choices, is_bodyless,
-    nearest,
+    TraceEvent, TracedCall, TracedGrowth, TracedWasiCall, Tracer, Undecodable, UnknownName, ValueType,
+    Warning, choices, is_bodyless, nearest,
 };
 
 /// A guest for services that use the types of the `http` crate.

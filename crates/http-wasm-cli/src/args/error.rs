@@ -27,6 +27,9 @@ pub(crate) enum ArgsError {
     #[error("--upstream can't be used here: Envoy forwards the requests to its own upstream")]
     UpstreamOfEnvoy,
 
+    #[error("--record is only for `serve`: exchanges of an Envoy aren't recorded")]
+    RecordOfEnvoy,
+
     #[error(
         "no route of the configuration has `ext_proc`; add ext_proc = {{}} to the route with the guests that \
          Envoy needs"

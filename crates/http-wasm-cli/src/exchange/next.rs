@@ -72,6 +72,13 @@ impl Next {
     }
 }
 
+impl Next {
+    /// The response to a request.
+    pub(crate) async fn answer(&self, request: Request<Body>) -> Result<Response<Body>, BoxError> {
+        self.respond(&SeenRequest::of(request).await).await
+    }
+}
+
 impl SeenRequest {
     fn rebuild(&self) -> Result<Request<Body>, http::Error> {
         let mut request = Request::builder().method(&*self.method).uri(&*self.uri).body(Body::empty())?;

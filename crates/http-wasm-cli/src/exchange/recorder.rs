@@ -147,7 +147,7 @@ impl Recorder {
         let what = match event {
             TraceEvent::Created => What::Created,
             TraceEvent::Started { error } => What::Started { error: error.map(ToString::to_string) },
-            TraceEvent::Entered { phase, req_ctx, is_error } => {
+            TraceEvent::Entered { phase, req_ctx, is_error, .. } => {
                 What::Entered { phase: *phase, req_ctx: *req_ctx, is_error: *is_error }
             }
             TraceEvent::HostCall(call) => {

@@ -7,6 +7,7 @@ use http_wasm_gateway::config::{Address, LogFormat};
 use super::access_log::RequestLog;
 use super::guest_args::GuestArgs;
 use super::limit_args::LimitArgs;
+use super::record_args::RecordArgs;
 use super::upstream::Upstream;
 use crate::args::choice;
 
@@ -48,6 +49,9 @@ pub(crate) struct ServeArgs {
 
     #[command(flatten)]
     pub(crate) limits: LimitArgs,
+
+    #[command(flatten)]
+    pub(crate) record: RecordArgs,
 
     #[command(flatten)]
     pub(crate) each_guest: GuestArgs,

@@ -50,6 +50,7 @@ impl Serve {
             listen: Located::from(listen).into(),
             log: Log { format: args.log, filter: None },
             access_log: RequestLog::resolve(args.access_log, is_terminal),
+            record: args.record.resolve(),
             ..Config::default()
         };
         args.limits.apply(&mut config.server);
@@ -87,6 +88,9 @@ impl Serve {
         }
         if args.upstream.is_some() {
             return Err(ArgsError::UpstreamOfEnvoy);
+        }
+        if args.record.is_used() {
+            return Err(ArgsError::RecordOfEnvoy);
         }
         let mut serve = Self::resolve(args)?;
         if serve.file.is_none() {

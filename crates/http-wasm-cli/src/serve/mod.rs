@@ -5,6 +5,7 @@ mod args;
 mod config;
 mod guest_args;
 mod limit_args;
+mod record_args;
 mod upstream;
 
 use std::io::Write as _;

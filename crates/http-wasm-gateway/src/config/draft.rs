@@ -7,7 +7,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::check::{self, Checked};
 use super::fault::{Fault, Faults};
-use super::model::Config;
+use super::model::{Config, Substituted};
 use super::read::{Context, Located, Replaced, Value as _, redacted};
 use super::references;
 use crate::fingerprint::Fingerprints;
@@ -46,9 +46,13 @@ impl Draft {
         references::replace(document.get_mut(), &text, &mut context);
         let span = document.span();
         let document = toml::Spanned::new(span, DeValue::Table(document.into_inner()));
-        let config = Config::read(&document, &mut context);
+        let mut config = Config::read(&document, &mut context);
         let checked = config.as_ref().map(|config| check::check(config, &mut context)).unwrap_or_default();
         let (faults, replaced, references) = context.into_parts();
+        if let Some(config) = &mut config {
+            let values = replaced.iter().flat_map(|string| &string.values);
+            config.substituted = values.map(|(_, value)| Substituted::new(value.0.clone())).collect();
+        }
         Self { config, checked, faults: Faults::new(path, text, faults), replaced, references }
     }
 

@@ -26,9 +26,10 @@ pub use self::model::{
     Certificate, ClientLimits, CodeCache, Concurrency, Config, Decoding, EscapedSlashes, ExactPath, ExtProc,
     FieldName, FieldPattern, ForwardedHost, Guest, GuestConfig, GuestLimits, GuestSource, HeaderMatch,
     Health, HostPattern, Listen, ListenEntry, ListenHttp, ListenTls, Log, LogFormat, MethodName, MountPoint,
-    OnFailure, PassiveHealth, PathPattern, PathPrefix, Pool, ProxyProtocol, Redirect, RedirectTarget,
-    RequestId, Respond, Route, RouteScheme, Server, Snapshot, Stream, Strip, Telemetry, TlsVersion,
-    TrustedNet, Undecodable, Underscores, Upstream, UpstreamHttp, UpstreamTls,
+    OnFailure, PassiveHealth, PathPattern, PathPrefix, Pool, ProxyProtocol, Record, RecordedExchanges,
+    Redirect, RedirectTarget, RequestId, Respond, Route, RouteScheme, Server, Snapshot, Stream, Strip,
+    Substituted, Telemetry, TlsVersion, TrustedNet, Undecodable, Underscores, Upstream, UpstreamHttp,
+    UpstreamTls,
 };
 pub use self::read::{AnyTime, Located, NonEmpty, OneOrMany, Size, Time, TimeOrOff};
 pub use self::schema::schema;

@@ -1,6 +1,7 @@
 //! The handler of a route's requests: its guests, and the next handler.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use http::Response;
@@ -15,6 +16,7 @@ use crate::config;
 use crate::exchange::{Abandoned, GuestTimer, Inbound, Interims, RequestRecord, unavailable, with_guest_log};
 use crate::inspect::{Inspection, Inspector, Side};
 use crate::proxy::Proxy;
+use crate::recording::{ExchangeRecorder, Recorder};
 use crate::stage::CurrentStage;
 
 /// The guests in front of the next handler, outermost first.
@@ -24,6 +26,14 @@ pub(crate) struct Handler {
     names: Vec<Arc<str>>,
     next: NextHandler,
     inspector: Option<Arc<dyn Inspector>>,
+    recorded: Option<Recorded>,
+}
+
+/// What serves exchanges that are recorded.
+struct Recorded {
+    recorder: Arc<Recorder>,
+    /// The twins of the guests.
+    chain: Chain,
 }
 
 /// The next handler: it responds to requests that the guests pass on.
@@ -86,7 +96,15 @@ impl Handler {
 
     pub(crate) fn new(guests: Vec<Guest>, next: NextHandler) -> Self {
         let names = guests.iter().map(|guest| guest.name().into()).collect();
-        Self { chain: Chain::new(guests).fold_underscores(), names, next, inspector: None }
+        Self { chain: Chain::new(guests).fold_underscores(), names, next, recorded: None, inspector: None }
+    }
+
+    /// The same, where exchanges may be recorded. `twins` are those of the guests.
+    pub(crate) fn recorded(mut self, recorder: Arc<Recorder>, twins: Vec<Guest>) -> Self {
+        if !self.names.is_empty() {
+            self.recorded = Some(Recorded { recorder, chain: Chain::new(twins).fold_underscores() });
+        }
+        self
     }
 
     /// The same, whose exchanges are followed.
@@ -130,8 +148,15 @@ impl Handler {
         abandoned: &Abandoned,
         inspection: Option<&Inspection>,
     ) -> Response<BoxBody> {
-        let (interims, sheddable) = (inbound.interims.clone(), inbound.is_sheddable());
-        let observer = Observer { record, names: &self.names, interims, sheddable, abandoned };
+        let recorded = self.recorded.as_ref().filter(|_| inspection.is_none()).and_then(|recorded| {
+            let client = &inbound.client;
+            let exchange = recorded.recorder.begin(&mut inbound.request, client.addr, client.tls)?;
+            Some((exchange, &recorded.chain))
+        });
+        if let Some((exchange, chain)) = recorded {
+            return self.record(inbound, record, abandoned, chain, &exchange).await;
+        }
+        let observer = self.observer(inbound, record, abandoned, None);
         let (request, client) = (inbound.take(), inbound.client.addr);
         let response = self.chain.call_observed(request, Some(client), observer, |request| {
             inbound.request = request;
@@ -148,6 +173,45 @@ impl Handler {
         let Ok(response) = response.await;
         response
     }
+
+    /// The same for an exchange that is recorded. Boxed, so that other requests don't have room for it.
+    #[cold]
+    fn record<'a>(
+        &'a self,
+        inbound: &'a mut Inbound,
+        record: Option<&'a Arc<RequestRecord>>,
+        abandoned: &'a Abandoned,
+        chain: &'a Chain,
+        exchange: &'a ExchangeRecorder,
+    ) -> Pin<Box<dyn Future<Output = Response<BoxBody>> + Send + 'a>> {
+        let observer = self.observer(inbound, record, abandoned, Some(exchange));
+        Box::pin(async move {
+            let (request, client) = (inbound.take(), inbound.client.addr);
+            let response = chain.call_observed(request, Some(client), observer, |mut request| {
+                exchange.passed(&mut request);
+                inbound.request = request;
+                async {
+                    let mut response = self.next.respond(inbound).await;
+                    exchange.came_back(&mut response);
+                    Ok::<_, Infallible>(response)
+                }
+            });
+            let Ok(mut response) = response.await;
+            exchange.answered(&mut response);
+            response
+        })
+    }
+
+    fn observer<'a>(
+        &'a self,
+        inbound: &Inbound,
+        record: Option<&'a Arc<RequestRecord>>,
+        abandoned: &'a Abandoned,
+        exchange: Option<&'a ExchangeRecorder>,
+    ) -> Observer<'a> {
+        let (interims, sheddable) = (inbound.interims.clone(), inbound.is_sheddable());
+        Observer { record, names: &self.names, interims, sheddable, abandoned, exchange }
+    }
 }
 
 /// Records the duration of guests' calls, and sends their informational responses.
@@ -157,6 +221,7 @@ struct Observer<'a> {
     interims: Option<Arc<Interims>>,
     sheddable: bool,
     abandoned: &'a Abandoned,
+    exchange: Option<&'a ExchangeRecorder>,
 }
 
 impl<'a> ChainObserver for Observer<'a> {
@@ -164,7 +229,7 @@ impl<'a> ChainObserver for Observer<'a> {
 
     fn guest(&mut self, index: usize) -> Self::Guest {
         let timer = self.record.map(|record| GuestTimer::start(record, &self.names[index]));
-        ObservedGuest { timer, abandoned: self.abandoned }
+        ObservedGuest { timer, abandoned: self.abandoned, exchange: self.exchange }
     }
 
     fn informational(&self) -> Option<Arc<dyn Inform>> {
@@ -174,12 +239,17 @@ impl<'a> ChainObserver for Observer<'a> {
     fn is_sheddable(&self) -> bool {
         self.sheddable
     }
+
+    fn trace_id(&self) -> u64 {
+        self.exchange.map_or(0, ExchangeRecorder::id)
+    }
 }
 
 /// A guest's calls for one request.
 struct ObservedGuest<'a> {
     timer: Option<GuestTimer<'a>>,
     abandoned: &'a Abandoned,
+    exchange: Option<&'a ExchangeRecorder>,
 }
 
 impl GuestObserver for ObservedGuest<'_> {
@@ -192,6 +262,9 @@ impl GuestObserver for ObservedGuest<'_> {
     }
 
     fn finished(self, error: Option<&Error>) {
+        if let (Some(exchange), Some(_)) = (self.exchange, error) {
+            exchange.guest_failed();
+        }
         self.timer.finished(error);
     }
 

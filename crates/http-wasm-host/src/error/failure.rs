@@ -21,6 +21,8 @@ struct Details {
     phase: Option<Phase>,
     function: Option<&'static str>,
     message: String,
+    /// What may have led to it, as the message continues.
+    hints: String,
     backtrace: Option<Backtrace>,
     stderr: Option<String>,
     retry_after: Option<Duration>,
@@ -47,6 +49,11 @@ impl Error {
     /// Returns the ABI's name of the host function that the guest was calling, if it was calling one.
     pub fn function(&self) -> Option<&'static str> {
         self.0.function
+    }
+
+    /// Returns why the guest failed, without what may have led to it.
+    pub fn reason(&self) -> &str {
+        &self.0.message
     }
 
     /// Returns the guest's call stack, innermost call first: for each call, the offset in the guest's file (for
@@ -107,13 +114,13 @@ impl Error {
         self.0.kind = ErrorKind::Unavailable;
         self.0.retry_after = Some(SOON);
         self.0.starved = true;
-        self.0.message += &format!(" (the memory budget of {budget} bytes for all guests is used up)");
+        self.0.hints += &format!(" (the memory budget of {budget} bytes for all guests is used up)");
         self
     }
 
     /// The same failure, with what may have led to it.
     pub(crate) fn with_hint(mut self, hint: impl fmt::Display) -> Self {
-        self.0.message += &format!(" ({hint})");
+        self.0.hints += &format!(" ({hint})");
         self
     }
 
@@ -130,6 +137,7 @@ impl Error {
             phase,
             function: None,
             message,
+            hints: String::new(),
             backtrace: None,
             stderr: None,
             retry_after: None,
@@ -170,6 +178,7 @@ impl Error {
             phase,
             function,
             message,
+            hints: String::new(),
             backtrace,
             stderr: None,
             retry_after,
@@ -187,7 +196,7 @@ impl fmt::Display for Error {
         if let Some(function) = self.0.function {
             write!(f, ", calling {function}")?;
         }
-        write!(f, ": {}", self.0.message)?;
+        write!(f, ": {}{}", self.0.message, self.0.hints)?;
         match &self.0.stderr {
             Some(lines) => write!(f, "; its stderr: {}", lines.replace('\n', " | ")),
             None => Ok(()),

@@ -71,6 +71,9 @@ pub(crate) enum Reason {
     BodyMemory,
     #[error("exit code {0}")]
     Exit(u32),
+    /// What a recorded call said.
+    #[error("{0}")]
+    Replayed(String),
     #[error("{0}")]
     Internal(&'static str),
 }
@@ -88,6 +91,7 @@ impl Reason {
             | Self::Status(_)
             | Self::WrongPhase(_)
             | Self::Refused(_)
+            | Self::Replayed(_)
             | Self::TooLongForGuest => ErrorKind::HostCall,
             Self::Limit { .. } => ErrorKind::Limit,
             Self::Undecodable { kind, .. } => ErrorKind::Undecodable(*kind),

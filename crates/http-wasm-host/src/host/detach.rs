@@ -240,6 +240,10 @@ impl<L: Detach> LocalHost for Detachable<L> {
         either!(mut self.body_account(message, open))
     }
 
+    fn trace_id(&self) -> u64 {
+        either!(self.trace_id())
+    }
+
     fn is_sheddable(&self) -> bool {
         either!(self.is_sheddable())
     }

@@ -304,6 +304,11 @@ pub trait LocalHost: 'static {
         open()
     }
 
+    /// Returns the number by which a [`Tracer`](crate::Tracer) recognises the exchange; 0, the default, if it need not.
+    fn trace_id(&self) -> u64 {
+        0
+    }
+
     /// Returns whether the request is refused before others when memory for instances runs short. The last quarter of
     /// the engine's [memory budget](crate::EngineBuilder::memory_budget) is reserved for requests that aren't
     /// sheddable, so that a client that sends many requests at once can't use up everything. Defaults to `false`.

@@ -78,6 +78,7 @@ pub struct GuestBuilder {
     strict: bool,
     backtraces: Backtraces,
     is_probe: bool,
+    quiet: bool,
     #[cfg(feature = "mutations")]
     intercept: Option<crate::run::intercept::Intercept>,
 }
@@ -117,6 +118,7 @@ impl GuestBuilder {
             strict: false,
             backtraces: Backtraces::default(),
             is_probe: false,
+            quiet: false,
             #[cfg(feature = "mutations")]
             intercept: None,
         }
@@ -222,6 +224,13 @@ impl GuestBuilder {
         self
     }
 
+    /// Loads the guest without warnings about it, as for the second of two guests that are the same. Its start-up is not
+    /// tried either.
+    pub fn quiet(mut self) -> Self {
+        self.quiet = true;
+        self
+    }
+
     /// Sets what the backtraces of the guest's failures contain. Defaults to [`Backtraces::Lines`].
     pub fn backtraces(mut self, backtraces: Backtraces) -> Self {
         self.backtraces = backtraces;
@@ -319,7 +328,7 @@ impl GuestBuilder {
         // A guest that declares it is always compiled for it, so that its precompiled code fits either way.
         let pauses_writes = inspection.declares_stream() || self.stream != Stream::Off;
         let precompiled = precompiled.filter(|_| inspection.declares_stream() || !pauses_writes);
-        let suspicious = !self.is_probe && inspection.lint_facts().ask_for_probe();
+        let suspicious = !self.is_probe && !self.quiet && inspection.lint_facts().ask_for_probe();
         let prober = suspicious.then(|| (self.clone(), bytes.to_vec()));
         self.wasi.args.insert(0, name.to_string());
         self.wasi.check().map_err(|reason| LoadError::Grant { guest: name.clone(), reason })?;
@@ -394,7 +403,8 @@ impl GuestBuilder {
             .map_err(|error| refused(format!("{error:#}")))?;
         let compile_time = started.elapsed();
         let blueprint = Blueprint::new(startup, code, linked);
-        let review = (!self.is_probe).then_some(Review { allowed: self.allowed, strict: self.strict });
+        let review =
+            (!self.is_probe && !self.quiet).then_some(Review { allowed: self.allowed, strict: self.strict });
         Ok(Prepared { blueprint, inspection, pool: self.pool, compile_time, review, prober })
     }
 

@@ -10,13 +10,12 @@ use crate::abi::Features;
 use crate::engine::{FileThreads, Image, TickLimit};
 use crate::error::{CallError, Error, Reason, Stop};
 use crate::host::Host;
-use crate::run::hook::Hook;
+use crate::run::hook::TracedInstance;
 use crate::run::shared::Shared;
 use crate::run::state::State;
 use crate::run::suspend::{self, Mode, StartFiberPolicy, set_deadline};
 use crate::run::wasi::{WasiConfig, WasiState};
 use crate::stats::Counters;
-use crate::trace::TraceEvent;
 
 /// The functions that run at the start-up of an instance, and how they are called.
 #[derive(Debug)]
@@ -73,7 +72,7 @@ impl Startup {
         }
         let state = State {
             guest: self.shared.clone(),
-            instance: self.shared.hook.as_ref().map_or(0, Hook::number),
+            traced: self.shared.hook.as_ref().map(TracedInstance::new),
             features,
             exchange: None,
             suspension: self.shared.suspension(),
@@ -81,9 +80,8 @@ impl Startup {
             memory: None,
             quota: self.shared.engine.quota(counters, &self.shared.limits, sheddable),
         };
-        state.trace(|| TraceEvent::Created);
         let mut store = Store::new(engine, state);
-        store.limiter(|state| &mut state.quota);
+        store.limiter(|state| state);
         store.epoch_deadline_callback(suspend::on_epoch);
         Ok(store)
     }

@@ -9,7 +9,7 @@ use crate::run::wasi;
 const WRITE_BODY: &str = "write_body";
 
 /// Adds a suspension point at each import that may wait; `write_body` may, if the guest streams.
-pub(super) fn with_suspension_points(wasm: &[u8], pauses_writes: bool) -> Result<Shimmed, String> {
+pub(crate) fn with_suspension_points(wasm: &[u8], pauses_writes: bool) -> Result<Shimmed, String> {
     let waits = |function: &Function| {
         function.may_wait != MayWait::No || pauses_writes && function.name == WRITE_BODY
     };

@@ -12,21 +12,62 @@ pub(crate) struct Hook(Arc<Traced>);
 
 struct Traced {
     tracer: Box<dyn Tracer>,
+    wants_ticks: bool,
     instances: AtomicU64,
 }
 
 impl Hook {
     pub(crate) fn new(tracer: impl Tracer) -> Self {
-        Self(Arc::new(Traced { tracer: Box::new(tracer), instances: AtomicU64::new(0) }))
+        let wants_ticks = tracer.wants_ticks();
+        Self(Arc::new(Traced { tracer: Box::new(tracer), wants_ticks, instances: AtomicU64::new(0) }))
     }
 
     /// Returns the number of a new instance.
-    pub(crate) fn number(&self) -> u64 {
+    fn number(&self) -> u64 {
         self.0.instances.fetch_add(1, Ordering::Relaxed)
     }
 
-    pub(crate) fn event(&self, instance: u64, event: &TraceEvent<'_>) {
+    fn is_done(&self, instance: u64) -> bool {
+        self.0.tracer.is_done(instance)
+    }
+
+    fn event(&self, instance: u64, event: &TraceEvent<'_>) {
         self.0.tracer.event(instance, event);
+    }
+}
+
+/// An instance that is followed. When this is dropped, so is the instance.
+pub(crate) struct TracedInstance {
+    hook: Hook,
+    number: u64,
+}
+
+impl TracedInstance {
+    /// A new instance.
+    pub(crate) fn new(hook: &Hook) -> Self {
+        let traced = Self { hook: hook.clone(), number: hook.number() };
+        traced.event(&TraceEvent::Created);
+        traced
+    }
+
+    pub(crate) fn event(&self, event: &TraceEvent<'_>) {
+        self.hook.event(self.number, event);
+    }
+
+    /// Whether the tracer wants to know what the guest does at each tick.
+    pub(crate) fn wants_ticks(&self) -> bool {
+        self.hook.0.wants_ticks
+    }
+
+    /// Whether the tracer wants it to be replaced.
+    pub(crate) fn is_done(&self) -> bool {
+        self.hook.is_done(self.number)
+    }
+}
+
+impl Drop for TracedInstance {
+    fn drop(&mut self) {
+        self.event(&TraceEvent::Dropped);
     }
 }
 

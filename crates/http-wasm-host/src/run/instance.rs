@@ -99,9 +99,14 @@ impl<H: Host> Instance<H> {
         self.store.data_mut().suspension.join(call);
     }
 
-    /// Whether its memory has grown too large for it to be kept idle.
+    /// Whether its memory, or a tracer's record of it, has grown too large for it to be kept idle.
     #[inline]
     pub(crate) fn has_outgrown(&self) -> bool {
+        if let Some(traced) = &self.store.data().traced
+            && traced.is_done()
+        {
+            return true;
+        }
         let growth = self.memory_size().saturating_sub(self.start_size);
         growth > self.store.data().guest.limits.retained_growth
     }
@@ -289,7 +294,9 @@ impl<H: Host> Instance<H> {
                 Phase::Request => (0, 0),
                 Phase::Response => self.pin.params(),
             };
-            TraceEvent::Entered { phase, req_ctx, is_error: is_error != 0 }
+            let exchange = self.store.data().exchange.as_ref();
+            let trace_id = exchange.map_or(0, |exchange| exchange.host.trace_id());
+            TraceEvent::Entered { phase, trace_id, req_ctx, is_error: is_error != 0 }
         });
         self.clock()
     }

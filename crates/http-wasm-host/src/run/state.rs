@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use wasmtime::Memory;
+use wasmtime::{Memory, ResourceLimiter, StoreContextMut, WasmBacktrace};
 
 use crate::abi::{Features, Phase};
 use crate::engine::{Growth, Quota};
@@ -10,18 +10,19 @@ use crate::error::{Error, ErrorKind, Reason};
 use crate::exchange::Exchange;
 use crate::host::Host;
 use crate::log::Log;
+use crate::run::hook::TracedInstance;
 use crate::run::memory::HasMemory;
 use crate::run::shared::Shared;
 use crate::run::suspend::{Suspend, Suspension};
 use crate::run::wasi::{HasWasi, WasiState};
 use crate::text::size;
-use crate::trace::TraceEvent;
+use crate::trace::{TraceEvent, TracedGrowth};
 
 /// A store's data.
 pub(crate) struct State<H: Host> {
     pub(crate) guest: Arc<Shared>,
-    /// Its number, for a tracer.
-    pub(crate) instance: u64,
+    /// For a tracer.
+    pub(crate) traced: Option<TracedInstance>,
     /// The features enabled during start-up: the default for every request.
     pub(crate) features: Features,
     pub(crate) exchange: Option<Exchange<H>>,
@@ -73,8 +74,8 @@ impl<H: Host> State<H> {
     /// Passes an event to the tracer, if there is one.
     #[inline]
     pub(crate) fn trace<'e>(&self, event: impl FnOnce() -> TraceEvent<'e>) {
-        if let Some(hook) = &self.guest.hook {
-            hook.event(self.instance, &event());
+        if let Some(traced) = &self.traced {
+            traced.event(&event());
         }
     }
 
@@ -107,6 +108,49 @@ fn too_large(growth: Growth) -> String {
     )
 }
 
+/// Limits what the guest may use, and tells the tracer what it gets.
+impl<H: Host> ResourceLimiter for State<H> {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let granted = self.quota.memory_growing(current, desired, maximum)?;
+        self.trace(|| growth(false, current, desired, granted));
+        Ok(granted)
+    }
+
+    fn memory_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.trace(|| TraceEvent::GrowthFailed);
+        Ok(())
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let granted = self.quota.table_growing(current, desired, maximum)?;
+        self.trace(|| growth(true, current, desired, granted));
+        Ok(granted)
+    }
+
+    fn table_grow_failed(&mut self, _: wasmtime::Error) -> wasmtime::Result<()> {
+        self.trace(|| TraceEvent::GrowthFailed);
+        Ok(())
+    }
+
+    fn instances(&self) -> usize {
+        self.quota.instances()
+    }
+}
+
+fn growth<'e>(is_table: bool, from: usize, to: usize, granted: bool) -> TraceEvent<'e> {
+    TraceEvent::Growth(TracedGrowth { is_table, from: from as u64, to: to as u64, granted })
+}
+
 impl<H: Host> HasMemory for State<H> {
     fn memory(&self) -> Option<Memory> {
         self.memory
@@ -123,10 +167,24 @@ impl<H: Host> Suspend for State<H> {
             exchange.host.detach();
         }
     }
+
+    #[inline]
+    fn ticked(store: &StoreContextMut<'_, Self>) {
+        let State { guest, traced, .. } = store.data();
+        if let Some(traced) = traced.as_ref().filter(|traced| traced.wants_ticks()) {
+            let stack = guest.symbols.stack(&WasmBacktrace::force_capture(store));
+            traced.event(&TraceEvent::Ticked { stack });
+        }
+    }
 }
 
 impl<H: Host> HasWasi for State<H> {
     fn wasi(&mut self) -> (&mut WasiState, &Arc<Log>, &Suspension) {
         (&mut self.wasi, &self.guest.log, &self.suspension)
+    }
+
+    #[inline]
+    fn traced(&self) -> Option<&TracedInstance> {
+        self.traced.as_ref()
     }
 }

@@ -38,6 +38,14 @@ pub(crate) trait Suspend: Send + 'static {
 
     /// The current call computes for long: it yields, and may continue on another thread.
     fn detach(&mut self);
+
+    /// The guest computes at a tick.
+    fn ticked(store: &StoreContextMut<'_, Self>)
+    where
+        Self: Sized,
+    {
+        let _ = store;
+    }
 }
 
 /// The state that a store needs for suspending and stopping its guest.
@@ -371,7 +379,10 @@ pub(crate) fn on_epoch<T: Suspend>(mut store: StoreContextMut<'_, T>) -> wasmtim
     if computes && fiber {
         state.detach();
     }
-    state.suspension().on_epoch()
+    if computes {
+        T::ticked(&store);
+    }
+    store.data_mut().suspension().on_epoch()
 }
 
 /// Makes the guest wait, once the calling host function has returned [`crate::abi::PENDING`].

@@ -11,6 +11,8 @@ mod lines;
 mod names;
 mod offsets;
 
+use wasmtime::WasmBacktrace;
+
 pub(crate) use self::backtrace::Backtrace;
 use self::debug_info::DebugInfo;
 use self::lines::Lines;
@@ -56,6 +58,16 @@ impl Symbols {
             lines: debug_info.map(Lines::new),
             is_off: backtraces == Backtraces::Off,
         }
+    }
+
+    /// The functions on a stack, innermost first.
+    pub(crate) fn stack(&self, trace: &WasmBacktrace) -> Vec<String> {
+        let name = |frame: &wasmtime::FrameInfo| {
+            let function = frame.func_index();
+            let name = frame.func_name().or_else(|| self.offsets.entry_point(function));
+            name.map_or_else(|| format!("<function {function}>"), names::demangled)
+        };
+        trace.frames().iter().map(name).collect()
     }
 
     /// Size of the debug information that is kept, in bytes.

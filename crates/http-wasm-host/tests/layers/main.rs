@@ -33,7 +33,7 @@ const LAYERS: &[&str] = &[
     "runtime", "log", // What messages are made of, and who holds them.
     "message", "host",     // The rules.
     "exchange", // Compiled code and what runs it.
-    "engine", "run", "load", "pool", "guest",
+    "engine", "run", "load", "pool", "guest", "replay",
 ];
 
 #[test]

@@ -139,6 +139,10 @@ impl Chain {
             if observer.is_sheddable() {
                 host = host.sheddable();
             }
+            let trace_id = observer.trace_id();
+            if trace_id != 0 {
+                host = host.traced_as(trace_id);
+            }
             match guests[index].handle_request(host).done() {
                 Ok(requested) => {
                     if let Some(response) = passed.settle(requested, observed, guests.len(), failures) {

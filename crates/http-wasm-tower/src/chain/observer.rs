@@ -20,6 +20,12 @@ pub trait ChainObserver {
         None
     }
 
+    /// Returns the number by which a [`Tracer`](http_wasm_host::Tracer) recognises the exchange; see
+    /// [`HttpHost::traced_as`](http_wasm_host::HttpHost::traced_as). Defaults to 0.
+    fn trace_id(&self) -> u64 {
+        0
+    }
+
     /// Returns whether the request is refused before others when memory for instances runs short; see
     /// [`HttpHost::sheddable`](http_wasm_host::HttpHost::sheddable). Defaults to `false`.
     fn is_sheddable(&self) -> bool {

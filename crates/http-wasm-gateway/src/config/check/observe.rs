@@ -41,6 +41,19 @@ pub(super) fn check(config: &Config, context: &mut Context) {
             context.at(file.span(), format!("{} is a directory; expected a file", file.display()));
         }
     }
+    if let Some(dir) = config.record.as_ref().map(|record| &record.dir).filter(|dir| dir.was_read()) {
+        let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty());
+        if dir.exists() && !dir.is_dir() {
+            context
+                .at(dir.span(), format!("{} is not a directory; expected one for recordings", dir.display()));
+        } else if let Some(parent) = parent.filter(|parent| !parent.is_dir()) {
+            let message = format!("the directory {} doesn't exist", parent.display());
+            context.fault(
+                Fault::new(dir.span(), message)
+                    .help("the gateway creates one directory, but not those above it"),
+            );
+        }
+    }
     let cache = config.server.code_cache.as_ref().and_then(CodeCache::directory);
     if let Some(cache) = cache.filter(|cache| cache.exists() && !cache.is_dir()) {
         context.at(

@@ -6,6 +6,7 @@ mod guest;
 mod identity;
 mod listen;
 mod matching;
+mod record;
 mod redirect;
 mod route;
 mod server;
@@ -30,6 +31,7 @@ pub use self::listen::{
     TrustedNet,
 };
 pub use self::matching::{ExactPath, HeaderMatch, HostPattern, MethodName, PathPattern, PathPrefix};
+pub use self::record::{Record, RecordedExchanges, Substituted};
 pub use self::redirect::{Redirect, RedirectTarget};
 pub use self::route::{Backend, Concurrency, EscapedSlashes, ExtProc, Respond, Route, RouteScheme, Strip};
 pub use self::server::{AccessLog, AccessLogFormat, Admin, Log, LogFormat, RequestId, Server, Telemetry};
@@ -65,12 +67,18 @@ pub struct Config {
     pub access_log: Option<AccessLog>,
     /// Traces. If not set, none are recorded.
     pub telemetry: Option<Telemetry>,
+    /// Recordings of exchanges. If not set, nothing is recorded.
+    pub record: Option<Record>,
     /// Settings of the gateway as a whole.
     pub server: Server,
+    /// What the references in the configuration were replaced with, which recordings must not show.
+    #[serde(skip)]
+    pub substituted: Vec<Substituted>,
 }
 
 section! {
-    Config { listen, guests, upstreams, routes, admin, log, request_id, access_log, telemetry, server }
+    Config { listen, guests, upstreams, routes, admin, log, request_id, access_log, telemetry, record, server }
+    besides substituted
     need [("listen", r#"listen = ["127.0.0.1:8080"]"#), ("routes", r#"[[routes]], and below it backend = "echo""#)]
 }
 

@@ -114,11 +114,11 @@ pub(in crate::config) fn suggestion<'a>(
 }
 
 /// Makes a struct a table of the configuration: each field is a key of the same name, and its default is the struct's
-/// default. Leaving out a field doesn't compile.
+/// default. Leaving out a field doesn't compile, unless it is named as one `besides` the table.
 macro_rules! section {
     (
         $section:ty { $($field:ident),* $(,)? }
-        $(need $needed:tt)? $(one_of $one:tt)? $(at_most_one_of $most:tt)?
+        $(besides $besides:ident)? $(need $needed:tt)? $(one_of $one:tt)? $(at_most_one_of $most:tt)?
     ) => {
         impl crate::config::read::Value for $section {
             const IS_SECTION: bool = true;
@@ -129,7 +129,7 @@ macro_rules! section {
             ) -> Option<Self> {
                 let mut section = Self::default();
                 let mut table = crate::config::read::Table::of(node, &[$(stringify!($field)),*], context)?;
-                let Self { $($field),* } = &mut section;
+                let Self { $($field,)* $($besides: _)? } = &mut section;
                 $(table.read(stringify!($field), $field);)*
                 $(table.need(&$needed);)?
                 $(table.one_of(&$one);)?

@@ -77,6 +77,7 @@ impl HttpHost {
         parts.source_addr = source_addr;
         parts.folds_underscores = false;
         parts.sheddable = false;
+        parts.trace_id = 0;
         parts.informational = None;
         // It is empty. Setting the body afterwards lets the compiler copy the head straight to its place.
         if let slot @ None = &mut parts.request {
@@ -103,6 +104,13 @@ impl HttpHost {
     #[must_use]
     pub fn sheddable(mut self) -> Self {
         self.0.sheddable = true;
+        self
+    }
+
+    /// Sets the number by which a [`Tracer`](crate::Tracer) recognises the exchange. Defaults to 0.
+    #[must_use]
+    pub fn traced_as(mut self, trace_id: u64) -> Self {
+        self.0.trace_id = trace_id;
         self
     }
 

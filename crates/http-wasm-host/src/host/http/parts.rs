@@ -23,6 +23,8 @@ pub(super) struct Parts {
     /// Whether the next recipient of the message treats `_` in field names as `-`.
     pub(super) folds_underscores: bool,
     pub(super) sheddable: bool,
+    /// The exchange's number for a tracer.
+    pub(super) trace_id: u64,
     pub(super) informational: Option<Arc<dyn Inform>>,
 }
 

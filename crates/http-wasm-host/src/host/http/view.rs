@@ -186,6 +186,10 @@ impl LocalHost for HttpHost {
         self.body(message).map_or(Some(0), |body| body.size_hint().exact())
     }
 
+    fn trace_id(&self) -> u64 {
+        self.0.trace_id
+    }
+
     fn is_sheddable(&self) -> bool {
         self.0.sheddable
     }

@@ -105,14 +105,15 @@ impl OnHostCall for Hook {
             Err(reason) => CallResult::Trapped(reason.to_string()),
         };
         let (phase, features) = situation(caller.data());
-        let (memory, instance) = match memory::split(caller) {
-            Ok((memory, state)) => (&*memory, state.instance),
-            Err(_) => (&[][..], caller.data().instance),
-        };
+        let traced = caller.data_mut().traced.take();
+        let memory = memory::split(caller).map_or(&[][..], |(memory, _)| &*memory);
         let name = name.as_deref();
         let mut call = TracedCall { function, args, phase, features, result, took, note: None, memory, name };
         call.note = effect::note(&call, found);
-        self.event(instance, &TraceEvent::HostCall(call));
+        if let Some(traced) = &traced {
+            traced.event(&TraceEvent::HostCall(call));
+        }
+        caller.data_mut().traced = traced;
     }
 }
 

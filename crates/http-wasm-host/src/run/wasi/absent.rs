@@ -3,6 +3,8 @@
 use wasmtime::{Caller, FuncType, Linker, Val, ValType};
 
 use super::errno::Errno;
+use super::state::HasWasi;
+use super::traced;
 use crate::abi::WASI_MODULE as MODULE;
 
 /// A function's parameters (`i` is an i32, `l` an i64), the first of which is a file descriptor, and its result if that
@@ -43,11 +45,11 @@ const ABSENT: &[Absent] = &[
     ("sock_shutdown", "ii", Errno::NOTSOCK),
 ];
 
-pub(super) fn add_to_linker<T: 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+pub(super) fn add_to_linker<T: HasWasi>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
     for &(name, params, for_standard_streams) in ABSENT {
         let params = params.chars().map(|letter| if letter == 'l' { ValType::I64 } else { ValType::I32 });
         let ty = FuncType::new(linker.engine(), params, [ValType::I32]);
-        linker.func_new(MODULE, name, ty, move |_: Caller<'_, T>, params, results| {
+        linker.func_new(MODULE, name, ty, move |mut caller: Caller<'_, T>, params, results| {
             let errno = match params.first() {
                 Some(Val::I32(0..=2)) => for_standard_streams,
                 _ => Errno::BADF,
@@ -55,8 +57,20 @@ pub(super) fn add_to_linker<T: 'static>(linker: &mut Linker<T>) -> wasmtime::Res
             if let Some(result) = results.first_mut() {
                 *result = Val::I32(errno.code().into());
             }
+            if caller.data().traced().is_some() {
+                let args: Vec<_> = params.iter().map(bits).collect();
+                traced::returned(&mut caller, name, &args, &Ok(errno.code().into()));
+            }
             Ok(())
         })?;
     }
     Ok(())
+}
+
+fn bits(value: &Val) -> u64 {
+    match *value {
+        Val::I32(value) => value.cast_unsigned().into(),
+        Val::I64(value) => value.cast_unsigned(),
+        _ => 0,
+    }
 }

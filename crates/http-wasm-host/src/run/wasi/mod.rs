@@ -17,6 +17,7 @@ mod stdio;
 mod strings;
 #[cfg(test)]
 mod tests;
+mod traced;
 
 use std::sync::Arc;
 use std::task::Poll;
@@ -63,7 +64,10 @@ macro_rules! define {
             MODULE,
             stringify!($name),
             |mut caller: Caller<'_, T> $(, $arg: $ty)*| -> wasmtime::Result<u32> {
-                Call::with(&mut caller, stringify!($name), |call| $module::$name(call $(, $arg)*)).map(code)
+                let name = stringify!($name);
+                let answer = Call::with(&mut caller, name, |call| $module::$name(call $(, $arg)*)).map(code);
+                traced::returned(&mut caller, name, &[$(u64::from($arg)),*], &answer);
+                answer
             },
         )?;
     };
@@ -88,9 +92,16 @@ fn add_fileless<T: HasWasi>(linker: &mut Linker<T>, config: &WasiConfig) -> wasm
     define!(linker, clocks::proc_raise(signal: u32));
     define!(linker, clocks::random_get(buf: u32, buf_len: u32));
     define!(linker, clocks::sched_yield());
-    linker.func_wrap(MODULE, "proc_exit", |_: Caller<'_, T>, code: u32| -> wasmtime::Result<()> {
-        Err(CallError { function: "proc_exit", reason: Reason::Exit(code) }.into())
-    })?;
+    linker.func_wrap(
+        MODULE,
+        "proc_exit",
+        |mut caller: Caller<'_, T>, code: u32| -> wasmtime::Result<()> {
+            let name = "proc_exit";
+            let exit = Err(CallError { function: name, reason: Reason::Exit(code) }.into());
+            traced::returned(&mut caller, name, &[code.into()], &exit);
+            exit.map(|_| ())
+        },
+    )?;
     linker.func_wrap(MODULE, "poll_oneoff", poll_oneoff)?;
     Ok(())
 }
@@ -104,10 +115,17 @@ fn add_strings<T: HasWasi>(
     let strings = Arc::new(strings);
     let same = strings.clone();
     linker.func_wrap(MODULE, sizes, move |mut caller: Caller<'_, T>, count: u32, size: u32| {
-        Call::with(&mut caller, sizes, |call| same.sizes(call.memory, count, size)).map(code)
+        let answer = Call::with(&mut caller, sizes, |call| same.sizes(call.memory, count, size)).map(code);
+        traced::returned(&mut caller, sizes, &[count.into(), size.into()], &answer);
+        answer
     })?;
     linker.func_wrap(MODULE, get, move |mut caller: Caller<'_, T>, pointers: u32, buffer: u32| {
-        Call::with(&mut caller, get, |call| strings.get(call.memory, pointers, buffer)).map(code)
+        let answer =
+            Call::with(&mut caller, get, |call| strings.get(call.memory, pointers, buffer)).map(code);
+        let (table, bytes) = strings.lengths();
+        let args = [pointers.into(), buffer.into()];
+        traced::returned_in(&mut caller, get, &args, &answer, &[(pointers, table), (buffer, bytes)]);
+        answer
     })?;
     Ok(())
 }
@@ -124,9 +142,15 @@ fn poll_oneoff<T: HasWasi>(
         let answer = poll::poll_oneoff(call, subscriptions, events, count, nevents);
         (answer, call.suspension.can_wait())
     })?;
+    let answered = |caller: &mut Caller<'_, T>, answer: Answer| {
+        let answer = Ok(code(answer));
+        let args = [subscriptions, events, count, nevents].map(u64::from);
+        traced::returned(caller, function, &args, &answer);
+        answer
+    };
     match answer {
-        (Ok(Poll::Ready(())), _) => Ok(code(Ok(()))),
-        (Err(errno), _) => Ok(code(Err(errno))),
+        (Ok(Poll::Ready(())), _) => answered(&mut caller, Ok(())),
+        (Err(errno), _) => answered(&mut caller, Err(errno)),
         (Ok(Poll::Pending), true) => {
             suspend::wait(&mut caller, WaitsFor::Time);
             // The shim interprets this as `PENDING`.

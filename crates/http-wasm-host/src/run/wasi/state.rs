@@ -11,6 +11,7 @@ use super::lines::{LineSink, Lines, Stream};
 use crate::engine::FileThreads;
 use crate::error::CallError;
 use crate::log::Log;
+use crate::run::hook::TracedInstance;
 use crate::run::memory::{self, HasMemory};
 use crate::run::suspend::{Suspend, Suspension};
 use crate::runtime::Task;
@@ -18,6 +19,11 @@ use crate::runtime::Task;
 /// What a store's data must provide so that its guest can use WASI.
 pub(crate) trait HasWasi: HasMemory + Suspend {
     fn wasi(&mut self) -> (&mut WasiState, &Arc<Log>, &Suspension);
+
+    /// The instance, if a tracer follows it.
+    fn traced(&self) -> Option<&TracedInstance> {
+        None
+    }
 }
 
 /// An instance's WASI state.

@@ -29,6 +29,11 @@ impl Strings {
         list
     }
 
+    /// The bytes of the table of pointers, and of the strings.
+    pub(super) fn lengths(&self) -> (u32, u32) {
+        (self.starts.len() as u32 * 4, self.bytes.len() as u32)
+    }
+
     pub(super) fn sizes(&self, memory: &mut [u8], count: u32, size: u32) -> Answer {
         slice(memory, size, 4)?;
         put_u32(memory, count, self.starts.len() as u32)?;

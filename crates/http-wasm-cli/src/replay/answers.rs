@@ -1,0 +1,285 @@
+//! Answers a guest's calls from a recording.
+
+use std::sync::Arc;
+
+use http_wasm_gateway::recording::{CallEvent, Event, HarEntry, Outcome};
+use http_wasm_host::{Answers, FUNCTIONS, ReplayedCall, Returned, TracedGrowth};
+
+use super::inputs::Inputs;
+use super::report::{Difference, shown, shown_call};
+use super::unrecorded::Unrecorded;
+
+/// A position in a recording, and what has differed so far.
+pub(super) struct Script {
+    events: Arc<[Event]>,
+    /// The next event.
+    at: usize,
+    /// Where the events of the current call of the guest begin, and where they end.
+    section: (usize, usize),
+    /// Whether the recording ends before the end of the section.
+    is_open: bool,
+    /// Whether the guest is the recorded one, so that its pointers are the same, too.
+    is_same: bool,
+    /// The exchange, counted from 1; 0 is the start-up.
+    pub(super) exchange: usize,
+    pub(super) function: String,
+    /// Calls in this section so far.
+    calls: usize,
+    pub(super) all_calls: usize,
+    pub(super) differences: Vec<Difference>,
+    /// The calls of the recorded exchange, if they are wanted.
+    pub(super) trace: Option<Vec<String>>,
+    is_recorded: bool,
+    /// The calls that gave the guest redacted values.
+    pub(super) redacted: Vec<String>,
+    unrecorded: Unrecorded,
+}
+
+/// What a call that comes after the end of the recording traps with.
+pub(super) const END: &str = "the recording ends here";
+
+impl Script {
+    pub(super) fn new(events: Arc<[Event]>, is_same: bool, trace: bool, entries: &[HarEntry]) -> Self {
+        let mut script = Self {
+            events,
+            at: 0,
+            section: (0, 0),
+            is_open: false,
+            is_same,
+            exchange: 0,
+            function: "start-up".to_owned(),
+            calls: 0,
+            all_calls: 0,
+            differences: Vec::new(),
+            trace: trace.then(Vec::new),
+            is_recorded: false,
+            redacted: Vec::new(),
+            unrecorded: Unrecorded::new(entries),
+        };
+        script.enter();
+        script
+    }
+
+    /// The next event, if it isn't of the current section.
+    pub(super) fn next(&self) -> Option<&Event> {
+        self.events.get(self.at)
+    }
+
+    /// Begins a call of the guest, whose events are the next ones.
+    pub(super) fn begin(&mut self, function: &str, recorded: bool) {
+        self.at += 1;
+        if function == "handle_request" {
+            self.exchange += 1;
+        }
+        function.clone_into(&mut self.function);
+        self.is_recorded = recorded;
+        self.unrecorded.begin(recorded, function);
+        self.enter();
+    }
+
+    fn enter(&mut self) {
+        let rest = &self.events[self.at..];
+        let len = rest.iter().position(|event| !matches!(event, Event::Call(_) | Event::Growth { .. }));
+        self.is_open = len.is_none();
+        self.section = (self.at, self.at + len.unwrap_or(rest.len()));
+        self.calls = 0;
+    }
+
+    /// Ends the call of the guest. What it hasn't called is a difference, unless it was cut short. Returns the event at
+    /// the end: `Started` or `Returned`, or nothing where the recording ends.
+    pub(super) fn end(&mut self, was_cut: bool) -> Option<Event> {
+        while self.at < self.section.1 {
+            if !was_cut {
+                self.misses(self.at);
+            }
+            self.at += 1;
+        }
+        let end = self.events.get(self.at).cloned();
+        self.at += usize::from(end.is_some());
+        end
+    }
+
+    /// Goes on to the next request, without the events in between.
+    pub(super) fn skip_response(&mut self) {
+        let is_request =
+            |event: &Event| matches!(event, Event::Entered { function, .. } if function == "handle_request");
+        let rest = &self.events[self.at..];
+        self.at += rest.iter().position(is_request).unwrap_or(rest.len());
+    }
+
+    pub(super) fn differs(&mut self, call: usize, text: String) {
+        let (exchange, function) = (self.exchange, self.function.clone());
+        self.differences.push(Difference { exchange, function, call, text });
+    }
+
+    /// The recorded event isn't repeated.
+    fn misses(&mut self, at: usize) {
+        match &self.events[at] {
+            Event::Call(call) => {
+                let text = format!("recorded {}, which is not called", shown(call));
+                self.differs(self.calls, text);
+            }
+            Event::Growth { table, to, .. } => {
+                let (what, unit) = if *table { ("table", "elements") } else { ("memory", "bytes") };
+                let text = format!("recorded the growth of a {what} to {to} {unit}, which is not asked for");
+                self.differs(self.calls, text);
+            }
+            _ => {}
+        }
+    }
+
+    /// The recorded call that fits one that the guest makes, and whether it is passed.
+    fn find(&mut self, function: &str, inputs: &Inputs) -> Option<CallEvent> {
+        let events = self.events.clone();
+        let is_same = |event: &Event| match event {
+            Event::Call(call) => call.function == function && Inputs::of(call) == *inputs,
+            _ => false,
+        };
+        let rest = &events[self.at..self.section.1];
+        if let Some(Event::Call(call)) = rest.first()
+            && call.function == function
+            && (changes(function) || is_same(&rest[0]))
+        {
+            self.at += 1;
+            return Some((**call).clone());
+        }
+        // Calls are missing in between.
+        if let Some(ahead) = rest.iter().position(is_same) {
+            for missed in self.at..self.at + ahead {
+                self.misses(missed);
+            }
+            self.at += ahead + 1;
+            return call_of(&rest[ahead]);
+        }
+        // It is one more, and perhaps asks for what was asked for before.
+        if !changes(function) {
+            return events[self.section.0..self.at].iter().rev().find(|event| is_same(event)).and_then(
+                |event| {
+                    let text = format!("{} is called once more", shown_call(function, inputs));
+                    self.differs(self.calls, text);
+                    call_of(event)
+                },
+            );
+        }
+        None
+    }
+}
+
+fn call_of(event: &Event) -> Option<CallEvent> {
+    match event {
+        Event::Call(call) => Some((**call).clone()),
+        _ => None,
+    }
+}
+
+/// Whether a function changes something, or says something, so that other arguments are a difference and no other
+/// question.
+fn changes(function: &str) -> bool {
+    ["set_", "add_", "remove_", "write_", "enable_"].iter().any(|prefix| function.starts_with(prefix))
+        || matches!(function, "log" | "fd_write" | "proc_exit" | "poll_oneoff")
+}
+
+impl Answers for Script {
+    fn call(&mut self, call: ReplayedCall<'_>) -> Returned {
+        let ReplayedCall { function, args, memory, .. } = call;
+        self.calls += 1;
+        self.all_calls += 1;
+        let inputs = Inputs::read(function, args, memory);
+        if self.is_recorded
+            && let Some(trace) = &mut self.trace
+        {
+            trace.push(format!("{} {}", self.function, shown_call(function, &inputs)));
+        }
+        if self.is_open && self.at >= self.section.1 {
+            return Returned::Trap(END.to_owned());
+        }
+        let Some(recorded) = self.find(function, &inputs) else {
+            let known = self.unrecorded.answer(function, args, memory);
+            let note = if known.is_known { "" } else { "; the recording doesn't say what it would get" };
+            self.differs(self.calls, format!("{} was not called{note}", shown_call(function, &inputs)));
+            return Returned::Value(known.value);
+        };
+        if recorded.redacted {
+            let place = format!("exchange {}, {}: {function}", self.exchange, self.function);
+            self.redacted.push(place);
+        }
+        if Inputs::of(&recorded) != inputs {
+            let text = format!("recorded {}, but is {}", shown(&recorded), shown_call(function, &inputs));
+            self.differs(self.calls, text);
+        } else if self.is_same && *recorded.args != *args {
+            let text = format!(
+                "{function} is called with the arguments {args:?}, recorded with {:?}",
+                recorded.args
+            );
+            self.differs(self.calls, text);
+        }
+        self.unrecorded.note(&recorded);
+        for (offset, data) in &recorded.written {
+            let mut data = data.0.clone();
+            // One of the ABI's functions writes only to its buffer.
+            let buffer = param(function, "buf");
+            let place = buffer.or_else(|| recorded.args.iter().position(|arg| *arg == u64::from(*offset)));
+            let offset =
+                place.and_then(|place| args.get(place).copied()).unwrap_or((*offset).into()) as usize;
+            if matches!(function, "args_get" | "environ_get") && place == Some(0) {
+                rebase(&mut data, &recorded.args, args);
+            }
+            let fits = room(function, args).is_none_or(|room| data.len() <= room);
+            match memory.get_mut(offset..offset.saturating_add(data.len())) {
+                Some(target) if fits => target.copy_from_slice(&data),
+                _ => {
+                    let text =
+                        format!("{function} has no room for the {} bytes that were recorded", data.len());
+                    self.differs(self.calls, text);
+                }
+            }
+        }
+        match recorded.outcome {
+            Outcome::Returned(value) => Returned::Value(value),
+            Outcome::Trapped(reason) => Returned::Trap(reason),
+        }
+    }
+
+    fn growth(&mut self, growth: TracedGrowth) -> bool {
+        let events = self.events.clone();
+        let rest = &events[self.at..self.section.1];
+        if let Some(Event::Growth { table, from, to, granted }) = rest.first()
+            && *table == growth.is_table
+        {
+            self.at += 1;
+            if (*from, *to) != (growth.from, growth.to) {
+                let unit = if *table { "elements" } else { "bytes" };
+                let text = format!("asks for {} {unit}, recorded {to}", growth.to);
+                self.differs(self.calls, text);
+                // A larger guest may have its own memory.
+                return *granted || growth.from == 0;
+            }
+            return *granted;
+        }
+        let unit = if growth.is_table { "elements of a table" } else { "bytes of memory" };
+        self.differs(self.calls, format!("asks for {} {unit}, which was not recorded", growth.to));
+        true
+    }
+}
+
+/// How many bytes a function of the ABI may write.
+fn room(function: &str, args: &[u64]) -> Option<usize> {
+    args.get(param(function, "buf_limit")?).map(|limit| *limit as usize)
+}
+
+/// The place of a parameter of a function of the ABI.
+fn param(function: &str, name: &str) -> Option<usize> {
+    let function = FUNCTIONS.iter().find(|its| its.name == function)?;
+    function.param_names.iter().position(|its| *its == name)
+}
+
+/// The pointers of a list of strings, which lies elsewhere than it did.
+fn rebase(pointers: &mut [u8], recorded: &[u64], args: &[u64]) {
+    let (Some(from), Some(to)) = (recorded.get(1), args.get(1)) else { return };
+    let moved = (*to as u32).wrapping_sub(*from as u32);
+    for pointer in pointers.chunks_exact_mut(4) {
+        if let Ok(bytes) = <[u8; 4]>::try_from(&*pointer) {
+            pointer.copy_from_slice(&u32::from_le_bytes(bytes).wrapping_add(moved).to_le_bytes());
+        }
+    }
+}

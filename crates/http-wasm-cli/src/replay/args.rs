@@ -1,0 +1,43 @@
+//! The arguments of `http-wasm replay`.
+
+use std::path::PathBuf;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ReplayArgs {
+    /// Recording to replay, as the gateway writes it with `[record]` or `serve --record`
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+
+    /// Guest to run instead of the recorded file; with NAME= if the recording has several; repeatable
+    #[arg(long = "guest", value_name = "[NAME=]FILE")]
+    pub(crate) guests: Vec<String>,
+
+    /// Show each call of the recorded exchange
+    #[arg(long)]
+    pub(crate) trace: bool,
+
+    /// Print JSON, an object per guest
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl ReplayArgs {
+    /// The file to run as the guest of this name, if it isn't the recorded one. A file without a name is for the only
+    /// guest.
+    pub(super) fn guest(&self, name: &str, is_only: bool) -> Option<PathBuf> {
+        let file = self.guests.iter().find_map(|guest| match guest.split_once('=') {
+            Some((its, file)) => (its == name).then_some(file),
+            None => is_only.then_some(&**guest),
+        });
+        file.map(PathBuf::from)
+    }
+
+    /// The first `--guest` that is for none of these guests.
+    pub(super) fn unknown_guest(&self, names: &[&str]) -> Option<&str> {
+        let is_known = |guest: &&String| match guest.split_once('=') {
+            Some((name, _)) => names.contains(&name),
+            None => names.len() == 1,
+        };
+        self.guests.iter().find(|guest| !is_known(guest)).map(String::as_str)
+    }
+}

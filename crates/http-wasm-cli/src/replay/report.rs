@@ -1,0 +1,154 @@
+//! What a replay has shown.
+
+use std::fmt::Write as _;
+
+use http_wasm_gateway::recording::{CallEvent, Failure, Outcome};
+use serde::Serialize;
+
+use super::inputs::Inputs;
+
+/// What the replay of one guest has shown.
+#[derive(Debug, Serialize)]
+pub(super) struct Report {
+    pub(super) guest: String,
+    /// Why it wasn't replayed, if so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) not_replayed: Option<String>,
+    /// Whether the file is the recorded one.
+    pub(super) same_guest: bool,
+    pub(super) exchanges: usize,
+    pub(super) calls: usize,
+    /// How the recorded instance failed, and how the replayed one did.
+    pub(super) recorded_failure: Option<Failure>,
+    pub(super) replayed_failure: Option<Failure>,
+    /// The calls that gave the guest redacted values, or that it passed some in.
+    pub(super) redacted: Vec<String>,
+    pub(super) differences: Vec<Difference>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<Vec<String>>,
+}
+
+/// Something that isn't as recorded.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Difference {
+    /// The exchange, counted from 1; 0 is the start-up.
+    pub(super) exchange: usize,
+    /// The guest's function.
+    pub(super) function: String,
+    /// Its call of the host, counted from 1.
+    pub(super) call: usize,
+    pub(super) text: String,
+}
+
+/// Differences that are shown.
+const SHOWN: usize = 50;
+/// Calls with redacted values that are shown.
+const REDACTED_SHOWN: usize = 10;
+
+impl Report {
+    /// Whether everything was as recorded.
+    pub(super) fn is_same(&self) -> bool {
+        self.not_replayed.is_none() && self.differences.is_empty()
+    }
+
+    pub(super) fn text(&self) -> String {
+        let mut out = String::new();
+        // Writing to a string doesn't fail.
+        let _ = self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) -> std::fmt::Result {
+        if let Some(reason) = &self.not_replayed {
+            return writeln!(out, "guest {}: not replayed: {reason}", self.guest);
+        }
+        let plural = |count: usize, noun: &str| http_wasm_gateway::counted(count, noun);
+        let file = if self.same_guest { "the recorded guest" } else { "another guest" };
+        writeln!(
+            out,
+            "guest {} ({file}): {} in {}",
+            self.guest,
+            plural(self.calls, "host call"),
+            plural(self.exchanges, "exchange"),
+        )?;
+        for call in self.trace.iter().flatten() {
+            writeln!(out, "  {call}")?;
+        }
+        match (&self.recorded_failure, &self.replayed_failure) {
+            (None, None) => {}
+            (Some(failure), None) => {
+                writeln!(out, "the recorded failure did not happen: {}", failure.message)?
+            }
+            (recorded, Some(failure)) => {
+                let how =
+                    if recorded.is_some() { "the guest failed" } else { "the guest failed, which it hadn't" };
+                writeln!(out, "{how}: {}", failure.message)?;
+                for line in failure.backtrace.iter().flat_map(|trace| trace.lines()) {
+                    writeln!(out, "  {line}")?;
+                }
+            }
+        }
+        if !self.redacted.is_empty() {
+            writeln!(out, "{} with redacted values:", plural(self.redacted.len(), "call"))?;
+            for place in self.redacted.iter().take(REDACTED_SHOWN) {
+                writeln!(out, "  {place}")?;
+            }
+            if let Some(more) = self.redacted.len().checked_sub(REDACTED_SHOWN).filter(|more| *more > 0) {
+                writeln!(out, "  and {more} more")?;
+            }
+        }
+        if self.differences.is_empty() {
+            return writeln!(out, "everything is as recorded");
+        }
+        writeln!(out, "{}:", plural(self.differences.len(), "difference"))?;
+        for Difference { exchange, function, call, text } in self.differences.iter().take(SHOWN) {
+            let place = match exchange {
+                0 => "start-up".to_owned(),
+                _ => format!("exchange {exchange}, {function}"),
+            };
+            writeln!(out, "  {place}, after call {call}: {text}")?;
+        }
+        if let Some(more) = self.differences.len().checked_sub(SHOWN).filter(|more| *more > 0) {
+            writeln!(out, "  and {more} more")?;
+        }
+        if !self.redacted.is_empty() {
+            writeln!(
+                out,
+                "redacted values can be the reason; `unredacted = true` records the original ones"
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A recorded call.
+pub(super) fn shown(call: &CallEvent) -> String {
+    let mut text = shown_call(&call.function, &Inputs::of(call));
+    if let Outcome::Trapped(reason) = &call.outcome {
+        let _ = write!(text, " trapped: {reason}");
+    }
+    text
+}
+
+/// A call.
+pub(super) fn shown_call(function: &str, inputs: &Inputs) -> String {
+    const LONGEST: usize = 200;
+    let numbers = inputs.numbers.iter().map(ToString::to_string);
+    let passed = inputs.passed.iter().map(|data| {
+        let cut = if data.0.len() > LONGEST { "…" } else { "" };
+        format!("\"{}\"{cut}", data.0[..data.0.len().min(LONGEST)].escape_ascii())
+    });
+    let arguments: Vec<_> = numbers.chain(passed).collect();
+    format!("{function}({})", arguments.join(", "))
+}
+
+/// Where in the module the calls on a stack were.
+pub(super) fn offsets(backtrace: Option<&str>) -> Vec<&str> {
+    backtrace.unwrap_or_default().lines().filter_map(offset).collect()
+}
+
+fn offset(line: &str) -> Option<&str> {
+    let (number, rest) = line.trim_start().split_once(':')?;
+    number.parse::<usize>().ok()?;
+    rest.split_whitespace().next().filter(|word| word.starts_with("0x"))
+}

@@ -1,0 +1,182 @@
+//! Exchanges that `serve` records, and their replay.
+
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::support::{Server, eventually, exchange, guest, path, run};
+
+/// Counts requests in its memory. The third one fails, after calls that depend on the clock, on random numbers, on the
+/// request and on its configuration. It asks for memory at each request.
+const FAILS_AT_THE_THIRD: &str = r#"(module
+  (import "http_handler" "get_config" (func $get_config (param i32 i32) (result i32)))
+  (import "http_handler" "get_header_values" (func $values (param i32 i32 i32 i32 i32) (result i64)))
+  (import "http_handler" "set_header_value" (func $set (param i32 i32 i32 i32 i32)))
+  (import "http_handler" "read_body" (func $read_body (param i32 i32 i32) (result i64)))
+  (import "http_handler" "log" (func $log (param i32 i32 i32)))
+  (import "wasi_snapshot_preview1" "clock_time_get" (func $clock (param i32 i64 i32) (result i32)))
+  (import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))
+  (memory (export "memory") 1 3)
+  (data (i32.const 0) "authorization") (data (i32.const 16) "x-time") (data (i32.const 32) "x-random")
+  (global $count (mut i32) (i32.const 0))
+  ;; Bytes as letters, so that they can be a header.
+  (func $letters (param $at i32) (param $len i32)
+    (loop $next
+      (i32.store8 (local.get $at)
+        (i32.add (i32.const 97) (i32.and (i32.load8_u (local.get $at)) (i32.const 15))))
+      (local.set $at (i32.add (local.get $at) (i32.const 1)))
+      (br_if $next (local.tee $len (i32.sub (local.get $len) (i32.const 1))))))
+  (func (export "_initialize")
+    (drop (call $random (i32.const 100) (i32.const 8)))
+    (call $letters (i32.const 100) (i32.const 8)))
+  (func $fail unreachable)
+  (func (export "handle_request") (result i64)
+    (global.set $count (i32.add (global.get $count) (i32.const 1)))
+    (drop (memory.grow (i32.const 1)))
+    (drop (call $clock (i32.const 0) (i64.const 1) (i32.const 200)))
+    (call $letters (i32.const 200) (i32.const 8))
+    (call $set (i32.const 0) (i32.const 16) (i32.const 6) (i32.const 200) (i32.const 8))
+    (call $set (i32.const 0) (i32.const 32) (i32.const 8) (i32.const 100) (i32.const 8))
+    (drop (call $values (i32.const 0) (i32.const 0) (i32.const 13) (i32.const 300) (i32.const 200)))
+    (call $log (i32.const 0) (i32.const 300) (i32.const 20))
+    (call $log (i32.const 0) (i32.const 600) (call $get_config (i32.const 600) (i32.const 100)))
+    (drop (call $read_body (i32.const 0) (i32.const 1000) (i32.const 4)))
+    (if (i32.eq (global.get $count) (i32.const 3)) (then (call $fail)))
+    i64.const 0x700000001)
+  (func (export "handle_response") (param i32 i32)))"#;
+
+fn recordings(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "har"));
+    files.sort();
+    files
+}
+
+async fn post(server: &Server) -> String {
+    let request = "POST /orders?id=7 HTTP/1.1\r\nhost: h\r\nauthorization: Bearer s3cr3t-t0ken-1\r\n\
+                   content-length: 11\r\nconnection: close\r\n\r\nhello world";
+    exchange(server.addr, request).await
+}
+
+fn text(output: &Output) -> (Option<i32>, String) {
+    let both = [&output.stdout[..], &output.stderr[..]].concat();
+    (output.status.code(), String::from_utf8_lossy(&both).into_owned())
+}
+
+/// A recording of the guest's failure, in this directory.
+async fn recorded(guest: &str, dir: &TempDir, args: &[&str]) -> PathBuf {
+    let recordings_dir = dir.path().join("recordings");
+    let dir = recordings_dir.to_str().expect("text");
+    let server = Server::start(
+        &[&["--guest", guest, "--guest-config", "p4ssw0rd-in-config", "--record", dir], args].concat(),
+    );
+    for expected in ["200", "200", "500"] {
+        let answer = post(&server).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {expected}")), "{answer}");
+    }
+    eventually(async || recordings(&recordings_dir).last().cloned()).await
+}
+
+#[tokio::test]
+async fn a_failure_is_recorded_without_secrets_and_fails_again_in_the_same_way() {
+    let (guest, dir) = (guest(FAILS_AT_THE_THIRD), TempDir::new().expect("a directory"));
+    let file = recorded(path(&guest), &dir, &[]).await;
+    assert_eq!(recordings(file.parent().expect("a directory")).len(), 1, "only the failure is kept");
+    let written = std::fs::read_to_string(&file).expect("a recording");
+    for secret in ["s3cr3t", "t0ken", "p4ssw0rd"] {
+        assert!(!written.contains(secret), "{secret}: {written}");
+    }
+    let har: Value = serde_json::from_str(&written).expect("JSON");
+    let entry = &har["log"]["entries"][0];
+    assert_eq!(entry["request"]["url"], "http://h/orders?id=7");
+    assert_eq!(entry["request"]["postData"]["text"], "hello world");
+    assert_eq!(entry["response"]["status"], 500);
+
+    let replayed = run(&["replay", file.to_str().expect("text")]);
+    let (code, shown) = text(&replayed);
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("25 host calls in 3 exchanges"), "{shown}");
+    assert!(shown.contains("the guest failed: guest") && shown.contains("unreachable"), "{shown}");
+    assert!(shown.contains("everything is as recorded"), "{shown}");
+    assert!(shown.contains("exchange 1, handle_request: get_header_values"), "{shown}");
+}
+
+#[tokio::test]
+async fn another_guest_is_compared_call_by_call() {
+    let (guest, dir) = (guest(FAILS_AT_THE_THIRD), TempDir::new().expect("a directory"));
+    let file = recorded(path(&guest), &dir, &["--record-unredacted"]).await;
+    let file = file.to_str().expect("text");
+    assert!(std::fs::read_to_string(file).expect("a recording").contains("s3cr3t-t0ken-1"));
+    // It doesn't fail, sets another header, and asks for a header that the recorded one didn't ask for.
+    let other = FAILS_AT_THE_THIRD
+        .replace("(call $fail)", "")
+        .replace("\"x-random\"", "\"x-chance\"")
+        .replace(
+            "(drop (call $read_body",
+            "(drop (call $values (i32.const 0) (i32.const 700) (i32.const 4)
+            (i32.const 800) (i32.const 50))) (drop (call $read_body",
+        )
+        .replace("(global $count", "(data (i32.const 700) \"host\") (global $count");
+    let other = crate::support::guest(&other);
+    let (code, shown) = text(&run(&["replay", file, "--guest", path(&other)]));
+    assert_eq!(code, Some(1), "{shown}");
+    assert!(shown.contains("another guest"), "{shown}");
+    let changed = "recorded set_header_value(0, \"x-random\", ";
+    assert!(shown.contains(changed) && shown.contains("but is set_header_value(0, \"x-chance\""), "{shown}");
+    assert!(
+        shown.contains("get_header_values(0, \"host\") was not called; the recording doesn't say"),
+        "{shown}"
+    );
+    assert!(
+        shown.contains(
+            "exchange 3, handle_request, after call 10: get_header_values(0, \"host\") was not called\n"
+        ),
+        "{shown}"
+    );
+    assert!(shown.contains("the recorded failure did not happen"), "{shown}");
+}
+
+#[tokio::test]
+async fn all_exchanges_are_recorded_if_that_is_wanted_and_replay_with_the_next_handlers_response() {
+    let (guest, dir) = (guest(FAILS_AT_THE_THIRD), TempDir::new().expect("a directory"));
+    let file = recorded(path(&guest), &dir, &["--record-exchanges", "all"]).await;
+    let files = eventually(async || {
+        let files = recordings(file.parent().expect("a directory"));
+        (files.len() == 3).then_some(files)
+    })
+    .await;
+    let first = files[0].to_str().expect("text");
+    let har: Value = serde_json::from_slice(&std::fs::read(first).expect("a recording")).expect("JSON");
+    let entries = har["log"]["entries"].as_array().expect("a list");
+    assert_eq!(entries.len(), 2);
+    let added = |entry: &Value| {
+        let headers = entry["request"]["headers"].as_array().expect("a list");
+        headers.iter().any(|pair| pair["name"] == "x-time")
+    };
+    assert_eq!((added(&entries[0]), added(&entries[1])), (false, true), "before and after the guest");
+    assert_eq!(entries[1]["response"]["status"], 200);
+    let (code, shown) = text(&run(&["replay", first, "--trace"]));
+    assert_eq!(code, Some(0), "{shown}");
+    assert!(shown.contains("in 1 exchange\n") && shown.contains("  handle_request read_body(0)"), "{shown}");
+    // A recording is also a HAR file for `run`.
+    let ran = run(&["run", path(&guest), "--har", first]);
+    assert!(text(&ran).1.contains("POST /orders?id=7"), "{}", text(&ran).1);
+}
+
+#[test]
+fn a_har_file_without_host_calls_is_refused_with_what_to_do() {
+    let har = r#"{"log": {"version": "1.2", "creator": {"name": "WebInspector"}, "entries": [
+        {"request": {"method": "GET", "url": "http://h/"}, "response": {"status": 200}}]}}"#;
+    let dir = TempDir::new().expect("a directory");
+    let file = dir.path().join("browser.har");
+    std::fs::write(&file, har).expect("a file");
+    let (code, shown) = text(&run(&["replay", file.to_str().expect("text")]));
+    assert_eq!(code, Some(2), "{shown}");
+    assert!(
+        shown.contains("holds no host calls") && shown.contains("http-wasm run GUEST --har FILE"),
+        "{shown}"
+    );
+}

@@ -1,0 +1,307 @@
+//! One exchange that is recorded.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version};
+use http_body::Body as _;
+
+use super::log::{InstanceLog, Memory};
+use crate::body::{BoxBody, boxed, observed};
+
+/// Records one exchange, from the request as it comes to the guests to the last byte of the response. It ends when the
+/// last clone and the last body are dropped.
+#[derive(Debug, Clone)]
+pub(crate) struct ExchangeRecorder(Arc<Exchange>);
+
+pub(super) struct Exchange {
+    registry: Arc<dyn Registry>,
+    body_bytes: usize,
+    id: u64,
+    started: Instant,
+    state: Mutex<Finished>,
+}
+
+/// Where exchanges are known by their numbers.
+pub(super) trait Registry: Send + Sync {
+    /// The exchange begins.
+    fn begins(&self, id: u64, exchange: Weak<Exchange>);
+
+    /// The exchange is over.
+    fn ends(&self, id: u64, finished: Finished);
+}
+
+/// What exchanges are recorded with.
+pub(super) struct Settings {
+    pub(super) registry: Arc<dyn Registry>,
+    pub(super) id: u64,
+    /// How much of each body is kept.
+    pub(super) body_bytes: usize,
+    pub(super) memory: Arc<Memory>,
+}
+
+/// What is known of an exchange, in the end all of it.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) began: SystemTime,
+    pub(super) took: Duration,
+    pub(super) client_addr: SocketAddr,
+    pub(super) is_tls: bool,
+    pub(super) request_id: Option<String>,
+    /// As the client sees them.
+    pub(super) client: Messages,
+    /// As what follows the guests sees them.
+    pub(super) next: Messages,
+    /// The instances that served it, outermost first.
+    pub(super) parts: Vec<Part>,
+    pub(super) guest_failed: bool,
+    pub(super) memory: Arc<Memory>,
+    /// Bytes of bodies.
+    pub(super) held: usize,
+}
+
+/// A request and its response.
+#[derive(Debug, Default)]
+pub(super) struct Messages {
+    pub(super) request: Option<RequestHead>,
+    pub(super) request_body: Content,
+    pub(super) response: Option<ResponseHead>,
+    pub(super) response_body: Content,
+}
+
+#[derive(Debug)]
+pub(super) struct RequestHead {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
+    pub(super) version: Version,
+    pub(super) headers: HeaderMap,
+}
+
+#[derive(Debug)]
+pub(super) struct ResponseHead {
+    pub(super) status: StatusCode,
+    pub(super) version: Version,
+    pub(super) headers: HeaderMap,
+}
+
+/// The beginning of a body.
+#[derive(Debug, Default)]
+pub(super) struct Content {
+    pub(super) kept: Vec<Bytes>,
+    kept_bytes: usize,
+    /// Bytes of the whole body, as far as it was read.
+    pub(super) size: u64,
+}
+
+/// An instance's part in an exchange.
+#[derive(Debug)]
+pub(super) struct Part {
+    pub(super) log: Arc<InstanceLog>,
+    /// Where in its log the exchange begins, and where it ends.
+    pub(super) from: usize,
+    pub(super) end: Option<usize>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    Client,
+    Next,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Which {
+    Request,
+    Response,
+}
+
+impl ExchangeRecorder {
+    /// The request comes from the client.
+    pub(super) fn begin(
+        settings: Settings,
+        request: &mut Request<BoxBody>,
+        client_addr: SocketAddr,
+        is_tls: bool,
+    ) -> Self {
+        let Settings { registry, id, body_bytes, memory } = settings;
+        let request_id = request.headers().get("x-request-id");
+        let exchange = Arc::new(Exchange {
+            registry,
+            body_bytes,
+            id,
+            started: Instant::now(),
+            state: Mutex::new(Finished {
+                began: SystemTime::now(),
+                took: Duration::ZERO,
+                client_addr,
+                is_tls,
+                request_id: request_id.and_then(|id| id.to_str().ok()).map(str::to_owned),
+                client: Messages::default(),
+                next: Messages::default(),
+                parts: Vec::new(),
+                guest_failed: false,
+                memory,
+                held: 0,
+            }),
+        });
+        exchange.registry.begins(id, Arc::downgrade(&exchange));
+        let this = Self(exchange);
+        this.request(Side::Client, request);
+        this
+    }
+
+    /// By which the tracer recognises it.
+    pub(crate) fn id(&self) -> u64 {
+        self.0.id
+    }
+
+    /// The guests let the request proceed.
+    pub(crate) fn passed(&self, request: &mut Request<BoxBody>) {
+        self.request(Side::Next, request);
+    }
+
+    /// There is a response for the guests.
+    pub(crate) fn came_back(&self, response: &mut Response<BoxBody>) {
+        self.response(Side::Next, response);
+    }
+
+    /// There is a response for the client.
+    pub(crate) fn answered(&self, response: &mut Response<BoxBody>) {
+        self.response(Side::Client, response);
+    }
+
+    /// A guest has failed.
+    pub(crate) fn guest_failed(&self) {
+        self.0.lock().guest_failed = true;
+    }
+
+    fn request(&self, side: Side, request: &mut Request<BoxBody>) {
+        let head = RequestHead {
+            method: request.method().clone(),
+            uri: request.uri().clone(),
+            version: request.version(),
+            headers: request.headers().clone(),
+        };
+        self.0.lock().side(side).request = Some(head);
+        let body = std::mem::take(request.body_mut());
+        *request.body_mut() = self.kept(side, Which::Request, body);
+    }
+
+    fn response(&self, side: Side, response: &mut Response<BoxBody>) {
+        let head = ResponseHead {
+            status: response.status(),
+            version: response.version(),
+            headers: response.headers().clone(),
+        };
+        self.0.lock().side(side).response = Some(head);
+        let body = std::mem::take(response.body_mut());
+        *response.body_mut() = self.kept(side, Which::Response, body);
+    }
+
+    /// The body, whose beginning is kept as it is read.
+    fn kept(&self, side: Side, which: Which, body: BoxBody) -> BoxBody {
+        if body.is_end_stream() {
+            return body;
+        }
+        let this = self.clone();
+        boxed(observed(body, move |frame, _| {
+            if let Some(Ok(frame)) = frame
+                && let Some(data) = frame.data_ref()
+            {
+                this.0.add(side, which, data);
+            }
+        }))
+    }
+}
+
+impl Exchange {
+    fn add(&self, side: Side, which: Which, data: &Bytes) {
+        let mut state = self.lock();
+        let memory = state.memory.clone();
+        let messages = state.side(side);
+        let content = match which {
+            Which::Request => &mut messages.request_body,
+            Which::Response => &mut messages.response_body,
+        };
+        content.size += data.len() as u64;
+        let room = self.body_bytes.saturating_sub(content.kept_bytes).min(data.len());
+        // Copied, as a slice would keep a larger buffer alive.
+        if room > 0 && memory.take(room) {
+            content.kept_bytes += room;
+            content.kept.push(Bytes::copy_from_slice(&data[..room]));
+            state.held += room;
+        }
+    }
+
+    /// An instance is called for this exchange; that is at this position of its log.
+    pub(super) fn entered(&self, log: &Arc<InstanceLog>, at: usize) {
+        let mut state = self.lock();
+        match state.parts.iter_mut().find(|part| Arc::ptr_eq(&part.log, log)) {
+            Some(part) => part.end = None,
+            None => state.parts.push(Part { log: log.clone(), from: at, end: None }),
+        }
+    }
+
+    /// The call has returned or failed.
+    pub(super) fn returned(&self, log: &Arc<InstanceLog>) {
+        let mut state = self.lock();
+        if let Some(part) = state.parts.iter_mut().find(|part| Arc::ptr_eq(&part.log, log)) {
+            part.end = Some(log.len());
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Finished> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Exchange {
+    fn drop(&mut self) {
+        let started = self.started;
+        let mut state = self.lock();
+        let taken = Finished {
+            began: state.began,
+            took: started.elapsed(),
+            client_addr: state.client_addr,
+            is_tls: state.is_tls,
+            request_id: state.request_id.take(),
+            client: std::mem::take(&mut state.client),
+            next: std::mem::take(&mut state.next),
+            parts: std::mem::take(&mut state.parts),
+            guest_failed: state.guest_failed,
+            memory: state.memory.clone(),
+            held: std::mem::take(&mut state.held),
+        };
+        drop(state);
+        self.registry.ends(self.id, taken);
+    }
+}
+
+impl Finished {
+    /// Whether a guest has failed, or the response says that the server has.
+    pub(super) fn is_failure(&self) -> bool {
+        let response = self.client.response.as_ref();
+        self.guest_failed || response.is_some_and(|response| response.status.is_server_error())
+    }
+
+    fn side(&mut self, side: Side) -> &mut Messages {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Next => &mut self.next,
+        }
+    }
+}
+
+impl Drop for Finished {
+    fn drop(&mut self) {
+        self.memory.give_back(self.held);
+    }
+}

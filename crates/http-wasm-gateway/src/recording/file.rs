@@ -1,0 +1,53 @@
+//! What a recording holds beside HTTP messages.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::Event;
+
+/// What the guests of an exchange did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Recorded {
+    /// The version of this format.
+    pub version: u32,
+    /// Whether secrets have been replaced with other values of the same length.
+    pub redacted: bool,
+    /// The guests, outermost first.
+    pub guests: Vec<GuestRecord>,
+}
+
+/// What one guest did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GuestRecord {
+    /// Its name in the configuration.
+    pub name: String,
+    /// The file that it was loaded from, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<String>,
+    /// SHA-256 of that file, in hexadecimal digits.
+    pub sha256: String,
+    /// How long it may compute per call, in milliseconds.
+    pub deadline_ms: u64,
+    /// Why it can't be replayed, if so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_replayable: Option<String>,
+    /// What happened in the instance that served the exchange, from its creation to the end of the exchange.
+    pub events: Vec<Event>,
+}
+
+/// The version of the format that is written.
+pub(super) const VERSION: u32 = 1;
+
+impl Recorded {
+    /// Checks that this version can read the recording.
+    ///
+    /// # Errors
+    /// If it can't.
+    pub fn check(&self) -> Result<(), String> {
+        match self.version {
+            VERSION => Ok(()),
+            other => Err(format!("the recording has version {other}; this program reads version {VERSION}")),
+        }
+    }
+}

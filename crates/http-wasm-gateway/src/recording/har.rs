@@ -1,0 +1,190 @@
+//! The HAR format, version 1.2, as far as recordings use it.
+
+use serde::{Deserialize, Serialize};
+
+use super::event::Data;
+use super::file::Recorded;
+
+/// A HAR file. Those of recordings also hold what guests did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Har {
+    /// The only member.
+    pub log: HarLog,
+}
+
+/// The content of a HAR file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HarLog {
+    /// The version of the format.
+    #[serde(default)]
+    pub version: String,
+    /// The program that wrote the file.
+    #[serde(default)]
+    pub creator: serde_json::Value,
+    /// The messages. In a recording, the first are those that the client saw. If the request went on to the next
+    /// handler, the second are those that it saw.
+    pub entries: Vec<HarEntry>,
+    /// What the guests did.
+    #[serde(rename = "_httpWasm", default, skip_serializing_if = "Option::is_none")]
+    pub recorded: Option<Recorded>,
+}
+
+/// A request and its response.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HarEntry {
+    /// When the request arrived.
+    #[serde(default)]
+    pub started_date_time: String,
+    /// Milliseconds until the end of the response.
+    #[serde(default)]
+    pub time: f64,
+    /// The request.
+    pub request: HarRequest,
+    /// The response; its status is 0 if there was none.
+    pub response: Option<HarResponse>,
+    /// Required by the format.
+    #[serde(default)]
+    pub cache: serde_json::Value,
+    /// Required by the format.
+    #[serde(default)]
+    pub timings: serde_json::Value,
+    /// What the entry is, for humans.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    /// The client's address.
+    #[serde(rename = "_clientAddress", default, skip_serializing_if = "Option::is_none")]
+    pub client_address: Option<String>,
+    /// The request's `x-request-id`.
+    #[serde(rename = "_requestId", default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+/// A request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HarRequest {
+    /// The method.
+    pub method: String,
+    /// The absolute URL.
+    pub url: String,
+    /// The version of HTTP.
+    #[serde(default)]
+    pub http_version: String,
+    /// Required by the format, and empty: they are among the headers.
+    #[serde(default)]
+    pub cookies: Vec<serde_json::Value>,
+    /// The headers.
+    #[serde(default)]
+    pub headers: Vec<HarPair>,
+    /// Required by the format, and empty: it is in the URL.
+    #[serde(default)]
+    pub query_string: Vec<serde_json::Value>,
+    /// The body.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub post_data: Option<HarContent>,
+    /// -1: not known.
+    #[serde(default)]
+    pub headers_size: i64,
+    /// Bytes of the body.
+    #[serde(default)]
+    pub body_size: i64,
+}
+
+/// A response.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HarResponse {
+    /// The status.
+    #[serde(default)]
+    pub status: u16,
+    /// Its reason phrase.
+    #[serde(default)]
+    pub status_text: String,
+    /// The version of HTTP.
+    #[serde(default)]
+    pub http_version: String,
+    /// Required by the format, and empty: they are among the headers.
+    #[serde(default)]
+    pub cookies: Vec<serde_json::Value>,
+    /// The headers.
+    #[serde(default)]
+    pub headers: Vec<HarPair>,
+    /// The body.
+    #[serde(default)]
+    pub content: Option<HarContent>,
+    /// The `location` header.
+    #[serde(rename = "redirectURL", default)]
+    pub redirect_url: String,
+    /// -1: not known.
+    #[serde(default)]
+    pub headers_size: i64,
+    /// Bytes of the body.
+    #[serde(default)]
+    pub body_size: i64,
+}
+
+/// A header.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HarPair {
+    /// Its name.
+    pub name: String,
+    /// Its value. Bytes that aren't text are shown as U+FFFD.
+    pub value: String,
+}
+
+/// A body.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct HarContent {
+    /// Bytes of the whole body, as far as it was read.
+    #[serde(default)]
+    pub size: i64,
+    /// Its media type.
+    #[serde(default)]
+    pub mime_type: String,
+    /// The body as text or, with the encoding "base64", as that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// How `text` is encoded, if it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding: Option<String>,
+    /// What is missing, if anything is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+}
+
+impl Har {
+    /// Reads a HAR file, which need not be a recording.
+    ///
+    /// # Errors
+    /// If it isn't one.
+    pub fn read(bytes: &[u8]) -> Result<Self, String> {
+        // Some tools begin the file with a byte order mark.
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        serde_json::from_slice(bytes).map_err(|error| format!("not a HAR file: {error}"))
+    }
+}
+
+impl HarContent {
+    /// A body, of which `bytes` are kept.
+    pub(super) fn new(bytes: &[u8], size: u64, mime_type: &str) -> Self {
+        let (text, encoding) = match std::str::from_utf8(bytes) {
+            Ok(text) => (text.to_owned(), None),
+            Err(_) => match serde_json::to_value(Data::from(bytes)) {
+                Ok(value) => {
+                    (value["base64"].as_str().unwrap_or_default().to_owned(), Some("base64".to_owned()))
+                }
+                Err(_) => (String::new(), None),
+            },
+        };
+        let cut = bytes.len() as u64 != size;
+        Self {
+            size: i64::try_from(size).unwrap_or(i64::MAX),
+            mime_type: mime_type.to_owned(),
+            text: Some(text),
+            encoding,
+            comment: cut.then(|| format!("only the first {} of {size} bytes are recorded", bytes.len())),
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! Which exchanges are recorded, and what all of them share.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use http::Request;
+
+use super::exchange::{Exchange, ExchangeRecorder, Finished, Registry, Settings};
+use super::log::{GuestOrigin, InstanceLog, Memory};
+use super::redact::Secrets;
+use super::writer::Writer;
+use crate::body::BoxBody;
+use crate::config::{self, RecordedExchanges};
+use crate::digest::{Digest, json};
+use crate::error::StartError;
+
+/// Locks for the exchanges in progress, so that requests seldom wait for each other.
+const SHARDS: usize = 16;
+
+/// Records the exchanges of a configuration.
+pub(crate) struct Recorder {
+    /// Of its settings.
+    made_of: Digest,
+    sample: f64,
+    only_failures: bool,
+    body_bytes: usize,
+    log_bytes: usize,
+    memory: Arc<Memory>,
+    next_id: AtomicU64,
+    in_progress: [Mutex<HashMap<u64, Weak<Exchange>>>; SHARDS],
+    writer: Writer,
+}
+
+impl Recorder {
+    /// The recorder that a configuration asks for, or `earlier` if that has the same settings. Creates the directory.
+    pub(crate) fn next(
+        config: &config::Config,
+        earlier: Option<&Arc<Self>>,
+    ) -> Result<Option<Arc<Self>>, StartError> {
+        let Some(settings) = &config.record else { return Ok(None) };
+        let substituted = config.substituted.iter().map(|secret| secret.as_bytes());
+        let settings_json = json(settings);
+        let made_of = Digest::of(std::iter::once(&*settings_json).chain(substituted));
+        if let Some(same) = earlier.filter(|earlier| earlier.made_of == made_of) {
+            return Ok(Some(same.clone()));
+        }
+        let secrets = (!settings.unredacted).then(|| Secrets::new(settings, &config.substituted));
+        let memory = Memory::new(settings.memory.bytes());
+        let writer = Writer::start(settings, secrets)?;
+        Ok(Some(Arc::new(Self {
+            made_of,
+            sample: settings.sample,
+            only_failures: settings.exchanges == RecordedExchanges::Failures,
+            body_bytes: settings.body_bytes.bytes(),
+            log_bytes: settings.log_bytes.bytes(),
+            memory,
+            next_id: AtomicU64::new(1),
+            in_progress: Default::default(),
+            writer,
+        })))
+    }
+
+    /// What distinguishes it from a recorder with other settings.
+    pub(crate) fn made_of(&self) -> [u8; 32] {
+        self.made_of.bytes()
+    }
+
+    /// The recorder of the exchange that this request begins, if it is to be recorded.
+    pub(crate) fn begin(
+        self: &Arc<Self>,
+        request: &mut Request<BoxBody>,
+        client_addr: SocketAddr,
+        is_tls: bool,
+    ) -> Option<ExchangeRecorder> {
+        if self.sample < 1.0 && fastrand::f64() >= self.sample {
+            return None;
+        }
+        let settings = Settings {
+            registry: self.clone(),
+            id: self.next_id.fetch_add(1, Ordering::Relaxed),
+            body_bytes: self.body_bytes,
+            memory: self.memory.clone(),
+        };
+        Some(ExchangeRecorder::begin(settings, request, client_addr, is_tls))
+    }
+
+    /// The log of a new instance.
+    pub(super) fn log(&self, guest: &Arc<GuestOrigin>) -> Arc<InstanceLog> {
+        InstanceLog::new(guest.clone(), self.memory.clone(), self.log_bytes)
+    }
+
+    /// The exchange with this number, if it is in progress.
+    pub(super) fn exchange(&self, id: u64) -> Option<Arc<Exchange>> {
+        self.shard(id).get(&id)?.upgrade()
+    }
+
+    /// Completes when the exchanges that are over have been written.
+    pub(crate) async fn flush(&self) {
+        self.writer.flush().await;
+    }
+
+    fn shard(&self, id: u64) -> MutexGuard<'_, HashMap<u64, Weak<Exchange>>> {
+        self.in_progress[id as usize % SHARDS].lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Registry for Recorder {
+    fn begins(&self, id: u64, exchange: Weak<Exchange>) {
+        self.shard(id).insert(id, exchange);
+    }
+
+    fn ends(&self, id: u64, finished: Finished) {
+        self.shard(id).remove(&id);
+        if !self.only_failures || finished.is_failure() {
+            self.writer.write(finished);
+        }
+    }
+}
+
+impl fmt::Debug for Recorder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recorder").field("sample", &self.sample).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,488 @@
+//! Replaces secrets of an exchange with values of the same length.
+//!
+//! Secrets are found twice: where they are known to be, such as in the value of a header, and by their words wherever
+//! else these appear, as guests copy them.
+
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
+
+use aho_corasick::{AhoCorasick, MatchKind};
+
+use super::event::{CallEvent, Data, Event, Failure, Outcome};
+use super::exchange::Finished;
+use super::har::{Har, HarContent, HarPair};
+use super::words::{Masks, Part, split};
+use crate::config;
+
+/// Headers that are secret by default.
+const HEADERS: [&str; 5] = ["authorization", "cookie", "set-cookie", "proxy-authorization", "x-api-key"];
+
+/// Words that are part of secrets, and of much else. Lower case.
+const COMMON: &[&str] = &[
+    "authorization",
+    "basic",
+    "bearer",
+    "digest",
+    "negotiate",
+    "cookie",
+    "set-cookie",
+    "proxy-authorization",
+    "x-api-key",
+    "true",
+    "false",
+    "none",
+    "null",
+    "http",
+    "https",
+    "json",
+    "html",
+    "text",
+    "plain",
+    "application",
+    "gzip",
+    "utf-8",
+    "path",
+    "domain",
+    "expires",
+    "max-age",
+    "secure",
+    "httponly",
+    "samesite",
+    "strict",
+    "content",
+    "content-type",
+    "content-length",
+    "accept",
+    "host",
+    "user-agent",
+    "location",
+    "keep-alive",
+    "close",
+    "chunked",
+    "localhost",
+    "header",
+    "headers",
+    "name",
+    "value",
+    "token",
+    "info",
+    "warn",
+    "error",
+    "debug",
+];
+
+/// The shortest word of a header that is looked for elsewhere.
+const HEADER_WORD: usize = 6;
+/// The shortest word of the configuration and the environment that is looked for elsewhere.
+const CONFIG_WORD: usize = 3;
+/// The shortest word that is also found within others.
+const INNER_WORD: usize = 6;
+
+/// What is secret in all exchanges of a configuration.
+pub(super) struct Secrets {
+    headers: HashSet<String>,
+    /// What references in the configuration were replaced with.
+    substituted: Vec<String>,
+}
+
+impl Secrets {
+    pub(super) fn new(settings: &config::Record, substituted: &[config::Substituted]) -> Self {
+        let own = settings.redact_headers.iter().map(|name| name.value.to_ascii_lowercase());
+        Self {
+            headers: HEADERS.iter().map(ToString::to_string).chain(own).collect(),
+            substituted: substituted.iter().map(|secret| secret.as_str().to_owned()).collect(),
+        }
+    }
+
+    /// Replaces the secrets of an exchange.
+    pub(super) fn redact(&self, har: &mut Har, finished: &Finished, key: [u8; 32]) {
+        let mut words = Words::default();
+        for secret in &self.substituted {
+            words.add_whole(secret.as_bytes());
+        }
+        for part in &finished.parts {
+            let secrets = &part.log.guest.secrets;
+            words.add_config(&secrets.config);
+            for value in &secrets.values {
+                words.add_whole(value.as_bytes());
+            }
+        }
+        self.find(har, &mut words);
+        Redactor { secrets: self, masks: Masks::new(key), words: words.into_finder() }.har(har);
+    }
+
+    fn is_secret(&self, header: &[u8]) -> bool {
+        std::str::from_utf8(header).is_ok_and(|name| self.headers.contains(&*name.to_ascii_lowercase()))
+    }
+
+    /// The secret values of headers.
+    fn find(&self, har: &Har, words: &mut Words) {
+        for pair in pairs(har).filter(|pair| self.is_secret(pair.name.as_bytes())) {
+            words.add_header(pair.name.as_bytes(), pair.value.as_bytes());
+        }
+        let Some(recorded) = &har.log.recorded else { return };
+        for event in recorded.guests.iter().flat_map(|guest| &guest.events) {
+            if let Event::Call(call) = event
+                && let Some(name) = call.header().filter(|name| self.is_secret(name))
+            {
+                call.values().for_each(|data| words.add_header(name, &data.0));
+            }
+        }
+    }
+}
+
+fn pairs(har: &Har) -> impl Iterator<Item = &HarPair> {
+    har.log.entries.iter().flat_map(|entry| {
+        let response = entry.response.iter().flat_map(|response| &response.headers);
+        entry.request.headers.iter().chain(response)
+    })
+}
+
+impl CallEvent {
+    /// The name of the header that the call is about.
+    fn header(&self) -> Option<&[u8]> {
+        match &*self.function {
+            "get_header_values" | "set_header_value" | "add_header_value" => Some(&self.passed.first()?.0),
+            _ => None,
+        }
+    }
+
+    /// The header's values, as far as the call has them.
+    fn values(&self) -> impl Iterator<Item = &Data> {
+        self.passed.iter().skip(1).chain(self.written.iter().map(|(_, data)| data))
+    }
+}
+
+/// The words of secrets.
+#[derive(Default)]
+struct Words(BTreeSet<Vec<u8>>);
+
+impl Words {
+    fn add(&mut self, text: &[u8], shortest: usize) {
+        for part in split(text) {
+            if let Part::Word(word) = part
+                && word.len() >= shortest
+                && !is_common(word)
+            {
+                self.0.insert(word.to_vec());
+            }
+        }
+    }
+
+    /// All of a secret.
+    fn add_whole(&mut self, text: &[u8]) {
+        self.add(text, CONFIG_WORD);
+    }
+
+    fn add_config(&mut self, config: &[u8]) {
+        for part in config_parts(config) {
+            if let (text, true) = part {
+                self.add(text, CONFIG_WORD);
+            }
+        }
+    }
+
+    fn add_header(&mut self, name: &[u8], values: &[u8]) {
+        for (text, is_secret) in header_parts(name, values) {
+            if is_secret {
+                self.add(text, HEADER_WORD);
+            }
+        }
+    }
+
+    fn into_finder(self) -> Finder {
+        let (long, short): (Vec<_>, Vec<_>) = self.0.into_iter().partition(|word| word.len() >= INNER_WORD);
+        let built = AhoCorasick::builder().match_kind(MatchKind::LeftmostLongest).build(&long);
+        Finder { long: built.ok().filter(|_| !long.is_empty()), short: short.into_iter().collect() }
+    }
+}
+
+fn is_common(word: &[u8]) -> bool {
+    std::str::from_utf8(word).is_ok_and(|word| COMMON.contains(&&*word.to_ascii_lowercase()))
+}
+
+/// Finds the words.
+struct Finder {
+    long: Option<AhoCorasick>,
+    short: HashSet<Vec<u8>>,
+}
+
+impl Finder {
+    fn finds_any(&self, text: &[u8]) -> bool {
+        let is_short = |part| matches!(part, Part::Word(word) if self.short.contains(word));
+        self.long.as_ref().is_some_and(|long| long.is_match(text))
+            || !self.short.is_empty() && split(text).any(is_short)
+    }
+}
+
+struct Redactor<'a> {
+    secrets: &'a Secrets,
+    masks: Masks,
+    words: Finder,
+}
+
+impl Redactor<'_> {
+    fn har(&self, har: &mut Har) {
+        for entry in &mut har.log.entries {
+            self.string(&mut entry.request.url);
+            entry.request.headers.iter_mut().for_each(|pair| self.pair(pair));
+            entry.request.post_data.iter_mut().for_each(|content| self.content(content));
+            if let Some(id) = &mut entry.request_id {
+                self.string(id);
+            }
+            if let Some(response) = &mut entry.response {
+                self.string(&mut response.redirect_url);
+                response.headers.iter_mut().for_each(|pair| self.pair(pair));
+                response.content.iter_mut().for_each(|content| self.content(content));
+            }
+        }
+        let Some(recorded) = &mut har.log.recorded else { return };
+        recorded.redacted = true;
+        for guest in &mut recorded.guests {
+            for event in &mut guest.events {
+                self.event(event);
+            }
+        }
+    }
+
+    fn event(&self, event: &mut Event) {
+        match event {
+            Event::Call(call) => self.call(call),
+            Event::Started { failure: Some(failure) } | Event::Returned { failure: Some(failure), .. } => {
+                let Failure { reason, message, .. } = failure;
+                self.string(reason);
+                self.string(message);
+            }
+            _ => {}
+        }
+    }
+
+    fn call(&self, call: &mut CallEvent) {
+        if let Outcome::Trapped(reason) = &mut call.outcome {
+            self.string(reason);
+        }
+        let secret = call.header().filter(|name| self.secrets.is_secret(name)).map(<[u8]>::to_vec);
+        let is_name = |at: usize| secret.is_some() && at == 0;
+        let mut redacted = false;
+        match &*call.function {
+            // Their results aren't text.
+            "clock_time_get" | "clock_res_get" | "random_get" | "poll_oneoff" => return,
+            "get_config" => {
+                for (_, data) in &mut call.written {
+                    let masked = self.config(&data.0);
+                    redacted |= set(data, masked);
+                }
+            }
+            "environ_get" => {
+                // The first is the table of pointers.
+                for (_, data) in call.written.iter_mut().skip(1) {
+                    let masked = self.list(&data.0, environment);
+                    redacted |= set(data, masked);
+                }
+            }
+            "args_get" => {
+                for (_, data) in call.written.iter_mut().skip(1) {
+                    // The first is the guest's name.
+                    let masked = self.list(&data.0, |at, item| if at == 0 { item.len() } else { 0 });
+                    redacted |= set(data, masked);
+                }
+            }
+            _ => {
+                let passed = call.passed.iter_mut().enumerate().filter(|(at, _)| !is_name(*at));
+                let written = call.written.iter_mut().map(|(_, data)| data);
+                for data in passed.map(|(_, data)| data).chain(written) {
+                    let masked = match &secret {
+                        Some(name) => self.header(name, &data.0),
+                        None => self.text(&data.0).into_owned(),
+                    };
+                    redacted |= set(data, masked);
+                }
+            }
+        }
+        call.redacted |= redacted;
+    }
+
+    fn pair(&self, pair: &mut HarPair) {
+        match self.secrets.is_secret(pair.name.as_bytes()) {
+            true => {
+                let masked = self.header(pair.name.as_bytes(), pair.value.as_bytes());
+                pair.value = String::from_utf8_lossy(&masked).into_owned();
+            }
+            false => self.string(&mut pair.value),
+        }
+    }
+
+    fn content(&self, content: &mut HarContent) {
+        let Some(text) = &mut content.text else { return };
+        match content.encoding {
+            None => self.string(text),
+            Some(_) => {
+                let json = serde_json::json!({ "base64": text });
+                if let Ok(Data(bytes)) = serde_json::from_value(json)
+                    && let Ok(json) = serde_json::to_value(Forced(&self.text(&bytes)))
+                {
+                    json.as_str().unwrap_or_default().clone_into(text);
+                }
+            }
+        }
+    }
+
+    fn string(&self, text: &mut String) {
+        if let Cow::Owned(masked) = self.text(text.as_bytes()) {
+            *text = String::from_utf8_lossy(&masked).into_owned();
+        }
+    }
+
+    /// A text with the words of secrets replaced.
+    fn text<'t>(&self, text: &'t [u8]) -> Cow<'t, [u8]> {
+        if !self.words.finds_any(text) {
+            return Cow::Borrowed(text);
+        }
+        let mut masked = Vec::with_capacity(text.len());
+        for part in split(text) {
+            match (part, &self.words.long) {
+                (Part::Word(word), _) if self.words.short.contains(word) => {
+                    masked.extend(self.masks.word(word))
+                }
+                (Part::Word(word), Some(long)) => {
+                    long.replace_all_with_bytes(word, &mut masked, |_, word, masked| {
+                        masked.extend(self.masks.word(word));
+                        true
+                    });
+                }
+                (Part::Word(other) | Part::Other(other), _) => masked.extend(other),
+            }
+        }
+        Cow::Owned(masked)
+    }
+
+    /// The values of a secret header.
+    fn header(&self, name: &[u8], values: &[u8]) -> Vec<u8> {
+        self.parts(header_parts(name, values))
+    }
+
+    fn config(&self, config: &[u8]) -> Vec<u8> {
+        self.parts(config_parts(config))
+    }
+
+    fn parts<'t>(&self, parts: impl IntoIterator<Item = (&'t [u8], bool)>) -> Vec<u8> {
+        let mut masked = Vec::new();
+        for (text, is_secret) in parts {
+            match is_secret {
+                true => masked.extend(self.secret(text)),
+                // A name may be the same as a secret's word.
+                false => masked.extend(&*self.text(text)),
+            }
+        }
+        masked
+    }
+
+    /// A text whose words are all secret, except the common ones.
+    fn secret(&self, text: &[u8]) -> Vec<u8> {
+        let mut masked = Vec::with_capacity(text.len());
+        for part in split(text) {
+            match part {
+                Part::Word(word) if !is_common(word) => masked.extend(self.masks.word(word)),
+                Part::Word(other) | Part::Other(other) => masked.extend(other),
+            }
+        }
+        masked
+    }
+
+    /// Strings that each end with a NUL. `kept` says how much of each isn't secret.
+    fn list(&self, list: &[u8], kept: impl Fn(usize, &[u8]) -> usize) -> Vec<u8> {
+        let mut masked = Vec::with_capacity(list.len());
+        for (at, item) in list.split_inclusive(|byte| *byte == 0).enumerate() {
+            let (name, value) = item.split_at(kept(at, item));
+            masked.extend(name);
+            masked.extend(self.secret(value));
+        }
+        masked
+    }
+}
+
+/// Bytes as base64, whatever they are.
+struct Forced<'a>(&'a [u8]);
+
+impl serde::Serialize for Forced<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        use base64::Engine as _;
+        serializer.serialize_str(&base64::prelude::BASE64_STANDARD.encode(self.0))
+    }
+}
+
+fn set(data: &mut Data, masked: Vec<u8>) -> bool {
+    let differs = *data.0 != *masked;
+    data.0 = masked.into();
+    differs
+}
+
+/// How much of an environment variable is its name.
+fn environment(_: usize, item: &[u8]) -> usize {
+    memchr::memchr(b'=', item).map_or(0, |at| at + 1)
+}
+
+/// The parts of a header's values, and whether they are secret: the names of cookies and their attributes aren't.
+fn header_parts<'t>(name: &[u8], values: &'t [u8]) -> Vec<(&'t [u8], bool)> {
+    let is_cookie = name.eq_ignore_ascii_case(b"cookie");
+    let is_set_cookie = name.eq_ignore_ascii_case(b"set-cookie");
+    if !is_cookie && !is_set_cookie {
+        return vec![(values, true)];
+    }
+    let mut parts = Vec::new();
+    for value in values.split_inclusive(|byte| *byte == 0) {
+        for (at, pair) in value.split_inclusive(|byte| *byte == b';').enumerate() {
+            let (name, secret) = pair.split_at(memchr::memchr(b'=', pair).map_or(0, |at| at + 1));
+            parts.push((name, false));
+            parts.push((secret, is_cookie || at == 0));
+        }
+    }
+    parts
+}
+
+/// The parts of a configuration, and whether they are secret: the keys of JSON objects, and those in lines such as
+/// `key = value` or `key: value`, aren't.
+fn config_parts(config: &[u8]) -> Vec<(&[u8], bool)> {
+    match serde_json::from_slice::<serde::de::IgnoredAny>(config) {
+        Ok(_) => json_parts(config),
+        Err(_) => line_parts(config),
+    }
+}
+
+fn line_parts(config: &[u8]) -> Vec<(&[u8], bool)> {
+    let mut parts = Vec::new();
+    for line in config.split_inclusive(|byte| *byte == b'\n') {
+        let end = line.iter().position(|byte| matches!(byte, b'=' | b':')).map_or(0, |at| at + 1);
+        // Anything else isn't a key.
+        let is_key =
+            line[..end].iter().all(|byte| byte.is_ascii_alphanumeric() || b" \t-_.=:\"".contains(byte));
+        let (key, value) = line.split_at(if is_key { end } else { 0 });
+        parts.push((key, false));
+        parts.push((value, true));
+    }
+    parts
+}
+
+fn json_parts(json: &[u8]) -> Vec<(&[u8], bool)> {
+    let mut parts = Vec::new();
+    let mut at = 0;
+    while at < json.len() {
+        let start = at;
+        if json[at] != b'"' {
+            at = memchr::memchr(b'"', &json[at..]).map_or(json.len(), |found| at + found);
+            parts.push((&json[start..at], true));
+            continue;
+        }
+        at += 1;
+        while at < json.len() && json[at] != b'"' {
+            at += if json[at] == b'\\' { 2 } else { 1 };
+        }
+        at = (at + 1).min(json.len());
+        let next = json[at..].iter().find(|byte| !byte.is_ascii_whitespace());
+        parts.push((&json[start..at], next != Some(&b':')));
+    }
+    parts
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::*;
+use crate::recording::exchange::Part as GuestPart;
+use crate::recording::file::{GuestRecord, Recorded};
+use crate::recording::har::{HarEntry, HarLog, HarRequest};
+use crate::recording::log::{GuestOrigin, GuestSecrets, InstanceLog, Memory};
+
+fn call(function: &'static str, passed: &[&str], written: &[&str]) -> Event {
+    Event::Call(Box::new(CallEvent {
+        function: Cow::Borrowed(function),
+        args: Vec::new(),
+        passed: passed.iter().map(|text| Data::from(text.as_bytes())).collect(),
+        outcome: Outcome::Returned(0),
+        written: written.iter().map(|text| (0, Data::from(text.as_bytes()))).collect(),
+        redacted: false,
+    }))
+}
+
+/// What becomes of these events and headers, for a guest with this configuration and environment.
+fn redacted(config: &str, env: &[&str], headers: &[(&str, &str)], events: Vec<Event>) -> Har {
+    let memory = Memory::new(usize::MAX);
+    let origin = GuestOrigin {
+        name: "g".to_owned(),
+        path: None,
+        sha256: String::new(),
+        deadline: Duration::from_secs(1),
+        has_mounts: false,
+        secrets: GuestSecrets {
+            config: config.as_bytes().to_vec(),
+            values: env.iter().map(ToString::to_string).collect(),
+        },
+    };
+    let log = InstanceLog::new(Arc::new(origin), memory.clone(), usize::MAX);
+    let finished = Finished {
+        began: SystemTime::UNIX_EPOCH,
+        took: Duration::ZERO,
+        client_addr: "127.0.0.1:1".parse().unwrap(),
+        is_tls: false,
+        request_id: None,
+        client: Default::default(),
+        next: Default::default(),
+        parts: vec![GuestPart { log, from: 0, end: None }],
+        guest_failed: false,
+        memory,
+        held: 0,
+    };
+    let pair = |(name, value): &(&str, &str)| HarPair { name: name.to_string(), value: value.to_string() };
+    let request = HarRequest {
+        method: "GET".to_owned(),
+        url: "http://h/s3cret-token-9/json".to_owned(),
+        http_version: "HTTP/1.1".to_owned(),
+        cookies: Vec::new(),
+        headers: headers.iter().map(pair).collect(),
+        query_string: Vec::new(),
+        post_data: Some(HarContent::new(b"the key is s3cret-token-9!\xff", 27, "")),
+        headers_size: -1,
+        body_size: 0,
+    };
+    let entry = HarEntry {
+        started_date_time: String::new(),
+        time: 0.0,
+        request,
+        response: None,
+        cache: serde_json::Value::Null,
+        timings: serde_json::Value::Null,
+        comment: None,
+        client_address: None,
+        request_id: None,
+    };
+    let guest = GuestRecord {
+        name: "g".to_owned(),
+        file: None,
+        sha256: String::new(),
+        deadline_ms: 1000,
+        not_replayable: None,
+        events,
+    };
+    let recorded = Some(Recorded { version: 1, redacted: false, guests: vec![guest] });
+    let log =
+        HarLog { version: String::new(), creator: serde_json::Value::Null, entries: vec![entry], recorded };
+    let mut har = Har { log };
+    let settings = config::Record::default();
+    let secrets = Secrets::new(&settings, &[]);
+    secrets.redact(&mut har, &finished, [7; 32]);
+    har
+}
+
+fn calls(har: &Har) -> Vec<CallEvent> {
+    let events = &har.log.recorded.as_ref().unwrap().guests[0].events;
+    events
+        .iter()
+        .filter_map(|event| if let Event::Call(call) = event { Some((**call).clone()) } else { None })
+        .collect()
+}
+
+#[test]
+fn a_secret_is_replaced_wherever_a_guest_takes_it_with_a_value_of_the_same_length_and_always_the_same() {
+    let har = redacted(
+        r#"{"token": "s3cret-token-9", "user": "ann"}"#,
+        &["hunter2hunter2"],
+        &[("authorization", "Bearer aBcDeF123"), ("accept", "application/json")],
+        vec![
+            call("get_config", &[], &[r#"{"token": "s3cret-token-9", "user": "ann"}"#]),
+            call("get_header_values", &["Authorization"], &["Bearer aBcDeF123\0"]),
+            call("log", &["refused aBcDeF123, expected prefix-s3cret-token-9 of ann"], &[]),
+            call("set_header_value", &["x-user", "ann"], &[]),
+            call("get_header_values", &["accept"], &["application/json\0"]),
+            call("environ_get", &[], &["\0\0\0\0", "PASSWORD=hunter2hunter2\0"]),
+        ],
+    );
+    let text = serde_json::to_string(&har).unwrap();
+    for secret in ["s3cret-token", "aBcDeF123", "hunter2", "ann"] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
+    let calls = calls(&har);
+    let written = |at: usize| String::from_utf8(calls[at].written.last().unwrap().1.0.to_vec()).unwrap();
+    let config: serde_json::Value =
+        serde_json::from_str(&written(0)).expect("it is still JSON, with its keys");
+    let (token, user) = (config["token"].as_str().unwrap(), config["user"].as_str().unwrap());
+    assert_eq!((token.len(), user.len()), (14, 3));
+    let header = written(1);
+    let header = header.strip_prefix("Bearer ").expect("the scheme stays");
+    assert_eq!(header.len(), 10);
+    let log = String::from_utf8(calls[2].passed[0].0.to_vec()).unwrap();
+    let header = header.trim_end_matches('\0');
+    assert_eq!(log, format!("refused {header}, expected {} of {user}", log.split(' ').nth(3).unwrap()));
+    assert_eq!(*calls[3].passed[1].0, *user.as_bytes());
+    assert_eq!(written(4), "application/json\0");
+    assert!(written(5).starts_with("PASSWORD=") && written(5).len() == 24);
+    let flags: Vec<_> = calls.iter().map(|call| call.redacted).collect();
+    assert_eq!(flags, [true, true, true, true, false, true]);
+    // The request has it in its URL and, not as text, in its body.
+    assert_eq!(har.log.entries[0].request.url, format!("http://h/{token}/json"));
+    let body = har.log.entries[0].request.post_data.as_ref().unwrap();
+    let Data(body) = serde_json::from_value(serde_json::json!({ "base64": body.text })).unwrap();
+    assert_eq!(*body, *[format!("the key is {token}!").as_bytes(), b"\xff"].concat());
+}
+
+#[test]
+fn the_names_and_attributes_of_cookies_stay() {
+    let cookie = "sid=abcdef12345; theme=darkdark";
+    let set = "sid=abcdef12345; Path=/app; HttpOnly\0lang=deutsch; Max-Age=60\0";
+    let har = redacted(
+        "",
+        &[],
+        &[("cookie", cookie)],
+        vec![
+            call("get_header_values", &["cookie"], &[cookie]),
+            call("get_header_values", &["set-cookie"], &[set]),
+        ],
+    );
+    let calls = calls(&har);
+    let written = |at: usize| String::from_utf8(calls[at].written[0].1.0.to_vec()).unwrap();
+    assert!(written(0).starts_with("sid=") && written(0).contains("; theme="), "{}", written(0));
+    assert!(!written(0).contains("abcdef") && !written(0).contains("dark"), "{}", written(0));
+    assert!(written(1).contains("; Path=/app; HttpOnly\0lang="), "{}", written(1));
+    assert!(written(1).ends_with("; Max-Age=60\0") && !written(1).contains("deutsch"), "{}", written(1));
+    assert_eq!(har.log.entries[0].request.headers[0].value, written(0));
+    assert_eq!(written(0).len(), cookie.len());
+}
+
+#[test]
+fn keys_in_lines_of_a_configuration_stay_and_values_are_replaced() {
+    let config = "# comment\nsecret = hunter2hunter2\nurl: https://user:pa55word@host/\n";
+    let har = redacted(config, &[], &[], vec![call("get_config", &[], &[config])]);
+    let text = String::from_utf8(calls(&har)[0].written[0].1.0.to_vec()).unwrap();
+    assert_eq!(text.len(), config.len());
+    assert!(text.contains("\nsecret = ") && text.contains("\nurl: https://"), "{text}");
+    assert!(!text.contains("hunter2") && !text.contains("pa55word"), "{text}");
+}
