@@ -1,8 +1,9 @@
 //! Recording exchanges so that they can be replayed.
 //!
 //! What a guest does in an exchange depends on what its instance has lived through. So the instances that serve
-//! recorded exchanges are followed from their creation on: each has a log, to which a tracer adds what its imports returned. These are the instances of a guest's twin, which has a pool of its own, so
-//! that requests that aren't recorded have no overhead.
+//! recorded exchanges are followed from their creation on: each has a log, to which a tracer adds what its imports
+//! returned. These are the instances of a guest's twin, which has a pool of its own, so that requests that aren't
+//! recorded have no overhead.
 //!
 //! When an exchange ends, it is handed to one thread, which redacts it and writes it to a file: a HAR file that also
 //! holds the logs.

@@ -224,8 +224,8 @@ impl GuestBuilder {
         self
     }
 
-    /// Loads the guest without warnings about it, as for the second of two guests that are the same. Its start-up is not
-    /// tried either.
+    /// Loads the guest without warnings about it, and without a [test request](crate::GuestFacts::warnings) to find
+    /// some: for the second of two guests that are the same.
     pub fn quiet(mut self) -> Self {
         self.quiet = true;
         self

@@ -7,4 +7,4 @@ pub(crate) mod review;
 mod slow;
 pub(crate) mod snapshot;
 pub(crate) mod startup;
-mod waits;
+pub(crate) mod waits;

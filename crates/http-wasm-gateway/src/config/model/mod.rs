@@ -77,7 +77,9 @@ pub struct Config {
 }
 
 section! {
-    Config { listen, guests, upstreams, routes, admin, log, request_id, access_log, telemetry, record, server }
+    Config {
+        listen, guests, upstreams, routes, admin, log, request_id, access_log, telemetry, record, server
+    }
     besides substituted
     need [("listen", r#"listen = ["127.0.0.1:8080"]"#), ("routes", r#"[[routes]], and below it backend = "echo""#)]
 }
