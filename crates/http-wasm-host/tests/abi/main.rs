@@ -33,6 +33,7 @@ mod properties;
 mod read_request;
 mod read_response;
 mod replaced;
+mod replay;
 mod request_trailers;
 mod response_trailers;
 mod runtime;

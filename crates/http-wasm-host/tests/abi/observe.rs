@@ -59,9 +59,10 @@ fn calls_are_traced_in_order_with_arguments_result_and_note_from_start_up_on() {
     host.request.set_body("hello");
     let expected = [
         "0 Created",
+        "0 Growth(TracedGrowth { is_table: false, from: 0, to: 65536, granted: true })",
         r#"0 enable_features(features: buffer_request | buffer_response) = 7 wrote "" note """#,
         "0 Started { error: None }",
-        "0 Entered { phase: Request, req_ctx: 0, is_error: false }",
+        "0 Entered { phase: Request, trace_id: 0, req_ctx: 0, is_error: false }",
         r#"0 get_header_values(kind: request headers, name: "x-user", buf: 64 bytes) = 1, 4 wrote "ann\\x00" note """#,
         concat!(
             r#"0 set_header_value(kind: request headers, name: "te", value: "ann") wrote "" "#,
@@ -69,13 +70,14 @@ fn calls_are_traced_in_order_with_arguments_result_and_note_from_start_up_on() {
         ),
         r#"0 read_body(kind: request, buf: 8 bytes) = 1, 5 wrote "hello" note """#,
         "0 handle_request returned true 5 false",
-        "0 Entered { phase: Response, req_ctx: 5, is_error: false }",
+        "0 Entered { phase: Response, trace_id: 0, req_ctx: 5, is_error: false }",
         r#"0 get_status_code() = 200 wrote "" note """#,
         concat!(
             r#"0 set_header_value(kind: request headers, name: "ann", value: "") trapped: the request has "#,
             r#"already been passed to the next handler and can't be changed in handle_response wrote "" note """#,
         ),
         "0 handle_response returned true 5 true",
+        "0 Dropped",
     ];
     assert_eq!(traced(CALLS, host), expected);
 }
