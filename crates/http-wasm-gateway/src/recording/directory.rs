@@ -86,7 +86,8 @@ impl Directory {
         let time = time.replace(':', "");
         let (path, name) = loop {
             self.next += 1;
-            let name = format!("{time}-{:06}{SUFFIX}", self.next);
+            // A predecessor that drains may write here, too.
+            let name = format!("{time}-{}-{:06}{SUFFIX}", std::process::id(), self.next);
             let path = self.path.join(&name);
             if !path.exists() {
                 break (path, name);
