@@ -122,17 +122,19 @@ enum Command {
 }
 
 /// Each command, the feature of this crate that brings it, and whether this build has it.
-const COMMANDS: [(&str, &str, bool); 11] = [
+const COMMANDS: [(&str, &str, bool); 13] = [
     ("serve", "serve", cfg!(feature = "serve")),
     ("ext-proc", "serve", cfg!(feature = "serve")),
     ("config", "serve", cfg!(feature = "serve")),
     ("new", "author", cfg!(feature = "author")),
     ("run", "author", cfg!(feature = "author")),
     ("dev", "author", cfg!(feature = "author")),
+    ("replay", "author", cfg!(feature = "author")),
     ("test", "author", cfg!(feature = "author")),
     ("check", "check", cfg!(feature = "check")),
     ("compile", "check", cfg!(feature = "check")),
     ("bench", "bench", cfg!(feature = "bench")),
+    ("profile", "author", cfg!(feature = "author")),
     ("tck", "tck", cfg!(feature = "tck")),
 ];
 
