@@ -40,7 +40,7 @@ const FAILS_AT_THE_THIRD: &str = r#"(module
     (call $set (i32.const 0) (i32.const 16) (i32.const 6) (i32.const 200) (i32.const 8))
     (call $set (i32.const 0) (i32.const 32) (i32.const 8) (i32.const 100) (i32.const 8))
     (drop (call $values (i32.const 0) (i32.const 0) (i32.const 13) (i32.const 300) (i32.const 200)))
-    (call $log (i32.const 0) (i32.const 300) (i32.const 20))
+    (call $log (i32.const 0) (i32.const 300) (i32.const 21))
     (call $log (i32.const 0) (i32.const 600) (call $get_config (i32.const 600) (i32.const 100)))
     (drop (call $read_body (i32.const 0) (i32.const 1000) (i32.const 4)))
     (if (i32.eq (global.get $count) (i32.const 3)) (then (call $fail)))
@@ -132,7 +132,7 @@ async fn another_guest_is_compared_call_by_call() {
     );
     assert!(
         shown.contains(
-            "exchange 3, handle_request, after call 10: get_header_values(0, \"host\") was not called\n"
+            "exchange 3, handle_request, after call 8: get_header_values(0, \"host\") was not called\n"
         ),
         "{shown}"
     );

@@ -75,8 +75,8 @@ const COMMON: &[&str] = &[
 const HEADER_WORD: usize = 6;
 /// The shortest word of the configuration and the environment that is looked for elsewhere.
 const CONFIG_WORD: usize = 3;
-/// The shortest word that is also found within others.
-const INNER_WORD: usize = 6;
+/// The shortest word, or part of one, that is also found within others.
+const INNER_WORD: usize = 5;
 
 /// What is secret in all exchanges of a configuration.
 pub(super) struct Secrets {
@@ -164,6 +164,10 @@ impl Words {
                 && word.len() >= shortest
                 && !is_common(word)
             {
+                // A guest may cut a secret off.
+                let parts = word.split(|byte| matches!(byte, b'-' | b'_'));
+                let long = parts.filter(|part| part.len() >= INNER_WORD && !is_common(part));
+                self.0.extend(long.map(<[u8]>::to_vec));
                 self.0.insert(word.to_vec());
             }
         }
