@@ -62,9 +62,9 @@ pub enum Stream {
     #[default]
     Off,
     /// Responses. The first byte that the guest writes in `handle_response` makes status and headers final: they are
-    /// sent, and what it writes is sent as it is written. A write returns when the receiver has taken the bytes and asks
-    /// for more. `read_body` returns as soon as there is at least one byte, or the end of the body. Until the guest
-    /// returns, an instance is pinned to the response.
+    /// sent, and what it writes is sent as it is written. A write returns when the receiver has taken the bytes and
+    /// asks for more. `read_body` returns as soon as there is at least one byte, or the end of the body. Until the
+    /// guest returns, an instance is pinned to the response.
     ///
     /// A failure after that breaks the response off, also for a guest that [fails open](crate::OnFailure::Open). The
     /// time limit is [`stream_total`](crate::Limits::stream_total). [`written_bytes`](crate::Limits::written_bytes)

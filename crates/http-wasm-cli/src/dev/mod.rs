@@ -50,7 +50,7 @@ pub(crate) fn run(args: DevArgs) -> Result<(), Failure> {
 
 async fn serve(dev: Dev) -> Result<(), Failure> {
     let store = Store::new(Printer::start()?);
-    let mut signals = Signals::install()?;
+    let mut signals = Signals::install().map_err(|error| system("cannot handle signals", &error))?;
     let listener = listen(dev.page).await?;
     let page =
         listener.local_addr().map_err(|error| system("cannot determine the page's address", &error))?;

@@ -2,9 +2,6 @@
 
 use std::io;
 
-use super::system;
-use crate::failure::Failure;
-
 /// The signals that stop the process.
 pub(super) struct Signals {
     #[cfg(unix)]
@@ -18,19 +15,19 @@ impl Signals {
     ///
     /// # Errors
     /// If the system refuses it.
-    pub(super) fn install() -> Result<Self, Failure> {
-        Self::try_install().map_err(|error| system("cannot handle signals", &error))
-    }
-
     #[cfg(unix)]
-    fn try_install() -> io::Result<Self> {
+    pub(super) fn install() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
 
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
+    /// Does nothing: [`recv`](Self::recv) overrides the default.
+    ///
+    /// # Errors
+    /// Never.
     #[cfg(not(unix))]
-    fn try_install() -> io::Result<Self> {
+    pub(super) fn install() -> io::Result<Self> {
         Ok(Self {})
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
-use crate::args::{ArgsError, GrantArgs, GuestSpec, LintArgs};
+use crate::args::{ArgsError, GrantArgs, GuestSpec, LintArgs, time_from};
 use crate::exchange::{HarEntry, Next, SampleRequest, header_line};
 
 #[derive(Debug, clap::Args)]
@@ -39,9 +39,9 @@ pub(crate) struct ProfileArgs {
     #[arg(long, value_name = "FILE|echo|URL")]
     pub(crate) response: Option<String>,
 
-    /// How long to repeat the request, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=3600))]
-    pub(crate) seconds: u64,
+    /// How long to repeat the request
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = time_from::<1>)]
+    pub(crate) duration: Duration,
 
     /// Directory for the files NAME.folded and NAME.svg, where NAME is the guest's
     #[arg(short = 'o', long, value_name = "DIRECTORY", default_value = ".")]
@@ -102,7 +102,6 @@ impl Profile {
             }
             None => recorded.map_or_else(Next::default, Next::Fixed),
         };
-        let duration = Duration::from_secs(args.seconds);
-        Ok(Self { guest, request, next, duration, output: args.output })
+        Ok(Self { guest, request, next, duration: args.duration, output: args.output })
     }
 }

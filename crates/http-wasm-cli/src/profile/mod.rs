@@ -100,7 +100,7 @@ fn table(stacks: &Stacks) -> String {
     let all = stacks.samples().max(1) as f64;
     let shares = stacks.shares();
     if shares.is_empty() {
-        return "no samples: the guest hardly computes; try more --seconds\n".to_owned();
+        return "no samples: the guest hardly computes; try a longer --duration\n".to_owned();
     }
     let mut text = format!("\n{:>7} {:>7}  function\n", "own", "total");
     for share in shares.iter().take(SHOWN) {

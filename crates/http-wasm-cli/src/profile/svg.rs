@@ -49,9 +49,17 @@ fn draw(svg: &mut String, node: &Node<'_>, mut x: f64, y: f64, scale: f64, all: 
             };
             let _ = writeln!(
                 svg,
-                r##"<g><title>{name} ({samples} samples, {share:.1} %)</title><rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{row:.1}" fill="{color}" rx="1"/><text x="{text_x:.1}" y="{text_y:.1}">{label}</text></g>"##,
+                concat!(
+                    r##"<g><title>{name} ({samples} samples, {share:.1} %)</title>"##,
+                    r##"<rect x="{x:.1}" y="{y:.1}" width="{width:.1}" height="{row:.1}" fill="{color}" rx="1"/>"##,
+                    r##"<text x="{text_x:.1}" y="{text_y:.1}">{label}</text></g>"##
+                ),
                 name = escaped(function),
                 samples = call.samples,
+                share = share,
+                x = x,
+                y = y,
+                width = width,
                 row = ROW - 1.0,
                 color = color(function),
                 text_x = x + 3.0,

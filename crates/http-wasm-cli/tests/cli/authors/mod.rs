@@ -1,7 +1,8 @@
-//! What authors of guests use: `new`, `run` and `test`.
+//! What authors of guests use: `new`, `run`, `test` and `profile`.
 
 mod broken;
 mod new;
+mod profile;
 mod run;
 mod test;
 

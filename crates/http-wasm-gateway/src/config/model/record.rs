@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use crate::config::read::{Context, Located, Node, Size, Value, choice, section};
 
-/// Recordings of exchanges on routes with guests, except `ext_proc`, for `http-wasm replay`: HAR files that also contain
-/// what the guests did. Each file has everything that the guest's instance lived through, and so contains data of other
-/// clients, too.
+/// Recordings of exchanges on routes with guests, except `ext_proc`, for `http-wasm replay`: HAR files that also
+/// contain what the guests did. Each file has everything that the guest's instance lived through, and so contains data
+/// of other clients, too.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 #[serde(default)]
 #[schemars(deny_unknown_fields)]

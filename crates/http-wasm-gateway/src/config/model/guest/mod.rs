@@ -54,9 +54,9 @@ pub struct Guest {
     /// Settings for `bodies = "decoded"`.
     pub decoding: Decoding,
     /// Which bodies the guest may rewrite while they are sent, as for event streams and long downloads. With
-    /// "response", the first byte that it writes in `handle_response` sends the response's status and headers, which can't
-    /// be changed after that; what it writes is sent at once, and `read_body` returns as soon as there is a byte. An
-    /// instance is pinned to the response until it ends, for up to `limits.stream_total`: that many more instances,
+    /// "response", the first byte that it writes in `handle_response` sends the response's status and headers, which
+    /// can't be changed after that; what it writes is sent at once, and `read_body` returns as soon as there is a byte.
+    /// An instance is pinned to the response until it ends, for up to `limits.stream_total`: that many more instances,
     /// with their memory, are in use as there are streams. A failure of the guest breaks off a response that has begun,
     /// also with `on_failure = "open"`. Bodies of requests are sent when `handle_request` returns, whatever this says.
     /// The guest must declare that it can stream, by a custom section `http-wasm-stream`, unless `allow` has
@@ -70,8 +70,8 @@ pub struct Guest {
     /// Checks of how the guest was built that it is allowed to fail: "unregistered" (its start-up code is never
     /// called), "command-exports" (its constructors run before each handler), "late-buffering" (`buffer_response` isn't
     /// enabled in time), "default-parameters" (a handler has a default parameter), "undeclared-stream" (`stream` is
-    /// set, but the guest doesn't declare that it can stream). A guest that does nothing because of the first is refused,
-    /// and so is one with the last; the others are warnings in the log.
+    /// set, but the guest doesn't declare that it can stream). A guest that does nothing because of the first is
+    /// refused, and so is one with the last; the others are warnings in the log.
     pub allow: Vec<Allowed>,
     /// Whether these warnings are errors, so that the guest is refused.
     pub strict: bool,
