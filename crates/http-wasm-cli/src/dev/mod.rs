@@ -1,6 +1,6 @@
 //! `http-wasm dev`: serves a guest while its author writes it.
 //!
-//! The gateway serves, and reloads the guest after each build; its inspector, the [`Store`](store::Store), keeps the
+//! The gateway serves, and reloads the guest after each build; its inspector, the [`Store`], keeps the
 //! last exchanges. They are shown in the terminal and on a page.
 
 mod args;
