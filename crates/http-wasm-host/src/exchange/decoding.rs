@@ -282,7 +282,7 @@ impl<H: Host> Exchange<H> {
             let room = self.account.as_ref().map(|account| account.reserve(Encoder::MEMORY)).transpose();
             // Without room for an encoder, the body is sent without a coding.
             let Ok(room) = room else { return };
-            body.encode = Some(Recode::encoder(Encoder::new(best), room.unwrap_or_default()));
+            body.encode = Some(Box::new(Recode::encoder(Encoder::new(best), room.unwrap_or_default())));
         }
         let name = best.name().as_bytes();
         let _fits = self.host.change_header(kind, CONTENT_ENCODING, HeaderChange::Set(name));

@@ -164,11 +164,11 @@ fn frame_trailers<H: Host>(
         && exchange.host.body_state(message) != BodyState::Ended;
     let is_replaced = exchange.state_mut(message).is_written();
     let rest = match is_replaced && may_arrive && promises_trailers(&*exchange.host, message) {
-        true => Rest::Discarded(Discard::new(
+        true => Rest::Discarded(Box::new(Discard::new(
             background.clone(),
             exchange.budget.replay_bytes,
             exchange.budget.total,
-        )),
+        ))),
         false => Rest::Dropped,
     };
     let is_discarded = matches!(rest, Rest::Discarded(_));

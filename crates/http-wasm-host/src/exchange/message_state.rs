@@ -165,7 +165,7 @@ impl MessageState {
             return Some(Outgoing { first, rest, trailers, ..Outgoing::default() });
         }
         let decode = match &mut accessed.coded {
-            Some(coded) if !accessed.ended => Some(coded.take_decoder(decoded_ratio)),
+            Some(coded) if !accessed.ended => Some(Box::new(coded.take_decoder(decoded_ratio))),
             _ => None,
         };
         let (first, rest) = (accessed.take_received(), accessed.rest());

@@ -65,9 +65,9 @@ struct Inner {
 #[derive(Debug)]
 enum Form {
     /// A guest has replaced it, and it is read for its trailers alone.
-    Discarded(Discard),
+    Discarded(Box<Discard>),
     /// It is decoded or encoded.
-    Recoded(Recode),
+    Recoded(Box<Recode>),
     /// A guest writes it.
     Streamed(Streamed),
 }

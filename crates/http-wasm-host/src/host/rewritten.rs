@@ -26,7 +26,7 @@ impl Body {
         }
     }
 
-    fn recode(&mut self, recode: Recode) {
+    fn recode(&mut self, recode: Box<Recode>) {
         let body = std::mem::take(self);
         *self = Self::piped(Recoded { body, recode, ended: false });
     }
@@ -61,7 +61,7 @@ struct RewrittenBody {
     /// What is left of the body that the guest got, if any of it is to follow.
     rest: Body,
     /// Of the rest only the trailers follow.
-    discard: Option<Discard>,
+    discard: Option<Box<Discard>>,
     /// What was done to the trailers.
     trailers: Trailers,
 }
@@ -152,7 +152,7 @@ impl Piped for RewrittenBody {
 /// A body that is decoded or encoded.
 struct Recoded {
     body: Body,
-    recode: Recode,
+    recode: Box<Recode>,
     ended: bool,
 }
 

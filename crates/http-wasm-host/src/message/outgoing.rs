@@ -17,9 +17,9 @@ pub struct Outgoing {
     pub trailers: Trailers,
     /// Decodes the rest, if it follows: what goes out first is content already. Only for a guest whose
     /// [bodies are decoded](crate::Bodies::Decoded), as is `encode`.
-    pub decode: Option<Recode>,
+    pub decode: Option<Box<Recode>>,
     /// Encodes all of the body.
-    pub encode: Option<Recode>,
+    pub encode: Option<Box<Recode>>,
 }
 
 /// The unread rest of a body, after what a guest has read or written.
@@ -31,7 +31,7 @@ pub enum Rest {
     /// It follows, together with its trailers.
     Follows,
     /// It is read and discarded with [`Discard::poll_trailers`] to get its trailers, which follow.
-    Discarded(Discard),
+    Discarded(Box<Discard>),
     /// It is dropped, and what follows is written by a guest while it is sent, trailers included. Only a host that can
     /// [split its response](crate::LocalHost::split_response) gets it.
     Streamed(Streamed),
