@@ -1,6 +1,7 @@
 //! The HAR format, version 1.2, as far as recordings use it.
 
-use serde::{Deserialize, Serialize};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::event::Data;
 use super::file::Recorded;
@@ -16,10 +17,10 @@ pub struct Har {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HarLog {
     /// The version of the format.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub version: String,
     /// The program that wrote the file.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub creator: serde_json::Value,
     /// The messages. In a recording, the first are those that the client saw. If the request went on to the next
     /// handler, the second are those that it saw.
@@ -34,20 +35,20 @@ pub struct HarLog {
 #[serde(rename_all = "camelCase")]
 pub struct HarEntry {
     /// When the request arrived.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub started_date_time: String,
     /// Milliseconds until the end of the response.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub time: f64,
     /// The request.
     pub request: HarRequest,
     /// The response; its status is 0 if there was none.
     pub response: Option<HarResponse>,
     /// Required by the format.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub cache: serde_json::Value,
     /// Required by the format.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub timings: serde_json::Value,
     /// What the entry is, for humans.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,22 +73,22 @@ pub struct HarRequest {
     #[serde(default)]
     pub http_version: String,
     /// Required by the format, and empty: they are among the headers.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub cookies: Vec<serde_json::Value>,
     /// The headers.
     #[serde(default)]
     pub headers: Vec<HarPair>,
     /// Required by the format, and empty: it is in the URL.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub query_string: Vec<serde_json::Value>,
     /// The body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub post_data: Option<HarContent>,
     /// -1: not known.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub headers_size: i64,
     /// Bytes of the body.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub body_size: i64,
 }
 
@@ -99,13 +100,13 @@ pub struct HarResponse {
     #[serde(default)]
     pub status: u16,
     /// Its reason phrase.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub status_text: String,
     /// The version of HTTP.
     #[serde(default)]
     pub http_version: String,
     /// Required by the format, and empty: they are among the headers.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub cookies: Vec<serde_json::Value>,
     /// The headers.
     #[serde(default)]
@@ -114,13 +115,13 @@ pub struct HarResponse {
     #[serde(default)]
     pub content: Option<HarContent>,
     /// The `location` header.
-    #[serde(rename = "redirectURL", default)]
+    #[serde(rename = "redirectURL", default, deserialize_with = "or_default")]
     pub redirect_url: String,
     /// -1: not known.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub headers_size: i64,
     /// Bytes of the body.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub body_size: i64,
 }
 
@@ -138,10 +139,10 @@ pub struct HarPair {
 #[serde(rename_all = "camelCase")]
 pub struct HarContent {
     /// Bytes of the whole body, as far as it was read.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub size: i64,
     /// Its media type.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub mime_type: String,
     /// The body as text or, with the encoding "base64", as that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,6 +153,16 @@ pub struct HarContent {
     /// What is missing, if anything is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+}
+
+/// What only informs readers. Other programs write `null` or other types there, which doesn't make a file unreadable.
+fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: DeserializeOwned + Default,
+{
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).unwrap_or_default())
 }
 
 impl Har {
@@ -186,5 +197,30 @@ impl HarContent {
             encoding,
             comment: cut.then(|| format!("only the first {} of {size} bytes are recorded", bytes.len())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Har;
+
+    #[test]
+    fn members_that_only_inform_readers_may_have_any_type() {
+        let har = Har::read(
+            br#"{"log": {"version": 1.2, "creator": null, "entries": [{
+                "startedDateTime": null, "time": "fast", "cache": null, "timings": null,
+                "request": {"method": "GET", "url": "http://h/", "cookies": null, "headersSize": null, "bodySize": 1.5},
+                "response": {"status": 200, "statusText": null, "redirectURL": null, "bodySize": null,
+                    "content": {"size": null, "mimeType": null, "text": "hi"}}}]}}"#,
+        )
+        .unwrap();
+        let response = har.log.entries[0].response.as_ref().unwrap();
+        assert_eq!((response.status, response.content.as_ref().unwrap().text.as_deref()), (200, Some("hi")));
+    }
+
+    #[test]
+    fn a_file_without_a_method_is_refused_with_the_place() {
+        let error = Har::read(br#"{"log": {"entries": [{"request": {"url": "http://h/"}}]}}"#).unwrap_err();
+        assert!(error.starts_with("not a HAR file: missing field `method` at line 1"), "{error}");
     }
 }
