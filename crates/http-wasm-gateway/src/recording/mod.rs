@@ -14,6 +14,7 @@ mod exchange;
 mod file;
 mod har;
 mod log;
+mod parts;
 mod recorder;
 mod redact;
 mod render;

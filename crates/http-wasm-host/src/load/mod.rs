@@ -3,6 +3,7 @@
 pub(crate) mod blueprint;
 pub(crate) mod builder;
 pub(crate) mod inspect;
+pub(crate) mod prepare;
 pub(crate) mod review;
 mod slow;
 pub(crate) mod snapshot;

@@ -210,7 +210,7 @@ const WASI_SHIM: &str = "AssemblyScript asks a JavaScript host for this: extend 
                          `@assemblyscript/wasi-shim`, or remove \
      the call (`log` of `http_handler` writes log lines)";
 
-/// Compilers import from `env` whatever has no module name.
+/// Compilers import functions without a module name from `env`.
 fn env(name: &str, kind: Kind) -> &'static str {
     let starts = |prefixes: &[&str]| prefixes.iter().any(|prefix| name.starts_with(prefix));
     match name {

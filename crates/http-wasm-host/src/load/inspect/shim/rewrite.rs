@@ -178,7 +178,7 @@ impl Reencode for Rewriter {
             return Ok(());
         }
         let data = if name == "name" { names::extended(section.data(), &self.plan) } else { None };
-        // The section is copied and not parsed, since an unknown custom section is no error.
+        // The section is copied and not parsed, since an unknown custom section is not an error.
         let data = data.map_or(section.data().into(), Into::into);
         module.section(&CustomSection { name: name.into(), data });
         Ok(())
