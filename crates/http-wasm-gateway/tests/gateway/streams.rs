@@ -111,6 +111,21 @@ async fn http2(server: &Server) -> h2::client::SendRequest<bytes::Bytes> {
     client
 }
 
+/// Sends a GET request. Its connection stays open as long as the client exists.
+async fn get_http2(
+    server: &Server,
+    fields: &[(&str, &str)],
+) -> (h2::client::SendRequest<bytes::Bytes>, h2::client::ResponseFuture) {
+    let mut client = http2(server).await;
+    let request = fields
+        .iter()
+        .fold(Request::get("http://h/"), |request, (name, value)| request.header(*name, *value))
+        .body(())
+        .expect("it is valid");
+    let (response, _) = client.send_request(request, true).expect("it is sent");
+    (client, response)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_event_arrives_before_the_next_one_is_sent() {
     let mut upstream = Upstream::start().await;
@@ -146,9 +161,7 @@ async fn each_event_arrives_before_the_next_one_is_sent() {
 async fn each_event_arrives_over_http_2_too_and_trailers_after_them() {
     let mut upstream = Upstream::start().await;
     let server = serve("", "", &upstream).await;
-    let mut client = http2(&server).await;
-    let request = Request::get("http://h/").header("te", "trailers").body(()).expect("it is valid");
-    let (response, _) = client.send_request(request, true).expect("it is sent");
+    let (_client, response) = get_http2(&server, &[("te", "trailers")]).await;
     let mut events = upstream.answers("Trailer: x-sum\r\n").await;
     events.send("data: 42 first\n\n").await;
     let mut body = soon(response).await.expect("a response").into_body();
@@ -170,9 +183,7 @@ async fn each_event_arrives_over_http_2_too_and_trailers_after_them() {
 async fn compressed_events_are_rewritten_one_by_one() {
     let mut upstream = Upstream::start().await;
     let server = serve("bodies = 'decoded'", "", &upstream).await;
-    let mut client = http2(&server).await;
-    let request = Request::get("http://h/").header("accept-encoding", "gzip").body(()).expect("it is valid");
-    let (response, _) = client.send_request(request, true).expect("it is sent");
+    let (_client, response) = get_http2(&server, &[("accept-encoding", "gzip")]).await;
     let mut events = upstream.answers("Content-Encoding: gzip\r\n").await;
     let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
     let mut coded = |text: &str| {
@@ -209,10 +220,7 @@ async fn a_client_that_hangs_up_ends_the_stream_of_the_upstream() {
     client.read_until("data: #\n\n").await;
     drop(client);
     events.closes().await;
-    let mut client = http2(&server).await;
-    let (response, _) = client
-        .send_request(Request::get("http://h/").body(()).expect("it is valid"), true)
-        .expect("it is sent");
+    let (_client, response) = get_http2(&server, &[]).await;
     let mut events = upstream.answers("").await;
     events.send("data: 1\n\n").await;
     drop(soon(response).await.expect("a response"));
@@ -231,10 +239,7 @@ async fn a_response_whose_guest_fails_is_broken_off() {
     events.send("data: 2!\n\n").await;
     let rest = client.read_to_end().await;
     assert!(!rest.contains('2') && !rest.contains("0\r\n"), "{rest:?}");
-    let mut client = http2(&server).await;
-    let (response, _) = client
-        .send_request(Request::get("http://h/").body(()).expect("it is valid"), true)
-        .expect("it is sent");
+    let (_client, response) = get_http2(&server, &[]).await;
     let mut events = upstream.answers("").await;
     events.send("data: 1\n\n").await;
     let mut body = soon(response).await.expect("a response").into_body();
