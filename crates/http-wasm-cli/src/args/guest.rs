@@ -1,4 +1,4 @@
-//! The guest argument of `check` and `bench`.
+//! The guest, and what it is given, in commands that take one guest.
 
 use std::path::PathBuf;
 
@@ -6,8 +6,29 @@ use http_wasm_gateway::plain;
 use http_wasm_tower::{Limits, Snapshot};
 
 use super::error::ArgsError;
-use super::grants::Grants;
+use super::grants::{GrantArgs, Grants};
 use super::lints::LintArgs;
+
+/// What a guest is given, in commands that take one guest.
+#[derive(Debug, clap::Args)]
+pub(crate) struct GivenArgs {
+    /// Configuration handed to the guest: text, or @FILE for a file's bytes [default: empty]
+    #[arg(long, value_name = "TEXT|@FILE", allow_hyphen_values = true)]
+    guest_config: Option<String>,
+
+    #[command(flatten)]
+    grants: GrantArgs,
+}
+
+impl GivenArgs {
+    /// Reads the configuration if it is in a file, but not the guest at `path`.
+    ///
+    /// # Errors
+    /// When that file can't be read, or a directory can't be granted.
+    pub(crate) fn resolve(self, path: PathBuf) -> Result<GuestSpec, ArgsError> {
+        GuestSpec::resolve(path, self.guest_config, self.grants.resolve()?)
+    }
+}
 
 /// A guest and its settings. Its file is not read yet.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use http_wasm_tower::Snapshot;
 
-use crate::args::{ArgsError, GrantArgs, GuestSpec, choice, time_from};
+use crate::args::{ArgsError, GivenArgs, GuestSpec, choice, time_from};
 use crate::exchange::SampleRequest;
 
 #[derive(Debug, clap::Args)]
@@ -14,12 +14,8 @@ pub(crate) struct BenchArgs {
     #[arg(value_name = "FILE")]
     pub(crate) guest: PathBuf,
 
-    /// Configuration of the guest: text, or @FILE for the content of a file [default: empty]
-    #[arg(long, value_name = "TEXT|@FILE", allow_hyphen_values = true)]
-    pub(crate) guest_config: Option<String>,
-
     #[command(flatten)]
-    pub(crate) grants: GrantArgs,
+    pub(crate) given: GivenArgs,
 
     /// Initialise the guest once for all its instances; `shared-seed` if all of them may share random bytes and times
     /// [default: off; without a value: on]
@@ -62,11 +58,10 @@ impl Bench {
                 SampleRequest::read(&path).map_err(|reason| ArgsError::RequestFile { path, reason })?
             }
         };
-        let grants = args.grants.resolve()?;
         Ok(Self {
             guest: GuestSpec {
                 snapshot: args.snapshot.unwrap_or_default(),
-                ..GuestSpec::resolve(args.guest, args.guest_config, grants)?
+                ..args.given.resolve(args.guest)?
             },
             request,
             duration: args.duration,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use http_wasm_gateway::config::Size;
 use http_wasm_tower::{Limits, Snapshot};
 
-use crate::args::{ArgsError, GrantArgs, GuestSpec, LintArgs, choice, parse_size};
+use crate::args::{ArgsError, GivenArgs, GuestSpec, LintArgs, choice, parse_size};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArgs {
@@ -13,12 +13,8 @@ pub(crate) struct CheckArgs {
     #[arg(value_name = "FILE")]
     pub(crate) guest: PathBuf,
 
-    /// Configuration of the guest: text, or @FILE for the content of a file [default: empty]
-    #[arg(long, value_name = "TEXT|@FILE", allow_hyphen_values = true)]
-    pub(crate) guest_config: Option<String>,
-
     #[command(flatten)]
-    pub(crate) grants: GrantArgs,
+    pub(crate) given: GivenArgs,
 
     #[command(flatten)]
     pub(crate) lints: LintArgs,
@@ -53,10 +49,8 @@ impl Check {
     /// # Errors
     /// If one of them can't be read.
     pub(super) fn resolve(args: CheckArgs) -> Result<Self, ArgsError> {
-        let grants = args.grants.resolve()?;
-        let guest = GuestSpec::resolve(args.guest, args.guest_config, grants)?;
         let limits = Limits { memory_bytes: args.memory_bytes.bytes(), ..Limits::default() };
-        let guest = GuestSpec { lints: args.lints, limits, ..guest };
+        let guest = GuestSpec { lints: args.lints, limits, ..args.given.resolve(args.guest)? };
         Ok(Self { guest, snapshot: args.snapshot.filter(|mode| *mode != Snapshot::Off), json: args.json })
     }
 }

@@ -1,5 +1,6 @@
 //! Exchanges in process: a request for a guest, a next handler, and a record of all that happens.
 
+mod args;
 mod entry;
 mod har;
 mod next;
@@ -11,13 +12,13 @@ mod request;
 mod seen;
 mod text;
 
+pub(crate) use self::args::ExchangeArgs;
 pub(crate) use self::entry::{Answer, CallEntry, Entry, Value, What};
-pub(crate) use self::har::HarEntry;
 pub(crate) use self::next::Next;
 pub(crate) use self::notes::add as add_notes;
 pub(crate) use self::play::{CLIENT, Player};
 pub(crate) use self::played::Played;
 pub(crate) use self::recorder::Recorder;
-pub(crate) use self::request::{SampleRequest, SampleResponse, field, header_line};
+pub(crate) use self::request::{SampleRequest, SampleResponse, field};
 pub(crate) use self::seen::{Content, SeenRequest, SeenResponse};
 pub(crate) use self::text::{Paint, print_failure, print_request, print_response, print_trace};
