@@ -6,7 +6,7 @@ use http_wasm_host::FUNCTIONS;
 /// What a call asks for: its pointers aside, since these differ from guest to guest.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Inputs {
-    /// Kinds, features, levels, numbers of clocks and the like.
+    /// Numbers, such as kinds, features, levels and clocks.
     pub(super) numbers: Vec<u64>,
     /// The bytes that the guest passes.
     pub(super) passed: Vec<Data>,

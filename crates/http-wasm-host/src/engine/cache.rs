@@ -132,7 +132,7 @@ impl CodeCache {
         if checksum != sum(key, &entry[MAGIC.len() + CHECKSUM..]) {
             return Ok(Err("is damaged"));
         }
-        // This ensures that entries in use are removed last. It is no error if it fails.
+        // This ensures that entries in use are removed last. If it fails, this entry may be removed earlier.
         let _marked = file.set_modified(SystemTime::now());
         entry.drain(..MAGIC.len() + CHECKSUM);
         Ok(Ok(entry))

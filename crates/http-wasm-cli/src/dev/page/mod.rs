@@ -45,7 +45,7 @@ type Answer = Response<Full<Bytes>>;
 /// The page's server.
 pub(super) struct Page {
     store: Arc<Store>,
-    /// What whoever sends requests from here has to know: pages of other sites can't read it.
+    /// Required to send requests from the page. Pages of other sites can't read it.
     token: String,
     replays: Semaphore,
 }
