@@ -4,6 +4,7 @@
 
 mod accept;
 mod admin;
+mod asked_host;
 mod backend;
 mod blocking;
 mod body;
@@ -50,6 +51,7 @@ mod unread_budget;
 mod upstream_url;
 
 pub use self::admin::STATUS_PAGE_STYLE;
+pub use self::asked_host::{AskedHost, check_host};
 pub use self::backend::echo;
 pub use self::error::StartError;
 pub use self::error_text::{counted, plain};

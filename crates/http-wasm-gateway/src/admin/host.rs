@@ -1,49 +1,24 @@
-//! Protection against DNS rebinding. Another site's page can have its own name resolved to this address, so that a
-//! browser treats this listener as part of that site. The `Host` field reveals the name.
+//! The hosts that the admin listener responds to.
 
-use std::net::IpAddr;
+use http::{Request, StatusCode};
 
-use http::uri::Authority;
-use http::{HeaderValue, Request, StatusCode, Version, header};
-
+use crate::asked_host::{AskedHost, check_host};
 use crate::config::{HostPattern, Located};
-
-const BAD_REQUEST: (StatusCode, &str) =
-    (StatusCode::BAD_REQUEST, "a request must have exactly one Host field\n");
-
-const MISDIRECTED: (StatusCode, &str) = (
-    StatusCode::MISDIRECTED_REQUEST,
-    "unknown Host: use an IP address, localhost, or a name from the setting `admin.hosts`\n",
-);
 
 /// Checks whether a request is meant for this listener, whose names are `hosts`. If not, returns the response.
 pub(super) fn check<B>(
     request: &Request<B>,
     hosts: &[Located<HostPattern>],
 ) -> Result<(), (StatusCode, &'static str)> {
-    let mut fields = request.headers().get_all(header::HOST).iter();
-    let field = match (fields.next(), fields.next()) {
-        (Some(field), None) => Some(field),
-        // Browsers always send `Host`, so this is another client.
-        (None, _) if request.version() == Version::HTTP_10 => None,
-        _ => return Err(BAD_REQUEST),
+    let is_own = |asked: AskedHost<'_>| match asked {
+        AskedHost::Address(_) | AskedHost::Localhost => true,
+        AskedHost::Name(name) => hosts.iter().any(|own| own.fits(name)),
     };
-    let from_field = field.map(authority).transpose()?;
-    let mut asked = request.uri().authority().into_iter().chain(&from_field);
-    if asked.all(|asked| is_own(asked.host(), hosts)) { Ok(()) } else { Err(MISDIRECTED) }
-}
-
-fn authority(field: &HeaderValue) -> Result<Authority, (StatusCode, &'static str)> {
-    Authority::try_from(field.as_bytes()).map_err(|_| MISDIRECTED)
-}
-
-fn is_own(host: &str, hosts: &[Located<HostPattern>]) -> bool {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    if bare.parse::<IpAddr>().is_ok() {
-        return true;
-    }
-    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-    host == "localhost" || hosts.iter().any(|own| own.fits(&host))
+    check_host(
+        request,
+        is_own,
+        "unknown Host: use an IP address, localhost, or a name from the setting `admin.hosts`\n",
+    )
 }
 
 #[cfg(test)]

@@ -1,43 +1,16 @@
-//! Protection against DNS rebinding: the page of another site can have its own name resolved to this machine, and a
-//! browser then treats this server as part of that site. The `Host` field reveals the name.
+//! The hosts that the page responds to.
 
-use std::net::IpAddr;
-
-use http::uri::Authority;
-use http::{HeaderValue, Request, StatusCode, Version, header};
-
-type Refusal = (StatusCode, &'static str);
-
-const BAD_REQUEST: Refusal = (StatusCode::BAD_REQUEST, "a request must have exactly one Host field\n");
-
-const MISDIRECTED: Refusal = (
-    StatusCode::MISDIRECTED_REQUEST,
-    "unknown Host: use localhost, or a loopback address such as 127.0.0.1\n",
-);
+use http::{Request, StatusCode};
+use http_wasm_gateway::{AskedHost, check_host};
 
 /// Checks whether a request is meant for this machine. If not, returns the response.
-pub(super) fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
-    let mut fields = request.headers().get_all(header::HOST).iter();
-    let field = match (fields.next(), fields.next()) {
-        (Some(field), None) => Some(authority(field)?),
-        // Browsers always send one, so this is something else.
-        (None, _) if request.version() == Version::HTTP_10 => None,
-        _ => return Err(BAD_REQUEST),
+pub(super) fn check<B>(request: &Request<B>) -> Result<(), (StatusCode, &'static str)> {
+    let is_own = |asked: AskedHost<'_>| match asked {
+        AskedHost::Address(addr) => addr.is_loopback(),
+        AskedHost::Localhost => true,
+        AskedHost::Name(_) => false,
     };
-    let mut asked = request.uri().authority().into_iter().chain(&field);
-    if asked.all(|asked| is_own(asked.host())) { Ok(()) } else { Err(MISDIRECTED) }
-}
-
-fn authority(field: &HeaderValue) -> Result<Authority, Refusal> {
-    Authority::try_from(field.as_bytes()).map_err(|_| MISDIRECTED)
-}
-
-fn is_own(host: &str) -> bool {
-    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
-    match bare.parse::<IpAddr>() {
-        Ok(addr) => addr.is_loopback(),
-        Err(_) => host.strip_suffix('.').unwrap_or(host).eq_ignore_ascii_case("localhost"),
-    }
+    check_host(request, is_own, "unknown Host: use localhost, or a loopback address such as 127.0.0.1\n")
 }
 
 #[cfg(test)]
