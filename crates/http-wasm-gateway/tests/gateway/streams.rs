@@ -136,7 +136,8 @@ async fn each_event_arrives_before_the_next_one_is_sent() {
     for word in ["one", "two", "three"] {
         events.send(format!("data: 42 {word}\n\n")).await;
         let received = client.read_until(&format!("data: ## {word}\n\n")).await;
-        assert!(!received.contains("42"), "{received}");
+        // The head has a date, and so any number.
+        assert!(!received.contains("data: 42"), "{received}");
         if word == "one" {
             let head = received.to_ascii_lowercase();
             assert!(
