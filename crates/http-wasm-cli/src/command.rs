@@ -61,59 +61,60 @@ enum Command {
     /// Check a configuration file, or print its schema
     #[cfg(feature = "serve")]
     Config(ConfigArgs),
-    /// Write a guest to begin with: source, tests, build script, README and a CI job
+    /// Create a new guest: source, tests, build script, README and a CI job
     ///
-    /// The guest lets requests with the right bearer token pass, tells the next handler who the user is, and redacts a
-    /// field in JSON responses. Its build script and tests work as they are.
+    /// The guest lets requests with the right bearer token pass, passes the user's name to the next handler, and
+    /// redacts a field in JSON responses. Its build script and tests work without changes.
     #[cfg(feature = "author")]
     New(NewArgs),
     /// Run a guest on one request, in process, and show what it does
     ///
-    /// Prints the request as the next handler got it and the response as the client gets it; with --trace each host
-    /// call with its arguments and result, and why it had no effect where it had none. Exits with 65 if the guest
+    /// Prints the request as the next handler got it and the response as the client gets it. With --trace, also prints
+    /// each host call with its arguments and result, and the reason if it had no effect. Exits with 65 if the guest
     /// fails.
     #[cfg(feature = "author")]
     Run(Box<RunArgs>),
-    /// Serve a guest while you write it: build it again after each change, and show what it does
+    /// Serve a guest while you write it: rebuild it after each change, and show what it does
     ///
-    /// In a directory that `http-wasm new` made, `http-wasm dev` needs no arguments. A build that fails, or a guest
+    /// In a directory created by `http-wasm new`, `http-wasm dev` needs no arguments. A build that fails, or a guest
     /// that isn't valid, leaves the previous guest running. Exchanges with their host calls are shown in the terminal
     /// and on a local page, from which requests can be sent again.
     #[cfg(feature = "author")]
     Dev(Box<DevArgs>),
-    /// Run the guests of a recorded exchange again, offline, on what was recorded
+    /// Replay a recorded exchange: run its guests again, offline, on the recorded host calls
     ///
-    /// `serve` records exchanges with `[record]` in its configuration, or --record. Each guest gets the results of the
-    /// recorded host calls again, from the creation of its instance on, and so does the same. What differs is shown
-    /// call by call. Exits with 1 if anything does.
+    /// `serve` records exchanges with `[record]` in its configuration, or --record. Each guest gets the recorded
+    /// results of its host calls, from the creation of its instance on, and so does the same again. Differences are
+    /// shown call by call. Exits with 1 if there are any.
     #[cfg(feature = "author")]
     Replay(ReplayArgs),
-    /// Test a guest: requests from a file, and what is expected of each
+    /// Test a guest with requests and expected results from a file
     ///
     /// The file has a `[[case]]` per exchange: a request, the next handler's response, and what the next handler and
-    /// the client must get. docs/guests.md explains it. Failing cases are shown as differences, with what the guest
-    /// did.
+    /// the client must get. docs/guests.md describes the format. For a failing case, the differences and what the guest
+    /// did are shown.
     #[cfg(feature = "author")]
     Test(Box<TestArgs>),
     /// Check a guest file: whether it is valid, what it needs, and what is wrong with it
     #[cfg(feature = "check")]
     Check(CheckArgs),
-    /// Compile a guest file in advance, for servers that don't compile it themselves
+    /// Compile a guest file ahead of time, so that servers don't have to
     ///
     /// The result contains machine code for processors like this machine's. `serve --trust-precompiled` loads it with
     /// the same version of this command; other versions recompile the guest, which the file contains too.
     #[cfg(feature = "check")]
     Compile(CompileArgs),
-    /// Measure what a guest costs in-process: each phase, its host calls, a new instance, requests per second
+    /// Measure what a guest costs, in process: each phase, its host calls, a new instance, requests per second
     ///
     /// No network is involved: requests are created in memory, and those that the guest lets proceed get the response
-    /// `hello world`. Guest logs are discarded. The time for creating requests and reading the clock is subtracted.
+    /// `hello world`. Guest logs are discarded. The time spent on creating requests and reading the clock is
+    /// subtracted.
     #[cfg(feature = "bench")]
     Bench(BenchArgs),
     /// Show in which functions a guest spends its time on a request, in process
     ///
-    /// Repeats the request, and writes the stacks of the guest at each tick of a clock: folded, for other tools, and as
-    /// a flame graph. A module without names shows numbers.
+    /// Repeats the request and samples the guest's stack at regular intervals. Writes the stacks in folded format, for
+    /// other tools, and as a flame graph. Functions of a module without names are shown by number.
     #[cfg(feature = "author")]
     Profile(Box<ProfileArgs>),
     /// Test whether a host, this one or another, conforms to the http-wasm ABI
@@ -121,7 +122,7 @@ enum Command {
     Tck(TckArgs),
 }
 
-/// Each command, the feature of this crate that brings it, and whether this build has it.
+/// Each command, the feature of this crate that enables it, and whether this build has it.
 const COMMANDS: [(&str, &str, bool); 13] = [
     ("serve", "serve", cfg!(feature = "serve")),
     ("ext-proc", "serve", cfg!(feature = "serve")),
@@ -139,7 +140,7 @@ const COMMANDS: [(&str, &str, bool); 13] = [
 ];
 
 impl Args {
-    /// Parses the command line. For wrong usage and for `--help`, this prints and exits.
+    /// Parses the command line. On invalid usage and for `--help`, this prints a message and exits.
     ///
     /// # Errors
     /// [`Failure::Absent`] for a command that this build doesn't have.
@@ -153,7 +154,7 @@ impl Args {
     /// Runs the command.
     ///
     /// # Errors
-    /// What the command failed with.
+    /// The command's failure.
     pub(crate) fn run(self) -> Result<(), Failure> {
         match self.command {
             #[cfg(feature = "serve")]
@@ -186,7 +187,7 @@ impl Args {
     }
 }
 
-/// The command, and its feature, if this build lacks the one that was asked for.
+/// The requested command and its feature, if this build lacks it.
 fn absent(error: &clap::Error) -> Option<(&'static str, &'static str)> {
     let Some(ContextValue::String(name)) = error.get(ContextKind::InvalidSubcommand) else { return None };
     let (command, feature, _) = COMMANDS.into_iter().find(|(command, ..)| command == name)?;

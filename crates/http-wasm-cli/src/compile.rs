@@ -30,7 +30,7 @@ pub(crate) struct CompileArgs {
     lints: LintArgs,
 }
 
-/// Compiles the guest, checks how it was built, and writes the result, all of it or none.
+/// Compiles the guest, checks how it was built, and writes the result atomically.
 pub(crate) fn run(args: CompileArgs) -> Result<(), Failure> {
     let CompileArgs { guest: path, output, guest_config, grants, lints } = args;
     logging::init_for_check()?;
@@ -43,7 +43,7 @@ pub(crate) fn run(args: CompileArgs) -> Result<(), Failure> {
     let compiled = builder.precompile(&bytes)?;
     match builder.trust_precompiled().load(&compiled) {
         Ok(loaded) => guest::print_warnings(&loaded),
-        // It may need what only its server has.
+        // It may need something that only its server provides.
         Err(error @ LoadError::Start(_)) if !strict => guest::print_warning(&format!(
             "skipped the checks of how the guest was built, because it doesn't start here: {error}"
         )),
@@ -53,7 +53,7 @@ pub(crate) fn run(args: CompileArgs) -> Result<(), Failure> {
     let cannot = |error: std::io::Error| {
         Failure::Other(format!("cannot write {}: {}", output.display(), plain(&error)))
     };
-    // A server may be reading the old one.
+    // A server may be reading the old file.
     let mut partial = output.clone().into_os_string();
     partial.push(".partial");
     std::fs::write(&partial, compiled).map_err(cannot)?;

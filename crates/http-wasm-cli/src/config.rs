@@ -1,4 +1,4 @@
-//! `http-wasm config`: check a configuration, or print the schema.
+//! `http-wasm config`: checks a configuration, or prints the schema.
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -54,7 +54,7 @@ async fn run_command(command: ConfigCommand) -> Result<(), Failure> {
 }
 
 async fn check(file: &Path, strict: bool) -> Result<(), Failure> {
-    // The warnings about guests are in the report, so the log needn't repeat them.
+    // The report has the warnings about guests, so the log needn't repeat them.
     logging::init(&Log { filter: Some("error".to_owned().into()), ..Log::default() })?;
     let (config, warnings) = Gateway::check(file).await?;
     let permissions = config.permission_warnings(Some(file));

@@ -31,8 +31,8 @@ pub(crate) enum Failure {
     )]
     Absent { command: &'static str, feature: &'static str },
 
-    /// Guests don't do what was recorded of them.
-    #[error("{failed} of {} did not do what was recorded", http_wasm_gateway::counted(*all, "guest"))]
+    /// The replay of guests differs from the recording.
+    #[error("the replay of {failed} of {} differs from the recording", http_wasm_gateway::counted(*all, "guest"))]
     Replayed { failed: usize, all: usize },
 
     /// Anything else.

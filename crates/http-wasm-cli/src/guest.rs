@@ -17,7 +17,7 @@ pub(crate) fn load(engine: &Engine, spec: &GuestSpec) -> Result<Guest, Failure> 
     Ok(builder(engine, spec).load_file(&spec.path)?)
 }
 
-/// The settings of `spec`, all but its file.
+/// A builder with the settings of `spec`, except for its file.
 pub(crate) fn builder(engine: &Engine, spec: &GuestSpec) -> GuestBuilder {
     let builder = spec.lints.allow.iter().fold(Guest::builder(engine), |builder, lint| builder.allow(*lint));
     grant(builder, &spec.grants)
@@ -27,7 +27,7 @@ pub(crate) fn builder(engine: &Engine, spec: &GuestSpec) -> GuestBuilder {
         .snapshot(spec.snapshot)
 }
 
-/// Reports on stderr what is probably wrong with how the guest was built.
+/// Reports probable problems in how the guest was built, on stderr.
 pub(crate) fn print_warnings(guest: &Guest) {
     for warning in &guest.facts().warnings {
         print_warning(&format!("{warning} (`{}`)", warning.lint));
@@ -36,7 +36,7 @@ pub(crate) fn print_warnings(guest: &Guest) {
 
 /// Reports a warning on stderr.
 pub(crate) fn print_warning(text: &str) {
-    // Nobody is left to tell when stderr itself is gone.
+    // If stderr is gone, there is nowhere to report that.
     let _ = writeln!(io::stderr().lock(), "warning: {}", escaped(text));
 }
 

@@ -22,10 +22,10 @@ use crate::args::ArgsError;
 const QUIET: &str = "cranelift_codegen=warn,cranelift_frontend=warn,regalloc2=warn,wasmtime=info,\
      wasmtime_cranelift=warn,wasmtime_environ=warn,wasmtime_internal_cranelift=warn,wasmtime_internal_cache=warn";
 
-/// Sets up the process's log. `RUST_LOG` selects what is logged, otherwise the configuration, otherwise `info`.
+/// Sets up the process's log. The filter is `RUST_LOG`, or else that of the configuration, or else `info`.
 ///
 /// # Errors
-/// If the filter can't be parsed: it is better to report that at once than when the log is needed.
+/// If the filter can't be parsed: better to report that now than when the log is needed.
 pub(crate) fn init(log: &Log) -> Result<(), ArgsError> {
     let (name, filter) = match (std::env::var("RUST_LOG"), &log.filter) {
         (Err(_), Some(filter)) => ("log.filter", filter.value.clone()),
@@ -41,7 +41,7 @@ pub(crate) fn init(log: &Log) -> Result<(), ArgsError> {
             let progress = Progress::new(io::stderr());
             let writer = progress.clone();
             let lines = lines.with_writer(move || Escaping(writer.clone())).fmt_fields(BacktraceBelow);
-            // What the progress shows needs no lines.
+            // Events that are shown as progress don't need log lines.
             let others = FilterFn::new(|metadata| !progress::is_progress(metadata.target()));
             (lines.with_ansi(true).with_filter(others).boxed(), Some(progress))
         }
@@ -56,7 +56,7 @@ pub(crate) fn init(log: &Log) -> Result<(), ArgsError> {
     Ok(())
 }
 
-/// What `check` and `compile` log: what the guest logs while it starts, and that loading takes long.
+/// What `check` and `compile` log: the guest's messages during start-up, and notices that loading takes long.
 const HEARD: &str = "off,http_wasm::guest=info,http_wasm_host::load::slow=info";
 
 /// Sets up the log for a command that loads a guest to report on it.
@@ -73,7 +73,8 @@ fn without_compiler(filter: String) -> String {
     if !lower.contains("debug") && !lower.contains("trace") {
         return filter;
     }
-    // A level for a target counts more than one for all, and the last for the same target more than the first.
+    // A directive for a target overrides a global one, and a later directive overrides an earlier one for the same
+    // target.
     format!("{QUIET},{filter}")
 }
 
@@ -82,7 +83,7 @@ fn without_compiler(filter: String) -> String {
 struct Escaping<W>(W);
 
 impl<W: Write> Write for Escaping<W> {
-    /// Gets whole lines.
+    /// Called with whole lines.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         match std::str::from_utf8(line) {
             Ok(text) => self.0.write_all(escaped(text).as_bytes())?,

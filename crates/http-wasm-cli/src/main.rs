@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     match Args::from_command_line().and_then(Args::run) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // If stderr is gone, there is no one left to tell.
+            // If stderr is gone, there is nowhere to report that.
             let message = failure.to_string();
             let _ = writeln!(std::io::stderr().lock(), "error: {}", logging::escaped(&message));
             failure.exit_code()

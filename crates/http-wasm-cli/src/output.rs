@@ -7,7 +7,7 @@ use crate::failure::{Failure, plain};
 /// Writes `text` to stdout at once.
 ///
 /// # Errors
-/// If stdout doesn't take it.
+/// If stdout can't be written to.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
     let written = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());

@@ -1,9 +1,9 @@
-//! Flags whose values are those of a closed enum.
+//! Flags whose values are the variants of an enum.
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use http_wasm_tower::Choice;
 
-/// Parses a value by its name. The help and messages list the names.
+/// Parses a variant by its name. Help and error messages list the names.
 pub(crate) fn choice<T: Choice + Send + Sync>() -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(T::CHOICES.iter().map(|(name, _)| *name)).try_map(|name| T::choose(&name))
 }

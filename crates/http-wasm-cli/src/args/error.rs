@@ -1,4 +1,4 @@
-//! What is wrong with a command line.
+//! Errors in a command line.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ pub(crate) enum ArgsError {
 }
 
 impl ArgsError {
-    /// What is wrong with the value of a flag.
+    /// An invalid value of a flag.
     pub(crate) fn flag(flag: &'static str, value: impl fmt::Display, reason: String) -> Self {
         Self::Flag { flag, value: value.to_string(), reason }
     }

@@ -22,10 +22,10 @@ pub(crate) struct GrantArgs {
 }
 
 impl GrantArgs {
-    /// Checks that each directory is there: an error now is better than one at the first request.
+    /// Checks that each directory exists, so that an error is reported now rather than at the first request.
     ///
     /// # Errors
-    /// When one of them isn't a directory or can't be read.
+    /// If one of them isn't a directory or can't be read.
     pub(crate) fn resolve(&self) -> Result<Grants, ArgsError> {
         let grants = Grants { env: self.env.clone(), mounts: self.mounts.clone() };
         grants.check()?;

@@ -1,4 +1,4 @@
-//! The guest, and what it is given, in commands that take one guest.
+//! The guest and its settings, for commands that take one guest.
 
 use std::path::PathBuf;
 
@@ -9,10 +9,10 @@ use super::error::ArgsError;
 use super::grants::{GrantArgs, Grants};
 use super::lints::LintArgs;
 
-/// What a guest is given, in commands that take one guest.
+/// Configuration and access of the guest, for commands that take one guest.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GivenArgs {
-    /// Configuration handed to the guest: text, or @FILE for a file's bytes [default: empty]
+    /// Configuration of the guest: text, or @FILE for the content of a file [default: empty]
     #[arg(long, value_name = "TEXT|@FILE", allow_hyphen_values = true)]
     guest_config: Option<String>,
 
@@ -21,16 +21,16 @@ pub(crate) struct GivenArgs {
 }
 
 impl GivenArgs {
-    /// Reads the configuration if it is in a file, but not the guest at `path`.
+    /// Reads the configuration if it is in a file. Doesn't read the guest at `path`.
     ///
     /// # Errors
-    /// When that file can't be read, or a directory can't be granted.
+    /// If that file or a granted directory can't be read.
     pub(crate) fn resolve(self, path: PathBuf) -> Result<GuestSpec, ArgsError> {
         GuestSpec::resolve(path, self.guest_config, self.grants.resolve()?)
     }
 }
 
-/// A guest and its settings. Its file is not read yet.
+/// A guest and its settings. Its file hasn't been read yet.
 #[derive(Debug)]
 pub(crate) struct GuestSpec {
     pub(crate) path: PathBuf,
@@ -46,7 +46,7 @@ impl GuestSpec {
     /// Reads the configuration if it is in a file.
     ///
     /// # Errors
-    /// When that file can't be read.
+    /// If that file can't be read.
     pub(crate) fn resolve(path: PathBuf, config: Option<String>, grants: Grants) -> Result<Self, ArgsError> {
         let config = guest_config(config.unwrap_or_default())?;
         let (lints, limits) = Default::default();
@@ -57,7 +57,7 @@ impl GuestSpec {
 /// The configuration of a guest: the text, or the bytes of the file after `@`.
 ///
 /// # Errors
-/// When the file can't be read.
+/// If the file can't be read.
 pub(crate) fn guest_config(value: String) -> Result<Vec<u8>, ArgsError> {
     match value.strip_prefix('@') {
         None => Ok(value.into_bytes()),

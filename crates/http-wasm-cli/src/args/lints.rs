@@ -7,7 +7,7 @@ use super::choice::choice;
 /// Which findings about how a guest was built are allowed, and whether the others are errors.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct LintArgs {
-    /// Check of how a guest was built that it is allowed to fail; repeatable [default: none]
+    /// Check of the guest's build to ignore; repeatable [default: none]
     #[arg(long, value_name = "CHECK", value_parser = choice::<Lint>())]
     pub(crate) allow: Vec<Lint>,
 

@@ -1,4 +1,4 @@
-//! Arguments that several commands share, and what is wrong with arguments.
+//! Arguments that several commands share, and errors in arguments.
 
 mod choice;
 mod error;

@@ -47,10 +47,10 @@ pub(crate) struct Bench {
 }
 
 impl Bench {
-    /// Reads the files that arguments name, but not the guest.
+    /// Reads the files that the arguments name, except for the guest.
     ///
     /// # Errors
-    /// When one of them can't be read, or the request can't be parsed.
+    /// If one of them can't be read, or the request can't be parsed.
     pub(super) fn resolve(args: BenchArgs) -> Result<Self, ArgsError> {
         let request = match args.request {
             None => SampleRequest::default(),

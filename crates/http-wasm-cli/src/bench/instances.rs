@@ -1,4 +1,4 @@
-//! What instances cost: creating one, having many idle, and a burst that finds none.
+//! The cost of instances: creating one, keeping many idle, and serving a burst with none idle.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -25,16 +25,16 @@ const MAX_FRESH: usize = 20_000;
 /// Instances that are idle at once.
 const MAX_IDLE: usize = 1_000;
 
-/// Maximum memory of these together, in bytes.
+/// Maximum total memory of these instances, in bytes.
 const MAX_MEMORY: usize = 512 << 20;
 
-/// How long they are kept.
+/// How long idle instances are kept.
 const IDLE_TTL: Duration = Duration::from_millis(200);
 
-/// How long they and their memory may take to be freed.
+/// How long dropping them and freeing their memory may take.
 const GONE: Duration = Duration::from_secs(3);
 
-/// Requests of a burst.
+/// Number of requests in a burst.
 pub(crate) const BURST: usize = 1_000;
 
 /// The pool of a guest whose instances serve one request each.
@@ -63,9 +63,9 @@ pub(crate) struct Burst {
 
 impl Workload {
     /// The time for creating and dropping an instance: that of an exchange that finds no idle instance, minus that of
-    /// one that does. The guest of the former keeps none [idle](NONE_IDLE); `warm` is otherwise the same guest.
+    /// one that does. The former guest keeps no instance [idle](NONE_IDLE); otherwise, `warm` is the same guest.
     pub(crate) fn fresh(&self, warm: &Self, share: Duration) -> Result<Vec<Duration>, Failure> {
-        // A guest's first calls run differently from those that follow.
+        // Warm up: a guest's first calls can differ from later ones.
         self.exchanges(share / 4)?;
         warm.exchanges(share / 8)?;
         let mut usual = warm.exchanges(share / 8)?;
@@ -100,13 +100,13 @@ impl Workload {
 
     /// Memory of an idle instance, and what is left of it after its [short](SHORT_IDLE) idle time.
     ///
-    /// Only a guest that forwards requests holds its instances; for others this is unknown.
+    /// Only a guest that forwards requests keeps its instance during the request; for others, the result is unknown.
     pub(crate) fn memory(&self, share: Duration) -> Result<Memory, Failure> {
         let most = (MAX_MEMORY / self.guest.facts().memory_bytes.max(1)).clamp(2, MAX_IDLE);
         let (reached, released) = (Cell::new(false), Notify::new());
         let mut held = Vec::with_capacity(most);
         let runtime = runtime()?;
-        // What the first request allocates is there before, and what the load has allocated is freed again.
+        // The first request's allocations aren't counted, and those of loading the guest have been freed.
         self.once()?;
         self.wait_until_gone();
         let before = resident_bytes();
@@ -118,7 +118,7 @@ impl Workload {
                     released.notified().await;
                     hello(request).await
                 }));
-                // Until the guest has passed the request on, or is done with it.
+                // Until the guest has forwarded the request, or has finished with it.
                 if let Some(response) = poll_until(call.as_mut(), || reached.take()).await {
                     served(response)?;
                     return Ok(None);
@@ -153,8 +153,8 @@ impl Workload {
         }
     }
 
-    /// [`BURST`] concurrent requests, on as many threads as the machine runs; the next handler yields to others, as one
-    /// that waits for a response does.
+    /// [`BURST`] concurrent requests, on as many threads as the machine has cores. The next handler yields, as one that
+    /// waits for a response does.
     pub(crate) fn burst(self) -> Result<Burst, Failure> {
         let runtime = Builder::new_multi_thread().enable_all().build();
         let runtime = runtime
@@ -188,7 +188,7 @@ impl Workload {
     }
 }
 
-/// Polls until there is an output, or else until `enough`.
+/// Polls until the future completes or `enough` returns true.
 async fn poll_until<F: Future>(mut future: Pin<&mut F>, enough: impl Fn() -> bool) -> Option<F::Output> {
     poll_fn(|cx| match future.as_mut().poll(cx) {
         Poll::Ready(output) => Poll::Ready(Some(output)),

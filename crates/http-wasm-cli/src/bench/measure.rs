@@ -1,4 +1,4 @@
-//! The measuring loops.
+//! The measurement loops.
 
 use std::cell::RefCell;
 use std::convert::Infallible;
@@ -17,14 +17,14 @@ use tokio::runtime::{Builder, Runtime};
 use crate::exchange::SampleRequest;
 use crate::failure::{Failure, plain};
 
-/// Exchanges whose phases are timed individually: enough for a stable p99, few enough to keep.
+/// Exchanges whose phases are timed individually: enough for a stable p99, and few enough to fit in memory.
 const MAX_SAMPLES: usize = 1_000_000;
 
-/// Requests created in advance, so that the time for it can be subtracted. More would fall out of the cache, which a
-/// server's don't.
+/// Requests created in advance, so that the time for creating them can be subtracted. With more, they would no longer
+/// be in the cache when they are used, unlike those of a server.
 const BATCH: usize = 16;
 
-/// A guest, and the request that it gets.
+/// A guest and the request to send to it.
 pub(crate) struct Workload {
     pub(super) guest: Guest,
     pub(super) chain: Chain,
@@ -49,7 +49,7 @@ impl Workload {
         runtime()?.block_on(self.exchange(self.request.build())).map(drop).map_err(failed)
     }
 
-    /// The time of each phase for sequential requests, without the time for reading the clock.
+    /// The time of each phase for sequential requests, minus the time for reading the clock.
     pub(crate) fn phases(&self, share: Duration) -> Result<Phases, Failure> {
         let clock = clock();
         let times = RefCell::default();
@@ -77,7 +77,7 @@ impl Workload {
         Ok(Phases { handle_request, handle_response, outcome })
     }
 
-    /// Requests per second that `threads` serve together, without the time for creating requests.
+    /// Requests per second served by `threads` threads together, minus the time for creating requests.
     pub(crate) fn throughput(&self, threads: usize, share: Duration) -> Result<f64, Failure> {
         thread::scope(|scope| {
             let running: Vec<_> = (0..threads).map(|_| scope.spawn(|| self.rate(share))).collect();
@@ -108,7 +108,7 @@ impl Workload {
         Ok(count as f64 / taken.as_secs_f64())
     }
 
-    /// Takes a request through the guest.
+    /// Runs the guest on a request.
     pub(super) async fn exchange(&self, request: Request<Body>) -> Result<Response<Body>, Arc<Error>> {
         served(self.chain.call(request, hello).await)
     }
@@ -121,7 +121,7 @@ struct Samples {
     handle_response: Vec<Duration>,
 }
 
-/// Takes the time of each phase of one exchange.
+/// Measures each phase of one exchange.
 struct Stopwatch<'a> {
     times: &'a RefCell<Samples>,
     clock: Duration,
@@ -156,7 +156,7 @@ pub(super) fn hello(request: Request<Body>) -> Ready<Result<Response<Body>, Infa
     ready(Ok(response))
 }
 
-/// The response, unless the guest has failed.
+/// The response, or the guest's error.
 pub(super) fn served(response: Result<Response<Body>, Infallible>) -> Result<Response<Body>, Arc<Error>> {
     let Ok(mut response) = response;
     match response.extensions_mut().remove::<Arc<Error>>() {
@@ -165,7 +165,7 @@ pub(super) fn served(response: Result<Response<Body>, Infallible>) -> Result<Res
     }
 }
 
-/// What reading the clock twice adds to a time.
+/// The time that reading the clock twice adds to a measurement.
 fn clock() -> Duration {
     let mut times: Vec<_> = (0..1_001)
         .map(|_| {
@@ -177,7 +177,7 @@ fn clock() -> Duration {
     times[times.len() / 2]
 }
 
-/// A single-threaded executor: guests may sleep, or yield when they compute for long.
+/// A single-threaded runtime: guests may sleep, or yield during long computations.
 pub(super) fn runtime() -> Result<Runtime, Failure> {
     let runtime = Builder::new_current_thread().enable_all().build();
     runtime.map_err(|error| Failure::Other(format!("cannot start the runtime: {}", plain(&error))))

@@ -1,4 +1,4 @@
-//! `http-wasm bench`: what a guest costs, measured in process.
+//! `http-wasm bench`: measures what a guest costs, in process.
 
 mod args;
 mod instances;
@@ -20,7 +20,7 @@ use crate::guest;
 
 pub(crate) use self::args::BenchArgs;
 
-/// Measures the guest and prints what was found.
+/// Measures the guest and prints the results.
 pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
     let bench = &Bench::resolve(args)?;
     let engine = http_wasm_tower::Engine::new()?;
@@ -30,7 +30,7 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
         let guest = guest::builder(&engine, &bench.guest).pool(pool).load_file(&bench.guest.path)?;
         Ok::<_, Failure>(Workload::new(guest, bench.request.clone()))
     };
-    // Each of the five takes its share. An exchange is never cut off, so a slow guest takes longer.
+    // Each of the five measurements gets an equal share. An exchange is never cut off, so a slow guest takes longer.
     let share = bench.duration / 5;
 
     let host_calls = count_host_calls(&engine, bench)?;
@@ -69,8 +69,8 @@ pub(crate) fn run(args: BenchArgs) -> Result<(), Failure> {
         .map_err(|error| Failure::Other(format!("cannot write the report: {}", plain(&error))))
 }
 
-/// The host functions that the guest calls for one request, and how often. Its instance has served one before, as a
-/// first request may set things up.
+/// The host functions that the guest calls for one request, and how often. Its instance has served another request
+/// before, since the first one may initialise the guest.
 fn count_host_calls(engine: &Engine, bench: &Bench) -> Result<BTreeMap<&'static str, u64>, Failure> {
     let counts = Arc::new(Mutex::new(BTreeMap::new()));
     let counter = counts.clone();

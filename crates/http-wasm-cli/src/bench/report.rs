@@ -28,7 +28,7 @@ pub(crate) struct Report {
     /// The same requests again.
     pub(crate) warm_burst: Times,
     pub(crate) memory_bytes_per_idle_instance: Option<u64>,
-    /// What is left of that once it has been idle for too long.
+    /// What remains allocated after the instance has been idle for too long and was dropped.
     pub(crate) memory_bytes_left_per_instance: Option<u64>,
     pub(crate) requests_per_second_on_one_thread: f64,
     pub(crate) threads: usize,
@@ -48,7 +48,7 @@ impl Times {
     /// Of at least one sample.
     pub(crate) fn of(mut times: Vec<Duration>) -> Self {
         times.sort_unstable();
-        // The nearest rank: the smallest sample that at least so many percent of all samples don't exceed.
+        // The nearest rank: the smallest sample that is at least as large as this percentage of all samples.
         let percentile = |percent: usize| {
             let rank = (times.len() * percent).div_ceil(100).max(1);
             times.get(rank - 1).map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX))

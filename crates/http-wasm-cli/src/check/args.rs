@@ -44,7 +44,7 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    /// Reads the files that arguments name, but not the guest.
+    /// Reads the files that the arguments name, except for the guest.
     ///
     /// # Errors
     /// If one of them can't be read.

@@ -1,4 +1,4 @@
-//! `http-wasm check`: what a guest file is, and what is wrong with it.
+//! `http-wasm check`: reports what a guest file needs and what is wrong with it.
 
 mod args;
 
@@ -15,7 +15,7 @@ use crate::logging;
 
 pub(crate) use self::args::CheckArgs;
 
-/// Loads the guest and reports on it: on stdout what it is, on stderr what is wrong with it, and as JSON both on
+/// Loads the guest and reports on it: its properties on stdout and problems on stderr, or with `--json`, both on
 /// stdout.
 pub(crate) fn run(args: CheckArgs) -> Result<(), Failure> {
     let check = Check::resolve(args)?;
@@ -40,7 +40,7 @@ pub(crate) fn run(args: CheckArgs) -> Result<(), Failure> {
     refused.map_or(Ok(()), |refused| Err(refused.into()))
 }
 
-/// What the guest is, and the error if the requested snapshot isn't possible.
+/// The guest's properties, and the error if the requested snapshot isn't possible.
 fn load(check: &Check) -> Result<(Report, Option<LoadError>), Failure> {
     let engine = http_wasm_tower::Engine::new()?;
     let Some(snapshot) = check.snapshot else {
@@ -79,7 +79,7 @@ struct Report {
     memory_bytes_at_start: usize,
     code_bytes: usize,
     debug_info_bytes: usize,
-    /// The file with the rest of it, which isn't read.
+    /// The file with the rest of the debug information, which isn't read.
     #[serde(skip_serializing_if = "Option::is_none")]
     separate_debug_info: Option<String>,
     compile_milliseconds: f64,
@@ -102,7 +102,7 @@ enum SnapshotReport {
     },
     Refused {
         reason: String,
-        /// Innermost first; empty when the module itself is the reason.
+        /// Innermost first; empty if the module itself is the reason.
         calls: Vec<String>,
     },
 }
@@ -126,7 +126,7 @@ impl SnapshotReport {
         let mut calls: Vec<String> = Vec::new();
         for line in backtrace.into_iter().flat_map(str::lines).map(str::trim) {
             match calls.last_mut() {
-                // The lines of one call.
+                // The further lines of the same call.
                 Some(call) if line.starts_with(['a', '-']) => *call += &format!(" {line}"),
                 _ => calls.push(line.to_owned()),
             }
@@ -169,7 +169,7 @@ impl Report {
     }
 }
 
-/// What is probably wrong with how the guest was built.
+/// A probable problem in how the guest was built.
 #[derive(Debug, Serialize)]
 struct Finding {
     /// The name of the check.

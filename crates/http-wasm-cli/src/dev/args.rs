@@ -16,7 +16,7 @@ use crate::serve::{GuestArgs, Upstream, guest, stem};
 /// How long an upstream may take to start its response.
 const UPSTREAM_TIMEOUT: Time = Time::seconds(30);
 
-/// How long requests may take to finish after a signal: their author is waiting.
+/// How long requests may take to finish after a signal. This is short because the author is waiting.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[derive(Debug, clap::Args)]
@@ -31,7 +31,7 @@ pub(crate) struct DevArgs {
     #[arg(long, value_name = "COMMAND")]
     pub(crate) build: Option<String>,
 
-    /// Directory with the guest's source. What builds usually write isn't watched: `target`, `node_modules`, names that
+    /// Directory with the guest's source. Typical build outputs aren't watched: `target`, `node_modules`, names that
     /// begin with a dot, and .wasm files
     #[arg(long, value_name = "DIR", default_value = ".")]
     pub(crate) watch: PathBuf,
@@ -40,7 +40,7 @@ pub(crate) struct DevArgs {
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8080")]
     pub(crate) listen: Address,
 
-    /// Address of the page with the last exchanges, on this machine only
+    /// Address of the page that shows recent exchanges, on this machine only
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:8081")]
     pub(crate) page: Address,
 
@@ -62,7 +62,7 @@ pub(crate) struct DevArgs {
     pub(crate) settings: GuestArgs,
 }
 
-/// What to serve, and how it is made.
+/// What to serve, and how to build it.
 pub(super) struct Dev {
     pub(super) config: Config,
     pub(super) guest: PathBuf,
@@ -75,10 +75,10 @@ pub(super) struct Dev {
 }
 
 impl Dev {
-    /// Finds out what to serve.
+    /// Determines what to serve.
     ///
     /// # Errors
-    /// If there is nothing to serve, a file is missing, or an address is one of other machines too.
+    /// If there is nothing to serve, a file is missing, or an address isn't a loopback address.
     pub(super) fn resolve(args: DevArgs) -> Result<Self, ArgsError> {
         let directory = args.watch;
         let found = std::fs::metadata(&directory).map_err(|error| plain(&error));
@@ -107,7 +107,7 @@ impl Dev {
             log: Log { format: args.log, filter: None },
             ..Config::default()
         };
-        // Files are watched here.
+        // This command watches the files itself.
         config.server.watch_files = false;
         config.server.drain_timeout = AnyTime(DRAIN_TIMEOUT);
         let mut route = Route { name: Some("default".to_owned().into()), ..Route::default() };
@@ -130,12 +130,12 @@ impl Dev {
         stem(&self.guest)
     }
 
-    /// What is wrong if a build that succeeded hasn't written the guest.
+    /// The error message if a successful build hasn't written the guest.
     pub(super) fn missing(&self) -> Option<String> {
         let is_missing = self.builder.is_some() && !self.guest.is_file();
         is_missing.then(|| {
             format!(
-                "the build has not written {}; if the guest has another name, pass it: http-wasm dev GUEST --build ..",
+                "the build did not write {}; if the guest has another name, pass it: http-wasm dev GUEST --build ..",
                 self.guest.display()
             )
         })
@@ -146,7 +146,7 @@ fn address(addr: SocketAddr) -> Located<Address> {
     addr.to_string().parse::<Address>().unwrap_or_default().into()
 }
 
-/// The first of the addresses behind a name, if all are this machine's own.
+/// The first address of a name, if all of its addresses are loopback addresses.
 fn local(flag: &'static str, address: &Address) -> Result<SocketAddr, ArgsError> {
     let refused = |reason| ArgsError::flag(flag, address, reason);
     let found: Vec<SocketAddr> =
@@ -161,7 +161,7 @@ fn local(flag: &'static str, address: &Address) -> Result<SocketAddr, ArgsError>
     }
 }
 
-/// A path to show: relative to the current directory if that is possible.
+/// A path to show: relative to the current directory if possible.
 pub(super) fn shown(path: &Path) -> String {
     path.strip_prefix(".").unwrap_or(path).display().to_string()
 }

@@ -10,13 +10,13 @@ use std::time::Duration;
 
 use crate::failure::plain;
 
-/// How often a running build is looked at.
+/// How often a running build is polled.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
-/// How long output may still come from what a finished build has left running.
+/// How long to wait for output from processes that a finished build has left running.
 const LAST_OUTPUT: Duration = Duration::from_millis(500);
 
-/// How much of a build's output is kept: its end.
+/// How much of the end of a build's output is kept.
 const KEPT_OUTPUT: usize = 64 * 1024;
 
 /// Runs the build command.
@@ -32,7 +32,7 @@ pub(super) struct Builder {
 pub(super) struct Built {
     /// Why it failed, if it did.
     pub(super) failure: Option<String>,
-    /// The end of what it wrote.
+    /// The end of its output.
     pub(super) output: String,
 }
 
@@ -45,12 +45,12 @@ impl Builder {
         &self.command
     }
 
-    /// Builds, and shows on stderr what the command writes. Blocks.
+    /// Builds, and copies the command's output to stderr. Blocks.
     pub(super) fn run(&self) -> Built {
         self.run_with(io::stderr())
     }
 
-    /// The same, with another place for what the command writes.
+    /// The same, with another destination for the command's output.
     fn run_with(&self, shown: impl Write + Send + 'static) -> Built {
         match self.try_run(shown) {
             Ok((status, output)) => {
@@ -70,7 +70,7 @@ impl Builder {
         command.current_dir(&self.directory).stdin(Stdio::null());
         command.stdout(writer.try_clone()?).stderr(writer);
         *self.running() = Some(command.spawn()?);
-        // It holds the end of the pipe that is written to.
+        // It holds the write end of the pipe.
         drop(command);
         let (ended, has_ended) = mpsc::channel();
         let kept = Arc::new(Mutex::new(Vec::new()));
@@ -97,7 +97,7 @@ impl Builder {
         Ok((status, String::from_utf8_lossy(&kept).into_owned()))
     }
 
-    /// Ends a build in progress, with all that it has started.
+    /// Stops a build in progress, with all processes that it has started.
     pub(super) fn stop(&self) {
         if let Some(mut child) = self.running().take() {
             #[cfg(unix)]
@@ -115,11 +115,11 @@ impl Builder {
     }
 }
 
-/// Passes output on to stderr, and keeps its end.
+/// Copies output to stderr, and keeps its end.
 fn copy(mut output: PipeReader, mut shown: impl Write, kept: &Mutex<Vec<u8>>) {
     let mut buffer = [0; 8192];
     while let Ok(read @ 1..) = output.read(&mut buffer) {
-        // There is nobody to tell if the terminal is gone.
+        // If the terminal is gone, there is nowhere to report that.
         let _ = shown.write_all(&buffer[..read]);
         let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
         kept.extend_from_slice(&buffer[..read]);
@@ -133,7 +133,7 @@ fn shell(command: &str) -> Command {
     use std::os::unix::process::CommandExt as _;
 
     let mut shell = Command::new("sh");
-    // A group of its own, so that all of it can be stopped.
+    // Its own process group, so that all of its processes can be stopped.
     shell.arg("-c").arg(command).process_group(0);
     shell
 }
@@ -181,7 +181,7 @@ mod tests {
         };
         builder.stop();
         assert!(build.join().unwrap().failure.is_some());
-        // It may be a zombie until somebody waits for it.
+        // It may stay a zombie until it is waited for.
         let ended = |stat: String| stat.rsplit(')').next().is_some_and(|rest| rest.trim().starts_with('Z'));
         let is_gone = || std::fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, ended);
         for _ in 0..500 {

@@ -14,18 +14,18 @@ use crate::exchange::{Content, Entry, Played, Recorder, SeenRequest, SeenRespons
 /// How much of each body is kept.
 pub(super) const BODY_BYTES: usize = 64 * 1024;
 
-/// How much memory the record of host calls takes, roughly.
+/// How much memory the record of host calls may take, roughly.
 const TRACE_BYTES: usize = 512 * 1024;
 
 /// Memory of an exchange besides messages and trace, roughly.
 const OWN_BYTES: usize = 1024;
 
-/// An exchange that is in progress or over.
+/// An exchange, in progress or finished.
 pub(super) struct Exchange {
     pub(super) id: u64,
     pub(super) began: SystemTime,
     pub(super) client: SocketAddr,
-    /// The exchange whose request was sent again.
+    /// The exchange whose request this one repeats.
     pub(super) replay_of: Option<u64>,
     started: Instant,
     pub(super) recorder: Recorder,
@@ -37,13 +37,13 @@ struct State {
     client: Messages,
     next: Messages,
     error: Option<Arc<Error>>,
-    /// How long it took, when it is over.
+    /// How long it took, once it has finished.
     took: Option<Duration>,
     /// Memory of the messages, roughly.
     bytes: usize,
-    /// Memory that has been reported.
+    /// Memory that has already been reported.
     reported: usize,
-    /// Nothing is kept any more.
+    /// Whether its data has been dropped.
     is_forgotten: bool,
 }
 
@@ -70,19 +70,19 @@ pub(super) struct ResponseHead {
     pub(super) headers: HeaderMap,
 }
 
-/// A body, of which the beginning is kept.
+/// A body. Only its beginning is kept.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Body {
     pub(super) kept: Vec<u8>,
-    /// Bytes of all that was read of it.
+    /// Bytes of the body that were read, whether kept or not.
     pub(super) size: u64,
     pub(super) trailers: HeaderMap,
     pub(super) is_complete: bool,
-    /// Why it broke off, if it did.
+    /// Why it ended early, if it did.
     pub(super) broken: Option<String>,
 }
 
-/// A copy of what is known of an exchange.
+/// A copy of the data of an exchange.
 pub(super) struct View {
     pub(super) client: Messages,
     pub(super) next: Messages,
@@ -91,7 +91,7 @@ pub(super) struct View {
     pub(super) took: Option<Duration>,
 }
 
-/// The first facts of an exchange.
+/// The key facts of an exchange.
 pub(super) struct Summary {
     pub(super) method: Option<Method>,
     pub(super) target: Option<String>,
@@ -184,14 +184,14 @@ impl Exchange {
         state.bytes += added;
     }
 
-    /// The exchange is over. Returns whether that is new.
+    /// Marks the exchange as finished. Returns whether it wasn't before.
     pub(super) fn finish(&self) -> bool {
         let took = self.started.elapsed();
         let mut state = self.state();
         !state.is_forgotten && state.took.replace(took).is_none()
     }
 
-    /// Memory that it takes and that hasn't been reported yet.
+    /// Memory that it takes and that hasn't been reported yet, in bytes.
     pub(super) fn unreported(&self) -> usize {
         let trace = self.recorder.bytes();
         let mut state = self.state();
@@ -203,7 +203,7 @@ impl Exchange {
         unreported
     }
 
-    /// Frees what is known of it. Returns the memory that has been reported.
+    /// Drops its data. Returns the memory that has been reported, in bytes.
     pub(super) fn forget(&self) -> usize {
         let forgotten = State { is_forgotten: true, ..State::default() };
         let known = std::mem::replace(&mut *self.state(), forgotten);
@@ -235,7 +235,7 @@ impl Exchange {
         Some((state.client.request.clone()?, state.client.request_body.clone()))
     }
 
-    /// A copy, with notes on calls that had no effect if the exchange is over.
+    /// A copy. If the exchange has finished, it has notes on calls that had no effect.
     pub(super) fn view(&self) -> View {
         let entries = self.recorder.copy();
         let (client, next, error, took) = {
@@ -304,7 +304,7 @@ fn content(headers: &HeaderMap, body: &Body) -> Content {
     }
 }
 
-/// Memory of fields, roughly.
+/// Memory of header fields, roughly.
 fn weight(fields: &HeaderMap) -> usize {
     fields.iter().map(|(name, value)| name.as_str().len() + value.len() + 64).sum()
 }

@@ -1,4 +1,4 @@
-//! What the page gets, as JSON.
+//! The JSON that the page requests.
 
 use std::time::{Duration, SystemTime};
 
@@ -12,7 +12,7 @@ use crate::exchange::{Entry, Paint, What, print_trace};
 
 /// The guest's state and a list of the exchanges, the newest first.
 pub(super) fn state(store: &Store) -> Json {
-    // Before everything else: a later change then counts as another.
+    // Read first, so that a change made meanwhile has a later version.
     let version = store.version();
     let guest = store.guest();
     let exchanges: Vec<_> = store.exchanges().iter().rev().map(|exchange| summary(exchange)).collect();
@@ -40,14 +40,14 @@ fn summary(exchange: &Exchange) -> Json {
     })
 }
 
-/// All that is known of an exchange.
+/// All data of an exchange.
 pub(super) fn exchange(exchange: &Exchange) -> Json {
     let mut object = summary(exchange);
     let view = exchange.view();
     object["from"] = exchange.client.to_string().into();
     object["client"] = messages(&view.client);
     object["next"] = messages(&view.next);
-    // A start-up that works has nothing to show at its end.
+    // The end of a successful start-up has no text.
     let entries = view.entries.iter().map(entry);
     object["trace"] = entries.filter(|entry| entry["text"] != "").collect();
     object["took_ms"] = view.took.map(in_ms).into();

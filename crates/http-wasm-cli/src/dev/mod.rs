@@ -1,7 +1,7 @@
 //! `http-wasm dev`: serves a guest while its author writes it.
 //!
-//! The gateway serves, and reloads the guest after each build; its inspector, the [`Store`], keeps the
-//! last exchanges. They are shown in the terminal and on a page.
+//! The gateway serves the guest and reloads it after each build. Its inspector, the [`Store`], keeps the last
+//! exchanges, which are shown in the terminal and on a page.
 
 mod args;
 mod build;
@@ -84,7 +84,7 @@ fn system(what: &str, error: &io::Error) -> Failure {
     Failure::Other(format!("{what}: {}", crate::failure::plain(error)))
 }
 
-/// A guest in the making.
+/// The guest under development.
 struct Session {
     dev: Dev,
     store: Arc<Store>,
@@ -97,7 +97,7 @@ impl Session {
         Self { dev, store, watcher }
     }
 
-    /// Builds and loads the guest, again after each change until that works, and listens.
+    /// Builds and loads the guest, retrying after each change until that succeeds, and listens.
     async fn start(&mut self, page: SocketAddr) -> Result<Bound, Failure> {
         let page = page::url(page);
         tell(&format!("what the guest does is shown here and at {page}"));
@@ -113,7 +113,7 @@ impl Session {
                     Err(error) => return Err(error.into()),
                 }
             }
-            tell("nothing is served yet; waiting for a change");
+            tell("not serving yet; waiting for a change");
             self.watcher.changed().await;
         }
     }
@@ -128,7 +128,7 @@ impl Session {
         });
         let watched = match &self.dev.source {
             Some(directory) => {
-                format!("the guest is built again when files in {} change", directory.display())
+                format!("the guest is rebuilt when files in {} change", directory.display())
             }
             None => format!("the guest is reloaded when {} changes", self.dev.guest.display()),
         };
@@ -146,7 +146,7 @@ impl Session {
             let begun = Instant::now();
             match reloader.reload().await {
                 Ok(summary) if summary.guests_kept == summary.guests => {
-                    tell("the guest is the same as before");
+                    tell("the guest is unchanged");
                     self.settled();
                 }
                 Ok(_) => {
@@ -185,7 +185,7 @@ impl Session {
         true
     }
 
-    /// The last change can't be used.
+    /// Records that the last change can't be used.
     fn failed(&self, message: &str, output: String) {
         tell(message);
         self.store.change_guest(|guest| {
@@ -195,7 +195,7 @@ impl Session {
         });
     }
 
-    /// The last change made no difference.
+    /// Records that the last change made no difference.
     fn settled(&self) {
         self.store.change_guest(|guest| {
             let GuestState { phase, message, output, .. } = guest;
@@ -205,7 +205,7 @@ impl Session {
         });
     }
 
-    /// There is a new guest.
+    /// Records that a new guest is loaded.
     fn loaded(&self, reloader: &Reloader) {
         self.settled();
         let warnings = reloader.guest_warnings();
@@ -220,6 +220,6 @@ impl Session {
 
 /// Writes a line to stderr.
 fn tell(text: &str) {
-    // There is nobody to tell if the terminal is gone.
+    // If the terminal is gone, there is nowhere to report that.
     let _ = writeln!(io::stderr().lock(), "dev: {}", escaped(text));
 }

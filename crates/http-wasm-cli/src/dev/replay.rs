@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(60);
 /// How much of a response is read.
 const MAX_RESPONSE: usize = 64 * 1024 * 1024;
 
-/// Fields of the connection, and of the body's framing. The client adds its own.
+/// Fields that belong to the connection or to the framing of the body. The client adds its own.
 const OWN_FIELDS: [HeaderName; 8] = [
     header::CONNECTION,
     header::CONTENT_LENGTH,
@@ -34,13 +34,13 @@ const OWN_FIELDS: [HeaderName; 8] = [
     header::UPGRADE,
 ];
 
-/// Sends the request of an exchange to the server again. Returns the number of the new exchange, if it came to the
-/// guest, once its response is there.
+/// Sends the request of an exchange to the server again. Once the response is complete, returns the number of the new
+/// exchange, if the request reached the guest.
 ///
 /// # Errors
-/// Why that isn't possible, for the page.
+/// The reason why that isn't possible, for the page.
 pub(super) async fn replay(store: &Store, id: u64, server: SocketAddr) -> Result<Option<u64>, String> {
-    let exchange = store.exchange(id).ok_or("this exchange isn't kept any more")?;
+    let exchange = store.exchange(id).ok_or("this exchange is no longer kept")?;
     let (head, body) = exchange.client_request().ok_or("its request isn't known yet")?;
     drop(exchange);
     let version = head.version;
@@ -55,7 +55,7 @@ pub(super) async fn replay(store: &Store, id: u64, server: SocketAddr) -> Result
 
 fn build(head: &RequestHead, body: &Body) -> Result<Request<Full<Bytes>>, String> {
     if head.method == Method::CONNECT || head.headers.contains_key(header::UPGRADE) {
-        return Err("a request that asks for a tunnel can't be sent again".to_owned());
+        return Err("a request for a tunnel can't be sent again".to_owned());
     }
     if !body.is_complete || body.size > body.kept.len() as u64 {
         return Err(format!(

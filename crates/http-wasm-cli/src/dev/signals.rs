@@ -14,7 +14,7 @@ impl Signals {
     /// Overrides the signals' default, which is to terminate the process at once.
     ///
     /// # Errors
-    /// If the system refuses it.
+    /// If the system refuses to.
     #[cfg(unix)]
     pub(super) fn install() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
@@ -31,7 +31,7 @@ impl Signals {
         Ok(Self {})
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     #[cfg(unix)]
     pub(super) async fn recv(&mut self) {
         tokio::select! {
@@ -40,7 +40,7 @@ impl Signals {
         }
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     #[cfg(not(unix))]
     pub(super) async fn recv(&mut self) {
         if tokio::signal::ctrl_c().await.is_err() {

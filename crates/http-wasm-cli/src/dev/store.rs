@@ -14,7 +14,7 @@ use super::exchange::Exchange;
 use super::terminal::Printer;
 use crate::exchange::Recorder;
 
-/// How many exchanges are kept, and how much memory they may take together, roughly. The oldest are dropped.
+/// How many exchanges are kept, and roughly how much memory they may take in total. The oldest are dropped first.
 pub(super) const MAX_EXCHANGES: usize = 200;
 pub(super) const MAX_BYTES: usize = 32 * 1024 * 1024;
 
@@ -24,13 +24,13 @@ const MAX_STARTUPS: usize = 32;
 /// Memory of a start-up's record.
 const STARTUP_BYTES: usize = 64 * 1024;
 
-/// Requests that are being sent again.
+/// Maximum number of requests that are being sent again.
 const MAX_REPLAYS: usize = 64;
 
-/// What is known of exchanges and of the guest.
+/// The exchanges and the state of the guest.
 pub(super) struct Store {
     this: Weak<Self>,
-    /// Counts what has changed.
+    /// Incremented with each change.
     version: AtomicU64,
     next_id: AtomicU64,
     /// Memory of the exchanges that are kept.
@@ -45,24 +45,24 @@ struct State {
     guest: GuestState,
     /// Start-ups of instances, oldest first.
     startups: VecDeque<(u64, Recorder)>,
-    /// The addresses from which requests are sent again, and the exchanges that these were in.
+    /// The addresses from which requests are sent again, with the exchanges that they repeat.
     replays: HashMap<SocketAddr, u64>,
 }
 
-/// What happens to the guest.
+/// The state of the guest.
 #[derive(Debug, Clone, Default)]
 pub(super) struct GuestState {
     pub(super) phase: GuestPhase,
-    /// What the last attempt to load it ended with.
+    /// The result of the last attempt to load it.
     pub(super) message: String,
-    /// The end of the last build's output, if that failed.
+    /// The end of the last build's output, if the build failed.
     pub(super) output: String,
     pub(super) warnings: Vec<String>,
-    /// When the guest that runs was loaded.
+    /// When the running guest was loaded.
     pub(super) loaded: Option<SystemTime>,
     /// Its file.
     pub(super) name: String,
-    /// Address and URL of the server, once it serves.
+    /// Address and URL of the server, once it is serving.
     pub(super) server: Option<SocketAddr>,
     pub(super) url: Option<String>,
 }
@@ -98,7 +98,7 @@ impl Store {
         })
     }
 
-    /// Differs from each earlier value after a change.
+    /// A number that is different after each change.
     pub(super) fn version(&self) -> u64 {
         self.version.load(Ordering::Relaxed)
     }
@@ -127,10 +127,10 @@ impl Store {
         self.changed();
     }
 
-    /// The next request from this address is one of this exchange, sent again.
+    /// Announces that the next request from this address repeats this exchange.
     pub(super) fn expect_replay(&self, from: SocketAddr, id: u64) {
         let mut state = self.state();
-        // Some may never have come to the guest.
+        // Some may never have reached the guest.
         if state.replays.len() >= MAX_REPLAYS {
             state.replays.clear();
         }
@@ -151,7 +151,7 @@ impl Store {
         self.version.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Counts what the exchange takes, and drops the oldest ones if that is too much.
+    /// Counts the memory of the exchange, and drops the oldest exchanges if the total is too high.
     fn account(&self, exchange: &Exchange) {
         let bytes = exchange.unreported() as i64;
         let mut total = self.bytes.fetch_add(bytes, Ordering::Relaxed) + bytes;
@@ -264,7 +264,7 @@ impl InspectedExchange for Followed {
     }
 
     fn line(&self, stream: Option<&str>, text: &str) {
-        // What a guest logs is recorded as a call.
+        // Messages that a guest logs are already recorded as calls.
         if let Some(stream) = stream
             && !self.exchange.is_forgotten()
         {

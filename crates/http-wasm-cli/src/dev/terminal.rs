@@ -1,4 +1,4 @@
-//! Exchanges in the terminal: a line each, and what the guest did.
+//! Exchanges in the terminal: one line each, followed by what the guest did.
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use crate::exchange::{Paint, print_failure, print_trace};
 use crate::failure::{Failure, plain};
 use crate::logging::escaped;
 
-/// Lines of an exchange's trace that are shown. The page shows all.
+/// How many lines of an exchange's trace are shown. The page shows all.
 const MAX_LINES: usize = 24;
 
-/// Exchanges that wait to be shown. Those beyond are only counted: a terminal is slow.
+/// How many exchanges may wait to be shown. Further ones are only counted, since a terminal is slow.
 const MAX_WAITING: usize = 32;
 
 /// Shows exchanges on stdout, from a thread of its own.
@@ -28,7 +28,7 @@ impl Printer {
     /// Starts the thread.
     ///
     /// # Errors
-    /// If the system refuses it.
+    /// If the system refuses to.
     pub(super) fn start() -> Result<Self, Failure> {
         let (waiting, exchanges) = sync_channel::<Arc<Exchange>>(MAX_WAITING);
         let left_out = Arc::new(AtomicU64::new(0));
@@ -43,10 +43,10 @@ impl Printer {
                 let mut text = shown(&exchange, paint);
                 let left_out = count.swap(0, Ordering::Relaxed);
                 if left_out > 0 {
-                    text += &format!("… {left_out} more, too fast to be shown here\n");
+                    text += &format!("… {left_out} more, too fast to show here\n");
                 }
                 let mut stdout = io::stdout().lock();
-                // There is nobody to tell if the terminal is gone.
+                // If the terminal is gone, there is nowhere to report that.
                 let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
             }
         };
@@ -55,7 +55,7 @@ impl Printer {
         Ok(Self { waiting, left_out })
     }
 
-    /// Shows an exchange, if not too many wait.
+    /// Shows an exchange, unless too many are waiting.
     pub(super) fn print(&self, exchange: &Arc<Exchange>) {
         if self.waiting.try_send(exchange.clone()).is_err() {
             self.left_out.fetch_add(1, Ordering::Relaxed);
@@ -72,7 +72,9 @@ fn shown(exchange: &Exchange, paint: Paint) -> String {
     let by = match (summary.has_failed, summary.was_passed_on, summary.next_status) {
         (true, ..) => ", the guest failed".to_owned(),
         (_, false, _) => ", from the guest".to_owned(),
-        (_, true, Some(next)) if Some(next) != summary.status => format!(", the next handler gave {next}"),
+        (_, true, Some(next)) if Some(next) != summary.status => {
+            format!(", the next handler responded with {next}")
+        }
         _ => String::new(),
     };
     let of = exchange.replay_of.map_or_else(String::new, |of| format!(" (#{of} again)"));
@@ -99,7 +101,7 @@ fn shown(exchange: &Exchange, paint: Paint) -> String {
     text
 }
 
-/// A time for people.
+/// A time in a readable unit.
 pub(super) fn duration(time: Duration) -> String {
     match time.as_secs_f64() {
         seconds @ 1.0.. => format!("{seconds:.1} s"),

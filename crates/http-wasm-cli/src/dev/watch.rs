@@ -1,17 +1,18 @@
-//! Noticing changes of files, by looking at them: unlike notifications from the system, this works on any file system.
+//! Detects changes of files by polling, which, unlike notifications from the system, works on any file system.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// How often files are looked at. They must be unchanged for as long: saving several takes many steps.
+/// How often files are polled. A change counts once the files have been unchanged for this long, since saving several
+/// of them takes many steps.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Files that are watched. A directory with more has something in it that isn't source.
+/// Maximum number of watched files. A directory with more contains something other than source.
 const MAX_FILES: usize = 20_000;
 
-/// Directories that tools write to.
+/// Directories that build tools write to.
 const IGNORED_DIRECTORIES: &[&str] = &["target", "node_modules", "zig-out", "zig-cache", "__pycache__"];
 
 /// Watches the source of a guest, and the files that the gateway reads.
@@ -20,7 +21,7 @@ pub(super) struct Watcher {
     source: Option<PathBuf>,
     inputs: Vec<PathBuf>,
     seen: Seen,
-    /// Files that have changed during the last build.
+    /// Files that changed during the last build.
     suspects: BTreeSet<PathBuf>,
     /// Files that builds write.
     outputs: BTreeSet<PathBuf>,
@@ -29,13 +30,13 @@ pub(super) struct Watcher {
 /// What has changed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
-    /// A file of the source: the guest has to be built.
+    /// A source file: the guest must be rebuilt.
     Source,
     /// Only a file that the gateway reads.
     Input,
 }
 
-/// Time of change and size of each file.
+/// Modification time and size of each file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Seen {
     source: BTreeMap<PathBuf, Stamp>,
@@ -46,7 +47,7 @@ struct Seen {
 type Stamp = (SystemTime, u64);
 
 impl Watcher {
-    /// Watches from here on.
+    /// Watches for changes from now on.
     pub(super) fn new(source: Option<PathBuf>, inputs: Vec<PathBuf>) -> Self {
         let seen = Seen::look(source.as_deref(), &inputs);
         if let (true, Some(source)) = (seen.is_cut, &source) {
@@ -59,7 +60,7 @@ impl Watcher {
         Self { source, inputs, seen, suspects: BTreeSet::new(), outputs: BTreeSet::new() }
     }
 
-    /// Completes when files have changed, and are unchanged for a while.
+    /// Completes when files have changed and then stayed the same for a while.
     pub(super) async fn changed(&mut self) -> Change {
         let mut last = None;
         loop {
@@ -77,8 +78,8 @@ impl Watcher {
         }
     }
 
-    /// A build has ended, and its guest is about to be loaded. Source that has changed meanwhile counts as a change,
-    /// except for files that change during each build: those the build writes itself.
+    /// To be called when a build has ended, before its guest is loaded. Source that changed during the build counts as
+    /// a change, except for files that change during every build, which are those that the build itself writes.
     pub(super) async fn built(&mut self) {
         let now = self.look().await;
         let paths = now.source.keys().chain(self.seen.source.keys());
@@ -87,7 +88,7 @@ impl Watcher {
         for path in &changed {
             if self.suspects.contains(path) && self.outputs.insert(path.clone()) {
                 tracing::info!(
-                    "{} changes during each build: what happens to it during a build doesn't start another",
+                    "{} changes during each build, so changes to it during a build don't start another one",
                     path.display()
                 );
             }
@@ -113,7 +114,7 @@ impl Seen {
     fn look(source: Option<&Path>, inputs: &[PathBuf]) -> Self {
         let stamps = inputs.iter().map(|path| stamp(&fs::metadata(path).ok()?)).collect();
         let mut seen = Self { inputs: stamps, ..Self::default() };
-        // The guest may be in the directory with its source.
+        // The guest may be in its source directory.
         let inputs: Vec<_> = inputs.iter().filter_map(|path| fs::canonicalize(path).ok()).collect();
         let is_input = |path: &Path| {
             let named = inputs.iter().any(|input| input.file_name() == path.file_name());
@@ -121,7 +122,7 @@ impl Seen {
         };
         let mut directories: Vec<PathBuf> = source.into_iter().map(Path::to_owned).collect();
         while let Some(directory) = directories.pop() {
-            // What can't be read may have been removed meanwhile.
+            // A directory that can't be read may have been removed meanwhile.
             for entry in fs::read_dir(&directory).into_iter().flatten().flatten() {
                 if seen.source.len() >= MAX_FILES {
                     seen.is_cut = true;
@@ -149,7 +150,7 @@ impl Seen {
     }
 }
 
-/// Whether editors, tests and builds write files with such names.
+/// Whether editors, tests or builds write files with such names.
 fn is_ignored(name: &str) -> bool {
     name.starts_with('.') || [".wasm", ".o", "~"].iter().any(|end| name.ends_with(end))
 }
@@ -162,7 +163,7 @@ fn stamp(found: &Metadata) -> Option<Stamp> {
 mod tests {
     use super::*;
 
-    /// Writes a file whose length tells it from the one before.
+    /// Makes a file longer, so that its size differs.
     fn grow(path: &Path) {
         let length = fs::metadata(path).map_or(0, |found| found.len());
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -200,7 +201,7 @@ mod tests {
             let changed = tokio::time::timeout(Duration::from_secs(5), watcher.changed());
             changed.await.is_err()
         };
-        // During the first build its author saves a file, and the build writes one.
+        // During the first build, the author saves a file and the build writes another.
         grow(&at("main.c"));
         grow(&at("generated.h"));
         watcher.built().await;
@@ -208,7 +209,7 @@ mod tests {
         grow(&at("generated.h"));
         watcher.built().await;
         assert!(quiet(&mut watcher).await, "{watcher:?}");
-        // The author may still edit it.
+        // The author may still edit it between builds.
         grow(&at("generated.h"));
         assert_eq!(watcher.changed().await, Change::Source);
     }

@@ -21,11 +21,11 @@ pub(crate) struct ExchangeArgs {
     #[arg(short = 'X', long, value_name = "METHOD", conflicts_with_all = ["request", "har"])]
     method: Option<Method>,
 
-    /// Header of the request, after those that it has; repeatable
+    /// Header to add to the request; repeatable
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE", value_parser = header_line)]
     headers: Vec<(HeaderName, HeaderValue)>,
 
-    /// Body of the request: text, or @FILE for a file's bytes
+    /// Body of the request: text, or @FILE for the content of a file
     #[arg(short = 'd', long, value_name = "TEXT|@FILE", allow_hyphen_values = true,
         conflicts_with_all = ["request", "har"])]
     data: Option<String>,
@@ -38,21 +38,21 @@ pub(crate) struct ExchangeArgs {
     #[arg(long, value_name = "FILE")]
     har: Option<PathBuf>,
 
-    /// Number of the HAR file's entry
+    /// Number of the entry in the HAR file
     #[arg(long, value_name = "N", default_value_t = 1, requires = "har")]
     entry: usize,
 
     /// The next handler: a file with its response in HTTP/1.1 format, `echo` for the request as JSON, an http:// URL to
-    /// forward to, or `none` to give no response [default: 200 with `hello world`]
+    /// forward to, or `none` for no response [default: 200 with `hello world`]
     #[arg(long, value_name = "FILE|echo|URL|none")]
     response: Option<String>,
 }
 
 impl ExchangeArgs {
-    /// Reads the files that arguments name.
+    /// Reads the files that the arguments name.
     ///
     /// # Errors
-    /// When one of them can't be read, or holds something else.
+    /// If one of them can't be read or has the wrong format.
     pub(crate) fn resolve(self) -> Result<(SampleRequest, Next), ArgsError> {
         let (mut request, recorded) = match (self.request, self.har) {
             (Some(path), _) => {
@@ -67,7 +67,7 @@ impl ExchangeArgs {
             (None, None) => (from_flags(self.url, self.method, self.data)?, None),
         };
         for (name, value) in self.headers {
-            // There is one host, and the default one is only a stand-in.
+            // There is only one host, and a given one replaces the default.
             match name {
                 header::HOST => drop(request.headers.insert(name, value)),
                 _ => drop(request.headers.append(name, value)),

@@ -1,4 +1,4 @@
-//! What is recorded of an exchange.
+//! The entries in the record of an exchange.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use http_wasm_tower::{Argument, CallResult, Features, Phase, TracedCall};
 /// Something that happened in an exchange.
 #[derive(Debug, Clone)]
 pub(crate) struct Entry {
-    /// When, from the start of the recording.
+    /// When it happened, counted from the start of the recording.
     pub(crate) at: Duration,
     pub(crate) what: What,
-    /// Why it has less effect than the guest's author may expect.
+    /// Why it has less effect than the guest's author might expect.
     pub(crate) note: Option<String>,
 }
 
@@ -19,7 +19,7 @@ pub(crate) struct Entry {
 pub(crate) enum What {
     /// An instance is created.
     Created,
-    /// Its start-up is over.
+    /// Its start-up has ended.
     Started { error: Option<String> },
     /// One of the guest's two functions is called.
     Entered { phase: Phase, req_ctx: u32, is_error: bool },
@@ -29,7 +29,7 @@ pub(crate) enum What {
     Line { stream: String, text: String },
     /// The next handler has got the request.
     Next,
-    /// The next handler has responded with this status, or not at all.
+    /// The next handler has responded with this status, or has failed.
     Answered { status: Option<u16> },
     /// The guest's function has returned or failed.
     Returned { phase: Phase, proceeds: bool, req_ctx: u32, error: Option<String>, took: Duration },
@@ -44,9 +44,9 @@ pub(crate) struct CallEntry {
     pub(crate) result: CallResult,
     /// What the result means, if the function has one.
     pub(crate) answer: Option<Answer>,
-    /// How long the host took, without waiting.
+    /// How long the host took, excluding waiting.
     pub(crate) took: Duration,
-    /// How long the guest waited for the answer.
+    /// How long the guest waited for the result.
     pub(crate) waited: Option<Duration>,
     /// Bytes that went from the guest to the host, or back.
     pub(crate) bytes: usize,
@@ -55,7 +55,7 @@ pub(crate) struct CallEntry {
 /// An argument.
 #[derive(Debug, Clone)]
 pub(crate) enum Value {
-    /// A kind, a number or the like, by its name.
+    /// A kind, a number or similar, as a word.
     Word(String),
     Bytes(Vec<u8>),
 }
@@ -65,11 +65,11 @@ pub(crate) enum Value {
 pub(crate) enum Answer {
     /// A number, or features by their names.
     Word(String),
-    /// A value. It is `None` if the guest only asked for its length, or gave too little room.
+    /// A value. `bytes` is `None` if the guest only asked for the length, or if its buffer was too small.
     Value { len: u32, bytes: Option<Vec<u8>> },
-    /// Several values, in the same way.
+    /// Several values, with the same rule.
     Values { count: u32, len: u32, values: Option<Vec<Vec<u8>>> },
-    /// A part of a body.
+    /// A piece of a body.
     Body { eof: bool, bytes: Vec<u8> },
 }
 
@@ -144,7 +144,7 @@ impl Answer {
         }
         let (high, low) = ((result >> 32) as u32, result as u32);
         let written = call.written();
-        // Nothing has to be written of an empty value.
+        // For an empty value, nothing is written.
         let whole = written.len() == low as usize;
         Some(match call.function.name {
             "enable_features" => {

@@ -23,7 +23,7 @@ impl HarEntry {
     /// The entry with this number, counted from 1.
     ///
     /// # Errors
-    /// What is wrong with the file.
+    /// A description of what is wrong with the file.
     pub(crate) fn read(path: &Path, number: usize) -> Result<Self, String> {
         let bytes = std::fs::read(path).map_err(|error| plain(&error))?;
         let entries = Har::read(&bytes)?.log.entries;
@@ -84,7 +84,7 @@ fn body(content: Option<HarContent>) -> Result<Bytes, String> {
 
 fn fields(pairs: &[HarPair]) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
-    // Pseudo-headers of HTTP/2 are in the URL too, and framing was the connection's.
+    // The URL has the same information as HTTP/2 pseudo-headers, and framing belonged to the connection.
     let own =
         |pair: &&HarPair| !pair.name.starts_with(':') && !pair.name.eq_ignore_ascii_case("transfer-encoding");
     for pair in pairs.iter().filter(own) {

@@ -1,4 +1,4 @@
-//! Exchanges in process: a request for a guest, a next handler, and a record of all that happens.
+//! Exchanges in process: a request for a guest, a next handler, and a record of everything that happens.
 
 mod args;
 mod entry;

@@ -13,16 +13,16 @@ use hyper_util::rt::TokioExecutor;
 use super::request::SampleResponse;
 use super::seen::SeenRequest;
 
-/// What is behind the guest.
+/// The kinds of next handler.
 #[derive(Debug, Clone)]
 pub(crate) enum Next {
-    /// Responds with this.
+    /// Responds with this response.
     Fixed(SampleResponse),
     /// Responds with the request as JSON, as `serve --upstream echo` does.
     Echo,
     /// An HTTP server.
     Url(Uri),
-    /// Gives no response.
+    /// Fails without a response.
     Fails,
 }
 
@@ -40,7 +40,7 @@ impl Next {
     /// A file with a response in HTTP/1.1 format, `echo`, `none`, or the URL of a server.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// A description of what is wrong with it.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text {
             "echo" => return Ok(Self::Echo),
@@ -48,7 +48,9 @@ impl Next {
             _ => {}
         }
         if text.starts_with("https://") {
-            return Err("only http:// URLs are supported here; use `serve --upstream` for https".to_owned());
+            return Err(
+                "only http:// URLs are supported here; use `serve --upstream` for https://".to_owned()
+            );
         }
         if text.starts_with("http://") {
             let uri: Uri = text.parse().map_err(|error| format!("invalid URL: {error}"))?;
@@ -57,7 +59,7 @@ impl Next {
         SampleResponse::read(Path::new(text)).map(Self::Fixed)
     }
 
-    /// The response to a request, which has been collected.
+    /// The response to a request whose body has been collected.
     pub(super) async fn respond(&self, request: &SeenRequest) -> Result<Response<Body>, BoxError> {
         match self {
             Self::Fixed(response) => Ok(response.build()),
@@ -67,7 +69,7 @@ impl Next {
                 Ok(http_wasm_gateway::echo(echoed).await)
             }
             Self::Url(server) => forward(server, request).await,
-            Self::Fails => Err(Box::new(io::Error::other("the next handler gives no response"))),
+            Self::Fails => Err(Box::new(io::Error::other("the next handler fails"))),
         }
     }
 }
@@ -94,7 +96,7 @@ async fn forward(server: &Uri, request: &SeenRequest) -> Result<Response<Body>, 
     parts.path_and_query = Some(request.uri.parse()?);
     let (mut head, _) = request.rebuild()?.into_parts();
     head.uri = Uri::from_parts(parts)?;
-    // Of the connection from here on.
+    // These belong to the connection to the server.
     for name in [header::TRANSFER_ENCODING, header::CONNECTION] {
         head.headers.remove(name);
     }

@@ -1,4 +1,4 @@
-//! Notes on calls that turn out to have no effect only once more of the exchange is known.
+//! Notes on calls that had no effect, where this is only known later in the exchange.
 
 use std::collections::HashMap;
 
@@ -61,7 +61,7 @@ fn outcome(played: &Played) -> Outcome {
     }
 }
 
-/// The names of headers that the next handler's response has, as the client gets them.
+/// The headers of the next handler's response, by name, with their values as the client gets them.
 fn answered_headers(played: &Played) -> HashMap<String, Vec<String>> {
     let headers = played.response.iter().flat_map(|response| {
         let names = response.content.headers.keys();
@@ -70,7 +70,7 @@ fn answered_headers(played: &Played) -> HashMap<String, Vec<String>> {
     headers.collect()
 }
 
-/// On what is set in `handle_request`.
+/// A note on a call that changes a message in `handle_request`.
 fn on_early_call(
     call: &CallEntry,
     outcome: Outcome,
@@ -81,7 +81,7 @@ fn on_early_call(
     }
     let text = match (outcome, call.changes()?, call.function) {
         (Outcome::Stops, "request", _) => {
-            "no effect: the guest answers the request itself, so no next handler gets it"
+            "no effect: the guest answers the request itself, so the next handler isn't called"
         }
         (Outcome::Fails, ..) => {
             "no effect: the guest fails before handle_request returns, so the client gets an error"
@@ -108,7 +108,7 @@ fn on_early_call(
     Some(text.to_owned())
 }
 
-/// Bodies that are replaced before they have been read to their end.
+/// Bodies that are replaced before they have been read to the end.
 #[derive(Default)]
 struct Replaced {
     read_to_end: Vec<(Option<Phase>, &'static str)>,
@@ -130,7 +130,7 @@ impl Replaced {
                 let has_original = call.phase == Some(Phase::Response) || message == "request";
                 if has_original && !self.read_to_end.contains(&which) {
                     return Some(format!(
-                        "this starts a new {message} body: what the guest hasn't read of the original is dropped"
+                        "this starts a new {message} body; the unread rest of the original is dropped"
                     ));
                 }
             }
@@ -147,9 +147,9 @@ fn on_return(phase: Phase, proceeds: bool, req_ctx: u32, calls: usize) -> Option
              were they swapped?"
         }
         (Phase::Request, false) if calls == 0 => {
-            "stopped without a call of the host: the client gets an empty 200; return 1 in the low 32 bits to proceed"
+            "stopped without calling the host: the client gets an empty 200; return 1 in the low 32 bits to proceed"
         }
-        (Phase::Request, true) if calls == 0 => "the guest has called no function of the host",
+        (Phase::Request, true) if calls == 0 => "the guest called no host function",
         _ => return None,
     };
     Some(text.to_owned())

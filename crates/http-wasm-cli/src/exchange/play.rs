@@ -1,4 +1,4 @@
-//! Plays an exchange: a request through the guest to the next handler, and the response back.
+//! Plays an exchange: passes a request through the guest to the next handler, and the response back.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,7 +20,7 @@ use crate::args::GuestSpec;
 use crate::failure::{Failure, plain};
 use crate::guest;
 
-/// The client's address, unless the request has another.
+/// The client's address, unless the request specifies another.
 pub(crate) const CLIENT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 54_321);
 
 /// How long a clean-up call may take.
@@ -62,7 +62,7 @@ impl Player {
         &self.guest
     }
 
-    /// Takes a request from `client` through the guest to `next`. What was recorded before is part of the result.
+    /// Passes a request from `client` through the guest to `next`. The result includes what was recorded before.
     pub(crate) fn play(&self, request: &SampleRequest, client: SocketAddr, next: &Next) -> Played {
         let seen = Arc::new(Mutex::new(None));
         let mut played = self.runtime.block_on(async {
@@ -99,7 +99,7 @@ impl Player {
         played
     }
 
-    /// A guest whose next handler gives no response is called off the request's path.
+    /// If the next handler fails, the guest's clean-up call runs off the request path.
     async fn wait_for_clean_up(&self) {
         let returned = |what: &What| matches!(what, What::Returned { phase: Phase::Response, .. });
         let limit = Instant::now() + CLEAN_UP;

@@ -14,7 +14,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use super::entry::{CallEntry, Entry, What};
 use crate::failure::Failure;
 
-/// A record of what happens. Cheap to clone; all clones share it.
+/// A record of what happens in exchanges. Cheap to clone; all clones share one record.
 #[derive(Debug, Clone)]
 pub(crate) struct Recorder(Arc<Mutex<Record>>);
 
@@ -24,20 +24,20 @@ struct Record {
     entries: Vec<Entry>,
     /// Memory of the entries, roughly.
     bytes: usize,
-    /// How much memory they may take.
+    /// Maximum memory of the entries.
     max_bytes: usize,
-    /// Entries that were too many.
+    /// Number of entries that were dropped.
     left_out: usize,
 }
 
-/// Memory that a record may take: a guest can make millions of calls before its deadline.
+/// Default for the maximum memory of a record. A guest can make millions of calls before its deadline.
 const MAX_BYTES: usize = 64 * 1024 * 1024;
 
-/// Memory of an entry besides what a guest passes, roughly.
+/// Memory of an entry, excluding what a guest passes, roughly.
 const ENTRY_BYTES: usize = 512;
 
 impl Record {
-    /// Adds an entry for which a guest has passed so many bytes, if there is room.
+    /// Adds an entry if there is room. `bytes` is how many bytes the guest has passed.
     fn push(&mut self, entry: Entry, bytes: usize) {
         let bytes = bytes + ENTRY_BYTES;
         if self.bytes + bytes > self.max_bytes {
@@ -48,7 +48,7 @@ impl Record {
         self.entries.push(entry);
     }
 
-    /// A line about the entries that were too many, if there are any.
+    /// A line that reports dropped entries, if there are any.
     fn left_out(&self) -> Option<Entry> {
         let left_out = self.left_out;
         if left_out == 0 {
@@ -69,7 +69,7 @@ impl Recorder {
         Self::with_room(MAX_BYTES)
     }
 
-    /// A record that takes this much memory, roughly.
+    /// A record that may take roughly this much memory.
     pub(crate) fn with_room(max_bytes: usize) -> Self {
         let (since, entries) = (Instant::now(), Vec::new());
         Self(Arc::new(Mutex::new(Record { since, entries, bytes: 0, max_bytes, left_out: 0 })))
@@ -81,7 +81,7 @@ impl Recorder {
         tracing_subscriber::registry()
             .with(Lines(self.clone()).with_filter(filter))
             .try_init()
-            .map_err(|error| Failure::Other(format!("cannot set the log up: {error}")))
+            .map_err(|error| Failure::Other(format!("cannot set up the log: {error}")))
     }
 
     /// The tracer of a guest.
@@ -90,7 +90,7 @@ impl Recorder {
         move |_, event| recorder.event(event)
     }
 
-    /// What has been recorded so far, and from here on the time counts from 0.
+    /// Takes what has been recorded so far, and restarts the time at 0.
     pub(crate) fn take(&self) -> Vec<Entry> {
         let mut record = self.lock();
         record.bytes = 0;
@@ -108,7 +108,7 @@ impl Recorder {
         record.entries.iter().cloned().chain(record.left_out()).collect()
     }
 
-    /// Puts what has been recorded elsewhere before what is recorded here.
+    /// Puts the entries of another record before those of this one.
     pub(crate) fn begin_with(&self, other: &Self) {
         let (earlier, bytes) = {
             let mut other = other.lock();
@@ -119,12 +119,12 @@ impl Recorder {
         record.bytes += bytes;
     }
 
-    /// Memory that the record takes, roughly.
+    /// Memory of the record, roughly.
     pub(crate) fn bytes(&self) -> usize {
         self.lock().bytes
     }
 
-    /// A line that a guest has written to this stream.
+    /// Adds a line that a guest has written to this stream.
     pub(crate) fn line(&self, stream: String, text: String) {
         let mut record = self.lock();
         let (at, bytes) = (record.since.elapsed(), text.len());
@@ -137,7 +137,7 @@ impl Recorder {
         record.entries.push(Entry { at, what, note });
     }
 
-    /// Whether what is recorded satisfies `is`.
+    /// Whether any entry satisfies `is`.
     pub(crate) fn any(&self, is: impl Fn(&What) -> bool) -> bool {
         self.lock().entries.iter().any(|entry| is(&entry.what))
     }
@@ -191,7 +191,7 @@ struct Lines(Recorder);
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        // A call of `log` has neither, and is recorded as a call.
+        // A call of `log` has neither field, and is recorded as a call.
         let fields = event.metadata().fields();
         if fields.field("stream").is_none() && fields.field("suppressed").is_none() {
             return;
@@ -236,7 +236,7 @@ mod tests {
             what: What::Line { stream: "stdout".to_owned(), text: text.to_owned() },
             note: None,
         };
-        // As if each line were as long.
+        // Pretend that each line takes that much.
         (0..100).for_each(|_| recorder.lock().push(line("kept"), MAX_BYTES / 10));
         let entries = recorder.take();
         let texts: Vec<_> = entries
@@ -249,7 +249,7 @@ mod tests {
         let (last, kept) = texts.split_last().expect("there are some");
         assert_eq!(kept, ["kept"; 9]);
         assert_eq!(*last, "91 more calls and lines are not shown: they take more than 64 MiB");
-        // What is taken makes room for more.
+        // Taking the entries makes room for more.
         recorder.lock().push(line("next"), 0);
         assert_eq!(recorder.take().len(), 1);
     }

@@ -1,5 +1,4 @@
-//! The request that a guest gets, and a response of the next handler: from a file in HTTP/1.1 format, or from
-//! arguments.
+//! The request for the guest and the next handler's response, from a file in HTTP/1.1 format or from arguments.
 
 use std::fmt;
 use std::path::Path;
@@ -10,7 +9,7 @@ use http_wasm_tower::Body;
 
 use crate::failure::plain;
 
-/// More headers than a server accepts.
+/// Maximum number of headers: more than servers accept.
 const MAX_HEADERS: usize = 256;
 
 /// A request that can be created repeatedly.
@@ -32,7 +31,7 @@ pub(crate) struct SampleResponse {
 }
 
 impl Default for SampleRequest {
-    /// What `curl` sends for a path.
+    /// The request that `curl` sends for a path.
     fn default() -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(header::HOST, HeaderValue::from_static("localhost"));
@@ -44,7 +43,7 @@ impl Default for SampleRequest {
 }
 
 impl SampleRequest {
-    /// Reads a request's head and body from a file. The error says what is wrong with it.
+    /// Reads a request's head and body from a file. The error describes what is wrong with it.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         Self::parse(&std::fs::read(path).map_err(|error| plain(&error))?)
     }
@@ -68,7 +67,7 @@ impl SampleRequest {
         })
     }
 
-    /// Takes the target from a URL: of an absolute one, the host becomes a header.
+    /// Takes the target from a URL. The host of an absolute URL becomes the `host` header.
     pub(crate) fn set_url(&mut self, url: &str) -> Result<(), String> {
         let is_absolute = url.starts_with("http://") || url.starts_with("https://");
         if !is_absolute && !url.starts_with('/') && url != "*" {
@@ -84,7 +83,7 @@ impl SampleRequest {
         Ok(())
     }
 
-    /// Gives the message the length of its body, unless it has one.
+    /// Adds a `content-length` header, unless there is one or the body is empty.
     pub(crate) fn frame(&mut self) {
         if !self.body.is_empty() && !self.headers.contains_key(header::CONTENT_LENGTH) {
             self.headers.insert(header::CONTENT_LENGTH, self.body.len().into());
@@ -110,7 +109,7 @@ impl Default for SampleResponse {
 }
 
 impl SampleResponse {
-    /// Reads a response's head and body from a file. The error says what is wrong with it.
+    /// Reads a response's head and body from a file. The error describes what is wrong with it.
     pub(crate) fn read(path: &Path) -> Result<Self, String> {
         Self::parse(&std::fs::read(path).map_err(|error| plain(&error))?)
     }
@@ -154,13 +153,13 @@ impl fmt::Display for SampleRequest {
     }
 }
 
-/// A header from `name: value`, as it is written in a request.
+/// Parses a header from `name: value`, as written in a request.
 pub(crate) fn header_line(line: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = line.split_once(':').ok_or_else(|| format!("expected NAME: VALUE, not {line:?}"))?;
     field(name.trim().as_bytes(), value.trim().as_bytes())
 }
 
-/// A header, if it is legal.
+/// A header, if it is valid.
 pub(crate) fn field(name: &[u8], value: &[u8]) -> Result<(HeaderName, HeaderValue), String> {
     match (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
         (Ok(name), Ok(value)) => Ok((name, value)),
@@ -177,7 +176,7 @@ fn fields_of(fields: &[httparse::Header<'_>]) -> Result<HeaderMap, String> {
     Ok(headers)
 }
 
-/// What follows the head: as many bytes as `content-length` says, or everything.
+/// The body that follows the head: as many bytes as `content-length` says, or everything.
 fn body(headers: &HeaderMap, rest: &[u8]) -> Result<Bytes, String> {
     if headers.contains_key(header::TRANSFER_ENCODING) {
         return Err(

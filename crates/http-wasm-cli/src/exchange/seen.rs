@@ -1,4 +1,4 @@
-//! Messages as their recipients got them.
+//! Messages as their recipients see them.
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
@@ -27,7 +27,7 @@ pub(crate) struct Content {
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
     pub(crate) trailers: HeaderMap,
-    /// Why the body ended before its end, if it did.
+    /// Why the body is incomplete, if it is.
     pub(crate) broken: Option<String>,
 }
 

@@ -12,13 +12,13 @@ use super::entry::{Answer, CallEntry, Entry, Value, What};
 use super::seen::{Content, SeenRequest, SeenResponse};
 use crate::logging::escaped;
 
-/// Bytes of a value that are shown in a trace.
+/// How many bytes of a value a trace shows.
 const SHOWN: usize = 160;
 
-/// Bytes of a body that are shown of a message.
+/// How many bytes of a body are shown.
 const SHOWN_BODY: usize = 16 * 1024;
 
-/// How text is painted: in colour on a terminal.
+/// The styles of text: colours on a terminal.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Paint {
     pub(crate) title: Style,
@@ -94,7 +94,7 @@ fn print_message(out: &mut String, line: &str, content: &Content, paint: Paint) 
         line!(out, "{text}");
         if shown.len() < content.body.len() {
             let all = content.body.len();
-            line!(out, "{}", Styled(paint.dim, format_args!("… {all} bytes in all")));
+            line!(out, "{}", Styled(paint.dim, format_args!("… {all} bytes in total")));
         }
     }
     if !content.trailers.is_empty() {
@@ -114,7 +114,7 @@ fn print_fields(out: &mut String, fields: &HeaderMap, paint: Paint) {
     }
 }
 
-/// Writes what happened, in order.
+/// Writes the entries in order.
 pub(crate) fn print_trace(out: &mut String, entries: &[Entry], paint: Paint) {
     for Entry { what, note, .. } in entries {
         match what {
@@ -171,7 +171,7 @@ pub(crate) fn print_trace(out: &mut String, entries: &[Entry], paint: Paint) {
     }
 }
 
-/// Writes why the guest failed, where in its code, and what it wrote to stderr before.
+/// Writes why the guest failed, where in its code, and what it had written to stderr.
 pub(crate) fn print_failure(out: &mut String, error: &Error, paint: Paint) {
     line!(out, "{}", Styled(paint.bad, indented(&error.to_string())));
     for line in error.backtrace().unwrap_or_default().lines() {
@@ -230,7 +230,7 @@ impl fmt::Display for Answer {
                 write!(f, "{count}: {}", values.join(", "))
             }
             Self::Values { count, len, values: None } => {
-                write!(f, "{count} of {} in all", self::bytes(*len as usize))
+                write!(f, "{count}, {} in total", self::bytes(*len as usize))
             }
             Self::Body { eof, bytes } => {
                 let end = if *eof { " and the end of the body" } else { ", more to come" };
@@ -240,7 +240,7 @@ impl fmt::Display for Answer {
     }
 }
 
-/// Bytes in quotes, with escapes; long ones in part.
+/// Bytes in quotes, with escapes. Long values are truncated.
 fn quoted(bytes: &[u8]) -> String {
     let shown = &bytes[..bytes.len().min(SHOWN)];
     let more =
@@ -251,13 +251,13 @@ fn quoted(bytes: &[u8]) -> String {
     }
 }
 
-/// A text without control characters.
+/// Text without control characters.
 fn clean(text: &str) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
     escaped(&text).into_owned()
 }
 
-/// A text of several lines, the further ones indented.
+/// Text of several lines, all but the first indented.
 fn indented(text: &str) -> String {
     let lines: Vec<_> = text.lines().map(clean).collect();
     lines.join("\n    ")

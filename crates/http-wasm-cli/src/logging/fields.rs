@@ -24,7 +24,7 @@ impl<'writer> FormatFields<'writer> for BacktraceBelow {
     }
 }
 
-/// Each line begins with spaces, which no event does.
+/// Each line begins with spaces, unlike the line of an event.
 fn write_below(out: &mut dyn fmt::Write, backtrace: &str) -> fmt::Result {
     for line in backtrace.lines() {
         out.write_str("\n  ")?;

@@ -1,4 +1,4 @@
-//! A line at the bottom of a terminal that shows which guests are being loaded, if that takes long.
+//! A progress line at the bottom of a terminal, which shows the guests that are being loaded if that takes long.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -23,11 +23,11 @@ pub(super) fn is_progress(target: &str) -> bool {
 /// How often the line is drawn again.
 const PERIOD: Duration = Duration::from_millis(250);
 
-/// How many guests are named, and how long the line may be, so that it fits a terminal.
+/// How many guests are named, and the maximum length of the line, so that it fits a terminal.
 const NAMED: usize = 3;
 const WIDTH: usize = 78;
 
-/// Back to the start of the line, which is then emptied.
+/// Returns to the start of the line and clears it.
 const CLEAR: &[u8] = b"\r\x1b[K";
 
 /// Shows the events of [`TARGET`] and [`LOADING_TARGET`] as a line that is updated, and writes the lines of the log
@@ -37,7 +37,7 @@ pub(super) struct Progress(Arc<Mutex<ProgressState>>);
 
 struct ProgressState {
     out: Box<dyn Write + Send>,
-    /// Guests that are being loaded, and since when.
+    /// Guests that are being loaded, and when that started.
     loading: Vec<(String, Instant)>,
     /// How many guests are loaded, and how many there are.
     share: Option<(u64, u64)>,
@@ -81,7 +81,7 @@ impl Progress {
         let Some(place) = screen.loading.iter().position(|(name, _)| name == guest) else { return };
         let (guest, _) = screen.loading.remove(place);
         let line = format!("{}: {}\n", shown(&guest), shown(how));
-        // There is nobody to tell if the terminal is gone.
+        // If the terminal is gone, there is nowhere to report that.
         let _ = screen.line(line.as_bytes());
         screen.draw(Instant::now());
     }
@@ -123,13 +123,13 @@ impl ProgressState {
     }
 }
 
-/// A name without what would move the cursor.
+/// A name without characters that would move the cursor.
 fn shown(name: &str) -> String {
     name.chars().filter(|c| !c.is_control()).collect()
 }
 
 impl Write for Progress {
-    /// Gets whole lines.
+    /// Called with whole lines.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         self.screen().line(line)?;
         Ok(line.len())

@@ -1,5 +1,5 @@
-//! The languages that guests are written in here, and the files of a new guest in each. They are the examples in
-//! `guests/examples`, which are built and tested.
+//! The supported languages, and the files of a new guest in each. The files are those of `guests/examples`, which are
+//! built and tested.
 
 /// A language of guests.
 #[derive(Debug)]
@@ -7,15 +7,15 @@ pub(super) struct Language {
     /// As in `--lang`.
     pub(super) name: &'static str,
     pub(super) title: &'static str,
-    /// What it is built with, and where that comes from.
+    /// What a build needs, and where to get it.
     pub(super) needs: &'static str,
     /// The file to edit.
     pub(super) main: &'static str,
-    /// What is loaded: the result of the build.
+    /// The file to load: the result of the build.
     pub(super) guest: &'static str,
     /// Paths and contents.
     pub(super) files: &'static [(&'static str, &'static str)],
-    /// Steps of a CI job that install what it needs.
+    /// Steps of a CI job that install what a build needs.
     pub(super) ci: &'static str,
 }
 
@@ -86,19 +86,19 @@ pub(super) const LANGUAGES: &[Language] = &[
     },
 ];
 
-/// The name of the example, which the new guest's replaces.
+/// The name of the example, which is replaced by that of the new guest.
 pub(super) const EXAMPLE: &str = "auth-redact";
 
-/// The configuration in the tests.
+/// The configuration that the tests use.
 pub(super) const CONFIG: &str = "s3cret ann ssn";
 
 impl Language {
-    /// How it is built, unless there is nothing to build.
+    /// The build command, unless there is nothing to build.
     pub(super) fn build(&self) -> Option<&'static str> {
         self.files.iter().any(|(path, _)| *path == "build.sh").then_some("./build.sh")
     }
 
-    /// The commands from the source to a tested guest, and to go on from there.
+    /// The commands that build and test the guest, and those to continue with.
     pub(super) fn commands(&self) -> Vec<String> {
         let guest = self.guest;
         let build = self.build().map(str::to_owned);

@@ -1,4 +1,4 @@
-//! `http-wasm new`: a guest to begin with, in a directory of its own.
+//! `http-wasm new`: creates a guest in a new directory.
 
 mod args;
 mod language;
@@ -34,7 +34,7 @@ pub(crate) fn run(args: NewArgs) -> Result<(), Failure> {
     ))
 }
 
-/// The guest's name: the directory's, as package managers accept it.
+/// The guest's name: that of the directory, which must be valid for package managers.
 fn name_of(directory: &Path) -> Result<String, ArgsError> {
     let name = directory.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let legal = name.starts_with(|first: char| first.is_ascii_lowercase())
@@ -58,7 +58,7 @@ fn files(language: &Language, name: &str) -> Vec<(&'static str, String)> {
     written.chain(others).collect()
 }
 
-/// Writes the files, in a directory that is empty or isn't there yet.
+/// Writes the files to a directory that is empty or doesn't exist yet.
 fn make(directory: &Path, files: &[(&'static str, String)]) -> Result<(), Failure> {
     if let Ok(mut entries) = fs::read_dir(directory)
         && entries.next().is_some()

@@ -40,10 +40,10 @@ pub(super) struct Profile {
 }
 
 impl Profile {
-    /// Reads the files that arguments name, but not the guest.
+    /// Reads the files that the arguments name, except for the guest.
     ///
     /// # Errors
-    /// When one of them can't be read, or holds something else.
+    /// If one of them can't be read or has the wrong format.
     pub(super) fn resolve(args: ProfileArgs) -> Result<Self, ArgsError> {
         let guest = GuestSpec { lints: args.lints, ..args.given.resolve(args.guest)? };
         let (request, next) = args.exchange.resolve()?;

@@ -22,11 +22,11 @@ use crate::output::print;
 
 pub(crate) use self::args::ProfileArgs;
 
-/// How samples are taken, and what that means.
+/// How samples are taken, and the bias that follows.
 const BIAS: &str = "A sample every 2 ms, noticed at the next loop head or function entry: time in code between these, \
                     and in host calls, counts for the function that reaches one next.";
 
-/// Functions in the table.
+/// Number of functions in the table.
 const SHOWN: usize = 15;
 
 /// Collects stacks.
@@ -45,19 +45,19 @@ impl Tracer for Samples {
     }
 }
 
-/// Repeats the request, and writes what the guest was doing.
+/// Repeats the request, and writes where the guest spent its time.
 pub(crate) fn run(args: ProfileArgs) -> Result<(), Failure> {
     let Profile { guest: spec, request, next, duration, output } = Profile::resolve(args)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime =
         runtime.map_err(|error| Failure::Other(format!("cannot start the runtime: {}", plain(&error))))?;
-    // Only calls on fibers are seen at every tick.
+    // Only calls that run on fibers are sampled at every tick.
     let engine = Engine::builder().yields_always(true).build()?;
     let samples = Samples::default();
     let loaded = guest::builder(&engine, &spec).trace(samples.clone()).load_file(&spec.path)?;
     let name = loaded.name().to_owned();
     let chain = Chain::new([loaded]);
-    // Those of loading are of the start-up, which is not what is repeated.
+    // Samples taken during loading are of the start-up, which is not what is profiled.
     *samples.0.lock().unwrap_or_else(PoisonError::into_inner) = Stacks::default();
 
     let (began, mut exchanges, mut failed) = (Instant::now(), 0u64, None);

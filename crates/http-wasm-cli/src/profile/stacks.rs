@@ -1,4 +1,4 @@
-//! The stacks that were seen, and how often.
+//! The sampled stacks, and how often each was seen.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -17,7 +17,7 @@ pub(super) struct Share<'a> {
     pub(super) total: u64,
 }
 
-/// A function on a stack, with those that it calls.
+/// A function on a stack, with the functions that it calls.
 #[derive(Debug, Default)]
 pub(super) struct Node<'a> {
     pub(super) samples: u64,
@@ -25,7 +25,7 @@ pub(super) struct Node<'a> {
 }
 
 impl Stacks {
-    /// A stack was seen; its innermost function comes first.
+    /// Counts a stack, whose innermost function comes first.
     pub(super) fn add(&mut self, stack: &[String]) {
         *self.0.entry(stack.iter().rev().cloned().collect()).or_default() += 1;
     }
@@ -45,7 +45,7 @@ impl Stacks {
         text
     }
 
-    /// The functions, those with most samples of their own first.
+    /// The functions, sorted by their own samples in descending order.
     pub(super) fn shares(&self) -> Vec<Share<'_>> {
         let mut shares: HashMap<&str, (u64, u64)> = HashMap::new();
         for (stack, count) in &self.0 {
@@ -79,7 +79,7 @@ impl Stacks {
 }
 
 impl Node<'_> {
-    /// How many functions lie on top of each other at most.
+    /// The depth of the deepest stack.
     pub(super) fn depth(&self) -> usize {
         self.calls.values().map(|call| 1 + call.depth()).max().unwrap_or(0)
     }

@@ -8,12 +8,12 @@ const WIDTH: f64 = 1200.0;
 const ROW: f64 = 18.0;
 const MARGIN: f64 = 10.0;
 const TOP: f64 = 64.0;
-/// Roughly, of the font.
+/// The width of a character, roughly.
 const CHAR: f64 = 6.6;
-/// Functions that would be narrower are left out.
+/// Narrower functions are left out.
 const NARROWEST: f64 = 0.2;
 
-/// The image. `note` says how the samples were taken.
+/// The image as SVG. `note` says how the samples were taken.
 pub(super) fn flame_graph(root: &Node<'_>, title: &str, note: &str) -> String {
     let height = TOP + ROW * root.depth() as f64 + MARGIN;
     let mut svg = String::new();
@@ -72,7 +72,7 @@ fn draw(svg: &mut String, node: &Node<'_>, mut x: f64, y: f64, scale: f64, all: 
     }
 }
 
-/// A warm color, always the same for a function.
+/// A warm colour, always the same for a function.
 fn color(function: &str) -> String {
     let hash = function
         .bytes()

@@ -1,4 +1,4 @@
-//! Answers a guest's calls from a recording.
+//! Answers a guest's host calls from a recording.
 
 use std::sync::Arc;
 
@@ -9,16 +9,16 @@ use super::inputs::Inputs;
 use super::report::{Difference, shown, shown_call};
 use super::unrecorded::Unrecorded;
 
-/// A position in a recording, and what has differed so far.
+/// A position in a recording, and the differences so far.
 pub(super) struct Script {
     events: Arc<[Event]>,
     /// The next event.
     at: usize,
-    /// Where the events of the current call of the guest begin, and where they end.
+    /// The range of the events of the current call of the guest.
     section: (usize, usize),
     /// Whether the recording ends before the end of the section.
     is_open: bool,
-    /// Whether the guest is the recorded one, so that its pointers are the same, too.
+    /// Whether the guest is the recorded one, so that its pointers must be the same, too.
     is_same: bool,
     /// The exchange, counted from 1; 0 is the start-up.
     pub(super) exchange: usize,
@@ -27,7 +27,7 @@ pub(super) struct Script {
     calls: usize,
     pub(super) all_calls: usize,
     pub(super) differences: Vec<Difference>,
-    /// The calls of the recorded exchange, if they are wanted.
+    /// The calls of the recorded exchange, if a trace was requested.
     pub(super) trace: Option<Vec<String>>,
     is_recorded: bool,
     /// The calls that gave the guest redacted values.
@@ -35,7 +35,7 @@ pub(super) struct Script {
     unrecorded: Unrecorded,
 }
 
-/// What a call that comes after the end of the recording traps with.
+/// The trap of a call that comes after the end of the recording.
 pub(super) const END: &str = "the recording ends here";
 
 impl Script {
@@ -60,7 +60,7 @@ impl Script {
         script
     }
 
-    /// The next event, if it isn't of the current section.
+    /// The next event, if it is outside the current section.
     pub(super) fn next(&self) -> Option<&Event> {
         self.events.get(self.at)
     }
@@ -85,8 +85,8 @@ impl Script {
         self.calls = 0;
     }
 
-    /// Ends the call of the guest. What it hasn't called is a difference, unless it was cut short. Returns the event at
-    /// the end: `Started` or `Returned`, or nothing where the recording ends.
+    /// Ends the call of the guest. Recorded calls that it hasn't made are differences, unless it was cut short. Returns
+    /// the event at the end: `Started` or `Returned`, or `None` where the recording ends.
     pub(super) fn end(&mut self, was_cut: bool) -> Option<Event> {
         while self.at < self.section.1 {
             if !was_cut {
@@ -99,7 +99,7 @@ impl Script {
         end
     }
 
-    /// Goes on to the next request, without the events in between.
+    /// Skips to the next request.
     pub(super) fn skip_response(&mut self) {
         let is_request =
             |event: &Event| matches!(event, Event::Entered { function, .. } if function == "handle_request");
@@ -112,23 +112,23 @@ impl Script {
         self.differences.push(Difference { exchange, function, call, text });
     }
 
-    /// The recorded event isn't repeated.
+    /// Reports that the guest didn't repeat a recorded event.
     fn misses(&mut self, at: usize) {
         match &self.events[at] {
             Event::Call(call) => {
-                let text = format!("recorded {}, which is not called", shown(call));
+                let text = format!("the recorded call {} is missing", shown(call));
                 self.differs(self.calls, text);
             }
             Event::Growth { table, to, .. } => {
                 let (what, unit) = if *table { ("table", "elements") } else { ("memory", "bytes") };
-                let text = format!("recorded the growth of a {what} to {to} {unit}, which is not asked for");
+                let text = format!("the recorded growth of a {what} to {to} {unit} is missing");
                 self.differs(self.calls, text);
             }
             _ => {}
         }
     }
 
-    /// The recorded call that fits one that the guest makes, and whether it is passed.
+    /// The recorded call that matches one that the guest makes. Advances past it.
     fn find(&mut self, function: &str, inputs: &Inputs) -> Option<CallEvent> {
         let events = self.events.clone();
         let is_same = |event: &Event| match event {
@@ -143,7 +143,7 @@ impl Script {
             self.at += 1;
             return Some((**call).clone());
         }
-        // Calls are missing in between.
+        // The recorded calls in between are missing.
         if let Some(ahead) = rest.iter().position(is_same) {
             for missed in self.at..self.at + ahead {
                 self.misses(missed);
@@ -151,11 +151,11 @@ impl Script {
             self.at += ahead + 1;
             return call_of(&rest[ahead]);
         }
-        // It is one more, and perhaps asks for what was asked for before.
+        // It is an additional call, perhaps one that repeats an earlier question.
         if !changes(function) {
             return events[self.section.0..self.at].iter().rev().find(|event| is_same(event)).and_then(
                 |event| {
-                    let text = format!("{} is called once more", shown_call(function, inputs));
+                    let text = format!("{} is called again", shown_call(function, inputs));
                     self.differs(self.calls, text);
                     call_of(event)
                 },
@@ -172,7 +172,7 @@ fn call_of(event: &Event) -> Option<CallEvent> {
     }
 }
 
-/// Whether a function changes something, or says something, so that other arguments are a difference and no other
+/// Whether a function changes or outputs something, so that other arguments are a difference rather than another
 /// question.
 fn changes(function: &str) -> bool {
     ["set_", "add_", "remove_", "write_", "enable_"].iter().any(|prefix| function.starts_with(prefix))
@@ -195,8 +195,8 @@ impl Answers for Script {
         }
         let Some(recorded) = self.find(function, &inputs) else {
             let known = self.unrecorded.answer(function, args, memory);
-            let note = if known.is_known { "" } else { "; the recording doesn't say what it would get" };
-            self.differs(self.calls, format!("{} was not called{note}", shown_call(function, &inputs)));
+            let note = if known.is_known { "" } else { "; the recording doesn't have its result" };
+            self.differs(self.calls, format!("{} was not recorded{note}", shown_call(function, &inputs)));
             return Returned::Value(known.value);
         };
         if recorded.redacted {
@@ -204,11 +204,11 @@ impl Answers for Script {
             self.redacted.push(place);
         }
         if Inputs::of(&recorded) != inputs {
-            let text = format!("recorded {}, but is {}", shown(&recorded), shown_call(function, &inputs));
+            let text = format!("recorded {}, but called {}", shown(&recorded), shown_call(function, &inputs));
             self.differs(self.calls, text);
         } else if self.is_same && *recorded.args != *args {
             let text = format!(
-                "{function} is called with the arguments {args:?}, recorded with {:?}",
+                "{function} is called with the arguments {args:?}, but was recorded with {:?}",
                 recorded.args
             );
             self.differs(self.calls, text);
@@ -216,7 +216,7 @@ impl Answers for Script {
         self.unrecorded.note(&recorded);
         for (offset, data) in &recorded.written {
             let mut data = data.0.clone();
-            // One of the ABI's functions writes only to its buffer.
+            // A function of the ABI writes only to its buffer.
             let buffer = param(function, "buf");
             let place = buffer.or_else(|| recorded.args.iter().position(|arg| *arg == u64::from(*offset)));
             let offset =
@@ -228,8 +228,10 @@ impl Answers for Script {
             match memory.get_mut(offset..offset.saturating_add(data.len())) {
                 Some(target) if fits => target.copy_from_slice(&data),
                 _ => {
-                    let text =
-                        format!("{function} has no room for the {} bytes that were recorded", data.len());
+                    let text = format!(
+                        "the buffer for {function} has no room for the {} recorded bytes",
+                        data.len()
+                    );
                     self.differs(self.calls, text);
                 }
             }
@@ -249,31 +251,31 @@ impl Answers for Script {
             self.at += 1;
             if (*from, *to) != (growth.from, growth.to) {
                 let unit = if *table { "elements" } else { "bytes" };
-                let text = format!("asks for {} {unit}, recorded {to}", growth.to);
+                let text = format!("requests {} {unit}, but {to} were recorded", growth.to);
                 self.differs(self.calls, text);
-                // A larger guest may have its own memory.
+                // A guest with a larger initial memory is allowed to have it.
                 return *granted || growth.from == 0;
             }
             return *granted;
         }
         let unit = if growth.is_table { "elements of a table" } else { "bytes of memory" };
-        self.differs(self.calls, format!("asks for {} {unit}, which was not recorded", growth.to));
+        self.differs(self.calls, format!("requests {} {unit}, which was not recorded", growth.to));
         true
     }
 }
 
-/// How many bytes a function of the ABI may write.
+/// The size of the buffer that a function of the ABI writes to.
 fn room(function: &str, args: &[u64]) -> Option<usize> {
     args.get(param(function, "buf_limit")?).map(|limit| *limit as usize)
 }
 
-/// The place of a parameter of a function of the ABI.
+/// The index of a parameter of a function of the ABI.
 fn param(function: &str, name: &str) -> Option<usize> {
     let function = FUNCTIONS.iter().find(|its| its.name == function)?;
     function.param_names.iter().position(|its| *its == name)
 }
 
-/// The pointers of a list of strings, which lies elsewhere than it did.
+/// Adjusts the pointers of a list of strings to its new address.
 fn rebase(pointers: &mut [u8], recorded: &[u64], args: &[u64]) {
     let (Some(from), Some(to)) = (recorded.get(1), args.get(1)) else { return };
     let moved = (*to as u32).wrapping_sub(*from as u32);

@@ -4,11 +4,11 @@ use std::path::PathBuf;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct ReplayArgs {
-    /// Recording to replay, as the gateway writes it with `[record]` or `serve --record`
+    /// Recording to replay, as written by the gateway with `[record]` or `serve --record`
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
 
-    /// Guest to run instead of the recorded file; with NAME= if the recording has several; repeatable
+    /// Guest to run instead of the recorded one; NAME=FILE if the recording has several; repeatable
     #[arg(long = "guest", value_name = "[NAME=]FILE")]
     pub(crate) guests: Vec<String>,
 
@@ -16,7 +16,7 @@ pub(crate) struct ReplayArgs {
     #[arg(long)]
     pub(crate) trace: bool,
 
-    /// Print JSON, an object per guest
+    /// Print JSON, one object per guest
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -32,7 +32,7 @@ impl ReplayArgs {
         file.map(PathBuf::from)
     }
 
-    /// The first `--guest` that is for none of these guests.
+    /// The first `--guest` that matches none of these guests.
     pub(super) fn unknown_guest(&self, names: &[&str]) -> Option<&str> {
         let is_known = |guest: &&String| match guest.split_once('=') {
             Some((name, _)) => names.contains(&name),

@@ -1,9 +1,9 @@
-//! What a guest passes in a call.
+//! What a guest passes to a host call.
 
 use http_wasm_gateway::recording::{CallEvent, Data};
 use http_wasm_host::FUNCTIONS;
 
-/// What a call asks for: its pointers aside, since these differ from guest to guest.
+/// The inputs of a call, without pointers, since these differ from guest to guest.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Inputs {
     /// Numbers, such as kinds, features, levels and clocks.
@@ -13,12 +13,12 @@ pub(super) struct Inputs {
 }
 
 impl Inputs {
-    /// Of a call that is replayed.
+    /// The inputs of a replayed call.
     pub(super) fn read(function: &str, args: &[u64], memory: &[u8]) -> Self {
         Self { numbers: numbers(function, args), passed: passed(function, args, memory) }
     }
 
-    /// Of a recorded call.
+    /// The inputs of a recorded call.
     pub(super) fn of(call: &CallEvent) -> Self {
         Self { numbers: numbers(&call.function, &call.args), passed: call.passed.clone() }
     }
@@ -78,7 +78,7 @@ pub(super) fn number(memory: &[u8], at: u32) -> Option<u32> {
     Some(u32::from_le_bytes(slice(memory, at, 4)?.try_into().ok()?))
 }
 
-/// As many bytes as our hosts take in one `fd_write`.
+/// How many bytes this host accepts in one `fd_write`.
 const MAX_WRITE: usize = 64 * 1024;
 
 fn gathered(memory: &[u8], iovs: u32, count: u32) -> Vec<u8> {

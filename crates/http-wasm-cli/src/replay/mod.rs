@@ -1,4 +1,4 @@
-//! `http-wasm replay`: runs the guests of a recorded exchange again, on what was recorded.
+//! `http-wasm replay`: runs the guests of a recorded exchange again, on the recorded host calls.
 
 mod answers;
 mod args;
@@ -24,7 +24,7 @@ pub(crate) use self::args::ReplayArgs;
 /// The stack that guests run on: twice as large as the engine lets them use.
 const STACK_BYTES: usize = 16 * 1024 * 1024;
 
-/// Replays the recording, and prints what differs.
+/// Replays the recording, and prints the differences.
 pub(crate) fn run(args: ReplayArgs) -> Result<(), Failure> {
     let refused = |reason: String| ArgsError::flag("FILE", args.file.display(), reason);
     let bytes = std::fs::read(&args.file).map_err(|error| refused(plain(&error)))?;
@@ -69,7 +69,7 @@ fn replay(
         (Some(path), _) => path.clone(),
         (None, Some(path)) => PathBuf::from(path),
         (None, None) => {
-            let reason = format!("guest {}: its file wasn't recorded; name it with --guest", guest.name);
+            let reason = format!("guest {}: its file wasn't recorded; pass it with --guest", guest.name);
             return Err(Failure::Other(reason));
         }
     };
@@ -151,7 +151,7 @@ fn exchanges(instance: &mut ReplayedInstance<'_, Script>, failures: &mut Failure
         instance.answers().begin(&function, recorded);
         let error = if is_response {
             if own_ctx != req_ctx {
-                let text = format!("req_ctx is {own_ctx}, recorded {req_ctx}");
+                let text = format!("req_ctx is {own_ctx}, but {req_ctx} was recorded");
                 instance.answers().differs(0, text);
             }
             instance.handle_response(own_ctx, is_error).err()
@@ -171,7 +171,7 @@ fn exchanges(instance: &mut ReplayedInstance<'_, Script>, failures: &mut Failure
     }
 }
 
-/// The failures at the end.
+/// The recorded and the replayed failure.
 #[derive(Default)]
 struct Failures {
     recorded: Option<GuestFailure>,
@@ -181,7 +181,7 @@ struct Failures {
 }
 
 impl Failures {
-    /// A call of the guest has ended: compares that with the recording. Returns whether the instance goes on.
+    /// Compares the end of a call of the guest with the recording. Returns whether the instance continues.
     fn add(
         &mut self,
         instance: &mut ReplayedInstance<'_, Script>,
@@ -192,7 +192,7 @@ impl Failures {
         let (recorded, proceeded) = match end {
             Some(Event::Started { failure }) => (failure, None),
             Some(Event::Returned { failure, proceeds, .. }) => (failure, Some(proceeds)),
-            // The instance was dropped within the call, or the recording ends: the replay can't know more.
+            // The instance was dropped during the call, or the recording ends: there is nothing to compare with.
             _ => return false,
         };
         let replayed = error.map(|mut error| {
@@ -210,14 +210,15 @@ impl Failures {
                     && decided != proceeded
                 {
                     let word = |proceeds| if proceeds { "proceeds" } else { "stops" };
-                    let text = format!("the request {}, recorded: {}", word(decided), word(proceeded));
+                    let text =
+                        format!("the request {}, but the recorded one {}", word(decided), word(proceeded));
                     script.differs(0, text);
                 }
             }
             (Some(recorded), None) => script.differs(0, format!("recorded a failure: {}", recorded.message)),
             (None, Some(replayed)) => script.differs(0, format!("the guest fails: {}", replayed.message)),
             (Some(recorded), Some(replayed)) => {
-                // Where a loop is stopped is a matter of time.
+                // Where a deadline stops a loop is a matter of timing.
                 let places = recorded.kind == "deadline"
                     || recorded.backtrace.is_none()
                     || offsets(recorded.backtrace.as_deref()) == offsets(replayed.backtrace.as_deref());
@@ -225,7 +226,7 @@ impl Failures {
                     let text = format!("the guest fails: {}; recorded: {}", replayed.reason, recorded.reason);
                     script.differs(0, text);
                 } else if !places {
-                    script.differs(0, "the guest fails as recorded, but at another place".to_owned());
+                    script.differs(0, "the guest fails as recorded, but in another place".to_owned());
                 }
             }
         }

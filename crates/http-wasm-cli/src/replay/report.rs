@@ -1,4 +1,4 @@
-//! What a replay has shown.
+//! The results of a replay.
 
 use std::fmt::Write as _;
 
@@ -7,28 +7,28 @@ use serde::Serialize;
 
 use super::inputs::Inputs;
 
-/// What the replay of one guest has shown.
+/// The results of replaying one guest.
 #[derive(Debug, Serialize)]
 pub(super) struct Report {
     pub(super) guest: String,
-    /// Why it wasn't replayed, if so.
+    /// Why it wasn't replayed, if it wasn't.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) not_replayed: Option<String>,
-    /// Whether the file is the recorded one.
+    /// Whether the guest is the recorded one.
     pub(super) same_guest: bool,
     pub(super) exchanges: usize,
     pub(super) calls: usize,
-    /// How the recorded instance failed, and how the replayed one did.
+    /// How the recorded and the replayed instance failed.
     pub(super) recorded_failure: Option<Failure>,
     pub(super) replayed_failure: Option<Failure>,
-    /// The calls that gave the guest redacted values, or that it passed some in.
+    /// The calls in which the guest got or passed redacted values.
     pub(super) redacted: Vec<String>,
     pub(super) differences: Vec<Difference>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) trace: Option<Vec<String>>,
 }
 
-/// Something that isn't as recorded.
+/// A difference from the recording.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Difference {
     /// The exchange, counted from 1; 0 is the start-up.
@@ -40,13 +40,13 @@ pub(super) struct Difference {
     pub(super) text: String,
 }
 
-/// Differences that are shown.
+/// How many differences are shown.
 const SHOWN: usize = 50;
-/// Calls with redacted values that are shown.
+/// How many calls with redacted values are shown.
 const REDACTED_SHOWN: usize = 10;
 
 impl Report {
-    /// Whether everything was as recorded.
+    /// Whether the replay matched the recording.
     pub(super) fn is_same(&self) -> bool {
         self.not_replayed.is_none() && self.differences.is_empty()
     }
@@ -80,8 +80,11 @@ impl Report {
                 writeln!(out, "the recorded failure did not happen: {}", failure.message)?
             }
             (recorded, Some(failure)) => {
-                let how =
-                    if recorded.is_some() { "the guest failed" } else { "the guest failed, which it hadn't" };
+                let how = if recorded.is_some() {
+                    "the guest failed"
+                } else {
+                    "the guest failed, unlike the recorded one"
+                };
                 writeln!(out, "{how}: {}", failure.message)?;
                 for line in failure.backtrace.iter().flat_map(|trace| trace.lines()) {
                     writeln!(out, "  {line}")?;
@@ -98,7 +101,7 @@ impl Report {
             }
         }
         if self.differences.is_empty() {
-            return writeln!(out, "everything is as recorded");
+            return writeln!(out, "no differences from the recording");
         }
         writeln!(out, "{}:", plural(self.differences.len(), "difference"))?;
         for Difference { exchange, function, call, text } in self.differences.iter().take(SHOWN) {
@@ -114,14 +117,14 @@ impl Report {
         if !self.redacted.is_empty() {
             writeln!(
                 out,
-                "redacted values can be the reason; `unredacted = true` records the original ones"
+                "redacted values may be the reason; `unredacted = true` records the original ones"
             )?;
         }
         Ok(())
     }
 }
 
-/// A recorded call.
+/// A recorded call as text.
 pub(super) fn shown(call: &CallEvent) -> String {
     let mut text = shown_call(&call.function, &Inputs::of(call));
     if let Outcome::Trapped(reason) = &call.outcome {
@@ -130,7 +133,7 @@ pub(super) fn shown(call: &CallEvent) -> String {
     text
 }
 
-/// A call.
+/// A call as text.
 pub(super) fn shown_call(function: &str, inputs: &Inputs) -> String {
     const LONGEST: usize = 200;
     let numbers = inputs.numbers.iter().map(ToString::to_string);
@@ -142,7 +145,7 @@ pub(super) fn shown_call(function: &str, inputs: &Inputs) -> String {
     format!("{function}({})", arguments.join(", "))
 }
 
-/// Where in the module the calls on a stack were.
+/// The offsets in the module of the calls on a stack.
 pub(super) fn offsets(backtrace: Option<&str>) -> Vec<&str> {
     backtrace.unwrap_or_default().lines().filter_map(offset).collect()
 }

@@ -4,23 +4,23 @@ use http_wasm_gateway::recording::{CallEvent, HarEntry, HarPair};
 
 use super::inputs::{number, slice};
 
-/// What is known when a guest asks for what the recorded one didn't ask for: the messages of the recorded exchange, and
-/// the time.
+/// The source of answers to calls that the recorded guest didn't make: the messages of the recorded exchange, and the
+/// time.
 pub(super) struct Unrecorded {
     client: Option<HarEntry>,
     next: Option<HarEntry>,
     is_recorded: bool,
     is_response: bool,
-    /// The last times that the guest got, by clock.
+    /// The last time that the guest read from each clock.
     clocks: [u64; 4],
-    /// State of a generator of numbers that are always the same.
+    /// State of a deterministic random number generator.
     random: u64,
 }
 
 /// The answer to such a call.
 pub(super) struct Known {
     pub(super) value: u64,
-    /// Whether that is what the guest would have got.
+    /// Whether the guest would have got the same answer.
     pub(super) is_known: bool,
 }
 
@@ -44,7 +44,7 @@ impl Unrecorded {
         (self.is_recorded, self.is_response) = (recorded, function == "handle_response");
     }
 
-    /// The guest has got a recorded answer.
+    /// Takes note of a recorded answer that the guest has got.
     pub(super) fn note(&mut self, call: &CallEvent) {
         if call.function == "clock_time_get"
             && let (Some(id), Some((_, data))) = (call.args.first(), call.written.first())
@@ -89,7 +89,7 @@ impl Unrecorded {
                 done(0)
             }
             "poll_oneoff" => {
-                // The first of the subscriptions is due.
+                // The first subscription is ready.
                 let mut event = [0; 32];
                 if let Some(subscription) = slice(memory, at(0), 9) {
                     event[..8].copy_from_slice(&subscription[..8]);
@@ -118,13 +118,13 @@ impl Unrecorded {
         }
     }
 
-    /// A question about the messages.
+    /// Answers a call that reads from the messages.
     fn message(&self, function: &str, args: &[u64], memory: &mut [u8]) -> Known {
         let at = |n: usize| args.get(n).copied().unwrap_or_default() as u32;
         let entry =
             if self.is_response { self.next.as_ref().or(self.client.as_ref()) } else { self.client.as_ref() };
         let Some(entry) = entry.filter(|_| self.is_recorded) else {
-            // Nothing is there: the end of a body, or a status.
+            // Without a message: the end of a body, or a status.
             let value = match function {
                 "read_body" => 1 << 32,
                 "get_status_code" => 200,
@@ -201,7 +201,7 @@ fn put(memory: &mut [u8], offset: u32, bytes: &[u8]) {
     }
 }
 
-/// Values that each end with a NUL, if there is room for all of them.
+/// Writes values that each end with a NUL, if there is room for all of them.
 fn list<'a>(memory: &mut [u8], values: impl Iterator<Item = &'a [u8]>, buf: u32, limit: u32) -> Known {
     let (mut bytes, mut count) = (Vec::new(), 0u64);
     for value in values {

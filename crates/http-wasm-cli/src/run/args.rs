@@ -18,11 +18,11 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) exchange: ExchangeArgs,
 
-    /// Show each host call of the guest, with what happens around it
+    /// Show each host call of the guest, and the other events of the exchange
     #[arg(long)]
     pub(crate) trace: bool,
 
-    /// Print JSON, an object per line
+    /// Print JSON, one object per line
     #[arg(long)]
     pub(crate) json: bool,
 
@@ -30,7 +30,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "IP:PORT", default_value_t = CLIENT)]
     pub(crate) client: SocketAddr,
 
-    /// Level from which the guest's log is on: off, error, warn, info or debug
+    /// Minimum level of guest log messages: off, error, warn, info or debug
     #[arg(long, value_name = "LEVEL", default_value = "info")]
     pub(crate) log_level: LevelFilter,
 
@@ -54,12 +54,12 @@ pub(crate) struct Run {
 }
 
 impl Run {
-    /// Reads the files that arguments name, but not the guest.
+    /// Reads the files that the arguments name, except for the guest.
     ///
     /// # Errors
-    /// When one of them can't be read, or holds something else.
+    /// If one of them can't be read or has the wrong format.
     pub(super) fn resolve(args: RunArgs) -> Result<Self, ArgsError> {
-        // A trace is of use only with every line.
+        // A trace needs every line.
         let limits = Limits { log_rate: u32::MAX, ..Limits::default() };
         let guest = GuestSpec { lints: args.lints, limits, ..args.given.resolve(args.guest)? };
         let (request, next) = args.exchange.resolve()?;

@@ -1,4 +1,4 @@
-//! An exchange as JSON, an object per line.
+//! An exchange as JSON, one object per line.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::exchange::{Answer, CallEntry, Content, Entry, Played, Value, What};
 
-/// The exchange: with the trace each thing that happened, then the request and the response.
+/// The exchange: the entries if a trace is requested, then the request and the response.
 pub(super) fn lines(played: &Played, with_trace: bool) -> String {
     let mut out = if with_trace { entries(&played.entries) } else { String::new() };
     let request = played.request.as_ref().map(|request| {
@@ -37,7 +37,7 @@ pub(super) fn lines(played: &Played, with_trace: bool) -> String {
     out
 }
 
-/// What happened.
+/// The entries.
 pub(super) fn entries(entries: &[Entry]) -> String {
     entries.iter().map(|entry| format!("{}\n", object(entry))).collect()
 }

@@ -1,4 +1,4 @@
-//! `http-wasm run`: one exchange in process, and what the guest does in it.
+//! `http-wasm run`: runs one exchange in process, and shows what the guest does.
 
 mod args;
 mod json;
@@ -16,14 +16,14 @@ use crate::output::print;
 
 pub(crate) use self::args::RunArgs;
 
-/// Takes the request through the guest, and prints what becomes of it.
+/// Passes the request through the guest, and prints the result.
 pub(crate) fn run(args: RunArgs) -> Result<(), Failure> {
     let run = Run::resolve(args)?;
     let recorder = Player::recorder(run.log_level)?;
     let player = match Player::load(&run.guest, recorder.clone()) {
         Ok(player) => player,
         Err(failure) => {
-            // What it did before it failed may show why.
+            // What the guest did during start-up may show why.
             if run.trace {
                 print(&trace(&recorder.take(), run.json))?;
             }

@@ -14,7 +14,7 @@ pub(crate) enum RequestLog {
 choices! { RequestLog { Off = "off", Json = "json", Combined = "combined" } }
 
 impl RequestLog {
-    /// The access log. Somebody who watches a terminal wants to see requests.
+    /// The access log, which is on by default on a terminal.
     pub(crate) fn resolve(flag: Option<Self>, is_terminal: bool) -> Option<AccessLog> {
         let default = if is_terminal { Self::Combined } else { Self::Off };
         let format = match flag.unwrap_or(default) {

@@ -1,4 +1,4 @@
-//! What `http-wasm serve` serves: a configuration from a file, or from flags.
+//! The configuration of `http-wasm serve`: from a file, or from flags.
 
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
@@ -24,7 +24,7 @@ pub(crate) struct Serve {
     pub(crate) file: Option<ConfigFile>,
     /// Whether no arguments were given, so that the built-in example is served.
     pub(crate) shows_welcome: bool,
-    /// Whether somebody at a terminal should know that guests are reloaded.
+    /// Whether to mention that guests are reloaded, to a user at a terminal.
     pub(crate) mentions_reload: bool,
 }
 
@@ -32,7 +32,7 @@ impl Serve {
     /// Reads the configuration, or builds it from flags.
     ///
     /// # Errors
-    /// When the configuration or a file that a flag names can't be used.
+    /// If the configuration or a file that a flag names can't be used.
     pub(super) fn resolve(args: ServeArgs) -> Result<Self, ArgsError> {
         if let Some(path) = &args.config {
             let (config, file) = ConfigFile::load(path)?;
@@ -78,10 +78,10 @@ impl Serve {
         Ok(Self { config, file: None, shows_welcome, mentions_reload })
     }
 
-    /// The same for an Envoy.
+    /// The same for `http-wasm ext-proc`.
     ///
     /// # Errors
-    /// As above, and when there are no guests for Envoy.
+    /// As above, and if there are no guests.
     pub(super) fn resolve_ext_proc(args: ServeArgs) -> Result<Self, ArgsError> {
         if args.config.is_none() && args.guests.is_empty() {
             return Err(ArgsError::NoGuestForEnvoy);
@@ -120,7 +120,7 @@ pub(crate) fn guest(path: PathBuf, config: Option<String>, grants: &Grants) -> R
         None => guest.config = Some(GuestConfig(config).into()),
         Some(file) => {
             guest.config_file = Some(PathBuf::from(file).into());
-            // Read here only to report at once that it can't be.
+            // Read here only to report early if that fails.
             guest_config(config)?;
         }
     }

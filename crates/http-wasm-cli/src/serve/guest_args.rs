@@ -1,4 +1,4 @@
-//! Flags with the settings of guests. The configuration file has the same settings under the same names, and more.
+//! Flags for the settings of guests. The configuration file has these settings under the same names, and more.
 
 use std::num::NonZeroU32;
 
@@ -7,7 +7,7 @@ use http_wasm_tower::{OnFailure, Snapshot};
 
 use crate::args::{GrantArgs, LintArgs, choice, parse_size, parse_time};
 
-/// What each guest may use, and what happens if it fails.
+/// Limits of each guest, and what happens if it fails.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Settings of each guest")]
 pub(crate) struct GuestArgs {
@@ -88,7 +88,7 @@ pub(crate) struct GuestArgs {
 }
 
 impl GuestArgs {
-    /// Puts the settings into those of a guest.
+    /// Applies the flags to the settings of a guest.
     pub(crate) fn apply(&self, guest: &mut Guest) {
         let limits = &mut guest.limits;
         limits.deadline = self.deadline;

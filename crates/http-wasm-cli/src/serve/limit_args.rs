@@ -62,7 +62,7 @@ impl LimitArgs {
         }
     }
 
-    /// Puts the others into the server's settings.
+    /// Applies the other flags to the server's settings.
     pub(crate) fn apply(&self, server: &mut Server) {
         server.max_requests = self.max_requests;
         server.guest_memory_budget = self.guest_memory_budget;

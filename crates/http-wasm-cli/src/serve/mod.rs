@@ -31,7 +31,7 @@ pub(crate) fn run(args: ServeArgs) -> Result<(), Failure> {
     run_resolved(Serve::resolve(args), file)
 }
 
-/// Serves an Envoy until a signal stops it.
+/// Serves as Envoy's external processor until a signal stops it.
 pub(crate) fn run_ext_proc(args: ServeArgs) -> Result<(), Failure> {
     let file = args.config.clone();
     run_resolved(Serve::resolve_ext_proc(args), file)
@@ -46,7 +46,7 @@ fn run_resolved(serve: Result<Serve, ArgsError>, file: Option<PathBuf>) -> Resul
     runtime::block_on(serve_until_stopped(serve))
 }
 
-/// The errors of a configuration file together with those of its guests, which are loaded only if it has none.
+/// All errors of a configuration file, including those of its guests if the file is usable enough to load them.
 fn all_errors(file: &Path, faults: Faults) -> Failure {
     let checked = runtime::block_on(async { Ok(Gateway::check(file).await.map(drop)?) });
     checked.err().unwrap_or_else(|| ArgsError::from(faults).into())

@@ -14,22 +14,22 @@ pub(crate) struct RecordArgs {
     #[arg(long, value_name = "DIRECTORY")]
     record: Option<PathBuf>,
 
-    /// Which exchanges are kept: those that failed, or all
+    /// Which exchanges to keep: those that failed, or all
     #[arg(long, value_name = "failures|all", default_value = "failures", requires = "record",
         value_parser = choice::<RecordedExchanges>())]
     record_exchanges: RecordedExchanges,
 
-    /// Share of requests that are observed, from 0 to 1
+    /// Share of requests to observe, from 0 to 1
     #[arg(long, value_name = "SHARE", default_value = "1", requires = "record", value_parser = share)]
     record_sample: f64,
 
-    /// Keep secrets in recordings as they are: credentials, cookies, and the guests' configuration and environment
+    /// Don't redact secrets in recordings: credentials, cookies, and the guests' configuration and environment
     #[arg(long, requires = "record")]
     record_unredacted: bool,
 }
 
 impl RecordArgs {
-    /// Whether exchanges are recorded.
+    /// Whether recording is requested.
     pub(super) fn is_used(&self) -> bool {
         self.record.is_some()
     }

@@ -1,11 +1,11 @@
-//! `--upstream`: what is behind the guests.
+//! `--upstream`: the backend behind the guests.
 
 use std::str::FromStr;
 
 use http_wasm_gateway::UpstreamUrl;
 use http_wasm_gateway::config::{self, Backend, Config, Located, Route, Time};
 
-/// What is behind the guests.
+/// The backend behind the guests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Upstream {
     Echo,
@@ -14,7 +14,7 @@ pub(crate) enum Upstream {
 }
 
 impl Upstream {
-    /// Makes this what follows the guests of the route. An upstream has this long to start its response.
+    /// Makes this the backend of the route. `response_timeout` is how long an upstream may take to start its response.
     pub(crate) fn follow(self, route: &mut Route, config: &mut Config, response_timeout: Time) {
         match self {
             Self::Echo => route.backend = Some(Backend::Echo),

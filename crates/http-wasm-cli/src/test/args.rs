@@ -18,12 +18,12 @@ pub(crate) struct TestArgs {
     #[arg(long, value_name = "TEXT")]
     pub(crate) filter: Option<String>,
 
-    /// Write the results to this file, in JUnit's XML format
+    /// Write the results to this file, in JUnit XML format
     #[arg(long, value_name = "FILE")]
     pub(crate) junit: Option<PathBuf>,
 
-    /// Change expectations in the file to what came, where that differs, and add some to cases without any; comments
-    /// and layout are kept
+    /// Update expectations in the file to the actual results, and add expectations to cases without any; comments and
+    /// layout are kept
     #[arg(long, conflicts_with = "watch")]
     pub(crate) update: bool,
 
@@ -31,7 +31,7 @@ pub(crate) struct TestArgs {
     #[arg(long)]
     pub(crate) watch: bool,
 
-    /// Name each case, not only those that fail
+    /// List all cases, not only those that fail
     #[arg(long, short)]
     pub(crate) verbose: bool,
 

@@ -19,7 +19,7 @@ pub(crate) struct Ready {
 
 impl Case {
     /// # Errors
-    /// What is wrong with the request or response.
+    /// A description of what is wrong with the request or response.
     pub(crate) fn ready(&self) -> Result<Ready, String> {
         let client = match &self.request.client {
             None => CLIENT,
@@ -59,7 +59,7 @@ impl NextSpec {
             (false, true, false) => return Ok(Next::Echo),
             (false, false, false) => return Ok(Next::default()),
             (false, false, true) => {}
-            _ => return Err("`fails`, `echo` and a response exclude each other".to_owned()),
+            _ => return Err("`fails`, `echo` and a response are mutually exclusive".to_owned()),
         }
         let mut response = SampleResponse::default();
         if let Some(status) = self.status {
@@ -87,7 +87,7 @@ fn set(headers: &mut HeaderMap, specs: &BTreeMap<String, OneOrMore>) -> Result<(
 
 fn body(text: Option<&str>, json: Option<&Json>, headers: &mut HeaderMap) -> Result<Bytes, String> {
     match (text, json) {
-        (Some(_), Some(_)) => Err("`body` and `json` exclude each other".to_owned()),
+        (Some(_), Some(_)) => Err("`body` and `json` are mutually exclusive".to_owned()),
         (Some(text), None) => Ok(text.to_owned().into()),
         (None, Some(json)) => {
             let json_type = HeaderValue::from_static("application/json");

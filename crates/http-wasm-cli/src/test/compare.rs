@@ -1,4 +1,4 @@
-//! What was expected, and what came.
+//! Compares the expected with the actual results.
 
 use std::collections::BTreeMap;
 
@@ -9,19 +9,19 @@ use super::document::{Change, inline, quoted};
 use super::file::{Expect, ExpectHeader, OneOrMore};
 use crate::exchange::{Content, Played, Value, What};
 
-/// A difference between what was expected and what came.
+/// A difference between the expected and the actual result.
 #[derive(Debug)]
 pub(crate) struct Difference {
     /// What differs, as in `response.status`.
     pub(crate) what: String,
     pub(crate) expected: String,
     pub(crate) found: String,
-    /// The value that would be right, as TOML, if it can be written there.
+    /// The actual value as TOML, if it can be written as such.
     right: Option<String>,
 }
 
 impl Difference {
-    /// The change of the file that makes the expectation right.
+    /// The change of the file that makes the expectation match.
     pub(crate) fn change(&self, case: usize) -> Option<Change> {
         let value = self.right.clone()?;
         Some(Change { path: format!("case.{case}.expect.{}", self.what), value })
@@ -85,7 +85,7 @@ pub(crate) fn compare(expect: &Expect, played: &Played) -> Vec<Difference> {
     found.0
 }
 
-/// What would be expected of an exchange of which nothing is yet: status, and whether the next handler is called.
+/// Expectations for a case that has none yet: the status, and whether the next handler is called.
 pub(crate) fn expectations(case: usize, played: &Played) -> Vec<Change> {
     let change = |what: &str, value: String| Change { path: format!("case.{case}.expect.{what}"), value };
     let mut changes = vec![change("next_called", played.request.is_some().to_string())];

@@ -1,4 +1,4 @@
-//! The text of a file of tests: parsed, with the place of each value, and changed where expectations change.
+//! The text of a test file: parsed, with the position of each value, so that expectations can be updated in place.
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::file::TestFile;
 
-/// A file of tests with its text.
+/// A test file with its text.
 pub(crate) struct Document {
     pub(crate) file: TestFile,
     text: String,
@@ -17,7 +17,7 @@ pub(crate) struct Document {
     places: HashMap<String, Range<usize>>,
 }
 
-/// A value of the text that is to be another, as TOML.
+/// A change of a value in the text, as TOML.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Change {
     pub(crate) path: String,
@@ -28,7 +28,7 @@ impl Document {
     /// Parses the text.
     ///
     /// # Errors
-    /// What is wrong, with the line.
+    /// A description of what is wrong, with the line.
     pub(crate) fn parse(text: String) -> Result<Self, String> {
         let table = DeTable::parse(&text);
         let table = table.map_err(|error| {
@@ -48,13 +48,13 @@ impl Document {
         place.map_or(0, |place| line_of(&self.text, place.start))
     }
 
-    /// Whether something is expected of a case.
+    /// Whether a case has expectations.
     pub(crate) fn has_expectations(&self, at: usize) -> bool {
         self.places.contains_key(&format!("case.{at}.expect"))
     }
 
-    /// The text with these changes. Values that aren't in the text are inserted after the name of their case, if
-    /// nothing is expected of that yet.
+    /// The text with these changes. Values that aren't in the text are inserted after the name of their case, if it has
+    /// no expectations yet.
     pub(crate) fn changed(&self, changes: &[Change]) -> String {
         let mut edits: Vec<(Range<usize>, String)> = Vec::new();
         for Change { path, value } in changes {
@@ -67,7 +67,7 @@ impl Document {
                 edits.push((name.end..name.end, format!("\n{key} = {value}")));
             }
         }
-        // From the end, so that places stay where they are; insertions at one place keep their order.
+        // From the end, so that positions stay valid; insertions at one position keep their order.
         edits.reverse();
         edits.sort_by_key(|(place, _)| std::cmp::Reverse(place.start));
         let mut text = self.text.clone();
@@ -84,9 +84,9 @@ fn split(path: &str) -> Option<(&str, &str)> {
     Some((&path[..at], &path[at + 1..]))
 }
 
-/// A text as TOML.
+/// Text as a TOML string.
 pub(crate) fn quoted(text: &str) -> String {
-    // TOML's basic strings have the escapes of JSON's, save for the last control character.
+    // TOML's basic strings have the same escapes as JSON's, except for the last control character.
     Json::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
@@ -110,7 +110,7 @@ fn line_of(text: &str, at: usize) -> usize {
     1 + text.as_bytes().iter().take(at).filter(|byte| **byte == b'\n').count()
 }
 
-/// Says in which case something is wrong: the first that can't be read by itself.
+/// Adds to an error which case it is in: the first that can't be parsed by itself.
 fn located(json: &Json, text: &str, places: &HashMap<String, Range<usize>>, message: &str) -> String {
     let cases = json["case"].as_array().map(Vec::as_slice).unwrap_or_default();
     for (at, case) in cases.iter().enumerate() {

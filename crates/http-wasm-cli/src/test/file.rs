@@ -1,4 +1,4 @@
-//! A file of tests: what it may contain.
+//! The format of test files.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -7,25 +7,25 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-/// Tests of a guest: requests, and what is expected of each exchange.
+/// Tests of a guest: requests, and the expected results of each exchange.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TestFile {
-    /// Configuration of the guest, what `get_config` gives. Empty by default.
+    /// Configuration of the guest, which `get_config` returns. Empty by default.
     pub(crate) config: Option<String>,
     /// File with the configuration, relative to this file.
     pub(crate) config_file: Option<PathBuf>,
     /// Environment variables of the guest.
     #[serde(default)]
     pub(crate) env: BTreeMap<String, String>,
-    /// Level from which the guest's log is on: off, error, warn, info or debug. "info" by default.
+    /// Minimum level of guest log messages: off, error, warn, info or debug. "info" by default.
     pub(crate) log_level: Option<String>,
     /// The cases, in the order in which they run.
     #[serde(default, rename = "case")]
     pub(crate) cases: Vec<Case>,
 }
 
-/// One exchange, and what is expected of it. A case in which the guest fails has failed, unless `expect.error` is set.
+/// One exchange, and its expected results. If the guest fails, the case fails, unless `expect.error` is set.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Case {
@@ -79,7 +79,7 @@ pub(crate) struct NextSpec {
     /// Respond with the request as JSON.
     #[serde(default)]
     pub(crate) echo: bool,
-    /// Give no response at all, as when an upstream can't be reached: the guest's `is_error` is 1.
+    /// Fail without a response, as if an upstream can't be reached: the guest's `is_error` is 1.
     #[serde(default)]
     pub(crate) fails: bool,
 }
@@ -94,7 +94,7 @@ pub(crate) enum OneOrMore {
     More(Vec<String>),
 }
 
-/// What is expected of an exchange. What isn't named isn't checked.
+/// The expected results of an exchange. Only what is given is checked.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Expect {
@@ -104,13 +104,14 @@ pub(crate) struct Expect {
     pub(crate) request: Option<ExpectRequest>,
     /// The response as the client gets it.
     pub(crate) response: Option<ExpectResponse>,
-    /// Texts that must be in what the guest logs or writes to stdout and stderr, each in another line, in this order.
+    /// Texts that must occur in what the guest logs or writes to stdout and stderr, each in a separate line, in this
+    /// order.
     #[serde(default)]
     pub(crate) log: Vec<String>,
-    /// Texts that must not be there.
+    /// Texts that must not occur there.
     #[serde(default)]
     pub(crate) no_log: Vec<String>,
-    /// The guest fails, with an error that contains this text.
+    /// The guest must fail with an error that contains this text.
     pub(crate) error: Option<String>,
 }
 
@@ -122,12 +123,12 @@ pub(crate) struct ExpectRequest {
     pub(crate) method: Option<String>,
     /// Its path and query.
     pub(crate) uri: Option<String>,
-    /// Its headers by name: the value, a list of all values, `false` if there must be none, `true` for any value.
+    /// Its headers by name: the value, a list of all values, `true` for any value, or `false` if there must be none.
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, ExpectHeader>,
     /// Its whole body, as text.
     pub(crate) body: Option<String>,
-    /// A text in its body.
+    /// Text that its body must contain.
     pub(crate) body_contains: Option<String>,
     /// Its body, as JSON: the order of fields and white space don't matter.
     pub(crate) json: Option<Json>,
@@ -139,12 +140,12 @@ pub(crate) struct ExpectRequest {
 pub(crate) struct ExpectResponse {
     /// Its status.
     pub(crate) status: Option<u16>,
-    /// Its headers by name: the value, a list of all values, `false` if there must be none, `true` for any value.
+    /// Its headers by name: the value, a list of all values, `true` for any value, or `false` if there must be none.
     #[serde(default)]
     pub(crate) headers: BTreeMap<String, ExpectHeader>,
     /// Its whole body, as text.
     pub(crate) body: Option<String>,
-    /// A text in its body.
+    /// Text that its body must contain.
     pub(crate) body_contains: Option<String>,
     /// Its body, as JSON: the order of fields and white space don't matter.
     pub(crate) json: Option<Json>,
@@ -154,9 +155,9 @@ pub(crate) struct ExpectResponse {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum ExpectHeader {
-    /// `true`: it is there. `false`: it isn't.
+    /// `true`: the header is present. `false`: it is absent.
     Present(bool),
-    /// It has exactly these values.
+    /// The header has exactly these values.
     Values(OneOrMore),
 }
 

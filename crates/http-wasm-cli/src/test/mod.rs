@@ -1,4 +1,4 @@
-//! `http-wasm test`: requests for a guest, and what is expected of each exchange.
+//! `http-wasm test`: runs a guest on requests, and compares each exchange with what is expected.
 
 mod args;
 mod case;
@@ -29,16 +29,16 @@ use crate::output::print;
 
 pub(crate) use self::args::TestArgs;
 
-/// How often files are looked at for changes.
+/// How often files are checked for changes.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
-/// Runs the cases, and reports on them.
+/// Runs the cases, and reports the results.
 pub(crate) fn run(args: TestArgs) -> Result<(), Failure> {
     if args.schema {
         return print(&format!("{:#}\n", schemars::schema_for!(TestFile).to_value()));
     }
     let test = Test::resolve(args)?;
-    // The file may want more of the guest's log, but there is one subscriber for all times.
+    // The level is fixed here, even if the file changes later: a process can have only one subscriber.
     let level = test.read().ok().and_then(|document| level_of(&document.file).ok());
     let recorder = Player::recorder(level.unwrap_or(LevelFilter::INFO))?;
     if !test.watch {
@@ -74,7 +74,7 @@ impl Test {
     fn resolve(args: TestArgs) -> Result<Self, ArgsError> {
         let grants = args.grants.resolve()?;
         let TestArgs { filter, junit, update, watch, verbose, lints, .. } = args;
-        // Clap has seen to it that both are there.
+        // clap ensures that both are present.
         let (guest, tests) = (args.guest.unwrap_or_default(), args.tests.unwrap_or_default());
         Ok(Self { guest, tests, filter, junit, update, watch, verbose, grants, lints })
     }
@@ -85,7 +85,7 @@ impl Test {
         Document::parse(text).map_err(refused)
     }
 
-    /// When the files were changed last.
+    /// Modification time and size of the files.
     fn fingerprint(&self) -> [Option<(SystemTime, u64)>; 2] {
         [&self.guest, &self.tests].map(|path| {
             let metadata = fs::metadata(path).ok()?;
@@ -98,7 +98,7 @@ impl Test {
         let document = self.read()?;
         level_of(&document.file).map_err(|reason| self.refused(reason))?;
         let mut players = Players { test: self, file: &document.file, recorder, loaded: HashMap::new() };
-        // A guest that can't be loaded fails once, and not with each case.
+        // A guest that can't be loaded is reported once, not for each case.
         players.of(None)?;
         let (mut outcomes, mut changes) = (Vec::new(), Vec::new());
         let started = Instant::now();
@@ -129,7 +129,7 @@ impl Test {
             } else if self.verbose {
                 print(&format!("{}ok{} {}\n", paint.good.render(), paint.good.render_reset(), outcome.name))?;
             }
-            // A trace of what went well isn't needed any more.
+            // The trace of a passed case is no longer needed.
             let entries = if outcome.passed() { Vec::new() } else { outcome.entries };
             outcomes.push(Outcome { entries, ..outcome });
         }
@@ -150,9 +150,10 @@ impl Test {
 
     fn save(&self, document: &Document, changes: &[Change]) -> Result<(), Failure> {
         let text = document.changed(changes);
-        // What can't be read again must not replace what can.
+        // Never replace a valid file with an invalid one.
         let checked = Document::parse(text.clone());
-        checked.map_err(|reason| Failure::Other(format!("--update would make an invalid file: {reason}")))?;
+        checked
+            .map_err(|reason| Failure::Other(format!("--update would write an invalid file: {reason}")))?;
         write(&self.tests, &text)?;
         print(&format!("updated {}\n", self.tests.display()))
     }
@@ -162,7 +163,7 @@ impl Test {
         let all = outcomes.len();
         match (all, failed) {
             (0, _) if self.filter.is_some() => Err(Failure::Other("no case matches the filter".to_owned())),
-            (0, _) => Err(self.refused("there is no [[case]]".to_owned())),
+            (0, _) => Err(self.refused("the file has no [[case]]".to_owned())),
             (_, 0) => {
                 let seconds = took.as_secs_f64();
                 print(&format!("{} passed in {seconds:.3} s\n", counted(all, "case")))
@@ -178,7 +179,7 @@ impl Test {
     fn spec(&self, file: &TestFile, config: Option<&str>) -> Result<GuestSpec, ArgsError> {
         let config = match (config, file.config.as_deref(), &file.config_file) {
             (None, Some(_), Some(_)) => {
-                let reason = "`config` and `config_file` exclude each other".to_owned();
+                let reason = "`config` and `config_file` are mutually exclusive".to_owned();
                 return Err(ArgsError::flag("tests", self.tests.display(), reason));
             }
             (Some(config), ..) | (None, Some(config), None) => config.as_bytes().to_vec(),
@@ -214,7 +215,7 @@ impl Players<'_> {
             if self.loaded.is_empty() {
                 guest::print_warnings(player.guest());
             }
-            // Its start-up doesn't belong to a case.
+            // The guest's start-up isn't part of a case.
             self.recorder.take();
             self.loaded.insert(key.clone(), player);
         }

@@ -1,4 +1,4 @@
-//! The results of cases: as text with differences and traces, and as JUnit's XML.
+//! The results of cases: as text with differences and traces, and as JUnit XML.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -6,10 +6,10 @@ use std::time::Duration;
 use super::compare::Difference;
 use crate::exchange::{Entry, Paint, print_trace};
 
-/// What became of a case.
+/// The result of a case.
 pub(crate) struct Outcome {
     pub(crate) name: String,
-    /// Where it is in the file.
+    /// Its line in the file.
     pub(crate) line: usize,
     pub(crate) took: Duration,
     /// Why it couldn't be run.
@@ -23,7 +23,7 @@ impl Outcome {
         self.invalid.is_none() && self.differences.is_empty()
     }
 
-    /// What is wrong, as text.
+    /// Why it failed, as text.
     pub(crate) fn explain(&self, file: &str, paint: Paint) -> String {
         let mut out = String::new();
         let (bad, reset) = (paint.bad.render(), paint.bad.render_reset());
@@ -47,7 +47,7 @@ impl Outcome {
     }
 }
 
-/// Lines that are expected and missing, and those that are there instead, between lines that are the same.
+/// A diff: missing and unexpected lines, with some context.
 fn diff(expected: &str, found: &str, paint: Paint) -> String {
     let (old, new): (Vec<_>, Vec<_>) = (expected.split('\n').collect(), found.split('\n').collect());
     let start = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
@@ -61,7 +61,7 @@ fn diff(expected: &str, found: &str, paint: Paint) -> String {
             let _ = writeln!(out, "    {}{mark} {line}{}", style.render(), style.render_reset());
         }
     };
-    // A few of the same lines, so that one sees where they are.
+    // Lines of context.
     const AROUND: usize = 2;
     let before = start.saturating_sub(AROUND);
     lines(' ', &old[before..start], paint.dim);
@@ -71,7 +71,7 @@ fn diff(expected: &str, found: &str, paint: Paint) -> String {
     out
 }
 
-/// The results in JUnit's format.
+/// The results in JUnit XML format.
 pub(crate) fn junit(guest: &str, file: &str, outcomes: &[Outcome]) -> String {
     let failed = outcomes.iter().filter(|outcome| !outcome.passed()).count();
     let took: Duration = outcomes.iter().map(|outcome| outcome.took).sum();
@@ -111,7 +111,7 @@ pub(crate) fn junit(guest: &str, file: &str, outcomes: &[Outcome]) -> String {
     out
 }
 
-/// A text in XML, which can't hold most control characters at all.
+/// Escapes text for XML. Most control characters aren't allowed there at all, and are replaced.
 fn xml(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for character in text.chars() {

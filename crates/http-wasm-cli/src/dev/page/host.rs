@@ -3,7 +3,7 @@
 use http::{Request, StatusCode};
 use http_wasm_gateway::{AskedHost, check_host};
 
-/// Checks whether a request is meant for this machine. If not, returns the response.
+/// Checks whether a request is meant for this machine. If not, returns the error response.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), (StatusCode, &'static str)> {
     let is_own = |asked: AskedHost<'_>| match asked {
         AskedHost::Address(addr) => addr.is_loopback(),

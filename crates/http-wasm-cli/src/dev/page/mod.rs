@@ -20,10 +20,10 @@ use super::json;
 use super::replay::replay;
 use super::store::Store;
 
-/// Connections of browsers. Another one waits until one closes.
+/// Maximum number of connections. Further ones wait until one closes.
 const MAX_CONNECTIONS: usize = 64;
 
-/// Requests that are being sent again at a time.
+/// Maximum number of requests that are being sent again at once.
 const MAX_REPLAYS: usize = 8;
 
 /// How long a client may take to send a request's head, and how long its connection may then be idle.
@@ -168,7 +168,7 @@ pub(super) fn token() -> Result<String, getrandom::Error> {
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// The URL for a browser.
+/// The URL to open in a browser.
 pub(super) fn url(addr: SocketAddr) -> String {
     format!("http://{addr}/")
 }

@@ -139,7 +139,7 @@ async function load() {
   if (id !== selected) return;
   if (answer.status === 404) {
     complete = true;
-    fill("replayed", "This exchange isn't kept any more.");
+    fill("replayed", "This exchange is no longer kept.");
     return;
   }
   show(await answer.json());

@@ -195,7 +195,7 @@ fn the_trace_explains_a_prefix_that_replaces_the_body() {
         &traced(&guest, &["-d", "a=b"]),
         &[
             r#"write_body(kind: request, body: "prefix: ")"#,
-            "note: this starts a new request body: what the guest hasn't read of the original is dropped",
+            "note: this starts a new request body; the unread rest of the original is dropped",
         ],
     );
 }
@@ -210,7 +210,7 @@ fn the_trace_explains_a_request_change_by_a_guest_that_answers() {
         &traced(&guest, &[]),
         &[
             r#"name: "x-user", value: "ann")"#,
-            "note: no effect: the guest answers the request itself, so no next handler gets it",
+            "note: no effect: the guest answers the request itself, so the next handler isn't called",
         ],
     );
 }

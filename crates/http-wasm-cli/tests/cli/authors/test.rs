@@ -132,11 +132,11 @@ fn errors_in_the_test_file_name_their_place() {
             "case 1 at line 1 (\"n\"): unknown field `path`, expected one of",
         ),
         ("[[case]]\nname = ", "line 2: "),
-        ("", "there is no [[case]]"),
+        ("", "the file has no [[case]]"),
         ("log_level = 'loud'\n[[case]]\nname = 'n'", "log_level: unknown level \"loud\""),
         (
             "config = 'a'\nconfig_file = 'b'\n[[case]]\nname = 'n'",
-            "`config` and `config_file` exclude each other",
+            "`config` and `config_file` are mutually exclusive",
         ),
     ] {
         let tests = file(".toml", text);
@@ -146,7 +146,10 @@ fn errors_in_the_test_file_name_their_place() {
     for (text, expected) in [
         ("request.method = 'B AD'", "request: invalid method \"B AD\""),
         ("request.headers = { 'a b' = 'c' }", "request: invalid header a b"),
-        ("next = { fails = true, status = 200 }", "next: `fails`, `echo` and a response exclude each other"),
+        (
+            "next = { fails = true, status = 200 }",
+            "next: `fails`, `echo` and a response are mutually exclusive",
+        ),
     ] {
         let tests = file(".toml", &format!("[[case]]\nname = 'n'\n{text}"));
         let (stdout, _, code) = output(&["test", path(&guest), path(&tests)]);
