@@ -1,4 +1,4 @@
-//! The bodies that are sent and expected.
+//! Bodies that are sent and expected.
 
 use std::fmt;
 
@@ -11,15 +11,15 @@ use crate::text::{hash, shown};
 pub enum Payload {
     /// These bytes.
     Text(String),
-    /// So many bytes of a pattern that shows which ones are missing or come twice.
+    /// This many bytes of a pattern in which missing or repeated bytes can be detected.
     Pattern(usize),
 }
 
 impl Payload {
-    /// No byte.
+    /// The empty body.
     pub const EMPTY: Self = Self::Pattern(0);
 
-    /// All of it.
+    /// The bytes of the body.
     pub fn bytes(&self) -> Vec<u8> {
         match self {
             Self::Text(text) => text.clone().into_bytes(),
@@ -35,12 +35,12 @@ impl Payload {
         }
     }
 
-    /// Whether there is no byte.
+    /// Whether the body is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Length and hash as the guest packs them after reading a body to its end.
+    /// Length and hash, packed as the guest reports them after reading a body to the end.
     pub(crate) fn digest(&self) -> u64 {
         let bytes = self.bytes();
         u64::from(hash(&bytes)) << 32 | bytes.len() as u64
@@ -62,7 +62,7 @@ impl fmt::Display for Payload {
     }
 }
 
-/// The guest has the same pattern.
+/// The first `len` bytes of the pattern. The guest has the same pattern.
 pub(crate) fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i.wrapping_mul(167).wrapping_add(i >> 8) & 0xff) as u8).collect()
 }

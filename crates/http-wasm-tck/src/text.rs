@@ -10,14 +10,14 @@ pub(crate) fn to_hex(bytes: &[u8]) -> String {
     })
 }
 
-/// The bytes that these digits stand for.
+/// Decodes hexadecimal digits.
 pub(crate) fn from_hex(text: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let (pairs, []) = text.as_chunks::<2>() else { return None };
     pairs.iter().map(|&[high, low]| Some(digit(high)? << 4 | digit(low)?)).collect()
 }
 
-/// Bytes as a text of one character each, so that they survive JSON.
+/// Bytes as text with one character per byte, to represent them in JSON.
 pub(crate) fn latin1(bytes: &[u8]) -> String {
     bytes.iter().map(|&byte| char::from(byte)).collect()
 }
@@ -27,7 +27,7 @@ pub(crate) fn from_latin1(text: &str) -> Vec<u8> {
     text.chars().map(|c| u8::try_from(u32::from(c)).unwrap_or(b'?')).collect()
 }
 
-/// Bytes for people: in quotes, escaped, and cut when long.
+/// Bytes for display: quoted, escaped, and truncated if long.
 pub(crate) fn shown(bytes: &[u8]) -> String {
     const LONGEST: usize = 80;
     let cut = &bytes[..bytes.len().min(LONGEST)];

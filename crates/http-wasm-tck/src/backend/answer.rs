@@ -1,4 +1,4 @@
-//! The response that the backend is asked for.
+//! The response that a request asks of the backend.
 
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ impl Default for Reply {
 }
 
 impl Reply {
-    /// A text with its `content-length`.
+    /// A text body with its `content-length`.
     pub fn text(status: u16, body: &str) -> Self {
         Self {
             status,
@@ -49,12 +49,12 @@ impl Reply {
         }
     }
 
-    /// Only a head; for the statuses that have no body.
+    /// Only a head, for statuses without a body.
     pub fn bodiless(status: u16) -> Self {
         Self { framing: Framing::None, ..Self::text(status, "") }
     }
 
-    /// This many bytes of the pattern.
+    /// A body of this many bytes of the pattern.
     pub fn pattern(len: usize, framing: Framing) -> Self {
         Self { body: Payload::Pattern(len), framing, ..Self::default() }
     }
@@ -65,20 +65,20 @@ impl Reply {
         self
     }
 
-    /// The same with one header more.
+    /// The same with another header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    /// The same with one trailer more, in chunks.
+    /// The same with another trailer, in chunks.
     pub fn trailer(mut self, name: &str, value: &str) -> Self {
         self.trailers.push((name.to_owned(), value.to_owned()));
         self.framing = Framing::Chunked;
         self
     }
 
-    /// The same with one trailer more, in chunks, and without a `trailer` field.
+    /// The same with another trailer, in chunks, and without a `trailer` field.
     pub fn unannounced_trailer(mut self, name: &str, value: &str) -> Self {
         self.unannounced = true;
         self.trailer(name, value)
@@ -90,7 +90,7 @@ impl Reply {
         self
     }
 
-    /// The same in pieces of this many bytes, with a pause between them.
+    /// The same, sent in pieces of this many bytes, with a pause between them.
     pub fn slowly(mut self, piece: usize, pause_ms: u64) -> Self {
         (self.piece, self.pause_ms) = (piece, pause_ms);
         self

@@ -1,7 +1,7 @@
-//! The backend behind the host under test: responds as the request's `x-tck-answer` says, and remembers what arrived.
+//! The backend behind the host under test: responds as the request's `x-tck-answer` says, and remembers the requests.
 //!
-//! A request with `x-tck-fetch: ID` is answered with what was seen of the request that had `x-tck-id: ID`, so that the
-//! runner needs no connection to the backend except through the host.
+//! A request with `x-tck-fetch: ID` is answered with a report on the request that had `x-tck-id: ID`. The runner
+//! therefore needs no connection to the backend except through the host.
 
 mod answer;
 mod received_request;
@@ -43,7 +43,7 @@ impl Backend {
         Ok(Self { listener: TcpListener::bind(address).await?, memory: Arc::default() })
     }
 
-    /// Where it listens.
+    /// The address that it listens on.
     ///
     /// # Errors
     /// If the system doesn't report it.
@@ -55,12 +55,12 @@ impl Backend {
     pub async fn serve(self) {
         loop {
             let Ok((stream, _)) = self.listener.accept().await else {
-                // Usually file descriptors have run out; some will be free soon.
+                // Usually, file descriptors have run out, and some will soon be free.
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 continue;
             };
             let connection = Connection { memory: self.memory.clone() };
-            // A connection that breaks is up to the host; the runner notices what it didn't send.
+            // A broken connection is the host's problem; the runner notices what the host didn't send.
             tokio::spawn(async move { connection.serve(stream).await.ok() });
         }
     }
@@ -156,7 +156,7 @@ async fn answer(to: &mut (impl tokio::io::AsyncWrite + Unpin), head: &Head, repl
     if is_head || matches!(reply.status, 100..=199 | 204 | 304) {
         return to.flush().await;
     }
-    // The head is sent alone, so that a host that waits for more is detected.
+    // The head is sent by itself, to detect a host that waits for more.
     if !reply.pause().is_zero() {
         to.flush().await?;
     }

@@ -5,18 +5,18 @@ use serde::{Deserialize, Serialize};
 use crate::text::{from_latin1, hash, latin1};
 use crate::wire::{Fields, Framing, Head};
 
-/// A request as it arrived. In strings, one character stands for one byte.
+/// A request as the backend received it. In strings, one character stands for one byte.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ReceivedRequest {
     pub(crate) method: String,
     pub(crate) target: String,
     pub(crate) version: String,
-    /// Names as they were written.
+    /// Names in their original case.
     pub(crate) headers: Vec<(String, String)>,
     pub(crate) framing: Framing,
     pub(crate) body_len: usize,
     pub(crate) body_hash: u32,
-    /// The first bytes.
+    /// The first bytes of the body.
     pub(crate) body: String,
     pub(crate) trailers: Vec<(String, String)>,
     /// What was wrong with it on the wire.
@@ -29,7 +29,7 @@ const BODY_SHOWN: usize = 64;
 impl ReceivedRequest {
     pub(super) fn of(head: &Head) -> Self {
         let line = latin1(&head.first);
-        // A target with a space in it must be visible as it is.
+        // A target that contains a space must be shown unchanged.
         let (method, rest) = line.split_once(' ').unwrap_or((&line, ""));
         let (target, version) = rest.rsplit_once(' ').unwrap_or((rest, ""));
         Self {

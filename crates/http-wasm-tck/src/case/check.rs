@@ -30,7 +30,7 @@ pub enum Check {
     StatusWithin(u16, u16),
     /// The connection ends without a response.
     Dropped,
-    /// The client gets this header with these values, or not at all.
+    /// The client gets this header with exactly these values; with none, it doesn't get the header.
     Header(&'static str, Values),
     /// The client gets this body.
     Body(Payload),
@@ -48,7 +48,7 @@ pub enum Check {
     Method(&'static str),
     /// The backend gets this target.
     Target(String),
-    /// The backend gets this header with these values, or not at all.
+    /// The backend gets this header with exactly these values; with none, it doesn't get the header.
     BackendHeader(&'static str, Values),
     /// The backend gets this body.
     BackendBody(Payload),
@@ -58,6 +58,6 @@ pub enum Check {
     BackendTrailer(&'static str, Values),
     /// The log has a line with this text.
     Logged(&'static str),
-    /// One of these.
+    /// One of these results.
     AnyOf(Vec<Check>),
 }

@@ -1,4 +1,4 @@
-//! Compares what was seen with what was expected.
+//! Compares actual with expected results.
 
 use super::check::Values;
 use super::observed::Mismatch;
@@ -22,7 +22,7 @@ pub(super) fn same<T: PartialEq>(
     require(seen == wanted, expected, || show(seen))
 }
 
-/// Compares the values of a field; several may have been joined on the way, as HTTP allows.
+/// Compares the values of a field. Several values may have been joined on the way, as HTTP allows.
 pub(super) fn fields(
     seen: &Values,
     expected: &Values,

@@ -1,4 +1,4 @@
-//! Whether an exchange came out as it must.
+//! Checks the results of an exchange.
 
 use super::check::{Check, Phase, Values};
 use super::compare::{body, fields, require, same};
@@ -8,7 +8,7 @@ use super::report;
 use crate::text::{hash, latin1, shown};
 
 impl Exchange {
-    /// Whether everything is as expected; `instead` replaces the exchange's own checks.
+    /// Checks that everything is as expected. `instead` replaces the exchange's own checks.
     pub(crate) fn evaluate(
         &self,
         observed: &Observed<'_>,

@@ -31,7 +31,7 @@ pub(crate) struct Sent {
     pub(crate) request: Request,
 }
 
-/// Where the guest puts its report.
+/// Where the guest reports its results.
 const IN_REQUEST: u32 = 0;
 const IN_RESPONSE: u32 = 1;
 const IN_LATE_RESPONSE: u32 = 2;
@@ -61,7 +61,7 @@ impl Exchange {
         self
     }
 
-    /// The same for this host.
+    /// The same with this `host`.
     pub fn host(mut self, host: &str) -> Self {
         self.request.host = Some(host.to_owned());
         self
@@ -73,13 +73,13 @@ impl Exchange {
         self
     }
 
-    /// The same with one header more.
+    /// The same with another header.
     pub fn header(mut self, name: &str, value: impl AsRef<[u8]>) -> Self {
         self.request.fields.push((name.into(), value.as_ref().to_vec()));
         self
     }
 
-    /// The same with one trailer more; the body must be chunked.
+    /// The same with another trailer; the body must be chunked.
     pub fn trailer(mut self, name: &str, value: &str) -> Self {
         self.request.trailers.push((name.into(), value.into()));
         self
@@ -91,7 +91,8 @@ impl Exchange {
         self
     }
 
-    /// The same with this response of the backend. A client that expects trailers says so.
+    /// The same with this response of the backend. If the response has trailers, the client declares that it accepts
+    /// them.
     pub fn reply(mut self, reply: Reply) -> Self {
         if !reply.trailers.is_empty() {
             self = self.takes_trailers();
@@ -135,7 +136,7 @@ impl Exchange {
         self
     }
 
-    /// The instance has `buffer_response` from its start.
+    /// The instance enables `buffer_response` at start-up.
     pub fn buffers_from_start(mut self) -> Self {
         self.reports_after = true;
         self
@@ -155,12 +156,13 @@ impl Exchange {
         (&self.before, &self.after)
     }
 
-    /// Whether the guest reports what it saw in `handle_response`; if not, it traps if that was wrong.
+    /// Whether the guest reports its results in `handle_response`. Otherwise, it compares them itself, and traps on a
+    /// difference.
     pub(super) fn reports_after(&self) -> bool {
         self.reports_after && !self.after.expected().is_empty()
     }
 
-    /// As it is sent, under this ID.
+    /// The exchange as it is sent, under this ID.
     pub(crate) fn prepare(&self, case: &str, id: String) -> Sent {
         let mut before = script();
         if self.features != 0 {

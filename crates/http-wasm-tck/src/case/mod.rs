@@ -19,11 +19,11 @@ use crate::guest::{Function, Variant};
 /// The section of the ABI's description that a case is based on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Section {
-    /// What a guest is, and what runs when.
+    /// What a guest is, and when its functions run.
     Guest,
     /// Kinds, features, levels.
     Constants,
-    /// Results that hold two numbers.
+    /// Results that contain two numbers.
     PackedResults,
     /// Method, URI, status, headers, configuration.
     Fields,
@@ -52,11 +52,11 @@ pub enum Host {
     /// Any that has the conformance guest loaded.
     #[default]
     Any,
-    /// Its own, started with this guest and configuration.
+    /// A host of its own, started with this guest and configuration.
     Own {
-        /// Which guest.
+        /// The variant of the guest.
         variant: Variant,
-        /// The bytes behind `get_config`.
+        /// The bytes that `get_config` returns.
         config: Vec<u8>,
     },
 }
@@ -65,14 +65,14 @@ pub enum Host {
 #[derive(Clone, Debug)]
 pub(crate) struct Difference {
     pub(crate) what: &'static str,
-    /// What it does instead, if that does no harm; the profile `reference` accepts it.
+    /// What it does instead, if that is harmless. The profile `reference` accepts it.
     pub(crate) expects: Option<Vec<Check>>,
 }
 
 /// What a case does.
 #[derive(Clone, Debug)]
 pub(crate) enum Plan {
-    /// One exchange after the other.
+    /// One exchange after another.
     InTurn(Vec<Exchange>),
     /// All at the same time.
     Together(Vec<Exchange>),
@@ -80,7 +80,7 @@ pub(crate) enum Plan {
     Refused,
 }
 
-/// One statement of the ABI, and how to find out whether a host conforms to it.
+/// One statement of the ABI, and how to test whether a host conforms to it.
 #[derive(Clone, Debug)]
 pub struct Case {
     pub(crate) id: String,
@@ -114,13 +114,13 @@ impl Case {
         self
     }
 
-    /// Marks a difference of the reference host that does harm.
+    /// Marks a harmful difference of the reference host.
     pub fn differs(mut self, what: &'static str) -> Self {
         self.differs = Some(Difference { what, expects: None });
         self
     }
 
-    /// Marks a difference of the reference host that does no harm.
+    /// Marks a harmless difference of the reference host.
     pub fn harmlessly_differs(mut self, what: &'static str, expects: impl Into<Vec<Check>>) -> Self {
         self.differs = Some(Difference { what, expects: Some(expects.into()) });
         self
@@ -136,7 +136,7 @@ impl Case {
         &self.says
     }
 
-    /// Where in the ABI's description.
+    /// The section of the ABI's description.
     pub fn section(&self) -> Section {
         self.section
     }

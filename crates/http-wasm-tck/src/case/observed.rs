@@ -8,7 +8,7 @@ use crate::client::Response;
 /// The results of an exchange.
 pub(crate) struct Observed<'a> {
     pub(crate) response: Result<&'a Response, &'a str>,
-    /// What the backend got: usually one request.
+    /// The requests that the backend got: usually one.
     pub(crate) backend: &'a [ReceivedRequest],
     /// The host's log, if known.
     pub(crate) log: Option<&'a str>,
@@ -29,7 +29,7 @@ impl Observed<'_> {
     }
 }
 
-/// What was expected, and what was seen.
+/// A difference between the expected and the actual result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mismatch {
     pub(super) expected: String,

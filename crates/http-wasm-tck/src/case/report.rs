@@ -1,16 +1,16 @@
-//! The guest's report, and whether it is what the script requires.
+//! Checks the guest's report against its script.
 
 use super::observed::Mismatch;
 use crate::script::{Content, Expected, ExpectedResult};
 use crate::text::{from_hex, shown};
 
-/// One thing that the guest saw.
+/// One result that the guest reports.
 enum Entry {
     Value(u64),
     Memory(Vec<u8>),
 }
 
-/// Compares a report with what was expected.
+/// Compares a report with the expected results.
 pub(super) fn compare(hex: &[u8], expected: &[Expected]) -> Result<(), Mismatch> {
     let entries = from_hex(hex).and_then(|bytes| parse(&bytes));
     let Some(entries) = entries else {
@@ -71,7 +71,7 @@ fn check(expected: &Expected, entry: &Entry) -> Result<(), Mismatch> {
     }
 }
 
-/// A result in plain text, or its halves if it is a packed one.
+/// A result as text. Packed results are shown as two numbers.
 fn number(value: u64) -> String {
     match (value >> 32, value & 0xffff_ffff) {
         (0, low) => low.to_string(),

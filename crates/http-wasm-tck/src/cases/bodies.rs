@@ -154,7 +154,7 @@ fn partial_reads(cases: &mut Vec<Case>) {
     }
 }
 
-/// What one call answers.
+/// The result of a single call.
 fn single_reads(cases: &mut Vec<Case>) {
     let mut add = |id: &str, says: &str, exchange: Exchange| {
         cases.push(case(format!("bodies/read/{id}"), says, exchange));
@@ -328,7 +328,7 @@ fn writes(cases: &mut Vec<Case>) {
     );
 }
 
-/// Read a piece, write a piece.
+/// Alternates between reading and writing a piece.
 fn alternate(cases: &mut Vec<Case>) {
     for (size, step) in [(5000, 64), (5000, 4096), (70_000, 4096), (65, 64)] {
         let body = Payload::Pattern(size);

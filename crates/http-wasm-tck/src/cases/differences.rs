@@ -1,4 +1,4 @@
-//! How the reference host differs, where several themes meet it. All of them are in docs/conformance.md.
+//! Differences of the reference host that concern several themes. docs/conformance.md lists all differences.
 
 pub(super) const EMPTY_LOOKUP: &str = "looking up or removing an empty header name traps";
 pub(super) const ECHOES: &str = "enable_features echoes its argument";

@@ -1,4 +1,4 @@
-//! What `handle_request` returns, traps, and what comes after them.
+//! The results of `handle_request`, traps, and what happens after them.
 
 use crate::backend::Reply;
 use crate::case::{Case, Check, Exchange, Phase, Plan, Section};
@@ -68,7 +68,7 @@ fn req_ctx(cases: &mut Vec<Case>) {
             format!("flow/req-ctx/{ctx}"),
             Section::PackedResults,
             format!("req_ctx {ctx} is passed to handle_response"),
-            // The guest keeps the script under req_ctx, and traps when another one comes.
+            // The guest stores the script under req_ctx, and traps if it gets a different one.
             Exchange::get("/").before(script().proceed(1, ctx)).after(script().values(
                 RESPONSE,
                 "x-from",
@@ -102,7 +102,7 @@ fn req_ctx(cases: &mut Vec<Case>) {
     cases.push(together("memory", "under 64 concurrent requests no instance serves two at once", |i| {
         let nonce = 0x5000 + i as u32;
         let at = FREE + 0x1_0000;
-        // What handle_request leaves in memory, no other request may overwrite before handle_response.
+        // No other request may overwrite what handle_request leaves in memory for handle_response.
         Exchange::post(Payload::Pattern(600), Framing::Chunked)
             .slowly(200, 15)
             .features(1)

@@ -217,8 +217,8 @@ fn bodiless(cases: &mut Vec<Case>) {
             .reply(Reply::bodiless(304).header("Content-Length", "1234"))
             .check(Check::Body(Payload::EMPTY))
     };
-    // Some HTTP/1.1 servers leave it out at the last moment, as RFC 9110 section 8.6 allows; the host can do nothing
-    // about that.
+    // Some HTTP/1.1 servers leave it out at the last moment, as RFC 9110 section 8.6 allows, and the host can't change
+    // that.
     add(
         "304-no-other-length",
         "a 304 keeps the next handler's content-length: no other one is sent",
@@ -267,11 +267,10 @@ fn bodiless(cases: &mut Vec<Case>) {
     );
 }
 
-/// Nothing is held that the guest doesn't ask for.
+/// Nothing is held back unless the guest asks for it.
 fn streaming(cases: &mut Vec<Case>) {
     const BUFFERS: &str = "buffer_response buffers whole bodies, breaks flushing and upgrades";
-    // The pause is so much longer than what is asked for because a busy machine may keep the first piece from its
-    // reader.
+    // The pause is much longer than the required time, because a busy machine may delay the first piece.
     const PAUSE_MS: u64 = 1000;
     const SEEN: Duration = Duration::from_millis(200);
     let slow = || Exchange::get("/").reply(Reply::pattern(200, Framing::Chunked).slowly(100, PAUSE_MS));

@@ -5,12 +5,12 @@ use crate::case::{Case, Exchange, Section};
 use crate::guest::{FREE, Function};
 use crate::script::{Arg, REQUEST, RESPONSE, RESPONSE_TRAILERS, Script, count_len, script};
 
-/// A getter and its arguments before the buffer, and what it gives: packed as a list, or plain.
+/// A getter with the arguments that precede the buffer, and its kind of result: a list, or a single value.
 struct Getter {
     name: &'static str,
     function: Function,
     args: Vec<Arg>,
-    /// The bytes, where they are known.
+    /// The expected bytes, if they are known.
     value: Option<&'static [u8]>,
     list: bool,
     phases: &'static [&'static str],
@@ -98,7 +98,7 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 impl Getter {
-    /// Asks for the length first, as most values are the host's.
+    /// Asks for the length first, since most values are up to the host.
     fn script(&self, limit: &str) -> Script {
         let mut script = self.call(script().fill(FREE, 0xaa, 4096), 0.into());
         if let Some(value) = self.value {

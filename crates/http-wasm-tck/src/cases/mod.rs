@@ -19,7 +19,7 @@ mod values;
 
 use crate::case::Case;
 
-/// All cases. Those that need the same host stand together.
+/// All cases. Those that need the same host are adjacent.
 pub fn all() -> Vec<Case> {
     let themes: [fn() -> Vec<Case>; 14] = [
         phases::cases,

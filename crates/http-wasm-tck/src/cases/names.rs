@@ -56,7 +56,7 @@ fn illegal_names(cases: &mut Vec<Case>) {
     );
 }
 
-/// Looks up and removes a name that no field can have.
+/// Looks up and removes an invalid name.
 fn impossible(cases: &mut Vec<Case>, what: &str, name: &[u8]) {
     let exchange = || {
         Exchange::post("a body", Framing::Chunked)
@@ -114,7 +114,7 @@ fn impossible(cases: &mut Vec<Case>, what: &str, name: &[u8]) {
     }
 }
 
-/// Set, add, remove, and what reads see of them.
+/// Setting, adding and removing, and how that affects reads.
 fn semantics(cases: &mut Vec<Case>) {
     let mut add = |id: &str, section, says: &str, exchange: Exchange| {
         cases.push(Case::new(format!("headers/{id}"), section, says, exchange));
@@ -267,7 +267,7 @@ fn semantics(cases: &mut Vec<Case>) {
     }
 }
 
-/// Longer than any buffer that an implementation may have on its stack.
+/// Names and values that are longer than any buffer an implementation may have on its stack.
 fn oversized(cases: &mut Vec<Case>) {
     for len in [65, 1000, 4000] {
         let value = "v".repeat(len);
@@ -311,7 +311,7 @@ fn oversized(cases: &mut Vec<Case>) {
     ));
 }
 
-/// Kinds that don't exist.
+/// Unknown kinds.
 fn kinds(cases: &mut Vec<Case>) {
     for kind in [4_u32, 0x100, u32::MAX] {
         let calls: [(&str, Function, Vec<Arg>); 5] = [

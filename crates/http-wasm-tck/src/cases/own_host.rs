@@ -87,7 +87,7 @@ fn refused(cases: &mut Vec<Case>) {
 
 fn config(cases: &mut Vec<Case>) {
     for len in [0_usize, 1, 2049, 1_000_000] {
-        // Bytes that no text has: a configuration may be anything.
+        // Bytes that aren't valid text, since a configuration may be any bytes.
         let config = pattern(len);
         let size = len as u32;
         let call = |script: Script, limit: u32| {
@@ -253,7 +253,7 @@ fn log(cases: &mut Vec<Case>) {
     );
 }
 
-/// Hosts choose what they log; errors are what all of them want to know.
+/// Hosts choose their log level, but all of them log errors.
 fn enabled(level: i32) -> Script {
     let call = script().call(Function::LogEnabled, [(level as u32).into()]);
     if level == 2 { call.gives(1) } else { call.gives_one_of(&[0, 1]) }
@@ -344,7 +344,7 @@ fn memory(cases: &mut Vec<Case>) {
     cases.push(case.with_guest(Variant::Conformance, "memory"));
 }
 
-/// These last: a host without deadline is of no use after them.
+/// These cases come last, since a host without a deadline is unusable after them.
 fn deadline(cases: &mut Vec<Case>) {
     let end = || Check::StatusWithin(500, 599);
     for (name, exchange) in [

@@ -1,4 +1,4 @@
-//! Bodies and the status in either phase: their rules are not those of headers.
+//! Bodies and the status in either phase, whose rules differ from those of headers.
 
 use super::shared::{
     BUFFER_REQUEST, BUFFER_RESPONSE, phases_case as case, phases_exchange as exchange, read_args,
@@ -14,7 +14,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Bodies and the status, whose rules are not those of headers.
+/// Bodies and the status, whose rules differ from those of headers.
 fn bodies(cases: &mut Vec<Case>) {
     let mut add = |id: &str, says: &str, exchange: Exchange| {
         cases.push(case(id.to_owned(), says.to_owned(), exchange));

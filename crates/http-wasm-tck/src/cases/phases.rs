@@ -23,7 +23,7 @@ pub(super) fn cases() -> Vec<Case> {
 
 type MakeScript = fn() -> Script;
 
-/// Without effect on the messages: configuration, log.
+/// Functions without effect on the messages: configuration, log.
 fn always(cases: &mut Vec<Case>) {
     let all: [(&str, MakeScript); 4] = [
         ("get-config", || script().call(Function::GetConfig, [FREE.into(), 0.into()])),
@@ -47,7 +47,7 @@ fn always(cases: &mut Vec<Case>) {
     }
 }
 
-/// What can be read of the request, whenever.
+/// Parts of the request that can be read in any phase.
 fn reads(cases: &mut Vec<Case>) {
     let mut read = |name: &str, what: &str, only: Option<Http>, script: Script| {
         let mut push = |when: &str, says: &str, exchange: Exchange| {
@@ -79,7 +79,7 @@ fn reads(cases: &mut Vec<Case>) {
     );
 }
 
-/// The names, which a guest that can't report compares at least with what it was told before.
+/// Checks the names. A guest that can't report at least compares two results with each other.
 fn names(kind: u32, names: &[&'static str]) -> Script {
     script()
         .names(kind, names)
@@ -88,7 +88,7 @@ fn names(kind: u32, names: &[&'static str]) -> Script {
         .same_as(0)
 }
 
-/// What `handle_request` reads of what is not there yet.
+/// What `handle_request` reads of a response that doesn't exist yet.
 fn early_reads(cases: &mut Vec<Case>) {
     let mut read = |name: String, says: &str, script: Script| {
         cases.push(case(format!("{name}/before"), says.to_owned(), exchange().before(script)));
@@ -117,7 +117,7 @@ fn early_reads(cases: &mut Vec<Case>) {
     ));
 }
 
-/// What `handle_response` reads of the response.
+/// What `handle_response` can read of the response.
 fn late_reads(cases: &mut Vec<Case>) {
     let reply = || Reply::default().status(404).header("X-R", "3").header("x-q", "").header("x-r", "4");
     let mut read = |name: &str, says: &str, script: Script| {
@@ -176,7 +176,7 @@ fn late_reads(cases: &mut Vec<Case>) {
     ));
 }
 
-/// A change, its name, the kind of message, and its effect in `handle_request`.
+/// A change: its name, the message that it applies to, and its effect in `handle_request`.
 struct Change {
     name: String,
     script: Script,
@@ -230,7 +230,7 @@ fn all_changes() -> Vec<Change> {
     changes
 }
 
-/// The exchange in which trailers can get through on either side.
+/// An exchange with trailers in both directions.
 fn changeable() -> Exchange {
     Exchange::post("request body", Framing::Chunked)
         .trailer("x-rt", "1")

@@ -21,7 +21,7 @@ pub(super) fn cases() -> Vec<Case> {
     cases
 }
 
-/// Arguments that nothing is wrong with; `text` is the argument at that position.
+/// Valid arguments, with `texts` at their positions.
 fn arguments(function: Function, texts: &[(usize, (u32, u32))], buf: (u32, u32)) -> Vec<Arg> {
     let mut args: Vec<Arg> = Vec::new();
     for (at, param) in function.params().iter().enumerate() {
@@ -61,7 +61,7 @@ fn exchange() -> Exchange {
         .reply(Reply::default())
 }
 
-/// Bytes for the host to read.
+/// Pointers to bytes that the host reads.
 fn reads(cases: &mut Vec<Case>, function: Function, at: usize, argument: &str) {
     let text = good(argument);
     let len = text.len() as u32;
@@ -92,9 +92,9 @@ fn reads(cases: &mut Vec<Case>, function: Function, at: usize, argument: &str) {
     }
 }
 
-/// Room for the host to write.
+/// Buffers that the host writes to.
 fn writes(cases: &mut Vec<Case>, function: Function) {
-    // Nothing is configured, and the address may be unknown: then nothing is written.
+    // There is no configuration, and the address may be unknown, in which case nothing is written.
     if matches!(function, Function::GetConfig | Function::GetSourceAddr) {
         return;
     }
@@ -135,7 +135,7 @@ fn writes(cases: &mut Vec<Case>, function: Function) {
         return;
     }
     let length = || call(script(), FREE.into(), 0.into()).keep(0);
-    // The host knows best how long its value is: the buffer begins that far before the end.
+    // Only the host knows the length of its value: the buffer begins that many bytes before the end.
     let at_end = |shift: i32| {
         let mut script = length().negate().plus(MEMORY_END as i32 + shift).keep(1);
         script = call(script, Arg::Register(1), u32::MAX.into());
@@ -170,7 +170,7 @@ fn writes(cases: &mut Vec<Case>, function: Function) {
     ));
 }
 
-/// The same rules after next.
+/// The same rules in `handle_response`.
 fn late(cases: &mut Vec<Case>) {
     let beyond: [(&str, Script); 6] = [
         ("get-method", script().call(Function::GetMethod, [MEMORY_END.into(), 64.into()])),

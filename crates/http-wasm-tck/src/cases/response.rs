@@ -1,4 +1,4 @@
-//! The response that a guest makes: what the host adds to its parts, and the order in which they may be set.
+//! Responses that a guest builds: what the host adds, and the order in which the parts may be set.
 
 use crate::case::{Case, Check, Exchange, Section};
 use crate::guest::Function;

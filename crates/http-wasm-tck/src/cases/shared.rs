@@ -1,4 +1,4 @@
-//! What several themes use: the kinds of fields, and cases, messages and checks of the same shape.
+//! Helpers for several themes: the kinds of fields, and common cases, messages and checks.
 
 use crate::backend::Reply;
 use crate::case::{Case, Check, Exchange, Phase, Section};
@@ -9,7 +9,7 @@ use crate::wire::Framing;
 pub(super) const BUFFER_REQUEST: u32 = 1;
 pub(super) const BUFFER_RESPONSE: u32 = 2;
 
-/// The kinds of fields, with their names as they are in a case's ID.
+/// The kinds of fields, with their names in case IDs.
 pub(super) const KINDS: [(u32, &str); 4] = [
     (REQUEST, "request-headers"),
     (RESPONSE, "response-headers"),
@@ -39,7 +39,7 @@ pub(super) fn traps() -> Check {
     Check::Traps(Phase::Request)
 }
 
-/// The message that a field of this kind belongs to arrives with exactly these values.
+/// The recipient of the message gets a field of this kind with exactly these values.
 pub(super) fn arrives(kind: u32, name: &'static str, values: &[&[u8]]) -> Check {
     let values = values.iter().map(|value| value.to_vec()).collect();
     match kind {
@@ -50,17 +50,17 @@ pub(super) fn arrives(kind: u32, name: &'static str, values: &[&[u8]]) -> Check 
     }
 }
 
-/// There are no fields of this kind, and so none called `name`.
+/// There are no fields of this kind, and therefore none called `name`.
 pub(super) fn reads_none(kind: u32, name: &str) -> Script {
     script().call(Function::GetHeaderNames, read_args(kind)).gives(0).values(kind, name, &[])
 }
 
-/// For functions that write up to 64 bytes of something of this kind.
+/// Arguments of functions that write up to 64 bytes of this kind.
 pub(super) fn read_args(kind: u32) -> [Arg; 3] {
     [kind.into(), FREE.into(), 64.into()]
 }
 
-/// Describes the defect of an invalid name, value or method.
+/// Describes what makes a name, value or method invalid.
 pub(super) fn described(what: &str) -> String {
     match what {
         "empty" => "no byte in it".to_owned(),

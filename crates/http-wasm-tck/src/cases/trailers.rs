@@ -1,4 +1,4 @@
-//! Trailers: what guests read and change of them, and what comes through.
+//! Trailers: reading and changing them, and which ones are forwarded.
 
 use crate::backend::Reply;
 use crate::case::{Case, Check, Exchange, Http, Section};
@@ -263,7 +263,7 @@ fn response_trailers(cases: &mut Vec<Case>) {
     );
 }
 
-/// Trailers that nobody has announced, which an HTTP/2 client gets all the same.
+/// Unannounced trailers, which an HTTP/2 client can get nevertheless.
 fn unannounced_trailers(cases: &mut Vec<Case>) {
     let mut add = |id: &str, says: &str, kind: &str, kept: Vec<Vec<u8>>| {
         let reply = Reply::default().header("content-type", kind).unannounced_trailer("grpc-status", "0");

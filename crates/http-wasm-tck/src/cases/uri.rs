@@ -1,4 +1,4 @@
-//! URIs, and the host that goes with them.
+//! URIs and the host.
 
 use crate::case::{Case, Check, Exchange, Http, Phase, Section};
 use crate::guest::Function;

@@ -1,4 +1,4 @@
-//! Header values and methods: what may be set, and how it comes out.
+//! Header values and methods: which may be set, and how they are sent.
 
 use super::shared::{KINDS, described, fields_case as case, traps};
 use crate::case::{Case, Check, Exchange, Http};
@@ -26,7 +26,7 @@ fn illegal_values(cases: &mut Vec<Case>) {
     for (what, value) in values {
         for (kind, kind_name) in KINDS {
             for (verb, function) in [("set", Function::SetHeaderValue), ("add", Function::AddHeaderValue)] {
-                // One verb for each kind is enough; both take the same way.
+                // One function for each kind is enough, since both share their checks.
                 if (verb == "set") != matches!(kind, REQUEST | RESPONSE_TRAILERS) {
                     continue;
                 }
@@ -45,7 +45,7 @@ fn illegal_values(cases: &mut Vec<Case>) {
     }
 }
 
-/// What is legal comes through as it is.
+/// Valid values pass unchanged.
 fn legal(cases: &mut Vec<Case>) {
     let values: [(&str, &[u8]); 6] = [
         ("empty", b""),

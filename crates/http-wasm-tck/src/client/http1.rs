@@ -12,7 +12,7 @@ pub(super) async fn send(stream: TcpStream, address: &str, request: &Request) ->
     let (read, write) = stream.into_split();
     let mut reader = Reader::new(read);
     let mut writer = BufWriter::new(write);
-    // Both at once: a host may respond, and stop reading, before it has the whole request.
+    // Write and read at the same time: a host may respond, and stop reading, before it has the whole request.
     let write = async {
         let mut head = format!("{} {} {}\r\n", request.method, request.target, request.version).into_bytes();
         write_fields(&mut head, &fields(address, request));
@@ -26,7 +26,8 @@ pub(super) async fn send(stream: TcpStream, address: &str, request: &Request) ->
             pause: request.pause,
         };
         write_body(&mut writer, framed).await?;
-        // The connection stays open for writing: some servers take half-closed ones for disconnected clients.
+        // The connection stays open for writing, because some servers treat a half-closed connection as a disconnected
+        // client.
         std::future::pending::<io::Result<()>>().await
     };
     let read = read_response(&mut reader, request);

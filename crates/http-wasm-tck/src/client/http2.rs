@@ -61,7 +61,7 @@ pub(super) async fn send(stream: TcpStream, address: &str, request: &Request) ->
     Ok(response)
 }
 
-/// Ends the connection's task with the request.
+/// Aborts the connection's task once the request is done.
 struct Guard<T>(tokio::task::JoinHandle<T>);
 
 impl<T> Drop for Guard<T> {

@@ -1,4 +1,4 @@
-//! A request as it is sent, and a response as it came.
+//! Requests as they are sent, and responses as they are received.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -30,7 +30,7 @@ impl fmt::Display for Http {
 pub(crate) struct Request {
     pub(crate) method: String,
     pub(crate) target: String,
-    /// Set if the case uses another name than the host under test.
+    /// Set if the case uses a different `host` from that of the host under test.
     pub(crate) host: Option<String>,
     pub(crate) version: &'static str,
     pub(crate) fields: Fields,
@@ -58,7 +58,7 @@ impl Default for Request {
     }
 }
 
-/// A response as it arrived.
+/// A response as it was received.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Response {
     pub(crate) informational: Vec<u16>,
@@ -69,7 +69,7 @@ pub(crate) struct Response {
     pub(crate) trailers: Fields,
     /// Time from the body's first byte to its end.
     pub(crate) streamed: Duration,
-    /// What was wrong with the body, which is then incomplete.
+    /// Why the body is incomplete, if it is.
     pub(crate) broken: Option<String>,
 }
 
@@ -85,7 +85,7 @@ impl Response {
     }
 }
 
-/// The time since the first byte came; none if none has come.
+/// The time since the first byte arrived; zero if none has.
 pub(super) fn since(first: Option<Instant>) -> Duration {
     first.map(|first| first.elapsed()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! The client before the host under test.
+//! The client of the host under test.
 
 mod http1;
 mod http2;
@@ -12,8 +12,8 @@ use tokio::net::TcpStream;
 pub use self::message::Http;
 pub(crate) use self::message::{Request, Response};
 
-/// Sends a request on its own connection. The complete response must arrive within `timeout`; otherwise the error says
-/// why there is none.
+/// Sends a request on a new connection. The complete response must arrive within `timeout`; otherwise, the error says
+/// why it didn't.
 pub(crate) async fn send(
     address: &str,
     http: Http,

@@ -1,6 +1,6 @@
-//! The 19 functions, as the guest and its scripts need to know them.
+//! The signatures of the 19 functions, for the guest and its scripts.
 
-/// What a parameter is for.
+/// The meaning of a parameter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Param {
     /// Features to enable.
@@ -9,9 +9,9 @@ pub enum Param {
     Level,
     /// A status code.
     Status,
-    /// Which headers or trailers.
+    /// The kind of headers or trailers.
     HeaderKind,
-    /// Which body.
+    /// The kind of body.
     BodyKind,
     /// Where the host writes; its limit follows.
     Buf,
@@ -23,7 +23,7 @@ pub enum Param {
     InLen,
 }
 
-/// What a function returns.
+/// The type of a function's result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     /// Nothing.
@@ -43,7 +43,7 @@ macro_rules! functions {
         }
 
         impl Function {
-            /// All of them.
+            /// All functions.
             pub const ALL: &'static [Self] = &[$(Self::$variant),*];
 
             /// Its name in the ABI.
@@ -57,7 +57,7 @@ macro_rules! functions {
                 match self { $(Self::$variant => &[$($param),*]),* }
             }
 
-            /// What it returns.
+            /// The type of its result.
             pub fn answer(self) -> Answer {
                 match self { $(Self::$variant => Answer::$answer),* }
             }
@@ -93,7 +93,7 @@ impl Function {
         self as u8 + 1
     }
 
-    /// Whether it works while an instance is created.
+    /// Whether it may be called while an instance is created.
     pub fn works_at_start(self) -> bool {
         matches!(self, Self::EnableFeatures | Self::GetConfig | Self::Log | Self::LogEnabled)
     }

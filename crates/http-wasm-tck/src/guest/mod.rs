@@ -1,4 +1,4 @@
-//! The conformance guest: its source is `guest/conformance.wat`, filled in here.
+//! The conformance guest, generated from the template `guest/conformance.wat`.
 
 mod functions;
 mod variant;
@@ -13,17 +13,17 @@ const TEMPLATE: &str = include_str!("../../guest/conformance.wat");
 /// The end of the guest's memory.
 pub const MEMORY_END: u32 = 0x30_0000;
 
-/// Where scripts may keep anything, up to [`MEMORY_END`].
+/// The start of the memory that scripts may use freely, up to [`MEMORY_END`].
 pub const FREE: u32 = 0x10_0000;
 
-/// What was found out at start-up: which start functions ran (bits 1 section, 2 `_initialize`, 4 `_start`), then what
-/// `enable_features`, `get_config` and `log_enabled` returned, 32 bits each.
+/// The results of start-up, 32 bits each: which start functions ran (bits 1 section, 2 `_initialize`, 4 `_start`), and
+/// the results of `enable_features`, `get_config` and `log_enabled`.
 pub const BOOT_RECORD: u32 = 0x400;
 
 /// The first 256 bytes of the configuration, as read at start-up.
 pub const BOOT_CONFIG: u32 = 0x420;
 
-/// What variants that log at start-up log.
+/// The message of variants that log at start-up.
 pub const BOOT_MESSAGE: &str = "tck: started";
 
 /// The guest in WebAssembly text.
@@ -50,13 +50,12 @@ pub fn wat(variant: Variant) -> String {
 /// The guest as a WebAssembly module.
 ///
 /// # Errors
-/// None with the current guest: a test builds all variants.
+/// Never with the current template: a test builds all variants.
 pub fn wasm(variant: Variant) -> Result<Vec<u8>, wat::Error> {
     wat::parse_str(wat(variant))
 }
 
-/// The WASI functions of the variant `wasi`: their operations, names and numbers of parameters, some of them 64 bits
-/// wide.
+/// The WASI functions of the variant `wasi`: operation, name, and the types of the parameters.
 const WASI: [(u8, &str, &str); 3] = [
     (96, "clock_time_get", "i32 i64 i32"),
     (97, "random_get", "i32 i32"),
@@ -149,7 +148,7 @@ fn boot(text: &mut String, variant: Variant) {
     line(text, format_args!(") {run}"));
 }
 
-/// Arguments that are valid, except that there is no request.
+/// Arguments that would be valid if there were a request.
 fn early_arg(param: Param) -> u32 {
     match param {
         Param::Features | Param::Level | Param::HeaderKind | Param::BodyKind => 0,

@@ -1,4 +1,4 @@
-//! Which guest: the plain one, or one that does something at start-up or lacks something.
+//! Variants of the guest: the plain one, and those that do something at start-up or lack something.
 
 use std::fmt;
 use std::str::FromStr;
@@ -39,7 +39,7 @@ pub enum Variant {
     NoHandleResponse,
 }
 
-/// There is no variant of this name.
+/// The error for an unknown variant.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("unknown guest variant `{0}`; expected one of: {all}", all = names())]
 pub struct UnknownVariant(String);

@@ -1,6 +1,6 @@
 //! Which cases to run.
 
-/// A part of case IDs, or with `*` a pattern for complete ones.
+/// A substring of case IDs, or, with `*`, a pattern for entire IDs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Filter(String);
 

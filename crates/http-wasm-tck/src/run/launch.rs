@@ -17,11 +17,11 @@ use crate::case::Http;
 /// How long a host may take to start.
 const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The command that starts a host: words with `{guest}`, `{config}`, `{backend}` and `{listen}` in them.
+/// The command that starts a host, with the placeholders `{guest}`, `{config}`, `{backend}` and `{listen}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LaunchCommand(Vec<String>);
 
-/// The command is invalid.
+/// The error for an invalid command.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BadCommand {
     /// It is empty.
@@ -36,7 +36,7 @@ pub enum BadCommand {
 }
 
 impl LaunchCommand {
-    /// From words.
+    /// A command from its words.
     ///
     /// # Errors
     /// If a required placeholder is missing.
@@ -56,7 +56,7 @@ impl LaunchCommand {
         Ok(Self(words))
     }
 
-    /// From a line, split at spaces except between quotes.
+    /// A command from a line, which is split at spaces except between quotes.
     ///
     /// # Errors
     /// If a quote isn't closed, or a required placeholder is missing.
@@ -84,7 +84,7 @@ impl LaunchCommand {
         let fill =
             |word: &String| places.iter().fold(word.clone(), |word, (place, text)| word.replace(place, text));
         let mut words = self.0.iter().map(fill);
-        // There is a first word: `new` has checked it.
+        // `new` has checked that there is a first word.
         let mut command = Command::new(words.next().unwrap_or_default());
         command.args(words);
         command
@@ -99,11 +99,11 @@ pub(super) struct Launched {
     group: Option<rustix::process::Pid>,
     pub(super) address: String,
     log: PathBuf,
-    /// The length of the log before.
+    /// The length of the log file before the host was started.
     log_start: u64,
 }
 
-/// What a host is started with.
+/// The arguments for starting a host.
 pub(super) struct Setting<'a> {
     pub(super) guest: &'a Path,
     pub(super) config: &'a Path,
@@ -191,14 +191,14 @@ impl Drop for Launched {
     }
 }
 
-/// Ports below those that systems assign to outgoing connections: one of these could take a port between this check and
-/// the host's start.
+/// Ports below the range that systems assign to outgoing connections. In that range, a connection could take the port
+/// between this check and the host's start.
 const PORTS: std::ops::Range<u16> = 20_000..32_000;
 
-/// An address that nobody listens on, and that won't be assigned again soon.
+/// An address that is free, and won't be assigned again soon.
 fn free_address() -> io::Result<String> {
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    // Kits that run at the same time start in different places.
+    // Kits that run at the same time start at different ports.
     let begin = std::process::id().wrapping_mul(613);
     let mut last = None;
     for _ in PORTS {

@@ -22,10 +22,10 @@ use self::target::Target;
 use crate::backend::Backend;
 use crate::case::{Case, Host, Plan};
 
-/// Runs the cases, and passes on each outcome as soon as it is available.
+/// Runs the cases, and reports each outcome as soon as it is available.
 ///
 /// # Errors
-/// If the run can't start; what a host does wrong is an outcome.
+/// If the run can't start. Failures of the host are outcomes, not errors.
 pub async fn run(
     cases: &[Case],
     options: &Options,
@@ -82,14 +82,14 @@ async fn verdict(case: &Case, target: &mut Target<'_>) -> Verdict {
     match result {
         Ok(()) => Verdict::Passed,
         Err(seen) => {
-            // Whatever state the host is in now, the next case must not suffer from it.
+            // The state of the host must not affect the next case.
             target.forget();
             Verdict::Failed(seen)
         }
     }
 }
 
-/// The backend of hosts that the kit starts itself.
+/// The backend for hosts that the kit starts itself.
 struct OwnBackend {
     address: SocketAddr,
     task: tokio::task::JoinHandle<()>,

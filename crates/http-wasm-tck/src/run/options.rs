@@ -1,4 +1,4 @@
-//! What to run, and against what.
+//! What to run, and against which host.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,14 +13,14 @@ use crate::case::Http;
 /// Whose behaviour is expected.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Profile {
-    /// The ABI's, everywhere.
+    /// The ABI's.
     #[default]
     Abi,
-    /// The reference host's behaviour where it differs and does no harm.
+    /// The reference host's, where it differs harmlessly.
     Reference,
 }
 
-/// What to run, and against what.
+/// What to run, and against which host.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// The host under test, HOST:PORT: it has the conformance guest loaded and forwards to the kit's backend.
@@ -53,7 +53,7 @@ impl Default for Options {
     }
 }
 
-/// The run can't start.
+/// The reason why a run can't start.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum RunError {

@@ -1,4 +1,4 @@
-//! How cases ended.
+//! The results of cases.
 
 use std::time::Duration;
 
@@ -9,9 +9,9 @@ use crate::case::Section;
 pub enum Verdict {
     /// The host conforms to the ABI.
     Passed,
-    /// What was expected, and what was seen instead.
+    /// It doesn't: what was expected, and what was seen instead.
     Failed(String),
-    /// Why it wasn't run.
+    /// The case wasn't run, for this reason.
     Skipped(String),
 }
 
@@ -22,7 +22,7 @@ pub struct Outcome {
     pub id: String,
     /// `core`, or the group that needs its own hosts.
     pub group: String,
-    /// Where the ABI says it.
+    /// The section of the ABI's description.
     pub section: Section,
     /// What the ABI says.
     pub says: String,

@@ -1,4 +1,4 @@
-//! Outcomes as a table, as JSON and as JUnit's XML.
+//! Outcomes as a table, as JSON and as JUnit XML.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write as _};
@@ -10,7 +10,7 @@ use super::outcome::{Outcome, Verdict};
 const ID_WIDTH: usize = 52;
 const SAYS_WIDTH: usize = 100;
 
-/// The head of the table.
+/// The header of the table.
 pub fn table_head() -> String {
     line("", "case", "what the ABI says", "what was seen")
 }
@@ -35,11 +35,11 @@ fn line(mark: &str, id: &str, says: &str, seen: &str) -> String {
 /// How many cases passed, failed and were skipped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Passed, failed, skipped; by group.
+    /// Numbers of passed, failed and skipped cases, by group.
     pub groups: BTreeMap<String, [usize; 3]>,
-    /// The same; by section of the ABI.
+    /// The same, by section of the ABI.
     pub sections: BTreeMap<String, [usize; 3]>,
-    /// The same; of all.
+    /// The same, for all cases.
     pub total: [usize; 3],
 }
 
@@ -102,7 +102,7 @@ fn case(outcome: &Outcome) -> Value {
     })
 }
 
-/// All outcomes in JUnit's XML.
+/// All outcomes in JUnit XML.
 pub fn junit(outcomes: &[Outcome]) -> String {
     let [_, failed, skipped] = Summary::of(outcomes).total;
     let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n");

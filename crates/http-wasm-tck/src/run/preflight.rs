@@ -1,4 +1,4 @@
-//! Whether the host under test is set up for the kit: better reported once than four hundred times.
+//! Checks that the host under test is set up for the kit, to report that once rather than for every case.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::client::send;
 use crate::guest::Function;
 use crate::script::script;
 
-/// Checks that the host forwards to the kit's backend, and that the guest runs; a response may take up to `timeout`.
+/// Checks that the host forwards to the kit's backend and that the guest runs. A response may take up to `timeout`.
 pub(super) async fn check(address: &str, http: Http, timeout: Duration) -> Result<(), String> {
     reaches_backend(address, http, timeout).await?;
     let exchange = Exchange::get("/").before(script().reads(Function::GetMethod, "GET"));

@@ -1,4 +1,4 @@
-//! Requests that find out whether a host forwards to the kit's backend, and what came there.
+//! Requests that determine whether a host forwards to the kit's backend, and what the backend received.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use crate::backend::{FETCH, ReceivedRequest};
 use crate::case::Http;
 use crate::client::{Request, Response, send};
 
-/// Checks that a request reaches the kit's backend, and is answered within `timeout`.
+/// Checks that a request reaches the kit's backend and is answered within `timeout`.
 pub(super) async fn reaches_backend(address: &str, http: Http, timeout: Duration) -> Result<(), String> {
     let is_ours = |response: &Response| response.header("x-from") == [b"backend"];
     let seen = match send(address, http, &Request::default(), timeout).await {

@@ -1,4 +1,4 @@
-//! The host under test: a running one, or ones that are started as cases need them.
+//! The host under test: one that is running already, or ones that are started as cases need them.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -22,7 +22,7 @@ pub(super) struct Target<'a> {
     options: &'a Options,
     backend: Option<SocketAddr>,
     files: TempDir,
-    /// The host started most recently, and what for.
+    /// The host started most recently, and the settings that it was started for.
     launched: Option<(Host, Launched)>,
     count: AtomicU64,
     run: u128,
@@ -80,7 +80,7 @@ impl<'a> Target<'a> {
             };
             let result = exchange.evaluate(&observed, None);
             let result = match (result, expected) {
-                // A user of the reference wants to know whether it still behaves as documented, or better.
+                // Where the reference host differs, both its documented behaviour and the ABI's are accepted.
                 (Err(_), Some(expected)) => exchange.evaluate(&observed, Some(expected)),
                 (result, _) => result,
             };
@@ -94,7 +94,7 @@ impl<'a> Target<'a> {
         }
     }
 
-    /// The address of a host that the case can use.
+    /// The address of a host for the case.
     async fn launch(&mut self, case: &Case) -> Result<String, String> {
         let wanted = match &case.host {
             Host::Any => Host::Own { variant: Variant::Conformance, config: Vec::new() },
@@ -142,7 +142,7 @@ impl<'a> Target<'a> {
         Ok(path)
     }
 
-    /// Whether the host rejects the guest: it exits, or at least never serves.
+    /// Checks that the host rejects the guest: it exits, or at least never serves.
     pub(super) async fn refuses(&mut self, case: &Case) -> Result<(), String> {
         const LONG_ENOUGH: Duration = Duration::from_secs(10);
         self.forget();
@@ -167,7 +167,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// An error must say what is missing.
+/// Checks that the error says what is missing.
 fn names_the_cause(case: &Case, launched: &Launched) -> Result<(), String> {
     let log = launched.log();
     match case.host {

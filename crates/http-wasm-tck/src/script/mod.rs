@@ -1,8 +1,8 @@
-//! Scripts: what the guest does in one phase, and the expected result of each step.
+//! Scripts: what the guest does in one phase, with the expected result of each step.
 //!
-//! A script is encoded in one of two ways. As a *report*, the guest writes down what it sees and the runner compares.
-//! Where the guest can't report anything (in `handle_response` without `buffer_response`), the expectations are sent
-//! along, and the guest traps if one fails.
+//! A script is encoded in one of two ways. As a *report*, the guest records its results and the runner compares them.
+//! Where the guest can't report anything (in `handle_response` without `buffer_response`), the script includes the
+//! expectations, and the guest traps if one fails.
 
 mod verbs;
 
@@ -62,30 +62,30 @@ impl From<&str> for Arg {
     }
 }
 
-/// What a piece of memory must hold.
+/// The expected content of a range of memory.
 #[derive(Clone, Debug)]
 pub enum Content {
     /// These bytes.
     Exact(Vec<u8>),
-    /// NUL-terminated names: these among others, each once and in this order, all in lower case.
+    /// NUL-terminated names in lower case, which include these, each once and in this order.
     Names(Vec<&'static str>),
-    /// What the predicate accepts, and its description.
+    /// Bytes that the predicate accepts, and a description of them.
     Like(fn(&[u8]) -> bool, &'static str),
 }
 
 /// How a script is encoded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mode {
-    /// The guest reports.
+    /// The guest reports its results.
     Report,
-    /// The guest compares, and traps.
+    /// The guest compares its results, and traps on a difference.
     Expect,
 }
 
-/// The expectation for one entry of a report.
+/// The expected value of one entry of a report.
 #[derive(Clone, Debug)]
 pub(crate) struct Expected {
-    /// The call that it is about.
+    /// The call that the entry is about.
     pub(crate) of: String,
     pub(crate) what: ExpectedResult,
 }
@@ -117,7 +117,7 @@ pub fn count_len(values: &[&[u8]]) -> u64 {
     (values.len() as u64) << 32 | values.iter().map(|value| value.len() as u64 + 1).sum::<u64>()
 }
 
-/// `eof_len`.
+/// `eof_len`: the EOF flag, and the length.
 pub fn eof_len(eof: bool, len: usize) -> u64 {
     u64::from(eof) << 32 | len as u64
 }
@@ -133,7 +133,7 @@ impl Script {
         self.call_with(function, &args)
     }
 
-    /// The same, with any number of operands.
+    /// The same with any number of operands.
     pub fn call_with(mut self, function: Function, args: &[Arg]) -> Self {
         self.called.push(function);
         let shown: Vec<String> = args.iter().map(show).collect();
@@ -153,14 +153,14 @@ impl Script {
         self
     }
 
-    /// Memory from `at` must be this now.
+    /// Memory at `at` must now contain these bytes.
     pub fn holds(self, at: u32, bytes: impl AsRef<[u8]>) -> Self {
         let bytes = bytes.as_ref();
         let len = Arg::N(bytes.len() as u32);
         self.holds_content(at, len, Content::Exact(bytes.to_vec()))
     }
 
-    /// Memory from `at`, as long as `len`, must be like this now.
+    /// `len` bytes of memory at `at` must now have this content.
     pub fn holds_content(mut self, at: u32, len: Arg, content: Content) -> Self {
         let mut range = Vec::new();
         operand(&mut range, &Arg::N(at));
@@ -170,7 +170,7 @@ impl Script {
         self
     }
 
-    /// Whether there is nothing to do.
+    /// Whether the script has no steps.
     pub fn is_empty(&self) -> bool {
         self.steps.is_empty()
     }
@@ -200,12 +200,12 @@ impl Script {
         self
     }
 
-    /// The header's script for a guest that reports nothing, and traps if an expectation fails.
+    /// The script as a header value, for a guest that reports nothing and traps if an expectation fails.
     pub fn to_header(&self) -> String {
         to_hex(&self.compile(Mode::Expect))
     }
 
-    /// The bytes for the guest.
+    /// The encoded script.
     pub(crate) fn compile(&self, mode: Mode) -> Vec<u8> {
         let mut bytes = Vec::new();
         for step in &self.steps {
@@ -217,7 +217,7 @@ impl Script {
                     bytes.extend(range);
                 }
                 (Step::Value(_, values), Mode::Expect) => {
-                    // Several values can't be distinguished there; the case must not depend on it.
+                    // The guest can't check for one of several values, so a case must not depend on that.
                     if let [value] = values[..] {
                         bytes.push(66);
                         bytes.extend(value.to_le_bytes());
@@ -234,7 +234,7 @@ impl Script {
         bytes
     }
 
-    /// What a report must contain, in order.
+    /// The expected entries of the report, in order.
     pub(crate) fn expected(&self) -> Vec<Expected> {
         let expectation = |step: &Step| match step {
             Step::Op(_) => None,

@@ -1,18 +1,18 @@
-//! What a guest can be asked to do: the ABI's functions as cases use them, and the interpreter's own operations.
+//! The steps of scripts: the ABI's functions as cases use them, and the interpreter's own operations.
 
 use super::{Arg, Content, Script, count_len, eof_len};
 use crate::guest::{FREE, Function};
 use crate::payload::{Payload, pattern};
 
 impl Script {
-    /// A getter must return this, into a buffer with room.
+    /// Calls a getter, which must return this value into a large enough buffer.
     pub fn reads(self, function: Function, value: impl AsRef<[u8]>) -> Self {
         let value = value.as_ref();
         let room = value.len() as u32 + 16;
         self.call(function, [FREE.into(), room.into()]).gives(value.len() as u64).holds(FREE, value)
     }
 
-    /// The values under a name must be these.
+    /// Reads the values of a name, which must be these.
     pub fn values(self, kind: u32, name: &str, values: &[&[u8]]) -> Self {
         let all: Vec<u8> = values.iter().flat_map(|value| value.iter().copied().chain([0])).collect();
         let room = all.len() as u32 + 16;
@@ -21,7 +21,7 @@ impl Script {
             .holds(FREE, all)
     }
 
-    /// The names must be these among others, each once, in this order.
+    /// Reads the names, which must include these, each once and in this order.
     pub fn names(self, kind: u32, names: &[&'static str]) -> Self {
         self.call(Function::GetHeaderNames, [kind.into(), FREE.into(), 65_536.into()]).holds_content(
             FREE,
@@ -62,7 +62,7 @@ impl Script {
             .holds(FREE, &all[from..from + len.min(256)])
     }
 
-    /// Reads to the end in steps; this must be returned, by the rules of `read_body`.
+    /// Reads to the end in steps, by the rules of `read_body`; this payload must be returned.
     pub fn read_all(self, kind: u32, step: u32, payload: &Payload) -> Self {
         self.copy_all(kind, step, None, payload)
     }
@@ -107,7 +107,7 @@ impl Script {
         self
     }
 
-    /// What `handle_request` returns.
+    /// Sets the result of `handle_request`.
     pub fn proceed(self, next: u32, req_ctx: u32) -> Self {
         self.op(71, &[next.into(), req_ctx.into()])
     }
@@ -117,23 +117,23 @@ impl Script {
         self.op(72, &[])
     }
 
-    /// Computes forever.
+    /// Loops forever.
     pub fn spin(self) -> Self {
         self.op(76, &[])
     }
 
-    /// Calls itself until the stack is full.
+    /// Recurses until the stack overflows.
     pub fn overflow(self) -> Self {
         self.op(82, &[])
     }
 
-    /// This instance must not have trapped before.
+    /// Checks that this instance hasn't trapped before.
     pub fn is_clean(mut self) -> Self {
         self.of = "traces of an earlier trap in the guest's memory".to_owned();
         self.op(75, &[]).gives(0)
     }
 
-    /// Keeps the last result.
+    /// Stores the last result in a register.
     pub fn keep(self, register: u32) -> Self {
         self.op(74, &[register.into()])
     }
@@ -148,19 +148,19 @@ impl Script {
         self.op(83, &[])
     }
 
-    /// The last result must be the one that was kept.
+    /// The last result must be equal to the one in the register.
     pub fn same_as(mut self, register: u32) -> Self {
         self.of = format!("{} as before", self.of);
         self.op(78, &[register.into()]).gives(1)
     }
 
-    /// Grows the memory; the number of pages before must be this.
+    /// Grows the memory, whose previous size in pages must be `before`.
     pub fn grow(mut self, pages: u32, before: u64) -> Self {
         self.of = "memory.grow".to_owned();
         self.op(79, &[pages.into()]).gives(before)
     }
 
-    /// Calls a WASI function by its operation; it must return 0.
+    /// Calls a WASI function by its operation. It must return 0.
     pub fn wasi(mut self, op: u8, name: &str, args: &[Arg]) -> Self {
         self.of = name.to_owned();
         self.op(op, args).gives(0)

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// How a message indicates where its body ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Framing {
-    /// Not at all: there is none, or in HTTP/2 the frames show it.
+    /// Not at all: there is no body, or HTTP/2 frames delimit it.
     #[default]
     None,
     /// With `content-length`.
@@ -16,7 +16,7 @@ pub enum Framing {
     Close,
 }
 
-/// First line and fields of a message, names as they were written.
+/// First line and fields of a message, with names in their original case.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Head {
     pub(crate) first: Vec<u8>,
@@ -25,13 +25,13 @@ pub(crate) struct Head {
 
 pub(crate) type Fields = Vec<(Vec<u8>, Vec<u8>)>;
 
-/// The values under a name.
+/// The values of a name.
 pub(crate) fn values<'a>(fields: &'a Fields, name: &str) -> impl Iterator<Item = &'a [u8]> {
     fields.iter().filter(move |field| field.0.eq_ignore_ascii_case(name.as_bytes())).map(|field| &field.1[..])
 }
 
 impl Head {
-    /// What the fields declare about the body, and its length.
+    /// The framing that the fields declare, and the length of the body.
     pub(crate) fn framing(&self) -> Result<(Framing, u64), String> {
         let chunked = values(&self.fields, "transfer-encoding").any(|v| v.eq_ignore_ascii_case(b"chunked"));
         let lengths: Vec<&[u8]> = values(&self.fields, "content-length").collect();

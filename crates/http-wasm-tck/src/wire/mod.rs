@@ -1,4 +1,4 @@
-//! HTTP/1.1 byte by byte, for both ends of the kit: a library would correct what has to be seen.
+//! HTTP/1.1 byte by byte, for the kit's client and backend: a library would hide the errors that the kit must detect.
 
 mod head;
 mod read;

@@ -18,7 +18,7 @@ pub(crate) struct Reader<S> {
     pub(crate) first_byte: Option<Instant>,
 }
 
-/// A body and what arrived with it.
+/// A body with its trailers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Body {
     pub(crate) bytes: Vec<u8>,
@@ -42,7 +42,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         Ok(Some(Head { first, fields: self.fields().await? }))
     }
 
-    /// A body framed like this.
+    /// Reads a body with this framing.
     pub(crate) async fn body(&mut self, framing: Framing, length: u64) -> io::Result<Body> {
         let mut body = Body::default();
         match framing {
@@ -106,7 +106,7 @@ impl<S: AsyncRead + Unpin> Reader<S> {
         }
     }
 
-    /// A line without its end. A bare LF ends it as well: many peers accept that.
+    /// Reads a line, without its line break. A bare LF is accepted as well, as it is by many peers.
     async fn line(&mut self) -> io::Result<Vec<u8>> {
         let mut searched = 0;
         loop {

@@ -13,9 +13,9 @@ pub(crate) struct Framed<'a> {
     pub(crate) bytes: &'a [u8],
     pub(crate) framing: Framing,
     pub(crate) trailers: &'a Fields,
-    /// The size of pieces; 0 for the whole at once.
+    /// The size of pieces; 0 to send the body at once.
     pub(crate) piece: usize,
-    /// The pause before each piece but the first.
+    /// The pause before each piece except the first.
     pub(crate) pause: Duration,
 }
 
