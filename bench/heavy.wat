@@ -1,4 +1,4 @@
-;; A guest as heavy as a WAF with its rules: much memory, a long start-up, and milliseconds of computing per request.
+;; A guest as heavy as a WAF with its rules: large memory, a long start-up, and milliseconds of computing per request.
 ;;
 ;; `bench/heavy` replaces the numbers of the globals. A request for a path that begins with /loop computes until it is
 ;; stopped.
@@ -11,10 +11,10 @@
   (global $start_rounds i32 (i32.const 55000000))
   (global $request_rounds i32 (i32.const 690000))
   (global $random (mut i64) (i64.const 88172645463325252))
-  ;; Requests that have been let pass, and whose response hasn't come yet.
+  ;; Requests that were forwarded and whose responses haven't arrived yet.
   (global $open (mut i32) (i32.const 0))
 
-  ;; A round is a step of a random number generator, and a look at a table of 32 KiB.
+  ;; A round is a step of a random number generator, and a lookup in a table of 32 KiB.
   (func $compute (param $rounds i32)
     (local $x i64)
     (local.set $x (global.get $random))
@@ -31,7 +31,7 @@
         (br $next)))
     (global.set $random (local.get $x)))
 
-  ;; Writes to each page of the system.
+  ;; Writes to each page.
   (func $touch
     (local $at i32)
     (loop $next

@@ -1,4 +1,4 @@
-//! What must be true of everything that an exchange produces.
+//! Invariants of the messages and errors that an exchange produces.
 
 use http_wasm_host::{Error, ErrorKind};
 
@@ -6,7 +6,7 @@ use crate::message::{Field, Request, is_framing};
 use crate::subject::Seen;
 use crate::trace::Trace;
 
-/// The name of all guests here.
+/// The name of all guests in fuzz targets.
 pub(crate) const GUEST: &str = "fuzzed";
 
 pub(crate) fn is_token(text: &[u8]) -> bool {
@@ -33,7 +33,7 @@ fn fields(fields: &[Field]) {
     }
 }
 
-/// A request for the next handler.
+/// Checks a request for the next handler.
 pub(crate) fn request(seen: &Seen, received: &Request) {
     assert!(is_token(&seen.method), "method \"{}\"", seen.method.escape_ascii());
     let target = &seen.uri;
@@ -44,7 +44,7 @@ pub(crate) fn request(seen: &Seen, received: &Request) {
     framing(seen);
 }
 
-/// A response for the client.
+/// Checks a response for the client.
 pub(crate) fn response(seen: &Seen, client_sent_head: bool) {
     assert!((100..=999).contains(&seen.status), "status {}", seen.status);
     fields(&seen.fields);
@@ -52,13 +52,13 @@ pub(crate) fn response(seen: &Seen, client_sent_head: bool) {
     let bodyless = matches!(seen.status, 101 | 204 | 304);
     assert!(!bodyless || seen.body.is_empty(), "a body with status {}", seen.status);
     assert!(!matches!(seen.status, 101 | 204) || seen.values(b"content-length").next().is_none());
-    // The length that the body would have had.
+    // The content-length of these is that of the body that isn't sent.
     if seen.status != 304 && !(client_sent_head && seen.body.is_empty()) {
         framing(seen);
     }
 }
 
-/// What the fields declare about the body's length is correct.
+/// Checks that the framing fields match the body.
 fn framing(seen: &Seen) {
     let lengths: Vec<_> = seen.values(b"content-length").collect();
     let codings: Vec<_> = seen.values(b"transfer-encoding").collect();
@@ -75,7 +75,7 @@ fn framing(seen: &Seen) {
     }
 }
 
-/// A failure of the guest.
+/// Checks the error of a failed guest.
 pub(crate) fn error(error: &Error) {
     match error.kind() {
         ErrorKind::Trap | ErrorKind::BodyTooLarge(_) | ErrorKind::Body(_) => {}
@@ -87,12 +87,12 @@ pub(crate) fn error(error: &Error) {
     assert!(is_line(&error.to_string()), "{error:?}");
 }
 
-/// A single line that no log or terminal misinterprets.
+/// Whether the text is a single line that no log or terminal can misinterpret.
 pub(crate) fn is_line(text: &str) -> bool {
     !text.is_empty() && !text.contains(char::is_control)
 }
 
-/// Two hosts produced the same result.
+/// Checks that two hosts produced the same result.
 pub(crate) fn same(one: &Trace, other: &Trace) {
     // How much of a body is held when the guest asks for trailers depends on the pieces in which it arrives.
     let too_large = |trace: &Trace| {

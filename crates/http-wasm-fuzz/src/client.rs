@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::client::conn::http1::Builder;
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-/// A response as hyper understands it.
+/// A response as parsed by hyper.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -18,7 +18,7 @@ pub(crate) struct Answer {
     pub(crate) body: Option<Vec<u8>>,
 }
 
-/// Lets hyper's client read these bytes as the response to a request. Returns nothing if it finds no head.
+/// Has hyper's client read these bytes as the response to a request. Returns `None` if it doesn't find a head.
 pub(crate) fn ask(method: &Method, response: &[u8]) -> Option<Answer> {
     let io = Memory { response: Bytes::copy_from_slice(response), asked: false };
     run(async {
@@ -29,7 +29,7 @@ pub(crate) fn ask(method: &Method, response: &[u8]) -> Option<Answer> {
         let answer = async {
             let response = sender.send_request(request.body(Empty::<Bytes>::new()).ok()?).await.ok()?;
             let status = response.status().as_u16();
-            // After a switch of protocols there is no body; what follows isn't for hyper.
+            // After switching protocols there is no body, and hyper doesn't parse what follows.
             let body = response.into_body().collect().await.ok().map(|body| body.to_bytes().to_vec());
             Some(Answer { status, body })
         };
@@ -55,10 +55,10 @@ fn run<T>(future: impl Future<Output = T>) -> T {
             return output;
         }
     }
-    panic!("it waits for ever");
+    panic!("the future never completes");
 }
 
-/// Returns the response once part of the request has been written, and then ends.
+/// A connection that returns the response once part of the request has been written, and then ends.
 struct Memory {
     response: Bytes,
     asked: bool,

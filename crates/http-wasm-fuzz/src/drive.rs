@@ -1,4 +1,4 @@
-//! Polling by hand: clean-ups run when the target decides, and a wait that can't end is detected.
+//! Polling by hand: clean-ups run when the target says so, and waiting forever is detected.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use http_wasm_host::{Runtime, Task};
 
-/// Keeps clean-up calls until [`CleanUps::run`].
+/// Collects clean-up calls until [`CleanUps::run`].
 #[derive(Clone, Default)]
 pub(crate) struct CleanUps(Arc<Mutex<Vec<Task>>>);
 
@@ -18,7 +18,7 @@ impl CleanUps {
     pub(crate) fn run(&self) {
         let tasks = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         for task in tasks {
-            // Everything has arrived by now, so a clean-up has nothing to wait for.
+            // Everything has arrived by now, so a clean-up doesn't have to wait.
             assert!(drive(task, &Cell::new(usize::MAX), || false).is_some());
         }
     }
@@ -44,8 +44,8 @@ impl Wake for Woken {
     }
 }
 
-/// Polls `future` to its end, or drops it when it has waited so often that no `waits` are left. `arrive` delivers what
-/// it may be waiting for, and returns whether there was anything.
+/// Polls `future` to completion, or drops it once it has used up its `waits`. `arrive` delivers the next data that it
+/// may be waiting for, and returns whether there was any.
 ///
 /// # Panics
 /// If it waits for something that can't arrive.
@@ -82,7 +82,7 @@ impl Wake for Bell {
     }
 }
 
-/// Polls `future` to its end while other threads keep the time.
+/// Polls `future` to completion while other threads keep the time.
 ///
 /// # Panics
 /// If it waits for longer than `patience`.

@@ -1,4 +1,4 @@
-//! Methods, URIs, header names and values: whatever a guest passes in, the result is valid and means the same.
+//! Methods, URIs, header names and values: whatever a guest passes, the result is valid and has the same meaning.
 
 use arbitrary::{Result, Unstructured};
 use http_wasm_host::ErrorKind;
@@ -57,7 +57,7 @@ fn set_and_read(set: Function, set_args: &[Arg], get: Function, get_args: &[Arg]
     })
 }
 
-/// What was read back, if the guest was not refused.
+/// The value that was read back, if the guest didn't trap.
 #[track_caller]
 fn read_back(trace: &Trace) -> Option<&[u8]> {
     let request = trace.request.as_ref()?;
@@ -66,7 +66,7 @@ fn read_back(trace: &Trace) -> Option<&[u8]> {
     Some(read[0])
 }
 
-/// Whether the guest was refused is as expected. A value over a limit may be refused for that.
+/// Returns whether the value was accepted, and checks that this is correct. A value over a limit may be refused.
 #[track_caller]
 fn accepted(trace: &Trace, legal: bool, set: Function) -> bool {
     match &trace.error {
@@ -102,7 +102,7 @@ fn uri(uri: &[u8]) {
     assert_eq!(read_back(&again), Some(&sent[..]), "setting what was read changes it");
 }
 
-/// Path and query of what a guest sets, before encoding; nothing if it isn't a URI.
+/// Path and query of the URI that a guest sets, before encoding; `None` if it isn't a URI.
 fn target(uri: &[u8]) -> Option<Vec<u8>> {
     if uri.iter().any(u8::is_ascii_control) {
         return None;
@@ -125,7 +125,7 @@ fn target(uri: &[u8]) -> Option<Vec<u8>> {
     Some([slash, path].concat())
 }
 
-/// With all percent-encoding decoded. A lone `%` is literal.
+/// Decodes all percent-encoding. A lone `%` is literal.
 fn decoded(mut target: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::new();
     while let [byte, rest @ ..] = target {
@@ -157,7 +157,7 @@ fn host(host: &[u8]) {
     }
 }
 
-/// Names with a meaning to the host, which have targets of their own.
+/// Names with a meaning to the host, which are tested separately.
 const SPECIAL: [&str; 11] = [
     "host",
     "content-length",

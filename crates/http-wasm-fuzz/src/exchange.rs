@@ -19,7 +19,7 @@ use crate::message::{Request, Response};
 use crate::subject::{Arrivals, Seen, Subject, client, http_request, http_response};
 use crate::trace::Trace;
 
-/// What happens in an exchange.
+/// The plan of an exchange.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub(crate) request: Request,
@@ -75,7 +75,7 @@ impl<S: Subject> Player<S> {
         Self { chain: S::chain(&guest), guest, clean_ups }
     }
 
-    /// Plays `plan`, and checks what must be true of every exchange.
+    /// Plays `plan`, and checks the invariants of every exchange.
     pub(crate) fn play(&self, plan: &Plan) -> Trace {
         let trace = self.run(plan);
         self.clean_ups.run();
@@ -111,7 +111,7 @@ impl<S: Subject> Player<S> {
         trace
     }
 
-    /// What no adapter does: a special end between the phases, or a host without an adapter.
+    /// Cases that adapters don't cover: a special end between the phases, or a host without an adapter.
     fn by_hand(&self, plan: &Plan, request: &Request, trace: &mut Trace) {
         let (host, mut arrivals) = S::start(request);
         let waits = Cell::new(plan.waits);
@@ -131,7 +131,7 @@ fn through_chain(chain: &Chain, plan: &Plan, request: &Request, trace: &mut Trac
     let waits = Cell::new(plan.waits);
     let seen = &mut trace.request;
     let call = chain.call_observed(http_request(request), client(request), (), |request| {
-        // Bodies of this host never wait, so only its guest does.
+        // Bodies of this host are always ready, so only the guest waits.
         waits.set(plan.waits);
         let request = seen.insert(Seen::request(request));
         ready(Ok::<_, Infallible>(http_response(&answer(plan, request))))
@@ -170,14 +170,14 @@ fn go_on<S: Subject>(plan: &Plan, mut pinned: Pinned<S>, trace: &mut Trace) {
         }
     };
     match handled {
-        // After an error of the next handler, there is nothing for a client.
+        // After an error of the next handler, there is no response for the client.
         Some(Ok(host)) if plan.end == End::Answered => trace.response = Some(host.into_response()),
         Some(Ok(_)) | None => {}
         Some(Err(error)) => trace.error = Some(error.into()),
     }
 }
 
-/// Every instance that was created is in the pool, or was dropped and counted.
+/// Checks that every instance that was created is in the pool, or was dropped and counted.
 pub(crate) fn nothing_is_lost(stats: PoolStats) {
     let dropped = stats.dropped_failed
         + stats.dropped_cancelled
@@ -202,7 +202,7 @@ impl Stage {
 
     fn play(&self, plan: &Plan) -> Trace {
         let trace = self.http.get_or_init(Player::new).play(plan);
-        // In memory, no body is incomplete.
+        // The in-memory host has no incomplete bodies.
         if !plan.request.message.breaks && !plan.response.message.breaks {
             let other = self.in_memory.get_or_init(Player::new).play(plan);
             if plan.comparable {
@@ -215,7 +215,8 @@ impl Stage {
 
 /// Plays `plan` in both hosts.
 pub(crate) fn play_in_both(plan: &Plan) -> Trace {
-    // A script that writes anywhere corrupts its instance's memory, which the next comparison would notice.
+    // A script that writes to arbitrary addresses corrupts its instance's memory, which would affect the next
+    // comparison.
     thread_local! {
         static TAME: Stage = const { Stage::new() };
         static WILD: Stage = const { Stage::new() };

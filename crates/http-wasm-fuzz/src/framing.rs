@@ -24,7 +24,7 @@ pub fn framing(input: &[u8]) {
         );
     }
     let mut request = Body::new(plan.request.message.body(), edits.features & BUFFER_REQUEST != 0);
-    // Before the next handler responds, there is nothing except what the guest writes itself.
+    // Before the next handler responds, the body is only what the guest has written itself.
     let mut response = Body::new(Vec::new(), true);
     for edit in &edits.before {
         edit.apply(if edit.kind == REQUEST { &mut request } else { &mut response });
@@ -44,7 +44,7 @@ pub fn framing(input: &[u8]) {
 /// The rules for outgoing messages, stated as simply as possible.
 struct Body {
     original: Vec<u8>,
-    /// Whether what was read is sent anyway.
+    /// Whether the part that was read is sent nevertheless.
     kept: bool,
     read: usize,
     written: Option<Vec<u8>>,

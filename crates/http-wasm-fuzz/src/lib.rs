@@ -1,9 +1,8 @@
 //! The code of the fuzz targets.
 //!
-//! Each target takes arbitrary bytes, turns them into what it needs, runs that through the public API of the core, or
-//! through the gateway's response reader, and panics if the result is wrong. The fuzzer (see `fuzz/README.md`) looks
-//! for such bytes on a nightly toolchain; on the stable one, `cargo test` replays those that are committed under
-//! `fuzz/seeds`.
+//! Each target takes arbitrary bytes, decodes them into an input for the core's public API or the gateway's response
+//! reader, and panics if the result is wrong. The fuzzer (see `fuzz/README.md`) searches for such bytes on a nightly
+//! toolchain. On the stable one, `cargo test` replays the inputs that are committed under `fuzz/seeds`.
 
 mod checks;
 mod client;

@@ -69,7 +69,7 @@ impl Response {
         Ok(response)
     }
 
-    /// As in the response to HEAD, or with a status that allows no body.
+    /// Removes the body, as in a response to HEAD or with a status that doesn't allow one.
     pub(crate) fn leave_body_out(&mut self) {
         self.message.pieces.clear();
         self.message.trailers.clear();
@@ -92,7 +92,7 @@ impl Message {
             };
             message.pieces.push(piece);
         }
-        // With a wait at the end, it would be undefined whether the end is known together with the last byte.
+        // After a wait at the end, it would be undefined whether the end is known together with the last byte.
         while let Some(Piece::Wait) = message.pieces.last() {
             message.pieces.pop();
         }

@@ -16,10 +16,10 @@ use crate::checks::{GUEST, is_line};
 use crate::drive::wait;
 use crate::exchange::nothing_is_lost;
 
-/// Longer than any limit below; whatever takes longer has hung.
+/// A timeout longer than any limit below: a call that takes longer has hung.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Larger modules show nothing new, and take long to compile.
+/// Larger modules don't find more bugs, and take long to compile.
 const MAX_BYTES: usize = 64 * 1024;
 
 /// Loads the input as a guest; see [`crate`].
@@ -60,7 +60,7 @@ fn serve(guest: &Guest<HttpHost>) {
     nothing_is_lost(guest.stats());
 }
 
-/// An error that names the guest and says something.
+/// Checks that an error names the guest and is printable.
 fn check(refused: &LoadError) {
     let text = refused.to_string();
     assert!(text.contains(GUEST), "{text}");
@@ -78,7 +78,7 @@ fn check(refused: &LoadError) {
     };
     assert_eq!(guest, GUEST);
     for line in lines {
-        // An error in WebAssembly text is shown with the line it is in.
+        // An error in WebAssembly text includes the line.
         let printable = line.split('\n').all(|line| !line.contains(|c: char| c.is_control() && c != '\t'));
         assert!(!line.is_empty() && printable, "{line:?}");
     }

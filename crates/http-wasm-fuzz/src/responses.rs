@@ -1,4 +1,5 @@
-//! Responses of HTTP/1.1 upstreams in any shape: what the gateway's reader passes on means the same to all readers.
+//! Responses of HTTP/1.1 upstreams in any shape: what the gateway's reader forwards has the same meaning to all
+//! readers.
 
 use arbitrary::{Result, Unstructured};
 use http::Method;
@@ -6,7 +7,7 @@ use http_wasm_gateway::fuzzing::{ReadResponse, read_response};
 
 use crate::client::{Answer, ask};
 
-/// Lets the gateway's reader and then hyper read a response that the input describes; see [`crate`].
+/// Reads a response that the input describes with the gateway's reader and then with hyper; see [`crate`].
 pub fn responses(input: &[u8]) {
     let Ok(case) = Case::generate(&mut Unstructured::new(input)) else { return };
     case.check();
@@ -35,7 +36,7 @@ impl Case {
                     Some(Answer { status: message.status, body: message.body.clone() }),
                     "{self:?}"
                 );
-                // What hyper can read of the original bytes is the same.
+                // hyper reads the same from the original bytes, if it can.
                 let original = ask(&self.method, &self.response).filter(|answer| answer.body.is_some());
                 if let Some(original) = original.filter(|_| refused.is_none()) {
                     assert_eq!(
@@ -74,14 +75,14 @@ impl std::fmt::Debug for Case {
 /// A complete response.
 struct Message {
     status: u16,
-    /// For a response that ends with the connection, it is whatever has arrived.
+    /// For a response that ends with the connection, this is what has arrived.
     body: Option<Vec<u8>>,
     until_close: bool,
     end: usize,
 }
 
-/// Reads a response by the simplest rules, which it must all follow: this is a model of the reader. Returns nothing if
-/// the response is incomplete.
+/// Reads a response by the simplest rules, as a model of the reader. Panics if the response violates one. Returns
+/// `None` if it is incomplete.
 fn message(method: &Method, input: &[u8]) -> Option<Message> {
     let mut at = 0;
     loop {
@@ -132,7 +133,7 @@ fn message(method: &Method, input: &[u8]) -> Option<Message> {
     }
 }
 
-/// The data of a chunked body, and the length of all of it.
+/// The data of a chunked body, and the encoded length.
 fn chunks(input: &[u8]) -> Option<(Vec<u8>, usize)> {
     let (mut data, mut at) = (Vec::new(), 0);
     loop {
@@ -247,7 +248,7 @@ const BODIES: [&str; 22] = [
 
 const SURPLUS: [&str; 4] = ["", "", "\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"];
 
-/// A response in pieces that fit together, or don't.
+/// A response made of fragments that may or may not fit together.
 fn response(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     let mut response = Vec::new();
     let mut put = |text: &str| response.extend(text.chars().map(|char| char as u32 as u8));
@@ -264,7 +265,7 @@ fn response(u: &mut Unstructured<'_>) -> Result<Vec<u8>> {
     put(u.choose(&ENDS)?);
     put(u.choose(&BODIES)?);
     put(u.choose(&SURPLUS)?);
-    // And something else somewhere.
+    // Change something at a random position.
     if u.ratio(1, 8)? && !response.is_empty() {
         let at = u.int_in_range(0..=response.len() - 1)?;
         response[at] = u.arbitrary()?;

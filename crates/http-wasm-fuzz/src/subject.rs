@@ -16,7 +16,7 @@ use http_wasm_tower::Chain;
 
 use crate::message::{Field, Message, Piece, Request, Response};
 
-/// A host for which a target can act as server and next handler.
+/// A host, for which the target acts as server and next handler.
 pub(crate) trait Subject: Host + Sized {
     fn start(request: &Request) -> (Self, Arrivals);
     fn take_request(&mut self, keep_head: bool) -> Seen;
@@ -69,7 +69,7 @@ impl Arrivals {
         false
     }
 
-    /// Delivers everything up to the next wait. Returns whether there was anything: bytes, or the end.
+    /// Delivers everything up to the next wait. Returns whether there was anything: data, or the end.
     fn deliver(&mut self) -> bool {
         let Some((feed, pieces, trailers)) = &mut self.0 else { return false };
         let mut delivered = false;
@@ -233,7 +233,7 @@ fn from_header_map(map: &HeaderMap) -> Vec<Field> {
     map.iter().map(|(name, value)| (name.as_str().into(), value.as_bytes().into())).collect()
 }
 
-/// Reads a body to its end. What hasn't arrived wakes itself, so there is nothing to wait for.
+/// Reads a body to its end. Pending bodies wake themselves, so this doesn't have to wait.
 fn collect(mut body: Body) -> Seen {
     let mut seen = Seen { exact: body.size_hint().exact(), ..Seen::default() };
     let mut cx = Context::from_waker(Waker::noop());
@@ -256,7 +256,7 @@ fn collect(mut body: Body) -> Seen {
     }
 }
 
-/// A body as a server would provide it. A wait ends by itself.
+/// A body as a server would provide it. After a wait, it wakes the task itself.
 struct Pieces {
     pieces: VecDeque<Piece>,
     trailers: Option<HeaderMap>,

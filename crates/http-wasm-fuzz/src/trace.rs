@@ -9,9 +9,9 @@ use crate::subject::Seen;
 /// The results of an exchange.
 #[derive(Debug, Default)]
 pub(crate) struct Trace {
-    /// As the next handler got it.
+    /// The request as the next handler got it.
     pub(crate) request: Option<Seen>,
-    /// As the client gets it.
+    /// The response as the client gets it.
     pub(crate) response: Option<Seen>,
     pub(crate) error: Option<Arc<Error>>,
 }

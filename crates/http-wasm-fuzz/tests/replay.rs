@@ -1,4 +1,4 @@
-//! Replays what the fuzzer has found, and its seeds, on the stable toolchain.
+//! Replays the fuzzer's seeds and findings on the stable toolchain.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -26,7 +26,7 @@ fn every_committed_seed_passes() {
 #[test]
 fn random_inputs_pass() {
     for (name, target) in TARGETS {
-        // Noise isn't a module, not even once in a thousand tries.
+        // Noise is almost never a valid module, so a few tries are enough.
         for seed in 1..=if name == "module" { 100 } else { 2000 } {
             let input = noise(seed, 600);
             let passed = catch_unwind(AssertUnwindSafe(|| target(&input)));
@@ -35,7 +35,7 @@ fn random_inputs_pass() {
     }
 }
 
-/// Small, seeded, good enough.
+/// Pseudo-random bytes from a seed.
 fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let mut next = || {

@@ -1,4 +1,4 @@
-//! Takes requests through chains of guests, for a tool that counts instructions: see `bench/instructions`.
+//! Sends requests through chains of guests, for a tool that counts instructions: see `bench/instructions`.
 //!
 //! `instructions --list` prints the cases; `instructions CASE COUNT` runs one that many times.
 
@@ -104,9 +104,9 @@ impl Case {
     }
 
     /// # Errors
-    /// When a guest can't be loaded or fails.
+    /// If a guest can't be loaded, or fails.
     fn run(&self, count: usize) -> Result<(), String> {
-        // Slots take more address space than tools that emulate the machine have.
+        // Slots take more address space than tools that emulate the machine can provide.
         let engine = Engine::builder().slots(0).build().map_err(|error| error.to_string())?;
         let guest = Guest::load(&engine, self.module().as_bytes()).map_err(|error| error.to_string())?;
         let chain = Chain::new(vec![guest; self.guests]);
@@ -135,7 +135,7 @@ impl Case {
     }
 }
 
-/// Polls a future that has nothing to wait for but its own turn.
+/// Polls a future that never waits for anything external.
 fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     loop {
@@ -159,7 +159,7 @@ fn main() -> ExitCode {
             (None, _) => Err(format!("unknown case {name}: `--list` prints them")),
             (_, Err(error)) => Err(format!("{count}: {error}")),
         },
-        // Cargo's own arguments, where it runs all benchmarks.
+        // Other arguments come from Cargo when it runs all benchmarks.
         _ => {
             println!("`bench/instructions` runs this");
             Ok(())

@@ -1,8 +1,8 @@
 //! A guest in front of an axum router: `cargo run -p http-wasm-tower --example axum`, then
 //!
 //! ```text
-//! curl -i http://127.0.0.1:8080/v1/books      the guest rewrites the path
-//! curl -i http://127.0.0.1:8080/admin         the guest says no
+//! curl -i http://127.0.0.1:8080/v1/books      the guest rewrites the path curl -i http://127.0.0.1:8080/admin
+//! the guest refuses access
 //! ```
 
 use std::net::SocketAddr;
@@ -12,7 +12,7 @@ use http_wasm_tower::{BoxError, Engine, Guest, HttpWasmLayer};
 use tower::Layer as _;
 
 pub(crate) async fn app() -> Result<Router, BoxError> {
-    // On a thread of its own, as compiling takes up to seconds.
+    // Compiles on a separate thread, since that can take seconds.
     let guest = Guest::builder(&Engine::new()?)
         .name("welcome")
         .load_async(include_bytes!("../../../guests/welcome/welcome.wat"))
@@ -27,7 +27,7 @@ pub(crate) async fn app() -> Result<Router, BoxError> {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    // Guests' logs, and the reasons of their failures, go where `RUST_LOG` lets them.
+    // Logs of guests and the reasons of their failures, filtered by `RUST_LOG`.
     tracing_subscriber::fmt::init();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
     axum::serve(listener, app().await?.into_make_service_with_connect_info::<SocketAddr>()).await?;

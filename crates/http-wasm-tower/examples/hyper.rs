@@ -29,7 +29,7 @@ async fn hello(_: Request<Body>) -> Result<Response<Body>, Infallible> {
 }
 
 pub(crate) async fn serve(listener: TcpListener) -> Result<(), BoxError> {
-    // On a thread of its own, as compiling takes up to seconds.
+    // Compiles on a separate thread, since that can take seconds.
     let guest = Guest::builder(&Engine::new()?).name("client-address").load_async(GUEST).await?;
     let service = HttpWasmLayer::new(guest).layer(service_fn(hello));
     loop {
@@ -39,7 +39,7 @@ pub(crate) async fn serve(listener: TcpListener) -> Result<(), BoxError> {
             request
         });
         tokio::spawn(async move {
-            // An error here is a client that broke its connection.
+            // An error here means that a client has broken its connection.
             let _ = auto::Builder::new(TokioExecutor::new())
                 .serve_connection_with_upgrades(TokioIo::new(connection), TowerToHyperService::new(service))
                 .await;
@@ -49,7 +49,7 @@ pub(crate) async fn serve(listener: TcpListener) -> Result<(), BoxError> {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    // Guests' logs, and the reasons of their failures, go where `RUST_LOG` lets them.
+    // Logs of guests and the reasons of their failures, filtered by `RUST_LOG`.
     tracing_subscriber::fmt::init();
     serve(TcpListener::bind("127.0.0.1:8080").await?).await
 }

@@ -8,7 +8,7 @@ use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_wasm_host::ErrorKind;
 use http_wasm_host::{Body, Error, FailureResponse, Phase};
 
-/// Makes the response for the client when a guest fails and doesn't fail open.
+/// Creates the response for the client when a guest fails and doesn't fail open.
 ///
 /// [`HideDetails`] and [`GatewayTimeout`] are provided. A closure `Fn(&Error, &Parts) -> Response<Body>` is a policy
 /// that sees the request. A policy doesn't have to log: the error is logged before, and is added to the response's
@@ -46,7 +46,7 @@ use http_wasm_host::{Body, Error, FailureResponse, Phase};
 /// # }
 /// ```
 pub trait FailurePolicy: Send + Sync + 'static {
-    /// Makes the response. Don't include the error's text: it is meant for the log, and could show clients how a
+    /// Creates the response. Don't include the error's text: it is meant for the log, and could show clients how a
     /// service is protected.
     ///
     /// `request` is the head of the request as received by the first guest, without its extensions, if
@@ -76,7 +76,7 @@ where
     }
 }
 
-/// Logs why a guest failed open, and lets the response that goes out in spite of it tell.
+/// Logs why a guest failed open, and adds the error to the response.
 pub(crate) fn fail_open(error: Error, response: Response<Body>) -> Response<Body> {
     error.log(match error.phase() {
         Some(Phase::Response) => "; the response continues unchanged",
@@ -85,7 +85,7 @@ pub(crate) fn fail_open(error: Error, response: Response<Body>) -> Response<Body
     with_error(response, error)
 }
 
-/// The response, with the error for services around this one.
+/// Adds the error to the response, for services around this one.
 fn with_error(mut response: Response<Body>, error: Error) -> Response<Body> {
     response.extensions_mut().insert(Arc::new(error));
     response
@@ -101,10 +101,10 @@ pub(crate) fn head_of<B>(request: &Request<B>) -> Parts {
     head
 }
 
-/// The policy in the form that each request holds.
+/// The policy as stored with each request.
 #[derive(Clone)]
 pub(crate) enum Policy {
-    /// Without data of its own, like the provided ones: copying it needs no reference count.
+    /// A policy without data, like those provided here: copying it needs no reference count.
     Plain(&'static dyn FailurePolicy),
     Shared(Arc<dyn FailurePolicy>),
 }
@@ -112,7 +112,7 @@ pub(crate) enum Policy {
 impl Policy {
     pub(crate) fn new<P: FailurePolicy>(policy: P) -> Self {
         match size_of::<P>() {
-            // A box of nothing takes no memory, so none is leaked.
+            // A box of a zero-sized type doesn't allocate, so nothing is leaked.
             0 => Self::Plain(Box::leak(Box::new(policy))),
             _ => Self::Shared(Arc::new(policy)),
         }
@@ -126,7 +126,7 @@ impl Policy {
         }
     }
 
-    /// Logs why a guest failed closed, and makes the response for its request.
+    /// Logs why a guest failed closed, and creates the response to the request.
     #[cold]
     pub(crate) fn fail(&self, error: Error, request: Option<&Parts>) -> Response<Body> {
         error.log("");

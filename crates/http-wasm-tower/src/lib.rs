@@ -29,8 +29,8 @@
 //!
 //! # With hyper
 //!
-//! hyper's connections take hyper's own services; `hyper-util`, with its feature `service`, makes one of a tower
-//! service. The client's address is an extension of the request, [`SourceAddr`].
+//! hyper's connections take hyper's own services. `hyper-util`, with its feature `service`, converts a tower service
+//! into one. The client's address is an extension of the request, [`SourceAddr`].
 //!
 //! ```no_run
 //! use std::convert::Infallible;
@@ -68,26 +68,26 @@
 //! # With tonic
 //!
 //! The layer goes into `Server::builder().layer(…)`, in front of all services of the server, and finds the client's
-//! address with
-//! `source_addr(|extensions| extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr))`. A guest that
-//! rejects a call in gRPC's terms sets `content-type` and `grpc-status`; `enable_features` gives it trailers.
+//! address with `source_addr(|extensions| extensions.get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr))`.
+//! To reject a call with a gRPC status, a guest sets `content-type` and `grpc-status`. To use trailers, it calls
+//! `enable_features`.
 //!
 //! # Replacing a guest
 //!
-//! [`GuestCell`] holds a guest that a running service uses; [`GuestCell::replace`] exchanges it without a failed
+//! [`GuestCell`] holds a guest that can be replaced while the service is running: [`GuestCell::replace`] fails no
 //! request.
 //!
 //! # Bodies
 //!
-//! The service behind a guest gets a request with a [`Body`], and clients get a response with one. `Body::from` takes
-//! text and bytes, and [`Body::new`] any other body. For a service that wants its own type, as axum's `Router` doesn't,
-//! map the request: `service.map_request(|request: Request<Body>| request.map(axum::body::Body::new))`.
+//! The service behind a guest gets requests with a [`Body`], and clients get responses with one. `Body::from` takes
+//! text and bytes, and [`Body::new`] any other body. axum's `Router` accepts any type; for a service that requires its
+//! own, map the request: `service.map_request(|request: Request<Body>| request.map(axum::body::Body::new))`.
 //!
 //! # Failures
 //!
-//! Two settings decide what a guest's failure means. [`GuestBuilder::on_failure`] says whether the request fails with
-//! the guest ([`OnFailure::Closed`], the default) or continues without it; [`HttpWasmLayer::failure_policy`] says which
-//! response the client of a failed request gets.
+//! Two settings determine what happens when a guest fails. [`GuestBuilder::on_failure`] says whether the request fails
+//! with the guest ([`OnFailure::Closed`], the default) or continues without it; [`HttpWasmLayer::failure_policy`] says
+//! which response the client of a failed request gets.
 //!
 //! # Logs, metrics and limits
 //!

@@ -47,7 +47,7 @@ where
         self.inner.poll_ready(cx)
     }
 
-    /// Runs the guest at once if it has nothing to wait for: nothing is then stored in the future, and nothing cloned.
+    /// Runs the guest immediately. If it doesn't have to wait, nothing is stored in the future, and nothing is cloned.
     fn call(&mut self, request: Request<ReqBody>) -> Self::Future {
         let Self { inner, chain } = self;
         let exchange = if chain.is_empty() {
@@ -58,14 +58,15 @@ where
             let source_addr = chain.find_addr(request.extensions());
             let mut passed = PassedGuests::default();
             match chain.enter(request, source_addr, &mut (), &mut passed, &failures) {
-                // Written out, because the inner service's future may contain the request, and would otherwise be
-                // copied once more.
+                // Not in a helper function: the inner service's future may contain the request, and would be copied
+                // once more.
                 Forwarded::Passed => {
                     let response = inner.call(passed.take_request());
                     Exchange::passed(response, passed, failures)
                 }
                 Forwarded::Answered(response) => {
-                    // The service that was polled ready won't be called: release what it has reserved.
+                    // The service that was polled ready won't be called: release what it has reserved, such as a
+                    // permit.
                     *inner = inner.clone();
                     Exchange::answered(response, passed, failures)
                 }

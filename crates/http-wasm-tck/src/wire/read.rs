@@ -14,7 +14,7 @@ const LONGEST_LINE: usize = 1024 * 1024;
 pub(crate) struct Reader<S> {
     stream: S,
     buffer: Vec<u8>,
-    /// When the latest bytes of a body arrived.
+    /// When the first byte of a body arrived.
     pub(crate) first_byte: Option<Instant>,
 }
 

@@ -1,5 +1,5 @@
-//! What one use of each function costs a request, the whole way through a service: small guests that call it once, and
-//! the same service without a guest.
+//! The cost of each host function, measured with entire requests: a service with small guests that call one function
+//! once, compared with the same service without a guest.
 
 use bytes::Bytes;
 use criterion::Criterion;
@@ -10,7 +10,7 @@ use tower::{Layer, service_fn};
 
 use super::{BATCH, call, hello, load};
 
-/// What a guest imports, and what it does with a request.
+/// The imports of a guest, and what it does with a request.
 struct Case {
     name: &'static str,
     imports: &'static str,
@@ -32,7 +32,7 @@ const WRITE: &str = r#"(import "http_handler" "write_body" (func $write (param i
 const STATUS: &str = r#"(import "http_handler" "set_status_code" (func $status (param i32)))"#;
 const LOG: &str = r#"(import "http_handler" "log" (func $log (param i32 i32 i32)))"#;
 
-/// Strings of the guests.
+/// The strings that the guests use.
 const DATA: &str = r#"
     (memory (export "memory") 1)
     (data (i32.const 0) "hello world") (data (i32.const 16) "/v1.0/hello") (data (i32.const 32) "accept")
@@ -44,7 +44,7 @@ const READ_ALL: &str = r#"
         (i64.shr_u (call $read (i32.const 0) (i32.const 1024) (i32.const 2048)) (i64.const 32)))))
     i64.const 1"#;
 
-/// Lets `/host…` pass under its own name, and answers everything else.
+/// Forwards `/host…` with another path, and answers everything else.
 const ROUTE: &str = r#"
     (if (result i64)
       (i32.and

@@ -1,4 +1,4 @@
-//! A service with a guest in front of it beside the same service with a native layer that does the same.
+//! Compares a service behind a guest with the same service behind a native layer that does the same.
 
 mod functions;
 
@@ -17,7 +17,8 @@ use http_wasm_tower::{Chain, Engine, Guest, HttpWasmLayer};
 use tower::util::{BoxCloneSyncService, MapRequestLayer, MapResponseLayer};
 use tower::{Layer, Service, ServiceExt as _, service_fn};
 
-/// Requests are made in small batches outside the time taken: larger ones fall out of the cache, which no server's do.
+/// Requests are created in small batches outside the measured time. In larger batches, they would no longer be in the
+/// cache when they are used, unlike those of a server.
 const BATCH: BatchSize = BatchSize::NumIterations(16);
 
 /// Sets one header of the request and one of the response.
@@ -31,7 +32,7 @@ const SETS_HEADERS: &str = r#"(module
       i64.const 1)
     (func (export "handle_response") (param i32 i32)))"#;
 
-/// Reads the request's body, which goes on as it was.
+/// Reads the request's body, which is forwarded unchanged.
 const READS_BODY: &str = r#"(module
     (import "http_handler" "enable_features" (func $enable_features (param i32) (result i32)))
     (import "http_handler" "read_body" (func $read_body (param i32 i32 i32) (result i64)))
@@ -80,7 +81,7 @@ fn read_body(c: &mut Criterion, engine: &Engine) {
     group.finish();
 }
 
-/// Several guests, each with its own instances: as boxed layers, and as one chain.
+/// Several guests, each with its own instances, as boxed layers and as one chain.
 fn chains(c: &mut Criterion, engine: &Engine) {
     let mut group = c.benchmark_group("tower/chain of guests");
     for length in [0, 1, 2, 4, 8] {
@@ -149,7 +150,7 @@ where
     now(service.oneshot(request)).expect("it can't fail")
 }
 
-/// Polls a future that has nothing to wait for but its own turn.
+/// Polls a future that never waits for anything external.
 fn now<T>(future: impl Future<Output = T>) -> T {
     let mut future = pin!(future);
     loop {
